@@ -1,0 +1,125 @@
+"""A pty opens, talks and ends as a tty does."""
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from drivers.emulators.pty import Pty
+from drivers.ports import PortGone
+from drivers.wire.serial_port import SerialPort
+
+
+@pytest.mark.parametrize(
+    ("baud", "parity", "stop_bits"),
+    [(115_200, "N", 1), (19_200, "E", 1), (9_600, "N", 2), (125_000, "N", 1)],
+)
+async def test_bytes_pass_both_ways_unchanged(
+    tmp_path: Path, baud: int, parity: str, stop_bits: int
+) -> None:
+    every_byte = bytes(range(256))
+    with (
+        Pty(tmp_path / "reader") as device,
+        SerialPort.open(device.path, baud=baud, parity=parity, stop_bits=stop_bits) as port,
+    ):
+        await port.send(every_byte)
+        assert await received(device, 256) == every_byte
+        await device.send(every_byte)
+        assert await received(port, 256) == every_byte
+
+
+async def test_more_than_the_kernel_buffers_is_sent_whole(tmp_path: Path) -> None:
+    big = bytes(range(256)) * 400
+    with Pty(tmp_path / "bus") as device, SerialPort.open(device.path, baud=9_600) as port:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(port.send, big)
+            assert await received(device, len(big)) == big
+
+
+async def test_two_senders_do_not_mix_their_bytes(tmp_path: Path) -> None:
+    with Pty(tmp_path / "bus") as device, SerialPort.open(device.path, baud=9_600) as port:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(port.send, b"a" * 50_000)
+            nursery.start_soon(port.send, b"b" * 50_000)
+            arrived = await received(device, 100_000)
+    assert arrived in (b"a" * 50_000 + b"b" * 50_000, b"b" * 50_000 + b"a" * 50_000)
+
+
+async def test_an_unplugged_device_is_a_port_gone_and_comes_back(tmp_path: Path) -> None:
+    with Pty(tmp_path / "reader") as device:
+        with SerialPort.open(device.path, baud=9_600) as port:
+            device.unplug()
+            with pytest.raises(PortGone):
+                await port.receive()
+            with pytest.raises(PortGone):
+                port.drain_input()
+        with pytest.raises(PortGone, match="reader"):
+            SerialPort.open(device.path, baud=9_600)
+        device.plug()
+        with SerialPort.open(device.path, baud=9_600) as port:
+            await port.send(b"again")
+            assert await device.receive() == b"again"
+
+
+async def test_drained_input_is_not_received(tmp_path: Path) -> None:
+    with Pty(tmp_path / "meter") as device, SerialPort.open(device.path, baud=9_600) as port:
+        await device.send(b"stale")
+        await trio.lowlevel.wait_readable(port._fd)
+        port.drain_input()
+        port.drain_input()
+        await device.send(b"fresh")
+        assert await received(port, 5) == b"fresh"
+
+
+async def test_one_process_has_the_port_alone(tmp_path: Path) -> None:
+    with (
+        Pty(tmp_path / "meter") as device,
+        SerialPort.open(device.path, baud=9_600),
+        pytest.raises(PortGone),
+    ):
+        SerialPort.open(device.path, baud=9_600)
+
+
+async def test_closing_wakes_who_waits(tmp_path: Path) -> None:
+    with Pty(tmp_path / "meter") as device:
+        port = SerialPort.open(device.path, baud=9_600)
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await port.receive()
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            port.close()
+            port.close()
+        with pytest.raises(trio.ClosedResourceError):
+            await port.send(b"late")
+
+
+def test_a_missing_tty_names_its_path() -> None:
+    with pytest.raises(PortGone, match="/dev/no-such-tty"):
+        SerialPort.open("/dev/no-such-tty", baud=9_600)
+
+
+async def test_a_stale_link_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
+    link = tmp_path / "meter"
+    link.symlink_to("/dev/pts/99999")
+    with Pty(link) as device, SerialPort.open(str(link), baud=9_600) as port:
+        await port.send(b"x")
+        assert await device.receive() == b"x"
+    assert not link.is_symlink()
+    link.write_text("mine")
+    with pytest.raises(FileExistsError, match="meter"):
+        Pty(link)
+    assert link.read_text() == "mine"
+
+
+async def received(port: SerialPort | Pty, count: int) -> bytes:
+    """The next `count` bytes, in at most 2 s."""
+    arrived = b""
+    with trio.fail_after(2):
+        while len(arrived) < count:
+            arrived += await port.receive()
+    return arrived
