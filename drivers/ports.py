@@ -216,6 +216,14 @@ class Insulation:
     alarm: int  # 0 none, 1 pre-warning, 2 device error, 4 warning, 5 alarm
     testing: bool
     earth_lost: bool
+    voltage_v: Decimal | None = None  # L1 to L2; None: invalid
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReady:
+    """The device answered its whole set-up: said once per run, before any other report."""
+
+    identity: str  # model and firmware as the device told them
 
 
 Report = (
@@ -235,6 +243,7 @@ Report = (
     | ModuleSilent
     | DigitalInputs
     | Insulation
+    | DeviceReady
 )
 
 

@@ -1,0 +1,266 @@
+"""What do the bytes between host and PN532 mean?
+
+Frames of the NXP PN532 on its UART (UM0701-02 §6.2), both directions, and the few commands the
+reader needs. Nothing here waits: bytes go in, `Received` comes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HOST, CHIP = 0xD4, 0xD5  # TFI: host to PN532, PN532 to host
+
+START = b"\x00\xff"
+ACK = bytes.fromhex("00 00 FF 00 FF 00")
+NACK = bytes.fromhex("00 00 FF FF 00 00")
+SYNTAX_ERROR = bytes.fromhex("00 00 FF 01 FF 7F 81 00")
+WAKE_UP = b"\x55\x55" + bytes(14)  # 0x55 wakes the UART, the zeros give it time
+
+PAYLOAD_MAX = 265  # TFI and 264 bytes, UM0701-02 §6.2.1.2
+
+# Commands; the answer's code is one more. UM0701-02 §7.
+DIAGNOSE = 0x00
+GET_FIRMWARE_VERSION = 0x02
+SAM_CONFIGURATION = 0x14
+POWER_DOWN = 0x16
+RF_CONFIGURATION = 0x32
+IN_LIST_PASSIVE_TARGET = 0x4A
+IN_RELEASE = 0x52
+
+LINE_TEST = bytes.fromhex("00 00 AA 55")  # Diagnose test 0: the chip echoes the two bytes
+NORMAL_MODE = bytes([SAM_CONFIGURATION, 0x01, 0x00, 0x01])  # no timeout, IRQ pin used
+FIELD_OFF = bytes([RF_CONFIGURATION, 0x01, 0x00])
+FIELD_ON = bytes([RF_CONFIGURATION, 0x01, 0x01])
+LIST_ONE_TYPE_A = bytes([IN_LIST_PASSIVE_TARGET, 0x01, 0x00])  # one target, 106 kbit/s type A
+RELEASE_ALL = bytes([IN_RELEASE, 0x00])
+
+
+def max_retries(passive_activation: int) -> bytes:
+    """RFConfiguration item 5.
+
+    Args:
+        passive_activation: how often InListPassiveTarget looks again; 0xFF is for ever.
+    """
+    return bytes([RF_CONFIGURATION, 0x05, 0xFF, 0x01, passive_activation])
+
+
+def release(target: int) -> bytes:
+    """InRelease of one target (1 with one target at most)."""
+    return bytes([IN_RELEASE, target])
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The command arrived; from the host: stop what you do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """The host wants the last response again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxRefused:
+    """The PN532 did not understand the command (application error frame)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A frame with a good length and a bad checksum passed by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Information:
+    """A command (tfi HOST) or a response (tfi CHIP); `data[0]` is its code."""
+
+    tfi: int
+    data: bytes
+
+
+Received = Ack | Nack | SyntaxRefused | Damaged | Information
+
+
+def frame(tfi: int, data: bytes) -> bytes:
+    """Wrap a command or a response; extended when it is longer than 255 bytes.
+
+    Raises:
+        ValueError: empty, or longer than the PN532 takes.
+    """
+    payload = bytes([tfi]) + data
+    if not data or len(payload) > PAYLOAD_MAX:
+        raise ValueError(f"a PN532 frame carries 1 to {PAYLOAD_MAX - 1} bytes, got {len(data)}")
+    size = len(payload)
+    if size <= 255:
+        length = bytes([size, -size & 0xFF])
+    else:
+        high, low = divmod(size, 256)
+        length = bytes([0xFF, 0xFF, high, low, -(high + low) & 0xFF])
+    return b"\x00" + START + length + payload + bytes([-sum(payload) & 0xFF, 0])
+
+
+def command(data: bytes) -> bytes:
+    """What the host sends."""
+    return frame(HOST, data)
+
+
+def response(data: bytes) -> bytes:
+    """What the PN532 sends."""
+    return frame(CHIP, data)
+
+
+class Decoder:
+    """Finds frames in a stream of bytes, in pieces of any size, through any noise.
+
+    A header with a bad checksum is noise: the search goes on one byte later. So it does inside a
+    frame with a bad data checksum, because what looked like its header may have been noise too.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    @property
+    def inside_frame(self) -> bool:
+        """Whether bytes wait for the rest of their frame."""
+        return self._find_start() is not None
+
+    def feed(self, data: bytes) -> list[Received]:
+        """Take bytes; give what they complete, in order."""
+        self._buffer += data
+        return self._complete()
+
+    def give_up(self) -> list[Received]:
+        """The rest of the frame does not come: look for frames behind its header."""
+        found: list[Received] = []
+        while (start := self._find_start()) is not None:
+            del self._buffer[: start + 1]
+            found += self._complete()
+        self.reset()
+        return found
+
+    def reset(self) -> None:
+        """Forget what is there."""
+        self._buffer.clear()
+
+    def _find_start(self) -> int | None:
+        start = self._buffer.find(START)
+        return None if start < 0 else start
+
+    def _complete(self) -> list[Received]:
+        found: list[Received] = []
+        while (start := self._find_start()) is not None:
+            del self._buffer[:start]
+            taken = _take(bytes(self._buffer[: PAYLOAD_MAX + 16]))
+            if taken is None:
+                return found
+            received, used = taken
+            del self._buffer[:used]
+            if received is not None:
+                found.append(received)
+        del self._buffer[:-1]  # a last 00 may begin the next start code
+        return found
+
+
+def _take(buffer: bytes) -> tuple[Received | None, int] | None:
+    """Judge a buffer that begins with the start code: what it is and the bytes used up.
+
+    None: more bytes are needed. (None, 1): no frame begins here.
+    """
+    header = _header(buffer)
+    if header is None:
+        return None
+    size, begin = header
+    if size == 0:
+        return _SHORT.get(buffer[2:4]), begin if buffer[2:4] in _SHORT else 1
+    if len(buffer) < begin + size + 1:
+        return None
+    payload = buffer[begin : begin + size]
+    if (sum(payload) + buffer[begin + size]) & 0xFF:
+        return Damaged(), 1
+    return _judge(payload), begin + size + 1
+
+
+_SHORT: dict[bytes, Received] = {b"\x00\xff": Ack(), b"\xff\x00": Nack()}
+
+
+def _header(buffer: bytes) -> tuple[int, int] | None:
+    """Payload size and where the payload begins; size 0: an ACK, a NACK or no header."""
+    if len(buffer) < 4:
+        return None
+    if buffer[2:4] != b"\xff\xff":
+        good = (buffer[2] + buffer[3]) & 0xFF == 0
+        return (buffer[2] if good else 0), 4
+    if len(buffer) < 7:
+        return None
+    size = buffer[4] << 8 | buffer[5]
+    good = sum(buffer[4:7]) & 0xFF == 0 and size <= PAYLOAD_MAX
+    return (size if good else 0), 7
+
+
+def _judge(payload: bytes) -> Received:
+    if payload == b"\x7f":
+        return SyntaxRefused()
+    if payload[0] not in (HOST, CHIP) or len(payload) < 2:
+        return Damaged()
+    return Information(payload[0], payload[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A card in the field, as InListPassiveTarget tells it (UM0701-02 §7.3.5)."""
+
+    number: int
+    sens_res: bytes  # ATQA as the chip gives it, high byte first
+    sel_res: int  # SAK; bit 5: the card speaks ISO 14443-4
+    uid: bytes  # 4, 7 or 10 bytes without cascade tags
+    ats: bytes = b""  # without its length byte
+
+    @property
+    def random(self) -> bool:
+        """A 4-byte UID that begins with 0x08 is drawn anew at each tap (ISO 14443-3)."""
+        return len(self.uid) == 4 and self.uid[0] == 0x08
+
+
+def parse_target(data: bytes) -> Target | None:
+    """Read the response to `LIST_ONE_TYPE_A`: `4B NbTg [Tg SENS_RES SEL_RES UIDLen UID [ATS]]`.
+
+    Returns:
+        The card, None if there is none.
+
+    Raises:
+        ValueError: not such a response, cut short, or a UID of a length that no card has.
+    """
+    if len(data) < 2 or data[0] != IN_LIST_PASSIVE_TARGET + 1:
+        raise ValueError(f"not an answer to InListPassiveTarget: {data.hex(' ')}")
+    if data[1] == 0:
+        return None
+    if len(data) < 7 or len(data) < 7 + data[6]:
+        raise ValueError(f"target cut short: {data.hex(' ')}")
+    end_of_uid = 7 + data[6]
+    ats = data[end_of_uid:]
+    if ats and ats[0] != len(ats):
+        raise ValueError(f"ATS of {len(ats)} bytes says it has {ats[0]}: {data.hex(' ')}")
+    return Target(data[2], data[3:5], data[5], without_cascade_tags(data[7:end_of_uid]), ats[1:])
+
+
+def without_cascade_tags(uid: bytes) -> bytes:
+    """Drop the 0x88 that some chips of the family leave before each further level.
+
+    Raises:
+        ValueError: a length that no card has.
+    """
+    if len(uid) == 8 and uid[0] == 0x88:
+        return uid[1:]
+    if len(uid) == 12 and uid[0] == 0x88 and uid[4] == 0x88:
+        return uid[1:4] + uid[5:]
+    if len(uid) not in (4, 7, 10):
+        raise ValueError(f"a UID has 4, 7 or 10 bytes, got {uid.hex(' ')}")
+    return uid
+
+
+def list_answer(target: Target | None) -> bytes:
+    """The PN532's side of `parse_target`."""
+    if target is None:
+        return bytes([IN_LIST_PASSIVE_TARGET + 1, 0])
+    ats = bytes([len(target.ats) + 1]) + target.ats if target.sel_res & 0x20 else b""
+    head = bytes([IN_LIST_PASSIVE_TARGET + 1, 1, target.number]) + target.sens_res
+    return head + bytes([target.sel_res, len(target.uid)]) + target.uid + ats
