@@ -1,0 +1,135 @@
+"""What crossed the wire, and was it OCPP 2.0.1?"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from jsonschema import Draft4Validator, FormatChecker
+from ocpp.messages import get_validator
+
+CALL, CALLRESULT, CALLERROR = 2, 3, 4
+
+MESSAGE_ID_CHARACTERS_MAX = 36  # Part 4 §4.1.4
+ERROR_DESCRIPTION_CHARACTERS_MAX = 255  # Part 4 §4.2.3
+ERROR_CODES = {  # Part 4 §4.3
+    "FormatViolation",
+    "GenericError",
+    "InternalError",
+    "MessageTypeNotSupported",
+    "NotImplemented",
+    "NotSupported",
+    "OccurrenceConstraintViolation",
+    "PropertyConstraintViolation",
+    "ProtocolError",
+    "RpcFrameworkError",
+    "SecurityError",
+    "TypeConstraintViolation",
+}
+
+Payload = dict[str, Any]
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_timestamps = FormatChecker(formats=())
+
+
+def _is_instant(value: object) -> bool:
+    """The station writes UTC with `Z` and milliseconds, nothing else."""
+    return not isinstance(value, str) or _INSTANT.fullmatch(value) is not None
+
+
+_timestamps.checks("date-time")(_is_instant)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One text on the WebSocket, taken apart as far as it can be.
+
+    `type` is None where the text is no OCPP-J message. `action` of an answer is that of the CALL
+    it answers, None where there was no such CALL. Numbers in `payload` are int or Decimal.
+    """
+
+    number: int  # position in the record, both directions, from 0
+    connection: int  # counts from 1
+    incoming: bool  # from the station
+    at: datetime  # UTC
+    monotonic_s: float
+    text: str
+    type: int | None = None
+    message_id: str | None = None
+    action: str | None = None
+    payload: Any = None
+    error_code: str | None = None
+    error_description: str | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The elements of an OCPP-J message as they stand, before any judgement."""
+
+    type: int | None = None
+    message_id: str | None = None
+    action: str | None = None
+    payload: Any = None
+    error_code: str | None = None
+    error_description: str | None = None
+
+
+def taken_apart(text: str) -> Parts:
+    """Read the wrapper of a frame; an unreadable one gives empty parts. Part 4 §4.2."""
+    try:
+        message = json.loads(text, parse_float=Decimal)
+    except ValueError:
+        return Parts()
+    match message:
+        case [2, str(message_id), str(action), payload]:
+            return Parts(CALL, message_id, action, payload)
+        case [3, str(message_id), payload]:
+            return Parts(CALLRESULT, message_id, None, payload)
+        case [4, str(message_id), str(code), str(description), dict(details)]:
+            return Parts(CALLERROR, message_id, None, details, code, description)
+        case _:
+            return Parts()
+
+
+def violations(frame: Frame) -> Iterator[str]:
+    """Say what about this frame is not OCPP 2.0.1; nothing for a good one.
+
+    The schemas are those of the `ocpp` package. For frames of the station every date-time must
+    also be written in UTC with `Z` and milliseconds.
+    """
+    match frame.type:
+        case None:
+            yield "is no OCPP-J message"
+        case 4:  # CALLERROR
+            yield from _error_violations(frame)
+        case 2 | 3 if frame.action is not None:
+            yield from _payload_violations(frame)
+        case _:
+            yield "answers no CALL"
+    if frame.message_id is not None and len(frame.message_id) > MESSAGE_ID_CHARACTERS_MAX:
+        yield f"has a messageId of {len(frame.message_id)} characters"
+
+
+def _error_violations(frame: Frame) -> Iterator[str]:
+    if frame.error_code not in ERROR_CODES:
+        yield f"has the unknown error code {frame.error_code!r}"
+    if len(frame.error_description or "") > ERROR_DESCRIPTION_CHARACTERS_MAX:
+        yield "has an errorDescription over 255 characters"
+
+
+def _payload_violations(frame: Frame) -> Iterator[str]:
+    try:
+        schema = get_validator(frame.type, frame.action, "2.0.1").schema
+    except OSError:
+        yield f"has the unknown action {frame.action!r}"
+        return
+    validator = Draft4Validator(schema, format_checker=_timestamps if frame.incoming else None)
+    for error in validator.iter_errors(frame.payload):
+        where = "/".join(map(str, error.absolute_path)) or "payload"
+        yield f"{frame.action}: {where}: {error.message}"

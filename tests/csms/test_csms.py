@@ -1,0 +1,355 @@
+"""Does the CSMS hear, answer, disturb and judge as the tests of the station rely on?
+
+The station here is a client a few lines long, so that each frame is the test's own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from jsonschema import ValidationError
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from tests.csms import CALLERROR, CallRefused, Csms, NoAnswer, NotConnected, Record
+from tests.csms.answers import ACTIONS, Answers
+from tests.csms.conversation import response
+
+BOOT = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
+NOW = "2026-11-22T12:00:00.000Z"
+TOKEN = {"idToken": "04A224B2", "type": "ISO14443"}
+
+
+def transaction_event(seq_no: int = 0, event_type: str = "Started") -> dict[str, Any]:
+    return {
+        "eventType": event_type,
+        "timestamp": NOW,
+        "triggerReason": "Authorized",
+        "seqNo": seq_no,
+        "transactionInfo": {"transactionId": "t"},
+        "idToken": TOKEN,
+    }
+
+
+class FakeStation:
+    """A WebSocket client that says exactly what the test says."""
+
+    def __init__(self, csms: Csms, identity: str = "CS001", **options: Any) -> None:
+        self.calls = 0
+        options.setdefault("subprotocols", [Subprotocol("ocpp2.0.1")])
+        self.open = ExitStack()
+        self.socket: ClientConnection = self.open.enter_context(
+            connect(f"{csms.url}/{identity}", compression=None, proxy=None, **options)
+        )
+
+    def __enter__(self) -> FakeStation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open.close()
+
+    def send(self, *message: Any) -> None:
+        self.socket.send(json.dumps(message))
+
+    def receive(self, timeout_s: float = 10) -> list[Any]:
+        return list(json.loads(self.socket.recv(timeout_s)))
+
+    def ask(self, action: str, payload: dict[str, Any]) -> str:
+        """Send a CALL and give its messageId."""
+        self.calls += 1
+        message_id = f"{id(self)}-{self.calls}"
+        self.send(2, message_id, action, payload)
+        return message_id
+
+    def call(self, action: str, payload: dict[str, Any]) -> list[Any]:
+        self.ask(action, payload)
+        return self.receive()
+
+
+@pytest.fixture
+def csms() -> Iterator[Csms]:
+    with Csms() as csms:
+        yield csms
+
+
+@pytest.fixture
+def station(csms: Csms) -> Iterator[FakeStation]:
+    with FakeStation(csms) as station:
+        csms.wait_connected(10)
+        yield station
+
+
+def answering(
+    csms: Csms, station: FakeStation, action: str, payload: dict[str, Any], reply: list[Any]
+) -> Any:
+    """Let the fake station answer one CALL of the CSMS, made on another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(csms.call, action, payload)
+        _, message_id, asked, sent = station.receive()
+        assert (asked, sent) == (action, payload)
+        station.send(reply[0], message_id, *reply[1:])
+        return call.result(10)
+
+
+def test_boot_is_answered_by_the_settings(csms: Csms, station: FakeStation) -> None:
+    csms.answers.boot_status = "Pending"
+    csms.answers.boot_interval_s = 7
+    csms.answers.clock_offset = timedelta(days=400)
+    kind, _, payload = station.call("BootNotification", BOOT)
+    assert (kind, payload["status"], payload["interval"]) == (3, "Pending", 7)
+    ahead = datetime.fromisoformat(payload["currentTime"]) - datetime.now(UTC)
+    assert timedelta(days=399) < ahead < timedelta(days=401)
+    assert csms.problems == []
+
+
+def test_tokens_are_answered_by_what_the_csms_knows(csms: Csms, station: FakeStation) -> None:
+    csms.answers.know("04a224b2", group="G1", cache_expiry=datetime(2030, 1, 1, tzinfo=UTC))
+    info = {
+        "status": "Accepted",
+        "groupIdToken": {"idToken": "G1", "type": "Central"},
+        "cacheExpiryDateTime": "2030-01-01T00:00:00.000Z",
+    }
+    assert station.call("Authorize", {"idToken": TOKEN})[2] == {"idTokenInfo": info}
+    assert station.call("TransactionEvent", transaction_event())[2] == {"idTokenInfo": info}
+    stranger = {"idToken": {"idToken": "00000000", "type": "ISO14443"}}
+    assert station.call("Authorize", stranger)[2] == {"idTokenInfo": {"status": "Unknown"}}
+    assert [frame.payload for frame in csms.calls("Authorize")][1] == stranger
+
+
+def test_an_overriding_answer_goes_first(csms: Csms, station: FakeStation) -> None:
+    csms.answers.overriding["DataTransfer"] = lambda request: {
+        "status": "Accepted",
+        "data": request["vendorId"],
+    }
+    answer = station.call("DataTransfer", {"vendorId": "org.example"})[2]
+    assert answer == {"status": "Accepted", "data": "org.example"}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_answer_survives_the_spelling_of_ocpp(action: str) -> None:
+    from ocpp.charge_point import remove_nones, serialize_as_dict, snake_to_camel_case
+
+    request = {"idToken": TOKEN} if action == "Authorize" else {}
+    answer = Answers().to(action, request)
+    spelled = snake_to_camel_case(remove_nones(serialize_as_dict(response(action, answer))))
+    assert {**spelled, "currentTime": None} == {**answer, "currentTime": None}
+
+
+def test_a_call_gives_the_answer(csms: Csms, station: FakeStation) -> None:
+    answer = answering(csms, station, "ClearCache", {}, [3, {"status": "Accepted"}])
+    assert answer == {"status": "Accepted"}
+    assert csms.response_times()["ClearCache"].count == 1
+    assert 0 < csms.response_times()["ClearCache"].maximum_s < 10
+    assert csms.problems == []
+
+
+def test_a_callerror_is_raised(csms: Csms, station: FakeStation) -> None:
+    with pytest.raises(CallRefused, match="ClearCache: NotSupported: no cache"):
+        answering(csms, station, "ClearCache", {}, [4, "NotSupported", "no cache", {}])
+    assert csms.problems == []
+
+
+def test_a_request_against_the_schema_never_leaves(csms: Csms, station: FakeStation) -> None:
+    with pytest.raises(ValidationError):
+        csms.call("Reset", {"type": "Sometime"})
+    assert csms.mark() == 0
+
+
+def test_no_answer_no_connection_no_station(csms: Csms, station: FakeStation) -> None:
+    with pytest.raises(NoAnswer, match="within"):
+        csms.call("ClearCache", timeout_s=0.05)
+    csms.abort()
+    csms.wait_disconnected(10)
+    with pytest.raises(NotConnected):
+        csms.call("ClearCache")
+
+
+def test_raw_text_goes_out_as_it_is(csms: Csms, station: FakeStation) -> None:
+    csms.send_raw("{not json")
+    assert station.socket.recv(10) == "{not json"
+    station.send(4, "-1", "RpcFrameworkError", "", {})
+    assert csms.wait_for_error(10).error_code == "RpcFrameworkError"
+    assert csms.problems == []
+
+
+def test_waiting_finds_what_came_and_what_comes(csms: Csms, station: FakeStation) -> None:
+    station.call("Heartbeat", {})
+    assert csms.wait_for("Heartbeat", timeout_s=10).number == 0
+    with pytest.raises(TimeoutError, match="no Heartbeat as wanted within"):
+        csms.wait_for("Heartbeat", timeout_s=0.05, after=csms.mark())
+    station.ask("TransactionEvent", transaction_event(0))
+    frame = csms.wait_for("TransactionEvent", lambda payload: payload["seqNo"] == 0, 10)
+    assert frame.payload == transaction_event(0)
+
+
+def test_transaction_events_reach_the_ledger(csms: Csms, station: FakeStation) -> None:
+    for seq_no, event_type in enumerate(("Started", "Updated", "Ended")):
+        station.call("TransactionEvent", transaction_event(seq_no, event_type))
+    assert csms.ledger.problems("t") == []
+
+
+def test_disturbed_answers(csms: Csms, station: FakeStation) -> None:
+    csms.disturb("Heartbeat", copies=0, times=1)
+    csms.disturb("Heartbeat", copies=2, times=1)
+    csms.disturb("Heartbeat", error="InternalError", times=1)
+    csms.disturb("Heartbeat", delay_s=0.2, times=1)
+    lost, twice = station.ask("Heartbeat", {}), station.ask("Heartbeat", {})
+    assert [station.receive()[1], station.receive()[1]] == [twice, twice]
+    assert station.call("Heartbeat", {})[2] == "InternalError"
+    late, prompt = station.ask("Heartbeat", {}), station.ask("Heartbeat", {})
+    assert [station.receive()[1], station.receive()[1]] == [prompt, late]
+    assert all(lost != frame.message_id for frame in csms.record.frames if not frame.incoming)
+    assert not any("refused" in problem for problem in csms.problems)
+
+
+def test_a_disturbance_can_pick_its_calls(csms: Csms, station: FakeStation) -> None:
+    csms.disturb("TransactionEvent", error="InternalError", where=lambda call: call["seqNo"] == 1)
+    kinds = [station.call("TransactionEvent", transaction_event(n))[0] for n in range(3)]
+    assert kinds == [3, 4, 3]
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        ([2, "1", "Heartbeat", {"extra": 1}], "Additional properties are not allowed"),
+        ([2, "1", "TransactionEvent", {**transaction_event(), "seqNo": "0"}], "seqNo: '0' is not"),
+        (
+            [2, "1", "TransactionEvent", {**transaction_event(), "timestamp": NOW[:-5] + "Z"}],
+            "is not a 'date-time'",
+        ),
+        ([2, "1", "Nonsense", {}], "unknown action 'Nonsense'"),
+        ([2, "1" * 37, "Heartbeat", {}], "messageId of 37 characters"),
+        ([2, 1, "Heartbeat", {}], "is no OCPP-J message"),
+        ([3, "never-asked", {}], "answers no CALL"),
+        ([4, "never-asked", "GenericError", "", {}], "answers a CALL the CSMS never made"),
+        ([4, "-1", "SomeError", "", {}], "unknown error code 'SomeError'"),
+        ([4, "-1", "GenericError", "x" * 256, {}], "errorDescription over 255"),
+    ],
+)
+def test_what_a_station_does_wrong_is_noted(
+    csms: Csms, station: FakeStation, message: list[Any], problem: str
+) -> None:
+    station.send(*message)
+    csms.record.wait(lambda: bool(csms.problems), 10, "complaint")
+    assert problem in csms.problems[0]
+
+
+def test_a_messageid_used_again_is_noted(csms: Csms, station: FakeStation) -> None:
+    for _ in range(2):
+        station.send(2, "same", "Heartbeat", {})
+        station.receive()
+    assert "uses a messageId again" in csms.problems[0]
+
+
+def test_a_second_call_before_the_answer_is_noted() -> None:
+    record = Record()
+    for message_id in ("1", "2"):
+        record.enter(f'[2,"{message_id}","Heartbeat",{{}}]', connection=1, incoming=True)
+    record.enter('[2,"3","Heartbeat",{}]', connection=2, incoming=True)  # the link broke between
+    assert record.problems == [
+        '[2,"2","Heartbeat",{}]: is sent while [\'1\'] still waits for its answer'
+    ]
+
+
+def test_an_answer_given_twice_is_noted(csms: Csms, station: FakeStation) -> None:
+    answering(csms, station, "ClearCache", {}, [3, {"status": "Accepted"}])
+    station.send(3, "csms-1", {"status": "Accepted"})
+    csms.record.wait(lambda: bool(csms.problems), 10, "complaint")
+    assert "a second time" in csms.problems[0]
+
+
+def test_a_wrong_answer_is_noted(csms: Csms, station: FakeStation) -> None:
+    answering(csms, station, "ClearCache", {}, [3, {"status": "Perhaps"}])
+    assert "'Perhaps' is not one of" in csms.problems[0]
+
+
+def test_a_binary_frame_is_noted(csms: Csms, station: FakeStation) -> None:
+    station.socket.send(b"[2]")
+    csms.record.wait(lambda: bool(csms.problems), 10, "complaint")
+    assert csms.problems == ["a binary frame of 3 bytes"]
+
+
+def test_the_right_password_opens(csms: Csms) -> None:
+    csms.passwords = {"CS 1": "correct horse battery"}
+
+    def header(password: str) -> dict[str, str]:
+        return {"Authorization": "Basic " + base64.b64encode(f"CS 1:{password}".encode()).decode()}
+
+    with pytest.raises(InvalidStatus, match="401"):
+        FakeStation(csms, "CS%201")
+    with pytest.raises(InvalidStatus, match="401"):
+        FakeStation(csms, "CS%201", additional_headers=header("wrong horse"))
+    with FakeStation(csms, "CS%201", additional_headers=header("correct horse battery")) as station:
+        assert station.call("Heartbeat", {})[0] == 3
+    assert [(each.user, each.admitted) for each in csms.handshakes] == [
+        (None, False),
+        ("CS 1", False),
+        ("CS 1", True),
+    ]
+
+
+def test_a_missing_subprotocol_is_noted(csms: Csms) -> None:
+    with FakeStation(csms, subprotocols=None):
+        csms.wait_connected(10)
+    assert csms.problems == ["connection 1 without subprotocol ocpp2.0.1"]
+
+
+def test_refusing_down_and_up(csms: Csms, station: FakeStation) -> None:
+    port = csms.port
+    csms.down()
+    csms.wait_disconnected(10)
+    with pytest.raises(ConnectionClosed):
+        station.receive()
+    with pytest.raises(ConnectionRefusedError):
+        FakeStation(csms)
+    csms.up()
+    assert csms.port == port
+    csms.refusing = HTTPStatus.SERVICE_UNAVAILABLE
+    with pytest.raises(InvalidStatus, match="503"):
+        FakeStation(csms)
+    csms.refusing = None
+    with FakeStation(csms) as again:
+        assert again.call("Heartbeat", {})[0] == 3
+
+
+def test_closing_politely(csms: Csms, station: FakeStation) -> None:
+    csms.close(1001)
+    with pytest.raises(ConnectionClosed, match="1001"):
+        station.receive()
+
+
+def test_silence_and_speech(csms: Csms, station: FakeStation) -> None:
+    csms.go_silent()
+    station.ask("Heartbeat", {})
+    with pytest.raises(TimeoutError):
+        station.receive(0.3)
+    assert csms.calls("Heartbeat") == []
+    csms.speak_again()
+    assert station.receive()[0] == 3
+
+
+def test_the_ledger_outlives_the_connection(csms: Csms, station: FakeStation) -> None:
+    station.call("TransactionEvent", transaction_event(0))
+    csms.down()
+    csms.up()
+    with FakeStation(csms) as again:
+        again.call("TransactionEvent", transaction_event(0))
+        again.call("TransactionEvent", transaction_event(1, "Ended"))
+    assert csms.ledger.problems("t") == []
+    assert csms.ledger.duplicates("t") == 1
+
+
+def test_an_error_frame_is_no_answer_to_the_next_call(csms: Csms, station: FakeStation) -> None:
+    station.send(4, "-1", "GenericError", "", {})
+    csms.wait_for_error(10)
+    assert csms.record.frames[0].type == CALLERROR
+    assert answering(csms, station, "ClearCache", {}, [3, {"status": "Accepted"}])
