@@ -1,0 +1,210 @@
+"""What are the simplest things a message is made of: numbers, moments, optional fields?
+
+Primitive datatypes of Part 2 §2.1.3 where they need more than a Python type.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Annotated, Any, Final, NewType, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    Maybe: TypeAlias = T | None
+    """A field that may be absent: None then. JSON null is refused, as the schemas say."""
+
+    Number: TypeAlias = Decimal
+    """A JSON number, exact: 2935.600 keeps its zeroes. Text is refused, and so is NaN."""
+else:
+    # msgspec takes `Decimal` from JSON text as well ("1.5", even "NaN") and `T | None` from null;
+    # the schemas allow neither. So at run time an optional field is just a `T` whose default lies
+    # outside of its type, and a number goes through `converted` below.
+    from numbers import Number
+
+    class Maybe:
+        def __class_getitem__(cls, item: Any) -> Any:
+            return item
+
+
+INTEGER_MAX: Final = 2**63 - 1  # OCPP says 32 bit, its schemas say nothing; a bound for storage
+Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+_DATE = (  # every day there is from year 1 to 9999, and no other
+    r"(?!0000)(?:[0-9]{4}-(?:"
+    r"(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    r"|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+    r"|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
+)
+_HOUR_MINUTE = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+TIMESTAMP_PATTERN: Final = (
+    rf"\A{_DATE}[Tt ]{_HOUR_MINUTE}:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
+    rf"(?:[Zz]|[+-]{_HOUR_MINUTE})?\Z"
+)
+_TIMESTAMP: Final = re.compile(TIMESTAMP_PATTERN)
+_Timestamp = NewType("_Timestamp", str)
+
+Timestamp = Annotated[_Timestamp, Meta(pattern=TIMESTAMP_PATTERN)]
+"""A moment as RFC 3339 text. `timestamp` makes one, `parse_timestamp` reads one.
+
+Text and not `datetime`, because msgspec would write the latter with six decimals or none, and
+because what came in goes out again as it was.
+"""
+
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC, microsecond=999_000)
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """Write a moment as OCPP wants it: UTC, `Z`, milliseconds (cut, not rounded).
+
+    Args:
+        moment: with a time zone; anything finer than a millisecond is dropped.
+
+    Source: Part 2 §3.1: RFC 3339, at most three decimals, UTC recommended.
+    """
+    assert moment.tzinfo is not None, f"{moment} has no time zone"
+    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+    return _Timestamp(text + "Z")
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Read a moment: aware, UTC, whole milliseconds (cut, not rounded).
+
+    Without an offset it is UTC. A leap second is the second after it. A moment that its
+    offset moves out of the years 1 to 9999 is the nearest one inside.
+
+    Raises:
+        ValueError: not RFC 3339. Never for a field of a decoded message.
+    """
+    if _TIMESTAMP.match(text) is None:
+        raise ValueError(f"not an RFC 3339 date-time: {text[:40]!r}")
+    moment = datetime.fromisoformat(f"{text[:10]}T{text[11:17]}00").replace(tzinfo=UTC)
+    fraction, offset = _split_fraction(text[19:])
+    shift = timedelta(seconds=int(text[17:19]), milliseconds=int(fraction[:3].ljust(3, "0")))
+    try:
+        return moment + (shift - _offset(offset))
+    except OverflowError:
+        return _EARLIEST if moment.year == 1 else _LATEST
+
+
+def _split_fraction(tail: str) -> tuple[str, str]:
+    """The digits behind the seconds, and what follows them."""
+    if not tail.startswith("."):
+        return "", tail
+    digits = len(tail) - len(tail[1:].lstrip("0123456789"))
+    return tail[1:digits], tail[digits:]
+
+
+def _offset(text: str) -> timedelta:
+    """How far ahead of UTC: of `+01:00`, `Z` or nothing."""
+    if text in ("", "Z", "z"):
+        return timedelta()
+    size = timedelta(hours=int(text[1:3]), minutes=int(text[4:6]))
+    return -size if text[0] == "-" else size
+
+
+class CustomDataType(dict[str, Any]):
+    """Anything a vendor adds: `vendorId` and any other keys, kept as they came.
+
+    The one open type of OCPP. A msgspec struct cannot keep keys it does not know, hence a
+    dict; treat it as frozen all the same. Numbers with decimals are `Decimal`.
+    """
+
+    __slots__ = ()
+
+    VENDOR_ID_MAX: Final = 255  # characters
+
+    @property
+    def vendor_id(self) -> str:
+        """Whose data it is."""
+        vendor_id: str = self["vendorId"]
+        return vendor_id
+
+
+class Datatype(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
+    """A message or a part of one. Required fields first, then as the schema has them.
+
+    Every type of OCPP may carry custom data; it is the last field. Absent fields are None
+    and are not written.
+    """
+
+    custom_data: Maybe[CustomDataType] = None
+
+
+def decimal(text: str) -> Decimal:
+    """A JSON number with a point or an exponent, exact.
+
+    Raises:
+        msgspec.ValidationError: outside the range of an IEEE 754 double, which is what
+            RFC 8259 §6 tells senders to expect. `int()` of more would take all memory.
+    """
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # an exponent of more digits than Decimal can hold
+        raise msgspec.ValidationError("Number out of range") from None
+    if number and not -324 <= number.adjusted() <= 308:
+        raise msgspec.ValidationError("Number out of range")
+    return number
+
+
+def converted(kind: type[Any], value: Any) -> Any:
+    """What msgspec cannot make by itself: its `dec_hook`.
+
+    Raises:
+        ValueError, TypeError: msgspec adds the path and raises its ValidationError.
+    """
+    return _CONVERSIONS[kind](value)
+
+
+def _number(value: Any) -> Decimal:
+    if type(value) is int:
+        return decimal(str(value))
+    if type(value) is Decimal:
+        return value
+    raise TypeError(f"Expected `number`, got `{json_name(value)}`")
+
+
+def _custom_data(value: Any) -> CustomDataType:
+    if type(value) is not dict:
+        raise TypeError(f"Expected `object`, got `{json_name(value)}`")
+    if "vendorId" not in value:
+        raise TypeError("Object missing required field `vendorId`")
+    vendor_id = value["vendorId"]
+    if type(vendor_id) is not str:
+        raise TypeError(f"Expected `str`, got `{json_name(vendor_id)}` in `vendorId`")
+    if len(vendor_id) > CustomDataType.VENDOR_ID_MAX:
+        raise ValueError(
+            f"Expected `str` of length <= {CustomDataType.VENDOR_ID_MAX} in `vendorId`"
+        )
+    return CustomDataType(value)
+
+
+def json_name(value: Any) -> str:
+    """What msgspec calls the JSON type of a decoded value in its errors."""
+    return _JSON_NAMES[type(value)]
+
+
+_JSON_NAMES = {
+    dict: "object",
+    list: "array",
+    str: "str",
+    bool: "bool",
+    int: "int",
+    Decimal: "float",
+    type(None): "null",
+}
+_CONVERSIONS = {Number: _number, CustomDataType: _custom_data}
