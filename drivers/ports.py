@@ -226,6 +226,23 @@ class DeviceReady:
     identity: str  # model and firmware as the device told them
 
 
+@dataclass(frozen=True, slots=True)
+class GroupSilent:
+    """A group that is on told no output for 1 s. The driver has sent it off already."""
+
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRefused:
+    """A module or a group did not take an order; the wish stands and is repeated."""
+
+    address: int  # of the module, or the number of the group
+    group: bool
+    command: int
+    error: int  # 2 command, 3 data, 4 address invalid
+
+
 Report = (
     TokenPresented
     | MeterReading
@@ -244,6 +261,8 @@ Report = (
     | DigitalInputs
     | Insulation
     | DeviceReady
+    | GroupSilent
+    | OrderRefused
 )
 
 
