@@ -1,0 +1,252 @@
+"""How do several drivers share one CAN bus?
+
+A `CanLine` owns the port and has a task of its own: it opens the bus, reads, and calls whoever
+listens, right after the read and before anything else. Drivers send through it. Two transports
+are the same to it: a serial adapter (slcan) and the kernel's SocketCAN. Frames are a small type
+of our own: the message type of python-can costs a tenth of a second to import.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import trio
+
+from drivers.ports import PortGone, Refused, Report
+from drivers.wire import slcan
+from drivers.wire.serial_port import OpenPort, Port, SerialPort
+from drivers.wire.slcan import CanFrame
+
+ADAPTER_ANSWER_S = 0.2  # old firmware answers nothing; waiting longer helps nobody
+ADAPTER_BAUD = 115_200  # USB adapters ignore it
+KERNEL_FRAME = struct.Struct("=IB3x8s")  # struct can_frame of linux/can.h
+EXTENDED_FLAG = 0x8000_0000
+REMOTE_OR_ERROR = 0x6000_0000
+
+
+class CanBus(Protocol):
+    """An open bus. One task receives; any task sends."""
+
+    async def send(self, frame: CanFrame) -> None:
+        """Hand a frame over. Raises PortGone."""
+        ...
+
+    async def receive(self) -> list[CanFrame]:
+        """Wait for frames, oldest first; at least one. Raises PortGone."""
+        ...
+
+    def close(self) -> None:
+        """Give the port back."""
+        ...
+
+
+class SlcanBus:
+    """A CAN bus behind a serial adapter."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._decoder = slcan.Decoder()
+        self.refused = 0  # frames the adapter did not take, since it was opened
+
+    @classmethod
+    async def open(
+        cls, path: str, bit_rate: int, open_port: OpenPort = SerialPort.open
+    ) -> SlcanBus:
+        """Open the adapter and forget what it said before.
+
+        Raises:
+            PortGone: no such tty.
+            Refused: the adapter does not take the bit rate.
+            ValueError: a bit rate the protocol has no digit for.
+        """
+        commands = slcan.opening(bit_rate)
+        port = open_port(path, baud=ADAPTER_BAUD)
+        bus = cls(port)
+        try:
+            port.drain_input()
+            for command in commands:
+                refused = await bus._told(command) is slcan.Reply.REFUSED
+                if refused and command != b"C\r":  # an adapter may refuse to close when closed
+                    raise Refused(f"{path}: CAN adapter refused {command.decode().strip()}")
+        except BaseException:
+            port.close()
+            raise
+        return bus
+
+    async def _told(self, command: bytes) -> slcan.Reply | None:
+        """Give a command; the adapter's answer, None if it gave none."""
+        await self._port.send(command)
+        with trio.move_on_after(ADAPTER_ANSWER_S):
+            while True:
+                for item in self._decoder.feed(await self._port.receive()):
+                    if isinstance(item, slcan.Reply):
+                        return item
+        return None
+
+    async def send(self, frame: CanFrame) -> None:
+        await self._port.send(slcan.encode(frame))
+
+    async def receive(self) -> list[CanFrame]:
+        while True:
+            found = self._decoder.feed(await self._port.receive())
+            self.refused += found.count(slcan.Reply.REFUSED)
+            frames = [item for item in found if isinstance(item, CanFrame)]
+            if frames:
+                return frames
+
+    def close(self) -> None:
+        self._port.close()
+
+
+class SocketCan:
+    """A CAN bus of the kernel; its bit rate is set with `ip link`, not here."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        """Take over a bound raw CAN socket."""
+        bound.setblocking(False)
+        self._socket = bound
+
+    @classmethod
+    def open(cls, interface: str) -> SocketCan:
+        """Bind to an interface such as `can0`. Raises PortGone if there is none."""
+        try:
+            raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+        except (OSError, AttributeError) as error:
+            raise PortGone(f"{interface}: this host has no SocketCAN: {error}") from error
+        try:
+            raw.bind((interface,))
+        except OSError as error:
+            raw.close()
+            raise PortGone(f"{interface}: cannot bind: {error.strerror}") from error
+        return cls(raw)
+
+    async def send(self, frame: CanFrame) -> None:
+        while True:
+            try:
+                self._socket.send(to_kernel(frame))
+                return
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
+            except OSError as error:
+                raise PortGone(f"SocketCAN: send: {error.strerror}") from error
+
+    async def receive(self) -> list[CanFrame]:
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                raw = self._socket.recv(KERNEL_FRAME.size)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise PortGone(f"SocketCAN: receive: {error.strerror}") from error
+            if not raw:
+                raise PortGone("SocketCAN: the bus closed")
+            frame = from_kernel(raw)
+            if frame is not None:
+                return [frame]
+
+    def close(self) -> None:
+        """Close the socket and wake a task that waits on it. Inside trio only."""
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+
+def to_kernel(frame: CanFrame) -> bytes:
+    """The 16 bytes of Linux' `struct can_frame`."""
+    flag = EXTENDED_FLAG if frame.extended else 0
+    return KERNEL_FRAME.pack(frame.id | flag, len(frame.data), frame.data)
+
+
+def from_kernel(raw: bytes) -> CanFrame | None:
+    """The data frame in a `struct can_frame`; None for remote and error frames."""
+    if len(raw) != KERNEL_FRAME.size:
+        return None
+    identifier, length, data = KERNEL_FRAME.unpack(raw)
+    if identifier & REMOTE_OR_ERROR or length > 8:
+        return None
+    extended = bool(identifier & EXTENDED_FLAG)
+    return CanFrame(identifier & (0x1FFF_FFFF if extended else 0x7FF), data[:length], extended)
+
+
+Listener = Callable[[CanFrame], None]
+
+
+class CanLine:
+    """One bus and everyone on our end of it. A `drivers.ports.Device` without reports."""
+
+    def __init__(self, name: str, open_bus: Callable[[], Awaitable[CanBus]]) -> None:
+        """Name a bus and say how to open it; nothing is opened before `run`."""
+        self.name = name
+        self._open_bus = open_bus
+        self._bus: CanBus | None = None
+        self._changed = trio.Event()
+        self._listeners: list[Listener] = []
+
+    @classmethod
+    def slcan(cls, path: str, bit_rate: int) -> CanLine:
+        """A bus behind a serial adapter at `path`."""
+        return cls(path, lambda: SlcanBus.open(path, bit_rate))
+
+    @classmethod
+    def socketcan(cls, interface: str) -> CanLine:
+        """A bus of the kernel."""
+
+        async def opened() -> CanBus:
+            return SocketCan.open(interface)
+
+        return cls(interface, opened)
+
+    @property
+    def up(self) -> bool:
+        return self._bus is not None
+
+    async def wait_up(self) -> None:
+        """Wait until the bus is open."""
+        while self._bus is None:
+            await self._changed.wait()
+
+    async def wait_down(self) -> None:
+        """Wait until the bus is lost."""
+        while self._bus is not None:
+            await self._changed.wait()
+
+    @contextmanager
+    def heard_by(self, listener: Listener) -> Iterator[None]:
+        """Call `listener` with every frame that arrives meanwhile. It must not wait."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    async def send(self, frame: CanFrame) -> None:
+        """Send a frame. Raises PortGone when the bus is not open."""
+        if self._bus is None:
+            raise PortGone(f"{self.name}: the CAN bus is not open")
+        try:
+            await self._bus.send(frame)
+        except trio.ClosedResourceError as error:
+            raise PortGone(f"{self.name}: the CAN bus closed while sending") from error
+
+    async def run(self, report: Callable[[Report], None]) -> None:
+        """Open the bus and read it until cancelled. Raises DeviceFault when it is lost."""
+        bus = await self._open_bus()
+        self._now(bus)
+        try:
+            while True:
+                for frame in await bus.receive():
+                    for listener in tuple(self._listeners):
+                        listener(frame)
+        finally:
+            self._now(None)
+            bus.close()
+
+    def _now(self, bus: CanBus | None) -> None:
+        self._bus = bus
+        self._changed.set()
+        self._changed = trio.Event()

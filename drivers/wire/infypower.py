@@ -1,0 +1,283 @@
+"""What do Infypower rectifier modules say on the cabinet's CAN bus?
+
+Protocol V1.09 and V1.13 (REG, CEG, LRG series): the command, both addresses and an error code
+are in the 29-bit identifier, the data is always 8 bytes, big endian. We use the integer forms
+(0x08, 0x09), which have no NaN and no rounding. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from drivers.wire.slcan import CanFrame
+
+BIT_RATE = 125_000
+CONTROLLER = 0xF0
+ALL = 0x3F
+SINGLE, GROUP = 0x0A, 0x0B  # the device number: one module (or all), one group
+MODULES_MAX = 0x3F  # addresses 0x00 to 0x3E
+NOTHING = bytes(8)
+_TWO_WORDS = struct.Struct(">II")
+_FOUR_SHORTS = struct.Struct(">4H")
+
+
+class Command(IntEnum):
+    """The 6-bit command."""
+
+    READ_OUTPUT_FLOAT = 0x01
+    COUNT = 0x02
+    READ_MODULE_FLOAT = 0x03
+    STATE = 0x04
+    AC_INPUT = 0x06
+    READ_OUTPUT = 0x08
+    READ_MODULE = 0x09
+    LIMITS = 0x0A
+    BARCODE = 0x0B
+    AVAILABLE = 0x0C
+    WALK_IN = 0x13
+    BLINK = 0x14
+    SET_GROUP = 0x16
+    SLEEP = 0x19
+    SWITCH = 0x1A
+    SET_OUTPUT = 0x1B
+    SET_MODULE = 0x1C
+
+
+class Error(IntEnum):
+    """The error code of an answer; codes without a name occur and are left as numbers."""
+
+    NONE = 0
+    COMMAND_INVALID = 2
+    DATA_INVALID = 3
+    ADDRESS_INVALID = 4
+    STARTING_UP = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Telegram:
+    """One frame, its identifier taken apart."""
+
+    command: int
+    destination: int
+    source: int
+    data: bytes
+    group: bool = False  # device number 0x0B: the address is a group's
+    error: int = 0
+
+    @property
+    def frame(self) -> CanFrame:
+        """The frame on the bus."""
+        device = GROUP if self.group else SINGLE
+        identifier = (
+            self.error << 26
+            | device << 22
+            | self.command << 16
+            | self.destination << 8
+            | self.source
+        )
+        return CanFrame(identifier, self.data)
+
+    def answer(self, data: bytes, *, source: int | None = None, error: int = 0) -> Telegram:
+        """The answer: same device number and command, addresses swapped."""
+        who = self.destination if source is None else source
+        return Telegram(self.command, self.source, who, data, self.group, error)
+
+
+def parse(frame: CanFrame) -> Telegram | None:
+    """Take a frame apart; None if it is none of this protocol."""
+    device = frame.id >> 22 & 0xF
+    if not frame.extended or len(frame.data) != 8 or device not in (SINGLE, GROUP):
+        return None
+    return Telegram(
+        command=frame.id >> 16 & 0x3F,
+        destination=frame.id >> 8 & 0xFF,
+        source=frame.id & 0xFF,
+        data=frame.data,
+        group=device == GROUP,
+        error=frame.id >> 26,
+    )
+
+
+# --- Requests of the controller ------------------------------------------------------------------
+
+
+def read(command: Command, address: int, *, group: bool = False) -> Telegram:
+    """A read: eight bytes of nothing."""
+    return Telegram(command, address, CONTROLLER, NOTHING, group)
+
+
+def switch(address: int, *, on: bool, group: bool = False) -> Telegram:
+    """0x1A. On the wire 0 means on."""
+    return Telegram(Command.SWITCH, address, CONTROLLER, _first(0 if on else 1), group)
+
+
+def set_output(address: int, voltage_mv: int, current_ma: int, *, group: bool = False) -> Telegram:
+    """0x1B: voltage and the total current, which the modules share."""
+    return Telegram(Command.SET_OUTPUT, address, CONTROLLER, pair(voltage_mv, current_ma), group)
+
+
+def set_module(address: int, voltage_mv: int, current_ma: int) -> Telegram:
+    """0x1C: one module, its own current. Not to be mixed with 0x1B on one group."""
+    return Telegram(Command.SET_MODULE, address, CONTROLLER, pair(voltage_mv, current_ma))
+
+
+def set_group(address: int, number: int) -> Telegram:
+    """0x16: put one module into a group; forgotten when it loses power."""
+    return Telegram(Command.SET_GROUP, address, CONTROLLER, _first(number))
+
+
+def walk_in(address: int, *, on: bool) -> Telegram:
+    """0x13: soft start."""
+    return Telegram(Command.WALK_IN, address, CONTROLLER, _first(int(on)))
+
+
+def sleep(address: int, *, on: bool) -> Telegram:
+    """0x19: take one module out of its group's work."""
+    return Telegram(Command.SLEEP, address, CONTROLLER, _first(int(on)))
+
+
+def _first(value: int) -> bytes:
+    return bytes([value]) + bytes(7)
+
+
+# --- Data of answers -----------------------------------------------------------------------------
+
+
+def pair(first: int, second: int) -> bytes:
+    """Two unsigned words: mV and mA."""
+    return _TWO_WORDS.pack(first, second)
+
+
+def pair_in(data: bytes) -> tuple[int, int]:
+    """mV and mA of 0x08, 0x09, 0x1B and 0x1C."""
+    voltage_mv, current_ma = _TWO_WORDS.unpack(data)
+    return voltage_mv, current_ma
+
+
+def count_in(data: bytes) -> int:
+    """Number of modules in the answer to 0x02."""
+    return data[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a module can do, 0x0A."""
+
+    voltage_max_v: int
+    voltage_min_v: int
+    current_max_ma: int
+    power_w: int
+
+    @property
+    def data(self) -> bytes:
+        return _FOUR_SHORTS.pack(
+            self.voltage_max_v,
+            self.voltage_min_v,
+            self.current_max_ma // 100,
+            self.power_w // 10,
+        )
+
+
+def limits_in(data: bytes) -> Limits:
+    """The answer to 0x0A."""
+    high, low, deci_amps, ten_watts = _FOUR_SHORTS.unpack(data)
+    return Limits(high, low, deci_amps * 100, ten_watts * 10)
+
+
+def ac_input_in(data: bytes) -> tuple[int, int, int]:
+    """Line voltages ab, bc, ca of 0x06, in 0.1 V."""
+    ab, bc, ca, _ = _FOUR_SHORTS.unpack(data)
+    return ab, bc, ca
+
+
+def barcode_in(data: bytes) -> str:
+    """The 17 characters of 0x0B.
+
+    Byte 0 is the 13th character; bytes 1 to 5 are the first twelve as a number, bytes 6 and 7
+    the last four.
+    """
+    head = int.from_bytes(data[1:6], "big")
+    return f"{head:012d}{chr(data[0])}{int.from_bytes(data[6:8], 'big'):04d}"
+
+
+def barcode(text: str) -> bytes:
+    """The data that says `text`, 17 characters. Raises ValueError for any other length."""
+    if len(text) != 17:
+        raise ValueError(f"a barcode has 17 characters, not {len(text)}")
+    return (
+        text[12].encode("latin-1")
+        + int(text[:12]).to_bytes(5, "big")
+        + int(text[13:]).to_bytes(2, "big")
+    )
+
+
+STATUS_BITS = {
+    # (byte of the answer to 0x04, bit): (name, class)
+    (7, 0): ("output_short_circuit", "fault"),
+    (7, 3): ("input_abnormal", "fault"),
+    (7, 4): ("sleeping", "state"),
+    (7, 5): ("discharge_abnormal", "warning"),
+    (7, 6): ("air_duct_blocked", "warning"),
+    (7, 7): ("inner_communication_interrupted", "warning"),
+    (6, 0): ("off", "state"),
+    (6, 1): ("module_fault", "fault"),
+    (6, 2): ("protection", "fault"),
+    (6, 3): ("fan_fault", "fault"),
+    (6, 4): ("over_temperature", "fault"),
+    (6, 5): ("output_over_voltage", "fault"),
+    (6, 6): ("walk_in", "state"),
+    (6, 7): ("communication_interrupted", "warning"),
+    (5, 0): ("derating", "state"),
+    (5, 1): ("address_used_twice", "fault"),
+    (5, 2): ("load_sharing", "warning"),
+    (5, 3): ("ac_phase_missing", "fault"),
+    (5, 4): ("ac_unbalanced", "warning"),
+    (5, 5): ("ac_under_voltage", "fault"),
+    (5, 6): ("ac_over_voltage", "fault"),
+    (5, 7): ("pfc_off", "state"),
+}
+"""Status 0 is byte 7, status 1 byte 6, status 2 byte 5; the classes are our choice."""
+
+MAINS_FAULTS = frozenset({"ac_phase_missing", "ac_under_voltage", "ac_over_voltage"})
+_BIT_OF = {name: where for where, (name, _) in STATUS_BITS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The answer to 0x04."""
+
+    group: int
+    temperature_c: int
+    bits: frozenset[str]  # names of STATUS_BITS
+    status_3: int = 0  # its meaning is not public
+
+    def of_class(self, wanted: str) -> frozenset[str]:
+        """The bits of one class: fault, warning or state."""
+        return frozenset(
+            name for name, kind in STATUS_BITS.values() if kind == wanted and name in self.bits
+        )
+
+    @property
+    def data(self) -> bytes:
+        words = bytearray(8)
+        words[2] = self.group
+        words[3] = self.status_3
+        words[4] = self.temperature_c & 0xFF
+        for name in self.bits:
+            byte, bit = _BIT_OF[name]
+            words[byte] |= 1 << bit
+        return bytes(words)
+
+
+def status_in(data: bytes) -> Status:
+    """The answer to 0x04; bits without a meaning are left out."""
+    return Status(
+        group=data[2],
+        temperature_c=int.from_bytes(data[4:5], "big", signed=True),
+        bits=frozenset(
+            name for (byte, bit), (name, _) in STATUS_BITS.items() if data[byte] >> bit & 1
+        ),
+        status_3=data[3],
+    )
