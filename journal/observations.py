@@ -1,0 +1,200 @@
+"""What can the world tell us?
+
+Every struct here is written to the journal as it is, so a field may be added only with a new
+VERSION and an upcaster. `evse_id` 0 means the whole station. Registers, volts, amperes and watts
+are exact decimals as the device gave them.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from journal.terms import IdToken, Observation
+
+Flow = Literal["none", "charging", "suspended_ev", "suspended_evse"]
+
+
+# --- The station's own life ----------------------------------------------------------------------
+
+
+class StationStarted(Observation, frozen=True):
+    """The program began. Another `boot_id` than last time: the host lost its supply or rebooted."""
+
+    boot_id: str  # the host's, new at each of its boots
+    release: str
+    profile: str
+    identity: str
+    evses: tuple[tuple[int, tuple[int, ...]], ...]  # (evse_id, its connector ids)
+    last_at: str | None  # the last entry of the run before; None at the first start
+    last_uptime_ms: int | None
+
+
+class StationStopping(Observation, frozen=True):
+    """The program was asked to end in good order (SIGTERM, or its own restart)."""
+
+    reason: str
+
+
+class VariablePreset(Observation, frozen=True):
+    """station.toml sets a variable before the first start."""
+
+    key: str
+    value: str
+
+
+class ClockStepped(Observation, frozen=True):
+    """The host's wall clock moved against its uptime."""
+
+    step_ms: int
+
+
+class DeadlineReached(Observation, frozen=True):
+    """A moment that a projection waits for has come."""
+
+    due_ms: int
+
+
+# --- The link to the CSMS ------------------------------------------------------------------------
+
+
+class LinkOpened(Observation, frozen=True):
+    """A WebSocket to the CSMS is open, its handshake done."""
+
+    slot: int  # configuration slot of the network connection profile
+    url: str
+    security_profile: int
+
+
+class LinkClosed(Observation, frozen=True):
+    """The WebSocket is gone: closed by either side, half-open, or the network failed."""
+
+    reason: str
+
+
+class LinkFailed(Observation, frozen=True):
+    """An attempt to connect failed."""
+
+    slot: int
+    reason: str
+
+
+class FrameReceived(Observation, frozen=True):
+    """A frame of valid JSON, idToken values and secrets already taken out."""
+
+    frame: msgspec.Raw
+
+
+class FrameGarbled(Observation, frozen=True):
+    """A frame that is no JSON array of an OCPP-J message. Part 4 §4.2.3.
+
+    The text itself is kept only as far as it can hold no secret.
+    """
+
+    size: int
+    sha256: str
+    why: str
+    excerpt: str
+
+
+class FrameSent(Observation, frozen=True):
+    """A frame left for the network. Says nothing about its arrival."""
+
+    message_id: str
+
+
+# --- People --------------------------------------------------------------------------------------
+
+
+class IdTokenPresented(Observation, frozen=True):
+    """Someone held a card to the reader."""
+
+    id_token: IdToken
+    evse_id: int | None = None  # where the person or the tester said which EVSE is meant
+    lasting: bool = True  # False: the UID is random at each tap and worth nothing in a cache
+
+
+class StopPressed(Observation, frozen=True):
+    """The stop button at the dispenser, not the emergency stop."""
+
+    evse_id: int
+
+
+# --- Devices -------------------------------------------------------------------------------------
+
+
+class CableReported(Observation, frozen=True):
+    """An EV is, or no longer is, at the other end of the cable."""
+
+    evse_id: int
+    connector_id: int
+    plugged: bool
+
+
+class ContactorReported(Observation, frozen=True):
+    """Feedback of the DC contactors: what they do, not what they were told."""
+
+    evse_id: int
+    closed: bool
+
+
+class FlowReported(Observation, frozen=True):
+    """Who, if anyone, holds the energy back."""
+
+    evse_id: int
+    flow: Flow
+
+
+class EvStopped(Observation, frozen=True):
+    """The EV ended the charge by its own wish."""
+
+    evse_id: int
+
+
+class EvIdentified(Observation, frozen=True):
+    """What the EV told about itself."""
+
+    evse_id: int
+    evcc_id: str | None = None
+    soc_percent: int | None = None
+    capacity_wh: Decimal | None = None
+    voltage_max_v: Decimal | None = None
+    current_max_a: Decimal | None = None
+    power_max_w: Decimal | None = None
+
+
+class MeterRead(Observation, frozen=True):
+    """One reading of an EVSE's energy meter, and the EV's state of charge beside it."""
+
+    evse_id: int
+    energy_wh: Decimal  # the meter's own register, never re-based. J02.FR.17
+    voltage_v: Decimal | None = None
+    current_a: Decimal | None = None
+    power_w: Decimal | None = None
+    soc_percent: int | None = None
+
+
+class DeviceFaulted(Observation, frozen=True):
+    """A device or a protection is in trouble.
+
+    `blocks` says that the EVSE may not charge; `stopped_reason` is then what a running
+    transaction ends with.
+    """
+
+    evse_id: int
+    device: str
+    fault: str
+    blocks: bool
+    stopped_reason: str = "Other"
+    tech_code: str = ""
+    tech_info: str = ""
+
+
+class DeviceRecovered(Observation, frozen=True):
+    """The trouble is over, dwell included."""
+
+    evse_id: int
+    device: str
+    fault: str

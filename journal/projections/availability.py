@@ -1,0 +1,61 @@
+"""Which parts has the CSMS taken out of service, and which shall follow?
+
+A part is (evse_id, connector_id); (0, 0) is the station, (n, 0) a whole EVSE. Each keeps its own
+word, so that giving the station back returns its EVSEs to what they were. G03.FR.07, G04.FR.08.
+"""
+
+from __future__ import annotations
+
+from journal.projections.base import Projection
+from journal.terms import Decision, Entry
+
+Part = tuple[int, int]
+
+
+class AvailabilityChanged(Decision, frozen=True):
+    """Holds over restart and power loss. G03.FR.08, G04.FR.09."""
+
+    evse_id: int
+    connector_id: int
+    operative: bool
+
+
+class AvailabilityScheduled(Decision, frozen=True):
+    """The change waits for a transaction to end. G03.FR.05, G04.FR.06."""
+
+    evse_id: int
+    connector_id: int
+    operative: bool
+
+
+class Availability(Projection, frozen=True):
+    HEARS = (AvailabilityChanged, AvailabilityScheduled)
+
+    inoperative: tuple[Part, ...] = ()  # sorted
+    scheduled: tuple[tuple[Part, bool], ...] = ()  # part -> operative
+
+    def after(self, entry: Entry) -> Availability:
+        match entry.event:
+            case AvailabilityChanged(evse_id=evse, connector_id=connector, operative=operative):
+                part = (evse, connector)
+                others = {one for one in self.inoperative if one != part}
+                now = others if operative else others | {part}
+                return Availability(tuple(sorted(now)), self._scheduled_without(part))
+            case AvailabilityScheduled(evse_id=evse, connector_id=connector, operative=operative):
+                part = (evse, connector)
+                return Availability(
+                    self.inoperative, (*self._scheduled_without(part), (part, operative))
+                )
+            case _:
+                return self
+
+    def operative(self, evse_id: int, connector_id: int = 0) -> bool:
+        """Whether the part and everything it belongs to is in service."""
+        return not {(0, 0), (evse_id, 0), (evse_id, connector_id)} & set(self.inoperative)
+
+    def own(self, part: Part) -> bool:
+        """Whether the part itself, whatever it belongs to, is in service."""
+        return part not in self.inoperative
+
+    def _scheduled_without(self, part: Part) -> tuple[tuple[Part, bool], ...]:
+        return tuple(one for one in self.scheduled if one[0] != part)

@@ -1,0 +1,21 @@
+"""What do all projections share?
+
+A projection is a frozen struct that answers one question. `HEARS` names the events that can
+change it; `after` gives the projection as it is once the entry is part of history. Nothing in a
+projection is ever changed in place.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+import msgspec
+
+from journal.terms import Entry, Event
+
+
+class Projection(msgspec.Struct, frozen=True):
+    HEARS: ClassVar[tuple[type[Event], ...]] = ()
+
+    def after(self, entry: Entry) -> Self:
+        raise AssertionError(f"{type(self).__name__} does not say what follows {entry}")

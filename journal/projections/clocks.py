@@ -1,0 +1,34 @@
+"""How far is the host's clock from the CSMS's, and may a time be trusted?"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from journal.observations import ClockStepped, StationStarted
+from journal.projections.base import Projection
+from journal.terms import Decision, Entry
+
+
+class ClockCorrected(Decision, frozen=True):
+    """From the next entry on, `at` is the host's UTC plus `offset_ms`. B01.FR.06, G02.FR.06."""
+
+    offset_ms: int
+    step_ms: int  # by how much `at` moves
+    source: str  # the message that told
+
+
+class Clock(Projection, frozen=True):
+    HEARS = (StationStarted, ClockCorrected, ClockStepped)
+
+    offset_ms: int = 0
+    synchronised: bool = False
+    corrections: int = 0
+
+    def after(self, entry: Entry) -> Clock:
+        match entry.event:
+            case ClockCorrected(offset_ms=offset):
+                return Clock(offset, synchronised=True, corrections=self.corrections + 1)
+            case ClockStepped() | StationStarted():
+                return replace(self, synchronised=False)
+            case _:
+                return self

@@ -1,0 +1,41 @@
+"""Are we connected, since when, and through which slot?"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from journal.observations import LinkClosed, LinkFailed, LinkOpened, StationStarted
+from journal.projections.base import Projection
+from journal.terms import Entry
+
+
+class Links(Projection, frozen=True):
+    HEARS = (StationStarted, LinkOpened, LinkClosed, LinkFailed)
+
+    online: bool = False
+    opened_seq: int = 0  # calls queued before this entry are sent as offline. E11.FR.07
+    slot: int = 0
+    security_profile: int = 0
+    since_ms: int = 0  # uptime of the last change between online and offline
+    offline_ms: int = 0  # how long the last absence was; counts from the program's start
+    failures: int = 0  # attempts that failed since the link was last open
+
+    def after(self, entry: Entry) -> Links:
+        match entry.event:
+            case LinkOpened(slot=slot, security_profile=profile):
+                return Links(
+                    online=True,
+                    opened_seq=entry.seq,
+                    slot=slot,
+                    security_profile=profile,
+                    since_ms=entry.uptime_ms,
+                    offline_ms=entry.uptime_ms - self.since_ms,
+                )
+            case LinkClosed() if self.online:
+                return replace(self, online=False, since_ms=entry.uptime_ms)
+            case LinkFailed():
+                return replace(self, failures=self.failures + 1)
+            case StationStarted():
+                return replace(self, online=False, since_ms=entry.uptime_ms, failures=0)
+            case _:
+                return self

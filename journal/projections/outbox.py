@@ -1,0 +1,282 @@
+"""Which calls has the CSMS not confirmed, in what order do they go, and which one is under way?
+
+One lane keeps the strict order of transaction messages, one holds everything else, and the
+BootNotification has a place of its own. A call is known by the number of the entry that queued
+it; the payload stays in that entry, so a month offline costs this memory a number per call.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from journal.observations import LinkClosed, LinkOpened, StationStarted
+from journal.persistent import Line, Table
+from journal.projections.base import Projection
+from journal.terms import Decision, Entry, Observation
+
+Lane = Literal["boot", "transaction", "rest"]
+
+
+class TransactionMark(msgspec.Struct, frozen=True):
+    """What a TransactionEvent tells, for whoever must not read payloads."""
+
+    transaction_id: str
+    evse_id: int
+    seq_no: int
+    event_type: Literal["Started", "Updated", "Ended"]
+    trigger_reason: str
+    charging_state: str | None = None
+    tells: tuple[str, ...] = ()  # of "evse", "id_token", "remote_start"
+
+
+class StatusMark(msgspec.Struct, frozen=True):
+    """What a StatusNotification tells."""
+
+    evse_id: int
+    connector_id: int
+    status: str
+
+
+class CallQueued(Decision, frozen=True, kw_only=True):
+    """A CALL waits for its turn. Its payload is final but for `offline`."""
+
+    lane: Lane
+    action: str
+    payload: msgspec.Raw
+    transaction: TransactionMark | None = None
+    status: StatusMark | None = None
+    keep: bool = False  # survives the loss of the link: QueueAllMessages, or OCPP demands it
+    solicited: bool = False  # the CSMS asked for it, so it may go before acceptance. B02.FR.02
+
+
+class CallAttempted(Decision, frozen=True, kw_only=True):
+    """A CALL goes out, once, under this messageId. Part 4 §4.1.4: each attempt has its own."""
+
+    call: int
+    lane: Lane
+    action: str
+    message_id: str
+    attempt: int
+    offline: bool = False  # TransactionEvent only. E11.FR.02, E11.FR.07, E12.FR.02
+
+
+class CallDelivered(Decision, frozen=True):
+    """The CSMS answered the call, to this or an earlier attempt."""
+
+    call: int
+    message_id: str
+
+
+class AttemptFailed(Decision, frozen=True):
+    """A CALLERROR, an unusable answer, or none in time. E13.FR.02. A lost link is none of these."""
+
+    call: int
+    message_id: str
+    why: str
+    retry_after_ms: int  # back-off from now on. E13.FR.03
+
+
+class CallParked(Decision, frozen=True):
+    """The last attempt failed: the call steps aside and the lane goes on. E13.FR.04."""
+
+    call: int
+    reason: str
+
+
+class CallsDropped(Decision, frozen=True):
+    """Calls that nobody has to hear of any more."""
+
+    calls: tuple[int, ...]
+    reason: str
+
+
+class RetryRequested(Observation, frozen=True):
+    """An operator wants the parked calls to be tried again; without numbers, all of them."""
+
+    calls: tuple[int, ...] = ()
+
+
+class InFlight(msgspec.Struct, frozen=True):
+    call: int
+    lane: Lane
+    action: str
+    message_id: str
+    attempt: int
+    offline: bool
+    sent_ms: int
+
+
+class Parked(msgspec.Struct, frozen=True):
+    call: int
+    reason: str
+    transaction_id: str | None
+    message_ids: tuple[str, ...]
+
+
+class Outbox(Projection, frozen=True):
+    """Invariant: `in_flight` names a call that still waits, or one that was parked meanwhile."""
+
+    HEARS = (
+        CallQueued, CallAttempted, CallDelivered, AttemptFailed, CallParked, CallsDropped,
+        RetryRequested, LinkOpened, LinkClosed, StationStarted,
+    )  # fmt: skip
+
+    boot: int | None = None
+    transaction: Line = Line()
+    rest: Line = Line()
+    kept: Table[int, bool] = Table()  # of `rest`: survives the loss of the link
+    solicited: Table[int, bool] = Table()  # of `rest`: may go before acceptance
+    owner: Table[int, str] = Table()  # call -> transactionId
+    waiting_of: Table[str, int] = Table()  # transactionId -> how many of its calls wait
+    in_flight: InFlight | None = None
+    failures: int = 0  # of the first call in the transaction lane
+    tried: tuple[str, ...] = ()  # its messageIds so far: a late answer still counts
+    retry_ms: int | None = None  # uptime before which the transaction lane rests
+    parked: tuple[Parked, ...] = ()
+
+    def after(self, entry: Entry) -> Outbox:
+        match entry.event:
+            case CallQueued() as queued:
+                return self._queued(entry.seq, queued)
+            case CallAttempted() as attempt:
+                return self._attempted(entry, attempt)
+            case CallDelivered(call=call):
+                return self._without(call)
+            case AttemptFailed() as failed:
+                return self._failed(entry, failed)
+            case CallParked(call=call, reason=reason):
+                return self._parked(call, reason)
+            case CallsDropped(calls=calls):
+                outbox = self
+                for call in calls:
+                    outbox = outbox._without(call)
+                return outbox
+            case RetryRequested(calls=calls):
+                return self._again(calls)
+            case LinkOpened() | LinkClosed():
+                return replace(self, in_flight=None)
+            case StationStarted():
+                return replace(self, in_flight=None, retry_ms=None)
+            case _:
+                return self
+
+    def _queued(self, call: int, queued: CallQueued) -> Outbox:
+        match queued.lane:
+            case "boot":
+                return replace(self, boot=call)
+            case "transaction":
+                assert queued.transaction is not None, f"call {call} belongs to no transaction"
+                owner = queued.transaction.transaction_id
+                return replace(
+                    self,
+                    transaction=self.transaction.then(call),
+                    owner=self.owner.having(call, owner),
+                    waiting_of=self.waiting_of.having(owner, (self.waiting_of.get(owner) or 0) + 1),
+                )
+            case "rest":
+                return replace(
+                    self,
+                    rest=self.rest.then(call),
+                    kept=self.kept.having(call, True) if queued.keep else self.kept,
+                    solicited=self.solicited.having(call, True)
+                    if queued.solicited
+                    else self.solicited,
+                )
+
+    def _attempted(self, entry: Entry, attempt: CallAttempted) -> Outbox:
+        flight = InFlight(
+            call=attempt.call,
+            lane=attempt.lane,
+            action=attempt.action,
+            message_id=attempt.message_id,
+            attempt=attempt.attempt,
+            offline=attempt.offline,
+            sent_ms=entry.uptime_ms,
+        )
+        if attempt.lane != "transaction":
+            return replace(self, in_flight=flight)
+        return replace(self, in_flight=flight, tried=(*self.tried, attempt.message_id))
+
+    def _failed(self, entry: Entry, failed: AttemptFailed) -> Outbox:
+        landed = replace(self, in_flight=None)
+        if failed.call != self.transaction.head:
+            return landed
+        return replace(
+            landed, failures=self.failures + 1, retry_ms=entry.uptime_ms + failed.retry_after_ms
+        )
+
+    def _parked(self, call: int, reason: str) -> Outbox:
+        aside = Parked(call, reason, self.owner.get(call), self.tried)
+        rest = self._without(call)
+        return replace(rest, parked=(*rest.parked, aside))
+
+    def _again(self, calls: tuple[int, ...]) -> Outbox:
+        chosen = [one for one in self.parked if not calls or one.call in calls]
+        outbox = replace(self, parked=tuple(one for one in self.parked if one not in chosen))
+        for one in chosen:
+            if one.transaction_id is None:
+                continue
+            owner = one.transaction_id
+            outbox = replace(
+                outbox,
+                transaction=outbox.transaction.then(one.call),
+                owner=outbox.owner.having(one.call, owner),
+                waiting_of=outbox.waiting_of.having(owner, (outbox.waiting_of.get(owner) or 0) + 1),
+            )
+        return outbox
+
+    def _without(self, call: int) -> Outbox:
+        """The outbox when `call` is settled, wherever it stood."""
+        if call == self.boot:
+            return replace(self, boot=None, in_flight=self._flight_without(call))
+        if call in self.owner:
+            return self._without_transaction_call(call)
+        if any(one.call == call for one in self.parked):
+            return replace(self, parked=tuple(one for one in self.parked if one.call != call))
+        return replace(
+            self,
+            rest=self.rest.without(call),
+            kept=self.kept.without(call),
+            solicited=self.solicited.without(call),
+            in_flight=self._flight_without(call),
+        )
+
+    def _without_transaction_call(self, call: int) -> Outbox:
+        owner = self.owner.get(call)
+        assert owner is not None
+        left = (self.waiting_of.get(owner) or 0) - 1
+        settled = replace(
+            self,
+            transaction=self.transaction.without(call),
+            owner=self.owner.without(call),
+            waiting_of=self.waiting_of.having(owner, left)
+            if left
+            else self.waiting_of.without(owner),
+            in_flight=self._flight_without(call),
+        )
+        if call != self.transaction.head:
+            return settled
+        return replace(settled, failures=0, tried=(), retry_ms=None)
+
+    def _flight_without(self, call: int) -> InFlight | None:
+        return None if self.in_flight and self.in_flight.call == call else self.in_flight
+
+    def __len__(self) -> int:
+        return len(self.transaction) + len(self.rest) + (self.boot is not None)
+
+    def __bool__(self) -> bool:
+        return True  # an empty outbox is still an outbox
+
+    def named(self, message_id: str) -> tuple[int, bool] | None:
+        """Which call an answer belongs to, and whether it answers the attempt under way."""
+        if self.in_flight and self.in_flight.message_id == message_id:
+            return self.in_flight.call, True
+        if message_id in self.tried and self.transaction.head is not None:
+            return self.transaction.head, False
+        for one in self.parked:
+            if message_id in one.message_ids:
+                return one.call, False
+        return None

@@ -1,0 +1,52 @@
+"""What did each meter last say, and which clock-aligned moment has been served?"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec.structs import replace
+
+from journal.observations import MeterRead
+from journal.projections.base import Projection
+from journal.terms import Decision, Entry
+
+
+class AlignedSlotServed(Decision, frozen=True):
+    """The clock-aligned values of this moment are told or not wanted. J01.FR.14."""
+
+    slot: int  # whole intervals since 1970-01-01T00:00Z
+    interval_s: int
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A reading and the entry that holds it."""
+
+    seq: int
+    at_ms: int  # wall clock, milliseconds since 1970
+    uptime_ms: int
+    read: MeterRead
+
+
+class Readings(Projection, frozen=True):
+    HEARS = (MeterRead, AlignedSlotServed)
+
+    latest: tuple[Reading, ...] = ()
+    slot: int | None = None
+    slot_interval_s: int = 0
+
+    def after(self, entry: Entry) -> Readings:
+        match entry.event:
+            case MeterRead() as read:
+                at_ms = round(entry.at.timestamp() * 1000)
+                new = Reading(entry.seq, at_ms, entry.uptime_ms, read)
+                others = tuple(one for one in self.latest if one.read.evse_id != read.evse_id)
+                return replace(self, latest=(*others, new))
+            case AlignedSlotServed(slot=slot, interval_s=interval_s):
+                return replace(self, slot=slot, slot_interval_s=interval_s)
+            case _:
+                return self
+
+    def of(self, evse_id: int) -> Reading | None:
+        for one in self.latest:
+            if one.read.evse_id == evse_id:
+                return one
+        return None

@@ -1,0 +1,55 @@
+"""Has the CSMS accepted us, and when do we speak to it next unasked?"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec.structs import replace
+
+from journal.observations import StationStarted
+from journal.projections.base import Projection
+from journal.projections.outbox import CallAttempted, CallQueued
+from journal.terms import Decision, Entry
+
+
+class RegistrationAnswered(Decision, frozen=True):
+    """The CSMS answered our BootNotification. B01.FR.02, B02, B03."""
+
+    status: Literal["Accepted", "Pending", "Rejected"]
+    retry_s: int  # until the next BootNotification; 0 when accepted
+
+
+class RegistrationFailed(Decision, frozen=True):
+    """The BootNotification got no usable answer; it is tried again after `retry_s`."""
+
+    retry_s: int
+
+
+class Registration(Projection, frozen=True):
+    HEARS = (StationStarted, RegistrationAnswered, RegistrationFailed, CallQueued, CallAttempted)
+
+    status: Literal["Unknown", "Accepted", "Pending", "Rejected"] = "Unknown"
+    retry_ms: int | None = None  # uptime from which the next BootNotification may go
+    answered_seq: int = 0
+    spoke_ms: int = 0  # uptime of our last CALL: the heartbeat counts from here. G02.FR.05
+    heartbeat_ms: int = 0  # uptime of our last Heartbeat. G02.FR.07
+
+    def after(self, entry: Entry) -> Registration:
+        match entry.event:
+            case StationStarted():
+                return Registration(spoke_ms=entry.uptime_ms, heartbeat_ms=entry.uptime_ms)
+            case RegistrationAnswered(status=status, retry_s=retry_s):
+                due = None if status == "Accepted" else entry.uptime_ms + retry_s * 1000
+                return replace(self, status=status, retry_ms=due, answered_seq=entry.seq)
+            case RegistrationFailed(retry_s=retry_s):
+                return replace(self, retry_ms=entry.uptime_ms + retry_s * 1000)
+            case CallQueued(action="Heartbeat"):
+                return replace(self, heartbeat_ms=entry.uptime_ms)
+            case CallAttempted():
+                return replace(self, spoke_ms=entry.uptime_ms)
+            case _:
+                return self
+
+    @property
+    def accepted(self) -> bool:
+        return self.status == "Accepted"

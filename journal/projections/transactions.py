@@ -1,0 +1,236 @@
+"""Which transactions are open, and what does each still owe the CSMS?"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec.structs import replace
+
+from journal.observations import FlowReported, MeterRead, StationStarted
+from journal.projections.authorizations import AuthorizationEnded
+from journal.projections.base import Projection
+from journal.projections.outbox import CallQueued
+from journal.terms import Decision, Entry, IdToken
+
+KEPT_MAX = 200  # samples one TransactionEvent(Ended) carries; thinned from the middle. E06.FR.13
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """A reading and why it was taken (ReadingContextEnumType)."""
+
+    context: str
+    at_ms: int  # wall clock, milliseconds since 1970
+    read: MeterRead
+
+
+class TransactionStarted(Decision, frozen=True, kw_only=True):
+    """A transaction begins. Its id is unique for all time. E01.FR.08."""
+
+    transaction_id: str
+    evse_id: int
+    trigger_reason: str
+    id_token: IdToken | None = None
+    group: IdToken | None = None
+    remote_start_id: int | None = None
+
+
+class TransactionAuthorized(Decision, frozen=True, kw_only=True):
+    """Someone may charge in a transaction that already runs. E02.FR.20."""
+
+    transaction_id: str
+    id_token: IdToken
+    group: IdToken | None = None
+    remote_start_id: int | None = None
+
+
+class TransactionStopping(Decision, frozen=True, kw_only=True):
+    """The transaction shall end; it does as soon as no energy flows any more. E06."""
+
+    transaction_id: str
+    trigger_reason: str
+    stopped_reason: str
+    id_token: IdToken | None = None
+
+
+class SampleKept(Decision, frozen=True):
+    """A reading taken for TransactionEvent(Ended). J02, SampledDataCtrlr.TxEndedInterval."""
+
+    transaction_id: str
+    sample: Sample
+
+
+class GroupLearned(Decision, frozen=True):
+    """The CSMS told the group of the token that authorised the transaction. C09.FR.12."""
+
+    transaction_id: str
+    group: IdToken
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True):
+    """An open transaction. `next_seq_no` counts its events from 0. E01.FR.07."""
+
+    transaction_id: str
+    evse_id: int
+    started_seq: int
+    next_seq_no: int = 0
+    charging_state: str | None = None  # as last told
+    evse_told: bool = False  # E01.FR.16
+    id_token: IdToken | None = None  # who authorised it
+    group: IdToken | None = None
+    id_token_told: bool = False  # E03.FR.01
+    remote_start_id: int | None = None
+    remote_start_told: bool = False
+    authorization_end: AuthorizationEnded | None = None
+    authorization_end_told: bool = False
+    stopping: TransactionStopping | None = None
+    stopping_ms: int = 0
+    sampled_ms: int = 0  # uptime of the last periodic sample, or of the start
+    kept_ms: int = 0  # uptime of the last sample kept for the end
+    charging_ms: int = 0
+    charging_since_ms: int | None = None
+    kept: tuple[Sample, ...] = ()
+    interrupted_seq: int = 0  # StationStarted that found it open; 0: never interrupted
+
+
+class Transactions(Projection, frozen=True):
+    """At most one transaction is open on an EVSE at any time. E01.FR.14."""
+
+    HEARS = (
+        TransactionStarted, TransactionAuthorized, TransactionStopping, SampleKept, GroupLearned,
+        CallQueued, AuthorizationEnded, FlowReported, StationStarted,
+    )  # fmt: skip
+
+    open: tuple[Transaction, ...] = ()
+
+    def after(self, entry: Entry) -> Transactions:
+        match entry.event:
+            case TransactionStarted() as start:
+                return Transactions((*self.open, _started(entry, start)))
+            case CallQueued(transaction=mark) as queued if mark is not None:
+                return self._told(entry, queued)
+            case AuthorizationEnded(evse_id=evse_id) as end if evse_id is not None:
+                return self._at(evse_id, authorization_end=end, authorization_end_told=False)
+            case FlowReported(evse_id=evse_id, flow=flow):
+                return self._flowed(entry, evse_id, flow == "charging")
+            case TransactionStopping() as stop:
+                return self._changed(
+                    stop.transaction_id, stopping=stop, stopping_ms=entry.uptime_ms
+                )
+            case TransactionAuthorized() as grant:
+                return self._authorized(grant)
+            case GroupLearned(transaction_id=transaction_id, group=group):
+                return self._changed(transaction_id, group=group)
+            case SampleKept(transaction_id=transaction_id, sample=sample):
+                return self._kept(entry, transaction_id, sample)
+            case StationStarted() if self.open:
+                return Transactions(tuple(_interrupted(entry, one) for one in self.open))
+            case _:
+                return self
+
+    def at(self, evse_id: int) -> Transaction | None:
+        for one in self.open:
+            if one.evse_id == evse_id:
+                return one
+        return None
+
+    def of(self, transaction_id: str) -> Transaction | None:
+        for one in self.open:
+            if one.transaction_id == transaction_id:
+                return one
+        return None
+
+    def _told(self, entry: Entry, queued: CallQueued) -> Transactions:
+        mark = queued.transaction
+        assert mark is not None
+        if mark.event_type == "Ended":
+            return Transactions(
+                tuple(one for one in self.open if one.transaction_id != mark.transaction_id)
+            )
+        one = self.of(mark.transaction_id)
+        if one is None:
+            return self
+        sampled = mark.trigger_reason == "MeterValuePeriodic"
+        return self._changed(
+            one.transaction_id,
+            next_seq_no=mark.seq_no + 1,
+            charging_state=mark.charging_state or one.charging_state,
+            evse_told=one.evse_told or "evse" in mark.tells,
+            id_token_told=one.id_token_told or "id_token" in mark.tells,
+            remote_start_told=one.remote_start_told or "remote_start" in mark.tells,
+            authorization_end_told=one.authorization_end_told or "end" in mark.tells,
+            sampled_ms=entry.uptime_ms if sampled else one.sampled_ms,
+        )
+
+    def _authorized(self, grant: TransactionAuthorized) -> Transactions:
+        return self._changed(
+            grant.transaction_id,
+            id_token=grant.id_token,
+            group=grant.group,
+            id_token_told=False,
+            remote_start_id=grant.remote_start_id,
+            remote_start_told=False,
+            authorization_end=None,
+            authorization_end_told=False,
+        )
+
+    def _flowed(self, entry: Entry, evse_id: int, charging: bool) -> Transactions:
+        one = self.at(evse_id)
+        if one is None or charging == (one.charging_since_ms is not None):
+            return self
+        if charging:
+            return self._at(evse_id, charging_since_ms=entry.uptime_ms)
+        return self._at(
+            evse_id, charging_ms=charged_ms(one, entry.uptime_ms), charging_since_ms=None
+        )
+
+    def _kept(self, entry: Entry, transaction_id: str, sample: Sample) -> Transactions:
+        one = self.of(transaction_id)
+        if one is None:
+            return self
+        kept = (*one.kept, sample)
+        if len(kept) > KEPT_MAX:
+            kept = (kept[0], *kept[1:-1][1::2], kept[-1])  # every other, never the ends
+        return self._changed(transaction_id, kept=kept, kept_ms=entry.uptime_ms)
+
+    def _at(self, evse_id: int, **changes: object) -> Transactions:
+        return Transactions(
+            tuple(replace(one, **changes) if one.evse_id == evse_id else one for one in self.open)
+        )
+
+    def _changed(self, transaction_id: str, **changes: object) -> Transactions:
+        return Transactions(
+            tuple(
+                replace(one, **changes) if one.transaction_id == transaction_id else one
+                for one in self.open
+            )
+        )
+
+
+def charged_ms(transaction: Transaction, uptime_ms: int) -> int:
+    """How long energy has flowed, in total."""
+    since = transaction.charging_since_ms
+    return transaction.charging_ms + (0 if since is None else max(0, uptime_ms - since))
+
+
+def _started(entry: Entry, start: TransactionStarted) -> Transaction:
+    return Transaction(
+        transaction_id=start.transaction_id,
+        evse_id=start.evse_id,
+        started_seq=entry.seq,
+        id_token=start.id_token,
+        group=start.group,
+        remote_start_id=start.remote_start_id,
+        sampled_ms=entry.uptime_ms,
+        kept_ms=entry.uptime_ms,
+    )
+
+
+def _interrupted(entry: Entry, one: Transaction) -> Transaction:
+    """Energy stopped when the program did; uptimes of another boot mean nothing any more."""
+    return replace(
+        one,
+        interrupted_seq=entry.seq,
+        charging_since_ms=None,
+        sampled_ms=entry.uptime_ms,
+        kept_ms=entry.uptime_ms,
+        stopping_ms=entry.uptime_ms,
+    )

@@ -1,0 +1,89 @@
+"""What is the whole memory, and how does it follow from the entries?"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from journal.persistent import collected, plain
+from journal.projections.auth_cache import AuthCache
+from journal.projections.authorizations import Authorizations
+from journal.projections.availability import Availability
+from journal.projections.base import Projection
+from journal.projections.clocks import Clock
+from journal.projections.faults import Faults
+from journal.projections.hardware import Hardware
+from journal.projections.lifecycle import Lifecycle
+from journal.projections.links import Links
+from journal.projections.outbox import Outbox
+from journal.projections.readings import Readings
+from journal.projections.registration import Registration
+from journal.projections.replies import Replies
+from journal.projections.statuses import Statuses
+from journal.projections.transactions import Transactions
+from journal.projections.variables import Variables
+from journal.terms import Entry, Event
+
+
+class State(msgspec.Struct, frozen=True):
+    """One field per question. Built from entries by `evolve`, and by nothing else."""
+
+    journal_id: str
+    lifecycle: Lifecycle = Lifecycle()
+    links: Links = Links()
+    registration: Registration = Registration()
+    clock: Clock = Clock()
+    variables: Variables = Variables()
+    outbox: Outbox = Outbox()
+    replies: Replies = Replies()
+    hardware: Hardware = Hardware()
+    availability: Availability = Availability()
+    faults: Faults = Faults()
+    statuses: Statuses = Statuses()
+    authorizations: Authorizations = Authorizations()
+    auth_cache: AuthCache = AuthCache()
+    transactions: Transactions = Transactions()
+    readings: Readings = Readings()
+
+
+def _listeners() -> dict[type[Event], tuple[str, ...]]:
+    found: dict[type[Event], list[str]] = {}
+    for field in msgspec.structs.fields(State):
+        if isinstance(field.type, type) and issubclass(field.type, Projection):
+            for heard in field.type.HEARS:
+                found.setdefault(heard, []).append(field.name)
+    return {kind: tuple(names) for kind, names in found.items()}
+
+
+LISTENERS = _listeners()
+
+
+def evolve(state: State, entry: Entry) -> State:
+    """The memory once `entry` is part of history. Pure; defined for every entry in every state."""
+    changes: dict[str, Any] = {}
+    for name in LISTENERS.get(type(entry.event), ()):
+        before = getattr(state, name)
+        after = before.after(entry)
+        if after is not before:
+            changes[name] = after
+    return replace(state, **changes) if changes else state
+
+
+_encoder = msgspec.json.Encoder(enc_hook=plain, order="deterministic", decimal_format="number")
+_decoder = msgspec.json.Decoder(State, dec_hook=collected)
+
+
+def encode_state(state: State) -> bytes:
+    """The one canonical form: equal states give equal bytes."""
+    return _encoder.encode(state)
+
+
+def decode_state(data: bytes) -> State:
+    return _decoder.decode(data)
+
+
+def state_digest(state: State) -> str:
+    return hashlib.sha256(encode_state(state)).hexdigest()
