@@ -1,0 +1,61 @@
+"""What does each scenario get: a CSMS, a station connected to it, and a check of all it said."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.csms import Csms
+from tests.e2e.harness import IDENTITY, PASSWORD, Process, StationProcess, Variable
+from tests.e2e.steps import ALICE, ALICES_SPOUSE, BOB, EAGER, wait_booted
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory with a short path: the sockets in it have room for 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="cs-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def csms() -> Iterator[Csms]:
+    """A CSMS that knows some people. At the end nothing the station said may have been wrong."""
+    with Csms(passwords={IDENTITY: PASSWORD}) as csms:
+        csms.answers.know(ALICE, group="FAMILY")
+        csms.answers.know(ALICES_SPOUSE, group="FAMILY")
+        csms.answers.know(BOB)
+        yield csms
+    assert csms.problems == []
+
+
+@pytest.fixture
+def variables() -> tuple[Variable, ...]:
+    """The device model before the first start; a module's own fixture may replace it."""
+    return EAGER
+
+
+@pytest.fixture
+def station(csms: Csms, place: Path, variables: tuple[Variable, ...]) -> Iterator[StationProcess]:
+    """A station that booted, was accepted and has nothing left to say."""
+    station = StationProcess(place, csms.url, variables=variables)
+    try:
+        station.start()
+        wait_booted(station, csms)
+        yield station
+    finally:
+        station.close()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Show the end of each process's log beside a failed scenario."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Process):
+                report.sections.append((f"log of {name}", value.log_tail()))

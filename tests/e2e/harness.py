@@ -1,0 +1,301 @@
+"""How does a test run the real station as a process, kill it, and read what it left behind?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+IDENTITY = "CS001"
+PASSWORD = "correct-horse-battery-staple"  # 16 to 40 characters: SecurityCtrlr.BasicAuthPassword
+POLL_S = 0.02
+READY_TIMEOUT_S = 60  # a loaded machine of two cores, imports included
+STOP_TIMEOUT_S = 15  # SIGTERM promises 10
+LOG_TAIL_LINES = 60
+
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """The other end of a control socket said `"ok": false`."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One `[[variable]]` of `station.toml`."""
+
+    component: str
+    variable: str
+    value: str
+    instance: str | None = None
+    variable_instance: str | None = None
+    evse: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry as it lies in the journal's file."""
+
+    seq: int
+    at: str
+    uptime_ms: int
+    kind: str
+    version: int
+    cause: int | None
+    body: dict[str, Any]
+    digest: bytes
+
+
+def until(condition: Callable[[], T], timeout_s: float, what: str) -> T:
+    """Poll until the condition gives something true, and give that.
+
+    Raises:
+        TimeoutError: it did not in time; names `what`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no {what} within {timeout_s} s")
+        time.sleep(POLL_S)
+
+
+def ask(path: Path, op: str, timeout_s: float = 10, **arguments: Any) -> dict[str, Any]:
+    """One request over a control socket: a line of JSON there, a line of JSON back.
+
+    Numbers come back as int or Decimal.
+
+    Raises:
+        Refused: it answered with an error.
+        OSError: nobody listens there, or it hung up.
+    """
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(timeout_s)
+        line.connect(str(path))
+        line.sendall(json.dumps({"op": op, **arguments}).encode() + b"\n")
+        answer = line.makefile("rb").readline()
+    if not answer:
+        raise ConnectionResetError(f"{path}: hung up on {op}")
+    reply: dict[str, Any] = json.loads(answer, parse_float=Decimal)
+    if reply["ok"] is not True:
+        raise Refused(f"{op}: {reply['error']}")
+    return reply
+
+
+class Process:
+    """A `station` command that runs until it is stopped, with a log of what it said."""
+
+    def __init__(self, *arguments: str, log: Path) -> None:
+        self.arguments = arguments
+        self.log_path = log
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._all: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def alive(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._popen is not None, "never started"
+        return self._popen.pid
+
+    def spawn(self) -> None:
+        assert not self.alive, "already runs"
+        with self.log_path.open("ab") as log:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "station", *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._all.append(self._popen)
+
+    def kill(self) -> None:
+        """kill -9 of this process alone, not of what it started."""
+        assert self._popen is not None
+        self._popen.kill()
+        self._popen.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM; gives the exit code."""
+        assert self._popen is not None
+        self._popen.terminate()
+        return self._popen.wait(STOP_TIMEOUT_S)
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for it to end on its own; gives the exit code."""
+        assert self._popen is not None
+        return self._popen.wait(timeout_s)
+
+    def close(self) -> None:
+        """End it and whatever it started, on every start."""
+        for popen in self._all:
+            try:
+                os.killpg(popen.pid, signal.SIGKILL)  # each start has a session of its own
+            except ProcessLookupError:
+                continue  # the whole group has gone already
+            finally:
+                popen.wait()
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def log_tail(self) -> str:
+        return "\n".join(self.log().splitlines()[-LOG_TAIL_LINES:])
+
+
+class EmulatedDevices(Process):
+    """`station emulate`: the car stays plugged in while the station is killed."""
+
+    def __init__(self, data: Path) -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        super().__init__("emulate", "--data", str(data), log=data.parent / "emulate.log")
+        self.socket = data / "emulator.sock"
+
+    def start(self) -> None:
+        self.spawn()
+        until(lambda: _answers(self, self.socket, "world"), READY_TIMEOUT_S, "emulated devices")
+
+    def op(self, op: str, **arguments: Any) -> dict[str, Any]:
+        return ask(self.socket, op, **arguments)
+
+
+class StationProcess(Process):
+    """`station run` in a directory of its own, which holds its config, its data and its log.
+
+    Args:
+        directory: short, for the sockets in it may have paths of 107 bytes at most.
+        csms_url: without the identity.
+        variables: Actual values before the first start.
+        more: appended to `station.toml` as it is.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        csms_url: str,
+        *,
+        variables: Sequence[Variable] = (),
+        profile: str = "development",
+        security_profile: int = 1,
+        more: str = "",
+    ) -> None:
+        self.config = directory / "station.toml"
+        self.data = directory / "data"
+        super().__init__("run", "--config", str(self.config), log=directory / "station.log")
+        self.config.write_text(
+            _tables(
+                ("[station]", {"identity": IDENTITY, "profile": profile, "data": str(self.data)}),
+                (
+                    "[csms]",
+                    {"url": csms_url, "security_profile": security_profile, "password": PASSWORD},
+                ),
+                *(("[[variable]]", vars(variable)) for variable in variables),
+            )
+            + more
+        )
+
+    @property
+    def journal(self) -> Path:
+        return self.data / "journal.db"
+
+    def start(self) -> None:
+        """Start it and wait until it answers on its control socket."""
+        self.spawn()
+        until(
+            lambda: _answers(self, self.data / "control.sock", "state"), READY_TIMEOUT_S, "station"
+        )
+
+    def restart(self) -> None:
+        """Start it again after it ended."""
+        until(lambda: not self.alive, STOP_TIMEOUT_S, "end of the station")
+        self.start()
+
+    def op(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """One operation on the station's control socket."""
+        return ask(self.data / "control.sock", op, **arguments)
+
+    def state(self) -> dict[str, Any]:
+        return self.op("state")
+
+    def evse(self, evse_id: int) -> dict[str, Any]:
+        """What `state` says about one EVSE."""
+        [evse] = [each for each in self.state()["evses"] if each["evse_id"] == evse_id]
+        return dict(evse)
+
+    def world(self, evse_id: int) -> dict[str, Any]:
+        """What is really so at one EVSE, by the emulated world itself."""
+        evses = ask(self.data / "emulator.sock", "world")["evses"]
+        [evse] = [each for each in evses if each["evse_id"] == evse_id]
+        return dict(evse)
+
+    def meter_wh(self, evse_id: int) -> Decimal:
+        """The register of the emulated meter, whatever the station knows of it."""
+        return Decimal(self.world(evse_id)["energy_wh"])
+
+    def entries(self, kind: str | None = None) -> list[Row]:
+        """The journal's entries in order, read beside the running writer."""
+        return list(rows(self.journal, kind))
+
+    def command(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run another `station` command to its end."""
+        return run_command(*arguments, timeout_s=timeout_s)
+
+
+def run_command(*arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run a `station` command to its end; never raises for its exit code."""
+    return subprocess.run(
+        [sys.executable, "-m", "station", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def rows(journal: Path, kind: str | None = None) -> Iterator[Row]:
+    """Entries of a journal file in order, all or those of one kind."""
+    columns = "seq, at, uptime_ms, kind, version, cause, body, digest"
+    where = "" if kind is None else "WHERE kind = ?"
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as db:
+        query = f"SELECT {columns} FROM entry {where} ORDER BY seq"
+        for row in db.execute(query, () if kind is None else (kind,)):
+            seq, at, uptime_ms, kind_, version, cause, text, digest = row
+            body = json.loads(text, parse_float=Decimal)
+            yield Row(seq, at, uptime_ms, kind_, version, cause, body, digest)
+
+
+def _answers(process: Process, path: Path, op: str) -> bool:
+    """Whether the process serves its control socket yet; one that ended never will."""
+    if not process.alive:
+        raise AssertionError(f"{process.arguments} ended at its start:\n{process.log_tail()}")
+    try:
+        ask(path, op)
+    except OSError:
+        return False
+    return True
+
+
+def _tables(*tables: tuple[str, dict[str, Any]]) -> str:
+    """TOML of tables with plain values; None is left out. JSON's strings are TOML's too."""
+    return "\n".join(
+        "\n".join([header, *(f"{k} = {json.dumps(v)}" for k, v in keys.items() if v is not None)])
+        + "\n"
+        for header, keys in tables
+    )

@@ -1,0 +1,70 @@
+"""Do the harness's own parts work, without a station?"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import PASSWORD, Refused, StationProcess, Variable, ask, until
+
+
+@pytest.fixture
+def listener(place: Path) -> Iterator[Path]:
+    """A socket that answers each line with what it holds, in order."""
+    path = place / "s"
+    answers = [b'{"ok": true, "x": 1.50}\n', b'{"ok": false, "error": "no such op"}\n', b""]
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def serve() -> None:
+            for answer in answers:
+                with server.accept()[0] as line, line.makefile("rb") as asked:
+                    asked.readline()
+                    line.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield path
+        thread.join()
+
+
+def test_a_control_request_gives_the_answer_the_error_or_the_hang_up(listener: Path) -> None:
+    assert str(ask(listener, "meter")["x"]) == "1.50"
+    with pytest.raises(Refused, match="fly: no such op"):
+        ask(listener, "fly")
+    with pytest.raises(ConnectionResetError, match="hung up on state"):
+        ask(listener, "state")
+
+
+def test_the_config_says_what_the_test_says(place: Path) -> None:
+    station = StationProcess(
+        place, "ws://127.0.0.1:1/ocpp", variables=[Variable("TxCtrlr", "TxStartPoint", 'a"b')]
+    )
+    config = tomllib.loads(station.config.read_text())
+    assert config["csms"] == {
+        "url": "ws://127.0.0.1:1/ocpp",
+        "security_profile": 1,
+        "password": PASSWORD,
+    }
+    assert config["station"]["data"] == str(place / "data")
+    assert config["variable"] == [
+        {"component": "TxCtrlr", "variable": "TxStartPoint", "value": 'a"b'}
+    ]
+
+
+def test_socket_paths_fit_into_the_limit_of_the_kernel(place: Path) -> None:
+    station = StationProcess(place, "ws://127.0.0.1:1")
+    assert len(bytes(station.data / "emulator.sock")) <= 107
+
+
+def test_until_gives_what_it_waited_for_or_says_what_it_missed() -> None:
+    left = [0, 0, 7]
+    assert until(lambda: left.pop(0), 10, "number") == 7
+    with pytest.raises(TimeoutError, match="no rain within"):
+        until(lambda: False, 0.05, "rain")
