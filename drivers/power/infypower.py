@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -58,6 +58,8 @@ class Module:
     ac_decivolt: tuple[int, int, int] = (0, 0, 0)
     missed: int = 0
     gone: bool = False
+    # read once, when nothing needs the slot more
+    curious: list[Command] = field(default_factory=lambda: [Command.AC_INPUT, Command.BARCODE])
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +267,8 @@ class InfypowerModules:
             await self._poll(module, Command.LIMITS)
         elif module.status is None or any(kept.wanted.on for kept in self._kept.values()):
             await self._poll(module, Command.STATE)
-        elif not module.barcode and not module.missed:
-            await self._poll(module, Command.BARCODE)
-        elif not any(module.ac_decivolt) and not module.missed:
-            await self._poll(module, Command.AC_INPUT)
+        elif module.curious and not module.missed:
+            await self._poll(module, module.curious.pop())
         else:
             await self._poll(module, Command.STATE)
 
@@ -279,7 +279,7 @@ class InfypowerModules:
         now = trio.current_time()
         for number, kept in sorted(self._kept.items(), key=lambda item: item[1].output_due):
             if not kept.wanted.on:
-                if kept.told_on is not False or (kept.heard_at and now >= kept.switch_due):
+                if kept.told_on is not False or now >= kept.switch_due:
                     return self._switched(number, kept, on=False)
                 continue
             output = self._cut(number, kept.wanted)
