@@ -1,0 +1,150 @@
+"""How does an event become text, and the text an event again, in every later release?
+
+Numbers that matter are Decimal and keep their zeros: 2935.600 is written and read as that,
+also inside untyped payloads. The same event gives the same bytes on every Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from journal.terms import Event
+from journal.upcasters import STEPS, Steps, upcast
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_untyped = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+
+
+class CodecError(ValueError):
+    """A body that this release cannot read, or an event it cannot write."""
+
+
+class UnknownKind(CodecError):
+    """Written by a newer release, or never registered."""
+
+
+class UnreadableBody(CodecError):
+    """The text is not what its kind and version promise."""
+
+
+Reader = Callable[[str], Event]
+
+# What a reader, and `at_of`, raise on a text that was tampered with or damaged.
+UNDECODABLE = (msgspec.MsgspecError, LookupError, TypeError, ValueError, ArithmeticError)
+
+
+def undecodable(kind: object, version: object, error: Exception) -> str:
+    """Why a body cannot be read, in one line."""
+    if isinstance(error, CodecError):
+        return str(error)
+    return f"{kind} version {version} does not decode: {type(error).__name__} {error}"
+
+
+def at_text(at: datetime) -> str:
+    """Write a UTC time of whole milliseconds: 2026-11-22T17:25:08.123Z.
+
+    Raises:
+        ValueError: not UTC, or finer than a millisecond (it would come back different).
+    """
+    if at.tzinfo is not UTC or at.microsecond % 1000:
+        raise ValueError(f"an entry's time is UTC and whole milliseconds, not {at.isoformat()}")
+    return at.isoformat(timespec="milliseconds")[:23] + "Z"
+
+
+at_of: Callable[[str], datetime] = datetime.fromisoformat  # `at_text` backwards
+
+
+class _Readers(dict[tuple[str, int], Reader]):
+    """Readers by (kind, version), each made when first asked for: a cold start needs few."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def __missing__(self, key: tuple[str, int]) -> Reader:
+        reader = self[key] = self._registry.reader(*key)
+        return reader
+
+
+class Registry:
+    """The kinds of event a journal may hold: class name, newest version, steps from older ones."""
+
+    def __init__(self, kinds: Iterable[type[Event]], steps: Steps = STEPS) -> None:
+        """Register `kinds`.
+
+        Raises:
+            ValueError: two classes share a name, or a step from an older version is missing.
+        """
+        self.kinds: dict[str, type[Event]] = {}
+        self._steps = steps
+        for kind in kinds:
+            if self.kinds.setdefault(kind.__name__, kind) is not kind:
+                raise ValueError(f"two kinds of event are called {kind.__name__}")
+            for version in range(1, kind.VERSION):
+                if (kind.__name__, version) not in steps:
+                    raise ValueError(f"{kind.__name__}: no upcaster from version {version}")
+        self._names = {kind: (name, kind.VERSION) for name, kind in self.kinds.items()}
+        self.readers: Mapping[tuple[str, int], Reader] = _Readers(self)
+
+    def encode(self, event: Event) -> tuple[str, int, str]:
+        """Kind, version and body of `event`.
+
+        Raises:
+            UnknownKind: its class is not registered.
+        """
+        name = self._names.get(type(event))
+        if name is None:
+            raise UnknownKind(f"{type(event).__name__} is not registered as a kind of event")
+        return (*name, _encoder.encode(event).decode())
+
+    def decode(self, kind: str, version: int, body: str) -> Event:
+        """Read a body of any version up to the newest.
+
+        Raises:
+            UnknownKind: kind or version of a newer release.
+            UnreadableBody: the text does not fit its kind and version.
+        """
+        try:
+            return self.readers[kind, version](body)
+        except UnknownKind:
+            raise
+        except UNDECODABLE as error:
+            raise UnreadableBody(undecodable(kind, version, error)) from error
+
+    def reader(self, kind: str, version: int) -> Reader:
+        """Make the function that reads bodies of one kind and version; see `readers`.
+
+        Raises:
+            UnknownKind: kind or version of a newer release.
+        """
+        cls = self.kinds.get(kind)
+        if cls is None:
+            raise UnknownKind(f"{kind} is a kind of event this release does not know")
+        newest = cls.VERSION
+        if not 1 <= version <= newest:
+            raise UnknownKind(f"{kind} version {version}: this release knows 1 to {newest}")
+        decode = msgspec.json.Decoder(cls, float_hook=Decimal).decode
+        if version == newest:
+            return decode
+
+        def older(body: str) -> Event:
+            newer = upcast(self._steps, kind, version, newest, _untyped.decode(body))
+            return decode(_encoder.encode(newer))
+
+        return older
+
+
+def registry_of(*bases: type[Event], steps: Steps = STEPS) -> Registry:
+    """Register every class below `bases`, as far as it is imported by now."""
+    return Registry(dict.fromkeys(kind for base in bases for kind in _below(base)), steps)
+
+
+def _below(base: type[Event]) -> Iterator[type[Event]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _below(kind)

@@ -1,0 +1,324 @@
+"""What does the file hold?
+
+Reading never blocks the writer and never changes the file. It is done in short strokes, so a
+slow reader does not keep the write-ahead log from being reused.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from journal.chain import Row, origin
+from journal.codec import UNDECODABLE, Registry, at_of, undecodable
+from journal.terms import Entry, IdToken
+from journal.tokens import folded
+
+ROWS_AT_ONCE = 256  # a stroke of reading: about 100 KiB, under a millisecond
+CACHE_KIB = 256  # of SQLite's page cache per connection; a journal is read once, in order
+
+_COLUMNS = "seq, at, uptime_ms, kind, version, cause, body, digest"
+_STROKE = f"SELECT {_COLUMNS} FROM entry WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
+_ONE = f"SELECT {_COLUMNS} FROM entry WHERE seq = ?"
+_LAST = f"SELECT {_COLUMNS} FROM entry WHERE seq = (SELECT max(seq) FROM entry)"
+
+_UNREADABLE = (sqlite3.Error, MemoryError, OverflowError)  # what SQLite raises on damaged pages
+_SEQ_MAX = 2**63 - 1
+_ENTRY_BYTES_MIN = 64  # a digest, a time and the least of the rest
+
+
+class JournalFailed(Exception):
+    """The journal cannot be read or written. One line: which file, what happened, what to do."""
+
+
+class Damage(NamedTuple):
+    """An entry that cannot be read."""
+
+    seq: int
+    why: str
+
+
+class Head(NamedTuple):
+    """The end of the chain. Before the first entry: 0, the origin's digest, no time, 0."""
+
+    seq: int
+    digest: bytes
+    at: datetime | None
+    uptime_ms: int
+
+
+OnDamage = Callable[[Damage], None]
+
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "Free space on its disk",
+    sqlite3.SQLITE_READONLY: "Make the file and its directory writable",
+    sqlite3.SQLITE_PERM: "Make the file and its directory writable",
+    sqlite3.SQLITE_CANTOPEN: "Check that the directory exists and can be written",
+    sqlite3.SQLITE_IOERR: "Check the disk; what was acknowledged before this is kept",
+    sqlite3.SQLITE_CORRUPT: "Run `station verify` on it",
+    sqlite3.SQLITE_NOTADB: "It is not a journal, or its first page is damaged",
+    sqlite3.SQLITE_BUSY: "Close the other program that holds it",
+    sqlite3.SQLITE_LOCKED: "Close the other program that holds it",
+}
+
+
+@contextmanager
+def failing(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system raise into JournalFailed."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        remedy = _REMEDIES.get(code, "Run `station verify` on it")
+        raise JournalFailed(f"{path}: {error}. {remedy}.") from error
+    except OSError as error:
+        raise JournalFailed(f"{path}: {error.strerror}. Check its disk and directory.") from error
+
+
+def connected(path: Path, *, mode: str, options: str = "") -> sqlite3.Connection:
+    """Open the file, `mode` ro or rwc, for any thread, without implicit transactions."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}{options}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=32,
+    )
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
+class Reader:
+    """A journal, open for reading: a live one, a closed one, or a copy of either.
+
+    Safe in any thread, one at a time. A context manager.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, registry: Registry) -> None:
+        self._path = path
+        self.connection = connection
+        self._registry = registry
+
+    @classmethod
+    def open(cls, path: Path, registry: Registry) -> Self:
+        """Open `path` for reading. A copy needs its `-wal` beside it, if there was one.
+
+        Raises:
+            JournalFailed: there is no such file, or it is no journal.
+        """
+        if not path.is_file():
+            raise JournalFailed(f"{path}: no such file. Name the journal, as in DATA/journal.db.")
+        with failing(path):
+            return cls(path, _readable(path), registry)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def journal_id(self) -> str:
+        """The UUID the journal was given at the first start.
+
+        Raises:
+            JournalFailed: it has none, or cannot be read.
+        """
+        with failing(self._path):
+            row = self.connection.execute("SELECT journal_id FROM meta").fetchone()
+        if row is None:
+            raise JournalFailed(f"{self._path}: the journal has no name. Run `station verify`.")
+        return str(row[0])
+
+    def anchor(self) -> tuple[int, bytes]:
+        """Number and digest before the first entry: of the last archived one, or 0 and origin."""
+        with failing(self._path):
+            found = self.connection.execute(
+                "SELECT seq, digest FROM anchor ORDER BY seq DESC LIMIT 1"
+            ).fetchone()
+        return (found[0], found[1]) if found else (0, origin(self.journal_id))
+
+    def head(self) -> Head:
+        """The end of the chain.
+
+        Raises:
+            JournalFailed: the last entry cannot be read.
+        """
+        with failing(self._path):
+            last = self.connection.execute(_LAST).fetchone()
+        if last is None:
+            return Head(*self.anchor(), at=None, uptime_ms=0)
+        row = Row._make(last)
+        try:
+            return Head(row.seq, row.digest, at_of(row.at), row.uptime_ms)
+        except ValueError as error:
+            raise JournalFailed(
+                f"{self._path}: entry {row.seq} has no readable time. Run `station verify` on it."
+            ) from error
+
+    def rows(
+        self, first: int = 1, last: int | None = None, *, damaged: OnDamage | None = None
+    ) -> Iterator[Row]:
+        """Rows `first` to `last` in order, as they lie in the file; `last` None: to the end.
+
+        Rows on damaged pages are told to `damaged` and skipped. Missing numbers are not told:
+        who cares compares `seq`.
+
+        Raises:
+            JournalFailed: on a damaged page, if nobody asked to be told.
+        """
+        for stroke in self._strokes(first, last, damaged):
+            yield from map(Row._make, stroke)
+
+    def entries(
+        self, first: int = 1, last: int | None = None, *, damaged: OnDamage | None = None
+    ) -> Iterator[Entry]:
+        """Entries `first` to `last` in order; `last` None: to the end.
+
+        Entries that cannot be read are told to `damaged` and skipped.
+
+        Raises:
+            JournalFailed: on an entry that cannot be read, if nobody asked to be told.
+        """
+        readers = self._registry.readers
+        for stroke in self._strokes(first, last, damaged):
+            for row in stroke:
+                seq, at, uptime_ms, kind, version, cause, body, _ = row
+                try:
+                    entry = Entry(seq, at_of(at), uptime_ms, readers[kind, version](body), cause)
+                except UNDECODABLE as error:
+                    self._tell(seq, undecodable(kind, version, error), damaged)
+                else:
+                    yield entry
+
+    def entry(self, seq: int) -> Entry:
+        """One entry by its number.
+
+        Raises:
+            LookupError: there is none.
+            JournalFailed: it cannot be read.
+        """
+        with failing(self._path):
+            found = self.connection.execute(_ONE, (seq,)).fetchone()
+        if found is None:
+            raise LookupError(f"{self._path}: there is no entry {seq}")
+        row = Row._make(found)
+        try:
+            event = self._registry.readers[row.kind, row.version](row.body)
+            return Entry(row.seq, at_of(row.at), row.uptime_ms, event, row.cause)
+        except UNDECODABLE as error:
+            why = undecodable(row.kind, row.version, error)
+            raise JournalFailed(f"{self._path}: entry {seq}: {why}.") from error
+
+    def value_of(self, ref: str) -> str | None:
+        """The personal value behind a reference; None if it was erased or never was."""
+        with failing(self._path):
+            found = self.connection.execute(
+                "SELECT value FROM id_token WHERE ref = ?", (ref,)
+            ).fetchone()
+        return found and str(found[0])
+
+    def token(self, type: str, value: str) -> IdToken | None:
+        """The reference of a personal value, if the journal knows it."""
+        with failing(self._path):
+            found = self.connection.execute(
+                "SELECT ref FROM id_token WHERE type = ? AND folded = ?",
+                (type, folded(type, value)),
+            ).fetchone()
+        return found and IdToken(str(found[0]), type)
+
+    def _tell(self, seq: int, why: str, damaged: OnDamage | None) -> None:
+        if damaged is None:
+            raise JournalFailed(f"{self._path}: entry {seq}: {why}. Run `station verify` on it.")
+        damaged(Damage(seq, why))
+
+    def _strokes(
+        self, first: int, last: int | None, damaged: OnDamage | None
+    ) -> Iterator[list[tuple]]:  # type: ignore[type-arg]  # rows of any damaged type
+        last = _SEQ_MAX if last is None else last
+        while first <= last:
+            try:
+                stroke = self._stroke(first, last)
+            except _UNREADABLE as error:
+                if damaged is None:
+                    raise JournalFailed(
+                        f"{self._path}: {error} behind entry {first - 1}. Run `station verify`."
+                    ) from error
+                last = min(last, self._highest_possible())
+                upto = min(last, first + ROWS_AT_ONCE - 1)
+                yield from self._salvaged(first, upto, damaged)
+                first = upto + 1
+                continue
+            if not stroke:
+                return
+            yield stroke
+            first = stroke[-1][0] + 1
+
+    def _stroke(self, first: int, last: int) -> list[tuple]:  # type: ignore[type-arg]
+        return self.connection.execute(_STROKE, (first, last, ROWS_AT_ONCE)).fetchall()
+
+    def _salvaged(self, first: int, last: int, damaged: OnDamage) -> Iterator[list[tuple]]:  # type: ignore[type-arg]
+        """Read what can be read of a damaged stretch, by halves."""
+        try:
+            yield self._stroke(first, last)
+        except _UNREADABLE as error:
+            if first == last:
+                damaged(Damage(first, str(error) or type(error).__name__))
+                return
+            middle = (first + last) // 2
+            yield from self._salvaged(first, middle, damaged)
+            yield from self._salvaged(middle + 1, last, damaged)
+
+    def _highest_possible(self) -> int:
+        """A number no entry is above: the head's, or, unreadable, what the file has room for."""
+        room = int(self._path.stat().st_size) // _ENTRY_BYTES_MIN + 1
+        wal = Path(f"{self._path}-wal")
+        room += wal.stat().st_size // _ENTRY_BYTES_MIN if wal.exists() else 0
+        try:
+            start = self.anchor()[0]
+        except JournalFailed:
+            start = 0
+        try:
+            (head,) = self.connection.execute("SELECT max(seq) FROM entry").fetchone()
+        except _UNREADABLE:
+            return start + room
+        return min(int(head or 0), start + room)
+
+
+def _readable(path: Path) -> sqlite3.Connection:
+    """Connect for reading, wherever the file lies.
+
+    A file in WAL mode wants a `-shm` beside it, which a read-only directory does not allow.
+    There nobody can write either: without a `-wal` the file is read as immutable, with one the
+    log's index is kept in memory, which SQLite does for a connection that has the file to itself.
+    """
+    connection = connected(path, mode="ro")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if os.access(path.parent, os.W_OK) or Path(f"{path}-shm").exists():
+            raise
+    else:
+        return connection
+    if not Path(f"{path}-wal").exists():
+        return connected(path, mode="ro", options="&immutable=1")
+    connection = connected(path, mode="ro", options="&vfs=unix-none")
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    return connection
+
+
+def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
+    """The tables, indices and triggers by name, with the statement that made each."""
+    with closing(connection.cursor()) as cursor:
+        found = cursor.execute("SELECT name, coalesce(sql, '') FROM sqlite_schema").fetchall()
+    return dict(found)

@@ -1,0 +1,412 @@
+"""How does an entry get onto the disk, and stay there?
+
+One writer. A commit is one overwrite in the write-ahead log and one fdatasync: the log is grown
+beforehand and kept, and moving it into the file (`checkpoint`) happens beside the commits.
+
+Raises `JournalFailed` wherever the disk or the file does not do its part.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+import migrations
+from journal.chain import FORMAT, Row, digest_of
+from journal.codec import Registry, at_text
+from journal.reader import Damage, Head, JournalFailed, Reader, connected, failing
+from journal.terms import Entry, IdToken
+from journal.tokens import SALT_BYTES, TokenRow, folded, token_row
+
+__all__ = ["Damage", "Head", "JournalFailed", "Reader", "Store", "StoreSettings"]
+
+PAGE_BYTES = 4096  # the unit of eMMC file systems; smaller pages are written as whole ones anyway
+MIGRATION_SET = "journal"
+MIGRATIONS = Path(migrations.__file__).parent
+
+_INSERT_ENTRY = (
+    "INSERT INTO entry (seq, at, uptime_ms, kind, version, cause, body, digest) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_TOKEN = "INSERT INTO id_token (ref, type, value, folded, salt) VALUES (?, ?, ?, ?, ?)"
+_ZEROS = bytes(PAGE_BYTES)
+
+
+class StoreSettings(msgspec.Struct, frozen=True):
+    """`[journal]` of station.toml, as far as it concerns the file."""
+
+    checkpoint_pages: int = 512  # of the log, about 2 MiB, before they go into the file
+    grow_bytes: int = 4 << 20  # of log written beforehand and kept: twice a checkpoint's worth
+    powersafe_overwrite: bool = True  # False: the disk may harm bytes next to those it writes
+
+
+class Store:
+    """The journal, open for writing. A context manager.
+
+    `append` and `forget` may run in any thread, one at a time. `checkpoint` may run in another
+    thread at the same time. Everything else is for the loop's thread and never waits for a commit.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        registry: Registry,
+        settings: StoreSettings,
+        entropy: Callable[[int], bytes],
+        lock: int,
+    ) -> None:
+        """Use `Store.open`."""
+        self._path = path
+        self._registry = registry
+        self._settings = settings
+        self._entropy = entropy
+        self._lock = lock
+        self._writing = _writable(path, settings)
+        self._moving = _writable(path, settings)
+        self.reader = Reader(path, connected(path, mode="ro"), registry)
+        self._one_writer = threading.Lock()
+        self._fresh: dict[str, TokenRow] = {}
+        self._fresh_refs: dict[tuple[str, str], str] = {}
+        self._log_pages = 0
+        self.journal_id = self.reader.journal_id
+        self._head = self.reader.head()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        registry: Registry,
+        *,
+        journal_id_if_new: str,
+        settings: StoreSettings = StoreSettings(),  # noqa: B008  # frozen
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> Self:
+        """Open or create the journal, as its only writer.
+
+        `entropy` gives the salts of personal values: as many bytes as asked for.
+
+        Raises:
+            JournalFailed: another process has it, a newer release wrote it, or the disk or
+                the file is at fault.
+        """
+        lock = _locked(path)
+        try:
+            with failing(path):
+                _prepare(path, journal_id_if_new, settings)
+                store = cls(path, registry, settings, entropy, lock)
+                store._grow_log()
+        except BaseException:
+            os.close(lock)
+            raise
+        return store
+
+    def close(self) -> None:
+        """Move the log into the file and let go of it. The file alone is then the journal."""
+        self.reader.close()
+        with failing(self._path):
+            self._moving.close()
+            self._writing.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def head(self) -> Head:
+        """The end of the chain, as committed."""
+        return self._head
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether the log holds about `checkpoint_pages` pages that are not in the file."""
+        return self._log_pages >= self._settings.checkpoint_pages
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Commit `entries` together, with the personal values referred to since the last commit.
+
+        On return they are on the disk. On JournalFailed none of them is, and `head` is unchanged.
+
+        Raises:
+            JournalFailed: they cannot be written.
+            ValueError: their numbers do not follow the head's; or a time finer than it is kept.
+            UnknownKind: the class of an event is not registered.
+        """
+        if not entries:
+            return
+        with self._one_writer:
+            rows = list(self._chained(entries))
+            fresh = list(self._fresh.values())
+            with self._commit() as connection:
+                if fresh:
+                    connection.executemany(_INSERT_TOKEN, fresh)
+                connection.executemany(_INSERT_ENTRY, rows)
+            last, row = entries[-1], rows[-1]
+            self._head = Head(last.seq, row.digest, last.at, last.uptime_ms)
+            for token in fresh:
+                self._drop_fresh(token.ref)
+            self._log_pages += 2 + sum(len(each.body) + 128 for each in rows) // PAGE_BYTES
+
+    def entry(self, seq: int) -> Entry:
+        """One committed entry by its number.
+
+        Raises:
+            LookupError: there is none.
+            JournalFailed: it cannot be read.
+        """
+        return self.reader.entry(seq)
+
+    def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
+        """Committed entries, in order. For more see `Reader.entries` on `store.reader`."""
+        return self.reader.entries(first, last)
+
+    def refer(self, type: str, value: str) -> IdToken:
+        """The reference of a personal value. A new one is kept with the next `append`."""
+        ref = self._fresh_refs.get((type, folded(type, value)))
+        if ref is not None:
+            return IdToken(ref, type)
+        return self.reader.token(type, value) or self._refer_new(type, value)
+
+    def value_of(self, ref: str) -> str | None:
+        """The personal value behind a reference; None if it was erased or never was."""
+        fresh = self._fresh.get(ref)
+        return fresh.value if fresh else self.reader.value_of(ref)
+
+    def forget(self, ref: str) -> bool:
+        """Erase a personal value. What remains of it in the entries is a number without a person.
+
+        The bytes are gone from the file and its log when this returns.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            JournalFailed: the file cannot be written, or another program keeps reading an old
+                state of it; call again.
+        """
+        with self._one_writer:
+            was_fresh = ref in self._fresh
+            self._drop_fresh(ref)
+            with self._commit() as connection:
+                erased = connection.execute("DELETE FROM id_token WHERE ref = ?", (ref,)).rowcount
+            with failing(self._path):
+                busy, _, _ = self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._grow_log()
+            if busy:
+                raise JournalFailed(
+                    f"{self._path}: erased, but another program still reads the state before. "
+                    "Close it and erase again."
+                )
+            return bool(erased) or was_fresh
+
+    def retire(self, last: int) -> None:
+        """Take entries up to `last` out of the file; an anchor keeps their last digest.
+
+        For the archive alone, after it has written them elsewhere and synced them.
+
+        Raises:
+            JournalFailed: the file cannot be written.
+            LookupError: there is no entry `last`.
+        """
+        [row] = self.reader.rows(last, last) or [None]
+        if row is None:
+            raise LookupError(f"{self._path}: there is no entry {last}")
+        with self._one_writer, self._commit() as connection:
+            [(guard,)] = connection.execute(
+                "SELECT sql FROM sqlite_schema WHERE name = 'entry_not_deleted'"
+            )
+            connection.execute("DROP TRIGGER entry_not_deleted")
+            connection.execute("INSERT INTO anchor VALUES (?, ?)", (row.seq, row.digest))
+            connection.execute("DELETE FROM entry WHERE seq <= ?", (last,))
+            connection.execute(guard)
+
+    def checkpoint(self) -> bool:
+        """Move the log into the file, so that it can be written over from its beginning.
+
+        Commits go on meanwhile. What they add is moved in a second pass; only for a third, when
+        they were still faster, do they wait.
+
+        Returns:
+            Whether all of it was moved. False: another program reads an old state.
+
+        Raises:
+            JournalFailed: the file cannot be written.
+        """
+        self._log_pages = 0
+        if self._moved() or self._moved():
+            return True
+        with self._one_writer:
+            return self._moved()
+
+    def _moved(self) -> bool:
+        with failing(self._path):
+            busy, pages, moved = self._moving.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return not busy and pages == moved
+
+    def _chained(self, entries: Sequence[Entry]) -> Iterator[Row]:
+        seq, digest = self._head.seq, self._head.digest
+        for entry in entries:
+            if entry.seq != seq + 1:
+                raise ValueError(f"entry {entry.seq} does not follow entry {seq}")
+            kind, version, body = self._registry.encode(entry.event)
+            seq, at = entry.seq, at_text(entry.at)
+            columns = (seq, at, entry.uptime_ms, kind, version, entry.cause, body)
+            digest = digest_of(digest, *columns)
+            yield Row(*columns, digest)
+
+    @contextmanager
+    def _commit(self) -> Iterator[sqlite3.Connection]:
+        connection = self._writing
+        with failing(self._path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(
+                    sqlite3.Error
+                ):  # it may be rolled back already; the first error tells
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _refer_new(self, type: str, value: str) -> IdToken:
+        row = token_row(type, value, self._entropy(SALT_BYTES))
+        while self.value_of(row.ref) is not None:  # 64 bits do meet, once in an age
+            row = token_row(type, value, self._entropy(SALT_BYTES))
+        self._fresh[row.ref] = row
+        self._fresh_refs[row.type, row.folded] = row.ref
+        return IdToken(row.ref, type)
+
+    def _drop_fresh(self, ref: str) -> None:
+        row = self._fresh.pop(ref, None)
+        if row is not None:
+            self._fresh_refs.pop((row.type, row.folded), None)
+
+    def _grow_log(self) -> None:
+        """Write zeros behind the log's end, so that commits overwrite and never extend.
+
+        Zeros are no frames: whoever recovers the log stops before them. Page by page, because
+        the kernel keeps a large write as one large folio and then counts (and on some file
+        systems writes) all of it for every commit into it. A full disk only means that commits
+        will be slower, if there is room for them.
+        """
+        log = os.open(f"{self._path}-wal", os.O_WRONLY)
+        try:
+            missing = self._settings.grow_bytes - os.lseek(log, 0, os.SEEK_END)
+            while missing > 0:
+                missing -= os.write(log, _ZEROS[:missing])
+            os.fdatasync(log)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+        finally:
+            os.close(log)
+
+
+def _writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
+    psow = int(settings.powersafe_overwrite)
+    connection = connected(path, mode="rwc", options=f"&psow={psow}")
+    for pragma in (
+        f"page_size = {PAGE_BYTES}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "wal_autocheckpoint = 0",
+        f"journal_size_limit = {settings.grow_bytes}",
+        "secure_delete = ON",
+        "foreign_keys = OFF",
+        "busy_timeout = 5000",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+def _locked(path: Path) -> int:
+    """Become the only writer, for as long as the descriptor is open.
+
+    The lock is the process's, not the file's: it is gone when the process is, however it ends.
+    """
+    name = path.with_suffix(".lock")
+    with failing(name):
+        lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(lock)
+        raise JournalFailed(
+            f"{path}: another process (pid {holder}) writes this journal. "
+            "Stop it, or give this station a data directory of its own."
+        ) from None
+    with failing(name):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _prepare(path: Path, journal_id: str, settings: StoreSettings) -> None:
+    """Bring the file to this release's shape and name a new journal."""
+    connection = _writable(path, settings)
+    try:
+        pending = _pending(path, connection)
+        if pending:
+            _migrate(path, pending)
+        if connection.execute("SELECT count(*) FROM meta").fetchone() == (0,):
+            connection.execute("INSERT INTO meta VALUES (?, ?)", (FORMAT, journal_id))
+    finally:
+        connection.close()
+    if pending:
+        _sync_directory(path.parent)
+
+
+def _pending(path: Path, connection: sqlite3.Connection) -> list[Path]:
+    """The migrations this file has not seen. Read by hand: importing sqlite_utils takes longer."""
+    known = sorted(MIGRATIONS.glob("[0-9]*.sql"))
+    if not connection.execute(
+        "SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'"
+    ).fetchone():
+        return known
+    done = {
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (MIGRATION_SET,)
+        )
+    }
+    if newer := done - {step.stem for step in known}:
+        raise JournalFailed(
+            f"{path}: a newer release wrote this journal ({max(newer)}). Install that release."
+        )
+    return [step for step in known if step.stem not in done]
+
+
+def _migrate(path: Path, pending: list[Path]) -> None:
+    from sqlite_utils import Database, Migrations
+
+    steps = Migrations(MIGRATION_SET)
+    for step in pending:
+        script = step.read_text(encoding="utf-8")
+        steps(name=step.stem)(lambda db, script=script: db.executescript(script))
+    connection = sqlite3.connect(path)
+    try:
+        steps.apply(Database(connection, execute_plugins=False))
+    finally:
+        connection.close()
+
+
+def _sync_directory(directory: Path) -> None:
+    """A new file is there after a power cut only if its directory was synced."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

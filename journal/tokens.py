@@ -1,0 +1,106 @@
+"""How does a person stay out of the entries?
+
+An entry holds a reference; the value lies in a side table. The reference is a salted digest:
+once the row with the salt is erased, nobody can tell whose it was, not even by trying every
+UID a card can have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from journal.terms import IdToken
+
+SALT_BYTES = 16
+_REF_HEX = 16
+
+CUSTOMER_IDENTIFIER = "customerIdentifier"  # not an IdTokenEnumType, hence the small letter
+CUSTOMER_DATA = "customerData"
+
+# Values of these types are kept to the letter. IdTokens are identifierStrings: case does not
+# count (Part 2 §2.1), so two spellings of one are one person.
+_CASE_COUNTS = frozenset({CUSTOMER_IDENTIFIER, CUSTOMER_DATA})
+
+Refer = Callable[[str, str], IdToken]  # (type, value) -> reference
+ValueOf = Callable[[str], str | None]  # reference -> value, None if erased
+
+
+class TokenRow(NamedTuple):
+    """A personal value as it lies in the side table."""
+
+    ref: str  # "#" and 16 hex digits
+    type: str
+    value: str  # as it was first shown
+    folded: str
+    salt: bytes
+
+
+def folded(type: str, value: str) -> str:
+    """The value without case, where case does not count."""
+    return value if type in _CASE_COUNTS else value.casefold()
+
+
+def ref_of(type: str, value: str, salt: bytes) -> str:
+    """The reference: "#" and the first 16 hex digits of SHA-256 over salt, type and value.
+
+    "#" is no character of an identifierString: no IdToken looks like a reference.
+    """
+    digest = sha256(salt + f"{type}\n{folded(type, value)}".encode()).hexdigest()
+    return f"#{digest[:_REF_HEX]}"
+
+
+def token_row(type: str, value: str, salt: bytes) -> TokenRow:
+    """The row that keeps `value` apart."""
+    return TokenRow(ref_of(type, value, salt), type, value, folded(type, value), salt)
+
+
+def apart(payload: Any, refer: Refer) -> Any:
+    """The OCPP payload (or any part of one) with every personal value replaced by its reference.
+
+    Personal are: the `idToken` of every IdTokenType and `additionalIdToken` of every
+    AdditionalInfoType, wherever they stand; `customerIdentifier` of a CustomerInformationRequest;
+    `data` of a NotifyCustomerInformationRequest. An empty value is nobody's (NoAuthorization)
+    and stays. The payload itself is not changed.
+    """
+    return _walked(payload, lambda type, value: refer(type, value).ref)
+
+
+def together(payload: Any, value_of: ValueOf) -> Any:
+    """`apart` backwards. The reference of an erased person stays where it is."""
+
+    def value(_: str, ref: str) -> str:
+        known = value_of(ref) if ref.startswith("#") else None
+        return ref if known is None else known
+
+    return _walked(payload, value)
+
+
+def _walked(part: Any, change: Callable[[str, str], str]) -> Any:
+    if isinstance(part, Mapping):
+        personal = _personal(part)
+        return {
+            key: change(personal[key], value)
+            if key in personal and isinstance(value, str) and value
+            else _walked(value, change)
+            for key, value in part.items()
+        }
+    if isinstance(part, list | tuple):
+        return [_walked(item, change) for item in part]
+    return part
+
+
+def _personal(part: Mapping[str, Any]) -> dict[str, str]:
+    """Which keys of this object are personal, and the type under which each is kept."""
+    type = part.get("type")
+    kinds = {"customerIdentifier": CUSTOMER_IDENTIFIER}
+    if isinstance(type, str):
+        kinds |= {"idToken": type, "additionalIdToken": type}
+    if part.keys() >= _NOTIFY_CUSTOMER_INFORMATION:
+        kinds["data"] = CUSTOMER_DATA
+    return kinds
+
+
+# The required fields of a NotifyCustomerInformationRequest; no other message has them all.
+_NOTIFY_CUSTOMER_INFORMATION = {"data", "seqNo", "generatedAt", "requestId"}

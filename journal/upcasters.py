@@ -1,0 +1,28 @@
+"""How does a body of an older version become one of the newest?
+
+One small function per step, named `<kind>_<from>_to_<to>` and entered in STEPS. A released
+step is history: never edited, never removed, because journals of that age are still read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Body = dict[str, Any]
+Step = Callable[[Body], Body]
+Steps = Mapping[tuple[str, int], Step]
+
+
+def upcast(steps: Steps, kind: str, version: int, newest: int, body: Body) -> Body:
+    """Take `body` step by step from `version` to `newest`.
+
+    Raises:
+        KeyError: a step is missing; `journal.codec.Registry` refuses such a table beforehand.
+    """
+    for step in range(version, newest):
+        body = steps[kind, step](body)
+    return body
+
+
+STEPS: Steps = {}
