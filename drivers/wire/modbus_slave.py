@@ -64,7 +64,7 @@ def _request_sizes(buffer: bytearray, start: int) -> tuple[int, ...]:
         return (9 + buffer[start + 6],) if start + 6 < len(buffer) else ()
     if function in COUNT_MAX:
         return (8,)
-    return (len(buffer) - start,)  # an unknown function: perhaps all that is there
+    return (len(buffer),) if start == 0 else ()  # an unknown function: perhaps all that is there
 
 
 def _decode_request(frame: bytes) -> Request | Unreadable:
