@@ -1,0 +1,207 @@
+"""What does an emulated ICP DAS M-7055D do?
+
+Eight outputs, eight inputs, a host watchdog that runs on real time, and the memory that survives
+a loss of power. Address mapping of the M-7000 family, rev. 1.13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from drivers.emulators.modbus_slave import IllegalError, Slave, Source, now
+from drivers.wire.modbus import ExceptionCode
+
+OUTPUTS, INPUTS = range(0x08), range(0x20, 0x28)
+LATCHED_HIGH, LATCHED_LOW = range(0x40, 0x48), range(0x60, 0x68)
+SAFE_VALUES, POWER_ON_VALUES = range(0x80, 0x88), range(0xA0, 0xA8)
+PROTOCOL, WATCHDOG_MODE, WATCHDOG_ON, CLEAR_LATCHES = 0x100, 0x103, 0x104, 0x107
+WATCHDOG_STATUS, FIRST_READ = 0x10D, 0x110
+FIRMWARE_AND_NAME, SETTINGS = range(0x1E0, 0x1E4), range(0x1E4, 0x1E6)
+ANSWER_DELAY, WATCHDOG_TIME, WATCHDOG_COUNT = 0x1E7, 0x1E8, 0x1EB
+
+
+class M7055Emulator(Slave):
+    """One module.
+
+    Attributes:
+        inputs: what the wires say, bit n is DIn; a number or a callable.
+        stuck_inputs: input number to level, whatever the wires say (a welded contactor's feedback,
+            an E-stop pressed, an open door, a broken wire).
+        dead_outputs: outputs whose coil does not pull although the register says on.
+        safe_values, power_on_values: bits, kept through a loss of power.
+        watchdog_on, watchdog_time: the host watchdog; the time in 0.1 s.
+        watchdog_mode: 0: after a timeout writes are ignored until the status is cleared;
+            1: a write of outputs clears it.
+        feeds_watchdog: False: the watchdog runs out although requests arrive.
+    """
+
+    delay_s = 0.002
+
+    def __init__(self, *, inputs: Source[int] = 0, address: int = 5, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.inputs = inputs
+        self.stuck_inputs: dict[int, bool] = {}
+        self.dead_outputs: set[int] = set()
+        self.safe_values = self.power_on_values = 0
+        self.watchdog_on = False
+        self.watchdog_time, self.watchdog_mode = 0, 0
+        self.feeds_watchdog = True
+        self._settings = [address, 0x06]  # 9600 8N1
+        self._answer_delay = 0
+        self.reboot()
+
+    def reboot(self) -> None:
+        """Lose the power for a moment: power-on values, nothing latched, the reset flag set."""
+        self._outputs = self.power_on_values
+        self._latched_high = self._latched_low = 0
+        self._fired = False
+        self._timeouts = 0
+        self._fresh = True
+        self._fed_at: float | None = None
+
+    @property
+    def outputs(self) -> int:
+        """The output register at this moment, bit n is DOn."""
+        self._watch()
+        return self._outputs
+
+    @property
+    def driven(self) -> int:
+        """What the outputs really drive: the register without the dead coils."""
+        return self.outputs & ~sum(1 << dead for dead in self.dead_outputs)
+
+    @property
+    def watchdog_fired(self) -> bool:
+        self._watch()
+        return self._fired
+
+    def level(self) -> int:
+        """The inputs at this moment, stuck ones included."""
+        bits = now(self.inputs)
+        for number, high in self.stuck_inputs.items():
+            bits = bits | 1 << number if high else bits & ~(1 << number)
+        return bits & 0xFF
+
+    def heard(self) -> None:
+        self._watch()
+        if self.feeds_watchdog:
+            self._fed_at = trio.current_time()
+        self._latched_high |= self.level()
+        self._latched_low |= ~self.level() & 0xFF
+
+    def read_bit(self, address: int) -> bool:
+        if address == FIRST_READ:
+            fresh, self._fresh = self._fresh, False
+            return fresh
+        for addresses, bits in _READABLE:
+            if address in addresses:
+                return bool(bits(self) >> (address - addresses.start) & 1)
+        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+
+    def write_bit(self, address: int, on: bool) -> None:
+        for addresses, write in _WRITABLE:
+            if address in addresses:
+                return write(self, address - addresses.start, on)
+        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+
+    def read_register(self, address: int) -> int:
+        held = {
+            **dict(zip(FIRMWARE_AND_NAME, (0x0200, 0x0001, 0x5500, 0x0070), strict=True)),
+            **dict(zip(SETTINGS, self._settings, strict=True)),
+            ANSWER_DELAY: self._answer_delay,
+            WATCHDOG_TIME: self.watchdog_time,
+            WATCHDOG_COUNT: self._timeouts,
+        }
+        if address not in held:
+            raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+        return held[address]
+
+    def write_register(self, address: int, value: int) -> None:
+        if address == WATCHDOG_TIME and value <= 255:
+            self.watchdog_time = value
+        elif address == WATCHDOG_COUNT and value == 0:
+            self._timeouts = 0
+        elif address == ANSWER_DELAY and value <= 30:
+            self._answer_delay = value
+        elif address in SETTINGS:
+            self._settings[address - SETTINGS.start] = value
+        elif address in (WATCHDOG_TIME, WATCHDOG_COUNT, ANSWER_DELAY):
+            raise IllegalError(ExceptionCode.ILLEGAL_VALUE)
+        else:
+            raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+
+    def _watch(self) -> None:
+        """Let the watchdog run out if its time is over; it does so once until cleared."""
+        if not self.watchdog_on or self._fired or self._fed_at is None or not self.watchdog_time:
+            return
+        if trio.current_time() - self._fed_at >= self.watchdog_time / 10:
+            self._outputs = self.safe_values
+            self._fired = True
+            self._timeouts += 1
+
+    def _write_output(self, number: int, on: bool) -> None:
+        if self._fired and self.watchdog_mode == 0:
+            return
+        self._fired = False
+        self._outputs = _with(self._outputs, number, on)
+
+    def _write_safe(self, number: int, on: bool) -> None:
+        self.safe_values = _with(self.safe_values, number, on)
+
+    def _write_power_on(self, number: int, on: bool) -> None:
+        self.power_on_values = _with(self.power_on_values, number, on)
+
+    def _write_mode(self, _: int, on: bool) -> None:
+        self.watchdog_mode = int(on)
+
+    def _write_watchdog(self, _: int, on: bool) -> None:
+        self.watchdog_on = on
+        self._fed_at = trio.current_time()
+
+    def _clear_latches(self, _: int, on: bool) -> None:
+        if on:
+            self._latched_high = self._latched_low = 0
+
+    def _clear_status(self, _: int, on: bool) -> None:
+        if on:
+            self._fired = False
+            self._fed_at = trio.current_time()
+
+    def _keep_protocol(self, _: int, on: bool) -> None:
+        if not on:
+            raise IllegalError(ExceptionCode.ILLEGAL_VALUE)  # DCON would be the end of this line
+
+
+def _with(bits: int, number: int, on: bool) -> int:
+    return bits | 1 << number if on else bits & ~(1 << number)
+
+
+def _one(address: int) -> range:
+    return range(address, address + 1)
+
+
+_READABLE: tuple[tuple[range, Callable[[M7055Emulator], int]], ...] = (
+    (OUTPUTS, lambda module: module.outputs),
+    (INPUTS, lambda module: module.level()),
+    (LATCHED_HIGH, lambda module: module._latched_high),
+    (LATCHED_LOW, lambda module: module._latched_low),
+    (SAFE_VALUES, lambda module: module.safe_values),
+    (POWER_ON_VALUES, lambda module: module.power_on_values),
+    (_one(PROTOCOL), lambda module: 1),
+    (_one(WATCHDOG_MODE), lambda module: module.watchdog_mode),
+    (_one(WATCHDOG_ON), lambda module: int(module.watchdog_on)),
+    (_one(WATCHDOG_STATUS), lambda module: int(module.watchdog_fired)),
+)
+
+_WRITABLE: tuple[tuple[range, Callable[[M7055Emulator, int, bool], None]], ...] = (
+    (OUTPUTS, M7055Emulator._write_output),
+    (SAFE_VALUES, M7055Emulator._write_safe),
+    (POWER_ON_VALUES, M7055Emulator._write_power_on),
+    (_one(PROTOCOL), M7055Emulator._keep_protocol),
+    (_one(WATCHDOG_MODE), M7055Emulator._write_mode),
+    (_one(WATCHDOG_ON), M7055Emulator._write_watchdog),
+    (_one(CLEAR_LATCHES), M7055Emulator._clear_latches),
+    (_one(WATCHDOG_STATUS), M7055Emulator._clear_status),
+)

@@ -1,0 +1,166 @@
+"""How do emulated Modbus units answer on one line?
+
+`ModbusSlaves` reads requests from a port and lets the unit addressed answer. A unit is a
+`Slave`: registers and coils by subclass, a delay, and the ways in which a real one goes wrong.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import trio
+
+from drivers.wire import modbus
+from drivers.wire.modbus import ExceptionCode, Request
+from drivers.wire.modbus_slave import Unreadable, encode_answer, encode_exception, take_request
+from drivers.wire.serial_port import Port
+
+SILENCE_S = 0.05  # a request that pauses so long is not finished any more
+
+T = TypeVar("T")
+Source: TypeAlias = T | Callable[[], T]
+
+
+def now(source: Source[T]) -> T:
+    """What a plain attribute holds, or what the emulated world says at this moment."""
+    return source() if callable(source) else source
+
+
+class IllegalError(Exception):
+    """A unit refuses a request with this exception code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exception {code}")
+        self.code = code
+
+
+@dataclass
+class SlaveFaults:
+    """How a unit misbehaves, until the attribute is put back.
+
+    Attributes:
+        silent: does not answer (and does nothing).
+        bad_crc: answers with a CRC that is wrong.
+        truncated: answers with the first so many bytes; None: with all.
+        exception: refuses everything with this code; None: does not.
+        slow_s: answers so much later.
+        noise: bytes on the line before each answer.
+        bit_errors: so many bits of each answer flipped at random.
+    """
+
+    silent: bool = False
+    bad_crc: bool = False
+    truncated: int | None = None
+    exception: int | None = None
+    slow_s: float = 0.0
+    noise: bytes = b""
+    bit_errors: int = 0
+
+
+class Slave:
+    """One unit. Subclasses say what its registers and coils hold.
+
+    Attributes:
+        delay_s: from the request to the answer.
+        functions: function codes it knows.
+        faults: how it misbehaves.
+    """
+
+    delay_s = 0.02
+    functions: frozenset[int] = frozenset(modbus.COUNT_MAX)
+
+    def __init__(self, seed: int = 0) -> None:
+        self.faults = SlaveFaults()
+        self._dice = random.Random(seed)
+
+    def read_register(self, address: int) -> int:
+        """A register, 0 to 65535. Raises IllegalError."""
+        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+
+    def write_register(self, address: int, value: int) -> None:
+        """Change a register. Raises IllegalError."""
+        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+
+    def read_bit(self, address: int) -> bool:
+        """A coil or a discrete input. Raises IllegalError."""
+        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+
+    def write_bit(self, address: int, on: bool) -> None:
+        """Change a coil. Raises IllegalError."""
+        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+
+    def heard(self) -> None:
+        """A valid request for this unit arrived; watchdogs are fed here."""
+
+    def answer(self, request: Request | Unreadable) -> bytes:
+        """Do what is asked and give the answer frame, before any fault of the line."""
+        self.heard()
+        try:
+            if self.faults.exception is not None:
+                raise IllegalError(self.faults.exception)
+            if isinstance(request, Unreadable):
+                raise IllegalError(request.code)
+            if request.function not in self.functions:
+                raise IllegalError(ExceptionCode.ILLEGAL_FUNCTION)
+            return encode_answer(request, self._do(request))
+        except IllegalError as refusal:
+            return encode_exception(request.unit, request.function, refusal.code)
+
+    def spoilt(self, answer: bytes) -> bytes:
+        """The answer as the faults of the moment leave it."""
+        faults = self.faults
+        spoilt = bytearray(answer)
+        if faults.bad_crc:
+            spoilt[-1] ^= 0xFF
+        for _ in range(faults.bit_errors):
+            bit = self._dice.randrange(8 * len(spoilt))
+            spoilt[bit // 8] ^= 1 << bit % 8
+        return faults.noise + bytes(spoilt[: faults.truncated])
+
+    def _do(self, request: Request) -> tuple[int, ...]:
+        addresses = range(request.address, request.address + request.count)
+        if request.function in modbus.REGISTER_READS:
+            return tuple(self.read_register(address) for address in addresses)
+        if request.function in modbus.BIT_READS:
+            return tuple(int(self.read_bit(address)) for address in addresses)
+        for address, value in zip(addresses, request.values, strict=True):
+            if request.function in (modbus.WRITE_REGISTER, modbus.WRITE_REGISTERS):
+                self.write_register(address, value)
+            else:
+                self.write_bit(address, bool(value))
+        return ()
+
+
+class ModbusSlaves:
+    """Units that share one line. Requests for others are met with silence.
+
+    Args:
+        port: the line's device end, a `Pty` or a `MemoryPort`.
+        units: by Modbus address.
+    """
+
+    def __init__(self, port: Port, units: Mapping[int, Slave]) -> None:
+        self.port = port
+        self.units = units
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        buffer = bytearray()
+        async with trio.open_nursery() as answers:
+            while True:
+                with trio.move_on_after(SILENCE_S if buffer else float("inf")) as quiet:
+                    buffer += await self.port.receive()
+                if quiet.cancelled_caught:
+                    buffer.clear()
+                while (request := take_request(buffer)) is not None:
+                    unit = self.units.get(request.unit)
+                    if unit is not None and not unit.faults.silent:
+                        answers.start_soon(self._answer, unit, request)
+
+    async def _answer(self, unit: Slave, request: Request | Unreadable) -> None:
+        answer = unit.answer(request)
+        await trio.sleep(unit.delay_s + unit.faults.slow_s)
+        await self.port.send(unit.spoilt(answer))

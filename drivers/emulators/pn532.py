@@ -1,0 +1,233 @@
+"""What does an emulated PN532 answer, and which card lies on it?
+
+Cards are queued and come one after the other. A card's time begins when the chip first sees it,
+and between two cards the field is empty for some polls: no tap is lost because the station was
+slow, and the same card twice is two taps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import trio
+
+from drivers.wire import pn532
+from drivers.wire.pn532 import HOST, Ack, Decoder, Information, Nack, Target, response
+from drivers.wire.serial_port import Port
+
+EMPTY_POLLS = 3  # after each card; the reader forgets a card after as many
+FIRMWARE = bytes.fromhex("32 01 06 07")  # PN532, version 1.6, types A and B and ISO 18092
+CARDS_MAX = 100  # nobody queues more people before one reader
+FOR_EVER = 0xFF
+
+
+@dataclass
+class ReaderFaults:
+    """How the chip misbehaves. The counts tick down with each answer they spoil.
+
+    Attributes:
+        silent: answers nothing at all, until put back.
+        drop_acks: so many commands get their response without the ACK before it.
+        bad_dcs: so many responses carry a wrong data checksum.
+        partial: so many responses stop in the middle.
+        syntax_errors: so many commands are answered with the application error frame.
+        noise: bytes on the line before each response, until put back.
+
+    A closed port is `Pty.unplug`.
+    """
+
+    silent: bool = False
+    drop_acks: int = 0
+    bad_dcs: int = 0
+    partial: int = 0
+    syntax_errors: int = 0
+    noise: bytes = b""
+
+    def strikes(self, name: str) -> bool:
+        """Whether the counted fault strikes now; it is used up by one."""
+        left: int = getattr(self, name)
+        if left > 0:
+            setattr(self, name, left - 1)
+        return left > 0
+
+
+@dataclass
+class _Card:
+    target: Target
+    duration_s: float
+    leaves_at: float | None = field(default=None)
+
+
+class Pn532Emulator:
+    """One reader on one port.
+
+    Attributes:
+        faults: how it misbehaves.
+        awake: False until 0x55 arrives; before it nothing is answered.
+        field_on: whether cards get power.
+        ack_s, response_s, none_s: from the command to its ACK, to its response, to "no card".
+    """
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.faults = ReaderFaults()
+        self.awake = False
+        self.field_on = True
+        self.ack_s, self.response_s, self.none_s = 0.001, 0.005, 0.030
+        self._cards: deque[_Card] = deque()
+        self._empty_polls = 0
+        self._looks_again = FOR_EVER
+        self._last_response = b""
+        self._working = trio.CancelScope()
+
+    @property
+    def cards_waiting(self) -> int:
+        """Cards queued and not yet taken away."""
+        return len(self._cards)
+
+    def tap(
+        self,
+        uid: bytes,
+        *,
+        atqa: bytes = b"\x00\x04",
+        sak: int = 0x08,
+        ats: bytes = b"",
+        duration_s: float = 0.3,
+    ) -> None:
+        """Hold a card to the reader, after those already queued.
+
+        Args:
+            uid: 4, 7 or 10 bytes.
+            atqa: SENS_RES, high byte first.
+            sak: SEL_RES.
+            ats: without its length byte; told if `sak` has bit 5.
+            duration_s: from the poll that first sees it.
+
+        Raises:
+            ValueError: a UID that no card has, or more cards than a queue of people has.
+        """
+        if len(uid) not in (4, 7, 10):
+            raise ValueError(f"a UID has 4, 7 or 10 bytes, got {uid.hex()}")
+        if len(self._cards) >= CARDS_MAX:
+            raise ValueError(f"{CARDS_MAX} cards wait at the reader already")
+        self._cards.append(_Card(Target(1, atqa, sak, uid, ats), duration_s))
+
+    def power_cycle(self) -> None:
+        """Lose the power for a moment: asleep, field on, reset values."""
+        self._working.cancel()
+        self.awake, self.field_on, self._looks_again = False, True, FOR_EVER
+        self._last_response = b""
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        decoder = Decoder()
+        async with trio.open_nursery() as work:
+            while True:
+                quiet = trio.move_on_after(0.1 if decoder.inside_frame else float("inf"))
+                heard = b""
+                with quiet:
+                    heard = await self.port.receive()
+                if quiet.cancelled_caught:
+                    decoder.reset()
+                if not self.awake:
+                    self.awake = b"\x55" in heard
+                    heard = heard[heard.find(b"\x55") :] if self.awake else b""
+                for received in decoder.feed(heard):
+                    await self._hear(received, work)
+
+    async def _hear(self, received: pn532.Received, work: trio.Nursery) -> None:
+        match received:
+            case Ack():
+                self._working.cancel()
+            case Nack() if not self.faults.silent:
+                await self.port.send(self._last_response)
+            case Information(tfi, data) if tfi == HOST and not self.faults.silent:
+                self._working.cancel()
+                self._working = trio.CancelScope()
+                work.start_soon(self._work, data, self._working)
+
+    async def _work(self, command: bytes, working: trio.CancelScope) -> None:
+        with working:
+            await trio.sleep(self.ack_s)
+            if not self.faults.strikes("drop_acks"):
+                await self.port.send(pn532.ACK)
+            answer = await self._answer(command)
+            self._last_response = answer
+            await self.port.send(self._spoilt(answer))
+
+    async def _answer(self, command: bytes) -> bytes:
+        await trio.sleep(self.response_s)
+        if self.faults.strikes("syntax_errors"):
+            return pn532.SYNTAX_ERROR
+        if command[0] == pn532.IN_LIST_PASSIVE_TARGET:
+            return response(await self._list())
+        do = _COMMANDS.get(command[0])
+        if do is not None:
+            with suppress(IndexError):  # a command cut short
+                return response(do(self, command))
+        return pn532.SYNTAX_ERROR
+
+    def _spoilt(self, answer: bytes) -> bytes:
+        if self.faults.strikes("bad_dcs"):
+            answer = answer[:-2] + bytes([answer[-2] ^ 0xFF, 0])
+        if self.faults.strikes("partial"):
+            answer = answer[: len(answer) // 2 + 1]
+        return self.faults.noise + answer
+
+    async def _list(self) -> bytes:
+        """InListPassiveTarget: look, and look again as MaxRetries says."""
+        while True:
+            target = self._look()
+            if target is not None:
+                return pn532.list_answer(target)
+            await trio.sleep(self.none_s - self.response_s)
+            if self._looks_again != FOR_EVER:
+                return pn532.list_answer(None)
+
+    def _look(self) -> Target | None:
+        """The card in the field at this moment."""
+        if not self.field_on:
+            return None
+        if self._empty_polls:
+            self._empty_polls -= 1
+            return None
+        if not self._cards:
+            return None
+        card, at = self._cards[0], trio.current_time()
+        if card.leaves_at is None:
+            card.leaves_at = at + card.duration_s
+        if at <= card.leaves_at:
+            return card.target
+        self._cards.popleft()
+        self._empty_polls = EMPTY_POLLS - 1  # this poll is the first
+        return None
+
+    def _configure(self, command: bytes) -> bytes:
+        item = command[1]
+        if item == 0x01:
+            self.field_on = bool(command[2] & 1)
+        elif item == 0x05:
+            self._looks_again = command[4]
+        return bytes([command[0] + 1])
+
+    def _power_down(self, command: bytes) -> bytes:
+        self.awake = False
+        return bytes([command[0] + 1, 0])
+
+
+def _diagnose(_: Pn532Emulator, command: bytes) -> bytes:
+    """Line test 0: the parameters come back."""
+    return bytes([command[0] + 1]) + command[1:]
+
+
+_COMMANDS: dict[int, Callable[[Pn532Emulator, bytes], bytes]] = {
+    pn532.DIAGNOSE: _diagnose,
+    pn532.GET_FIRMWARE_VERSION: lambda _, command: bytes([command[0] + 1]) + FIRMWARE,
+    pn532.SAM_CONFIGURATION: lambda _, command: bytes([command[0] + 1]),
+    pn532.POWER_DOWN: Pn532Emulator._power_down,
+    pn532.RF_CONFIGURATION: Pn532Emulator._configure,
+    pn532.IN_RELEASE: lambda _, command: bytes([command[0] + 1, 0]),
+}
