@@ -1,0 +1,99 @@
+"""What is wrong with this table, in one line a person can act on?
+
+Converts what a TOML file said into typed structs. The good case costs one call into msgspec;
+only a bad file is walked to find the nearest known key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+Kind = TypeVar("Kind")
+
+
+class TableError(ValueError):
+    """A table says something we cannot take. The message names the place and what to do."""
+
+
+def converted(raw: Mapping[str, Any], kind: type[Kind]) -> Kind:
+    """`raw` as a `kind`.
+
+    Raises:
+        TableError: a key nobody knows, a missing key or a value of the wrong type.
+    """
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        stray = next(unknown_keys(raw, kind), None)
+        raise TableError(stray or in_plain_words(str(error))) from None
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """Say that `key` means nothing here, and which known key it resembles."""
+    import difflib  # only a bad file pays for this import
+
+    names = list(known)
+    folded = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(key.casefold(), folded, n=1, cutoff=0.5)
+    if near:
+        return f"{key} is not a key; did you mean {folded[near[0]]}?"
+    return f"{key} is not a key; known are {', '.join(sorted(names))}"
+
+
+def unknown_keys(raw: object, kind: Any, place: str = "$") -> Iterator[str]:
+    """Each key of `raw` that the struct `kind`, or a struct inside it, does not have."""
+    if isinstance(raw, Mapping) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        for key, value in raw.items():
+            if key not in fields:
+                yield where(place) + unknown_key(key, fields)
+            else:
+                yield from unknown_keys(value, fields[key], f"{place}.{key}")
+    elif isinstance(raw, list):
+        for number, value in enumerate(raw):
+            for inner in get_args(kind):
+                yield from unknown_keys(value, inner, f"{place}[{number}]")
+
+
+def where(place: str) -> str:
+    """A msgspec path as the file has it: `$.csms` is `[csms] `, `$.evse[1]` is `[[evse]] 2: `."""
+    steps = re.findall(r"\.([\w-]+)|\[(\d+)\]", place)
+    shown = ""
+    for position, (name, index) in enumerate(steps):
+        indexed = position + 1 < len(steps) and bool(steps[position + 1][1])
+        if index:
+            shown += f"{int(index) + 1}: "
+        elif position == 0:
+            shown = f"[[{name}]] " if indexed else f"[{name}] "
+        else:
+            shown += f"{name} "
+    return shown
+
+
+TYPES = {
+    "int": "a whole number",
+    "str": "text in quotes",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "float": "a number with a fraction",
+    "decimal": "a number",
+    "null": "nothing",
+}
+
+
+def in_plain_words(message: str) -> str:
+    """What msgspec complains of, in the words and places of the file."""
+    what, _, place = message.partition(" - at `")
+    place = place.rstrip("`") or "$"
+    if missing := re.fullmatch(r"Object missing required field `(.+)`", what):
+        key = missing[1]
+        return f"[{key}] is missing" if place == "$" else f"{where(place)}{key} is missing"
+    if wrong := re.fullmatch(r"Expected `(.+)`, got `(.+)`", what):
+        wanted = " or ".join(TYPES.get(name, name) for name in wrong[1].split(" | "))
+        return f"{where(place)}wants {wanted}, got {TYPES.get(wrong[2], wrong[2])}"
+    return f"{where(place)}{what[0].lower()}{what[1:]}"
