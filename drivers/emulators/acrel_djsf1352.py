@@ -100,23 +100,32 @@ class AcrelEmulator(Slave):
 
     def _power(self) -> float:
         if self.power_w is not None:
-            return float(now(self.power_w))
-        return float(now(self.voltage_v)) * float(now(self.current_a))
+            return _real(self.power_w)
+        return _real(self.voltage_v) * _real(self.current_a)
 
     def _energy_count(self) -> int:
-        energy = self.total_wh if self.energy_wh is None else now(self.energy_wh)
-        return self._counts(_exact(energy) + _exact(now(self.energy_offset_wh)))
+        energy = self.total_wh if self.energy_wh is None else self.energy_wh
+        return self._counts(_exact(energy) + _exact(self.energy_offset_wh))
 
     def _reverse_count(self) -> int:
         reverse = self.energy_reverse_wh
-        return self._counts(_exact(self.total_reverse_wh if reverse is None else now(reverse)))
+        return self._counts(_exact(self.total_reverse_wh if reverse is None else reverse))
 
     def _counts(self, energy_wh: Decimal) -> int:
         return max(int(energy_wh / self.energy_unit_wh), 0) & 0xFFFFFFFF
 
 
-def _exact(amount: Decimal | float) -> Decimal:
-    return amount if isinstance(amount, Decimal) else Decimal(str(amount))
+def _number(amount: Amount) -> Decimal | float:
+    return amount() if callable(amount) else amount
+
+
+def _real(amount: Amount) -> float:
+    return float(_number(amount))
+
+
+def _exact(amount: Amount) -> Decimal:
+    number = _number(amount)
+    return number if isinstance(number, Decimal) else Decimal(str(number))
 
 
 def _mantissa(value: float, exponent: int, lowest: int, highest: int) -> int:
@@ -141,12 +150,12 @@ def _float(value: float, low: bool) -> int:
 
 
 _REGISTERS: dict[int, Callable[[AcrelEmulator], int]] = {
-    0: lambda meter: _unsigned(float(now(meter.voltage_v)), VOLTAGE_EXPONENT),
+    0: lambda meter: _unsigned(_real(meter.voltage_v), VOLTAGE_EXPONENT),
     1: lambda meter: VOLTAGE_EXPONENT,
-    2: lambda meter: _signed(float(now(meter.current_a)), CURRENT_EXPONENT),
+    2: lambda meter: _signed(_real(meter.current_a), CURRENT_EXPONENT),
     3: lambda meter: CURRENT_EXPONENT,
     4: lambda meter: int(now(meter.broken_wire)),
-    5: lambda meter: _signed(float(now(meter.temperature_c)), 2),
+    5: lambda meter: _signed(_real(meter.temperature_c), 2),
     6: lambda meter: 0,
     7: lambda meter: 0,
     8: lambda meter: _signed(meter._power(), POWER_EXPONENT),
@@ -162,10 +171,10 @@ _REGISTERS: dict[int, Callable[[AcrelEmulator], int]] = {
     18: lambda meter: meter.switches,
     19: lambda meter: meter.alarms,
     35: lambda meter: SOFTWARE_VERSION,
-    50: lambda meter: _float(float(now(meter.voltage_v)), low=False),
-    51: lambda meter: _float(float(now(meter.voltage_v)), low=True),
-    52: lambda meter: _float(float(now(meter.current_a)), low=False),
-    53: lambda meter: _float(float(now(meter.current_a)), low=True),
+    50: lambda meter: _float(_real(meter.voltage_v), low=False),
+    51: lambda meter: _float(_real(meter.voltage_v), low=True),
+    52: lambda meter: _float(_real(meter.current_a), low=False),
+    53: lambda meter: _float(_real(meter.current_a), low=True),
     54: lambda meter: _float(meter._power() / 1000, low=False),
     55: lambda meter: _float(meter._power() / 1000, low=True),
 }
