@@ -1,0 +1,135 @@
+"""Which CALLERROR answers a payload that broke its schema?
+
+Part 4 §4.3, table 8, has a sentence for each code and hardly an example, and no erratum up to
+2025-09 touches it. We read it so: a field that is missing, or a list too short or too long, breaks
+its cardinality (Occurrence); a wrong JSON type breaks the data type (Type); a text, number or
+word outside of what the field allows is an invalid value (Property); a field the message does
+not have, or a payload that is no object, breaks the structure of the PDU (ProtocolError); and
+what is no JSON at all is syntax (Format).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from station.messages import Malformed
+
+Code = Literal[
+    "FormatViolation",
+    "OccurrenceConstraintViolation",
+    "PropertyConstraintViolation",
+    "ProtocolError",
+    "TypeConstraintViolation",
+]
+
+DESCRIPTION_MAX: Final = 255  # characters, Part 4 §4.2.3
+
+
+class Violation(NamedTuple):
+    """What goes into the CALLERROR. The description never holds a value, only names."""
+
+    code: Code
+    description: str
+
+
+def violation(error: msgspec.ValidationError) -> Violation:
+    """Name what a payload did wrong, and where: `$.firmware.location: wants length <= 512`.
+
+    The value itself may be a password and is left out. Only the first fault is known, for
+    decoding stops there.
+
+    Args:
+        error: as `decode_request` or `decode_response` raised it.
+    """
+    if isinstance(error, Malformed):
+        return Violation("FormatViolation", _fitting(f"cannot be read: {error}"))
+    fault, found, path = str(error).rpartition(" - at `")
+    if not found:  # msgspec names no path at the root
+        fault, path = str(error), "$`"
+    for pattern, code, template in _KINDS:
+        if match := pattern.fullmatch(f"{path}{fault}"):
+            names = {key: _names(key, value) for key, value in match.groupdict().items()}
+            return Violation(code, _fitting(template.format(**names)))
+    return Violation("PropertyConstraintViolation", _fitting(f"{path[:-1]}: invalid value"))
+
+
+def _names(group: str, found: str) -> str:
+    """JSON's name for a type, where msgspec uses Python's. Names of fields stay."""
+    return _JSON_NAMES.get(found, found) if group in ("wanted", "got") else found
+
+
+def _fitting(text: str) -> str:
+    return text if len(text) <= DESCRIPTION_MAX else f"{text[: DESCRIPTION_MAX - 1]}…"
+
+
+def _kind(fault: str, code: Code, template: str) -> tuple[re.Pattern[str], Code, str]:
+    """How msgspec (or `converted`) words a fault, and what we make of it. First match counts."""
+    return re.compile(fault, re.DOTALL), code, template
+
+
+_JSON_NAMES = {
+    "str": "string",
+    "int": "integer",
+    "bool": "boolean",
+    "float": "number",
+    "decimal": "number",
+}
+_AT = r"(?P<path>[^`]*)`"
+_WRONG = r"Expected `(?P<wanted>\w+)`, got `(?P<got>\w+)`"
+_KINDS: Final = (
+    _kind(r"\$`" + _WRONG, "ProtocolError", "wants {wanted}, got {got}"),
+    _kind(_AT + _WRONG, "TypeConstraintViolation", "{path}: wants {wanted}, got {got}"),
+    _kind(
+        _AT + _WRONG + r" in `(?P<name>\w+)`",
+        "TypeConstraintViolation",
+        "{path}.{name}: wants {wanted}, got {got}",
+    ),
+    _kind(
+        _AT + r"Object missing required field `(?P<name>.+)`",
+        "OccurrenceConstraintViolation",
+        "{path}.{name}: missing",
+    ),
+    _kind(
+        _AT + r"Expected `array` of (?P<length>length [<>]= \d+)",
+        "OccurrenceConstraintViolation",
+        "{path}: wants {length}",
+    ),
+    _kind(
+        _AT + r"Object contains unknown field `(?P<name>.*)`",
+        "ProtocolError",
+        "{path}: has no field {name}",
+    ),
+    _kind(
+        _AT + r"Expected `str` of (?P<length>length [<>]= \d+)",
+        "PropertyConstraintViolation",
+        "{path}: wants {length}",
+    ),
+    _kind(
+        _AT + r"Expected `str` of (?P<length>length <= \d+) in `(?P<name>\w+)`",
+        "PropertyConstraintViolation",
+        "{path}.{name}: wants {length}",
+    ),
+    _kind(
+        _AT + r"Expected `int` (?P<bound>[<>]= -?\d+)",
+        "PropertyConstraintViolation",
+        "{path}: wants {bound}",
+    ),
+    _kind(
+        _AT + r"Expected `str` matching regex .*",  # only moments have a pattern
+        "PropertyConstraintViolation",
+        "{path}: wants an RFC 3339 date-time",
+    ),
+    _kind(
+        _AT + r"Invalid enum value .*",
+        "PropertyConstraintViolation",
+        "{path}: not one of the values listed for it",
+    ),
+    _kind(
+        _AT + r"(Number|Integer value) out of range",
+        "PropertyConstraintViolation",
+        "{path}: number out of range",
+    ),
+)
