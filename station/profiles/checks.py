@@ -1,0 +1,96 @@
+"""What in a product profile contradicts itself or the specification?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from station.profiles import known
+from station.profiles.profile import Measurands, Profile
+from station.tables import unknown_key
+
+
+def complaints(profile: Profile) -> Iterator[str]:
+    """What contradicts itself or the specification, one line each."""
+    sections = (
+        ("hardware", profile.hardware, known.HARDWARE),
+        ("features", profile.features, known.FEATURES),
+        ("questions", profile.questions, known.QUESTIONS),
+    )
+    for section, answers, questions in sections:
+        for key in answers:
+            if key not in questions:
+                yield f"[{section}] {unknown_key(key, questions)}"
+        for key, meaning in questions.items():
+            if key not in answers:
+                yield f"[{section}] {key} is missing: {meaning}"
+            elif type(answers[key]) is not _kind(key):
+                yield f"[{section}] {key} wants {_KIND_NAMES[_kind(key)]}, got {answers[key]!r}"
+    yield from _hardware_complaints(profile)
+    yield from _choice_complaints(profile)
+
+
+_KINDS: dict[str, type] = {
+    "HFS-8": int,
+    "HFS-9": tuple,
+    "HFS-10": str,
+    "HFS-11": int,
+    "HFS-12": int,
+    "C-23": tuple,
+    "C-41": tuple,
+    "C-54": tuple,
+}
+_KIND_NAMES = {bool: "true or false", int: "a whole number", str: "text", tuple: "a list"}
+
+
+def _kind(question: str) -> type:
+    return _KINDS.get(question, bool)
+
+
+def _hardware_complaints(profile: Profile) -> Iterator[str]:
+    count, most = profile.answer("HFS-8"), profile.supply.power_max_w
+    if len(profile.evse) != count:
+        yield f"[hardware] HFS-8 says {count} EVSEs, [[evse]] lists {len(profile.evse)}"
+    for number, evse in enumerate(profile.evse, start=1):
+        if evse.id != number:
+            yield f"[[evse]] {number}: id is {evse.id}; EVSEs are numbered from 1 without gaps"
+        ids = [connector.id for connector in evse.connectors]
+        if not ids or ids != list(range(1, len(ids) + 1)):
+            yield f"[[evse]] {number}: connectors are numbered from 1 without gaps, got {ids}"
+        if evse.power_max_w > most:
+            yield f"[[evse]] {number}: power_max_w is more than the {most} of [supply]"
+    cables = {connector.cable for evse in profile.evse for connector in evse.connectors}
+    for question, cable in (("HFS-1", "detachable"), ("HFS-2", "fixed")):
+        if profile.has(question) is not (cable in cables):
+            yield f"[hardware] {question} and the cables of [[evse]] disagree about {cable} ones"
+    for key, limit in (("model", 20), ("vendor_name", 50), ("firmware_version", 50)):
+        if len(getattr(profile.product, key)) > limit:
+            yield f"[product] {key} is longer than the {limit} characters BootNotification carries"
+
+
+def _choice_complaints(profile: Profile) -> Iterator[str]:
+    for group in ("C-06", "C-09", "C-10", "C-12", "C-48"):
+        parts = [key for key in known.FEATURES if key.startswith(f"{group}.")]
+        if not any(profile.has(part) for part in parts):
+            yield f"[features] {group}: at least one of {', '.join(parts)} must be true"
+    if profile.has("C-01") and not (profile.has("C-02") or profile.has("C-49")):
+        yield "[features] C-01 needs C-02 or C-49: offline there is nobody else to ask"
+    if "Heartbeat" not in profile.time_sources:
+        yield "[features] C-23 must list Heartbeat"
+    if profile.limits.network_slots < 2:
+        yield "[limits] network_slots must be 2 or more (B09.FR.06)"
+    points = (
+        ("start_points", profile.transaction.start_points, profile.tx_start_points, "C-09"),
+        ("stop_points", profile.transaction.stop_points, profile.tx_stop_points, "C-10"),
+    )
+    for key, chosen, offered, group in points:
+        for point in chosen:
+            if point not in offered:
+                yield f"[transaction] {key} has {point}, which {group} does not offer"
+    for field in Measurands.__struct_fields__:
+        choice = getattr(profile.measurands, field)
+        for measurand in choice.supported:
+            if measurand not in known.MEASURANDS:
+                yield f"[measurands.{field}] {measurand} is not a measurand of OCPP 2.0.1"
+        for measurand in choice.default:
+            if measurand not in choice.supported:
+                yield f"[measurands.{field}] default {measurand} is not among supported"

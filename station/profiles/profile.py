@@ -1,0 +1,307 @@
+"""What does a product profile say?
+
+The structs of the TOML files in this directory; README, "Product profiles", explains the keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from station.profiles import known
+
+Answer = bool | int | str | tuple[str, ...]
+
+
+class ProfileError(Exception):
+    """A profile cannot be used. The message is one line: which file, what, what to do."""
+
+
+class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who tested the product, when, and under which numbers. Dates are ISO 8601."""
+
+    number: str
+    holder: str
+    profiles: tuple[str, ...]
+    date: str
+    tested: str
+    specification: str
+    laboratory: str
+    report: str
+    configuration: str = ""
+    firmware_sha256: str = ""
+
+
+class Product(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What BootNotification and the nameplate say."""
+
+    designation: str
+    model: str
+    vendor_name: str
+    firmware_version: str
+
+
+class Supply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The grid connection. A DC station is fed by AC all the same."""
+
+    phases: int
+    power_max_w: int
+
+
+class Connector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One plug or socket; `id` counts within its EVSE, from 1."""
+
+    id: int
+    type: str  # ConnectorEnumType
+    cable: Literal["fixed", "detachable"]
+
+
+class Evse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Serves one EV at a time; `id` counts from 1."""
+
+    id: int
+    power_max_w: int
+    connectors: tuple[Connector, ...]
+
+
+class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The measurands of one kind of sample, C-40."""
+
+    supported: tuple[str, ...]
+    default: tuple[str, ...]
+    tested: tuple[str, ...] = ()  # what the laboratory saw; no effect on the station
+
+
+class Measurands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """C-40.1 to C-40.5."""
+
+    tx_started: Choice
+    tx_updated: Choice
+    tx_ended: Choice
+    aligned: Choice
+    aligned_tx_ended: Choice
+
+
+class Transaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a transaction begins and ends unless the CSMS changed it."""
+
+    start_points: tuple[str, ...]
+    stop_points: tuple[str, ...]
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much at once. The ids of the certificate are in `known.SETTINGS`."""
+
+    items_per_message_get_report: int
+    items_per_message_get_variables: int
+    items_per_message_set_variables: int
+    bytes_per_message_get_report: int
+    bytes_per_message_get_variables: int
+    bytes_per_message_set_variables: int
+    web_socket_ping_interval_s: int
+    certificate_entries: int
+    file_transfer_protocols: tuple[str, ...]
+    network_slots: int
+    auth_cache_bytes: int
+
+
+class ResponseTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of the certificate's response-time table, in seconds; None: not measured."""
+
+    name: str
+    limit_s: Decimal
+    min_s: Decimal | None = None
+    max_s: Decimal | None = None
+    average_s: Decimal | None = None
+
+
+DataType = Literal[
+    "string",
+    "integer",
+    "decimal",
+    "boolean",
+    "dateTime",
+    "OptionList",
+    "SequenceList",
+    "MemberList",
+]
+
+
+class VariableRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One variable of the device model as the file has it; `station.devicemodel` makes it real.
+
+    `value`, `max` and `values` may be a fact of the profile, written `$limits.network_slots`.
+    `when` and `writable` may be a condition on answers, written `C-51 and not C-13`.
+    """
+
+    name: str
+    type: DataType
+    instance: str | None = None
+    value: str | None = None  # at the factory
+    unit: str | None = None
+    min: int | None = None
+    max: int | str | None = None
+    values: str | None = None  # comma separated
+    writable: bool | str = False
+    when: str | None = None  # the variable exists
+    source: str | None = None  # the value is read from the state of the station, by this name
+    constant: bool = False  # never changes while the station runs
+    secret: bool = False  # WriteOnly, never journaled, logged or reported
+    reboot: bool = False  # a change takes effect after a reboot
+    may_be_empty: bool = False  # of lists
+    rule: str | None = None  # a further check, by its name in `station.devicemodel.RULES`
+
+
+class ComponentRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One component of the device model, once per `per`."""
+
+    name: str
+    variables: tuple[VariableRow, ...]
+    instance: str | None = None
+    per: Literal["station", "evse", "connector"] = "station"
+    when: str | None = None
+
+
+class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A device-model file."""
+
+    component: tuple[ComponentRow, ...]
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a profile changes in one variable of the device model: `[[variable]]`."""
+
+    component: str
+    variable: str
+    instance: str | None = None  # of the component
+    variable_instance: str | None = None
+    evse: int | None = None  # None: every one
+    connector: int | None = None
+    value: str | None = None
+    writable: bool | None = None
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A product. Everything here is fixed while the station runs."""
+
+    name: str
+    device_model: str  # file beside the profile, or beside this module
+    product: Product
+    supply: Supply
+    evse: tuple[Evse, ...]
+    hardware: dict[str, Answer]
+    features: dict[str, Answer]
+    questions: dict[str, Answer]
+    measurands: Measurands
+    transaction: Transaction
+    limits: Limits
+    certificate: Certificate | None = None
+    response_time: tuple[ResponseTime, ...] = ()
+    component: tuple[ComponentRow, ...] = ()
+    variable: tuple[Change, ...] = ()
+
+    def answer(self, question: str) -> Answer:
+        """What the certificate answers to HFS-x, C-xx, AQ-x or ORS-x. Raises KeyError."""
+        if question in known.SETTINGS:
+            value: Answer = getattr(self.limits, known.SETTINGS[question])
+            return value
+        for answers in (self.features, self.hardware, self.questions):
+            if question in answers:
+                return answers[question]
+        raise KeyError(question)
+
+    def has(self, question: str) -> bool:
+        """Whether the answer is yes, a list with something in it, or a number above 0."""
+        return bool(self.answer(question))
+
+    def meets(self, condition: str) -> bool:
+        """Whether a condition such as `C-07 or C-08` or `C-51 and not C-13` holds.
+
+        `and` binds tighter than `or`; there are no brackets. Raises ProfileError for an unknown id.
+        """
+        return any(
+            all(self._meets_term(term.strip()) for term in group.split(" and "))
+            for group in condition.split(" or ")
+        )
+
+    def _meets_term(self, term: str) -> bool:
+        question = term.removeprefix("not ").strip()
+        try:
+            return self.has(question) is not term.startswith("not ")
+        except KeyError:
+            raise ProfileError(f"{self.name}: no answer to {question!r} of a condition") from None
+
+    def _chosen(self, meanings: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(name for question, name in meanings.items() if self.has(question))
+
+    @property
+    def evse_ids(self) -> tuple[int, ...]:
+        """1 to the number of EVSEs."""
+        return tuple(evse.id for evse in self.evse)
+
+    @property
+    def security_profiles(self) -> tuple[int, ...]:
+        """What the station may connect with; profile 1 only where C-61 allows it."""
+        return (1, 2, 3) if self.has("C-61") else (2, 3)
+
+    @property
+    def tx_start_points(self) -> tuple[str, ...]:
+        """C-09."""
+        return self._chosen(known.TX_START_POINTS)
+
+    @property
+    def tx_stop_points(self) -> tuple[str, ...]:
+        """C-10."""
+        return self._chosen(known.TX_STOP_POINTS)
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """C-29. Heartbeat and the certificate triggers are no options and not listed here."""
+        return self._chosen(known.TRIGGERS)
+
+    @property
+    def local_tokens(self) -> tuple[str, ...]:
+        """IdTokenEnumType values that may start a transaction here, C-30 to C-35."""
+        return self._chosen(known.LOCAL_TOKENS)
+
+    @property
+    def remote_tokens(self) -> tuple[str, ...]:
+        """IdTokenEnumType values that may come with RequestStartTransaction, C-36 to C-39."""
+        return self._chosen(known.REMOTE_TOKENS)
+
+    @property
+    def token_types(self) -> tuple[str, ...]:
+        """Local and remote ones together."""
+        return tuple(dict.fromkeys((*self.local_tokens, *self.remote_tokens)))
+
+    @property
+    def time_sources(self) -> tuple[str, ...]:
+        """C-23."""
+        return _listed(self.answer("C-23"))
+
+    @property
+    def cipher_suites(self) -> tuple[str, ...]:
+        """C-41, by their IANA names."""
+        return _listed(self.answer("C-41"))
+
+    @property
+    def cache_policies(self) -> tuple[str, ...]:
+        """C-54; none: the CSMS has no say in it."""
+        return _listed(self.answer("C-54"))
+
+    @property
+    def network_slots(self) -> tuple[str, ...]:
+        """The slots SetNetworkProfile may fill, from 1 (B09.FR.06)."""
+        return tuple(str(slot) for slot in range(1, self.limits.network_slots + 1))
+
+    @property
+    def unlocks_on_ev_side_disconnect(self) -> bool:
+        """C-12.1; a fixed cable has nothing to unlock."""
+        return self.has("C-12.1") and self.has("HFS-1")
+
+
+def _listed(answer: Answer) -> tuple[str, ...]:
+    return answer if isinstance(answer, tuple) else ()
