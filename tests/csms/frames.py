@@ -84,7 +84,7 @@ def taken_apart(text: str) -> Parts:
     """Read the wrapper of a frame; an unreadable one gives empty parts. Part 4 §4.2."""
     try:
         message = json.loads(text, parse_float=Decimal)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Parts()
     match message:
         case [2, str(message_id), str(action), payload]:

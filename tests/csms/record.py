@@ -37,6 +37,7 @@ class Record:
         self.changed = threading.Condition()
         self._said: dict[tuple[bool, str], str] = {}  # (incoming, messageId) of CALLs: action
         self._unanswered: dict[bool, dict[str, int]] = {True: {}, False: {}}  # id: connection
+        self._odd: list[str] = []  # texts of the CSMS that are no OCPP-J: any answer may follow
         self._stalled: set[int] = set()  # connections on which time has no meaning any more
 
     def enter(self, text: str, *, connection: int, incoming: bool) -> Frame:
@@ -130,6 +131,8 @@ class Record:
         )
 
     def _judge(self, frame: Frame) -> None:
+        if frame.type is not None and frame.action is None and self._answers_odd(frame):
+            return
         problems = list(violations(frame))
         if _is_call(frame, True):
             if frame.action == "TransactionEvent" and not problems:
@@ -141,6 +144,9 @@ class Record:
             elif frame.message_id not in self._unanswered[False]:
                 problems.append("answers a CALL a second time")
         self.problems += [f"{frame.text[:300]}: {problem}" for problem in dict.fromkeys(problems)]
+
+    def _answers_odd(self, frame: Frame) -> bool:
+        return any(f'"{frame.message_id}"' in text for text in self._odd)
 
     def _call_problems(self, frame: Frame) -> list[str]:
         """Part 4 §4.1.1: one CALL at a time; §4.1.4: no messageId twice."""
@@ -157,6 +163,8 @@ class Record:
         return problems
 
     def _remember(self, frame: Frame) -> None:
+        if frame.type is None and not frame.incoming:
+            self._odd.append(frame.text)
         if frame.message_id is None:
             return
         if frame.type == CALL and frame.action is not None:

@@ -132,7 +132,7 @@ class Csms:
     @property
     def url(self) -> str:
         """Without the identity, which the station appends."""
-        return f"{'wss' if self._tls else 'ws'}://localhost:{self.port}/ocpp"
+        return f"{'wss' if self._tls else 'ws'}://127.0.0.1:{self.port}/ocpp"
 
     @property
     def ledger(self) -> Ledger:

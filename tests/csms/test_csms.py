@@ -178,6 +178,9 @@ def test_raw_text_goes_out_as_it_is(csms: Csms, station: FakeStation) -> None:
     assert station.socket.recv(10) == "{not json"
     station.send(4, "-1", "RpcFrameworkError", "", {})
     assert csms.wait_for_error(10).error_code == "RpcFrameworkError"
+    csms.send_raw('[9,"odd"]')
+    station.send(4, "odd", "MessageTypeNotSupported", "", {})
+    csms.wait_for_error(10, after=3)
     assert csms.problems == []
 
 

@@ -1,0 +1,186 @@
+"""Does the station tell its device model completely, in order and consistently?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.csms import Csms, Payload
+from tests.e2e.harness import PASSWORD, StationProcess
+from tests.e2e.steps import PATIENCE_S, check_journal, wait_booted
+
+# Required by Part 2 for every Charging Station, one of each controller it must have.
+REQUIRED = {
+    ("OCPPCommCtrlr", "HeartbeatInterval"),
+    ("OCPPCommCtrlr", "NetworkConfigurationPriority"),
+    ("OCPPCommCtrlr", "OfflineThreshold"),
+    ("OCPPCommCtrlr", "ResetRetries"),
+    ("OCPPCommCtrlr", "UnlockOnEVSideDisconnect"),
+    ("AuthCtrlr", "LocalAuthorizeOffline"),
+    ("AuthCtrlr", "LocalPreAuthorize"),
+    ("AuthCtrlr", "AuthorizeRemoteStart"),
+    ("TxCtrlr", "TxStartPoint"),
+    ("TxCtrlr", "TxStopPoint"),
+    ("TxCtrlr", "EVConnectionTimeOut"),
+    ("TxCtrlr", "StopTxOnInvalidId"),
+    ("SampledDataCtrlr", "TxUpdatedInterval"),
+    ("AlignedDataCtrlr", "Interval"),
+    ("SecurityCtrlr", "SecurityProfile"),
+    ("SecurityCtrlr", "OrganizationName"),
+    ("ClockCtrlr", "DateTime"),
+    ("ClockCtrlr", "TimeSource"),
+    ("DeviceDataCtrlr", "ItemsPerMessage"),
+    ("DeviceDataCtrlr", "BytesPerMessage"),
+    ("ChargingStation", "AvailabilityState"),
+    ("EVSE", "AvailabilityState"),
+    ("Connector", "ConnectorType"),
+}
+
+
+def report(csms: Csms, report_base: str, request_id: int) -> list[Payload]:
+    """All parts of one base report in the order they came, tbc and seqNo checked. B07."""
+    after = csms.mark()
+    answer = csms.call("GetBaseReport", {"requestId": request_id, "reportBase": report_base})
+    assert answer["status"] == "Accepted"
+    last = csms.wait_for(
+        "NotifyReport",
+        lambda part: part["requestId"] == request_id and not part.get("tbc", False),
+        PATIENCE_S,
+        after=after,
+    )
+    parts = [frame.payload for frame in csms.calls("NotifyReport", after)]
+    assert [part["seqNo"] for part in parts] == list(range(len(parts)))
+    assert [part.get("tbc", False) for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert parts[-1] == last.payload
+    assert all(part["requestId"] == request_id for part in parts)
+    return [variable for part in parts for variable in part["reportData"]]
+
+
+def named(told: Payload) -> tuple[Any, ...]:
+    """What makes a component's variable one."""
+    component, variable = told["component"], told["variable"]
+    evse = component.get("evse", {})
+    return (
+        component["name"],
+        component.get("instance"),
+        evse.get("id"),
+        evse.get("connectorId"),
+        variable["name"],
+        variable.get("instance"),
+    )
+
+
+def get(csms: Csms, *wanted: Payload) -> list[Payload]:
+    """GetVariables of at most what one request may hold; gives the results."""
+    request = [{"component": each["component"], "variable": each["variable"]} for each in wanted]
+    results: list[Payload] = csms.call("GetVariables", {"getVariableData": request})[
+        "getVariableResult"
+    ]
+    return results
+
+
+@pytest.mark.parametrize("report_base", ["FullInventory", "ConfigurationInventory"])
+def test_a_base_report_is_complete_and_says_nothing_twice_b07(
+    report_base: str, station: StationProcess, csms: Csms
+) -> None:
+    told = [named(each) for each in report(csms, report_base, 17)]
+    assert len(told) == len(set(told))
+    if report_base == "FullInventory":
+        assert {(name[0], name[4]) for name in told} >= REQUIRED
+        assert {name[2] for name in told if name[0] == "EVSE"} == {1, 2}
+        assert {name[2:4] for name in told if name[0] == "Connector"} == {(1, 1), (2, 1)}
+
+
+def test_what_a_report_says_is_what_getvariables_says_b06_b07(
+    station: StationProcess, csms: Csms
+) -> None:
+    steady = [
+        each
+        for each in report(csms, "FullInventory", 18)
+        if each["variable"]["name"] != "DateTime" and each["component"]["name"] != "ConnectedEV"
+    ]
+    compared = 0
+    for start in range(0, len(steady), 10):  # well within BytesPerMessageGetVariables
+        some = steady[start : start + 10]
+        for reported, got in zip(some, get(csms, *some), strict=True):
+            [actual] = [
+                each
+                for each in reported["variableAttribute"]
+                if each.get("type", "Actual") == "Actual"
+            ] or [{"mutability": "WriteOnly"}]
+            if actual.get("mutability") == "WriteOnly":
+                assert got["attributeStatus"] == "Rejected", named(reported)
+                assert "value" not in actual, named(reported)
+            else:
+                assert got["attributeStatus"] == "Accepted", named(reported)
+                assert got["attributeValue"] == actual.get("value"), named(reported)
+                compared += 1
+    assert compared > 50
+
+
+def test_getvariables_answers_item_by_item_in_order_b06(
+    station: StationProcess, csms: Csms
+) -> None:
+    def wanted(component: str, variable: str) -> Payload:
+        return {"component": {"name": component}, "variable": {"name": variable}}
+
+    results = get(
+        csms,
+        wanted("OCPPCommCtrlr", "HeartbeatInterval"),
+        wanted("Nobody", "HeartbeatInterval"),
+        wanted("OCPPCommCtrlr", "Nothing"),
+        wanted("txctrlr", "TXSTARTPOINT"),  # names are not case-sensitive
+        wanted("SecurityCtrlr", "BasicAuthPassword"),
+    )
+    assert [each["attributeStatus"] for each in results] == [
+        "Accepted",
+        "UnknownComponent",
+        "UnknownVariable",
+        "Accepted",
+        "Rejected",
+    ]
+    assert results[3]["attributeValue"] == "PowerPathClosed"
+
+
+def test_a_set_value_is_told_and_outlives_kill_9_b05(station: StationProcess, csms: Csms) -> None:
+    interval = {
+        "component": {"name": "SampledDataCtrlr"},
+        "variable": {"name": "TxUpdatedInterval"},
+    }
+    [result] = csms.call(
+        "SetVariables", {"setVariableData": [{**interval, "attributeValue": "37"}]}
+    )["setVariableResult"]
+    assert result["attributeStatus"] == "Accepted"
+    after = csms.mark()
+    station.kill()
+    csms.wait_disconnected()
+    station.start()
+    wait_booted(station, csms, after)
+    [value] = get(csms, interval)
+    assert value["attributeValue"] == "37"
+    check_journal(station)
+
+
+def test_no_password_ever_reaches_journal_or_log(station: StationProcess, csms: Csms) -> None:
+    secret = "a-new-password-of-the-station"
+    csms.call(
+        "SetVariables",
+        {
+            "setVariableData": [
+                {
+                    "component": {"name": "SecurityCtrlr"},
+                    "variable": {"name": "BasicAuthPassword"},
+                    "attributeValue": secret,
+                }
+            ]
+        },
+    )
+    station.terminate()
+    left = {path: path.read_bytes() for path in station.data.rglob("*") if path.is_file()}
+    left[station.log_path] = station.log_path.read_bytes()
+    assert station.journal in left
+    for path, content in left.items():
+        if "journal" in path.name or path == station.log_path:
+            assert secret.encode() not in content, path
+            assert PASSWORD.encode() not in content, path

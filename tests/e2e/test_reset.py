@@ -1,0 +1,113 @@
+"""Does a Reset end what must end, wait for what must go on, and come back saying so?"""
+
+from __future__ import annotations
+
+from tests.csms import Csms, Frame
+from tests.e2e.harness import StationProcess, until
+from tests.e2e.steps import (
+    PATIENCE_S,
+    authorize_and_plug_in,
+    check_account,
+    draw,
+    wait_charging,
+    wait_closed,
+    wait_delivered,
+)
+
+RESET_TIMEOUT_S = 90
+
+
+def wait_back(station: StationProcess, csms: Csms, after: int) -> Frame:
+    """Until the station reports its new boot. Where the program ends for it, start it again."""
+    boots: list[Frame] = []
+
+    def back() -> bool:
+        if not station.alive:
+            station.start()
+        boots[:] = csms.calls("BootNotification", after)
+        return bool(boots)
+
+    until(back, RESET_TIMEOUT_S, "BootNotification after the reset")
+    wait_delivered(station)
+    return boots[0]
+
+
+def test_an_immediate_reset_ends_the_transaction_first_b12_fr_04(
+    station: StationProcess, csms: Csms
+) -> None:
+    meter_before_wh = station.meter_wh(1)
+    authorize_and_plug_in(station)
+    transaction_id = wait_charging(csms)
+    draw(station)
+    after = csms.mark()
+    assert csms.call("Reset", {"type": "Immediate"})["status"] == "Accepted"
+    boot = wait_back(station, csms, after)
+    ended = wait_closed(csms, transaction_id)
+    assert ended["triggerReason"] == "ResetCommand"
+    assert ended["transactionInfo"]["stoppedReason"] == "ImmediateReset"
+    assert boot.payload["reason"] == "RemoteReset"
+    check_account(station, csms, transaction_id, meter_before_wh)
+
+
+def test_a_reset_on_idle_waits_for_the_transaction_b12_fr_01(
+    station: StationProcess, csms: Csms
+) -> None:
+    meter_before_wh = station.meter_wh(1)
+    authorize_and_plug_in(station)
+    transaction_id = wait_charging(csms)
+    after = csms.mark()
+    assert csms.call("Reset", {"type": "OnIdle"})["status"] == "Scheduled"
+    draw(station)  # it goes on
+    assert csms.calls("BootNotification", after) == []
+    assert csms.ledger.ended(transaction_id) is None
+    station.op("unplug", evse_id=1)
+    boot = wait_back(station, csms, after)
+    wait_closed(csms, transaction_id)
+    assert boot.payload["reason"] == "ScheduledReset"
+    check_account(station, csms, transaction_id, meter_before_wh)
+
+
+def test_a_reset_of_an_idle_station_reports_every_connector_b11_fr_03(
+    station: StationProcess, csms: Csms
+) -> None:
+    after = csms.mark()
+    assert csms.call("Reset", {"type": "OnIdle"})["status"] == "Accepted"
+    boot = wait_back(station, csms, after)
+    told = {
+        (call.payload["evseId"], call.payload["connectorId"], call.payload["connectorStatus"])
+        for call in csms.calls("StatusNotification", boot.number)
+    } | {
+        (
+            event["component"]["evse"]["id"],
+            event["component"]["evse"]["connectorId"],
+            event["actualValue"],
+        )
+        for call in csms.calls("NotifyEvent", boot.number)
+        for event in call.payload["eventData"]
+        if (event["component"]["name"], event["variable"]["name"])
+        == ("Connector", "AvailabilityState")
+    }
+    assert told == {(1, 1, "Available"), (2, 1, "Available")}
+    until(
+        lambda: (
+            {call.payload["type"] for call in csms.calls("SecurityEventNotification", after)}
+            & {"StartupOfTheDevice", "ResetOrReboot"}
+        ),
+        PATIENCE_S,
+        "security event of the reset",
+    )
+
+
+def test_sigterm_ends_in_good_order_and_the_next_start_goes_on(
+    station: StationProcess, csms: Csms
+) -> None:
+    authorize_and_plug_in(station, 2)
+    transaction_id = wait_charging(csms, 2)
+    assert station.terminate() == 0
+    until(lambda: not csms.connected, PATIENCE_S, "end of the connection")
+    station.start()
+    if station.evse(2)["transaction_id"] == transaction_id:
+        station.op("unplug", evse_id=2)
+    ended = wait_closed(csms, transaction_id)
+    assert ended["transactionInfo"]["transactionId"] == transaction_id
+    assert csms.ledger.problems(transaction_id) == []
