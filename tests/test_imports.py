@@ -168,6 +168,44 @@ def test_the_tree_keeps(rule: Rule) -> None:
     assert breaches == []
 
 
+def reachable(module: str, graph: dict[str, set[str]]) -> set[str]:
+    """Modules that come along with an import, through helpers that have no layer."""
+    found: set[str] = set()
+    ahead = set(graph[module])
+    while ahead:
+        other = ahead.pop()
+        if other not in found:
+            found.add(other)
+            ahead |= graph[other] if layer(other) is None else set()
+    return found
+
+
+def breaches_through_helpers(graph: dict[str, set[str]]) -> list[str]:
+    """Layers that reach one above them by way of a module outside the order."""
+    return [
+        f"{module} reaches {other}, which is above"
+        for module in sorted(graph)
+        for other in sorted(reachable(module, graph))
+        if (own := layer(module)) is not None and (its := layer(other)) is not None and its < own
+    ]
+
+
+def test_no_helper_is_a_way_up() -> None:
+    trees = {module_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sources()}
+    graph = {module: set(imported(tree)) & set(trees) for module, tree in trees.items()}
+    assert breaches_through_helpers(graph) == []
+
+
+def test_a_way_up_through_a_helper_is_seen() -> None:
+    graph = {
+        "station.blocks.a": {"station.helper"},
+        "station.helper": {"station.helper", "station.runtime.link"},
+        "station.runtime.link": set(),
+    }
+    [breach] = breaches_through_helpers(graph)
+    assert breach == "station.blocks.a reaches station.runtime.link, which is above"
+
+
 def test_there_is_a_tree() -> None:
     assert {module_of(path).partition(".")[0] for path in sources()} == set(OURS)
 
