@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+import trustme
 from jsonschema import ValidationError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -356,3 +358,16 @@ def test_an_error_frame_is_no_answer_to_the_next_call(csms: Csms, station: FakeS
     csms.wait_for_error(10)
     assert csms.record.frames[0].type == CALLERROR
     assert answering(csms, station, "ClearCache", {}, [3, {"status": "Accepted"}])
+
+
+def test_tls_as_the_test_configures_it() -> None:
+    authority = trustme.CA()
+    server, client = (
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+    )
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    with Csms(tls=server) as csms, FakeStation(csms, ssl=client) as station:
+        assert csms.url.startswith("wss://")
+        assert station.call("Heartbeat", {})[0] == 3

@@ -193,6 +193,7 @@ class StationProcess(Process):
         variables: Sequence[Variable] = (),
         profile: str = "development",
         security_profile: int = 1,
+        ca_file: Path | None = None,
         more: str = "",
     ) -> None:
         self.config = directory / "station.toml"
@@ -203,7 +204,12 @@ class StationProcess(Process):
                 ("[station]", {"identity": IDENTITY, "profile": profile, "data": str(self.data)}),
                 (
                     "[csms]",
-                    {"url": csms_url, "security_profile": security_profile, "password": PASSWORD},
+                    {
+                        "url": csms_url,
+                        "security_profile": security_profile,
+                        "password": PASSWORD,
+                        "ca_file": None if ca_file is None else str(ca_file),
+                    },
                 ),
                 *(("[[variable]]", vars(variable)) for variable in variables),
             )
