@@ -251,8 +251,8 @@ class StationProcess(Process):
         return dict(evse)
 
     def meter_wh(self, evse_id: int) -> Decimal:
-        """The register of the emulated meter, whatever the station knows of it."""
-        return Decimal(self.world(evse_id)["energy_wh"])
+        """What the emulated meter shows, whatever the station knows of it: it counts whole Wh."""
+        return Decimal(int(Decimal(self.world(evse_id)["energy_wh"])))
 
     def entries(self, kind: str | None = None) -> list[Row]:
         """The journal's entries in order, read beside the running writer."""
