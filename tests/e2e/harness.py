@@ -98,6 +98,8 @@ def ask(path: Path, op: str, timeout_s: float = 10, **arguments: Any) -> dict[st
 class Process:
     """A `station` command that runs until it is stopped, with a log of what it said."""
 
+    PROGRAM = (sys.executable, "-m", "station")
+
     def __init__(self, *arguments: str, log: Path) -> None:
         self.arguments = arguments
         self.log_path = log
@@ -117,7 +119,7 @@ class Process:
         assert not self.alive, "already runs"
         with self.log_path.open("ab") as log:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "station", *self.arguments],
+                [*self.PROGRAM, *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -266,7 +268,7 @@ class StationProcess(Process):
 def run_command(*arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
     """Run a `station` command to its end; never raises for its exit code."""
     return subprocess.run(
-        [sys.executable, "-m", "station", *arguments],
+        [*Process.PROGRAM, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

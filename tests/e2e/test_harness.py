@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import PASSWORD, Refused, StationProcess, Variable, ask, until
+from tests.e2e.harness import PASSWORD, Process, Refused, StationProcess, Variable, ask, until
 
 
 @pytest.fixture
@@ -61,6 +63,39 @@ def test_the_config_says_what_the_test_says(place: Path) -> None:
 def test_socket_paths_fit_into_the_limit_of_the_kernel(place: Path) -> None:
     station = StationProcess(place, "ws://127.0.0.1:1")
     assert len(bytes(station.data / "emulator.sock")) <= 107
+
+
+class Parent(Process):
+    """A program that starts another, says its pid and waits."""
+
+    PROGRAM = (
+        sys.executable,
+        "-c",
+        "import subprocess, sys, time;"
+        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid,"
+        " flush=True); time.sleep(600)",
+    )
+
+
+def test_kill_ends_one_process_and_close_all_it_started(place: Path) -> None:
+    parent = Parent(log=place / "log")
+    parent.spawn()
+    child = int(until(lambda: parent.log().strip(), 30, "pid of the child"))
+    parent.kill()
+    assert not parent.alive
+    os.kill(child, 0)  # still there
+    parent.spawn()
+    second = int(until(lambda: parent.log().split()[1:], 30, "pid of the second child")[0])
+    parent.close()
+    until(lambda: gone(child) and gone(second), 30, "end of the children")
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, collected by its parent or not."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
 
 
 def test_until_gives_what_it_waited_for_or_says_what_it_missed() -> None:
