@@ -1,6 +1,6 @@
 """What are the simplest things a message is made of: numbers, moments, optional fields?
 
-Primitive datatypes of Part 2 §2.1.3 where they need more than a Python type.
+Primitive datatypes of Part 2 §2.1.4 where they need more than a Python type.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ class Datatype(
 ):
     """A message or a part of one. Required fields first, then as the schema has them.
 
-    Every type of OCPP may carry custom data; it is the last field. Absent fields are None
-    and are not written.
+    Every type of OCPP may carry custom data; it is the last field and goes by keyword only.
+    Absent fields are None and are not written. No value is checked before it is decoded.
     """
 
     custom_data: Maybe[CustomDataType] = None

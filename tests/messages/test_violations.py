@@ -50,6 +50,12 @@ def violation_of(action: str, raw: bytes) -> Violation:
             TYPE,
             "$.totalCost: wants number, got string",
         ),
+        (
+            "CostUpdated",
+            b'{"totalCost":true,"transactionId":"t"}',
+            TYPE,
+            "$.totalCost: wants number, got boolean",
+        ),
         ("Heartbeat", b'{"customData":7}', TYPE, "$.customData: wants object, got integer"),
         (
             "Heartbeat",
