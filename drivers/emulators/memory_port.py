@@ -5,8 +5,6 @@ Two ends in memory, for tests and simulations that run on trio's virtual clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import trio
 
 from drivers.ports import PortGone
@@ -57,12 +55,18 @@ class MemoryPort:
         self._arrived.clear()
 
     def close(self) -> None:
-        """End this side's use; `reopen` begins another."""
+        """End this side's use; `open` begins another."""
         self._closed = True
         self._wake.set()
 
-    def reopen(self) -> MemoryPort:
-        """Use the end again after `close`, with nothing left from before."""
+    def open(
+        self, path: str = "", *, baud: int = 0, parity: str = "N", stop_bits: int = 1
+    ) -> MemoryPort:
+        """Use this end, again after `close`, with nothing left from before: an `OpenPort`.
+
+        Raises:
+            PortGone: the other end hung up.
+        """
         self._complain_gone()
         self._closed = False
         self._arrived.clear()
@@ -98,8 +102,3 @@ def memory_line() -> tuple[MemoryPort, MemoryPort]:
     station, device = MemoryPort(), MemoryPort()
     station._other, device._other = device, station
     return station, device
-
-
-def sent_by(port: MemoryPort) -> Sequence[str]:
-    """Everything `port` sent, as the documents print bytes."""
-    return [data.hex(" ").upper() for data in port.sent]

@@ -1,0 +1,250 @@
+"""What do the contacts say, and which outputs are on?
+
+ICP DAS M-7055D on Modbus RTU: 8 inputs, 8 outputs and a host watchdog that drops the outputs
+when this program is silent (address mapping of the M-7000 family, rev. 1.13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from typing import ClassVar
+
+import trio
+
+from drivers.ports import BadAnswer, DeviceFault, DeviceReady, DigitalInputs, PortGone, Report
+from drivers.wire import modbus
+from drivers.wire.modbus import number_of, read_coils, read_registers, write_coil, write_coils
+from drivers.wire.modbus_bus import ModbusBus
+
+CHANNELS = 8
+WATCHDOG_MODE, WATCHDOG_ON, WATCHDOG_STATUS, FIRST_READ = 0x103, 0x104, 0x10D, 0x110
+FIRMWARE_AND_NAME, WATCHDOG_TIME = 0x1E0, 0x1E8
+MISSED_CYCLES_MAX = 3
+REWRITE_S = 0.5  # outputs are written at least so often
+LAST_WORD_S = 0.2  # for all outputs off when the driver ends; the watchdog does it later anyway
+
+
+class IcpdasM7055:
+    """One module.
+
+    Reports DeviceReady after each set-up of a run, then DigitalInputs each cycle.
+
+    The driver opens on its own and never closes: when it starts, ends, finds the module reset or
+    its watchdog fired, it takes the `power_outputs` out of `outputs`. Whoever wants them on sets
+    them again. The other outputs (lights, fans) come back by themselves.
+
+    Args:
+        bus: the line; a second module may share it, nothing else should.
+        address: Modbus address.
+        power_outputs: numbers of the outputs that put power on something.
+        watchdog_ms: silence after which the module drops its outputs, in steps of 100.
+        cycle_ms: from one reading of the inputs to the next.
+        timeout_ms: patience with one answer. A cycle without answer is missed, not repeated.
+        input_function: 1 or 2, whichever the batch knows.
+        outputs_at, inputs_at, safe_values_at, power_on_values_at: wire addresses, which differ
+            a little over the family.
+    """
+
+    LINE: ClassVar[Mapping[str, int | str]] = {
+        "baud": 9600,
+        "parity": "N",
+        "stop_bits": 1,
+        "timeout_ms": 60,
+        "retries": 0,
+        "pause_ms": 5,
+    }
+
+    def __init__(
+        self,
+        bus: ModbusBus,
+        *,
+        address: int = 5,
+        power_outputs: Collection[int] = (0, 1, 7),
+        watchdog_ms: int = 2000,
+        cycle_ms: int = 100,
+        timeout_ms: int = 60,
+        input_function: int = modbus.READ_DISCRETE_INPUTS,
+        outputs_at: int = 0x00,
+        inputs_at: int = 0x20,
+        safe_values_at: int = 0x80,
+        power_on_values_at: int = 0xA0,
+    ) -> None:
+        self.bus = bus
+        self.address = address
+        self.watchdog_proven: bool | None = None
+        """What the last `prove_watchdog` found; None: not tried."""
+        self._power = sum(1 << number for number in set(power_outputs))
+        self._watchdog_ms = watchdog_ms
+        self._cycle_s = cycle_ms / 1000
+        self._timeout_ms = timeout_ms
+        self._read_inputs = modbus.Request(address, input_function, inputs_at, CHANNELS)
+        self._outputs_at = outputs_at
+        self._memory_at = (safe_values_at, power_on_values_at)
+        self._outputs = 0
+        self._written: int | None = None
+        self._written_at = 0.0
+        self._changed = trio.Event()
+        self._clear_ordered = self._proof_ordered = False
+        self._turn = 0
+        self._fired = False
+
+    @property
+    def outputs(self) -> int:
+        """How the outputs shall be, bit n is DOn. A change is written at once."""
+        return self._outputs
+
+    @outputs.setter
+    def outputs(self, bits: int) -> None:
+        if not 0 <= bits < 1 << CHANNELS:
+            raise ValueError(f"I/O module {self.address} has {CHANNELS} outputs, got {bits:#x}")
+        if bits != self._outputs:
+            self._outputs = bits
+            self._changed.set()
+
+    def switch(self, number: int, on: bool) -> None:
+        """Set one output, leaving the others."""
+        bit = 1 << number
+        self.outputs = self._outputs | bit if on else self._outputs & ~bit
+
+    def clear_watchdog(self) -> None:
+        """Let the outputs work again after the watchdog fired. Only when every EVSE is idle."""
+        self._clear_ordered = True
+
+    def prove_watchdog(self) -> None:
+        """Be silent until the watchdog must have fired, and see whether it did. Only when idle.
+
+        The outcome is in `watchdog_proven`; if it did not, `run` raises BadAnswer.
+
+        Raises:
+            ValueError: a power output is on.
+        """
+        if self._outputs & self._power:
+            raise ValueError(f"I/O module {self.address}: power outputs are on, no watchdog test")
+        self._proof_ordered = True
+
+    async def run(self, report: Callable[[Report], None]) -> None:
+        """Set the module up and keep the cycle. All outputs are off before and after.
+
+        Raises:
+            NoAnswer, Refused: three cycles in a row failed, or the set-up did.
+            BadAnswer: the watchdog does not work.
+            PortGone: the tty is lost.
+        """
+        try:
+            report(DeviceReady(await self._set_up()))
+            missed = 0
+            due = trio.current_time()
+            while True:
+                try:
+                    await self._cycle(report)
+                    missed = 0
+                except (PortGone, BadAnswer):
+                    raise
+                except DeviceFault as fault:
+                    missed += 1
+                    if missed == MISSED_CYCLES_MAX:
+                        name = f"I/O module {self.address} on {self.bus.path}"
+                        raise type(fault)(f"{name}: {missed} cycles missed: {fault}") from fault
+                due = max(due + self._cycle_s, trio.current_time())
+                await self._until(due)
+        finally:
+            self._open_power()
+            with trio.move_on_after(LAST_WORD_S, shield=True), suppress(DeviceFault):
+                await self._write(0)  # if it does not get there, the watchdog does the same
+
+    async def _set_up(self) -> str:
+        """Bring the module to a known state; returns its name and firmware as it tells them."""
+        self._open_power()
+        low, high, name_low, name_high = await self._ask(
+            read_registers(self.address, FIRMWARE_AND_NAME, 4)
+        )
+        await self._write(0)
+        for start in self._memory_at:
+            await self._ask(write_coils(self.address, start, (0,) * CHANNELS))
+        watchdog = self._watchdog_ms // 100
+        await self._ask(modbus.write_register(self.address, WATCHDOG_TIME, watchdog))
+        await self._ask(write_coil(self.address, WATCHDOG_MODE, False))
+        await self._ask(write_coil(self.address, WATCHDOG_ON, True))
+        await self._clear_status()
+        await self._write(0)  # while the watchdog's status was set, the first one was ignored
+        await self._bit(FIRST_READ)
+        return f"ICP DAS {name_high:04X}{name_low:04X} firmware {high:04X}{low:04X}"
+
+    async def _cycle(self, report: Callable[[Report], None]) -> None:
+        if self._proof_ordered:
+            await self._prove()
+        if self._clear_ordered:
+            await self._clear_status()
+        bits = number_of(await self._ask(self._read_inputs))
+        was_reset = await self._look_after()
+        if was_reset:
+            report(DigitalInputs(self.address, bits, self._fired, was_reset=True))
+            report(DeviceReady(await self._set_up()))
+            return
+        await self._write_if_due()
+        report(DigitalInputs(self.address, bits, self._fired, was_reset=False))
+
+    async def _look_after(self) -> bool:
+        """Ask in turns whether the watchdog fired and whether the module lost its power.
+
+        Returns:
+            Whether the module lost its power since the last set-up.
+        """
+        self._turn ^= 1
+        if self._turn:
+            self._fired = await self._bit(WATCHDOG_STATUS)
+        if self._fired:
+            self._open_power()
+        return not self._turn and await self._bit(FIRST_READ)
+
+    async def _until(self, due: float) -> None:
+        """Wait for the next cycle, writing outputs that change meanwhile."""
+        while True:
+            with trio.move_on_at(due) as pause:
+                await self._changed.wait()
+            if pause.cancelled_caught:
+                return
+            with suppress(DeviceFault):  # the cycle writes it again, and counts
+                await self._write_if_due()
+
+    async def _write_if_due(self) -> None:
+        late = trio.current_time() >= self._written_at + REWRITE_S
+        if late or self._written != self._outputs:
+            await self._write(self._outputs)
+
+    async def _write(self, bits: int) -> None:
+        self._changed = trio.Event()
+        self._written = None  # unknown until it is answered
+        values = modbus.unpacked(bytes([bits]), CHANNELS)
+        await self._ask(write_coils(self.address, self._outputs_at, values))
+        self._written, self._written_at = bits, trio.current_time()
+
+    async def _clear_status(self) -> None:
+        self._clear_ordered = False
+        await self._ask(write_coil(self.address, WATCHDOG_STATUS, True))
+        self._fired = False
+        self._written = None
+
+    async def _prove(self) -> None:
+        self._proof_ordered = False
+        await trio.sleep(self._watchdog_ms / 1000 + 1)
+        fired = await self._bit(WATCHDOG_STATUS)
+        outputs = await self._ask(read_coils(self.address, self._outputs_at, CHANNELS))
+        self.watchdog_proven = fired and not any(outputs)
+        if not self.watchdog_proven:
+            raise BadAnswer(
+                f"I/O module {self.address} on {self.bus.path}: silent for {self._watchdog_ms} ms "
+                f"and more, yet watchdog status {fired:d}, outputs {number_of(outputs):#04x}"
+            )
+        await self._clear_status()
+
+    def _open_power(self) -> None:
+        self._outputs &= ~self._power
+
+    async def _bit(self, address: int) -> bool:
+        [bit] = await self._ask(read_coils(self.address, address, 1))
+        return bool(bit)
+
+    async def _ask(self, request: modbus.Request) -> tuple[int, ...]:
+        return await self.bus.ask(request, timeout_ms=self._timeout_ms, retries=0)

@@ -1,0 +1,60 @@
+"""Which wire goes to which channel of the two I/O modules?
+
+The wiring of the reference product: module A serves the station and EVSE 1, module B EVSE 2. A
+sensor is wired so that a broken wire reads as the bad state. There is no lock for the plug: a
+fixed CCS1 cable is locked by the vehicle's inlet.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class OutputA(IntEnum):
+    """Outputs of module A (address 5)."""
+
+    CONTACTORS = 0
+    BLEEDER = 1
+    HOLSTER_LOCK = 2
+    LED_RED = 3
+    LED_GREEN = 4
+    LED_BLUE = 5
+    CABINET_FAN = 6
+    AC_ENABLE = 7
+
+
+class OutputB(IntEnum):
+    """Outputs of module B (address 6)."""
+
+    CONTACTORS = 0
+    BLEEDER = 1
+    HOLSTER_LOCK = 2
+    LED_RED = 3
+    LED_GREEN = 4
+    LED_BLUE = 5
+    DISPENSER_FAN = 6
+    LIGHTING = 7
+
+
+class InputA(IntEnum):
+    """Inputs of module A; 1 is what the name says, and good."""
+
+    EMERGENCY_STOP_LOOP_CLOSED = 0
+    CONTACTORS_CLOSED = 1  # feedback; 0 while they are open
+    PLUG_IN_HOLSTER = 2
+    HOLSTER_LOCKED = 3
+    DOOR_CLOSED = 4
+    SURGE_ARRESTER_GOOD = 5
+    MAINS_BREAKER_ON = 6
+    POWER_CABINET_READY = 7
+
+
+class InputB(IntEnum):
+    """Inputs of module B; 1 is what the name says, and good. 6 and 7 are spare."""
+
+    CONTACTORS_CLOSED = 0
+    PLUG_IN_HOLSTER = 1
+    HOLSTER_LOCKED = 2
+    CABLE_AND_TILT_GOOD = 3
+    DISPENSER_DOOR_CLOSED = 4
+    COOLING_FLOW_GOOD = 5

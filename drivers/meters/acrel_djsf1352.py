@@ -1,0 +1,148 @@
+"""How much energy went to the EV, and at which voltage and current?
+
+Acrel DJSF1352-RN on Modbus RTU (manual V1.8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import ClassVar
+
+import trio
+
+from drivers.ports import (
+    BadAnswer,
+    DeviceFault,
+    DeviceReady,
+    MeterReading,
+    PortGone,
+    Report,
+)
+from drivers.wire.modbus import read_registers
+from drivers.wire.modbus_bus import ModbusBus
+
+FAILED_POLLS_MAX = 5
+REGISTERS = 20  # from 0: all of one poll
+SOFTWARE_VERSION = 35
+EXPONENT_MAX = 9  # 10^6 V, A or W a count; more is not a number of this meter
+
+
+class AcrelDjsf1352:
+    """One meter, or one channel of a two-channel meter, which answers as two.
+
+    Reports DeviceReady after its first answers, then a MeterReading each poll.
+
+    Attributes:
+        interval_s: from one poll to the next; 1 s idle, 0.5 s in a session.
+        energy_last_wh: the highest forward register seen. Kept from run to run, and may be
+            set before the first: a register below it is never reported.
+
+    Args:
+        bus: the line; other units may share it.
+        address: Modbus address.
+        energy_unit_wh: Wh per count of the energy registers. The sources differ between 1 and
+            0.1: compare with the meter's display at commissioning.
+        interval_s: see above.
+    """
+
+    LINE: ClassVar[Mapping[str, int | str]] = {
+        "baud": 9600,
+        "parity": "N",
+        "stop_bits": 1,
+        "timeout_ms": 300,
+        "retries": 2,
+        "pause_ms": 5,
+    }
+
+    def __init__(
+        self,
+        bus: ModbusBus,
+        *,
+        address: int = 1,
+        energy_unit_wh: Decimal = Decimal(1),
+        interval_s: float = 1.0,
+    ) -> None:
+        self.bus = bus
+        self.address = address
+        self.energy_unit_wh = energy_unit_wh
+        self.interval_s = interval_s
+        self.energy_last_wh: Decimal | None = None
+        self._name = f"meter {address} on {bus.path}"
+
+    async def run(self, report: Callable[[Report], None]) -> None:
+        """Poll the meter.
+
+        Raises:
+            NoAnswer, Refused, BadAnswer: five polls in a row failed; the last one's way.
+            BadAnswer: the forward register went back, at once. Running backwards is treated
+                as a lost meter is; run again, it raises again until the register has caught up.
+            PortGone: the tty is lost.
+        """
+        [version] = await self.bus.ask(read_registers(self.address, SOFTWARE_VERSION, 1))
+        report(DeviceReady(f"Acrel DJSF1352-RN software {version >> 8}.{version & 0xFF:02}"))
+        failed = 0
+        due = trio.current_time()
+        while True:
+            try:
+                reading = await self._poll()
+            except PortGone:
+                raise
+            except DeviceFault as fault:
+                failed += 1
+                if failed == FAILED_POLLS_MAX:
+                    raise type(fault)(f"{self._name}: {failed} polls failed: {fault}") from fault
+            else:
+                failed = 0
+                self._keep(reading.energy_wh)
+                report(reading)
+            due = max(due + self.interval_s, trio.current_time())
+            await trio.sleep_until(due)
+
+    async def _poll(self) -> MeterReading:
+        registers = await self.bus.ask(read_registers(self.address, 0, REGISTERS))
+        try:
+            return parse(registers, self.energy_unit_wh)
+        except ValueError as error:
+            raise BadAnswer(f"{self._name}: {error}") from error
+
+    def _keep(self, energy_wh: Decimal) -> None:
+        last = self.energy_last_wh
+        if last is not None and energy_wh < last:
+            raise BadAnswer(f"{self._name}: register went back from {last} to {energy_wh} Wh")
+        self.energy_last_wh = energy_wh
+
+
+def parse(registers: Sequence[int], energy_unit_wh: Decimal) -> MeterReading:
+    """Read registers 0 to 19.
+
+    Raises:
+        ValueError: an exponent that this meter does not have.
+    """
+    return MeterReading(
+        energy_wh=(registers[12] << 16 | registers[13]) * energy_unit_wh,
+        energy_reverse_wh=(registers[14] << 16 | registers[15]) * energy_unit_wh,
+        voltage_v=scaled(registers[0], registers[1]),
+        current_a=scaled(signed(registers[2]), registers[3]),
+        power_w=scaled(signed(registers[8]), registers[9]),
+        temperature_c=Decimal(signed(registers[5])).scaleb(-1),
+        broken_wire=registers[4] != 0,
+    )
+
+
+def scaled(mantissa: int, exponent: int) -> Decimal:
+    """`mantissa` times 10^(exponent - 3), in V, A or W, with the decimals the meter has.
+
+    Raises:
+        ValueError: an exponent that this meter does not have.
+    """
+    if exponent > EXPONENT_MAX:
+        raise ValueError(f"exponent {exponent} is over {EXPONENT_MAX}")
+    if exponent >= 3:
+        return Decimal(mantissa * 10 ** (exponent - 3))
+    return Decimal(mantissa).scaleb(exponent - 3)
+
+
+def signed(register: int) -> int:
+    """A 16-bit register as a two's complement number."""
+    return register - 0x10000 if register & 0x8000 else register
