@@ -25,6 +25,7 @@ from websockets.typing import Subprotocol
 from tests.csms import CALLERROR, CallRefused, Csms, NoAnswer, NotConnected, Record
 from tests.csms.answers import ACTIONS, Answers
 from tests.csms.conversation import response
+from tests.e2e.harness import until
 
 BOOT = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
 NOW = "2026-11-22T12:00:00.000Z"
@@ -214,6 +215,14 @@ def test_disturbed_answers(csms: Csms, station: FakeStation) -> None:
     assert [station.receive()[1], station.receive()[1]] == [prompt, late]
     assert all(lost != frame.message_id for frame in csms.record.frames if not frame.incoming)
     assert not any("refused" in problem for problem in csms.problems)
+
+
+def test_a_call_after_one_that_got_no_answer_is_in_order(csms: Csms, station: FakeStation) -> None:
+    swallowed = csms.disturb("Heartbeat", copies=0, times=1)
+    station.ask("Heartbeat", {})
+    until(lambda: swallowed.times == 0, 10, "swallowed answer")
+    assert station.call("Heartbeat", {})[0] == 3
+    assert csms.problems == []
 
 
 def test_a_disturbance_can_pick_its_calls(csms: Csms, station: FakeStation) -> None:
