@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -64,21 +64,21 @@ class CsmsConfig(msgspec.Struct, frozen=True):
     ca_file: Path | None = None
 
 
-CertificateUse = Literal[
-    "CSMSRootCertificate",
-    "ManufacturerRootCertificate",
-    "V2GRootCertificate",
-    "MORootCertificate",
-    "ChargingStationCertificate",
-    "V2GCertificate",
-]
-WITH_KEY = ("ChargingStationCertificate", "V2GCertificate")
+# What a certificate is for, and whether the station holds its key.
+CERTIFICATE_USES = {
+    "CSMSRootCertificate": False,
+    "ManufacturerRootCertificate": False,
+    "V2GRootCertificate": False,
+    "MORootCertificate": False,
+    "ChargingStationCertificate": True,
+    "V2GCertificate": True,
+}
 
 
 class CertificateConfig(msgspec.Struct, frozen=True):
     """`[[certificate]]`: a PEM file for the store before the first start."""
 
-    use: CertificateUse
+    use: str  # one of CERTIFICATE_USES
     file: Path
     key_file: Path | None = None
     key_password: Secret | None = None
@@ -145,7 +145,7 @@ class _Variable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    use: CertificateUse
+    use: str
     file: str
     key_file: str | None = None
     key_password: str | None = None
@@ -293,8 +293,8 @@ def _url(text: str) -> str:
         raise TableError(f'[csms] url "{text}": {error}') from None
     if parts.scheme not in ("ws", "wss"):
         raise TableError(f'[csms] url "{text}" must begin with ws:// or wss://')
-    if not host:
-        raise TableError(f'[csms] url "{text}" names no host')
+    if not host or any(character.isspace() for character in text):
+        raise TableError(f'[csms] url "{text}" names no host the station could reach')
     if parts.username is not None or parts.password is not None:
         raise TableError("[csms] url holds a user or password; the password belongs into password")
     if parts.query or parts.fragment:
@@ -363,11 +363,14 @@ def _value_complaints(definition: VariableDefinition, value: str) -> Iterator[st
 
 def _certificate(number: int, raw: _Certificate, base: Path) -> CertificateConfig:
     place = f"[[certificate]] {number}: "
+    if raw.use not in CERTIFICATE_USES:
+        raise TableError(f"{place}use {unknown_key(raw.use, CERTIFICATE_USES, 'a use')}")
+    with_key = CERTIFICATE_USES[raw.use]
     file = _existing(f"{place}file", raw.file, base)
     assert file is not None  # `file` is a required key
-    if raw.use in WITH_KEY and raw.key_file is None:
+    if with_key and raw.key_file is None:
         raise TableError(f"{place}key_file is missing; a {raw.use} is of no use without its key")
-    if raw.use not in WITH_KEY and raw.key_file is not None:
+    if not with_key and raw.key_file is not None:
         raise TableError(f"{place}key_file is given; the station holds no key of a {raw.use}")
     password = _secret(f"{place}key_password", raw.key_password, raw.key_password_file, base)
     if password is not None and raw.key_file is None:

@@ -32,16 +32,16 @@ def converted(raw: Mapping[str, Any], kind: type[Kind]) -> Kind:
         raise TableError(stray or in_plain_words(str(error))) from None
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Say that `key` means nothing here, and which known key it resembles."""
+def unknown_key(key: str, known: Iterable[str], thing: str = "a key") -> str:
+    """Say that `key` means nothing here, and which known one it resembles."""
     import difflib  # only a bad file pays for this import
 
     names = list(known)
     folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(key.casefold(), folded, n=1, cutoff=0.5)
     if near:
-        return f"{key} is not a key; did you mean {folded[near[0]]}?"
-    return f"{key} is not a key; known are {', '.join(sorted(names))}"
+        return f"{key} is not {thing}; did you mean {folded[near[0]]}?"
+    return f"{key} is not {thing}; known are {', '.join(sorted(names))}"
 
 
 def unknown_keys(raw: object, kind: Any, place: str = "$") -> Iterator[str]:
@@ -96,4 +96,6 @@ def in_plain_words(message: str) -> str:
     if wrong := re.fullmatch(r"Expected `(.+)`, got `(.+)`", what):
         wanted = " or ".join(TYPES.get(name, name) for name in wrong[1].split(" | "))
         return f"{where(place)}wants {wanted}, got {TYPES.get(wrong[2], wrong[2])}"
+    if value := re.fullmatch(r"Invalid enum value (.+)", what):
+        return f"{where(place)}{value[1]} is not one of the known values"
     return f"{where(place)}{what[0].lower()}{what[1:]}"

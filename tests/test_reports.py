@@ -1,0 +1,244 @@
+"""Is in a report what B07 and B08 ask for, and does each message fit?"""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from station.devicemodel import Component, DeviceModel, VariableDefinition, value_of
+from station.profiles import load
+from station.reports import (
+    INVENTORIES,
+    Read,
+    Wanted,
+    custom_report,
+    pages,
+    report_data,
+)
+
+MODEL = DeviceModel(load("evs-flash-300"))
+
+
+def nothing_known(source: str, component: Component) -> str | None:
+    return None
+
+
+def read(definition: VariableDefinition) -> str:
+    return value_of(definition, {}, nothing_known)
+
+
+def reads(changed: dict[str, str]) -> Read:
+    return lambda definition: changed.get(definition.path, read(definition))
+
+
+def inventory(base: str) -> list[str]:
+    return [definition.path for definition in INVENTORIES[base](MODEL, read)]
+
+
+def test_the_full_inventory_has_everything_b07_fr_08() -> None:
+    assert inventory("FullInventory") == [each.path for each in MODEL.definitions]
+
+
+def test_the_configuration_inventory_has_what_can_be_set_b07_fr_07() -> None:
+    paths = inventory("ConfigurationInventory")
+    assert "OCPPCommCtrlr.HeartbeatInterval" in paths
+    assert "SecurityCtrlr.BasicAuthPassword" in paths
+    assert "TxCtrlr.TxStartPoint" not in paths  # C-51 is no
+    for definition in INVENTORIES["ConfigurationInventory"](MODEL, read):
+        for attribute in report_data(definition, {}, nothing_known)["variableAttribute"]:
+            assert attribute["mutability"] in ("ReadWrite", "WriteOnly")
+
+
+AVAILABILITY = [
+    "ChargingStation.AvailabilityState",
+    "Connector@1/1.AvailabilityState",
+    "Connector@2/1.AvailabilityState",
+    "EVSE@1.AvailabilityState",
+    "EVSE@2.AvailabilityState",
+]
+
+
+def test_the_summary_of_a_healthy_station_is_its_availability_b07_fr_09() -> None:
+    assert inventory("SummaryInventory") == AVAILABILITY
+
+
+def test_the_summary_names_what_is_wrong_b07_fr_09() -> None:
+    wrong = {"PowerContactor@1.Problem": "true", "EmergencyStopSensor.Tripped": "true"}
+    paths = [each.path for each in INVENTORIES["SummaryInventory"](MODEL, reads(wrong))]
+    assert sorted(paths) == sorted([*AVAILABILITY, *wrong])
+
+
+def asked(*wanted: Wanted, criteria: tuple[str, ...] = ()) -> list[str]:
+    return [each.path for each in custom_report(MODEL, criteria, wanted, read)]
+
+
+def test_one_variable_of_one_evse_tc_b_17() -> None:
+    wanted = Wanted(Component("evse", evse_id=1), "availabilitystate")
+    assert asked(wanted) == ["EVSE@1.AvailabilityState"]
+
+
+def test_a_variable_left_out_means_all_of_the_component_b08_fr_20() -> None:
+    paths = asked(Wanted(Component("ClockCtrlr")))
+    assert paths == [
+        "ClockCtrlr.DateTime",
+        "ClockCtrlr.TimeAdjustmentReportingThreshold",
+        "ClockCtrlr.TimeSource",
+    ]
+
+
+def test_an_instance_left_out_means_every_instance_b08_fr_21_tc_b_54() -> None:
+    paths = asked(Wanted(Component("DeviceDataCtrlr"), "ItemsPerMessage"))
+    assert paths == [
+        "DeviceDataCtrlr.ItemsPerMessage[GetReport]",
+        "DeviceDataCtrlr.ItemsPerMessage[GetVariables]",
+        "DeviceDataCtrlr.ItemsPerMessage[SetVariables]",
+    ]
+
+
+def test_one_instance_of_a_variable_tc_b_55() -> None:
+    paths = asked(Wanted(Component("DeviceDataCtrlr"), "ItemsPerMessage", "getreport"))
+    assert paths == ["DeviceDataCtrlr.ItemsPerMessage[GetReport]"]
+
+
+def test_an_evse_left_out_means_every_evse_b08_fr_23_tc_b_56() -> None:
+    paths = asked(Wanted(Component("EVSE"), "AvailabilityState"))
+    assert paths == ["EVSE@1.AvailabilityState", "EVSE@2.AvailabilityState"]
+    assert asked(Wanted(Component("Controller"), "Problem")) == [
+        "Controller[IO].Problem",
+        "Controller[SECC]@1.Problem",
+        "Controller[SECC]@2.Problem",
+    ]
+
+
+def test_a_connector_left_out_means_every_connector_b08_fr_22() -> None:
+    paths = asked(Wanted(Component("Connector", evse_id=2), "ConnectorType"))
+    assert paths == ["Connector@2/1.ConnectorType"]
+
+
+def test_an_instance_of_a_component_is_that_instance_b08_fr_24() -> None:
+    assert asked(Wanted(Component("Controller", "SECC"), "Problem")) == [
+        "Controller[SECC]@1.Problem",
+        "Controller[SECC]@2.Problem",
+    ]
+    assert asked(Wanted(Component("Controller", "None"), "Problem")) == []
+
+
+def test_an_unknown_variable_is_an_empty_report_b08_fr_15() -> None:
+    assert asked(Wanted(Component("EVSE"), "Colour")) == []
+
+
+AVAILABILITY_OF_1 = Wanted(Component("EVSE", evse_id=1), "AvailabilityState")
+
+
+def test_criterion_and_variable_must_both_hold_tc_b_18() -> None:
+    assert asked(AVAILABILITY_OF_1, criteria=("Available",)) == ["EVSE@1.AvailabilityState"]
+    assert asked(AVAILABILITY_OF_1, criteria=("Problem",)) == []
+
+
+def test_one_of_several_criteria_is_enough_b08_fr_13() -> None:
+    criteria = ("Problem", "Available")
+    assert asked(AVAILABILITY_OF_1, criteria=criteria) == ["EVSE@1.AvailabilityState"]
+
+
+def test_a_component_with_a_problem_is_reported_whole_b08_fr_10() -> None:
+    report = custom_report(MODEL, ["Problem"], [], reads({"FiscalMetering@2.Problem": "true"}))
+    assert {each.key.component.path for each in report} == {"FiscalMetering@2"}
+
+
+@pytest.mark.parametrize(
+    ("criterion", "path"),
+    [
+        ("Active", "PowerContactor@1.Active"),
+        ("Available", "ConnectedEV@1.Available"),
+        ("Enabled", "SampledDataCtrlr.Enabled"),
+    ],
+)
+def test_a_component_counts_unless_it_says_no_b08_fr_07_to_09(criterion: str, path: str) -> None:
+    for said, reported in (("true", True), ("false", False)):
+        report = list(custom_report(MODEL, [criterion], [], reads({path: said})))
+        assert (path in [each.path for each in report]) is reported
+        assert "ClockCtrlr.DateTime" in [each.path for each in report]  # says nothing about it
+
+
+def test_an_unknown_criterion_b08_fr_02() -> None:
+    with pytest.raises(KeyError):
+        asked(criteria=("Available", "Beautiful"))
+
+
+def test_nothing_asked_is_everything() -> None:
+    assert len(asked()) == len(MODEL.definitions)
+
+
+def test_how_an_entry_looks_b08_fr_12() -> None:
+    definition = MODEL.by_path["EVSE@1.AvailabilityState"]
+    assert report_data(definition, {}, nothing_known) == {
+        "component": {"name": "EVSE", "evse": {"id": 1}},
+        "variable": {"name": "AvailabilityState"},
+        "variableAttribute": [{"type": "Actual", "mutability": "ReadOnly", "value": "Available"}],
+        "variableCharacteristics": {
+            "dataType": "OptionList",
+            "supportsMonitoring": False,
+            "valuesList": "Available,Occupied,Reserved,Unavailable,Faulted",
+        },
+    }
+
+
+def test_an_entry_with_instance_connector_unit_and_limits() -> None:
+    lock = report_data(MODEL.by_path["TemperatureSensor[cable]@2/1.Temperature"], {}, nothing_known)
+    assert lock["component"] == {
+        "name": "TemperatureSensor",
+        "instance": "cable",
+        "evse": {"id": 2, "connectorId": 1},
+    }
+    assert lock["variableCharacteristics"]["unit"] == "Celsius"
+    power = report_data(MODEL.by_path["EVSE@1.Power"], {}, nothing_known)
+    assert power["variableCharacteristics"]["maxLimit"] == 300_000
+    timeout = MODEL.by_path["OCPPCommCtrlr.MessageTimeout[Default]"]
+    assert report_data(timeout, {}, nothing_known)["variable"]["instance"] == "Default"
+
+
+def test_a_secret_has_no_value_in_a_report_b07_fr_03() -> None:
+    password = MODEL.by_path["SecurityCtrlr.BasicAuthPassword"]
+    overrides = {password.path: "0123456789abcdef"}
+    [attribute] = report_data(password, overrides, nothing_known)["variableAttribute"]
+    assert attribute == {"type": "Actual", "mutability": "WriteOnly", "persistent": True}
+
+
+def test_only_a_secret_has_no_value_tc_b_53() -> None:
+    for definition in MODEL.definitions:
+        for attribute in report_data(definition, {}, nothing_known)["variableAttribute"]:
+            assert ("value" in attribute) is (attribute["mutability"] != "WriteOnly")
+
+
+def test_a_full_report_fits_into_messages_of_2048_bytes() -> None:
+    entries = [report_data(each, {}, nothing_known) for each in MODEL.definitions]
+    encoded = [msgspec.json.encode(entry) for entry in entries]
+    shares = pages([len(each) for each in encoded], items_max=100, bytes_max=2048)
+    assert [index for share in shares for index in share] == list(range(len(entries)))
+    last = len(shares) - 1
+    for number, share in enumerate(shares):
+        payload = {
+            "requestId": 2**31 - 1,
+            "generatedAt": "2025-08-29T12:00:00.000Z",
+            "seqNo": number,
+            "tbc": number < last,
+            "reportData": [entries[index] for index in share],
+        }
+        frame = msgspec.json.encode([2, "x" * 36, "NotifyReport", payload])
+        assert len(frame) <= 2048
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shares"),
+    [
+        ([], []),
+        ([10], [range(1)]),
+        ([10, 10, 10], [range(2), range(2, 3)]),  # 3 items, 2 at a time
+        ([40, 40, 10], [range(1), range(1, 3)]),  # 10 + 40 + 1 + 40 is one byte too many
+        ([40, 39], [range(2)]),
+        ([500, 10], [range(1), range(1, 2)]),  # too large, goes alone
+        ([10, 500], [range(1), range(1, 2)]),
+    ],
+)
+def test_entries_are_shared_out_by_number_and_bytes(sizes: list[int], shares: list[range]) -> None:
+    assert pages(sizes, items_max=2, bytes_max=90, overhead=10) == shares
