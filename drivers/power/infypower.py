@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -22,6 +23,7 @@ from drivers.ports import (
     ModuleState,
     NoAnswer,
     OrderRefused,
+    PortGone,
     Report,
 )
 from drivers.wire import infypower as wire
@@ -207,9 +209,8 @@ class InfypowerModules:
     async def _leave(self) -> None:
         """Switch everything off on the way out; a lost bus leaves it to the modules' guard."""
         self.ready = trio.Event()
-        with trio.CancelScope(deadline=trio.current_time() + OFF_DEADLINE_S, shield=True):
-            if self.line.up:
-                await self.line.send(wire.switch(wire.ALL, on=False).frame)
+        with trio.move_on_after(OFF_DEADLINE_S, shield=True), suppress(PortGone):
+            await self.line.send(wire.switch(wire.ALL, on=False).frame)
 
     async def _set_up(self) -> None:
         """Everything off, then learn who is there and what they can."""

@@ -8,6 +8,7 @@ set as plain attributes; it starts with everything refused, and goes back to tha
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from math import inf
 
@@ -19,6 +20,7 @@ from drivers.ports import (
     EvInformation,
     NoAnswer,
     PilotState,
+    PortGone,
     PowerFunction,
     PowerRequest,
     Report,
@@ -33,6 +35,7 @@ from drivers.wire.slcan import CanFrame
 
 Values = dict[str, int]
 TENTH = Decimal("0.1")
+LAST_WORD_S = 0.2
 PULSE_S = 0.3  # the controller acts on the edge; three of its cycles are surely seen
 
 
@@ -184,9 +187,8 @@ class AdvanticsSecc:
     async def _leave(self) -> None:
         """Say on the way out that no power may flow; the controller's own guard is the other."""
         self._refuse_all()
-        with trio.CancelScope(deadline=trio.current_time() + 0.2, shield=True):
-            if self.line.up:
-                await self.line.send(self._status())
+        with trio.move_on_after(LAST_WORD_S, shield=True), suppress(PortGone):
+            await self.line.send(self._status())
 
     def _judge_silence(self, now: float) -> None:
         silent_s = now - self._heard_at

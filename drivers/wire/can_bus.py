@@ -23,6 +23,7 @@ from drivers.wire.slcan import CanFrame
 
 ADAPTER_ANSWER_S = 0.2  # old firmware answers nothing; waiting longer helps nobody
 ADAPTER_BAUD = 115_200  # USB adapters ignore it
+LAST_WORDS_S = 0.5  # more than any driver takes to leave
 KERNEL_FRAME = struct.Struct("=IB3x8s")  # struct can_frame of linux/can.h
 EXTENDED_FLAG = 0x8000_0000
 REMOTE_OR_ERROR = 0x6000_0000
@@ -223,6 +224,7 @@ class CanLine:
             yield
         finally:
             self._listeners.remove(listener)
+            self._stir()
 
     async def send(self, frame: CanFrame) -> None:
         """Send a frame. Raises PortGone when the bus is not open."""
@@ -235,18 +237,27 @@ class CanLine:
 
     async def run(self, report: Callable[[Report], None]) -> None:
         """Open the bus and read it until cancelled. Raises DeviceFault when it is lost."""
-        bus = await self._open_bus()
-        self._now(bus)
+        self._bus = bus = await self._open_bus()
+        self._stir()
         try:
             while True:
                 for frame in await bus.receive():
                     for listener in tuple(self._listeners):
                         listener(frame)
+        except trio.Cancelled:
+            await self._let_finish()
+            raise
         finally:
-            self._now(None)
+            self._bus = None
+            self._stir()
             bus.close()
 
-    def _now(self, bus: CanBus | None) -> None:
-        self._bus = bus
+    async def _let_finish(self) -> None:
+        """Stay open while the drivers, cancelled with us, send their last word: all off."""
+        with trio.move_on_after(LAST_WORDS_S, shield=True):
+            while self._listeners:
+                await self._changed.wait()
+
+    def _stir(self) -> None:
         self._changed.set()
         self._changed = trio.Event()

@@ -20,6 +20,7 @@ SINGLE, GROUP = 0x0A, 0x0B  # the device number: one module (or all), one group
 MODULES_MAX = 0x3F  # addresses 0x00 to 0x3E
 NOTHING = bytes(8)
 _TWO_WORDS = struct.Struct(">II")
+_TWO_FLOATS = struct.Struct(">ff")
 _FOUR_SHORTS = struct.Struct(">4H")
 
 
@@ -156,6 +157,16 @@ def pair_in(data: bytes) -> tuple[int, int]:
     return voltage_mv, current_ma
 
 
+def float_pair(first: int, second: int) -> bytes:
+    """V and A of 0x01 and 0x03, from mV and mA."""
+    return _TWO_FLOATS.pack(first / 1000, second / 1000)
+
+
+def shorts(first: int, second: int, third: int, fourth: int) -> bytes:
+    """Four unsigned 16-bit words."""
+    return _FOUR_SHORTS.pack(first, second, third, fourth)
+
+
 def count_in(data: bytes) -> int:
     """Number of modules in the answer to 0x02."""
     return data[2]
@@ -172,7 +183,7 @@ class Limits:
 
     @property
     def data(self) -> bytes:
-        return _FOUR_SHORTS.pack(
+        return shorts(
             self.voltage_max_v,
             self.voltage_min_v,
             self.current_max_ma // 100,

@@ -1,0 +1,192 @@
+"""What happens between power modules and battery of one EVSE?
+
+Modules, output voltage, bleeder, contactors, cable, EV. Simple physics in small steps; floats.
+It also notes what a station must never do, for tests to read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from drivers.emulators.ev import Ev
+from drivers.emulators.infypower_modules import EmulatedModule
+
+RAMP_V_PER_S = 2_000.0
+WALK_IN_V_PER_S = 200.0
+SLEW_A_PER_S = 3_000.0
+DECAY_S = 0.3  # own bleeder of the modules; slower ones exist
+BLEEDER_S = 0.05
+OPENS_S, CLOSES_S = 0.02, 0.04
+COLD_A = 5.0  # opening above it wears the contacts
+INRUSH_V = 25.0
+AMBIENT_C = 25.0
+CABLE_TIME_S = 120.0
+CABLE_RISE_C = 0.00016  # per A squared: 10 degrees at 250 A
+SENSOR_BROKEN_C = 215
+HEALTHY_OHM = 10_000_000
+VIOLATIONS_MAX = 100
+
+
+class Bay:
+    """One EVSE's power path.
+
+    Attributes:
+        ev: who is plugged in.
+        modules: those wired to this output.
+        coil, bleeding: what the outputs of the I/O module drive; set by the world.
+        emergency: the mushroom button cuts the coil in hardware.
+        welded, stuck_open: how the contactors fail.
+        over_voltage, over_current, keeps_voltage: how the output fails.
+        cable_fault_c: what the contact sensors read instead of the truth.
+        insulation_ohm: of the output against earth.
+        closed: the contactors, and what their feedback says.
+        bus_v: before the contactors; outlet_v: after them; current_a: towards the EV.
+        violations: what the station did and must not; the latest hundred.
+    """
+
+    def __init__(self, evse_id: int, modules: list[EmulatedModule]) -> None:
+        self.evse_id = evse_id
+        self.modules = modules
+        self.ev: Ev | None = None
+        self.coil = self.bleeding = self.emergency = False
+        self.welded = self.stuck_open = False
+        self.over_voltage = self.over_current = self.keeps_voltage = False
+        self.cable_fault_c: int | None = None
+        self.insulation_ohm: float = HEALTHY_OHM
+        self.closed = False
+        self.bus_v = self.outlet_v = self.current_a = 0.0
+        self.cable_c = AMBIENT_C + 5
+        self.violations: deque[str] = deque(maxlen=VIOLATIONS_MAX)
+        self._moving_s = 0.0
+        self._joined = False
+
+    @property
+    def power_w(self) -> float:
+        """Into the EV."""
+        return self.outlet_v * self.current_a
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing moves here until somebody acts."""
+        return (
+            self.bus_v < 1.0
+            and self.current_a == 0.0
+            and self.closed == self._coil_wants
+            and not any(module.on for module in self.modules)
+        )
+
+    @property
+    def cable_shows_c(self) -> int:
+        """What the contact sensors read."""
+        return round(self.cable_c) if self.cable_fault_c is None else self.cable_fault_c
+
+    def step(self, seconds: float) -> float:
+        """Let time pass; the energy that flowed to the EV, Wh."""
+        self._move_contactors(seconds)
+        self._note_bleeding()
+        target_v, limit_a = self._offered()
+        if self.ev is not None and self.ev.contactors_closed and self.closed:
+            self._charge(self.ev, seconds, target_v, limit_a)
+        else:
+            self._joined = False
+            self.current_a = 0.0
+            self._float(seconds, target_v)
+        self._tell_modules()
+        self._warm(seconds)
+        if self.ev is not None:
+            self.ev.step(seconds, self.current_a)
+        return self.power_w * seconds / 3600.0
+
+    # --- contactors ------------------------------------------------------------------------------
+
+    @property
+    def _coil_wants(self) -> bool:
+        if self.welded:
+            return True
+        return self.coil and not self.emergency and not self.stuck_open
+
+    def _move_contactors(self, seconds: float) -> None:
+        if self._coil_wants == self.closed:
+            self._moving_s = 0.0
+            return
+        self._moving_s += seconds
+        if self._moving_s >= (OPENS_S if self.closed else CLOSES_S):
+            self.closed = not self.closed
+            self._note_switching()
+
+    def _note_switching(self) -> None:
+        if self.welded or self.emergency:
+            return
+        if not self.closed and self.current_a > COLD_A:
+            self._note(f"contactors opened at {self.current_a:.0f} A")
+        meets = self.ev.battery_v if self.ev is not None and self.ev.contactors_closed else None
+        if self.closed and meets is not None and abs(meets - self.bus_v) > INRUSH_V:
+            self._note(f"contactors closed {self.bus_v:.0f} V onto a battery at {meets:.0f} V")
+
+    def _note_bleeding(self) -> None:
+        if self.bleeding and self._joined and self.closed:
+            self._note("bleeder on while a battery is connected")
+
+    def _note(self, what: str) -> None:
+        if not self.violations or self.violations[-1] != what:
+            self.violations.append(what)
+
+    # --- electricity -----------------------------------------------------------------------------
+
+    def _offered(self) -> tuple[float, float]:
+        """Set voltage and current that the modules together try to give; 0 when off."""
+        giving = [module for module in self.modules if module.delivering]
+        target_v = max((module.set_mv for module in giving), default=0) / 1000
+        limit_a = sum(module.current_max_ma for module in giving) / 1000
+        if self.over_voltage:
+            target_v *= 1.12
+        if self.over_current and limit_a:
+            limit_a = limit_a * 1.2 + 20.0
+        return target_v, limit_a
+
+    def _charge(self, ev: Ev, seconds: float, target_v: float, limit_a: float) -> None:
+        """The battery holds the voltage, the modules push a current through its resistance."""
+        battery_v = ev.battery_v
+        if not self._joined and abs(self.bus_v - battery_v) > INRUSH_V:
+            self._note(f"EV at {battery_v:.0f} V closed onto an output at {self.bus_v:.0f} V")
+        self._joined = True
+        most = max(target_v - battery_v, 0.0) / ev.resistance_ohm
+        aim = min(limit_a, most)
+        step = SLEW_A_PER_S * seconds
+        # modules let go at once, they only rise slowly
+        self.current_a = min(aim, self.current_a + step)
+        self.bus_v = self.outlet_v = battery_v + self.current_a * ev.resistance_ohm
+
+    def _float(self, seconds: float, target_v: float) -> None:
+        """No battery: up with the ramp, down with what bleeds."""
+        if target_v > self.bus_v:
+            soft = any(module.walk_in for module in self.modules if module.delivering)
+            ramp = WALK_IN_V_PER_S if soft else RAMP_V_PER_S
+            self.bus_v = min(self.bus_v + ramp * seconds, target_v)
+        else:
+            self.bus_v = max(self._decayed(self.bus_v, seconds, self.bleeding), target_v)
+        if self.closed:
+            self.outlet_v = self.bus_v
+        elif self.ev is not None and self.ev.contactors_closed:
+            self.outlet_v = self.ev.battery_v
+        else:
+            self.outlet_v = self._decayed(self.outlet_v, seconds, False)
+
+    def _decayed(self, voltage_v: float, seconds: float, bleeding: bool) -> float:
+        if self.keeps_voltage:
+            return voltage_v
+        left = voltage_v * math.exp(-seconds / (BLEEDER_S if bleeding else DECAY_S))
+        return left if left >= 0.5 else 0.0
+
+    def _tell_modules(self) -> None:
+        """Each giving module carries its share of the current."""
+        giving = [module for module in self.modules if module.delivering]
+        for module in self.modules:
+            module.voltage_mv = round(self.bus_v * 1000)
+            carries = self.current_a / len(giving) if module in giving else 0.0
+            module.current_ma = round(carries * 1000)
+
+    def _warm(self, seconds: float) -> None:
+        aim = AMBIENT_C + 5 + CABLE_RISE_C * self.current_a**2
+        self.cable_c += (aim - self.cable_c) * min(seconds / CABLE_TIME_S, 1.0)

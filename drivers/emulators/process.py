@@ -1,0 +1,75 @@
+"""How do the emulated devices run as a process of their own?
+
+`run_world` makes a pty for each line, links to it under the data directory, and answers on the
+control socket until it is cancelled. Nothing of it needs the station: an EV stays plugged in when
+the station is killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import trio
+
+from drivers.emulators.control import Control
+from drivers.emulators.pty import Pty
+from drivers.emulators.world import LINES, World
+
+
+class AlreadyRunningError(Exception):
+    """Another process emulates the devices of this directory."""
+
+
+async def run_world(
+    directory: Path,
+    sock: Path,
+    *,
+    evses: int = 2,
+    task_status: trio.TaskStatus[World] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Emulate the devices of one station until cancelled.
+
+    Args:
+        directory: what the world remembers, and the links to its lines: `reader.tty`,
+            `meter.tty`, `io.tty`, `insulation.tty`, `secc.tty`, `modules.tty`. Made if missing.
+        sock: the control socket; a stale one is replaced.
+        evses: 1 or 2.
+        task_status: told the world once every line and the socket are there.
+
+    Raises:
+        AlreadyRunningError: another process does it.
+        SocketPathError: the socket's path is too long.
+        RegistersDamagedError: the meters' file cannot be read.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with _held(directory / "lock"), ExitStack() as lines:
+        ports = {name: lines.enter_context(Pty(directory / f"{name}.tty")) for name in LINES}
+        world = World(ports, directory, evses=evses)
+        control = Control(world, sock)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(control.run)
+            nursery.start_soon(world.run)
+            task_status.started(world)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold the lock of a directory; it is free again however this process ends."""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise AlreadyRunningError(
+                f"{path.parent}: the devices are emulated by process {holder} already"
+            ) from error
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

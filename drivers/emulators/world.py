@@ -1,0 +1,285 @@
+"""What is the emulated station made of, and how do its parts act on each other?
+
+Per EVSE: modules -> contactors -> EV, with a meter, an insulation monitor and a charge controller
+looking on; for all of them the I/O modules' wires, one reader, the mains and the mushroom button.
+The devices answer on their own lines; this couples them, a few dozen times a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from drivers.emulators.acrel_djsf1352 import AcrelEmulator
+from drivers.emulators.advantics_secc import EmulatedSecc
+from drivers.emulators.bay import Bay
+from drivers.emulators.bender_isocha425 import BenderEmulator
+from drivers.emulators.can_node import EmulatedBus
+from drivers.emulators.ev import Ev
+from drivers.emulators.icpdas_m7055 import M7055Emulator
+from drivers.emulators.infypower_modules import EmulatedCabinet
+from drivers.emulators.modbus_slave import ModbusSlaves, Slave
+from drivers.emulators.pn532 import Pn532Emulator
+from drivers.emulators.registers import Registers
+from drivers.wire import infypower, secc
+from drivers.wire.serial_port import Port
+
+LINES = ("reader", "meter", "io", "insulation", "secc", "modules")
+METER_ADDRESSES = (1, 2)
+IO_ADDRESSES = (5, 6)
+INSULATION_ADDRESSES = (3, 4)
+EVSES_MAX = 2  # two I/O modules, two pistols
+MODULES_PER_EVSE = 6
+START_UP_S = 1.0  # of the modules; three seconds in the field
+MOVING_S, RESTING_S = 0.02, 0.05  # steps of the world
+STEP_MAX_S = 0.25  # a process that slept does not jump further at once
+BUTTON_S = 0.35  # how long a finger presses; three cycles of the I/O modules
+CARD_S = 0.3
+
+COIL, BLEEDER, HOLSTER_LOCK = 0, 1, 2  # outputs of an EVSE's own I/O module
+
+D = TypeVar("D", bound=Slave)
+
+
+@dataclass
+class Shown:
+    """What a meter shows instead of the truth; None: the truth."""
+
+    voltage_v: Decimal | None = None
+    current_a: Decimal | None = None
+    power_w: Decimal | None = None
+
+
+class World:
+    """The emulated devices of one station and what is between them.
+
+    Attributes:
+        lines: the devices' end of each of `LINES`.
+        evse_ids: 1 and up.
+        bays, seccs, meters, monitors, io: by EVSE id (an I/O module belongs to the EVSE whose
+            contactors it drives).
+        cabinet, reader, secc_bus, cabinet_bus: the one of each.
+        emergency_pressed: the mushroom button.
+        door_open, dispenser_door_open, tilted, cooling_fault, arrester_dead, breaker_tripped:
+            what the other wires of the I/O modules say.
+        lock_stuck: EVSE ids whose holster lock does not open any more.
+        shown: what each meter shows instead of the truth.
+        faults: what is injected now, (device, kind, EVSE id or None).
+    """
+
+    def __init__(
+        self,
+        ports: Mapping[str, Port],
+        directory: Path,
+        *,
+        evses: int = 2,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        """Put everything together.
+
+        Args:
+            ports: the devices' end of each of `LINES`.
+            directory: where the meters' registers are kept.
+            evses: 1 or 2.
+            clock: seconds.
+
+        Raises:
+            ValueError: more EVSEs than the wiring has.
+            RegistersDamagedError: see `Registers`.
+        """
+        if not 1 <= evses <= EVSES_MAX:
+            raise ValueError(f"the emulated station has 1 to {EVSES_MAX} EVSEs, not {evses}")
+        self.lines = ports
+        self.evse_ids = tuple(range(1, evses + 1))
+        self._clock = clock
+        self.registers = Registers(directory / "meters.json", self.evse_ids)
+        self.secc_bus = EmulatedBus(ports["secc"], secc.BIT_RATE)
+        self.cabinet_bus = EmulatedBus(ports["modules"], infypower.BIT_RATE)
+        self.cabinet = EmulatedCabinet(
+            self.cabinet_bus.send,
+            clock,
+            evses=evses,
+            modules_per_evse=MODULES_PER_EVSE,
+            start_up_s=START_UP_S,
+        )
+        self.bays = {evse: Bay(evse, self.cabinet.of_evse(evse)) for evse in self.evse_ids}
+        self.seccs = {evse: EmulatedSecc(self.secc_bus.send, clock, evse) for evse in self.evse_ids}
+        self.secc_bus.nodes.extend(self.seccs.values())
+        self.cabinet_bus.nodes.append(self.cabinet)
+        self.shown = {evse: Shown() for evse in self.evse_ids}
+        self.meters = {evse: self._meter(evse) for evse in self.evse_ids}
+        self.monitors = {evse: self._monitor(self.bays[evse]) for evse in self.evse_ids}
+        self.reader = Pn532Emulator(ports["reader"])
+        self.io = {
+            1: M7055Emulator(inputs=self._inputs_of_5, address=IO_ADDRESSES[0]),
+            2: M7055Emulator(inputs=self._inputs_of_6, address=IO_ADDRESSES[1]),
+        }
+        self.emergency_pressed = self.door_open = self.dispenser_door_open = False
+        self.tilted = self.cooling_fault = self.arrester_dead = self.breaker_tripped = False
+        self.mains_lost = False
+        self.lock_stuck: set[int] = set()
+        self.faults: set[tuple[str, str, int | None]] = set()
+        self._pressed_until = dict.fromkeys(self.evse_ids, float("-inf"))
+        self._slaves = (
+            ModbusSlaves(ports["meter"], _numbered(METER_ADDRESSES, self.meters)),
+            ModbusSlaves(ports["io"], _numbered(IO_ADDRESSES, self.io)),
+            ModbusSlaves(ports["insulation"], _numbered(INSULATION_ADDRESSES, self.monitors)),
+        )
+
+    def _meter(self, evse: int) -> AcrelEmulator:
+        bay, shown = self.bays[evse], self.shown[evse]
+
+        def power() -> Decimal | float:
+            if shown.power_w is not None:
+                return shown.power_w
+            return float(voltage()) * float(current())
+
+        def voltage() -> Decimal | float:
+            return bay.outlet_v if shown.voltage_v is None else shown.voltage_v
+
+        def current() -> Decimal | float:
+            return bay.current_a if shown.current_a is None else shown.current_a
+
+        return AcrelEmulator(
+            voltage_v=voltage,
+            current_a=current,
+            power_w=power,
+            energy_wh=lambda: self.registers[evse],
+            energy_reverse_wh=Decimal(0),
+        )
+
+    def _monitor(self, bay: Bay) -> BenderEmulator:
+        return BenderEmulator(
+            resistance_ohm=lambda: bay.insulation_ohm, voltage_v=lambda: bay.bus_v
+        )
+
+    # --- what people do --------------------------------------------------------------------------
+
+    def plug_in(self, evse: int, ev: Ev) -> None:
+        """Put the cable of an EVSE into an EV.
+
+        Raises:
+            ValueError: there is one already.
+        """
+        if self.bays[evse].ev is not None:
+            raise ValueError(f"EVSE {evse} has an EV plugged in already")
+        self.bays[evse].ev = ev
+        self.seccs[evse].plug(ev)
+
+    def unplug(self, evse: int) -> None:
+        """Take the cable out, whatever flows.
+
+        Raises:
+            ValueError: there is no EV.
+        """
+        self.ev_at(evse)
+        self.shown[evse].voltage_v = self.shown[evse].current_a = self.shown[evse].power_w = None
+        self.seccs[evse].unplug()
+        self.bays[evse].ev = None
+
+    def ev_at(self, evse: int) -> Ev:
+        """The EV at an EVSE. Raises ValueError without one."""
+        ev = self.bays[evse].ev
+        if ev is None:
+            raise ValueError(f"EVSE {evse} has no EV plugged in")
+        return ev
+
+    def press_stop(self, evse: int) -> None:
+        """Press the stop button of an EVSE for a moment."""
+        self._pressed_until[evse] = self._clock() + BUTTON_S
+
+    # --- wires of the I/O modules, bit n is DIn ---------------------------------------------------
+
+    def _inputs_of_5(self) -> int:
+        cabinet_ready = not (self.breaker_tripped or self.mains_lost)
+        return _bits(
+            not self.emergency_pressed,
+            self.bays[1].closed,
+            self.bays[1].ev is None,
+            self._locked(1),
+            not self.door_open,
+            not self.arrester_dead,
+            cabinet_ready,
+            cabinet_ready,
+        )
+
+    def _inputs_of_6(self) -> int:
+        """DI6 and DI7 are spare in the station's wiring; here the two stop buttons."""
+        second = self.bays.get(2)
+        return _bits(
+            second is not None and second.closed,
+            second is not None and second.ev is None,
+            second is not None and self._locked(2),
+            not self.tilted,
+            not self.dispenser_door_open,
+            not self.cooling_fault,
+            self._pressed(1),
+            self._pressed(2),
+        )
+
+    def _locked(self, evse: int) -> bool:
+        return evse in self.lock_stuck or self._drives(evse, HOLSTER_LOCK)
+
+    def _pressed(self, evse: int) -> bool:
+        return self._clock() < self._pressed_until.get(evse, float("-inf"))
+
+    def _drives(self, evse: int, output: int) -> bool:
+        return bool(self.io[evse].driven >> output & 1)
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def step(self, seconds: float) -> None:
+        """Let a moment pass everywhere."""
+        for evse in self.evse_ids:
+            bay, controller = self.bays[evse], self.seccs[evse]
+            bay.emergency = self.emergency_pressed
+            bay.coil = self._drives(evse, COIL)
+            bay.bleeding = self._drives(evse, BLEEDER)
+            self.registers.add(evse, bay.step(seconds), seconds)
+            controller.cable_c = [bay.cable_shows_c, bay.cable_shows_c - 1]
+            controller.tick()
+        self.cabinet.tick()
+        if not any(bay.current_a for bay in self.bays.values()):
+            self.registers.settle()
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing moves that needs small steps."""
+        return all(bay.at_rest for bay in self.bays.values()) and not any(
+            controller.in_session for controller in self.seccs.values()
+        )
+
+    async def run(self) -> None:
+        """Be there until cancelled; the registers are settled on the way out."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for device in (self.reader, *self._slaves, self.secc_bus, self.cabinet_bus):
+                    nursery.start_soon(device.run)
+                await self._live()
+        finally:
+            self.registers.settle()
+
+    async def _live(self) -> None:
+        before = self._clock()
+        while True:
+            await trio.sleep(RESTING_S if self.at_rest else MOVING_S)
+            now = self._clock()
+            left, before = min(now - before, STEP_MAX_S), now
+            while left > 1e-9:
+                seconds = min(left, RESTING_S)
+                self.step(seconds)
+                left -= seconds
+
+
+def _bits(*levels: bool) -> int:
+    return sum(1 << place for place, level in enumerate(levels) if level)
+
+
+def _numbered(addresses: tuple[int, ...], devices: Mapping[int, D]) -> dict[int, D]:
+    """Devices by Modbus address instead of EVSE."""
+    return {addresses[evse - 1]: device for evse, device in devices.items()}
