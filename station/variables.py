@@ -193,19 +193,20 @@ INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]{1,6})?")
 DATE_TIME = re.compile(
     r"(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-    r"[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d{1,3})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
+    r"[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d{1,3})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 )
 
 
 def _check_integer(definition: VariableDefinition, text: str) -> Refusal | None:
-    if not INTEGER.fullmatch(text) or not text.isascii():
+    if not INTEGER.fullmatch(text):
         unit = f" of {definition.unit}" if definition.unit else ""
         return _refused(definition, text, f"an integer{unit}")
     return _check_range(definition, text)
 
 
 def _check_decimal(definition: VariableDefinition, text: str) -> Refusal | None:
-    if not DECIMAL.fullmatch(text) or not text.isascii():
+    if not DECIMAL.fullmatch(text):
         unit = f" of {definition.unit}" if definition.unit else ""
         return _refused(definition, text, f"a decimal{unit} with at most 6 places")
     return _check_range(definition, text)
@@ -231,7 +232,7 @@ def _check_boolean(definition: VariableDefinition, text: str) -> Refusal | None:
 
 
 def _check_date_time(definition: VariableDefinition, text: str) -> Refusal | None:
-    if DATE_TIME.fullmatch(text) and text.isascii():
+    if DATE_TIME.fullmatch(text):
         return None
     return _refused(definition, text, "a date and time as 2025-01-31T23:59:59Z")
 
@@ -277,7 +278,7 @@ CHECKS: dict[DataType, Callable[[VariableDefinition, str], Refusal | None]] = {
 PASSWORD_MIN = 16  # characters; A00.FR.205
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9*\-_=:+|@.]*")
-TIME_OFFSET = re.compile(r"([+-](0\d|1[0-4]):[0-5]\d)?")
+TIME_OFFSET = re.compile(r"([+-](0\d|1[0-4]):[0-5]\d)?", re.ASCII)
 TIME_ZONE = re.compile(r"([A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*)?")
 
 

@@ -435,7 +435,7 @@ CASES: dict[str, dict[str, list[str]]] = {
         "InvalidValue": ["with space"],
         "TooLargeElement": ["x" * 37],
     },
-    "ClockCtrlr.TimeOffset": {"": ["+01:00", "-02:30"], "InvalidValue": ["1", "+1:00", "+25:00"]},
+    "ClockCtrlr.TimeOffset": {"": ["+01:00", "-02:30"], "InvalidValue": ["1", "+1:00", "+25:00", "+0\u0661:00"]},
     "ClockCtrlr.TimeZone": {"": ["Europe/Oslo", "UTC", ""], "InvalidValue": ["Europe Oslo", "/"]},
 }  # fmt: skip
 
