@@ -399,7 +399,7 @@ CASES: dict[str, dict[str, list[str]]] = {
         "InvalidValue": [
             "", "2019-04-12", "2019-04-12T23:20:50", "2019-04-12T23:20:50.1234Z",
             "2019-13-12T23:20:50Z", "2019-04-32T23:20:50Z", "2019-04-12T24:20:50Z",
-            "2019-04-12 23:20:50Z", "now",
+            "2019-04-12 23:20:50Z", "\u0662019-04-12T23:20:50Z", "now",
         ],
     },
     "AuthCacheCtrlr.Policy": {
@@ -435,7 +435,10 @@ CASES: dict[str, dict[str, list[str]]] = {
         "InvalidValue": ["with space"],
         "TooLargeElement": ["x" * 37],
     },
-    "ClockCtrlr.TimeOffset": {"": ["+01:00", "-02:30"], "InvalidValue": ["1", "+1:00", "+25:00", "+0\u0661:00"]},
+    "ClockCtrlr.TimeOffset": {
+        "": ["+01:00", "-02:30"],
+        "InvalidValue": ["1", "+1:00", "+25:00", "+0\u0661:00"],
+    },
     "ClockCtrlr.TimeZone": {"": ["Europe/Oslo", "UTC", ""], "InvalidValue": ["Europe Oslo", "/"]},
 }  # fmt: skip
 
