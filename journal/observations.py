@@ -169,7 +169,8 @@ class MeterRead(Observation, frozen=True):
     """One reading of an EVSE's energy meter, and the EV's state of charge beside it."""
 
     evse_id: int
-    energy_wh: Decimal  # the meter's own register, never re-based. J02.FR.17
+    energy_wh: Decimal  # to the EV: the meter's own register, never re-based. J02.FR.17
+    energy_export_wh: Decimal | None = None  # from the EV
     voltage_v: Decimal | None = None
     current_a: Decimal | None = None
     power_w: Decimal | None = None

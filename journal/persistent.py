@@ -6,8 +6,8 @@ form (a dict, a list), so that equal states encode to equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 from rpds import HashTrieMap
@@ -18,7 +18,7 @@ V = TypeVar("V")
 CHUNK = 128  # one append copies at most this many references
 
 
-class Table(Generic[K, V]):
+class Table(Mapping[K, V]):
     """A persistent mapping; each change gives a new table in O(log n)."""
 
     __slots__ = ("_map",)
@@ -26,18 +26,18 @@ class Table(Generic[K, V]):
     def __init__(self, items: Any = None) -> None:
         self._map = items if isinstance(items, HashTrieMap) else HashTrieMap(items or {})
 
-    def get(self, key: K) -> V | None:
-        found: V | None = self._map.get(key)
-        return found
-
     def having(self, key: K, value: V) -> Table[K, V]:
         return Table(self._map.insert(key, value))
 
     def without(self, key: K) -> Table[K, V]:
         return Table(self._map.discard(key))
 
-    def items(self) -> Iterable[tuple[K, V]]:
-        return self._map.items()
+    def __getitem__(self, key: K) -> V:
+        found: V = self._map[key]
+        return found
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._map)
 
     def __contains__(self, key: object) -> bool:
         return key in self._map
@@ -52,7 +52,7 @@ class Table(Generic[K, V]):
         return hash(self._map)
 
     def __repr__(self) -> str:
-        return f"Table({dict(self._map.items())!r})"
+        return f"Table({dict(self)!r})"
 
 
 class Line:
@@ -120,7 +120,7 @@ class Line:
 def plain(value: Any) -> Any:
     """What msgspec may write in place of a collection of ours (its enc_hook)."""
     if isinstance(value, Table):
-        return dict(value.items())
+        return dict(value)
     if isinstance(value, Line):
         return list(value)
     raise TypeError(f"{type(value).__name__} has no plain form")

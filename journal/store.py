@@ -223,13 +223,17 @@ class Store:
         if row is None:
             raise LookupError(f"{self._path}: there is no entry {last}")
         with self._one_writer, self._commit() as connection:
-            [(guard,)] = connection.execute(
-                "SELECT sql FROM sqlite_schema WHERE name = 'entry_not_deleted'"
-            )
-            connection.execute("DROP TRIGGER entry_not_deleted")
+            guards = connection.execute(
+                "SELECT name, sql FROM sqlite_schema "
+                "WHERE name IN ('entry_not_deleted', 'anchor_not_deleted')"
+            ).fetchall()
+            for name, _ in guards:
+                connection.execute(f"DROP TRIGGER {name}")
+            connection.execute("DELETE FROM anchor")
             connection.execute("INSERT INTO anchor VALUES (?, ?)", (row.seq, row.digest))
             connection.execute("DELETE FROM entry WHERE seq <= ?", (last,))
-            connection.execute(guard)
+            for _, guard in guards:
+                connection.execute(guard)
 
     def checkpoint(self) -> bool:
         """Move the log into the file, so that it can be written over from its beginning.

@@ -20,7 +20,7 @@ class AuthorizationAsked(Decision, frozen=True, kw_only=True):
 
     id_token: IdToken
     evse_id: int | None = None
-    stopping: str | None = None  # transactionId: may the token end it? C09.FR.05
+    stopping: bool = False  # may it only end what another token began? C09.FR.05
     remote_start_id: int | None = None
     lasting: bool = True
 

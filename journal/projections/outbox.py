@@ -99,6 +99,14 @@ class RetryRequested(Observation, frozen=True):
     calls: tuple[int, ...] = ()
 
 
+class Other(msgspec.Struct, frozen=True):
+    """A call outside of transactions."""
+
+    action: str
+    keep: bool
+    solicited: bool
+
+
 class InFlight(msgspec.Struct, frozen=True):
     call: int
     lane: Lane
@@ -117,7 +125,7 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class Outbox(Projection, frozen=True):
-    """Invariant: `in_flight` names a call that still waits, or one that was parked meanwhile."""
+    """Invariant: at most one call is in flight; mostly one that waits, rarely one settled late."""
 
     HEARS = (
         CallQueued, CallAttempted, CallDelivered, AttemptFailed, CallParked, CallsDropped,
@@ -127,8 +135,7 @@ class Outbox(Projection, frozen=True):
     boot: int | None = None
     transaction: Line = Line()
     rest: Line = Line()
-    kept: Table[int, bool] = Table()  # of `rest`: survives the loss of the link
-    solicited: Table[int, bool] = Table()  # of `rest`: may go before acceptance
+    other: Table[int, Other] = Table()  # what `rest` has to know of its calls
     owner: Table[int, str] = Table()  # call -> transactionId
     waiting_of: Table[str, int] = Table()  # transactionId -> how many of its calls wait
     in_flight: InFlight | None = None
@@ -143,8 +150,8 @@ class Outbox(Projection, frozen=True):
                 return self._queued(entry.seq, queued)
             case CallAttempted() as attempt:
                 return self._attempted(entry, attempt)
-            case CallDelivered(call=call):
-                return self._without(call)
+            case CallDelivered(call=call, message_id=message_id):
+                return self._delivered(call, message_id)
             case AttemptFailed() as failed:
                 return self._failed(entry, failed)
             case CallParked(call=call, reason=reason):
@@ -180,10 +187,9 @@ class Outbox(Projection, frozen=True):
                 return replace(
                     self,
                     rest=self.rest.then(call),
-                    kept=self.kept.having(call, True) if queued.keep else self.kept,
-                    solicited=self.solicited.having(call, True)
-                    if queued.solicited
-                    else self.solicited,
+                    other=self.other.having(
+                        call, Other(queued.action, queued.keep, queued.solicited)
+                    ),
                 )
 
     def _attempted(self, entry: Entry, attempt: CallAttempted) -> Outbox:
@@ -200,8 +206,21 @@ class Outbox(Projection, frozen=True):
             return replace(self, in_flight=flight)
         return replace(self, in_flight=flight, tried=(*self.tried, attempt.message_id))
 
+    def _delivered(self, call: int, message_id: str) -> Outbox:
+        """A late answer settles the call, but the attempt under way is still unanswered.
+
+        It stays in flight, or two calls would be open at once. Part 4 §4.1.1.
+        """
+        flight = self.in_flight
+        settled = self._without(call)
+        if flight and flight.call == call and flight.message_id != message_id:
+            return replace(settled, in_flight=flight)
+        return settled
+
     def _failed(self, entry: Entry, failed: AttemptFailed) -> Outbox:
         landed = replace(self, in_flight=None)
+        if self.keeps(failed.call):  # it goes behind the others, which need not wait for it
+            return replace(landed, rest=self.rest.without(failed.call).then(failed.call))
         if failed.call != self.transaction.head:
             return landed
         return replace(
@@ -239,8 +258,7 @@ class Outbox(Projection, frozen=True):
         return replace(
             self,
             rest=self.rest.without(call),
-            kept=self.kept.without(call),
-            solicited=self.solicited.without(call),
+            other=self.other.without(call),
             in_flight=self._flight_without(call),
         )
 
@@ -269,6 +287,16 @@ class Outbox(Projection, frozen=True):
 
     def __bool__(self) -> bool:
         return True  # an empty outbox is still an outbox
+
+    def owner_of(self, call: int) -> str | None:
+        """The transactionId of a call that waits or is parked."""
+        parked = next((one.transaction_id for one in self.parked if one.call == call), None)
+        return self.owner.get(call) or parked
+
+    def keeps(self, call: int) -> bool:
+        """Whether a call outside of transactions survives the loss of the link."""
+        other = self.other.get(call)
+        return other is not None and other.keep
 
     def named(self, message_id: str) -> tuple[int, bool] | None:
         """Which call an answer belongs to, and whether it answers the attempt under way."""

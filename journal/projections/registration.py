@@ -29,6 +29,7 @@ class Registration(Projection, frozen=True):
     HEARS = (StationStarted, RegistrationAnswered, RegistrationFailed, CallQueued, CallAttempted)
 
     status: Literal["Unknown", "Accepted", "Pending", "Rejected"] = "Unknown"
+    ever_accepted: bool = False  # in this or an earlier run
     retry_ms: int | None = None  # uptime from which the next BootNotification may go
     answered_seq: int = 0
     spoke_ms: int = 0  # uptime of our last CALL: the heartbeat counts from here. G02.FR.05
@@ -37,10 +38,21 @@ class Registration(Projection, frozen=True):
     def after(self, entry: Entry) -> Registration:
         match entry.event:
             case StationStarted():
-                return Registration(spoke_ms=entry.uptime_ms, heartbeat_ms=entry.uptime_ms)
+                return Registration(
+                    ever_accepted=self.ever_accepted,
+                    spoke_ms=entry.uptime_ms,
+                    heartbeat_ms=entry.uptime_ms,
+                )
             case RegistrationAnswered(status=status, retry_s=retry_s):
                 due = None if status == "Accepted" else entry.uptime_ms + retry_s * 1000
-                return replace(self, status=status, retry_ms=due, answered_seq=entry.seq)
+                ever = self.ever_accepted or status == "Accepted"
+                return replace(
+                    self,
+                    status=status,
+                    ever_accepted=ever,
+                    retry_ms=due,
+                    answered_seq=entry.seq,
+                )
             case RegistrationFailed(retry_s=retry_s):
                 return replace(self, retry_ms=entry.uptime_ms + retry_s * 1000)
             case CallQueued(action="Heartbeat"):

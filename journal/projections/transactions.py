@@ -71,6 +71,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     transaction_id: str
     evse_id: int
     started_seq: int
+    started_at_ms: int  # wall clock, milliseconds since 1970
     next_seq_no: int = 0
     charging_state: str | None = None  # as last told
     evse_told: bool = False  # E01.FR.16
@@ -100,11 +101,12 @@ class Transactions(Projection, frozen=True):
     )  # fmt: skip
 
     open: tuple[Transaction, ...] = ()
+    ended: tuple[tuple[int, int], ...] = ()  # (evse_id, entry that told its last end)
 
     def after(self, entry: Entry) -> Transactions:
         match entry.event:
             case TransactionStarted() as start:
-                return Transactions((*self.open, _started(entry, start)))
+                return replace(self, open=(*self.open, _started(entry, start)))
             case CallQueued(transaction=mark) as queued if mark is not None:
                 return self._told(entry, queued)
             case AuthorizationEnded(evse_id=evse_id) as end if evse_id is not None:
@@ -122,7 +124,7 @@ class Transactions(Projection, frozen=True):
             case SampleKept(transaction_id=transaction_id, sample=sample):
                 return self._kept(entry, transaction_id, sample)
             case StationStarted() if self.open:
-                return Transactions(tuple(_interrupted(entry, one) for one in self.open))
+                return replace(self, open=tuple(_interrupted(entry, one) for one in self.open))
             case _:
                 return self
 
@@ -131,6 +133,10 @@ class Transactions(Projection, frozen=True):
             if one.evse_id == evse_id:
                 return one
         return None
+
+    def last_end(self, evse_id: int) -> int:
+        """The entry that told the end of the last transaction here; 0 before the first."""
+        return next((seq for evse, seq in self.ended if evse == evse_id), 0)
 
     def of(self, transaction_id: str) -> Transaction | None:
         for one in self.open:
@@ -142,8 +148,10 @@ class Transactions(Projection, frozen=True):
         mark = queued.transaction
         assert mark is not None
         if mark.event_type == "Ended":
+            others = tuple(one for one in self.ended if one[0] != mark.evse_id)
             return Transactions(
-                tuple(one for one in self.open if one.transaction_id != mark.transaction_id)
+                tuple(one for one in self.open if one.transaction_id != mark.transaction_id),
+                (*others, (mark.evse_id, entry.seq)),
             )
         one = self.of(mark.transaction_id)
         if one is None:
@@ -192,16 +200,20 @@ class Transactions(Projection, frozen=True):
         return self._changed(transaction_id, kept=kept, kept_ms=entry.uptime_ms)
 
     def _at(self, evse_id: int, **changes: object) -> Transactions:
-        return Transactions(
-            tuple(replace(one, **changes) if one.evse_id == evse_id else one for one in self.open)
+        return replace(
+            self,
+            open=tuple(
+                replace(one, **changes) if one.evse_id == evse_id else one for one in self.open
+            ),
         )
 
     def _changed(self, transaction_id: str, **changes: object) -> Transactions:
-        return Transactions(
-            tuple(
+        return replace(
+            self,
+            open=tuple(
                 replace(one, **changes) if one.transaction_id == transaction_id else one
                 for one in self.open
-            )
+            ),
         )
 
 
@@ -216,6 +228,7 @@ def _started(entry: Entry, start: TransactionStarted) -> Transaction:
         transaction_id=start.transaction_id,
         evse_id=start.evse_id,
         started_seq=entry.seq,
+        started_at_ms=round(entry.at.timestamp() * 1000),
         id_token=start.id_token,
         group=start.group,
         remote_start_id=start.remote_start_id,

@@ -1,0 +1,134 @@
+"""How does a station with a million entries start as fast as a new one?
+
+A snapshot is the state at entry N, for the code that made it. It is disposable: whatever is
+wrong with it, it is ignored with a reason, and the journal is replayed from its beginning.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+State = TypeVar("State")
+
+_MAGIC = b"ocpp-station snapshot 1\n"
+_DIGEST_BYTES = 32
+
+
+class _Label(msgspec.Struct, frozen=True):
+    """What a snapshot is good for."""
+
+    fingerprint: bytes
+    seq: int
+    digest: bytes  # of entry `seq`
+
+
+class Snapshot(NamedTuple, Generic[State]):
+    """A state and the entry it holds after."""
+
+    seq: int
+    state: State
+
+
+class Ignored(NamedTuple):
+    """No snapshot: replay the whole journal."""
+
+    reason: str
+
+
+def fingerprint_of(packages: Iterable[str], *also: str) -> bytes:
+    """SHA-256 over the sources of `packages`, and whatever else decides what a state means.
+
+    Covers every .py file by name and content, without importing it.
+
+    Raises:
+        ModuleNotFoundError: there is no such package.
+    """
+    digest = sha256("\n".join(also).encode())
+    for package in packages:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModuleNotFoundError(f"there is no package {package}")
+        for root in map(Path, spec.submodule_search_locations):
+            for source in sorted(root.rglob("*.py")):
+                text = source.read_bytes()
+                name = f"{package}/{source.relative_to(root).as_posix()}"
+                digest.update(f"\n{name} {len(text)}\n".encode())
+                digest.update(text)
+    return digest.digest()
+
+
+class Snapshots(Generic[State]):
+    """The one snapshot of a journal, in a file of its own."""
+
+    def __init__(
+        self,
+        path: Path,
+        fingerprint: bytes,
+        encode: Callable[[State], bytes],
+        decode: Callable[[bytes], State],
+    ) -> None:
+        """Keep it at `path`. `decode` raises ValueError for what `encode` has not made."""
+        self._path = path
+        self._fingerprint = fingerprint
+        self._encode = encode
+        self._decode = decode
+
+    def save(self, seq: int, digest: bytes, state: State) -> None:
+        """Replace the snapshot by the state after entry `seq`, whose digest is given.
+
+        A power cut leaves the old one or the new one.
+
+        Raises:
+            OSError: it cannot be written. The old one is untouched.
+        """
+        label = msgspec.json.encode(_Label(self._fingerprint, seq, digest))
+        content = label + b"\n" + self._encode(state)
+        _replace(self._path, _MAGIC + sha256(content).digest() + content)
+
+    def load(self, digest_at: Callable[[int], bytes | None]) -> Snapshot[State] | Ignored:
+        """The snapshot, if it is this journal's and this code's.
+
+        Args:
+            digest_at: the digest of an entry of the journal; None if there is no such entry.
+        """
+        try:
+            found = self._path.read_bytes()
+        except FileNotFoundError:
+            return Ignored("there is none")
+        except OSError as error:
+            return Ignored(f"it cannot be read: {error.strerror}")
+        content = found[len(_MAGIC) + _DIGEST_BYTES :]
+        if found != _MAGIC + sha256(content).digest() + content:
+            return Ignored("it is damaged")
+        label_text, _, body = content.partition(b"\n")
+        label = msgspec.json.decode(label_text, type=_Label)
+        if label.fingerprint != self._fingerprint:
+            return Ignored("another release made it")
+        if digest_at(label.seq) != label.digest:
+            return Ignored(f"the journal's entry {label.seq} is another one")
+        try:
+            return Snapshot(label.seq, self._decode(body))
+        except (ValueError, TypeError, LookupError) as error:
+            return Ignored(f"it does not decode: {' '.join(str(error).split())}")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write the file as a whole or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

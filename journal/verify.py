@@ -1,0 +1,308 @@
+"""Is the journal what the station wrote, from the first entry to the last?
+
+Finds every changed, removed, inserted or swapped entry, and says at which number. A tail that was
+cut off shows in no chain: for that give the head somebody outside has seen. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from journal.chain import FORMAT, Row, digest_of, origin
+from journal.codec import Registry
+from journal.log import lost_commits
+from journal.reader import Damage, JournalFailed, Reader
+from journal.store import MIGRATION_SET, MIGRATIONS
+from journal.tokens import TokenRow, folded, ref_of
+
+Witness = tuple[int, bytes]  # seq and digest of an entry, as seen outside
+
+_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_TYPES: tuple[type | tuple[type, ...], ...] = (
+    int,
+    str,
+    int,
+    str,
+    int,
+    (int, type(None)),
+    str,
+    bytes,
+)
+_SCHEMA = "SELECT name, type, tbl_name, sql FROM sqlite_schema"
+_UNREADABLE = (sqlite3.Error, MemoryError, OverflowError)
+
+
+class Complaint(NamedTuple):
+    """One thing that is wrong."""
+
+    entry: int | None  # the first damaged or missing number; None: not about an entry
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.entry is None else f"entry {self.entry}: {self.text}"
+
+
+def witness_of(text: str) -> Witness:
+    """Read SEQ:DIGEST, the digest in hex.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    seq, _, digest = text.partition(":")
+    if not re.fullmatch(r"\d+:[0-9a-fA-F]{64}", text, re.ASCII):
+        raise ValueError(f"a head is SEQ:DIGEST with 64 hex digits, not {text!r}")
+    return int(seq), bytes.fromhex(digest)
+
+
+def verify(path: Path, head: Witness | None = None) -> Iterator[Complaint]:
+    """Say what is wrong with the journal at `path`; nothing, if it is as it was written.
+
+    Args:
+        path: a journal in use, a closed one, or a copy with its `-wal` beside it.
+        head: number and digest of an entry as seen outside.
+    """
+    try:
+        with Reader.open(path, Registry(())) as journal:
+            yield from _Verification(path, journal, head).complaints()
+    except (JournalFailed, *_UNREADABLE) as error:
+        yield Complaint(None, _one_line(str(error) or f"{path}: unreadable"))
+
+
+class _Verification:
+    """One walk over one file."""
+
+    def __init__(self, path: Path, journal: Reader, head: Witness | None) -> None:
+        self._path = path
+        self._journal = journal
+        self._witness = head
+        self._damage: list[Damage] = []
+        self._first = 1  # the number the file should begin with
+        self._next = 1  # the number that should come
+        self._links: tuple[bytes, ...] = ()  # what the digest before may be; none: unknown
+        self._uptime_ms = 0
+        self._seen = False  # of the witness
+        self._told = False  # a complaint that names an entry
+
+    def complaints(self) -> Iterator[Complaint]:
+        """Everything there is to say, entries first."""
+        if not self._journal.connection.execute(_SCHEMA).fetchall():
+            yield Complaint(None, "no entries")
+            return
+        for complaint in self._about_content():
+            self._told |= complaint.entry is not None
+            yield complaint
+        yield from self._about_pages()
+
+    def _about_content(self) -> Iterator[Complaint]:
+        yield from self._about_schema()
+        yield from self._about_name()
+        yield from self._about_entries()
+        yield from self._about_head()
+        yield from self._about_log()
+        yield from self._about_tokens()
+
+    def _about_schema(self) -> Iterator[Complaint]:
+        done, unknown = self._migrations()
+        if unknown:
+            yield Complaint(None, f"{self._path}: migration {unknown[0]} is of no known release")
+        expected = _schema_after(done)
+        found = {
+            row[0]: row
+            for row in self._journal.connection.execute(_SCHEMA)
+            if "_sqlite_migrations" not in str(row[0]) and row[3] is not None
+        }
+        for name in sorted(expected.keys() | found.keys(), key=str):
+            _, type, table, _ = expected.get(name) or found[name]
+            if name not in found:
+                yield Complaint(None, f"{type} {name} of {table} is missing")
+            elif name not in expected:
+                yield Complaint(None, f"{type} {name} of {table} is not the station's")
+            elif found[name] != expected[name]:
+                yield Complaint(None, f"{type} {name} of {table} was altered")
+
+    def _migrations(self) -> tuple[list[Path], list[str]]:
+        known = {step.stem: step for step in sorted(MIGRATIONS.glob("[0-9]*.sql"))}
+        try:
+            found = [
+                str(name)
+                for (name,) in self._journal.connection.execute(
+                    "SELECT name FROM _sqlite_migrations WHERE migration_set = ? ORDER BY name",
+                    (MIGRATION_SET,),
+                )
+            ]
+        except _UNREADABLE as error:
+            return list(known.values()), [f"(unreadable: {error})"]
+        return [step for name, step in known.items() if name in found], [
+            name for name in found if name not in known
+        ]
+
+    def _about_name(self) -> Iterator[Complaint]:
+        """The journal's id and format begin the chain; the anchor stands for what was archived."""
+        try:
+            named = self._journal.connection.execute("SELECT format, journal_id FROM meta")
+            [(format, journal_id)] = named.fetchall()
+            UUID(journal_id)
+            self._links = (origin(journal_id),)
+        except _UNREADABLE as error:
+            yield Complaint(None, f"meta: {_one_line(str(error))}")
+        except (ValueError, TypeError, AttributeError):
+            yield Complaint(None, "meta: the journal's name is gone or was changed")
+        else:
+            if format != FORMAT:
+                yield Complaint(None, f"meta: format {format}; this release knows {FORMAT}")
+        try:
+            anchors = self._journal.connection.execute("SELECT seq, digest FROM anchor").fetchall()
+        except _UNREADABLE as error:
+            yield Complaint(None, f"anchor: {_one_line(str(error))}")
+            self._links = ()
+            return
+        if anchors:
+            seq, digest = max(anchors)
+            self._first = self._next = seq + 1
+            self._links = (digest,) if isinstance(digest, bytes) else ()
+            if len(anchors) > 1 or not self._links or self._seen_by_witness(seq, digest):
+                yield Complaint(None, "anchor: was changed")
+
+    def _about_entries(self) -> Iterator[Complaint]:
+        for row in self._journal.rows(damaged=self._damage.append):
+            yield from self._about_gap(row.seq)
+            yield from self._about_row(row)
+        if self._damage:
+            why = _one_line(self._damage[0].why)
+            yield Complaint(self._next, f"{why}; nothing behind it can be read")
+        if self._next == self._first == 1 and not self._damage:
+            yield Complaint(None, "no entries")
+
+    def _about_gap(self, seq: int) -> Iterator[Complaint]:
+        """Entries that should stand before `seq` and do not: unreadable or missing."""
+        if seq <= self._next:
+            return
+        first, last = self._next, seq - 1
+        why = next((each.why for each in self._damage if first <= each.seq <= last), "missing")
+        self._damage.clear()  # all of it lies before `seq`, which could be read
+        span = "" if first == last else f" (to {last})"
+        yield Complaint(first, f"{_one_line(why)}{span}")
+        self._next, self._links = seq, ()
+
+    def _about_row(self, row: Row) -> Iterator[Complaint]:
+        self._next = row.seq + 1
+        if not all(isinstance(value, type) for value, type in zip(row, _TYPES, strict=True)):
+            self._links = (row.digest,) if isinstance(row.digest, bytes) else ()
+            yield Complaint(row.seq, "a column has another type than it was written with")
+            return
+        wrong = self._wrong(row)
+        made = [digest_of(link, *row[:-1]) for link in self._links]
+        if made and row.digest not in made:
+            yield Complaint(row.seq, "does not match its digest")
+            self._links = (row.digest, *made)  # either may have been the true one
+        else:
+            self._links = (row.digest,)
+            if wrong:
+                yield Complaint(row.seq, wrong)
+        self._uptime_ms = row.uptime_ms
+        if self._seen_by_witness(row.seq, row.digest):
+            yield Complaint(row.seq, "is not the entry that was seen outside")
+
+    def _wrong(self, row: Row) -> str | None:
+        """What no station writes, even where the digest fits."""
+        if not _AT.fullmatch(row.at) or not row.kind.isidentifier():
+            return "has no readable time or kind"
+        if row.cause is not None and not 1 <= row.cause < row.seq:
+            return f"names entry {row.cause} as its cause"
+        if row.cause is not None and row.uptime_ms < self._uptime_ms and self._links:
+            return f"uptime {row.uptime_ms} ms is before its cause's {self._uptime_ms} ms"
+        if row.uptime_ms < 0 or row.version < 1:
+            return f"uptime {row.uptime_ms} ms, version {row.version}"
+        return None
+
+    def _seen_by_witness(self, seq: int, digest: bytes) -> bool:
+        """Whether the witness saw this number, and something else there."""
+        if self._witness is None or self._witness[0] != seq:
+            return False
+        self._seen = True
+        return self._witness[1] != digest
+
+    def _about_head(self) -> Iterator[Complaint]:
+        if self._witness is None or self._seen:
+            return
+        seq = self._witness[0]
+        if seq >= self._next:
+            yield Complaint(self._next, f"missing: entry {seq} was seen outside")
+        elif seq < self._first:
+            yield Complaint(None, f"entry {seq} is archived: verify the archive against that head")
+
+    def _about_log(self) -> Iterator[Complaint]:
+        lost = lost_commits(self._path)
+        if lost:
+            yield Complaint(self._next, f"missing: {lost}")
+
+    def _about_tokens(self) -> Iterator[Complaint]:
+        query = "SELECT ref, type, value, folded, salt FROM id_token ORDER BY rowid"
+        try:
+            for row in self._journal.connection.execute(query):
+                token = TokenRow._make(row)
+                if not _consistent(token):
+                    yield Complaint(
+                        self._first_use(token), f"{token.ref}: the value is not the one referred to"
+                    )
+        except _UNREADABLE as error:
+            yield Complaint(None, f"id_token: {_one_line(str(error))}")
+
+    def _first_use(self, token: TokenRow) -> int | None:
+        refs = {str(token.ref)}
+        if isinstance(token.value, str) and isinstance(token.salt, bytes):
+            refs.add(ref_of(str(token.type), token.value, token.salt))
+        for row in self._journal.rows(damaged=lambda _: None):  # told already
+            if any(ref in str(row.body) for ref in refs):
+                return row.seq
+        return None
+
+    def _about_pages(self) -> Iterator[Complaint]:
+        """What SQLite finds wrong with its structure: an entry may be there and not be found."""
+        try:
+            found = self._journal.connection.execute("PRAGMA integrity_check").fetchall()
+        except _UNREADABLE as error:
+            found = [(str(error),)]
+        wrong = [_one_line(str(text)) for (text,) in found if text != "ok"]
+        if wrong:
+            seq = None if self._told else self._first_not_found()
+            yield Complaint(seq, f"{self._path}: {wrong[0]}")
+
+    def _first_not_found(self) -> int | None:
+        for seq in range(self._first, self._next):
+            try:
+                if not list(self._journal.rows(seq, seq)):
+                    return seq
+            except JournalFailed:
+                return seq
+        return None
+
+
+def _consistent(token: TokenRow) -> bool:
+    if list(map(type, token)) != [str, str, str, str, bytes]:
+        return False
+    return (
+        token.ref == ref_of(token.type, token.value, token.salt)
+        and folded(token.type, token.value) == token.folded
+    )
+
+
+def _schema_after(steps: list[Path]) -> dict[str, tuple[str, str, str, str]]:
+    """The schema as this release's migrations make it, by name."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        for step in steps:
+            connection.executescript(step.read_text(encoding="utf-8"))
+        found = connection.execute(f"{_SCHEMA} WHERE sql IS NOT NULL").fetchall()
+    finally:
+        connection.close()
+    return {row[0]: row for row in found}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

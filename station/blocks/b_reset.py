@@ -1,0 +1,68 @@
+"""When does the station restart itself? (B11, B12)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from journal.projections.lifecycle import ResetOrdered, RestartOrdered
+from journal.terms import Decision
+from station.case import Call, Case, Handler, answer, reason
+from station.delivery import timeout_ms
+from station.messages.b_provisioning import ResetRequest, ResetResponse
+
+BOOT_REASONS: Final = {"Immediate": "RemoteReset", "OnIdle": "ScheduledReset"}
+
+
+def reset(case: Case, call: Call, request: ResetRequest) -> Iterator[Decision]:
+    """Restart now, or once nobody charges. B11.FR.01 to 09, B12.FR.01, B12.FR.02."""
+    if request.evse_id is not None:
+        yield _refused(call, "UnsupportedParam", "a single EVSE cannot be reset")  # B11.FR.09
+        return
+    if case.state.lifecycle.restart:
+        yield _refused(call, "Unspecified", "the station restarts already")
+        return
+    kind = request.type
+    status = "Scheduled" if kind == "OnIdle" and busy(case) else "Accepted"
+    yield answer(call, ResetResponse(status=status))  # type: ignore[arg-type]
+    yield ResetOrdered(kind, call.message_id)
+
+
+def _refused(call: Call, code: str, text: str) -> Decision:
+    return answer(call, ResetResponse(status="Rejected", status_info=reason(code, text)))
+
+
+def busy(case: Case) -> bool:
+    """Whether somebody charges, or is about to."""
+    return bool(case.state.transactions.open or case.state.authorizations.held)
+
+
+def restarts(case: Case) -> Iterator[Decision]:
+    """Order the restart once nothing stands in its way. B12.FR.03 to 05.
+
+    The answer has left, transactions are over, and, for as long as an answer may take, their
+    messages have been heard; what has not been heard is sent after the restart.
+    """
+    life = case.state.lifecycle
+    if life.reset is None or life.restart or case.state.transactions.open:
+        return
+    if life.reset.kind == "OnIdle" and busy(case):
+        return
+    late = case.uptime_ms >= life.reset_ms + timeout_ms(case)
+    if not late:
+        if any(reply.message_id == life.reset.answering for reply in case.state.replies.owed):
+            return
+        if len(case.state.outbox.transaction) and case.may_speak and life.reset.kind == "Immediate":
+            return
+    yield RestartOrdered(BOOT_REASONS[life.reset.kind])
+
+
+def restart_ms(case: Case) -> int | None:
+    """Uptime at which `restarts` waits no longer."""
+    life = case.state.lifecycle
+    if life.reset is None or life.restart:
+        return None
+    return life.reset_ms + timeout_ms(case)
+
+
+CALLS: dict[str, Handler] = {"Reset": reset}

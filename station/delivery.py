@@ -1,0 +1,143 @@
+"""Which call goes out next, and what becomes of one that failed?
+
+Rules over the outbox. The transaction lane keeps its order whatever happens (E13); a lost link is
+no failed attempt; everything else may go in between, so that a long backlog silences nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from journal.observations import LinkClosed
+from journal.projections.outbox import (
+    AttemptFailed,
+    CallAttempted,
+    CallDelivered,
+    CallParked,
+    CallsDropped,
+    InFlight,
+    Lane,
+    Outbox,
+)
+from journal.projections.registration import RegistrationFailed
+from journal.terms import Decision
+from station.case import Case
+
+BACKLOG_MIN: Final = 16  # transaction calls waiting from which on other calls need not wait for them
+BOOT_RETRY_S: Final = 60  # where the CSMS names no interval. B02.FR.07, B03.FR.05
+TIMEOUT: Final = "OCPPCommCtrlr.MessageTimeout[Default]"
+ATTEMPTS: Final = "OCPPCommCtrlr.MessageAttempts[TransactionEvent]"
+ATTEMPT_INTERVAL: Final = "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]"
+
+
+def timeout_ms(case: Case) -> int:
+    """How long an answer may take. Part 4 §4.1.1 leaves it to us."""
+    return case.integer(TIMEOUT, absent=30) * 1000
+
+
+def delivered(case: Case, call: int, message_id: str) -> Iterator[Decision]:
+    """The CSMS answered, in time or late."""
+    yield CallDelivered(call, message_id)
+
+
+def failed(case: Case, flight: InFlight, why: str) -> Iterator[Decision]:
+    """An attempt ended without a usable answer. E13.FR.02 to 04 for transactions."""
+    outbox = case.state.outbox
+    match flight.lane:
+        case "transaction" if flight.call == outbox.transaction.head:
+            tries = outbox.failures + 1
+            wait_ms = case.integer(ATTEMPT_INTERVAL, absent=60) * 1000 * tries
+            yield AttemptFailed(flight.call, flight.message_id, why, wait_ms)
+            if tries >= case.integer(ATTEMPTS, absent=3):
+                yield CallParked(flight.call, f"attempt {tries} of {tries}: {why}")
+        case "boot":
+            yield AttemptFailed(flight.call, flight.message_id, why, 0)
+            yield CallsDropped((flight.call,), why)
+            yield RegistrationFailed(BOOT_RETRY_S)
+        case "rest" if not outbox.keeps(flight.call):
+            yield AttemptFailed(flight.call, flight.message_id, why, 0)
+            yield CallsDropped((flight.call,), why)
+        case _:
+            yield AttemptFailed(flight.call, flight.message_id, why, 0)
+
+
+def refused(case: Case, flight: InFlight, why: str) -> Iterator[Decision]:
+    """A CALLERROR. What is not a transaction's is not asked twice: the CSMS has spoken."""
+    yield from failed(case, flight, why)
+    if flight.lane == "rest" and case.state.outbox.keeps(flight.call):
+        yield CallsDropped((flight.call,), why)
+
+
+def is_overdue(case: Case, flight: InFlight) -> bool:
+    """Whether the answer to the call in flight did not come in time."""
+    return case.uptime_ms >= flight.sent_ms + timeout_ms(case)
+
+
+def silence(case: Case) -> str:
+    return f"no answer within {timeout_ms(case) // 1000} s"
+
+
+def link_lost(case: Case) -> Iterator[Decision]:
+    """What need not survive the link goes; the connectors' state is told anew. B04."""
+    if not isinstance(case.entry.event, LinkClosed):
+        return
+    outbox = case.state.outbox
+    gone = tuple(call for call in outbox.rest if not outbox.keeps(call))
+    if outbox.boot is not None:
+        gone = (outbox.boot, *gone)
+    if gone:
+        yield CallsDropped(gone, "link lost")
+
+
+def next_attempt(case: Case) -> Iterator[Decision]:
+    """Send the next call, if one may go. At most one is in flight. Part 4 §4.1.1."""
+    outbox = case.state.outbox
+    if not case.state.links.online or outbox.in_flight is not None:
+        return
+    chosen = _next_call(case)
+    if chosen is None:
+        return
+    lane, call, action = chosen
+    yield CallAttempted(
+        call=call,
+        lane=lane,
+        action=action,
+        message_id=case.name("call", call, case.entry.seq),
+        attempt=outbox.failures + 1 if lane == "transaction" else 1,
+        offline=lane == "transaction" and call < case.state.links.opened_seq,
+    )
+
+
+def _next_call(case: Case) -> tuple[Lane, int, str] | None:
+    """The lane, the call and its action."""
+    outbox = case.state.outbox
+    if outbox.boot is not None:
+        return "boot", outbox.boot, "BootNotification"
+    if not case.state.registration.accepted:
+        return next((_rest(outbox, call) for call in outbox.rest if _solicited(outbox, call)), None)
+    first, other = _first_transaction_call(case), outbox.rest.head
+    if first is None:
+        return None if other is None else _rest(outbox, other)
+    if other is not None and (other < first or len(outbox.transaction) >= BACKLOG_MIN):
+        return _rest(outbox, other)
+    return "transaction", first, "TransactionEvent"
+
+
+def _first_transaction_call(case: Case) -> int | None:
+    """The head of the lane, unless it rests between two attempts. E13.FR.03."""
+    outbox = case.state.outbox
+    if outbox.retry_ms is not None and case.uptime_ms < outbox.retry_ms:
+        return None
+    return outbox.transaction.head
+
+
+def _rest(outbox: Outbox, call: int) -> tuple[Lane, int, str]:
+    other = outbox.other.get(call)
+    assert other is not None, f"call {call} waits, but nothing is known of it"
+    return "rest", call, other.action
+
+
+def _solicited(outbox: Outbox, call: int) -> bool:
+    other = outbox.other.get(call)
+    return other is not None and other.solicited

@@ -1,0 +1,61 @@
+"""How does a reading become a MeterValue?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from journal.observations import MeterRead
+from journal.projections.readings import Reading
+from journal.projections.transactions import Sample
+from station.messages import timestamp
+from station.messages.datatypes import MeterValueType, SampledValueType, UnitOfMeasureType
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _soc(read: MeterRead) -> Decimal | None:
+    return None if read.soc_percent is None else Decimal(read.soc_percent)
+
+
+# measurand -> (what the reading says of it, unit, location); all of a DC output. J02.FR.05
+MEASURANDS: Final = {
+    "Energy.Active.Import.Register": (lambda read: read.energy_wh, "Wh", "Outlet"),
+    "Energy.Active.Export.Register": (lambda read: read.energy_export_wh, "Wh", "Outlet"),
+    "Voltage": (lambda read: read.voltage_v, "V", "Outlet"),
+    "Current.Import": (lambda read: read.current_a, "A", "Outlet"),
+    "Power.Active.Import": (lambda read: read.power_w, "W", "Outlet"),
+    "SoC": (_soc, "Percent", "EV"),
+}
+
+
+def sample_of(reading: Reading, context: str) -> Sample:
+    return Sample(context, reading.at_ms, reading.read)
+
+
+def meter_value(sample: Sample, measurands: Iterable[str]) -> MeterValueType | None:
+    """The wanted measurands of one reading; None where it has none of them.
+
+    Registers go out exactly as the meter gave them. J02.FR.16, J02.FR.17.
+    """
+    values = []
+    for measurand in measurands:
+        known = MEASURANDS.get(measurand)
+        value = known[0](sample.read) if known else None
+        if known is None or value is None:
+            continue
+        values.append(
+            SampledValueType(
+                value=value,
+                context=sample.context,  # type: ignore[arg-type]
+                measurand=measurand,  # type: ignore[arg-type]
+                location=known[2],  # type: ignore[arg-type]
+                unit_of_measure=UnitOfMeasureType(unit=known[1]),
+            )
+        )
+    if not values:
+        return None
+    moment = EPOCH + timedelta(milliseconds=sample.at_ms)
+    return MeterValueType(sampled_value=tuple(values), timestamp=timestamp(moment))

@@ -1,0 +1,116 @@
+"""How should things be? A level, not a list of commands.
+
+Computed after every commit from the memory alone. Hands, link and alarm act on the difference
+between this and what they have done, so a restart needs no list of half-done orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from journal.projections.replies import Reply
+from journal.state import State
+from journal.terms import Entry
+from station import delivery
+from station.blocks import b_registration, b_reset, c_authorization, e_transactions, j_metering
+from station.blocks.standing import charging_state, in_service, may_charge
+from station.case import Case, Product
+
+
+class WantedCall(msgspec.Struct, frozen=True):
+    """The attempt that is under way; its payload lies in entry `call`."""
+
+    call: int
+    message_id: str
+    action: str
+    offline: bool
+
+
+class WantedEvse(msgspec.Struct, frozen=True):
+    """What the power path of one EVSE shall do."""
+
+    evse_id: int
+    energy: bool  # whoever is plugged in may charge
+    suspended: bool  # somebody may charge, but not now: stay connected without energy
+    transaction_id: str | None
+    words: str  # for the display
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    replies: tuple[Reply, ...] = ()
+    call: WantedCall | None = None
+    evses: tuple[WantedEvse, ...] = ()
+    reader: bool = True
+    wake_ms: int | None = None  # uptime at which something is due
+    restart: str | None = None  # BootReasonEnumType of the next run
+
+
+def wanted(product: Product, state: State, entry: Entry) -> Wanted:
+    """The level that follows from the memory as it is after `entry`."""
+    case = Case(product, state, entry)
+    flight = state.outbox.in_flight
+    restart = state.lifecycle.restart
+    return Wanted(
+        replies=state.replies.owed,
+        call=WantedCall(flight.call, flight.message_id, flight.action, flight.offline)
+        if flight and state.links.online
+        else None,
+        evses=tuple(_evse(case, evse.evse_id) for evse in state.hardware.evses),
+        reader=any(in_service(case, evse.evse_id) for evse in state.hardware.evses)
+        or bool(state.transactions.open),
+        wake_ms=min(_deadlines(case), default=None),
+        restart=restart.boot_reason if restart else None,
+    )
+
+
+def _evse(case: Case, evse_id: int) -> WantedEvse:
+    held = case.state.authorizations.at(evse_id)
+    transaction = case.state.transactions.at(evse_id)
+    return WantedEvse(
+        evse_id=evse_id,
+        energy=may_charge(case, evse_id),
+        suspended=held is not None and held.suspended,
+        transaction_id=transaction.transaction_id if transaction else None,
+        words=_words(case, evse_id),
+    )
+
+
+def _words(case: Case, evse_id: int) -> str:
+    """What the person in front of the station reads."""
+    if case.state.faults.blocking(evse_id):
+        return "Out of order"
+    transaction = case.state.transactions.at(evse_id)
+    if transaction and transaction.stopping:
+        return "Thank you. Unplug the cable"
+    state = charging_state(case, evse_id)
+    if case.state.authorizations.at(evse_id):
+        return {"Idle": "Plug in the cable", "Charging": "Charging"}.get(state, "Please wait")
+    if not in_service(case, evse_id):
+        return "Out of service"
+    return "Present your card" if state != "Idle" else "Welcome"
+
+
+def _deadlines(case: Case) -> Iterator[int]:
+    """Every uptime at which a rule may decide without anything else happening."""
+    outbox, registration = case.state.outbox, case.state.registration
+    if outbox.in_flight:
+        yield outbox.in_flight.sent_ms + delivery.timeout_ms(case)
+    elif case.may_speak and outbox.retry_ms is not None and len(outbox.transaction):
+        yield outbox.retry_ms
+    if case.state.links.online and not registration.accepted and registration.retry_ms is not None:
+        yield registration.retry_ms
+    for due_ms in (
+        b_registration.heartbeat_ms(case),
+        b_reset.restart_ms(case),
+        j_metering.aligned_ms(case),
+        j_metering.kept_ms(case),
+    ):
+        if due_ms is not None:
+            yield due_ms
+    for held in case.state.authorizations.held:
+        due_ms = c_authorization.due_ms(case, held)
+        if due_ms is not None:
+            yield due_ms
+    yield from e_transactions.next_sample_ms(case)
