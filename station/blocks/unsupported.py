@@ -1,0 +1,147 @@
+"""What does the station answer to what it cannot do?
+
+Where the message has a status that says no, that status, with a reason code of Part 2 appendix 5;
+where it has none, or the specification wants it so, a CALLERROR `NotSupported` (Part 4 §4.3).
+An action that a block handles stands in that block's table and not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from journal.terms import Decision
+from station.case import Call, Case, Handler, answer, reason, refuse
+from station.messages import Datatype
+from station.messages.a_security import CertificateSignedResponse
+from station.messages.b_provisioning import SetNetworkProfileResponse
+from station.messages.d_local_list import GetLocalListVersionResponse, SendLocalListResponse
+from station.messages.h_reservation import CancelReservationResponse, ReserveNowResponse
+from station.messages.k_smart_charging import (
+    ClearChargingProfileResponse,
+    GetChargingProfilesResponse,
+    GetCompositeScheduleResponse,
+)
+from station.messages.l_firmware import (
+    PublishFirmwareResponse,
+    UnpublishFirmwareResponse,
+    UpdateFirmwareResponse,
+)
+from station.messages.m_certificates import DeleteCertificateResponse, InstallCertificateResponse
+from station.messages.n_diagnostics import (
+    ClearMonitoringResultType,
+    ClearVariableMonitoringRequest,
+    ClearVariableMonitoringResponse,
+    CustomerInformationResponse,
+    GetLogResponse,
+    GetMonitoringReportResponse,
+    SetMonitoringBaseResponse,
+    SetMonitoringLevelResponse,
+    SetMonitoringResultType,
+    SetVariableMonitoringRequest,
+    SetVariableMonitoringResponse,
+)
+from station.messages.o_display import ClearDisplayMessageResponse, GetDisplayMessagesResponse
+from station.messages.p_data_transfer import DataTransferResponse
+
+NO: Final = reason("UnsupportedRequest")
+OFF: Final = reason("NotEnabled")
+NOTHING: Final = reason("NotFound")
+
+
+def _always(response: Datatype) -> Handler:
+    """A handler that gives the same answer to whatever is asked."""
+
+    def handler(case: Case, call: Call, request: Datatype) -> Iterator[Decision]:
+        yield answer(call, response)
+
+    return handler
+
+
+def not_supported(case: Case, call: Call, request: Datatype) -> Iterator[Decision]:
+    """For messages whose answer cannot say no."""
+    yield refuse(call, "NotSupported", f"{call.action} is not supported by this station")
+
+
+def set_variable_monitoring(
+    case: Case, call: Call, request: SetVariableMonitoringRequest
+) -> Iterator[Decision]:
+    """One refusal for each monitor. N04.FR.01."""
+    results = tuple(
+        SetMonitoringResultType(
+            status="Rejected",
+            type=one.type,
+            component=one.component,
+            variable=one.variable,
+            severity=one.severity,
+            status_info=NO,
+        )
+        for one in request.set_monitoring_data
+    )
+    yield answer(call, SetVariableMonitoringResponse(set_monitoring_result=results))
+
+
+def clear_variable_monitoring(
+    case: Case, call: Call, request: ClearVariableMonitoringRequest
+) -> Iterator[Decision]:
+    """There are no monitors, so none has that number. N06.FR.01, N06.FR.02."""
+    results = tuple(ClearMonitoringResultType(status="NotFound", id=one) for one in request.id)
+    yield answer(call, ClearVariableMonitoringResponse(clear_monitoring_result=results))
+
+
+_ANSWERS: Final[dict[str, Datatype]] = {
+    # A02: no CSR of ours is open, so no certificate can be the answer to one
+    "CertificateSigned": CertificateSignedResponse(status="Rejected", status_info=NO),
+    # B09.FR.02: the one slot in use comes from station.toml
+    "SetNetworkProfile": SetNetworkProfileResponse(status="Rejected", status_info=NO),
+    # D01: there is no list that could take it
+    "SendLocalList": SendLocalListResponse(status="Failed", status_info=OFF),
+    # D02.FR.03
+    "GetLocalListVersion": GetLocalListVersionResponse(version_number=0),
+    # H01.FR.01
+    "ReserveNow": ReserveNowResponse(status="Rejected", status_info=OFF),
+    # H02.FR.01
+    "CancelReservation": CancelReservationResponse(status="Rejected", status_info=NOTHING),
+    # K08.FR.05
+    "GetCompositeSchedule": GetCompositeScheduleResponse(status="Rejected", status_info=NO),
+    # K09: none is installed, so none matches
+    "GetChargingProfiles": GetChargingProfilesResponse(status="NoProfiles", status_info=NO),
+    # K10.FR.01
+    "ClearChargingProfile": ClearChargingProfileResponse(status="Unknown", status_info=NO),
+    # L01
+    "UpdateFirmware": UpdateFirmwareResponse(status="Rejected", status_info=NO),
+    # L03: for Local Controllers
+    "PublishFirmware": PublishFirmwareResponse(status="Rejected", status_info=NO),
+    # L04: nothing was ever published
+    "UnpublishFirmware": UnpublishFirmwareResponse(status="NoFirmware"),
+    # M05
+    "InstallCertificate": InstallCertificateResponse(status="Rejected", status_info=NO),
+    # M04: `NotFound` would say something about certificates that may well be there
+    "DeleteCertificate": DeleteCertificateResponse(status="Failed", status_info=NO),
+    # N01
+    "GetLog": GetLogResponse(status="Rejected", status_info=NO),
+    # N02.FR.02
+    "GetMonitoringReport": GetMonitoringReportResponse(status="NotSupported", status_info=NO),
+    # N03.FR.02
+    "SetMonitoringBase": SetMonitoringBaseResponse(status="NotSupported", status_info=NO),
+    # N05
+    "SetMonitoringLevel": SetMonitoringLevelResponse(status="Rejected", status_info=NO),
+    # N09.FR.03, N10.FR.05: the cache may know the person, so "nothing found" could be a lie
+    "CustomerInformation": CustomerInformationResponse(status="Rejected", status_info=NO),
+    # O03.FR.06
+    "GetDisplayMessages": GetDisplayMessagesResponse(status="Unknown", status_info=NO),
+    # O05.FR.02
+    "ClearDisplayMessage": ClearDisplayMessageResponse(status="Unknown", status_info=NO),
+    # P01.FR.05
+    "DataTransfer": DataTransferResponse(status="UnknownVendorId"),
+}
+
+CALLS: Final[dict[str, Handler]] = {
+    **{action: _always(response) for action, response in _ANSWERS.items()},
+    "SetVariableMonitoring": set_variable_monitoring,
+    "ClearVariableMonitoring": clear_variable_monitoring,
+    "SetChargingProfile": not_supported,  # K01.FR.29
+    "CostUpdated": not_supported,  # I02: the answer has no status
+    "GetInstalledCertificateIds": not_supported,  # M03: `NotFound` would say there are none
+    "SetDisplayMessage": not_supported,  # the example of Part 4 §4.2.3
+}
