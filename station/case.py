@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 
@@ -21,8 +21,6 @@ from station.devicemodel import DeviceModel, members
 from station.messages import Datatype, encode
 from station.messages.datatypes import IdTokenType, StatusInfoType
 from station.profiles import Profile
-
-Request = TypeVar("Request", bound=Datatype)
 
 
 class Product(msgspec.Struct, frozen=True):
@@ -89,7 +87,9 @@ class Call(msgspec.Struct, frozen=True):
 
 
 Rule = Callable[[Case], Iterator[Decision]]
-Handler = Callable[[Case, Call, Request], Iterator[Decision]]
+Handler = Callable[[Case, Call, Any], Iterator[Decision]]  # of the action's own request
+
+Result = Callable[[Case, int, Any], Iterator[Decision]]  # the call, its response or None
 
 
 def raw(message: Datatype) -> msgspec.Raw:

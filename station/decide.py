@@ -6,7 +6,7 @@ run in the order of `RULES`; each sees the memory with everything decided before
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -27,7 +27,7 @@ from station.blocks import (
     j_metering,
     unsupported,
 )
-from station.case import Call, Case, Handler, Product, Rule, refuse
+from station.case import Call, Case, Handler, Product, Result, Rule, refuse
 from station.messages import ACTIONS, Datatype, decode_request, decode_response
 from station.messages.e_transactions import TransactionEventResponse
 from station.messages.violations import violation
@@ -183,7 +183,7 @@ CALLS: Final[dict[str, Handler]] = {
     **g_availability.CALLS,
 }
 
-RESULTS: Final[dict[str, Callable[[Case, int, Any], Iterator[Decision]]]] = {
+RESULTS: Final[dict[str, Result]] = {
     "Authorize": c_authorization.authorize_answered,
     **b_registration.RESULTS,
 }

@@ -24,7 +24,7 @@ from journal.projections.registration import RegistrationFailed
 from journal.terms import Decision
 from station.case import Case
 
-BACKLOG_MIN: Final = 16  # transaction calls waiting from which on other calls need not wait for them
+BACKLOG_MIN: Final = 16  # transaction calls; with more waiting, other calls go ahead of them
 BOOT_RETRY_S: Final = 60  # where the CSMS names no interval. B02.FR.07, B03.FR.05
 TIMEOUT: Final = "OCPPCommCtrlr.MessageTimeout[Default]"
 ATTEMPTS: Final = "OCPPCommCtrlr.MessageAttempts[TransactionEvent]"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from journal.observations import MeterRead
 from journal.projections.readings import Reading
@@ -20,14 +20,22 @@ def _soc(read: MeterRead) -> Decimal | None:
     return None if read.soc_percent is None else Decimal(read.soc_percent)
 
 
-# measurand -> (what the reading says of it, unit, location); all of a DC output. J02.FR.05
+class Measurand(NamedTuple):
+    """What the reading says of it, and where it is measured."""
+
+    said: Callable[[MeterRead], Decimal | None]
+    unit: str
+    location: str
+
+
+# all of a DC output. J02.FR.05
 MEASURANDS: Final = {
-    "Energy.Active.Import.Register": (lambda read: read.energy_wh, "Wh", "Outlet"),
-    "Energy.Active.Export.Register": (lambda read: read.energy_export_wh, "Wh", "Outlet"),
-    "Voltage": (lambda read: read.voltage_v, "V", "Outlet"),
-    "Current.Import": (lambda read: read.current_a, "A", "Outlet"),
-    "Power.Active.Import": (lambda read: read.power_w, "W", "Outlet"),
-    "SoC": (_soc, "Percent", "EV"),
+    "Energy.Active.Import.Register": Measurand(lambda read: read.energy_wh, "Wh", "Outlet"),
+    "Energy.Active.Export.Register": Measurand(lambda read: read.energy_export_wh, "Wh", "Outlet"),
+    "Voltage": Measurand(lambda read: read.voltage_v, "V", "Outlet"),
+    "Current.Import": Measurand(lambda read: read.current_a, "A", "Outlet"),
+    "Power.Active.Import": Measurand(lambda read: read.power_w, "W", "Outlet"),
+    "SoC": Measurand(_soc, "Percent", "EV"),
 }
 
 
@@ -43,7 +51,7 @@ def meter_value(sample: Sample, measurands: Iterable[str]) -> MeterValueType | N
     values = []
     for measurand in measurands:
         known = MEASURANDS.get(measurand)
-        value = known[0](sample.read) if known else None
+        value = known.said(sample.read) if known else None
         if known is None or value is None:
             continue
         values.append(
@@ -51,8 +59,8 @@ def meter_value(sample: Sample, measurands: Iterable[str]) -> MeterValueType | N
                 value=value,
                 context=sample.context,  # type: ignore[arg-type]
                 measurand=measurand,  # type: ignore[arg-type]
-                location=known[2],  # type: ignore[arg-type]
-                unit_of_measure=UnitOfMeasureType(unit=known[1]),
+                location=known.location,  # type: ignore[arg-type]
+                unit_of_measure=UnitOfMeasureType(unit=known.unit),
             )
         )
     if not values:

@@ -13,7 +13,7 @@ from journal.projections.registration import RegistrationAnswered, RegistrationF
 from journal.projections.statuses import StatusesDoubted
 from journal.projections.variables import VariableChanged
 from journal.terms import Decision
-from station.case import Case, raw, say
+from station.case import Case, Result, raw, say
 from station.delivery import BOOT_RETRY_S
 from station.messages import parse_timestamp
 from station.messages.b_provisioning import (
@@ -77,7 +77,7 @@ def boot_answered(
 
 
 def clock_told(case: Case, current_time: str, source: str) -> Iterator[Decision]:
-    """The CSMS told the time. A difference below a second is the network's. B01.FR.06, G02.FR.06."""
+    """The CSMS told the time. Less than a second apart is the network's. B01.FR.06, G02.FR.06."""
     if "Heartbeat" not in case.members(TIME_SOURCE):
         return
     try:
@@ -124,4 +124,7 @@ def reconnected(case: Case) -> Iterator[Decision]:
             yield StatusesDoubted(f"offline for {case.state.links.offline_ms // 1000} s")
 
 
-RESULTS = {"BootNotification": boot_answered, "Heartbeat": heartbeat_answered}
+RESULTS: Final[dict[str, Result]] = {
+    "BootNotification": boot_answered,
+    "Heartbeat": heartbeat_answered,
+}

@@ -199,9 +199,7 @@ def get_report(case: Case, call: Call, request: GetReportRequest) -> Iterator[De
         )
         for one in asked
     )
-    definitions = tuple(
-        custom_report(case.product.model, criteria, wanted, partial(read, case))
-    )
+    definitions = tuple(custom_report(case.product.model, criteria, wanted, partial(read, case)))
     if not definitions:
         yield answer(call, GetReportResponse(status="EmptyResultSet"))  # B08.FR.15
         return

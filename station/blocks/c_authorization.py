@@ -17,8 +17,8 @@ from typing import Final, Protocol
 
 from journal.observations import IdTokenPresented, LinkClosed
 from journal.projections.auth_cache import (
-    Cached,
     CacheCleared,
+    Cached,
     CacheExpired,
     CacheUpdated,
     CacheUsed,
@@ -34,9 +34,9 @@ from journal.projections.authorizations import (
     How,
 )
 from journal.projections.outbox import CallQueued
-from journal.terms import Decision, IdToken
+from journal.terms import Decision, Event, IdToken
 from station.blocks.standing import in_service
-from station.case import Call, Case, Handler, answer, raw, reason, token_of, token_type
+from station.case import Call, Case, Handler, Rule, answer, raw, reason, token_of, token_type
 from station.messages import parse_timestamp, timestamp
 from station.messages.c_authorization import (
     AuthorizeRequest,
@@ -156,9 +156,7 @@ def _asked_to_stop(case: Case, seen: IdTokenPresented) -> Iterator[Decision]:
     if not running or not case.may_speak:
         yield AuthorizationRefused(id_token=seen.id_token, status="NoEvseFree")
         return
-    yield from _ask(
-        case, seen.id_token, evse_id=seen.evse_id, stopping=True, lasting=seen.lasting
-    )
+    yield from _ask(case, seen.id_token, evse_id=seen.evse_id, stopping=True, lasting=seen.lasting)
 
 
 class Granting(Protocol):
@@ -203,7 +201,8 @@ def wish(
     if not case.may_speak:
         yield from _judged_offline(case, id_token, evse_id, known, granted)
         return
-    if known and known.status == "Accepted" and case.flag(PRE_AUTHORIZE) and _allowed(known, evse_id):
+    accepted = known and known.status == "Accepted"
+    if known and accepted and case.flag(PRE_AUTHORIZE) and _allowed(known, evse_id):
         yield granted("Cache", known)  # C12.FR.02, C12.FR.04
         yield from _used(case, id_token)
         return
@@ -484,6 +483,7 @@ def remembered(
     """Keep what the CSMS said of a token. C10.FR.01, C10.FR.04, C10.FR.05, C12.FR.06."""
     if not case.flag(CACHE_ENABLED) or id_token.type in UNCACHED or not lasting:
         return
+    until: str | None
     if info.cache_expiry_date_time:
         until = timestamp(parse_timestamp(info.cache_expiry_date_time))  # C10.FR.13
     else:
@@ -535,13 +535,11 @@ def cache_expires(case: Case) -> Iterator[Decision]:
 def clear_cache(case: Case, call: Call, request: ClearCacheRequest) -> Iterator[Decision]:
     """Forget everybody. C11.FR.01 to 05."""
     if not case.flag(CACHE_ENABLED):
-        yield answer(
-            call, ClearCacheResponse(status="Rejected", status_info=reason("NotEnabled"))
-        )
+        yield answer(call, ClearCacheResponse(status="Rejected", status_info=reason("NotEnabled")))
         return
     yield CacheCleared()
     yield answer(call, ClearCacheResponse(status="Accepted"))
 
 
 CALLS: dict[str, Handler] = {"ClearCache": clear_cache}
-OBSERVED = {IdTokenPresented: presented}
+OBSERVED: Final[dict[type[Event], Rule]] = {IdTokenPresented: presented}

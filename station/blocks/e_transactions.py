@@ -33,9 +33,9 @@ from journal.projections.transactions import (
     TransactionStopping,
     charged_ms,
 )
-from journal.terms import Decision
+from journal.terms import Decision, Event
 from station.blocks.standing import charging_state, in_service
-from station.case import Call, Case, Handler, answer, raw, token_of, token_type
+from station.case import Call, Case, Handler, Rule, answer, raw, token_of, token_type
 from station.messages import timestamp
 from station.messages.datatypes import EVSEType, MeterValueType
 from station.messages.e_transactions import (
@@ -473,4 +473,4 @@ def get_transaction_status(
 
 
 CALLS: dict[str, Handler] = {"GetTransactionStatus": get_transaction_status}
-OBSERVED = {StopPressed: pressed, EvStopped: stopped_by_ev}
+OBSERVED: Final[dict[type[Event], Rule]] = {StopPressed: pressed, EvStopped: stopped_by_ev}

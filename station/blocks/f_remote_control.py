@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from journal.projections.outbox import CallQueued
 from journal.terms import Decision, IdToken
 from station.blocks.b_registration import boot_notification
 from station.blocks.c_authorization import UNCACHED, grant, waiting_evse, wish
@@ -13,7 +12,7 @@ from station.blocks.e_transactions import end_of, event
 from station.blocks.g_availability import connector_status, status_notification
 from station.blocks.j_metering import triggered_meter_values
 from station.blocks.standing import in_service
-from station.case import Call, Case, Handler, answer, raw, reason, say, token_of
+from station.case import Call, Case, Handler, answer, reason, say, token_of
 from station.messages.datatypes import EVSEType
 from station.messages.f_remote_control import (
     RequestStartTransactionRequest,
@@ -85,9 +84,7 @@ def _begin(
             remote_start_id=remote_start_id,
         )
         return
-    yield from wish(
-        case, id_token, evse_id=evse_id, group=group, remote_start_id=remote_start_id
-    )
+    yield from wish(case, id_token, evse_id=evse_id, group=group, remote_start_id=remote_start_id)
 
 
 def _ending(case: Case, evse_id: int) -> bool:
@@ -137,9 +134,7 @@ def request_stop(
 # --- Unlock --------------------------------------------------------------------------------------
 
 
-def unlock_connector(
-    case: Case, call: Call, request: UnlockConnectorRequest
-) -> Iterator[Decision]:
+def unlock_connector(case: Case, call: Call, request: UnlockConnectorRequest) -> Iterator[Decision]:
     """A fixed cable has nothing to unlock; the EV's inlet holds the plug. F05.FR.01 to 06."""
     where = request.evse_id, request.connector_id
     held = case.state.authorizations.at(request.evse_id)
@@ -160,9 +155,7 @@ def unlock_connector(
 # --- Trigger -------------------------------------------------------------------------------------
 
 
-def trigger_message(
-    case: Case, call: Call, request: TriggerMessageRequest
-) -> Iterator[Decision]:
+def trigger_message(case: Case, call: Call, request: TriggerMessageRequest) -> Iterator[Decision]:
     """Say now what would be said later. The answer goes first. F06.FR.04, F06.FR.05."""
     trigger = TRIGGERS.get(request.requested_message)
     if trigger is None or not _offered(case, request.requested_message):

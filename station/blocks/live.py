@@ -39,9 +39,7 @@ def _availability(case: Case, component: Component) -> str | None:
 
 def _reads(case: Case, component: Component) -> list[MeterRead]:
     found = case.state.readings.latest
-    return [
-        one.read for one in found if component.evse_id in (None, one.read.evse_id)
-    ]
+    return [one.read for one in found if component.evse_id in (None, one.read.evse_id)]
 
 
 def _measured(get: Callable[[MeterRead], Decimal | None]) -> Source:
@@ -93,9 +91,7 @@ def _active(case: Case, component: Component) -> str | None:
 
 def _ev_connected(case: Case, component: Component) -> str:
     evses = case.state.hardware.evses
-    return _flag(
-        any(evse.plugged for evse in evses if component.evse_id in (None, evse.evse_id))
-    )
+    return _flag(any(evse.plugged for evse in evses if component.evse_id in (None, evse.evse_id)))
 
 
 def _unknown(case: Case, component: Component) -> None:
