@@ -1,0 +1,112 @@
+"""What does the EV driver read?
+
+Any serial terminal that speaks VT100 (ECMA-48): text displays with a terminal mode, a Linux
+console. Its status report tells that it lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import trio
+
+from drivers.ports import DeviceReady, NoAnswer, Report
+from drivers.wire.serial_port import OpenPort, Port, SerialPort
+
+CLEAR_AND_HIDE_CURSOR = b"\x1b[2J\x1b[?25l"
+HOME, TO_END_OF_LINE = b"\x1b[H", b"\x1b[K"
+ARE_YOU_WELL, WELL = b"\x1b[5n", b"\x1b[0n"  # device status report, ECMA-48 §8.3.35
+TRIES, ANSWER_S = 3, 0.5
+
+
+class Vt100Display:
+    """One display. Reports DeviceReady when it answered, nothing else.
+
+    Args:
+        port: path of the tty.
+        baud: as the display is set.
+        columns, rows: what fits; the rest of a text is cut.
+        encoding: what the display understands; other characters become "?".
+        health_s: how often it is asked whether it lives; 0 for a display that cannot answer.
+        open_port: how to open; tests give their own.
+    """
+
+    LINE: ClassVar[Mapping[str, int | str]] = {"baud": 115_200}
+
+    def __init__(
+        self,
+        port: str,
+        *,
+        baud: int = 115_200,
+        columns: int = 40,
+        rows: int = 4,
+        encoding: str = "utf-8",
+        health_s: float = 10.0,
+        open_port: OpenPort = SerialPort.open,
+    ) -> None:
+        self.port = port
+        self._baud = baud
+        self._size = (columns, rows)
+        self._encoding = encoding
+        self._health_s = health_s
+        self._open_port = open_port
+        self._lines: tuple[str, ...] = ()
+        self._changed = trio.Event()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The text, one item per row."""
+        return self._lines
+
+    @lines.setter
+    def lines(self, lines: Sequence[str]) -> None:
+        if tuple(lines) != self._lines:
+            self._lines = tuple(lines)
+            self._changed.set()
+
+    async def run(self, report: Callable[[Report], None]) -> None:
+        """Keep the text on the display.
+
+        Raises:
+            NoAnswer: three status requests in a row stayed unanswered.
+            PortGone: the tty is lost.
+        """
+        port = self._open_port(self.port, baud=self._baud)
+        try:
+            await self._check(port)
+            report(DeviceReady("VT100 display"))
+            await port.send(CLEAR_AND_HIDE_CURSOR)
+            while True:
+                self._changed = trio.Event()
+                await port.send(self._page())
+                with trio.move_on_after(self._health_s or float("inf")) as calm:
+                    await self._changed.wait()
+                if calm.cancelled_caught:
+                    await self._check(port)
+        finally:
+            port.close()
+
+    def _page(self) -> bytes:
+        columns, rows = self._size
+        shown = [*self._lines, *[""] * rows][:rows]
+        texts = (harmless(line)[:columns].encode(self._encoding, "replace") for line in shown)
+        return HOME + b"\r\n".join(text + TO_END_OF_LINE for text in texts)
+
+    async def _check(self, port: Port) -> None:
+        if not self._health_s:
+            return
+        for _ in range(TRIES):
+            port.drain_input()
+            await port.send(ARE_YOU_WELL)
+            with trio.move_on_after(ANSWER_S):
+                heard = b""
+                while WELL not in heard:
+                    heard = (heard + await port.receive())[-64:]
+                return
+        raise NoAnswer(f"display on {self.port}: no status report in {TRIES} tries")
+
+
+def harmless(text: str) -> str:
+    """The text without control characters: a message must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
