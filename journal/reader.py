@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -29,7 +29,8 @@ _ENTRIES = _STROKE.format(_COLUMNS.removesuffix(", digest"))  # a twentieth fast
 _ONE = f"SELECT {_COLUMNS} FROM entry WHERE seq = ?"
 _LAST = f"SELECT {_COLUMNS} FROM entry WHERE seq = (SELECT max(seq) FROM entry)"
 
-_UNREADABLE = (sqlite3.Error, MemoryError, OverflowError)  # what SQLite raises on damaged pages
+# What reading damaged pages raises. The last: SQLite quotes them, and Python reads the quotation.
+UNREADABLE = (sqlite3.Error, MemoryError, OverflowError, UnicodeDecodeError)
 _SEQ_MAX = 2**63 - 1
 _ENTRY_BYTES_MIN = 64  # a digest, a time and the least of the rest
 _NUMBERS_TRIED = 64 * ROWS_AT_ONCE  # behind a damaged head, before giving up: a tenth of a second
@@ -79,12 +80,19 @@ def failing(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         remedy = _REMEDIES.get(code, "Run `station verify` on it")
         raise JournalFailed(f"{path}: {error}. {remedy}.") from error
+    except (MemoryError, OverflowError, UnicodeDecodeError) as error:
+        raise JournalFailed(f"{path}: damaged. Run `station verify` on it.") from error
     except OSError as error:
         raise JournalFailed(f"{path}: {error.strerror}. Check its disk and directory.") from error
 
 
-def connected(path: Path, *, mode: str, options: str = "") -> sqlite3.Connection:
-    """Open the file, `mode` ro or rwc, for any thread, without implicit transactions."""
+def connected(
+    path: Path, *, mode: str, options: str = "", alone: bool = False
+) -> sqlite3.Connection:
+    """Open the file, `mode` ro or rwc, for any thread, without implicit transactions.
+
+    `alone`: nobody else has it open, so that the log's index needs no shared memory.
+    """
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}{options}",
         uri=True,
@@ -92,7 +100,14 @@ def connected(path: Path, *, mode: str, options: str = "") -> sqlite3.Connection
         check_same_thread=False,
         cached_statements=32,
     )
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    try:
+        if alone:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -260,7 +275,7 @@ class Reader:
         while first <= last:
             try:
                 stroke = self._stroke(query, first, last)
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 if damaged is None:
                     raise JournalFailed(
                         f"{self._path}: {error} behind entry {first - 1}. Run `station verify`."
@@ -280,7 +295,8 @@ class Reader:
                 first = behind + 1
 
     def _stroke(self, query: str, first: int, last: int) -> list[Any]:
-        return self.connection.execute(query, (first, last, ROWS_AT_ONCE)).fetchall()
+        rows = min(ROWS_AT_ONCE, last - first + 1)  # no step further: it may lead to a damaged page
+        return self.connection.execute(query, (first, last, rows)).fetchall()
 
     def _salvaged(
         self, query: str, first: int, last: int, damaged: OnDamage
@@ -290,7 +306,7 @@ class Reader:
             return
         try:
             stroke = self._stroke(query, first, last)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             if first == last:
                 damaged(Damage(first, str(error) or type(error).__name__))
                 return
@@ -309,7 +325,7 @@ class Reader:
         room = self._path.stat().st_size // _ENTRY_BYTES_MIN + _NUMBERS_TRIED
         try:
             (head,) = self.connection.execute("SELECT max(seq) FROM entry").fetchone()
-        except _UNREADABLE:
+        except UNREADABLE:
             return behind + _NUMBERS_TRIED
         return min(int(head or 0), behind + room)
 
@@ -321,24 +337,11 @@ def _readable(path: Path) -> sqlite3.Connection:
     There nobody can write either: without a `-wal` the file is read as immutable, with one the
     log's index is kept in memory, which SQLite does for a connection that has the file to itself.
     """
-    connection = connected(path, mode="ro")
     try:
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        return connected(path, mode="ro")
     except sqlite3.OperationalError:
-        connection.close()
-        if os.access(path.parent, os.W_OK) or Path(f"{path}-shm").exists():
+        if os.access(path.parent, os.W_OK, effective_ids=True) or Path(f"{path}-shm").exists():
             raise
-    else:
-        return connection
     if not Path(f"{path}-wal").exists():
         return connected(path, mode="ro", options="&immutable=1")
-    connection = connected(path, mode="ro", options="&vfs=unix-none")
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    return connection
-
-
-def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
-    """The tables, indices and triggers by name, with the statement that made each."""
-    with closing(connection.cursor()) as cursor:
-        found = cursor.execute("SELECT name, coalesce(sql, '') FROM sqlite_schema").fetchall()
-    return dict(found)
+    return connected(path, mode="ro", options="&vfs=unix-none", alone=True)

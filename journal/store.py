@@ -21,7 +21,7 @@ from typing import Self
 import msgspec
 
 import migrations
-from journal.chain import FORMAT, Row, digest_of
+from journal.chain import FORMAT, Row, digest_of, origin
 from journal.codec import Registry, at_text
 from journal.reader import Damage, Head, JournalFailed, Reader, connected, failing
 from journal.terms import Entry, IdToken
@@ -219,7 +219,7 @@ class Store:
             JournalFailed: the file cannot be written.
             LookupError: there is no entry `last`.
         """
-        [row] = self.reader.rows(last, last) or [None]
+        row = next(self.reader.rows(last, last), None)
         if row is None:
             raise LookupError(f"{self._path}: there is no entry {last}")
         with self._one_writer, self._commit() as connection:
@@ -230,7 +230,8 @@ class Store:
             for name, _ in guards:
                 connection.execute(f"DROP TRIGGER {name}")
             connection.execute("DELETE FROM anchor")
-            connection.execute("INSERT INTO anchor VALUES (?, ?)", (row.seq, row.digest))
+            anchor = (row.seq, row.digest, origin(self.journal_id))
+            connection.execute("INSERT INTO anchor VALUES (?, ?, ?)", anchor)
             connection.execute("DELETE FROM entry WHERE seq <= ?", (last,))
             for _, guard in guards:
                 connection.execute(guard)

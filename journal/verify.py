@@ -16,7 +16,7 @@ from uuid import UUID
 from journal.chain import FORMAT, Row, digest_of, origin
 from journal.codec import Registry
 from journal.log import lost_commits
-from journal.reader import Damage, JournalFailed, Reader
+from journal.reader import UNREADABLE, Damage, JournalFailed, Reader
 from journal.store import MIGRATION_SET, MIGRATIONS
 from journal.tokens import TokenRow, folded, ref_of
 
@@ -34,7 +34,6 @@ _TYPES: tuple[type | tuple[type, ...], ...] = (
     bytes,
 )
 _SCHEMA = "SELECT name, type, tbl_name, sql FROM sqlite_schema"
-_UNREADABLE = (sqlite3.Error, MemoryError, OverflowError)
 
 
 class Complaint(NamedTuple):
@@ -69,7 +68,7 @@ def verify(path: Path, head: Witness | None = None) -> Iterator[Complaint]:
     try:
         with Reader.open(path, Registry(())) as journal:
             yield from _Verification(path, journal, head).complaints()
-    except (JournalFailed, *_UNREADABLE) as error:
+    except (JournalFailed, *UNREADABLE) as error:
         yield Complaint(None, _one_line(str(error) or f"{path}: unreadable"))
 
 
@@ -135,7 +134,7 @@ class _Verification:
                     (MIGRATION_SET,),
                 )
             ]
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             return list(known.values()), [f"(unreadable: {error})"]
         return [step for name, step in known.items() if name in found], [
             name for name in found if name not in known
@@ -148,7 +147,7 @@ class _Verification:
             [(format, journal_id)] = named.fetchall()
             UUID(journal_id)
             self._links = (origin(journal_id),)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             yield Complaint(None, f"meta: {_one_line(str(error))}")
         except (ValueError, TypeError, AttributeError):
             yield Complaint(None, "meta: the journal's name is gone or was changed")
@@ -156,17 +155,18 @@ class _Verification:
             if format != FORMAT:
                 yield Complaint(None, f"meta: format {format}; this release knows {FORMAT}")
         try:
-            anchors = self._journal.connection.execute("SELECT seq, digest FROM anchor").fetchall()
-        except _UNREADABLE as error:
+            anchors = self._journal.connection.execute("SELECT * FROM anchor").fetchall()
+        except UNREADABLE as error:
             yield Complaint(None, f"anchor: {_one_line(str(error))}")
             self._links = ()
             return
         if anchors:
-            seq, digest = max(anchors)
+            seq, digest, begun = max(anchors)
+            altered = len(anchors) > 1 or begun not in self._links
             self._first = self._next = seq + 1
             self._links = (digest,) if isinstance(digest, bytes) else ()
-            if len(anchors) > 1 or not self._links or self._seen_by_witness(seq, digest):
-                yield Complaint(None, "anchor: was changed")
+            if altered or not self._links or self._seen_by_witness(seq, digest):
+                yield Complaint(None, "anchor: was changed, or is another journal's")
 
     def _about_entries(self) -> Iterator[Complaint]:
         for row in self._journal.rows(damaged=self._damage.append):
@@ -250,7 +250,7 @@ class _Verification:
                     yield Complaint(
                         self._first_use(token), f"{token.ref}: the value is not the one referred to"
                     )
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             yield Complaint(None, f"id_token: {_one_line(str(error))}")
 
     def _first_use(self, token: TokenRow) -> int | None:
@@ -266,7 +266,7 @@ class _Verification:
         """What SQLite finds wrong with its structure: an entry may be there and not be found."""
         try:
             found = self._journal.connection.execute("PRAGMA integrity_check").fetchall()
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             found = [(str(error),)]
         wrong = [_one_line(str(text)) for (text,) in found if text != "ok"]
         if wrong:

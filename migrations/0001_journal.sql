@@ -16,10 +16,11 @@ CREATE TABLE entry (
     digest    BLOB    NOT NULL      -- SHA-256 over the previous digest and this row
 ) STRICT;
 
--- The last entry that went to an archive: the chain of this file begins behind it.
+-- The last entry that went to an archive, in one row or none: the chain begins behind it.
 CREATE TABLE anchor (
     seq    INTEGER PRIMARY KEY,
-    digest BLOB    NOT NULL
+    digest BLOB    NOT NULL,
+    origin BLOB    NOT NULL  -- the digest before entry 1, which names the journal
 ) STRICT;
 
 -- Personal values, apart from the entries, so that a person can be erased.

@@ -1,0 +1,91 @@
+"""A small journal of its own: events, a registry and a clock for the tests of the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar
+
+from journal.codec import Registry
+from journal.store import Store, StoreSettings
+from journal.terms import Entry, Event, IdToken
+
+JOURNAL_ID = "5f0c7c6e-3d0b-4b0e-9a51-0d6f1c2b3a49"
+START = datetime(2026, 11, 22, 17, 25, 8, 123000, tzinfo=UTC)
+SMALL = StoreSettings(checkpoint_pages=16, grow_bytes=64 << 10)
+
+
+class MeterRead(Event, frozen=True):
+    """A reading."""
+
+    evse_id: int
+    energy_wh: Decimal
+
+
+class FrameHeard(Event, frozen=True):
+    """An OCPP frame, whatever it says."""
+
+    payload: dict[str, Any]
+
+
+class TokenShown(Event, frozen=True):
+    """A person at the reader."""
+
+    id_token: IdToken
+
+
+class LidOpened(Event, frozen=True):
+    """A kind with a past: version 1 said `open_s`, version 2 `open_ms`, version 3 adds who."""
+
+    VERSION: ClassVar[int] = 3
+
+    open_ms: int
+    who: str | None
+
+
+def lid_opened_1_to_2(body: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds, as everywhere else."""
+    return {"open_ms": int(body["open_s"] * 1000)}
+
+
+def lid_opened_2_to_3(body: dict[str, Any]) -> dict[str, Any]:
+    """Nobody asked, before version 3."""
+    return body | {"who": None}
+
+
+STEPS = {("LidOpened", 1): lid_opened_1_to_2, ("LidOpened", 2): lid_opened_2_to_3}
+KINDS = Registry([MeterRead, FrameHeard, TokenShown, LidOpened], STEPS)
+
+
+def dice() -> Callable[[int], bytes]:
+    """Entropy that is the same in every run."""
+    throws = count()
+    return lambda size: sha256(f"throw {next(throws)}".encode()).digest()[:size]
+
+
+def entry(seq: int, event: Event | None = None, cause: int | None = None) -> Entry:
+    """Entry `seq`, a second after the one before it."""
+    event = event or MeterRead(1 + seq % 2, Decimal(f"{seq}.600"))
+    return Entry(seq, START + timedelta(seconds=seq), 1000 * seq, event, cause)
+
+
+def entries(first: int, last: int) -> Iterator[Entry]:
+    """Readings `first` to `last`; every third was decided because of the one before."""
+    for seq in range(first, last + 1):
+        yield entry(seq, cause=None if seq % 3 else seq - 1)
+
+
+def opened(path: Path, settings: StoreSettings = SMALL) -> Store:
+    """The journal at `path`, for writing."""
+    return Store.open(path, KINDS, journal_id_if_new=JOURNAL_ID, settings=settings, entropy=dice())
+
+
+def written(path: Path, last: int) -> Path:
+    """A closed journal of `last` readings."""
+    with opened(path) as store:
+        store.append(list(entries(1, last)))
+    return path

@@ -1,0 +1,408 @@
+"""Entries get onto the disk, in order, and stay."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from journal.chain import digest_of, origin
+from journal.codec import Registry, UnknownKind
+from journal.store import Damage, Head, JournalFailed, Reader, Store, StoreSettings
+from journal.verify import verify
+from tests.journal.kinds import (
+    JOURNAL_ID,
+    KINDS,
+    SMALL,
+    START,
+    LidOpened,
+    MeterRead,
+    entries,
+    entry,
+    opened,
+    written,
+)
+
+
+def test_what_was_appended_is_there_after_a_restart(tmp_path):
+    path = written(tmp_path / "journal.db", 600)
+    with opened(path) as store:
+        assert list(store.entries()) == list(entries(1, 600))
+        assert store.journal_id == JOURNAL_ID
+        assert store.head[:1] + store.head[2:] == (600, entry(600).at, 600_000)
+
+
+def test_a_journal_keeps_its_first_name(tmp_path):
+    path = written(tmp_path / "journal.db", 1)
+    with Store.open(path, KINDS, journal_id_if_new="another") as store:
+        assert store.journal_id == JOURNAL_ID
+
+
+def test_an_empty_journal_has_a_head_before_the_first_entry(tmp_path):
+    with opened(tmp_path / "journal.db") as store:
+        assert store.head == Head(0, origin(JOURNAL_ID), None, 0)
+        assert list(store.entries()) == []
+        store.append([])
+        assert store.head.seq == 0
+
+
+def test_each_row_is_sealed_with_the_digest_of_the_row_before(tmp_path):
+    digest = origin(JOURNAL_ID)
+    with opened(tmp_path / "journal.db") as store:
+        store.append(list(entries(1, 3)))
+        store.append([entry(4)])
+        for row in store.reader.rows():
+            digest = digest_of(digest, *row[:-1])
+            assert row.digest == digest == store.reader.digest_at(row.seq)
+        assert store.head.digest == digest
+
+
+def test_a_commit_is_all_or_nothing(tmp_path):
+    class Stranger(MeterRead, frozen=True):
+        pass
+
+    with opened(tmp_path / "journal.db") as store:
+        store.append([entry(1)])
+        before = store.head
+        with pytest.raises(UnknownKind):
+            store.append([entry(2), entry(3, Stranger(1, START))])  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="entry 4 does not follow entry 2"):
+            store.append([entry(2), entry(4)])
+        assert store.head == before
+        assert [each.seq for each in store.entries()] == [1]
+        store.append([entry(2)])
+
+
+def test_one_entry_can_be_looked_up(tmp_path):
+    with opened(tmp_path / "journal.db") as store:
+        store.append(list(entries(1, 20)))
+        assert store.entry(17) == entry(17)
+        with pytest.raises(LookupError, match="no entry 21"):
+            store.entry(21)
+
+
+def test_entries_are_read_from_and_to_a_number(tmp_path):
+    with opened(tmp_path / "journal.db") as store:
+        store.append(list(entries(1, 700)))
+        assert [each.seq for each in store.entries(255, 513)] == list(range(255, 514))
+        assert [each.seq for each in store.reader.rows(699)] == [699, 700]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entry SET body = '{}' WHERE seq = 2",
+        "DELETE FROM entry WHERE seq = 2",
+        "INSERT OR REPLACE INTO entry SELECT * FROM entry WHERE seq = 2",
+        "INSERT INTO entry SELECT 5, at, 1, kind, version, cause, body, digest FROM entry",
+        "UPDATE meta SET journal_id = 'x'",
+        "DELETE FROM meta",
+        "INSERT INTO meta VALUES (1, 'x')",
+        "UPDATE id_token SET value = 'x'",
+    ],
+)
+def test_the_file_refuses_what_is_not_appended(tmp_path, statement):
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.refer("ISO14443", "04A224B2")
+        store.append(list(entries(1, 3)))
+    connection = sqlite3.connect(path)
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.execute(statement)
+    connection.close()
+
+
+def test_a_commit_is_in_the_file_or_its_log_and_readable_at_once(tmp_path):
+    path = tmp_path / "journal.db"
+    with opened(path) as store, Reader.open(path, KINDS) as reader:
+        for seq in range(1, 50):
+            store.append([entry(seq)])
+            assert reader.head() == store.head
+
+
+def test_a_slow_reader_does_not_hold_the_writer_or_its_log(tmp_path):
+    path = written(tmp_path / "journal.db", 1000)
+    with opened(path) as store, Reader.open(path, KINDS) as reader:
+        slow = reader.entries()
+        next(slow)
+        for seq in range(1001, 1300):
+            store.append([entry(seq)])
+            if store.checkpoint_due:
+                assert store.checkpoint()
+        assert [each.seq for each in slow] == list(range(2, 1300))
+        assert Path(f"{path}-wal").stat().st_size == SMALL.grow_bytes
+
+
+def test_the_log_is_grown_beforehand_and_kept(tmp_path):
+    log = tmp_path / "journal.db-wal"
+    with opened(tmp_path / "journal.db") as store:
+        assert log.stat().st_size >= SMALL.grow_bytes
+        store.append(list(entries(1, 2000)))  # more than the log was grown to
+        assert log.stat().st_size > SMALL.grow_bytes
+        assert store.checkpoint_due
+        assert store.checkpoint()
+        assert not store.checkpoint_due
+        store.append([entry(2001)])
+        assert log.stat().st_size == SMALL.grow_bytes
+        before = log.read_bytes()
+        store.append([entry(2002)])
+        assert log.stat().st_size == SMALL.grow_bytes
+        assert log.read_bytes() != before
+
+
+def test_a_checkpoint_runs_beside_commits(tmp_path):
+    done = threading.Event()
+    with opened(tmp_path / "journal.db") as store:
+
+        def move() -> None:
+            while not done.is_set():
+                store.checkpoint()
+
+        mover = threading.Thread(target=move)
+        mover.start()
+        try:
+            for seq in range(1, 400):
+                store.append([entry(seq)])
+        finally:
+            done.set()
+            mover.join()
+        assert list(store.entries()) == list(entries_alone(399))
+
+
+def entries_alone(last: int) -> Iterator[object]:
+    return (entry(seq) for seq in range(1, last + 1))
+
+
+def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path):
+    with (
+        opened(tmp_path / "journal.db"),
+        pytest.raises(JournalFailed, match=rf"\(pid {os.getpid()}\) writes this journal"),
+    ):
+        opened(tmp_path / "journal.db")
+    opened(tmp_path / "journal.db").close()
+
+
+def test_an_up_to_date_journal_opens_without_the_tool_that_migrates(tmp_path):
+    path = written(tmp_path / "journal.db", 1)
+    code = (
+        "import sys; from pathlib import Path; from tests.journal.kinds import opened;"
+        f"opened(Path({str(path)!r})).close(); assert 'sqlite_utils' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_journal_of_a_newer_release_is_left_alone(tmp_path):
+    path = written(tmp_path / "journal.db", 1)
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) "
+        "VALUES ('journal', '9999_time_travel', '')"
+    )
+    connection.commit()
+    connection.close()
+    with pytest.raises(JournalFailed, match="a newer release wrote this journal"):
+        opened(path)
+
+
+def test_a_new_file_cut_off_before_it_was_named_is_named_at_the_next_start(tmp_path):
+    path = tmp_path / "journal.db"
+    opened(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TRIGGER meta_not_deleted")
+    connection.execute("DELETE FROM meta")
+    connection.commit()
+    connection.close()
+    with opened(path) as store:
+        assert store.journal_id == JOURNAL_ID
+
+
+def test_a_disk_that_promises_nothing_gets_a_padded_log(tmp_path):
+    frames = {}
+    for safe in (True, False):
+        path = tmp_path / f"{safe}.db"
+        with opened(path, StoreSettings(grow_bytes=0, powersafe_overwrite=safe)) as store:
+            store.append([entry(1)])
+            before = frames_in_log(path)
+            store.append([entry(2)])
+            frames[safe] = frames_in_log(path) - before
+    assert frames[True] == 1
+    assert frames[False] > 1
+
+
+def frames_in_log(path: Path) -> int:
+    """Frames: padding repeats a commit's last one up to the sector's end."""
+    return (Path(f"{path}-wal").stat().st_size - 32) // (4096 + 24)
+
+
+def test_a_full_disk_is_one_line_and_room_makes_it_go_on(tmp_path):
+    with opened(tmp_path / "journal.db", StoreSettings(grow_bytes=0)) as store:
+        store.append([entry(1)])
+        before = store.head
+        with room(Path(f"{tmp_path}/journal.db-wal").stat().st_size + 4096):
+            with pytest.raises(JournalFailed) as failed:
+                store.append(list(entries(2, 300)))
+            assert store.head == before
+        assert str(failed.value).count("\n") == 0
+        assert "journal.db" in str(failed.value)
+        store.append(list(entries(2, 300)))
+        assert store.head.seq == 300
+
+
+@contextmanager
+def room(size: int) -> Iterator[None]:
+    """No file grows beyond `size` bytes: what a full disk is to a program that runs as root."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_that_is_no_journal_is_one_line(tmp_path):
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"not a journal, but long enough to be looked at" * 100)
+    for attempt in (lambda: opened(path), lambda: Reader.open(path, KINDS)):
+        with pytest.raises(JournalFailed, match="not a database"):
+            attempt()  # type: ignore[no-untyped-call]
+    with pytest.raises(JournalFailed, match="no such file"):
+        Reader.open(tmp_path / "nothing.db", KINDS)
+
+
+def test_a_failed_open_lets_go_of_the_lock(tmp_path):
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"x" * 8192)
+    with pytest.raises(JournalFailed):
+        opened(path)
+    path.unlink()
+    opened(path).close()
+
+
+def test_a_copy_with_only_its_log_beside_it_is_read(tmp_path):
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, 300)))
+        copied = copy_of(path, tmp_path / "copy")
+    with Reader.open(copied, KINDS) as reader:
+        assert list(reader.entries()) == list(entries(1, 300))
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+def test_a_copy_in_a_directory_nobody_can_write_is_read(with_log):
+    with TemporaryDirectory() as home:  # pytest's own are closed to everybody else
+        path = Path(home) / "journal.db"
+        with opened(path) as store:
+            store.append(list(entries(1, 300)))
+            copied = copy_of(path, Path(home) / "open")
+        if not with_log:
+            copied = copy_of(path, Path(home) / "closed")
+        before = {file.name: file.read_bytes() for file in copied.parent.iterdir()}
+        assert (f"{path.name}-wal" in before) == with_log
+        with read_only(copied.parent), Reader.open(copied, KINDS) as reader:
+            assert list(reader.entries()) == list(entries(1, 300))
+            assert list(verify(copied)) == []
+        assert {file.name: file.read_bytes() for file in copied.parent.iterdir()} == before
+
+
+def copy_of(path: Path, directory: Path) -> Path:
+    """What somebody takes home: the file, and its log if there is one."""
+    directory.mkdir()
+    for name in (path.name, f"{path.name}-wal"):
+        if (path.parent / name).exists():
+            shutil.copy(path.parent / name, directory / name)
+    return directory / path.name
+
+
+@contextmanager
+def read_only(directory: Path) -> Iterator[None]:
+    """Nobody may write here; root, who may anywhere, is somebody else meanwhile."""
+    directory.parent.chmod(0o755)
+    directory.chmod(0o555)
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(me)
+        directory.chmod(0o755)
+
+
+def test_an_entry_of_a_newer_release_is_told_and_skipped_or_stops_the_reading(tmp_path):
+    path = written(tmp_path / "journal.db", 2)
+    with opened(path) as store:
+        store.append([entry(3, LidOpened(1, None)), entry(4)])
+    older = Registry([MeterRead])
+    told: list[Damage] = []
+    with Reader.open(path, older) as reader:
+        assert [each.seq for each in reader.entries(damaged=told.append)] == [1, 2, 4]
+        assert [each.seq for each in told] == [3]
+        assert "LidOpened is a kind" in told[0].why
+        with pytest.raises(JournalFailed, match="entry 3: LidOpened is a kind"):
+            list(reader.entries())
+        with pytest.raises(JournalFailed, match="entry 3: LidOpened is a kind"):
+            reader.entry(3)
+
+
+def test_entries_outside_a_damaged_page_stay_readable(tmp_path):
+    path = written(tmp_path / "journal.db", 3000)
+    content = bytearray(path.read_bytes())
+    page = content.index(b'"energy_wh":1500.600') // 4096
+    content[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    path.write_bytes(content)
+    told: list[Damage] = []
+    with Reader.open(path, KINDS) as reader:
+        read = [each.seq for each in reader.entries(damaged=told.append)]
+        lost = [each.seq for each in told]
+    assert sorted(read + lost) == list(range(1, 3001))
+    assert 1500 in lost
+    assert len(lost) < 64
+    with opened(path) as store:  # and it goes on behind them
+        store.append([entry(3001)])
+
+
+def test_reading_ends_behind_a_damaged_head(tmp_path):
+    path = written(tmp_path / "journal.db", 3000)
+    content = bytearray(path.read_bytes())
+    page = content.index(b'"energy_wh":3000.600') // 4096
+    content[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    path.write_bytes(content)
+    told: list[Damage] = []
+    with Reader.open(path, KINDS) as reader:
+        read = [each.seq for each in reader.entries(damaged=told.append)]
+    assert read == list(range(1, read[-1] + 1))
+    assert 2900 < read[-1] < 3000
+    with pytest.raises(JournalFailed, match="malformed"):
+        opened(path)
+
+
+def test_retired_entries_leave_an_anchor_for_the_chain(tmp_path):
+    path = written(tmp_path / "journal.db", 10)
+    with opened(path) as store:
+        digest = store.reader.digest_at(7)
+        store.retire(4)
+        store.retire(7)
+        assert store.reader.anchor() == (7, digest)
+        assert [each.seq for each in store.entries()] == [8, 9, 10]
+        store.append([entry(11)])
+        with pytest.raises(LookupError, match="no entry 3"):
+            store.retire(3)
+        store.retire(11)
+        assert store.reader.head() == Head(11, store.head.digest, None, 0)
+        store.append([entry(12)])
+    with opened(path) as store:
+        assert store.head.seq == 12
+    connection = sqlite3.connect(path)
+    with pytest.raises(sqlite3.IntegrityError, match="never removed"):
+        connection.execute("DELETE FROM entry")
+    connection.close()

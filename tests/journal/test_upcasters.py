@@ -1,0 +1,32 @@
+"""Old bodies become new ones, one step at a time."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from journal.upcasters import STEPS, upcast
+from tests.journal import kinds
+
+
+def test_a_body_takes_every_step_from_its_version_on():
+    def lifted(version: int, body: dict[str, object]) -> dict[str, object]:
+        return upcast(kinds.STEPS, "LidOpened", version, 3, body)
+
+    assert lifted(1, {"open_s": 2}) == {"open_ms": 2000, "who": None}
+    assert lifted(2, {"open_ms": 2}) == {"open_ms": 2, "who": None}
+    assert lifted(3, {"open_ms": 2, "who": "me"}) == {"open_ms": 2, "who": "me"}
+
+
+def test_a_step_leaves_the_body_it_was_given_alone():
+    body = {"open_ms": 2}
+    upcast(kinds.STEPS, "LidOpened", 2, 3, body)
+    assert body == {"open_ms": 2}
+
+
+@pytest.mark.parametrize("steps", [STEPS, kinds.STEPS])
+def test_a_step_is_named_by_its_kind_and_versions(steps):
+    for (kind, version), step in steps.items():
+        snake = re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()
+        assert step.__name__ == f"{snake}_{version}_to_{version + 1}"

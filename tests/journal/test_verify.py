@@ -1,0 +1,400 @@
+"""Whatever is done to a journal shows, and is located."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from journal.chain import digest_of
+from journal.store import Reader
+from journal.verify import Complaint, verify, witness_of
+from tests.journal.kinds import (
+    KINDS,
+    FrameHeard,
+    LidOpened,
+    TokenShown,
+    entries,
+    entry,
+    opened,
+    written,
+)
+
+SEED = 20261122
+LAST = 60
+TABLES = ("entry", "meta", "id_token", "anchor")
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed journal with a bit of everything in it."""
+    path = tmp_path_factory.mktemp("whole") / "journal.db"
+    with opened(path) as store:
+        for seq, made in enumerate(entries(1, LAST), 1):
+            if seq % 7 == 0:
+                token = store.refer("ISO14443", f"04A224{seq:02X}")
+                store.append([entry(seq, TokenShown(token))])
+            elif seq % 11 == 0:
+                store.append([entry(seq, LidOpened(seq, "ünlocked"))])
+            else:
+                store.append([made])
+        store.retire(5)
+    return path
+
+
+@pytest.fixture
+def copied(journal: Path, tmp_path: Path) -> Path:
+    """A copy to be mistreated."""
+    return Path(shutil.copy(journal, tmp_path / "journal.db"))
+
+
+def complaints(path: Path, **more: Any) -> list[str]:
+    return [str(each) for each in verify(path, **more)]
+
+
+def mistreat(path: Path, *statements: str, guarded: bool = False) -> None:
+    """Do to the tables what somebody with a tool would do, and hide it."""
+    connection = sqlite3.connect(path)
+    guards = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
+    ).fetchall()
+    if not guarded:
+        for name, _ in guards:
+            connection.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        connection.execute(statement)
+    if not guarded:
+        for _, sql in guards:
+            connection.execute(sql)
+    connection.commit()
+    connection.close()
+
+
+def content(path: Path) -> dict[str, list[Any]]:
+    """All rows of all tables that count, with the type of each value."""
+    with Reader.open(path, KINDS) as reader:
+        return {
+            table: [
+                [(type(value), value) for value in row]
+                for row in reader.connection.execute(f"SELECT * FROM {table} ORDER BY rowid")
+            ]
+            for table in TABLES
+        }
+
+
+def test_a_whole_journal_gives_no_complaint(journal):
+    assert complaints(journal) == []
+
+
+def test_a_journal_in_use_gives_no_complaint(tmp_path):
+    with opened(tmp_path / "journal.db") as store:
+        store.append(list(entries(1, 600)))
+        assert complaints(tmp_path / "journal.db") == []
+
+
+def test_a_journal_without_entries_says_so(tmp_path):
+    opened(tmp_path / "journal.db").close()
+    assert complaints(tmp_path / "journal.db") == ["no entries"]
+    (tmp_path / "empty.db").touch()
+    assert complaints(tmp_path / "empty.db") == ["no entries"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE entry SET body = '{}' WHERE seq = 20", "entry 20: does not match its digest"),
+        (
+            "UPDATE entry SET digest = zeroblob(32) WHERE seq = 20",
+            "entry 20: does not match its digest",
+        ),
+        ("DELETE FROM entry WHERE seq = 20", "entry 20: missing"),
+        ("DELETE FROM entry WHERE seq BETWEEN 20 AND 22", "entry 20: missing (to 22)"),
+        ("DELETE FROM entry WHERE seq = 6", "entry 6: missing"),
+        (
+            "INSERT INTO entry SELECT 61, at, uptime_ms, kind, version, cause, body, digest"
+            " FROM entry WHERE seq = 60",
+            "entry 61: does not match its digest",
+        ),
+        ("UPDATE entry SET seq = 99 WHERE seq = 60", "entry 60: missing (to 98)"),
+        ("UPDATE entry SET cause = 1 WHERE seq = 20", "entry 20: does not match its digest"),
+        ("UPDATE anchor SET digest = zeroblob(32)", "entry 6: does not match its digest"),
+        ("UPDATE anchor SET seq = 4", "entry 5: missing"),
+        (
+            "UPDATE anchor SET origin = zeroblob(32)",
+            "anchor: was changed, or is another journal's",
+        ),
+        (
+            "INSERT INTO anchor VALUES (3, zeroblob(32), zeroblob(32))",
+            "anchor: was changed, or is another journal's",
+        ),
+        ("DELETE FROM anchor", "entry 1: missing (to 5)"),
+        ("UPDATE meta SET journal_id = 'x'", "meta: the journal's name is gone or was changed"),
+        ("UPDATE meta SET format = 2", "meta: format 2; this release knows 1"),
+        ("DELETE FROM meta", "meta: the journal's name is gone or was changed"),
+        ("CREATE TABLE more (x)", "table more of more is not the station's"),
+        ("DELETE FROM id_token WHERE value LIKE '04A2240E'", None),
+    ],
+)
+def test_what_somebody_did_to_a_table_is_found(copied, statement, expected):
+    mistreat(copied, statement)
+    assert complaints(copied)[:1] == ([expected] if expected else [])
+
+
+def test_swapped_entries_are_found_where_they_stand(copied):
+    mistreat(
+        copied,
+        "UPDATE entry SET seq = -1 WHERE seq = 20",
+        "UPDATE entry SET seq = 20 WHERE seq = 30",
+        "UPDATE entry SET seq = 30 WHERE seq = -1",
+    )
+    assert [each.entry for each in verify(copied)] == [20, 21, 30, 31]
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ("DROP TRIGGER entry_not_deleted", "trigger entry_not_deleted of entry is missing"),
+        (
+            "CREATE TRIGGER entry_quiet BEFORE INSERT ON entry BEGIN SELECT raise(IGNORE); END",
+            "trigger entry_quiet of entry is not the station's",
+        ),
+    ],
+)
+def test_the_guards_of_the_file_are_looked_at(copied, wish, expected):
+    mistreat(copied, wish, guarded=True)
+    assert complaints(copied) == [expected]
+
+
+def test_an_altered_guard_is_found(copied):
+    mistreat(copied, "DROP TRIGGER entry_not_updated", guarded=True)
+    mistreat(
+        copied,
+        "CREATE TRIGGER entry_not_updated BEFORE UPDATE ON entry BEGIN SELECT 1; END",
+        guarded=True,
+    )
+    assert complaints(copied) == ["trigger entry_not_updated of entry was altered"]
+
+
+@pytest.mark.parametrize("column", ["value", "folded", "type", "salt", "ref"])
+def test_a_value_that_is_not_the_one_referred_to_is_found_at_its_first_entry(copied, column):
+    other = "x'00'" if column == "salt" else "'x'"
+    mistreat(copied, f"UPDATE id_token SET {column} = {other} WHERE value = '04A2240E'")
+    [complaint] = verify(copied)
+    assert complaint.entry == 14
+    assert "the value is not the one referred to" in complaint.text
+
+
+def test_an_erased_person_is_no_complaint(copied):
+    with opened(copied) as store:
+        assert store.forget(store.refer("ISO14443", "04A2240E").ref)
+    assert complaints(copied) == []
+
+
+def test_a_cut_tail_shows_only_to_a_witness(copied):
+    with Reader.open(copied, KINDS) as reader:
+        head = reader.head()
+    mistreat(copied, "DELETE FROM entry WHERE seq > 50")
+    assert complaints(copied) == []
+    assert complaints(copied, head=(head.seq, head.digest)) == [
+        "entry 51: missing: entry 60 was seen outside"
+    ]
+
+
+def test_a_witness_is_compared_wherever_it_points(copied):
+    with Reader.open(copied, KINDS) as reader:
+        seen = {row.seq: row.digest for row in reader.rows()}
+        anchor = reader.anchor()
+    assert complaints(copied, head=(60, seen[60])) == []
+    assert complaints(copied, head=(30, seen[30])) == []
+    assert complaints(copied, head=anchor) == []
+    assert complaints(copied, head=(30, seen[31])) == [
+        "entry 30: is not the entry that was seen outside"
+    ]
+    assert complaints(copied, head=(5, seen[31])) == [
+        "anchor: was changed, or is another journal's"
+    ]
+    assert "verify the archive" in complaints(copied, head=(2, seen[31]))[0]
+
+
+def test_a_head_is_written_as_number_and_digest():
+    assert witness_of("48112:" + "0a" * 32) == (48112, b"\n" * 32)
+    for wrong in ("48112", "x:00", "1:0a", "1:" + "zz" * 32, ""):
+        with pytest.raises(ValueError, match="SEQ:DIGEST"):
+            witness_of(wrong)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("at", "yesterday", "has no readable time or kind"),
+        ("kind", "Two words", "has no readable time or kind"),
+        ("cause", 60, "names entry 60 as its cause"),
+        ("cause", 0, "names entry 0 as its cause"),
+        ("uptime_ms", -1, "uptime -1 ms is before its cause's 59000 ms"),
+        ("version", 0, "uptime 60000 ms, version 0"),
+    ],
+)
+def test_what_no_station_writes_is_found_though_the_digest_fits(copied, column, value, expected):
+    forge(copied, lambda row: row | {column: value})
+    assert complaints(copied) == [f"entry 60: {expected}"]
+
+
+def test_a_decision_before_its_cause_is_found_though_the_digest_fits(copied):
+    forge(copied, lambda row: row | {"uptime_ms": 58_999, "cause": 59})
+    assert complaints(copied) == ["entry 60: uptime 58999 ms is before its cause's 59000 ms"]
+
+
+def forge(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Write the last entry anew, with the digest it then must have."""
+    with Reader.open(path, KINDS) as reader:
+        before, last = reader.rows(59)
+    row = change(last._asdict())
+    row["digest"] = digest_of(before.digest, *list(row.values())[:-1])
+    values = ", ".join(
+        f"x'{value.hex()}'" if column == "digest" else repr(value) for column, value in row.items()
+    )
+    mistreat(
+        path,
+        f"UPDATE entry SET ({', '.join(row)}) = ({values.replace('None', 'NULL')}) WHERE seq = 60",
+    )
+
+
+def test_a_destroyed_page_is_located_and_the_rest_still_checked(tmp_path):
+    path = written(tmp_path / "journal.db", 3000)
+    data = bytearray(path.read_bytes())
+    page = data.index(b'"energy_wh":1500.600') // 4096
+    lost = sorted(
+        int(number) for number in re.findall(rb'"energy_wh":(\d+)\.600', data[page * 4096 :][:4096])
+    )
+    data[page * 4096 : (page + 1) * 4096] = random.Random(SEED).randbytes(4096)
+    data[data.index(b'"energy_wh":2999.600') + 13] ^= 1
+    path.write_bytes(data)
+    found = list(verify(path))
+    assert [each.entry for each in found[:2]] == [lost[0], 2999]
+    assert f"(to {lost[-1]})" in found[0].text
+    assert len(lost) > 10
+
+
+def test_a_destroyed_head_is_located(tmp_path):
+    path = written(tmp_path / "journal.db", 3000)
+    data = bytearray(path.read_bytes())
+    page = data.index(b'"energy_wh":3000.600') // 4096
+    data[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    path.write_bytes(data)
+    first = next(verify(path))
+    assert first.entry is not None
+    assert 2900 < first.entry <= 3000
+    assert "nothing behind it can be read" in first.text
+
+
+@pytest.mark.parametrize("size", [1, 100, 4095, 5000])
+def test_a_file_cut_short_is_unreadable_in_one_line(copied, size):
+    copied.write_bytes(copied.read_bytes()[:size])
+    found = complaints(copied)
+    assert found
+    assert not [line for line in found if "\n" in line]
+
+
+def test_no_file_is_one_line(tmp_path):
+    assert complaints(tmp_path / "journal.db") == [
+        f"{tmp_path}/journal.db: no such file. Name the journal, as in DATA/journal.db."
+    ]
+
+
+# The second found a bit of the journal's name that no complaint covered once entries were retired.
+@pytest.mark.parametrize("seed", [SEED, 20262124])
+def test_a_flipped_bit_is_found_or_changes_nothing(journal, tmp_path, seed):
+    dice = random.Random(seed)
+    print("seed", seed)
+    data = journal.read_bytes()
+    original = content(journal)
+    path = tmp_path / "journal.db"
+    silent = 0
+    for _ in range(500):
+        position, mask = dice.randrange(len(data)), 1 << dice.randrange(8)
+        flipped = bytearray(data)
+        flipped[position] ^= mask
+        path.write_bytes(flipped)
+        found = list(verify(path))
+        assert all(isinstance(each, Complaint) and "\n" not in str(each) for each in found)
+        if not found:
+            silent += 1
+            assert content(path) == original, f"byte {position} ^ {mask}"
+        for leftover in tmp_path.glob("journal.db-*"):
+            leftover.unlink()
+    assert silent < 500
+
+
+def test_a_flipped_bit_in_the_body_of_an_entry_is_located(journal, tmp_path):
+    data = journal.read_bytes()
+    for seq in (6, 30, 59):
+        needle = f'{{"evse_id":{1 + seq % 2},"energy_wh":{seq}.600}}'.encode()
+        for offset in range(0, len(needle), 3):
+            flipped = bytearray(data)
+            flipped[data.index(needle) + offset] ^= 1 << offset % 8
+            path = tmp_path / "journal.db"
+            path.write_bytes(flipped)
+            assert next(verify(path)).entry == seq
+
+
+def with_log(tmp_path: Path, commits: int) -> tuple[Path, Path]:
+    """A copy of a running journal: everything but the schema is in the log."""
+    path = tmp_path / "journal.db"
+    home = tmp_path / "copy"
+    home.mkdir()
+    with opened(path) as store:
+        store.checkpoint()
+        for seq in range(1, commits + 1):
+            store.append([entry(seq, FrameHeard({"n": seq}))])
+        for file in (path, Path(f"{path}-wal")):
+            shutil.copy(file, home)
+    return home / path.name, home / f"{path.name}-wal"
+
+
+def test_commits_hidden_by_a_damaged_log_are_found(tmp_path):
+    path, log = with_log(tmp_path, 10)
+    whole = log.read_bytes()
+    for frame, expected in ((0, 1), (4, 5), (8, 9)):
+        data = bytearray(whole)
+        data[32 + frame * 4120 + 24 + 4000] ^= 4
+        log.write_bytes(data)
+        for shm in path.parent.glob("*-shm"):
+            shm.unlink()
+        [*_, found] = verify(path)
+        assert found.entry == expected or "no entries" in str(found)
+        assert f"behind damaged frame {frame + 1} of the log" in str(found)
+
+
+def test_the_commit_that_was_under_way_when_the_power_went_is_no_complaint(tmp_path):
+    path, log = with_log(tmp_path, 10)
+    data = bytearray(log.read_bytes())
+    data[32 + 9 * 4120 + 24 + 4000] ^= 4
+    log.write_bytes(data)
+    assert complaints(path) == []
+    with Reader.open(path, KINDS) as reader:
+        assert reader.head().seq == 9
+
+
+def test_a_log_without_its_header_is_found(tmp_path):
+    path, log = with_log(tmp_path, 10)
+    data = bytearray(log.read_bytes())
+    data[20] ^= 4
+    log.write_bytes(data)
+    assert "entry 1: missing: the header of the log is damaged" in complaints(path)[-1]
+
+
+def test_a_log_that_lost_its_header_when_it_was_begun_anew_is_no_complaint(tmp_path):
+    path, log = with_log(tmp_path, 10)
+    whole = log.read_bytes()
+    sqlite3.connect(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    log.write_bytes(bytes(32) + whole[32:])
+    assert complaints(path) == []
