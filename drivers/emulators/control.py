@@ -22,7 +22,7 @@ from typing import Any
 import trio
 
 from drivers.emulators.ev import Ev
-from drivers.emulators.faults import FAULTS
+from drivers.emulators.faults import FAULTS, Fault
 from drivers.emulators.world import World
 
 LINE_MAX = 65_536  # bytes; the longest legal order has a few hundred
@@ -130,8 +130,14 @@ def plug_in(world: World, told: Arguments) -> None:
 
 
 def unplug(world: World, told: Arguments) -> None:
-    """Cable out."""
-    world.unplug(told["evse_id"])
+    """Cable out; what was wrong with the EV leaves with it."""
+    evse = told["evse_id"]
+    world.unplug(evse)
+    world.faults = {
+        (device, kind, where)
+        for device, kind, where in world.faults
+        if where != evse or not FAULTS[device, kind].of_ev
+    }
 
 
 def present_token(world: World, told: Arguments) -> None:
@@ -180,16 +186,34 @@ def clear_fault(world: World, told: Arguments) -> None:
 
 
 def _inject(world: World, told: Arguments, *, on: bool) -> None:
-    """Without `evse_id`, a fault of an EVSE comes to all of them."""
+    """Bring or take a fault; what else is wrong stays so, also where two faults overlap."""
     device, kind = told["device"], told["kind"]
     row = FAULTS.get((device, kind))
     if row is None:
         raise OrderError(_unknown_fault(device, kind))
-    evses = (told["evse_id"],) if "evse_id" in told else world.evse_ids
-    for evse in evses if row.per_evse else evses[:1]:
+    for evse in _concerned(world, row, told.get("evse_id"), on=on):
         row.inject(world, evse, on)
         which = (device, kind, evse if row.per_evse else None)
-        (world.faults.add if on else world.faults.discard)(which)
+        if row.lasting:
+            (world.faults.add if on else world.faults.discard)(which)
+    if not on:
+        for other, wrong, evse_id in sorted(world.faults, key=str):
+            FAULTS[other, wrong].inject(world, evse_id or world.evse_ids[0], True)
+
+
+def _concerned(world: World, row: Fault, named: int | None, *, on: bool) -> tuple[int, ...]:
+    """The EVSEs a fault comes to: the one named, else all that can have it."""
+    if not row.per_evse:
+        return world.evse_ids[:1]
+    if not row.of_ev:
+        return world.evse_ids if named is None else (named,)
+    if named is not None and on:
+        world.ev_at(named)  # says so if there is none
+    candidates = world.evse_ids if named is None else (named,)
+    plugged = tuple(evse for evse in candidates if world.bays[evse].ev is not None)
+    if on and not plugged:
+        raise OrderError("no EVSE has an EV plugged in")
+    return plugged
 
 
 def _unknown_fault(device: str, kind: str) -> str:

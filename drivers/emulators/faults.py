@@ -31,12 +31,17 @@ Inject = Callable[[World, int, bool], None]
 class Fault:
     """A row: what it does, in a few words, and to what.
 
-    `per_evse` False: the whole station has it, an EVSE named with it does not count.
+    Attributes:
+        per_evse: False: the whole station has it, an EVSE named with it does not count.
+        of_ev: it goes with the EV that is plugged in.
+        lasting: False: it comes and is over.
     """
 
     meaning: str
     inject: Inject
     per_evse: bool = True
+    of_ev: bool = False
+    lasting: bool = True
 
 
 # --- ways to inject ------------------------------------------------------------------------------
@@ -149,12 +154,8 @@ def _backwards(world: World, evse: int, on: bool) -> None:
     world.meters[evse].energy_offset_wh = BACKWARDS_WH if on else Decimal(0)
 
 
-def _ev_stops(world: World, evse: int, on: bool) -> None:
-    ev = world.bays[evse].ev
-    if ev is None and on:
-        raise ValueError(f"EVSE {evse} has no EV plugged in")
-    if ev is not None:
-        ev.emergency = on
+def _of_ev(attribute: str) -> Inject:
+    return lambda world, evse, on: setattr(world.ev_at(evse), attribute, on)
 
 
 def _reader(attribute: str, there: object, healthy: object) -> Inject:
@@ -236,7 +237,7 @@ FAULTS: dict[tuple[str, str], Fault] = {
         "it refuses everything",
         _of("io.faults", "exception", int(ExceptionCode.DEVICE_FAILURE), None),
     ),
-    ("io", "reboot"): Fault("it loses its power for a moment", _io_reboots),
+    ("io", "reboot"): Fault("it loses its power for a moment", _io_reboots, lasting=False),
     ("contactor", "welded"): Fault("closed for ever", _of("bays", "welded")),
     ("contactor", "stuck_open"): Fault("does not close", _of("bays", "stuck_open")),
     ("lock", "stuck"): Fault("the holster's lock stays locked", _lock),
@@ -257,12 +258,15 @@ FAULTS: dict[tuple[str, str], Fault] = {
         "the sensors read the end of their range",
         _of("bays", "cable_fault_c", SENSOR_BROKEN_C, None),
     ),
-    ("ev", "emergency_stop"): Fault("the EV demands an emergency stop", _ev_stops),
+    ("ev", "emergency_stop"): Fault(
+        "the EV demands an emergency stop", _of_ev("emergency"), of_ev=True
+    ),
+    ("ev", "stops"): Fault("its driver ends the charge at the EV", _of_ev("finished"), of_ev=True),
     ("ev", "no_precharge"): Fault(
         "the EV never closes its contactors", _of("seccs.faults", "never_precharges")
     ),
     ("meter", "silent"): Fault("no answer", _of("meters.faults", "silent")),
-    ("meter", "backwards"): Fault("the register jumps back by 1000 Wh", _backwards),
+    ("meter", "backwards"): Fault("the register jumps back by 1000 Wh, not below 0", _backwards),
     ("meter", "broken_wire"): Fault("its broken wire mark is set", _of("meters", "broken_wire")),
     ("meter", "bad_crc"): Fault("every answer has a wrong CRC", _of("meters.faults", "bad_crc")),
     ("meter", "truncated"): Fault(

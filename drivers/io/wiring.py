@@ -50,7 +50,7 @@ class InputA(IntEnum):
 
 
 class InputB(IntEnum):
-    """Inputs of module B; 1 is what the name says, and good. 6 and 7 are spare."""
+    """Inputs of module B; 1 is what the name says, and good. The buttons are 1 while pressed."""
 
     CONTACTORS_CLOSED = 0
     PLUG_IN_HOLSTER = 1
@@ -58,3 +58,5 @@ class InputB(IntEnum):
     CABLE_AND_TILT_GOOD = 3
     DISPENSER_DOOR_CLOSED = 4
     COOLING_FLOW_GOOD = 5
+    EVSE_1_STOP_BUTTON = 6
+    EVSE_2_STOP_BUTTON = 7

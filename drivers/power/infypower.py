@@ -238,26 +238,29 @@ class InfypowerModules:
             raise NoAnswer(f"{self.line.name}: no power module answers at the addresses {known}")
 
     async def _work(self) -> None:
-        ordered = False
+        """A changed order takes every other slot at most, so that reading goes on beside it."""
+        changed = False
         while True:
-            order = None if ordered else self._order_due()
-            ordered = order is not None
-            if order is not None:
-                await self._tell(order)
-            else:
-                await self._read_next()
+            await self._slot()
+            change = None if changed else self._change_due()
+            changed = change is not None
+            await (self._put(change) if change is not None else self._next_turn())
             self._judge_groups()
 
-    async def _read_next(self) -> None:
-        """Each group's output in turn, then one thing of one module."""
-        self._turn = (self._turn + 1) % (len(self._layout) + 1)
-        if self._turn < len(self._layout):
-            number = tuple(self._layout)[self._turn]
-            await self._ask(wire.read(Command.READ_OUTPUT, number, group=True))
-        else:
+    async def _next_turn(self) -> None:
+        """Each group's output, one thing of one module, an order that is to be repeated."""
+        groups = tuple(self._layout)
+        self._turn = (self._turn + 1) % (len(groups) + 2)
+        if self._turn < len(groups):
+            await self._ask(wire.read(Command.READ_OUTPUT, groups[self._turn], group=True))
+        elif self._turn == len(groups):
             addresses = tuple(self.modules)
             self._module_turn = (self._module_turn + 1) % len(addresses)
             await self._look_at(self.modules[addresses[self._module_turn]])
+        else:
+            repeat = self._repeat_due()
+            if repeat is not None:
+                await self._put(repeat)
 
     async def _look_at(self, module: Module) -> None:
         """Read a module's state, or first what it lost or never told."""
@@ -275,21 +278,34 @@ class InfypowerModules:
 
     # --- orders ----------------------------------------------------------------------------------
 
-    def _order_due(self) -> Telegram | None:
-        """The next order a group has not heard, or not for `repeat_s`."""
-        now = trio.current_time()
-        for number, kept in sorted(self._kept.items(), key=lambda item: item[1].output_due):
+    def _change_due(self) -> Telegram | None:
+        """The next order that a group has not heard: off before all, voltage before on."""
+        for number, kept in self._kept.items():
+            if not kept.wanted.on and kept.told_on is not False:
+                return self._switched(number, kept, on=False)
+        for number, kept in self._kept.items():
             if not kept.wanted.on:
-                if kept.told_on is not False or now >= kept.switch_due:
-                    return self._switched(number, kept, on=False)
                 continue
-            output = self._cut(number, kept.wanted)
-            if output != kept.told or now >= kept.output_due:
-                kept.told, kept.output_due = output, now + self._repeat_s
-                return wire.set_output(number, *output, group=True)
-            if kept.told_on is not True or now >= kept.switch_due:
+            if kept.told != self._cut(number, kept.wanted):
+                return self._set(number, kept)
+            if kept.told_on is not True:
                 return self._switched(number, kept, on=True)
         return None
+
+    def _repeat_due(self) -> Telegram | None:
+        """An order that a group heard `repeat_s` ago or more."""
+        now = trio.current_time()
+        for number, kept in self._kept.items():
+            if kept.wanted.on and now >= kept.output_due:
+                return self._set(number, kept)
+            if now >= kept.switch_due:
+                return self._switched(number, kept, on=kept.wanted.on)
+        return None
+
+    def _set(self, number: int, kept: _Kept) -> Telegram:
+        kept.told = self._cut(number, kept.wanted)
+        kept.output_due = trio.current_time() + self._repeat_s
+        return wire.set_output(number, *kept.told, group=True)
 
     def _switched(self, number: int, kept: _Kept, *, on: bool) -> Telegram:
         kept.told_on = on
@@ -322,11 +338,20 @@ class InfypowerModules:
 
     # --- slots -----------------------------------------------------------------------------------
 
-    async def _tell(self, telegram: Telegram) -> None:
-        """Send an order in its slot; its answer is heard, not awaited."""
+    async def _slot(self) -> None:
+        """Wait for the next slot. What leaves in it is settled only then: an order to switch off
+        that came meanwhile must not be followed by the order to switch on from before."""
         await self._until(lambda: False, self._slot_due - trio.current_time())
+
+    async def _put(self, telegram: Telegram) -> None:
+        """Send now; the next slot is a pause away."""
         self._slot_due = trio.current_time() + self._slot_s
         await self.line.send(telegram.frame)
+
+    async def _tell(self, telegram: Telegram) -> None:
+        """Send an order in its slot; its answer is heard, not awaited."""
+        await self._slot()
+        await self._put(telegram)
 
     async def _ask(self, telegram: Telegram) -> Telegram | None:
         """Send a read in its slot and wait for its answer; None if there is none in time."""

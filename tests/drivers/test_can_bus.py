@@ -1,0 +1,242 @@
+"""Several drivers on one line, and the two transports under it."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from drivers.emulators.can_node import WAITING_MAX, EmulatedBus
+from drivers.emulators.memory_port import MemoryPort, memory_line
+from drivers.ports import PortGone, Refused
+from drivers.wire.can_bus import CanLine, SlcanBus, SocketCan, from_kernel, to_kernel
+from drivers.wire.slcan import CanFrame, Command, frame
+from tests.drivers.can_bench import BenchBus, ignored
+
+HEARTBEAT = frame("0106B000#01")
+
+
+class Node:
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.frames: list[CanFrame] = []
+
+    def heard(self, frame: CanFrame) -> None:
+        self.frames.append(frame)
+
+
+async def test_everyone_on_a_line_hears_every_frame(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bench, first, second = BenchBus(), Node(), Node()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.line.run, ignored)
+        await bench.line.wait_up()
+        with bench.line.heard_by(first.heard):
+            with bench.line.heard_by(second.heard):
+                bench.say(HEARTBEAT)
+                await trio.testing.wait_all_tasks_blocked()
+            bench.say("0206B000#07")
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert first.frames == [HEARTBEAT, frame("0206B000#07")]
+    assert second.frames == [HEARTBEAT]
+
+
+async def test_a_line_that_is_not_open_takes_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with pytest.raises(PortGone, match="bench"):
+        await BenchBus().line.send(HEARTBEAT)
+
+
+async def test_a_lost_port_ends_the_line(autojump_clock: trio.testing.MockClock) -> None:
+    bench = BenchBus()
+    async with trio.open_nursery() as nursery:
+
+        async def waits() -> None:
+            await bench.line.wait_up()
+            bench.lose()
+            await bench.line.wait_down()
+
+        nursery.start_soon(waits)
+        with pytest.raises(PortGone):
+            await bench.line.run(ignored)
+    assert not bench.line.up
+
+
+async def test_a_cancelled_line_stays_open_for_its_drivers_last_words(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bench = BenchBus()
+
+    async def driver() -> None:
+        with bench.line.heard_by(lambda _: None):
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(0.1)
+                    await bench.line.send(HEARTBEAT)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.line.run, ignored)
+        nursery.start_soon(driver)
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert bench.texts() == [str(HEARTBEAT)]
+
+
+async def test_a_driver_that_does_not_leave_cannot_hold_the_line(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bench = BenchBus()
+    with bench.line.heard_by(lambda _: None):
+        with trio.move_on_after(1):
+            await bench.line.run(ignored)
+        assert trio.current_time() <= 1.6
+
+
+# --- slcan ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def adapter(rate: int = 500_000) -> Iterator[tuple[MemoryPort, EmulatedBus, Node]]:
+    """The station's end of a line, and an emulated adapter with one node."""
+    station, device = memory_line()
+    bus, node = EmulatedBus(device, rate), Node()
+    bus.nodes.append(node)
+    yield station, bus, node
+
+
+async def test_opening_sets_the_adapter_up_and_frames_pass(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with adapter() as (station, emulated, node):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(emulated.run)
+            bus = await SlcanBus.open("x", 500_000, station.open)
+            assert station.sent == [b"C\r", b"S6\r", b"O\r"]
+            await bus.send(HEARTBEAT)
+            emulated.send(frame("0206B000#07"))
+            assert await bus.receive() == [frame("0206B000#07")]
+            assert node.frames == [HEARTBEAT]
+            nursery.cancel_scope.cancel()
+
+
+async def test_at_another_bit_rate_nothing_is_heard(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with adapter(125_000) as (station, emulated, node):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(emulated.run)
+            bus = await SlcanBus.open("x", 500_000, station.open)
+            await bus.send(HEARTBEAT)
+            emulated.send(HEARTBEAT)
+            with trio.move_on_after(1) as waiting:
+                await bus.receive()
+            assert waiting.cancelled_caught
+            assert node.frames == []
+            nursery.cancel_scope.cancel()
+
+
+async def test_an_adapter_that_answers_nothing_is_used_all_the_same(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    station, device = memory_line()
+    bus = await SlcanBus.open("x", 125_000, station.open)
+    await device.send(b"T0106B000101\r")
+    assert await bus.receive() == [HEARTBEAT]
+
+
+async def test_a_refused_bit_rate_is_a_fault_and_closes_the_port(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    station, device = memory_line()
+
+    async def refuses() -> None:
+        while True:
+            heard = await device.receive()
+            await device.send(b"\x07" if heard == b"S6\r" else b"\r")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(refuses)
+        with pytest.raises(Refused, match="S6"):
+            await SlcanBus.open("x", 500_000, station.open)
+        nursery.cancel_scope.cancel()
+    with pytest.raises(trio.ClosedResourceError):
+        await station.send(b"x")
+
+
+async def test_refused_frames_are_counted(autojump_clock: trio.testing.MockClock) -> None:
+    station, device = memory_line()
+    bus = await SlcanBus.open("x", 125_000, station.open)
+    await device.send(b"\x07\x07T0106B000101\r")
+    await bus.receive()
+    assert bus.refused == 2
+
+
+async def test_a_station_that_does_not_read_costs_frames_not_memory() -> None:
+    _, device = memory_line()
+    bus = EmulatedBus(device, 500_000)
+    for command in ("S6", "O"):
+        bus._take(Command(command))
+    for _ in range(10 * WAITING_MAX):
+        bus.send(HEARTBEAT)
+    assert len(bus._waiting) == WAITING_MAX
+
+
+# --- SocketCAN -----------------------------------------------------------------------------------
+
+
+def test_the_kernels_frame_is_linux_can_h() -> None:
+    assert to_kernel(HEARTBEAT) == bytes.fromhex("00B00681 01 000000 0100000000000000")
+    assert to_kernel(frame("123#AB")) == bytes.fromhex("23010000 01 000000 AB00000000000000")
+    assert from_kernel(to_kernel(HEARTBEAT)) == HEARTBEAT
+    assert from_kernel(to_kernel(frame("123#AB"))) == frame("123#AB")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        bytes.fromhex("00B006C1 01 000000 0100000000000000"),  # remote frame
+        bytes.fromhex("00B006A1 01 000000 0100000000000000"),  # error frame
+        bytes.fromhex("00B00681 09 000000 0100000000000000"),  # nine bytes
+        b"short",
+    ],
+)
+def test_what_is_no_data_frame_is_left(raw: bytes) -> None:
+    assert from_kernel(raw) is None
+
+
+async def test_socketcan_sends_and_receives_kernel_frames() -> None:
+    station, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with kernel:
+        bus = SocketCan(station)
+        await bus.send(HEARTBEAT)
+        assert kernel.recv(64) == to_kernel(HEARTBEAT)
+        kernel.send(bytes.fromhex("00B006C1 01 000000 0100000000000000"))
+        kernel.send(to_kernel(frame("0206B000#07")))
+        assert await bus.receive() == [frame("0206B000#07")]
+        bus.close()
+        bus.close()
+
+
+async def test_a_closed_socketcan_is_a_port_gone() -> None:
+    station, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    bus = SocketCan(station)
+    kernel.close()
+    with pytest.raises(PortGone):
+        await bus.receive()
+    with pytest.raises(PortGone):
+        await bus.send(HEARTBEAT)
+    bus.close()
+
+
+async def test_a_host_without_the_interface_says_so() -> None:
+    line = CanLine.socketcan("nocan9")
+    with pytest.raises(PortGone, match="nocan9"):
+        await line.run(ignored)
