@@ -15,6 +15,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from journal.codec import UNDECODABLE
+
 State = TypeVar("State")
 
 _MAGIC = b"ocpp-station snapshot 1\n"
@@ -74,7 +76,7 @@ class Snapshots(Generic[State]):
         encode: Callable[[State], bytes],
         decode: Callable[[bytes], State],
     ) -> None:
-        """Keep it at `path`. `decode` raises ValueError for what `encode` has not made."""
+        """Keep it at `path`. `decode` raises for what `encode` has not made."""
         self._path = path
         self._fingerprint = fingerprint
         self._encode = encode
@@ -115,8 +117,9 @@ class Snapshots(Generic[State]):
             return Ignored(f"the journal's entry {label.seq} is another one")
         try:
             return Snapshot(label.seq, self._decode(body))
-        except (ValueError, TypeError, LookupError) as error:
-            return Ignored(f"it does not decode: {' '.join(str(error).split())}")
+        except UNDECODABLE as error:
+            why = " ".join(str(error).split())
+            return Ignored(f"it does not decode: {type(error).__name__} {why}")
 
 
 def _replace(path: Path, content: bytes) -> None:

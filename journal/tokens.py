@@ -45,9 +45,10 @@ def folded(type: str, value: str) -> str:
 def ref_of(type: str, value: str, salt: bytes) -> str:
     """The reference: "#" and the first 16 hex digits of SHA-256 over salt, type and value.
 
-    "#" is no character of an identifierString: no IdToken looks like a reference.
+    Two spellings of one IdToken share a reference because the table is asked for the folded
+    value first. "#" is no character of an identifierString: no IdToken looks like a reference.
     """
-    digest = sha256(salt + f"{type}\n{folded(type, value)}".encode()).hexdigest()
+    digest = sha256(salt + f"{type}\n{value}".encode()).hexdigest()
     return f"#{digest[:_REF_HEX]}"
 
 

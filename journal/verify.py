@@ -180,6 +180,8 @@ class _Verification:
 
     def _about_gap(self, seq: int) -> Iterator[Complaint]:
         """Entries that should stand before `seq` and do not: unreadable or missing."""
+        if seq < self._next:
+            yield Complaint(seq, f"stands before the anchor, which says {self._next - 1}")
         if seq <= self._next:
             return
         first, last = self._next, seq - 1

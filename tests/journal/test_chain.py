@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from journal.chain import digest_of, origin
@@ -12,11 +14,11 @@ ORIGIN = "45666f1c06ca1c42b42dd785216941b949d0916d6ef6d1ff8652d532aa52863e"
 DIGEST = "2fa136794ae2e1e09454045e02944b87e07a7e42bb374c9bb144345c8ceec287"
 
 
-def test_the_origin_names_the_journal():
+def test_the_origin_names_the_journal() -> None:
     assert origin(JOURNAL_ID).hex() == ORIGIN
 
 
-def test_an_entry_is_sealed_with_the_digest_before_it():
+def test_an_entry_is_sealed_with_the_digest_before_it() -> None:
     assert digest_of(origin(JOURNAL_ID), *FIRST).hex() == DIGEST
 
 
@@ -24,8 +26,8 @@ def test_an_entry_is_sealed_with_the_digest_before_it():
     ("column", "value"),
     list(enumerate([2, "2026-11-22T17:25:08.124Z", 8124, "MeterRead2", 2, 1, "{}"])),
 )
-def test_every_column_counts(column, value):
-    changed = list(FIRST)
+def test_every_column_counts(column: Any, value: Any) -> None:
+    changed: list[Any] = list(FIRST)
     changed[column] = value
     assert digest_of(bytes(32), *changed) != digest_of(bytes(32), *FIRST)
     assert digest_of(bytes(31) + b"\1", *FIRST) != digest_of(bytes(32), *FIRST)

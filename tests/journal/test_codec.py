@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,27 +22,27 @@ JSON = st.recursive(
 )
 
 
-def test_a_register_keeps_its_zeros():
+def test_a_register_keeps_its_zeros() -> None:
     kind, version, body = KINDS.encode(MeterRead(1, Decimal("2935.600")))
     assert (kind, version, body) == ("MeterRead", 1, '{"evse_id":1,"energy_wh":2935.600}')
     assert str(KINDS.decode(kind, version, body).energy_wh) == "2935.600"  # type: ignore[attr-defined]
 
 
-def test_an_untyped_number_keeps_its_zeros_too():
+def test_an_untyped_number_keeps_its_zeros_too() -> None:
     body = '{"payload":{"meterValue":[{"value":2935.600}],"seqNo":7}}'
     event = KINDS.decode("FrameHeard", 1, body)
     assert KINDS.encode(event) == ("FrameHeard", 1, body)
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
-def test_an_event_comes_back_as_it_was_and_its_bytes_too(payload):
+def test_an_event_comes_back_as_it_was_and_its_bytes_too(payload: Any) -> None:
     event = FrameHeard(payload)
     written = KINDS.encode(event)
     assert KINDS.decode(*written) == event
     assert KINDS.encode(KINDS.decode(*written)) == written
 
 
-def test_a_time_is_written_in_utc_to_the_millisecond():
+def test_a_time_is_written_in_utc_to_the_millisecond() -> None:
     assert at_text(START) == "2026-11-22T17:25:08.123Z"
     assert at_of("2026-11-22T17:25:08.123Z") == START
     assert at_text(START.replace(microsecond=0)) == "2026-11-22T17:25:08.000Z"
@@ -51,7 +52,7 @@ def test_a_time_is_written_in_utc_to_the_millisecond():
         at_text(START.replace(tzinfo=None))
 
 
-def test_older_versions_are_lifted_step_by_step():
+def test_older_versions_are_lifted_step_by_step() -> None:
     assert KINDS.decode("LidOpened", 1, '{"open_s":1.5}') == LidOpened(1500, None)
     assert KINDS.decode("LidOpened", 2, '{"open_ms":1500}') == LidOpened(1500, None)
     assert KINDS.decode("LidOpened", 3, '{"open_ms":1500,"who":"me"}') == LidOpened(1500, "me")
@@ -60,12 +61,12 @@ def test_older_versions_are_lifted_step_by_step():
 @pytest.mark.parametrize(
     ("kind", "version"), [("Teleported", 1), ("LidOpened", 4), ("LidOpened", 0)]
 )
-def test_a_kind_of_a_newer_release_is_named(kind, version):
+def test_a_kind_of_a_newer_release_is_named(kind: Any, version: Any) -> None:
     with pytest.raises(UnknownKind, match=kind):
         KINDS.decode(kind, version, "{}")
 
 
-def test_an_unregistered_event_is_not_written():
+def test_an_unregistered_event_is_not_written() -> None:
     class Stranger(Event, frozen=True):
         pass
 
@@ -77,23 +78,23 @@ def test_an_unregistered_event_is_not_written():
     ("version", "body"),
     [(3, "{"), (3, '{"open_ms":"x","who":null}'), (1, "{}"), (1, "[]"), (1, '{"open_s":"x"}')],
 )
-def test_a_body_that_does_not_fit_is_an_error_with_a_reason(version, body):
+def test_a_body_that_does_not_fit_is_an_error_with_a_reason(version: Any, body: Any) -> None:
     with pytest.raises(UnreadableBody, match=f"LidOpened version {version} does not decode"):
         KINDS.decode("LidOpened", version, body)
 
 
-def test_a_missing_step_is_found_before_anything_is_read():
+def test_a_missing_step_is_found_before_anything_is_read() -> None:
     with pytest.raises(ValueError, match="LidOpened: no upcaster from version 1"):
         Registry([LidOpened], {})
 
 
-def test_two_kinds_of_one_name_are_refused():
-    twin = msgspec.defstruct("MeterRead", [("x", int)], bases=(Event,), frozen=True)
+def test_two_kinds_of_one_name_are_refused() -> None:
+    twin: Any = msgspec.defstruct("MeterRead", [("x", int)], bases=(Event,), frozen=True)
     with pytest.raises(ValueError, match="called MeterRead"):
         Registry([MeterRead, twin])
 
 
-def test_a_registry_holds_everything_below_its_bases():
+def test_a_registry_holds_everything_below_its_bases() -> None:
     class Base(Event, frozen=True):
         pass
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ from tests.journal.kinds import (
 )
 
 
-def test_what_was_appended_is_there_after_a_restart(tmp_path):
+def test_what_was_appended_is_there_after_a_restart(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 600)
     with opened(path) as store:
         assert list(store.entries()) == list(entries(1, 600))
@@ -42,13 +43,13 @@ def test_what_was_appended_is_there_after_a_restart(tmp_path):
         assert store.head[:1] + store.head[2:] == (600, entry(600).at, 600_000)
 
 
-def test_a_journal_keeps_its_first_name(tmp_path):
+def test_a_journal_keeps_its_first_name(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 1)
     with Store.open(path, KINDS, journal_id_if_new="another") as store:
         assert store.journal_id == JOURNAL_ID
 
 
-def test_an_empty_journal_has_a_head_before_the_first_entry(tmp_path):
+def test_an_empty_journal_has_a_head_before_the_first_entry(tmp_path: Path) -> None:
     with opened(tmp_path / "journal.db") as store:
         assert store.head == Head(0, origin(JOURNAL_ID), None, 0)
         assert list(store.entries()) == []
@@ -56,7 +57,7 @@ def test_an_empty_journal_has_a_head_before_the_first_entry(tmp_path):
         assert store.head.seq == 0
 
 
-def test_each_row_is_sealed_with_the_digest_of_the_row_before(tmp_path):
+def test_each_row_is_sealed_with_the_digest_of_the_row_before(tmp_path: Path) -> None:
     digest = origin(JOURNAL_ID)
     with opened(tmp_path / "journal.db") as store:
         store.append(list(entries(1, 3)))
@@ -67,7 +68,7 @@ def test_each_row_is_sealed_with_the_digest_of_the_row_before(tmp_path):
         assert store.head.digest == digest
 
 
-def test_a_commit_is_all_or_nothing(tmp_path):
+def test_a_commit_is_all_or_nothing(tmp_path: Path) -> None:
     class Stranger(MeterRead, frozen=True):
         pass
 
@@ -83,7 +84,7 @@ def test_a_commit_is_all_or_nothing(tmp_path):
         store.append([entry(2)])
 
 
-def test_one_entry_can_be_looked_up(tmp_path):
+def test_one_entry_can_be_looked_up(tmp_path: Path) -> None:
     with opened(tmp_path / "journal.db") as store:
         store.append(list(entries(1, 20)))
         assert store.entry(17) == entry(17)
@@ -91,7 +92,7 @@ def test_one_entry_can_be_looked_up(tmp_path):
             store.entry(21)
 
 
-def test_entries_are_read_from_and_to_a_number(tmp_path):
+def test_entries_are_read_from_and_to_a_number(tmp_path: Path) -> None:
     with opened(tmp_path / "journal.db") as store:
         store.append(list(entries(1, 700)))
         assert [each.seq for each in store.entries(255, 513)] == list(range(255, 514))
@@ -111,7 +112,7 @@ def test_entries_are_read_from_and_to_a_number(tmp_path):
         "UPDATE id_token SET value = 'x'",
     ],
 )
-def test_the_file_refuses_what_is_not_appended(tmp_path, statement):
+def test_the_file_refuses_what_is_not_appended(tmp_path: Path, statement: Any) -> None:
     path = tmp_path / "journal.db"
     with opened(path) as store:
         store.refer("ISO14443", "04A224B2")
@@ -122,7 +123,7 @@ def test_the_file_refuses_what_is_not_appended(tmp_path, statement):
     connection.close()
 
 
-def test_a_commit_is_in_the_file_or_its_log_and_readable_at_once(tmp_path):
+def test_a_commit_is_in_the_file_or_its_log_and_readable_at_once(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with opened(path) as store, Reader.open(path, KINDS) as reader:
         for seq in range(1, 50):
@@ -130,7 +131,7 @@ def test_a_commit_is_in_the_file_or_its_log_and_readable_at_once(tmp_path):
             assert reader.head() == store.head
 
 
-def test_a_slow_reader_does_not_hold_the_writer_or_its_log(tmp_path):
+def test_a_slow_reader_does_not_hold_the_writer_or_its_log(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 1000)
     with opened(path) as store, Reader.open(path, KINDS) as reader:
         slow = reader.entries()
@@ -143,7 +144,7 @@ def test_a_slow_reader_does_not_hold_the_writer_or_its_log(tmp_path):
         assert Path(f"{path}-wal").stat().st_size == SMALL.grow_bytes
 
 
-def test_the_log_is_grown_beforehand_and_kept(tmp_path):
+def test_the_log_is_grown_beforehand_and_kept(tmp_path: Path) -> None:
     log = tmp_path / "journal.db-wal"
     with opened(tmp_path / "journal.db") as store:
         assert log.stat().st_size >= SMALL.grow_bytes
@@ -160,7 +161,7 @@ def test_the_log_is_grown_beforehand_and_kept(tmp_path):
         assert log.read_bytes() != before
 
 
-def test_a_checkpoint_runs_beside_commits(tmp_path):
+def test_a_checkpoint_runs_beside_commits(tmp_path: Path) -> None:
     done = threading.Event()
     with opened(tmp_path / "journal.db") as store:
 
@@ -183,7 +184,7 @@ def entries_alone(last: int) -> Iterator[object]:
     return (entry(seq) for seq in range(1, last + 1))
 
 
-def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path):
+def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     with (
         opened(tmp_path / "journal.db"),
         pytest.raises(JournalFailed, match=rf"\(pid {os.getpid()}\) writes this journal"),
@@ -192,7 +193,7 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path):
     opened(tmp_path / "journal.db").close()
 
 
-def test_an_up_to_date_journal_opens_without_the_tool_that_migrates(tmp_path):
+def test_an_up_to_date_journal_opens_without_the_tool_that_migrates(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 1)
     code = (
         "import sys; from pathlib import Path; from tests.journal.kinds import opened;"
@@ -201,7 +202,7 @@ def test_an_up_to_date_journal_opens_without_the_tool_that_migrates(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_journal_of_a_newer_release_is_left_alone(tmp_path):
+def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 1)
     connection = sqlite3.connect(path)
     connection.execute(
@@ -214,7 +215,7 @@ def test_a_journal_of_a_newer_release_is_left_alone(tmp_path):
         opened(path)
 
 
-def test_a_new_file_cut_off_before_it_was_named_is_named_at_the_next_start(tmp_path):
+def test_a_new_file_cut_off_before_it_was_named_is_named_at_the_next_start(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     opened(path).close()
     connection = sqlite3.connect(path)
@@ -226,7 +227,7 @@ def test_a_new_file_cut_off_before_it_was_named_is_named_at_the_next_start(tmp_p
         assert store.journal_id == JOURNAL_ID
 
 
-def test_a_disk_that_promises_nothing_gets_a_padded_log(tmp_path):
+def test_a_disk_that_promises_nothing_gets_a_padded_log(tmp_path: Path) -> None:
     frames = {}
     for safe in (True, False):
         path = tmp_path / f"{safe}.db"
@@ -244,7 +245,7 @@ def frames_in_log(path: Path) -> int:
     return (Path(f"{path}-wal").stat().st_size - 32) // (4096 + 24)
 
 
-def test_a_full_disk_is_one_line_and_room_makes_it_go_on(tmp_path):
+def test_a_full_disk_is_one_line_and_room_makes_it_go_on(tmp_path: Path) -> None:
     with opened(tmp_path / "journal.db", StoreSettings(grow_bytes=0)) as store:
         store.append([entry(1)])
         before = store.head
@@ -269,17 +270,17 @@ def room(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_file_that_is_no_journal_is_one_line(tmp_path):
+def test_a_file_that_is_no_journal_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"not a journal, but long enough to be looked at" * 100)
     for attempt in (lambda: opened(path), lambda: Reader.open(path, KINDS)):
         with pytest.raises(JournalFailed, match="not a database"):
-            attempt()  # type: ignore[no-untyped-call]
+            attempt()
     with pytest.raises(JournalFailed, match="no such file"):
         Reader.open(tmp_path / "nothing.db", KINDS)
 
 
-def test_a_failed_open_lets_go_of_the_lock(tmp_path):
+def test_a_failed_open_lets_go_of_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"x" * 8192)
     with pytest.raises(JournalFailed):
@@ -288,7 +289,7 @@ def test_a_failed_open_lets_go_of_the_lock(tmp_path):
     opened(path).close()
 
 
-def test_a_copy_with_only_its_log_beside_it_is_read(tmp_path):
+def test_a_copy_with_only_its_log_beside_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with opened(path) as store:
         store.append(list(entries(1, 300)))
@@ -298,7 +299,7 @@ def test_a_copy_with_only_its_log_beside_it_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("with_log", [True, False])
-def test_a_copy_in_a_directory_nobody_can_write_is_read(with_log):
+def test_a_copy_in_a_directory_nobody_can_write_is_read(with_log: Any) -> None:
     with TemporaryDirectory() as home:  # pytest's own are closed to everybody else
         path = Path(home) / "journal.db"
         with opened(path) as store:
@@ -338,7 +339,9 @@ def read_only(directory: Path) -> Iterator[None]:
         directory.chmod(0o755)
 
 
-def test_an_entry_of_a_newer_release_is_told_and_skipped_or_stops_the_reading(tmp_path):
+def test_an_entry_of_a_newer_release_is_told_and_skipped_or_stops_the_reading(
+    tmp_path: Path,
+) -> None:
     path = written(tmp_path / "journal.db", 2)
     with opened(path) as store:
         store.append([entry(3, LidOpened(1, None)), entry(4)])
@@ -354,7 +357,7 @@ def test_an_entry_of_a_newer_release_is_told_and_skipped_or_stops_the_reading(tm
             reader.entry(3)
 
 
-def test_entries_outside_a_damaged_page_stay_readable(tmp_path):
+def test_entries_outside_a_damaged_page_stay_readable(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 3000)
     content = bytearray(path.read_bytes())
     page = content.index(b'"energy_wh":1500.600') // 4096
@@ -371,7 +374,7 @@ def test_entries_outside_a_damaged_page_stay_readable(tmp_path):
         store.append([entry(3001)])
 
 
-def test_reading_ends_behind_a_damaged_head(tmp_path):
+def test_reading_ends_behind_a_damaged_head(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 3000)
     content = bytearray(path.read_bytes())
     page = content.index(b'"energy_wh":3000.600') // 4096
@@ -386,7 +389,7 @@ def test_reading_ends_behind_a_damaged_head(tmp_path):
         opened(path)
 
 
-def test_retired_entries_leave_an_anchor_for_the_chain(tmp_path):
+def test_retired_entries_leave_an_anchor_for_the_chain(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 10)
     with opened(path) as store:
         digest = store.reader.digest_at(7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,21 +42,17 @@ TOLD = {
 TRANSFERRED = {"vendorId": "x", "data": "kept", "type": "x"}
 
 
-def test_the_reference_is_a_salted_digest_of_type_and_value():
-    # printf '<16 zero bytes>ISO14443\n04a224b2' | sha256sum
-    assert ref_of("ISO14443", "04A224B2", bytes(16)) == "#5f2b3e9e16b36548"
-    assert ref_of("ISO14443", "04a224b2", bytes(16)) == ref_of("ISO14443", "04A224B2", bytes(16))
+def test_the_reference_is_a_salted_digest_of_type_and_value() -> None:
+    # printf '<16 zero bytes>ISO14443\n04A224B2' | sha256sum
+    assert ref_of("ISO14443", "04A224B2", bytes(16)) == "#c246cdcb43b330d7"
     assert ref_of("Central", "04A224B2", bytes(16)) != ref_of("ISO14443", "04A224B2", bytes(16))
     assert ref_of("ISO14443", "04A224B2", bytes(15) + b"1") != ref_of(
         "ISO14443", "04A224B2", bytes(16)
     )
-    assert ref_of("customerIdentifier", "A", bytes(16)) != ref_of(
-        "customerIdentifier", "a", bytes(16)
-    )
 
 
 @pytest.mark.parametrize("payload", [STARTED, AUTHORIZED, LIST, ASKED, TOLD, TRANSFERRED])
-def test_what_goes_apart_comes_together_again(payload):
+def test_what_goes_apart_comes_together_again(payload: Any) -> None:
     names = Names()
     kept = apart(payload, names.refer)
     assert together(kept, names.values.get) == payload
@@ -88,7 +85,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_payload_comes_together_again(payload):
+def test_any_payload_comes_together_again(payload: Any) -> None:
     names = Names()
     names.refer = lambda type, value: _exact(names, type, value)  # type: ignore[method-assign]
     before = repr(payload)
@@ -103,18 +100,18 @@ def _exact(names: Names, type: str, value: str) -> IdToken:
     return IdToken(row.ref, type)
 
 
-def test_nobodys_token_stays():
+def test_nobodys_token_stays() -> None:
     payload = {"idToken": {"idToken": "", "type": "NoAuthorization"}}
     assert apart(payload, Names().refer) == payload
 
 
-def test_an_erased_person_stays_a_reference():
+def test_an_erased_person_stays_a_reference() -> None:
     names = Names()
     kept = apart(STARTED, names.refer)
     assert together(kept, lambda _: None) == kept
 
 
-def test_a_value_that_looks_like_a_reference_is_a_value():
+def test_a_value_that_looks_like_a_reference_is_a_value() -> None:
     names = Names()
     names.refer("ISO14443", "04A224B2")
     [ref] = names.values
@@ -123,7 +120,7 @@ def test_a_value_that_looks_like_a_reference_is_a_value():
     assert together(apart(sly, names.refer), names.values.get) == sly
 
 
-def test_a_person_has_one_reference_whatever_the_case(tmp_path):
+def test_a_person_has_one_reference_whatever_the_case(tmp_path: Path) -> None:
     with opened(tmp_path / "journal.db") as store:
         first = store.refer("ISO14443", "04A224B2")
         assert store.refer("ISO14443", "04a224b2") == first
@@ -133,7 +130,13 @@ def test_a_person_has_one_reference_whatever_the_case(tmp_path):
         assert store.refer("Central", "04A224B2") != first
 
 
-def test_a_value_is_kept_in_the_commit_that_refers_to_it(tmp_path):
+def test_a_customer_identifier_is_kept_to_the_letter(tmp_path: Path) -> None:
+    with opened(tmp_path / "journal.db") as store:
+        for name in ("Alice", "alice"):
+            assert store.value_of(store.refer("customerIdentifier", name).ref) == name
+
+
+def test_a_value_is_kept_in_the_commit_that_refers_to_it(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with opened(path) as store, Reader.open(path, KINDS) as outside:
         token = store.refer("ISO14443", "04A224B2")
@@ -146,7 +149,7 @@ def test_a_value_is_kept_in_the_commit_that_refers_to_it(tmp_path):
         assert store.refer("ISO14443", "04A224B2") == token
 
 
-def test_a_failed_commit_keeps_the_value_for_the_next(tmp_path):
+def test_a_failed_commit_keeps_the_value_for_the_next(tmp_path: Path) -> None:
     with opened(tmp_path / "journal.db") as store:
         token = store.refer("ISO14443", "04A224B2")
         with pytest.raises(ValueError, match="does not follow"):
@@ -155,7 +158,7 @@ def test_a_failed_commit_keeps_the_value_for_the_next(tmp_path):
         assert store.reader.value_of(token.ref) == "04A224B2"
 
 
-def test_an_erased_person_comes_back_as_somebody_else(tmp_path):
+def test_an_erased_person_comes_back_as_somebody_else(tmp_path: Path) -> None:
     with opened(tmp_path / "journal.db") as store:
         token = store.refer("ISO14443", "04A224B2")
         store.append([entry(1, TokenShown(token))])
@@ -169,7 +172,7 @@ def test_an_erased_person_comes_back_as_somebody_else(tmp_path):
         assert store.value_of(fresh.ref) is None
 
 
-def test_an_erased_value_is_gone_from_every_byte_n10(tmp_path):
+def test_an_erased_value_is_gone_from_every_byte_n10(tmp_path: Path) -> None:
     random_order = random.Random(20261122)
     path = tmp_path / "journal.db"
     with opened(path) as store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from journal.upcasters import STEPS, upcast
 from tests.journal import kinds
 
 
-def test_a_body_takes_every_step_from_its_version_on():
+def test_a_body_takes_every_step_from_its_version_on() -> None:
     def lifted(version: int, body: dict[str, object]) -> dict[str, object]:
         return upcast(kinds.STEPS, "LidOpened", version, 3, body)
 
@@ -19,14 +20,14 @@ def test_a_body_takes_every_step_from_its_version_on():
     assert lifted(3, {"open_ms": 2, "who": "me"}) == {"open_ms": 2, "who": "me"}
 
 
-def test_a_step_leaves_the_body_it_was_given_alone():
+def test_a_step_leaves_the_body_it_was_given_alone() -> None:
     body = {"open_ms": 2}
     upcast(kinds.STEPS, "LidOpened", 2, 3, body)
     assert body == {"open_ms": 2}
 
 
 @pytest.mark.parametrize("steps", [STEPS, kinds.STEPS])
-def test_a_step_is_named_by_its_kind_and_versions(steps):
+def test_a_step_is_named_by_its_kind_and_versions(steps: Any) -> None:
     for (kind, version), step in steps.items():
         snake = re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()
         assert step.__name__ == f"{snake}_{version}_to_{version + 1}"

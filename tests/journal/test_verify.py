@@ -88,17 +88,17 @@ def content(path: Path) -> dict[str, list[Any]]:
         }
 
 
-def test_a_whole_journal_gives_no_complaint(journal):
+def test_a_whole_journal_gives_no_complaint(journal: Path) -> None:
     assert complaints(journal) == []
 
 
-def test_a_journal_in_use_gives_no_complaint(tmp_path):
+def test_a_journal_in_use_gives_no_complaint(tmp_path: Path) -> None:
     with opened(tmp_path / "journal.db") as store:
         store.append(list(entries(1, 600)))
         assert complaints(tmp_path / "journal.db") == []
 
 
-def test_a_journal_without_entries_says_so(tmp_path):
+def test_a_journal_without_entries_says_so(tmp_path: Path) -> None:
     opened(tmp_path / "journal.db").close()
     assert complaints(tmp_path / "journal.db") == ["no entries"]
     (tmp_path / "empty.db").touch()
@@ -125,6 +125,7 @@ def test_a_journal_without_entries_says_so(tmp_path):
         ("UPDATE entry SET cause = 1 WHERE seq = 20", "entry 20: does not match its digest"),
         ("UPDATE anchor SET digest = zeroblob(32)", "entry 6: does not match its digest"),
         ("UPDATE anchor SET seq = 4", "entry 5: missing"),
+        ("UPDATE anchor SET seq = 9", "entry 6: stands before the anchor, which says 9"),
         (
             "UPDATE anchor SET origin = zeroblob(32)",
             "anchor: was changed, or is another journal's",
@@ -141,12 +142,12 @@ def test_a_journal_without_entries_says_so(tmp_path):
         ("DELETE FROM id_token WHERE value LIKE '04A2240E'", None),
     ],
 )
-def test_what_somebody_did_to_a_table_is_found(copied, statement, expected):
+def test_what_somebody_did_to_a_table_is_found(copied: Path, statement: Any, expected: Any) -> None:
     mistreat(copied, statement)
     assert complaints(copied)[:1] == ([expected] if expected else [])
 
 
-def test_swapped_entries_are_found_where_they_stand(copied):
+def test_swapped_entries_are_found_where_they_stand(copied: Path) -> None:
     mistreat(
         copied,
         "UPDATE entry SET seq = -1 WHERE seq = 20",
@@ -166,12 +167,12 @@ def test_swapped_entries_are_found_where_they_stand(copied):
         ),
     ],
 )
-def test_the_guards_of_the_file_are_looked_at(copied, wish, expected):
+def test_the_guards_of_the_file_are_looked_at(copied: Path, wish: Any, expected: Any) -> None:
     mistreat(copied, wish, guarded=True)
     assert complaints(copied) == [expected]
 
 
-def test_an_altered_guard_is_found(copied):
+def test_an_altered_guard_is_found(copied: Path) -> None:
     mistreat(copied, "DROP TRIGGER entry_not_updated", guarded=True)
     mistreat(
         copied,
@@ -182,7 +183,9 @@ def test_an_altered_guard_is_found(copied):
 
 
 @pytest.mark.parametrize("column", ["value", "folded", "type", "salt", "ref"])
-def test_a_value_that_is_not_the_one_referred_to_is_found_at_its_first_entry(copied, column):
+def test_a_value_that_is_not_the_one_referred_to_is_found_at_its_first_entry(
+    copied: Path, column: Any
+) -> None:
     other = "x'00'" if column == "salt" else "'x'"
     mistreat(copied, f"UPDATE id_token SET {column} = {other} WHERE value = '04A2240E'")
     [complaint] = verify(copied)
@@ -190,13 +193,13 @@ def test_a_value_that_is_not_the_one_referred_to_is_found_at_its_first_entry(cop
     assert "the value is not the one referred to" in complaint.text
 
 
-def test_an_erased_person_is_no_complaint(copied):
+def test_an_erased_person_is_no_complaint(copied: Path) -> None:
     with opened(copied) as store:
         assert store.forget(store.refer("ISO14443", "04A2240E").ref)
     assert complaints(copied) == []
 
 
-def test_a_cut_tail_shows_only_to_a_witness(copied):
+def test_a_cut_tail_shows_only_to_a_witness(copied: Path) -> None:
     with Reader.open(copied, KINDS) as reader:
         head = reader.head()
     mistreat(copied, "DELETE FROM entry WHERE seq > 50")
@@ -206,7 +209,7 @@ def test_a_cut_tail_shows_only_to_a_witness(copied):
     ]
 
 
-def test_a_witness_is_compared_wherever_it_points(copied):
+def test_a_witness_is_compared_wherever_it_points(copied: Path) -> None:
     with Reader.open(copied, KINDS) as reader:
         seen = {row.seq: row.digest for row in reader.rows()}
         anchor = reader.anchor()
@@ -222,7 +225,7 @@ def test_a_witness_is_compared_wherever_it_points(copied):
     assert "verify the archive" in complaints(copied, head=(2, seen[31]))[0]
 
 
-def test_a_head_is_written_as_number_and_digest():
+def test_a_head_is_written_as_number_and_digest() -> None:
     assert witness_of("48112:" + "0a" * 32) == (48112, b"\n" * 32)
     for wrong in ("48112", "x:00", "1:0a", "1:" + "zz" * 32, ""):
         with pytest.raises(ValueError, match="SEQ:DIGEST"):
@@ -240,12 +243,14 @@ def test_a_head_is_written_as_number_and_digest():
         ("version", 0, "uptime 60000 ms, version 0"),
     ],
 )
-def test_what_no_station_writes_is_found_though_the_digest_fits(copied, column, value, expected):
+def test_what_no_station_writes_is_found_though_the_digest_fits(
+    copied: Path, column: Any, value: Any, expected: Any
+) -> None:
     forge(copied, lambda row: row | {column: value})
     assert complaints(copied) == [f"entry 60: {expected}"]
 
 
-def test_a_decision_before_its_cause_is_found_though_the_digest_fits(copied):
+def test_a_decision_before_its_cause_is_found_though_the_digest_fits(copied: Path) -> None:
     forge(copied, lambda row: row | {"uptime_ms": 58_999, "cause": 59})
     assert complaints(copied) == ["entry 60: uptime 58999 ms is before its cause's 59000 ms"]
 
@@ -265,7 +270,7 @@ def forge(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Non
     )
 
 
-def test_a_destroyed_page_is_located_and_the_rest_still_checked(tmp_path):
+def test_a_destroyed_page_is_located_and_the_rest_still_checked(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 3000)
     data = bytearray(path.read_bytes())
     page = data.index(b'"energy_wh":1500.600') // 4096
@@ -281,7 +286,7 @@ def test_a_destroyed_page_is_located_and_the_rest_still_checked(tmp_path):
     assert len(lost) > 10
 
 
-def test_a_destroyed_head_is_located(tmp_path):
+def test_a_destroyed_head_is_located(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 3000)
     data = bytearray(path.read_bytes())
     page = data.index(b'"energy_wh":3000.600') // 4096
@@ -294,14 +299,14 @@ def test_a_destroyed_head_is_located(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 100, 4095, 5000])
-def test_a_file_cut_short_is_unreadable_in_one_line(copied, size):
+def test_a_file_cut_short_is_unreadable_in_one_line(copied: Path, size: Any) -> None:
     copied.write_bytes(copied.read_bytes()[:size])
     found = complaints(copied)
     assert found
     assert not [line for line in found if "\n" in line]
 
 
-def test_no_file_is_one_line(tmp_path):
+def test_no_file_is_one_line(tmp_path: Path) -> None:
     assert complaints(tmp_path / "journal.db") == [
         f"{tmp_path}/journal.db: no such file. Name the journal, as in DATA/journal.db."
     ]
@@ -309,7 +314,9 @@ def test_no_file_is_one_line(tmp_path):
 
 # The second found a bit of the journal's name that no complaint covered once entries were retired.
 @pytest.mark.parametrize("seed", [SEED, 20262124])
-def test_a_flipped_bit_is_found_or_changes_nothing(journal, tmp_path, seed):
+def test_a_flipped_bit_is_found_or_changes_nothing(
+    journal: Path, tmp_path: Path, seed: Any
+) -> None:
     dice = random.Random(seed)
     print("seed", seed)
     data = journal.read_bytes()
@@ -331,7 +338,12 @@ def test_a_flipped_bit_is_found_or_changes_nothing(journal, tmp_path, seed):
     assert silent < 500
 
 
-def test_a_flipped_bit_in_the_body_of_an_entry_is_located(journal, tmp_path):
+def test_a_spelling_changed_in_the_side_table_is_found(copied: Path) -> None:
+    mistreat(copied, "UPDATE id_token SET value = '04a2240e' WHERE value = '04A2240E'")
+    assert [each.entry for each in verify(copied)] == [14]
+
+
+def test_a_flipped_bit_in_the_body_of_an_entry_is_located(journal: Path, tmp_path: Path) -> None:
     data = journal.read_bytes()
     for seq in (6, 30, 59):
         needle = f'{{"evse_id":{1 + seq % 2},"energy_wh":{seq}.600}}'.encode()
@@ -357,7 +369,7 @@ def with_log(tmp_path: Path, commits: int) -> tuple[Path, Path]:
     return home / path.name, home / f"{path.name}-wal"
 
 
-def test_commits_hidden_by_a_damaged_log_are_found(tmp_path):
+def test_commits_hidden_by_a_damaged_log_are_found(tmp_path: Path) -> None:
     path, log = with_log(tmp_path, 10)
     whole = log.read_bytes()
     for frame, expected in ((0, 1), (4, 5), (8, 9)):
@@ -371,7 +383,7 @@ def test_commits_hidden_by_a_damaged_log_are_found(tmp_path):
         assert f"behind damaged frame {frame + 1} of the log" in str(found)
 
 
-def test_the_commit_that_was_under_way_when_the_power_went_is_no_complaint(tmp_path):
+def test_the_commit_that_was_under_way_when_the_power_went_is_no_complaint(tmp_path: Path) -> None:
     path, log = with_log(tmp_path, 10)
     data = bytearray(log.read_bytes())
     data[32 + 9 * 4120 + 24 + 4000] ^= 4
@@ -381,7 +393,7 @@ def test_the_commit_that_was_under_way_when_the_power_went_is_no_complaint(tmp_p
         assert reader.head().seq == 9
 
 
-def test_a_log_without_its_header_is_found(tmp_path):
+def test_a_log_without_its_header_is_found(tmp_path: Path) -> None:
     path, log = with_log(tmp_path, 10)
     data = bytearray(log.read_bytes())
     data[20] ^= 4
@@ -389,7 +401,7 @@ def test_a_log_without_its_header_is_found(tmp_path):
     assert "entry 1: missing: the header of the log is damaged" in complaints(path)[-1]
 
 
-def test_a_log_that_lost_its_header_when_it_was_begun_anew_is_no_complaint(tmp_path):
+def test_a_log_that_lost_its_header_when_it_was_begun_anew_is_no_complaint(tmp_path: Path) -> None:
     path, log = with_log(tmp_path, 10)
     whole = log.read_bytes()
     sqlite3.connect(path).close()
