@@ -38,7 +38,20 @@ class WantedEvse(msgspec.Struct, frozen=True):
     words: str  # for the display
 
 
+class WantedLink(msgspec.Struct, frozen=True):
+    """How to reach the CSMS, and how patiently. Part 4 §5.3, §8."""
+
+    opened_seq: int = 0  # the entry that opened the present connection; 0 at the beginning
+    online: bool = False
+    password: str = ""  # reference of BasicAuthPassword; empty: the one in station.toml
+    ping_s: int = 0  # 0: no pings. WebSocketPingInterval
+    wait_min_s: int = 10
+    wait_random_s: int = 0
+    repeat_times: int = 0
+
+
 class Wanted(msgspec.Struct, frozen=True):
+    link: WantedLink = WantedLink()
     replies: tuple[Reply, ...] = ()
     call: WantedCall | None = None
     evses: tuple[WantedEvse, ...] = ()
@@ -53,6 +66,7 @@ def wanted(product: Product, state: State, entry: Entry) -> Wanted:
     flight = state.outbox.in_flight
     restart = state.lifecycle.restart
     return Wanted(
+        link=_link(case),
         replies=state.replies.owed,
         call=WantedCall(flight.call, flight.message_id, flight.action, flight.offline)
         if flight and state.links.online
@@ -62,6 +76,18 @@ def wanted(product: Product, state: State, entry: Entry) -> Wanted:
         or bool(state.transactions.open),
         wake_ms=min(_deadlines(case), default=None),
         restart=restart.boot_reason if restart else None,
+    )
+
+
+def _link(case: Case) -> WantedLink:
+    return WantedLink(
+        opened_seq=case.state.links.opened_seq,
+        online=case.state.links.online,
+        password=case.text("SecurityCtrlr.BasicAuthPassword") or "",
+        ping_s=case.integer("OCPPCommCtrlr.WebSocketPingInterval"),
+        wait_min_s=case.integer("OCPPCommCtrlr.RetryBackOffWaitMinimum", absent=10),
+        wait_random_s=case.integer("OCPPCommCtrlr.RetryBackOffRandomRange"),
+        repeat_times=case.integer("OCPPCommCtrlr.RetryBackOffRepeatTimes"),
     )
 
 

@@ -1,0 +1,191 @@
+"""Who turns observations into history?
+
+One task, one commit at a time. Whatever arrives during a commit goes into the next one. Nothing
+decided here is visible to anybody before it is on the disk.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+import trio
+
+from journal.observations import ClockStepped, MeterRead
+from journal.projections.outbox import CallQueued
+from journal.projections.transactions import SampleKept
+from journal.state import State
+from journal.store import Store
+from journal.terms import Entry, Observation
+from station.case import Product
+from station.decide import judge
+from station.runtime.clock import Clock
+from station.runtime.latest import Latest
+from station.wanted import Wanted, wanted
+
+BATCH_MAX: Final = 256  # observations in one commit: bounds its length and what a crash undoes
+LAZY_S: Final = 1.0  # how long an observation that nobody waits for may wait for company
+STEP_MIN_MS: Final = 1_000  # less is how the host's clock is kept in time
+PAYLOADS_MAX: Final = 64  # queued calls whose payload is still at hand
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class Scribe:
+    """Owns the memory. `observe` may be called from anywhere in the loop; it never waits."""
+
+    def __init__(
+        self,
+        product: Product,
+        store: Store,
+        state: State,
+        clock: Clock,
+        *,
+        reading: Callable[[int], MeterRead | None] = lambda evse_id: None,
+        threaded: bool = False,
+    ) -> None:
+        self.product = product
+        self.state = state
+        self.head = store.head  # of the commit that `state` holds
+        self.reading = reading
+        self.wanted: Latest[Wanted] = Latest(Wanted())
+        self._store = store
+        self._clock = clock
+        self._threaded = threaded
+        self._waiting: deque[Observation] = deque()
+        self._arrived = trio.Event()
+        self._eager = trio.Event()
+        self._payloads: OrderedDict[int, msgspec.Raw] = OrderedDict()
+        self._apart_ms = self._clock_gap_ms()  # wall clock less uptime, as last seen
+        self.committed = trio.Event()
+
+    # --- Taking in ------------------------------------------------------------------------------
+
+    def observe(self, observation: Observation, *, lazy: bool = False) -> None:
+        """Take an observation in; a lazy one waits a second for others to share a commit with."""
+        self._waiting.append(observation)
+        self._arrived.set()
+        if not lazy:
+            self._eager.set()
+
+    async def run(self) -> None:
+        """Write history until cancelled. What was taken in before that is still written.
+
+        Raises:
+            JournalFailed: the disk did not take it. Nothing of that commit counts.
+        """
+        try:
+            while True:
+                await self._arrived.wait()
+                with trio.move_on_after(LAZY_S):
+                    await self._eager.wait()
+                await self._write()
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                while self._waiting:
+                    await self._write()
+            raise
+
+    async def write_now(self) -> None:
+        """One commit with everything that waits; for the first entries, before `run`."""
+        await self._write()
+
+    async def _write(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+        if not self._waiting:
+            self._arrived, self._eager = trio.Event(), trio.Event()
+        entries, state = self._judged(batch)
+        if self._threaded:
+            await trio.to_thread.run_sync(self._store.append, entries)
+        else:
+            self._store.append(entries)
+        self.state, self.head = state, self._store.head
+        self._remember_payloads(entries)
+        self.wanted.set(wanted(self.product, state, entries[-1]))
+        self.committed.set()
+        self.committed = trio.Event()
+
+    # --- Judging --------------------------------------------------------------------------------
+
+    def _judged(self, batch: list[Observation]) -> tuple[list[Entry], State]:
+        """All entries of one commit, and the memory after them."""
+        entries: list[Entry] = []
+        state = self.state
+        for observation in [*self._clock_step(), *batch]:
+            state = self._judge_one(observation, state, entries)
+        return entries, state
+
+    def _judge_one(self, observation: Observation, state: State, entries: list[Entry]) -> State:
+        """Judge; where that needs a reading, take the newest one into the journal first."""
+        made, after = judge(self.product, state, self._entry(observation, state, entries))
+        for evse_id in sorted(_measured(made)):
+            reading = self.reading(evse_id)
+            known = state.readings.of(evse_id)
+            if reading is None or (known and known.seq > self.head.seq):
+                continue
+            first, state = judge(self.product, state, self._entry(reading, state, entries))
+            entries += first
+            made, after = judge(self.product, state, self._entry(observation, state, entries))
+        entries += made
+        return after
+
+    def _entry(self, observation: Observation, state: State, entries: list[Entry]) -> Entry:
+        seq = (entries[-1].seq if entries else self.head.seq) + 1
+        return Entry(seq, self.at(state), self._clock.uptime_ms(), observation)
+
+    def at(self, state: State) -> datetime:
+        """The station's wall clock: the host's UTC plus what the CSMS taught, whole ms."""
+        host = self._clock.utc()
+        try:
+            moment = host + timedelta(milliseconds=state.clock.offset_ms)
+        except OverflowError:
+            moment = host
+        moment = min(max(moment, EARLIEST), LATEST)
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+    def _clock_gap_ms(self) -> int:
+        since = (self._clock.utc() - EARLIEST) // timedelta(milliseconds=1)
+        return since - self._clock.uptime_ms()
+
+    def _clock_step(self) -> Iterator[Observation]:
+        """The host's wall clock moved against its uptime since the last commit."""
+        apart_ms = self._clock_gap_ms()
+        step_ms = apart_ms - self._apart_ms
+        if abs(step_ms) >= STEP_MIN_MS:
+            self._apart_ms = apart_ms
+            yield ClockStepped(step_ms)
+
+    # --- Payloads -------------------------------------------------------------------------------
+
+    def _remember_payloads(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry.event, CallQueued):
+                self._payloads[entry.seq] = entry.event.payload
+        while len(self._payloads) > PAYLOADS_MAX:
+            self._payloads.popitem(last=False)
+
+    def payload(self, call: int) -> msgspec.Raw:
+        """The payload of a queued call: from memory when it is new, else from the journal."""
+        found = self._payloads.get(call)
+        if found is not None:
+            return found
+        event = self._store.entry(call).event
+        assert isinstance(event, CallQueued), f"entry {call} queues no call"
+        return event.payload
+
+
+def _measured(entries: Iterable[Entry]) -> set[int]:
+    """The EVSEs whose meter these decisions speak of."""
+    found: set[int] = set()
+    for entry in entries:
+        match entry.event:
+            case CallQueued(transaction=mark) if mark is not None:
+                found.add(mark.evse_id)
+            case CallQueued(action="MeterValues", payload=payload):
+                found.add(msgspec.json.decode(payload)["evseId"])
+            case SampleKept():
+                found.add(entry.event.sample.read.evse_id)
+    return found

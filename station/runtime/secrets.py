@@ -1,0 +1,65 @@
+"""Where do passwords lie, if never in the journal?
+
+Each in a file of its own that only the station may read, named by a reference. The journal
+knows the reference; the file is written and synced before the entry that speaks of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from pathlib import Path
+
+_REFERENCE = re.compile(r"<secret ([0-9a-f]{32})>")
+
+
+class Secrets:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def keep(self, text: str) -> str:
+        """Store a secret durably.
+
+        Returns:
+            Its reference, `<secret …>`.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = uuid.uuid4().hex
+        file = os.open(self._directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(file, text.encode())
+            os.fsync(file)
+        finally:
+            os.close(file)
+        self._sync()
+        return f"<secret {name}>"
+
+    def reveal(self, reference: str) -> str | None:
+        """The secret behind a reference; None where there is none (any more)."""
+        found = _REFERENCE.fullmatch(reference)
+        if found is None:
+            return None
+        try:
+            return (self._directory / found[1]).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def keep_only(self, references: set[str]) -> None:
+        """Delete every secret that no reference names any more."""
+        wanted = {found[1] for one in references if (found := _REFERENCE.fullmatch(one))}
+        if not self._directory.is_dir():
+            return
+        for file in self._directory.iterdir():
+            if file.name not in wanted:
+                file.unlink()
+
+    def _sync(self) -> None:
+        handle = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
