@@ -120,7 +120,7 @@ class Line:
 def plain(value: Any) -> Any:
     """What msgspec may write in place of a collection of ours (its enc_hook)."""
     if isinstance(value, Table):
-        return dict(value)
+        return {str(key): one for key, one in value.items()}  # JSON has no other keys
     if isinstance(value, Line):
         return list(value)
     raise TypeError(f"{type(value).__name__} has no plain form")
