@@ -27,7 +27,7 @@ _STROKE = "SELECT {} FROM entry WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
 _ROWS = _STROKE.format(_COLUMNS)
 _ENTRIES = _STROKE.format(_COLUMNS.removesuffix(", digest"))  # a twentieth faster without
 _ONE = f"SELECT {_COLUMNS} FROM entry WHERE seq = ?"
-_LAST = f"SELECT {_COLUMNS} FROM entry WHERE seq = (SELECT max(seq) FROM entry)"
+_LAST = "SELECT seq, digest, CAST(at AS BLOB), uptime_ms FROM entry ORDER BY seq DESC LIMIT 1"
 
 # What reading damaged pages raises. The last: SQLite quotes them, and Python reads the quotation.
 UNREADABLE = (sqlite3.Error, MemoryError, OverflowError, UnicodeDecodeError)
@@ -168,20 +168,27 @@ class Reader:
     def head(self) -> Head:
         """The end of the chain.
 
+        A changed last entry does not stop the station: a column of it that cannot be read is as
+        before the first entry, and the chain goes on, with `verify` to tell where it broke.
+
         Raises:
-            JournalFailed: the last entry cannot be read.
+            JournalFailed: the end of the file cannot be read.
         """
         with failing(self._path):
             last = self.connection.execute(_LAST).fetchone()
         if last is None:
             return Head(*self.anchor(), at=None, uptime_ms=0)
-        row = Row._make(last)
+        seq, digest, at_bytes, uptime_ms = last
         try:
-            return Head(row.seq, row.digest, at_of(row.at), row.uptime_ms)
-        except ValueError as error:
-            raise JournalFailed(
-                f"{self._path}: entry {row.seq} has no readable time. Run `station verify` on it."
-            ) from error
+            at = at_of(at_bytes.decode())
+        except ValueError:
+            at = None
+        return Head(
+            seq,
+            digest if isinstance(digest, bytes) else b"",
+            at,
+            uptime_ms if isinstance(uptime_ms, int) else 0,
+        )
 
     def rows(
         self, first: int = 1, last: int | None = None, *, damaged: OnDamage | None = None

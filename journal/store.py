@@ -14,7 +14,8 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +28,7 @@ from journal.reader import Damage, Head, JournalFailed, Reader, connected, faili
 from journal.terms import Entry, IdToken
 from journal.tokens import SALT_BYTES, TokenRow, folded, token_row
 
-__all__ = ["Damage", "Head", "JournalFailed", "Reader", "Store", "StoreSettings"]
+__all__ = ["Damage", "Head", "JournalFailed", "Reader", "Store", "StoreSettings", "set_aside"]
 
 PAGE_BYTES = 4096  # the unit of eMMC file systems; smaller pages are written as whole ones anyway
 MIGRATION_SET = "journal"
@@ -70,15 +71,19 @@ class Store:
         self._settings = settings
         self._entropy = entropy
         self._lock = lock
-        self._writing = _writable(path, settings)
-        self._moving = _writable(path, settings)
-        self.reader = Reader(path, connected(path, mode="ro"), registry)
         self._one_writer = threading.Lock()
         self._fresh: dict[str, TokenRow] = {}
         self._fresh_refs: dict[tuple[str, str], str] = {}
         self._log_pages = 0
-        self.journal_id = self.reader.journal_id
-        self._head = self.reader.head()
+        with ExitStack() as connections:
+            self._writing = connections.enter_context(closing(_writable(path, settings)))
+            self._moving = connections.enter_context(closing(_writable(path, settings)))
+            self.reader = Reader(path, connected(path, mode="ro"), registry)
+            connections.callback(self.reader.close)
+            self.journal_id = self.reader.journal_id
+            self._head = self.reader.head()
+            self._grow_log()
+            self._connections = connections.pop_all()
 
     @classmethod
     def open(
@@ -102,19 +107,15 @@ class Store:
         try:
             with failing(path):
                 _prepare(path, journal_id_if_new, settings)
-                store = cls(path, registry, settings, entropy, lock)
-                store._grow_log()
+                return cls(path, registry, settings, entropy, lock)
         except BaseException:
             os.close(lock)
             raise
-        return store
 
     def close(self) -> None:
         """Move the log into the file and let go of it. The file alone is then the journal."""
-        self.reader.close()
         with failing(self._path):
-            self._moving.close()
-            self._writing.close()
+            self._connections.close()
         os.close(self._lock)
 
     def __enter__(self) -> Self:
@@ -319,6 +320,34 @@ class Store:
             os.close(log)
 
 
+def set_aside(path: Path) -> Path:
+    """Put a journal that cannot be opened out of the way, whole, and say where it is now.
+
+    What can be read of it `Reader.entries(damaged=...)` still gives. A power cut meanwhile leaves
+    it in one place or in both.
+
+    Raises:
+        JournalFailed: it is in use, or the directory cannot be written.
+    """
+    lock = _locked(path)
+    try:
+        with failing(path):
+            number = next(n for n in count(1) if not path.with_suffix(f".damaged-{n}").exists())
+            aside = path.with_suffix(f".damaged-{number}")
+            aside.mkdir()
+            names = [f"{path.name}{ending}" for ending in ("", "-shm", "-wal")]
+            there = [name for name in names if (path.parent / name).exists()]
+            for name in there:
+                (aside / name).hardlink_to(path.parent / name)
+            _sync_directory(aside)
+            for name in there:
+                (path.parent / name).unlink()
+            _sync_directory(path.parent)
+    finally:
+        os.close(lock)
+    return aside / path.name
+
+
 def _writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
     psow = int(settings.powersafe_overwrite)
     connection = connected(path, mode="rwc", options=f"&psow={psow}")
@@ -332,7 +361,11 @@ def _writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
         "foreign_keys = OFF",
         "busy_timeout = 5000",
     ):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
+        try:
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 

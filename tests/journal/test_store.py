@@ -19,7 +19,7 @@ import pytest
 
 from journal.chain import digest_of, origin
 from journal.codec import Registry, UnknownKind
-from journal.store import Damage, Head, JournalFailed, Reader, Store, StoreSettings
+from journal.store import Damage, Head, JournalFailed, Reader, Store, StoreSettings, set_aside
 from journal.verify import verify
 from tests.journal.kinds import (
     JOURNAL_ID,
@@ -387,6 +387,49 @@ def test_reading_ends_behind_a_damaged_head(tmp_path: Path) -> None:
     assert 2900 < read[-1] < 3000
     with pytest.raises(JournalFailed, match="malformed"):
         opened(path)
+
+
+@pytest.mark.parametrize(
+    "damage", ["at = 'x'", "at = CAST(x'ff' AS TEXT)", "body = CAST(x'ff' AS TEXT)", "digest = x''"]
+)
+def test_a_changed_last_entry_does_not_stop_the_station(tmp_path: Path, damage: str) -> None:
+    path = written(tmp_path / "journal.db", 9)
+    connection = sqlite3.connect(path)
+    guard = "SELECT sql FROM sqlite_schema WHERE name = 'entry_not_updated'"
+    [(sql,)] = connection.execute(guard).fetchall()
+    connection.execute("DROP TRIGGER entry_not_updated")
+    connection.execute(f"UPDATE entry SET {damage} WHERE seq = 9")
+    connection.execute(sql)
+    connection.commit()
+    connection.close()
+    with opened(path) as store:
+        store.append([entry(10)])
+        store.append([entry(11)])
+        told: list[Damage] = []
+        read = [each.seq for each in store.reader.entries(damaged=told.append)]
+        assert sorted(read + [each.seq for each in told]) == list(range(1, 12))
+    assert {each.entry for each in verify(path)} <= {9, 10}
+    assert next(verify(path)).entry == 9
+
+
+def test_a_journal_that_cannot_be_opened_is_set_aside_whole(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    for number in (1, 2):
+        written(path, 3000)
+        data = bytearray(path.read_bytes())
+        page = data.index(b'"energy_wh":3000.600') // 4096
+        data[page * 4096 : (page + 1) * 4096] = bytes(4096)
+        path.write_bytes(data)
+        Path(f"{path}-wal").write_bytes(b"log")
+        with pytest.raises(JournalFailed):
+            opened(path)
+        aside = set_aside(path)
+        assert aside == tmp_path / f"journal.damaged-{number}" / "journal.db"
+        assert aside.read_bytes() == data
+        assert not list(tmp_path.glob("journal.db*"))
+        told: list[Damage] = []
+        with Reader.open(aside, KINDS) as reader:
+            assert len(list(reader.entries(damaged=told.append))) > 2900
 
 
 def test_retired_entries_leave_an_anchor_for_the_chain(tmp_path: Path) -> None:
