@@ -98,14 +98,14 @@ def _plain(part: msgspec.Raw) -> Any:
         return None
 
 
-def call_text(message_id: str, action: str, payload: bytes) -> str:
+def call_text(message_id: str, action: str, payload: bytes | msgspec.Raw) -> str:
     """Write a CALL."""
-    return f'[2,"{message_id}","{action}",{payload.decode()}]'
+    return f'[2,"{message_id}","{action}",{bytes(payload).decode()}]'
 
 
-def result_text(message_id: str, payload: bytes) -> str:
+def result_text(message_id: str, payload: bytes | msgspec.Raw) -> str:
     """Write a CALLRESULT."""
-    return f"[3,{_quoted(message_id)},{payload.decode()}]"
+    return f"[3,{_quoted(message_id)},{bytes(payload).decode()}]"
 
 
 def error_text(message_id: str, code: str, description: str) -> str:

@@ -3,55 +3,51 @@
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import click
 import trio
 
-from drivers.emulators.line_socket import SocketPathError
-from journal.store import JournalFailed
-from station.config import Config, ConfigError, load_config
-from station.runtime.devices import DevicesFailed, emulated
+from station.config import Config, load_config
+from station.runtime.devices import emulated
 from station.runtime.supervise import run_station
 
 log = logging.getLogger("station")
 
 
-def run_command(path: Path) -> int:
-    """Run the station that `path` (station.toml) describes.
-
-    Returns:
-        Exit code: 0 asked to end; 1 the journal or the devices failed; 2 the file or a path of it
-        cannot be used.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    try:
-        config = load_config(path)
-        config.data.mkdir(parents=True, exist_ok=True)
-        return _lives(config)
-    except (ConfigError, SocketPathError) as error:
-        log.error("%s", error)
-        return 2
-    except (JournalFailed, DevicesFailed, OSError) as error:
-        log.error("%s", error)
-        return 1
-
-
-def _lives(config: Config) -> int:
-    """One life after the other, until one ends without wanting another. B11.FR.03."""
+@click.command("run")
+@click.option(
+    "--config",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The station.toml.",
+)
+@click.option("--quiet", is_flag=True, help="Log warnings only.")
+def run_command(path: Path, quiet: bool) -> None:
+    """Run the station that a station.toml describes, until SIGTERM or Ctrl-C."""
+    logging.basicConfig(
+        level=logging.WARNING if quiet else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    config = load_config(path)
+    config.data.mkdir(parents=True, exist_ok=True)
     with nullcontext() if config.hardware else emulated(config.data):
         if not config.hardware:
-            log.warning("emulated hardware: no [hardware] in the configuration")
+            log.warning("no [hardware] in %s: the devices are emulated", path)
         while trio.run(_one_life, config) is not None:
-            pass
-    return 0
+            log.info("starting again")  # B11.FR.03: a restart is a new life of the same process
 
 
 async def _one_life(config: Config) -> str | None:
+    """One life; what failed comes out of its nurseries as itself."""
     try:
         return await run_station(config)
-    except* (JournalFailed, SocketPathError) as group:
-        raise _first(group) from None
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

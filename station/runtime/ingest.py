@@ -36,7 +36,7 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class Ingest:
-    """Takes frames in. Needs to know where values and secrets go, and which variables are secret."""
+    """Takes frames in: knows where values and secrets go, and which variables are secret."""
 
     def __init__(
         self,

@@ -137,6 +137,10 @@ class Link:
                     nursery.cancel_scope.cancel()
         except* FAILURES as group:
             why = _in_words(group)
+        except* Exception:
+            if opened:
+                self._scribe.observe(LinkClosed("a fault of ours"))
+            raise
         if opened:
             log.warning("link lost: %s", why)
             self._scribe.observe(LinkClosed(why))
@@ -247,7 +251,7 @@ class Link:
         if call.offline:  # E04.FR.03, E11.FR.07, E12.FR.02: the one field that may still change
             body = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
             payload = msgspec.Raw(msgspec.json.encode(body | {"offline": msgspec.Raw(b"true")}))
-        return call_text(call.message_id, call.action, bytes(payload))
+        return call_text(call.message_id, call.action, payload)
 
     def _personal(self, payload: msgspec.Raw) -> msgspec.Raw:
         """The payload with personal values back in their places."""

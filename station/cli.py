@@ -1,0 +1,154 @@
+"""Which verbs does `station` have, and how does each of them end?
+
+A verb's module is imported when the verb is used, so that none pays for another. Exit codes:
+0 done, 1 the answer is no, 2 usage. An error that can be expected is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NoReturn
+
+import click
+
+from station import RELEASE
+
+# verb -> (where its command is, what it does)
+VERBS: Final = {
+    "run": ("station.commands.run:run_command", "Run the station that a station.toml describes."),
+    "demo": ("station.commands.demo:demo_command", "Watch one whole charging session."),
+    "sim": ("station.commands.sim:sim_command", "Drive the emulated hardware of a station."),
+    "emulate": ("station.commands.emulate:emulate_command", "Run the emulated devices alone."),
+    "replay": ("station.commands.replay:replay_command", "Read a journal, or its state, aloud."),
+    "verify": ("station.commands.verify:verify_command", "Check a journal for tampering."),
+    "outbox": ("station.commands.outbox:outbox_command", "See what the CSMS has not confirmed."),
+}
+
+# Failures that are nobody's bug: (module, class, exit code). Imported only when one may be it.
+EXPECTED: Final = (
+    ("station.config", "ConfigError", 2),
+    ("station.profiles", "ProfileError", 2),
+    ("drivers.emulators.line_socket", "SocketPathError", 2),
+    ("drivers.emulators.line_socket", "SocketPathError", 2),
+    ("station.runtime.devices", "DevicesFailed", 1),
+    ("journal.reader", "JournalFailed", 1),
+    ("station.runtime.devices", "DevicesFailed", 1),
+    ("drivers.emulators.process", "AlreadyRunningError", 1),
+    ("drivers.emulators.registers", "RegistersDamagedError", 1),
+)
+
+INTERRUPTED: Final = 130  # as shells say it of Ctrl-C
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What each verb does, without importing it."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, meaning) for verb, (_, meaning) in VERBS.items()])
+
+
+def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"ocpp-station {RELEASE}")
+        ctx.exit()
+
+
+@click.group(cls=Verbs, invoke_without_command=True)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the release and exit.",
+)
+@click.pass_context
+def station(ctx: click.Context) -> None:
+    """The software of an EV charging station that speaks OCPP 2.0.1."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit(2)
+
+
+def main() -> NoReturn:
+    """The command `station`."""
+    sys.exit(ended(sys.argv[1:]))
+
+
+def ended(arguments: Sequence[str]) -> int:
+    """Do what the arguments say; the exit code.
+
+    Raises:
+        Exception: what was not expected, for it is a bug.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")  # a terminal without UTF-8 stops nothing
+    try:
+        code = station.main(args=list(arguments), prog_name="station", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        return _said(_line_of(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _deserted()
+    except (Exception, BaseExceptionGroup) as error:
+        return _failed(error)
+    return code if isinstance(code, int) else 0
+
+
+def _line_of(error: click.ClickException) -> str:
+    text = " ".join(error.format_message().split())
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        path = error.ctx.command_path
+        return f"{path}: {text} See `{path} --help`."
+    return text
+
+
+def _failed(error: BaseException) -> int:
+    """Say an expected failure in one line; let anything else through."""
+    cause = _innermost(error)
+    if isinstance(cause, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(cause, BrokenPipeError):
+        return _deserted()
+    for module, name, code in EXPECTED:
+        if isinstance(cause, getattr(import_module(module), name)):
+            return _said(" ".join(str(cause).split()), code)
+    raise error
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The one exception inside of the groups that nurseries wrap around it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _said(line: str, code: int) -> int:
+    click.echo(line, err=True)
+    return code
+
+
+def _deserted() -> int:
+    """Whoever read our output has had enough (`station replay … | head`): that is no error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())  # or the flush at exit complains
+    os.close(nowhere)
+    return 0
