@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+from pathlib import Path
 
 import pytest
 
@@ -24,8 +25,8 @@ from station.profiles import load
 from station.variables import Attribute
 
 CERTIFIED = DeviceModel(load("evs-flash-300"))
-DEVELOPMENT = DeviceModel(load("development"))
-MODELS = pytest.mark.parametrize("model", [CERTIFIED, DEVELOPMENT], ids=["certified", "dev"])
+EVERYTHING = DeviceModel(load(Path(__file__).parent / "profiles" / "everything.toml"))
+MODELS = pytest.mark.parametrize("model", [CERTIFIED, EVERYTHING], ids=["certified", "everything"])
 
 # Required by Part 2 ("Referenced Components and Variables"), Part 4 section 8 and errata 2.57 of
 # a station in Core: path, type, and whether the CSMS may set it (None: the station's choice).
@@ -135,7 +136,7 @@ def test_names_fit_into_an_ocpp_message(model: DeviceModel) -> None:
         assert len(",".join(definition.values)) <= 1000
 
 
-# What a feature adds or opens: question, path, what the certified and development models have.
+# What a feature adds or opens: question, path, what the certified model and that with everything have.
 # None: the variable does not exist.
 BY_FEATURE: list[tuple[str, str, str | None, str | None]] = [
     ("C-02", "AuthCtrlr.OfflineTxForUnknownIdEnabled", None, "ReadWrite"),
@@ -167,12 +168,12 @@ BY_FEATURE: list[tuple[str, str, str | None, str | None]] = [
 
 
 @pytest.mark.parametrize(
-    ("question", "path", "certified", "development"), BY_FEATURE, ids=lambda each: str(each)
+    ("question", "path", "certified", "everything"), BY_FEATURE, ids=lambda each: str(each)
 )
 def test_the_answers_decide_what_exists_and_what_can_be_set(
-    question: str, path: str, certified: str | None, development: str | None
+    question: str, path: str, certified: str | None, everything: str | None
 ) -> None:
-    for model, mutability in ((CERTIFIED, certified), (DEVELOPMENT, development)):
+    for model, mutability in ((CERTIFIED, certified), (EVERYTHING, everything)):
         definition = model.by_path.get(path)
         held = definition and definition.attributes[0].mutability
         assert held == mutability, question
@@ -370,7 +371,7 @@ def test_a_change_of_the_network_priority_waits_for_a_reboot() -> None:
 
 def refusal_of(path: str, text: str) -> str:
     """The reason code, empty where the text is taken."""
-    refusal = check(DEVELOPMENT.by_path[path], "Actual", text)
+    refusal = check(EVERYTHING.by_path[path], "Actual", text)
     assert refusal is None or refusal.status == "Rejected"
     return refusal.reason_code if refusal else ""
 
@@ -469,13 +470,13 @@ def test_a_refused_secret_is_not_repeated() -> None:
 
 
 def test_a_refusal_fits_into_status_info() -> None:
-    for definition in DEVELOPMENT.definitions:
+    for definition in EVERYTHING.definitions:
         for text in ("\x00" * 999, "x" * 999, "9" * 999):
             refusal = check_value(definition, text)
             if refusal is not None:
                 assert len(refusal.reason_code) <= 20
                 assert len(refusal.info) <= 512, definition.path
-    far = DEVELOPMENT.find(Component("x" * 50, "y" * 50, 1, 1), "z" * 50)
+    far = EVERYTHING.find(Component("x" * 50, "y" * 50, 1, 1), "z" * 50)
     assert isinstance(far, Refusal)
     assert len(far.info) <= 512
 
@@ -487,6 +488,6 @@ def test_no_text_breaks_a_check() -> None:
     alphabet = string.printable + "äß€\u0660\u2028\U0001f50c\x00"
     for _ in range(200):
         text = "".join(dice.choices(alphabet, k=dice.randrange(0, 60)))
-        for definition in DEVELOPMENT.definitions:
+        for definition in EVERYTHING.definitions:
             refusal = check_value(definition, text)
             assert refusal is None or refusal.status == "Rejected"
