@@ -24,6 +24,7 @@ import msgspec
 import migrations
 from journal.chain import FORMAT, Row, digest_of, origin
 from journal.codec import Registry, at_text
+from journal.log import lost_commits
 from journal.reader import Damage, Head, JournalFailed, Reader, connected, failing
 from journal.terms import Entry, IdToken
 from journal.tokens import SALT_BYTES, TokenRow, folded, token_row
@@ -66,6 +67,7 @@ class Store:
         lock: int,
     ) -> None:
         """Use `Store.open`."""
+        self.lost: str | None = None  # commits a damaged log hid at the start, in words
         self._path = path
         self._registry = registry
         self._settings = settings
@@ -97,7 +99,9 @@ class Store:
     ) -> Self:
         """Open or create the journal, as its only writer.
 
-        `entropy` gives the salts of personal values: as many bytes as asked for.
+        `entropy` gives the salts of personal values: as many bytes as asked for. Where the log was
+        damaged and hides commits, the journal goes on without them: `lost` says so, and a copy of
+        the log is kept beside it, because the log itself will be written over.
 
         Raises:
             JournalFailed: another process has it, a newer release wrote it, or the disk or
@@ -106,8 +110,13 @@ class Store:
         lock = _locked(path)
         try:
             with failing(path):
+                lost = lost_commits(path)
+                if lost is not None:
+                    _keep_log(path)
                 _prepare(path, journal_id_if_new, settings)
-                return cls(path, registry, settings, entropy, lock)
+                store = cls(path, registry, settings, entropy, lock)
+                store.lost = lost
+                return store
         except BaseException:
             os.close(lock)
             raise
@@ -320,6 +329,18 @@ class Store:
             os.close(log)
 
 
+def _keep_log(path: Path) -> None:
+    aside = _new_directory_beside(path)
+    (aside / f"{path.name}-wal").write_bytes(Path(f"{path}-wal").read_bytes())
+
+
+def _new_directory_beside(path: Path) -> Path:
+    number = next(n for n in count(1) if not path.with_suffix(f".damaged-{n}").exists())
+    aside = path.with_suffix(f".damaged-{number}")
+    aside.mkdir()
+    return aside
+
+
 def set_aside(path: Path) -> Path:
     """Put a journal that cannot be opened out of the way, whole, and say where it is now.
 
@@ -332,9 +353,7 @@ def set_aside(path: Path) -> Path:
     lock = _locked(path)
     try:
         with failing(path):
-            number = next(n for n in count(1) if not path.with_suffix(f".damaged-{n}").exists())
-            aside = path.with_suffix(f".damaged-{number}")
-            aside.mkdir()
+            aside = _new_directory_beside(path)
             names = [f"{path.name}{ending}" for ending in ("", "-shm", "-wal")]
             there = [name for name in names if (path.parent / name).exists()]
             for name in there:

@@ -389,6 +389,26 @@ def test_reading_ends_behind_a_damaged_head(tmp_path: Path) -> None:
         opened(path)
 
 
+def test_commits_hidden_by_a_damaged_log_are_told_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.checkpoint()
+        for seq in range(1, 11):
+            store.append([entry(seq)])
+        copied = copy_of(path, tmp_path / "copy")
+    log = Path(f"{copied}-wal")
+    data = bytearray(log.read_bytes())
+    data[32 + 4 * 4120 + 4000] ^= 4  # in the fifth commit
+    log.write_bytes(data)
+    with opened(copied) as store:
+        assert store.lost == "6 commits behind damaged frame 5 of the log"
+        assert store.head.seq == 4
+        store.append([entry(5)])
+    assert (tmp_path / "copy" / "journal.damaged-1" / "journal.db-wal").read_bytes() == data
+    with opened(copied) as store:
+        assert store.lost is None
+
+
 @pytest.mark.parametrize(
     "damage", ["at = 'x'", "at = CAST(x'ff' AS TEXT)", "body = CAST(x'ff' AS TEXT)", "digest = x''"]
 )
