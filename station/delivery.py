@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from journal.observations import LinkClosed
+from journal.observations import LinkClosed, StationStarted
 from journal.projections.outbox import (
     AttemptFailed,
     CallAttempted,
@@ -79,8 +79,11 @@ def silence(case: Case) -> str:
 
 
 def link_lost(case: Case) -> Iterator[Decision]:
-    """What need not survive the link goes; the connectors' state is told anew. B04."""
-    if not isinstance(case.entry.event, LinkClosed):
+    """What need not survive the link, or the program, goes. What it said is told anew. B04.
+
+    A BootNotification that waited tells the reason of another start. B01.FR.09.
+    """
+    if not isinstance(case.entry.event, LinkClosed | StationStarted):
         return
     outbox = case.state.outbox
     gone = tuple(call for call in outbox.rest if not outbox.keeps(call))

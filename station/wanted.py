@@ -120,14 +120,13 @@ def _words(case: Case, evse_id: int) -> str:
 
 def _deadlines(case: Case) -> Iterator[int]:
     """Every uptime at which a rule may decide without anything else happening."""
-    outbox, registration = case.state.outbox, case.state.registration
+    outbox = case.state.outbox
     if outbox.in_flight:
         yield outbox.in_flight.sent_ms + delivery.timeout_ms(case)
     elif case.may_speak and outbox.retry_ms is not None and len(outbox.transaction):
         yield outbox.retry_ms
-    if case.state.links.online and not registration.accepted and registration.retry_ms is not None:
-        yield registration.retry_ms
     for due_ms in (
+        b_registration.boot_ms(case),
         b_registration.heartbeat_ms(case),
         b_reset.restart_ms(case),
         j_metering.aligned_ms(case),

@@ -33,15 +33,17 @@ INTERVAL_MAX_S: Final = 2**31 - 1
 
 def boots(case: Case) -> Iterator[Decision]:
     """Introduce ourselves after a start, and again when the CSMS said so. B01.FR.01, B02.FR.04."""
+    due_ms = boot_ms(case)
+    if due_ms is not None and case.uptime_ms >= due_ms:
+        yield boot_notification(case, case.state.lifecycle.boot_reason)
+
+
+def boot_ms(case: Case) -> int | None:
+    """Uptime of the next BootNotification; None while none may be sent, or one waits."""
     registration = case.state.registration
     if not case.state.links.online or registration.accepted or case.state.outbox.boot is not None:
-        return
-    flight = case.state.outbox.in_flight
-    if flight and flight.lane == "boot":
-        return
-    if registration.retry_ms is not None and case.uptime_ms < registration.retry_ms:
-        return
-    yield boot_notification(case, case.state.lifecycle.boot_reason)
+        return None
+    return registration.retry_ms or 0
 
 
 def boot_notification(case: Case, why: str) -> CallQueued:
@@ -102,15 +104,15 @@ def heartbeats(case: Case) -> Iterator[Decision]:
     due_ms = heartbeat_ms(case)
     if due_ms is None or case.uptime_ms < due_ms:
         return
-    if any(other.action == "Heartbeat" for other in case.state.outbox.other.values()):
-        return
     yield from say(case, HeartbeatRequest())
 
 
 def heartbeat_ms(case: Case) -> int | None:
-    """Uptime of the next Heartbeat; None while none may be sent."""
+    """Uptime of the next Heartbeat; None while none may be sent, or one waits."""
     interval_ms = case.integer(HEARTBEAT) * 1000
     if not interval_ms or not case.may_speak:
+        return None
+    if any(other.action == "Heartbeat" for other in case.state.outbox.other.values()):
         return None
     registration = case.state.registration
     return min(registration.spoke_ms + interval_ms, registration.heartbeat_ms + DAY_MS)

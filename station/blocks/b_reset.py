@@ -44,12 +44,10 @@ def restarts(case: Case) -> Iterator[Decision]:
     messages have been heard; what has not been heard is sent after the restart.
     """
     life = case.state.lifecycle
-    if life.reset is None or life.restart or case.state.transactions.open:
+    due_ms = restart_ms(case)
+    if life.reset is None or due_ms is None:
         return
-    if life.reset.kind == "OnIdle" and busy(case):
-        return
-    late = case.uptime_ms >= life.reset_ms + timeout_ms(case)
-    if not late:
+    if case.uptime_ms < due_ms:
         if any(reply.message_id == life.reset.answering for reply in case.state.replies.owed):
             return
         if len(case.state.outbox.transaction) and case.may_speak and life.reset.kind == "Immediate":
@@ -58,9 +56,11 @@ def restarts(case: Case) -> Iterator[Decision]:
 
 
 def restart_ms(case: Case) -> int | None:
-    """Uptime at which `restarts` waits no longer."""
+    """Uptime at which `restarts` waits no longer; None while somebody charges."""
     life = case.state.lifecycle
-    if life.reset is None or life.restart:
+    if life.reset is None or life.restart or case.state.transactions.open:
+        return None
+    if life.reset.kind == "OnIdle" and busy(case):
         return None
     return life.reset_ms + timeout_ms(case)
 
