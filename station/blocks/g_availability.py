@@ -22,14 +22,14 @@ def connector_status(case: Case, evse_id: int, connector_id: int) -> str:
     """ConnectorStatusEnumType right now. G01.FR.01 to 05, G03.FR.06, G04.FR.07."""
     if case.state.faults.blocking(evse_id):
         return "Faulted"
-    evse = case.state.hardware.at(evse_id)
-    if evse.plugged_at == connector_id or case.state.transactions.at(evse_id):
+    if case.state.transactions.at(evse_id):
         return "Occupied"
     if not case.state.availability.operative(evse_id, connector_id):
-        return "Unavailable"
+        return "Unavailable"  # G03.FR.06, G04.FR.07: whether or not a cable is plugged in
     if case.state.lifecycle.restart:
         return "Unavailable"  # B11.FR.03
-    return "Available"
+    plugged = case.state.hardware.at(evse_id).plugged_at == connector_id
+    return "Occupied" if plugged else "Available"
 
 
 def evse_status(case: Case, evse_id: int) -> str:
@@ -99,7 +99,8 @@ def change_availability(
         yield answer(
             call,
             ChangeAvailabilityResponse(
-                status="Rejected", status_info=reason("UnknownEvse", f"there is no EVSE {part}")
+                status="Rejected",
+                status_info=reason("UnknownConnectorId" if part[1] else "UnknownEvse"),
             ),
         )
     elif not operative and case.state.availability.own(part) and _in_use(case, part):
