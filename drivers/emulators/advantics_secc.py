@@ -260,6 +260,7 @@ class EmulatedSecc:
             self._story = None
         except _Ended as ended:
             self._story = self._break_off(ended)
+            next(self._story)
 
     def _wait_for_work(self) -> None:
         ready = self._flags.start and not self.faults.pilot_error
@@ -267,14 +268,14 @@ class EmulatedSecc:
         if self.faults.emergency or (self.ev is not None and self.ev.emergency):
             self._says.emergency = wire.ORIGIN_EVSE if self.faults.emergency else wire.ORIGIN_EV
         elif ready and self.ev is not None and not self._spent:
+            self._spent = True
+            self._stop_pressed = self._was_enabled = False
             self._story = self._session(self.ev)
 
     # --- the session -----------------------------------------------------------------------------
 
     def _session(self, ev: Ev) -> Story:
         """From the plug to the end by the book."""
-        self._spent = True
-        self._stop_pressed = self._was_enabled = False
         ev.contactors_closed = False
         self._says = _Spoken(SeccState.NEGOTIATING_CONNECTION, duty=DUTY_TALKING)
         yield from self._pause(self.times.negotiation)
@@ -335,7 +336,7 @@ class EmulatedSecc:
 
     def _charge(self, ev: Ev) -> Story:
         self._says.state = SeccState.WAITING_FOR_CHARGE
-        yield from self._pause(ev.start_delay_s)
+        yield from self._pause(max(ev.start_delay_s, self.times.contactor))
         self._tell(wire.CHARGE_STATUS_CHANGE, Vehicle_Ready_for_Charging=1)
         self._says.state = SeccState.CHARGING
         while not (self._stop_pressed or ev.finished):

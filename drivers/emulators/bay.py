@@ -17,6 +17,7 @@ WALK_IN_V_PER_S = 200.0
 SLEW_A_PER_S = 3_000.0
 DECAY_S = 0.3  # own bleeder of the modules; slower ones exist
 BLEEDER_S = 0.05
+CABLE_S = 0.05  # a cable alone holds little charge
 OPENS_S, CLOSES_S = 0.02, 0.04
 COLD_A = 5.0  # opening above it wears the contacts
 INRUSH_V = 25.0
@@ -165,18 +166,21 @@ class Bay:
             ramp = WALK_IN_V_PER_S if soft else RAMP_V_PER_S
             self.bus_v = min(self.bus_v + ramp * seconds, target_v)
         else:
-            self.bus_v = max(self._decayed(self.bus_v, seconds, self.bleeding), target_v)
+            self.bus_v = max(
+                self._decayed(self.bus_v, seconds, BLEEDER_S if self.bleeding else DECAY_S),
+                target_v,
+            )
         if self.closed:
             self.outlet_v = self.bus_v
         elif self.ev is not None and self.ev.contactors_closed:
             self.outlet_v = self.ev.battery_v
         else:
-            self.outlet_v = self._decayed(self.outlet_v, seconds, False)
+            self.outlet_v = self._decayed(self.outlet_v, seconds, CABLE_S)
 
-    def _decayed(self, voltage_v: float, seconds: float, bleeding: bool) -> float:
+    def _decayed(self, voltage_v: float, seconds: float, constant_s: float) -> float:
         if self.keeps_voltage:
             return voltage_v
-        left = voltage_v * math.exp(-seconds / (BLEEDER_S if bleeding else DECAY_S))
+        left = voltage_v * math.exp(-seconds / constant_s)
         return left if left >= 0.5 else 0.0
 
     def _tell_modules(self) -> None:

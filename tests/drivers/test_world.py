@@ -1,0 +1,376 @@
+"""Whole sessions in memory: drivers, emulated devices and physics, on virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from drivers.emulators.advantics_secc import EmulatedSecc
+from drivers.emulators.bay import Bay
+from drivers.emulators.ev import Ev
+from drivers.emulators.world import World
+from drivers.ports import (
+    ChargeStatus,
+    EvInformation,
+    PilotState,
+    PowerFunction,
+    PowerRequest,
+    SeccEmergency,
+    SeccState,
+    SessionFinished,
+)
+from tests.drivers.charging import Miniature, world_in_memory
+
+
+@dataclass
+class Bench:
+    world: World
+    station: Miniature
+
+    @property
+    def bay(self) -> Bay:
+        return self.world.bays[1]
+
+    @property
+    def controller(self) -> EmulatedSecc:
+        return self.world.seccs[1]
+
+    async def until(self, state: SeccState, seconds: float = 10.0) -> float:
+        """Wait until the controller is in a state; how long that took."""
+        begun = trio.current_time()
+        with trio.fail_after(seconds):
+            while self.controller.state is not state:
+                await trio.sleep(0.01)
+        return trio.current_time() - begun
+
+    async def charge(self, ev: Ev) -> None:
+        """Plug in and wait for current."""
+        self.station.authorise()
+        self.world.plug_in(1, ev)
+        await self.until(SeccState.CHARGING)
+        with trio.fail_after(3):
+            while ev.ready and self.bay.current_a < 0.9 * ev.aim_a:
+                await trio.sleep(0.05)
+
+    def functions(self) -> list[PowerFunction]:
+        """What the controller asked for, without repetitions."""
+        asked = [request.function for request in self.station.said(PowerRequest)]
+        return [
+            now for before, now in zip([None, *asked], asked, strict=False) if now is not before
+        ]
+
+
+@asynccontextmanager
+async def bench(directory: Path) -> AsyncIterator[Bench]:
+    world, ends = world_in_memory(directory)
+    station = Miniature(directory, memory=ends)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        await nursery.start(station.run)
+        yield Bench(world, station)
+        nursery.cancel_scope.cancel()
+
+
+Clock = trio.testing.MockClock
+
+
+async def test_from_plug_to_closed_contactors_takes_at_most_3_s(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        it.station.authorise()
+        await trio.sleep(1)
+        it.world.plug_in(1, Ev())
+        assert await it.until(SeccState.CHARGING) <= 2.5
+        assert it.bay.closed
+        assert it.bay.ev is not None
+        assert it.bay.ev.contactors_closed
+        assert it.functions() == [
+            PowerFunction.STANDBY,
+            PowerFunction.INSULATION_TEST,
+            PowerFunction.STANDBY,
+            PowerFunction.PRECHARGE,
+            PowerFunction.STANDBY,
+            PowerFunction.POWER_TRANSFER,
+        ]
+        assert list(it.bay.violations) == []
+
+
+async def test_an_ev_waits_at_100_percent_until_it_may_start(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        it.world.plug_in(1, Ev())
+        await trio.sleep(30)
+        assert it.controller.state is SeccState.NOT_AVAILABLE
+        assert it.station.said(PilotState)[-1] == PilotState("B", 1000)
+        it.station.authorise()
+        assert await it.until(SeccState.CHARGING) <= 2.5
+        assert it.station.said(PilotState)[-1] == PilotState("C", 50)
+
+
+async def test_an_ev_that_may_start_waits_a_minute_for_its_authorisation(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        it.station.secc.start_allowed = True
+        it.world.plug_in(1, Ev())
+        await it.until(SeccState.CCS_AUTHORISATION_PROCESS)
+        assert 55 <= await it.until(SeccState.WAITING_FOR_PEV, 70) <= 65
+        assert it.station.said(SessionFinished) == [SessionFinished(rushed=True)]
+
+
+async def test_a_refused_ev_ends_cleanly(tmp_path: Path, autojump_clock: Clock) -> None:
+    async with bench(tmp_path) as it:
+        it.station.secc.start_allowed = True
+        it.world.plug_in(1, Ev())
+        await it.until(SeccState.CCS_AUTHORISATION_PROCESS)
+        it.station.secc.authorised = False
+        await it.until(SeccState.WAITING_FOR_PEV)
+        assert it.station.said(SessionFinished) == [SessionFinished(rushed=False)]
+        assert it.functions() == []
+
+
+async def test_the_ev_tells_what_it_is(tmp_path: Path, autojump_clock: Clock) -> None:
+    async with bench(tmp_path) as it:
+        await it.charge(Ev(capacity_wh=60_000, soc=51.9, max_voltage_v=480, max_current_a=120))
+        assert it.station.said(EvInformation)[-1] == EvInformation(
+            capacity_wh=Decimal(60_000),
+            soc_percent=51,
+            soc_target_percent=100,
+            voltage_max_v=Decimal("480.0"),
+            voltage_present_v=it.station.said(EvInformation)[-1].voltage_present_v,
+            current_max_a=Decimal("120.0"),
+            power_max_w=Decimal(100_000),
+            evcc_id="02A1B2C3D4E5",
+        )
+
+
+async def test_the_meter_counts_what_flowed_into_the_battery(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        ev = Ev(capacity_wh=100_000, soc=50)
+        await it.charge(ev)
+        before_wh, before_soc = it.world.registers[1], ev.soc
+        await trio.sleep(60)
+        gained_wh = float(it.world.registers[1] - before_wh)
+        assert gained_wh == pytest.approx(it.bay.power_w / 60, rel=0.02)
+        into_battery = (ev.soc - before_soc) * 1000
+        assert into_battery < gained_wh  # some heats the cable
+        assert into_battery == pytest.approx(gained_wh, rel=0.03)
+        assert it.world.meters[1].read_register(13) == int(it.world.registers[1]) & 0xFFFF
+
+
+async def test_a_nearly_full_ev_tapers_and_stops_by_itself(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        ev = Ev(capacity_wh=2_000, soc=78, max_current_a=100)
+        await it.charge(ev)
+        full = it.bay.current_a
+        while ev.soc < 95:
+            await trio.sleep(0.5)
+        assert it.bay.current_a < full / 3
+        await it.until(SeccState.ENDING_CHARGE, 120)
+        await it.until(SeccState.WAITING_FOR_PEV)
+        assert it.station.said(ChargeStatus) == [ChargeStatus(True), ChargeStatus(False)]
+        assert it.station.said(SessionFinished) == [SessionFinished(rushed=False)]
+        assert list(it.bay.violations) == []
+        assert it.bay.outlet_v < 60
+
+
+async def test_an_ev_that_is_not_ready_closes_and_asks_for_nothing(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        ev = Ev(ready=False)
+        await it.charge(ev)
+        await trio.sleep(60)
+        assert it.controller.state is SeccState.CHARGING
+        assert it.bay.closed
+        assert it.bay.current_a == 0
+        assert it.world.registers[1] < Decimal("0.1")  # precharge only
+        ev.ready = True
+        await trio.sleep(2)
+        assert it.bay.current_a == pytest.approx(ev.aim_a, rel=0.01)
+        ev.ready = False
+        await trio.sleep(1)
+        assert it.bay.current_a == 0
+        assert it.controller.state is SeccState.CHARGING
+
+
+async def test_the_stop_button_ends_the_session_by_the_book(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        await it.charge(Ev())
+        it.station.secc.press_stop()
+        assert await it.until(SeccState.WAITING_FOR_PEV) <= 2
+        assert it.station.said(SessionFinished) == [SessionFinished(rushed=False)]
+        assert it.functions()[-1] is PowerFunction.STANDBY
+        assert it.station.said(PowerRequest)[-1].lower_voltage
+        assert not it.bay.closed
+        assert list(it.bay.violations) == []
+
+
+async def test_after_a_session_the_same_ev_starts_again_only_when_allowed_anew(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        await it.charge(Ev())
+        it.station.secc.press_stop()
+        await it.until(SeccState.WAITING_FOR_PEV)
+        await trio.sleep(60)
+        assert it.controller.state is SeccState.WAITING_FOR_PEV
+        it.station.secc.start_allowed = False
+        await trio.sleep(0.2)
+        it.station.secc.start_allowed = True
+        assert await it.until(SeccState.CHARGING) <= 2.5
+
+
+@pytest.mark.parametrize("at_s", [0.1, 0.3, 0.8, 1.2, 1.5, 1.8, 2.5, 10])
+async def test_an_ev_may_leave_at_any_moment(
+    tmp_path: Path, autojump_clock: Clock, at_s: float
+) -> None:
+    async with bench(tmp_path) as it:
+        it.station.authorise()
+        it.world.plug_in(1, Ev())
+        await trio.sleep(at_s)
+        it.world.unplug(1)
+        await trio.sleep(3)
+        assert it.bay.current_a == 0
+        assert not it.bay.closed
+        assert it.bay.bus_v < 60
+        assert it.controller.state is SeccState.WAITING_FOR_PEV
+        assert it.station.said(PilotState)[-1].letter == "A"
+        assert it.station.said(SessionFinished) == [SessionFinished(rushed=True)]
+        it.world.plug_in(1, Ev())
+        assert await it.until(SeccState.CHARGING) <= 2.5
+
+
+async def test_an_evs_emergency_stop_is_told_while_it_holds(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        ev = Ev()
+        await it.charge(ev)
+        ev.emergency = True
+        await trio.sleep(3)
+        assert set(it.station.said(SeccEmergency)) == {SeccEmergency(by_ev=True)}
+        assert len(it.station.said(SeccEmergency)) >= 25
+        assert it.bay.current_a == 0
+        assert not it.station.said(SessionFinished)
+        ev.emergency = False
+        await it.until(SeccState.WAITING_FOR_PEV)
+        assert it.station.said(SessionFinished) == [SessionFinished(rushed=True)]
+
+
+async def test_taking_system_enable_back_while_charging_is_an_emergency(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        await it.charge(Ev())
+        it.station.secc.enabled = False
+        await trio.sleep(0.3)
+        assert it.bay.current_a == 0
+        assert SeccEmergency(by_ev=False) in it.station.said(SeccEmergency)
+
+
+async def test_low_insulation_in_the_test_ends_the_session_without_power(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        it.station.authorise()
+        it.station.secc.insulation_ohm = 90_000
+        it.world.plug_in(1, Ev())
+        await it.until(SeccState.INSULATION_TEST)
+        await it.until(SeccState.WAITING_FOR_PEV)
+        assert PowerFunction.PRECHARGE not in it.functions()
+
+
+async def test_a_station_that_dies_is_survived_and_the_same_ev_goes_on(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    world, ends = world_in_memory(tmp_path)
+    ev = Ev()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        async with trio.open_nursery() as first:
+            station = Miniature(tmp_path, memory=ends)
+            await first.start(station.run)
+            it = Bench(world, station)
+            await it.charge(ev)
+            world.secc_bus.lost = world.cabinet_bus.lost = True  # it is dead: no last words
+            await trio.sleep(0.3)
+            assert it.bay.current_a > 0  # nobody noticed yet
+            world.io[1].faults.silent = True
+            first.cancel_scope.cancel()
+        await trio.sleep(0.4)
+        assert it.bay.current_a == 0  # the controller did
+        assert not ev.contactors_closed
+        await trio.sleep(2)
+        assert not it.bay.closed  # the I/O module's watchdog
+        soc, energy_wh = ev.soc, world.registers[1]
+        await trio.sleep(8)
+        assert not any(module.on for module in it.bay.modules)  # their guard
+
+        world.secc_bus.lost = world.cabinet_bus.lost = world.io[1].faults.silent = False
+        again = Bench(world, Miniature(tmp_path, memory=ends))
+        await nursery.start(again.station.run)
+        assert again.controller.state is SeccState.NOT_AVAILABLE
+        again.station.authorise()
+        assert await again.until(SeccState.CHARGING) <= 2.5
+        await trio.sleep(2)
+        assert ev.soc > soc
+        assert world.registers[1] > energy_wh
+        nursery.cancel_scope.cancel()
+
+
+async def test_two_evses_do_not_touch_each_other(tmp_path: Path, autojump_clock: Clock) -> None:
+    async with bench(tmp_path) as it:
+        await it.charge(Ev())
+        assert it.world.bays[2].bus_v == 0
+        assert it.world.registers[2] == 0
+        it.world.plug_in(2, Ev())
+        await trio.sleep(5)
+        assert it.world.seccs[2].state is SeccState.NOT_AVAILABLE
+        assert it.controller.state is SeccState.CHARGING
+
+
+async def test_the_mushroom_button_opens_in_hardware(tmp_path: Path, autojump_clock: Clock) -> None:
+    async with bench(tmp_path) as it:
+        await it.charge(Ev())
+        it.world.emergency_pressed = True
+        await trio.sleep(0.15)
+        assert not it.bay.closed
+        assert it.bay.current_a == 0
+        assert it.world.io[1].level() & 1 == 0
+
+
+async def test_a_session_over_changing_wishes_breaks_no_rule(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        ev = Ev()
+        await it.charge(ev)
+        for step in range(40):
+            ev.ready = step % 3 != 0
+            await trio.sleep(0.37)
+        ev.ready = True
+        await trio.sleep(3)
+        assert it.bay.current_a == pytest.approx(ev.aim_a, rel=0.02)
+        assert list(it.bay.violations) == []
+
+
+def test_more_evses_than_wires_is_a_mistake(tmp_path: Path) -> None:
+    for evses in (0, 3):
+        with pytest.raises(ValueError, match="1 to 2"):
+            World({}, tmp_path, evses=evses, clock=lambda: 0.0)
