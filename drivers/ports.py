@@ -221,7 +221,7 @@ class Insulation:
 
 @dataclass(frozen=True, slots=True)
 class DeviceReady:
-    """The device answered its whole set-up: said once per run, before any other report."""
+    """The device answered its whole set-up: said first in each run, again after a reset."""
 
     identity: str  # model and firmware as the device told them
 

@@ -46,6 +46,13 @@ async def running(*tasks: Callable[[], Awaitable[Any]]) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
+async def until(reached: Callable[[], object]) -> None:
+    """Wait in real time until something is so, 5 s at most."""
+    with trio.fail_after(5):
+        while not reached():
+            await trio.sleep(0.005)
+
+
 def line_with(
     units: Mapping[int, Slave], **settings: Any
 ) -> tuple[ModbusBus, ModbusSlaves, MemoryPort]:

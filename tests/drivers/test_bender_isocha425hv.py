@@ -21,7 +21,7 @@ from drivers.ports import BadAnswer, DeviceReady, Insulation, NoAnswer, PortGone
 from drivers.wire import modbus
 from drivers.wire.modbus import read_registers, write_registers
 from drivers.wire.modbus_bus import ModbusBus
-from tests.drivers.serial_bench import Reports, frames, running
+from tests.drivers.serial_bench import Reports, frames, running, until
 
 RF = read_registers(3, 1000, 4)
 UN_720 = "03 03 08 44 34 20 00 00 04 00 4C A9 3B"
@@ -309,6 +309,39 @@ async def test_three_lost_polls_are_a_lost_monitor_within_two_seconds(
     assert trio.current_time() - 5 < 2
 
 
+async def test_two_lost_polls_are_not_yet_a_fault(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bay = Bay()
+    bay.driver.interval_s = 0.5
+    async with running(bay.slaves.run, bay.run):
+        for _ in range(3):
+            await trio.sleep(3.01)
+            bay.monitor.faults.silent = True
+            await trio.sleep(0.8)
+            bay.monitor.faults.silent = False
+        bay.reports.clear()
+        await trio.sleep(2)
+    assert bay.said().resistance_ohm == 850_000
+
+
+async def test_a_value_may_stand_still_during_a_self_test(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bay = Bay()
+    bay.monitor.fast_test_s = 20
+    async with running(bay.slaves.run, bay.run):
+        await trio.sleep(3)
+        bay.driver.start_self_test()
+        await trio.sleep(0.5)
+        bay.monitor.frozen = True
+        await trio.sleep(19)
+        assert bay.said().testing
+        bay.monitor.frozen = False
+        await trio.sleep(3)
+        assert not bay.said().testing
+
+
 async def test_a_refusing_monitor_is_lost_too(autojump_clock: trio.testing.MockClock) -> None:
     bay = Bay()
     async with running(bay.slaves.run):
@@ -356,7 +389,7 @@ async def test_two_monitors_on_a_pty(tmp_path: Path) -> None:
         two = BenderIsoCha425hv(bus, address=4, interval_s=0.1)
         async with running(ModbusSlaves(device, {3: good, 4: bad}).run):
             async with running(lambda: one.run(first), lambda: two.run(second)):
-                await trio.sleep(1.5)
+                await until(lambda: first.of(Insulation) and second.of(Insulation))
             device.unplug()
             with pytest.raises(PortGone):
                 await one.run(first)

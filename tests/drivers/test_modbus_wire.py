@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymodbus.framer import FramerRTU
 from pymodbus.pdu import DecodePDU
@@ -285,6 +285,7 @@ def pymodbus_reads(frame: bytes, *, as_slave: bool) -> Any:
     return pdu
 
 
+@settings(deadline=None)
 @given(any_request())
 def test_pymodbus_reads_our_requests_as_we_mean_them(request: Request) -> None:
     frame = modbus.encode_request(request)
@@ -303,6 +304,7 @@ def test_pymodbus_reads_our_requests_as_we_mean_them(request: Request) -> None:
         assert pdu.registers == list(request.values)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_pymodbus_reads_our_answers_and_we_read_its_own(data: st.DataObject) -> None:
     request = data.draw(any_request())
@@ -317,6 +319,7 @@ def test_pymodbus_reads_our_answers_and_we_read_its_own(data: st.DataObject) -> 
         assert pdu.registers == list(values)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 247), st.sampled_from([1, 2, 3, 4, 5, 6, 15, 16]), st.integers(1, 11))
 def test_pymodbus_reads_our_exceptions(unit: int, function: int, code: int) -> None:
     pdu = pymodbus_reads(encode_exception(unit, function, code), as_slave=False)
@@ -324,12 +327,14 @@ def test_pymodbus_reads_our_exceptions(unit: int, function: int, code: int) -> N
     assert (pdu.dev_id, pdu.function_code & 0x7F, pdu.exception_code) == (unit, function, code)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), any_request())
 def test_no_bytes_break_the_master(noise: bytes, request: Request) -> None:
     found = modbus.find_answer(noise, request)
     assert found is None or isinstance(found, Answer | Exceptional)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=80), max_size=4))
 def test_no_bytes_break_the_slave_and_its_buffer_stays_small(pieces: list[bytes]) -> None:
     buffer = bytearray()
@@ -340,6 +345,7 @@ def test_no_bytes_break_the_slave_and_its_buffer_stays_small(pieces: list[bytes]
         assert len(buffer) <= modbus.FRAME_MAX
 
 
+@settings(deadline=None)
 @given(st.data(), st.binary(max_size=30))
 def test_the_good_answer_is_found_after_any_noise(data: st.DataObject, noise: bytes) -> None:
     request = data.draw(any_request())
@@ -349,6 +355,7 @@ def test_the_good_answer_is_found_after_any_noise(data: st.DataObject, noise: by
         assert modbus.find_answer(heard, request) == Answer(values)
 
 
+@settings(deadline=None)
 @given(any_request(), st.integers(1, 20))
 def test_a_request_is_found_in_pieces_of_any_size(request: Request, step: int) -> None:
     frame = modbus.encode_request(request)

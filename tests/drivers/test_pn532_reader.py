@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.emulators.memory_port import MemoryPort, memory_line
@@ -23,7 +23,7 @@ from drivers.ports import (
 from drivers.readers.pn532 import Pn532Reader, Presence
 from drivers.wire import pn532
 from drivers.wire.pn532 import Target
-from tests.drivers.serial_bench import Reports, frames, running
+from tests.drivers.serial_bench import Reports, frames, running, until
 
 CLASSIC = bytes.fromhex("5A 3C 91 7E")
 DESFIRE = bytes.fromhex("04 51 6E 2A 33 5C 80")
@@ -141,9 +141,10 @@ def seen(uid: bytes) -> Target:
 
 def test_a_card_is_the_same_tap_until_absent_for_three_polls() -> None:
     presence = Presence(absent_polls=3)
-    looks = [seen(CLASSIC), None, None, seen(CLASSIC), None, None, None, seen(CLASSIC)]
-    told = [presence.after(look) is not None for look in looks]
-    assert told == [True, False, False, False, False, False, False, True]
+    briefly = [seen(CLASSIC), None, None, seen(CLASSIC), None, None, seen(CLASSIC)]
+    assert [presence.after(look) is not None for look in briefly] == [True, *[False] * 6]
+    longer = [None, None, None, seen(CLASSIC)]
+    assert [presence.after(look) is not None for look in longer] == [False, False, False, True]
 
 
 def test_another_card_is_another_tap_at_once() -> None:
@@ -219,11 +220,45 @@ async def test_a_bad_checksum_is_asked_for_again_with_one_nack(
     assert frames(desk.station)[:3] == [POLL, "00 00 FF FF 00 00", "00 00 FF 03 FD D4 52 01 D9 00"]
 
 
-async def test_noise_before_each_frame_and_single_bytes_cost_no_card(
+async def test_a_chip_whose_frames_are_all_damaged_gets_one_nack_a_try(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    station, device = memory_line()
+
+    async def chip() -> None:
+        while True:
+            await device.receive()
+            await device.send(bytes.fromhex("00 00 FF 02 FE D5 15 17 00"))
+
+    reader = Pn532Reader("memory", open_port=station.open)
+    async with running(chip):
+        with pytest.raises(NoAnswer, match="14 01 00 01"):
+            await reader.run(Reports())
+    one_try = ["14 01 00 01 16 00", "00 00 FF FF 00 00", "00 00 FF 00 FF 00"]
+    assert [sent[-6:].hex(" ").upper() for sent in station.sent] == one_try * 3
+
+
+async def test_a_response_that_comes_between_two_polls_is_no_card(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     desk = Desk()
-    desk.chip.faults.noise = bytes.fromhex("FF 00 FF 03 00 55")
+    async with running(desk.chip.run, desk.run):
+        await trio.sleep(1)
+        while desk.device.sent[-1] != bytes.fromhex("00 00 FF 03 FD D5 4B 00 E0 00"):
+            await trio.sleep(0.001)
+        await trio.sleep(0.05)
+        late = pn532.list_answer(Target(1, b"\0\4", 0x08, CLASSIC))
+        await desk.device.send(pn532.response(late))
+        await trio.sleep(1)
+    assert desk.tokens() == []
+
+
+@pytest.mark.parametrize("noise", ["FF 00 FF 03 00 55", "00 FF 40 C0", "00 FF 00"])
+async def test_noise_before_each_frame_and_single_bytes_cost_no_card(
+    autojump_clock: trio.testing.MockClock, noise: str
+) -> None:
+    desk = Desk()
+    desk.chip.faults.noise = bytes.fromhex(noise)
     desk.device.pieces_of = desk.station.pieces_of = 1
     async with running(desk.chip.run, desk.run):
         desk.chip.tap(DESFIRE, sak=0x20, ats=b"\x75\x77\x81\x02\x80")
@@ -362,6 +397,7 @@ def test_a_card_that_does_not_exist_is_not_laid_on() -> None:
         chip.tap(b"\x01\x02\x03")
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=4))
 def test_no_bytes_break_the_driver_or_the_chip(pieces: list[bytes]) -> None:
     async def main() -> None:
@@ -390,19 +426,19 @@ def test_no_bytes_break_the_driver_or_the_chip(pieces: list[bytes]) -> None:
 
 
 async def test_over_a_pty_with_a_pulled_plug(tmp_path: Path) -> None:
-    report = Reports()
+    reports = Reports()
     with Pty(tmp_path / "reader") as device:
         chip = Pn532Emulator(device)
         reader = Pn532Reader(device.path, poll_ms=20)
         async with running(chip.run):
             chip.tap(DESFIRE, sak=0x20, ats=b"\x75\x77", duration_s=0.1)
-            with trio.move_on_after(0.5):
-                await reader.run(report)
+            async with running(lambda: reader.run(reports)):
+                await until(lambda: reports.of(TokenPresented) and not chip.cards_waiting)
             device.unplug()
             with pytest.raises(PortGone):
-                await reader.run(report)
+                await reader.run(reports)
             device.plug()
             chip.tap(CLASSIC)
-            with trio.move_on_after(0.6):
-                await reader.run(report)
-    assert [token.uid for token in report.of(TokenPresented)] == [DESFIRE, CLASSIC]
+            async with running(lambda: reader.run(reports)):
+                await until(lambda: len(reports.of(TokenPresented)) == 2)
+    assert [token.uid for token in reports.of(TokenPresented)] == [DESFIRE, CLASSIC]

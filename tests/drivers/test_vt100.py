@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.displays.vt100 import Vt100Display, harmless
@@ -13,7 +13,7 @@ from drivers.emulators.memory_port import memory_line
 from drivers.emulators.pty import Pty
 from drivers.emulators.vt100 import Vt100Emulator
 from drivers.ports import DeviceReady, NoAnswer, PortGone
-from tests.drivers.serial_bench import Reports, running
+from tests.drivers.serial_bench import Reports, running, until
 
 
 async def test_the_text_is_written_with_the_sequences_of_the_standard(
@@ -61,6 +61,7 @@ async def test_a_message_cannot_steer_the_terminal(
     assert terminal.screen == ["a [2Jb  c 5n", "", "", ""]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_holds_a_control_character_afterwards(text: str) -> None:
     assert all(letter.isprintable() for letter in harmless(text))
@@ -105,9 +106,8 @@ async def test_over_a_pty_with_a_pulled_plug(tmp_path: Path) -> None:
         display = Vt100Display(device.path, health_s=0.05)
         display.lines = ["Ready"]
         async with running(terminal.run):
-            with trio.move_on_after(0.3):
-                await display.run(Reports())
-            assert terminal.screen[0] == "Ready"
+            async with running(lambda: display.run(Reports())):
+                await until(lambda: terminal.screen[0] == "Ready")
             device.unplug()
             with pytest.raises(PortGone):
                 await display.run(Reports())
