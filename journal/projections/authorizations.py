@@ -34,7 +34,6 @@ class AuthorizationGranted(Decision, frozen=True, kw_only=True):
     group: IdToken | None = None
     remote_start_id: int | None = None
     evse_ids: tuple[int, ...] = ()  # where the CSMS allows it; empty: anywhere. C01.FR.21
-    due_ms: int | None = None  # uptime by which an EV must be plugged in. E03.FR.05
 
 
 class AuthorizationRefused(Decision, frozen=True, kw_only=True):
@@ -82,6 +81,7 @@ class Authorization(msgspec.Struct, frozen=True):
     seq: int
     granted: AuthorizationGranted
     evse_id: int | None
+    since_ms: int  # uptime of the grant, or of the start of the program if that came later
     bound_seq: int = 0  # entry since which it counts at this EVSE
     suspended: bool = False
 
@@ -105,7 +105,7 @@ class Authorizations(Projection, frozen=True):
                 return replace(self, asked=(*self.asked, Asked(entry.seq + 1, question)))
             case AuthorizationGranted(evse_id=evse_id) as granted:
                 bound = entry.seq if evse_id is not None else 0
-                new = Authorization(entry.seq, granted, evse_id, bound)
+                new = Authorization(entry.seq, granted, evse_id, entry.uptime_ms, bound)
                 return replace(self, held=(*self.held, new))
             case AuthorizationBound(granted_seq=seq, evse_id=evse_id):
                 return self._changed(seq, evse_id=evse_id, bound_seq=entry.seq)
@@ -121,7 +121,8 @@ class Authorizations(Projection, frozen=True):
             case CallsDropped(calls=calls):
                 return self._answered(calls)
             case StationStarted():
-                return replace(self, asked=())
+                held = tuple(replace(one, since_ms=entry.uptime_ms) for one in self.held)
+                return Authorizations(held=held)
             case _:
                 return self
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final, Protocol
 
-from journal.observations import IdTokenPresented, LinkClosed
+from journal.observations import IdTokenPresented, LinkClosed, StationStarted
 from journal.projections.auth_cache import (
     CacheCleared,
     Cached,
@@ -281,10 +281,7 @@ def grant(
     evse_ids: tuple[int, ...] = (),
     remote_start_id: int | None = None,
 ) -> AuthorizationGranted:
-    """The right to charge; without a cable it lasts EVConnectionTimeOut. E03.FR.05."""
-    timeout_s = case.integer(CONNECTION_TIMEOUT)
-    plugged = evse_id is not None and case.state.hardware.at(evse_id).plugged
-    due_ms = None if plugged or not timeout_s else case.uptime_ms + timeout_s * 1000
+    """The right to charge."""
     return AuthorizationGranted(
         id_token=id_token,
         how=how,
@@ -292,7 +289,6 @@ def grant(
         group=group,
         evse_ids=evse_ids,
         remote_start_id=remote_start_id,
-        due_ms=due_ms,
     )
 
 
@@ -446,9 +442,15 @@ def welcomes(case: Case) -> Iterator[Decision]:
 
 
 def expires(case: Case) -> Iterator[Decision]:
-    """Nobody plugged in within EVConnectionTimeOut: the right is gone. E03.FR.05, F02.FR.07."""
+    """Nobody plugged in within EVConnectionTimeOut: the right is gone. E03.FR.05, F02.FR.07.
+
+    Nor does a right that no transaction carries outlive the program: who knows who comes next.
+    """
+    started = isinstance(case.entry.event, StationStarted)
     for held in case.state.authorizations.held:
-        if due_ms(case, held) is not None and case.uptime_ms >= (due_ms(case, held) or 0):
+        carried = held.evse_id is not None and case.state.transactions.at(held.evse_id)
+        due = due_ms(case, held)
+        if (started and not carried) or (due is not None and case.uptime_ms >= due):
             yield AuthorizationEnded(
                 granted_seq=held.seq,
                 evse_id=held.evse_id,
@@ -458,13 +460,17 @@ def expires(case: Case) -> Iterator[Decision]:
 
 
 def due_ms(case: Case, held: Authorization) -> int | None:
-    """Uptime by which a cable must come; None once it has."""
-    if held.evse_id is not None and case.state.hardware.at(held.evse_id).plugged:
+    """Uptime by which a cable must come, or come back; None while there is one. E03.FR.05,
+    E10.FR.02."""
+    timeout_ms = case.integer(CONNECTION_TIMEOUT) * 1000
+    if not timeout_ms:
         return None
-    transaction = held.evse_id is not None and case.state.transactions.at(held.evse_id)
-    if transaction and transaction.charging_state not in (None, "Idle"):
-        return None  # it was plugged in once; leaving is another matter
-    return held.granted.due_ms
+    if held.evse_id is None:
+        return held.since_ms + timeout_ms
+    evse = case.state.hardware.at(held.evse_id)
+    if evse.plugged:
+        return None
+    return max(held.since_ms, evse.plugged_ms) + timeout_ms
 
 
 # --- The cache -----------------------------------------------------------------------------------
