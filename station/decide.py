@@ -144,9 +144,8 @@ def _answered(case: Case, message_id: str, payload: msgspec.Raw) -> Iterator[Dec
 
 def _result(case: Case, action: str, call: int, response: Any) -> Iterator[Decision]:
     if action == "TransactionEvent":
-        transaction_id = case.state.outbox.owner_of(call)
-        if transaction_id and isinstance(response, TransactionEventResponse):
-            yield from e_transactions.transaction_event_answered(case, transaction_id, response)
+        if isinstance(response, TransactionEventResponse):
+            yield from e_transactions.transaction_event_answered(case, call, response)
     elif action in RESULTS:
         yield from RESULTS[action](case, call, response)
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from journal.observations import LinkClosed, LinkOpened, StationStarted
 from journal.persistent import Line, Table
 from journal.projections.base import Projection
-from journal.terms import Decision, Entry, Observation
+from journal.terms import Decision, Entry, IdToken, Observation
 
 Lane = Literal["boot", "transaction", "rest"]
 
@@ -29,7 +29,8 @@ class TransactionMark(msgspec.Struct, frozen=True):
     event_type: Literal["Started", "Updated", "Ended"]
     trigger_reason: str
     charging_state: str | None = None
-    tells: tuple[str, ...] = ()  # of "evse", "id_token", "remote_start"
+    tells: tuple[str, ...] = ()  # of "evse", "id_token", "remote_start", "end"
+    id_token: IdToken | None = None  # whom the CSMS will judge in its answer. E01.FR.12
 
 
 class StatusMark(msgspec.Struct, frozen=True):
@@ -137,6 +138,7 @@ class Outbox(Projection, frozen=True):
     rest: Line = Line()
     other: Table[int, Other] = Table()  # what `rest` has to know of its calls
     owner: Table[int, str] = Table()  # call -> transactionId
+    judges: Table[int, IdToken] = Table()  # call -> whose idToken it carries, parked or not
     waiting_of: Table[str, int] = Table()  # transactionId -> how many of its calls wait
     in_flight: InFlight | None = None
     failures: int = 0  # of the first call in the transaction lane
@@ -151,7 +153,8 @@ class Outbox(Projection, frozen=True):
             case CallAttempted() as attempt:
                 return self._attempted(entry, attempt)
             case CallDelivered(call=call, message_id=message_id):
-                return self._delivered(call, message_id)
+                settled = self._delivered(call, message_id)
+                return replace(settled, judges=self.judges.without(call))
             case AttemptFailed() as failed:
                 return self._failed(entry, failed)
             case CallParked(call=call, reason=reason):
@@ -176,11 +179,12 @@ class Outbox(Projection, frozen=True):
                 return replace(self, boot=call)
             case "transaction":
                 assert queued.transaction is not None, f"call {call} belongs to no transaction"
-                owner = queued.transaction.transaction_id
+                owner, id_token = queued.transaction.transaction_id, queued.transaction.id_token
                 return replace(
                     self,
                     transaction=self.transaction.then(call),
                     owner=self.owner.having(call, owner),
+                    judges=self.judges.having(call, id_token) if id_token else self.judges,
                     waiting_of=self.waiting_of.having(owner, (self.waiting_of.get(owner) or 0) + 1),
                 )
             case "rest":

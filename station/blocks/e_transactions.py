@@ -34,6 +34,7 @@ from journal.projections.transactions import (
     charged_ms,
 )
 from journal.terms import Decision, Event
+from station.blocks.c_authorization import remembered
 from station.blocks.standing import charging_state, in_service
 from station.case import Call, Case, Handler, Rule, answer, raw, token_of, token_type
 from station.messages import timestamp
@@ -54,6 +55,7 @@ RESUMPTION: Final = "TxCtrlr.ResumptionTimeout"
 SAMPLES_STARTED: Final = "SampledDataCtrlr.TxStartedMeasurands"
 SAMPLES_UPDATED: Final = "SampledDataCtrlr.TxUpdatedMeasurands"
 SAMPLES_ENDED: Final = "SampledDataCtrlr.TxEndedMeasurands"
+SAMPLES_ENABLED: Final = "SampledDataCtrlr.Enabled"
 INTERVAL_UPDATED: Final = "SampledDataCtrlr.TxUpdatedInterval"
 INTERVAL_ENDED: Final = "SampledDataCtrlr.TxEndedInterval"
 
@@ -308,8 +310,7 @@ def _change(case: Case, transaction: Transaction) -> str | None:
 
 def samples(case: Case) -> Iterator[Decision]:
     """Take the periodic samples that are due. J02.FR.11, and SampledDataCtrlr.TxEndedInterval."""
-    interval_ms = case.integer(INTERVAL_UPDATED) * 1000
-    ended_ms = case.integer(INTERVAL_ENDED) * 1000
+    interval_ms, ended_ms = _intervals_ms(case)
     for transaction in case.state.transactions.open:
         if transaction.stopping or transaction.next_seq_no == 0:
             continue
@@ -323,10 +324,16 @@ def samples(case: Case) -> Iterator[Decision]:
             yield SampleKept(transaction.transaction_id, sample)
 
 
+def _intervals_ms(case: Case) -> tuple[int, int]:
+    """Between two samples that are told, and two that are kept for the end; 0: none are taken."""
+    if not case.flag(SAMPLES_ENABLED, absent=True):
+        return 0, 0
+    return case.integer(INTERVAL_UPDATED) * 1000, case.integer(INTERVAL_ENDED) * 1000
+
+
 def next_sample_ms(case: Case) -> Iterator[int]:
     """Uptimes at which `samples` and `ends` have something to do."""
-    interval_ms = case.integer(INTERVAL_UPDATED) * 1000
-    ended_ms = case.integer(INTERVAL_ENDED) * 1000
+    interval_ms, ended_ms = _intervals_ms(case)
     for transaction in case.state.transactions.open:
         if transaction.stopping:
             interrupted = transaction.interrupted_seq == case.state.lifecycle.started_seq
@@ -393,6 +400,7 @@ def event(
         trigger_reason=trigger_reason,
         charging_state=state,
         tells=tells,
+        id_token=id_token,
     )
     return CallQueued(
         lane="transaction", action="TransactionEvent", payload=raw(request), transaction=mark
@@ -427,6 +435,8 @@ def _values(
     if found is None or reading is None:
         return ()
     variable, context = found
+    if context != "Trigger" and not case.flag(SAMPLES_ENABLED, absent=True):
+        return ()
     measurands = case.members(variable)
     kept: tuple[Sample, ...] = transaction.kept if event_type == "Ended" else ()
     values = (meter_value(one, measurands) for one in (*kept, sample_of(reading, context)))
@@ -437,15 +447,19 @@ def _values(
 
 
 def transaction_event_answered(
-    case: Case, transaction_id: str, response: TransactionEventResponse
+    case: Case, call: int, response: TransactionEventResponse
 ) -> Iterator[Decision]:
     """The CSMS gave its view of the token. E05, C10.FR.05, C12.FR.06, C15."""
-    info = response.id_token_info
-    transaction = case.state.transactions.of(transaction_id)
-    if info is None or transaction is None or transaction.id_token is None:
+    info, id_token = response.id_token_info, case.state.outbox.judges.get(call)
+    if info is None or id_token is None:
         return
+    if id_token.ref in case.state.auth_cache.entries:  # a new one only by Authorize: C15.FR.01
+        yield from remembered(case, id_token, info)
+    transaction = case.state.transactions.of(case.state.outbox.owner_of(call) or "")
+    if transaction is None or transaction.id_token != id_token:
+        return  # it is over, or this token only ended it
     if info.group_id_token and transaction.group is None:
-        yield GroupLearned(transaction_id, token_of(info.group_id_token))
+        yield GroupLearned(transaction.transaction_id, token_of(info.group_id_token))
     held = case.state.authorizations.at(transaction.evse_id)
     if info.status == "Accepted" or held is None or transaction.stopping:
         return
