@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from journal.projections.transactions import Transaction, TransactionStopping
 from journal.terms import Decision, IdToken
 from station.blocks.b_registration import boot_notification
 from station.blocks.c_authorization import UNCACHED, grant, waiting_evse, wish
-from station.blocks.e_transactions import end_of, event
+from station.blocks.e_transactions import FINAL_POINTS, STOP_POINT, end_of, event
 from station.blocks.g_availability import connector_status, status_notification
 from station.blocks.j_metering import triggered_meter_values
 from station.blocks.standing import in_service
@@ -129,6 +130,20 @@ def request_stop(
     held = case.state.authorizations.at(transaction.evse_id)
     if held and not transaction.stopping:
         yield end_of(held, "RemoteStop", "Remote")
+    elif not transaction.stopping:
+        yield from _stop_unauthorised(case, transaction)
+
+
+def _stop_unauthorised(case: Case, transaction: Transaction) -> Iterator[Decision]:
+    """Nobody may charge any more, or never could: there is no right that could end."""
+    if FINAL_POINTS & set(case.members(STOP_POINT)):
+        yield TransactionStopping(
+            transaction_id=transaction.transaction_id,
+            trigger_reason="RemoteStop",
+            stopped_reason="Remote",
+        )
+    else:
+        yield event(case, transaction, "Updated", "RemoteStop")
 
 
 # --- Unlock --------------------------------------------------------------------------------------
