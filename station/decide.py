@@ -210,6 +210,7 @@ RULES: Final[tuple[Rule, ...]] = (
     g_availability.takes_effect,
     e_transactions.authorizes,
     e_transactions.starts,
+    e_transactions.starts_unbound,
     e_transactions.first_events,
     e_transactions.changes,
     e_transactions.samples,

@@ -29,7 +29,7 @@ class TransactionMark(msgspec.Struct, frozen=True):
     event_type: Literal["Started", "Updated", "Ended"]
     trigger_reason: str
     charging_state: str | None = None
-    tells: tuple[str, ...] = ()  # of "evse", "id_token", "remote_start", "end"
+    tells: tuple[str, ...] = ()  # of "evse", "id_token", "remote_start", "begin", "end", "end"
     id_token: IdToken | None = None  # whom the CSMS will judge in its answer. E01.FR.12
 
 

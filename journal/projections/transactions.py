@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from journal.observations import FlowReported, MeterRead, StationStarted
-from journal.projections.authorizations import AuthorizationEnded
+from journal.projections.authorizations import AuthorizationBound, AuthorizationEnded
 from journal.projections.base import Projection
 from journal.projections.outbox import CallQueued
 from journal.terms import Decision, Entry, IdToken
@@ -26,8 +26,9 @@ class TransactionStarted(Decision, frozen=True, kw_only=True):
     """A transaction begins. Its id is unique for all time. E01.FR.08."""
 
     transaction_id: str
-    evse_id: int
+    evse_id: int  # 0: whoever was authorised has not plugged in yet. E01.FR.17
     trigger_reason: str
+    granted_seq: int = 0  # the right to charge that began it; 0: the cable did
     id_token: IdToken | None = None
     group: IdToken | None = None
     remote_start_id: int | None = None
@@ -37,6 +38,7 @@ class TransactionAuthorized(Decision, frozen=True, kw_only=True):
     """Someone may charge in a transaction that already runs. E02.FR.20."""
 
     transaction_id: str
+    granted_seq: int
     id_token: IdToken
     group: IdToken | None = None
     remote_start_id: int | None = None
@@ -69,8 +71,10 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     """An open transaction. `next_seq_no` counts its events from 0. E01.FR.07."""
 
     transaction_id: str
-    evse_id: int
+    evse_id: int  # 0: not known yet
     started_seq: int
+    granted_seq: int  # the right to charge it has, or had
+    begin_told: bool = False  # Transaction.Begin values told. E02.FR.09, E02.FR.21
     started_at_ms: int  # wall clock, milliseconds since 1970
     next_seq_no: int = 0
     charging_state: str | None = None  # as last told
@@ -97,7 +101,7 @@ class Transactions(Projection, frozen=True):
 
     HEARS = (
         TransactionStarted, TransactionAuthorized, TransactionStopping, SampleKept, GroupLearned,
-        CallQueued, AuthorizationEnded, FlowReported, StationStarted,
+        CallQueued, AuthorizationBound, AuthorizationEnded, FlowReported, StationStarted,
     )  # fmt: skip
 
     open: tuple[Transaction, ...] = ()
@@ -109,8 +113,10 @@ class Transactions(Projection, frozen=True):
                 return replace(self, open=(*self.open, _started(entry, start)))
             case CallQueued(transaction=mark) as queued if mark is not None:
                 return self._told(entry, queued)
-            case AuthorizationEnded(evse_id=evse_id) as end if evse_id is not None:
-                return self._at(evse_id, authorization_end=end, authorization_end_told=False)
+            case AuthorizationEnded(granted_seq=seq) as end:
+                return self._granted(seq, authorization_end=end, authorization_end_told=False)
+            case AuthorizationBound(granted_seq=seq, evse_id=evse_id):
+                return self._granted(seq, evse_id=evse_id)
             case FlowReported(evse_id=evse_id, flow=flow):
                 return self._flowed(entry, evse_id, flow == "charging")
             case TransactionStopping() as stop:
@@ -163,6 +169,7 @@ class Transactions(Projection, frozen=True):
             charging_state=mark.charging_state or one.charging_state,
             evse_told=one.evse_told or "evse" in mark.tells,
             id_token_told=one.id_token_told or "id_token" in mark.tells,
+            begin_told=one.begin_told or "begin" in mark.tells,
             remote_start_told=one.remote_start_told or "remote_start" in mark.tells,
             authorization_end_told=one.authorization_end_told or "end" in mark.tells,
             sampled_ms=entry.uptime_ms if sampled else one.sampled_ms,
@@ -171,6 +178,7 @@ class Transactions(Projection, frozen=True):
     def _authorized(self, grant: TransactionAuthorized) -> Transactions:
         return self._changed(
             grant.transaction_id,
+            granted_seq=grant.granted_seq,
             id_token=grant.id_token,
             group=grant.group,
             id_token_told=False,
@@ -198,6 +206,13 @@ class Transactions(Projection, frozen=True):
         if len(kept) > KEPT_MAX:
             kept = (kept[0], *kept[1:-1][1::2], kept[-1])  # every other, never the ends
         return self._changed(transaction_id, kept=kept, kept_ms=entry.uptime_ms)
+
+    def _granted(self, seq: int, **changes: object) -> Transactions:
+        """Change what has the right to charge `seq`. An open cable has none: seq 0 never comes."""
+        for one in self.open:
+            if one.granted_seq == seq:
+                return self._changed(one.transaction_id, **changes)
+        return self
 
     def _at(self, evse_id: int, **changes: object) -> Transactions:
         return replace(
@@ -228,6 +243,7 @@ def _started(entry: Entry, start: TransactionStarted) -> Transaction:
         transaction_id=start.transaction_id,
         evse_id=start.evse_id,
         started_seq=entry.seq,
+        granted_seq=start.granted_seq,
         started_at_ms=round(entry.at.timestamp() * 1000),
         id_token=start.id_token,
         group=start.group,

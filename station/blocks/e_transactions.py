@@ -97,10 +97,28 @@ def starts(case: Case) -> Iterator[Decision]:
             transaction_id=case.name("transaction", evse.evse_id, case.entry.seq),
             evse_id=evse.evse_id,
             trigger_reason=_start_trigger(case, held),
+            granted_seq=held.seq if held else 0,
             id_token=held.id_token if held else None,
             group=held.granted.group if held else None,
             remote_start_id=held.granted.remote_start_id if held else None,
         )
+
+
+def starts_unbound(case: Case) -> Iterator[Decision]:
+    """With TxStartPoint Authorized a person's transaction begins before their cable. E01.FR.03."""
+    if "Authorized" not in case.members(START_POINT):
+        return
+    begun = {transaction.granted_seq for transaction in case.state.transactions.open}
+    for held in case.state.authorizations.unbound:
+        if held.seq not in begun:
+            yield TransactionStarted(
+                transaction_id=case.name("transaction", "unbound", held.seq),
+                evse_id=0,
+                trigger_reason="Authorized",
+                granted_seq=held.seq,
+                id_token=held.id_token,
+                group=held.granted.group,
+            )
 
 
 def _start_trigger(case: Case, held: Authorization | None) -> str:
@@ -135,6 +153,7 @@ def authorizes(case: Case) -> Iterator[Decision]:
         if transaction.id_token is None or transaction.authorization_end is not None:
             yield TransactionAuthorized(
                 transaction_id=transaction.transaction_id,
+                granted_seq=held.seq,
                 id_token=held.id_token,
                 group=held.granted.group,
                 remote_start_id=held.granted.remote_start_id,
@@ -268,6 +287,8 @@ def ends(case: Case) -> Iterator[Decision]:
 
 
 def _settled(case: Case, transaction: Transaction) -> bool:
+    if transaction.evse_id == 0:
+        return True  # it never had a place where energy could flow
     waited_ms = case.uptime_ms - transaction.stopping_ms
     evse = case.state.hardware.at(transaction.evse_id)
     if transaction.interrupted_seq == case.state.lifecycle.started_seq:
@@ -335,6 +356,8 @@ def next_sample_ms(case: Case) -> Iterator[int]:
     """Uptimes at which `samples` and `ends` have something to do."""
     interval_ms, ended_ms = _intervals_ms(case)
     for transaction in case.state.transactions.open:
+        if transaction.evse_id == 0:
+            continue  # it waits for a cable, and c_authorization says for how long
         if transaction.stopping:
             interrupted = transaction.interrupted_seq == case.state.lifecycle.started_seq
             yield transaction.stopping_ms + (METER_WAIT_MS if interrupted else POWER_DOWN_MS)
@@ -368,7 +391,10 @@ def event(
     """
     state = charging_state(case, transaction.evse_id)
     evse = case.state.hardware.at(transaction.evse_id)
+    values = values or _values(case, transaction, event_type, trigger_reason)
     tells = tuple(_telling(transaction, evse.plugged))
+    if values and (event_type == "Started" or _begins(transaction, state)):
+        tells = (*tells, "begin")
     id_token = transaction.id_token if "id_token" in tells else None
     if stop and stop.id_token:
         id_token = stop.id_token  # E07.FR.02
@@ -386,7 +412,7 @@ def event(
             stopped_reason=stop.stopped_reason if stop else None,  # type: ignore[arg-type]
             remote_start_id=transaction.remote_start_id if "remote_start" in tells else None,
         ),
-        meter_value=values or _values(case, transaction, event_type, trigger_reason) or None,
+        meter_value=values or None,
         evse=EVSEType(id=transaction.evse_id, connector_id=evse.plugged_at or None)
         if "evse" in tells
         else None,
@@ -427,10 +453,17 @@ CONTEXTS: Final = {
 }
 
 
+def _begins(transaction: Transaction, state: str) -> bool:
+    """Charging starts, and the first event could not tell the meter's state. E01.FR.17."""
+    return not transaction.begin_told and state == "Charging"
+
+
 def _values(
     case: Case, transaction: Transaction, event_type: str, trigger_reason: str
 ) -> tuple[MeterValueType, ...]:
     found = CONTEXTS.get((event_type, trigger_reason)) or CONTEXTS.get((event_type, ""))
+    if event_type == "Updated" and _begins(transaction, charging_state(case, transaction.evse_id)):
+        found = CONTEXTS["Started", ""]  # E02.FR.21, E03.FR.11
     reading = case.state.readings.of(transaction.evse_id)
     if found is None or reading is None:
         return ()
