@@ -84,6 +84,24 @@ def test_a_commit_is_all_or_nothing(tmp_path: Path) -> None:
         store.append([entry(2)])
 
 
+def test_a_commit_that_fails_half_way_leaves_nothing_and_the_next_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        other = sqlite3.connect(path)
+        other.execute(
+            "CREATE TRIGGER no_third BEFORE INSERT ON entry WHEN new.seq = 3 "
+            "BEGIN SELECT raise(ABORT, 'not now'); END"
+        )
+        with pytest.raises(JournalFailed, match="not now"):
+            store.append(list(entries(1, 3)))
+        assert store.head.seq == 0
+        assert list(store.entries()) == []
+        other.execute("DROP TRIGGER no_third")
+        other.close()
+        store.append(list(entries(1, 3)))
+        assert [each.seq for each in store.entries()] == [1, 2, 3]
+
+
 def test_one_entry_can_be_looked_up(tmp_path: Path) -> None:
     with opened(tmp_path / "journal.db") as store:
         store.append(list(entries(1, 20)))
