@@ -9,6 +9,8 @@ import trio
 
 from drivers.ports import NoAnswer, PortGone, Refused
 from drivers.wire.modbus import (
+    MULTIPLE_WRITES,
+    SINGLE_WRITES,
     Answer,
     Exceptional,
     ExceptionCode,
@@ -120,9 +122,10 @@ class ModbusBus:
     def _late_until(self, request: Request) -> float:
         """Until when an answer to an earlier request could be taken for the answer to this one.
 
-        Answers do not say what they answer: those of two reads of the same length look alike.
+        Answers do not say what they answer: those of two reads of the same length look alike. A
+        write waits for nobody: it may be what opens a contactor.
         """
-        if self._unanswered is None:
+        if self._unanswered is None or request.function in SINGLE_WRITES | MULTIPLE_WRITES:
             return 0.0
         earlier, until = self._unanswered
         alike = (earlier.unit, earlier.function, answer_size(earlier)) == (

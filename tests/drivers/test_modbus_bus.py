@@ -7,7 +7,7 @@ import trio.testing
 from drivers.emulators.memory_port import memory_line
 from drivers.emulators.modbus_slave import ModbusSlaves, Slave
 from drivers.ports import NoAnswer, PortGone, Refused
-from drivers.wire.modbus import ExceptionCode, read_registers, write_register
+from drivers.wire.modbus import ExceptionCode, read_registers, write_register, write_registers
 from drivers.wire.modbus_bus import ModbusBus
 from tests.drivers.serial_bench import frames, line_with, running
 
@@ -122,6 +122,19 @@ async def test_a_cancelled_question_leaves_the_line_usable(
             await bus.ask(read_registers(1, 1000, 1))
         assert impatient.cancelled_caught
         assert await bus.ask(read_registers(1, 2000, 1)) == (2000,)
+
+
+async def test_a_write_waits_for_no_late_answer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    unit = Memory()
+    bus, slaves, _ = line_with({1: unit})
+    async with running(slaves.run):
+        with trio.move_on_after(0.01):
+            await bus.ask(write_registers(1, 0, (1,)))
+        with trio.move_on_after(0.01):
+            await bus.ask(write_registers(1, 0, (0,)))
+        assert unit.written == {0: 0}
 
 
 async def test_a_lost_port_is_told_and_opened_again(
