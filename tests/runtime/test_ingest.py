@@ -1,0 +1,176 @@
+"""Does a frame reach the journal whole, but for what must never lie there?"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from journal.observations import FrameGarbled, FrameReceived
+from journal.terms import IdToken
+from station.blocks.b_variables import UNFIT_SECRET
+from station.runtime.ingest import Ingest
+from station.runtime.secrets import Secrets
+from tests.runtime.bench import PRODUCT
+
+PASSWORD = "correct horse battery"
+
+
+class Vault:
+    """Remembers what was taken out of the frames."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.secrets: list[str] = []
+
+    def refer(self, type: str, value: str) -> IdToken:
+        ref = f"#{len(self.values):016x}"
+        self.values[ref] = value
+        return IdToken(ref, type)
+
+    def keep(self, secret: str) -> str:
+        self.secrets.append(secret)
+        return "<secret 0>"
+
+
+def ingest() -> tuple[Ingest, Vault]:
+    vault = Vault()
+    return Ingest(PRODUCT.model, vault.refer, vault.keep), vault
+
+
+def set_variables(component: str, variable: str, value: object) -> str:
+    data = [
+        {
+            "component": {"name": component},
+            "variable": {"name": variable},
+            "attributeValue": value,
+        }
+    ]
+    return json.dumps([2, "1", "SetVariables", {"setVariableData": data}])
+
+
+@pytest.mark.parametrize(
+    ("component", "variable"),
+    [
+        ("SecurityCtrlr", "BasicAuthPassword"),
+        ("securityctrlr", "BASICAUTHPASSWORD"),
+    ],
+)
+def test_a_password_never_reaches_the_journal_p9(component: str, variable: str) -> None:
+    taker, vault = ingest()
+    seen = taker.frame(set_variables(component, variable, PASSWORD))
+    assert isinstance(seen, FrameReceived)
+    assert PASSWORD.encode() not in bytes(seen.frame)
+    assert vault.secrets == [PASSWORD]
+
+
+def test_a_password_nobody_can_use_is_not_even_kept_a00_fr_205() -> None:
+    taker, vault = ingest()
+    seen = taker.frame(set_variables("SecurityCtrlr", "BasicAuthPassword", "short"))
+    assert isinstance(seen, FrameReceived)
+    assert UNFIT_SECRET.encode() in bytes(seen.frame)
+    assert vault.secrets == []
+
+
+def test_what_only_sounds_like_a_password_is_hidden_too_p9() -> None:
+    taker, vault = ingest()
+    seen = taker.frame(set_variables("SecurityController", "BasicAuthPassword", PASSWORD))
+    assert isinstance(seen, FrameReceived)
+    assert PASSWORD.encode() not in bytes(seen.frame)
+    assert vault.secrets == []
+
+
+def test_an_ordinary_value_stays_as_it_is() -> None:
+    taker, _ = ingest()
+    seen = taker.frame(set_variables("OCPPCommCtrlr", "HeartbeatInterval", "30"))
+    assert isinstance(seen, FrameReceived)
+    assert b'"30"' in bytes(seen.frame)
+
+
+def test_an_id_token_is_kept_apart_n10() -> None:
+    taker, vault = ingest()
+    frame = [3, "1", {"idTokenInfo": {"groupIdToken": {"idToken": "FAMILY", "type": "Central"}}}]
+    seen = taker.frame(json.dumps(frame))
+    assert isinstance(seen, FrameReceived)
+    assert b"FAMILY" not in bytes(seen.frame)
+    assert list(vault.values.values()) == ["FAMILY"]
+
+
+def test_an_overlong_id_token_stays_overlong_but_is_nobodys() -> None:
+    taker, vault = ingest()
+    payload = {"remoteStartId": 1, "idToken": {"idToken": "X" * 37, "type": "Central"}}
+    seen = taker.frame(json.dumps([2, "1", "RequestStartTransaction", payload]))
+    assert isinstance(seen, FrameReceived)
+    assert "#" * 37 in bytes(seen.frame).decode()
+    assert vault.values == {}
+
+
+def test_numbers_keep_their_digits() -> None:
+    taker, _ = ingest()
+    seen = taker.frame('[3,"1",{"totalCost":12.500}]')
+    assert isinstance(seen, FrameReceived)
+    assert bytes(seen.frame) == b'[3,"1",{"totalCost":12.500}]'
+
+
+def test_what_is_no_json_is_described_and_quoted() -> None:
+    taker, _ = ingest()
+    seen = taker.frame("hello")
+    assert isinstance(seen, FrameGarbled)
+    assert (seen.size, seen.excerpt) == (5, "hello")
+
+
+def test_what_is_no_json_and_may_hold_a_secret_is_not_quoted_p9() -> None:
+    taker, _ = ingest()
+    seen = taker.frame(set_variables("SecurityCtrlr", "BasicAuthPassword", PASSWORD)[:-1])
+    assert isinstance(seen, FrameGarbled)
+    assert seen.excerpt == ""
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(max_size=200)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+        lambda inner: (
+            st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+        ),
+        max_leaves=20,
+    ).map(json.dumps)
+)
+def test_any_text_makes_an_observation(text: str) -> None:
+    taker, _ = ingest()
+    assert isinstance(taker.frame(text), FrameReceived | FrameGarbled)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '[3,"1",' + '{"a":' * 50_000, "[1e999999999]", "\ud800"]
+)
+def test_wild_frames_break_nothing(text: str) -> None:
+    taker, _ = ingest()
+    assert isinstance(taker.frame(text), FrameReceived | FrameGarbled)
+
+
+def test_secrets_lie_in_files_of_their_own_and_go_when_unused(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "secrets")
+    old, new = secrets.keep("old"), secrets.keep(PASSWORD)
+    assert secrets.reveal(new) == PASSWORD
+    [mode] = {file.stat().st_mode & 0o777 for file in (tmp_path / "secrets").iterdir()}
+    assert mode == 0o600
+    secrets.keep_only({new})
+    assert secrets.reveal(old) is None
+    assert secrets.reveal(new) == PASSWORD
+    assert secrets.reveal("no reference") is None
+
+
+def test_random_bytes_as_text_break_nothing() -> None:
+    seed = 20261122
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    taker, _ = ingest()
+    for _ in range(500):
+        text = dice.randbytes(dice.randrange(60)).decode("latin-1")
+        assert isinstance(taker.frame(text), FrameReceived | FrameGarbled)

@@ -1,0 +1,177 @@
+"""Is what the world can see always on the disk, and is a commit whole?"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from journal.observations import (
+    CableReported,
+    ClockStepped,
+    FrameSent,
+    IdTokenPresented,
+    LinkOpened,
+    MeterRead,
+)
+from journal.projections.clocks import ClockCorrected
+from journal.projections.outbox import CallQueued
+from journal.state import State, evolve, state_digest
+from journal.store import JournalFailed
+from journal.terms import IdToken
+from station.runtime.scribe import LAZY_S
+from tests.runtime.bench import IDLE, STARTED, a_scribe
+
+ALICE = IdToken("#0123456789abcdef", "ISO14443")
+
+
+async def test_nothing_is_wanted_before_it_is_on_the_disk_p3(tmp_path: Path) -> None:
+    with a_scribe(tmp_path) as (scribe, store, _):
+        seen: list[int] = []
+        append = store.append
+
+        def spied(entries: Any) -> None:
+            assert scribe.wanted.value.link.opened_seq == 0, "visible before the commit"
+            append(entries)
+            seen.append(store.head.seq)
+
+        store.append = spied  # type: ignore[method-assign]
+        scribe.observe(STARTED)
+        scribe.observe(LinkOpened(1, "ws://csms", 1))
+        await scribe.write_now()
+        assert scribe.wanted.value.link.opened_seq == 2
+        assert scribe.wanted.value.call is not None  # BootNotification
+        assert seen == [store.head.seq]
+
+
+async def test_what_arrives_together_shares_a_commit(tmp_path: Path) -> None:
+    with a_scribe(tmp_path) as (scribe, store, _):
+        commits: list[int] = []
+        append = store.append
+
+        def counted(entries: Any) -> None:
+            append(entries)
+            commits.append(len(entries))
+
+        store.append = counted  # type: ignore[method-assign]
+        for report in (STARTED, *IDLE):
+            scribe.observe(report)
+        await scribe.write_now()
+        assert len(commits) == 1
+        assert commits[0] >= 5
+
+
+async def test_the_memory_is_what_the_journal_gives_again_p4(tmp_path: Path) -> None:
+    with a_scribe(tmp_path) as (scribe, store, clock):
+        for report in (STARTED, *IDLE, LinkOpened(1, "ws://csms", 1)):
+            scribe.observe(report)
+            clock.move(1)
+            await scribe.write_now()
+        state = State(store.journal_id)
+        for entry in store.entries():
+            state = evolve(state, entry)
+        assert state_digest(state) == state_digest(scribe.state)
+
+
+async def test_a_reading_is_journaled_with_what_needs_it(tmp_path: Path) -> None:
+    reading = MeterRead(1, Decimal("2935.600"))
+    with a_scribe(tmp_path, reading=lambda evse_id: reading) as (scribe, store, _):
+        for report in (STARTED, *IDLE):
+            scribe.observe(report)
+        await scribe.write_now()
+        before = store.head.seq
+        scribe.state = evolve_authorized(scribe.state)
+        scribe.observe(CableReported(1, 1, True))
+        await scribe.write_now()
+        kinds = [type(entry.event).__name__ for entry in store.entries(before + 1)]
+        assert kinds[0] == "MeterRead"
+        [started] = [
+            entry.event
+            for entry in store.entries(before + 1)
+            if isinstance(entry.event, CallQueued) and entry.event.action == "TransactionEvent"
+        ]
+        assert b"2935.600" in bytes(started.payload)
+
+
+def evolve_authorized(state: State) -> State:
+    """The memory in which Alice has been allowed to charge at the next EVSE."""
+    from journal.projections.authorizations import AuthorizationGranted
+    from journal.terms import Entry
+    from tests.runtime.bench import HandClock
+
+    granted = AuthorizationGranted(id_token=ALICE, how="CSMS")
+    return evolve(state, Entry(3, HandClock().utc(), 1_000, granted))
+
+
+async def test_a_clock_that_jumps_is_told_before_anything_else_p7(tmp_path: Path) -> None:
+    with a_scribe(tmp_path) as (scribe, store, clock):
+        scribe.observe(STARTED)
+        await scribe.write_now()
+        clock.move(10)
+        clock.wall = clock.wall.replace(year=1976)
+        scribe.observe(IdTokenPresented(ALICE))
+        await scribe.write_now()
+        [step] = [one.event for one in store.entries(2) if isinstance(one.event, ClockStepped)]
+        assert step.step_ms < -49 * 365 * 86_400_000
+        assert store.entry(2).uptime_ms == 11_000
+
+
+async def test_the_wall_clock_follows_what_the_csms_taught(tmp_path: Path) -> None:
+    with a_scribe(tmp_path) as (scribe, _, clock):
+        scribe.observe(STARTED)
+        await scribe.write_now()
+        from journal.terms import Entry
+
+        corrected = ClockCorrected(90_000, 90_000, "Heartbeat")
+        scribe.state = evolve(scribe.state, Entry(2, clock.utc(), 1_000, corrected))
+        assert (scribe.at(scribe.state) - clock.utc()).total_seconds() == 90
+
+
+async def test_a_disk_that_fails_leaves_memory_and_wishes_as_they_were(tmp_path: Path) -> None:
+    with a_scribe(tmp_path) as (scribe, store, _):
+        scribe.observe(STARTED)
+        await scribe.write_now()
+        state, wanted = scribe.state, scribe.wanted.value
+
+        def full(entries: Any) -> None:
+            raise JournalFailed("disk full")
+
+        store.append = full  # type: ignore[method-assign]
+        scribe.observe(LinkOpened(1, "ws://csms", 1))
+        with pytest.raises(JournalFailed):
+            await scribe.write_now()
+        assert scribe.state is state
+        assert scribe.wanted.value is wanted
+
+
+async def test_what_nobody_waits_for_waits_for_company(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    with a_scribe(tmp_path) as (scribe, store, _):
+        scribe.observe(STARTED)
+        await scribe.write_now()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scribe.run)
+            scribe.observe(FrameSent("x"), lazy=True)
+            await trio.sleep(LAZY_S / 2)
+            assert store.head.seq == 1
+            await trio.sleep(LAZY_S)
+            assert store.head.seq == 2
+            scribe.observe(FrameSent("y"), lazy=True)
+            scribe.observe(LinkOpened(1, "ws://csms", 1))
+            await scribe.committed.wait()
+            assert store.head.seq > 3
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_was_taken_in_is_written_before_the_end(tmp_path: Path) -> None:
+    with a_scribe(tmp_path) as (scribe, store, _):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scribe.run)
+            await trio.testing.wait_all_tasks_blocked()
+            scribe.observe(STARTED)
+            nursery.cancel_scope.cancel()
+        assert store.head.seq == 1
