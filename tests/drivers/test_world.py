@@ -173,7 +173,7 @@ async def test_a_nearly_full_ev_tapers_and_stops_by_itself(
     tmp_path: Path, autojump_clock: Clock
 ) -> None:
     async with bench(tmp_path) as it:
-        ev = Ev(capacity_wh=2_000, soc=78, max_current_a=100)
+        ev = Ev(capacity_wh=1_000, soc=85, max_current_a=100)
         await it.charge(ev)
         full = it.bay.current_a
         while ev.soc < 95:

@@ -1,0 +1,184 @@
+"""The emulated devices as a process of their own, over real ptys and in real time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from drivers.emulators.control import SocketPathError
+from drivers.emulators.process import AlreadyRunningError, run_world
+from drivers.emulators.world import LINES
+from drivers.ports import SeccState
+from tests.drivers.charging import Miniature
+
+PROGRAM = """
+import sys, trio
+from pathlib import Path
+from drivers.emulators.process import run_world
+
+async def main():
+    data = Path(sys.argv[1])
+    with trio.open_signal_receiver(15) as signals:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run_world, data / "emulated", data / "s")
+            print("up", flush=True)
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+
+trio.run(main)
+"""
+STATION = """
+import sys, trio
+from pathlib import Path
+from tests.drivers.charging import Miniature
+
+async def main():
+    station = Miniature(Path(sys.argv[1]) / "emulated")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(station.run)
+        station.authorise()
+        print("up", flush=True)
+
+trio.run(main)
+"""
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A data directory with a short name: a socket's path has 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="w") as directory:
+        yield Path(directory)
+
+
+@contextmanager
+def process(program: str, data: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(data)], stdout=subprocess.PIPE, text=True
+    ) as started:
+        try:
+            assert started.stdout is not None
+            assert started.stdout.readline() == "up\n"
+            yield started
+        finally:
+            started.kill()
+
+
+def order(data: Path, op: str, **arguments: object) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX) as asker:
+        asker.settimeout(5)
+        asker.connect(str(data / "s"))
+        asker.sendall(json.dumps({"op": op, **arguments}).encode() + b"\n")
+        answer: dict[str, Any] = json.loads(asker.makefile().readline())
+        return answer
+
+
+def evse(data: Path) -> dict[str, Any]:
+    truth: dict[str, Any] = order(data, "world")["evses"][0]
+    return truth
+
+
+def until(data: Path, name: str, value: object, seconds: float = 10.0) -> float:
+    """Wait until the world says so; how long that took."""
+    begun = time.monotonic()
+    while evse(data)[name] != value:
+        assert time.monotonic() - begun < seconds, evse(data)
+        time.sleep(0.02)
+    return time.monotonic() - begun
+
+
+async def test_a_session_over_ptys(data: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        world = await nursery.start(run_world, data / "emulated", data / "s")
+        station = Miniature(data / "emulated")
+        await nursery.start(station.run)
+        station.authorise()
+        await trio.sleep(0.2)
+        answer = await trio.to_thread.run_sync(lambda: order(data, "plug_in", evse_id=1))
+        assert answer == {"ok": True}
+        begun = trio.current_time()
+        await station.until(SeccState.CHARGING)
+        assert trio.current_time() - begun <= 3.0
+        await trio.sleep(0.8)
+        assert world.bays[1].current_a > 100
+        assert list(world.bays[1].violations) == []
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_lines_are_links_and_go_with_the_world(data: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_world, data / "emulated", data / "s")
+        links = {name: data / "emulated" / f"{name}.tty" for name in LINES}
+        assert all(link.is_symlink() and link.exists() for link in links.values())
+        nursery.cancel_scope.cancel()
+    assert not any(link.is_symlink() for link in links.values())
+    assert sorted(path.name for path in data.iterdir()) == ["emulated"]
+
+
+async def test_one_directory_has_one_world(data: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_world, data / "emulated", data / "s")
+        with pytest.raises(AlreadyRunningError, match=f"by process {os.getpid()} already"):
+            await run_world(data / "emulated", data / "t")
+        assert (data / "s").exists()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_bad_socket_path_leaves_nothing_behind(data: Path) -> None:
+    with pytest.raises(SocketPathError):
+        await run_world(data / "emulated", data / ("x" * 108))
+    assert not list((data / "emulated").glob("*.tty"))
+
+
+def test_a_killed_station_leaves_the_ev_plugged_in_and_comes_back(data: Path) -> None:
+    with process(PROGRAM, data):
+        with process(STATION, data) as first:
+            order(data, "plug_in", evse_id=1)
+            until(data, "secc_state", "CHARGING")
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+            until(data, "current_a", 0.0, 2.0)
+            until(data, "contactor", "open", 4.0)
+        soc = evse(data)["soc"]
+        with process(STATION, data):
+            until(data, "secc_state", "CHARGING", 4.0)
+            time.sleep(0.6)
+            assert evse(data)["plugged"]
+            assert evse(data)["soc"] > soc
+            assert evse(data)["violations"] == []
+
+
+def test_a_killed_world_never_shows_less(data: Path) -> None:
+    with process(PROGRAM, data) as world, process(STATION, data):
+        order(data, "plug_in", evse_id=1)
+        until(data, "secc_state", "CHARGING")
+        time.sleep(1)
+        shown = Decimal(evse(data)["energy_exact_wh"])
+        assert shown > 1
+        world.kill()
+        world.wait()
+    with process(PROGRAM, data):
+        assert shown <= Decimal(evse(data)["energy_exact_wh"]) <= shown + 200
+        assert not evse(data)["plugged"]
+
+
+def test_a_world_that_is_asked_to_end_keeps_its_registers_exactly(data: Path) -> None:
+    with process(PROGRAM, data) as world:
+        order(data, "meter", evse_id=1, energy_wh=1234.567)
+        world.terminate()
+        assert world.wait(5) == 0
+    with process(PROGRAM, data):
+        assert evse(data)["energy_exact_wh"] == "1234.567"
