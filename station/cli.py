@@ -100,8 +100,11 @@ def ended(arguments: Sequence[str]) -> int:
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")  # a terminal without UTF-8 stops nothing
     try:
-        code = station.main(args=list(arguments), prog_name="station", standalone_mode=False)
+        with station.make_context("station", list(arguments)) as ctx:  # `main` has its own ends
+            station.invoke(ctx)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         return _said(_line_of(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -110,7 +113,7 @@ def ended(arguments: Sequence[str]) -> int:
         return _deserted()
     except (Exception, BaseExceptionGroup) as error:
         return _failed(error)
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _line_of(error: click.ClickException) -> str:

@@ -1,0 +1,73 @@
+"""How does a command open the journal it is given?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import click
+
+from journal.reader import Reader
+from journal.state import State, evolve
+from journal.terms import Entry
+from station.commands.answers import Misused, No
+from station.runtime.memory import registry
+
+FILE: Final = "journal.db"
+
+# What folding an entry raises that only a tampered or damaged history can hold.
+_IMPOSSIBLE: Final = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
+
+
+def _found(_: click.Context, __: click.Parameter, path: Path) -> Path:
+    return found(path)
+
+
+journal_argument = click.argument(
+    "path", metavar="JOURNAL", type=click.Path(path_type=Path), callback=_found
+)
+
+
+def found(path: Path) -> Path:
+    """The journal's file, given itself or the data directory that holds it.
+
+    Raises:
+        Misused: there is none.
+    """
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise Misused(f"{file}: no such file. Name the journal, or the data directory it is in.")
+    return file
+
+
+def opened(path: Path) -> Reader:
+    """The journal, for reading; it may be a live one or a copy.
+
+    Raises:
+        JournalFailed: it is no journal.
+    """
+    return Reader.open(path, registry())
+
+
+def replayed(path: Path, reader: Reader, entries: Iterable[Entry]) -> State:
+    """The state that follows from all `entries`, which begin with the first.
+
+    Raises:
+        No: some are archived, missing or fit no history, so that the state cannot be known.
+        JournalFailed: one cannot be read.
+    """
+    archived, _ = reader.anchor()
+    if archived:
+        raise No(f"{path}: entries 1 to {archived} are archived; the state follows from them too.")
+    state = State(journal_id=reader.journal_id)
+    due = 1
+    for entry in entries:
+        if entry.seq != due:
+            raise No(f"{path}: entry {due} is missing, so no state follows. Run `station verify`.")
+        try:
+            state = evolve(state, entry)
+        except _IMPOSSIBLE as error:
+            raise No(f"{path}: entry {due} fits no history. Run `station verify`.") from error
+        due += 1
+    return state

@@ -1,0 +1,35 @@
+"""What do the tests of the commands share?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands.journals import Command, written
+from tests.story import ALICE, ONLINE, Station, charging, given, plugged, presented, read
+
+
+@pytest.fixture
+def story() -> Station:
+    """A station in the middle of a transaction, everything confirmed."""
+    return given(
+        ONLINE,
+        read(1, "1000", voltage_v="389.2", current_a="0", power_w="0"),
+        plugged(1),
+        presented(ALICE, evse_id=1),
+        charging(1),
+        read(1, "2935.600", voltage_v="389.2", current_a="247.7", power_w="96400"),
+    )
+
+
+@pytest.fixture
+def journal(story: Station, tmp_path: Path) -> Path:
+    """That station's journal, closed."""
+    return written(tmp_path / "journal.db", story.entries)
+
+
+@pytest.fixture
+def station(capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command `station`."""
+    return Command(capsys)

@@ -1,0 +1,133 @@
+"""How does the command line end, whatever is typed?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from station import RELEASE, cli
+from station.cli import VERBS
+from station.config import ConfigError
+from tests.commands.journals import Command
+
+
+def test_every_verb_is_there_and_has_help(station: Command) -> None:
+    for verb in VERBS:
+        helped = station(verb, "--help")
+        assert helped.code == 0, helped
+        assert verb in helped.out
+
+
+def test_help_names_every_verb_without_importing_any() -> None:
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "station", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(verb in told.stdout for verb in VERBS)
+    assert "station.commands" not in told.stderr
+    assert "trio" not in told.stderr
+
+
+def test_version(station: Command) -> None:
+    assert station("--version").out == f"ocpp-station {RELEASE}\n"
+
+
+def test_nothing_typed_shows_the_help_and_is_a_usage_error(station: Command) -> None:
+    shown = station()
+    assert shown.code == 2
+    assert "Usage: station" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("fly",), "station: No such command 'fly'. See `station --help`."),
+        (("verify",), "station verify: Missing argument 'JOURNAL'. See `station verify --help`."),
+        (
+            ("replay", "x", "--xyz"),
+            "station replay: No such option '--xyz'. See `station replay --help`.",
+        ),
+        (
+            ("sim", "link", "sideways"),
+            "station sim link: Invalid value for '{up|closed|silent}': 'sideways' is not one of "
+            "'up', 'closed', 'silent'. See `station sim link --help`.",
+        ),
+    ],
+)
+def test_a_usage_error_is_one_line_and_2(
+    station: Command, typed: tuple[str, ...], said: str
+) -> None:
+    wrong = station(*typed)
+    assert (wrong.code, wrong.out, wrong.err) == (2, "", said + "\n")
+
+
+def test_a_bad_station_toml_is_one_line_and_2(station: Command, tmp_path: Path) -> None:
+    config = tmp_path / "station.toml"
+    config.write_text("[station]\nidentiti = 'CS001'\n")
+    wrong = station("run", "--config", config)
+    assert wrong.code == 2
+    assert wrong.err.count("\n") == 1
+    assert "identiti" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (ConfigError("station.toml: no"), 2),
+        (ExceptionGroup("tasks", [ExceptionGroup("more", [ConfigError("station.toml: no")])]), 2),
+        (KeyboardInterrupt(), 130),
+        (BaseExceptionGroup("tasks", [KeyboardInterrupt()]), 130),
+    ],
+    ids=repr,
+)
+def test_expected_failures_have_no_traceback(
+    station: Command, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int
+) -> None:
+    _breaking(monkeypatch, raised)
+    ended = station("verify")
+    assert ended.code == code
+    assert ended.err == ("station.toml: no\n" if code == 2 else "")
+
+
+def test_a_bug_is_not_hidden(station: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    _breaking(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        station("verify")
+
+
+def _breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Make `verify` end with this."""
+
+    @click.command()
+    def command() -> None:
+        raise error
+
+    monkeypatch.setattr(cli.Verbs, "get_command", lambda *_: command)
+
+
+def test_whoever_stops_reading_gets_no_complaint(journal: Path) -> None:
+    """`station replay JOURNAL | head -1`."""
+    replay = subprocess.Popen(
+        [sys.executable, "-m", "station", "replay", str(journal)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert replay.stdout is not None
+    assert replay.stderr is not None
+    replay.stdout.close()
+    with replay.stderr as said:
+        assert said.read() == b""
+    assert replay.wait() == 0
+
+
+@pytest.mark.parametrize(("module", "name", "code"), cli.EXPECTED)
+def test_each_expected_failure_exists(module: str, name: str, code: int) -> None:
+    found = getattr(__import__(module, fromlist=[name]), name)
+    assert issubclass(found, Exception)
+    assert code in (1, 2)

@@ -1,0 +1,101 @@
+"""Do the emulated devices run as a process of their own, and end when they shall?"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from station.commands.control import NobodyThere, asked
+from tests.commands.journals import Command
+
+READY_S = 30  # a loaded machine, imports included
+
+
+class Devices:
+    """`station emulate` in a directory."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.socket = data / "emulator.sock"
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *more: str) -> subprocess.Popen[bytes]:
+        """Start it and wait until it answers."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "station", "emulate", "--data", str(self.data), *more],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.running.append(process)
+        deadline = time.monotonic() + READY_S
+        while process.poll() is None:
+            try:
+                asked(self.socket, "world")
+            except NobodyThere:
+                assert time.monotonic() < deadline, "emulated devices do not answer"
+                time.sleep(0.02)
+            else:
+                return process
+        raise AssertionError(process.communicate())
+
+    def close(self) -> None:
+        for process in self.running:
+            with process:  # closes its pipes and waits
+                process.kill()
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Iterator[Devices]:
+    found = Devices(tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_they_end_in_good_order(devices: Devices, number: signal.Signals) -> None:
+    process = devices.start()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert b"Traceback" not in said
+    assert not devices.socket.exists()
+
+
+def test_they_end_with_whoever_holds_their_stdin(devices: Devices) -> None:
+    process = devices.start("--until-stdin-closes")
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=10) == 0
+
+
+def test_what_they_remember_lies_in_one_directory(devices: Devices) -> None:
+    devices.start()
+    assert {path.name for path in devices.data.iterdir()} == {"emulated", "emulator.sock"}
+
+
+def test_one_process_emulates_a_directory(station: Command, devices: Devices) -> None:
+    process = devices.start()
+    second = station("emulate", "--data", devices.data)
+    assert second.code == 1
+    assert f"by process {process.pid} already" in second.err
+    assert second.err.count("\n") == 1
+
+
+def test_sim_reaches_them_without_a_station(station: Command, devices: Devices) -> None:
+    devices.start()
+    data = ("--data", devices.data, "--devices")
+    assert station("sim", "plug-in", "--soc", "20", *data).code == 0
+    twice = station("sim", "plug-in", *data)
+    assert (twice.code, twice.err) == (1, "plug_in: EVSE 1 has an EV plugged in already\n")
+
+
+def test_a_path_too_long_for_a_socket_names_the_limit(station: Command, tmp_path: Path) -> None:
+    long = station("emulate", "--data", tmp_path / ("x" * 120))
+    assert long.code == 2
+    assert "107 bytes" in long.err

@@ -1,0 +1,234 @@
+"""Does `station replay` tell what the journal holds, and nothing else?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from journal.reader import Reader
+from journal.state import State, decode_state, encode_state, evolve
+from journal.terms import Entry
+from station.runtime.memory import registry
+from station.transcript import line
+from tests.commands.journals import Command, opened, written
+from tests.story import JOURNAL_ID, LINK_LOST, ONLINE, Station, after, given, presented
+
+
+def body(told: list[str]) -> list[str]:
+    """The transcript without its headings."""
+    return [each for each in told if each[2] == ":"]
+
+
+def folded(entries: list[Entry], last: int) -> State:
+    state = State(JOURNAL_ID)
+    for entry in entries[:last]:
+        state = evolve(state, entry)
+    return state
+
+
+def test_a_journal_is_told_entry_by_entry(station: Command, journal: Path, story: Station) -> None:
+    told = station("replay", journal)
+    assert (told.code, told.err) == (0, "")
+    assert told.lines[0] == "2026-03-01 UTC"
+    assert body(told.lines) == [line(entry) for entry in story.entries]
+    assert "\x1b" not in told.out
+
+
+def test_a_data_directory_is_as_good_as_its_journal(station: Command, journal: Path) -> None:
+    assert station("replay", journal.parent) == station("replay", journal)
+
+
+def test_to_a_number_stops_behind_it(station: Command, journal: Path, story: Station) -> None:
+    told = station("replay", journal, "--to", "7")
+    assert body(told.lines) == [line(entry) for entry in story.entries[:7]]
+
+
+@pytest.mark.parametrize("text", ["2026-03-01T12:00:10Z", "2026-03-01T13:00:10+01:00"])
+def test_to_a_moment_stops_at_it(
+    station: Command, tmp_path: Path, story: Station, text: str
+) -> None:
+    before = len(story.entries)
+    story.when(after(seconds=30))
+    journal = written(tmp_path / "later.db", story.entries)
+    assert len(story.entries) > before
+    told = station("replay", journal, "--to", text)
+    assert len(body(told.lines)) == before
+
+
+@pytest.mark.parametrize(
+    ("point", "code", "said"),
+    [
+        ("9999", 1, "entry 9999 is not there; it has 1 to"),
+        ("0", 1, "entry 0 is not there"),
+        ("1999-01-01", 1, "nothing happened until 1999-01-01T00:00:00.000Z"),
+        ("yesterday", 2, "'yesterday' is neither an entry's number nor a time"),
+    ],
+)
+def test_a_point_nobody_finds_is_one_line(
+    station: Command, journal: Path, point: str, code: int, said: str
+) -> None:
+    told = station("replay", journal, "--to", point)
+    assert (told.code, told.out) == (code, "")
+    assert said in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_the_state_is_one_canonical_document(
+    station: Command, journal: Path, story: Station
+) -> None:
+    last = len(story.entries)
+    for seq in (1, last // 2, last):
+        told = station("replay", journal, "--to", str(seq), "--state")
+        assert told.code == 0
+        document = json.loads(told.out)
+        encoded = encode_state(folded(story.entries, seq))
+        with Reader.open(journal, registry()) as reader:
+            digest = reader.digest_at(seq)
+        assert digest is not None
+        assert list(document) == ["seq", "digest", "state_digest", "state"]
+        assert (document["seq"], document["digest"]) == (seq, digest.hex())
+        assert document["state_digest"] == hashlib.sha256(encoded).hexdigest()
+        raw = msgspec.json.decode(told.out, type=dict[str, msgspec.Raw])["state"]
+        assert bytes(raw) == encoded
+        assert decode_state(bytes(raw)) == folded(story.entries, seq)
+
+
+def test_without_a_point_the_state_is_that_of_now(
+    station: Command, journal: Path, story: Station
+) -> None:
+    document = json.loads(station("replay", journal, "--state").out)
+    assert document["seq"] == len(story.entries)
+
+
+def test_values_are_shown_only_when_asked_for(station: Command, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        token = store.refer("ISO14443", "04A224B2")
+        store.append(given(ONLINE, presented(token)).entries)
+    hidden, shown = station("replay", path), station("replay", path, "--values")
+    assert token.ref in hidden.out
+    assert "04A224B2" not in hidden.out
+    assert "ISO14443/04A224B2" in shown.out
+
+
+def test_two_wishes_that_exclude_each_other_are_a_usage_error(
+    station: Command, journal: Path
+) -> None:
+    assert station("replay", journal, "--follow", "--state").code == 2
+    assert station("replay", journal, "--follow", "--to", "3").code == 2
+    assert station("replay", journal, "--state", "--values").code == 2
+
+
+def test_no_journal_is_a_usage_error(station: Command, tmp_path: Path) -> None:
+    for path in (tmp_path / "none.db", tmp_path):
+        told = station("replay", path)
+        assert told.code == 2
+        assert "no such file" in told.err
+
+
+def test_what_is_no_journal_is_told_in_one_line(station: Command, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"something else, and long enough to be read as a page" * 100)
+    told = station("replay", path)
+    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
+
+
+def test_an_empty_journal_has_nothing_to_tell(station: Command, tmp_path: Path) -> None:
+    told = station("replay", written(tmp_path / "journal.db", []))
+    assert told.code == 1
+    assert "no entries yet" in told.err
+
+
+@pytest.fixture
+def damaged(journal: Path) -> Path:
+    """A journal with an unreadable entry 5 and without 8 and 9."""
+    with sqlite3.connect(journal) as db:
+        for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type='trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {name}")
+        db.execute("UPDATE entry SET body = '{' WHERE seq = 5")
+        db.execute("DELETE FROM entry WHERE seq IN (8, 9)")
+    db.close()
+    return journal
+
+
+def test_damage_is_named_where_it_stands_and_the_rest_is_told(
+    station: Command, damaged: Path, story: Station
+) -> None:
+    told = station("replay", damaged)
+    assert told.code == 1
+    assert "station verify" in told.err
+    assert len(body(told.lines)) == len(story.entries) - 3
+    marks = [each.split()[:4] for each in told.lines if " ! " in each]
+    assert [mark[0] for mark in marks] == ["5", "8"]
+    assert "8 ! missing up to 9" in told.out
+
+
+def test_no_state_follows_from_damage(station: Command, damaged: Path) -> None:
+    told = station("replay", damaged, "--state")
+    assert (told.code, told.out) == (1, "")
+    assert "entry 5" in told.err
+    assert station("replay", damaged, "--state", "--to", "4").code == 0
+
+
+def test_a_history_that_cannot_be_is_no_traceback(station: Command, journal: Path) -> None:
+    with sqlite3.connect(journal) as db:
+        db.execute("DROP TRIGGER entry_not_updated")
+        db.execute(
+            "UPDATE entry SET kind = 'CallQueued', version = 1, body = "
+            """'{"lane":"transaction","action":"TransactionEvent","payload":{}}' WHERE seq = 6"""
+        )
+    db.close()
+    told = station("replay", journal, "--state")
+    assert told.code == 1
+    assert "entry 6 fits no history" in told.err
+
+
+def test_a_copy_needs_only_its_wal(station: Command, tmp_path: Path, story: Station) -> None:
+    live = tmp_path / "live.db"
+    with opened(live) as store:
+        store.append(story.entries)
+        copy = tmp_path / "copy" / "journal.db"
+        copy.parent.mkdir()
+        shutil.copy(live, copy)
+        shutil.copy(f"{live}-wal", f"{copy}-wal")
+    told = station("replay", copy)
+    assert len(body(told.lines)) == len(story.entries)
+
+
+def test_reading_changes_nothing(station: Command, journal: Path) -> None:
+    before = journal.read_bytes()
+    station("replay", journal)
+    station("replay", journal, "--state")
+    assert journal.read_bytes() == before
+
+
+def test_follow_tells_what_comes_and_ends_with_ctrl_c(tmp_path: Path, story: Station) -> None:
+    path = tmp_path / "journal.db"
+    written_before = len(story.entries)
+    with opened(path) as store:
+        store.append(story.entries)
+        follow = subprocess.Popen(
+            [sys.executable, "-m", "station", "replay", str(path), "--follow"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert follow.stdout is not None
+        heard = [follow.stdout.readline() for _ in range(written_before + 1)]
+        story.when(LINK_LOST)
+        store.append(story.entries[written_before:])
+        heard += [follow.stdout.readline() for _ in story.entries[written_before:]]
+        os.kill(follow.pid, signal.SIGINT)
+        _, said = follow.communicate(timeout=10)
+    assert heard[-1].rstrip() == line(story.entries[-1])
+    assert (follow.returncode, said) == (0, "")

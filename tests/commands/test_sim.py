@@ -1,0 +1,214 @@
+"""Does each verb of `station sim` ask for the right thing, and tell the answer?"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.emulators.control import ORDERS
+from station.commands.sim import VERBS
+from tests.commands.journals import Command
+
+STATE = {
+    "ok": True,
+    "evses": [
+        {
+            "evse_id": 1,
+            "plugged": True,
+            "contactor": "closed",
+            "transaction_id": "5f0c",
+            "power_w": 96400.5,
+            "energy_wh": 2935,
+            "words": "Charging",
+        },
+        {
+            "evse_id": 2,
+            "plugged": False,
+            "contactor": "open",
+            "transaction_id": None,
+            "power_w": 0,
+            "energy_wh": 0,
+            "words": "",
+        },
+    ],
+    "outbox": 3,
+    "link": "up",
+    "journal": {"seq": 12, "digest": "ab" * 32},
+}
+
+Answering = Callable[[bytes], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def answering(tmp_path: Path) -> Iterator[Answering]:
+    """A control socket that gives this answer once; what it was asked."""
+    threads: list[threading.Thread] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+        listener.settimeout(10)
+
+        def start(answer: bytes) -> list[dict[str, Any]]:
+            heard: list[dict[str, Any]] = []
+
+            def serve() -> None:
+                with listener.accept()[0] as line, line.makefile("rb") as asked:
+                    heard.append(json.loads(asked.readline()))
+                    line.sendall(answer)
+
+            threads.append(threading.Thread(target=serve))
+            threads[-1].start()
+            return heard
+
+        yield start
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        (["state"], {"op": "state"}),
+        (["plug-in"], {"op": "plug_in", "evse_id": 1}),
+        (
+            ["plug-in", "-e", "2", "--soc", "20", "--max-power-w", "150000", "--not-ready"],
+            {
+                "op": "plug_in",
+                "evse_id": 2,
+                "ready": False,
+                "ev": {"soc": 20, "max_power_w": 150000},
+            },
+        ),
+        (["unplug", "--evse-id", "2"], {"op": "unplug", "evse_id": 2}),
+        (
+            ["present-token", "04A224B2"],
+            {"op": "present_token", "id_token": "04A224B2", "type": "ISO14443"},
+        ),
+        (
+            ["present-token", "04A224B2", "-e", "1"],
+            {"op": "present_token", "id_token": "04A224B2", "type": "ISO14443", "evse_id": 1},
+        ),
+        (["ev-ready"], {"op": "ev_ready", "evse_id": 1}),
+        (["ev-pause"], {"op": "ev_pause", "evse_id": 1}),
+        (["stop-button"], {"op": "stop_button", "evse_id": 1}),
+        (["emergency-stop"], {"op": "emergency_stop"}),
+        (["emergency-release"], {"op": "emergency_release"}),
+        (
+            ["fault", "cable", "over_temperature", "-e", "1"],
+            {"op": "fault", "device": "cable", "kind": "over_temperature", "evse_id": 1},
+        ),
+        (["clear-fault", "door", "open"], {"op": "clear_fault", "device": "door", "kind": "open"}),
+        (
+            ["meter", "--energy-wh", "1234.5", "--soc", "50"],
+            {"op": "meter", "evse_id": 1, "energy_wh": 1234.5, "soc": 50},
+        ),
+        (["link", "silent"], {"op": "link", "mode": "silent"}),
+        (["clock", "-3600"], {"op": "clock", "step_s": -3600}),
+        (["clock", "0.5"], {"op": "clock", "step_s": 0.5}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_each_verb_asks_for_what_it_says(
+    station: Command,
+    tmp_path: Path,
+    answering: Answering,
+    typed: list[str],
+    asked: dict[str, Any],
+) -> None:
+    heard = answering(
+        json.dumps(STATE).encode() + b"\n" if typed == ["state"] else b'{"ok":true}\n'
+    )
+    done = station("sim", *typed, "--data", tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert heard == [asked]
+    assert typed == ["state"] or done.out == f"{typed[0]}: done\n"
+
+
+def test_every_operation_of_the_emulated_world_has_a_verb() -> None:
+    ops = {verb.replace("-", "_") for verb in VERBS}
+    assert set(ORDERS) - {"world"} <= ops
+    assert ops - set(ORDERS) == {"state", "link", "clock"}
+
+
+def test_the_state_is_told_to_a_person(
+    station: Command, tmp_path: Path, answering: Answering
+) -> None:
+    answering(json.dumps(STATE).encode() + b"\n")
+    assert station("sim", "state", "--data", tmp_path).lines == [
+        "EVSE 1: plugged in, contactors closed, 96400.5 W, 2935 Wh, transaction 5f0c,"
+        " words Charging",
+        "EVSE 2: free, contactors open, 0 W, 0 Wh",
+        "link up, outbox 3",
+        f"journal 12:{'ab' * 32}",
+    ]
+
+
+def test_json_is_what_the_station_said(
+    station: Command, tmp_path: Path, answering: Answering
+) -> None:
+    answering(json.dumps(STATE).encode() + b"\n")
+    assert json.loads(station("sim", "state", "--json", "--data", tmp_path).out) == STATE
+
+
+def test_a_refusal_is_one_line_and_1(
+    station: Command, tmp_path: Path, answering: Answering
+) -> None:
+    answering(b'{"ok": false, "error": "EVSE 1 has no EV plugged in"}\n')
+    refused = station("sim", "unplug", "--data", tmp_path)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == "unplug: EVSE 1 has no EV plugged in\n"
+
+
+def test_no_station_is_one_line_that_names_the_socket(station: Command, tmp_path: Path) -> None:
+    silent = station("sim", "state", "--data", tmp_path)
+    assert (silent.code, silent.out) == (2, "")
+    assert silent.err.startswith(f"{tmp_path / 'control.sock'}: no station answers")
+    assert silent.err.count("\n") == 1
+
+
+def test_a_station_that_hangs_up_is_one_line(
+    station: Command, tmp_path: Path, answering: Answering
+) -> None:
+    answering(b"")
+    assert "hung up on state" in station("sim", "state", "--data", tmp_path).err
+
+
+def test_a_path_too_long_for_a_socket_names_the_limit(station: Command, tmp_path: Path) -> None:
+    long = station("sim", "state", "--data", tmp_path / ("x" * 120))
+    assert long.code == 2
+    assert "107 bytes" in long.err
+
+
+def test_the_devices_themselves_can_be_asked(station: Command, tmp_path: Path) -> None:
+    silent = station("sim", "unplug", "--devices", "--data", tmp_path)
+    assert str(tmp_path / "emulator.sock") in silent.err
+
+
+CONFIG = """
+[station]
+identity = "CS001"
+data = "here"
+[csms]
+url = "ws://127.0.0.1:1"
+password = "0123456789abcdef"
+"""
+
+
+def test_the_station_is_found_by_its_station_toml(
+    station: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "which station?" in station("sim", "state").err
+    config = tmp_path / "station.toml"
+    config.write_text(CONFIG)
+    assert "here/control.sock: no station" in station("sim", "state").err
+    assert "here/control.sock: no station" in station("sim", "state", "--config", config).err
+    both = station("sim", "state", "--config", config, "--data", tmp_path)
+    assert both.code == 2
+    assert "keep one" in both.err
