@@ -303,7 +303,10 @@ class Reader:
 
     def _stroke(self, query: str, first: int, last: int) -> list[Any]:
         rows = min(ROWS_AT_ONCE, last - first + 1)  # no step further: it may lead to a damaged page
-        return self.connection.execute(query, (first, last, rows)).fetchall()
+        stroke = self.connection.execute(query, (first, last, rows)).fetchall()
+        if stroke and not first <= stroke[0][0] <= stroke[-1][0] <= last:
+            raise sqlite3.DatabaseError("rows are out of order")  # and would be read for ever
+        return stroke
 
     def _salvaged(
         self, query: str, first: int, last: int, damaged: OnDamage

@@ -181,7 +181,7 @@ class _Verification:
     def _about_gap(self, seq: int) -> Iterator[Complaint]:
         """Entries that should stand before `seq` and do not: unreadable or missing."""
         if seq < self._next:
-            yield Complaint(seq, f"stands before the anchor, which says {self._next - 1}")
+            yield Complaint(seq, f"stands behind number {self._next - 1}")
         if seq <= self._next:
             return
         first, last = self._next, seq - 1
@@ -192,7 +192,7 @@ class _Verification:
         self._next, self._links = seq, ()
 
     def _about_row(self, row: Row) -> Iterator[Complaint]:
-        self._next = row.seq + 1
+        self._next = max(self._next, row.seq + 1)
         if not all(isinstance(value, type) for value, type in zip(row, _TYPES, strict=True)):
             self._links = (row.digest,) if isinstance(row.digest, bytes) else ()
             yield Complaint(row.seq, "a column has another type than it was written with")

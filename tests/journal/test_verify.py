@@ -125,7 +125,7 @@ def test_a_journal_without_entries_says_so(tmp_path: Path) -> None:
         ("UPDATE entry SET cause = 1 WHERE seq = 20", "entry 20: does not match its digest"),
         ("UPDATE anchor SET digest = zeroblob(32)", "entry 6: does not match its digest"),
         ("UPDATE anchor SET seq = 4", "entry 5: missing"),
-        ("UPDATE anchor SET seq = 9", "entry 6: stands before the anchor, which says 9"),
+        ("UPDATE anchor SET seq = 9", "entry 6: stands behind number 9"),
         (
             "UPDATE anchor SET origin = zeroblob(32)",
             "anchor: was changed, or is another journal's",
@@ -336,6 +336,20 @@ def test_a_flipped_bit_is_found_or_changes_nothing(
         for leftover in tmp_path.glob("journal.db-*"):
             leftover.unlink()
     assert silent < 500
+
+
+def test_a_number_changed_within_a_page_is_located_and_not_read_in_circles(
+    journal: Path, tmp_path: Path
+) -> None:
+    data, path = journal.read_bytes(), tmp_path / "journal.db"
+    body = data.index(b'{"evse_id":2,"energy_wh":59.600}')
+    places = [place for place in range(body - 80, body) if data[place] == 59]
+    assert places  # the row's number stands before its columns
+    for place in places:
+        for other in (7, 60, 228):
+            path.write_bytes(data[:place] + bytes([other]) + data[place + 1 :])
+            found = [each.entry for each in verify(path) if each.entry]
+            assert found[0] in range(6, 61)
 
 
 def test_a_spelling_changed_in_the_side_table_is_found(copied: Path) -> None:
