@@ -114,8 +114,14 @@ class Authorizations(Projection, frozen=True):
             case AuthorizationEnded(granted_seq=seq):
                 return replace(self, held=tuple(one for one in self.held if one.seq != seq))
             case CallQueued(transaction=mark) if mark is not None and mark.event_type == "Ended":
-                here = mark.evse_id
-                return replace(self, held=tuple(one for one in self.held if one.evse_id != here))
+                return replace(
+                    self,
+                    held=tuple(
+                        one
+                        for one in self.held
+                        if mark.evse_id != one.evse_id and mark.granted_seq != one.seq
+                    ),
+                )
             case CallDelivered(call=call) | AttemptFailed(call=call):
                 return self._answered((call,))
             case CallsDropped(calls=calls):

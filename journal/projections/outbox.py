@@ -29,8 +29,9 @@ class TransactionMark(msgspec.Struct, frozen=True):
     event_type: Literal["Started", "Updated", "Ended"]
     trigger_reason: str
     charging_state: str | None = None
-    tells: tuple[str, ...] = ()  # of "evse", "id_token", "remote_start", "begin", "end", "end"
+    tells: tuple[str, ...] = ()  # of "evse", "id_token", "remote_start", "begin", "end"
     id_token: IdToken | None = None  # whom the CSMS will judge in its answer. E01.FR.12
+    granted_seq: int = 0  # the right to charge that the transaction has, or had
 
 
 class StatusMark(msgspec.Struct, frozen=True):

@@ -447,10 +447,10 @@ def expires(case: Case) -> Iterator[Decision]:
     Nor does a right that no transaction carries outlive the program: who knows who comes next.
     """
     started = isinstance(case.entry.event, StationStarted)
+    carried = {transaction.granted_seq for transaction in case.state.transactions.open}
     for held in case.state.authorizations.held:
-        carried = held.evse_id is not None and case.state.transactions.at(held.evse_id)
         due = due_ms(case, held)
-        if (started and not carried) or (due is not None and case.uptime_ms >= due):
+        if (started and held.seq not in carried) or (due is not None and case.uptime_ms >= due):
             yield AuthorizationEnded(
                 granted_seq=held.seq,
                 evse_id=held.evse_id,

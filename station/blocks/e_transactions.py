@@ -427,6 +427,7 @@ def event(
         charging_state=state,
         tells=tells,
         id_token=id_token,
+        granted_seq=transaction.granted_seq,
     )
     return CallQueued(
         lane="transaction", action="TransactionEvent", payload=raw(request), transaction=mark
