@@ -346,7 +346,7 @@ def frame(text: str) -> FrameReceived:
     return FrameReceived(msgspec.Raw(text.encode()))
 
 
-def called(action: str, **payload: Any) -> Step:
+def called(action: str, /, **payload: Any) -> Step:
     """A CALL of the CSMS."""
 
     def step(station: Station) -> list[Decision]:
@@ -370,7 +370,7 @@ def answered(**payload: Any) -> Step:
     return step
 
 
-def answers(action: str, **payload: Any) -> Step:
+def answers(action: str, /, **payload: Any) -> Step:
     """A CALLRESULT to the call in flight, which is that action."""
 
     def step(station: Station) -> list[Decision]:
@@ -484,7 +484,7 @@ class Checks:
         for entry in entries[1:]:
             self._follows(entry)
         self._nothing_lost(now)
-        evses = [one.evse_id for one in now.transactions.open]
+        evses = [one.evse_id for one in now.transactions.open if one.evse_id]
         assert len(evses) == len(set(evses)), f"E01.FR.14: transactions at {evses}"
         held = [one.evse_id for one in now.authorizations.held if one.evse_id is not None]
         assert len(held) == len(set(held)), f"rights to charge at {held}"
