@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trio
 import trio.testing
 
 from drivers.emulators.advantics_secc import EmulatedSecc
-from drivers.emulators.bay import Bay
+from drivers.emulators.bay import HEALTHY_OHM, Bay
+from drivers.emulators.control import obey
 from drivers.emulators.ev import Ev
 from drivers.emulators.world import World
+from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
+from drivers.io.icpdas_m7055 import IcpdasM7055
+from drivers.meters.acrel_djsf1352 import AcrelDjsf1352
 from drivers.ports import (
     ChargeStatus,
+    Device,
+    DigitalInputs,
     EvInformation,
+    Insulation,
+    MeterReading,
     PilotState,
     PowerFunction,
     PowerRequest,
+    Report,
     SeccEmergency,
     SeccState,
     SessionFinished,
+    TokenPresented,
 )
+from drivers.readers.pn532 import Pn532Reader
+from drivers.wire.modbus_bus import ModbusBus
 from tests.drivers.charging import Miniature, world_in_memory
+
+R = TypeVar("R")
 
 
 @dataclass
@@ -374,3 +390,51 @@ def test_more_evses_than_wires_is_a_mistake(tmp_path: Path) -> None:
     for evses in (0, 3):
         with pytest.raises(ValueError, match="1 to 2"):
             World({}, tmp_path, evses=evses, clock=lambda: 0.0)
+
+
+async def test_every_device_of_the_world_answers_its_driver(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    world, ends = world_in_memory(tmp_path)
+
+    def bus(name: str, timeout_ms: int = 300, retries: int = 2) -> ModbusBus:
+        return ModbusBus(name, timeout_ms=timeout_ms, retries=retries, open_port=ends[name].open)
+
+    meters, wires, monitors = bus("meter"), bus("io", timeout_ms=60, retries=0), bus("insulation")
+    reader = Pn532Reader("reader", open_port=ends["reader"].open)
+    devices: dict[str, Device] = {
+        "reader": reader,
+        **{f"meter {evse}": AcrelDjsf1352(meters, address=evse) for evse in (1, 2)},
+        **{f"io {unit}": IcpdasM7055(wires, address=unit) for unit in (5, 6)},
+        **{f"monitor {unit}": BenderIsoCha425hv(monitors, address=unit) for unit in (3, 4)},
+    }
+    said: dict[str, list[Report]] = {name: [] for name in devices}
+    world.registers.put(2, Decimal(4711))
+    world.bays[2].insulation_ohm = 123_000
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        for name, device in devices.items():
+            nursery.start_soon(device.run, said[name].append)
+        for uid in ("5A3C917E", "5A3C917E", "04A25B1C9F6180"):
+            obey(world, json.dumps({"op": "present_token", "id_token": uid}).encode())
+        await trio.sleep(1)
+        obey(world, b'{"op": "plug_in", "evse_id": 2}')
+        obey(world, b'{"op": "stop_button", "evse_id": 2}')
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel()
+
+    def of(name: str, kind: type[R]) -> list[R]:
+        return [report for report in said[name] if isinstance(report, kind)]
+
+    assert [token.uid.hex() for token in of("reader", TokenPresented)] == [
+        "5a3c917e",
+        "5a3c917e",
+        "04a25b1c9f6180",
+    ]
+    assert [of(f"meter {evse}", MeterReading)[-1].energy_wh for evse in (1, 2)] == [0, 4711]
+    resistances = [of(f"monitor {unit}", Insulation)[-1].resistance_ohm for unit in (3, 4)]
+    assert resistances == [HEALTHY_OHM, 123_000]
+    assert of("io 5", DigitalInputs)[-1].bits == 0b1111_0101
+    pressed = [report.bits >> 7 for report in of("io 6", DigitalInputs)]
+    assert 2 <= pressed.count(1) <= 5
+    assert of("io 6", DigitalInputs)[-1].bits == 0b0011_1000
