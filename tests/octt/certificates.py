@@ -1,0 +1,193 @@
+"""Which certificates does the tool make, and how does OCPP name them?
+
+ECDSA throughout: the cipher suites of the certificate's product (C-41) ask for such keys.
+"""
+
+from __future__ import annotations
+
+import base64
+import ssl
+import tempfile
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+HOST = "127.0.0.1"
+DAY = timedelta(days=1)
+SUITES = {  # names of the certificate: those of OpenSSL
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate with its key and with whoever signed it (None: itself)."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    issuer: Identity | None = None
+
+    @property
+    def pem(self) -> str:
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    @property
+    def key_pem(self) -> str:
+        return self.key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode()
+
+    def sign(self, data: bytes) -> str:
+        """The signature over data, ECDSA with SHA-256, in base64."""
+        signature = self.key.sign(data, ec.ECDSA(hashes.SHA256()))
+        return base64.b64encode(signature).decode()
+
+    def hash_data(self) -> dict[str, str]:
+        """CertificateHashDataType, with SHA-256. Part 2 §2.6."""
+        issuer = self.issuer or self
+        return {
+            "hashAlgorithm": "SHA256",
+            "issuerNameHash": _digest(self.certificate.issuer.public_bytes()),
+            "issuerKeyHash": _digest(_key_bits(issuer.certificate)),
+            "serialNumber": f"{self.certificate.serial_number:x}",
+        }
+
+
+def same_hash_data(one: dict[str, str], other: dict[str, str]) -> bool:
+    """Whether two hash data name the same certificate; case and leading zeros do not count."""
+    keys = ("hashAlgorithm", "issuerNameHash", "issuerKeyHash")
+    return all(one[key].casefold() == other[key].casefold() for key in keys) and int(
+        one["serialNumber"], 16
+    ) == int(other["serialNumber"], 16)
+
+
+def root(name: str, *, signed_by: Identity | None = None) -> Identity:
+    """A certificate authority, its own root unless another signs it."""
+    return _issue(name, signed_by, authority=True)
+
+
+def expired_root(name: str) -> Identity:
+    """A root that is no longer valid."""
+    return _issue(name, None, authority=True, begin=-800 * DAY, end=-DAY)
+
+
+def server(
+    authority: Identity,
+    *,
+    name: str = HOST,
+    begin: timedelta = -DAY,
+    end: timedelta = 365 * DAY,
+    host: str | None = HOST,
+) -> Identity:
+    """A server's certificate for a common name and, unless None, the address `host`."""
+    return _issue(name, authority, begin=begin, end=end, host=host)
+
+
+def signing(authority: Identity, name: str = "Firmware signing") -> Identity:
+    """A certificate whose key signs firmware."""
+    return _issue(name, authority)
+
+
+def tls(
+    identity: Identity,
+    *,
+    suites: tuple[str, ...] = tuple(SUITES.values()),
+    version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+) -> ssl.SSLContext:
+    """What the CSMS shows in the handshake. Not above TLS 1.2: 1.3 has no choice of these suites."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # old versions are what one case is for
+        context.minimum_version = version
+        context.maximum_version = version
+    context.set_ciphers(":".join(suites))
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(identity.key_pem + identity.pem)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
+def tls_too_old(identity: Identity) -> ssl.SSLContext:
+    """TLS 1.1, which no station may accept. A00.FR.314."""
+    return tls(identity, suites=("ALL:@SECLEVEL=0",), version=ssl.TLSVersion.TLSv1_1)
+
+
+def _issue(
+    name: str,
+    issuer: Identity | None,
+    *,
+    authority: bool = False,
+    begin: timedelta = -DAY,
+    end: timedelta = 3650 * DAY,
+    host: str | None = None,
+) -> Identity:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _name(name)
+    signer = issuer.key if issuer else key
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + begin)
+        .not_valid_after(now + end)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .add_extension(_usage(authority), critical=True)
+    )
+    if host is not None:
+        names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(host))])
+        use = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        builder = builder.add_extension(names, critical=False).add_extension(use, critical=False)
+    return Identity(builder.sign(signer, hashes.SHA256()), key, issuer)
+
+
+def _name(name: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Test System"),
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+        ]
+    )
+
+
+def _usage(authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _digest(data: bytes) -> str:
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(data)
+    return digest.finalize().hex()
+
+
+def _key_bits(certificate: x509.Certificate) -> bytes:
+    """The public key as the bit string holds it: RFC 6960 hashes it without tag and length."""
+    return certificate.public_key().public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+    )
