@@ -9,7 +9,7 @@ from pathlib import Path
 from journal.codec import Registry, registry_of
 from journal.snapshots import Ignored, Snapshots, fingerprint_of
 from journal.state import State, decode_state, encode_state, evolve
-from journal.store import Head, Store, StoreSettings
+from journal.store import Damage, Head, Store, StoreSettings
 from journal.terms import Decision, Observation
 
 log = logging.getLogger("station.memory")
@@ -36,25 +36,24 @@ class Memory:
             journal_id_if_new=str(uuid.uuid4()),
             settings=settings,
         )
+        if self.store.lost:
+            log.error("journal: %s", self.store.lost)
         self._snapshots: Snapshots[State] = Snapshots(
             data / "snapshot", fingerprint_of(["journal"]), encode_state, decode_state
         )
         self.state = self._state()
 
     def _state(self) -> State:
-        found = self._snapshots.load(self._digest_at)
+        found = self._snapshots.load(self.store.reader.digest_at)
         if isinstance(found, Ignored):
             if self.store.head.seq:
                 log.info("snapshot: %s; replaying the journal", found.reason)
             first, state = 1, State(self.store.journal_id)
         else:
             first, state = found.seq + 1, found.state
-        for entry in self.store.entries(first):
+        for entry in self.store.reader.entries(first, damaged=_skipped):
             state = evolve(state, entry)
         return state
-
-    def _digest_at(self, seq: int) -> bytes | None:
-        return next((row.digest for row in self.store.reader.rows(seq, seq)), None)
 
     def snapshot(self, head: Head, state: State) -> None:
         """Save the state at `head`. A disk that refuses only makes the next start slower."""
@@ -65,3 +64,8 @@ class Memory:
 
     def close(self) -> None:
         self.store.close()
+
+
+def _skipped(damage: Damage) -> None:
+    """What is outside the damage goes on. P5."""
+    log.error("journal: entry %d cannot be read: %s. Run `station verify`.", *damage)
