@@ -61,6 +61,8 @@ class World:
     Attributes:
         lines: the devices' end of each of `LINES`.
         evse_ids: 1 and up.
+        now: seconds, as the controllers and modules count them: while this process did not run
+            they did not wait, or they would take its own absence for the station's silence.
         bays, seccs, meters, monitors, io: by EVSE id (an I/O module belongs to the EVSE whose
             contactors it drives).
         cabinet, reader, secc_bus, cabinet_bus: the one of each.
@@ -97,18 +99,21 @@ class World:
         self.lines = ports
         self.evse_ids = tuple(range(1, evses + 1))
         self._clock = clock
+        self.now = clock()
         self.registers = Registers(directory / "meters.json", self.evse_ids)
         self.secc_bus = EmulatedBus(ports["secc"], secc.BIT_RATE)
         self.cabinet_bus = EmulatedBus(ports["modules"], infypower.BIT_RATE)
         self.cabinet = EmulatedCabinet(
             self.cabinet_bus.send,
-            clock,
+            self._time,
             evses=evses,
             modules_per_evse=MODULES_PER_EVSE,
             start_up_s=START_UP_S,
         )
         self.bays = {evse: Bay(evse, self.cabinet.of_evse(evse)) for evse in self.evse_ids}
-        self.seccs = {evse: EmulatedSecc(self.secc_bus.send, clock, evse) for evse in self.evse_ids}
+        self.seccs = {
+            evse: EmulatedSecc(self.secc_bus.send, self._time, evse) for evse in self.evse_ids
+        }
         self.secc_bus.nodes.extend(self.seccs.values())
         self.cabinet_bus.nodes.append(self.cabinet)
         self.shown = {evse: Shown() for evse in self.evse_ids}
@@ -130,6 +135,9 @@ class World:
             ModbusSlaves(ports["io"], _numbered(IO_ADDRESSES, self.io)),
             ModbusSlaves(ports["insulation"], _numbered(INSULATION_ADDRESSES, self.monitors)),
         )
+
+    def _time(self) -> float:
+        return self.now
 
     def _meter(self, evse: int) -> AcrelEmulator:
         bay, shown = self.bays[evse], self.shown[evse]
@@ -235,6 +243,7 @@ class World:
 
     def step(self, seconds: float) -> None:
         """Let a moment pass everywhere."""
+        self.now += seconds
         for evse in self.evse_ids:
             bay, controller = self.bays[evse], self.seccs[evse]
             bay.emergency = self.emergency_pressed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -438,3 +439,24 @@ async def test_every_device_of_the_world_answers_its_driver(
     pressed = [report.bits >> 7 for report in of("io 6", DigitalInputs)]
     assert 2 <= pressed.count(1) <= 5
     assert of("io 6", DigitalInputs)[-1].bits == 0b0011_1000
+
+
+async def test_a_world_that_was_held_up_does_not_blame_the_station(tmp_path: Path) -> None:
+    """On real time: the whole process stands still for longer than the station may be silent."""
+    world, ends = world_in_memory(tmp_path)
+    station = Miniature(tmp_path, memory=ends)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        await nursery.start(station.run)
+        station.authorise()
+        world.plug_in(1, Ev())
+        it = Bench(world, station)
+        await it.until(SeccState.CHARGING)
+        for _ in range(2):
+            time.sleep(0.8)  # everything is held up
+            await trio.sleep(0.15)
+        assert it.controller.state is SeccState.CHARGING
+        assert it.station.said(SeccEmergency) == []
+        await trio.sleep(1)
+        assert it.bay.current_a > 100
+        nursery.cancel_scope.cancel()
