@@ -41,7 +41,7 @@ def delivered(case: Case, call: int, message_id: str) -> Iterator[Decision]:
     yield CallDelivered(call, message_id)
 
 
-def failed(case: Case, flight: InFlight, why: str) -> Iterator[Decision]:
+def failed(case: Case, flight: InFlight, why: str, *, heard: bool = False) -> Iterator[Decision]:
     """An attempt ended without a usable answer. E13.FR.02 to 04 for transactions."""
     outbox = case.state.outbox
     match flight.lane:
@@ -55,18 +55,16 @@ def failed(case: Case, flight: InFlight, why: str) -> Iterator[Decision]:
             yield AttemptFailed(flight.call, flight.message_id, why, 0)
             yield CallsDropped((flight.call,), why)
             yield RegistrationFailed(BOOT_RETRY_S)
-        case "rest" if not outbox.keeps(flight.call):
+        case "rest" if heard or not outbox.keeps(flight.call):
             yield AttemptFailed(flight.call, flight.message_id, why, 0)
-            yield CallsDropped((flight.call,), why)
+            yield CallsDropped((flight.call,), why, heard)
         case _:
             yield AttemptFailed(flight.call, flight.message_id, why, 0)
 
 
 def refused(case: Case, flight: InFlight, why: str) -> Iterator[Decision]:
     """A CALLERROR. What is not a transaction's is not asked twice: the CSMS has spoken."""
-    yield from failed(case, flight, why)
-    if flight.lane == "rest" and case.state.outbox.keeps(flight.call):
-        yield CallsDropped((flight.call,), why)
+    yield from failed(case, flight, why, heard=True)
 
 
 def is_overdue(case: Case, flight: InFlight) -> bool:

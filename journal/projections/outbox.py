@@ -93,6 +93,7 @@ class CallsDropped(Decision, frozen=True):
 
     calls: tuple[int, ...]
     reason: str
+    heard: bool = False  # the CSMS had them, and would have none of it
 
 
 class RetryRequested(Observation, frozen=True):

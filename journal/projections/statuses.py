@@ -37,6 +37,8 @@ class Statuses(Projection, frozen=True):
             case CallQueued(status=mark) if mark is not None:
                 new = Told(mark.evse_id, mark.connector_id, mark.status, entry.seq)
                 return Statuses((*self._without(mark.evse_id, mark.connector_id), new))
+            case CallsDropped(heard=True):
+                return self  # told again at once, it would be refused again at once
             case CallsDropped(calls=calls) if any(one.call in calls for one in self.told):
                 return Statuses(tuple(one for one in self.told if one.call not in calls))
             case StatusesDoubted() | StationStarted():
