@@ -48,6 +48,7 @@ from journal.projections.outbox import (
     CallParked,
     CallQueued,
     InFlight,
+    RetryRequested,
 )
 from journal.projections.replies import CallAnswered, CallRefused
 from journal.projections.transactions import Transaction
@@ -481,6 +482,8 @@ class Checks:
         self._replays(before, entries, now)
         self._one_in_flight(entries)
         self._every_call_answered(entries)
+        if isinstance(entries[0].event, RetryRequested):
+            self._again(entries[0].event)
         for entry in entries[1:]:
             self._follows(entry)
         self._nothing_lost(now)
@@ -489,6 +492,10 @@ class Checks:
         held = [one.evse_id for one in now.authorizations.held if one.evse_id is not None]
         assert len(held) == len(set(held)), f"rights to charge at {held}"
         self._alarm_falls_silent(entries, level)
+
+    def _again(self, request: RetryRequested) -> None:
+        for call in [one for one in self.parked if not request.calls or one in request.calls]:
+            self.waiting[call] = self.parked.pop(call)
 
     def _replays(self, before: State, entries: Sequence[Entry], now: State) -> None:
         again = before

@@ -1,0 +1,139 @@
+"""When does the station restart itself? (B11, B12)"""
+
+from __future__ import annotations
+
+import pytest
+
+from journal.projections.lifecycle import ResetOrdered, RestartOrdered
+from tests.story import (
+    BOB,
+    LINK_LOST,
+    LINK_OPENED,
+    ONLINE,
+    accepting,
+    after,
+    called,
+    discharged,
+    frame,
+    given,
+    in_transaction,
+    of_kind,
+    plugged,
+    presented,
+    queued,
+    reply_in,
+    restarted,
+    serves,
+    silent,
+    statuses,
+    told,
+    unplugged,
+)
+
+
+def test_an_idle_station_restarts_at_once_b11_fr_03() -> None:
+    station = given(ONLINE)
+    said = station.when(called("Reset", type="Immediate"))
+    assert reply_in(said) == {"status": "Accepted"}
+    assert of_kind(said, RestartOrdered)
+    assert station.level.restart == "RemoteReset"
+
+
+def test_the_restart_waits_for_its_answer_to_leave_b11_fr_01() -> None:
+    station = given(ONLINE)
+    said = station.judged(frame('[2,"r","Reset",{"type":"Immediate"}]'))
+    assert reply_in(said) == {"status": "Accepted"}
+    assert not of_kind(said, RestartOrdered)
+    assert station.level.restart is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("Immediate", "RemoteReset"), ("OnIdle", "ScheduledReset")]
+)
+def test_the_next_start_names_the_reset_as_its_reason_b11_fr_04(kind: str, reason: str) -> None:
+    station = given(ONLINE)
+    station.when(called("Reset", type=kind), serves(), restarted())
+    [request] = queued(station.when(LINK_OPENED), "BootNotification")
+    assert request["reason"] == reason
+    assert station.level.restart is None
+
+
+def test_a_single_evse_is_not_reset_b11_fr_09() -> None:
+    said = given(ONLINE).when(called("Reset", type="Immediate", evseId=1))
+    assert reply_in(said)["status"] == "Rejected"
+    assert not of_kind(said, ResetOrdered)
+
+
+def test_while_it_restarts_another_reset_is_rejected_b11_fr_06() -> None:
+    station = given(ONLINE)
+    station.when(called("Reset", type="Immediate"))
+    assert reply_in(station.when(called("Reset", type="OnIdle")))["status"] == "Rejected"
+
+
+def test_inoperative_outlives_the_reset_b11_fr_02_b12_fr_06() -> None:
+    station = given(ONLINE)
+    station.when(
+        called("ChangeAvailability", operationalStatus="Inoperative", evse={"id": 1}),
+        called("Reset", type="Immediate"),
+        serves(),
+    )
+    said = station.with_csms(accepting, restarted(), unplugged(1), unplugged(2), LINK_OPENED)
+    assert (1, "Unavailable") in statuses(said)
+    assert (2, "Available") in statuses(said)
+
+
+def test_on_idle_waits_for_the_transaction_b12_fr_01_b12_fr_03() -> None:
+    station = given(ONLINE, in_transaction(1))
+    assert reply_in(station.when(called("Reset", type="OnIdle"))) == {"status": "Scheduled"}
+    assert not of_kind(station.with_csms(accepting, after(seconds=3600)), RestartOrdered)
+    assert station.level.evses[0].energy
+    said = station.with_csms(accepting, unplugged(1), discharged(1))
+    assert told(said) == [("Ended", "EVCommunicationLost")]
+    assert of_kind(said, RestartOrdered)
+
+
+def test_while_a_reset_is_scheduled_nobody_new_begins_b12_fr_01() -> None:
+    station = given(ONLINE, in_transaction(1))
+    station.when(called("Reset", type="OnIdle"))
+    station.with_csms(accepting, plugged(2), presented(BOB, evse_id=2))
+    assert station.state.transactions.at(2) is None
+
+
+def test_an_immediate_reset_ends_the_transaction_b12_fr_02_b12_fr_04() -> None:
+    station = given(ONLINE, in_transaction(1))
+    said = station.when(called("Reset", type="Immediate"))
+    assert reply_in(said) == {"status": "Accepted"}
+    assert not station.level.evses[0].energy
+    said = station.when(discharged(1))
+    [ended] = queued(said, "TransactionEvent")
+    assert ended["eventType"] == "Ended"
+    assert ended["triggerReason"] == "ResetCommand"
+    assert ended["transactionInfo"]["stoppedReason"] == "ImmediateReset"
+    assert not of_kind(said, RestartOrdered)  # the CSMS has not heard of it
+    assert of_kind(station.when(serves()), RestartOrdered)
+
+
+def test_an_unheard_end_is_told_after_the_reset_b12_fr_05() -> None:
+    station = given(ONLINE, in_transaction(1))
+    station.when(called("Reset", type="Immediate"), discharged(1))
+    said = station.when(after(seconds=30))
+    assert of_kind(said, RestartOrdered)
+    waiting = tuple(station.state.outbox.transaction)
+    station.when(restarted())
+    assert tuple(station.state.outbox.transaction) == waiting
+    station.with_csms(accepting, LINK_OPENED)
+    assert not station.state.outbox.transaction
+
+
+def test_offline_the_reset_does_not_wait_to_be_heard_b12_fr_05() -> None:
+    station = given(ONLINE, in_transaction(1))
+    station.when(called("Reset", type="Immediate"), LINK_LOST)
+    assert of_kind(station.when(discharged(1)), RestartOrdered)
+
+
+def test_a_contactor_that_does_not_open_does_not_stop_the_reset_b12_fr_05() -> None:
+    station = given(ONLINE, in_transaction(1))
+    station.when(called("Reset", type="Immediate"))
+    said = station.with_csms(silent, after(seconds=60))
+    assert told(said)[0] == ("Ended", "ResetCommand")
+    assert of_kind(said, RestartOrdered)
