@@ -1,0 +1,469 @@
+"""How does energy get from the modules of an EVSE to the EV, and how does it stop?
+
+The charge controller says what the EV wants, 100 ms at a time; `PowerPath` lets it have that as
+long as the judgement wants energy and the protections allow it. It only reads levels and sets
+levels: no journal, no network, no disk, nothing to wait for.
+
+    IDLE -> SESSION -> STOPPING -> ENDED -> IDLE
+               \\-> EMERGENCY ------^
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import Final
+
+from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
+from drivers.io.icpdas_m7055 import IcpdasM7055
+from drivers.io.wiring import OutputA
+from drivers.meters.acrel_djsf1352 import AcrelDjsf1352
+from drivers.ports import (
+    ChargeStatus,
+    Insulation,
+    PowerFunction,
+    PowerRequest,
+    Report,
+    SeccEmergency,
+    SeccState,
+    SessionFinished,
+)
+from drivers.power.infypower import InfypowerModules
+from drivers.secc.advantics import AdvanticsSecc
+from station.runtime.device_settings import HardwareSettings
+from station.runtime.faults import Stop
+from station.runtime.senses import EvseSenses
+from station.wanted import WantedEvse
+
+COLD_A: Final = 5  # contactors open below, safety rule 3
+OPEN_ANYWAY_S: Final = 0.5  # or after so long
+FEEDBACKS: Final = 3  # of the contactors, read after an order, before they are judged
+SAFE_V: Final = 60  # the EV lets go of the plug below
+LOWERED_V: Final = 20
+KEEPS_VOLTAGE_S: Final = 5.0
+STARTS_ANEW_S: Final = 0.6  # the controller has seen the start go, six of its cycles
+GIVES_UP_S: Final = 1.5  # an emergency stop is over, whatever the feedback says
+PILOT_TELLS_S: Final = 0.15  # the pilot is told every 100 ms: by then an unplugged EV is known
+EXPLAINED_S: Final = 0.3  # in this time other devices say why the controller broke off
+LEAST_A: Final = Decimal(2)  # what brings the cable's capacitance up in the insulation test
+NO_ENERGY_A: Final = Decimal("0.1")  # 0 would mean the controller's own limit, secc.md section 2
+TEST_COUNTS_S: Final = 600.0  # a passed self-test of the insulation monitor
+SPIKE_S: Final = 0.3  # measurements lag behind set-points
+OVER_CURRENT_S: Final = 1.0
+GIVING: Final = frozenset(
+    {PowerFunction.INSULATION_TEST, PowerFunction.PRECHARGE, PowerFunction.POWER_TRANSFER}
+)
+TALKING: Final = frozenset(SeccState) - {
+    SeccState.INITIALISING,
+    SeccState.WAITING_FOR_PEV,
+    SeccState.NOT_AVAILABLE,
+    SeccState.UNKNOWN,
+}
+
+
+class Phase(Enum):
+    IDLE = "idle"
+    SESSION = "session"  # the EV may come, and have what it asks for
+    STOPPING = "stopping"  # by the book: the controller was told, the EV agrees
+    EMERGENCY = "emergency"  # at once
+    ENDED = "ended"  # until the output is low and the controller has seen the end
+
+
+class Testing(Enum):
+    """The self-test of the insulation monitor before a session."""
+
+    NEEDED = "needed"
+    ORDERED = "ordered"
+    RUNS = "runs"
+    PASSED = "passed"
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """The devices a power path moves."""
+
+    secc: AdvanticsSecc
+    modules: InfypowerModules
+    io: IcpdasM7055
+    monitor: BenderIsoCha425hv
+    meter: AcrelDjsf1352
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The controller broke a session off; why, others may tell."""
+
+    at: float
+    state: SeccState
+    emergency: bool
+
+
+class PowerPath:
+    """One EVSE's power.
+
+    Attributes:
+        phase: see above.
+        begun: the EV takes part in this session.
+        coil: what the contactors are told.
+        suspended: the judgement wants the session to wait without energy.
+        limit_a: the most we give now, set by the protections and the product.
+        broken: a session that the controller ended and nobody explained yet.
+        self_test_failed: the insulation monitor's last self-test did.
+    """
+
+    def __init__(
+        self,
+        senses: EvseSenses,
+        hands: Hands,
+        settings: HardwareSettings,
+        ev_stopped: Callable[[], None],
+        now: float,
+    ) -> None:
+        self.senses = senses
+        self.phase = Phase.IDLE
+        self.begun = self.coil = self.suspended = False
+        self.limit_a = Decimal(0)
+        self.broken: Broken | None = None
+        self.phase_at = now
+        self.idle_since = now
+        self.self_test_failed = False
+        self.self_test_failures = self.cable_check_failures = self.stuck_opens = 0
+        self._hands = hands
+        self._settings = settings
+        self._ev_stopped = ev_stopped
+        self._spent_for: str | None = None
+        self._spent = False
+        self._testing = Testing.NEEDED
+        self._tested_at = now
+        self._ended_itself_at: float | None = None
+        self._coil_at, self._coil_feedbacks = now, 0
+        self._opening_at: float | None = None
+        self._off_at = now
+        self._given = (0, 0, False)
+        self._function_at = now
+        self._function = PowerFunction.OFF
+        self._finished = False
+        self._over_v_since: float | None = None
+        self._over_a_since: float | None = None
+
+    # --- what others ask -------------------------------------------------------------------------
+
+    @property
+    def in_session(self) -> bool:
+        """An EV is charging, about to, or about to stop."""
+        return self.begun and self.phase in (Phase.SESSION, Phase.STOPPING)
+
+    @property
+    def transferring(self) -> bool:
+        """Energy flows or is about to."""
+        return self.in_session and self._function is PowerFunction.POWER_TRANSFER
+
+    @property
+    def powered(self) -> bool:
+        """Something is switched on."""
+        return self.coil or self._given[2] or bool(self.senses.closed)
+
+    def contactor_trouble(self, now: float) -> str | None:
+        """What the feedback says against the order: "welded", "stuck_open" or nothing."""
+        senses = self.senses
+        late = now - self._coil_at >= self._settings.io.feedback_ms / 1000
+        if senses.closed in (None, self.coil) or not late:
+            return None
+        if senses.feedbacks - self._coil_feedbacks < FEEDBACKS:
+            return None
+        if senses.closed:
+            return "welded"
+        return "stuck_open" if self.phase in (Phase.SESSION, Phase.STOPPING) else None
+
+    def over_voltage(self, now: float) -> bool:
+        return self._over_v_since is not None and now - self._over_v_since >= SPIKE_S
+
+    def over_current(self, now: float) -> bool:
+        return self._over_a_since is not None and now - self._over_a_since >= OVER_CURRENT_S
+
+    def precharge_overdue(self, now: float) -> bool:
+        """The EV did not take the voltage in time."""
+        limit_s = self._settings.secc.precharge_s
+        return (
+            self.phase is Phase.SESSION
+            and self._function is PowerFunction.PRECHARGE
+            and now - self._function_at > limit_s
+        )
+
+    def keeps_voltage(self, now: float) -> bool:
+        """The output is not low although nothing feeds it."""
+        return (
+            self.phase in (Phase.ENDED, Phase.IDLE)
+            and self.senses.output_v > SAFE_V
+            and now - self.phase_at > KEEPS_VOLTAGE_S
+        )
+
+    # --- what happens ----------------------------------------------------------------------------
+
+    def hear(self, report: Report, now: float) -> None:
+        """Take what is an event and not a level."""
+        match report:
+            case ChargeStatus(started=True):
+                self.cable_check_failures = self.stuck_opens = self.self_test_failures = 0
+            case ChargeStatus(started=False) if self.phase is Phase.SESSION and self.begun:
+                self._ends_itself(now)
+            case SessionFinished(rushed=rushed) if self.phase is Phase.SESSION and self.begun:
+                if rushed:
+                    self.broken = Broken(now, self.senses.state, emergency=False)
+                    self._enter(Phase.EMERGENCY, now)
+                else:
+                    self._ends_itself(now)
+                    self._finished = True
+            case SessionFinished():
+                self._finished = True
+            case SeccEmergency(by_ev=False) if self.in_session:
+                self.broken = Broken(now, self.senses.state, emergency=True)
+                self._enter(Phase.EMERGENCY, now)
+            case Insulation(testing=testing, alarm=alarm):
+                self._hear_test(testing, alarm, now)
+
+    def _ends_itself(self, now: float) -> None:
+        """The EV ends the session, perhaps because it was unplugged: the pilot will say."""
+        self._ended_itself_at = now
+        self._enter(Phase.STOPPING, now)
+
+    def _tell_who_ended(self, now: float) -> None:
+        at = self._ended_itself_at
+        if at is not None and now - at > PILOT_TELLS_S:
+            self._ended_itself_at = None
+            if self.senses.plugged:
+                self._ev_stopped()
+
+    def _hear_test(self, testing: bool, alarm: int, now: float) -> None:
+        """Device error is the monitor's only verdict on a test. What it says before it begins
+        is none."""
+        if testing and self._testing is Testing.ORDERED:
+            self._testing = Testing.RUNS
+        elif not testing and self._testing is Testing.RUNS:
+            self.self_test_failed = alarm == DEVICE_ERROR
+            self._testing = Testing.NEEDED if self.self_test_failed else Testing.PASSED
+            self.self_test_failures += self.self_test_failed
+            self._tested_at = now
+
+    # --- one step --------------------------------------------------------------------------------
+
+    def act(self, wish: WantedEvse, stop: Stop, blocked: bool, ready: bool, now: float) -> None:
+        """Compare what is with what shall be, and set every level.
+
+        Args:
+            wish: what the judgement wants.
+            stop: how the protections end a session now.
+            blocked: no session may begin.
+            ready: every device has spoken.
+            now: by the `AwakeClock`.
+        """
+        self.suspended = wish.suspended
+        self._note_wish(wish)
+        self._tell_who_ended(now)
+        self._watch_output(now)
+        self._self_test(wish, now)
+        if self.phase in (Phase.SESSION, Phase.STOPPING):
+            self._in_session(wish, stop, now)
+        elif self.phase is Phase.EMERGENCY:
+            if self._dead(now):
+                self._enter(Phase.ENDED, now)
+        elif self.phase is Phase.ENDED:
+            if self._over(now):
+                self._enter(Phase.IDLE, now)
+        elif wish.energy and ready and not blocked and not self._spent:
+            self._enter(Phase.SESSION, now)
+        self._set_levels(wish, now)
+
+    def emergency(self, now: float) -> None:
+        """Stop whatever runs; for the end of the program."""
+        if self.phase is not Phase.IDLE or self.powered:
+            self._enter(Phase.EMERGENCY, now)
+
+    def _note_wish(self, wish: WantedEvse) -> None:
+        """One wish is good for one session; a new one, another person or another EV begins anew."""
+        other = wish.transaction_id is not None and wish.transaction_id != self._spent_for
+        over = not (wish.energy or wish.suspended) or self.senses.pilot == "A"
+        if over or (other and self._spent_for is not None):
+            self._spent = False
+        if self.phase is Phase.SESSION:
+            self._spent_for = wish.transaction_id
+
+    def _in_session(self, wish: WantedEvse, stop: Stop, now: float) -> None:
+        self.begun = self.begun or self.senses.state in TALKING or self.senses.request is not None
+        stopping = self.phase is Phase.STOPPING
+        late = stopping and now - self.phase_at > self._settings.secc.stop_s
+        if stop is Stop.EMERGENCY or late:
+            self._enter(Phase.EMERGENCY, now)
+        elif self.begun and self.senses.pilot == "A":
+            self._enter(Phase.EMERGENCY if self.powered else Phase.ENDED, now)
+        elif stopping and self._finished:
+            self._enter(Phase.ENDED, now)
+        elif not stopping and (stop is Stop.NORMAL or not (wish.energy or wish.suspended)):
+            self._hands.secc.press_stop()
+            self._enter(Phase.STOPPING if self.begun else Phase.ENDED, now)
+
+    def _dead(self, now: float) -> bool:
+        opened = not self.coil and self.senses.closed is not True
+        return opened or now - self.phase_at > GIVES_UP_S
+
+    def _over(self, now: float) -> bool:
+        low = self.senses.output_v <= SAFE_V
+        return low and not self.coil and now - self.phase_at > STARTS_ANEW_S
+
+    def _enter(self, phase: Phase, now: float) -> None:
+        if phase is self.phase:
+            return
+        if phase is Phase.SESSION:
+            self.begun = self._finished = False
+            self.senses.request = None
+            self.broken = None
+        if phase in (Phase.EMERGENCY, Phase.ENDED):
+            self._spent = True
+        if phase is Phase.EMERGENCY:
+            self._cut(now)
+        if phase is Phase.IDLE:
+            self.idle_since = now
+        self.phase, self.phase_at = phase, now
+
+    def _cut(self, now: float) -> None:
+        """Modules off and the controller told, before anything else."""
+        self._give(0, 0, False, now)
+        self._hands.secc.enabled = False
+        self._hands.secc.tell_now()
+
+    # --- insulation monitor ----------------------------------------------------------------------
+
+    def _self_test(self, wish: WantedEvse, now: float) -> None:
+        """Test the monitor before it is relied on: when an EV comes or may come."""
+        age_s = now - self._tested_at
+        if self._testing is Testing.PASSED and age_s > TEST_COUNTS_S and not self.in_session:
+            self._testing = Testing.NEEDED
+        if self._testing is not Testing.NEEDED or self.senses.insulation is None:
+            return
+        due = age_s > RETEST_S if self.self_test_failed else self.senses.plugged or wish.energy
+        if due:
+            self._testing = Testing.ORDERED
+            self._hands.monitor.start_self_test()
+
+    def forget_self_test(self) -> None:
+        """The monitor began anew; what it was testing is lost."""
+        self._testing = Testing.NEEDED
+
+    # --- measuring against what was ordered ------------------------------------------------------
+
+    def _watch_output(self, now: float) -> None:
+        """Too much: over the order by 5 % and, for the voltage, over what the EV takes."""
+        request, senses = self.senses.request, self.senses
+        if request is not None and request.function is not self._function:
+            self._function, self._function_at = request.function, now
+        on = request is not None and self._given[2] and self.phase is Phase.SESSION
+        most_v = Decimal(self._given[0]) * 105 / 100_000
+        most_v = max(most_v, senses.ev.voltage_max_v or Decimal(0))
+        most_a = Decimal(self._given[1]) * 105 / 100_000 + 5
+        self._over_v_since = _since(self._over_v_since, on and senses.output_v > most_v, now)
+        self._over_a_since = _since(self._over_a_since, on and senses.output_a > most_a, now)
+
+    # --- levels ----------------------------------------------------------------------------------
+
+    def _set_levels(self, wish: WantedEvse, now: float) -> None:
+        request = self.senses.request if self.phase in (Phase.SESSION, Phase.STOPPING) else None
+        close = request is not None and request.contactors_closed
+        self._set_output(request, close, wish, now)
+        self._set_contactors(close, now)
+        self._hands.io.switch(OutputA.BLEEDER, self._bleeds(request))
+        self._tell_secc(wish)
+        busy = self.phase is not Phase.IDLE or bool(self.senses.plugged)
+        meter, monitor = self._settings.meter, self._settings.insulation
+        self._hands.meter.interval_s = meter.session_interval_s if busy else meter.idle_interval_s
+        self._hands.monitor.interval_s = (
+            monitor.session_interval_s if busy else monitor.idle_interval_s
+        )
+
+    def _set_output(
+        self, request: PowerRequest | None, close: bool, wish: WantedEvse, now: float
+    ) -> None:
+        joined = close and self.coil and self.senses.closed is True
+        if request is None or request.function not in GIVING or not joined:
+            self._give(0, 0, False, now)
+            return
+        least = LEAST_A if request.function is PowerFunction.INSULATION_TEST else Decimal(0)
+        current_a = min(max(request.current_a, least), self.limit_a)
+        if wish.suspended and request.function is PowerFunction.POWER_TRANSFER:
+            current_a = Decimal(0)
+        self._give(int(request.voltage_v * 1000), int(current_a * 1000), True, now)
+
+    def _give(self, voltage_mv: int, current_ma: int, on: bool, now: float) -> None:
+        order = (voltage_mv, current_ma, on)
+        if self._given[2] and not on:
+            self._off_at = now
+        if order != self._given:
+            self._given = order
+            self._hands.modules.set_group(self.senses.evse_id, *order)
+
+    def repeat(self) -> None:
+        """Say the modules' order again, for a driver that began anew and forgot."""
+        self._hands.modules.set_group(self.senses.evse_id, *self._given)
+
+    def _set_contactors(self, close: bool, now: float) -> None:
+        """Close with the controller; open without current, or soon all the same."""
+        if close:
+            self._opening_at = None
+            self._order_coil(True, now)
+        elif self.coil:
+            if self._opening_at is None:
+                self._opening_at = now
+            if self._cold(now) or now - self._opening_at >= OPEN_ANYWAY_S:
+                self._order_coil(False, now)
+        self._hands.io.switch(OutputA.CONTACTORS, self.coil)
+
+    def _cold(self, now: float) -> bool:
+        """A measurement taken after the modules went off says that no current flows."""
+        measured_at = self.senses.output_at
+        fresh = measured_at is not None and measured_at > self._off_at + MEASURED_S
+        return fresh and abs(self.senses.output_a) < COLD_A
+
+    def _order_coil(self, closed: bool, now: float) -> None:
+        if closed is not self.coil:
+            self.coil = closed
+            self._coil_at, self._coil_feedbacks = now, self.senses.feedbacks
+
+    def _bleeds(self, request: PowerRequest | None) -> bool:
+        """Never while the EV's battery may hang on the output."""
+        opened = self.senses.closed is False and not self.coil
+        if request is not None:
+            testing = self.senses.state is SeccState.INSULATION_TEST
+            standby = request.function is PowerFunction.STANDBY
+            return request.lower_voltage and standby and (opened or testing)
+        return opened and self.senses.output_v > LOWERED_V
+
+    def _tell_secc(self, wish: WantedEvse) -> None:
+        secc, senses = self._hands.secc, self.senses
+        runs = self.phase in (Phase.SESSION, Phase.STOPPING)
+        secc.voltage_v, secc.current_a = senses.output_v, senses.output_a
+        monitor = senses.insulation
+        secc.insulation_ohm = monitor.resistance_ohm if monitor is not None else None
+        secc.current_max_a = NO_ENERGY_A if wish.suspended else max(self.limit_a, NO_ENERGY_A)
+        enabled = runs and self._testing is Testing.PASSED
+        if enabled is not secc.enabled:
+            secc.enabled = enabled
+            secc.tell_now()
+        if (secc.start_allowed, secc.authorised, secc.parameters_done) != (
+            runs,
+            runs or None,
+            runs,
+        ):
+            secc.start_allowed, secc.authorised, secc.parameters_done = runs, runs or None, runs
+
+
+DEVICE_ERROR: Final = 2
+RETEST_S: Final = 1.0  # after a failed self-test
+MEASURED_S: Final = 0.05  # from a measurement to its report
+
+
+def _since(before: float | None, holds: bool, now: float) -> float | None:
+    """Since when something holds without a break."""
+    if not holds:
+        return None
+    return now if before is None else before
