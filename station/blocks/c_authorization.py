@@ -78,7 +78,7 @@ def presented(case: Case) -> Iterator[Decision]:
     if evse_id is None or case.state.authorizations.at(evse_id):
         group = _group_of(case, seen.id_token)
         for other in _others(case, seen):
-            if group is not None and other.granted.group == group:
+            if group is not None and _group_at(case, other) == group:
                 yield ended_by(other, seen.id_token)  # C01.FR.03 (b), C09.FR.07
                 return
     taken = evse_id is not None and case.state.authorizations.at(evse_id) is not None
@@ -119,6 +119,12 @@ def _group_of(case: Case, id_token: IdToken) -> IdToken | None:
     return known.group if known and known.status == "Accepted" else None
 
 
+def _group_at(case: Case, held: Authorization) -> IdToken | None:
+    """The group of who may charge; some are told only with the transaction. C09.FR.12."""
+    told = (one.group for one in case.state.transactions.open if one.granted_seq == held.seq)
+    return held.granted.group or next(told, None)
+
+
 def waiting_evse(case: Case) -> int | None:
     """The EVSE plugged in last that nobody has claimed."""
     waiting = [
@@ -152,7 +158,7 @@ def _room(case: Case) -> bool:
 
 def _asked_to_stop(case: Case, seen: IdTokenPresented) -> Iterator[Decision]:
     """Where it could start, somebody charges: the token can only mean to stop. C09.FR.05."""
-    running = [held for held in _others(case, seen) if held.granted.group is not None]
+    running = [held for held in _others(case, seen) if _group_at(case, held) is not None]
     if not running or not case.may_speak:
         yield AuthorizationRefused(id_token=seen.id_token, status="NoEvseFree")
         return
@@ -334,7 +340,7 @@ def authorize_answered(
     group = token_of(info.group_id_token) if info.group_id_token else None
     accepted = info.status == "Accepted"
     for held in case.state.authorizations.held:
-        same = group is not None and held.granted.group == group and held.evse_id is not None
+        same = group is not None and _group_at(case, held) == group and held.evse_id is not None
         if accepted and same and question.evse_id in (None, held.evse_id):
             yield ended_by(held, question.id_token)  # C09.FR.03, C09.FR.11
             return
