@@ -460,3 +460,16 @@ async def test_a_world_that_was_held_up_does_not_blame_the_station(tmp_path: Pat
         await trio.sleep(1)
         assert it.bay.current_a > 100
         nursery.cancel_scope.cancel()
+
+
+async def test_a_start_allowed_by_a_station_that_died_is_forgotten(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with bench(tmp_path) as it:
+        it.station.authorise()
+        await it.until(SeccState.WAITING_FOR_PEV)
+        it.world.secc_bus.lost = True
+        await trio.sleep(1)
+        it.world.plug_in(1, Ev())
+        await trio.sleep(1)
+        assert it.controller.state is SeccState.NOT_AVAILABLE
