@@ -110,7 +110,6 @@ LIVE: Final[dict[str, Source]] = {
     "ev_connected": _ev_connected,
     "identity": lambda case, _: case.state.lifecycle.identity,
     "insulation_ohm": _unknown,
-    "message_timeout": _unknown,
     "network_slot": lambda case, _: str(case.state.links.slot or 1),
     "overload": _overload,
     "pilot_state": _unknown,
