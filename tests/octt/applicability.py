@@ -10,12 +10,13 @@ A condition is written `C-49 and (C-30..C-32 or "ISO 15118 Support") and not AQ-
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import msgspec
 
 from station.profiles import Profile
 
@@ -57,8 +58,7 @@ _TOKEN = re.compile(
 Verdict = bool | None  # None: it hangs on a question the certificate does not answer
 
 
-@dataclass(frozen=True)
-class TestCase:
+class TestCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One test case as Part 5 lists it. `needs` is what its steps take for granted."""
 
     __test__ = False  # not a class of pytest's
@@ -85,13 +85,7 @@ class Decided:
 @cache
 def catalogue() -> tuple[TestCase, ...]:
     """Every test case for Charging Stations, in the order of Part 5."""
-    rows = json.loads(CASES.read_text())
-    return tuple(
-        TestCase(
-            **{key: tuple(row[key]) if isinstance(row[key], list) else row[key] for key in row}
-        )
-        for row in rows
-    )
+    return msgspec.json.decode(CASES.read_bytes(), type=tuple[TestCase, ...])
 
 
 def decide(case: TestCase, product: Profile) -> Decided:
@@ -187,7 +181,7 @@ class Answers:
     def _number(self, question: str) -> int:
         answer = self.product.answer(question)
         if not isinstance(answer, int):
-            raise ValueError(f"{question} is no number")
+            raise TypeError(f"{question} is no number")
         return answer
 
     def _note(self, question: str, verdict: Verdict) -> Verdict:

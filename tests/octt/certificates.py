@@ -103,7 +103,7 @@ def tls(
     suites: tuple[str, ...] = tuple(SUITES.values()),
     version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
 ) -> ssl.SSLContext:
-    """What the CSMS shows in the handshake. Not above TLS 1.2: 1.3 has no choice of these suites."""
+    """What the CSMS shows in the handshake. TLS 1.3 would have no choice of these suites."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # old versions are what one case is for

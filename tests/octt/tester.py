@@ -1,0 +1,537 @@
+"""With what does a test case drive the station, and how does it wait for what the station says?
+
+A case is a function of one `Tester`. Messages of the station are consumed: an expectation takes
+the first one of its kind that no earlier expectation took, and checks it. `step` is what the
+document calls the step; it opens the message of a failure.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Any
+
+from station.profiles import Profile
+from tests.csms import CallRefused, Csms, Frame, Payload
+from tests.e2e.harness import until
+from tests.octt.bench import VALID, Bench, Settings
+from tests.octt.verify import OMITTED, Failure, meets, must, one_of, verify
+
+KPI_S = 20.0  # OCPP response time and triggered function response time, at most
+MANUAL_S = 30.0  # what follows something done by hand: a plug, a card
+OFFLINE_STATUS = HTTPStatus.SERVICE_UNAVAILABLE
+SAMPLING = ("MeterValuePeriodic", "MeterValueClock")
+TOKEN_TYPE = "ISO14443"
+EVENT = "TransactionEvent"
+
+
+@dataclass
+class Session:
+    """What the tester did at one EVSE, and what the station made of it."""
+
+    evse_id: int
+    id_token: str | None = None  # authorized with
+    remote_start_id: int | None = None
+    plugged: bool = False
+    transaction_id: str | None = None  # of the transaction that began last
+    open: bool = False
+    told_of_token: bool = False
+    told_of_remote_start: bool = False
+    told_of_connector: bool = False
+
+
+@dataclass
+class Timings:
+    """Seconds, for the response-time table of the report."""
+
+    triggered: list[float] = field(default_factory=list)
+    remote_start: list[float] = field(default_factory=list)
+    remote_stop: list[float] = field(default_factory=list)
+
+
+class Tester:
+    """One test case at work on one bench."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.csms: Csms = bench.csms  # the one in use; a migration changes it
+        self.sessions = {evse.id: Session(evse.id) for evse in bench.profile.evse}
+        self.timings = Timings()
+        self._consumed: set[int] = set()  # frame numbers
+        self._told: set[tuple[int, tuple[int, int]]] = set()  # reports taken, by frame and place
+        self.since = self.csms.mark()  # what came before concerns nobody
+        self._numbers = itertools.count(1)
+
+    # What is known of the product.
+
+    @property
+    def profile(self) -> Profile:
+        return self.bench.profile
+
+    @property
+    def settings(self) -> Settings:
+        return self.bench.settings
+
+    @property
+    def evse(self) -> int:
+        return self.settings.evse_id
+
+    @property
+    def connector(self) -> int:
+        return self.settings.connector_id
+
+    @property
+    def connectors(self) -> list[tuple[int, int]]:
+        """(evseId, connectorId) of every connector."""
+        return [(evse.id, one.id) for evse in self.profile.evse for one in evse.connectors]
+
+    @property
+    def start_points(self) -> Sequence[str]:
+        return self.profile.transaction.start_points
+
+    @property
+    def stop_points(self) -> Sequence[str]:
+        return self.profile.transaction.stop_points
+
+    def session(self, evse_id: int | None = None) -> Session:
+        return self.sessions[evse_id or self.evse]
+
+    def next_id(self) -> int:
+        """For requestId and remoteStartId."""
+        return next(self._numbers)
+
+    # What the CSMS says.
+
+    def call(
+        self,
+        step: str,
+        action: str,
+        request: Payload | None = None,
+        expected: Mapping[str, Any] | None = None,
+    ) -> Payload:
+        """Send a request, wait for its response and verify that.
+
+        Raises:
+            Failure: a CALLERROR, or a field is not as expected.
+        """
+        try:
+            response = self.csms.call(action, request or {}, KPI_S)
+        except CallRefused as refusal:
+            raise Failure(f"{step}: {action} must be answered, got {refusal}") from None
+        verify(f"{step} {action}Response", response, expected or {})
+        return response
+
+    def call_refused(self, step: str, action: str, request: Payload, code: str) -> None:
+        """Send a request that must be answered with a CALLERROR of this code."""
+        try:
+            response = self.csms.call(action, request, KPI_S)
+        except CallRefused as refusal:
+            must(step, refusal.code == code, f"CALLERROR must be {code}, is {refusal.code}")
+            return
+        raise Failure(f"{step}: {action} must get CALLERROR {code}, got {response}")
+
+    # What the station says.
+
+    def forget(self) -> None:
+        """Whatever was said up to now concerns no later step."""
+        self.since = self.csms.mark()
+
+    def take(
+        self,
+        step: str,
+        action: str,
+        wanted: Callable[[Payload], bool] = lambda payload: True,
+        timeout_s: float = KPI_S,
+        what: str = "",
+    ) -> Frame:
+        """The first message of this action that is wanted and was not taken yet."""
+        since = self.since
+        taken = self._consumed
+
+        def is_it(frame: Frame) -> bool:
+            return (
+                frame.incoming
+                and frame.type == 2  # CALL
+                and frame.action == action
+                and frame.number not in taken
+                and wanted(frame.payload)
+            )
+
+        try:
+            frame = self.csms.record.wait_for(is_it, timeout_s, f"{action} {what}", since)
+        except TimeoutError as error:
+            raise Failure(f"{step}: {error}") from None
+        taken.add(frame.number)
+        return frame
+
+    def expect(
+        self,
+        step: str,
+        action: str,
+        expected: Mapping[str, Any] | None = None,
+        *,
+        wanted: Callable[[Payload], bool] = lambda payload: True,
+        timeout_s: float = KPI_S,
+    ) -> Payload:
+        """The next message of this action, verified."""
+        frame = self.take(step, action, wanted, timeout_s)
+        verify(f"{step} {action}Request", frame.payload, expected or {})
+        return dict(frame.payload)
+
+    def triggered(
+        self,
+        step: str,
+        action: str,
+        expected: Mapping[str, Any],
+        *,
+        wanted: Callable[[Payload], bool] = lambda payload: True,
+    ) -> Payload:
+        """As `expect`, for what a request just made asked for: its time counts in the report."""
+        asked = next(
+            frame
+            for frame in reversed(self.csms.record.frames)
+            if not frame.incoming and frame.type == 2
+        )
+        frame = self.take(step, action, wanted)
+        verify(f"{step} {action}Request", frame.payload, expected)
+        self.timings.triggered.append(frame.monotonic_s - asked.monotonic_s)
+        return dict(frame.payload)
+
+    def waiting(self, action: str, wanted: Mapping[str, Any] | None = None) -> list[Payload]:
+        """Messages of this action that were said and not taken yet."""
+        return [
+            frame.payload
+            for frame in self.csms.calls(action, self.since)
+            if frame.number not in self._consumed and meets(frame.payload, wanted or {})
+        ]
+
+    def silent(
+        self,
+        step: str,
+        action: str,
+        wanted: Mapping[str, Any] | None = None,
+        wait_s: float | None = None,
+    ) -> None:
+        """Nothing of this kind comes, for as long as the message timeout.
+
+        Raises:
+            Failure: it came.
+        """
+        deadline = time.monotonic() + (
+            self.settings.message_timeout_s if wait_s is None else wait_s
+        )
+        while time.monotonic() < deadline:
+            found = self.waiting(action, wanted)
+            must(step, not found, f"no {action} may come, came {found[:1]}")
+            time.sleep(0.05)
+
+    def no_events(self, step: str, wanted: Mapping[str, Any] | None = None) -> None:
+        """No TransactionEvent comes but samples."""
+        deadline = time.monotonic() + self.settings.message_timeout_s
+        while time.monotonic() < deadline:
+            found = [
+                event
+                for event in self.waiting(EVENT, wanted)
+                if event["triggerReason"] not in SAMPLING
+            ]
+            must(step, not found, f"no TransactionEvent may come, came {found[:1]}")
+            time.sleep(0.05)
+
+    def wait(self, seconds: float) -> None:
+        """The document says: the test system waits."""
+        time.sleep(seconds)
+
+    # Transactions.
+
+    def event(
+        self,
+        step: str,
+        expected: Mapping[str, Any],
+        evse_id: int | None = None,
+        timeout_s: float = MANUAL_S,
+    ) -> Payload:
+        """The next TransactionEvent of an EVSE's transaction that is no sample, verified.
+
+        Also checks what holds for every case (§2.1): the first event is Started, the first after
+        an idToken carries it, the first after a remote start says so, and the EVSE is told.
+        """
+        session = self.session(evse_id)
+        frame = self.take(
+            step,
+            EVENT,
+            lambda event: self._is_of(session, event) and event["triggerReason"] not in SAMPLING,
+            timeout_s,
+            f"as {dict(expected)}",
+        )
+        event = dict(frame.payload)
+        verified = dict(expected) | self._general(session, event)
+        verify(f"{step} TransactionEventRequest", event, verified)
+        self._note(session, event)
+        return event
+
+    def next_event(
+        self, step: str, evse_id: int | None = None, timeout_s: float = MANUAL_S
+    ) -> Payload:
+        """The next TransactionEvent that is no sample, of an EVSE's transaction, left untaken."""
+        session = self.session(evse_id)
+        frame = self.take(
+            step,
+            EVENT,
+            lambda event: self._is_of(session, event) and event["triggerReason"] not in SAMPLING,
+            timeout_s,
+        )
+        self._consumed.discard(frame.number)
+        return dict(frame.payload)
+
+    def _is_of(self, session: Session, event: Payload) -> bool:
+        if session.open:
+            return bool(event["transactionInfo"]["transactionId"] == session.transaction_id)
+        told = event.get("evse", {}).get("id", session.evse_id)
+        return bool(event["eventType"] == "Started" and told == session.evse_id)
+
+    def _general(self, session: Session, event: Payload) -> dict[str, Any]:
+        checks: dict[str, Any] = {}
+        if not session.open:
+            checks["eventType"] = "Started"
+            checks["seqNo"] = 0
+        if session.plugged and not session.told_of_connector:
+            checks["evse.id"] = session.evse_id
+            checks["evse.connectorId"] = self.connector
+        if session.id_token is not None and not session.told_of_token:
+            checks["idToken.idToken"] = session.id_token
+            if session.remote_start_id is None:
+                checks["idToken.type"] = TOKEN_TYPE
+        if session.remote_start_id is not None and not session.told_of_remote_start:
+            checks["triggerReason"] = "RemoteStart"
+            checks["transactionInfo.remoteStartId"] = session.remote_start_id
+        return checks
+
+    def _note(self, session: Session, event: Payload) -> None:
+        session.transaction_id = event["transactionInfo"]["transactionId"]
+        session.open = event["eventType"] != "Ended"
+        session.told_of_connector |= "connectorId" in event.get("evse", {})
+        session.told_of_token |= "idToken" in event
+        session.told_of_remote_start |= "remoteStartId" in event["transactionInfo"]
+        if event["eventType"] == "Ended":
+            session.id_token, session.remote_start_id = None, None
+
+    # Connectors.
+
+    def status(
+        self,
+        step: str,
+        status: str,
+        evse_id: int | None = None,
+        connector_id: int | None = None,
+        timeout_s: float = MANUAL_S,
+    ) -> None:
+        """The next report of a connector says this AvailabilityState."""
+        where = evse_id or self.evse, connector_id or self.connector
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for frame in self.csms.record.frames[self.since :]:
+                told = dict(_reports(frame)).get(where)
+                if told is not None and (frame.number, where) not in self._told:
+                    self._told.add((frame.number, where))
+                    must(step, told == status, f"connector {where} must be {status}, is {told}")
+                    return
+            must(
+                step,
+                time.monotonic() < deadline,
+                f"connector {where} must be reported {status}, nothing came in {timeout_s:.0f} s",
+            )
+            time.sleep(0.02)
+
+    def statuses(
+        self, step: str, status: str = "Available", *, but: Mapping[int, str] | None = None
+    ) -> None:
+        """Every connector is reported; those of the EVSEs in `but` with another state."""
+        for evse_id, connector_id in self.connectors:
+            self.status(step, (but or {}).get(evse_id, status), evse_id, connector_id)
+
+    def no_status(self, step: str, wait_s: float, evse_id: int | None = None) -> None:
+        """No connector (of an EVSE) is reported for a while."""
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            for frame in self.csms.record.frames[self.since :]:
+                for where, told in _reports(frame):
+                    if (frame.number, where) not in self._told and evse_id in (None, where[0]):
+                        raise Failure(f"{step}: connector {where} may not be reported, is {told}")
+            time.sleep(0.05)
+
+    # Hands.
+
+    def plug_in(self, evse_id: int | None = None, *, ready: bool = True) -> None:
+        self.bench.station.op("plug_in", evse_id=evse_id or self.evse, ready=ready)
+        self.session(evse_id).plugged = True
+
+    def unplug(self, evse_id: int | None = None) -> None:
+        self.bench.station.op("unplug", evse_id=evse_id or self.evse)
+        session = self.session(evse_id)
+        session.plugged = False
+
+    def present(self, id_token: str = VALID, evse_id: int | None = None) -> None:
+        """A card at the reader, meant for this EVSE."""
+        self.bench.station.op(
+            "present_token", id_token=id_token, type=TOKEN_TYPE, evse_id=evse_id or self.evse
+        )
+
+    def ev_pause(self, evse_id: int | None = None) -> None:
+        self.bench.station.op("ev_pause", evse_id=evse_id or self.evse)
+
+    def power_flows(self, evse_id: int | None = None) -> bool:
+        """What is really so, by the emulated world: not what the station says."""
+        world = self.bench.station.world(evse_id or self.evse)
+        return bool(world["contactor"] == "closed" and Decimal(world.get("power_w", 0)) > 0)
+
+    # The link.
+
+    def go_offline(self) -> None:
+        """Close the WebSocket and accept no other."""
+        self.csms.refusing = OFFLINE_STATUS
+        if self.csms.connected:
+            self.csms.close()
+        self.csms.wait_disconnected(KPI_S)
+        self.forget()
+
+    def go_online(self, timeout_s: float = 60.0) -> None:
+        """Accept the next attempt to connect, and wait for it."""
+        self.csms.refusing = None
+        self.csms.wait_connected(timeout_s)
+
+    @contextmanager
+    def offline(self) -> Iterator[None]:
+        self.go_offline()
+        yield
+        self.go_online()
+
+    # The device model.
+
+    def get(
+        self, component: str, variable: str, instance: str | None = None, attribute: str = "Actual"
+    ) -> Payload:
+        """One getVariableResult."""
+        request = {
+            "component": {"name": component},
+            "variable": _variable(variable, instance),
+            "attributeType": attribute,
+        }
+        response = self.call("preparation", "GetVariables", {"getVariableData": [request]})
+        return dict(response["getVariableResult"][0])
+
+    def value(self, component: str, variable: str, instance: str | None = None) -> str:
+        """The Actual value.
+
+        Raises:
+            Failure: it cannot be had.
+        """
+        result = self.get(component, variable, instance)
+        verify(f"preparation {component}.{variable}", result, {"attributeStatus": "Accepted"})
+        return str(result["attributeValue"])
+
+    def implemented(self, component: str, variable: str, instance: str | None = None) -> bool:
+        status = self.get(component, variable, instance)["attributeStatus"]
+        return status not in ("UnknownComponent", "UnknownVariable")
+
+    def set(
+        self, component: str, variable: str, value: str | int | bool, instance: str | None = None
+    ) -> str:
+        """SetVariables of one Actual value; gives the attributeStatus and keeps the old value."""
+        before = self.get(component, variable, instance)
+        request = {
+            "component": {"name": component},
+            "variable": _variable(variable, instance),
+            "attributeValue": _text(value),
+        }
+        response = self.call("preparation", "SetVariables", {"setVariableData": [request]})
+        status = str(response["setVariableResult"][0]["attributeStatus"])
+        if status in ("Accepted", "RebootRequired") and "attributeValue" in before:
+            self.bench.changed.setdefault((component, variable, instance), before["attributeValue"])
+        return status
+
+    def configure(
+        self, component: str, variable: str, value: str | int | bool, instance: str | None = None
+    ) -> None:
+        """Configuration state: the variable has this value, if it is implemented."""
+        now = self.get(component, variable, instance)
+        if now["attributeStatus"] in ("UnknownComponent", "UnknownVariable"):
+            return
+        if now.get("attributeValue") == _text(value):
+            return
+        status = self.set(component, variable, value, instance)
+        must(
+            f"preparation {component}.{variable}",
+            status in ("Accepted", "RebootRequired"),
+            f"must become {value}, is {now.get('attributeValue')} and the change was {status}",
+        )
+
+    # Booting.
+
+    def reset(
+        self, step: str = "Booted step 1", kind: str = "Immediate", status: Any = "Accepted"
+    ) -> None:
+        """A ResetRequest for the whole station, and its answer."""
+        self.forget()
+        self.call(step, "Reset", {"type": kind}, {"status": status})
+
+    def power_cycle(self) -> None:
+        """Take the station's supply away, and give it back."""
+        self.forget()
+        self.bench.station.kill()
+        self.csms.wait_disconnected(KPI_S)
+        self.bench.station.restart()
+
+    def boot_notification(
+        self, step: str, expected: Mapping[str, Any] | None = None, timeout_s: float = 60.0
+    ) -> Payload:
+        return self.expect(step, "BootNotification", expected, timeout_s=timeout_s)
+
+    def security_event(self, step: str, *kinds: str, timeout_s: float = KPI_S) -> None:
+        """One of these SecurityEventNotifications comes, among others perhaps."""
+        self.take(
+            step,
+            "SecurityEventNotification",
+            lambda event: event["type"] in kinds,
+            timeout_s,
+            " or ".join(kinds),
+        )
+
+    # Whatever takes time.
+
+    def until(self, condition: Callable[[], bool], step: str, words: str) -> None:
+        try:
+            until(condition, MANUAL_S, words)
+        except TimeoutError as error:
+            raise Failure(f"{step}: {error}") from None
+
+
+def _reports(frame: Frame) -> Iterator[tuple[tuple[int, int], str]]:
+    """(evseId, connectorId) and state of each connector a message reports. B04, G01, N07.FR.19."""
+    if not frame.incoming or frame.type != 2:
+        return
+    if frame.action == "StatusNotification":
+        told = frame.payload
+        yield (told["evseId"], told["connectorId"]), told["connectorStatus"]
+    elif frame.action == "NotifyEvent":
+        for event in frame.payload["eventData"]:
+            component = event["component"]
+            if (component["name"], event["variable"]["name"]) == ("Connector", "AvailabilityState"):
+                verify("NotifyEventRequest", event, {"trigger": "Delta"})
+                evse = component["evse"]
+                yield (evse["id"], evse["connectorId"]), event["actualValue"]
+
+
+def _variable(name: str, instance: str | None) -> Payload:
+    return {"name": name} | ({"instance": instance} if instance else {})
+
+
+def _text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+__all__ = ["EVENT", "KPI_S", "OMITTED", "Session", "Tester", "Timings", "one_of"]
