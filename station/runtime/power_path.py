@@ -291,7 +291,9 @@ class PowerPath:
             self._spent_for = wish.transaction_id
 
     def _in_session(self, wish: WantedEvse, stop: Stop, now: float) -> None:
-        self.begun = self.begun or self.senses.state in TALKING or self.senses.request is not None
+        if self.senses.plugged:  # the state may be told before the pilot
+            talks = self.senses.state in TALKING or self.senses.request is not None
+            self.begun = self.begun or talks
         stopping = self.phase is Phase.STOPPING
         late = stopping and now - self.phase_at > self._settings.secc.stop_s
         if stop is Stop.EMERGENCY or late:
