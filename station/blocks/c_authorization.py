@@ -466,15 +466,17 @@ def expires(case: Case) -> Iterator[Decision]:
 
 
 def due_ms(case: Case, held: Authorization) -> int | None:
-    """Uptime by which a cable must come, or come back; None while there is one. E03.FR.05,
-    E10.FR.02."""
+    """Uptime by which a cable must come, or come back. E03.FR.05, E10.FR.02.
+
+    None while there is one, or nobody has said yet since the start of the program.
+    """
     timeout_ms = case.integer(CONNECTION_TIMEOUT) * 1000
     if not timeout_ms:
         return None
     if held.evse_id is None:
         return held.since_ms + timeout_ms
     evse = case.state.hardware.at(held.evse_id)
-    if evse.plugged:
+    if evse.plugged or not evse.known:
         return None
     return max(held.since_ms, evse.plugged_ms) + timeout_ms
 
