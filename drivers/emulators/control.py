@@ -1,38 +1,25 @@
-"""How is the emulated world told what to do?
+"""Which orders does the emulated world take, and with which arguments?
 
-A Unix socket: one JSON object per line in, one per line out, `{"ok": true, ...}` or
-`{"ok": false, "error": "..."}`. One table, op -> function and arguments; an order that is not
-exactly understood does nothing and says why.
+One table, op -> function and arguments. An order is a JSON object; its answer is
+`{"ok": true, ...}` or `{"ok": false, "error": "..."}`. What is not exactly understood does nothing
+and says why.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
-import socket
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
-
-import trio
 
 from drivers.emulators.ev import Ev
 from drivers.emulators.faults import FAULTS, Fault
 from drivers.emulators.world import World
 
-LINE_MAX = 65_536  # bytes; the longest legal order has a few hundred
-SOCKET_PATH_MAX = 107  # bytes; struct sockaddr_un holds 108 with the end mark
-
 Arguments = dict[str, Any]
-
-
-class SocketPathError(Exception):
-    """The control socket cannot be where it shall be."""
 
 
 class OrderError(Exception):
@@ -335,75 +322,3 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _shown(value: Any) -> str:
     return json.dumps(value, default=str)[:80]
-
-
-# --- the socket -----------------------------------------------------------------------------------
-
-
-class Control:
-    """The control socket of an emulated world."""
-
-    def __init__(self, world: World, path: Path) -> None:
-        """Listen; `run` answers.
-
-        Raises:
-            SocketPathError: the path is too long, or something else lies there.
-        """
-        self._world = world
-        self._path = path
-        self._listener = trio.SocketListener(trio.socket.from_stdlib_socket(_listening(path)))
-
-    async def run(self) -> None:
-        """Answer until cancelled; the socket file goes away with it."""
-        try:
-            await trio.serve_listeners(self._converse, [self._listener])
-        finally:
-            self._path.unlink(missing_ok=True)
-
-    async def _converse(self, stream: trio.SocketStream) -> None:
-        waiting = bytearray()
-        too_long = False
-        try:
-            async with stream:
-                async for arrived in stream:
-                    waiting += arrived
-                    while (end := waiting.find(b"\n")) >= 0:
-                        line, too_long = bytes(waiting[:end]), too_long or end > LINE_MAX
-                        del waiting[: end + 1]
-                        await stream.send_all(self._answer(line, too_long))
-                        too_long = False
-                    if len(waiting) > LINE_MAX:
-                        waiting.clear()
-                        too_long = True
-                if waiting.strip():
-                    await stream.send_all(self._answer(bytes(waiting), too_long))
-        except trio.BrokenResourceError:
-            return  # whoever asked did not wait for the answer
-
-    def _answer(self, line: bytes, too_long: bool) -> bytes:
-        if too_long:
-            answer: Arguments = {"ok": False, "error": f"a line has at most {LINE_MAX} bytes"}
-        else:
-            answer = obey(self._world, line)
-        return json.dumps(answer).encode() + b"\n"
-
-
-def _listening(path: Path) -> socket.socket:
-    """A listening socket that only its owner may use; a stale file is replaced."""
-    length = len(os.fsencode(path))
-    if length > SOCKET_PATH_MAX:
-        raise SocketPathError(
-            f"{path}: a socket's path has at most {SOCKET_PATH_MAX} bytes, this one has {length}; "
-            "use a shorter data directory"
-        )
-    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
-        raise SocketPathError(f"{path}: is not a socket; not replaced")
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listening.bind(os.fspath(path))
-    finally:
-        os.umask(before)
-    listening.listen()
-    return listening

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import trio
 
-from drivers.emulators.control import Control
+from drivers.emulators.control import Arguments, obey
+from drivers.emulators.line_socket import LineSocket
 from drivers.emulators.pty import Pty
 from drivers.emulators.world import LINES, World
 
@@ -49,7 +50,11 @@ async def run_world(
     with _held(directory / "lock"), ExitStack() as lines:
         ports = {name: lines.enter_context(Pty(directory / f"{name}.tty")) for name in LINES}
         world = World(ports, directory, evses=evses)
-        control = Control(world, sock)
+
+        async def answer(line: bytes) -> Arguments:
+            return obey(world, line)
+
+        control = LineSocket(sock, answer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(control.run)
             nursery.start_soon(world.run)

@@ -15,8 +15,9 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drivers.emulators.control import LINE_MAX, ORDERS, Control, SocketPathError, obey
+from drivers.emulators.control import ORDERS, obey
 from drivers.emulators.faults import FAULTS
+from drivers.emulators.line_socket import LINE_MAX, LineSocket, SocketPathError
 from drivers.emulators.world import World
 from tests.drivers.charging import world_in_memory
 
@@ -317,6 +318,13 @@ async def test_an_evs_fault_leaves_with_it(world: World) -> None:
 # --- the socket ----------------------------------------------------------------------------------
 
 
+def listening(world: World, path: Path) -> LineSocket:
+    async def answer(line: bytes) -> Answer:
+        return obey(world, line)
+
+    return LineSocket(path, answer)
+
+
 async def asked(path: Path, *lines: bytes) -> list[Answer]:
     """Send lines on one connection, read as many answers."""
     stream = await trio.open_unix_socket(str(path))
@@ -333,7 +341,7 @@ async def test_one_connection_carries_many_orders(tmp_path: Path) -> None:
     path = tmp_path / "s"
     world = world_in_memory(tmp_path)[0]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Control(world, path).run)
+        nursery.start_soon(listening(world, path).run)
         answers = await asked(
             path,
             b'{"op": "plug_in", "evse_id": 1}\n',
@@ -363,7 +371,7 @@ async def test_an_order_without_a_line_end_is_answered_when_the_asker_is_done(
 ) -> None:
     path = tmp_path / "s"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Control(world_in_memory(tmp_path)[0], path).run)
+        nursery.start_soon(listening(world_in_memory(tmp_path)[0], path).run)
         stream = await trio.open_unix_socket(str(path))
         async with stream:
             await stream.send_all(b'{"op": "world"}')
@@ -375,7 +383,7 @@ async def test_an_order_without_a_line_end_is_answered_when_the_asker_is_done(
 async def test_whoever_does_not_wait_for_his_answer_harms_nobody(tmp_path: Path) -> None:
     path = tmp_path / "s"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Control(world_in_memory(tmp_path)[0], path).run)
+        nursery.start_soon(listening(world_in_memory(tmp_path)[0], path).run)
         for _ in range(5):
             stream = await trio.open_unix_socket(str(path))
             await stream.send_all(b'{"op": "world"}\n' * 500)
@@ -392,7 +400,7 @@ async def test_only_the_owner_may_use_the_socket_and_a_stale_one_is_replaced(
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Control(world, path).run)
+        nursery.start_soon(listening(world, path).run)
         assert path.stat().st_mode & 0o777 == 0o600
         assert (await asked(path, b'{"op": "world"}\n'))[0]["ok"]
         nursery.cancel_scope.cancel()
@@ -401,8 +409,8 @@ async def test_only_the_owner_may_use_the_socket_and_a_stale_one_is_replaced(
 async def test_a_path_that_is_too_long_or_taken_is_said(tmp_path: Path) -> None:
     world = world_in_memory(tmp_path)[0]
     with pytest.raises(SocketPathError, match="at most 107 bytes, this one has"):
-        Control(world, tmp_path / ("x" * 107))
+        listening(world, tmp_path / ("x" * 107))
     (tmp_path / "file").write_text("mine")
     with pytest.raises(SocketPathError, match="is not a socket"):
-        Control(world, tmp_path / "file")
+        listening(world, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"

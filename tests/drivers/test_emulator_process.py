@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import trio
 
-from drivers.emulators.control import SocketPathError
+from drivers.emulators.line_socket import SocketPathError
 from drivers.emulators.process import AlreadyRunningError, run_world
 from drivers.emulators.world import LINES
 from drivers.ports import SeccState
