@@ -1,0 +1,41 @@
+"""Which file is sent?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from station.runtime.transfers.terms import TransferFailed
+
+
+class Outgoing:
+    """A file that is complete and does not change while it is sent.
+
+    Attributes:
+        name: what it is called at the other end, unless the URL says.
+        size: in bytes.
+        begun: an earlier attempt of the same upload may have left a part of it at the other end.
+    """
+
+    def __init__(self, source: Path) -> None:
+        """Look at the file. Blocks.
+
+        Raises:
+            TransferFailed: permanent; there is none that can be read.
+        """
+        self.name = source.name
+        self.begun = False
+        self._source = source
+        with self.open() as file:
+            self.size = file.seek(0, 2)
+
+    def open(self) -> BinaryIO:
+        """The file, to read from its start. Blocks.
+
+        Raises:
+            TransferFailed: permanent; it cannot be opened.
+        """
+        try:
+            return self._source.open("rb")
+        except OSError as error:
+            raise TransferFailed(f"{self._source}: {error.strerror}", permanent=True) from error
