@@ -313,6 +313,7 @@ class Body:
                 return self._paths[group].powered
             case ModuleState() | ModuleLimits() | ModuleSilent():
                 self._station.hear_module(report)
+                self._station.counted = self._devices.modules.count
                 return False
             case GroupOutput() | GroupSilent():
                 return True  # the age of its output says the same

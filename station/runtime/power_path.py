@@ -138,7 +138,7 @@ class PowerPath:
         self._testing = Testing.NEEDED
         self._tested_at = now
         self._ended_itself_at: float | None = None
-        self._coil_at, self._coil_feedbacks = now, 0
+        self._differs_since: tuple[float, int] | None = None
         self._opening_at: float | None = None
         self._off_at = now
         self._given = (0, 0, False)
@@ -167,13 +167,13 @@ class PowerPath:
 
     def contactor_trouble(self, now: float) -> str | None:
         """What the feedback says against the order: "welded", "stuck_open" or nothing."""
-        senses = self.senses
-        late = now - self._coil_at >= self._settings.io.feedback_ms / 1000
-        if senses.closed in (None, self.coil) or not late:
+        if self._differs_since is None:
             return None
-        if senses.feedbacks - self._coil_feedbacks < FEEDBACKS:
+        since, feedbacks = self._differs_since
+        late = now - since >= self._settings.io.feedback_ms / 1000
+        if not late or self.senses.feedbacks - feedbacks < FEEDBACKS:
             return None
-        if senses.closed:
+        if self.senses.closed:
             return "welded"
         return "stuck_open" if self.phase in (Phase.SESSION, Phase.STOPPING) else None
 
@@ -412,12 +412,16 @@ class PowerPath:
         """Close with the controller; open without current, or soon all the same."""
         if close:
             self._opening_at = None
-            self._order_coil(True, now)
+            self.coil = True
         elif self.coil:
             if self._opening_at is None:
                 self._opening_at = now
             if self._cold(now) or now - self._opening_at >= OPEN_ANYWAY_S:
-                self._order_coil(False, now)
+                self.coil = False
+        if self.senses.closed in (None, self.coil):
+            self._differs_since = None
+        elif self._differs_since is None:
+            self._differs_since = now, self.senses.feedbacks
         self._hands.io.switch(OutputA.CONTACTORS, self.coil)
 
     def _cold(self, now: float) -> bool:
@@ -425,11 +429,6 @@ class PowerPath:
         measured_at = self.senses.output_at
         fresh = measured_at is not None and measured_at > self._off_at + MEASURED_S
         return fresh and abs(self.senses.output_a) < COLD_A
-
-    def _order_coil(self, closed: bool, now: float) -> None:
-        if closed is not self.coil:
-            self.coil = closed
-            self._coil_at, self._coil_feedbacks = now, self.senses.feedbacks
 
     def _bleeds(self, request: PowerRequest | None) -> bool:
         """Never while the EV's battery may hang on the output."""

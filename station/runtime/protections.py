@@ -78,6 +78,10 @@ class Protections:
         yield from self._wires()
         yield from self._mains()
         yield from self._io_modules(now)
+        expected = sum(map(len, self._settings.modules.groups))
+        if self._station.counted not in (None, expected):
+            info = f"{self._station.counted} modules instead of {expected}"
+            yield Finding(ROWS["module/wrong_count"], 0, info)
         if "reader" in self._station.lost:
             yield Finding(ROWS["reader/lost"], 0, self._station.lost["reader"])
         for evse_id, path in self._paths.items():
@@ -219,12 +223,12 @@ class Protections:
         stale_s = self._settings.modules.stale_s
         if self._stale(senses.output_at, stale_s, now):
             others = [path.senses for other, path in self._paths.items() if other != evse_id]
-            alone = any(not self._stale(other.output_at, stale_s, now) for other in others)
+            alone = any(not self._stale(other.output_at, stale_s / 2, now) for other in others)
             lost = self._station.lost.get("modules", "")
             yield Finding(ROWS["module/all_dead" if alone else "can/lost"], evse_id, lost)
         addresses = self._settings.modules.groups[evse_id - 1]
-        usable = self.usable(evse_id)
-        if self._station.modules and not usable:
+        mains = any(True for _ in self._mains())
+        if self._station.modules and not mains and not self.usable(evse_id):
             yield Finding(ROWS["module/none_left"], evse_id)
         silent = [address for address in addresses if address in self._station.silent]
         if silent:
@@ -278,7 +282,8 @@ class Protections:
             yield Finding(ROWS["output/over_voltage"], evse_id, measured)
         if path.over_current(now):
             yield Finding(ROWS["output/over_current"], evse_id, measured)
-        if path.keeps_voltage(now):
+        fresh = not self._stale(senses.output_at, self._settings.modules.stale_s, now)
+        if fresh and path.keeps_voltage(now):
             yield Finding(ROWS["output/keeps_voltage"], evse_id, measured)
 
     def _cable(self, senses: EvseSenses) -> Iterator[Finding]:

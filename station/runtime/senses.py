@@ -152,6 +152,7 @@ class StationSenses:
 
     Attributes:
         inputs, inputs_at: by I/O module, `STATION` and `DISPENSER`.
+        counted: how many rectifier modules say they are there.
         lost: name of a driver to what it said when it gave up; until it speaks again.
     """
 
@@ -161,6 +162,7 @@ class StationSenses:
     modules: dict[int, ModuleState] = field(default_factory=dict)
     limits: dict[int, ModuleLimits] = field(default_factory=dict)
     silent: dict[int, ModuleSilent] = field(default_factory=dict)
+    counted: int | None = None
     lost: dict[str, str] = field(default_factory=dict)
 
     def hear_inputs(self, number: int, report: DigitalInputs, now: float) -> bool:
