@@ -264,17 +264,19 @@ class InfypowerModules:
 
     async def _look_at(self, module: Module) -> None:
         """Read a module's state, or first what it lost or never told."""
-        if module.status is not None and module.status.group != module.group:
+        on = any(kept.wanted.on for kept in self._kept.values())
+        if module.limits is None and module.status is not None:
+            await self._poll(module, Command.LIMITS)
+        elif module.curious and not (module.missed or on or module.status is None):
+            await self._poll(module, module.curious.pop())
+        elif await self._poll(module, Command.STATE) and module.status is not None:
+            await self._regroup(module, module.status)
+
+    async def _regroup(self, module: Module, status: wire.Status) -> None:
+        """Tell a module that lost its power which group it is in; it gives nothing without."""
+        if status.group != module.group:
             await self._tell(wire.set_group(module.address, module.group))
             module.status = None  # until it tells its group again
-        elif module.limits is None and module.status is not None:
-            await self._poll(module, Command.LIMITS)
-        elif module.status is None or any(kept.wanted.on for kept in self._kept.values()):
-            await self._poll(module, Command.STATE)
-        elif module.curious and not module.missed:
-            await self._poll(module, module.curious.pop())
-        else:
-            await self._poll(module, Command.STATE)
 
     # --- orders ----------------------------------------------------------------------------------
 
