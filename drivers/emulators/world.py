@@ -212,7 +212,7 @@ class World:
             self._locked(1),
             not self.door_open,
             not self.arrester_dead,
-            cabinet_ready,
+            not self.breaker_tripped,
             cabinet_ready,
         )
 
