@@ -93,6 +93,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     charging_ms: int = 0
     charging_since_ms: int | None = None
     kept: tuple[Sample, ...] = ()
+    clock_kept_ms: int  # wall clock at the last clock-aligned sample kept, or at the start
     interrupted_seq: int = 0  # StationStarted that found it open; 0: never interrupted
 
 
@@ -205,6 +206,8 @@ class Transactions(Projection, frozen=True):
         kept = (*one.kept, sample)
         if len(kept) > KEPT_MAX:
             kept = (kept[0], *kept[1:-1][1::2], kept[-1])  # every other, never the ends
+        if sample.context == "Sample.Clock":
+            return self._changed(transaction_id, kept=kept, clock_kept_ms=wall_ms(entry))
         return self._changed(transaction_id, kept=kept, kept_ms=entry.uptime_ms)
 
     def _granted(self, seq: int, **changes: object) -> Transactions:
@@ -238,13 +241,19 @@ def charged_ms(transaction: Transaction, uptime_ms: int) -> int:
     return transaction.charging_ms + (0 if since is None else max(0, uptime_ms - since))
 
 
+def wall_ms(entry: Entry) -> int:
+    """Milliseconds since 1970 on the wall clock."""
+    return round(entry.at.timestamp() * 1000)
+
+
 def _started(entry: Entry, start: TransactionStarted) -> Transaction:
     return Transaction(
         transaction_id=start.transaction_id,
         evse_id=start.evse_id,
         started_seq=entry.seq,
         granted_seq=start.granted_seq,
-        started_at_ms=round(entry.at.timestamp() * 1000),
+        started_at_ms=wall_ms(entry),
+        clock_kept_ms=wall_ms(entry),
         id_token=start.id_token,
         group=start.group,
         remote_start_id=start.remote_start_id,

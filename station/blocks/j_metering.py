@@ -79,23 +79,20 @@ def kept_for_end(case: Case) -> Iterator[Decision]:
     interval_s = case.integer(INTERVAL_ENDED)
     if not interval_s or not case.flag(ENABLED, absent=True):
         return
-    start_ms = slot_of(case, interval_s) * interval_s * 1000
+    slot = slot_of(case, interval_s)
     for transaction in case.state.transactions.open:
         reading = case.state.readings.of(transaction.evse_id)
         if reading is None or transaction.stopping:
             continue
-        last_ms = max(
-            (one.at_ms for one in transaction.kept if one.context == "Sample.Clock"),
-            default=transaction.started_at_ms,
-        )
-        if last_ms < start_ms:
+        if transaction.clock_kept_ms // (interval_s * 1000) != slot:
             yield SampleKept(transaction.transaction_id, sample_of(reading, "Sample.Clock"))
 
 
 def kept_ms(case: Case) -> int | None:
     """Uptime at which `kept_for_end` has something to keep."""
     interval_s = case.integer(INTERVAL_ENDED)
-    if not interval_s or not case.state.transactions.open:
+    enabled = case.flag(ENABLED, absent=True)
+    if not interval_s or not enabled or not case.state.transactions.open:
         return None
     into_ms = round(case.now.timestamp() * 1000) % (interval_s * 1000)
     return case.uptime_ms + interval_s * 1000 - into_ms
