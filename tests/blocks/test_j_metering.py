@@ -1,0 +1,114 @@
+"""Which readings does the CSMS get by the clock? (J01)"""
+
+from __future__ import annotations
+
+from tests.story import (
+    ALICE,
+    LINK_LOST,
+    ONLINE,
+    Json,
+    accepting,
+    after,
+    answers,
+    called,
+    discharged,
+    given,
+    in_transaction,
+    presented,
+    preset,
+    queued,
+    read,
+    told,
+)
+
+EVERY_MINUTE = preset("AlignedDataCtrlr.Interval", "60")
+NO_SAMPLES = preset("SampledDataCtrlr.TxUpdatedInterval", "0")
+HALF_PAST = after(seconds=30)  # noon was on the minute
+
+
+def meter_values(decisions: object) -> list[Json]:
+    return queued(decisions, "MeterValues")  # type: ignore[arg-type]
+
+
+def test_every_evse_is_told_of_on_the_minute_j01_fr_14() -> None:
+    station = given(EVERY_MINUTE, ONLINE, HALF_PAST)
+    assert not meter_values(station.with_csms(accepting, after(seconds=29)))
+    said = station.with_csms(accepting, after(seconds=1))
+    assert [one["evseId"] for one in meter_values(said)] == [1, 2]
+    [value] = meter_values(said)[0]["meterValue"]
+    assert {one["context"] for one in value["sampledValue"]} == {"Sample.Clock"}  # J01.FR.08
+    assert {one["location"] for one in value["sampledValue"]} == {"Outlet"}  # J01.FR.09
+
+
+def test_it_keeps_time_j01_fr_14() -> None:
+    station = given(EVERY_MINUTE, ONLINE)
+    said = station.with_csms(accepting, after(seconds=600))
+    assert len(meter_values(said)) == 2 * 10
+
+
+def test_interval_zero_tells_nothing_j01_fr_14() -> None:
+    assert not meter_values(given(ONLINE).with_csms(accepting, after(seconds=7200)))
+
+
+def test_the_chosen_measurands_are_told_j01_fr_14() -> None:
+    station = given(EVERY_MINUTE, preset("AlignedDataCtrlr.Measurands", "Voltage"), ONLINE)
+    said = station.with_csms(accepting, read(2, "2100", voltage_v="799.0"), after(seconds=60))
+    [only] = meter_values(said)  # EVSE 1 has no voltage to tell
+    [value] = only["meterValue"]
+    assert [(one["measurand"], one["value"]) for one in value["sampledValue"]] == [
+        ("Voltage", 799.0)
+    ]
+
+
+def test_in_a_transaction_its_events_tell_j01_fr_22() -> None:
+    station = given(EVERY_MINUTE, NO_SAMPLES, ONLINE, in_transaction(1))
+    said = station.with_csms(accepting, after(seconds=60))
+    assert told(said) == [("Updated", "MeterValueClock")]
+    assert [one["evseId"] for one in meter_values(said)] == [2]
+
+
+def test_while_one_charges_all_may_be_silent_j01_fr_20() -> None:
+    station = given(
+        EVERY_MINUTE,
+        NO_SAMPLES,
+        preset("AlignedDataCtrlr.SendDuringIdle", "true"),
+        ONLINE,
+        in_transaction(1),
+    )
+    said = station.with_csms(accepting, after(seconds=60))
+    assert not meter_values(said)
+    assert not told(said)
+    station.with_csms(accepting, presented(ALICE), discharged(1))
+    assert meter_values(station.with_csms(accepting, after(seconds=60)))
+
+
+def test_aligned_data_can_be_off() -> None:
+    station = given(EVERY_MINUTE, preset("AlignedDataCtrlr.Enabled", "false"), ONLINE)
+    assert not meter_values(station.with_csms(accepting, after(seconds=600)))
+
+
+def test_offline_idle_values_are_nobodys() -> None:
+    station = given(EVERY_MINUTE, ONLINE, LINK_LOST, after(seconds=600))
+    assert not station.state.outbox.rest
+
+
+def test_a_clock_that_jumps_makes_up_for_nothing() -> None:
+    station = given(EVERY_MINUTE, ONLINE, csms=accepting)
+    station.when(called("TriggerMessage", requestedMessage="Heartbeat"))
+    said = station.with_csms(accepting, answers("Heartbeat", currentTime="2036-03-01T12:00:30Z"))
+    assert len(meter_values(said)) <= 2
+    said = station.with_csms(accepting, after(seconds=30))
+    assert len(meter_values(said)) <= 2
+    assert len(meter_values(station.with_csms(accepting, after(seconds=60)))) == 2
+
+
+def test_aligned_values_for_the_end_of_the_transaction() -> None:
+    station = given(
+        NO_SAMPLES, preset("AlignedDataCtrlr.TxEndedInterval", "60"), ONLINE, in_transaction(1)
+    )
+    station.with_csms(accepting, after(seconds=185))
+    assert [one.context for one in station.transaction.kept] == ["Sample.Clock"] * 3
+    station.when(presented(ALICE))
+    [ended] = queued(station.when(discharged(1)), "TransactionEvent")
+    contexts = [value["sampledValue"][0]["context"] for value in ended["meterValue"]]
+    assert contexts == ["Sample.Clock"] * 3 + ["Transaction.End"]
