@@ -1,0 +1,275 @@
+"""How does the CSMS read, set and list the device model? (B05 to B08)
+
+The device model and its reports have tests of their own; here is what the station answers.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from journal.projections.replies import CallAnswered
+from journal.projections.variables import VariableChanged
+from tests.story import (
+    ONLINE,
+    Json,
+    Station,
+    accepting,
+    after,
+    called,
+    error_in,
+    given,
+    in_transaction,
+    of_kind,
+    queued,
+    read,
+    reply_in,
+    restarted,
+    serves,
+)
+
+HEARTBEAT: Json = {
+    "component": {"name": "OCPPCommCtrlr"},
+    "variable": {"name": "HeartbeatInterval"},
+}
+
+
+def named(component: str, variable: str, **more: str) -> Json:
+    return {"component": {"name": component}, "variable": {"name": variable}, **more}
+
+
+def got(station: Station, *asked: Json) -> list[Json]:
+    answer = reply_in(station.when(called("GetVariables", getVariableData=list(asked))))
+    results: list[Json] = answer["getVariableResult"]
+    return results
+
+
+def set_to(station: Station, *asked: Json) -> list[Json]:
+    answer = reply_in(station.when(called("SetVariables", setVariableData=list(asked))))
+    results: list[Json] = answer["setVariableResult"]
+    return results
+
+
+# --- B05 -----------------------------------------------------------------------------------------
+
+
+def test_each_attribute_gets_its_result_b05_fr_01_b05_fr_02() -> None:
+    results = set_to(
+        given(ONLINE),
+        {**HEARTBEAT, "attributeValue": "77"},
+        named("Nobody", "Knows", attributeValue="1"),
+        named("OCPPCommCtrlr", "Nothing", attributeValue="1"),
+        {**HEARTBEAT, "attributeValue": "5m"},
+    )
+    assert [one["attributeStatus"] for one in results] == [
+        "Accepted",  # B05.FR.10
+        "UnknownComponent",  # B05.FR.04
+        "UnknownVariable",  # B05.FR.05
+        "Rejected",  # B05.FR.07
+    ]
+    assert [one["component"]["name"] for one in results] == [
+        "OCPPCommCtrlr",
+        "Nobody",
+        "OCPPCommCtrlr",
+        "OCPPCommCtrlr",
+    ]
+    assert {one["attributeType"] for one in results} == {"Actual"}  # B05.FR.12
+
+
+@pytest.mark.parametrize("kind", ["Target", "MinSet", "MaxSet"])
+def test_an_attribute_type_it_does_not_have_b05_fr_03_b05_fr_06(kind: str) -> None:
+    [result] = set_to(given(ONLINE), {**HEARTBEAT, "attributeValue": "7", "attributeType": kind})
+    assert result["attributeStatus"] == "NotSupportedAttributeType"
+    assert result["attributeType"] == kind
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "99999999999999999999"])
+def test_out_of_range_b05_fr_08(value: str) -> None:
+    [result] = set_to(given(ONLINE), {**HEARTBEAT, "attributeValue": value})
+    assert result["attributeStatus"] == "Rejected"
+
+
+def test_read_only_b05_fr_09() -> None:
+    station = given(ONLINE)
+    [result] = set_to(station, named("ClockCtrlr", "DateTime", attributeValue="x"))
+    assert result["attributeStatus"] == "Rejected"
+    assert not station.state.variables.values.get("ClockCtrlr.DateTime")
+
+
+def test_what_is_set_counts_at_once_b05_fr_10() -> None:
+    station = given(ONLINE, in_transaction(1))
+    set_to(station, named("SampledDataCtrlr", "TxUpdatedInterval", attributeValue="7"))
+    said = station.with_csms(accepting, after(seconds=70))
+    assert len(queued(said, "TransactionEvent")) == 10
+
+
+def test_and_after_a_restart_b05_fr_10() -> None:
+    station = given(ONLINE)
+    set_to(station, {**HEARTBEAT, "attributeValue": "77"})
+    station.when(restarted(boot_id="boot-2"))
+    assert got(station, HEARTBEAT)[0]["attributeValue"] == "77"
+
+
+def test_a_refused_value_changes_nothing_b05_fr_07() -> None:
+    station = given(ONLINE)
+    said = station.when(
+        called("SetVariables", setVariableData=[{**HEARTBEAT, "attributeValue": "x"}])
+    )
+    assert not of_kind(said, VariableChanged)
+
+
+def test_what_counts_only_after_a_restart_says_so_b05_fr_10() -> None:
+    priority = named("OCPPCommCtrlr", "NetworkConfigurationPriority", attributeValue="1")
+    assert set_to(given(ONLINE), priority)[0]["attributeStatus"] == "RebootRequired"
+
+
+def test_too_many_at_once_b05_fr_11() -> None:
+    many = [{**HEARTBEAT, "attributeValue": "7"}] * 101
+    said = given(ONLINE).when(called("SetVariables", setVariableData=many))
+    assert error_in(said) == "OccurrenceConstraintViolation"
+    assert not of_kind(said, VariableChanged)
+
+
+# --- B06 -----------------------------------------------------------------------------------------
+
+
+def test_each_attribute_asked_for_gets_its_result_b06_fr_01_b06_fr_02() -> None:
+    results = got(
+        given(ONLINE),
+        HEARTBEAT,
+        named("Nobody", "Knows"),
+        named("OCPPCommCtrlr", "Nothing"),
+        {**HEARTBEAT, "attributeType": "MaxSet"},
+    )
+    assert [one["attributeStatus"] for one in results] == [
+        "Accepted",  # B06.FR.10
+        "UnknownComponent",  # B06.FR.06
+        "UnknownVariable",  # B06.FR.07
+        "NotSupportedAttributeType",  # B06.FR.08
+    ]
+    assert results[0]["attributeValue"] == "300"
+    assert not any("attributeValue" in one for one in results[1:])
+    assert [one["attributeType"] for one in results] == ["Actual"] * 3 + ["MaxSet"]
+
+
+def test_a_secret_is_not_told_b06_fr_09() -> None:
+    [result] = got(given(ONLINE), named("SecurityCtrlr", "BasicAuthPassword"))
+    assert result["attributeStatus"] == "Rejected"
+    assert "attributeValue" not in result
+
+
+def test_an_instance_must_be_named_b06_fr_15() -> None:
+    station = given(ONLINE)
+    [result] = got(station, named("OCPPCommCtrlr", "MessageAttempts"))
+    assert result["attributeStatus"] == "UnknownVariable"
+    asked = {
+        "component": {"name": "OCPPCommCtrlr"},
+        "variable": {"name": "MessageAttempts", "instance": "TransactionEvent"},
+    }
+    [result] = got(station, asked)
+    assert result["attributeStatus"] == "Accepted"
+    assert result["variable"] == asked["variable"]  # B06.FR.14
+
+
+def test_too_many_asked_for_b06_fr_16() -> None:
+    said = given(ONLINE).when(called("GetVariables", getVariableData=[HEARTBEAT] * 101))
+    assert error_in(said) == "OccurrenceConstraintViolation"
+
+
+def test_too_long_a_question_b06_fr_17() -> None:
+    long = {"component": {"name": "N" * 50}, "variable": {"name": "V" * 50}}
+    said = given(ONLINE).when(called("GetVariables", getVariableData=[long] * 20))
+    assert error_in(said) == "FormatViolation"
+
+
+@pytest.mark.parametrize("of", ["development", "evs-flash-300"])
+def test_every_variable_can_be_read_or_says_why_not_b06_fr_04(of: str) -> None:
+    station = given(ONLINE, in_transaction(1), read(2, "5", voltage_v="1"), of=of)
+    for definition in station.product.model.definitions:
+        component, key = definition.key.component, definition.key
+        asked: Json = {"component": {"name": component.name}, "variable": {"name": key.name}}
+        if component.instance:
+            asked["component"]["instance"] = component.instance
+        if component.evse_id is not None:
+            asked["component"]["evse"] = {"id": component.evse_id}
+        if component.connector_id is not None:
+            asked["component"]["evse"]["connectorId"] = component.connector_id
+        if key.instance:
+            asked["variable"]["instance"] = key.instance
+        [result] = got(station, asked)
+        expected = "Rejected" if definition.secret else "Accepted"
+        assert result["attributeStatus"] == expected, definition.path
+
+
+@pytest.mark.parametrize(
+    ("component", "evse", "variable", "value"),
+    [
+        ("EVSE", {"id": 1}, "AvailabilityState", "Occupied"),
+        ("EVSE", {"id": 2}, "AvailabilityState", "Available"),
+        ("Connector", {"id": 1, "connectorId": 1}, "AvailabilityState", "Occupied"),
+        ("ChargingStation", None, "AvailabilityState", "Available"),
+    ],
+)
+def test_what_is_measured_is_told_as_it_is_b06_fr_04(
+    component: str, evse: Json | None, variable: str, value: str
+) -> None:
+    part: Json = {"name": component}
+    if evse:
+        part["evse"] = evse
+    asked = {"component": part, "variable": {"name": variable}}
+    [result] = got(given(ONLINE, in_transaction(1)), asked)
+    assert result["attributeValue"] == value
+
+
+# --- B07, B08 ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", ["ConfigurationInventory", "FullInventory", "SummaryInventory"])
+def test_a_base_report_follows_its_answer_b07_fr_01(base: str) -> None:
+    station = given(ONLINE)
+    said = station.when(called("GetBaseReport", requestId=12, reportBase=base))
+    assert isinstance(said[0], CallAnswered)
+    assert reply_in(said) == {"status": "Accepted"}
+    parts = queued(said + station.when(serves()), "NotifyReport")
+    assert {part["requestId"] for part in parts} == {12}
+    assert [part["seqNo"] for part in parts] == list(range(len(parts)))  # B07.FR.10
+    assert [part["tbc"] for part in parts] == [True] * (len(parts) - 1) + [False]
+    if base == "FullInventory":
+        reported = sum(len(part["reportData"]) for part in parts)
+        assert reported == len(station.product.model.definitions)
+
+
+def test_a_report_tells_what_was_asked_b08_fr_01() -> None:
+    station = given(ONLINE)
+    said = station.when(called("GetReport", requestId=3, componentVariable=[HEARTBEAT]))
+    assert reply_in(said) == {"status": "Accepted"}
+    [part] = queued(said, "NotifyReport")
+    [data] = part["reportData"]
+    assert data["variable"] == {"name": "HeartbeatInterval"}
+    assert data["variableAttribute"][0]["value"] == "300"
+    assert part["tbc"] is False
+
+
+def test_a_report_of_nothing_b08_fr_15() -> None:
+    said = given(ONLINE).when(
+        called("GetReport", requestId=3, componentVariable=[named("Nobody", "Knows")])
+    )
+    assert reply_in(said)["status"] == "EmptyResultSet"
+    assert not queued(said, "NotifyReport")
+
+
+def test_a_report_by_criteria_b08() -> None:
+    said = given(ONLINE).when(called("GetReport", requestId=3, componentCriteria=["Problem"]))
+    assert reply_in(said)["status"] == "EmptyResultSet"
+
+
+def test_a_report_never_holds_a_secret_b07_fr_03() -> None:
+    station = given(ONLINE)
+    said = station.when(called("GetBaseReport", requestId=1, reportBase="FullInventory"))
+    secrets = [
+        data
+        for part in queued(said, "NotifyReport")
+        for data in part["reportData"]
+        if data["variable"]["name"] == "BasicAuthPassword"
+    ]
+    assert secrets
+    assert not any("value" in one for data in secrets for one in data["variableAttribute"])
