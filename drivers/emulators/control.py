@@ -229,6 +229,7 @@ def tell(world: World, _: Arguments) -> Arguments:
         "evses": [_truth(world, evse) for evse in world.evse_ids],
         "emergency_pressed": world.emergency_pressed,
         "cards_waiting": world.reader.cards_waiting,
+        "display": world.display.screen,
         "faults": [
             {"device": device, "kind": kind, "evse_id": evse}
             for device, kind, evse in sorted(world.faults, key=str)

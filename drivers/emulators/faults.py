@@ -279,6 +279,12 @@ FAULTS: dict[tuple[str, str], Fault] = {
     ("meter", "slow"): Fault(
         "answers come a second late", _of("meters.faults", "slow_s", SLOW_S, 0.0)
     ),
+    ("display", "lost"): Fault(
+        "the display does not answer",
+        lambda world, _, on: setattr(world.display, "silent", on),
+        False,
+    ),
+    ("display", "gone"): Fault("the display's tty vanishes", _pulled("display"), False),
     ("reader", "gone"): Fault("the reader's tty vanishes", _pulled("reader"), False),
     ("reader", "silent"): Fault(
         "the reader answers nothing", _reader("silent", True, False), False

@@ -26,10 +26,11 @@ from drivers.emulators.infypower_modules import EmulatedCabinet
 from drivers.emulators.modbus_slave import ModbusSlaves, Slave
 from drivers.emulators.pn532 import Pn532Emulator
 from drivers.emulators.registers import Registers
+from drivers.emulators.vt100 import Vt100Emulator
 from drivers.wire import infypower, secc
 from drivers.wire.serial_port import Port
 
-LINES = ("reader", "meter", "io", "insulation", "secc", "modules")
+LINES = ("reader", "meter", "io", "insulation", "secc", "modules", "display")
 METER_ADDRESSES = (1, 2)
 IO_ADDRESSES = (5, 6)
 INSULATION_ADDRESSES = (3, 4)
@@ -65,7 +66,7 @@ class World:
             they did not wait, or they would take its own absence for the station's silence.
         bays, seccs, meters, monitors, io: by EVSE id (an I/O module belongs to the EVSE whose
             contactors it drives).
-        cabinet, reader, secc_bus, cabinet_bus: the one of each.
+        cabinet, reader, display, secc_bus, cabinet_bus: the one of each.
         emergency_pressed: the mushroom button.
         door_open, dispenser_door_open, tilted, cooling_fault, arrester_dead, breaker_tripped:
             what the other wires of the I/O modules say.
@@ -120,6 +121,7 @@ class World:
         self.meters = {evse: self._meter(evse) for evse in self.evse_ids}
         self.monitors = {evse: self._monitor(self.bays[evse]) for evse in self.evse_ids}
         self.reader = Pn532Emulator(ports["reader"])
+        self.display = Vt100Emulator(ports["display"])
         self.io = {
             1: M7055Emulator(inputs=self._inputs_of_5, address=IO_ADDRESSES[0]),
             2: M7055Emulator(inputs=self._inputs_of_6, address=IO_ADDRESSES[1]),
@@ -267,7 +269,13 @@ class World:
         """Be there until cancelled; the registers are settled on the way out."""
         try:
             async with trio.open_nursery() as nursery:
-                for device in (self.reader, *self._slaves, self.secc_bus, self.cabinet_bus):
+                for device in (
+                    self.reader,
+                    self.display,
+                    *self._slaves,
+                    self.secc_bus,
+                    self.cabinet_bus,
+                ):
                     nursery.start_soon(device.run)
                 await self._live()
         finally:

@@ -53,6 +53,7 @@ async def test_the_world_tells_the_truth(world: World) -> None:
         "evses": [evse(world, 1), evse(world, 2)],
         "emergency_pressed": False,
         "cards_waiting": 0,
+        "display": ["", "", "", ""],
         "faults": [],
     }
     assert evse(world) == {
@@ -251,13 +252,19 @@ def visible(world: World) -> object:
             world.secc_bus,
             world.cabinet_bus,
             world.reader,
+            world.display,
             [vars(bay.ev) for bay in world.bays.values() if bay.ev is not None],
             [world.io[1].level(), world.io[2].level(), world.io[1].outputs],
         ]
     )
 
 
-PULLED = {("reader", "gone"), ("can", "gone"), ("secc_can", "gone")}  # need a pty
+PULLED = {
+    ("reader", "gone"),
+    ("display", "gone"),
+    ("can", "gone"),
+    ("secc_can", "gone"),
+}  # need a pty
 INSTANT = {("io", "reboot")}
 
 

@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 
+from drivers.displays.vt100 import Vt100Display
 from drivers.emulators.advantics_secc import EmulatedSecc
 from drivers.emulators.bay import HEALTHY_OHM, Bay
 from drivers.emulators.control import obey
@@ -403,8 +404,11 @@ async def test_every_device_of_the_world_answers_its_driver(
 
     meters, wires, monitors = bus("meter"), bus("io", timeout_ms=60, retries=0), bus("insulation")
     reader = Pn532Reader("reader", open_port=ends["reader"].open)
+    display = Vt100Display("display", open_port=ends["display"].open)
+    display.lines = ("Plug in", "or show a card")
     devices: dict[str, Device] = {
         "reader": reader,
+        "display": display,
         **{f"meter {evse}": AcrelDjsf1352(meters, address=evse) for evse in (1, 2)},
         **{f"io {unit}": IcpdasM7055(wires, address=unit) for unit in (5, 6)},
         **{f"monitor {unit}": BenderIsoCha425hv(monitors, address=unit) for unit in (3, 4)},
@@ -427,6 +431,7 @@ async def test_every_device_of_the_world_answers_its_driver(
     def of(name: str, kind: type[R]) -> list[R]:
         return [report for report in said[name] if isinstance(report, kind)]
 
+    assert world.display.screen[:2] == ["Plug in", "or show a card"]
     assert [token.uid.hex() for token in of("reader", TokenPresented)] == [
         "5a3c917e",
         "5a3c917e",
