@@ -36,8 +36,8 @@ async def run_world(
 
     Args:
         directory: what the world remembers, and the links to its lines: `reader.tty`,
-            `meter.tty`, `io.tty`, `insulation.tty`, `secc.tty`, `modules.tty`, `display.tty`. Made if
-            missing.
+            `meter.tty`, `io.tty`, `insulation.tty`, `secc.tty`, `modules.tty`, `display.tty`.
+            Made if missing.
         sock: the control socket; a stale one is replaced.
         evses: 1 or 2.
         task_status: told the world once every line and the socket are there.
