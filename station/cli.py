@@ -6,7 +6,6 @@ A verb's module is imported when the verb is used, so that none pays for another
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -105,13 +104,7 @@ def ended(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.ClickException as error:
-        return _said(_line_of(error), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
-    except BrokenPipeError:
-        return _deserted()
-    except (Exception, BaseExceptionGroup) as error:
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
         return _failed(error)
     return 0
 
@@ -127,7 +120,9 @@ def _line_of(error: click.ClickException) -> str:
 def _failed(error: BaseException) -> int:
     """Say an expected failure in one line; let anything else through."""
     cause = _innermost(error)
-    if isinstance(cause, KeyboardInterrupt):
+    if isinstance(cause, click.ClickException):
+        return _said(_line_of(cause), cause.exit_code)
+    if isinstance(cause, (click.Abort, KeyboardInterrupt)):
         return INTERRUPTED
     if isinstance(cause, BrokenPipeError):
         return _deserted()
@@ -151,7 +146,7 @@ def _said(line: str, code: int) -> int:
 
 def _deserted() -> int:
     """Whoever read our output has had enough (`station replay … | head`): that is no error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())  # or the flush at exit complains
-    os.close(nowhere)
+    from station.commands.answers import fall_silent
+
+    fall_silent()
     return 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 
@@ -15,3 +18,13 @@ class Misused(click.ClickException):
     """The command cannot be meant so: one line that says what is wrong with it."""
 
     exit_code = 2
+
+
+def fall_silent() -> None:
+    """Write to nobody from now on: whoever read our output has gone.
+
+    Otherwise what is still in the buffer makes the interpreter complain at its exit.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
