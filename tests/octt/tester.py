@@ -24,7 +24,6 @@ from tests.octt.verify import OMITTED, Failure, meets, must, one_of, verify
 
 KPI_S = 20.0  # OCPP response time and triggered function response time, at most
 MANUAL_S = 30.0  # what follows something done by hand: a plug, a card
-OFFLINE_STATUS = HTTPStatus.SERVICE_UNAVAILABLE
 SAMPLING = ("MeterValuePeriodic", "MeterValueClock")
 TOKEN_TYPE = "ISO14443"
 EVENT = "TransactionEvent"
@@ -56,6 +55,8 @@ class Timings:
 
 class Tester:
     """One test case at work on one bench."""
+
+    OFFLINE_STATUS = HTTPStatus.SERVICE_UNAVAILABLE  # what a handshake gets while "offline"
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -393,7 +394,7 @@ class Tester:
 
     def go_offline(self) -> None:
         """Close the WebSocket and accept no other."""
-        self.csms.refusing = OFFLINE_STATUS
+        self.csms.refusing = self.OFFLINE_STATUS
         if self.csms.connected:
             self.csms.close()
         self.csms.wait_disconnected(KPI_S)
@@ -409,6 +410,13 @@ class Tester:
         self.go_offline()
         yield
         self.go_online()
+
+    def switch_to(self, csms: Csms) -> None:
+        """Go on with another CSMS: the station moved there."""
+        self.csms = csms
+        self.since = 0
+        self._consumed.clear()
+        self._told.clear()
 
     # The device model.
 

@@ -1,0 +1,63 @@
+"""The test cases, one module per functional block, each case a function named by its id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+
+from tests.octt.cases import (
+    a_security,
+    b_provisioning,
+    b_reset,
+    c_authorization,
+    c_cache,
+    e_offline,
+    e_transactions,
+    f_remote_control,
+    g_availability,
+    j_metering,
+    k_smart_charging,
+    l_firmware,
+    m_certificates,
+    n_diagnostics,
+    p_data_transfer,
+)
+from tests.octt.tester import Tester
+
+Play = Callable[[Tester], None]
+
+MODULES: tuple[ModuleType, ...] = (
+    a_security,
+    b_provisioning,
+    b_reset,
+    c_authorization,
+    c_cache,
+    e_transactions,
+    e_offline,
+    f_remote_control,
+    g_availability,
+    j_metering,
+    k_smart_charging,
+    l_firmware,
+    m_certificates,
+    n_diagnostics,
+    p_data_transfer,
+)
+
+
+def _cases(module: ModuleType) -> Mapping[str, Play]:
+    return {
+        name.upper(): play
+        for name, play in vars(module).items()
+        if name.startswith("tc_") and name.endswith("_cs")
+    }
+
+
+PLAYS: Mapping[str, Play] = {
+    case_id: play for module in MODULES for case_id, play in _cases(module).items()
+}
+
+
+def wants_fresh_station(play: Play) -> bool:
+    """Whether a case leaves a station behind that no other case may use."""
+    return bool(getattr(play, "fresh", False))

@@ -1,0 +1,165 @@
+"""Block E: transactions while the CSMS is away, and what it may ask about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tests.csms import Payload
+from tests.octt import states
+from tests.octt.bench import VALID_2
+from tests.octt.tester import Tester
+from tests.octt.verify import NOT_EMPTY, OMITTED, must, verify
+
+COMM = "OCPPCommCtrlr"
+
+
+def stay_away(t: Tester, *, sampled: bool = False) -> None:
+    """Configuration state of the offline cases."""
+    if sampled:
+        t.configure("SampledDataCtrlr", "Enabled", value=True)
+        t.configure("SampledDataCtrlr", "TxUpdatedInterval", t.settings.sampled_interval_s)
+    t.configure(COMM, "OfflineThreshold", t.settings.retry_wait_s + 60)
+    t.configure(COMM, "RetryBackOffWaitMinimum", t.settings.retry_wait_s)
+    t.configure(COMM, "RetryBackOffRandomRange", 0)
+
+
+def _all_offline(step: str, events: Iterable[Payload]) -> None:
+    for event in events:
+        verify(step, event, {"offline": True})
+
+
+def _samples_of_an_offline_period(t: Tester, step: str) -> None:
+    """What was queued: Updated, with meter values, marked as offline."""
+    events = [event for event in states.emptied_queue(t, step) if event.get("offline")]
+    must(step, events, "a TransactionEvent must have waited in the queue")
+    for event in events:
+        verify(step, event, {"eventType": "Updated", "meterValue": NOT_EMPTY})
+
+
+def tc_e_40_cs(t: Tester) -> None:
+    stay_away(t, sampled=True)
+    states.energy_transfer_started(t)
+    t.go_offline()
+    t.wait(t.settings.offline_s)
+    t.go_online()
+    _samples_of_an_offline_period(t, "step 3")
+
+
+def tc_e_43_cs(t: Tester) -> None:
+    states.transaction_events_in_queue_ended(t)
+    events = states.emptied_queue(t, "step 2")
+    _all_offline("step 2", events)
+    kinds = [event["eventType"] for event in events]
+    must("step 2", "Started" in kinds, "one event must be Started")
+    must("step 2", "Ended" in kinds, "one event must be Ended")
+
+
+def _stopped_offline(t: Tester, id_token: str | None = None) -> None:
+    """The person stops and leaves while the CSMS is away."""
+    token = id_token or t.session().id_token
+    assert token is not None  # somebody charges
+    t.go_offline()
+    t.present(token)
+    states.world_until(t, "contactor", "open")
+    t.unplug()
+    t.wait(1.0)
+
+
+def _ended_offline(t: Tester, step: str) -> None:
+    events = states.emptied_queue(t, step)
+    _all_offline(step, events)
+    must(step, any(event["eventType"] == "Ended" for event in events), "one event must be Ended")
+
+
+def tc_e_44_cs(t: Tester) -> None:
+    stay_away(t)
+    states.energy_transfer_started(t)
+    _stopped_offline(t)
+    t.go_online()
+    _ended_offline(t, "step 3")
+
+
+def tc_e_45_cs(t: Tester) -> None:
+    stay_away(t)
+    t.configure("AuthCtrlr", "LocalAuthorizeOffline", value=True)
+    states.id_token_cached(t, VALID_2)
+    states.authorized(t)
+    states.energy_transfer_started(t)
+    _stopped_offline(t, VALID_2)
+    t.go_online()
+    _ended_offline(t, "step 3")
+
+
+# GetTransactionStatus (E14).
+
+
+def _status(t: Tester, step: str, transaction_id: str | None, expected: dict[str, Any]) -> None:
+    request = {} if transaction_id is None else {"transactionId": transaction_id}
+    t.call(step, "GetTransactionStatus", request, expected)
+
+
+def _hold_the_queue(t: Tester) -> None:
+    """The first event is not answered for a moment, so that the queue is asked about while full."""
+    t.csms.disturb("TransactionEvent", delay_s=2.0, times=1)
+
+
+def tc_e_28_cs(t: Tester) -> None:
+    expected = {"ongoingIndicator": False, "messagesInQueue": False}
+    _status(t, "step 1", "5d0b41c5-0000-4000-8000-000000000000", expected)
+
+
+def tc_e_29_cs(t: Tester) -> None:
+    stay_away(t, sampled=True)
+    transaction_id = states.energy_transfer_started(t)
+    t.go_offline()
+    t.wait(t.settings.offline_s)
+    _hold_the_queue(t)
+    t.go_online()
+    expected = {"ongoingIndicator": True, "messagesInQueue": True}
+    _status(t, "step 3", transaction_id, expected)
+    _samples_of_an_offline_period(t, "step 5")
+
+
+def tc_e_30_cs(t: Tester) -> None:
+    transaction_id = states.energy_transfer_started(t)
+    t.bench.wait_settled()
+    expected = {"ongoingIndicator": True, "messagesInQueue": False}
+    _status(t, "step 1", transaction_id, expected)
+
+
+def tc_e_31_cs(t: Tester) -> None:
+    stay_away(t, sampled=True)
+    transaction_id = states.energy_transfer_started(t)
+    t.wait(t.settings.transaction_s)
+    _stopped_offline(t)
+    t.wait(t.settings.transaction_s)
+    _hold_the_queue(t)
+    t.go_online()
+    expected = {"ongoingIndicator": False, "messagesInQueue": True}
+    _status(t, "step 1", transaction_id, expected)
+    states.stopped(t, "step 3", None, "StopAuthorized", "Local")
+    t.status("step 3", "Available")
+
+
+def tc_e_32_cs(t: Tester) -> None:
+    transaction_id = states.energy_transfer_started(t)
+    states.parking_bay_unoccupied(t)
+    t.bench.wait_settled()
+    expected = {"ongoingIndicator": False, "messagesInQueue": False}
+    _status(t, "step 1", transaction_id, expected)
+
+
+def tc_e_33_cs(t: Tester) -> None:
+    stay_away(t, sampled=True)
+    states.energy_transfer_started(t)
+    t.go_offline()
+    t.wait(t.settings.offline_s)
+    _hold_the_queue(t)
+    t.go_online()
+    _status(t, "step 3", None, {"ongoingIndicator": OMITTED, "messagesInQueue": True})
+    _samples_of_an_offline_period(t, "step 5")
+
+
+def tc_e_34_cs(t: Tester) -> None:
+    _status(t, "step 1", None, {"ongoingIndicator": OMITTED, "messagesInQueue": False})

@@ -1,0 +1,159 @@
+"""Block F: what the CSMS orders from afar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.csms import Payload
+from tests.octt import states
+from tests.octt.bench import OTHER, VALID
+from tests.octt.cases.c_authorization import ask_the_csms
+from tests.octt.files import UPLOAD_PATH
+from tests.octt.tester import EVENT, Tester
+from tests.octt.verify import NOT_EMPTY, OMITTED, must, one_of
+
+
+def tc_f_01_cs(t: Tester) -> None:
+    ask_the_csms(t)
+    states.ev_connected_pre_session(t)
+    states.authorized(t, remote=True)
+    states.energy_transfer_started(t)
+
+
+def tc_f_02_cs(t: Tester) -> None:
+    ask_the_csms(t)
+    t.configure("AuthCtrlr", "AuthorizeRemoteStart", value=True)
+    states.parking_bay_occupied(t)
+    states.authorized(t, remote=True)
+    states.energy_transfer_started(t)
+
+
+def tc_f_04_cs(t: Tester) -> None:
+    timeout_s = t.settings.ev_connection_timeout_s
+    t.configure("TxCtrlr", "EVConnectionTimeOut", timeout_s)
+    ask_the_csms(t)
+    states.authorized(t, remote=True)
+    session = t.session()
+    if session.open:
+        t.event("step 1", {"triggerReason": "EVConnectTimeout", "eventType": "Ended"})
+    else:
+        t.wait(timeout_s + 1)
+        session.id_token, session.remote_start_id = None, None
+    states.authorized(t, remote=True)
+
+
+def tc_f_08_cs(t: Tester) -> None:
+    states.energy_transfer_started(t)
+    states.stop_authorized(t, remote=True)
+
+
+def tc_f_09_cs(t: Tester) -> None:
+    states.energy_transfer_started(t)
+    request = {"transactionId": "5d0b41c5-0000-4000-8000-000000000000"}
+    t.call("step 1", "RequestStopTransaction", request, {"status": "Rejected"})
+    states.charging_goes_on(t, "afterwards")
+
+
+# TriggerMessage (F06).
+
+
+def trigger(
+    t: Tester, step: str, message: str, evse: Payload | None = None, status: Any = "Accepted"
+) -> None:
+    request: Payload = {"requestedMessage": message}
+    if evse is not None:
+        request["evse"] = evse
+    t.forget()
+    t.call(step, "TriggerMessage", request, {"status": status})
+
+
+CONTEXT = "meterValue[0].sampledValue[0].context"
+
+
+def tc_f_11_cs(t: Tester) -> None:
+    trigger(t, "step 1", "MeterValues", {"id": t.evse})
+    t.triggered("step 3", "MeterValues", {"evseId": t.evse, CONTEXT: "Trigger"})
+
+
+def tc_f_12_cs(t: Tester) -> None:
+    trigger(t, "step 1", "MeterValues")
+    told = {
+        t.triggered("step 3", "MeterValues", {CONTEXT: "Trigger"})["evseId"] for _ in t.profile.evse
+    }
+    must("step 3", told >= set(t.profile.evse_ids), f"every EVSE must be told, were {told}")
+
+
+def tc_f_13_cs(t: Tester) -> None:
+    states.energy_transfer_started(t)
+    trigger(t, "step 1", "TransactionEvent", {"id": t.evse})
+    expected = _triggered_event() | {"evse.id": one_of(OMITTED, t.evse)}
+    t.triggered("step 3", EVENT, expected, wanted=_is_triggered)
+
+
+def tc_f_14_cs(t: Tester) -> None:
+    for evse_id, id_token in zip(t.profile.evse_ids, (VALID, OTHER), strict=True):
+        states.energy_transfer_started(t, evse_id, id_token=id_token)
+    trigger(t, "step 1", "TransactionEvent")
+    expected = _triggered_event() | {"evse.id": one_of(*t.profile.evse_ids)}
+    told = {
+        t.triggered("step 3", EVENT, expected, wanted=_is_triggered)["evse"]["id"]
+        for _ in t.profile.evse
+    }
+    must("step 3", told == set(t.profile.evse_ids), f"every EVSE must be told, were {told}")
+
+
+def _triggered_event() -> dict[str, Any]:
+    return {
+        "triggerReason": "Trigger",
+        "transactionInfo.chargingState": "Charging",
+        "meterValue": NOT_EMPTY,
+        CONTEXT: "Trigger",
+    }
+
+
+def _is_triggered(event: Payload) -> bool:
+    return bool(event["triggerReason"] == "Trigger")
+
+
+def tc_f_15_cs(t: Tester) -> None:
+    trigger(t, "step 1", "LogStatusNotification")
+    t.triggered("step 3", "LogStatusNotification", {"status": "Idle"})
+
+
+def tc_f_16_cs(t: Tester) -> None:
+    t.bench.files.pause_s = 4.0
+    request = {
+        "logType": "DiagnosticsLog",
+        "requestId": t.next_id(),
+        "log": {"remoteLocation": t.bench.files.url(UPLOAD_PATH)},
+    }
+    t.call("step 1", "GetLog", request, {"status": "Accepted"})
+    t.expect("step 3", "LogStatusNotification", {"status": "Uploading"})
+    trigger(t, "step 5", "LogStatusNotification")
+    t.triggered("step 7", "LogStatusNotification", {"status": "Uploading"})
+    t.expect("afterwards", "LogStatusNotification", {"status": "Uploaded"})
+
+
+def tc_f_20_cs(t: Tester) -> None:
+    trigger(t, "step 1", "Heartbeat")
+    t.triggered("step 3", "Heartbeat", {})
+
+
+def tc_f_23_cs(t: Tester) -> None:
+    trigger(t, "step 1", "StatusNotification", {"id": t.evse, "connectorId": t.connector})
+    t.status("step 3", "Available")
+
+
+def tc_f_24_cs(t: Tester) -> None:
+    states.ev_connected_pre_session(t)
+    trigger(t, "step 1", "StatusNotification", {"id": t.evse, "connectorId": t.connector})
+    t.status("step 3", "Occupied")
+
+
+def tc_f_26_cs(t: Tester) -> None:
+    trigger(t, "step 1", "BootNotification", status="Rejected")
+    t.silent("step 2", "BootNotification", wait_s=1.0)
+
+
+def tc_f_27_cs(t: Tester) -> None:
+    trigger(t, "step 1", "SignCombinedCertificate", status="NotImplemented")

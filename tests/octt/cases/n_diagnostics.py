@@ -1,0 +1,124 @@
+"""Block N: logs, and what the station knows of a customer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.csms import Payload
+from tests.octt import states
+from tests.octt.bench import VALID
+from tests.octt.cases.c_cache import use_the_cache
+from tests.octt.files import UPLOAD_PATH
+from tests.octt.tester import TOKEN_TYPE, Tester
+from tests.octt.verify import NOT_EMPTY, must
+
+FAILURES = ("UploadFailure", "BadMessage", "PermissionDenied", "NotSupportedOperation")
+UPLOAD_S = 60.0
+
+
+# GetLog (N01).
+
+
+def _get_log(t: Tester, kind: str, path: str, expected: dict[str, Any], **more: int) -> int:
+    number = t.next_id()
+    location = {"remoteLocation": t.bench.files.url(path)}
+    request = {"logType": kind, "requestId": number, "log": location} | more
+    t.call("step 1", "GetLog", request, {"status": "Accepted"} | expected)
+    return number
+
+
+def _uploaded(t: Tester, kind: str, expected: dict[str, Any]) -> None:
+    number = _get_log(t, kind, UPLOAD_PATH, expected)
+    for step, status in (("step 3", "Uploading"), ("step 5", "Uploaded")):
+        told = {"status": status, "requestId": number}
+        t.expect(step, "LogStatusNotification", told, timeout_s=UPLOAD_S)
+    must("afterwards", any(t.bench.files.uploads.values()), "the log must have arrived")
+
+
+def tc_n_25_cs(t: Tester) -> None:
+    _uploaded(t, "DiagnosticsLog", {"filename": NOT_EMPTY})
+
+
+def tc_n_35_cs(t: Tester) -> None:
+    _uploaded(t, "SecurityLog", {})
+
+
+def tc_n_26_cs(t: Tester) -> None:
+    interval_s = t.settings.log_retry_interval_s
+    number = _get_log(
+        t, "DiagnosticsLog", "/no-such-place/", {}, retries=3, retryInterval=interval_s
+    )
+    first = t.take("step 3", "LogStatusNotification", timeout_s=UPLOAD_S)
+    t.wait(3 * interval_s + t.settings.deviation_s)
+    told = [first.payload, *t.waiting("LogStatusNotification")]
+    for each in told:
+        must("step 5", each.get("requestId") == number, f"requestId must be {number}")
+    statuses = [each["status"] for each in told]
+    failed = [status for status in statuses if status in FAILURES]
+    must("step 3", statuses.count("Uploading") in (1, 4), f"Uploading 1 or 4 times: {statuses}")
+    must("step 5", len(failed) in (1, 4), f"failed 1 or 4 times: {statuses}")
+    last = t.csms.calls("LogStatusNotification", t.since)[-1]
+    took_s = last.monotonic_s - first.monotonic_s
+    must(
+        "step 5",
+        abs(took_s - 3 * interval_s) <= t.settings.deviation_s,
+        f"the last failure must come after {3 * interval_s} s, came after {took_s:.1f} s",
+    )
+
+
+# CustomerInformation (N09, N10).
+
+
+def _ask(t: Tester, step: str, *, report: bool, clear: bool) -> list[Payload]:
+    """Ask about the token of the bench and take every part of the report."""
+    number = t.next_id()
+    request = {
+        "requestId": number,
+        "report": report,
+        "clear": clear,
+        "idToken": {"idToken": VALID, "type": TOKEN_TYPE},
+    }
+    t.call(step, "CustomerInformation", request, {"status": "Accepted"})
+    parts: list[Payload] = []
+    while not parts or parts[-1].get("tbc"):
+        expected = {"requestId": number, "seqNo": len(parts)}
+        ask = t.expect if parts else t.triggered
+        parts.append(ask(f"{step} report {len(parts)}", "NotifyCustomerInformation", expected))
+    return parts
+
+
+def _known_customer(t: Tester) -> None:
+    use_the_cache(t)
+    states.id_token_cached(t)
+
+
+def tc_n_27_cs(t: Tester) -> None:
+    _known_customer(t)
+    parts = _ask(t, "step 1", report=True, clear=False)
+    must("step 3", any(part["data"] for part in parts), "data may not be empty")
+
+
+def tc_n_28_cs(t: Tester) -> None:
+    _ask(t, "preparation", report=False, clear=True)
+    parts = _ask(t, "step 1", report=True, clear=False)
+    must("step 3", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}")
+    must("step 3", VALID not in parts[0]["data"], "nothing may be known of the token")
+
+
+def tc_n_30_cs(t: Tester) -> None:
+    _known_customer(t)
+    parts = _ask(t, "step 1", report=True, clear=True)
+    must("step 3", any(part["data"] for part in parts), "data may not be empty")
+    parts = _ask(t, "step 5", report=True, clear=False)
+    must("step 7", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}")
+    must("step 7", VALID not in parts[0]["data"], "nothing may be known of the token")
+
+
+def tc_n_31_cs(t: Tester) -> None:
+    parts = _ask(t, "step 1", report=True, clear=True)
+    must("step 3", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}")
+
+
+def tc_n_32_cs(t: Tester) -> None:
+    parts = _ask(t, "step 1", report=False, clear=True)
+    must("step 3", len(parts) == 1, f"one message tells it is done, came {len(parts)}")

@@ -1,0 +1,171 @@
+"""What goes into the abstract of the test report?
+
+The layout is that of the certificate: the product, the certification profiles, the results, the
+features supported, the response times.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from station.profiles import Profile, known
+from tests.octt.applicability import Decided
+from tests.octt.runner import Outcome
+
+RESULTS = {True: "pass", False: "fail"}
+TABLES = (
+    ("Hardware features", known.HARDWARE),
+    ("Optional features", known.FEATURES),
+    ("Additional questions", known.QUESTIONS),
+)
+Times = Mapping[str, Any]
+
+
+def times(outcomes: Sequence[Outcome], product: Profile) -> list[dict[str, Any]]:
+    """The response-time table: name, limit, and what was measured, in seconds."""
+    measured = (
+        [each for outcome in outcomes for each in outcome.measured.responses],
+        [each for outcome in outcomes for each in outcome.measured.triggered],
+        [each for outcome in outcomes for each in outcome.measured.remote_start],
+        [each for outcome in outcomes for each in outcome.measured.remote_stop],
+    )
+    names = [(row.name, float(row.limit_s)) for row in product.response_time] or _NAMES
+    return [
+        {
+            "name": name,
+            "limit_s": limit_s,
+            "count": len(seconds),
+            "min_s": min(seconds, default=None),
+            "max_s": max(seconds, default=None),
+            "average_s": fmean(seconds) if seconds else None,
+        }
+        for (name, limit_s), seconds in zip(names, measured, strict=True)
+    ]
+
+
+_NAMES = [
+    ("OCPP response time", 20.0),
+    ("OCPP triggered function response time", 20.0),
+    ("Transaction authorization time by RequestStartTransactionRequest", 20.0),
+    ("Transaction authorization end time by RequestStopTransactionRequest", 20.0),
+]
+
+
+def as_json(
+    decided: Mapping[str, Decided], outcomes: Sequence[Outcome], product: Profile
+) -> dict[str, Any]:
+    """The report for programs."""
+    played = {outcome.case_id: outcome for outcome in outcomes}
+    return {
+        "product": product.product.designation,
+        "profile": product.name,
+        "cases": [_row(each, played.get(case_id)) for case_id, each in decided.items()],
+        "kpi": {row["name"]: row for row in times(outcomes, product)},
+    }
+
+
+def _row(decided: Decided, outcome: Outcome | None) -> dict[str, str]:
+    if outcome is not None:
+        result, reason = RESULTS[outcome.passed], outcome.reason
+    elif decided.applies:
+        result, reason = "not_run", "not chosen for this run"
+    else:
+        undecided = "" if decided.applies is False else "undecided: "
+        result, reason = "not_applicable", undecided + decided.why
+    return {"id": decided.case.id, "result": result, "reason": reason}
+
+
+def write(
+    path: Path, decided: Mapping[str, Decided], outcomes: Sequence[Outcome], product: Profile
+) -> None:
+    path.write_text(json.dumps(as_json(decided, outcomes, product), indent=1) + "\n")
+
+
+def abstract(
+    decided: Mapping[str, Decided], outcomes: Sequence[Outcome], product: Profile
+) -> Iterator[str]:
+    """The report for people, line by line."""
+    yield "Abstract of the Test Report"
+    yield ""
+    yield from _product(product)
+    yield ""
+    yield from _profiles(decided, outcomes)
+    yield ""
+    yield from _results(decided, outcomes)
+    for title, names in TABLES:
+        yield ""
+        yield title
+        yield from _answers(product, names)
+    yield ""
+    yield from _times(times(outcomes, product))
+
+
+def _product(product: Profile) -> Iterator[str]:
+    yield f"  Product designation  {product.product.designation}"
+    yield f"  Vendor               {product.product.vendor_name}"
+    yield f"  Firmware version     {product.product.firmware_version}"
+    yield f"  Product profile      {product.name}"
+    yield "  Specification        OCPP 2.0.1 Edition 3 with errata 2025-06"
+
+
+def _profiles(decided: Mapping[str, Decided], outcomes: Sequence[Outcome]) -> Iterator[str]:
+    yield "Certification profiles"
+    played = {outcome.case_id: outcome for outcome in outcomes}
+    for name in dict.fromkeys(each.case.profile for each in decided.values()):
+        mine = [each for each in decided.values() if each.case.profile == name and each.applies]
+        known_results = [played[each.case.id] for each in mine if each.case.id in played]
+        passed = sum(outcome.passed for outcome in known_results)
+        if not known_results:
+            verdict = "Not Tested"
+        elif passed == len(mine):
+            verdict = "Pass"
+        else:
+            verdict = f"{passed} of {len(mine)} passed"
+            verdict += f", {len(mine) - len(known_results)} not run" * (
+                len(mine) > len(known_results)
+            )
+        yield f"  {name:<38} {verdict}"
+
+
+def _results(decided: Mapping[str, Decided], outcomes: Sequence[Outcome]) -> Iterator[str]:
+    yield "Results"
+    for outcome in outcomes:
+        mark = "Pass" if outcome.passed else "FAIL"
+        title = decided[outcome.case_id].case.title
+        yield f"  {mark}  {outcome.case_id:<13} {title}"
+        if not outcome.passed:
+            yield f"        {outcome.reason.splitlines()[0]}"
+
+
+def _answers(product: Profile, names: Mapping[str, str]) -> Iterator[str]:
+    for question, words in names.items():
+        try:
+            answer = product.answer(question)
+        except KeyError:
+            continue  # the certificate does not ask this product
+        yield f"  {question:<7} {words:<52} {_text(answer)}"
+
+
+def _text(answer: object) -> str:
+    match answer:
+        case bool():
+            return "Yes" if answer else "No"
+        case tuple():
+            return ", ".join(map(str, answer)) or "-"
+        case _:
+            return str(answer)
+
+
+def _times(rows: Iterable[Times]) -> Iterator[str]:
+    yield f"{'Response times (seconds)':<70} {'limit':>6} {'min':>8} {'max':>8} {'average':>8}"
+    for row in rows:
+        cells = [_seconds(row[key]) for key in ("min_s", "max_s", "average_s")]
+        yield f"  {row['name']:<68} {row['limit_s']:>6.0f} " + " ".join(f"{c:>8}" for c in cells)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
