@@ -7,6 +7,7 @@ pyserial opens and configures the tty, trio waits on its file descriptor. A pty 
 from __future__ import annotations
 
 import os
+import termios
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -48,6 +49,18 @@ class OpenPort(Protocol):
         ...
 
 
+def _opened(path: str, baud: int, parity: str, stop_bits: int) -> serial.Serial:
+    return serial.Serial(
+        path,
+        baud,
+        parity=parity,
+        stopbits=stop_bits,
+        exclusive=True,
+        # VMIN 1: an empty read then says EAGAIN, and b"" means one thing, the end.
+        inter_byte_timeout=0,
+    )
+
+
 class SerialPort:
     """An open tty: 8 data bits, no flow control, no other process on it."""
 
@@ -72,16 +85,12 @@ class SerialPort:
             ValueError: a setting that no tty has.
         """
         try:
-            tty = serial.Serial(
-                path,
-                baud,
-                parity=parity,
-                stopbits=stop_bits,
-                exclusive=True,
-                # VMIN 1: an empty read then says EAGAIN, and b"" means one thing, the end.
-                inter_byte_timeout=0,
-            )
-        except serial.SerialException as error:
+            try:
+                tty = _opened(path, baud, parity, stop_bits)
+            except termios.error:
+                # A pty carries no parity, and says so (EINVAL) when nothing else changes either.
+                tty = _opened(path, baud, "N", stop_bits)
+        except (serial.SerialException, termios.error) as error:
             raise PortGone(f"{path}: cannot open: {error}") from error
         os.set_blocking(tty.fileno(), False)
         return cls(tty)

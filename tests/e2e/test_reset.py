@@ -106,8 +106,7 @@ def test_sigterm_ends_in_good_order_and_the_next_start_goes_on(
     assert station.terminate() == 0
     until(lambda: not csms.connected, PATIENCE_S, "end of the connection")
     station.start()
-    if station.evse(2)["transaction_id"] == transaction_id:
-        station.op("unplug", evse_id=2)
+    # its own emulated devices lived and died with it: the EV is gone, and that ends the transaction
     ended = wait_closed(csms, transaction_id)
     assert ended["transactionInfo"]["transactionId"] == transaction_id
     assert csms.ledger.problems(transaction_id) == []
