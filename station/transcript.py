@@ -1,7 +1,7 @@
 """What does an entry mean, in a sentence for people?
 
-`SENTENCES` has a row for each kind of event: who spoke, and what it meant. `>` marks what was
-seen, the rest was decided. IdTokens show as their references; `named` puts the values in.
+`SENTENCES` has a row for each kind of event, by its name: who spoke, and what it meant. `>` marks
+what was seen, the rest was decided. IdTokens show as their references; `named` puts the values in.
 """
 
 from __future__ import annotations
@@ -14,61 +14,27 @@ from typing import Any, Final
 import msgspec
 
 from journal.observations import (
-    CableReported,
-    ClockStepped,
-    ContactorReported,
-    DeadlineReached,
     DeviceFaulted,
-    DeviceRecovered,
     EvIdentified,
-    EvStopped,
-    FlowReported,
-    FrameGarbled,
     FrameReceived,
-    FrameSent,
-    IdTokenPresented,
-    LinkClosed,
-    LinkFailed,
-    LinkOpened,
     MeterRead,
     StationStarted,
-    StationStopping,
-    StopPressed,
-    VariablePreset,
 )
-from journal.projections.auth_cache import CacheCleared, CacheExpired, CacheUpdated, CacheUsed
 from journal.projections.authorizations import (
     AuthorizationAsked,
-    AuthorizationBound,
     AuthorizationEnded,
     AuthorizationGranted,
-    AuthorizationRefused,
-    AuthorizationSuspended,
 )
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled
-from journal.projections.clocks import ClockCorrected
-from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from journal.projections.outbox import (
-    AttemptFailed,
     CallAttempted,
-    CallDelivered,
-    CallParked,
     CallQueued,
-    CallsDropped,
-    RetryRequested,
 )
-from journal.projections.readings import AlignedSlotServed
-from journal.projections.registration import RegistrationAnswered, RegistrationFailed
-from journal.projections.replies import CallAnswered, CallRefused
-from journal.projections.statuses import StatusesDoubted
+from journal.projections.registration import RegistrationAnswered
 from journal.projections.transactions import (
-    GroupLearned,
-    SampleKept,
-    TransactionAuthorized,
     TransactionStarted,
     TransactionStopping,
 )
-from journal.projections.variables import RebootNeeded, VariableChanged
 from journal.terms import Entry, Event, Observation
 from station import ocppj
 
@@ -89,7 +55,7 @@ def line(entry: Entry) -> str:
 
 def meaning(event: Event) -> tuple[str, str]:
     """Who spoke, and what it meant."""
-    who, sentence = SENTENCES[type(event)]
+    who, sentence = SENTENCES.get(type(event).__name__, ("station", _unworded))
     return who, _printable(sentence(event))
 
 
@@ -147,6 +113,10 @@ def _told(payload: msgspec.Raw) -> str:
         text = _flat(_payload.decode(payload))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         text = "what cannot be read"
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= PAYLOAD_MAX else f"{text[: PAYLOAD_MAX - 1]}…"
 
 
@@ -307,141 +277,184 @@ def _registered(event: RegistrationAnswered) -> str:
     return f"is {event.status.lower()} by the CSMS{retry}"
 
 
+def _slot(slot: Any) -> str:
+    return f"slot {slot.slot}, {slot.url}, security profile {slot.security_profile}"
+
+
+def _unworded(event: Event) -> str:
+    """A kind without a sentence of its own: its fields, as far as a line has room."""
+    fields = ", ".join(f"{name} {getattr(event, name)}" for name in event.__struct_fields__)
+    return _cut(f"{type(event).__name__}: {fields}")
+
+
 # --- The table -----------------------------------------------------------------------------------
 
 Sentence = Callable[[Any], str]
 
-SENTENCES: Final[dict[type[Event], tuple[str, Sentence]]] = {
+SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     # people
-    IdTokenPresented: ("EV driver", lambda e: f"shows {e.id_token}{_here(e.evse_id)}"),
-    StopPressed: ("EV driver", lambda e: f"presses the stop button of EVSE {e.evse_id}"),
-    RetryRequested: (
+    "IdTokenPresented": ("EV driver", lambda e: f"shows {e.id_token}{_here(e.evse_id)}"),
+    "StopPressed": ("EV driver", lambda e: f"presses the stop button of EVSE {e.evse_id}"),
+    "RetryRequested": (
         "operator",
         lambda e: f"wants {_listed(e.calls) if e.calls else 'all parked calls'} tried again",
     ),
     # devices
-    CableReported: (
+    "CableReported": (
         "device",
         lambda e: (
             f"{_at(e.evse_id, e.connector_id)}: the cable is "
             f"{'plugged in' if e.plugged else 'not plugged in'}"
         ),
     ),
-    ContactorReported: (
+    "ContactorReported": (
         "device",
         lambda e: f"{_at(e.evse_id)}: contactors {'closed' if e.closed else 'open'}",
     ),
-    FlowReported: ("device", lambda e: f"{_at(e.evse_id)}: {_FLOWS[e.flow]}"),
-    MeterRead: ("device", lambda e: f"{_at(e.evse_id)}: meter at {_reading(e)}"),
-    DeviceFaulted: ("device", _faulted),
-    DeviceRecovered: (
+    "FlowReported": ("device", lambda e: f"{_at(e.evse_id)}: {_FLOWS[e.flow]}"),
+    "MeterRead": ("device", lambda e: f"{_at(e.evse_id)}: meter at {_reading(e)}"),
+    "DeviceFaulted": ("device", _faulted),
+    "DeviceRecovered": (
         "device",
         lambda e: f"{_at(e.evse_id)}: {e.device} {e.fault} is over",
     ),
-    EvIdentified: ("EV", _identified),
-    EvStopped: ("EV", lambda e: f"{_at(e.evse_id)}: ends the charge by its own wish"),
+    "EvIdentified": ("EV", _identified),
+    "EvStopped": ("EV", lambda e: f"{_at(e.evse_id)}: ends the charge by its own wish"),
     # the link, and who is at its other end
-    LinkOpened: (
+    "LinkOpened": (
         "link",
         lambda e: f"up: {e.url}, slot {e.slot}, security profile {e.security_profile}",
     ),
-    LinkClosed: ("link", lambda e: f"down: {e.reason}"),
-    LinkFailed: ("link", lambda e: f"no connection through slot {e.slot}: {e.reason}"),
-    FrameSent: ("link", lambda e: f"{_short(e.message_id)} is on its way"),
-    FrameReceived: ("CSMS", _received),
-    FrameGarbled: (
+    "LinkClosed": ("link", lambda e: f"down: {e.reason}"),
+    "LinkFailed": ("link", lambda e: f"no connection through slot {e.slot}: {e.reason}"),
+    "FrameSent": ("link", lambda e: f"{_short(e.message_id)} is on its way"),
+    "FrameReceived": ("CSMS", _received),
+    "FrameGarbled": (
         "CSMS",
         lambda e: f"sends {e.size} bytes that are no message ({e.why}): {e.excerpt}",
     ),
     # the station's own life
-    StationStarted: ("station", _started),
-    StationStopping: ("station", lambda e: f"shall stop: {e.reason}"),
-    VariablePreset: ("station", lambda e: f"finds {e.key} = {e.value} in station.toml"),
-    ClockStepped: ("clock", lambda e: f"the host's clock jumps by {_seconds(e.step_ms)}"),
-    DeadlineReached: ("clock", lambda e: f"uptime {_seconds(e.due_ms)} has come"),
+    "StationStarted": ("station", _started),
+    "StationStopping": ("station", lambda e: f"shall stop: {e.reason}"),
+    "CsmsConfigured": (
+        "station",
+        lambda e: f"finds the CSMS in station.toml: {e.url}, security profile {e.security_profile}",
+    ),
+    "CertificatePreset": ("station", lambda e: f"finds a {e.use} in station.toml"),
+    "VariablePreset": ("station", lambda e: f"finds {e.key} = {e.value} in station.toml"),
+    "ClockStepped": ("clock", lambda e: f"the host's clock jumps by {_seconds(e.step_ms)}"),
+    "DeadlineReached": ("clock", lambda e: f"uptime {_seconds(e.due_ms)} has come"),
     # decisions
-    CallQueued: ("station", _queued),
-    CallAttempted: ("station", _attempted),
-    CallDelivered: ("station", lambda e: f"knows call {e.call} delivered"),
-    AttemptFailed: (
+    "CallQueued": ("station", _queued),
+    "CallAttempted": ("station", _attempted),
+    "CallDelivered": ("station", lambda e: f"knows call {e.call} delivered"),
+    "AttemptFailed": (
         "station",
         lambda e: (
             f"counts call {e.call} as failed, {_short(e.message_id)}: {e.why}"
             + (f"; again in {_seconds(e.retry_after_ms)}" if e.retry_after_ms else "")
         ),
     ),
-    CallParked: ("station", lambda e: f"parks call {e.call}: {e.reason}"),
-    CallsDropped: ("station", lambda e: f"drops {_listed(e.calls)}: {e.reason}"),
-    CallAnswered: (
+    "CallParked": ("station", lambda e: f"parks call {e.call}: {e.reason}"),
+    "CallsDropped": ("station", lambda e: f"drops {_listed(e.calls)}: {e.reason}"),
+    "CallAnswered": (
         "station",
         lambda e: f"answers {e.action} {_short(e.message_id)}: {_told(e.payload)}",
     ),
-    CallRefused: (
+    "CallRefused": (
         "station",
         lambda e: f"refuses {_short(e.message_id)}: {e.code} {e.description}".rstrip(),
     ),
-    RegistrationAnswered: ("station", _registered),
-    RegistrationFailed: (
+    "RegistrationAnswered": ("station", _registered),
+    "RegistrationFailed": (
         "station",
         lambda e: f"is not heard by the CSMS; next try in {e.retry_s} s",
     ),
-    StatusesDoubted: ("station", lambda e: f"will tell every connector anew: {e.reason}"),
-    ClockCorrected: (
+    "StatusesDoubted": ("station", lambda e: f"will tell every connector anew: {e.reason}"),
+    "ClockCorrected": (
         "station",
         lambda e: (
             f"sets its clock by {_seconds(e.step_ms)}, as {e.source} tells: "
             f"{_seconds(e.offset_ms)} from the host's"
         ),
     ),
-    VariableChanged: ("station", lambda e: f"sets {e.key} = {e.value}"),
-    RebootNeeded: ("station", lambda e: f"needs a restart before {e.key} counts"),
-    AuthorizationAsked: ("station", _asked),
-    AuthorizationGranted: ("station", _granted),
-    AuthorizationRefused: (
+    "VariableChanged": ("station", lambda e: f"sets {e.key} = {e.value}"),
+    "RebootNeeded": ("station", lambda e: f"needs a restart before {e.key} counts"),
+    "AuthorizationAsked": ("station", _asked),
+    "AuthorizationGranted": ("station", _granted),
+    "AuthorizationRefused": (
         "station",
         lambda e: f"lets {e.id_token} not charge{_here(e.evse_id)}: {e.status}",
     ),
-    AuthorizationBound: (
+    "AuthorizationBound": (
         "station",
         lambda e: f"takes the person of entry {e.granted_seq} for the one at EVSE {e.evse_id}",
     ),
-    AuthorizationSuspended: (
+    "AuthorizationSuspended": (
         "station",
         lambda e: f"gives the person of entry {e.granted_seq} no energy: {e.status}",
     ),
-    AuthorizationEnded: ("station", _authorization_ended),
-    CacheUpdated: (
+    "AuthorizationEnded": ("station", _authorization_ended),
+    "CacheUpdated": (
         "station",
         lambda e: (
             f"remembers {e.id_token} as {e.status}" + (f" until {e.until}" if e.until else "")
         ),
     ),
-    CacheUsed: ("station", lambda e: f"remembers {e.ref} on, until {e.until}"),
-    CacheExpired: ("station", lambda e: f"forgets what the CSMS said of {e.ref}: too old"),
-    CacheCleared: ("station", lambda e: "forgets what the CSMS said of all tokens"),
-    TransactionStarted: ("station", _transaction_started),
-    TransactionAuthorized: (
+    "CacheUsed": ("station", lambda e: f"remembers {e.ref} on, until {e.until}"),
+    "CacheExpired": ("station", lambda e: f"forgets what the CSMS said of {e.ref}: too old"),
+    "CacheCleared": ("station", lambda e: "forgets what the CSMS said of all tokens"),
+    "TransactionStarted": ("station", _transaction_started),
+    "TransactionAuthorized": (
         "station",
         lambda e: f"lets {e.id_token} charge in {_short(e.transaction_id)}",
     ),
-    TransactionStopping: ("station", _stopping),
-    SampleKept: (
+    "TransactionStopping": ("station", _stopping),
+    "SampleKept": (
         "station",
         lambda e: (
             f"keeps for the end of {_short(e.transaction_id)}: "
             f"{_reading(e.sample.read)} ({e.sample.context})"
         ),
     ),
-    GroupLearned: (
+    "GroupLearned": (
         "station",
         lambda e: f"learns that {_short(e.transaction_id)} belongs to group {e.group}",
     ),
-    AvailabilityChanged: ("station", _availability),
-    AvailabilityScheduled: ("station", _availability),
-    AlignedSlotServed: (
+    "AvailabilityChanged": ("station", _availability),
+    "AvailabilityScheduled": ("station", _availability),
+    "AlignedSlotServed": (
         "station",
         lambda e: f"is done with clock-aligned moment {e.slot} of {e.interval_s} s",
     ),
-    ResetOrdered: ("station", lambda e: f"will restart: {e.kind}, asked by {_short(e.answering)}"),
-    RestartOrdered: ("station", lambda e: f"restarts now ({e.boot_reason})"),
+    "ResetOrdered": (
+        "station",
+        lambda e: f"will restart: {e.kind}, asked by {_short(e.answering)}",
+    ),
+    "RestartOrdered": ("station", lambda e: f"restarts now ({e.boot_reason})"),
+    "NetworkProfileSet": ("station", lambda e: f"keeps for its next start: {_slot(e.profile)}"),
+    "NetworksTaken": (
+        "station",
+        lambda e: f"will try, in this order: {'; '.join(map(_slot, e.candidates)) or 'nothing'}",
+    ),
+    "SecurityProfileRaised": (
+        "station",
+        lambda e: (
+            f"goes to security profile {e.security_profile} for ever"
+            + (f" and drops slots {', '.join(map(str, e.dropped))}" if e.dropped else "")
+        ),
+    ),
+    "CertificateInstalled": (
+        "station",
+        lambda e: f"trusts a {e.use} from now on: {e.subject} by {e.issuer}, until {e.not_after}",
+    ),
+    "CertificateDeleted": ("station", lambda e: f"gives up a {e.use}: {_short(e.sha256)}"),
+    "SecurityEventLogged": (
+        "station",
+        lambda e: (
+            f"writes into the security log: {e.type}"
+            + (f" ({e.tech_info})" if e.tech_info else "")
+            + (", critical" if e.critical else "")
+        ),
+    ),
 }

@@ -40,7 +40,7 @@ from station.messages.e_transactions import TransactionEventRequest
 from station.messages.g_availability import StatusNotificationRequest
 from station.simulation.csms import CsmsDouble, serve
 from station.simulation.ledger import Account, latest
-from station.transcript import SENTENCES, line
+from station.transcript import line, meaning
 
 ALICE: Final = "04A224B2"
 EVSE: Final = 1
@@ -307,7 +307,7 @@ class Demo:
         voice.plain()
         voice.plain("The journal's own words (the rest of them: see below):")
         for entry in telling:
-            voice.plain(f"  {line(entry)}", STYLES[SENTENCES[type(entry.event)][0]])
+            voice.plain(f"  {line(entry)}", STYLES[meaning(entry.event)[0]])
         voice.plain(f"  It ends at {head.seq}:{head.digest.hex()}")
         voice.plain()
 
@@ -325,8 +325,8 @@ class Demo:
             (f"{name} verify {data}", "prove that nothing was touched"),
         )
         width = max(len(command) for command, _ in commands)
-        for command, meaning in commands:
-            self.voice.plain(f"  {command:<{width}}  {meaning}")
+        for command, purpose in commands:
+            self.voice.plain(f"  {command:<{width}}  {purpose}")
         self.voice.plain(f"The CSMS is at {url}, the station's log at {self.station.log}.")
         self.voice.plain("Ctrl-C ends it.")
         code = await self.station.ended()

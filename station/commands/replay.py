@@ -18,7 +18,7 @@ from journal.state import encode_state, state_digest
 from journal.terms import Entry
 from station.commands.answers import Misused, No
 from station.commands.journals import journal_argument, opened, replayed
-from station.transcript import SENTENCES, line, named
+from station.transcript import line, meaning, named
 
 POLL_S: Final = 0.2  # how often --follow looks for more
 
@@ -193,7 +193,7 @@ class _Telling:
         text = line(entry)
         if self._values:
             text = named(text, self._reader.value_of)
-        self._say(SENTENCES[type(entry.event)][0], text)
+        self._say(meaning(entry.event)[0], text)
 
 
 Voice = Callable[[str, str], None]
