@@ -76,25 +76,25 @@ def _receive(client: _Client, path: str, partial: Partial, means: Means) -> None
         while chunk := data.recv(CHUNK):
             partial.append(chunk)
             tell(partial.size, partial.total)
-    if total is None:  # else the count tells more than the server's word
+    if partial.size != total:  # if it is, the count tells more than the server's word
         client.voidresp()
 
 
 def _store(client: _Client, path: str, outgoing: Outgoing, means: Means) -> None:
-    there = client.size_of(path) if outgoing.begun else None
-    rest = there if there is not None and there <= outgoing.size else 0
+    rest = min(client.size_of(path) or 0, outgoing.sent) if outgoing.sent else 0
     with outgoing.open() as file:
         data, rest = client.opened(f"STOR {path}", rest)
-        outgoing.begun = True
         with data:
-            file.seek(rest)
+            outgoing.sent = file.seek(rest)
             tell = told(means.progress)
             while chunk := file.read(CHUNK):
                 data.sendall(chunk)
-                tell(file.tell(), outgoing.size)
-            if isinstance(data, ssl.SSLSocket):
-                with contextlib.suppress(OSError):  # whether all came, the reply tells
+                outgoing.sent += len(chunk)
+                tell(outgoing.sent, outgoing.size)
+            with contextlib.suppress(OSError):  # whether all came, the reply tells
+                if isinstance(data, ssl.SSLSocket):
                     data.unwrap()
+                data.shutdown(socket.SHUT_WR)  # closing is not enough: the cord holds it open
     client.voidresp()
 
 

@@ -62,9 +62,7 @@ async def fetch(target: Target, partial: Partial, means: Means) -> None:
         elif response.status_code != PARTIAL_CONTENT or not _usable(partial, response):
             raise _refused(target, response)
         with exchange.failures(target):
-            async for chunk in response.aiter_raw(CHUNK):
-                await trio.to_thread.run_sync(partial.append, chunk)
-                means.progress(partial.size, partial.total)
+            await _poured(response, partial, means.progress)
     if partial.total is not None and partial.size != partial.total:
         raise target.failed(f"{partial.size} of {partial.total} bytes came")
 
@@ -87,6 +85,28 @@ async def send(target: Target, outgoing: Outgoing, means: Means) -> None:
                 raise _refused(target, response)
 
 
+async def _poured(response: httpx.Response, partial: Partial, progress: Progress) -> None:
+    """The body into the file.
+
+    When the disk refuses, the body's nested generators are ended from within, by cancelling the
+    next read: left from outside, they would be cleaned up by nobody.
+    """
+    refused: TransferFailed | None = None
+    with trio.CancelScope() as reading:
+        async for chunk in response.aiter_raw():
+            if refused:
+                continue
+            try:
+                await trio.to_thread.run_sync(partial.append, chunk)
+            except TransferFailed as failure:
+                refused = failure
+                reading.cancel()
+            else:
+                progress(partial.size, partial.total)
+    if refused:
+        raise refused
+
+
 def strong_validator(headers: Mapping[str, str]) -> str:
     """What If-Range may carry: "" if nothing tells this version of the file from the next.
 
@@ -104,7 +124,7 @@ def strong_validator(headers: Mapping[str, str]) -> str:
     return changed if age >= timedelta(seconds=1) else ""
 
 
-class _Body:
+class _Body(httpx.AsyncByteStream):
     """A file as the body of a request, with what goes before and after it. May be sent again."""
 
     def __init__(
@@ -204,9 +224,9 @@ class _Exchange(contextlib.AsyncExitStack):
     ) -> httpx.Response:
         """The first answer that is no redirect; its body is not read yet."""
         for _ in range(self._limits.redirects_max + 1):
-            request = self._client.build_request(
-                method, target.location, headers=headers, content=body
-            )
+            request = self._client.build_request(method, target.location, headers=headers)
+            if body is not None:
+                request.stream = body  # as `content` it would be wrapped in a generator
             with self.failures(target):
                 response = await self._client.send(request, stream=True, auth=_credentials(target))
             self.push_async_callback(response.aclose)
@@ -227,7 +247,17 @@ class _Exchange(contextlib.AsyncExitStack):
         except (httpx.ProtocolError, httpx.InvalidURL) as error:
             raise target.failed(str(error), "BadMessage") from error
         except httpx.HTTPError as error:
-            raise target.failed(str(error) or type(error).__name__) from error
+            raise target.failed(_cause(error)) from error
+
+
+def _cause(error: BaseException) -> str:
+    """What the first of the exceptions behind `error` says that says anything."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if str(inner):
+            return str(inner)
+        inner = inner.__cause__ or inner.__context__
+    return type(error).__name__
 
 
 def _credentials(target: Target) -> httpx.BasicAuth | None:

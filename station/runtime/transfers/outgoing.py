@@ -14,7 +14,8 @@ class Outgoing:
     Attributes:
         name: what it is called at the other end, unless the URL says.
         size: in bytes.
-        begun: an earlier attempt of the same upload may have left a part of it at the other end.
+        sent: bytes that earlier attempts handed over. What is at the other end beyond them is not
+            ours, or not in order.
     """
 
     def __init__(self, source: Path) -> None:
@@ -24,7 +25,7 @@ class Outgoing:
             TransferFailed: permanent; there is none that can be read.
         """
         self.name = source.name
-        self.begun = False
+        self.sent = 0
         self._source = source
         with self.open() as file:
             self.size = file.seek(0, 2)

@@ -13,16 +13,18 @@ import logging
 import socket
 import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from station.runtime.transfers.outgoing import Outgoing
 from station.runtime.transfers.partial import Partial
 from station.runtime.transfers.target import Target
-from station.runtime.transfers.terms import CHUNK, Limits, Means
+from station.runtime.transfers.terms import Limits, Means
 from station.runtime.transfers.thread import Cord, in_thread, told
 
 if TYPE_CHECKING:
     import paramiko
+
+PIECE: Final = 32 * 1024  # bytes; what one request of SFTP carries
 
 log = logging.getLogger("station.transfers")
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # tracebacks of what we report in a line
@@ -71,23 +73,22 @@ def _receive(client: paramiko.SFTPClient, path: str, partial: Partial, means: Me
             file.seek(partial.size)
         else:
             partial.begin(about.st_size, validator)
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(PIECE):
             partial.append(chunk)
             tell(partial.size, partial.total)
 
 
 def _store(client: paramiko.SFTPClient, path: str, outgoing: Outgoing, means: Means) -> None:
+    """One write at a time: of several under way the first may fail, and leave a hole."""
     tell = told(means.progress)
-    rest = _size_of(client, path) if outgoing.begun else 0
-    rest = rest if rest <= outgoing.size else 0
+    rest = min(_size_of(client, path), outgoing.sent) if outgoing.sent else 0
     with outgoing.open() as source, client.open(path, "r+b" if rest else "wb") as file:
-        outgoing.begun = True
-        file.set_pipelined(True)
         file.seek(rest)
-        source.seek(rest)
-        while chunk := source.read(CHUNK):
+        outgoing.sent = source.seek(rest)
+        while chunk := source.read(PIECE):
             file.write(chunk)
-            tell(source.tell(), outgoing.size)
+            outgoing.sent += len(chunk)
+            tell(outgoing.sent, outgoing.size)
 
 
 def _path(target: Target) -> str:

@@ -1,0 +1,168 @@
+"""A file server for HTTP and HTTPS on loopback, as good or as bad as a test wants it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import email.utils
+import socket
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from tests.transfers.faults import Cut, Faults
+
+CHUNK = 16 * 1024
+
+
+class HttpFiles:
+    """Serves a directory; what it was asked is in `requests`.
+
+    Attributes:
+        requests: method, path and headers of each.
+        offsets: the byte each download began at.
+        answers: status and headers given instead of the file, by method and path.
+        etag: of every file, None for none.
+        ranges: whether Range is understood.
+        credentials: what Basic has to say, None for everybody.
+    """
+
+    def __init__(self, root: Path, tls: ssl.SSLContext | None = None) -> None:
+        self.root = root
+        self.faults = Faults()
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.offsets: list[int] = []
+        self.answers: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
+        self.etag: str | None = '"1"'
+        self.ranges = True
+        self.credentials: tuple[str, str] | None = None
+        self.form = b""
+        files = self
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = False
+
+            def finish_request(self, request: Any, client_address: Any) -> None:
+                with contextlib.suppress(OSError):
+                    if tls is None:
+                        Handler(request, client_address, self, files)
+                        return
+                    with tls.wrap_socket(request, server_side=True) as secure:
+                        Handler(secure, client_address, self, files)
+
+        self._server = Server(("127.0.0.1", 0), BaseHTTPRequestHandler)
+        self._scheme = "http" if tls is None else "https"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def url(self, path: str, userinfo: str = "") -> str:
+        return f"{self._scheme}://{userinfo}127.0.0.1:{self.port}/{path}"
+
+    def close(self) -> None:
+        self.faults.released.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 10
+
+    def __init__(
+        self, request: socket.socket, address: Any, server: ThreadingHTTPServer, files: HttpFiles
+    ) -> None:
+        self.files = files
+        super().__init__(request, address, server)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        self.close_connection = True
+        path = unquote(urlsplit(self.path).path)
+        self.file = self.files.root / path.lstrip("/")
+        self.files.requests.append((self.command, self.path, dict(self.headers)))
+        wanted = self.files.answers.get((self.command, path))
+        if self.files.credentials is not None:
+            expected = base64.b64encode(":".join(self.files.credentials).encode()).decode()
+            if self.headers["Authorization"] != f"Basic {expected}":
+                wanted = 401, {}
+        if wanted:
+            self.answer(*wanted)
+            return False
+        return True
+
+    def answer(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        self.send_header("Connection", "close")
+        if "Content-Length" not in headers:
+            self.send_header("Content-Length", "0")
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        if not self.file.is_file():
+            self.answer(404, {})
+            return
+        content = self.file.read_bytes()
+        changed = email.utils.formatdate(self.file.stat().st_mtime, usegmt=True)
+        headers = {"Last-Modified": changed}
+        if self.files.etag is not None:
+            headers["ETag"] = self.files.etag
+        offset = 0
+        asked = self.headers["Range"]
+        if self.files.ranges and asked and self.headers["If-Range"] in headers.values():
+            offset = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if offset >= len(content):
+                self.answer(416, {"Content-Range": f"bytes */{len(content)}"})
+                return
+            headers["Content-Range"] = f"bytes {offset}-{len(content) - 1}/{len(content)}"
+        self.files.offsets.append(offset)
+        headers["Content-Length"] = str(len(content) - offset)
+        self.answer(206 if offset else 200, headers)
+        self.pour(content[offset:])
+
+    def pour(self, rest: bytes) -> None:
+        with contextlib.suppress(Cut):
+            while rest:
+                allowed = self.files.faults.carry(min(CHUNK, len(rest)))
+                self.wfile.write(rest[:allowed])
+                rest = rest[allowed:]
+
+    def drain(self) -> bytes | None:
+        """The body; None if it was cut."""
+        left = int(self.headers["Content-Length"])
+        body = b""
+        try:
+            while left:
+                chunk = self.rfile.read(self.files.faults.carry(min(CHUNK, left)))
+                if not chunk:
+                    return None
+                body += chunk
+                left -= len(chunk)
+        except Cut:
+            return None
+        return body
+
+    def do_PUT(self) -> None:
+        body = self.drain()
+        if body is not None:
+            self.file.write_bytes(body)
+            self.answer(201, {})
+
+    def do_POST(self) -> None:
+        body = self.drain()
+        if body is not None:
+            self.files.form = body
+            self.answer(200, {})

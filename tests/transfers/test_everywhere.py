@@ -1,0 +1,396 @@
+"""What holds for a transfer whatever the protocol is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TypedDict
+
+import pytest
+import trio
+
+from station.runtime.transfers import Limits, TransferFailed, download, upload
+from tests.transfers.conftest import FAST, SIZE, Opened, Server
+from tests.transfers.http_server import HttpFiles
+
+CUT = 150_001
+
+
+class Once(TypedDict):
+    trust: ssl.SSLContext
+    attempts: int
+    interval_s: float
+    limits: Limits
+
+
+def once(trust: ssl.SSLContext) -> Once:
+    return Once(trust=trust, attempts=1, interval_s=0, limits=FAST)
+
+
+async def test_a_download_is_the_file_l01_fr_04(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    (server.root / "new image.bin").write_bytes(content)
+    into = tmp_path / "image.bin"
+    seen: list[tuple[int, int | None]] = []
+    await download(
+        server.url("new%20image.bin"),
+        into,
+        trust=trust,
+        attempts=1,
+        interval_s=0,
+        progress=lambda size, total: seen.append((size, total)),
+        limits=FAST,
+    )
+    assert into.read_bytes() == content
+    assert seen[-1] == (SIZE, SIZE)
+    assert seen == sorted(seen)
+    assert [file.name for file in tmp_path.glob("image*")] == ["image.bin"]
+
+
+async def test_an_upload_is_the_file_n01_fr_02(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    source = tmp_path / "station log.zip"
+    source.write_bytes(content)
+    seen: list[tuple[int, int | None]] = []
+    await upload(
+        source,
+        server.url("renamed.zip"),
+        trust=trust,
+        attempts=1,
+        interval_s=0,
+        progress=lambda size, total: seen.append((size, total)),
+        limits=FAST,
+    )
+    assert (server.root / "renamed.zip").read_bytes() == content
+    assert seen[-1] == (SIZE, SIZE)
+
+
+@pytest.mark.parametrize("size", [0, 1, SIZE])
+async def test_a_file_of_any_size_keeps_its_name_in_a_directory_n01_fr_01(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes, size: int
+) -> None:
+    source = tmp_path / "station log.zip"
+    source.write_bytes(content[:size])
+    (server.root / "logs").mkdir()
+    url = server.url("logs/")
+    await upload(source, url, **once(trust))
+    assert (server.root / "logs" / "station log.zip").read_bytes() == content[:size]
+    into = tmp_path / "back.zip"
+    url = server.url("logs/station%20log.zip")
+    await download(url, into, **once(trust))
+    assert into.read_bytes() == content[:size]
+
+
+async def test_a_broken_download_goes_on_at_its_byte(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    image = server.root / "image.bin"
+    image.write_bytes(content)
+    server.faults.cut_at = [100_001, 120_000]
+    into = tmp_path / "image.bin"
+    url = server.url("image.bin")
+    await download(url, into, trust=trust, attempts=3, interval_s=0.01, limits=FAST)
+    assert into.read_bytes() == content
+    first, second, third = server.offsets
+    assert first == 0
+    assert 0 < second <= 100_001  # what was on its way when the cut came may be lost
+    assert second <= third <= second + 120_000
+
+
+async def test_without_resume_a_download_starts_again(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    (server.root / "image.bin").write_bytes(content)
+    server.faults.cut_at = [CUT]
+    into = tmp_path / "image.bin"
+    url = server.url("image.bin")
+    await download(url, into, trust=trust, attempts=2, interval_s=0.01, resume=False, limits=FAST)
+    assert into.read_bytes() == content
+    assert server.offsets == [0, 0]
+
+
+async def test_a_file_that_changed_meanwhile_starts_again(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    image = server.root / "image.bin"
+    image.write_bytes(content)
+    os.utime(image, (1_000_000_000, 1_000_000_000))
+    if isinstance(server, HttpFiles):
+        server.etag = None  # the date tells
+    server.faults.cut_at = [CUT]
+    into = tmp_path / "image.bin"
+    url = server.url("image.bin")
+    with pytest.raises(TransferFailed):
+        await download(url, into, **once(trust))
+    assert into.with_name("image.bin.part").exists()
+    image.write_bytes(content[::-1])  # the same size
+    await download(url, into, **once(trust))
+    assert into.read_bytes() == content[::-1]
+    assert server.offsets == [0, 0]
+
+
+async def test_a_later_download_goes_on_where_an_earlier_one_failed(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    (server.root / "image.bin").write_bytes(content)
+    os.utime(server.root / "image.bin", (1_000_000_000, 1_000_000_000))
+    server.faults.cut_at = [CUT]
+    into = tmp_path / "image.bin"
+    url = server.url("image.bin")
+    with pytest.raises(TransferFailed) as failed:
+        await download(url, into, **once(trust))
+    assert not failed.value.permanent
+    assert not into.exists()
+    await download(url, into, **once(trust))
+    assert into.read_bytes() == content
+    assert 0 < server.offsets[1] <= CUT
+    assert [file.name for file in tmp_path.glob("image*")] == ["image.bin"]
+
+
+async def test_a_broken_upload_is_made_whole_n01(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    source = tmp_path / "log.zip"
+    source.write_bytes(content)
+    server.faults.cut_at = [CUT]
+    url = server.url("log.zip")
+    await upload(source, url, trust=trust, attempts=2, interval_s=0.05, limits=FAST)
+    assert (server.root / "log.zip").read_bytes() == content
+    if not isinstance(server, HttpFiles):  # HTTP has no way to go on
+        first, second = server.offsets
+        assert first == 0
+        assert 0 < second <= CUT
+
+
+async def test_a_new_upload_replaces_a_longer_file_of_the_same_name(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    (server.root / "log.zip").write_bytes(content + content)
+    source = tmp_path / "log.zip"
+    source.write_bytes(content)
+    url = server.url("log.zip")
+    await upload(source, url, **once(trust))
+    assert (server.root / "log.zip").read_bytes() == content
+
+
+async def test_a_missing_file_fails_after_all_attempts_l01_fr_30(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    into = tmp_path / "image.bin"
+    url = server.url("image.bin_does_not_exist")
+    with pytest.raises(TransferFailed) as failed:
+        await download(url, into, trust=trust, attempts=3, interval_s=0.01, limits=FAST)
+    assert not failed.value.permanent
+    assert "does_not_exist" in str(failed.value)
+    lines = [line.getMessage() for line in caplog.records if line.name == "station.transfers"]
+    assert len([line for line in lines if "more attempts" in line]) == 2
+    assert list(tmp_path.glob("image*")) == []
+
+
+async def test_a_wrong_password_is_permission_denied_and_never_told_n01_fr_10(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    if isinstance(server, HttpFiles):
+        server.credentials = ("station", "right")
+    source = tmp_path / "log.zip"
+    source.write_bytes(b"log")
+    url = server.url("log.zip", userinfo="station:s3cr%2Ft@")
+    with pytest.raises(TransferFailed) as failed:
+        await upload(source, url, trust=trust, attempts=2, interval_s=0.01, limits=FAST)
+    assert failed.value.status == "PermissionDenied"
+    ours = [line for line in caplog.text.splitlines() if "pyftpdlib" not in line]
+    for text in (str(failed.value), *ours):
+        assert "s3cr" not in text
+    assert not (server.root / "log.zip").exists()
+
+
+async def test_nobody_there_is_a_failed_attempt(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = server.url("image.bin").replace(str(server.port), str(closed.getsockname()[1]))
+    into = tmp_path / "image.bin"
+    with pytest.raises(TransferFailed) as failed:
+        await download(url, into, **once(trust))
+    assert not failed.value.permanent
+
+
+async def test_a_stall_ends_the_attempt(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    (server.root / "image.bin").write_bytes(content)
+    server.faults.stall_at = CUT
+    limits = Limits(connect_s=5, stall_s=0.3, spare_bytes=0)
+    began = trio.current_time()
+    with pytest.raises(TransferFailed, match=r"not a byte for 0\.3 s"):
+        await download(
+            server.url("image.bin"),
+            tmp_path / "image.bin",
+            trust=trust,
+            attempts=1,
+            interval_s=0,
+            limits=limits,
+        )
+    assert trio.current_time() - began < 3
+
+
+async def test_a_stalled_upload_ends_too(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path
+) -> None:
+    source = tmp_path / "log.zip"
+    source.write_bytes(bytes(16 * 1024 * 1024))  # more than sockets and windows hold
+    server.faults.stall_at = CUT
+    limits = Limits(connect_s=5, stall_s=0.3, spare_bytes=0)
+    with trio.fail_after(5), pytest.raises(TransferFailed, match=r"not a byte for 0\.3 s"):
+        await upload(
+            source, server.url("log.zip"), trust=trust, attempts=1, interval_s=0, limits=limits
+        )
+
+
+@pytest.mark.parametrize("stall_at", [0, CUT])
+async def test_cancelling_stops_a_download_within_a_second(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes, stall_at: int
+) -> None:
+    (server.root / "image.bin").write_bytes(content)
+    os.utime(server.root / "image.bin", (1_000_000_000, 1_000_000_000))
+    server.faults.stall_at = stall_at
+    into = tmp_path / "image.bin"
+    url = server.url("image.bin")
+    open_before = open_files(into)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(download, url, into, **once(trust)))
+        cancelled_at = await stalled(server)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() - cancelled_at < 1
+    assert open_files(into) == open_before
+    assert not into.exists()
+    server.faults.stall_at = None
+    server.faults.released.set()
+    await download(url, into, **once(trust))
+    assert into.read_bytes() == content
+    assert (server.offsets[-1] > 0) == (stall_at > 0)
+
+
+async def test_cancelling_stops_an_upload_within_a_second_n01_fr_12(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path
+) -> None:
+    source = tmp_path / "log.zip"
+    source.write_bytes(bytes(16 * 1024 * 1024))
+    server.faults.stall_at = CUT
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(upload, source, server.url("log.zip"), **once(trust)))
+        cancelled_at = await stalled(server)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() - cancelled_at < 1
+    assert open_files(source) == 0
+
+
+async def test_a_disk_without_room_refuses_before_the_first_byte(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    (server.root / "image.bin").write_bytes(content)
+    limits = Limits(spare_bytes=1 << 60)
+    with pytest.raises(TransferFailed, match=r"no room for 300001 bytes") as failed:
+        await download(
+            server.url("image.bin"),
+            tmp_path / "image.bin",
+            trust=trust,
+            attempts=3,
+            interval_s=60,
+            limits=limits,
+        )
+    assert failed.value.permanent
+    assert len(server.offsets) <= 1
+    assert list(tmp_path.glob("image*")) == []
+
+
+async def test_a_disk_that_fills_up_gets_its_space_back(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    (server.root / "image.bin").write_bytes(content)
+    with files_of_at_most(100_000), pytest.raises(TransferFailed, match="too large") as failed:
+        await download(
+            server.url("image.bin"),
+            tmp_path / "image.bin",
+            trust=trust,
+            attempts=3,
+            interval_s=60,
+            limits=FAST,
+        )
+    assert failed.value.permanent
+    assert list(tmp_path.glob("image*")) == []
+
+
+async def test_a_source_that_is_not_there_is_our_own_fault(
+    server: Server, trust: ssl.SSLContext, tmp_path: Path
+) -> None:
+    with pytest.raises(TransferFailed, match="No such file") as failed:
+        await upload(tmp_path / "gone.zip", server.url(""), trust=trust, attempts=3, interval_s=60)
+    assert failed.value.permanent
+
+
+@pytest.mark.parametrize("kind", ["https", "ftps", "ftps_implicit"])
+async def test_a_certificate_of_another_authority_is_refused_n01_fr_15(
+    opened: Opened, tmp_path: Path, kind: str
+) -> None:
+    server = opened(kind)
+    source = tmp_path / "log.zip"
+    source.write_bytes(b"log")
+    with pytest.raises(TransferFailed, match="CERTIFICATE_VERIFY_FAILED") as failed:
+        await upload(
+            source, server.url("log.zip"), trust=None, attempts=1, interval_s=0, limits=FAST
+        )
+    assert not failed.value.permanent
+    assert list(server.root.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["https", "ftps", "ftps_implicit"])
+async def test_a_certificate_for_another_host_is_refused(
+    opened: Opened, trust: ssl.SSLContext, tmp_path: Path, kind: str
+) -> None:
+    server = opened(kind)
+    (server.root / "image.bin").write_bytes(b"image")
+    url = server.url("image.bin").replace("127.0.0.1", "localhost")
+    with pytest.raises(TransferFailed, match="mismatch"):
+        await download(
+            url, tmp_path / "image.bin", trust=trust, attempts=1, interval_s=0, limits=FAST
+        )
+
+
+async def stalled(server: Server) -> float:
+    """The moment at which nothing moves any more."""
+    with trio.fail_after(5):
+        while not server.faults.stalled.is_set():
+            await trio.sleep(0.01)
+    await trio.sleep(0.05)  # for what is on its way to us
+    return trio.current_time()
+
+
+def open_files(path: Path) -> int:
+    """How many handles on files called `path…` this process holds."""
+    held = 0
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the handle of this very listing
+            held += os.readlink(handle).startswith(str(path))
+    return held
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk with room for `size` bytes of a file. Python leaves SIGXFSZ to the error number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
