@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from journal.codec import Registry, registry_of
@@ -23,8 +25,16 @@ def registry() -> Registry:
 class Memory:
     """The journal of a data directory, open for writing, and the state at its head."""
 
-    def __init__(self, data: Path, settings: StoreSettings) -> None:
+    def __init__(
+        self,
+        data: Path,
+        settings: StoreSettings,
+        *,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         """Open or create the journal and fold what the snapshot does not hold.
+
+        `entropy` gives the salts of personal values: as many bytes as asked for.
 
         Raises:
             JournalFailed: another process has it, or the disk or the file is at fault.
@@ -35,6 +45,7 @@ class Memory:
             registry(),
             journal_id_if_new=str(uuid.uuid4()),
             settings=settings,
+            entropy=entropy,
         )
         if self.store.lost:
             log.error("journal: %s", self.store.lost)

@@ -98,15 +98,19 @@ class Scribe:
         if not self._waiting:
             self._arrived, self._eager = trio.Event(), trio.Event()
         entries, state = self._judged(batch)
-        if self._threaded:
-            await trio.to_thread.run_sync(self._store.append, entries)
-        else:
-            self._store.append(entries)
+        await self._append(entries)
         self.state, self.head = state, self._store.head
         self._remember_payloads(entries)
         self.wanted.set(wanted(self.product, state, entries[-1]))
         self.committed.set()
         self.committed = trio.Event()
+
+    async def _append(self, entries: list[Entry]) -> None:
+        """Return once the entries are on the disk."""
+        if self._threaded:
+            await trio.to_thread.run_sync(self._store.append, entries)
+        else:
+            self._store.append(entries)
 
     # --- Judging --------------------------------------------------------------------------------
 
