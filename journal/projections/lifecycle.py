@@ -17,6 +17,7 @@ class ResetOrdered(Decision, frozen=True):
 
     kind: Literal["Immediate", "OnIdle"]
     answering: str  # messageId of the ResetRequest: its answer goes out first
+    scheduled: bool = False  # the answer was that it has to wait for a transaction
 
 
 class RestartOrdered(Decision, frozen=True):

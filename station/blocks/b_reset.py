@@ -7,11 +7,13 @@ from typing import Final
 
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from journal.terms import Decision
+from station.blocks import l_firmware
+from station.blocks.standing import in_use
 from station.case import Call, Case, Handler, answer, reason
 from station.delivery import timeout_ms
 from station.messages.b_provisioning import ResetRequest, ResetResponse
 
-BOOT_REASONS: Final = {"Immediate": "RemoteReset", "OnIdle": "ScheduledReset"}
+BOOT_REASONS: Final = {False: "RemoteReset", True: "ScheduledReset"}  # by ResetOrdered.scheduled
 
 
 def reset(case: Case, call: Call, request: ResetRequest) -> Iterator[Decision]:
@@ -22,10 +24,13 @@ def reset(case: Case, call: Call, request: ResetRequest) -> Iterator[Decision]:
     if case.state.lifecycle.restart:
         yield _refused(call, "Unspecified", "the station restarts already")
         return
+    if request.type == "Immediate" and _irresistible(case):
+        yield _refused(call, "FwUpdateInProgress", "new firmware is being installed")  # B11.FR.06
+        return
     kind = request.type
-    status = "Scheduled" if kind == "OnIdle" and busy(case) else "Accepted"
-    yield answer(call, ResetResponse(status=status))  # type: ignore[arg-type]
-    yield ResetOrdered(kind, call.message_id)
+    scheduled = kind == "OnIdle" and busy(case)
+    yield answer(call, ResetResponse(status="Scheduled" if scheduled else "Accepted"))
+    yield ResetOrdered(kind, call.message_id, scheduled)
 
 
 def _refused(call: Call, code: str, text: str) -> Decision:
@@ -33,8 +38,14 @@ def _refused(call: Call, code: str, text: str) -> Decision:
 
 
 def busy(case: Case) -> bool:
-    """Whether somebody charges, or is about to."""
-    return bool(case.state.transactions.open or case.state.authorizations.held)
+    """Whether somebody charges, or files are on their way. Erratum 2.14 (2025-06)."""
+    return in_use(case) or l_firmware.at_work(case) or case.state.logs.upload is not None
+
+
+def _irresistible(case: Case) -> bool:
+    """Whether an update has come too far to be broken off."""
+    update = case.state.firmware.running
+    return update is not None and update.status in l_firmware.BEYOND_RECALL
 
 
 def restarts(case: Case) -> Iterator[Decision]:
@@ -52,7 +63,7 @@ def restarts(case: Case) -> Iterator[Decision]:
             return
         if len(case.state.outbox.transaction) and case.may_speak and life.reset.kind == "Immediate":
             return
-    yield RestartOrdered(BOOT_REASONS[life.reset.kind])
+    yield RestartOrdered(BOOT_REASONS[life.reset.scheduled])
 
 
 def restart_ms(case: Case) -> int | None:
