@@ -45,7 +45,7 @@ from station.transcript import line, meaning
 ALICE: Final = "04A224B2"
 EVSE: Final = 1
 EV: Final = {  # a small battery, so that one sees it fill
-    "capacity_wh": 2_500,
+    "capacity_wh": 3_000,
     "soc": 20,
     "max_voltage_v": 800,
     "max_current_a": 300,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -71,3 +73,15 @@ def replayed(path: Path, reader: Reader, entries: Iterable[Entry]) -> State:
             raise No(f"{path}: entry {due} fits no history. Run `station verify`.") from error
         due += 1
     return state
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Show a person that it goes on: a million entries take a while."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # only a person pays for this import
+
+    with Console(stderr=True).status(what):
+        yield

@@ -24,7 +24,7 @@ from journal.store import Store
 from journal.terms import Entry
 from station.commands.answers import No
 from station.commands.control import STATION, NobodyThere, asked
-from station.commands.journals import journal_argument, opened, replayed
+from station.commands.journals import busy, journal_argument, opened, replayed
 from station.runtime.clock import HostClock
 from station.runtime.memory import registry
 
@@ -66,7 +66,8 @@ def _known(path: Path) -> Known:
         if head.at is None:
             raise No(f"{path}: no entries yet, so nothing waits.")
         tries: Counter[int] = Counter()
-        state = replayed(path, reader, _counted(reader, head.seq, tries))
+        with busy(f"replaying {path}"):
+            state = replayed(path, reader, _counted(reader, head.seq, tries))
         outbox = state.outbox
         boot = [] if outbox.boot is None else [outbox.boot]
         calls = {*boot, *outbox.transaction, *outbox.rest, *(one.call for one in outbox.parked)}

@@ -17,7 +17,7 @@ from journal.reader import Damage, Reader
 from journal.state import encode_state, state_digest
 from journal.terms import Entry
 from station.commands.answers import Misused, No
-from station.commands.journals import journal_argument, opened, replayed
+from station.commands.journals import busy, journal_argument, opened, replayed
 from station.transcript import line, meaning, named
 
 POLL_S: Final = 0.2  # how often --follow looks for more
@@ -42,28 +42,27 @@ class Point(NamedTuple):
     at: datetime | None
 
 
-class PointType(click.ParamType[Point]):
+def _point(_: click.Context, __: click.Parameter, text: str | None) -> Point | None:
     """SEQ or an ISO 8601 time; without an offset it is UTC."""
-
-    name = "SEQ|TIME"
-
-    def convert(
-        self, value: str | Point, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Point:
-        if isinstance(value, Point):
-            return value
-        if value.isascii() and value.isdigit():
-            return Point(int(value), None)
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither an entry's number nor a time as 2026-11-22T17:25Z.")
-        return Point(None, at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC))
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return Point(int(text), None)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise Misused(
+            f"station replay --to: {text!r} is neither an entry's number nor a time "
+            "as 2026-11-22T17:25Z."
+        ) from None
+    return Point(None, at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 @click.command("replay")
 @journal_argument
-@click.option("--to", "to", type=PointType(), help="Stop behind this entry or this moment.")
+@click.option(
+    "--to", metavar="SEQ|TIME", callback=_point, help="Stop behind this entry or this moment."
+)
 @click.option("--state", "as_state", is_flag=True, help="Print the state there, as JSON.")
 @click.option("--follow", is_flag=True, help="Wait for more, until Ctrl-C.")
 @click.option("--values", is_flag=True, help="Show idTokens and not their references.")
@@ -115,7 +114,8 @@ def _last_until(path: Path, reader: Reader, at: datetime) -> int:
 
 
 def _tell_state(path: Path, reader: Reader, last: int) -> None:
-    state = replayed(path, reader, reader.entries(1, last))
+    with busy(f"replaying {path}"):
+        state = replayed(path, reader, reader.entries(1, last))
     digest = reader.digest_at(last)
     assert digest is not None, f"entry {last} was read just now"
     told = {

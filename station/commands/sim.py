@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
@@ -18,6 +18,9 @@ from station.commands.answers import Misused
 from station.commands.control import DEVICES, STATION, asked
 
 CONFIG: Final = Path("station.toml")  # where a station is looked for that nobody named
+
+if TYPE_CHECKING:
+    Kind: TypeAlias = click.ParamType[Any]  # older releases of click have it without []
 
 NUMBER: Final = click.FLOAT
 SOC: Final = click.FloatRange(0, 100)
@@ -29,17 +32,18 @@ def _evse(*, required: bool) -> click.Option:
     return click.Option(
         ["--evse-id", "-e"],
         type=click.IntRange(1),
+        metavar="N",
         default=default,
         show_default=required,
         help="Which EVSE.",
     )
 
 
-def _option(name: str, kind: click.ParamType[Any], meaning: str) -> click.Option:
+def _option(name: str, kind: Kind, meaning: str) -> click.Option:
     return click.Option([f"--{name}"], type=kind, help=meaning)
 
 
-def _argument(name: str, kind: click.ParamType[Any] = click.STRING) -> click.Argument:
+def _argument(name: str, kind: Kind = click.STRING) -> click.Argument:
     return click.Argument([name], type=kind)
 
 
@@ -111,13 +115,17 @@ VERBS: Final[Mapping[str, tuple[str, Sequence[click.Parameter]]]] = {
 }
 
 
-@click.group("sim")
-def sim_command() -> None:
+@click.group("sim", invoke_without_command=True)
+@click.pass_context
+def sim_command(ctx: click.Context) -> None:
     """Drive the emulated hardware of a running station.
 
     Every verb takes --config or --data to say which station; without either it is the one of
     ./station.toml.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit(2)
 
 
 # --- Saying it -----------------------------------------------------------------------------------

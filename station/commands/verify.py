@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -13,7 +11,7 @@ from journal.codec import Registry
 from journal.reader import Head, JournalFailed, Reader
 from journal.verify import Witness, verify, witness_of
 from station.commands.answers import Misused
-from station.commands.journals import journal_argument
+from station.commands.journals import busy, journal_argument
 
 
 def _witness(_: click.Context, __: click.Parameter, text: str | None) -> Witness | None:
@@ -42,7 +40,7 @@ def verify_command(path: Path, witness: Witness | None) -> None:
     """
     before = _extent(path)  # a live journal grows while it is read
     complaints = 0
-    with _busy(f"verifying {path}"):
+    with busy(f"verifying {path}"):
         for complaint in verify(path, witness):
             click.echo(str(complaint), err=True)
             complaints += 1
@@ -61,15 +59,3 @@ def _extent(path: Path) -> tuple[int, Head] | None:
             return reader.anchor()[0], reader.head()
     except JournalFailed:
         return None  # `verify` says why, and where
-
-
-@contextmanager
-def _busy(what: str) -> Iterator[None]:
-    """Show a person that it goes on: a million entries take a while."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what):
-        yield

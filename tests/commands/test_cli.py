@@ -38,10 +38,13 @@ def test_version(station: Command) -> None:
     assert station("--version").out == f"ocpp-station {RELEASE}\n"
 
 
-def test_nothing_typed_shows_the_help_and_is_a_usage_error(station: Command) -> None:
-    shown = station()
+@pytest.mark.parametrize("typed", [(), ("sim",)], ids=repr)
+def test_nothing_typed_shows_the_help_and_is_a_usage_error(
+    station: Command, typed: tuple[str, ...]
+) -> None:
+    shown = station(*typed)
     assert shown.code == 2
-    assert "Usage: station" in shown.out
+    assert " ".join(["Usage: station", *typed, "[OPTIONS]"]) in shown.out
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from journal.projections.outbox import CallQueued, CallsDropped, TransactionMark
 from journal.projections.transactions import Sample
 from journal.terms import Entry, Event, IdToken
 from station.runtime.memory import registry
-from station.transcript import PAYLOAD_MAX, SENTENCES, line, meaning, named
+from station.sentences.words import PAYLOAD_MAX
+from station.transcript import SENTENCES, line, meaning, named
 from tests.story import Station
 
 AT = datetime(2026, 11, 22, 17, 25, 8, 123_000, tzinfo=UTC)
@@ -66,7 +67,7 @@ def _least(kind: type[msgspec.Struct]) -> Any:
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
 def test_every_kind_of_event_has_a_sentence(kind: type[Event]) -> None:
-    assert kind.__name__ in SENTENCES, f"station/transcript.py has no sentence for {kind.__name__}"
+    assert kind.__name__ in SENTENCES, f"station/sentences has none for {kind.__name__}"
     for event in (_filled(kind), _least(kind)):
         who, sentence = meaning(event)
         assert who
