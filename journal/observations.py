@@ -45,6 +45,22 @@ class VariablePreset(Observation, frozen=True):
     value: str
 
 
+class CsmsConfigured(Observation, frozen=True):
+    """`[csms]` of station.toml, at the first start and whenever somebody on site changed it."""
+
+    url: str
+    security_profile: int
+    roots: tuple[str, ...] = ()  # of its ca_file, PEM
+
+
+class CertificatePreset(Observation, frozen=True):
+    """station.toml puts a certificate into the store before the first start."""
+
+    use: str
+    pem: str  # leaf first
+    key: str = ""  # reference of the private key, where the station holds one
+
+
 class ClockStepped(Observation, frozen=True):
     """The host's wall clock moved against its uptime."""
 
@@ -75,10 +91,14 @@ class LinkClosed(Observation, frozen=True):
 
 
 class LinkFailed(Observation, frozen=True):
-    """An attempt to connect failed."""
+    """An attempt to connect failed.
+
+    `fault` names the security event it is, as Part 2 appendix 1 does; empty: only the network's.
+    """
 
     slot: int
     reason: str
+    fault: str = ""
 
 
 class FrameReceived(Observation, frozen=True):
@@ -199,3 +219,67 @@ class DeviceRecovered(Observation, frozen=True):
     evse_id: int
     device: str
     fault: str
+
+
+# --- Files ---------------------------------------------------------------------------------------
+
+
+class DownloadEnded(Observation, frozen=True):
+    """The firmware is on the disk, or every attempt failed. L01.FR.30."""
+
+    update: int  # entry that ordered the update
+    ok: bool
+    why: str = ""
+
+
+class SignatureChecked(Observation, frozen=True):
+    """The downloaded firmware was compared with its signature. L01.FR.04."""
+
+    update: int
+    ok: bool
+    why: str = ""
+
+
+class InstallEnded(Observation, frozen=True):
+    """The installer is through. `invalid`: it would not begin, for the firmware is not sound."""
+
+    update: int
+    outcome: Literal["installed", "restart", "failed", "invalid"]
+    why: str = ""
+
+
+class ActivationChecked(Observation, frozen=True):
+    """After the restart: whether the new firmware is the one that runs. L01.FR.32."""
+
+    update: int
+    ok: bool
+    why: str = ""
+
+
+class UploadEnded(Observation, frozen=True):
+    """The log is where the CSMS wanted it, or every attempt failed. N01.FR.09, N01.FR.10."""
+
+    upload: int  # entry that ordered it
+    status: str  # UploadLogStatusEnumType
+    why: str = ""
+
+
+class CustomerDataFound(Observation, frozen=True):
+    """What the station holds about a person, in parts; each is a reference. N09.FR.05."""
+
+    inquiry: int  # entry that asked
+    pages: tuple[str, ...] = ()
+
+
+class ValuesErased(Observation, frozen=True):
+    """Personal values are gone from the disk; entries keep their references. N10.FR.03."""
+
+    refs: tuple[str, ...]
+
+
+class DataTransferOrdered(Observation, frozen=True):
+    """An operator wants something said that OCPP has no message for. P02."""
+
+    vendor_id: str
+    message_id: str | None = None
+    data: msgspec.Raw | None = None

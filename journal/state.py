@@ -13,15 +13,21 @@ from journal.projections.auth_cache import AuthCache
 from journal.projections.authorizations import Authorizations
 from journal.projections.availability import Availability
 from journal.projections.base import Projection
+from journal.projections.certificates import Certificates
 from journal.projections.clocks import Clock
+from journal.projections.customers import Customers
 from journal.projections.faults import Faults
+from journal.projections.firmware import Firmware
 from journal.projections.hardware import Hardware
 from journal.projections.lifecycle import Lifecycle
 from journal.projections.links import Links
+from journal.projections.logs import Logs
+from journal.projections.networks import Networks
 from journal.projections.outbox import Outbox
 from journal.projections.readings import Readings
 from journal.projections.registration import Registration
 from journal.projections.replies import Replies
+from journal.projections.security import Security
 from journal.projections.statuses import Statuses
 from journal.projections.transactions import Transactions
 from journal.projections.variables import Variables
@@ -34,6 +40,9 @@ class State(msgspec.Struct, frozen=True):
     journal_id: str
     lifecycle: Lifecycle = Lifecycle()
     links: Links = Links()
+    networks: Networks = Networks()
+    certificates: Certificates = Certificates()
+    security: Security = Security()
     registration: Registration = Registration()
     clock: Clock = Clock()
     variables: Variables = Variables()
@@ -47,6 +56,9 @@ class State(msgspec.Struct, frozen=True):
     auth_cache: AuthCache = AuthCache()
     transactions: Transactions = Transactions()
     readings: Readings = Readings()
+    firmware: Firmware = Firmware()
+    logs: Logs = Logs()
+    customers: Customers = Customers()
 
 
 def _listeners() -> dict[type[Event], tuple[str, ...]]:

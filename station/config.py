@@ -355,7 +355,7 @@ def _nearest(row: _Variable, model: DeviceModel) -> str:
 def _value_complaints(definition: VariableDefinition, value: str) -> Iterator[str]:
     if definition.secret:
         yield f"{definition.path} is a secret; set it with [csms] password or password_file"
-    elif definition.source:
+    elif definition.source and definition.source != "message_timeout":  # [csms] names none
         yield f"{definition.path} tells the state of the station and cannot be set"
     elif refusal := check_value(definition, value):
         yield refusal.info

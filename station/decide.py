@@ -17,6 +17,8 @@ from journal.state import State, evolve
 from journal.terms import Decision, Entry, Event
 from station import delivery, ocppj
 from station.blocks import (
+    a_security,
+    b_networks,
     b_registration,
     b_reset,
     b_variables,
@@ -25,6 +27,11 @@ from station.blocks import (
     f_remote_control,
     g_availability,
     j_metering,
+    l_firmware,
+    m_certificates,
+    n_customers,
+    n_logs,
+    p_data_transfer,
     unsupported,
 )
 from station.case import Call, Case, Handler, Product, Result, Rule, refuse
@@ -63,6 +70,7 @@ def garbled(case: Case) -> Iterator[Decision]:
     assert isinstance(fault, FrameGarbled)
     call = Call(ocppj.UNREADABLE_ID, "", msgspec.Raw(b"{}"))
     yield refuse(call, "RpcFrameworkError", fault.why)
+    yield from a_security.logged(case, "InvalidMessages", fault.why)
 
 
 def received(case: Case) -> Iterator[Decision]:
@@ -79,6 +87,7 @@ def received(case: Case) -> Iterator[Decision]:
             if broken.answer:
                 call = Call(broken.message_id, "", msgspec.Raw(b"{}"))
                 yield refuse(call, broken.code, broken.why)
+            yield from a_security.logged(case, "InvalidMessages", broken.why)
 
 
 # --- The CSMS calls ------------------------------------------------------------------------------
@@ -174,12 +183,18 @@ def overdue(case: Case) -> Iterator[Decision]:
 
 CALLS: Final[dict[str, Handler]] = {
     **unsupported.CALLS,
+    **b_networks.CALLS,
     **b_reset.CALLS,
     **b_variables.CALLS,
     **c_authorization.CALLS,
     **e_transactions.CALLS,
     **f_remote_control.CALLS,
     **g_availability.CALLS,
+    **l_firmware.CALLS,
+    **n_customers.CALLS,
+    **n_logs.CALLS,
+    **p_data_transfer.CALLS,
+    **m_certificates.CALLS,
 }
 
 RESULTS: Final[dict[str, Result]] = {
@@ -190,18 +205,28 @@ RESULTS: Final[dict[str, Result]] = {
 OBSERVED: Final[dict[type[Event], Rule]] = {
     FrameReceived: received,
     FrameGarbled: garbled,
+    **b_networks.OBSERVED,
+    **m_certificates.OBSERVED,
     **c_authorization.OBSERVED,
     **e_transactions.OBSERVED,
+    **n_customers.OBSERVED,
+    **n_logs.OBSERVED,
+    **p_data_transfer.OBSERVED,
 }
 
 RULES: Final[tuple[Rule, ...]] = (
     c_authorization.unanswered,
     delivery.link_lost,
+    b_networks.taken,
+    b_networks.opened,
+    a_security.starts,
+    a_security.observes,
     b_registration.reconnected,
     c_authorization.cache_expires,
     observed,
     overdue,
     e_transactions.unplugged,
+    e_transactions.exhausts,
     c_authorization.expires,
     c_authorization.binds,
     c_authorization.welcomes,
@@ -216,7 +241,10 @@ RULES: Final[tuple[Rule, ...]] = (
     e_transactions.samples,
     j_metering.kept_for_end,
     j_metering.aligned,
+    l_firmware.advances,
     g_availability.tells_statuses,
+    l_firmware.installs,
+    l_firmware.reboots,
     b_reset.restarts,
     b_registration.boots,
     b_registration.heartbeats,

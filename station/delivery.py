@@ -33,7 +33,14 @@ ATTEMPT_INTERVAL: Final = "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent
 
 def timeout_ms(case: Case) -> int:
     """How long an answer may take. Part 4 §4.1.1 leaves it to us."""
-    return case.integer(TIMEOUT, absent=30) * 1000
+    return timeout_s(case) * 1000
+
+
+def timeout_s(case: Case) -> int:
+    """Seconds, as the network connection profile in use has it. B09, messageTimeout."""
+    in_use = case.state.networks.candidate(case.state.links.slot)
+    told = in_use.message_timeout_s if in_use else 0
+    return told or case.integer(TIMEOUT, absent=30)
 
 
 def delivered(case: Case, call: int, message_id: str) -> Iterator[Decision]:
@@ -73,7 +80,7 @@ def is_overdue(case: Case, flight: InFlight) -> bool:
 
 
 def silence(case: Case) -> str:
-    return f"no answer within {timeout_ms(case) // 1000} s"
+    return f"no answer within {timeout_s(case)} s"
 
 
 def link_lost(case: Case) -> Iterator[Decision]:

@@ -61,6 +61,7 @@ SOURCES = {
     "ev_connected": "An EV is plugged in: a boolean.",
     "identity": "The station's identity.",
     "insulation_ohm": "Insulation resistance of the DC output.",
+    "message_timeout": "Seconds, where the network connection profile in use names them.",
     "network_slot": "The slot of the network connection profile in use.",
     "overload": "Derating because of heat or load: a boolean.",
     "pilot_state": "Control pilot, A to F.",

@@ -7,14 +7,28 @@ between this and what they have done, so a restart needs no list of half-done or
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final, Literal
 
 import msgspec
 
+from journal.projections.certificates import CertificateInstalled
+from journal.projections.customers import Inquiry
+from journal.projections.firmware import FirmwareOrdered, Update
+from journal.projections.logs import Upload
+from journal.projections.networks import NetworkSlot
 from journal.projections.replies import Reply
 from journal.state import State
 from journal.terms import Entry
 from station import delivery
-from station.blocks import b_registration, b_reset, c_authorization, e_transactions, j_metering
+from station.blocks import (
+    b_registration,
+    b_reset,
+    c_authorization,
+    e_transactions,
+    j_metering,
+    l_firmware,
+    n_customers,
+)
 from station.blocks.standing import charging_state, in_service, may_charge
 from station.case import Case, Product
 
@@ -38,9 +52,30 @@ class WantedEvse(msgspec.Struct, frozen=True):
     words: str  # for the display
 
 
-class WantedLink(msgspec.Struct, frozen=True):
-    """How to reach the CSMS, and how patiently. Part 4 §5.3, §8."""
+Step = Literal["download", "verify", "install", "confirm"]
 
+STEPS: Final[dict[str, Step]] = {
+    "Downloading": "download",
+    "Downloaded": "verify",
+    "Installing": "install",
+}
+
+
+class WantedFirmware(msgspec.Struct, frozen=True):
+    """What to do next for a firmware update. L01."""
+
+    update: int  # entry that ordered it
+    step: Step
+    ordered: FirmwareOrdered
+
+
+class WantedLink(msgspec.Struct, frozen=True):
+    """How to reach the CSMS, and how patiently. Part 4 §5.3, §8; B10."""
+
+    candidates: tuple[NetworkSlot, ...] = ()  # in the order they are tried. B10.FR.04
+    attempts: int = 1  # for each of them. B10.FR.03
+    last_slot: int = 0  # of the last successful connection
+    falls_back: bool = False  # to that one, once all have failed. B10.FR.07, C-47
     opened_seq: int = 0  # the entry that opened the present connection; 0 at the beginning
     online: bool = False
     password: str = ""  # reference of BasicAuthPassword; empty: the one in station.toml
@@ -58,6 +93,11 @@ class Wanted(msgspec.Struct, frozen=True):
     reader: bool = True
     wake_ms: int | None = None  # uptime at which something is due
     restart: str | None = None  # BootReasonEnumType of the next run
+    firmware: WantedFirmware | None = None
+    upload: Upload | None = None  # the log that shall be on its way
+    inquiry: Inquiry | None = None  # whose data shall be looked for
+    erase: tuple[str, ...] = ()  # references of personal values that shall go now
+    certificates: tuple[CertificateInstalled, ...] = ()
 
 
 def wanted(product: Product, state: State, entry: Entry) -> Wanted:
@@ -76,11 +116,21 @@ def wanted(product: Product, state: State, entry: Entry) -> Wanted:
         or bool(state.transactions.open),
         wake_ms=min(_deadlines(case), default=None),
         restart=restart.boot_reason if restart else None,
+        firmware=_firmware(state.firmware.running),
+        upload=state.logs.upload,
+        inquiry=next(iter(state.customers.inquiries), None),
+        erase=n_customers.erasable(case),
+        certificates=state.certificates.installed,
     )
 
 
 def _link(case: Case) -> WantedLink:
+    networks = case.state.networks
     return WantedLink(
+        candidates=networks.candidates,
+        attempts=case.integer("OCPPCommCtrlr.NetworkProfileConnectionAttempts", absent=1),
+        last_slot=networks.last_slot,
+        falls_back=case.product.profile.has("C-47"),
         opened_seq=case.state.links.opened_seq,
         online=case.state.links.online,
         password=case.text("SecurityCtrlr.BasicAuthPassword") or "",
@@ -89,6 +139,15 @@ def _link(case: Case) -> WantedLink:
         wait_random_s=case.integer("OCPPCommCtrlr.RetryBackOffRandomRange"),
         repeat_times=case.integer("OCPPCommCtrlr.RetryBackOffRepeatTimes"),
     )
+
+
+def _firmware(update: Update | None) -> WantedFirmware | None:
+    if update is None:
+        return None
+    step = STEPS.get(update.status)
+    if update.status == "InstallRebooting" and update.restarted:
+        step = "confirm"
+    return WantedFirmware(update.seq, step, update.ordered) if step else None
 
 
 def _evse(case: Case, evse_id: int) -> WantedEvse:
@@ -131,6 +190,7 @@ def _deadlines(case: Case) -> Iterator[int]:
         b_reset.restart_ms(case),
         j_metering.aligned_ms(case),
         j_metering.kept_ms(case),
+        l_firmware.deadline_ms(case),
     ):
         if due_ms is not None:
             yield due_ms

@@ -27,6 +27,7 @@ import msgspec
 from journal.observations import (
     CableReported,
     ContactorReported,
+    CsmsConfigured,
     DeadlineReached,
     DeviceFaulted,
     DeviceRecovered,
@@ -237,6 +238,7 @@ BOOTED: Final = StationStarted(
     last_at=None,
     last_uptime_ms=None,
 )
+CONFIGURED: Final = CsmsConfigured(url="ws://csms/ocpp", security_profile=1)  # station.toml
 LINK_OPENED: Final = LinkOpened(slot=1, url="ws://csms/ocpp", security_profile=1)
 LINK_LOST: Final = LinkClosed(reason="lost")
 
@@ -401,7 +403,7 @@ def id_token(token: IdToken) -> Json:
     return {"idToken": token.ref, "type": token.type}
 
 
-ONLINE: Final = several(BOOTED, IDLE, LINK_OPENED)  # and, by `given`, accepted
+ONLINE: Final = several(CONFIGURED, BOOTED, IDLE, LINK_OPENED)  # and, by `given`, accepted
 
 
 def in_transaction(evse_id: int = 1, who: IdToken = ALICE) -> Step:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from journal.observations import StationStarted
+from journal.observations import LinkOpened, StationStarted
 from journal.projections.base import Projection
 from journal.projections.outbox import CallAttempted, CallQueued
 from journal.terms import Decision, Entry
@@ -26,7 +26,10 @@ class RegistrationFailed(Decision, frozen=True):
 
 
 class Registration(Projection, frozen=True):
-    HEARS = (StationStarted, RegistrationAnswered, RegistrationFailed, CallQueued, CallAttempted)
+    HEARS = (
+        StationStarted, LinkOpened, RegistrationAnswered, RegistrationFailed, CallQueued,
+        CallAttempted,
+    )  # fmt: skip
 
     status: Literal["Unknown", "Accepted", "Pending", "Rejected"] = "Unknown"
     ever_accepted: bool = False  # in this or an earlier run
@@ -34,6 +37,8 @@ class Registration(Projection, frozen=True):
     answered_seq: int = 0
     spoke_ms: int = 0  # uptime of our last CALL: the heartbeat counts from here. G02.FR.05
     heartbeat_ms: int = 0  # uptime of our last Heartbeat. G02.FR.07
+    slot: int = 0  # through which we introduce ourselves; 0: not connected in this run
+    moved: bool = False  # to another slot since the start: a boot without a reboot. B10.FR.10
 
     def after(self, entry: Entry) -> Registration:
         match entry.event:
@@ -43,6 +48,8 @@ class Registration(Projection, frozen=True):
                     spoke_ms=entry.uptime_ms,
                     heartbeat_ms=entry.uptime_ms,
                 )
+            case LinkOpened(slot=slot) if slot != self.slot:
+                return self._through(slot)
             case RegistrationAnswered(status=status, retry_s=retry_s):
                 due = None if status == "Accepted" else entry.uptime_ms + retry_s * 1000
                 ever = self.ever_accepted or status == "Accepted"
@@ -61,6 +68,12 @@ class Registration(Projection, frozen=True):
                 return replace(self, spoke_ms=entry.uptime_ms)
             case _:
                 return self
+
+    def _through(self, slot: int) -> Registration:
+        """Behind another slot may be another CSMS, which has never heard of us. B10.FR.10."""
+        if self.slot == 0:
+            return replace(self, slot=slot)
+        return replace(self, slot=slot, status="Unknown", retry_ms=None, moved=True)
 
     @property
     def accepted(self) -> bool:

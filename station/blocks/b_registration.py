@@ -13,6 +13,7 @@ from journal.projections.registration import RegistrationAnswered, RegistrationF
 from journal.projections.statuses import StatusesDoubted
 from journal.projections.variables import VariableChanged
 from journal.terms import Decision
+from station.blocks import a_security
 from station.case import Case, Result, raw, say
 from station.delivery import BOOT_RETRY_S
 from station.messages import parse_timestamp
@@ -35,7 +36,8 @@ def boots(case: Case) -> Iterator[Decision]:
     """Introduce ourselves after a start, and again when the CSMS said so. B01.FR.01, B02.FR.04."""
     due_ms = boot_ms(case)
     if due_ms is not None and case.uptime_ms >= due_ms:
-        yield boot_notification(case, case.state.lifecycle.boot_reason)
+        moved = case.state.registration.moved  # no BootReasonEnumType says so. B10.FR.10
+        yield boot_notification(case, "Unknown" if moved else case.state.lifecycle.boot_reason)
 
 
 def boot_ms(case: Case) -> int | None:
@@ -90,6 +92,7 @@ def clock_told(case: Case, current_time: str, source: str) -> Iterator[Decision]
     if abs(step_ms) >= STEP_MIN_MS or not clock.synchronised:
         moved = step_ms if abs(step_ms) >= STEP_MIN_MS else 0
         yield ClockCorrected(clock.offset_ms + moved, moved, source)
+        yield from a_security.clock_moved(case, moved, f"told by {source}")
 
 
 def heartbeat_answered(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -11,8 +11,9 @@ import msgspec
 from journal.projections.outbox import CallQueued
 from journal.projections.variables import VariableChanged
 from journal.terms import Decision
+from station.blocks import a_security, b_networks
 from station.blocks.live import live_value
-from station.case import Call, Case, Handler, answer, reason, refuse
+from station.case import Call, Case, Handler, Rule, answer, reason, refuse
 from station.devicemodel import Component, value_of
 from station.messages import timestamp
 from station.messages.b_provisioning import (
@@ -129,11 +130,16 @@ def _set_one(
         component_of(one.component), one.variable.name, one.variable.instance
     )
     refusal = found if isinstance(found, Refusal) else _unsettable(found, attribute_type, one)
+    if refusal is None and not isinstance(found, Refusal) and found.path in SENSE:
+        refusal = SENSE[found.path](case, one.attribute_value)
     changes: Sequence[Decision] = ()
     status = "Accepted"  # B05.FR.10
     if refusal is None:
         assert not isinstance(found, Refusal)
-        changes = (VariableChanged(found.attribute_path(attribute_type), one.attribute_value),)
+        changes = (
+            VariableChanged(found.attribute_path(attribute_type), one.attribute_value),
+            *EFFECTS.get(found.path, _nothing)(case),
+        )
         status = "RebootRequired" if found.reboot else "Accepted"
     return (
         SetVariableResultType(
@@ -158,6 +164,17 @@ def _unsettable(
     if one.attribute_value == UNFIT_SECRET:
         return Refusal("Rejected", "InvalidValue", f"{definition.path}: not a fit secret")
     return None
+
+
+def _password_changed(case: Case) -> Iterator[Decision]:
+    """The link reconnects with the new one by itself. A01.FR.11, A01.FR.12."""
+    yield from a_security.logged(
+        case, "ReconfigurationOfSecurityParameters", "BasicAuthPassword set"
+    )
+
+
+def _nothing(case: Case) -> Iterator[Decision]:
+    return iter(())
 
 
 # --- Reports -------------------------------------------------------------------------------------
@@ -234,6 +251,14 @@ def _notify(
             solicited=True,  # B02.FR.02
         )
 
+
+# What else a value must make sense with, besides the definition of its variable.
+SENSE: Final[dict[str, Callable[[Case, str], Refusal | None]]] = {
+    b_networks.PRIORITY: b_networks.priority_fault,
+}
+
+# What else follows when a variable is set.
+EFFECTS: Final[dict[str, Rule]] = {"SecurityCtrlr.BasicAuthPassword": _password_changed}
 
 CALLS: dict[str, Handler] = {
     "GetVariables": get_variables,

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from journal.observations import DeviceFaulted, MeterRead
+from journal.projections.networks import CONFIGURED_SLOT
 from station.blocks.g_availability import connector_status, evse_status, station_status
 from station.case import Case
 from station.devicemodel import Component
@@ -94,6 +95,19 @@ def _ev_connected(case: Case, component: Component) -> str:
     return _flag(any(evse.plugged for evse in evses if component.evse_id in (None, evse.evse_id)))
 
 
+def _network_slot(case: Case, component: Component) -> str:
+    """The slot in use, or the one that is tried first."""
+    candidates = case.state.networks.candidates
+    first = candidates[0].slot if candidates else CONFIGURED_SLOT
+    return str(case.state.links.slot or first)
+
+
+def _message_timeout(case: Case, component: Component) -> str | None:
+    """As the network connection profile in use has it; None: it has none of its own."""
+    in_use = case.state.networks.candidate(case.state.links.slot)
+    return str(in_use.message_timeout_s or "") or None if in_use else None
+
+
 def _unknown(case: Case, component: Component) -> None:
     return None
 
@@ -102,7 +116,7 @@ LIVE: Final[dict[str, Source]] = {
     "active": _active,
     "auth_cache_bytes": lambda case, _: str(len(case.state.auth_cache.entries) * CACHED_BYTES),
     "availability": _availability,
-    "certificates": lambda case, _: "0",
+    "certificates": lambda case, _: str(len(case.state.certificates.installed)),
     "clock": lambda case, _: timestamp(case.now),
     "current_a": _measured(lambda read: read.current_a),
     "energy_export_wh": _measured(lambda read: read.energy_export_wh),
@@ -110,12 +124,13 @@ LIVE: Final[dict[str, Source]] = {
     "ev_connected": _ev_connected,
     "identity": lambda case, _: case.state.lifecycle.identity,
     "insulation_ohm": _unknown,
-    "network_slot": lambda case, _: str(case.state.links.slot or 1),
+    "message_timeout": _message_timeout,
+    "network_slot": _network_slot,
     "overload": _overload,
     "pilot_state": _unknown,
     "power_w": _measured(lambda read: read.power_w),
     "problem": _problem,
-    "security_profile": lambda case, _: str(case.state.links.security_profile or "") or None,
+    "security_profile": lambda case, _: str(case.state.networks.security_profile or "") or None,
     "soc_percent": _soc,
     "temperature_c": _unknown,
     "tripped": _tripped,

@@ -14,7 +14,6 @@ from journal.terms import Decision
 from station.case import Call, Case, Handler, answer, reason, refuse
 from station.messages import Datatype
 from station.messages.a_security import CertificateSignedResponse
-from station.messages.b_provisioning import SetNetworkProfileResponse
 from station.messages.d_local_list import GetLocalListVersionResponse, SendLocalListResponse
 from station.messages.h_reservation import CancelReservationResponse, ReserveNowResponse
 from station.messages.k_smart_charging import (
@@ -22,18 +21,11 @@ from station.messages.k_smart_charging import (
     GetChargingProfilesResponse,
     GetCompositeScheduleResponse,
 )
-from station.messages.l_firmware import (
-    PublishFirmwareResponse,
-    UnpublishFirmwareResponse,
-    UpdateFirmwareResponse,
-)
-from station.messages.m_certificates import DeleteCertificateResponse, InstallCertificateResponse
+from station.messages.l_firmware import PublishFirmwareResponse, UnpublishFirmwareResponse
 from station.messages.n_diagnostics import (
     ClearMonitoringResultType,
     ClearVariableMonitoringRequest,
     ClearVariableMonitoringResponse,
-    CustomerInformationResponse,
-    GetLogResponse,
     GetMonitoringReportResponse,
     SetMonitoringBaseResponse,
     SetMonitoringLevelResponse,
@@ -42,7 +34,6 @@ from station.messages.n_diagnostics import (
     SetVariableMonitoringResponse,
 )
 from station.messages.o_display import ClearDisplayMessageResponse, GetDisplayMessagesResponse
-from station.messages.p_data_transfer import DataTransferResponse
 
 NO: Final = reason("UnsupportedRequest")
 OFF: Final = reason("NotEnabled")
@@ -92,8 +83,6 @@ def clear_variable_monitoring(
 _ANSWERS: Final[dict[str, Datatype]] = {
     # A02: no CSR of ours is open, so no certificate can be the answer to one
     "CertificateSigned": CertificateSignedResponse(status="Rejected", status_info=NO),
-    # B09.FR.02: the one slot in use comes from station.toml
-    "SetNetworkProfile": SetNetworkProfileResponse(status="Rejected", status_info=NO),
     # D01: there is no list that could take it
     "SendLocalList": SendLocalListResponse(status="Failed", status_info=OFF),
     # D02.FR.03
@@ -108,32 +97,20 @@ _ANSWERS: Final[dict[str, Datatype]] = {
     "GetChargingProfiles": GetChargingProfilesResponse(status="NoProfiles", status_info=NO),
     # K10.FR.01
     "ClearChargingProfile": ClearChargingProfileResponse(status="Unknown", status_info=NO),
-    # L01
-    "UpdateFirmware": UpdateFirmwareResponse(status="Rejected", status_info=NO),
     # L03: for Local Controllers
     "PublishFirmware": PublishFirmwareResponse(status="Rejected", status_info=NO),
     # L04: nothing was ever published
     "UnpublishFirmware": UnpublishFirmwareResponse(status="NoFirmware"),
-    # M05
-    "InstallCertificate": InstallCertificateResponse(status="Rejected", status_info=NO),
-    # M04: `NotFound` would say something about certificates that may well be there
-    "DeleteCertificate": DeleteCertificateResponse(status="Failed", status_info=NO),
-    # N01
-    "GetLog": GetLogResponse(status="Rejected", status_info=NO),
     # N02.FR.02
     "GetMonitoringReport": GetMonitoringReportResponse(status="NotSupported", status_info=NO),
     # N03.FR.02
     "SetMonitoringBase": SetMonitoringBaseResponse(status="NotSupported", status_info=NO),
     # N05
     "SetMonitoringLevel": SetMonitoringLevelResponse(status="Rejected", status_info=NO),
-    # N09.FR.03, N10.FR.05: the cache may know the person, so "nothing found" could be a lie
-    "CustomerInformation": CustomerInformationResponse(status="Rejected", status_info=NO),
     # O03.FR.06
     "GetDisplayMessages": GetDisplayMessagesResponse(status="Unknown", status_info=NO),
     # O05.FR.02
     "ClearDisplayMessage": ClearDisplayMessageResponse(status="Unknown", status_info=NO),
-    # P01.FR.05
-    "DataTransfer": DataTransferResponse(status="UnknownVendorId"),
 }
 
 CALLS: Final[dict[str, Handler]] = {
@@ -142,6 +119,5 @@ CALLS: Final[dict[str, Handler]] = {
     "ClearVariableMonitoring": clear_variable_monitoring,
     "SetChargingProfile": not_supported,  # K01.FR.29
     "CostUpdated": not_supported,  # I02: the answer has no status
-    "GetInstalledCertificateIds": not_supported,  # M03: `NotFound` would say there are none
     "SetDisplayMessage": not_supported,  # the example of Part 4 §4.2.3
 }

@@ -1,0 +1,64 @@
+"""Which certificates does the station hold, and what for? (M03 to M05)
+
+The certificates themselves are part of the memory: there are few (CertificateEntries), and with
+them the journal tells for ever whom the station trusted when. Private keys are not: `key` is the
+reference of a secret.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from journal.projections.base import Projection
+from journal.terms import Decision, Entry
+
+
+class CertificateHash(msgspec.Struct, frozen=True):
+    """CertificateHashDataType; its algorithm is SHA256."""
+
+    issuer_name_hash: str
+    issuer_key_hash: str
+    serial_number: str  # hexadecimal, no leading zeros
+
+
+class CertificateInstalled(Decision, frozen=True, kw_only=True):
+    """A certificate is in the store; the same one again replaces itself. M05.FR.02, M05.FR.17."""
+
+    use: str  # GetCertificateIdUseEnumType, or ChargingStationCertificate
+    pem: str  # leaf first
+    sha256: str  # of the first certificate as DER
+    hash: CertificateHash
+    children: tuple[CertificateHash, ...] = ()  # the sub-CAs that came with it. M03.FR.05
+    subject: str
+    issuer: str
+    not_before: str  # RFC 3339, UTC
+    not_after: str
+    key: str = ""
+
+
+class CertificateDeleted(Decision, frozen=True):
+    """It is out of the store. M04.FR.02."""
+
+    use: str
+    sha256: str
+
+
+class Certificates(Projection, frozen=True):
+    HEARS = (CertificateInstalled, CertificateDeleted)
+
+    installed: tuple[CertificateInstalled, ...] = ()
+
+    def after(self, entry: Entry) -> Certificates:
+        match entry.event:
+            case CertificateInstalled() as new:
+                return Certificates((*self._without(new.use, new.sha256), new))
+            case CertificateDeleted(use=use, sha256=sha256):
+                return Certificates(self._without(use, sha256))
+            case _:
+                return self
+
+    def _without(self, use: str, sha256: str) -> tuple[CertificateInstalled, ...]:
+        return tuple(one for one in self.installed if (one.use, one.sha256) != (use, sha256))
+
+    def of(self, *uses: str) -> tuple[CertificateInstalled, ...]:
+        return tuple(one for one in self.installed if one.use in uses)

@@ -1,0 +1,101 @@
+"""Through which slots may the CSMS be reached, and which of them count in this run? (B09, B10)
+
+A slot that is set counts from the next start on (B10.FR.04), so what may be tried now is kept
+apart from what is stored.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec.structs import replace
+
+from journal.observations import CsmsConfigured, LinkOpened
+from journal.projections.base import Projection
+from journal.terms import Decision, Entry
+
+CONFIGURED_SLOT = 1  # the slot that `[csms]` of station.toml fills
+
+
+class NetworkSlot(msgspec.Struct, frozen=True):
+    """One network connection profile."""
+
+    slot: int
+    url: str  # without the identity
+    security_profile: int
+    message_timeout_s: int = 0  # 0: as OCPPCommCtrlr.MessageTimeout[Default] is at the factory
+    interface: str = ""  # OCPPInterfaceEnumType; empty: whatever the host's routes say
+
+
+class NetworkProfileSet(Decision, frozen=True):
+    """The CSMS filled a slot. B09.FR.01."""
+
+    profile: NetworkSlot
+
+
+class NetworksTaken(Decision, frozen=True):
+    """The slots that are tried in this run, in this order. B10.FR.04."""
+
+    candidates: tuple[NetworkSlot, ...]
+
+
+class SecurityProfileRaised(Decision, frozen=True):
+    """A connection of a higher security profile stands; there is no way back. A05.FR.06."""
+
+    security_profile: int
+    dropped: tuple[int, ...]  # slots of a lower one
+
+
+class Networks(Projection, frozen=True):
+    HEARS = (CsmsConfigured, NetworkProfileSet, NetworksTaken, SecurityProfileRaised, LinkOpened)
+
+    slots: tuple[NetworkSlot, ...] = ()  # what is stored, by number
+    candidates: tuple[NetworkSlot, ...] = ()  # what is tried in this run, in this order
+    configured: CsmsConfigured | None = None  # what station.toml said last
+    security_profile: int = 0  # SecurityCtrlr.SecurityProfile; 0 before the first start
+    last_slot: int = 0  # of the last successful connection. B10.FR.07
+
+    def after(self, entry: Entry) -> Networks:
+        match entry.event:
+            case CsmsConfigured() as configured:
+                return self._configured(configured)
+            case NetworkProfileSet(profile=profile):
+                return replace(self, slots=self._slots_with(profile))
+            case NetworksTaken(candidates=candidates):
+                return replace(self, candidates=candidates)
+            case SecurityProfileRaised() as raised:
+                return self._raised(raised)
+            case LinkOpened(slot=slot, security_profile=profile):
+                reached = self.security_profile or profile
+                return replace(self, last_slot=slot, security_profile=reached)
+            case _:
+                return self
+
+    def _configured(self, configured: CsmsConfigured) -> Networks:
+        """A person on site may also go back to a lower security profile. A00.FR.005."""
+        reached, own = self.security_profile, configured.security_profile
+        return replace(
+            self,
+            slots=self._slots_with(NetworkSlot(CONFIGURED_SLOT, configured.url, own)),
+            configured=configured,
+            security_profile=min(reached, own) if reached else own,
+        )
+
+    def _raised(self, raised: SecurityProfileRaised) -> Networks:
+        return replace(
+            self,
+            slots=tuple(one for one in self.slots if one.slot not in raised.dropped),
+            candidates=tuple(one for one in self.candidates if one.slot not in raised.dropped),
+            security_profile=raised.security_profile,
+        )
+
+    def _slots_with(self, profile: NetworkSlot) -> tuple[NetworkSlot, ...]:
+        others = [one for one in self.slots if one.slot != profile.slot]
+        return tuple(sorted([*others, profile], key=lambda one: one.slot))
+
+    def stored(self, slot: int) -> NetworkSlot | None:
+        """What the slot holds."""
+        return next((one for one in self.slots if one.slot == slot), None)
+
+    def candidate(self, slot: int) -> NetworkSlot | None:
+        """What the slot held when this run began."""
+        return next((one for one in self.candidates if one.slot == slot), None)
