@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import pytest
+import trio
 import trustme
 
 from station.runtime.transfers import Limits, ftp
@@ -20,6 +22,35 @@ from tests.transfers.sftp_server import SftpFiles
 SIZE = 300_001  # bytes: several chunks, and no whole number of them
 
 FAST = Limits(connect_s=5, stall_s=5, spare_bytes=0)
+
+
+class Once(TypedDict):
+    trust: ssl.SSLContext
+    attempts: int
+    interval_s: float
+    limits: Limits
+
+
+def once(trust: ssl.SSLContext) -> Once:
+    return Once(trust=trust, attempts=1, interval_s=0, limits=FAST)
+
+
+async def babbling(nursery: trio.Nursery, words: bytes, *, after_hearing: bool = False) -> int:
+    """The port of a server that says the same to everybody and hangs up."""
+
+    async def talk(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            if after_hearing:
+                await stream.receive_some()
+            await stream.send_all(words)
+
+    async def serve(
+        task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        await trio.serve_tcp(talk, 0, host="127.0.0.1", task_status=task_status)
+
+    listeners: list[trio.SocketListener] = await nursery.start(serve)
+    return int(listeners[0].socket.getsockname()[1])
 
 
 class Server(Protocol):

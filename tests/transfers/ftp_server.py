@@ -25,6 +25,7 @@ class FtpFiles:
     Attributes:
         offsets: the byte each transfer began at.
         protected: whether each data connection was encrypted.
+        commands: what was said before the login.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class FtpFiles:
         self.faults = Faults()
         self.offsets: list[int] = []
         self.protected: list[bool] = []
+        self.commands: list[str] = []
         self._scheme = "ftp" if certificate is None else "ftps"
         self._stopped = threading.Event()
         authorizer = DummyAuthorizer()
@@ -90,7 +92,8 @@ def _handler(files: FtpFiles, certificate: Path | None, *, implicit: bool) -> An
             if getattr(self, "counted", False):
                 return []
             self.counted = True
-            files.protected.append(certificate is not None and bool(self.cmd_channel._prot))
+            if certificate is not None:
+                files.protected.append(bool(self.cmd_channel._prot))
             return [self.cmd_channel.began]
 
     class Control(control):  # type: ignore[misc, valid-type]
@@ -98,6 +101,11 @@ def _handler(files: FtpFiles, certificate: Path | None, *, implicit: bool) -> An
         use_sendfile = False
         auth_failed_timeout = 0.01
         began = 0
+
+        def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
+            if not self.authenticated:
+                files.commands.append(cmd)
+            super().pre_process_command(line, cmd, arg)
 
         def ftp_RETR(self, file: str) -> Any:
             self.began = self._restart_position

@@ -11,27 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
 
 import pytest
 import trio
 
 from station.runtime.transfers import Limits, TransferFailed, download, upload
-from tests.transfers.conftest import FAST, SIZE, Opened, Server
+from tests.transfers.conftest import FAST, SIZE, Opened, Server, once
 from tests.transfers.http_server import HttpFiles
 
 CUT = 150_001
-
-
-class Once(TypedDict):
-    trust: ssl.SSLContext
-    attempts: int
-    interval_s: float
-    limits: Limits
-
-
-def once(trust: ssl.SSLContext) -> Once:
-    return Once(trust=trust, attempts=1, interval_s=0, limits=FAST)
 
 
 async def test_a_download_is_the_file_l01_fr_04(

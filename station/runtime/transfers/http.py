@@ -224,10 +224,10 @@ class _Exchange(contextlib.AsyncExitStack):
     ) -> httpx.Response:
         """The first answer that is no redirect; its body is not read yet."""
         for _ in range(self._limits.redirects_max + 1):
-            request = self._client.build_request(method, target.location, headers=headers)
-            if body is not None:
-                request.stream = body  # as `content` it would be wrapped in a generator
             with self.failures(target):
+                request = self._client.build_request(method, target.location, headers=headers)
+                if body is not None:
+                    request.stream = body  # as `content` it would be wrapped in a generator
                 response = await self._client.send(request, stream=True, auth=_credentials(target))
             self.push_async_callback(response.aclose)
             if response.status_code not in REDIRECTS[method]:
@@ -272,7 +272,7 @@ def _redirected(target: Target, response: httpx.Response) -> Target:
     location = response.headers.get("Location", "")
     try:
         found = parse(urljoin(target.location, location))
-    except TransferFailed as error:
+    except (TransferFailed, ValueError) as error:
         raise target.failed(f"redirected to a place that is none: {error}", "BadMessage") from None
     if found.scheme not in ("https", target.scheme) or not location:
         raise target.failed(f"redirected to {found.shown}; refused")

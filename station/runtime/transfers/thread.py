@@ -85,7 +85,7 @@ async def _connected(target: Target, limits: Limits) -> socket.socket:
             stream = await trio.open_tcp_stream(target.host, target.port)
     except trio.TooSlowError:
         raise target.failed(f"no connection within {limits.connect_s:g} s") from None
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter: a host name no resolver could take
         raise target.failed(f"no connection: {error}") from error
     connection = socket.socket(fileno=stream.socket.detach())
     connection.settimeout(limits.stall_s)

@@ -58,7 +58,7 @@ async def download(
         lambda: Partial(into, target, means.limits, resume=resume)
     )
     try:
-        await _attempted(lambda: fetch(target, partial, means), attempts, interval_s)
+        await attempted(lambda: fetch(target, partial, means), attempts, interval_s)
         await trio.to_thread.run_sync(partial.install)
     finally:
         with trio.CancelScope(shield=True):
@@ -93,7 +93,7 @@ async def upload(
     means = await _means(trust, limits, progress)
     outgoing = await trio.to_thread.run_sync(Outgoing, source)
     _, send = await trio.to_thread.run_sync(_protocol, target.scheme)
-    await _attempted(lambda: send(target, outgoing, means), attempts, interval_s)
+    await attempted(lambda: send(target, outgoing, means), attempts, interval_s)
 
 
 def trust_of(roots_pem: str) -> ssl.SSLContext:
@@ -111,7 +111,7 @@ def trust_of(roots_pem: str) -> ssl.SSLContext:
     return context
 
 
-async def _attempted(
+async def attempted(
     attempt: Callable[[], Awaitable[None]], attempts: int, interval_s: float
 ) -> None:
     """One attempt after the other, until one succeeds."""
