@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from journal.persistent import Table
 from journal.projections.base import Projection
+from journal.projections.customers import CustomerCleared
 from journal.terms import Decision, Entry, IdToken
 
 
@@ -50,7 +51,7 @@ class Cached(msgspec.Struct, frozen=True):
 
 
 class AuthCache(Projection, frozen=True):
-    HEARS = (CacheUpdated, CacheUsed, CacheExpired, CacheCleared)
+    HEARS = (CacheUpdated, CacheUsed, CacheExpired, CacheCleared, CustomerCleared)
 
     entries: Table[str, Cached] = Table()
 
@@ -78,6 +79,11 @@ class AuthCache(Projection, frozen=True):
                 return AuthCache(self.entries.without(ref))
             case CacheCleared():
                 return AuthCache()
+            case CustomerCleared(refs=refs):
+                entries = self.entries
+                for ref in refs:
+                    entries = entries.without(ref)
+                return AuthCache(entries)
             case _:
                 return self
 

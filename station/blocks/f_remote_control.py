@@ -7,6 +7,7 @@ from typing import Final
 
 from journal.projections.transactions import Transaction, TransactionStopping
 from journal.terms import Decision, IdToken
+from station.blocks import l_firmware, n_logs
 from station.blocks.b_registration import boot_notification
 from station.blocks.c_authorization import UNCACHED, grant, waiting_evse, wish
 from station.blocks.e_transactions import FINAL_POINTS, STOP_POINT, end_of, event
@@ -26,8 +27,6 @@ from station.messages.f_remote_control import (
     UnlockConnectorResponse,
 )
 from station.messages.g_availability import HeartbeatRequest
-from station.messages.l_firmware import FirmwareStatusNotificationRequest
-from station.messages.n_diagnostics import LogStatusNotificationRequest
 
 AUTHORIZE_REMOTE: Final = "AuthCtrlr.AuthorizeRemoteStart"
 
@@ -216,13 +215,11 @@ def _transactions(case: Case, evse: EVSEType | None) -> Iterator[Decision]:
 
 
 def _log_status(case: Case, evse: EVSEType | None) -> Iterator[Decision]:
-    """F06.FR.15: nothing is being uploaded."""
-    yield from say(case, LogStatusNotificationRequest(status="Idle"), solicited=True)
+    yield from n_logs.triggered(case)
 
 
 def _firmware_status(case: Case, evse: EVSEType | None) -> Iterator[Decision]:
-    """F06.FR.16: nothing is being installed."""
-    yield from say(case, FirmwareStatusNotificationRequest(status="Idle"), solicited=True)
+    yield from l_firmware.triggered(case)
 
 
 TRIGGERS: Final = {

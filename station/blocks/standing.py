@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from journal.projections.firmware import Update
+from station.blocks.transfers import passed
 from station.case import Case
+
+ALLOW_SESSIONS: Final = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
+INSTALLS_WHILE_CHARGING: Final = "C-43"
 
 
 def charging_state(case: Case, evse_id: int) -> str:
@@ -47,4 +54,42 @@ def in_service(case: Case, evse_id: int) -> bool:
         and case.state.faults.blocking(evse_id) is None
         and case.state.lifecycle.reset is None
         and case.state.lifecycle.restart is None
+        and not closed_for_firmware(case, evse_id)
     )
+
+
+def in_use(case: Case) -> bool:
+    """Whether somebody charges, or is about to."""
+    return bool(case.state.transactions.open or case.state.authorizations.held)
+
+
+# --- Firmware ------------------------------------------------------------------------------------
+
+
+def may_install(case: Case, update: Update) -> bool:
+    """Whether neither the clock nor somebody who charges forbids it. L01.FR.05, L01.FR.06, C-43."""
+    if not passed(update.ordered.install_at, case.now):
+        return False
+    return case.product.profile.has(INSTALLS_WHILE_CHARGING) or not in_use(case)
+
+
+def installs_now(case: Case, update: Update) -> bool:
+    """Whether the firmware is there and good, and nothing stands in the way any more."""
+    return update.status in ("SignatureVerified", "InstallScheduled") and may_install(case, update)
+
+
+def closed_for_firmware(case: Case, evse_id: int) -> bool:
+    """Whether an update keeps new people from an EVSE that is not in use. L01.FR.07."""
+    update = case.state.firmware.running
+    if update is None or _taken(case, evse_id):
+        return False
+    needed = update.status in ("Installing", "InstallRebooting") or installs_now(case, update)
+    if needed and not case.product.profile.has(INSTALLS_WHILE_CHARGING):
+        return True
+    return update.waited and not case.flag(ALLOW_SESSIONS)
+
+
+def _taken(case: Case, evse_id: int) -> bool:
+    """Whether somebody charges here, or was let in and may yet plug in here."""
+    held = any(one.evse_id in (None, evse_id) for one in case.state.authorizations.held)
+    return held or case.state.transactions.at(evse_id) is not None

@@ -181,7 +181,7 @@ def test_no_refusal_touches_what_runs() -> None:
 
 def test_a_refusal_names_its_reason() -> None:
     station = in_state("Accepted", "development")
-    [reply] = of_kind(station.when(called("GetLog", **request("GetLog"))), CallAnswered)
+    [reply] = of_kind(station.when(called("SetMonitoringLevel", severity=4)), CallAnswered)
     assert answer_of(reply) == {
         "status": "Rejected",
         "statusInfo": {"reasonCode": "UnsupportedRequest"},

@@ -1,0 +1,1 @@
+"""How is new firmware checked and put in place?"""
