@@ -244,7 +244,7 @@ class _Exchange(contextlib.AsyncExitStack):
             raise target.failed(f"no connection within {self._limits.connect_s:g} s") from None
         except httpx.TimeoutException:
             raise target.failed(f"not a byte for {self._limits.stall_s:g} s") from None
-        except (httpx.ProtocolError, httpx.InvalidURL) as error:
+        except (httpx.ProtocolError, httpx.InvalidURL, UnicodeError) as error:
             raise target.failed(str(error), "BadMessage") from error
         except httpx.HTTPError as error:
             raise target.failed(_cause(error)) from error
