@@ -6,6 +6,7 @@ At the end what the CSMS was told, what the journal holds and what the meter cou
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import sys
@@ -302,6 +303,8 @@ class Demo:
             f"The CSMS has {len(account.events)} TransactionEvents, {len(account.gaps)} missing, "
             f"{account.duplicates} sent twice."
         )
+        for difference in self.found:
+            voice.plain(f"They disagree: {difference}", "bold red")
         if not self.found:
             voice.plain("The journal and the meter say the same, and no entry was tampered with.")
         voice.plain()
@@ -313,7 +316,7 @@ class Demo:
 
     async def _stays(self, url: str) -> None:
         """Be there to be played with until Ctrl-C, or until the station ends by itself."""
-        name, data = program(), self.station.directory
+        name, data = program(), shlex.quote(str(self.station.directory))
         self.voice.plain("The station stays up. What to try next, in another terminal:", "bold")
         commands = (
             (f"{name} replay {data} --follow", "watch it think"),
@@ -379,6 +382,6 @@ def program() -> str:
     """How the person who reads this may type `station`."""
     typed = Path(sys.argv[0])
     if typed.name != "station":
-        return f"{sys.executable} -m station"
+        return f"{shlex.quote(sys.executable)} -m station"
     on_path = shutil.which("station")
-    return "station" if on_path and Path(on_path).samefile(typed) else str(typed)
+    return "station" if on_path and Path(on_path).samefile(typed) else shlex.quote(str(typed))

@@ -57,7 +57,7 @@ class DemoStation:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise No(f"{directory}: {error.strerror}. Give another --data.") from error
-        if _answers(directory / STATION):  # before there is a loop to hold up
+        if _answers(directory / STATION):
             raise No(f"{directory}: a station runs there already. End it, or give another --data.")
 
     # --- Running ---------------------------------------------------------------------------------

@@ -43,9 +43,10 @@ async def _emulate(data: Path, evses: int, until_stdin_closes: bool) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(run_world, data / DIRECTORY, sock, evses=evses))
-            click.echo(f"{evses} EVSEs emulated; orders at {sock}.", err=True)
             if until_stdin_closes:
                 nursery.start_soon(_until_closed, nursery.cancel_scope)
+            else:
+                click.echo(f"{evses} EVSEs emulated; orders at {sock}.", err=True)
             async for _ in signals:
                 nursery.cancel_scope.cancel()
                 return
