@@ -6,6 +6,7 @@ Limits stand in the table of the device that measures them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from drivers.displays.vt100 import Vt100Display
 from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
 from drivers.io.icpdas_m7055 import IcpdasM7055
 from drivers.meters.acrel_djsf1352 import AcrelDjsf1352
@@ -129,10 +131,23 @@ class ModulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     hot_c: int = 55  # air at the modules
 
 
+class DisplaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[hardware.display]`."""
+
+    driver: Literal["vt100"] = "vt100"
+    port: str
+    baud: int = 115_200
+    columns: int = 40
+    rows: int = 4
+    encoding: str = "utf-8"
+    health_s: float = 10.0  # 0: it cannot answer
+
+
 class HardwareSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All of `[hardware]`. Without a reader the station starts by remote control only."""
 
     reader: ReaderSettings | None = None
+    display: DisplaySettings | None = None
     meter: MeterSettings
     io: IoSettings
     insulation: InsulationSettings
@@ -145,6 +160,7 @@ class HardwareSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "reader": ReaderSettings,
+    "display": DisplaySettings,
     "meter": MeterSettings,
     "io": IoSettings,
     "insulation": InsulationSettings,
@@ -184,7 +200,8 @@ def _one(name: str, raw: dict[str, Any]) -> Any:
     try:
         return converted(raw, TABLES[name])
     except TableError as error:
-        raise TableError(f"[hardware.{name}] {error}") from None
+        key = re.sub(r"^\[(\w+)\]", r"\1", str(error))  # it took the key for a table
+        raise TableError(f"[hardware.{name}] {key}") from None
 
 
 def emulated(directory: Path) -> HardwareSettings:
@@ -199,8 +216,9 @@ def emulated(directory: Path) -> HardwareSettings:
 
     return HardwareSettings(
         reader=ReaderSettings(port=port("reader")),
+        display=DisplaySettings(port=port("display")),
         meter=MeterSettings(port=port("meter")),
-        io=IoSettings(port=port("io"), timeout_ms=250, feedback_ms=700, stale_ms=2000),
+        io=IoSettings(port=port("io"), timeout_ms=250, feedback_ms=300, stale_ms=2000),
         insulation=InsulationSettings(port=port("insulation")),
         secc=SeccSettings(port=port("secc"), heartbeat_ms=1000),
         modules=ModulesSettings(port=port("modules")),
@@ -223,6 +241,7 @@ class Devices:
     ) -> None:
         _check(settings, evse_ids)
         self.reader = _reader(settings.reader, open_port)
+        self.display = _display(settings.display, open_port)
         self._buses = (
             _bus(settings.meter, settings.meter.retries, open_port),
             _bus(settings.io, 0, open_port),
@@ -302,6 +321,20 @@ def _reader(settings: ReaderSettings | None, open_port: OpenPort) -> Pn532Reader
         baud=settings.baud,
         poll_ms=settings.poll_ms,
         absent_polls=settings.absent_polls,
+        health_s=settings.health_s,
+        open_port=open_port,
+    )
+
+
+def _display(settings: DisplaySettings | None, open_port: OpenPort) -> Vt100Display | None:
+    if settings is None:
+        return None
+    return Vt100Display(
+        settings.port,
+        baud=settings.baud,
+        columns=settings.columns,
+        rows=settings.rows,
+        encoding=settings.encoding,
         health_s=settings.health_s,
         open_port=open_port,
     )

@@ -130,6 +130,7 @@ _ROWS = (
     Row("meter", "broken_wire", _NORMAL, _ALWAYS, dwell_s=1.0),
     Row("lock", "stuck", _NONE, _IDLE),
     Row("reader", "lost", _NONE, _NEVER, dwell_s=0.0),
+    Row("display", "lost", _NONE, _NEVER, dwell_s=0.0),
 )  # fmt: skip
 ROWS: Final = {f"{row.device}/{row.fault}": row for row in _ROWS}
 

@@ -262,6 +262,8 @@ class Body:
             yield f"meter {evse_id}", devices.meters[evse_id]
         if devices.reader is not None:
             yield "reader", devices.reader
+        if devices.display is not None:
+            yield "display", devices.display
 
     async def _keep(self, name: str, device: Device) -> None:
         """Run a driver, again and again. What is no DeviceFault is a fault of ours."""
@@ -371,6 +373,8 @@ class Body:
                 path.repeat()
             self._tellers[evse_id].tell(now)
         self._set_station(wanted)
+        if repeat:
+            self._show(wanted)
 
     def _limit_a(self, evse_id: int) -> Decimal:
         return current_limit_a(
@@ -384,6 +388,15 @@ class Body:
             settings=self._settings.secc,
             cooled=not self.ledger.has("cooling/fault", 0),
         )
+
+    def _show(self, wanted: Wanted) -> None:
+        """One row per EVSE: the judgement's words and, while it charges, what the meter says."""
+        if self._devices.display is not None:
+            self._devices.display.lines = tuple(
+                f"{evse.evse_id}  {evse.words}{self._tellers[evse.evse_id].figures}"
+                for evse in wanted.evses
+                if evse.evse_id in self._tellers
+            )
 
     def _set_station(self, wanted: Wanted) -> None:
         """What no EVSE decides alone: mains contactor, fan, reader, watchdogs."""

@@ -50,7 +50,7 @@ EXPLAINED_S: Final = 0.3  # in this time other devices say why the controller br
 LEAST_A: Final = Decimal(2)  # what brings the cable's capacitance up in the insulation test
 NO_ENERGY_A: Final = Decimal("0.1")  # 0 would mean the controller's own limit, secc.md section 2
 TEST_COUNTS_S: Final = 600.0  # a passed self-test of the insulation monitor
-SPIKE_S: Final = 0.3  # measurements lag behind set-points
+SPIKE_S: Final = 0.1  # a moment more than one measurement
 OVER_CURRENT_S: Final = 1.0
 GIVING: Final = frozenset(
     {PowerFunction.INSULATION_TEST, PowerFunction.PRECHARGE, PowerFunction.POWER_TRANSFER}
@@ -320,6 +320,7 @@ class PowerPath:
         if phase is Phase.SESSION:
             self.begun = self._finished = False
             self.senses.request = None
+            self._function, self._function_at = PowerFunction.OFF, now
             self.broken = None
         if phase in (Phase.EMERGENCY, Phase.ENDED):
             self._spent = True
@@ -450,12 +451,9 @@ class PowerPath:
         if enabled is not secc.enabled:
             secc.enabled = enabled
             secc.tell_now()
-        if (secc.start_allowed, secc.authorised, secc.parameters_done) != (
-            runs,
-            runs or None,
-            runs,
-        ):
-            secc.start_allowed, secc.authorised, secc.parameters_done = runs, runs or None, runs
+        authorised = None if self.phase is Phase.IDLE else runs  # a no ends what still negotiates
+        if (secc.start_allowed, secc.authorised) != (runs, authorised):
+            secc.start_allowed, secc.authorised, secc.parameters_done = runs, authorised, runs
 
 
 DEVICE_ERROR: Final = 2

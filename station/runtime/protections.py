@@ -82,8 +82,9 @@ class Protections:
         if self._station.counted not in (None, expected):
             info = f"{self._station.counted} modules instead of {expected}"
             yield Finding(ROWS["module/wrong_count"], 0, info)
-        if "reader" in self._station.lost:
-            yield Finding(ROWS["reader/lost"], 0, self._station.lost["reader"])
+        for name in ("reader", "display"):
+            if name in self._station.lost:
+                yield Finding(ROWS[f"{name}/lost"], 0, self._station.lost[name])
         for evse_id, path in self._paths.items():
             yield from self._controller(path, now)
             yield from self._broken_off(path, now)

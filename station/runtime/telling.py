@@ -64,6 +64,16 @@ class Teller:
         """An opened contactor is not told yet."""
         return self._opened_at is not None
 
+    @property
+    def figures(self) -> str:
+        """Power and state of charge, for the display; empty without flow."""
+        meter = self._senses.meter
+        if self._flow != "charging" or meter is None:
+            return ""
+        soc = self._senses.ev.soc_percent
+        shown = f"  {meter.power_w / 1000:.1f} kW"
+        return shown if soc is None else f"{shown}  {soc} %"
+
     def tell(self, now: float) -> None:
         """Say what is new."""
         self._tell_cable()
