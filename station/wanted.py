@@ -74,7 +74,7 @@ class WantedLink(msgspec.Struct, frozen=True):
 
     candidates: tuple[NetworkSlot, ...] = ()  # in the order they are tried. B10.FR.04
     attempts: int = 1  # for each of them. B10.FR.03
-    last_slot: int = 0  # of the last successful connection
+    last: NetworkSlot | None = None  # of the last successful connection
     falls_back: bool = False  # to that one, once all have failed. B10.FR.07, C-47
     opened_seq: int = 0  # the entry that opened the present connection; 0 at the beginning
     online: bool = False
@@ -129,7 +129,7 @@ def _link(case: Case) -> WantedLink:
     return WantedLink(
         candidates=networks.candidates,
         attempts=case.integer("OCPPCommCtrlr.NetworkProfileConnectionAttempts", absent=1),
-        last_slot=networks.last_slot,
+        last=networks.candidate(networks.last_slot) or networks.stored(networks.last_slot),
         falls_back=case.product.profile.has("C-47"),
         opened_seq=case.state.links.opened_seq,
         online=case.state.links.online,

@@ -1,8 +1,9 @@
 """How do frames travel between the journal and the CSMS?
 
-One connection at a time. What comes in becomes an observation; what goes out is read off the
-wanted level, which holds nothing that is not on the disk. A broken connection, however it broke,
-ends in LinkClosed and another attempt after a growing pause.
+One connection at a time, through the slots that are wanted. What comes in becomes an
+observation; what goes out is read off the wanted level, which holds nothing that is not on the
+disk. A broken connection, however it broke, ends in LinkClosed and another attempt after a
+growing pause.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -28,13 +28,23 @@ from trio_websocket import (
 )
 
 from journal.observations import FrameSent, LinkClosed, LinkFailed, LinkOpened
+from journal.projections.networks import NetworkSlot
 from journal.terms import Observation
 from journal.tokens import together
 from station.ocppj import call_text, error_text, result_text
 from station.runtime.ingest import Ingest
 from station.runtime.latest import Latest
-from station.runtime.network import Network, VanishingStream, tls_context
-from station.wanted import Wanted, WantedCall
+from station.runtime.network import Network
+from station.runtime.tls import (
+    CertificateRefused,
+    NoRootError,
+    check_name,
+    context_for,
+    first_cause,
+    security_event,
+)
+from station.runtime.walk import BackOff, Walk
+from station.wanted import Wanted, WantedCall, WantedLink
 
 log = logging.getLogger("station.link")
 
@@ -42,26 +52,11 @@ SUBPROTOCOL: Final = "ocpp2.0.1"  # Part 4 §3.1.2
 CONNECT_S: Final = 20.0  # for TCP, TLS and the handshake together
 CLOSE_S: Final = 2.0  # for a close handshake with whoever is still there
 FRAME_MAX: Final = 256 * 1024  # bytes; the largest message of the CSMS is a tenth of it
+RENEWED: Final = "the password was renewed"  # ends a connection, and the next comes at once
 QUEUE_MAX: Final = 16  # frames taken from the network but not yet by the scribe
 
 _payload = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
-
-
-class Csms(msgspec.Struct, frozen=True):
-    """Where the CSMS is and how to get in."""
-
-    url: str  # without the identity
-    identity: str
-    security_profile: int
-    slot: int = 1
-    ca_file: Path | None = None
-    cipher_suites: tuple[str, ...] = ()
-
-    @property
-    def connection_url(self) -> str:
-        """Part 4 §3.1.1: the identity is appended, percent-encoded."""
-        return f"{self.url.rstrip('/')}/{quote(self.identity, safe='')}"
 
 
 class Mailbox(Protocol):
@@ -74,69 +69,85 @@ class Mailbox(Protocol):
 
 
 class Link:
-    """Keeps one connection to the CSMS open, for ever."""
+    """Keeps one connection to a CSMS open, for ever."""
 
     def __init__(
         self,
-        csms: Csms,
+        identity: str,
         scribe: Mailbox,
         ingest: Ingest,
         network: Network,
         *,
         password: Callable[[str], str | None],
         value_of: Callable[[str], str | None],
+        key_of: Callable[[str], str | None] = lambda reference: None,
+        cipher_suites: tuple[str, ...] = (),
         dice: random.Random | None = None,
     ) -> None:
-        self._csms = csms
+        """`password` and `key_of` reveal what a reference names: see `secrets`."""
+        self._identity = identity
         self._scribe = scribe
         self._ingest = ingest
         self._network = network
         self._password = password
         self._value_of = value_of
+        self._key_of = key_of
+        self._cipher_suites = cipher_suites
         self._dice = dice or random.Random()
 
     async def run(self) -> None:
-        """Connect, serve, reconnect. Part 4 §5.3."""
-        failures = 0
+        """Connect, serve, reconnect. Part 4 §5.3, B10.FR.09."""
+        walk, back_off = Walk(), BackOff(self._dice)
         while True:
             await self._network.wait_up()
-            opened = await self._once()
-            failures = 0 if opened else failures + 1
-            await self._pause(failures)
+            slot = await self._next_slot(walk)
+            ended = await self._once(slot)
+            if ended is None:
+                walk.failed()
+            else:
+                walk.succeeded(slot.slot)
+                back_off.reset()
+            if ended != RENEWED:
+                await self._pause(back_off.next_s(self._scribe.wanted.value.link))
 
-    async def _pause(self, failures: int) -> None:
-        """The back-off; `up` of the emulated world ends it. Part 4 §5.3."""
-        seconds = back_off_s(self._scribe.wanted.value, failures, self._dice)
+    async def _next_slot(self, walk: Walk) -> NetworkSlot:
+        current = self._scribe.wanted.value
+        while (slot := walk.next(current.link)) is None:
+            current = await self._scribe.wanted.wait_changed(current)
+        return slot
+
+    async def _pause(self, seconds: float) -> None:
+        """The back-off; `up` of the emulated world ends it."""
         if self._network.mode != "up":
             return
         with trio.move_on_after(seconds):
             await self._network.wait_changed()
 
-    async def _once(self) -> bool:
+    async def _once(self, slot: NetworkSlot) -> str | None:
         """One connection from beginning to end.
 
         Returns:
-            Whether it was ever open.
+            What ended it; None: it never stood.
         """
-        before = self._scribe.wanted.value.link.opened_seq
+        before = self._scribe.wanted.value.link
         opened = False
         why = "closed"
+        event = ""
         try:
             async with trio.open_nursery() as nursery:
                 with trio.fail_after(CONNECT_S):
-                    websocket = await self._connected(nursery)
+                    websocket = await self._connected(nursery, slot)
                 opened = True
-                self._scribe.observe(
-                    LinkOpened(self._csms.slot, self._csms.url, self._csms.security_profile)
-                )
-                log.info("connected to %s", self._csms.connection_url)
+                self._scribe.observe(LinkOpened(slot.slot, slot.url, slot.security_profile))
+                log.info("connected to %s, slot %d", slot.url, slot.slot)
                 try:
-                    why = await self._serve(websocket, before)
+                    why = await self._serve(websocket, slot, before)
                 finally:
                     await _closed(websocket)
                     nursery.cancel_scope.cancel()
         except* FAILURES as group:
-            why = _in_words(group)
+            cause = first_cause(group)
+            why, event = _in_words(cause), security_event(cause)
         except* Exception:
             if opened:
                 self._scribe.observe(LinkClosed("a fault of ours"))
@@ -144,53 +155,77 @@ class Link:
         if opened:
             log.warning("link lost: %s", why)
             self._scribe.observe(LinkClosed(why))
-        else:
-            log.warning("%s: %s", self._csms.url, why)
-            self._scribe.observe(LinkFailed(self._csms.slot, why))
-        return opened
+            return why
+        log.warning("%s, slot %d: %s", slot.url, slot.slot, why)
+        self._scribe.observe(LinkFailed(slot.slot, why, event))
+        return None
 
-    async def _connected(self, nursery: trio.Nursery) -> WebSocketConnection:
+    async def _connected(self, nursery: trio.Nursery, slot: NetworkSlot) -> WebSocketConnection:
         """A WebSocket with our subprotocol. Part 4 §3.1, §3.2.
 
         Raises:
             one of FAILURES.
         """
-        parts = urlsplit(self._csms.connection_url)
+        parts = urlsplit(connection_url(slot.url, self._identity))
         host = parts.hostname or ""
-        tls = parts.scheme == "wss"
-        port = parts.port or (443 if tls else 80)
-        tcp = await trio.open_tcp_stream(host, port)
-        stream: trio.abc.Stream = VanishingStream(tcp, self._network)
-        if tls:
-            context = tls_context(self._csms.ca_file, self._csms.cipher_suites)
-            secure = trio.SSLStream(stream, context, server_hostname=host)
-            await secure.do_handshake()
-            stream = secure
-        websocket = await wrap_client_stream(
-            nursery,
-            stream,  # type: ignore[arg-type]
-            f"{host}:{port}",
-            parts.path,
-            subprotocols=[SUBPROTOCOL],
-            extra_headers=self._authorization(),
-            message_queue_size=QUEUE_MAX,
-            max_message_size=FRAME_MAX,
-        )
+        port = parts.port or (443 if slot.security_profile > 1 else 80)
+        context = self._tls(slot)
+        stream = await self._network.dial(host, port)
+        try:
+            if context is not None:
+                stream = await _secured(stream, context, host)
+            websocket = await wrap_client_stream(
+                nursery,
+                stream,  # type: ignore[arg-type]
+                f"{host}:{port}",
+                parts.path,
+                subprotocols=[SUBPROTOCOL],
+                extra_headers=self._authorization(slot),
+                message_queue_size=QUEUE_MAX,
+                max_message_size=FRAME_MAX,
+            )
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
         if websocket.subprotocol != SUBPROTOCOL:
             await _closed(websocket)
             raise HandshakeRefused(f"the CSMS does not speak {SUBPROTOCOL}")
         return websocket
 
-    def _authorization(self) -> list[tuple[bytes, bytes]]:
-        """HTTP Basic with the identity as user. A00.FR.202 to 206."""
+    def _tls(self, slot: NetworkSlot) -> ssl.SSLContext | None:
+        """How the connection is secured, as its security profile wants it. A00.FR.312, A00.FR.415.
+
+        Raises:
+            NoRootError, ssl.SSLError, HandshakeRefused: it cannot be.
+        """
+        if slot.security_profile < 2:
+            return None
+        held = self._scribe.wanted.value.certificates
+        roots = [one.pem for one in held if one.use == "CSMSRootCertificate"]
+        own = None
+        if slot.security_profile > 2:
+            station = [one for one in held if one.use == "ChargingStationCertificate"]
+            key = self._key_of(station[-1].key) if station else None
+            if key is None:
+                raise HandshakeRefused("security profile 3 needs a ChargingStationCertificate")
+            own = station[-1].pem, key
+        return context_for(roots, self._cipher_suites, own)
+
+    def _authorization(self, slot: NetworkSlot) -> list[tuple[bytes, bytes]]:
+        """HTTP Basic with the identity as user. A00.FR.202 to 206, A00.FR.301 to 304."""
         password = self._password(self._scribe.wanted.value.link.password)
-        if password is None or self._csms.security_profile > 2:
+        if password is None or slot.security_profile > 2:
             return []
-        credentials = f"{self._csms.identity}:{password}".encode()
+        credentials = f"{self._identity}:{password}".encode()
         return [(b"Authorization", b"Basic " + base64.b64encode(credentials))]
 
-    async def _serve(self, websocket: WebSocketConnection, before: int) -> str:
+    async def _serve(
+        self, websocket: WebSocketConnection, slot: NetworkSlot, before: WantedLink
+    ) -> str:
         """Carry frames until something ends it.
+
+        Args:
+            before: what was wanted of the link when the connection was made.
 
         Returns:
             What ended it.
@@ -208,9 +243,11 @@ class Link:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(until_over, lambda: self._receive(websocket))
-            nursery.start_soon(until_over, lambda: self._send(websocket, before))
+            nursery.start_soon(until_over, lambda: self._send(websocket, before.opened_seq))
             nursery.start_soon(until_over, lambda: self._ping(websocket))
             nursery.start_soon(until_over, self._closed_on_purpose)
+            if slot.security_profile < 3:
+                nursery.start_soon(until_over, lambda: self._renewed(before.password))
         return ended[0] if ended else "cancelled"
 
     async def _receive(self, websocket: WebSocketConnection) -> str:
@@ -278,6 +315,13 @@ class Link:
         await self._network.wait_closed()
         return "closed by the emulated network"
 
+    async def _renewed(self, password: str) -> str:
+        """The CSMS set another password, and has our answer: come back with it. A01."""
+        current = self._scribe.wanted.value
+        while current.link.password == password or current.replies:
+            current = await self._scribe.wanted.wait_changed(current)
+        return RENEWED
+
 
 class HandshakeRefused(Exception):
     """The CSMS answered, but not as an OCPP 2.0.1 CSMS."""
@@ -291,20 +335,29 @@ FAILURES: Final = (
     trio.ClosedResourceError,
     HandshakeError,
     HandshakeRefused,
+    CertificateRefused,
+    NoRootError,
 )
 
 
-def back_off_s(wanted: Wanted, failures: int, dice: random.Random) -> float:
-    """Seconds to wait before the next attempt. Part 4 §5.3.
+def connection_url(url: str, identity: str) -> str:
+    """Part 4 §3.1.1: the identity is appended, percent-encoded."""
+    return f"{url.rstrip('/')}/{quote(identity, safe='')}"
 
-    RetryBackOffWaitMinimum plus a random part; after each failure twice the time before, at most
-    RetryBackOffRepeatTimes times.
+
+async def _secured(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
+    """TLS over the stream, to whom we meant. Not a byte of ours goes to anybody else.
+
+    Raises:
+        trio.BrokenResourceError: from an ssl.SSLError that says why not.
+        CertificateRefused: the certificate is somebody else's.
     """
-    link = wanted.link
-    seconds = float(link.wait_min_s) + dice.uniform(0, link.wait_random_s)
-    for _ in range(min(failures, link.repeat_times)):
-        seconds = 2 * seconds + dice.uniform(0, link.wait_random_s)
-    return seconds
+    secure: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
+        stream, context, server_hostname=host, https_compatible=True
+    )
+    await secure.do_handshake()
+    check_name(secure.getpeercert(), host)
+    return secure
 
 
 async def _closed(websocket: WebSocketConnection) -> None:
@@ -320,15 +373,16 @@ def _close_reason(closed: ConnectionClosed) -> str:
     return f"closed by the CSMS: {reason.code} {reason.reason or reason.name}"
 
 
-def _in_words(group: BaseExceptionGroup[BaseException]) -> str:
-    """The first failure of a group, for a person."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, ConnectionRejected):
-        return f"the CSMS refused the connection: HTTP {error.status_code}"
-    if isinstance(error, trio.TooSlowError):
-        return f"no connection within {CONNECT_S:.0f} s"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate of the CSMS: {error.verify_message}"
-    return f"{type(error).__name__}: {error}"[:300]
+def _in_words(error: BaseException) -> str:
+    """For a person."""
+    match error:
+        case ConnectionRejected(status_code=status):
+            return f"the CSMS refused the connection: HTTP {status}"
+        case trio.TooSlowError():
+            return f"no connection within {CONNECT_S:.0f} s"
+        case ssl.SSLCertVerificationError():
+            return f"certificate of the CSMS: {error.verify_message}"
+        case CertificateRefused() | NoRootError() | HandshakeRefused():
+            return str(error)
+        case _:
+            return f"{type(error).__name__}: {error}"[:300]

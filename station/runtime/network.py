@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import ssl
-from pathlib import Path
 from typing import Literal
 
 import trio
@@ -20,6 +18,14 @@ class Network:
     def __init__(self) -> None:
         self.mode: Mode = "up"
         self._changed = trio.Event()
+
+    async def dial(self, host: str, port: int) -> trio.abc.Stream:
+        """A TCP connection.
+
+        Raises:
+            OSError: there is none to be had.
+        """
+        return VanishingStream(await trio.open_tcp_stream(host, port), self)
 
     def switch(self, mode: Mode) -> None:
         self.mode = mode
@@ -68,23 +74,3 @@ class VanishingStream(trio.abc.Stream):
 
     async def aclose(self) -> None:
         await self.stream.aclose()
-
-
-def tls_context(ca_file: Path | None, cipher_suites: tuple[str, ...]) -> ssl.SSLContext:
-    """A context that checks the CSMS's certificate and host name. A00.FR.306 to 319.
-
-    TLS 1.2 at least; of TLS 1.2 exactly the profile's cipher suites.
-    """
-    context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if cipher_suites:
-        context.set_ciphers(":".join(_openssl_name(suite) for suite in cipher_suites))
-    return context
-
-
-def _openssl_name(suite: str) -> str:
-    """`TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256` as OpenSSL calls it."""
-    exchange, _, cipher = suite.removeprefix("TLS_").partition("_WITH_")
-    cipher = cipher.replace("AES_128", "AES128").replace("AES_256", "AES256")
-    prefix = "" if exchange == "RSA" else f"{exchange.replace('_', '-')}-"
-    return prefix + cipher.replace("_", "-")

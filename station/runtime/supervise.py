@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import trio
 
 from drivers.emulators.line_socket import LineSocket
-from journal.observations import StationStarted, StationStopping, VariablePreset
+from journal.observations import StationStarted, StationStopping
 from journal.store import JournalFailed, StoreSettings
 from station import RELEASE
 from station.case import Product
 from station.config import Config
 from station.runtime.alarm import alarm
+from station.runtime.certificate_files import certificate_files
 from station.runtime.clock import HostClock, boot_id
 from station.runtime.control import Control
 from station.runtime.devices import socket_of
 from station.runtime.hardware import Hardware
 from station.runtime.ingest import Ingest
-from station.runtime.link import Csms, Link
+from station.runtime.link import Link
 from station.runtime.memory import Memory
 from station.runtime.network import Network
+from station.runtime.presets import presets
 from station.runtime.scribe import Scribe
 from station.runtime.secrets import Secrets
 
@@ -94,6 +96,7 @@ class Life:
             nursery.start_soon(self.scribe.run)
             nursery.start_soon(self._checkpoints)
             nursery.start_soon(self._keep, "control", control.run)
+            nursery.start_soon(self._keep, "certificate files", self._certificate_files)
             with trio.CancelScope() as working:
                 nursery.start_soon(self._until_asked, working)
                 nursery.start_soon(self._until_restart, working)
@@ -113,18 +116,24 @@ class Life:
         """Leave the journal as one file, with a snapshot beside it."""
         try:
             self.memory.snapshot(self.scribe.head, self.scribe.state)
-            self.secrets.keep_only(set(self.scribe.state.variables.values.values()))
+            self.secrets.keep_only(set(self._secrets_in_use()))
         finally:
             self.memory.close()
+
+    def _secrets_in_use(self) -> Iterator[str]:
+        """Values that may be references of secrets, and all that are."""
+        yield from self.scribe.state.variables.values.values()
+        yield from (one.key for one in self.scribe.state.certificates.installed)
 
     # --- Beginning ------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
         """The first entries of this life."""
         head = self.memory.store.head
-        if head.seq == 0:
-            for path, value in sorted(self.config.variables.items()):
-                self.scribe.observe(VariablePreset(path, value))
+        for observation in presets(
+            self.config, self.memory.state, head.seq == 0, self.secrets.keep
+        ):
+            self.scribe.observe(observation)
         profile = self.config.profile
         self.scribe.observe(
             StationStarted(
@@ -148,21 +157,19 @@ class Life:
         )
 
     def _link(self) -> Link:
-        csms = self.config.csms
         return Link(
-            Csms(
-                url=csms.url,
-                identity=self.config.identity,
-                security_profile=csms.security_profile,
-                ca_file=csms.ca_file,
-                cipher_suites=self.config.profile.cipher_suites,
-            ),
+            self.config.identity,
             self.scribe,
             Ingest(self.product.model, self.memory.store.refer, self.secrets.keep),
             self.network,
             password=self._password,
             value_of=self.memory.store.value_of,
+            key_of=self.secrets.reveal,
+            cipher_suites=self.config.profile.cipher_suites,
         )
+
+    async def _certificate_files(self) -> None:
+        await certificate_files(self.scribe.wanted, self.config.data / "certificates")
 
     def _password(self, reference: str) -> str | None:
         """BasicAuthPassword as the CSMS set it last, else as station.toml has it. A01."""

@@ -1,0 +1,53 @@
+"""Where do other programs of the host find the certificates of the store?
+
+`<data>/certificates/<use>/<sha256>.pem`: a mirror of the memory, made anew at every start and
+kept as it changes. Only the station may read it. Nothing reads it back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import trio
+
+from journal.projections.certificates import CertificateInstalled
+from station.runtime.latest import Latest
+from station.wanted import Wanted
+
+
+async def certificate_files(wanted: Latest[Wanted], directory: Path) -> None:
+    """Keep the mirror until cancelled.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    written: tuple[CertificateInstalled, ...] | None = None
+    current = wanted.value
+    while True:
+        if current.certificates != written:
+            written = current.certificates
+            await trio.to_thread.run_sync(mirror, written, directory)
+        current = await wanted.wait_changed(current)
+
+
+def mirror(installed: Iterable[CertificateInstalled], directory: Path) -> None:
+    """Write what is missing, remove what is too much. Raises OSError."""
+    wanted = {directory / one.use / f"{one.sha256}.pem": one.pem for one in installed}
+    for path in directory.glob("*/*"):
+        if path not in wanted:
+            path.unlink()
+    for path, pem in wanted.items():
+        for folder in (directory, path.parent):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        _write(path, pem)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    fresh = path.with_suffix(".new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(text)
+    fresh.replace(path)

@@ -1,0 +1,155 @@
+"""Is the other end of a TLS connection our CSMS, and what was wrong where it is not?
+
+The station trusts the CSMSRootCertificates of its store and nobody else: with none, no TLS
+connection is opened at all. Names are compared whole, since a wildcard is refused
+(A00.FR.309, erratum 2.62 of 2025-02).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from trio_websocket import ConnectionRejected
+
+UNAUTHORIZED: Final = 401
+
+# What OpenSSL calls the failure of a handshake -> the security event it is.
+EVENTS: Final[dict[str, str]] = {
+    "UNSUPPORTED_PROTOCOL": "InvalidTLSVersion",  # its choice is below ours. A00.FR.316
+    "WRONG_SSL_VERSION": "InvalidTLSVersion",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "InvalidTLSVersion",  # our offer is above its own
+    "NO_PROTOCOLS_AVAILABLE": "InvalidTLSVersion",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "InvalidTLSCipherSuite",  # none of ours. A00.FR.323
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY": "InvalidTLSCipherSuite",
+    "WRONG_CIPHER_RETURNED": "InvalidTLSCipherSuite",
+    "UNKNOWN_CIPHER_RETURNED": "InvalidTLSCipherSuite",
+    "DH_KEY_TOO_SMALL": "InvalidTLSCipherSuite",
+}
+
+
+class CertificateRefused(Exception):
+    """The certificate of the CSMS is none we accept. A00.FR.310."""
+
+
+class NoRootError(Exception):
+    """There is nothing a certificate of a CSMS could be checked with."""
+
+
+def context_for(
+    roots: Sequence[str], cipher_suites: Sequence[str], own: tuple[str, str] | None = None
+) -> ssl.SSLContext:
+    """How a TLS connection to the CSMS is made. A00.FR.308 to 321, A00.FR.411 to 424.
+
+    Exactly the cipher suites given, so TLS 1.3 only where one of them is of TLS 1.3.
+
+    Args:
+        roots: PEM of the CSMSRootCertificates.
+        cipher_suites: IANA names; none: what OpenSSL thinks is safe.
+        own: chain and private key of the ChargingStationCertificate, PEM. A00.FR.402.
+
+    Raises:
+        NoRootError: `roots` is empty.
+        ssl.SSLError: our own certificate and key do not fit.
+    """
+    if not roots:
+        raise NoRootError("no CSMSRootCertificate is installed; give [csms] ca_file")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata="".join(roots))
+    # What is installed is an anchor, also where a sub-CA's certificate is.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
+    context.check_hostname = False  # `check_name` does it: by the commonName too, no wildcards
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION  # A00.FR.321
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if cipher_suites:
+        classic = [openssl_name(suite) for suite in cipher_suites if "_WITH_" in suite]
+        if len(classic) == len(cipher_suites):
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(":".join([*classic, "@SECLEVEL=2"]))  # A00.FR.501: 112 bits
+    if own is not None:
+        _load_own(context, *own)
+    return context
+
+
+def openssl_name(suite: str) -> str:
+    """`TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256` as OpenSSL calls it."""
+    exchange, _, cipher = suite.removeprefix("TLS_").partition("_WITH_")
+    cipher = cipher.replace("AES_128", "AES128").replace("AES_256", "AES256")
+    prefix = "" if exchange == "RSA" else f"{exchange.replace('_', '-')}-"
+    return prefix + cipher.replace("_", "-")
+
+
+def _load_own(context: ssl.SSLContext, chain: str, key: str) -> None:
+    """`ssl` takes a private key from a file only: one that nobody else can read, for a moment."""
+    handle, path = tempfile.mkstemp()  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(key + "\n" + chain)
+        context.load_cert_chain(path)
+    finally:
+        os.unlink(path)
+
+
+# --- Whose certificate is it? --------------------------------------------------------------------
+
+
+def check_name(peer: Mapping[str, Any] | None, host: str) -> None:
+    """The certificate names the host we meant: commonName or subjectAltName. A00.FR.309, 510, 511.
+
+    Args:
+        peer: as `SSLSocket.getpeercert` gives it.
+
+    Raises:
+        CertificateRefused: it names others, or nobody.
+    """
+    names = list(_names(peer or {}))
+    if _folded(host) not in map(_folded, names):
+        told = ", ".join(names)[:150] or "nobody"
+        raise CertificateRefused(f"certificate of the CSMS: it names {told}, not {host}")
+
+
+def _names(peer: Mapping[str, Any]) -> Iterator[str]:
+    for subject in peer.get("subject", ()):
+        yield from (value for kind, value in subject if kind == "commonName")
+    yield from (
+        value for kind, value in peer.get("subjectAltName", ()) if kind in ("DNS", "IP Address")
+    )
+
+
+def _folded(name: str) -> str:
+    """One spelling for each name or address."""
+    try:
+        return ipaddress.ip_address(name.strip("[]")).compressed
+    except ValueError:
+        return name.rstrip(".").casefold()
+
+
+# --- What went wrong? ----------------------------------------------------------------------------
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The error that a group, or trio's BrokenResourceError, is about."""
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif isinstance(error.__cause__, ssl.SSLError):
+            error = error.__cause__
+        else:
+            return error
+
+
+def security_event(error: BaseException) -> str:
+    """The security event of Part 2 appendix 1 that a failed connection is; empty: none."""
+    match error:
+        case CertificateRefused() | ssl.SSLCertVerificationError():
+            return "InvalidCsmsCertificate"
+        case ConnectionRejected(status_code=status) if status == UNAUTHORIZED:
+            return "FailedToAuthenticateAtCsms"
+        case ssl.SSLError(reason=reason):
+            return EVENTS.get(reason or "", "")
+        case _:
+            return ""
