@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Literal
 
 import msgspec
@@ -58,6 +59,14 @@ class AuthorizationSuspended(Decision, frozen=True):
     status: str
 
 
+class AuthorizationLimited(Decision, frozen=True):
+    """The same, but energy may flow until the meter's register says so. E05.FR.03."""
+
+    granted_seq: int
+    status: str
+    until_wh: Decimal
+
+
 class AuthorizationEnded(Decision, frozen=True, kw_only=True):
     """The right to charge is over. What that ends, TxStopPoint says."""
 
@@ -84,6 +93,7 @@ class Authorization(msgspec.Struct, frozen=True):
     since_ms: int  # uptime of the grant, or of the start of the program if that came later
     bound_seq: int = 0  # entry since which it counts at this EVSE
     suspended: bool = False
+    until_wh: Decimal | None = None  # register at which it is suspended
 
     @property
     def id_token(self) -> IdToken:
@@ -93,7 +103,8 @@ class Authorization(msgspec.Struct, frozen=True):
 class Authorizations(Projection, frozen=True):
     HEARS = (
         AuthorizationAsked, AuthorizationGranted, AuthorizationBound, AuthorizationSuspended,
-        AuthorizationEnded, CallQueued, CallDelivered, CallsDropped, AttemptFailed, StationStarted,
+        AuthorizationLimited, AuthorizationEnded, CallQueued, CallDelivered, CallsDropped,
+        AttemptFailed, StationStarted,
     )  # fmt: skip
 
     asked: tuple[Asked, ...] = ()
@@ -109,6 +120,8 @@ class Authorizations(Projection, frozen=True):
                 return replace(self, held=(*self.held, new))
             case AuthorizationBound(granted_seq=seq, evse_id=evse_id):
                 return self._changed(seq, evse_id=evse_id, bound_seq=entry.seq)
+            case AuthorizationLimited(granted_seq=seq, until_wh=until_wh):
+                return self._changed(seq, until_wh=until_wh)
             case AuthorizationSuspended(granted_seq=seq):
                 return self._changed(seq, suspended=True)
             case AuthorizationEnded(granted_seq=seq):

@@ -92,6 +92,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     kept_ms: int = 0  # uptime of the last sample kept for the end
     charging_ms: int = 0
     charging_since_ms: int | None = None
+    energy_flowed: bool = False  # since it began, or since an interruption
     kept: tuple[Sample, ...] = ()
     clock_kept_ms: int  # wall clock at the last clock-aligned sample kept, or at the start
     interrupted_seq: int = 0  # StationStarted that found it open; 0: never interrupted
@@ -130,8 +131,9 @@ class Transactions(Projection, frozen=True):
                 return self._changed(transaction_id, group=group)
             case SampleKept(transaction_id=transaction_id, sample=sample):
                 return self._kept(entry, transaction_id, sample)
-            case StationStarted() if self.open:
-                return replace(self, open=tuple(_interrupted(entry, one) for one in self.open))
+            case StationStarted(last_uptime_ms=last_ms) if self.open:
+                still = tuple(_interrupted(entry, one, last_ms) for one in self.open)
+                return replace(self, open=still)
             case _:
                 return self
 
@@ -194,7 +196,7 @@ class Transactions(Projection, frozen=True):
         if one is None or charging == (one.charging_since_ms is not None):
             return self
         if charging:
-            return self._at(evse_id, charging_since_ms=entry.uptime_ms)
+            return self._at(evse_id, charging_since_ms=entry.uptime_ms, energy_flowed=True)
         return self._at(
             evse_id, charging_ms=charged_ms(one, entry.uptime_ms), charging_since_ms=None
         )
@@ -262,12 +264,14 @@ def _started(entry: Entry, start: TransactionStarted) -> Transaction:
     )
 
 
-def _interrupted(entry: Entry, one: Transaction) -> Transaction:
+def _interrupted(entry: Entry, one: Transaction, last_ms: int | None) -> Transaction:
     """Energy stopped when the program did; uptimes of another boot mean nothing any more."""
     return replace(
         one,
         interrupted_seq=entry.seq,
+        charging_ms=one.charging_ms if last_ms is None else charged_ms(one, last_ms),
         charging_since_ms=None,
+        energy_flowed=False,
         sampled_ms=entry.uptime_ms,
         kept_ms=entry.uptime_ms,
         stopping_ms=entry.uptime_ms,

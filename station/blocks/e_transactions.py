@@ -19,6 +19,7 @@ from journal.observations import (
 from journal.projections.authorizations import (
     Authorization,
     AuthorizationEnded,
+    AuthorizationLimited,
     AuthorizationSuspended,
 )
 from journal.projections.hardware import Evse
@@ -51,6 +52,7 @@ from station.metering import meter_value, sample_of
 START_POINT: Final = "TxCtrlr.TxStartPoint"
 STOP_POINT: Final = "TxCtrlr.TxStopPoint"
 STOP_INVALID: Final = "TxCtrlr.StopTxOnInvalidId"
+ENERGY_INVALID: Final = "TxCtrlr.MaxEnergyOnInvalidId"
 RESUMPTION: Final = "TxCtrlr.ResumptionTimeout"
 SAMPLES_STARTED: Final = "SampledDataCtrlr.TxStartedMeasurands"
 SAMPLES_UPDATED: Final = "SampledDataCtrlr.TxUpdatedMeasurands"
@@ -272,9 +274,10 @@ def _stop_point_cause(case: Case, transaction: Transaction) -> Cause | None:
     gone = evse.known and not evse.plugged and transaction.charging_state not in (None, "Idle")
     if gone and points & {"EVConnected", "PowerPathClosed"}:
         return "EVCommunicationLost", (end.stopped_reason if end else "EVDisconnected")
-    began = transaction.charging_ms > 0 and transaction.charging_since_ms is None
-    if "EnergyTransfer" in points and began and evse.flow == "none":
-        return "ChargingStateChanged", "EVDisconnected" if gone else "Other"
+    paused = transaction.energy_flowed and transaction.charging_since_ms is None
+    if "EnergyTransfer" in points and paused:  # even for a moment: Part 2 §2.6.5
+        reason = "StoppedByEV" if evse.flow == "suspended_ev" else "Other"
+        return "ChargingStateChanged", "EVDisconnected" if gone else reason
     return None
 
 
@@ -414,7 +417,7 @@ def event(
         ),
         meter_value=values or None,
         evse=EVSEType(id=transaction.evse_id, connector_id=evse.plugged_at or None)
-        if "evse" in tells
+        if "evse" in tells or (trigger_reason == "Trigger" and transaction.evse_id)  # TC_F_14
         else None,
         id_token=token_type(id_token) if id_token else None,
     )
@@ -499,8 +502,29 @@ def transaction_event_answered(
         return
     if case.flag(STOP_INVALID, absent=True):
         yield end_of(held, "Deauthorized", "DeAuthorized")  # E05.FR.09, E05.FR.10
-    elif not held.suspended:
-        yield AuthorizationSuspended(held.seq, info.status)  # E05.FR.02
+    elif held.until_wh is None and not held.suspended:
+        yield from _suspended(case, held, info.status)
+
+
+def _suspended(case: Case, held: Authorization, status: str) -> Iterator[Decision]:
+    """No more energy, or MaxEnergyOnInvalidId at most. E05.FR.02, E05.FR.03, C15.FR.06/07."""
+    reading = case.state.readings.of(held.evse_id or 0)
+    allowance_wh = case.integer(ENERGY_INVALID)
+    if allowance_wh and reading:
+        until_wh = reading.read.energy_wh + allowance_wh
+        yield AuthorizationLimited(held.seq, status, until_wh)
+    else:
+        yield AuthorizationSuspended(held.seq, status)
+
+
+def exhausts(case: Case) -> Iterator[Decision]:
+    """The energy that was still allowed has flowed. E05.FR.02, E05.FR.03."""
+    for held in case.state.authorizations.held:
+        reading = case.state.readings.of(held.evse_id or 0)
+        if held.suspended or held.until_wh is None or reading is None:
+            continue
+        if reading.read.energy_wh >= held.until_wh:
+            yield AuthorizationSuspended(held.seq, "MaxEnergyOnInvalidId")
 
 
 def get_transaction_status(

@@ -240,6 +240,14 @@ def test_the_time_spent_charging_counts_only_charging() -> None:
     assert ended["transactionInfo"]["timeSpentCharging"] == 110
 
 
+def test_the_time_before_a_power_cut_counts() -> None:
+    station = given(NO_SAMPLES, ONLINE, in_transaction(1), after(seconds=100))
+    station.when(restarted(boot_id="boot-2", gap_s=50), contactor(1, closed=False), plugged(1))
+    station.when(read(1, "1500"), charging(1), after(seconds=10), presented(ALICE))
+    [ended] = events(station.when(discharged(1)))
+    assert ended["transactionInfo"]["timeSpentCharging"] == 110
+
+
 # --- E05: the CSMS thinks again ------------------------------------------------------------------
 
 
@@ -283,6 +291,19 @@ def test_or_it_goes_on_without_energy_e05_fr_02() -> None:
     assert updated["eventType"] == "Updated"
     assert updated["triggerReason"] == "ChargingStateChanged"
     assert updated["transactionInfo"]["chargingState"] == "SuspendedEVSE"
+
+
+def test_or_with_some_energy_more_e05_fr_03() -> None:
+    station = deauthorised(
+        preset("TxCtrlr.StopTxOnInvalidId", "false"), preset("TxCtrlr.MaxEnergyOnInvalidId", "500")
+    )
+    station.when(read(1, "2000.0"), answers("TransactionEvent", **REFUSED))
+    assert station.level.evses[0].energy
+    station.with_csms(accepting, read(1, "2499.9"))
+    assert station.level.evses[0].energy
+    station.with_csms(accepting, read(1, "2500.0"))
+    assert not station.level.evses[0].energy
+    assert station.level.evses[0].suspended
 
 
 def test_an_answer_about_the_token_that_stopped_it_takes_nothing_away() -> None:
@@ -380,9 +401,25 @@ def test_the_power_path_is_over_with_the_cable_e06_fr_06() -> None:
 
 def test_energy_transfer_ends_when_no_energy_flows_e06_fr_07() -> None:
     station = stopping_at("EnergyTransfer")
-    station.with_csms(accepting, after(seconds=5))
     said = station.when(flow(1, "none"), contactor(1, closed=False))
     assert told(said) == [("Ended", "ChargingStateChanged")]
+
+
+def test_energy_transfer_ends_when_the_ev_pauses_e06_fr_07() -> None:
+    station = stopping_at("EnergyTransfer")
+    said = station.when(flow(1, "suspended_ev"), contactor(1, closed=False), flow(1, "none"))
+    [ended] = events(said)
+    assert ended["eventType"] == "Ended"
+    assert ended["transactionInfo"]["stoppedReason"] == "StoppedByEV"
+
+
+def test_energy_transfer_outlives_a_power_cut_e17_fr_10() -> None:
+    station = stopping_at("EnergyTransfer")
+    said = station.when(restarted(boot_id="boot-2"), contactor(1, closed=False), plugged(1))
+    said += station.when(read(1, "1500"), after(seconds=60))
+    assert "Ended" not in [kind for kind, _ in told(said)]
+    station.when(charging(1), flow(1, "none"))
+    assert told(station.when(contactor(1, closed=False))) == [("Ended", "ChargingStateChanged")]
 
 
 @pytest.mark.parametrize("where", [0, 1])
