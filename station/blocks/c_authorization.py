@@ -258,6 +258,8 @@ def _may_begin_unheard(case: Case) -> bool:
 def _unfit(case: Case, id_token: IdToken, evse_id: int | None) -> str | None:
     """Why nobody, or not this token, may begin here, whatever the CSMS would say."""
     if evse_id is not None:
+        if evse_id not in case.state.lifecycle.evse_ids:
+            return "UnknownEvse"
         if not in_service(case, evse_id):
             return "NotAtThisTime"
         if case.state.authorizations.at(evse_id):
@@ -358,12 +360,10 @@ def _granted_by_csms(
 ) -> Iterator[Decision]:
     """Accepted; but meanwhile the EVSE may be taken, or the CSMS allows only others. C01.FR.21."""
     evse_ids = info.evse_id or ()
-    evse_id = question.evse_id if question.evse_id is not None else waiting_evse(case)
-    refusal = _unfit(case, question.id_token, evse_id)
+    evse_id = _place(case, question)
+    refusal = _no_place(case, question, evse_id)
     if refusal is None and evse_ids and evse_id is not None and evse_id not in evse_ids:
         refusal = "NotAllowedTypeEVSE"
-    if refusal is None and evse_id is None and not _room(case):
-        refusal = "NoEvseFree"
     if refusal:
         yield AuthorizationRefused(id_token=question.id_token, status=refusal, evse_id=evse_id)
         return
@@ -378,15 +378,41 @@ def _granted_by_csms(
     )
 
 
+def _place(case: Case, question: AuthorizationAsked) -> int | None:
+    """The EVSE that was meant; who meant none may have plugged in meanwhile."""
+    return question.evse_id if question.evse_id is not None else waiting_evse(case)
+
+
+def _no_place(case: Case, question: AuthorizationAsked, evse_id: int | None) -> str | None:
+    """Why the person may not begin there any more."""
+    refusal = _unfit(case, question.id_token, evse_id)
+    if refusal is None and evse_id is None and not _room(case):
+        return "NoEvseFree"
+    return refusal
+
+
 def unanswered(case: Case) -> Iterator[Decision]:
-    """The link broke with questions open: judge as one does offline. C12, C15."""
-    if isinstance(case.entry.event, LinkClosed):
-        for asked in case.state.authorizations.asked:
-            yield from _unanswered(case, asked)
+    """The link broke with questions open: judge as one does offline. C12, C15.
+
+    Of several who asked for the same place the first gets it; the others may show their card again.
+    """
+    if not isinstance(case.entry.event, LinkClosed):
+        return
+    given: set[int | None] = set()
+    for asked in case.state.authorizations.asked:
+        place = _place(case, asked.question)
+        if place in given:
+            yield AuthorizationRefused(id_token=asked.question.id_token, status="Offline")
+            continue
+        for decision in _unanswered(case, asked):
+            if isinstance(decision, AuthorizationGranted):
+                given.add(place)
+            yield decision
 
 
 def _unanswered(case: Case, asked: Asked) -> Iterator[Decision]:
-    question = asked.question
+    """Nobody judged: the cache and the settings do, if there still is a place."""
+    question, evse_id = asked.question, _place(case, asked.question)
     known = cached(case, question.id_token)
 
     def granted(how: How, known: Cached | None = None) -> AuthorizationGranted:
@@ -394,16 +420,17 @@ def _unanswered(case: Case, asked: Asked) -> Iterator[Decision]:
             case,
             question.id_token,
             how,
-            evse_id=question.evse_id,
+            evse_id=evse_id,
             group=known.group if known else None,
             evse_ids=known.evse_ids if known else (),
             remote_start_id=question.remote_start_id,
         )
 
-    if question.stopping:
-        yield AuthorizationRefused(id_token=question.id_token, status="Offline")
+    refusal = "Offline" if question.stopping else _no_place(case, question, evse_id)
+    if refusal:
+        yield AuthorizationRefused(id_token=question.id_token, status=refusal, evse_id=evse_id)
         return
-    yield from _judged_offline(case, question.id_token, question.evse_id, known, granted)
+    yield from _judged_offline(case, question.id_token, evse_id, known, granted)
 
 
 # --- The right to charge and the cable -----------------------------------------------------------

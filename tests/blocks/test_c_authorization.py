@@ -498,6 +498,36 @@ def test_a_question_without_an_answer_is_judged_as_offline(silence: Step) -> Non
     assert held_at(station) == {}
 
 
+def test_of_two_who_asked_for_one_evse_only_the_first_charges_when_the_link_breaks() -> None:
+    station = given(UNKNOWN_OFFLINE, ONLINE, plugged(1))
+    said = station.when(presented(ALICE, evse_id=1), presented(BOB, evse_id=1), LINK_LOST)
+    assert held_at(station) == {1: ALICE.ref}
+    assert [one.id_token for one in of_kind(said, AuthorizationRefused)] == [BOB]
+
+
+def test_who_asked_for_what_is_taken_meanwhile_does_not_charge() -> None:
+    station = given(UNKNOWN_OFFLINE, ONLINE, plugged(1))
+    central = id_token(token("c", "Central"))
+    station.when(
+        presented(ALICE, evse_id=1),
+        called("RequestStartTransaction", remoteStartId=5, evseId=1, idToken=central),
+        LINK_LOST,
+    )
+    assert held_at(station) == {1: "#c"}
+
+
+def test_who_plugged_in_while_the_csms_was_silent_charges_there() -> None:
+    station = given(UNKNOWN_OFFLINE, ONLINE)
+    station.when(presented(ALICE), plugged(2), LINK_LOST)
+    assert held_at(station) == {2: ALICE.ref}
+
+
+def test_an_evse_that_does_not_exist_serves_nobody() -> None:
+    station = given(ONLINE)
+    station.with_csms(accepting, presented(ALICE, evse_id=7))
+    assert held_at(station) == {}
+
+
 # --- AQ-8: which EVSE a card means ---------------------------------------------------------------
 
 
