@@ -2,7 +2,8 @@
 
 A seeded machine throws observations at the core: people, cables, faults, time, links, restarts,
 orders of the CSMS, answers that fit and answers that do not, noise. `tests.story.Checks` looks at
-every entry. Another seed: STORY_SEED=7 pytest tests/test_judging.py
+every entry. Another seed: STORY_SEED=7 pytest tests/test_judging.py; with STORY_SHRINK=1 it takes
+minutes and shows the shortest story that fails.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 from typing import Any
 
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -372,7 +373,7 @@ World.TestCase.settings = settings(
     stateful_step_count=50,
     deadline=None,
     database=None,
-    print_blob=True,
+    phases=[Phase.generate, *([Phase.shrink] if "STORY_SHRINK" in os.environ else [])],
     suppress_health_check=list(HealthCheck),
 )
-TestWorld = seed(SEED)(World.TestCase)
+TestWorld = seed(SEED)(World).TestCase
