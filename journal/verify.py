@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -124,8 +125,9 @@ class _Verification:
             elif found[name] != expected[name]:
                 yield Complaint(None, f"{type} {name} of {table} was altered")
 
-    def _migrations(self) -> tuple[list[Path], list[str]]:
-        known = {step.stem: step for step in sorted(MIGRATIONS.glob("[0-9]*.sql"))}
+    def _migrations(self) -> tuple[list[str], list[str]]:
+        """The scripts that made this file, and what else it says it went through."""
+        known = _scripts()
         try:
             found = [
                 str(name)
@@ -136,7 +138,7 @@ class _Verification:
             ]
         except UNREADABLE as error:
             return list(known.values()), [f"(unreadable: {error})"]
-        return [step for name, step in known.items() if name in found], [
+        return [script for name, script in known.items() if name in found], [
             name for name in found if name not in known
         ]
 
@@ -294,12 +296,19 @@ def _consistent(token: TokenRow) -> bool:
     )
 
 
-def _schema_after(steps: list[Path]) -> dict[str, tuple[str, str, str, str]]:
+@cache
+def _scripts() -> dict[str, str]:
+    """This release's migrations, in order: name to SQL."""
+    steps = sorted(MIGRATIONS.glob("[0-9]*.sql"))
+    return {step.stem: step.read_text(encoding="utf-8") for step in steps}
+
+
+def _schema_after(scripts: list[str]) -> dict[str, tuple[str, str, str, str]]:
     """The schema as this release's migrations make it, by name."""
     connection = sqlite3.connect(":memory:")
     try:
-        for step in steps:
-            connection.executescript(step.read_text(encoding="utf-8"))
+        for script in scripts:
+            connection.executescript(script)
         found = connection.execute(f"{_SCHEMA} WHERE sql IS NOT NULL").fetchall()
     finally:
         connection.close()
