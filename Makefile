@@ -2,12 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check format clean
+SEEDS ?= 1000
+SEED0 ?= 0
+DAYS ?= 30
+
+.PHONY: help demo test check simulate soak format clean
 
 help:
 	@echo "make demo    one whole charging session on emulated hardware"
 	@echo "make test    the tests"
 	@echo "make check   ruff format, ruff check, mypy --strict, pytest"
+	@echo "make simulate SEEDS=1000 SEED0=0   worlds with faults, from seeds"
+	@echo "make soak DAYS=30                  a station that works for a month, in two minutes"
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,6 +32,12 @@ check: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+simulate: .venv/.installed
+	$(BIN)/python -m station.simulation --seeds $(SEEDS) --seed0 $(SEED0)
+
+soak: .venv/.installed
+	$(BIN)/python -m station.simulation.soak --days $(DAYS)
 
 format: .venv/.installed
 	$(BIN)/ruff format .
