@@ -59,12 +59,15 @@ from station import ocppj
 from station.case import Product
 from station.decide import judge
 from station.devicemodel import DeviceModel
+from station.messages import timestamp
 from station.profiles import load
 from station.wanted import Wanted, wanted
 from tests.messages.schemas import schema_of
 
 JOURNAL_ID: Final = "7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1"
 NOON: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+HOST_TIME: Final = "the host's"  # in an answer: a CSMS whose clock runs as the host's does
 
 Json = dict[str, Any]
 Csms = Callable[[str, Json], Json | None]  # action and payload to an answer; None: silence
@@ -104,7 +107,7 @@ def accepting(action: str, payload: Json) -> Json | None:
 
 
 def _boot_accepted(payload: Json) -> Json:
-    return {"currentTime": "2026-03-01T12:00:00.000Z", "interval": 300, "status": "Accepted"}
+    return {"currentTime": HOST_TIME, "interval": 300, "status": "Accepted"}
 
 
 def _token_accepted(payload: Json) -> Json:
@@ -117,7 +120,7 @@ def _event_answered(payload: Json) -> Json:
 
 _FRIENDLY: Final[dict[str, Callable[[Json], Json]]] = {
     "BootNotification": _boot_accepted,
-    "Heartbeat": lambda payload: {"currentTime": "2026-03-01T12:00:00.000Z"},
+    "Heartbeat": lambda payload: {"currentTime": HOST_TIME},
     "Authorize": _token_accepted,
     "TransactionEvent": _event_answered,
 }
@@ -368,7 +371,9 @@ def answered(**payload: Any) -> Step:
     """A CALLRESULT to the call in flight."""
 
     def step(station: Station) -> list[Decision]:
-        return station.when(frame(json.dumps([3, _to_flight(station).message_id, payload])))
+        now = timestamp(station.host_at)
+        body = {name: now if value == HOST_TIME else value for name, value in payload.items()}
+        return station.when(frame(json.dumps([3, _to_flight(station).message_id, body])))
 
     return step
 

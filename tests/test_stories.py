@@ -1,0 +1,43 @@
+"""Are the stories still told as they were, and does each survive a power cut at any entry?"""
+
+from __future__ import annotations
+
+import pytest
+
+from journal.state import State, decode_state, encode_state, evolve
+from journal.terms import Entry
+from tests.stories import HERE, STORIES, file_of, told, transcript
+from tests.story import JOURNAL_ID
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_is_told_as_it_was(name: str) -> None:
+    """Where a change is wanted: `python -m tests.stories`, and read the difference."""
+    assert transcript(name) == file_of(name).read_text(encoding="utf-8")
+
+
+def test_every_transcript_has_its_story() -> None:
+    assert {path.stem for path in HERE.glob("*.txt")} == STORIES.keys()
+
+
+def folded(state: State, entries: list[Entry]) -> State:
+    for entry in entries:
+        state = evolve(state, entry)
+    return state
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_power_may_go_after_any_entry(name: str) -> None:
+    """What was written and read back at any point leads to the same memory."""
+    station = told(name)
+    state = State(JOURNAL_ID)
+    for at, entry in enumerate(station.entries, start=1):
+        state = evolve(decode_state(encode_state(state)), entry)
+        if at % 10 == 0:
+            assert folded(state, station.entries[at:]) == station.state
+    assert encode_state(state) == encode_state(station.state)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_is_the_same_each_time_it_is_told(name: str) -> None:
+    assert told(name).entries == told(name).entries
