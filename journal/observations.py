@@ -244,8 +244,9 @@ class InstallEnded(Observation, frozen=True):
     """The installer is through. `invalid`: it would not begin, for the firmware is not sound."""
 
     update: int
-    outcome: Literal["installed", "restart", "failed", "invalid"]
+    outcome: Literal["restart", "failed", "invalid"]  # done, and a restart brings it to life
     why: str = ""
+    version: str = ""  # of the firmware that is in place now
 
 
 class ActivationChecked(Observation, frozen=True):
@@ -282,4 +283,4 @@ class DataTransferOrdered(Observation, frozen=True):
 
     vendor_id: str
     message_id: str | None = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw(b"null")  # any JSON; null: none

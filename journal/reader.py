@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from journal.chain import Row, origin
-from journal.codec import UNDECODABLE, Registry, at_of, undecodable
+from journal.codec import UNDECODABLE, Registry, at_of, at_text, undecodable
 from journal.terms import Entry, IdToken
 from journal.tokens import folded
 
@@ -32,6 +32,7 @@ _LAST = "SELECT seq, digest, CAST(at AS BLOB), uptime_ms FROM entry ORDER BY seq
 # What reading damaged pages raises. The last: SQLite quotes them, and Python reads the quotation.
 UNREADABLE = (sqlite3.Error, MemoryError, OverflowError, UnicodeDecodeError)
 _SEQ_MAX = 2**63 - 1
+_NEVER = "9999-99"  # later than any time of an entry, as text
 _ENTRY_BYTES_MIN = 64  # a digest, a time and the least of the rest
 _NUMBERS_TRIED = 64 * ROWS_AT_ONCE  # behind a damaged head, before giving up: a tenth of a second
 
@@ -242,6 +243,40 @@ class Reader:
         except UNDECODABLE as error:
             why = undecodable(row.kind, row.version, error)
             raise JournalFailed(f"{self._path}: entry {seq}: {why}.") from error
+
+    def numbers(
+        self,
+        *,
+        newest: int,
+        before: int = _SEQ_MAX,
+        oldest: datetime | None = None,
+        latest: datetime | None = None,
+        kinds: Collection[str] = (),
+        containing: str = "",
+    ) -> list[int]:
+        """The numbers of the newest entries that fit, in order; for `entry`. Blocks for as long.
+
+        Args:
+            newest: at most so many.
+            before: only lower numbers.
+            oldest: only entries of this time and later; both ends by the wall clock, which may
+                have been set in between.
+            latest: only entries of this time and earlier.
+            kinds: only these; none: all.
+            containing: only bodies with this text in them.
+
+        Raises:
+            JournalFailed: the file cannot be read.
+        """
+        query = (
+            f"SELECT seq FROM entry WHERE seq < ? AND at >= ? AND at <= ? AND instr(body, ?) > 0"
+            f" AND ({'kind IN (' + ', '.join('?' * len(kinds)) + ')' if kinds else '1'})"
+            " ORDER BY seq DESC LIMIT ?"
+        )
+        span = (at_text(oldest) if oldest else "", at_text(latest) if latest else _NEVER)
+        with failing(self._path):
+            found = self.connection.execute(query, (before, *span, containing, *kinds, newest))
+            return [int(seq) for (seq,) in found][::-1]
 
     def digest_at(self, seq: int) -> bytes | None:
         """The digest of one entry as it lies in the file; None if there is no such entry."""

@@ -80,30 +80,6 @@ def own_chain(
     return _described(use, pem, chain, _found_issuer(chain[-1], trusted), key)
 
 
-def issued_by(pem: str, roots: Sequence[str], now: datetime) -> x509.Certificate:
-    """The one certificate in `pem`, once one of `roots` has signed it and both are in their time.
-
-    Args:
-        pem: one certificate.
-        roots: those that may have signed it, one PEM each.
-
-    Raises:
-        Unfit: it is no certificate, too weak, out of its time, or signed by none of them.
-    """
-    certificate = _only(pem)
-    _check_strength(certificate)
-    _check_time(certificate, now)
-    for each in roots:
-        candidate = _loaded(pem_blocks(each)[0])
-        try:
-            _check_signed(certificate, candidate)
-            _check_time(candidate, now)
-        except Unfit:
-            continue
-        return certificate
-    raise Unfit(f"is signed by none of the {len(roots)} roots that count")
-
-
 def is_valid(certificate: CertificateInstalled, now: datetime) -> bool:
     """Whether the time is between its two dates."""
     first, last = (

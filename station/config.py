@@ -7,6 +7,7 @@ explains the keys.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
@@ -103,6 +104,13 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: int = 3650  # days that closed transactions stay before they may be archived
 
 
+class FirmwareConfig(msgspec.Struct, frozen=True):
+    """`[firmware]`: how new firmware is put in place."""
+
+    installer: Path | None = None  # a program of the contract of `station.firmware.swap`; None: it
+    directory: Path | None = None  # where releases lie; None: in the data directory
+
+
 class Config(msgspec.Struct, frozen=True):
     """station.toml, complete and checked."""
 
@@ -115,6 +123,7 @@ class Config(msgspec.Struct, frozen=True):
     certificates: tuple[CertificateConfig, ...]
     hardware: dict[str, DeviceConfig]  # empty: emulated
     journal: JournalConfig
+    firmware: FirmwareConfig = FirmwareConfig()
 
 
 # The file as it stands, before any meaning.
@@ -152,6 +161,11 @@ class _Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_password_file: str | None = None
 
 
+class _Firmware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    installer: str | None = None
+    directory: str | None = None
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     station: _Station
     csms: _Csms
@@ -159,6 +173,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate: tuple[_Certificate, ...] = ()
     hardware: dict[str, Any] = {}
     journal: JournalConfig = JournalConfig()
+    firmware: _Firmware = _Firmware()
 
 
 def load_config(path: str | Path, drivers: Drivers | None = None) -> Config:
@@ -219,6 +234,7 @@ def _config(file: _File, base: Path, drivers: Drivers | None) -> Config:
         ),
         hardware=hardware,
         journal=file.journal,
+        firmware=_firmware(file.firmware, base),
     )
 
 
@@ -381,6 +397,14 @@ def _certificate(number: int, raw: _Certificate, base: Path) -> CertificateConfi
         key_file=_existing(f"{place}key_file", raw.key_file, base),
         key_password=password,
     )
+
+
+def _firmware(raw: _Firmware, base: Path) -> FirmwareConfig:
+    installer = _existing("[firmware] installer", raw.installer, base)
+    if installer is not None and not os.access(installer, os.X_OK):
+        raise TableError(f"[firmware] installer {raw.installer} is not executable")
+    directory = None if raw.directory is None else base / raw.directory
+    return FirmwareConfig(installer and installer.absolute(), directory and directory.absolute())
 
 
 def _device(name: str, raw: Any, drivers: Drivers | None) -> DeviceConfig:

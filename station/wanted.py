@@ -52,7 +52,7 @@ class WantedEvse(msgspec.Struct, frozen=True):
     words: str  # for the display
 
 
-Step = Literal["download", "verify", "install", "confirm"]
+Step = Literal["wait", "download", "verify", "install", "confirm"]
 
 STEPS: Final[dict[str, Step]] = {
     "Downloading": "download",
@@ -67,6 +67,7 @@ class WantedFirmware(msgspec.Struct, frozen=True):
     update: int  # entry that ordered it
     step: Step
     ordered: FirmwareOrdered
+    version: str = ""  # of what the installer has put in place
 
 
 class WantedLink(msgspec.Struct, frozen=True):
@@ -144,10 +145,10 @@ def _link(case: Case) -> WantedLink:
 def _firmware(update: Update | None) -> WantedFirmware | None:
     if update is None:
         return None
-    step = STEPS.get(update.status)
+    step = STEPS.get(update.status, "wait")
     if update.status == "InstallRebooting" and update.restarted:
         step = "confirm"
-    return WantedFirmware(update.seq, step, update.ordered) if step else None
+    return WantedFirmware(update.seq, step, update.ordered, update.version)
 
 
 def _evse(case: Case, evse_id: int) -> WantedEvse:

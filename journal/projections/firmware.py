@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from journal.observations import StationStarted
+from journal.observations import InstallEnded, StationStarted
 from journal.projections.base import Projection
 from journal.terms import Decision, Entry
 
@@ -63,6 +63,7 @@ class Update(msgspec.Struct, frozen=True):
     entered_ms: int = 0  # uptime of that, or of the start of the program if that came later
     waited: bool = False  # it had to wait for transactions
     restarted: bool = False  # the program began anew since the status was entered
+    version: str = ""  # of what the installer put in place
 
     @property
     def ended(self) -> bool:
@@ -70,7 +71,7 @@ class Update(msgspec.Struct, frozen=True):
 
 
 class Firmware(Projection, frozen=True):
-    HEARS = (FirmwareOrdered, FirmwareAdvanced, TransactionsAwaited, StationStarted)
+    HEARS = (FirmwareOrdered, FirmwareAdvanced, TransactionsAwaited, InstallEnded, StationStarted)
 
     last: Update | None = None
 
@@ -84,6 +85,8 @@ class Firmware(Projection, frozen=True):
                 )
             case TransactionsAwaited(update=update):
                 return self._changed(update, waited=True)
+            case InstallEnded(update=update, version=version) if version:
+                return self._changed(update, version=version)
             case StationStarted() if self.last is not None:
                 return Firmware(replace(self.last, entered_ms=entry.uptime_ms, restarted=True))
             case _:

@@ -35,7 +35,6 @@ from station.blocks.standing import in_use, installs_now, may_install
 from station.blocks.transfers import attempts, interval_s, passed, utc
 from station.case import Call, Case, Handler, answer, reason, say
 from station.delivery import timeout_ms
-from station.firmware.signature import Untrusted, check_signer
 from station.messages.l_firmware import (
     FirmwareStatusNotificationRequest,
     UpdateFirmwareRequest,
@@ -62,12 +61,10 @@ def update_firmware(case: Case, call: Call, request: UpdateFirmwareRequest) -> I
     if firmware.signing_certificate is None or firmware.signature is None:
         yield _refused(call, "Rejected", "MissingParam", "only signed firmware is taken")
         return
-    roots = [one.pem for one in case.state.certificates.of("ManufacturerRootCertificate")]
-    try:
-        check_signer(firmware.signing_certificate, roots, case.now)
-    except Untrusted as complaint:
-        yield _refused(call, "InvalidCertificate", "InvalidCertificate", str(complaint))
-        yield from logged(case, "InvalidFirmwareSigningCertificate", str(complaint))  # L01.FR.02
+    complaint = _complaint(case, firmware.signing_certificate)
+    if complaint:
+        yield _refused(call, "InvalidCertificate", "InvalidCertificate", complaint)
+        yield from logged(case, "InvalidFirmwareSigningCertificate", complaint)  # L01.FR.02
         return
     if running and not _cancellable(case, running):
         told = f"update {running.ordered.request_id} cannot be cancelled"
@@ -85,6 +82,18 @@ def update_firmware(case: Case, call: Call, request: UpdateFirmwareRequest) -> I
         signing_certificate=firmware.signing_certificate,
         signature=firmware.signature,
     )
+
+
+def _complaint(case: Case, pem: str) -> str:
+    """What is wrong with whoever signed it; empty: nothing. L01.FR.12, L01.FR.21."""
+    from station.firmware.signature import CertificateRefused, signing_certificate  # a slow import
+
+    roots = [one.pem for one in case.state.certificates.of("ManufacturerRootCertificate")]
+    try:
+        signing_certificate(pem, roots, case.now)
+    except CertificateRefused as refusal:
+        return str(refusal)
+    return ""
 
 
 def _refused(call: Call, status: str, code: str, text: str) -> Decision:
@@ -143,7 +152,6 @@ def _reported(event: Event, update: Update) -> tuple[str, str] | None:
 
 
 OUTCOMES: Final = {
-    "installed": "Installed",
     "restart": "InstallRebooting",  # L01.FR.32 (a)
     "failed": "InstallationFailed",
     "invalid": "InstallVerificationFailed",  # L01.FR.29

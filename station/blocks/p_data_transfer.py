@@ -33,12 +33,12 @@ def ordered(case: Case) -> Iterator[Decision]:
     """Say what an operator wants said; not worth keeping for a CSMS that is not there. P02."""
     order = case.entry.event
     assert isinstance(order, DataTransferOrdered)
-    yield from say(
-        case,
-        DataTransferRequest(
-            vendor_id=order.vendor_id, message_id=order.message_id, data=order.data
-        ),
+    request = DataTransferRequest(
+        vendor_id=order.vendor_id,
+        message_id=order.message_id,
+        data=None if bytes(order.data) == b"null" else order.data,
     )
+    yield from say(case, request)
 
 
 CALLS: dict[str, Handler] = {"DataTransfer": data_transfer}

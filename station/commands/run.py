@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Final
 
 import click
 import trio
@@ -15,6 +17,8 @@ from station.runtime.devices import emulated
 from station.runtime.supervise import run_station
 
 log = logging.getLogger("station")
+
+NEW_FIRMWARE: Final = "FirmwareUpdate"  # BootReasonEnumType
 
 
 @click.command("run")
@@ -38,8 +42,21 @@ def run_command(path: Path, quiet: bool) -> None:
     with nullcontext() if config.hardware else emulated(config.data):
         if not config.hardware:
             log.warning("no [hardware] in %s: the devices are emulated", path)
-        while trio.run(_one_life, config) is not None:
+        why = trio.run(_one_life, config)
+        while why not in (None, NEW_FIRMWARE):
             log.info("starting again")  # B11.FR.03: a restart is a new life of the same process
+            why = trio.run(_one_life, config)
+    if why == NEW_FIRMWARE:
+        log.info("starting the new firmware")
+        _become_new()
+
+
+def _become_new() -> None:
+    """Run the same command line again in place of this program. L01.FR.32.
+
+    Started by way of the link to the current release, it is the new one that begins.
+    """
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 async def _one_life(config: Config) -> str | None:

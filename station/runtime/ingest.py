@@ -18,13 +18,21 @@ from journal.terms import IdToken
 from journal.tokens import apart
 from station.blocks.b_variables import UNFIT_SECRET
 from station.devicemodel import Component, DeviceModel
+from station.runtime.locations import hidden
 from station.variables import Refusal, check_value
 
 EXCERPT_MAX: Final = 200  # characters of a frame nobody can read
 ID_TOKEN_MAX: Final = 36  # characters. IdTokenType
 TOO_LONG: Final = "#" * (ID_TOKEN_MAX + 1)  # keeps an overlong value overlong, and nobody's
-SECRET_WORDS: Final = ("password", "secret", "simpin", '"key"', "idtoken", "private")
+SECRET_WORDS: Final = ("password", "secret", "simpin", '"key"', "idtoken", "private", "://")
 HIDDEN: Final = "***"
+
+# request -> the way to a URL in it, which may hold a password
+URLS: Final = {
+    "GetLog": ("log", "remoteLocation"),
+    "PublishFirmware": ("location",),
+    "UpdateFirmware": ("firmware", "location"),
+}
 
 # request -> keys of it that are secret wherever they stand in the payload
 SECRET_KEYS: Final = {
@@ -80,7 +88,20 @@ class Ingest:
             payload = self._set_variables(payload)
         elif frame[2] in SECRET_KEYS:
             payload = _hidden(payload, SECRET_KEYS[frame[2]])
+        elif frame[2] in URLS:
+            payload = self._without_credentials(payload, URLS[frame[2]])
         return [*frame[:3], payload]
+
+    def _without_credentials(self, part: Any, way: tuple[str, ...]) -> Any:
+        """The payload with the URL as the journal may have it. N01.FR.17."""
+        if not isinstance(part, dict) or way[0] not in part:
+            return part
+        inner = part[way[0]]
+        if len(way) > 1:
+            return part | {way[0]: self._without_credentials(inner, way[1:])}
+        if not isinstance(inner, str):
+            return part
+        return part | {way[0]: hidden(inner, self._keep_secret)}
 
     def _set_variables(self, payload: dict[str, Any]) -> dict[str, Any]:
         asked = payload.get("setVariableData")

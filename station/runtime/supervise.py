@@ -16,6 +16,7 @@ import trio
 
 from drivers.emulators.line_socket import LineSocket
 from journal.observations import StationStarted, StationStopping
+from journal.state import State
 from journal.store import JournalFailed, StoreSettings
 from station import RELEASE
 from station.case import Product
@@ -24,11 +25,15 @@ from station.runtime.alarm import alarm
 from station.runtime.certificate_files import certificate_files
 from station.runtime.clock import HostClock, boot_id
 from station.runtime.control import Control
+from station.runtime.customers import CustomerWork
 from station.runtime.devices import socket_of
+from station.runtime.firmware import OWN_INSTALLER, FirmwareWork
 from station.runtime.hardware import Hardware
 from station.runtime.ingest import Ingest
 from station.runtime.link import Link
-from station.runtime.memory import Memory
+from station.runtime.locations import reference_in
+from station.runtime.logs import LogWork
+from station.runtime.memory import Memory, registry
 from station.runtime.network import Network
 from station.runtime.presets import presets
 from station.runtime.scribe import Scribe
@@ -111,6 +116,47 @@ class Life:
             nursery.start_soon(self._keep, "link", self._link().run)
             nursery.start_soon(self._keep, "hardware", self.hardware.run)
             nursery.start_soon(alarm, self.scribe.wanted, self.clock, self.scribe.observe)
+            nursery.start_soon(self._keep, "firmware", self._firmware)
+            nursery.start_soon(self._keep, "logs", self._logs)
+            nursery.start_soon(self._keep, "customers", self._customers)
+
+    async def _firmware(self) -> None:
+        firmware, data = self.config.firmware, self.config.data
+        work = FirmwareWork(
+            self.product,
+            data / "downloads",
+            installer=(str(firmware.installer),) if firmware.installer else OWN_INSTALLER,
+            base=firmware.directory or data / "firmware",
+            observe=self.scribe.observe,
+            memory=self._memory,
+            reveal=self.secrets.reveal,
+        )
+        await work.run(self.scribe.wanted)
+
+    async def _logs(self) -> None:
+        work = LogWork(
+            self.product,
+            self.config.data / "journal.db",
+            registry(),
+            self.config.data / "uploads",
+            observe=self.scribe.observe,
+            memory=self._memory,
+            reveal=self.secrets.reveal,
+        )
+        await work.run(self.scribe.wanted)
+
+    async def _customers(self) -> None:
+        work = CustomerWork(
+            self.memory.store,
+            self.config.data / "journal.db",
+            registry(),
+            observe=self.scribe.observe,
+            memory=self._memory,
+        )
+        await work.run(self.scribe.wanted)
+
+    def _memory(self) -> State:
+        return self.scribe.state
 
     def close(self) -> None:
         """Leave the journal as one file, with a snapshot beside it."""
@@ -123,7 +169,11 @@ class Life:
     def _secrets_in_use(self) -> Iterator[str]:
         """Values that may be references of secrets, and all that are."""
         yield from self.scribe.state.variables.values.values()
-        yield from (one.key for one in self.scribe.state.certificates.installed)
+        state = self.scribe.state
+        yield from (one.key for one in state.certificates.installed)
+        for work in (state.firmware.running, state.logs.upload):
+            if work is not None:
+                yield reference_in(work.ordered.location) or ""
 
     # --- Beginning ------------------------------------------------------------------------------
 
