@@ -1,0 +1,59 @@
+"""How does a URL with a password in it get past the journal?
+
+The CSMS names file servers by URL (L01, N01), and credentials may stand in it: before the host, or
+as the signature of a query. Such a URL goes to a file of its own as a whole; the journal knows its
+reference, and what of it may be shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+LOCATION_MAX: Final = 512  # characters. L01, N01: firmware.location, log.remoteLocation
+TOO_LONG: Final = "*" * (LOCATION_MAX + 1)  # keeps an overlong URL overlong, and shows none of it
+
+_REFERENCE: Final = re.compile(r"<secret [0-9a-f]{32}>")
+
+
+def hidden(url: str, keep: Callable[[str], str]) -> str:
+    """The URL as the journal may have it: itself, or a reference and what may be shown.
+
+    Args:
+        keep: stores a secret and gives its reference.
+    """
+    shown = _shown(url)
+    if shown == url:
+        return url
+    if len(url) > LOCATION_MAX:
+        return TOO_LONG
+    return f"{keep(url)} {shown}"[:LOCATION_MAX].rstrip()
+
+
+def reference_in(location: str) -> str | None:
+    """The reference of a URL that is kept apart."""
+    found = _REFERENCE.match(location)
+    return found[0] if found else None
+
+
+def revealed(location: str, reveal: Callable[[str], str | None]) -> str | None:
+    """The URL itself; None if it was kept apart and is lost."""
+    reference = reference_in(location)
+    return location if reference is None else reveal(reference)
+
+
+def _shown(url: str) -> str:
+    """All of a URL that has no credentials, of another what stands around them."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""  # any part of it may be the password
+    if "@" in parts.path or not parts.netloc:
+        return "" if "@" in url or "?" in url else url
+    if parts.username is None and not parts.query and not parts.fragment:
+        return url
+    return f"{parts.scheme}://{host}{port}{parts.path}" + ("?…" if parts.query else "")
