@@ -1,1 +1,1 @@
-"""How is new firmware checked and put in place?"""
+"""Is a firmware image the manufacturer's, and how does it take the place of the old one?"""

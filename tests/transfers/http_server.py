@@ -36,7 +36,7 @@ class HttpFiles:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.offsets: list[int] = []
         self.answers: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
-        self.etag: str | None = '"1"'
+        self.etag: str | None = '"7"'
         self.ranges = True
         self.credentials: tuple[str, str] | None = None
         self.form = b""

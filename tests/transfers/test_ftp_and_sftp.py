@@ -116,21 +116,26 @@ async def test_a_directory_that_is_none_is_not_made_up(
 
 
 @pytest.mark.parametrize(
-    ("words", "status"),
+    ("words", "status", "why"),
     [
-        (b"220-hello\r\n" + b"welcome\r\n" * 100_000, "UploadFailure"),
-        (b"220 " + b"x" * 100_000 + b"\r\n", "UploadFailure"),
-        (b"220 \xff\xfe\r\n", "BadMessage"),
-        (b"elephant\r\n", "UploadFailure"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "UploadFailure"),
-        (b"", "UploadFailure"),
+        (b"220-hello\r\n" + b"welcome\r\n" * 100_000, "UploadFailure", "262144 bytes of replies"),
+        (b"220 " + b"x" * 100_000 + b"\r\n", "UploadFailure", "more than 8192 bytes"),
+        (b"220 \xff\xfe\r\n", "BadMessage", "makes no sense"),
+        (b"elephant\r\n", "UploadFailure", "elephant"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "UploadFailure", "HTTP"),
+        (b"", "UploadFailure", "closed"),
     ],
 )
 async def test_nonsense_from_an_ftp_server_fails_the_attempt(
-    trust: ssl.SSLContext, tmp_path: Path, nursery: trio.Nursery, words: bytes, status: str
+    trust: ssl.SSLContext,
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    words: bytes,
+    status: str,
+    why: str,
 ) -> None:
     port = await babbling(nursery, words)
-    with pytest.raises(TransferFailed) as failed:
+    with pytest.raises(TransferFailed, match=why) as failed:
         await download(f"ftp://127.0.0.1:{port}/x", tmp_path / "image.bin", **once(trust))
     assert failed.value.status == status
     assert len(str(failed.value)) <= 300

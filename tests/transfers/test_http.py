@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,33 @@ async def test_a_server_without_ranges_sends_it_all_again(
     assert into.read_bytes() == content
     assert "Range" in files.requests[-1][2]
     assert files.offsets == [0, 0]
+
+
+async def test_another_tag_is_another_file(
+    files: HttpFiles, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    (files.root / "image.bin").write_bytes(content)
+    into = tmp_path / "image.bin"
+    await cut_download(files, into, trust)
+    (files.root / "image.bin").write_bytes(content[::-1])
+    files.etag = '"8"'
+    await download(files.url("image.bin"), into, **once(trust))
+    assert into.read_bytes() == content[::-1]
+    assert files.requests[-1][2]["If-Range"] == '"7"'
+    assert len(files.requests) == 2
+
+
+async def test_a_date_is_enough_to_resume(
+    files: HttpFiles, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    (files.root / "image.bin").write_bytes(content)
+    os.utime(files.root / "image.bin", (1_000_000_000, 1_000_000_000))
+    files.etag = None
+    into = tmp_path / "image.bin"
+    await cut_download(files, into, trust)
+    await download(files.url("image.bin"), into, **once(trust))
+    assert into.read_bytes() == content
+    assert files.offsets[-1] > 0
 
 
 async def test_a_weak_tag_is_no_ground_to_resume(

@@ -1,0 +1,216 @@
+"""How does a new release take the place of the old one?
+
+    python -m station.firmware.swap install BASE IMAGE
+    python -m station.firmware.swap rollback BASE
+
+The default installer, a program of its own so that a product may name another. BASE holds
+`releases/<version>/`, `current` (a link to the release that runs) and `previous` (a link to the one
+before). Each link changes in one step, so that a power cut leaves the old release or the new one.
+
+IMAGE is a tar archive, compressed or not, with `manifest.json` in it: `{"version": "1.1", "files":
+{"bin/station": "<SHA-256 in hex>", ...}}` naming every other file. Exit codes: 0 done (the version
+on stdout), 1 it could not be done, 2 usage, 3 the image is not what its manifest says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+DONE, FAILED, USAGE, NOT_AS_DECLARED = 0, 1, 2, 3
+VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,49}")  # BootNotification has 50
+SPARE_BYTES: Final = 64 * 1024 * 1024  # stay free for the journal
+MANIFEST: Final = "manifest.json"
+MANIFEST_MAX: Final = 4 * 1024 * 1024
+
+
+class NotAsDeclared(Exception):
+    """The image is not what its manifest says. One line."""
+
+
+class CannotInstall(Exception):
+    """The image is right, the station's side is not. One line."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    version: str
+    files: dict[str, str]
+
+
+def install(base: Path, image: Path) -> str:
+    """Unpack, check, and make it the current release. Installing that one again changes nothing.
+
+    Returns:
+        Its version.
+
+    Raises:
+        NotAsDeclared: nothing is changed.
+        CannotInstall: nothing is changed.
+        OSError: the disk refuses; the current release is as it was.
+    """
+    releases = base / "releases"
+    releases.mkdir(parents=True, exist_ok=True)
+    new = releases / ".new"
+    shutil.rmtree(new, ignore_errors=True)  # of an installation that was cut short
+    try:
+        _unpack(image, new)
+        version = _checked(new)
+        release = releases / version
+        if release == _target(base / "current"):
+            _check_same(release, new)
+            return version
+        if release.exists():
+            shutil.rmtree(release)
+        for path in (*new.rglob("*"), new):
+            if not path.is_symlink():
+                _sync(path)
+        os.replace(new, release)
+        _sync(releases)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    old = _target(base / "current")
+    if old is not None:
+        _point(base / "previous", old)
+    _point(base / "current", release)
+    _forget(base)
+    return version
+
+
+def rollback(base: Path) -> str:
+    """Make the previous release the current one, and the other way round.
+
+    Returns:
+        The version that is current now.
+
+    Raises:
+        CannotInstall: there is no previous release.
+    """
+    current, previous = _target(base / "current"), _target(base / "previous")
+    if previous is None or current is None:
+        raise CannotInstall("no previous release to go back to")
+    _point(base / "current", previous)
+    _point(base / "previous", current)
+    return previous.name
+
+
+def _unpack(image: Path, into: Path) -> None:
+    """Refuses whatever would leave the directory, be a device, or fill the disk."""
+    if not hasattr(tarfile, "data_filter"):
+        raise CannotInstall("unpacking safely needs Python 3.11.4")
+    try:
+        with tarfile.open(image) as archive:
+            members = archive.getmembers()
+            size = sum(member.size for member in members)
+            free = shutil.disk_usage(into.parent).free
+            if size + SPARE_BYTES > free:
+                raise CannotInstall(f"no room: needs {size} bytes and {SPARE_BYTES}, {free} free")
+            into.mkdir()
+            archive.extractall(into, members, filter="data")
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise NotAsDeclared(f"{image.name}: {error}") from error
+
+
+def _checked(directory: Path) -> str:
+    """The version of an unpacked image whose files are those of its manifest. L01.FR.29."""
+    manifest = _manifest(directory / MANIFEST)
+    found = {
+        str(path.relative_to(directory)): _digest(path)
+        for path in directory.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    found.pop(MANIFEST)
+    for name in sorted(manifest.files.keys() | found.keys()):
+        if manifest.files.get(name) != found.get(name):
+            raise NotAsDeclared(f"{name!r} is not as the manifest says")
+    return manifest.version
+
+
+def _manifest(file: Path) -> Manifest:
+    try:
+        if file.is_symlink() or file.stat().st_size > MANIFEST_MAX:
+            raise NotAsDeclared(f"{MANIFEST} is no file of at most {MANIFEST_MAX} bytes")
+        manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotAsDeclared(f"{MANIFEST}: {error}") from error
+    if not VERSION.fullmatch(manifest.version):
+        raise NotAsDeclared(f"version {manifest.version!r} cannot name a directory")
+    return manifest
+
+
+def _digest(path: Path) -> str:
+    """Of a link, what it says: `-> target`."""
+    if path.is_symlink():
+        return f"-> {os.readlink(path)}"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_same(release: Path, new: Path) -> None:
+    """What runs is never written over."""
+    if (release / MANIFEST).read_bytes() != (new / MANIFEST).read_bytes():
+        raise CannotInstall(f"another build of release {release.name} is running")
+
+
+def _target(link: Path) -> Path | None:
+    """The release a link leads to; None if there is no link, or no release any more."""
+    if not link.is_symlink():
+        return None
+    release = link.parent / os.readlink(link)
+    return release if release.is_dir() else None
+
+
+def _point(link: Path, release: Path) -> None:
+    """Make `link` lead to `release`, in one step and durably."""
+    draft = link.with_name(f".{link.name}.new")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(release.relative_to(link.parent))
+    os.replace(draft, link)
+    _sync(link.parent)
+
+
+def _forget(base: Path) -> None:
+    """Releases that neither run nor are the way back."""
+    kept = {_target(base / "current"), _target(base / "previous")}
+    for release in (base / "releases").iterdir():
+        if release not in kept:
+            shutil.rmtree(release)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit code."""
+    try:
+        match arguments:
+            case ["install", base, image]:
+                print(install(Path(base), Path(image)))
+            case ["rollback", base]:
+                print(rollback(Path(base)))
+            case _:
+                print("usage: install BASE IMAGE | rollback BASE", file=sys.stderr)
+                return USAGE
+    except NotAsDeclared as error:
+        print(error, file=sys.stderr)
+        return NOT_AS_DECLARED
+    except (CannotInstall, OSError) as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
