@@ -203,6 +203,7 @@ def test_whatever_comes_as_a_certificate_is_refused(pem: str) -> None:
 LEAF = certified("signer", CURVE_KEY, ROOT)
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @pytest.mark.parametrize("flipped", [0x01, 0x80, 0xFF])
 def test_a_certificate_with_a_changed_byte_is_refused(flipped: int) -> None:
     raw = LEAF.certificate.public_bytes(serialization.Encoding.DER)
