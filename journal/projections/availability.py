@@ -53,6 +53,11 @@ class Availability(Projection, frozen=True):
         """Whether the part and everything it belongs to is in service."""
         return not {(0, 0), (evse_id, 0), (evse_id, connector_id)} & set(self.inoperative)
 
+    def leaving(self, evse_id: int, connector_id: int = 0) -> bool:
+        """Whether the part goes out of service when a transaction is over, perhaps elsewhere."""
+        waiting = {part for part, operative in self.scheduled if not operative}
+        return bool({(0, 0), (evse_id, 0), (evse_id, connector_id)} & waiting)
+
     def own(self, part: Part) -> bool:
         """Whether the part itself, whatever it belongs to, is in service."""
         return part not in self.inoperative

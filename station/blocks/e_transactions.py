@@ -58,6 +58,8 @@ SAMPLES_STARTED: Final = "SampledDataCtrlr.TxStartedMeasurands"
 SAMPLES_UPDATED: Final = "SampledDataCtrlr.TxUpdatedMeasurands"
 SAMPLES_ENDED: Final = "SampledDataCtrlr.TxEndedMeasurands"
 SAMPLES_ENABLED: Final = "SampledDataCtrlr.Enabled"
+ALIGNED_ENDED: Final = "AlignedDataCtrlr.TxEndedMeasurands"
+CLOCK: Final = "Sample.Clock"
 INTERVAL_UPDATED: Final = "SampledDataCtrlr.TxUpdatedInterval"
 INTERVAL_ENDED: Final = "SampledDataCtrlr.TxEndedInterval"
 
@@ -472,11 +474,13 @@ def _values(
     if found is None or reading is None:
         return ()
     variable, context = found
-    if context != "Trigger" and not case.flag(SAMPLES_ENABLED, absent=True):
-        return ()
-    measurands = case.members(variable)
-    kept: tuple[Sample, ...] = transaction.kept if event_type == "Ended" else ()
-    values = (meter_value(one, measurands) for one in (*kept, sample_of(reading, context)))
+    samples: tuple[Sample, ...] = transaction.kept if event_type == "Ended" else ()
+    if context == "Trigger" or case.flag(SAMPLES_ENABLED, absent=True):
+        samples = (*samples, sample_of(reading, context))
+    else:
+        samples = tuple(one for one in samples if one.context == CLOCK)
+    chosen = {CLOCK: ALIGNED_ENDED}  # J01.FR.07, TC_J_03: what the clock took has its own list
+    values = (meter_value(one, case.members(chosen.get(one.context, variable))) for one in samples)
     return tuple(value for value in values if value is not None)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled, Part
 from journal.projections.outbox import CallQueued, StatusMark
 from journal.terms import Decision
-from station.blocks.standing import closed_for_firmware
+from station.blocks.standing import closed_for_firmware, usable
 from station.case import Call, Case, Handler, answer, reason, say
 from station.messages import timestamp
 from station.messages.g_availability import (
@@ -25,7 +25,7 @@ def connector_status(case: Case, evse_id: int, connector_id: int) -> str:
         return "Faulted"
     if case.state.transactions.at(evse_id):
         return "Occupied"
-    if not case.state.availability.operative(evse_id, connector_id):
+    if not usable(case, evse_id, connector_id):
         return "Unavailable"  # G03.FR.06, G04.FR.07: whether or not a cable is plugged in
     if case.state.lifecycle.restart:
         return "Unavailable"  # B11.FR.03

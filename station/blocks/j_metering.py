@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from journal.observations import MeterRead
 from journal.projections.readings import AlignedSlotServed
 from journal.projections.transactions import SampleKept
 from journal.terms import Decision
@@ -33,7 +34,7 @@ def aligned(case: Case) -> Iterator[Decision]:
     for; the first one after a change of the interval only sets the pace.
     """
     interval_s = case.integer(INTERVAL)
-    if not interval_s or not case.flag(ENABLED, absent=True):
+    if not interval_s or not case.flag(ENABLED, absent=True) or _reading(case):
         return
     readings, slot = case.state.readings, slot_of(case, interval_s)
     if readings.slot == slot and readings.slot_interval_s == interval_s:
@@ -63,6 +64,15 @@ def _aligned_values(case: Case) -> Iterator[Decision]:
             yield event(case, transaction, "Updated", "MeterValueClock", values=(value,))
 
 
+def _reading(case: Case) -> bool:
+    """Whether a meter was read just now: at a clock-aligned moment each is read in its turn.
+
+    The deadline of that moment is judged when all of them have been, so that no EVSE is told of
+    with an old reading because another one's came first.
+    """
+    return isinstance(case.entry.event, MeterRead)
+
+
 def aligned_ms(case: Case) -> int | None:
     """Uptime of the next clock-aligned moment, as the wall clock has it now."""
     interval_s = case.integer(INTERVAL)
@@ -77,7 +87,7 @@ def aligned_ms(case: Case) -> int | None:
 def kept_for_end(case: Case) -> Iterator[Decision]:
     """Clock-aligned readings for TransactionEvent(Ended). AlignedDataCtrlr.TxEndedInterval."""
     interval_s = case.integer(INTERVAL_ENDED)
-    if not interval_s or not case.flag(ENABLED, absent=True):
+    if not interval_s or not case.flag(ENABLED, absent=True) or _reading(case):
         return
     slot = slot_of(case, interval_s)
     for transaction in case.state.transactions.open:

@@ -47,10 +47,23 @@ def may_charge(case: Case, evse_id: int) -> bool:
     )
 
 
+def usable(case: Case, evse_id: int, connector_id: int) -> bool:
+    """Whether the CSMS left a connector in service.
+
+    Where the station as a whole shall go out of service, one that is not in use goes at once and
+    does not wait for transactions of others. G04.FR.06, TC_G_14.
+    """
+    availability = case.state.availability
+    return availability.operative(evse_id, connector_id) and not availability.leaving(
+        evse_id, connector_id
+    )
+
+
 def in_service(case: Case, evse_id: int) -> bool:
     """Whether somebody new may begin here."""
+    connectors = dict(case.state.lifecycle.evses).get(evse_id, ())
     return (
-        case.state.availability.operative(evse_id)
+        any(usable(case, evse_id, connector_id) for connector_id in connectors)
         and case.state.faults.blocking(evse_id) is None
         and case.state.lifecycle.reset is None
         and case.state.lifecycle.restart is None

@@ -6,6 +6,7 @@ import pytest
 
 from tests.story import (
     ALICE,
+    BOB,
     BOOTED,
     LINK_OPENED,
     ONLINE,
@@ -95,6 +96,21 @@ def test_during_a_transaction_the_change_waits_g03_fr_05_g04_fr_06(part: Json) -
     said = station.with_csms(accepting, discharged(1))
     assert (1, "Unavailable") in statuses(said)
     assert not operative(station)
+
+
+def test_an_idle_evse_does_not_wait_for_the_transaction_of_another_g04_fr_06() -> None:
+    station = given(ONLINE, in_transaction(1))
+    assert statuses(station.with_csms(accepting, change(STATION))) == [(2, "Unavailable")]
+    station.with_csms(accepting, plugged(2), presented(BOB, evse_id=2))
+    assert station.state.transactions.at(2) is None
+    said = station.with_csms(accepting, change(STATION, "Operative"))
+    assert statuses(said) == [(2, "Occupied")]
+
+
+def test_nobody_begins_at_an_inoperative_connector_g03_fr_06() -> None:
+    station = given(ONLINE, change(CONNECTOR_1))
+    station.with_csms(accepting, plugged(1), presented(ALICE, evse_id=1))
+    assert station.state.transactions.at(1) is None
 
 
 def test_a_scheduled_change_can_be_taken_back_g03_fr_05() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from journal.observations import DeadlineReached
 from tests.story import (
     ALICE,
     LINK_LOST,
@@ -112,3 +113,27 @@ def test_aligned_values_for_the_end_of_the_transaction() -> None:
     [ended] = queued(station.when(discharged(1)), "TransactionEvent")
     contexts = [value["sampledValue"][0]["context"] for value in ended["meterValue"]]
     assert contexts == ["Sample.Clock"] * 3 + ["Transaction.End"]
+
+
+def test_values_of_the_clock_have_a_list_of_their_own_for_the_end_j01_fr_07() -> None:
+    station = given(
+        NO_SAMPLES,
+        preset("AlignedDataCtrlr.TxEndedInterval", "60"),
+        preset("SampledDataCtrlr.TxEndedMeasurands", ""),
+        ONLINE,
+        in_transaction(1),
+    )
+    station.with_csms(accepting, after(seconds=130))
+    said = station.with_csms(accepting, presented(ALICE), discharged(1))
+    [ended] = [one for one in queued(said, "TransactionEvent") if one["eventType"] == "Ended"]
+    contexts = [value["sampledValue"][0]["context"] for value in ended["meterValue"]]
+    assert set(contexts) == {"Sample.Clock"}
+    assert len(contexts) >= 2
+
+
+def test_a_reading_alone_is_no_clock_aligned_moment_j01_fr_14() -> None:
+    station = given(EVERY_MINUTE, ONLINE, HALF_PAST)
+    station.passes(31_000)
+    assert not meter_values(station.judged(read(2, "2100")))
+    said = station.judged(DeadlineReached(station.uptime_ms))
+    assert [one["evseId"] for one in meter_values(said)] == [1, 2]
