@@ -1,0 +1,200 @@
+"""Block A: security events, and who hears of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from journal.observations import (
+    ClockStepped,
+    DeviceFaulted,
+    FrameGarbled,
+    LinkFailed,
+)
+from journal.projections.security import SecurityEventLogged
+from journal.projections.variables import VariableChanged
+from journal.terms import Decision
+from station.blocks.a_security import CRITICAL
+from tests.story import (
+    BOOTED,
+    CONFIGURED,
+    IDLE,
+    LINK_LOST,
+    LINK_OPENED,
+    ONLINE,
+    accepting,
+    after,
+    called,
+    frame,
+    given,
+    of_kind,
+    preset,
+    queued,
+    reply_in,
+    restarted,
+    serves,
+    silent,
+)
+
+
+def events(decisions: list[Decision]) -> list[str]:
+    return [one.type for one in of_kind(decisions, SecurityEventLogged)]
+
+
+def heard(decisions: list[Decision]) -> list[str]:
+    """What the CSMS is told of."""
+    return [one["type"] for one in queued(decisions, "SecurityEventNotification")]
+
+
+def failed(fault: str = "InvalidCsmsCertificate", slot: int = 1) -> LinkFailed:
+    return LinkFailed(slot, "certificate has expired", fault)
+
+
+def test_a_start_is_told_a04_fr_01() -> None:
+    station = given(CONFIGURED)
+    decisions = station.when(BOOTED)
+    assert heard(decisions) == ["StartupOfTheDevice"]
+    assert events(decisions) == ["StartupOfTheDevice"]
+
+
+def test_a_start_after_a_lost_supply_is_no_reboot_of_ours_a04_fr_01() -> None:
+    station = given(ONLINE)
+    assert heard(station.when(restarted(boot_id="boot-2"))) == ["StartupOfTheDevice"]
+
+
+def test_a_start_after_a_crash_is_a_reboot_a04_fr_01() -> None:
+    station = given(ONLINE)
+    assert heard(station.when(restarted())) == ["StartupOfTheDevice", "ResetOrReboot"]
+
+
+def test_what_is_critical_waits_until_the_csms_has_it_a04_fr_02() -> None:
+    station = given(ONLINE, LINK_LOST)
+    station.when(failed(), restarted(boot_id="boot-2"), LINK_OPENED)
+    delivered: list[str] = []
+
+    def csms(action: str, payload: dict[str, object]) -> dict[str, object] | None:
+        if action == "SecurityEventNotification":
+            delivered.append(str(payload["type"]))
+        return accepting(action, payload)
+
+    station.when(serves(csms))
+    assert delivered == ["InvalidCsmsCertificate", "StartupOfTheDevice"]
+
+
+def test_a_csms_that_does_not_answer_is_asked_again_a04_fr_02() -> None:
+    station = given(CONFIGURED, BOOTED, IDLE, LINK_OPENED, csms=silent)
+    station.when(after(seconds=600))
+    [kept] = [call for call, other in station.state.outbox.other.items() if other.keep]
+    assert station.payload(kept)["type"] == "StartupOfTheDevice"
+
+
+def test_a_fault_of_the_csms_is_told_once_however_often_it_is_met_a00_fr_316() -> None:
+    station = given(ONLINE, LINK_LOST)
+    assert heard(station.when(failed(), failed(), failed())) == ["InvalidCsmsCertificate"]
+
+
+def test_another_fault_is_told_as_well_a00_fr_316() -> None:
+    station = given(ONLINE, LINK_LOST)
+    decisions = station.when(failed(), failed("InvalidTLSVersion"), failed())
+    assert heard(decisions) == ["InvalidCsmsCertificate", "InvalidTLSVersion"]
+
+
+def test_the_same_fault_after_a_good_connection_is_told_again_a00_fr_310() -> None:
+    station = given(ONLINE, LINK_LOST, failed(), LINK_OPENED, LINK_LOST)
+    assert heard(station.when(failed())) == ["InvalidCsmsCertificate"]
+
+
+def test_a_dead_network_is_no_security_event_a04_fr_01() -> None:
+    station = given(ONLINE, LINK_LOST)
+    assert events(station.when(LinkFailed(1, "no route to host"))) == []
+
+
+def test_a_refused_password_is_logged_and_not_told_a04_fr_04() -> None:
+    station = given(ONLINE, LINK_LOST)
+    decisions = station.when(failed("FailedToAuthenticateAtCsms"))
+    assert (events(decisions), heard(decisions)) == (["FailedToAuthenticateAtCsms"], [])
+
+
+def test_a_new_password_is_logged_without_its_content_a01_fr_11_a01_fr_12() -> None:
+    station = given(ONLINE)
+    reference = "<secret 00112233445566778899aabbccddeeff>"
+    decisions = station.when(
+        called(
+            "SetVariables",
+            setVariableData=[
+                {
+                    "component": {"name": "SecurityCtrlr"},
+                    "variable": {"name": "BasicAuthPassword"},
+                    "attributeValue": reference,
+                }
+            ],
+        )
+    )
+    assert reply_in(decisions)["setVariableResult"][0]["attributeStatus"] == "Accepted"
+    assert events(decisions) == ["ReconfigurationOfSecurityParameters"]
+    [logged] = of_kind(decisions, SecurityEventLogged)
+    assert reference not in logged.tech_info
+    assert of_kind(decisions, VariableChanged) == [
+        VariableChanged("SecurityCtrlr.BasicAuthPassword", reference)
+    ]
+    assert station.level.link.password == reference
+    assert heard(decisions) == []
+
+
+@pytest.mark.parametrize(("step_s", "told"), [(20, False), (21, True), (-21, True)])
+def test_a_jump_of_the_clock_beyond_the_threshold_is_told_a04_fr_01(
+    step_s: int, told: bool
+) -> None:
+    station = given(ONLINE)
+    decisions = station.when(ClockStepped(step_s * 1000))
+    assert heard(decisions) == (["SettingSystemTime"] if told else [])
+
+
+@pytest.mark.parametrize(("minute", "told"), [("00", False), ("02", True)])
+def test_a_time_the_csms_tells_counts_against_the_threshold_a04_fr_01(
+    minute: str, told: bool
+) -> None:
+    station = given(preset("ClockCtrlr.TimeAdjustmentReportingThreshold", "60"), CONFIGURED, BOOTED)
+    station.when(LINK_OPENED)
+
+    def csms(action: str, payload: dict[str, object]) -> dict[str, object] | None:
+        if action == "BootNotification":
+            time = f"2026-03-01T12:{minute}:10.000Z"
+            return {"currentTime": time, "interval": 300, "status": "Accepted"}
+        return accepting(action, payload)
+
+    assert ("SettingSystemTime" in heard(station.when(serves(csms)))) is told
+
+
+def test_nonsense_from_the_csms_is_logged_a04_fr_04() -> None:
+    station = given(ONLINE)
+    for nonsense in (frame("[9]"), FrameGarbled(3, "00", "not a JSON array", "")):
+        decisions = station.when(nonsense)
+        assert (events(decisions), heard(decisions)) == (["InvalidMessages"], [])
+
+
+def test_an_opened_door_is_tampering_a04_fr_01() -> None:
+    station = given(ONLINE)
+    door = DeviceFaulted(0, "door", "open", blocks=True)
+    assert heard(station.when(door)) == ["TamperDetectionActivated"]
+
+
+def test_tech_info_fits_its_field_a04_fr_01() -> None:
+    station = given(ONLINE, LINK_LOST)
+    decisions = station.when(LinkFailed(1, "x" * 300, "InvalidTLSVersion"))
+    [told] = queued(decisions, "SecurityEventNotification")
+    assert len(told["techInfo"]) == 255
+
+
+def test_every_event_of_the_appendix_is_known() -> None:
+    assert len(CRITICAL) == 20
+    assert sum(CRITICAL.values()) == 15
+
+
+def test_nothing_but_the_boot_goes_before_acceptance_b02_fr_02() -> None:
+    station = given(CONFIGURED, BOOTED, csms=silent)
+    station.when(LINK_OPENED)
+    assert station.in_flight
+    assert station.in_flight.action == "BootNotification"
+    station.when(serves(silent))  # it takes the boot and nothing else
+    assert station.in_flight
+    assert station.in_flight.action == "SecurityEventNotification"

@@ -1,0 +1,329 @@
+"""Blocks A05, B09 and B10: which ways lead to a CSMS, and which of them count."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from journal.observations import CertificatePreset, CsmsConfigured, LinkOpened
+from journal.projections.networks import NetworkProfileSet, SecurityProfileRaised
+from journal.projections.security import SecurityEventLogged
+from tests.authorities import authority
+from tests.story import (
+    BOOTED,
+    CONFIGURED,
+    IDLE,
+    LINK_LOST,
+    LINK_OPENED,
+    ONLINE,
+    Station,
+    Step,
+    accepting,
+    after,
+    called,
+    given,
+    of_kind,
+    preset,
+    queued,
+    reply_in,
+    restarted,
+    serves,
+    several,
+)
+
+ROOT = authority()
+SECURE = several(
+    CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)),
+    BOOTED,
+    IDLE,
+    LinkOpened(1, "wss://csms/ocpp", 2),
+)
+DATA: dict[str, Any] = {
+    "ocppVersion": "OCPP20",
+    "ocppTransport": "JSON",
+    "ocppCsmsUrl": "ws://other/ocpp",
+    "messageTimeout": 45,
+    "securityProfile": 1,
+    "ocppInterface": "Wired0",
+}
+
+
+def profile(slot: int = 2, **changes: Any) -> Step:
+    """SetNetworkProfile."""
+    data = {name: value for name, value in (DATA | changes).items() if value is not None}
+    return called("SetNetworkProfile", configurationSlot=slot, connectionData=data)
+
+
+def secure(slot: int = 2, security_profile: int = 2) -> Step:
+    return profile(slot, ocppCsmsUrl="wss://other/ocpp", securityProfile=security_profile)
+
+
+def variable(name: str, component: str = "OCPPCommCtrlr", **others: Any) -> dict[str, Any]:
+    return {"component": {"name": component}, "variable": {"name": name}, **others}
+
+
+def priority(text: str) -> Step:
+    return called(
+        "SetVariables",
+        setVariableData=[variable("NetworkConfigurationPriority", attributeValue=text)],
+    )
+
+
+def status(station: Station, step: Step) -> str:
+    return str(reply_in(station.when(step))["status"])
+
+
+def set_status(station: Station, step: Step) -> str:
+    return str(reply_in(station.when(step))["setVariableResult"][0]["attributeStatus"])
+
+
+def value(
+    station: Station, name: str, component: str = "OCPPCommCtrlr", instance: str | None = None
+) -> str:
+    asked = variable(name, component)
+    if instance:
+        asked["variable"]["instance"] = instance
+    reply = reply_in(station.when(called("GetVariables", getVariableData=[asked])))
+    return str(reply["getVariableResult"][0].get("attributeValue", ""))
+
+
+def slots(station: Station) -> list[int]:
+    """In the order in which they are tried."""
+    return [one.slot for one in station.level.link.candidates]
+
+
+# --- B09 -----------------------------------------------------------------------------------------
+
+
+def test_station_toml_is_slot_1() -> None:
+    station = given(ONLINE)
+    assert [(one.slot, one.url) for one in station.level.link.candidates] == [(1, "ws://csms/ocpp")]
+    assert value(station, "ActiveNetworkProfile") == "1"
+
+
+def test_a_profile_is_stored_b09_fr_01() -> None:
+    station = given(ONLINE)
+    decisions = station.when(profile())
+    assert reply_in(decisions) == {"status": "Accepted"}
+    [stored] = of_kind(decisions, NetworkProfileSet)
+    assert (stored.profile.slot, stored.profile.url) == (2, "ws://other/ocpp")
+    [logged] = of_kind(decisions, SecurityEventLogged)
+    assert logged.type == "ReconfigurationOfSecurityParameters"
+
+
+def test_a_profile_counts_only_after_a_start_b10_fr_04() -> None:
+    station = given(ONLINE, profile(1))
+    assert station.level.link.candidates[0].url == "ws://csms/ocpp"
+    station.when(restarted())
+    assert station.level.link.candidates[0].url == "ws://other/ocpp"
+
+
+def test_a_slash_at_the_end_of_the_url_is_not_doubled_b09_fr_01() -> None:
+    station = given(ONLINE, profile(ocppCsmsUrl="ws://other/ocpp/"))
+    assert station.state.networks.slots[1].url == "ws://other/ocpp"
+
+
+@pytest.mark.parametrize("slot", [0, 4, 999, -1])
+def test_there_are_three_slots_b09_fr_05(slot: int) -> None:
+    assert status(given(ONLINE), profile(slot)) == "Rejected"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ocppVersion": "OCPP16"},
+        {"ocppTransport": "SOAP"},
+        {"messageTimeout": 0},
+        {"messageTimeout": -5},
+        {"securityProfile": 0},
+        {"securityProfile": 4},
+        {"securityProfile": 2},  # with ws://
+        {"ocppCsmsUrl": "wss://other/ocpp"},  # with security profile 1
+        {"ocppCsmsUrl": "http://other/ocpp"},
+        {"ocppCsmsUrl": "ws://"},
+        {"ocppCsmsUrl": "ws://other:99999/ocpp"},
+        {"ocppCsmsUrl": "ws://[other/ocpp"},
+        {"ocppCsmsUrl": "ws://user:password@other/ocpp"},
+        {"ocppCsmsUrl": "ws://other/ocpp?station=1"},
+        {"ocppCsmsUrl": "ws://other/with blank"},
+        {"apn": {"apn": "internet", "apnAuthentication": "NONE"}},
+        {
+            "vpn": {
+                "server": "vpn", "user": "u", "password": "***", "key": "***", "type": "IPSec",
+            }
+        },
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_profile_that_cannot_work_is_refused_b09_fr_02(changes: dict[str, Any]) -> None:
+    station = given(ONLINE)
+    decisions = station.when(profile(**changes))
+    assert reply_in(decisions)["status"] == "Rejected"
+    assert not of_kind(decisions, NetworkProfileSet)
+
+
+def test_a_lower_security_profile_is_refused_b09_fr_04() -> None:
+    station = given(SECURE)
+    assert status(station, profile()) == "Rejected"
+    assert status(station, secure()) == "Accepted"
+
+
+def test_the_certified_product_has_no_profile_1_c_61() -> None:
+    station = given(CONFIGURED, BOOTED, LINK_OPENED, of="evs-flash-300")
+    assert status(station, profile()) == "Rejected"
+
+
+# --- B10: the order ------------------------------------------------------------------------------
+
+
+def test_a_priority_of_filled_slots_wants_a_reboot_b10_fr_01() -> None:
+    station = given(ONLINE, profile())
+    assert set_status(station, priority("2,1")) == "RebootRequired"
+    assert slots(station) == [1]
+    station.when(restarted())
+    assert slots(station) == [2, 1]
+
+
+def test_an_empty_slot_in_the_priority_is_refused_b10_fr_02() -> None:
+    station = given(ONLINE, profile())
+    assert set_status(station, priority("2,3,1")) == "Rejected"
+    assert value(station, "NetworkConfigurationPriority") == "1"
+
+
+def test_the_level_says_how_often_each_slot_is_tried_b10_fr_03() -> None:
+    station = given(
+        ONLINE,
+        called(
+            "SetVariables",
+            setVariableData=[variable("NetworkProfileConnectionAttempts", attributeValue="7")],
+        ),
+    )
+    assert station.level.link.attempts == 7
+
+
+def test_another_slot_is_introduced_to_anew_b10_fr_10() -> None:
+    station = given(ONLINE, profile(), priority("1,2"), restarted(), LINK_OPENED, LINK_LOST)
+    decisions = station.when(LinkOpened(2, "ws://other/ocpp", 1))
+    [boot] = queued(decisions, "BootNotification")
+    assert boot["reason"] == "Unknown"
+    assert value(station, "ActiveNetworkProfile") == "2"
+
+
+def test_the_same_slot_needs_no_other_boot() -> None:
+    station = given(ONLINE, LINK_LOST)
+    assert queued(station.when(LINK_OPENED), "BootNotification") == []
+
+
+def test_the_first_slot_of_a_run_tells_why_it_booted_b01_fr_09() -> None:
+    station = given(ONLINE, profile(), priority("2,1"), restarted())
+    [boot] = queued(station.when(LinkOpened(2, "ws://other/ocpp", 1)), "BootNotification")
+    assert boot["reason"] == "ApplicationReset"
+
+
+def test_the_message_timeout_is_that_of_the_slot_in_use_b09() -> None:
+    station = given(ONLINE, profile(), priority("2,1"), restarted())
+    assert value(station, "MessageTimeout", instance="Default") == "30"
+    station.when(LinkOpened(2, "ws://other/ocpp", 1))
+    assert station.in_flight
+    sent_ms = station.in_flight.sent_ms
+    station.when(after(seconds=44.9))
+    assert station.in_flight.sent_ms == sent_ms
+    station.when(after(seconds=0.2))
+    assert station.in_flight is None or station.in_flight.sent_ms > sent_ms
+    station.when(serves(accepting))
+    assert value(station, "MessageTimeout", instance="Default") == "45"
+
+
+def test_the_last_good_slot_is_known_after_a_restart_b10_fr_07() -> None:
+    station = given(ONLINE, profile(), priority("2,1"), restarted())
+    last = station.level.link.last
+    assert last is not None
+    assert (last.slot, last.url) == (1, "ws://csms/ocpp")
+
+
+# --- A05 -----------------------------------------------------------------------------------------
+
+
+def test_profile_2_wants_a_root_first_a05_fr_02() -> None:
+    station = given(ONLINE, secure())
+    assert set_status(station, priority("2,1")) == "Rejected"
+    assert value(station, "SecurityProfile", "SecurityCtrlr") == "1"
+
+
+def test_an_expired_root_is_none_a05_fr_02() -> None:
+    past = authority(last=datetime(2021, 1, 1, tzinfo=UTC))
+    station = given(CertificatePreset("CSMSRootCertificate", past.pem), ONLINE, secure())
+    assert len(station.state.certificates.installed) == 1
+    assert set_status(station, priority("2,1")) == "Rejected"
+
+
+def test_profile_3_wants_a_certificate_of_ours_a05_fr_03() -> None:
+    station = given(SECURE, secure(security_profile=3))
+    assert set_status(station, priority("2,1")) == "Rejected"
+    own = authority("CS001", by=ROOT, ca=False)
+    station.when(CertificatePreset("ChargingStationCertificate", own.pem, "<secret 00>"))
+    assert set_status(station, priority("2,1")) == "RebootRequired"
+
+
+def upgraded() -> Station:
+    """Slot 2 has security profile 2, and its connection stands."""
+    station = given(
+        CertificatePreset("CSMSRootCertificate", ROOT.pem), ONLINE, secure(), priority("2,1")
+    )
+    station.when(restarted())
+    return station
+
+
+def test_until_it_stands_the_old_profile_is_kept_a05_fr_06() -> None:
+    station = upgraded()
+    assert slots(station) == [2, 1]
+    assert value(station, "SecurityProfile", "SecurityCtrlr") == "1"
+
+
+def test_once_it_stands_there_is_no_way_back_a05_fr_06() -> None:
+    station = upgraded()
+    decisions = station.when(LinkOpened(2, "wss://other/ocpp", 2))
+    assert of_kind(decisions, SecurityProfileRaised) == [SecurityProfileRaised(2, (1,))]
+    assert "ReconfigurationOfSecurityParameters" in [
+        one.type for one in of_kind(decisions, SecurityEventLogged)
+    ]
+    station.when(serves())
+    assert value(station, "SecurityProfile", "SecurityCtrlr") == "2"
+    assert value(station, "NetworkConfigurationPriority") == "2"
+    assert slots(station) == [2]
+    assert set_status(station, priority("2,1")) == "Rejected"
+    station.when(restarted())
+    assert slots(station) == [2]
+
+
+def test_without_an_upgrade_nothing_is_dropped_a05_fr_06() -> None:
+    station = given(ONLINE, profile(), priority("1,2"), restarted())
+    assert not of_kind(station.when(LINK_OPENED), SecurityProfileRaised)
+    assert slots(station) == [1, 2]
+
+
+def test_a_person_on_site_may_lower_it_a00_fr_005() -> None:
+    station = upgraded()
+    station.when(LinkOpened(2, "wss://other/ocpp", 2), serves())
+    station.when(CONFIGURED, CsmsConfigured("ws://back/ocpp", 1), restarted())
+    assert [one.url for one in station.level.link.candidates] == [
+        "ws://back/ocpp",
+        "wss://other/ocpp",
+    ]
+
+
+def test_an_edited_station_toml_comes_first_again() -> None:
+    station = given(ONLINE, profile(), priority("2"), restarted())
+    assert slots(station) == [2]
+    station.when(CsmsConfigured("ws://edited/ocpp", 1), restarted())
+    assert [one.url for one in station.level.link.candidates] == [
+        "ws://edited/ocpp",
+        "ws://other/ocpp",
+    ]
+
+
+def test_a_priority_that_leads_nowhere_strands_nobody_b10_fr_09() -> None:
+    station = given(preset("OCPPCommCtrlr.NetworkConfigurationPriority", "3"), CONFIGURED, BOOTED)
+    assert slots(station) == [1]
