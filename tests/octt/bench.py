@@ -153,7 +153,13 @@ class Bench:
 
     def wait_booted(self, csms: Csms, after: int = 0) -> None:
         """Until the CSMS accepted a BootNotification and the station has nothing left to say."""
-        csms.wait_for("BootNotification", timeout_s=BOOT_TIMEOUT_S, after=after)
+        boot = csms.wait_for("BootNotification", timeout_s=BOOT_TIMEOUT_S, after=after)
+        for evse in self.profile.evse:
+            csms.wait_for(
+                "StatusNotification",
+                lambda told, evse=evse: told["evseId"] == evse.id,
+                after=boot.number,
+            )
         self.wait_settled()
 
     def wait_settled(self) -> None:

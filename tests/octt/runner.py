@@ -44,6 +44,7 @@ class Outcome:
     took_s: float = 0.0
     trace: str = ""  # of a case that failed: the last frames, the end of the station's log
     measured: Measured = field(default_factory=Measured)
+    reusable: bool = True  # the station may serve another case once it is set back
 
 
 Told = Callable[[Outcome], None]
@@ -121,7 +122,7 @@ class Runner:
             reason = f"the station did not start: {_short(error)}"
             return Outcome(case_id, False, reason, time.monotonic() - began_s), None
         outcome = play_on(bench, case_id, play)
-        if outcome.passed and not wants_fresh_station(play) and _restored(bench):
+        if outcome.reusable and _restored(bench):
             return outcome, bench
         stack.close()
         return outcome, None
@@ -156,6 +157,7 @@ def play_on(bench: Bench, case_id: str, play: Play) -> Outcome:
             tuple(tester.timings.remote_start),
             tuple(tester.timings.remote_stop),
         ),
+        not (reason or wants_fresh_station(play) or tester.leaves_a_right_behind),
     )
 
 

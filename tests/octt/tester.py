@@ -168,6 +168,15 @@ class Tester:
         except TimeoutError as error:
             raise Failure(f"{step}: {error}") from None
         taken.add(frame.number)
+        if action == "BootNotification":  # before a case changes what the CSMS answers
+            answer = (False, frame.message_id)
+            record = self.csms.record
+            record.wait_for(
+                lambda each: (each.incoming, each.message_id) == answer,
+                KPI_S,
+                "answer",
+                frame.number,
+            )
         return frame
 
     def expect(
@@ -388,7 +397,7 @@ class Tester:
     def power_flows(self, evse_id: int | None = None) -> bool:
         """What is really so, by the emulated world: not what the station says."""
         world = self.bench.station.world(evse_id or self.evse)
-        return bool(world["contactor"] == "closed" and Decimal(world.get("power_w", 0)) > 0)
+        return bool(world["contactor"] == "closed" and Decimal(world["current_a"]) > 0)
 
     # The link.
 
@@ -507,6 +516,13 @@ class Tester:
             lambda event: event["type"] in kinds,
             timeout_s,
             " or ".join(kinds),
+        )
+
+    @property
+    def leaves_a_right_behind(self) -> bool:
+        """Whether somebody was let in and never plugged in: the next case would inherit that."""
+        return any(
+            session.id_token is not None and not session.open for session in self.sessions.values()
         )
 
     # Whatever takes time.
