@@ -2,6 +2,7 @@
 
     python -m station.firmware.swap install BASE IMAGE
     python -m station.firmware.swap rollback BASE
+    python -m station.firmware.swap current BASE
 
 The default installer, a program of its own so that a product may name another. BASE holds
 `releases/<version>/`, `current` (a link to the release that runs) and `previous` (a link to the one
@@ -99,6 +100,18 @@ def rollback(base: Path) -> str:
     _point(base / "current", previous)
     _point(base / "previous", current)
     return previous.name
+
+
+def current(base: Path) -> str:
+    """The version of the current release.
+
+    Raises:
+        CannotInstall: there is none.
+    """
+    release = _target(base / "current")
+    if release is None:
+        raise CannotInstall("no release is current")
+    return release.name
 
 
 def _unpack(image: Path, into: Path) -> None:
@@ -200,8 +213,10 @@ def main(arguments: list[str]) -> int:
                 print(install(Path(base), Path(image)))
             case ["rollback", base]:
                 print(rollback(Path(base)))
+            case ["current", base]:
+                print(current(Path(base)))
             case _:
-                print("usage: install BASE IMAGE | rollback BASE", file=sys.stderr)
+                print("usage: install BASE IMAGE | rollback BASE | current BASE", file=sys.stderr)
                 return USAGE
     except NotAsDeclared as error:
         print(error, file=sys.stderr)

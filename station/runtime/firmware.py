@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Literal
@@ -27,18 +26,18 @@ from journal.state import State
 from journal.terms import Observation
 from station.case import Product
 from station.runtime.follow import follow
+from station.runtime.installer import FailureStatus, InstallFailed, current, install
 from station.runtime.latest import Latest
 from station.runtime.locations import revealed
 from station.wanted import Wanted, WantedFirmware
 
 log = logging.getLogger("station.firmware")
 
-OWN_INSTALLER: Final = (sys.executable, "-m", "station.firmware.swap")
-INSTALL_S: Final = 1_800.0  # what a slow flash needs for a whole system, and some
-WHY_MAX: Final = 200  # characters of what an installer says
-
-Outcome = Literal["restart", "failed", "invalid"]
-OUTCOMES: Final[dict[int, Outcome]] = {0: "restart", 3: "invalid"}  # by exit code; others: failed
+# L01.FR.29
+OUTCOMES: Final[dict[FailureStatus, Literal["failed", "invalid"]]] = {
+    "InstallationFailed": "failed",
+    "InstallVerificationFailed": "invalid",
+}
 
 
 class FirmwareWork:
@@ -157,44 +156,26 @@ class FirmwareWork:
         if why:
             self._observe(InstallEnded(level.update, "invalid", why))
             return
-        code, said = await self._run("install", self._file(level))
-        outcome = OUTCOMES.get(code, "failed")
-        if outcome == "restart":
-            self._observe(InstallEnded(level.update, outcome, version=said))
-            return
-        log.warning("firmware update %d: %s", level.ordered.request_id, said)
-        self._observe(InstallEnded(level.update, outcome, said))
+        try:
+            version = await install(self._file(level), self._base, program=self._installer)
+        except InstallFailed as failure:
+            log.warning("firmware update %d: %s", level.ordered.request_id, failure)
+            self._observe(InstallEnded(level.update, OUTCOMES[failure.status], str(failure)))
+        else:
+            self._observe(InstallEnded(level.update, "restart", version=version))
 
     async def _confirm(self, level: WantedFirmware) -> None:
         """After the restart: is it the new release that counts? L01.FR.32 (a).
 
         It is not where somebody went back to the one before, because the new one did not start.
         """
-        code, said = await self._run("current")
-        why = "" if (code, said) == (0, level.version) else f"{said} runs, not {level.version}"
+        try:
+            version = await current(self._base, program=self._installer)
+        except InstallFailed as failure:
+            why = str(failure)
+        else:
+            why = "" if version == level.version else f"{version} is in place, not {level.version}"
         self._observe(ActivationChecked(level.update, not why, why))
-
-    async def _run(self, verb: str, *images: Path) -> tuple[int, str]:
-        """The installer's exit code and the last thing it said; -1: it did not run to its end.
-
-        Cancelled, it is asked to end, and killed after a few seconds.
-        """
-        command = [*self._installer, verb, str(self._base), *map(str, images)]
-        with trio.move_on_after(INSTALL_S):
-            try:
-                done = await trio.run_process(
-                    command,
-                    check=False,
-                    stdin=b"",
-                    capture_stdout=True,
-                    capture_stderr=True,
-                )
-            except OSError as error:
-                return -1, f"the installer cannot be run: {error.strerror}"
-            lines = (done.stderr if done.returncode else done.stdout).decode(errors="replace")
-            said = lines.strip().splitlines()
-            return done.returncode, (said[-1] if said else f"exit code {done.returncode}")[:WHY_MAX]
-        return -1, f"the installer did not end within {INSTALL_S:.0f} s"
 
 
 def complaint(file: Path, certificate_pem: str, signature: str) -> str:

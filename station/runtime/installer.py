@@ -66,6 +66,15 @@ async def rollback(base: Path, *, program: tuple[str, ...] = DEFAULT, timeout_s:
     return await _run((*program, "rollback", str(base)), timeout_s)
 
 
+async def current(base: Path, *, program: tuple[str, ...] = DEFAULT, timeout_s: float = 60) -> str:
+    """Ask for the version that was installed last and not gone back from.
+
+    Raises:
+        InstallFailed: there is none, or the program fails.
+    """
+    return await _run((*program, "current", str(base)), timeout_s)
+
+
 async def _run(command: tuple[str, ...], timeout_s: float) -> str:
     """The program ends with us: cancelling kills it."""
     try:

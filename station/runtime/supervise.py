@@ -27,9 +27,10 @@ from station.runtime.clock import HostClock, boot_id
 from station.runtime.control import Control
 from station.runtime.customers import CustomerWork
 from station.runtime.devices import socket_of
-from station.runtime.firmware import OWN_INSTALLER, FirmwareWork
+from station.runtime.firmware import FirmwareWork
 from station.runtime.hardware import Hardware
 from station.runtime.ingest import Ingest
+from station.runtime.installer import DEFAULT as OWN_INSTALLER
 from station.runtime.link import Link
 from station.runtime.locations import reference_in
 from station.runtime.logs import LogWork

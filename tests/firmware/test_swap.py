@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from station.firmware import swap
-from station.runtime.installer import InstallFailed, install, rollback
+from station.runtime.installer import InstallFailed, current, install, rollback
 
 Image = Callable[..., Path]
 
@@ -208,6 +208,16 @@ async def test_the_installer_runs_as_a_process(base: Path, image: Image) -> None
     assert await install(image("1.1", b"new"), base) == "1.1"
     assert await rollback(base) == "1.0"
     assert running(base) == b"old"
+
+
+async def test_the_installer_tells_which_release_is_current(base: Path, image: Image) -> None:
+    with pytest.raises(InstallFailed, match="no release is current"):
+        await current(base)
+    await install(image("1.0", b"old"), base)
+    await install(image("1.1", b"new"), base)
+    assert await current(base) == "1.1"
+    await rollback(base)
+    assert await current(base) == "1.0"
 
 
 async def test_exit_codes_have_ocpps_names_l01_fr_29(base: Path, image: Image) -> None:
