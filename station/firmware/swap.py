@@ -9,8 +9,9 @@ The default installer, a program of its own so that a product may name another. 
 before). Each link changes in one step, so that a power cut leaves the old release or the new one.
 
 IMAGE is a tar archive, compressed or not, with `manifest.json` in it: `{"version": "1.1", "files":
-{"bin/station": "<SHA-256 in hex>", ...}}` naming every other file. Exit codes: 0 done (the version
-on stdout), 1 it could not be done, 2 usage, 3 the image is not what its manifest says.
+{"bin/station": "<SHA-256 in hex>", ...}}` naming every other file, of a link `-> target` instead. Exit codes: 0
+done, the version that is current now on stdout; 1 it could not be done; 2 usage; 3 the image is not
+what its manifest says. Whatever went wrong, the last line on stderr says what.
 """
 
 from __future__ import annotations
@@ -111,6 +112,18 @@ def current(base: Path) -> str:
     release = _target(base / "current")
     if release is None:
         raise CannotInstall("no release is current")
+    return release.name
+
+
+def current(base: Path) -> str:
+    """The version that runs, or will after the next start.
+
+    Raises:
+        CannotInstall: no release is installed.
+    """
+    release = _target(base / "current")
+    if release is None:
+        raise CannotInstall("no release is installed")
     return release.name
 
 

@@ -8,16 +8,15 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import trio
 
 from station.firmware import swap
-from station.runtime.installer import InstallFailed, current, install, rollback
 
 Image = Callable[..., Path]
 
@@ -203,72 +202,26 @@ def test_a_power_cut_at_any_step_leaves_a_whole_release_running(
     assert running(base) in (b"1.0", b"0.9", b"1.1")
 
 
-async def test_the_installer_runs_as_a_process(base: Path, image: Image) -> None:
-    assert await install(image("1.0", b"old"), base) == "1.0"
-    assert await install(image("1.1", b"new"), base) == "1.1"
-    assert await rollback(base) == "1.0"
-    assert running(base) == b"old"
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "station.firmware.swap", *map(str, arguments))
+    return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-async def test_the_installer_tells_which_release_is_current(base: Path, image: Image) -> None:
-    with pytest.raises(InstallFailed, match="no release is current"):
-        await current(base)
-    await install(image("1.0", b"old"), base)
-    await install(image("1.1", b"new"), base)
-    assert await current(base) == "1.1"
-    await rollback(base)
-    assert await current(base) == "1.0"
+def test_the_installer_is_a_program(base: Path, image: Image) -> None:
+    for version in ("1.0", "1.1"):
+        done = run("install", base, image(version))
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{version}\n", "")
+    assert run("current", base).stdout == "1.1\n"
+    assert run("rollback", base).stdout == "1.0\n"
+    assert run("current", base).stdout == "1.0\n"
 
 
-async def test_exit_codes_have_ocpps_names_l01_fr_29(base: Path, image: Image) -> None:
-    with pytest.raises(InstallFailed, match="not as the manifest says") as failed:
-        await install(image("1.0", files={}), base)
-    assert failed.value.status == "InstallVerificationFailed"
-    with pytest.raises(InstallFailed, match="no previous release") as failed:
-        await rollback(base)
-    assert failed.value.status == "InstallationFailed"
-
-
-def python(code: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", code)
-
-
-async def test_a_products_own_installer_is_asked(base: Path) -> None:
-    code = "import sys; print('working'); print(*sys.argv[1:])"
-    version = await install(Path("image"), base, program=python(code))
-    assert version == f"install {base} image"
-
-
-@pytest.mark.parametrize(
-    ("program", "why"),
-    [
-        (python("raise SystemExit('no flash')"), "no flash"),
-        (python("import os; os._exit(9)"), "exit code 9"),
-        (python("import sys; sys.stderr.write('\\x1b[2J' * 1000); sys.exit(1)"), r"\[2J"),
-        (("/does/not/exist",), "No such file"),
-    ],
-)
-async def test_an_installer_that_fails_says_why(
-    base: Path, program: tuple[str, ...], why: str
-) -> None:
-    with pytest.raises(InstallFailed, match=why) as failed:
-        await install(Path("image"), base, program=program)
-    assert failed.value.status == "InstallationFailed"
-    assert str(failed.value).isprintable()
-
-
-async def test_an_installer_that_hangs_is_killed(base: Path) -> None:
-    began = trio.current_time()
-    with pytest.raises(InstallFailed, match="not done"):
-        await install(
-            Path("image"), base, program=python("import time; time.sleep(60)"), timeout_s=0.3
-        )
-    assert trio.current_time() - began < 5
-
-
-async def test_the_installer_sees_no_secret_of_ours(
-    base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STATION_PASSWORD", "s3cret")
-    code = "import os; print(sorted(os.environ))"
-    assert "STATION" not in await install(Path("image"), base, program=python(code))
+def test_exit_codes_tell_a_bad_image_from_a_bad_disk_l01_fr_29(base: Path, image: Image) -> None:
+    bad = run("install", base, image("1.0", files={}))
+    assert (bad.returncode, bad.stdout) == (3, "")
+    assert bad.stderr == "'bin/link' is not as the manifest says\n"
+    assert run("install", "/dev/null/base", image("1.0")).returncode == 1
+    for verb in ("rollback", "current"):
+        none = run(verb, base)
+        assert (none.returncode, len(none.stderr.splitlines())) == (1, 1)
+    assert run("dance").returncode == 2

@@ -143,8 +143,12 @@ async def test_nonsense_from_an_ftp_server_fails_the_attempt(
 
 
 @pytest.mark.parametrize("words", [b"", b"\xff" * 100_000, b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-async def test_nonsense_from_an_ssh_server_fails_the_attempt(
-    trust: ssl.SSLContext, tmp_path: Path, nursery: trio.Nursery, words: bytes
+async def test_nonsense_from_an_ssh_server_fails_the_attempt_in_one_line(
+    trust: ssl.SSLContext,
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    caplog: pytest.LogCaptureFixture,
+    words: bytes,
 ) -> None:
     port = await babbling(nursery, words)
     arguments = once(trust)
@@ -152,6 +156,7 @@ async def test_nonsense_from_an_ssh_server_fails_the_attempt(
     with pytest.raises(TransferFailed) as failed:
         await download(f"sftp://127.0.0.1:{port}/x", tmp_path / "image.bin", **arguments)
     assert not failed.value.permanent
+    assert [line.name for line in caplog.records if line.name.startswith("paramiko")] == []
 
 
 async def test_the_host_key_that_was_accepted_is_in_the_log(
