@@ -34,6 +34,7 @@ from station.commands.demo_voice import Voice, bar
 from station.commands.journals import opened
 from station.commands.replay import STYLES
 from station.messages import Datatype
+from station.messages.a_security import SecurityEventNotificationRequest
 from station.messages.b_provisioning import BootNotificationRequest
 from station.messages.c_authorization import AuthorizeRequest
 from station.messages.datatypes import IdTokenInfoType
@@ -190,6 +191,8 @@ class Demo:
                     "Accepted" if id_token.id_token.casefold() in self.csms.tokens else "Unknown"
                 )
                 said = f"is asked for card {id_token.id_token}: {known}"
+            case SecurityEventNotificationRequest(type=type):
+                said = f"hears of a security event: {type}"
             case TransactionEventRequest(trigger_reason="MeterValuePeriodic") as event:
                 power = latest(event.meter_value).get("Power.Active.Import")
                 self._most_w = max(self._most_w, power.value if power else Decimal(0))

@@ -120,6 +120,8 @@ def test_it_stays_to_be_played_with_until_ctrl_c(station: Command, place: Path) 
             said.append(line)
             if "Ctrl-C ends it" in line:
                 break
+        else:
+            pytest.fail("".join([*said, demo.communicate()[1]]))
         assert station("sim", "plug-in", "-e", "2", "--data", place).code == 0
         assert "EVSE 2" in station("sim", "state", "--data", place).out
         second = station("demo", "--data", place)
