@@ -9,19 +9,21 @@ The default installer, a program of its own so that a product may name another. 
 before). Each link changes in one step, so that a power cut leaves the old release or the new one.
 
 IMAGE is a tar archive, compressed or not, with `manifest.json` in it: `{"version": "1.1", "files":
-{"bin/station": "<SHA-256 in hex>", ...}}` naming every other file, of a link `-> target` instead. Exit codes: 0
-done, the version that is current now on stdout; 1 it could not be done; 2 usage; 3 the image is not
-what its manifest says. Whatever went wrong, the last line on stderr says what.
+{"bin/station": "<SHA-256 in hex>", ...}}` naming every other file; a link has `-> target` for its
+digest. Exit codes: 0 done, the version that is current now on stdout; 1 it could not be done; 2
+usage; 3 the image is not what its manifest says. The last line on stderr says what went wrong.
 """
 
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import re
 import shutil
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -115,18 +117,6 @@ def current(base: Path) -> str:
     return release.name
 
 
-def current(base: Path) -> str:
-    """The version that runs, or will after the next start.
-
-    Raises:
-        CannotInstall: no release is installed.
-    """
-    release = _target(base / "current")
-    if release is None:
-        raise CannotInstall("no release is installed")
-    return release.name
-
-
 def _unpack(image: Path, into: Path) -> None:
     """Refuses whatever would leave the directory, be a device, or fill the disk."""
     if not hasattr(tarfile, "data_filter"):
@@ -140,8 +130,16 @@ def _unpack(image: Path, into: Path) -> None:
                 raise CannotInstall(f"no room: needs {size} bytes and {SPARE_BYTES}, {free} free")
             into.mkdir()
             archive.extractall(into, members, filter="data")
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise NotAsDeclared(f"{image.name}: {error}") from error
+    except (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise NotAsDeclared(_one_line(f"{image.name}: {error}")) from error
+    except OSError as error:
+        if error.errno is None:  # a decompressor's, and no fault of the disk
+            raise NotAsDeclared(_one_line(f"{image.name}: {error}")) from error
+        raise
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _checked(directory: Path) -> str:
@@ -165,7 +163,7 @@ def _manifest(file: Path) -> Manifest:
             raise NotAsDeclared(f"{MANIFEST} is no file of at most {MANIFEST_MAX} bytes")
         manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotAsDeclared(f"{MANIFEST}: {error}") from error
+        raise NotAsDeclared(_one_line(f"{MANIFEST}: {error}")) from error
     if not VERSION.fullmatch(manifest.version):
         raise NotAsDeclared(f"version {manifest.version!r} cannot name a directory")
     return manifest

@@ -163,6 +163,26 @@ def test_a_truncated_image_is_refused_l01_fr_29(base: Path, image: Image) -> Non
     assert releases(base) == set()
 
 
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_a_damaged_image_is_refused_l01_fr_29(
+    base: Path, tmp_path: Path, image: Image, kind: str
+) -> None:
+    """Wherever the damage is, as long as it matters: in a header's padding it does not."""
+    with tarfile.open(image("1.0", b"program")) as whole:
+        packed = tmp_path / "packed"
+        with tarfile.open(packed, f"w:{kind}") as archive:  # type: ignore[call-overload]
+            for member in whole.getmembers():
+                archive.addfile(member, whole.extractfile(member) if member.isfile() else None)
+    raw = packed.read_bytes()
+    for where in range(len(raw)):
+        packed.write_bytes(raw[:where] + bytes([raw[where] ^ 0x55]) + raw[where + 1 :])
+        with contextlib.suppress(swap.NotAsDeclared):
+            swap.install(base, packed)
+            assert running(base) == b"program"
+            shutil.rmtree(base)
+    assert not (base / "current").exists()
+
+
 class PowerCut(BaseException):
     """Nothing after this happens."""
 

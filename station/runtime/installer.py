@@ -1,0 +1,116 @@
+"""How is a firmware image installed?
+
+By a program of the product's own choice (`station.firmware.swap` unless it names another), run as a
+process: what it may break is itself. Its exit code is the answer.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final, Literal
+
+import trio
+
+from station.firmware.swap import DONE, NOT_AS_DECLARED
+
+DEFAULT: Final = (sys.executable, "-m", "station.firmware.swap")
+WORDS_MAX: Final = 300  # characters of what the program said
+ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+
+FailureStatus = Literal["InstallVerificationFailed", "InstallationFailed"]
+
+
+class InstallFailed(Exception):
+    """The release that ran still does. One line.
+
+    Attributes:
+        status: for FirmwareStatusNotification. L01.FR.01, L01.FR.29.
+    """
+
+    def __init__(self, line: str, status: FailureStatus) -> None:
+        super().__init__(line)
+        self.status: FailureStatus = status
+
+
+async def install(
+    image: Path, base: Path, *, program: tuple[str, ...] = DEFAULT, timeout_s: float = 600
+) -> str:
+    """Make `image` the release that runs after the next start.
+
+    Args:
+        image: verified: whoever signed it is the manufacturer.
+        base: directory of the releases.
+        program: gets `install BASE IMAGE` as further arguments.
+        timeout_s: after that the program is killed.
+
+    Returns:
+        What the program said last on stdout: the version.
+
+    Raises:
+        InstallFailed: exit code 3 is InstallVerificationFailed, any other InstallationFailed.
+    """
+    return await _run((*program, "install", str(base), str(image)), timeout_s)
+
+
+async def rollback(base: Path, *, program: tuple[str, ...] = DEFAULT, timeout_s: float = 60) -> str:
+    """Have the previous release run after the next start.
+
+    Returns:
+        Its version.
+
+    Raises:
+        InstallFailed: there is none, or the program fails.
+    """
+    return await _run((*program, "rollback", str(base)), timeout_s)
+
+
+async def current(base: Path, *, program: tuple[str, ...] = DEFAULT, timeout_s: float = 60) -> str:
+    """Ask for the version that was installed last and not gone back from.
+
+    Raises:
+        InstallFailed: there is none, or the program fails.
+    """
+    return await _run((*program, "current", str(base)), timeout_s)
+
+
+async def _run(command: tuple[str, ...], timeout_s: float) -> str:
+    """The program ends with us: cancelling kills it."""
+    try:
+        with trio.fail_after(timeout_s):
+            result = await trio.run_process(
+                command,
+                stdin=b"",
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+                env=ENVIRONMENT,
+            )
+    except trio.TooSlowError:
+        raise InstallFailed(
+            f"installer not done after {timeout_s:g} s; killed", "InstallationFailed"
+        ) from None
+    except OSError as error:
+        raise InstallFailed(
+            f"installer {command[0]}: {error.strerror}", "InstallationFailed"
+        ) from error
+    return _answer(result)
+
+
+def _answer(result: subprocess.CompletedProcess[bytes]) -> str:
+    if result.returncode == DONE:
+        return _last_line(result.stdout)
+    reason = _last_line(result.stderr) or f"exit code {result.returncode}"
+    status: FailureStatus = (
+        "InstallVerificationFailed"
+        if result.returncode == NOT_AS_DECLARED
+        else "InstallationFailed"
+    )
+    raise InstallFailed(f"installer: {reason}", status)
+
+
+def _last_line(output: bytes) -> str:
+    lines = output.decode("utf-8", "replace").split("\n")
+    words = next((line for line in reversed(lines) if line.strip()), "")
+    return "".join(letter for letter in words if letter.isprintable())[:WORDS_MAX]
