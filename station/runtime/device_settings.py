@@ -19,6 +19,7 @@ from drivers.displays.vt100 import Vt100Display
 from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
 from drivers.io.icpdas_m7055 import IcpdasM7055
 from drivers.meters.acrel_djsf1352 import AcrelDjsf1352
+from drivers.ports import Device
 from drivers.power.infypower import SIX_EACH, InfypowerModules
 from drivers.readers.pn532 import Pn532Reader
 from drivers.secc.advantics import AdvanticsSecc
@@ -285,6 +286,24 @@ class Devices:
             answer_ms=settings.modules.answer_ms,
             stale_after_s=settings.modules.stale_s,
         )
+
+    def named(self) -> dict[str, Device]:
+        """Everything that runs, the buses first: "secc 1" is the controller of EVSE 1."""
+        found: dict[str, Device] = {
+            "secc_can": self.secc_line,
+            "can": self.modules_line,
+            "modules": self.modules,
+        }
+        several: dict[str, Mapping[int, Device]] = {
+            "io": self.io,
+            "secc": self.seccs,
+            "insulation": self.monitors,
+            "meter": self.meters,
+        }
+        for name, devices in several.items():
+            found |= {f"{name} {number}": device for number, device in devices.items()}
+        single = {"reader": self.reader, "display": self.display}
+        return found | {name: device for name, device in single.items() if device is not None}
 
     def close(self) -> None:
         """Give the Modbus ports back; drivers leave them open for each other."""

@@ -45,6 +45,16 @@ def current_limit_a(
     return (limit_a * _derating(senses.cable_c, settings)).quantize(STEP_A, ROUND_DOWN)
 
 
+def voltage_range_v(modules: Sequence[ModuleLimits]) -> tuple[int, int]:
+    """The least and the most volts that all of the modules can give; 0, 0 without any."""
+    if not modules:
+        return 0, 0
+    return (
+        max(module.voltage_min_v for module in modules),
+        min(module.voltage_max_v for module in modules),
+    )
+
+
 def _voltage_v(senses: EvseSenses, modules: Sequence[ModuleLimits]) -> Decimal:
     """At which voltage the power is given: as measured, else the highest it may become."""
     request = senses.request

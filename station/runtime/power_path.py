@@ -18,7 +18,6 @@ from typing import Final
 
 from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
 from drivers.io.icpdas_m7055 import IcpdasM7055
-from drivers.io.wiring import OutputA
 from drivers.meters.acrel_djsf1352 import AcrelDjsf1352
 from drivers.ports import (
     ChargeStatus,
@@ -32,16 +31,14 @@ from drivers.ports import (
 )
 from drivers.power.infypower import InfypowerModules
 from drivers.secc.advantics import AdvanticsSecc
+from station.runtime.contactors import Contactors
 from station.runtime.device_settings import HardwareSettings
 from station.runtime.faults import Stop
+from station.runtime.self_test import SelfTest
 from station.runtime.senses import EvseSenses
 from station.wanted import WantedEvse
 
-COLD_A: Final = 5  # contactors open below, safety rule 3
-OPEN_ANYWAY_S: Final = 0.5  # or after so long
-FEEDBACKS: Final = 3  # of the contactors, read after an order, before they are judged
 SAFE_V: Final = 60  # the EV lets go of the plug below
-LOWERED_V: Final = 20
 KEEPS_VOLTAGE_S: Final = 5.0
 STARTS_ANEW_S: Final = 0.6  # the controller has seen the start go, six of its cycles
 GIVES_UP_S: Final = 1.5  # an emergency stop is over, whatever the feedback says
@@ -49,7 +46,6 @@ PILOT_TELLS_S: Final = 0.15  # the pilot is told every 100 ms: by then an unplug
 EXPLAINED_S: Final = 0.3  # in this time other devices say why the controller broke off
 LEAST_A: Final = Decimal(2)  # what brings the cable's capacitance up in the insulation test
 NO_ENERGY_A: Final = Decimal("0.1")  # 0 would mean the controller's own limit, secc.md section 2
-TEST_COUNTS_S: Final = 600.0  # a passed self-test of the insulation monitor
 SPIKE_S: Final = 0.1  # a moment more than one measurement
 OVER_CURRENT_S: Final = 1.0
 GIVING: Final = frozenset(
@@ -69,15 +65,6 @@ class Phase(Enum):
     STOPPING = "stopping"  # by the book: the controller was told, the EV agrees
     EMERGENCY = "emergency"  # at once
     ENDED = "ended"  # until the output is low and the controller has seen the end
-
-
-class Testing(Enum):
-    """The self-test of the insulation monitor before a session."""
-
-    NEEDED = "needed"
-    ORDERED = "ordered"
-    RUNS = "runs"
-    PASSED = "passed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +93,11 @@ class PowerPath:
     Attributes:
         phase: see above.
         begun: the EV takes part in this session.
-        coil: what the contactors are told.
         suspended: the judgement wants the session to wait without energy.
-        limit_a: the most we give now, set by the protections and the product.
+        limit_a, range_v: the most we give now and the volts the modules can; set every round.
+        modules_c: the hottest module's air, degC, for the controller; likewise.
         broken: a session that the controller ended and nobody explained yet.
-        self_test_failed: the insulation monitor's last self-test did.
+        self_test: of the insulation monitor.
     """
 
     def __init__(
@@ -123,23 +110,22 @@ class PowerPath:
     ) -> None:
         self.senses = senses
         self.phase = Phase.IDLE
-        self.begun = self.coil = self.suspended = False
+        self.begun = self.suspended = False
         self.limit_a = Decimal(0)
+        self.range_v = (0, 0)
+        self.modules_c = 25
         self.broken: Broken | None = None
         self.phase_at = now
         self.idle_since = now
-        self.self_test_failed = False
-        self.self_test_failures = self.cable_check_failures = self.stuck_opens = 0
+        self.self_test = SelfTest(hands.monitor, now)
+        self.cable_check_failures = self.stuck_opens = 0
+        self._contactors = Contactors(senses, hands.io, settings.io.feedback_ms / 1000)
         self._hands = hands
         self._settings = settings
         self._ev_stopped = ev_stopped
         self._spent_for: str | None = None
         self._spent = False
-        self._testing = Testing.NEEDED
-        self._tested_at = now
         self._ended_itself_at: float | None = None
-        self._differs_since: tuple[float, int] | None = None
-        self._opening_at: float | None = None
         self._off_at = now
         self._given = (0, 0, False)
         self._function_at = now
@@ -161,21 +147,20 @@ class PowerPath:
         return self.in_session and self._function is PowerFunction.POWER_TRANSFER
 
     @property
+    def coil(self) -> bool:
+        """What the contactors are told."""
+        return self._contactors.coil
+
+    @property
     def powered(self) -> bool:
         """Something is switched on."""
         return self.coil or self._given[2] or bool(self.senses.closed)
 
     def contactor_trouble(self, now: float) -> str | None:
         """What the feedback says against the order: "welded", "stuck_open" or nothing."""
-        if self._differs_since is None:
-            return None
-        since, feedbacks = self._differs_since
-        late = now - since >= self._settings.io.feedback_ms / 1000
-        if not late or self.senses.feedbacks - feedbacks < FEEDBACKS:
-            return None
-        if self.senses.closed:
-            return "welded"
-        return "stuck_open" if self.phase in (Phase.SESSION, Phase.STOPPING) else None
+        trouble = self._contactors.trouble(now)
+        closing = self.phase in (Phase.SESSION, Phase.STOPPING)
+        return None if trouble == "stuck_open" and not closing else trouble
 
     def over_voltage(self, now: float) -> bool:
         return self._over_v_since is not None and now - self._over_v_since >= SPIKE_S
@@ -206,7 +191,7 @@ class PowerPath:
         """Take what is an event and not a level."""
         match report:
             case ChargeStatus(started=True):
-                self.cable_check_failures = self.stuck_opens = self.self_test_failures = 0
+                self.cable_check_failures = self.stuck_opens = self.self_test.failures = 0
             case ChargeStatus(started=False) if self.phase is Phase.SESSION and self.begun:
                 self._ends_itself(now)
             case SessionFinished(rushed=rushed) if self.phase is Phase.SESSION and self.begun:
@@ -221,8 +206,8 @@ class PowerPath:
             case SeccEmergency(by_ev=False) if self.in_session:
                 self.broken = Broken(now, self.senses.state, emergency=True)
                 self._enter(Phase.EMERGENCY, now)
-            case Insulation(testing=testing, alarm=alarm):
-                self._hear_test(testing, alarm, now)
+            case Insulation():
+                self.self_test.hear(report, now)
 
     def _ends_itself(self, now: float) -> None:
         """The EV ends the session, perhaps because it was unplugged: the pilot will say."""
@@ -235,17 +220,6 @@ class PowerPath:
             self._ended_itself_at = None
             if self.senses.plugged:
                 self._ev_stopped()
-
-    def _hear_test(self, testing: bool, alarm: int, now: float) -> None:
-        """Device error is the monitor's only verdict on a test. What it says before it begins
-        is none."""
-        if testing and self._testing is Testing.ORDERED:
-            self._testing = Testing.RUNS
-        elif not testing and self._testing is Testing.RUNS:
-            self.self_test_failed = alarm == DEVICE_ERROR
-            self._testing = Testing.NEEDED if self.self_test_failed else Testing.PASSED
-            self.self_test_failures += self.self_test_failed
-            self._tested_at = now
 
     # --- one step --------------------------------------------------------------------------------
 
@@ -263,7 +237,9 @@ class PowerPath:
         self._note_wish(wish)
         self._tell_who_ended(now)
         self._watch_output(now)
-        self._self_test(wish, now)
+        if self.senses.insulation is not None:
+            needed = bool(self.senses.plugged) or wish.energy
+            self.self_test.see_to(needed=needed, idle=not self.in_session, now=now)
         if self.phase in (Phase.SESSION, Phase.STOPPING):
             self._in_session(wish, stop, now)
         elif self.phase is Phase.EMERGENCY:
@@ -336,24 +312,6 @@ class PowerPath:
         self._hands.secc.enabled = False
         self._hands.secc.tell_now()
 
-    # --- insulation monitor ----------------------------------------------------------------------
-
-    def _self_test(self, wish: WantedEvse, now: float) -> None:
-        """Test the monitor before it is relied on: when an EV comes or may come."""
-        age_s = now - self._tested_at
-        if self._testing is Testing.PASSED and age_s > TEST_COUNTS_S and not self.in_session:
-            self._testing = Testing.NEEDED
-        if self._testing is not Testing.NEEDED or self.senses.insulation is None:
-            return
-        due = age_s > RETEST_S if self.self_test_failed else self.senses.plugged or wish.energy
-        if due:
-            self._testing = Testing.ORDERED
-            self._hands.monitor.start_self_test()
-
-    def forget_self_test(self) -> None:
-        """The monitor began anew; what it was testing is lost."""
-        self._testing = Testing.NEEDED
-
     # --- measuring against what was ordered ------------------------------------------------------
 
     def _watch_output(self, now: float) -> None:
@@ -374,8 +332,8 @@ class PowerPath:
         request = self.senses.request if self.phase in (Phase.SESSION, Phase.STOPPING) else None
         close = request is not None and request.contactors_closed
         self._set_output(request, close, wish, now)
-        self._set_contactors(close, now)
-        self._hands.io.switch(OutputA.BLEEDER, self._bleeds(request))
+        self._contactors.set(close, self._off_at, now)
+        self._contactors.bleed(request)
         self._tell_secc(wish)
         busy = self.phase is not Phase.IDLE or bool(self.senses.plugged)
         meter, monitor = self._settings.meter, self._settings.insulation
@@ -387,8 +345,11 @@ class PowerPath:
     def _set_output(
         self, request: PowerRequest | None, close: bool, wish: WantedEvse, now: float
     ) -> None:
+        """Give what the controller asks for, within our limits. Less than the modules' least
+        voltage they would refuse, and keep to the order before: that is off."""
         joined = close and self.coil and self.senses.closed is True
-        if request is None or request.function not in GIVING or not joined:
+        able = request is not None and request.voltage_v >= max(self.range_v[0], 1)
+        if request is None or request.function not in GIVING or not (joined and able):
             self._give(0, 0, False, now)
             return
         least = LEAST_A if request.function is PowerFunction.INSULATION_TEST else Decimal(0)
@@ -409,37 +370,6 @@ class PowerPath:
         """Say the modules' order again, for a driver that began anew and forgot."""
         self._hands.modules.set_group(self.senses.evse_id, *self._given)
 
-    def _set_contactors(self, close: bool, now: float) -> None:
-        """Close with the controller; open without current, or soon all the same."""
-        if close:
-            self._opening_at = None
-            self.coil = True
-        elif self.coil:
-            if self._opening_at is None:
-                self._opening_at = now
-            if self._cold(now) or now - self._opening_at >= OPEN_ANYWAY_S:
-                self.coil = False
-        if self.senses.closed in (None, self.coil):
-            self._differs_since = None
-        elif self._differs_since is None:
-            self._differs_since = now, self.senses.feedbacks
-        self._hands.io.switch(OutputA.CONTACTORS, self.coil)
-
-    def _cold(self, now: float) -> bool:
-        """A measurement taken after the modules went off says that no current flows."""
-        measured_at = self.senses.output_at
-        fresh = measured_at is not None and measured_at > self._off_at + MEASURED_S
-        return fresh and abs(self.senses.output_a) < COLD_A
-
-    def _bleeds(self, request: PowerRequest | None) -> bool:
-        """Never while the EV's battery may hang on the output."""
-        opened = self.senses.closed is False and not self.coil
-        if request is not None:
-            testing = self.senses.state is SeccState.INSULATION_TEST
-            standby = request.function is PowerFunction.STANDBY
-            return request.lower_voltage and standby and (opened or testing)
-        return opened and self.senses.output_v > LOWERED_V
-
     def _tell_secc(self, wish: WantedEvse) -> None:
         secc, senses = self._hands.secc, self.senses
         runs = self.phase in (Phase.SESSION, Phase.STOPPING)
@@ -447,18 +377,15 @@ class PowerPath:
         monitor = senses.insulation
         secc.insulation_ohm = monitor.resistance_ohm if monitor is not None else None
         secc.current_max_a = NO_ENERGY_A if wish.suspended else max(self.limit_a, NO_ENERGY_A)
-        enabled = runs and self._testing is Testing.PASSED
+        secc.voltage_max_v = Decimal(self.range_v[1])
+        secc.modules_c = self.modules_c
+        enabled = runs and self.self_test.passed
         if enabled is not secc.enabled:
             secc.enabled = enabled
             secc.tell_now()
         authorised = None if self.phase is Phase.IDLE else runs  # a no ends what still negotiates
         if (secc.start_allowed, secc.authorised) != (runs, authorised):
             secc.start_allowed, secc.authorised, secc.parameters_done = runs, authorised, runs
-
-
-DEVICE_ERROR: Final = 2
-RETEST_S: Final = 1.0  # after a failed self-test
-MEASURED_S: Final = 0.05  # from a measurement to its report
 
 
 def _since(before: float | None, holds: bool, now: float) -> float | None:

@@ -194,11 +194,11 @@ class Protections:
         if lost or self._stale(senses.insulation_at, self._settings.insulation.stale_s, now):
             yield Finding(ROWS["insulation/lost"], evse_id, lost)
             return
-        if path.self_test_failed:
-            latched = path.self_test_failures >= IN_A_ROW_CABLE_CHECK
+        if path.self_test.failed:
+            latched = path.self_test.failures >= IN_A_ROW_CABLE_CHECK
             yield Finding(ROWS["insulation/self_test"], evse_id, latched=latched)
         said = senses.insulation
-        if said is None or said.testing or path.self_test_failed:
+        if said is None or said.testing or path.self_test.failed:
             return
         if said.earth_lost:
             yield Finding(ROWS["insulation/earth_lost"], evse_id)
