@@ -198,15 +198,21 @@ class Ledger:
             return not self._in_session(finding.evse_id)
         return finding.row.blocks is Blocks.ALWAYS
 
-    def release(self, *, shown_only: bool = False) -> None:
+    def release(
+        self, device: str | None = None, evse_id: int | None = None, *, shown_only: bool = False
+    ) -> None:
         """A person has seen to it: what is latched goes as soon as it is good.
 
         Args:
+            device: None: all.
+            evse_id: None: all; what the whole station has goes with any.
             shown_only: only what shows without power too, so that it comes back if it is not
                 good.
         """
-        for wrong in self._wrong.values():
-            if not shown_only or wrong.finding.row.seen_idle:
+        for (where, _), wrong in self._wrong.items():
+            row = wrong.finding.row
+            meant = device in (None, row.device) and (evse_id is None or where in (0, evse_id))
+            if meant and (row.seen_idle or not shown_only):
                 wrong.latched = False
 
     def has(self, name: str, evse_id: int) -> bool:

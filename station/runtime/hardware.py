@@ -98,10 +98,15 @@ class Hardware:
         """The newest reading of an EVSE's meter, with the EV's state of charge; None without."""
         return self._body.reading(evse_id) if self._body else None
 
-    def release(self) -> None:
-        """A person has seen to the faults: what is latched goes as soon as it is good."""
+    def release(self, device: str | None = None, evse_id: int | None = None) -> None:
+        """A person has seen to a fault: if it is latched, it goes as soon as it is good.
+
+        Args:
+            device: as `faults.ROWS` names it; None: all.
+            evse_id: None: all.
+        """
         if self._body:
-            self._body.ledger.release()
+            self._body.ledger.release(device, evse_id)
 
     def _presented(self, token: TokenPresented) -> None:
         """Someone shows a card."""
