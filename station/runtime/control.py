@@ -29,6 +29,7 @@ DEVICE_OPS: Final = frozenset(
         "emergency_stop", "emergency_release", "fault", "clear_fault", "meter",
     }
 )  # fmt: skip
+RELEASES: Final = {"emergency_release": "emergency_stop", "clear_fault": None}
 MODES: Final = ("up", "closed", "silent")
 DEVICES_S: Final = 5.0  # the emulated devices answer at once, or not at all
 
@@ -178,6 +179,9 @@ class Control:
             raise Refused(f"{op}: the emulated devices do not answer: {error}") from error
         if not answer.pop("ok", False):
             raise Refused(str(answer.get("error", "refused")))
+        if op in RELEASES:
+            # Whoever takes an emulated fault away is the person a latched one waits for.
+            self._hardware.release(RELEASES[op] or told.get("device"), told.get("evse_id"))
         return answer
 
 
