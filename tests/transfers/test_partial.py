@@ -53,7 +53,7 @@ def test_the_name_appears_with_the_whole_file_only(into: Path) -> None:
 def test_bytes_that_were_not_synced_before_a_power_cut_are_not_trusted(into: Path) -> None:
     interrupted(into)
     part = into.with_name("image.bin.part")
-    part.write_bytes(b"01234\x00\x00\x00")
+    part.write_bytes(b"01234" + bytes(20))
     partial = begun(into)
     assert partial.size == 5
     partial.append(b"56789")
