@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
+import h11
 import msgspec
 import trio
 from trio_websocket import (
@@ -26,6 +27,7 @@ from trio_websocket import (
     WebSocketConnection,
     wrap_client_stream,
 )
+from wsproto.utilities import ProtocolError
 
 from journal.observations import FrameSent, LinkClosed, LinkFailed, LinkOpened
 from journal.projections.networks import NetworkSlot
@@ -66,6 +68,7 @@ class Mailbox(Protocol):
 
     def observe(self, observation: Observation, *, lazy: bool = False) -> None: ...
     def payload(self, call: int) -> msgspec.Raw: ...
+    async def room(self) -> None: ...
 
 
 class Link:
@@ -256,6 +259,7 @@ class Link:
             if isinstance(message, bytes):  # OCPP-J is text; say so as with any other nonsense
                 message = message.decode("utf-8", "replace")
             self._scribe.observe(self._ingest.frame(message))
+            await self._scribe.room()
 
     async def _send(self, websocket: WebSocketConnection, before: int) -> str:
         """Send what is wanted and not sent yet, as soon as this connection is in the journal."""
@@ -337,6 +341,8 @@ FAILURES: Final = (
     HandshakeRefused,
     CertificateRefused,
     NoRootError,
+    h11.ProtocolError,  # trio-websocket lets these two through where the other end breaks HTTP
+    ProtocolError,
 )
 
 

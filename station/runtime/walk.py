@@ -31,7 +31,8 @@ class Walk:
             self._tries = 0
             self._given_up += 1
             self._slot = _following(link, self._slot)
-            self._fallen_back = link.falls_back and self._given_up >= len(link.candidates)
+            all_failed = self._given_up >= len(link.candidates)
+            self._fallen_back = link.falls_back and link.last is not None and all_failed
         if self._fallen_back and link.last is not None:
             return link.last
         found = next((one for one in link.candidates if one.slot == self._slot), None)
