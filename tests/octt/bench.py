@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from http import HTTPStatus
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from station.profiles import load
-from tests.csms import CallRefused, Csms
+from tests.csms import Csms, Payload
 from tests.e2e.harness import IDENTITY, PASSWORD, StationProcess, Variable, until
 from tests.octt.certificates import Identity, root, server, tls
 from tests.octt.files import FileServer
@@ -155,11 +155,8 @@ class Bench:
         """Until the CSMS accepted a BootNotification and the station has nothing left to say."""
         boot = csms.wait_for("BootNotification", timeout_s=BOOT_TIMEOUT_S, after=after)
         for evse in self.profile.evse:
-            csms.wait_for(
-                "StatusNotification",
-                lambda told, evse=evse: told["evseId"] == evse.id,
-                after=boot.number,
-            )
+            evse_told = partial(_tells_of, evse.id)
+            csms.wait_for("StatusNotification", evse_told, BOOT_TIMEOUT_S, after=boot.number)
         self.wait_settled()
 
     def wait_settled(self) -> None:
@@ -247,12 +244,20 @@ class Bench:
             profile=self.profile_name,
             security_profile=SECURITY_PROFILE,
             ca_file=ca_file,
-            more=(
-                f'\n[[certificate]]\nuse = "ManufacturerRootCertificate"\nfile = "{manufacturer}"\n'
+            more="".join(
+                f'\n[[certificate]]\nuse = "{use}"\nfile = "{file}"\n'
+                for use, file in (
+                    ("ManufacturerRootCertificate", manufacturer),
+                    ("CSMSRootCertificate", ca_file),
+                )
             ),
         )
         station.PROGRAM = self.program  # type: ignore[assignment]
         return station
+
+
+def _tells_of(evse_id: int, told: Payload) -> bool:
+    return bool(told["evseId"] == evse_id)
 
 
 def know_everybody(csms: Csms) -> None:
@@ -265,23 +270,3 @@ def know_everybody(csms: Csms) -> None:
     csms.answers.know(BLOCKED, "Blocked")
     csms.answers.know(EXPIRED, "Expired")
     csms.answers.know(UNKNOWN, "Unknown")
-
-
-__all__ = [
-    "AT_THE_START",
-    "BLOCKED",
-    "EXPIRED",
-    "GROUP",
-    "IDENTITY",
-    "INVALID",
-    "OTHER",
-    "PASSWORD",
-    "UNKNOWN",
-    "VALID",
-    "VALID_2",
-    "Authorities",
-    "Bench",
-    "CallRefused",
-    "HTTPStatus",
-    "Settings",
-]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ssl
 from datetime import timedelta
 
+from tests.e2e.harness import IDENTITY, PASSWORD
 from tests.octt import states
-from tests.octt.bench import IDENTITY, PASSWORD
 from tests.octt.cases.b_provisioning import network_profile, set_variable
 from tests.octt.certificates import DAY, SUITES, Identity, root, server, tls, tls_too_old
 from tests.octt.fresh import fresh

@@ -9,7 +9,7 @@ from typing import Any
 from tests.csms import Payload
 from tests.csms.ledger import instant
 from tests.octt import states
-from tests.octt.bench import PASSWORD, VALID
+from tests.octt.bench import VALID
 from tests.octt.certificates import root, server
 from tests.octt.fresh import fresh
 from tests.octt.required import missing_of
@@ -487,6 +487,3 @@ def _name(row: Payload) -> str:
     evse = row["component"].get("evse", {})
     place = "".join(f"[{number}]" for number in evse.values() if isinstance(number, int))
     return f"{row['component']['name']}{place}.{row['variable']['name']}"
-
-
-__all__ = ["PASSWORD", "base_report", "get_variable", "migrate", "network_profile", "set_variable"]
