@@ -218,7 +218,10 @@ def test_a_pending_station_introduces_itself_when_asked_b02_fr_04() -> None:
 def test_a_pending_station_starts_and_stops_nothing_b02_fr_05(action: str, payload: Json) -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=booting)
     station.when(answers("BootNotification", **boot("Pending")))
-    assert reply_in(station.when(called(action, **payload)))["status"] == "Rejected"
+    answer = reply_in(station.when(called(action, **payload)))
+    assert answer["status"] == "Rejected"
+    if action == "RequestStartTransaction":
+        assert answer["statusInfo"]["reasonCode"] == "CSNotAccepted"
 
 
 def test_a_rejected_station_answers_a_call_with_security_error_b03_fr_08() -> None:

@@ -90,6 +90,15 @@ def test_on_idle_waits_for_the_transaction_b12_fr_01_b12_fr_03() -> None:
     assert of_kind(said, RestartOrdered)
 
 
+def test_on_idle_waits_for_a_person_who_is_about_to_charge_b12_fr_01() -> None:
+    station = given(ONLINE, presented(BOB))
+    said = station.when(called("Reset", type="OnIdle"))
+    assert reply_in(said) == {"status": "Scheduled"}
+    said = station.with_csms(accepting, after(seconds=59))
+    assert not of_kind(said, RestartOrdered)
+    assert of_kind(station.with_csms(accepting, after(seconds=1)), RestartOrdered)
+
+
 def test_while_a_reset_is_scheduled_nobody_new_begins_b12_fr_01() -> None:
     station = given(ONLINE, in_transaction(1))
     station.when(called("Reset", type="OnIdle"))
