@@ -5,13 +5,16 @@ BIN := .venv/bin
 SEEDS ?= 1000
 SEED0 ?= 0
 DAYS ?= 30
+PROFILE ?= evs-flash-300
 
-.PHONY: help demo test check simulate soak format clean
+.PHONY: help demo test check octt mutants simulate soak format clean
 
 help:
 	@echo "make demo    one whole charging session on emulated hardware"
 	@echo "make test    the tests"
 	@echo "make check   ruff format, ruff check, mypy --strict, pytest"
+	@echo "make octt PROFILE=evs-flash-300    the test cases of OCPP 2.0.1 Part 6, with a report"
+	@echo "make mutants                       stations with one fault each, which those cases must notice"
 	@echo "make simulate SEEDS=1000 SEED0=0   worlds with faults, from seeds"
 	@echo "make soak DAYS=30                  a station that works for a month, in two minutes"
 
@@ -32,6 +35,12 @@ check: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+octt: .venv/.installed
+	$(BIN)/python -m tests.octt --profile $(PROFILE) --report octt-report.json
+
+mutants: .venv/.installed
+	$(BIN)/python -m tests.octt.mutants
 
 simulate: .venv/.installed
 	$(BIN)/python -m station.simulation --seeds $(SEEDS) --seed0 $(SEED0)

@@ -1,0 +1,90 @@
+"""Does a validation hold when it should, and say what is wrong when it does not?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.octt.verify import (
+    NO_TROUBLE,
+    NOT_EMPTY,
+    OMITTED,
+    PRESENT,
+    Failure,
+    field,
+    meets,
+    must,
+    none_of,
+    one_of,
+    verify,
+)
+
+EVENT = {
+    "seqNo": 0,
+    "offline": True,
+    "transactionInfo": {"chargingState": "Charging"},
+    "meterValue": [{"sampledValue": [{"context": "Trigger"}]}],
+}
+
+
+def test_a_path_leads_into_objects_and_lists() -> None:
+    assert field(EVENT, "transactionInfo.chargingState") == "Charging"
+    assert field(EVENT, "meterValue[0].sampledValue[0].context") == "Trigger"
+
+
+@pytest.mark.parametrize(
+    "path", ["nothing", "transactionInfo.nothing", "meterValue[1]", "seqNo.nothing", "seqNo[0]"]
+)
+def test_where_nothing_stands_the_field_is_omitted(path: str) -> None:
+    assert field(EVENT, path) is OMITTED
+    verify("step 1", EVENT, {path: OMITTED})
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        {"seqNo": 1},
+        {"seqNo": OMITTED},
+        {"seqNo": False},  # 0 is no False
+        {"offline": 1},  # nor is True 1
+        {"offline": one_of("true", OMITTED)},
+        {"nothing": PRESENT},
+        {"nothing": NOT_EMPTY},
+        {"nothing": None},
+        {"seqNo": none_of(0, 1)},
+        {"transactionInfo.chargingState": "Idle"},
+    ],
+)
+def test_what_is_not_as_expected_fails_with_step_and_field(expected: dict[str, Any]) -> None:
+    [path] = expected
+    with pytest.raises(Failure, match=r"^step 7: ") as failure:
+        verify("step 7", EVENT, expected)
+    assert path in str(failure.value)
+    assert not meets(EVENT, expected)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        {"seqNo": 0, "offline": True},
+        {"offline": one_of(True, OMITTED), "nothing": one_of("a", OMITTED)},
+        {"meterValue": NOT_EMPTY, "seqNo": PRESENT},
+        {"seqNo": none_of(1)},
+        {"statusInfo": NO_TROUBLE},
+    ],
+)
+def test_what_is_as_expected_passes(expected: dict[str, Any]) -> None:
+    verify("step 7", EVENT, expected)
+    assert meets(EVENT, expected)
+
+
+def test_a_status_info_may_only_say_that_nothing_is_wrong() -> None:
+    assert meets({"statusInfo": {"reasonCode": "NoError"}}, {"statusInfo": NO_TROUBLE})
+    assert not meets({"statusInfo": {"reasonCode": "InvalidValue"}}, {"statusInfo": NO_TROUBLE})
+
+
+def test_must_tells_what_had_to_be() -> None:
+    must("step 1", [1], "something must be there")
+    with pytest.raises(Failure, match=r"^step 2: something must be there$"):
+        must("step 2", [], "something must be there")
