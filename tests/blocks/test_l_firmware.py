@@ -17,6 +17,7 @@ from journal.observations import (
     SignatureChecked,
 )
 from journal.projections.lifecycle import RestartOrdered
+from journal.projections.outbox import CallQueued
 from journal.projections.security import SecurityEventLogged
 from journal.terms import Decision
 from station.messages import timestamp
@@ -157,8 +158,8 @@ def test_without_a_root_of_the_maker_nobody_is_trusted_l01_fr_12() -> None:
 
 @pytest.mark.parametrize("missing", ["signingCertificate", "signature"])
 def test_unsigned_firmware_is_refused_tc_l_18(missing: str) -> None:
-    station = given(READY)
-    assert reply_in(station.when(update(**{missing: None})))["status"] == "Rejected"
+    station, unset = given(READY), dict[str, Any]({missing: None})
+    assert reply_in(station.when(update(**unset)))["status"] == "Rejected"
     assert step(station) == "nothing"
 
 
@@ -214,16 +215,9 @@ def test_every_state_is_told_in_its_order_l01_fr_01() -> None:
 def test_the_evses_are_told_unavailable_before_installing_and_available_after_tc_l_01() -> None:
     station = given(READY, update(), downloaded())
     said = station.when(checked())
-    calls = [
-        (one["connectorStatus"] if "connectorStatus" in one else one["status"])
-        for one in (
-            msgspec.json.decode(decision.payload)
-            for decision in said
-            if type(decision).__name__ == "CallQueued"
-        )
-        if "connectorStatus" in one or "status" in one
-    ]
-    assert calls == ["SignatureVerified", "Unavailable", "Unavailable", "Installing"]
+    calls = [msgspec.json.decode(one.payload) for one in of_kind(said, CallQueued)]
+    words = [str(one.get("connectorStatus", one.get("status"))) for one in calls]
+    assert words == ["SignatureVerified", "Unavailable", "Unavailable", "Installing"]
     said = station.with_csms(accepting, installed("failed"))
     assert told(said) == ["InstallationFailed"]
     assert statuses(said) == [(1, "Available"), (2, "Available")]

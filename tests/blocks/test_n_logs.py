@@ -1,0 +1,188 @@
+"""Is a log taken on, told of and given up as the CSMS wants it? (N01)"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from journal.observations import UploadEnded
+from journal.terms import Decision
+from station.messages import timestamp
+from tests.story import (
+    BOOTED,
+    IDLE,
+    LINK_LOST,
+    LINK_OPENED,
+    NOON,
+    ONLINE,
+    Json,
+    Station,
+    Step,
+    accepting,
+    called,
+    given,
+    queued,
+    reply_in,
+    restarted,
+)
+
+
+def get_log(
+    request_id: int = 5, log_type: str = "DiagnosticsLog", *, retries: int | None = None, **log: Any
+) -> Step:
+    asked: Json = {
+        "log": {"remoteLocation": "https://files/logs/"} | log,
+        "logType": log_type,
+        "requestId": request_id,
+    }
+    return called("GetLog", **asked | ({} if retries is None else {"retries": retries}))
+
+
+def told(decisions: list[Decision]) -> list[tuple[str, int | None]]:
+    """(status, requestId) of each LogStatusNotification."""
+    calls = queued(decisions, "LogStatusNotification")
+    return [(one["status"], one.get("requestId")) for one in calls]
+
+
+def seq(station: Station) -> int:
+    assert station.level.upload is not None
+    return station.level.upload.seq
+
+
+def ended(status: str = "Uploaded") -> Step:
+    return lambda station: station.when(UploadEnded(seq(station), status))
+
+
+@pytest.mark.parametrize(
+    ("log_type", "word"), [("DiagnosticsLog", "diagnostics"), ("SecurityLog", "security")]
+)
+def test_a_log_is_taken_on_under_its_name_n01_fr_01_n01_fr_08(log_type: str, word: str) -> None:
+    station = given(ONLINE)
+    said = station.when(get_log(log_type=log_type, retries=3))
+    reply = reply_in(said)
+    assert reply["status"] == "Accepted"
+    assert word in reply["filename"]
+    assert told(said) == [("Uploading", 5)]
+    upload = station.level.upload
+    assert upload is not None
+    assert upload.ordered.filename == reply["filename"]
+    assert (upload.ordered.log_type, upload.ordered.attempts) == (log_type, 4)
+
+
+def test_a_name_is_fit_for_any_file_system() -> None:
+    station = given(ONLINE)
+    name = reply_in(station.when(get_log()))["filename"]
+    assert name == f"CS001_diagnostics_20260301T120000Z_{seq(station) - 2}.log"
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["Uploaded", "UploadFailure", "BadMessage", "PermissionDenied", "NotSupportedOperation"],
+)
+def test_how_it_ended_is_told_n01_fr_09_n01_fr_10(status: str) -> None:
+    station = given(ONLINE, get_log())
+    assert told(station.when(ended(status))) == [(status, 5)]
+    assert station.level.upload is None
+
+
+def test_the_end_is_told_after_the_link_was_lost() -> None:
+    station = given(ONLINE, get_log(), LINK_LOST)
+    station.when(ended())
+    said: list[str] = []
+
+    def csms(action: str, payload: Json) -> Json | None:
+        if action == "LogStatusNotification":
+            said.append(str(payload["status"]))
+        return accepting(action, payload)
+
+    station.with_csms(csms, LINK_OPENED)
+    assert said == ["Uploaded"]
+
+
+def test_a_product_that_cannot_cancel_refuses_another_c_57() -> None:
+    station = given(ONLINE, get_log(1), of="evs-flash-300")
+    said = station.when(get_log(2))
+    assert reply_in(said)["status"] == "Rejected"
+    assert told(said) == []
+    assert station.level.upload is not None
+    assert station.level.upload.ordered.request_id == 1
+
+
+def test_another_takes_the_place_of_the_first_n01_fr_12_n01_fr_20() -> None:
+    station = given(ONLINE, get_log(1))
+    first = seq(station)
+    said = station.when(get_log(2))
+    assert reply_in(said)["status"] == "AcceptedCanceled"
+    assert told(said) == [("AcceptedCanceled", 1), ("Uploading", 2)]
+    assert told(station.when(UploadEnded(first, "Uploaded"))) == []
+    assert told(station.when(ended())) == [("Uploaded", 2)]
+
+
+@pytest.mark.parametrize(
+    ("oldest_h", "latest_h"),
+    [(1, None), (-1, -2)],
+)
+def test_a_span_with_nothing_in_it_is_refused_n01_fr_05(
+    oldest_h: int, latest_h: int | None
+) -> None:
+    span: Json = {"oldestTimestamp": timestamp(NOON + timedelta(hours=oldest_h))}
+    if latest_h is not None:
+        span["latestTimestamp"] = timestamp(NOON + timedelta(hours=latest_h))
+    station = given(ONLINE)
+    assert reply_in(station.when(get_log(**span)))["status"] == "Rejected"
+    assert station.level.upload is None
+
+
+def test_the_span_is_kept_in_utc() -> None:
+    station = given(ONLINE, get_log(oldestTimestamp="2026-03-01T11:30:00.1234+01:00"))
+    assert station.level.upload is not None
+    assert station.level.upload.ordered.oldest == "2026-03-01T10:30:00.123Z"
+
+
+def test_after_a_power_cut_the_upload_is_still_wanted() -> None:
+    station = given(ONLINE, get_log())
+    wanted = station.level.upload
+    station.when(restarted(boot_id="boot-2"))
+    assert station.level.upload == wanted
+
+
+def trigger(station: Station) -> list[tuple[str, int | None]]:
+    return told(station.when(called("TriggerMessage", requestedMessage="LogStatusNotification")))
+
+
+def test_a_trigger_tells_what_is_on_its_way_f06_fr_14() -> None:
+    assert trigger(given(ONLINE, get_log())) == [("Uploading", 5)]
+
+
+def test_a_trigger_tells_idle_where_nothing_is_f06_fr_15() -> None:
+    assert trigger(given(ONLINE)) == [("Idle", None)]
+    assert trigger(given(ONLINE, get_log(), ended())) == [("Idle", None)]
+
+
+def test_a_reset_on_idle_waits_for_an_upload_erratum_2_14() -> None:
+    station = given(ONLINE, get_log())
+    assert reply_in(station.when(called("Reset", type="OnIdle")))["status"] == "Scheduled"
+
+
+def test_a_pending_station_takes_logs_on_and_tells_of_them_once_accepted_b02_fr_02() -> None:
+    status = {"word": "Pending"}
+
+    def csms(action: str, payload: Json) -> Json | None:
+        answer = accepting(action, payload)
+        return answer and (answer | {"status": status["word"]} if "status" in answer else answer)
+
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=csms)
+    said = station.with_csms(csms, get_log())
+    assert reply_in(said)["status"] == "Accepted"
+    assert station.in_flight is None
+    status["word"] = "Accepted"
+    heard: list[str] = []
+
+    def listening(action: str, payload: Json) -> Json | None:
+        heard.append(action)
+        return csms(action, payload)
+
+    station.with_csms(listening, called("TriggerMessage", requestedMessage="BootNotification"))
+    assert "LogStatusNotification" in heard
