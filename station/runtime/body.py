@@ -90,7 +90,7 @@ class Body:
             )
             for evse in evses
         }
-        self.ledger = Ledger(self._observe, self._in_session)
+        self.ledger = Ledger(self._observe, self._in_session, in_field=settings.in_field)
         self._protections = Protections(
             self._station, self._paths, self._settings, self.ledger, now
         )
@@ -228,7 +228,7 @@ class Body:
     def _round(self, *, repeat: bool = False) -> None:
         """Look at everything, set every level, tell what is new."""
         now = self._clock.now()
-        if not self._settings.person_releases:
+        if not self._settings.in_field:
             self.ledger.release(shown_only=True)
         self.ledger.settle(self._protections.findings(now), now)
         wanted = self._wanted.value

@@ -154,9 +154,10 @@ class HardwareSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     insulation: InsulationSettings
     secc: SeccSettings
     modules: ModulesSettings
-    person_releases: bool = True
-    """A latched fault waits for `Hardware.release`. False: whoever takes an emulated fault away is
-    the person, so one that can be seen to be over is over."""
+    in_field: bool = True
+    """A latched fault waits for `Hardware.release`, and what was lost must be back for the field's
+    dwell. False: whoever takes an emulated fault away is the person, so one that can be seen to be
+    over is over, and soon."""
 
 
 TABLES: Final[dict[str, type[msgspec.Struct]]] = {
@@ -223,7 +224,7 @@ def emulated(directory: Path) -> HardwareSettings:
         insulation=InsulationSettings(port=port("insulation")),
         secc=SeccSettings(port=port("secc"), heartbeat_ms=1000),
         modules=ModulesSettings(port=port("modules")),
-        person_releases=False,
+        in_field=False,
     )
 
 

@@ -1,8 +1,7 @@
 """What is wrong, since when, and is it over?
 
 `ROWS` says for every trouble the devices can tell of what the station does about it; `Ledger`
-holds what is wrong now and says so, once when it comes and once when it is over. Where OCPP and
-the standards leave a dwell to us it is at most 4 s: a connector that is good again is free again.
+holds what is wrong now and says so, once when it comes and once when it is over.
 """
 
 from __future__ import annotations
@@ -45,7 +44,8 @@ class Row:
         latched: needs a person; see `Ledger.release`.
         seen_idle: it shows without power too. One that is latched and does not stays until it
             is released, however good things look.
-        dwell_s: how long it must have been good.
+        dwell_s: how long it must have been good, with emulated devices.
+        field_dwell_s: the same with real ones; None: as long.
     """
 
     device: str
@@ -57,6 +57,7 @@ class Row:
     latched: bool = False
     seen_idle: bool = True
     dwell_s: float = 2.0
+    field_dwell_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +84,17 @@ _ROWS = (
     Row("arrester", "dead", _NONE, _IDLE, code="CX004", latched=True),
     Row("breaker", "tripped", _EMERGENCY, _ALWAYS, "PowerLoss", "CX004", latched=True),
     Row("cooling", "fault", _NONE, _NEVER, code="CX003"),
-    Row("mains", "lost", _EMERGENCY, _ALWAYS, "PowerLoss", "CX015"),
-    Row("mains", "phase_missing", _EMERGENCY, _ALWAYS, "PowerQuality", "CX006"),
-    Row("mains", "under_voltage", _EMERGENCY, _ALWAYS, "PowerQuality", "CX006"),
-    Row("mains", "over_voltage", _EMERGENCY, _ALWAYS, "PowerQuality", "CX006"),
+    Row("mains", "lost", _EMERGENCY, _ALWAYS, "PowerLoss", "CX015", field_dwell_s=30.0),
+    Row("mains", "phase_missing", _EMERGENCY, _ALWAYS, "PowerQuality", "CX006",
+        field_dwell_s=30.0),
+    Row("mains", "under_voltage", _EMERGENCY, _ALWAYS, "PowerQuality", "CX006",
+        field_dwell_s=30.0),
+    Row("mains", "over_voltage", _EMERGENCY, _ALWAYS, "PowerQuality", "CX006",
+        field_dwell_s=30.0),
     Row("io", "lost", _EMERGENCY, _ALWAYS, dwell_s=1.0),
     Row("io", "watchdog", _EMERGENCY, _ALWAYS, dwell_s=3.0),
     Row("io", "reset", _EMERGENCY, _ALWAYS),
-    Row("secc", "silent", _EMERGENCY, _ALWAYS),
+    Row("secc", "silent", _EMERGENCY, _ALWAYS, field_dwell_s=10.0),
     Row("secc", "unknown_values", _EMERGENCY, _ALWAYS),
     Row("secc", "emergency_stop", _EMERGENCY, _ALWAYS),
     Row("pilot", "error", _EMERGENCY, _ALWAYS, code="CX014", dwell_s=1.0),
@@ -103,9 +107,9 @@ _ROWS = (
     Row("insulation", "cable_check", _EMERGENCY, _ALWAYS, "GroundFault", "CX011",
         seen_idle=False),
     Row("insulation", "self_test", _EMERGENCY, _ALWAYS, "GroundFault", "CX011"),
-    Row("insulation", "device_error", _EMERGENCY, _ALWAYS),
-    Row("insulation", "earth_lost", _EMERGENCY, _ALWAYS),
-    Row("insulation", "lost", _EMERGENCY, _ALWAYS, dwell_s=1.0),
+    Row("insulation", "device_error", _EMERGENCY, _ALWAYS, field_dwell_s=10.0),
+    Row("insulation", "earth_lost", _EMERGENCY, _ALWAYS, field_dwell_s=10.0),
+    Row("insulation", "lost", _EMERGENCY, _ALWAYS, dwell_s=1.0, field_dwell_s=10.0),
     Row("can", "lost", _EMERGENCY, _ALWAYS, dwell_s=1.0),
     Row("module", "all_dead", _EMERGENCY, _ALWAYS, dwell_s=0.5),
     Row("module", "none_left", _EMERGENCY, _ALWAYS, dwell_s=1.0),
@@ -149,9 +153,15 @@ class Ledger:
     """What is wrong, told as DeviceFaulted and DeviceRecovered."""
 
     def __init__(
-        self, observe: Callable[[Observation], None], in_session: Callable[[int], bool]
+        self,
+        observe: Callable[[Observation], None],
+        in_session: Callable[[int], bool],
+        *,
+        in_field: bool,
     ) -> None:
-        """`in_session` says whether an EVSE has a session; 0 asks for any."""
+        """`in_session` says whether an EVSE has a session, 0 asks for any; `in_field` whether
+        the field's dwell counts."""
+        self._in_field = in_field
         self._observe = observe
         self._in_session = in_session
         self._wrong: dict[tuple[int, str], _Wrong] = {}
@@ -162,9 +172,13 @@ class Ledger:
             self.add(finding, now)
         for key, wrong in tuple(self._wrong.items()):
             row = wrong.finding.row
-            if not wrong.latched and now - wrong.seen_at > row.dwell_s:
+            if not wrong.latched and now - wrong.seen_at > self._dwell_s(row):
                 del self._wrong[key]
                 self._observe(DeviceRecovered(wrong.finding.evse_id, row.device, row.fault))
+
+    def _dwell_s(self, row: Row) -> float:
+        field_s = row.field_dwell_s
+        return row.dwell_s if field_s is None or not self._in_field else field_s
 
     def add(self, finding: Finding, now: float) -> None:
         """Something is wrong at this moment; told if that is new, or forbids more than before."""

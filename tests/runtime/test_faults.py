@@ -16,10 +16,10 @@ from station.runtime.faults import ROWS, Blocks, Finding, Ledger, Stop
 class Book:
     """A ledger and what it told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_field: bool = False) -> None:
         self.told: list[Observation] = []
         self.sessions: set[int] = set()
-        self.ledger = Ledger(self.told.append, self.in_session)
+        self.ledger = Ledger(self.told.append, self.in_session, in_field=in_field)
 
     def in_session(self, evse_id: int) -> bool:
         return bool(self.sessions) if evse_id == 0 else evse_id in self.sessions
@@ -51,6 +51,15 @@ def test_recovery_waits_for_the_dwell_and_a_relapse_starts_it_anew() -> None:
     assert book.kinds == [DeviceFaulted]
     book.at(2 * dwell_s + 0.1)
     assert book.kinds == [DeviceFaulted, DeviceRecovered]
+    assert not book.ledger.blocking(1)
+
+
+def test_in_the_field_a_lost_controller_must_be_back_for_ten_seconds() -> None:
+    book = Book(in_field=True)
+    book.at(0.0, "secc/silent")
+    book.at(9.9)
+    assert book.ledger.blocking(1)
+    book.at(10.1)
     assert not book.ledger.blocking(1)
 
 

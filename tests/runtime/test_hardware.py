@@ -51,7 +51,7 @@ def test_the_tables_of_station_toml_become_settings() -> None:
     assert settings.io.baud == 38_400
     assert settings.modules.groups == ((0, 1), (2, 3))
     assert settings.secc.heartbeat_ms == 200
-    assert settings.person_releases
+    assert settings.in_field
     assert settings.display is None
 
 
