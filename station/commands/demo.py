@@ -41,7 +41,7 @@ from station.messages.datatypes import IdTokenInfoType
 from station.messages.e_transactions import TransactionEventRequest
 from station.messages.g_availability import StatusNotificationRequest
 from station.simulation.csms import CsmsDouble, serve
-from station.simulation.ledger import Account, latest
+from station.simulation.ledger import Account
 from station.transcript import line, meaning
 
 ALICE: Final = "04A224B2"
@@ -193,9 +193,7 @@ class Demo:
                 said = f"is asked for card {id_token.id_token}: {known}"
             case SecurityEventNotificationRequest(type=type):
                 said = f"hears of a security event: {type}"
-            case TransactionEventRequest(trigger_reason="MeterValuePeriodic") as event:
-                power = latest(event.meter_value).get("Power.Active.Import")
-                self._most_w = max(self._most_w, power.value if power else Decimal(0))
+            case TransactionEventRequest(trigger_reason="MeterValuePeriodic"):
                 return  # each two seconds; the moving line tells it better
             case TransactionEventRequest() as event:
                 said = f"hears {_event_in_words(event)}"
@@ -274,6 +272,7 @@ class Demo:
         with trio.move_on_after(seconds):
             while True:
                 now = await self.station.world(EVSE)
+                self._most_w = max(self._most_w, now["voltage_v"] * now["current_a"])
                 self.voice.moving("station", _flow_in_words(now, began_wh))
                 if now["soc"] is None or now["soc"] >= FULL_ENOUGH:
                     break
