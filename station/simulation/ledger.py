@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from station.messages import parse_timestamp
-from station.messages.datatypes import MeterValueType, SampledValueType
+from station.messages.datatypes import SampledValueType
 from station.messages.e_transactions import TransactionEventRequest
 
 REGISTER: Final = "Energy.Active.Import.Register"
@@ -143,15 +143,6 @@ def in_wh(sample: SampledValueType) -> Decimal:
     if unit is None:
         return sample.value
     return sample.value.scaleb(unit.multiplier or 0) * WH_PER_UNIT[unit.unit or "Wh"]
-
-
-def latest(values: tuple[MeterValueType, ...] | None) -> dict[str, SampledValueType]:
-    """The last sampled value of each measurand."""
-    return {
-        sample.measurand or REGISTER: sample
-        for value in values or ()
-        for sample in value.sampled_value
-    }
 
 
 def _lasting(event: TransactionEventRequest) -> TransactionEventRequest:

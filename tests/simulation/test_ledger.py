@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from station.messages.e_transactions import TransactionEventRequest
-from station.simulation.ledger import Account, Ledger, in_wh, latest
+from station.simulation.ledger import Account, Ledger, in_wh
 from tests.simulation.events import SESSION, event
 
 
@@ -97,5 +97,6 @@ def test_an_energy_is_the_same_in_every_unit(unit: dict[str, object] | None, wh:
     told = event(
         0, "Updated", meterValue=[{"timestamp": "2026-11-22T12:00:00Z", "sampledValue": [sample]}]
     )
-    [register] = latest(told.meter_value).values()
+    assert told.meter_value is not None
+    [register] = told.meter_value[0].sampled_value
     assert in_wh(register) == Decimal(wh)
