@@ -205,6 +205,7 @@ class IcpdasM7055:
                 await self._changed.wait()
             if pause.cancelled_caught:
                 return
+            self._changed = trio.Event()  # also where a change was taken back and nothing is due
             with suppress(DeviceFault):  # the cycle writes it again, and counts
                 await self._write_if_due()
 

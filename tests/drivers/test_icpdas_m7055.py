@@ -120,6 +120,19 @@ async def test_a_changed_output_does_not_wait_for_the_cycle(
         assert cabinet.module.outputs == 1 << GREEN
 
 
+@pytest.mark.timeout(20)  # a driver that spins lets no virtual time pass
+async def test_an_output_that_was_changed_and_changed_back_keeps_nobody_busy(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    cabinet = Cabinet()
+    async with running(cabinet.slaves.run, cabinet.run):
+        await trio.sleep(0.25)
+        cabinet.io.switch(GREEN, True)
+        cabinet.io.switch(GREEN, False)
+        await trio.sleep(1)
+        assert cabinet.module.outputs == 0
+
+
 async def test_unchanged_outputs_are_written_every_half_second(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
