@@ -40,9 +40,10 @@ from station.runtime.network import Network
 from station.runtime.tls import (
     CertificateRefused,
     NoRootError,
-    check_name,
+    VersionRefused,
     context_for,
     first_cause,
+    secured,
     security_event,
 )
 from station.runtime.walk import BackOff, Walk
@@ -176,7 +177,7 @@ class Link:
         stream = await self._network.dial(host, port)
         try:
             if context is not None:
-                stream = await _secured(stream, context, host)
+                stream = await secured(stream, context, host)
             websocket = await wrap_client_stream(
                 nursery,
                 stream,  # type: ignore[arg-type]
@@ -341,6 +342,7 @@ FAILURES: Final = (
     HandshakeRefused,
     CertificateRefused,
     NoRootError,
+    VersionRefused,
     h11.ProtocolError,  # trio-websocket lets these two through where the other end breaks HTTP
     ProtocolError,
 )
@@ -349,21 +351,6 @@ FAILURES: Final = (
 def connection_url(url: str, identity: str) -> str:
     """Part 4 §3.1.1: the identity is appended, percent-encoded."""
     return f"{url.rstrip('/')}/{quote(identity, safe='')}"
-
-
-async def _secured(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
-    """TLS over the stream, to whom we meant. Not a byte of ours goes to anybody else.
-
-    Raises:
-        trio.BrokenResourceError: from an ssl.SSLError that says why not.
-        CertificateRefused: the certificate is somebody else's.
-    """
-    secure: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
-        stream, context, server_hostname=host, https_compatible=True
-    )
-    await secure.do_handshake()
-    check_name(secure.getpeercert(), host)
-    return secure
 
 
 async def _closed(websocket: WebSocketConnection) -> None:
@@ -388,7 +375,7 @@ def _in_words(error: BaseException) -> str:
             return f"no connection within {CONNECT_S:.0f} s"
         case ssl.SSLCertVerificationError():
             return f"certificate of the CSMS: {error.verify_message}"
-        case CertificateRefused() | NoRootError() | HandshakeRefused():
+        case CertificateRefused() | NoRootError() | VersionRefused() | HandshakeRefused():
             return str(error)
         case _:
             return f"{type(error).__name__}: {error}"[:300]

@@ -93,17 +93,18 @@ def _certificates(
         elif blocks:
             chain = "".join(blocks)
             certificates.own_chain(row.use, chain, (), "")
-            yield CertificatePreset(row.use, chain, keep_secret(_key(row)))
+            yield CertificatePreset(row.use, chain, keep_secret(_key(row, blocks[0])))
     except Unfit as fault:
         log.error("[[certificate]] file %s: it %s; it is left out", row.file, fault)
 
 
-def _key(row: CertificateConfig) -> str:
+def _key(row: CertificateConfig, leaf: str) -> str:
     """The private key in PEM, without its password: the file it goes to is only ours to read.
 
     Raises:
         Unfit: it cannot be read, or is not the certificate's.
     """
+    from cryptography import x509
     from cryptography.hazmat.primitives import serialization
 
     assert row.key_file is not None, f"{row.use} without key_file"
@@ -112,6 +113,8 @@ def _key(row: CertificateConfig) -> str:
         key = serialization.load_pem_private_key(row.key_file.read_bytes(), password)
     except (OSError, ValueError, TypeError) as error:
         raise Unfit(f"has no usable key in {row.key_file.name}: {type(error).__name__}") from None
+    if x509.load_pem_x509_certificate(leaf.encode()).public_key() != key.public_key():
+        raise Unfit(f"does not belong to the key in {row.key_file.name}")
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

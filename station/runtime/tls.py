@@ -14,9 +14,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import trio
 from trio_websocket import ConnectionRejected
 
 UNAUTHORIZED: Final = 401
+TLS_1_2: Final = b"\x03\x03"  # as records spell it; TLS 1.3 keeps it
+RECORD_TYPES: Final = frozenset({20, 21, 22, 23})
 
 # What OpenSSL calls the failure of a handshake -> the security event it is.
 EVENTS: Final[dict[str, str]] = {
@@ -34,6 +37,10 @@ EVENTS: Final[dict[str, str]] = {
 
 class CertificateRefused(Exception):
     """The certificate of the CSMS is none we accept. A00.FR.310."""
+
+
+class VersionRefused(Exception):
+    """The CSMS speaks TLS below 1.2. A00.FR.316."""
 
 
 class NoRootError(Exception):
@@ -94,6 +101,64 @@ def _load_own(context: ssl.SSLContext, chain: str, key: str) -> None:
         os.unlink(path)
 
 
+# --- The handshake -------------------------------------------------------------------------------
+
+
+async def secured(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
+    """TLS over the stream, to whom we meant. Not a byte of ours goes to anybody else.
+
+    Raises:
+        trio.BrokenResourceError: from an ssl.SSLError that says why not.
+        VersionRefused: it speaks an older TLS.
+        CertificateRefused: the certificate is somebody else's.
+    """
+    heard = _Heard(stream)
+    secure: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
+        heard, context, server_hostname=host, https_compatible=True
+    )
+    try:
+        await secure.do_handshake()
+    except trio.BrokenResourceError:
+        if heard.version and heard.version < TLS_1_2:
+            raise VersionRefused("the CSMS speaks TLS below 1.2") from None
+        raise
+    check_name(secure.getpeercert(), host)
+    return secure
+
+
+class _Heard(trio.abc.Stream):
+    """A stream that remembers which version the first record from the other end is of.
+
+    An old server finds none of our cipher suites in its version, and complains of those: that the
+    version is the reason shows only here. RFC 5246 §6.2.1: a byte of type, two of version.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._first = b""
+
+    @property
+    def version(self) -> bytes:
+        """`03 03` is TLS 1.2; empty where nothing like TLS came."""
+        known = len(self._first) == 3 and self._first[0] in RECORD_TYPES and self._first[1] == 3
+        return self._first[1:] if known else b""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data = bytes(await self._stream.receive_some(max_bytes))
+        if len(self._first) < 3:
+            self._first = (self._first + data)[:3]
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 # --- Whose certificate is it? --------------------------------------------------------------------
 
 
@@ -147,6 +212,8 @@ def security_event(error: BaseException) -> str:
     match error:
         case CertificateRefused() | ssl.SSLCertVerificationError():
             return "InvalidCsmsCertificate"
+        case VersionRefused():
+            return "InvalidTLSVersion"
         case ConnectionRejected(status_code=status) if status == UNAUTHORIZED:
             return "FailedToAuthenticateAtCsms"
         case ssl.SSLError(reason=reason):

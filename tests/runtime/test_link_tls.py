@@ -1,0 +1,428 @@
+"""The link and real TLS servers on the loopback: whom it talks to, what it says of others."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+import trio
+from cryptography.hazmat.primitives.asymmetric import rsa
+from trio_websocket import wrap_server_stream
+
+from journal.observations import LinkFailed, LinkOpened
+from journal.projections.certificates import CertificateHash, CertificateInstalled
+from journal.projections.networks import NetworkSlot
+from station.runtime import link
+from station.runtime.network import Network
+from station.runtime.tls import NoRootError, check_name, context_for, openssl_name
+from station.wanted import Wanted, WantedLink
+from tests.authorities import Holder, authority, server
+from tests.runtime.csms_end import PASSWORD, Box, a_link, stays
+
+SUITES = (
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+)
+ROOT, OTHER_ROOT = authority("CSO root"), authority("Another root")
+HOST = "127.0.0.1"
+GOOD = server(ROOT, HOST, common_name="csms.test")
+NOW = datetime.now(UTC)
+PATIENCE_S = 20
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody says goodbye at length in these tests."""
+    monkeypatch.setattr(link, "CLOSE_S", 0.01)
+
+
+def server_context(
+    holder: Holder,
+    *,
+    low: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    high: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ciphers: str = "",
+    clients: Holder | None = None,
+) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version, context.maximum_version = low, high
+    if ciphers:
+        context.set_ciphers(ciphers)
+    chain = holder.pem
+    if holder.issuer and holder.issuer.issuer:  # a sub-CA goes with the leaf
+        chain += holder.issuer.pem
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(holder.key_pem + chain)
+        file.flush()
+        context.load_cert_chain(file.name)
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=clients.pem)
+    return context
+
+
+class Server:
+    """What a TLS server saw."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.ciphers: list[tuple[str, str]] = []  # name and protocol of each handshake done
+        self.clients: list[dict[str, Any] | None] = []
+
+
+@asynccontextmanager
+async def serving(context: ssl.SSLContext, *, refuses: bool = False) -> AsyncIterator[Server]:
+    """A CSMS behind TLS on a free port; `refuses` says that no handshake may come about."""
+    seen = Server()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        if refuses:
+            await refusing(stream, context)
+            return
+        secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        try:
+            await secure.do_handshake()
+            cipher = secure.cipher()
+            assert cipher
+            seen.ciphers.append((cipher[0], cipher[1]))
+            seen.clients.append(secure.getpeercert())
+            async with trio.open_nursery() as nursery:
+                await stays(await wrap_server_stream(nursery, secure))
+                nursery.cancel_scope.cancel()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            await trio.aclose_forcefully(stream)
+        except* Exception as group:  # a station that hangs up breaks the handshake of the library
+            if "Handshake" not in str(group.exceptions) and "Closed" not in str(group.exceptions):
+                raise
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            lambda task_status: trio.serve_tcp(handle, 0, host=HOST, task_status=task_status)
+        )
+        seen.port = listeners[0].socket.getsockname()[1]
+        yield seen
+        nursery.cancel_scope.cancel()
+
+
+async def refusing(stream: trio.SocketStream, context: ssl.SSLContext) -> None:
+    """A handshake that fails, with its alert on the wire: trio's own would keep that back."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    handshake = context.wrap_bio(incoming, outgoing, server_side=True)
+    async with stream:
+        while True:
+            try:
+                handshake.do_handshake()
+            except ssl.SSLWantReadError:
+                await stream.send_all(outgoing.read())
+            except ssl.SSLError:
+                await stream.send_all(outgoing.read())
+                await stream.receive_some()  # until the station hangs up
+                return
+            else:
+                raise AssertionError("the handshake came about")
+            data = await stream.receive_some()
+            if not data:
+                return
+            incoming.write(data)
+
+
+def installed(
+    holder: Holder, use: str = "CSMSRootCertificate", key: str = ""
+) -> CertificateInstalled:
+    return CertificateInstalled(
+        use=use,
+        pem=holder.pem,
+        sha256="00",
+        hash=CertificateHash("", "", ""),
+        subject="",
+        issuer="",
+        not_before="2020-01-01T00:00:00Z",
+        not_after="2090-01-01T00:00:00Z",
+        key=key,
+    )
+
+
+async def attempt(
+    context: ssl.SSLContext,
+    *held: CertificateInstalled,
+    host: str = HOST,
+    suites: Sequence[str] = SUITES,
+    security_profile: int = 2,
+    key_of: Callable[[str], str | None] = lambda reference: None,
+    refuses: bool = False,
+) -> tuple[LinkOpened | LinkFailed, Server]:
+    """The first thing the link says of a connection."""
+    async with serving(context, refuses=refuses) as seen:
+        slot = NetworkSlot(1, f"wss://{host}:{seen.port}/ocpp", security_profile)
+        box = Box(Wanted(link=WantedLink(candidates=(slot,)), certificates=held))
+        async with trio.open_nursery() as nursery:
+            ours = a_link(box, Network(), cipher_suites=tuple(suites), key_of=key_of)
+            nursery.start_soon(ours.run)
+            with trio.fail_after(PATIENCE_S):
+                while not box.observed:
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    assert PASSWORD not in str(box.observed)
+    return cast(LinkOpened | LinkFailed, box.observed[0]), seen
+
+
+TRUSTED = installed(ROOT)
+
+
+def refused(result: LinkOpened | LinkFailed, fault: str) -> None:
+    assert isinstance(result, LinkFailed), result
+    assert result.fault == fault, result
+
+
+# --- Whom it trusts ------------------------------------------------------------------------------
+
+
+async def test_a_csms_of_an_installed_root_a00_fr_308() -> None:
+    result, seen = await attempt(server_context(GOOD), TRUSTED)
+    assert isinstance(result, LinkOpened), result
+    assert [protocol for _, protocol in seen.ciphers] == ["TLSv1.2"]
+
+
+async def test_one_of_several_roots_is_enough_m05() -> None:
+    result, _ = await attempt(server_context(GOOD), installed(OTHER_ROOT), TRUSTED)
+    assert isinstance(result, LinkOpened), result
+
+
+async def test_a_csms_behind_a_sub_ca_a00_fr_308() -> None:
+    behind = server(authority("Sub CA", by=ROOT), HOST)
+    result, _ = await attempt(server_context(behind), TRUSTED)
+    assert isinstance(result, LinkOpened), result
+
+
+async def test_an_installed_sub_ca_is_an_anchor() -> None:
+    sub = authority("Sub CA", by=ROOT)
+    result, _ = await attempt(server_context(server(sub, HOST)), installed(sub))
+    assert isinstance(result, LinkOpened), result
+
+
+BAD = {
+    "another root": server(OTHER_ROOT, HOST),
+    "signed by itself": authority("csms", ca=False),
+    "expired": server(ROOT, HOST, last=NOW - timedelta(hours=1)),
+    "not valid yet": server(ROOT, HOST, first=NOW + timedelta(hours=1)),
+    "another address": server(ROOT, "127.0.0.2", common_name="127.0.0.2"),
+    "another name": server(ROOT, "csms.test", common_name="csms.test"),
+    "no name at all": server(ROOT, common_name="csms.test"),
+    "signed by a leaf": server(server(ROOT, HOST), HOST),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+async def test_any_other_csms_is_left_alone_a00_fr_310_a00_fr_311(kind: str) -> None:
+    result, seen = await attempt(server_context(BAD[kind]), TRUSTED)
+    refused(result, "InvalidCsmsCertificate")
+    assert seen.clients == [] or kind in ("another address", "another name", "no name at all")
+
+
+async def test_without_a_root_nobody_is_trusted_m04() -> None:
+    result, seen = await attempt(
+        server_context(GOOD), installed(ROOT, "ManufacturerRootCertificate")
+    )
+    assert isinstance(result, LinkFailed)
+    assert result.reason == "no CSMSRootCertificate is installed; give [csms] ca_file"
+    assert seen.ciphers == []
+
+
+# --- Names ---------------------------------------------------------------------------------------
+
+
+async def test_the_common_name_is_enough_a00_fr_309_a00_fr_510() -> None:
+    named = server(ROOT, common_name="localhost")
+    result, _ = await attempt(server_context(named), TRUSTED, host="localhost")
+    assert isinstance(result, LinkOpened), result
+
+
+async def test_an_address_may_be_the_common_name_a00_fr_309() -> None:
+    result, _ = await attempt(server_context(server(ROOT, common_name=HOST)), TRUSTED)
+    assert isinstance(result, LinkOpened), result
+
+
+PEER = {
+    "subject": ((("organizationName", "CSO"),), (("commonName", "csms.example.com"),)),
+    "subjectAltName": (
+        ("DNS", "other.example.com"),
+        ("DNS", "*.wild.example.com"),
+        ("IP Address", "10.1.2.3"),
+        ("IP Address", "2001:DB8:0:0:0:0:0:1"),
+        ("email", "mail.example.com"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["csms.example.com", "CSMS.Example.Com", "other.example.com.", "10.1.2.3", "2001:db8::1"],
+)
+def test_a_certificate_names_its_hosts_a00_fr_511(host: str) -> None:
+    check_name(PEER, host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.com",
+        "a.csms.example.com",
+        "a.wild.example.com",  # erratum 2.62: wildcards are refused
+        "mail.example.com",
+        "10.1.2.4",
+        "CSO",
+        "",
+    ],
+)
+def test_it_names_nobody_else_a00_fr_309(host: str) -> None:
+    with pytest.raises(Exception, match="it names"):
+        check_name(PEER, host)
+
+
+def test_no_certificate_names_nobody() -> None:
+    nobody: list[dict[str, Any] | None] = [None, {}]
+    for peer in nobody:
+        with pytest.raises(Exception, match="it names nobody"):
+            check_name(peer, "csms")
+
+
+async def test_a_wildcard_is_refused_erratum_2_62() -> None:
+    wild = server(ROOT, "*.localhost", common_name="*.localhost")
+    result, _ = await attempt(server_context(wild), TRUSTED, host="csms.localhost")
+    refused(result, "InvalidCsmsCertificate" if _resolves("csms.localhost") else "")
+
+
+def _resolves(host: str) -> bool:
+    import socket
+
+    try:
+        return bool(socket.getaddrinfo(host, 1))
+    except OSError:
+        return False
+
+
+# --- Versions and cipher suites ------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+async def test_tls_below_1_2_is_refused_a00_fr_316(version: ssl.TLSVersion) -> None:
+    old = server_context(GOOD, low=version, high=version, ciphers="ALL:@SECLEVEL=0")
+    result, _ = await attempt(old, TRUSTED, refuses=True)
+    refused(result, "InvalidTLSVersion")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+async def test_each_cipher_suite_of_the_profile_works_a00_fr_319(suite: str) -> None:
+    only = server_context(GOOD, high=ssl.TLSVersion.TLSv1_2, ciphers=openssl_name(suite))
+    result, seen = await attempt(only, TRUSTED)
+    assert isinstance(result, LinkOpened), result
+    assert [name for name, _ in seen.ciphers] == [openssl_name(suite)]
+
+
+@pytest.mark.parametrize(
+    "ciphers",
+    [
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-ECDSA-AES128-SHA256",
+        "ECDHE-ECDSA-AES256-CCM",
+    ],
+)
+async def test_no_other_cipher_suite_works_a00_fr_323(ciphers: str) -> None:
+    other = server_context(GOOD, high=ssl.TLSVersion.TLSv1_2, ciphers=ciphers)
+    result, _ = await attempt(other, TRUSTED, refuses=True)
+    refused(result, "InvalidTLSCipherSuite")
+
+
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+RSA_CSMS = server(ROOT, HOST, key=RSA_KEY)
+
+
+async def test_a_csms_with_an_rsa_key_has_no_suite_of_the_certificate_c_41() -> None:
+    result, _ = await attempt(server_context(RSA_CSMS), TRUSTED, refuses=True)
+    refused(result, "InvalidTLSCipherSuite")
+
+
+async def test_a_product_with_rsa_suites_takes_it_a00_fr_319() -> None:
+    suites = ("TLS_RSA_WITH_AES_128_GCM_SHA256", "TLS_RSA_WITH_AES_256_GCM_SHA384")
+    context = server_context(RSA_CSMS, high=ssl.TLSVersion.TLSv1_2, ciphers="AES128-GCM-SHA256")
+    result, seen = await attempt(context, TRUSTED, suites=suites)
+    assert isinstance(result, LinkOpened), result
+    assert [name for name, _ in seen.ciphers] == ["AES128-GCM-SHA256"]
+
+
+def test_exactly_the_suites_of_the_profile_are_offered_c_41() -> None:
+    context = context_for([ROOT.pem], SUITES)
+    offered = {one["name"] for one in context.get_ciphers() if one["protocol"] != "TLSv1.3"}
+    assert offered == {openssl_name(suite) for suite in SUITES}
+    assert context.maximum_version == ssl.TLSVersion.TLSv1_2
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.options & ssl.OP_NO_COMPRESSION  # A00.FR.321
+
+
+def test_tls_1_3_is_offered_where_the_profile_names_a_suite_of_it() -> None:
+    context = context_for([ROOT.pem], [*SUITES, "TLS_AES_128_GCM_SHA256"])
+    assert context.maximum_version != ssl.TLSVersion.TLSv1_2
+
+
+def test_there_is_no_context_without_a_root() -> None:
+    with pytest.raises(NoRootError):
+        context_for([], SUITES)
+
+
+# --- Security profile 3 --------------------------------------------------------------------------
+
+
+async def test_the_station_shows_its_certificate_a00_fr_402() -> None:
+    own = authority("CS001", by=ROOT, ca=False)
+    context = server_context(GOOD, clients=ROOT)
+    result, seen = await attempt(
+        context,
+        TRUSTED,
+        installed(own, "ChargingStationCertificate", "<key>"),
+        security_profile=3,
+        key_of={"<key>": own.key_pem}.get,
+    )
+    assert isinstance(result, LinkOpened), result
+    [client] = seen.clients
+    assert client
+    assert (("commonName", "CS001"),) in client["subject"]
+
+
+async def test_without_a_certificate_of_ours_there_is_no_profile_3_a00_fr_401() -> None:
+    result, seen = await attempt(server_context(GOOD, clients=ROOT), TRUSTED, security_profile=3)
+    assert isinstance(result, LinkFailed)
+    assert "ChargingStationCertificate" in result.reason
+    assert seen.ciphers == []
+
+
+# --- No TLS at all -------------------------------------------------------------------------------
+
+
+async def test_a_plain_server_gets_no_password() -> None:
+    received = bytearray()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        received.extend(await stream.receive_some(4096))
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            lambda task_status: trio.serve_tcp(handle, 0, host=HOST, task_status=task_status)
+        )
+        port = listeners[0].socket.getsockname()[1]
+        slot = NetworkSlot(1, f"wss://{HOST}:{port}/ocpp", 2)
+        box = Box(Wanted(link=WantedLink(candidates=(slot,)), certificates=(TRUSTED,)))
+        nursery.start_soon(a_link(box, Network(), cipher_suites=SUITES).run)
+        with trio.fail_after(PATIENCE_S):
+            while not box.observed:
+                await trio.sleep(0.01)
+        refused(box.observed[0], "")  # type: ignore[arg-type]
+        assert b"Authorization" not in received
+        nursery.cancel_scope.cancel()
