@@ -7,9 +7,10 @@ decided here is visible to anybody before it is on the disk.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from itertools import chain, islice
+from typing import Final, NamedTuple
 
 import msgspec
 import trio
@@ -34,6 +35,14 @@ EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
+class Heard(NamedTuple):
+    """An observation and when it was made; it may be judged later, behind a slow commit."""
+
+    observation: Observation
+    host_utc: datetime
+    uptime_ms: int
+
+
 class Scribe:
     """Owns the memory. `observe` may be called from anywhere in the loop; it never waits."""
 
@@ -55,21 +64,30 @@ class Scribe:
         self._store = store
         self._clock = clock
         self._threaded = threaded
-        self._waiting: deque[Observation] = deque()
+        self._waiting: deque[Heard] = deque()
         self._arrived = trio.Event()
         self._eager = trio.Event()
         self._payloads: OrderedDict[int, msgspec.Raw] = OrderedDict()
-        self._apart_ms = self._clock_gap_ms()  # wall clock less uptime, as last seen
+        self._apart_ms = _apart_ms(clock.utc(), clock.uptime_ms())  # as last seen
         self.committed = trio.Event()
 
     # --- Taking in ------------------------------------------------------------------------------
 
     def observe(self, observation: Observation, *, lazy: bool = False) -> None:
         """Take an observation in; a lazy one waits a second for others to share a commit with."""
-        self._waiting.append(observation)
+        host_utc, uptime_ms = self._clock.utc(), self._clock.uptime_ms()
+        step_ms = self._clock_step_ms(host_utc, uptime_ms)
+        if step_ms:
+            self._waiting.append(Heard(ClockStepped(step_ms), host_utc, uptime_ms))
+        self._waiting.append(Heard(observation, host_utc, uptime_ms))
         self._arrived.set()
         if not lazy:
             self._eager.set()
+
+    async def room(self) -> None:
+        """Wait while more is waiting than one commit takes: whoever floods us is slowed down."""
+        while len(self._waiting) >= BATCH_MAX:
+            await self.committed.wait()
 
     async def run(self) -> None:
         """Write history until cancelled. What was taken in before that is still written.
@@ -98,7 +116,8 @@ class Scribe:
         if not self._waiting:
             self._arrived, self._eager = trio.Event(), trio.Event()
         entries, state = self._judged(batch)
-        await self._append(entries)
+        with trio.CancelScope(shield=True):  # what is taken up is written down
+            await self._append(entries)
         self.state, self.head = state, self._store.head
         self._remember_payloads(entries)
         self.wanted.set(wanted(self.product, state, entries[-1]))
@@ -114,53 +133,59 @@ class Scribe:
 
     # --- Judging --------------------------------------------------------------------------------
 
-    def _judged(self, batch: list[Observation]) -> tuple[list[Entry], State]:
+    def _judged(self, batch: list[Heard]) -> tuple[list[Entry], State]:
         """All entries of one commit, and the memory after them."""
         entries: list[Entry] = []
         state = self.state
-        for observation in [*self._clock_step(), *batch]:
-            state = self._judge_one(observation, state, entries)
+        for place, heard in enumerate(batch):
+            later = chain(islice(batch, place + 1, None), self._waiting)
+            state = self._judge_one(heard, state, entries, later)
         return entries, state
 
-    def _judge_one(self, observation: Observation, state: State, entries: list[Entry]) -> State:
+    def _judge_one(
+        self, heard: Heard, state: State, entries: list[Entry], later: Iterable[Heard]
+    ) -> State:
         """Judge; where that needs a reading, take the newest one into the journal first."""
-        made, after = judge(self.product, state, self._entry(observation, state, entries))
+        made, after = judge(self.product, state, self._entry(heard, state, entries))
         for evse_id in sorted(_measured(made)):
-            reading = self.reading(evse_id)
+            reading = self._newest(evse_id, later)
             known = state.readings.of(evse_id)
             if reading is None or (known and known.seq > self.head.seq):
                 continue
-            first, state = judge(self.product, state, self._entry(reading, state, entries))
-            entries += first
-            made, after = judge(self.product, state, self._entry(observation, state, entries))
+            first = self._entry(heard._replace(observation=reading), state, entries)
+            taken, state = judge(self.product, state, first)
+            entries += taken
+            made, after = judge(self.product, state, self._entry(heard, state, entries))
         entries += made
         return after
 
-    def _entry(self, observation: Observation, state: State, entries: list[Entry]) -> Entry:
+    def _newest(self, evse_id: int, later: Iterable[Heard]) -> MeterRead | None:
+        """The newest reading, but none that is newer than one that still waits to be judged.
+
+        The register would fall, as the journal tells it.
+        """
+        for heard in later:
+            if isinstance(heard.observation, MeterRead) and heard.observation.evse_id == evse_id:
+                return heard.observation
+        return self.reading(evse_id)
+
+    def _entry(self, heard: Heard, state: State, entries: list[Entry]) -> Entry:
         seq = (entries[-1].seq if entries else self.head.seq) + 1
-        return Entry(seq, self.at(state), self._clock.uptime_ms(), observation)
+        at = _station_time(heard.host_utc, state)
+        return Entry(seq, at, heard.uptime_ms, heard.observation)
 
     def at(self, state: State) -> datetime:
         """The station's wall clock: the host's UTC plus what the CSMS taught, whole ms."""
-        host = self._clock.utc()
-        try:
-            moment = host + timedelta(milliseconds=state.clock.offset_ms)
-        except OverflowError:
-            moment = host
-        moment = min(max(moment, EARLIEST), LATEST)
-        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        return _station_time(self._clock.utc(), state)
 
-    def _clock_gap_ms(self) -> int:
-        since = (self._clock.utc() - EARLIEST) // timedelta(milliseconds=1)
-        return since - self._clock.uptime_ms()
-
-    def _clock_step(self) -> Iterator[Observation]:
-        """The host's wall clock moved against its uptime since the last commit."""
-        apart_ms = self._clock_gap_ms()
+    def _clock_step_ms(self, host_utc: datetime, uptime_ms: int) -> int:
+        """By how much the host's wall clock moved against its uptime; 0: it keeps time."""
+        apart_ms = _apart_ms(host_utc, uptime_ms)
         step_ms = apart_ms - self._apart_ms
-        if abs(step_ms) >= STEP_MIN_MS:
-            self._apart_ms = apart_ms
-            yield ClockStepped(step_ms)
+        if abs(step_ms) < STEP_MIN_MS:
+            return 0
+        self._apart_ms = apart_ms
+        return step_ms
 
     # --- Payloads -------------------------------------------------------------------------------
 
@@ -179,6 +204,20 @@ class Scribe:
         event = self._store.entry(call).event
         assert isinstance(event, CallQueued), f"entry {call} queues no call"
         return event.payload
+
+
+def _apart_ms(host_utc: datetime, uptime_ms: int) -> int:
+    """Wall clock less uptime."""
+    return (host_utc - EARLIEST) // timedelta(milliseconds=1) - uptime_ms
+
+
+def _station_time(host_utc: datetime, state: State) -> datetime:
+    try:
+        moment = host_utc + timedelta(milliseconds=state.clock.offset_ms)
+    except OverflowError:
+        moment = host_utc
+    moment = min(max(moment, EARLIEST), LATEST)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _measured(entries: Iterable[Entry]) -> set[int]:
