@@ -136,7 +136,7 @@ def test_names_fit_into_an_ocpp_message(model: DeviceModel) -> None:
         assert len(",".join(definition.values)) <= 1000
 
 
-# What a feature adds or opens: question, path, what the certified model and that with everything have.
+# What a feature adds or opens: question, path, then what the certified model and everything have.
 # None: the variable does not exist.
 BY_FEATURE: list[tuple[str, str, str | None, str | None]] = [
     ("C-02", "AuthCtrlr.OfflineTxForUnknownIdEnabled", None, "ReadWrite"),
