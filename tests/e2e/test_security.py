@@ -1,0 +1,252 @@
+"""Does the real station keep its secrets, its trust and its way to the CSMS in order?"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.csms import Csms
+from tests.e2e.harness import IDENTITY, PASSWORD, StationProcess, Variable, until
+from tests.e2e.steps import EAGER, PATIENCE_S, check_journal, wait_booted
+
+NEW_PASSWORD = "another-battery-of-correct-horses"
+CIPHER_SUITES = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"
+HOST = "127.0.0.1"
+SLOW_TO_FALL = (  # one attempt for each slot, a second apart
+    *(one for one in EAGER if not one.variable.startswith("RetryBackOff")),
+    Variable("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "1"),
+    Variable("OCPPCommCtrlr", "RetryBackOffRandomRange", "0"),
+    Variable("OCPPCommCtrlr", "RetryBackOffRepeatTimes", "0"),
+    Variable("OCPPCommCtrlr", "NetworkProfileConnectionAttempts", "2"),
+)
+
+Make = Callable[..., StationProcess]
+
+
+def set_variable(csms: Csms, name: str, value: str, component: str = "OCPPCommCtrlr") -> str:
+    """The attributeStatus."""
+    asked = {"component": {"name": component}, "variable": {"name": name}, "attributeValue": value}
+    reply = csms.call("SetVariables", {"setVariableData": [asked]})
+    return str(reply["setVariableResult"][0]["attributeStatus"])
+
+
+def get_variable(csms: Csms, name: str, component: str = "OCPPCommCtrlr") -> str:
+    asked = {"component": {"name": component}, "variable": {"name": name}}
+    reply = csms.call("GetVariables", {"getVariableData": [asked]})
+    return str(reply["getVariableResult"][0]["attributeValue"])
+
+
+def set_profile(csms: Csms, slot: int, url: str, security_profile: int) -> str:
+    data = {
+        "ocppVersion": "OCPP20",
+        "ocppTransport": "JSON",
+        "ocppCsmsUrl": url,
+        "messageTimeout": 10,
+        "securityProfile": security_profile,
+        "ocppInterface": "Wired0",
+    }
+    reply = csms.call("SetNetworkProfile", {"configurationSlot": slot, "connectionData": data})
+    return str(reply["status"])
+
+
+def security_events(csms: Csms, after: int = 0) -> list[str]:
+    return [one.payload["type"] for one in csms.calls("SecurityEventNotification", after)]
+
+
+# --- A01 -----------------------------------------------------------------------------------------
+
+
+def test_a_new_password_is_used_at_once_and_outlives_a_restart_a01(
+    station: StationProcess, csms: Csms
+) -> None:
+    assert csms.passwords is not None
+    csms.passwords[IDENTITY] = NEW_PASSWORD
+    before = len(csms.handshakes)
+    assert set_variable(csms, "BasicAuthPassword", NEW_PASSWORD, "SecurityCtrlr") == "Accepted"
+    until(lambda: len(csms.handshakes) > before, PATIENCE_S, "another handshake")
+    until(lambda: csms.connected, PATIENCE_S, "connection with the new password")
+    mark = csms.mark()
+    assert station.terminate() == 0
+    station.restart()
+    wait_booted(station, csms, mark)
+    assert "FailedToAuthenticateAtCsms" not in str(station.entries("LinkFailed"))
+    check_no_secret(station, NEW_PASSWORD)
+    check_journal(station)
+
+
+def check_no_secret(station: StationProcess, *secrets: str) -> None:
+    """Nowhere but in the directory of the secrets, which nobody else may read. P9, A01.FR.12."""
+    place = station.data / "secrets"
+    assert not place.exists() or place.stat().st_mode & 0o777 == 0o700
+    for path in [station.log_path, *station.data.rglob("*")]:
+        if path.is_file() and path.parent.name != "secrets":
+            content = path.read_bytes()
+            for secret in secrets:
+                assert secret.encode() not in content, path
+
+
+def test_a_refused_password_changes_nothing_a01(station: StationProcess, csms: Csms) -> None:
+    before = len(csms.handshakes)
+    assert set_variable(csms, "BasicAuthPassword", "short", "SecurityCtrlr") == "Rejected"
+    csms.abort()
+    until(lambda: len(csms.handshakes) > before, PATIENCE_S, "another handshake")
+    until(lambda: csms.connected, PATIENCE_S, "connection with the old password")
+    assert PASSWORD not in station.log()
+
+
+# --- B09, B10 ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(place: Path) -> Iterator[tuple[Csms, Csms, StationProcess]]:
+    """Two CSMSs without TLS; the station is at the first."""
+    passwords = {IDENTITY: PASSWORD}
+    with Csms(passwords=passwords) as first, Csms(passwords=passwords) as second:
+        station = StationProcess(place, first.url, variables=SLOW_TO_FALL)
+        try:
+            station.start()
+            wait_booted(station, first)
+            yield first, second, station
+        finally:
+            station.close()
+        assert first.problems == second.problems == []
+
+
+def migrate(csms: Csms, url: str, security_profile: int = 1) -> None:
+    assert set_profile(csms, 2, url, security_profile) == "Accepted"
+    assert set_variable(csms, "NetworkConfigurationPriority", "2,1") == "RebootRequired"
+    assert csms.call("Reset", {"type": "OnIdle"})["status"] == "Accepted"
+
+
+def test_the_station_moves_to_another_csms_b10_fr_04(
+    two: tuple[Csms, Csms, StationProcess],
+) -> None:
+    first, second, station = two
+    mark = first.mark()
+    migrate(first, second.url)
+    boot = second.wait_for("BootNotification", timeout_s=PATIENCE_S)
+    assert boot.payload["reason"] in ("RemoteReset", "ScheduledReset")
+    assert get_variable(second, "ActiveNetworkProfile") == "2"
+    assert not first.connected
+    assert first.calls("BootNotification", mark) == []
+    check_journal(station)
+
+
+def test_a_csms_that_is_not_there_leads_back_b10_fr_03(
+    two: tuple[Csms, Csms, StationProcess],
+) -> None:
+    first, second, station = two
+    second.down()
+    mark = first.mark()
+    migrate(first, second.url)
+    first.wait_for("BootNotification", timeout_s=PATIENCE_S, after=mark)
+    tries = [row.body["slot"] for row in station.entries("LinkFailed")]
+    assert tries == [2, 2]
+    assert get_variable(first, "ActiveNetworkProfile") == "1"
+
+
+def test_another_slot_in_use_is_another_boot_b10_fr_10(
+    two: tuple[Csms, Csms, StationProcess],
+) -> None:
+    """The CSMS goes while the station runs: it introduces itself to the next."""
+    first, second, station = two
+    assert set_profile(first, 2, second.url, 1) == "Accepted"
+    assert set_variable(first, "NetworkConfigurationPriority", "1,2") == "RebootRequired"
+    mark = first.mark()
+    assert first.call("Reset", {"type": "OnIdle"})["status"] == "Accepted"
+    first.wait_for("BootNotification", timeout_s=PATIENCE_S, after=mark)
+    first.down()
+    boot = second.wait_for("BootNotification", timeout_s=PATIENCE_S)
+    assert boot.payload["reason"] == "Unknown"
+    assert len(station.entries("StationStarted")) == 2
+
+
+# --- TLS -----------------------------------------------------------------------------------------
+
+
+def tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHER_SUITES)
+    authority.issue_cert(HOST, common_name=HOST).configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def certified(place: Path) -> Iterator[Make]:
+    """Makes a station of the certified product that trusts one authority."""
+    with ExitStack() as stations:
+
+        def make(csms: Csms, trusted: trustme.CA, **options: Any) -> StationProcess:
+            ca_file = place / "ca.pem"
+            trusted.cert_pem.write_to_path(str(ca_file))
+            station = StationProcess(
+                place,
+                csms.url,
+                variables=SLOW_TO_FALL,
+                profile="evs-flash-300",
+                security_profile=2,
+                ca_file=ca_file,
+                **options,
+            )
+            stations.callback(station.close)
+            station.start()
+            return station
+
+        yield make
+
+
+def test_a_bad_certificate_is_told_once_it_is_over_a00_fr_310(certified: Make) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    context = tls(stranger)
+    with Csms(tls=context, passwords={IDENTITY: PASSWORD}) as csms:
+        station = certified(csms, authority)
+        until(lambda: len(station.entries("LinkFailed")) >= 3, PATIENCE_S, "three attempts")
+        assert csms.handshakes == []
+        authority.issue_cert(HOST, common_name=HOST).configure_cert(context)
+        wait_booted(station, csms)
+        assert sorted(security_events(csms)) == ["InvalidCsmsCertificate", "StartupOfTheDevice"]
+        assert csms.problems == []
+
+
+def test_a_move_to_a_csms_with_another_root_b10_fr_04_m05_fr_02(certified: Make) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    passwords = {IDENTITY: PASSWORD}
+    with (
+        Csms(tls=tls(old), passwords=passwords) as first,
+        Csms(tls=tls(new), passwords=passwords) as second,
+    ):
+        station = certified(first, old)
+        wait_booted(station, first)
+        pem = new.cert_pem.bytes().decode()
+        request = {"certificateType": "CSMSRootCertificate", "certificate": pem}
+        assert first.call("InstallCertificate", request)["status"] == "Accepted"
+        assert get_variable(first, "CertificateEntries", "SecurityCtrlr") == "2"
+        check_files(station, 2)
+        migrate(first, second.url, 2)
+        wait_booted(station, second)
+        listed = second.call("GetInstalledCertificateIds", {})["certificateHashDataChain"]
+        assert len(listed) == 2
+        gone = {"certificateHashData": listed[0]["certificateHashData"]}
+        last = {"certificateHashData": listed[1]["certificateHashData"]}
+        assert second.call("DeleteCertificate", gone)["status"] == "Accepted"
+        assert second.call("DeleteCertificate", last)["status"] == "Failed"
+        check_files(station, 1)
+        assert set_profile(second, 1, "ws://127.0.0.1/ocpp", 1) == "Rejected"  # A05
+        check_no_secret(station, PASSWORD)
+        check_journal(station)
+        assert first.problems == second.problems == []
+
+
+def check_files(station: StationProcess, count: int) -> None:
+    """The mirror holds so many roots, and only the station may read them."""
+    place = station.data / "certificates" / "CSMSRootCertificate"
+    until(lambda: len(list(place.glob("*.pem"))) == count, PATIENCE_S, f"{count} files")
+    assert place.stat().st_mode & 0o777 == 0o700
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in place.iterdir())
