@@ -1,8 +1,8 @@
 """What may somebody on this machine ask of the running station?
 
 One operation a line, answered at once, never waiting for the CSMS. What concerns the emulated
-devices is passed on to them; with real devices only `state` is answered, and `retry`, which is
-an operator's order and not a device's.
+devices is passed on to them; with real devices only `state` is answered, and `retry` and
+`data_transfer`, which are an operator's orders and not a device's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import trio
 
+from journal.observations import DataTransferOrdered
 from journal.projections.outbox import RetryRequested
 from journal.state import state_digest
 from station.runtime.clock import HostClock
@@ -30,6 +32,8 @@ DEVICE_OPS: Final = frozenset(
     }
 )  # fmt: skip
 RELEASES: Final = {"emergency_release": "emergency_stop", "clear_fault": None}
+WITHOUT_DEVICES: Final = ("state", "retry", "data_transfer")
+VENDOR_ID_MAX, MESSAGE_ID_MAX, DATA_MAX = 255, 50, 64 * 1024  # characters; DataTransferRequest
 MODES: Final = ("up", "closed", "silent")
 DEVICES_S: Final = 5.0  # the emulated devices answer at once, or not at all
 
@@ -59,6 +63,7 @@ class Control:
         self._own: dict[str, Callable[[Reply], Reply]] = {
             "state": self._state,
             "retry": self._retry,
+            "data_transfer": self._data_transfer,
             "link": self._link,
             "clock": self._step_clock,
         }
@@ -78,8 +83,9 @@ class Control:
         if not isinstance(told, dict) or not isinstance(told.get("op"), str):
             raise Refused('an order is an object with "op", a string')
         op = told["op"]
-        if self._devices is None and op not in ("state", "retry"):
-            raise Refused(f"{op}: the devices are real; only state and retry are answered")
+        if self._devices is None and op not in WITHOUT_DEVICES:
+            offered = ", ".join(WITHOUT_DEVICES)
+            raise Refused(f"{op}: the devices are real; only {offered} are answered")
         if op in self._own:
             return self._own[op]({key: told[key] for key in told if key != "op"})
         if op in DEVICE_OPS:
@@ -142,6 +148,24 @@ class Control:
             raise Refused(f"retry: call {unknown[0]} is not parked")
         self._scribe.observe(RetryRequested(tuple(calls)))
         return {"retried": len(calls or parked)}
+
+    def _data_transfer(self, told: Reply) -> Reply:
+        """Say something to the CSMS that OCPP has no message for. P02."""
+        vendor_id, message_id = told.pop("vendor_id", None), told.pop("message_id", None)
+        data = msgspec.json.encode(told.pop("data", None))
+        _only(told, "data_transfer")
+        if not isinstance(vendor_id, str) or not 0 < len(vendor_id) <= VENDOR_ID_MAX:
+            raise Refused(f"data_transfer: vendor_id is a text of 1 to {VENDOR_ID_MAX} characters")
+        if message_id is not None and (
+            not isinstance(message_id, str) or len(message_id) > MESSAGE_ID_MAX
+        ):
+            raise Refused(f"data_transfer: message_id is a text of at most {MESSAGE_ID_MAX}")
+        if len(data) > DATA_MAX:
+            raise Refused(f"data_transfer: data has {len(data)} bytes; at most {DATA_MAX} go out")
+        if not self._scribe.state.links.online:
+            raise Refused("data_transfer: there is no link to the CSMS")
+        self._scribe.observe(DataTransferOrdered(vendor_id, message_id, msgspec.Raw(data)))
+        return {}
 
     def _link(self, told: Reply) -> Reply:
         mode = told.pop("mode", None)

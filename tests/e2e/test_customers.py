@@ -1,0 +1,115 @@
+"""Is a person told and forgotten by a real station, with a journal that stays whole? (N09, N10)"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from tests.csms import Csms
+from tests.e2e.harness import StationProcess, until
+from tests.e2e.steps import (
+    ALICE,
+    BOB,
+    PATIENCE_S,
+    authorize_and_plug_in,
+    check_journal,
+    wait_charging,
+    wait_closed,
+    wait_delivered,
+)
+
+NOBODY = "04FFFFFF"
+
+
+def asks(csms: Csms, request_id: int, id_token: str, *, report: bool, clear: bool) -> str:
+    """The status, and the whole text that follows."""
+    after = csms.mark()
+    status = csms.call(
+        "CustomerInformation",
+        {
+            "requestId": request_id,
+            "report": report,
+            "clear": clear,
+            "idToken": {"idToken": id_token, "type": "ISO14443"},
+        },
+    )["status"]
+    assert status == "Accepted"
+    csms.wait_for(
+        "NotifyCustomerInformation", lambda part: not part.get("tbc"), PATIENCE_S, after=after
+    )
+    parts = [one.payload for one in csms.calls("NotifyCustomerInformation", after)]
+    assert {one["requestId"] for one in parts} == {request_id}
+    assert [one["seqNo"] for one in parts] == list(range(len(parts)))
+    return "\n".join(one["data"] for one in parts)
+
+
+def charged(station: StationProcess, csms: Csms, id_token: str = ALICE) -> str:
+    after = csms.mark()
+    authorize_and_plug_in(station, id_token=id_token)
+    transaction_id = wait_charging(csms, after=after)
+    station.op("unplug", evse_id=1)
+    wait_closed(csms, transaction_id)
+    wait_delivered(station)
+    return transaction_id
+
+
+def values(station: StationProcess) -> set[str]:
+    """What lies in the side table."""
+    with closing(sqlite3.connect(f"file:{station.journal}?mode=ro", uri=True)) as db:
+        return {str(value).upper() for (value,) in db.execute("SELECT value FROM id_token")}
+
+
+def test_a_person_is_told_of_then_cleared_then_unknown_n10_fr_03(
+    station: StationProcess, csms: Csms
+) -> None:
+    transaction_id = charged(station, csms)
+    text = asks(csms, 1, ALICE, report=True, clear=False)
+    assert "Authorization Cache: ISO14443, Accepted" in text
+    assert transaction_id in text
+    assert asks(csms, 2, ALICE, report=True, clear=True) == text
+    until(lambda: ALICE not in values(station), PATIENCE_S, "erasure")
+    assert asks(csms, 3, ALICE, report=True, clear=False) == "No data found."
+    check_journal(station)
+
+
+def test_what_was_reported_does_not_stay_n09_fr_05(station: StationProcess, csms: Csms) -> None:
+    transaction_id = charged(station, csms)
+    asks(csms, 1, ALICE, report=True, clear=False)
+    until(
+        lambda: not any(transaction_id.upper() in one for one in values(station)),
+        PATIENCE_S,
+        "erasure of the report",
+    )
+    assert ALICE in values(station)
+
+
+def test_clearing_without_a_report_says_so_n10_fr_06(station: StationProcess, csms: Csms) -> None:
+    charged(station, csms)
+    charged(station, csms, BOB)
+    assert "cleared" in asks(csms, 1, ALICE, report=False, clear=True)
+    until(lambda: ALICE not in values(station), PATIENCE_S, "erasure")
+    assert BOB in values(station)
+    assert ALICE.encode() not in station.journal.read_bytes()
+
+
+def test_of_nobody_nothing_is_found_n09_fr_06(station: StationProcess, csms: Csms) -> None:
+    assert asks(csms, 1, NOBODY, report=True, clear=False) == "No data found."
+
+
+def test_who_charges_is_told_of_to_the_end_and_then_erased(
+    station: StationProcess, csms: Csms
+) -> None:
+    authorize_and_plug_in(station)
+    transaction_id = wait_charging(csms)
+    asks(csms, 1, ALICE, report=False, clear=True)
+    station.op("present_token", id_token=ALICE, type="ISO14443", evse_id=1)
+    station.op("unplug", evse_id=1)
+    ended = wait_closed(csms, transaction_id)
+    assert ended.get("idToken", {"idToken": ALICE})["idToken"] == ALICE
+    assert not [
+        one
+        for one in csms.calls("TransactionEvent")
+        if one.payload.get("idToken", {}).get("idToken", "").startswith("#")
+    ]
+    until(lambda: ALICE not in values(station), PATIENCE_S, "erasure")
+    check_journal(station)
