@@ -75,8 +75,8 @@ def refused(case: Case, flight: InFlight, why: str) -> Iterator[Decision]:
 
 
 def is_overdue(case: Case, flight: InFlight) -> bool:
-    """Whether the answer to the call in flight did not come in time."""
-    return case.uptime_ms >= flight.sent_ms + timeout_ms(case)
+    """Whether the answer to the call in flight did not come in time, since it left."""
+    return flight.sent_ms is not None and case.uptime_ms >= flight.sent_ms + timeout_ms(case)
 
 
 def silence(case: Case) -> str:

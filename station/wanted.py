@@ -182,7 +182,8 @@ def _deadlines(case: Case) -> Iterator[int]:
     """Every uptime at which a rule may decide without anything else happening."""
     outbox = case.state.outbox
     if outbox.in_flight:
-        yield outbox.in_flight.sent_ms + delivery.timeout_ms(case)
+        if outbox.in_flight.sent_ms is not None:
+            yield outbox.in_flight.sent_ms + delivery.timeout_ms(case)
     elif case.may_speak and outbox.retry_ms is not None and len(outbox.transaction):
         yield outbox.retry_ms
     for due_ms in (

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from journal.observations import LinkClosed, LinkOpened, StationStarted
+from journal.observations import FrameSent, LinkClosed, LinkOpened, StationStarted
 from journal.persistent import Line, Table
 from journal.projections.base import Projection
 from journal.terms import Decision, Entry, IdToken, Observation
@@ -117,7 +117,7 @@ class InFlight(msgspec.Struct, frozen=True):
     message_id: str
     attempt: int
     offline: bool
-    sent_ms: int
+    sent_ms: int | None = None  # uptime at which it left; a slow commit may hold it back
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -132,7 +132,7 @@ class Outbox(Projection, frozen=True):
 
     HEARS = (
         CallQueued, CallAttempted, CallDelivered, AttemptFailed, CallParked, CallsDropped,
-        RetryRequested, LinkOpened, LinkClosed, StationStarted,
+        RetryRequested, FrameSent, LinkOpened, LinkClosed, StationStarted,
     )  # fmt: skip
 
     boot: int | None = None
@@ -168,6 +168,8 @@ class Outbox(Projection, frozen=True):
                 return outbox
             case RetryRequested(calls=calls):
                 return self._again(calls)
+            case FrameSent(message_id=sent):
+                return self._left(entry.uptime_ms, sent)
             case LinkOpened() | LinkClosed():
                 return replace(self, in_flight=None)
             case StationStarted():
@@ -206,11 +208,16 @@ class Outbox(Projection, frozen=True):
             message_id=attempt.message_id,
             attempt=attempt.attempt,
             offline=attempt.offline,
-            sent_ms=entry.uptime_ms,
         )
         if attempt.lane != "transaction":
             return replace(self, in_flight=flight)
         return replace(self, in_flight=flight, tried=(*self.tried, attempt.message_id))
+
+    def _left(self, uptime_ms: int, message_id: str) -> Outbox:
+        flight = self.in_flight
+        if flight is None or flight.message_id != message_id:
+            return self
+        return replace(self, in_flight=replace(flight, sent_ms=uptime_ms))
 
     def _delivered(self, call: int, message_id: str) -> Outbox:
         """A late answer settles the call, but the attempt under way is still unanswered.

@@ -52,8 +52,8 @@ def _aligned_values(case: Case) -> Iterator[Decision]:
         return  # J01.FR.20: the variable is the station's
     for evse_id in case.state.lifecycle.evse_ids:
         reading = case.state.readings.of(evse_id)
-        if reading is None:
-            continue
+        if reading is None or not case.state.hardware.at(evse_id).known:
+            continue  # after a start, until the EVSE has spoken: the reading is of the run before
         value = meter_value(sample_of(reading, "Sample.Clock"), measurands)
         if value is None:
             continue

@@ -16,6 +16,8 @@ def charging_state(case: Case, evse_id: int) -> str:
     """ChargingStateEnumType of an EVSE right now. E02.FR.13."""
     evse = case.state.hardware.at(evse_id)
     held = case.state.authorizations.at(evse_id)
+    if not evse.known:
+        return _as_last_told(case, evse_id)
     if not evse.plugged:
         return "Idle"
     if evse.flow == "charging":
@@ -23,6 +25,12 @@ def charging_state(case: Case, evse_id: int) -> str:
     if (held and held.suspended) or evse.flow == "suspended_evse" or not resumable(case, evse_id):
         return "SuspendedEVSE"
     return "SuspendedEV" if evse.flow == "suspended_ev" else "EVConnected"
+
+
+def _as_last_told(case: Case, evse_id: int) -> str:
+    """After a start, until the EVSE has spoken: nobody knows that the EV is gone."""
+    transaction = case.state.transactions.at(evse_id)
+    return (transaction.charging_state if transaction else None) or "Idle"
 
 
 def resumable(case: Case, evse_id: int) -> bool:

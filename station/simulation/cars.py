@@ -164,15 +164,17 @@ class Hands:
         self._trouble = trouble
         self._told: dict[tuple[int, str, str], DeviceFaulted] = {}
         self._changed = trio.Event()
+        self._awake = False
         self._arms = {evse_id: Arm(bay, observe, closing, dice) for evse_id, bay in bays.items()}
 
     def reading(self, evse_id: int) -> MeterRead | None:
         """The newest reading, as the scribe asks for it."""
         arm = self._arms.get(evse_id)
-        return arm.reading() if arm else None
+        return arm.reading() if arm and self._awake else None
 
     async def run(self) -> None:
         """Act and tell until cancelled; then all contactors open, and it is told."""
+        self._awake = True
         for arm in self._arms.values():
             arm.bay.changed = self.wake
         try:

@@ -2,7 +2,7 @@
 
 A `Wire` is one connection as the link sees it, with the methods of a trio-websocket that the link
 uses. Frames keep their order, arrive some time after they were sent, and are lost where the wire
-is cut or silent. A `Network` hands out wires, or does not.
+is cut or silent. `Lines` hand out wires, or do not.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from trio_websocket import CloseReason, ConnectionClosed
 from station.simulation.agenda import Agenda
 
 GOING_AWAY: Final = 1001
+TCP_GIVES_UP_S: Final = 924.6  # Linux, tcp_retries2 = 15: nobody acknowledged anything
 FRAMES_MAX: Final = 1_000  # that nobody fetched: a station that does not read is wrong
 
 
@@ -54,6 +55,7 @@ class Wire:
         self._dice = dice
         self._up_free = self._down_free = trio.current_time()  # when the frame before has arrived
         self._underway: list[str] = []  # to the CSMS
+        self._waits_for_tcp = False
         self._reason: CloseReason | None = None
         self._give, self._take = trio.open_memory_channel[str](FRAMES_MAX)
         self._over = trio.Event()
@@ -71,10 +73,16 @@ class Wire:
             raise ConnectionClosed(self._reason)
         self._listener.sent(self, text)
         if self.silent:
+            self._unacknowledged()
             return
         self._underway.append(text)
         self._up_free = max(self._up_free, trio.current_time() + self._latency_s())
         self._agenda.at(self._up_free, self._arrived)
+
+    def _unacknowledged(self) -> None:
+        if not self._waits_for_tcp:
+            self._waits_for_tcp = True
+            self._agenda.after(TCP_GIVES_UP_S, self.cut)
 
     async def get_message(self) -> str:
         """The next frame.

@@ -105,7 +105,8 @@ class World:
         self.boot_id = "boot-1"
         self.life: Life | None = None
         self.lives = 0
-        self.gap_s = GAP_S
+        self.gap_s = GAP_S  # until the next life begins
+        self.host_dies = False  # with the present life
         self._directory = directory
         self._data = directory / "1"
 
@@ -129,8 +130,12 @@ class World:
         """One life after the other."""
         while True:
             await self._one_life()
-            await trio.sleep(self.gap_s)
-            self.gap_s = GAP_S
+            gap_s, self.gap_s = self.gap_s, GAP_S
+            await trio.sleep(gap_s)
+            if self.host_dies:
+                self.host_dies = False
+                self.boot_id = f"boot-{self.lives + 1}"
+                self.clock.reboot()
 
     async def _one_life(self) -> None:
         life = self.life = Life(self, self.product, self._data)
@@ -192,6 +197,11 @@ class World:
     def stop_button(self, evse_id: int) -> None:
         """Somebody presses the button at the dispenser."""
         self.observe(StopPressed(evse_id))
+
+    def people_leave(self) -> None:
+        """Everybody takes their car away."""
+        for bay in self.bays.values():
+            bay.unplug()
 
     def session(self, evse_id: int, uid: str, ev: Ev, stays_s: float) -> None:
         """Somebody comes, charges, and leaves after so many seconds."""
