@@ -98,6 +98,7 @@ class Handler(BaseHTTPRequestHandler):
             if self.headers["Authorization"] != f"Basic {expected}":
                 wanted = 401, {}
         if wanted:
+            self.rfile.read(int(self.headers["Content-Length"] or 0))  # else closing is a reset
             self.answer(*wanted)
             return False
         return True
