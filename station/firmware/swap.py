@@ -29,7 +29,8 @@ from typing import Final
 
 import msgspec
 
-DONE, FAILED, USAGE, NOT_AS_DECLARED = 0, 1, 2, 3
+from station.firmware import DONE, FAILED, NOT_AS_DECLARED, USAGE
+
 VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,49}")  # BootNotification has 50
 SPARE_BYTES: Final = 64 * 1024 * 1024  # stay free for the journal
 MANIFEST: Final = "manifest.json"

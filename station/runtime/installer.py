@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import trio
 
-from station.firmware.swap import DONE, NOT_AS_DECLARED
+from station.firmware import DONE, NOT_AS_DECLARED
 
 DEFAULT: Final = (sys.executable, "-m", "station.firmware.swap")
 WORDS_MAX: Final = 300  # characters of what the program said
