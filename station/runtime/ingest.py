@@ -7,6 +7,7 @@ said. A frame that is no JSON is described and quoted only as far as it can hold
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
@@ -31,6 +32,7 @@ HIDDEN: Final = "***"
 URLS: Final = {
     "GetLog": ("log", "remoteLocation"),
     "PublishFirmware": ("location",),
+    "SetNetworkProfile": ("connectionData", "ocppCsmsUrl"),
     "UpdateFirmware": ("firmware", "location"),
 }
 
@@ -38,6 +40,9 @@ URLS: Final = {
 SECRET_KEYS: Final = {
     "SetNetworkProfile": frozenset({"apnPassword", "simPin", "password", "key"}),
 }
+
+# A private key that somebody sends along with a certificate, in a JSON string. RFC 7468
+PRIVATE_KEY: Final = re.compile(rb'PRIVATE KEY-----[^"]*')
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -70,7 +75,7 @@ class Ingest:
             return _garbled(text, "not a JSON array")
         try:
             clean = apart(self._without_secrets(frame), self._reference)
-            return FrameReceived(msgspec.Raw(_encoder.encode(clean)))
+            return FrameReceived(msgspec.Raw(_without_keys(_encoder.encode(clean))))
         except RecursionError:
             return _garbled(text, "nested too deeply")
 
@@ -86,9 +91,9 @@ class Ingest:
         payload = frame[3]
         if frame[2] == "SetVariables":
             payload = self._set_variables(payload)
-        elif frame[2] in SECRET_KEYS:
+        if frame[2] in SECRET_KEYS:
             payload = _hidden(payload, SECRET_KEYS[frame[2]])
-        elif frame[2] in URLS:
+        if frame[2] in URLS:
             payload = self._without_credentials(payload, URLS[frame[2]])
         return [*frame[:3], payload]
 
@@ -139,6 +144,11 @@ class Ingest:
                 return HIDDEN if "password" in variable.casefold() else None
             case _:
                 return None
+
+
+def _without_keys(frame: bytes) -> bytes:
+    """What follows the head of a private key goes, to the end of its string."""
+    return PRIVATE_KEY.sub(HIDDEN.encode(), frame) if b"PRIVATE KEY" in frame else frame
 
 
 def _hidden(part: Any, keys: frozenset[str]) -> Any:

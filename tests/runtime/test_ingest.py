@@ -15,6 +15,7 @@ from journal.terms import IdToken
 from station.blocks.b_variables import UNFIT_SECRET
 from station.runtime.ingest import Ingest
 from station.runtime.secrets import Secrets
+from tests.authorities import authority
 from tests.runtime.bench import PRODUCT
 
 PASSWORD = "correct horse battery"
@@ -82,6 +83,33 @@ def test_what_only_sounds_like_a_password_is_hidden_too_p9() -> None:
     assert isinstance(seen, FrameReceived)
     assert PASSWORD.encode() not in bytes(seen.frame)
     assert vault.secrets == []
+
+
+def test_a_private_key_sent_with_a_certificate_never_reaches_the_journal_p9() -> None:
+    taker, vault = ingest()
+    key = authority().key_pem
+    payload = {"certificateType": "CSMSRootCertificate", "certificate": f"{key}and the rest"}
+    text = json.dumps([2, "m-1", "InstallCertificate", payload])
+    for sent in (text, text.replace("PRIVATE", "\\u0050RIVATE")):
+        seen = taker.frame(sent)
+        assert isinstance(seen, FrameReceived)
+        assert key.splitlines()[1].encode() not in bytes(seen.frame)
+        assert json.loads(bytes(seen.frame))[:3] == [2, "m-1", "InstallCertificate"]
+    assert vault.secrets == []
+
+
+def test_secrets_of_a_network_profile_never_reach_the_journal_p9() -> None:
+    taker, _ = ingest()
+    data = {
+        "ocppCsmsUrl": f"wss://user:{PASSWORD}@csms/ocpp",
+        "apn": {"apn": "internet", "apnPassword": PASSWORD, "simPin": 4711},
+        "vpn": {"server": "vpn", "password": PASSWORD, "key": PASSWORD},
+    }
+    payload = {"configurationSlot": 2, "connectionData": data}
+    seen = taker.frame(json.dumps([2, "m-1", "SetNetworkProfile", payload]))
+    assert isinstance(seen, FrameReceived)
+    assert PASSWORD.encode() not in bytes(seen.frame)
+    assert b"4711" not in bytes(seen.frame)
 
 
 def test_an_ordinary_value_stays_as_it_is() -> None:
