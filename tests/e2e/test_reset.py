@@ -67,27 +67,35 @@ def test_a_reset_on_idle_waits_for_the_transaction_b12_fr_01(
     check_account(station, csms, transaction_id, meter_before_wh)
 
 
-def test_a_reset_of_an_idle_station_reports_every_connector_b11_fr_03(
-    station: StationProcess, csms: Csms
-) -> None:
-    after = csms.mark()
-    assert csms.call("Reset", {"type": "OnIdle"})["status"] == "Accepted"
-    boot = wait_back(station, csms, after)
-    told = {
+def statuses(csms: Csms, after: int) -> set[tuple[int, int, str]]:
+    """What was told of the connectors, by either message. G01.FR.03."""
+    return {
         (call.payload["evseId"], call.payload["connectorId"], call.payload["connectorStatus"])
-        for call in csms.calls("StatusNotification", boot.number)
+        for call in csms.calls("StatusNotification", after)
     } | {
         (
             event["component"]["evse"]["id"],
             event["component"]["evse"]["connectorId"],
             event["actualValue"],
         )
-        for call in csms.calls("NotifyEvent", boot.number)
+        for call in csms.calls("NotifyEvent", after)
         for event in call.payload["eventData"]
         if (event["component"]["name"], event["variable"]["name"])
         == ("Connector", "AvailabilityState")
     }
-    assert told == {(1, 1, "Available"), (2, 1, "Available")}
+
+
+def test_a_reset_of_an_idle_station_reports_every_connector_b11_fr_03(
+    station: StationProcess, csms: Csms
+) -> None:
+    after = csms.mark()
+    assert csms.call("Reset", {"type": "OnIdle"})["status"] == "Accepted"
+    boot = wait_back(station, csms, after)
+    until(
+        lambda: statuses(csms, boot.number) == {(1, 1, "Available"), (2, 1, "Available")},
+        PATIENCE_S,
+        "status of every connector",
+    )
     until(
         lambda: (
             {call.payload["type"] for call in csms.calls("SecurityEventNotification", after)}
