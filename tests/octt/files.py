@@ -7,9 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-# What the tool's firmware looks like. A station that installs it for real is another product; this
-# one verifies the file by its signature and starts with what the file says.
-FIRMWARE = b"ocpp-station firmware image\nversion = 1.1\n" + bytes(range(256)) * 256
+from tests.e2e.files import release
+
+# A release as the station's own installer takes it, and one it does not.
+FIRMWARE = release("1.1", bytes(range(256)) * 256)
 BROKEN_FIRMWARE = b"this is signed, but no firmware image\n" * 64
 
 FIRMWARE_PATH = "/firmware.bin"
@@ -22,7 +23,7 @@ class FileServer:
     """An HTTP server that gives firmware (GET) and takes logs (PUT and POST).
 
     `pause_s` holds every transfer that long, so that something can happen while it is under way.
-    `refusing` answers uploads with 404, as a path that does not exist would.
+    An upload anywhere but under UPLOAD_PATH gets 404, as a path that does not exist would.
     """
 
     def __init__(self) -> None:

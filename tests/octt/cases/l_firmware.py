@@ -33,7 +33,7 @@ class Update:
     signer: Identity | None = None  # None: one the manufacturer's root signed
 
 
-def ask(t: Tester, step: str, update: Update, status: Any = "Accepted") -> int:
+def ask(t: Tester, step: str, update: Update, status: Any = "Accepted", **more: int) -> int:
     """Send UpdateFirmware, verify its answer, give its requestId."""
     signer = update.signer or signing(t.bench.authorities.manufacturer_root)
     firmware = {
@@ -44,7 +44,7 @@ def ask(t: Tester, step: str, update: Update, status: Any = "Accepted") -> int:
         "signature": signer.sign(update.data),
     }
     number = t.next_id()
-    request = {"requestId": number, "firmware": firmware}
+    request = {"requestId": number, "firmware": firmware} | more
     t.call(step, "UpdateFirmware", request, {"status": status})
     return number
 
@@ -148,7 +148,8 @@ def tc_l_06_cs(t: Tester) -> None:
 
 @fresh
 def tc_l_07_cs(t: Tester) -> None:
-    number = ask(t, "step 1", Update(path=FIRMWARE_PATH + "_does_not_exist"))
+    update = Update(path=FIRMWARE_PATH + "_does_not_exist")
+    number = ask(t, "step 1", update, retries=1, retryInterval=2)  # its own would be minutes
     statuses = _until(t, number, "DownloadFailed")
     strange = set(statuses) - {"Downloading", "DownloadFailed"}
     must("step 5", not strange, f"{strange} may not be told")
