@@ -274,8 +274,12 @@ def _stop_point_cause(case: Case, transaction: Transaction) -> Cause | None:
     if end and end.trigger_reason == "EVConnectTimeout":
         return end.trigger_reason, end.stopped_reason  # E03.FR.05
     gone = evse.known and not evse.plugged and transaction.charging_state not in (None, "Idle")
-    if gone and points & {"EVConnected", "PowerPathClosed"}:
+    held = case.state.authorizations.at(transaction.evse_id)
+    # Without a cable and an authorization no stop point can be reached any more.
+    if gone and (held is None or points & {"EVConnected", "PowerPathClosed"}):
         return "EVCommunicationLost", (end.stopped_reason if end else "EVDisconnected")
+    if end and evse.known and not evse.plugged:
+        return end.trigger_reason, end.stopped_reason  # it never began
     paused = transaction.energy_flowed and transaction.charging_since_ms is None
     if "EnergyTransfer" in points and paused:  # even for a moment: Part 2 §2.6.5
         reason = "StoppedByEV" if evse.flow == "suspended_ev" else "Other"

@@ -57,6 +57,12 @@ class WatchedScribe(Scribe):
     """The real scribe, with a disk that may fail."""
 
     disk: Disk
+    _commits = 0  # under way
+
+    @property
+    def busy(self) -> bool:
+        """Whether something was heard that is not committed."""
+        return bool(self._waiting or self._commits)
 
     async def _append(self, entries: list[Entry]) -> None:
         await self.disk.before(entries)
@@ -64,7 +70,9 @@ class WatchedScribe(Scribe):
         self.disk.written(entries)
 
     async def _write(self) -> None:
+        self._commits += 1
         await super()._write()
+        self._commits -= 1
         self.disk.committed(self.state)
 
 

@@ -60,8 +60,12 @@ class Disk:
 
     def __init__(self) -> None:
         self.stall_s = 0.0  # of the next commit
+        self.stalls_until = 0.0  # the one under way
         self.fails: str | None = None  # the next commit: "before" or "after" it is in the file
         self.dies: str | None = None  # the program, at that moment: "before" or "after"
+
+    def heal(self) -> None:
+        self.stall_s, self.stalls_until, self.fails, self.dies = 0, 0, None, None
 
     def fail(self, when: str) -> None:
         if self.fails == when:
