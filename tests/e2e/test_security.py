@@ -250,3 +250,35 @@ def check_files(station: StationProcess, count: int) -> None:
     until(lambda: len(list(place.glob("*.pem"))) == count, PATIENCE_S, f"{count} files")
     assert place.stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in place.iterdir())
+
+
+def test_an_upgrade_to_tls_closes_the_way_back_a05_fr_06(place: Path) -> None:
+    authority = trustme.CA()
+    passwords = {IDENTITY: PASSWORD}
+    with (
+        Csms(passwords=passwords) as plain,
+        Csms(tls=tls(authority), passwords=passwords) as secure,
+    ):
+        station = StationProcess(place, plain.url, variables=SLOW_TO_FALL)
+        try:
+            station.start()
+            wait_booted(station, plain)
+            assert set_profile(plain, 2, secure.url, 2) == "Accepted"
+            assert set_variable(plain, "NetworkConfigurationPriority", "2,1") == "Rejected"
+            request = {
+                "certificateType": "CSMSRootCertificate",
+                "certificate": authority.cert_pem.bytes().decode(),
+            }
+            assert plain.call("InstallCertificate", request)["status"] == "Accepted"
+            migrate(plain, secure.url, 2)
+            wait_booted(station, secure)
+            assert get_variable(secure, "SecurityProfile", "SecurityCtrlr") == "2"
+            assert get_variable(secure, "NetworkConfigurationPriority") == "2"
+            mark = secure.mark()
+            station.terminate()
+            station.restart()  # station.toml still has ws://, and does not count any more
+            wait_booted(station, secure, mark)
+            assert not plain.connected
+        finally:
+            station.close()
+        assert plain.problems == secure.problems == []

@@ -332,3 +332,17 @@ async def test_with_no_slot_it_waits_for_one(autojump_clock: trio.testing.MockCl
         box.change(candidates=patient("a").link.candidates)
         await box.wait(LinkOpened)
         nursery.cancel_scope.cancel()
+
+
+async def test_after_a_loss_the_slot_in_use_is_tried_first_b10_fr_03(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        box, network = Box(patient("a", "b", attempts=2)), Reachable(nursery)
+        network.servers["b"] = hangs_up
+        nursery.start_soon(a_link(box, network).run)
+        await box.wait(LinkClosed)
+        del network.servers["b"]
+        await box.wait(LinkFailed, 5)
+        assert [host for _, host in network.tries] == ["a", "a", "b", "b", "b", "a"]
+        nursery.cancel_scope.cancel()
