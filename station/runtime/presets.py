@@ -49,17 +49,25 @@ def presets(
 def _csms(config: Config, state: State) -> Iterator[Observation]:
     csms = config.csms
     room = config.profile.limits.certificate_entries
-    roots = tuple(_roots(csms.ca_file)) if csms.ca_file else ()
+    before = state.networks.configured
+    known = before.roots if before else ()
+    roots = tuple(_roots(csms.ca_file, known)) if csms.ca_file else ()
     if len(roots) > room:
         log.error("[csms] ca_file has %d roots, %d fit: the first are taken", len(roots), room)
     told = CsmsConfigured(csms.url, csms.security_profile, roots[:room])
-    if told != state.networks.configured:
+    if told != before:
         yield told
 
 
-def _roots(file: Path) -> Iterator[str]:
-    """The usable roots in a PEM file; of each that is none, the log says why."""
+def _roots(file: Path, known: tuple[str, ...]) -> Iterator[str]:
+    """The usable roots in a PEM file; of each that is none, the log says why.
+
+    What an earlier start has looked at is not looked at again: it would cost this one dearly.
+    """
     for number, block in enumerate(_blocks("[csms] ca_file", file), start=1):
+        if block in known:
+            yield block
+            continue
         try:
             certificates.root(CSMS_ROOT, block, (), None)
         except Unfit as fault:

@@ -81,6 +81,15 @@ def test_a_later_start_tells_only_what_was_changed(tmp_path: Path) -> None:
     assert told(config, state) == [CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem, OTHER.pem))]
 
 
+def test_a_start_with_known_roots_does_not_load_cryptography(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "csms.pem", ROOT)
+    config = configured(tmp_path, csms='ca_file = "csms.pem"')
+    monkeypatch.setattr("station.certificates.root", None)  # calling it would fail
+    assert told(config, after(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)))) == []
+
+
 def test_a_certificate_added_later_is_ignored_and_the_log_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
