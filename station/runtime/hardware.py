@@ -7,6 +7,7 @@ goes in. Each `run` is a fresh `Body` on fresh drivers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 
 from drivers.ports import TokenPresented
@@ -67,6 +68,7 @@ class Hardware:
         self._open_port = open_port
         Devices(settings, profile.evse_ids, open_port)  # raises what is wrong with the settings
         self._body: Body | None = None
+        self._registers: dict[int, Decimal] = {}
 
     @staticmethod
     def emulated(directory: Path) -> HardwareSettings:
@@ -89,9 +91,14 @@ class Hardware:
             reading_interval_s=self._interval_s,
             wanted=self._wanted,
         )
+        for evse_id, meter in devices.meters.items():
+            meter.energy_last_wh = self._registers.get(evse_id)  # never backwards, J02.FR.17
         try:
             await self._body.run()
         finally:
+            for evse_id, meter in devices.meters.items():
+                if meter.energy_last_wh is not None:
+                    self._registers[evse_id] = meter.energy_last_wh
             devices.close()
 
     def latest_reading(self, evse_id: int) -> MeterRead | None:

@@ -241,6 +241,23 @@ async def test_an_ev_that_stayed_plugged_is_told_at_the_start_and_charges_again_
             nursery.cancel_scope.cancel()
 
 
+async def test_a_register_that_went_back_between_two_runs_is_seen(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with body_in_memory(tmp_path) as trial:
+        await trial.charge(1)
+        await trio.sleep(20)
+        trial.stop()
+        await trio.sleep(4)
+        trial.fault("meter", "backwards", 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trial.hardware.run)
+            await trial.until(lambda: (1, "meter", "silent") in trial.faults(), 12, "seen")
+            trial.clear("meter", "backwards", 1)
+            await trial.until(lambda: not trial.blocking(1), 5, "back")
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_fault_of_ours_in_a_driver_stops_all_power_and_is_raised(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
