@@ -77,7 +77,7 @@ class WantedLink(msgspec.Struct, frozen=True):
     attempts: int = 1  # for each of them. B10.FR.03
     last: NetworkSlot | None = None  # of the last successful connection
     falls_back: bool = False  # to that one, once all have failed. B10.FR.07, C-47
-    opened_seq: int = 0  # the entry that opened the present connection; 0 at the beginning
+    opens: int = 0  # of this run of the program; the last one is the present connection
     online: bool = False
     password: str = ""  # reference of BasicAuthPassword; empty: the one in station.toml
     ping_s: int = 0  # 0: no pings. WebSocketPingInterval
@@ -132,7 +132,7 @@ def _link(case: Case) -> WantedLink:
         attempts=case.integer("OCPPCommCtrlr.NetworkProfileConnectionAttempts", absent=1),
         last=networks.candidate(networks.last_slot) or networks.stored(networks.last_slot),
         falls_back=case.product.profile.has("C-47"),
-        opened_seq=case.state.links.opened_seq,
+        opens=case.state.links.opens,
         online=case.state.links.online,
         password=case.text("SecurityCtrlr.BasicAuthPassword") or "",
         ping_s=case.integer("OCPPCommCtrlr.WebSocketPingInterval"),

@@ -14,6 +14,7 @@ class Links(Projection, frozen=True):
 
     online: bool = False
     opened_seq: int = 0  # calls queued before this entry are sent as offline. E11.FR.07
+    opens: int = 0  # how often it opened since the program started
     slot: int = 0
     security_profile: int = 0
     since_ms: int = 0  # uptime of the last change between online and offline
@@ -26,6 +27,7 @@ class Links(Projection, frozen=True):
                 return Links(
                     online=True,
                     opened_seq=entry.seq,
+                    opens=self.opens + 1,
                     slot=slot,
                     security_profile=profile,
                     since_ms=entry.uptime_ms,
@@ -36,6 +38,6 @@ class Links(Projection, frozen=True):
             case LinkFailed():
                 return replace(self, failures=self.failures + 1)
             case StationStarted():
-                return replace(self, online=False, since_ms=entry.uptime_ms, failures=0)
+                return replace(self, online=False, opens=0, since_ms=entry.uptime_ms, failures=0)
             case _:
                 return self

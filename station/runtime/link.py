@@ -98,6 +98,7 @@ class Link:
         self._key_of = key_of
         self._cipher_suites = cipher_suites
         self._dice = dice or random.Random()
+        self._opens = 0  # connections so far; the journal counts them too
 
     async def run(self) -> None:
         """Connect, serve, reconnect. Part 4 §5.3, B10.FR.09."""
@@ -142,6 +143,7 @@ class Link:
                 with trio.fail_after(CONNECT_S):
                     websocket = await self._connected(nursery, slot)
                 opened = True
+                self._opens += 1
                 self._scribe.observe(LinkOpened(slot.slot, slot.url, slot.security_profile))
                 log.info("connected to %s, slot %d", slot.url, slot.slot)
                 try:
@@ -247,7 +249,7 @@ class Link:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(until_over, lambda: self._receive(websocket))
-            nursery.start_soon(until_over, lambda: self._send(websocket, before.opened_seq))
+            nursery.start_soon(until_over, lambda: self._send(websocket, self._opens))
             nursery.start_soon(until_over, lambda: self._ping(websocket))
             nursery.start_soon(until_over, self._closed_on_purpose)
             if slot.security_profile < 3:
@@ -262,13 +264,17 @@ class Link:
             self._scribe.observe(self._ingest.frame(message))
             await self._scribe.room()
 
-    async def _send(self, websocket: WebSocketConnection, before: int) -> str:
-        """Send what is wanted and not sent yet, as soon as this connection is in the journal."""
+    async def _send(self, websocket: WebSocketConnection, opens: int) -> str:
+        """Send what is wanted and not sent yet, as long as this connection is the journal's.
+
+        Behind a slow commit the level may still be that of a connection before this one: what it
+        wants sent is not for this one.
+        """
         replied = 0
         called = ""
         current = self._scribe.wanted.value
         while True:
-            if current.link.online and current.link.opened_seq != before:
+            if current.link.online and current.link.opens == opens:
                 for reply in current.replies:
                     if reply.seq > replied:
                         replied = reply.seq

@@ -7,9 +7,9 @@ decided here is visible to anybody before it is on the disk.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain, islice
+from itertools import chain
 from typing import Final, NamedTuple
 
 import msgspec
@@ -138,12 +138,11 @@ class Scribe:
         entries: list[Entry] = []
         state = self.state
         for place, heard in enumerate(batch):
-            later = chain(islice(batch, place + 1, None), self._waiting)
-            state = self._judge_one(heard, state, entries, later)
+            state = self._judge_one(heard, state, entries, batch[place + 1 :])
         return entries, state
 
     def _judge_one(
-        self, heard: Heard, state: State, entries: list[Entry], later: Iterable[Heard]
+        self, heard: Heard, state: State, entries: list[Entry], later: Sequence[Heard]
     ) -> State:
         """Judge; where that needs a reading, take the newest one into the journal first."""
         made, after = judge(self.product, state, self._entry(heard, state, entries))
@@ -159,12 +158,12 @@ class Scribe:
         entries += made
         return after
 
-    def _newest(self, evse_id: int, later: Iterable[Heard]) -> MeterRead | None:
+    def _newest(self, evse_id: int, later: Sequence[Heard]) -> MeterRead | None:
         """The newest reading, but none that is newer than one that still waits to be judged.
 
         The register would fall, as the journal tells it.
         """
-        for heard in later:
+        for heard in chain(later, self._waiting):
             if isinstance(heard.observation, MeterRead) and heard.observation.evse_id == evse_id:
                 return heard.observation
         return self.reading(evse_id)

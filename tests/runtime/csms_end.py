@@ -47,7 +47,7 @@ class Box:
         self.observed.append(observation)
         link = self.wanted.value.link
         if isinstance(observation, LinkOpened):
-            self.change(online=True, opened_seq=link.opened_seq + 1)
+            self.change(online=True, opens=link.opens + 1)
         elif isinstance(observation, LinkClosed):
             self.change(online=False)
         self._changed.set()

@@ -34,7 +34,7 @@ async def test_nothing_is_wanted_before_it_is_on_the_disk_p3(tmp_path: Path) -> 
         append = store.append
 
         def spied(entries: Any) -> None:
-            assert scribe.wanted.value.link.opened_seq == 0, "visible before the commit"
+            assert scribe.wanted.value.link.opens == 0, "visible before the commit"
             append(entries)
             seen.append(store.head.seq)
 
@@ -42,7 +42,8 @@ async def test_nothing_is_wanted_before_it_is_on_the_disk_p3(tmp_path: Path) -> 
         scribe.observe(STARTED)
         scribe.observe(LinkOpened(1, "ws://csms", 1))
         await scribe.write_now()
-        opened = scribe.wanted.value.link.opened_seq
+        assert scribe.wanted.value.link.opens == 1
+        opened = scribe.state.links.opened_seq
         assert type(store.entry(opened).event).__name__ == "LinkOpened"
         assert scribe.wanted.value.call is not None  # BootNotification
         assert seen == [store.head.seq]
