@@ -23,6 +23,7 @@ from station.messages.n_diagnostics import (
 )
 
 BY_IDENTIFIER: Final = "C-14"
+INQUIRIES_MAX: Final = 16  # at once; each takes a search of the journal
 NOTHING: Final = "No data found."  # N09.FR.06, N10.FR.04
 CLEARED: Final = "The data has been cleared."  # N10.FR.06
 LATER: Final = (
@@ -48,6 +49,9 @@ def customer_information(
     if request.customer_identifier is not None and not case.product.profile.has(BY_IDENTIFIER):
         yield _refused(call, "UnsupportedParam", "nothing is held under a customerIdentifier")
         yield from _forgotten(person)  # but for what the request itself brought
+        return
+    if len(case.state.customers.inquiries) >= INQUIRIES_MAX:
+        yield _refused(call, "OutOfMemory", "too many inquiries are open")  # N09.FR.03
         return
     yield answer(call, CustomerInformationResponse(status="Accepted"))
     if person is None:

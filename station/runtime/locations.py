@@ -52,8 +52,9 @@ def _shown(url: str) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return ""  # any part of it may be the password
-    if "@" in parts.path or not parts.netloc:
-        return "" if "@" in url or "?" in url else url
+    behind = url.partition("://")[2].partition(parts.netloc)[2] if parts.netloc else url
+    if "@" in behind or (not parts.netloc and "?" in url):
+        return ""  # taken apart in the wrong place, perhaps in the password
     if parts.username is None and not parts.query and not parts.fragment:
         return url
     return f"{parts.scheme}://{host}{port}{parts.path}" + ("?…" if parts.query else "")

@@ -180,6 +180,7 @@ class Life:
 
     async def _begin(self) -> None:
         """The first entries of this life."""
+        self.secrets.keep_only(set(self._secrets_in_use()))  # what a killed run left
         head = self.memory.store.head
         for observation in presets(
             self.config, self.memory.state, head.seq == 0, self.secrets.keep

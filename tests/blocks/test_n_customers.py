@@ -8,6 +8,7 @@ import pytest
 
 from journal.observations import CustomerDataFound, ValuesErased
 from journal.terms import Decision, IdToken
+from station.blocks.n_customers import INQUIRIES_MAX
 from tests.story import (
     ALICE,
     BOB,
@@ -155,6 +156,13 @@ def test_inquiries_are_answered_one_after_the_other() -> None:
     station.when(found("#page1"))
     assert station.level.inquiry is not None
     assert station.level.inquiry.asked.id_token == BOB
+
+
+def test_too_many_inquiries_at_once_are_refused_n09_fr_03() -> None:
+    station = given(ONLINE, *(asks(report=True) for _ in range(INQUIRIES_MAX)))
+    assert reply_in(station.when(asks(report=True)))["status"] == "Rejected"
+    station.when(found())
+    assert reply_in(station.when(asks(report=True)))["status"] == "Accepted"
 
 
 def test_an_answer_to_no_inquiry_changes_nothing() -> None:
