@@ -147,9 +147,10 @@ class Scribe:
         """Judge; where that needs a reading, take the newest one into the journal first."""
         made, after = judge(self.product, state, self._entry(heard, state, entries))
         for evse_id in sorted(_measured(made)):
-            reading = self._newest(evse_id, later)
+            reading = self._newest(evse_id, [heard, *later])
             known = state.readings.of(evse_id)
-            if reading is None or (known and known.seq > self.head.seq):
+            fresh = known is not None and known.seq > self.head.seq
+            if reading is None or reading is heard.observation or fresh:
                 continue
             first = self._entry(heard._replace(observation=reading), state, entries)
             taken, state = judge(self.product, state, first)
@@ -158,12 +159,12 @@ class Scribe:
         entries += made
         return after
 
-    def _newest(self, evse_id: int, later: Sequence[Heard]) -> MeterRead | None:
-        """The newest reading, but none that is newer than one that still waits to be judged.
+    def _newest(self, evse_id: int, unjudged: Sequence[Heard]) -> MeterRead | None:
+        """The newest reading, but none that is newer than one that is still to be judged.
 
         The register would fall, as the journal tells it.
         """
-        for heard in chain(later, self._waiting):
+        for heard in chain(unjudged, self._waiting):
             if isinstance(heard.observation, MeterRead) and heard.observation.evse_id == evse_id:
                 return heard.observation
         return self.reading(evse_id)
