@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from station.config import Config, ConfigError, Secret, load_config
+from station.config import Config, ConfigError, FirmwareConfig, Secret, load_config
 
 GOOD = """
 [station]
@@ -394,3 +394,20 @@ def test_drivers_are_not_checked_where_none_are_known(tmp_path: Path) -> None:
     text = GOOD.replace("ws:", "wss:") + '[hardware.x]\ndriver = "any"\nport = "p"\nown = 1'
     config = load_config(written(tmp_path, text))
     assert config.hardware["x"].options == {"own": 1}
+
+
+def test_an_installer_of_the_products_own(tmp_path: Path) -> None:
+    (tmp_path / "install").write_text("#!/bin/sh\n")
+    (tmp_path / "install").chmod(0o755)
+    text = f'{GOOD}\n[firmware]\ninstaller = "install"\ndirectory = "releases"'
+    firmware = loaded(tmp_path, text).firmware
+    assert firmware.installer == (tmp_path / "install").absolute()
+    assert firmware.directory == (tmp_path / "releases").absolute()
+    assert loaded(tmp_path, GOOD).firmware == FirmwareConfig()
+
+
+def test_an_installer_that_cannot_run_is_told(tmp_path: Path) -> None:
+    text = f'{GOOD}\n[firmware]\ninstaller = "install"'
+    assert "[firmware] installer install does not exist" in complaint(tmp_path, text)
+    (tmp_path / "install").write_text("#!/bin/sh\n")
+    assert "[firmware] installer install is not executable" in complaint(tmp_path, text)

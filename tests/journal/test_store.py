@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -139,6 +140,28 @@ def test_the_file_refuses_what_is_not_appended(tmp_path: Path, statement: Any) -
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute(statement)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "numbers"),
+    [
+        ({}, [7, 8, 9, 10]),
+        ({"before": 9}, [5, 6, 7, 8]),
+        ({"latest": START + timedelta(seconds=3)}, [1, 2, 3]),
+        ({"oldest": START + timedelta(seconds=9)}, [9, 10]),
+        ({"oldest": START + timedelta(seconds=11)}, []),
+        ({"kinds": ("MeterRead",)}, [7, 8, 9, 10]),
+        ({"kinds": ("FrameHeard", "TokenShown")}, []),
+        ({"containing": '"evse_id":1'}, [4, 6, 8, 10]),
+        ({"containing": "7.600", "kinds": ("MeterRead", "FrameHeard")}, [7]),
+        ({"containing": "%"}, []),
+    ],
+)
+def test_the_newest_entries_that_fit_are_found(
+    tmp_path: Path, asked: dict[str, Any], numbers: list[int]
+) -> None:
+    with Reader.open(written(tmp_path / "journal.db", 10), KINDS) as reader:
+        assert reader.numbers(newest=4, **asked) == numbers
 
 
 def test_a_commit_is_in_the_file_or_its_log_and_readable_at_once(tmp_path: Path) -> None:

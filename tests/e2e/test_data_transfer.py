@@ -1,0 +1,35 @@
+"""Does an operator's message reach the CSMS as it is? (P02)"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.csms import Csms
+from tests.e2e.harness import Refused, StationProcess
+from tests.e2e.steps import PATIENCE_S
+
+
+def test_an_operators_message_reaches_the_csms_p02(station: StationProcess, csms: Csms) -> None:
+    data = {"list": [1, 2.50, None], "text": "grüße"}
+    station.op("data_transfer", vendor_id="org.example", message_id="Hello", data=data)
+    sent = csms.wait_for("DataTransfer", timeout_s=PATIENCE_S)
+    assert sent.payload == {"vendorId": "org.example", "messageId": "Hello", "data": data}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({}, "vendor_id is a text"),
+        ({"vendor_id": ""}, "vendor_id is a text"),
+        ({"vendor_id": "x" * 256}, "vendor_id is a text"),
+        ({"vendor_id": "x", "message_id": "y" * 51}, "message_id is a text"),
+        ({"vendor_id": "x", "data": "z" * 70_000}, "at most"),
+        ({"vendor_id": "x", "more": 1}, "takes no more"),
+    ],
+)
+def test_an_order_that_makes_no_message_is_refused(
+    station: StationProcess, arguments: dict[str, object], why: str
+) -> None:
+    with pytest.raises(Refused, match=why):
+        station.op("data_transfer", **arguments)
+    assert station.entries("DataTransferOrdered") == []
