@@ -26,7 +26,6 @@ from tests.octt.files import FileServer
 
 BOOT_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 30.0
-SECURITY_PROFILE = 2
 
 VALID = "04A224B2"
 VALID_2 = "04B7C1D9E35A80"
@@ -108,16 +107,19 @@ class Bench:
         *,
         settings: Settings | None = None,
         program: Sequence[str] = PROGRAM,
+        security_profile: int = 2,
     ) -> None:
         """
         Args:
             profile: a product profile by name or path.
+            security_profile: 1: without TLS.
             program: what is run as the station; a mutant is another one.
         """
         self.profile = load(profile)
         self.profile_name = profile
         self.settings = settings or Settings()
         self.program = tuple(program)
+        self.security_profile = security_profile
         self.authorities = Authorities.make()
         self.changed: dict[tuple[str, str, str | None], str] = {}  # variables, before the case
         self._open = ExitStack()
@@ -128,7 +130,8 @@ class Bench:
             opening.callback(shutil.rmtree, directory, ignore_errors=True)
             self.place = Path(directory)
             self.files = opening.enter_context(FileServer())
-            self.csms = opening.enter_context(self.another_csms(self.authorities.csms))
+            shown = self.authorities.csms if self.security_profile > 1 else None
+            self.csms = opening.enter_context(self.another_csms(shown))
             self.station = self._station()
             opening.callback(self.station.close)
             self.station.start()
@@ -144,9 +147,10 @@ class Bench:
     ) -> None:
         self._open.close()
 
-    def another_csms(self, identity: Identity) -> TestCsms:
-        """A CSMS that admits this station; more than one may run at a time."""
-        csms = TestCsms(passwords={IDENTITY: PASSWORD}, tls=tls(identity))
+    def another_csms(self, identity: Identity | None) -> TestCsms:
+        """A CSMS that admits this station, with TLS or without; more than one may run at a time."""
+        context = None if identity is None else tls(identity)
+        csms = TestCsms(passwords={IDENTITY: PASSWORD}, tls=context)
         csms.answers.boot_interval_s = 300
         know_everybody(csms)
         return csms
@@ -242,7 +246,7 @@ class Bench:
             self.csms.url,
             variables=AT_THE_START,
             profile=self.profile_name,
-            security_profile=SECURITY_PROFILE,
+            security_profile=self.security_profile,
             ca_file=ca_file,
             more="".join(
                 f'\n[[certificate]]\nuse = "{use}"\nfile = "{file}"\n'

@@ -1,4 +1,4 @@
-"""Which cases get a station of their own?"""
+"""Which cases get a station of their own, and of what kind?"""
 
 from __future__ import annotations
 
@@ -12,3 +12,9 @@ def fresh(play: Play) -> Play:
     """Mark a case after which the station is not what others expect: other CSMS, other secrets."""
     play.fresh = True  # type: ignore[attr-defined]
     return play
+
+
+def unsecured(play: Play) -> Play:
+    """Mark a case that begins on security profile 1, without TLS."""
+    play.security_profile = 1  # type: ignore[attr-defined]
+    return fresh(play)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from tests.csms import Frame
 from tests.octt.bench import PROGRAM, Bench
-from tests.octt.cases import PLAYS, Play, wants_fresh_station
+from tests.octt.cases import PLAYS, Play, security_profile_of, wants_fresh_station
 from tests.octt.tester import Tester
 from tests.octt.verify import Failure
 
@@ -117,7 +117,7 @@ class Runner:
             return Outcome(case_id, False, "the tool has no such case"), bench
         began_s = time.monotonic()
         try:
-            bench = bench or stack.enter_context(Bench(self.profile, program=self.program))
+            bench = bench or stack.enter_context(self._bench(play))
         except Exception as error:
             reason = f"the station did not start: {_short(error)}"
             return Outcome(case_id, False, reason, time.monotonic() - began_s), None
@@ -126,6 +126,10 @@ class Runner:
             return outcome, bench
         stack.close()
         return outcome, None
+
+    def _bench(self, play: Play) -> Bench:
+        secured = security_profile_of(play)
+        return Bench(self.profile, program=self.program, security_profile=secured)
 
 
 def play_on(bench: Bench, case_id: str, play: Play) -> Outcome:

@@ -63,6 +63,8 @@ class Tester:
         self.csms: Csms = bench.csms  # the one in use; a migration changes it
         self.sessions = {evse.id: Session(evse.id) for evse in bench.profile.evse}
         self.timings = Timings()
+        self.start_points: Sequence[str] = bench.profile.transaction.start_points
+        self.stop_points: Sequence[str] = bench.profile.transaction.stop_points
         self._consumed: set[int] = set()  # frame numbers
         self._told: set[tuple[int, tuple[int, int]]] = set()  # reports taken, by frame and place
         self.since = self.csms.mark()  # what came before concerns nobody
@@ -91,13 +93,14 @@ class Tester:
         """(evseId, connectorId) of every connector."""
         return [(evse.id, one.id) for evse in self.profile.evse for one in evse.connectors]
 
-    @property
-    def start_points(self) -> Sequence[str]:
-        return self.profile.transaction.start_points
-
-    @property
-    def stop_points(self) -> Sequence[str]:
-        return self.profile.transaction.stop_points
+    def use_points(self, *, start: str = "", stop: str = "") -> None:
+        """Configuration state: TxStartPoint or TxStopPoint is only this, if it can be set."""
+        if start and start not in self.start_points:
+            self.configure("TxCtrlr", "TxStartPoint", start)
+            self.start_points = (start,)
+        if stop and tuple(self.stop_points) != (stop,):
+            self.configure("TxCtrlr", "TxStopPoint", stop)
+            self.stop_points = (stop,)
 
     def session(self, evse_id: int | None = None) -> Session:
         return self.sessions[evse_id or self.evse]
@@ -527,7 +530,7 @@ class Tester:
 
     # Whatever takes time.
 
-    def until(self, condition: Callable[[], bool], step: str, words: str) -> None:
+    def until(self, condition: Callable[[], object], step: str, words: str) -> None:
         try:
             until(condition, MANUAL_S, words)
         except TimeoutError as error:

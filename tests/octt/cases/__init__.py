@@ -12,6 +12,7 @@ from tests.octt.cases import (
     c_authorization,
     c_cache,
     e_offline,
+    e_points,
     e_transactions,
     f_remote_control,
     g_availability,
@@ -33,6 +34,7 @@ MODULES: tuple[ModuleType, ...] = (
     c_authorization,
     c_cache,
     e_transactions,
+    e_points,
     e_offline,
     f_remote_control,
     g_availability,
@@ -56,6 +58,11 @@ def _cases(module: ModuleType) -> Mapping[str, Play]:
 PLAYS: Mapping[str, Play] = {
     case_id: play for module in MODULES for case_id, play in _cases(module).items()
 }
+
+
+def security_profile_of(play: Play) -> int:
+    """What the station is to begin on."""
+    return int(getattr(play, "security_profile", 2))
 
 
 def wants_fresh_station(play: Play) -> bool:

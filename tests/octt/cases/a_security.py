@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from tests.e2e.harness import IDENTITY, PASSWORD
 from tests.octt import states
-from tests.octt.cases.b_provisioning import network_profile, set_variable
+from tests.octt.cases.b_provisioning import migrate, network_profile, set_variable
 from tests.octt.certificates import DAY, SUITES, Identity, root, server, tls, tls_too_old
-from tests.octt.fresh import fresh
+from tests.octt.fresh import fresh, unsecured
 from tests.octt.tester import Tester
 from tests.octt.verify import must, one_of, verify
 
@@ -125,6 +125,26 @@ def tc_a_06_cs(t: Tester) -> None:
     t.boot_notification("step 10")
     t.statuses("step 12")
     t.security_event("step 14", *states.STARTUP)
+
+
+@unsecured
+def tc_a_19_cs(t: Tester) -> None:
+    """From profile 1 to 2, and not back. Errata 6.2.6, 6.2.7, 6.2.17, 6.2.18."""
+    states.certificate_installed(t, "CSMSRootCertificate", t.bench.authorities.csms_root)
+    unsecured_csms = t.csms
+    with t.bench.another_csms(t.bench.authorities.csms) as other:
+        migrate(t, other.url)
+        t.switch_to(other)
+        states.booted(t, reset=False)
+        profile = t.value("SecurityCtrlr", "SecurityProfile")
+        must("step 12", profile == "2", f"SecurityProfile must be 2, is {profile}")
+        slots = t.value(COMM, "NetworkConfigurationPriority").split(",")
+        must("step 14", slots == ["2"], f"no slot of a lower profile may be left, are {slots}")
+        before = len(unsecured_csms.handshakes)
+        other.refusing = t.OFFLINE_STATUS
+        other.close()
+        t.wait(ATTEMPTS_S)
+        must("step 16", len(unsecured_csms.handshakes) == before, "profile 1 may not be used again")
 
 
 def tc_a_22_cs(t: Tester) -> None:

@@ -317,6 +317,29 @@ def tc_b_46_cs(t: Tester) -> None:
 
 
 @fresh
+def tc_b_49_cs(t: Tester) -> None:
+    wait_s = t.settings.retry_wait_s
+    t.configure(COMM, "NetworkProfileConnectionAttempts", 1)
+    t.configure(COMM, "RetryBackOffRepeatTimes", 0)
+    t.configure(COMM, "RetryBackOffRandomRange", 0)
+    t.configure(COMM, "RetryBackOffWaitMinimum", wait_s)
+    with t.bench.another_csms(t.bench.authorities.csms) as other:
+        other.refusing = t.OFFLINE_STATUS
+        t.csms.refusing = t.OFFLINE_STATUS
+        began = len(t.csms.handshakes)
+        migrate(t, other.url)
+        t.until(lambda: other.handshakes, "step 7", "attempt with the new profile")
+        t.until(lambda: len(t.csms.handshakes) > began, "step 9", "attempt with the former one")
+        refused_s = t.csms.handshakes[began].monotonic_s
+        t.csms.refusing = None
+        t.boot_notification("step 12", timeout_s=60)
+        waited_s = t.csms.handshakes[-1].monotonic_s - refused_s
+        must("step 11", waited_s >= wait_s, f"must wait {wait_s} s, waited {waited_s:.2f} s")
+        t.statuses("step 13")
+        t.security_event("step 13", *states.STARTUP)
+
+
+@fresh
 def tc_b_50_cs(t: Tester) -> None:
     new_root = root("CSMS Root 2")
     states.certificate_installed(t, "CSMSRootCertificate", new_root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.octt import states
 from tests.octt.bench import BLOCKED, EXPIRED, INVALID, VALID, VALID_2
 from tests.octt.tester import EVENT, TOKEN_TYPE, Tester
-from tests.octt.verify import must, one_of, verify
+from tests.octt.verify import OMITTED, must, one_of, verify
 
 
 def use_the_cache(t: Tester, *, first: bool = True) -> None:
@@ -157,12 +157,12 @@ def tc_c_13_cs(t: Tester) -> None:
     states.energy_transfer_started(t)
 
 
-def _accepted_offline(t: Tester) -> None:
+def _accepted_offline(t: Tester, allowance_wh: int = 0) -> None:
     """A cached token starts a transaction offline; the CSMS then calls it Invalid."""
     use_the_cache(t)
     t.configure("AuthCtrlr", "LocalAuthorizeOffline", value=True)
     t.configure("AuthCtrlr", "OfflineTxForUnknownIdEnabled", value=True)
-    t.configure("TxCtrlr", "MaxEnergyOnInvalidId", 0)
+    t.configure("TxCtrlr", "MaxEnergyOnInvalidId", allowance_wh)
     states.id_token_cached(t)
     states.ev_connected_pre_session(t)
     t.go_offline()
@@ -177,10 +177,10 @@ def _accepted_offline(t: Tester) -> None:
     )
     verify("step 3", event, {"idToken.idToken": VALID, "idToken.type": TOKEN_TYPE})
     while True:
-        event = t.next_event("step 3")
-        if not event.get("offline"):
+        t.event("step 3", {"triggerReason": "ChargingStateChanged", "offline": True})
+        t.bench.wait_settled()
+        if not t.waiting(EVENT, {"offline": True}):
             return
-        t.event("step 3", {"triggerReason": "ChargingStateChanged"})
 
 
 def tc_c_16_cs(t: Tester) -> None:
@@ -208,3 +208,63 @@ def _no_energy(t: Tester) -> None:
     t.until(lambda: not t.power_flows(), "afterwards", "end of the energy flow")
     t.wait(1)
     must("afterwards", not t.power_flows(), "no energy may flow")
+
+
+# With a limit of energy for a token that turned invalid (C-03), a life time (C-53), and without
+# asking again about a refused one (C-59).
+
+
+def tc_c_15_cs(t: Tester) -> None:
+    t.configure("TxCtrlr", "StopTxOnInvalidId", value=False)
+    _accepted_offline(t, allowance_wh=10_000)
+    deauthorized = t.waiting(EVENT, {"triggerReason": "Deauthorized"})
+    suspended = t.waiting(EVENT, {"transactionInfo.chargingState": "SuspendedEVSE"})
+    must("step 3", not deauthorized, "the transaction may not be deauthorized")
+    must("step 3", not suspended, "the energy transfer may not be suspended")
+    must("afterwards", t.power_flows(), "energy must flow on")
+
+
+def tc_c_18_cs(t: Tester) -> None:
+    t.configure("TxCtrlr", "StopTxOnInvalidId", value=True)
+    _accepted_offline(t, allowance_wh=500)
+    t.event("step 5", {"triggerReason": "Deauthorized", "offline": one_of(False, OMITTED)})
+    _no_energy(t)
+
+
+def tc_c_26_cs(t: Tester) -> None:
+    t.configure("AuthCtrlr", "LocalPreAuthorize", value=True)
+    t.configure("AuthCtrlr", "OfflineTxForUnknownIdEnabled", value=True)
+    t.configure("AuthCtrlr", "LocalAuthorizeOffline", value=True)
+    t.configure("TxCtrlr", "MaxEnergyOnInvalidId", 0)
+    t.configure("TxCtrlr", "StopTxOnInvalidId", value=False)
+    t.csms.answers.know(VALID, "Invalid")
+    states.start_offline_transaction(t)
+    t.session().id_token = VALID
+    while not t.session().open or t.next_event("step 1").get("offline"):
+        t.event("step 1", {"offline": True})
+    t.event("step 1", {"transactionInfo.chargingState": "SuspendedEVSE"})
+    t.csms.answers.know(VALID)
+    t.present()
+    t.event("step 3", {"triggerReason": "StopAuthorized"})
+    t.unplug()
+
+
+def tc_c_46_cs(t: Tester) -> None:
+    use_the_cache(t)
+    life_s = 6
+    t.configure("AuthCacheCtrlr", "LifeTime", life_s)
+    states.id_token_cached(t)
+    states.ev_connected_pre_session(t)
+    t.wait(life_s + 1)
+    states.authorized(t)
+
+
+def tc_c_57_cs(t: Tester) -> None:
+    use_the_cache(t)
+    t.configure("AuthCacheCtrlr", "DisablePostAuthorize", value=True)
+    states.id_token_cached(t, INVALID)
+    states.ev_connected_pre_session(t)
+    t.present(INVALID)
+    t.silent("step 1", "Authorize")
+    must("step 1", not t.waiting(EVENT), "the authorization must be refused")
+    must("step 1", not t.power_flows(), "no energy may flow")

@@ -7,8 +7,10 @@ from typing import Any
 from tests.csms import Payload
 from tests.octt import states
 from tests.octt.bench import OTHER, VALID
+from tests.octt.cases import l_firmware
 from tests.octt.cases.c_authorization import ask_the_csms
 from tests.octt.files import UPLOAD_PATH
+from tests.octt.fresh import fresh
 from tests.octt.tester import EVENT, Tester
 from tests.octt.verify import NOT_EMPTY, OMITTED, must, one_of
 
@@ -28,9 +30,18 @@ def tc_f_02_cs(t: Tester) -> None:
     states.energy_transfer_started(t)
 
 
+def tc_f_03_cs(t: Tester) -> None:
+    ask_the_csms(t)
+    t.configure("AuthCtrlr", "AuthorizeRemoteStart", value=False)
+    states.parking_bay_occupied(t)
+    states.authorized(t, remote=True)
+    states.energy_transfer_started(t)
+
+
 def tc_f_04_cs(t: Tester) -> None:
     timeout_s = t.settings.ev_connection_timeout_s
     t.configure("TxCtrlr", "EVConnectionTimeOut", timeout_s)
+    t.use_points(start="Authorized" if t.profile.has("C-51") else "")
     ask_the_csms(t)
     states.authorized(t, remote=True)
     session = t.session()
@@ -67,6 +78,7 @@ def trigger(
     t.call(step, "TriggerMessage", request, {"status": status})
 
 
+FIRMWARE_STATUS = "FirmwareStatusNotification"
 CONTEXT = "meterValue[0].sampledValue[0].context"
 
 
@@ -132,6 +144,26 @@ def tc_f_16_cs(t: Tester) -> None:
     trigger(t, "step 5", "LogStatusNotification")
     t.triggered("step 7", "LogStatusNotification", {"status": "Uploading"})
     t.expect("afterwards", "LogStatusNotification", {"status": "Uploaded"})
+
+
+def tc_f_17_cs(t: Tester) -> None:
+    trigger(t, "step 1", FIRMWARE_STATUS, {"id": t.evse})
+    t.triggered("step 3", FIRMWARE_STATUS, {"status": "Idle"})
+
+
+def tc_f_18_cs(t: Tester) -> None:
+    trigger(t, "step 1", FIRMWARE_STATUS)
+    t.triggered("step 3", FIRMWARE_STATUS, {"status": "Idle"})
+
+
+@fresh
+def tc_f_19_cs(t: Tester) -> None:
+    t.bench.files.pause_s = 4.0
+    number = l_firmware.ask(t, "step 1", l_firmware.Update(data=b"something else", install=None))
+    l_firmware.told(t, number, "Downloading")
+    trigger(t, "step 5", FIRMWARE_STATUS)
+    t.triggered("step 7", FIRMWARE_STATUS, {"status": "Downloading"})
+    l_firmware.told(t, number, "Downloaded", "InvalidSignature")  # errata 6.2.59
 
 
 def tc_f_20_cs(t: Tester) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from tests.csms import Payload
 from tests.csms.ledger import instant
 from tests.octt import states
+from tests.octt.cases.e_transactions import is_charging
 from tests.octt.tester import EVENT, KPI_S, Tester
 from tests.octt.verify import NOT_EMPTY, must, verify
 
@@ -94,6 +95,26 @@ def tc_j_07_cs(t: Tester) -> None:
     ]
     verify("afterwards", started, {"meterValue": NOT_EMPTY})
     for value in started["meterValue"]:
+        _check_context("afterwards", value, "Transaction.Begin")
+        _check_measurands(
+            "afterwards", value, _configured(t, "SampledDataCtrlr", "TxStartedMeasurands")
+        )
+
+
+def tc_j_08_cs(t: Tester) -> None:
+    """The values come with the first event that tells the EVSE, or when charging starts.
+
+    The document knows the first way only; E03.FR.11 and E04.FR.11 demand the second, and where
+    the two differ the specification leads (Part 6 §1.2).
+    """
+    t.use_points(start="Authorized")
+    states.energy_transfer_started(t)
+    events = [frame.payload for frame in t.csms.calls(EVENT, t.since)]
+    telling = next(event for event in events if "evse" in event)
+    charging = next(event for event in events if is_charging(event))
+    begin = telling if "meterValue" in telling else charging
+    verify("afterwards", begin, {"meterValue": NOT_EMPTY})
+    for value in begin["meterValue"]:
         _check_context("afterwards", value, "Transaction.Begin")
         _check_measurands(
             "afterwards", value, _configured(t, "SampledDataCtrlr", "TxStartedMeasurands")

@@ -29,7 +29,7 @@ class Update:
     path: str = FIRMWARE_PATH
     data: bytes = FIRMWARE  # what the signature is made of
     retrieve: timedelta = LONG_AGO  # from now
-    install: timedelta = LONG_AGO
+    install: timedelta | None = LONG_AGO
     signer: Identity | None = None  # None: one the manufacturer's root signed
 
 
@@ -39,10 +39,11 @@ def ask(t: Tester, step: str, update: Update, status: Any = "Accepted", **more: 
     firmware = {
         "location": t.bench.files.url(update.path),
         "retrieveDateTime": _moment(update.retrieve),
-        "installDateTime": _moment(update.install),
         "signingCertificate": signer.pem,
         "signature": signer.sign(update.data),
     }
+    if update.install is not None:
+        firmware["installDateTime"] = _moment(update.install)
     number = t.next_id()
     request = {"requestId": number, "firmware": firmware} | more
     t.call(step, "UpdateFirmware", request, {"status": status})
@@ -61,6 +62,7 @@ def told(t: Tester, number: int, *statuses: str, timeout_s: float = TRANSFER_S) 
             f"status {status}",
             STATUS,
             {"status": status, "requestId": number},
+            wanted=lambda event: bool(event.get("requestId") == number),
             timeout_s=timeout_s,
         )
 
@@ -171,6 +173,20 @@ def tc_l_11_cs(t: Tester) -> None:
     told(t, number, "Downloading")
     ask(t, "step 5", Update(), "Rejected")
     told(t, number, "Downloaded", "SignatureVerified")
+    installed(t, number)
+
+
+@fresh
+def tc_l_10_cs(t: Tester) -> None:
+    t.bench.files.pause_s = 4.0
+    first = ask(t, "step 1", Update())
+    told(t, first, "Downloading")
+    number = ask(t, "step 5", Update(), "AcceptedCanceled")
+    second = [one for one in t.waiting(STATUS) if one["requestId"] == first]
+    allowed = ("DownloadFailed", "InstallationFailed")  # errata 6.2.82
+    strange = [one["status"] for one in second if one["status"] not in allowed]
+    must("step 7", not strange, f"of the cancelled update nothing may be told but {allowed}")
+    told(t, number, *LOADED)
     installed(t, number)
 
 

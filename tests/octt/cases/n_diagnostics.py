@@ -14,6 +14,7 @@ from tests.octt.verify import NOT_EMPTY, must
 
 FAILURES = ("UploadFailure", "BadMessage", "PermissionDenied", "NotSupportedOperation")
 UPLOAD_S = 60.0
+LOG_STATUS = "LogStatusNotification"
 
 
 # GetLog (N01).
@@ -31,7 +32,7 @@ def _uploaded(t: Tester, kind: str, expected: dict[str, Any]) -> None:
     number = _get_log(t, kind, UPLOAD_PATH, expected)
     for step, status in (("step 3", "Uploading"), ("step 5", "Uploaded")):
         told = {"status": status, "requestId": number}
-        t.expect(step, "LogStatusNotification", told, timeout_s=UPLOAD_S)
+        t.expect(step, LOG_STATUS, told, timeout_s=UPLOAD_S)
     must("afterwards", any(t.bench.files.uploads.values()), "the log must have arrived")
 
 
@@ -48,22 +49,39 @@ def tc_n_26_cs(t: Tester) -> None:
     number = _get_log(
         t, "DiagnosticsLog", "/no-such-place/", {}, retries=3, retryInterval=interval_s
     )
-    first = t.take("step 3", "LogStatusNotification", timeout_s=UPLOAD_S)
+    first = t.take("step 3", LOG_STATUS, timeout_s=UPLOAD_S)
     t.wait(3 * interval_s + t.settings.deviation_s)
-    told = [first.payload, *t.waiting("LogStatusNotification")]
+    told = [first.payload, *t.waiting(LOG_STATUS)]
     for each in told:
         must("step 5", each.get("requestId") == number, f"requestId must be {number}")
     statuses = [each["status"] for each in told]
     failed = [status for status in statuses if status in FAILURES]
     must("step 3", statuses.count("Uploading") in (1, 4), f"Uploading 1 or 4 times: {statuses}")
     must("step 5", len(failed) in (1, 4), f"failed 1 or 4 times: {statuses}")
-    last = t.csms.calls("LogStatusNotification", t.since)[-1]
+    last = t.csms.calls(LOG_STATUS, t.since)[-1]
     took_s = last.monotonic_s - first.monotonic_s
     must(
         "step 5",
         abs(took_s - 3 * interval_s) <= t.settings.deviation_s,
         f"the last failure must come after {3 * interval_s} s, came after {took_s:.1f} s",
     )
+
+
+def tc_n_36_cs(t: Tester) -> None:
+    t.bench.files.pause_s = 4.0
+    first = _get_log(t, "DiagnosticsLog", UPLOAD_PATH, {})
+    t.expect("step 3", LOG_STATUS, {"status": "Uploading", "requestId": first})
+    second = t.next_id()
+    location = {"remoteLocation": t.bench.files.url(UPLOAD_PATH)}
+    request = {"logType": "DiagnosticsLog", "requestId": second, "log": location}
+    t.call("step 5", "GetLog", request, {"status": "AcceptedCanceled"})
+    for step, status, number in (
+        ("step 7", "AcceptedCanceled", first),
+        ("step 9", "Uploading", second),
+        ("step 11", "Uploaded", second),
+    ):
+        told = {"status": status, "requestId": number}
+        t.expect(step, LOG_STATUS, told, timeout_s=UPLOAD_S)
 
 
 # CustomerInformation (N09, N10).
