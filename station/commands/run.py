@@ -13,6 +13,7 @@ import click
 import trio
 
 from station.config import Config, load_config
+from station.runtime.device_settings import DRIVERS
 from station.runtime.devices import emulated
 from station.runtime.supervise import run_station
 
@@ -37,7 +38,7 @@ def run_command(path: Path, quiet: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    config = load_config(path)
+    config = load_config(path, DRIVERS)
     config.data.mkdir(parents=True, exist_ok=True)
     with nullcontext() if config.hardware else emulated(config.data):
         if not config.hardware:
