@@ -12,10 +12,11 @@ from typing import Final
 import click
 import trio
 
-from station.config import Config, load_config
-from station.runtime.device_settings import DRIVERS
+from station.config import Config, ConfigError, load_config
+from station.runtime.device_settings import DRIVERS, parsed
 from station.runtime.devices import emulated
 from station.runtime.supervise import run_station
+from station.tables import TableError
 
 log = logging.getLogger("station")
 
@@ -38,7 +39,7 @@ def run_command(path: Path, quiet: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    config = load_config(path, DRIVERS)
+    config = _config(path)
     config.data.mkdir(parents=True, exist_ok=True)
     with nullcontext() if config.hardware else emulated(config.data):
         if not config.hardware:
@@ -58,6 +59,21 @@ def _become_new() -> None:
     Started by way of the link to the current release, it is the new one that begins.
     """
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _config(path: Path) -> Config:
+    """station.toml with its devices checked.
+
+    Raises:
+        ConfigError: one line that names the file and the place.
+    """
+    config = load_config(path, DRIVERS)
+    if config.hardware:
+        try:
+            parsed(config.hardware)
+        except TableError as error:
+            raise ConfigError(f"{path.name}: {error}") from None
+    return config
 
 
 async def _one_life(config: Config) -> str | None:
