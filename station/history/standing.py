@@ -1,0 +1,156 @@
+"""Which entries made things as they stand?
+
+A state tells how things are; this tells by which entry each of them became so, as far as anybody
+asks why. Only the numbers of entries are kept, and what is over is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from journal.observations import (
+    CableReported,
+    DeviceFaulted,
+    DeviceRecovered,
+    FlowReported,
+    StationStarted,
+)
+from journal.projections.authorizations import (
+    AuthorizationBound,
+    AuthorizationEnded,
+    AuthorizationGranted,
+)
+from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled
+from journal.projections.firmware import FirmwareAdvanced, FirmwareOrdered, TransactionsAwaited
+from journal.projections.lifecycle import ResetOrdered, RestartOrdered
+from journal.projections.outbox import CallQueued
+from journal.projections.transactions import (
+    TransactionAuthorized,
+    TransactionStarted,
+    TransactionStopping,
+)
+from journal.terms import Entry
+
+Part = tuple[int, int]  # (evse_id, connector_id); 0: all of it
+
+
+class Running:
+    """An open transaction."""
+
+    def __init__(self, started: int, evse_id: int, granted: int) -> None:
+        self.started = started
+        self.evse_id = evse_id
+        self.granted = granted  # entry that granted the right to charge; 0: nobody has one
+        self.authorized = 0  # entry that gave the right to a transaction that ran already
+        self.right_ended = 0
+        self.stopping = 0
+
+
+class Standing:
+    """Numbers of the entries behind everything that is true at a point of the journal."""
+
+    def __init__(self) -> None:
+        self.started = 0  # of the program
+        self.reset = 0
+        self.restart = 0
+        self.firmware = 0  # last word on an update
+        self.cables: dict[int, int] = {}
+        self.flows: dict[int, int] = {}
+        self.rights: dict[int, int] = {}  # evse_id -> entry that granted the right to charge
+        self.faults: dict[tuple[int, str, str], tuple[int, DeviceFaulted]] = {}
+        self.closed: dict[Part, int] = {}  # parts out of service
+        self.closing: dict[Part, int] = {}  # changes that wait for a transaction to end
+        self.running: dict[str, Running] = {}
+
+    def hears(self, entry: Entry) -> None:
+        """Take the entry in. Entries come in order."""
+        match entry.event:
+            case StationStarted():
+                self.started, self.reset, self.restart = entry.seq, 0, 0
+                self.faults.clear()  # levels of the devices: they are reported anew
+            case ResetOrdered():
+                self.reset = entry.seq
+            case RestartOrdered():
+                self.restart = entry.seq
+            case FirmwareOrdered() | FirmwareAdvanced() | TransactionsAwaited():
+                self.firmware = entry.seq
+            case CableReported(evse_id=evse_id):
+                self.cables[evse_id] = entry.seq
+            case FlowReported(evse_id=evse_id):
+                self.flows[evse_id] = entry.seq
+            case DeviceFaulted(evse_id=evse_id, device=device, fault=fault) as event:
+                self.faults[evse_id, device, fault] = entry.seq, event
+            case DeviceRecovered(evse_id=evse_id, device=device, fault=fault):
+                self.faults.pop((evse_id, device, fault), None)
+            case AvailabilityScheduled(evse_id=evse_id, connector_id=connector):
+                self.closing[evse_id, connector] = entry.seq
+            case AvailabilityChanged(evse_id=evse_id, connector_id=connector, operative=operative):
+                self.closing.pop((evse_id, connector), None)
+                self.closed.pop((evse_id, connector), None)
+                if not operative:
+                    self.closed[evse_id, connector] = entry.seq
+            case _:
+                self._session(entry)
+
+    def _session(self, entry: Entry) -> None:
+        match entry.event:
+            case AuthorizationGranted(evse_id=int(evse_id)):
+                self.rights[evse_id] = entry.seq
+            case AuthorizationBound(granted_seq=granted, evse_id=evse_id):
+                self.rights[evse_id] = granted
+                for one in self.running.values():
+                    if one.granted == granted:
+                        one.evse_id = evse_id
+            case AuthorizationEnded(granted_seq=granted):
+                self.rights = {evse: seq for evse, seq in self.rights.items() if seq != granted}
+                for one in self.running.values():
+                    if granted in (one.granted, one.authorized):
+                        one.right_ended = entry.seq
+            case TransactionStarted(transaction_id=name, evse_id=evse_id, granted_seq=granted):
+                self.running[name] = Running(entry.seq, evse_id, granted)
+            case TransactionAuthorized(transaction_id=name, granted_seq=granted):
+                if known := self.running.get(name):
+                    known.granted, known.authorized, known.right_ended = granted, entry.seq, 0
+            case TransactionStopping(transaction_id=name):
+                if known := self.running.get(name):
+                    known.stopping = entry.seq
+            case CallQueued(transaction=mark) if mark is not None and mark.event_type == "Ended":
+                self.running.pop(mark.transaction_id, None)
+                self.rights.pop(mark.evse_id, None)
+            case _:
+                pass
+
+    def at(self, evse_id: int) -> Running | None:
+        """The transaction that is open on an EVSE."""
+        return next((one for one in self.running.values() if one.evse_id == evse_id), None)
+
+    def blocking(self, evse_id: int) -> Iterator[tuple[int, DeviceFaulted]]:
+        """The faults for which an EVSE may not charge, the first to come first."""
+        for seq, fault in self.faults.values():
+            if fault.blocks and fault.evse_id in (0, evse_id):
+                yield seq, fault
+
+    def out_of_service(self, evse_id: int, connector_id: int) -> Iterator[int]:
+        """What took the connector, or what it belongs to, out of service; else why it is kept
+        from new people."""
+        parts = {(0, 0), (evse_id, 0), (evse_id, connector_id)}
+        ordered = [seq for part, seq in (*self.closed.items(), *self.closing.items())
+                   if part in parts]  # fmt: skip
+        yield from ordered or [seq for seq in (self.restart, self.firmware) if seq][:1]
+
+    def obstacles(self, evse_id: int | None) -> Iterator[int]:
+        """Why nobody new may begin at an EVSE; None: at any of them."""
+        if evse_id is None:
+            yield from self.rights.values()
+            return
+        yield from (seq for seq, _ in self.blocking(evse_id))
+        yield from (
+            seq
+            for part, seq in (*self.closed.items(), *self.closing.items())
+            if part[0] in (0, evse_id)
+        )
+        yield from (seq for seq in (self.reset, self.restart) if seq)
+        if right := self.rights.get(evse_id):
+            yield right
+        if running := self.at(evse_id):
+            yield running.started

@@ -1,0 +1,122 @@
+"""Does `station why` tell the chain of causes of what it is asked for?"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from journal.projections.transactions import TransactionStarted
+from tests.commands.journals import Command, opened, written
+from tests.story import (
+    ONLINE,
+    Station,
+    accepting,
+    discharged,
+    given,
+    in_transaction,
+    plugged,
+    presented,
+    unplugged,
+)
+
+
+@pytest.fixture
+def transaction_id(story: Station) -> str:
+    [started] = [one.event for one in story.entries if isinstance(one.event, TransactionStarted)]
+    return started.transaction_id
+
+
+def test_an_entry_is_told_with_what_led_to_it(
+    station: Command, journal: Path, story: Station
+) -> None:
+    [begun] = [one for one in story.entries if isinstance(one.event, TransactionStarted)]
+    told = station("why", journal, str(begun.seq))
+    assert (told.code, told.err) == (0, "")
+    assert told.lines[0].startswith(f"Entry {begun.seq}: station begins transaction")
+    assert told.lines[1] == "Because a person was authorised: TxStartPoint was reached."
+    [asked] = [each for each in told.lines if each.startswith("*")]
+    assert asked.endswith(f"<- {begun.cause}, {begun.seq - 2}")
+    assert any("EV driver shows" in each for each in told.lines)
+    assert "2026-03-01 UTC" in told.out
+    assert "\x1b" not in told.out
+
+
+def test_a_transaction_is_named_by_its_beginning(
+    station: Command, journal: Path, transaction_id: str
+) -> None:
+    whole = station("why", journal, transaction_id)
+    assert whole.code == 0
+    assert whole.lines[0].startswith(f"Transaction {transaction_id} at EVSE 1")
+    assert "What the CSMS was told" in whole.out
+    assert station("why", journal.parent, transaction_id[:6].upper()) == whole
+
+
+def test_values_are_shown_only_when_asked_for(station: Command, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        token = store.refer("ISO14443", "04A224B2")
+        told = given(ONLINE, plugged(1), presented(token, evse_id=1))
+        store.append(told.entries)
+    [begun] = [one.seq for one in told.entries if isinstance(one.event, TransactionStarted)]
+    hidden, shown = station("why", path, str(begun)), station("why", path, str(begun), "--values")
+    assert "04A224B2" not in hidden.out
+    assert token.ref in hidden.out
+    assert "04A224B2" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("0", "entry 0 is not there; it has 1 to"),
+        ("99999", "entry 99999 is not there"),
+        ("zebra", "no transaction is called 'zebra'"),
+        ("", "no transaction is called ''"),
+    ],
+)
+def test_what_is_not_there_is_one_line(
+    station: Command, journal: Path, what: str, said: str
+) -> None:
+    told = station("why", journal, what)
+    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
+    assert said in told.err
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Thirty transactions; the ids of four begin with d, that of one with 8058."""
+    station = given(ONLINE)
+    for _ in range(30):
+        station.with_csms(accepting, in_transaction(1), unplugged(1), discharged(1))
+    return written(tmp_path / "journal.db", station.entries)
+
+
+def test_a_beginning_that_several_share_names_them(station: Command, many: Path) -> None:
+    told = station("why", many, "d")
+    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
+    assert "4 transactions begin with 'd': dabf" in told.err
+
+
+def test_digits_are_an_entry_first_and_then_a_transaction(station: Command, many: Path) -> None:
+    assert station("why", many, "805").lines[0].startswith("Entry 805:")
+    assert station("why", many, "8058").lines[0].startswith("Transaction 8058")
+
+
+def test_an_empty_journal_has_nothing_to_tell(station: Command, tmp_path: Path) -> None:
+    told = station("why", written(tmp_path / "journal.db", []), "1")
+    assert (told.code, told.out) == (1, "")
+    assert "no entries yet" in told.err
+
+
+def test_damage_is_told_and_the_rest_of_the_chain_too(
+    station: Command, journal: Path, transaction_id: str
+) -> None:
+    with sqlite3.connect(journal) as db:
+        db.execute("DROP TRIGGER entry_not_updated")
+        db.execute("UPDATE entry SET body = '{' WHERE kind = 'AuthorizationGranted'")
+    db.close()
+    told = station("why", journal, transaction_id)
+    assert told.code == 1
+    assert "! archived, missing or unreadable" in told.out
+    assert "1 entries cannot be read" in told.err
