@@ -461,6 +461,18 @@ def test_the_restart_waits_until_the_csms_has_heard_but_not_for_ever_l01_fr_15()
     assert of_kind(station.when(after(seconds=31)), RestartOrdered)
 
 
+def test_the_wait_for_the_csms_begins_with_the_state_l01_fr_15() -> None:
+    station = given(READY, update(), downloaded(), checked(), after(seconds=3_600))
+    assert not of_kind(station.when(installed()), RestartOrdered)
+
+
+def test_the_version_of_another_update_is_not_this_ones() -> None:
+    station = given(READY, update(), downloaded(), checked())
+    station.when(InstallEnded(1, "restart", version="9.9"))
+    assert station.state.firmware.last is not None
+    assert station.state.firmware.last.version == ""
+
+
 def test_a_reset_cannot_break_off_an_installation_b11_fr_06() -> None:
     station = given(READY, update(), downloaded(), checked())
     said = reply_in(station.when(called("Reset", type="Immediate")))

@@ -19,6 +19,8 @@ from tests.story import (
     Station,
     Step,
     accepting,
+    after,
+    answered,
     called,
     discharged,
     given,
@@ -211,6 +213,45 @@ def test_who_charges_is_erased_only_after_everything_is_told_n10_fr_03() -> None
     assert not station.state.transactions.open
     station.with_csms(accepting, LINK_OPENED)
     assert erasing(station) == [ALICE.ref]
+
+
+def test_who_was_let_in_is_not_erased_while_they_may_charge() -> None:
+    station = given(ONLINE, KNOWN, asks(clear=True))
+    assert station.state.authorizations.held
+    assert erasing(station) == []
+    station.with_csms(accepting, after(seconds=3_600))  # nobody plugged in
+    assert erasing(station) == [ALICE.ref]
+
+
+def test_whom_the_csms_is_asked_about_is_not_erased() -> None:
+    station = given(ONLINE)
+    station.when(KNOWN)  # the CSMS falls silent
+    assert station.state.authorizations.asked
+    station.when(asks(clear=True))
+    assert erasing(station) == []
+
+
+def test_whose_transaction_is_being_stopped_is_not_erased() -> None:
+    station = given(ONLINE, in_transaction(1))
+    stop = called("RequestStopTransaction", transactionId=station.transaction.transaction_id)
+    station.with_csms(accepting, stop, asks(clear=True))
+    assert not station.state.authorizations.held
+    assert erasing(station) == []
+    station.with_csms(accepting, discharged(1), unplugged(1))
+    assert erasing(station) == [ALICE.ref]
+
+
+def test_the_same_part_in_two_reports_goes_with_the_second() -> None:
+    station = given(ONLINE, asks(report=True), asks(report=True))
+    station.when(found("#page"), found("#page"))
+    station.when(answered())
+    assert erasing(station) == []
+    station.served(accepting)
+    assert erasing(station) == ["#page"]
+
+
+def test_who_is_cleared_twice_is_erased_once() -> None:
+    assert erasing(given(ONLINE, asks(clear=True), asks(clear=True))) == [ALICE.ref]
 
 
 def test_an_undelivered_idtoken_is_not_erased() -> None:
