@@ -12,10 +12,12 @@ import trio
 from journal.observations import (
     CableReported,
     ClockStepped,
+    ContactorReported,
     FrameSent,
     IdTokenPresented,
     LinkOpened,
     MeterRead,
+    VariablePreset,
 )
 from journal.projections.clocks import ClockCorrected
 from journal.projections.outbox import CallQueued
@@ -96,6 +98,24 @@ async def test_a_reading_is_journaled_with_what_needs_it(tmp_path: Path) -> None
             if isinstance(entry.event, CallQueued) and entry.event.action == "TransactionEvent"
         ]
         assert b"2935.600" in bytes(started.payload)
+
+
+async def test_a_transaction_without_an_evse_asks_no_meter_e01_fr_03(tmp_path: Path) -> None:
+    meters = {1: MeterRead(1, Decimal("2935.600")), 2: MeterRead(2, Decimal("17"))}
+    with a_scribe(tmp_path, reading=meters.__getitem__) as (scribe, store, _):
+        for report in (STARTED, VariablePreset("TxCtrlr.TxStartPoint", "Authorized"), *IDLE):
+            scribe.observe(report)
+        await scribe.write_now()
+        scribe.state = evolve_authorized(scribe.state)
+        scribe.observe(ContactorReported(1, False))
+        await scribe.write_now()
+        [started] = [
+            entry.event
+            for entry in store.entries()
+            if isinstance(entry.event, CallQueued) and entry.event.action == "TransactionEvent"
+        ]
+        assert started.transaction is not None
+        assert started.transaction.evse_id == 0
 
 
 def evolve_authorized(state: State) -> State:
