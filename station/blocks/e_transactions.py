@@ -145,6 +145,8 @@ def first_events(case: Case) -> Iterator[Decision]:
 def _started_trigger(case: Case, transaction: Transaction) -> str:
     if transaction.remote_start_id is not None:
         return "RemoteStart"
+    if not transaction.evse_id:
+        return "Authorized"  # nothing else begins one before its cable: E01.FR.03
     return _start_trigger(case, case.state.authorizations.at(transaction.evse_id))
 
 

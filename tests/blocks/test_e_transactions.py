@@ -136,6 +136,7 @@ def test_energy_transfer_starts_with_the_energy_e01_fr_06() -> None:
 def test_a_person_who_waits_has_a_transaction_of_their_own_e01_fr_03_e01_fr_17() -> None:
     station = starting_at("Authorized")
     [started] = events(station.with_csms(accepting, presented(ALICE)))
+    assert started["triggerReason"] == "Authorized"
     assert "evse" not in started
     assert "meterValue" not in started
     [updated] = events(station.with_csms(accepting, plugged(2)))
