@@ -86,21 +86,23 @@ def authorized(
     *,
     remote: bool = False,
     cached: bool = False,
+    anywhere: bool = False,
 ) -> None:
     """A person may charge: by a card at the reader, or by the CSMS.
 
     Args:
+        anywhere: the person says nothing about the EVSE.
         cached: the authorization cache knows the token, so nobody is asked.
     """
     if remote:
         _authorized_remotely(t, id_token, evse_id, cached=cached)
     else:
+        t.present(id_token, evse_id, anywhere=anywhere)
         _authorized_locally(t, id_token, evse_id, cached=cached)
 
 
 def _authorized_locally(t: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
     session = t.session(evse_id)
-    t.present(id_token, evse_id)
     if cached:
         t.silent("Authorized step 1", "Authorize", {"idToken.idToken": id_token}, wait_s=1.0)
     else:

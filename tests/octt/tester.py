@@ -388,11 +388,12 @@ class Tester:
         session = self.session(evse_id)
         session.plugged = False
 
-    def present(self, id_token: str = VALID, evse_id: int | None = None) -> None:
-        """A card at the reader, meant for this EVSE."""
-        self.bench.station.op(
-            "present_token", id_token=id_token, type=TOKEN_TYPE, evse_id=evse_id or self.evse
-        )
+    def present(
+        self, id_token: str = VALID, evse_id: int | None = None, *, anywhere: bool = False
+    ) -> None:
+        """A card at the reader, meant for this EVSE; `anywhere`: wherever the cable goes then."""
+        meant = {} if anywhere else {"evse_id": evse_id or self.evse}
+        self.bench.station.op("present_token", id_token=id_token, type=TOKEN_TYPE, **meant)
 
     def ev_pause(self, evse_id: int | None = None) -> None:
         self.bench.station.op("ev_pause", evse_id=evse_id or self.evse)

@@ -108,6 +108,7 @@ def tc_j_08_cs(t: Tester) -> None:
     the two differ the specification leads (Part 6 §1.2).
     """
     t.use_points(start="Authorized")
+    states.authorized(t, anywhere=True)
     states.energy_transfer_started(t)
     events = [frame.payload for frame in t.csms.calls(EVENT, t.since)]
     telling = next(event for event in events if "evse" in event)
