@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -58,6 +59,11 @@ class Head(NamedTuple):
 
 
 OnDamage = Callable[[Damage], None]
+
+
+def _passed_over(damage: Damage) -> None:
+    """Whoever searches is told of what is there; `verify` tells of the rest."""
+
 
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "Free space on its disk",
@@ -265,8 +271,7 @@ class Reader:
             kinds: only these; none: all.
             containing: only bodies with this text in them.
 
-        Raises:
-            JournalFailed: the file cannot be read.
+        Entries on damaged pages are passed over.
         """
         query = (
             f"SELECT seq FROM entry WHERE seq < ? AND at >= ? AND at <= ? AND instr(body, ?) > 0"
@@ -274,9 +279,18 @@ class Reader:
             " ORDER BY seq DESC LIMIT ?"
         )
         span = (at_text(oldest) if oldest else "", at_text(latest) if latest else _NEVER)
-        with failing(self._path):
+        try:
             found = self.connection.execute(query, (before, *span, containing, *kinds, newest))
             return [int(seq) for (seq,) in found][::-1]
+        except UNREADABLE:  # a damaged page ends a query; row by row the others can be read
+            fitting = (
+                row.seq
+                for row in self.rows(1, before - 1, damaged=_passed_over)
+                if span[0] <= row.at <= span[1]
+                and containing in row.body
+                and (not kinds or row.kind in kinds)
+            )
+            return list(deque(fitting, maxlen=newest))
 
     def digest_at(self, seq: int) -> bytes | None:
         """The digest of one entry as it lies in the file; None if there is no such entry."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ from journal.projections.customers import Inquiry
 from journal.reader import Reader
 from journal.state import State
 from journal.store import JournalFailed, Store
-from journal.terms import IdToken, Observation
+from journal.terms import Entry, IdToken, Observation
 from journal.tokens import CUSTOMER_DATA
 from station.customers import KINDS, TRANSACTIONS_MAX, pages
 from station.runtime.follow import follow
@@ -67,7 +67,7 @@ class CustomerWork:
             numbers = reader.numbers(
                 newest=TRANSACTIONS_MAX, kinds=KINDS, containing=f'"{id_token.ref}"'
             )
-            return pages(id_token, state, map(reader.entry, numbers))
+            return pages(id_token, state, _readable(reader, numbers))
 
     async def _erase(self, refs: tuple[str, ...]) -> None:
         """Take the values off the disk, as soon as nobody else holds on to them."""
@@ -81,3 +81,12 @@ class CustomerWork:
             else:
                 self._observe(ValuesErased(refs))
                 return
+
+
+def _readable(reader: Reader, numbers: Iterable[int]) -> Iterator[Entry]:
+    """The entries that can be read; a damaged one must not stop the station. P5."""
+    for number in numbers:
+        try:
+            yield reader.entry(number)
+        except JournalFailed as failure:
+            log.error("%s", failure)

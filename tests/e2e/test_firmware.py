@@ -338,7 +338,7 @@ def test_times_to_come_are_kept_tc_l_02_tc_l_03(
     station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
 ) -> None:
     image = release("1.1")
-    times = {"retrieveDateTime": ahead(3), "installDateTime": ahead(6)}
+    times: dict[str, Any] = {"retrieveDateTime": ahead(3), "installDateTime": ahead(6)}
     ordered(csms, maker.order(offered(files, image), image, **times))
     wait_status(csms, "Installed")
     assert statuses(csms) == [

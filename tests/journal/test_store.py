@@ -416,6 +416,20 @@ def test_entries_outside_a_damaged_page_stay_readable(tmp_path: Path) -> None:
         store.append([entry(3001)])
 
 
+def test_a_search_passes_over_a_damaged_page(tmp_path: Path) -> None:
+    path = written(tmp_path / "journal.db", 3000)
+    content = bytearray(path.read_bytes())
+    page = content.index(b'"energy_wh":1500.600') // 4096
+    content[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    path.write_bytes(content)
+    with Reader.open(path, KINDS) as reader:
+        assert reader.numbers(newest=10_000, containing="1.600")[:3] == [1, 11, 21]
+        assert 1500 not in reader.numbers(newest=10_000)
+        assert reader.numbers(newest=2, before=2999, kinds=("MeterRead",)) == [2997, 2998]
+        assert reader.numbers(newest=9, latest=START + timedelta(seconds=2)) == [1, 2]
+        assert reader.numbers(newest=9, kinds=("FrameHeard",)) == []
+
+
 def test_reading_ends_behind_a_damaged_head(tmp_path: Path) -> None:
     path = written(tmp_path / "journal.db", 3000)
     content = bytearray(path.read_bytes())
