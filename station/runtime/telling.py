@@ -138,14 +138,20 @@ class Teller:
     # --- flow ------------------------------------------------------------------------------------
 
     def _tell_flow(self, now: float) -> None:
-        """Say who holds the energy back, once that is no moment's matter."""
+        """Say who holds the energy back, once that is no moment's matter.
+
+        Only the begin of a charge is told at once, and only if the EV asks for it: what is left
+        of the current that charged the cable up is none (TC_E_38).
+        """
         flow = self._flow_now()
         if flow is None or flow == self._flow:
             self._other_flow = None
             return
         if self._other_flow is None or self._other_flow[0] != flow:
             self._other_flow = (flow, now)
-        begins = self._flow == "none" and flow == "charging"
+        request = self._senses.request
+        asked = request is not None and request.current_a >= FLOWS_A
+        begins = self._flow == "none" and flow == "charging" and asked
         if begins or now - self._other_flow[1] >= HOLDS_S:
             self._say_flow(flow)
 
