@@ -116,8 +116,13 @@ def tc_n_27_cs(t: Tester) -> None:
     must("step 3", any(part["data"] for part in parts), "data may not be empty")
 
 
-def tc_n_28_cs(t: Tester) -> None:
+def _unknown_customer(t: Tester) -> None:
+    """Nothing is known: whoever had the bench before left nothing behind."""
     _ask(t, "preparation", report=False, clear=True)
+
+
+def tc_n_28_cs(t: Tester) -> None:
+    _unknown_customer(t)
     parts = _ask(t, "step 1", report=True, clear=False)
     must("step 3", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}")
     must("step 3", VALID not in parts[0]["data"], "nothing may be known of the token")
@@ -133,10 +138,12 @@ def tc_n_30_cs(t: Tester) -> None:
 
 
 def tc_n_31_cs(t: Tester) -> None:
+    _unknown_customer(t)
     parts = _ask(t, "step 1", report=True, clear=True)
     must("step 3", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}")
 
 
 def tc_n_32_cs(t: Tester) -> None:
+    _unknown_customer(t)
     parts = _ask(t, "step 1", report=False, clear=True)
     must("step 3", len(parts) == 1, f"one message tells it is done, came {len(parts)}")
