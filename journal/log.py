@@ -1,8 +1,8 @@
 """Does the write-ahead log hold commits that its reader cannot reach?
 
 SQLite reads a log up to the first frame whose checksum is wrong. After a power cut that frame
-belongs to the one commit that was under way. Where more than one commit lies behind it, the log
-was damaged afterwards, and what it hides was acknowledged.
+belongs to the one commit that was under way, or to the padding before it. Where more than one
+commit lies behind it, the log was damaged afterwards, and what it hides was acknowledged.
 
 Source: SQLite, "WAL-mode File Format", and sections 4.1 to 4.4 of "Database File Format".
 """
@@ -52,34 +52,65 @@ def _lost(path: Path) -> str | None:
         return _without_header(path, frames)
     salts = header[4:6]
     for number, frame in enumerate(frames):
-        if frame.salts != salts:
-            return _behind(number, [each for each in frames[number:] if each.salts == salts])
         checksum = _checksum(words, frame.head + frame.image, checksum)
-        if checksum != frame.checksum:
-            return _behind(number, [each for each in frames[number:] if each.salts == salts])
+        if frame.salts != salts or checksum != frame.checksum:
+            return _behind(words, frames, number, salts)
     return None
 
 
-def _behind(number: int, frames: list[_Frame]) -> str | None:
+def _behind(words: str, frames: list[_Frame], number: int, salts: tuple[int, int]) -> str | None:
     """What lies behind frame `number`, which cannot be read, and was written after the same start.
 
-    One commit may: its writes reach the disk in any order before the power goes.
+    One commit may: its writes reach the disk in any order before the power goes. So may what a
+    commit was padded with, to the disk's sector: its last frame once more.
     """
-    commits = sum(frame.commits for frame in frames)
+    pairs = zip(frames[number:], frames[number + 1 :], strict=False)
+    whole = [True] * number + [False] + [_follows(words, *pair) for pair in pairs]
+    ends = [at for at, frame in enumerate(frames) if frame.commits and frame.salts == salts]
+    if not _alone(frames, whole, ends):
+        ends = [at for at in ends if at - 1 not in ends or frames[at].page != frames[at - 1].page]
+    commits = sum(at >= number for at in ends)
     return (
         f"{commits} commits behind damaged frame {number + 1} of the log" if commits > 1 else None
     )
 
 
+def _alone(frames: list[_Frame], whole: list[bool], ends: list[int]) -> bool:
+    """Whether some commit shows that commits were not padded: its last frame comes only once.
+
+    Otherwise two ends in a row, of the same page, may be one commit.
+    """
+    return any(
+        whole[at]
+        and whole[at + 1]
+        and frames[at].image != frames[at + 1].image
+        and (at - 1 not in ends or (whole[at - 1] and frames[at].image != frames[at - 1].image))
+        for at in ends
+        if at + 1 < len(frames)
+    )
+
+
+def _follows(words: str, before: _Frame, frame: _Frame) -> bool:
+    """Whether a frame is as it was written, if the one before it has its checksum."""
+    return _checksum(words, frame.head + frame.image, before.checksum) == frame.checksum
+
+
 def _without_header(path: Path, frames: list[_Frame]) -> str | None:
     """A log without a readable header is lost as a whole, unless the file has all of it.
 
-    It has, when the power went while the log was begun anew: only then is the header written.
+    It has, when the power went while the log was begun anew. A first commit may lack it too, on a
+    disk that harms the bytes next to those it writes. And before any frame there may be noise,
+    from growing the log: frames are what goes on from one to the next.
     """
-    salts = frames[0].salts
-    written = [frame for frame in frames if frame.salts == salts]
+    written = frames[:1]
+    for frame in frames[1:]:
+        if not any(_follows(words, written[-1], frame) for words in "<>"):
+            break
+        written.append(frame)
     while written and not written[-1].commits:
         written.pop()
+    if len({frame.image for frame in written if frame.commits}) <= 1:
+        return None
     latest = {frame.page: frame.image for frame in written}
     with path.open("rb") as file:
         for page, image in latest.items():

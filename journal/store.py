@@ -212,6 +212,7 @@ class Store:
                 erased = connection.execute("DELETE FROM id_token WHERE ref = ?", (ref,)).rowcount
             with failing(self._path):
                 busy, _, _ = self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._sync_log()  # or a power cut may leave the old log, harmed by what follows
                 self._grow_log()
             if busy:
                 raise JournalFailed(
@@ -307,6 +308,13 @@ class Store:
         row = self._fresh.pop(ref, None)
         if row is not None:
             self._fresh_refs.pop((row.type, row.folded), None)
+
+    def _sync_log(self) -> None:
+        log = os.open(f"{self._path}-wal", os.O_WRONLY)
+        try:
+            os.fdatasync(log)
+        finally:
+            os.close(log)
 
     def _grow_log(self) -> None:
         """Write zeros behind the log's end, so that commits overwrite and never extend.
