@@ -5,9 +5,11 @@ BIN := .venv/bin
 SEEDS ?= 1000
 SEED0 ?= 0
 DAYS ?= 30
+N ?= 20000
+SEED ?= 0
 PROFILE ?= evs-flash-300
 
-.PHONY: help demo test check octt mutants simulate soak format clean
+.PHONY: help demo test check octt mutants simulate soak powercut format clean
 
 help:
 	@echo "make demo    one whole charging session on emulated hardware"
@@ -16,6 +18,7 @@ help:
 	@echo "make octt PROFILE=evs-flash-300    the test cases of OCPP 2.0.1 Part 6, with a report"
 	@echo "make mutants                       stations with one fault each, which those cases must notice"
 	@echo "make simulate SEEDS=1000 SEED0=0   worlds with faults, from seeds"
+	@echo "make powercut N=20000 SEED=0       boot from that many disk images that power cuts leave"
 	@echo "make soak DAYS=30                  a station that works for a month, in two minutes"
 
 .venv/.installed: requirements.lock pyproject.toml
@@ -44,6 +47,9 @@ mutants: .venv/.installed
 
 simulate: .venv/.installed
 	$(BIN)/python -m station.simulation --seeds $(SEEDS) --seed0 $(SEED0)
+
+powercut: .venv/.installed
+	$(BIN)/python -m tests.powercut --images $(N) --seed $(SEED)
 
 soak: .venv/.installed
 	$(BIN)/python -m station.simulation.soak --days $(DAYS)

@@ -1,0 +1,99 @@
+"""`python -m tests.powercut`: cut the power wherever it can be cut.
+
+Records a station at work, once for each setting of `powersafe_overwrite`, and boots it from every
+disk image a power cut may leave: at each moment with nothing and with all of what was not synced,
+then by the dice until there are as many different images as asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final
+
+import click
+
+from tests.powercut.disk import Image
+from tests.powercut.faults import OF_THE_DISK, OF_THE_PROGRAM, found_in_disk, found_in_program
+from tests.powercut.recording import Recording, Said, record
+from tests.powercut.session import NO_POWERSAFE_OVERWRITE
+from tests.powercut.sweep import Failure, Outcome, Sweep
+from tests.powercut.syscalls import CannotTraceError
+
+SETTINGS: Final[dict[str, tuple[str, ...]]] = {
+    "powersafe_overwrite = true": (),
+    "powersafe_overwrite = false": (NO_POWERSAFE_OVERWRITE,),
+}
+
+
+@click.command()
+@click.option("--images", default=20_000, show_default=True, help="Different ones to boot from.")
+@click.option("--seed", default=0, show_default=True, help="Of the dice.")
+@click.option("--faults", is_flag=True, help="Instead: is each deliberate fault noticed?")
+def main(images: int, seed: int, faults: bool) -> None:
+    """Boot the station from the images that power cuts leave of a session.
+
+    Exit code 0: nothing acknowledged was lost; 1: it was, and the images are kept; 2: this machine
+    does not let a process be watched.
+    """
+    try:
+        kept = _faults_found(seed) if faults else _promise_kept(images, seed)
+    except CannotTraceError as error:
+        click.echo(f"powercut: {error}. Allow ptrace(2) and try again.", err=True)
+        sys.exit(2)
+    sys.exit(0 if kept else 1)
+
+
+def _promise_kept(images: int, seed: int) -> bool:
+    outcomes = [
+        _swept(name, options, images // len(SETTINGS), seed) for name, options in SETTINGS.items()
+    ]
+    lost = sum(len(one.failures) for one in outcomes)
+    click.echo(
+        f"{sum(one.total for one in outcomes)} different images booted, seed {seed}: "
+        + (f"{lost} of them BREAK THE PROMISE" if lost else "nothing acknowledged was lost")
+    )
+    return not lost
+
+
+def _swept(name: str, options: tuple[str, ...], images: int, seed: int) -> Outcome:
+    recording, files = record(options)
+    writes = sum(not isinstance(op, Said) for op in recording.ops)
+    click.echo(f"{name}: {writes} writes, syncs and names recorded")
+    sweep = Sweep(recording, files, seed)
+    with click.progressbar(length=images, label="  booting", file=sys.stderr) as bar:
+
+        def progress(outcome: Outcome) -> None:
+            bar.update(min(outcome.total, images) - bar.pos)
+
+        outcome = sweep.run(images, progress=progress)
+    by_fate = ", ".join(f"{count} {fate}" for fate, count in outcome.different.items())
+    click.echo(f"  power cut at {len(outcome.cuts)} moments, {outcome.made} images made")
+    click.echo(f"  {outcome.total} different: {by_fate}")
+    for failure in outcome.failures:
+        click.echo(f"  {failure}\n    kept in {_kept(failure)}")
+    return outcome
+
+
+def _kept(failure: Failure) -> Path:
+    """Save an image, for whoever wants to know why."""
+    place = Path(mkdtemp(prefix=f"powercut-{failure.cut}-{failure.fate}-"))
+    for name, content in failure.image.items():
+        (place / name).write_bytes(content)
+    return place
+
+
+def _faults_found(seed: int) -> bool:
+    whole: tuple[Recording, Image] = record()
+    found: dict[str, Failure | None] = {
+        name: found_in_program(name, seed) for name in OF_THE_PROGRAM
+    }
+    found |= {name: found_in_disk(name, whole, seed) for name in OF_THE_DISK}
+    for name, failure in found.items():
+        click.echo(f"{name}: {failure or 'NOT NOTICED'}")
+    return all(found.values())
+
+
+if __name__ == "__main__":
+    main()

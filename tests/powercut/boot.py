@@ -1,0 +1,115 @@
+"""Does a station come back from this image, with everything it owes?
+
+`faults` is empty where the promise was kept: the journal opens and verifies, whatever was
+acknowledged is in it, nothing else is, the snapshot is whole, the forgotten are gone, and the
+session can be finished to a complete account.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from journal.reader import JournalFailed
+from journal.snapshots import Ignored, Snapshots, fingerprint_of
+from journal.state import State, decode_state, encode_state
+from journal.store import StoreSettings
+from journal.verify import verify
+from station.runtime.memory import Memory
+from tests.powercut.disk import Image
+from tests.powercut.reference import Owed, Reference
+from tests.powercut.session import GROW_BYTES
+
+INDEX_BYTES: Final = 32 << 10  # of `-shm`, which a power cut leaves in any state
+
+
+class Boot:
+    """Opens images, all in one directory."""
+
+    def __init__(self, place: Path, reference: Reference, *, powersafe_overwrite: bool) -> None:
+        self._data = place
+        self._reference = reference
+        self._settings = StoreSettings(
+            grow_bytes=GROW_BYTES, powersafe_overwrite=powersafe_overwrite
+        )
+        self._snapshots: Snapshots[State] = Snapshots(
+            place / "snapshot", fingerprint_of(["journal"]), encode_state, decode_state
+        )
+
+    def lay(self, image: Image, dice: random.Random) -> None:
+        """Put an image where the station looks for it."""
+        shutil.rmtree(self._data)
+        self._data.mkdir()
+        for name, content in image.items():
+            (self._data / name).write_bytes(content)
+        if dice.random() < 0.5:
+            (self._data / "journal.db-shm").write_bytes(dice.randbytes(INDEX_BYTES))
+
+    def faults(self, owed: Owed) -> Iterator[str]:
+        """What is wrong with the image that was laid."""
+        if owed.acknowledged:  # before, there is no journal yet
+            yield from (f"as found: {one}" for one in verify(self._data / "journal.db"))
+        try:
+            memory = Memory(self._data, self._settings, entropy=random.Random(0).randbytes)
+        except JournalFailed as error:
+            yield f"does not open: {error}"
+            return
+        try:
+            yield from self._about(memory, owed)
+            yield from self._finish(memory, owed)
+        finally:
+            memory.close()
+        yield from (f"at the end: {one}" for one in verify(self._data / "journal.db"))
+        yield from self._about_forgotten(owed)
+
+    def _about(self, memory: Memory, owed: Owed) -> Iterator[str]:
+        head = memory.store.head
+        if memory.store.lost:
+            yield f"says it lost {memory.store.lost}"
+        if head.seq not in (owed.acknowledged, *owed.begun):
+            yield f"ends at entry {head.seq}; {owed.acknowledged} is acknowledged"
+        if head.seq and head.digest != self._reference.digests.get(head.seq):
+            yield f"entry {head.seq} is another one"
+        elif memory.state != (self._reference.states[head.seq] if head.seq else _nothing(memory)):
+            yield f"another memory at entry {head.seq}"
+        yield from self._about_snapshot(memory, owed)
+        yield from self._about_people(memory, owed)
+
+    def _about_snapshot(self, memory: Memory, owed: Owed) -> Iterator[str]:
+        """The last complete one or the one under way: a cut never costs the fast start."""
+        found = self._snapshots.load(memory.store.reader.digest_at)
+        seq = 0 if isinstance(found, Ignored) else found.seq
+        if seq not in (owed.saved, owed.saving):
+            yield f"snapshot of entry {owed.saved}: {found if seq == 0 else seq}"
+
+    def _about_people(self, memory: Memory, owed: Owed) -> Iterator[str]:
+        for ref, value in owed.people.items():
+            found = memory.store.value_of(ref)
+            due = owed.acknowledged > owed.introduced[ref] and ref not in owed.forgetting
+            if found not in (None, value) or (due and found is None):
+                yield f"{ref} is {found}, was {value}"
+
+    def _about_forgotten(self, owed: Owed) -> Iterator[str]:
+        for ref in owed.forgotten:
+            value = owed.people[ref].encode()
+            for path in self._data.iterdir():
+                if value in path.read_bytes():
+                    yield f"{ref} was forgotten and is in {path.name}"
+
+    def _finish(self, memory: Memory, owed: Owed) -> Iterator[str]:
+        """Go on from here, on this very file."""
+        if memory.store.head.seq not in self._reference.digests and memory.store.head.seq:
+            return
+        ending = self._reference.ending(memory.store.head.seq, owed.taken)
+        yield from ending.complaints
+        for entries in ending.commits:
+            memory.store.append(entries)
+        memory.store.checkpoint()
+
+
+def _nothing(memory: Memory) -> State:
+    """What a station knows that was cut before its first entry: the journal may be a new one."""
+    return State(memory.store.journal_id)

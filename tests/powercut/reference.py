@@ -1,0 +1,153 @@
+"""What must a station know after a power cut, and what may it know?
+
+Whatever was acknowledged before the cut, all of it; and of what was under way the whole commit or
+nothing. The rest of this is fixed by the journal that the undisturbed session left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import msgspec
+
+from journal.projections.outbox import CallQueued
+from journal.reader import Reader
+from journal.state import State, evolve
+from journal.terms import Entry
+from station.messages import decode_request
+from station.messages.e_transactions import TransactionEventRequest
+from station.runtime.memory import registry
+from station.simulation.ledger import Ledger
+from tests.powercut.disk import Image
+from tests.powercut.session import Continuing, finishing
+from tests.story import Json, accepting, product
+
+TRANSACTION: Final = "TransactionEvent"
+
+
+class Owed(msgspec.Struct):
+    """What is known of the journal at a moment of the recording."""
+
+    acknowledged: int = 0  # the last entry the station may have told somebody of
+    begun: tuple[int, ...] = ()  # last entries of commits that were under way since
+    saved: int = 0  # the entry of the last snapshot that is complete
+    saving: int = 0  # and of the last one that was begun
+    people: dict[str, str] = {}  # reference to value, of whoever is known
+    introduced: dict[str, int] = {}  # reference to the last entry before they were
+    forgetting: frozenset[str] = frozenset()
+    forgotten: frozenset[str] = frozenset()
+    taken: int = 0  # TransactionEvents the CSMS has taken in
+
+    def after(self, what: dict[str, Any]) -> Owed:
+        """Hear what the session says next."""
+        change: dict[str, Any] = {}
+        match what:
+            case {"began": last}:
+                change = {"begun": (*self.begun, last)}
+            case {"acknowledged": last}:
+                change = {"acknowledged": last, "begun": ()}
+            case {"saving": seq}:
+                change = {"saving": seq}
+            case {"saved": seq}:
+                change = {"saved": seq}
+            case {"person": ref, "uid": uid} if ref not in self.people:
+                change = {
+                    "people": self.people | {ref: uid},
+                    "introduced": self.introduced | {ref: self.acknowledged},
+                }
+            case {"forgetting": ref}:
+                change = {"forgetting": self.forgetting | {ref}}
+            case {"forgot": ref}:
+                change = {"forgotten": self.forgotten | {ref}}
+            case {"took": _}:
+                change = {"taken": self.taken + 1}
+        return msgspec.structs.replace(self, **change)
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a session goes on after a cut."""
+
+    commits: tuple[list[Entry], ...]
+    complaints: tuple[str, ...]  # of the CSMS, at the end
+
+
+class _Finished(Continuing):
+    def __init__(self, entries: list[Entry], state: State) -> None:
+        super().__init__(product(), entries, state)
+        self.commits: list[list[Entry]] = []
+        self.taken: list[TransactionEventRequest] = []
+
+    def commit(self, entries: list[Entry]) -> None:
+        self.commits.append(entries)
+
+    def csms(self, action: str, payload: Json) -> Json | None:
+        if action == TRANSACTION:
+            self.taken.append(_event(msgspec.json.encode(payload)))
+        return accepting(action, payload)
+
+
+class Reference:
+    """The journal of the undisturbed session, its digests and states, and what the CSMS took."""
+
+    def __init__(self, files: Image, took: list[dict[str, Any]]) -> None:
+        with TemporaryDirectory() as place:
+            for name, content in files.items():
+                (Path(place) / name).write_bytes(content)
+            with Reader.open(Path(place) / "journal.db", registry()) as journal:
+                self.entries = list(journal.entries())
+                self.digests = {row.seq: row.digest for row in journal.rows()}
+                self.states = [State(journal.journal_id)]
+        for entry in self.entries:
+            self.states.append(evolve(self.states[-1], entry))
+        self._took = [_event(msgspec.json.encode(payload)) for payload in took]
+        self._endings: dict[tuple[int, int], Ending] = {}
+
+    def ending(self, head: int, taken: int) -> Ending:
+        """How the session goes on from entry `head`, where the CSMS has taken so many events.
+
+        Pure, hence the same for every image with that head: it is worked out once.
+        """
+        known = self._endings.get((head, taken))
+        if known is None:
+            known = self._endings[head, taken] = self._ended(head, self._took[:taken])
+        return known
+
+    def _ended(self, head: int, took: list[TransactionEventRequest]) -> Ending:
+        station = _Finished(self.entries[:head], self.states[head])
+        before = set(_told(station.entries))
+        complaints = [
+            f"the CSMS has what the journal has not: {one}"
+            for one in took
+            if _name(one) not in before
+        ]
+        station.when(finishing(self.entries[:head], station.csms))
+        ledger = Ledger()
+        for event in (*took, *station.taken):
+            ledger.take(event)
+        for account in ledger.accounts.values():
+            complaints += account.complaints()
+            if not account.closed:
+                complaints.append(f"transaction {account.transaction_id} is never ended")
+        known = {(name, no) for name, one in ledger.accounts.items() for no in one.events}
+        complaints += [f"never told: {one}" for one in _told(station.entries) if one not in known]
+        return Ending(tuple(station.commits), tuple(complaints))
+
+
+def _event(payload: bytes) -> TransactionEventRequest:
+    event = decode_request(TRANSACTION, payload)
+    assert isinstance(event, TransactionEventRequest)
+    return event
+
+
+def _name(event: TransactionEventRequest) -> tuple[str, int]:
+    return event.transaction_info.transaction_id, event.seq_no
+
+
+def _told(entries: list[Entry]) -> Iterator[tuple[str, int]]:
+    """Every TransactionEvent of a journal: transactionId and seqNo."""
+    for entry in entries:
+        if isinstance(entry.event, CallQueued) and (mark := entry.event.transaction):
+            yield mark.transaction_id, mark.seq_no

@@ -1,0 +1,204 @@
+"""What does a process ask of the kernel?
+
+ptrace(2) through ctypes: every call of the real program with the real libraries is seen, in
+order, with its arguments and its result, and nothing of the program is replaced. Linux 5.3 or
+newer (PTRACE_GET_SYSCALL_INFO), x86-64 or arm64.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import struct
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+TRACEME, SYSCALL, SETOPTIONS, GET_SYSCALL_INFO = 0, 24, 0x4200, 0x420E
+TELL_SYSCALLS_APART, DIE_WITH_TRACER = 0x01, 0x100000
+ENTRY, EXIT = 1, 2  # of ptrace_syscall_info.op
+_INFO_BYTES: Final = 88
+_AT_FDCWD: Final = -100
+
+_NAMES: Final[Mapping[str, Mapping[int, str]]] = {
+    "x86_64": {
+        1: "write",
+        2: "open",
+        9: "mmap",
+        18: "pwrite64",
+        20: "writev",
+        40: "sendfile",
+        74: "fsync",
+        75: "fdatasync",
+        76: "truncate",
+        77: "ftruncate",
+        82: "rename",
+        83: "mkdir",
+        84: "rmdir",
+        85: "creat",
+        86: "link",
+        87: "unlink",
+        88: "symlink",
+        257: "openat",
+        258: "mkdirat",
+        263: "unlinkat",
+        264: "renameat",
+        265: "linkat",
+        266: "symlinkat",
+        275: "splice",
+        285: "fallocate",
+        296: "pwritev",
+        316: "renameat2",
+        326: "copy_file_range",
+        328: "pwritev2",
+        425: "io_uring_setup",
+        437: "openat2",
+    },
+    "aarch64": {
+        34: "mkdirat",
+        35: "unlinkat",
+        36: "symlinkat",
+        37: "linkat",
+        38: "renameat",
+        45: "truncate",
+        46: "ftruncate",
+        47: "fallocate",
+        56: "openat",
+        64: "write",
+        66: "writev",
+        68: "pwrite64",
+        70: "pwritev",
+        71: "sendfile",
+        76: "splice",
+        82: "fsync",
+        83: "fdatasync",
+        222: "mmap",
+        276: "renameat2",
+        285: "copy_file_range",
+        287: "pwritev2",
+        425: "io_uring_setup",
+        437: "openat2",
+    },
+}
+
+
+class CannotTraceError(Exception):
+    """This machine does not let one process watch another. Says why."""
+
+
+class Call(NamedTuple):
+    """A call that may change a file, before it is made (`result` None) and after."""
+
+    name: str
+    arguments: tuple[int, ...]
+    result: int | None
+
+
+class Process:
+    """A child that stops at every call it makes.
+
+    Only the thread that started it may use it.
+
+    Raises:
+        CannotTraceError: the kernel refuses, or is none we know the calls of.
+    """
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        names = _NAMES.get(platform.machine())
+        if sys.platform != "linux" or names is None:
+            raise CannotTraceError(f"{sys.platform} on {platform.machine()}: no table of its calls")
+        self._names = names
+        self._info = ctypes.create_string_buffer(_INFO_BYTES)
+        self.killed = False
+        self.pid = os.posix_spawn(arguments[0], list(arguments), dict(environment))
+        _, status = os.waitpid(self.pid, 0)
+        if not os.WIFSTOPPED(status):
+            raise CannotTraceError(f"the child ended with {os.waitstatus_to_exitcode(status)}")
+        _ptrace(SETOPTIONS, self.pid, 0, TELL_SYSCALLS_APART | DIE_WITH_TRACER)
+
+    def calls(self) -> Iterator[Call]:
+        """Every call of interest, twice: before it is made and after, until the child ends.
+
+        Raises:
+            RuntimeError: it ended with an error.
+        """
+        arguments: tuple[int, ...] = ()
+        pending = 0
+        while True:
+            if self.killed:
+                os.kill(self.pid, signal.SIGKILL)
+            else:
+                _ptrace(SYSCALL, self.pid, 0, pending)
+            _, status = os.waitpid(self.pid, 0)
+            if not os.WIFSTOPPED(status):
+                self._ended(status)
+                return
+            pending = os.WSTOPSIG(status)
+            if pending != signal.SIGTRAP | 0x80:
+                continue
+            pending = 0
+            _ptrace(GET_SYSCALL_INFO, self.pid, _INFO_BYTES, ctypes.addressof(self._info))
+            op = self._info.raw[0]
+            if op == ENTRY:
+                number, *rest = struct.unpack_from("<7Q", self._info.raw, 24)
+                name, arguments = self._names.get(number), tuple(rest)
+                result = None
+            elif op == EXIT:
+                (result,) = struct.unpack_from("<q", self._info.raw, 24)
+            if name is not None:
+                yield Call(name, arguments, result)
+
+    def _ended(self, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        if code not in ((-signal.SIGKILL,) if self.killed else (0,)):
+            raise RuntimeError(f"the recorded program ended with {code}")
+
+    def kill(self) -> None:
+        """Let it never come back from the call it stands before; nor is that call made."""
+        self.killed = True
+
+    def memory(self, address: int, size: int) -> bytes:
+        with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
+            return os.pread(memory.fileno(), size, address)
+
+    def text(self, address: int) -> str:
+        """A path, up to its zero byte."""
+        found = b""
+        while b"\0" not in found:  # page by page: what lies behind may not be readable
+            room = 4096 - (address + len(found)) % 4096
+            found += self.memory(address + len(found), room)
+        return os.fsdecode(found[: found.index(b"\0")])
+
+    def path(self, directory: int, address: int) -> Path:
+        """A path as the child means it, relative to a descriptor."""
+        at = ctypes.c_int(directory & 0xFFFFFFFF).value
+        base = "cwd" if at == _AT_FDCWD else f"fd/{at}"
+        return Path(os.readlink(f"/proc/{self.pid}/{base}")) / self.text(address)
+
+    def open_file(self, descriptor: int) -> tuple[Path, int, int]:
+        """Path, inode number and position of one of its descriptors."""
+        name = f"/proc/{self.pid}/fd/{descriptor}"
+        info = Path(f"/proc/{self.pid}/fdinfo/{descriptor}").read_text(encoding="ascii")
+        return Path(os.readlink(name)), os.stat(name).st_ino, int(info.split()[1])
+
+
+def trace_me() -> None:
+    """Called by the child: be watched by the parent, and wait until it is ready.
+
+    Raises:
+        CannotTraceError: the kernel refuses.
+    """
+    _ptrace(TRACEME, 0, 0, 0)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _ptrace(request: int, pid: int, address: int, data: int) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    library.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    library.ptrace.restype = ctypes.c_long
+    if library.ptrace(request, pid, address, data) < 0:
+        number = ctypes.get_errno()
+        raise CannotTraceError(f"ptrace {request:#x}: {os.strerror(number)}")
