@@ -24,6 +24,7 @@ VERBS: Final = {
     "replay": ("station.commands.replay:replay_command", "Read a journal, or its state, aloud."),
     "why": ("station.commands.why:why_command", "Tell the causes of an entry or a transaction."),
     "verify": ("station.commands.verify:verify_command", "Check a journal for tampering."),
+    "export": ("station.commands.export:export_command", "Write its history for others, signed."),
     "outbox": ("station.commands.outbox:outbox_command", "See what the CSMS has not confirmed."),
 }
 

@@ -1,17 +1,21 @@
-"""Is a journal still what the station wrote?"""
+"""Is a journal, or an export, still what the station wrote?"""
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 import click
 
 from journal.codec import Registry
 from journal.reader import Head, JournalFailed, Reader
 from journal.verify import Witness, verify, witness_of
-from station.commands.answers import Misused
-from station.commands.journals import busy, journal_argument
+from station.commands.answers import Misused, No
+from station.commands.journals import busy, found
+
+EXPORTED: Final = "manifest.json"  # as the names of all manifests end
 
 
 def _witness(_: click.Context, __: click.Parameter, text: str | None) -> Witness | None:
@@ -23,8 +27,14 @@ def _witness(_: click.Context, __: click.Parameter, text: str | None) -> Witness
         raise Misused(f"station verify --head: {error}.") from None
 
 
+def _fingerprint(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
+        raise Misused(f"station verify --key: a fingerprint is 64 hex digits, not {text!r}.")
+    return text
+
+
 @click.command("verify")
-@journal_argument
+@click.argument("path", metavar="JOURNAL|EXPORT", type=click.Path(path_type=Path))
 @click.option(
     "--head",
     "witness",
@@ -32,12 +42,28 @@ def _witness(_: click.Context, __: click.Parameter, text: str | None) -> Witness
     callback=_witness,
     help="An entry as somebody outside saw it: a cut tail shows in no chain.",
 )
-def verify_command(path: Path, witness: Witness | None) -> None:
-    """Check that every entry of JOURNAL is there, in order and unchanged.
+@click.option(
+    "--key",
+    metavar="FINGERPRINT",
+    callback=_fingerprint,
+    help="Of an EXPORT: the key it must be signed with, as somebody trustworthy told it.",
+)
+def verify_command(path: Path, witness: Witness | None, key: str | None) -> None:
+    """Check that every entry of JOURNAL is there, in order and unchanged; or an EXPORT alone.
 
     JOURNAL is a journal.db or the directory it is in, live or a copy with its -wal beside it.
+    EXPORT is the directory, the data file or the manifest that `station export` made.
     Each complaint is one line on stderr; exit code 1 if there is one.
     """
+    if _is_export(path):
+        _verify_export(path, witness, key)
+    elif key is not None:
+        raise Misused("station verify --key: a journal is not signed; only an export is.")
+    else:
+        _verify_journal(found(path), witness)
+
+
+def _verify_journal(path: Path, witness: Witness | None) -> None:
     before = _extent(path)  # a live journal grows while it is read
     complaints = 0
     with busy(f"verifying {path}"):
@@ -49,6 +75,37 @@ def verify_command(path: Path, witness: Witness | None) -> None:
     archived, head = before
     click.echo(
         f"{path}: whole. {head.seq - archived} entries, the last is {head.seq}:{head.digest.hex()}"
+    )
+
+
+def _is_export(path: Path) -> bool:
+    """Told without the parts that only an export needs: a journal stands in most directories."""
+    names = (path / EXPORTED, path.with_name(f"{path.name}.{EXPORTED}"))
+    return any(one.is_file() for one in names) or path.name.endswith(EXPORTED)
+
+
+def _verify_export(path: Path, witness: Witness | None, key: str | None) -> None:
+    from station.history.manifest import complaints, manifest_at, read, told
+
+    manifest = manifest_at(path)
+    if manifest is None:
+        raise Misused(f"{path}: no such file. Name the export, its data file or its manifest.")
+    wrong = False
+    with busy(f"verifying {path}"):
+        for complaint in complaints(manifest, expected=key):
+            click.echo(complaint, err=True)
+            wrong = True
+    if wrong:
+        raise click.exceptions.Exit(1)
+    export = read(manifest)
+    facts = told(export)
+    if witness and witness != (export.last_entry, bytes.fromhex(export.last_digest)):
+        raise No(f"{path}: made at {facts['head']}, not at the head you named.")
+    if not export.whole:
+        raise No(f"{path}: as it was signed, but of a journal that was damaged.")
+    click.echo(
+        f"{path}: whole. {facts['rows']} rows of {export.table} of {export.station}, "
+        f"signed by key {facts['key']} at {facts['head']}"
     )
 
 

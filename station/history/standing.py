@@ -124,6 +124,13 @@ class Standing:
         """The transaction that is open on an EVSE."""
         return next((one for one in self.running.values() if one.evse_id == evse_id), None)
 
+    def transaction_at(self, evse_id: int) -> str | None:
+        """The id of that transaction."""
+        for name, one in self.running.items():
+            if one.evse_id == evse_id:
+                return name
+        return None
+
     def blocking(self, evse_id: int) -> Iterator[tuple[int, DeviceFaulted]]:
         """The faults for which an EVSE may not charge, the first to come first."""
         for seq, fault in self.faults.values():

@@ -1,0 +1,234 @@
+"""How does the history of a station get to somebody who must be able to trust it?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import click
+
+from journal.observations import StationStarted
+from journal.reader import Reader
+from station.commands.answers import Misused, No
+from station.commands.journals import journal_argument, opened
+from station.history.export import Done, Span, export, last_entry, revealing
+from station.history.manifest import (
+    FORMAT,
+    KeyFailed,
+    Manifest,
+    Place,
+    fingerprint,
+    made,
+    place_of,
+    public_key,
+    seal,
+    signature_of,
+    signing_key,
+)
+from station.history.tables import COLUMNS
+from station.history.writers import (
+    ParquetMissing,
+    ParquetUnfit,
+    ParquetWriter,
+    TextWriter,
+    Writer,
+    arrow,
+)
+from station.runtime.memory import registry
+
+FORMATS: Final = ("csv", "jsonl", "parquet")
+SUFFIXES: Final = frozenset(f".{format}" for format in FORMATS)
+KEY: Final = Path("keys") / "export.pem"  # beside the journal
+
+
+class Wish(NamedTuple):
+    """What was asked for."""
+
+    path: Path
+    what: str
+    format: str
+    span: Span
+    values: bool
+
+
+def _moment(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
+    """An ISO 8601 time, UTC where it has no offset; finer than a millisecond is rounded up."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise Misused(
+            f"station export: {text!r} is no time as 2026-11-22T17:25Z, or a day as 2026-11-22."
+        ) from None
+    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    return at + (-at.microsecond % 1000) * timedelta(microseconds=1)
+
+
+@click.command("export")
+@journal_argument
+@click.argument("what", metavar="|".join(COLUMNS), type=click.Choice(list(COLUMNS)))
+@click.option("--format", "format", type=click.Choice(FORMATS), default="csv", show_default=True)
+@click.option("--from", "since", metavar="T", callback=_moment, help="Only from then on.")
+@click.option("--to", "until", metavar="T", callback=_moment, help="Only before then.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A new directory, or a file to be made. Without it: to stdout, with no manifest.",
+)
+@click.option("--values", is_flag=True, help="Give idTokens and not their references.")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Ed25519 key that signs, PEM; made if absent. Default: keys/export.pem beside JOURNAL.",
+)
+def export_command(
+    path: Path,
+    what: str,
+    format: str,
+    since: datetime | None,
+    until: datetime | None,
+    out: Path | None,
+    values: bool,
+    key: Path | None,
+) -> None:
+    """Write a table of JOURNAL for others, with a signed manifest.
+
+    Times are the station's own clock. A transaction belongs to the range in which it ended;
+    those still open are told only without --to. What happened after --to does not count.
+    """
+    wish = Wish(path, what, format, Span(since, until), values)
+    try:
+        done = _to_files(wish, out, key or path.parent / KEY) if out else _to_stdout(wish)
+    except (ParquetMissing, ParquetUnfit, KeyFailed) as error:
+        raise No(str(error)) from None
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise No(
+            f"{error.filename or out}: {error.strerror}. The export is not complete."
+        ) from None
+    for text in done.breaks:
+        click.echo(text, err=True)
+    if done.breaks:
+        raise No(f"{path}: not whole; the export says so. Run `station verify` on it.")
+
+
+def _to_stdout(wish: Wish) -> Done:
+    """The rows alone: for a look, or for a pipe."""
+    if wish.format == "parquet":
+        raise Misused("station export: parquet is not for a terminal or a pipe; name --out.")
+    with _source(wish) as reader:
+        writer = TextWriter(wish.format, COLUMNS[wish.what], Path("-"), sys.stdout.buffer)
+        done = _exported(wish, reader, writer)
+        sys.stdout.flush()
+        return done
+
+
+@contextmanager
+def _source(wish: Wish) -> Iterator[Reader]:
+    with closing(opened(wish.path)) as reader:
+        if reader.head().seq == 0:
+            raise No(f"{wish.path}: no entries yet. Start the station, and there will be.")
+        yield reader
+
+
+def _to_files(wish: Wish, out: Path, key_path: Path) -> Done:
+    place = place_of(out, SUFFIXES)
+    _check(place, out, wish)
+    if wish.format == "parquet":
+        arrow()  # before anything is written
+    key = signing_key(key_path)
+    with _source(wish) as reader:
+        place.root.mkdir(parents=True, exist_ok=True)
+        identity = _identity(reader, wish.span)
+        with _writer(wish, place, out, identity) as writer:
+            done = _exported(wish, reader, writer)
+        manifest = Manifest(
+            format=FORMAT,
+            table=wish.what,
+            station=identity,
+            journal_id=reader.journal_id,
+            from_=_text(wish.span.since),
+            to=_text(wish.span.until),
+            first_entry=done.first_entry,
+            last_entry=done.last_entry,
+            last_digest=done.last_digest.hex(),
+            whole=not done.breaks,
+            values=wish.values,
+            totals=done.totals,
+            files=tuple(made(place.root, file, rows) for file, rows in writer.files.items()),
+            public_key=public_key(key),
+        )
+    seal(manifest, place, key)
+    click.echo(
+        f"{out}: {done.totals['rows']} rows up to entry {done.last_entry}, "
+        f"signed by key {fingerprint(manifest.public_key)}"
+    )
+    return done
+
+
+def _check(place: Place, out: Path, wish: Wish) -> None:
+    """Nothing that is there already is written over."""
+    if place.alone:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise Misused(f"{out}: is there and not empty. Name a directory that is new.")
+    elif out.suffix != f".{wish.format}":
+        raise Misused(f"{out}: does not end as {wish.format} does. Name --format {out.suffix[1:]}.")
+    else:
+        for path in (out, place.manifest, signature_of(place.manifest)):
+            if path.exists():
+                raise Misused(f"{path}: is there already. Name a file that is new.")
+
+
+@contextmanager
+def _writer(wish: Wish, place: Place, out: Path, identity: str) -> Iterator[Writer]:
+    columns = COLUMNS[wish.what]
+    if wish.format == "parquet":
+        yield ParquetWriter(wish.what, columns, out, identity if place.alone else None)
+        return
+    path = place.root / f"{wish.what}.{wish.format}" if place.alone else out
+    with path.open("xb") as file:
+        yield TextWriter(wish.format, columns, path, file)
+
+
+def _exported(wish: Wish, reader: Reader, writer: Writer) -> Done:
+    value_of = reader.value_of if wish.values else None
+    reveal = revealing(value_of, quoted=wish.what == "messages")
+    with _progress(last_entry(reader, wish.span)) as advance:
+        return export(
+            reader, registry(), wish.what, wish.span, writer, reveal=reveal, advance=advance
+        )
+
+
+def _identity(reader: Reader, span: Span) -> str:
+    """What the station was called when the range ended."""
+    before = last_entry(reader, span) + 1
+    for seq in reader.numbers(newest=1, before=before, kinds=("StationStarted",)):
+        event = reader.entry(seq).event
+        if isinstance(event, StationStarted):
+            return event.identity
+    return "unknown"
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="milliseconds")[:23] + "Z"
+
+
+@contextmanager
+def _progress(last: int) -> Iterator[Callable[[int], None]]:
+    """How far it is, for a person at a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda seq: None
+        return
+    from rich.console import Console  # only a person pays for this import
+    from rich.progress import Progress
+
+    with ExitStack() as stack:
+        bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+        task = bar.add_task("entries", total=max(last, 1))
+        yield lambda seq: bar.update(task, completed=seq)

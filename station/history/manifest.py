@@ -1,0 +1,216 @@
+"""What makes an export trustworthy without the station?
+
+A manifest beside the data names every file with its SHA-256, the range, and the journal's head
+digest; its bytes are signed with Ed25519. Whoever knows the station's public key, or its
+fingerprint, needs nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+FORMAT: Final = "ocpp-station export 1"
+NAME: Final = "manifest.json"
+SIGNATURE: Final = ".sig"  # behind the manifest's name: 64 bytes over the manifest's bytes
+
+
+class KeyFailed(Exception):
+    """The signing key cannot be read or made. One line: which file, what to do."""
+
+
+class FileMade(msgspec.Struct, frozen=True):
+    path: str  # from the manifest's directory, with slashes
+    bytes: int
+    rows: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """What an export says of itself."""
+
+    format: str
+    table: str
+    station: str
+    journal_id: str
+    from_: str | None
+    to: str | None
+    first_entry: int
+    last_entry: int
+    last_digest: str  # of that entry: the chain up to it, as `station verify --head` takes it
+    whole: bool  # every entry up to the last was there, readable and unchanged
+    values: bool  # idTokens, not their references
+    totals: dict[str, str]
+    files: tuple[FileMade, ...]
+    public_key: str  # Ed25519, 32 bytes in hex
+
+
+class Place(NamedTuple):
+    """Where an export lies."""
+
+    root: Path  # directory that the paths in the manifest start from
+    manifest: Path
+    alone: bool  # the directory holds nothing else
+
+
+def place_of(path: Path, suffixes: frozenset[str]) -> Place:
+    """A path that ends as a data file is one, with its manifest beside it; else a directory."""
+    if path.suffix in suffixes and not path.is_dir():
+        return Place(path.parent, path.with_name(f"{path.name}.{NAME}"), alone=False)
+    return Place(path, path / NAME, alone=True)
+
+
+# --- Making --------------------------------------------------------------------------------------
+
+
+def made(root: Path, path: Path, rows: int) -> FileMade:
+    """What the manifest says of a file."""
+    with path.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    return FileMade(path.relative_to(root).as_posix(), path.stat().st_size, rows, digest)
+
+
+def signing_key(path: Path) -> Ed25519PrivateKey:
+    """The key in `path`, made when it is not there, for its owner's eyes only.
+
+    Raises:
+        KeyFailed: it is no such key, or there cannot be one.
+    """
+    try:
+        if path.exists():
+            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+            if not isinstance(key, Ed25519PrivateKey):
+                raise KeyFailed(f"{path}: no Ed25519 key. Move it away, and a new one is made.")
+            return key
+        return _new_key(path)
+    except OSError as error:
+        raise KeyFailed(
+            f"{path}: {error.strerror}. Name a key that can be read or made with --key."
+        ) from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyFailed(f"{path}: no private key. Move it away, and a new one is made.") from error
+
+
+def _new_key(path: Path) -> Ed25519PrivateKey:
+    key = Ed25519PrivateKey.generate()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+    return key
+
+
+def public_key(key: Ed25519PrivateKey) -> str:
+    return key.public_key().public_bytes_raw().hex()
+
+
+def fingerprint(public: str) -> str:
+    """What a person compares: SHA-256 of the 32 bytes of the public key."""
+    return sha256(bytes.fromhex(public)).hexdigest()
+
+
+def seal(manifest: Manifest, place: Place, key: Ed25519PrivateKey) -> None:
+    """Write the manifest and its signature. Raises OSError."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    place.manifest.write_bytes(text)
+    signature_of(place.manifest).write_bytes(key.sign(text))
+
+
+def signature_of(manifest: Path) -> Path:
+    return manifest.with_name(manifest.name + SIGNATURE)
+
+
+# --- Checking ------------------------------------------------------------------------------------
+
+
+def manifest_at(path: Path) -> Path | None:
+    """The manifest of the export that `path` names: its directory, a data file, or itself."""
+    beside = path.with_name(f"{path.name}.{NAME}")
+    candidates = (path / NAME, path if path.name.endswith(NAME) else beside)
+    return next((one for one in candidates if one.is_file()), None)
+
+
+def read(manifest: Path) -> Manifest:
+    """Raises OSError or ValueError: it cannot be read, or is no manifest."""
+    return msgspec.json.decode(manifest.read_bytes(), type=Manifest)
+
+
+def complaints(path: Path, *, expected: str | None = None) -> Iterator[str]:
+    """What is wrong with an export, a line each.
+
+    Args:
+        path: its manifest.
+        expected: the fingerprint the key must have; None: any key.
+    """
+    try:
+        text = path.read_bytes()
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except (OSError, ValueError) as error:
+        yield f"{path}: no manifest that can be read: {error}"
+        return
+    yield from _signature(path, text, manifest.public_key, expected)
+    if manifest.format != FORMAT:
+        yield f"{path}: format {manifest.format!r}; this release knows {FORMAT!r}"
+    for file in manifest.files:
+        yield from _file(path.parent, file)
+    if path.name == NAME:
+        yield from _strangers(path, {path.parent / file.path for file in manifest.files})
+
+
+def _signature(path: Path, text: bytes, public: str, expected: str | None) -> Iterator[str]:
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
+        key.verify(signature_of(path).read_bytes(), text)
+    except FileNotFoundError:
+        yield f"{signature_of(path)}: missing, so nobody vouches for the manifest"
+    except (InvalidSignature, ValueError, OSError, UnsupportedAlgorithm):
+        yield f"{path}: its signature does not hold; it is not what was signed"
+    else:
+        if expected is not None and fingerprint(public) != expected.lower():
+            yield f"{path}: signed with key {fingerprint(public)}, which is not the one you named"
+
+
+def _file(root: Path, file: FileMade) -> Iterator[str]:
+    path = root / file.path
+    if not path.resolve().is_relative_to(root.resolve()):
+        yield f"{file.path}: lies outside of the export"
+    elif not path.is_file():
+        yield f"{path}: missing"
+    elif path.stat().st_size != file.bytes:
+        yield f"{path}: {path.stat().st_size} bytes, not {file.bytes}"
+    else:
+        with path.open("rb") as data:
+            if file_digest(data, "sha256").hexdigest() != file.sha256:
+                yield f"{path}: changed; its SHA-256 is not the manifest's"
+
+
+def _strangers(manifest: Path, known: set[Path]) -> Iterator[str]:
+    """A file that nobody vouches for would be read along with the others."""
+    own = {manifest, signature_of(manifest)}
+    for path in sorted(manifest.parent.rglob("*")):
+        if path.is_file() and path not in known and path not in own:
+            yield f"{path}: not in the manifest"
+
+
+def told(manifest: Manifest) -> dict[str, Any]:
+    """What a person is told of an export that is whole."""
+    return {
+        "rows": sum(file.rows for file in manifest.files),
+        "head": f"{manifest.last_entry}:{manifest.last_digest}",
+        "key": fingerprint(manifest.public_key),
+    }

@@ -1,0 +1,507 @@
+"""Does `station export` tell the history exactly, the same each time, and provably?"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+import stat
+import subprocess
+import sys
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from journal.chain import digest_of, origin
+from journal.observations import ClockStepped
+from journal.projections.outbox import CallAttempted
+from journal.projections.transactions import TransactionStarted
+from station.history.sessions import Sessions
+from station.history.tables import COLUMNS
+from tests.commands.journals import Command, opened, written
+from tests.story import (
+    ALICE,
+    BOB,
+    JOURNAL_ID,
+    LINK_LOST,
+    LINK_OPENED,
+    ONLINE,
+    Station,
+    accepting,
+    after,
+    charging,
+    discharged,
+    errs,
+    given,
+    in_transaction,
+    plugged,
+    presented,
+    preset,
+    read,
+    restarted,
+    unplugged,
+)
+
+TABLES = list(COLUMNS)
+
+
+def session(station: Station, start: str, stop: str, *, minutes: int = 10) -> None:
+    """One more transaction at EVSE 1, confirmed."""
+    station.with_csms(
+        accepting,
+        read(1, start),
+        plugged(1),
+        presented(ALICE, evse_id=1),
+        charging(1),
+        *[after(seconds=60)] * minutes,  # the CSMS answers in between
+        read(1, stop),
+        presented(ALICE, evse_id=1),
+        discharged(1),
+        unplugged(1),
+    )
+
+
+@pytest.fixture
+def history() -> Station:
+    """Three transactions over an hour and a bit, the last one offline."""
+    station = given(ONLINE)
+    session(station, "1000", "2935.600")
+    session(station, "2935.600", "2935.603")
+    station.when(LINK_LOST)
+    session(station, "2935.603", "12000.1")
+    return station
+
+
+@pytest.fixture
+def path(history: Station, tmp_path: Path) -> Path:
+    return written(tmp_path / "journal.db", history.entries)
+
+
+def exported(
+    station: Command, path: Path, out: Path, what: str = "transactions", *more: str
+) -> list[dict[str, str]]:
+    """The rows of a CSV export."""
+    ran = station("export", path, what, "--out", out, *more)
+    assert (ran.code, ran.err) == (0, "")
+    return rows_of((out / f"{what}.csv").read_text())
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def manifest_of(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "manifest.json").read_text())
+    return found
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()
+    }
+
+
+# --- What it tells -------------------------------------------------------------------------------
+
+
+def test_a_transaction_is_one_row_with_exact_registers(
+    station: Command, path: Path, tmp_path: Path, history: Station
+) -> None:
+    rows = exported(station, path, tmp_path / "out")
+    assert [row["start_wh"] for row in rows] == ["1000", "2935.600", "2935.603"]
+    assert [row["stop_wh"] for row in rows] == ["2935.600", "2935.603", "12000.1"]
+    assert [row["energy_wh"] for row in rows] == ["1935.600", "0.003", "9064.497"]
+    first, last = rows[0], rows[-1]
+    started = [one for one in history.entries if isinstance(one.event, TransactionStarted)]
+    assert first["entry_first"] == str(started[0].seq)
+    assert (first["evse_id"], first["connector_id"]) == ("1", "1")
+    assert (first["id_token_type"], first["id_token"]) == ("ISO14443", ALICE.ref)
+    assert first["started_time_quality"] == "synchronised"
+    assert first["duration_ms"] == "600000"
+    assert (first["stopped_reason"], first["stopped_trigger"]) == ("Local", "StopAuthorized")
+    assert (first["seq_no_first"], first["seq_no_missing"]) == ("0", "0")
+    assert first["delivered"] == first["messages"] == str(int(first["seq_no_last"]) + 1)
+    assert first["ended_message_id"]
+    assert (last["delivered"], last["ended_message_id"], last["ended_answer_entry"]) == (
+        "0",
+        "",
+        "",
+    )
+
+
+def test_totals_reconcile_to_the_last_decimal(station: Command, path: Path, tmp_path: Path) -> None:
+    rows = exported(station, path, tmp_path / "out")
+    totals = manifest_of(tmp_path / "out")["totals"]
+    assert totals["energy_wh"] == "11000.100"
+    assert Decimal(totals["energy_wh"]) == sum(Decimal(row["energy_wh"]) for row in rows)
+    assert totals["rows"] == "3"
+    assert int(totals["messages"]) == sum(int(row["messages"]) for row in rows)
+
+
+def test_ranges_that_meet_tell_everything_once(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    moment, parts = "2026-03-01T12:15Z", []
+    for what in TABLES:
+        whole = exported(station, path, tmp_path / what, what)
+        before = exported(station, path, tmp_path / f"{what}-1", what, "--to", moment)
+        since = exported(station, path, tmp_path / f"{what}-2", what, "--from", moment)
+        assert before
+        assert since
+        key = "seq" if "seq" in whole[0] else "transaction_id"
+        assert [row[key] for row in before + since] == [row[key] for row in whole]
+        parts.append((before, since))
+    (first, second), *_ = parts
+    totals = manifest_of(tmp_path / "transactions")["totals"]["energy_wh"]
+    assert sum(Decimal(row["energy_wh"]) for row in first + second) == Decimal(totals)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+@pytest.mark.parametrize("what", TABLES)
+def test_the_same_range_gives_the_same_bytes_though_the_journal_has_grown(
+    station: Command, path: Path, history: Station, tmp_path: Path, what: str, format: str
+) -> None:
+    asked = ("export", path, what, "--format", format, "--to", "2026-03-01T12:25Z", "--out")
+    assert station(*asked, tmp_path / "one").code == 0
+    known = len(history.entries)
+    history.when(LINK_OPENED)
+    session(history, "12000.1", "12000.2")
+    with opened(path) as store:
+        store.append(history.entries[known:])
+    assert station(*asked, tmp_path / "two").code == 0
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
+def test_an_open_transaction_is_told_only_where_the_journal_ends(
+    station: Command, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "journal.db", given(ONLINE, read(1, "5"), in_transaction(1)).entries)
+    [row] = exported(station, path, tmp_path / "now")
+    assert (row["start_wh"], row["stop_wh"], row["energy_wh"], row["ended_at"]) == ("5", "", "", "")
+    assert exported(station, path, tmp_path / "until", "transactions", "--to", "2027-01-01") == []
+
+
+def test_a_transaction_tells_its_gaps_and_clock_changes(station: Command, tmp_path: Path) -> None:
+    told = given(ONLINE, read(1, "10"), in_transaction(1))
+    told.with_csms(accepting, restarted(gap_s=90), plugged(1), LINK_OPENED)
+    told.with_csms(accepting, read(1, "11"), charging(1), after(seconds=30))
+    told.when(ClockStepped(3_600_000))
+    told.with_csms(accepting, read(1, "12.50"), presented(ALICE, evse_id=1), discharged(1))
+    path = written(tmp_path / "journal.db", told.entries)
+    [row] = exported(station, path, tmp_path / "out")
+    assert (row["interruptions"], row["interrupted_ms"]) == ("1", "90000")
+    assert row["clock_changes"] == "1"
+    assert row["clock_change_ms"] == "3600000"
+    assert row["energy_wh"] == "2.50"
+    assert row["ended_time_quality"] == "not synchronised"
+
+
+def test_a_parked_message_shows_in_its_transaction(station: Command, tmp_path: Path) -> None:
+    once = preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1")
+    told = given(once, ONLINE, read(1, "1000"), plugged(1), presented(ALICE, evse_id=1))
+    told.when(charging(1), errs())
+    told.with_csms(accepting, presented(ALICE, evse_id=1), discharged(1), unplugged(1))
+    path = written(tmp_path / "journal.db", told.entries)
+    [row] = exported(station, path, tmp_path / "out")
+    assert (row["parked"], int(row["delivered"])) == ("1", int(row["messages"]) - 1)
+
+
+def test_a_person_who_came_before_the_cable_e01_fr_03(station: Command, tmp_path: Path) -> None:
+    early = preset("TxCtrlr.TxStartPoint", "Authorized")
+    told = given(early, ONLINE, read(2, "77.0"), presented(BOB))
+    told.with_csms(accepting, plugged(2), charging(2), read(2, "78"))
+    told.with_csms(accepting, presented(BOB), discharged(2), unplugged(2))
+    path = written(tmp_path / "journal.db", told.entries)
+    [row] = exported(station, path, tmp_path / "out")
+    assert (row["evse_id"], row["connector_id"]) == ("2", "1")
+    assert (row["start_wh"], row["energy_wh"]) == ("77.0", "1.0")
+
+
+def test_every_frame_is_a_message(
+    station: Command, path: Path, tmp_path: Path, history: Station
+) -> None:
+    rows = exported(station, path, tmp_path / "out", "messages")
+    calls = [row for row in rows if (row["direction"], row["type"]) == ("out", "CALL")]
+    attempts = [one for one in history.entries if isinstance(one.event, CallAttempted)]
+    assert [row["seq"] for row in calls] == [str(one.seq) for one in attempts]
+    answered = {row["message_id"]: row for row in rows if row["direction"] == "in"}
+    assert sum(row["message_id"] in answered for row in calls) > 10
+    for row in calls:
+        assert answered.get(row["message_id"], row)["action"] == row["action"]
+        json.loads(row["payload"])
+    events = [row for row in calls if row["action"] == "TransactionEvent"]
+    assert all(json.loads(row["payload"])["seqNo"] == int(row["seq_no"]) for row in events)
+
+
+def test_readings_know_their_transaction(station: Command, path: Path, tmp_path: Path) -> None:
+    rows = exported(station, path, tmp_path / "out", "meter-values")
+    inside = [row for row in rows if row["transaction_id"]]
+    assert "2935.600" in [row["energy_wh"] for row in inside]
+    assert {row["evse_id"] for row in inside} == {"1"}
+
+
+def test_a_stranger_can_check_the_chain_of_the_events(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    digest = origin(JOURNAL_ID)
+    for row in exported(station, path, tmp_path / "out", "events"):
+        cause = int(row["cause"]) if row["cause"] else None
+        digest = digest_of(
+            digest, int(row["seq"]), row["at"], int(row["uptime_ms"]), row["kind"],
+            int(row["version"]), cause, row["body"],
+        )  # fmt: skip
+        assert digest.hex() == row["digest"]
+    assert manifest_of(tmp_path / "out")["last_digest"] == digest.hex()
+
+
+def test_jsonl_keeps_the_zeros(station: Command, path: Path, tmp_path: Path) -> None:
+    ran = station("export", path, "transactions", "--format", "jsonl", "--out", tmp_path / "out")
+    assert ran.code == 0
+    first = (tmp_path / "out" / "transactions.jsonl").read_text().splitlines()[0]
+    assert '"stop_wh":2935.600,' in first
+
+
+def test_values_are_told_only_when_asked_for(station: Command, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        token = store.refer("ISO14443", "04A224B2")
+        store.append(given(ONLINE, plugged(1), presented(token, evse_id=1)).entries)
+    for what in ("transactions", "messages", "events"):
+        hidden = station("export", path, what)
+        shown = station("export", path, what, "--values")
+        assert "04A224B2" not in hidden.out
+        assert token.ref in hidden.out
+        assert "04A224B2" in shown.out
+
+
+def test_what_is_complete_is_forgotten(history: Station) -> None:
+    sessions = Sessions()
+    history.with_csms(accepting, LINK_OPENED)
+    told = [one for entry in history.entries for one in sessions.hears(entry, "")]
+    assert len(told) == 3
+    assert not sessions._kept
+    assert not sessions._owner
+
+
+# --- Where it goes -------------------------------------------------------------------------------
+
+
+def test_without_out_the_rows_go_to_stdout(path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "station", "export", str(path), "transactions"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(rows_of(ran.stdout)) == 3
+    assert ran.stderr == ""
+
+
+def test_a_file_has_its_manifest_beside_it(station: Command, path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine" / "tx.csv"
+    assert station("export", path, "transactions", "--out", out).code == 0
+    assert {file.name for file in out.parent.iterdir()} == {
+        "tx.csv",
+        "tx.csv.manifest.json",
+        "tx.csv.manifest.json.sig",
+    }
+    assert station("verify", out).code == 0
+    assert station("verify", f"{out}.manifest.json").code == 0
+    assert station("export", path, "transactions", "--out", out).code == 2
+
+
+def test_the_key_is_the_stations_and_stays(station: Command, path: Path, tmp_path: Path) -> None:
+    exported(station, path, tmp_path / "one")
+    key = path.parent / "keys" / "export.pem"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    before = key.read_bytes()
+    exported(station, path, tmp_path / "two", "events")
+    assert key.read_bytes() == before
+    keys = {manifest_of(tmp_path / name)["public_key"] for name in ("one", "two")}
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        (("transactions", "--from", "yesterday"), 2, "no time as"),
+        (("transactions", "--format", "parquet"), 2, "name --out"),
+        (("transactions", "--format", "jsonl", "--out", "x.csv"), 2, "Name --format csv"),
+        (("transactions", "--out", "."), 2, "not empty"),
+        (("nonsense",), 2, "Invalid value"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(
+    station: Command,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    typed: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(path.parent)
+    ran = station("export", path, *typed)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (code, "", 1)
+    assert said in ran.err
+
+
+def test_parquet_that_is_not_installed_is_one_line(
+    station: Command, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    out = tmp_path / "out"
+    ran = station("export", path, "events", "--format", "parquet", "--out", out)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert "ocpp-station[parquet]" in ran.err
+    assert not out.exists()
+
+
+def test_a_key_that_is_none_is_one_line(station: Command, path: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("no key")
+    ran = station("export", path, "events", "--out", tmp_path / "out", "--key", key)
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert "no private key" in ran.err
+
+
+def test_an_empty_journal_has_nothing_to_tell(station: Command, tmp_path: Path) -> None:
+    ran = station("export", written(tmp_path / "journal.db", []), "events")
+    assert (ran.code, ran.out) == (1, "")
+    assert "no entries yet" in ran.err
+
+
+# --- Whether it can be trusted -------------------------------------------------------------------
+
+
+def changed(out: Path) -> None:
+    data = out / "transactions.csv"
+    data.write_bytes(data.read_bytes().replace(b"2935.600", b"2934.600"))
+
+
+def shortened(out: Path) -> None:
+    data = out / "transactions.csv"
+    data.write_bytes(data.read_bytes()[:-1])
+
+
+def rewritten(out: Path) -> None:
+    """Somebody makes the manifest fit a changed file."""
+    changed(out)
+    data, manifest = (out / "transactions.csv").read_bytes(), manifest_of(out)
+    manifest["files"][0]["sha256"] = sha256(data).hexdigest()
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (changed, "changed; its SHA-256"),
+        (shortened, "bytes, not"),
+        (rewritten, "its signature does not hold"),
+        (lambda out: (out / "transactions.csv").unlink(), "missing"),
+        (lambda out: (out / "manifest.json.sig").unlink(), "nobody vouches"),
+        (lambda out: (out / "manifest.json.sig").write_bytes(b""), "its signature does not hold"),
+        (lambda out: (out / "manifest.json").write_text("{"), "no manifest that can be read"),
+        (lambda out: (out / "more.csv").touch(), "not in the manifest"),
+    ],
+)
+def test_an_export_that_was_touched_says_so(
+    station: Command, path: Path, tmp_path: Path, harm: Any, said: str
+) -> None:
+    out = tmp_path / "out"
+    exported(station, path, out)
+    whole = station("verify", out)
+    assert (whole.code, whole.err) == (0, "")
+    assert "3 rows of transactions of CS001" in whole.out
+    harm(out)
+    verified = station("verify", out)
+    assert (verified.code, verified.out) == (1, "")
+    assert said in verified.err
+
+
+def test_an_export_is_held_against_a_key_and_a_head_from_outside(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    exported(station, path, out)
+    said = station("verify", out).out.split()
+    key, head = said[said.index("key") + 1], said[-1]
+    assert station("verify", path).out.split()[-1] == head
+    assert station("verify", out, "--key", key.upper(), "--head", head).code == 0
+    assert "not the one you named" in station("verify", out, "--key", "0" * 64).err
+    assert station("verify", out, "--head", f"1:{'0' * 64}").code == 1
+    assert station("verify", out, "--key", "short").code == 2
+    assert station("verify", path, "--key", key).code == 2
+
+
+def test_the_signature_is_ed25519_over_the_manifests_bytes(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    out = tmp_path / "out"
+    exported(station, path, out)
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(manifest_of(out)["public_key"]))
+    public.verify((out / "manifest.json.sig").read_bytes(), (out / "manifest.json").read_bytes())
+
+
+def test_a_damaged_journal_is_told_and_never_vouched_for(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TRIGGER entry_not_updated")
+        db.execute("UPDATE entry SET uptime_ms = uptime_ms + 1 WHERE seq = 7")
+        db.execute("UPDATE entry SET body = '{' WHERE seq = 9")
+    db.close()
+    out = tmp_path / "out"
+    ran = station("export", path, "transactions", "--out", out)
+    assert ran.code == 1
+    lines = ran.err.splitlines()
+    assert lines[0].startswith("entry 7: changed")
+    assert any(each.startswith("entry 9: ") for each in lines)
+    assert manifest_of(out)["whole"] is False
+    assert len(rows_of((out / "transactions.csv").read_text())) == 3
+    assert station("verify", out).code == 1
+
+
+def test_a_cut_out_entry_is_named(station: Command, path: Path, tmp_path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TRIGGER entry_not_deleted")
+        db.execute("DELETE FROM entry WHERE seq = 8")
+    db.close()
+    ran = station("export", path, "events", "--out", tmp_path / "out")
+    assert ran.code == 1
+    assert ran.err.startswith("entry 8: missing")
+
+
+# --- Parquet -------------------------------------------------------------------------------------
+
+
+def test_parquet_lies_by_station_and_day_and_keeps_every_digit(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for name in ("one", "two"):
+        asked = ("export", path, "transactions", "--format", "parquet", "--out", tmp_path / name)
+        assert station(*asked).code == 0
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+    part = tmp_path / "one" / "station=CS001" / "day=2026-03-01" / "transactions-0001.parquet"
+    rows = parquet.ParquetFile(part).read().to_pylist()
+    assert [row["energy_wh"] for row in rows] == [
+        Decimal("1935.600"),
+        Decimal("0.003"),
+        Decimal("9064.497"),
+    ]
+    assert station("verify", tmp_path / "one").code == 0
+
+
+def test_an_export_into_a_directory_that_cannot_be_is_one_line(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    ran = station("export", path, "events", "--out", tmp_path / "file" / "out")
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert "not complete" in ran.err
