@@ -51,7 +51,10 @@ def test_nothing_typed_shows_the_help_and_is_a_usage_error(
     ("typed", "said"),
     [
         (("fly",), "station: No such command 'fly'. See `station --help`."),
-        (("verify",), "station verify: Missing argument 'JOURNAL'. See `station verify --help`."),
+        (
+            ("verify",),
+            "station verify: Missing argument 'JOURNAL|EXPORT'. See `station verify --help`.",
+        ),
         (
             ("replay", "x", "--xyz"),
             "station replay: No such option '--xyz'. See `station replay --help`.",
