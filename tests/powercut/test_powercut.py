@@ -26,7 +26,7 @@ from tests.powercut.sweep import Sweep
 from tests.powercut.syscalls import CannotTraceError
 
 SEED = 20_261_122
-IMAGES = 150  # a sample: of each setting
+IMAGES = 100  # a sample: of each setting
 
 
 @cache
