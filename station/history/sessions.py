@@ -233,7 +233,6 @@ class Sessions:
             if one.granted == granted and not one.evse_id:
                 one.evse_id = evse_id
                 one.connector_id = self._connectors.get(evse_id)
-                one.start_wh = self._registers.get(evse_id)
 
     def _told(self, entry: Entry, mark: TransactionMark, quality: str) -> None:
         one = self._kept.get(mark.transaction_id)
@@ -244,7 +243,7 @@ class Sessions:
         one.entry_last = entry.seq
         self._owner[entry.seq] = one
         if one.start_wh is None:
-            one.start_wh = self._registers.get(one.evse_id)  # the meter spoke late
+            one.start_wh = self._registers.get(one.evse_id)  # not known before
         if mark.event_type == "Ended":
             one.ended_at, one.ended_quality = entry.at, quality
             one.ended_call = entry.seq

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +22,7 @@ from journal.observations import ClockStepped
 from journal.projections.outbox import CallAttempted
 from journal.projections.transactions import TransactionStarted
 from station.history.sessions import Sessions
-from station.history.tables import COLUMNS
+from station.history.tables import COLUMNS, Messages
 from tests.commands.journals import Command, opened, written
 from tests.story import (
     ALICE,
@@ -189,6 +190,7 @@ def test_a_transaction_tells_its_gaps_and_clock_changes(station: Command, tmp_pa
     told = given(ONLINE, read(1, "10"), in_transaction(1))
     told.with_csms(accepting, restarted(gap_s=90), plugged(1), LINK_OPENED)
     told.with_csms(accepting, read(1, "11"), charging(1), after(seconds=30))
+    told.host_at += timedelta(hours=1)
     told.when(ClockStepped(3_600_000))
     told.with_csms(accepting, read(1, "12.50"), presented(ALICE, evse_id=1), discharged(1))
     path = written(tmp_path / "journal.db", told.entries)
@@ -196,6 +198,7 @@ def test_a_transaction_tells_its_gaps_and_clock_changes(station: Command, tmp_pa
     assert (row["interruptions"], row["interrupted_ms"]) == ("1", "90000")
     assert row["clock_changes"] == "1"
     assert row["clock_change_ms"] == "3600000"
+    assert row["duration_ms"] == "120000"  # what an honest watch would have shown
     assert row["energy_wh"] == "2.50"
     assert row["ended_time_quality"] == "not synchronised"
 
@@ -278,13 +281,20 @@ def test_values_are_told_only_when_asked_for(station: Command, tmp_path: Path) -
         assert "04A224B2" in shown.out
 
 
-def test_what_is_complete_is_forgotten(history: Station) -> None:
+def test_what_is_complete_is_forgotten(history: Station, tmp_path: Path) -> None:
     sessions = Sessions()
     history.with_csms(accepting, LINK_OPENED)
     told = [one for entry in history.entries for one in sessions.hears(entry, "")]
     assert len(told) == 3
     assert not sessions._kept
     assert not sessions._owner
+    messages = Messages(str, lambda seq: None)
+    with opened(tmp_path / "journal.db") as store:
+        store.append(history.entries)
+        for entry, row in zip(history.entries, store.reader.rows(), strict=True):
+            list(messages.hears(entry, row))
+    assert not messages._known
+    assert not messages._names
 
 
 # --- Where it goes -------------------------------------------------------------------------------
