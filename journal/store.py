@@ -13,7 +13,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -40,6 +40,7 @@ _INSERT_ENTRY = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_TOKEN = "INSERT INTO id_token (ref, type, value, folded, salt) VALUES (?, ?, ?, ?, ?)"
+_DELETE_TOKEN = "DELETE FROM id_token WHERE ref = ?"
 _ZEROS = bytes(PAGE_BYTES)
 
 
@@ -76,6 +77,7 @@ class Store:
         self._one_writer = threading.Lock()
         self._fresh: dict[str, TokenRow] = {}
         self._fresh_refs: dict[tuple[str, str], str] = {}
+        self._leaving: set[str] = set()
         self._log_pages = 0
         with ExitStack() as connections:
             self._writing = connections.enter_context(closing(_writable(path, settings)))
@@ -160,6 +162,8 @@ class Store:
             fresh = list(self._fresh.values())
             with self._commit() as connection:
                 if fresh:
+                    leaving = [(ref,) for ref in tuple(self._leaving)]  # or a value is there twice
+                    connection.executemany(_DELETE_TOKEN, leaving)
                     connection.executemany(_INSERT_TOKEN, fresh)
                 connection.executemany(_INSERT_ENTRY, rows)
             last, row = entries[-1], rows[-1]
@@ -186,12 +190,22 @@ class Store:
         ref = self._fresh_refs.get((type, folded(type, value)))
         if ref is not None:
             return IdToken(ref, type)
-        return self.reader.token(type, value) or self._refer_new(type, value)
+        known = self.reader.token(type, value)
+        if known is not None and known.ref not in self._leaving:
+            return known
+        return self._refer_new(type, value)
 
     def value_of(self, ref: str) -> str | None:
         """The personal value behind a reference; None if it was erased or never was."""
         fresh = self._fresh.get(ref)
         return fresh.value if fresh else self.reader.value_of(ref)
+
+    def leave(self, refs: Collection[str]) -> None:
+        """Say that `forget` will follow: from now on these values get other references.
+
+        Else a person who comes back at that moment would be known by a number without a value.
+        """
+        self._leaving.update(refs)
 
     def forget(self, ref: str) -> bool:
         """Erase a personal value. What remains of it in the entries is a number without a person.
@@ -209,7 +223,8 @@ class Store:
             was_fresh = ref in self._fresh
             self._drop_fresh(ref)
             with self._commit() as connection:
-                erased = connection.execute("DELETE FROM id_token WHERE ref = ?", (ref,)).rowcount
+                erased = connection.execute(_DELETE_TOKEN, (ref,)).rowcount
+            self._leaving.discard(ref)
             with failing(self._path):
                 busy, _, _ = self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 self._sync_log()  # or a power cut may leave the old log, harmed by what follows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -38,17 +38,25 @@ class CustomerWork:
         *,
         observe: Callable[[Observation], None],
         memory: Callable[[], State],
+        settled: Callable[[], Awaitable[None]],
     ) -> None:
+        """`settled`: returns at a moment when everything observed is history."""
         self._store = store
         self._journal = journal
         self._registry = registry
         self._observe = observe
         self._memory = memory
+        self._settled = settled
 
     async def run(self, wanted: Latest[Wanted]) -> None:
+        async def erase(refs: tuple[str, ...]) -> None:
+            await self._settled()
+            if refs and wanted.value.erase == refs:
+                await self._erase(refs)
+
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, wanted, lambda level: level.inquiry, self._answer)
-            nursery.start_soon(follow, wanted, lambda level: level.erase, self._erase)
+            nursery.start_soon(follow, wanted, lambda level: level.erase, erase)
 
     async def _answer(self, inquiry: Inquiry | None) -> None:
         """Search the journal. What is found lies beside the entries, as every personal value."""
@@ -70,8 +78,13 @@ class CustomerWork:
             return pages(id_token, state, _readable(reader, numbers))
 
     async def _erase(self, refs: tuple[str, ...]) -> None:
-        """Take the values off the disk, as soon as nobody else holds on to them."""
-        while refs:
+        """Take the values off the disk, as soon as nobody else holds on to them.
+
+        Nothing observed is on its way to the journal now, and whoever is seen from now on gets
+        another reference: no entry to come can need these values.
+        """
+        self._store.leave(refs)
+        while True:
             try:
                 for ref in refs:
                     await trio.to_thread.run_sync(self._store.forget, ref)

@@ -70,6 +70,7 @@ class Scribe:
         self._payloads: OrderedDict[int, msgspec.Raw] = OrderedDict()
         self._apart_ms = _apart_ms(clock.utc(), clock.uptime_ms())  # as last seen
         self.committed = trio.Event()
+        self._writing = False
 
     # --- Taking in ------------------------------------------------------------------------------
 
@@ -87,6 +88,11 @@ class Scribe:
     async def room(self) -> None:
         """Wait while more is waiting than one commit takes: whoever floods us is slowed down."""
         while len(self._waiting) >= BATCH_MAX:
+            await self.committed.wait()
+
+    async def settled(self) -> None:
+        """Return at a moment when everything that was heard is history."""
+        while self._waiting or self._writing:
             await self.committed.wait()
 
     async def run(self) -> None:
@@ -112,6 +118,7 @@ class Scribe:
         await self._write()
 
     async def _write(self) -> None:
+        self._writing = True
         batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
         if not self._waiting:
             self._arrived, self._eager = trio.Event(), trio.Event()
@@ -121,6 +128,7 @@ class Scribe:
         self.state, self.head = state, self._store.head
         self._remember_payloads(entries)
         self.wanted.set(wanted(self.product, state, entries[-1]))
+        self._writing = False
         self.committed.set()
         self.committed = trio.Event()
 

@@ -153,6 +153,7 @@ class Life:
             registry(),
             observe=self.scribe.observe,
             memory=self._memory,
+            settled=self.scribe.settled,
         )
         await work.run(self.scribe.wanted)
 

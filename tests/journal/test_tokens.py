@@ -172,6 +172,22 @@ def test_an_erased_person_comes_back_as_somebody_else(tmp_path: Path) -> None:
         assert store.value_of(fresh.ref) is None
 
 
+def test_who_comes_while_being_erased_is_somebody_else_already(tmp_path: Path) -> None:
+    with opened(tmp_path / "journal.db") as store:
+        token, other = store.refer("ISO14443", "04A224B2"), store.refer("ISO14443", "04A224B3")
+        store.append([entry(1, TokenShown(token)), entry(2, TokenShown(other))])
+        store.leave([token.ref])
+        assert store.value_of(token.ref) == "04A224B2"  # until `forget`
+        again = store.refer("ISO14443", "04a224b2")
+        assert again != token
+        store.append([entry(3, TokenShown(again))])
+        store.forget(token.ref)
+        assert store.value_of(token.ref) is None
+        assert store.value_of(again.ref) == "04a224b2"
+        assert store.refer("ISO14443", "04A224B2") == again
+        assert store.refer("ISO14443", "04A224B3") == other
+
+
 def test_an_erased_value_is_gone_from_every_byte_n10(tmp_path: Path) -> None:
     random_order = random.Random(20261122)
     path = tmp_path / "journal.db"
