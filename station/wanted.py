@@ -50,6 +50,7 @@ class WantedEvse(msgspec.Struct, frozen=True):
     suspended: bool  # somebody may charge, but not now: stay connected without energy
     transaction_id: str | None
     words: str  # for the display
+    cables: int | None = None  # reports of the cable this was judged with; None: whichever
 
 
 Step = Literal["wait", "download", "verify", "install", "confirm"]
@@ -160,6 +161,7 @@ def _evse(case: Case, evse_id: int) -> WantedEvse:
         suspended=held is not None and held.suspended,
         transaction_id=transaction.transaction_id if transaction else None,
         words=_words(case, evse_id),
+        cables=case.state.hardware.at(evse_id).cables,
     )
 
 

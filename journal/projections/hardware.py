@@ -22,6 +22,7 @@ class Evse(msgspec.Struct, frozen=True):
 
     evse_id: int
     plugged_at: int | None = None  # the connector an EV hangs on; 0: none
+    cables: int = 0  # reports of the cable since the program started
     plugged_seq: int = 0  # entry that reported the cable last
     plugged_ms: int = 0  # uptime of that report
     contactor_closed: bool | None = None
@@ -56,6 +57,7 @@ class Hardware(Projection, frozen=True):
                 new = replace(
                     old,
                     plugged_at=connector if plugged else 0,
+                    cables=old.cables + 1,
                     plugged_seq=entry.seq,
                     plugged_ms=entry.uptime_ms,
                     ev=old.ev if plugged else None,

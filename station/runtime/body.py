@@ -7,7 +7,7 @@ waits; it looks at what the devices said and at what is wanted, and sets levels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -65,14 +65,16 @@ class Body:
         evses: Sequence[Evse],
         *,
         observe: Callable[[Observation], None],
+        cables: Mapping[int, int],
         present: Callable[[TokenPresented], None],
         reading_interval_s: float,
         wanted: Latest[Wanted],
     ) -> None:
-        """As `Hardware`; `present` takes a card that is shown."""
+        """As `Hardware`; `present` takes a card that is shown, `cables` are reports so far."""
         self._settings = settings
         self._devices = devices
         self._observe = observe
+        self._cables = cables
         self._present = present
         self._wanted = wanted
         self._power_max_w = {evse.id: evse.power_max_w for evse in evses}
@@ -235,7 +237,7 @@ class Body:
         for evse_id, path in self._paths.items():
             self._set_limits(evse_id, path)
             path.act(
-                _wish(wanted, evse_id, self._leaving),
+                _wish(wanted, evse_id, self._leaving, self._cables[evse_id]),
                 self.ledger.stop(evse_id),
                 self.ledger.blocking(evse_id),
                 self._protections.ready(evse_id),
@@ -288,9 +290,13 @@ class Body:
                 self._devices.io[number].clear_watchdog()
 
 
-def _wish(wanted: Wanted, evse_id: int, leaving: bool) -> WantedEvse:
-    """What the judgement wants of an EVSE; nothing before it has spoken and on the way out."""
+def _wish(wanted: Wanted, evse_id: int, leaving: bool, cables: int = 0) -> WantedEvse:
+    """What the judgement wants of an EVSE; nothing before it has spoken and on the way out.
+
+    Behind a slow commit it may still speak of the EV that was there before this one: `cables`
+    are the reports of the cable so far, and it has to know them all.
+    """
     for evse in () if leaving else wanted.evses:
-        if evse.evse_id == evse_id:
+        if evse.evse_id == evse_id and evse.cables in (None, cables):
             return evse
     return WantedEvse(evse_id, energy=False, suspended=False, transaction_id=None, words="")

@@ -6,13 +6,14 @@ goes in. Each `run` is a fresh `Body` on fresh drivers.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
 from drivers.ports import TokenPresented
 from drivers.wire.serial_port import OpenPort, SerialPort
-from journal.observations import IdTokenPresented, MeterRead
+from journal.observations import CableReported, IdTokenPresented, MeterRead
 from journal.terms import IdToken, Observation
 from station.config import DeviceConfig
 from station.profiles import Profile
@@ -69,6 +70,7 @@ class Hardware:
         Devices(settings, profile.evse_ids, open_port)  # raises what is wrong with the settings
         self._body: Body | None = None
         self._registers: dict[int, Decimal] = {}
+        self._cables: Counter[int] = Counter()  # reports of each EVSE's; the journal counts too
 
     @staticmethod
     def emulated(directory: Path) -> HardwareSettings:
@@ -86,7 +88,8 @@ class Hardware:
             self._settings,
             devices,
             self._profile.evse,
-            observe=self._observe,
+            observe=self._told,
+            cables=self._cables,
             present=self._presented,
             reading_interval_s=self._interval_s,
             wanted=self._wanted,
@@ -114,6 +117,11 @@ class Hardware:
         """
         if self._body:
             self._body.ledger.release(device, evse_id)
+
+    def _told(self, observation: Observation) -> None:
+        if isinstance(observation, CableReported):
+            self._cables[observation.evse_id] += 1
+        self._observe(observation)
 
     def _presented(self, token: TokenPresented) -> None:
         """Someone shows a card."""

@@ -229,6 +229,7 @@ class Arm:
         self._closing = closing
         self._dice = dice
         self._plugged: bool | None = None  # as told; the next four too
+        self._cables = 0
         self._closed: bool | None = None
         self._flow: Flow = "none"
         self._read_at: float | None = None
@@ -238,8 +239,8 @@ class Arm:
     def step(self, wanted: Wanted) -> float:
         """Do and tell what is to be done by now; when to look again."""
         now = trio.current_time()
-        energy, suspended = _wish(wanted, self.bay.evse_id)
         self._tell_cable()
+        energy, suspended = _wish(wanted, self.bay.evse_id, self._cables)
         self._move(energy or suspended, now)
         self._let_flow(suspended)
         self._tell_power(suspended)
@@ -306,6 +307,7 @@ class Arm:
         if plugged is self._plugged:
             return
         self._plugged = plugged
+        self._cables += 1
         self._observe(CableReported(self.bay.evse_id, 1, plugged))
         self._stopped = False
         if plugged:
@@ -351,8 +353,9 @@ class Arm:
             yield max(now + 0.001, self.bay.full_at() + 0.001)
 
 
-def _wish(wanted: Wanted, evse_id: int) -> tuple[bool, bool]:
+def _wish(wanted: Wanted, evse_id: int, cables: int) -> tuple[bool, bool]:
+    """Energy, or none but stay connected; for the EV that is there now, not one before it."""
     for evse in wanted.evses:
-        if evse.evse_id == evse_id:
+        if evse.evse_id == evse_id and evse.cables == cables:
             return evse.energy, evse.suspended
     return False, False

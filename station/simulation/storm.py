@@ -24,7 +24,7 @@ from station.simulation.life import DiedError, Life
 from station.simulation.world import World
 
 YEAR_S: Final = 365 * 86_400
-SHORT_S: Final = 1_200  # of most plans; some are four times as long
+SHORT_S: Final = 600  # of most plans; some are four times as long
 
 
 class Happening(msgspec.Struct, frozen=True):
@@ -321,22 +321,33 @@ def planned(seed: int) -> Plan:
 
 
 def _happenings(dice: random.Random) -> Iterator[Happening]:
-    length_s = SHORT_S * dice.choice([1, 1, 1, 4])
-    several = dice.randint(1, 4)
-    for _ in range(several):
-        yield Happening(round(dice.uniform(0, length_s), 2), "session", _session(dice))
+    """Some sessions, and mischief of a few kinds, most of it while somebody charges."""
+    length_s = SHORT_S * dice.choice([1, 1, 1, 1, 1, 4])
+    sessions = [
+        Happening(round(dice.uniform(0, length_s), 2), "session", _session(dice))
+        for _ in range(dice.randint(1, 5))
+    ]
+    yield from sessions
     kinds = dice.sample(list(MAKERS), dice.randint(1, 6))
     for _ in range(dice.randint(1, 25)):
         what = dice.choice(kinds)
-        made = MAKERS[what](dice)
-        yield Happening(round(dice.uniform(0, length_s), 2), what, made)
+        yield Happening(_moment(dice, sessions, length_s), what, MAKERS[what](dice))
+
+
+def _moment(dice: random.Random, sessions: list[Happening], length_s: float) -> float:
+    session = dice.choice(sessions)
+    if dice.random() < 0.3:
+        return round(dice.uniform(0, length_s), 2)
+    stays_s: float = session.how["stays_s"]
+    into_s = dice.choice([8, stays_s, dice.uniform(0, stays_s + 20)])
+    return round(session.at_s + into_s + dice.choice([0, 0.1, 3]) * dice.random(), 3)
 
 
 def _session(dice: random.Random) -> dict[str, Any]:
     return {
         "evse_id": dice.choice([1, 2]),
         "who": dice.choice(WHO),
-        "stays_s": round(dice.uniform(20, 400), 1),
+        "stays_s": round(dice.uniform(20, 300), 1),
         "power_w": dice.choice([11_000, 60_000, 150_000]),
     }
 

@@ -71,6 +71,7 @@ class Attempt(msgspec.Struct):
     offline: bool
     uptime_ms: int  # when it was decided
     wire: Wire | None = None  # that it went over
+    late: bool = False  # at the decision an earlier attempt was answered already
     answered: bool = False  # a CALLRESULT for it is in the journal
     over: bool = False  # it is given up, or answered
 
@@ -222,12 +223,14 @@ class Witness(Watcher):
         told.append(call)
 
     def _attempted(self, entry: Entry, attempted: CallAttempted) -> None:
+        before = self._of_call.get(attempted.call, [])
         attempt = Attempt(
             attempted.call,
             attempted.action,
             attempted.message_id,
             attempted.offline,
             entry.uptime_ms,
+            late=any(one.answered for one in before),
         )
         self._attempts[attempted.message_id] = attempt
         self._of_call.setdefault(attempted.call, []).append(attempt)
@@ -314,8 +317,7 @@ class Witness(Watcher):
     def _not_again(self, attempt: Attempt) -> None:
         """A message goes again only where its answer did not come, was an error, or is lost."""
         *before, _ = self._of_call[attempt.call]
-        for earlier in before:
-            promise(not earlier.answered, "P2", f"{attempt} sent again, though answered")
+        promise(not attempt.late, "P2", f"{attempt} sent again, though answered")
         if before and before[-1].wire is not None:
             self.resent += 1
             lost = before[-1].wire is not attempt.wire
