@@ -101,6 +101,8 @@ def export_command(
     Times are the station's own clock. A transaction belongs to the range in which it ended;
     those still open are told only without --to. What happened after --to does not count.
     """
+    if since and until and since >= until:
+        raise Misused("station export: --from is not before --to, so nothing lies between them.")
     wish = Wish(path, what, format, Span(since, until), values)
     try:
         done = _to_files(wish, out, key or path.parent / KEY) if out else _to_stdout(wish)

@@ -177,6 +177,13 @@ def test_the_same_range_gives_the_same_bytes_though_the_journal_has_grown(
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
+def test_a_range_before_everything_is_an_empty_table(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    assert exported(station, path, tmp_path / "out", "events", "--to", "1999-01-01") == []
+    assert station("verify", tmp_path / "out").code == 0
+
+
 def test_an_open_transaction_is_told_only_where_the_journal_ends(
     station: Command, tmp_path: Path
 ) -> None:
@@ -339,6 +346,7 @@ def test_the_key_is_the_stations_and_stays(station: Command, path: Path, tmp_pat
     ("typed", "code", "said"),
     [
         (("transactions", "--from", "yesterday"), 2, "no time as"),
+        (("events", "--from", "2026-03-02", "--to", "2026-03-01"), 2, "--from is not before --to"),
         (("transactions", "--format", "parquet"), 2, "name --out"),
         (("transactions", "--format", "jsonl", "--out", "x.csv"), 2, "Name --format csv"),
         (("transactions", "--out", "."), 2, "not empty"),
