@@ -50,6 +50,7 @@ class Boot:
 
     def faults(self, owed: Owed) -> Iterator[str]:
         """What is wrong with the image that was laid."""
+        yield from self._about_forgotten(owed)
         if owed.acknowledged:  # before, there is no journal yet
             yield from (f"as found: {one}" for one in verify(self._data / "journal.db"))
         try:

@@ -150,7 +150,10 @@ class Sweep:
             self._seen.add(name)
             self.outcome.different[fate] += 1
         boot.lay(image, self._dice)
-        faults = tuple(boot.faults(moment.owed))
+        try:
+            faults = tuple(boot.faults(moment.owed))
+        except Exception as error:  # whatever it is: no station comes back from this
+            faults = (f"crashed: {error!r}",)
         if faults:
             last = _told(moment.last)
             self.outcome.failures.append(Failure(moment.cut, last, fate, image, faults))
