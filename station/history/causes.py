@@ -22,6 +22,7 @@ from journal.observations import (
 from journal.projections.authorizations import (
     AuthorizationBound,
     AuthorizationEnded,
+    AuthorizationGranted,
     AuthorizationRefused,
 )
 from journal.projections.availability import AvailabilityChanged
@@ -169,6 +170,13 @@ class Causes:
     def _refused(self, entry: Entry, event: AuthorizationRefused) -> Iterator[int]:
         if event.status in ("NotAtThisTime", "ConcurrentTx", "NoEvseFree"):
             yield from self._standing.obstacles(event.evse_id)
+        elif event.status == "CSNotAccepted":
+            yield self._standing.registered
+        yield self._standing.offline
+
+    def _let_in(self, entry: Entry, event: AuthorizationGranted) -> Iterator[int]:
+        if event.how in ("Cache", "Offline"):
+            yield self._standing.offline  # else the CSMS would have been asked
 
     def _right_ended(self, entry: Entry, event: AuthorizationEnded) -> Iterator[int]:
         if event.trigger_reason == "EVConnectTimeout":
@@ -285,6 +293,7 @@ def _transaction_of(event: Event) -> str | None:
 LINKS: Final[dict[type[Event], Callable[[Causes, Entry, Any], Iterator[int]]]] = {
     AuthorizationBound: Causes._granted,
     AuthorizationEnded: Causes._right_ended,
+    AuthorizationGranted: Causes._let_in,
     AuthorizationRefused: Causes._refused,
     AvailabilityChanged: Causes._in_service,
     AttemptFailed: Causes._message,

@@ -13,6 +13,8 @@ from journal.observations import (
     DeviceFaulted,
     DeviceRecovered,
     FlowReported,
+    LinkClosed,
+    LinkOpened,
     StationStarted,
 )
 from journal.projections.authorizations import (
@@ -24,6 +26,7 @@ from journal.projections.availability import AvailabilityChanged, AvailabilitySc
 from journal.projections.firmware import FirmwareAdvanced, FirmwareOrdered, TransactionsAwaited
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from journal.projections.outbox import CallQueued
+from journal.projections.registration import RegistrationAnswered
 from journal.projections.transactions import (
     TransactionAuthorized,
     TransactionStarted,
@@ -54,6 +57,8 @@ class Standing:
         self.reset = 0
         self.restart = 0
         self.firmware = 0  # last word on an update
+        self.offline = 0  # since then nobody can be asked; 0: there is a link
+        self.registered = 0  # last word of the CSMS on whether it accepts the station
         self.cables: dict[int, int] = {}
         self.flows: dict[int, int] = {}
         self.rights: dict[int, int] = {}  # evse_id -> entry that granted the right to charge
@@ -66,8 +71,15 @@ class Standing:
         """Take the entry in. Entries come in order."""
         match entry.event:
             case StationStarted():
-                self.started, self.reset, self.restart = entry.seq, 0, 0
+                self.started = self.offline = entry.seq
+                self.reset = self.restart = 0
                 self.faults.clear()  # levels of the devices: they are reported anew
+            case LinkOpened():
+                self.offline = 0
+            case LinkClosed():
+                self.offline = entry.seq
+            case RegistrationAnswered():
+                self.registered = entry.seq
             case ResetOrdered():
                 self.reset = entry.seq
             case RestartOrdered():

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from journal.observations import DeviceFaulted, EvStopped, StopPressed
-from journal.projections.authorizations import AuthorizationEnded, AuthorizationRefused
+from journal.projections.authorizations import (
+    AuthorizationEnded,
+    AuthorizationGranted,
+    AuthorizationRefused,
+)
 from journal.projections.outbox import (
     AttemptFailed,
     CallAttempted,
@@ -131,6 +135,22 @@ def test_the_station_refused_it(steps: tuple[Step, ...], why: str) -> None:
     assert answers(refused(*steps, who=CAROL), AuthorizationRefused).splitlines()[0] == why
 
 
+def test_what_nobody_could_be_asked_leads_back_to_the_lost_link() -> None:
+    station = refused(plugged(1), LINK_LOST, who=CAROL)
+    assert chain(station, AuthorizationRefused) == [
+        "LinkClosed",
+        "IdTokenPresented",
+        "AuthorizationRefused",
+    ]
+
+
+def test_who_is_let_in_unheard_leads_back_to_the_lost_link_c15_fr_08() -> None:
+    lenient = preset("AuthCtrlr.OfflineTxForUnknownIdEnabled", "true")
+    station = given(lenient, ONLINE, plugged(1), LINK_LOST, presented(CAROL, evse_id=1))
+    assert "C15.FR.08" in answers(station, AuthorizationGranted)
+    assert chain(station, AuthorizationGranted)[0] == "LinkClosed"
+
+
 # --- Why did it stop? ----------------------------------------------------------------------------
 
 
@@ -176,7 +196,7 @@ def test_a_token_the_csms_takes_back_e05_fr_10() -> None:
     assert "the CSMS does not accept the token" in answers(station, TransactionStopping)
     assert "E05.FR.10" in answers(station, TransactionStopping)
     led = chain(station, TransactionStopping)
-    assert led[0] == "IdTokenPresented"
+    assert led[:2] == ["LinkClosed", "IdTokenPresented"]
     assert led[-3:] == ["FrameReceived", "AuthorizationEnded", "TransactionStopping"]
 
 
