@@ -440,7 +440,7 @@ def _prepare(path: Path, journal_id: str, settings: StoreSettings) -> None:
     try:
         pending = _pending(path, connection)
         if pending:
-            _migrate(path, pending)
+            _migrate(path, pending, settings)
         if connection.execute("SELECT count(*) FROM meta").fetchone() == (0,):
             connection.execute("INSERT INTO meta VALUES (?, ?)", (FORMAT, journal_id))
     finally:
@@ -469,14 +469,15 @@ def _pending(path: Path, connection: sqlite3.Connection) -> list[Path]:
     return [step for step in known if step.stem not in done]
 
 
-def _migrate(path: Path, pending: list[Path]) -> None:
+def _migrate(path: Path, pending: list[Path], settings: StoreSettings) -> None:
     from sqlite_utils import Database, Migrations
 
     steps = Migrations(MIGRATION_SET)
     for step in pending:
         script = step.read_text(encoding="utf-8")
         steps(name=step.stem)(lambda db, script=script: db.executescript(script))
-    connection = sqlite3.connect(path)
+    psow = int(settings.powersafe_overwrite)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?psow={psow}", uri=True)
     try:
         steps.apply(Database(connection, execute_plugins=False))
     finally:
