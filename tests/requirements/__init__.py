@@ -1,0 +1,133 @@
+"""Which requirements bind this station, and what test holds each?
+
+The scope is every requirement of the use cases behind the certified test cases of the Core profile.
+`ids.json` says whom each one binds: station, csms, both, or the operator (who makes certificates
+and chooses passwords). `excused.toml` lists what needs no test of its own, each with its reason.
+
+A requirement is cited by a test module that names it (`_b05_fr_02`, `B05.FR.02`, `B05.FR.02/03`,
+`B07.FR.01 to 13`), or by a test case of Part 6 that is played for a profile of ours and names it
+in `tests/octt/cases.json`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from station.profiles import load
+from tests.octt.applicability import decide_all
+from tests.octt.cases import PLAYS
+
+HERE = Path(__file__).parent
+TESTS = HERE.parent
+PROFILES = ("evs-flash-300", "development")  # a case counts where one of these must pass it
+OURS = frozenset({"station", "both"})
+
+_CITED = re.compile(
+    r"(?<![a-z0-9])(?P<use_case>[a-p]\d\d)[._]fr[._](?P<first>\d{2,3})(?!\d)"
+    r"(?P<more>(?:(?:\s*(?:/|,|-|and|to)\s*|_(?:to_)?)(?:fr[._])?\d{2,3}(?!\d|\.\d))*)",
+    re.IGNORECASE,
+)
+_MORE = re.compile(r"(?P<to>to|-)?[\s_/,]*(?:fr[._])?(?P<number>\d{2,3})", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Excuses:
+    """Why a requirement needs no test of its own.
+
+    Attributes:
+        reasons: pattern over ids (`*` and `?`) to a reason. What the product is not.
+        same: id to the id of the same rule elsewhere, which a test must hold.
+        not_built: id to what is missing. The station falls short of these.
+    """
+
+    reasons: Mapping[str, str]
+    same: Mapping[str, str]
+    not_built: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What holds one requirement; neither says: nothing does."""
+
+    requirement: str
+    cited_by: tuple[str, ...] = ()
+    excuse: str = ""
+    not_built: bool = False
+
+    @property
+    def missing(self) -> bool:
+        return not self.cited_by and not self.excuse
+
+
+def bound() -> Mapping[str, str]:
+    """Requirement id to whom it binds."""
+    table = msgspec.json.decode((HERE / "ids.json").read_bytes(), type=dict[str, dict[str, str]])
+    return {
+        f"{use_case}.FR.{number}": whom
+        for use_case, numbers in table.items()
+        for number, whom in numbers.items()
+    }
+
+
+def excuses() -> Excuses:
+    return msgspec.convert(tomllib.loads((HERE / "excused.toml").read_text("utf-8")), Excuses)
+
+
+def cited_in(text: str) -> Iterator[str]:
+    """Every requirement id a text names, ranges and lists written out."""
+    for found in _CITED.finditer(text):
+        use_case, last = found["use_case"].upper(), found["first"]
+        yield f"{use_case}.FR.{last}"
+        for more in _MORE.finditer(found["more"]):
+            number = more["number"]
+            begin = int(last) + 1 if more["to"] else int(number)
+            for one in range(begin, int(number) + 1):
+                yield f"{use_case}.FR.{one:0{len(number)}}"
+            last = number
+
+
+@cache
+def citations() -> Mapping[str, tuple[str, ...]]:
+    """Requirement id to the test modules and the played test cases that cite it."""
+    cited: dict[str, set[str]] = {}
+    for path in _modules():
+        for requirement in cited_in(path.read_text("utf-8")):
+            cited.setdefault(requirement, set()).add(path.relative_to(TESTS).as_posix())
+    for profile in PROFILES:
+        for case_id, decided in decide_all(load(profile)).items():
+            if decided.applies and case_id in PLAYS:
+                for requirement in decided.case.requirements:
+                    cited.setdefault(requirement, set()).add(case_id)
+    return {requirement: tuple(sorted(where)) for requirement, where in cited.items()}
+
+
+def _modules() -> Iterator[Path]:
+    yield from (path for path in TESTS.rglob("test_*.py") if HERE not in path.parents)
+    yield from (TESTS / "octt" / "cases").glob("*.py")
+
+
+def verdicts() -> list[Verdict]:
+    """What holds each requirement that binds the station, in the order of their ids."""
+    excused = excuses()
+    return [judge(one, excused) for one, whom in sorted(bound().items()) if whom in OURS]
+
+
+def judge(requirement: str, excused: Excuses) -> Verdict:
+    if cited := citations().get(requirement):
+        return Verdict(requirement, cited_by=cited)
+    if missing := excused.not_built.get(requirement):
+        return Verdict(requirement, excuse=missing, not_built=True)
+    if (other := excused.same.get(requirement)) and (cited := citations().get(other)):
+        return Verdict(requirement, cited_by=tuple(f"{one} (as {other})" for one in cited))
+    for pattern, reason in excused.reasons.items():
+        if fnmatchcase(requirement, pattern):
+            return Verdict(requirement, excuse=reason)
+    return Verdict(requirement)

@@ -1,0 +1,45 @@
+"""`python -m tests.requirements`: what holds each requirement; ends 1 if something does not."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import click
+
+from tests.requirements import Verdict, bound, verdicts
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Also say which test cites what.")
+def main(everything: bool) -> None:
+    """Cited, excused and missing requirements of each use case."""
+    judged = verdicts()
+    click.echo("use case  cited  excused  not built  missing")
+    for use_case, each in groupby(judged, key=lambda one: one.requirement[:3]):
+        click.echo(_row(use_case, list(each)))
+    click.echo(_row("all", judged))
+    others = len(bound()) - len(judged)
+    click.echo(f"\n{others} more bind the CSMS or the operator alone.\n")
+    for one in judged:
+        if everything or not one.cited_by:
+            click.echo(_line(one))
+    raise SystemExit(1 if any(one.missing for one in judged) else 0)
+
+
+def _row(name: str, judged: list[Verdict]) -> str:
+    cited = sum(bool(one.cited_by) for one in judged)
+    not_built = sum(one.not_built for one in judged)
+    missing = sum(one.missing for one in judged)
+    excused = len(judged) - cited - not_built - missing
+    return f"{name:<8}  {cited:>5}  {excused:>7}  {not_built:>9}  {missing:>7}"
+
+
+def _line(one: Verdict) -> str:
+    if one.cited_by:
+        return f"{one.requirement}  {', '.join(one.cited_by)}"
+    what = "MISSING" if one.missing else "not built" if one.not_built else "excused"
+    return f"{one.requirement}  {what}: {one.excuse or 'neither cited nor excused'}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Does every requirement that binds the station have a test or a reason?"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import pytest
+
+from tests.requirements import OURS, bound, citations, cited_in, excuses, judge, verdicts
+
+
+def test_every_requirement_is_cited_or_excused() -> None:
+    assert [one.requirement for one in verdicts() if one.missing] == []
+
+
+def test_every_excuse_excuses_something() -> None:
+    """A requirement that is tested by now, or that nobody has, needs none."""
+    excused = excuses()
+    open_ids = {one for one, whom in bound().items() if whom in OURS and one not in citations()}
+    assert {*excused.same, *excused.not_built} <= open_ids
+    open_ids -= {*excused.same, *excused.not_built}
+    needless = [
+        pattern
+        for pattern in excused.reasons
+        if not any(fnmatchcase(requirement, pattern) for requirement in open_ids)
+    ]
+    assert needless == []
+
+
+def test_what_is_the_same_elsewhere_is_tested_there() -> None:
+    assert [other for other in excuses().same.values() if other not in citations()] == []
+
+
+def test_a_requirement_nobody_names_is_missing() -> None:
+    assert judge("Q99.FR.01", excuses()).missing
+
+
+@pytest.mark.parametrize(
+    ("text", "cited"),
+    [
+        ("def test_that_b05_fr_02()", ["B05.FR.02"]),
+        ("_b05_fr_04_fr_05", ["B05.FR.04", "B05.FR.05"]),
+        ("_b08_fr_07_to_09", ["B08.FR.07", "B08.FR.08", "B08.FR.09"]),
+        ("B05.FR.02/03", ["B05.FR.02", "B05.FR.03"]),
+        ("G03.FR.05, G04.FR.06", ["G03.FR.05", "G04.FR.06"]),
+        ("A00.FR.312 to 314.", ["A00.FR.312", "A00.FR.313", "A00.FR.314"]),
+        ("J01.FR.19/20, FR.22", ["J01.FR.19", "J01.FR.20", "J01.FR.22"]),
+        ("_tc_e_17 and 2048 bytes", []),
+    ],
+)
+def test_what_a_text_cites(text: str, cited: list[str]) -> None:
+    assert list(cited_in(text)) == cited
