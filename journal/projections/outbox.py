@@ -147,6 +147,7 @@ class Outbox(Projection, frozen=True):
     tried: tuple[str, ...] = ()  # its messageIds so far: a late answer still counts
     retry_ms: int | None = None  # uptime before which the transaction lane rests
     parked: tuple[Parked, ...] = ()
+    again: tuple[Parked, ...] = ()  # were parked and wait anew: a late answer still counts
 
     def after(self, entry: Entry) -> Outbox:
         match entry.event:
@@ -241,7 +242,8 @@ class Outbox(Projection, frozen=True):
         )
 
     def _parked(self, call: int, reason: str) -> Outbox:
-        aside = Parked(call, reason, self.owner.get(call), self.tried)
+        before = next((one.message_ids for one in self.again if one.call == call), ())
+        aside = Parked(call, reason, self.owner.get(call), (*before, *self.tried))
         rest = self._without(call)
         return replace(rest, parked=(*rest.parked, aside))
 
@@ -254,11 +256,20 @@ class Outbox(Projection, frozen=True):
             owner = one.transaction_id
             outbox = replace(
                 outbox,
-                transaction=outbox.transaction.then(one.call),
+                again=(*outbox.again, one),
+                transaction=outbox._in_its_place(one.call),
                 owner=outbox.owner.having(one.call, owner),
                 waiting_of=outbox.waiting_of.having(owner, (outbox.waiting_of.get(owner) or 0) + 1),
             )
         return outbox
+
+    def _in_its_place(self, call: int) -> Line:
+        """The transaction lane with a call that is tried again, before what came after it.
+
+        Only the first call keeps its place: it may be under way.
+        """
+        first, *others = (*self.transaction, call)
+        return Line((first, *sorted(others)))
 
     def _without(self, call: int) -> Outbox:
         """The outbox when `call` is settled, wherever it stood."""
@@ -283,6 +294,7 @@ class Outbox(Projection, frozen=True):
             self,
             transaction=self.transaction.without(call),
             owner=self.owner.without(call),
+            again=tuple(one for one in self.again if one.call != call),
             waiting_of=self.waiting_of.having(owner, left)
             if left
             else self.waiting_of.without(owner),
@@ -317,7 +329,7 @@ class Outbox(Projection, frozen=True):
             return self.in_flight.call, True
         if message_id in self.tried and self.transaction.head is not None:
             return self.transaction.head, False
-        for one in self.parked:
+        for one in (*self.parked, *self.again):
             if message_id in one.message_ids:
                 return one.call, False
         return None

@@ -249,6 +249,19 @@ HAPPENINGS: Final[dict[str, Callable[..., None]]] = {
 
 # --- A plan from a seed --------------------------------------------------------------------------
 
+# Kinds that have to do with each other; half of the plans are made of one such set.
+THEMES: Final = (
+    ("temper", "temper", "clock"),
+    ("temper", "cut", "dies"),
+    ("temper", "stall", "slow"),
+    ("network", "clock", "dies"),
+    ("network", "stall", "dies_at_commit"),
+    ("disk_fails", "temper", "cut"),
+    ("registration", "csms_restarts", "dies", "temper"),
+    ("fault", "unplug", "plug_in", "pause", "stop_button", "card"),
+    ("asks", "stops_remotely", "temper", "cut"),
+    ("sigterm", "asks", "network", "retries"),
+)
 WHO: Final = (ALICE, ALICE, BOB, CAROL, MALLORY, "04EEEEEE")
 FAULTS: Final = (
     ("meter", "silent", False),
@@ -258,8 +271,9 @@ FAULTS: Final = (
     ("insulation", "low", True),
     ("reader", "gone", False),
 )
+OFTEN: Final = "SampledDataCtrlr.TxUpdatedInterval"  # how much there is to be delivered
 VARIABLES: Final = {
-    "SampledDataCtrlr.TxUpdatedInterval": ("0", "5", "30", "60"),
+    OFTEN: ("0", "2", "5", "10", "60"),
     "SampledDataCtrlr.TxEndedInterval": ("0", "0", "20"),
     "AlignedDataCtrlr.Interval": ("0", "0", "60", "300"),
     "AlignedDataCtrlr.TxEndedInterval": ("0", "0", "60"),
@@ -312,10 +326,10 @@ MISCHIEF: Final = (
 def planned(seed: int) -> Plan:
     """The plan of a seed."""
     dice = random.Random(seed)
-    some = dice.sample(sorted(VARIABLES), dice.randint(0, len(VARIABLES)))
+    some = {OFTEN, *dice.sample(sorted(VARIABLES), dice.randint(0, len(VARIABLES)))}
     return Plan(
         seed=seed,
-        variables={name: dice.choice(VARIABLES[name]) for name in some},
+        variables={name: dice.choice(VARIABLES[name]) for name in sorted(some)},
         happenings=tuple(sorted(_happenings(dice), key=lambda one: one.at_s)),
     )
 
@@ -328,7 +342,7 @@ def _happenings(dice: random.Random) -> Iterator[Happening]:
         for _ in range(dice.randint(1, 5))
     ]
     yield from sessions
-    kinds = dice.sample(list(MAKERS), dice.randint(1, 6))
+    kinds = dice.choice(THEMES) if dice.random() < 0.5 else dice.sample(list(MAKERS), 6)
     for _ in range(dice.randint(1, 25)):
         what = dice.choice(kinds)
         yield Happening(_moment(dice, sessions, length_s), what, MAKERS[what](dice))
@@ -354,8 +368,9 @@ def _session(dice: random.Random) -> dict[str, Any]:
 
 def _temper(dice: random.Random) -> dict[str, Any]:
     which = dice.sample(MISCHIEF, dice.randint(1, 3))
-    share = dice.choice([0.1, 0.3, 0.9]) / len(which)
-    return {"seconds": _some_s(dice), **dict.fromkeys(which, share)}
+    share = dice.choice([0.2, 0.5, 0.9]) / len(which)
+    seconds = round(dice.choice([20, 60, 300]) * dice.uniform(0.5, 2), 2)
+    return {"seconds": seconds, **dict.fromkeys(which, share)}
 
 
 def _some_s(dice: random.Random) -> float:

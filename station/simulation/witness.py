@@ -223,6 +223,7 @@ class Witness(Watcher):
         told.append(call)
 
     def _attempted(self, entry: Entry, attempted: CallAttempted) -> None:
+        self._rested(entry, attempted)
         before = self._of_call.get(attempted.call, [])
         attempt = Attempt(
             attempted.call,
@@ -234,6 +235,15 @@ class Witness(Watcher):
         )
         self._attempts[attempted.message_id] = attempt
         self._of_call.setdefault(attempted.call, []).append(attempt)
+
+    def _rested(self, entry: Entry, attempted: CallAttempted) -> None:
+        """The pause between two attempts is kept, on uptime. E13.FR.03, P7."""
+        assert self.state is not None
+        until_ms = self.state.outbox.retry_ms
+        if attempted.lane != "transaction" or until_ms is None:
+            return
+        late_ms = entry.uptime_ms - until_ms
+        promise(late_ms >= 0, "P7", f"{-late_ms} ms before the pause is over: {attempted}")
 
     def _received(self, frame: msgspec.Raw) -> None:
         match ocppj.read(frame):
@@ -304,7 +314,12 @@ class Witness(Watcher):
         promise(body == expected, "P3", f"sent {body}, journaled {expected}")
 
     def _in_order(self, attempt: Attempt) -> None:
-        """Everything before it of its transaction is delivered or parked. E13."""
+        """Everything before it of its transaction is delivered or parked. E13.
+
+        Not so for a message that went before: what is tried again goes behind it.
+        """
+        if sum(one.wire is not None for one in self._of_call[attempt.call]) > 1:
+            return
         mark = self._calls[attempt.call].transaction
         assert mark is not None
         for earlier in self._transactions[mark.transaction_id][: mark.seq_no]:
@@ -316,9 +331,9 @@ class Witness(Watcher):
 
     def _not_again(self, attempt: Attempt) -> None:
         """A message goes again only where its answer did not come, was an error, or is lost."""
-        *before, _ = self._of_call[attempt.call]
+        *before, _ = [one for one in self._of_call[attempt.call] if one.wire is not None]
         promise(not attempt.late, "P2", f"{attempt} sent again, though answered")
-        if before and before[-1].wire is not None:
+        if before:
             self.resent += 1
             lost = before[-1].wire is not attempt.wire
             promise(lost or before[-1].over, "P2", f"{attempt} sent again without need")
