@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -45,11 +45,14 @@ class Excuses:
     Attributes:
         reasons: pattern over ids (`*` and `?`) to a reason. What the product is not.
         same: id to the id of the same rule elsewhere, which a test must hold.
+        named_only: pattern to a reason. A case of Part 6 names these and does not try them, so
+            that it holds nothing; a test module that cites one still counts.
         not_built: id to what is missing. The station falls short of these.
     """
 
     reasons: Mapping[str, str]
     same: Mapping[str, str]
+    named_only: Mapping[str, str]
     not_built: Mapping[str, str]
 
 
@@ -65,6 +68,11 @@ class Verdict:
     @property
     def missing(self) -> bool:
         return not self.cited_by and not self.excuse
+
+    @property
+    def by_cases_only(self) -> bool:
+        """No test of ours names it: a played case of Part 6 does."""
+        return bool(self.cited_by) and all(one.startswith("TC_") for one in self.cited_by)
 
 
 def bound() -> Mapping[str, str]:
@@ -95,18 +103,32 @@ def cited_in(text: str) -> Iterator[str]:
 
 
 @cache
-def citations() -> Mapping[str, tuple[str, ...]]:
-    """Requirement id to the test modules and the played test cases that cite it."""
-    cited: dict[str, set[str]] = {}
-    for path in _modules():
-        for requirement in cited_in(path.read_text("utf-8")):
-            cited.setdefault(requirement, set()).add(path.relative_to(TESTS).as_posix())
-    for profile in PROFILES:
-        for case_id, decided in decide_all(load(profile)).items():
-            if decided.applies and case_id in PLAYS:
-                for requirement in decided.case.requirements:
-                    cited.setdefault(requirement, set()).add(case_id)
-    return {requirement: tuple(sorted(where)) for requirement, where in cited.items()}
+def cited_by_modules() -> Mapping[str, tuple[str, ...]]:
+    """Requirement id to the test modules that name it."""
+    return _gathered(
+        (requirement, path.relative_to(TESTS).as_posix())
+        for path in _modules()
+        for requirement in cited_in(path.read_text("utf-8"))
+    )
+
+
+@cache
+def cited_by_cases() -> Mapping[str, tuple[str, ...]]:
+    """Requirement id to the played test cases that Part 6 says try it."""
+    return _gathered(
+        (requirement, case_id)
+        for profile in PROFILES
+        for case_id, decided in decide_all(load(profile)).items()
+        if decided.applies and case_id in PLAYS
+        for requirement in decided.case.requirements
+    )
+
+
+def _gathered(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for requirement, where in pairs:
+        found.setdefault(requirement, set()).add(where)
+    return {requirement: tuple(sorted(where)) for requirement, where in found.items()}
 
 
 def _modules() -> Iterator[Path]:
@@ -121,13 +143,25 @@ def verdicts() -> list[Verdict]:
 
 
 def judge(requirement: str, excused: Excuses) -> Verdict:
-    if cited := citations().get(requirement):
-        return Verdict(requirement, cited_by=cited)
     if missing := excused.not_built.get(requirement):
         return Verdict(requirement, excuse=missing, not_built=True)
-    if (other := excused.same.get(requirement)) and (cited := citations().get(other)):
+    if cited := citations(requirement, excused):
+        return Verdict(requirement, cited_by=cited)
+    other = excused.same.get(requirement)
+    if other and (cited := citations(other, excused)):
         return Verdict(requirement, cited_by=tuple(f"{one} (as {other})" for one in cited))
-    for pattern, reason in excused.reasons.items():
-        if fnmatchcase(requirement, pattern):
-            return Verdict(requirement, excuse=reason)
-    return Verdict(requirement)
+    reason = _fits(requirement, excused.named_only) or _fits(requirement, excused.reasons)
+    return Verdict(requirement, excuse=reason)
+
+
+def citations(requirement: str, excused: Excuses) -> tuple[str, ...]:
+    """What holds a requirement by its own id."""
+    modules = cited_by_modules().get(requirement, ())
+    if _fits(requirement, excused.named_only):
+        return modules
+    return (*modules, *cited_by_cases().get(requirement, ()))
+
+
+def _fits(requirement: str, reasons: Mapping[str, str]) -> str:
+    """The reason of the first pattern that fits, or nothing."""
+    return next((why for one, why in reasons.items() if fnmatchcase(requirement, one)), "")

@@ -14,7 +14,7 @@ from tests.requirements import Verdict, bound, verdicts
 def main(everything: bool) -> None:
     """Cited, excused and missing requirements of each use case."""
     judged = verdicts()
-    click.echo("use case  cited  excused  not built  missing")
+    click.echo("use case  cited  (by a case only)  excused  not built  missing")
     for use_case, each in groupby(judged, key=lambda one: one.requirement[:3]):
         click.echo(_row(use_case, list(each)))
     click.echo(_row("all", judged))
@@ -28,10 +28,11 @@ def main(everything: bool) -> None:
 
 def _row(name: str, judged: list[Verdict]) -> str:
     cited = sum(bool(one.cited_by) for one in judged)
+    by_cases = sum(one.by_cases_only for one in judged)
     not_built = sum(one.not_built for one in judged)
     missing = sum(one.missing for one in judged)
     excused = len(judged) - cited - not_built - missing
-    return f"{name:<8}  {cited:>5}  {excused:>7}  {not_built:>9}  {missing:>7}"
+    return f"{name:<8}  {cited:>5}  {by_cases:>16}  {excused:>7}  {not_built:>9}  {missing:>7}"
 
 
 def _line(one: Verdict) -> str:
