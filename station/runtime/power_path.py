@@ -281,6 +281,9 @@ class PowerPath:
         elif not stopping and (stop is Stop.NORMAL or not (wish.energy or wish.suspended)):
             self._hands.secc.press_stop()
             self._enter(Phase.STOPPING if self.begun else Phase.ENDED, now)
+            # A wish that went before the EV took part has served nobody: when it comes back, as it
+            # does once the judgement has seen the plug, it counts.
+            self._spent = self._spent and (self.begun or stop is Stop.NORMAL)
 
     def _dead(self, now: float) -> bool:
         opened = not self.coil and self.senses.closed is not True
