@@ -231,6 +231,17 @@ def test_a_parked_message_can_be_sent_again() -> None:
     assert not station.state.outbox.transaction
 
 
+def test_a_message_that_is_tried_again_goes_before_what_came_after_it() -> None:
+    station = refusing()
+    station.when(after(seconds=30 + 10 + 30 + 20 + 30))
+    [parked] = station.state.outbox.parked
+    waiting = list(station.state.outbox.transaction)
+    station.when(LINK_LOST, charging(1), RetryRequested((parked.call,)))
+    lane = list(station.state.outbox.transaction)
+    assert len(lane) > len(waiting)
+    assert lane[1:] == sorted(lane[1:])
+
+
 # --- Order ---------------------------------------------------------------------------------------
 
 

@@ -34,20 +34,29 @@ START, STOP = "TxCtrlr.TxStartPoint", "TxCtrlr.TxStopPoint"
 FOUND = {
     # A commit took longer than the timeout: the CALL was given up in the moment it left.
     "a call is given up as it leaves": plan(
-        43, {}, (796, *stall(47)), (984, *session(2, ALICE, 56.4, 150_000))
+        43, {}, (983, *stall(47)), (984, *session(2, ALICE, 56.4, 150_000))
     ),
     # A clock-aligned event said Idle before the EVSE had spoken; nobody was missed then.
     "a cable that left with the program away": plan(
         163,
-        {START: "Authorized", STOP: "EVConnected", "AlignedDataCtrlr.Interval": "60"},
-        (5, *session(1, ALICE, 80)),
-        (97, "sigterm", {"gap_s": 160}),
+        {
+            START: "Authorized",
+            STOP: "EVConnected",
+            "AlignedDataCtrlr.Interval": "60",
+            "TxCtrlr.StopTxOnEVSideDisconnect": "false",
+        },
+        (5, "plug_in", {"evse_id": 1}),
+        (13, "card", {"who": ALICE, "evse_id": 1}),
+        (60, "sigterm", {"gap_s": 160}),
+        (100, "unplug", {"evse_id": 1}),
+        (230, "retries", {"calls": []}),
     ),
     # Nobody was authorised, the cable left, and the one stop point could not be reached.
     "a transaction without a stop point": plan(
         205,
         {START: "EVConnected", STOP: "Authorized"},
         (138.33, *session(2, STRANGER, 135.2, 11_000)),
+        (140.22, "retries", {"calls": []}),
     ),
     # The authorization ended before there was a cable.
     "a right given back before the cable": plan(
