@@ -35,7 +35,7 @@ from station.runtime.faults import Ledger
 from station.runtime.keeper import Keeper
 from station.runtime.latest import Latest
 from station.runtime.limits import current_limit_a, voltage_range_v
-from station.runtime.power_path import Hands, Phase, PowerPath
+from station.runtime.power_path import Hands, Phase, PowerPath, nothing
 from station.runtime.protections import Protections
 from station.runtime.senses import (
     DISPENSER,
@@ -290,13 +290,15 @@ class Body:
                 self._devices.io[number].clear_watchdog()
 
 
-def _wish(wanted: Wanted, evse_id: int, leaving: bool, cables: int = 0) -> WantedEvse:
+def _wish(wanted: Wanted, evse_id: int, leaving: bool, cables: int = 0) -> WantedEvse | None:
     """What the judgement wants of an EVSE; nothing before it has spoken and on the way out.
 
     Behind a slow commit it may still speak of the EV that was there before this one: `cables`
-    are the reports of the cable so far, and it has to know them all.
+    are the reports of the cable so far, and it has to know them all to give energy: None until it
+    does. To take energy away it need not.
     """
     for evse in () if leaving else wanted.evses:
-        if evse.evse_id == evse_id and evse.cables in (None, cables):
-            return evse
-    return WantedEvse(evse_id, energy=False, suspended=False, transaction_id=None, words="")
+        if evse.evse_id == evse_id:
+            knows = evse.cables in (None, cables)
+            return evse if knows or not evse.energy else None
+    return nothing(evse_id)

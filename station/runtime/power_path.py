@@ -123,6 +123,8 @@ class PowerPath:
         self._hands = hands
         self._settings = settings
         self._ev_stopped = ev_stopped
+        self._wish = nothing(senses.evse_id)
+        self._behind = False  # the judgement, behind what the cable did
         self._spent_for: str | None = None
         self._spent = False
         self._ended_itself_at: float | None = None
@@ -223,16 +225,21 @@ class PowerPath:
 
     # --- one step --------------------------------------------------------------------------------
 
-    def act(self, wish: WantedEvse, stop: Stop, blocked: bool, ready: bool, now: float) -> None:
+    def act(
+        self, wish: WantedEvse | None, stop: Stop, blocked: bool, ready: bool, now: float
+    ) -> None:
         """Compare what is with what shall be, and set every level.
 
         Args:
-            wish: what the judgement wants.
+            wish: what the judgement wants; None while it has not seen all that the cable did:
+                then what runs goes on, nothing begins, and no contactor closes.
             stop: how the protections end a session now.
             blocked: no session may begin.
             ready: every device has spoken.
             now: by the `AwakeClock`.
         """
+        self._behind = wish is None
+        wish = self._wish = wish or self._wish
         self.suspended = wish.suspended
         self._note_wish(wish)
         self._tell_who_ended(now)
@@ -248,7 +255,7 @@ class PowerPath:
         elif self.phase is Phase.ENDED:
             if self._over(now):
                 self._enter(Phase.IDLE, now)
-        elif wish.energy and ready and not blocked and not self._spent:
+        elif wish.energy and ready and not (blocked or self._spent or self._behind):
             self._enter(Phase.SESSION, now)
         self._set_levels(wish, now)
 
@@ -334,6 +341,7 @@ class PowerPath:
     def _set_levels(self, wish: WantedEvse, now: float) -> None:
         request = self.senses.request if self.phase in (Phase.SESSION, Phase.STOPPING) else None
         close = request is not None and request.contactors_closed
+        close = close and (self.coil or not self._behind)
         self._set_output(request, close, wish, now)
         self._contactors.set(close, self._off_at, now)
         self._contactors.bleed(request)
@@ -389,6 +397,11 @@ class PowerPath:
         authorised = None if self.phase is Phase.IDLE else runs  # a no ends what still negotiates
         if (secc.start_allowed, secc.authorised) != (runs, authorised):
             secc.start_allowed, secc.authorised, secc.parameters_done = runs, authorised, runs
+
+
+def nothing(evse_id: int) -> WantedEvse:
+    """A wish for no energy."""
+    return WantedEvse(evse_id, energy=False, suspended=False, transaction_id=None, words="")
 
 
 def _since(before: float | None, holds: bool, now: float) -> float | None:

@@ -59,7 +59,8 @@ class Alone:
             devices.seccs[1], devices.modules, devices.io[1], devices.monitors[1], devices.meters[1]
         )
         self.path = PowerPath(self.senses, hands, settings, self._stopped, self.now)
-        self.wish, self.stop = ENERGY, Stop.NONE
+        self.wish: WantedEvse | None = ENERGY
+        self.stop = Stop.NONE
         self.path.limit_a, self.path.range_v = Decimal(400), (150, 1000)
 
     def _stopped(self) -> None:
@@ -270,3 +271,35 @@ async def test_one_transaction_is_good_for_one_session(alone: Alone) -> None:
     alone.wish = WantedEvse(1, energy=True, suspended=False, transaction_id="b", words="")
     alone.go(0.1)
     assert [*phases, alone.path.phase] == [Phase.IDLE, Phase.SESSION]
+
+
+async def test_a_session_outlives_a_judgement_that_has_not_seen_the_plug_yet(
+    alone: Alone,
+) -> None:
+    alone.say(GOOD)
+    alone.wish = None  # the cable was reported, the commit is under way
+    alone.say(PilotState("B", 1000), TESTING, GOOD, SeccHeartbeat(SeccState.NEGOTIATING_CONNECTION))
+    alone.say(SeccHeartbeat(SeccState.CHARGING), TRANSFER)
+    alone.go(0.3)
+    assert alone.path.phase is Phase.SESSION
+    assert not alone.output(OutputA.CONTACTORS)
+    alone.wish = ENERGY
+    alone.go(0.1)
+    assert alone.output(OutputA.CONTACTORS)
+
+
+async def test_nothing_begins_while_the_judgement_is_behind(alone: Alone) -> None:
+    alone.wish = NOTHING
+    alone.say(GOOD)
+    alone.wish = None
+    alone.say(PilotState("B", 1000), TESTING, GOOD)
+    alone.go(0.3)
+    assert alone.path.phase is Phase.IDLE
+
+
+async def test_a_charge_goes_on_while_the_judgement_is_behind(alone: Alone) -> None:
+    alone.charge()
+    alone.wish = None
+    alone.go(0.3)
+    assert alone.path.transferring
+    assert alone.output(OutputA.CONTACTORS)
