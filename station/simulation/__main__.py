@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 
-from station.simulation.storm import planned
+from station.simulation.plans import planned
 from station.simulation.trial import Verdict, shrunk, tried
 
 TELLS_S = 10.0  # between two lines of progress
@@ -25,7 +25,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed0", type=int, default=0, help="the first")
     parser.add_argument("--shrink", action="store_true", help="look for the least that breaks it")
     asked = parser.parse_args(arguments)
-    logging.disable()
     began = told = time.perf_counter()
     totals: Counter[str] = Counter()
     for seed in range(asked.seed0, asked.seed0 + asked.seeds):
@@ -69,4 +68,5 @@ def failure(seed: int, verdict: Verdict) -> str:
 
 
 if __name__ == "__main__":
+    logging.disable()  # here, for it holds for the whole process
     sys.exit(main(sys.argv[1:]))

@@ -68,13 +68,21 @@ class Bookkeeper(Watcher):
 class Soak:
     """Some days of work."""
 
-    def __init__(self, directory: Path, days: int, told: Callable[[Day], None], seed: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        days: int,
+        told: Callable[[Day], None],
+        seed: int,
+        day_s: float = DAY_S,
+    ) -> None:
         self.days: list[Day] = []
         self.complaints: list[str] = []
         self._directory = directory
         self._count = days
         self._told = told
         self._seed = seed
+        self._day_s = day_s
         self._world: World
         self._bookkeeper = Bookkeeper()
 
@@ -99,7 +107,7 @@ class Soak:
         self._link_goes()
         for number in range(1, self._count + 1):
             began = time.perf_counter()
-            await trio.sleep(DAY_S)
+            await trio.sleep(self._day_s)
             self.days.append(self._measured(number, time.perf_counter() - began))
             self._told(self.days[-1])
 
@@ -177,7 +185,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trace", action="store_true", help="what grew, by place in the code")
     asked = parser.parse_args(arguments)
-    logging.disable()
     if asked.trace:
         tracemalloc.start(10)
     began = time.perf_counter()
@@ -202,4 +209,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    logging.disable()  # here, for it holds for the whole process
     sys.exit(main(sys.argv[1:]))

@@ -29,6 +29,7 @@ from journal.projections.outbox import (
     CallQueued,
     CallsDropped,
     RetryRequested,
+    TransactionMark,
 )
 from journal.projections.replies import CallAnswered, CallRefused
 from journal.state import State, encode_state, evolve
@@ -69,8 +70,8 @@ class Attempt(msgspec.Struct):
     action: str
     message_id: str
     offline: bool
-    uptime_ms: int  # when it was decided
     wire: Wire | None = None  # that it went over
+    left_ms: int | None = None  # uptime at which it did
     late: bool = False  # at the decision an earlier attempt was answered already
     answered: bool = False  # a CALLRESULT for it is in the journal
     over: bool = False  # it is given up, or answered
@@ -218,9 +219,19 @@ class Witness(Watcher):
         )
         promise((body["eventType"] == "Started") == (not told), "P2", f"not the first: {body}")
         promise(mark.transaction_id not in self._ended, "P2", f"told after its end: {body}")
+        self._not_idle_unseen(mark)
         if body["eventType"] == "Ended":
             self._ended.add(mark.transaction_id)
         told.append(call)
+
+    def _not_idle_unseen(self, mark: TransactionMark) -> None:
+        """After a start nobody says that the EV is gone before its EVSE has spoken. E02.FR.13."""
+        assert self.state is not None
+        before = self.state.transactions.of(mark.transaction_id)
+        if before is None or mark.charging_state != "Idle" or before.charging_state == "Idle":
+            return
+        known = mark.evse_id == 0 or self.state.hardware.at(mark.evse_id).known
+        promise(known, "P2", f"Idle, but EVSE {mark.evse_id} has not spoken: {mark}")
 
     def _attempted(self, entry: Entry, attempted: CallAttempted) -> None:
         self._rested(entry, attempted)
@@ -230,7 +241,6 @@ class Witness(Watcher):
             attempted.action,
             attempted.message_id,
             attempted.offline,
-            entry.uptime_ms,
             late=any(one.answered for one in before),
         )
         self._attempts[attempted.message_id] = attempt
@@ -266,12 +276,9 @@ class Witness(Watcher):
         attempt = self._attempts[failed.message_id]
         assert self.state is not None
         limit_ms = Case(self.product, self.state, entry).integer(TIMEOUT, absent=30) * 1000
-        waited_ms = entry.uptime_ms - attempt.uptime_ms
-        promise(
-            attempt.over or waited_ms >= limit_ms,
-            "E13",
-            f"given up after {waited_ms} ms: {failed}",
-        )
+        waited_ms = entry.uptime_ms - (attempt.left_ms or entry.uptime_ms)
+        patient = attempt.over or waited_ms >= limit_ms
+        promise(patient, "E13", f"given up {waited_ms} ms after it left: {failed}")
         self.excused += 1
         self._over(failed.message_id, answered=False)
 
@@ -297,7 +304,9 @@ class Witness(Watcher):
         flying = self._flying
         promise(flying is None, "Part 4 §4.1.1", f"{attempt} while {flying} is in flight")
         promise(attempt.wire is None, "Part 4 §4.1.4", f"{attempt} sent twice")
+        assert self.life is not None
         attempt.wire, self._flying = wire, attempt
+        attempt.left_ms = self.life.outside.clock.uptime_ms()
         self._says_what_was_queued(attempt, frame)
         if self._is_event(attempt.call):
             self._in_order(attempt)

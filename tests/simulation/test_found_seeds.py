@@ -34,7 +34,11 @@ START, STOP = "TxCtrlr.TxStartPoint", "TxCtrlr.TxStopPoint"
 FOUND = {
     # A commit took longer than the timeout: the CALL was given up in the moment it left.
     "a call is given up as it leaves": plan(
-        43, {}, (983, *stall(47)), (984, *session(2, ALICE, 56.4, 150_000))
+        43,
+        {},
+        (983, *stall(47)),
+        (984, *session(2, ALICE, 56.4, 150_000)),
+        (1060, "retries", {"calls": []}),
     ),
     # A clock-aligned event said Idle before the EVSE had spoken; nobody was missed then.
     "a cable that left with the program away": plan(
