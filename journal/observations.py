@@ -67,6 +67,13 @@ class ClockStepped(Observation, frozen=True):
     step_ms: int
 
 
+class HeadNoted(Observation, frozen=True):
+    """The head of the journal before this commit: on the disk, so others may be told of it."""
+
+    head_seq: int
+    head_digest: str  # hex
+
+
 class DeadlineReached(Observation, frozen=True):
     """A moment that a projection waits for has come."""
 

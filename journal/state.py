@@ -19,6 +19,7 @@ from journal.projections.customers import Customers
 from journal.projections.faults import Faults
 from journal.projections.firmware import Firmware
 from journal.projections.hardware import Hardware
+from journal.projections.heads import Heads
 from journal.projections.lifecycle import Lifecycle
 from journal.projections.links import Links
 from journal.projections.logs import Logs
@@ -59,6 +60,7 @@ class State(msgspec.Struct, frozen=True):
     firmware: Firmware = Firmware()
     logs: Logs = Logs()
     customers: Customers = Customers()
+    heads: Heads = Heads()
 
 
 def _listeners() -> dict[type[Event], tuple[str, ...]]:

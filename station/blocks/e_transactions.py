@@ -47,6 +47,7 @@ from station.messages.e_transactions import (
     TransactionEventResponse,
     TransactionType,
 )
+from station.messages.primitives import CustomDataType
 from station.metering import meter_value, sample_of
 
 START_POINT: Final = "TxCtrlr.TxStartPoint"
@@ -54,6 +55,8 @@ STOP_POINT: Final = "TxCtrlr.TxStopPoint"
 STOP_INVALID: Final = "TxCtrlr.StopTxOnInvalidId"
 ENERGY_INVALID: Final = "TxCtrlr.MaxEnergyOnInvalidId"
 RESUMPTION: Final = "TxCtrlr.ResumptionTimeout"
+VENDOR_ID: Final = "ocpp-station.journal"  # of our customData, and so the instance of the variable
+WITNESS: Final = f"CustomizationCtrlr.CustomImplementationEnabled[{VENDOR_ID}]"
 SAMPLES_STARTED: Final = "SampledDataCtrlr.TxStartedMeasurands"
 SAMPLES_UPDATED: Final = "SampledDataCtrlr.TxUpdatedMeasurands"
 SAMPLES_ENDED: Final = "SampledDataCtrlr.TxEndedMeasurands"
@@ -428,6 +431,7 @@ def event(
         if "evse" in tells or (trigger_reason == "Trigger" and transaction.evse_id)  # TC_F_14
         else None,
         id_token=token_type(id_token) if id_token else None,
+        custom_data=_head(case) if event_type == "Ended" else None,
     )
     mark = TransactionMark(
         transaction_id=transaction.transaction_id,
@@ -443,6 +447,19 @@ def event(
     return CallQueued(
         lane="transaction", action="TransactionEvent", payload=raw(request), transaction=mark
     )
+
+
+def names_head(case: Case) -> bool:
+    """Whether the last event of a transaction names the head of the journal. Part 2 §2.1.33."""
+    return case.flag(WITNESS)
+
+
+def _head(case: Case) -> CustomDataType | None:
+    """The head before the commit, so that the CSMS can tell later if the tail was cut off."""
+    noted = case.state.heads.noted
+    if noted is None or not names_head(case):
+        return None
+    return CustomDataType(vendorId=VENDOR_ID, seq=noted.head_seq, digest=noted.head_digest)
 
 
 def _telling(transaction: Transaction, plugged: bool) -> Iterator[str]:

@@ -15,13 +15,14 @@ from typing import Final, NamedTuple
 import msgspec
 import trio
 
-from journal.observations import ClockStepped, MeterRead
+from journal.observations import ClockStepped, HeadNoted, MeterRead
 from journal.projections.outbox import CallQueued
 from journal.projections.transactions import SampleKept
 from journal.state import State
 from journal.store import Store
 from journal.terms import Entry, Observation
-from station.case import Product
+from station.blocks.e_transactions import names_head
+from station.case import Case, Product
 from station.decide import judge
 from station.runtime.clock import Clock
 from station.runtime.latest import Latest
@@ -153,19 +154,39 @@ class Scribe:
         self, heard: Heard, state: State, entries: list[Entry], later: Sequence[Heard]
     ) -> State:
         """Judge; where that needs a reading, take the newest one into the journal first."""
-        made, after = judge(self.product, state, self._entry(heard, state, entries))
+        state, made, after = self._judge_with_head(heard, state, entries)
         for evse_id in sorted(_measured(made)):
             reading = self._newest(evse_id, [heard, *later])
             known = state.readings.of(evse_id)
             fresh = known is not None and known.seq > self.head.seq
             if reading is None or reading is heard.observation or fresh:
                 continue
-            first = self._entry(heard._replace(observation=reading), state, entries)
-            taken, state = judge(self.product, state, first)
+            first = heard._replace(observation=reading)
+            _, taken, state = self._judge_with_head(first, state, entries)
             entries += taken
-            made, after = judge(self.product, state, self._entry(heard, state, entries))
+            state, made, after = self._judge_with_head(heard, state, entries)
         entries += made
         return after
+
+    def _judge_with_head(
+        self, heard: Heard, state: State, entries: list[Entry]
+    ) -> tuple[State, list[Entry], State]:
+        """The memory before, what was made, the memory after.
+
+        Where a message shall name the head of the journal, that is an entry before it, so that
+        the judgement depends on nothing that the journal does not hold.
+        """
+        entry = self._entry(heard, state, entries)
+        made, after = judge(self.product, state, entry)
+        if not _ends(made) or not names_head(Case(self.product, state, entry)):
+            return state, made, after
+        noted = HeadNoted(self.head.seq, self.head.digest.hex())
+        if state.heads.noted == noted:
+            return state, made, after
+        first = self._entry(heard._replace(observation=noted), state, entries)
+        taken, state = judge(self.product, state, first)
+        entries += taken
+        return state, *judge(self.product, state, self._entry(heard, state, entries))
 
     def _newest(self, evse_id: int, unjudged: Sequence[Heard]) -> MeterRead | None:
         """The newest reading, but none that is newer than one that is still to be judged.
@@ -226,6 +247,16 @@ def _station_time(host_utc: datetime, state: State) -> datetime:
         moment = host_utc
     moment = min(max(moment, EARLIEST), LATEST)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _ends(entries: Iterable[Entry]) -> bool:
+    """Whether these tell of the end of a transaction."""
+    return any(
+        isinstance(entry.event, CallQueued)
+        and entry.event.transaction is not None
+        and entry.event.transaction.event_type == "Ended"
+        for entry in entries
+    )
 
 
 def _measured(entries: Iterable[Entry]) -> set[int]:

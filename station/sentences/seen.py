@@ -126,6 +126,7 @@ SEEN: Final[dict[str, tuple[str, Sentence]]] = {
     "VariablePreset": ("station", lambda e: f"finds {e.key} = {e.value} in station.toml"),
     "ClockStepped": ("clock", lambda e: f"the host's clock jumps by {seconds(e.step_ms)}"),
     "DeadlineReached": ("clock", lambda e: f"uptime {seconds(e.due_ms)} has come"),
+    "HeadNoted": ("station", lambda e: f"notes its head {e.head_seq}:{e.head_digest}"),
     "DownloadEnded": (
         "files",
         lambda e: f"firmware of update {e.update} {went(e.ok, 'is here', 'does not come', e.why)}",
