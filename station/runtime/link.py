@@ -13,7 +13,6 @@ import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -32,8 +31,7 @@ from wsproto.utilities import ProtocolError
 from journal.observations import FrameSent, LinkClosed, LinkFailed, LinkOpened
 from journal.projections.networks import NetworkSlot
 from journal.terms import Observation
-from journal.tokens import together
-from station.ocppj import call_text, error_text, result_text
+from station.outbound import call_frame, reply_frame
 from station.runtime.ingest import Ingest
 from station.runtime.latest import Latest
 from station.runtime.network import Network
@@ -57,9 +55,6 @@ CLOSE_S: Final = 2.0  # for a close handshake with whoever is still there
 FRAME_MAX: Final = 256 * 1024  # bytes; the largest message of the CSMS is a tenth of it
 RENEWED: Final = "the password was renewed"  # ends a connection, and the next comes at once
 QUEUE_MAX: Final = 16  # frames taken from the network but not yet by the scribe
-
-_payload = msgspec.json.Decoder(float_hook=Decimal)
-_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class Mailbox(Protocol):
@@ -278,11 +273,7 @@ class Link:
                 for reply in current.replies:
                     if reply.seq > replied:
                         replied = reply.seq
-                        text = (
-                            error_text(reply.message_id, reply.code, reply.description)
-                            if reply.code
-                            else result_text(reply.message_id, self._personal(reply.payload))
-                        )
+                        text = reply_frame(reply, self._value_of)
                         await websocket.send_message(text)
                         self._scribe.observe(
                             FrameSent(reply.message_id), lazy=current.restart is None
@@ -295,18 +286,10 @@ class Link:
             current = await self._scribe.wanted.wait_changed(current)
 
     def _call_text(self, call: WantedCall) -> str:
-        payload = self._personal(self._scribe.payload(call.call))
-        if call.offline:  # E04.FR.03, E11.FR.07, E12.FR.02: the one field that may still change
-            body = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
-            payload = msgspec.Raw(msgspec.json.encode(body | {"offline": msgspec.Raw(b"true")}))
-        return call_text(call.message_id, call.action, payload)
-
-    def _personal(self, payload: msgspec.Raw) -> msgspec.Raw:
-        """The payload with personal values back in their places."""
-        if b'"#' not in bytes(payload):
-            return payload
-        whole = together(_payload.decode(payload), self._value_of)
-        return msgspec.Raw(_encoder.encode(whole))
+        payload = self._scribe.payload(call.call)
+        return call_frame(
+            call.message_id, call.action, payload, self._value_of, offline=call.offline
+        )
 
     async def _ping(self, websocket: WebSocketConnection) -> str:
         """Notice a half-open connection. OCPPCommCtrlr.WebSocketPingInterval, Part 4 §5.2."""
