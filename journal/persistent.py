@@ -1,13 +1,17 @@
 """Which collections may grow in a frozen state without being copied at each change?
 
-`Table` maps, `Line` queues. Both share structure between versions; both have one canonical plain
-form (a dict, a list), so that equal states encode to equal bytes.
+`Table` maps, `Line` queues, `Backlog` keeps what waits in the order of its numbers. All share
+structure between versions; all have one canonical plain form (a dict, a list, a dict of lists), so
+that equal states encode to equal bytes.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from struct import Struct
+from typing import Any, Final, Self, TypeVar, get_args, get_origin
 
 import msgspec
 from rpds import HashTrieMap
@@ -16,6 +20,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 CHUNK = 128  # one append copies at most this many references
+SPAN: Final = 1024  # entry numbers in a block: one change copies at most 10 KiB, mostly 2
+_RECORD: Final = Struct("<HQ")  # a number's place in its block, and who owns it
 
 
 class Table(Mapping[K, V]):
@@ -117,12 +123,161 @@ class Line:
         return f"Line({list(self)!r})"
 
 
+class Backlog:
+    """A persistent set of entry numbers, ascending, each with the name of whoever owns it.
+
+    Ten bytes a number, for a month of them must fit: blocks of `SPAN` numbers hold the place and,
+    instead of the name, the first number of its owner. A change costs O(log n).
+
+    Attributes:
+        head: the lowest number; None when there is none.
+    """
+
+    __slots__ = ("_blocks", "_length", "_names", "_owners", "head")
+
+    def __init__(self, numbers: Mapping[str, Iterable[int]] | None = None) -> None:
+        """Hold numbers by the names of their owners, those of each ascending."""
+        blocks: dict[int, bytearray] = {}
+        owners: dict[str, tuple[int, int]] = {}
+        for owner, owned in (numbers or {}).items():
+            first, count = 0, 0
+            for number in owned:
+                first, count = first or number, count + 1
+                block, place = divmod(number, SPAN)
+                blocks.setdefault(block, bytearray()).extend(_RECORD.pack(place, first))
+            owners[owner] = first, count
+        self._blocks: HashTrieMap[int, bytes] = HashTrieMap(
+            {block: _sorted(records) for block, records in blocks.items()}
+        )
+        self._owners: HashTrieMap[str, tuple[int, int]] = HashTrieMap(owners)  # first, how many
+        self._names = HashTrieMap({first: owner for owner, (first, _) in owners.items()})
+        self._length = sum(count for _, count in owners.values())
+        self.head: int | None = self._lowest(min(blocks, default=0))
+
+    def having(self, number: int, owner: str) -> Backlog:
+        """With one more number; unchanged when it is there."""
+        block, place = divmod(number, SPAN)
+        records = self._blocks.get(block, b"")
+        at = _position(records, place)
+        if _is_at(records, at, place):
+            return self
+        first, count = self._owners.get(owner, (number, 0))
+        changed = self._copy()
+        changed._blocks = self._blocks.insert(
+            block, records[:at] + _RECORD.pack(place, first) + records[at:]
+        )
+        changed._owners = self._owners.insert(owner, (first, count + 1))
+        changed._names = self._names if count else self._names.insert(first, owner)
+        changed._length = self._length + 1
+        changed.head = number if self.head is None else min(number, self.head)
+        return changed
+
+    def without(self, number: int) -> Backlog:
+        """Without it; unchanged when it is not there."""
+        block, place = divmod(number, SPAN)
+        records = self._blocks.get(block, b"")
+        at = _position(records, place)
+        if not _is_at(records, at, place):
+            return self
+        _, first = _RECORD.unpack_from(records, at)
+        rest = records[:at] + records[at + _RECORD.size :]
+        changed = self._copy()
+        changed._blocks = self._blocks.insert(block, rest) if rest else self._blocks.remove(block)
+        changed._disown(first)
+        changed._length = self._length - 1
+        changed.head = changed._lowest(block) if number == self.head else self.head
+        return changed
+
+    def _copy(self) -> Self:
+        twin = type(self).__new__(type(self))
+        for name in self.__slots__:
+            setattr(twin, name, getattr(self, name))
+        return twin
+
+    def _disown(self, first: int) -> None:
+        owner = self._names[first]
+        _, count = self._owners[owner]
+        if count > 1:
+            self._owners = self._owners.insert(owner, (first, count - 1))
+        else:
+            self._owners, self._names = self._owners.remove(owner), self._names.remove(first)
+
+    def _lowest(self, block: int) -> int | None:
+        """The lowest number, in `block` unless that is empty."""
+        if block not in self._blocks:
+            if not self._blocks:
+                return None
+            block = min(self._blocks)  # once for each block that empties
+        place, _ = _RECORD.unpack_from(self._blocks[block])
+        return block * SPAN + int(place)
+
+    def owner_of(self, number: int) -> str | None:
+        """Who owns a number; None when it is not there."""
+        block, place = divmod(number, SPAN)
+        records = self._blocks.get(block, b"")
+        at = _position(records, place)
+        if not _is_at(records, at, place):
+            return None
+        name: str = self._names[_RECORD.unpack_from(records, at)[1]]
+        return name
+
+    def owns(self, owner: str) -> bool:
+        """Whether any number is `owner`'s."""
+        return owner in self._owners
+
+    def by_owner(self) -> dict[str, list[int]]:
+        """All numbers by their owners, those of each ascending."""
+        found: dict[int, array[int]] = {first: array("Q") for first in self._names}
+        for block in sorted(self._blocks):
+            for place, first in _RECORD.iter_unpack(self._blocks[block]):
+                found[first].append(block * SPAN + place)
+        return {self._names[first]: numbers.tolist() for first, numbers in found.items()}
+
+    def __iter__(self) -> Iterator[int]:
+        for block in sorted(self._blocks):
+            for place, _ in _RECORD.iter_unpack(self._blocks[block]):
+                yield block * SPAN + place
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and self.owner_of(number) is not None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Backlog) and self.by_owner() == other.by_owner()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Backlog({self.by_owner()!r})"
+
+
+def _position(records: bytes, place: int) -> int:
+    """Where the record of a place stands, or would stand."""
+    count = len(records) // _RECORD.size
+    return _RECORD.size * bisect_left(
+        range(count), place, key=lambda one: _RECORD.unpack_from(records, one * _RECORD.size)[0]
+    )
+
+
+def _is_at(records: bytes, at: int, place: int) -> bool:
+    return at < len(records) and bool(_RECORD.unpack_from(records, at)[0] == place)
+
+
+def _sorted(records: bytes | bytearray) -> bytes:
+    return b"".join(_RECORD.pack(*one) for one in sorted(_RECORD.iter_unpack(records)))
+
+
 def plain(value: Any) -> Any:
     """What msgspec may write in place of a collection of ours (its enc_hook)."""
     if isinstance(value, Table):
         return {str(key): one for key, one in value.items()}  # JSON has no other keys
     if isinstance(value, Line):
         return list(value)
+    if isinstance(value, Backlog):
+        return value.by_owner()
     raise TypeError(f"{type(value).__name__} has no plain form")
 
 
@@ -130,6 +285,8 @@ def collected(wanted: Any, value: Any) -> Any:
     """The collection of ours that `plain` wrote (msgspec's dec_hook)."""
     if wanted is Line:
         return Line(value)
+    if wanted is Backlog:
+        return Backlog(value)
     if get_origin(wanted) is Table:
         key_type, value_type = get_args(wanted)
         convert = msgspec.convert

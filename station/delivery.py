@@ -52,7 +52,7 @@ def failed(case: Case, flight: InFlight, why: str, *, heard: bool = False) -> It
     """An attempt ended without a usable answer. E13.FR.02 to 04 for transactions."""
     outbox = case.state.outbox
     match flight.lane:
-        case "transaction" if flight.call == outbox.transaction.head:
+        case "transaction" if flight.call == outbox.first:
             tries = outbox.failures + 1
             wait_ms = case.integer(ATTEMPT_INTERVAL, absent=60) * 1000 * tries
             yield AttemptFailed(flight.call, flight.message_id, why, wait_ms)
@@ -137,7 +137,7 @@ def _first_transaction_call(case: Case) -> int | None:
     outbox = case.state.outbox
     if outbox.retry_ms is not None and case.uptime_ms < outbox.retry_ms:
         return None
-    return outbox.transaction.head
+    return outbox.first
 
 
 def _rest(outbox: Outbox, call: int) -> tuple[Lane, int, str]:

@@ -2,7 +2,7 @@
 
 One lane keeps the strict order of transaction messages, one holds everything else, and the
 BootNotification has a place of its own. A call is known by the number of the entry that queued
-it; the payload stays in that entry, so a month offline costs this memory a number per call.
+it; the payload stays in that entry, so a month offline costs this memory ten bytes per call.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from journal.observations import FrameSent, LinkClosed, LinkOpened, StationStarted
-from journal.persistent import Line, Table
+from journal.persistent import Backlog, Line, Table
 from journal.projections.base import Projection
 from journal.terms import Decision, Entry, IdToken, Observation
 
@@ -136,14 +136,13 @@ class Outbox(Projection, frozen=True):
     )  # fmt: skip
 
     boot: int | None = None
-    transaction: Line = Line()
+    transaction: Backlog = Backlog()  # by transactionId
     rest: Line = Line()
     other: Table[int, Other] = Table()  # what `rest` has to know of its calls
-    owner: Table[int, str] = Table()  # call -> transactionId
     judges: Table[int, IdToken] = Table()  # call -> whose idToken it carries, parked or not
-    waiting_of: Table[str, int] = Table()  # transactionId -> how many of its calls wait
     in_flight: InFlight | None = None
-    failures: int = 0  # of the first call in the transaction lane
+    trying: int | None = None  # of the transaction lane: it keeps the lane until it is settled
+    failures: int = 0  # of the call being tried
     tried: tuple[str, ...] = ()  # its messageIds so far: a late answer still counts
     retry_ms: int | None = None  # uptime before which the transaction lane rests
     parked: tuple[Parked, ...] = ()
@@ -187,10 +186,8 @@ class Outbox(Projection, frozen=True):
                 owner, id_token = queued.transaction.transaction_id, queued.transaction.id_token
                 return replace(
                     self,
-                    transaction=self.transaction.then(call),
-                    owner=self.owner.having(call, owner),
+                    transaction=self.transaction.having(call, owner),
                     judges=self.judges.having(call, id_token) if id_token else self.judges,
-                    waiting_of=self.waiting_of.having(owner, (self.waiting_of.get(owner) or 0) + 1),
                 )
             case "rest":
                 return replace(
@@ -212,7 +209,12 @@ class Outbox(Projection, frozen=True):
         )
         if attempt.lane != "transaction":
             return replace(self, in_flight=flight)
-        return replace(self, in_flight=flight, tried=(*self.tried, attempt.message_id))
+        return replace(
+            self,
+            in_flight=flight,
+            trying=attempt.call,
+            tried=(*self.tried, attempt.message_id),
+        )
 
     def _left(self, uptime_ms: int, message_id: str) -> Outbox:
         flight = self.in_flight
@@ -235,7 +237,7 @@ class Outbox(Projection, frozen=True):
         landed = replace(self, in_flight=None)
         if self.keeps(failed.call):  # it goes behind the others, which need not wait for it
             return replace(landed, rest=self.rest.without(failed.call).then(failed.call))
-        if failed.call != self.transaction.head:
+        if failed.call != self.trying:
             return landed
         return replace(
             landed, failures=self.failures + 1, retry_ms=entry.uptime_ms + failed.retry_after_ms
@@ -243,7 +245,7 @@ class Outbox(Projection, frozen=True):
 
     def _parked(self, call: int, reason: str) -> Outbox:
         before = next((one.message_ids for one in self.again if one.call == call), ())
-        aside = Parked(call, reason, self.owner.get(call), (*before, *self.tried))
+        aside = Parked(call, reason, self.transaction.owner_of(call), (*before, *self.tried))
         rest = self._without(call)
         return replace(rest, parked=(*rest.parked, aside))
 
@@ -253,29 +255,18 @@ class Outbox(Projection, frozen=True):
         for one in chosen:
             if one.transaction_id is None:
                 continue
-            owner = one.transaction_id
             outbox = replace(
                 outbox,
                 again=(*outbox.again, one),
-                transaction=outbox._in_its_place(one.call),
-                owner=outbox.owner.having(one.call, owner),
-                waiting_of=outbox.waiting_of.having(owner, (outbox.waiting_of.get(owner) or 0) + 1),
+                transaction=outbox.transaction.having(one.call, one.transaction_id),
             )
         return outbox
-
-    def _in_its_place(self, call: int) -> Line:
-        """The transaction lane with a call that is tried again, before what came after it.
-
-        Only the first call keeps its place: it may be under way.
-        """
-        first, *others = (*self.transaction, call)
-        return Line((first, *sorted(others)))
 
     def _without(self, call: int) -> Outbox:
         """The outbox when `call` is settled, wherever it stood."""
         if call == self.boot:
             return replace(self, boot=None, in_flight=self._flight_without(call))
-        if call in self.owner:
+        if call in self.transaction:
             return self._without_transaction_call(call)
         if any(one.call == call for one in self.parked):
             return replace(self, parked=tuple(one for one in self.parked if one.call != call))
@@ -287,22 +278,15 @@ class Outbox(Projection, frozen=True):
         )
 
     def _without_transaction_call(self, call: int) -> Outbox:
-        owner = self.owner.get(call)
-        assert owner is not None
-        left = (self.waiting_of.get(owner) or 0) - 1
         settled = replace(
             self,
             transaction=self.transaction.without(call),
-            owner=self.owner.without(call),
             again=tuple(one for one in self.again if one.call != call),
-            waiting_of=self.waiting_of.having(owner, left)
-            if left
-            else self.waiting_of.without(owner),
             in_flight=self._flight_without(call),
         )
-        if call != self.transaction.head:
+        if call != self.trying:
             return settled
-        return replace(settled, failures=0, tried=(), retry_ms=None)
+        return replace(settled, trying=None, failures=0, tried=(), retry_ms=None)
 
     def _flight_without(self, call: int) -> InFlight | None:
         return None if self.in_flight and self.in_flight.call == call else self.in_flight
@@ -313,10 +297,19 @@ class Outbox(Projection, frozen=True):
     def __bool__(self) -> bool:
         return True  # an empty outbox is still an outbox
 
+    @property
+    def first(self) -> int | None:
+        """The call of the transaction lane whose turn it is.
+
+        One that was parked and waits anew stands before what came after it, but not before a call
+        that is being tried.
+        """
+        return self.transaction.head if self.trying is None else self.trying
+
     def owner_of(self, call: int) -> str | None:
         """The transactionId of a call that waits or is parked."""
         parked = next((one.transaction_id for one in self.parked if one.call == call), None)
-        return self.owner.get(call) or parked
+        return self.transaction.owner_of(call) or parked
 
     def keeps(self, call: int) -> bool:
         """Whether a call outside of transactions survives the loss of the link."""
@@ -327,8 +320,8 @@ class Outbox(Projection, frozen=True):
         """Which call an answer belongs to, and whether it answers the attempt under way."""
         if self.in_flight and self.in_flight.message_id == message_id:
             return self.in_flight.call, True
-        if message_id in self.tried and self.transaction.head is not None:
-            return self.transaction.head, False
+        if message_id in self.tried and self.trying is not None:
+            return self.trying, False
         for one in (*self.parked, *self.again):
             if message_id in one.message_ids:
                 return one.call, False

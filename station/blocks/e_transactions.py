@@ -560,12 +560,13 @@ def get_transaction_status(
     """Does it run, and do messages wait? E14.FR.01 to 08."""
     outbox, named = case.state.outbox, request.transaction_id
     if named is None:
-        yield answer(call, GetTransactionStatusResponse(messages_in_queue=bool(outbox.waiting_of)))
+        waits = len(outbox.transaction) > 0
+        yield answer(call, GetTransactionStatusResponse(messages_in_queue=waits))
         return
     yield answer(
         call,
         GetTransactionStatusResponse(
-            messages_in_queue=named in outbox.waiting_of,
+            messages_in_queue=outbox.transaction.owns(named),
             ongoing_indicator=case.state.transactions.of(named) is not None,
         ),
     )

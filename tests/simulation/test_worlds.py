@@ -106,7 +106,7 @@ def _by_the_wall(case: Case) -> int | None:
         due_ms = outbox.retry_ms + NOON.timestamp() * 1000 - UP_SINCE_MS
         if case.now.timestamp() * 1000 < due_ms:
             return None
-    return outbox.transaction.head
+    return outbox.first
 
 
 def queue_that_loses(monkeypatch: pytest.MonkeyPatch) -> None:
