@@ -6,10 +6,11 @@ SEEDS ?= 1000
 SEED0 ?= 0
 DAYS ?= 30
 N ?= 20000
+EVENTS ?= 170000
 SEED ?= 0
 PROFILE ?= evs-flash-300
 
-.PHONY: help demo test check octt mutants simulate soak powercut format clean
+.PHONY: help demo test check octt mutants simulate soak offline powercut bench format clean
 
 help:
 	@echo "make demo    one whole charging session on emulated hardware"
@@ -20,6 +21,7 @@ help:
 	@echo "make simulate SEEDS=1000 SEED0=0   worlds with faults, from seeds"
 	@echo "make powercut N=20000 SEED=0       boot from that many disk images that power cuts leave"
 	@echo "make soak DAYS=30                  a station that works for a month, in two minutes"
+	@echo "make offline EVENTS=170000         a month without a CSMS, and all of it told afterwards"
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -53,6 +55,9 @@ powercut: .venv/.installed
 
 soak: .venv/.installed
 	$(BIN)/python -m station.simulation.soak --days $(DAYS)
+
+offline: .venv/.installed
+	$(BIN)/python -m station.simulation.offline --events $(EVENTS)
 
 format: .venv/.installed
 	$(BIN)/ruff format .
