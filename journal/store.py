@@ -336,14 +336,15 @@ class Store:
 
         Zeros are no frames: whoever recovers the log stops before them. Page by page, because
         the kernel keeps a large write as one large folio and then counts (and on some file
-        systems writes) all of it for every commit into it. A full disk only means that commits
-        will be slower, if there is room for them.
+        systems writes) all of it for every commit into it. Whole pages, from the first boundary
+        behind the end: a disk that harms the bytes next to those it writes must not harm the last
+        frame. A full disk only means that commits will be slower, if there is room for them.
         """
         log = os.open(f"{self._path}-wal", os.O_WRONLY)
         try:
-            missing = self._settings.grow_bytes - os.lseek(log, 0, os.SEEK_END)
-            while missing > 0:
-                missing -= os.write(log, _ZEROS[:missing])
+            end = -(-os.lseek(log, 0, os.SEEK_END) // PAGE_BYTES) * PAGE_BYTES
+            for at in range(end, self._settings.grow_bytes, PAGE_BYTES):
+                os.pwrite(log, _ZEROS, at)
             os.fdatasync(log)
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:

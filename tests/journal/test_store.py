@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -279,6 +279,40 @@ def test_a_disk_that_promises_nothing_gets_a_padded_log(tmp_path: Path) -> None:
             frames[safe] = frames_in_log(path) - before
     assert frames[True] == 1
     assert frames[False] > 1
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_growing_the_log_writes_whole_sectors_behind_the_last_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, safe: bool
+) -> None:
+    """A disk without powersafe overwrite may harm what shares a sector with what is written."""
+    with opened(tmp_path / "was.db", StoreSettings(grow_bytes=0, powersafe_overwrite=safe)) as was:
+        was.append(list(entries(1, 20)))
+        for ending in ("", "-wal"):  # as a killed process leaves them
+            shutil.copyfile(f"{tmp_path}/was.db{ending}", f"{tmp_path}/journal.db{ending}")
+    log = tmp_path / "journal.db-wal"
+    held = log.read_bytes()
+    assert len(held) % 4096, "the log ends within a sector"
+    writes: list[tuple[int, int]] = []
+
+    def pwrite(file: int, data: bytes, at: int, write: Callable[..., int] = os.pwrite) -> int:
+        if len(data) == 4096:  # the other is the lock's
+            writes.append((at, len(data)))
+        return write(file, data, at)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    settings = StoreSettings(grow_bytes=len(held) + 50_001, powersafe_overwrite=safe)
+    with (
+        Reader.open(tmp_path / "journal.db", KINDS),  # or opening would begin the log anew
+        opened(tmp_path / "journal.db", settings) as store,
+    ):
+        assert writes
+        assert all(at % 4096 == 0 and at >= len(held) for at, _ in writes)
+        assert log.stat().st_size % 4096 == 0
+        assert log.stat().st_size >= settings.grow_bytes
+        assert log.read_bytes()[: len(held)] == held
+        assert store.head.seq == 20
+        store.append([entry(21)])
 
 
 def frames_in_log(path: Path) -> int:
