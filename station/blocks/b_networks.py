@@ -39,20 +39,19 @@ def set_network_profile(
 ) -> Iterator[Decision]:
     """Store a way to a CSMS; it counts after the next start. B09.FR.01 to 05."""
     slot, data = request.configuration_slot, request.connection_data
-    refusal = _slot_fault(case, slot) or _data_fault(case, data)
+    new = NetworkSlot(
+        slot=slot,
+        url=data.ocpp_csms_url.rstrip("/"),
+        security_profile=data.security_profile,
+        message_timeout_s=data.message_timeout,
+        interface=data.ocpp_interface,
+    )
+    refusal = _slot_fault(case, slot) or _data_fault(case, data) or _priority_broken(case, new)
     if refusal:
         info = reason(*refusal)
         yield answer(call, SetNetworkProfileResponse(status="Rejected", status_info=info))
         return
-    yield NetworkProfileSet(
-        NetworkSlot(
-            slot=slot,
-            url=data.ocpp_csms_url.rstrip("/"),
-            security_profile=data.security_profile,
-            message_timeout_s=data.message_timeout,
-            interface=data.ocpp_interface,
-        )
-    )
+    yield NetworkProfileSet(new)
     yield answer(call, SetNetworkProfileResponse(status="Accepted"))
     yield from a_security.logged(
         case,
@@ -67,6 +66,17 @@ def _slot_fault(case: Case, slot: int) -> tuple[str, str] | None:
         return None
     known = ",".join(case.product.profile.network_slots)
     return "InvalidValue", f"there are slots {known}, not {slot}"
+
+
+def _priority_broken(case: Case, new: NetworkSlot) -> tuple[str, str] | None:
+    """What the priority would refuse today must not get into it by way of a slot it names.
+
+    After the next start the station would try a way that cannot work. A05.FR.02, A05.FR.03.
+    """
+    if str(new.slot) not in case.members(PRIORITY):
+        return None
+    fault = _profile_fault(case, new)
+    return ("InvalidValue", f"slot {new.slot} is in the priority: {fault}") if fault else None
 
 
 def _data_fault(case: Case, data: NetworkConnectionProfileType) -> tuple[str, str] | None:
@@ -93,12 +103,12 @@ def url_fault(url: str, security_profile: int) -> str | None:
     scheme = SCHEMES[security_profile]
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         return "the URL cannot be read"
     if parts.scheme != scheme:
         return f"security profile {security_profile} needs {scheme}://"
-    if not host or any(character.isspace() for character in url):
+    if not host or port == 0 or " " in url or not url.isprintable():
         return "the URL names no host"
     if parts.username is not None or parts.password is not None:
         return "the URL holds a user or a password"

@@ -21,7 +21,7 @@ def reset(case: Case, call: Call, request: ResetRequest) -> Iterator[Decision]:
     if request.evse_id is not None:
         yield _refused(call, "UnsupportedParam", "a single EVSE cannot be reset")  # B11.FR.09
         return
-    if case.state.lifecycle.restart:
+    if case.state.lifecycle.restart or _at_once(case):
         yield _refused(call, "Unspecified", "the station restarts already")
         return
     if request.type == "Immediate" and _irresistible(case):
@@ -31,6 +31,12 @@ def reset(case: Case, call: Call, request: ResetRequest) -> Iterator[Decision]:
     scheduled = kind == "OnIdle" and busy(case)
     yield answer(call, ResetResponse(status="Scheduled" if scheduled else "Accepted"))
     yield ResetOrdered(kind, call.message_id, scheduled)
+
+
+def _at_once(case: Case) -> bool:
+    """Whether transactions are being ended for a reset already: no other may put it off."""
+    pending = case.state.lifecycle.reset
+    return pending is not None and pending.kind == "Immediate"
 
 
 def _refused(call: Call, code: str, text: str) -> Decision:

@@ -35,7 +35,7 @@ from station.reports import CRITERIA, INVENTORIES, Wanted, custom_report, pages,
 from station.variables import Refusal, VariableDefinition, check, unreadable
 
 ITEMS: Final = "DeviceDataCtrlr.ItemsPerMessage[{}]"
-UNFIT_SECRET: Final = "<unfit secret>"  # stands where a secret broke the rule of its variable
+UNFIT_SECRET: Final = "<unfit secret>"  # where one broke its rule, or could not be stored
 BYTES: Final = "DeviceDataCtrlr.BytesPerMessage[{}]"
 
 

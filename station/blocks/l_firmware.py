@@ -163,9 +163,11 @@ def _next(case: Case, update: Update) -> str | None:
     match update.status:
         case "":
             return "Downloading" if _may_download(case, update) else "DownloadScheduled"
-        case "DownloadScheduled" | "DownloadPaused" if _may_download(case, update):
+        case "DownloadScheduled" if _may_download(case, update):
             return "Downloading"
-        case "Downloading" if not _may_download(case, update):
+        case "DownloadPaused" if _may_transfer(case):
+            return "Downloading"
+        case "Downloading" if not _may_transfer(case):
             return "DownloadPaused"  # L01.FR.14
         case "SignatureVerified" if not may_install(case, update):
             return "InstallScheduled"  # L01.FR.16, L01.FR.34
@@ -174,9 +176,12 @@ def _next(case: Case, update: Update) -> str | None:
 
 
 def _may_download(case: Case, update: Update) -> bool:
-    """L01.FR.13, AQ-7."""
-    if not passed(update.ordered.retrieve_at, case.now):
-        return False
+    """Whether a download may begin; a clock set back later does not undo it. L01.FR.13."""
+    return passed(update.ordered.retrieve_at, case.now) and _may_transfer(case)
+
+
+def _may_transfer(case: Case) -> bool:
+    """AQ-7."""
     return case.product.profile.has(DOWNLOADS_WHILE_CHARGING) or not case.state.transactions.open
 
 
@@ -184,8 +189,10 @@ def _waits(case: Case, update: Update) -> bool:
     """Whether nothing but people who charge is in its way. L01.FR.06, L01.FR.33."""
     ordered = update.ordered
     match update.status:
-        case "DownloadScheduled" | "DownloadPaused":
+        case "DownloadScheduled":
             return passed(ordered.retrieve_at, case.now)
+        case "DownloadPaused":
+            return True
         case "InstallScheduled":
             return passed(ordered.install_at, case.now) and not may_install(case, update)
         case "InstallRebooting":

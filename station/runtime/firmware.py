@@ -73,7 +73,10 @@ class FirmwareWork:
         await follow(wanted, lambda level: level.firmware, self._work)
 
     async def _work(self, level: WantedFirmware | None) -> None:
-        await trio.to_thread.run_sync(self._tidy, level)
+        try:
+            await trio.to_thread.run_sync(self._tidy, level)
+        except OSError as error:  # the step finds out whether it can do without
+            log.warning("%s: %s", self._directory, error)
         if level is not None and level.step in self._steps:
             log.info("firmware update %d: %s", level.ordered.request_id, level.step)
             await self._steps[level.step](level)
@@ -123,7 +126,7 @@ class FirmwareWork:
                 attempts=ordered.attempts,
                 interval_s=ordered.interval_s,
             )
-        except TransferFailed as failure:
+        except (TransferFailed, OSError) as failure:
             return str(failure)
         return ""
 

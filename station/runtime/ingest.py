@@ -7,6 +7,7 @@ said. A frame that is no JSON is described and quoted only as far as it can hold
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -22,11 +23,14 @@ from station.devicemodel import Component, DeviceModel
 from station.runtime.locations import hidden
 from station.variables import Refusal, check_value
 
+log = logging.getLogger("station.ingest")
+
 EXCERPT_MAX: Final = 200  # characters of a frame nobody can read
 ID_TOKEN_MAX: Final = 36  # characters. IdTokenType
 TOO_LONG: Final = "#" * (ID_TOKEN_MAX + 1)  # keeps an overlong value overlong, and nobody's
 SECRET_WORDS: Final = ("password", "secret", "simpin", '"key"', "idtoken", "private", "://")
 HIDDEN: Final = "***"
+LOST_SECRET: Final = f"<secret {'0' * 32}>"  # a reference behind which there is nothing
 
 # request -> the way to a URL in it, which may hold a password
 URLS: Final = {
@@ -64,8 +68,8 @@ class Ingest:
     def frame(self, text: str) -> FrameReceived | FrameGarbled:
         """The observation a frame makes. Total: any text gives one.
 
-        Raises:
-            OSError: a secret in it cannot be stored.
+        A secret that the disk refuses does not take the link with it: the variable is Rejected, and
+        the transfer finds the credentials of its URL lost.
         """
         try:
             frame = _decoder.decode(text)
@@ -106,7 +110,7 @@ class Ingest:
             return part | {way[0]: self._without_credentials(inner, way[1:])}
         if not isinstance(inner, str):
             return part
-        return part | {way[0]: hidden(inner, self._keep_secret)}
+        return part | {way[0]: hidden(inner, self._kept)}
 
     def _set_variables(self, payload: dict[str, Any]) -> dict[str, Any]:
         asked = payload.get("setVariableData")
@@ -122,8 +126,16 @@ class Ingest:
         if definition == HIDDEN:
             return one | {"attributeValue": HIDDEN}
         fit = check_value(self._model.by_path[definition], one["attributeValue"]) is None
-        kept = self._keep_secret(one["attributeValue"]) if fit else UNFIT_SECRET
-        return one | {"attributeValue": kept}
+        kept = self._kept(one["attributeValue"]) if fit else UNFIT_SECRET
+        return one | {"attributeValue": UNFIT_SECRET if kept == LOST_SECRET else kept}
+
+    def _kept(self, secret: str) -> str:
+        """The reference of a secret that is stored now."""
+        try:
+            return self._keep_secret(secret)
+        except OSError as error:
+            log.error("a secret of the CSMS cannot be stored: %s", error.strerror)
+            return LOST_SECRET
 
     def _meant(self, one: Any) -> str | None:
         """Path of the secret variable that is set; HIDDEN where it only sounds like one."""

@@ -30,11 +30,10 @@ class Secrets:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = uuid.uuid4().hex
         file = os.open(self._directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(file, text.encode())
+        with os.fdopen(file, "wb") as whole:
+            whole.write(text.encode())
+            whole.flush()
             os.fsync(file)
-        finally:
-            os.close(file)
         self._sync()
         return f"<secret {name}>"
 

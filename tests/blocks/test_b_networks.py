@@ -148,6 +148,8 @@ def test_there_are_three_slots_b09_fr_05(slot: int) -> None:
         {"ocppCsmsUrl": "ws://user:password@other/ocpp"},
         {"ocppCsmsUrl": "ws://other/ocpp?station=1"},
         {"ocppCsmsUrl": "ws://other/with blank"},
+        {"ocppCsmsUrl": "ws://other:0/ocpp"},
+        {"ocppCsmsUrl": "ws://other\x00/ocpp"},
         {"apn": {"apn": "internet", "apnAuthentication": "NONE"}},
         {
             "vpn": {
@@ -173,6 +175,16 @@ def test_a_lower_security_profile_is_refused_b09_fr_04() -> None:
 def test_the_certified_product_has_no_profile_1_c_61() -> None:
     station = given(CONFIGURED, BOOTED, LINK_OPENED, of="evs-flash-300")
     assert status(station, profile()) == "Rejected"
+
+
+def test_a_slot_of_the_priority_does_not_get_what_cannot_work_a05_fr_02_a05_fr_03() -> None:
+    station = given(ONLINE)
+    assert status(station, secure(1)) == "Rejected"  # no CSMSRootCertificate
+    station = given(SECURE)
+    assert status(station, secure(1, security_profile=3)) == "Rejected"  # none of ours
+    assert status(station, secure(2, security_profile=3)) == "Accepted"  # not in the priority yet
+    station.when(restarted())
+    assert [one.security_profile for one in station.level.link.candidates] == [2]
 
 
 # --- B10: the order ------------------------------------------------------------------------------

@@ -68,6 +68,24 @@ def test_while_it_restarts_another_reset_is_rejected_b11_fr_06() -> None:
     assert reply_in(station.when(called("Reset", type="OnIdle")))["status"] == "Rejected"
 
 
+@pytest.mark.parametrize("kind", ["Immediate", "OnIdle"])
+def test_an_immediate_reset_is_not_put_off_by_another_b11_fr_06(kind: str) -> None:
+    station = given(ONLINE, in_transaction(1))
+    station.when(called("Reset", type="Immediate"))
+    said = station.when(called("Reset", type=kind))
+    assert reply_in(said)["status"] == "Rejected"
+    assert not of_kind(said, ResetOrdered)
+    station.when(discharged(1))
+    assert of_kind(station.when(serves()), RestartOrdered)
+
+
+def test_an_immediate_reset_overtakes_one_that_waits_b12_fr_02() -> None:
+    station = given(ONLINE, in_transaction(1))
+    station.when(called("Reset", type="OnIdle"))
+    assert reply_in(station.when(called("Reset", type="Immediate"))) == {"status": "Accepted"}
+    assert not station.level.evses[0].energy
+
+
 def test_inoperative_outlives_the_reset_b11_fr_02_b12_fr_06() -> None:
     station = given(ONLINE)
     station.when(

@@ -12,6 +12,7 @@ import pytest
 from journal.observations import (
     ActivationChecked,
     CertificatePreset,
+    ClockStepped,
     DownloadEnded,
     InstallEnded,
     SignatureChecked,
@@ -306,6 +307,21 @@ def test_a_download_for_later_is_scheduled_and_begins_in_time_l01_fr_13() -> Non
     assert step(station) == "wait"
     assert told(station.when(after(seconds=290))) == []
     assert told(station.when(after(seconds=20))) == ["Downloading"]
+
+
+def test_a_clock_set_back_does_not_stop_a_download_p7() -> None:
+    station = given(READY, update(retrieveDateTime=at(NOON)))
+    assert step(station) == "download"
+    station.host_at -= timedelta(days=400)
+    assert told(station.when(ClockStepped(-400 * 86_400_000))) == []
+    assert step(station) == "download"
+
+
+def test_a_clock_set_back_does_not_keep_a_download_paused_p7() -> None:
+    station = given(READY, update(retrieveDateTime=at(NOON)), in_transaction(1))
+    station.host_at -= timedelta(days=400)
+    station.when(ClockStepped(-400 * 86_400_000))
+    assert told(station.with_csms(accepting, gone())) == ["Downloading"]
 
 
 def test_an_installation_for_later_is_scheduled_and_begins_in_time_l01_fr_16() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from journal.observations import FrameGarbled, FrameReceived
 from journal.terms import IdToken
 from station.blocks.b_variables import UNFIT_SECRET
 from station.runtime.ingest import Ingest
+from station.runtime.locations import revealed
 from station.runtime.secrets import Secrets
 from tests.authorities import authority
 from tests.runtime.bench import PRODUCT
@@ -75,6 +78,32 @@ def test_a_password_nobody_can_use_is_not_even_kept_a00_fr_205() -> None:
     assert isinstance(seen, FrameReceived)
     assert UNFIT_SECRET.encode() in bytes(seen.frame)
     assert vault.secrets == []
+
+
+def full_disk(secret: str) -> str:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_password_the_disk_refuses_is_no_fault_of_the_link_a01_fr_01(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    taker = Ingest(PRODUCT.model, Vault().refer, full_disk)
+    seen = taker.frame(set_variables("SecurityCtrlr", "BasicAuthPassword", PASSWORD))
+    assert isinstance(seen, FrameReceived)
+    assert UNFIT_SECRET.encode() in bytes(seen.frame)
+    assert PASSWORD.encode() not in bytes(seen.frame)
+    assert "No space left" in caplog.text
+
+
+def test_credentials_the_disk_refuses_are_lost_and_not_in_the_journal_p9() -> None:
+    taker = Ingest(PRODUCT.model, Vault().refer, full_disk)
+    url = f"https://user:{quote(PASSWORD)}@files/logs/"
+    asked = {"log": {"remoteLocation": url}, "logType": "SecurityLog", "requestId": 1}
+    seen = taker.frame(json.dumps([2, "1", "GetLog", asked]))
+    assert isinstance(seen, FrameReceived)
+    location = json.loads(bytes(seen.frame))[3]["log"]["remoteLocation"]
+    assert "horse" not in location
+    assert revealed(location, lambda reference: None) is None
 
 
 def test_what_only_sounds_like_a_password_is_hidden_too_p9() -> None:
