@@ -22,6 +22,7 @@ VERBS: Final = {
     "sim": ("station.commands.sim:sim_command", "Drive the emulated hardware of a station."),
     "emulate": ("station.commands.emulate:emulate_command", "Run the emulated devices alone."),
     "replay": ("station.commands.replay:replay_command", "Read a journal, or its state, aloud."),
+    "diff": ("station.commands.diff:diff_command", "Tell what changed between two points."),
     "why": ("station.commands.why:why_command", "Tell the causes of an entry or a transaction."),
     "verify": ("station.commands.verify:verify_command", "Check a journal for tampering."),
     "export": ("station.commands.export:export_command", "Write its history for others, signed."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -52,8 +52,16 @@ def opened(path: Path) -> Reader:
     return Reader.open(path, registry())
 
 
-def replayed(path: Path, reader: Reader, entries: Iterable[Entry]) -> State:
-    """The state that follows from all `entries`, which begin with the first.
+def replayed(
+    path: Path,
+    reader: Reader,
+    entries: Iterable[Entry],
+    state: State | None = None,
+    due: int = 1,
+) -> State:
+    """The state that follows from `state` and all `entries`, which begin with number `due`.
+
+    Without a state they begin with the first entry.
 
     Raises:
         No: some are archived, missing or fit no history, so that the state cannot be known.
@@ -62,8 +70,7 @@ def replayed(path: Path, reader: Reader, entries: Iterable[Entry]) -> State:
     archived, _ = reader.anchor()
     if archived:
         raise No(f"{path}: entries 1 to {archived} are archived; the state follows from them too.")
-    state = State(journal_id=reader.journal_id)
-    due = 1
+    state = state or State(journal_id=reader.journal_id)
     for entry in entries:
         if entry.seq != due:
             raise No(f"{path}: entry {due} is missing, so no state follows. Run `station verify`.")
@@ -73,6 +80,20 @@ def replayed(path: Path, reader: Reader, entries: Iterable[Entry]) -> State:
             raise No(f"{path}: entry {due} fits no history. Run `station verify`.") from error
         due += 1
     return state
+
+
+@contextmanager
+def counted(what: str, last: int) -> Iterator[Callable[[int], None]]:
+    """Show a person at a terminal how far it is: give it the number of each entry up to `last`."""
+    if not sys.stderr.isatty():
+        yield lambda seq: None
+        return
+    from rich.console import Console  # only a person pays for this import
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=max(last, 1))
+        yield lambda seq: bar.update(task, completed=seq)
 
 
 @contextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
-from datetime import UTC, date, datetime
+from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import click
 import msgspec
@@ -18,6 +19,10 @@ from journal.state import encode_state, state_digest
 from journal.terms import Entry
 from station.commands.answers import Misused, No
 from station.commands.journals import busy, journal_argument, opened, replayed
+from station.commands.points import Point, first_of, last_of, point
+from station.history.sieve import Sieve, Wish
+from station.history.subjects import BLOCKS
+from station.runtime.memory import registry
 from station.transcript import line, meaning, named
 
 POLL_S: Final = 0.2  # how often --follow looks for more
@@ -35,79 +40,93 @@ STYLES: Final = {
 }
 
 
-class Point(NamedTuple):
-    """Where to stop: an entry's number, or a moment on the station's clock."""
-
-    seq: int | None
-    at: datetime | None
-
-
-def _point(_: click.Context, __: click.Parameter, text: str | None) -> Point | None:
-    """SEQ or an ISO 8601 time; without an offset it is UTC."""
-    if text is None:
-        return None
-    if text.isascii() and text.isdigit():
-        return Point(int(text), None)
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise Misused(
-            f"station replay --to: {text!r} is neither an entry's number nor a time "
-            "as 2026-11-22T17:25Z."
-        ) from None
-    return Point(None, at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC))
+def _known_kind(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> frozenset[str]:
+    """Kinds of event, in whatever case they were typed."""
+    kinds = {kind.casefold(): kind for kind in registry().kinds}
+    for name in names:
+        if name.casefold() not in kinds:
+            near = get_close_matches(name.casefold(), kinds, n=1)
+            hint = f" Did you mean {kinds[near[0]]}?" if near else ""
+            raise Misused(f"station replay --kind: there is no kind of event {name!r}.{hint}")
+    return frozenset(kinds[name.casefold()] for name in names)
 
 
 @click.command("replay")
 @journal_argument
 @click.option(
-    "--to", metavar="SEQ|TIME", callback=_point, help="Stop behind this entry or this moment."
+    "--from", "since", metavar="SEQ|TIME", callback=point, help="Begin with it, or at that moment."
+)
+@click.option(
+    "--to", metavar="SEQ|TIME", callback=point, help="Stop behind this entry or this moment."
+)
+@click.option(
+    "--evse", "evses", metavar="N", type=click.IntRange(min=1), multiple=True, help="Of this EVSE."
+)
+@click.option(
+    "--transaction",
+    "transactions",
+    metavar="ID",
+    multiple=True,
+    help="Of this transaction: its transactionId, or the beginning of it.",
+)
+@click.option(
+    "--block",
+    "blocks",
+    metavar="A..P",
+    type=click.Choice(list(BLOCKS), case_sensitive=False),
+    multiple=True,
+    help="Of messages of this block of OCPP.",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    metavar="KIND",
+    multiple=True,
+    callback=_known_kind,
+    help="Of this kind of entry, as CallQueued.",
 )
 @click.option("--state", "as_state", is_flag=True, help="Print the state there, as JSON.")
 @click.option("--follow", is_flag=True, help="Wait for more, until Ctrl-C.")
 @click.option("--values", is_flag=True, help="Show idTokens and not their references.")
 def replay_command(
-    path: Path, to: Point | None, as_state: bool, follow: bool, values: bool
+    path: Path,
+    since: Point | None,
+    to: Point | None,
+    evses: tuple[int, ...],
+    transactions: tuple[str, ...],
+    blocks: tuple[str, ...],
+    kinds: frozenset[str],
+    as_state: bool,
+    follow: bool,
+    values: bool,
 ) -> None:
     """Tell what JOURNAL holds, or with --state how things stood at a point of it.
 
     JOURNAL is a journal.db or the directory it is in, live or a copy. Nothing is written to it.
+
+    Filters may be given several times, any of one kind will do; of different kinds all must hold.
     """
+    wish = Wish(
+        evses=frozenset(evses),
+        transactions=tuple(name.casefold() for name in transactions),
+        blocks=frozenset(blocks),
+        kinds=kinds,
+    )
     if follow and (to or as_state):
         raise Misused("station replay: --follow knows no end; leave out --to and --state.")
     if as_state and values:
         raise Misused("station replay: the state knows references only; leave out --values.")
+    if as_state and (since or wish != Wish()):
+        raise Misused("station replay: the state follows from all entries; leave out the filters.")
     with closing(opened(path)) as reader:
-        last = _last(path, reader, to)
+        last = last_of(path, reader, to)
         if as_state:
             _tell_state(path, reader, last)
-        else:
-            _Telling(path, reader, values=values).told(last, follow=follow)
-
-
-def _last(path: Path, reader: Reader, to: Point | None) -> int:
-    """The number of the last entry that is wanted."""
-    head = reader.head()
-    if head.at is None:
-        raise No(f"{path}: no entries yet. Start the station, and there will be.")
-    if to is None:
-        return head.seq
-    if to.at is not None:
-        return _last_until(path, reader, to.at)
-    assert to.seq is not None
-    archived, _ = reader.anchor()
-    if not archived < to.seq <= head.seq:
-        raise No(f"{path}: entry {to.seq} is not there; it has {archived + 1} to {head.seq}.")
-    return to.seq
-
-
-def _last_until(path: Path, reader: Reader, at: datetime) -> int:
-    """The last entry not later than `at`. The clock may have been set back in between."""
-    text = at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"
-    seqs = [row.seq for row in reader.rows(damaged=lambda _: None) if row.at <= text]
-    if not seqs:
-        raise No(f"{path}: nothing happened until {text}; the first entry is later.")
-    return max(seqs)
+            return
+        first = first_of(path, reader, since) if since else 1
+        if first > last:
+            raise Misused("station replay: --from is behind --to, so nothing lies between them.")
+        _Telling(path, reader, wish, first, values=values).told(last, follow=follow)
 
 
 # --- The state -----------------------------------------------------------------------------------
@@ -136,20 +155,24 @@ def _tell_state(path: Path, reader: Reader, last: int) -> None:
 class _Telling:
     """One walk through a journal, aloud."""
 
-    def __init__(self, path: Path, reader: Reader, *, values: bool) -> None:
+    def __init__(self, path: Path, reader: Reader, wish: Wish, first: int, *, values: bool) -> None:
         self._path = path
         self._reader = reader
+        self._sieve = Sieve(wish, first)
         self._say = _voice()
         self._values = values
-        self._due = reader.anchor()[0] + 1
+        begin = reader.anchor()[0] + 1
+        self._due = begin if wish.of_subjects else max(begin, first)
+        self._first = first
         self._day: date | None = None
         self._whole = True
+        self._nothing = True
 
     def told(self, last: int, *, follow: bool) -> None:
         """Tell the entries up to `last`, then those that come.
 
         Raises:
-            No: some could not be told.
+            No: some could not be told, or there was nothing to tell.
         """
         self._tell(last)
         with suppress(KeyboardInterrupt):  # the way to say that it is enough
@@ -158,13 +181,14 @@ class _Telling:
                 self._tell(self._reader.head().seq)
         if not self._whole:
             raise No(f"{self._path}: not all of it can be read. Run `station verify` on it.")
+        if self._nothing and not follow:
+            raise No(f"{self._path}: no entry of that is there. Leave out a filter.")
 
     def _tell(self, last: int) -> None:
+        """Tell what is committed; a commit holds whole observations, so nothing is held back."""
         for entry in self._entries(last):
-            if entry.at.date() != self._day:
-                self._day = entry.at.date()
-                self._say("", f"{self._day:%Y-%m-%d} UTC")
-            self._say_entry(entry)
+            self._say_all(self._sieve.taken(entry))
+        self._say_all(self._sieve.rest())
         sys.stdout.flush()
 
     def _entries(self, last: int) -> Iterator[Entry]:
@@ -178,16 +202,29 @@ class _Telling:
 
     def _damaged(self, damage: Damage) -> None:
         self._missing(damage.seq)
-        self._say("", f"             {damage.seq:>7} ! {damage.why}")
+        self._complain(damage.seq, f"{damage.seq:>7} ! {damage.why}")
         self._due = damage.seq + 1
-        self._whole = False
 
     def _missing(self, seq: int) -> None:
         """Say which numbers should have come before `seq`."""
         if seq > self._due:
-            self._say("", f"             {self._due:>7} ! missing up to {seq - 1}")
+            self._complain(seq - 1, f"{self._due:>7} ! missing up to {seq - 1}")
             self._due = seq
+
+    def _complain(self, last: int, text: str) -> None:
+        """Say what is not there, whatever the filters, behind all that comes before it."""
+        self._say_all(self._sieve.rest())
+        if last >= self._first:
+            self._say("", f"             {text}")
             self._whole = False
+
+    def _say_all(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if entry.at.date() != self._day:
+                self._day = entry.at.date()
+                self._say("", f"{self._day:%Y-%m-%d} UTC")
+            self._say_entry(entry)
+            self._nothing = False
 
     def _say_entry(self, entry: Entry) -> None:
         text = line(entry)
@@ -205,7 +242,7 @@ def _voice() -> Voice:
         return lambda _, text: print(text)
     from rich.console import Console  # only a person pays for this import
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)  # :100: in a message is no emoji
 
     def say(who: str, text: str) -> None:
         console.print(text, style=STYLES.get(who, "bold"), markup=False, soft_wrap=True)

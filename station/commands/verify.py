@@ -48,22 +48,54 @@ def _fingerprint(_: click.Context, __: click.Parameter, text: str | None) -> str
     callback=_fingerprint,
     help="Of an EXPORT: the key it must be signed with, as somebody trustworthy told it.",
 )
-def verify_command(path: Path, witness: Witness | None, key: str | None) -> None:
+@click.option(
+    "--redecide",
+    is_flag=True,
+    help="Also judge the whole JOURNAL again: where would this release decide otherwise?",
+)
+@click.option(
+    "--profile",
+    "profiles",
+    metavar="NAME|FILE",
+    multiple=True,
+    help="With --redecide: the profile of a product that does not come with the program.",
+)
+def verify_command(
+    path: Path,
+    witness: Witness | None,
+    key: str | None,
+    redecide: bool,
+    profiles: tuple[str, ...],
+) -> None:
     """Check that every entry of JOURNAL is there, in order and unchanged; or an EXPORT alone.
 
     JOURNAL is a journal.db or the directory it is in, live or a copy with its -wal beside it.
     EXPORT is the directory, the data file or the manifest that `station export` made.
     Each complaint is one line on stderr; exit code 1 if there is one.
     """
+    if profiles and not redecide:
+        raise Misused("station verify --profile: says how --redecide judges; add that.")
     if _is_export(path):
+        if redecide:
+            raise Misused("station verify --redecide: an export holds no judgement.")
         _verify_export(path, witness, key)
     elif key is not None:
         raise Misused("station verify --key: a journal is not signed; only an export is.")
     else:
-        _verify_journal(found(path), witness)
+        whole = _verify_journal(found(path), witness)
+        as_decided = _judged_again(found(path), profiles) if redecide else True
+        if not (whole and as_decided):
+            raise click.exceptions.Exit(1)
 
 
-def _verify_journal(path: Path, witness: Witness | None) -> None:
+def _judged_again(path: Path, profiles: tuple[str, ...]) -> bool:
+    from station.commands.redecide import judged_again  # who only verifies needs no judgement
+
+    return judged_again(path, profiles)
+
+
+def _verify_journal(path: Path, witness: Witness | None) -> bool:
+    """Whether all is as it was written."""
     before = _extent(path)  # a live journal grows while it is read
     complaints = 0
     with busy(f"verifying {path}"):
@@ -71,11 +103,12 @@ def _verify_journal(path: Path, witness: Witness | None) -> None:
             click.echo(str(complaint), err=True)
             complaints += 1
     if complaints or before is None:
-        raise click.exceptions.Exit(1)
+        return False
     archived, head = before
     click.echo(
         f"{path}: whole. {head.seq - archived} entries, the last is {head.seq}:{head.digest.hex()}"
     )
+    return True
 
 
 def _is_export(path: Path) -> bool:

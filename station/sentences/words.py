@@ -77,7 +77,9 @@ def flat(part: Any, inner: bool = False) -> str:
         return f"({text})" if inner else text or "nothing"
     if isinstance(part, list):
         return f"[{', '.join(flat(item, True) for item in part)}]"
-    return {True: "true", False: "false", None: "null"}.get(part, str(part))
+    if part is None:
+        return "null"
+    return str(part).lower() if isinstance(part, bool) else str(part)
 
 
 def reading(read: MeterRead) -> str:

@@ -1,0 +1,90 @@
+"""Which entry does somebody mean who names a number, or a moment?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from journal.codec import at_text
+from journal.reader import Reader
+from station.commands.answers import Misused, No
+
+
+class Point(NamedTuple):
+    """An entry's number, or a moment on the station's clock."""
+
+    seq: int | None
+    at: datetime | None
+
+
+def point(context: click.Context, parameter: click.Parameter, text: str | None) -> Point | None:
+    """SEQ or an ISO 8601 time; without an offset it is UTC."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return Point(int(text), None)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        name = "" if parameter.param_type_name == "argument" else f" {parameter.opts[0]}"
+        raise Misused(
+            f"{context.command_path}{name}: {text!r} is neither an entry's number nor a time "
+            "as 2026-11-22T17:25Z."
+        ) from None
+    return Point(None, at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC))
+
+
+def last_of(path: Path, reader: Reader, to: Point | None) -> int:
+    """The last entry up to that point; None: the last of all.
+
+    A moment means the last entry not later than it: the clock may have been set back before.
+
+    Raises:
+        No: there is no such entry.
+    """
+    head = reader.head()
+    if head.at is None:
+        raise No(f"{path}: no entries yet. Start the station, and there will be.")
+    if to is None:
+        return head.seq
+    if to.seq is not None:
+        return _there(path, reader, to.seq)
+    assert to.at is not None
+    until = at_text(to.at - timedelta(microseconds=to.at.microsecond % 1000))
+    found = max((seq for seq, at in _times(reader) if at <= until), default=None)
+    if found is None:
+        raise No(f"{path}: nothing happened until {until}; the first entry is later.")
+    return found
+
+
+def first_of(path: Path, reader: Reader, since: Point) -> int:
+    """The first entry from that point on: for a moment, the first that is not earlier.
+
+    Raises:
+        No: there is no such entry.
+    """
+    if since.seq is not None:
+        return _there(path, reader, since.seq)
+    assert since.at is not None
+    begin = at_text(since.at + timedelta(microseconds=-since.at.microsecond % 1000))
+    found = next((seq for seq, at in _times(reader) if at >= begin), None)
+    if found is None:
+        raise No(f"{path}: nothing happened since {begin}; the last entry is earlier.")
+    return found
+
+
+def _there(path: Path, reader: Reader, seq: int) -> int:
+    archived, _ = reader.anchor()
+    head = reader.head()
+    if not archived < seq <= head.seq:
+        raise No(f"{path}: entry {seq} is not there; it has {archived + 1} to {head.seq}.")
+    return seq
+
+
+def _times(reader: Reader) -> Iterator[tuple[int, str]]:
+    """Number and time of every entry that can be read."""
+    return ((row.seq, row.at) for row in reader.rows(damaged=lambda _: None))
