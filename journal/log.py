@@ -58,6 +58,33 @@ def _lost(path: Path) -> str | None:
     return None
 
 
+def frames_of(log: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:
+    """Pages and their images: of the commits its reader can reach, and of those it cannot.
+
+    What belongs to no whole commit is in neither.
+    """
+    frames = list(_frames(log))
+    if not frames:
+        return [], []
+    header = _HEADER.unpack_from(log)
+    words = "<" if header[0] == _MAGIC_LITTLE else ">"
+    checksum = _checksum(words, log[:24], (0, 0))
+    salts = header[4:6] if checksum == header[6:8] else frames[-1].salts
+    good = 0
+    for frame in frames if checksum == header[6:8] else ():
+        checksum = _checksum(words, frame.head + frame.image, checksum)
+        if frame.salts != salts or checksum != frame.checksum:
+            break
+        good += 1
+    reached = max((at + 1 for at in range(good) if frames[at].commits), default=0)
+    behind = [frame for frame in frames[reached:] if frame.salts == salts]
+    ends = max((at + 1 for at, frame in enumerate(behind) if frame.commits), default=0)
+    return (
+        [(frame.page, frame.image) for frame in frames[:reached]],
+        [(frame.page, frame.image) for frame in behind[:ends]],
+    )
+
+
 def _behind(words: str, frames: list[_Frame], number: int, salts: tuple[int, int]) -> str | None:
     """What lies behind frame `number`, which cannot be read, and was written after the same start.
 

@@ -80,6 +80,39 @@ class DeadlineReached(Observation, frozen=True):
     due_ms: int
 
 
+# --- The station's own condition -----------------------------------------------------------------
+
+
+class DamageFound(Observation, frozen=True):
+    """A part of the journal is not what was written, or is gone. P5."""
+
+    why: str
+    first: int | None = None  # entries concerned, as far as their numbers are known
+    last: int | None = None
+    aside: str = ""  # directory, within the data directory, that keeps the file as it was found
+    era: str = ""  # numbers may be given out twice: whatever is named from now on holds this too
+
+
+class SafeModeEntered(Observation, frozen=True):
+    """The station runs without something it should have. P8. Holds until the program ends."""
+
+    why: tuple[str, ...]  # each names what it is, what is wrong, and what is used instead
+
+
+class StorageReported(Observation, frozen=True):
+    """How much room is left for the journal."""
+
+    level: Literal["enough", "low", "full"]
+    free_bytes: int
+
+
+class PayloadLost(Observation, frozen=True):
+    """A call is due whose entry cannot be read any more."""
+
+    call: int
+    why: str
+
+
 # --- The link to the CSMS ------------------------------------------------------------------------
 
 

@@ -1,22 +1,28 @@
-"""What does the file hold?
+"""What does the journal hold, in its file and in the archive beside it?
 
 Reading never blocks the writer and never changes the file. It is done in short strokes, so a
-slow reader does not keep the write-ahead log from being reused.
+slow reader does not keep the write-ahead log from being reused. Entries that have gone to the
+archive are read from there, and nobody who reads needs to know; those that go while somebody
+reads, too, for they are in a segment before they leave the file.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from journal.archive import Archive
 from journal.chain import Row, origin
 from journal.codec import UNDECODABLE, Registry, at_of, at_text, undecodable
+from journal.segments import Block, Hole
 from journal.terms import Entry, IdToken
 from journal.tokens import folded
 
@@ -42,6 +48,14 @@ class JournalFailed(Exception):
     """The journal cannot be read or written. One line: which file, what happened, what to do."""
 
 
+class JournalDamaged(JournalFailed):
+    """The file is not what SQLite or the station wrote. `journal.salvage` knows what to do."""
+
+
+class DiskFull(JournalFailed):
+    """There is no room. Nothing was written; with more room the same may be tried again."""
+
+
 class Damage(NamedTuple):
     """An entry that cannot be read."""
 
@@ -65,6 +79,18 @@ def _passed_over(damage: Damage) -> None:
     """Whoever searches is told of what is there; `verify` tells of the rest."""
 
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+# SQLITE_ERROR: what we say is the same every time, so the tables are not ours any more.
+_DAMAGED = frozenset(
+    {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_IOERR_SHORT_READ,
+    }
+)
+
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "Free space on its disk",
     sqlite3.SQLITE_READONLY: "Make the file and its directory writable",
@@ -86,11 +112,20 @@ def failing(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         remedy = _REMEDIES.get(code, "Run `station verify` on it")
-        raise JournalFailed(f"{path}: {error}. {remedy}.") from error
+        raise _failure(error)(f"{path}: {error}. {remedy}.") from error
     except (MemoryError, OverflowError, UnicodeDecodeError) as error:
-        raise JournalFailed(f"{path}: damaged. Run `station verify` on it.") from error
+        raise JournalDamaged(f"{path}: damaged. Run `station verify` on it.") from error
     except OSError as error:
-        raise JournalFailed(f"{path}: {error.strerror}. Check its disk and directory.") from error
+        kind = DiskFull if error.errno in NO_ROOM else JournalFailed
+        raise kind(f"{path}: {error.strerror}. Check its disk and directory.") from error
+
+
+def _failure(error: sqlite3.Error) -> type[JournalFailed]:
+    """Which failure an error of SQLite's is."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF == sqlite3.SQLITE_FULL:
+        return DiskFull
+    return JournalDamaged if code & 0xFF in _DAMAGED or code in _DAMAGED else JournalFailed
 
 
 def connected(
@@ -161,11 +196,20 @@ class Reader:
         with failing(self._path):
             row = self.connection.execute("SELECT journal_id FROM meta").fetchone()
         if row is None:
-            raise JournalFailed(f"{self._path}: the journal has no name. Run `station verify`.")
+            raise JournalDamaged(f"{self._path}: the journal has no name. Run `station verify`.")
         return str(row[0])
 
     def anchor(self) -> tuple[int, bytes]:
-        """Number and digest before the first entry: of the last archived one, or 0 and origin."""
+        """Number and digest before the first entry that is here: 0 and the origin for the first.
+
+        More only where archived segments have been put elsewhere. The digest is empty where a
+        damaged segment does not tell it.
+        """
+        with failing(self._path):
+            return self._archive.begin(*self.archived())
+
+    def archived(self) -> tuple[int, bytes]:
+        """Number and digest of the last entry that has left the file; 0 and origin if none has."""
         with failing(self._path):
             found = self.connection.execute(
                 "SELECT seq, digest FROM anchor ORDER BY seq DESC LIMIT 1"
@@ -184,7 +228,7 @@ class Reader:
         with failing(self._path):
             last = self.connection.execute(_LAST).fetchone()
         if last is None:
-            return Head(*self.anchor(), at=None, uptime_ms=0)
+            return Head(*self.archived(), at=None, uptime_ms=0)
         seq, digest, at_bytes, uptime_ms = last
         try:
             at = at_of(at_bytes.decode())
@@ -200,10 +244,10 @@ class Reader:
     def rows(
         self, first: int = 1, last: int | None = None, *, damaged: OnDamage | None = None
     ) -> Iterator[Row]:
-        """Rows `first` to `last` in order, as they lie in the file; `last` None: to the end.
+        """Rows `first` to `last` in order, as they were written; `last` None: to the end.
 
-        Rows on damaged pages are told to `damaged` and skipped. Missing numbers are not told:
-        who cares compares `seq`.
+        Rows on damaged pages are told to `damaged` and skipped; of those missing from the archive
+        the first. Other missing numbers are not told: who cares compares `seq`.
 
         Raises:
             JournalFailed: on a damaged page, if nobody asked to be told.
@@ -238,11 +282,9 @@ class Reader:
             LookupError: there is none.
             JournalFailed: it cannot be read.
         """
-        with failing(self._path):
-            found = self.connection.execute(_ONE, (seq,)).fetchone()
-        if found is None:
+        row = self._row(seq)
+        if row is None:
             raise LookupError(f"{self._path}: there is no entry {seq}")
-        row = Row._make(found)
         try:
             event = self._registry.readers[row.kind, row.version](row.body)
             return Entry(row.seq, at_of(row.at), row.uptime_ms, event, row.cause)
@@ -279,26 +321,29 @@ class Reader:
             " ORDER BY seq DESC LIMIT ?"
         )
         span = (at_text(oldest) if oldest else "", at_text(latest) if latest else _NEVER)
+
+        def fits(at: str, kind: str, body: str) -> bool:
+            right = not kinds or kind in kinds
+            return right and span[0] <= at <= span[1] and containing in body
+
         try:
-            found = self.connection.execute(query, (before, *span, containing, *kinds, newest))
-            return [int(seq) for (seq,) in found][::-1]
+            live = self.connection.execute(query, (before, *span, containing, *kinds, newest))
+            found = [int(seq) for (seq,) in live]
         except UNREADABLE:  # a damaged page ends a query; row by row the others can be read
-            fitting = (
-                row.seq
-                for row in self.rows(1, before - 1, damaged=_passed_over)
-                if span[0] <= row.at <= span[1]
-                and containing in row.body
-                and (not kinds or row.kind in kinds)
+            rows = self.rows(1, before - 1, damaged=_passed_over)
+            return list(
+                deque((row.seq for row in rows if fits(row.at, row.kind, row.body)), maxlen=newest)
             )
-            return list(deque(fitting, maxlen=newest))
+        for seq in self._numbers_archived(found[-1] if found else before, fits):
+            if len(found) >= newest:
+                break
+            found.append(seq)
+        return found[::-1]
 
     def digest_at(self, seq: int) -> bytes | None:
-        """The digest of one entry as it lies in the file; None if there is no such entry."""
-        with failing(self._path):
-            found = self.connection.execute(
-                "SELECT digest FROM entry WHERE seq = ?", (seq,)
-            ).fetchone()
-        return found and bytes(found[0])
+        """The digest of one entry as it was written; None if there is no such entry."""
+        row = self._row(seq)
+        return row and bytes(row.digest)
 
     def value_of(self, ref: str) -> str | None:
         """The personal value behind a reference; None if it was erased or never was."""
@@ -317,6 +362,46 @@ class Reader:
             ).fetchone()
         return found and IdToken(str(found[0]), type)
 
+    @cached_property
+    def _archive(self) -> Archive:
+        return Archive(self._path, self.journal_id)
+
+    def _row(self, seq: int) -> Row | None:
+        """One row by its number, wherever it lies.
+
+        Raises:
+            JournalFailed: it cannot be read.
+        """
+        with failing(self._path):
+            found = self.connection.execute(_ONE, (seq,)).fetchone()
+            if found is not None:
+                return Row._make(found)
+            if not 0 < seq <= self._archived():
+                return None
+            block = self._archive.block(seq)
+        if isinstance(block, Hole):
+            raise JournalFailed(f"{self._path}: entry {seq}: {block.why}. Run `station verify`.")
+        return block and next(row for row in block.rows() if row.seq == seq)
+
+    def _numbers_archived(
+        self, before: int, fits: Callable[[str, str, str], bool]
+    ) -> Iterator[int]:
+        """The numbers of archived entries that fit, the newest first."""
+        with failing(self._path):
+            for block in self._archive.backwards(min(before - 1, self._archived())):
+                for seq, at, _, kind, _, _, body, _ in reversed(block.records):
+                    if seq < before and fits(at, kind, body):
+                        before = seq  # two segments may hold it
+                        yield seq
+
+    def _archived(self) -> int:
+        """Up to which number the entries are in the archive."""
+        try:
+            (found,) = self.connection.execute("SELECT max(seq) FROM anchor").fetchone()
+        except UNREADABLE:
+            return self._archive.last()  # what is in both is the same
+        return found or 0
+
     def _tell(self, seq: int, why: str, damaged: OnDamage | None) -> None:
         if damaged is None:
             raise JournalFailed(f"{self._path}: entry {seq}: {why}. Run `station verify` on it.")
@@ -329,9 +414,11 @@ class Reader:
         last = _SEQ_MAX if last is None else last
         behind = first - 1  # the last number that could be read
         while first <= last:
-            try:
-                stroke = self._stroke(query, first, last)
-            except UNREADABLE as error:
+            stroke, error = self._attempted(query, first, last)
+            if not (stroke and stroke[0][0] == first) and first <= (moved := self._archived()):
+                yield from self._archived_strokes(query, first, min(last, moved), damaged)
+                behind = min(last, moved)
+            elif error is not None:
                 if damaged is None:
                     raise JournalFailed(
                         f"{self._path}: {error} behind entry {first - 1}. Run `station verify`."
@@ -343,12 +430,35 @@ class Reader:
                 if end < first:
                     return
                 first = end + 1
+                continue
+            elif not stroke:
+                return
             else:
-                if not stroke:
-                    return
                 yield stroke
                 behind = stroke[-1][0]
-                first = behind + 1
+            first = behind + 1
+
+    def _archived_strokes(
+        self, query: str, first: int, last: int, damaged: OnDamage | None
+    ) -> Iterator[list[Any]]:
+        """What `query` would give, of entries that are in the archive."""
+        with failing(self._path):
+            for found in self._archive.blocks(first, last):
+                if isinstance(found, Hole):
+                    self._tell(found.first, found.why, damaged)
+                    continue
+                stroke = _as_asked(query, found, first, last)
+                if stroke:
+                    yield stroke
+                first = max(first, found.last + 1)  # two segments may hold it
+
+    def _attempted(
+        self, query: str, first: int, last: int
+    ) -> tuple[list[Any], BaseException | None]:
+        try:
+            return self._stroke(query, first, last), None
+        except UNREADABLE as error:
+            return [], error
 
     def _stroke(self, query: str, first: int, last: int) -> list[Any]:
         rows = min(ROWS_AT_ONCE, last - first + 1)  # no step further: it may lead to a damaged page
@@ -387,6 +497,12 @@ class Reader:
         except UNREADABLE:
             return behind + _NUMBERS_TRIED
         return min(int(head or 0), behind + room)
+
+
+def _as_asked(query: str, block: Block, first: int, last: int) -> list[Any]:
+    if query == _ROWS:
+        return [row for row in block.rows() if first <= row.seq <= last]
+    return [record[:-1] for record in block.within(first, last)]
 
 
 def _readable(path: Path) -> sqlite3.Connection:

@@ -15,6 +15,7 @@ from journal.projections.availability import Availability
 from journal.projections.base import Projection
 from journal.projections.certificates import Certificates
 from journal.projections.clocks import Clock
+from journal.projections.condition import Condition
 from journal.projections.customers import Customers
 from journal.projections.faults import Faults
 from journal.projections.firmware import Firmware
@@ -29,10 +30,11 @@ from journal.projections.readings import Readings
 from journal.projections.registration import Registration
 from journal.projections.replies import Replies
 from journal.projections.security import Security
+from journal.projections.spare import Spare
 from journal.projections.statuses import Statuses
 from journal.projections.transactions import Transactions
 from journal.projections.variables import Variables
-from journal.terms import Entry, Event
+from journal.terms import FAULTS, Entry, Event
 
 
 class State(msgspec.Struct, frozen=True):
@@ -60,6 +62,8 @@ class State(msgspec.Struct, frozen=True):
     firmware: Firmware = Firmware()
     logs: Logs = Logs()
     customers: Customers = Customers()
+    condition: Condition = Condition()
+    spare: Spare = Spare()
     heads: Heads = Heads()
 
 
@@ -76,14 +80,26 @@ LISTENERS = _listeners()
 
 
 def evolve(state: State, entry: Entry) -> State:
-    """The memory once `entry` is part of history. Pure; defined for every entry in every state."""
+    """The memory once `entry` is part of history. Pure; defined for every entry in every state.
+
+    A projection with a fault stays as it was, and `condition` remembers that: one bad entry must
+    not keep the station from starting for ever. P8.
+    """
     changes: dict[str, Any] = {}
     for name in LISTENERS.get(type(entry.event), ()):
         before = getattr(state, name)
-        after = before.after(entry)
+        try:
+            after = before.after(entry)
+        except FAULTS as fault:
+            name = "condition"
+            after = changes.get(name, state.condition).stumbled(entry, _name_of(before), fault)
         if after is not before:
             changes[name] = after
     return replace(state, **changes) if changes else state
+
+
+def _name_of(projection: Projection) -> str:
+    return type(projection).__name__
 
 
 _encoder = msgspec.json.Encoder(enc_hook=plain, order="deterministic", decimal_format="number")

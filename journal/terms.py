@@ -8,6 +8,16 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+# What a fault of our own code raises. Nothing the world does raises one of these.
+FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+
 
 class Event(msgspec.Struct, frozen=True):
     """A fact in the past tense. Its kind is the class name; VERSION counts its shapes."""

@@ -74,8 +74,12 @@ class Case(msgspec.Struct, frozen=True):
         return members(self.text(variable) or "")
 
     def name(self, *parts: object) -> str:
-        """A UUID of this journal, the same after every replay."""
-        return named(self.state.journal_id, *parts)
+        """A UUID of this journal, the same after every replay.
+
+        Where entries were lost, their numbers come again: then the era keeps the names apart.
+        """
+        era = self.state.condition.era
+        return named(self.state.journal_id, *((era, *parts) if era else parts))
 
 
 class Call(msgspec.Struct, frozen=True):

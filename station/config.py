@@ -124,6 +124,7 @@ class Config(msgspec.Struct, frozen=True):
     hardware: dict[str, DeviceConfig]  # empty: emulated
     journal: JournalConfig
     firmware: FirmwareConfig = FirmwareConfig()
+    complaints: tuple[str, ...] = ()  # what could not be used and was left out; empty: nothing
 
 
 # The file as it stands, before any meaning.

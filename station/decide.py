@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from journal.observations import FrameGarbled, FrameReceived
+from journal.observations import FrameGarbled, FrameReceived, PayloadLost
+from journal.projections.condition import JudgementFailed
 from journal.projections.outbox import InFlight
 from journal.state import State, evolve
-from journal.terms import Decision, Entry, Event
+from journal.terms import FAULTS, Decision, Entry, Event
 from station import delivery, ocppj
 from station.blocks import (
     a_security,
@@ -45,13 +46,22 @@ def judge(product: Product, state: State, entry: Entry) -> tuple[list[Entry], St
     entries = [entry]
     state = evolve(state, entry)
     for rule in RULES:
-        for decision in rule(Case(product, state, entry)):
+        for decision in _decided(rule, Case(product, state, entry)):
             settled = Entry(
                 entry.seq + len(entries), entry.at, entry.uptime_ms, decision, cause=entry.seq
             )
             entries.append(settled)
             state = evolve(state, settled)
     return entries, state
+
+
+def _decided(rule: Rule, case: Case) -> tuple[Decision, ...]:
+    """What a rule decides; nothing but that it failed, where it has a fault of ours. P8."""
+    try:
+        return tuple(rule(case))
+    except FAULTS as fault:
+        name = f"{rule.__module__.rpartition('.')[2]}.{rule.__name__}"
+        return (JudgementFailed(name, type(fault).__name__),)
 
 
 # --- Observations --------------------------------------------------------------------------------
@@ -122,7 +132,7 @@ def _handled(case: Case, call: Call, handler: Handler, request: Datatype) -> Ite
     """
     try:
         decisions = tuple(handler(case, call, request))
-    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+    except FAULTS as error:
         where = f"{type(error).__name__} in the judgement of {call.action}"
         yield refuse(call, "InternalError", where)
         return
@@ -212,6 +222,7 @@ OBSERVED: Final[dict[type[Event], Rule]] = {
     **n_customers.OBSERVED,
     **n_logs.OBSERVED,
     **p_data_transfer.OBSERVED,
+    PayloadLost: delivery.lost,
 }
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -248,5 +259,6 @@ RULES: Final[tuple[Rule, ...]] = (
     b_reset.restarts,
     b_registration.boots,
     b_registration.heartbeats,
+    delivery.thins,
     delivery.next_attempt,
 )

@@ -7,9 +7,10 @@ no failed attempt; everything else may go in between, so that a long backlog sil
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
-from journal.observations import LinkClosed, StationStarted
+from journal.observations import LinkClosed, PayloadLost, StationStarted
 from journal.projections.outbox import (
     AttemptFailed,
     CallAttempted,
@@ -21,10 +22,12 @@ from journal.projections.outbox import (
     Outbox,
 )
 from journal.projections.registration import RegistrationFailed
+from journal.projections.spare import UpdatesThinned
 from journal.terms import Decision
 from station.case import Case
 
 BACKLOG_MIN: Final = 16  # transaction calls; with more waiting, other calls go ahead of them
+THINNED_AT_ONCE: Final = 512  # samples looked at in one judgement
 BOOT_RETRY_S: Final = 60  # where the CSMS names no interval. B02.FR.07, B03.FR.05
 TIMEOUT: Final = "OCPPCommCtrlr.MessageTimeout[Default]"
 ATTEMPTS: Final = "OCPPCommCtrlr.MessageAttempts[TransactionEvent]"
@@ -96,6 +99,36 @@ def link_lost(case: Case) -> Iterator[Decision]:
         gone = (outbox.boot, *gone)
     if gone:
         yield CallsDropped(gone, "link lost")
+
+
+def thins(case: Case) -> Iterator[Decision]:
+    """Short of room: of the samples that wait, the 1st, 3rd, 5th … of a transaction go. E12.FR.05.
+
+    What tells more than readings stays, and so does what was tried already.
+    """
+    if case.state.condition.storage == "enough" or len(case.state.spare.waiting) < 2:
+        return
+    looked = tuple(islice(case.state.spare.waiting, THINNED_AT_ONCE))
+    of: dict[str | None, list[int]] = {}
+    for call in looked:
+        of.setdefault(case.state.spare.waiting.owner_of(call), []).append(call)
+    gone = sorted(call for calls in of.values() for call in calls[: len(calls) // 2 * 2 : 2])
+    if gone:
+        yield CallsDropped(tuple(gone), "little room left, every second sample goes (E12.FR.05)")
+        yield UpdatesThinned(looked[-1])
+
+
+def lost(case: Case) -> Iterator[Decision]:
+    """What was to be sent is gone: the call steps aside, so that the others can go."""
+    assert isinstance(case.entry.event, PayloadLost)
+    call, why = case.entry.event.call, case.entry.event.why
+    flight = case.state.outbox.in_flight
+    if flight is None or flight.call != call:
+        return
+    if flight.lane == "transaction":
+        yield CallParked(call, why)
+    else:
+        yield CallsDropped((call,), why)
 
 
 def next_attempt(case: Case) -> Iterator[Decision]:

@@ -18,7 +18,7 @@ from journal.projections.logs import Upload
 from journal.projections.networks import NetworkSlot
 from journal.projections.replies import Reply
 from journal.state import State
-from journal.terms import Entry
+from journal.terms import FAULTS, Entry
 from station import delivery
 from station.blocks import (
     b_registration,
@@ -29,7 +29,14 @@ from station.blocks import (
     l_firmware,
     n_customers,
 )
-from station.blocks.standing import charging_state, in_service, may_charge
+from station.blocks.standing import (
+    charging_state,
+    full,
+    in_service,
+    may_charge,
+    out_of_order,
+    rests_until_ms,
+)
 from station.case import Case, Product
 
 
@@ -54,6 +61,9 @@ class WantedEvse(msgspec.Struct, frozen=True):
 
 
 Step = Literal["wait", "download", "verify", "install", "confirm"]
+
+OUT_OF_ORDER: Final = "Out of order"
+FAILED_WAKE_MS: Final = 10_000  # the least between two deadlines after a rule failed
 
 STEPS: Final[dict[str, Step]] = {
     "Downloading": "download",
@@ -100,11 +110,38 @@ class Wanted(msgspec.Struct, frozen=True):
     inquiry: Inquiry | None = None  # whose data shall be looked for
     erase: tuple[str, ...] = ()  # references of personal values that shall go now
     certificates: tuple[CertificateInstalled, ...] = ()
+    failed: str = ""  # why this is only the level that harms nobody
 
 
 def wanted(product: Product, state: State, entry: Entry) -> Wanted:
-    """The level that follows from the memory as it is after `entry`."""
+    """The level that follows from the memory as it is after `entry`.
+
+    Where that has a fault of ours, the level that harms nobody, which says so. P8.
+    """
     case = Case(product, state, entry)
+    try:
+        return _wanted(case)
+    except FAULTS as fault:
+        return _harmless(case, fault)
+
+
+def _harmless(case: Case, fault: Exception) -> Wanted:
+    """No energy anywhere; the CSMS still gets its answers."""
+    return Wanted(
+        link=_link(case),
+        replies=case.state.replies.owed,
+        evses=tuple(
+            WantedEvse(evse.evse_id, False, False, None, OUT_OF_ORDER)
+            for evse in case.state.hardware.evses
+        ),
+        reader=False,
+        wake_ms=case.uptime_ms + FAILED_WAKE_MS,
+        failed=f"{type(fault).__name__}: {fault}",
+    )
+
+
+def _wanted(case: Case) -> Wanted:
+    state = case.state
     flight = state.outbox.in_flight
     restart = state.lifecycle.restart
     return Wanted(
@@ -116,7 +153,7 @@ def wanted(product: Product, state: State, entry: Entry) -> Wanted:
         evses=tuple(_evse(case, evse.evse_id) for evse in state.hardware.evses),
         reader=any(in_service(case, evse.evse_id) for evse in state.hardware.evses)
         or bool(state.transactions.open),
-        wake_ms=min(_deadlines(case), default=None),
+        wake_ms=_wake_ms(case),
         restart=restart.boot_reason if restart else None,
         firmware=_firmware(state.firmware.running),
         upload=state.logs.upload,
@@ -168,16 +205,31 @@ def _evse(case: Case, evse_id: int) -> WantedEvse:
 def _words(case: Case, evse_id: int) -> str:
     """What the person in front of the station reads."""
     if case.state.faults.blocking(evse_id):
-        return "Out of order"
+        return OUT_OF_ORDER
     transaction = case.state.transactions.at(evse_id)
     if transaction and transaction.stopping:
         return "Thank you. Unplug the cable"
     state = charging_state(case, evse_id)
     if case.state.authorizations.at(evse_id):
         return {"Idle": "Plug in the cable", "Charging": "Charging"}.get(state, "Please wait")
+    if out_of_order(case):
+        return OUT_OF_ORDER
+    if full(case):
+        return "Out of service: memory full"
     if not in_service(case, evse_id):
         return "Out of service"
-    return "Present your card" if state != "Idle" else "Welcome"
+    if state != "Idle":
+        return "Present your card"
+    return "Welcome. Service needed" if case.state.condition.safe_mode else "Welcome"
+
+
+def _wake_ms(case: Case) -> int | None:
+    """The earliest deadline; after a failed rule not at once: it may leave one in the past."""
+    due_ms = min(_deadlines(case), default=None)
+    failed_ms = case.state.condition.failed_ms
+    if due_ms is None or failed_ms is None:
+        return due_ms
+    return max(due_ms, min(failed_ms, case.uptime_ms) + FAILED_WAKE_MS)
 
 
 def _deadlines(case: Case) -> Iterator[int]:
@@ -195,6 +247,7 @@ def _deadlines(case: Case) -> Iterator[int]:
         j_metering.aligned_ms(case),
         j_metering.kept_ms(case),
         l_firmware.deadline_ms(case),
+        rests_until_ms(case) if out_of_order(case) else None,
     ):
         if due_ms is not None:
             yield due_ms

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from journal.observations import ClockStepped, DeviceFaulted, LinkFailed, StationStarted
+from journal.observations import (
+    ClockStepped,
+    DamageFound,
+    DeviceFaulted,
+    LinkFailed,
+    SafeModeEntered,
+    StationStarted,
+    StorageReported,
+)
 from journal.projections.security import SecurityEventLogged
 from journal.terms import Decision
 from station.case import Case, say
@@ -86,6 +94,12 @@ def observes(case: Case) -> Iterator[Decision]:
                 yield from logged(case, fault, why)
         case ClockStepped(step_ms=step_ms):
             yield from clock_moved(case, step_ms, "the host's clock was set")
+        case DamageFound(why=why):
+            yield from logged(case, "TamperDetectionActivated", f"journal: {why}")
+        case StorageReported(level=level, free_bytes=free) if level != "enough":
+            yield from logged(case, "MemoryExhaustion", f"disk {level}: {free // 1024} KiB free")
+        case SafeModeEntered(why=why):
+            yield from logged(case, "StartupOfTheDevice", f"safe mode: {'; '.join(why)}")
         case DeviceFaulted(device=device) if device in DOORS:
             yield from logged(case, "TamperDetectionActivated", device.replace("_", " "))
         case _:

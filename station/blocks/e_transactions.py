@@ -36,7 +36,7 @@ from journal.projections.transactions import (
 )
 from journal.terms import Decision, Event
 from station.blocks.c_authorization import remembered
-from station.blocks.standing import charging_state, in_service
+from station.blocks.standing import charging_state, full, in_service
 from station.case import Call, Case, Handler, Rule, answer, raw, token_of, token_type
 from station.messages import timestamp
 from station.messages.datatypes import EVSEType, MeterValueType
@@ -221,6 +221,7 @@ def _stop(case: Case, transaction: Transaction) -> Iterator[Decision]:
         _fault_cause(case, transaction)
         or _interruption_cause(case, transaction)
         or _reset_cause(case)
+        or _storage_cause(case)
         or _stop_point_cause(case, transaction)
     )
     if cause is None:
@@ -267,6 +268,11 @@ def _reset_cause(case: Case) -> Cause | None:
     if reset and reset.kind == "Immediate":
         return "ResetCommand", "ImmediateReset"
     return None
+
+
+def _storage_cause(case: Case) -> Cause | None:
+    """What is left of the disk is kept for the ends of what runs."""
+    return ("AbnormalCondition", "Other") if full(case) else None
 
 
 def _stop_point_cause(case: Case, transaction: Transaction) -> Cause | None:

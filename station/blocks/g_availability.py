@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled, Part
 from journal.projections.outbox import CallQueued, StatusMark
 from journal.terms import Decision
-from station.blocks.standing import closed_for_firmware, usable
+from station.blocks.standing import closed_for_firmware, full, out_of_order, usable
 from station.case import Call, Case, Handler, answer, reason, say
 from station.messages import timestamp
 from station.messages.g_availability import (
@@ -29,6 +29,10 @@ def connector_status(case: Case, evse_id: int, connector_id: int) -> str:
         return "Unavailable"  # G03.FR.06, G04.FR.07: whether or not a cable is plugged in
     if case.state.lifecycle.restart:
         return "Unavailable"  # B11.FR.03
+    if out_of_order(case):
+        return "Faulted"
+    if full(case):
+        return "Unavailable"
     if closed_for_firmware(case, evse_id):
         return "Unavailable"  # L01.FR.07
     plugged = case.state.hardware.at(evse_id).plugged_at == connector_id

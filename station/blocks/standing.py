@@ -10,6 +10,7 @@ from station.case import Case
 
 ALLOW_SESSIONS: Final = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
 INSTALLS_WHILE_CHARGING: Final = "C-43"
+REST_MS: Final = 600_000  # without a failed rule, until the judgement is trusted again
 
 
 def charging_state(case: Case, evse_id: int) -> str:
@@ -39,6 +40,23 @@ def resumable(case: Case, evse_id: int) -> bool:
     if transaction is None or transaction.interrupted_seq == 0:
         return True
     return case.flag("TxCtrlr.AllowEnergyTransferResumption")
+
+
+def out_of_order(case: Case) -> bool:
+    """Whether a rule failed so lately that nobody new is let in."""
+    due_ms = rests_until_ms(case)
+    return due_ms is not None and case.uptime_ms < due_ms
+
+
+def rests_until_ms(case: Case) -> int | None:
+    """Uptime until which the station lets nobody in because its judgement failed."""
+    failed_ms = case.state.condition.failed_ms
+    return None if failed_ms is None else failed_ms + REST_MS
+
+
+def full(case: Case) -> bool:
+    """Whether there is room left only to end what runs."""
+    return case.state.condition.storage == "full"
 
 
 def may_charge(case: Case, evse_id: int) -> bool:
@@ -73,6 +91,8 @@ def in_service(case: Case, evse_id: int) -> bool:
     return (
         any(usable(case, evse_id, connector_id) for connector_id in connectors)
         and case.state.faults.blocking(evse_id) is None
+        and not out_of_order(case)
+        and not full(case)
         and case.state.lifecycle.reset is None
         and case.state.lifecycle.restart is None
         and not closed_for_firmware(case, evse_id)

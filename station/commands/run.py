@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 import click
 import trio
 
+from journal.store import JournalDamaged
 from station.config import Config, ConfigError, load_config
 from station.runtime.device_settings import DRIVERS, parsed
 from station.runtime.devices import emulated
@@ -20,6 +22,7 @@ from station.tables import TableError
 
 log = logging.getLogger("station")
 
+REPAIR_S: Final = 60.0  # between two repairs of the journal by one process
 NEW_FIRMWARE: Final = "FirmwareUpdate"  # BootReasonEnumType
 
 
@@ -44,13 +47,29 @@ def run_command(path: Path, quiet: bool) -> None:
     with nullcontext() if config.hardware else emulated(config.data):
         if not config.hardware:
             log.warning("no [hardware] in %s: the devices are emulated", path)
-        why = trio.run(_one_life, config)
+        why = _life_or_repair(config)
         while why not in (None, NEW_FIRMWARE):
             log.info("starting again")  # B11.FR.03: a restart is a new life of the same process
-            why = trio.run(_one_life, config)
+            why = _life_or_repair(config)
     if why == NEW_FIRMWARE:
         log.info("starting the new firmware")
         _become_new()
+
+
+def _life_or_repair(config: Config) -> str | None:
+    """One life; when it finds the journal damaged, one more, which makes the journal anew.
+
+    Raises:
+        JournalDamaged: that one finds damage soon, too: the disk is at fault.
+    """
+    damage, began = "", -REPAIR_S
+    while True:
+        try:
+            return trio.run(_one_life, config, damage)
+        except JournalDamaged as failure:
+            if time.monotonic() - began < REPAIR_S:
+                raise
+            damage, began = str(failure), time.monotonic()
 
 
 def _become_new() -> None:
@@ -76,10 +95,10 @@ def _config(path: Path) -> Config:
     return config
 
 
-async def _one_life(config: Config) -> str | None:
+async def _one_life(config: Config, damage: str) -> str | None:
     """One life; what failed comes out of its nurseries as itself."""
     try:
-        return await run_station(config)
+        return await run_station(config, damage)
     except BaseExceptionGroup as group:
         raise _first(group) from group
 

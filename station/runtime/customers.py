@@ -14,7 +14,7 @@ from journal.observations import CustomerDataFound, ValuesErased
 from journal.projections.customers import Inquiry
 from journal.reader import Reader
 from journal.state import State
-from journal.store import JournalFailed, Store
+from journal.store import JournalDamaged, JournalFailed, Store
 from journal.terms import Entry, IdToken, Observation
 from journal.tokens import CUSTOMER_DATA
 from station.customers import KINDS, TRANSACTIONS_MAX, pages
@@ -88,6 +88,8 @@ class CustomerWork:
             try:
                 for ref in refs:
                     await trio.to_thread.run_sync(self._store.forget, ref)
+            except JournalDamaged:
+                raise
             except JournalFailed as failure:
                 log.warning("%s Once more in %.0f s.", failure, AGAIN_S)
                 await trio.sleep(AGAIN_S)

@@ -28,8 +28,9 @@ from trio_websocket import (
 )
 from wsproto.utilities import ProtocolError
 
-from journal.observations import FrameSent, LinkClosed, LinkFailed, LinkOpened
+from journal.observations import FrameSent, LinkClosed, LinkFailed, LinkOpened, PayloadLost
 from journal.projections.networks import NetworkSlot
+from journal.store import JournalDamaged, JournalFailed
 from journal.terms import Observation
 from station.outbound import call_frame, reply_frame
 from station.runtime.ingest import Ingest
@@ -281,12 +282,23 @@ class Link:
                 call = current.call
                 if call and call.message_id != called:
                     called = call.message_id
-                    await websocket.send_message(self._call_text(call))
-                    self._scribe.observe(FrameSent(call.message_id), lazy=True)
+                    frame = self._call_text(call)
+                    if frame is not None:
+                        await websocket.send_message(frame)
+                        self._scribe.observe(FrameSent(call.message_id), lazy=True)
             current = await self._scribe.wanted.wait_changed(current)
 
-    def _call_text(self, call: WantedCall) -> str:
-        payload = self._scribe.payload(call.call)
+    def _call_text(self, call: WantedCall) -> str | None:
+        """The frame; None where the journal has lost what was to be said."""
+        try:
+            payload = self._scribe.payload(call.call)
+        except JournalDamaged:
+            raise
+        except (LookupError, JournalFailed) as failure:
+            why = f"entry {call.call} cannot be read: {failure}"
+            log.error("%s %d is not sent: %s", call.action, call.call, failure)
+            self._scribe.observe(PayloadLost(call.call, why[:300]))
+            return None
         return call_frame(
             call.message_id, call.action, payload, self._value_of, offline=call.offline
         )

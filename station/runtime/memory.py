@@ -5,13 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from journal.codec import Registry, registry_of
+from journal.observations import DamageFound
 from journal.snapshots import Ignored, Snapshots, fingerprint_of
 from journal.state import State, decode_state, encode_state, evolve
-from journal.store import Damage, Head, Store, StoreSettings
+from journal.store import (
+    Damage,
+    Head,
+    JournalDamaged,
+    Store,
+    StoreSettings,
+    finish_rebuilding,
+    rebuild,
+)
 from journal.terms import Decision, Observation
 
 log = logging.getLogger("station.memory")
@@ -23,7 +32,12 @@ def registry() -> Registry:
 
 
 class Memory:
-    """The journal of a data directory, open for writing, and the state at its head."""
+    """The journal of a data directory, open for writing, and the state at its head.
+
+    Attributes:
+        found: damage to be told, once somebody takes it down.
+        complaints: what else could not be used.
+    """
 
     def __init__(
         self,
@@ -31,39 +45,84 @@ class Memory:
         settings: StoreSettings,
         *,
         entropy: Callable[[int], bytes] = os.urandom,
+        damage: str = "",
     ) -> None:
         """Open or create the journal and fold what the snapshot does not hold.
 
-        `entropy` gives the salts of personal values: as many bytes as asked for.
+        A journal that cannot be used is set aside, and made anew from all that stands whole in it.
+
+        Args:
+            data: the data directory.
+            settings: of the file.
+            entropy: gives the salts of personal values: as many bytes as asked for.
+            damage: what the run before has found out about the file; empty: nothing.
 
         Raises:
-            JournalFailed: another process has it, or the disk or the file is at fault.
+            JournalFailed: another process has it, or the disk is at fault.
         """
         data.mkdir(parents=True, exist_ok=True)
-        self.store = Store.open(
-            data / "journal.db",
-            registry(),
-            journal_id_if_new=str(uuid.uuid4()),
-            settings=settings,
-            entropy=entropy,
-        )
-        if self.store.lost:
-            log.error("journal: %s", self.store.lost)
+        self.found: list[DamageFound] = []
+        self._path = data / "journal.db"
+        self._settings, self._entropy = settings, entropy
         self._snapshots: Snapshots[State] = Snapshots(
             data / "snapshot", fingerprint_of(["journal"]), encode_state, decode_state
         )
-        self.state = self._state()
+        finish_rebuilding(self._path)
+        if damage:
+            self._rebuild(damage)
+        try:
+            self.store, self.state = self._opened()
+        except JournalDamaged as failure:
+            if self.found:
+                raise
+            self._rebuild(str(failure))
+            self.store, self.state = self._opened()
 
-    def _state(self) -> State:
-        found = self._snapshots.load(self.store.reader.digest_at)
-        if isinstance(found, Ignored):
-            if self.store.head.seq:
-                log.info("snapshot: %s; replaying the journal", found.reason)
-            first, state = 1, State(self.store.journal_id)
+    def _opened(self) -> tuple[Store, State]:
+        store = Store.open(
+            self._path,
+            registry(),
+            journal_id_if_new=str(uuid.uuid4()),
+            settings=self._settings,
+            entropy=self._entropy,
+            strict=True,
+        )
+        try:
+            return store, self._state(store)
+        except BaseException:
+            store.close()
+            raise
+
+    def _rebuild(self, why: str) -> None:
+        """Save what can be saved, and know what could not."""
+        log.error("journal: %s It is made anew from what can be read.", why)
+        rebuilt = rebuild(self._path, str(uuid.uuid4()))
+        aside = rebuilt.aside.name
+        told = f"{_short(why)}; rebuilt up to entry {rebuilt.last}, kept in {aside}"
+        self.found.append(DamageFound(told, aside=aside, era=str(uuid.uuid4())))
+        for first, last in rebuilt.gaps:
+            self._lost(first, last, "missing")
+        log.error("journal: %s", told)
+
+    def _lost(self, first: int, last: int, why: str) -> None:
+        span = f"entry {first}" if first == last else f"entries {first} to {last}"
+        log.error("journal: %s: %s. Run `station verify`.", span, why)
+        self.found.append(DamageFound(f"{span}: {why}", first, last))
+
+    def _state(self, store: Store) -> State:
+        snapshot = self._snapshots.load(store.reader.digest_at)
+        if isinstance(snapshot, Ignored):
+            if store.head.seq:
+                log.info("snapshot: %s; replaying the journal", snapshot.reason)
+            first, state = 1, State(store.journal_id)
         else:
-            first, state = found.seq + 1, found.state
-        for entry in self.store.reader.entries(first, damaged=_skipped):
+            first, state = snapshot.seq + 1, snapshot.state
+        unread: list[Damage] = []
+        for entry in store.reader.entries(first, damaged=unread.append):
             state = evolve(state, entry)
+        for first, last, why in _stretches(unread):
+            if not state.condition.knows_damage(first):
+                self._lost(first, last, why)
         return state
 
     def snapshot(self, head: Head, state: State) -> None:
@@ -77,6 +136,20 @@ class Memory:
         self.store.close()
 
 
-def _skipped(damage: Damage) -> None:
-    """What is outside the damage goes on. P5."""
-    log.error("journal: entry %d cannot be read: %s. Run `station verify`.", *damage)
+def _stretches(unread: Iterable[Damage]) -> Iterator[tuple[int, int, str]]:
+    """Damaged entries in a row as one: first, last, and why the first cannot be read."""
+    stretch: tuple[int, int, str] | None = None
+    for damage in unread:
+        if stretch is not None and damage.seq == stretch[1] + 1:
+            stretch = (stretch[0], damage.seq, stretch[2])
+            continue
+        if stretch is not None:
+            yield stretch
+        stretch = (damage.seq, damage.seq, damage.why)
+    if stretch is not None:
+        yield stretch
+
+
+def _short(why: str) -> str:
+    """Without the directory and what a person should do: for the CSMS."""
+    return why.rpartition("journal.db: ")[2].rstrip(".").partition(". ")[0]

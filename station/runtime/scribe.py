@@ -6,6 +6,7 @@ decided here is visible to anybody before it is on the disk.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,11 @@ import msgspec
 import trio
 
 from journal.observations import ClockStepped, HeadNoted, MeterRead
+from journal.projections.condition import JudgementFailed
 from journal.projections.outbox import CallQueued
 from journal.projections.transactions import SampleKept
 from journal.state import State
-from journal.store import Store
+from journal.store import DiskFull, Store
 from journal.terms import Entry, Observation
 from station.blocks.e_transactions import names_head
 from station.case import Case, Product
@@ -27,6 +29,8 @@ from station.decide import judge
 from station.runtime.clock import Clock
 from station.runtime.latest import Latest
 from station.wanted import Wanted, wanted
+
+log = logging.getLogger("station")
 
 BATCH_MAX: Final = 256  # observations in one commit: bounds its length and what a crash undoes
 LAZY_S: Final = 1.0  # how long an observation that nobody waits for may wait for company
@@ -61,6 +65,8 @@ class Scribe:
         self.state = state
         self.head = store.head  # of the commit that `state` holds
         self.reading = reading
+        self.more_room: Callable[[], bool] = lambda: False
+        self._told_failure = ""
         self.wanted: Latest[Wanted] = Latest(Wanted())
         self._store = store
         self._clock = clock
@@ -128,17 +134,39 @@ class Scribe:
             await self._append(entries)
         self.state, self.head = state, self._store.head
         self._remember_payloads(entries)
-        self.wanted.set(wanted(self.product, state, entries[-1]))
+        self._tell_faults(entries)
+        level = wanted(self.product, state, entries[-1])
+        if level.failed and level.failed != self._told_failure:
+            log.error("the level cannot be told, so nothing is given: %s", level.failed)
+        self._told_failure = level.failed
+        self.wanted.set(level)
         self._writing = False
         self.committed.set()
         self.committed = trio.Event()
 
     async def _append(self, entries: list[Entry]) -> None:
-        """Return once the entries are on the disk."""
+        """Return once the entries are on the disk, if need be in the room kept in reserve."""
+        try:
+            await self._appended(entries)
+        except DiskFull:
+            if not self.more_room():
+                raise
+            await self._appended(entries)
+
+    async def _appended(self, entries: list[Entry]) -> None:
         if self._threaded:
             await trio.to_thread.run_sync(self._store.append, entries)
         else:
             self._store.append(entries)
+
+    def _tell_faults(self, entries: Sequence[Entry]) -> None:
+        """A fault of ours is for people to mend, whatever the station makes of it."""
+        for entry in entries:
+            if isinstance(entry.event, JudgementFailed):
+                log.error("entry %d: %s failed: %s", entry.seq, entry.event.rule, entry.event.fault)
+        stumbles = self.state.condition.stumbles
+        if stumbles and entries and stumbles[-1].seq >= entries[0].seq:
+            log.error("entry %d: %s failed: %s", *msgspec.structs.astuple(stumbles[-1]))
 
     # --- Judging --------------------------------------------------------------------------------
 
@@ -226,12 +254,18 @@ class Scribe:
             self._payloads.popitem(last=False)
 
     def payload(self, call: int) -> msgspec.Raw:
-        """The payload of a queued call: from memory when it is new, else from the journal."""
+        """The payload of a queued call: from memory when it is new, else from the journal.
+
+        Raises:
+            LookupError: it is not there, or cannot be read.
+            JournalFailed: the file cannot be read there.
+        """
         found = self._payloads.get(call)
         if found is not None:
             return found
         event = self._store.entry(call).event
-        assert isinstance(event, CallQueued), f"entry {call} queues no call"
+        if not isinstance(event, CallQueued):
+            raise LookupError(f"entry {call} queues no call")  # noqa: TRY004  # the file's fault
         return event.payload
 
 

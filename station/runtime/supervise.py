@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from drivers.emulators.line_socket import LineSocket
-from journal.observations import StationStarted, StationStopping
+from journal.observations import SafeModeEntered, StationStarted, StationStopping
 from journal.state import State
 from journal.store import JournalFailed, StoreSettings
 from station import RELEASE
@@ -47,18 +47,23 @@ RESTART_MAX_S: Final = 30.0
 SNAPSHOT_ENTRIES: Final = 10_000  # a start replays at most about so many
 
 
-async def run_station(config: Config) -> str | None:
+async def run_station(config: Config, damage: str = "") -> str | None:
     """Run one life of the station.
+
+    Args:
+        config: station.toml.
+        damage: what the life before found wrong with the journal; empty: nothing.
 
     Returns:
         The reason of the next one (BootReasonEnumType) when the station shall restart; None when
         it was asked to end.
 
     Raises:
+        JournalDamaged: the journal turned out to be damaged: the next life shall know.
         JournalFailed: the journal cannot be opened or written.
         SocketPathError: the control socket cannot lie in the data directory.
     """
-    life = Life(config)
+    life = Life(config, damage)
     try:
         return await life.run()
     finally:
@@ -68,7 +73,7 @@ async def run_station(config: Config) -> str | None:
 class Life:
     """Everything between one StationStarted and the next."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, damage: str = "") -> None:
         self.config = config
         self.product = Product(config.profile, config.model)
         settings = StoreSettings(
@@ -76,7 +81,7 @@ class Life:
             grow_bytes=config.journal.grow_bytes,
             powersafe_overwrite=config.journal.powersafe_overwrite,
         )
-        self.memory = Memory(config.data, settings)
+        self.memory = Memory(config.data, settings, damage=damage)
         self.clock = HostClock()
         self.network = Network()
         self.secrets = Secrets(config.data / "secrets")
@@ -201,6 +206,10 @@ class Life:
                 last_uptime_ms=head.uptime_ms if head.at else None,
             )
         )
+        for damage in self.memory.found:
+            self.scribe.observe(damage)
+        if self.config.complaints:
+            self.scribe.observe(SafeModeEntered(self.config.complaints))
         await self.scribe.write_now()
         log.info(
             "%s, profile %s, journal at entry %d",

@@ -115,6 +115,10 @@ DECIDED: Final[dict[str, Sentence]] = {
         + (f"; again in {seconds(e.retry_after_ms)}" if e.retry_after_ms else "")
     ),
     "CallParked": lambda e: f"parks call {e.call}: {e.reason}",
+    "JudgementFailed": lambda e: (
+        f"has a fault in {e.rule} ({e.fault}): decides nothing by it, and lets nobody new in"
+    ),
+    "UpdatesThinned": lambda e: f"keeps every second sample up to call {e.to}",
     "CallsDropped": lambda e: f"drops {listed(e.calls)}: {e.reason}",
     "CallAnswered": lambda e: f"answers {e.action} {short(e.message_id)}: {told(e.payload)}",
     "CallRefused": lambda e: f"refuses {short(e.message_id)}: {e.code} {e.description}".rstrip(),

@@ -75,6 +75,12 @@ _FLOWS: Final = {
     "suspended_evse": "the station holds the energy back",
 }
 
+_ROOM: Final = {
+    "enough": "room enough",
+    "low": "little room left",
+    "full": "room left only to end what runs",
+}
+
 
 # kind -> who spoke, and what it meant
 SEEN: Final[dict[str, tuple[str, Sentence]]] = {
@@ -117,6 +123,13 @@ SEEN: Final[dict[str, tuple[str, Sentence]]] = {
         lambda e: f"sends {e.size} bytes that are no message ({e.why}): {e.excerpt}",
     ),
     "StationStarted": ("station", _started),
+    "SafeModeEntered": ("station", lambda e: f"runs in safe mode: {'; '.join(e.why)}"),
+    "DamageFound": ("journal", lambda e: f"is damaged: {e.why}"),
+    "StorageReported": (
+        "disk",
+        lambda e: f"has {_ROOM[e.level]}: {e.free_bytes // 1024} KiB are free",
+    ),
+    "PayloadLost": ("journal", lambda e: f"does not hold call {e.call} any more: {e.why}"),
     "StationStopping": ("station", lambda e: f"shall stop: {e.reason}"),
     "CsmsConfigured": (
         "station",

@@ -109,8 +109,8 @@ class Life:
         dead: nothing this life does counts any more.
     """
 
-    def __init__(self, outside: Outside, product: Product, data: Path) -> None:
-        """Open the journal and remember.
+    def __init__(self, outside: Outside, product: Product, data: Path, damage: str = "") -> None:
+        """Open the journal and remember; `damage` is what the life before found wrong with it.
 
         Raises:
             JournalFailed: it cannot be opened.
@@ -119,7 +119,7 @@ class Life:
         self.product = product
         self.dead = False
         dice = random.Random(outside.dice.random())
-        self.memory = Memory(data, SETTINGS, entropy=dice.randbytes)
+        self.memory = Memory(data, SETTINGS, entropy=dice.randbytes, damage=damage)
         self.scribe = WatchedScribe(
             product, self.memory.store, self.memory.state, outside.clock, threaded=False
         )
@@ -200,6 +200,8 @@ class Life:
             for path, value in sorted(self.outside.variables.items()):
                 self.scribe.observe(VariablePreset(path, value))
         self.scribe.observe(self._started())
+        for damage in self.memory.found:
+            self.scribe.observe(damage)
         await self.scribe.write_now()
 
     def _started(self) -> Observation:

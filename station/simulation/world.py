@@ -19,7 +19,7 @@ from trio.testing import MockClock
 
 from journal.observations import IdTokenPresented, StopPressed
 from journal.state import State
-from journal.store import JournalFailed, Store
+from journal.store import JournalDamaged, JournalFailed, Store
 from journal.terms import Entry, Observation
 from station.case import Product
 from station.devicemodel import DeviceModel
@@ -109,6 +109,7 @@ class World:
         self.host_dies = False  # with the present life
         self._directory = directory
         self._data = directory / "1"
+        self._damage = ""  # what the last life found wrong with the file
 
     # --- Living ----------------------------------------------------------------------------------
 
@@ -138,13 +139,17 @@ class World:
                 self.clock.reboot()
 
     async def _one_life(self) -> None:
-        life = self.life = Life(self, self.product, self._data)
+        life = self.life = Life(self, self.product, self._data, self._damage)
+        self._damage = ""
         self.lives += 1
         well = False
         try:
             self.watcher.began(life)
             await life.run()
             well = True
+        except* JournalDamaged as damage:
+            life.dead = True
+            self._damage = str(damage.exceptions[0])
         except* (DiedError, JournalFailed):
             life.dead = True
         finally:
