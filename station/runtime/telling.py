@@ -48,6 +48,7 @@ class Teller:
         self._connector_id = connector_id
         self._observe = observe
         self._interval_s = reading_interval_s
+        self._began_at: float | None = None
         self._plugged: bool | None = None
         self._closed: bool | None = None
         self._opened_at: float | None = None
@@ -76,6 +77,10 @@ class Teller:
 
     def tell(self, now: float) -> None:
         """Say what is new."""
+        if self._began_at is None:
+            self._began_at = now
+        if self._plugged is None and self._senses.meter is None and now - self._began_at < FRESH_S:
+            return  # an EVSE that is Available can be asked for its register. F06.FR.06
         self._tell_cable()
         self._tell_ev(now)
         self._tell_flow(now)
