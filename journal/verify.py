@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+from journal.archive import Archive
 from journal.chain import FORMAT, Row, digest_of, origin
 from journal.codec import Registry
 from journal.log import lost_commits
 from journal.reader import UNREADABLE, Damage, JournalFailed, Reader
+from journal.segments import Block, Hole
 from journal.store import MIGRATION_SET, MIGRATIONS
 from journal.tokens import TokenRow, folded, ref_of
 
@@ -34,6 +36,7 @@ _TYPES: tuple[type | tuple[type, ...], ...] = (
     str,
     bytes,
 )
+_DIGEST_BYTES = 32
 _SCHEMA = "SELECT name, type, tbl_name, sql FROM sqlite_schema"
 
 
@@ -82,6 +85,7 @@ class _Verification:
         self._witness = head
         self._damage: list[Damage] = []
         self._first = 1  # the number the file should begin with
+        self._journal_id = ""
         self._next = 1  # the number that should come
         self._links: tuple[bytes, ...] = ()  # what the digest before may be; none: unknown
         self._uptime_ms = 0
@@ -148,7 +152,7 @@ class _Verification:
             named = self._journal.connection.execute("SELECT format, journal_id FROM meta")
             [(format, journal_id)] = named.fetchall()
             UUID(journal_id)
-            self._links = (origin(journal_id),)
+            self._links, self._journal_id = (origin(journal_id),), journal_id
         except UNREADABLE as error:
             yield Complaint(None, f"meta: {_one_line(str(error))}")
         except (ValueError, TypeError, AttributeError):
@@ -164,14 +168,60 @@ class _Verification:
             return
         if anchors:
             seq, digest, begun = max(anchors)
-            altered = len(anchors) > 1 or begun not in self._links
+            if len(anchors) > 1 or begun not in self._links or not isinstance(digest, bytes):
+                yield Complaint(None, "anchor: was changed, or is another journal's")
+            yield from self._about_archive(seq)
+            if self._links and digest not in self._links:
+                yield Complaint(None, "anchor: is not the end of the archive")
+            elif not self._links and self._seen_by_witness(seq, digest):
+                yield Complaint(None, "anchor: was changed, or is another journal's")
             self._first = self._next = seq + 1
             self._links = (digest,) if isinstance(digest, bytes) else ()
-            if altered or not self._links or self._seen_by_witness(seq, digest):
-                yield Complaint(None, "anchor: was changed, or is another journal's")
+
+    # --- The archive -----------------------------------------------------------------------------
+
+    def _about_archive(self, last: int) -> Iterator[Complaint]:
+        """Entries 1 to `last`, which have left the file."""
+        archive = Archive(self._path, self._journal_id)
+        try:
+            for found in archive.blocks(1, last):
+                yield from self._about_missing(found.first)
+                if isinstance(found, Hole):
+                    yield Complaint(found.first, f"{found.why} (to {found.last})")
+                    self._next, self._links = found.last + 1, ()
+                else:
+                    yield from self._about_block(found, last)
+        except OSError as error:
+            yield Complaint(self._next, f"the archive cannot be read: {error.strerror}")
+            self._next, self._links = last + 1, ()
+        yield from self._about_missing(last + 1)
+
+    def _about_missing(self, seq: int) -> Iterator[Complaint]:
+        """Archived entries before `seq` that no segment here has."""
+        if self._next < seq:
+            why = f"the segment with entry {self._next} is missing (to {seq - 1})"
+            yield Complaint(self._next, why)
+            self._next, self._links = seq, ()
+
+    def _about_block(self, block: Block, last: int) -> Iterator[Complaint]:
+        """A block by itself, for it begins with what it follows."""
+        before = bytes.fromhex(block.link.digest)
+        if self._links and block.first == self._next and before not in self._links:
+            yield Complaint(block.first, "does not follow the entry before, in the archive")
+        if block.first >= self._next:
+            self._links = (before,)
+        for row in block.rows():
+            if not self._next <= row.seq <= last:
+                continue  # two segments may hold it
+            yield from self._about_row(row)
+            if len(row.digest) != _DIGEST_BYTES:  # changed; the rest follows from what it was
+                self._next, self._links = min(last, block.last) + 1, ()
+                return
+
+    # --- The file --------------------------------------------------------------------------------
 
     def _about_entries(self) -> Iterator[Complaint]:
-        for row in self._journal.rows(damaged=self._damage.append):
+        for row in self._journal.rows(self._first, damaged=self._damage.append):
             yield from self._about_gap(row.seq)
             yield from self._about_row(row)
         if self._damage:
@@ -238,7 +288,7 @@ class _Verification:
         if seq >= self._next:
             yield Complaint(self._next, f"missing: entry {seq} was seen outside")
         elif seq < self._first:
-            yield Complaint(None, f"entry {seq} is archived: verify the archive against that head")
+            yield Complaint(None, f"entry {seq} is archived, and not to be compared from here")
 
     def _about_log(self) -> Iterator[Complaint]:
         lost = lost_commits(self._path)

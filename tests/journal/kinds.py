@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from journal.codec import Registry
+from journal.retention import Limits, Moved, archive
 from journal.store import Store, StoreSettings
 from journal.terms import Entry, Event, IdToken
 
@@ -82,6 +84,19 @@ def entries(first: int, last: int) -> Iterator[Entry]:
 def opened(path: Path, settings: StoreSettings = SMALL) -> Store:
     """The journal at `path`, for writing."""
     return Store.open(path, KINDS, journal_id_if_new=JOURNAL_ID, settings=settings, entropy=dice())
+
+
+def archived(store: Store, path: Path, last: int, **more: Any) -> Moved | None:
+    """Move what may go of entries up to `last`, one segment."""
+    limits = Limits(last + 1, (), START + timedelta(days=999))
+    return archive(store, path, limits, **({"worth": False} | more))
+
+
+def copied_to(directory: Path, journal: Path) -> Path:
+    """A copy of a closed journal, with its archive."""
+    for one in journal.parent.glob(f"{journal.stem}.*.gz"):
+        shutil.copy(one, directory)
+    return Path(shutil.copy(journal, directory / journal.name))
 
 
 def written(path: Path, last: int) -> Path:

@@ -20,6 +20,8 @@ from tests.journal.kinds import (
     FrameHeard,
     LidOpened,
     TokenShown,
+    archived,
+    copied_to,
     entries,
     entry,
     opened,
@@ -44,14 +46,14 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 store.append([entry(seq, LidOpened(seq, "ünlocked"))])
             else:
                 store.append([made])
-        store.retire(5)
+        archived(store, path, 5)
     return path
 
 
 @pytest.fixture
 def copied(journal: Path, tmp_path: Path) -> Path:
     """A copy to be mistreated."""
-    return Path(shutil.copy(journal, tmp_path / "journal.db"))
+    return copied_to(tmp_path, journal)
 
 
 def complaints(path: Path, **more: Any) -> list[str]:
@@ -123,9 +125,9 @@ def test_a_journal_without_entries_says_so(tmp_path: Path) -> None:
         ),
         ("UPDATE entry SET seq = 99 WHERE seq = 60", "entry 60: missing (to 98)"),
         ("UPDATE entry SET cause = 1 WHERE seq = 20", "entry 20: does not match its digest"),
-        ("UPDATE anchor SET digest = zeroblob(32)", "entry 6: does not match its digest"),
-        ("UPDATE anchor SET seq = 4", "entry 5: missing"),
-        ("UPDATE anchor SET seq = 9", "entry 6: stands behind number 9"),
+        ("UPDATE anchor SET digest = zeroblob(32)", "anchor: is not the end of the archive"),
+        ("UPDATE anchor SET seq = 4", "anchor: is not the end of the archive"),
+        ("UPDATE anchor SET seq = 9", "entry 6: the segment with entry 6 is missing (to 9)"),
         (
             "UPDATE anchor SET origin = zeroblob(32)",
             "anchor: was changed, or is another journal's",
@@ -212,17 +214,18 @@ def test_a_cut_tail_shows_only_to_a_witness(copied: Path) -> None:
 def test_a_witness_is_compared_wherever_it_points(copied: Path) -> None:
     with Reader.open(copied, KINDS) as reader:
         seen = {row.seq: row.digest for row in reader.rows()}
-        anchor = reader.anchor()
+        anchor = reader.archived()
     assert complaints(copied, head=(60, seen[60])) == []
     assert complaints(copied, head=(30, seen[30])) == []
     assert complaints(copied, head=anchor) == []
     assert complaints(copied, head=(30, seen[31])) == [
         "entry 30: is not the entry that was seen outside"
     ]
-    assert complaints(copied, head=(5, seen[31])) == [
-        "anchor: was changed, or is another journal's"
-    ]
-    assert "verify the archive" in complaints(copied, head=(2, seen[31]))[0]
+    assert complaints(copied, head=(2, seen[2])) == []
+    for archived_seq in (2, 5):
+        assert complaints(copied, head=(archived_seq, seen[31])) == [
+            f"entry {archived_seq}: is not the entry that was seen outside"
+        ]
 
 
 def test_a_head_is_written_as_number_and_digest() -> None:
@@ -321,7 +324,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(
     print("seed", seed)
     data = journal.read_bytes()
     original = content(journal)
-    path = tmp_path / "journal.db"
+    path = copied_to(tmp_path, journal)
     silent = 0
     for _ in range(500):
         position, mask = dice.randrange(len(data)), 1 << dice.randrange(8)
@@ -341,7 +344,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(
 def test_a_number_changed_within_a_page_is_located_and_not_read_in_circles(
     journal: Path, tmp_path: Path
 ) -> None:
-    data, path = journal.read_bytes(), tmp_path / "journal.db"
+    data, path = journal.read_bytes(), copied_to(tmp_path, journal)
     body = data.index(b'{"evse_id":2,"energy_wh":59.600}')
     places = [place for place in range(body - 80, body) if data[place] == 59]
     assert places  # the row's number stands before its columns
@@ -358,13 +361,12 @@ def test_a_spelling_changed_in_the_side_table_is_found(copied: Path) -> None:
 
 
 def test_a_flipped_bit_in_the_body_of_an_entry_is_located(journal: Path, tmp_path: Path) -> None:
-    data = journal.read_bytes()
+    data, path = journal.read_bytes(), copied_to(tmp_path, journal)
     for seq in (6, 30, 59):
         needle = f'{{"evse_id":{1 + seq % 2},"energy_wh":{seq}.600}}'.encode()
         for offset in range(0, len(needle), 3):
             flipped = bytearray(data)
             flipped[data.index(needle) + offset] ^= 1 << offset % 8
-            path = tmp_path / "journal.db"
             path.write_bytes(flipped)
             assert next(verify(path)).entry == seq
 

@@ -1,0 +1,234 @@
+"""What does a segment of the archive hold, and is it still what was written?
+
+A segment is a file of gzip members, each a block of entries that follow one another. A block
+begins with its link, the number and digest of the entry before it, so that each can be checked
+without the others, and what lies behind a damaged one is found and followed again. Digests are
+not kept but made anew: they cannot be compressed, and would be two thirds of the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from journal.chain import FORMAT, Row, digest_of
+
+BLOCK_ENTRIES: Final = 512  # more compress hardly better; what one damaged byte costs
+BLOCK_BYTES: Final = 256 << 10  # of text; an entry that is longer is a block of its own
+TEXT_MAX: Final = 64 << 20  # a block whose text is longer was not written by us
+NAME_DIGITS: Final = 8  # of the journal's id, in the names of its segments
+MARK_DIGITS: Final = 4  # of an entry's digest, to say which one was changed
+
+# gzip, RFC 1952: magic, deflate, a comment follows, no time, slowest, unknown system; the comment.
+# No text has these bytes, so a member is found even behind one that is damaged.
+_MEMBER: Final = b"\x1f\x8b\x08\x10\0\0\0\0\x02\xff" + f"ocpp-station journal {FORMAT}\0".encode()
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+_Record = tuple[int, str, int, str, int, int | None, str, str]  # a row, its digest cut to a mark
+_encoder = msgspec.json.Encoder()
+_record = msgspec.json.Decoder(_Record)
+
+
+class Link(msgspec.Struct, frozen=True):
+    """The entry before a block, and whose journal it is of."""
+
+    journal: str  # its id
+    seq: int
+    digest: str  # hex
+
+
+_link = msgspec.json.Decoder(Link)
+
+
+class Hole(NamedTuple):
+    """Entries that should be in a segment and are not."""
+
+    first: int
+    last: int
+    why: str
+
+
+class Block(NamedTuple):
+    """Entries that follow one another, as they lie in a segment."""
+
+    link: Link
+    records: list[_Record]
+
+    @property
+    def first(self) -> int:
+        return self.records[0][0]
+
+    @property
+    def last(self) -> int:
+        return self.records[-1][0]
+
+    def rows(self) -> Iterator[Row]:
+        """The entries with their digests.
+
+        A changed one has its mark in place of the digest, which fits nothing. What follows it in
+        this block follows from that, for the true digest is nowhere.
+        """
+        digest, changed = bytes.fromhex(self.link.digest), False
+        for seq, at, uptime_ms, kind, version, cause, body, mark in self.records:
+            digest = digest_of(digest, seq, at, uptime_ms, kind, version, cause, body)
+            if not changed and mark != _mark(digest):
+                digest, changed = mark.encode(), True
+            yield Row(seq, at, uptime_ms, kind, version, cause, body, digest)
+
+    def within(self, first: int, last: int) -> list[_Record]:
+        """The records with these numbers."""
+        begin = max(0, first - self.records[0][0])
+        return self.records[begin : max(0, last - self.records[0][0] + 1)]
+
+
+class Segment(NamedTuple):
+    """One file of the archive, which holds entries `first` to `last` by its name."""
+
+    path: Path
+    first: int
+    last: int
+
+    def blocks(self, journal_id: str) -> Iterator[Block | Hole]:
+        """What it holds, in order, and where something is missing.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        due = self.first
+        for block in self._found(journal_id):
+            if block.link.seq + 1 < due or block.last > self.last:
+                continue  # no writer of ours
+            if block.link.seq + 1 > due:
+                yield Hole(due, block.link.seq, self._why(due))
+            yield block
+            due = block.last + 1
+        if due <= self.last:
+            yield Hole(due, self.last, self._why(due))
+
+    def begin(self, journal_id: str) -> bytes | None:
+        """The digest before its first entry; None if that cannot be read."""
+        for block in self._found(journal_id):
+            return bytes.fromhex(block.link.digest) if block.link.seq + 1 == self.first else None
+        return None
+
+    def end(self, journal_id: str) -> bytes | None:
+        """The digest of its last entry; None if the segment is not whole."""
+        digest = None
+        for block in self.blocks(journal_id):
+            if isinstance(block, Hole) or digest not in (None, bytes.fromhex(block.link.digest)):
+                return None
+            digest = list(block.rows())[-1].digest
+        return digest
+
+    def _found(self, journal_id: str) -> Iterator[Block]:
+        content = self.path.read_bytes()
+        at = content.find(_MEMBER)
+        while at >= 0:
+            behind = content.find(_MEMBER, at + 1)
+            block = _unpacked(content[at : behind if behind >= 0 else None])
+            if block is not None and block.link.journal == journal_id:
+                yield block
+            at = behind
+
+    def _why(self, due: int) -> str:
+        return f"entries from {due} on are damaged in {self.path.name}"
+
+
+def segments_beside(journal: Path, journal_id: str) -> list[Segment]:
+    """The segments of the journal at this path, by their numbers; unfinished ones are none.
+
+    Another journal's may lie there too, where one was given up for a new one.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    stem = re.escape(f"{journal.stem}.{journal_id[:NAME_DIGITS]}.")
+    name = re.compile(rf"{stem}(\d{{12,18}})-(\d{{12,18}})\.gz", re.ASCII)
+    found = [(journal.parent / each, name.fullmatch(each)) for each in os.listdir(journal.parent)]
+    segments = [Segment(path, int(one[1]), int(one[2])) for path, one in found if one]
+    return sorted((one for one in segments if 0 < one.first <= one.last), key=lambda one: one.first)
+
+
+def name_of(journal: Path, journal_id: str, first: int, last: int) -> Path:
+    """Where a segment lies: `journal.5f0c7c6e.000000000001-000000008192.gz`, by `journal.db`."""
+    name = f"{journal.stem}.{journal_id[:NAME_DIGITS]}.{first:012}-{last:012}.gz"
+    return journal.with_name(name)
+
+
+def packed(journal_id: str, seq: int, digest: bytes, rows: Iterable[Row]) -> Iterator[bytes]:
+    """The blocks of a segment, given what comes before its rows."""
+    link, lines, size = Link(journal_id, seq, digest.hex()), list[bytes](), 0
+    for row in rows:
+        line = _encoder.encode((*row[:-1], _mark(row.digest)))
+        if lines and (len(lines) == BLOCK_ENTRIES or size + len(line) > BLOCK_BYTES):
+            yield _member(link, lines)
+            link, lines, size = Link(journal_id, seq, digest.hex()), [], 0
+        lines.append(line)
+        size += len(line)
+        seq, digest = row.seq, row.digest
+    if lines:
+        yield _member(link, lines)
+
+
+def written(path: Path, blocks: Iterable[bytes]) -> None:
+    """Put a segment on the disk, whole or, if the power goes, not under its name.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.writelines(blocks)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def forget_cached(path: Path) -> None:
+    """Have the next reading come from the disk and not from what the system remembers."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(file)
+
+
+def _mark(digest: bytes) -> str:
+    return digest.hex()[:MARK_DIGITS]
+
+
+def _member(link: Link, lines: list[bytes]) -> bytes:
+    text = b"\n".join((_encoder.encode(link), *lines, b""))
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    content = deflate.compress(text) + deflate.flush()
+    check = zlib.crc32(text).to_bytes(4, "little") + len(text).to_bytes(4, "little")
+    return _MEMBER + content + check
+
+
+def _unpacked(member: bytes) -> Block | None:
+    """A block, if it is one and its checksum fits."""
+    inflate = zlib.decompressobj(_GZIP)
+    try:
+        text = inflate.decompress(member, TEXT_MAX)
+        if not inflate.eof or inflate.unused_data:
+            return None
+        first, *lines = text.splitlines()  # a body's line breaks are escaped, as JSON has it
+        link = _link.decode(first)
+        records = [_record.decode(line) for line in lines]
+        bytes.fromhex(link.digest)
+    except (zlib.error, ValueError, msgspec.MsgspecError):
+        return None
+    numbers = [record[0] for record in records]
+    follows = numbers == list(range(link.seq + 1, link.seq + 1 + len(numbers)))
+    return Block(link, records) if numbers and link.seq >= 0 and follows else None

@@ -1,0 +1,489 @@
+"""Entries that have left the file are read, verified and missed as those that have not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from journal import retention, segments
+from journal.chain import digest_of, origin
+from journal.codec import Registry
+from journal.reader import Damage, JournalFailed, Reader
+from journal.retention import Limits, NotArchived, archive
+from journal.segments import segments_beside
+from journal.store import Store
+from journal.terms import Event
+from journal.verify import verify
+from tests.journal.kinds import (
+    JOURNAL_ID,
+    KINDS,
+    SMALL,
+    START,
+    FrameHeard,
+    MeterRead,
+    TokenShown,
+    archived,
+    copied_to,
+    entries,
+    entry,
+    opened,
+)
+
+LAST = 3000
+ARCHIVED = 2500
+SEED = 20_261_122
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Entries 1 to 2500 in three segments, the rest in the file."""
+    path = tmp_path_factory.mktemp("archived") / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, LAST)))
+        for last in (1000, 2000, ARCHIVED):
+            moved = archived(store, path, last)
+            assert moved is not None
+            assert moved.segment.last == last
+    return path
+
+
+@pytest.fixture
+def copied(journal: Path, tmp_path: Path) -> Path:
+    """A copy to be mistreated."""
+    return copied_to(tmp_path, journal)
+
+
+def complaints(path: Path) -> list[str]:
+    return [str(each) for each in verify(path)]
+
+
+def read(path: Path, first: int = 1, last: int | None = None) -> tuple[list[int], list[Damage]]:
+    """The numbers that can be read, and what was told of the others."""
+    told: list[Damage] = []
+    with Reader.open(path, KINDS) as reader:
+        return [each.seq for each in reader.entries(first, last, damaged=told.append)], told
+
+
+# --- Reading -------------------------------------------------------------------------------------
+
+
+def test_an_archived_journal_reads_as_if_nothing_had_moved(journal: Path) -> None:
+    with Reader.open(journal, KINDS) as reader:
+        assert reader.archived()[0] == ARCHIVED
+        assert reader.anchor() == (0, origin(JOURNAL_ID))
+        assert list(reader.entries()) == list(entries(1, LAST))
+        assert list(reader.entries(990, 1010)) == list(entries(990, 1010))
+        assert list(reader.entries(2499, 2503)) == list(entries(2499, 2503))
+        digest = origin(JOURNAL_ID)
+        for row in reader.rows():
+            digest = digest_of(digest, *row[:-1])
+            assert row.digest == digest
+        assert row.seq == LAST
+        for seq in (1, 512, 513, 1000, 1001, 2500, 2501, LAST):
+            assert reader.entry(seq) == entry(seq, cause=None if seq % 3 else seq - 1)
+            row = next(reader.rows(seq, seq))
+            assert reader.digest_at(seq) == row.digest
+        for seq in (0, LAST + 1):
+            assert reader.digest_at(seq) is None
+            with pytest.raises(LookupError):
+                reader.entry(seq)
+    assert complaints(journal) == []
+
+
+def test_a_search_goes_through_the_archive_too(journal: Path) -> None:
+    with Reader.open(journal, KINDS) as reader:
+        assert reader.numbers(newest=3, before=2502) == [2499, 2500, 2501]
+        assert reader.numbers(newest=2, latest=START + timedelta(seconds=1000)) == [999, 1000]
+        assert reader.numbers(newest=9, oldest=START + timedelta(seconds=2998)) == [
+            2998,
+            2999,
+            3000,
+        ]
+        assert reader.numbers(newest=9, containing='"energy_wh":77.600') == [77]
+        assert reader.numbers(newest=9, kinds=("FrameHeard",)) == []
+        assert reader.numbers(newest=LAST) == list(range(1, LAST + 1))
+
+
+def test_a_reader_never_misses_what_moves_while_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, LAST)))
+        with Reader.open(path, KINDS) as reader:
+            ahead = reader.entries()
+            seen = [next(ahead).seq for _ in range(300)]
+            assert archived(store, path, 2900)
+            seen += [each.seq for each in ahead]
+    assert seen == list(range(1, LAST + 1))
+
+
+def test_zcat_shows_what_a_segment_holds(journal: Path) -> None:
+    first = segments_beside(journal, JOURNAL_ID)[0]
+    assert first.path.name == "journal.5f0c7c6e.000000000001-000000001000.gz"
+    lines = list(map(json.loads, gzip.decompress(first.path.read_bytes()).splitlines()))
+    links = [line for line in lines if isinstance(line, dict)]
+    rows = [line for line in lines if isinstance(line, list)]
+    assert [link["seq"] for link in links] == [0, 512]
+    assert {link["journal"] for link in links} == {JOURNAL_ID}
+    assert [row[0] for row in rows] == list(range(1, 1001))
+
+
+def test_a_body_with_line_breaks_and_every_letter_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    texts = ["\n\r\u2028\0", "a\tb", "\U0001f50c", "x" * 400_000, "\x1f\x8b\x08\x10"]
+    written = [entry(seq, FrameHeard({"text": text})) for seq, text in enumerate(texts, 1)]
+    with opened(path) as store:
+        store.append([*written, entry(len(texts) + 1)])
+        assert archived(store, path, len(texts))
+        assert list(store.entries(1, len(texts))) == written
+    assert complaints(path) == []
+
+
+# --- Moving --------------------------------------------------------------------------------------
+
+
+def test_only_a_settled_prefix_moves(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, 100)))
+        needed = Limits(40, (), START + timedelta(days=1))
+        assert archive(store, path, needed, worth=True) is None, "too few for a segment"
+        aged = Limits(40, (), START + timedelta(seconds=31))
+        moved = archive(store, path, aged, worth=False)
+        assert moved
+        assert (moved.segment.first, moved.segment.last) == (1, 30)
+        moved = archive(store, path, needed, worth=False)
+        assert moved
+        assert (moved.segment.first, moved.segment.last) == (31, 39)
+        assert archive(store, path, needed, worth=False) is None
+        assert store.reader.archived()[0] == 39
+        store.append([entry(101)])
+    assert complaints(path) == []
+
+
+def test_a_segment_has_a_size(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, 100)))
+        for first in (1, 21, 41, 61):
+            moved = archived(store, path, 90, entries=20, worth=True)
+            assert moved
+            assert (moved.segment.first, moved.entries) == (first, 20)
+        moved = archived(store, path, 90, entries=20, worth=True)
+        assert moved
+        assert moved.entries == 10
+        assert archived(store, path, 95, entries=20, worth=True) is None
+    assert complaints(path) == []
+
+
+def test_a_clock_that_was_wrong_neither_keeps_nor_hurries_the_rest(tmp_path: Path) -> None:
+    """Ahead in entries 20 to 29, not set yet (1970) in 60 to 69."""
+    path = tmp_path / "journal.db"
+
+    def told(seq: int) -> timedelta:
+        ahead, unset = 20 <= seq < 30, 60 <= seq < 70
+        return timedelta(days=18_000 if ahead else -20_000 if unset else 0)
+
+    with opened(path) as store:
+        for made in entries(1, 100):
+            at = made.at + told(made.seq)
+            store.append([type(made)(made.seq, at, made.uptime_ms, made.event, made.cause)])
+        limits = Limits(100, (), START + timedelta(seconds=41))
+        moved = archive(store, path, limits, worth=False)
+        assert moved
+        assert moved.segment.last == 40
+        assert archive(store, path, limits, worth=False) is None
+
+
+class TransactionStarted(Event, frozen=True):
+    """As the station's: only its kind and the id in its body count."""
+
+    transaction_id: str
+
+
+def test_a_transaction_that_is_not_delivered_stays_whole(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    kinds = Registry([MeterRead, TransactionStarted])
+    begins = {20: "delivered", 40: "waiting", 60: "another"}
+    with Store.open(path, kinds, journal_id_if_new=JOURNAL_ID, settings=SMALL) as store:
+        for seq in range(1, 101):
+            name = begins.get(seq)
+            store.append([entry(seq, TransactionStarted(name) if name else None)])
+        limits = Limits(90, ("waiting", "another"), START + timedelta(days=1))
+        moved = archive(store, path, limits, worth=False)
+        assert moved
+        assert moved.segment.last == 39
+        moved = archive(store, path, limits._replace(transactions=()), worth=False)
+        assert moved
+        assert moved.segment.last == 89
+
+
+def test_the_file_holds_what_moved_no_more_and_does_not_grow(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    sizes = []
+    with opened(path) as store:
+        for first in range(1, 20_000, 1000):
+            store.append(list(entries(first, first + 999)))
+            if first > 1000:
+                assert archived(store, path, first - 1)
+            store.checkpoint()
+            sizes.append(path.stat().st_size)
+        live = store.reader.connection.execute("SELECT count(*) FROM entry").fetchone()
+    assert live == (1000,)
+    assert sizes[-1] <= sizes[4] + 4 * 4096
+    assert sum(one.path.stat().st_size for one in segments_beside(path, JOURNAL_ID)) < 19_000 * 20
+    assert complaints(path) == []
+
+
+def test_what_was_changed_before_it_moved_stays_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, 100)))
+    connection = sqlite3.connect(path)
+    (guard,) = connection.execute(
+        "SELECT sql FROM sqlite_schema WHERE name = 'entry_not_updated'"
+    ).fetchone()
+    connection.execute("DROP TRIGGER entry_not_updated")
+    connection.execute("UPDATE entry SET uptime_ms = 5 WHERE seq = 31")
+    connection.execute(guard)
+    connection.commit()
+    connection.close()
+    with opened(path) as store:
+        moved = archived(store, path, 90)
+        assert moved
+        assert moved.segment.last == 30
+        with pytest.raises(NotArchived, match=r"entry 31 is missing, changed or unreadable"):
+            archived(store, path, 90)
+        assert [each.seq for each in store.entries()] == list(range(1, 101))
+    assert complaints(path) == ["entry 31: does not match its digest"]
+
+
+# --- Interrupted ---------------------------------------------------------------------------------
+
+
+class PowerCutError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("retired", [0, 1, 2])
+def test_what_was_interrupted_is_taken_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retired: int
+) -> None:
+    """After the segment has its name, and after so many commits that take entries out."""
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, LAST)))
+        retire, done = store.retire, list[int]()
+
+        def cut(last: int) -> None:
+            if len(done) == retired:
+                raise PowerCutError
+            done.append(last)
+            retire(last)
+
+        monkeypatch.setattr(store, "retire", cut)
+        with pytest.raises(PowerCutError):
+            archived(store, path, 2000)
+    assert complaints(path) == []
+    assert read(path) == (list(range(1, LAST + 1)), [])
+    with opened(path) as store:
+        assert store.reader.archived()[0] == retired * retention.AT_ONCE
+        moved = archived(store, path, 2500)
+        assert moved
+        assert moved.segment.last == 2000
+        assert moved.text_bytes == 0
+        assert archived(store, path, 2500)
+    assert [one.last for one in segments_beside(path, JOURNAL_ID)] == [2000, 2500]
+    assert complaints(path) == []
+
+
+def test_a_segment_that_is_not_what_the_file_holds_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, LAST)))
+        left = segments.name_of(path, JOURNAL_ID, 1, 700)
+        left.write_bytes(b"torn")
+        assert complaints(path) == []
+        assert archived(store, path, 1000)
+        assert not left.exists()
+        left = segments.name_of(
+            path, JOURNAL_ID, 900, 1400
+        )  # a stray one over the end of the archive
+        left.write_bytes(b"torn")
+        assert archived(store, path, 2000)
+    assert read(path, 1001) == (list(range(1001, LAST + 1)), [])
+
+
+def test_nothing_leaves_the_file_unless_the_disk_gives_the_segment_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.db"
+    truly = segments.written
+
+    def rotting(to: Path, blocks: object) -> None:
+        truly(to, blocks)  # type: ignore[arg-type]
+        content = bytearray(to.read_bytes())
+        content[len(content) // 2] ^= 1
+        to.write_bytes(content)
+
+    monkeypatch.setattr(retention, "written", rotting)
+    with opened(path) as store:
+        store.append(list(entries(1, LAST)))
+        with pytest.raises(JournalFailed, match="not as it was written"):
+            archived(store, path, 2000)
+        assert store.reader.archived()[0] == 0
+        monkeypatch.undo()
+        assert archived(store, path, 2000)
+    assert complaints(path) == []
+
+
+# --- Damage --------------------------------------------------------------------------------------
+
+
+def flipped(path: Path, dice: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+    path.write_bytes(content)
+
+
+def test_a_missing_segment_is_located_and_the_rest_is_read(copied: Path) -> None:
+    segments_beside(copied, JOURNAL_ID)[1].path.unlink()
+    assert complaints(copied) == ["entry 1001: the segment with entry 1001 is missing (to 2000)"]
+    numbers, told = read(copied)
+    assert numbers == [*range(1, 1001), *range(2001, LAST + 1)]
+    assert [damage.seq for damage in told] == [1001]
+    with Reader.open(copied, KINDS) as reader:
+        with pytest.raises(JournalFailed, match="entry 1001 is missing"):
+            list(reader.entries())
+        with pytest.raises(JournalFailed, match="entry 1500: the segment"):
+            reader.entry(1500)
+        assert reader.anchor()[0] == 0
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_segments_put_elsewhere_leave_a_journal_that_begins_later(copied: Path, kept: int) -> None:
+    with Reader.open(copied, KINDS) as reader:
+        begin = ARCHIVED if kept == 0 else 2000
+        before = reader.digest_at(begin)
+    for one in segments_beside(copied, JOURNAL_ID)[: 3 - kept]:
+        one.path.unlink()
+    assert read(copied) == (list(range(begin + 1, LAST + 1)), [])
+    with Reader.open(copied, KINDS) as reader:
+        assert reader.anchor() == (begin, before)
+    assert complaints(copied) == [f"entry 1: the segment with entry 1 is missing (to {begin})"]
+
+
+def test_a_flipped_bit_in_a_segment_is_located_and_costs_a_block(
+    journal: Path, tmp_path: Path
+) -> None:
+    dice = random.Random(SEED)
+    print("seed", SEED)
+    whole = list(range(1, LAST + 1))
+    for _ in range(60):
+        path = copied_to(tmp_path, journal)
+        chosen = dice.choice(segments_beside(path, JOURNAL_ID))
+        flipped(chosen.path, dice)
+        numbers, told = read(path)
+        found = list(verify(path))
+        if numbers == whole:
+            continue  # a bit of gzip's own that means nothing
+        lost = sorted(set(whole) - set(numbers))
+        assert len(lost) <= segments.BLOCK_ENTRIES
+        assert chosen.first <= lost[0]
+        assert lost[-1] <= chosen.last
+        assert [damage.seq for damage in told] == [lost[0]]
+        assert [each.entry for each in found] == [lost[0]], found
+    assert len(lost) > 400
+
+
+def test_a_segment_cut_anywhere_is_located(journal: Path, tmp_path: Path) -> None:
+    dice = random.Random(SEED)
+    print("seed", SEED)
+    for _ in range(30):
+        path = copied_to(tmp_path, journal)
+        chosen = dice.choice(segments_beside(path, JOURNAL_ID))
+        content = chosen.path.read_bytes()
+        chosen.path.write_bytes(content[: dice.randrange(len(content))])
+        [complaint] = verify(path)
+        assert complaint.entry is not None
+        assert chosen.first <= complaint.entry <= chosen.last
+        numbers, _ = read(path)
+        assert set(range(ARCHIVED + 1, LAST + 1)) <= set(numbers)
+        assert complaint.entry not in numbers
+
+
+def rewritten(path: Path, change: Callable[[list[str]], list[str]], *, block: int) -> None:
+    """Somebody unpacks a segment, changes a block of it and packs it well."""
+    members = path.read_bytes().split(segments._MEMBER)[1:]
+    link, *lines = gzip.decompress(segments._MEMBER + members[block]).decode().splitlines()
+    changed = segments._member(
+        segments._link.decode(link), [line.encode() for line in change(lines)]
+    )
+    parts = [segments._MEMBER + member for member in members]
+    parts[block] = changed
+    path.write_bytes(b"".join(parts))
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_a_changed_entry_in_a_segment_is_found_where_it_is(copied: Path, block: int) -> None:
+    seq = 2101 if block == 0 else 2513 - 13
+    path = segments_beside(copied, JOURNAL_ID)[2].path
+    if block:
+        path, seq = segments_beside(copied, JOURNAL_ID)[0].path, 700
+
+    def more(lines: list[str]) -> list[str]:
+        return [line.replace(f":{seq}.600", f":{seq}.601") for line in lines]
+
+    rewritten(path, more, block=block)
+    assert complaints(copied) == [f"entry {seq}: does not match its digest"]
+
+
+def test_entries_taken_out_of_a_segment_are_missed(copied: Path) -> None:
+    rewritten(segments_beside(copied, JOURNAL_ID)[0].path, lambda lines: lines[:-12], block=0)
+    assert complaints(copied) == [
+        "entry 501: entries from 501 on are damaged in "
+        "journal.5f0c7c6e.000000000001-000000001000.gz (to 512)"
+    ]
+
+
+def test_a_segment_of_another_journal_is_none_of_this_one(copied: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    path = other / "journal.db"
+    path.write_bytes(copied.read_bytes())
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TRIGGER meta_not_updated")
+    connection.execute("UPDATE meta SET journal_id = 'c1a5bd24-98a5-4f2e-8f5d-3b8a5f1c2d3e'")
+    connection.commit()
+    connection.close()
+    for one in segments_beside(copied, JOURNAL_ID):
+        shutil.copy(one.path, other)
+    assert read(path) == (list(range(ARCHIVED + 1, LAST + 1)), [])
+    for one in segments_beside(copied, JOURNAL_ID):
+        shutil.copy(one.path, other / one.path.name.replace("5f0c7c6e", "c1a5bd24"))
+    numbers, told = read(path)
+    assert numbers == list(range(ARCHIVED + 1, LAST + 1))
+    assert [damage.seq for damage in told] == [1, 1001, 2001]
+
+
+def test_a_value_in_no_segment(tmp_path: Path) -> None:
+    """What a person showed lies beside the entries, never in them."""
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        token = store.refer("ISO14443", "04A224B2C3D4E5")
+        store.append([entry(1, TokenShown(token)), entry(2, MeterRead(1, Decimal(7)))])
+        assert archived(store, path, 1)
+        assert store.forget(token.ref)
+        [one] = segments_beside(path, JOURNAL_ID)
+        assert token.ref in gzip.decompress(one.path.read_bytes()).decode()
+    for file in tmp_path.iterdir():
+        assert b"04A224B2C3D4E5" not in file.read_bytes()
+    assert complaints(path) == []
