@@ -8,6 +8,7 @@ reads, too, for they are in a segment before they leave the file.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections import deque
@@ -47,6 +48,14 @@ class JournalFailed(Exception):
     """The journal cannot be read or written. One line: which file, what happened, what to do."""
 
 
+class JournalDamaged(JournalFailed):
+    """The file is not what SQLite or the station wrote. `journal.salvage` knows what to do."""
+
+
+class DiskFull(JournalFailed):
+    """There is no room. Nothing was written; with more room the same may be tried again."""
+
+
 class Damage(NamedTuple):
     """An entry that cannot be read."""
 
@@ -70,6 +79,18 @@ def _passed_over(damage: Damage) -> None:
     """Whoever searches is told of what is there; `verify` tells of the rest."""
 
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+# SQLITE_ERROR: what we say is the same every time, so the tables are not ours any more.
+_DAMAGED = frozenset(
+    {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_IOERR_SHORT_READ,
+    }
+)
+
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "Free space on its disk",
     sqlite3.SQLITE_READONLY: "Make the file and its directory writable",
@@ -91,11 +112,20 @@ def failing(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         remedy = _REMEDIES.get(code, "Run `station verify` on it")
-        raise JournalFailed(f"{path}: {error}. {remedy}.") from error
+        raise _failure(error)(f"{path}: {error}. {remedy}.") from error
     except (MemoryError, OverflowError, UnicodeDecodeError) as error:
-        raise JournalFailed(f"{path}: damaged. Run `station verify` on it.") from error
+        raise JournalDamaged(f"{path}: damaged. Run `station verify` on it.") from error
     except OSError as error:
-        raise JournalFailed(f"{path}: {error.strerror}. Check its disk and directory.") from error
+        kind = DiskFull if error.errno in NO_ROOM else JournalFailed
+        raise kind(f"{path}: {error.strerror}. Check its disk and directory.") from error
+
+
+def _failure(error: sqlite3.Error) -> type[JournalFailed]:
+    """Which failure an error of SQLite's is."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF == sqlite3.SQLITE_FULL:
+        return DiskFull
+    return JournalDamaged if code & 0xFF in _DAMAGED or code in _DAMAGED else JournalFailed
 
 
 def connected(
@@ -166,7 +196,7 @@ class Reader:
         with failing(self._path):
             row = self.connection.execute("SELECT journal_id FROM meta").fetchone()
         if row is None:
-            raise JournalFailed(f"{self._path}: the journal has no name. Run `station verify`.")
+            raise JournalDamaged(f"{self._path}: the journal has no name. Run `station verify`.")
         return str(row[0])
 
     def anchor(self) -> tuple[int, bytes]:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
+from uuid import UUID
 
 import msgspec
 
@@ -25,11 +26,33 @@ import migrations
 from journal.chain import FORMAT, Row, digest_of, origin
 from journal.codec import Registry, at_text
 from journal.log import lost_commits
-from journal.reader import Damage, Head, JournalFailed, Reader, connected, failing
+from journal.reader import (
+    Damage,
+    DiskFull,
+    Head,
+    JournalDamaged,
+    JournalFailed,
+    Reader,
+    connected,
+    failing,
+)
+from journal.salvage import Salvage
 from journal.terms import Entry, IdToken
 from journal.tokens import SALT_BYTES, TokenRow, folded, token_row
 
-__all__ = ["Damage", "Head", "JournalFailed", "Reader", "Store", "StoreSettings", "set_aside"]
+__all__ = [
+    "Damage",
+    "DiskFull",
+    "Head",
+    "JournalDamaged",
+    "JournalFailed",
+    "Reader",
+    "Rebuilt",
+    "Store",
+    "StoreSettings",
+    "rebuild",
+    "set_aside",
+]
 
 PAGE_BYTES = 4096  # the unit of eMMC file systems; smaller pages are written as whole ones anyway
 MIGRATION_SET = "journal"
@@ -43,6 +66,15 @@ _INSERT_TOKEN = "INSERT INTO id_token (ref, type, value, folded, salt) VALUES (?
 _DELETE_TOKEN = "DELETE FROM id_token WHERE ref = ?"
 _ZEROS = bytes(PAGE_BYTES)
 _RETIRED_PAGES = 16  # of the log: the schema, the anchor, inner and free-list pages
+
+
+class Rebuilt(NamedTuple):
+    """A journal that was made anew from what a damaged one still held."""
+
+    aside: Path  # the directory that keeps the damaged one
+    last: int  # the last entry that was found
+    gaps: list[tuple[int, int]]  # numbers that were not: first and last of each stretch
+    named: bool  # whether the journal's own name was found
 
 
 class StoreSettings(msgspec.Struct, frozen=True):
@@ -85,7 +117,7 @@ class Store:
             self._moving = connections.enter_context(closing(_writable(path, settings)))
             self.reader = Reader(path, connected(path, mode="ro"), registry)
             connections.callback(self.reader.close)
-            self.journal_id = self.reader.journal_id
+            self.journal_id = _uuid(path, self.reader.journal_id)
             self._head = self.reader.head()
             self._grow_log()
             self._connections = connections.pop_all()
@@ -99,21 +131,26 @@ class Store:
         journal_id_if_new: str,
         settings: StoreSettings = StoreSettings(),  # noqa: B008  # frozen
         entropy: Callable[[int], bytes] = os.urandom,
+        strict: bool = False,
     ) -> Self:
         """Open or create the journal, as its only writer.
 
         `entropy` gives the salts of personal values: as many bytes as asked for. Where the log was
         damaged and hides commits, the journal goes on without them: `lost` says so, and a copy of
-        the log is kept beside it, because the log itself will be written over.
+        the log is kept beside it, because the log itself will be written over. `strict`: it does
+        not go on, for `rebuild` can save more.
 
         Raises:
-            JournalFailed: another process has it, a newer release wrote it, or the disk or
-                the file is at fault.
+            JournalDamaged: the file is not as it was written; `rebuild` may help.
+            JournalFailed: another process has it, a newer release wrote it, or the disk is
+                at fault.
         """
         lock = _locked(path)
         try:
             with failing(path):
                 lost = lost_commits(path)
+                if lost is not None and strict:
+                    raise JournalDamaged(f"{path}: {lost}")
                 if lost is not None:
                     _keep_log(path)
                 _prepare(path, journal_id_if_new, settings)
@@ -126,9 +163,11 @@ class Store:
 
     def close(self) -> None:
         """Move the log into the file and let go of it. The file alone is then the journal."""
-        with failing(self._path):
-            self._connections.close()
-        os.close(self._lock)
+        try:
+            with failing(self._path):
+                self._connections.close()
+        finally:
+            os.close(self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -365,6 +404,15 @@ class Store:
             os.close(log)
 
 
+def _uuid(path: Path, text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise JournalDamaged(
+            f"{path}: the journal's name was changed. Run `station verify`."
+        ) from None
+
+
 def _keep_log(path: Path) -> None:
     aside = _new_directory_beside(path)
     (aside / f"{path.name}-wal").write_bytes(Path(f"{path}-wal").read_bytes())
@@ -401,6 +449,86 @@ def set_aside(path: Path) -> Path:
     finally:
         os.close(lock)
     return aside / path.name
+
+
+def rebuild(path: Path, journal_id_if_lost: str) -> Rebuilt:
+    """Make the journal anew from whatever stands whole in it; the old one is set aside.
+
+    Digests, numbers and the side table are as they were; what is missing is a gap that `verify`
+    tells. The power may go at any moment: the old one or the new one is there.
+
+    Raises:
+        JournalFailed: it is in use, or the disk is at fault.
+    """
+    done = path.with_suffix(".rebuilt")
+    with failing(path):
+        if not done.exists():
+            _rebuilt(path, journal_id_if_lost)
+        with Salvage(done) as made:
+            named = made.journal_id != journal_id_if_lost
+        gaps, last = _gaps(done)
+    aside = _in_place(path)
+    return Rebuilt(aside, last, gaps, named)
+
+
+def finish_rebuilding(path: Path) -> None:
+    """Put in place what `rebuild` had finished when the power went."""
+    if path.with_suffix(".rebuilt").exists():
+        _in_place(path)
+
+
+def _in_place(path: Path) -> Path:
+    aside = set_aside(path).parent
+    with failing(path):
+        path.with_suffix(".rebuilt").replace(path)
+        _sync_directory(path.parent)
+    return aside
+
+
+def _rebuilt(path: Path, journal_id_if_lost: str) -> None:
+    making = path.with_suffix(".rebuilding")
+    for ending in ("", "-wal", "-shm"):
+        Path(f"{making}{ending}").unlink(missing_ok=True)
+    with Salvage(path) as found:
+        _prepare(making, found.journal_id or journal_id_if_lost, StoreSettings())
+        with closing(_writable(making, StoreSettings())) as connection:
+            _fill(connection, found)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    with making.open("rb") as file:
+        os.fsync(file.fileno())
+    making.replace(path.with_suffix(".rebuilt"))
+    _sync_directory(path.parent)
+
+
+def _fill(connection: sqlite3.Connection, found: Salvage) -> None:
+    """Write what was found, gaps and all, in one commit."""
+    connection.execute("BEGIN IMMEDIATE")
+    (guard,) = connection.execute(
+        "SELECT sql FROM sqlite_schema WHERE name = 'entry_gapless'"
+    ).fetchone()
+    connection.execute("DROP TRIGGER entry_gapless")
+    or_ignore = _INSERT_ENTRY.replace("INSERT", "INSERT OR IGNORE", 1)
+    connection.executemany(or_ignore, found.rows())
+    last = connection.execute("SELECT * FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
+    if last is not None:
+        connection.executemany(or_ignore, found.rows_behind(Row._make(last)))
+    connection.executemany(_INSERT_TOKEN.replace("INSERT", "INSERT OR IGNORE", 1), found.tokens)
+    if found.anchor is not None:
+        connection.execute("INSERT INTO anchor VALUES (?, ?, ?)", found.anchor)
+    connection.execute(guard)
+    connection.execute("COMMIT")
+
+
+def _gaps(path: Path) -> tuple[list[tuple[int, int]], int]:
+    """Stretches of numbers that are missing, and the last that is not."""
+    gaps: list[tuple[int, int]] = []
+    with closing(connected(path, mode="ro", options="&immutable=1")) as connection:
+        (due,) = connection.execute("SELECT 1 + coalesce(max(seq), 0) FROM anchor").fetchone()
+        for (seq,) in connection.execute("SELECT seq FROM entry ORDER BY seq"):
+            if seq > due:
+                gaps.append((due, seq - 1))
+            due = seq + 1
+    return gaps, due - 1
 
 
 def _writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
