@@ -225,13 +225,13 @@ class Backlog:
         """Whether any number is `owner`'s."""
         return owner in self._owners
 
-    def by_owner(self) -> dict[str, list[int]]:
+    def by_owner(self) -> dict[str, array[int]]:
         """All numbers by their owners, those of each ascending."""
         found: dict[int, array[int]] = {first: array("Q") for first in self._names}
         for block in sorted(self._blocks):
             for place, first in _RECORD.iter_unpack(self._blocks[block]):
                 found[first].append(block * SPAN + place)
-        return {self._names[first]: numbers.tolist() for first, numbers in found.items()}
+        return {self._names[first]: numbers for first, numbers in found.items()}
 
     def __iter__(self) -> Iterator[int]:
         for block in sorted(self._blocks):
@@ -251,7 +251,7 @@ class Backlog:
         return hash(tuple(self))
 
     def __repr__(self) -> str:
-        return f"Backlog({self.by_owner()!r})"
+        return f"Backlog({ {owner: list(owned) for owner, owned in self.by_owner().items()}!r})"
 
 
 def _position(records: bytes, place: int) -> int:
@@ -278,6 +278,8 @@ def plain(value: Any) -> Any:
         return list(value)
     if isinstance(value, Backlog):
         return value.by_owner()
+    if isinstance(value, array):  # of a backlog: only those of one owner are ever a list
+        return value.tolist()
     raise TypeError(f"{type(value).__name__} has no plain form")
 
 

@@ -74,7 +74,7 @@ class Snapshots(Generic[State]):
         path: Path,
         fingerprint: bytes,
         encode: Callable[[State], bytes],
-        decode: Callable[[bytes], State],
+        decode: Callable[[bytes | memoryview], State],
     ) -> None:
         """Keep it at `path`. `decode` raises for what `encode` has not made."""
         self._path = path
@@ -90,9 +90,11 @@ class Snapshots(Generic[State]):
         Raises:
             OSError: it cannot be written. The old one is untouched.
         """
-        label = msgspec.json.encode(_Label(self._fingerprint, seq, digest))
-        content = label + b"\n" + self._encode(state)
-        _replace(self._path, _MAGIC + sha256(content).digest() + content)
+        label = msgspec.json.encode(_Label(self._fingerprint, seq, digest)) + b"\n"
+        body = self._encode(state)
+        whole = sha256(label)
+        whole.update(body)
+        _replace(self._path, _MAGIC, whole.digest(), label, body)
 
     def load(self, digest_at: Callable[[int], bytes | None]) -> Snapshot[State] | Ignored:
         """The snapshot, if it is this journal's and this code's.
@@ -106,11 +108,13 @@ class Snapshots(Generic[State]):
             return Ignored("there is none")
         except OSError as error:
             return Ignored(f"it cannot be read: {error.strerror}")
-        content = found[len(_MAGIC) + _DIGEST_BYTES :]
-        if found != _MAGIC + sha256(content).digest() + content:
+        begins = len(_MAGIC) + _DIGEST_BYTES
+        content = memoryview(found)[begins:]  # no copies: a month of waiting calls is megabytes
+        if found[:begins] != _MAGIC + sha256(content).digest():
             return Ignored("it is damaged")
-        label_text, _, body = content.partition(b"\n")
-        label = msgspec.json.decode(label_text, type=_Label)
+        ends = found.index(b"\n", begins)
+        label = msgspec.json.decode(found[begins:ends], type=_Label)
+        body = memoryview(found)[ends + 1 :]
         if label.fingerprint != self._fingerprint:
             return Ignored("another release made it")
         if digest_at(label.seq) != label.digest:
@@ -122,11 +126,11 @@ class Snapshots(Generic[State]):
             return Ignored(f"it does not decode: {type(error).__name__} {why}")
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, *content: bytes) -> None:
     """Write the file as a whole or not at all."""
     fresh = path.with_name(f"{path.name}.new")
     with fresh.open("wb") as file:
-        file.write(content)
+        file.writelines(content)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)

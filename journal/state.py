@@ -111,7 +111,7 @@ def encode_state(state: State) -> bytes:
     return _encoder.encode(state)
 
 
-def decode_state(data: bytes) -> State:
+def decode_state(data: bytes | memoryview) -> State:
     return _decoder.decode(data)
 
 
