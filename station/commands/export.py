@@ -140,15 +140,15 @@ def _source(wish: Wish) -> Iterator[Reader]:
 
 
 def _to_files(wish: Wish, out: Path, key_path: Path) -> Done:
-    place = place_of(out, SUFFIXES)
-    _check(place, out, wish)
     if wish.format == "parquet":
         arrow()  # before anything is written
-    key = signing_key(key_path)
     with _source(wish) as reader:
-        place.root.mkdir(parents=True, exist_ok=True)
         identity = _identity(reader, wish.span)
-        with _writer(wish, place, out, identity) as writer:
+        place = place_of(out, SUFFIXES, station=identity if wish.format == "parquet" else None)
+        _check(place, out, wish)
+        key = signing_key(key_path)
+        place.root.mkdir(parents=True, exist_ok=True)
+        with _writer(wish, place, out) as writer:
             done = _exported(wish, reader, writer)
         manifest = Manifest(
             format=FORMAT,
@@ -177,8 +177,8 @@ def _to_files(wish: Wish, out: Path, key_path: Path) -> Done:
 def _check(place: Place, out: Path, wish: Wish) -> None:
     """Nothing that is there already is written over."""
     if place.alone:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise Misused(f"{out}: is there and not empty. Name a directory that is new.")
+        if place.root.exists() and (not place.root.is_dir() or any(place.root.iterdir())):
+            raise Misused(f"{place.root}: is there and not empty. Name a directory that is new.")
     elif out.suffix != f".{wish.format}":
         raise Misused(f"{out}: does not end as {wish.format} does. Name --format {out.suffix[1:]}.")
     else:
@@ -188,10 +188,11 @@ def _check(place: Place, out: Path, wish: Wish) -> None:
 
 
 @contextmanager
-def _writer(wish: Wish, place: Place, out: Path, identity: str) -> Iterator[Writer]:
+def _writer(wish: Wish, place: Place, out: Path) -> Iterator[Writer]:
     columns = COLUMNS[wish.what]
     if wish.format == "parquet":
-        yield ParquetWriter(wish.what, columns, out, identity if place.alone else None)
+        path = place.root if place.alone else out
+        yield ParquetWriter(wish.what, columns, path, daily=place.alone)
         return
     path = place.root / f"{wish.what}.{wish.format}" if place.alone else out
     with path.open("xb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from station.commands.answers import Misused, No
 from station.commands.journals import busy, found
 
 EXPORTED: Final = "manifest.json"  # as the names of all manifests end
+TREE: Final = "station=*"  # directories of an export to Parquet
 
 
 def _witness(_: click.Context, __: click.Parameter, text: str | None) -> Witness | None:
@@ -113,23 +115,36 @@ def _verify_journal(path: Path, witness: Witness | None) -> bool:
 
 def _is_export(path: Path) -> bool:
     """Told without the parts that only an export needs: a journal stands in most directories."""
-    names = (path / EXPORTED, path.with_name(f"{path.name}.{EXPORTED}"))
-    return any(one.is_file() for one in names) or path.name.endswith(EXPORTED)
+    names = (path / EXPORTED, path / f"_{EXPORTED}", path.with_name(f"{path.name}.{EXPORTED}"))
+    manifest = any(one.is_file() for one in names) or path.name.endswith(EXPORTED)
+    return manifest or any(path.glob(TREE)) or any(path.glob(f"*/{TREE}"))
 
 
 def _verify_export(path: Path, witness: Witness | None, key: str | None) -> None:
-    from station.history.manifest import complaints, manifest_at, read, told
+    from station.history.manifest import complaints, intruders, manifests_at
 
-    manifest = manifest_at(path)
-    if manifest is None:
-        raise Misused(f"{path}: no such file. Name the export, its data file or its manifest.")
+    manifests = manifests_at(path)
+    if not manifests:
+        raise Misused(f"{path}: no manifest. Name the export, its data file or its manifest.")
+    if len(manifests) > 1 and witness:
+        raise Misused(f"{path}: {len(manifests)} exports. Name the one that --head is of.")
     wrong = False
     with busy(f"verifying {path}"):
-        for complaint in complaints(manifest, expected=key):
+        for complaint in chain(
+            intruders(path, manifests) if path.is_dir() else (),
+            *(complaints(manifest, expected=key) for manifest in manifests),
+        ):
             click.echo(complaint, err=True)
             wrong = True
     if wrong:
         raise click.exceptions.Exit(1)
+    for manifest in manifests:
+        _tell_export(path if len(manifests) == 1 else manifest.parent, manifest, witness)
+
+
+def _tell_export(path: Path, manifest: Path, witness: Witness | None) -> None:
+    from station.history.manifest import read, told
+
     export = read(manifest)
     facts = told(export)
     if witness and witness != (export.last_entry, bytes.fromhex(export.last_digest)):

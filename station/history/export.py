@@ -19,11 +19,16 @@ from journal.codec import UNDECODABLE, Registry, at_of
 from journal.reader import JournalFailed, Reader
 from journal.terms import Entry
 from journal.tokens import ValueOf
+from station.history.rows import Line
 from station.history.sessions import EXACT
-from station.history.tables import COLUMNS, Line, Reveal, table
+from station.history.tables import COLUMNS, Reveal, table
 from station.history.writers import Writer
 
-ADDED: Final = {"transactions": ("energy_wh", "messages", "delivered", "parked", "dropped")}
+ADDED: Final = {
+    "transactions": ("energy_wh", "messages", "delivered", "parked", "dropped"),
+    "states": ("duration_ms",),
+    "faults": ("duration_ms",),
+}
 BREAKS_MAX: Final = 100  # damaged places that are told one by one
 
 _REFERENCE = re.compile(r"#[0-9a-f]{16}")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -20,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 FORMAT: Final = "ocpp-station export 1"
 NAME: Final = "manifest.json"
+HIDDEN: Final = f"_{NAME}"  # in a tree of Parquet: engines pass over names that begin so
+PARTITION: Final = "station="  # begins the name of the directory that a station has in a tree
 SIGNATURE: Final = ".sig"  # behind the manifest's name: 64 bytes over the manifest's bytes
 
 
@@ -61,11 +64,22 @@ class Place(NamedTuple):
     alone: bool  # the directory holds nothing else
 
 
-def place_of(path: Path, suffixes: frozenset[str]) -> Place:
-    """A path that ends as a data file is one, with its manifest beside it; else a directory."""
+def place_of(path: Path, suffixes: frozenset[str], *, station: str | None = None) -> Place:
+    """A path that ends as a data file is one, with its manifest beside it; else a directory.
+
+    `station`: the path is a tree that stations share, and each has a directory of its own there.
+    """
     if path.suffix in suffixes and not path.is_dir():
         return Place(path.parent, path.with_name(f"{path.name}.{NAME}"), alone=False)
-    return Place(path, path / NAME, alone=True)
+    if station is None:
+        return Place(path, path / NAME, alone=True)
+    own = path / partition(station)
+    return Place(own, own / HIDDEN, alone=True)
+
+
+def partition(station: str) -> str:
+    """The name of a station's directory in a tree, as Hive writes it."""
+    return PARTITION + quote(station, safe="")
 
 
 # --- Making --------------------------------------------------------------------------------------
@@ -141,8 +155,22 @@ def signature_of(manifest: Path) -> Path:
 def manifest_at(path: Path) -> Path | None:
     """The manifest of the export that `path` names: its directory, a data file, or itself."""
     beside = path.with_name(f"{path.name}.{NAME}")
-    candidates = (path / NAME, path if path.name.endswith(NAME) else beside)
+    candidates = (path / NAME, path / HIDDEN, path if path.name.endswith(NAME) else beside)
     return next((one for one in candidates if one.is_file()), None)
+
+
+def manifests_at(path: Path) -> list[Path]:
+    """The manifest of the export that `path` names, or those of all stations of a tree."""
+    one = manifest_at(path)
+    return [one] if one else sorted(path.rglob(HIDDEN)) if path.is_dir() else []
+
+
+def intruders(tree: Path, manifests: list[Path]) -> Iterator[str]:
+    """Files of a tree that are in nobody's export, though an engine would read them."""
+    known = {manifest.parent for manifest in manifests}
+    for path in sorted(tree.rglob("*")):
+        if path.is_file() and known.isdisjoint(path.parents):
+            yield f"{path}: in no export with a manifest"
 
 
 def read(manifest: Path) -> Manifest:
@@ -166,9 +194,11 @@ def complaints(path: Path, *, expected: str | None = None) -> Iterator[str]:
     yield from _signature(path, text, manifest.public_key, expected)
     if manifest.format != FORMAT:
         yield f"{path}: format {manifest.format!r}; this release knows {FORMAT!r}"
+    if path.name == HIDDEN and path.absolute().parent.name != partition(manifest.station):
+        yield f"{path.parent}: is not named {partition(manifest.station)}; engines would believe it"
     for file in manifest.files:
         yield from _file(path.parent, file)
-    if path.name == NAME:
+    if path.name in (NAME, HIDDEN):
         yield from _strangers(path, {path.parent / file.path for file in manifest.files})
 
 

@@ -8,59 +8,24 @@ an energy is the exact difference of two of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from journal.chain import Row
 from journal.observations import FrameGarbled, FrameReceived, MeterRead
-from journal.projections.clocks import Clock
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued, CallsDropped
 from journal.projections.replies import CallAnswered, CallRefused
 from journal.terms import Entry
 from station import ocppj
+from station.history.rows import Clocked, Columns, Line, Table
 from station.history.sessions import TRANSACTIONS, Sessions
 from station.history.standing import Standing
+from station.history.stretches import FAULTS, STATES, FaultTimes, States
 from station.transcript import meaning
 
-Kind = Literal["text", "int", "decimal", "time"]
-Columns = tuple[tuple[str, Kind], ...]
 EntryOf = Callable[[int], Entry | None]
 Reveal = Callable[[str], str]  # a text with the values of its references, or as it is
-TRUSTED: Final = "synchronised"
-UNTRUSTED: Final = "not synchronised"
-
-
-class Line(NamedTuple):
-    """A row of a table, and the moment that says which range it belongs to."""
-
-    at: datetime
-    values: tuple[Any, ...]
-
-
-class Table(Protocol):
-    """Hears a journal and gives rows."""
-
-    def hears(self, entry: Entry, row: Row) -> Iterator[Line]:
-        """The rows that are complete with this entry."""
-
-    def ends(self, *, ever: bool) -> Iterator[Line]:
-        """The rows that are not. `ever`: the journal ends here, and not only the range."""
-
-
-class Clocked:
-    """Whether the wall clock of an entry had been set by the CSMS in this run."""
-
-    def __init__(self) -> None:
-        self._clock = Clock()
-
-    def quality(self, entry: Entry) -> str:
-        """Of the entry's own time; a correction counts from the next entry on."""
-        before = self._clock.synchronised
-        if isinstance(entry.event, Clock.HEARS):
-            self._clock = self._clock.after(entry)
-        return TRUSTED if before else UNTRUSTED
 
 
 # --- Events --------------------------------------------------------------------------------------
@@ -281,6 +246,8 @@ class Transactions:
 COLUMNS: Final[dict[str, Columns]] = {
     "transactions": TRANSACTIONS,
     "meter-values": METER_VALUES,
+    "states": STATES,
+    "faults": FAULTS,
     "messages": MESSAGES,
     "events": EVENTS,
 }
@@ -291,6 +258,8 @@ def table(what: str, reveal: Reveal, entry_of: EntryOf) -> Table:
     made: dict[str, Callable[[], Table]] = {
         "transactions": lambda: Transactions(reveal),
         "meter-values": MeterValues,
+        "states": States,
+        "faults": FaultTimes,
         "messages": lambda: Messages(reveal, entry_of),
         "events": lambda: Events(reveal),
     }

@@ -13,12 +13,11 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
-from urllib.parse import quote
 
 import msgspec
 
 from journal.codec import at_text
-from station.history.tables import Columns, Kind, Line
+from station.history.rows import Columns, Kind, Line
 
 DIGITS: Final = (38, 9)  # of a Parquet decimal: in all, and behind the point
 ROWS_AT_ONCE: Final = 10_000  # of Parquet in memory: some megabytes
@@ -118,10 +117,10 @@ def arrow() -> tuple[Any, Any]:
 
 
 class ParquetWriter:
-    """One file, or with a `station` a tree of `station=…/day=…/`, the layout engines know."""
+    """One file, or one in each `day=…/`, the layout engines know."""
 
-    def __init__(self, what: str, columns: Columns, path: Path, station: str | None) -> None:
-        """`path`: the file, or the directory of the tree.
+    def __init__(self, what: str, columns: Columns, path: Path, *, daily: bool) -> None:
+        """`path`: the file, or the directory of the days.
 
         Raises:
             ParquetMissing: pyarrow is not installed.
@@ -132,7 +131,7 @@ class ParquetWriter:
         )
         self._what = what
         self._path = path
-        self._station = station
+        self._daily = daily
         self._day: str | None = None
         self._open: Any = None
         self._file = path
@@ -141,14 +140,14 @@ class ParquetWriter:
 
     def write(self, line: Line) -> None:
         day = f"{line.at:%Y-%m-%d}"
-        if self._open is None or (self._station is not None and day != self._day):
+        if self._open is None or (self._daily and day != self._day):
             self._turn(day)
         self._rows.append(line)
         if len(self._rows) >= ROWS_AT_ONCE:
             self._flush()
 
     def close(self) -> None:
-        if self._open is None and self._station is None:
+        if self._open is None and not self._daily:
             self._turn("")  # an empty file still tells its columns
         self._flush()
         if self._open is not None:
@@ -160,8 +159,8 @@ class ParquetWriter:
         if self._open is not None:
             self.close()
         self._day, self._file = day, self._path
-        if self._station is not None:
-            part = self._path / f"station={quote(self._station, safe='')}" / f"day={day}"
+        if self._daily:
+            part = self._path / f"day={day}"
             part.mkdir(parents=True, exist_ok=True)
             self._file = part / f"{self._what}-{len(self.files) + 1:04}.parquet"
         self.files[self._file] = 0

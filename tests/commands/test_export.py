@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -15,18 +17,26 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pyarrow import parquet
 
 from journal.chain import digest_of, origin
 from journal.observations import ClockStepped
 from journal.projections.outbox import CallAttempted
 from journal.projections.transactions import TransactionStarted
+from station.history.manifest import complaints, manifests_at
 from station.history.sessions import Sessions
 from station.history.tables import COLUMNS, Messages
+from station.messages import timestamp
 from tests.commands.journals import Command, opened, written
 from tests.story import (
     ALICE,
     BOB,
+    BOOTED,
+    CONFIGURED,
+    IDLE,
     JOURNAL_ID,
     LINK_LOST,
     LINK_OPENED,
@@ -34,16 +44,21 @@ from tests.story import (
     Station,
     accepting,
     after,
+    answers,
+    called,
     charging,
     discharged,
     errs,
+    faulted,
     given,
     in_transaction,
     plugged,
     presented,
     preset,
     read,
+    recovered,
     restarted,
+    several,
     unplugged,
 )
 
@@ -147,7 +162,7 @@ def test_ranges_that_meet_tell_everything_once(
     station: Command, path: Path, tmp_path: Path
 ) -> None:
     moment, parts = "2026-03-01T12:15Z", []
-    for what in TABLES:
+    for what in ("transactions", "meter-values", "messages", "events"):
         whole = exported(station, path, tmp_path / what, what)
         before = exported(station, path, tmp_path / f"{what}-1", what, "--to", moment)
         since = exported(station, path, tmp_path / f"{what}-2", what, "--from", moment)
@@ -304,6 +319,127 @@ def test_what_is_complete_is_forgotten(history: Station, tmp_path: Path) -> None
     assert not messages._names
 
 
+# --- States and faults ---------------------------------------------------------------------------
+
+
+def state_rows(station: Command, path: Path, out: Path, *more: str) -> list[dict[str, str]]:
+    return exported(station, path, out, "states", *more)
+
+
+def stood(rows: list[dict[str, str]], evse_id: int) -> list[tuple[str, str, str]]:
+    """State, day and time of the begin, in order."""
+    return [(row["state"], row["from_at"][8:19], row["duration_ms"])
+            for row in rows if row["evse_id"] == str(evse_id)]  # fmt: skip
+
+
+@pytest.fixture
+def troubled(tmp_path: Path) -> Path:
+    """A transaction, a fault, a power cut over midnight, and a part out of service."""
+    told = given(ONLINE, after(seconds=600))
+    told.with_csms(accepting, in_transaction(1), after(seconds=300), faulted(1))
+    told.with_csms(accepting, discharged(1), unplugged(1), after(seconds=60), recovered(1))
+    told.with_csms(accepting, faulted(0, "cabinet", "door"), after(seconds=30))
+    told.with_csms(accepting, restarted(boot_id="boot-2", gap_s=13 * 3600), LINK_OPENED)
+    told.with_csms(accepting, after(seconds=10))
+    closing = called("ChangeAvailability", evse={"id": 2}, operationalStatus="Inoperative")
+    told.with_csms(accepting, closing, after(seconds=20), faulted(2, "meter", "silent"))
+    told.with_csms(accepting, after(seconds=5))
+    return written(tmp_path / "journal.db", told.entries)
+
+
+def test_how_each_evse_stood_and_for_how_long(
+    station: Command, troubled: Path, tmp_path: Path
+) -> None:
+    rows = state_rows(station, troubled, tmp_path / "out")
+    assert stood(rows, 1) == [
+        ("Available", "01T12:00:00", "600000"),
+        ("Occupied", "01T12:10:00", "300000"),
+        ("Faulted", "01T12:15:00", "60000"),
+        ("Faulted", "01T12:16:00", "30000"),
+        ("Off", "01T12:16:30", "42210000"),
+        ("Off", "02T00:00:00", "4590000"),
+        ("Available", "02T01:16:30", "35000"),
+    ]
+    assert stood(rows, 2) == [
+        ("Available", "01T12:00:00", "960000"),
+        ("Faulted", "01T12:16:00", "30000"),
+        ("Off", "01T12:16:30", "42210000"),
+        ("Off", "02T00:00:00", "4590000"),
+        ("Available", "02T01:16:30", "10000"),
+        ("Unavailable", "02T01:16:40", "20000"),
+        ("Faulted", "02T01:17:00", "5000"),
+    ]
+    totals = manifest_of(tmp_path / "out")["totals"]
+    assert int(totals["duration_ms"]) == sum(int(row["duration_ms"]) for row in rows)
+
+
+def test_states_of_days_that_meet_are_told_once(
+    station: Command, troubled: Path, tmp_path: Path
+) -> None:
+    whole = state_rows(station, troubled, tmp_path / "whole")
+    after_midnight = state_rows(station, troubled, tmp_path / "two", "--from", "2026-03-02")
+    assert after_midnight == [row for row in whole if row["from_at"] >= "2026-03-02"]
+    before = state_rows(station, troubled, tmp_path / "one", "--to", "2026-03-02")
+    assert before == [row for row in whole if row["from_at"] < "2026-03-01T12:16:30"]
+
+
+def test_a_clock_that_is_moved_adds_and_takes_no_time(station: Command, tmp_path: Path) -> None:
+    told = given(ONLINE, after(seconds=100))
+    told.host_at += timedelta(days=400)
+    told.when(ClockStepped(400 * 86_400_000))
+    told.with_csms(accepting, after(seconds=50))
+    told.host_at -= timedelta(days=900)
+    told.when(ClockStepped(-900 * 86_400_000))
+    told.with_csms(accepting, after(seconds=25))
+    path = written(tmp_path / "journal.db", told.entries)
+    rows = state_rows(station, path, tmp_path / "out")
+    assert [row["duration_ms"] for row in rows if row["evse_id"] == "1"] == [
+        "100000",
+        "50000",
+        "25000",
+    ]
+
+
+def test_a_correction_by_the_csms_adds_and_takes_no_time(station: Command, tmp_path: Path) -> None:
+    told = given(ONLINE, after(seconds=100))
+    told.host_at -= timedelta(days=70)
+    told.when(ClockStepped(-70 * 86_400_000))
+    told.with_csms(accepting, after(seconds=60))
+    later = timestamp(told.host_at + timedelta(days=70))
+    told.when(called("TriggerMessage", requestedMessage="Heartbeat"))
+    told.when(answers("Heartbeat", currentTime=later), after(seconds=40))
+    path = written(tmp_path / "journal.db", told.entries)
+    rows = state_rows(station, path, tmp_path / "out")
+    assert [row["duration_ms"] for row in rows if row["evse_id"] == "2"] == [
+        "100000",
+        "60000",
+        "40000",
+    ]
+    assert [row["time_quality"] for row in rows if row["evse_id"] == "2"] == [
+        "synchronised",
+        "not synchronised",
+        "synchronised",
+    ]
+
+
+def test_each_fault_tells_how_long_it_lasted_by_uptime(
+    station: Command, troubled: Path, tmp_path: Path
+) -> None:
+    rows = exported(station, troubled, tmp_path / "out", "faults")
+    told = [
+        (row["evse_id"], row["device"], row["fault"], row["blocks"], row["ended"],
+         row["duration_ms"]) for row in rows
+    ]  # fmt: skip
+    assert told == [
+        ("1", "contactor", "welded", "true", "recovered", "60000"),
+        ("0", "cabinet", "door", "true", "restart", "30000"),
+        ("2", "meter", "silent", "true", "", ""),
+    ]
+    assert [row["ended_at"] for row in rows][-1] == ""
+    until = exported(station, troubled, tmp_path / "until", "faults", "--to", "2027-01-01")
+    assert until == rows[:2]  # what is not over belongs to no range yet
+
+
 # --- Where it goes -------------------------------------------------------------------------------
 
 
@@ -440,6 +576,79 @@ def test_an_export_that_was_touched_says_so(
     assert said in verified.err
 
 
+def told_of(manifest: Path, key: str | None = None) -> str:
+    """Everything that is wrong with an export."""
+    return "\n".join(complaints(manifest, expected=key))
+
+
+def bytes_of(length: int, most: int) -> range:
+    """So many places of a file, or all of them."""
+    return range(0, length, -(-length // most))
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_any_byte_of_any_file_that_is_changed_is_located(
+    station: Command, path: Path, tmp_path: Path, format: str
+) -> None:
+    out = tmp_path / "out"
+    assert station("export", path, "transactions", "--format", format, "--out", out).code == 0
+    [manifest] = manifests_at(out)
+    assert told_of(manifest) == ""
+    for file in [file for file in out.rglob("*") if file.is_file()]:
+        was = file.read_bytes()
+        blamed = manifest if file.name.startswith(manifest.name) else file
+        for place in bytes_of(len(was), 700):
+            file.write_bytes(was[:place] + bytes([was[place] ^ 1 << place % 8]) + was[place + 1 :])
+            assert str(blamed) in told_of(manifest), f"byte {place} of {file}"
+        file.write_bytes(was)
+    assert told_of(manifest) == ""
+
+
+@pytest.mark.parametrize("what", TABLES)
+def test_any_row_that_is_taken_out_is_noticed(
+    station: Command, path: Path, tmp_path: Path, what: str
+) -> None:
+    out = tmp_path / "out"
+    exported(station, path, out, what)
+    file = out / f"{what}.csv"
+    rows = file.read_bytes().splitlines(keepends=True)
+    for row in bytes_of(len(rows), 50):
+        file.write_bytes(b"".join(rows[:row] + rows[row + 1 :]))
+        assert f"{file}: " in told_of(out / "manifest.json"), f"row {row}"
+
+
+def test_whoever_signs_anew_is_found_by_the_key(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    """A forger changes a row, makes the manifest fit, and signs it with a key of their own."""
+    out = tmp_path / "out"
+    exported(station, path, out)
+    said = station("verify", out).out.split()
+    key = said[said.index("key") + 1]
+    rewritten(out)
+    forger = Ed25519PrivateKey.generate()
+    manifest = manifest_of(out) | {"public_key": forger.public_key().public_bytes_raw().hex()}
+    text = json.dumps(manifest).encode()
+    (out / "manifest.json").write_bytes(text)
+    (out / "manifest.json.sig").write_bytes(forger.sign(text))
+    assert station("verify", out).code == 0  # whole, but of whom? The fingerprint tells
+    verified = station("verify", out, "--key", key)
+    assert (verified.code, verified.out) == (1, "")
+    assert "which is not the one you named" in verified.err
+
+
+def test_a_signature_of_another_export_does_not_fit(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    exported(station, path, tmp_path / "one")
+    exported(station, path, tmp_path / "two", "events")
+    signature = (tmp_path / "two" / "manifest.json.sig").read_bytes()
+    (tmp_path / "one" / "manifest.json.sig").write_bytes(signature)
+    verified = station("verify", tmp_path / "one")
+    assert verified.code == 1
+    assert "its signature does not hold" in verified.err
+
+
 def test_an_export_is_held_against_a_key_and_a_head_from_outside(
     station: Command, path: Path, tmp_path: Path
 ) -> None:
@@ -458,8 +667,6 @@ def test_an_export_is_held_against_a_key_and_a_head_from_outside(
 def test_the_signature_is_ed25519_over_the_manifests_bytes(
     station: Command, path: Path, tmp_path: Path
 ) -> None:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     out = tmp_path / "out"
     exported(station, path, out)
     public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(manifest_of(out)["public_key"]))
@@ -495,27 +702,6 @@ def test_a_cut_out_entry_is_named(station: Command, path: Path, tmp_path: Path) 
     assert ran.err.startswith("entry 8: missing")
 
 
-# --- Parquet -------------------------------------------------------------------------------------
-
-
-def test_parquet_lies_by_station_and_day_and_keeps_every_digit(
-    station: Command, path: Path, tmp_path: Path
-) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
-    for name in ("one", "two"):
-        asked = ("export", path, "transactions", "--format", "parquet", "--out", tmp_path / name)
-        assert station(*asked).code == 0
-    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
-    part = tmp_path / "one" / "station=CS001" / "day=2026-03-01" / "transactions-0001.parquet"
-    rows = parquet.ParquetFile(part).read().to_pylist()
-    assert [row["energy_wh"] for row in rows] == [
-        Decimal("1935.600"),
-        Decimal("0.003"),
-        Decimal("9064.497"),
-    ]
-    assert station("verify", tmp_path / "one").code == 0
-
-
 def test_an_export_into_a_directory_that_cannot_be_is_one_line(
     station: Command, path: Path, tmp_path: Path
 ) -> None:
@@ -523,3 +709,120 @@ def test_an_export_into_a_directory_that_cannot_be_is_one_line(
     ran = station("export", path, "events", "--out", tmp_path / "file" / "out")
     assert (ran.code, ran.err.count("\n")) == (1, 1)
     assert "not complete" in ran.err
+
+
+# --- Parquet -------------------------------------------------------------------------------------
+
+DAY = Path("station=CS001") / "day=2026-03-01"
+
+
+def in_parquet(station: Command, path: Path, out: Path, what: str, *more: str) -> Path:
+    """A tree."""
+    ran = station("export", path, what, "--format", "parquet", "--out", out, *more)
+    assert (ran.code, ran.err) == (0, "")
+    return out
+
+
+@pytest.mark.parametrize("what", TABLES)
+def test_the_same_range_gives_the_same_parquet_though_the_journal_has_grown(
+    station: Command, path: Path, history: Station, tmp_path: Path, what: str
+) -> None:
+    until = ("--to", "2026-03-01T12:25Z")
+    one = in_parquet(station, path, tmp_path / "one", what, *until)
+    known = len(history.entries)
+    history.when(LINK_OPENED)
+    session(history, "12000.1", "12000.2")
+    with opened(path) as store:
+        store.append(history.entries[known:])
+    two = in_parquet(station, path, tmp_path / "two", what, *until)
+    assert files_of(one) == files_of(two)
+
+
+def test_parquet_lies_by_station_and_day_and_keeps_every_digit(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    out = in_parquet(station, path, tmp_path / "out", "transactions")
+    assert sorted(files_of(out)) == [
+        "station=CS001/_manifest.json",
+        "station=CS001/_manifest.json.sig",
+        "station=CS001/day=2026-03-01/transactions-0001.parquet",
+    ]
+    rows = parquet.ParquetFile(out / DAY / "transactions-0001.parquet").read().to_pylist()
+    assert [row["energy_wh"] for row in rows] == [
+        Decimal("1935.600"),
+        Decimal("0.003"),
+        Decimal("9064.497"),
+    ]
+    assert station("verify", out).code == 0
+    assert station("verify", out / "station=CS001").code == 0
+
+
+@pytest.mark.parametrize("what", TABLES)
+def test_the_columns_of_parquet_are_those_of_the_readme(
+    station: Command, path: Path, tmp_path: Path, what: str
+) -> None:
+    out = tmp_path / "out.parquet"
+    assert station("export", path, what, "--format", "parquet", "--out", out).code == 0
+    types = {"text": "string", "int": "int64", "decimal": "decimal128(38, 9)",
+             "time": "timestamp[ms, tz=UTC]"}  # fmt: skip
+    columns = [(field.name, str(field.type)) for field in parquet.read_schema(out)]
+    assert columns == [(name, types[kind]) for name, kind in COLUMNS[what]]
+    assert columns == documented(what, types)
+
+
+def documented(what: str, types: dict[str, str]) -> list[tuple[str, str]]:
+    """The columns as the README lists them: `name` of text, `name:kind` of others."""
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    [text] = re.findall(rf"^\| `{what}` \| (`.*`) \|$", readme, re.MULTILINE)
+    pairs = [name.partition(":") for name in re.findall(r"`([a-z_:]+)`", text)]
+    return [(name, types[kind or "text"]) for name, _, kind in pairs]
+
+
+def another(path: Path, identity: str) -> Path:
+    """The journal of another station."""
+    start = msgspec.structs.replace(BOOTED, identity=identity)
+    told = given(several(CONFIGURED, start, IDLE, LINK_OPENED))
+    session(told, "1", "2")
+    path.mkdir()
+    return written(path / "journal.db", told.entries)
+
+
+def test_stations_share_a_tree_and_each_vouches_for_its_own(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    tree = in_parquet(station, path, tmp_path / "tree", "transactions")
+    odd = another(tmp_path / "other", "A*1=2|3")
+    in_parquet(station, odd, tree, "transactions")
+    assert sorted(file.name for file in tree.iterdir()) == [
+        "station=A%2A1%3D2%7C3",
+        "station=CS001",
+    ]
+    verified = station("verify", tree)
+    assert (verified.code, verified.err, len(verified.lines)) == (0, "", 2)
+    assert station("verify", tree, "--head", f"1:{'0' * 64}").code == 2
+    again = station("export", path, "transactions", "--format", "parquet", "--out", tree)
+    assert again.code == 2
+    assert "station=CS001: is there and not empty" in again.err
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda tree: (tree / "station=CS001").rename(tree / "station=CS002"), "is not named"),
+        (lambda tree: (tree / "more.parquet").touch(), "more.parquet: in no export"),
+        (
+            lambda tree: shutil.copytree(tree / DAY, tree / "station=CS9" / "day=2026-03-01"),
+            "in no export",
+        ),
+        (lambda tree: (tree / DAY).rename(tree / DAY.parent / "day=2026-03-02"), "missing"),
+        (lambda tree: (tree / DAY / "more.parquet").touch(), "not in the manifest"),
+    ],
+)
+def test_a_tree_that_was_touched_says_so(
+    station: Command, path: Path, tmp_path: Path, harm: Any, said: str
+) -> None:
+    tree = in_parquet(station, path, tmp_path / "tree", "transactions")
+    harm(tree)
+    verified = station("verify", tree)
+    assert (verified.code, verified.out) == (1, "")
+    assert said in verified.err
