@@ -36,7 +36,7 @@ def loaded(directory: Path, text: str) -> Config:
     return load_config(written(directory, text), DRIVERS)
 
 
-def test_the_least_a_file_must_say(tmp_path: Path) -> None:
+def test_the_least_a_file_must_say_a00_fr_004(tmp_path: Path) -> None:
     config = loaded(tmp_path, GOOD)
     assert config.identity == "CS001"
     assert config.profile.name == "development"  # without hardware

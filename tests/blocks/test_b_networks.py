@@ -146,7 +146,9 @@ def test_there_are_three_slots_b09_fr_05(slot: int) -> None:
         {"ocppCsmsUrl": "ws://other:99999/ocpp"},
         {"ocppCsmsUrl": "ws://[other/ocpp"},
         {"ocppCsmsUrl": "ws://user:password@other/ocpp"},
+        {"ocppCsmsUrl": "ws://user@other/ocpp"},
         {"ocppCsmsUrl": "ws://other/ocpp?station=1"},
+        {"ocppCsmsUrl": "ws://other/ocpp#1"},
         {"ocppCsmsUrl": "ws://other/with blank"},
         {"ocppCsmsUrl": "ws://other:0/ocpp"},
         {"ocppCsmsUrl": "ws://other\x00/ocpp"},
@@ -305,7 +307,7 @@ def test_once_it_stands_there_is_no_way_back_a05_fr_06() -> None:
     assert value(station, "SecurityProfile", "SecurityCtrlr") == "2"
     assert value(station, "NetworkConfigurationPriority") == "2"
     assert slots(station) == [2]
-    assert set_status(station, priority("2,1")) == "Rejected"
+    assert set_status(station, priority("2,1")) == "Rejected"  # A05.FR.10
     station.when(restarted())
     assert slots(station) == [2]
 

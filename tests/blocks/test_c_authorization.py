@@ -41,6 +41,7 @@ from tests.story import (
     of_kind,
     plugged,
     presented,
+    read,
     preset,
     queued,
     reply_in,
@@ -136,6 +137,27 @@ def test_the_same_token_ends_what_it_began_c01_fr_03() -> None:
     said = given(ONLINE, in_transaction(1)).when(presented(ALICE))
     assert [one.stopped_reason for one in of_kind(said, AuthorizationEnded)] == ["Local"]
     assert not queued(said, "Authorize")
+
+
+def test_the_same_value_of_another_type_is_somebody_else_c01_fr_25() -> None:
+    station = given(ONLINE, in_transaction(1, token("alice", "ISO14443")))
+    station.when(presented(token("alice", "ISO15693"), evse_id=1))
+    assert station.transaction.stopping is None
+    assert station.level.evses[0].energy
+
+
+def test_additional_info_does_not_tell_tokens_apart_c01_fr_25() -> None:
+    station = given(ONLINE, plugged(1))
+    additional = [{"additionalIdToken": "#more", "type": "vendor"}]
+    who = id_token(ALICE) | {"additionalInfo": additional}
+    station.with_csms(
+        accepting,
+        called("RequestStartTransaction", idToken=who, remoteStartId=1, evseId=1),
+        charging(1),
+    )
+    assert station.level.evses[0].energy
+    station.when(presented(ALICE, evse_id=1))
+    assert not station.level.evses[0].energy
 
 
 def test_only_the_evses_the_csms_names_c01_fr_21() -> None:
@@ -460,6 +482,30 @@ def test_c15_fr_03_only_the_energy_stops_where_txstoppoint_is_evconnected() -> N
     assert not station.level.evses[0].energy
 
 
+@pytest.mark.parametrize(("energy_wh", "flows"), [(None, False), ("500", True)])
+def test_or_it_goes_on_without_energy_or_with_some_c15_fr_06_c15_fr_07(
+    energy_wh: str | None, flows: bool
+) -> None:
+    station = given(
+        preset("TxCtrlr.StopTxOnInvalidId", "false"),
+        *([preset("TxCtrlr.MaxEnergyOnInvalidId", energy_wh)] if energy_wh else []),
+        UNKNOWN_OFFLINE,
+        ONLINE,
+        LINK_LOST,
+        plugged(1),
+        presented(ALICE),
+        charging(1),
+    )
+    csms = saying(TransactionEvent=judged("Invalid"))
+    station.with_csms(csms, read(1, "1000.0"), LINK_OPENED)
+    assert station.transaction.stopping is None
+    assert station.level.evses[0].energy is flows
+    station.with_csms(csms, read(1, "1499.9"))
+    assert station.level.evses[0].energy is flows
+    station.with_csms(csms, read(1, "1500.0"))
+    assert not station.level.evses[0].energy
+
+
 @pytest.mark.parametrize("boot_id", ["boot-1", "boot-2"])
 def test_offline_since_the_start_a_known_station_serves(boot_id: str) -> None:
     station = known(ALICE)
@@ -472,7 +518,7 @@ def test_a_station_that_was_never_accepted_serves_nobody_b03_fr_01() -> None:
     assert not held_at(station)
 
 
-def test_unless_it_may_begin_before_acceptance_b03_fr_01() -> None:
+def test_unless_it_may_begin_before_acceptance_b02_fr_03_b03_fr_01() -> None:
     station = given(
         UNKNOWN_OFFLINE,
         preset("TxCtrlr.TxBeforeAcceptedEnabled", "true"),
@@ -610,7 +656,7 @@ def test_the_evse_may_be_taken_while_the_csms_thinks() -> None:
 # --- The cable and the right ---------------------------------------------------------------------
 
 
-def test_a_right_without_a_cable_runs_out_e03_fr_05() -> None:
+def test_a_right_without_a_cable_runs_out_c01_fr_26_e03_fr_05() -> None:
     station = given(preset("TxCtrlr.EVConnectionTimeOut", "50"), ONLINE, presented(ALICE))
     assert not of_kind(station.when(after(seconds=49)), AuthorizationEnded)
     [ended] = of_kind(station.when(after(seconds=1)), AuthorizationEnded)

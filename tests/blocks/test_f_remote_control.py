@@ -130,14 +130,14 @@ def test_a_remote_start_without_a_cable_times_out_f02_fr_07() -> None:
     assert event["transactionInfo"]["stoppedReason"] == "Timeout"
 
 
-def test_without_an_evse_the_one_that_waits_is_taken_f01_fr_20() -> None:
+def test_without_an_evse_the_one_that_waits_is_taken_f01_fr_07_f01_fr_20() -> None:
     station = given(ONLINE, plugged(2))
     started(station)
     station.when(serves())
     assert station.transaction.evse_id == 2
 
 
-def test_without_an_evse_a_free_one_is_taken_f02_fr_22() -> None:
+def test_without_an_evse_a_free_one_is_taken_f02_fr_15_f02_fr_22() -> None:
     station = given(ONLINE, in_transaction(1, BOB))
     assert reply_in(started(station)) == {"status": "Accepted"}
     station.when(serves(), plugged(2), serves())

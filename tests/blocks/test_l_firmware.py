@@ -17,6 +17,7 @@ from journal.observations import (
     InstallEnded,
     SignatureChecked,
 )
+from journal.projections.firmware import TransactionsAwaited
 from journal.projections.lifecycle import RestartOrdered
 from journal.projections.outbox import CallQueued
 from journal.projections.security import SecurityEventLogged
@@ -297,6 +298,27 @@ def test_reports_on_another_update_change_nothing() -> None:
     assert step(station) == "download"
 
 
+@pytest.mark.parametrize(
+    ("steps", "late", "doing"),
+    [
+        ((downloaded(),), downloaded(), "verify"),
+        ((downloaded(), checked()), downloaded(), "install"),
+        ((downloaded(), checked()), downloaded(ok=False), "install"),
+        ((downloaded(), checked()), checked(ok=False), "install"),
+        ((), checked(), "download"),
+        ((downloaded(),), installed(), "verify"),
+        ((), confirmed(), "download"),
+    ],
+)
+def test_a_report_that_comes_late_changes_nothing(
+    steps: tuple[Step, ...], late: Step, doing: str
+) -> None:
+    station = given(READY, update(), *steps)
+    assert step(station) == doing
+    assert told(station.when(late)) == []
+    assert step(station) == doing
+
+
 # --- The clock -----------------------------------------------------------------------------------
 
 
@@ -366,6 +388,12 @@ def test_nothing_is_downloaded_while_somebody_charges_aq_7_tc_l_13() -> None:
     assert told(said) == ["Downloading"]
     assert (1, "Unavailable") in statuses(said)
     assert (1, "Available") not in statuses(said)
+
+
+def test_that_an_update_waits_is_written_down_once_l01_fr_06() -> None:
+    station = given(READY, in_transaction(1))
+    assert len(of_kind(station.when(update()), TransactionsAwaited)) == 1
+    assert of_kind(station.when(after(seconds=600)), TransactionsAwaited) == []
 
 
 def test_new_sessions_may_begin_while_an_update_waits_c_20_tc_l_12() -> None:
@@ -489,16 +517,24 @@ def test_the_version_of_another_update_is_not_this_ones() -> None:
     assert station.state.firmware.last.version == ""
 
 
-def test_a_reset_cannot_break_off_an_installation_b11_fr_06() -> None:
+def test_a_reset_cannot_break_off_an_installation_b11_fr_06_b12_fr_10() -> None:
     station = given(READY, update(), downloaded(), checked())
     said = reply_in(station.when(called("Reset", type="Immediate")))
     assert said["status"] == "Rejected"
     assert said["statusInfo"]["reasonCode"] == "FwUpdateInProgress"
 
 
-def test_a_reset_on_idle_waits_for_an_update_erratum_2_14() -> None:
+def test_an_immediate_reset_breaks_off_a_download_b11_fr_03() -> None:
     station = given(READY, update())
-    assert reply_in(station.when(called("Reset", type="OnIdle")))["status"] == "Scheduled"
+    assert reply_in(station.when(called("Reset", type="Immediate"))) == {"status": "Accepted"}
+
+
+@pytest.mark.parametrize("steps", [(), (downloaded(),), (downloaded(), checked())])
+def test_a_reset_on_idle_waits_for_an_update_b11_fr_07(steps: tuple[Step, ...]) -> None:
+    station = given(READY, update(), *steps)
+    said = station.when(called("Reset", type="OnIdle"))
+    assert reply_in(said)["status"] == "Scheduled"
+    assert not of_kind(said, RestartOrdered)
 
 
 # --- Triggers ------------------------------------------------------------------------------------

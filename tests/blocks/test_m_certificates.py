@@ -244,6 +244,11 @@ def test_a_certificate_is_deleted_m04_fr_02() -> None:
     decisions = station.when(delete(first))
     assert status(decisions) == "Accepted"
     assert len(of_kind(decisions, CertificateDeleted)) == 1
+    assert of_kind(decisions, SecurityEventLogged) == [
+        SecurityEventLogged(
+            "ReconfigurationOfSecurityParameters", False, "CSMSRootCertificate deleted"
+        )
+    ]
     assert first not in hashes_of(listed(station))
     assert [one.pem for one in station.level.certificates] == [OTHER.pem]
     assert status(station.when(delete(first))) == "NotFound"
@@ -318,3 +323,9 @@ def test_presets_beyond_the_limit_are_left_out_m05_fr_06() -> None:
     roots = [authority(f"Root {number}") for number in range(12)]
     station = given(*(CertificatePreset(CSMS_ROOT, root.pem) for root in roots), BOOTED)
     assert len(station.state.certificates.installed) == 10
+
+
+def test_a_ca_file_beyond_the_limit_is_cut_off_m05_fr_06() -> None:
+    roots = tuple(authority(f"Root {number}").pem for number in range(12))
+    station = given(CsmsConfigured("wss://csms/ocpp", 2, roots), BOOTED)
+    assert [one.pem for one in station.state.certificates.installed] == list(roots[:10])

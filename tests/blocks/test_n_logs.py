@@ -135,6 +135,19 @@ def test_a_span_with_nothing_in_it_is_refused_n01_fr_05(
     assert station.level.upload is None
 
 
+@pytest.mark.parametrize(("oldest_h", "latest_h"), [(0, None), (-2, -1), (-1, -1), (None, -1)])
+def test_a_span_that_may_hold_something_is_taken_n01_fr_01(
+    oldest_h: int | None, latest_h: int | None
+) -> None:
+    hours = {"oldestTimestamp": oldest_h, "latestTimestamp": latest_h}
+    span = {
+        name: timestamp(NOON + timedelta(hours=each))
+        for name, each in hours.items()
+        if each is not None
+    }
+    assert reply_in(given(ONLINE).when(get_log(**span)))["status"] == "Accepted"
+
+
 def test_the_span_is_kept_in_utc() -> None:
     station = given(ONLINE, get_log(oldestTimestamp="2026-03-01T11:30:00.1234+01:00"))
     assert station.level.upload is not None
@@ -161,7 +174,7 @@ def test_a_trigger_tells_idle_where_nothing_is_f06_fr_15() -> None:
     assert trigger(given(ONLINE, get_log(), ended())) == [("Idle", None)]
 
 
-def test_a_reset_on_idle_waits_for_an_upload_erratum_2_14() -> None:
+def test_a_reset_on_idle_waits_for_an_upload_b11_fr_07() -> None:
     station = given(ONLINE, get_log())
     assert reply_in(station.when(called("Reset", type="OnIdle")))["status"] == "Scheduled"
 
@@ -186,3 +199,23 @@ def test_a_pending_station_takes_logs_on_and_tells_of_them_once_accepted_b02_fr_
 
     station.with_csms(listening, called("TriggerMessage", requestedMessage="BootNotification"))
     assert "LogStatusNotification" in heard
+
+
+def test_a_pending_station_tells_what_it_is_asked_f06_fr_14_b02_fr_02() -> None:
+    def csms(action: str, payload: Json) -> Json | None:
+        answer = accepting(action, payload)
+        return answer and (answer | {"status": "Pending"} if "status" in answer else answer)
+
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=csms)
+    heard: list[Json] = []
+
+    def listening(action: str, payload: Json) -> Json | None:
+        heard.append({"action": action} | payload)
+        return csms(action, payload)
+
+    asked = called("TriggerMessage", requestedMessage="LogStatusNotification")
+    station.with_csms(listening, asked)
+    assert heard == [{"action": "LogStatusNotification", "status": "Idle"}]
+    station.when(get_log())
+    station.with_csms(listening, asked)
+    assert heard[1:] == [{"action": "LogStatusNotification", "status": "Uploading", "requestId": 5}]

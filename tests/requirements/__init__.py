@@ -1,6 +1,7 @@
 """Which requirements bind this station, and what test holds each?
 
-The scope is every requirement of the use cases behind the certified test cases of the Core profile.
+The scope is every requirement of the use cases behind the certified test cases of the Core profile,
+with those the errata up to 2025-06 added to them.
 `ids.json` says whom each one binds: station, csms, both, or the operator (who makes certificates
 and chooses passwords). `excused.toml` lists what needs no test of its own, each with its reason.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import random
 from pathlib import Path
 from urllib.parse import quote
@@ -157,6 +158,20 @@ def test_an_id_token_is_kept_apart_n10() -> None:
     assert list(vault.values.values()) == ["FAMILY"]
 
 
+def test_a_key_code_never_reaches_journal_or_log_c04_fr_04(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    taker, _ = ingest()
+    asked = {"idToken": {"idToken": "271828", "type": "KeyCode"}, "remoteStartId": 1}
+    for frame in ([2, "1", "RequestStartTransaction", asked], [2, "1", "Nonsense", asked]):
+        seen = taker.frame(json.dumps(frame))
+        assert isinstance(seen, FrameReceived)
+        assert b"271828" not in bytes(seen.frame)
+    garbled = taker.frame(json.dumps([2, "1", "RequestStartTransaction", asked])[:-1])
+    assert "271828" not in repr(garbled) + caplog.text
+
+
 def test_an_overlong_id_token_stays_overlong_but_is_nobodys() -> None:
     taker, vault = ingest()
     payload = {"remoteStartId": 1, "idToken": {"idToken": "X" * 37, "type": "Central"}}
@@ -211,7 +226,7 @@ def test_wild_frames_break_nothing(text: str) -> None:
     assert isinstance(taker.frame(text), FrameReceived | FrameGarbled)
 
 
-def test_secrets_lie_in_files_of_their_own_and_go_when_unused(tmp_path: Path) -> None:
+def test_secrets_lie_in_files_of_their_own_and_go_when_unused_a01_fr_10(tmp_path: Path) -> None:
     secrets = Secrets(tmp_path / "secrets")
     old, new = secrets.keep("old"), secrets.keep(PASSWORD)
     assert secrets.reveal(new) == PASSWORD

@@ -41,7 +41,7 @@ async def hangs_up(request: WebSocketRequest) -> None:
     await websocket.aclose(1001, "maintenance")
 
 
-async def test_without_a_loss_there_is_one_connection(
+async def test_without_a_loss_there_is_one_connection_a00_fr_001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
@@ -322,7 +322,9 @@ async def test_frames_go_both_ways(autojump_clock: trio.testing.MockClock) -> No
         nursery.cancel_scope.cancel()
 
 
-async def test_with_no_slot_it_waits_for_one(autojump_clock: trio.testing.MockClock) -> None:
+async def test_with_no_slot_it_waits_for_one_a00_fr_004(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with trio.open_nursery() as nursery:
         box, network = Box(patient()), Reachable(nursery)
         network.servers["a"] = stays

@@ -155,13 +155,14 @@ async def attempt(
     security_profile: int = 2,
     key_of: Callable[[str], str | None] = lambda reference: None,
     refuses: bool = False,
+    network: Network | None = None,
 ) -> tuple[LinkOpened | LinkFailed, Server]:
     """The first thing the link says of a connection."""
     async with serving(context, refuses=refuses) as seen:
         slot = NetworkSlot(1, f"wss://{host}:{seen.port}/ocpp", security_profile)
         box = Box(Wanted(link=WantedLink(candidates=(slot,)), certificates=held))
         async with trio.open_nursery() as nursery:
-            ours = a_link(box, Network(), cipher_suites=tuple(suites), key_of=key_of)
+            ours = a_link(box, network or Network(), cipher_suites=tuple(suites), key_of=key_of)
             nursery.start_soon(ours.run)
             with trio.fail_after(PATIENCE_S):
                 while not box.observed:
@@ -172,6 +173,30 @@ async def attempt(
 
 
 TRUSTED = installed(ROOT)
+OWN = authority("CS001", by=ROOT, ca=False)
+BOTH_PROFILES = pytest.mark.parametrize("security_profile", [2, 3])
+
+
+async def attempt_by(
+    security_profile: int, context: ssl.SSLContext, *, refuses: bool = False
+) -> tuple[LinkOpened | LinkFailed, Server]:
+    """A connection of that profile by a station that lacks nothing for it."""
+    own = installed(OWN, "ChargingStationCertificate", "<key>")
+    return await attempt(
+        context,
+        TRUSTED,
+        *([own] if security_profile == 3 else []),
+        security_profile=security_profile,
+        key_of={"<key>": OWN.key_pem}.get,
+        refuses=refuses,
+    )
+
+
+class EverywhereHere(Network):
+    """Every name leads to this host."""
+
+    async def dial(self, host: str, port: int) -> trio.abc.Stream:
+        return await super().dial(HOST, port)
 
 
 def refused(result: LinkOpened | LinkFailed, fault: str) -> None:
@@ -182,8 +207,9 @@ def refused(result: LinkOpened | LinkFailed, fault: str) -> None:
 # --- Whom it trusts ------------------------------------------------------------------------------
 
 
-async def test_a_csms_of_an_installed_root_a00_fr_308() -> None:
-    result, seen = await attempt(server_context(GOOD), TRUSTED)
+@BOTH_PROFILES
+async def test_a_csms_of_an_installed_root_a00_fr_308_a00_fr_415(security_profile: int) -> None:
+    result, seen = await attempt_by(security_profile, server_context(GOOD))
     assert isinstance(result, LinkOpened), result
     assert [protocol for _, protocol in seen.ciphers] == ["TLSv1.2"]
 
@@ -217,9 +243,13 @@ BAD = {
 }
 
 
+@BOTH_PROFILES
 @pytest.mark.parametrize("kind", BAD)
-async def test_any_other_csms_is_left_alone_a00_fr_310_a00_fr_311(kind: str) -> None:
-    result, seen = await attempt(server_context(BAD[kind]), TRUSTED)
+async def test_any_other_csms_is_left_alone_a00_fr_310_a00_fr_311(
+    kind: str, security_profile: int
+) -> None:
+    """A00.FR.308 to 311, A00.FR.411 to 414."""
+    result, seen = await attempt_by(security_profile, server_context(BAD[kind]))
     refused(result, "InvalidCsmsCertificate")
     assert seen.clients == [] or kind in ("another address", "another name", "no name at all")
 
@@ -293,34 +323,36 @@ def test_no_certificate_names_nobody() -> None:
 
 async def test_a_wildcard_is_refused_erratum_2_62() -> None:
     wild = server(ROOT, "*.localhost", common_name="*.localhost")
-    result, _ = await attempt(server_context(wild), TRUSTED, host="csms.localhost")
-    refused(result, "InvalidCsmsCertificate" if _resolves("csms.localhost") else "")
-
-
-def _resolves(host: str) -> bool:
-    import socket
-
-    try:
-        return bool(socket.getaddrinfo(host, 1))
-    except OSError:
-        return False
+    here = EverywhereHere()
+    result, _ = await attempt(server_context(wild), TRUSTED, host="csms.localhost", network=here)
+    refused(result, "InvalidCsmsCertificate")
+    named = server_context(server(ROOT, "csms.localhost"))
+    result, _ = await attempt(named, TRUSTED, host="csms.localhost", network=here)
+    assert isinstance(result, LinkOpened), result
 
 
 # --- Versions and cipher suites ------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
+@BOTH_PROFILES
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-async def test_tls_below_1_2_is_refused_a00_fr_316(version: ssl.TLSVersion) -> None:
+async def test_tls_below_1_2_is_refused_a00_fr_316(
+    version: ssl.TLSVersion, security_profile: int
+) -> None:
+    """A00.FR.313, A00.FR.314, A00.FR.316, A00.FR.416, A00.FR.417, A00.FR.419."""
     old = server_context(GOOD, low=version, high=version, ciphers="ALL:@SECLEVEL=0")
-    result, _ = await attempt(old, TRUSTED, refuses=True)
+    result, _ = await attempt_by(security_profile, old, refuses=True)
     refused(result, "InvalidTLSVersion")
 
 
+@BOTH_PROFILES
 @pytest.mark.parametrize("suite", SUITES)
-async def test_each_cipher_suite_of_the_profile_works_a00_fr_319(suite: str) -> None:
+async def test_each_cipher_suite_of_the_profile_works_a00_fr_319_a00_fr_422(
+    suite: str, security_profile: int
+) -> None:
     only = server_context(GOOD, high=ssl.TLSVersion.TLSv1_2, ciphers=openssl_name(suite))
-    result, seen = await attempt(only, TRUSTED)
+    result, seen = await attempt_by(security_profile, only)
     assert isinstance(result, LinkOpened), result
     assert [name for name, _ in seen.ciphers] == [openssl_name(suite)]
 
@@ -333,9 +365,11 @@ async def test_each_cipher_suite_of_the_profile_works_a00_fr_319(suite: str) -> 
         "ECDHE-ECDSA-AES256-CCM",
     ],
 )
-async def test_no_other_cipher_suite_works_a00_fr_323(ciphers: str) -> None:
+@BOTH_PROFILES
+async def test_no_other_cipher_suite_works_a00_fr_323(ciphers: str, security_profile: int) -> None:
+    """A00.FR.320, A00.FR.323, A00.FR.423, A00.FR.426."""
     other = server_context(GOOD, high=ssl.TLSVersion.TLSv1_2, ciphers=ciphers)
-    result, _ = await attempt(other, TRUSTED, refuses=True)
+    result, _ = await attempt_by(security_profile, other, refuses=True)
     refused(result, "InvalidTLSCipherSuite")
 
 
@@ -356,14 +390,15 @@ async def test_a_product_with_rsa_suites_takes_it_a00_fr_319() -> None:
     assert [name for name, _ in seen.ciphers] == ["AES128-GCM-SHA256"]
 
 
-def test_exactly_the_suites_of_the_profile_are_offered_c_41() -> None:
-    context = context_for([ROOT.pem], SUITES)
+@pytest.mark.parametrize("own", [None, (OWN.pem, OWN.key_pem)], ids=["profile 2", "profile 3"])
+def test_exactly_the_suites_of_the_profile_are_offered_c_41(own: tuple[str, str] | None) -> None:
+    context = context_for([ROOT.pem], SUITES, own)
     offered = {one["name"] for one in context.get_ciphers() if one["protocol"] != "TLSv1.3"}
     assert offered == {openssl_name(suite) for suite in SUITES}
     assert context.maximum_version == ssl.TLSVersion.TLSv1_2
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_REQUIRED
-    assert context.options & ssl.OP_NO_COMPRESSION  # A00.FR.321
+    assert context.options & ssl.OP_NO_COMPRESSION  # A00.FR.321, A00.FR.424
 
 
 def test_tls_1_3_is_offered_where_the_profile_names_a_suite_of_it() -> None:
@@ -400,6 +435,18 @@ async def test_without_a_certificate_of_ours_there_is_no_profile_3_a00_fr_401() 
     assert isinstance(result, LinkFailed)
     assert "ChargingStationCertificate" in result.reason
     assert seen.ciphers == []
+
+
+async def test_an_expired_certificate_of_ours_is_for_the_csms_to_judge_a00_fr_430() -> None:
+    expired = authority("CS001", by=ROOT, ca=False, last=NOW - timedelta(days=1))
+    result, _ = await attempt(
+        server_context(GOOD),
+        TRUSTED,
+        installed(expired, "ChargingStationCertificate", "<key>"),
+        security_profile=3,
+        key_of={"<key>": expired.key_pem}.get,
+    )
+    assert isinstance(result, LinkOpened), result
 
 
 # --- No TLS at all -------------------------------------------------------------------------------

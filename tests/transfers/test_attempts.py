@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from station.runtime.transfers import TransferFailed, download, transfer, trust_of
+from tests.authorities import authority
 
 
 class Attempt:
@@ -75,3 +76,17 @@ async def test_a_host_that_can_have_no_address_is_a_failed_attempt(
 def test_trust_that_is_no_certificate_is_refused() -> None:
     with pytest.raises(OSError, match=r"PEM|certificate"):
         trust_of("elephant")
+
+
+def test_the_authorities_of_the_host_count_beside_the_roots_of_the_csms_n01_fr_16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """N01.FR.15, N01.FR.16."""
+    usual, ours = authority("A usual CA"), authority("CSO root")
+    (tmp_path / "ca.pem").write_text(usual.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    for roots in ("", ours.pem):
+        known = str(trust_of(roots).get_ca_certs())
+        assert "A usual CA" in known
+        assert ("CSO root" in known) is bool(roots)

@@ -63,7 +63,7 @@ async def test_an_upload_is_the_file_n01_fr_02(
 
 
 @pytest.mark.parametrize("size", [0, 1, SIZE])
-async def test_a_file_of_any_size_keeps_its_name_in_a_directory_n01_fr_01(
+async def test_a_file_of_any_size_keeps_its_name_in_a_directory_n01_fr_01_n01_fr_14(
     server: Server, trust: ssl.SSLContext, tmp_path: Path, content: bytes, size: int
 ) -> None:
     source = tmp_path / "station log.zip"
