@@ -1,0 +1,83 @@
+"""How do the months of many stations get into one tree?
+
+Each station's journal is written by the real store and exported by the real command, once for each
+table; then it is thrown away, for a thousand of them would fill a disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+from journal.store import Store, StoreSettings
+from station import cli
+from station.runtime.memory import registry
+from tests.fleet.months import Lived, Truth
+
+TABLES: Final = ("transactions", "states", "faults")
+BATCH: Final = 256  # entries in one commit
+
+
+def filled(
+    lake: Path, stations: int, days: int, seed: int, told: Callable[[int, Truth], None]
+) -> list[Truth]:
+    """Let the stations live and put them into the lake; what is true of each, by its number.
+
+    `told` hears of each station as it is done.
+
+    Raises:
+        ExportFailed: the command did not end with 0.
+    """
+    truths: dict[int, Truth] = {}
+    context = get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+        months = {
+            pool.submit(month, lake, number, days, seed): number
+            for number in range(1, stations + 1)
+        }
+        for done in as_completed(months):
+            truths[months[done]] = done.result()
+            told(months[done], done.result())
+    return [truths[number] for number in sorted(truths)]
+
+
+class ExportFailed(Exception):
+    """What the command said."""
+
+
+def month(lake: Path, number: int, days: int, seed: int) -> Truth:
+    """One station, lived, written, exported."""
+    lived = Lived(number, seed)
+    entries = lived.lives(days)
+    data = lake / f".{lived.identity}"
+    data.mkdir(parents=True)
+    try:
+        with Store.open(
+            data / "journal.db",
+            registry(),
+            journal_id_if_new=lived.state.journal_id,
+            settings=StoreSettings(grow_bytes=0),
+        ) as store:
+            for first in range(0, len(entries), BATCH):
+                store.append(entries[first : first + BATCH])
+        for table in TABLES:
+            _export(data, table, lake)
+    finally:
+        shutil.rmtree(data)
+    return lived.truth
+
+
+def _export(data: Path, table: str, lake: Path) -> None:
+    out = ["--format", "parquet", "--out", str(lake / table), "--key", str(lake / ".key.pem")]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = cli.ended(["export", str(data), table, *out])
+    if code != 0:
+        raise ExportFailed(said.getvalue())
