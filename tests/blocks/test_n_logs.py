@@ -140,7 +140,7 @@ def test_a_span_that_may_hold_something_is_taken_n01_fr_01(
     oldest_h: int | None, latest_h: int | None
 ) -> None:
     hours = {"oldestTimestamp": oldest_h, "latestTimestamp": latest_h}
-    span = {
+    span: Json = {
         name: timestamp(NOON + timedelta(hours=each))
         for name, each in hours.items()
         if each is not None
