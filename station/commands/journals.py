@@ -18,9 +18,6 @@ from station.runtime.memory import registry
 
 FILE: Final = "journal.db"
 
-# What folding an entry raises that only a tampered or damaged history can hold.
-_IMPOSSIBLE: Final = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
-
 
 def _found(_: click.Context, __: click.Parameter, path: Path) -> Path:
     return found(path)
@@ -64,7 +61,7 @@ def replayed(
     Without a state they begin with the first entry.
 
     Raises:
-        No: some are archived, missing or fit no history, so that the state cannot be known.
+        No: some are archived or missing, so that the state cannot be known.
         JournalFailed: one cannot be read.
     """
     archived, _ = reader.anchor()
@@ -74,10 +71,7 @@ def replayed(
     for entry in entries:
         if entry.seq != due:
             raise No(f"{path}: entry {due} is missing, so no state follows. Run `station verify`.")
-        try:
-            state = evolve(state, entry)
-        except _IMPOSSIBLE as error:
-            raise No(f"{path}: entry {due} fits no history. Run `station verify`.") from error
+        state = evolve(state, entry)
         due += 1
     return state
 

@@ -29,9 +29,6 @@ from station.transcript import meaning
 # What a run of the program may hear before its StationStarted: judged as that run's product.
 BEFORE_START: Final = (CertificatePreset, ClockStepped, CsmsConfigured, VariablePreset)
 
-# What an entry that fits no history makes judgement and memory raise.
-IMPOSSIBLE: Final = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
-
 CHANGES_MAX: Final = 3  # of one decision: more than a line has room for
 
 Group = list[Entry]  # an observation and the decisions made because of it
@@ -59,8 +56,8 @@ def redecided(
 
     Args:
         journal_id: the UUID that ids are made from.
-        entries: of a journal, from its first on. At one that is missing or fits no history the
-            walk ends, and the last of what is given says so.
+        entries: of a journal, from its first on. At one that is missing the walk ends, and the
+            last of what is given says so.
         registry: writes events, to compare them byte for byte.
         product_of: the product of the run that so began at this entry; may raise what it likes.
     """
@@ -86,23 +83,19 @@ class _Walk:
         """Judge the observation of one group again, and take the group into the memory."""
         heard = group[0]
         product = self._product_since(start)
-        try:
-            if not isinstance(heard.event, Observation):
-                yield Otherwise(heard.seq, "is a decision that follows from no observation")
-            elif product is None:
-                yield Otherwise(heard.seq, "was heard before any start of the program")
-            else:
-                made, after = judge(product, self._state, heard)
-                why = next(self._differences(group[1:], made[1:]), None)
-                if why is None:
-                    self._state = after  # the entries are the same, so the memory is
-                    return
-                yield Otherwise(heard.seq, f"{_named(heard)}: today's code {why}")
-            for entry in group:
-                self._state = evolve(self._state, entry)
-        except IMPOSSIBLE as error:
-            told = Otherwise(heard.seq, "fits no history; nothing from here on is judged again")
-            raise BrokenHistory(told) from error
+        if not isinstance(heard.event, Observation):
+            yield Otherwise(heard.seq, "is a decision that follows from no observation")
+        elif product is None:
+            yield Otherwise(heard.seq, "was heard before any start of the program")
+        else:
+            made, after = judge(product, self._state, heard)
+            why = next(self._differences(group[1:], made[1:]), None)
+            if why is None:
+                self._state = after  # the entries are the same, so the memory is
+                return
+            yield Otherwise(heard.seq, f"{_named(heard)}: today's code {why}")
+        for entry in group:
+            self._state = evolve(self._state, entry)
 
     def _product_since(self, start: Entry | None) -> Product | None:
         if start is not None and start is not self._start:

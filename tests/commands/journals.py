@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,15 @@ def written(path: Path, entries: Iterable[Entry]) -> Path:
     """A closed journal of these entries."""
     with opened(path) as store:
         store.append(list(entries))
+    return path
+
+
+def without(path: Path, seq: int) -> Path:
+    """The journal at `path`, one entry of it taken out."""
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TRIGGER entry_not_deleted")
+        db.execute("DELETE FROM entry WHERE seq = ?", (seq,))
+    db.close()
     return path
 
 

@@ -5,23 +5,43 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from journal.projections.outbox import CallQueued
+from journal.projections.transactions import TransactionStarted
 from journal.reader import Reader
 from journal.state import State, decode_state, encode_state, evolve
 from journal.terms import Entry
 from station.runtime.memory import registry
 from station.transcript import line
-from tests.commands.journals import Command, opened, written
-from tests.story import JOURNAL_ID, LINK_LOST, ONLINE, Station, after, given, presented
+from tests.commands.journals import Command, Ran, opened, written
+from tests.story import (
+    ALICE,
+    BOB,
+    JOURNAL_ID,
+    LINK_LOST,
+    LINK_OPENED,
+    ONLINE,
+    Station,
+    after,
+    called,
+    given,
+    in_transaction,
+    plugged,
+    presented,
+    unplugged,
+)
 
 
 def body(told: list[str]) -> list[str]:
@@ -189,8 +209,9 @@ def test_a_history_that_cannot_be_is_no_traceback(station: Command, journal: Pat
         )
     db.close()
     told = station("replay", journal, "--state")
-    assert told.code == 1
-    assert "entry 6 fits no history" in told.err
+    assert (told.code, told.err) == (0, "")  # as the station itself would go on
+    [stumble, *_] = json.loads(told.out)["state"]["condition"]["stumbles"]
+    assert stumble["seq"] == 6
 
 
 def test_a_copy_needs_only_its_wal(station: Command, tmp_path: Path, story: Station) -> None:
@@ -232,3 +253,218 @@ def test_follow_tells_what_comes_and_ends_with_ctrl_c(tmp_path: Path, story: Sta
         _, said = follow.communicate(timeout=10)
     assert heard[-1].rstrip() == line(story.entries[-1])
     assert (follow.returncode, said) == (0, "")
+
+
+# --- Filters -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> tuple[Path, list[Entry]]:
+    """Two transactions at once, a CALL of the CSMS, and a lost link."""
+    told = given(
+        ONLINE,
+        in_transaction(1, ALICE),
+        in_transaction(2, BOB),
+        called("UnlockConnector", evseId=2, connectorId=1),
+        LINK_LOST,
+        after(seconds=30),
+    )
+    return written(tmp_path / "journal.db", told.entries), told.entries
+
+
+def seqs(told: Ran) -> list[int]:
+    return [int(each[12:20]) for each in body(told.lines)]
+
+
+def transaction_at(evse_id: int, entries: list[Entry]) -> str:
+    [found] = [
+        one.event.transaction_id
+        for one in entries
+        if isinstance(one.event, TransactionStarted) and one.event.evse_id == evse_id
+    ]
+    return found
+
+
+def test_from_a_number_begins_with_it(station: Command, journal: Path, story: Station) -> None:
+    told = station("replay", journal, "--from", "7", "--to", "9")
+    assert body(told.lines) == [line(entry) for entry in story.entries[6:9]]
+
+
+@pytest.mark.parametrize(("text", "before"), [("12:00:30Z", 0), ("13:00:30.0004+01:00", 1)])
+def test_from_a_moment_begins_with_the_first_entry_not_earlier(
+    station: Command, busy: tuple[Path, list[Entry]], text: str, before: int
+) -> None:
+    path, entries = busy
+    last = [one.seq for one in entries if one.at == entries[-1].at]
+    later = Entry(len(entries) + 1, entries[-1].at + timedelta(seconds=1), 99_000, LINK_OPENED)
+    with opened(path) as store:
+        store.append([later])
+    told = station("replay", path, "--from", f"2026-03-01T{text}")
+    assert seqs(told) == [*(last if not before else []), later.seq]
+
+
+def test_kinds_are_told_alone(station: Command, busy: tuple[Path, list[Entry]]) -> None:
+    path, entries = busy
+    told = station("replay", path, "--kind", "CallQueued", "--kind", "transactionstarted")
+    wanted = [one for one in entries if isinstance(one.event, CallQueued | TransactionStarted)]
+    assert body(told.lines) == [line(one) for one in wanted]
+
+
+def test_an_evse_is_told_without_the_other(
+    station: Command, busy: tuple[Path, list[Entry]]
+) -> None:
+    path, entries = busy
+    one, two = (station("replay", path, "--evse", str(evse_id)) for evse_id in (1, 2))
+    names = [transaction_at(evse_id, entries)[:8] for evse_id in (1, 2)]
+    assert names[0] in one.out
+    assert names[1] not in one.out
+    assert names[1] in two.out
+    assert names[0] not in two.out
+    both = station("replay", path, "--evse", "1", "--evse", "2")
+    assert seqs(both) == sorted({*seqs(one), *seqs(two)})
+
+
+def test_a_transaction_is_told_by_the_beginning_of_its_name(
+    station: Command, busy: tuple[Path, list[Entry]]
+) -> None:
+    path, entries = busy
+    name = transaction_at(2, entries)
+    told = station("replay", path, "--transaction", name)
+    assert told.out
+    assert station("replay", path, "--transaction", name[:6].upper()) == told
+    assert set(seqs(told)) < set(seqs(station("replay", path, "--evse", "2")))
+
+
+def test_a_block_is_told_with_what_its_messages_led_to(
+    station: Command, busy: tuple[Path, list[Entry]]
+) -> None:
+    path, _ = busy
+    told = station("replay", path, "--block", "f")
+    what = [" ".join(each.split()[2:5]) for each in body(told.lines)]
+    assert what == ["> CSMS asks", "station answers UnlockConnector", "> link csms-1"]
+
+
+def test_filters_work_together_and_in_a_stretch(
+    station: Command, busy: tuple[Path, list[Entry]]
+) -> None:
+    path, _ = busy
+    alone = [station("replay", path, *each) for each in (["--evse", "2"], ["--block", "E"])]
+    both = set.intersection(*(set(seqs(each)) for each in alone))
+    middle = sorted(both)[len(both) // 2]
+    told = station("replay", path, "--evse", "2", "--block", "E", "--from", str(middle))
+    assert seqs(told) == sorted(one for one in both if one >= middle)
+    assert len(seqs(told)) > 2
+
+
+def test_follow_tells_only_what_is_asked_for(
+    station: Command, tmp_path: Path, story: Station
+) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(story.entries)
+        count = len(story.entries)
+        before = body(station("replay", path, "--evse", "1").lines)
+        follow = subprocess.Popen(
+            [sys.executable, "-m", "station", "replay", str(path), "--follow", "--evse", "1"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert follow.stdout is not None
+        heard = [follow.stdout.readline() for _ in range(len(before) + 1)]
+        story.when(plugged(2), unplugged(1))
+        store.append(story.entries[count:])
+        heard.append(follow.stdout.readline())
+        os.kill(follow.pid, signal.SIGINT)
+        follow.communicate(timeout=10)
+    assert [each.rstrip() for each in heard[1:-1]] == before
+    assert "EVSE 1 connector 1" in heard[-1]
+
+
+def test_values_are_shown_in_what_is_filtered(station: Command, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        shown = presented(store.refer("ISO14443", "04A224B2C81190"), evse_id=1)
+        store.append(given(ONLINE, shown).entries)
+    told = station("replay", path, "--kind", "IdTokenPresented", "--values")
+    assert "04A224B2C81190" in told.out
+    assert len(told.lines) == 2
+
+
+def test_nothing_of_that_is_the_answer_no(station: Command, journal: Path) -> None:
+    told = station("replay", journal, "--evse", "2", "--kind", "TransactionStarted")
+    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        ["--kind", "CallQueud"],
+        ["--block", "Q"],
+        ["--evse", "0"],
+        ["--state", "--evse", "1"],
+        ["--state", "--from", "3"],
+        ["--from", "soon"],
+        ["--from", "9", "--to", "7"],
+    ],
+)
+def test_a_filter_that_cannot_be_meant_is_a_usage_error(
+    station: Command, journal: Path, wish: list[str]
+) -> None:
+    told = station("replay", journal, *wish)
+    assert (told.code, told.out, told.err.count("\n")) == (2, "", 1)
+
+
+def test_a_kind_that_is_misspelt_is_told_the_right_one(station: Command, journal: Path) -> None:
+    assert "Did you mean CallQueued?" in station("replay", journal, "--kind", "CallQueud").err
+
+
+def test_damage_is_named_whatever_the_filter_and_in_its_place(
+    station: Command, damaged: Path
+) -> None:
+    told = station("replay", damaged, "--evse", "1")
+    assert told.code == 1
+    numbers = [int(each[12:20]) for each in told.lines if each[12:20].strip().isdigit()]
+    assert numbers == sorted(numbers)
+    assert any(" ! " in each for each in told.lines)
+
+
+# --- On a terminal -------------------------------------------------------------------------------
+
+
+def on_a_terminal(path: Path, **environment: str) -> str:
+    """What `station replay` shows on a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    shown = b""
+    with subprocess.Popen(
+        [sys.executable, "-m", "station", "replay", path],
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environment},
+    ):
+        os.close(theirs)
+        while part := _read(ours):
+            shown += part
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
+
+
+def _read(terminal: int) -> bytes:
+    """What comes next; nothing, once the other end is closed."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
+
+
+def test_a_terminal_gets_colours_and_the_same_words(tmp_path: Path, story: Station) -> None:
+    story.when(called("DataTransfer", vendorId=":100: [red]:"))
+    path = written(tmp_path / "journal.db", story.entries)
+    shown = on_a_terminal(path)
+    assert "\x1b[" in shown
+    words = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert body(words) == [line(entry) for entry in story.entries]
+    assert ":100: [red]:" in shown
+
+
+def test_a_terminal_without_colours_gets_none(journal: Path) -> None:
+    assert "\x1b[3" not in on_a_terminal(journal, NO_COLOR="1")
