@@ -52,6 +52,10 @@ class JournalDamaged(JournalFailed):
     """The file is not what SQLite or the station wrote. `journal.salvage` knows what to do."""
 
 
+class JournalInUse(JournalFailed):
+    """Another process writes it."""
+
+
 class DiskFull(JournalFailed):
     """There is no room. Nothing was written; with more room the same may be tried again."""
 
@@ -400,7 +404,7 @@ class Reader:
             (found,) = self.connection.execute("SELECT max(seq) FROM anchor").fetchone()
         except UNREADABLE:
             return self._archive.last()  # what is in both is the same
-        return found or 0
+        return found or self._archive.last()  # a journal made anew may have lost its anchor
 
     def _tell(self, seq: int, why: str, damaged: OnDamage | None) -> None:
         if damaged is None:

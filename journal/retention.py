@@ -8,7 +8,7 @@ file, in a segment, or in both, and whoever comes next finds the segment and goe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -74,7 +74,13 @@ class NotArchived(JournalFailed):
 
 
 def archive(
-    store: Store, path: Path, limits: Limits, *, worth: bool, entries: int = SEGMENT_ENTRIES
+    store: Store,
+    path: Path,
+    limits: Limits,
+    *,
+    worth: bool,
+    entries: int = SEGMENT_ENTRIES,
+    before: Callable[[], None] = lambda: None,
 ) -> Moved | None:
     """Move the oldest segment's worth of entries; None: nothing may go.
 
@@ -85,6 +91,7 @@ def archive(
         limits: what must stay.
         worth: not before there is half a segment, that there may be few.
         entries: that fill one.
+        before: is called before the first entry leaves the file.
 
     Raises:
         JournalFailed: the disk does not take it, or does not give back what it took.
@@ -94,6 +101,7 @@ def archive(
         anchor, digest = reader.archived()
         there = _unfinished(path, store.journal_id, reader, anchor)
         if there is not None:
+            before()
             return _retired(store, there, anchor, 0)
         rows, size = _settled(path, reader, limits, entries)
         if not rows or (worth and len(rows) < entries // 2 and size < SEGMENT_BYTES // 2):
@@ -104,6 +112,7 @@ def archive(
         forget_cached(segment.path)
         if segment.end(store.journal_id) != rows[-1].digest:
             raise JournalFailed(f"{segment.path}: not as it was written. Check the disk.")
+        before()
         return _retired(store, segment, anchor, size)
 
 
