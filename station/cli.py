@@ -24,8 +24,10 @@ VERBS: Final = {
     "replay": ("station.commands.replay:replay_command", "Read a journal, or its state, aloud."),
     "diff": ("station.commands.diff:diff_command", "Tell what changed between two points."),
     "why": ("station.commands.why:why_command", "Tell the causes of an entry or a transaction."),
+    "to-test": ("station.commands.to_test:to_test_command", "Write a stretch of it as a test."),
     "verify": ("station.commands.verify:verify_command", "Check a journal for tampering."),
     "export": ("station.commands.export:export_command", "Write its history for others, signed."),
+    "report": ("station.commands.report:report_command", "Make one HTML page of how it fared."),
     "outbox": ("station.commands.outbox:outbox_command", "See what the CSMS has not confirmed."),
 }
 
@@ -36,6 +38,7 @@ EXPECTED: Final = (
     ("drivers.emulators.line_socket", "SocketPathError", 2),
     ("drivers.emulators.line_socket", "SocketPathError", 2),
     ("station.runtime.devices", "DevicesFailed", 1),
+    ("journal.reader", "JournalInUse", 2),
     ("journal.reader", "JournalFailed", 1),
     ("station.runtime.devices", "DevicesFailed", 1),
     ("drivers.emulators.process", "AlreadyRunningError", 1),
