@@ -349,6 +349,8 @@ class _Walk:
                 text = "the journal ends: nothing shows that it was up"
                 cause = Cause(facts.last_entry, text)
                 self._enter(evse_id, _Held(ends, "down", (cause,)), facts.until, 0)
+        for uptime in facts.uptimes.values():
+            uptime.close()
         self._draw_link(ends, condition.online)
         for fault in condition.faults.values():
             facts.troubles.add(conditions.Span(fault))

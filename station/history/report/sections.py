@@ -89,7 +89,7 @@ def uptime(facts: Facts) -> Iterator[str]:
 
 def _account(accounts: list[Uptime]) -> str:
     columns = (
-        ("EVSE", ""), ("Range, min", _NUMBERS), ("Outage, min", _NUMBERS),
+        ("EVSE", _NARROW), ("Range, min", _NUMBERS), ("Outage, min", _NUMBERS),
         ("of it excluded, min", _NUMBERS), ("Counted, min", _NUMBERS), ("Uptime", _NUMBERS),
         ("Counted, but may be claimed, min", _NUMBERS), ("Uptime if all of it is shown", _NUMBERS),
         ("Outages", _NUMBERS), ("Mean time between", _NUMBERS),
@@ -127,7 +127,7 @@ def _formula(one: Uptime) -> str:
 
 def _months(accounts: list[Uptime], months: list[str]) -> str:
     columns = (
-        ("Month, UTC", ""), ("EVSE", ""), ("Range, min", _NUMBERS), ("Outage, min", _NUMBERS),
+        ("Month, UTC", ""), ("EVSE", _NARROW), ("Range, min", _NUMBERS), ("Outage, min", _NUMBERS),
         ("of it excluded, min", _NUMBERS), ("Counted, min", _NUMBERS), ("Uptime", _NUMBERS),
     )  # fmt: skip
     rows = (

@@ -47,12 +47,12 @@ a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:3px}
 .notice{border-left:4px solid var(--warn);background:var(--faint);padding:9px 14px;margin:10px 0;
   max-width:90ch}
 .notice b{color:var(--warn)}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(164px,1fr));gap:12px;
   margin:0;padding:0;list-style:none}
 .figures li{background:var(--card);border:1px solid var(--line);border-radius:8px;
   padding:12px 14px}
 .figures .name{display:block;color:var(--soft);font-size:12.5px}
-.figures .value{display:block;font-size:24px;line-height:1.25;font-weight:620;
+.figures .value{display:block;white-space:nowrap;font-size:22px;line-height:1.25;font-weight:620;
   letter-spacing:-.01em}
 .figures .unit{font-size:14px;font-weight:450;color:var(--soft)}
 .figures .note{display:block;color:var(--soft);font-size:12.5px}

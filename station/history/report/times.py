@@ -20,6 +20,8 @@ from journal.observations import ClockStepped, StationStarted
 from journal.projections.clocks import ClockCorrected
 from journal.terms import Entry
 
+STEP_MIN_MS: Final = 1_000  # less is how a host's clock is slewed
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
 _TURNS: Final = frozenset(
@@ -52,6 +54,11 @@ class Stretch:
     uptime_first: int
     uptime_last: int
     base: int = 0  # moment at which uptime was 0
+
+    @property
+    def apart(self) -> int:
+        """Between the two clocks, by the last entry."""
+        return self.at_last - self.uptime_last
 
     @property
     def begins(self) -> int:
@@ -93,23 +100,49 @@ def times_of(
     rows: Iterable[Row], registry: Registry, *, advance: Callable[[int], None] = lambda seq: None
 ) -> Times:
     """Read a journal's clock; `advance` hears how many entries are done."""
-    stretches: list[Stretch] = []
-    boot_id, boots, trusted, turned, seq = "", 0, False, True, 0
+    clock, seq = _Clock(), 0
     for seq, at, uptime_ms, turn in _readable(rows, registry):
-        match turn:
-            case StationStarted(boot_id=name):
-                boots += name != boot_id
-                boot_id, trusted, turned = name, False, True
-            case ClockStepped():
-                trusted, turned = False, True
-        if turned:
-            stretches.append(Stretch(seq, boots, trusted, at, at, uptime_ms, uptime_ms))
-        stretches[-1].at_last, stretches[-1].uptime_last = at, uptime_ms
-        turned = isinstance(turn, ClockCorrected)  # counts from the next entry on
-        trusted = trusted or turned
+        clock.hears(seq, at, uptime_ms, turn)
         if seq % 4096 == 0:
             advance(seq)
-    return Times(stretches, seq)
+    return Times(clock.stretches, seq)
+
+
+class _Clock:
+    """Cuts a journal where its wall clock moved against uptime."""
+
+    def __init__(self) -> None:
+        self.stretches: list[Stretch] = []
+        self._boot_id = ""
+        self._boots = 0
+        self._trusted = False
+        self._told_ms: int | None = None  # the CSMS told the time, and it is to move by so much
+
+    def hears(self, seq: int, at: int, uptime_ms: int, turn: object | None) -> None:
+        if self._turned(at - uptime_ms, turn):
+            one = Stretch(seq, self._boots, self._trusted, at, at, uptime_ms, uptime_ms)
+            self.stretches.append(one)
+        last = self.stretches[-1]
+        last.at_last, last.uptime_last = at, uptime_ms
+        if isinstance(turn, ClockCorrected):
+            self._told_ms = turn.step_ms
+
+    def _turned(self, apart: int, turn: object | None) -> bool:
+        """Whether a stretch begins. Entries of the commit that tells of a step may be on either
+        side of it, so it is seen in the clocks themselves."""
+        if isinstance(turn, StationStarted) or not self.stretches:
+            name = turn.boot_id if isinstance(turn, StationStarted) else ""
+            self._boots += name != self._boot_id
+            self._boot_id, self._trusted, self._told_ms = name, False, None
+            return True
+        moved = apart - self.stretches[-1].apart
+        if self._told_ms is not None and abs(moved - self._told_ms) < STEP_MIN_MS:
+            before, self._trusted, self._told_ms = self._trusted, True, None
+            return not before or abs(moved) >= STEP_MIN_MS
+        if abs(moved) >= STEP_MIN_MS or isinstance(turn, ClockStepped):
+            self._trusted = False
+            return True
+        return False
 
 
 def _readable(
@@ -143,7 +176,7 @@ def _base(boot: list[Stretch], number: int) -> int:
     if after is not None:
         return after.at_first - after.uptime_first
     before = next((one for one in reversed(boot[:number]) if one.trusted), boot[-1])
-    return before.at_last - before.uptime_last
+    return before.apart
 
 
 def _fit(boot: list[Stretch], before: list[list[Stretch]], after: list[list[Stretch]]) -> None:

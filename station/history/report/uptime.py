@@ -22,13 +22,14 @@ from station.history.report.times import at_ms, ms_of
 
 Verdict = Literal["excluded", "claimable", "counted"]
 
+CAUSES_MAX: Final = 20  # of an outage that are told
 LISTED_MAX: Final = 400  # spans of a kind that are told one by one; the longest of them
 _HUNDRED = Decimal(100)
 _PLACES = Decimal("0.001")  # of a percentage, rounded down: 97 % is reached or it is not
 
 
 class Outage(NamedTuple):
-    """A span for which the same causes kept an EVSE from being used."""
+    """A span for which an EVSE could not be used and that counts one way."""
 
     ms: int
     began: int  # moment
@@ -113,6 +114,7 @@ class Uptime:
     outages: int = 0  # whole ones, whatever their causes
     excluded: Listed = field(default_factory=Listed)
     counted: Listed = field(default_factory=Listed)
+    _last: Outage | None = None  # it may go on
     _until: int = -1  # where the outage before ended
 
     def add(
@@ -132,7 +134,28 @@ class Uptime:
         self.outages += began != self._until
         self._until = ended
         outage = Outage(ms, began, ended, ended_seq, causes, verdict)
-        (self.excluded if verdict == "excluded" else self.counted).add(outage)
+        if self._last is not None and _goes_on(self._last, outage):
+            self._last = _joined(self._last, outage)
+        else:
+            self.close()
+            self._last = outage
+
+    def close(self) -> None:
+        """List the outage that was entered last: nothing can prolong it any more."""
+        if self._last is not None:
+            (self.excluded if self._last.verdict == "excluded" else self.counted).add(self._last)
+            self._last = None
+
+
+def _goes_on(last: Outage, more: Outage) -> bool:
+    same = last.verdict == more.verdict and last.grounds == more.grounds
+    return same and last.ended == more.began
+
+
+def _joined(last: Outage, more: Outage) -> Outage:
+    """Both as one, with the causes of both."""
+    causes = tuple(dict.fromkeys((*last.causes, *more.causes)))[:CAUSES_MAX]
+    return more._replace(ms=last.ms + more.ms, began=last.began, causes=causes)
 
 
 def judged(causes: Iterable[Cause]) -> Verdict:
