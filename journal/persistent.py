@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
-from typing import Any, Final, Self, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeVar, get_args, get_origin
 
 import msgspec
 from rpds import HashTrieMap
@@ -152,7 +152,7 @@ class Backlog:
         self._owners: HashTrieMap[str, tuple[int, int]] = HashTrieMap(owners)  # first, how many
         self._names = HashTrieMap({first: owner for owner, (first, _) in owners.items()})
         self._length = sum(count for _, count in owners.values())
-        self.head: int | None = self._lowest(min(blocks, default=0))
+        self.head: int | None = _lowest(self._blocks, 0)
 
     def having(self, number: int, owner: str) -> Backlog:
         """With one more number; unchanged when it is there."""
@@ -162,15 +162,14 @@ class Backlog:
         if _is_at(records, at, place):
             return self
         first, count = self._owners.get(owner, (number, 0))
-        changed = self._copy()
-        changed._blocks = self._blocks.insert(
-            block, records[:at] + _RECORD.pack(place, first) + records[at:]
+        records = records[:at] + _RECORD.pack(place, first) + records[at:]
+        return Backlog._of(
+            self._blocks.insert(block, records),
+            self._owners.insert(owner, (first, count + 1)),
+            self._names if count else self._names.insert(first, owner),
+            self._length + 1,
+            number if self.head is None else min(number, self.head),
         )
-        changed._owners = self._owners.insert(owner, (first, count + 1))
-        changed._names = self._names if count else self._names.insert(first, owner)
-        changed._length = self._length + 1
-        changed.head = number if self.head is None else min(number, self.head)
-        return changed
 
     def without(self, number: int) -> Backlog:
         """Without it; unchanged when it is not there."""
@@ -181,35 +180,31 @@ class Backlog:
             return self
         _, first = _RECORD.unpack_from(records, at)
         rest = records[:at] + records[at + _RECORD.size :]
-        changed = self._copy()
-        changed._blocks = self._blocks.insert(block, rest) if rest else self._blocks.remove(block)
-        changed._disown(first)
-        changed._length = self._length - 1
-        changed.head = changed._lowest(block) if number == self.head else self.head
-        return changed
-
-    def _copy(self) -> Self:
-        twin = type(self).__new__(type(self))
-        for name in self.__slots__:
-            setattr(twin, name, getattr(self, name))
-        return twin
-
-    def _disown(self, first: int) -> None:
+        blocks = self._blocks.insert(block, rest) if rest else self._blocks.remove(block)
         owner = self._names[first]
         _, count = self._owners[owner]
-        if count > 1:
-            self._owners = self._owners.insert(owner, (first, count - 1))
-        else:
-            self._owners, self._names = self._owners.remove(owner), self._names.remove(first)
+        last = count == 1
+        return Backlog._of(
+            blocks,
+            self._owners.remove(owner) if last else self._owners.insert(owner, (first, count - 1)),
+            self._names.remove(first) if last else self._names,
+            self._length - 1,
+            _lowest(blocks, block) if number == self.head else self.head,
+        )
 
-    def _lowest(self, block: int) -> int | None:
-        """The lowest number, in `block` unless that is empty."""
-        if block not in self._blocks:
-            if not self._blocks:
-                return None
-            block = min(self._blocks)  # once for each block that empties
-        place, _ = _RECORD.unpack_from(self._blocks[block])
-        return block * SPAN + int(place)
+    @classmethod
+    def _of(
+        cls,
+        blocks: HashTrieMap[int, bytes],
+        owners: HashTrieMap[str, tuple[int, int]],
+        names: HashTrieMap[int, str],
+        length: int,
+        head: int | None,
+    ) -> Backlog:
+        made = cls.__new__(cls)
+        made._blocks, made._owners, made._names = blocks, owners, names
+        made._length, made.head = length, head
+        return made
 
     def owner_of(self, number: int) -> str | None:
         """Who owns a number; None when it is not there."""
@@ -255,15 +250,34 @@ class Backlog:
 
 
 def _position(records: bytes, place: int) -> int:
-    """Where the record of a place stands, or would stand."""
-    count = len(records) // _RECORD.size
+    """Where the record of a place stands, or would stand: mostly the end or the beginning."""
+    size = len(records)
+    if not size or _RECORD.unpack_from(records, size - _RECORD.size)[0] < place:
+        return size
+    if _RECORD.unpack_from(records)[0] >= place:
+        return 0
     return _RECORD.size * bisect_left(
-        range(count), place, key=lambda one: _RECORD.unpack_from(records, one * _RECORD.size)[0]
+        range(size // _RECORD.size),
+        place,
+        key=lambda one: _RECORD.unpack_from(records, one * _RECORD.size)[0],
     )
 
 
 def _is_at(records: bytes, at: int, place: int) -> bool:
     return at < len(records) and bool(_RECORD.unpack_from(records, at)[0] == place)
+
+
+def _lowest(blocks: HashTrieMap[int, bytes], block: int) -> int | None:
+    """The lowest number: in `block`, unless that is empty."""
+    records = blocks.get(block)
+    if records is None:
+        if not blocks:
+            return None
+        near = range(block + 1, block + 1 + len(blocks))  # mostly the next one
+        found = next((one for one in near if one in blocks), None)
+        block = min(blocks) if found is None else found
+        records = blocks[block]
+    return block * SPAN + int(_RECORD.unpack_from(records)[0])
 
 
 def _sorted(records: bytes | bytearray) -> bytes:
