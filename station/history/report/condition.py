@@ -171,7 +171,7 @@ class Condition:
     def began(self, entry: Entry, start: StationStarted) -> Cause:
         """Why nobody was there before this start. Ask before it is heard."""
         if not self._boot_id:
-            return Cause(entry.seq, "not started yet")
+            return Cause(entry.seq, "first start")
         if self._ending:
             ground = MAINTENANCE_IF_SHOWN if "OnIdle" in self._ending.text else None
             return Cause(entry.seq, f"restarted: {self._ending.text}", ground)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from journal.terms import IdToken
 from station.history.report import talks, visits
 from station.history.report.condition import Cause
 from station.history.report.gathering import Facts
@@ -25,8 +26,8 @@ from station.history.report.words import (
     moment,
     percent,
     short,
+    span,
     text,
-    time,
 )
 
 Cells = Iterable[str]
@@ -118,7 +119,8 @@ def _tally(tally: Tally) -> Iterator[str]:
 
 def _formula(one: Uptime) -> str:
     total = one.total
-    whole, outage, excluded = map(minutes, (total.whole, total.outage, total.excluded))
+    parts = (total.whole, total.outage, total.excluded)
+    whole, outage, excluded = (minutes(one, "0.0001") for one in parts)
     return (
         f'<div class="formula">EVSE {one.evse_id}: (({whole} − ({outage} − {excluded})) '
         f"/ {whole}) × 100 = <b>{percent(total.uptime)}</b></div>"
@@ -198,8 +200,8 @@ def _share(part: int, whole: int) -> str:
 
 SESSIONS: Final = (
     ("Begun, UTC", _NARROW), ("Length", _NUMBERS), ("EVSE", _NUMBERS), ("Transaction", _NARROW),
-    ("idToken", _NARROW), ("Energy, Wh", _NUMBERS), ("Highest, kW", _NUMBERS),
-    ("State of charge", _NUMBERS), ("Begun by", ""), ("Ended by", ""), ("Messages", ""),
+    ("idToken", _NARROW), ("Energy, Wh", _NUMBERS), ("Most, kW", _NUMBERS),
+    ("SoC", _NUMBERS), ("Begun by", ""), ("Ended by", ""), ("Messages", ""),
     ("Entries", _NUMBERS),
 )  # fmt: skip
 
@@ -215,7 +217,7 @@ def sessions(facts: Facts) -> Iterator[str]:
     yield (
         '<p class="lead">Those that ended in the range, and those still open when it ends. An '
         "energy is the exact difference of two registers of the meter. Ended by: "
-        f"{reasons or 'none'}."
+        f"{reasons or 'none'}. A number of messages alone: the CSMS has confirmed all of them."
         + (f" The newest {len(known):,} are listed, {left_out:,} are not." if left_out > 0 else "")
         + "</p>"
     )
@@ -225,11 +227,11 @@ def sessions(facts: Facts) -> Iterator[str]:
 
 def _visit(visit: Visit) -> Iterator[str]:
     one = visit.session
-    yield time(one.started_at) + ("" if one.started_quality == "synchronised" else " ≈")
+    yield moment(ms_of(one.started_at)) + ("" if one.started_quality == "synchronised" else " ≈")
     yield duration(ms_of(one.ended_at) - ms_of(one.started_at)) if one.ended_at else "open"
     yield str(one.evse_id or NONE)
     yield short(one.transaction_id)
-    yield text(one.id_token) if one.id_token else NONE
+    yield _token(one.id_token) if one.id_token else NONE
     registers = f"{decimal(one.start_wh)} to {decimal(one.stop_wh)} Wh" if one.stop_wh else ""
     title = f' title="{registers}"' if registers and one.start_wh else ""
     yield f"<span{title}>{decimal(visit.energy_wh)}</span>"
@@ -238,7 +240,12 @@ def _visit(visit: Visit) -> Iterator[str]:
     yield text(one.started_reason)
     yield _end(visit)
     yield _delivery(visit)
-    yield f"{entry(one.entry_first)} – {entry(one.entry_last)}"
+    yield f"{entry(one.entry_first)}–{entry(one.entry_last)}"
+
+
+def _token(token: IdToken) -> str:
+    """The reference; never the value, which this page does not know."""
+    return f'<abbr class="seq" title="{text(token.type)}">{text(token.ref)}</abbr>'
 
 
 def _soc(visit: Visit) -> str:
@@ -266,7 +273,7 @@ def _delivery(visit: Visit) -> str:
         f"{one.dropped} dropped" if one.dropped else "",
     ]
     wrong = ", ".join(part for part in parts if part)
-    return f"{messages}: {wrong}" if wrong else f"{messages} delivered"
+    return f"{messages}: {wrong}" if wrong else str(messages)
 
 
 # --- Messages ------------------------------------------------------------------------------------
@@ -303,7 +310,7 @@ def _unconfirmed(one: Unconfirmed) -> Iterator[str]:
     yield entry(one.call)
     kind, name = ("counted", "parked") if one.reason else ("claimable", "waits")
     yield f'<span class="tag {kind}">{name}</span>'
-    yield time(one.queued.at) if one.queued else NONE
+    yield moment(ms_of(one.queued.at)) if one.queued else NONE
     yield text(queued.action) + (f" {mark.event_type}" if mark else "") if queued else NONE
     yield short(mark.transaction_id) if mark else NONE
     yield str(mark.seq_no) if mark else NONE
@@ -326,7 +333,7 @@ def faults(facts: Facts) -> Iterator[str]:
     columns = (
         ("Fault", ""), ("Where", _NARROW), ("", _NARROW), ("Times", _NUMBERS),
         ("In all", _NUMBERS), ("Longest", _NUMBERS), ("Mean", _NUMBERS),
-        ("Mean time between", _NUMBERS), ("The last ones: from (entry) to (entry), UTC", ""),
+        ("Mean time between", _NUMBERS), ("The last ones, UTC, and their entries", _NARROW),
     )  # fmt: skip
     yield table(columns, (_fault(one, facts.whole_ms) for one in facts.troubles))
     if facts.troubles.left_out:
@@ -345,9 +352,7 @@ def _fault(one: Kind, whole_ms: int) -> Iterator[str]:
     yield duration(one.total_ms // one.count) if one.count else NONE
     yield NONE if between is None else duration(between)
     yield "<br>".join(
-        f"{moment(each.began)} {entry(each.began_seq)} to "
-        + ("now" if each.ended is None else f"{moment(each.ended)} {entry(each.ended_seq or 0)}")
-        for each in one.recent
+        span(each.began, each.began_seq, each.ended, each.ended_seq) for each in one.recent
     )
 
 

@@ -60,7 +60,7 @@ a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:3px}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:13.5px;margin:6px 0 4px}
 caption{text-align:left;color:var(--soft);font-size:13px;padding:0 0 6px}
-th,td{padding:5px 12px 5px 0;text-align:left;vertical-align:top;
+th,td{padding:5px 11px 5px 0;text-align:left;vertical-align:top;
   border-bottom:1px solid var(--line)}
 thead th{font-weight:600;font-size:12.5px;color:var(--soft);border-bottom:1.5px solid var(--soft);
   vertical-align:bottom}

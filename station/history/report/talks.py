@@ -25,7 +25,7 @@ from station import ocppj
 EntryOf = Callable[[int], Entry | None]
 T = TypeVar("T")
 
-LISTED_MAX: Final = 200  # calls told one by one
+LISTED_MAX: Final = 50  # calls told one by one
 OPEN_MAX: Final = 256  # calls and answers on their way that are remembered
 ACTIONS_MAX: Final = 100  # OCPP 2.0.1 has 64; a CSMS may invent others
 ELSE: Final = "(others)"

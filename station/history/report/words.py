@@ -35,14 +35,28 @@ def text(what: object) -> str:
 
 
 def moment(ms: int, *, exact: bool = False) -> str:
-    """A moment in UTC: 2026-03-01 12:00:05."""
-    return time(at_ms(ms), exact=exact)
+    """A moment in UTC, to the second or the millisecond: 2026-03-01 12:00:05."""
+    at = at_ms(ms if exact else _rounded(ms, 1_000))
+    return f"{day(at)} {clock(at)}" + (f".{at.microsecond // 1000:03}" if exact else "")
 
 
-def time(at: datetime, *, exact: bool = False) -> str:
-    """The same of a time."""
-    text = f"{at:%H:%M:%S}" + (f".{at.microsecond // 1000:03}" if exact else "")
-    return f"{day(at)} {text}"
+def clock(at: datetime) -> str:
+    """12:00:05."""
+    return f"{at:%H:%M:%S}"
+
+
+def span(began: int, began_seq: int, ended: int | None, ended_seq: int | None) -> str:
+    """From when to when, each with the entry that shows it; None: it goes on."""
+    first = f"{moment(began)} {entry(began_seq)} to "
+    if ended is None:
+        return f"{first}now"
+    whole = moment(ended)
+    same_day = whole.startswith(moment(began)[:10])
+    return f"{first}{whole[11:] if same_day else whole} {entry(ended_seq or 0)}"
+
+
+def _rounded(ms: int, unit: int) -> int:
+    return (ms + unit // 2) // unit * unit
 
 
 def day(at: datetime) -> str:
@@ -52,6 +66,8 @@ def day(at: datetime) -> str:
 
 def duration(ms: int) -> str:
     """The largest unit that fits, and the next: 3 d 4 h; below a minute, seconds."""
+    if ms >= 60_000:
+        ms = _rounded(ms, 1_000)
     for size, unit, smaller, its in _UNITS:
         if ms >= size:
             rest = ms % size // smaller
@@ -61,9 +77,9 @@ def duration(ms: int) -> str:
     return f"{ms} ms" if ms < 1000 else f"{Decimal(ms) / 1000:.1f} s"
 
 
-def minutes(ms: int) -> str:
-    """To a hundredth."""
-    return f"{(Decimal(ms) / 60_000).quantize(Decimal('0.01'), ROUND_HALF_UP):,}"
+def minutes(ms: int, step: str = "0.01") -> str:
+    """To a hundredth, or as exact as `step`."""
+    return f"{(Decimal(ms) / 60_000).quantize(Decimal(step), ROUND_HALF_UP):,}"
 
 
 def percent(value: Decimal | None) -> str:
