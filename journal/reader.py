@@ -357,6 +357,15 @@ class Reader:
             ).fetchone()
         return found and str(found[0])
 
+    def tokens(self, value: str) -> list[IdToken]:
+        """Every reference of a personal value, whatever its type; case counts where it does."""
+        with failing(self._path):
+            found = self.connection.execute(
+                "SELECT ref, type, folded FROM id_token WHERE folded IN (?, ?)",
+                (value, value.casefold()),
+            ).fetchall()
+        return [IdToken(str(ref), kind) for ref, kind, own in found if own == folded(kind, value)]
+
     def token(self, type: str, value: str) -> IdToken | None:
         """The reference of a personal value, if the journal knows it."""
         with failing(self._path):

@@ -77,10 +77,11 @@ class Salvage:
     def rows(self) -> Iterator[Row]:
         """Entries that are not archived, as they lie; a number may come twice, the first counts."""
         archived = self.anchor.seq if self.anchor else 0
-        for number, columns in self._records(self._pages):
-            row = _entry(number, columns)
-            if row is not None and row.seq > archived:
-                yield row
+        for pages in (self._pages, self._pages.in_file):  # a log that was cut may hide newer ones
+            for number, columns in self._records(pages):
+                row = _entry(number, columns)
+                if row is not None and row.seq > archived:
+                    yield row
 
     def rows_behind(self, last: Row) -> Iterator[Row]:
         """Entries of commits that a damaged log hides, as far as the chain leads from `last`."""
@@ -162,6 +163,11 @@ class Pages:
             raise KeyError(number)
         start = (number - 1) * PAGE_BYTES
         return bytes(self._data[start : start + PAGE_BYTES]).ljust(PAGE_BYTES, b"\0")
+
+    @property
+    def in_file(self) -> Pages:
+        """As the file itself has them."""
+        return Pages(self._data, {})
 
     def over(self, newer: Mapping[int, bytes]) -> Pages:
         return Pages(self._data, {**self._newer, **newer})

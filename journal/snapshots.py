@@ -42,6 +42,7 @@ class Ignored(NamedTuple):
     """No snapshot: replay the whole journal."""
 
     reason: str
+    seen: int = 0  # an entry it is good for, of this journal or another one; 0: it tells none
 
 
 def fingerprint_of(packages: Iterable[str], *also: str) -> bytes:
@@ -118,7 +119,7 @@ class Snapshots(Generic[State]):
         if label.fingerprint != self._fingerprint:
             return Ignored("another release made it")
         if digest_at(label.seq) != label.digest:
-            return Ignored(f"the journal's entry {label.seq} is another one")
+            return Ignored(f"the journal's entry {label.seq} is another one", label.seq)
         try:
             return Snapshot(label.seq, self._decode(body))
         except UNDECODABLE as error:

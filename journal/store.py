@@ -32,6 +32,7 @@ from journal.reader import (
     Head,
     JournalDamaged,
     JournalFailed,
+    JournalInUse,
     Reader,
     connected,
     failing,
@@ -46,6 +47,7 @@ __all__ = [
     "Head",
     "JournalDamaged",
     "JournalFailed",
+    "JournalInUse",
     "Reader",
     "Rebuilt",
     "Store",
@@ -65,6 +67,8 @@ _INSERT_ENTRY = (
 _INSERT_TOKEN = "INSERT INTO id_token (ref, type, value, folded, salt) VALUES (?, ?, ?, ?, ?)"
 _DELETE_TOKEN = "DELETE FROM id_token WHERE ref = ?"
 _ZEROS = bytes(PAGE_BYTES)
+_MARK = "log at least {:>12}\n"  # at the begin of the lock's file: what the last writer left
+_MARK_BYTES = len(_MARK.format(0))
 _RETIRED_PAGES = 16  # of the log: the schema, the anchor, inner and free-list pages
 
 
@@ -148,14 +152,15 @@ class Store:
         lock = _locked(path)
         try:
             with failing(path):
-                lost = lost_commits(path)
+                lost = lost_commits(path) or _log_gone(path, lock)
                 if lost is not None and strict:
                     raise JournalDamaged(f"{path}: {lost}")
-                if lost is not None:
+                if lost is not None and Path(f"{path}-wal").exists():
                     _keep_log(path)
                 _prepare(path, journal_id_if_new, settings)
                 store = cls(path, registry, settings, entropy, lock)
                 store.lost = lost
+                _mark(lock, Path(f"{path}-wal").stat().st_size)
                 return store
         except BaseException:
             os.close(lock)
@@ -165,6 +170,7 @@ class Store:
         """Move the log into the file and let go of it. The file alone is then the journal."""
         try:
             with failing(self._path):
+                _mark(self._lock, 0)  # first: without its log it is whole from now on
                 self._connections.close()
         finally:
             os.close(self._lock)
@@ -266,9 +272,11 @@ class Store:
                 erased = connection.execute(_DELETE_TOKEN, (ref,)).rowcount
             self._leaving.discard(ref)
             with failing(self._path):
+                _mark(self._lock, 0)
                 busy, _, _ = self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 self._sync_log()  # or a power cut may leave the old log, harmed by what follows
                 self._grow_log()
+                _mark(self._lock, Path(f"{self._path}-wal").stat().st_size)
             if busy:
                 raise JournalFailed(
                     f"{self._path}: erased, but another program still reads the state before. "
@@ -446,6 +454,7 @@ def set_aside(path: Path) -> Path:
             for name in there:
                 (path.parent / name).unlink()
             _sync_directory(path.parent)
+            _mark(lock, 0)
     finally:
         os.close(lock)
     return aside / path.name
@@ -471,10 +480,9 @@ def rebuild(path: Path, journal_id_if_lost: str) -> Rebuilt:
     return Rebuilt(aside, last, gaps, named)
 
 
-def finish_rebuilding(path: Path) -> None:
-    """Put in place what `rebuild` had finished when the power went."""
-    if path.with_suffix(".rebuilt").exists():
-        _in_place(path)
+def is_rebuilt(path: Path) -> bool:
+    """Whether the power went when `rebuild` was all but done; call it again."""
+    return path.with_suffix(".rebuilt").exists()
 
 
 def _in_place(path: Path) -> Path:
@@ -563,16 +571,40 @@ def _locked(path: Path) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        holder = os.pread(lock, 20, _MARK_BYTES).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
-        raise JournalFailed(
+        raise JournalInUse(
             f"{path}: another process (pid {holder}) writes this journal. "
             "Stop it, or give this station a data directory of its own."
         ) from None
     with failing(name):
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        if _marked(lock) is None:
+            _mark(lock, 0)
+        os.ftruncate(lock, _MARK_BYTES)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), _MARK_BYTES)
     return lock
+
+
+def _log_gone(path: Path, lock: int) -> str | None:
+    """Say so where the last writer left a log, and it is not here, or not all of it."""
+    log, left = Path(f"{path}-wal"), _marked(lock) or 0
+    there = log.stat().st_size if log.exists() else 0
+    if there >= left:
+        return None
+    return f"the log has {there} bytes, {left} were left: commits it held are lost"
+
+
+def _mark(lock: int, log_bytes: int) -> None:
+    """Note what the log is never shorter than, until it is closed: 0."""
+    os.pwrite(lock, _MARK.format(log_bytes).encode(), 0)
+    os.fdatasync(lock)
+
+
+def _marked(lock: int) -> int | None:
+    """What the last writer noted; None before the first."""
+    found = os.pread(lock, _MARK_BYTES, 0).decode("ascii", "replace")
+    number = found.removeprefix("log at least ").strip()
+    return int(number) if number.isdecimal() and found == _MARK.format(int(number)) else None
 
 
 def _prepare(path: Path, journal_id: str, settings: StoreSettings) -> None:

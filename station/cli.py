@@ -28,6 +28,8 @@ VERBS: Final = {
     "verify": ("station.commands.verify:verify_command", "Check a journal for tampering."),
     "export": ("station.commands.export:export_command", "Write its history for others, signed."),
     "report": ("station.commands.report:report_command", "Make one HTML page of how it fared."),
+    "archive": ("station.commands.archive:archive_command", "Compress what is old and settled."),
+    "forget": ("station.commands.forget:forget_command", "Erase a person; the chain stays whole."),
     "outbox": ("station.commands.outbox:outbox_command", "See what the CSMS has not confirmed."),
 }
 

@@ -42,13 +42,27 @@ def why_command(path: Path, what: str, values: bool) -> None:
     damages: list[Damage] = []
     with closing(opened(path)) as reader:
         with busy(f"reading {path}"):
-            causes = causes_of(reader.entries(damaged=damages.append))
+            first, _ = reader.anchor()
+            entries = _gaps_told(reader.entries(damaged=damages.append), first + 1, damages)
+            causes = causes_of(entries)
         if not causes.heard:
             raise No(f"{path}: no entries yet. Start the station, and there will be.")
         account = _account(path, reader, causes, what)
         _tell(account, lambda text: named(text, reader.value_of) if values else text)
     if damages:
-        raise No(f"{path}: {len(damages)} entries cannot be read. Run `station verify` on it.")
+        raise No(
+            f"{path}: {len(damages)} entries cannot be read, the first is {damages[0].seq}. Run `station verify` on it."
+        )
+
+
+def _gaps_told(entries: Iterator[Entry], due: int, damages: list[Damage]) -> Iterator[Entry]:
+    """The entries; a number that nothing stands for counts among the damages."""
+    for entry in entries:
+        if entry.seq > due:
+            told = {damage.seq for damage in damages}
+            damages += [Damage(one, "missing") for one in range(due, entry.seq) if one not in told]
+        due = entry.seq + 1
+        yield entry
 
 
 def _account(path: Path, reader: Reader, causes: Causes, what: str) -> Account:

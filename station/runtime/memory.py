@@ -18,7 +18,7 @@ from journal.store import (
     JournalDamaged,
     Store,
     StoreSettings,
-    finish_rebuilding,
+    is_rebuilt,
     rebuild,
 )
 from journal.terms import Decision, Observation
@@ -67,9 +67,8 @@ class Memory:
         self._snapshots: Snapshots[State] = Snapshots(
             data / "snapshot", fingerprint_of(["journal"]), encode_state, decode_state
         )
-        finish_rebuilding(self._path)
-        if damage:
-            self._rebuild(damage)
+        if damage or is_rebuilt(self._path):
+            self._rebuild(damage or "the power went while it was rebuilt")
         try:
             self.store, self.state = self._opened()
         except JournalDamaged as failure:
@@ -104,6 +103,11 @@ class Memory:
             self._lost(first, last, "missing")
         log.error("journal: %s", told)
 
+    def _tail_is_gone(self, head: int, seen: int) -> None:
+        why = f"entries behind {head} are gone: a snapshot was made at {seen}"
+        log.error("journal: %s. Run `station verify`.", why)
+        self.found.append(DamageFound(why, head + 1, seen, era=str(uuid.uuid4())))
+
     def _lost(self, first: int, last: int, why: str) -> None:
         span = f"entry {first}" if first == last else f"entries {first} to {last}"
         log.error("journal: %s: %s. Run `station verify`.", span, why)
@@ -114,9 +118,14 @@ class Memory:
         if isinstance(snapshot, Ignored):
             if store.head.seq:
                 log.info("snapshot: %s; replaying the journal", snapshot.reason)
+            if snapshot.seen > store.head.seq and not self.found:
+                self._tail_is_gone(store.head.seq, snapshot.seen)
             first, state = 1, State(store.journal_id)
         else:
             first, state = snapshot.seq + 1, snapshot.state
+        begin, _ = store.reader.anchor()
+        if first <= begin and not state.condition.knows_damage(first):
+            self._lost(first, begin, "archived, and the segments are missing")
         unread: list[Damage] = []
         for entry in store.reader.entries(first, damaged=unread.append):
             state = evolve(state, entry)

@@ -25,12 +25,20 @@ CSMS_ROOT: Final = "CSMSRootCertificate"
 
 
 def presets(
-    config: Config, state: State, first: bool, keep_secret: Callable[[str], str]
+    config: Config,
+    state: State,
+    first: bool,
+    keep_secret: Callable[[str], str],
+    *,
+    damaged: bool = False,
 ) -> Iterator[Observation]:
     """What the journal has to hear before StationStarted.
 
     Args:
+        config: station.toml.
+        state: the memory so far.
         first: the journal is empty.
+        damaged: a part of the journal is lost: what nothing is known of any more counts again.
         keep_secret: stores a private key and gives its reference.
 
     Raises:
@@ -40,6 +48,12 @@ def presets(
         for path, value in sorted(config.variables.items()):
             yield VariablePreset(path, value)
         for row in sorted(config.certificates, key=lambda row: CERTIFICATE_USES[row.use]):
+            yield from _certificates(row, keep_secret)
+    elif damaged:
+        for path, value in sorted(config.variables.items()):
+            if path not in state.variables.values:
+                yield VariablePreset(path, value)
+        for row in _not_held(config, state):
             yield from _certificates(row, keep_secret)
     else:
         _mention_ignored(config, state)
@@ -132,17 +146,20 @@ def _key(row: CertificateConfig, leaf: str) -> str:
 
 def _mention_ignored(config: Config, state: State) -> None:
     """A file that was changed after the first start says so in the log."""
+    for row in _not_held(config, state):
+        log.warning(
+            "[[certificate]] %s %s is not in the store; it counts before the first start only",
+            row.use,
+            row.file,
+        )
+
+
+def _not_held(config: Config, state: State) -> Iterator[CertificateConfig]:
+    """Those of the file of which something is not in the store."""
     held = {block for one in state.certificates.installed for block in _of(one.pem)}
     for row in config.certificates:
-        missing = [
-            block for block in _blocks("[[certificate]] file", row.file) if block not in held
-        ]
-        if missing:
-            log.warning(
-                "[[certificate]] %s %s is not in the store; it counts before the first start only",
-                row.use,
-                row.file,
-            )
+        if any(block not in held for block in _blocks("[[certificate]] file", row.file)):
+            yield row
 
 
 def _of(pem: str) -> tuple[str, ...]:

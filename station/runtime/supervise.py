@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 from typing import Final
 
 import trio
@@ -22,6 +23,7 @@ from station import RELEASE
 from station.case import Product
 from station.config import Config
 from station.runtime.alarm import alarm
+from station.runtime.archiving import Archiving, Present
 from station.runtime.certificate_files import certificate_files
 from station.runtime.clock import HostClock, boot_id
 from station.runtime.control import Control
@@ -106,6 +108,7 @@ class Life:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.scribe.run)
             nursery.start_soon(self._checkpoints)
+            nursery.start_soon(self._keep, "archive", self._archive)
             nursery.start_soon(self._keep, "control", control.run)
             nursery.start_soon(self._keep, "certificate files", self._certificate_files)
             with trio.CancelScope() as working:
@@ -189,7 +192,11 @@ class Life:
         self.secrets.keep_only(set(self._secrets_in_use()))  # what a killed run left
         head = self.memory.store.head
         for observation in presets(
-            self.config, self.memory.state, head.seq == 0, self.secrets.keep
+            self.config,
+            self.memory.state,
+            head.seq == 0,
+            self.secrets.keep,
+            damaged=bool(self.memory.found),
         ):
             self.scribe.observe(observation)
         profile = self.config.profile
@@ -285,6 +292,20 @@ class Life:
         self._why = current.restart
         log.info("restarting: %s", current.restart)
         scope.cancel()
+
+    async def _archive(self) -> None:
+        def present() -> Present:
+            state = self.scribe.state
+            return Present(self.scribe.head, state, self.scribe.at(state))
+
+        archiving = Archiving(
+            self.memory.store,
+            self.config.data / "journal.db",
+            timedelta(days=self.config.journal.retention),
+            present=present,
+            snapshot=self.memory.snapshot,
+        )
+        await archiving.run()
 
     async def _checkpoints(self) -> None:
         """Keep the log short and a snapshot young, beside the commits."""

@@ -97,6 +97,7 @@ class Outside(Protocol):
     dice: random.Random
     boot_id: str
     variables: dict[str, str]
+    settings: StoreSettings
 
     def closing(self, evse_id: int) -> None: ...
 
@@ -119,7 +120,7 @@ class Life:
         self.product = product
         self.dead = False
         dice = random.Random(outside.dice.random())
-        self.memory = Memory(data, SETTINGS, entropy=dice.randbytes, damage=damage)
+        self.memory = Memory(data, outside.settings, entropy=dice.randbytes, damage=damage)
         self.scribe = WatchedScribe(
             product, self.memory.store, self.memory.state, outside.clock, threaded=False
         )
@@ -195,10 +196,12 @@ class Life:
 
     async def _begin(self) -> None:
         head = self.store.head
-        if head.seq == 0:
+        if self.memory.state.networks.configured is None:
             self.scribe.observe(CsmsConfigured(URL, 1))
+        if head.seq == 0 or self.memory.found:
             for path, value in sorted(self.outside.variables.items()):
-                self.scribe.observe(VariablePreset(path, value))
+                if path not in self.memory.state.variables.values:
+                    self.scribe.observe(VariablePreset(path, value))
         self.scribe.observe(self._started())
         for damage in self.memory.found:
             self.scribe.observe(damage)

@@ -19,7 +19,7 @@ from trio.testing import MockClock
 
 from journal.observations import IdTokenPresented, StopPressed
 from journal.state import State
-from journal.store import JournalDamaged, JournalFailed, Store
+from journal.store import JournalDamaged, JournalFailed, Store, StoreSettings
 from journal.terms import Entry, Observation
 from station.case import Product
 from station.devicemodel import DeviceModel
@@ -77,6 +77,7 @@ class World:
         watcher: Watcher | None = None,
         variables: dict[str, str] | None = None,
         profile: str = "development",
+        settings: StoreSettings = SETTINGS,
     ) -> None:
         """Build the world around a directory; needs trio's loop.
 
@@ -86,6 +87,7 @@ class World:
             watcher: sees everything.
             variables: preset at the first start, by path.
             profile: the product.
+            settings: of the journal's file.
         """
         self.dice = random.Random(seed)
         self.product = product(profile)
@@ -102,6 +104,7 @@ class World:
             evse_id: Bay(evse_id, trouble=self.trouble) for evse_id in self.product.profile.evse_ids
         }
         self.variables = variables or {}
+        self.settings = settings
         self.boot_id = "boot-1"
         self.life: Life | None = None
         self.lives = 0
@@ -149,7 +152,7 @@ class World:
             well = True
         except* JournalDamaged as damage:
             life.dead = True
-            self._damage = str(damage.exceptions[0])
+            self._damage = str(_innermost(damage))
         except* (DiedError, JournalFailed):
             life.dead = True
         finally:
@@ -241,10 +244,13 @@ def simulate(main: Callable[[], Awaitable[None]], seed: int) -> None:
     try:
         trio.run(main, clock=MockClock(autojump_threshold=0))
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
+        raise _innermost(group) from None
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def shared_memory() -> Path | None:

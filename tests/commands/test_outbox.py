@@ -121,7 +121,7 @@ def test_retry_hides_no_interruption(station: Command, tmp_path: Path, parked: S
     parked.when(in_transaction(1))
     journal = written(tmp_path / "journal.db", parked.entries)
     told = station("outbox", journal, "retry")
-    assert told.code == 1
+    assert told.code == 2
     assert "Start the station" in told.err
     with opened(journal) as store:
         assert store.head.seq == len(parked.entries)
@@ -144,7 +144,7 @@ def test_retry_leaves_a_journal_in_use_alone(
     with opened(path) as store:
         store.append(parked.entries)
         told = station("outbox", path, "retry")
-    assert told.code == 1
+    assert told.code == 2
     assert "another process" in told.err
 
 

@@ -54,7 +54,9 @@ def test_another_release_makes_its_own(saved: Path) -> None:
 
 @pytest.mark.parametrize("digest", [None, b"e" * 32])
 def test_another_journals_is_ignored(saved: Path, digest: Any) -> None:
-    assert kept(saved).load(lambda _: digest) == Ignored("the journal's entry 7 is another one")
+    assert kept(saved).load(lambda _: digest) == Ignored(
+        "the journal's entry 7 is another one", seen=7
+    )
 
 
 def test_a_state_that_does_not_decode_is_ignored(saved: Path) -> None:

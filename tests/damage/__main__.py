@@ -1,0 +1,52 @@
+"""How many damaged journals does a station live on?
+
+`python -m tests.damage --damages 1000 --seed 0`: each damage is done to a journal whose entries lie
+in its file, and to one whose entries lie in its log. Prints what did not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+from station.simulation.world import shared_memory
+from tests.damage.sweep import broken, damages
+from tests.damage.worlds import original
+
+TELLS_S = 10.0  # between two lines of progress
+
+
+def main(arguments: list[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tests.damage", description=__doc__)
+    parser.add_argument("--damages", type=int, default=1000, help="how many, of each journal")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args(arguments)
+    logging.disable(logging.CRITICAL)
+    scratch = Path(tempfile.mkdtemp(prefix="damage-", dir=shared_memory()))
+    bad, count, told = 0, 0, time.perf_counter()
+    try:
+        for checkpointed in (True, False):
+            made = original(scratch / f"{checkpointed}", checkpointed=checkpointed)
+            for damage in islice(damages(made, asked.seed), asked.damages):
+                count += 1
+                for what in broken(made, damage, scratch):
+                    bad += 1
+                    print(f"{'file' if checkpointed else 'log'}: {damage[0]}: {what}")
+                if time.perf_counter() - told > TELLS_S:
+                    told = time.perf_counter()
+                    print(f"{count} damages, {bad} broken", file=sys.stderr)
+    finally:
+        shutil.rmtree(scratch)
+    print(f"{count} damages, {bad} broken")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
