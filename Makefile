@@ -9,8 +9,9 @@ N ?= 20000
 EVENTS ?= 170000
 SEED ?= 0
 PROFILE ?= evs-flash-300
+STATIONS ?= 1000
 
-.PHONY: help demo test check octt mutants simulate soak offline powercut bench format clean
+.PHONY: help demo test check octt mutants simulate soak offline powercut bench fleet spark-tools format clean
 
 help:
 	@echo "make demo    one whole charging session on emulated hardware"
@@ -22,6 +23,8 @@ help:
 	@echo "make powercut N=20000 SEED=0       boot from that many disk images that power cuts leave"
 	@echo "make soak DAYS=30                  a station that works for a month, in two minutes"
 	@echo "make offline EVENTS=170000         a month without a CSMS, and all of it told afterwards"
+	@echo "make fleet STATIONS=1000           a month of each, exported, asked of DuckDB and Spark"
+	@echo "make spark-tools                   Apache Spark for that and for its sample in the tests: 430 MB, needs Java 17"
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -58,6 +61,12 @@ soak: .venv/.installed
 
 offline: .venv/.installed
 	$(BIN)/python -m station.simulation.offline --events $(EVENTS)
+
+fleet: .venv/.installed
+	$(BIN)/python -m tests.fleet --stations $(STATIONS) --days $(DAYS)
+
+spark-tools: .venv/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .spark.lock
 
 format: .venv/.installed
 	$(BIN)/ruff format .

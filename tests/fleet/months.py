@@ -3,9 +3,9 @@
 What is simulated: the real judgement (`station.decide`) and the real memory, entry by entry, with
 ids, messages, retries and deadlines as in service. What is not: tasks, sockets, wires and drivers;
 observations are made up from a seed. A CSMS that likes everything answers at once. To keep a month
-at a few thousand entries the CSMS asks for a heartbeat every hour and for a sample every quarter
-of an hour; people, faults, outages, crashes, lost links and maintenance are as frequent as the
-constants say.
+at ten thousand entries the CSMS asks for a heartbeat every four hours and for a sample every
+quarter of an hour; people, faults, outages, crashes, lost links and maintenance are as frequent as
+the constants say.
 
 The truth is kept beside the journal and not taken from any export: registers as the meter showed
 them, faults as they were made, and for how long the memory itself said an EVSE was in which state.
@@ -28,6 +28,7 @@ import msgspec
 
 from journal.observations import (
     CableReported,
+    DeadlineReached,
     DeviceFaulted,
     DeviceRecovered,
     LinkClosed,
@@ -49,7 +50,6 @@ from tests.story import (
     Station,
     Step,
     accepting,
-    after,
     called,
     charging,
     contactor,
@@ -63,6 +63,7 @@ from tests.story import (
 EVSES: Final = (1, 2)
 PEOPLE: Final = tuple(token(f"driver-{number}") for number in range(40))
 HOUR_S: Final = 3_600
+HEARTBEAT_S: Final = 4 * HOUR_S
 QUARTER_S: Final = 900
 
 # Mean hours between two of them, and how many minutes each lasts.
@@ -116,11 +117,11 @@ class Truth:
         return sum(map(len, self.sold.values()))
 
 
-def hourly(action: str, payload: Json) -> Json | None:
-    """A CSMS that likes everything and wants to hear from the station once an hour."""
+def patient(action: str, payload: Json) -> Json | None:
+    """A CSMS that likes everything and wants to hear from the station six times a day."""
     answer = accepting(action, payload)
     if action == "BootNotification" and answer is not None:
-        return answer | {"interval": HOUR_S}
+        return answer | {"interval": HEARTBEAT_S}
     return answer
 
 
@@ -192,13 +193,14 @@ class Lived(Station):
 
     def _until(self, due_ms: int) -> None:
         """Time passes, and what is due meanwhile is answered."""
-        while (left_ms := due_ms - self._now_ms) > 0:
-            wake_ms = self.level.wake_ms
-            until_wake = left_ms if wake_ms is None else max(wake_ms - self.uptime_ms, 0)
-            self._lets(after(seconds=min(left_ms, until_wake) / 1000))
+        end_ms = self.uptime_ms + due_ms - self._now_ms
+        while (wake_ms := self.level.wake_ms) is not None and wake_ms <= end_ms:
+            self.passes(max(0, wake_ms - self.uptime_ms))
+            self._lets(DeadlineReached(wake_ms))
+        self.passes(end_ms - self.uptime_ms)
 
     def _lets(self, *steps: Step) -> None:
-        self.with_csms(hourly, *steps)
+        self.with_csms(patient, *steps)
 
     # --- What happens ----------------------------------------------------------------------------
 
