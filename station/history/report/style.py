@@ -47,12 +47,12 @@ a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:3px}
 .notice{border-left:4px solid var(--warn);background:var(--faint);padding:9px 14px;margin:10px 0;
   max-width:90ch}
 .notice b{color:var(--warn)}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(164px,1fr));gap:12px;
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(176px,1fr));gap:12px;
   margin:0;padding:0;list-style:none}
 .figures li{background:var(--card);border:1px solid var(--line);border-radius:8px;
   padding:12px 14px}
 .figures .name{display:block;color:var(--soft);font-size:12.5px}
-.figures .value{display:block;white-space:nowrap;font-size:22px;line-height:1.25;font-weight:620;
+.figures .value{display:block;font-size:20px;line-height:1.25;font-weight:620;
   letter-spacing:-.01em}
 .figures .unit{font-size:14px;font-weight:450;color:var(--soft)}
 .figures .note{display:block;color:var(--soft);font-size:12.5px}
@@ -62,7 +62,7 @@ table{border-collapse:collapse;width:100%;font-size:13.5px;margin:6px 0 4px}
 caption{text-align:left;color:var(--soft);font-size:13px;padding:0 0 6px}
 th,td{padding:5px 11px 5px 0;text-align:left;vertical-align:top;
   border-bottom:1px solid var(--line)}
-thead th{font-weight:600;font-size:12.5px;color:var(--soft);border-bottom:1.5px solid var(--soft);
+thead th{font-weight:600;font-size:.93em;color:var(--soft);border-bottom:1.5px solid var(--soft);
   vertical-align:bottom}
 tbody tr:hover{background:var(--faint)}
 tfoot td,tfoot th{font-weight:620;border-bottom:0;border-top:1.5px solid var(--soft)}
@@ -71,11 +71,11 @@ th.n{white-space:normal}
 .w{white-space:nowrap}
 td:last-child,th:last-child{padding-right:0}
 .none{color:var(--soft)}
-.seq{font:12.5px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;
+.seq{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;
   color:var(--soft)}
 code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 abbr{text-decoration:none}
-.tag{display:inline-block;border:1px solid currentColor;border-radius:3px;font-size:11.5px;
+.tag{display:inline-block;border:1px solid currentColor;border-radius:3px;font-size:.86em;
   line-height:1.35;padding:0 5px;white-space:nowrap}
 .tag.counted,.tag.stops{color:var(--bad)}
 .tag.claimable{color:var(--warn)}
@@ -133,6 +133,9 @@ svg .t-offline,svg .t-closed,svg .t-waiting{--halo:rgba(255,255,255,.6)}
   *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
   h2{margin-top:26px;break-after:avoid} h3,caption,thead{break-after:avoid}
   tr,svg.row,.figures li{break-inside:avoid}
+  .figures{grid-template-columns:repeat(6,1fr);gap:8px} .figures .value{font-size:15px}
+  .figures li{padding:8px 10px} .figures .name,.figures .note,.unit,.legend{font-size:9.5px}
+  h1{font-size:24px} h2{font-size:16px} h3{font-size:12px} .range{font-size:13px}
   table{font-size:10px} .timeline,.scroll{overflow:visible} .timeline svg{min-width:0}
   tbody tr:hover{background:none}
   svg .t-charging{fill:#fff}
