@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from journal.observations import FrameReceived, LinkClosed, LinkOpened, StationStarted
+from journal.observations import FrameReceived, FrameSent, LinkClosed, LinkOpened, StationStarted
 from journal.projections.authorizations import (
     AuthorizationEnded,
     AuthorizationGranted,
@@ -146,12 +146,29 @@ def _settled(history: History, chain: list[int], came: list[int]) -> Iterator[st
 def _sendings(history: History, call: int) -> Iterator[str]:
     """How often a call was sent, and why more than once."""
     attempts = attempts_of(history, call)
-    if len(attempts) < 2:
-        yield "It was sent once." if attempts else "It has not been sent."
-        return
-    yield f"It was sent {len(attempts)} times."
+    yield f"It was {_how_often(history, attempts)}." if attempts else "It has not been sent."
     for attempt in attempts[1:]:
         yield f"Entry {attempt.seq}: {history.reason(attempt.seq)}."
+
+
+def _how_often(history: History, attempts: list[Entry]) -> str:
+    """An attempt that nothing is heard of may have died with the program before it left."""
+    left = sum(_left(history, one.seq) for one in attempts)
+    if left == len(attempts):
+        return f"sent {_times(left)}"
+    known = f"known to have left {_times(left)}" if left else "not known to have left"
+    return f"tried {_times(len(attempts))}, and {known}"
+
+
+def _left(history: History, attempt: int) -> bool:
+    """Whether the journal knows that an attempt went over the wire."""
+    return any(
+        _is(history, seq, FrameSent, FrameReceived) for seq in history.causes.onward(attempt)
+    )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def attempts_of(history: History, call: int) -> list[Entry]:
@@ -249,9 +266,10 @@ def _verdicts(
     answered = sum(_outcome(history, one.call) == DELIVERED for one in messages)
     yield f"Of its {len(messages)} messages the CSMS has answered {answered}."
     for one in messages:
-        attempts = len(attempts_of(history, one.call))
-        if attempts > 1:
-            yield f"seqNo {one.mark.seq_no} was sent {attempts} times: see entry {one.call}."
+        attempts = attempts_of(history, one.call)
+        if len(attempts) > 1:
+            often = _how_often(history, attempts)
+            yield f"seqNo {one.mark.seq_no} was {often}: see entry {one.call}."
 
 
 # --- Messages ------------------------------------------------------------------------------------

@@ -156,8 +156,7 @@ class Causes:
         if one is None:
             return
         if event.trigger_reason == "AbnormalCondition":
-            faults = [seq for seq, _ in standing.blocking(one.evse_id)]
-            yield faults[0] if faults else standing.started
+            yield from self._abnormal(one.evse_id, event.stopped_reason)
         elif event.trigger_reason == "ResetCommand":
             yield standing.reset
         elif one.right_ended:
@@ -166,6 +165,13 @@ class Causes:
             yield standing.cables.get(one.evse_id, 0)
         elif event.trigger_reason == "ChargingStateChanged":
             yield standing.flows.get(one.evse_id, 0)
+
+    def _abnormal(self, evse_id: int, stopped_reason: str) -> Iterator[int]:
+        """A fault, an interruption, or a disk that is full: the first of them."""
+        standing = self._standing
+        faults = [seq for seq, _ in standing.blocking(evse_id)]
+        interrupted = stopped_reason in ("PowerLoss", "Reboot")
+        yield faults[0] if faults else standing.started if interrupted else standing.full
 
     def _refused(self, entry: Entry, event: AuthorizationRefused) -> Iterator[int]:
         if event.status in ("NotAtThisTime", "ConcurrentTx", "NoEvseFree"):

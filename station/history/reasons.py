@@ -18,6 +18,7 @@ from journal.observations import (
     LinkClosed,
     LinkOpened,
     StationStarted,
+    StorageReported,
 )
 from journal.projections.authorizations import (
     AuthorizationAsked,
@@ -26,6 +27,7 @@ from journal.projections.authorizations import (
     AuthorizationRefused,
 )
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled
+from journal.projections.condition import JudgementFailed
 from journal.projections.firmware import FirmwareAdvanced, FirmwareOrdered, TransactionsAwaited
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from journal.projections.outbox import (
@@ -154,6 +156,8 @@ def _stopping(event: TransactionStopping, behind: Behind) -> Reason | None:
     if end := _first(behind, AuthorizationEnded):
         why = _right_ended(end, ())
         return why and Reason(why.why, f"{why.requirement}, then E06.FR.03, E06.FR.06")
+    if _first(behind, StorageReported):
+        return Reason("the disk had room left only to end what ran")
     if event.trigger_reason == "AbnormalCondition":
         lost = "the supply was lost" if event.stopped_reason == "PowerLoss" else "the program ended"
         return Reason(f"{lost}, and it could not go on afterwards", "OCPP 2.1 E17.FR.20 to 22")
@@ -191,18 +195,35 @@ def _told(mark: TransactionMark, behind: Behind) -> Reason | None:
 # --- Connectors ----------------------------------------------------------------------------------
 
 
+FAULTED: Final = "ConnectorStatusEnumType"  # its Faulted: nothing else of Part 2 says so
+
+# which part goes out of service -> what says that its connectors are Unavailable then, or later
+_CLOSED: Final = {"station": "G04.FR.07", "EVSE": "G03.FR.06", "connector": "G03.FR.04"}
+_CLOSES: Final = {"station": "G04.FR.06", "EVSE": "G03.FR.05", "connector": "G03.FR.05"}
+
+
+def _part(event: AvailabilityChanged | AvailabilityScheduled) -> str:
+    if not event.evse_id:
+        return "station"
+    return "connector" if event.connector_id else "EVSE"
+
+
 def in_the_way(behind: Behind) -> Reason | None:
     """What kept a connector, or an EVSE, from anybody new."""
     for one in behind:
         match one.event:
             case DeviceFaulted() as fault:
-                return Reason(_fault(fault))
+                return Reason(_fault(fault), FAULTED)
+            case StorageReported(level="full"):
+                return Reason("the disk had room left only to end what ran")
+            case JudgementFailed(rule=rule):
+                return Reason(f"a rule of the judgement had failed, {rule}")
             case AvailabilityChanged(evse_id=evse_id, connector_id=connector, operative=False):
                 where = at(evse_id, connector)
-                return Reason(f"the CSMS took {where} out of service", "G03.FR.06, G04.FR.07")
+                return Reason(f"the CSMS took {where} out of service", _CLOSED[_part(one.event)])
             case AvailabilityScheduled(evse_id=evse_id, connector_id=connector, operative=False):
                 where = at(evse_id, connector)
-                return Reason(f"{where} goes out of service", "G03.FR.05, G04.FR.06")
+                return Reason(f"{where} goes out of service", _CLOSES[_part(one.event)])
             case ResetOrdered() | RestartOrdered():
                 return Reason("the station was about to restart", "B11.FR.03")
             case FirmwareOrdered() | FirmwareAdvanced() | TransactionsAwaited():
@@ -212,6 +233,10 @@ def in_the_way(behind: Behind) -> Reason | None:
             case TransactionStarted(evse_id=evse_id):
                 return Reason(f"another transaction was open at EVSE {evse_id}", "C01.FR.23")
     return None
+
+
+def _scheduled(event: AvailabilityScheduled, behind: Behind) -> Reason:
+    return Reason("a transaction stands in the way", _CLOSES[_part(event)])
 
 
 def _fault(fault: DeviceFaulted) -> str:
@@ -272,7 +297,7 @@ REASONS: Final[dict[str, Reason | Callable[[Any, Behind], Reason | None]]] = {
     "AuthorizationLimited": Reason("the CSMS does not accept the token", "E05.FR.03"),
     "AuthorizationSuspended": Reason("the CSMS does not accept the token", "E05.FR.02"),
     "AvailabilityChanged": Reason("the CSMS wants it so"),
-    "AvailabilityScheduled": Reason("a transaction stands in the way", "G03.FR.05, G04.FR.06"),
+    "AvailabilityScheduled": _scheduled,
     "CacheCleared": Reason("the CSMS wants it so", "C11.FR.01"),
     "CacheExpired": Reason("its time in the cache was over", "C10.FR.10"),
     "CacheUpdated": Reason("the CSMS gave its view of the token", "C10.FR.04, C10.FR.05"),

@@ -16,6 +16,7 @@ from journal.observations import (
     LinkClosed,
     LinkOpened,
     StationStarted,
+    StorageReported,
 )
 from journal.projections.authorizations import (
     AuthorizationBound,
@@ -23,7 +24,13 @@ from journal.projections.authorizations import (
     AuthorizationGranted,
 )
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled
-from journal.projections.firmware import FirmwareAdvanced, FirmwareOrdered, TransactionsAwaited
+from journal.projections.condition import JudgementFailed
+from journal.projections.firmware import (
+    ENDS,
+    FirmwareAdvanced,
+    FirmwareOrdered,
+    TransactionsAwaited,
+)
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from journal.projections.outbox import CallQueued
 from journal.projections.registration import RegistrationAnswered
@@ -33,6 +40,7 @@ from journal.projections.transactions import (
     TransactionStopping,
 )
 from journal.terms import Entry
+from station.blocks.standing import REST_MS
 
 Part = tuple[int, int]  # (evse_id, connector_id); 0: all of it
 
@@ -57,6 +65,9 @@ class Standing:
         self.reset = 0
         self.restart = 0
         self.firmware = 0  # last word on an update
+        self.full = 0  # since then the disk takes only ends of what runs
+        self.failed = 0  # since then the judgement is not trusted with anybody new
+        self.failed_ms = 0  # uptime at which it failed
         self.offline = 0  # since then nobody can be asked; 0: there is a link
         self.registered = 0  # last word of the CSMS on whether it accepts the station
         self.cables: dict[int, int] = {}
@@ -69,10 +80,12 @@ class Standing:
 
     def hears(self, entry: Entry) -> None:
         """Take the entry in. Entries come in order."""
+        if self.failed and entry.uptime_ms - self.failed_ms >= REST_MS:
+            self.failed = 0
         match entry.event:
             case StationStarted():
                 self.started = self.offline = entry.seq
-                self.reset = self.restart = 0
+                self.reset = self.restart = self.failed = 0
                 self.faults.clear()  # levels of the devices: they are reported anew
             case LinkOpened():
                 self.offline = 0
@@ -84,8 +97,14 @@ class Standing:
                 self.reset = entry.seq
             case RestartOrdered():
                 self.restart = entry.seq
+            case FirmwareAdvanced(status=status) if status in ENDS:
+                self.firmware = 0
             case FirmwareOrdered() | FirmwareAdvanced() | TransactionsAwaited():
                 self.firmware = entry.seq
+            case StorageReported(level=level):
+                self.full = entry.seq if level == "full" else 0
+            case JudgementFailed():
+                self.failed, self.failed_ms = entry.seq, entry.uptime_ms
             case CableReported(evse_id=evse_id):
                 self.cables[evse_id] = entry.seq
             case FlowReported(evse_id=evse_id):
@@ -155,21 +174,23 @@ class Standing:
         parts = {(0, 0), (evse_id, 0), (evse_id, connector_id)}
         ordered = [seq for part, seq in (*self.closed.items(), *self.closing.items())
                    if part in parts]  # fmt: skip
-        yield from ordered or [seq for seq in (self.restart, self.firmware) if seq][:1]
+        yield from ordered or [*self._unfit(), self.firmware][:1]
+
+    def _unfit(self) -> list[int]:
+        """What keeps the whole station from new people, the most telling first."""
+        return [seq for seq in (self.full, self.restart, self.reset, self.failed) if seq]
 
     def obstacles(self, evse_id: int | None) -> Iterator[int]:
         """Why nobody new may begin at an EVSE; None: at any of them."""
         if evse_id is None:
             yield from self.rights.values()
             return
-        yield from (seq for seq, _ in self.blocking(evse_id))
-        yield from (
-            seq
-            for part, seq in (*self.closed.items(), *self.closing.items())
-            if part[0] in (0, evse_id)
-        )
-        yield from (seq for seq in (self.reset, self.restart) if seq)
-        if right := self.rights.get(evse_id):
-            yield right
-        if running := self.at(evse_id):
-            yield running.started
+        found = [
+            *(seq for seq, _ in self.blocking(evse_id)),
+            *(seq for part, seq in (*self.closed.items(), *self.closing.items())
+              if part[0] in (0, evse_id)),
+            *self._unfit(),
+            self.rights.get(evse_id, 0),
+            running.started if (running := self.at(evse_id)) else 0,
+        ]  # fmt: skip
+        yield from found if any(found) else [self.firmware]

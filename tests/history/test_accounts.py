@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from journal.observations import DeviceFaulted, EvStopped, StopPressed
+from journal.observations import DeviceFaulted, EvStopped, StopPressed, StorageReported
 from journal.projections.authorizations import (
     AuthorizationEnded,
     AuthorizationGranted,
@@ -35,9 +35,11 @@ from tests.story import (
     answered,
     called,
     charging,
+    contactor,
     discharged,
     errs,
     faulted,
+    flow,
     given,
     in_transaction,
     plugged,
@@ -82,6 +84,10 @@ def chain(station: Station, kind: type[Event]) -> list[str]:
     return [type(station.entries[seq - 1].event).__name__ for seq in found]
 
 
+FULL = StorageReported("full", 0)
+CONNECTOR = {"id": 1, "connectorId": 1}
+
+
 # --- Why was the card refused? -------------------------------------------------------------------
 
 
@@ -122,14 +128,19 @@ def test_whoever_asks_for_the_card_hears_of_its_refusal() -> None:
             (LINK_LOST,),
             "Because nobody could be asked, and nothing here lets it in (C12, C15.FR.08).",
         ),
-        ((faulted(1),), "Because EVSE 1 had a fault, contactor welded."),
+        ((faulted(1),), "Because EVSE 1 had a fault, contactor welded (ConnectorStatusEnumType)."),
+        ((FULL,), "Because the disk had room left only to end what ran."),
         (
             (called("ChangeAvailability", operationalStatus="Inoperative", evse={"id": 1}),),
-            "Because the CSMS took EVSE 1 out of service (G03.FR.06, G04.FR.07).",
+            "Because the CSMS took EVSE 1 out of service (G03.FR.06).",
+        ),
+        (
+            (called("ChangeAvailability", operationalStatus="Inoperative", evse=CONNECTOR),),
+            "Because the CSMS took EVSE 1 connector 1 out of service (G03.FR.04).",
         ),
         ((in_transaction(1),), "Because no EVSE was free, and it could end nothing (C09.FR.05)."),
     ],
-    ids=["offline", "faulted", "out of service", "taken"],
+    ids=["offline", "faulted", "full", "out of service", "connector", "taken"],
 )  # fmt: skip
 def test_the_station_refused_it(steps: tuple[Step, ...], why: str) -> None:
     assert answers(refused(*steps, who=CAROL), AuthorizationRefused).splitlines()[0] == why
@@ -172,8 +183,9 @@ def stopped(*steps: Step) -> Station:
         (faulted(0), "the station had a fault, contactor welded", "DeviceFaulted"),
         (called("Reset", type="Immediate"), "immediate reset was ordered (B12.FR.04)",
          "FrameReceived"),
+        (FULL, "the disk had room left only to end what ran", "StorageReported"),
     ],
-    ids=["card", "button", "EV", "cable", "fault", "fault of all", "reset"],
+    ids=["card", "button", "EV", "cable", "fault", "fault of all", "reset", "full"],
 )  # fmt: skip
 def test_a_transaction_says_why_it_stopped(step: Step, why: str, first: str) -> None:
     station = stopped(step)
@@ -236,7 +248,7 @@ def status(station: Station) -> Entry:
     [
         (
             called("ChangeAvailability", operationalStatus="Inoperative"),
-            "the CSMS took the station out of service (G03.FR.06, G04.FR.07)",
+            "the CSMS took the station out of service (G04.FR.07)",
             "FrameReceived",
         ),
         (
@@ -245,8 +257,9 @@ def status(station: Station) -> Entry:
             "FrameReceived",
         ),
         (faulted(2), "EVSE 2 had a fault, contactor welded", "DeviceFaulted"),
+        (FULL, "the disk had room left only to end what ran", "StorageReported"),
     ],
-    ids=["ordered", "restart", "fault"],
+    ids=["ordered", "restart", "fault", "full"],
 )
 def test_a_connector_says_what_closed_it(step: Step, why: str, first: str) -> None:
     station = given(ONLINE)
@@ -316,6 +329,19 @@ def test_a_message_says_why_it_was_sent_again(steps: tuple[Step, ...], why: str)
 
 def test_what_was_sent_once_says_so() -> None:
     assert "It was sent once." in twice(serves())
+
+
+def test_what_may_have_died_before_it_left_says_so() -> None:
+    station = given(ONLINE, read(1, "1000"), plugged(1), presented(ALICE, evse_id=1))
+    station.judged(contactor(1, closed=True))
+    station.judged(flow(1, "charging"))  # a message is due, and the program ends before it goes
+    call = station.in_flight
+    assert call is not None
+    tried = account_of_entry(history(station), call.call).answers
+    assert "It was tried once, and not known to have left." in tried
+    station.when(restarted(), LINK_OPENED, serves())
+    again = account_of_entry(history(station), call.call).answers
+    assert "It was tried 2 times, and known to have left once." in again
 
 
 def test_a_parked_message_leads_back_to_every_attempt_e13_fr_04() -> None:
