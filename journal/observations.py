@@ -312,6 +312,12 @@ class CustomerDataFound(Observation, frozen=True):
     pages: tuple[str, ...] = ()
 
 
+class ForgettingOrdered(Observation, frozen=True):
+    """An operator wants everything about these values gone, as the CSMS may with N10."""
+
+    refs: tuple[str, ...]
+
+
 class ValuesErased(Observation, frozen=True):
     """Personal values are gone from the disk; entries keep their references. N10.FR.03."""
 

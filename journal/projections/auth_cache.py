@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
+from journal.observations import ForgettingOrdered
 from journal.persistent import Table
 from journal.projections.base import Projection
 from journal.projections.customers import CustomerCleared
@@ -51,7 +52,9 @@ class Cached(msgspec.Struct, frozen=True):
 
 
 class AuthCache(Projection, frozen=True):
-    HEARS = (CacheUpdated, CacheUsed, CacheExpired, CacheCleared, CustomerCleared)
+    HEARS = (
+        CacheUpdated, CacheUsed, CacheExpired, CacheCleared, CustomerCleared, ForgettingOrdered,
+    )  # fmt: skip
 
     entries: Table[str, Cached] = Table()
 
@@ -79,7 +82,7 @@ class AuthCache(Projection, frozen=True):
                 return AuthCache(self.entries.without(ref))
             case CacheCleared():
                 return AuthCache()
-            case CustomerCleared(refs=refs):
+            case CustomerCleared(refs=refs) | ForgettingOrdered(refs=refs):
                 entries = self.entries
                 for ref in refs:
                     entries = entries.without(ref)

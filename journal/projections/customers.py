@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from journal.observations import ValuesErased
+from journal.observations import ForgettingOrdered, ValuesErased
 from journal.persistent import Table
 from journal.projections.base import Projection
 from journal.projections.outbox import CallDelivered, CallQueued, CallsDropped
@@ -47,7 +47,7 @@ class Inquiry(msgspec.Struct, frozen=True):
 
 class Customers(Projection, frozen=True):
     HEARS = (
-        CustomerAsked, CustomerAnswered, CustomerCleared, ValuesErased,
+        CustomerAsked, CustomerAnswered, CustomerCleared, ForgettingOrdered, ValuesErased,
         CallQueued, CallDelivered, CallsDropped,
     )  # fmt: skip
 
@@ -62,7 +62,7 @@ class Customers(Projection, frozen=True):
             case CustomerAnswered(inquiry=inquiry):
                 open = tuple(one for one in self.inquiries if one.seq != inquiry)
                 return replace(self, inquiries=open)
-            case CustomerCleared(refs=refs):
+            case CustomerCleared(refs=refs) | ForgettingOrdered(refs=refs):
                 return self._erasing(refs)
             case ValuesErased(refs=refs):
                 left = tuple(ref for ref in self.erasing if ref not in refs)

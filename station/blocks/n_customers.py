@@ -12,6 +12,7 @@ from typing import Final
 
 from journal.observations import CustomerDataFound
 from journal.projections.customers import CustomerAnswered, CustomerAsked, CustomerCleared
+from journal.state import State
 from journal.terms import Decision, Event, IdToken
 from journal.tokens import CUSTOMER_IDENTIFIER
 from station.case import Call, Case, Handler, Rule, answer, reason, say, token_of
@@ -59,7 +60,7 @@ def customer_information(
     elif request.report:
         yield CustomerAsked(request_id=request.request_id, id_token=person, clear=request.clear)
     else:
-        text = LATER if is_needed(case, person.ref) else CLEARED
+        text = LATER if is_needed(case.state, person.ref) else CLEARED
         yield from _forgotten(person)
         yield from _told(case, request.request_id, (text,))
 
@@ -115,17 +116,16 @@ def _forgotten(person: IdToken | None) -> Iterator[Decision]:
 
 def erasable(case: Case) -> tuple[str, ...]:
     """References whose values shall go, and which nothing needs any more. N10.FR.03."""
-    return tuple(ref for ref in case.state.customers.erasing if not is_needed(case, ref))
+    return tuple(ref for ref in case.state.customers.erasing if not is_needed(case.state, ref))
 
 
-def is_needed(case: Case, ref: str) -> bool:
+def is_needed(state: State, ref: str) -> bool:
     """Whether a message that carries the value may still go out. P2 comes before N10."""
-    return ref in set(_needed(case))
+    return ref in set(_needed(state))
 
 
-def _needed(case: Case) -> Iterator[str]:
+def _needed(state: State) -> Iterator[str]:
     """References of whoever charges, is asked about, or stands in an undelivered message."""
-    state = case.state
     yield from state.customers.reports.values()
     for transaction in state.transactions.open:
         ended = transaction.authorization_end

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,13 +20,11 @@ from journal.projections.outbox import (
 )
 from journal.reader import Reader
 from journal.state import State
-from journal.store import Store
 from journal.terms import Entry
 from station.commands.answers import No
 from station.commands.control import STATION, NobodyThere, asked
 from station.commands.journals import busy, journal_argument, opened, replayed
-from station.runtime.clock import HostClock
-from station.runtime.memory import registry
+from station.commands.pen import writing
 
 UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -159,27 +157,11 @@ def _written_down(path: Path, known: Known, calls: tuple[int, ...]) -> None:
     """Append the operator's wish ourselves, as the journal's only writer.
 
     Raises:
-        No: a transaction is open; an entry of now would hide how long it was interrupted.
+        Misused: a transaction is open.
+        No: somebody wrote meanwhile.
         JournalFailed: another process writes the journal.
     """
-    for transaction in known.state.transactions.open:
-        raise No(
-            f"{path}: transaction {transaction.transaction_id} is open, and the station decides at "
-            "its start by the last entry whether it goes on. Start the station, then try again."
-        )
-    clock = HostClock()
-    with Store.open(path, registry(), journal_id_if_new=known.state.journal_id) as store:
-        head = store.head
-        if head.seq != known.head.seq:
+    with writing(path) as pen:
+        if pen.store.head.seq != known.head.seq:
             raise No(f"{path}: somebody wrote to it meanwhile. Try again.")
-        at = _station_time(clock.utc(), known.state.clock.offset_ms)
-        store.append([Entry(head.seq + 1, at, clock.uptime_ms(), RetryRequested(calls))])
-
-
-def _station_time(host: datetime, offset_ms: int) -> datetime:
-    """The station's wall clock, as it knew itself last; whole milliseconds."""
-    try:
-        at = host + timedelta(milliseconds=offset_ms)
-    except OverflowError:
-        at = host  # as the station itself does where the CSMS leads out of the calendar
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+        pen.write(known.state, RetryRequested(calls))

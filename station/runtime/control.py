@@ -1,14 +1,15 @@
 """What may somebody on this machine ask of the running station?
 
 One operation a line, answered at once, never waiting for the CSMS. What concerns the emulated
-devices is passed on to them; with real devices only `state` is answered, and `retry` and
-`data_transfer`, which are an operator's orders and not a device's.
+devices is passed on to them; with real devices only `state` is answered, and `retry`, `forget`
+and `data_transfer`, which are an operator's orders and not a device's.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from journal.observations import DataTransferOrdered
+from journal.observations import DataTransferOrdered, ForgettingOrdered
 from journal.projections.outbox import RetryRequested
 from journal.state import state_digest
 from station.runtime.clock import HostClock
@@ -32,7 +33,8 @@ DEVICE_OPS: Final = frozenset(
     }
 )  # fmt: skip
 RELEASES: Final = {"emergency_release": "emergency_stop", "clear_fault": None}
-WITHOUT_DEVICES: Final = ("state", "retry", "data_transfer")
+WITHOUT_DEVICES: Final = ("state", "retry", "forget", "data_transfer")
+REFERENCE: Final = re.compile("#[0-9a-f]{16}", re.ASCII)
 VENDOR_ID_MAX, MESSAGE_ID_MAX, DATA_MAX = 255, 50, 64 * 1024  # characters; DataTransferRequest
 MODES: Final = ("up", "closed", "silent")
 DEVICES_S: Final = 5.0  # the emulated devices answer at once, or not at all
@@ -63,6 +65,7 @@ class Control:
         self._own: dict[str, Callable[[Reply], Reply]] = {
             "state": self._state,
             "retry": self._retry,
+            "forget": self._forget,
             "data_transfer": self._data_transfer,
             "link": self._link,
             "clock": self._step_clock,
@@ -148,6 +151,18 @@ class Control:
             raise Refused(f"retry: call {unknown[0]} is not parked")
         self._scribe.observe(RetryRequested(tuple(calls)))
         return {"retried": len(calls or parked)}
+
+    def _forget(self, told: Reply) -> Reply:
+        """Erase the values of `refs`, each as soon as nothing needs it any more."""
+        refs = told.pop("refs", None)
+        _only(told, "forget")
+        if not isinstance(refs, list) or not refs:
+            raise Refused("forget: refs is a list of references")
+        for ref in refs:
+            if not isinstance(ref, str) or not REFERENCE.fullmatch(ref):
+                raise Refused(f"forget: {ref} is no reference; they are # and 16 hex digits")
+        self._scribe.observe(ForgettingOrdered(tuple(refs)))
+        return {}
 
     def _data_transfer(self, told: Reply) -> Reply:
         """Say something to the CSMS that OCPP has no message for. P02."""

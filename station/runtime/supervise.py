@@ -18,7 +18,7 @@ import trio
 from drivers.emulators.line_socket import LineSocket
 from journal.observations import SafeModeEntered, StationStarted, StationStopping
 from journal.state import State
-from journal.store import JournalFailed, StoreSettings
+from journal.store import DiskFull, JournalFailed, StoreSettings
 from station import RELEASE
 from station.case import Product
 from station.config import Config
@@ -39,6 +39,7 @@ from station.runtime.logs import LogWork
 from station.runtime.memory import Memory, registry
 from station.runtime.network import Network
 from station.runtime.presets import presets
+from station.runtime.room import Room
 from station.runtime.scribe import Scribe
 from station.runtime.secrets import Secrets
 
@@ -99,14 +100,23 @@ class Life:
             wanted=self.scribe.wanted,
         )
         self.scribe.reading = self.hardware.latest_reading
+        self.room = Room(
+            config.data,
+            config.journal.reserve_bytes,
+            self.scribe.observe,
+            level=self.memory.state.condition.storage,
+        )
+        self.scribe.more_room = self.room.release
         self._why: str | None = None
 
     async def run(self) -> str | None:
         """Begin, work, and end in good order: power first, then the last commit."""
         control = LineSocket(self.config.data / "control.sock", self._control().answer)
+        self._keep_reserve()
         await self._begin()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.scribe.run)
+            nursery.start_soon(self._keep, "room", self.room.run)
             nursery.start_soon(self._checkpoints)
             nursery.start_soon(self._keep, "archive", self._archive)
             nursery.start_soon(self._keep, "control", control.run)
@@ -184,6 +194,12 @@ class Life:
         for work in (state.firmware.running, state.logs.upload):
             if work is not None:
                 yield reference_in(work.ordered.location) or ""
+
+    def _keep_reserve(self) -> None:
+        try:
+            self.room.keep()
+        except OSError as error:
+            log.error("no room is kept in reserve: %s", error.strerror)
 
     # --- Beginning ------------------------------------------------------------------------------
 
@@ -313,8 +329,16 @@ class Life:
         while True:
             await self.scribe.committed.wait()
             if self.memory.store.checkpoint_due:
-                await trio.to_thread.run_sync(self.memory.store.checkpoint)
+                await self._checkpoint()
             if self.scribe.head.seq - saved >= SNAPSHOT_ENTRIES:
                 head, state = self.scribe.head, self.scribe.state
                 await trio.to_thread.run_sync(self.memory.snapshot, head, state)
                 saved = head.seq
+
+    async def _checkpoint(self) -> None:
+        """Fold the log into the file. Where that has no room to grow, the log goes on for now."""
+        try:
+            await trio.to_thread.run_sync(self.memory.store.checkpoint)
+        except DiskFull as failure:
+            log.error("%s", failure)
+            self.room.release()

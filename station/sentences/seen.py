@@ -90,6 +90,7 @@ SEEN: Final[dict[str, tuple[str, Sentence]]] = {
         "operator",
         lambda e: f"wants {listed(e.calls) if e.calls else 'all parked calls'} tried again",
     ),
+    "ForgettingOrdered": ("operator", lambda e: f"wants {', '.join(e.refs)} forgotten"),
     "CableReported": (
         "device",
         lambda e: (
