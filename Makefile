@@ -23,6 +23,7 @@ help:
 	@echo "make powercut N=20000 SEED=0       boot from that many disk images that power cuts leave"
 	@echo "make soak DAYS=30                  a station that works for a month, in two minutes"
 	@echo "make offline EVENTS=170000         a month without a CSMS, and all of it told afterwards"
+	@echo "make bench                         speed and size, beside the machine's limits and other software"
 	@echo "make fleet STATIONS=1000           a month of each, exported, asked of DuckDB and Spark"
 	@echo "make spark-tools                   Apache Spark for that and for its sample in the tests: 430 MB, needs Java 17"
 
@@ -61,6 +62,14 @@ soak: .venv/.installed
 
 offline: .venv/.installed
 	$(BIN)/python -m station.simulation.offline --events $(EVENTS)
+
+.bench/.installed: .bench.lock
+	$(PYTHON) -m venv .bench
+	.bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .bench.lock
+	touch $@
+
+bench: .venv/.installed .bench/.installed
+	$(BIN)/python -m tests.bench
 
 fleet: .venv/.installed
 	$(BIN)/python -m tests.fleet --stations $(STATIONS) --days $(DAYS)

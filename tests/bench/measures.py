@@ -1,0 +1,102 @@
+"""What is a figure, and how is it taken?"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+ROUNDS: Final = 5  # of which the median counts
+LOOKS_S: Final = 0.02  # how often the size of a process is looked up
+
+
+class Size(NamedTuple):
+    """How much is measured."""
+
+    entries: int  # of the long journal
+    rounds: int
+    times: int  # that something small is repeated in a round
+
+
+FULL: Final = Size(entries=1_000_000, rounds=ROUNDS, times=400)
+QUICK: Final = Size(entries=20_000, rounds=1, times=20)
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    figure: float
+    unit: str
+    limit: float | None = None  # the goal; None: told, without a goal
+    sense: Literal["<=", ">="] = "<="
+    beside: str = ""  # the absolute figures behind a ratio
+
+    @property
+    def met(self) -> bool:
+        if self.limit is None:
+            return True
+        return self.figure <= self.limit if self.sense == "<=" else self.figure >= self.limit
+
+    def __str__(self) -> str:
+        goal = "" if self.limit is None else f"{self.sense} {self.limit:g}"
+        verdict = "" if self.limit is None else "met" if self.met else "MISSED"
+        figure = f"{self.figure:9.2f} {self.unit:<8}"
+        return f"{self.what:<56} {goal:>8} {figure} {verdict:<6}  {self.beside}".rstrip()
+
+
+def percentile(values: Iterable[float], part: float) -> float:
+    """The value that `part` of all do not exceed.
+
+    Raises:
+        IndexError: there are no values.
+    """
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Seconds it took."""
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of the ratios of pairs."""
+    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
+
+
+def rss_mib(pid: int, what: Literal["VmRSS", "VmHWM"] = "VmRSS") -> float:
+    """Resident memory of a process, now or at its highest."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{what}:"):
+            return int(line.split()[1]) / 1024
+    raise OSError(f"the kernel does not tell {what}")
+
+
+class Ended(NamedTuple):
+    """A command that ran to its end."""
+
+    seconds: float
+    peak_mib: float
+    exit_code: int
+
+
+def run(arguments: Sequence[str | Path]) -> Ended:
+    """Run a command, and throw away what it says.
+
+    Its peak is looked up while it runs: what `wait4` tells begins with the size of who started it.
+    """
+    began = time.perf_counter()
+    process, peak_mib = subprocess.Popen(arguments, stdout=subprocess.DEVNULL), 0.0
+    while process.poll() is None:
+        with suppress(OSError):  # it has just ended
+            peak_mib = max(peak_mib, rss_mib(process.pid, "VmHWM"))
+        time.sleep(LOOKS_S)
+    return Ended(time.perf_counter() - began, peak_mib, process.returncode)

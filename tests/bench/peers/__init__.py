@@ -1,0 +1,33 @@
+"""Who does the same with other means?
+
+Each module here is a program of its own, for an environment that has the peer installed and
+nothing of ours. It prints one number.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Final, NamedTuple
+
+PROGRAMS: Final = Path(__file__).parent
+
+
+class Peer(NamedTuple):
+    """A Python that has the peer."""
+
+    python: Path
+
+    def number(self, program: str, *arguments: object) -> float:
+        """Run one of these programs; what it prints.
+
+        Raises:
+            CalledProcessError: it failed.
+        """
+        told = subprocess.run(
+            [self.python, "-W", "ignore", PROGRAMS / program, *map(str, arguments)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return float(told.stdout)

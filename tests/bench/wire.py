@@ -1,0 +1,276 @@
+"""How fast does the station answer, start and begin to charge, beside the `ocpp` package?"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench import journals
+from tests.bench.csms import Csms, Station, listening
+from tests.bench.measures import Row, Size, percentile, ratio, rss_mib
+from tests.bench.peers import PROGRAMS
+from tests.e2e.harness import IDENTITY, EmulatedDevices, StationProcess
+
+HEARTBEAT: Final = {
+    "component": {"name": "OCPPCommCtrlr"},
+    "variable": {"name": "HeartbeatInterval"},
+}
+SHORT: Final = {"component": {"name": "ClockCtrlr"}, "variable": {"name": "DateTime"}}
+PEER: Final = "peer"
+BATCH: Final = 26  # items of a long request: as many as BytesPerMessage, 2048, takes (ORS-5)
+ANYBODY: Final = {"idToken": "04A224B2", "type": "ISO14443"}
+SETTINGS: Final = (
+    ("TxCtrlr", "TxStartPoint", "Authorized"),
+    ("TxCtrlr", "TxStopPoint", "Authorized"),
+    ("AuthCtrlr", "AuthorizeRemoteStart", "false"),
+)
+START_S: Final = 300.0  # with a whole journal to replay
+RSS_MIB: Final = 40
+FLAT_MIB: Final = 2  # what a million entries may add
+SETTLES_S: Final = 3.0
+
+
+def get(items: int) -> tuple[str, dict[str, Any]]:
+    return "GetVariables", {"getVariableData": [SHORT] * items}
+
+
+def set_to(value: str, items: int = 1) -> tuple[str, dict[str, Any]]:
+    return "SetVariables", {"setVariableData": [{**HEARTBEAT, "attributeValue": value}] * items}
+
+
+def rows(directory: Path, size: Size) -> Iterator[Row]:
+    """All rows that need a CSMS."""
+    yield from asyncio.run(_rows(directory, size))
+
+
+async def _rows(directory: Path, size: Size) -> list[Row]:
+    found: list[Row] = []
+    async with AsyncExitStack() as stack:
+        csms = await stack.enter_async_context(listening())
+        short, long = _Site(directory / "s", csms), _Site(directory / "l", csms)
+        for site in (short, long):
+            stack.callback(site.close)
+            site.devices.start()
+        journals.written(long.station.data, size.entries)
+        found += await _starts(csms, short, long, size)
+        await short.start()
+        with _peer(csms):
+            await csms.station(PEER).heard("BootNotification").get()
+            found += await _answers(csms.station(IDENTITY), csms.station(PEER), size)
+        found += await _begins(csms.station(IDENTITY), size)
+        short.stop()
+        grown = [await _memory(csms.station(IDENTITY), site) for site in (short, long)]
+        found += [
+            Row("RSS, long journal, after all kinds of message", grown[1], "MiB", RSS_MIB),
+            Row("of that for the long journal", grown[1] - grown[0], "MiB", FLAT_MIB),
+        ]
+    return found
+
+
+class _Site:
+    """A station with its emulated devices."""
+
+    def __init__(self, directory: Path, csms: Csms) -> None:
+        directory.mkdir(parents=True)
+        self._csms = csms
+        self.station = StationProcess(directory, csms.url)
+        self.devices = EmulatedDevices(self.station.data)
+
+    async def start(self) -> float:
+        """Start it; the seconds until the CSMS is told of it."""
+        boots = self._csms.station(IDENTITY).heard("BootNotification")
+        while not boots.empty():
+            boots.get_nowait()
+        began = time.perf_counter()
+        self.station.spawn()
+        async with asyncio.timeout(START_S):
+            at, _ = await boots.get()
+        return at - began
+
+    def stop(self) -> None:
+        """End it in good order: the next start finds a snapshot."""
+        self.station.terminate()
+
+    def close(self) -> None:
+        self.station.close()
+        self.devices.close()
+
+
+@contextmanager
+def _peer(csms: Csms) -> Iterator[subprocess.Popen[bytes]]:
+    url = f"{csms.url}/{PEER}"
+    process = subprocess.Popen([sys.executable, "-W", "ignore", PROGRAMS / "charge_point.py", url])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _starts(csms: Csms, short: _Site, long: _Site, size: Size) -> list[Row]:
+    """In turn, so that all meet the same machine."""
+    for site in (short, long):
+        await site.start()  # replays; from then on there is a snapshot
+        site.stop()
+    empty, full, peers = [], [], []
+    for _ in range(size.rounds):
+        empty.append(await short.start())
+        short.stop()
+        full.append(await long.start())
+        long.stop()
+        began = time.perf_counter()
+        with _peer(csms):
+            at, _ = await csms.station(PEER).heard("BootNotification").get()
+            peers.append(at - began)
+    beside = f"{_ms(full)} ms; empty {_ms(empty)} ms; ocpp {_ms(peers)} ms"
+    return [
+        Row(
+            f"cold start, {size.entries} entries, to BootNotification",
+            ratio(full, empty),
+            "x empty",
+            1.05,
+            beside=beside,
+        ),
+        Row("the same", ratio(full, peers), "x ocpp", 0.8),
+    ]
+
+
+def _ms(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds) * 1000:.1f}"
+
+
+async def _answers(ours: Station, peer: Station, size: Size) -> list[Row]:
+    """Requests to both in turn."""
+    await asyncio.sleep(SETTLES_S)
+    await _asked(ours, size.times, lambda number: get(1))  # both have seen it once
+    await _asked(peer, size.times, lambda number: get(1))
+    one = await _paired(ours, peer, size, lambda number: get(1))
+    durable = await _paired(ours, peer, size, lambda number: set_to(str(300 + number % 100)))
+    many = await _paired(ours, peer, size, lambda number: get(BATCH), fewer=8)
+    return [
+        _faster("GetVariables p50", one, 0.25),
+        _rate("durable SetVariables", durable, 2.5),
+        _rate(f"GetVariables of {BATCH} items", many, 40),
+    ]
+
+
+Taken = tuple[list[list[float]], list[list[float]]]
+
+
+async def _paired(
+    ours: Station,
+    peer: Station,
+    size: Size,
+    request: Callable[[int], tuple[str, dict[str, Any]]],
+    fewer: int = 1,
+) -> Taken:
+    mine, peers = [], []
+    for _ in range(size.rounds):
+        mine.append(await _asked(ours, size.times // fewer, request))
+        peers.append(await _asked(peer, size.times // fewer, request))
+    return mine, peers
+
+
+async def _asked(
+    station: Station, times: int, request: Callable[[int], tuple[str, dict[str, Any]]]
+) -> list[float]:
+    return [await station.call(*request(number)) for number in range(times)]
+
+
+def _faster(what: str, taken: Taken, limit: float) -> Row:
+    mine, peers = ([percentile(one, 0.5) for one in each] for each in taken)
+    beside = f"{_ms(mine)} ms; ocpp {_ms(peers)} ms"
+    return Row(what, ratio(mine, peers), "x ocpp", limit, beside=beside)
+
+
+def _rate(what: str, taken: Taken, limit: float) -> Row:
+    mine, peers = ([len(one) / sum(one) for one in each] for each in taken)
+    beside = f"{statistics.median(mine):.0f}/s; ocpp {statistics.median(peers):.0f}/s"
+    return Row(what, ratio(mine, peers), "x ocpp", limit, ">=", beside)
+
+
+async def _begins(station: Station, size: Size) -> list[Row]:
+    """From the answer to RequestStartTransaction to TransactionEvent(Started). F02.
+
+    A transaction begins when somebody is authorized, so that no cable takes its time.
+    """
+    for component, variable, value in SETTINGS:
+        data = {
+            "component": {"name": component},
+            "variable": {"name": variable},
+            "attributeValue": value,
+        }
+        await station.call("SetVariables", {"setVariableData": [data]})
+    events = station.heard("TransactionEvent")
+    taken = []
+    for number in range(max(5, size.times // 4)):
+        while not events.empty():
+            events.get_nowait()
+        asked = {"evseId": 1, "remoteStartId": number + 1, "idToken": ANYBODY}
+        began = time.perf_counter()
+        accepted = began + await station.call("RequestStartTransaction", asked)
+        at, told = await _first(events, "Started")
+        taken.append(at - accepted)
+        named = {"transactionId": told["transactionInfo"]["transactionId"]}
+        await station.call("RequestStopTransaction", named)
+        await _first(events, "Ended")
+    p50, p99 = (percentile(taken, part) * 1000 for part in (0.5, 0.99))
+    what = "RemoteStart accepted to Started, p99"
+    return [Row(what, p99, "ms", 20, beside=f"p50 {p50:.1f} ms of {len(taken)}")]
+
+
+async def _first(events: asyncio.Queue[tuple[float, dict[str, Any]]], kind: str) -> Any:
+    async with asyncio.timeout(30):
+        while True:
+            at, told = await events.get()
+            if told["eventType"] == kind:
+                return at, told
+
+
+async def _every_kind(station: Station) -> None:
+    """What loads most of the program: reports, transactions, settings, refusals."""
+    await asyncio.sleep(SETTLES_S)
+    await station.call("GetBaseReport", {"requestId": 1, "reportBase": "FullInventory"})
+    await _begins(station, Size(0, 1, 20))
+    for request in (
+        get(1),
+        set_to("300"),
+        ("ChangeAvailability", {"operationalStatus": "Operative"}),
+        ("TriggerMessage", {"requestedMessage": "Heartbeat"}),
+        ("GetTransactionStatus", {}),
+        ("ClearCache", {}),
+        ("GetInstalledCertificateIds", {}),
+        ("DataTransfer", {"vendorId": "nobody"}),
+        ("SetNetworkProfile", _network()),
+        ("UnlockConnector", {"evseId": 2, "connectorId": 1}),
+    ):
+        await station.call(*request)
+    await asyncio.sleep(SETTLES_S)
+
+
+def _network() -> dict[str, Any]:
+    data = {
+        "ocppVersion": "OCPP20",
+        "ocppTransport": "JSON",
+        "ocppCsmsUrl": "ws://127.0.0.1:9/ocpp",
+        "messageTimeout": 30,
+        "securityProfile": 1,
+        "ocppInterface": "Wired0",
+    }
+    return {"configurationSlot": 2, "connectionData": data}
+
+
+async def _memory(station: Station, site: _Site) -> float:
+    """RSS in MiB when everything was asked once."""
+    await site.start()
+    await _every_kind(station)
+    resident = rss_mib(site.station.pid)
+    site.stop()
+    return resident
