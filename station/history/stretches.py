@@ -14,12 +14,15 @@ from typing import Final
 
 from journal.chain import Row
 from journal.observations import ClockStepped, DeviceFaulted, DeviceRecovered, StationStarted
+from journal.projections.authorizations import AuthorizationBound
 from journal.projections.availability import Availability
 from journal.projections.clocks import ClockCorrected
 from journal.projections.faults import Faults
 from journal.projections.firmware import Firmware
 from journal.projections.hardware import Hardware
 from journal.projections.lifecycle import Lifecycle
+from journal.projections.outbox import CallQueued
+from journal.projections.transactions import TransactionStarted
 from journal.terms import Entry
 from station.history.rows import Clocked, Columns, Line
 from station.history.standing import Standing
@@ -68,6 +71,7 @@ class States:
         self._stretches: dict[int, Stretch] = {}
         self._last: Entry | None = None  # heard
         self._quality = ""
+        self._day = 0  # its ordinal: no stretch began before it
 
     def hears(self, entry: Entry, row: Row) -> Iterator[Line]:
         quality = self._clock.quality(entry)
@@ -79,10 +83,11 @@ class States:
                     yield from self._moved(entry.at - step_ms * MILLISECOND, step_ms)
                 case _:
                     yield from self._days(entry.at)
-        self._learn(entry)
         self._last, self._quality = entry, quality
-        for evse_id in self._life.evse_ids:
-            yield from self._stands(evse_id, self._state(evse_id), entry)
+        if isinstance(entry.event, STIRRING):
+            self._learn(entry)
+            for evse_id in self._life.evse_ids:
+                yield from self._stands(evse_id, self._state(evse_id), entry)
         if isinstance(entry.event, ClockCorrected) and entry.event.step_ms:
             yield from self._moved(entry.at, entry.event.step_ms)
 
@@ -136,6 +141,7 @@ class States:
             yield from self._days(at)
             yield from self._cut(at)
         self._stretches.clear()
+        self._day = 0
 
     def _moved(self, at: datetime, step_ms: int) -> Iterator[Line]:
         """The clock showed `at` and was moved."""
@@ -143,9 +149,13 @@ class States:
         yield from self._cut(at)
         for now in self._stretches.values():
             now.since = at + step_ms * MILLISECOND
+        self._day = 0
 
     def _days(self, at: datetime) -> Iterator[Line]:
         """Cut at each midnight up to `at`."""
+        if at.toordinal() == self._day:
+            return
+        self._day = at.toordinal()
         while self._stretches:
             since = min(now.since for now in self._stretches.values())
             midnight = since.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
@@ -177,6 +187,8 @@ HEARD: Final = (
     ("_firmware", Firmware.HEARS),
     ("_hardware", Hardware.HEARS),
 )
+TRANSACTIONAL: Final = (TransactionStarted, AuthorizationBound, CallQueued)
+STIRRING: Final = (*TRANSACTIONAL, *(event for _, hears in HEARD for event in hears))
 
 # --- Faults --------------------------------------------------------------------------------------
 
