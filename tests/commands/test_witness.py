@@ -123,6 +123,13 @@ def test_a_head_is_on_the_disk_before_the_message_that_names_it(lived: Lived) ->
         assert head_seq < noted[head_seq] < cause < seq
 
 
+def test_the_journal_holds_all_that_the_judgement_of_a_head_needs(
+    lived: Lived, station: Command
+) -> None:
+    ran = station("verify", lived.path, "--redecide")
+    assert (ran.code, ran.err) == (0, "")
+
+
 def test_a_forged_witness_is_refused(lived: Lived, station: Command) -> None:
     for head in lived.heads:
         seq = head.partition(":")[0]
