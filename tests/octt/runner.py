@@ -141,6 +141,7 @@ def play_on(bench: Bench, case_id: str, play: Play) -> Outcome:
     reason = ""
     try:
         play(tester)
+        tester.check_counting()
     except Failure as failure:
         reason = str(failure)
     except Exception as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from tests.octt.bench import Bench
+from tests.octt.tester import Tester
 from tests.octt.verify import (
     NO_TROUBLE,
     NOT_EMPTY,
@@ -88,3 +91,37 @@ def test_must_tells_what_had_to_be() -> None:
     must("step 1", [1], "something must be there")
     with pytest.raises(Failure, match=r"^step 2: something must be there$"):
         must("step 2", [], "something must be there")
+
+
+def counted(*events: tuple[int, str]) -> None:
+    """`check_counting` over one transaction's (seqNo, eventType), in the order they came."""
+    frames = [
+        SimpleNamespace(
+            payload={"seqNo": number, "eventType": kind, "transactionInfo": {"transactionId": "T"}}
+        )
+        for number, kind in events
+    ]
+    tester = object.__new__(Tester)
+    tester.bench = cast(Bench, SimpleNamespace(csms=SimpleNamespace(calls=lambda action: frames)))
+    tester.check_counting()
+
+
+def test_numbers_may_come_in_any_order_and_more_than_once() -> None:
+    counted((0, "Started"))
+    counted((1, "Updated"), (0, "Started"), (1, "Updated"), (2, "Ended"))
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([(1, "Started"), (2, "Ended")], "must count on from 0"),
+        ([(0, "Started"), (2, "Ended")], "must count on from 0"),
+        ([(0, "Updated"), (1, "Ended")], "must begin with Started"),
+        ([(0, "Started"), (1, "Ended"), (2, "Updated")], "in its middle"),
+    ],
+)
+def test_a_transaction_that_does_not_count_on_is_noticed(
+    events: list[tuple[int, str]], words: str
+) -> None:
+    with pytest.raises(Failure, match=words):
+        counted(*events)

@@ -333,6 +333,25 @@ class Tester:
         if event["eventType"] == "Ended":
             session.id_token, session.remote_start_id = None, None
 
+    def check_counting(self) -> None:
+        """§2.1, for every transaction of the bench: its first event is Started, its last, if that
+        has come, is Ended, and seqNo counts from 0 on. In which order they came is not asked.
+
+        Raises:
+            Failure: a number is missing, or something came behind Ended.
+        """
+        told: dict[str, dict[int, str]] = {}
+        for frame in self.bench.csms.calls(EVENT):
+            name = frame.payload["transactionInfo"]["transactionId"]
+            told.setdefault(name, {})[frame.payload["seqNo"]] = frame.payload["eventType"]
+        for name, kinds in told.items():
+            numbers = sorted(kinds)
+            gapless = numbers == list(range(len(numbers)))
+            must("afterwards", gapless, f"seqNo of {name} must count on from 0, are {numbers}")
+            first, between = kinds[0], {kinds[number] for number in numbers[1:-1]}
+            must("afterwards", first == "Started", f"{name} must begin with Started, not {first}")
+            must("afterwards", between <= {"Updated"}, f"{name} has {between} in its middle")
+
     # Connectors.
 
     def status(

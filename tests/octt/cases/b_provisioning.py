@@ -298,6 +298,7 @@ def tc_b_45_cs(t: Tester) -> None:
         t.switch_to(other)
         states.booted(t, reset=False)
         _check_slot_in_use(t)
+        _check_disconnected(t)
 
 
 @fresh
@@ -348,6 +349,7 @@ def tc_b_50_cs(t: Tester) -> None:
         t.switch_to(other)
         states.booted(t, reset=False)
         _check_slot_in_use(t)
+        _check_disconnected(t)
 
 
 def migrate(t: Tester, url: str) -> None:
@@ -378,6 +380,10 @@ def network_profile(url: str, slot: int, security_profile: int = 2) -> Payload:
 def _check_slot_in_use(t: Tester) -> None:
     slot = t.value(COMM, "ActiveNetworkProfile")
     must("afterwards", slot == "2", f"ActiveNetworkProfile must be 2, is {slot}")
+
+
+def _check_disconnected(t: Tester) -> None:
+    must("afterwards", not t.bench.csms.connected, "the former CSMS must be left")  # B10.FR.06
 
 
 # Reconnecting (Part 4 §5.3).

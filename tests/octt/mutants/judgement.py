@@ -1,0 +1,496 @@
+"""Faults of the judgement core: what a block says, or forgets to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import msgspec
+
+from tests.octt.mutants.fault import Mutant, Patch, answers, events, replaced, without
+
+
+def _forget_the_reason(payload: dict[str, Any]) -> None:
+    if payload["eventType"] == "Ended":
+        payload["transactionInfo"]["stoppedReason"] = "Other"
+
+
+def _forget_the_token(payload: dict[str, Any]) -> None:
+    payload.pop("idToken", None)
+
+
+def _forget_the_remote_start(payload: dict[str, Any]) -> None:
+    payload["transactionInfo"].pop("remoteStartId", None)
+
+
+def _always_plugged_in(payload: dict[str, Any]) -> None:
+    if payload["eventType"] == "Started":
+        payload["triggerReason"] = "CablePluggedIn"
+
+
+def _count_from_one(payload: dict[str, Any]) -> None:
+    payload["seqNo"] += 1
+
+
+def _no_meter_at_the_end(payload: dict[str, Any]) -> None:
+    if payload["eventType"] == "Ended":
+        payload.pop("meterValue", None)
+
+
+def _never_offline() -> None:
+    from station import delivery
+
+    def make(original: Any) -> Any:
+        return lambda *args, **kwargs: original(*args, **kwargs | {"offline": False})
+
+    replaced(delivery, "CallAttempted", make)
+
+
+def _always_available() -> None:
+    from station.blocks import g_availability
+
+    replaced(g_availability, "connector_status", lambda _: lambda *place: "Available")
+
+
+def _everybody_is_cached() -> None:
+    """Whoever was ever let in is let in again, whatever LocalPreAuthorize says."""
+    from station.blocks import c_authorization
+
+    assert isinstance(c_authorization.PRE_AUTHORIZE, str)
+    replaced(c_authorization, "PRE_AUTHORIZE", lambda _: "AuthCtrlr.LocalAuthorizeOffline")
+
+
+def _skip_numbers(payload: dict[str, Any]) -> None:
+    payload["seqNo"] *= 2
+
+
+def _never_suspended(payload: dict[str, Any]) -> None:
+    if payload["transactionInfo"].get("chargingState") == "SuspendedEV":
+        payload["transactionInfo"]["chargingState"] = "Charging"
+
+
+def _other_context() -> None:
+    from station.blocks import e_transactions, j_metering
+
+    for module in (e_transactions, j_metering):
+        replaced(
+            module, "sample_of", lambda sample_of: lambda reading, _: sample_of(reading, "Other")
+        )
+
+
+def _late_heartbeat() -> None:
+    from station import decide
+    from station.case import answer
+    from station.messages.f_remote_control import TriggerMessageResponse
+
+    trigger = decide.CALLS["TriggerMessage"]
+
+    def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
+        if request.requested_message == "Heartbeat":
+            yield answer(call, TriggerMessageResponse(status="Accepted"))
+        else:
+            yield from trigger(case, call, request)
+
+    decide.CALLS["TriggerMessage"] = handler
+
+
+def _impatient_boot() -> None:
+    from station.blocks import b_registration
+
+    replaced(b_registration, "RegistrationAnswered", lambda made: lambda status, _: made(status, 1))
+
+
+def _booted_for_no_reason() -> None:
+    from station.blocks import b_reset
+
+    replaced(b_reset, "BOOT_REASONS", lambda _: {False: "Unknown", True: "Unknown"})
+
+
+def _every_variable_is_known() -> None:
+    from station.blocks import b_variables
+
+    def make(original: Any) -> Any:
+        def read(*args: Any) -> Any:
+            result = original(*args)
+            if not result.attribute_status.startswith("Unknown"):
+                return result
+            return msgspec.structs.replace(result, attribute_status="Rejected")
+
+        return read
+
+    replaced(b_variables, "_read_one", make)
+
+
+def _everything_can_be_set() -> None:
+    from station.blocks import b_variables
+
+    replaced(b_variables, "_unsettable", lambda _: lambda *args: None)
+
+
+def _a_variable_is_left_out() -> None:
+    from station.reports import INVENTORIES
+
+    def but_one(inventory: Any) -> Any:
+        return lambda *args: (one for one in inventory(*args) if one.key.name != "OfflineThreshold")
+
+    for base, inventory in INVENTORIES.items():
+        INVENTORIES[base] = but_one(inventory)
+
+
+def _hears(action: str, change: Callable[[Any], Any]) -> Patch:
+    """The answer to a CALL of the station is heard as another one."""
+
+    def patch() -> None:
+        from station import decide
+
+        original = decide.RESULTS[action]
+        decide.RESULTS[action] = lambda case, call, response: original(
+            case, call, None if response is None else change(response)
+        )
+
+    return patch
+
+
+def _accepted(response: Any) -> Any:
+    info = msgspec.structs.replace(response.id_token_info, status="Accepted")
+    return msgspec.structs.replace(response, id_token_info=info)
+
+
+def _without_info(response: Any) -> Any:
+    from station.messages.e_transactions import TransactionEventResponse
+
+    return TransactionEventResponse()
+
+
+def _never(block: str, name: str, result: Any = None) -> Patch:
+    """A function of a block that gives the same, whatever it is asked."""
+
+    def patch() -> None:
+        module = import_module(f"station.blocks.{block}")
+        replaced(module, name, lambda _: lambda *args, **kwargs: result)
+
+    return patch
+
+
+def _queue_is_empty() -> None:
+    from station import decide
+    from station.case import answer
+    from station.messages.e_transactions import GetTransactionStatusResponse
+
+    def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
+        ongoing = None
+        if request.transaction_id is not None:
+            ongoing = case.state.transactions.of(request.transaction_id) is not None
+        response = GetTransactionStatusResponse(messages_in_queue=False, ongoing_indicator=ongoing)
+        yield answer(call, response)
+
+    decide.CALLS["GetTransactionStatus"] = handler
+
+
+def _operative_after_a_restart() -> None:
+    from journal.observations import StationStarted
+    from journal.projections.availability import Availability
+
+    original = Availability.after
+
+    def after(self: Any, entry: Any) -> Any:
+        return Availability() if isinstance(entry.event, StationStarted) else original(self, entry)
+
+    Availability.HEARS = (*Availability.HEARS, StationStarted)  # type: ignore[assignment]
+    Availability.after = after  # type: ignore[method-assign]
+
+
+def _installed_at_once() -> None:
+    from station.blocks import l_firmware, standing
+
+    for module in (l_firmware, standing):
+        replaced(module, "passed", lambda _: lambda moment, now: True)
+
+
+def _never_closed_for_firmware() -> None:
+    from station.blocks import g_availability, standing
+
+    for module in (g_availability, standing):
+        replaced(module, "closed_for_firmware", lambda _: lambda *place: False)
+
+
+def _other_request_id(block: str) -> Patch:
+    """Statuses of a transfer name another request."""
+
+    def patch() -> None:
+        module = import_module(f"station.blocks.{block}")
+
+        def make(original: Any) -> Any:
+            def status(case: Any, word: str, number: int | None, **more: Any) -> Any:
+                return original(case, word, (number or 0) + 1000, **more)
+
+            return status
+
+        replaced(module, "status_notification", make)
+
+    return patch
+
+
+def _other_hash_data() -> None:
+    from station.blocks import m_certificates
+
+    def make(original: Any) -> Any:
+        return lambda known: msgspec.structs.replace(original(known), issuer_key_hash="00")
+
+    replaced(m_certificates, "_hash_data", make)
+
+
+def _nobody_is_forgotten() -> None:
+    from station.blocks import n_customers
+
+    replaced(n_customers, "_forgotten", lambda _: lambda person: iter(()))
+
+
+def _no_pause_between_attempts() -> None:
+    from station import delivery
+
+    replaced(
+        delivery, "AttemptFailed", lambda made: lambda call, name, why, _: made(call, name, why, 0)
+    )
+
+
+def _more_attempts() -> None:
+    from station import delivery
+
+    replaced(delivery, "ATTEMPTS", lambda _: delivery.TIMEOUT)  # a number, and a larger one
+
+
+MUTANTS: Mapping[str, Mutant] = {
+    "stopped-reason": Mutant(
+        events(_forget_the_reason),
+        ("TC_E_15_CS", "TC_E_21_CS", "TC_B_22_CS"),
+        "every transaction ends for the reason Other",
+    ),
+    "id-token": Mutant(
+        events(_forget_the_token),
+        ("TC_E_03_CS", "TC_E_04_CS", "TC_C_39_CS"),
+        "no TransactionEvent tells who charges",
+    ),
+    "remote-start-id": Mutant(
+        events(_forget_the_remote_start),
+        ("TC_F_01_CS", "TC_F_02_CS", "TC_K_38_CS"),
+        "no TransactionEvent tells the remoteStartId",
+    ),
+    "trigger-reason": Mutant(
+        events(_always_plugged_in),
+        ("TC_E_03_CS", "TC_F_01_CS"),
+        "every transaction starts because a cable was plugged in",
+    ),
+    "seq-no": Mutant(
+        events(_count_from_one),
+        ("TC_E_01_CS", "TC_F_08_CS"),
+        "seqNo counts from 1",
+    ),
+    "meter-at-the-end": Mutant(
+        events(_no_meter_at_the_end),
+        ("TC_J_03_CS", "TC_J_10_CS"),
+        "Ended carries no meter values",
+    ),
+    "offline": Mutant(
+        _never_offline,
+        ("TC_E_43_CS", "TC_E_44_CS"),
+        "no message is marked as offline",
+    ),
+    "pre-authorize": Mutant(
+        _everybody_is_cached,
+        ("TC_C_36_CS",),
+        "the cache is asked although LocalPreAuthorize is false",
+    ),
+    "reset": Mutant(
+        answers("Reset", "Accepted"),
+        ("TC_B_20_CS", "TC_B_28_CS"),
+        "a Reset is accepted and forgotten",
+    ),
+    "clear-cache": Mutant(
+        answers("ClearCache", "Accepted"),
+        ("TC_C_37_CS", "TC_C_38_CS"),
+        "ClearCache is accepted and forgotten",
+    ),
+    "change-availability": Mutant(
+        answers("ChangeAvailability", "Accepted"),
+        ("TC_G_03_CS", "TC_G_05_CS", "TC_G_11_CS"),
+        "ChangeAvailability is accepted and forgotten",
+    ),
+    "trigger": Mutant(
+        answers("TriggerMessage", "Accepted"),
+        ("TC_F_11_CS", "TC_F_20_CS", "TC_F_26_CS", "TC_F_27_CS"),
+        "TriggerMessage is accepted and forgotten",
+    ),
+    "remote-stop": Mutant(
+        answers("RequestStopTransaction", "Accepted"),
+        ("TC_F_08_CS", "TC_F_09_CS"),
+        "RequestStopTransaction is accepted and forgotten",
+    ),
+    "data-transfer": Mutant(
+        answers("DataTransfer", "Accepted"),
+        ("TC_P_01_CS",),
+        "DataTransfer of an unknown vendor is accepted",
+    ),
+    "network-profile": Mutant(
+        answers("SetNetworkProfile", "Accepted"),
+        ("TC_A_22_CS", "TC_B_43_CS"),
+        "every network profile is accepted",
+    ),
+    "install-certificate": Mutant(
+        answers("InstallCertificate", "Accepted"),
+        ("TC_M_01_CS", "TC_M_07_CS"),
+        "certificates are accepted and forgotten",
+    ),
+    "status": Mutant(
+        _always_available,
+        ("TC_B_51_CS", "TC_G_01_CS", "TC_G_03_CS"),
+        "every connector is told to be Available",
+    ),
+    "sampling": Mutant(
+        without("e_transactions.samples"),
+        ("TC_J_09_CS",),
+        "nothing is sampled during a transaction",
+    ),
+    "aligned": Mutant(
+        without("j_metering.aligned"),
+        ("TC_J_01_CS", "TC_J_02_CS"),
+        "nothing is sampled by the clock",
+    ),
+    "retry": Mutant(
+        without("decide.overdue"),
+        ("TC_E_41_CS", "TC_E_42_CS"),
+        "an answer that never comes is waited for for ever",
+    ),
+    "connection-timeout": Mutant(
+        without("c_authorization.expires"),
+        ("TC_E_05_CS", "TC_E_39_CS"),
+        "who does not plug in stays authorized",
+    ),
+    "seq-gap": Mutant(
+        events(_skip_numbers),
+        ("TC_E_03_CS", "TC_E_15_CS", "TC_F_01_CS"),
+        "seqNo leaves out every second number",
+    ),
+    "charging-state": Mutant(
+        events(_never_suspended), ("TC_E_38_CS",), "an EV that waits is told to be charging"
+    ),
+    "context": Mutant(
+        _other_context,
+        ("TC_J_01_CS", "TC_J_07_CS", "TC_J_09_CS", "TC_F_11_CS"),
+        "no sample tells its context",
+    ),
+    "late-heartbeat": Mutant(
+        _late_heartbeat, ("TC_F_20_CS",), "a triggered Heartbeat comes with the next regular one"
+    ),
+    "boot-interval": Mutant(
+        _impatient_boot, ("TC_B_03_CS",), "a Rejected station does not wait for the interval"
+    ),
+    "boot-reason": Mutant(
+        _booted_for_no_reason,
+        ("TC_B_21_CS", "TC_B_22_CS", "TC_B_23_CS"),
+        "a reset is no reason to boot",
+    ),
+    "startup-event": Mutant(
+        without("a_security.starts"),
+        ("TC_B_01_CS", "TC_G_21_CS"),
+        "a start is no security event",
+    ),
+    "security-event": Mutant(
+        without("a_security.observes"), ("TC_A_05_CS",), "a bad certificate is no security event"
+    ),
+    "offline-threshold": Mutant(
+        without("b_registration.reconnected"),
+        ("TC_B_51_CS",),
+        "after a long absence only what changed is told",
+    ),
+    "unknown-variable": Mutant(
+        _every_variable_is_known,
+        ("TC_B_32_CS", "TC_B_33_CS"),
+        "what is unknown is Rejected",
+    ),
+    "read-only": Mutant(
+        _everything_can_be_set,
+        ("TC_B_11_CS", "TC_B_37_CS", "TC_B_39_CS"),
+        "every value of every variable can be set",
+    ),
+    "inventory": Mutant(
+        _a_variable_is_left_out,
+        ("TC_B_12_CS", "TC_B_13_CS", "TC_B_53_CS"),
+        "reports leave out a required variable",
+    ),
+    "refused": Mutant(
+        _hears("Authorize", _accepted),
+        ("TC_C_02_CS", "TC_C_06_CS", "TC_C_42_CS"),
+        "whom the CSMS refuses may charge",
+    ),
+    "deauthorized": Mutant(
+        _hears("TransactionEvent", _without_info),
+        ("TC_C_34_CS", "TC_E_16_CS"),
+        "what the CSMS says of a token of a transaction is not heard",
+    ),
+    "forgetful": Mutant(
+        _never("c_authorization", "cached"),
+        ("TC_C_08_CS", "TC_C_13_CS", "TC_C_33_CS"),
+        "the cache knows nobody",
+    ),
+    "group": Mutant(
+        _never("c_authorization", "_group_at"),
+        ("TC_C_39_CS",),
+        "nobody of the same group can stop a transaction",
+    ),
+    "transaction-status": Mutant(
+        _queue_is_empty,
+        ("TC_E_29_CS", "TC_E_31_CS", "TC_E_33_CS"),
+        "no message ever waits in the queue",
+    ),
+    "availability": Mutant(
+        _operative_after_a_restart,
+        ("TC_G_18_CS", "TC_G_19_CS", "TC_G_21_CS"),
+        "after a restart everything is in service",
+    ),
+    "signer": Mutant(
+        _never("l_firmware", "_complaint", ""), ("TC_L_05_CS",), "anybody may sign firmware"
+    ),
+    "firmware-request": Mutant(
+        _other_request_id("l_firmware"),
+        ("TC_L_01_CS", "TC_L_06_CS"),
+        "FirmwareStatusNotification names another request",
+    ),
+    "firmware-schedule": Mutant(
+        _installed_at_once,
+        ("TC_L_02_CS", "TC_L_03_CS"),
+        "firmware is fetched and installed at once",
+    ),
+    "firmware-sessions": Mutant(
+        _never_closed_for_firmware,
+        ("TC_L_13_CS",),
+        "EVSEs stay Available while an update waits",
+    ),
+    "log-request": Mutant(
+        _other_request_id("n_logs"),
+        ("TC_N_25_CS", "TC_N_35_CS"),
+        "LogStatusNotification names another request",
+    ),
+    "clear": Mutant(
+        _nobody_is_forgotten, ("TC_N_30_CS",), "customer information is cleared and kept"
+    ),
+    "delete-certificate": Mutant(
+        answers("DeleteCertificate", "Accepted"),
+        ("TC_M_20_CS", "TC_M_22_CS"),
+        "certificates are deleted and kept",
+    ),
+    "hash-data": Mutant(
+        _other_hash_data,
+        ("TC_M_12_CS", "TC_M_18_CS"),
+        "certificates are listed with another hash",
+    ),
+    "pause": Mutant(
+        _no_pause_between_attempts,
+        ("TC_E_41_CS", "TC_E_50_CS"),
+        "a message that failed is sent again at once",
+    ),
+    "attempts": Mutant(
+        _more_attempts, ("TC_E_41_CS", "TC_E_50_CS"), "a message is tried more often than set"
+    ),
+}
