@@ -56,6 +56,8 @@ class Timings:
 class Tester:
     """One test case at work on one bench."""
 
+    __test__ = False  # not a class of pytest's
+
     OFFLINE_STATUS = HTTPStatus.SERVICE_UNAVAILABLE  # what a handshake gets while "offline"
 
     def __init__(self, bench: Bench) -> None:
