@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from journal.observations import HeadNoted
 from journal.projections.outbox import CallQueued
@@ -21,6 +22,8 @@ from station.messages.e_transactions import TransactionEventRequest
 from station.simulation.cars import Ev
 from station.simulation.counterpart import ALICE, BOB
 from station.simulation.ledger import Ledger
+from station.simulation.plans import planned
+from station.simulation.trial import Trial
 from station.simulation.world import World, simulate
 from tests.commands.journals import Command
 from tests.story import (
@@ -159,6 +162,20 @@ def test_a_tail_that_was_cut_off_shows_though_the_chain_holds(
         ran = station("verify", path, "--head", head)
         assert ran.code == cut
         assert (f"entry {last}: missing" in ran.err) == cut
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_witness_holds_in_a_world_with_faults(seed: int, tmp_path: Path) -> None:
+    """Killed, out of order, with a disk that stalls and fails: no head is told that is then lost."""
+    plan = replace(planned(seed), profile="development")
+    trial = Trial(replace(plan, variables=plan.variables | {WITNESS: "true"}), tmp_path)
+    simulate(trial.main, seed)
+    with trial.world.ended():
+        pass
+    [path] = tmp_path.glob("*/journal.db")
+    accounts = trial.world.csms.double.ledger.accounts.values()
+    for head in _heads([one.ended for one in accounts if one.ended]):
+        assert list(verify(path, witness_of(head))) == []
 
 
 # --- Who wants it --------------------------------------------------------------------------------
