@@ -166,7 +166,7 @@ def test_a_tail_that_was_cut_off_shows_though_the_chain_holds(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_every_witness_holds_in_a_world_with_faults(seed: int, tmp_path: Path) -> None:
-    """Killed, out of order, with a disk that stalls and fails: no head is told that is then lost."""
+    """Killed, with a disk that stalls and fails: no head is told that is then lost."""
     plan = replace(planned(seed), profile="development")
     trial = Trial(replace(plan, variables=plan.variables | {WITNESS: "true"}), tmp_path)
     simulate(trial.main, seed)
