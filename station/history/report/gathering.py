@@ -190,6 +190,8 @@ class _Walk:
         facts, kind = self._facts, type(entry.event)
         moment = self._times.of(entry)
         if facts.asked.until is not None and moment >= facts.until:
+            if isinstance(entry.event, StationStarted):
+                self._go_down(entry, entry.event)  # the range ends where nobody was there
             return False
         counts = moment >= facts.since
         if kind in talks.HEARS:
@@ -229,12 +231,7 @@ class _Walk:
     def _nobody_there(self, entry: Entry, start: StationStarted, moment: int) -> None:
         """Between the last entry of a run and the start of the next one."""
         condition, facts = self._condition, self._facts
-        condition.down = cause = condition.began(entry, start)
-        if self._held:
-            self._look(self._moment, entry.seq)
-        if condition.online:
-            self._draw_link(self._moment, True)
-            condition.online = False
+        cause = self._go_down(entry, start)
         condition.down = None
         gap_ms = moment - self._moment if self._moment else None
         facts.identity, facts.profile = start.identity, start.profile
@@ -245,6 +242,17 @@ class _Walk:
         for lanes in facts.lanes.values():
             lanes.mark("start", moment, f"started: {cause.text} (entry {entry.seq})")
         self._link_since = moment
+
+    def _go_down(self, entry: Entry, start: StationStarted) -> Cause:
+        """Nobody is there from the last entry on."""
+        condition = self._condition
+        condition.down = cause = condition.began(entry, start)
+        if self._held:
+            self._look(self._moment, entry.seq)
+        if condition.online:
+            self._draw_link(self._moment, True)
+            condition.online = False
+        return cause
 
     # --- States ----------------------------------------------------------------------------------
 
