@@ -18,7 +18,7 @@ from journal.projections.certificates import CertificateHash, CertificateInstall
 if TYPE_CHECKING:
     from cryptography import x509
 
-RSA_MIN: Final = 2048  # bits. A00.FR.502
+RSA_MIN: Final = 2048  # bits, DSA too. A00.FR.502
 EC_MIN: Final = 224  # bits. A00.FR.503
 WEAK_HASHES: Final = frozenset({"md5", "sha1"})  # A00.FR.504
 SERIAL_MAX: Final = 40  # hex digits. CertificateHashDataType
@@ -125,11 +125,12 @@ def _check_ca(certificate: x509.Certificate) -> None:
 
 def _check_strength(certificate: x509.Certificate) -> None:
     """A00.FR.501 to 504."""
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
     key = certificate.public_key()
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < RSA_MIN:
-        raise Unfit(f"has an RSA key of {key.key_size} bits; {RSA_MIN} is the least")
+    if isinstance(key, rsa.RSAPublicKey | dsa.DSAPublicKey) and key.key_size < RSA_MIN:
+        kind = "an RSA" if isinstance(key, rsa.RSAPublicKey) else "a DSA"
+        raise Unfit(f"has {kind} key of {key.key_size} bits; {RSA_MIN} is the least")
     if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < EC_MIN:
         raise Unfit(f"has an EC key of {key.key_size} bits; {EC_MIN} is the least")
     algorithm = _hash_name(certificate)

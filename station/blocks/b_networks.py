@@ -28,6 +28,7 @@ from station.variables import Refusal
 
 PRIORITY: Final = "OCPPCommCtrlr.NetworkConfigurationPriority"
 OCPP_VERSION: Final = "OCPP20"  # how OCPPVersionEnumType calls 2.0.1
+TIMEOUT_MAX_S: Final = 3600  # one lost answer keeps everything else waiting for so long
 SCHEMES: Final = {1: "ws", 2: "wss", 3: "wss"}  # by security profile
 
 
@@ -89,8 +90,9 @@ def _data_fault(case: Case, data: NetworkConnectionProfileType) -> tuple[str, st
         return "InvalidValue", f"security profile {own} is none of {','.join(map(str, allowed))}"
     if data.ocpp_version != OCPP_VERSION or data.ocpp_transport != "JSON":
         return "UnsupportedParam", f"only {OCPP_VERSION} over JSON is spoken here"
-    if data.message_timeout < 1:
-        return "ValueOutOfRange", f"messageTimeout {data.message_timeout} is no time at all"
+    if not 1 <= data.message_timeout <= TIMEOUT_MAX_S:
+        told = f"messageTimeout is 1 to {TIMEOUT_MAX_S} s, not {data.message_timeout}"
+        return "ValueOutOfRange", told
     if data.apn is not None or data.vpn is not None:
         # To accept a tunnel and then go without it would be worse than to say no.
         return "UnsupportedParam", "modem and tunnel are set up in the host, not by OCPP"

@@ -178,6 +178,10 @@ def test_an_opened_door_is_tampering_a04_fr_01() -> None:
     assert heard(station.when(door)) == ["TamperDetectionActivated"]
 
 
+def test_any_other_fault_is_none_a04_fr_01() -> None:
+    assert not heard(given(ONLINE).when(DeviceFaulted(1, "contactor", "welded", blocks=True)))
+
+
 def test_tech_info_fits_its_field_a04_fr_01() -> None:
     station = given(ONLINE, LINK_LOST)
     decisions = station.when(LinkFailed(1, "x" * 300, "InvalidTLSVersion"))

@@ -120,6 +120,11 @@ def test_a_profile_counts_only_after_a_start_b10_fr_04() -> None:
     assert station.level.link.candidates[0].url == "ws://other/ocpp"
 
 
+@pytest.mark.parametrize("seconds", [1, 3600])
+def test_a_message_timeout_within_reason_is_taken_b09_fr_01(seconds: int) -> None:
+    assert status(given(ONLINE), profile(messageTimeout=seconds)) == "Accepted"
+
+
 def test_a_slash_at_the_end_of_the_url_is_not_doubled_b09_fr_01() -> None:
     station = given(ONLINE, profile(ocppCsmsUrl="ws://other/ocpp/"))
     assert station.state.networks.slots[1].url == "ws://other/ocpp"
@@ -136,6 +141,7 @@ def test_there_are_three_slots_b09_fr_05(slot: int) -> None:
         {"ocppVersion": "OCPP16"},
         {"ocppTransport": "SOAP"},
         {"messageTimeout": 0},
+        {"messageTimeout": 3601},
         {"messageTimeout": -5},
         {"securityProfile": 0},
         {"securityProfile": 4},

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
 from journal.observations import CertificatePreset, CsmsConfigured
 from journal.projections.certificates import CertificateDeleted, CertificateInstalled
@@ -104,6 +104,7 @@ UNFIT = {
     "no CA": authority(ca=False).pem,
     "a server": server(ROOT, "csms").pem,
     "RSA of 1024 bits": authority(key=rsa.generate_private_key(65537, 1024)).pem,
+    "DSA of 1024 bits": authority(key=dsa.generate_private_key(1024)).pem,
     "EC of 192 bits": authority(key=ec.generate_private_key(ec.SECP192R1())).pem,
     "SHA-1": SHA1_ROOT,
     "two at once": ROOT.pem + OTHER.pem,
@@ -120,6 +121,7 @@ WHY = {
     "no CA": "is no CA's",
     "a server": "is no CA's: it has no basicConstraints",
     "RSA of 1024 bits": "RSA key of 1024 bits",
+    "DSA of 1024 bits": "DSA key of 1024 bits",
     "EC of 192 bits": "EC key of 192 bits",
     "SHA-1": "is signed with sha1",
     "two at once": "holds 2 certificates",
