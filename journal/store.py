@@ -111,6 +111,7 @@ class Store:
         self._settings = settings
         self._entropy = entropy
         self._lock = lock
+        self._noted = False  # beside the lock: how long the log is
         self._one_writer = threading.Lock()
         self._fresh: dict[str, TokenRow] = {}
         self._fresh_refs: dict[tuple[str, str], str] = {}
@@ -157,10 +158,11 @@ class Store:
                     raise JournalDamaged(f"{path}: {lost}")
                 if lost is not None and Path(f"{path}-wal").exists():
                     _keep_log(path)
+                if _marked(lock):
+                    _mark(lock, 0)  # SQLite takes the old log away, once all of it is in the file
                 _prepare(path, journal_id_if_new, settings)
                 store = cls(path, registry, settings, entropy, lock)
                 store.lost = lost
-                _mark(lock, Path(f"{path}-wal").stat().st_size)
                 return store
         except BaseException:
             os.close(lock)
@@ -212,6 +214,9 @@ class Store:
                     connection.executemany(_DELETE_TOKEN, leaving)
                     connection.executemany(_INSERT_TOKEN, fresh)
                 connection.executemany(_INSERT_ENTRY, rows)
+            if not self._noted:  # now the log's name is on the disk, too
+                self._noted = True
+                _mark(self._lock, Path(f"{self._path}-wal").stat().st_size)
             last, row = entries[-1], rows[-1]
             self._head = Head(last.seq, row.digest, last.at, last.uptime_ms)
             for token in fresh:
@@ -273,10 +278,10 @@ class Store:
             self._leaving.discard(ref)
             with failing(self._path):
                 _mark(self._lock, 0)
+                self._noted = False
                 busy, _, _ = self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 self._sync_log()  # or a power cut may leave the old log, harmed by what follows
                 self._grow_log()
-                _mark(self._lock, Path(f"{self._path}-wal").stat().st_size)
             if busy:
                 raise JournalFailed(
                     f"{self._path}: erased, but another program still reads the state before. "
@@ -595,9 +600,13 @@ def _log_gone(path: Path, lock: int) -> str | None:
 
 
 def _mark(lock: int, log_bytes: int) -> None:
-    """Note what the log is never shorter than, until it is closed: 0."""
+    """Note what the log is never shorter than, until it is closed: 0.
+
+    Only 0 must be on the disk before what follows; any other that is not hides damage at worst.
+    """
     os.pwrite(lock, _MARK.format(log_bytes).encode(), 0)
-    os.fdatasync(lock)
+    if not log_bytes:
+        os.fdatasync(lock)
 
 
 def _marked(lock: int) -> int | None:

@@ -101,6 +101,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grow_bytes: int = 4_194_304  # the WAL is grown ahead by so much, so that appends overwrite
     powersafe_overwrite: bool = True  # a torn write harms only the bytes it was writing
     reading_interval_s: int = 10  # a meter reading is journaled at least so often, DESIGN P6
+    reserve_bytes: int = 8_388_608  # room kept to end what runs on a full disk
     retention: int = 3650  # days that closed transactions stay before they may be archived
 
 
@@ -433,6 +434,7 @@ def _device(name: str, raw: Any, drivers: Drivers | None) -> DeviceConfig:
 JOURNAL_LIMITS = {
     "checkpoint_pages": (10, 100_000),  # below, every commit checkpoints; above, 400 MB of WAL
     "grow_bytes": (0, 1_073_741_824),  # 0: do not grow ahead
+    "reserve_bytes": (0, 1_073_741_824),  # 0: none is kept
     "reading_interval_s": (1, 900),  # P6 counts on 1 s at most; a quarter hour is the billing unit
     "retention": (1, 36_500),  # days
 }

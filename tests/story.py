@@ -48,6 +48,7 @@ from journal.projections.outbox import (
     CallDelivered,
     CallParked,
     CallQueued,
+    CallsDropped,
     InFlight,
     RetryRequested,
 )
@@ -468,6 +469,7 @@ def statuses(decisions: Iterable[Decision]) -> list[tuple[int, str]]:
 
 # --- What always holds ---------------------------------------------------------------------------
 
+SAMPLED: Final = ("MeterValuePeriodic", "MeterValueClock")
 TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -480,6 +482,8 @@ class Checks:
         self.waiting: dict[int, str] = {}  # TransactionEvents neither delivered nor parked
         self.parked: dict[int, str] = {}
         self.unanswered: str | None = None  # messageId of our CALL that still is
+        self.faultless = True  # no rule and no projection may fail
+        self.samples: set[int] = set()  # of those that wait, what room may be made of
 
     def __call__(
         self,
@@ -496,6 +500,9 @@ class Checks:
         for entry in entries[1:]:
             self._follows(entry)
         self._nothing_lost(now)
+        if self.faultless:
+            assert not now.condition.failed, f"{now.condition.failed} failed"
+            assert not level.failed, level.failed
         evses = [one.evse_id for one in now.transactions.open if one.evse_id]
         assert len(evses) == len(set(evses)), f"E01.FR.14: transactions at {evses}"
         held = [one.evse_id for one in now.authorizations.held if one.evse_id is not None]
@@ -555,10 +562,16 @@ class Checks:
                 fits(f"{action}Request", payload)
                 if mark is not None:
                     self.waiting[entry.seq] = mark.transaction_id
+                    if mark.event_type == "Updated" and mark.trigger_reason in SAMPLED:
+                        self.samples.add(entry.seq)
                     self._counts(_json(payload))
             case CallDelivered(call=call):
                 self.waiting.pop(call, None)
                 self.parked.pop(call, None)
+            case CallsDropped(calls=calls) if self.samples & set(calls):
+                assert set(calls) <= self.samples, "E12.FR.04: more than samples given up"
+                for call in calls:
+                    del self.waiting[call]
             case CallParked(call=call):
                 self.parked[call] = self.waiting.pop(call)
 

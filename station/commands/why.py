@@ -50,9 +50,8 @@ def why_command(path: Path, what: str, values: bool) -> None:
         account = _account(path, reader, causes, what)
         _tell(account, lambda text: named(text, reader.value_of) if values else text)
     if damages:
-        raise No(
-            f"{path}: {len(damages)} entries cannot be read, the first is {damages[0].seq}. Run `station verify` on it."
-        )
+        told = f"{len(damages)} entries cannot be read, the first is {damages[0].seq}"
+        raise No(f"{path}: {told}. Run `station verify` on it.")
 
 
 def _gaps_told(entries: Iterator[Entry], due: int, damages: list[Damage]) -> Iterator[Entry]:

@@ -25,6 +25,7 @@ from station.runtime.ingest import Ingest
 from station.runtime.link import Link
 from station.runtime.memory import Memory
 from station.runtime.network import Network
+from station.runtime.room import Room
 from station.runtime.scribe import Scribe
 from station.simulation.agenda import SimulatedClock
 from station.simulation.cars import Bay, Hands, Trouble
@@ -33,6 +34,7 @@ from station.simulation.wire import Lines, Wire
 IDENTITY: Final = "SIM-1"
 URL: Final = "ws://csms.invalid/ocpp"
 SETTINGS: Final = StoreSettings(checkpoint_pages=512, grow_bytes=64 << 10)
+RESERVE_BYTES: Final = 64 << 10
 SNAPSHOT_ENTRIES: Final = 10_000
 
 
@@ -64,9 +66,9 @@ class WatchedScribe(Scribe):
         """Whether something was heard that is not committed."""
         return bool(self._waiting or self._commits)
 
-    async def _append(self, entries: list[Entry]) -> None:
+    async def _appended(self, entries: list[Entry]) -> None:
         await self.disk.before(entries)
-        await super()._append(entries)
+        await super()._appended(entries)
         self.disk.written(entries)
 
     async def _write(self) -> None:
@@ -98,6 +100,8 @@ class Outside(Protocol):
     boot_id: str
     variables: dict[str, str]
     settings: StoreSettings
+
+    def free(self, directory: Path) -> int: ...
 
     def closing(self, evse_id: int) -> None: ...
 
@@ -134,6 +138,14 @@ class Life:
             dice,
         )
         self.scribe.reading = self.hands.reading
+        self.room = Room(
+            data,
+            RESERVE_BYTES,
+            self.scribe.observe,
+            level=self.memory.state.condition.storage,
+            free=outside.free,
+        )
+        self.scribe.more_room = self.room.release
         self._link = self._wired(dice)
         self._scope = trio.CancelScope()
         self._ending = trio.CancelScope()
@@ -166,6 +178,7 @@ class Life:
             JournalFailed: the disk did not take a commit.
         """
         with self._scope:
+            self.room.keep()
             await self._begin()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.scribe.run)
@@ -223,6 +236,7 @@ class Life:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._link.run)
             nursery.start_soon(self.hands.run)
+            nursery.start_soon(self.room.run)
             nursery.start_soon(alarm, self.scribe.wanted, self.outside.clock, self.scribe.observe)
 
     async def _until_restart(self) -> None:

@@ -160,6 +160,8 @@ class Witness(Watcher):
             self._not_in_vain(entry)
             self._book(entry)
             self.state = evolve(self.state, entry)
+            failed = self.state.condition.failed
+            promise(not failed, "P8", f"{failed} has a fault")
 
     def _not_in_vain(self, entry: Entry) -> None:
         """A deadline from which nothing follows must not come again and again. P6."""
@@ -188,7 +190,8 @@ class Witness(Watcher):
                 self._parked.add(call)
             case CallsDropped(calls=calls):
                 lost = [call for call in calls if self._is_event(call)]
-                promise(not lost, "P2", f"TransactionEvents {lost} dropped")
+                may = self.state is not None and self.state.condition.storage != "enough"
+                promise(may or not lost, "P2", f"TransactionEvents {lost} dropped")
             case RetryRequested(calls=calls):
                 self._parked -= set(calls) if calls else set(self._parked)
             case CallAnswered(message_id=asked, payload=payload):

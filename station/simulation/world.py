@@ -105,6 +105,7 @@ class World:
         }
         self.variables = variables or {}
         self.settings = settings
+        self.free_bytes = 1 << 40
         self.boot_id = "boot-1"
         self.life: Life | None = None
         self.lives = 0
@@ -185,6 +186,10 @@ class World:
         return Store.open(
             self._data / FILE, registry(), journal_id_if_new=JOURNAL_ID, settings=SETTINGS
         )
+
+    def free(self, directory: Path) -> int:
+        """Bytes left on the disk, as the station is told."""
+        return self.free_bytes
 
     def closing(self, evse_id: int) -> None:
         self.watcher.closing(evse_id)
