@@ -153,7 +153,7 @@ def _labels(grid: Grid, row: int, high: int, power_max_w: int, soc: bool) -> Ite
 def _outside(grid: Grid, row: int, high: int) -> Iterator[str]:
     """The part of a row that lies before or behind the range."""
     first = max(0, min(COLUMNS, grid.cell(grid.since) - row * COLUMNS))
-    end = max(0, min(COLUMNS, grid.cell(grid.until - 1) + 1 - row * COLUMNS))
+    end = max(0, min(COLUMNS, grid.behind(grid.until) - row * COLUMNS))
     for x, width in ((0, first), (end, COLUMNS - end)):
         if width:
             yield (

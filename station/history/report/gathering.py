@@ -136,9 +136,9 @@ def gather(
 def _blank(reader: Reader, span: Span, times: Times) -> Facts:
     """The range, as far as the journal reaches back, with nothing in it."""
     since = times.first if span.since is None else ms_of(span.since)
-    until = times.last if span.until is None else ms_of(span.until)
     late = since < times.first
     since = max(since, times.first)
+    until = max(times.last, since + 1) if span.until is None else ms_of(span.until)
     if not times.entries or since > times.last or until <= since:
         raise NothingThereError("the journal holds nothing of that range")
     return Facts(
@@ -347,7 +347,7 @@ class _Walk:
         """The range is over, and so may the journal be."""
         facts, condition = self._facts, self._condition
         ends = min(self._moment, facts.until)
-        if facts.asked.until is not None and facts.last_entry < self._times.entries:
+        if facts.asked.until is None or facts.last_entry < self._times.entries:
             ends = facts.until  # the journal goes on: what held, held until then
         facts.silent_ms = facts.until - ends
         for evse_id, held in self._held.items():

@@ -42,6 +42,10 @@ class Grid(NamedTuple):
     def cell(self, moment: int) -> int:
         return (moment - self.origin) * COLUMNS // self.row_ms
 
+    def behind(self, moment: int) -> int:
+        """The cell behind a span that ends at a moment."""
+        return -((self.origin - moment) * COLUMNS // self.row_ms)
+
     def begins(self, row: int) -> int:
         return self.origin + row * self.row_ms
 
@@ -119,7 +123,7 @@ class Lanes:
         began, ended = max(began, self.grid.since), min(ended, self.grid.until)
         if began >= ended:
             return range(0)
-        return range(self.grid.cell(began), self.grid.cell(ended - 1) + 1)
+        return range(self.grid.cell(began), self.grid.behind(ended))
 
     def _raise(self, lane: bytearray, began: int, ended: int, level: int) -> None:
         for cell in self._cells(began, ended):
