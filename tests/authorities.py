@@ -9,10 +9,10 @@ from functools import cached_property
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | dsa.DSAPrivateKey
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 FROM = datetime(2020, 1, 1, tzinfo=UTC)
 UNTIL = datetime(2090, 1, 1, tzinfo=UTC)
 

@@ -104,7 +104,7 @@ UNFIT = {
     "no CA": authority(ca=False).pem,
     "a server": server(ROOT, "csms").pem,
     "RSA of 1024 bits": authority(key=rsa.generate_private_key(65537, 1024)).pem,
-    "DSA of 1024 bits": authority(key=dsa.generate_private_key(1024)).pem,
+    "DSA of 1024 bits": authority(key=dsa.generate_private_key(1024)).pem,  # type: ignore[arg-type]
     "EC of 192 bits": authority(key=ec.generate_private_key(ec.SECP192R1())).pem,
     "SHA-1": SHA1_ROOT,
     "two at once": ROOT.pem + OTHER.pem,

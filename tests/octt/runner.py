@@ -21,6 +21,7 @@ from tests.octt.verify import Failure
 
 REASON_CHARACTERS_MAX = 1500
 LOG_LINES = 25
+NO_START = "the station did not start"
 FRAMES = 12
 
 
@@ -119,7 +120,7 @@ class Runner:
         try:
             bench = bench or stack.enter_context(self._bench(play))
         except Exception as error:
-            reason = f"the station did not start: {_short(error)}"
+            reason = f"{NO_START}: {_short(error)}"
             return Outcome(case_id, False, reason, time.monotonic() - began_s), None
         outcome = play_on(bench, case_id, play)
         if outcome.reusable and _restored(bench):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import click
 
 from tests.octt.mutants import MUTANTS
-from tests.octt.runner import Runner
+from tests.octt.runner import NO_START, Outcome, Runner
 
 JOBS = 3
 
@@ -35,7 +35,7 @@ def main(profile: str, names: tuple[str, ...], jobs: int) -> None:
         program = (sys.executable, "-m", "tests.octt.mutants.station", name)
         cases = [case for case in mutant.kills if case in sound]
         outcomes = Runner(profile, jobs=jobs, program=program).run(cases)
-        alive = [outcome.case_id for outcome in outcomes if outcome.passed]
+        alive = [outcome.case_id for outcome in outcomes if not _noticed(outcome)]
         survived += len(alive) + (not cases)
         verdict = click.style("noticed", fg="green")
         if alive or not cases:
@@ -47,6 +47,11 @@ def main(profile: str, names: tuple[str, ...], jobs: int) -> None:
         for case in set(mutant.kills) - set(cases):
             click.echo(f"    {case}: red without any fault, says nothing")
     raise SystemExit(1 if survived else 0)
+
+
+def _noticed(outcome: Outcome) -> bool:
+    """Whether the case is red, and not because there was nothing to play it against."""
+    return not (outcome.passed or outcome.reason.startswith(NO_START))
 
 
 def _green(profile: str, cases: Iterable[str], jobs: int) -> set[str]:

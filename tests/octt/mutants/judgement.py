@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -138,18 +138,15 @@ def _a_variable_is_left_out() -> None:
         INVENTORIES[base] = but_one(inventory)
 
 
-def _hears(action: str, change: Callable[[Any], Any]) -> Patch:
-    """The answer to a CALL of the station is heard as another one."""
+def _nobody_is_refused() -> None:
+    from station import decide
 
-    def patch() -> None:
-        from station import decide
+    original = decide.RESULTS["Authorize"]
 
-        original = decide.RESULTS[action]
-        decide.RESULTS[action] = lambda case, call, response: original(
-            case, call, None if response is None else change(response)
-        )
+    def answered(case: Any, call: int, response: Any) -> Any:
+        return original(case, call, None if response is None else _accepted(response))
 
-    return patch
+    decide.RESULTS["Authorize"] = answered
 
 
 def _accepted(response: Any) -> Any:
@@ -157,10 +154,10 @@ def _accepted(response: Any) -> Any:
     return msgspec.structs.replace(response, id_token_info=info)
 
 
-def _without_info(response: Any) -> Any:
-    from station.messages.e_transactions import TransactionEventResponse
+def _deaf_to_refusals() -> None:
+    from station.blocks import e_transactions
 
-    return TransactionEventResponse()
+    replaced(e_transactions, "transaction_event_answered", lambda _: lambda *args: iter(()))
 
 
 def _never(block: str, name: str, result: Any = None) -> Patch:
@@ -420,12 +417,12 @@ MUTANTS: Mapping[str, Mutant] = {
         "reports leave out a required variable",
     ),
     "refused": Mutant(
-        _hears("Authorize", _accepted),
+        _nobody_is_refused,
         ("TC_C_02_CS", "TC_C_06_CS", "TC_C_42_CS"),
         "whom the CSMS refuses may charge",
     ),
     "deauthorized": Mutant(
-        _hears("TransactionEvent", _without_info),
+        _deaf_to_refusals,
         ("TC_C_34_CS", "TC_E_16_CS"),
         "what the CSMS says of a token of a transaction is not heard",
     ),
