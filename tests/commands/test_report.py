@@ -1,0 +1,145 @@
+"""Does `station report` write one page, all of it or nothing?"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from station.history.report import page as pages
+from tests.commands.journals import Command, opened, written
+from tests.history.reports import Browser
+from tests.story import ONLINE, Station, after, given, plugged, presented
+
+
+@pytest.fixture
+def journal(story: Station, tmp_path: Path) -> Path:
+    """A station in the middle of a transaction, and ten minutes more of it."""
+    story.when(after(seconds=600))
+    return written(tmp_path / "journal.db", story.entries)
+
+
+def test_a_page_is_written_and_named(station: Command, journal: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    ran = station("report", journal, "--out", out)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"{out}: entries 1 to ")
+    page = out.read_text(encoding="utf-8")
+    browser = Browser(page)
+    assert browser.complaints == []
+    assert "CS001" in browser.text
+    assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
+    assert station("report", journal.parent).out == page, "the same to a pipe, by the directory"
+
+
+def test_a_page_that_is_there_is_made_anew(station: Command, journal: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    out.write_text("old")
+    assert station("report", journal, "--out", out).code == 0
+    assert "old" not in out.read_text(encoding="utf-8")[:100]
+
+
+def test_a_range_is_counted_and_named(station: Command, journal: Path) -> None:
+    since, until = "2026-03-01T12:02Z", "2026-03-01T14:05:00+02:00"
+    browser = Browser(station("report", journal, "--from", since, "--to", until).out)
+    assert "2026-03-01 12:02:00to2026-03-01 12:05:00 UTC" in browser.text
+    assert "((3.0000 − (0.0000 − 0.0000)) / 3.0000) × 100 = 100.000 %" in browser.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--from", "yesterday"], "is no time"),
+        (["--to", "9999-12-31T23:59-23:00"], "is no time"),
+        (["--from", "2026-03-02", "--to", "2026-03-01"], "nothing lies between"),
+        (["--to", "2026-03-01T12:00Z", "--from", "2026-03-01T12:00Z"], "nothing lies between"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(
+    station: Command, journal: Path, arguments: list[str], told: str
+) -> None:
+    ran = station("report", journal, *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert told in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_range_that_holds_nothing_is_a_no(station: Command, journal: Path) -> None:
+    ran = station("report", journal, "--from", "2027-01-01")
+    assert (ran.code, ran.out) == (1, "")
+    assert "holds nothing of that range" in ran.err
+
+
+def test_a_journal_without_entries_is_a_no(station: Command, tmp_path: Path) -> None:
+    opened(tmp_path / "journal.db").close()
+    ran = station("report", tmp_path)
+    assert (ran.code, ran.out) == (1, "")
+    assert "no entries yet" in ran.err
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(
+    station: Command, journal: Path, tmp_path: Path
+) -> None:
+    ran = station("report", journal, "--out", tmp_path / "nowhere" / "page.html")
+    assert (ran.code, ran.out) == (1, "")
+    assert "No page was written" in ran.err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_terminal_is_not_flooded(
+    station: Command, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    ran = station("report", journal)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--out" in ran.err
+
+
+def test_progress_is_for_terminals_only(
+    station: Command, journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    ran = station("report", journal, "--out", tmp_path / "page.html")
+    assert ran.code == 0
+    assert "entries" in ran.err
+
+
+def test_a_damaged_journal_gives_a_page_that_says_so(
+    station: Command, journal: Path, tmp_path: Path
+) -> None:
+    with sqlite3.connect(journal) as connection:
+        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+        for (name,) in names.fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("DELETE FROM entry WHERE seq = 40")
+    out = tmp_path / "page.html"
+    ran = station("report", journal, "--out", out)
+    assert ran.code == 1
+    assert "not whole" in ran.err
+    assert "entry 40: missing" in Browser(out.read_text(encoding="utf-8")).text
+
+
+def test_no_value_of_a_person_is_on_the_page(station: Command, tmp_path: Path) -> None:
+    with opened(tmp_path / "journal.db") as store:
+        token = store.refer("ISO14443", "04A224B2C3D4E5")
+        told = given(ONLINE, plugged(1), presented(token, evse_id=1), after(seconds=60))
+        store.append(told.entries)
+    page = station("report", tmp_path).out
+    assert token.ref in page
+    assert "04A224B2" not in page.upper()
+
+
+def test_reading_changes_nothing(station: Command, journal: Path) -> None:
+    before = journal.read_bytes()
+    os.utime(journal, (1, 1))
+    assert station("report", journal).code == 0
+    assert journal.read_bytes() == before
+    assert journal.stat().st_mtime == 1
+
+
+def test_the_policy_of_the_page_forbids_everything() -> None:
+    assert pages.POLICY.startswith("default-src 'none'")
+    assert "script" not in pages.POLICY
