@@ -190,16 +190,28 @@ def load_config(path: str | Path, drivers: Drivers | None = None) -> Config:
         ConfigError: one line that names file, table, key and what to do.
     """
     path = Path(path)
+    return config_of(read_table(path), path.parent, drivers, path.name)
+
+
+def config_of(
+    raw: Mapping[str, Any], base: Path, drivers: Drivers | None, name: str = "station.toml"
+) -> Config:
+    """Check what a station.toml says; relative paths start from `base`. As `load_config`."""
     try:
-        return _config(_file(path), path.parent, drivers)
+        return _config(converted(raw, _File), base, drivers)
     except (TableError, ProfileError) as error:
-        raise ConfigError(f"{path.name}: {error}") from None
+        raise ConfigError(f"{name}: {error}") from None
 
 
-def _file(path: Path) -> _File:
+def read_table(path: Path) -> dict[str, Any]:
+    """What a station.toml says, before any meaning.
+
+    Raises:
+        ConfigError: it cannot be read, or is no TOML.
+    """
     try:
         with path.open("rb") as file:
-            return converted(tomllib.load(file, parse_float=Decimal), _File)
+            return tomllib.load(file, parse_float=Decimal)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:

@@ -172,7 +172,7 @@ BAD = {
     "a key far from any": (
         f"{GOOD}\n[journal]\nzzz = 1",
         "[journal] zzz is not a key; known are checkpoint_pages, grow_bytes,"
-        " powersafe_overwrite, reading_interval_s, retention",
+        " powersafe_overwrite, reading_interval_s, reserve_bytes, retention",
     ),
     "a table missing": ("[csms]\nurl = 'ws://x'", "[station] is missing"),
     "a key missing": (but(IDENTITY, ""), "[station] identity is missing"),

@@ -14,10 +14,11 @@ import click
 import trio
 
 from journal.store import JournalDamaged
-from station.config import Config, ConfigError, load_config
+from station.config import Config, ConfigError
 from station.runtime.device_settings import DRIVERS, parsed
 from station.runtime.devices import emulated
 from station.runtime.supervise import run_station
+from station.safe import load_safely
 from station.tables import TableError
 
 log = logging.getLogger("station")
@@ -81,18 +82,23 @@ def _become_new() -> None:
 
 
 def _config(path: Path) -> Config:
-    """station.toml with its devices checked.
+    """station.toml with its devices checked, or what can be used of it.
 
     Raises:
         ConfigError: one line that names the file and the place.
     """
-    config = load_config(path, DRIVERS)
+    config = load_safely(path, DRIVERS, _devices_checked)
+    for complaint in config.complaints:
+        log.error("safe mode: %s", complaint)
+    return config
+
+
+def _devices_checked(config: Config) -> None:
     if config.hardware:
         try:
             parsed(config.hardware)
         except TableError as error:
-            raise ConfigError(f"{path.name}: {error}") from None
-    return config
+            raise ConfigError(f"station.toml: {error}") from None
 
 
 async def _one_life(config: Config, damage: str) -> str | None:

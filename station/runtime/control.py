@@ -126,6 +126,9 @@ class Control:
             "parked": len(state.outbox.parked),
             "link": "up" if state.links.online else "down",
             "registration": state.registration.status,
+            "storage": state.condition.storage,
+            "safe_mode": list(state.condition.safe_mode),
+            "damage": [one.why for one in state.condition.damages],
             "journal": {
                 "seq": head.seq,
                 "digest": head.digest.hex(),
