@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journal.kinds import TokenShown, entries, entry, opened
+from tests.journal.kinds import TokenShown, archived, entries, entry, opened
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -20,7 +22,7 @@ def strangers(tmp_path: Path) -> list[str]:
     """The command that runs the README's verifier, with nothing but the standard library."""
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     [code] = [block for block in blocks if "ocpp-station journal {format}" in block]
-    assert len(code.strip().splitlines()) <= 20
+    assert len(code.strip().splitlines()) <= 33
     script = tmp_path / "verifier.py"
     script.write_text(code, encoding="utf-8")
     return [sys.executable, "-I", "-S", str(script)]
@@ -31,16 +33,16 @@ def verdict(strangers: list[str], path: Path) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("retired", [0, 20])
+@pytest.mark.parametrize("moved", [(), (20,), (20, 250), (300,)])
 def test_the_verifier_of_the_readme_agrees(
-    strangers: list[str], tmp_path: Path, retired: int
+    strangers: list[str], tmp_path: Path, moved: tuple[int, ...]
 ) -> None:
     path = tmp_path / "journal.db"
     with opened(path) as store:
         token = store.refer("ISO14443", "04A224B2")
         store.append([*entries(1, 300), entry(301, TokenShown(token), cause=300)])
-        if retired:
-            store.retire(retired)
+        for last in moved:
+            assert archived(store, path, last)
         assert verdict(strangers, path) == f"301:{store.head.digest.hex()}\n"
 
 
@@ -69,3 +71,42 @@ def test_the_verifier_of_the_readme_finds_what_was_done(
     connection.commit()
     connection.close()
     assert verdict(strangers, path) == expected.replace("#1a1", ref) + "\n"
+
+
+def test_the_verifier_of_the_readme_follows_what_was_left_half_way(
+    strangers: list[str], tmp_path: Path
+) -> None:
+    """A segment is there, and only some of its entries have left the file."""
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, 300)))
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        assert archived(store, path, 200)
+        head = store.head
+        [segment] = tmp_path.glob("journal.*.gz")
+        shutil.copy(segment, copy)
+    with opened(copy / "journal.db") as store:
+        store.append(list(entries(1, 300)))
+        store.retire(90)
+        assert store.head == head
+    assert verdict(strangers, copy / "journal.db") == f"300:{head.digest.hex()}\n"
+
+
+@pytest.mark.parametrize("how", ["missing", "changed"])
+def test_the_verifier_of_the_readme_finds_what_was_done_to_the_archive(
+    strangers: list[str], tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, 300)))
+        assert archived(store, path, 100)
+        assert archived(store, path, 200)
+    first, second = sorted(tmp_path.glob("journal.*.gz"))
+    if how == "missing":
+        second.unlink()
+        assert verdict(strangers, path) == "entry 101: missing or changed\n"
+    else:
+        text = gzip.decompress(first.read_bytes()).replace(b":77.600", b":77.601")
+        first.write_bytes(gzip.compress(text))
+        assert verdict(strangers, path) == "entry 77: missing or changed\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from journal.reader import JournalFailed
+from journal.retention import Limits, archive
 from journal.snapshots import Ignored, Snapshots, fingerprint_of
 from journal.state import State, decode_state, encode_state
 from journal.store import StoreSettings
@@ -21,7 +22,7 @@ from journal.verify import verify
 from station.runtime.memory import Memory
 from tests.powercut.disk import Image
 from tests.powercut.reference import Owed, Reference
-from tests.powercut.session import GROW_BYTES
+from tests.powercut.session import GROW_BYTES, SEGMENT_ENTRIES
 
 INDEX_BYTES: Final = 32 << 10  # of `-shm`, which a power cut leaves in any state
 
@@ -76,8 +77,17 @@ class Boot:
             yield f"entry {head.seq} is another one"
         elif memory.state != (self._reference.states[head.seq] if head.seq else _nothing(memory)):
             yield f"another memory at entry {head.seq}"
+        yield from self._about_entries(memory)
         yield from self._about_snapshot(memory, owed)
         yield from self._about_people(memory, owed)
+
+    def _about_entries(self, memory: Memory) -> Iterator[str]:
+        """Each is there once, in the file or in the archive."""
+        found = [(row.seq, row.digest) for row in memory.store.reader.rows()]
+        if found != [(seq, self._reference.digests.get(seq)) for seq, _ in found]:
+            yield "entries are not what they were"
+        if [seq for seq, _ in found] != list(range(1, memory.store.head.seq + 1)):
+            yield f"{len(found)} entries can be read of {memory.store.head.seq}"
 
     def _about_snapshot(self, memory: Memory, owed: Owed) -> Iterator[str]:
         """The last complete one or the one under way: a cut never costs the fast start."""
@@ -108,7 +118,17 @@ class Boot:
         yield from ending.complaints
         for entries in ending.commits:
             memory.store.append(entries)
+        _archive(memory, self._data / "journal.db")
         memory.store.checkpoint()
+
+
+def _archive(memory: Memory, path: Path) -> None:
+    """Take up what was interrupted, if it was, and go on."""
+    head = memory.store.head
+    assert head.at is not None, "the session was finished"
+    limits = Limits(head.seq, (), head.at)
+    while archive(memory.store, path, limits, worth=False, entries=SEGMENT_ENTRIES):
+        pass
 
 
 def _nothing(memory: Memory) -> State:

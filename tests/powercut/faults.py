@@ -11,8 +11,8 @@ from typing import Final
 
 from tests.powercut.disk import Image
 from tests.powercut.recording import DIRECTORY, Op, Recording, Sized, Synced, record
+from tests.powercut.session import ARCHIVE_FAULTS, HASTY, LIVES
 from tests.powercut.session import FAULTS as PROGRAMS
-from tests.powercut.session import HASTY
 from tests.powercut.sweep import Failure, Sweep
 
 Recorded = tuple[Recording, Image]
@@ -58,8 +58,9 @@ OF_THE_DISK: Final[dict[str, Callable[[Recording], Recording]]] = {
 
 
 def found_in_program(name: str, seed: int) -> Failure | None:
-    """Record the first life of a station with this fault, and sweep."""
-    return _found(record((name,), lives=("first",)), seed)
+    """Record the lives of a station with this fault, as far as it takes, and sweep."""
+    lives = tuple(LIVES) if name in ARCHIVE_FAULTS else ("first",)
+    return _found(record((name,), lives=lives), seed)
 
 
 def found_in_disk(name: str, whole: Recorded, seed: int) -> Failure | None:

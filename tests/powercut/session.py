@@ -15,13 +15,15 @@ import os
 import random
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, cast
 
-from journal import snapshots, store
+from journal import retention, segments, snapshots, store
+from journal.retention import Limits, Moved, archive
+from journal.segments import Segment
 from journal.state import State
-from journal.store import StoreSettings
+from journal.store import Store, StoreSettings
 from journal.terms import Decision, Entry, IdToken, Observation
 from station.case import Product
 from station.decide import judge
@@ -57,6 +59,8 @@ JOURNAL_ID: Final = uuid.UUID("7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1")
 GROW_BYTES: Final = (
     96 << 10
 )  # of log: room for about 23 pages, so that it is used up and begun anew
+SEGMENT_ENTRIES: Final = 96
+AT_ONCE: Final = 40  # of them leave in one commit, so that it takes three
 ALICE_UID, BOB_UID = "04A224B2C3D4E5", "04B224B2C3D4E5"
 Say = Callable[..., None]
 
@@ -89,9 +93,9 @@ class Continuing(Station):
 class Recorded(Continuing):
     """A station on a real journal that says what it does."""
 
-    def __init__(self, memory: Memory, say: Say, *, hasty: bool) -> None:
+    def __init__(self, memory: Memory, data: Path, say: Say, *, hasty: bool) -> None:
         super().__init__(product(), list(memory.store.reader.entries()), memory.state)
-        self.memory, self.say = memory, say
+        self.memory, self.data, self.say = memory, data, say
         self._hasty = hasty
 
     def commit(self, entries: list[Entry]) -> None:
@@ -137,6 +141,25 @@ def _snapshot(station: Station) -> list[Decision]:
     here.say(saving=len(here.entries))
     here.memory.snapshot(here.memory.store.head, here.state)
     here.say(saved=len(here.entries))
+    return []
+
+
+def _archives(station: Station) -> list[Decision]:
+    """What is settled leaves the file, a little at a time, with a snapshot before."""
+    here = _on(station)
+
+    def before() -> None:
+        _snapshot(station)
+
+    moved = archive(
+        here.memory.store,
+        here.data / "journal.db",
+        Limits.of(here.state, len(here.entries), here.at),
+        worth=False,
+        entries=SEGMENT_ENTRIES,
+        before=before,
+    )
+    assert moved, "there is nothing to archive"
     return []
 
 
@@ -225,6 +248,7 @@ LIVES: Final[dict[str, Step]] = {
         plugged(2),
         charging(2),
         _delivers,
+        _archives,
         _forgets_alice,
         read(2, "4000"),
         after(seconds=60),
@@ -234,6 +258,9 @@ LIVES: Final[dict[str, Step]] = {
         discharged(2),
         unplugged(2),
         _delivers,
+        _archives,
+        _archives,
+        LINK_LOST,
         _snapshot,
     ),
 }
@@ -276,9 +303,9 @@ def _without_synchronous() -> None:
 
 
 def _without_snapshot_sync() -> None:
-    def replace(path: Path, content: bytes) -> None:
+    def replace(path: Path, *content: bytes) -> None:
         fresh = path.with_name(f"{path.name}.new")
-        fresh.write_bytes(content)
+        fresh.write_bytes(b"".join(content))
         fresh.replace(path)
 
     snapshots._replace = replace
@@ -288,17 +315,41 @@ def _links_a_file() -> None:
     """Not a fault, but nothing the model of the disk knows."""
     replace = snapshots._replace
 
-    def linking(path: Path, content: bytes) -> None:
-        replace(path, content)
+    def linking(path: Path, *content: bytes) -> None:
+        replace(path, *content)
         path.with_name("another").hardlink_to(path)
 
     snapshots._replace = linking
 
 
+def _without_segment_sync() -> None:
+    def written(path: Path, blocks: Iterable[bytes]) -> None:
+        path.write_bytes(b"".join(blocks))
+
+    setattr(retention, "written", written)  # noqa: B010  # mypy knows it as another's
+
+
+def _without_a_segment() -> None:
+    """The entries leave before they are anywhere else."""
+    truly = retention._retired
+
+    def retired(store: Store, segment: Segment, anchor: int, size: int) -> Moved:
+        content = segment.path.read_bytes()
+        segment.path.unlink()
+        moved = truly(store, segment, anchor, size)
+        segments.written(segment.path, [content])
+        return moved
+
+    retention._retired = retired
+
+
 FAULTS: Final[dict[str, Callable[[], None]]] = {
     "synchronous_off": _without_synchronous,
     "snapshot_unsynced": _without_snapshot_sync,
+    "segment_unsynced": _without_segment_sync,
+    "entries_leave_before_the_segment_is_there": _without_a_segment,
 }
+ARCHIVE_FAULTS: Final = frozenset({"segment_unsynced", "entries_leave_before_the_segment_is_there"})
 PATCHES: Final = {**FAULTS, "links_a_file": _links_a_file}
 HASTY: Final = "acknowledged_before_commit"
 NO_POWERSAFE_OVERWRITE: Final = "no_powersafe_overwrite"
@@ -316,10 +367,11 @@ def main(data: Path, life: str, *options: str) -> None:
         grow_bytes=GROW_BYTES, powersafe_overwrite=NO_POWERSAFE_OVERWRITE not in options
     )
     uuid.uuid4 = lambda: JOURNAL_ID
+    retention.AT_ONCE = AT_ONCE  # type: ignore[misc]
     product()  # read its files before anybody watches
     trace_me()
     memory = Memory(data, settings, entropy=random.Random(life).randbytes)
-    station = Recorded(memory, say, hasty=HASTY in options)
+    station = Recorded(memory, data, say, hasty=HASTY in options)
     if station.entries:
         say(acknowledged=len(station.entries))
     station.when(LIVES[life])
