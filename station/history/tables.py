@@ -7,6 +7,7 @@ an energy is the exact difference of two of them.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -125,6 +126,9 @@ MESSAGES: Final[Columns] = (
 )
 
 
+QUEUED_MAX: Final = 256  # calls whose payload is at hand; others are read again
+
+
 class _Known(NamedTuple):
     """What a CALL of ours is about, for whoever sees only its messageId."""
 
@@ -144,6 +148,7 @@ class Messages:
         self._clock = Clocked()
         self._known: dict[str, _Known] = {}  # messageId -> of calls that still wait
         self._names: dict[int, list[str]] = {}  # call -> its messageIds so far
+        self._queued: OrderedDict[int, CallQueued] = OrderedDict()  # the newest: most go at once
 
     def hears(self, entry: Entry, row: Row) -> Iterator[Line]:
         quality = self._clock.quality(entry)
@@ -156,6 +161,10 @@ class Messages:
                  self._reveal(payload)),
             )  # fmt: skip
         match entry.event:
+            case CallQueued() as queued:
+                self._queued[entry.seq] = queued
+                if len(self._queued) > QUEUED_MAX:
+                    self._queued.popitem(last=False)
             case CallDelivered(call=call):
                 self._forget(call)
             case CallsDropped(calls=calls):
@@ -183,9 +192,8 @@ class Messages:
 
     def _sent(self, attempt: CallAttempted) -> tuple[str, _Known]:
         """The payload as it was queued; `offline` is the one field that changes at sending."""
-        queued = self._entry_of(attempt.call)
-        event = queued.event if queued else None
-        mark = event.transaction if isinstance(event, CallQueued) else None
+        queued = self._call(attempt.call)
+        mark = queued.transaction if queued else None
         known = _Known(
             attempt.action,
             attempt.call,
@@ -195,7 +203,14 @@ class Messages:
         )
         self._known[attempt.message_id] = known
         self._names.setdefault(attempt.call, []).append(attempt.message_id)
-        return (_text(event.payload) if isinstance(event, CallQueued) else ""), known
+        return (_text(queued.payload) if queued else ""), known
+
+    def _call(self, seq: int) -> CallQueued | None:
+        """What was queued there, if it can be read."""
+        if seq in self._queued:
+            return self._queued[seq]
+        entry = self._entry_of(seq)
+        return entry.event if entry and isinstance(entry.event, CallQueued) else None
 
     def _received(self, frame: msgspec.Raw) -> tuple[str, str, tuple[Any, ...], str, str]:
         match ocppj.read(frame):

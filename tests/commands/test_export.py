@@ -262,6 +262,14 @@ def test_every_frame_is_a_message(
     assert all(json.loads(row["payload"])["seqNo"] == int(row["seq_no"]) for row in events)
 
 
+def test_a_payload_that_is_not_at_hand_is_read_again(
+    station: Command, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = exported(station, path, tmp_path / "one", "messages")
+    monkeypatch.setattr("station.history.tables.QUEUED_MAX", 0)
+    assert exported(station, path, tmp_path / "two", "messages") == rows
+
+
 def test_readings_know_their_transaction(station: Command, path: Path, tmp_path: Path) -> None:
     rows = exported(station, path, tmp_path / "out", "meter-values")
     inside = [row for row in rows if row["transaction_id"]]
