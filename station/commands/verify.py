@@ -117,7 +117,8 @@ def _is_export(path: Path) -> bool:
     """Told without the parts that only an export needs: a journal stands in most directories."""
     names = (path / EXPORTED, path / f"_{EXPORTED}", path.with_name(f"{path.name}.{EXPORTED}"))
     manifest = any(one.is_file() for one in names) or path.name.endswith(EXPORTED)
-    return manifest or any(path.glob(TREE)) or any(path.glob(f"*/{TREE}"))
+    tree = any(path.glob(TREE)) or any(path.glob(f"*/{TREE}"))
+    return manifest or (tree and not (path / "journal.db").exists())
 
 
 def _verify_export(path: Path, witness: Witness | None, key: str | None) -> None:

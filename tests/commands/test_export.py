@@ -786,6 +786,14 @@ def documented(what: str, types: dict[str, str]) -> list[tuple[str, str]]:
     return [(name, types[kind or "text"]) for name, _, kind in pairs]
 
 
+def test_a_journal_with_exports_beside_it_is_still_the_journal(
+    station: Command, path: Path
+) -> None:
+    in_parquet(station, path, path.parent / "lake", "transactions")
+    assert "entries, the last is" in station("verify", path.parent).out
+    assert "rows of transactions" in station("verify", path.parent / "lake").out
+
+
 def another(path: Path, identity: str) -> Path:
     """The journal of another station."""
     start = msgspec.structs.replace(BOOTED, identity=identity)
