@@ -192,7 +192,7 @@ def _not_heard(t: Tester, attempts: int, **how: object) -> list[float]:
         was = {key: value for key, value in first.payload.items() if key != "offline"}
         must("step 5", same == was, "the same message must be sent again")
         sent.append(again.monotonic_s)
-    quiet_s = count * interval_s + t.settings.message_timeout_s
+    quiet_s = count * interval_s + t.settings.message_timeout_s + t.settings.deviation_s
     t.silent("step 5", EVENT, {"seqNo": seq_no}, wait_s=quiet_s)
     return sent
 

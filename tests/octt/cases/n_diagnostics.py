@@ -130,10 +130,11 @@ def tc_n_28_cs(t: Tester) -> None:
 
 def tc_n_30_cs(t: Tester) -> None:
     _known_customer(t)
-    parts = _ask(t, "step 1", report=True, clear=True)
-    must("step 3", any(part["data"] for part in parts), "data may not be empty")
+    known = [part["data"] for part in _ask(t, "step 1", report=True, clear=True)]
+    must("step 3", any(known), "data may not be empty")
     parts = _ask(t, "step 5", report=True, clear=False)
     must("step 7", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}")
+    must("step 7", parts[0]["data"] not in known, "what was cleared may not be told again")
     must("step 7", VALID not in parts[0]["data"], "nothing may be known of the token")
 
 

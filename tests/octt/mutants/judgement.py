@@ -258,10 +258,100 @@ def _more_attempts() -> None:
     replaced(delivery, "ATTEMPTS", lambda _: delivery.TIMEOUT)  # a number, and a larger one
 
 
+def _setting_the_unknown_is_rejected() -> None:
+    from station.blocks import b_variables
+
+    def make(original: Any) -> Any:
+        def set_one(*args: Any) -> Any:
+            result, changes = original(*args)
+            if result.attribute_status.startswith("Unknown"):
+                result = msgspec.structs.replace(result, attribute_status="Rejected")
+            return result, changes
+
+        return set_one
+
+    replaced(b_variables, "_set_one", make)
+
+
+def _nothing_can_be_set() -> None:
+    from station.blocks import b_variables
+    from station.variables import Refusal
+
+    refusal = Refusal("Rejected", "ReadOnly", "nothing can be set")
+    replaced(b_variables, "_unsettable", lambda _: lambda *args: refusal)
+
+
+def _not_in_the_order_of_the_priority() -> None:
+    from station.blocks import b_networks
+
+    replaced(b_networks, "PRIORITY", lambda _: "OCPPCommCtrlr.FileTransferProtocols")
+
+
+def _rejected_for_another_reason() -> None:
+    from station import decide
+
+    def make(refuse: Any) -> Any:
+        def refused(call: Any, code: str, words: str) -> Any:
+            return refuse(call, "InternalError" if code == "SecurityError" else code, words)
+
+        return refused
+
+    replaced(decide, "refuse", make)
+
+
+def _every_absence_is_long() -> None:
+    from journal.observations import LinkOpened
+    from journal.projections.statuses import StatusesDoubted
+    from station import decide
+
+    def reconnected(case: Any) -> Iterator[Any]:
+        if isinstance(case.entry.event, LinkOpened):
+            yield StatusesDoubted("offline")
+
+    rules = [reconnected if _called(rule, "reconnected") else rule for rule in decide.RULES]
+    decide.RULES = tuple(rules)  # type: ignore[misc]
+
+
+def _called(rule: Any, name: str) -> bool:
+    return bool(rule.__name__ == name)
+
+
+def _any_card_stops() -> None:
+    from station.blocks import c_authorization
+
+    def own(case: Any, seen: Any) -> Any:
+        return next(iter(case.state.authorizations.held), None)
+
+    replaced(c_authorization, "_own", lambda _: own)
+
+
+def _queue_is_full() -> None:
+    from station import decide
+    from station.case import answer
+    from station.messages.e_transactions import GetTransactionStatusResponse
+
+    def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
+        yield answer(call, GetTransactionStatusResponse(messages_in_queue=True))
+
+    decide.CALLS["GetTransactionStatus"] = handler
+
+
+def _never_told() -> None:
+    from station.blocks import n_customers
+
+    replaced(n_customers, "_told", lambda _: lambda *args: iter(()))
+
+
 MUTANTS: Mapping[str, Mutant] = {
     "stopped-reason": Mutant(
         events(_forget_the_reason),
-        ("TC_E_15_CS", "TC_E_21_CS", "TC_B_22_CS"),
+        (
+            "TC_E_15_CS",
+            "TC_E_21_CS",
+            "TC_B_22_CS",
+            "TC_E_06_CS",
+            "TC_E_32_CS",
+        ),
         "every transaction ends for the reason Other",
     ),
     "id-token": Mutant(
@@ -291,7 +381,12 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "offline": Mutant(
         _never_offline,
-        ("TC_E_43_CS", "TC_E_44_CS"),
+        (
+            "TC_E_43_CS",
+            "TC_E_44_CS",
+            "TC_E_40_CS",
+            "TC_E_45_CS",
+        ),
         "no message is marked as offline",
     ),
     "pre-authorize": Mutant(
@@ -301,7 +396,11 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "reset": Mutant(
         answers("Reset", "Accepted"),
-        ("TC_B_20_CS", "TC_B_28_CS"),
+        (
+            "TC_B_20_CS",
+            "TC_B_28_CS",
+            "TC_B_29_CS",
+        ),
         "a Reset is accepted and forgotten",
     ),
     "clear-cache": Mutant(
@@ -311,12 +410,35 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "change-availability": Mutant(
         answers("ChangeAvailability", "Accepted"),
-        ("TC_G_03_CS", "TC_G_05_CS", "TC_G_11_CS"),
+        (
+            "TC_G_03_CS",
+            "TC_G_05_CS",
+            "TC_G_11_CS",
+            "TC_G_04_CS",
+            "TC_G_06_CS",
+            "TC_G_07_CS",
+            "TC_G_08_CS",
+            "TC_G_14_CS",
+            "TC_G_17_CS",
+        ),
         "ChangeAvailability is accepted and forgotten",
     ),
     "trigger": Mutant(
         answers("TriggerMessage", "Accepted"),
-        ("TC_F_11_CS", "TC_F_20_CS", "TC_F_26_CS", "TC_F_27_CS"),
+        (
+            "TC_F_11_CS",
+            "TC_F_20_CS",
+            "TC_F_26_CS",
+            "TC_F_27_CS",
+            "TC_B_02_CS",
+            "TC_F_12_CS",
+            "TC_F_13_CS",
+            "TC_F_14_CS",
+            "TC_F_15_CS",
+            "TC_F_16_CS",
+            "TC_F_23_CS",
+            "TC_F_24_CS",
+        ),
         "TriggerMessage is accepted and forgotten",
     ),
     "remote-stop": Mutant(
@@ -336,12 +458,24 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "install-certificate": Mutant(
         answers("InstallCertificate", "Accepted"),
-        ("TC_M_01_CS", "TC_M_07_CS"),
+        (
+            "TC_M_01_CS",
+            "TC_M_07_CS",
+            "TC_M_02_CS",
+            "TC_M_13_CS",
+            "TC_M_17_CS",
+        ),
         "certificates are accepted and forgotten",
     ),
     "status": Mutant(
         _always_available,
-        ("TC_B_51_CS", "TC_G_01_CS", "TC_G_03_CS"),
+        (
+            "TC_B_51_CS",
+            "TC_G_01_CS",
+            "TC_G_03_CS",
+            "TC_B_41_CS",
+            "TC_G_02_CS",
+        ),
         "every connector is told to be Available",
     ),
     "sampling": Mutant(
@@ -361,7 +495,11 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "connection-timeout": Mutant(
         without("c_authorization.expires"),
-        ("TC_E_05_CS", "TC_E_39_CS"),
+        (
+            "TC_E_05_CS",
+            "TC_E_39_CS",
+            "TC_F_04_CS",
+        ),
         "who does not plug in stays authorized",
     ),
     "seq-gap": Mutant(
@@ -418,17 +556,37 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "refused": Mutant(
         _nobody_is_refused,
-        ("TC_C_02_CS", "TC_C_06_CS", "TC_C_42_CS"),
+        (
+            "TC_C_02_CS",
+            "TC_C_06_CS",
+            "TC_C_42_CS",
+            "TC_C_07_CS",
+            "TC_C_56_CS",
+            "TC_C_09_CS",
+            "TC_C_10_CS",
+            "TC_C_11_CS",
+        ),
         "whom the CSMS refuses may charge",
     ),
     "deauthorized": Mutant(
         _deaf_to_refusals,
-        ("TC_C_34_CS", "TC_E_16_CS"),
+        (
+            "TC_C_34_CS",
+            "TC_E_16_CS",
+            "TC_C_16_CS",
+            "TC_C_17_CS",
+        ),
         "what the CSMS says of a token of a transaction is not heard",
     ),
     "forgetful": Mutant(
         _never("c_authorization", "cached"),
-        ("TC_C_08_CS", "TC_C_13_CS", "TC_C_33_CS"),
+        (
+            "TC_C_08_CS",
+            "TC_C_13_CS",
+            "TC_C_33_CS",
+            "TC_C_32_CS",
+            "TC_C_41_CS",
+        ),
         "the cache knows nobody",
     ),
     "group": Mutant(
@@ -451,7 +609,14 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "firmware-request": Mutant(
         _other_request_id("l_firmware"),
-        ("TC_L_01_CS", "TC_L_06_CS"),
+        (
+            "TC_L_01_CS",
+            "TC_L_06_CS",
+            "TC_L_07_CS",
+            "TC_L_08_CS",
+            "TC_L_11_CS",
+            "TC_L_12_CS",
+        ),
         "FirmwareStatusNotification names another request",
     ),
     "firmware-schedule": Mutant(
@@ -484,10 +649,72 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "pause": Mutant(
         _no_pause_between_attempts,
-        ("TC_E_41_CS", "TC_E_50_CS"),
+        (
+            "TC_E_41_CS",
+            "TC_E_50_CS",
+            "TC_E_42_CS",
+            "TC_E_51_CS",
+        ),
         "a message that failed is sent again at once",
     ),
     "attempts": Mutant(
         _more_attempts, ("TC_E_41_CS", "TC_E_50_CS"), "a message is tried more often than set"
+    ),
+    "set-unknown": Mutant(
+        _setting_the_unknown_is_rejected,
+        ("TC_B_35_CS", "TC_B_36_CS"),
+        "what is unknown is Rejected when it is to be set",
+    ),
+    "set": Mutant(_nothing_can_be_set, ("TC_B_09_CS", "TC_B_10_CS"), "no variable can be set"),
+    "value": Mutant(
+        _never("b_variables", "read", "0"),
+        ("TC_B_06_CS", "TC_B_07_CS", "TC_P_03_CS"),
+        "every variable is told to be 0",
+    ),
+    "attribute-type": Mutant(
+        _never("b_variables", "unreadable"), ("TC_B_34_CS",), "every attribute type is there"
+    ),
+    "priority": Mutant(
+        _not_in_the_order_of_the_priority,
+        ("TC_B_45_CS", "TC_B_50_CS"),
+        "NetworkConfigurationPriority does not count",
+    ),
+    "rejected": Mutant(
+        _rejected_for_another_reason,
+        ("TC_B_30_CS",),
+        "a Rejected station refuses with another CALLERROR",
+    ),
+    "short-absence": Mutant(
+        _every_absence_is_long,
+        ("TC_B_52_CS",),
+        "after a short absence every connector is told",
+    ),
+    "any-card": Mutant(
+        _any_card_stops, ("TC_C_04_CS", "TC_C_44_CS"), "any card stops a transaction"
+    ),
+    "queue": Mutant(
+        _queue_is_full,
+        ("TC_E_28_CS", "TC_E_30_CS", "TC_E_32_CS", "TC_E_34_CS"),
+        "messages always wait in the queue, of transactions that are over",
+    ),
+    "availability-refused": Mutant(
+        answers("ChangeAvailability", "Rejected"),
+        ("TC_G_09_CS", "TC_G_10_CS", "TC_G_12_CS", "TC_G_13_CS", "TC_G_15_CS", "TC_G_16_CS"),
+        "ChangeAvailability is refused",
+    ),
+    "update-firmware": Mutant(
+        answers("UpdateFirmware", "Accepted"),
+        ("TC_L_11_CS", "TC_L_18_CS"),
+        "UpdateFirmware is accepted, whatever it says",
+    ),
+    "list-certificates": Mutant(
+        answers("GetInstalledCertificateIds", "Accepted"),
+        ("TC_M_19_CS",),
+        "certificates are listed where there are none",
+    ),
+    "customer": Mutant(
+        _never_told,
+        ("TC_N_27_CS", "TC_N_28_CS", "TC_N_31_CS", "TC_N_32_CS"),
+        "nothing is told of a customer",
     ),
 }
