@@ -10,8 +10,9 @@ EVENTS ?= 170000
 SEED ?= 0
 PROFILE ?= evs-flash-300
 STATIONS ?= 1000
+PYTHONS ?= python3.11 python3.12 python3.13
 
-.PHONY: help demo test check octt mutants simulate soak offline powercut bench fleet spark-tools format clean
+.PHONY: help demo test check octt mutants simulate soak offline powercut bench fleet spark-tools goldens format clean
 
 help:
 	@echo "make demo    one whole charging session on emulated hardware"
@@ -21,6 +22,7 @@ help:
 	@echo "make mutants                       stations with one fault each, which those cases must notice"
 	@echo "make simulate SEEDS=1000 SEED0=0   worlds with faults, from seeds"
 	@echo "make powercut N=20000 SEED=0       boot from that many disk images that power cuts leave"
+	@echo 'make goldens PYTHONS="python3.11 python3.12"   the same follows from journals of the past, on each of them'
 	@echo "make soak DAYS=30                  a station that works for a month, in two minutes"
 	@echo "make offline EVENTS=170000         a month without a CSMS, and all of it told afterwards"
 	@echo "make bench                         speed and size, beside the machine's limits and other software"
@@ -77,9 +79,18 @@ fleet: .venv/.installed
 spark-tools: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .spark.lock
 
+goldens:
+	set -e; for python in $(PYTHONS); do \
+		venv=.goldens/$$($$python -c 'import platform; print(platform.python_version())'); \
+		test -x $$venv/bin/pytest || { $$python -m venv $$venv; \
+			$$venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; }; \
+		$$venv/bin/python -m tests.golden.journals check; \
+		$$venv/bin/python -m pytest -q -p no:cacheprovider tests/golden tests/journal/test_golden.py; \
+	done
+
 format: .venv/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .goldens
