@@ -342,6 +342,15 @@ def _never_told() -> None:
     replaced(n_customers, "_told", lambda _: lambda *args: iter(()))
 
 
+def _another_variable(block: str, name: str, path: str) -> Patch:
+    """A block reads another variable than it means to."""
+
+    def patch() -> None:
+        replaced(import_module(f"station.blocks.{block}"), name, lambda _: path)
+
+    return patch
+
+
 MUTANTS: Mapping[str, Mutant] = {
     "stopped-reason": Mutant(
         events(_forget_the_reason),
@@ -716,5 +725,20 @@ MUTANTS: Mapping[str, Mutant] = {
         _never_told,
         ("TC_N_27_CS", "TC_N_28_CS", "TC_N_31_CS", "TC_N_32_CS"),
         "nothing is told of a customer",
+    ),
+    "remote-authorization": Mutant(
+        _another_variable("c_authorization", "NOT_REMOTE", "-"),
+        ("TC_E_52_CS",),
+        "the CSMS is asked although DisableRemoteAuthorization says no",
+    ),
+    "during-idle": Mutant(
+        _another_variable("j_metering", "DURING_IDLE", "-"),
+        ("TC_J_06_CS",),
+        "clock-aligned values are sent during a transaction too",
+    ),
+    "cached-refusal": Mutant(
+        _another_variable("c_authorization", "NOT_AGAIN", "AuthCacheCtrlr.Enabled"),
+        ("TC_C_12_CS",),
+        "whom the cache knows as refused is not asked about again",
     ),
 }
