@@ -1,0 +1,107 @@
+"""Can somebody check an export who has the README and nothing else?
+
+The stranger's program is `tests/history/stranger.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from station.history.tables import COLUMNS
+from tests.commands.journals import Command
+
+STRANGER = Path(__file__).parents[1] / "history" / "stranger.py"
+
+
+def verdict(export: Path, *more: str) -> str:
+    """With nothing but the standard library."""
+    asked = [sys.executable, "-I", "-S", str(STRANGER), str(export), *more]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip()
+
+
+def exported(station: Command, journal: Path, out: Path, what: str, format: str = "csv") -> Path:
+    assert station("export", journal, what, "--format", format, "--out", out).code == 0
+    return next(file.parent for file in out.rglob("*manifest.json"))
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("what", list(COLUMNS))
+def test_a_stranger_comes_to_the_same_head(
+    station: Command, journal: Path, tmp_path: Path, what: str, format: str
+) -> None:
+    out = exported(station, journal, tmp_path / "out", what, format)
+    said = station("verify", out).out.split()
+    fingerprint, head = said[said.index("key") + 1], said[-1]
+    assert verdict(out, fingerprint) == head
+    assert verdict(out, "0" * 64) == "somebody else's signature"
+
+
+def flipped(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def renamed(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"CS001", b"CS002"))
+
+
+def resigned(out: Path) -> None:
+    """A row less, and everything made to fit but the totals."""
+    data = out / "transactions.csv"
+    data.write_bytes(data.read_bytes().splitlines(keepends=True)[0])
+    key = Ed25519PrivateKey.generate()
+    manifest = json.loads((out / "manifest.json").read_bytes())
+    manifest["files"][0] |= {
+        "bytes": data.stat().st_size,
+        "sha256": sha256(data.read_bytes()).hexdigest(),
+    }
+    manifest["public_key"] = key.public_key().public_bytes_raw().hex()
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    (out / "manifest.json.sig").write_bytes(key.sign((out / "manifest.json").read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda out: flipped(out / "transactions.csv", -20), "transactions.csv: changed"),
+        (lambda out: renamed(out / "manifest.json"), "the signature does not hold"),
+        (lambda out: flipped(out / "manifest.json.sig", 3), "the signature does not hold"),
+        (lambda out: flipped(out / "manifest.json.sig", 40), "the signature does not hold"),
+        (lambda out: (out / "more.csv").touch(), "more.csv: nobody vouches for it"),
+        (resigned, "rows: 0, not 1"),
+    ],
+)
+def test_a_stranger_finds_what_was_done(
+    station: Command, journal: Path, tmp_path: Path, harm: Callable[[Path], None], said: str
+) -> None:
+    out = exported(station, journal, tmp_path / "out", "transactions")
+    assert verdict(out).count(":") == 1
+    harm(out)
+    assert verdict(out) == said
+
+
+def test_a_stranger_follows_the_chain_of_the_events(
+    station: Command, journal: Path, tmp_path: Path
+) -> None:
+    """Even the station's own key does not make another history of it."""
+    out = exported(station, journal, tmp_path / "out", "events")
+    told = json.loads((out / "manifest.json").read_bytes())
+    assert verdict(out) == f"{told['last_entry']}:{told['last_digest']}"
+    data = out / "events.csv"
+    data.write_bytes(data.read_bytes().replace(b"2935.600", b"2934.600"))
+    told["files"][0]["sha256"] = sha256(data.read_bytes()).hexdigest()
+    key = Ed25519PrivateKey.generate()
+    told["public_key"] = key.public_key().public_bytes_raw().hex()
+    (out / "manifest.json").write_text(json.dumps(told))
+    (out / "manifest.json.sig").write_bytes(key.sign((out / "manifest.json").read_bytes()))
+    assert verdict(out).startswith("entry ")

@@ -1,0 +1,125 @@
+"""Is an export what its station signed? Written from the README alone, standard library only.
+
+    python stranger.py EXPORT [FINGERPRINT]
+
+Prints the head of the journal, or one line that says what is wrong.
+"""
+
+import csv
+import hashlib
+import json
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+# --- Ed25519, RFC 8032 ---------------------------------------------------------------------------
+
+PRIME = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+CURVE = -121665 * pow(121666, -1, PRIME) % PRIME
+
+
+Point = tuple[int, int, int, int]
+
+
+def added(one: Point, other: Point) -> Point:
+    """The sum of two points in extended coordinates."""
+    a = (one[1] - one[0]) * (other[1] - other[0]) % PRIME
+    b = (one[1] + one[0]) * (other[1] + other[0]) % PRIME
+    c = 2 * one[3] * other[3] * CURVE % PRIME
+    d = 2 * one[2] * other[2] % PRIME
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % PRIME, g * h % PRIME, f * g % PRIME, e * h % PRIME
+
+
+def times(number: int, point: Point) -> Point:
+    total: Point = (0, 1, 1, 0)
+    while number:
+        if number & 1:
+            total = added(total, point)
+        point, number = added(point, point), number >> 1
+    return total
+
+
+def point_of(data: bytes) -> Point:
+    """The point of 32 bytes; ValueError if there is none."""
+    y = int.from_bytes(data, "little")
+    odd, y = y >> 255, y & (1 << 255) - 1
+    square = (y * y - 1) * pow(CURVE * y * y + 1, -1, PRIME) % PRIME
+    x = pow(square, (PRIME + 3) // 8, PRIME)
+    if (x * x - square) % PRIME:
+        x = x * pow(2, (PRIME - 1) // 4, PRIME) % PRIME
+    if (x * x - square) % PRIME or y >= PRIME or (x == 0 and odd):
+        raise ValueError("no point of the curve")
+    x = PRIME - x if x & 1 != odd else x
+    return x, y, 1, x * y % PRIME
+
+
+BASE = point_of((4 * pow(5, -1, PRIME) % PRIME).to_bytes(32, "little"))
+
+
+def signed(key: bytes, signature: bytes, text: bytes) -> bool:
+    """Whether the key signed the text."""
+    if len(signature) != 64 or int.from_bytes(signature[32:], "little") >= ORDER:
+        return False
+    try:
+        commitment, owner = point_of(signature[:32]), point_of(key)
+    except ValueError:
+        return False
+    digest = hashlib.sha512(signature[:32] + key + text).digest()
+    left = times(int.from_bytes(signature[32:], "little"), BASE)
+    right = added(commitment, times(int.from_bytes(digest, "little") % ORDER, owner))
+    return not any((left[axis] * right[2] - right[axis] * left[2]) % PRIME for axis in (0, 1))
+
+
+# --- The export ----------------------------------------------------------------------------------
+
+
+def check(export: Path, fingerprint: str | None) -> None:
+    [manifest] = [
+        one for one in (export / "manifest.json", export / "_manifest.json") if one.is_file()
+    ]
+    text = manifest.read_bytes()
+    told = json.loads(text)
+    key = bytes.fromhex(told["public_key"])
+    if not signed(key, manifest.with_name(manifest.name + ".sig").read_bytes(), text):
+        sys.exit("the signature does not hold")
+    if fingerprint and hashlib.sha256(key).hexdigest() != fingerprint:
+        sys.exit("somebody else's signature")
+    for file in told["files"]:
+        data = (export / file["path"]).read_bytes()
+        if len(data) != file["bytes"] or hashlib.sha256(data).hexdigest() != file["sha256"]:
+            sys.exit(f"{file['path']}: changed")
+        if file["path"].endswith(".csv"):
+            check_rows(told, list(csv.DictReader(data.decode().splitlines(keepends=True))))
+    known = {manifest.name, f"{manifest.name}.sig", *(file["path"] for file in told["files"])}
+    for path in export.rglob("*"):
+        if path.is_file() and path.relative_to(export).as_posix() not in known:
+            sys.exit(f"{path.name}: nobody vouches for it")
+    if not told["whole"]:
+        sys.exit("the journal was damaged when it was exported")
+    print(f"{told['last_entry']}:{told['last_digest']}")
+
+
+def check_rows(told: dict[str, Any], rows: list[dict[str, str]]) -> None:
+    """The totals, to the last digit; of events, the chain."""
+    for name, total in told["totals"].items():
+        found = Decimal(len(rows))
+        if name != "rows":
+            found = sum((Decimal(row[name] or 0) for row in rows), Decimal())
+        if found != Decimal(total):
+            sys.exit(f"{name}: {found}, not {total}")
+    if told["table"] == "events" and rows and rows[0]["seq"] == "1" and not told["values"]:
+        digest = hashlib.sha256(f"ocpp-station journal 1 {told['journal_id']}".encode()).digest()
+        for row in rows:
+            columns = ("seq", "at", "uptime_ms", "kind", "version", "cause", "body")
+            line = "\n".join(row[name] for name in columns)
+            digest = hashlib.sha256(digest + line.encode()).digest()
+            if digest.hex() != row["digest"]:
+                sys.exit(f"entry {row['seq']}: changed")
+        if told["last_digest"] != digest.hex():
+            sys.exit("the chain ends elsewhere")
+
+
+check(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
