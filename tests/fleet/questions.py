@@ -21,6 +21,7 @@ from typing import Any, Final
 README: Final = Path(__file__).parents[2] / "README.md"
 ENGINES: Final = ("DuckDB", "Spark")
 SPARK_HEAP: Final = "2g"
+JAVA_MIN: Final = 17
 
 Rows = list[list[Any]]
 Answers = dict[str, Rows]  # question -> rows; days and decimals as text
@@ -60,8 +61,14 @@ def why_no_spark() -> str | None:
     """What is missing for Spark; None: nothing."""
     if find_spec("pyspark") is None:
         return "pyspark is not installed: `make spark-tools`"
-    if which("java") is None and "JAVA_HOME" not in os.environ:
-        return "Spark needs Java 17 or newer on the PATH"
+    home = os.environ.get("JAVA_HOME")
+    java = which("java", path=f"{home}/bin") if home else which("java")
+    if java is None:
+        return "Spark needs Java, on the PATH or in JAVA_HOME"
+    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(\d+)', told)
+    if found is None or int(found[1]) < JAVA_MIN:
+        return f"Spark needs Java {JAVA_MIN} or newer, not {told.partition(chr(10))[0]!r}"
     return None
 
 

@@ -17,6 +17,7 @@ from tests.fleet.months import Truth
 from tests.fleet.questions import Answers, Rows, blocks, duckdb_answers, spark_answers, why_no_spark
 from tests.fleet.truth import differences
 
+NO_SPARK = why_no_spark()
 STATIONS, DAYS, SEED = 4, 9, 20260301
 
 
@@ -33,7 +34,8 @@ def test_duckdb_tells_what_is_true(fleet: tuple[Path, list[Truth]]) -> None:
     assert differences(duckdb_answers(lake), truths) == []
 
 
-@pytest.mark.skipif(why_no_spark() is not None, reason=str(why_no_spark()))
+@pytest.mark.timeout(300)  # a JVM takes its time on a busy machine
+@pytest.mark.skipif(NO_SPARK is not None, reason=str(NO_SPARK))
 def test_spark_tells_what_is_true(fleet: tuple[Path, list[Truth]]) -> None:
     lake, truths = fleet
     assert differences(spark_answers(lake), truths) == []
