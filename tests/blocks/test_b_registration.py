@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from journal.observations import LinkOpened
 from journal.projections.clocks import ClockCorrected
 from journal.projections.outbox import CallAttempted, CallsDropped
 from tests.story import (
@@ -260,6 +261,28 @@ def test_another_call_puts_the_heartbeat_off_g02_fr_05() -> None:
     station = given(ONLINE, after(seconds=200), plugged(1))
     assert not queued(station.when(after(seconds=299)), "Heartbeat")
     assert queued(station.when(after(seconds=1)), "Heartbeat")
+
+
+def test_another_csms_is_told_every_connector_though_nothing_changed_b01_fr_05() -> None:
+    station = given(ONLINE, LINK_LOST)
+    station.when(LinkOpened(2, "ws://other/ocpp", 1))
+    said = station.when(answers("BootNotification", **boot("Accepted")))
+    assert statuses(said) == [(1, "Available"), (2, "Available")]
+
+
+def test_a_heartbeat_that_waits_for_its_answer_is_not_said_again_g02_fr_02() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=booting)
+    station.when(answers("BootNotification", **boot("Accepted", 10)), serves())
+    assert len(queued(station.when(after(seconds=10)), "Heartbeat")) == 1
+    assert queued(station.when(after(seconds=19)), "Heartbeat") == []  # MessageTimeout is 30
+
+
+def test_what_waits_does_not_keep_the_heartbeat_back_g02_fr_02() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=booting)
+    station.when(answers("BootNotification", **boot("Accepted", 10)), serves(), plugged(1))
+    assert station.in_flight
+    assert station.in_flight.action == "StatusNotification"
+    assert len(queued(station.when(after(seconds=10)), "Heartbeat")) == 1
 
 
 def test_the_clock_follows_a_heartbeat_g02_fr_06() -> None:

@@ -107,13 +107,13 @@ def _booted_for_no_reason() -> None:
     replaced(b_reset, "BOOT_REASONS", lambda _: {False: "Unknown", True: "Unknown"})
 
 
-def _every_variable_is_known() -> None:
+def _reading_the_unknown_is_rejected() -> None:
     from station.blocks import b_variables
 
     def make(original: Any) -> Any:
         def read(*args: Any) -> Any:
             result = original(*args)
-            if not result.attribute_status.startswith("Unknown"):
+            if result.attribute_status == "Accepted":
                 return result
             return msgspec.structs.replace(result, attribute_status="Rejected")
 
@@ -549,9 +549,9 @@ MUTANTS: Mapping[str, Mutant] = {
         "after a long absence only what changed is told",
     ),
     "unknown-variable": Mutant(
-        _every_variable_is_known,
-        ("TC_B_32_CS", "TC_B_33_CS"),
-        "what is unknown is Rejected",
+        _reading_the_unknown_is_rejected,
+        ("TC_B_32_CS", "TC_B_33_CS", "TC_B_34_CS"),
+        "what is unknown is Rejected when it is to be read",
     ),
     "read-only": Mutant(
         _everything_can_be_set,
@@ -679,9 +679,6 @@ MUTANTS: Mapping[str, Mutant] = {
         _never("b_variables", "read", "0"),
         ("TC_B_06_CS", "TC_B_07_CS", "TC_P_03_CS"),
         "every variable is told to be 0",
-    ),
-    "attribute-type": Mutant(
-        _never("b_variables", "unreadable"), ("TC_B_34_CS",), "every attribute type is there"
     ),
     "priority": Mutant(
         _not_in_the_order_of_the_priority,
