@@ -5,10 +5,13 @@ The device model and its reports have tests of their own; here is what the stati
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from journal.projections.replies import CallAnswered
+from journal.projections.replies import CallAnswered, CallRefused
 from journal.projections.variables import VariableChanged
+from station.blocks.b_variables import UNFIT_SECRET
 from tests.story import (
     ONLINE,
     Json,
@@ -17,6 +20,7 @@ from tests.story import (
     after,
     called,
     error_in,
+    frame,
     given,
     in_transaction,
     of_kind,
@@ -179,6 +183,34 @@ def test_too_long_a_question_b06_fr_17() -> None:
     long = {"component": {"name": "N" * 50}, "variable": {"name": "V" * 50}}
     said = given(ONLINE).when(called("GetVariables", getVariableData=[long] * 20))
     assert error_in(said) == "FormatViolation"
+
+
+@pytest.mark.parametrize(("size", "fits"), [(2048, True), (2049, False)])
+def test_a_question_may_fill_the_bytes_there_are_b06_fr_17(size: int, fits: bool) -> None:
+    body = json.dumps({"getVariableData": [HEARTBEAT]})
+    body = body[:-1] + " " * (size - len(body)) + "}"
+    said = given(ONLINE).when(frame(f'[2,"m-1","GetVariables",{body}]'))
+    assert bool(of_kind(said, CallAnswered)) is fits
+    assert bool(of_kind(said, CallRefused)) is not fits
+
+
+@pytest.mark.parametrize(
+    ("value", "attribute_type", "status"),
+    [
+        ("<secret 0123456789abcdef0123456789abcdef>", "Actual", "Accepted"),
+        (UNFIT_SECRET, "Actual", "Rejected"),
+        (UNFIT_SECRET, "Target", "NotSupportedAttributeType"),
+    ],
+)
+def test_a_password_is_set_where_it_is_fit_a01_fr_01(
+    value: str, attribute_type: str, status: str
+) -> None:
+    asked = named(
+        "SecurityCtrlr", "BasicAuthPassword", attributeValue=value, attributeType=attribute_type
+    )
+    said = given(ONLINE).when(called("SetVariables", setVariableData=[asked]))
+    assert reply_in(said)["setVariableResult"][0]["attributeStatus"] == status
+    assert bool(of_kind(said, VariableChanged)) is (status == "Accepted")
 
 
 @pytest.mark.parametrize("of", ["development", "evs-flash-300"])
