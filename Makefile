@@ -12,7 +12,7 @@ PROFILE ?= evs-flash-300
 STATIONS ?= 1000
 PYTHONS ?= python3.11 python3.12 python3.13
 
-.PHONY: help demo test check octt mutants simulate soak offline powercut bench fleet spark-tools goldens format clean
+.PHONY: help demo test check octt mutants simulate soak growth offline powercut bench fleet spark-tools goldens format clean
 
 help:
 	@echo "make demo    one whole charging session on emulated hardware"
@@ -24,6 +24,7 @@ help:
 	@echo "make powercut N=20000 SEED=0       boot from that many disk images that power cuts leave"
 	@echo 'make goldens PYTHONS="python3.11 python3.12"   the same follows from journals of the past, on each of them'
 	@echo "make soak DAYS=30                  a station that works for a month, in two minutes"
+	@echo "make growth                        what it writes to the disk, and how long flash lasts"
 	@echo "make offline EVENTS=170000         a month without a CSMS, and all of it told afterwards"
 	@echo "make bench                         speed and size, beside the machine's limits and other software"
 	@echo "make fleet STATIONS=1000           a month of each, exported, asked of DuckDB and Spark"
@@ -58,6 +59,9 @@ simulate: .venv/.installed
 
 powercut: .venv/.installed
 	$(BIN)/python -m tests.powercut --images $(N) --seed $(SEED)
+
+growth: .venv/.installed
+	$(BIN)/python -m station.simulation.growth
 
 soak: .venv/.installed
 	$(BIN)/python -m station.simulation.soak --days $(DAYS)

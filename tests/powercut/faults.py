@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import Final
 
 from tests.powercut.disk import Image
-from tests.powercut.recording import DIRECTORY, Op, Recording, Sized, Synced, record
-from tests.powercut.session import ARCHIVE_FAULTS, HASTY, LIVES
+from tests.powercut.recording import DIRECTORY, Op, Recording, Said, Sized, Synced, record
+from tests.powercut.session import ARCHIVE_FAULTS, HASTY
 from tests.powercut.session import FAULTS as PROGRAMS
 from tests.powercut.sweep import Failure, Sweep
 
@@ -59,8 +59,10 @@ OF_THE_DISK: Final[dict[str, Callable[[Recording], Recording]]] = {
 
 def found_in_program(name: str, seed: int) -> Failure | None:
     """Record the lives of a station with this fault, as far as it takes, and sweep."""
-    lives = tuple(LIVES) if name in ARCHIVE_FAULTS else ("first",)
-    return _found(record((name,), lives=lives), seed)
+    if name in ARCHIVE_FAULTS:
+        recording, files = record((name,))
+        return _found((recording, files), seed, while_archiving(recording))
+    return _found(record((name,), lives=("first",)), seed)
 
 
 def found_in_disk(name: str, whole: Recorded, seed: int) -> Failure | None:
@@ -69,6 +71,17 @@ def found_in_disk(name: str, whole: Recorded, seed: int) -> Failure | None:
     return _found((OF_THE_DISK[name](recording), files), seed)
 
 
-def _found(recorded: Recorded, seed: int) -> Failure | None:
-    outcome = Sweep(*recorded, seed).run(IMAGES, exhaustive=False, failures_max=1)
+def while_archiving(recording: Recording) -> range:
+    """The moments from before the first entries leave until a little after the last did."""
+    cuts = [
+        cut
+        for cut, op in enumerate(recording.ops)
+        if isinstance(op, Said) and op.what.keys() & {"archiving", "archived"}
+    ]
+    return range(cuts[0], cuts[1] + 10)
+
+
+def _found(recorded: Recorded, seed: int, span: range | None = None) -> Failure | None:
+    sweep = Sweep(*recorded, seed)
+    outcome = sweep.run(IMAGES, exhaustive=False, span=span, failures_max=1)
     return next(iter(outcome.failures), None)

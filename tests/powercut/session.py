@@ -147,6 +147,7 @@ def _snapshot(station: Station) -> list[Decision]:
 def _archives(station: Station) -> list[Decision]:
     """What is settled leaves the file, a little at a time, with a snapshot before."""
     here = _on(station)
+    here.say(archiving=True)
 
     def before() -> None:
         _snapshot(station)
@@ -160,6 +161,7 @@ def _archives(station: Station) -> list[Decision]:
         before=before,
     )
     assert moved, "there is nothing to archive"
+    here.say(archived=moved.segment.last)
     return []
 
 

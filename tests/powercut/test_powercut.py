@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.powercut.disk import Disk, dropped, kept, noisy, pieces, prefix, reordered
-from tests.powercut.faults import OF_THE_DISK, OF_THE_PROGRAM, found_in_disk, found_in_program
+from tests.powercut.faults import (
+    OF_THE_DISK,
+    OF_THE_PROGRAM,
+    found_in_disk,
+    found_in_program,
+    while_archiving,
+)
 from tests.powercut.recording import (
     DIRECTORY,
     Named,
@@ -69,6 +75,15 @@ def test_the_power_may_go_while_a_person_is_forgotten_p1(synced: bool) -> None:
     span = while_forgetting(recording)
     outcome = sweep.run(IMAGES, exhaustive=False, span=span, failures_max=1)
     assert (not outcome.failures) == synced, "\n".join(map(str, outcome.failures))
+
+
+def test_the_power_may_go_while_entries_are_archived_p1() -> None:
+    recording, files = recorded()
+    print(f"SEED={SEED}")
+    span = while_archiving(recording)
+    outcome = Sweep(recording, files, SEED).run(IMAGES, exhaustive=False, span=span)
+    assert not outcome.failures, "\n".join(map(str, outcome.failures))
+    assert outcome.total == IMAGES
 
 
 @pytest.mark.parametrize("fault", OF_THE_PROGRAM)

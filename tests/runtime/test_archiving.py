@@ -17,16 +17,15 @@ from journal import retention
 from journal.observations import ClockStepped
 from journal.projections.outbox import CallParked, CallQueued, RetryRequested, TransactionMark
 from journal.projections.transactions import TransactionStarted
-from journal.reader import Reader
 from journal.retention import SEGMENT_ENTRIES, Limits, archive
 from journal.segments import segments_beside
 from journal.state import State, encode_state, evolve
-from journal.store import Head, JournalFailed
+from journal.store import Head
 from journal.terms import Entry, Event
 from journal.verify import verify
 from station.runtime import archiving
 from station.runtime.archiving import LOOK_S, STEP_S, Archiving, Present
-from station.runtime.memory import Memory, registry
+from station.runtime.memory import Memory
 from tests.journal.kinds import SMALL, START
 
 RETENTION = timedelta(days=30)
@@ -237,44 +236,3 @@ def test_a_station_without_its_archive_boots_from_the_snapshot_and_says_so_witho
         [damage] = memory.found
         assert (damage.first, memory.store.head.seq) == (1, SEGMENT_ENTRIES + 101)
     assert [each.entry for each in verify(tmp_path / "journal.db")] == [1]
-
-
-# --- Reading while it is written -----------------------------------------------------------------
-
-
-def test_whoever_reads_keeps_the_log_as_short_as_it_was_p6(tmp_path: Path) -> None:
-    """A slow reader, in the middle of the entries all the time."""
-    with remembering(tmp_path) as memory:
-        lived(memory, [TICK] * 1000)
-        log = tmp_path / "journal.db-wal"
-        with Reader.open(tmp_path / "journal.db", registry()) as reader:
-            slow = reader.entries()
-            next(slow)
-            for _ in range(300):
-                lived(memory, [TICK] * 10)
-                if memory.store.checkpoint_due:
-                    assert memory.store.checkpoint()
-            assert log.stat().st_size < SMALL.grow_bytes * 2
-            assert sum(1 for _ in slow) == 3999
-
-
-def test_who_holds_an_old_state_lets_the_log_grow_until_he_lets_go_p6(tmp_path: Path) -> None:
-    """Not our reader: somebody with a tool, in a transaction. Commits go on."""
-    with remembering(tmp_path) as memory:
-        lived(memory, [TICK] * 100)
-        log = tmp_path / "journal.db-wal"
-        with Reader.open(tmp_path / "journal.db", registry()) as reader:
-            reader.connection.execute("BEGIN")
-            reader.connection.execute("SELECT max(seq) FROM entry").fetchone()
-            for _ in range(100):
-                lived(memory, [TICK] * 10)
-            assert not memory.store.checkpoint()
-            grown = log.stat().st_size
-            assert grown > 2 * SMALL.grow_bytes
-            reader.connection.execute("COMMIT")
-        assert memory.store.checkpoint()
-        lived(memory, [TICK])
-        lived(memory, [TICK])
-        assert log.stat().st_size <= max(SMALL.grow_bytes, 64 << 10) + 8 * 4120
-    with pytest.raises(JournalFailed), Reader.open(tmp_path / "gone.db", registry()):
-        pass

@@ -1,0 +1,77 @@
+"""`python -m tests.e2e.growth MINUTES`: what does the real process write, idle and charging?
+
+The same figures as `station.simulation.growth`, of one station that runs in real time on emulated
+devices of another process, with the settings of the product; the kernel counts its writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.csms import Csms
+from tests.e2e.harness import IDENTITY, PASSWORD, EmulatedDevices, StationProcess
+from tests.e2e.steps import ALICE, authorize_and_plug_in, wait_booted, wait_charging
+
+SETTLES_S = 20.0
+
+
+class Counted(NamedTuple):
+    """So far."""
+
+    at_s: float
+    entries: int
+    written_bytes: int
+
+
+def counted(station: StationProcess) -> Counted:
+    io = Path(f"/proc/{station.pid}/io").read_text(encoding="ascii")
+    fields = dict(line.split(": ") for line in io.splitlines())
+    seq = int(station.state()["journal"]["seq"])
+    return Counted(time.monotonic(), seq, int(fields["write_bytes"]))
+
+
+def in_an_hour(station: StationProcess, minutes: float) -> str:
+    """Wait, and tell the rates."""
+    time.sleep(SETTLES_S)
+    before = counted(station)
+    time.sleep(60 * minutes)
+    after = counted(station)
+    hours = (after.at_s - before.at_s) / 3600
+    entries = (after.entries - before.entries) / hours
+    written = (after.written_bytes - before.written_bytes) / hours / 1e6
+    return f"{entries:,.0f} entries and {written:.1f} MB written in an hour"
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="tests.e2e.growth", description=__doc__)
+    parser.add_argument("minutes", type=float, help="for idle and for charging, each")
+    parser.add_argument("--directory", type=Path, help="on a real disk, with a short path")
+    asked = parser.parse_args(arguments)
+    with (
+        tempfile.TemporaryDirectory(prefix="gr-", dir=asked.directory) as place,
+        Csms(passwords={IDENTITY: PASSWORD}) as csms,
+    ):
+        csms.answers.know(ALICE)
+        devices = EmulatedDevices(Path(place) / "data")
+        station = StationProcess(Path(place), csms.url)
+        try:
+            devices.start()
+            station.start()
+            wait_booted(station, csms)
+            print(f"idle: {in_an_hour(station, asked.minutes)}", flush=True)
+            authorize_and_plug_in(station)
+            wait_charging(csms)
+            print(f"charging: {in_an_hour(station, asked.minutes)}", flush=True)
+        finally:
+            station.close()
+            devices.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
