@@ -207,8 +207,8 @@ class Outbox(Projection, frozen=True):
             attempt=attempt.attempt,
             offline=attempt.offline,
         )
-        if attempt.lane != "transaction":
-            return replace(self, in_flight=flight)
+        if attempt.lane != "transaction" or attempt.call not in self.transaction:
+            return replace(self, in_flight=flight)  # the latter: where entries were swapped
         return replace(
             self,
             in_flight=flight,

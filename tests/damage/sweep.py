@@ -87,16 +87,20 @@ def _rows(made: Original, dice: random.Random) -> Damage:
         ),
         (
             f"entries {one} and {other} swapped",
-            [
-                f"UPDATE entry SET seq = -1 WHERE seq = {one}",
-                f"UPDATE entry SET seq = {one} WHERE seq = {other}",
-                f"UPDATE entry SET seq = {other} WHERE seq = -1",
-            ],
+            swapping(one, other),
         ),
         (f"entry {one} says something else", [f"UPDATE entry SET body = '{{}}' WHERE seq = {one}"]),
     )
     name, statements = dice.choice(doings)
-    return name, partial(_mistreat, statements)
+    return name, partial(mistreat, statements)
+
+
+def swapping(one: int, other: int) -> list[str]:
+    return [
+        f"UPDATE entry SET seq = -1 WHERE seq = {one}",
+        f"UPDATE entry SET seq = {one} WHERE seq = {other}",
+        f"UPDATE entry SET seq = {other} WHERE seq = -1",
+    ]
 
 
 def _used(log: Path) -> int:
@@ -119,7 +123,7 @@ def _cut(name: str, size: int, place: Path) -> None:
     (place / name).write_bytes((place / name).read_bytes()[:size])
 
 
-def _mistreat(statements: list[str], place: Path) -> None:
+def mistreat(statements: list[str], place: Path) -> None:
     """What somebody with a tool would do, and hide."""
     with closing(sqlite3.connect(place / FILE)) as connection:
         guards = connection.execute(

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from journal.observations import DamageFound
+from journal.observations import CableReported, DamageFound
+from journal.projections.outbox import CallAttempted
 from journal.store import Reader, rebuild
 from journal.verify import verify
 from station.cli import ended
 from station.runtime.memory import registry
 from station.simulation.world import FILE
-from tests.damage.sweep import LOG, PAGE_BYTES, broken, damages
+from tests.damage.sweep import LOG, PAGE_BYTES, broken, damages, mistreat, swapping
 from tests.damage.worlds import NAMES, Original, after, charged, original
 
 SEED = 20261122
@@ -135,6 +136,22 @@ def test_a_rotten_snapshot_is_ignored(in_file: Original, tmp_path: Path) -> None
     aftermath = after(place)
     assert charged(aftermath)
     assert aftermath.state.condition.damages == ()
+
+
+def test_an_attempt_that_was_moved_behind_its_delivery_holds_nothing_up(
+    in_file: Original, tmp_path: Path
+) -> None:
+    """Found by `python -m tests.damage --seed 5`: a settled call was sent for ever."""
+    later = [one.seq for one in in_file.entries if isinstance(one.event, CableReported)][-1]
+    place = copied(in_file, tmp_path / "damaged")
+    attempts = [
+        one.seq
+        for one in in_file.entries
+        if isinstance(one.event, CallAttempted) and one.event.lane == "transaction"
+    ]
+    mistreat(swapping(attempts[0], later), place)
+    aftermath = after(place)
+    assert not len(aftermath.state.outbox)
 
 
 def test_readers_say_what_is_missing_and_go_on(
