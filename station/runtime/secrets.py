@@ -6,12 +6,16 @@ knows the reference; the file is written and synced before the entry that speaks
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import uuid
 from pathlib import Path
 
+log = logging.getLogger("station.secrets")
+
 _REFERENCE = re.compile(r"<secret ([0-9a-f]{32})>")
+_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 class Secrets:
@@ -38,7 +42,10 @@ class Secrets:
         return f"<secret {name}>"
 
     def reveal(self, reference: str) -> str | None:
-        """The secret behind a reference; None where there is none (any more)."""
+        """The secret behind a reference; None where there is none (any more), or none to be read.
+
+        A rotten file is no reason to stop: what needs the secret says that it lacks it. P8.
+        """
         found = _REFERENCE.fullmatch(reference)
         if found is None:
             return None
@@ -46,14 +53,17 @@ class Secrets:
             return (self._directory / found[1]).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
+        except (OSError, UnicodeDecodeError) as error:
+            log.error("secret %s… cannot be read: %s", found[1][:8], type(error).__name__)
+            return None
 
     def keep_only(self, references: set[str]) -> None:
-        """Delete every secret that no reference names any more."""
+        """Delete every secret that no reference names any more, and nothing that is none of ours."""
         wanted = {found[1] for one in references if (found := _REFERENCE.fullmatch(one))}
         if not self._directory.is_dir():
             return
         for file in self._directory.iterdir():
-            if file.name not in wanted:
+            if _NAME.fullmatch(file.name) and file.name not in wanted:
                 file.unlink()
 
     def _sync(self) -> None:

@@ -238,6 +238,26 @@ def test_secrets_lie_in_files_of_their_own_and_go_when_unused_a01_fr_10(tmp_path
     assert secrets.reveal("no reference") is None
 
 
+def test_a_rotten_secret_is_a_lost_one_p8(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    secrets = Secrets(tmp_path / "secrets")
+    reference = secrets.keep(PASSWORD)
+    [file] = (tmp_path / "secrets").iterdir()
+    file.write_bytes(b"\xff\xfe\x00")
+    assert secrets.reveal(reference) is None
+    assert "cannot be read" in caplog.text
+    file.unlink()
+    file.mkdir()
+    assert secrets.reveal(reference) is None
+
+
+def test_what_is_no_secret_of_ours_stays_where_it_is(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "secrets")
+    secrets.keep(PASSWORD)
+    (tmp_path / "secrets" / "lost+found").mkdir()
+    secrets.keep_only(set())
+    assert [file.name for file in (tmp_path / "secrets").iterdir()] == ["lost+found"]
+
+
 def test_random_bytes_as_text_break_nothing() -> None:
     seed = 20261122
     print(f"seed {seed}")
