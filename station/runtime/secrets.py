@@ -58,7 +58,7 @@ class Secrets:
             return None
 
     def keep_only(self, references: set[str]) -> None:
-        """Delete every secret that no reference names any more, and nothing that is none of ours."""
+        """Delete every secret that no reference names any more, and nothing else."""
         wanted = {found[1] for one in references if (found := _REFERENCE.fullmatch(one))}
         if not self._directory.is_dir():
             return

@@ -170,19 +170,24 @@ def _never(block: str, name: str, result: Any = None) -> Patch:
     return patch
 
 
-def _queue_is_empty() -> None:
-    from station import decide
-    from station.case import answer
-    from station.messages.e_transactions import GetTransactionStatusResponse
+def _queue_that(waits: bool) -> Patch:
+    """GetTransactionStatus tells that messages wait, or that none do, whatever is so."""
 
-    def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
-        ongoing = None
-        if request.transaction_id is not None:
-            ongoing = case.state.transactions.of(request.transaction_id) is not None
-        response = GetTransactionStatusResponse(messages_in_queue=False, ongoing_indicator=ongoing)
-        yield answer(call, response)
+    def patch() -> None:
+        from station import decide
+        from station.case import answer
+        from station.messages.e_transactions import GetTransactionStatusResponse
 
-    decide.CALLS["GetTransactionStatus"] = handler
+        def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
+            ongoing = None
+            if request.transaction_id is not None:
+                ongoing = case.state.transactions.of(request.transaction_id) is not None
+            told = GetTransactionStatusResponse(messages_in_queue=waits, ongoing_indicator=ongoing)
+            yield answer(call, told)
+
+        decide.CALLS["GetTransactionStatus"] = handler
+
+    return patch
 
 
 def _operative_after_a_restart() -> None:
@@ -323,17 +328,6 @@ def _any_card_stops() -> None:
         return next(iter(case.state.authorizations.held), None)
 
     replaced(c_authorization, "_own", lambda _: own)
-
-
-def _queue_is_full() -> None:
-    from station import decide
-    from station.case import answer
-    from station.messages.e_transactions import GetTransactionStatusResponse
-
-    def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
-        yield answer(call, GetTransactionStatusResponse(messages_in_queue=True))
-
-    decide.CALLS["GetTransactionStatus"] = handler
 
 
 def _never_told() -> None:
@@ -604,7 +598,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "nobody of the same group can stop a transaction",
     ),
     "transaction-status": Mutant(
-        _queue_is_empty,
+        _queue_that(waits=False),
         ("TC_E_29_CS", "TC_E_31_CS", "TC_E_33_CS"),
         "no message ever waits in the queue",
     ),
@@ -699,9 +693,9 @@ MUTANTS: Mapping[str, Mutant] = {
         _any_card_stops, ("TC_C_04_CS", "TC_C_44_CS"), "any card stops a transaction"
     ),
     "queue": Mutant(
-        _queue_is_full,
+        _queue_that(waits=True),
         ("TC_E_28_CS", "TC_E_30_CS", "TC_E_32_CS", "TC_E_34_CS"),
-        "messages always wait in the queue, of transactions that are over",
+        "messages always wait in the queue",
     ),
     "availability-refused": Mutant(
         answers("ChangeAvailability", "Rejected"),
