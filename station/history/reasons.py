@@ -141,11 +141,15 @@ def _right_ended(event: AuthorizationEnded, behind: Behind) -> Reason | None:
 def _started(event: TransactionStarted, behind: Behind) -> Reason:
     if event.remote_start_id is not None:
         return Reason("the CSMS started it, and TxStartPoint was reached", "F02.FR.21")
+    if _first(behind, FlowReported):
+        return Reason("energy began to flow, which TxStartPoint makes a start", "E01.FR.06")
     if not event.granted_seq:
         return Reason("an EV was plugged in, which TxStartPoint makes a start", "E01.FR.02")
     if event.trigger_reason == "CablePluggedIn":
-        return Reason("the EV of an authorised person was plugged in: TxStartPoint was reached")
-    return Reason("a person was authorised: TxStartPoint was reached")
+        why = "the EV of an authorised person was plugged in: TxStartPoint was reached"
+        return Reason(why, "E01.FR.02 or E01.FR.05")
+    rule = "E01.FR.03 or E01.FR.05" if event.evse_id else "E01.FR.03"
+    return Reason("a person was authorised: TxStartPoint was reached", rule)
 
 
 def _stopping(event: TransactionStopping, behind: Behind) -> Reason | None:

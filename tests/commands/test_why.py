@@ -35,9 +35,11 @@ def test_an_entry_is_told_with_what_led_to_it(
     told = station("why", journal, str(begun.seq))
     assert (told.code, told.err) == (0, "")
     assert told.lines[0].startswith(f"Entry {begun.seq}: station begins transaction")
-    assert told.lines[1] == "Because a person was authorised: TxStartPoint was reached."
+    assert told.lines[1] == (
+        "Because a person was authorised: TxStartPoint was reached (E01.FR.03 or E01.FR.05)."
+    )
     [asked] = [each for each in told.lines if each.startswith("*")]
-    assert asked.endswith(f"<- {begun.cause}, {begun.seq - 2}")
+    assert asked.endswith(f"<- {begun.cause}, {begun.seq - 2} [E01.FR.03 or E01.FR.05]")
     assert any("EV driver shows" in each for each in told.lines)
     assert "2026-03-01 UTC" in told.out
     assert "\x1b" not in told.out

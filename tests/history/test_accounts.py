@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from journal.observations import DeviceFaulted, EvStopped, StopPressed, StorageReported
@@ -17,7 +19,7 @@ from journal.projections.outbox import (
     CallQueued,
     RetryRequested,
 )
-from journal.projections.transactions import TransactionStopping
+from journal.projections.transactions import TransactionStarted, TransactionStopping
 from journal.terms import Decision, Entry, Event, IdToken, Observation
 from station.history.accounts import History, account_of_entry, account_of_transaction
 from station.history.causes import causes_of
@@ -160,6 +162,32 @@ def test_who_is_let_in_unheard_leads_back_to_the_lost_link_c15_fr_08() -> None:
     station = given(lenient, ONLINE, plugged(1), LINK_LOST, presented(CAROL, evse_id=1))
     assert "C15.FR.08" in answers(station, AuthorizationGranted)
     assert chain(station, AuthorizationGranted)[0] == "LinkClosed"
+
+
+# --- Why did it begin? ---------------------------------------------------------------------------
+
+START: Final = "TxCtrlr.TxStartPoint"
+
+
+@pytest.mark.parametrize(
+    ("point", "steps", "why"),
+    [
+        ("EVConnected", (plugged(1),),
+         "an EV was plugged in, which TxStartPoint makes a start (E01.FR.02)"),
+        ("Authorized", (presented(ALICE, evse_id=1),), "a person was authorised"),
+        ("Authorized", (presented(ALICE),), "TxStartPoint was reached (E01.FR.03)."),
+        ("PowerPathClosed", (plugged(1), presented(ALICE)), "(E01.FR.03 or E01.FR.05)"),
+        ("PowerPathClosed", (presented(ALICE), plugged(1)), "(E01.FR.02 or E01.FR.05)"),
+        ("EnergyTransfer", (plugged(1), presented(ALICE), charging(1)),
+         "energy began to flow, which TxStartPoint makes a start (E01.FR.06)"),
+    ],
+    ids=["cable", "card", "card before the cable", "cable, card", "card, cable", "energy"],
+)  # fmt: skip
+def test_a_transaction_says_which_start_point_was_reached_e01_fr_06(
+    point: str, steps: tuple[Step, ...], why: str
+) -> None:
+    station = given(preset(START, point), ONLINE, *steps)
+    assert why in answers(station, TransactionStarted)
 
 
 # --- Why did it stop? ----------------------------------------------------------------------------
@@ -388,7 +416,8 @@ def test_a_transaction_tells_its_beginning_changes_end_and_messages(session: Sta
         "What the CSMS was told",
     ]
     assert told.answers[:2] == (
-        "It began because a person was authorised: TxStartPoint was reached.",
+        "It began because a person was authorised: TxStartPoint was reached "
+        "(E01.FR.03 or E01.FR.05).",
         "It ended because the stop button was pressed (E07.FR.05, then E06.FR.03, E06.FR.06).",
     )
     assert "Of its 3 messages the CSMS has answered 3." in told.answers

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import trio
+from msgspec.structs import replace
 
 from journal.terms import Entry
 from station import ocppj
-from station.messages.datatypes import IdTokenInfoType
 from station.simulation.agenda import NOON
 from station.simulation.cars import Ev
+from station.simulation.counterpart import PEOPLE
 from station.simulation.ledger import Account
 from station.simulation.storm import HAPPENINGS, Plan, Stage
 from station.simulation.trial import StormyWitness, Trial
@@ -187,7 +188,7 @@ def moment(at_s: float) -> datetime:
 
 def judges(stage: Stage, *, who: str, status: str) -> None:
     """The CSMS changes its mind about somebody."""
-    info = IdTokenInfoType(status=status)  # type: ignore[arg-type]
+    info = replace(PEOPLE[who], status=status)
     stage.world.csms.double.tokens[who.casefold()] = info
 
 

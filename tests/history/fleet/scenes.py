@@ -166,6 +166,18 @@ def device_breaks(stage: Stage) -> None:
     stage.asks("status", f"EVSE {stage.evse_id} had a fault, {kind}", "Faulted")
 
 
+def both_break(stage: Stage) -> None:
+    """The fault of the other EVSE came first, and has nothing to do with this one."""
+    stage.charges()
+    stage.breaks(40, "insulation low", 100, evse_id=stage.other)
+    stage.breaks(60 + stage.dice.random() * 30, "contactor welded", 30)
+    stage.leaves()
+    stage.asks(
+        "stop", f"EVSE {stage.evse_id} had a fault, contactor welded: charging was forbidden"
+    )
+    stage.asks("status", f"EVSE {stage.evse_id} had a fault, contactor welded", "Faulted")
+
+
 def station_breaks(stage: Stage) -> None:
     stage.charges()
     stage.breaks(50 + stage.dice.random() * 60, "mains lost", 30, evse_id=0)
@@ -367,7 +379,8 @@ def sent_once(stage: Stage) -> None:
 DIRECTORS: Final[dict[str, Director]] = {
     one.__name__: one
     for one in (
-        card_ends, family_ends, button_ends, ev_is_full, ev_leaves, device_breaks, station_breaks,
+        card_ends, family_ends, button_ends, ev_is_full, ev_leaves, device_breaks, both_break,
+        station_breaks,
         csms_stops, csms_resets, supply_fails, program_ends, program_ends_for_a_moment,
         csms_thinks_again,
         blocked, unknown, blocked_by_the_cache, nobody_to_ask, broken_for_everybody,
