@@ -13,7 +13,7 @@ from journal.state import State, evolve
 from station.runtime.memory import registry
 from station.simulation.world import JOURNAL_ID
 from tests.bench import journals
-from tests.bench.measures import Row, Size, ratio, run, timed
+from tests.bench.measures import Row, Size, ratio, run, worked_s
 
 PAIRED: Final = 200_000  # entries of each pair; the whole is measured once, by the commands
 READ: Final = "SELECT kind, version, body FROM entry WHERE seq <= ? ORDER BY seq"
@@ -35,7 +35,7 @@ def rows(directory: Path, size: Size) -> Iterator[Row]:
         ended = run(arguments)
         assert ended.exit_code == 0, arguments
         what = f"station {' '.join(command)}, {size.entries} entries"
-        yield Row(f"{what}: entries/s", size.entries / ended.seconds, "/s")
+        yield Row(f"{what}: per second", size.entries / ended.worked_s, "entries")
         yield Row(f"{what}: peak RSS", ended.peak_mib, "MiB")
 
 
@@ -54,7 +54,7 @@ def _replay(path: Path, last: int, size: Size) -> Row:
 
         alone, folded = [], []
         for _ in range(size.rounds):
-            alone.append(timed(decoded))
-            folded.append(timed(replayed))
+            alone.append(worked_s(decoded))
+            folded.append(worked_s(replayed))
     beside = f"{last / min(folded):.0f}/s; read and decode {last / min(alone):.0f}/s"
     return Row("replay and fold", ratio(alone, folded), "x decode", 0.8, ">=", beside)

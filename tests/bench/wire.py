@@ -7,14 +7,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tests.bench import journals
 from tests.bench.csms import Csms, Station, listening
-from tests.bench.measures import Row, Size, percentile, ratio, rss_mib
+from tests.bench.measures import Row, Size, cpu_s, percentile, ratio, rss_mib
 from tests.bench.peers import PROGRAMS
 from tests.e2e.harness import IDENTITY, EmulatedDevices, StationProcess
 
@@ -47,11 +47,13 @@ def set_to(value: str, items: int = 1) -> tuple[str, dict[str, Any]]:
 
 def rows(directory: Path, size: Size) -> Iterator[Row]:
     """All rows that need a CSMS."""
-    yield from asyncio.run(_rows(directory, size))
+    with asyncio.Runner() as runner:
+        found = _rows(directory, size)
+        while rows := runner.run(anext(found, None)):
+            yield from rows
 
 
-async def _rows(directory: Path, size: Size) -> list[Row]:
-    found: list[Row] = []
+async def _rows(directory: Path, size: Size) -> AsyncIterator[list[Row]]:
     async with AsyncExitStack() as stack:
         csms = await stack.enter_async_context(listening())
         short, long = _Site(directory / "s", csms), _Site(directory / "l", csms)
@@ -59,19 +61,19 @@ async def _rows(directory: Path, size: Size) -> list[Row]:
             stack.callback(site.close)
             site.devices.start()
         journals.written(long.station.data, size.entries)
-        found += await _starts(csms, short, long, size)
+        yield await _starts(csms, short, long, size)
         await short.start()
-        with _peer(csms):
+        with _peer(csms) as peer:
             await csms.station(PEER).heard("BootNotification").get()
-            found += await _answers(csms.station(IDENTITY), csms.station(PEER), size)
-        found += await _begins(csms.station(IDENTITY), size)
+            ours = Asked(csms.station(IDENTITY), short.station.pid)
+            yield await _answers(ours, Asked(csms.station(PEER), peer.pid), size)
+        yield await _begins(csms.station(IDENTITY), size)
         short.stop()
         grown = [await _memory(csms.station(IDENTITY), site) for site in (short, long)]
-        found += [
+        yield [
             Row("RSS, long journal, after all kinds of message", grown[1], "MiB", RSS_MIB),
             Row("of that for the long journal", grown[1] - grown[0], "MiB", FLAT_MIB),
         ]
-    return found
 
 
 class _Site:
@@ -146,11 +148,27 @@ def _ms(seconds: list[float]) -> str:
     return f"{statistics.median(seconds) * 1000:.1f}"
 
 
-async def _answers(ours: Station, peer: Station, size: Size) -> list[Row]:
+class Asked(NamedTuple):
+    """Who is asked, and the process it is."""
+
+    station: Station
+    pid: int
+
+
+class Taken(NamedTuple):
+    """What requests took, in rounds: seconds of each, and the mean of processor seconds."""
+
+    seconds: list[list[float]]
+    cpu_s: list[float]
+
+
+Request = Callable[[int], tuple[str, dict[str, Any]]]
+
+
+async def _answers(ours: Asked, peer: Asked, size: Size) -> list[Row]:
     """Requests to both in turn."""
     await asyncio.sleep(SETTLES_S)
-    await _asked(ours, size.times, lambda number: get(1))  # both have seen it once
-    await _asked(peer, size.times, lambda number: get(1))
+    await _paired(ours, peer, size, lambda number: get(1))  # both have seen it once
     one = await _paired(ours, peer, size, lambda number: get(1))
     durable = await _paired(ours, peer, size, lambda number: set_to(str(300 + number % 100)))
     many = await _paired(ours, peer, size, lambda number: get(BATCH), fewer=8)
@@ -161,39 +179,33 @@ async def _answers(ours: Station, peer: Station, size: Size) -> list[Row]:
     ]
 
 
-Taken = tuple[list[list[float]], list[list[float]]]
-
-
 async def _paired(
-    ours: Station,
-    peer: Station,
-    size: Size,
-    request: Callable[[int], tuple[str, dict[str, Any]]],
-    fewer: int = 1,
-) -> Taken:
-    mine, peers = [], []
+    ours: Asked, peer: Asked, size: Size, request: Request, fewer: int = 1
+) -> tuple[Taken, Taken]:
+    taken = Taken([], []), Taken([], [])
     for _ in range(size.rounds):
-        mine.append(await _asked(ours, size.times // fewer, request))
-        peers.append(await _asked(peer, size.times // fewer, request))
-    return mine, peers
+        for who, of in zip((ours, peer), taken, strict=True):
+            before, times = cpu_s(who.pid), size.times // fewer
+            of.seconds.append([await who.station.call(*request(one)) for one in range(times)])
+            of.cpu_s.append((cpu_s(who.pid) - before) / times)
+    return taken
 
 
-async def _asked(
-    station: Station, times: int, request: Callable[[int], tuple[str, dict[str, Any]]]
-) -> list[float]:
-    return [await station.call(*request(number)) for number in range(times)]
-
-
-def _faster(what: str, taken: Taken, limit: float) -> Row:
-    mine, peers = ([percentile(one, 0.5) for one in each] for each in taken)
-    beside = f"{_ms(mine)} ms; ocpp {_ms(peers)} ms"
+def _faster(what: str, taken: tuple[Taken, Taken], limit: float) -> Row:
+    mine, peers = ([percentile(one, 0.5) for one in each.seconds] for each in taken)
+    beside = f"{_ms(mine)} ms; ocpp {_ms(peers)} ms; {_cpu(taken)}"
     return Row(what, ratio(mine, peers), "x ocpp", limit, beside=beside)
 
 
-def _rate(what: str, taken: Taken, limit: float) -> Row:
-    mine, peers = ([len(one) / sum(one) for one in each] for each in taken)
-    beside = f"{statistics.median(mine):.0f}/s; ocpp {statistics.median(peers):.0f}/s"
-    return Row(what, ratio(mine, peers), "x ocpp", limit, ">=", beside)
+def _rate(what: str, taken: tuple[Taken, Taken], limit: float) -> Row:
+    mine, peers = ([len(one) / sum(one) for one in each.seconds] for each in taken)
+    rates = f"{statistics.median(mine):.0f}/s; ocpp {statistics.median(peers):.0f}/s"
+    return Row(what, ratio(mine, peers), "x ocpp", limit, ">=", f"{rates}; {_cpu(taken)}")
+
+
+def _cpu(taken: tuple[Taken, Taken]) -> str:
+    ours, peer = (_ms(each.cpu_s) for each in taken)
+    return f"processor {ours} ms; ocpp {peer} ms"
 
 
 async def _begins(station: Station, size: Size) -> list[Row]:
