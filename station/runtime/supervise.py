@@ -23,6 +23,7 @@ from station import RELEASE
 from station.case import Product
 from station.config import Config
 from station.runtime.alarm import alarm
+from station.runtime.audit import audit, verifying
 from station.runtime.archiving import Archiving, Present
 from station.runtime.certificate_files import certificate_files
 from station.runtime.clock import HostClock, boot_id
@@ -117,6 +118,7 @@ class Life:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.scribe.run)
             nursery.start_soon(self._keep, "room", self.room.run)
+            nursery.start_soon(self._keep, "audit", self._audit)
             nursery.start_soon(self._checkpoints)
             nursery.start_soon(self._keep, "archive", self._archive)
             nursery.start_soon(self._keep, "control", control.run)
@@ -194,6 +196,10 @@ class Life:
         for work in (state.firmware.running, state.logs.upload):
             if work is not None:
                 yield reference_in(work.ordered.location) or ""
+
+    async def _audit(self) -> None:
+        command = verifying(self.config.data / "journal.db")
+        await audit(command, self.scribe.observe, lambda: self.scribe.state.condition)
 
     def _keep_reserve(self) -> None:
         try:
