@@ -5,6 +5,7 @@ BIN := .venv/bin
 SEEDS ?= 1000
 SEED0 ?= 0
 DAYS ?= 30
+DAMAGES ?= 1000
 N ?= 20000
 EVENTS ?= 170000
 SEED ?= 0
@@ -12,7 +13,7 @@ PROFILE ?= evs-flash-300
 STATIONS ?= 1000
 PYTHONS ?= python3.11 python3.12 python3.13
 
-.PHONY: help demo test check octt mutants simulate soak growth offline powercut bench fleet spark-tools goldens format clean
+.PHONY: help demo test check octt mutants simulate soak growth offline powercut damage bench fleet spark-tools goldens format clean
 
 help:
 	@echo "make demo    one whole charging session on emulated hardware"
@@ -23,6 +24,7 @@ help:
 	@echo "make simulate SEEDS=1000 SEED0=0   worlds with faults, from seeds"
 	@echo "make powercut N=20000 SEED=0       boot from that many disk images that power cuts leave"
 	@echo 'make goldens PYTHONS="python3.11 python3.12"   the same follows from journals of the past, on each of them'
+	@echo "make damage DAMAGES=1000 SEED=0          damage a journal so often, and live on it"
 	@echo "make soak DAYS=30                  a station that works for a month, in two minutes"
 	@echo "make growth                        what it writes to the disk, and how long flash lasts"
 	@echo "make offline EVENTS=170000         a month without a CSMS, and all of it told afterwards"
@@ -62,6 +64,9 @@ powercut: .venv/.installed
 
 growth: .venv/.installed
 	$(BIN)/python -m station.simulation.growth
+
+damage: .venv/.installed
+	$(BIN)/python -m tests.damage --damages $(DAMAGES) --seed $(SEED)
 
 soak: .venv/.installed
 	$(BIN)/python -m station.simulation.soak --days $(DAYS)
