@@ -26,6 +26,7 @@ from tests.history.reports import Browser, facts_of
 from tests.story import (
     ALICE,
     BOB,
+    BOOTED,
     LINK_LOST,
     LINK_OPENED,
     NOON,
@@ -310,6 +311,29 @@ def test_a_range_without_a_moment_of_the_journal_is_no_report(
         facts_of(busy.entries, tmp_path, NOON + timedelta(days=1))
     with pytest.raises(NothingThereError):
         facts_of(busy.entries, tmp_path, None, NOON - timedelta(days=1))
+
+
+def test_a_forged_reading_stops_nothing(busy: Station, tmp_path: Path) -> None:
+    """Numbers no meter gives: they are complained of, or not drawn."""
+    huge = MeterRead(1, Decimal("1E+900"), power_w=Decimal("1E+900"), soc_percent=10**9)
+    busy.when(plugged(1), presented(ALICE, evse_id=1), charging(1), after(seconds=60))
+    last = busy.entries[-1]
+    entries = [*busy.entries, Entry(last.seq + 1, last.at, last.uptime_ms, huge)]
+    facts = facts_of(entries, tmp_path)
+    assert facts.lanes[1].power_max_w <= 10_000_000
+    assert Browser(page(facts)).complaints == []
+
+
+def test_an_evse_that_is_taken_away_is_not_counted_on(tmp_path: Path) -> None:
+    station = given(ONLINE, after(seconds=600))
+    last = station.entries[-1]
+    fewer = msgspec.structs.replace(BOOTED, evses=((1, (1,)),))
+    start = Entry(last.seq + 1, last.at, last.uptime_ms, fewer)
+    later = Entry(
+        last.seq + 2, last.at + timedelta(minutes=5), last.uptime_ms + 300_000, LINK_OPENED
+    )
+    facts = facts_of([*station.entries, start, later], tmp_path, NOON)
+    assert [one.total.whole for one in facts.uptimes.values()] == [900_000, 600_000]
 
 
 # --- Drawing -------------------------------------------------------------------------------------

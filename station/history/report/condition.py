@@ -129,7 +129,9 @@ class Condition:
     # --- What is so ------------------------------------------------------------------------------
 
     def state(self, evse_id: int) -> State:
-        """The one word for an EVSE, the worst that is true of it."""
+        """The one word for an EVSE, the worst that is true of it; none: there is none such."""
+        if evse_id not in self._connectors:
+            return "none"
         if self.down:
             return "down"
         if any(one.event.blocks and key[0] in (0, evse_id) for key, one in self.faults.items()):
@@ -144,6 +146,8 @@ class Condition:
 
     def causes(self, evse_id: int) -> tuple[Cause, ...]:
         """Everything for which it cannot be used, oldest first."""
+        if evse_id not in self._connectors:
+            return ()
         found = [_cause(one) for key, one in self.faults.items()
                  if one.event.blocks and key[0] in (0, evse_id)]  # fmt: skip
         if self.down:

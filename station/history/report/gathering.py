@@ -40,6 +40,7 @@ from station.history.report.visits import Visits
 EVSES_MAX: Final = 32  # that are told; a station has a handful
 TOLD_MAX: Final = 100  # starts and changes of the clock, the newest
 COMPLAINTS_MAX: Final = 20
+POWER_MAX_W: Final = Decimal(10_000_000)
 
 # What folding an entry raises that only a tampered or damaged history can hold.
 _IMPOSSIBLE: Final = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
@@ -181,7 +182,7 @@ class _Walk:
         self._readings: dict[int, _Reading] = {}
         self._link_since = 0
         self._moment = 0  # of the last entry
-        self._told: set[int] = set()  # entries that were complained of, the last few
+        self._damaged: set[int] = set()  # entries that were complained of, the last few
 
     # --- Entries ---------------------------------------------------------------------------------
 
@@ -194,10 +195,8 @@ class _Walk:
                 self._go_down(entry, entry.event)  # the range ends where nobody was there
             return False
         counts = moment >= facts.since
-        if kind in talks.HEARS:
-            self._talked(entry, counts)
-        if kind in visits.HEARS:
-            facts.visits.hears(entry, moment)
+        if kind in talks.HEARS or kind in visits.HEARS:
+            self._told(entry, moment, counts)
         if kind in _DRAWN:
             _DRAWN[kind](self, entry, moment)
         if kind in conditions.HANDLERS:
@@ -207,9 +206,13 @@ class _Walk:
         facts.last_entry, facts.ends = entry.seq, moment
         return True
 
-    def _talked(self, entry: Entry, counts: bool) -> None:
+    def _told(self, entry: Entry, moment: int, counts: bool) -> None:
+        kind = type(entry.event)
         try:
-            self._facts.talks.hears(entry, counts)
+            if kind in talks.HEARS:
+                self._facts.talks.hears(entry, counts)
+            if kind in visits.HEARS:
+                self._facts.visits.hears(entry, moment)
         except _IMPOSSIBLE:
             self.complain(entry.seq, "fits no history")
 
@@ -259,7 +262,7 @@ class _Walk:
     def _look(self, moment: int, seq: int) -> None:
         """Close what is over for each EVSE, and hold what is so now."""
         condition = self._condition
-        for evse_id in condition.evse_ids[:EVSES_MAX]:
+        for evse_id in dict.fromkeys((*self._held, *condition.evse_ids[:EVSES_MAX])):
             held = self._held.get(evse_id) or self._met(evse_id, moment)
             state, causes = condition.state(evse_id), condition.causes(evse_id)
             if (state, causes) != held[1:]:
@@ -370,12 +373,12 @@ class _Walk:
     # --- Damage ----------------------------------------------------------------------------------
 
     def damaged(self, damage: Damage) -> None:
-        self._told.add(damage.seq)
+        self._damaged.add(damage.seq)
         self.complain(damage.seq, damage.why)
 
     def is_told(self, seq: int) -> bool:
-        told = seq in self._told
-        self._told.clear()
+        told = seq in self._damaged
+        self._damaged.clear()
         return told
 
     def complain(self, seq: int, why: str) -> None:
@@ -385,12 +388,11 @@ class _Walk:
 
 
 def _power_w(read: MeterRead) -> int | None:
-    """For a curve: whole watts."""
-    if read.power_w is not None:
-        return int(read.power_w)
-    if read.voltage_v is None or read.current_a is None:
-        return None
-    return int(read.voltage_v * read.current_a)
+    """For a curve: whole watts, none that no station has."""
+    power_w = read.power_w
+    if power_w is None and read.voltage_v is not None and read.current_a is not None:
+        power_w = read.voltage_v * read.current_a
+    return None if power_w is None else int(max(Decimal(0), min(power_w, POWER_MAX_W)))
 
 
 def _fetching(reader: Reader) -> Callable[[int], Entry | None]:

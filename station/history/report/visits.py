@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from typing import Final
 
 from journal.observations import CableReported, ClockStepped, EvIdentified, MeterRead
@@ -125,7 +126,8 @@ class Visits:
             return
         self.ended += 1
         if visit.energy_wh is not None:
-            self.energy_wh = EXACT.add(self.energy_wh, visit.energy_wh)
+            with suppress(DecimalException):  # no sum has room for what no meter gives
+                self.energy_wh = EXACT.add(self.energy_wh, visit.energy_wh)
         reason = session.stopped_reason or "Local"
         room = reason in self.reasons or len(self.reasons) < REASONS_MAX
         self.reasons[reason if room else "(others)"] += 1
@@ -156,5 +158,10 @@ class Visits:
 
 
 def _energy(start_wh: Decimal | None, stop_wh: Decimal | None) -> Decimal | None:
-    """The exact difference of two registers of the meter."""
-    return None if start_wh is None or stop_wh is None else EXACT.subtract(stop_wh, start_wh)
+    """The exact difference of two registers; None: one is missing, or is none a meter gives."""
+    if start_wh is None or stop_wh is None:
+        return None
+    try:
+        return EXACT.subtract(stop_wh, start_wh)
+    except DecimalException:
+        return None

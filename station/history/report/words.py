@@ -11,6 +11,7 @@ from station.history.report.condition import State
 from station.history.report.times import at_ms
 from station.sentences.words import printable
 
+DIGITS_MAX: Final = 30  # of a number that is written out
 NONE: Final = '<span class="none">–</span>'
 
 # What an EVSE is, as it is told, and the letter where a band has no room for more.
@@ -87,17 +88,21 @@ def percent(value: Decimal | None) -> str:
 
 
 def decimal(value: Decimal | None) -> str:
-    """All its digits and zeros, in groups of three."""
-    return NONE if value is None else f"{value:,f}"
+    """All its digits and zeros, in groups of three; what no meter gives, as it was written."""
+    if value is None:
+        return NONE
+    return f"{value:,f}" if abs(value.adjusted()) <= DIGITS_MAX else text(value)
 
 
 def kwh(energy_wh: Decimal | None) -> str:
     """The same thousand times less, exactly."""
-    return NONE if energy_wh is None else f"{energy_wh.scaleb(-3):,f}"
+    return NONE if energy_wh is None else decimal(energy_wh.scaleb(-3))
 
 
 def kilowatts(power_w: Decimal | int) -> str:
     """A power for people: two digits behind the point at most."""
+    if Decimal(power_w).adjusted() > DIGITS_MAX - 6:
+        return text(power_w)
     kw = (Decimal(power_w) / 1000).quantize(Decimal("0.01"), ROUND_HALF_UP).normalize()
     return f"{kw:,f}"
 
