@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from journal.reader import Reader
-from journal.terms import Decision, Entry
+from journal.terms import Decision, Entry, Observation
 from station.commands.answers import Misused, No
 from station.commands.journals import busy, journal_argument, opened, replayed
 from station.commands.points import Point, first_of, last_of, point
@@ -74,17 +74,32 @@ def _stretch(
     first, last = first_of(path, reader, since), last_of(path, reader, to)
     if last < first:
         raise Misused(f"{path}: entry {last}, where it shall end, is before {first}.")
-    first = reader.entry(first).cause or first
+    first = _observation(path, reader, first)
     if last - first >= ENTRIES_MAX:
         raise No(
             f"{path}: {first} to {last} are more than {ENTRIES_MAX} entries. Take fewer of them."
         )
     entries = tuple(_commits(reader, first, last))
+    for due, entry in enumerate(entries, first):
+        if entry.seq != due:
+            raise No(f"{path}: entry {due} is missing. Run `station verify` on it.")
     before = replayed(path, reader, reader.entries(1, first - 1))
     product = profile or profile_of(before, entries)
     if not product:
         raise No(f"{path}: entry {first} does not tell of what product it is. Name its --profile.")
     return Stretch(before, first - 1, product, entries)
+
+
+def _observation(path: Path, reader: Reader, seq: int) -> int:
+    """The observation that an entry belongs to."""
+    try:
+        first = reader.entry(seq).cause or seq
+        whole = isinstance(reader.entry(first).event, Observation)
+    except LookupError:
+        whole = False
+    if not whole:
+        raise No(f"{path}: what entry {seq} was decided for is missing. Begin elsewhere.")
+    return first
 
 
 def _commits(reader: Reader, first: int, last: int) -> Iterator[Entry]:

@@ -5,6 +5,7 @@ The files it writes are played here, and once by a pytest of its own, somewhere 
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -252,6 +253,26 @@ def test_nothing_is_written_over(station: Command, journal: Path, tmp_path: Path
     mine.write_text("mine")
     ran = station("to-test", journal, "--from", "20", "--out", mine)
     assert (ran.code, mine.read_text()) == (2, "mine")
+
+
+@pytest.mark.parametrize(
+    ("gone", "begin", "said"),
+    [
+        (30, 20, "entry 30 is missing"),
+        (10, 20, "entry 10 is missing"),
+        (20, 20, "what entry 20 was decided for is missing"),
+    ],
+)
+def test_what_is_missing_is_one_line(
+    station: Command, journal: Path, gone: int, begin: int, said: str
+) -> None:
+    with sqlite3.connect(journal) as db:
+        db.execute("DROP TRIGGER entry_not_deleted")
+        db.execute("DELETE FROM entry WHERE seq = ?", (gone,))
+    db.close()
+    ran = station("to-test", journal, "--from", str(begin), "--to", "40")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert said in ran.err
 
 
 def test_more_than_anybody_reads_is_refused(

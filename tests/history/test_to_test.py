@@ -1,0 +1,65 @@
+"""Can every kind of event be told as code, with and without its names?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from journal.terms import Event, Observation
+from station.history.redaction import Redaction
+from station.history.retelling import raw
+from station.history.to_test import code
+from station.runtime.memory import registry
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+BODIES = sorted(GOLDEN.glob("*.*.json"))
+
+
+def event_of(path: Path) -> tuple[Event, str]:
+    """A golden event as it is today, and its body."""
+    kind, version, _ = path.name.split(".")
+    event = registry().decode(kind, int(version), path.read_text())
+    return event, registry().encode(event)[2]
+
+
+def evaluated(text: str) -> Any:
+    """What the code makes, where every struct of ours is known by its name."""
+    names: dict[str, Any] = {"raw": raw}
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in ("journal", "station"):
+            names |= {
+                key: one
+                for key, one in vars(module).items()
+                if isinstance(one, type) and issubclass(one, msgspec.Struct)
+            }
+    from decimal import Decimal
+
+    return eval(text, names | {"Decimal": Decimal})
+
+
+def test_there_are_golden_bodies() -> None:
+    assert len(BODIES) > 50
+
+
+@pytest.mark.parametrize("path", BODIES, ids=lambda path: path.stem)
+def test_an_event_told_as_code_is_the_same_again(path: Path) -> None:
+    event, body = event_of(path)
+    again = evaluated(code(event))
+    assert type(again) is type(event)
+    assert registry().encode(again)[2] == body
+
+
+@pytest.mark.parametrize("path", BODIES, ids=lambda path: path.stem)
+def test_an_event_without_its_names_is_still_one(path: Path) -> None:
+    event, body = event_of(path)
+    redaction = Redaction()
+    heard = isinstance(event, Observation)
+    redaction.learn(body, heard=heard)
+    told = redaction.told(body, heard=heard)
+    without = registry().decode(type(event).__name__, type(event).VERSION, told)
+    assert type(without) is type(event)
+    assert redaction.told(body, heard=heard) == told
