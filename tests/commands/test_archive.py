@@ -40,6 +40,7 @@ OTHERS = (
     ("export", "transactions"),
     ("export", "events"),
     ("export", "messages"),
+    ("replay", "--from", "20", "--evse", "1", "--block", "E"),
     ("diff", "10", "60"),
     ("verify", "--redecide"),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,12 +14,16 @@ from journal.observations import DeadlineReached, MeterRead, StationStarted, Var
 from journal.projections.outbox import CallQueued
 from journal.projections.transactions import TransactionStopping
 from journal.state import State, evolve
-from journal.terms import Entry, Observation
-from station.case import Product
+from journal.terms import Decision, Entry, Observation
+from station import decide
+from station.case import Case, Product
 from station.decide import judge
 from station.history import redecide
 from station.history.redecide import Otherwise, redecided
 from station.runtime.memory import registry
+from station.simulation.plans import planned
+from station.simulation.trial import Trial
+from station.simulation.world import simulate
 from tests.stories import STORIES, told
 from tests.story import (
     ALICE,
@@ -51,11 +56,15 @@ ASKED = frame(
 )
 
 
-def otherwise(entries: list[Entry], of: Callable[[str], Product] = product) -> list[Otherwise]:
+def otherwise(
+    entries: list[Entry],
+    of: Callable[[str], Product] = product,
+    journal_id: str = JOURNAL_ID,
+) -> list[Otherwise]:
     def product_of(seq: int, start: StationStarted) -> Product:
         return of(start.profile)
 
-    return list(redecided(JOURNAL_ID, entries, registry(), product_of))
+    return list(redecided(journal_id, entries, registry(), product_of))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +97,38 @@ def test_a_story_of_this_release_is_judged_the_same_again(name: str) -> None:
 def test_restarts_and_presets_are_judged_the_same_again(session: list[Entry]) -> None:
     assert sum(isinstance(one.event, StationStarted) for one in session) == 2
     assert otherwise(session) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_world_with_faults_is_judged_the_same_again(seed: int, tmp_path: Path) -> None:
+    """Deaths at any moment, commits that were lost, clocks that jump, links that break."""
+    plan = planned(seed)
+    trial = Trial(plan, tmp_path)
+    simulate(trial.main, plan.seed)
+    with trial.world.ended() as store:
+        entries = list(store.reader.entries())
+        assert trial.world.lives > 0
+        assert otherwise(entries, journal_id=store.journal_id) == []
+
+
+@pytest.mark.parametrize("rule", range(len(decide.RULES)))
+def test_a_release_that_has_not_got_a_rule_is_found_where_it_decided_something(
+    session: list[Entry], rule: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left out, a rule shows at exactly those observations for which it decided something."""
+    decided: set[int] = set()
+    left_out = decide.RULES[rule]
+
+    def watched(case: Case) -> Iterator[Decision]:
+        for one in left_out(case):
+            decided.add(case.entry.seq)
+            yield one
+
+    rules = [*decide.RULES[:rule], watched, *decide.RULES[rule + 1 :]]
+    monkeypatch.setattr(decide, "RULES", tuple(rules))
+    assert otherwise(session) == []
+    monkeypatch.setattr(decide, "RULES", (*decide.RULES[:rule], *decide.RULES[rule + 1 :]))
+    assert {one.seq for one in otherwise(session)} == decided
 
 
 def decision(entries: list[Entry], kind: type) -> int:
