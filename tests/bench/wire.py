@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.bench import journals
 from tests.bench.csms import Csms, Station, listening
-from tests.bench.measures import Row, Size, cpu_s, percentile, ratio, rss_mib
+from tests.bench.measures import LOOKS_S, Row, Size, cpu_s, percentile, ratio, rss_mib
 from tests.bench.peers import PROGRAMS
 from tests.e2e.harness import IDENTITY, EmulatedDevices, StationProcess
 
@@ -93,7 +93,10 @@ class _Site:
         began = time.perf_counter()
         self.station.spawn()
         async with asyncio.timeout(START_S):
-            at, _ = await boots.get()
+            while boots.empty():
+                await asyncio.sleep(LOOKS_S)
+                assert self.station.alive, self.station.log_tail()
+        at, _ = await boots.get()
         return at - began
 
     def stop(self) -> None:
