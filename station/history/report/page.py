@@ -117,29 +117,28 @@ def _figures(facts: Facts) -> str:
     visits, talks = facts.visits, facts.talks
     still = sum(not one.over for one in visits)
     items = [
-        _figure("Energy delivered", kwh(visits.energy_wh), "kWh",
+        _figure("Energy delivered, kWh", kwh(visits.energy_wh),
                 f"{decimal(visits.energy_wh)} Wh by the meters"),
-        _figure("Sessions", f"{visits.ended:,}", "", f"ended; {still} still open"),
+        _figure("Sessions", f"{visits.ended:,}", f"ended; {still} still open"),
         *(
-            _figure(f"Uptime EVSE {evse_id}", percent(one.total.uptime), "",
+            _figure(f"Uptime EVSE {evse_id}", percent(one.total.uptime),
                     f"{minutes(one.total.outage - one.total.excluded)} min of outage counted",
                     bad=(one.total.uptime or 100) < 97)
             for evse_id, one in sorted(facts.uptimes.items())
         ),
-        _figure("Faults", f"{len(facts.troubles):,}", "",
+        _figure("Faults", f"{len(facts.troubles):,}",
                 f"{sum(one.count for one in facts.troubles if one.blocks)} that stop a charge"),
-        _figure("Not confirmed", f"{talks.waiting_count + talks.parked_count:,}", "",
+        _figure("Not confirmed", f"{talks.waiting_count + talks.parked_count:,}",
                 f"{talks.waiting_count} waiting, {talks.parked_count} parked",
                 bad=talks.parked_count > 0),
     ]  # fmt: skip
     return f'<ul class="figures">{"".join(items)}</ul>'
 
 
-def _figure(name: str, value: str, unit: str, note: str, *, bad: bool = False) -> str:
-    unit = f' <span class="unit">{unit}</span>' if unit else ""
+def _figure(name: str, value: str, note: str, *, bad: bool = False) -> str:
     return (
         f'<li{" class=bad" if bad else ""}><span class="name">{name}</span>'
-        f'<span class="value">{value}{unit}</span><span class="note">{note}</span></li>'
+        f'<span class="value">{value}</span><span class="note">{note}</span></li>'
     )
 
 

@@ -54,7 +54,6 @@ a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:3px}
 .figures .name{display:block;color:var(--soft);font-size:12.5px}
 .figures .value{display:block;font-size:20px;line-height:1.25;font-weight:620;
   letter-spacing:-.01em}
-.figures .unit{font-size:14px;font-weight:450;color:var(--soft)}
 .figures .note{display:block;color:var(--soft);font-size:12.5px}
 .bad .value{color:var(--bad)}
 .scroll{overflow-x:auto}
@@ -134,7 +133,7 @@ svg .t-offline,svg .t-closed,svg .t-waiting{--halo:rgba(255,255,255,.6)}
   h2{margin-top:26px;break-after:avoid} h3,caption,thead{break-after:avoid}
   tr,svg.row,.figures li{break-inside:avoid}
   .figures{grid-template-columns:repeat(6,1fr);gap:8px} .figures .value{font-size:15px}
-  .figures li{padding:8px 10px} .figures .name,.figures .note,.unit,.legend{font-size:9.5px}
+  .figures li{padding:8px 10px} .figures .name,.figures .note,.legend{font-size:9.5px}
   h1{font-size:24px} h2{font-size:16px} h3{font-size:12px} .range{font-size:13px}
   table{font-size:10px} .timeline,.scroll{overflow:visible} .timeline svg{min-width:0}
   tbody tr:hover{background:none}

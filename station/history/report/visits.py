@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, DecimalException
@@ -126,8 +125,10 @@ class Visits:
             return
         self.ended += 1
         if visit.energy_wh is not None:
-            with suppress(DecimalException):  # no sum has room for what no meter gives
+            try:
                 self.energy_wh = EXACT.add(self.energy_wh, visit.energy_wh)
+            except DecimalException:
+                visit.energy_wh = None  # what no meter gives is in no sum, and not told either
         reason = session.stopped_reason or "Local"
         room = reason in self.reasons or len(self.reasons) < REASONS_MAX
         self.reasons[reason if room else "(others)"] += 1
