@@ -166,7 +166,9 @@ class _Verification:
             yield Complaint(None, f"anchor: {_one_line(str(error))}")
             self._links = ()
             return
-        if anchors:
+        if not anchors:
+            yield from self._about_no_anchor()
+        else:
             seq, digest, begun = max(anchors)
             if len(anchors) > 1 or begun not in self._links or not isinstance(digest, bytes):
                 yield Complaint(None, "anchor: was changed, or is another journal's")
@@ -177,6 +179,17 @@ class _Verification:
                 yield Complaint(None, "anchor: was changed, or is another journal's")
             self._first = self._next = seq + 1
             self._links = (digest,) if isinstance(digest, bytes) else ()
+
+    def _about_no_anchor(self) -> Iterator[Complaint]:
+        """Nothing has left the file, says the file; the archive, whose entries it lacks, says no."""
+        try:
+            if not Archive(self._path, self._journal_id).last():
+                return
+            (first,) = self._journal.connection.execute("SELECT min(seq) FROM entry").fetchone()
+        except (OSError, *UNREADABLE):
+            return  # told with the entries
+        if (first or 1) > 1:
+            yield Complaint(None, f"anchor: missing, though the entries begin with {first}")
 
     # --- The archive -----------------------------------------------------------------------------
 

@@ -136,7 +136,7 @@ def test_a_journal_without_entries_says_so(tmp_path: Path) -> None:
             "INSERT INTO anchor VALUES (3, zeroblob(32), zeroblob(32))",
             "anchor: was changed, or is another journal's",
         ),
-        ("DELETE FROM anchor", "entry 1: missing (to 5)"),
+        ("DELETE FROM anchor", "anchor: missing, though the entries begin with 6"),
         ("UPDATE meta SET journal_id = 'x'", "meta: the journal's name is gone or was changed"),
         ("UPDATE meta SET format = 2", "meta: format 2; this release knows 1"),
         ("DELETE FROM meta", "meta: the journal's name is gone or was changed"),
