@@ -181,7 +181,7 @@ class _Verification:
             self._links = (digest,) if isinstance(digest, bytes) else ()
 
     def _about_no_anchor(self) -> Iterator[Complaint]:
-        """Nothing has left the file, says the file; the archive, whose entries it lacks, says no."""
+        """Nothing has left the file, says the file; the archive may have what it lacks."""
         try:
             if not Archive(self._path, self._journal_id).last():
                 return
