@@ -293,6 +293,16 @@ def out_of_service(stage: Stage) -> None:
     stage.asks("status", f"the CSMS took EVSE {stage.evse_id} out of service (G03", "Unavailable")
 
 
+def not_accepted(stage: Stage) -> None:
+    """The CSMS has not made up its mind about the station since it began anew."""
+    stage.at(2, "registration", status="Pending", interval_s=5, seconds=90)
+    stage.at(4, "crash", gap_s=3, host=False)
+    stage.plugs(20)
+    stage.shows(50, ALICE)
+    stage.leaves()
+    stage.asks("refusal", "the CSMS had not accepted the station (B03.FR.01)")
+
+
 def somebody_else_charges(stage: Stage) -> None:
     stage.charges(ALICE)
     stage.shows(60, stage.stranger())
@@ -318,6 +328,16 @@ def out_of_service_afterwards(stage: Stage) -> None:
     stage.leaves(110)
     stage.csms_asks(150, "ChangeAvailability", operationalStatus="Operative", evse=where)
     stage.asks("status", f"the CSMS took EVSE {stage.evse_id} out of service (G03", "Unavailable")
+
+
+def about_to_restart(stage: Stage) -> None:
+    """Somebody charges next door, and the station waits for that before it restarts."""
+    stage.at(2, "plug_in", evse_id=stage.other)
+    stage.at(5, "card", who=ALICE, evse_id=stage.other)
+    stage.csms_asks(40, "Reset", type="OnIdle")
+    stage.at(100, "card", who=ALICE, evse_id=stage.other)
+    stage.at(110, "unplug", evse_id=stage.other)
+    stage.asks("status", "the station was about to restart (B11.FR.03)", "Unavailable")
 
 
 def broken(stage: Stage) -> None:
@@ -384,8 +404,8 @@ DIRECTORS: Final[dict[str, Director]] = {
         csms_stops, csms_resets, supply_fails, program_ends, program_ends_for_a_moment,
         csms_thinks_again,
         blocked, unknown, blocked_by_the_cache, nobody_to_ask, broken_for_everybody,
-        out_of_service, somebody_else_charges,
-        all_out_of_service, out_of_service_afterwards, broken,
+        out_of_service, not_accepted, somebody_else_charges,
+        all_out_of_service, out_of_service_afterwards, about_to_restart, broken,
         refused_by_the_csms, never_answered, cut_before_the_answer, dead_before_the_answer,
         parked_and_wanted, sent_once,
     )
