@@ -22,7 +22,7 @@ from station.config import Config, ConfigError, config_of, read_table
 Raw = dict[str, Any]
 Check = Callable[[Config], None]  # raises ConfigError
 
-KEPT: Final = "config.good"  # in the data directory: the last configuration that worked
+KEPT: Final = "secrets/config.good"  # in the data directory: the last configuration that worked
 CORE: Final = ("station", "csms", "hardware")
 CSMS_WITHOUT: Final = ("ca_file",)  # its roots are in the journal
 DATA: Final = "data"
@@ -152,6 +152,7 @@ def _keep(config: Config, base: Path, raw: Raw) -> None:
     text = _encoder.encode({"base": str(base.absolute()), "raw": {**raw, "csms": csms}})
     config.data.mkdir(parents=True, exist_ok=True)
     kept = config.data / KEPT
+    kept.parent.mkdir(mode=0o700, exist_ok=True)
     if kept.exists() and kept.read_bytes() == text:
         return
     fresh = kept.with_suffix(".new")
