@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,6 +15,7 @@ from journal.observations import StationStarted
 from journal.reader import Reader
 from station.commands.answers import Misused, No
 from station.commands.journals import journal_argument, opened
+from station.commands.ranges import progress, since_option, span, until_option
 from station.history.export import Done, Span, export, last_entry, revealing
 from station.history.manifest import (
     FORMAT,
@@ -55,26 +56,12 @@ class Wish(NamedTuple):
     values: bool
 
 
-def _moment(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
-    """An ISO 8601 time, UTC where it has no offset; finer than a millisecond is rounded up."""
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise Misused(
-            f"station export: {text!r} is no time as 2026-11-22T17:25Z, or a day as 2026-11-22."
-        ) from None
-    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    return at + (-at.microsecond % 1000) * timedelta(microseconds=1)
-
-
 @click.command("export")
 @journal_argument
 @click.argument("what", metavar="|".join(COLUMNS), type=click.Choice(list(COLUMNS)))
 @click.option("--format", "format", type=click.Choice(FORMATS), default="csv", show_default=True)
-@click.option("--from", "since", metavar="T", callback=_moment, help="Only from then on.")
-@click.option("--to", "until", metavar="T", callback=_moment, help="Only before then.")
+@since_option
+@until_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -101,9 +88,7 @@ def export_command(
     Times are the station's own clock. A transaction belongs to the range in which it ended;
     those still open are told only without --to. What happened after --to does not count.
     """
-    if since and until and since >= until:
-        raise Misused("station export: --from is not before --to, so nothing lies between them.")
-    wish = Wish(path, what, format, Span(since, until), values)
+    wish = Wish(path, what, format, span(since, until), values)
     try:
         done = _to_files(wish, out, key or path.parent / KEY) if out else _to_stdout(wish)
     except (ParquetMissing, ParquetUnfit, KeyFailed) as error:
@@ -202,7 +187,12 @@ def _writer(wish: Wish, place: Place, out: Path) -> Iterator[Writer]:
 def _exported(wish: Wish, reader: Reader, writer: Writer) -> Done:
     value_of = reader.value_of if wish.values else None
     reveal = revealing(value_of, quoted=wish.what == "messages")
-    with _progress(last_entry(reader, wish.span)) as advance:
+    last = last_entry(reader, wish.span)
+    with progress() as tell:
+
+        def advance(seq: int) -> None:
+            tell(seq, last)
+
         return export(
             reader, registry(), wish.what, wish.span, writer, reveal=reveal, advance=advance
         )
@@ -220,18 +210,3 @@ def _identity(reader: Reader, span: Span) -> str:
 
 def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="milliseconds")[:23] + "Z"
-
-
-@contextmanager
-def _progress(last: int) -> Iterator[Callable[[int], None]]:
-    """How far it is, for a person at a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda seq: None
-        return
-    from rich.console import Console  # only a person pays for this import
-    from rich.progress import Progress
-
-    with ExitStack() as stack:
-        bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
-        task = bar.add_task("entries", total=max(last, 1))
-        yield lambda seq: bar.update(task, completed=seq)

@@ -11,7 +11,18 @@ import pytest
 from station.history.report import page as pages
 from tests.commands.journals import Command, opened, written
 from tests.history.reports import Browser
-from tests.story import ONLINE, Station, after, given, plugged, presented
+from tests.story import (
+    ALICE,
+    ONLINE,
+    Station,
+    accepting,
+    after,
+    discharged,
+    given,
+    plugged,
+    presented,
+    unplugged,
+)
 
 
 @pytest.fixture
@@ -143,3 +154,17 @@ def test_reading_changes_nothing(station: Command, journal: Path) -> None:
 def test_the_policy_of_the_page_forbids_everything() -> None:
     assert pages.POLICY.startswith("default-src 'none'")
     assert "script" not in pages.POLICY
+
+
+def test_what_is_archived_is_told_as_if_it_were_not(
+    station: Command, story: Station, tmp_path: Path
+) -> None:
+    story.with_csms(
+        accepting, presented(ALICE, evse_id=1), discharged(1), unplugged(1),
+        *[after(seconds=86_400)] * 3,
+    )  # fmt: skip
+    journal = written(tmp_path / "journal.db", story.entries)
+    before = station("report", journal)
+    archived = station("archive", journal, "--days", "1")
+    assert archived.code == 0, archived.err
+    assert station("report", journal) == before
