@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -69,6 +70,7 @@ _DELETE_TOKEN = "DELETE FROM id_token WHERE ref = ?"
 _ZEROS = bytes(PAGE_BYTES)
 _MARK = "log at least {:>12}\n"  # at the begin of the lock's file: what the last writer left
 _MARK_BYTES = len(_MARK.format(0))
+ASIDE_MAX = 8  # damaged journals that are kept: a dying disk may harm one after the other
 _RETIRED_PAGES = 16  # of the log: the schema, the anchor, inner and free-list pages
 
 
@@ -495,6 +497,9 @@ def _in_place(path: Path) -> Path:
     with failing(path):
         path.with_suffix(".rebuilt").replace(path)
         _sync_directory(path.parent)
+        kept = path.parent.glob(f"{path.stem}.damaged-*")
+        for old in sorted(kept, key=lambda one: one.stat().st_mtime_ns)[:-ASIDE_MAX]:
+            shutil.rmtree(old)
     return aside
 
 

@@ -23,8 +23,8 @@ from station import RELEASE
 from station.case import Product
 from station.config import Config
 from station.runtime.alarm import alarm
-from station.runtime.audit import audit, verifying
 from station.runtime.archiving import Archiving, Present
+from station.runtime.audit import audit, verifying
 from station.runtime.certificate_files import certificate_files
 from station.runtime.clock import HostClock, boot_id
 from station.runtime.control import Control

@@ -12,7 +12,7 @@ import pytest
 
 from journal.observations import CableReported, DamageFound
 from journal.projections.outbox import CallAttempted
-from journal.store import Reader, rebuild
+from journal.store import ASIDE_MAX, Reader, rebuild
 from journal.verify import verify
 from station.cli import ended
 from station.runtime.memory import registry
@@ -21,7 +21,7 @@ from tests.damage.sweep import LOG, PAGE_BYTES, broken, damages, mistreat, swapp
 from tests.damage.worlds import NAMES, Original, after, charged, original
 
 SEED = 20261122
-SAMPLE = 14
+SAMPLE = 8
 
 
 @pytest.fixture(scope="module", params=["file", "log"])
@@ -92,6 +92,15 @@ def test_what_was_rebuilt_is_as_it_was_and_the_old_file_is_kept(
     assert list(verify(place / FILE)) == []
     with Reader.open(place / FILE, registry()) as reader:
         assert list(reader.entries()) == in_file.entries
+
+
+def test_only_the_newest_damaged_files_are_kept(in_file: Original, tmp_path: Path) -> None:
+    place = copied(in_file, tmp_path / "damaged")
+    for number in range(ASIDE_MAX + 2):
+        aside = rebuild(place / FILE, "7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1").aside
+        (aside / "number").write_text(str(number))
+    kept = {int((one / "number").read_text()) for one in place.glob("journal.damaged-*")}
+    assert kept == set(range(2, ASIDE_MAX + 2))
 
 
 def test_a_power_cut_while_rebuilding_leaves_one_whole_journal(
