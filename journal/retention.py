@@ -22,6 +22,7 @@ from journal.segments import (
     name_of,
     packed,
     segments_beside,
+    without_unfinished,
     written,
 )
 from journal.state import State
@@ -108,6 +109,7 @@ def archive(
             return None
         first, last = rows[0].seq, rows[-1].seq
         segment = Segment(name_of(path, store.journal_id, first, last), first, last)
+        without_unfinished(path, store.journal_id)
         written(segment.path, packed(store.journal_id, anchor, digest, rows))
         forget_cached(segment.path)
         if segment.end(store.journal_id) != rows[-1].digest:

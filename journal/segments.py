@@ -195,6 +195,18 @@ def written(path: Path, blocks: Iterable[bytes]) -> None:
         os.close(directory)
 
 
+def without_unfinished(journal: Path, journal_id: str) -> None:
+    """Take away what a power cut left of a segment that never got its name.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    begin = f"{journal.stem}.{journal_id[:NAME_DIGITS]}."
+    for name in os.listdir(journal.parent):
+        if name.startswith(begin) and name.endswith(".gz.new"):
+            (journal.parent / name).unlink()
+
+
 def forget_cached(path: Path) -> None:
     """Have the next reading come from the disk and not from what the system remembers."""
     file = os.open(path, os.O_RDONLY)

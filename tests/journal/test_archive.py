@@ -322,6 +322,20 @@ def test_a_segment_that_is_not_what_the_file_holds_is_written_anew(tmp_path: Pat
     assert read(path, 1001) == (list(range(1001, LAST + 1)), [])
 
 
+def test_what_never_got_its_name_is_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    left = tmp_path / "journal.5f0c7c6e.000000000001-000000000700.gz.new"
+    others = tmp_path / "journal.0b8c7f4e.000000000001-000000000700.gz.new"
+    for file in (left, others):
+        file.write_bytes(b"torn")
+    with opened(path) as store:
+        store.append(list(entries(1, 100)))
+        assert archived(store, path, 90)
+    assert not left.exists()
+    assert others.exists()
+    assert complaints(path) == []
+
+
 def test_nothing_leaves_the_file_unless_the_disk_gives_the_segment_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
