@@ -6,10 +6,16 @@ from collections.abc import Iterable
 
 import pytest
 
-from journal.observations import DeadlineReached, FrameReceived, FrameSent, IdTokenPresented
+from journal.observations import (
+    DeadlineReached,
+    DeviceFaulted,
+    FrameReceived,
+    FrameSent,
+    IdTokenPresented,
+)
 from journal.projections.authorizations import AuthorizationBound
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued
-from journal.projections.replies import CallAnswered
+from journal.projections.replies import CallAnswered, CallRefused
 from journal.projections.transactions import TransactionStarted
 from journal.projections.variables import VariableChanged
 from journal.terms import Entry
@@ -178,10 +184,24 @@ def test_the_other_evse_stays_out(two_sessions: Station) -> None:
 
 
 def test_what_concerns_the_whole_station_concerns_each_evse() -> None:
-    station = given(ONLINE, faulted(0, "emergency_stop", "pressed"))
+    """Also the second fault, of which nothing comes: the EVSEs are out of service already."""
+    devices = ["emergency_stop", "cabinet"]
+    station = given(ONLINE, *(faulted(0, device, "any") for device in devices))
     for evse_id in (1, 2):
         told = sifted(station.entries, Wish(evses=frozenset((evse_id,))))
-        assert any(getattr(entry.event, "device", "") == "emergency_stop" for entry in told)
+        assert [one.event.device for one in told if isinstance(one.event, DeviceFaulted)] == devices
+
+
+def test_an_answer_or_a_refusal_concerns_what_the_question_concerned() -> None:
+    station = given(ONLINE)
+    said = station.when(called("UnlockConnector", evseId=2, connectorId=1))
+    refused = station.when(called("UnlockConnector", evseId=2, connectorId="1"))
+    answers = [one for one in (*said, *refused) if isinstance(one, CallAnswered | CallRefused)]
+    assert len(answers) == 2
+    for entry, concern in concerns(station.entries):
+        if entry.event in answers:
+            assert concern.evses == {2}
+            assert concern.blocks == {"F"}
 
 
 def test_a_transaction_without_an_evse_is_not_everywhere() -> None:
