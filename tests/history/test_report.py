@@ -128,6 +128,9 @@ def test_a_session_belongs_to_the_range_it_ended_in(busy: Station, tmp_path: Pat
     before = facts_of(busy.entries, tmp_path, None, ends[0])
     behind = facts_of(busy.entries, tmp_path, ends[0])
     assert (before.visits.ended, behind.visits.ended) == (0, 3)
+    later = facts_of(busy.entries, tmp_path, ends[0] + timedelta(milliseconds=1))
+    assert later.visits.ended == 2
+    assert str(later.visits.energy_wh) == "9064.503"
     [still_open] = before.visits
     assert not still_open.over
 
@@ -358,6 +361,7 @@ def test_a_fault_of_a_millisecond_is_seen_in_a_drawing_of_years() -> None:
     drawn = Lanes(grid_of(START, START + 10 * year))
     drawn.state(START, START + 10 * year, "charging")
     drawn.state(START + 5 * year, START + 5 * year + 1, "faulted")
+    drawn.state(START + 5 * year + 1, START + 10 * year, "charging")
     runs = [run for row in range(drawn.grid.rows) for run in drawn.states(row)]
     assert [run.end - run.first for run in runs if run.what == "faulted"] == [1]
 
