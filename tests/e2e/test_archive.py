@@ -15,7 +15,7 @@ from journal.store import Store
 from journal.terms import Entry
 from station.runtime.memory import registry
 from tests.csms import Csms
-from tests.e2e.harness import StationProcess, run_command, until
+from tests.e2e.harness import Refused, StationProcess, run_command, until
 from tests.e2e.steps import (
     ALICE,
     PATIENCE_S,
@@ -76,6 +76,9 @@ def test_a_station_archives_sells_forgets_and_starts_again_p6(
     old.op("unplug", evse_id=1)
     wait_closed(csms, transaction_id)
     wait_delivered(old)
+    for refs in ([], "#0123456789abcdef", [ALICE], ["#0123456789ABCDEF"], None):
+        with pytest.raises(Refused, match="forget: "):
+            old.op("forget", refs=refs)
     done = old.command("forget", str(old.journal), ALICE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(": erased.\n")
