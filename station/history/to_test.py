@@ -53,7 +53,7 @@ def profile_of(before: State, entries: Sequence[Entry]) -> str:
     for entry in entries:
         if isinstance(entry.event, StationStarted):
             return entry.event.profile
-        if not isinstance(entry.event, BEFORE_START):
+        if not isinstance(entry.event, (*BEFORE_START, Decision)):
             break
     return before.lifecycle.profile
 

@@ -114,6 +114,15 @@ def test_a_whole_journal_needs_no_memory_before_it(make: Make) -> None:
     assert "after=0" in played.text
 
 
+def test_a_first_start_with_settings_is_told_from_its_beginning(make: Make) -> None:
+    """Of which product it is, only its start tells; decisions were made before."""
+    configured = preset("AlignedDataCtrlr.Interval", "300")
+    entries = given(CsmsConfigured(url=URL, security_profile=2), configured, BOOTED, IDLE).entries
+    decided_first = next(one for one in entries if one.cause is not None)
+    assert decided_first.seq < number(entries, StationStarted)
+    assert make(entries, "--from", "1").why is None
+
+
 Change = Callable[[list[Entry]], int]  # a history that was not; the entry where it begins
 
 

@@ -66,6 +66,9 @@ def test_nothing_is_answered_that_was_not_so(seed: int, tmp_path: Path) -> None:
     storm = Storm(film, Analyst(film.final))
     assert list(storm.wrong()) == []
     assert storm.asked
+    assert ask("verify", film.final, "--redecide").code == 0
+    told = ask("to-test", film.final, "--from", max(1, film.witness.seq - 1_000))
+    assert "with this release the test passes." in told.err
 
 
 # --- What happened, how did things stand, and is it whole? ---------------------------------------
