@@ -11,7 +11,7 @@ EVENTS ?= 170000
 SEED ?= 0
 PROFILE ?= evs-flash-300
 STATIONS ?= 1000
-PYTHONS ?= python3.11 python3.12 python3.13
+PYTHONS ?= $(PYTHON)
 
 .PHONY: help demo test check octt mutants simulate soak growth offline powercut damage bench fleet spark-tools goldens format clean
 
