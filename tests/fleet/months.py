@@ -193,7 +193,7 @@ class Lived(Station):
 
     def _until(self, due_ms: int) -> None:
         """Time passes, and what is due meanwhile is answered."""
-        end_ms = self.uptime_ms + due_ms - self._now_ms
+        end_ms = self.uptime_ms + max(0, due_ms - self._now_ms)  # an outage may have outlasted it
         while (wake_ms := self.level.wake_ms) is not None and wake_ms <= end_ms:
             self.passes(max(0, wake_ms - self.uptime_ms))
             self._lets(DeadlineReached(wake_ms))
