@@ -339,6 +339,7 @@ class Lived(Station):
     def _stood(self, before: Entry, now: Entry) -> None:
         """The time between two entries counts as the memory said at the first of them."""
         passed_ms = (now.at - before.at) // timedelta(milliseconds=1)
+        assert passed_ms >= 0, f"time runs backwards: entry {now.seq} at {now.at}"
         for evse_id, status in self._statuses.items():
             off = isinstance(now.event, StationStarted)
             self.truth.stood_ms[evse_id, "Off" if off else status] += passed_ms
