@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,4 +53,5 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     logging.disable()  # here, for it holds for the whole process
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # stations end too
     sys.exit(main(sys.argv[1:]))
