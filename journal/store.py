@@ -218,7 +218,8 @@ class Store:
                 connection.executemany(_INSERT_ENTRY, rows)
             if not self._noted:  # now the log's name is on the disk, too
                 self._noted = True
-                _mark(self._lock, Path(f"{self._path}-wal").stat().st_size)
+                size = Path(f"{self._path}-wal").stat().st_size
+                _mark(self._lock, min(size, self._settings.grow_bytes))  # SQLite keeps so much
             last, row = entries[-1], rows[-1]
             self._head = Head(last.seq, row.digest, last.at, last.uptime_ms)
             for token in fresh:
