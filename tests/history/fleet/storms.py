@@ -45,7 +45,7 @@ class Storm:
                 if found := re.match(pattern, line.sentence):
                     yield from self._wrong(line, self._evse(found.groupdict()), answers)
         yield from self._messages()
-        yield from self._totals()
+        yield from self.totals()
 
     def _evse(self, named: dict[str, Any]) -> int:
         """Where an entry took place; 0: nowhere in particular."""
@@ -188,7 +188,7 @@ class Storm:
         assert told.code == 0, told.err
         return [json.loads(line, parse_float=Decimal) for line in told.lines]
 
-    def _totals(self) -> Iterator[str]:
+    def totals(self) -> Iterator[str]:
         """The exported transactions are those of the CSMS's ledger, to the last digit."""
         rows = {row["transaction_id"]: row for row in self._exported("transactions")}
         if rows.keys() != self.film.ledger.keys():

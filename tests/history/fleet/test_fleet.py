@@ -128,7 +128,7 @@ def test_diff_tells_what_a_scene_changed(day: Callable[[int], Day]) -> None:
 @pytest.mark.parametrize("number", range(DAYS))
 def test_the_export_is_what_the_csms_was_told(day: Callable[[int], Day], number: int) -> None:
     film, _, analyst = day(number)
-    assert list(Storm(film, analyst)._totals()) == []
+    assert list(Storm(film, analyst).totals()) == []
 
 
 def test_the_outbox_is_what_the_csms_has_not(tmp_path: Path) -> None:
