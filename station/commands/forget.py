@@ -21,7 +21,7 @@ PATIENCE_S: Final = 5.0  # a running station erases at once, or has a reason not
 POLL_S: Final = 0.1
 CHUNK: Final = 1 << 20
 
-LATER: Final = "ordered. A message that is not delivered still needs the value; it goes once it is."
+LATER: Final = "ordered. It goes once no undelivered message needs it and nobody holds the journal."
 
 
 @click.command("forget")
@@ -36,13 +36,14 @@ def forget_command(path: Path, person: str) -> None:
     """
     with opened(path) as reader:
         known = {ref: reader.value_of(ref) for ref in _refs(reader, person)}
+        head = reader.head().seq
     values = {ref: value for ref, value in known.items() if value is not None}
     if not values:
         raise No(f"{path}: knows nobody by {person!r}, or nobody any more.")
     refs = tuple(values)
     try:
         asked(path.parent / STATION, "forget", refs=list(refs))
-        left = _watched(path, refs)
+        left = _watched(path, refs, head)
     except NobodyThere:
         left = _erased(path, refs)
     for ref in refs:
@@ -61,15 +62,21 @@ def _refs(reader: Reader, person: str) -> list[str]:
     return [token.ref for token in reader.tokens(person)]
 
 
-def _watched(path: Path, refs: tuple[str, ...]) -> set[str]:
-    """Which values the running station keeps for now."""
+def _watched(path: Path, refs: tuple[str, ...], head: int) -> set[str]:
+    """Which values the running station keeps for now; behind `head` it says which are erased."""
     until = time.monotonic() + PATIENCE_S
     while True:
         with opened(path) as reader:
-            left = {ref for ref in refs if reader.value_of(ref) is not None}
+            left = {ref for ref in refs if not _told_erased(reader, ref, head)}
         if not left or time.monotonic() > until:
             return left
         time.sleep(POLL_S)
+
+
+def _told_erased(reader: Reader, ref: str, head: int) -> bool:
+    """A value that is only gone from the table may still lie in the log."""
+    found = reader.numbers(newest=1, kinds=("ValuesErased",), containing=f'"{ref}"')
+    return bool(found) and found[0] > head
 
 
 def _erased(path: Path, refs: tuple[str, ...]) -> set[str]:
