@@ -102,7 +102,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     powersafe_overwrite: bool = True  # a torn write harms only the bytes it was writing
     reading_interval_s: int = 10  # a meter reading is journaled at least so often, DESIGN P6
     reserve_bytes: int = 8_388_608  # room kept to end what runs on a full disk
-    retention: int = 3650  # days that closed transactions stay before they may be archived
+    retention: int = 90  # days that entries stay in the database, not in the archive
 
 
 class FirmwareConfig(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from station.commands.answers import Misused, No
 from station.commands.journals import busy, journal_argument, replayed
 from station.commands.pen import writing
 
-DAYS: Final = 3650  # as `[journal] retention` of station.toml
+DAYS: Final = 90  # as `[journal] retention` of station.toml
 
 
 @click.command("archive")

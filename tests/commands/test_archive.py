@@ -107,7 +107,7 @@ def test_nothing_old_is_no(station: Command, tmp_path: Path, past: Station) -> N
     journal = written(tmp_path / "journal.db", past.entries)
     done = station("archive", journal)
     assert (done.code, done.out) == (1, "")
-    assert "older than 3650 days" in done.err
+    assert "older than 90 days" in done.err
     assert station("archive", journal, "--days", "1").code == 0
     again = station("archive", journal, "--days", "1")
     assert again.code == 1
