@@ -67,7 +67,7 @@ class Room:
 
     def keep(self) -> None:
         """Take up the reserve, if there is room for it and for what runs."""
-        if self._is_kept() or not self._reserve_bytes:
+        if self.is_kept() or not self._reserve_bytes:
             return
         if self._free(self._data) < (1 + FULL) * self._reserve_bytes:
             return
@@ -109,7 +109,7 @@ class Room:
 
     def _level_now(self) -> Level:
         """By what is left beside the reserve; better only when it is clearly so."""
-        left = self._free(self._data) - (0 if self._is_kept() else self._reserve_bytes)
+        left = self._free(self._data) - (0 if self.is_kept() else self._reserve_bytes)
         found: Level = "full"
         for level, times in (("low", FULL), ("enough", LOW)):
             better = LEVELS.index(level) > LEVELS.index(self.level)
@@ -118,7 +118,8 @@ class Room:
                 found = level  # type: ignore[assignment]
         return found
 
-    def _is_kept(self) -> bool:
+    def is_kept(self) -> bool:
+        """Whether the reserve is there."""
         return self._file.exists()
 
     def _tell(self, level: Level) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from station.simulation.counterpart import ALICE, BOB, CAROL, MALLORY
+from station.simulation.life import RESERVE_BYTES
 from station.simulation.storm import Happening, Plan
 
 YEAR_S: Final = 365 * 86_400
+FILLS_EVERY: Final = 8  # plans, the disk is short of room in one
 SHORT_S: Final = 600  # of most plans; some are four times as long
 
 # Kinds that have to do with each other; half of the plans are made of one such set.
@@ -93,11 +95,27 @@ def planned(seed: int) -> Plan:
     """The plan of a seed."""
     dice = random.Random(seed)
     some = {OFTEN, *dice.sample(sorted(VARIABLES), dice.randint(0, len(VARIABLES)))}
+    variables = {name: dice.choice(VARIABLES[name]) for name in sorted(some)}
+    happenings = [*_happenings(dice), *_room(seed)]
     return Plan(
         seed=seed,
-        variables={name: dice.choice(VARIABLES[name]) for name in sorted(some)},
-        happenings=tuple(sorted(_happenings(dice), key=lambda one: one.at_s)),
+        variables=variables,
+        happenings=tuple(sorted(happenings, key=lambda one: one.at_s)),
     )
+
+
+def _room(seed: int) -> Iterator[Happening]:
+    """Now and then in an eighth of the plans there is little room on the disk, or none."""
+    if seed % FILLS_EVERY != FILLS_EVERY - 1:
+        return
+    dice = random.Random(f"room {seed}")
+    for _ in range(dice.randint(1, 3)):
+        left = dice.choice([0, 0, RESERVE_BYTES // 2, 2 * RESERVE_BYTES])
+        at_s, lasts_s = round(dice.uniform(0, SHORT_S), 2), round(dice.uniform(10, 300), 1)
+        yield Happening(at_s, "disk_fills", {"free_bytes": left, "seconds": lasts_s})
+        if dice.random() < 0.5:  # so that samples wait
+            away_s = round(lasts_s + dice.uniform(0, 100), 1)
+            yield Happening(max(0, at_s - 60), "network", {"mode": "silent", "seconds": away_s})
 
 
 def _happenings(dice: random.Random) -> Iterator[Happening]:

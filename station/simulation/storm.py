@@ -15,7 +15,7 @@ import msgspec
 
 from journal.observations import DeviceFaulted
 from journal.projections.outbox import RetryRequested
-from journal.store import JournalFailed
+from journal.store import DiskFull, JournalFailed
 from station.messages import decode_request
 from station.simulation.cars import Ev
 from station.simulation.counterpart import CALM, Temper
@@ -61,14 +61,20 @@ class Disk:
         self.stalls_until = 0.0  # the one under way
         self.fails: str | None = None  # the next commit: "before" or "after" it is in the file
         self.dies: str | None = None  # the program, at that moment: "before" or "after"
+        self.full = False  # but for what the reserve gives up
 
     def heal(self) -> None:
         self.stall_s, self.stalls_until, self.fails, self.dies = 0, 0, None, None
+        self.full = False
 
     def fail(self, when: str) -> None:
         if self.fails == when:
             self.fails = None
-            raise JournalFailed("disk full" if when == "before" else "I/O error")
+            raise JournalFailed("cannot be written" if when == "before" else "cannot be synced")
+
+    def fill(self, life: Life) -> None:
+        if self.full and life.room.is_kept():
+            raise DiskFull("no room")
 
     def kill(self, when: str, life: Life) -> None:
         if self.dies == when:
@@ -202,6 +208,16 @@ def disk_fails(stage: Stage, *, when: str, gap_s: float) -> None:
     stage.disk.fails = when
 
 
+def disk_fills(stage: Stage, *, free_bytes: int, seconds: float) -> None:
+    """Somebody else takes up the room, for a while."""
+
+    def fills(left: int) -> None:
+        stage.world.free_bytes, stage.disk.full = left, left == 0
+
+    stage.again(seconds, partial(fills, stage.world.free_bytes))
+    fills(free_bytes)
+
+
 def stall(stage: Stage, *, seconds: float) -> None:
     stage.disk.stall_s = seconds
 
@@ -239,7 +255,7 @@ HAPPENINGS: Final[dict[str, Callable[..., None]]] = {
     for one in (
         session, plug_in, unplug, card, pause, stop_button,
         cut, network, slow, csms_restarts, temper, registration, clock, fault,
-        dies, dies_at_commit, disk_fails, stall, sigterm,
+        dies, dies_at_commit, disk_fails, disk_fills, stall, sigterm,
         asks, stops_remotely, noise, retries,
     )
 }  # fmt: skip

@@ -53,6 +53,7 @@ class StormyWitness(Witness):
             raise DiedError
         await super().before(entries)
         await self._stall()
+        self.disk.fill(life)
         self.disk.kill("before", life)
         self.disk.fail("before")
 
