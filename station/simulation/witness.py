@@ -238,10 +238,14 @@ class Witness(Watcher):
         told.append(call)
 
     def _not_idle_unseen(self, mark: TransactionMark) -> None:
-        """After a start nobody says that the EV is gone before its EVSE has spoken. E02.FR.13."""
+        """After a start nobody says that the EV is gone before its EVSE has spoken. E02.FR.13.
+
+        Of an EV that was never told of Idle says nothing new.
+        """
         assert self.state is not None
         before = self.state.transactions.of(mark.transaction_id)
-        if before is None or mark.charging_state != "Idle" or before.charging_state == "Idle":
+        told = None if before is None else before.charging_state
+        if mark.charging_state != "Idle" or told in (None, "Idle"):
             return
         known = mark.evse_id == 0 or self.state.hardware.at(mark.evse_id).known
         promise(known, "P2", f"Idle, but EVSE {mark.evse_id} has not spoken: {mark}")

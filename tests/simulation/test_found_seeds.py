@@ -96,6 +96,17 @@ FOUND = {
         (524.49, *session(2, STRANGER, 280.6, 11_000)),
         (532.506, "plug_in", {"evse_id": 1}),
     ),
+    # A start that nobody could see said Idle of an EV of which nobody had said otherwise.
+    "a card for an EVSE that has not spoken": plan(
+        3023,
+        {START: "Authorized"},
+        (6, *session(2, ALICE, 24.1, 60_000)),
+        (407.237, "dies_at_commit", {"when": "after", "host": True, "gap_s": 17.38}),
+        (418.187, "network", {"mode": "down", "seconds": 23.01}),
+        (427.798, *stall(173.48)),
+        (581.15, *session(2, ALICE, 93.6, 11_000)),
+        (591.117, "dies_at_commit", {"when": "after", "host": True, "gap_s": 193.86}),
+    ),
     # A parked message that was tried again went behind what came after it.
     "a parked message loses its place": plan(
         2427,
