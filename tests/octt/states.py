@@ -17,6 +17,7 @@ from tests.octt.verify import OMITTED, Failure, must, one_of, verify
 
 ENDING_POINTS = {"Authorized", "PowerPathClosed", "EnergyTransfer"}
 STARTUP = ("StartupOfTheDevice", "ResetOrReboot")
+SEES_S = 0.5  # until a person has seen that the card was accepted, and takes the cable
 
 
 # Booting.
@@ -107,6 +108,7 @@ def _authorized_locally(t: Tester, id_token: str, evse_id: int | None, *, cached
         t.silent("Authorized step 1", "Authorize", {"idToken.idToken": id_token}, wait_s=1.0)
     else:
         authorize(t, "Authorized step 1", id_token)
+        t.wait(SEES_S)
     _await_authorization(session, id_token)
     if begins_by_authorization(t, session):
         first_event_after_authorization(t, "Authorized step 3", evse_id, "Authorized")
