@@ -101,13 +101,16 @@ def _until(t: Tester, number: int, *last: str) -> list[str]:
 
 
 def _check_connectors(t: Tester) -> None:
-    """Whoever was set Unavailable is Available again."""
+    """Whoever was set Unavailable is Available again, once its EVSE has spoken."""
+    t.until(lambda: not _unavailable(t), "afterwards", "every connector Available again")
+
+
+def _unavailable(t: Tester) -> list[tuple[int, int]]:
     reported: dict[tuple[int, int], str] = {}
     for event in t.csms.calls("StatusNotification", t.since):
         payload = event.payload
         reported[payload["evseId"], payload["connectorId"]] = payload["connectorStatus"]
-    gone = [where for where, status in reported.items() if status == "Unavailable"]
-    must("afterwards", not gone, f"connectors {gone} must be Available again")
+    return [where for where, status in reported.items() if status == "Unavailable"]
 
 
 @fresh
