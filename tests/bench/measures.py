@@ -22,10 +22,11 @@ class Size(NamedTuple):
     entries: int  # of the long journal
     rounds: int
     times: int  # that something small is repeated in a round
+    stations: int = 0  # in one process
 
 
-FULL: Final = Size(entries=1_000_000, rounds=ROUNDS, times=400)
-QUICK: Final = Size(entries=20_000, rounds=1, times=20)
+FULL: Final = Size(entries=1_000_000, rounds=ROUNDS, times=400, stations=1_000)
+QUICK: Final = Size(entries=20_000, rounds=1, times=20, stations=20)
 
 
 class Row(NamedTuple):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from journal.state import State, evolve
 from journal.verify import verify
 from station.runtime.memory import registry
 from station.simulation.world import JOURNAL_ID
-from tests.bench import journals, measures
+from tests.bench import journals, many, measures, talk
 from tests.bench.__main__ import main
 from tests.bench.measures import Row, Size, percentile, run
+from tests.bench.talk import Everybody
 
 ENTRIES = 6_000
 
@@ -58,6 +61,38 @@ def test_the_peak_of_a_command_is_its_own() -> None:
     empty = run([sys.executable, "-c", "import time; time.sleep(0.3)"])
     assert held.exit_code == empty.exit_code == 0
     assert mebibytes < held.peak_mib - empty.peak_mib + 1 < mebibytes + 10
+
+
+def test_a_goal_of_which_nothing_is_known_is_missed() -> None:
+    assert not Row("not measured", float("nan"), "x", 2.0).met
+    assert not Row("not measured", float("nan"), "x", 2.0, ">=").met
+
+
+@pytest.mark.parametrize("program", [many.OURS, many.PEERS])
+def test_stations_and_peers_are_talked_to_in_the_same_words(program: str) -> None:
+    stations, turns = 2, 3
+    found = many.crowd(program, stations, turns)
+    assert found.frames == stations * turns * talk.FRAMES
+    assert found.worked_s > 0
+    assert found.kib > 10_000, "a Python and two stations"
+
+
+def test_a_talk_ends_with_whoever_refuses_or_talks_of_something_else() -> None:
+    said: list[str] = []
+    ends: list[str] = []
+    everybody = Everybody()
+    one = everybody.talk(said.append, lambda: datetime.now(UTC))
+    one.heard('[2,"a","StatusNotification",{}]')
+    assert json.loads(said.pop()) == [3, "a", {}]
+    everybody.begin(1, lambda: ends.append("over"))
+    assert json.loads(said.pop())[:3] == [2, "1", "GetVariables"]
+    with pytest.raises(AssertionError, match="while"):
+        one.heard('[2,"b","StatusNotification",{}]')
+    with pytest.raises(AssertionError, match="Rejected"):
+        one.heard('[3,"1",{"status":"Rejected"}]')
+    with pytest.raises(AssertionError, match="something else"):
+        one.heard('[3,"2",{"status":"Accepted"}]')
+    assert not ends
 
 
 def test_it_runs(

@@ -2,9 +2,12 @@
 
 import asyncio
 import sys
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
 
 import websockets
-from ocpp.routing import on
+from ocpp.routing import after, on
 from ocpp.v201 import ChargePoint, call, call_result
 
 
@@ -14,6 +17,14 @@ class Station(ChargePoint):  # type: ignore[misc]
     def __init__(self, name: str, connection: object) -> None:
         super().__init__(name, connection)
         self.values = {"HeartbeatInterval": "300"}
+        self.transaction_id = ""
+
+    async def boot(self) -> None:
+        """Say who we are, and that both connectors are free. B01."""
+        about = {"model": "peer", "vendor_name": "peer"}
+        await self.call(call.BootNotification(charging_station=about, reason="PowerUp"))
+        for evse_id in (1, 2):
+            await self._tell_status(evse_id, "Available")
 
     @on("GetVariables")  # type: ignore[untyped-decorator]
     def get(self, get_variable_data: list[dict[str, object]]) -> object:
@@ -46,14 +57,86 @@ class Station(ChargePoint):  # type: ignore[misc]
             ]
         )
 
+    @on("TriggerMessage")  # type: ignore[untyped-decorator]
+    def trigger(self, requested_message: str) -> object:
+        """F06, for the Heartbeat."""
+        return call_result.TriggerMessage(status="Accepted")
+
+    @after("TriggerMessage")  # type: ignore[untyped-decorator]
+    async def triggered(self, requested_message: str) -> None:
+        await self.call(call.Heartbeat())
+
+    @on("RequestStartTransaction")  # type: ignore[untyped-decorator]
+    def start_transaction(self, evse_id: int, remote_start_id: int, id_token: object) -> object:
+        """F02."""
+        return call_result.RequestStartTransaction(status="Accepted")
+
+    @after("RequestStartTransaction")  # type: ignore[untyped-decorator]
+    async def started(self, evse_id: int, remote_start_id: int, id_token: object) -> None:
+        self.transaction_id = str(uuid4())
+        about = {"remote_start_id": remote_start_id}
+        await self._tell("Started", "RemoteStart", "Transaction.Begin", 0, about, id_token)
+        await self._tell_status(evse_id, "Occupied")
+
+    @on("RequestStopTransaction")  # type: ignore[untyped-decorator]
+    def stop_transaction(self, transaction_id: str) -> object:
+        """F03."""
+        return call_result.RequestStopTransaction(status="Accepted")
+
+    @after("RequestStopTransaction")  # type: ignore[untyped-decorator]
+    async def stopped(self, transaction_id: str) -> None:
+        await self._tell("Ended", "RemoteStop", "Transaction.End", 1, {"stopped_reason": "Remote"})
+        await self._tell_status(1, "Available")
+
+    async def _tell(
+        self,
+        kind: str,
+        reason: str,
+        context: str,
+        seq_no: int,
+        about: dict[str, Any],
+        id_token: object = None,
+    ) -> None:
+        sampled = {
+            "value": 100000.0,
+            "context": context,
+            "measurand": "Energy.Active.Import.Register",
+            "location": "Outlet",
+            "unit_of_measure": {"unit": "Wh"},
+        }
+        info = {
+            "transaction_id": self.transaction_id,
+            "charging_state": "Idle",
+            "time_spent_charging": 0,
+        }
+        event = call.TransactionEvent(
+            event_type=kind,
+            timestamp=_now(),
+            trigger_reason=reason,
+            seq_no=seq_no,
+            transaction_info=info | about,
+            meter_value=[{"sampled_value": [sampled], "timestamp": _now()}],
+            id_token=id_token,
+        )
+        await self.call(event)
+
+    async def _tell_status(self, evse_id: int, status: str) -> None:
+        told = call.StatusNotification(
+            timestamp=_now(), connector_status=status, evse_id=evse_id, connector_id=1
+        )
+        await self.call(told)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
 
 async def main(url: str) -> None:
     """Connect, say who we are, and listen."""
     async with websockets.connect(url, subprotocols=["ocpp2.0.1"]) as connection:  # type: ignore[list-item]
         station = Station(url.rpartition("/")[2], connection)
         listening = asyncio.create_task(station.start())
-        about = {"model": "peer", "vendor_name": "peer"}
-        await station.call(call.BootNotification(charging_station=about, reason="PowerUp"))
+        await station.boot()
         await listening
 
 
