@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from journal.chain import origin
-from journal.segments import Block, Hole, Segment, segments_beside
+from journal.segments import DIGEST_DIGITS, Block, Hole, Segment, segments_beside
 
 
 class Archive:
@@ -84,6 +84,13 @@ class Archive:
                 return found
             latest = self._latest = found
         return latest
+
+    def digest_at(self, seq: int) -> bytes | None:
+        """The digest of an entry; None where no segment has it as it was written."""
+        block = self.block(seq)
+        rows = block.rows() if isinstance(block, Block) else ()
+        digest = next((row.digest for row in rows if row.seq == seq), b"")
+        return digest if len(digest) == DIGEST_DIGITS // 2 else None
 
     def _parts(self, last: int) -> list[_Part]:
         """The segments up to entry `last`, each up to where the next one begins.

@@ -26,6 +26,19 @@ class Row(NamedTuple):
     digest: bytes
 
 
+# Of the columns, in order. The file may be told, or damaged, to give others.
+ROW_TYPES: tuple[type | tuple[type, ...], ...] = (
+    int,
+    str,
+    int,
+    str,
+    int,
+    (int, type(None)),
+    str,
+    bytes,
+)
+
+
 def origin(journal_id: str) -> bytes:
     """The digest before the first entry: names the journal, so no chain fits another's."""
     return sha256(f"ocpp-station journal {FORMAT} {journal_id}".encode()).digest()

@@ -394,7 +394,7 @@ class Reader:
             block = self._archive.block(seq)
         if isinstance(block, Hole):
             raise JournalFailed(f"{self._path}: entry {seq}: {block.why}. Run `station verify`.")
-        return block and next(row for row in block.rows() if row.seq == seq)
+        return block and next((row for row in block.rows() if row.seq == seq), None)
 
     def _numbers_archived(
         self, before: int, fits: Callable[[str, str, str], bool]

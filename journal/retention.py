@@ -4,19 +4,24 @@ The oldest go first, a segment at a time: it is written, synced, given its name,
 the disk and compared; only then do its entries leave the file, some at a time, each time in one
 commit with the anchor that takes their place. Wherever that is cut off, each entry is in the
 file, in a segment, or in both, and whoever comes next finds the segment and goes on.
+
+Damage stops nothing. A changed entry goes as it is, a missing number stays missing. Only what
+cannot be read from the file has to be: its owner makes the file anew, and then it is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from journal.chain import Row, digest_of
+from journal.archive import Archive
+from journal.chain import ROW_TYPES, Row
 from journal.codec import Registry, at_text
-from journal.reader import Damage, JournalFailed, Reader, failing
+from journal.reader import Damage, JournalDamaged, JournalFailed, Reader, failing
 from journal.segments import (
+    DIGEST_DIGITS,
     Segment,
     forget_cached,
     name_of,
@@ -31,6 +36,7 @@ from journal.store import Store
 SEGMENT_ENTRIES: Final = 8_192  # about two days of a busy station, 200 KB
 SEGMENT_BYTES: Final = 4 << 20  # of text, in memory once
 AT_ONCE: Final = 512  # entries that leave the file in one commit, which others wait for
+CLOCK_SET: Final = "2026"  # no station ran this before: an earlier time is of a clock not set yet
 
 
 class Limits(NamedTuple):
@@ -70,10 +76,6 @@ class Moved(NamedTuple):
     text_bytes: int  # of them, before they were compressed; 0: the segment was there already
 
 
-class NotArchived(JournalFailed):
-    """Entries that may not move, because they are not as they were written."""
-
-
 def archive(
     store: Store,
     path: Path,
@@ -95,89 +97,96 @@ def archive(
         before: is called before the first entry leaves the file.
 
     Raises:
+        JournalDamaged: entries that would go cannot be read. Make the file anew.
         JournalFailed: the disk does not take it, or does not give back what it took.
-        NotArchived: the oldest entries are damaged. They stay, with what follows them.
     """
     with failing(path), Reader.open(path, Registry(())) as reader:
-        anchor, digest = reader.archived()
-        there = _unfinished(path, store.journal_id, reader, anchor)
+        gone, digest = _gone(path, reader)
+        there = _unfinished(path, store.journal_id, reader, gone)
         if there is not None:
             before()
-            return _retired(store, there, anchor, 0)
-        rows, size = _settled(path, reader, limits, entries)
+            return _retired(store, there, gone, 0)
+        rows, size, unread = _settled(reader, limits, gone, entries)
         if not rows or (worth and len(rows) < entries // 2 and size < SEGMENT_BYTES // 2):
             return None
-        first, last = rows[0].seq, rows[-1].seq
+        if unread:
+            seq, why = unread[0]
+            raise JournalDamaged(f"{path}: entry {seq} is to be archived: {why}.")
+        first, last = gone + 1, rows[-1].seq
         segment = Segment(name_of(path, store.journal_id, first, last), first, last)
         without_unfinished(path, store.journal_id)
-        written(segment.path, packed(store.journal_id, anchor, digest, rows))
+        written(segment.path, packed(store.journal_id, gone, digest, rows))
         forget_cached(segment.path)
         if segment.end(store.journal_id) != rows[-1].digest:
             raise JournalFailed(f"{segment.path}: not as it was written. Check the disk.")
         before()
-        return _retired(store, segment, anchor, size)
+        return _retired(store, segment, gone, size)
 
 
-def _unfinished(path: Path, journal_id: str, reader: Reader, anchor: int) -> Segment | None:
+def _gone(path: Path, reader: Reader) -> tuple[int, bytes]:
+    """Number and digest before the oldest entry that has to go: the anchor's, if it can be right.
+
+    Else it was damaged: what is in the file has not gone, whatever an anchor says, and what is
+    in a segment is not missing.
+    """
+    anchor, digest = reader.archived()
+    (first,) = reader.connection.execute("SELECT min(seq) FROM entry").fetchone()
+    if first is None or first == anchor + 1:
+        return anchor, digest
+    segments = Archive(path, reader.journal_id)
+    gone = min(first - 1, max(anchor, segments.last()))
+    return gone, (segments.digest_at(gone) if gone != anchor else None) or digest
+
+
+def _unfinished(path: Path, journal_id: str, reader: Reader, gone: int) -> Segment | None:
     """A segment that was written before, and whose entries have not all left the file.
 
     One that does not hold what the file holds is taken away where nothing has left yet; where
     something has, it is left to `verify`.
     """
     for segment in segments_beside(path, journal_id):
-        if not segment.first <= anchor + 1 <= segment.last:
+        if not segment.first <= gone + 1 <= segment.last:
             continue
         if segment.end(journal_id) == reader.digest_at(segment.last):
             return segment
-        if segment.first == anchor + 1:
+        if segment.first == gone + 1:
             segment.path.unlink()
     return None
 
 
-def _settled(path: Path, reader: Reader, limits: Limits, entries: int) -> tuple[list[Row], int]:
-    """The oldest rows that may go, and how much text they are.
+def _settled(
+    reader: Reader, limits: Limits, gone: int, entries: int
+) -> tuple[list[Row], int, list[Damage]]:
+    """The oldest rows that may go, how much text they are, and what cannot be read among them.
 
     An entry that says it is newer goes with an older one behind it: the clock was set in between.
-    One from before the file begins says nothing: its clock was not set yet.
     """
-    since, begin = at_text(limits.since), ""
+    since = at_text(limits.since)
     rows, size, old, old_size = list[Row](), 0, 0, 0
-    for row in _whole(path, reader, min(limits.first - 1, reader.archived()[0] + entries)):
+    unread: list[Damage] = []
+    for row in reader.rows(gone + 1, limits.first - 1, damaged=unread.append):
+        if not _as_typed(row):
+            unread.append(Damage(row.seq, "a column has another type than it was written with"))
+            continue
         began = row.kind == "TransactionStarted"
         if began and any(one in row.body for one in limits.transactions):
             break
-        begin = begin or row.at
         rows.append(row)
         size += len(row.body)
-        if begin <= row.at < since:
+        if CLOCK_SET <= row.at < since:
             old, old_size = len(rows), size
-        if size >= SEGMENT_BYTES:
+        if size >= SEGMENT_BYTES or len(rows) == entries:
             break
-    return rows[:old], old_size
+    settled = rows[:old]
+    return settled, old_size, [one for one in unread if settled and one.seq < settled[-1].seq]
 
 
-def _whole(path: Path, reader: Reader, last: int) -> Iterator[Row]:
-    """The oldest rows of the file up to `last`, as long as each follows the one before.
-
-    Raises:
-        NotArchived: the very first does not.
-    """
-    anchor, digest = reader.archived()
-    seq, damages = anchor, list[Damage]()
-    for row in reader.rows(seq + 1, last, damaged=damages.append):
-        if row.seq != seq + 1 or digest_of(digest, *row[:-1]) != row.digest:
-            break
-        seq, digest = row.seq, row.digest
-        yield row
-    if seq == anchor < last:
-        raise NotArchived(
-            f"{path}: entry {seq + 1} is missing, changed or unreadable, so nothing from it on is "
-            "archived. Run `station verify`."
-        )
+def _as_typed(row: Row) -> bool:
+    """Whether a segment can hold it; what cannot, no new file holds either. `Salvage.rows`"""
+    typed = all(isinstance(value, type) for value, type in zip(row, ROW_TYPES, strict=True))
+    return typed and len(row.digest) == DIGEST_DIGITS // 2
 
 
-def _retired(store: Store, segment: Segment, anchor: int, size: int) -> Moved:
-    for last in range(anchor + AT_ONCE, segment.last, AT_ONCE):
-        store.retire(last)
-    store.retire(segment.last)
-    return Moved(segment, segment.last - anchor, size)
+def _retired(store: Store, segment: Segment, gone: int, size: int) -> Moved:
+    steps = (*range(gone + AT_ONCE, segment.last, AT_ONCE), segment.last)
+    return Moved(segment, sum(map(store.retire, steps)), size)

@@ -1,9 +1,11 @@
 """What does a segment of the archive hold, and is it still what was written?
 
-A segment is a file of gzip members, each a block of entries that follow one another. A block
-begins with its link, the number and digest of the entry before it, so that each can be checked
-without the others, and what lies behind a damaged one is found and followed again. Digests are
-not kept but made anew: they cannot be compressed, and would be two thirds of the file.
+A segment is a file of gzip members, each a block of entries in order. A block begins with its link,
+the number and digest of the entry before it, so that each can be checked without the others, and
+what lies behind a damaged one is found and followed again. Digests are not kept but made anew:
+they cannot be compressed, and would be two thirds of the file. Only where an entry does not follow
+from the one before it, because either was damaged or missing already, its own is kept whole: so
+the segment says of that damage exactly what the file did.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ BLOCK_BYTES: Final = 256 << 10  # of text; an entry that is longer is a block of
 TEXT_MAX: Final = 64 << 20  # a block whose text is longer was not written by us
 NAME_DIGITS: Final = 8  # of the journal's id, in the names of its segments
 MARK_DIGITS: Final = 4  # of an entry's digest, to say which one was changed
+DIGEST_DIGITS: Final = 64  # all of them, where it cannot be made anew
 
 # gzip, RFC 1952: magic, deflate, a comment follows, no time, slowest, unknown system; the comment.
 # No text has these bytes, so a member is found even behind one that is damaged.
 _MEMBER: Final = b"\x1f\x8b\x08\x10\0\0\0\0\x02\xff" + f"ocpp-station journal {FORMAT}\0".encode()
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
-_Record = tuple[int, str, int, str, int, int | None, str, str]  # a row, its digest cut to a mark
+# A row, its digest cut to a mark or whole.
+_Record = tuple[int, str, int, str, int, int | None, str, str]
 _encoder = msgspec.json.Encoder()
 _record = msgspec.json.Decoder(_Record)
 
@@ -55,7 +59,7 @@ class Hole(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Entries that follow one another, as they lie in a segment."""
+    """Entries in order, as they lie in a segment. A number left out had no entry in the file."""
 
     link: Link
     records: list[_Record]
@@ -71,20 +75,23 @@ class Block(NamedTuple):
     def rows(self) -> Iterator[Row]:
         """The entries with their digests.
 
-        A changed one has its mark in place of the digest, which fits nothing. What follows it in
-        this block follows from that, for the true digest is nowhere.
+        One that was changed here has its mark in place of the digest, which fits nothing. What
+        follows from it follows from that, for the true digest is nowhere.
         """
         digest, changed = bytes.fromhex(self.link.digest), False
         for seq, at, uptime_ms, kind, version, cause, body, mark in self.records:
             digest = digest_of(digest, seq, at, uptime_ms, kind, version, cause, body)
-            if not changed and mark != _mark(digest):
+            if len(mark) == DIGEST_DIGITS:
+                digest, changed = bytes.fromhex(mark), False
+            elif not changed and mark != _mark(digest):
                 digest, changed = mark.encode(), True
             yield Row(seq, at, uptime_ms, kind, version, cause, body, digest)
 
     def within(self, first: int, last: int) -> list[_Record]:
         """The records with these numbers."""
-        begin = max(0, first - self.records[0][0])
-        return self.records[begin : max(0, last - self.records[0][0] + 1)]
+        if first <= self.first and self.last <= last:
+            return self.records
+        return [record for record in self.records if first <= record[0] <= last]
 
 
 class Segment(NamedTuple):
@@ -118,12 +125,15 @@ class Segment(NamedTuple):
         return None
 
     def end(self, journal_id: str) -> bytes | None:
-        """The digest of its last entry; None if the segment is not whole."""
+        """The digest of its last entry; None if the segment is not as it was written."""
         digest = None
         for block in self.blocks(journal_id):
             if isinstance(block, Hole) or digest not in (None, bytes.fromhex(block.link.digest)):
                 return None
-            digest = list(block.rows())[-1].digest
+            for row in block.rows():
+                digest = row.digest
+                if len(digest) != DIGEST_DIGITS // 2:
+                    return None
         return digest
 
     def _found(self, journal_id: str) -> Iterator[Block]:
@@ -162,10 +172,14 @@ def name_of(journal: Path, journal_id: str, first: int, last: int) -> Path:
 
 
 def packed(journal_id: str, seq: int, digest: bytes, rows: Iterable[Row]) -> Iterator[bytes]:
-    """The blocks of a segment, given what comes before its rows."""
+    """The blocks of a segment, given what comes before its rows.
+
+    Rows may be changed and numbers missing; each row has the types it was written with.
+    """
     link, lines, size = Link(journal_id, seq, digest.hex()), list[bytes](), 0
     for row in rows:
-        line = _encoder.encode((*row[:-1], _mark(row.digest)))
+        follows = digest_of(digest, *row[:-1]) == row.digest
+        line = _encoder.encode((*row[:-1], _mark(row.digest) if follows else row.digest.hex()))
         if lines and (len(lines) == BLOCK_ENTRIES or size + len(line) > BLOCK_BYTES):
             yield _member(link, lines)
             link, lines, size = Link(journal_id, seq, digest.hex()), [], 0
@@ -238,9 +252,10 @@ def _unpacked(member: bytes) -> Block | None:
         first, *lines = text.splitlines()  # a body's line breaks are escaped, as JSON has it
         link = _link.decode(first)
         records = [_record.decode(line) for line in lines]
-        bytes.fromhex(link.digest)
+        for text in (link.digest, *(one[-1] for one in records if len(one[-1]) == DIGEST_DIGITS)):
+            bytes.fromhex(text)
     except (zlib.error, ValueError, msgspec.MsgspecError):
         return None
-    numbers = [record[0] for record in records]
-    follows = numbers == list(range(link.seq + 1, link.seq + 1 + len(numbers)))
-    return Block(link, records) if numbers and link.seq >= 0 and follows else None
+    numbers = [link.seq, *(record[0] for record in records)]
+    ascending = numbers == sorted(set(numbers))
+    return Block(link, records) if records and link.seq >= 0 and ascending else None

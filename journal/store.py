@@ -24,6 +24,7 @@ from uuid import UUID
 import msgspec
 
 import migrations
+from journal.archive import Archive
 from journal.chain import FORMAT, Row, digest_of, origin
 from journal.codec import Registry, at_text
 from journal.log import lost_commits
@@ -38,7 +39,7 @@ from journal.reader import (
     connected,
     failing,
 )
-from journal.salvage import Salvage
+from journal.salvage import Anchor, Salvage
 from journal.terms import Entry, IdToken
 from journal.tokens import SALT_BYTES, TokenRow, folded, token_row
 
@@ -66,6 +67,7 @@ _INSERT_ENTRY = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_TOKEN = "INSERT INTO id_token (ref, type, value, folded, salt) VALUES (?, ?, ?, ?, ?)"
+_LAST_UP_TO = "SELECT seq, digest FROM entry WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _DELETE_TOKEN = "DELETE FROM id_token WHERE ref = ?"
 _ZEROS = bytes(PAGE_BYTES)
 _MARK = "log at least {:>12}\n"  # at the begin of the lock's file: what the last writer left
@@ -292,29 +294,31 @@ class Store:
                 )
             return bool(erased) or was_fresh
 
-    def retire(self, last: int) -> None:
-        """Take entries up to `last` out of the file; an anchor keeps their last digest.
+    def retire(self, last: int) -> int:
+        """Take entries up to `last` out of the file; an anchor keeps the last one's digest.
 
         For the archive alone, after it has written them elsewhere and synced them. Their pages
         are used again and not overwritten, for no entry holds a personal value: that would be
         as many writes as the entries took.
 
+        Returns:
+            How many there were; 0: the anchor stays where it is.
+
         Raises:
             JournalFailed: the file cannot be written.
-            LookupError: there is no entry `last`.
         """
         with self._one_writer, failing(self._path):
             self._writing.execute("PRAGMA secure_delete = FAST").fetchall()
             try:
-                self._retire(last)
+                return self._retire(last)
             finally:
                 self._writing.execute("PRAGMA secure_delete = ON").fetchall()
 
-    def _retire(self, last: int) -> None:
+    def _retire(self, last: int) -> int:
         with self._commit() as connection:
-            found = connection.execute("SELECT digest FROM entry WHERE seq = ?", (last,)).fetchone()
+            found = connection.execute(_LAST_UP_TO, (last,)).fetchone()
             if found is None:
-                raise LookupError(f"{self._path}: there is no entry {last}")
+                return 0
             guards = connection.execute(
                 "SELECT name, sql FROM sqlite_schema "
                 "WHERE name IN ('entry_not_deleted', 'anchor_not_deleted')"
@@ -322,12 +326,13 @@ class Store:
             for name, _ in guards:
                 connection.execute(f"DROP TRIGGER {name}")
             connection.execute("DELETE FROM anchor")
-            anchor = (last, found[0], origin(self.journal_id))
+            anchor = (*found, origin(self.journal_id))
             connection.execute("INSERT INTO anchor VALUES (?, ?, ?)", anchor)
-            connection.execute("DELETE FROM entry WHERE seq <= ?", (last,))
+            gone = connection.execute("DELETE FROM entry WHERE seq <= ?", (last,)).rowcount
             for _, guard in guards:
                 connection.execute(guard)
         self._log_pages += _RETIRED_PAGES
+        return gone
 
     def checkpoint(self) -> bool:
         """Move the log into the file, so that it can be written over from its beginning.
@@ -510,6 +515,8 @@ def _rebuilt(path: Path, journal_id_if_lost: str) -> None:
         Path(f"{making}{ending}").unlink(missing_ok=True)
     with Salvage(path) as found:
         _prepare(making, found.journal_id or journal_id_if_lost, StoreSettings())
+        if found.journal_id is not None:
+            found.anchor = _anchor(path, found.journal_id, found.anchor)
         with closing(_writable(making, StoreSettings())) as connection:
             _fill(connection, found)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -517,6 +524,17 @@ def _rebuilt(path: Path, journal_id_if_lost: str) -> None:
         os.fsync(file.fileno())
     making.replace(path.with_suffix(".rebuilt"))
     _sync_directory(path.parent)
+
+
+def _anchor(path: Path, journal_id: str, found: Anchor | None) -> Anchor | None:
+    """Where the archive ends: as the anchor says, or, if that is damaged, as the segments do."""
+    segments = Archive(path, journal_id)
+    if found is None or segments.digest_at(found.seq) != found.digest:
+        last = segments.last()
+        digest = segments.digest_at(last)
+        if digest is not None:
+            return Anchor(last, digest, origin(journal_id))
+    return found
 
 
 def _fill(connection: sqlite3.Connection, found: Salvage) -> None:

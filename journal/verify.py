@@ -15,7 +15,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from journal.archive import Archive
-from journal.chain import FORMAT, Row, digest_of, origin
+from journal.chain import FORMAT, ROW_TYPES, Row, digest_of, origin
 from journal.codec import Registry
 from journal.log import lost_commits
 from journal.reader import UNREADABLE, Damage, JournalFailed, Reader
@@ -26,16 +26,6 @@ from journal.tokens import TokenRow, folded, ref_of
 Witness = tuple[int, bytes]  # seq and digest of an entry, as seen outside
 
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
-_TYPES: tuple[type | tuple[type, ...], ...] = (
-    int,
-    str,
-    int,
-    str,
-    int,
-    (int, type(None)),
-    str,
-    bytes,
-)
 _DIGEST_BYTES = 32
 _SCHEMA = "SELECT name, type, tbl_name, sql FROM sqlite_schema"
 
@@ -178,7 +168,8 @@ class _Verification:
             elif not self._links and self._seen_by_witness(seq, digest):
                 yield Complaint(None, "anchor: was changed, or is another journal's")
             self._first = self._next = seq + 1
-            self._links = (digest,) if isinstance(digest, bytes) else ()
+            if digest not in self._links:
+                self._links = (digest,) if isinstance(digest, bytes) else ()
 
     def _about_no_anchor(self) -> Iterator[Complaint]:
         """Nothing has left the file, says the file; the archive may have what it lacks."""
@@ -198,11 +189,12 @@ class _Verification:
         archive = Archive(self._path, self._journal_id)
         try:
             for found in archive.blocks(1, last):
-                yield from self._about_missing(found.first)
                 if isinstance(found, Hole):
+                    yield from self._about_missing(found.first)
                     yield Complaint(found.first, f"{found.why} (to {found.last})")
                     self._next, self._links = found.last + 1, ()
                 else:
+                    yield from self._about_missing(found.link.seq + 1)
                     yield from self._about_block(found, last)
         except OSError as error:
             yield Complaint(self._next, f"the archive cannot be read: {error.strerror}")
@@ -219,13 +211,14 @@ class _Verification:
     def _about_block(self, block: Block, last: int) -> Iterator[Complaint]:
         """A block by itself, for it begins with what it follows."""
         before = bytes.fromhex(block.link.digest)
-        if self._links and block.first == self._next and before not in self._links:
-            yield Complaint(block.first, "does not follow the entry before, in the archive")
-        if block.first >= self._next:
+        if block.link.seq + 1 == self._next and before not in self._links:
+            if self._links:
+                yield Complaint(block.first, "does not follow the entry before, in the archive")
             self._links = (before,)
         for row in block.rows():
             if not self._next <= row.seq <= last:
                 continue  # two segments may hold it
+            yield from self._about_gap(row.seq)
             yield from self._about_row(row)
             if len(row.digest) != _DIGEST_BYTES:  # changed; the rest follows from what it was
                 self._next, self._links = min(last, block.last) + 1, ()
@@ -258,7 +251,7 @@ class _Verification:
 
     def _about_row(self, row: Row) -> Iterator[Complaint]:
         self._next = max(self._next, row.seq + 1)
-        if not all(isinstance(value, type) for value, type in zip(row, _TYPES, strict=True)):
+        if not all(isinstance(value, type) for value, type in zip(row, ROW_TYPES, strict=True)):
             self._links = (row.digest,) if isinstance(row.digest, bytes) else ()
             yield Complaint(row.seq, "a column has another type than it was written with")
             return

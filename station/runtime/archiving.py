@@ -17,7 +17,7 @@ import trio
 
 from journal.retention import Limits, Moved, archive
 from journal.state import State
-from journal.store import Head, JournalFailed, Store
+from journal.store import Head, JournalDamaged, JournalFailed, Store
 
 log = logging.getLogger("station.archive")
 
@@ -54,12 +54,22 @@ class Archiving:
         self._snapshot = snapshot
 
     async def run(self) -> None:
-        """Look, move, rest. A disk that refuses is tried again: the entries are still there."""
+        """Look, move, rest. A disk that refuses is tried again: the entries are still there.
+
+        Raises:
+            JournalDamaged: what should move cannot be read, and nobody charges: a good moment to
+                make the file anew.
+        """
         while True:
             await self._quiet()
             try:
                 moved = await trio.to_thread.run_sync(self._step, self._present())
             except JournalFailed as failure:
+                if (
+                    isinstance(failure, JournalDamaged)
+                    and not self._present().state.transactions.open
+                ):
+                    raise
                 log.warning("%s Nothing is archived for now.", failure)
                 moved = None
             await trio.sleep(LOOK_S if moved is None else STEP_S)

@@ -17,10 +17,10 @@ import pytest
 from journal import retention, segments
 from journal.chain import digest_of, origin
 from journal.codec import Registry
-from journal.reader import Damage, JournalFailed, Reader
-from journal.retention import Limits, NotArchived, archive
+from journal.reader import Damage, JournalDamaged, JournalFailed, Reader
+from journal.retention import Limits, archive
 from journal.segments import segments_beside
-from journal.store import Store
+from journal.store import Store, rebuild
 from journal.terms import Event
 from journal.verify import verify
 from tests.journal.kinds import (
@@ -243,27 +243,157 @@ def test_the_file_holds_what_moved_no_more_and_does_not_grow(tmp_path: Path) -> 
     assert complaints(path) == []
 
 
-def test_what_was_changed_before_it_moved_stays_in_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    with opened(path) as store:
-        store.append(list(entries(1, 100)))
+# --- Damaged before it moved ---------------------------------------------------------------------
+
+
+def mistreated(path: Path, *statements: str) -> None:
+    """What somebody with a tool would do, and hide."""
     connection = sqlite3.connect(path)
-    (guard,) = connection.execute(
-        "SELECT sql FROM sqlite_schema WHERE name = 'entry_not_updated'"
-    ).fetchone()
-    connection.execute("DROP TRIGGER entry_not_updated")
-    connection.execute("UPDATE entry SET uptime_ms = 5 WHERE seq = 31")
-    connection.execute(guard)
+    guards = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+    for name, guard in guards.fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+        statements = (*statements, guard)
+    for statement in statements:
+        connection.execute(statement)
     connection.commit()
     connection.close()
+
+
+def told_of(path: Path) -> list[object]:
+    """Everything that a reader and `verify` have to say of a journal."""
+    told: list[Damage] = []
+    with Reader.open(path, KINDS) as reader:
+        said: list[object] = [*reader.rows(), *reader.entries(damaged=told.append)]
+        for seq in (1, 10, 40, 77, 78, 90, 512, 513, 700, 1000, 1500, 1900, 2500, LAST, LAST + 1):
+            try:
+                said += [reader.digest_at(seq), reader.entry(seq)]
+            except (LookupError, JournalFailed) as error:
+                said.append(str(error))
+        for query in ({"containing": "1.6"}, {"kinds": ("MeterRead",)}, {"before": 1100}):
+            said.append(reader.numbers(newest=2000, **query))
+    return [*said, *told, *verify(path)]
+
+
+REMOVED = "DELETE FROM entry WHERE seq "
+DAMAGES = {
+    "removed": [f"{REMOVED} = 77"],
+    "the first removed": [f"{REMOVED} < 5"],
+    "more removed than a segment holds": [f"{REMOVED} BETWEEN 400 AND 1900"],
+    "removed where a commit, a block and a segment end": [
+        f"{REMOVED} IN (40, 512, 513, 1000, 1024)"
+    ],
+    "every other removed": [f"{REMOVED} % 2 = 1 AND seq < 300"],
+    "the last that would go removed": [f"{REMOVED} = 2500"],
+    "said something else": ["UPDATE entry SET body = '{}' WHERE seq IN (1, 77, 512, 513, 2500)"],
+    "changed well": ["UPDATE entry SET body = replace(body, '77.600', '77.601') WHERE seq % 7 = 0"],
+    "digest changed": [
+        "UPDATE entry SET digest = zeroblob(32) WHERE seq IN (1, 77, 512, 1000, 2500)"
+    ],
+    "time changed": [
+        "UPDATE entry SET at = '9999-11-22T17:25:08.123Z' WHERE seq = 1",
+        "UPDATE entry SET at = 'long ago' WHERE seq = 77",
+        "UPDATE entry SET at = '' WHERE seq = 78",
+    ],
+    "other columns changed": [
+        "UPDATE entry SET kind = 'no kind', version = -7, cause = 9999, uptime_ms = -5"
+        " WHERE seq IN (77, 512)"
+    ],
+    "swapped": [
+        "UPDATE entry SET seq = -1 WHERE seq = 512",
+        "UPDATE entry SET seq = 512 WHERE seq = 700",
+        "UPDATE entry SET seq = 700 WHERE seq = -1",
+    ],
+    "once more": [
+        "INSERT OR REPLACE INTO entry SELECT 90, at, uptime_ms, kind, version, cause, body, digest"
+        " FROM entry WHERE seq = 80"
+    ],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_was_damaged_moves_and_is_told_as_before(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "journal.db"
     with opened(path) as store:
-        moved = archived(store, path, 90)
-        assert moved
-        assert moved.segment.last == 30
-        with pytest.raises(NotArchived, match=r"entry 31 is missing, changed or unreadable"):
-            archived(store, path, 90)
-        assert [each.seq for each in store.entries()] == list(range(1, 101))
-    assert complaints(path) == ["entry 31: does not match its digest"]
+        store.append(list(entries(1, LAST)))
+    mistreated(path, *DAMAGES[damage])
+    before = told_of(path)
+    with opened(path) as store:
+        while archived(store, path, ARCHIVED, entries=1000):
+            assert told_of(path) == before
+        assert store.reader.archived()[0] in (ARCHIVED, ARCHIVED - 1)
+        assert next(store.reader.connection.execute("SELECT min(seq) FROM entry")) > (ARCHIVED,)
+    assert told_of(path) == before
+
+
+def test_what_is_harmed_in_a_segment_is_told_beside_what_was_before(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, LAST)))
+    mistreated(path, f"{REMOVED} = 10", "UPDATE entry SET body = '{}' WHERE seq = 1030")
+    with opened(path) as store:
+        assert archived(store, path, ARCHIVED)
+    [one] = segments_beside(path, JOURNAL_ID)
+
+    def more(lines: list[str]) -> list[str]:
+        return [line.replace(":700.600", ":700.601") for line in lines]
+
+    rewritten(one.path, more, block=1)
+    assert complaints(path) == [
+        "entry 10: missing",
+        "entry 700: does not match its digest",
+        "entry 1030: does not match its digest",
+    ]
+    assert one.end(JOURNAL_ID) is None
+
+
+def test_what_cannot_be_read_has_the_file_made_anew_first(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, LAST)))
+    content = path.read_bytes()
+    at = content.index(b'"energy_wh":77.600')
+    path.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+    with opened(path) as store:
+        assert archived(store, path, 70)
+        with pytest.raises(JournalDamaged, match="entry 77 is to be archived"):
+            archived(store, path, ARCHIVED)
+        assert store.reader.archived()[0] == 70
+    assert rebuild(path, "c1a5bd24-98a5-4f2e-8f5d-3b8a5f1c2d3e").gaps == [(77, 77)]
+    before = told_of(path)
+    with opened(path) as store:
+        assert archived(store, path, ARCHIVED)
+    assert told_of(path) == before
+    assert complaints(path) == ["entry 77: missing"]
+
+
+@pytest.mark.parametrize("told", [None, 600, 1700])
+def test_whatever_a_damaged_anchor_says_nothing_is_lost(tmp_path: Path, told: int | None) -> None:
+    """It is gone, or names an entry before or behind the last that went."""
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, LAST)))
+        assert archived(store, path, 1000)
+    mistreated(path, "DELETE FROM anchor" if told is None else f"UPDATE anchor SET seq = {told}")
+    with opened(path) as store:
+        assert archived(store, path, ARCHIVED)
+        assert list(store.entries()) == list(entries(1, LAST))
+    assert complaints(path) == []
+
+
+def test_a_file_made_anew_has_its_anchor_from_the_archive(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, LAST)))
+        assert archived(store, path, 1000)
+        anchor = store.reader.archived()
+    for damage in ("DELETE FROM anchor", "UPDATE anchor SET seq = 1700"):
+        mistreated(path, damage)
+        rebuilt = rebuild(path, "c1a5bd24-98a5-4f2e-8f5d-3b8a5f1c2d3e")
+        assert (rebuilt.last, rebuilt.gaps) == (LAST, [])
+        with Reader.open(path, KINDS) as reader:
+            assert reader.archived() == anchor
+        assert complaints(path) == []
+        assert read(path) == (list(range(1, LAST + 1)), [])
 
 
 # --- Interrupted ---------------------------------------------------------------------------------
@@ -283,11 +413,11 @@ def test_what_was_interrupted_is_taken_up_again(
         store.append(list(entries(1, LAST)))
         retire, done = store.retire, list[int]()
 
-        def cut(last: int) -> None:
+        def cut(last: int) -> int:
             if len(done) == retired:
                 raise PowerCutError
             done.append(last)
-            retire(last)
+            return retire(last)
 
         monkeypatch.setattr(store, "retire", cut)
         with pytest.raises(PowerCutError):
