@@ -28,6 +28,7 @@ HEARTBEAT: Final = "OCPPCommCtrlr.HeartbeatInterval"
 OFFLINE_THRESHOLD: Final = "OCPPCommCtrlr.OfflineThreshold"
 TIME_SOURCE: Final = "ClockCtrlr.TimeSource"
 DAY_MS: Final = 24 * 3600 * 1000
+SERIAL_NUMBER: Final = "ChargingStation.SerialNumber"  # empty: nobody told
 STEP_MIN_MS: Final = 1_000  # a CSMS may tell whole seconds; less is no correction
 INTERVAL_MAX_S: Final = 2**31 - 1
 
@@ -55,6 +56,7 @@ def boot_notification(case: Case, why: str) -> CallQueued:
         charging_station=ChargingStationType(
             model=product.model,
             vendor_name=product.vendor_name,
+            serial_number=case.text(SERIAL_NUMBER) or None,
             firmware_version=product.firmware_version,
         ),
         reason=why,  # type: ignore[arg-type]

@@ -51,6 +51,14 @@ def test_a_station_that_started_introduces_itself_b01_fr_01() -> None:
     assert request["chargingStation"]["vendorName"]
     assert request["chargingStation"]["model"]
     assert request["chargingStation"]["firmwareVersion"]
+    assert "serialNumber" not in request["chargingStation"]  # nobody told it
+
+
+def test_it_tells_its_serial_number_b01_fr_01() -> None:
+    number = preset("ChargingStation.SerialNumber", "EVS-2026-0042")
+    station = given(number, BOOTED, IDLE, csms=booting)
+    [request] = queued(station.when(LINK_OPENED), "BootNotification")
+    assert request["chargingStation"]["serialNumber"] == "EVS-2026-0042"
 
 
 def test_each_start_is_told_b01_fr_03() -> None:
