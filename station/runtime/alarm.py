@@ -27,13 +27,17 @@ async def alarm(
     while True:
         current = wanted.value
         if current.wake_ms is None:
-            await wanted.wait_changed(current)
+            await wanted.changed(_due_ms, None)
             continue
         rest_s = (max(current.wake_ms, pause_ms) - clock.uptime_ms()) / 1000
         if rest_s > 0:
             with trio.move_on_after(min(rest_s, SLICE_S)):
-                await wanted.wait_changed(current)
+                await wanted.changed(_due_ms, current.wake_ms)
             continue
         observe(DeadlineReached(current.wake_ms))
         pause_ms = clock.uptime_ms() + PAUSE_MS
         await wanted.wait_changed(current)
+
+
+def _due_ms(level: Wanted) -> int | None:
+    return level.wake_ms

@@ -24,12 +24,10 @@ async def certificate_files(wanted: Latest[Wanted], directory: Path) -> None:
         OSError: it cannot be written.
     """
     written: tuple[CertificateInstalled, ...] | None = None
-    current = wanted.value
     while True:
-        if current.certificates != written:
-            written = current.certificates
-            await trio.to_thread.run_sync(mirror, written, directory)
-        current = await wanted.wait_changed(current)
+        current = await wanted.changed(lambda level: level.certificates, written)
+        written = current.certificates
+        await trio.to_thread.run_sync(mirror, written, directory)
 
 
 def mirror(installed: Iterable[CertificateInstalled], directory: Path) -> None:

@@ -27,6 +27,5 @@ async def follow(
         level = pick(current)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work, level)
-            while pick(current) == level:
-                current = await wanted.wait_changed(current)
+            current = await wanted.changed(pick, level)
             nursery.cancel_scope.cancel()

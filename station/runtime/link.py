@@ -306,11 +306,8 @@ class Link:
     async def _ping(self, websocket: WebSocketConnection) -> str:
         """Notice a half-open connection. OCPPCommCtrlr.WebSocketPingInterval, Part 4 §5.2."""
         while True:
-            current = self._scribe.wanted.value
+            current = await self._scribe.wanted.changed(lambda level: level.link.ping_s, 0)
             interval_s = current.link.ping_s
-            if not interval_s:
-                await self._scribe.wanted.wait_changed(current)
-                continue
             await trio.sleep(interval_s)
             with trio.move_on_after(interval_s) as patience:
                 await websocket.ping()
@@ -323,9 +320,9 @@ class Link:
 
     async def _renewed(self, password: str) -> str:
         """The CSMS set another password, and has our answer: come back with it. A01."""
-        current = self._scribe.wanted.value
-        while current.link.password == password or current.replies:
-            current = await self._scribe.wanted.wait_changed(current)
+        await self._scribe.wanted.changed(
+            lambda level: level.link.password != password and not level.replies, False
+        )
         return RENEWED
 
 

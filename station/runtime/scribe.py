@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from math import inf
 from typing import Final, NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ from station.case import Case, Product
 from station.decide import judge
 from station.runtime.clock import Clock
 from station.runtime.latest import Latest
+from station.runtime.writer import Writer
 from station.wanted import Wanted, wanted
 
 log = logging.getLogger("station")
@@ -59,8 +61,9 @@ class Scribe:
         clock: Clock,
         *,
         reading: Callable[[int], MeterRead | None] = lambda evse_id: None,
-        threaded: bool = False,
+        writer: Writer | None = None,
     ) -> None:
+        """Without a writer, commits hold up the loop."""
         self.product = product
         self.state = state
         self.head = store.head  # of the commit that `state` holds
@@ -70,10 +73,10 @@ class Scribe:
         self.wanted: Latest[Wanted] = Latest(Wanted())
         self._store = store
         self._clock = clock
-        self._threaded = threaded
+        self._writer = writer
         self._waiting: deque[Heard] = deque()
-        self._arrived = trio.Event()
         self._eager = trio.Event()
+        self._patience = trio.CancelScope()  # ends when what is lazy has waited long enough
         self._payloads: OrderedDict[int, msgspec.Raw] = OrderedDict()
         self._apart_ms = _apart_ms(clock.utc(), clock.uptime_ms())  # as last seen
         self.committed = trio.Event()
@@ -88,9 +91,10 @@ class Scribe:
         if step_ms:
             self._waiting.append(Heard(ClockStepped(step_ms), host_utc, uptime_ms))
         self._waiting.append(Heard(observation, host_utc, uptime_ms))
-        self._arrived.set()
         if not lazy:
             self._eager.set()
+        elif self._patience.deadline == inf:
+            self._patience.deadline = trio.current_time() + LAZY_S
 
     async def room(self) -> None:
         """Wait while more is waiting than one commit takes: whoever floods us is slowed down."""
@@ -110,9 +114,9 @@ class Scribe:
         """
         try:
             while True:
-                await self._arrived.wait()
-                with trio.move_on_after(LAZY_S):
-                    await self._eager.wait()
+                if not self._eager.is_set():
+                    with self._patience:
+                        await self._eager.wait()
                 await self._write()
         except trio.Cancelled:
             with trio.CancelScope(shield=True):
@@ -128,7 +132,7 @@ class Scribe:
         self._writing = True
         batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
         if not self._waiting:
-            self._arrived, self._eager = trio.Event(), trio.Event()
+            self._eager, self._patience = trio.Event(), trio.CancelScope()
         entries, state = self._judged(batch)
         with trio.CancelScope(shield=True):  # what is taken up is written down
             await self._append(entries)
@@ -154,10 +158,10 @@ class Scribe:
             await self._appended(entries)
 
     async def _appended(self, entries: list[Entry]) -> None:
-        if self._threaded:
-            await trio.to_thread.run_sync(self._store.append, entries)
-        else:
+        if self._writer is None:
             self._store.append(entries)
+        else:
+            await self._writer.append(entries)
 
     def _tell_faults(self, entries: Sequence[Entry]) -> None:
         """A fault of ours is for people to mend, whatever the station makes of it."""

@@ -43,6 +43,7 @@ from station.runtime.presets import presets
 from station.runtime.room import Room
 from station.runtime.scribe import Scribe
 from station.runtime.secrets import Secrets
+from station.runtime.writer import Writer
 
 log = logging.getLogger("station")
 
@@ -89,8 +90,9 @@ class Life:
         self.clock = HostClock()
         self.network = Network()
         self.secrets = Secrets(config.data / "secrets")
+        self.writer = Writer(self.memory.store.append)
         self.scribe = Scribe(
-            self.product, self.memory.store, self.memory.state, self.clock, threaded=True
+            self.product, self.memory.store, self.memory.state, self.clock, writer=self.writer
         )
         self.hardware = Hardware(
             config.hardware or Hardware.emulated(config.data / "emulated"),
@@ -182,6 +184,7 @@ class Life:
 
     def close(self) -> None:
         """Leave the journal as one file, with a snapshot beside it."""
+        self.writer.close()
         try:
             self.memory.snapshot(self.scribe.head, self.scribe.state)
             self.secrets.keep_only(set(self._secrets_in_use()))
@@ -308,9 +311,7 @@ class Life:
 
     async def _until_restart(self, scope: trio.CancelScope) -> None:
         """The judgement wants a restart. B11.FR.03."""
-        current = self.scribe.wanted.value
-        while current.restart is None:
-            current = await self.scribe.wanted.wait_changed(current)
+        current = await self.scribe.wanted.changed(lambda level: level.restart, None)
         self._why = current.restart
         log.info("restarting: %s", current.restart)
         scope.cancel()

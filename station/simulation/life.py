@@ -125,9 +125,7 @@ class Life:
         self.dead = False
         dice = random.Random(outside.dice.random())
         self.memory = Memory(data, outside.settings, entropy=dice.randbytes, damage=damage)
-        self.scribe = WatchedScribe(
-            product, self.memory.store, self.memory.state, outside.clock, threaded=False
-        )
+        self.scribe = WatchedScribe(product, self.memory.store, self.memory.state, outside.clock)
         self.scribe.disk = outside.disk
         self.hands = Hands(
             outside.bays,
@@ -240,9 +238,7 @@ class Life:
             nursery.start_soon(alarm, self.scribe.wanted, self.outside.clock, self.scribe.observe)
 
     async def _until_restart(self) -> None:
-        current = self.scribe.wanted.value
-        while current.restart is None:
-            current = await self.scribe.wanted.wait_changed(current)
+        await self.scribe.wanted.changed(lambda level: level.restart, None)
         self._ending.cancel()
 
     async def _checkpoints(self) -> None:

@@ -1,0 +1,58 @@
+"""Who wakes when a level changes?"""
+
+from __future__ import annotations
+
+import trio
+import trio.testing
+
+from station.runtime.latest import Latest
+
+Level = tuple[str, int]
+
+
+async def test_a_reader_of_a_part_sleeps_while_the_rest_changes() -> None:
+    level: Latest[Level] = Latest(("a", 1))
+    seen: list[Level] = []
+    asked: list[Level] = []
+
+    def first(value: Level) -> str:
+        asked.append(value)
+        return value[0]
+
+    async def reader() -> None:
+        seen.append(await level.changed(first, "a"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader)
+        await trio.testing.wait_all_tasks_blocked()
+        level.set(("a", 2))
+        await trio.testing.wait_all_tasks_blocked()
+        assert asked == [("a", 1), ("a", 2)], "it was woken"
+        level.set(("b", 2))
+    assert seen == [("b", 2)]
+
+
+async def test_a_change_that_was_taken_back_wakes_nobody_for_good() -> None:
+    level: Latest[Level] = Latest(("a", 1))
+    seen: list[Level] = []
+
+    async def reader() -> None:
+        seen.append(await level.wait_changed(level.value))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader)
+        await trio.testing.wait_all_tasks_blocked()
+        before = level.value
+        level.set(("b", 1))
+        level.set(before)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not seen
+        level.set(("c", 1))
+    assert seen == [("c", 1)]
+
+
+async def test_a_reader_that_is_cancelled_is_forgotten() -> None:
+    level: Latest[Level] = Latest(("a", 1))
+    with trio.move_on_after(0):
+        await level.changed(lambda value: value[1], 1)
+    assert not level._readers

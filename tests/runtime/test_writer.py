@@ -1,0 +1,56 @@
+"""Does a commit in a thread come back as it went, and does the loop go on meanwhile?"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+import trio
+
+from journal.store import JournalFailed
+from journal.terms import Entry
+from station.runtime.writer import Writer
+
+
+async def test_the_loop_goes_on_while_the_disk_does_not() -> None:
+    disk = threading.Event()
+
+    def append(entries: Sequence[Entry]) -> None:
+        disk.wait()
+
+    with Writer(append) as writer:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.append, ())
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+            disk.set()
+
+
+async def test_a_commit_that_fails_says_so_and_the_next_does_not() -> None:
+    failures = [JournalFailed("the disk is gone")]
+
+    def append(entries: Sequence[Entry]) -> None:
+        if failures:
+            raise failures.pop()
+
+    with Writer(append) as writer:
+        with pytest.raises(JournalFailed, match="the disk is gone"):
+            await writer.append(())
+        await writer.append(())
+
+
+async def test_whoever_is_cancelled_still_waits_for_the_disk_p3() -> None:
+    disk, done = threading.Event(), []
+
+    def append(entries: Sequence[Entry]) -> None:
+        disk.wait()
+        done.append(entries)
+
+    with Writer(append) as writer:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.append, ())
+            await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+            disk.set()
+        assert done == [()]
