@@ -208,14 +208,14 @@ def wish(
         yield from _judged_offline(case, id_token, evse_id, known, granted)
         return
     accepted = known and known.status == "Accepted"
-    if known and accepted and case.flag(PRE_AUTHORIZE) and _allowed(known, evse_id):
+    locally = case.flag(PRE_AUTHORIZE) or case.flag(NOT_REMOTE)
+    if known and accepted and locally and _allowed(known, evse_id):
         yield granted("Cache", known)  # C12.FR.02, C12.FR.04
         yield from _used(case, id_token)
         return
-    if case.flag(NOT_REMOTE) or (known and known.status != "Accepted" and case.flag(NOT_AGAIN)):
-        yield AuthorizationRefused(
-            id_token=id_token, status=known.status if known else "Unknown", evse_id=evse_id
-        )
+    if case.flag(NOT_REMOTE) or (known and not accepted and case.flag(NOT_AGAIN)):
+        status = _against(known) if known else "Unknown"
+        yield AuthorizationRefused(id_token=id_token, status=status, evse_id=evse_id)
         return
     yield from _ask(
         case, id_token, evse_id=evse_id, remote_start_id=remote_start_id, lasting=lasting
@@ -237,7 +237,7 @@ def _judged_offline(
             yield granted("Cache", known)
             yield from _used(case, id_token)
         else:
-            yield AuthorizationRefused(id_token=id_token, status=known.status, evse_id=evse_id)
+            yield AuthorizationRefused(id_token=id_token, status=_against(known), evse_id=evse_id)
     elif known is None and case.flag(UNKNOWN_OFFLINE):
         yield granted("Offline")
     else:
@@ -277,6 +277,11 @@ def _unfit(case: Case, id_token: IdToken, evse_id: int | None) -> str | None:
 def _allowed(known: Cached, evse_id: int | None) -> bool:
     """C01.FR.21: only on the EVSEs the CSMS named, if it named any."""
     return not known.evse_ids or evse_id is None or evse_id in known.evse_ids
+
+
+def _against(known: Cached) -> str:
+    """What the cache holds against a token: an accepted one may charge elsewhere. C01.FR.21."""
+    return "NotAllowedTypeEVSE" if known.status == "Accepted" else known.status
 
 
 def grant(

@@ -413,7 +413,7 @@ def test_without_pre_authorization_a_cached_token_is_asked_about_c01_fr_05() -> 
 
 def test_without_remote_authorization_only_the_cache_counts() -> None:
     station = known(ALICE)
-    station.when(PRE_AUTHORIZE, preset("AuthCtrlr.DisableRemoteAuthorization", "true"))
+    station.when(preset("AuthCtrlr.DisableRemoteAuthorization", "true"))
     said = station.when(presented(BOB, evse_id=1))
     assert not queued(said, "Authorize")
     assert of_kind(said, AuthorizationRefused)
@@ -428,6 +428,13 @@ def test_offline_a_cached_token_may_charge_c01_c12() -> None:
     station.when(LINK_LOST, plugged(1), presented(ALICE))
     assert held_at(station) == {1: ALICE.ref}
     assert station.transaction.id_token == ALICE
+
+
+def test_offline_a_token_for_other_evses_is_refused_as_one_c01_fr_21() -> None:
+    station = known(ALICE, evseId=[2])
+    said = station.when(LINK_LOST, plugged(1), presented(ALICE, evse_id=1))
+    [refused] = of_kind(said, AuthorizationRefused)
+    assert refused.status == "NotAllowedTypeEVSE"
 
 
 def test_offline_a_cached_refusal_counts() -> None:
