@@ -36,7 +36,8 @@ class Table(Mapping[K, V]):
         return Table(self._map.insert(key, value))
 
     def without(self, key: K) -> Table[K, V]:
-        return Table(self._map.discard(key))
+        """The table without `key`; unchanged when it does not hold it."""
+        return Table(self._map.remove(key)) if key in self._map else self
 
     def __getitem__(self, key: K) -> V:
         found: V = self._map[key]
@@ -178,6 +179,8 @@ class Backlog:
         at = _position(records, place)
         if not _is_at(records, at, place):
             return self
+        if self._length == 1:
+            return _NOTHING_WAITS
         _, first = _RECORD.unpack_from(records, at)
         rest = records[:at] + records[at + _RECORD.size :]
         blocks = self._blocks.insert(block, rest) if rest else self._blocks.remove(block)
@@ -234,7 +237,11 @@ class Backlog:
                 yield block * SPAN + place
 
     def __contains__(self, number: object) -> bool:
-        return isinstance(number, int) and self.owner_of(number) is not None
+        if not isinstance(number, int):
+            return False
+        block, place = divmod(number, SPAN)
+        records = self._blocks.get(block, b"")
+        return _is_at(records, _position(records, place), place)
 
     def __len__(self) -> int:
         return self._length
@@ -282,6 +289,9 @@ def _lowest(blocks: HashTrieMap[int, bytes], block: int) -> int | None:
 
 def _sorted(records: bytes | bytearray) -> bytes:
     return b"".join(_RECORD.pack(*one) for one in sorted(_RECORD.iter_unpack(records)))
+
+
+_NOTHING_WAITS: Final = Backlog()  # what a station that is online comes back to with each call
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,13 @@ from msgspec.structs import replace
 
 from journal.observations import StationStarted
 from journal.projections.base import Projection
-from journal.projections.outbox import AttemptFailed, CallDelivered, CallQueued, CallsDropped
+from journal.projections.outbox import (
+    AttemptFailed,
+    CallDelivered,
+    CallQueued,
+    CallsDropped,
+    TransactionMark,
+)
 from journal.terms import Decision, Entry, IdToken
 
 How = Literal["CSMS", "Cache", "Offline", "Remote", "NotNeeded"]
@@ -112,6 +118,10 @@ class Authorizations(Projection, frozen=True):
 
     def after(self, entry: Entry) -> Authorizations:
         match entry.event:
+            case CallQueued(transaction=mark):
+                return self._told(mark)
+            case CallDelivered(call=call) | AttemptFailed(call=call):
+                return self._answered((call,))
             case AuthorizationAsked() as question:
                 return replace(self, asked=(*self.asked, Asked(entry.seq + 1, question)))
             case AuthorizationGranted(evse_id=evse_id) as granted:
@@ -126,17 +136,6 @@ class Authorizations(Projection, frozen=True):
                 return self._changed(seq, suspended=True)
             case AuthorizationEnded(granted_seq=seq):
                 return replace(self, held=tuple(one for one in self.held if one.seq != seq))
-            case CallQueued(transaction=mark) if mark is not None and mark.event_type == "Ended":
-                return replace(
-                    self,
-                    held=tuple(
-                        one
-                        for one in self.held
-                        if mark.evse_id != one.evse_id and mark.granted_seq != one.seq
-                    ),
-                )
-            case CallDelivered(call=call) | AttemptFailed(call=call):
-                return self._answered((call,))
             case CallsDropped(calls=calls):
                 return self._answered(calls)
             case StationStarted():
@@ -163,7 +162,19 @@ class Authorizations(Projection, frozen=True):
             held=tuple(replace(one, **changes) if one.seq == seq else one for one in self.held),
         )
 
-    def _answered(self, calls: tuple[int, ...]) -> Authorizations:
-        if not any(one.call in calls for one in self.asked):
+    def _told(self, mark: TransactionMark | None) -> Authorizations:
+        """With the transaction ends the right to charge, here and wherever else it was held."""
+        if mark is None or mark.event_type != "Ended":
             return self
-        return replace(self, asked=tuple(one for one in self.asked if one.call not in calls))
+        return replace(
+            self,
+            held=tuple(
+                one
+                for one in self.held
+                if mark.evse_id != one.evse_id and mark.granted_seq != one.seq
+            ),
+        )
+
+    def _answered(self, calls: tuple[int, ...]) -> Authorizations:
+        asked = tuple(one for one in self.asked if one.call not in calls)
+        return self if len(asked) == len(self.asked) else replace(self, asked=asked)

@@ -57,6 +57,10 @@ class Customers(Projection, frozen=True):
 
     def after(self, entry: Entry) -> Customers:
         match entry.event:
+            case CallQueued(action=action, payload=payload):
+                return self._queued(entry.seq, payload) if action == REPORT else self
+            case CallDelivered(call=call):
+                return self._heard((call,)) if call in self.reports else self
             case CustomerAsked() as asked:
                 return replace(self, inquiries=(*self.inquiries, Inquiry(entry.seq, asked)))
             case CustomerAnswered(inquiry=inquiry):
@@ -67,17 +71,16 @@ class Customers(Projection, frozen=True):
             case ValuesErased(refs=refs):
                 left = tuple(ref for ref in self.erasing if ref not in refs)
                 return replace(self, erasing=left)
-            case CallQueued(action=action, payload=payload) if action == REPORT:
-                data = msgspec.json.decode(payload)["data"]
-                if not data.startswith("#"):
-                    return self
-                return replace(self, reports=self.reports.having(entry.seq, data))
-            case CallDelivered(call=call) if call in self.reports:
-                return self._heard((call,))
             case CallsDropped(calls=calls):
                 return self._heard(tuple(call for call in calls if call in self.reports))
             case _:
                 return self
+
+    def _queued(self, call: int, payload: msgspec.Raw) -> Customers:
+        data = msgspec.json.decode(payload)["data"]
+        if not data.startswith("#"):
+            return self
+        return replace(self, reports=self.reports.having(call, data))
 
     def _heard(self, calls: tuple[int, ...]) -> Customers:
         customers = self

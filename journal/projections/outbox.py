@@ -154,6 +154,8 @@ class Outbox(Projection, frozen=True):
                 return self._queued(entry.seq, queued)
             case CallAttempted() as attempt:
                 return self._attempted(entry, attempt)
+            case FrameSent(message_id=sent):
+                return self._left(entry.uptime_ms, sent)
             case CallDelivered(call=call, message_id=message_id):
                 settled = self._delivered(call, message_id)
                 return replace(settled, judges=self.judges.without(call))
@@ -168,8 +170,6 @@ class Outbox(Projection, frozen=True):
                 return outbox
             case RetryRequested(calls=calls):
                 return self._again(calls)
-            case FrameSent(message_id=sent):
-                return self._left(entry.uptime_ms, sent)
             case LinkOpened() | LinkClosed():
                 return replace(self, in_flight=None)
             case StationStarted():
@@ -266,8 +266,9 @@ class Outbox(Projection, frozen=True):
         """The outbox when `call` is settled, wherever it stood."""
         if call == self.boot:
             return replace(self, boot=None, in_flight=self._flight_without(call))
-        if call in self.transaction:
-            return self._without_transaction_call(call)
+        transaction = self.transaction.without(call)
+        if transaction is not self.transaction:
+            return self._without_transaction_call(call, transaction)
         if any(one.call == call for one in self.parked):
             return replace(self, parked=tuple(one for one in self.parked if one.call != call))
         return replace(
@@ -277,10 +278,10 @@ class Outbox(Projection, frozen=True):
             in_flight=self._flight_without(call),
         )
 
-    def _without_transaction_call(self, call: int) -> Outbox:
+    def _without_transaction_call(self, call: int, transaction: Backlog) -> Outbox:
         settled = replace(
             self,
-            transaction=self.transaction.without(call),
+            transaction=transaction,
             again=tuple(one for one in self.again if one.call != call),
             in_flight=self._flight_without(call),
         )

@@ -38,7 +38,7 @@ class Readings(Projection, frozen=True):
             case MeterRead() as read:
                 at_ms = round(entry.at.timestamp() * 1000)
                 new = Reading(entry.seq, at_ms, entry.uptime_ms, read)
-                others = tuple(one for one in self.latest if one.read.evse_id != read.evse_id)
+                others = [one for one in self.latest if one.read.evse_id != read.evse_id]
                 return replace(self, latest=(*others, new))
             case AlignedSlotServed(slot=slot, interval_s=interval_s):
                 return replace(self, slot=slot, slot_interval_s=interval_s)

@@ -42,6 +42,11 @@ class Registration(Projection, frozen=True):
 
     def after(self, entry: Entry) -> Registration:
         match entry.event:
+            case CallAttempted():
+                return replace(self, spoke_ms=entry.uptime_ms)
+            case CallQueued(action=action):
+                beats = action == "Heartbeat"
+                return replace(self, heartbeat_ms=entry.uptime_ms) if beats else self
             case StationStarted():
                 return Registration(
                     ever_accepted=self.ever_accepted,
@@ -62,10 +67,6 @@ class Registration(Projection, frozen=True):
                 )
             case RegistrationFailed(retry_s=retry_s):
                 return replace(self, retry_ms=entry.uptime_ms + retry_s * 1000)
-            case CallQueued(action="Heartbeat"):
-                return replace(self, heartbeat_ms=entry.uptime_ms)
-            case CallAttempted():
-                return replace(self, spoke_ms=entry.uptime_ms)
             case _:
                 return self
 

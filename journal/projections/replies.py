@@ -44,13 +44,13 @@ class Replies(Projection, frozen=True):
 
     def after(self, entry: Entry) -> Replies:
         match entry.event:
+            case FrameSent(message_id=sent):
+                return Replies(_without_first(self.owed, sent)) if self.owed else self
             case CallAnswered(message_id=asked, payload=payload):
                 return Replies((*self.owed, Reply(entry.seq, asked, payload)))
             case CallRefused(message_id=asked, code=code, description=description):
                 reply = Reply(entry.seq, asked, code=code, description=description)
                 return Replies((*self.owed, reply))
-            case FrameSent(message_id=sent):
-                return Replies(_without_first(self.owed, sent)) if self.owed else self
             case LinkOpened() | LinkClosed() | StationStarted() if self.owed:
                 return Replies()
             case _:

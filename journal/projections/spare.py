@@ -35,8 +35,9 @@ class Spare(Projection, frozen=True):
                 if mark.trigger_reason in PERIODIC and not mark.tells:
                     return Spare(self.waiting.having(entry.seq, mark.transaction_id))
                 return self
-            case CallAttempted(call=call) if call in self.waiting:
-                return Spare(self.waiting.without(call))
+            case CallAttempted(call=call):
+                waiting = self.waiting.without(call)
+                return self if waiting is self.waiting else Spare(waiting)
             case UpdatesThinned(to=to):
                 waiting = self.waiting
                 for call in takewhile(lambda one: one <= to, self.waiting):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from journal.observations import FlowReported, MeterRead, StationStarted
 from journal.projections.authorizations import AuthorizationBound, AuthorizationEnded
 from journal.projections.base import Projection
-from journal.projections.outbox import CallQueued
+from journal.projections.outbox import CallQueued, TransactionMark
 from journal.terms import Decision, Entry, IdToken
 
 KEPT_MAX = 200  # samples one TransactionEvent(Ended) carries; thinned from the middle. E06.FR.13
@@ -111,10 +111,10 @@ class Transactions(Projection, frozen=True):
 
     def after(self, entry: Entry) -> Transactions:
         match entry.event:
+            case CallQueued(transaction=mark):
+                return self if mark is None else self._told(entry, mark)
             case TransactionStarted() as start:
                 return replace(self, open=(*self.open, _started(entry, start)))
-            case CallQueued(transaction=mark) as queued if mark is not None:
-                return self._told(entry, queued)
             case AuthorizationEnded(granted_seq=seq) as end:
                 return self._granted(seq, authorization_end=end, authorization_end_told=False)
             case AuthorizationBound(granted_seq=seq, evse_id=evse_id):
@@ -153,9 +153,7 @@ class Transactions(Projection, frozen=True):
                 return one
         return None
 
-    def _told(self, entry: Entry, queued: CallQueued) -> Transactions:
-        mark = queued.transaction
-        assert mark is not None
+    def _told(self, entry: Entry, mark: TransactionMark) -> Transactions:
         if mark.event_type == "Ended":
             others = tuple(one for one in self.ended if one[0] != mark.evse_id)
             return Transactions(
