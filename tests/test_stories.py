@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from journal.state import State, decode_state, encode_state, evolve
-from journal.terms import Entry
+from journal.state import State, decode_state, encode_state, evolve, folded
 from tests.stories import HERE, STORIES, file_of, told, transcript
 from tests.story import JOURNAL_ID
 
@@ -18,12 +17,6 @@ def test_a_story_is_told_as_it_was(name: str) -> None:
 
 def test_every_transcript_has_its_story() -> None:
     assert {path.stem for path in HERE.glob("*.txt")} == STORIES.keys()
-
-
-def folded(state: State, entries: list[Entry]) -> State:
-    for entry in entries:
-        state = evolve(state, entry)
-    return state
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from journal.reader import Reader
-from journal.state import State, evolve
+from journal.state import State, folded
 from journal.terms import Entry
 from station.commands.answers import Misused, No
 from station.runtime.memory import registry
@@ -67,13 +67,16 @@ def replayed(
     archived, _ = reader.anchor()
     if archived:
         raise No(f"{path}: entries 1 to {archived} are archived; the state follows from them too.")
-    state = state or State(journal_id=reader.journal_id)
-    for entry in entries:
-        if entry.seq != due:
-            raise No(f"{path}: entry {due} is missing, so no state follows. Run `station verify`.")
-        state = evolve(state, entry)
-        due += 1
-    return state
+    return folded(state or State(journal_id=reader.journal_id), _gapless(path, entries, due))
+
+
+def _gapless(path: Path, entries: Iterable[Entry], due: int) -> Iterator[Entry]:
+    for number, entry in enumerate(entries, due):
+        if entry.seq != number:
+            raise No(
+                f"{path}: entry {number} is missing, so no state follows. Run `station verify`."
+            )
+        yield entry
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from journal.codec import Registry, registry_of
 from journal.observations import DamageFound
 from journal.snapshots import Ignored, Snapshots, fingerprint_of
-from journal.state import State, decode_state, encode_state, evolve
+from journal.state import State, decode_state, encode_state, folded
 from journal.store import (
     Damage,
     Head,
@@ -127,8 +127,7 @@ class Memory:
         if first <= begin and not state.condition.knows_damage(first):
             self._lost(first, begin, "archived, and the segments are missing")
         unread: list[Damage] = []
-        for entry in store.reader.entries(first, damaged=unread.append):
-            state = evolve(state, entry)
+        state = folded(state, store.reader.entries(first, damaged=unread.append))
         for first, last, why in _stretches(unread):
             if not state.condition.knows_damage(first):
                 self._lost(first, last, why)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from journal.observations import FlowReported, StopPressed
+from journal.observations import FlowReported, StationStarted, StopPressed
 from journal.projections import hardware, readings
 from journal.projections.condition import JudgementFailed
-from journal.state import evolve
+from journal.state import evolve, folded
 from journal.terms import Decision, Entry
 from station import decide
 from station import wanted as wanted_module
@@ -121,7 +121,23 @@ def test_an_entry_that_a_projection_cannot_take_in_changes_nothing_else(
     assert state.hardware is station.state.hardware
     [stumble] = state.condition.stumbles
     assert (stumble.seq, stumble.projection, stumble.fault) == (seq, "Hardware", "AssertionError")
-    assert evolve(station.state, entry) == state, "and replay gives the same"
+    assert folded(station.state, [entry]) == state, "and replay gives the same"
+
+
+def test_a_fault_at_a_start_is_remembered_although_a_start_forgets_the_ones_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(self: hardware.Hardware, entry: Entry) -> hardware.Hardware:
+        raise LookupError
+
+    station = given(ONLINE)
+    monkeypatch.setattr(hardware.Hardware, "after", fails)
+    started = StationStarted("boot", "1", "development", "CS001", (), None, None)
+    entry = Entry(station.entries[-1].seq + 1, station.at, station.uptime_ms, started)
+    state = evolve(station.state, entry)
+    assert [one.seq for one in state.condition.stumbles] == [entry.seq]
+    assert state.condition.failed == "Hardware"
+    assert folded(station.state, [entry]) == state, "and replay gives the same"
 
 
 def test_a_level_that_cannot_be_told_is_the_one_that_harms_nobody(

@@ -23,7 +23,7 @@ import msgspec
 from journal.projections.outbox import CallAttempted, CallQueued
 from journal.projections.replies import CallAnswered, CallRefused, Reply
 from journal.reader import Reader
-from journal.state import State, encode_state, evolve, state_digest
+from journal.state import State, encode_state, folded, state_digest
 from journal.terms import Event
 from journal.verify import verify
 from station.case import Product
@@ -79,10 +79,7 @@ def changed(what: str) -> dict[str, str]:
 
 
 def replayed(reader: Reader) -> State:
-    state = State(reader.journal_id)
-    for entry in reader.entries():
-        state = evolve(state, entry)
-    return state
+    return folded(State(reader.journal_id), reader.entries())
 
 
 def outbound(reader: Reader) -> Iterator[str]:
