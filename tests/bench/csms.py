@@ -24,6 +24,7 @@ ACCEPTED: Final = {"idTokenInfo": {"status": "Accepted"}}
 ANSWERS: Final = {"Authorize": ACCEPTED, "TransactionEvent": {}}
 
 Heard = tuple[float, dict[str, Any]]  # when, and what
+Answered = tuple[float, str]  # the same of an answer
 
 
 class Station:
@@ -33,7 +34,7 @@ class Station:
         self.connections = 0
         self.frames = 0
         self._socket: ServerConnection | None = None
-        self._open: dict[str, asyncio.Future[float]] = {}
+        self._open: dict[str, asyncio.Future[Answered]] = {}
         self._heard: dict[str, asyncio.Queue[Heard]] = {}
         self._numbers = count(1)
 
@@ -41,11 +42,11 @@ class Station:
         """The CALLs of one action, as they came."""
         return self._heard.setdefault(action, asyncio.Queue())
 
-    async def call(self, action: str, payload: dict[str, Any]) -> float:
+    async def call(self, action: str, payload: dict[str, Any], accepted: int = 0) -> float:
         """Ask; the seconds until it answered.
 
         Raises:
-            AssertionError: with a CALLERROR.
+            AssertionError: with a CALLERROR, or with fewer that are Accepted.
             TimeoutError: it did not.
         """
         assert self._socket is not None, "nobody is there"
@@ -55,7 +56,8 @@ class Station:
         began = time.perf_counter()
         await self._socket.send(text)
         async with asyncio.timeout(TIMEOUT_S):
-            at = await answered
+            at, told = await answered
+        assert told.count('"Accepted"') >= accepted, told
         return at - began
 
     async def listen(self, socket: ServerConnection) -> None:
@@ -74,7 +76,7 @@ class Station:
         if kind != 2:
             answered = self._open.pop(message_id)
             if kind == 3:
-                answered.set_result(now)
+                answered.set_result((now, text))
             else:
                 answered.set_exception(AssertionError(text))
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -15,15 +16,16 @@ import trio
 from journal.store import Store
 from journal.terms import Entry
 from station.runtime.memory import registry
+from station.runtime.writer import Writer
 from station.simulation.world import JOURNAL_ID
+from tests.bench import waiting
 from tests.bench.journals import hours, template
 from tests.bench.measures import Row, Size, percentile, ratio
 from tests.bench.peers import Peer
 
 PAGE: Final = os.urandom(4096)
 RAW_PAGES: Final = 1024
-GROUP: Final = 64  # tasks that wait for their entry
-PEERS_GROUP: Final = 100  # events in one save
+KB: Final = 1000
 
 
 class Raw:
@@ -43,18 +45,23 @@ class Raw:
 
 
 def rows(directory: Path, size: Size, peer: Peer | None) -> Iterator[Row]:
-    """The rows about appending. Without the peer, those that compare with it are left out."""
+    """The rows about appending."""
     with Store.open(directory / "journal.db", registry(), journal_id_if_new=JOURNAL_ID) as store:
         template()  # it needs a loop of its own
         source = hours()
         raw = Raw(directory / "raw")
-        yield from trio.run(_latencies, store, source, raw, size)
-        if peer is not None:
-            yield from _rates(directory, store, source, size, peer)
+        with Writer(store.append) as writer:
+            yield from trio.run(_latencies, store, writer, source, raw, size)
+        if peer is None:
+            yield from waiting.unmeasured("no eventsourcing: `make bench` installs it")
+        else:
+            yield from waiting.rows(directory / "scribe", store, source, size, peer)
         yield from _bytes(store, source, size)
 
 
-async def _latencies(store: Store, source: Iterator[Entry], raw: Raw, size: Size) -> list[Row]:
+async def _latencies(
+    store: Store, writer: Writer, source: Iterator[Entry], raw: Raw, size: Size
+) -> list[Row]:
     """Raw and ours in turn, so that both meet the same disk."""
     inline: list[list[float]] = []
     handed: list[list[float]] = []
@@ -67,7 +74,7 @@ async def _latencies(store: Store, source: Iterator[Entry], raw: Raw, size: Size
             inline[-1].append(_timed(lambda: store.append([next(source)])))
             entry = next(source)
             began = time.perf_counter()
-            await trio.to_thread.run_sync(store.append, [entry])
+            await writer.append([entry])
             handed[-1].append(time.perf_counter() - began)
             if store.checkpoint_due:
                 await trio.to_thread.run_sync(store.checkpoint)
@@ -98,49 +105,20 @@ def _timed(act: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def _rates(
-    directory: Path, store: Store, source: Iterator[Entry], size: Size, peer: Peer
-) -> Iterator[Row]:
-    """Entries per second beside events per second."""
-    pairs = (
-        ("single durable events", 1, 1, 2.5),
-        (f"group commit, {GROUP} tasks wait", GROUP, PEERS_GROUP, 3.0),
-    )
-    for what, ours, theirs, limit in pairs:
-        mine, peers = [], []
-        for number in range(size.rounds):
-            commits = max(10, size.times // ours)
-            began = time.perf_counter()
-            for _ in range(commits):
-                store.append(list(islice(source, ours)))
-                if store.checkpoint_due:
-                    store.checkpoint()
-            mine.append(commits * ours / (time.perf_counter() - began))
-            file = directory / f"peer-{ours}-{number}.db"
-            saves = max(10, size.times // theirs)
-            peers.append(peer.number("events.py", file, saves, theirs))
-        yield Row(
-            what,
-            ratio(mine, peers),
-            "x es",
-            limit,
-            ">=",
-            f"{statistics.median(mine):.0f}/s; eventsourcing {statistics.median(peers):.0f}/s",
-        )
-
-
 def _bytes(store: Store, source: Iterator[Entry], size: Size) -> Iterator[Row]:
     """Written to the device, the log's and the file's, per entry."""
+    commits = size.times * 2  # of each: many checkpoints, not only the last
     for group, limit in ((1, 11), (10, 3), (100, 2)):
+        store.checkpoint()
         before = _written_bytes()
-        commits = max(10, size.times * 2 // group)
         for _ in range(commits):
             store.append(list(islice(source, group)))
             if store.checkpoint_due:
                 store.checkpoint()
         store.checkpoint()
-        kib = (_written_bytes() - before) / (commits * group) / 1024
-        yield Row(f"written per entry, {group} in a commit", kib, "KiB", limit)
+        written = _written_bytes() - before
+        each = written / (commits * group) / KB if written else math.nan  # tmpfs counts nothing
+        yield Row(f"written per entry, {group} in a commit", each, "KB", limit)
 
 
 def _written_bytes() -> int:

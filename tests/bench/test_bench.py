@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
+from journal.observations import MeterRead
 from journal.reader import Reader
 from journal.state import State, evolve
+from journal.store import StoreSettings
+from journal.terms import Entry
 from journal.verify import verify
-from station.runtime.memory import registry
-from station.simulation.world import JOURNAL_ID
-from tests.bench import journals, many, measures, talk
+from station.runtime.clock import HostClock
+from station.runtime.memory import Memory, registry
+from station.runtime.scribe import Scribe
+from station.runtime.writer import Writer
+from station.simulation.world import JOURNAL_ID, product
+from tests.bench import journals, many, measures, talk, waiting
 from tests.bench.__main__ import main
 from tests.bench.measures import Row, Size, percentile, run
 from tests.bench.talk import Everybody
@@ -93,6 +104,29 @@ def test_a_talk_ends_with_whoever_refuses_or_talks_of_something_else() -> None:
     with pytest.raises(AssertionError, match="something else"):
         one.heard('[3,"2",{"status":"Accepted"}]')
     assert not ends
+
+
+async def test_many_tasks_share_commits_and_each_waits_for_its_own_entry(tmp_path: Path) -> None:
+    tasks, times = 8, 3
+    commits: list[int] = []
+
+    def appended(entries: Sequence[Entry]) -> None:
+        commits.append(len(entries))
+        memory.store.append(entries)
+
+    with closing(Memory(tmp_path, StoreSettings())) as memory, Writer(appended) as writer:
+        scribe = Scribe(product(), memory.store, memory.state, HostClock(), writer=writer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scribe.run)
+            await wait_all_tasks_blocked()
+            rate = await waiting.observed(scribe, count(1), tasks, times)
+            nursery.cancel_scope.cancel()
+        events = [entry.event for entry in memory.store.entries()]
+    assert [one.energy_wh.scaleb(1) for one in events if isinstance(one, MeterRead)] == [
+        *range(1, tasks * times + 1)
+    ]
+    assert len(commits) == times
+    assert rate > 0
 
 
 def test_it_runs(

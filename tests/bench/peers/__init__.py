@@ -1,7 +1,7 @@
 """Who does the same with other means?
 
-Each module here is a program of its own, for an environment that has the peer installed and
-nothing of ours. It prints one number.
+Each module here is a program of its own that imports nothing of the station; `events` runs in an
+environment that has only the peer, and prints one number.
 """
 
 from __future__ import annotations
