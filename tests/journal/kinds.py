@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -90,6 +91,19 @@ def archived(store: Store, path: Path, last: int, **more: Any) -> Moved | None:
     """Move what may go of entries up to `last`, one segment."""
     limits = Limits(last + 1, (), START + timedelta(days=999))
     return archive(store, path, limits, **({"worth": False} | more))
+
+
+def mistreated(path: Path, *statements: str) -> None:
+    """What somebody with a tool would do, and hide."""
+    connection = sqlite3.connect(path)
+    guards = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+    for name, guard in guards.fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+        statements = (*statements, guard)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
 
 
 def copied_to(directory: Path, journal: Path) -> Path:

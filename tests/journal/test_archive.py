@@ -35,6 +35,7 @@ from tests.journal.kinds import (
     copied_to,
     entries,
     entry,
+    mistreated,
     opened,
 )
 
@@ -244,19 +245,6 @@ def test_the_file_holds_what_moved_no_more_and_does_not_grow(tmp_path: Path) -> 
 
 
 # --- Damaged before it moved ---------------------------------------------------------------------
-
-
-def mistreated(path: Path, *statements: str) -> None:
-    """What somebody with a tool would do, and hide."""
-    connection = sqlite3.connect(path)
-    guards = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
-    for name, guard in guards.fetchall():
-        connection.execute(f"DROP TRIGGER {name}")
-        statements = (*statements, guard)
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.close()
 
 
 def told_of(path: Path) -> list[object]:

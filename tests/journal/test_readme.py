@@ -5,14 +5,13 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.journal.kinds import TokenShown, archived, entries, entry, opened
+from tests.journal.kinds import TokenShown, archived, entries, entry, mistreated, opened
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -62,15 +61,27 @@ def test_the_verifier_of_the_readme_finds_what_was_done(
     with opened(path) as store:
         ref = store.refer("ISO14443", "04A224B2").ref
         store.append(list(entries(1, 300)))
-    connection = sqlite3.connect(path)
-    for (name,) in connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'trigger'"
-    ).fetchall():
-        connection.execute(f"DROP TRIGGER {name}")
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
+    mistreated(path, statement)
     assert verdict(strangers, path) == expected.replace("#1a1", ref) + "\n"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entry SET body = '{}' WHERE seq = 77",
+        "DELETE FROM entry WHERE seq BETWEEN 77 AND 99",
+    ],
+)
+def test_the_verifier_of_the_readme_finds_in_the_archive_what_was_damaged_before(
+    strangers: list[str], tmp_path: Path, statement: str
+) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, 300)))
+    mistreated(path, statement)
+    with opened(path) as store:
+        assert archived(store, path, 200)
+    assert verdict(strangers, path) == "entry 77: missing or changed\n"
 
 
 def test_the_verifier_of_the_readme_follows_what_was_left_half_way(

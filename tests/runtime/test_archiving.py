@@ -20,7 +20,7 @@ from journal.projections.transactions import TransactionStarted
 from journal.retention import SEGMENT_ENTRIES, Limits, archive
 from journal.segments import segments_beside
 from journal.state import State, encode_state, evolve
-from journal.store import Head
+from journal.store import Head, JournalDamaged
 from journal.terms import Entry, Event
 from journal.verify import verify
 from station.runtime import archiving
@@ -172,6 +172,29 @@ async def test_a_disk_that_refuses_is_tried_again(
                 await wait_all_tasks_blocked()
                 nursery.cancel_scope.cancel()
         assert memory.store.reader.archived()[0] == SEGMENT_ENTRIES
+
+
+@pytest.mark.parametrize("charging", [False, True])
+async def test_what_cannot_be_read_ends_the_life_once_nobody_charges(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, inline: None, charging: bool
+) -> None:
+    """The next one makes the file anew."""
+    with remembering(tmp_path) as memory:
+        lived(memory, [TICK] * SEGMENT_ENTRIES)
+    path = tmp_path / "journal.db"
+    content = path.read_bytes()
+    at = content.index(b"ClockStepped", len(content) // 2)
+    path.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+    with remembering(tmp_path) as memory:
+        lived(memory, [opens("t") if charging else TICK])
+        station = Station(memory, tmp_path, days=400)
+        with trio.move_on_after(2 * archiving.PATIENCE_S) as lasting:
+            if charging:
+                await station.work.run()
+            with pytest.raises(JournalDamaged, match="is to be archived"):
+                await station.work.run()
+        assert lasting.cancelled_caught is charging
+        assert memory.store.reader.archived()[0] == 0
 
 
 def refusing(*_: object) -> None:
