@@ -9,10 +9,11 @@ methods; the driver brings the device there and keeps it there. Nothing here kno
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
 from typing import Protocol
+
+import msgspec
 
 
 class DeviceFault(Exception):
@@ -38,16 +39,14 @@ class Refused(DeviceFault):
 # --- Reports: what devices say. Units are in the names. -----------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPresented:
+class TokenPresented(msgspec.Struct, frozen=True):
     """A card came to the reader. Reported once until it was absent for 3 polls."""
 
     uid: bytes  # 4, 7 or 10 bytes, byte 0 first
     random: bool  # a 4-byte UID that begins with 0x08 differs at each tap
 
 
-@dataclass(frozen=True, slots=True)
-class MeterReading:
+class MeterReading(msgspec.Struct, frozen=True):
     """One poll of a DC energy meter."""
 
     energy_wh: Decimal  # towards the EV; the register as the meter has it
@@ -89,8 +88,7 @@ class PowerFunction(IntEnum):
     POWER_TRANSFER = 8
 
 
-@dataclass(frozen=True, slots=True)
-class PowerRequest:
+class PowerRequest(msgspec.Struct, frozen=True):
     """DC_Power_Control: the EV's wish, at the pace of the EV."""
 
     function: PowerFunction
@@ -100,8 +98,7 @@ class PowerRequest:
     lower_voltage: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EvInformation:
+class EvInformation(msgspec.Struct, frozen=True):
     """What the EV told about itself; None where it did not say (0 on the wire)."""
 
     capacity_wh: Decimal | None = None
@@ -114,52 +111,45 @@ class EvInformation:
     evcc_id: str | None = None  # MAC address, upper case hex
 
 
-@dataclass(frozen=True, slots=True)
-class SeccHeartbeat:
+class SeccHeartbeat(msgspec.Struct, frozen=True):
     """The controller lives. Sent every 100 ms."""
 
     state: SeccState
 
 
-@dataclass(frozen=True, slots=True)
-class PilotState:
+class PilotState(msgspec.Struct, frozen=True):
     """The control pilot: 'A' no EV, 'B' to 'D' EV plugged, 'E' error (also F)."""
 
     letter: str
     duty_permille: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeStatus:
+class ChargeStatus(msgspec.Struct, frozen=True):
     """The EV started (True) or ended (False) the charge."""
 
     started: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFinished:
+class SessionFinished(msgspec.Struct, frozen=True):
     """The CCS session is over. rushed: not by the book."""
 
     rushed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SeccEmergency:
+class SeccEmergency(msgspec.Struct, frozen=True):
     """Emergency_Stop, repeated while it holds."""
 
     by_ev: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CableTemperature:
+class CableTemperature(msgspec.Struct, frozen=True):
     """The hotter of the two contacts, and the controller's CPU."""
 
     hottest_c: int
     cpu_c: int
 
 
-@dataclass(frozen=True, slots=True)
-class GroupOutput:
+class GroupOutput(msgspec.Struct, frozen=True):
     """Sum of the power modules of one group (one EVSE)."""
 
     group: int
@@ -167,8 +157,7 @@ class GroupOutput:
     current_ma: int
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleState:
+class ModuleState(msgspec.Struct, frozen=True):
     """One power module: its state words decoded, power_modules_can.md section 3."""
 
     address: int
@@ -179,8 +168,7 @@ class ModuleState:
     states: frozenset[str]  # class "state": off, sleeping, derating, …
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleLimits:
+class ModuleLimits(msgspec.Struct, frozen=True):
     """What one power module can do, told by itself (0x0A)."""
 
     address: int
@@ -190,16 +178,14 @@ class ModuleLimits:
     power_w: int
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleSilent:
+class ModuleSilent(msgspec.Struct, frozen=True):
     """A module missed 5 answers (gone False) or said nothing for 15 s (gone True)."""
 
     address: int
     gone: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DigitalInputs:
+class DigitalInputs(msgspec.Struct, frozen=True):
     """The 8 inputs of one I/O module, bit n is DIn, and what its watchdog says."""
 
     unit: int
@@ -208,8 +194,7 @@ class DigitalInputs:
     was_reset: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Insulation:
+class Insulation(msgspec.Struct, frozen=True):
     """The insulation monitor's view of one DC output."""
 
     resistance_ohm: int | None  # None: invalid, the device measures nothing
@@ -219,22 +204,19 @@ class Insulation:
     voltage_v: Decimal | None = None  # L1 to L2; None: invalid
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceReady:
+class DeviceReady(msgspec.Struct, frozen=True):
     """The device answered its whole set-up: said first in each run, again after a reset."""
 
     identity: str  # model and firmware as the device told them
 
 
-@dataclass(frozen=True, slots=True)
-class GroupSilent:
+class GroupSilent(msgspec.Struct, frozen=True):
     """A group that is on told no output for 1 s. The driver has sent it off already."""
 
     group: int
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRefused:
+class OrderRefused(msgspec.Struct, frozen=True):
     """A module or a group did not take an order; the wish stands and is repeated."""
 
     address: int  # of the module, or the number of the group

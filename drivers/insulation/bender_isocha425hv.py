@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
 
+import msgspec
 import trio
 
 from drivers.ports import BadAnswer, DeviceFault, DeviceReady, Insulation, PortGone, Report
@@ -35,8 +35,7 @@ TEST_BEGINS_S = 2.0
 TEST_ENDS_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(msgspec.Struct, frozen=True):
     """Four registers of the device: a number and what it says about it.
 
     Attributes:
@@ -213,8 +212,7 @@ class BenderIsoCha425hv:
         return await self.bus.ask(read_registers(self.address, register, count), retries=retries)
 
 
-@dataclass
-class _SelfTest:
+class _SelfTest(msgspec.Struct):
     """A self-test that was ordered."""
 
     ordered_at: float

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
+import msgspec
 import trio
 
 from drivers.ports import (
@@ -36,8 +36,7 @@ OFF_DEADLINE_S = 0.3  # on the way out; a bus that takes longer is lost, the mod
 COUNT_TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """What the modules of one group can do together; gone modules do not count."""
 
     addresses: tuple[int, ...]
@@ -47,8 +46,7 @@ class Group:
     power_w: int = 0
 
 
-@dataclass(slots=True)
-class Module:
+class Module(msgspec.Struct):
     """What we know of one module."""
 
     address: int
@@ -61,18 +59,18 @@ class Module:
     missed: int = 0
     gone: bool = False
     # read once, when nothing needs the slot more
-    curious: list[Command] = field(default_factory=lambda: [Command.AC_INPUT, Command.BARCODE])
+    curious: list[Command] = msgspec.field(
+        default_factory=lambda: [Command.AC_INPUT, Command.BARCODE]
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
+class _Order(msgspec.Struct, frozen=True):
     voltage_mv: int = 0
     current_ma: int = 0
     on: bool = False
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(msgspec.Struct):
     """One group's order and how much of it the modules heard."""
 
     wanted: _Order = _Order()

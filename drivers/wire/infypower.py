@@ -8,8 +8,9 @@ are in the 29-bit identifier, the data is always 8 bytes, big endian. We use the
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from drivers.wire.slcan import CanFrame
 
@@ -56,8 +57,7 @@ class Error(IntEnum):
     STARTING_UP = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Telegram:
+class Telegram(msgspec.Struct, frozen=True):
     """One frame, its identifier taken apart."""
 
     command: int
@@ -172,8 +172,7 @@ def count_in(data: bytes) -> int:
     return data[2]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What a module can do, 0x0A."""
 
     voltage_max_v: int
@@ -255,8 +254,7 @@ MAINS_FAULTS = frozenset({"ac_phase_missing", "ac_under_voltage", "ac_over_volta
 _BIT_OF = {name: where for where, (name, _) in STATUS_BITS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """The answer to 0x04."""
 
     group: int

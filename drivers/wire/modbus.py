@@ -11,8 +11,9 @@ Source: Modbus application protocol 1.1b3; Modbus over serial line 1.02.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 READ_COILS, READ_DISCRETE_INPUTS = 1, 2
 READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS = 3, 4
@@ -48,8 +49,7 @@ class ExceptionCode(IntEnum):
     BUSY = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What a master asks of one slave.
 
     `values` holds what is to be written, a bit (0 or 1) or a 16-bit register each; reads have none.
@@ -62,15 +62,13 @@ class Request:
     values: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a slave says: the bits or registers read; nothing for a write."""
 
     values: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Exceptional:
+class Exceptional(msgspec.Struct, frozen=True):
     """A slave's refusal."""
 
     code: int

@@ -6,7 +6,8 @@ The counterpart of `modbus`, for emulated devices and for tests.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from drivers.wire.modbus import (
     BIT_READS,
@@ -32,8 +33,7 @@ from drivers.wire.modbus import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(msgspec.Struct, frozen=True):
     """A request with a good CRC that a slave answers with an exception."""
 
     unit: int

@@ -6,7 +6,7 @@ reader needs. Nothing here waits: bytes go in, `Received` comes out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 HOST, CHIP = 0xD4, 0xD5  # TFI: host to PN532, PN532 to host
 
@@ -49,28 +49,23 @@ def release(target: int) -> bytes:
     return bytes([IN_RELEASE, target])
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(msgspec.Struct, frozen=True):
     """The command arrived; from the host: stop what you do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Nack:
+class Nack(msgspec.Struct, frozen=True):
     """The host wants the last response again."""
 
 
-@dataclass(frozen=True, slots=True)
-class SyntaxRefused:
+class SyntaxRefused(msgspec.Struct, frozen=True):
     """The PN532 did not understand the command (application error frame)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Damaged:
+class Damaged(msgspec.Struct, frozen=True):
     """A frame with a good length and a bad checksum passed by."""
 
 
-@dataclass(frozen=True, slots=True)
-class Information:
+class Information(msgspec.Struct, frozen=True):
     """A command (tfi HOST) or a response (tfi CHIP); `data[0]` is its code."""
 
     tfi: int
@@ -204,8 +199,7 @@ def _judge(payload: bytes) -> Received:
     return Information(payload[0], payload[1:])
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A card in the field, as InListPassiveTarget tells it (UM0701-02 §7.3.5)."""
 
     number: int

@@ -8,8 +8,9 @@ in the unit the signal's name states. Little endian throughout.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from drivers.wire.slcan import CanFrame
 
@@ -19,8 +20,7 @@ TEMPERATURE_OFFSET = 40  # raw = degC + 40
 INSULATION_MAX_OHM = 510_000  # the signal saturates: 255 counts of 2 kohm
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(msgspec.Struct, frozen=True):
     """A field of a message."""
 
     name: str
@@ -29,8 +29,7 @@ class Signal:
     signed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A message: name and identifier as the vendor has them."""
 
     name: str

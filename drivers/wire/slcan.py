@@ -8,8 +8,9 @@ Nothing here waits or touches a port.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 CR = b"\r"
 BEL = b"\x07"
@@ -28,8 +29,7 @@ BIT_RATES = {
 """Bits per second and the digit that asks for them in `S<n>`."""
 
 
-@dataclass(frozen=True, slots=True)
-class CanFrame:
+class CanFrame(msgspec.Struct, frozen=True):
     """One CAN 2.0 data frame.
 
     Raises:
@@ -68,8 +68,7 @@ class Reply(Enum):
     SENT = b"z"
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """A line that is no frame: set-up for the adapter, or its answer to a question."""
 
     text: str

@@ -7,9 +7,10 @@ holds what is wrong now and says so, once when it comes and once when it is over
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final
+
+import msgspec
 
 from journal.observations import DeviceFaulted, DeviceRecovered
 from journal.terms import Observation
@@ -31,8 +32,7 @@ class Blocks(Enum):
     ALWAYS = "always"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One trouble and what follows.
 
     Attributes:
@@ -60,8 +60,7 @@ class Row:
     field_dwell_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """A row that is true right now. `blocks` and `latched` override the row's."""
 
     row: Row
@@ -139,8 +138,7 @@ _ROWS = (
 ROWS: Final = {f"{row.device}/{row.fault}": row for row in _ROWS}
 
 
-@dataclass(slots=True)
-class _Wrong:
+class _Wrong(msgspec.Struct):
     """A fault that was told and is not over."""
 
     finding: Finding

@@ -11,10 +11,11 @@ levels: no journal, no network, no disk, nothing to wait for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Final
+
+import msgspec
 
 from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
 from drivers.io.icpdas_m7055 import IcpdasM7055
@@ -67,8 +68,7 @@ class Phase(Enum):
     ENDED = "ended"  # until the output is low and the controller has seen the end
 
 
-@dataclass(frozen=True, slots=True)
-class Hands:
+class Hands(msgspec.Struct, frozen=True):
     """The devices a power path moves."""
 
     secc: AdvanticsSecc
@@ -78,8 +78,7 @@ class Hands:
     meter: AcrelDjsf1352
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True):
     """The controller broke a session off; why, others may tell."""
 
     at: float

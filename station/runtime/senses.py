@@ -6,10 +6,10 @@ somebody should act on it at once; times come from an `AwakeClock`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+import msgspec
 import trio
 
 from drivers.io.wiring import InputA, InputB
@@ -63,8 +63,7 @@ def older(at: float | None, seconds: float, now: float, since: float) -> bool:
     return now - (since if at is None else at) > seconds
 
 
-@dataclass(slots=True)
-class EvseSenses:
+class EvseSenses(msgspec.Struct):
     """One EVSE: pilot, charge controller, output, insulation, meter, contactors, cable."""
 
     evse_id: int
@@ -73,7 +72,7 @@ class EvseSenses:
     state: SeccState = SeccState.INITIALISING
     heartbeat_at: float | None = None
     request: PowerRequest | None = None
-    ev: EvInformation = field(default_factory=EvInformation)
+    ev: EvInformation = msgspec.field(default_factory=EvInformation)
     ev_emergency_at: float | None = None
     secc_emergency_at: float | None = None
     cable_c: int | None = None
@@ -146,8 +145,7 @@ class EvseSenses:
         self.feedbacks += 1
 
 
-@dataclass(slots=True)
-class StationSenses:
+class StationSenses(msgspec.Struct):
     """What belongs to no EVSE alone: wires of the I/O modules, rectifier modules, what is lost.
 
     Attributes:
@@ -156,14 +154,14 @@ class StationSenses:
         lost: name of a driver to what it said when it gave up; until it speaks again.
     """
 
-    inputs: dict[int, DigitalInputs] = field(default_factory=dict)
-    inputs_at: dict[int, float] = field(default_factory=dict)
-    reset_at: dict[int, float] = field(default_factory=dict)
-    modules: dict[int, ModuleState] = field(default_factory=dict)
-    limits: dict[int, ModuleLimits] = field(default_factory=dict)
-    silent: dict[int, ModuleSilent] = field(default_factory=dict)
+    inputs: dict[int, DigitalInputs] = msgspec.field(default_factory=dict)
+    inputs_at: dict[int, float] = msgspec.field(default_factory=dict)
+    reset_at: dict[int, float] = msgspec.field(default_factory=dict)
+    modules: dict[int, ModuleState] = msgspec.field(default_factory=dict)
+    limits: dict[int, ModuleLimits] = msgspec.field(default_factory=dict)
+    silent: dict[int, ModuleSilent] = msgspec.field(default_factory=dict)
     counted: int | None = None
-    lost: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, str] = msgspec.field(default_factory=dict)
 
     def hear_inputs(self, number: int, report: DigitalInputs, now: float) -> bool:
         """Take the inputs of an I/O module; whether they changed."""
