@@ -24,7 +24,7 @@ ACCEPTED: Final = {"idTokenInfo": {"status": "Accepted"}}
 ANSWERS: Final = {"Authorize": ACCEPTED, "TransactionEvent": {}}
 
 Heard = tuple[float, dict[str, Any]]  # when, and what
-Answered = tuple[float, str]  # the same of an answer
+Answered = tuple[float, str]  # when, and the frame
 
 
 class Station:
@@ -49,16 +49,26 @@ class Station:
             AssertionError: with a CALLERROR, or with fewer that are Accepted.
             TimeoutError: it did not.
         """
+        seconds, told = await self.ask(action, payload)
+        assert told.startswith("[3,"), told
+        assert told.count('"Accepted"') >= accepted, told
+        return seconds
+
+    async def ask(self, action: str, payload: dict[str, Any]) -> tuple[float, str]:
+        """Ask; the seconds until it answered, and whatever it said.
+
+        Raises:
+            TimeoutError: it did not.
+        """
         assert self._socket is not None, "nobody is there"
         message_id = str(next(self._numbers))
-        text = json.dumps([2, message_id, action, payload])
+        text = json.dumps([2, message_id, action, payload], default=float)
         answered = self._open[message_id] = asyncio.Future()
         began = time.perf_counter()
         await self._socket.send(text)
         async with asyncio.timeout(TIMEOUT_S):
             at, told = await answered
-        assert told.count('"Accepted"') >= accepted, told
-        return at - began
+        return at - began, told
 
     async def listen(self, socket: ServerConnection) -> None:
         """Serve one connection until it ends."""
@@ -74,11 +84,7 @@ class Station:
         self.frames += 1
         kind, message_id, *rest = json.loads(text)
         if kind != 2:
-            answered = self._open.pop(message_id)
-            if kind == 3:
-                answered.set_result((now, text))
-            else:
-                answered.set_exception(AssertionError(text))
+            self._open.pop(message_id).set_result((now, text))
             return
         action, payload = rest
         answer: dict[str, Any] = ANSWERS.get(action, {})
