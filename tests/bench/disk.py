@@ -7,6 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -71,7 +72,7 @@ async def _latencies(
             each.append([])
         for _ in range(size.times):
             alone[-1].append(_timed(raw.once))
-            inline[-1].append(_timed(lambda: store.append([next(source)])))
+            inline[-1].append(_timed(partial(store.append, [next(source)])))
             entry = next(source)
             began = time.perf_counter()
             await writer.append([entry])
