@@ -92,11 +92,13 @@ def _counted(reader: Reader, last: int, tries: Counter[int]) -> Iterator[Entry]:
 
 def _list(known: Known, wanted: set[int]) -> None:
     parked = {one.call: one.reason for one in known.state.outbox.parked}
-    chosen = [entry for entry in known.open if not wanted or entry.seq in wanted]
-    if not chosen:
+    if not known.open:
         raise No(f"nothing waits: the CSMS confirmed everything up to entry {known.head.seq}.")
-    for entry in chosen:
-        click.echo(_told(entry, known, parked.get(entry.seq)))
+    for entry in known.open:
+        if not wanted or entry.seq in wanted:
+            click.echo(_told(entry, known, parked.get(entry.seq)))
+    if unknown := wanted.difference(entry.seq for entry in known.open):
+        raise No(f"{_named(tuple(sorted(unknown)))}: not among what waits or is parked.")
 
 
 def _told(entry: Entry, known: Known, reason: str | None) -> str:
@@ -104,7 +106,7 @@ def _told(entry: Entry, known: Known, reason: str | None) -> str:
     queued = entry.event
     assert isinstance(queued, CallQueued), f"entry {entry.seq} queues no call"
     age = _age(known.head.at - entry.at)
-    parts = [f"{'parked' if reason else 'waiting':<7} call {entry.seq:<7} {age:>8}", queued.action]
+    parts = [f"{'parked' if reason else 'waiting':<7} call {entry.seq:<7} {age:>11}", queued.action]
     if mark := queued.transaction:
         parts.append(f"{mark.transaction_id} seqNo {mark.seq_no} {mark.event_type}")
     elif told := queued.status:

@@ -41,7 +41,8 @@ def point(context: click.Context, parameter: click.Parameter, text: str | None) 
 def last_of(path: Path, reader: Reader, to: Point | None) -> int:
     """The last entry up to that point; None: the last of all.
 
-    A moment means the last entry not later than it: the clock may have been set back before.
+    A moment means the last entry not later than it: the clock may have been set back before, and
+    who did not mean that is told.
 
     Raises:
         No: there is no such entry.
@@ -55,9 +56,17 @@ def last_of(path: Path, reader: Reader, to: Point | None) -> int:
         return _there(path, reader, to.seq)
     assert to.at is not None
     until = at_text(to.at - timedelta(microseconds=to.at.microsecond % 1000))
-    found = max((seq for seq, at in _times(reader) if at <= until), default=None)
-    if found is None:
+    found, again, later = 0, False, False
+    for seq, at in _times(reader):
+        if at <= until:
+            found, again = seq, later
+        else:
+            later = True
+    if not found:
         raise No(f"{path}: nothing happened until {until}; the first entry is later.")
+    if again:
+        note = f"{until} was more than once, for the clock was set back: taken as entry {found}."
+        click.echo(f"{note} An entry's number says which is meant.", err=True)
     return found
 
 

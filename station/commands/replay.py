@@ -40,6 +40,21 @@ STYLES: Final = {
 }
 
 
+def _known_block(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> frozenset[str]:
+    """Blocks of OCPP, as capital letters."""
+    for name in names:
+        if name.upper() not in set(BLOCKS):
+            raise Misused(f"station replay --block: OCPP has blocks A to P, not {name!r}.")
+    return frozenset(name.upper() for name in names)
+
+
+def _beginnings(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Beginnings of transactionIds, in small letters."""
+    if "" in names:
+        raise Misused("station replay --transaction: no name is the beginning of all of them.")
+    return tuple(name.casefold() for name in names)
+
+
 def _known_kind(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> frozenset[str]:
     """Kinds of event, in whatever case they were typed."""
     kinds = {kind.casefold(): kind for kind in registry().kinds}
@@ -67,14 +82,15 @@ def _known_kind(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -
     "transactions",
     metavar="ID",
     multiple=True,
+    callback=_beginnings,
     help="Of this transaction: its transactionId, or the beginning of it.",
 )
 @click.option(
     "--block",
     "blocks",
     metavar="A..P",
-    type=click.Choice(list(BLOCKS), case_sensitive=False),
     multiple=True,
+    callback=_known_block,
     help="Of messages of this block of OCPP.",
 )
 @click.option(
@@ -94,7 +110,7 @@ def replay_command(
     to: Point | None,
     evses: tuple[int, ...],
     transactions: tuple[str, ...],
-    blocks: tuple[str, ...],
+    blocks: frozenset[str],
     kinds: frozenset[str],
     as_state: bool,
     follow: bool,
@@ -108,8 +124,8 @@ def replay_command(
     """
     wish = Wish(
         evses=frozenset(evses),
-        transactions=tuple(name.casefold() for name in transactions),
-        blocks=frozenset(blocks),
+        transactions=transactions,
+        blocks=blocks,
         kinds=kinds,
     )
     if follow and (to or as_state):
@@ -182,7 +198,7 @@ class _Telling:
         if not self._whole:
             raise No(f"{self._path}: not all of it can be read. Run `station verify` on it.")
         if self._nothing and not follow:
-            raise No(f"{self._path}: no entry of that is there. Leave out a filter.")
+            raise No(f"{self._path}: no entry passes the filters. Leave one out.")
 
     def _tell(self, last: int) -> None:
         """Tell what is committed; a commit holds whole observations, so nothing is held back."""
@@ -208,7 +224,8 @@ class _Telling:
     def _missing(self, seq: int) -> None:
         """Say which numbers should have come before `seq`."""
         if seq > self._due:
-            self._complain(seq - 1, f"{self._due:>7} ! missing up to {seq - 1}")
+            upto = f" up to {seq - 1}" if seq - 1 > self._due else ""
+            self._complain(seq - 1, f"{self._due:>7} ! missing{upto}")
             self._due = seq
 
     def _complain(self, last: int, text: str) -> None:

@@ -59,8 +59,15 @@ def to_test_command(
     if out is None:
         click.echo(text, nl=False)
     else:
-        out.write_text(text, encoding="utf-8")
+        _write(out, text)
     click.echo(_verdict(out, told, differs_told), err=out is None)
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise No(f"{out}: {error.strerror}. No test was written.") from None
 
 
 def _stretch(

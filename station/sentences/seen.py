@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
+from journal.codec import at_text
 from journal.observations import (
     DeviceFaulted,
     EvIdentified,
@@ -27,11 +29,19 @@ from station.sentences.words import (
 
 
 def _started(event: StationStarted) -> str:
-    before = f"last heard of at {event.last_at}" if event.last_at else "for the first time"
+    before = f"last heard of at {_moment(event.last_at)}" if event.last_at else "for the first time"
     return (
         f"starts, {before}: {event.identity}, release {event.release}, profile {event.profile}, "
         f"{len(event.evses)} EVSEs"
     )
+
+
+def _moment(text: str) -> str:
+    """The time of an entry, as it is told everywhere else."""
+    try:
+        return at_text(datetime.fromisoformat(text))
+    except ValueError:
+        return text  # told as it stands there
 
 
 def _received(event: FrameReceived) -> str:

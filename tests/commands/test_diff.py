@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from journal.observations import ClockStepped
 from journal.state import State, encode_state, evolve
 from station.history.differences import changes
 from tests.commands.journals import Command, without, written
@@ -78,6 +80,18 @@ def test_a_moment_is_the_last_entry_not_later(station: Command, tmp_path: Path) 
     told = station("diff", path, "2026-03-01T12:00:29Z", "2026-03-01T13:01+01:00")
     assert told == station("diff", path, str(before), str(len(story.entries)))
     assert "links.online: true -> false" in told.lines
+
+
+def test_a_moment_that_was_twice_is_said_to_be(station: Command, tmp_path: Path) -> None:
+    story = given(ONLINE, after(seconds=60), plugged(1))
+    story.host_at -= timedelta(seconds=50)
+    story.when(ClockStepped(-50_000), charging(1), after(seconds=60))
+    path = written(tmp_path / "journal.db", story.entries)
+    twice = station("diff", path, "1", "2026-03-01T12:00:30Z")
+    assert (twice.code, twice.err.count("\n")) == (0, 1)
+    assert twice.err.startswith("2026-03-01T12:00:30.000Z was more than once")
+    for once in ("2026-03-01T12:00:05Z", "2026-03-01T12:01:05Z"):
+        assert station("diff", path, "1", once).err == ""
 
 
 @pytest.mark.parametrize("points", [["1", "9999"], ["2026-01-01T00:00Z", "5"]])

@@ -82,6 +82,17 @@ def test_what_waits_is_listed_oldest_first(
     assert "1 min 15 s" in first
 
 
+def test_a_call_that_does_not_wait_is_the_answer_no_and_the_others_are_listed(
+    station: Command, tmp_path: Path, waiting: Station
+) -> None:
+    path = written(tmp_path / "journal.db", waiting.entries)
+    first, *_ = waiting.state.outbox.transaction
+    listed = station("outbox", path, "list", "1", str(first))
+    assert (listed.code, len(listed.lines)) == (1, 1)
+    assert listed.lines[0].split()[2] == str(first)
+    assert listed.err == "call 1: not among what waits or is parked.\n"
+
+
 def test_what_is_parked_says_why_and_how_often_it_was_tried(
     station: Command, tmp_path: Path, parked: Station
 ) -> None:

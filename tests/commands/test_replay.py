@@ -400,6 +400,8 @@ def test_nothing_of_that_is_the_answer_no(station: Command, journal: Path) -> No
     [
         ["--kind", "CallQueud"],
         ["--block", "Q"],
+        ["--block", "EF"],
+        ["--transaction", ""],
         ["--evse", "0"],
         ["--state", "--evse", "1"],
         ["--state", "--from", "3"],

@@ -264,6 +264,14 @@ def test_nothing_is_written_over(station: Command, journal: Path, tmp_path: Path
     assert (ran.code, mine.read_text()) == (2, "mine")
 
 
+def test_a_file_that_cannot_be_written_is_one_line(
+    station: Command, journal: Path, tmp_path: Path
+) -> None:
+    ran = station("to-test", journal, "--from", "20", "--out", tmp_path / "none" / "test_it.py")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert ran.err.endswith("No such file or directory. No test was written.\n")
+
+
 @pytest.mark.parametrize(
     ("gone", "begin", "said"),
     [

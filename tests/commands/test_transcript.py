@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 import pytest
 
+from journal.codec import at_text
 from journal.observations import (
     DeviceFaulted,
     FrameGarbled,
@@ -17,6 +18,7 @@ from journal.observations import (
     IdTokenPresented,
     LinkClosed,
     MeterRead,
+    StationStarted,
 )
 from journal.projections.outbox import CallQueued, CallsDropped, TransactionMark
 from journal.projections.transactions import Sample
@@ -24,7 +26,7 @@ from journal.terms import Entry, Event, IdToken
 from station.runtime.memory import registry
 from station.sentences.words import PAYLOAD_MAX
 from station.transcript import SENTENCES, line, meaning, named
-from tests.story import Station
+from tests.story import ONLINE, Station, given, restarted
 
 AT = datetime(2026, 11, 22, 17, 25, 8, 123_000, tzinfo=UTC)
 ALICE = IdToken("#0123456789abcdef", "ISO14443")
@@ -173,6 +175,13 @@ def test_a_whole_story_can_be_told(story: Station) -> None:
     told = [line(entry) for entry in story.entries]
     assert any("begins transaction" in each for each in told)
     assert any("energy flows" in each for each in told)
+
+
+def test_a_start_says_when_it_was_heard_of_last_as_all_times_are_told() -> None:
+    station = given(ONLINE, restarted(gap_s=7))
+    [start] = [one for one in station.entries[2:] if isinstance(one.event, StationStarted)]
+    before = station.entries[start.seq - 2]
+    assert f"starts, last heard of at {at_text(before.at)}: " in line(start)
 
 
 def test_a_sample_kept_tells_its_reading() -> None:
