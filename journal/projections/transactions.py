@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from journal.observations import FlowReported, MeterRead, StationStarted
+from journal.observations import CableReported, FlowReported, MeterRead, StationStarted
 from journal.projections.authorizations import AuthorizationBound, AuthorizationEnded
 from journal.projections.base import Projection
 from journal.projections.outbox import CallQueued, TransactionMark
@@ -103,24 +103,30 @@ class Transactions(Projection, frozen=True):
 
     HEARS = (
         TransactionStarted, TransactionAuthorized, TransactionStopping, SampleKept, GroupLearned,
-        CallQueued, AuthorizationBound, AuthorizationEnded, FlowReported, StationStarted,
+        CallQueued, AuthorizationBound, AuthorizationEnded, CableReported, FlowReported,
+        StationStarted,
     )  # fmt: skip
 
     open: tuple[Transaction, ...] = ()
     ended: tuple[tuple[int, int], ...] = ()  # (evse_id, entry that told its last end)
+    flowing: tuple[int, ...] = ()  # EVSEs that give energy: one may begin by it. E01.FR.06
 
     def after(self, entry: Entry) -> Transactions:
         match entry.event:
             case CallQueued(transaction=mark):
                 return self if mark is None else self._told(entry, mark)
             case TransactionStarted() as start:
-                return replace(self, open=(*self.open, _started(entry, start)))
+                flows = start.evse_id in self.flowing
+                return replace(self, open=(*self.open, _started(entry, start, flows)))
             case AuthorizationEnded(granted_seq=seq) as end:
                 return self._granted(seq, authorization_end=end, authorization_end_told=False)
             case AuthorizationBound(granted_seq=seq, evse_id=evse_id):
                 return self._granted(seq, evse_id=evse_id)
             case FlowReported(evse_id=evse_id, flow=flow):
-                return self._flowed(entry, evse_id, flow == "charging")
+                flows = flow == "charging"
+                return self._flowing(evse_id, flows)._flowed(entry, evse_id, flows)
+            case CableReported(evse_id=evse_id, plugged=False):
+                return self._flowing(evse_id, False)
             case TransactionStopping() as stop:
                 return self._changed(
                     stop.transaction_id, stopping=stop, stopping_ms=entry.uptime_ms
@@ -131,9 +137,9 @@ class Transactions(Projection, frozen=True):
                 return self._changed(transaction_id, group=group)
             case SampleKept(transaction_id=transaction_id, sample=sample):
                 return self._kept(entry, transaction_id, sample)
-            case StationStarted(last_uptime_ms=last_ms) if self.open:
+            case StationStarted(last_uptime_ms=last_ms) if self.open or self.flowing:
                 still = tuple(_interrupted(entry, one, last_ms) for one in self.open)
-                return replace(self, open=still)
+                return replace(self, open=still, flowing=())
             case _:
                 return self
 
@@ -156,9 +162,10 @@ class Transactions(Projection, frozen=True):
     def _told(self, entry: Entry, mark: TransactionMark) -> Transactions:
         if mark.event_type == "Ended":
             others = tuple(one for one in self.ended if one[0] != mark.evse_id)
-            return Transactions(
-                tuple(one for one in self.open if one.transaction_id != mark.transaction_id),
-                (*others, (mark.evse_id, entry.seq)),
+            return replace(
+                self,
+                open=tuple(one for one in self.open if one.transaction_id != mark.transaction_id),
+                ended=(*others, (mark.evse_id, entry.seq)),
             )
         one = self.of(mark.transaction_id)
         if one is None:
@@ -188,6 +195,12 @@ class Transactions(Projection, frozen=True):
             authorization_end=None,
             authorization_end_told=False,
         )
+
+    def _flowing(self, evse_id: int, flows: bool) -> Transactions:
+        if flows == (evse_id in self.flowing):
+            return self
+        others = tuple(one for one in self.flowing if one != evse_id)
+        return replace(self, flowing=(*others, evse_id) if flows else others)
 
     def _flowed(self, entry: Entry, evse_id: int, charging: bool) -> Transactions:
         one = self.at(evse_id)
@@ -246,7 +259,8 @@ def wall_ms(entry: Entry) -> int:
     return round(entry.at.timestamp() * 1000)
 
 
-def _started(entry: Entry, start: TransactionStarted) -> Transaction:
+def _started(entry: Entry, start: TransactionStarted, flows: bool) -> Transaction:
+    """`flows`: energy does already, and is counted from now on."""
     return Transaction(
         transaction_id=start.transaction_id,
         evse_id=start.evse_id,
@@ -259,6 +273,8 @@ def _started(entry: Entry, start: TransactionStarted) -> Transaction:
         remote_start_id=start.remote_start_id,
         sampled_ms=entry.uptime_ms,
         kept_ms=entry.uptime_ms,
+        charging_since_ms=entry.uptime_ms if flows else None,
+        energy_flowed=flows,
     )
 
 

@@ -133,6 +133,24 @@ def test_energy_transfer_starts_with_the_energy_e01_fr_06() -> None:
     assert started["idToken"] == id_token(ALICE)
 
 
+def test_what_begins_with_the_energy_counts_it_and_ends_with_it_e01_fr_06_e06_fr_07() -> None:
+    station = starting_at("EnergyTransfer")
+    station.when(preset("TxCtrlr.TxStopPoint", "EnergyTransfer"))
+    station.with_csms(accepting, plugged(1), presented(ALICE), charging(1), after(seconds=20))
+    stopped = flow(1, "suspended_ev"), contactor(1, closed=False), flow(1, "none")
+    *_, ended = events(station.when(*stopped))
+    assert ended["eventType"] == "Ended"
+    assert ended["transactionInfo"]["stoppedReason"] == "StoppedByEV"
+    assert ended["transactionInfo"]["timeSpentCharging"] >= 20
+
+
+def test_energy_that_an_ev_took_along_is_not_the_next_ones_e01_fr_06() -> None:
+    station = given(ONLINE, in_transaction(1))
+    station.with_csms(accepting, unplugged(1), contactor(1, closed=False))
+    station.with_csms(accepting, plugged(1), presented(ALICE, evse_id=1))
+    assert station.transaction.charging_since_ms is None
+
+
 def test_a_person_who_waits_has_a_transaction_of_their_own_e01_fr_03_e01_fr_17() -> None:
     station = starting_at("Authorized")
     [started] = events(station.with_csms(accepting, presented(ALICE)))

@@ -119,7 +119,10 @@ def test_a_journal_that_is_kept_is_never_written_over(
     assert "never written over" in capsys.readouterr().out
     assert {file.name: file.read_bytes() for file in home.iterdir()} == before
     assert main(["keep", "another", str(journal)]) == 0
-    assert kept.pins_of("another") == kept.pins_of(name)
+    today = kept.pins_of("another")  # it may remember more, and so be another state
+    assert msgspec.structs.replace(today, state="") == msgspec.structs.replace(
+        kept.pins_of(name), state=""
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], ["keep"], ["keep", "name"], ["forget", "name", "x"]])
