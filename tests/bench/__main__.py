@@ -19,7 +19,7 @@ from tests.bench.peers import Peer
 
 PEERS: Final = Path(".bench/bin/python")
 PARTS: Final = ("disk", "history", "wire", "many")
-BOUND_S: Final = 3_600  # of a run on a machine that others use; alone it takes a quarter of that
+BOUND_S: Final = 1_800  # of a run on a machine that others use; alone it takes eight minutes
 
 
 def measured(directory: Path, size: Size, parts: Collection[str]) -> Iterator[Row]:
