@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from journal.reader import Reader
-from journal.state import State, evolve
+from journal.state import State, folded
 from station.runtime.memory import registry
 from station.simulation.world import JOURNAL_ID
 from tests.bench import journals
@@ -49,14 +49,12 @@ def _replay(path: Path, last: int, size: Size) -> Row:
                 reader_of[kind, version](body)
 
         def replayed() -> None:
-            state = State(JOURNAL_ID)
-            for entry in reader.entries(1, last):
-                state = evolve(state, entry)
+            folded(State(JOURNAL_ID), reader.entries(1, last))
 
-        alone, folded = [], []
+        alone, whole = [], []
         for _ in range(size.rounds):
             alone.append(worked_s(decoded))
-            folded.append(worked_s(replayed))
-    rates = [last / statistics.median(each) for each in (folded, alone)]
+            whole.append(worked_s(replayed))
+    rates = [last / statistics.median(each) for each in (whole, alone)]
     beside = "{:.0f}/s; read and decode {:.0f}/s".format(*rates)
-    return Row("replay and fold", ratio(alone, folded), "x decode", 0.8, ">=", beside)
+    return Row("replay and fold", ratio(alone, whole), "x decode", 0.8, ">=", beside)
