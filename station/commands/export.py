@@ -14,7 +14,8 @@ import click
 from journal.observations import StationStarted
 from journal.reader import Reader
 from station.commands.answers import Misused, No
-from station.commands.journals import journal_argument, opened
+from station.commands.aside import made_aside
+from station.commands.journals import busy, journal_argument, opened
 from station.commands.ranges import progress, since_option, span, until_option
 from station.history.export import Done, Span, export, last_entry, revealing
 from station.history.manifest import (
@@ -44,6 +45,7 @@ from station.runtime.memory import registry
 FORMATS: Final = ("csv", "jsonl", "parquet")
 SUFFIXES: Final = frozenset(f".{format}" for format in FORMATS)
 KEY: Final = Path("keys") / "export.pem"  # beside the journal
+PARTIAL: Final = ".partial"  # what is not whole yet
 
 
 class Wish(NamedTuple):
@@ -58,7 +60,7 @@ class Wish(NamedTuple):
 
 @click.command("export")
 @journal_argument
-@click.argument("what", metavar="|".join(COLUMNS), type=click.Choice(list(COLUMNS)))
+@click.argument("what", metavar="TABLE", type=click.Choice(list(COLUMNS)))
 @click.option("--format", "format", type=click.Choice(FORMATS), default="csv", show_default=True)
 @since_option
 @until_option
@@ -85,6 +87,8 @@ def export_command(
 ) -> None:
     """Write a table of JOURNAL for others, with a signed manifest.
 
+    TABLE is transactions, meter-values, states, faults, messages or events.
+
     Times are the station's own clock. A transaction belongs to the range in which it ended;
     those still open are told only without --to. What happened after --to does not count.
     """
@@ -96,9 +100,7 @@ def export_command(
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise No(
-            f"{error.filename or out}: {error.strerror}. The export is not complete."
-        ) from None
+        raise No(f"{error.filename or out}: {error.strerror}. Nothing was exported.") from None
     for text in done.breaks:
         click.echo(text, err=True)
     if done.breaks:
@@ -128,35 +130,44 @@ def _to_files(wish: Wish, out: Path, key_path: Path) -> Done:
     if wish.format == "parquet":
         arrow()  # before anything is written
     with _source(wish) as reader:
-        identity = _identity(reader, wish.span)
+        with busy(f"reading {wish.path}"):
+            identity = _identity(reader, wish.span)
         place = place_of(out, SUFFIXES, station=identity if wish.format == "parquet" else None)
         _check(place, out, wish)
+        new_key = not key_path.exists()
         key = signing_key(key_path)
-        place.root.mkdir(parents=True, exist_ok=True)
-        with _writer(wish, place, out) as writer:
-            done = _exported(wish, reader, writer)
-        manifest = Manifest(
-            format=FORMAT,
-            table=wish.what,
-            station=identity,
-            journal_id=reader.journal_id,
-            from_=_text(wish.span.since),
-            to=_text(wish.span.until),
-            first_entry=done.first_entry,
-            last_entry=done.last_entry,
-            last_digest=done.last_digest.hex(),
-            whole=not done.breaks,
-            values=wish.values,
-            totals=done.totals,
-            files=tuple(made(place.root, file, rows) for file, rows in writer.files.items()),
-            public_key=public_key(key),
-        )
-    seal(manifest, place, key)
-    click.echo(
-        f"{out}: {done.totals['rows']} rows up to entry {done.last_entry}, "
-        f"signed by key {fingerprint(manifest.public_key)}"
-    )
+        aside = PARTIAL if place.alone else f".{out.name}{PARTIAL}"
+        with made_aside(place.root, aside, last=place.manifest.name) as root:
+            with _writer(wish, root if place.alone else root / out.name, place.alone) as writer:
+                done = _exported(wish, reader, writer)
+            manifest = Manifest(
+                format=FORMAT,
+                table=wish.what,
+                station=identity,
+                journal_id=reader.journal_id,
+                from_=_text(wish.span.since),
+                to=_text(wish.span.until),
+                first_entry=done.first_entry,
+                last_entry=done.last_entry,
+                last_digest=done.last_digest.hex(),
+                whole=not done.breaks,
+                values=wish.values,
+                totals=done.totals,
+                files=tuple(made(root, file, rows) for file, rows in writer.files.items()),
+                public_key=public_key(key),
+            )
+            seal(manifest, place._replace(root=root, manifest=root / place.manifest.name), key)
+    _tell(out, key_path if new_key else None, manifest)
     return done
+
+
+def _tell(out: Path, new_key: Path | None, manifest: Manifest) -> None:
+    """What was made; a key that nobody can know yet is said to be one."""
+    new = f", which is new, in {new_key}" if new_key else ""
+    click.echo(
+        f"{out}: {manifest.totals['rows']} rows of entries {manifest.first_entry} to "
+        f"{manifest.last_entry}, signed by key {fingerprint(manifest.public_key)}{new}"
+    )
 
 
 def _check(place: Place, out: Path, wish: Wish) -> None:
@@ -173,13 +184,13 @@ def _check(place: Place, out: Path, wish: Wish) -> None:
 
 
 @contextmanager
-def _writer(wish: Wish, place: Place, out: Path) -> Iterator[Writer]:
+def _writer(wish: Wish, path: Path, alone: bool) -> Iterator[Writer]:
+    """Into the file `path`, or the directory, where the export has one alone."""
     columns = COLUMNS[wish.what]
     if wish.format == "parquet":
-        path = place.root if place.alone else out
-        yield ParquetWriter(wish.what, columns, path, daily=place.alone)
+        yield ParquetWriter(wish.what, columns, path, daily=alone)
         return
-    path = place.root / f"{wish.what}.{wish.format}" if place.alone else out
+    path = path / f"{wish.what}.{wish.format}" if alone else path
     with path.open("xb") as file:
         yield TextWriter(wish.format, columns, path, file)
 

@@ -14,9 +14,10 @@ from journal.codec import Registry
 from journal.reader import Head, JournalFailed, Reader
 from journal.verify import Witness, verify, witness_of
 from station.commands.answers import Misused, No
-from station.commands.journals import busy, found
+from station.commands.journals import FILE, busy, found
 
 EXPORTED: Final = "manifest.json"  # as the names of all manifests end
+NAMES: Final = (".csv", ".jsonl", ".parquet", EXPORTED, f"{EXPORTED}.sig")  # so end those of files
 TREE: Final = "station=*"  # directories of an export to Parquet
 
 
@@ -83,6 +84,10 @@ def verify_command(
         _verify_export(path, witness, key)
     elif key is not None:
         raise Misused("station verify --key: a journal is not signed; only an export is.")
+    elif path.is_dir() and not (path / FILE).exists():
+        raise Misused(
+            f"{path}: neither {FILE} nor {EXPORTED} is there. Name a journal, or an export."
+        )
     else:
         whole = _verify_journal(found(path), witness)
         as_decided = _judged_again(found(path), profiles) if redecide else True
@@ -115,10 +120,13 @@ def _verify_journal(path: Path, witness: Witness | None) -> bool:
 
 def _is_export(path: Path) -> bool:
     """Told without the parts that only an export needs: a journal stands in most directories."""
-    names = (path / EXPORTED, path / f"_{EXPORTED}", path.with_name(f"{path.name}.{EXPORTED}"))
-    manifest = any(one.is_file() for one in names) or path.name.endswith(EXPORTED)
-    tree = any(path.glob(TREE)) or any(path.glob(f"*/{TREE}"))
-    return manifest or (tree and not (path / "journal.db").exists())
+    manifests = (path / EXPORTED, path / f"_{EXPORTED}", path.with_name(f"{path.name}.{EXPORTED}"))
+    if path.name.endswith(NAMES) or any(one.is_file() for one in manifests):
+        return True
+    if not path.is_dir() or (path / FILE).exists():
+        return False
+    parts = (TREE, f"*/{TREE}", *(f"*{name}" for name in NAMES))
+    return any(True for part in parts for _ in path.glob(part))
 
 
 def _verify_export(path: Path, witness: Witness | None, key: str | None) -> None:
@@ -126,7 +134,7 @@ def _verify_export(path: Path, witness: Witness | None, key: str | None) -> None
 
     manifests = manifests_at(path)
     if not manifests:
-        raise Misused(f"{path}: no manifest. Name the export, its data file or its manifest.")
+        raise No(f"{path}: no manifest vouches for it. An export that was broken off has none.")
     if len(manifests) > 1 and witness:
         raise Misused(f"{path}: {len(manifests)} exports. Name the one that --head is of.")
     wrong = False
@@ -152,8 +160,9 @@ def _tell_export(path: Path, manifest: Path, witness: Witness | None) -> None:
         raise No(f"{path}: made at {facts['head']}, not at the head you named.")
     if not export.whole:
         raise No(f"{path}: as it was signed, but of a journal that was damaged.")
+    since = f" of entries from {export.first_entry} on" if export.first_entry > 1 else ""
     click.echo(
-        f"{path}: whole. {facts['rows']} rows of {export.table} of {export.station}, "
+        f"{path}: whole. {facts['rows']} rows of {export.table} of {export.station}{since}, "
         f"signed by key {facts['key']} at {facts['head']}"
     )
 

@@ -153,9 +153,12 @@ def signature_of(manifest: Path) -> Path:
 
 
 def manifest_at(path: Path) -> Path | None:
-    """The manifest of the export that `path` names: its directory, a data file, or itself."""
+    """The manifest of the export that `path` names: its directory, one of its files, or itself."""
     beside = path.with_name(f"{path.name}.{NAME}")
-    candidates = (path / NAME, path / HIDDEN, path if path.name.endswith(NAME) else beside)
+    itself = path.with_name(path.name.removesuffix(SIGNATURE))
+    candidates = [path / NAME, path / HIDDEN, itself if itself.name.endswith(NAME) else beside]
+    if path.is_file():  # one of those that the directory's manifest names; Parquet by days
+        candidates += [path.parent / NAME, path.parent / HIDDEN, path.parent.parent / HIDDEN]
     return next((one for one in candidates if one.is_file()), None)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import re
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -26,9 +28,13 @@ from journal.chain import digest_of, origin
 from journal.observations import ClockStepped
 from journal.projections.outbox import CallAttempted
 from journal.projections.transactions import TransactionStarted
+from journal.retention import Limits, archive
+from station.commands import export as command
 from station.history.manifest import complaints, manifests_at
+from station.history.rows import Line
 from station.history.sessions import Sessions
 from station.history.tables import COLUMNS, Messages
+from station.history.writers import TextWriter
 from station.messages import timestamp
 from tests.commands.journals import Command, opened, written
 from tests.story import (
@@ -716,7 +722,117 @@ def test_an_export_into_a_directory_that_cannot_be_is_one_line(
     (tmp_path / "file").touch()
     ran = station("export", path, "events", "--out", tmp_path / "file" / "out")
     assert (ran.code, ran.err.count("\n")) == (1, 1)
-    assert "not complete" in ran.err
+    assert "Nothing was exported" in ran.err
+
+
+class Breaks(TextWriter):
+    """A disk that is full, or Ctrl-C, behind the first row."""
+
+    error: BaseException = OSError(errno.ENOSPC, "No space left on device")
+
+    def write(self, line: Line) -> None:
+        super().write(line)
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [Breaks.error, KeyboardInterrupt()])
+@pytest.mark.parametrize("name", ["out", "out/tx.csv"])
+def test_nothing_is_left_of_an_export_that_breaks_off(
+    station: Command,
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    name: str,
+) -> None:
+    monkeypatch.setattr(command, "TextWriter", Breaks)
+    monkeypatch.setattr(Breaks, "error", error)
+    ran = station("export", path, "transactions", "--out", tmp_path / name)
+    assert ran.code == (1 if isinstance(error, OSError) else 130)
+    assert ran.out == ""
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    assert station("export", path, "transactions", "--out", tmp_path / name).code == 0
+
+
+def test_what_a_killed_export_leaves_is_no_export(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    monkey = subprocess.run(
+        [sys.executable, "-c", KILLED, path, tmp_path / "tx.csv"], capture_output=True, check=False
+    )
+    assert monkey.returncode == -signal.SIGKILL
+    assert [one.name for one in tmp_path.glob("*tx*")] == [".tx.csv.partial"]
+    again = station("export", path, "transactions", "--out", tmp_path / "tx.csv")
+    assert (again.code, again.err.count("\n")) == (2, 1)
+    assert "killed or still goes on. Remove it" in again.err
+
+
+KILLED = """
+import os, signal, sys
+from station import cli
+from station.commands import export
+export.seal = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+cli.ended(["export", sys.argv[1], "transactions", "--out", sys.argv[2]])
+"""
+
+
+def test_a_new_key_is_said_to_be_new(station: Command, path: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    first = station("export", path, "faults", "--out", tmp_path / "one", "--key", key)
+    assert first.out.endswith(f", which is new, in {key}\n")
+    assert "new" not in station(
+        "export", path, "faults", "--out", tmp_path / "two", "--key", key
+    ).out.removeprefix(str(tmp_path))
+
+
+def test_any_file_of_an_export_names_it(station: Command, path: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    exported(station, path, text)
+    alone = tmp_path / "alone.csv"
+    station("export", path, "transactions", "--out", alone)
+    tree = in_parquet(station, path, tmp_path / "tree", "transactions")
+    files = [*text.iterdir(), *tmp_path.glob("alone.csv*"), *tree.rglob("*.*")]
+    for file in files:
+        verified = station("verify", file)
+        assert (verified.code, verified.err) == (0, ""), file
+        assert "rows of transactions" in verified.out
+    (text / "transactions.csv").write_text("")
+    assert station("verify", text / "transactions.csv").code == 1
+
+
+def test_what_no_manifest_vouches_for_is_the_answer_no(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    exported(station, path, out)
+    for file in out.glob("manifest*"):
+        file.unlink()
+    for name in (out, out / "transactions.csv"):
+        verified = station("verify", name)
+        assert (verified.code, verified.out) == (1, "")
+        assert verified.err == (
+            f"{name}: no manifest vouches for it. An export that was broken off has none.\n"
+        )
+    (out / "transactions.csv").unlink()
+    assert station("verify", out).code == 2
+
+
+def test_what_begins_behind_the_first_entry_says_so(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    exported(station, path, tmp_path / "all")
+    assert "of entries" not in station("verify", tmp_path / "all").out
+    with opened(path) as store:
+        limits = Limits(store.head.seq, (), datetime(9999, 1, 1, tzinfo=UTC))
+        archive(store, path, limits, worth=False)
+    for segment in path.parent.glob("*.gz"):
+        segment.unlink()
+    out = tmp_path / "rest"
+    exported(station, path, out)
+    first = manifest_of(out)["first_entry"]
+    assert first > 1
+    assert f" of entries from {first} on, signed" in station("verify", out).out
 
 
 # --- Parquet -------------------------------------------------------------------------------------
