@@ -11,13 +11,14 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
-from typing import Any, Final, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeVar, get_args, get_origin, overload
 
 import msgspec
 from rpds import HashTrieMap
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
 
 CHUNK = 128  # one append copies at most this many references
 SPAN: Final = 1024  # entry numbers in a block: one change copies at most 10 KiB, mostly 2
@@ -42,6 +43,14 @@ class Table(Mapping[K, V]):
     def __getitem__(self, key: K) -> V:
         found: V = self._map[key]
         return found
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V | T) -> V | T: ...
+    def get(self, key: K, /, default: Any = None) -> Any:
+        """As any mapping has it, but without an exception where the key is not there."""
+        return self._map.get(key, default)
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._map)

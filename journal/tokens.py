@@ -79,29 +79,32 @@ def together(payload: Any, value_of: ValueOf) -> Any:
 
 
 def _walked(part: Any, change: Callable[[str, str], str]) -> Any:
-    if isinstance(part, Mapping):
-        personal = _personal(part)
-        return {
-            key: change(personal[key], value)
-            if key in personal and isinstance(value, str) and value
-            else _walked(value, change)
-            for key, value in part.items()
-        }
+    if isinstance(part, str):  # as most parts
+        return part
+    if isinstance(part, dict):
+        walked = {key: _walked(value, change) for key, value in part.items()}
+        for key, type in _personal(part).items():
+            value = part.get(key)
+            if isinstance(value, str) and value:
+                walked[key] = change(type, value)
+        return walked
     if isinstance(part, list | tuple):
         return [_walked(item, change) for item in part]
     return part
 
 
-def _personal(part: Mapping[str, Any]) -> dict[str, str]:
+def _personal(part: Mapping[str, Any]) -> Mapping[str, str]:
     """Which keys of this object are personal, and the type under which each is kept."""
+    kinds = _ALWAYS
     type = part.get("type")
-    kinds = {"customerIdentifier": CUSTOMER_IDENTIFIER}
     if isinstance(type, str):
-        kinds |= {"idToken": type, "additionalIdToken": type}
+        kinds = {**kinds, "idToken": type, "additionalIdToken": type}
     if part.keys() >= _NOTIFY_CUSTOMER_INFORMATION:
-        kinds["data"] = CUSTOMER_DATA
+        kinds = {**kinds, "data": CUSTOMER_DATA}
     return kinds
 
+
+_ALWAYS = {"customerIdentifier": CUSTOMER_IDENTIFIER}
 
 # The required fields of a NotifyCustomerInformationRequest; no other message has them all.
 _NOTIFY_CUSTOMER_INFORMATION = {"data", "seqNo", "generatedAt", "requestId"}

@@ -45,23 +45,28 @@ def judge(product: Product, state: State, entry: Entry) -> tuple[list[Entry], St
     """The observation, the decisions made because of it, and the memory that holds them all."""
     entries = [entry]
     state = evolve(state, entry)
+    case = Case(product, state, entry)
     for rule in RULES:
-        for decision in _decided(rule, Case(product, state, entry)):
+        try:
+            decisions = tuple(rule(case))
+        except FAULTS as fault:
+            decisions = (_failed(rule, fault),)
+        if not decisions:  # as nearly all of them
+            continue
+        for decision in decisions:
             settled = Entry(
                 entry.seq + len(entries), entry.at, entry.uptime_ms, decision, cause=entry.seq
             )
             entries.append(settled)
             state = evolve(state, settled)
+        case = Case(product, state, entry)
     return entries, state
 
 
-def _decided(rule: Rule, case: Case) -> tuple[Decision, ...]:
-    """What a rule decides; nothing but that it failed, where it has a fault of ours. P8."""
-    try:
-        return tuple(rule(case))
-    except FAULTS as fault:
-        name = f"{rule.__module__.rpartition('.')[2]}.{rule.__name__}"
-        return (JudgementFailed(name, type(fault).__name__),)
+def _failed(rule: Rule, fault: Exception) -> Decision:
+    """A rule with a fault of ours decides nothing but that it failed. P8."""
+    name = f"{rule.__module__.rpartition('.')[2]}.{rule.__name__}"
+    return JudgementFailed(name, type(fault).__name__)
 
 
 # --- Observations --------------------------------------------------------------------------------

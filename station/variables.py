@@ -106,7 +106,10 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
     def attribute(self, attribute_type: str) -> Attribute | None:
         """The attribute of that type, None where the variable does not have it."""
-        return next((each for each in self.attributes if each.type == attribute_type), None)
+        for each in self.attributes:
+            if each.type == attribute_type:
+                return each
+        return None
 
     def attribute_path(self, attribute_type: str = "Actual") -> str:
         """The key under which `overrides` holds the value: `EVSE@1.Power`, with `#Target`."""

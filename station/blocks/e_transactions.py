@@ -73,9 +73,11 @@ FINAL_POINTS: Final = frozenset({"Authorized", "PowerPathClosed", "EnergyTransfe
 
 def start_condition(case: Case, evse_id: int) -> bool:
     """Whether one of the conditions of TxStartPoint holds. E01.FR.01 to 06."""
-    points = case.members(START_POINT)
     evse = case.state.hardware.at(evse_id)
     held = case.state.authorizations.at(evse_id)
+    if held is None and not evse.plugged and evse.flow != "charging":
+        return False  # nobody is here, whatever the points are
+    points = case.members(START_POINT)
     return (
         ("EVConnected" in points and evse.plugged and _newly_plugged(case, evse))
         or ("Authorized" in points and held is not None)
@@ -95,9 +97,9 @@ def _newly_plugged(case: Case, evse: Evse) -> bool:
 def starts(case: Case) -> Iterator[Decision]:
     """Begin a transaction where a start point is reached and none is open. E01.FR.14."""
     for evse in case.state.hardware.evses:
-        if case.state.transactions.at(evse.evse_id) or not in_service(case, evse.evse_id):
+        if case.state.transactions.at(evse.evse_id) or not start_condition(case, evse.evse_id):
             continue
-        if not start_condition(case, evse.evse_id):
+        if not in_service(case, evse.evse_id):
             continue
         held = case.state.authorizations.at(evse.evse_id)
         yield TransactionStarted(
@@ -113,10 +115,11 @@ def starts(case: Case) -> Iterator[Decision]:
 
 def starts_unbound(case: Case) -> Iterator[Decision]:
     """With TxStartPoint Authorized a person's transaction begins before their cable. E01.FR.03."""
-    if "Authorized" not in case.members(START_POINT):
+    unbound = case.state.authorizations.unbound
+    if not unbound or "Authorized" not in case.members(START_POINT):
         return
     begun = {transaction.granted_seq for transaction in case.state.transactions.open}
-    for held in case.state.authorizations.unbound:
+    for held in unbound:
         if held.seq not in begun:
             yield TransactionStarted(
                 transaction_id=case.name("transaction", "unbound", held.seq),

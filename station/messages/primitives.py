@@ -70,8 +70,7 @@ def timestamp(moment: datetime) -> Timestamp:
     Source: Part 2 §3.1: RFC 3339, at most three decimals, UTC recommended.
     """
     assert moment.tzinfo is not None, f"{moment} has no time zone"
-    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
-    return _Timestamp(text + "Z")
+    return _Timestamp(moment.astimezone(UTC).isoformat(timespec="milliseconds")[:23] + "Z")
 
 
 def parse_timestamp(text: str) -> datetime:
