@@ -26,7 +26,8 @@ from journal.projections.outbox import (
 from journal.projections.transactions import TransactionStarted, TransactionStopping
 from journal.terms import Entry, Event, Observation
 from station.history.causes import Causes
-from station.history.reasons import Reason, reason
+from station.history.reason import Reason
+from station.history.reasons import reason
 from station.sentences.words import short
 from station.transcript import meaning
 
@@ -149,6 +150,16 @@ def _sendings(history: History, call: int) -> Iterator[str]:
     yield f"It was {_how_often(history, attempts)}." if attempts else "It has not been sent."
     for attempt in attempts[1:]:
         yield f"Entry {attempt.seq}: {history.reason(attempt.seq)}."
+    yield from _set_aside(history, call)
+
+
+def _set_aside(history: History, call: int) -> Iterator[str]:
+    """Why a call is not, or was not, delivered; nothing where it was after all."""
+    found = [entry for seq in history.causes.onward(call) if (entry := history.entry(seq))]
+    for entry in found[-1:]:
+        if isinstance(entry.event, CallsDropped | CallParked):
+            what = "parked" if isinstance(entry.event, CallParked) else "dropped"
+            yield f"It was {what}, by entry {entry.seq}: {history.reason(entry.seq)}."
 
 
 def _how_often(history: History, attempts: list[Entry]) -> str:

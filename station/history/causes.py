@@ -20,10 +20,13 @@ from journal.observations import (
     StationStarted,
 )
 from journal.projections.authorizations import (
+    AuthorizationAsked,
     AuthorizationBound,
     AuthorizationEnded,
     AuthorizationGranted,
+    AuthorizationLimited,
     AuthorizationRefused,
+    AuthorizationSuspended,
 )
 from journal.projections.availability import AvailabilityChanged
 from journal.projections.lifecycle import RestartOrdered
@@ -45,15 +48,20 @@ from journal.projections.transactions import (
     TransactionStarted,
     TransactionStopping,
 )
-from journal.terms import Decision, Entry, Event
+from journal.terms import Decision, Entry, Event, Observation
 from station import ocppj
+from station.history.judged import status_told
 from station.history.standing import Standing
+from station.sentences.words import LIST_MAX
 
 # Fields that hold the number of an earlier entry, whichever event they stand in.
 REFERENCES: Final = ("update", "upload", "inquiry")
 
 # Decided by turn and not by what happened just then: what came before only made room for it.
 BY_TURN: Final = (CallAttempted,)
+
+# Of a right to charge that ended for this, or by a card, it counts who had it and since when.
+OF_THE_GRANT: Final = frozenset({"Deauthorized", "EVConnectTimeout"})
 
 
 class Causes:
@@ -69,9 +77,13 @@ class Causes:
         self._again: dict[int, int] = {}  # call -> what left it unanswered, or had it tried again
         self._parked: set[int] = set()
         self._in_flight: tuple[int, int] | None = None  # (call, attempt)
+        self._judged = ""  # what the CSMS said of a token just now
 
     def hears(self, entry: Entry) -> None:
         """Take the entry in. Entries come in order; what is missing leaves its links out."""
+        if isinstance(entry.event, Observation):
+            frame = entry.event if isinstance(entry.event, FrameReceived) else None
+            self._judged = (status_told(frame) or "") if frame else ""
         links = {seq for seq in self._links(entry) if 0 < seq < entry.seq}
         if links:
             self._behind[entry.seq] = tuple(sorted(links))
@@ -138,7 +150,7 @@ class Causes:
     def _status(self, mark: StatusMark) -> Iterator[int]:
         standing, evse_id = self._standing, mark.evse_id
         if mark.status == "Faulted":
-            yield from (seq for seq, _ in standing.blocking(evse_id))
+            yield from standing.out_of_order(evse_id)
         elif mark.status == "Unavailable":
             yield from standing.out_of_service(evse_id, mark.connector_id)
         elif mark.status == "Occupied":
@@ -161,6 +173,8 @@ class Causes:
             yield standing.reset
         elif one.right_ended:
             yield one.right_ended
+            if one.end is not None:
+                yield from self._of_the_grant(one.end)
         elif event.trigger_reason == "EVCommunicationLost":
             yield standing.cables.get(one.evse_id, 0)
         elif event.trigger_reason == "ChargingStateChanged":
@@ -174,19 +188,35 @@ class Causes:
         yield faults[0] if faults else standing.started if interrupted else standing.full
 
     def _refused(self, entry: Entry, event: AuthorizationRefused) -> Iterator[int]:
+        if event.status == self._judged:
+            return  # the CSMS said so itself
         if event.status in ("NotAtThisTime", "ConcurrentTx", "NoEvseFree"):
             yield from self._standing.obstacles(event.evse_id)
         elif event.status == "CSNotAccepted":
             yield self._standing.registered
+        else:
+            yield self._standing.cached.get(event.id_token.ref, 0)
         yield self._standing.offline
 
     def _let_in(self, entry: Entry, event: AuthorizationGranted) -> Iterator[int]:
         if event.how in ("Cache", "Offline"):
             yield self._standing.offline  # else the CSMS would have been asked
+        if event.how == "Cache":
+            yield self._standing.cached.get(event.id_token.ref, 0)
+
+    def _asked(self, entry: Entry, event: AuthorizationAsked) -> Iterator[int]:
+        yield self._standing.cached.get(event.id_token.ref, 0)
 
     def _right_ended(self, entry: Entry, event: AuthorizationEnded) -> Iterator[int]:
-        if event.trigger_reason == "EVConnectTimeout":
-            yield event.granted_seq  # the wait began there
+        yield from self._of_the_grant(event)
+
+    def _of_the_grant(self, end: AuthorizationEnded) -> Iterator[int]:
+        """Who had the right to charge that ended, and since when no EV was there."""
+        if end.trigger_reason in OF_THE_GRANT or end.id_token is not None:
+            yield end.granted_seq
+        cable = self._standing.cables.get(end.evse_id or 0, 0)
+        if end.trigger_reason == "EVConnectTimeout" and cable > end.granted_seq:
+            yield cable
 
     def _started(self, entry: Entry, event: StationStarted) -> Iterator[int]:
         yield self._standing.restart
@@ -214,8 +244,10 @@ class Causes:
         yield event.call
         yield self._again.get(event.call, 0)
 
-    def _calls(self, entry: Entry, event: CallsDropped) -> Iterator[int]:
-        yield from event.calls
+    def _dropped(self, entry: Entry, event: CallsDropped) -> Iterator[int]:
+        if len(event.calls) <= LIST_MAX:
+            yield from event.calls
+        yield self._standing.short
 
     def _granted(self, entry: Entry, event: Any) -> Iterator[int]:
         yield event.granted_seq
@@ -251,8 +283,21 @@ class Causes:
                 self._parked.difference_update(calls or tuple(self._parked))
             case LinkClosed() | LinkOpened() | StationStarted():
                 self._interrupted(entry)
-        if isinstance(entry.event, CallDelivered | AttemptFailed | CallsDropped):
+        if self._lands(entry.event):
             self._in_flight = None
+
+    def _lands(self, event: Event) -> bool:
+        """Whether the call under way is so no more; a late answer leaves its last attempt there."""
+        if self._in_flight is None:
+            return False
+        call, attempt = self._in_flight
+        match event:
+            case CallDelivered(message_id=name) | AttemptFailed(message_id=name):
+                return self._named.get(name) == attempt
+            case CallsDropped(calls=calls):
+                return call in calls
+            case _:
+                return False
 
     def _interrupted(self, entry: Entry) -> None:
         """The connection took the answer to the call under way with it."""
@@ -297,17 +342,20 @@ def _transaction_of(event: Event) -> str | None:
 
 # kind -> what else it follows from, beside the observation it was decided for
 LINKS: Final[dict[type[Event], Callable[[Causes, Entry, Any], Iterator[int]]]] = {
+    AuthorizationAsked: Causes._asked,
     AuthorizationBound: Causes._granted,
     AuthorizationEnded: Causes._right_ended,
     AuthorizationGranted: Causes._let_in,
+    AuthorizationLimited: Causes._granted,
     AuthorizationRefused: Causes._refused,
+    AuthorizationSuspended: Causes._granted,
     AvailabilityChanged: Causes._in_service,
     AttemptFailed: Causes._message,
     CallAttempted: Causes._attempted,
     CallDelivered: Causes._message,
     CallParked: Causes._call,
     CallQueued: Causes._queued,
-    CallsDropped: Causes._calls,
+    CallsDropped: Causes._dropped,
     DeviceRecovered: Causes._recovered,
     FrameReceived: Causes._frame,
     FrameSent: Causes._message,

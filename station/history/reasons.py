@@ -7,53 +7,44 @@ Part 2 unless they say otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from journal.observations import (
+    ActivationChecked,
     CableReported,
     DeviceFaulted,
     FlowReported,
     FrameReceived,
     LinkClosed,
     LinkOpened,
+    PayloadLost,
     StationStarted,
     StorageReported,
 )
 from journal.projections.authorizations import (
-    AuthorizationAsked,
     AuthorizationEnded,
-    AuthorizationGranted,
-    AuthorizationRefused,
 )
-from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled
-from journal.projections.condition import JudgementFailed
-from journal.projections.firmware import FirmwareAdvanced, FirmwareOrdered, TransactionsAwaited
-from journal.projections.lifecycle import ResetOrdered, RestartOrdered
+from journal.projections.clocks import ClockCorrected
+from journal.projections.firmware import FirmwareAdvanced
+from journal.projections.lifecycle import RestartOrdered
 from journal.projections.outbox import (
     AttemptFailed,
     CallAttempted,
+    CallParked,
     CallQueued,
+    CallsDropped,
     RetryRequested,
     StatusMark,
     TransactionMark,
 )
 from journal.projections.transactions import TransactionStarted, TransactionStopping
-from journal.terms import Entry, Event
-from station.sentences.words import at
-
-Behind = Sequence[Entry]  # what an entry follows from at once, in order
-E = TypeVar("E", bound=Event)
-
-
-class Reason(NamedTuple):
-    """Why, and by which requirements; empty where none is known."""
-
-    why: str
-    requirement: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.why} ({self.requirement})" if self.requirement else self.why
+from journal.terms import Entry, Observation
+from station.history import rights
+from station.history.obstacles import FULL, broken, in_the_way, scheduled
+from station.history.reason import Behind, Reason, first
+from station.sentences.words import because
 
 
 def reason(entry: Entry, behind: Behind) -> Reason | None:
@@ -62,86 +53,13 @@ def reason(entry: Entry, behind: Behind) -> Reason | None:
     return found(entry.event, behind) if callable(found) else found
 
 
-def _first(behind: Behind, *kinds: type[E]) -> E | None:
-    return next((one.event for one in behind if isinstance(one.event, kinds)), None)
-
-
-# --- Who may charge ------------------------------------------------------------------------------
-
-_GRANTS: Final = {
-    "CSMS": Reason("the CSMS accepted the token", "C01.FR.02"),
-    "Cache": Reason("the cache knew the token as accepted", "C12.FR.02"),
-    "Offline": Reason("nobody could be asked, and unknown tokens are let in then", "C15.FR.08"),
-    "Remote": Reason("the CSMS started it and no further authorization was needed", "F01.FR.02"),
-    "NotNeeded": Reason("authorization is switched off (AuthCtrlr.Enabled)", "C01.FR.01"),
-}
-
-
-def _granted(event: AuthorizationGranted, behind: Behind) -> Reason:
-    return _GRANTS[event.how]
-
-
-def _asked(event: AuthorizationAsked, behind: Behind) -> Reason:
-    if event.stopping:
-        return Reason(
-            "where it could begin somebody charges: it can only mean to stop", "C09.FR.05"
-        )
-    return Reason("nothing here settles it, so the CSMS decides", "C01.FR.02, C10.FR.03")
-
-
-# status -> why the station itself refused, where nothing that stood in the way says more
-_REFUSALS: Final = {
-    "NoEvseFree": Reason("no EVSE was free, and it could end nothing", "C09.FR.05"),
-    "NotAtThisTime": Reason("the EVSE was not in service for anybody new"),
-    "UnknownEvse": Reason("the station has no such EVSE"),
-    "ConcurrentTx": Reason("somebody may charge there already"),
-    "CSNotAccepted": Reason("the CSMS had not accepted the station", "B03.FR.01"),
-    "NotAllowedTypeEVSE": Reason("the CSMS allows it at other EVSEs only", "C01.FR.21"),
-    "Offline": Reason("nobody could be asked, and nothing here lets it in", "C12, C15.FR.08"),
-}
-
-
-def _refused(event: AuthorizationRefused, behind: Behind) -> Reason:
-    obstacle = in_the_way(behind)
-    if obstacle is not None and event.status != "NoEvseFree":
-        return obstacle
-    if event.status in _REFUSALS:
-        return _REFUSALS[event.status]
-    if _first(behind, FrameReceived):
-        return Reason(f"the CSMS says {event.status}", "C01.FR.07")
-    if event.status == "Invalid":
-        return Reason("invalid by the cache, or a master pass, which starts nothing", "C12.FR.09")
-    return Reason(f"the cache knows the token as {event.status}", "C12")
-
-
-# (triggerReason, stoppedReason) -> why the right to charge ended
-_RIGHT_ENDS: Final = {
-    ("StopAuthorized", "Local"): Reason("the stop button was pressed", "E07.FR.05"),
-    ("StopAuthorized", "StoppedByEV"): Reason("the EV ended its session", "E15.FR.04"),
-    ("RemoteStop", "Remote"): Reason("the CSMS asked for it", "F03.FR.02, F03.FR.03"),
-    ("Deauthorized", "DeAuthorized"): Reason(
-        "the CSMS does not accept the token that authorised it", "E05.FR.09, E05.FR.10"
-    ),
-    ("EVCommunicationLost", "EVDisconnected"): Reason("the EV was disconnected", "E09.FR.01"),
-    ("EVConnectTimeout", "Timeout"): Reason("no EV was plugged in in time", "E03.FR.05"),
-}
-
-
-def _right_ended(event: AuthorizationEnded, behind: Behind) -> Reason | None:
-    if event.trigger_reason == "EVConnectTimeout" and _first(behind, StationStarted):
-        return Reason("the program began anew, and no transaction carried the right on")
-    if event.id_token is not None:
-        return Reason("the token that began it, or one of its group, was shown", "E07.FR.01")
-    return _RIGHT_ENDS.get((event.trigger_reason, event.stopped_reason))
-
-
 # --- Transactions --------------------------------------------------------------------------------
 
 
 def _started(event: TransactionStarted, behind: Behind) -> Reason:
     if event.remote_start_id is not None:
         return Reason("the CSMS started it, and TxStartPoint was reached", "F02.FR.21")
-    if _first(behind, FlowReported):
+    if first(behind, FlowReported):
         return Reason("energy began to flow, which TxStartPoint makes a start", "E01.FR.06")
     if not event.granted_seq:
         return Reason("an EV was plugged in, which TxStartPoint makes a start", "E01.FR.02")
@@ -153,25 +71,58 @@ def _started(event: TransactionStarted, behind: Behind) -> Reason:
 
 
 def _stopping(event: TransactionStopping, behind: Behind) -> Reason | None:
-    if fault := _first(behind, DeviceFaulted):
-        return Reason(f"{_fault(fault)}: charging was forbidden", "E06.FR.16")
-    if _first(behind, ResetOrdered):
-        return Reason("an immediate reset was ordered", "B12.FR.04")
-    if end := _first(behind, AuthorizationEnded):
-        why = _right_ended(end, ())
-        return why and Reason(why.why, f"{why.requirement}, then E06.FR.03, E06.FR.06")
-    if _first(behind, StorageReported):
-        return Reason("the disk had room left only to end what ran")
     if event.trigger_reason == "AbnormalCondition":
-        lost = "the supply was lost" if event.stopped_reason == "PowerLoss" else "the program ended"
-        return Reason(f"{lost}, and it could not go on afterwards", "OCPP 2.1 E17.FR.20 to 22")
+        return _abnormal(event, behind)
+    if event.trigger_reason == "ResetCommand":
+        return Reason("an immediate reset was ordered", "B12.FR.04")
+    if end := first(behind, AuthorizationEnded):
+        return _follows(event, end, behind)
     if event.trigger_reason == "RemoteStop":
         return Reason("the CSMS asked for it", "F03.FR.03")
-    if _first(behind, FlowReported) and event.trigger_reason == "ChargingStateChanged":
+    if event.trigger_reason == "ChargingStateChanged":
         return Reason("energy stopped flowing, which TxStopPoint makes an end", "E06.FR.07")
-    if _first(behind, CableReported):
-        return Reason("the EV was disconnected", "E06.FR.02, E06.FR.06")
+    if first(behind, CableReported):
+        return Reason("the EV was disconnected", "E06.FR.02 or E06.FR.06")
     return None
+
+
+def _follows(event: TransactionStopping, end: AuthorizationEnded, behind: Behind) -> Reason | None:
+    """The right to charge is over, and with it, or later, the transaction."""
+    why = rights.right_end(end, behind)
+    if why is None:
+        return None
+    if event.trigger_reason == end.trigger_reason:
+        return Reason(why.why, why.then)
+    rule = f"E06.FR.02 or E06.FR.06, after {why.requirement}"
+    return Reason(f"the EV was disconnected, after {why.why}", rule)
+
+
+def _abnormal(event: TransactionStopping, behind: Behind) -> Reason | None:
+    """A fault, an interruption, or a disk that is full."""
+    for one in behind:
+        match one.event:
+            case DeviceFaulted(blocks=True) as fault:
+                return Reason(f"{broken(fault)}: charging was forbidden", "E06.FR.16")
+            case StationStarted():
+                what = "supply was lost" if event.stopped_reason == "PowerLoss" else "program ended"
+                why = f"the {what}, and {_too_long(one, behind)}"
+                return Reason(why, "OCPP 2.1 E17.FR.20 to 22")
+            case StorageReported(level="full"):
+                return Reason(FULL, "E06.FR.16")
+    return None
+
+
+def _too_long(started: Entry, behind: Behind) -> str:
+    """Why a transaction did not go on once the program was there again."""
+    assert isinstance(started.event, StationStarted)
+    if any(isinstance(one.event, Observation) and one is not started for one in behind):
+        return "then nothing was heard of its EVSE"
+    if started.event.last_at is None:
+        return "nobody knows for how long"
+    away = started.at - datetime.fromisoformat(started.event.last_at)
+    if away < timedelta(0):
+        return "nobody knows for how long: the clock ran backwards"
+    return f"{away.total_seconds():.0f} s are longer than TxCtrlr.ResumptionTimeout"
 
 
 # triggerReason of TransactionEvent(Updated) -> why it was told
@@ -192,124 +143,168 @@ def _told(mark: TransactionMark, behind: Behind) -> Reason | None:
     if mark.event_type == "Updated":
         return _UPDATES.get(mark.trigger_reason)
     if mark.event_type == "Ended":
-        return Reason("the transaction is over, and no energy flows any more", "E06.FR.15")
+        rule = "E06.FR.02 to 07, E06.FR.16"
+        return Reason("the transaction is over, and no energy flows any more", rule)
     return Reason("a transaction began", "E01.FR.01 to 06")
 
 
-# --- Connectors ----------------------------------------------------------------------------------
-
-
-FAULTED: Final = "ConnectorStatusEnumType"  # its Faulted: nothing else of Part 2 says so
-
-# which part goes out of service -> what says that its connectors are Unavailable then, or later
-_CLOSED: Final = {"station": "G04.FR.07", "EVSE": "G03.FR.06", "connector": "G03.FR.04"}
-_CLOSES: Final = {"station": "G04.FR.06", "EVSE": "G03.FR.05", "connector": "G03.FR.05"}
-
-
-def _part(event: AvailabilityChanged | AvailabilityScheduled) -> str:
-    if not event.evse_id:
-        return "station"
-    return "connector" if event.connector_id else "EVSE"
-
-
-def in_the_way(behind: Behind) -> Reason | None:
-    """What kept a connector, or an EVSE, from anybody new."""
-    for one in behind:
-        match one.event:
-            case DeviceFaulted() as fault:
-                return Reason(_fault(fault), FAULTED)
-            case StorageReported(level="full"):
-                return Reason("the disk had room left only to end what ran")
-            case JudgementFailed(rule=rule):
-                return Reason(f"a rule of the judgement had failed, {rule}")
-            case AvailabilityChanged(evse_id=evse_id, connector_id=connector, operative=False):
-                where = at(evse_id, connector)
-                return Reason(f"the CSMS took {where} out of service", _CLOSED[_part(one.event)])
-            case AvailabilityScheduled(evse_id=evse_id, connector_id=connector, operative=False):
-                where = at(evse_id, connector)
-                return Reason(f"{where} goes out of service", _CLOSES[_part(one.event)])
-            case ResetOrdered() | RestartOrdered():
-                return Reason("the station was about to restart", "B11.FR.03")
-            case FirmwareOrdered() | FirmwareAdvanced() | TransactionsAwaited():
-                return Reason("a firmware update needs the station free", "L01.FR.07")
-            case AuthorizationGranted(evse_id=evse_id):
-                return Reason(f"somebody else may charge at EVSE {evse_id}")
-            case TransactionStarted(evse_id=evse_id):
-                return Reason(f"another transaction was open at EVSE {evse_id}", "C01.FR.23")
-    return None
-
-
-def _scheduled(event: AvailabilityScheduled, behind: Behind) -> Reason:
-    return Reason("a transaction stands in the way", _CLOSES[_part(event)])
-
-
-def _fault(fault: DeviceFaulted) -> str:
-    return f"{at(fault.evse_id)} had a fault, {fault.device} {fault.fault}"
+# --- Connectors -----------------------------------------------------------------------------------
 
 
 def _status(mark: StatusMark, behind: Behind) -> Reason | None:
     if mark.status in ("Faulted", "Unavailable"):
         return in_the_way(behind)
     if mark.status == "Occupied":
-        taken = _first(behind, TransactionStarted)
+        taken = first(behind, TransactionStarted)
         return Reason(
             "a transaction is open there" if taken else "an EV is plugged in", "G01.FR.03"
         )
     return Reason("no EV, no transaction and no fault takes it, and it is in service")
 
 
+# --- Restarts and firmware -----------------------------------------------------------------------
+
+
+def _restarts(event: RestartOrdered, behind: Behind) -> Reason:
+    if event.boot_reason == "FirmwareUpdate":
+        return Reason("new firmware comes to life by it", "L01.FR.32")
+    return Reason("the CSMS ordered it, and nothing stands in its way", "B11.FR.03")
+
+
+_WAITS: Final = "it waits for its time, or for somebody who charges"
+
+# FirmwareStatusEnumType -> why the update came to it
+_UPDATES_ENTER: Final = {
+    "DownloadScheduled": Reason(_WAITS, "L01.FR.13"),
+    "DownloadPaused": Reason("somebody charges, and no download goes on meanwhile", "L01.FR.14"),
+    "Downloading": Reason("the download was due", "L01.FR.01"),
+    "Downloaded": Reason("it was downloaded, and its signature is checked next", "L01.FR.04"),
+    "DownloadFailed": Reason("no attempt at the download worked", "L01.FR.30"),
+    "SignatureVerified": Reason("the manufacturer's signature holds", "L01.FR.04"),
+    "InvalidSignature": Reason("the signature does not hold", "L01.FR.04, L01.FR.12"),
+    "InstallScheduled": Reason(_WAITS, "L01.FR.06, L01.FR.16"),
+    "Installing": Reason("nothing stood in the way any more", "L01.FR.05"),
+    "InstallRebooting": Reason("it needs a restart to come to life", "L01.FR.32"),
+    "InstallationFailed": Reason("the installer failed"),
+    "InstallVerificationFailed": Reason("the installer found it unsound", "L01.FR.29"),
+    "Installed": Reason("after the restart it is what runs", "L01.FR.28, L01.FR.32"),
+}
+
+
+def _advanced(event: FirmwareAdvanced, behind: Behind) -> Reason | None:
+    found = _UPDATES_ENTER.get(event.status)
+    if found and event.status == "InstallationFailed" and first(behind, ActivationChecked):
+        found = Reason("after the restart it does not run")
+    return found and Reason(found.why + because(event.why), found.requirement)
+
+
 # --- Messages ------------------------------------------------------------------------------------
+
+# action -> why it was said, where its contents tell no more
+_SAID: Final = {
+    "Authorize": Reason("the CSMS shall judge a token", "C01.FR.02"),
+    "BootNotification": Reason("the CSMS has to accept the station first", "B01.FR.01"),
+    "FirmwareStatusNotification": Reason("the update came to another state", "L01.FR.01"),
+    "Heartbeat": Reason("nothing else was said for HeartbeatInterval", "G02.FR.02"),
+    "SecurityEventNotification": Reason("a critical security event happened", "A04.FR.01"),
+}
 
 
 def _queued(event: CallQueued, behind: Behind) -> Reason | None:
+    if event.solicited and first(behind, FrameReceived):
+        return Reason("the CSMS asked for it", "F06.FR.10")
     if event.transaction is not None:
         return _told(event.transaction, behind)
     if event.status is not None:
         return _status(event.status, behind)
-    if event.action == "Authorize":
-        return Reason("the CSMS shall judge a token", "C01.FR.02")
-    return None
+    return _SAID.get(event.action)
+
+
+def _failed(event: AttemptFailed, behind: Behind) -> Reason:
+    attempt = first(behind, CallAttempted)
+    of_transaction = attempt is not None and attempt.lane == "transaction"
+    return Reason("no usable answer came", "E13.FR.02" if of_transaction else "")
+
+
+def _parked(event: CallParked, behind: Behind) -> Reason:
+    if first(behind, PayloadLost):
+        return Reason(f"what it says cannot be read any more: {event.reason}")
+    return Reason(f"its last attempt failed, {event.reason}", "E13.FR.04")
+
+
+# what `CallsDropped` has for a reason -> why it was so
+_DROPS: Final = {
+    "link lost": Reason("the link went, and what counts then is told anew", "B04.FR.01, B04.FR.02"),
+    "little room left, every second sample goes (E12.FR.05)": Reason(
+        "little room was left, so every second sample that waited went", "E12.FR.05"
+    ),
+}
+
+
+def _dropped(event: CallsDropped, behind: Behind) -> Reason:
+    if event.reason in _DROPS:
+        return _DROPS[event.reason]
+    if event.heard:
+        return Reason(f"the CSMS refused it, {event.reason}")
+    if first(behind, PayloadLost):
+        return Reason(f"what it says cannot be read any more: {event.reason}")
+    call = first(behind, CallQueued)
+    if call is not None and call.lane == "boot":
+        return Reason(f"{event.reason}, and the station introduces itself anew later")
+    return Reason(f"{event.reason}, and it is not among what must arrive")
 
 
 def _attempted(event: CallAttempted, behind: Behind) -> Reason:
-    if failure := _first(behind, AttemptFailed):
+    if failure := first(behind, AttemptFailed):
         rule = "E13.FR.02, E13.FR.03" if event.lane == "transaction" else ""
         return Reason(f"sent again: the attempt before failed, {failure.why}", rule)
-    if _first(behind, RetryRequested):
+    offline = "E11.FR.02" if event.offline else ""
+    if first(behind, RetryRequested):
         return Reason("sent again: an operator wanted it")
-    if _first(behind, StationStarted):
-        return Reason("sent again: the program ended before it knew of an answer", "E11.FR.02")
-    if _first(behind, LinkClosed, LinkOpened):
-        return Reason("sent again: the link went with the answer, which is no failure", "E11.FR.02")
+    if first(behind, StationStarted):
+        return Reason("sent again: the program ended before it knew of an answer", offline)
+    if first(behind, LinkClosed, LinkOpened):
+        why = "the link went before the answer came, which counts as no failure"
+        return Reason(f"sent again: {why}", offline)
     if event.offline:
-        return Reason("the first to go: it had waited for the link", "E11.FR.02")
+        return Reason("sent for the first time: it had waited for the link", offline)
     return Reason("it was its turn")
+
+
+def _corrected(event: ClockCorrected, behind: Behind) -> Reason:
+    rules = {"BootNotification": "B01.FR.06", "Heartbeat": "G02.FR.06"}
+    return Reason("the CSMS told the time", rules.get(event.source, ""))
 
 
 # kind -> why it is decided
 REASONS: Final[dict[str, Reason | Callable[[Any, Behind], Reason | None]]] = {
-    "AuthorizationAsked": _asked,
-    "AuthorizationEnded": _right_ended,
-    "AuthorizationGranted": _granted,
-    "AuthorizationRefused": _refused,
+    "AuthorizationAsked": rights.asked,
+    "AuthorizationEnded": rights.right_ended,
+    "AuthorizationGranted": rights.granted,
+    "AuthorizationRefused": rights.refused,
+    "AuthorizationSuspended": rights.suspended,
+    "AvailabilityScheduled": scheduled,
+    "AttemptFailed": _failed,
     "CallAttempted": _attempted,
+    "CallParked": _parked,
     "CallQueued": _queued,
+    "CallsDropped": _dropped,
+    "ClockCorrected": _corrected,
+    "FirmwareAdvanced": _advanced,
+    "RestartOrdered": _restarts,
     "TransactionStarted": _started,
     "TransactionStopping": _stopping,
-    "AttemptFailed": Reason("no usable answer came", "E13.FR.02"),
     "AuthorizationBound": Reason("who waits longest gets the EVSE that is plugged in"),
-    "AuthorizationLimited": Reason("the CSMS does not accept the token", "E05.FR.03"),
-    "AuthorizationSuspended": Reason("the CSMS does not accept the token", "E05.FR.02"),
+    "AuthorizationLimited": Reason(
+        "the CSMS does not accept the token, and MaxEnergyOnInvalidId allows so much", "E05.FR.03"
+    ),
     "AvailabilityChanged": Reason("the CSMS wants it so"),
-    "AvailabilityScheduled": _scheduled,
     "CacheCleared": Reason("the CSMS wants it so", "C11.FR.01"),
     "CacheExpired": Reason("its time in the cache was over", "C10.FR.10"),
     "CacheUpdated": Reason("the CSMS gave its view of the token", "C10.FR.04, C10.FR.05"),
     "CallDelivered": Reason("the CSMS answered"),
-    "CallParked": Reason("the last attempt failed", "E13.FR.04"),
-    "ClockCorrected": Reason("the CSMS told the time", "B01.FR.06, G02.FR.06"),
+    "FirmwareOrdered": Reason("the CSMS wants it, and its signer is good", "L01.FR.21"),
     "ResetOrdered": Reason("the CSMS asked for it", "B11.FR.01, B12.FR.01"),
-    "RestartOrdered": Reason("nothing stands in the way of the restart", "B11.FR.03"),
     "StatusesDoubted": Reason("the CSMS may not know them", "B01.FR.05, B04.FR.01"),
     "TransactionAuthorized": Reason("a person was authorised in it", "E02.FR.20"),
     "TransactionsAwaited": Reason("somebody charges, and the update waits", "L01.FR.06"),

@@ -13,11 +13,13 @@ from journal.observations import (
     DeviceFaulted,
     DeviceRecovered,
     FlowReported,
+    ForgettingOrdered,
     LinkClosed,
     LinkOpened,
     StationStarted,
     StorageReported,
 )
+from journal.projections.auth_cache import CacheCleared, CacheExpired, CacheUpdated
 from journal.projections.authorizations import (
     AuthorizationBound,
     AuthorizationEnded,
@@ -25,6 +27,7 @@ from journal.projections.authorizations import (
 )
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled
 from journal.projections.condition import JudgementFailed
+from journal.projections.customers import CustomerCleared
 from journal.projections.firmware import (
     ENDS,
     FirmwareAdvanced,
@@ -54,6 +57,7 @@ class Running:
         self.granted = granted  # entry that granted the right to charge; 0: nobody has one
         self.authorized = 0  # entry that gave the right to a transaction that ran already
         self.right_ended = 0
+        self.end: AuthorizationEnded | None = None
         self.stopping = 0
 
 
@@ -65,11 +69,13 @@ class Standing:
         self.reset = 0
         self.restart = 0
         self.firmware = 0  # last word on an update
+        self.short = 0  # since then there is little room on the disk
         self.full = 0  # since then the disk takes only ends of what runs
         self.failed = 0  # since then the judgement is not trusted with anybody new
         self.failed_ms = 0  # uptime at which it failed
         self.offline = 0  # since then nobody can be asked; 0: there is a link
         self.registered = 0  # last word of the CSMS on whether it accepts the station
+        self.cached: dict[str, int] = {}  # reference of a token -> last word of the CSMS on it
         self.cables: dict[int, int] = {}
         self.flows: dict[int, int] = {}
         self.rights: dict[int, int] = {}  # evse_id -> entry that granted the right to charge
@@ -102,6 +108,7 @@ class Standing:
             case FirmwareOrdered() | FirmwareAdvanced() | TransactionsAwaited():
                 self.firmware = entry.seq
             case StorageReported(level=level):
+                self.short = 0 if level == "enough" else entry.seq
                 self.full = entry.seq if level == "full" else 0
             case JudgementFailed():
                 self.failed, self.failed_ms = entry.seq, entry.uptime_ms
@@ -121,7 +128,26 @@ class Standing:
                 if not operative:
                     self.closed[evse_id, connector] = entry.seq
             case _:
+                self._remembers(entry)
                 self._session(entry)
+
+    def _remembers(self, entry: Entry) -> None:
+        match entry.event:
+            case CacheUpdated(id_token=id_token, evicted=evicted):
+                self._forgets(evicted)
+                self.cached[id_token.ref] = entry.seq
+            case CacheExpired(ref=ref):
+                self.cached[ref] = entry.seq  # for as long as nothing newer is known
+            case CacheCleared():
+                self.cached.clear()
+            case CustomerCleared(refs=refs) | ForgettingOrdered(refs=refs):
+                self._forgets(refs)
+            case _:
+                pass
+
+    def _forgets(self, refs: tuple[str, ...]) -> None:
+        for ref in refs:
+            self.cached.pop(ref, None)
 
     def _session(self, entry: Entry) -> None:
         match entry.event:
@@ -132,16 +158,17 @@ class Standing:
                 for one in self.running.values():
                     if one.granted == granted:
                         one.evse_id = evse_id
-            case AuthorizationEnded(granted_seq=granted):
+            case AuthorizationEnded(granted_seq=granted) as end:
                 self.rights = {evse: seq for evse, seq in self.rights.items() if seq != granted}
                 for one in self.running.values():
                     if granted in (one.granted, one.authorized):
-                        one.right_ended = entry.seq
+                        one.right_ended, one.end = entry.seq, end
             case TransactionStarted(transaction_id=name, evse_id=evse_id, granted_seq=granted):
                 self.running[name] = Running(entry.seq, evse_id, granted)
             case TransactionAuthorized(transaction_id=name, granted_seq=granted):
                 if known := self.running.get(name):
                     known.granted, known.authorized, known.right_ended = granted, entry.seq, 0
+                    known.end = None
             case TransactionStopping(transaction_id=name):
                 if known := self.running.get(name):
                     known.stopping = entry.seq
@@ -169,16 +196,18 @@ class Standing:
                 yield seq, fault
 
     def out_of_service(self, evse_id: int, connector_id: int) -> Iterator[int]:
-        """What took the connector, or what it belongs to, out of service; else why it is kept
-        from new people."""
+        """What took the connector, or what it belongs to, out of service; else why the station
+        keeps it from new people, in the order in which it asks itself."""
         parts = {(0, 0), (evse_id, 0), (evse_id, connector_id)}
         ordered = [seq for part, seq in (*self.closed.items(), *self.closing.items())
                    if part in parts]  # fmt: skip
-        yield from ordered or [*self._unfit(), self.firmware][:1]
+        unfit = (self.restart, self.full, self.firmware, self.reset, self.failed)
+        yield from ordered or [seq for seq in unfit if seq][:1]
 
-    def _unfit(self) -> list[int]:
-        """What keeps the whole station from new people, the most telling first."""
-        return [seq for seq in (self.full, self.restart, self.reset, self.failed) if seq]
+    def out_of_order(self, evse_id: int) -> Iterator[int]:
+        """What makes an EVSE Faulted: faults of devices, else one of the judgement."""
+        faults = [seq for seq, _ in self.blocking(evse_id)]
+        yield from faults or [self.failed]
 
     def obstacles(self, evse_id: int | None) -> Iterator[int]:
         """Why nobody new may begin at an EVSE; None: at any of them."""
@@ -189,7 +218,7 @@ class Standing:
             *(seq for seq, _ in self.blocking(evse_id)),
             *(seq for part, seq in (*self.closed.items(), *self.closing.items())
               if part[0] in (0, evse_id)),
-            *self._unfit(),
+            *(seq for seq in (self.full, self.restart, self.reset, self.failed) if seq),
             self.rights.get(evse_id, 0),
             running.started if (running := self.at(evse_id)) else 0,
         ]  # fmt: skip

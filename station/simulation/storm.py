@@ -168,8 +168,12 @@ def clock(stage: Stage, *, step_s: float) -> None:
 def fault(
     stage: Stage, *, evse_id: int, device: str, kind: str, blocks: bool, seconds: float
 ) -> None:
+    breaks(stage, DeviceFaulted(evse_id, device, kind, blocks, stopped_reason="Other"), seconds)
+
+
+def breaks(stage: Stage, wrong: DeviceFaulted, seconds: float) -> None:
+    """Something is wrong with a device for so long."""
     world = stage.world
-    wrong = DeviceFaulted(evse_id, device, kind, blocks, stopped_reason="Other")
     world.trouble.begins(wrong)
     _look(world)
 

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import trio
-from msgspec.structs import replace
 
-from journal.terms import Entry
+from journal.observations import (
+    ActivationChecked,
+    DeviceFaulted,
+    DownloadEnded,
+    InstallEnded,
+    SignatureChecked,
+)
+from journal.state import State
+from journal.terms import Entry, Observation
 from station import ocppj
+from station.messages import timestamp
+from station.messages.datatypes import IdTokenInfoType
 from station.simulation.agenda import NOON
 from station.simulation.cars import Ev
-from station.simulation.counterpart import PEOPLE
+from station.simulation.counterpart import FAMILY
 from station.simulation.ledger import Account
-from station.simulation.storm import HAPPENINGS, Plan, Stage
+from station.simulation.storm import HAPPENINGS, Plan, Stage, asks, breaks
 from station.simulation.trial import StormyWitness, Trial
 from station.simulation.wire import Wire
-from station.simulation.world import product, simulate
+from station.simulation.world import World, product, simulate
+from station.wanted import WantedFirmware
+from tests.authorities import authority, server
+
+MAKER: Final = authority("Maker root")
+SIGNER: Final = server(MAKER, first=NOON - timedelta(days=1), last=NOON + timedelta(days=900))
+VERSION: Final = "1.1"  # of all new firmware
 
 
 class Sending(NamedTuple):
@@ -48,17 +63,22 @@ class Happened(NamedTuple):
 class Bystander(StormyWitness):
     """Keeps in mind what went over the wire."""
 
-    world_lives: Callable[[], int]
+    world: Callable[[], World]
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(product(plan.profile))
         self.sendings: list[Sending] = []
         self.written_s: dict[int, float] = {}  # entry -> when it came to be on the disk
+        self.workshop = Workshop()
 
     def written(self, entries: list[Entry]) -> None:
         now_s = trio.current_time()
         self.written_s.update((one.seq, now_s) for one in entries)
         super().written(entries)
+
+    def committed(self, state: State) -> None:
+        super().committed(state)
+        self.workshop.looks(self.world())
 
     def sent(self, wire: Wire, text: str) -> None:
         super().sent(wire, text)
@@ -72,9 +92,49 @@ class Bystander(StormyWitness):
                     body["transactionInfo"]["transactionId"],
                     body["seqNo"],
                     wire,
-                    self.world_lives(),
+                    self.world().lives,
                 )
             )
+
+
+class Workshop:
+    """Fetches, checks and installs firmware, in place of the real one and as well as is wished.
+
+    Attributes:
+        seconds: that each step takes.
+        troubles: step -> what goes wrong; `sound`: at `install`, with what was downloaded.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 5.0
+        self.troubles: dict[str, str] = {}
+        self._taken: set[tuple[int, int, str]] = set()
+
+    def looks(self, world: World) -> None:
+        """Take up the step that is wanted now; each run of the program begins it anew."""
+        life = world.life
+        level = life.scribe.wanted.value.firmware if life else None
+        if level is None or level.step == "wait":
+            return
+        taken = world.lives, level.update, level.step
+        if taken not in self._taken:
+            self._taken.add(taken)
+            world.agenda.after(self.seconds, lambda: world.observe(self._done(level)))
+
+    def _done(self, level: WantedFirmware) -> Observation:
+        why = self.troubles.get(level.step, "")
+        match level.step:
+            case "download":
+                return DownloadEnded(level.update, not why, why)
+            case "verify":
+                return SignatureChecked(level.update, not why, why)
+            case "confirm":
+                return ActivationChecked(level.update, not why, why)
+        if unsound := self.troubles.get("sound"):
+            return InstallEnded(level.update, "invalid", unsound)
+        if why:
+            return InstallEnded(level.update, "failed", why)
+        return InstallEnded(level.update, "restart", version=VERSION)
 
 
 class Film(Trial):
@@ -91,7 +151,7 @@ class Film(Trial):
         super().__init__(plan, worlds)
         self.bystander = Bystander(plan)
         self.bystander.disk = self.disk
-        self.bystander.world_lives = lambda: self.world.lives
+        self.bystander.world = lambda: self.world
         self.witness = self.bystander
         self.journal = directory / "open" / "journal.db"
         self.final = directory / "closed" / "journal.db"
@@ -186,10 +246,41 @@ def moment(at_s: float) -> datetime:
 # --- What can happen only here -------------------------------------------------------------------
 
 
-def judges(stage: Stage, *, who: str, status: str) -> None:
-    """The CSMS changes its mind about somebody."""
-    info = replace(PEOPLE[who], status=status)
-    stage.world.csms.double.tokens[who.casefold()] = info
+def judges(
+    stage: Stage, *, who: str, status: str, family: bool = False, evse_ids: Sequence[int] = ()
+) -> None:
+    """The CSMS changes its mind about somebody, or hears of them for the first time."""
+    stage.world.csms.double.tokens[who.casefold()] = IdTokenInfoType(
+        status=status,  # type: ignore[arg-type]
+        group_id_token=FAMILY if family else None,
+        evse_id=tuple(evse_ids) or None,
+    )
+
+
+def trips(
+    stage: Stage, *, evse_id: int, device: str, kind: str, stopped_reason: str, seconds: float
+) -> None:
+    """Something breaks that forbids to charge, and what ends of it has this stoppedReason."""
+    breaks(stage, DeviceFaulted(evse_id, device, kind, True, stopped_reason), seconds)
+
+
+def workshop(stage: Film, *, seconds: float, troubles: dict[str, str]) -> None:
+    """How the next update shall fare."""
+    stage.bystander.workshop.seconds = seconds
+    stage.bystander.workshop.troubles = troubles
+
+
+def update(stage: Stage, *, request_id: int) -> None:
+    """The CSMS wants new firmware on the station, which knows who makes it."""
+    root = {"certificateType": "ManufacturerRootCertificate", "certificate": MAKER.pem}
+    asks(stage, action="InstallCertificate", payload=root)
+    firmware = {
+        "location": "https://files.invalid/firmware.bin",
+        "retrieveDateTime": timestamp(NOON),
+        "signingCertificate": SIGNER.pem,
+        "signature": "c2lnbmF0dXJl",
+    }
+    asks(stage, action="UpdateFirmware", payload={"requestId": request_id, "firmware": firmware})
 
 
 def crash(stage: Stage, *, gap_s: float, host: bool) -> None:
@@ -209,5 +300,5 @@ def rest(stage: Stage) -> None:
 
 
 ALL: Final[dict[str, Callable[..., None]]] = HAPPENINGS | {
-    one.__name__: one for one in (judges, crash, comes, rest)
+    one.__name__: one for one in (judges, trips, workshop, update, crash, comes, rest)
 }

@@ -20,6 +20,7 @@ from tests.history.fleet.asking import Analyst, Line, ask
 from tests.history.fleet.film import Film, Happened, Sending
 
 SLACK_S: Final = 450.0  # a stalled disk, a slow line and a program that is away put things off
+AWAY_S: Final = 1_200.0  # a link that was silent is looked for with longer and longer waits
 TIMEOUT_S: Final = 29.99  # uptime is whole milliseconds; OCPPCommCtrlr.MessageTimeout[Default]
 EVER_S: Final = float("inf")
 
@@ -115,7 +116,17 @@ class Storm:
     def hampered(self, seq: int) -> bool:
         """Whether anything at all could keep the CSMS from being asked."""
         starting = self.film.bystander.written_s[seq] < 2
-        return starting or any(self.before(seq, *MISCHIEF))
+        return starting or any(self.before(seq, *MISCHIEF, within_s=AWAY_S))
+
+    def short(self, seq: int) -> bool:
+        """Whether the disk was short of room, which is looked at now and then."""
+        return any(self.before(seq, "disk_fills"))
+
+    def tempered(self, seq: int, mischief: str) -> bool:
+        """Whether the CSMS was in that mood."""
+        until_s = self.film.bystander.written_s[seq]
+        return any(one.what == "temper" and mischief in one.how and one.at_s <= until_s
+                   for one in self.film.plan.happenings)  # fmt: skip
 
     def died(self, seq: int) -> bool:
         return self.film.world.lives > 1
@@ -219,23 +230,30 @@ _OUT_OF_ORDER: Final[Answers] = {
         seq, 0, found[1]
     ),
 }
+_FULL: Final[Answers] = {
+    r"the disk had room left only": lambda storm, seq, evse, found: storm.short(seq),
+}
 _CLOSED: Final[Answers] = {
-    r"the CSMS took (EVSE|the station)": lambda storm, seq, evse, found: storm.asked_for(
-        seq, "ChangeAvailability"
-    ),
-    r"(EVSE \d|the station) goes out of service": lambda storm, seq, evse, found: storm.asked_for(
+    **_FULL,
+    r"the CSMS (took|wants) (EVSE|the station)": lambda storm, seq, evse, found: storm.asked_for(
         seq, "ChangeAvailability"
     ),
     r"the station was about to restart": lambda storm, seq, evse, found: storm.asked_for(
         seq, "Reset"
     ),
+    r"the CSMS ordered (a|an immediate) restart": lambda storm, seq, evse, found: storm.asked_for(
+        seq, "Reset"
+    ),
 }
 _STOPPED: Final[Answers] = {
     **_OUT_OF_ORDER,
+    **_FULL,
     r"the token that began it": lambda storm, seq, evse, found: storm.at(seq, evse, "card"),
+    r"another token": lambda storm, seq, evse, found: storm.at(seq, evse, "card"),
     r"the stop button was": lambda storm, seq, evse, found: storm.at(seq, evse, "stop_button"),
     r"the EV ended its session": lambda storm, seq, evse, found: storm.full(seq, evse),
     r"the EV was disconnected": lambda storm, seq, evse, found: storm.at(seq, evse, "unplug"),
+    r"the EV had left": lambda storm, seq, evse, found: storm.empty(seq, evse),
     r"the CSMS asked for it": lambda storm, seq, evse, found: storm.asked_for(
         seq, "RequestStopTransaction"
     ),
@@ -247,18 +265,36 @@ _STOPPED: Final[Answers] = {
         seq, "Blocked", "Unknown"
     ),
 }
+_UNHEARD: Final = "(nobody could be asked|the CSMS gave no answer of use)"
 _REFUSED: Final[Answers] = {
     **_OUT_OF_ORDER,
     **_CLOSED,
     r"the CSMS says (\w+)": lambda storm, seq, evse, found: storm.judged(seq, found[1]),
-    r"the cache knows the token as (\w+)": lambda storm, seq, evse, found: storm.judged(
-        seq, found[1]
+    rf"{_UNHEARD}, and the cache knows the token as (\w+)": lambda storm, seq, evse, found: (
+        storm.hampered(seq) and storm.judged(seq, found[2])
     ),
-    r"nobody could be asked": lambda storm, seq, evse, found: storm.hampered(seq),
+    _UNHEARD: lambda storm, seq, evse, found: storm.hampered(seq),
     r"the CSMS had not accepted": lambda storm, seq, evse, found: storm.hampered(seq),
     r"(no EVSE was free|somebody|another transaction)": lambda storm, seq, evse, found: any(
         storm.before(seq, "card", "ask", within_s=EVER_S)
     ),
+}
+_PARKED: Final[Answers] = {
+    r"its last attempt failed, attempt (\d+) of \1: ": lambda storm, seq, evse, found: (
+        storm.hampered(seq)
+    ),
+}
+_DROPPED: Final[Answers] = {
+    r"the link went": lambda storm, seq, evse, found: storm.died(seq) or storm.hampered(seq),
+    r"little room was left": lambda storm, seq, evse, found: storm.short(seq),
+    r"the CSMS refused it, InternalError: not today": lambda storm, seq, evse, found: (
+        storm.tempered(seq, "refused")
+    ),
+    r"InternalError: not today, and the station introduces itself anew": (
+        lambda storm, seq, evse, found: storm.tempered(seq, "refused")
+    ),
+    r"no answer within 30 s": lambda storm, seq, evse, found: storm.hampered(seq),
+    r"unusable answer": lambda storm, seq, evse, found: storm.tempered(seq, "nonsense"),
 }
 
 # A sentence of the transcript -> what may be answered to whoever asks why.
@@ -267,4 +303,6 @@ ASKED: Final[tuple[tuple[str, Answers], ...]] = (
     (r"lets \S+ not charge(?: at EVSE (?P<evse>\d))?:", _REFUSED),
     (r"has for the CSMS: EVSE (?P<evse>\d) connector \d is Unavailable", _CLOSED),
     (r"has for the CSMS: EVSE (?P<evse>\d) connector \d is Faulted", _OUT_OF_ORDER),
+    (r"parks call ", _PARKED),
+    (r"drops calls? ", _DROPPED),
 )

@@ -1,0 +1,20 @@
+"""What did the CSMS say of a token, in an answer of its own?"""
+
+from __future__ import annotations
+
+import msgspec
+
+from journal.observations import FrameReceived
+from station import ocppj
+
+
+def status_told(event: FrameReceived) -> str | None:
+    """AuthorizationStatusEnumType of a CALLRESULT; None: the frame is no answer, or has none."""
+    frame = ocppj.read(event.frame)
+    if not isinstance(frame, ocppj.ResultFrame):
+        return None
+    match msgspec.json.decode(frame.payload):
+        case {"idTokenInfo": {"status": str(status)}}:
+            return status
+        case _:
+            return None
