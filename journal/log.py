@@ -85,6 +85,27 @@ def frames_of(log: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, byte
     )
 
 
+def resealed(before: bytes, after: bytes) -> bytes:
+    """A log in which images were changed, with the checksums that its frames need now.
+
+    A frame that did not follow from the one before it does not follow now either: what the log
+    hid it goes on hiding, and what it gave it gives.
+    """
+    log = bytearray(after)
+    words = "<" if before[:4] == _MAGIC_LITTLE.to_bytes(4, "big") else ">"
+    old = new = _HEADER.unpack_from(before)[6:8] if len(before) >= _HEADER.size else (0, 0)
+    at = _HEADER.size
+    for one, other in zip(_frames(before), _frames(after), strict=True):
+        follows = _checksum(words, one.head + one.image, old) == one.checksum
+        seal = one.checksum
+        if follows and (one.image != other.image or new != old):
+            seal = _checksum(words, other.head + other.image, new)
+            struct.pack_into(">2I", log, at + _FRAME.size - 8, *seal)
+        old, new = one.checksum, seal
+        at += _FRAME.size + len(one.image)
+    return bytes(log)
+
+
 def _behind(words: str, frames: list[_Frame], number: int, salts: tuple[int, int]) -> str | None:
     """What lies behind frame `number`, which cannot be read, and was written after the same start.
 

@@ -355,7 +355,7 @@ class Reader:
             found = self.connection.execute(
                 "SELECT value FROM id_token WHERE ref = ?", (ref,)
             ).fetchone()
-        return found and str(found[0])
+        return (str(found[0]).strip("\0") or None) if found else None  # zeros: `journal.aside`
 
     def tokens(self, value: str) -> list[IdToken]:
         """Every reference of a personal value, whatever its type; case counts where it does."""

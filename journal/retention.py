@@ -11,12 +11,15 @@ cannot be read from the file has to be: its owner makes the file anew, and then 
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from journal.archive import Archive
+from journal.aside import set_aside_beside
 from journal.chain import ROW_TYPES, Row
 from journal.codec import Registry, at_text
 from journal.reader import Damage, JournalDamaged, JournalFailed, Reader, failing
@@ -36,7 +39,7 @@ from journal.store import Store
 SEGMENT_ENTRIES: Final = 8_192  # about two days of a busy station, 200 KB
 SEGMENT_BYTES: Final = 4 << 20  # of text, in memory once
 AT_ONCE: Final = 512  # entries that leave the file in one commit, which others wait for
-CLOCK_SET: Final = "2026"  # no station ran this before: an earlier time is of a clock not set yet
+CLOCK_SET: Final = datetime(2026, 1, 1, tzinfo=UTC)  # no station ran this before: nobody had set it
 
 
 class Limits(NamedTuple):
@@ -161,7 +164,7 @@ def _settled(
 
     An entry that says it is newer goes with an older one behind it: the clock was set in between.
     """
-    since = at_text(limits.since)
+    clock_set, since = at_text(CLOCK_SET), at_text(limits.since)
     rows, size, old, old_size = list[Row](), 0, 0, 0
     unread: list[Damage] = []
     for row in reader.rows(gone + 1, limits.first - 1, damaged=unread.append):
@@ -173,7 +176,7 @@ def _settled(
             break
         rows.append(row)
         size += len(row.body)
-        if CLOCK_SET <= row.at < since:
+        if clock_set <= row.at < since:
             old, old_size = len(rows), size
         if size >= SEGMENT_BYTES or len(rows) == entries:
             break
@@ -190,3 +193,20 @@ def _as_typed(row: Row) -> bool:
 def _retired(store: Store, segment: Segment, gone: int, size: int) -> Moved:
     steps = (*range(gone + AT_ONCE, segment.last, AT_ONCE), segment.last)
     return Moved(segment, sum(map(store.retire, steps)), size)
+
+
+def without_older(journal: Path, than: datetime) -> list[Path]:
+    """Take away what was set aside longer ago, by the host's clock; what was.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    gone = []
+    for aside in set_aside_beside(journal):
+        at = datetime.fromtimestamp(aside.stat().st_mtime, UTC)
+        if at < CLOCK_SET:
+            os.utime(aside)  # its age counts from when the clock is set
+        elif at < than:
+            shutil.rmtree(aside)
+            gone.append(aside)
+    return gone

@@ -25,6 +25,7 @@ import msgspec
 
 import migrations
 from journal.archive import Archive
+from journal.aside import set_aside_beside
 from journal.chain import FORMAT, Row, digest_of, origin
 from journal.codec import Registry, at_text
 from journal.log import lost_commits
@@ -157,6 +158,7 @@ class Store:
         lock = _locked(path)
         try:
             with failing(path):
+                _without_half_made(path)
                 lost = lost_commits(path) or _log_gone(path, lock)
                 if lost is not None and strict:
                     raise JournalDamaged(f"{path}: {lost}")
@@ -503,16 +505,14 @@ def _in_place(path: Path) -> Path:
     with failing(path):
         path.with_suffix(".rebuilt").replace(path)
         _sync_directory(path.parent)
-        kept = path.parent.glob(f"{path.stem}.damaged-*")
-        for old in sorted(kept, key=lambda one: one.stat().st_mtime_ns)[:-ASIDE_MAX]:
+        for old in set_aside_beside(path)[:-ASIDE_MAX]:
             shutil.rmtree(old)
     return aside
 
 
 def _rebuilt(path: Path, journal_id_if_lost: str) -> None:
     making = path.with_suffix(".rebuilding")
-    for ending in ("", "-wal", "-shm"):
-        Path(f"{making}{ending}").unlink(missing_ok=True)
+    _without_half_made(path)
     with Salvage(path) as found:
         _prepare(making, found.journal_id or journal_id_if_lost, StoreSettings())
         if found.journal_id is not None:
@@ -524,6 +524,12 @@ def _rebuilt(path: Path, journal_id_if_lost: str) -> None:
         os.fsync(file.fileno())
     making.replace(path.with_suffix(".rebuilt"))
     _sync_directory(path.parent)
+
+
+def _without_half_made(path: Path) -> None:
+    """Take away what a power cut left of a journal that was being made anew: it holds people."""
+    for ending in ("", "-wal", "-shm"):
+        Path(f"{path.with_suffix('.rebuilding')}{ending}").unlink(missing_ok=True)
 
 
 def _anchor(path: Path, journal_id: str, found: Anchor | None) -> Anchor | None:

@@ -8,11 +8,12 @@ from typing import Final
 
 import click
 
-from journal.retention import Limits, archive
+from journal.retention import Limits, archive, without_older
 from journal.store import JournalInUse
 from station.commands.answers import Misused, No
-from station.commands.journals import busy, journal_argument, replayed
+from station.commands.journals import busy, journal_argument
 from station.commands.pen import writing
+from station.runtime.clock import HostClock
 
 DAYS: Final = 90  # as `[journal] retention` of station.toml
 
@@ -29,6 +30,8 @@ DAYS: Final = 90  # as `[journal] retention` of station.toml
 def archive_command(path: Path, days: int) -> None:
     """Move settled entries of JOURNAL to compressed segments beside it.
 
+    Damaged journals that were set aside longer ago are removed.
+
     Settled is what lies before every open transaction and every transaction whose messages still
     wait. A running station does this by itself, with the `retention` of its station.toml.
     All other commands read the segments as if nothing had been moved.
@@ -36,8 +39,11 @@ def archive_command(path: Path, days: int) -> None:
     try:
         with writing(path) as pen:
             with busy(f"replaying {path}"):
-                state = replayed(path, pen.reader, pen.reader.entries())
-            since = pen.now(state) - timedelta(days=days)
+                state = pen.remembered()
+            age = timedelta(days=days)
+            for aside in without_older(path, HostClock().utc() - age):
+                click.echo(f"{aside}: removed")
+            since = pen.now(state) - age
             limits = Limits.of(state, pen.store.head.seq, since)
             entries = 0
             with busy(f"archiving {path}"):

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import click
 
+from journal.aside import forget_aside, holds
 from journal.observations import ForgettingOrdered, ValuesErased
 from journal.reader import Reader
 from station.blocks.n_customers import is_needed
 from station.commands.answers import No
 from station.commands.control import STATION, NobodyThere, asked
-from station.commands.journals import busy, journal_argument, opened, replayed
+from station.commands.journals import busy, journal_argument, opened
 from station.commands.pen import Pen, writing
 
 PATIENCE_S: Final = 5.0  # a running station erases at once, or has a reason not to
 POLL_S: Final = 0.1
-CHUNK: Final = 1 << 20
 
 LATER: Final = "ordered. It goes once no undelivered message needs it and nobody holds the journal."
 
@@ -38,22 +37,33 @@ def forget_command(path: Path, person: str) -> None:
         known = {ref: reader.value_of(ref) for ref in _refs(reader, person)}
         head = reader.head().seq
     values = {ref: value for ref, value in known.items() if value is not None}
-    if not values:
-        raise No(f"{path}: knows nobody by {person!r}, or nobody any more.")
     refs = tuple(values)
+    kept = _forgotten(path, refs, head) if refs else set()
+    for ref in refs:
+        click.echo(f"{ref}: {LATER if ref in kept else 'erased.'}")
+    shown = {*values.values(), *(() if person.startswith("#") else (person,))}
+    with busy(f"looking through {path.parent}"):
+        count, unreached = forget_aside(path, {person, *refs}, shown)
+        left = dict(unreached)
+        if refs or count:
+            left |= _still_in(path.parent, shown - {values[ref] for ref in kept})
+    if not (refs or count or left):
+        raise No(f"{path}: knows nobody by {person!r}, or nobody any more.")
+    if count:
+        click.echo(f"{count} rows erased in journals that were set aside.")
+    for file, why in left.items():
+        click.echo(f"{file}: {why}. Delete it, if nobody needs it.", err=True)
+    if left:
+        raise click.exceptions.Exit(1)
+
+
+def _forgotten(path: Path, refs: tuple[str, ...], head: int) -> set[str]:
+    """Have the values erased; which ones something still needs."""
     try:
         asked(path.parent / STATION, "forget", refs=list(refs))
-        left = _watched(path, refs, head)
     except NobodyThere:
-        left = _erased(path, refs)
-    for ref in refs:
-        click.echo(f"{ref}: {LATER if ref in left else 'erased.'}")
-    gone = [value for ref, value in values.items() if ref not in left]
-    found = list(_still_in(path.parent, gone))
-    for file in found:
-        click.echo(f"{file}: still holds the value. Delete it, if nobody needs it.", err=True)
-    if found:
-        raise click.exceptions.Exit(1)
+        return _erased(path, refs)
+    return _watched(path, refs, head)
 
 
 def _refs(reader: Reader, person: str) -> list[str]:
@@ -86,7 +96,7 @@ def _erased(path: Path, refs: tuple[str, ...]) -> set[str]:
     """
     with writing(path) as pen:
         with busy(f"replaying {path}"):
-            state = replayed(path, pen.reader, pen.reader.entries())
+            state = pen.remembered()
         state = pen.write(state, ForgettingOrdered(refs))
         free = tuple(ref for ref in refs if not is_needed(state, ref))
         if free:
@@ -100,22 +110,16 @@ def _erase(pen: Pen, refs: tuple[str, ...]) -> None:
         pen.store.forget(ref)
 
 
-def _still_in(data: Path, values: list[str]) -> Iterator[Path]:
-    """Files of the data directory in which a value stands: copies of damaged journals, say."""
-    needles = [value.casefold().encode() for value in values]
+def _still_in(data: Path, values: set[str]) -> dict[Path, str]:
+    """Files of the data directory in which a value stands, or that cannot tell, and why."""
+    found = {}
     for file in sorted(data.rglob("*")):
         emulated = "emulated" in file.relative_to(data).parts  # the world, not the station
-        if file.is_file() and not emulated and _holds(file, needles):
-            yield file
-
-
-def _holds(file: Path, needles: list[bytes]) -> bool:
-    overlap = max(map(len, needles), default=1)
-    tail = b""
-    with file.open("rb") as content:
-        while chunk := content.read(CHUNK):
-            text = (tail + chunk).lower()
-            if any(needle in text for needle in needles):
-                return True
-            tail = text[-overlap:]
-    return False
+        if emulated or not file.is_file():
+            continue
+        try:
+            if holds(file, values):
+                found[file] = "still holds the value"
+        except OSError as error:
+            found[file] = f"cannot be read: {error.strerror}"
+    return found

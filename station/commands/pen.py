@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from journal.reader import Reader
-from journal.state import State, evolve
+from journal.state import State, evolve, folded
 from journal.store import Store
 from journal.terms import Entry, Observation
 from station.commands.answers import Misused
@@ -28,6 +28,11 @@ class Pen:
     @property
     def reader(self) -> Reader:
         return self.store.reader
+
+    def remembered(self) -> State:
+        """The memory as the station's next start has it: from all that can be read."""
+        entries = self.reader.entries(damaged=lambda _: None)
+        return folded(State(self.store.journal_id), entries)
 
     def write(self, state: State, observation: Observation) -> State:
         """Append what an operator wants; the state then.

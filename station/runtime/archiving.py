@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import trio
 
-from journal.retention import Limits, Moved, archive
+from journal.retention import Limits, Moved, archive, without_older
 from journal.state import State
 from journal.store import Head, JournalDamaged, JournalFailed, Store
 
@@ -82,6 +82,7 @@ class Archiving:
 
     def _step(self, present: Present) -> Moved | None:
         """In a thread."""
+        self._clear()
         moved = archive(
             self._store,
             self._journal,
@@ -92,3 +93,11 @@ class Archiving:
         if moved is not None:
             log.info("archive: %d entries up to %d", moved.entries, moved.segment.last)
         return moved
+
+    def _clear(self) -> None:
+        """Damaged journals that were set aside are kept as long as entries stay in the file."""
+        try:
+            for aside in without_older(self._journal, datetime.now(UTC) - self._retention):
+                log.info("%s: removed, it was set aside %s ago", aside.name, self._retention)
+        except OSError as error:
+            log.warning("a journal that was set aside cannot be removed: %s", error)

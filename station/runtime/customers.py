@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from journal.aside import forget_aside
 from journal.codec import Registry
 from journal.observations import CustomerDataFound, ValuesErased
 from journal.projections.customers import Inquiry
@@ -84,6 +85,7 @@ class CustomerWork:
         another reference: no entry to come can need these values.
         """
         self._store.leave(refs)
+        values = [value for ref in refs if (value := self._store.value_of(ref)) is not None]
         while True:
             try:
                 for ref in refs:
@@ -94,8 +96,19 @@ class CustomerWork:
                 log.warning("%s Once more in %.0f s.", failure, AGAIN_S)
                 await trio.sleep(AGAIN_S)
             else:
-                self._observe(ValuesErased(refs))
-                return
+                break
+        await trio.to_thread.run_sync(self._erase_aside, refs, values)
+        self._observe(ValuesErased(refs))
+
+    def _erase_aside(self, refs: tuple[str, ...], values: list[str]) -> None:
+        """In a thread. What cannot be reached there is named, and does not hold up the rest."""
+        try:
+            _, left = forget_aside(self._journal, refs, values)
+        except OSError as error:
+            log.error("journals that were set aside cannot be read: %s", error.strerror)
+            return
+        for file, why in left:
+            log.error("%s: %s, of somebody who shall be forgotten. Delete it.", file, why)
 
 
 def _readable(reader: Reader, numbers: Iterable[int]) -> Iterator[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 
 from journal.reader import Reader
 from journal.segments import segments_beside
+from journal.store import rebuild
 from journal.verify import verify
 from station.runtime.clock import HostClock
 from station.runtime.memory import registry
-from tests.commands.journals import Command, opened, written
+from tests.commands.journals import Command, opened, without, written
 from tests.story import (
     ALICE,
     JOURNAL_ID,
@@ -112,6 +114,25 @@ def test_nothing_old_is_no(station: Command, tmp_path: Path, past: Station) -> N
     again = station("archive", journal, "--days", "1")
     assert again.code == 1
     assert list(verify(journal)) == []
+
+
+def test_what_was_set_aside_long_ago_is_removed(
+    station: Command, tmp_path: Path, past: Station
+) -> None:
+    journal = written(tmp_path / "journal.db", past.entries)
+    aside = rebuild(journal, JOURNAL_ID).aside
+    assert str(aside) not in station("archive", journal, "--days", "365").out
+    os.utime(aside, (at := datetime(2026, 11, 1, tzinfo=UTC).timestamp(), at))
+    assert f"{aside}: removed\n" in station("archive", journal, "--days", "10").out
+    assert not aside.exists()
+
+
+def test_a_gap_stops_no_archiving(station: Command, tmp_path: Path, past: Station) -> None:
+    journal = without(written(tmp_path / "journal.db", past.entries), 7)
+    before = told(station, journal)
+    assert station("archive", journal, "--days", "1").code == 0
+    assert told(station, journal) == before
+    assert "entry 7: missing\n" in station("verify", journal).err
 
 
 def test_a_running_station_does_it_by_itself(

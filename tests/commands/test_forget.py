@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ import pytest
 
 from journal.observations import ForgettingOrdered, ValuesErased
 from journal.reader import Reader
-from journal.store import Store
+from journal.store import Store, rebuild
 from journal.terms import Entry, IdToken
 from journal.verify import verify
 from station.runtime.clock import HostClock
 from station.runtime.memory import registry
-from tests.commands.journals import Command, opened
+from tests.commands.journals import Command, opened, without
 from tests.story import (
+    JOURNAL_ID,
     LINK_LOST,
     LINK_OPENED,
     ONLINE,
@@ -157,14 +159,81 @@ def test_a_copy_that_still_holds_the_value_is_named(
 ) -> None:
     with opened(journal) as store:
         told_of(store)
-    aside = tmp_path / "journal.damaged-1"
-    aside.mkdir()
-    copy = aside / "journal.db"
+    copy = tmp_path / "copies" / "journal.db"
+    copy.parent.mkdir()
     copy.write_bytes(journal.read_bytes())
     done = station("forget", journal, UID)
     assert done.code == 1
     assert done.err == f"{copy}: still holds the value. Delete it, if nobody needs it.\n"
     assert found_in(tmp_path) == ["journal.db"]
+
+
+def test_a_person_is_erased_from_a_journal_that_was_set_aside(
+    station: Command, tmp_path: Path, journal: Path
+) -> None:
+    with opened(journal) as store:
+        _, token = told_of(store)
+    aside = rebuild(journal, JOURNAL_ID).aside / "journal.db"
+    assert len(found_in(tmp_path)) == 2
+    done = station("forget", journal, UID)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (f"{token.ref}: erased.\n1 rows erased in journals that were set aside.\n")
+    assert found_in(tmp_path) == []
+    assert station("verify", journal).code == 0
+    assert token.ref in station("export", aside, "transactions", "--values").out
+    assert station("forget", journal, UID).code == 1
+
+
+def test_whoever_only_a_journal_that_was_set_aside_knows_is_erased_there(
+    station: Command, tmp_path: Path, journal: Path
+) -> None:
+    with opened(journal) as store:
+        told_of(store)
+    aside = rebuild(journal, JOURNAL_ID).aside
+    with opened(journal) as store:
+        [token] = store.reader.tokens(UID)
+        store.forget(token.ref)
+    assert found_in(tmp_path) == ["journal.db"]
+    done = station("forget", journal, UID.upper())
+    assert (done.code, done.err) == (0, "")
+    assert found_in(aside) == []
+    done = station("forget", journal, UID)
+    assert (done.code, done.out) == (1, "")
+
+
+def test_a_journal_that_was_set_aside_and_cannot_be_reached_is_named(
+    station: Command, tmp_path: Path, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(journal) as store:
+        told_of(store)
+    aside = rebuild(journal, JOURNAL_ID).aside / "journal.db"
+    pread = os.pread
+
+    def refused(file: int, length: int, at: int) -> bytes:
+        if os.path.samestat(os.fstat(file), aside.stat()):
+            raise OSError(5, "Input/output error")
+        return pread(file, length, at)
+
+    monkeypatch.setattr(os, "pread", refused)
+    done = station("forget", journal, UID)
+    assert done.code == 1
+    assert "erased" in done.out
+    assert (
+        done.err == f"{aside}: cannot be read: Input/output error. Delete it, if nobody needs it.\n"
+    )
+    monkeypatch.undo()
+    assert found_in(tmp_path) == ["journal.db"]
+
+
+def test_a_gap_in_the_journal_keeps_nobody_from_being_forgotten(
+    station: Command, tmp_path: Path, journal: Path
+) -> None:
+    with opened(journal) as store:
+        told_of(store)
+    without(journal, 3)
+    done = station("forget", journal, UID)
+    assert (done.code, done.err) == (0, "")
+    assert found_in(tmp_path) == []
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from journal.projections.outbox import CallAttempted
 from journal.store import ASIDE_MAX, Reader, rebuild
 from journal.verify import verify
 from station.cli import ended
-from station.runtime.memory import registry
+from station.runtime.memory import Memory, registry
 from station.simulation.world import FILE
 from tests.damage.sweep import LOG, PAGE_BYTES, broken, damages, mistreat, swapping
-from tests.damage.worlds import NAMES, Original, after, charged, original
+from tests.damage.worlds import GROWN, NAMES, Original, after, charged, original
 
 SEED = 20261122
 SAMPLE = 8
@@ -124,6 +124,16 @@ def test_a_power_cut_while_rebuilding_leaves_one_whole_journal(
     assert charged(aftermath)
     assert aftermath.new[0].seq > in_file.head
     assert "TamperDetectionActivated" in aftermath.told
+
+
+def test_what_a_power_cut_left_half_made_is_taken_away(in_file: Original, tmp_path: Path) -> None:
+    """It holds personal values, and nobody would forget them there."""
+    place = copied(in_file, tmp_path / "damaged")
+    left = [place / f"journal.rebuilding{ending}" for ending in ("", "-wal", "-shm")]
+    for file in left:
+        file.write_bytes((place / FILE).read_bytes())
+    Memory(place, GROWN).close()
+    assert not any(file.exists() for file in left)
 
 
 def test_a_lost_tail_is_told_and_its_numbers_give_other_names(

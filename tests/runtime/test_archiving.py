@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -172,6 +174,22 @@ async def test_a_disk_that_refuses_is_tried_again(
                 await wait_all_tasks_blocked()
                 nursery.cancel_scope.cancel()
         assert memory.store.reader.archived()[0] == SEGMENT_ENTRIES
+
+
+async def test_a_damaged_journal_that_was_set_aside_is_kept_as_long_as_entries(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, inline: None
+) -> None:
+    with remembering(tmp_path) as memory:
+        lived(memory, [TICK])
+        for days in (29, 31):
+            aside = tmp_path / f"journal.damaged-{days}"
+            aside.mkdir()
+            at = time.time() - days * 86_400
+            os.utime(aside, (at, at))
+        station = Station(memory, tmp_path, days=0)
+        with trio.move_on_after(LOOK_S):
+            await station.work.run()
+    assert [one.name for one in tmp_path.glob("journal.damaged-*")] == ["journal.damaged-29"]
 
 
 @pytest.mark.parametrize("charging", [False, True])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,37 @@ async def test_who_is_cleared_is_erased(tmp_path: Path) -> None:
                 await scribe.committed.wait()
             nursery.cancel_scope.cancel()
         assert store.value_of(token.ref) is None
+
+
+@pytest.mark.parametrize("readable", [True, False])
+async def test_who_is_cleared_is_erased_from_what_was_set_aside_or_it_is_named_n10_fr_01(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    readable: bool,
+) -> None:
+    aside = tmp_path / "journal.damaged-1" / "journal.db"
+    aside.parent.mkdir()
+    with a_scribe(tmp_path) as (scribe, store, _):
+        token = await known(scribe, store)
+        store.checkpoint()
+        shutil.copy(tmp_path / "journal.db", aside)
+        assert UID.encode() in aside.read_bytes()
+        if not readable:
+            monkeypatch.setattr(os, "pread", refused)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scribe.run)
+            nursery.start_soon(worker(scribe, store, tmp_path).run, scribe.wanted)
+            while scribe.state.customers.erasing:
+                await scribe.committed.wait()
+            nursery.cancel_scope.cancel()
+        assert store.value_of(token.ref) is None
+    assert (UID.encode() in aside.read_bytes()) is not readable
+    assert (f"{aside}: cannot be read" in caplog.text) is not readable
+
+
+def refused(*_: int) -> bytes:
+    raise OSError(5, "Input/output error")
 
 
 async def test_who_is_on_the_way_to_the_journal_is_not_erased(

@@ -1,0 +1,201 @@
+"""What becomes of a journal that was set aside because it was damaged?
+
+It is kept for a while, for whoever looks at the damage; a person can be forgotten in it all the
+same. Such a file may be beyond SQLite, and a value may stand where nothing leads to: on a page that
+was given up, in a frame of the log that is written over next. So rows are found by their shape, and
+written over in place: reference and type stay, the rest becomes zeros. Everything else is left as
+the damage left it.
+
+Source: SQLite, "Database File Format", section 2.1 (records).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from journal.log import resealed
+from journal.tokens import SALT_BYTES, TokenRow, folded
+
+_WINDOW_BYTES: Final = 1 << 20
+_ROW_BYTES_MAX: Final = 8 << 10  # of a personal value's row: on one page, unless its text is long
+
+# A record begins with its own length, then says what its columns are. A text of n bytes is
+# 13 + 2n, in one byte or two; a reference of 17 is 47; a salt, a blob of 16, is 44.
+_TEXT = rb"([\x81-\xff]?[\x00-\x7f])"
+_ROW = re.compile(rb"[\x06-\x09]\x2f" + 3 * _TEXT + rb"\x2c(#[0-9a-f]{16})", re.DOTALL)
+_ROWID = rb"[\x01-\x06\x08\x09]"
+
+
+class Left(NamedTuple):
+    """A file that may hold a value still."""
+
+    file: Path
+    why: str
+
+
+class _Found(NamedTuple):
+    """Where a row's value begins in a file; both its spellings and the salt follow at once."""
+
+    at: int
+    token: TokenRow
+
+
+def set_aside_beside(journal: Path) -> list[Path]:
+    """The directories with damaged journals, by the time they were set aside.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    found = journal.parent.glob(f"{journal.stem}.damaged-*")
+    return sorted(found, key=lambda one: one.stat().st_mtime_ns)
+
+
+def forget_aside(
+    journal: Path, refs: Collection[str], values: Collection[str] = ()
+) -> tuple[int, list[Left]]:
+    """Erase personal values from the journals that were set aside beside this one. Blocks.
+
+    Whoever is meant is meant under every other reference too: a journal that lost somebody has
+    known them by a new one since.
+
+    Args:
+        journal: the one in use; it is not touched.
+        refs: what entries have in their place.
+        values: as they are shown, of any type.
+
+    Returns:
+        How many rows were overwritten, and the files that could not be read or written, or hold a
+        value that was not in a whole row.
+    """
+    files = [file for aside in set_aside_beside(journal) for file in sorted(aside.iterdir())]
+    left: dict[Path, str] = {}
+    found: dict[Path, list[_Found]] = {}
+    for file in files:
+        try:
+            found[file] = list(_rows(file))
+        except OSError as error:
+            left[file] = f"cannot be read: {error.strerror}"
+    people = {
+        (token.type, token.folded)
+        for rows in found.values()
+        for _, token in rows
+        if token.ref in refs or any(token.folded == folded(token.type, each) for each in values)
+    }
+    texts = {*values, *(text for _, text in people)}
+    count = 0
+    for file, rows in found.items():
+        meant = [row for row in rows if (row.token.type, row.token.folded) in people]
+        try:
+            _overwrite(file, {*_in_rows(meant), *_in_index(file, people)})
+            count += len(meant)
+            if holds(file, texts):
+                left[file] = "still holds the value, in a row that is damaged"
+        except OSError as error:
+            left[file] = f"cannot be written: {error.strerror}"
+    return count, [Left(file, why) for file, why in left.items()]
+
+
+def holds(file: Path, texts: Collection[str]) -> bool:
+    """Whether one of these texts stands in a file, however it is spelled.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    needles = [text.casefold().encode() for text in texts if text]
+    for _, window in _windows(file):
+        small = window.lower()
+        if any(needle in small for needle in needles):
+            return True
+    return False
+
+
+def _rows(file: Path) -> Iterator[_Found]:
+    """Every row of a personal value that stands whole anywhere in a file."""
+    for start, window in _windows(file):
+        for match in _ROW.finditer(window):
+            lengths = [_text_bytes(each) for each in match.groups()[:3]]
+            token = _token(window, match.end(), match[4], lengths)
+            if token is not None and token.value.strip("\0"):
+                yield _Found(start + match.end() + lengths[0], token)
+
+
+def _token(window: bytes, at: int, ref: bytes, lengths: list[int]) -> TokenRow | None:
+    ends = [at + sum(lengths[:count]) for count in range(4)]
+    salt = window[ends[-1] : ends[-1] + SALT_BYTES]
+    if min(lengths) < 1 or len(salt) < SALT_BYTES:
+        return None
+    try:
+        type, value, spelled = (window[one:end].decode() for one, end in pairwise(ends))
+    except UnicodeDecodeError:
+        return None
+    return TokenRow(ref.decode(), type, value, spelled, salt)
+
+
+def _in_rows(rows: list[_Found]) -> Iterator[tuple[int, int]]:
+    """Where their values stand, and for how many bytes."""
+    for at, token in rows:
+        yield at, len(token.value.encode()) + len(token.folded.encode()) + SALT_BYTES
+
+
+def _in_index(file: Path, people: Collection[tuple[str, str]]) -> Iterator[tuple[int, int]]:
+    """The same of the index over type and folded value."""
+    cells = [
+        rb"[\x04-\x06]"
+        + re.escape(_serial(type) + _serial(text))
+        + _ROWID
+        + re.escape(type.encode())
+        + b"("
+        + re.escape(text.encode())
+        + b")"
+        for type, text in sorted(people)
+    ]
+    if not cells:
+        return
+    pattern = re.compile(b"|".join(cells), re.DOTALL)
+    for start, window in _windows(file):
+        for match in pattern.finditer(window):
+            begin, end = match.span(match.lastindex or 0)
+            yield start + begin, end - begin
+
+
+def _overwrite(file: Path, spans: Collection[tuple[int, int]]) -> None:
+    """Zeros in place, on the disk when this returns. A log is given the checksums of its new text.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if not spans:
+        return
+    with file.open("r+b") as out:
+        if file.name.endswith("-wal"):
+            before = out.read()
+            after = bytearray(before)
+            for at, length in spans:
+                after[at : at + length] = bytes(length)
+            os.pwrite(out.fileno(), resealed(before, bytes(after)), 0)
+        else:
+            for at, length in spans:
+                os.pwrite(out.fileno(), bytes(length), at)
+        os.fsync(out.fileno())
+
+
+def _windows(file: Path) -> Iterator[tuple[int, bytes]]:
+    """The file by pieces and where they begin; each has the begin of the next, for what spans."""
+    with file.open("rb") as content:
+        for start in range(0, os.fstat(content.fileno()).st_size, _WINDOW_BYTES):
+            yield start, os.pread(content.fileno(), _WINDOW_BYTES + _ROW_BYTES_MAX, start)
+
+
+def _text_bytes(serial: bytes) -> int:
+    number = serial[-1] + (((serial[0] & 0x7F) << 7) if len(serial) > 1 else 0)
+    return (number - 13) // 2 if number % 2 else 0
+
+
+def _serial(text: str) -> bytes:
+    number = 13 + 2 * len(text.encode())
+    return bytes([number]) if number < 0x80 else bytes([0x80 | number >> 7, number & 0x7F])
