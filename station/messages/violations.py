@@ -50,7 +50,7 @@ def violation(error: msgspec.ValidationError) -> Violation:
     if not found:  # msgspec names no path at the root
         fault, path = str(error), "$`"
     for pattern, code, template in _KINDS:
-        if match := pattern.fullmatch(f"{path}{fault}"):
+        if match := re.fullmatch(pattern, f"{path}{fault}", re.DOTALL):
             names = {key: _names(key, value) for key, value in match.groupdict().items()}
             return Violation(code, _fitting(template.format(**names)))
     return Violation("PropertyConstraintViolation", _fitting(f"{path[:-1]}: invalid value"))
@@ -65,11 +65,6 @@ def _fitting(text: str) -> str:
     return text if len(text) <= DESCRIPTION_MAX else f"{text[: DESCRIPTION_MAX - 1]}…"
 
 
-def _kind(fault: str, code: Code, template: str) -> tuple[re.Pattern[str], Code, str]:
-    """How msgspec (or `converted`) words a fault, and what we make of it. First match counts."""
-    return re.compile(fault, re.DOTALL), code, template
-
-
 _JSON_NAMES = {
     "str": "string",
     "int": "integer",
@@ -79,55 +74,56 @@ _JSON_NAMES = {
 }
 _AT = r"(?P<path>[^`]*)`"
 _WRONG = r"Expected `(?P<wanted>\w+)`, got `(?P<got>\w+)`"
-_KINDS: Final = (
-    _kind(r"\$`" + _WRONG, "ProtocolError", "wants {wanted}, got {got}"),
-    _kind(_AT + _WRONG, "TypeConstraintViolation", "{path}: wants {wanted}, got {got}"),
-    _kind(
+# How msgspec (or `converted`) words a fault, and what we make of it. The first match counts.
+_KINDS: Final[tuple[tuple[str, Code, str], ...]] = (
+    (r"\$`" + _WRONG, "ProtocolError", "wants {wanted}, got {got}"),
+    (_AT + _WRONG, "TypeConstraintViolation", "{path}: wants {wanted}, got {got}"),
+    (
         _AT + _WRONG + r" in `(?P<name>\w+)`",
         "TypeConstraintViolation",
         "{path}.{name}: wants {wanted}, got {got}",
     ),
-    _kind(
+    (
         _AT + r"Object missing required field `(?P<name>.+)`",
         "OccurrenceConstraintViolation",
         "{path}.{name}: missing",
     ),
-    _kind(
+    (
         _AT + r"Expected `array` of (?P<length>length [<>]= \d+)",
         "OccurrenceConstraintViolation",
         "{path}: wants {length}",
     ),
-    _kind(
+    (
         _AT + r"Object contains unknown field `(?P<name>.*)`",
         "ProtocolError",
         "{path}: has no field {name}",
     ),
-    _kind(
+    (
         _AT + r"Expected `str` of (?P<length>length [<>]= \d+)",
         "PropertyConstraintViolation",
         "{path}: wants {length}",
     ),
-    _kind(
+    (
         _AT + r"Expected `str` of (?P<length>length <= \d+) in `(?P<name>\w+)`",
         "PropertyConstraintViolation",
         "{path}.{name}: wants {length}",
     ),
-    _kind(
+    (
         _AT + r"Expected `int` (?P<bound>[<>]= -?\d+)",
         "PropertyConstraintViolation",
         "{path}: wants {bound}",
     ),
-    _kind(
+    (
         _AT + r"Expected `str` matching regex .*",  # only moments have a pattern
         "PropertyConstraintViolation",
         "{path}: wants an RFC 3339 date-time",
     ),
-    _kind(
+    (
         _AT + r"Invalid enum value .*",
         "PropertyConstraintViolation",
         "{path}: not one of the values listed for it",
     ),
-    _kind(
+    (
         _AT + r"(Number|Integer value) out of range",
         "PropertyConstraintViolation",
         "{path}: number out of range",
