@@ -45,7 +45,7 @@ def report_command(
         click.echo(text, nl=False)
     else:
         _write(out, text)
-        click.echo(f"{out}: entries {facts.first_entry} to {facts.last_entry}, {len(text):,} bytes")
+        click.echo(f"{out}: {facts.entries}, {len(text.encode()):,} bytes")
     if facts.complaints_count:
         raise No(f"{path}: not whole; the page says so. Run `station verify` on it.")
 

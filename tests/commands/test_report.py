@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
+from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from tests.commands.journals import Command, opened, written
 from tests.history.reports import Browser
 from tests.story import (
     ALICE,
+    LINK_LOST,
+    LINK_OPENED,
     ONLINE,
     Station,
     accepting,
@@ -56,7 +60,36 @@ def test_a_range_is_counted_and_named(station: Command, journal: Path) -> None:
     since, until = "2026-03-01T12:02Z", "2026-03-01T14:05:00+02:00"
     browser = Browser(station("report", journal, "--from", since, "--to", until).out)
     assert "2026-03-01 12:02:00to2026-03-01 12:05:00 UTC" in browser.text
-    assert "((3.0000 − (0.0000 − 0.0000)) / 3.0000) × 100 = 100.000 %" in browser.text
+    assert "in s: ((180.000 − (0.000 − 0.000)) / 180.000) × 100 = 100.000 %" in browser.text
+
+
+def test_somebody_with_a_calculator_gets_the_same_uptime(station: Command, tmp_path: Path) -> None:
+    story = given(ONLINE, after(seconds=100), LINK_LOST, after(seconds=33))
+    story.passes(255)
+    story.with_csms(accepting, LINK_OPENED, after(seconds=60))
+    page = Browser(station("report", written(tmp_path / "journal.db", story.entries)).out).text
+    told = re.findall(r"in s: \(\((\S+) − \((\S+) − (\S+)\)\) / (\S+)\) × 100 = (\S+) %", page)
+    assert len(told) == 2
+    for whole, outage, excluded, again, percent in told:
+        assert whole == again
+        up = Decimal(whole) - (Decimal(outage) - Decimal(excluded))
+        cut = (up / Decimal(whole) * 100).quantize(Decimal("0.001"), ROUND_DOWN)
+        assert (str(cut), outage) == (percent, "33.255")
+
+
+def test_a_quiet_range_says_that_nothing_was_written_in_it(
+    station: Command, journal: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "page.html"
+    ran = station(
+        "report", journal, "--from", "2026-03-01T12:00:30Z", "--to", "2026-03-01T12:00:31Z",
+        "--out", out,
+    )  # fmt: skip
+    assert (ran.code, ran.err) == (0, "")
+    assert re.search(r"page.html: no entry, the last before it is \d+, ", ran.out)
+    page = out.read_text(encoding="utf-8")
+    assert "no entry, the last before it is" in Browser(page).text
+    assert f"{len(page.encode()):,} bytes" in ran.out
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,19 @@ def test_a_session_that_is_open_is_told_with_its_energy_so_far(tmp_path: Path) -
     assert "open" in browsed(station, tmp_path).text
 
 
+@pytest.mark.parametrize(("power_w", "told"), [("0", "–"), ("96400", "96.4")])
+def test_no_power_is_told_where_none_was_read_while_energy_flowed(
+    tmp_path: Path, power_w: str, told: str
+) -> None:
+    station = given(
+        ONLINE, read(1, "1000"), plugged(1), presented(ALICE, evse_id=1), charging(1),
+        read(1, "1000", power_w=power_w), after(seconds=9), read(1, "1176", power_w="0"),
+        presented(ALICE, evse_id=1), discharged(1), unplugged(1),
+    )  # fmt: skip
+    row = browsed(station, tmp_path).text.partition("Most, kW")[2].partition("StopAuthorized")[0]
+    assert f"176{told}–" in row
+
+
 def test_a_session_belongs_to_the_range_it_ended_in(busy: Station, tmp_path: Path) -> None:
     ends = [one.session.ended_at for one in facts_of(busy.entries, tmp_path).visits]
     assert ends[0]

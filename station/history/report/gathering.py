@@ -99,6 +99,13 @@ class Facts:
     def whole_ms(self) -> int:
         return self.until - self.since
 
+    @property
+    def entries(self) -> str:
+        """Which entries lie in the range."""
+        if not self.first_entry:
+            return f"no entry, the last before it is {self.last_entry:,}"
+        return f"entries {self.first_entry:,} to {self.last_entry:,}"
+
 
 class NothingThereError(Exception):
     """The range holds no moment of the journal. One line."""

@@ -69,8 +69,7 @@ def _header(facts: Facts) -> str:
         f'<p class="range">{moment(facts.since)}<span class="to">to</span>{moment(facts.until)} UTC'
         f'<span class="to">·</span>{duration(facts.whole_ms)}</p>'
         f'<p class="meta">Product {text(facts.profile)}, release {text(facts.release)} · '
-        f"journal {text(facts.journal_id)}, entries {facts.first_entry:,} to "
-        f"{facts.last_entry:,}</p></header><nav>{nav}</nav>"
+        f"journal {text(facts.journal_id)}, {facts.entries}</p></header><nav>{nav}</nav>"
     )
 
 

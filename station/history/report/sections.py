@@ -25,6 +25,7 @@ from station.history.report.words import (
     minutes,
     moment,
     percent,
+    seconds,
     short,
     span,
     text,
@@ -118,11 +119,11 @@ def _tally(tally: Tally) -> Iterator[str]:
 
 
 def _formula(one: Uptime) -> str:
+    """In seconds, which tell all of it: somebody with a calculator gets the same."""
     total = one.total
-    parts = (total.whole, total.outage, total.excluded)
-    whole, outage, excluded = (minutes(one, "0.0001") for one in parts)
+    whole, outage, excluded = map(seconds, (total.whole, total.outage, total.excluded))
     return (
-        f'<div class="formula">EVSE {one.evse_id}: (({whole} − ({outage} − {excluded})) '
+        f'<div class="formula">EVSE {one.evse_id}, in s: (({whole} − ({outage} − {excluded})) '
         f"/ {whole}) × 100 = <b>{percent(total.uptime)}</b></div>"
     )
 
@@ -235,12 +236,18 @@ def _visit(visit: Visit) -> Iterator[str]:
     registers = f"{decimal(one.start_wh)} to {decimal(one.stop_wh)} Wh" if one.stop_wh else ""
     title = f' title="{registers}"' if registers and one.start_wh else ""
     yield f"<span{title}>{decimal(visit.energy_wh)}</span>"
-    yield NONE if visit.power_max_w is None else kilowatts(visit.power_max_w)
+    yield _most(visit)
     yield _soc(visit)
     yield text(one.started_reason)
     yield _end(visit)
     yield _delivery(visit)
     yield f"{entry(one.entry_first)}–{entry(one.entry_last)}"
+
+
+def _most(visit: Visit) -> str:
+    """The highest power that was read; no reading, or none while the energy flowed, tells none."""
+    unseen = not visit.power_max_w and visit.energy_wh
+    return NONE if visit.power_max_w is None or unseen else kilowatts(visit.power_max_w)
 
 
 def _token(token: IdToken) -> str:

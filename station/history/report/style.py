@@ -42,7 +42,7 @@ h2{margin:46px 0 4px;font-size:21px;font-weight:650;letter-spacing:-.005em}
 h3{margin:26px 0 6px;font-size:15px;font-weight:650}
 p.lead{margin:0 0 12px;color:var(--soft);max-width:78ch}
 nav{font-size:13px;margin:0 0 20px}
-nav a{margin-right:16px}
+nav a{margin-right:16px;display:inline-block}
 a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:3px}
 .notice{border-left:4px solid var(--warn);background:var(--faint);padding:9px 14px;margin:10px 0;
   max-width:90ch}
@@ -125,7 +125,8 @@ svg .t-offline,svg .t-closed,svg .t-waiting{--halo:rgba(255,255,255,.6)}
   svg .t-charging{fill:#08241d}
   svg .t-offline,svg .t-closed,svg .t-waiting{--halo:rgba(0,0,0,.5)}
 }
-@media (max-width:700px){main{padding:20px 14px 40px} h1{font-size:26px}}
+@media screen and (max-width:700px){main{padding:20px 14px 40px} h1{font-size:26px}
+  .scroll table{min-width:720px}}
 @page{size:A4 landscape;margin:13mm}
 @media print{
   body{font-size:10.5px} main{max-width:none;padding:0} nav{display:none}

@@ -78,9 +78,14 @@ def duration(ms: int) -> str:
     return f"{ms} ms" if ms < 1000 else f"{Decimal(ms) / 1000:.1f} s"
 
 
-def minutes(ms: int, step: str = "0.01") -> str:
-    """To a hundredth, or as exact as `step`."""
-    return f"{(Decimal(ms) / 60_000).quantize(Decimal(step), ROUND_HALF_UP):,}"
+def minutes(ms: int) -> str:
+    """To a hundredth."""
+    return f"{(Decimal(ms) / 60_000).quantize(Decimal('0.01'), ROUND_HALF_UP):,}"
+
+
+def seconds(ms: int) -> str:
+    """Exactly."""
+    return f"{Decimal(ms).scaleb(-3):,f}"
 
 
 def percent(value: Decimal | None) -> str:
