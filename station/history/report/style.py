@@ -126,7 +126,7 @@ svg .t-offline,svg .t-closed,svg .t-waiting{--halo:rgba(255,255,255,.6)}
   svg .t-offline,svg .t-closed,svg .t-waiting{--halo:rgba(0,0,0,.5)}
 }
 @media screen and (max-width:700px){main{padding:20px 14px 40px} h1{font-size:26px}
-  .scroll table{min-width:720px}}
+  td+td:not([class]){min-width:18em}}
 @page{size:A4 landscape;margin:13mm}
 @media print{
   body{font-size:10.5px} main{max-width:none;padding:0} nav{display:none}
