@@ -62,9 +62,7 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     logging.disable()  # here, for it holds for the whole process
-    os.environ.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # a start is no compilation
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a start is no compilation
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # stations end too
     signal.signal(signal.SIGALRM, lambda number, frame: sys.exit("something does not end"))
     signal.alarm(BOUND_S)

@@ -23,7 +23,6 @@ from journal.verify import verify
 from station.runtime.clock import HostClock
 from station.runtime.memory import Memory, registry
 from station.runtime.scribe import Scribe
-from station.runtime.writer import Writer
 from station.simulation.world import JOURNAL_ID, product
 from tests.bench import journals, many, measures, talk, waiting
 from tests.bench.__main__ import main
@@ -106,16 +105,20 @@ def test_a_talk_ends_with_whoever_refuses_or_talks_of_something_else() -> None:
     assert not ends
 
 
-async def test_many_tasks_share_commits_and_each_waits_for_its_own_entry(tmp_path: Path) -> None:
+async def test_many_tasks_share_commits_and_each_waits_for_its_own_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tasks, times = 8, 3
     commits: list[int] = []
+    with closing(Memory(tmp_path, StoreSettings())) as memory:
+        append = memory.store.append
 
-    def appended(entries: Sequence[Entry]) -> None:
-        commits.append(len(entries))
-        memory.store.append(entries)
+        def counted(entries: Sequence[Entry]) -> None:
+            commits.append(len(entries))
+            append(entries)
 
-    with closing(Memory(tmp_path, StoreSettings())) as memory, Writer(appended) as writer:
-        scribe = Scribe(product(), memory.store, memory.state, HostClock(), writer=writer)
+        monkeypatch.setattr(memory.store, "append", counted)
+        scribe = Scribe(product(), memory.store, memory.state, HostClock())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(scribe.run)
             await wait_all_tasks_blocked()
