@@ -27,7 +27,7 @@ import migrations
 from journal.archive import Archive
 from journal.aside import set_aside_beside
 from journal.chain import FORMAT, Row, digest_of, origin
-from journal.codec import Registry, at_text
+from journal.codec import Registry, at_of, at_text
 from journal.log import lost_commits
 from journal.reader import (
     Damage,
@@ -97,8 +97,9 @@ class StoreSettings(msgspec.Struct, frozen=True):
 class Store:
     """The journal, open for writing. A context manager.
 
-    `append` and `forget` may run in any thread, one at a time. `checkpoint` may run in another
-    thread at the same time. Everything else is for the loop's thread and never waits for a commit.
+    `append`, `write` and `forget` may run in any thread, one at a time. `checkpoint` may run in
+    another thread at the same time. Everything else is for the loop's thread and never waits for a
+    commit.
     """
 
     def __init__(
@@ -209,10 +210,28 @@ class Store:
             ValueError: their numbers do not follow the head's; or a time finer than it is kept.
             UnknownKind: the class of an event is not registered.
         """
-        if not entries:
-            return
+        if entries:
+            self.write(self.chained(entries))
+
+    def chained(self, entries: Sequence[Entry]) -> list[Row]:
+        """The rows of entries that follow the head, for `write`.
+
+        `append` is both. A thread that has just woken takes several times as long for this as the
+        loop, so the loop does it.
+
+        Raises:
+            ValueError: their numbers do not follow the head's; or a time finer than it is kept.
+            UnknownKind: the class of an event is not registered.
+        """
+        return list(self._chained(entries))
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Commit the rows that `chained` gave, one or more, as `append` does.
+
+        Raises:
+            JournalFailed: they cannot be written.
+        """
         with self._one_writer:
-            rows = list(self._chained(entries))
             fresh = list(self._fresh.values())
             with self._commit() as connection:
                 if fresh:
@@ -224,8 +243,8 @@ class Store:
                 self._noted = True
                 size = Path(f"{self._path}-wal").stat().st_size
                 _mark(self._lock, min(size, self._settings.grow_bytes))  # SQLite keeps so much
-            last, row = entries[-1], rows[-1]
-            self._head = Head(last.seq, row.digest, last.at, last.uptime_ms)
+            last = rows[-1]
+            self._head = Head(last.seq, last.digest, at_of(last.at), last.uptime_ms)
             for token in fresh:
                 self._drop_fresh(token.ref)
             self._log_pages += 2 + sum(len(each.body) + 128 for each in rows) // PAGE_BYTES
@@ -360,12 +379,14 @@ class Store:
         return not busy and pages == moved
 
     def _chained(self, entries: Sequence[Entry]) -> Iterator[Row]:
-        seq, digest = self._head.seq, self._head.digest
+        seq, digest, moment, at = self._head.seq, self._head.digest, None, ""
         for entry in entries:
             if entry.seq != seq + 1:
                 raise ValueError(f"entry {entry.seq} does not follow entry {seq}")
             kind, version, body = self._registry.encode(entry.event)
-            seq, at = entry.seq, at_text(entry.at)
+            if entry.at is not moment:  # as what was decided has of what was seen
+                moment, at = entry.at, at_text(entry.at)
+            seq = entry.seq
             columns = (seq, at, entry.uptime_ms, kind, version, entry.cause, body)
             digest = digest_of(digest, *columns)
             yield Row(*columns, digest)

@@ -161,7 +161,7 @@ class Scribe:
         if self._writer is None:
             self._store.append(entries)
         else:
-            await self._writer.append(entries)
+            await self._writer.write(self._store.chained(entries))
 
     def _tell_faults(self, entries: Sequence[Entry]) -> None:
         """A fault of ours is for people to mend, whatever the station makes of it."""
@@ -275,7 +275,7 @@ class Scribe:
 
 def _apart_ms(host_utc: datetime, uptime_ms: int) -> int:
     """Wall clock less uptime."""
-    return (host_utc - EARLIEST) // timedelta(milliseconds=1) - uptime_ms
+    return round(host_utc.timestamp() * 1000) - uptime_ms
 
 
 def _station_time(host_utc: datetime, state: State) -> datetime:

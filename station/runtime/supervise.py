@@ -90,7 +90,7 @@ class Life:
         self.clock = HostClock()
         self.network = Network()
         self.secrets = Secrets(config.data / "secrets")
-        self.writer = Writer(self.memory.store.append)
+        self.writer = Writer(self.memory.store.write)
         self.scribe = Scribe(
             self.product, self.memory.store, self.memory.state, self.clock, writer=self.writer
         )

@@ -1,6 +1,6 @@
 """How does the loop go on while a commit waits for the disk?
 
-A thread of its own takes entries and says through a pipe when they are on the disk. trio's own
+A thread of its own takes rows and says through a pipe when they are on the disk. trio's own
 threads would do the same, at three times the processor time: and that is paid by every answer.
 """
 
@@ -14,29 +14,29 @@ from typing import Self
 
 import trio
 
-from journal.terms import Entry
+from journal.chain import Row
 
-Append = Callable[[Sequence[Entry]], None]
+Write = Callable[[Sequence[Row]], None]
 
 
 class Writer:
-    """Calls `append` in its thread, for one task at a time. A context manager."""
+    """Calls `write` in its thread, for one task at a time. A context manager."""
 
-    def __init__(self, append: Append) -> None:
-        self._append = append
-        self._given: SimpleQueue[Sequence[Entry] | None] = SimpleQueue()
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._given: SimpleQueue[Sequence[Row] | None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._ended, self._ends = os.pipe()
         self._thread = Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    async def append(self, entries: Sequence[Entry]) -> None:
+    async def write(self, rows: Sequence[Row]) -> None:
         """Return once they are on the disk. Cancelled, it returns no sooner.
 
         Raises:
-            whatever `append` does.
+            whatever the writing does.
         """
-        self._given.put(entries)
+        self._given.put(rows)
         with trio.CancelScope(shield=True):
             await trio.lowlevel.wait_readable(self._ended)
         os.read(self._ended, 1)
@@ -45,9 +45,9 @@ class Writer:
             raise failure
 
     def _run(self) -> None:
-        while (entries := self._given.get()) is not None:
+        while (rows := self._given.get()) is not None:
             try:
-                self._append(entries)
+                self._write(rows)
             except BaseException as failure:  # it is raised in the loop
                 self._failure = failure
             os.write(self._ends, b"\0")

@@ -216,7 +216,7 @@ async def test_whoever_floods_the_scribe_waits_for_the_disk_p6(tmp_path: Path) -
 
 
 async def test_a_batch_that_is_being_written_survives_the_end(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _), Writer(store.append) as scribe._writer:
+    with a_scribe(tmp_path) as (scribe, store, _), Writer(store.write) as scribe._writer:
         async with trio.open_nursery() as nursery:
             scribe.observe(STARTED)
             nursery.start_soon(scribe.run)

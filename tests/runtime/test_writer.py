@@ -8,20 +8,20 @@ from collections.abc import Sequence
 import pytest
 import trio
 
+from journal.chain import Row
 from journal.store import JournalFailed
-from journal.terms import Entry
 from station.runtime.writer import Writer
 
 
 async def test_the_loop_goes_on_while_the_disk_does_not() -> None:
     disk = threading.Event()
 
-    def append(entries: Sequence[Entry]) -> None:
+    def write(rows: Sequence[Row]) -> None:
         disk.wait()
 
-    with Writer(append) as writer:
+    with Writer(write) as writer:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(writer.append, ())
+            nursery.start_soon(writer.write, ())
             for _ in range(3):
                 await trio.lowlevel.checkpoint()
             disk.set()
@@ -30,26 +30,26 @@ async def test_the_loop_goes_on_while_the_disk_does_not() -> None:
 async def test_a_commit_that_fails_says_so_and_the_next_does_not() -> None:
     failures = [JournalFailed("the disk is gone")]
 
-    def append(entries: Sequence[Entry]) -> None:
+    def write(rows: Sequence[Row]) -> None:
         if failures:
             raise failures.pop()
 
-    with Writer(append) as writer:
+    with Writer(write) as writer:
         with pytest.raises(JournalFailed, match="the disk is gone"):
-            await writer.append(())
-        await writer.append(())
+            await writer.write(())
+        await writer.write(())
 
 
 async def test_whoever_is_cancelled_still_waits_for_the_disk_p3() -> None:
     disk, done = threading.Event(), []
 
-    def append(entries: Sequence[Entry]) -> None:
+    def write(rows: Sequence[Row]) -> None:
         disk.wait()
-        done.append(entries)
+        done.append(rows)
 
-    with Writer(append) as writer:
+    with Writer(write) as writer:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(writer.append, ())
+            nursery.start_soon(writer.write, ())
             await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
             disk.set()
