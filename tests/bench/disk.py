@@ -51,7 +51,7 @@ def rows(directory: Path, size: Size, peer: Peer | None) -> Iterator[Row]:
         template()  # it needs a loop of its own
         source = hours()
         raw = Raw(directory / "raw")
-        with Writer(store.append) as writer:
+        with Writer(store.write) as writer:
             yield from trio.run(_latencies, store, writer, source, raw, size)
         if peer is None:
             yield from waiting.unmeasured("no eventsourcing: `make bench` installs it")
@@ -75,7 +75,7 @@ async def _latencies(
             inline[-1].append(_timed(partial(store.append, [next(source)])))
             entry = next(source)
             began = time.perf_counter()
-            await writer.append([entry])
+            await writer.write(store.chained([entry]))
             handed[-1].append(time.perf_counter() - began)
             if store.checkpoint_due:
                 await trio.to_thread.run_sync(store.checkpoint)

@@ -45,7 +45,7 @@ def rows(
     journals.written(directory, len(journals.template().first))
     with (
         closing(Memory(directory, StoreSettings())) as memory,
-        Writer(memory.store.append) as writer,
+        Writer(memory.store.write) as writer,
     ):
         scribe = Scribe(product(), memory.store, memory.state, HostClock(), writer=writer)
         return trio.run(_rows, Rates(store, source), scribe, memory.store, directory, size, peer)
