@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from station.history.accounts import (
     Told,
     account_of_entry,
     account_of_transaction,
+    is_upheaval,
 )
 from station.history.causes import Causes, causes_of
 from station.transcript import line, named
@@ -40,14 +41,15 @@ def why_command(path: Path, what: str, values: bool) -> None:
     decided it, where the journal tells which.
     """
     damages: list[Damage] = []
+    upheavals: list[int] = []
     with closing(opened(path)) as reader:
         with busy(f"reading {path}"):
             first, _ = reader.anchor()
             entries = _gaps_told(reader.entries(damaged=damages.append), first + 1, damages)
-            causes = causes_of(entries)
+            causes = causes_of(_noted(entries, upheavals))
         if not causes.heard:
             raise No(f"{path}: no entries yet. Start the station, and there will be.")
-        account = _account(path, reader, causes, what)
+        account = _account(path, reader, causes, upheavals, what)
         _tell(account, lambda text: named(text, reader.value_of) if values else text)
     if damages:
         told = f"{len(damages)} entries cannot be read, the first is {damages[0].seq}"
@@ -64,7 +66,17 @@ def _gaps_told(entries: Iterator[Entry], due: int, damages: list[Damage]) -> Ite
         yield entry
 
 
-def _account(path: Path, reader: Reader, causes: Causes, what: str) -> Account:
+def _noted(entries: Iterable[Entry], upheavals: list[int]) -> Iterator[Entry]:
+    """The entries; those that befall whatever is going on are noted on the way."""
+    for entry in entries:
+        if is_upheaval(entry.event):
+            upheavals.append(entry.seq)
+        yield entry
+
+
+def _account(
+    path: Path, reader: Reader, causes: Causes, upheavals: list[int], what: str
+) -> Account:
     history = History(causes, lambda seq: _entry(reader, seq))
     archived, _ = reader.anchor()
     digits = what.isascii() and what.isdigit()
@@ -73,7 +85,7 @@ def _account(path: Path, reader: Reader, causes: Causes, what: str) -> Account:
     found = [name for name in causes.transactions if what and name.startswith(what.lower())]
     if digits and not found:
         raise No(f"{path}: entry {what} is not there; it has {archived + 1} to {causes.heard}.")
-    return account_of_transaction(history, _only(path, what, found))
+    return account_of_transaction(history, _only(path, what, found), upheavals)
 
 
 def _entry(reader: Reader, seq: int) -> Entry | None:

@@ -5,7 +5,7 @@ An account is a heading, its answers in a line each, and the entries that prove 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from journal.observations import FrameReceived, FrameSent, LinkClosed, LinkOpened, StationStarted
@@ -39,6 +39,7 @@ DECISIVE: Final = (
     AuthorizationRefused,
     TransactionStopping,
 )
+STEP_MS: Final = 1_000  # by which a clock moves before anybody wonders
 ROUTINE: Final = frozenset({"MeterValuePeriodic", "MeterValueClock", "Trigger"})
 
 
@@ -196,8 +197,20 @@ class _Message(NamedTuple):
     mark: TransactionMark
 
 
-def account_of_transaction(history: History, transaction_id: str) -> Account:
+def is_upheaval(event: Event) -> bool:
+    """Whether this explains what it does not cause: the program began anew, or the clock moved."""
+    return isinstance(event, StationStarted) or abs(getattr(event, "step_ms", 0)) >= STEP_MS
+
+
+def account_of_transaction(
+    history: History, transaction_id: str, upheavals: Iterable[int] = ()
+) -> Account:
     """Why it began, why it changed and why it ended, and what the CSMS was told of it.
+
+    Args:
+        history: of the whole journal.
+        transaction_id: the whole of it.
+        upheavals: entries of the journal, in order, that may have fallen into it.
 
     Raises:
         LookupError: nothing of it can be read.
@@ -211,16 +224,18 @@ def account_of_transaction(history: History, transaction_id: str) -> Account:
     started = _seqs(entries, TransactionStarted)
     stopped = _seqs(entries, TransactionStopping)
     ended = [one.call for one in messages if one.mark.event_type == "Ended"]
+    last = ended[-1] if ended else history.causes.heard
+    befell = [seq for seq in upheavals if entries[0].seq < seq < last]
     shown: set[int] = set()
     sections = [
         _part(history, "How it began", [*started, *(one.call for one in messages[:1])], shown),
-        _part(history, "What changed", list(_changes(entries, messages)), shown),
+        _part(history, "What changed", [*_changes(entries, messages), *befell], shown),
         _part(history, "How it ended", [*stopped, *ended], shown),
         Section("What the CSMS was told", lines=tuple(_conversations(history, messages))),
     ]
     return Account(
         _heading(transaction_id, entries, bool(ended)),
-        tuple(_verdicts(history, started, stopped, ended, messages)),
+        (*_verdicts(history, started, stopped, ended, messages), *_befallen(history, befell)),
         tuple(one for one in sections if one.entries or one.lines),
     )
 
@@ -248,6 +263,20 @@ def _changes(entries: list[Entry], messages: list[_Message]) -> Iterator[int]:
     for one in entries:
         if not isinstance(one.event, CallQueued | TransactionStarted | TransactionStopping):
             yield one.seq
+
+
+def _befallen(history: History, seqs: list[int]) -> Iterator[str]:
+    """What fell into it: why energy stopped, or why times run backwards."""
+    restarts = [seq for seq in seqs if _is(history, seq, StationStarted)]
+    moves = [seq for seq in seqs if seq not in restarts]
+    if restarts:
+        yield f"The program began anew while it was open: {_entries(restarts)}."
+    if moves:
+        yield f"The clock was moved while it was open: {_entries(moves)}."
+
+
+def _entries(seqs: list[int]) -> str:
+    return f"{'entry' if len(seqs) == 1 else 'entries'} {', '.join(map(str, seqs))}"
 
 
 def _heading(transaction_id: str, entries: list[Entry], over: bool) -> str:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from journal.observations import ClockStepped, StationStarted
 from journal.projections.transactions import TransactionStarted
 from tests.commands.journals import Command, opened, written
 from tests.story import (
+    ALICE,
+    IDLE,
+    LINK_OPENED,
     ONLINE,
     Station,
     accepting,
+    charging,
     discharged,
     given,
     in_transaction,
     plugged,
     presented,
+    read,
+    restarted,
     unplugged,
 )
 
@@ -53,6 +61,29 @@ def test_a_transaction_is_named_by_its_beginning(
     assert whole.lines[0].startswith(f"Transaction {transaction_id} at EVSE 1")
     assert "What the CSMS was told" in whole.out
     assert station("why", journal.parent, transaction_id[:6].upper()) == whole
+
+
+def test_what_befell_a_transaction_is_told_with_it(station: Command, tmp_path: Path) -> None:
+    told = given(
+        ONLINE, restarted(gap_s=5), LINK_OPENED, IDLE, plugged(1), presented(ALICE, evse_id=1),
+        charging(1), restarted(gap_s=7), LINK_OPENED, plugged(1), read(1, "1500"), discharged(1),
+    )  # fmt: skip
+    told.host_at -= timedelta(hours=2)
+    told.with_csms(
+        accepting, ClockStepped(-7_200_000), presented(ALICE, evse_id=1), discharged(1),
+        unplugged(1), restarted(), ClockStepped(999),
+    )  # fmt: skip
+    name = next(one.event for one in told.entries if isinstance(one.event, TransactionStarted))
+    restart = [one.seq for one in told.entries if isinstance(one.event, StationStarted)][2]
+    [moved, _] = [one.seq for one in told.entries if isinstance(one.event, ClockStepped)]
+    account = station("why", written(tmp_path / "journal.db", told.entries), name.transaction_id)
+    assert account.code == 0
+    assert f"The program began anew while it was open: entry {restart}." in account.lines
+    assert f"The clock was moved while it was open: entry {moved}." in account.lines
+    changed = account.out.partition("What changed")[2].partition("How it ended")[0]
+    assert f" {restart} > station   starts, last heard of" in changed
+    assert f" {moved} > clock " in changed
+    assert account.out.count("station   starts, ") == 1
 
 
 def test_values_are_shown_only_when_asked_for(station: Command, tmp_path: Path) -> None:
