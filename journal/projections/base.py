@@ -3,6 +3,10 @@
 A projection is a frozen struct that answers one question. `HEARS` names the events that can
 change it; `after` gives the projection as it is once the entry is part of history. Nothing in a
 projection is ever changed in place.
+
+`after` asks first for what comes with every call: each `case` that does not fit costs 0.1 us (a
+struct's class is no plain `type`, so Python asks its metaclass), and a start may replay a million
+entries.
 """
 
 from __future__ import annotations

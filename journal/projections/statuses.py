@@ -10,7 +10,7 @@ import msgspec
 
 from journal.observations import StationStarted
 from journal.projections.base import Projection
-from journal.projections.outbox import CallQueued, CallsDropped
+from journal.projections.outbox import CallQueued, CallsDropped, StatusMark
 from journal.terms import Decision, Entry
 
 
@@ -34,9 +34,8 @@ class Statuses(Projection, frozen=True):
 
     def after(self, entry: Entry) -> Statuses:
         match entry.event:
-            case CallQueued(status=mark) if mark is not None:
-                new = Told(mark.evse_id, mark.connector_id, mark.status, entry.seq)
-                return Statuses((*self._without(mark.evse_id, mark.connector_id), new))
+            case CallQueued(status=mark):
+                return self if mark is None else self._told(entry.seq, mark)
             case CallsDropped(heard=True):
                 return self  # told again at once, it would be refused again at once
             case CallsDropped(calls=calls) if any(one.call in calls for one in self.told):
@@ -51,6 +50,10 @@ class Statuses(Projection, frozen=True):
             if (one.evse_id, one.connector_id) == (evse_id, connector_id):
                 return one.status
         return None
+
+    def _told(self, call: int, mark: StatusMark) -> Statuses:
+        new = Told(mark.evse_id, mark.connector_id, mark.status, call)
+        return Statuses((*self._without(mark.evse_id, mark.connector_id), new))
 
     def _without(self, evse_id: int, connector_id: int) -> tuple[Told, ...]:
         where = (evse_id, connector_id)
