@@ -45,23 +45,23 @@ class Ignored(NamedTuple):
     seen: int = 0  # an entry it is good for, of this journal or another one; 0: it tells none
 
 
-def fingerprint_of(packages: Iterable[str], *also: str) -> bytes:
-    """SHA-256 over the sources of `packages`, and whatever else decides what a state means.
+def fingerprint_of(modules: Iterable[str], *also: str) -> bytes:
+    """SHA-256 over the sources of `modules`, and whatever else decides what a state means.
 
-    Covers every .py file by name and content, without importing it.
+    Covers every .py file by name and content, of packages too, without importing it.
 
     Raises:
-        ModuleNotFoundError: there is no such package.
+        ModuleNotFoundError: there is no such module.
     """
     digest = sha256("\n".join(also).encode())
-    for package in packages:
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise ModuleNotFoundError(f"there is no package {package}")
-        for root in map(Path, spec.submodule_search_locations):
-            for source in sorted(root.rglob("*.py")):
+    for module in modules:
+        spec = find_spec(module)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"there is no module {module}")
+        for root in map(Path, spec.submodule_search_locations or (spec.origin,)):
+            for source in sorted(root.rglob("*.py")) if root.is_dir() else (root,):
                 text = source.read_bytes()
-                name = f"{package}/{source.relative_to(root).as_posix()}"
+                name = f"{module}/{source.relative_to(root).as_posix()}"
                 digest.update(f"\n{name} {len(text)}\n".encode())
                 digest.update(text)
     return digest.digest()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from station.runtime.memory import REMEMBERING
+
 ROOT = Path(__file__).parent.parent
 OURS = ("station", "journal", "drivers")
 
@@ -194,6 +196,19 @@ def test_no_helper_is_a_way_up() -> None:
     trees = {module_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sources()}
     graph = {module: set(imported(tree)) & set(trees) for module, tree in trees.items()}
     assert breaches_through_helpers(graph) == []
+
+
+def test_a_snapshot_is_of_all_that_makes_the_memory_and_of_nothing_else() -> None:
+    """One that is good for other code would be a memory nobody ever had. P8."""
+    trees = {module_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sources()}
+    graph = {module: set(imported(tree)) & set(trees) for module, tree in trees.items()}
+    found, ahead = set[str](), {"journal.state", "journal.codec"}
+    while ahead:
+        module = ahead.pop()
+        found.add(module)
+        ahead |= graph[module] - found
+    assert {one for one in trees if within(one, *REMEMBERING)} >= found - {"journal"}
+    assert all(any(within(one, each) for one in found) for each in REMEMBERING)
 
 
 def test_a_way_up_through_a_helper_is_seen() -> None:

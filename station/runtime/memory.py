@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from journal.codec import Registry, registry_of
 from journal.observations import DamageFound
@@ -25,10 +26,27 @@ from journal.terms import Decision, Observation
 
 log = logging.getLogger("station.memory")
 
+# Modules that decide which memory follows from entries: all that `journal.state` and the codec
+# import. A release that leaves them as they were goes on from the snapshot of the one before.
+REMEMBERING: Final = (
+    "journal.codec",
+    "journal.observations",
+    "journal.persistent",
+    "journal.projections",
+    "journal.state",
+    "journal.terms",
+    "journal.upcasters",
+)
+
 
 def registry() -> Registry:
     """Every kind of event of this release."""
     return registry_of(Observation, Decision)
+
+
+def snapshots_in(data: Path) -> Snapshots[State]:
+    """The snapshot of a data directory, good for whoever makes the same memory of an entry."""
+    return Snapshots(data / "snapshot", fingerprint_of(REMEMBERING), encode_state, decode_state)
 
 
 class Memory:
@@ -64,9 +82,7 @@ class Memory:
         self.found: list[DamageFound] = []
         self._path = data / "journal.db"
         self._settings, self._entropy = settings, entropy
-        self._snapshots: Snapshots[State] = Snapshots(
-            data / "snapshot", fingerprint_of(["journal"]), encode_state, decode_state
-        )
+        self._snapshots = snapshots_in(data)
         if damage or is_rebuilt(self._path):
             self._rebuild(damage or "the power went while it was rebuilt")
         try:

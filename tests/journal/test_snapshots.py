@@ -108,5 +108,9 @@ def test_the_fingerprint_changes_with_the_code_and_what_else_counts(
     source = tmp_path / "memory_copy" / "terms.py"
     source.write_bytes(source.read_bytes() + b"\n")
     assert fingerprint_of(["memory_copy"]) != before
-    with pytest.raises(ModuleNotFoundError, match="no package memory_lost"):
+    one = fingerprint_of(["memory_copy.chain"])
+    assert one != fingerprint_of(["memory_copy.terms"])
+    source.write_bytes(source.read_bytes() + b"\n")
+    assert fingerprint_of(["memory_copy.chain"]) == one
+    with pytest.raises(ModuleNotFoundError, match="no module memory_lost"):
         fingerprint_of(["memory_lost"])

@@ -15,11 +15,11 @@ from typing import Final
 
 from journal.reader import JournalFailed
 from journal.retention import Limits, archive
-from journal.snapshots import Ignored, Snapshots, fingerprint_of
-from journal.state import State, decode_state, encode_state
+from journal.snapshots import Ignored
+from journal.state import State
 from journal.store import StoreSettings
 from journal.verify import verify
-from station.runtime.memory import Memory
+from station.runtime.memory import Memory, snapshots_in
 from tests.powercut.disk import Image
 from tests.powercut.reference import Owed, Reference
 from tests.powercut.session import GROW_BYTES, SEGMENT_ENTRIES
@@ -36,9 +36,7 @@ class Boot:
         self._settings = StoreSettings(
             grow_bytes=GROW_BYTES, powersafe_overwrite=powersafe_overwrite
         )
-        self._snapshots: Snapshots[State] = Snapshots(
-            place / "snapshot", fingerprint_of(["journal"]), encode_state, decode_state
-        )
+        self._snapshots = snapshots_in(place)
 
     def lay(self, image: Image, dice: random.Random) -> None:
         """Put an image where the station looks for it."""

@@ -335,10 +335,10 @@ def _without_a_segment() -> None:
     """The entries leave before they are anywhere else."""
     truly = retention._retired
 
-    def retired(store: Store, segment: Segment, anchor: int, size: int) -> Moved:
+    def retired(store: Store, segment: Segment, gone: int, size: int) -> Moved:
         content = segment.path.read_bytes()
         segment.path.unlink()
-        moved = truly(store, segment, anchor, size)
+        moved = truly(store, segment, gone, size)
         segments.written(segment.path, [content])
         return moved
 
