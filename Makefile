@@ -11,9 +11,10 @@ EVENTS ?= 170000
 SEED ?= 0
 PROFILE ?= evs-flash-300
 STATIONS ?= 1000
+JOURNALS ?= 80
 PYTHONS ?= $(PYTHON)
 
-.PHONY: help demo test check octt mutants simulate soak growth offline powercut damage bench fleet spark-tools goldens format clean
+.PHONY: help demo test check octt mutants simulate soak growth offline powercut damage bench fleet questions spark-tools goldens format clean
 
 help:
 	@echo "make demo    one whole charging session on emulated hardware"
@@ -30,6 +31,7 @@ help:
 	@echo "make offline EVENTS=170000         a month without a CSMS, and all of it told afterwards"
 	@echo "make bench                         speed and size, beside the machine's limits and other software"
 	@echo "make fleet STATIONS=1000           a month of each, exported, asked of DuckDB and Spark"
+	@echo "make questions JOURNALS=80 SEED=0        journals of which the world knows the truth, and what is answered from them"
 	@echo "make spark-tools                   Apache Spark for that and for its sample in the tests: 430 MB, needs Java 17"
 
 .venv/.installed: requirements.lock pyproject.toml
@@ -84,6 +86,9 @@ bench: .venv/.installed .bench/.installed
 
 fleet: .venv/.installed
 	$(BIN)/python -m tests.fleet --stations $(STATIONS) --days $(DAYS)
+
+questions: .venv/.installed
+	$(BIN)/python -m tests.history.fleet --journals $(JOURNALS) --seed $(SEED)
 
 spark-tools: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .spark.lock

@@ -48,7 +48,7 @@ from journal.projections.transactions import (
     TransactionStarted,
     TransactionStopping,
 )
-from journal.terms import Decision, Entry, Event, Observation
+from journal.terms import Decision, Entry, Event, IdToken, Observation
 from station import ocppj
 from station.history.judged import status_told
 from station.history.standing import Standing
@@ -71,6 +71,7 @@ class Causes:
         self.heard = 0  # the last number
         self.transactions: dict[str, list[int]] = {}  # transactionId -> its own entries
         self._behind: dict[int, tuple[int, ...]] = {}
+        self._recalled: dict[int, int] = {}  # entry -> what the cache had from long ago, for it
         self._onward: dict[int, list[int]] = {}
         self._standing = Standing()
         self._named: dict[str, int] = {}  # messageId -> the attempt or the answer that bears it
@@ -78,6 +79,7 @@ class Causes:
         self._parked: set[int] = set()
         self._in_flight: tuple[int, int] | None = None  # (call, attempt)
         self._judged = ""  # what the CSMS said of a token just now
+        self._questions: dict[str, int] = {}  # reference of a token -> entry that asked about it
 
     def hears(self, entry: Entry) -> None:
         """Take the entry in. Entries come in order; what is missing leaves its links out."""
@@ -102,8 +104,16 @@ class Causes:
         return tuple(self._onward.get(seq, ()))
 
     def chain(self, *seqs: int) -> list[int]:
-        """These entries and everything they follow from, back to what was observed, in order."""
-        return _closure(seqs, self.behind)
+        """These entries and everything they follow from, back to what was observed, in order.
+
+        What the cache had is told with what put it there, and not with the visits before that.
+        """
+        found = set(_closure(seqs, self._lately))
+        recalled = {self._recalled[seq] for seq in found if seq in self._recalled}
+        return sorted(found.union(recalled, *map(self.behind, recalled)))
+
+    def _lately(self, seq: int) -> Iterator[int]:
+        return (one for one in self.behind(seq) if one != self._recalled.get(seq))
 
     def effects(self, seqs: Collection[int]) -> list[int]:
         """What follows from any of these entries at once, in order. Looks at every link."""
@@ -188,6 +198,7 @@ class Causes:
         yield faults[0] if faults else standing.started if interrupted else standing.full
 
     def _refused(self, entry: Entry, event: AuthorizationRefused) -> Iterator[int]:
+        yield from self._question(event.id_token)
         if event.status == self._judged:
             return  # the CSMS said so itself
         if event.status in ("NotAtThisTime", "ConcurrentTx", "NoEvseFree"):
@@ -195,17 +206,30 @@ class Causes:
         elif event.status == "CSNotAccepted":
             yield self._standing.registered
         else:
-            yield self._standing.cached.get(event.id_token.ref, 0)
+            yield self._cached(entry, event.id_token)
         yield self._standing.offline
 
     def _let_in(self, entry: Entry, event: AuthorizationGranted) -> Iterator[int]:
+        yield from self._question(event.id_token)
         if event.how in ("Cache", "Offline"):
             yield self._standing.offline  # else the CSMS would have been asked
         if event.how == "Cache":
-            yield self._standing.cached.get(event.id_token.ref, 0)
+            yield self._cached(entry, event.id_token)
 
     def _asked(self, entry: Entry, event: AuthorizationAsked) -> Iterator[int]:
-        yield self._standing.cached.get(event.id_token.ref, 0)
+        yield self._cached(entry, event.id_token)
+
+    def _question(self, id_token: IdToken) -> Iterator[int]:
+        """What was asked about a token, and the last attempt at it: nobody may have answered."""
+        if asked := self._questions.pop(id_token.ref, 0):
+            yield asked
+            yield from self._onward.get(asked + 1, ())[-1:]  # its call is the next entry
+
+    def _cached(self, entry: Entry, id_token: IdToken) -> int:
+        known = self._standing.cached.get(id_token.ref, 0)
+        if known:
+            self._recalled[entry.seq] = known
+        return known
 
     def _right_ended(self, entry: Entry, event: AuthorizationEnded) -> Iterator[int]:
         yield from self._of_the_grant(event)
@@ -262,6 +286,8 @@ class Causes:
                 self._named[name] = entry.seq
                 self._again.pop(call, None)
                 self._in_flight = call, entry.seq
+            case AuthorizationAsked(id_token=id_token):
+                self._questions[id_token.ref] = entry.seq
             case CallAnswered(message_id=name) | CallRefused(message_id=name):
                 self._named[name] = entry.seq
             case FrameSent(message_id=name) | CallDelivered(message_id=name):

@@ -104,8 +104,9 @@ def _abnormal(event: TransactionStopping, behind: Behind) -> Reason | None:
             case DeviceFaulted(blocks=True) as fault:
                 return Reason(f"{broken(fault)}: charging was forbidden", "E06.FR.16")
             case StationStarted():
-                what = "supply was lost" if event.stopped_reason == "PowerLoss" else "program ended"
-                why = f"the {what}, and {_too_long(one, behind)}"
+                lost = event.stopped_reason == "PowerLoss"
+                what = "the supply was lost" if lost else "the program was away"
+                why = what + _too_long(one, behind)
                 return Reason(why, "OCPP 2.1 E17.FR.20 to 22")
             case StorageReported(level="full"):
                 return Reason(FULL, "E06.FR.16")
@@ -116,13 +117,13 @@ def _too_long(started: Entry, behind: Behind) -> str:
     """Why a transaction did not go on once the program was there again."""
     assert isinstance(started.event, StationStarted)
     if any(isinstance(one.event, Observation) and one is not started for one in behind):
-        return "then nothing was heard of its EVSE"
+        return ", and then nothing was heard of the EVSE"
     if started.event.last_at is None:
-        return "nobody knows for how long"
+        return ", nobody knows for how long"
     away = started.at - datetime.fromisoformat(started.event.last_at)
     if away < timedelta(0):
-        return "nobody knows for how long: the clock ran backwards"
-    return f"{away.total_seconds():.0f} s are longer than TxCtrlr.ResumptionTimeout"
+        return ", nobody knows for how long: the clock ran backwards"
+    return f" for {away.total_seconds():.0f} s, more than TxCtrlr.ResumptionTimeout"
 
 
 # triggerReason of TransactionEvent(Updated) -> why it was told
@@ -202,7 +203,7 @@ def _advanced(event: FirmwareAdvanced, behind: Behind) -> Reason | None:
 
 # action -> why it was said, where its contents tell no more
 _SAID: Final = {
-    "Authorize": Reason("the CSMS shall judge a token", "C01.FR.02"),
+    "Authorize": Reason("the CSMS shall judge a token"),
     "BootNotification": Reason("the CSMS has to accept the station first", "B01.FR.01"),
     "FirmwareStatusNotification": Reason("the update came to another state", "L01.FR.01"),
     "Heartbeat": Reason("nothing else was said for HeartbeatInterval", "G02.FR.02"),
@@ -232,18 +233,13 @@ def _parked(event: CallParked, behind: Behind) -> Reason:
     return Reason(f"its last attempt failed, {event.reason}", "E13.FR.04")
 
 
-# what `CallsDropped` has for a reason -> why it was so
-_DROPS: Final = {
-    "link lost": Reason("the link went, and what counts then is told anew", "B04.FR.01, B04.FR.02"),
-    "little room left, every second sample goes (E12.FR.05)": Reason(
-        "little room was left, so every second sample that waited went", "E12.FR.05"
-    ),
-}
-
-
 def _dropped(event: CallsDropped, behind: Behind) -> Reason:
-    if event.reason in _DROPS:
-        return _DROPS[event.reason]
+    if event.reason == "link lost":
+        what = "the program ended" if first(behind, StationStarted) else "the link went"
+        return Reason(f"{what}, and what counts then is told anew", "B04.FR.01, B04.FR.02")
+    if event.reason == "little room left, every second sample goes (E12.FR.05)":
+        why = "little room was left, so every second sample that waited went"
+        return Reason(why, "E12.FR.05")
     if event.heard:
         return Reason(f"the CSMS refused it, {event.reason}")
     if first(behind, PayloadLost):

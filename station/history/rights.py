@@ -52,7 +52,7 @@ def asked(event: AuthorizationAsked, behind: Behind) -> Reason:
 
 # status -> why the station itself refused, where nothing that stood in the way says more
 _REFUSALS: Final = {
-    "NoEvseFree": Reason("no EVSE was free, and it could end nothing", "C09.FR.05"),
+    "NoEvseFree": Reason("no EVSE was free, and the token may end nothing that runs", "C09.FR.03"),
     "NotAtThisTime": Reason("the EVSE was not in service for anybody new"),
     "UnknownEvse": Reason("the station has no such EVSE"),
     "ConcurrentTx": Reason("somebody may charge there already"),

@@ -141,7 +141,10 @@ def test_whoever_asks_for_the_card_hears_of_its_refusal() -> None:
             (called("ChangeAvailability", operationalStatus="Inoperative", evse=CONNECTOR),),
             "Because the CSMS took EVSE 1 connector 1 out of service (G03.FR.04).",
         ),
-        ((in_transaction(1),), "Because no EVSE was free, and it could end nothing (C09.FR.05)."),
+        (
+            (in_transaction(1),),
+            "Because no EVSE was free, and the token may end nothing that runs (C09.FR.03).",
+        ),
     ],
     ids=["offline", "faulted", "full", "out of service", "connector", "taken"],
 )  # fmt: skip
@@ -163,6 +166,33 @@ def test_who_is_let_in_unheard_leads_back_to_the_lost_link_c15_fr_08() -> None:
     station = given(lenient, ONLINE, plugged(1), LINK_LOST, presented(CAROL, evse_id=1))
     assert "C15.FR.08" in answers(station, AuthorizationGranted)
     assert chain(station, AuthorizationGranted)[0] == "LinkClosed"
+
+
+def test_where_no_answer_came_the_question_is_told() -> None:
+    station = given(ONLINE, plugged(1))
+    station.with_csms(silent, presented(CAROL, evse_id=1), after(seconds=60))
+    assert "the CSMS gave no answer of use" in answers(station, AuthorizationRefused)
+    assert chain(station, AuthorizationRefused)[:4] == [
+        "IdTokenPresented",
+        "AuthorizationAsked",
+        "CallQueued",
+        "CallAttempted",
+    ]
+
+
+def test_a_cached_refusal_leads_back_to_what_put_it_there_and_no_further() -> None:
+    """However often the card was shown before."""
+    station = given(ONLINE, plugged(1))
+    for _ in range(3):
+        station.with_csms(blocking_bob, presented(BOB, evse_id=1))
+    station.when(LINK_LOST, presented(BOB, evse_id=1))
+    assert chain(station, AuthorizationRefused) == [
+        "FrameReceived",
+        "CacheUpdated",
+        "LinkClosed",
+        "IdTokenPresented",
+        "AuthorizationRefused",
+    ]
 
 
 # --- Why did it begin? ---------------------------------------------------------------------------

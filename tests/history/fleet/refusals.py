@@ -159,7 +159,7 @@ def somebody_else_charges(stage: Stage) -> None:
     stage.shows(60, stage.stranger())
     stage.shows(120, ALICE)
     stage.leaves()
-    stage.asks("refusal", "no EVSE was free, and it could end nothing (C09.FR.05)")
+    stage.asks("refusal", "no EVSE was free, and the token may end nothing that runs (C09.FR.03)")
 
 
 def somebody_was_faster(stage: Stage) -> None:

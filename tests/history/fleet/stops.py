@@ -8,7 +8,7 @@ from station.simulation.counterpart import ALICE, BOB, CAROL
 from tests.history.fleet.stage import AWAY_S, Director, Stage
 
 OWN: Final = "the token that began it was shown (E07.FR.01"
-AWAY: Final = " s are longer than TxCtrlr.ResumptionTimeout (OCPP 2.1 E17.FR.20 to 22)"
+AWAY: Final = " s, more than TxCtrlr.ResumptionTimeout (OCPP 2.1 E17.FR.20 to 22)"
 
 # device and fault -> EVSE (0: the station, None: here), and the stoppedReason it has
 FAULTS: Final[dict[str, tuple[int | None, str]]] = {
@@ -307,13 +307,13 @@ def cache_lets_in_at_once(stage: Stage) -> None:
 
 def supply_fails(stage: Stage) -> None:
     _away(stage, host=True)
-    stage.asks("stop", "the supply was lost, and 4", "PowerLoss")
+    stage.asks("stop", "the supply was lost for 40", "PowerLoss")
     stage.asks("stop", AWAY)
 
 
 def program_ends(stage: Stage) -> None:
     _away(stage, host=False)
-    stage.asks("stop", "the program ended, and 4", "Reboot")
+    stage.asks("stop", "the program was away for 40", "Reboot")
     stage.asks("stop", AWAY)
 
 

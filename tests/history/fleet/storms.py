@@ -260,7 +260,7 @@ _STOPPED: Final[Answers] = {
     r"an immediate reset": lambda storm, seq, evse, found: storm.asked_for(seq, "Reset"),
     r"no EV was plugged in in time": lambda storm, seq, evse, found: storm.empty(seq, evse),
     r"the supply was lost": lambda storm, seq, evse, found: storm.died(seq),
-    r"the program (ended|began anew)": lambda storm, seq, evse, found: storm.died(seq),
+    r"the program (was away|began anew)": lambda storm, seq, evse, found: storm.died(seq),
     r"the CSMS does not accept the token": lambda storm, seq, evse, found: storm.judged(
         seq, "Blocked", "Unknown"
     ),
