@@ -214,6 +214,8 @@ class _Verification:
         if block.link.seq + 1 == self._next and before not in self._links:
             if self._links:
                 yield Complaint(block.first, "does not follow the entry before, in the archive")
+            else:
+                self._uptime_ms = 0  # what it was before is not known
             self._links = (before,)
         for row in block.rows():
             if not self._next <= row.seq <= last:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from journal import retention, segments
@@ -584,6 +585,21 @@ def test_entries_taken_out_of_a_segment_are_missed(copied: Path) -> None:
         "entry 501: entries from 501 on are damaged in "
         "journal.5f0c7c6e.000000000001-000000001000.gz (to 512)"
     ]
+
+
+def test_a_host_that_booted_in_a_missing_segment_is_no_complaint(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    rebooted = [
+        msgspec.structs.replace(each, uptime_ms=each.seq) if each.seq > 1500 else each
+        for each in entries(1, LAST)
+    ]
+    assert rebooted[2000].cause == 2000, "in the segment that will be missing"
+    with opened(path) as store:
+        store.append(rebooted)
+        for last in (1000, 2000, ARCHIVED):
+            archived(store, path, last)
+    segments_beside(path, JOURNAL_ID)[1].path.unlink()
+    assert complaints(path) == ["entry 1001: the segment with entry 1001 is missing (to 2000)"]
 
 
 def test_a_segment_of_another_journal_is_none_of_this_one(copied: Path, tmp_path: Path) -> None:
