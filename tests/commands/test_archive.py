@@ -105,6 +105,22 @@ def test_what_is_archived_is_seen_by_every_command_as_before(
     assert past.entries[segment.last].event.__class__.__name__ == "TransactionStarted"
 
 
+def test_no_state_follows_without_the_segments_and_it_is_said_what_to_do(
+    station: Command, tmp_path: Path, past: Station
+) -> None:
+    journal = written(tmp_path / "journal.db", past.entries)
+    assert station("archive", journal, "--days", "1").code == 0
+    [segment] = segments_beside(journal, JOURNAL_ID)
+    kept = segment.path.rename(tmp_path / "kept")
+    for verb, *more in (("replay", "--state"), ("outbox", "list")):
+        ran = station(verb, journal, *more)
+        assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+        assert f"entries 1 to {segment.last} are archived" in ran.err
+        assert ran.err.endswith("put their segments, journal.*.gz, beside it.\n")
+    kept.rename(segment.path)
+    assert station("replay", journal, "--state").code == 0
+
+
 def test_nothing_old_is_no(station: Command, tmp_path: Path, past: Station) -> None:
     journal = written(tmp_path / "journal.db", past.entries)
     done = station("archive", journal, "--days", "3650")
