@@ -67,8 +67,8 @@ def replayed(
     archived, _ = reader.anchor()
     if archived:
         raise No(
-            f"{path}: entries 1 to {archived} are archived, and not at hand. The state follows from "
-            f"them too: put their segments, {path.stem}.*.gz, beside it."
+            f"{path}: entries 1 to {archived} are archived, and not at hand. The state follows "
+            f"from them too: put their segments, {path.stem}.*.gz, beside it."
         )
     return folded(state or State(journal_id=reader.journal_id), _gapless(path, entries, due))
 
