@@ -68,7 +68,10 @@ def fingerprint_of(modules: Iterable[str], *also: str) -> bytes:
 
 
 class Snapshots(Generic[State]):
-    """The one snapshot of a journal, in a file of its own."""
+    """The one snapshot of a journal, in a file of its own.
+
+    Before an update there may be another: of the release to come, made while this one runs.
+    """
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Snapshots(Generic[State]):
     ) -> None:
         """Keep it at `path`. `decode` raises for what `encode` has not made."""
         self._path = path
+        self._prepared = path.with_suffix(".next")
         self._fingerprint = fingerprint
         self._encode = encode
         self._decode = decode
@@ -91,20 +95,40 @@ class Snapshots(Generic[State]):
         Raises:
             OSError: it cannot be written. The old one is untouched.
         """
+        self._save(self._path, seq, digest, state)
+
+    def prepare(self, seq: int, digest: bytes, state: State) -> None:
+        """The same for the next start, beside the snapshot of the release that runs now.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._save(self._prepared, seq, digest, state)
+
+    def _save(self, path: Path, seq: int, digest: bytes, state: State) -> None:
         label = msgspec.json.encode(_Label(self._fingerprint, seq, digest)) + b"\n"
         body = self._encode(state)
         whole = sha256(label)
         whole.update(body)
-        _replace(self._path, _MAGIC, whole.digest(), label, body)
+        _replace(path, _MAGIC, whole.digest(), label, body)
 
     def load(self, digest_at: Callable[[int], bytes | None]) -> Snapshot[State] | Ignored:
-        """The snapshot, if it is this journal's and this code's.
+        """The snapshot, if it is this journal's and this code's; else one that was prepared.
 
         Args:
             digest_at: the digest of an entry of the journal; None if there is no such entry.
         """
+        found = self._load(self._path, digest_at)
+        if isinstance(found, Ignored) and not found.seen:
+            prepared = self._load(self._prepared, digest_at)
+            return found if isinstance(prepared, Ignored) else prepared
+        return found
+
+    def _load(
+        self, path: Path, digest_at: Callable[[int], bytes | None]
+    ) -> Snapshot[State] | Ignored:
         try:
-            found = self._path.read_bytes()
+            found = path.read_bytes()
         except FileNotFoundError:
             return Ignored("there is none")
         except OSError as error:

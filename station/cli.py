@@ -30,6 +30,7 @@ VERBS: Final = {
     "report": ("station.commands.report:report_command", "Make one HTML page of how it fared."),
     "archive": ("station.commands.archive:archive_command", "Compress what is old and settled."),
     "forget": ("station.commands.forget:forget_command", "Erase a person; the chain stays whole."),
+    "prepare": ("station.commands.prepare:prepare_command", "Make an update's first start fast."),
     "outbox": ("station.commands.outbox:outbox_command", "See what the CSMS has not confirmed."),
 }
 
@@ -38,8 +39,6 @@ EXPECTED: Final = (
     ("station.config", "ConfigError", 2),
     ("station.profiles", "ProfileError", 2),
     ("drivers.emulators.line_socket", "SocketPathError", 2),
-    ("drivers.emulators.line_socket", "SocketPathError", 2),
-    ("station.runtime.devices", "DevicesFailed", 1),
     ("journal.reader", "JournalInUse", 2),
     ("journal.reader", "JournalFailed", 1),
     ("station.runtime.devices", "DevicesFailed", 1),

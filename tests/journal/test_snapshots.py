@@ -52,6 +52,16 @@ def test_another_release_makes_its_own(saved: Path) -> None:
     assert kept(saved, b"g" * 32).load(digest_at) == Ignored("another release made it")
 
 
+def test_one_that_was_prepared_is_for_the_release_it_is_of(saved: Path) -> None:
+    kept(saved, b"g" * 32).prepare(7, DIGEST, {"open": 2})
+    assert kept(saved).load(digest_at) == Snapshot(7, {"open": 1})
+    kept(saved).save(7, DIGEST, {"open": 3})
+    assert kept(saved, b"g" * 32).load(digest_at) == Snapshot(7, {"open": 2})
+    assert kept(saved, b"h" * 32).load(digest_at) == Ignored("another release made it")
+    kept(saved, b"g" * 32).save(7, DIGEST, {"open": 4})
+    assert kept(saved, b"g" * 32).load(digest_at) == Snapshot(7, {"open": 4})
+
+
 @pytest.mark.parametrize("digest", [None, b"e" * 32])
 def test_another_journals_is_ignored(saved: Path, digest: Any) -> None:
     assert kept(saved).load(lambda _: digest) == Ignored(
