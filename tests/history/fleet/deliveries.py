@@ -111,9 +111,9 @@ def samples_are_thinned(stage: Stage) -> None:
 def samples_are_thinned_under_a_call(stage: Stage) -> None:
     """One of them is under way just then, stays, and goes again once there is a link."""
     stage.charges()
-    stage.at(45, "temper", seconds=60, deaf=1.0)
-    stage.at(74, "disk_fills", free_bytes=2 * RESERVE_BYTES, seconds=40)
-    stage.at(82, "cut")
+    stage.at(48, "temper", seconds=36, deaf=1.0)
+    stage.at(76, "disk_fills", free_bytes=2 * RESERVE_BYTES, seconds=40)
+    stage.at(83, "cut")
     stage.shows(150, ALICE)
     stage.leaves(185)
     stage.asks(

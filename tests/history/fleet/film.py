@@ -28,6 +28,7 @@ from station.simulation.agenda import NOON
 from station.simulation.cars import Ev
 from station.simulation.counterpart import FAMILY
 from station.simulation.ledger import Account
+from station.simulation.life import Life
 from station.simulation.storm import HAPPENINGS, Plan, Stage, asks, breaks
 from station.simulation.trial import StormyWitness, Trial
 from station.simulation.wire import Wire
@@ -69,7 +70,12 @@ class Bystander(StormyWitness):
         super().__init__(product(plan.profile))
         self.sendings: list[Sending] = []
         self.written_s: dict[int, float] = {}  # entry -> when it came to be on the disk
+        self.begun_s: list[float] = []  # when a run of the program began
         self.workshop = Workshop()
+
+    def began(self, life: Life) -> None:
+        super().began(life)
+        self.begun_s.append(trio.current_time())
 
     def written(self, entries: list[Entry]) -> None:
         now_s = trio.current_time()

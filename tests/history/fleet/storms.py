@@ -129,7 +129,9 @@ class Storm:
                    for one in self.film.plan.happenings)  # fmt: skip
 
     def died(self, seq: int) -> bool:
-        return self.film.world.lives > 1
+        """Whether the program had begun anew not long before."""
+        until_s = self.film.bystander.written_s[seq]
+        return any(until_s - SLACK_S <= one <= until_s for one in self.film.bystander.begun_s[1:])
 
     # --- Why was this message sent twice? --------------------------------------------------------
 
@@ -285,7 +287,8 @@ _PARKED: Final[Answers] = {
     ),
 }
 _DROPPED: Final[Answers] = {
-    r"the link went": lambda storm, seq, evse, found: storm.died(seq) or storm.hampered(seq),
+    r"the link went": lambda storm, seq, evse, found: storm.hampered(seq),
+    r"the program ended": lambda storm, seq, evse, found: storm.died(seq),
     r"little room was left": lambda storm, seq, evse, found: storm.short(seq),
     r"the CSMS refused it, InternalError: not today": lambda storm, seq, evse, found: (
         storm.tempered(seq, "refused")
