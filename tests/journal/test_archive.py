@@ -424,6 +424,45 @@ def test_what_was_interrupted_is_taken_up_again(
     assert complaints(path) == []
 
 
+@pytest.mark.parametrize("retired", [1, 3])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "removed where a commit, a block and a segment end",
+        "more removed than a segment holds",
+        "digest changed",
+    ],
+)
+def test_what_was_interrupted_over_a_damage_is_taken_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, retired: int
+) -> None:
+    path = tmp_path / "journal.db"
+    with opened(path) as store:
+        store.append(list(entries(1, LAST)))
+    mistreated(path, *DAMAGES[damage])
+    before = told_of(path)
+    with opened(path) as store:
+        retire, done = store.retire, list[int]()
+
+        def cut(last: int) -> int:
+            if len(done) == retired:
+                raise PowerCutError
+            done.append(last)
+            return retire(last)
+
+        monkeypatch.setattr(store, "retire", cut)
+        with pytest.raises(PowerCutError):
+            archived(store, path, ARCHIVED)
+    assert told_of(path) == before
+    with opened(path) as store:
+        moved = archived(store, path, ARCHIVED)
+        assert moved
+        assert moved.text_bytes == 0
+        assert archived(store, path, ARCHIVED) is None
+    assert len(segments_beside(path, JOURNAL_ID)) == 1
+    assert told_of(path) == before
+
+
 def test_a_segment_that_is_not_what_the_file_holds_is_written_anew(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with opened(path) as store:
