@@ -39,7 +39,7 @@ from journal.store import Store
 SEGMENT_ENTRIES: Final = 8_192  # about two days of a busy station, 200 KB
 SEGMENT_BYTES: Final = 4 << 20  # of text, in memory once
 AT_ONCE: Final = 512  # entries that leave the file in one commit, which others wait for
-CLOCK_SET: Final = datetime(2026, 1, 1, tzinfo=UTC)  # no station ran this before: nobody had set it
+CLOCK_SET: Final = datetime(2018, 1, 1, tzinfo=UTC)  # older than OCPP 2.0: nobody had set the clock
 
 
 class Limits(NamedTuple):
