@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
-from journal.observations import DeviceFaulted, EvStopped, StopPressed, StorageReported
+from journal.observations import (
+    DeviceFaulted,
+    EvStopped,
+    PayloadLost,
+    StopPressed,
+    StorageReported,
+)
 from journal.projections.authorizations import (
     AuthorizationEnded,
     AuthorizationGranted,
@@ -21,6 +28,8 @@ from journal.projections.outbox import (
 )
 from journal.projections.transactions import TransactionStarted, TransactionStopping
 from journal.terms import Decision, Entry, Event, IdToken, Observation
+from station import decide
+from station.case import Case
 from station.history.accounts import History, account_of_entry, account_of_transaction
 from station.history.causes import causes_of
 from tests.story import (
@@ -346,6 +355,41 @@ def test_a_change_that_waited_leads_back_to_its_order_g03_fr_05() -> None:
     told = account_of_entry(history(station), status(station).seq)
     kinds = [type(one.entry.event).__name__ for one in told.sections[0].entries if one.entry]
     assert "AvailabilityScheduled" in kinds
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Station:
+    """A station with a rule that fails for whoever presses the stop button of EVSE 2."""
+
+    def fails(case: Case) -> Iterator[Decision]:
+        if isinstance(case.entry.event, StopPressed) and case.entry.event.evse_id == 2:
+            raise KeyError("poison")
+        yield from ()
+
+    monkeypatch.setattr(decide, "RULES", (fails, *decide.RULES))
+    station = given(ONLINE, plugged(1))
+    station.checks.faultless = False
+    station.when(StopPressed(2))
+    return station
+
+
+def test_a_fault_of_the_program_closes_the_station_and_says_so(failing: Station) -> None:
+    told = account_of_entry(history(failing), status(failing).seq)
+    assert told.answers[0].startswith("Because the program has a fault, in ")
+    failing.when(presented(CAROL, evse_id=1))
+    assert "Because the program has a fault, in " in answers(failing, AuthorizationRefused)
+
+
+def test_a_message_that_cannot_be_read_any_more_says_so() -> None:
+    station = given(ONLINE, read(1, "1000"), plugged(1), presented(ALICE, evse_id=1))
+    station.when(charging(1))
+    assert station.in_flight is not None
+    call = station.in_flight.call
+    station.judged(PayloadLost(call, "its bytes are not what was written"))
+    told = account_of_entry(history(station), call).answers
+    seq = last(station, CallParked).seq
+    why = "what it says cannot be read any more: its bytes are not what was written"
+    assert f"It was parked, by entry {seq}: {why}." in told
 
 
 # --- Why was this message sent twice? ------------------------------------------------------------
