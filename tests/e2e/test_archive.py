@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,15 +26,35 @@ from tests.e2e.steps import (
     wait_closed,
     wait_delivered,
 )
+from tests.journal.kinds import mistreated
 
 JOURNAL_ID = "0b8c7f4e-98a5-4f2e-8f5d-3b8a5f1c2d3e"
 BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
 ENTRIES = 10_000
 
 
+def whole(journal: Path) -> None:
+    """Nothing happened to it."""
+
+
+def harmed(journal: Path) -> None:
+    """An entry was changed, and one cannot be read."""
+    content = journal.read_bytes()
+    at = content.index(b"ClockStepped", len(content) // 9)
+    journal.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+    mistreated(journal, "UPDATE entry SET body = '{}' WHERE seq = 50")
+
+
+def begun(station: StationProcess, asides: int) -> bool:
+    """Whether it goes on, having made so many journals anew."""
+    made = len(list(station.data.glob("journal.damaged-*")))
+    return made == asides and (station.data / "control.sock").exists()
+
+
 @pytest.fixture
-def old(csms: Csms, place: Path) -> Iterator[StationProcess]:
+def old(csms: Csms, place: Path, request: pytest.FixtureRequest) -> Iterator[StationProcess]:
     """A station that has been at work for years, and starts again with a retention of a day."""
+    harm: Callable[[Path], None] = getattr(request, "param", whole)
     station = StationProcess(place, csms.url, more="\n[journal]\nretention = 1\n")
     station.data.mkdir()
     with Store.open(station.journal, registry(), journal_id_if_new=JOURNAL_ID) as store:
@@ -44,8 +64,10 @@ def old(csms: Csms, place: Path) -> Iterator[StationProcess]:
                 for seq in range(1, ENTRIES + 1)
             ]
         )
+    harm(station.journal)
     try:
         station.start()
+        until(lambda: begun(station, 0 if harm is whole else 1), PATIENCE_S, "its last beginning")
         wait_booted(station, csms)
         yield station
     finally:
@@ -93,3 +115,26 @@ def test_a_station_archives_sells_forgets_and_starts_again_p6(
     assert told.returncode == 0, told.stderr
     assert "the host's clock jumps" in told.stdout.splitlines()[1]
     assert run_command("verify", str(old.journal)).stdout.count("whole. ") == 1
+
+
+@pytest.mark.parametrize("old", [harmed], indirect=True)
+def test_a_station_archives_what_is_damaged_all_the_same_p5(
+    old: StationProcess, csms: Csms
+) -> None:
+    """What cannot be read has the file made anew, and the life begin again."""
+
+    def moved() -> bool:
+        with Reader.open(old.journal, registry()) as reader:
+            return reader.archived()[0] >= ENTRIES // 2
+
+    until(moved, PATIENCE_S, "a segment")
+    [aside] = old.data.glob("journal.damaged-*")
+    after = csms.mark()
+    authorize_and_plug_in(old)
+    wait_charging(csms, after=after)
+    assert old.terminate() == 0
+    told = run_command("verify", str(old.journal))
+    changed, missing = told.stderr.splitlines()
+    assert changed == "entry 50: does not match its digest"
+    assert missing.endswith(": missing")
+    assert (aside / "journal.db").exists()
