@@ -101,8 +101,8 @@ def export_command(
         if isinstance(error, BrokenPipeError):
             raise
         raise No(f"{error.filename or out}: {error.strerror}. Nothing was exported.") from None
-    for text in done.breaks:
-        click.echo(text, err=True)
+    for one in done.breaks:
+        click.echo(str(one), err=True)
     if done.breaks:
         raise No(f"{path}: not whole; the export says so. Run `station verify` on it.")
 

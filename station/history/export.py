@@ -32,7 +32,21 @@ ADDED: Final = {
 BREAKS_MAX: Final = 100  # damaged places that are told one by one
 
 _REFERENCE = re.compile(r"#[0-9a-f]{16}")
-Breaks = list[str]
+
+
+class Break(NamedTuple):
+    """Entries in a row that are not as they were written."""
+
+    first: int
+    last: int
+    why: str
+
+    def __str__(self) -> str:
+        upto = f" (to {self.last})" if self.last > self.first else ""
+        return f"entry {self.first}: {self.why}{upto}"
+
+
+Breaks = list[Break]
 
 
 class Span(NamedTuple):
@@ -134,7 +148,7 @@ class _Walk:
         due = self.first
         for row in self._reader.rows(self.first, self.last, damaged=self._damaged):
             if row.seq != due:
-                self._breaks(due, "missing or unreadable")
+                self._missing(due, row.seq - 1)
             elif not self._follows(row):
                 self._breaks(row.seq, "changed, or does not follow the entry before")
             self.digest = row.digest if isinstance(row.digest, bytes) else b""
@@ -145,7 +159,7 @@ class _Walk:
             if row.seq % 256 == 0:
                 advance(row.seq)
         if due <= self.last:
-            self._breaks(due, "missing or unreadable")
+            self._missing(due, self.last)
         advance(self.last)
 
     def _follows(self, row: Row) -> bool:
@@ -165,9 +179,23 @@ class _Walk:
     def _damaged(self, damage: Any) -> None:
         self._breaks(damage.seq, damage.why)
 
-    def _breaks(self, seq: int, why: str) -> None:
-        if len(self.breaks) < BREAKS_MAX:
-            self.breaks.append(f"entry {seq}: {why}")
+    def _missing(self, first: int, last: int) -> None:
+        """No rows stand there. Damage was told by its beginning; it reaches to the next."""
+        told = [one for one in self.breaks if one.first >= first]
+        del self.breaks[len(self.breaks) - len(told) :]
+        end, *ends = [*(one.first - 1 for one in told), last]
+        if first <= end:
+            self._breaks(first, "missing", end)
+        for one, end in zip(told, ends, strict=True):
+            self._breaks(one.first, one.why, end)
+
+    def _breaks(self, first: int, why: str, last: int = 0) -> None:
+        """Note a place; what goes on where the place before ends, for the same reason, is of it."""
+        known = self.breaks[-1] if self.breaks else None
+        if known and (known.last + 1, known.why) == (first, why):
+            self.breaks[-1] = known._replace(last=max(first, last))
+        elif len(self.breaks) < BREAKS_MAX:
+            self.breaks.append(Break(first, max(first, last), why))
 
 
 class _Sums:

@@ -716,6 +716,39 @@ def test_a_cut_out_entry_is_named(station: Command, path: Path, tmp_path: Path) 
     assert ran.err.startswith("entry 8: missing")
 
 
+def test_places_that_cannot_be_read_are_told_from_where_to_where(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TRIGGER entry_not_deleted")
+        db.execute("DROP TRIGGER entry_not_updated")
+        db.execute("DELETE FROM entry WHERE seq BETWEEN 20 AND 29")
+        db.execute("UPDATE entry SET body = CAST(x'ff' AS TEXT) WHERE seq IN (23, 30, 31, 32, 40)")
+    db.close()
+    ran = station("export", path, "events", "--out", tmp_path / "out")
+    assert ran.code == 1
+    told = [line.partition(": ")[::2] for line in ran.err.splitlines()[:-1]]
+    places = [name for name, _ in told]
+    assert places == ["entry 20", "entry 30", "entry 40"]
+    assert told[0][1] == "missing (to 29)"
+    assert told[1][1].endswith(" (to 32)")
+
+
+def test_a_damaged_segment_is_told_once_from_where_to_where(
+    station: Command, path: Path, tmp_path: Path
+) -> None:
+    with opened(path) as store:
+        limits = Limits(store.head.seq, (), datetime(9999, 1, 1, tzinfo=UTC))
+        moved = archive(store, path, limits, worth=False)
+    assert moved
+    segment = moved.segment.path
+    segment.write_bytes(segment.read_bytes()[:1000])
+    ran = station("export", path, "events", "--out", tmp_path / "out")
+    assert ran.code == 1
+    assert ran.err.splitlines()[0].endswith(f"(to {moved.segment.last})")
+    assert len(ran.err.splitlines()) == 2
+
+
 def test_an_export_into_a_directory_that_cannot_be_is_one_line(
     station: Command, path: Path, tmp_path: Path
 ) -> None:
