@@ -5,6 +5,7 @@ An account is a heading, its answers in a line each, and the entries that prove 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
@@ -303,13 +304,19 @@ def _verdicts(
         yield f"It ended because {history.reason(seq) or 'of what the chain tells'}."
     if not ended:
         yield "It has not ended." if not stopped else "Its end has not been told yet."
-    answered = sum(_outcome(history, one.call) == DELIVERED for one in messages)
-    yield f"Of its {len(messages)} messages the CSMS has answered {answered}."
+    outcomes = Counter(_outcome(history, one.call) for one in messages)
+    answered = outcomes.pop(DELIVERED, 0)
+    others = "".join(f"; {_are(count)} {what}" for what, count in outcomes.items())
+    yield f"Of its {len(messages)} messages the CSMS has answered {answered}{others}."
     for one in messages:
         attempts = attempts_of(history, one.call)
         if len(attempts) > 1:
             often = _how_often(history, attempts)
             yield f"seqNo {one.mark.seq_no} was {often}: see entry {one.call}."
+
+
+def _are(count: int) -> str:
+    return "1 is" if count == 1 else f"{count} are"
 
 
 # --- Messages ------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from journal.projections.authorizations import (
 )
 from journal.projections.clocks import ClockCorrected
 from journal.projections.firmware import FirmwareAdvanced
-from journal.projections.lifecycle import RestartOrdered
+from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from journal.projections.outbox import (
     AttemptFailed,
     CallAttempted,
@@ -39,6 +39,7 @@ from journal.projections.outbox import (
     StatusMark,
     TransactionMark,
 )
+from journal.projections.statuses import StatusesDoubted
 from journal.projections.transactions import TransactionStarted, TransactionStopping
 from journal.terms import Entry, Observation
 from station.history import rights
@@ -166,6 +167,11 @@ def _status(mark: StatusMark, behind: Behind) -> Reason | None:
 # --- Restarts and firmware -----------------------------------------------------------------------
 
 
+def _reset(event: ResetOrdered, behind: Behind) -> Reason:
+    waits = Reason("the CSMS asked for it, once nobody charges", "B12.FR.01")
+    return waits if event.scheduled else Reason("the CSMS asked for it", "B11.FR.01 or B12.FR.02")
+
+
 def _restarts(event: RestartOrdered, behind: Behind) -> Reason:
     if event.boot_reason == "FirmwareUpdate":
         return Reason("new firmware comes to life by it", "L01.FR.32")
@@ -219,6 +225,11 @@ def _queued(event: CallQueued, behind: Behind) -> Reason | None:
     if event.status is not None:
         return _status(event.status, behind)
     return _SAID.get(event.action)
+
+
+def _doubted(event: StatusesDoubted, behind: Behind) -> Reason:
+    rule = "B01.FR.05" if first(behind, FrameReceived) else "B04.FR.01"
+    return Reason("the CSMS may not know them", rule)
 
 
 def _failed(event: AttemptFailed, behind: Behind) -> Reason:
@@ -300,8 +311,8 @@ REASONS: Final[dict[str, Reason | Callable[[Any, Behind], Reason | None]]] = {
     "CacheUpdated": Reason("the CSMS gave its view of the token", "C10.FR.04, C10.FR.05"),
     "CallDelivered": Reason("the CSMS answered"),
     "FirmwareOrdered": Reason("the CSMS wants it, and its signer is good", "L01.FR.21"),
-    "ResetOrdered": Reason("the CSMS asked for it", "B11.FR.01, B12.FR.01"),
-    "StatusesDoubted": Reason("the CSMS may not know them", "B01.FR.05, B04.FR.01"),
+    "ResetOrdered": _reset,
+    "StatusesDoubted": _doubted,
     "TransactionAuthorized": Reason("a person was authorised in it", "E02.FR.20"),
     "TransactionsAwaited": Reason("somebody charges, and the update waits", "L01.FR.06"),
 }

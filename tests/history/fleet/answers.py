@@ -145,11 +145,16 @@ def _again(day: Day, question: Question, name: str) -> Iterator[str]:
 
 def _thinned(day: Day, question: Question, name: str) -> Iterator[str]:
     """Given up are those, and only those, that the CSMS never had; each says so itself."""
-    calls = [found for one in day.analyst.why(name).lines if (found := _CALL.match(one))]
+    lines = day.analyst.why(name).lines
+    calls = [found for one in lines if (found := _CALL.match(one))]
     told = {int(one[1]): int(one[2]) for one in calls if one[3].startswith(question.says)}
     missing = set(day.film.ledger[name].gaps)
     if told.keys() != missing or not missing:
         yield f"seqNos {sorted(told)} are told as given up, the CSMS does not have {missing}"
+    number = len(missing)
+    told_number = f"; {number} {'is' if number == 1 else 'are'} {question.says}"
+    if not any(one.startswith("Of its ") and told_number in one for one in lines):
+        yield f"why {name} says {lines[:6]}, not {told_number}"
     for call in told.values():
         lines = day.analyst.why(call).lines
         if not any(one.startswith("It was dropped, by entry ") for one in lines):
