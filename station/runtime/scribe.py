@@ -134,12 +134,13 @@ class Scribe:
         if not self._waiting:
             self._eager, self._patience = trio.Event(), trio.CancelScope()
         entries, state = self._judged(batch)
+        self._give(entries)
+        level = wanted(self.product, state, entries[-1])  # while the disk is busy
         with trio.CancelScope(shield=True):  # what is taken up is written down
             await self._append(entries)
         self.state, self.head = state, self._store.head
         self._remember_payloads(entries)
         self._tell_faults(entries)
-        level = wanted(self.product, state, entries[-1])
         if level.failed and level.failed != self._told_failure:
             log.error("the level cannot be told, so nothing is given: %s", level.failed)
         self._told_failure = level.failed
@@ -155,13 +156,18 @@ class Scribe:
         except DiskFull:
             if not self.more_room():
                 raise
+            self._give(entries)
             await self._appended(entries)
+
+    def _give(self, entries: list[Entry]) -> None:
+        if self._writer is not None:
+            self._writer.give(self._store.chained(entries))
 
     async def _appended(self, entries: list[Entry]) -> None:
         if self._writer is None:
             self._store.append(entries)
         else:
-            await self._writer.write(self._store.chained(entries))
+            await self._writer.written()
 
     def _tell_faults(self, entries: Sequence[Entry]) -> None:
         """A fault of ours is for people to mend, whatever the station makes of it."""

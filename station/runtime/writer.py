@@ -30,19 +30,27 @@ class Writer:
         self._thread = Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    async def write(self, rows: Sequence[Row]) -> None:
-        """Return once they are on the disk. Cancelled, it returns no sooner.
+    def give(self, rows: Sequence[Row]) -> None:
+        """Begin to write. `written` must follow before more is given."""
+        self._given.put(rows)
+
+    async def written(self) -> None:
+        """Return once what was given is on the disk. Cancelled, it returns no sooner.
 
         Raises:
             whatever the writing does.
         """
-        self._given.put(rows)
         with trio.CancelScope(shield=True):
             await trio.lowlevel.wait_readable(self._ended)
         os.read(self._ended, 1)
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+    async def write(self, rows: Sequence[Row]) -> None:
+        """Both."""
+        self.give(rows)
+        await self.written()
 
     def _run(self) -> None:
         while (rows := self._given.get()) is not None:
