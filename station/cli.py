@@ -6,6 +6,7 @@ A verb's module is imported when the verb is used, so that none pays for another
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -45,6 +46,8 @@ EXPECTED: Final = (
     ("drivers.emulators.process", "AlreadyRunningError", 1),
     ("drivers.emulators.registers", "RegistersDamagedError", 1),
 )
+
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # for our output, say
 
 INTERRUPTED: Final = 130  # as shells say it of Ctrl-C
 
@@ -133,6 +136,9 @@ def _failed(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(cause, BrokenPipeError):
         return _deserted()
+    if isinstance(cause, OSError) and cause.errno in NO_ROOM and cause.filename is None:
+        _deserted()  # what is still in the buffer finds no room either
+        return _said(f"{cause.strerror}: what was to be written is not complete.", 1)
     for module, name, code in EXPECTED:
         if isinstance(cause, getattr(import_module(module), name)):
             return _said(" ".join(str(cause).split()), code)

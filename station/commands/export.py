@@ -98,8 +98,8 @@ def export_command(
     except (ParquetMissing, ParquetUnfit, KeyFailed) as error:
         raise No(str(error)) from None
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
+        if out is None:
+            raise  # whoever reads the rows has gone, or has no room
         raise No(f"{error.filename or out}: {error.strerror}. Nothing was exported.") from None
     for one in done.breaks:
         click.echo(str(one), err=True)

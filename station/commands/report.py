@@ -62,11 +62,18 @@ def _gathered(path: Path, wanted: Span) -> Facts:
 
 
 def _write(out: Path, text: str) -> None:
-    """All of it or nothing: a page that was broken off would look like a short one."""
-    partial = out.with_name(f".{out.name}.partial")
+    """All of it or nothing: a page that was broken off would look like a short one.
+
+    What a link leads to is replaced, not the link; a device or a pipe is written to.
+    """
+    target = out.resolve()
+    partial = target.with_name(f".{target.name}.partial")
     try:
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8", newline="\n")
+            return
         partial.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(partial, out)
+        os.replace(partial, target)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise No(f"{out}: {error.strerror}. No page was written.") from None

@@ -132,6 +132,27 @@ def test_whoever_stops_reading_gets_no_complaint(journal: Path) -> None:
     assert replay.wait() == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+@pytest.mark.parametrize(
+    "typed",
+    ["replay", "replay --state", "export events", "report", "why 20", "diff 3 20", "verify"],
+)
+def test_output_that_finds_no_room_is_one_line(journal: Path, typed: str) -> None:
+    verb, *more = typed.split()
+    with Path("/dev/full").open("wb") as full:
+        told = subprocess.run(
+            [sys.executable, "-m", "station", verb, journal, *more],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (told.returncode, told.stderr) == (
+        1,
+        "No space left on device: what was to be written is not complete.\n",
+    )
+
+
 @pytest.mark.parametrize(("module", "name", "code"), cli.EXPECTED)
 def test_each_expected_failure_exists(module: str, name: str, code: int) -> None:
     found = getattr(__import__(module, fromlist=[name]), name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 
@@ -130,6 +131,36 @@ def test_a_page_that_cannot_be_written_leaves_nothing(
     assert (ran.code, ran.out) == (1, "")
     assert "No page was written" in ran.err
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(
+    station: Command, journal: Path, tmp_path: Path
+) -> None:
+    page, link, pipe = (tmp_path / name for name in ("page.html", "link.html", "pipe"))
+    link.symlink_to(page)
+    assert station("report", journal, "--out", link).code == 0
+    assert link.is_symlink()
+    assert page.read_text(encoding="utf-8") == station("report", journal).out
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with ThreadPoolExecutor(1) as other:
+            told = other.submit(_all_of, reader, page.stat().st_size)
+            assert station("report", journal, "--out", pipe).code == 0
+            assert told.result() == page.read_bytes()
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
+
+
+def _all_of(reader: int, size: int) -> bytes:
+    """So many bytes of a pipe."""
+    os.set_blocking(reader, True)
+    text = b""
+    while len(text) < size:
+        text += os.read(reader, size)
+    return text
 
 
 def test_a_terminal_is_not_flooded(
