@@ -154,8 +154,9 @@ class Causes:
             yield one.stopping
         elif mark.trigger_reason in ("Authorized", "RemoteStart"):
             yield one.authorized or one.granted
-        elif "end" in mark.tells:
+        elif "end" in mark.tells and one.end is not None:
             yield one.right_ended
+            yield from self._of_the_grant(one.end)
 
     def _status(self, mark: StatusMark) -> Iterator[int]:
         standing, evse_id = self._standing, mark.evse_id

@@ -93,8 +93,8 @@ def _follows(event: TransactionStopping, end: AuthorizationEnded, behind: Behind
     if why is None:
         return None
     if event.trigger_reason == end.trigger_reason:
-        return Reason(why.why, why.then)
-    rule = f"E06.FR.02 or E06.FR.06, after {why.requirement}"
+        return Reason(why.why, why.ended)
+    rule = f"E06.FR.02 or E06.FR.06, after {why.rule or why.updated}"
     return Reason(f"the EV was disconnected, after {why.why}", rule)
 
 
@@ -132,8 +132,8 @@ _UPDATES: Final = {
     "Authorized": Reason("a token was authorised for it", "E02.FR.01"),
     "CablePluggedIn": Reason("the EV was plugged in", "E02.FR.13"),
     "ChargingStateChanged": Reason("the charging state changed", "E02.FR.13"),
-    "Deauthorized": Reason("the CSMS does not accept its token", "E05.FR.09"),
     "EVCommunicationLost": Reason("the EV was disconnected", "E02.FR.13"),
+    "MeterValueClock": Reason("a clock-aligned sample was due", "J01.FR.22"),
     "MeterValuePeriodic": Reason("a sample was due", "J02.FR.11"),
     "RemoteStart": Reason("the CSMS authorised it", "F01.FR.19"),
     "RemoteStop": Reason("the CSMS asked to stop it", "F03.FR.02"),
@@ -143,11 +143,20 @@ _UPDATES: Final = {
 
 def _told(mark: TransactionMark, behind: Behind) -> Reason | None:
     if mark.event_type == "Updated":
-        return _UPDATES.get(mark.trigger_reason)
+        return _over(mark, behind) or _UPDATES.get(mark.trigger_reason)
     if mark.event_type == "Ended":
         rule = "E06.FR.02 to 07, E06.FR.16"
         return Reason("the transaction is over, and no energy flows any more", rule)
     return Reason("a transaction began", "E01.FR.01 to 06")
+
+
+def _over(mark: TransactionMark, behind: Behind) -> Reason | None:
+    """The right to charge is over; None: it is not that which is told."""
+    end = first(behind, AuthorizationEnded)
+    if end is None or end.trigger_reason != mark.trigger_reason:
+        return None
+    why = rights.right_end(end, behind)
+    return why and Reason(why.why, why.updated)
 
 
 # --- Connectors -----------------------------------------------------------------------------------
@@ -213,6 +222,7 @@ _SAID: Final = {
     "BootNotification": Reason("the CSMS has to accept the station first", "B01.FR.01"),
     "FirmwareStatusNotification": Reason("the update came to another state", "L01.FR.01"),
     "Heartbeat": Reason("nothing else was said for HeartbeatInterval", "G02.FR.02"),
+    "MeterValues": Reason("a clock-aligned sample was due", "J01.FR.14 or J01.FR.22"),
     "SecurityEventNotification": Reason("a critical security event happened", "A04.FR.01"),
 }
 
@@ -309,9 +319,12 @@ REASONS: Final[dict[str, Reason | Callable[[Any, Behind], Reason | None]]] = {
     "CacheCleared": Reason("the CSMS wants it so", "C11.FR.01"),
     "CacheExpired": Reason("its time in the cache was over", "C10.FR.10"),
     "CacheUpdated": Reason("the CSMS gave its view of the token", "C10.FR.04, C10.FR.05"),
+    "CacheUsed": Reason("its time in the cache counts from its last use", "C10.FR.08"),
     "CallDelivered": Reason("the CSMS answered"),
     "FirmwareOrdered": Reason("the CSMS wants it, and its signer is good", "L01.FR.21"),
+    "RegistrationAnswered": Reason("the CSMS says so"),
     "ResetOrdered": _reset,
+    "SampleKept": Reason("a sample for the end of the transaction was due"),
     "StatusesDoubted": _doubted,
     "TransactionAuthorized": Reason("a person was authorised in it", "E02.FR.20"),
     "TransactionsAwaited": Reason("somebody charges, and the update waits", "L01.FR.06"),

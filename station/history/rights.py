@@ -113,32 +113,40 @@ _NOT_REMOTE: Final = "DisableRemoteAuthorization"
 
 
 class Ended(NamedTuple):
-    """Why a right to charge ended, by which requirement, and by which a transaction ends then."""
+    """Why a right to charge ended, and by which requirement.
+
+    `updated` says that the CSMS is told while the transaction goes on, `ended` that it is over.
+    """
 
     why: str
-    requirement: str = ""
-    then: str = ""
+    rule: str = ""
+    updated: str = ""
+    ended: str = ""
 
+    @property
+    def requirement(self) -> str:
+        return self.rule or " or ".join(one for one in (self.updated, self.ended) if one)
+
+
+_BY_CARD: Final = "then E06.FR.03 or E06.FR.06"
+_BY_CABLE: Final = "then E06.FR.02 or E06.FR.06"
+_NOT_ACCEPTED: Final = "the CSMS does not accept the token that authorised it"
 
 # (triggerReason, stoppedReason) -> why the right to charge ended
 _RIGHT_ENDS: Final = {
     ("StopAuthorized", "Local"): Ended(
-        "the stop button was pressed", "E07.FR.05", "E07.FR.05, then E06.FR.03 or E06.FR.06"
+        "the stop button was pressed", "E07.FR.05", "E07.FR.02", f"E07.FR.05, {_BY_CARD}"
     ),
     ("StopAuthorized", "StoppedByEV"): Ended(
-        "the EV ended its session", "E15.FR.04 or E15.FR.05", "E15.FR.04"
+        "the EV ended its session", "", "E15.FR.05", "E15.FR.04"
     ),
-    ("RemoteStop", "Remote"): Ended("the CSMS asked for it", "F03.FR.02 or F03.FR.03", "F03.FR.03"),
-    ("Deauthorized", "DeAuthorized"): Ended(
-        "the CSMS does not accept the token that authorised it",
-        "E05.FR.09 or E05.FR.10",
-        "E05.FR.10",
-    ),
+    ("RemoteStop", "Remote"): Ended("the CSMS asked for it", "", "F03.FR.02", "F03.FR.03"),
+    ("Deauthorized", "DeAuthorized"): Ended(_NOT_ACCEPTED, "", "E05.FR.09", "E05.FR.10"),
     ("EVCommunicationLost", "EVDisconnected"): Ended(
-        "the EV was disconnected", "E09.FR.01", "E09.FR.01, then E06.FR.02 or E06.FR.06"
+        "the EV was disconnected", "E09.FR.01", "E09.FR.01", f"E09.FR.01, {_BY_CABLE}"
     ),
     ("EVConnectTimeout", "Timeout"): Ended(
-        "no EV was plugged in in time", "E03.FR.05", "E03.FR.05"
+        "no EV was plugged in in time", "E03.FR.05", "E03.FR.05", "E03.FR.05"
     ),
 }
 
@@ -152,10 +160,9 @@ def right_end(event: AuthorizationEnded, behind: Behind) -> Ended | None:
         case "EVConnectTimeout" if first(behind, StationStarted):
             return Ended("the program began anew, and no transaction carried the right on")
         case "EVConnectTimeout" if first(behind, CableReported):
-            return Ended("the EV had left, and none came in time", "E10.FR.02", "E10.FR.02")
+            return Ended("the EV had left, and none came in time", *["E10.FR.02"] * 3)
         case "Deauthorized" if granted and granted.how == "Offline":
-            accepted = _RIGHT_ENDS["Deauthorized", "DeAuthorized"].why
-            return Ended(accepted, "C15.FR.03 or C15.FR.04", "C15.FR.04")
+            return Ended(_NOT_ACCEPTED, "", "C15.FR.03", "C15.FR.04")
     return _RIGHT_ENDS.get((event.trigger_reason, event.stopped_reason))
 
 
@@ -172,7 +179,7 @@ def _shown(
         rule = "C09.FR.03"
     else:
         why, rule = "another token of the group that began it was shown", "C09.FR.07"
-    return Ended(why, rule, f"{rule}, then E06.FR.03 or E06.FR.06")
+    return Ended(why, rule, "E07.FR.02", f"{rule}, {_BY_CARD}")
 
 
 def right_ended(event: AuthorizationEnded, behind: Behind) -> Reason | None:

@@ -27,6 +27,7 @@ KINDS: Final = {
     "right": r"ends the right to charge at EVSE {evse_id}\b",
     "status": r"has for the CSMS: EVSE {evse_id} connector \d+ is {status}$",
     "suspension": r"gives the person of entry \d+ (no )?energy",
+    "told": r"has for the CSMS: TransactionEvent \d+ Updated \({status}\b",
     "update": r"is with update \d+ at {status}\b",
 }
 

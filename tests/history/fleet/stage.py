@@ -43,7 +43,7 @@ VARIABLES: Final = {
 
 About = Literal[
     "start", "stop", "right", "grant", "refusal", "suspension",
-    "status", "restart", "update", "again", "parked", "dropped", "thinned",
+    "told", "status", "restart", "update", "again", "parked", "dropped", "thinned",
 ]  # fmt: skip
 
 
@@ -55,7 +55,8 @@ class Question(NamedTuple):
             of its messages that were sent more than once, or given up for want of room; the
             others: of all entries of the time of that kind.
         says: must stand in the answer; empty: of `again`, that there was none.
-        status: of the connector, or of the update; of `stop`: the stoppedReason.
+        status: of the connector, or of the update; of `stop`: the stoppedReason; of `told`: the
+            triggerReason.
     """
 
     about: About

@@ -70,6 +70,7 @@ def card_ends_and_the_ev_stays(stage: Stage) -> None:
     stage.shows(90, stage.friend())
     stage.leaves(130)
     stage.asks("right", OWN)
+    stage.asks("told", "the token that began it was shown (E07.FR.02)", "StopAuthorized")
     where = f"another transaction was open at EVSE {stage.evse_id}"
     stage.asks("refusal", f"{where} (C01.FR.23)")
     stage.asks("stop", "the EV was disconnected, after the token that began it was shown "
@@ -184,6 +185,16 @@ def csms_stops(stage: Stage) -> None:
     stage.at(stage.later(60, 60), "stops_remotely", evse_id=stage.evse_id)
     stage.leaves()
     stage.asks("stop", "the CSMS asked for it (F03.FR.03", "Remote")
+
+
+def csms_stops_and_the_ev_stays(stage: Stage) -> None:
+    stage.sets("TxCtrlr.TxStopPoint", "EVConnected")
+    stage.charges()
+    stage.at(60, "stops_remotely", evse_id=stage.evse_id)
+    stage.leaves(130)
+    stage.asks("told", "the CSMS asked for it (F03.FR.02)", "RemoteStop")
+    rules = "E06.FR.02 or E06.FR.06, after F03.FR.02"
+    stage.asks("stop", f"the EV was disconnected, after the CSMS asked for it ({rules})", "Remote")
 
 
 def csms_stops_what_nobody_began(stage: Stage) -> None:
@@ -353,7 +364,8 @@ SCENES: Final[tuple[Director, ...]] = (
     ev_is_full, ev_leaves, ev_leaves_and_is_not_back, ev_leaves_which_is_the_end,
     energy_begins_and_ends_it,
     device_breaks, both_break, emergency_stop, disk_is_full,
-    csms_stops, csms_stops_what_nobody_began, csms_resets, csms_thinks_again,
+    csms_stops, csms_stops_and_the_ev_stays, csms_stops_what_nobody_began, csms_resets,
+    csms_thinks_again,
     csms_thinks_again_and_energy_stops, csms_thinks_again_and_some_energy_is_left,
     csms_never_knew_them, csms_begins, csms_begins_unasked, nobody_need_be_asked,
     cache_lets_in_at_once,

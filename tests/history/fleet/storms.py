@@ -86,6 +86,11 @@ class Storm:
         where = [evse_id] if evse_id else [1, 2]
         return any(last.get(one, "unplug") == "unplug" for one in where)
 
+    def came(self, seq: int, evse_id: int) -> bool:
+        """Whether an EV had ever been plugged in there."""
+        found = self.before(seq, "plug_in", "session", within_s=EVER_S)
+        return any(one.evse_id == evse_id for one in found)
+
     def asked_for(self, seq: int, *actions: str) -> bool:
         found = self.before(seq, "ask", within_s=EVER_S)
         return any(one.how == f"{action}Request" for one in found for action in actions)
@@ -117,6 +122,10 @@ class Storm:
         """Whether anything at all could keep the CSMS from being asked."""
         starting = self.film.bystander.written_s[seq] < 2
         return starting or any(self.before(seq, *MISCHIEF, within_s=AWAY_S))
+
+    def starts_at(self, *points: str) -> bool:
+        """Whether one of these is what the station was told to begin at."""
+        return self.film.plan.variables.get("TxCtrlr.TxStartPoint", "PowerPathClosed") in points
 
     def short(self, seq: int) -> bool:
         """Whether the disk was short of room, which is looked at now and then."""
@@ -281,13 +290,40 @@ _REFUSED: Final[Answers] = {
         storm.before(seq, "card", "ask", within_s=EVER_S)
     ),
 }
+_GRANTED: Final[Answers] = {
+    r"the (CSMS accepted|cache knew) the token": lambda storm, seq, evse, found: storm.judged(
+        seq, "Accepted"
+    ),
+    r"the CSMS started it": lambda storm, seq, evse, found: storm.asked_for(
+        seq, "RequestStartTransaction"
+    ),
+}
+_STARTED: Final[Answers] = {
+    r"a person was authorised": lambda storm, seq, evse, found: (
+        storm.judged(seq, "Accepted") and storm.starts_at("Authorized", "PowerPathClosed")
+    ),
+    r"the EV of an authorised person": lambda storm, seq, evse, found: (
+        storm.came(seq, evse) and storm.starts_at("EVConnected", "PowerPathClosed")
+    ),
+    r"an EV was plugged in": lambda storm, seq, evse, found: (
+        storm.came(seq, evse) and storm.starts_at("EVConnected")
+    ),
+    r"energy began to flow": lambda storm, seq, evse, found: (
+        storm.came(seq, evse) and storm.starts_at("EnergyTransfer")
+    ),
+    r"the CSMS started it": lambda storm, seq, evse, found: storm.asked_for(
+        seq, "RequestStartTransaction"
+    ),
+}
 _PARKED: Final[Answers] = {
     r"its last attempt failed, attempt (\d+) of \1: ": lambda storm, seq, evse, found: (
         storm.hampered(seq)
     ),
 }
 _DROPPED: Final[Answers] = {
-    r"the link went": lambda storm, seq, evse, found: storm.hampered(seq),
+    r"the link went": lambda storm, seq, evse, found: any(
+        storm.before(seq, *MISCHIEF, within_s=EVER_S)  # one that is silent may stay so for long
+    ),
     r"the program ended": lambda storm, seq, evse, found: storm.died(seq),
     r"little room was left": lambda storm, seq, evse, found: storm.short(seq),
     r"the CSMS refused it, InternalError: not today": lambda storm, seq, evse, found: (
@@ -302,6 +338,9 @@ _DROPPED: Final[Answers] = {
 
 # A sentence of the transcript -> what may be answered to whoever asks why.
 ASKED: Final[tuple[tuple[str, Answers], ...]] = (
+    (r"begins transaction \S+ at EVSE (?P<evse>\d)", _STARTED),
+    (r"ends the right to charge(?: at EVSE (?P<evse>\d))?", _STOPPED),
+    (r"lets \S+ charge(?: at EVSE (?P<evse>\d)| where)", _GRANTED),
     (r"brings (?P<name>[0-9a-f]+)\S* to its end", _STOPPED),
     (r"lets \S+ not charge(?: at EVSE (?P<evse>\d))?:", _REFUSED),
     (r"has for the CSMS: EVSE (?P<evse>\d) connector \d is Unavailable", _CLOSED),
