@@ -86,6 +86,22 @@ def first_of(path: Path, reader: Reader, since: Point) -> int:
     return found
 
 
+def stretch(path: Path, reader: Reader, since: Point | None, to: Point | None) -> tuple[int, int]:
+    """The first and the last entry between two points; None: from the first, to the last of all.
+
+    Raises:
+        No: there is no such entry, or none between them.
+        Misused: `to` is before `since`.
+    """
+    last = last_of(path, reader, to)
+    first = first_of(path, reader, since) if since else 1
+    if first > last:
+        if since and to and since.at and to.at and since.at <= to.at:
+            raise No(f"{path}: nothing happened then; {last} is the entry before, {first} behind.")
+        raise Misused(f"{path}: --to, entry {last}, is before --from, entry {first}.")
+    return first, last
+
+
 def _there(path: Path, reader: Reader, seq: int) -> int:
     archived, _ = reader.anchor()
     head = reader.head()

@@ -13,7 +13,7 @@ from station.commands.answers import Misused
 from station.history.export import Span
 
 
-def moment(context: click.Context, _: click.Parameter, text: str | None) -> datetime | None:
+def moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
     """An ISO 8601 time, UTC where it has no offset; finer than a millisecond is rounded up."""
     if text is None:
         return None
@@ -23,8 +23,8 @@ def moment(context: click.Context, _: click.Parameter, text: str | None) -> date
         return at + (-at.microsecond % 1000) * timedelta(microseconds=1)
     except (ValueError, OverflowError):
         raise Misused(
-            f"{context.command_path}: {text!r} is no time as 2026-11-22T17:25Z, or a day as "
-            "2026-11-22."
+            f"{context.command_path} {option.opts[0]}: {text!r} is no time as 2026-11-22T17:25Z, "
+            "or a day as 2026-11-22."
         ) from None
 
 

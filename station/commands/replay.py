@@ -19,7 +19,7 @@ from journal.state import encode_state, state_digest
 from journal.terms import Entry
 from station.commands.answers import Misused, No
 from station.commands.journals import busy, journal_argument, opened, replayed
-from station.commands.points import Point, first_of, last_of, point
+from station.commands.points import Point, last_of, point, stretch
 from station.history.sieve import Sieve, Wish
 from station.history.subjects import BLOCKS
 from station.runtime.memory import registry
@@ -135,13 +135,10 @@ def replay_command(
     if as_state and (since or wish != Wish()):
         raise Misused("station replay: the state follows from all entries; leave out the filters.")
     with closing(opened(path)) as reader:
-        last = last_of(path, reader, to)
         if as_state:
-            _tell_state(path, reader, last)
+            _tell_state(path, reader, last_of(path, reader, to))
             return
-        first = first_of(path, reader, since) if since else 1
-        if first > last:
-            raise Misused("station replay: --from is behind --to, so nothing lies between them.")
+        first, last = stretch(path, reader, since, to)
         _Telling(path, reader, wish, first, values=values).told(last, follow=follow)
 
 

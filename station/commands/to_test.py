@@ -14,7 +14,7 @@ from journal.reader import Reader
 from journal.terms import Decision, Entry, Observation
 from station.commands.answers import Misused, No
 from station.commands.journals import busy, journal_argument, opened, replayed
-from station.commands.points import Point, first_of, last_of, point
+from station.commands.points import Point, point, stretch
 from station.history.retelling import Differs
 from station.history.to_test import Stretch, profile_of, redacted, source
 
@@ -78,9 +78,7 @@ def _stretch(
     Raises:
         No: there is no such stretch, or it is too long.
     """
-    first, last = first_of(path, reader, since), last_of(path, reader, to)
-    if last < first:
-        raise Misused(f"{path}: entry {last}, where it shall end, is before {first}.")
+    first, last = stretch(path, reader, since, to)
     first = _observation(path, reader, first)
     if last - first >= ENTRIES_MAX:
         raise No(

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -301,6 +302,25 @@ def test_from_a_moment_begins_with_the_first_entry_not_earlier(
         store.append([later])
     told = station("replay", path, "--from", f"2026-03-01T{text}")
     assert seqs(told) == [*(last if not before else []), later.seq]
+
+
+@pytest.mark.parametrize("verb", ["replay", "to-test"])
+def test_a_time_in_which_nothing_happened_is_the_answer_no(
+    station: Command, tmp_path: Path, story: Station, verb: str
+) -> None:
+    story.when(after(seconds=60), LINK_LOST)
+    journal = written(tmp_path / "later.db", story.entries)
+    quiet = next(
+        one.at + timedelta(milliseconds=1)
+        for one, following in pairwise(story.entries)
+        if following.at - one.at > timedelta(milliseconds=2)
+    )
+    later = quiet + timedelta(milliseconds=1)
+    told = station(verb, journal, "--from", quiet.isoformat(), "--to", later.isoformat())
+    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
+    assert "nothing happened then" in told.err
+    turned = station(verb, journal, "--from", later.isoformat(), "--to", quiet.isoformat())
+    assert (turned.code, turned.out, turned.err.count("\n")) == (2, "", 1)
 
 
 def test_kinds_are_told_alone(station: Command, busy: tuple[Path, list[Entry]]) -> None:

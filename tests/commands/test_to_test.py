@@ -244,7 +244,7 @@ def test_moments_are_points_too(station: Command, journal: Path) -> None:
     [
         ((), 2, "--from"),
         (("--from", "9999"), 1, "entry 9999 is not there"),
-        (("--from", "20", "--to", "10"), 2, "entry 10, where it shall end, is before 20"),
+        (("--from", "20", "--to", "10"), 2, "--to, entry 10, is before --from, entry 20"),
         (("--from", "yesterday"), 2, "'yesterday' is neither an entry's number nor a time"),
         (("--from", "20", "--profile", "tesla"), 2, "tesla is not a profile"),
     ],
