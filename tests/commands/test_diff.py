@@ -89,7 +89,7 @@ def test_a_moment_that_was_twice_is_said_to_be(station: Command, tmp_path: Path)
     path = written(tmp_path / "journal.db", story.entries)
     twice = station("diff", path, "1", "2026-03-01T12:00:30Z")
     assert (twice.code, twice.err.count("\n")) == (0, 1)
-    assert twice.err.startswith("2026-03-01T12:00:30.000Z was more than once")
+    assert twice.err.startswith("2026-03-01T12:00:30.000Z was passed more than once")
     for once in ("2026-03-01T12:00:05Z", "2026-03-01T12:01:05Z"):
         assert station("diff", path, "1", once).err == ""
 
