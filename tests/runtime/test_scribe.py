@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from journal.chain import Row
 from journal.observations import (
     CableReported,
     ClockStepped,
@@ -22,7 +25,7 @@ from journal.observations import (
 from journal.projections.clocks import ClockCorrected
 from journal.projections.outbox import CallQueued
 from journal.state import State, evolve, state_digest
-from journal.store import JournalFailed
+from journal.store import DiskFull, JournalFailed
 from journal.terms import IdToken
 from station.runtime.scribe import BATCH_MAX, LAZY_S
 from station.runtime.writer import Writer
@@ -226,3 +229,40 @@ async def test_a_batch_that_is_being_written_survives_the_end(tmp_path: Path) ->
             nursery.cancel_scope.cancel()
             nursery.start_soon(scribe.write_now)
         assert "LinkOpened" in {type(entry.event).__name__ for entry in store.entries()}
+
+
+async def test_a_level_worked_out_while_the_disk_is_busy_is_told_after_it_p3(
+    tmp_path: Path,
+) -> None:
+    with a_scribe(tmp_path) as (scribe, store, _):
+        disk = threading.Event()
+
+        def write(rows: Sequence[Row]) -> None:
+            disk.wait()
+            store.write(rows)
+
+        with Writer(write) as scribe._writer:
+            scribe.observe(STARTED)
+            scribe.observe(LinkOpened(1, "ws://csms", 1))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(scribe.write_now)
+                await trio.testing.wait_all_tasks_blocked()
+                assert scribe.wanted.value.link.opens == 0, "visible before the commit"
+                disk.set()
+            assert scribe.wanted.value.link.opens == 1
+
+
+async def test_a_full_disk_takes_the_commit_in_the_room_kept_in_reserve_p6(tmp_path: Path) -> None:
+    with a_scribe(tmp_path) as (scribe, store, _):
+        failures = [DiskFull("no room")]
+
+        def write(rows: Sequence[Row]) -> None:
+            if failures:
+                raise failures.pop()
+            store.write(rows)
+
+        with Writer(write) as scribe._writer:
+            scribe.more_room = lambda: True
+            scribe.observe(STARTED)
+            await scribe.write_now()
+        assert store.head.seq == scribe.head.seq > 0
