@@ -65,8 +65,8 @@ def last_of(path: Path, reader: Reader, to: Point | None) -> int:
     if not found:
         raise No(f"{path}: nothing happened until {until}; the first entry is later.")
     if again:
-        note = f"{until} was passed more than once, for the clock was set back: taken as entry {found}."
-        click.echo(f"{note} An entry's number says which is meant.", err=True)
+        note = f"{until} was passed more than once, for the clock was set back"
+        click.echo(f"{note}: taken as entry {found}. A number says which is meant.", err=True)
     return found
 
 
