@@ -243,6 +243,9 @@ class Causes:
         if end.trigger_reason == "EVConnectTimeout" and cable > end.granted_seq:
             yield cable
 
+    def _begun(self, entry: Entry, event: TransactionStarted) -> Iterator[int]:
+        yield event.granted_seq or self._standing.flowing.get(event.evse_id, 0)
+
     def _started(self, entry: Entry, event: StationStarted) -> Iterator[int]:
         yield self._standing.restart
 
@@ -389,6 +392,6 @@ LINKS: Final[dict[type[Event], Callable[[Causes, Entry, Any], Iterator[int]]]] =
     RestartOrdered: Causes._restart,
     StationStarted: Causes._started,
     TransactionAuthorized: Causes._granted,
-    TransactionStarted: Causes._granted,
+    TransactionStarted: Causes._begun,
     TransactionStopping: Causes._stopping,
 }

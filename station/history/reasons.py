@@ -61,7 +61,8 @@ def _started(event: TransactionStarted, behind: Behind) -> Reason:
     if event.remote_start_id is not None:
         return Reason("the CSMS started it, and TxStartPoint was reached", "F02.FR.21")
     if first(behind, FlowReported):
-        return Reason("energy began to flow, which TxStartPoint makes a start", "E01.FR.06")
+        flows = "began to flow" if isinstance(behind[-1].event, FlowReported) else "flowed"
+        return Reason(f"energy {flows}, which TxStartPoint makes a start", "E01.FR.06")
     if not event.granted_seq:
         return Reason("an EV was plugged in, which TxStartPoint makes a start", "E01.FR.02")
     if event.trigger_reason == "CablePluggedIn":

@@ -78,6 +78,7 @@ class Standing:
         self.cached: dict[str, int] = {}  # reference of a token -> last word of the CSMS on it
         self.cables: dict[int, int] = {}
         self.flows: dict[int, int] = {}
+        self.flowing: dict[int, int] = {}  # where energy flows: since which entry
         self.rights: dict[int, int] = {}  # evse_id -> entry that granted the right to charge
         self.faults: dict[tuple[int, str, str], tuple[int, DeviceFaulted]] = {}
         self.closed: dict[Part, int] = {}  # parts out of service
@@ -92,6 +93,7 @@ class Standing:
             case StationStarted():
                 self.started = self.offline = entry.seq
                 self.reset = self.restart = self.failed = 0
+                self.flowing.clear()
                 self.faults.clear()  # levels of the devices: they are reported anew
             case LinkOpened():
                 self.offline = 0
@@ -114,8 +116,12 @@ class Standing:
                 self.failed, self.failed_ms = entry.seq, entry.uptime_ms
             case CableReported(evse_id=evse_id):
                 self.cables[evse_id] = entry.seq
-            case FlowReported(evse_id=evse_id):
+                self.flowing.pop(evse_id, None)
+            case FlowReported(evse_id=evse_id, flow=flow):
                 self.flows[evse_id] = entry.seq
+                self.flowing.pop(evse_id, None)
+                if flow == "charging":
+                    self.flowing[evse_id] = entry.seq
             case DeviceFaulted(evse_id=evse_id, device=device, fault=fault) as event:
                 self.faults[evse_id, device, fault] = entry.seq, event
             case DeviceRecovered(evse_id=evse_id, device=device, fault=fault):

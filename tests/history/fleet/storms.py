@@ -308,7 +308,7 @@ _STARTED: Final[Answers] = {
     r"an EV was plugged in": lambda storm, seq, evse, found: (
         storm.came(seq, evse) and storm.starts_at("EVConnected")
     ),
-    r"energy began to flow": lambda storm, seq, evse, found: (
+    r"energy (began to flow|flowed)": lambda storm, seq, evse, found: (
         storm.came(seq, evse) and storm.starts_at("EnergyTransfer")
     ),
     r"the CSMS started it": lambda storm, seq, evse, found: storm.asked_for(
