@@ -78,14 +78,13 @@ class Causes:
         self._again: dict[int, int] = {}  # call -> what left it unanswered, or had it tried again
         self._parked: set[int] = set()
         self._in_flight: tuple[int, int] | None = None  # (call, attempt)
-        self._judged = ""  # what the CSMS said of a token just now
+        self._observed: Observation | None = None  # the last
         self._questions: dict[str, int] = {}  # reference of a token -> entry that asked about it
 
     def hears(self, entry: Entry) -> None:
         """Take the entry in. Entries come in order; what is missing leaves its links out."""
         if isinstance(entry.event, Observation):
-            frame = entry.event if isinstance(entry.event, FrameReceived) else None
-            self._judged = (status_told(frame) or "") if frame else ""
+            self._observed = entry.event
         links = {seq for seq in self._links(entry) if 0 < seq < entry.seq}
         if links:
             self._behind[entry.seq] = tuple(sorted(links))
@@ -200,7 +199,8 @@ class Causes:
 
     def _refused(self, entry: Entry, event: AuthorizationRefused) -> Iterator[int]:
         yield from self._question(event.id_token)
-        if event.status == self._judged:
+        frame = self._observed
+        if isinstance(frame, FrameReceived) and status_told(frame) == event.status:
             return  # the CSMS said so itself
         if event.status in ("NotAtThisTime", "ConcurrentTx", "NoEvseFree"):
             yield from self._standing.obstacles(event.evse_id)
@@ -227,7 +227,7 @@ class Causes:
             yield from self._onward.get(asked + 1, ())[-1:]  # its call is the next entry
 
     def _cached(self, entry: Entry, id_token: IdToken) -> int:
-        known = self._standing.cached.get(id_token.ref, 0)
+        known = self._standing.known(id_token.ref)
         if known:
             self._recalled[entry.seq] = known
         return known

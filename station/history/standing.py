@@ -76,6 +76,7 @@ class Standing:
         self.offline = 0  # since then nobody can be asked; 0: there is a link
         self.registered = 0  # last word of the CSMS on whether it accepts the station
         self.cached: dict[str, int] = {}  # reference of a token -> last word of the CSMS on it
+        self.expired = "", 0  # the token that was forgotten last, and when
         self.cables: dict[int, int] = {}
         self.flows: dict[int, int] = {}
         self.flowing: dict[int, int] = {}  # where energy flows: since which entry
@@ -143,7 +144,8 @@ class Standing:
                 self._forgets(evicted)
                 self.cached[id_token.ref] = entry.seq
             case CacheExpired(ref=ref):
-                self.cached[ref] = entry.seq  # for as long as nothing newer is known
+                self.cached.pop(ref, None)
+                self.expired = ref, entry.seq
             case CacheCleared():
                 self.cached.clear()
             case CustomerCleared(refs=refs) | ForgettingOrdered(refs=refs):
@@ -183,6 +185,11 @@ class Standing:
                 self.rights.pop(mark.evse_id, None)
             case _:
                 pass
+
+    def known(self, ref: str) -> int:
+        """What the cache has of a token, or that it was forgotten just now; 0: nothing."""
+        forgotten, seq = self.expired
+        return self.cached.get(ref) or (seq if forgotten == ref else 0)
 
     def at(self, evse_id: int) -> Running | None:
         """The transaction that is open on an EVSE."""
