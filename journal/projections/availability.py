@@ -51,10 +51,14 @@ class Availability(Projection, frozen=True):
 
     def operative(self, evse_id: int, connector_id: int = 0) -> bool:
         """Whether the part and everything it belongs to is in service."""
+        if not self.inoperative:
+            return True
         return not {(0, 0), (evse_id, 0), (evse_id, connector_id)} & set(self.inoperative)
 
     def leaving(self, evse_id: int, connector_id: int = 0) -> bool:
         """Whether the part goes out of service when a transaction is over, perhaps elsewhere."""
+        if not self.scheduled:
+            return False
         waiting = {part for part, operative in self.scheduled if not operative}
         return bool({(0, 0), (evse_id, 0), (evse_id, connector_id)} & waiting)
 

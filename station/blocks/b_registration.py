@@ -117,7 +117,8 @@ def heartbeat_ms(case: Case) -> int | None:
     interval_ms = case.integer(HEARTBEAT) * 1000
     if not interval_ms or not case.may_speak:
         return None
-    if any(other.action == "Heartbeat" for other in case.state.outbox.other.values()):
+    waiting = case.state.outbox.other
+    if waiting and any(other.action == "Heartbeat" for other in waiting.values()):
         return None
     registration = case.state.registration
     return min(registration.spoke_ms + interval_ms, registration.heartbeat_ms + DAY_MS)

@@ -354,6 +354,8 @@ def _change(case: Case, transaction: Transaction) -> str | None:
 
 def samples(case: Case) -> Iterator[Decision]:
     """Take the periodic samples that are due. J02.FR.11, and SampledDataCtrlr.TxEndedInterval."""
+    if not case.state.transactions.open:
+        return
     interval_ms, ended_ms = _intervals_ms(case)
     for transaction in case.state.transactions.open:
         if transaction.stopping or transaction.next_seq_no == 0:
@@ -377,6 +379,8 @@ def _intervals_ms(case: Case) -> tuple[int, int]:
 
 def next_sample_ms(case: Case) -> Iterator[int]:
     """Uptimes at which `samples` and `ends` have something to do."""
+    if not case.state.transactions.open:
+        return
     interval_ms, ended_ms = _intervals_ms(case)
     for transaction in case.state.transactions.open:
         if transaction.evse_id == 0:
