@@ -104,7 +104,8 @@ def export_command(
     for one in done.breaks:
         click.echo(str(one), err=True)
     if done.breaks:
-        raise No(f"{path}: not whole; the export says so. Run `station verify` on it.")
+        told = "the export says so" if out else "rows may be missing"
+        raise No(f"{path}: not whole; {told}. Run `station verify` on it.")
 
 
 def _to_stdout(wish: Wish) -> Done:

@@ -704,6 +704,8 @@ def test_a_damaged_journal_is_told_and_never_vouched_for(
     assert manifest_of(out)["whole"] is False
     assert len(rows_of((out / "transactions.csv").read_text())) == 3
     assert station("verify", out).code == 1
+    assert ran.err.endswith("not whole; the export says so. Run `station verify` on it.\n")
+    assert "not whole; rows may be missing." in station("export", path, "faults").err
 
 
 def test_a_cut_out_entry_is_named(station: Command, path: Path, tmp_path: Path) -> None:
