@@ -70,8 +70,10 @@ def last_of(path: Path, reader: Reader, to: Point | None) -> int:
     return found
 
 
-def first_of(path: Path, reader: Reader, since: Point) -> int:
+def first_of(path: Path, reader: Reader, since: Point, *, to_come: bool = False) -> int:
     """The first entry from that point on: for a moment, the first that is not earlier.
+
+    `to_come`: if there is none yet, the next that will be written.
 
     Raises:
         No: there is no such entry.
@@ -81,9 +83,9 @@ def first_of(path: Path, reader: Reader, since: Point) -> int:
     assert since.at is not None
     begin = at_text(since.at + timedelta(microseconds=-since.at.microsecond % 1000))
     found = next((seq for seq, at in _times(reader) if at >= begin), None)
-    if found is None:
+    if found is None and not to_come:
         raise No(f"{path}: nothing happened since {begin}; the last entry is earlier.")
-    return found
+    return found or reader.head().seq + 1
 
 
 def stretch(path: Path, reader: Reader, since: Point | None, to: Point | None) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from journal.state import encode_state, state_digest
 from journal.terms import Entry
 from station.commands.answers import Misused, No
 from station.commands.journals import busy, journal_argument, opened, replayed
-from station.commands.points import Point, last_of, point, stretch
+from station.commands.points import Point, first_of, last_of, point, stretch
 from station.history.sieve import Sieve, Wish
 from station.history.subjects import BLOCKS
 from station.runtime.memory import registry
@@ -138,7 +138,10 @@ def replay_command(
         if as_state:
             _tell_state(path, reader, last_of(path, reader, to))
             return
-        first, last = stretch(path, reader, since, to)
+        if follow and since:
+            first, last = first_of(path, reader, since, to_come=True), last_of(path, reader, None)
+        else:
+            first, last = stretch(path, reader, since, to)
         _Telling(path, reader, wish, first, values=values).told(last, follow=follow)
 
 

@@ -15,6 +15,7 @@ import sys
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from journal.projections.transactions import TransactionStarted
 from journal.reader import Reader
 from journal.state import State, decode_state, encode_state, evolve
 from journal.terms import Entry
+from station.commands import replay
 from station.runtime.memory import registry
 from station.transcript import line
 from tests.commands.journals import Command, Ran, opened, written
@@ -254,6 +256,31 @@ def test_follow_tells_what_comes_and_ends_with_ctrl_c(tmp_path: Path, story: Sta
         _, said = follow.communicate(timeout=10)
     assert heard[-1].rstrip() == line(story.entries[-1])
     assert (follow.returncode, said) == (0, "")
+
+
+def test_follow_may_begin_with_what_is_still_to_come(
+    station: Command, tmp_path: Path, story: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.db"
+    coming: list[Entry] = []
+
+    def waits(_: float) -> None:
+        if not coming:
+            raise KeyboardInterrupt
+        store.append(coming)
+        coming.clear()
+
+    monkeypatch.setattr(replay, "time", SimpleNamespace(sleep=waits))
+    with opened(path) as store:
+        store.append(story.entries)
+        count = len(story.entries)
+        now = (story.entries[-1].at + timedelta(seconds=1)).isoformat()
+        assert station("replay", path, "--from", now).code == 1
+        story.when(after(seconds=2), LINK_LOST)
+        coming += story.entries[count:]
+        told = station("replay", path, "--follow", "--from", now)
+    assert (told.code, told.err) == (0, "")
+    assert body(told.lines) == [line(one) for one in story.entries[count:]]
 
 
 # --- Filters -------------------------------------------------------------------------------------
