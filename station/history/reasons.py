@@ -42,7 +42,7 @@ from journal.projections.outbox import (
 from journal.projections.statuses import StatusesDoubted
 from journal.projections.transactions import TransactionStarted, TransactionStopping
 from journal.terms import Entry, Observation
-from station.history import rights
+from station.history import answers, rights
 from station.history.obstacles import FULL, broken, in_the_way, scheduled
 from station.history.reason import Behind, Reason, first
 from station.sentences.words import because
@@ -303,9 +303,11 @@ REASONS: Final[dict[str, Reason | Callable[[Any, Behind], Reason | None]]] = {
     "AuthorizationSuspended": rights.suspended,
     "AvailabilityScheduled": scheduled,
     "AttemptFailed": _failed,
+    "CallAnswered": answers.answered,
     "CallAttempted": _attempted,
     "CallParked": _parked,
     "CallQueued": _queued,
+    "CallRefused": answers.refused,
     "CallsDropped": _dropped,
     "ClockCorrected": _corrected,
     "FirmwareAdvanced": _advanced,

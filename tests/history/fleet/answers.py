@@ -23,6 +23,7 @@ KINDS: Final = {
     "grant": r"lets \S+ charge at EVSE {evse_id}\b",
     "parked": r"parks call ",
     "refusal": r"lets \S+ not charge( at EVSE {evse_id})?:",
+    "reply": r"answers {status} ",
     "restart": r"restarts now",
     "right": r"ends the right to charge at EVSE {evse_id}\b",
     "status": r"has for the CSMS: EVSE {evse_id} connector \d+ is {status}$",

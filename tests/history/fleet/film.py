@@ -38,6 +38,7 @@ from tests.authorities import authority, server
 
 MAKER: Final = authority("Maker root")
 SIGNER: Final = server(MAKER, first=NOON - timedelta(days=1), last=NOON + timedelta(days=900))
+STRANGER: Final = server(authority("Else root"), first=NOON, last=NOON + timedelta(days=900))
 VERSION: Final = "1.1"  # of all new firmware
 
 
@@ -276,14 +277,14 @@ def workshop(stage: Film, *, seconds: float, troubles: dict[str, str]) -> None:
     stage.bystander.workshop.troubles = troubles
 
 
-def update(stage: Stage, *, request_id: int) -> None:
+def update(stage: Stage, *, request_id: int, stranger: bool = False) -> None:
     """The CSMS wants new firmware on the station, which knows who makes it."""
     root = {"certificateType": "ManufacturerRootCertificate", "certificate": MAKER.pem}
     asks(stage, action="InstallCertificate", payload=root)
     firmware = {
         "location": "https://files.invalid/firmware.bin",
         "retrieveDateTime": timestamp(NOON),
-        "signingCertificate": SIGNER.pem,
+        "signingCertificate": (STRANGER if stranger else SIGNER).pem,
         "signature": "c2lnbmF0dXJl",
     }
     asks(stage, action="UpdateFirmware", payload={"requestId": request_id, "firmware": firmware})

@@ -121,6 +121,12 @@ def firmware_does_not_run(stage: Stage) -> None:
     stage.asks("update", says, "InstallationFailed")
 
 
+def firmware_of_a_stranger(stage: Stage) -> None:
+    stage.at(3, "update", request_id=5, stranger=True)
+    says = "InvalidCertificate: not issued by CN=Maker root,O=Test (L01.FR.22)"
+    stage.asks("reply", says, "UpdateFirmware")
+
+
 def firmware_waits(stage: Stage) -> None:
     """For somebody who charges next door; nobody new may begin meanwhile."""
     stage.next_door(until_s=110)
@@ -140,4 +146,5 @@ SCENES: Final[tuple[Director, ...]] = (
     all_broken,
     firmware_is_installed, firmware_does_not_come, firmware_is_not_signed_well,
     firmware_cannot_be_installed, firmware_is_not_sound, firmware_does_not_run, firmware_waits,
+    firmware_of_a_stranger,
 )  # fmt: skip

@@ -182,6 +182,40 @@ def soon_to_restart(stage: Stage) -> None:
     stage.asks("restart", "the CSMS ordered it, and nothing stands in its way (B11.FR.03)")
 
 
+# --- The CSMS is told no -------------------------------------------------------------------------
+
+
+def nobody_else_may_begin(stage: Stage) -> None:
+    stage.charges()
+    stage.csms_begins(60, stage.friend())
+    stage.leaves()
+    says = f"TxInProgress: EVSE {stage.evse_id} is in use (F01.FR.24)"
+    stage.asks("reply", says, "RequestStartTransaction")
+
+
+def nobody_may_begin_where_it_is_broken(stage: Stage) -> None:
+    stage.breaks(10, "insulation low", 100)
+    stage.csms_begins(60, stage.friend())
+    says = f"Unspecified: EVSE {stage.evse_id} is out of service (F01.FR.23)"
+    stage.asks("reply", says, "RequestStartTransaction")
+
+
+def nothing_to_stop(stage: Stage) -> None:
+    stage.csms_asks(10, "RequestStopTransaction", transactionId="unheard of")
+    stage.asks("reply", "TxNotFound (F03.FR.08)", "RequestStopTransaction")
+
+
+def no_reservations(stage: Stage) -> None:
+    token = {"idToken": ALICE, "type": "ISO14443"}
+    stage.csms_asks(10, "ReserveNow", id=1, expiryDateTime="2026-03-02T00:00:00Z", idToken=token)
+    stage.asks("reply", "NotEnabled (H01.FR.01)", "ReserveNow")
+
+
+def no_local_list(stage: Stage) -> None:
+    stage.csms_asks(10, "SendLocalList", versionNumber=1, updateType="Full")
+    stage.asks("reply", "NotEnabled", "SendLocalList")
+
+
 SCENES: Final[tuple[Director, ...]] = (
     not_accepted_by_the_csms, unknown, elsewhere_only,
     nobody_to_ask, blocked_by_the_cache, too_old_in_the_cache, cache_does_not_count_offline,
@@ -189,4 +223,6 @@ SCENES: Final[tuple[Director, ...]] = (
     not_asked_again, never_asked,
     broken_for_everybody, out_of_service, not_accepted, somebody_else_charges,
     somebody_was_faster, soon_to_restart,
+    nobody_else_may_begin, nobody_may_begin_where_it_is_broken, nothing_to_stop, no_reservations,
+    no_local_list,
 )  # fmt: skip

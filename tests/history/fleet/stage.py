@@ -42,7 +42,7 @@ VARIABLES: Final = {
 }
 
 About = Literal[
-    "start", "stop", "right", "grant", "refusal", "suspension",
+    "start", "stop", "right", "grant", "refusal", "reply", "suspension",
     "told", "status", "restart", "update", "again", "parked", "dropped", "thinned",
 ]  # fmt: skip
 
@@ -56,7 +56,7 @@ class Question(NamedTuple):
             others: of all entries of the time of that kind.
         says: must stand in the answer; empty: of `again`, that there was none.
         status: of the connector, or of the update; of `stop`: the stoppedReason; of `told`: the
-            triggerReason.
+            triggerReason; of `reply`: the action that was answered.
     """
 
     about: About
@@ -163,6 +163,11 @@ class Stage:
 
     def csms_asks(self, at_s: float, action: str, **payload: Any) -> None:
         self.at(at_s, "asks", action=action, payload=payload)
+
+    def csms_begins(self, at_s: float, who: str) -> None:
+        """It wants somebody to charge here."""
+        start = {"idToken": {"idToken": who, "type": "ISO14443"}, "evseId": self.evse_id}
+        self.csms_asks(at_s, "RequestStartTransaction", remoteStartId=7, **start)
 
     def operative(self, at_s: float, yes: bool, evse: dict[str, int] | None = None) -> None:
         """The CSMS takes a part into service, or out of it; None: the station."""

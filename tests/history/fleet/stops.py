@@ -280,10 +280,8 @@ def csms_begins_unasked(stage: Stage) -> None:
 
 
 def _begun_by_csms(stage: Stage) -> None:
-    token = {"idToken": stage.friend(), "type": "ISO14443"}
     stage.plugs()
-    start = {"remoteStartId": 7, "idToken": token, "evseId": stage.evse_id}
-    stage.csms_asks(10, "RequestStartTransaction", **start)
+    stage.csms_begins(10, stage.friend())
     stage.at(100, "stops_remotely", evse_id=stage.evse_id)
     stage.leaves()
     stage.asks("start", "the CSMS started it, and TxStartPoint was reached (F02.FR.21)")
@@ -352,6 +350,16 @@ def _back_soon(stage: Stage, *, host: bool) -> None:
     stage.asks("stop", OWN, "Local")
 
 
+def supply_fails_and_the_clock_too(stage: Stage) -> None:
+    """Away for a short time, but the host's clock does not tell."""
+    stage.charges()
+    stage.at(60, "crash", gap_s=60, host=True)
+    stage.at(80, "clock", step_s=-3_600)
+    stage.leaves()
+    stage.asks("stop", "the supply was lost, nobody knows for how long: the clock ran backwards "
+               "(OCPP 2.1 E17.FR.20 to 22)", "PowerLoss")  # fmt: skip
+
+
 def program_ends_before_anybody_plugs_in(stage: Stage) -> None:
     stage.shows(5, ALICE)
     stage.at(20, "crash", gap_s=5, host=False)
@@ -370,5 +378,5 @@ SCENES: Final[tuple[Director, ...]] = (
     csms_never_knew_them, csms_begins, csms_begins_unasked, nobody_need_be_asked,
     cache_lets_in_at_once,
     supply_fails, program_ends, supply_fails_for_a_moment, program_ends_for_a_moment,
-    program_ends_before_anybody_plugs_in,
+    supply_fails_and_the_clock_too, program_ends_before_anybody_plugs_in,
 )  # fmt: skip

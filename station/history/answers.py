@@ -1,0 +1,42 @@
+"""Why was a CALL of the CSMS answered so?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from journal.projections.replies import CallAnswered, CallRefused
+from station.history.reason import Behind, Reason
+from station.sentences.words import because
+
+# (action, reasonCode of Part 2 appendix 5) -> what wants it refused
+_RULES: Final = {
+    ("ClearCache", "NotEnabled"): "C11.FR.04",
+    ("InstallCertificate", "OutOfStorage"): "M05.FR.06",
+    ("RequestStartTransaction", "CSNotAccepted"): "B02.FR.05",
+    ("RequestStartTransaction", "TxInProgress"): "F01.FR.24",
+    ("RequestStartTransaction", "Unspecified"): "F01.FR.23",
+    ("RequestStopTransaction", "CSNotAccepted"): "B02.FR.05",
+    ("RequestStopTransaction", "TxNotFound"): "F03.FR.08",
+    ("ReserveNow", "NotEnabled"): "H01.FR.01",
+    ("Reset", "FwUpdateInProgress"): "B11.FR.06",
+    ("Reset", "UnsupportedParam"): "B11.FR.09",
+    ("UpdateFirmware", "FwUpdateInProgress"): "L01.FR.27",
+    ("UpdateFirmware", "InvalidCertificate"): "L01.FR.22",
+}
+
+
+def answered(event: CallAnswered, behind: Behind) -> Reason | None:
+    """What the answer itself gives for a reason; None: nothing."""
+    match msgspec.json.decode(event.payload):
+        case {"statusInfo": {"reasonCode": str(code), **more}}:
+            told = str(more.get("additionalInfo", ""))
+            return Reason(code + because(told), _RULES.get((event.action, code), ""))
+        case _:
+            return None
+
+
+def refused(event: CallRefused, behind: Behind) -> Reason:
+    """What the CALLERROR says. Part 4 §4.3."""
+    return Reason(event.code + because(event.description), "Part 4 §4.3")
