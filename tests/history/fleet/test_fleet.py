@@ -99,21 +99,6 @@ def test_it_is_whole_and_would_be_decided_so_again(day: Callable[[int], Day], nu
     assert f"whole. {film.witness.seq} entries" in told.out
 
 
-def test_any_stretch_of_it_is_a_test_that_passes(day: Callable[[int], Day]) -> None:
-    film, scenes, _ = day(0)
-    scene = scenes[0]
-    since, until = moment(scene.happenings[0].at_s), moment(scene.ends_s)
-    told = ask("to-test", film.final, "--from", since.isoformat(), "--to", until.isoformat())
-    assert told.code == 0, told.err
-    assert "with this release the test passes." in told.err
-    names: dict[str, Callable[[], None]] = {}
-    exec(compile(told.out, "test_field.py", "exec"), names)
-    [test] = [one for name, one in names.items() if name.startswith("test_")]
-    test()
-    assert "SIM-1" not in told.out
-    assert "csms.invalid" not in told.out
-
-
 def test_diff_tells_what_a_scene_changed(day: Callable[[int], Day]) -> None:
     film, scene = next(
         (day(number).film, scene)
