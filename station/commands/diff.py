@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import click
 from journal.reader import Reader
 from journal.state import State, encode_state
 from station.commands.answers import No
-from station.commands.journals import busy, journal_argument, opened, replayed
+from station.commands.journals import counted, journal_argument, opened, replayed, watched
 from station.commands.points import Point, last_of, point
 from station.history.differences import changes
 
@@ -30,8 +31,8 @@ def diff_command(path: Path, a: Point, b: Point) -> None:
     """
     with closing(opened(path)) as reader:
         points = [0 if one == BEFORE_ALL else last_of(path, reader, one) for one in (a, b)]
-        with busy(f"replaying {path}"):
-            states = _states(path, reader, points)
+        with counted("replaying", max(points)) as advance:
+            states = _states(path, reader, points, advance)
     old, new = (encode_state(states[seq]) for seq in points)
     nothing = True
     for change in changes(old, new):
@@ -41,11 +42,13 @@ def diff_command(path: Path, a: Point, b: Point) -> None:
         raise No(f"{path}: nothing changed between entry {points[0]} and entry {points[1]}.")
 
 
-def _states(path: Path, reader: Reader, points: list[int]) -> dict[int, State]:
+def _states(
+    path: Path, reader: Reader, points: list[int], advance: Callable[[int], None]
+) -> dict[int, State]:
     """The state behind each of these entries, in one walk."""
     found: dict[int, State] = {}
     state, begin = State(journal_id=reader.journal_id), 1
     for seq in sorted(points):
-        state = replayed(path, reader, reader.entries(begin, seq), state, begin)
+        state = replayed(path, reader, watched(reader.entries(begin, seq), advance), state, begin)
         found[seq], begin = state, seq + 1
     return found

@@ -17,6 +17,7 @@ from station.commands.answers import Misused, No
 from station.runtime.memory import registry
 
 FILE: Final = "journal.db"
+ADVANCE_EVERY: Final = 1_000  # entries between two steps of a bar
 
 
 def _found(_: click.Context, __: click.Parameter, path: Path) -> Path:
@@ -82,9 +83,17 @@ def _gapless(path: Path, entries: Iterable[Entry], due: int) -> Iterator[Entry]:
         yield entry
 
 
+def watched(entries: Iterable[Entry], advance: Callable[[int], None]) -> Iterator[Entry]:
+    """The entries; `advance` hears now and then the number of one."""
+    for entry in entries:
+        if entry.seq % ADVANCE_EVERY == 0:
+            advance(entry.seq)
+        yield entry
+
+
 @contextmanager
 def counted(what: str, last: int) -> Iterator[Callable[[int], None]]:
-    """Show a person at a terminal how far it is: give it the number of each entry up to `last`."""
+    """Show a person at a terminal how far it is: give it the numbers of entries up to `last`."""
     if not sys.stderr.isatty():
         yield lambda seq: None
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -18,12 +18,11 @@ from journal.projections.outbox import (
     CallsDropped,
     RetryRequested,
 )
-from journal.reader import Reader
 from journal.state import State
 from journal.terms import Entry
 from station.commands.answers import No
 from station.commands.control import STATION, NobodyThere, asked
-from station.commands.journals import busy, journal_argument, opened, replayed
+from station.commands.journals import counted, journal_argument, opened, replayed, watched
 from station.commands.pen import writing
 
 UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -64,8 +63,9 @@ def _known(path: Path) -> Known:
         if head.at is None:
             raise No(f"{path}: no entries yet, so nothing waits.")
         tries: Counter[int] = Counter()
-        with busy(f"replaying {path}"):
-            state = replayed(path, reader, _counted(reader, head.seq, tries))
+        with counted("replaying", head.seq) as advance:
+            entries = watched(reader.entries(1, head.seq), advance)
+            state = replayed(path, reader, _counted(entries, tries))
         outbox = state.outbox
         boot = [] if outbox.boot is None else [outbox.boot]
         calls = {*boot, *outbox.transaction, *outbox.rest, *(one.call for one in outbox.parked)}
@@ -73,9 +73,9 @@ def _known(path: Path) -> Known:
         return Known(state, reader.entry(head.seq), tries, queued)
 
 
-def _counted(reader: Reader, last: int, tries: Counter[int]) -> Iterator[Entry]:
+def _counted(entries: Iterable[Entry], tries: Counter[int]) -> Iterator[Entry]:
     """The entries, with the attempts at each call that is still open counted on the way."""
-    for entry in reader.entries(1, last):
+    for entry in entries:
         match entry.event:
             case CallAttempted(call=call):
                 tries[call] += 1

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Final
 
 import click
 
 from journal.observations import StationStarted
-from journal.terms import Entry
 from station.case import Product
 from station.commands.answers import No
-from station.commands.journals import counted, opened
+from station.commands.journals import counted, opened, watched
 from station.devicemodel import DeviceModel
 from station.history.redecide import redecided
 from station.profiles import load, names
 from station.runtime.memory import registry
-
-ADVANCE_EVERY: Final = 1_000  # entries between two steps of the bar
-
-Advance = Callable[[int], None]
 
 
 def judged_again(path: Path, profiles: Iterable[str]) -> bool:
@@ -47,20 +41,13 @@ def judged_again(path: Path, profiles: Iterable[str]) -> bool:
             return True  # nothing was decided; `verify` says that it is empty
         otherwise = 0
         with counted("judging again", last) as advance:
-            entries = _watched(reader.entries(1, last, damaged=lambda _: None), advance)
+            entries = watched(reader.entries(1, last, damaged=lambda _: None), advance)
             for one in redecided(reader.journal_id, entries, registry(), products.of):
                 click.echo(str(one), err=True)
                 otherwise += 1
     if not otherwise:
         click.echo(f"{path}: this release would decide all of it as it was decided.")
     return not otherwise
-
-
-def _watched(entries: Iterable[Entry], advance: Advance) -> Iterator[Entry]:
-    for entry in entries:
-        if entry.seq % ADVANCE_EVERY == 0:
-            advance(entry.seq)
-        yield entry
 
 
 class _Products:

@@ -18,7 +18,7 @@ from journal.reader import Damage, Reader
 from journal.state import encode_state, state_digest
 from journal.terms import Entry
 from station.commands.answers import Misused, No
-from station.commands.journals import busy, journal_argument, opened, replayed
+from station.commands.journals import counted, journal_argument, opened, replayed, watched
 from station.commands.points import Point, first_of, last_of, point, stretch
 from station.history.sieve import Sieve, Wish
 from station.history.subjects import BLOCKS
@@ -149,8 +149,8 @@ def replay_command(
 
 
 def _tell_state(path: Path, reader: Reader, last: int) -> None:
-    with busy(f"replaying {path}"):
-        state = replayed(path, reader, reader.entries(1, last))
+    with counted("replaying", last) as advance:
+        state = replayed(path, reader, watched(reader.entries(1, last), advance))
     digest = reader.digest_at(last)
     assert digest is not None, f"entry {last} was read just now"
     told = {

@@ -12,7 +12,7 @@ import click
 from journal.reader import Damage, JournalFailed, Reader
 from journal.terms import Entry
 from station.commands.answers import No
-from station.commands.journals import busy, journal_argument, opened
+from station.commands.journals import counted, journal_argument, opened, watched
 from station.history.accounts import (
     Account,
     History,
@@ -43,10 +43,10 @@ def why_command(path: Path, what: str, values: bool) -> None:
     damages: list[Damage] = []
     upheavals: list[int] = []
     with closing(opened(path)) as reader:
-        with busy(f"reading {path}"):
+        with counted("reading", reader.head().seq) as advance:
             first, _ = reader.anchor()
-            entries = _gaps_told(reader.entries(damaged=damages.append), first + 1, damages)
-            causes = causes_of(_noted(entries, upheavals))
+            read = watched(reader.entries(damaged=damages.append), advance)
+            causes = causes_of(_noted(_gaps_told(read, first + 1, damages), upheavals))
         if not causes.heard:
             raise No(f"{path}: no entries yet. Start the station, and there will be.")
         account = _account(path, reader, causes, upheavals, what)

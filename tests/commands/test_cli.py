@@ -132,6 +132,20 @@ def test_whoever_stops_reading_gets_no_complaint(journal: Path) -> None:
     assert replay.wait() == 0
 
 
+@pytest.mark.parametrize(
+    "typed",
+    ["why 20", "diff 3 20", "replay --state", "outbox list", "export events", "verify --redecide"],
+)
+def test_a_person_at_a_terminal_sees_how_far_it_is(
+    station: Command, journal: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    verb, *more = typed.split()
+    monkeypatch.setattr("station.commands.journals.ADVANCE_EVERY", 1)
+    assert "%" not in station(verb, journal, *more).err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert "100%" in station(verb, journal, *more).err
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
 @pytest.mark.parametrize(
     "typed",
