@@ -68,6 +68,14 @@ def apart(payload: Any, refer: Refer) -> Any:
     return _walked(payload, lambda type, value: refer(type, value).ref)
 
 
+def nobody_in(text: str) -> bool:
+    """Whether this JSON surely holds nothing personal: `apart` would give it back as it is.
+
+    A glance at the text, a hundred times as fast as a walk through a long payload.
+    """
+    return not any(trace in text for trace in _TRACES)
+
+
 def together(payload: Any, value_of: ValueOf) -> Any:
     """`apart` backwards. The reference of an erased person stays where it is."""
 
@@ -103,6 +111,9 @@ def _personal(part: Mapping[str, Any]) -> Mapping[str, str]:
         kinds = {**kinds, "data": CUSTOMER_DATA}
     return kinds
 
+
+# What every text with a personal value holds: a key, or an escape by which one can be spelled.
+_TRACES = ("dToken", "customerIdentifier", '"data"', "\\u")
 
 _ALWAYS = {"customerIdentifier": CUSTOMER_IDENTIFIER}
 

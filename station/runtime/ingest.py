@@ -17,7 +17,7 @@ import msgspec
 
 from journal.observations import FrameGarbled, FrameReceived
 from journal.terms import IdToken
-from journal.tokens import apart
+from journal.tokens import apart, nobody_in
 from station.blocks.b_variables import UNFIT_SECRET
 from station.devicemodel import Component, DeviceModel
 from station.runtime.locations import hidden
@@ -78,7 +78,9 @@ class Ingest:
         if not isinstance(frame, list):
             return _garbled(text, "not a JSON array")
         try:
-            clean = apart(self._without_secrets(frame), self._reference)
+            clean = self._without_secrets(frame)
+            if not nobody_in(text):
+                clean = apart(clean, self._reference)
             return FrameReceived(msgspec.Raw(_without_keys(_encoder.encode(clean))))
         except RecursionError:
             return _garbled(text, "nested too deeply")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from journal.store import Reader
 from journal.terms import IdToken
-from journal.tokens import apart, ref_of, together, token_row
+from journal.tokens import apart, nobody_in, ref_of, together, token_row
 from tests.journal.kinds import KINDS, TokenShown, entry, opened
 
 STARTED = {
@@ -91,6 +93,37 @@ def test_any_payload_comes_together_again(payload: Any) -> None:
     before = repr(payload)
     assert together(apart(payload, names.refer), names.values.get) == payload
     assert repr(payload) == before
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"idToken": "a", "type": "Central"},
+        {"additionalIdToken": "a", "type": "Central"},
+        {"customerIdentifier": "a"},
+        {"data": "a", "seqNo": 0, "generatedAt": "2026-11-22T12:00:00Z", "requestId": 1},
+    ],
+)
+def test_a_glance_sees_everybody_however_keys_are_spelled(payload: Any) -> None:
+    dice = random.Random(34)
+    for part in (0.0, 0.05, 0.5, 1.0):
+        for _ in range(50):
+            text = _spelled([2, "1", "X", {"x": [payload]}], dice, part)
+            assert json.loads(text)[3]["x"] == [payload]
+            assert not nobody_in(text), text
+
+
+def test_a_glance_at_others_finds_nobody() -> None:
+    assert nobody_in(json.dumps([2, "1", "GetVariables", {"getVariableData": [{"type": "x"}]}]))
+
+
+def _spelled(payload: Any, dice: random.Random, part: float) -> str:
+    """JSON in which that part of all letters is escaped."""
+
+    def letter(found: re.Match[str]) -> str:
+        return f"\\u{ord(found[0]):04x}" if dice.random() < part else found[0]
+
+    return re.sub("[a-zA-Z]", letter, json.dumps(payload))
 
 
 def _exact(names: Names, type: str, value: str) -> IdToken:
