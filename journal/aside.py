@@ -11,6 +11,7 @@ Source: SQLite, "Database File Format", section 2.1 (records).
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from journal.log import resealed
+from journal.sectors import SECTOR_BYTES, content_of, read_around
 from journal.tokens import SALT_BYTES, TokenRow, folded
 
 _WINDOW_BYTES: Final = 1 << 20
@@ -69,8 +71,8 @@ def forget_aside(
         values: as they are shown, of any type.
 
     Returns:
-        How many rows were overwritten, and the files that could not be read or written, or hold a
-        value that was not in a whole row.
+        How many rows were overwritten, and the files that could not be read or written, be it in
+        part, or hold a value that was not in a whole row.
     """
     files = [file for aside in set_aside_beside(journal) for file in sorted(aside.iterdir())]
     left: dict[Path, str] = {}
@@ -93,30 +95,43 @@ def forget_aside(
         try:
             _overwrite(file, {*_in_rows(meant), *_in_index(file, people)})
             count += len(meant)
-            if holds(file, texts):
-                left[file] = "still holds the value, in a row that is damaged"
+            why = _left_in(file, texts)
         except OSError as error:
-            left[file] = f"cannot be written: {error.strerror}"
+            why = f"cannot be written: {error.strerror}"
+        if why:
+            left[file] = why
     return count, [Left(file, why) for file, why in left.items()]
+
+
+def _left_in(file: Path, texts: Collection[str]) -> str:
+    """Why a value may be there still; empty: it is not."""
+    try:
+        return "still holds the value, in a row that is damaged" if holds(file, texts) else ""
+    except OSError as error:
+        return f"cannot be read as a whole: {error.strerror}"
 
 
 def holds(file: Path, texts: Collection[str]) -> bool:
     """Whether one of these texts stands in a file, however it is spelled.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read; or not all of it can, and they are not in the rest.
     """
     needles = [text.casefold().encode() for text in texts if text]
-    for _, window in _windows(file):
+    bad = 0
+    for _, window, unread in _windows(file):
         small = window.lower()
         if any(needle in small for needle in needles):
             return True
+        bad += unread
+    if bad:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
     return False
 
 
 def _rows(file: Path) -> Iterator[_Found]:
     """Every row of a personal value that stands whole anywhere in a file."""
-    for start, window in _windows(file):
+    for start, window, _ in _windows(file):
         for match in _ROW.finditer(window):
             lengths = [_text_bytes(each) for each in match.groups()[:3]]
             token = _token(window, match.end(), match[4], lengths)
@@ -157,7 +172,7 @@ def _in_index(file: Path, people: Collection[tuple[str, str]]) -> Iterator[tuple
     if not cells:
         return
     pattern = re.compile(b"|".join(cells), re.DOTALL)
-    for start, window in _windows(file):
+    for start, window, _ in _windows(file):
         for match in pattern.finditer(window):
             begin, end = match.span(match.lastindex or 0)
             yield start + begin, end - begin
@@ -173,22 +188,29 @@ def _overwrite(file: Path, spans: Collection[tuple[int, int]]) -> None:
         return
     with file.open("r+b") as out:
         if file.name.endswith("-wal"):
-            before = out.read()
+            before = content_of(file)
             after = bytearray(before)
             for at, length in spans:
                 after[at : at + length] = bytes(length)
-            os.pwrite(out.fileno(), resealed(before, bytes(after)), 0)
+            sealed = resealed(before, bytes(after))
+            for at in range(0, len(sealed), SECTOR_BYTES):  # but none that cannot be read
+                if sealed[at : at + SECTOR_BYTES] != before[at : at + SECTOR_BYTES]:
+                    os.pwrite(out.fileno(), sealed[at : at + SECTOR_BYTES], at)
         else:
             for at, length in spans:
                 os.pwrite(out.fileno(), bytes(length), at)
         os.fsync(out.fileno())
 
 
-def _windows(file: Path) -> Iterator[tuple[int, bytes]]:
-    """The file by pieces and where they begin; each has the begin of the next, for what spans."""
+def _windows(file: Path) -> Iterator[tuple[int, bytes, int]]:
+    """The file by pieces: where each begins, its bytes, how many of them cannot be read.
+
+    Each has the begin of the next, for what spans.
+    """
     with file.open("rb") as content:
         for start in range(0, os.fstat(content.fileno()).st_size, _WINDOW_BYTES):
-            yield start, os.pread(content.fileno(), _WINDOW_BYTES + _ROW_BYTES_MAX, start)
+            size = _WINDOW_BYTES + _ROW_BYTES_MAX
+            yield start, *read_around(content.fileno(), size, start)
 
 
 def _text_bytes(serial: bytes) -> int:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from journal.sectors import content_of, read_around
+
 _MAGIC_LITTLE, _MAGIC_BIG = 0x377F0682, 0x377F0683  # how the checksums read their words
 _HEADER = struct.Struct(">8I")  # magic, version, page size, checkpoint, two salts, two checksums
 _FRAME = struct.Struct(">6I")  # page, pages of the file if it ends a commit, salts, checksums
@@ -39,7 +41,7 @@ def lost_commits(path: Path) -> str | None:
 
 def _lost(path: Path) -> str | None:
     try:
-        log = Path(f"{path}-wal").read_bytes()
+        log = content_of(Path(f"{path}-wal"))
     except FileNotFoundError:
         return None
     frames = list(_frames(log))
@@ -162,8 +164,8 @@ def _without_header(path: Path, frames: list[_Frame]) -> str | None:
     latest = {frame.page: frame.image for frame in written}
     with path.open("rb") as file:
         for page, image in latest.items():
-            file.seek(max(page - 1, 0) * len(image))  # there is no page 0: a damaged frame
-            if file.read(len(image)) != image:
+            at = max(page - 1, 0) * len(image)  # there is no page 0: a damaged frame
+            if read_around(file.fileno(), len(image), at)[0] != image:
                 return "the header of the log is damaged, and with it all its commits are lost"
     return None
 

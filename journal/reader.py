@@ -85,12 +85,16 @@ def _passed_over(damage: Damage) -> None:
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-# SQLITE_ERROR: what we say is the same every time, so the tables are not ours any more.
+# SQLITE_ERROR: what we say is the same every time, so the tables are not ours any more. A sector
+# that cannot be read is one of the last four, or SQLITE_CORRUPT, as the moment has it.
 _DAMAGED = frozenset(
     {
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
         sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_IOERR_CORRUPTFS,
+        sqlite3.SQLITE_IOERR_DATA,
+        sqlite3.SQLITE_IOERR_READ,
         sqlite3.SQLITE_IOERR_SHORT_READ,
     }
 )

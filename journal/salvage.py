@@ -1,24 +1,27 @@
 """What can be saved of a journal that SQLite cannot use any more?
 
 Reads the pages of the file and of its log without SQLite: whatever row stands whole on a page is
-found, whichever page that leads there is harmed. Nothing is written.
+found, whichever page that leads there is harmed. A page that the disk cannot read is a page that
+is harmed. Nothing is written.
 
 Source: SQLite, "Database File Format", sections 1.5 to 2.1 (pages, cells, records) and 4 (log).
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from journal.chain import FORMAT, Row, digest_of
 from journal.log import frames_of
+from journal.sectors import FILLER, content_of, read_around
 from journal.tokens import TokenRow
 
 PAGE_BYTES = 4096  # as the store makes them
@@ -51,18 +54,25 @@ class Salvage:
         """Look once at everything but the entries.
 
         Raises:
-            OSError: a file is there and cannot be read.
+            OSError: a file is there and nothing of it, or of its log, can be read.
         """
         self.journal_id: str | None = None
         self.anchor: Anchor | None = None
         self._tokens: dict[str, TokenRow] = {}
         with ExitStack() as files:
-            self._pages, self._behind = _pages(path, files)
+            file, log = _File(path, files), _log(path)
+            seen, self._behind = (
+                {page: image for page, image in frames if page and len(image) == PAGE_BYTES}
+                for frames in frames_of(log)
+            )
+            self._pages = Pages(file, seen)
+            for number, columns in self._records(self._pages):
+                self._take(number, columns)
+            for number, columns in self._records_behind():
+                self._take(number, columns)
+            if (file.pages or log) and len(file.unread) == file.pages and not log.strip(FILLER):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             self._files = files.pop_all()
-        for number, columns in self._records(self._pages):
-            self._take(number, columns)
-        for number, columns in self._records_behind():
-            self._take(number, columns)
 
     def __enter__(self) -> Self:
         return self
@@ -144,55 +154,66 @@ def _is_uuid(text: str) -> bool:
 # --- Pages ---------------------------------------------------------------------------------------
 
 
-class Pages:
-    """The pages of a file, numbered from 1, some of them as a log has them."""
+class _File:
+    """The pages of a file, numbered from 1.
 
-    def __init__(self, data: bytes | mmap, newer: Mapping[int, bytes]) -> None:
-        self._data = data
+    Not by memory mapping: a page that cannot be read there ends the program.
+    """
+
+    def __init__(self, path: Path, files: ExitStack) -> None:
+        self.pages = 0
+        self.unread: set[int] = set()  # and are not tried again: the disk takes its time over each
+        if path.exists():
+            self._file = files.enter_context(path.open("rb")).fileno()
+            self.pages = -(-os.fstat(self._file).st_size // PAGE_BYTES)
+
+    def __getitem__(self, number: int) -> bytes:
+        """Raises KeyError: it is not there, or cannot be read."""
+        if not 0 < number <= self.pages or number in self.unread:
+            raise KeyError(number)
+        page, unread = read_around(self._file, PAGE_BYTES, (number - 1) * PAGE_BYTES)
+        if unread:
+            self.unread.add(number)
+            raise KeyError(number)
+        return page.ljust(PAGE_BYTES, b"\0")
+
+
+class Pages:
+    """The pages of a file, some of them as a log has them."""
+
+    def __init__(self, file: _File, newer: Mapping[int, bytes]) -> None:
+        self._file = file
         self._newer = newer
-        self._in_file = -(-len(data) // PAGE_BYTES)
 
     @property
     def numbers(self) -> list[int]:
-        return sorted({*range(1, self._in_file + 1), *self._newer})
+        return sorted({*range(1, self._file.pages + 1), *self._newer})
 
     def __getitem__(self, number: int) -> bytes:
-        if number in self._newer:
-            return self._newer[number]
-        if not 0 < number <= self._in_file:
-            raise KeyError(number)
-        start = (number - 1) * PAGE_BYTES
-        return bytes(self._data[start : start + PAGE_BYTES]).ljust(PAGE_BYTES, b"\0")
+        return self._newer[number] if number in self._newer else self._file[number]
 
     @property
     def in_file(self) -> Pages:
         """As the file itself has them."""
-        return Pages(self._data, {})
+        return Pages(self._file, {})
 
     def over(self, newer: Mapping[int, bytes]) -> Pages:
-        return Pages(self._data, {**self._newer, **newer})
+        return Pages(self._file, {**self._newer, **newer})
 
 
-def _pages(path: Path, files: ExitStack) -> tuple[Pages, dict[int, bytes]]:
-    """The pages as SQLite would see them, and those of commits that the log hides from it."""
-    data: bytes | mmap = b""
-    if path.exists() and path.stat().st_size:
-        file = files.enter_context(path.open("rb"))
-        data = files.enter_context(mmap(file.fileno(), 0, access=ACCESS_READ))
+def _log(path: Path) -> bytes:
     try:
-        log = Path(f"{path}-wal").read_bytes()
+        return content_of(Path(f"{path}-wal"))
     except FileNotFoundError:
-        log = b""
-    seen, hidden = (
-        {page: image for page, image in frames if page and len(image) == PAGE_BYTES}
-        for frames in frames_of(log)
-    )
-    return Pages(data, seen), hidden
+        return b""
 
 
 def _records(pages: Pages, number: int) -> Iterator[tuple[int, list[Any]]]:
     """The rows on a leaf: rowid and columns. What is harmed is passed over."""
-    page = pages[number]
+    try:
+        page = pages[number]
+    except KeyError:
+        return
     start = _SCHEMA_BYTES if number == 1 else 0
     if page[start] != LEAF:
         return

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from journal.chain import FORMAT, Row, digest_of
+from journal.sectors import content_of
 
 BLOCK_ENTRIES: Final = 512  # more compress hardly better; what one damaged byte costs
 BLOCK_BYTES: Final = 256 << 10  # of text; an entry that is longer is a block of its own
@@ -137,7 +138,7 @@ class Segment(NamedTuple):
         return digest
 
     def _found(self, journal_id: str) -> Iterator[Block]:
-        content = self.path.read_bytes()
+        content = content_of(self.path)
         at = content.find(_MEMBER)
         while at >= 0:
             behind = content.find(_MEMBER, at + 1)

@@ -41,6 +41,7 @@ from journal.reader import (
     failing,
 )
 from journal.salvage import Anchor, Salvage
+from journal.sectors import content_of, read_around
 from journal.terms import Entry, IdToken
 from journal.tokens import SALT_BYTES, TokenRow, folded, token_row
 
@@ -459,7 +460,7 @@ def _uuid(path: Path, text: str) -> str:
 
 def _keep_log(path: Path) -> None:
     aside = _new_directory_beside(path)
-    (aside / f"{path.name}-wal").write_bytes(Path(f"{path}-wal").read_bytes())
+    (aside / f"{path.name}-wal").write_bytes(content_of(Path(f"{path}-wal")))
 
 
 def _new_directory_beside(path: Path) -> Path:
@@ -635,6 +636,7 @@ def _locked(path: Path) -> int:
         ) from None
     with failing(name):
         if _marked(lock) is None:
+            os.ftruncate(lock, 0)  # a sector that cannot be read is not written in part either
             _mark(lock, 0)
         os.ftruncate(lock, _MARK_BYTES)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), _MARK_BYTES)
@@ -662,7 +664,7 @@ def _mark(lock: int, log_bytes: int) -> None:
 
 def _marked(lock: int) -> int | None:
     """What the last writer noted; None before the first."""
-    found = os.pread(lock, _MARK_BYTES, 0).decode("ascii", "replace")
+    found = read_around(lock, _MARK_BYTES, 0)[0].decode("ascii", "replace")
     number = found.removeprefix("log at least ").strip()
     return int(number) if number.isdecimal() and found == _MARK.format(int(number)) else None
 

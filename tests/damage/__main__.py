@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +18,8 @@ from itertools import islice
 from pathlib import Path
 
 from station.simulation.world import shared_memory
-from tests.damage.sweep import broken, damages
+from tests.damage.bad_sectors import LISTED_IN, environment
+from tests.damage.sweep import bad_sectors, broken, damages
 from tests.damage.worlds import original
 
 TELLS_S = 10.0  # between two lines of progress
@@ -27,14 +30,18 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="tests.damage", description=__doc__)
     parser.add_argument("--damages", type=int, default=1000, help="how many, of each journal")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sectors", action="store_true", help="they cannot be read, that is all")
     asked = parser.parse_args(arguments)
+    if asked.sectors and LISTED_IN not in os.environ:
+        return with_bad_sectors(arguments)
+    kinds = bad_sectors if asked.sectors else damages
     logging.disable(logging.CRITICAL)
     scratch = Path(tempfile.mkdtemp(prefix="damage-", dir=shared_memory()))
     bad, count, told = 0, 0, time.perf_counter()
     try:
         for checkpointed in (True, False):
             made = original(scratch / f"{checkpointed}", checkpointed=checkpointed)
-            for damage in islice(damages(made, asked.seed), asked.damages):
+            for damage in islice(kinds(made, asked.seed), asked.damages):
                 count += 1
                 for what in broken(made, damage, scratch):
                     bad += 1
@@ -46,6 +53,15 @@ def main(arguments: list[str]) -> int:
         shutil.rmtree(scratch)
     print(f"{count} damages, {bad} broken")
     return 1 if bad else 0
+
+
+def with_bad_sectors(arguments: list[str]) -> int:
+    """The same in a process that can have some."""
+    with tempfile.TemporaryDirectory() as place:
+        env = {**os.environ, **environment(Path(place))}
+        return subprocess.run(
+            [sys.executable, "-m", "tests.damage", *arguments], env=env
+        ).returncode
 
 
 if __name__ == "__main__":

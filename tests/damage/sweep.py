@@ -18,6 +18,8 @@ from journal.codec import Registry
 from journal.salvage import Salvage
 from journal.store import JournalFailed, Reader
 from station.simulation.world import FILE
+from tests.damage.bad_sectors import SECTOR_BYTES as SECTOR_READ
+from tests.damage.bad_sectors import mended, spoil
 from tests.damage.worlds import NAMES, Aftermath, Original, after, charged
 
 LOG = f"{FILE}-wal"
@@ -37,6 +39,18 @@ def damages(made: Original, seed: int) -> Iterator[Damage]:
             yield kind(made, dice)
         if dice.random() < 0.3:
             yield "log gone", lambda place: (place / LOG).unlink()
+
+
+def bad_sectors(made: Original, seed: int) -> Iterator[Damage]:
+    """Sectors that cannot be read, without end, for a process that can have some."""
+    dice = random.Random(seed)
+    in_file = (made.directory / FILE).stat().st_size // SECTOR_READ
+    in_log = _used(made.directory / LOG) // SECTOR_READ
+    while True:
+        name, count = dice.choice([(FILE, in_file), (LOG, in_log)])
+        numbers = dice.sample(range(1, count + 1), min(count, dice.choice([1, 1, 2, 5])))
+        if numbers:
+            yield f"{name}: sectors {numbers} cannot be read", partial(_unreadable, name, numbers)
 
 
 def _flips(made: Original, dice: random.Random) -> Damage:
@@ -119,6 +133,11 @@ def _overwrite(name: str, at: int, noise: bytes, place: Path) -> None:
     (place / name).write_bytes(data)
 
 
+def _unreadable(name: str, numbers: list[int], place: Path) -> None:
+    mended()  # what a file that is gone had is no other's
+    spoil(place / name, *numbers)
+
+
 def _cut(name: str, size: int, place: Path) -> None:
     (place / name).write_bytes((place / name).read_bytes()[:size])
 
@@ -154,8 +173,10 @@ def broken(made: Original, damage: Damage, scratch: Path) -> list[str]:
     before, left = _rows_of(made.directory / FILE), _rows_of(place / FILE)
     same = {seq for seq, row in before.items() if left.get(seq) == row}
     harmed = set(before) - same
+    differs = list(_different(before, place))
     aftermath = after(place)
-    return [*_not_found(before, place, aftermath), *_not_done(made, harmed, aftermath)]
+    unsaid = [] if aftermath.complaints else differs  # damage that verify is silent of must be none
+    return [*unsaid, *_not_done(made, harmed, aftermath)]
 
 
 def _rows_of(path: Path) -> dict[int, Row]:
@@ -169,10 +190,7 @@ def _rows_of(path: Path) -> dict[int, Row]:
         return rows
 
 
-def _not_found(before: dict[int, Row], place: Path, aftermath: Aftermath) -> Iterator[str]:
-    """Damage that `verify` is silent about must be none."""
-    if aftermath.complaints:
-        return
+def _different(before: dict[int, Row], place: Path) -> Iterator[str]:
     try:
         with Reader.open(place / FILE, Registry(())) as reader:
             rows = {row.seq: row for row in reader.rows()}

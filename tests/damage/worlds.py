@@ -134,11 +134,12 @@ class DamagedWorld(World):
         self._data.mkdir(parents=True)
         for name in NAMES:
             if (self._files / name).exists():
-                shutil.copyfile(self._files / name, self._data / name)
+                # the file itself, not a copy: that would have other sectors
+                (self._data / name).hardlink_to(self._files / name)
 
 
 def after(damaged: Path) -> Aftermath:
-    """Let a station live on the files in `damaged`: it delivers, and somebody charges."""
+    """Let a station live on the files in `damaged`, and change them: it delivers, and charges."""
     complaints = [str(each) for each in verify(damaged / FILE)]
     found: Aftermath | None = None
     ear = Ear()

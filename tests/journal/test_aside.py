@@ -16,6 +16,7 @@ from journal.log import frames_of, lost_commits
 from journal.reader import JournalFailed, Reader
 from journal.retention import without_older
 from journal.salvage import Salvage
+from journal.sectors import SECTOR_BYTES
 from journal.store import StoreSettings
 from journal.tokens import CUSTOMER_DATA
 from journal.verify import verify
@@ -184,6 +185,36 @@ def test_a_value_in_a_row_that_is_damaged_is_named(aside: Path, tmp_path: Path) 
     aside.write_bytes(data[: at - 30] + bytes(20) + data[at - 10 :])
     _, [left] = forget_aside(tmp_path / "journal.db", (), {ALICE})
     assert left == Left(aside, "still holds the value, in a row that is damaged")
+
+
+def test_what_can_be_read_of_a_file_with_a_bad_sector_is_erased_and_the_file_named(
+    aside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref, pread = ref_of(aside, "ISO14443", ALICE), os.pread
+    log = Path(f"{aside}-wal")
+    before = {file: file.read_bytes() for file in (aside, log)}
+    bad = {
+        file.stat().st_ino: text.rindex(BOB.encode()) // SECTOR_BYTES * SECTOR_BYTES
+        for file, text in before.items()
+    }
+
+    def read(file: int, size: int, at: int) -> bytes:
+        first = bad.get(os.fstat(file).st_ino, -SECTOR_BYTES)
+        if at < first + SECTOR_BYTES and first < at + size:
+            raise OSError(5, "Input/output error")
+        return pread(file, size, at)
+
+    monkeypatch.setattr(os, "pread", read)
+    count, left = forget_aside(tmp_path / "journal.db", {ref})
+    monkeypatch.undo()
+    assert count
+    assert left == [
+        Left(file, "cannot be read as a whole: Input/output error") for file in (aside, log)
+    ]
+    for file, text in before.items():
+        now, span = file.read_bytes(), slice(first := bad[file.stat().st_ino], first + SECTOR_BYTES)
+        assert now[span] == text[span], "what cannot be read is left alone"
+        assert ALICE.lower().encode() not in (now[: span.start] + now[span.stop :]).lower()
 
 
 def test_what_was_set_aside_goes_when_it_is_old(tmp_path: Path) -> None:
