@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.csms import Csms
+from tests.damage import bad_sectors
 from tests.e2e.harness import EmulatedDevices, StationProcess, Variable, until
 from tests.e2e.steps import (
     PATIENCE_S,
@@ -78,9 +79,28 @@ def test_a_second_process_is_refused_in_one_line(station: StationProcess) -> Non
 # --- Rot -----------------------------------------------------------------------------------------
 
 
+Harm = Callable[[Path, int], None]
+
+
+@pytest.fixture(params=some(*["unreadable"] * bad_sectors.can_be_had(), "zeroed"))
+def harm(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> Harm:
+    """What may become of a page, for a station that is started afterwards."""
+    if request.param == "zeroed":
+        return _zeroed
+    for name, value in bad_sectors.environment(place).items():
+        monkeypatch.setenv(name, value)
+    return bad_sectors.spoil
+
+
+def _zeroed(file: Path, page: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[(page - 1) * PAGE_BYTES : page * PAGE_BYTES] = bytes(PAGE_BYTES)
+    file.write_bytes(data)
+
+
 @pytest.mark.parametrize("table", some("entry", "sqlite_schema", "id_token"))
 def test_a_station_lives_on_a_damaged_journal(
-    station: StationProcess, csms: Csms, table: str
+    station: StationProcess, csms: Csms, harm: Harm, table: str
 ) -> None:
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
@@ -88,7 +108,7 @@ def test_a_station_lives_on_a_damaged_journal(
     draw(station)
     station.kill()
     seq = len(list(_seqs(station.journal)))
-    _destroy(station.journal, table)
+    _destroy(station.journal, table, harm)
     csms.up()
     boots = csms.mark()
     station.start()
@@ -112,17 +132,15 @@ def _seqs(journal: Path) -> Iterator[int]:
         yield from (seq for (seq,) in db.execute("SELECT seq FROM entry"))
 
 
-def _destroy(journal: Path, table: str) -> None:
-    """Fold the log in, then zero the page that everything in a table is found by."""
+def _destroy(journal: Path, table: str, harm: Harm) -> None:
+    """Fold the log in, then harm the page that everything in a table is found by."""
     with closing(sqlite3.connect(journal)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
         found = db.execute(query, (table,)).fetchone()
         page = found[0] if found else 1
     journal.with_suffix(".lock").unlink()  # whoever folds the log in takes it away
-    data = bytearray(journal.read_bytes())
-    data[(page - 1) * PAGE_BYTES : page * PAGE_BYTES] = bytes(PAGE_BYTES)
-    journal.write_bytes(data)
+    harm(journal, page)
 
 
 # --- Full ----------------------------------------------------------------------------------------
