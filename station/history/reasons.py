@@ -23,9 +23,7 @@ from journal.observations import (
     StationStarted,
     StorageReported,
 )
-from journal.projections.authorizations import (
-    AuthorizationEnded,
-)
+from journal.projections.authorizations import AuthorizationEnded, AuthorizationGranted
 from journal.projections.clocks import ClockCorrected
 from journal.projections.firmware import FirmwareAdvanced
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
@@ -65,6 +63,10 @@ def _started(event: TransactionStarted, behind: Behind) -> Reason:
         return Reason(f"energy {flows}, which TxStartPoint makes a start", "E01.FR.06")
     if not event.granted_seq:
         return Reason("an EV was plugged in, which TxStartPoint makes a start", "E01.FR.02")
+    granted = first(behind, AuthorizationGranted)
+    if granted is not None and granted.how == "NotNeeded":
+        why = "an EV was plugged in, and nobody needs to be asked: TxStartPoint was reached"
+        return Reason(why, "E01.FR.02, E01.FR.03 or E01.FR.05")
     if event.trigger_reason == "CablePluggedIn":
         why = "the EV of an authorised person was plugged in: TxStartPoint was reached"
         return Reason(why, "E01.FR.02 or E01.FR.05")

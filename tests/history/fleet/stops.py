@@ -294,6 +294,7 @@ def nobody_need_be_asked(stage: Stage) -> None:
     stage.plugs(5)
     stage.leaves(100)
     stage.asks("grant", "authorization is switched off, AuthCtrlr.Enabled (C01.FR.01)")
+    stage.asks("start", "an EV was plugged in, and nobody needs to be asked: TxStartPoint was")
     stage.asks("stop", "the EV was disconnected (E09.FR.01", "EVDisconnected")
 
 

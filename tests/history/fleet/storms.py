@@ -19,7 +19,7 @@ from station.simulation.counterpart import PEOPLE
 from tests.history.fleet.asking import Analyst, Line, ask
 from tests.history.fleet.film import Film, Happened, Sending
 
-SLACK_S: Final = 450.0  # a stalled disk, a slow line and a program that is away put things off
+SLACK_S: Final = 450.0  # a slow line and a program that is away put things off; so do stalls
 AWAY_S: Final = 1_200.0  # a link that was silent is looked for with longer and longer waits
 TIMEOUT_S: Final = 29.99  # uptime is whole milliseconds; OCPPCommCtrlr.MessageTimeout[Default]
 EVER_S: Final = float("inf")
@@ -38,6 +38,9 @@ class Storm:
         self.film = film
         self.analyst = analyst
         self.asked = 0
+        self._slack_s = SLACK_S + sum(
+            one.how["seconds"] for one in film.plan.happenings if one.what == "stall"
+        )
 
     def wrong(self) -> Iterator[str]:
         """A line for every answer that is missing or not true."""
@@ -68,9 +71,10 @@ class Storm:
 
     # --- What was true ---------------------------------------------------------------------------
 
-    def before(self, seq: int, *whats: str, within_s: float = SLACK_S) -> Iterator[Happened]:
-        """What of that kind happened not long before an entry."""
+    def before(self, seq: int, *whats: str, within_s: float = 0) -> Iterator[Happened]:
+        """What of that kind happened not long before an entry; 0: as long as things may take."""
         until_s = self.film.bystander.written_s[seq]
+        within_s = within_s or self._slack_s
         for one in self.film.happened:
             if one.what in whats and until_s - within_s <= one.at_s <= until_s:
                 yield one
@@ -101,12 +105,13 @@ class Storm:
                  if (one.evse_id, one.how) == (evse_id, fault)]  # fmt: skip
         ended = [one.at_s for one in self.before(seq, "ends", within_s=EVER_S)
                  if (one.evse_id, one.how) == (evse_id, fault)]  # fmt: skip
-        late_s = self.film.bystander.written_s[seq] - SLACK_S
-        return bool(began) and max(ended, default=0) < max(*began, late_s)
+        late_s = self.film.bystander.written_s[seq] - self._slack_s
+        mended_s = max(ended, default=0)
+        return bool(began) and (mended_s <= max(began) or mended_s >= late_s)
 
     def full(self, seq: int, evse_id: int) -> bool:
         """Whether the EV that left next had all it needed."""
-        since_s = self.film.bystander.written_s[seq] - SLACK_S
+        since_s = self.film.bystander.written_s[seq] - self._slack_s
         return any(one.what == "unplug" and one.how == "full" and one.at_s >= since_s
                    and one.evse_id == evse_id for one in self.film.happened)  # fmt: skip
 
@@ -115,6 +120,8 @@ class Storm:
         there = {one.how for one in self.before(seq, "card", within_s=EVER_S)}
         if self.asked_for(seq, "RequestStartTransaction"):
             there |= set(PEOPLE)
+        if self.asked_for(seq, "SetVariables"):
+            there |= {""}  # whoever comes while nobody needs to be asked
         return any((PEOPLE[one].status if one in PEOPLE else "Unknown") in statuses
                    for one in there)  # fmt: skip
 
@@ -128,8 +135,8 @@ class Storm:
         return self.film.plan.variables.get("TxCtrlr.TxStartPoint", "PowerPathClosed") in points
 
     def short(self, seq: int) -> bool:
-        """Whether the disk was short of room, which is looked at now and then."""
-        return any(self.before(seq, "disk_fills"))
+        """Whether the disk was short of room: two that fill it may leave it so until the end."""
+        return any(self.before(seq, "disk_fills", within_s=EVER_S))
 
     def tempered(self, seq: int, mischief: str) -> bool:
         """Whether the CSMS was in that mood."""
@@ -140,7 +147,9 @@ class Storm:
     def died(self, seq: int) -> bool:
         """Whether the program had begun anew not long before."""
         until_s = self.film.bystander.written_s[seq]
-        return any(until_s - SLACK_S <= one <= until_s for one in self.film.bystander.begun_s[1:])
+        return any(
+            until_s - self._slack_s <= one <= until_s for one in self.film.bystander.begun_s[1:]
+        )
 
     # --- Why was this message sent twice? --------------------------------------------------------
 
@@ -297,10 +306,16 @@ _GRANTED: Final[Answers] = {
     r"the CSMS started it": lambda storm, seq, evse, found: storm.asked_for(
         seq, "RequestStartTransaction"
     ),
+    r"authorization is switched off": lambda storm, seq, evse, found: storm.asked_for(
+        seq, "SetVariables"
+    ),
 }
 _STARTED: Final[Answers] = {
     r"a person was authorised": lambda storm, seq, evse, found: (
         storm.judged(seq, "Accepted") and storm.starts_at("Authorized", "PowerPathClosed")
+    ),
+    r"an EV was plugged in, and nobody needs to be asked": lambda storm, seq, evse, found: (
+        storm.came(seq, evse) and storm.asked_for(seq, "SetVariables")
     ),
     r"the EV of an authorised person": lambda storm, seq, evse, found: (
         storm.came(seq, evse) and storm.starts_at("EVConnected", "PowerPathClosed")
