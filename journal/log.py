@@ -18,6 +18,7 @@ from journal.sectors import content_of, read_around
 
 _MAGIC_LITTLE, _MAGIC_BIG = 0x377F0682, 0x377F0683  # how the checksums read their words
 _HEADER = struct.Struct(">8I")  # magic, version, page size, checkpoint, two salts, two checksums
+_ZEROS = bytes(4096)
 _FRAME = struct.Struct(">6I")  # page, pages of the file if it ends a commit, salts, checksums
 
 
@@ -47,12 +48,10 @@ def _lost(path: Path) -> str | None:
     frames = list(_frames(log))
     if not frames:
         return None
-    header = _HEADER.unpack_from(log)
-    words = "<" if header[0] == _MAGIC_LITTLE else ">"
-    checksum = _checksum(words, log[:24], (0, 0))
-    if header[0] not in (_MAGIC_LITTLE, _MAGIC_BIG) or checksum != header[6:8]:
+    header = _header(log)
+    if header is None:
         return _without_header(path, frames)
-    salts = header[4:6]
+    words, salts, checksum = header
     for number, frame in enumerate(frames):
         checksum = _checksum(words, frame.head + frame.image, checksum)
         if frame.salts != salts or checksum != frame.checksum:
@@ -68,12 +67,10 @@ def frames_of(log: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, byte
     frames = list(_frames(log))
     if not frames:
         return [], []
-    header = _HEADER.unpack_from(log)
-    words = "<" if header[0] == _MAGIC_LITTLE else ">"
-    checksum = _checksum(words, log[:24], (0, 0))
-    salts = header[4:6] if checksum == header[6:8] else frames[-1].salts
+    header = _header(log)
+    words, salts, checksum = header or ("<", _first_run(frames)[0].salts, (0, 0))
     good = 0
-    for frame in frames if checksum == header[6:8] else ():
+    for frame in frames if header else ():
         checksum = _checksum(words, frame.head + frame.image, checksum)
         if frame.salts != salts or checksum != frame.checksum:
             break
@@ -97,7 +94,7 @@ def resealed(before: bytes, after: bytes) -> bytes:
     words = "<" if before[:4] == _MAGIC_LITTLE.to_bytes(4, "big") else ">"
     old = new = _HEADER.unpack_from(before)[6:8] if len(before) >= _HEADER.size else (0, 0)
     at = _HEADER.size
-    for one, other in zip(_frames(before), _frames(after), strict=True):
+    for one, other in zip(_frames(before), _frames(after, _used(before)), strict=True):
         follows = _checksum(words, one.head + one.image, old) == one.checksum
         seal = one.checksum
         if follows and (one.image != other.image or new != old):
@@ -106,6 +103,16 @@ def resealed(before: bytes, after: bytes) -> bytes:
         old, new = one.checksum, seal
         at += _FRAME.size + len(one.image)
     return bytes(log)
+
+
+def _header(log: bytes) -> tuple[str, tuple[int, int], tuple[int, int]] | None:
+    """How the checksums read their words, the salts, the checksum so far; None: it is damaged."""
+    magic, _, _, _, salt_1, salt_2, *given = _HEADER.unpack_from(log)
+    words = "<" if magic == _MAGIC_LITTLE else ">"
+    checksum = _checksum(words, log[:24], (0, 0))
+    if magic not in (_MAGIC_LITTLE, _MAGIC_BIG) or checksum != tuple(given):
+        return None
+    return words, (salt_1, salt_2), checksum
 
 
 def _behind(words: str, frames: list[_Frame], number: int, salts: tuple[int, int]) -> str | None:
@@ -149,14 +156,9 @@ def _without_header(path: Path, frames: list[_Frame]) -> str | None:
     """A log without a readable header is lost as a whole, unless the file has all of it.
 
     It has, when the power went while the log was begun anew. A first commit may lack it too, on a
-    disk that harms the bytes next to those it writes. And before any frame there may be noise,
-    from growing the log: frames are what goes on from one to the next.
+    disk that harms the bytes next to those it writes.
     """
-    written = frames[:1]
-    for frame in frames[1:]:
-        if not any(_follows(words, written[-1], frame) for words in "<>"):
-            break
-        written.append(frame)
+    written = _first_run(frames)
     while written and not written[-1].commits:
         written.pop()
     if len({frame.image for frame in written if frame.commits}) <= 1:
@@ -170,17 +172,42 @@ def _without_header(path: Path, frames: list[_Frame]) -> str | None:
     return None
 
 
-def _frames(log: bytes) -> Iterator[_Frame]:
-    """Whole frames up to the zeros the log was grown with."""
+def _first_run(frames: list[_Frame]) -> list[_Frame]:
+    """The first frames of which one follows from the other; the first alone, if none does.
+
+    Before them there may be noise, from growing the log or because that is the damage.
+    """
+    run = frames[:1]
+    for frame in frames[1:]:
+        if any(frame.checksum) and any(_follows(words, run[-1], frame) for words in "<>"):
+            run.append(frame)
+        elif len(run) > 1:
+            return run
+        else:
+            run = [frame]
+    return run if len(run) > 1 else frames[:1]
+
+
+def _used(log: bytes) -> int:
+    """Where the zeros begin that the log was grown with. Zeros before that are damage."""
+    for at in reversed(range(0, len(log), len(_ZEROS))):
+        piece = log[at : at + len(_ZEROS)]
+        if piece != _ZEROS[: len(piece)]:
+            return at + len(piece.rstrip(b"\0"))
+    return 0
+
+
+def _frames(log: bytes, used: int | None = None) -> Iterator[_Frame]:
+    """Whole frames that begin in the first `used` bytes; None: as many as there are."""
+    used = _used(log) if used is None else used
     if len(log) < _HEADER.size:
         return
     size = _HEADER.unpack_from(log)[2]
     if size not in {1 << bits for bits in range(9, 17)}:
         size = 4096
-    for start in range(_HEADER.size, len(log) - size - _FRAME.size + 1, size + _FRAME.size):
+    end = min(used, len(log) - size - _FRAME.size + 1)
+    for start in range(_HEADER.size, end, size + _FRAME.size):
         head = log[start : start + _FRAME.size]
-        if not any(head):
-            return
         page, commits, salt_1, salt_2, sum_1, sum_2 = _FRAME.unpack(head)
         image = log[start + _FRAME.size : start + _FRAME.size + size]
         yield _Frame(page, commits > 0, (salt_1, salt_2), (sum_1, sum_2), head[:8], image)

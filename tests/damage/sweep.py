@@ -33,7 +33,7 @@ Damage = tuple[str, Callable[[Path], None]]
 def damages(made: Original, seed: int) -> Iterator[Damage]:
     """Damages without end; the first hundred hold some of each kind."""
     dice = random.Random(seed)
-    kinds = (_flips, _flips_in_log, _pages, _tears, _cuts, _cuts_of_log, _rows)
+    kinds = (_flips, _flips_in_log, _pages, _tears, _tears_in_log, _cuts, _cuts_of_log, _rows)
     while True:
         for kind in kinds:
             yield kind(made, dice)
@@ -77,6 +77,13 @@ def _tears(made: Original, dice: random.Random) -> Damage:
     return f"file: sector at {at} is noise", partial(
         _overwrite, FILE, at, dice.randbytes(SECTOR_BYTES)
     )
+
+
+def _tears_in_log(made: Original, dice: random.Random) -> Damage:
+    size = dice.choice([SECTOR_BYTES, PAGE_BYTES])
+    at = dice.randrange(_used(made.directory / LOG) // size) * size
+    noise = dice.choice([bytes(size), dice.randbytes(size)])
+    return f"log: {size} bytes at {at} are noise", partial(_overwrite, LOG, at, noise)
 
 
 def _cuts(made: Original, dice: random.Random) -> Damage:

@@ -409,6 +409,21 @@ def test_the_commit_that_was_under_way_when_the_power_went_is_no_complaint(tmp_p
         assert reader.head().seq == 9
 
 
+@pytest.mark.parametrize("size", [512, 4096])
+@pytest.mark.parametrize("noise", [b"\0", b"\xff", b"rot?"])
+@pytest.mark.parametrize(
+    ("sector", "expected"), [(0, "the header"), (3, "7 commits behind"), (7, "3 commits behind")]
+)
+def test_a_sector_of_the_log_that_says_something_else_is_found(
+    tmp_path: Path, sector: int, expected: str, noise: bytes, size: int
+) -> None:
+    path, log = with_log(tmp_path, 10)
+    data = bytearray(log.read_bytes())
+    data[sector * 4096 : sector * 4096 + size] = noise * (size // len(noise))
+    log.write_bytes(data)
+    assert f"missing: {expected}" in complaints(path)[-1]
+
+
 def test_a_log_without_its_header_is_found(tmp_path: Path) -> None:
     path, log = with_log(tmp_path, 10)
     data = bytearray(log.read_bytes())
