@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-from journal.chain import FORMAT, Row, digest_of
+from journal.chain import FORMAT, Row, digest_of, origin
 from journal.log import frames_of
 from journal.sectors import FILLER, content_of, read_around
 from journal.tokens import TokenRow
@@ -84,6 +84,13 @@ class Salvage:
     def tokens(self) -> list[TokenRow]:
         return list(self._tokens.values())
 
+    @property
+    def begin(self) -> tuple[int, bytes]:
+        """Number and digest before the first entry that is not archived; empty, if that is gone."""
+        if self.anchor is not None:
+            return self.anchor.seq, self.anchor.digest
+        return 0, origin(self.journal_id) if self.journal_id is not None else b""
+
     def rows(self) -> Iterator[Row]:
         """Entries that are not archived, as they lie; a number may come twice, the first counts."""
         archived = self.anchor.seq if self.anchor else 0
@@ -93,18 +100,18 @@ class Salvage:
                 if row is not None and row.seq > archived:
                     yield row
 
-    def rows_behind(self, last: Row) -> Iterator[Row]:
-        """Entries of commits that a damaged log hides, as far as the chain leads from `last`."""
+    def rows_behind(self, seq: int, digest: bytes) -> Iterator[Row]:
+        """Entries of commits that a damaged log hides, as far as the chain leads behind `seq`."""
         hidden: dict[int, Row] = {}
         for number, columns in self._records_behind():
             row = _entry(number, columns)
             if row is not None:
                 hidden[number] = row
-        while (more := hidden.get(last.seq + 1)) is not None:
-            if digest_of(last.digest, *more[:-1]) != more.digest:
+        while (more := hidden.get(seq + 1)) is not None:
+            if digest_of(digest, *more[:-1]) != more.digest:
                 return
             yield more
-            last = more
+            seq, digest = more.seq, more.digest
 
     def _records(self, pages: Pages) -> Iterator[tuple[int, list[Any]]]:
         for number in pages.numbers:

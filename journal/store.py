@@ -574,9 +574,8 @@ def _fill(connection: sqlite3.Connection, found: Salvage) -> None:
     connection.execute("DROP TRIGGER entry_gapless")
     or_ignore = _INSERT_ENTRY.replace("INSERT", "INSERT OR IGNORE", 1)
     connection.executemany(or_ignore, found.rows())
-    last = connection.execute("SELECT * FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
-    if last is not None:
-        connection.executemany(or_ignore, found.rows_behind(Row._make(last)))
+    last = connection.execute("SELECT seq, digest FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
+    connection.executemany(or_ignore, found.rows_behind(*(last or found.begin)))
     connection.executemany(_INSERT_TOKEN.replace("INSERT", "INSERT OR IGNORE", 1), found.tokens)
     if found.anchor is not None:
         connection.execute("INSERT INTO anchor VALUES (?, ?, ?)", found.anchor)

@@ -192,9 +192,9 @@ def _rows_of(path: Path) -> dict[int, Row]:
         rows: dict[int, Row] = {}
         for row in found.rows():
             rows.setdefault(row.seq, row)
-        if rows:
-            rows |= {row.seq: row for row in found.rows_behind(rows[max(rows)])}
-        return rows
+        last = rows[max(rows)] if rows else None
+        begin = (last.seq, last.digest) if last is not None else found.begin
+        return rows | {row.seq: row for row in found.rows_behind(*begin)}
 
 
 def _different(before: dict[int, Row], place: Path) -> Iterator[str]:

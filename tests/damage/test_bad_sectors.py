@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from journal.observations import StopPressed
 from journal.segments import segments_beside
-from journal.store import JournalDamaged, Reader
+from journal.store import JournalDamaged, Reader, Store
+from journal.terms import Entry
 from station.runtime.memory import Memory, registry
-from station.simulation.world import FILE
+from station.simulation.world import FILE, JOURNAL_ID
 from tests.damage.bad_sectors import LISTED_IN, SECTOR_BYTES, can_be_had, environment, spoil
 from tests.damage.test_archived import SETTINGS, settled_moves
 from tests.damage.test_damage import copied, root_of
 from tests.damage.worlds import Original, original
 
 SEED = 20261123
+BEGAN = datetime(2026, 11, 23, tzinfo=UTC)
 SAMPLE = 6  # of each journal
 
 pytestmark = pytest.mark.skipif(not can_be_had(), reason="no compiler")
@@ -92,6 +97,20 @@ def _archives(place: Path) -> list[str]:
     return []
 
 
+def _moves_log(place: Path) -> list[str]:
+    memory = Memory(place, SETTINGS)
+    head = memory.store.head
+    assert head.at is not None
+    memory.store.append(
+        [Entry(head.seq + 1 + n, head.at, head.uptime_ms, StopPressed(1)) for n in range(100)]
+    )
+    spoil(place / f"{FILE}-wal", 2)
+    with pytest.raises(JournalDamaged) as damage:
+        memory.store.checkpoint()
+    memory.close()
+    return _lives(place, str(damage.value))
+
+
 def lives(place: Path) -> list[str]:
     """A start and an end of a station; what it found."""
     return elsewhere(_lives, place)
@@ -159,8 +178,8 @@ def test_what_leads_to_entries_on_a_bad_sector_is_made_anew_once(settled: Path, 
     assert (settled / "journal.damaged-1" / FILE).stat().st_ino in bad_files()
 
 
-def entries_of(place: Path) -> list[int]:
-    with closing(sqlite3.connect(place / FILE)) as connection:
+def entries_of(place: Path, options: str = "") -> list[int]:
+    with closing(sqlite3.connect(f"file:{place / FILE}?{options}", uri=True)) as connection:
         return [seq for (seq,) in connection.execute("SELECT seq FROM entry ORDER BY seq")]
 
 
@@ -191,6 +210,30 @@ def test_a_bad_sector_of_the_log_costs_its_commits_at_most(made: Original, tmp_p
     assert "; rebuilt up to entry " in found
     assert entries_of(place)[-1] > log.head / 2
     assert lives(place) == []
+
+
+def test_a_log_that_goes_bad_under_a_station_is_made_anew_with_the_file(settled: Path) -> None:
+    before = entries_of(settled)
+    [found, *_] = elsewhere(_moves_log, settled)
+    assert "; rebuilt up to entry " in found
+    assert entries_of(settled)[: len(before)] == before
+    assert lives(settled) == []
+
+
+def test_a_young_journal_with_a_bad_begin_of_its_log_keeps_what_follows(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with Store.open(path, registry(), journal_id_if_new=JOURNAL_ID) as store:
+        for seq in range(1, 51):
+            store.append([Entry(seq, BEGAN, seq, StopPressed(1))])
+        place = tmp_path / "crashed"
+        place.mkdir()
+        for ending in ("", "-wal"):
+            shutil.copy(f"{path}{ending}", place)
+    spoil(place / f"{FILE}-wal", 1)
+    assert entries_of(place, "immutable=1") == [], "all of them are in the log"
+    [found] = lives(place)
+    assert "; rebuilt up to entry 50, kept in " in found
+    assert entries_of(place) == list(range(1, 51))
 
 
 def test_a_bad_sector_of_a_segment_costs_a_block(settled: Path, made: Original) -> None:
