@@ -85,21 +85,24 @@ def _passed_over(damage: Damage) -> None:
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-# SQLITE_ERROR: what we say is the same every time, so the tables are not ours any more. A sector
-# that cannot be read is one of the last four, or SQLITE_CORRUPT, as the moment has it.
+# A sector that cannot be read is one of these, or SQLITE_CORRUPT, as the moment has it.
+_UNREAD = (sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA, sqlite3.SQLITE_IOERR_READ)
+
+# SQLITE_ERROR: what we say is the same every time, so the tables are not ours any more.
 _DAMAGED = frozenset(
     {
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
         sqlite3.SQLITE_ERROR,
-        sqlite3.SQLITE_IOERR_CORRUPTFS,
-        sqlite3.SQLITE_IOERR_DATA,
-        sqlite3.SQLITE_IOERR_READ,
         sqlite3.SQLITE_IOERR_SHORT_READ,
+        *_UNREAD,
     }
 )
 
 _REMEDIES = {
+    **dict.fromkeys(
+        _UNREAD, "A part of it cannot be read. The station's next start saves the rest"
+    ),
     sqlite3.SQLITE_FULL: "Free space on its disk",
     sqlite3.SQLITE_READONLY: "Make the file and its directory writable",
     sqlite3.SQLITE_PERM: "Make the file and its directory writable",
@@ -118,8 +121,8 @@ def failing(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        remedy = _REMEDIES.get(code, "Run `station verify` on it")
+        code = getattr(error, "sqlite_errorcode", 0)
+        remedy = _REMEDIES.get(code) or _REMEDIES.get(code & 0xFF, "Run `station verify` on it")
         raise _failure(error)(f"{path}: {error}. {remedy}.") from error
     except (MemoryError, OverflowError, UnicodeDecodeError) as error:
         raise JournalDamaged(f"{path}: damaged. Run `station verify` on it.") from error
