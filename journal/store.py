@@ -9,7 +9,6 @@ Raises `JournalFailed` wherever the disk or the file does not do its part.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -28,6 +27,7 @@ from journal.archive import Archive
 from journal.aside import set_aside_beside
 from journal.chain import FORMAT, Row, digest_of, origin
 from journal.codec import Registry, at_of, at_text
+from journal.lock import WriterLock
 from journal.log import lost_commits
 from journal.reader import (
     Damage,
@@ -41,7 +41,7 @@ from journal.reader import (
     failing,
 )
 from journal.salvage import Anchor, Salvage
-from journal.sectors import content_of, read_around
+from journal.sectors import content_of
 from journal.terms import Entry, IdToken
 from journal.tokens import SALT_BYTES, TokenRow, folded, token_row
 
@@ -72,8 +72,6 @@ _INSERT_TOKEN = "INSERT INTO id_token (ref, type, value, folded, salt) VALUES (?
 _LAST_UP_TO = "SELECT seq, digest FROM entry WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _DELETE_TOKEN = "DELETE FROM id_token WHERE ref = ?"
 _ZEROS = bytes(PAGE_BYTES)
-_MARK = "log at least {:>12}\n"  # at the begin of the lock's file: what the last writer left
-_MARK_BYTES = len(_MARK.format(0))
 ASIDE_MAX = 8  # damaged journals that are kept: a dying disk may harm one after the other
 _RETIRED_PAGES = 16  # of the log: the schema, the anchor, inner and free-list pages
 
@@ -109,7 +107,7 @@ class Store:
         registry: Registry,
         settings: StoreSettings,
         entropy: Callable[[int], bytes],
-        lock: int,
+        lock: WriterLock,
     ) -> None:
         """Use `Store.open`."""
         self.lost: str | None = None  # commits a damaged log hid at the start, in words
@@ -157,33 +155,33 @@ class Store:
             JournalFailed: another process has it, a newer release wrote it, or the disk is
                 at fault.
         """
-        lock = _locked(path)
+        lock = WriterLock(path)
         try:
             with failing(path):
                 _without_half_made(path)
-                lost = lost_commits(path) or _log_gone(path, lock)
+                lost = lost_commits(path) or lock.log_gone()
                 if lost is not None and strict:
                     raise JournalDamaged(f"{path}: {lost}")
                 if lost is not None and Path(f"{path}-wal").exists():
                     _keep_log(path)
-                if _marked(lock):
-                    _mark(lock, 0)  # SQLite takes the old log away, once all of it is in the file
+                if lock.noted:
+                    lock.note(0)  # SQLite takes the old log away, once all of it is in the file
                 _prepare(path, journal_id_if_new, settings)
                 store = cls(path, registry, settings, entropy, lock)
                 store.lost = lost
                 return store
         except BaseException:
-            os.close(lock)
+            lock.close()
             raise
 
     def close(self) -> None:
         """Move the log into the file and let go of it. The file alone is then the journal."""
         try:
             with failing(self._path):
-                _mark(self._lock, 0)  # first: without its log it is whole from now on
+                self._lock.note(0)  # first: without its log it is whole from now on
                 self._connections.close()
         finally:
-            os.close(self._lock)
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -243,7 +241,7 @@ class Store:
             if not self._noted:  # now the log's name is on the disk, too
                 self._noted = True
                 size = Path(f"{self._path}-wal").stat().st_size
-                _mark(self._lock, min(size, self._settings.grow_bytes))  # SQLite keeps so much
+                self._lock.note(min(size, self._settings.grow_bytes))  # SQLite keeps so much
             last = rows[-1]
             self._head = Head(last.seq, last.digest, at_of(last.at), last.uptime_ms)
             for token in fresh:
@@ -304,7 +302,7 @@ class Store:
                 erased = connection.execute(_DELETE_TOKEN, (ref,)).rowcount
             self._leaving.discard(ref)
             with failing(self._path):
-                _mark(self._lock, 0)
+                self._lock.note(0)
                 self._noted = False
                 busy, _, _ = self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 self._sync_log()  # or a power cut may leave the old log, harmed by what follows
@@ -479,7 +477,7 @@ def set_aside(path: Path) -> Path:
     Raises:
         JournalFailed: it is in use, or the directory cannot be written.
     """
-    lock = _locked(path)
+    lock = WriterLock(path)
     try:
         with failing(path):
             aside = _new_directory_beside(path)
@@ -491,9 +489,9 @@ def set_aside(path: Path) -> Path:
             for name in there:
                 (path.parent / name).unlink()
             _sync_directory(path.parent)
-            _mark(lock, 0)
+            lock.note(0)
     finally:
-        os.close(lock)
+        lock.close()
     return aside / path.name
 
 
@@ -614,58 +612,6 @@ def _writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
-
-
-def _locked(path: Path) -> int:
-    """Become the only writer, for as long as the descriptor is open.
-
-    The lock is the process's, not the file's: it is gone when the process is, however it ends.
-    """
-    name = path.with_suffix(".lock")
-    with failing(name):
-        lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.pread(lock, 20, _MARK_BYTES).decode("ascii", "replace").strip() or "unknown"
-        os.close(lock)
-        raise JournalInUse(
-            f"{path}: another process (pid {holder}) writes this journal. "
-            "Stop it, or give this station a data directory of its own."
-        ) from None
-    with failing(name):
-        if _marked(lock) is None:
-            os.ftruncate(lock, 0)  # a sector that cannot be read is not written in part either
-            _mark(lock, 0)
-        os.ftruncate(lock, _MARK_BYTES)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), _MARK_BYTES)
-    return lock
-
-
-def _log_gone(path: Path, lock: int) -> str | None:
-    """Say so where the last writer left a log, and it is not here, or not all of it."""
-    log, left = Path(f"{path}-wal"), _marked(lock) or 0
-    there = log.stat().st_size if log.exists() else 0
-    if there >= left:
-        return None
-    return f"the log has {there} bytes, {left} were left: commits it held are lost"
-
-
-def _mark(lock: int, log_bytes: int) -> None:
-    """Note what the log is never shorter than, until it is closed: 0.
-
-    Only 0 must be on the disk before what follows; any other that is not hides damage at worst.
-    """
-    os.pwrite(lock, _MARK.format(log_bytes).encode(), 0)
-    if not log_bytes:
-        os.fdatasync(lock)
-
-
-def _marked(lock: int) -> int | None:
-    """What the last writer noted; None before the first."""
-    found = read_around(lock, _MARK_BYTES, 0)[0].decode("ascii", "replace")
-    number = found.removeprefix("log at least ").strip()
-    return int(number) if number.isdecimal() and found == _MARK.format(int(number)) else None
 
 
 def _prepare(path: Path, journal_id: str, settings: StoreSettings) -> None:

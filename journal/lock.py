@@ -1,0 +1,89 @@
+"""Who is the only writer of a journal, and how long a log did the writer before leave?
+
+Both stand in `journal.lock`. The lock itself is the process's, not the file's: it is gone when the
+process is, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from journal.reader import JournalInUse, failing
+from journal.sectors import read_around
+
+_NOTE: Final = "log at least {:>12}\n"  # at the begin of the file; the pid of the writer follows
+_NOTE_BYTES: Final = len(_NOTE.format(0))
+
+
+class WriterLock:
+    """Held from `WriterLock(journal)` to `close`."""
+
+    def __init__(self, journal: Path) -> None:
+        """Become the only writer.
+
+        Raises:
+            JournalInUse: another process is.
+            JournalFailed: the directory cannot be written.
+        """
+        self._journal = journal
+        name = journal.with_suffix(".lock")
+        with failing(name):
+            self._file = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._file, 20, _NOTE_BYTES).decode("ascii", "replace").strip()
+            self.close()
+            raise JournalInUse(
+                f"{journal}: another process (pid {holder or 'unknown'}) writes this journal. "
+                "Stop it, or give this station a data directory of its own."
+            ) from None
+        try:
+            with failing(name):
+                self._sign()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def noted(self) -> int:
+        """Bytes that the log is never shorter than, as last noted."""
+        return self._noted() or 0
+
+    def note(self, log_bytes: int) -> None:
+        """Note what the log is never shorter than, until it is closed: 0.
+
+        Only 0 must be on the disk before what follows; any other that is not hides damage at
+        worst.
+        """
+        os.pwrite(self._file, _NOTE.format(log_bytes).encode(), 0)
+        if not log_bytes:
+            os.fdatasync(self._file)
+
+    def log_gone(self) -> str | None:
+        """Say so where the last writer left a log, and it is not here, or not all of it."""
+        log, left = Path(f"{self._journal}-wal"), self.noted
+        there = log.stat().st_size if log.exists() else 0
+        if there >= left:
+            return None
+        return f"the log has {there} bytes, {left} were left: commits it held are lost"
+
+    def close(self) -> None:
+        """Let another process write."""
+        os.close(self._file)
+
+    def _sign(self) -> None:
+        if self._noted() is None:
+            os.ftruncate(self._file, 0)  # a bad sector is not written in part either
+            self.note(0)
+        os.ftruncate(self._file, _NOTE_BYTES)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), _NOTE_BYTES)
+
+    def _noted(self) -> int | None:
+        """What stands there; None before the first, or where it cannot be read."""
+        found = read_around(self._file, _NOTE_BYTES, 0)[0].decode("ascii", "replace")
+        number = found.removeprefix("log at least ").strip()
+        return int(number) if number.isdecimal() and found == _NOTE.format(int(number)) else None
