@@ -29,6 +29,8 @@ from station.case import Case
 BACKLOG_MIN: Final = 16  # transaction calls; with more waiting, other calls go ahead of them
 THINNED_AT_ONCE: Final = 512  # samples looked at in one judgement
 BOOT_RETRY_S: Final = 60  # where the CSMS names no interval. B02.FR.07, B03.FR.05
+LINK_LOST: Final = "link lost"  # reasons of CallsDropped
+THINNED: Final = "little room left, every second sample goes (E12.FR.05)"
 TIMEOUT: Final = "OCPPCommCtrlr.MessageTimeout[Default]"
 ATTEMPTS: Final = "OCPPCommCtrlr.MessageAttempts[TransactionEvent]"
 ATTEMPT_INTERVAL: Final = "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]"
@@ -98,7 +100,7 @@ def link_lost(case: Case) -> Iterator[Decision]:
     if outbox.boot is not None:
         gone = (outbox.boot, *gone)
     if gone:
-        yield CallsDropped(gone, "link lost")
+        yield CallsDropped(gone, LINK_LOST)
 
 
 def thins(case: Case) -> Iterator[Decision]:
@@ -114,7 +116,7 @@ def thins(case: Case) -> Iterator[Decision]:
         of.setdefault(case.state.spare.waiting.owner_of(call), []).append(call)
     gone = sorted(call for calls in of.values() for call in calls[: len(calls) // 2 * 2 : 2])
     if gone:
-        yield CallsDropped(tuple(gone), "little room left, every second sample goes (E12.FR.05)")
+        yield CallsDropped(tuple(gone), THINNED)
         yield UpdatesThinned(looked[-1])
 
 

@@ -40,6 +40,7 @@ from journal.projections.outbox import (
 from journal.projections.statuses import StatusesDoubted
 from journal.projections.transactions import TransactionStarted, TransactionStopping
 from journal.terms import Entry, Observation
+from station.delivery import LINK_LOST, THINNED
 from station.history import answers, rights
 from station.history.obstacles import FULL, broken, in_the_way, scheduled
 from station.history.reason import Behind, Reason, first
@@ -258,10 +259,10 @@ def _parked(event: CallParked, behind: Behind) -> Reason:
 
 
 def _dropped(event: CallsDropped, behind: Behind) -> Reason:
-    if event.reason == "link lost":
+    if event.reason == LINK_LOST:
         what = "the program ended" if first(behind, StationStarted) else "the link went"
         return Reason(f"{what}, and what counts then is told anew", "B04.FR.01, B04.FR.02")
-    if event.reason == "little room left, every second sample goes (E12.FR.05)":
+    if event.reason == THINNED:
         why = "little room was left, so every second sample that waited went"
         return Reason(why, "E12.FR.05")
     if event.heard:
