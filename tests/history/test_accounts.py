@@ -536,9 +536,10 @@ def test_an_entry_that_cannot_be_read_leaves_a_gap_and_no_error(session: Station
         causes = causes_of(rest.values())
         torn = History(causes, rest.get)
         for seq in entries:
-            account_of_entry(torn, seq)
+            unread = account_of_entry(torn, seq).heading == f"Entry {seq}: it cannot be read"
+            assert unread is (seq == missing)
         if name in causes.transactions:
-            account_of_transaction(torn, name)
+            assert name in account_of_transaction(torn, name).heading
 
 
 def test_a_fault_that_is_over_closes_nothing() -> None:

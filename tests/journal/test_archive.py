@@ -392,6 +392,23 @@ class PowerCutError(Exception):
     pass
 
 
+def archived_until_cut(
+    store: Store, path: Path, last: int, commits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power goes after so many of the commits that take entries out."""
+    retire, done = store.retire, list[int]()
+
+    def cut(last: int) -> int:
+        if len(done) == commits:
+            raise PowerCutError
+        done.append(last)
+        return retire(last)
+
+    monkeypatch.setattr(store, "retire", cut)
+    with pytest.raises(PowerCutError):
+        archived(store, path, last)
+
+
 @pytest.mark.parametrize("retired", [0, 1, 2])
 def test_what_was_interrupted_is_taken_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retired: int
@@ -400,17 +417,7 @@ def test_what_was_interrupted_is_taken_up_again(
     path = tmp_path / "journal.db"
     with opened(path) as store:
         store.append(list(entries(1, LAST)))
-        retire, done = store.retire, list[int]()
-
-        def cut(last: int) -> int:
-            if len(done) == retired:
-                raise PowerCutError
-            done.append(last)
-            return retire(last)
-
-        monkeypatch.setattr(store, "retire", cut)
-        with pytest.raises(PowerCutError):
-            archived(store, path, 2000)
+        archived_until_cut(store, path, 2000, retired, monkeypatch)
     assert complaints(path) == []
     assert read(path) == (list(range(1, LAST + 1)), [])
     with opened(path) as store:
@@ -442,17 +449,7 @@ def test_what_was_interrupted_over_a_damage_is_taken_up_again(
     mistreated(path, *DAMAGES[damage])
     before = told_of(path)
     with opened(path) as store:
-        retire, done = store.retire, list[int]()
-
-        def cut(last: int) -> int:
-            if len(done) == retired:
-                raise PowerCutError
-            done.append(last)
-            return retire(last)
-
-        monkeypatch.setattr(store, "retire", cut)
-        with pytest.raises(PowerCutError):
-            archived(store, path, ARCHIVED)
+        archived_until_cut(store, path, ARCHIVED, retired, monkeypatch)
     assert told_of(path) == before
     with opened(path) as store:
         moved = archived(store, path, ARCHIVED)

@@ -52,15 +52,19 @@ def _clearing(token: IdToken) -> FrameReceived:
     return frame(json.dumps([2, "csms-1", "CustomerInformation", asked]))
 
 
+async def all_erased(scribe: Scribe, store: Store, directory: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scribe.run)
+        nursery.start_soon(worker(scribe, store, directory).run, scribe.wanted)
+        while scribe.state.customers.erasing:
+            await scribe.committed.wait()
+        nursery.cancel_scope.cancel()
+
+
 async def test_who_is_cleared_is_erased(tmp_path: Path) -> None:
     with a_scribe(tmp_path) as (scribe, store, _):
         token = await known(scribe, store)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(scribe.run)
-            nursery.start_soon(worker(scribe, store, tmp_path).run, scribe.wanted)
-            while scribe.state.customers.erasing:
-                await scribe.committed.wait()
-            nursery.cancel_scope.cancel()
+        await all_erased(scribe, store, tmp_path)
         assert store.value_of(token.ref) is None
 
 
@@ -80,12 +84,7 @@ async def test_who_is_cleared_is_erased_from_what_was_set_aside_or_it_is_named_n
         assert UID.encode() in aside.read_bytes()
         if not readable:
             monkeypatch.setattr(os, "pread", refused)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(scribe.run)
-            nursery.start_soon(worker(scribe, store, tmp_path).run, scribe.wanted)
-            while scribe.state.customers.erasing:
-                await scribe.committed.wait()
-            nursery.cancel_scope.cancel()
+        await all_erased(scribe, store, tmp_path)
         assert store.value_of(token.ref) is None
     assert (UID.encode() in aside.read_bytes()) is not readable
     assert (f"{aside}: cannot be read" in caplog.text) is not readable
