@@ -20,19 +20,19 @@ class DeviceFault(Exception):
     """A device did not do what its datasheet says. The message names device, fact and numbers."""
 
 
-class PortGone(DeviceFault):
+class PortLost(DeviceFault):
     """The tty or the bus behind the device closed (EOF, EIO)."""
 
 
-class NoAnswer(DeviceFault):
+class NoResponse(DeviceFault):
     """The device was asked as often as its rules allow and stayed silent."""
 
 
-class BadAnswer(DeviceFault):
+class InvalidResponse(DeviceFault):
     """The device answered with something its protocol does not allow."""
 
 
-class Refused(DeviceFault):
+class CommandRefused(DeviceFault):
     """The device answered with an error code of its own."""
 
 
@@ -43,7 +43,7 @@ class TokenPresented(msgspec.Struct, frozen=True):
     """A card came to the reader. Reported once until it was absent for 3 polls."""
 
     uid: bytes  # 4, 7 or 10 bytes, byte 0 first
-    random: bool  # a 4-byte UID that begins with 0x08 differs at each tap
+    uid_is_random: bool  # a 4-byte UID that begins with 0x08 differs at each tap
 
 
 class MeterReading(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ class MeterReading(msgspec.Struct, frozen=True):
 class SeccState(IntEnum):
     """State of the charge controller, secc.md section 2."""
 
-    INITIALISING = 0
+    INITIALIZING = 0
     WAITING_FOR_PEV = 1
     NEGOTIATING_CONNECTION = 2
     CONNECTED_WITH_FULL_INFO = 3
@@ -72,7 +72,7 @@ class SeccState(IntEnum):
     ENDING_CHARGE = 8
     WELDING_DETECTION = 9
     CLOSING_COMMUNICATION = 10
-    CCS_AUTHORISATION_PROCESS = 11
+    CCS_AUTHORIZATION_PROCESS = 11
     NOT_AVAILABLE = 12
     CHARGE_PAUSE = 13
     UNKNOWN = 255
@@ -133,7 +133,7 @@ class ChargeStatus(msgspec.Struct, frozen=True):
 class SessionFinished(msgspec.Struct, frozen=True):
     """The CCS session is over. rushed: not by the book."""
 
-    rushed: bool
+    aborted: bool
 
 
 class SeccEmergency(msgspec.Struct, frozen=True):
@@ -182,7 +182,7 @@ class ModuleSilent(msgspec.Struct, frozen=True):
     """A module missed 5 answers (gone False) or said nothing for 15 s (gone True)."""
 
     address: int
-    gone: bool
+    lost: bool
 
 
 class DigitalInputs(msgspec.Struct, frozen=True):
@@ -194,12 +194,12 @@ class DigitalInputs(msgspec.Struct, frozen=True):
     was_reset: bool
 
 
-class Insulation(msgspec.Struct, frozen=True):
+class InsulationReading(msgspec.Struct, frozen=True):
     """The insulation monitor's view of one DC output."""
 
     resistance_ohm: int | None  # None: invalid, the device measures nothing
     alarm: int  # 0 none, 1 pre-warning, 2 device error, 4 warning, 5 alarm
-    testing: bool
+    self_test_running: bool
     earth_lost: bool
     voltage_v: Decimal | None = None  # L1 to L2; None: invalid
 
@@ -220,12 +220,12 @@ class OrderRefused(msgspec.Struct, frozen=True):
     """A module or a group did not take an order; the wish stands and is repeated."""
 
     address: int  # of the module, or the number of the group
-    group: bool
+    is_group: bool
     command: int
-    error: int  # 2 command, 3 data, 4 address invalid
+    error_code: int  # 2 command, 3 data, 4 address invalid
 
 
-Report = (
+DeviceReport = (
     TokenPresented
     | MeterReading
     | PowerRequest
@@ -241,7 +241,7 @@ Report = (
     | ModuleLimits
     | ModuleSilent
     | DigitalInputs
-    | Insulation
+    | InsulationReading
     | DeviceReady
     | GroupSilent
     | OrderRefused
@@ -251,6 +251,6 @@ Report = (
 class Device(Protocol):
     """Anything with a task of its own."""
 
-    async def run(self, report: Callable[[Report], None]) -> None:
+    async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Talk to the device until cancelled. Raises DeviceFault when it is lost."""
         ...

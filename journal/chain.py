@@ -10,10 +10,10 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import NamedTuple
 
-FORMAT = 1
+JOURNAL_FORMAT = 1
 
 
-class Row(NamedTuple):
+class EntryRow(NamedTuple):
     """An entry as it lies in the file."""
 
     seq: int
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 # Of the columns, in order. The file may be told, or damaged, to give others.
-ROW_TYPES: tuple[type | tuple[type, ...], ...] = (
+COLUMN_TYPES: tuple[type | tuple[type, ...], ...] = (
     int,
     str,
     int,
@@ -39,12 +39,12 @@ ROW_TYPES: tuple[type | tuple[type, ...], ...] = (
 )
 
 
-def origin(journal_id: str) -> bytes:
+def origin_digest(journal_id: str) -> bytes:
     """The digest before the first entry: names the journal, so no chain fits another's."""
-    return sha256(f"ocpp-station journal {FORMAT} {journal_id}".encode()).digest()
+    return sha256(f"ocpp-station journal {JOURNAL_FORMAT} {journal_id}".encode()).digest()
 
 
-def digest_of(
+def entry_digest(
     previous: bytes,
     seq: int,
     at: str,

@@ -32,20 +32,20 @@ class UnreadableBody(CodecError):
     """The text is not what its kind and version promise."""
 
 
-Reader = Callable[[str], Event]
+BodyDecoder = Callable[[str], Event]
 
 # What a reader, and `at_of`, raise on a text that was tampered with or damaged.
-UNDECODABLE = (msgspec.MsgspecError, LookupError, TypeError, ValueError, ArithmeticError)
+DECODE_ERRORS = (msgspec.MsgspecError, LookupError, TypeError, ValueError, ArithmeticError)
 
 
-def undecodable(kind: object, version: object, error: Exception) -> str:
+def describe_decode_error(kind: object, version: object, error: Exception) -> str:
     """Why a body cannot be read, in one line."""
     if isinstance(error, CodecError):
         return str(error)
     return f"{kind} version {version} does not decode: {type(error).__name__} {error}"
 
 
-def at_text(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     """Write a UTC time of whole milliseconds: 2026-11-22T17:25:08.123Z.
 
     Raises:
@@ -56,18 +56,18 @@ def at_text(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
-at_of: Callable[[str], datetime] = datetime.fromisoformat  # `at_text` backwards
+parse_time: Callable[[str], datetime] = datetime.fromisoformat  # `at_text` backwards
 
 
-class _Readers(dict[tuple[str, int], Reader]):
+class _BodyDecoders(dict[tuple[str, int], BodyDecoder]):
     """Readers by (kind, version), each made when first asked for: a cold start needs few."""
 
     def __init__(self, registry: Registry) -> None:
         super().__init__()
         self._registry = registry
 
-    def __missing__(self, key: tuple[str, int]) -> Reader:
-        reader = self[key] = self._registry.reader(*key)
+    def __missing__(self, key: tuple[str, int]) -> BodyDecoder:
+        reader = self[key] = self._registry.make_decoder(*key)
         return reader
 
 
@@ -88,8 +88,8 @@ class Registry:
             for version in range(1, kind.VERSION):
                 if (kind.__name__, version) not in steps:
                     raise ValueError(f"{kind.__name__}: no upcaster from version {version}")
-        self._names = {kind: (name, kind.VERSION) for name, kind in self.kinds.items()}
-        self.readers: Mapping[tuple[str, int], Reader] = _Readers(self)
+        self._kind_versions = {kind: (name, kind.VERSION) for name, kind in self.kinds.items()}
+        self.decoders: Mapping[tuple[str, int], BodyDecoder] = _BodyDecoders(self)
 
     def encode(self, event: Event) -> tuple[str, int, str]:
         """Kind, version and body of `event`.
@@ -97,7 +97,7 @@ class Registry:
         Raises:
             UnknownKind: its class is not registered.
         """
-        name = self._names.get(type(event))
+        name = self._kind_versions.get(type(event))
         if name is None:
             raise UnknownKind(f"{type(event).__name__} is not registered as a kind of event")
         return (*name, _encoder.encode(event).decode())
@@ -110,13 +110,13 @@ class Registry:
             UnreadableBody: the text does not fit its kind and version.
         """
         try:
-            return self.readers[kind, version](body)
+            return self.decoders[kind, version](body)
         except UnknownKind:
             raise
-        except UNDECODABLE as error:
-            raise UnreadableBody(undecodable(kind, version, error)) from error
+        except DECODE_ERRORS as error:
+            raise UnreadableBody(describe_decode_error(kind, version, error)) from error
 
-    def reader(self, kind: str, version: int) -> Reader:
+    def make_decoder(self, kind: str, version: int) -> BodyDecoder:
         """Make the function that reads bodies of one kind and version; see `readers`.
 
         Raises:
@@ -139,12 +139,12 @@ class Registry:
         return older
 
 
-def registry_of(*bases: type[Event], steps: Steps = STEPS) -> Registry:
+def build_registry(*bases: type[Event], steps: Steps = STEPS) -> Registry:
     """Register every class below `bases`, as far as it is imported by now."""
-    return Registry(dict.fromkeys(kind for base in bases for kind in _below(base)), steps)
+    return Registry(dict.fromkeys(kind for base in bases for kind in _iter_subclasses(base)), steps)
 
 
-def _below(base: type[Event]) -> Iterator[type[Event]]:
+def _iter_subclasses(base: type[Event]) -> Iterator[type[Event]]:
     for kind in base.__subclasses__():
         yield kind
-        yield from _below(kind)
+        yield from _iter_subclasses(kind)

@@ -11,11 +11,13 @@ import os
 from pathlib import Path
 from typing import Final
 
-from journal.reader import JournalInUse, failing
-from journal.sectors import read_around
+from journal.reader import JournalInUse, translate_errors
+from journal.sectors import read_with_filler
 
-_NOTE: Final = "log at least {:>12}\n"  # at the begin of the file; the pid of the writer follows
-_NOTE_BYTES: Final = len(_NOTE.format(0))
+_SIZE_RECORD: Final = (
+    "log at least {:>12}\n"  # at the begin of the file; the pid of the writer follows
+)
+_SIZE_RECORD_BYTES: Final = len(_SIZE_RECORD.format(0))
 
 
 class WriterLock:
@@ -30,42 +32,42 @@ class WriterLock:
         """
         self._journal = journal
         name = journal.with_suffix(".lock")
-        with failing(name):
+        with translate_errors(name):
             self._file = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.pread(self._file, 20, _NOTE_BYTES).decode("ascii", "replace").strip()
+            holder = os.pread(self._file, 20, _SIZE_RECORD_BYTES).decode("ascii", "replace").strip()
             self.close()
             raise JournalInUse(
                 f"{journal}: another process (pid {holder or 'unknown'}) writes this journal. "
                 "Stop it, or give this station a data directory of its own."
             ) from None
         try:
-            with failing(name):
-                self._sign()
+            with translate_errors(name):
+                self._write_pid()
         except BaseException:
             self.close()
             raise
 
     @property
-    def noted(self) -> int:
+    def log_bytes_min(self) -> int:
         """Bytes that the log is never shorter than, as last noted."""
-        return self._noted() or 0
+        return self._read_log_size() or 0
 
-    def note(self, log_bytes: int) -> None:
+    def record_log_size(self, log_bytes: int) -> None:
         """Note what the log is never shorter than, until it is closed: 0.
 
         Only 0 must be on the disk before what follows; any other that is not hides damage at
         worst.
         """
-        os.pwrite(self._file, _NOTE.format(log_bytes).encode(), 0)
+        os.pwrite(self._file, _SIZE_RECORD.format(log_bytes).encode(), 0)
         if not log_bytes:
             os.fdatasync(self._file)
 
-    def log_gone(self) -> str | None:
+    def find_missing_log(self) -> str | None:
         """Say so where the last writer left a log, and it is not here, or not all of it."""
-        log, left = Path(f"{self._journal}-wal"), self.noted
+        log, left = Path(f"{self._journal}-wal"), self.log_bytes_min
         there = log.stat().st_size if log.exists() else 0
         if there >= left:
             return None
@@ -75,15 +77,19 @@ class WriterLock:
         """Let another process write."""
         os.close(self._file)
 
-    def _sign(self) -> None:
-        if self._noted() is None:
+    def _write_pid(self) -> None:
+        if self._read_log_size() is None:
             os.ftruncate(self._file, 0)  # a bad sector is not written in part either
-            self.note(0)
-        os.ftruncate(self._file, _NOTE_BYTES)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), _NOTE_BYTES)
+            self.record_log_size(0)
+        os.ftruncate(self._file, _SIZE_RECORD_BYTES)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), _SIZE_RECORD_BYTES)
 
-    def _noted(self) -> int | None:
+    def _read_log_size(self) -> int | None:
         """What stands there; None before the first, or where it cannot be read."""
-        found = read_around(self._file, _NOTE_BYTES, 0)[0].decode("ascii", "replace")
+        found = read_with_filler(self._file, _SIZE_RECORD_BYTES, 0)[0].decode("ascii", "replace")
         number = found.removeprefix("log at least ").strip()
-        return int(number) if number.isdecimal() and found == _NOTE.format(int(number)) else None
+        return (
+            int(number)
+            if number.isdecimal() and found == _SIZE_RECORD.format(int(number))
+            else None
+        )

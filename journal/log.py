@@ -14,77 +14,81 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from journal.sectors import content_of, read_around
+from journal.sectors import read_file_with_filler, read_with_filler
 
 _MAGIC_LITTLE, _MAGIC_BIG = 0x377F0682, 0x377F0683  # how the checksums read their words
-_HEADER = struct.Struct(">8I")  # magic, version, page size, checkpoint, two salts, two checksums
+_LOG_HEADER = struct.Struct(
+    ">8I"
+)  # magic, version, page size, checkpoint, two salts, two checksums
 _ZEROS = bytes(4096)
-_FRAME = struct.Struct(">6I")  # page, pages of the file if it ends a commit, salts, checksums
+_FRAME_HEADER = struct.Struct(
+    ">6I"
+)  # page, pages of the file if it ends a commit, salts, checksums
 
 
 class _Frame(NamedTuple):
     page: int
-    commits: bool
+    ends_commit: bool
     salts: tuple[int, int]
     checksum: tuple[int, int]
-    head: bytes  # what the checksum covers, with the image
+    checksummed_header: bytes  # what the checksum covers, with the image
     image: bytes
 
 
-def lost_commits(path: Path) -> str | None:
+def find_lost_commits(path: Path) -> str | None:
     """Say which commits the log at `path`-wal holds and does not give; None: all is in reach.
 
     Looks twice: a log in use may change while it is read.
     """
-    first = _lost(path)
-    return first and _lost(path)
+    first = _find_lost_commits_once(path)
+    return first and _find_lost_commits_once(path)
 
 
-def _lost(path: Path) -> str | None:
+def _find_lost_commits_once(path: Path) -> str | None:
     try:
-        log = content_of(Path(f"{path}-wal"))
+        log = read_file_with_filler(Path(f"{path}-wal"))
     except FileNotFoundError:
         return None
-    frames = list(_frames(log))
+    frames = list(_iter_frames(log))
     if not frames:
         return None
-    header = _header(log)
+    header = _parse_header(log)
     if header is None:
-        return _without_header(path, frames)
+        return _describe_lost_header(path, frames)
     words, salts, checksum = header
     for number, frame in enumerate(frames):
-        checksum = _checksum(words, frame.head + frame.image, checksum)
+        checksum = _extend_checksum(words, frame.checksummed_header + frame.image, checksum)
         if frame.salts != salts or checksum != frame.checksum:
-            return _behind(words, frames, number, salts)
+            return _describe_lost_after(words, frames, number, salts)
     return None
 
 
-def frames_of(log: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:
+def split_frames(log: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:
     """Pages and their images: of the commits its reader can reach, and of those it cannot.
 
     What belongs to no whole commit is in neither.
     """
-    frames = list(_frames(log))
+    frames = list(_iter_frames(log))
     if not frames:
         return [], []
-    header = _header(log)
-    words, salts, checksum = header or ("<", _first_run(frames)[0].salts, (0, 0))
+    header = _parse_header(log)
+    words, salts, checksum = header or ("<", _first_valid_run(frames)[0].salts, (0, 0))
     good = 0
     for frame in frames if header else ():
-        checksum = _checksum(words, frame.head + frame.image, checksum)
+        checksum = _extend_checksum(words, frame.checksummed_header + frame.image, checksum)
         if frame.salts != salts or checksum != frame.checksum:
             break
         good += 1
-    reached = max((at + 1 for at in range(good) if frames[at].commits), default=0)
+    reached = max((at + 1 for at in range(good) if frames[at].ends_commit), default=0)
     behind = [frame for frame in frames[reached:] if frame.salts == salts]
-    ends = max((at + 1 for at, frame in enumerate(behind) if frame.commits), default=0)
+    ends = max((at + 1 for at, frame in enumerate(behind) if frame.ends_commit), default=0)
     return (
         [(frame.page, frame.image) for frame in frames[:reached]],
         [(frame.page, frame.image) for frame in behind[:ends]],
     )
 
 
-def resealed(before: bytes, after: bytes) -> bytes:
+def recompute_checksums(before: bytes, after: bytes) -> bytes:
     """A log in which images were changed, with the checksums that its frames need now.
 
     A frame that did not follow from the one before it does not follow now either: what the log
@@ -92,94 +96,110 @@ def resealed(before: bytes, after: bytes) -> bytes:
     """
     log = bytearray(after)
     words = "<" if before[:4] == _MAGIC_LITTLE.to_bytes(4, "big") else ">"
-    old = new = _HEADER.unpack_from(before)[6:8] if len(before) >= _HEADER.size else (0, 0)
-    at = _HEADER.size
-    for one, other in zip(_frames(before), _frames(after, _used(before)), strict=True):
-        follows = _checksum(words, one.head + one.image, old) == one.checksum
+    old = new = _LOG_HEADER.unpack_from(before)[6:8] if len(before) >= _LOG_HEADER.size else (0, 0)
+    at = _LOG_HEADER.size
+    for one, other in zip(
+        _iter_frames(before), _iter_frames(after, _used_bytes(before)), strict=True
+    ):
+        follows = _extend_checksum(words, one.checksummed_header + one.image, old) == one.checksum
         seal = one.checksum
         if follows and (one.image != other.image or new != old):
-            seal = _checksum(words, other.head + other.image, new)
-            struct.pack_into(">2I", log, at + _FRAME.size - 8, *seal)
+            seal = _extend_checksum(words, other.checksummed_header + other.image, new)
+            struct.pack_into(">2I", log, at + _FRAME_HEADER.size - 8, *seal)
         old, new = one.checksum, seal
-        at += _FRAME.size + len(one.image)
+        at += _FRAME_HEADER.size + len(one.image)
     return bytes(log)
 
 
-def _header(log: bytes) -> tuple[str, tuple[int, int], tuple[int, int]] | None:
+def _parse_header(log: bytes) -> tuple[str, tuple[int, int], tuple[int, int]] | None:
     """How the checksums read their words, the salts, the checksum so far; None: it is damaged."""
-    magic, _, _, _, salt_1, salt_2, *given = _HEADER.unpack_from(log)
+    magic, _, _, _, salt_1, salt_2, *given = _LOG_HEADER.unpack_from(log)
     words = "<" if magic == _MAGIC_LITTLE else ">"
-    checksum = _checksum(words, log[:24], (0, 0))
+    checksum = _extend_checksum(words, log[:24], (0, 0))
     if magic not in (_MAGIC_LITTLE, _MAGIC_BIG) or checksum != tuple(given):
         return None
     return words, (salt_1, salt_2), checksum
 
 
-def _behind(words: str, frames: list[_Frame], number: int, salts: tuple[int, int]) -> str | None:
+def _describe_lost_after(
+    byte_order: str, frames: list[_Frame], damaged_index: int, salts: tuple[int, int]
+) -> str | None:
     """What lies behind frame `number`, which cannot be read, and was written after the same start.
 
     One commit may: its writes reach the disk in any order before the power goes. So may what a
     commit was padded with, to the disk's sector: its last frame once more.
     """
-    pairs = zip(frames[number:], frames[number + 1 :], strict=False)
-    whole = [True] * number + [False] + [_follows(words, *pair) for pair in pairs]
-    ends = [at for at, frame in enumerate(frames) if frame.commits and frame.salts == salts]
-    if not _alone(frames, whole, ends):
+    pairs = zip(frames[damaged_index:], frames[damaged_index + 1 :], strict=False)
+    whole = (
+        [True] * damaged_index + [False] + [_is_valid_after(byte_order, *pair) for pair in pairs]
+    )
+    ends = [at for at, frame in enumerate(frames) if frame.ends_commit and frame.salts == salts]
+    if not _has_unpadded_commit(frames, whole, ends):
         ends = [at for at in ends if at - 1 not in ends or frames[at].page != frames[at - 1].page]
-    commits = sum(at >= number for at in ends)
+    commits = sum(at >= damaged_index for at in ends)
     return (
-        f"{commits} commits behind damaged frame {number + 1} of the log" if commits > 1 else None
+        f"{commits} commits behind damaged frame {damaged_index + 1} of the log"
+        if commits > 1
+        else None
     )
 
 
-def _alone(frames: list[_Frame], whole: list[bool], ends: list[int]) -> bool:
+def _has_unpadded_commit(
+    frames: list[_Frame], is_valid: list[bool], commit_ends: list[int]
+) -> bool:
     """Whether some commit shows that commits were not padded: its last frame comes only once.
 
     Otherwise two ends in a row, of the same page, may be one commit.
     """
     return any(
-        whole[at]
-        and whole[at + 1]
+        is_valid[at]
+        and is_valid[at + 1]
         and frames[at].image != frames[at + 1].image
-        and (at - 1 not in ends or (whole[at - 1] and frames[at].image != frames[at - 1].image))
-        for at in ends
+        and (
+            at - 1 not in commit_ends
+            or (is_valid[at - 1] and frames[at].image != frames[at - 1].image)
+        )
+        for at in commit_ends
         if at + 1 < len(frames)
     )
 
 
-def _follows(words: str, before: _Frame, frame: _Frame) -> bool:
+def _is_valid_after(byte_order: str, before: _Frame, frame: _Frame) -> bool:
     """Whether a frame is as it was written, if the one before it has its checksum."""
-    return _checksum(words, frame.head + frame.image, before.checksum) == frame.checksum
+    return (
+        _extend_checksum(byte_order, frame.checksummed_header + frame.image, before.checksum)
+        == frame.checksum
+    )
 
 
-def _without_header(path: Path, frames: list[_Frame]) -> str | None:
+def _describe_lost_header(path: Path, frames: list[_Frame]) -> str | None:
     """A log without a readable header is lost as a whole, unless the file has all of it.
 
     It has, when the power went while the log was begun anew. A first commit may lack it too, on a
     disk that harms the bytes next to those it writes.
     """
-    written = _first_run(frames)
-    while written and not written[-1].commits:
+    written = _first_valid_run(frames)
+    while written and not written[-1].ends_commit:
         written.pop()
-    if len({frame.image for frame in written if frame.commits}) <= 1:
+    if len({frame.image for frame in written if frame.ends_commit}) <= 1:
         return None
     latest = {frame.page: frame.image for frame in written}
     with path.open("rb") as file:
         for page, image in latest.items():
             at = max(page - 1, 0) * len(image)  # there is no page 0: a damaged frame
-            if read_around(file.fileno(), len(image), at)[0] != image:
+            if read_with_filler(file.fileno(), len(image), at)[0] != image:
                 return "the header of the log is damaged, and with it all its commits are lost"
     return None
 
 
-def _first_run(frames: list[_Frame]) -> list[_Frame]:
+def _first_valid_run(frames: list[_Frame]) -> list[_Frame]:
     """The first frames of which one follows from the other; the first alone, if none does.
 
     Before them there may be noise, from growing the log or because that is the damage.
     """
     run = frames[:1]
     for frame in frames[1:]:
-        if any(frame.checksum) and any(_follows(words, run[-1], frame) for words in "<>"):
+        if any(frame.checksum) and any(_is_valid_after(words, run[-1], frame) for words in "<>"):
             run.append(frame)
         elif len(run) > 1:
             return run
@@ -188,7 +208,7 @@ def _first_run(frames: list[_Frame]) -> list[_Frame]:
     return run if len(run) > 1 else frames[:1]
 
 
-def _used(log: bytes) -> int:
+def _used_bytes(log: bytes) -> int:
     """Where the zeros begin that the log was grown with. Zeros before that are damage."""
     for at in reversed(range(0, len(log), len(_ZEROS))):
         piece = log[at : at + len(_ZEROS)]
@@ -197,25 +217,25 @@ def _used(log: bytes) -> int:
     return 0
 
 
-def _frames(log: bytes, used: int | None = None) -> Iterator[_Frame]:
+def _iter_frames(log: bytes, used_bytes: int | None = None) -> Iterator[_Frame]:
     """Whole frames that begin in the first `used` bytes; None: as many as there are."""
-    used = _used(log) if used is None else used
-    if len(log) < _HEADER.size:
+    used_bytes = _used_bytes(log) if used_bytes is None else used_bytes
+    if len(log) < _LOG_HEADER.size:
         return
-    size = _HEADER.unpack_from(log)[2]
+    size = _LOG_HEADER.unpack_from(log)[2]
     if size not in {1 << bits for bits in range(9, 17)}:
         size = 4096
-    end = min(used, len(log) - size - _FRAME.size + 1)
-    for start in range(_HEADER.size, end, size + _FRAME.size):
-        head = log[start : start + _FRAME.size]
-        page, commits, salt_1, salt_2, sum_1, sum_2 = _FRAME.unpack(head)
-        image = log[start + _FRAME.size : start + _FRAME.size + size]
+    end = min(used_bytes, len(log) - size - _FRAME_HEADER.size + 1)
+    for start in range(_LOG_HEADER.size, end, size + _FRAME_HEADER.size):
+        head = log[start : start + _FRAME_HEADER.size]
+        page, commits, salt_1, salt_2, sum_1, sum_2 = _FRAME_HEADER.unpack(head)
+        image = log[start + _FRAME_HEADER.size : start + _FRAME_HEADER.size + size]
         yield _Frame(page, commits > 0, (salt_1, salt_2), (sum_1, sum_2), head[:8], image)
 
 
-def _checksum(words: str, data: bytes, previous: tuple[int, int]) -> tuple[int, int]:
+def _extend_checksum(byte_order: str, data: bytes, previous: tuple[int, int]) -> tuple[int, int]:
     first, second = previous
-    numbers = struct.unpack(f"{words}{len(data) // 4}I", data)
+    numbers = struct.unpack(f"{byte_order}{len(data) // 4}I", data)
     for even, odd in zip(numbers[::2], numbers[1::2], strict=True):
         first = first + even + second & 0xFFFFFFFF
         second = second + odd + first & 0xFFFFFFFF

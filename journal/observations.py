@@ -14,7 +14,7 @@ import msgspec
 
 from journal.terms import IdToken, Observation
 
-Flow = Literal["none", "charging", "suspended_ev", "suspended_evse"]
+EnergyFlow = Literal["none", "charging", "suspended_ev", "suspended_evse"]
 
 
 # --- The station's own life ----------------------------------------------------------------------
@@ -25,11 +25,11 @@ class StationStarted(Observation, frozen=True):
 
     boot_id: str  # the host's, new at each of its boots
     release: str
-    profile: str
+    product_profile: str
     identity: str
     evses: tuple[tuple[int, tuple[int, ...]], ...]  # (evse_id, its connector ids)
-    last_at: str | None  # the last entry of the run before; None at the first start
-    last_uptime_ms: int | None
+    last_entry_at: str | None  # the last entry of the run before; None at the first start
+    last_entry_uptime_ms: int | None
 
 
 class StationStopping(Observation, frozen=True):
@@ -41,7 +41,7 @@ class StationStopping(Observation, frozen=True):
 class VariablePreset(Observation, frozen=True):
     """station.toml sets a variable before the first start."""
 
-    key: str
+    variable: str
     value: str
 
 
@@ -50,7 +50,7 @@ class CsmsConfigured(Observation, frozen=True):
 
     url: str
     security_profile: int
-    roots: tuple[str, ...] = ()  # of its ca_file, PEM
+    ca_certificates: tuple[str, ...] = ()  # of its ca_file, PEM
 
 
 class CertificatePreset(Observation, frozen=True):
@@ -58,7 +58,7 @@ class CertificatePreset(Observation, frozen=True):
 
     use: str
     pem: str  # leaf first
-    key: str = ""  # reference of the private key, where the station holds one
+    private_key_ref: str = ""  # reference of the private key, where the station holds one
 
 
 class ClockStepped(Observation, frozen=True):
@@ -67,7 +67,7 @@ class ClockStepped(Observation, frozen=True):
     step_ms: int
 
 
-class HeadNoted(Observation, frozen=True):
+class HeadRecorded(Observation, frozen=True):
     """The head of the journal before this commit: on the disk, so others may be told of it."""
 
     head_seq: int
@@ -83,20 +83,24 @@ class DeadlineReached(Observation, frozen=True):
 # --- The station's own condition -----------------------------------------------------------------
 
 
-class DamageFound(Observation, frozen=True):
+class JournalDamageFound(Observation, frozen=True):
     """A part of the journal is not what was written, or is gone. P5."""
 
-    why: str
-    first: int | None = None  # entries concerned, as far as their numbers are known
-    last: int | None = None
-    aside: str = ""  # directory, within the data directory, that keeps the file as it was found
-    era: str = ""  # numbers may be given out twice: whatever is named from now on holds this too
+    reason: str
+    first_seq: int | None = None  # entries concerned, as far as their numbers are known
+    last_seq: int | None = None
+    quarantine_directory: str = (
+        ""  # directory, within the data directory, that keeps the file as it was found
+    )
+    id_namespace: str = (
+        ""  # numbers may be given out twice: whatever is named from now on holds this too
+    )
 
 
 class SafeModeEntered(Observation, frozen=True):
     """The station runs without something it should have. P8. Holds until the program ends."""
 
-    why: tuple[str, ...]  # each names what it is, what is wrong, and what is used instead
+    reasons: tuple[str, ...]  # each names what it is, what is wrong, and what is used instead
 
 
 class StorageReported(Observation, frozen=True):
@@ -106,11 +110,11 @@ class StorageReported(Observation, frozen=True):
     free_bytes: int
 
 
-class PayloadLost(Observation, frozen=True):
+class CallPayloadLost(Observation, frozen=True):
     """A call is due whose entry cannot be read any more."""
 
-    call: int
-    why: str
+    call_seq: int
+    reason: str
 
 
 # --- The link to the CSMS ------------------------------------------------------------------------
@@ -138,7 +142,7 @@ class LinkFailed(Observation, frozen=True):
 
     slot: int
     reason: str
-    fault: str = ""
+    security_event: str = ""
 
 
 class FrameReceived(Observation, frozen=True):
@@ -147,15 +151,15 @@ class FrameReceived(Observation, frozen=True):
     frame: msgspec.Raw
 
 
-class FrameGarbled(Observation, frozen=True):
+class FrameMalformed(Observation, frozen=True):
     """A frame that is no JSON array of an OCPP-J message. Part 4 §4.2.3.
 
     The text itself is kept only as far as it can hold no secret.
     """
 
-    size: int
+    size_bytes: int
     sha256: str
-    why: str
+    reason: str
     excerpt: str
 
 
@@ -173,10 +177,10 @@ class IdTokenPresented(Observation, frozen=True):
 
     id_token: IdToken
     evse_id: int | None = None  # where the person or the tester said which EVSE is meant
-    lasting: bool = True  # False: the UID is random at each tap and worth nothing in a cache
+    cacheable: bool = True  # False: the UID is random at each tap and worth nothing in a cache
 
 
-class StopPressed(Observation, frozen=True):
+class StopButtonPressed(Observation, frozen=True):
     """The stop button at the dispenser, not the emergency stop."""
 
     evse_id: int
@@ -190,7 +194,7 @@ class CableReported(Observation, frozen=True):
 
     evse_id: int
     connector_id: int
-    plugged: bool
+    plugged_in: bool
 
 
 class ContactorReported(Observation, frozen=True):
@@ -200,14 +204,14 @@ class ContactorReported(Observation, frozen=True):
     closed: bool
 
 
-class FlowReported(Observation, frozen=True):
+class EnergyFlowReported(Observation, frozen=True):
     """Who, if anyone, holds the energy back."""
 
     evse_id: int
-    flow: Flow
+    flow: EnergyFlow
 
 
-class EvStopped(Observation, frozen=True):
+class EvStoppedCharging(Observation, frozen=True):
     """The EV ended the charge by its own wish."""
 
     evse_id: int
@@ -219,7 +223,7 @@ class EvIdentified(Observation, frozen=True):
     evse_id: int
     evcc_id: str | None = None
     soc_percent: int | None = None
-    capacity_wh: Decimal | None = None
+    battery_capacity_wh: Decimal | None = None
     voltage_max_v: Decimal | None = None
     current_max_a: Decimal | None = None
     power_max_w: Decimal | None = None
@@ -247,7 +251,7 @@ class DeviceFaulted(Observation, frozen=True):
     evse_id: int
     device: str
     fault: str
-    blocks: bool
+    blocks_charging: bool
     stopped_reason: str = "Other"
     tech_code: str = ""
     tech_info: str = ""
@@ -264,67 +268,69 @@ class DeviceRecovered(Observation, frozen=True):
 # --- Files ---------------------------------------------------------------------------------------
 
 
-class DownloadEnded(Observation, frozen=True):
+class FirmwareDownloadEnded(Observation, frozen=True):
     """The firmware is on the disk, or every attempt failed. L01.FR.30."""
 
-    update: int  # entry that ordered the update
-    ok: bool
-    why: str = ""
+    update_seq: int  # entry that ordered the update
+    succeeded: bool
+    reason: str = ""
 
 
-class SignatureChecked(Observation, frozen=True):
+class FirmwareSignatureChecked(Observation, frozen=True):
     """The downloaded firmware was compared with its signature. L01.FR.04."""
 
-    update: int
-    ok: bool
-    why: str = ""
+    update_seq: int
+    valid: bool
+    reason: str = ""
 
 
-class InstallEnded(Observation, frozen=True):
+class FirmwareInstallEnded(Observation, frozen=True):
     """The installer is through. `invalid`: it would not begin, for the firmware is not sound."""
 
-    update: int
-    outcome: Literal["restart", "failed", "invalid"]  # done, and a restart brings it to life
-    why: str = ""
+    update_seq: int
+    outcome: Literal[
+        "restart_required", "failed", "invalid_firmware"
+    ]  # done, and a restart brings it to life
+    reason: str = ""
     version: str = ""  # of the firmware that is in place now
 
 
-class ActivationChecked(Observation, frozen=True):
+class FirmwareActivationChecked(Observation, frozen=True):
     """After the restart: whether the new firmware is the one that runs. L01.FR.32."""
 
-    update: int
-    ok: bool
-    why: str = ""
+    update_seq: int
+    succeeded: bool
+    reason: str = ""
 
 
-class UploadEnded(Observation, frozen=True):
+class LogUploadEnded(Observation, frozen=True):
     """The log is where the CSMS wanted it, or every attempt failed. N01.FR.09, N01.FR.10."""
 
-    upload: int  # entry that ordered it
+    upload_seq: int  # entry that ordered it
     status: str  # UploadLogStatusEnumType
-    why: str = ""
+    reason: str = ""
 
 
 class CustomerDataFound(Observation, frozen=True):
     """What the station holds about a person, in parts; each is a reference. N09.FR.05."""
 
-    inquiry: int  # entry that asked
-    pages: tuple[str, ...] = ()
+    request_seq: int  # entry that asked
+    page_refs: tuple[str, ...] = ()
 
 
-class ForgettingOrdered(Observation, frozen=True):
+class ErasureRequested(Observation, frozen=True):
     """An operator wants everything about these values gone, as the CSMS may with N10."""
 
     refs: tuple[str, ...]
 
 
-class ValuesErased(Observation, frozen=True):
+class PersonalValuesErased(Observation, frozen=True):
     """Personal values are gone from the disk; entries keep their references. N10.FR.03."""
 
     refs: tuple[str, ...]
 
 
-class DataTransferOrdered(Observation, frozen=True):
+class DataTransferRequested(Observation, frozen=True):
     """An operator wants something said that OCPP has no message for. P02."""
 
     vendor_id: str

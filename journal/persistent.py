@@ -20,12 +20,12 @@ K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
 
-CHUNK = 128  # one append copies at most this many references
-SPAN: Final = 1024  # entry numbers in a block: one change copies at most 10 KiB, mostly 2
+CHUNK_NUMBERS = 128  # one append copies at most this many references
+BLOCK_NUMBERS: Final = 1024  # entry numbers in a block: one change copies at most 10 KiB, mostly 2
 _RECORD: Final = Struct("<HQ")  # a number's place in its block, and who owns it
 
 
-class Table(Mapping[K, V]):
+class ImmutableMap(Mapping[K, V]):
     """A persistent mapping; each change gives a new table in O(log n)."""
 
     __slots__ = ("_map",)
@@ -33,12 +33,12 @@ class Table(Mapping[K, V]):
     def __init__(self, items: Any = None) -> None:
         self._map = items if isinstance(items, HashTrieMap) else HashTrieMap(items or {})
 
-    def having(self, key: K, value: V) -> Table[K, V]:
-        return Table(self._map.insert(key, value))
+    def with_item(self, key: K, value: V) -> ImmutableMap[K, V]:
+        return ImmutableMap(self._map.insert(key, value))
 
-    def without(self, key: K) -> Table[K, V]:
+    def without_key(self, key: K) -> ImmutableMap[K, V]:
         """The table without `key`; unchanged when it does not hold it."""
-        return Table(self._map.remove(key)) if key in self._map else self
+        return ImmutableMap(self._map.remove(key)) if key in self._map else self
 
     def __getitem__(self, key: K) -> V:
         found: V = self._map[key]
@@ -62,7 +62,7 @@ class Table(Mapping[K, V]):
         return len(self._map)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Table) and self._map == other._map
+        return isinstance(other, ImmutableMap) and self._map == other._map
 
     def __hash__(self) -> int:
         return hash(self._map)
@@ -71,7 +71,7 @@ class Table(Mapping[K, V]):
         return f"Table({dict(self)!r})"
 
 
-class Line:
+class EntryQueue:
     """A persistent queue of entry numbers: in at the end, out anywhere, mostly at the front.
 
     Kept in chunks, so that a month of waiting calls costs a copy of a few references per change
@@ -82,31 +82,33 @@ class Line:
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
         line = tuple(numbers)
-        self._chunks = tuple(line[at : at + CHUNK] for at in range(0, len(line), CHUNK))
+        self._chunks = tuple(
+            line[at : at + CHUNK_NUMBERS] for at in range(0, len(line), CHUNK_NUMBERS)
+        )
         self._length = len(line)
 
     @classmethod
-    def _of(cls, chunks: tuple[tuple[int, ...], ...], length: int) -> Line:
+    def _from_chunks(cls, chunks: tuple[tuple[int, ...], ...], length: int) -> EntryQueue:
         line = cls.__new__(cls)
         line._chunks, line._length = chunks, length
         return line
 
-    def then(self, number: int) -> Line:
+    def with_number(self, number: int) -> EntryQueue:
         chunks = self._chunks
-        if chunks and len(chunks[-1]) < CHUNK:
+        if chunks and len(chunks[-1]) < CHUNK_NUMBERS:
             grown = (*chunks[:-1], (*chunks[-1], number))
         else:
             grown = (*chunks, (number,))
-        return Line._of(grown, self._length + 1)
+        return EntryQueue._from_chunks(grown, self._length + 1)
 
-    def without(self, number: int) -> Line:
+    def without_number(self, number: int) -> EntryQueue:
         """The line without `number`; unchanged when it does not stand in it."""
         for place, chunk in enumerate(self._chunks):
             if number in chunk:
                 rest = tuple(one for one in chunk if one != number)
                 kept = (rest,) if rest else ()
                 chunks = (*self._chunks[:place], *kept, *self._chunks[place + 1 :])
-                return Line._of(chunks, self._length - 1)
+                return EntryQueue._from_chunks(chunks, self._length - 1)
         return self
 
     @property
@@ -124,7 +126,7 @@ class Line:
         return self._length
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Line) and tuple(self) == tuple(other)
+        return isinstance(other, EntryQueue) and tuple(self) == tuple(other)
 
     def __hash__(self) -> int:
         return hash(tuple(self))
@@ -153,27 +155,27 @@ class Backlog:
             first, count = 0, 0
             for number in owned:
                 first, count = first or number, count + 1
-                block, place = divmod(number, SPAN)
+                block, place = divmod(number, BLOCK_NUMBERS)
                 blocks.setdefault(block, bytearray()).extend(_RECORD.pack(place, first))
             owners[owner] = first, count
         self._blocks: HashTrieMap[int, bytes] = HashTrieMap(
-            {block: _sorted(records) for block, records in blocks.items()}
+            {block: _sort_records(records) for block, records in blocks.items()}
         )
         self._owners: HashTrieMap[str, tuple[int, int]] = HashTrieMap(owners)  # first, how many
         self._names = HashTrieMap({first: owner for owner, (first, _) in owners.items()})
         self._length = sum(count for _, count in owners.values())
-        self.head: int | None = _lowest(self._blocks, 0)
+        self.head: int | None = _lowest_number(self._blocks, 0)
 
-    def having(self, number: int, owner: str) -> Backlog:
+    def with_number(self, number: int, owner: str) -> Backlog:
         """With one more number; unchanged when it is there."""
-        block, place = divmod(number, SPAN)
+        block, place = divmod(number, BLOCK_NUMBERS)
         records = self._blocks.get(block, b"")
-        at = _position(records, place)
-        if _is_at(records, at, place):
+        at = _find_position(records, place)
+        if _has_place_at(records, at, place):
             return self
         first, count = self._owners.get(owner, (number, 0))
         records = records[:at] + _RECORD.pack(place, first) + records[at:]
-        return Backlog._of(
+        return Backlog._from_parts(
             self._blocks.insert(block, records),
             self._owners.insert(owner, (first, count + 1)),
             self._names if count else self._names.insert(first, owner),
@@ -181,31 +183,31 @@ class Backlog:
             number if self.head is None else min(number, self.head),
         )
 
-    def without(self, number: int) -> Backlog:
+    def without_number(self, number: int) -> Backlog:
         """Without it; unchanged when it is not there."""
-        block, place = divmod(number, SPAN)
+        block, place = divmod(number, BLOCK_NUMBERS)
         records = self._blocks.get(block, b"")
-        at = _position(records, place)
-        if not _is_at(records, at, place):
+        at = _find_position(records, place)
+        if not _has_place_at(records, at, place):
             return self
         if self._length == 1:
-            return _NOTHING_WAITS
+            return _EMPTY_BACKLOG
         _, first = _RECORD.unpack_from(records, at)
         rest = records[:at] + records[at + _RECORD.size :]
         blocks = self._blocks.insert(block, rest) if rest else self._blocks.remove(block)
         owner = self._names[first]
         _, count = self._owners[owner]
         last = count == 1
-        return Backlog._of(
+        return Backlog._from_parts(
             blocks,
             self._owners.remove(owner) if last else self._owners.insert(owner, (first, count - 1)),
             self._names.remove(first) if last else self._names,
             self._length - 1,
-            _lowest(blocks, block) if number == self.head else self.head,
+            _lowest_number(blocks, block) if number == self.head else self.head,
         )
 
     @classmethod
-    def _of(
+    def _from_parts(
         cls,
         blocks: HashTrieMap[int, bytes],
         owners: HashTrieMap[str, tuple[int, int]],
@@ -220,52 +222,52 @@ class Backlog:
 
     def owner_of(self, number: int) -> str | None:
         """Who owns a number; None when it is not there."""
-        block, place = divmod(number, SPAN)
+        block, place = divmod(number, BLOCK_NUMBERS)
         records = self._blocks.get(block, b"")
-        at = _position(records, place)
-        if not _is_at(records, at, place):
+        at = _find_position(records, place)
+        if not _has_place_at(records, at, place):
             return None
         name: str = self._names[_RECORD.unpack_from(records, at)[1]]
         return name
 
-    def owns(self, owner: str) -> bool:
+    def has_owner(self, owner: str) -> bool:
         """Whether any number is `owner`'s."""
         return owner in self._owners
 
-    def by_owner(self) -> dict[str, array[int]]:
+    def numbers_by_owner(self) -> dict[str, array[int]]:
         """All numbers by their owners, those of each ascending."""
         found: dict[int, array[int]] = {first: array("Q") for first in self._names}
         for block in sorted(self._blocks):
             for place, first in _RECORD.iter_unpack(self._blocks[block]):
-                found[first].append(block * SPAN + place)
+                found[first].append(block * BLOCK_NUMBERS + place)
         return {self._names[first]: numbers for first, numbers in found.items()}
 
     def __iter__(self) -> Iterator[int]:
         for block in sorted(self._blocks):
             for place, _ in _RECORD.iter_unpack(self._blocks[block]):
-                yield block * SPAN + place
+                yield block * BLOCK_NUMBERS + place
 
     def __contains__(self, number: object) -> bool:
         if not isinstance(number, int):
             return False
-        block, place = divmod(number, SPAN)
+        block, place = divmod(number, BLOCK_NUMBERS)
         records = self._blocks.get(block, b"")
-        return _is_at(records, _position(records, place), place)
+        return _has_place_at(records, _find_position(records, place), place)
 
     def __len__(self) -> int:
         return self._length
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Backlog) and self.by_owner() == other.by_owner()
+        return isinstance(other, Backlog) and self.numbers_by_owner() == other.numbers_by_owner()
 
     def __hash__(self) -> int:
         return hash(tuple(self))
 
     def __repr__(self) -> str:
-        return f"Backlog({ {owner: list(owned) for owner, owned in self.by_owner().items()}!r})"
+        return f"Backlog({ {owner: list(owned) for owner, owned in self.numbers_by_owner().items()}!r})"
 
 
-def _position(records: bytes, place: int) -> int:
+def _find_position(records: bytes, place: int) -> int:
     """Where the record of a place stands, or would stand: mostly the end or the beginning."""
     size = len(records)
     if not size or _RECORD.unpack_from(records, size - _RECORD.size)[0] < place:
@@ -279,11 +281,11 @@ def _position(records: bytes, place: int) -> int:
     )
 
 
-def _is_at(records: bytes, at: int, place: int) -> bool:
+def _has_place_at(records: bytes, at: int, place: int) -> bool:
     return at < len(records) and bool(_RECORD.unpack_from(records, at)[0] == place)
 
 
-def _lowest(blocks: HashTrieMap[int, bytes], block: int) -> int | None:
+def _lowest_number(blocks: HashTrieMap[int, bytes], block: int) -> int | None:
     """The lowest number: in `block`, unless that is empty."""
     records = blocks.get(block)
     if records is None:
@@ -293,42 +295,44 @@ def _lowest(blocks: HashTrieMap[int, bytes], block: int) -> int | None:
         found = next((one for one in near if one in blocks), None)
         block = min(blocks) if found is None else found
         records = blocks[block]
-    return block * SPAN + int(_RECORD.unpack_from(records)[0])
+    return block * BLOCK_NUMBERS + int(_RECORD.unpack_from(records)[0])
 
 
-def _sorted(records: bytes | bytearray) -> bytes:
+def _sort_records(records: bytes | bytearray) -> bytes:
     return b"".join(_RECORD.pack(*one) for one in sorted(_RECORD.iter_unpack(records)))
 
 
-_NOTHING_WAITS: Final = Backlog()  # what a station that is online comes back to with each call
+_EMPTY_BACKLOG: Final = Backlog()  # what a station that is online comes back to with each call
 
 
-def plain(value: Any) -> Any:
+def encode_collection(value: Any) -> Any:
     """What msgspec may write in place of a collection of ours (its enc_hook)."""
-    if isinstance(value, Table):
+    if isinstance(value, ImmutableMap):
         return {str(key): one for key, one in value.items()}  # JSON has no other keys
-    if isinstance(value, Line):
+    if isinstance(value, EntryQueue):
         return list(value)
     if isinstance(value, Backlog):
-        return value.by_owner()
+        return value.numbers_by_owner()
     if isinstance(value, array):  # of a backlog: only those of one owner are ever a list
         return value.tolist()
     raise TypeError(f"{type(value).__name__} has no plain form")
 
 
-def collected(wanted: Any, value: Any) -> Any:
+def decode_collection(target_type: Any, value: Any) -> Any:
     """The collection of ours that `plain` wrote (msgspec's dec_hook)."""
-    if wanted is Line:
-        return Line(value)
-    if wanted is Backlog:
+    if target_type is EntryQueue:
+        return EntryQueue(value)
+    if target_type is Backlog:
         return Backlog(value)
-    if get_origin(wanted) is Table:
-        key_type, value_type = get_args(wanted)
+    if get_origin(target_type) is ImmutableMap:
+        key_type, value_type = get_args(target_type)
         convert = msgspec.convert
-        return Table(
+        return ImmutableMap(
             {
-                convert(key, key_type, strict=False): convert(one, value_type, dec_hook=collected)
+                convert(key, key_type, strict=False): convert(
+                    one, value_type, dec_hook=decode_collection
+                )
                 for key, one in value.items()
             }
         )
-    raise TypeError(f"{wanted} cannot be read back")
+    raise TypeError(f"{target_type} cannot be read back")

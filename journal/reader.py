@@ -20,28 +20,32 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from journal.archive import Archive
-from journal.chain import Row, origin
-from journal.codec import UNDECODABLE, Registry, at_of, at_text, undecodable
-from journal.segments import Block, Hole
+from journal.chain import EntryRow, origin_digest
+from journal.codec import DECODE_ERRORS, Registry, describe_decode_error, format_time, parse_time
+from journal.segments import Block, MissingRange
 from journal.terms import Entry, IdToken
-from journal.tokens import folded
+from journal.tokens import fold_case
 
-ROWS_AT_ONCE = 256  # a stroke of reading: about 100 KiB, under a millisecond
+BATCH_ROWS = 256  # a stroke of reading: about 100 KiB, under a millisecond
 CACHE_KIB = 256  # of SQLite's page cache per connection; a journal is read once, in order
 
 _COLUMNS = "seq, at, uptime_ms, kind, version, cause, body, digest"
-_STROKE = "SELECT {} FROM entry WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
-_ROWS = _STROKE.format(_COLUMNS)
-_ENTRIES = _STROKE.format(_COLUMNS.removesuffix(", digest"))  # a twentieth faster without
-_ONE = f"SELECT {_COLUMNS} FROM entry WHERE seq = ?"
-_LAST = "SELECT seq, digest, CAST(at AS BLOB), uptime_ms FROM entry ORDER BY seq DESC LIMIT 1"
+_BATCH_QUERY = "SELECT {} FROM entry WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
+_ROWS_QUERY = _BATCH_QUERY.format(_COLUMNS)
+_ENTRIES_QUERY = _BATCH_QUERY.format(
+    _COLUMNS.removesuffix(", digest")
+)  # a twentieth faster without
+_ROW_QUERY = f"SELECT {_COLUMNS} FROM entry WHERE seq = ?"
+_LAST_ROW_QUERY = (
+    "SELECT seq, digest, CAST(at AS BLOB), uptime_ms FROM entry ORDER BY seq DESC LIMIT 1"
+)
 
 # What reading damaged pages raises. The last: SQLite quotes them, and Python reads the quotation.
-UNREADABLE = (sqlite3.Error, MemoryError, OverflowError, UnicodeDecodeError)
+READ_ERRORS = (sqlite3.Error, MemoryError, OverflowError, UnicodeDecodeError)
 _SEQ_MAX = 2**63 - 1
-_NEVER = "9999-99"  # later than any time of an entry, as text
+_LATEST_TIME_TEXT = "9999-99"  # later than any time of an entry, as text
 _ENTRY_BYTES_MIN = 64  # a digest, a time and the least of the rest
-_NUMBERS_TRIED = 64 * ROWS_AT_ONCE  # behind a damaged head, before giving up: a tenth of a second
+_PROBED_SEQS_MAX = 64 * BATCH_ROWS  # behind a damaged head, before giving up: a tenth of a second
 
 
 class JournalFailed(Exception):
@@ -60,11 +64,11 @@ class DiskFull(JournalFailed):
     """There is no room. Nothing was written; with more room the same may be tried again."""
 
 
-class Damage(NamedTuple):
+class EntryDamage(NamedTuple):
     """An entry that cannot be read."""
 
     seq: int
-    why: str
+    reason: str
 
 
 class Head(NamedTuple):
@@ -76,32 +80,36 @@ class Head(NamedTuple):
     uptime_ms: int
 
 
-OnDamage = Callable[[Damage], None]
+OnDamage = Callable[[EntryDamage], None]
 
 
-def _passed_over(damage: Damage) -> None:
+def _ignore_damage(damage: EntryDamage) -> None:
     """Whoever searches is told of what is there; `verify` tells of the rest."""
 
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 # A sector that cannot be read is one of these, or SQLITE_CORRUPT, as the moment has it.
-_UNREAD = (sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA, sqlite3.SQLITE_IOERR_READ)
+_BAD_SECTOR_CODES = (
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+    sqlite3.SQLITE_IOERR_DATA,
+    sqlite3.SQLITE_IOERR_READ,
+)
 
 # SQLITE_ERROR: what we say is the same every time, so the tables are not ours any more.
-_DAMAGED = frozenset(
+_DAMAGE_CODES = frozenset(
     {
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
         sqlite3.SQLITE_ERROR,
         sqlite3.SQLITE_IOERR_SHORT_READ,
-        *_UNREAD,
+        *_BAD_SECTOR_CODES,
     }
 )
 
 _REMEDIES = {
     **dict.fromkeys(
-        _UNREAD, "A part of it cannot be read. The station's next start saves the rest"
+        _BAD_SECTOR_CODES, "A part of it cannot be read. The station's next start saves the rest"
     ),
     sqlite3.SQLITE_FULL: "Free space on its disk",
     sqlite3.SQLITE_READONLY: "Make the file and its directory writable",
@@ -116,31 +124,33 @@ _REMEDIES = {
 
 
 @contextmanager
-def failing(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite and the file system raise into JournalFailed."""
     try:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0)
         remedy = _REMEDIES.get(code) or _REMEDIES.get(code & 0xFF, "Run `station verify` on it")
-        raise _failure(error)(f"{path}: {error}. {remedy}.") from error
+        raise _error_class(error)(f"{path}: {error}. {remedy}.") from error
     except (MemoryError, OverflowError, UnicodeDecodeError) as error:
         raise JournalDamaged(f"{path}: damaged. Run `station verify` on it.") from error
     except OSError as error:
-        kind = DiskFull if error.errno in NO_ROOM else JournalFailed
+        kind = DiskFull if error.errno in DISK_FULL_ERRNOS else JournalFailed
         raise kind(f"{path}: {error.strerror}. Check its disk and directory.") from error
 
 
-def _failure(error: sqlite3.Error) -> type[JournalFailed]:
+def _error_class(error: sqlite3.Error) -> type[JournalFailed]:
     """Which failure an error of SQLite's is."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code & 0xFF == sqlite3.SQLITE_FULL:
         return DiskFull
-    return JournalDamaged if code & 0xFF in _DAMAGED or code in _DAMAGED else JournalFailed
+    return (
+        JournalDamaged if code & 0xFF in _DAMAGE_CODES or code in _DAMAGE_CODES else JournalFailed
+    )
 
 
-def connected(
-    path: Path, *, mode: str, options: str = "", alone: bool = False
+def open_connection(
+    path: Path, *, mode: str, options: str = "", exclusive: bool = False
 ) -> sqlite3.Connection:
     """Open the file, `mode` ro or rwc, for any thread, without implicit transactions.
 
@@ -154,7 +164,7 @@ def connected(
         cached_statements=32,
     )
     try:
-        if alone:
+        if exclusive:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
@@ -184,8 +194,8 @@ class Reader:
         """
         if not path.is_file():
             raise JournalFailed(f"{path}: no such file. Name the journal, as in DATA/journal.db.")
-        with failing(path):
-            return cls(path, _readable(path), registry)
+        with translate_errors(path):
+            return cls(path, _connect_readable(path), registry)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -204,30 +214,30 @@ class Reader:
         Raises:
             JournalFailed: it has none, or cannot be read.
         """
-        with failing(self._path):
+        with translate_errors(self._path):
             row = self.connection.execute("SELECT journal_id FROM meta").fetchone()
         if row is None:
             raise JournalDamaged(f"{self._path}: the journal has no name. Run `station verify`.")
         return str(row[0])
 
-    def anchor(self) -> tuple[int, bytes]:
+    def position_before_first(self) -> tuple[int, bytes]:
         """Number and digest before the first entry that is here: 0 and the origin for the first.
 
         More only where archived segments have been put elsewhere. The digest is empty where a
         damaged segment does not tell it.
         """
-        with failing(self._path):
-            return self._archive.begin(*self.archived())
+        with translate_errors(self._path):
+            return self._segments.position_before_first(*self.archived_position())
 
-    def archived(self) -> tuple[int, bytes]:
+    def archived_position(self) -> tuple[int, bytes]:
         """Number and digest of the last entry that has left the file; 0 and origin if none has."""
-        with failing(self._path):
+        with translate_errors(self._path):
             found = self.connection.execute(
                 "SELECT seq, digest FROM anchor ORDER BY seq DESC LIMIT 1"
             ).fetchone()
-        return (found[0], found[1]) if found else (0, origin(self.journal_id))
+        return (found[0], found[1]) if found else (0, origin_digest(self.journal_id))
 
-    def head(self) -> Head:
+    def read_head(self) -> Head:
         """The end of the chain.
 
         A changed last entry does not stop the station: a column of it that cannot be read is as
@@ -236,13 +246,13 @@ class Reader:
         Raises:
             JournalFailed: the end of the file cannot be read.
         """
-        with failing(self._path):
-            last = self.connection.execute(_LAST).fetchone()
+        with translate_errors(self._path):
+            last = self.connection.execute(_LAST_ROW_QUERY).fetchone()
         if last is None:
-            return Head(*self.archived(), at=None, uptime_ms=0)
+            return Head(*self.archived_position(), at=None, uptime_ms=0)
         seq, digest, at_bytes, uptime_ms = last
         try:
-            at = at_of(at_bytes.decode())
+            at = parse_time(at_bytes.decode())
         except ValueError:
             at = None
         return Head(
@@ -252,9 +262,9 @@ class Reader:
             uptime_ms if isinstance(uptime_ms, int) else 0,
         )
 
-    def rows(
-        self, first: int = 1, last: int | None = None, *, damaged: OnDamage | None = None
-    ) -> Iterator[Row]:
+    def iter_rows(
+        self, first: int = 1, last: int | None = None, *, on_damage: OnDamage | None = None
+    ) -> Iterator[EntryRow]:
         """Rows `first` to `last` in order, as they were written; `last` None: to the end.
 
         Rows on damaged pages are told to `damaged` and skipped; of those missing from the archive
@@ -263,11 +273,11 @@ class Reader:
         Raises:
             JournalFailed: on a damaged page, if nobody asked to be told.
         """
-        for stroke in self._strokes(_ROWS, first, last, damaged):
-            yield from map(Row._make, stroke)
+        for stroke in self._read_batches(_ROWS_QUERY, first, last, on_damage):
+            yield from map(EntryRow._make, stroke)
 
-    def entries(
-        self, first: int = 1, last: int | None = None, *, damaged: OnDamage | None = None
+    def iter_entries(
+        self, first: int = 1, last: int | None = None, *, on_damage: OnDamage | None = None
     ) -> Iterator[Entry]:
         """Entries `first` to `last` in order; `last` None: to the end.
 
@@ -276,38 +286,40 @@ class Reader:
         Raises:
             JournalFailed: on an entry that cannot be read, if nobody asked to be told.
         """
-        readers = self._registry.readers
-        for stroke in self._strokes(_ENTRIES, first, last, damaged):
+        readers = self._registry.decoders
+        for stroke in self._read_batches(_ENTRIES_QUERY, first, last, on_damage):
             for seq, at, uptime_ms, kind, version, cause, body in stroke:
                 try:
-                    entry = Entry(seq, at_of(at), uptime_ms, readers[kind, version](body), cause)
-                except UNDECODABLE as error:
-                    self._tell(seq, undecodable(kind, version, error), damaged)
+                    entry = Entry(
+                        seq, parse_time(at), uptime_ms, readers[kind, version](body), cause
+                    )
+                except DECODE_ERRORS as error:
+                    self._report_damage(seq, describe_decode_error(kind, version, error), on_damage)
                 else:
                     yield entry
 
-    def entry(self, seq: int) -> Entry:
+    def read_entry(self, seq: int) -> Entry:
         """One entry by its number.
 
         Raises:
             LookupError: there is none.
             JournalFailed: it cannot be read.
         """
-        row = self._row(seq)
+        row = self._find_row(seq)
         if row is None:
             raise LookupError(f"{self._path}: there is no entry {seq}")
         try:
-            event = self._registry.readers[row.kind, row.version](row.body)
-            return Entry(row.seq, at_of(row.at), row.uptime_ms, event, row.cause)
-        except UNDECODABLE as error:
-            why = undecodable(row.kind, row.version, error)
+            event = self._registry.decoders[row.kind, row.version](row.body)
+            return Entry(row.seq, parse_time(row.at), row.uptime_ms, event, row.cause)
+        except DECODE_ERRORS as error:
+            why = describe_decode_error(row.kind, row.version, error)
             raise JournalFailed(f"{self._path}: entry {seq}: {why}.") from error
 
-    def numbers(
+    def find_seqs(
         self,
         *,
-        newest: int,
-        before: int = _SEQ_MAX,
+        count_max: int,
+        before_seq: int = _SEQ_MAX,
         oldest: datetime | None = None,
         latest: datetime | None = None,
         kinds: Collection[str] = (),
@@ -331,120 +343,133 @@ class Reader:
             f" AND ({'kind IN (' + ', '.join('?' * len(kinds)) + ')' if kinds else '1'})"
             " ORDER BY seq DESC LIMIT ?"
         )
-        span = (at_text(oldest) if oldest else "", at_text(latest) if latest else _NEVER)
+        span = (
+            format_time(oldest) if oldest else "",
+            format_time(latest) if latest else _LATEST_TIME_TEXT,
+        )
 
         def fits(at: str, kind: str, body: str) -> bool:
             right = not kinds or kind in kinds
             return right and span[0] <= at <= span[1] and containing in body
 
         try:
-            live = self.connection.execute(query, (before, *span, containing, *kinds, newest))
-            found = [int(seq) for (seq,) in live]
-        except UNREADABLE:  # a damaged page ends a query; row by row the others can be read
-            rows = self.rows(1, before - 1, damaged=_passed_over)
-            return list(
-                deque((row.seq for row in rows if fits(row.at, row.kind, row.body)), maxlen=newest)
+            live = self.connection.execute(
+                query, (before_seq, *span, containing, *kinds, count_max)
             )
-        for seq in self._numbers_archived(found[-1] if found else before, fits):
-            if len(found) >= newest:
+            found = [int(seq) for (seq,) in live]
+        except READ_ERRORS:  # a damaged page ends a query; row by row the others can be read
+            rows = self.iter_rows(1, before_seq - 1, on_damage=_ignore_damage)
+            return list(
+                deque(
+                    (row.seq for row in rows if fits(row.at, row.kind, row.body)), maxlen=count_max
+                )
+            )
+        for seq in self._find_archived_seqs(found[-1] if found else before_seq, fits):
+            if len(found) >= count_max:
                 break
             found.append(seq)
         return found[::-1]
 
     def digest_at(self, seq: int) -> bytes | None:
         """The digest of one entry as it was written; None if there is no such entry."""
-        row = self._row(seq)
+        row = self._find_row(seq)
         return row and bytes(row.digest)
 
     def value_of(self, ref: str) -> str | None:
         """The personal value behind a reference; None if it was erased or never was."""
-        with failing(self._path):
+        with translate_errors(self._path):
             found = self.connection.execute(
                 "SELECT value FROM id_token WHERE ref = ?", (ref,)
             ).fetchone()
         return (str(found[0]).strip("\0") or None) if found else None  # zeros: `journal.aside`
 
-    def tokens(self, value: str) -> list[IdToken]:
+    def find_references(self, value: str) -> list[IdToken]:
         """Every reference of a personal value, whatever its type; case counts where it does."""
-        with failing(self._path):
+        with translate_errors(self._path):
             found = self.connection.execute(
                 "SELECT ref, type, folded FROM id_token WHERE folded IN (?, ?)",
                 (value, value.casefold()),
             ).fetchall()
-        return [IdToken(str(ref), kind) for ref, kind, own in found if own == folded(kind, value)]
+        return [
+            IdToken(str(ref), kind) for ref, kind, own in found if own == fold_case(kind, value)
+        ]
 
-    def token(self, type: str, value: str) -> IdToken | None:
+    def find_reference(self, type: str, value: str) -> IdToken | None:
         """The reference of a personal value, if the journal knows it."""
-        with failing(self._path):
+        with translate_errors(self._path):
             found = self.connection.execute(
                 "SELECT ref FROM id_token WHERE type = ? AND folded = ?",
-                (type, folded(type, value)),
+                (type, fold_case(type, value)),
             ).fetchone()
         return found and IdToken(str(found[0]), type)
 
     @cached_property
-    def _archive(self) -> Archive:
+    def _segments(self) -> Archive:
         return Archive(self._path, self.journal_id)
 
-    def _row(self, seq: int) -> Row | None:
+    def _find_row(self, seq: int) -> EntryRow | None:
         """One row by its number, wherever it lies.
 
         Raises:
             JournalFailed: it cannot be read.
         """
-        with failing(self._path):
-            found = self.connection.execute(_ONE, (seq,)).fetchone()
+        with translate_errors(self._path):
+            found = self.connection.execute(_ROW_QUERY, (seq,)).fetchone()
             if found is not None:
-                return Row._make(found)
-            if not 0 < seq <= self._archived():
+                return EntryRow._make(found)
+            if not 0 < seq <= self._last_archived_seq():
                 return None
-            block = self._archive.block(seq)
-        if isinstance(block, Hole):
-            raise JournalFailed(f"{self._path}: entry {seq}: {block.why}. Run `station verify`.")
-        return block and next((row for row in block.rows() if row.seq == seq), None)
+            block = self._segments.find_block(seq)
+        if isinstance(block, MissingRange):
+            raise JournalFailed(f"{self._path}: entry {seq}: {block.reason}. Run `station verify`.")
+        return block and next((row for row in block.iter_rows() if row.seq == seq), None)
 
-    def _numbers_archived(
-        self, before: int, fits: Callable[[str, str, str], bool]
+    def _find_archived_seqs(
+        self, before_seq: int, fits: Callable[[str, str, str], bool]
     ) -> Iterator[int]:
         """The numbers of archived entries that fit, the newest first."""
-        with failing(self._path):
-            for block in self._archive.backwards(min(before - 1, self._archived())):
+        with translate_errors(self._path):
+            for block in self._segments.iter_blocks_backwards(
+                min(before_seq - 1, self._last_archived_seq())
+            ):
                 for seq, at, _, kind, _, _, body, _ in reversed(block.records):
-                    if seq < before and fits(at, kind, body):
-                        before = seq  # two segments may hold it
+                    if seq < before_seq and fits(at, kind, body):
+                        before_seq = seq  # two segments may hold it
                         yield seq
 
-    def _archived(self) -> int:
+    def _last_archived_seq(self) -> int:
         """Up to which number the entries are in the archive."""
         try:
             (found,) = self.connection.execute("SELECT max(seq) FROM anchor").fetchone()
-        except UNREADABLE:
-            return self._archive.last()  # what is in both is the same
-        return found or self._archive.last()  # a journal made anew may have lost its anchor
+        except READ_ERRORS:
+            return self._segments.last_seq()  # what is in both is the same
+        return found or self._segments.last_seq()  # a journal made anew may have lost its anchor
 
-    def _tell(self, seq: int, why: str, damaged: OnDamage | None) -> None:
-        if damaged is None:
-            raise JournalFailed(f"{self._path}: entry {seq}: {why}. Run `station verify` on it.")
-        damaged(Damage(seq, why))
+    def _report_damage(self, seq: int, reason: str, on_damage: OnDamage | None) -> None:
+        if on_damage is None:
+            raise JournalFailed(f"{self._path}: entry {seq}: {reason}. Run `station verify` on it.")
+        on_damage(EntryDamage(seq, reason))
 
-    def _strokes(
-        self, query: str, first: int, last: int | None, damaged: OnDamage | None
+    def _read_batches(
+        self, query: str, first: int, last: int | None, on_damage: OnDamage | None
     ) -> Iterator[list[Any]]:
         """The rows of `query` by strokes; each row begins with its number."""
         last = _SEQ_MAX if last is None else last
         behind = first - 1  # the last number that could be read
         while first <= last:
-            stroke, error = self._attempted(query, first, last)
-            if not (stroke and stroke[0][0] == first) and first <= (moved := self._archived()):
-                yield from self._archived_strokes(query, first, min(last, moved), damaged)
+            stroke, error = self._try_read_batch(query, first, last)
+            if not (stroke and stroke[0][0] == first) and first <= (
+                moved := self._last_archived_seq()
+            ):
+                yield from self._read_archived_batches(query, first, min(last, moved), on_damage)
                 behind = min(last, moved)
             elif error is not None:
-                if damaged is None:
+                if on_damage is None:
                     raise JournalFailed(
                         f"{self._path}: {error} behind entry {first - 1}. Run `station verify`."
                     ) from error
-                end = min(last, first + ROWS_AT_ONCE - 1, self._highest_possible(behind))
-                for stroke in self._salvaged(query, first, end, damaged):
+                end = min(last, first + BATCH_ROWS - 1, self._highest_possible_seq(behind))
+                for stroke in self._read_around_damage(query, first, end, on_damage):
                     yield stroke
                     behind = stroke[-1][0]
                 if end < first:
@@ -458,74 +483,74 @@ class Reader:
                 behind = stroke[-1][0]
             first = behind + 1
 
-    def _archived_strokes(
-        self, query: str, first: int, last: int, damaged: OnDamage | None
+    def _read_archived_batches(
+        self, query: str, first: int, last: int, on_damage: OnDamage | None
     ) -> Iterator[list[Any]]:
         """What `query` would give, of entries that are in the archive."""
-        with failing(self._path):
-            for found in self._archive.blocks(first, last):
-                if isinstance(found, Hole):
-                    self._tell(found.first, found.why, damaged)
+        with translate_errors(self._path):
+            for found in self._segments.iter_blocks(first, last):
+                if isinstance(found, MissingRange):
+                    self._report_damage(found.first_seq, found.reason, on_damage)
                     continue
-                stroke = _as_asked(query, found, first, last)
+                stroke = _select_columns(query, found, first, last)
                 if stroke:
                     yield stroke
-                first = max(first, found.last + 1)  # two segments may hold it
+                first = max(first, found.last_seq + 1)  # two segments may hold it
 
-    def _attempted(
+    def _try_read_batch(
         self, query: str, first: int, last: int
     ) -> tuple[list[Any], BaseException | None]:
         try:
-            return self._stroke(query, first, last), None
-        except UNREADABLE as error:
+            return self._read_batch(query, first, last), None
+        except READ_ERRORS as error:
             return [], error
 
-    def _stroke(self, query: str, first: int, last: int) -> list[Any]:
-        rows = min(ROWS_AT_ONCE, last - first + 1)  # no step further: it may lead to a damaged page
+    def _read_batch(self, query: str, first: int, last: int) -> list[Any]:
+        rows = min(BATCH_ROWS, last - first + 1)  # no step further: it may lead to a damaged page
         stroke = self.connection.execute(query, (first, last, rows)).fetchall()
         if stroke and not first <= stroke[0][0] <= stroke[-1][0] <= last:
             raise sqlite3.DatabaseError("rows are out of order")  # and would be read for ever
         return stroke
 
-    def _salvaged(
-        self, query: str, first: int, last: int, damaged: OnDamage
+    def _read_around_damage(
+        self, query: str, first: int, last: int, on_damage: OnDamage
     ) -> Iterator[list[tuple]]:  # type: ignore[type-arg]
         """Read what can be read of a damaged stretch, by halves."""
         if first > last:
             return
         try:
-            stroke = self._stroke(query, first, last)
-        except UNREADABLE as error:
+            stroke = self._read_batch(query, first, last)
+        except READ_ERRORS as error:
             if first == last:
-                damaged(Damage(first, str(error) or type(error).__name__))
+                on_damage(EntryDamage(first, str(error) or type(error).__name__))
                 return
             middle = (first + last) // 2
-            yield from self._salvaged(query, first, middle, damaged)
-            yield from self._salvaged(query, middle + 1, last, damaged)
+            yield from self._read_around_damage(query, first, middle, on_damage)
+            yield from self._read_around_damage(query, middle + 1, last, on_damage)
         else:
             if stroke:
                 yield stroke
 
-    def _highest_possible(self, behind: int) -> int:
+    def _highest_possible_seq(self, last_read_seq: int) -> int:
         """A number no entry behind a damage is above, given the last that could be read.
 
         The head's, unless the head itself is damaged, or a number that does not fit the file.
         """
-        room = self._path.stat().st_size // _ENTRY_BYTES_MIN + _NUMBERS_TRIED
+        room = self._path.stat().st_size // _ENTRY_BYTES_MIN + _PROBED_SEQS_MAX
         try:
             (head,) = self.connection.execute("SELECT max(seq) FROM entry").fetchone()
-        except UNREADABLE:
-            return behind + _NUMBERS_TRIED
-        return min(int(head or 0), behind + room)
+        except READ_ERRORS:
+            return last_read_seq + _PROBED_SEQS_MAX
+        return min(int(head or 0), last_read_seq + room)
 
 
-def _as_asked(query: str, block: Block, first: int, last: int) -> list[Any]:
-    if query == _ROWS:
-        return [row for row in block.rows() if first <= row.seq <= last]
-    return [record[:-1] for record in block.within(first, last)]
+def _select_columns(query: str, block: Block, first: int, last: int) -> list[Any]:
+    if query == _ROWS_QUERY:
+        return [row for row in block.iter_rows() if first <= row.seq <= last]
+    return [record[:-1] for record in block.records_within(first, last)]
 
 
-def _readable(path: Path) -> sqlite3.Connection:
+def _connect_readable(path: Path) -> sqlite3.Connection:
     """Connect for reading, wherever the file lies.
 
     A file in WAL mode wants a `-shm` beside it, which a read-only directory does not allow.
@@ -533,10 +558,10 @@ def _readable(path: Path) -> sqlite3.Connection:
     log's index is kept in memory, which SQLite does for a connection that has the file to itself.
     """
     try:
-        return connected(path, mode="ro")
+        return open_connection(path, mode="ro")
     except sqlite3.OperationalError:
         if os.access(path.parent, os.W_OK, effective_ids=True) or Path(f"{path}-shm").exists():
             raise
     if not Path(f"{path}-wal").exists():
-        return connected(path, mode="ro", options="&immutable=1")
-    return connected(path, mode="ro", options="&vfs=unix-none", alone=True)
+        return open_connection(path, mode="ro", options="&immutable=1")
+    return open_connection(path, mode="ro", options="&vfs=unix-none", exclusive=True)

@@ -19,75 +19,77 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from journal.archive import Archive
-from journal.aside import set_aside_beside
-from journal.chain import ROW_TYPES, Row
-from journal.codec import Registry, at_text
-from journal.reader import Damage, JournalDamaged, JournalFailed, Reader, failing
+from journal.aside import find_quarantines
+from journal.chain import COLUMN_TYPES, EntryRow
+from journal.codec import Registry, format_time
+from journal.reader import EntryDamage, JournalDamaged, JournalFailed, Reader, translate_errors
 from journal.segments import (
     DIGEST_DIGITS,
     Segment,
-    forget_cached,
-    name_of,
-    packed,
-    segments_beside,
-    without_unfinished,
-    written,
+    drop_page_cache,
+    find_segments,
+    pack_blocks,
+    remove_unfinished_segments,
+    segment_path,
+    write_segment,
 )
 from journal.state import State
 from journal.store import Store
 
 SEGMENT_ENTRIES: Final = 8_192  # about two days of a busy station, 200 KB
 SEGMENT_BYTES: Final = 4 << 20  # of text, in memory once
-AT_ONCE: Final = 512  # entries that leave the file in one commit, which others wait for
-CLOCK_SET: Final = datetime(2018, 1, 1, tzinfo=UTC)  # older than OCPP 2.0: nobody had set the clock
+ENTRIES_PER_COMMIT: Final = 512  # entries that leave the file in one commit, which others wait for
+CLOCK_VALID_FROM: Final = datetime(
+    2018, 1, 1, tzinfo=UTC
+)  # older than OCPP 2.0: nobody had set the clock
 
 
-class Limits(NamedTuple):
+class RetentionLimits(NamedTuple):
     """What must stay in the file."""
 
-    first: int  # entry that must: the memory may still ask for it
-    transactions: Collection[str]  # and everything since these began
-    since: datetime  # and everything that is newer
+    first_kept_seq: int  # entry that must: the memory may still ask for it
+    unsent_transaction_ids: Collection[str]  # and everything since these began
+    keep_since: datetime  # and everything that is newer
 
     @classmethod
-    def of(cls, state: State, head: int, since: datetime) -> Limits:
+    def from_state(cls, state: State, head_seq: int, since: datetime) -> RetentionLimits:
         """What a station with this memory needs; `since` is where the legal period begins.
 
         What is parked may go: the archive is read as the file is, and one message that is never
         tried again must not keep ten years in the file.
         """
         outbox = state.outbox
-        upload, update = state.logs.upload, state.firmware.running
+        upload, update = state.logs.upload, state.firmware.running_update
         needed = [
-            head,  # how the next run knows what happened last
-            *(one for one in (outbox.boot,) if one is not None),
+            head_seq,  # how the next run knows what happened last
+            *(one for one in (outbox.boot_call_seq,) if one is not None),
             *(one for one in (outbox.transaction.head,) if one is not None),
-            *outbox.rest,
+            *outbox.general,
             *(one.started_seq for one in state.transactions.open),
-            *(one.seq for one in state.customers.inquiries),
+            *(one.seq for one in state.customer_requests.pending),
             *(one.seq for one in (upload, update) if one is not None),
         ]
-        waiting = {outbox.owner_of(call) for call in outbox.transaction}
+        waiting = {outbox.transaction_id_of(call) for call in outbox.transaction}
         return cls(min(needed), {name for name in waiting if name}, since)
 
 
-class Moved(NamedTuple):
+class ArchiveResult(NamedTuple):
     """What one step came to."""
 
     segment: Segment
-    entries: int  # that left the file
+    entry_count: int  # that left the file
     text_bytes: int  # of them, before they were compressed; 0: the segment was there already
 
 
-def archive(
+def archive_oldest_entries(
     store: Store,
     path: Path,
-    limits: Limits,
+    limits: RetentionLimits,
     *,
-    worth: bool,
-    entries: int = SEGMENT_ENTRIES,
-    before: Callable[[], None] = lambda: None,
-) -> Moved | None:
+    only_if_worthwhile: bool,
+    segment_entries: int = SEGMENT_ENTRIES,
+    before_removal: Callable[[], None] = lambda: None,
+) -> ArchiveResult | None:
     """Move the oldest segment's worth of entries; None: nothing may go.
 
     Blocks for as long as that takes; commits go on meanwhile, with pauses of one of `AT_ONCE`.
@@ -103,110 +105,123 @@ def archive(
         JournalDamaged: entries that would go cannot be read. Make the file anew.
         JournalFailed: the disk does not take it, or does not give back what it took.
     """
-    with failing(path), Reader.open(path, Registry(())) as reader:
-        gone, digest = _gone(path, reader)
-        there = _unfinished(path, store.journal_id, reader, gone)
+    with translate_errors(path), Reader.open(path, Registry(())) as reader:
+        gone, digest = _archived_position(path, reader)
+        there = _find_unfinished_segment(path, store.journal_id, reader, gone)
         if there is not None:
-            before()
-            return _retired(store, there, gone, 0)
-        rows, size, unread = _settled(reader, limits, gone, entries)
-        if not rows or (worth and len(rows) < entries // 2 and size < SEGMENT_BYTES // 2):
+            before_removal()
+            return _drop_segment_entries(store, there, gone, 0)
+        rows, size, unread = _select_rows(reader, limits, gone, segment_entries)
+        if not rows or (
+            only_if_worthwhile and len(rows) < segment_entries // 2 and size < SEGMENT_BYTES // 2
+        ):
             return None
         if unread:
             seq, why = unread[0]
             raise JournalDamaged(f"{path}: entry {seq} is to be archived: {why}.")
         first, last = gone + 1, rows[-1].seq
-        segment = Segment(name_of(path, store.journal_id, first, last), first, last)
-        without_unfinished(path, store.journal_id)
-        written(segment.path, packed(store.journal_id, gone, digest, rows))
-        forget_cached(segment.path)
-        if segment.end(store.journal_id) != rows[-1].digest:
+        segment = Segment(segment_path(path, store.journal_id, first, last), first, last)
+        remove_unfinished_segments(path, store.journal_id)
+        write_segment(segment.path, pack_blocks(store.journal_id, gone, digest, rows))
+        drop_page_cache(segment.path)
+        if segment.last_digest(store.journal_id) != rows[-1].digest:
             raise JournalFailed(f"{segment.path}: not as it was written. Check the disk.")
-        before()
-        return _retired(store, segment, gone, size)
+        before_removal()
+        return _drop_segment_entries(store, segment, gone, size)
 
 
-def _gone(path: Path, reader: Reader) -> tuple[int, bytes]:
+def _archived_position(path: Path, reader: Reader) -> tuple[int, bytes]:
     """Number and digest before the oldest entry that has to go: the anchor's, if it can be right.
 
     Else it was damaged: what is in the file has not gone, whatever an anchor says, and what is
     in a segment is not missing.
     """
-    anchor, digest = reader.archived()
+    anchor, digest = reader.archived_position()
     (first,) = reader.connection.execute("SELECT min(seq) FROM entry").fetchone()
     if first is None or first == anchor + 1:
         return anchor, digest
     segments = Archive(path, reader.journal_id)
-    gone = min(first - 1, max(anchor, segments.last()))
+    gone = min(first - 1, max(anchor, segments.last_seq()))
     return gone, (segments.digest_at(gone) if gone != anchor else None) or digest
 
 
-def _unfinished(path: Path, journal_id: str, reader: Reader, gone: int) -> Segment | None:
+def _find_unfinished_segment(
+    path: Path, journal_id: str, reader: Reader, archived_seq: int
+) -> Segment | None:
     """A segment that was written before, and whose entries have not all left the file.
 
     One that does not hold what the file holds is taken away where nothing has left yet; where
     something has, it is left to `verify`.
     """
-    for segment in segments_beside(path, journal_id):
-        if not segment.first <= gone + 1 <= segment.last:
+    for segment in find_segments(path, journal_id):
+        if not segment.first_seq <= archived_seq + 1 <= segment.last_seq:
             continue
-        if segment.end(journal_id) == reader.digest_at(segment.last):
+        if segment.last_digest(journal_id) == reader.digest_at(segment.last_seq):
             return segment
-        if segment.first == gone + 1:
+        if segment.first_seq == archived_seq + 1:
             segment.path.unlink()
     return None
 
 
-def _settled(
-    reader: Reader, limits: Limits, gone: int, entries: int
-) -> tuple[list[Row], int, list[Damage]]:
+def _select_rows(
+    reader: Reader, limits: RetentionLimits, archived_seq: int, entries_max: int
+) -> tuple[list[EntryRow], int, list[EntryDamage]]:
     """The oldest rows that may go, how much text they are, and what cannot be read among them.
 
     An entry that says it is newer goes with an older one behind it: the clock was set in between.
     """
-    clock_set, since = at_text(CLOCK_SET), at_text(limits.since)
-    rows, size, old, old_size = list[Row](), 0, 0, 0
-    unread: list[Damage] = []
-    for row in reader.rows(gone + 1, limits.first - 1, damaged=unread.append):
-        if not _as_typed(row):
-            unread.append(Damage(row.seq, "a column has another type than it was written with"))
+    clock_set, since = format_time(CLOCK_VALID_FROM), format_time(limits.keep_since)
+    rows, size, old, old_size = list[EntryRow](), 0, 0, 0
+    unread: list[EntryDamage] = []
+    for row in reader.iter_rows(
+        archived_seq + 1, limits.first_kept_seq - 1, on_damage=unread.append
+    ):
+        if not _has_column_types(row):
+            unread.append(
+                EntryDamage(row.seq, "a column has another type than it was written with")
+            )
             continue
         began = row.kind == "TransactionStarted"
-        if began and any(one in row.body for one in limits.transactions):
+        if began and any(one in row.body for one in limits.unsent_transaction_ids):
             break
         rows.append(row)
         size += len(row.body)
         if clock_set <= row.at < since:
             old, old_size = len(rows), size
-        if size >= SEGMENT_BYTES or len(rows) == entries:
+        if size >= SEGMENT_BYTES or len(rows) == entries_max:
             break
     settled = rows[:old]
     return settled, old_size, [one for one in unread if settled and one.seq < settled[-1].seq]
 
 
-def _as_typed(row: Row) -> bool:
+def _has_column_types(row: EntryRow) -> bool:
     """Whether a segment can hold it; what cannot, no new file holds either. `Salvage.rows`"""
-    typed = all(isinstance(value, type) for value, type in zip(row, ROW_TYPES, strict=True))
+    typed = all(isinstance(value, type) for value, type in zip(row, COLUMN_TYPES, strict=True))
     return typed and len(row.digest) == DIGEST_DIGITS // 2
 
 
-def _retired(store: Store, segment: Segment, gone: int, size: int) -> Moved:
-    steps = (*range(gone + AT_ONCE, segment.last, AT_ONCE), segment.last)
-    return Moved(segment, sum(map(store.retire, steps)), size)
+def _drop_segment_entries(
+    store: Store, segment: Segment, archived_seq: int, text_bytes: int
+) -> ArchiveResult:
+    steps = (
+        *range(archived_seq + ENTRIES_PER_COMMIT, segment.last_seq, ENTRIES_PER_COMMIT),
+        segment.last_seq,
+    )
+    return ArchiveResult(segment, sum(map(store.drop_archived, steps)), text_bytes)
 
 
-def without_older(journal: Path, than: datetime) -> list[Path]:
+def remove_older_quarantines(journal: Path, cutoff: datetime) -> list[Path]:
     """Take away what was set aside longer ago, by the host's clock; what was.
 
     Raises:
         OSError: it cannot be removed.
     """
     gone = []
-    for aside in set_aside_beside(journal):
+    for aside in find_quarantines(journal):
         at = datetime.fromtimestamp(aside.stat().st_mtime, UTC)
-        if at < CLOCK_SET:
+        if at < CLOCK_VALID_FROM:
             os.utime(aside)  # its age counts from when the clock is set
-        elif at < than:
+        elif at < cutoff:
             shutil.rmtree(aside)
             gone.append(aside)
     return gone

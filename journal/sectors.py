@@ -15,7 +15,7 @@ SECTOR_BYTES: Final = 4096  # what the system reads at least, and so loses with 
 FILLER: Final = b"\xff"  # in place of what cannot be read: no text has it, no frame of a log
 
 
-def read_around(file: int, size: int, at: int) -> tuple[bytes, int]:
+def read_with_filler(file: int, size: int, offset: int) -> tuple[bytes, int]:
     """Read a descriptor's bytes from `at` on; fewer than `size` where the file ends.
 
     Returns:
@@ -24,36 +24,36 @@ def read_around(file: int, size: int, at: int) -> tuple[bytes, int]:
     Raises:
         OSError: for another cause than a bad sector.
     """
-    pieces, unread, end = list[bytes](), 0, at + size
-    while at < end:
-        sector = min(end, (at // SECTOR_BYTES + 1) * SECTOR_BYTES)
-        piece = _read(file, end - at, at)
+    pieces, unread, end = list[bytes](), 0, offset + size
+    while offset < end:
+        sector = min(end, (offset // SECTOR_BYTES + 1) * SECTOR_BYTES)
+        piece = _read_or_none(file, end - offset, offset)
         if piece is None:  # the bad one may lie further on
-            piece = _read(file, sector - at, at)
+            piece = _read_or_none(file, sector - offset, offset)
         if piece is None:
-            piece = FILLER * (sector - at)
+            piece = FILLER * (sector - offset)
             unread += len(piece)
         if not piece:
             break
         pieces.append(piece)
-        at += len(piece)
+        offset += len(piece)
     return b"".join(pieces), unread
 
 
-def content_of(path: Path) -> bytes:
+def read_file_with_filler(path: Path) -> bytes:
     """A file as a whole, FILLER where it cannot be read.
 
     Raises:
         OSError: it is not there, or cannot be read for another cause than a bad sector.
     """
     with path.open("rb") as file:
-        return read_around(file.fileno(), os.fstat(file.fileno()).st_size, 0)[0]
+        return read_with_filler(file.fileno(), os.fstat(file.fileno()).st_size, 0)[0]
 
 
-def _read(file: int, size: int, at: int) -> bytes | None:
+def _read_or_none(file: int, size: int, offset: int) -> bytes | None:
     """None: a sector of it is bad."""
     try:
-        return os.pread(file, size, at)
+        return os.pread(file, size, offset)
     except OSError as error:
         if error.errno != errno.EIO:
             raise

@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from journal.codec import UNDECODABLE
+from journal.codec import DECODE_ERRORS
 
 State = TypeVar("State")
 
@@ -23,7 +23,7 @@ _MAGIC = b"ocpp-station snapshot 1\n"
 _DIGEST_BYTES = 32
 
 
-class _Label(msgspec.Struct, frozen=True):
+class _SnapshotHeader(msgspec.Struct, frozen=True):
     """What a snapshot is good for."""
 
     fingerprint: bytes
@@ -38,14 +38,14 @@ class Snapshot(NamedTuple, Generic[State]):
     state: State
 
 
-class Ignored(NamedTuple):
+class SnapshotIgnored(NamedTuple):
     """No snapshot: replay the whole journal."""
 
     reason: str
-    seen: int = 0  # an entry it is good for, of this journal or another one; 0: it tells none
+    seen_seq: int = 0  # an entry it is good for, of this journal or another one; 0: it tells none
 
 
-def fingerprint_of(modules: Iterable[str], *also: str) -> bytes:
+def code_fingerprint(modules: Iterable[str], *extra: str) -> bytes:
     """SHA-256 over the sources of `modules`, and whatever else decides what a state means.
 
     Covers every .py file by name and content, of packages too, without importing it.
@@ -53,7 +53,7 @@ def fingerprint_of(modules: Iterable[str], *also: str) -> bytes:
     Raises:
         ModuleNotFoundError: there is no such module.
     """
-    digest = sha256("\n".join(also).encode())
+    digest = sha256("\n".join(extra).encode())
     for module in modules:
         spec = find_spec(module)
         if spec is None or spec.origin is None:
@@ -67,7 +67,7 @@ def fingerprint_of(modules: Iterable[str], *also: str) -> bytes:
     return digest.digest()
 
 
-class Snapshots(Generic[State]):
+class SnapshotFile(Generic[State]):
     """The one snapshot of a journal, in a file of its own.
 
     Before an update there may be another: of the release to come, made while this one runs.
@@ -82,7 +82,7 @@ class Snapshots(Generic[State]):
     ) -> None:
         """Keep it at `path`. `decode` raises for what `encode` has not made."""
         self._path = path
-        self._prepared = path.with_suffix(".next")
+        self._next_path = path.with_suffix(".next")
         self._fingerprint = fingerprint
         self._encode = encode
         self._decode = decode
@@ -95,63 +95,63 @@ class Snapshots(Generic[State]):
         Raises:
             OSError: it cannot be written. The old one is untouched.
         """
-        self._save(self._path, seq, digest, state)
+        self._write_snapshot(self._path, seq, digest, state)
 
-    def prepare(self, seq: int, digest: bytes, state: State) -> None:
+    def save_for_next_start(self, seq: int, digest: bytes, state: State) -> None:
         """The same for the next start, beside the snapshot of the release that runs now.
 
         Raises:
             OSError: it cannot be written.
         """
-        self._save(self._prepared, seq, digest, state)
+        self._write_snapshot(self._next_path, seq, digest, state)
 
-    def _save(self, path: Path, seq: int, digest: bytes, state: State) -> None:
-        label = msgspec.json.encode(_Label(self._fingerprint, seq, digest)) + b"\n"
+    def _write_snapshot(self, path: Path, seq: int, digest: bytes, state: State) -> None:
+        label = msgspec.json.encode(_SnapshotHeader(self._fingerprint, seq, digest)) + b"\n"
         body = self._encode(state)
         whole = sha256(label)
         whole.update(body)
-        _replace(path, _MAGIC, whole.digest(), label, body)
+        _write_atomically(path, _MAGIC, whole.digest(), label, body)
 
-    def load(self, digest_at: Callable[[int], bytes | None]) -> Snapshot[State] | Ignored:
+    def load(self, digest_at: Callable[[int], bytes | None]) -> Snapshot[State] | SnapshotIgnored:
         """The snapshot, if it is this journal's and this code's; else one that was prepared.
 
         Args:
             digest_at: the digest of an entry of the journal; None if there is no such entry.
         """
-        found = self._load(self._path, digest_at)
-        if isinstance(found, Ignored) and not found.seen:
-            prepared = self._load(self._prepared, digest_at)
-            return found if isinstance(prepared, Ignored) else prepared
+        found = self._load_from(self._path, digest_at)
+        if isinstance(found, SnapshotIgnored) and not found.seen_seq:
+            prepared = self._load_from(self._next_path, digest_at)
+            return found if isinstance(prepared, SnapshotIgnored) else prepared
         return found
 
-    def _load(
+    def _load_from(
         self, path: Path, digest_at: Callable[[int], bytes | None]
-    ) -> Snapshot[State] | Ignored:
+    ) -> Snapshot[State] | SnapshotIgnored:
         try:
             found = path.read_bytes()
         except FileNotFoundError:
-            return Ignored("there is none")
+            return SnapshotIgnored("there is none")
         except OSError as error:
-            return Ignored(f"it cannot be read: {error.strerror}")
+            return SnapshotIgnored(f"it cannot be read: {error.strerror}")
         begins = len(_MAGIC) + _DIGEST_BYTES
         content = memoryview(found)[begins:]  # no copies: a month of waiting calls is megabytes
         if found[:begins] != _MAGIC + sha256(content).digest():
-            return Ignored("it is damaged")
+            return SnapshotIgnored("it is damaged")
         ends = found.index(b"\n", begins)
-        label = msgspec.json.decode(found[begins:ends], type=_Label)
+        label = msgspec.json.decode(found[begins:ends], type=_SnapshotHeader)
         body = memoryview(found)[ends + 1 :]
         if label.fingerprint != self._fingerprint:
-            return Ignored("another release made it")
+            return SnapshotIgnored("another release made it")
         if digest_at(label.seq) != label.digest:
-            return Ignored(f"the journal's entry {label.seq} is another one", label.seq)
+            return SnapshotIgnored(f"the journal's entry {label.seq} is another one", label.seq)
         try:
             return Snapshot(label.seq, self._decode(body))
-        except UNDECODABLE as error:
+        except DECODE_ERRORS as error:
             why = " ".join(str(error).split())
-            return Ignored(f"it does not decode: {type(error).__name__} {why}")
+            return SnapshotIgnored(f"it does not decode: {type(error).__name__} {why}")
 
 
-def _replace(path: Path, *content: bytes) -> None:
+def _write_atomically(path: Path, *content: bytes) -> None:
     """Write the file as a whole or not at all."""
     fresh = path.with_name(f"{path.name}.new")
     with fresh.open("wb") as file:

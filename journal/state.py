@@ -9,33 +9,33 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from journal.persistent import collected, plain
+from journal.persistent import decode_collection, encode_collection
 from journal.projections.auth_cache import AuthCache
 from journal.projections.authorizations import Authorizations
 from journal.projections.availability import Availability
 from journal.projections.base import Projection
 from journal.projections.certificates import Certificates
 from journal.projections.clocks import Clock
-from journal.projections.condition import Condition
-from journal.projections.customers import Customers
+from journal.projections.condition import StationHealth
+from journal.projections.customers import CustomerRequests
 from journal.projections.faults import Faults
 from journal.projections.firmware import Firmware
-from journal.projections.hardware import Hardware
-from journal.projections.heads import Heads
+from journal.projections.hardware import Evses
+from journal.projections.heads import Witness
 from journal.projections.lifecycle import Lifecycle
-from journal.projections.links import Links
+from journal.projections.links import Link
 from journal.projections.logs import Logs
-from journal.projections.networks import Networks
+from journal.projections.networks import NetworkProfiles
 from journal.projections.outbox import Outbox
 from journal.projections.readings import Readings
 from journal.projections.registration import Registration
-from journal.projections.replies import Replies
+from journal.projections.replies import PendingReplies
 from journal.projections.security import Security
-from journal.projections.spare import Spare
-from journal.projections.statuses import Statuses
+from journal.projections.spare import Thinnable
+from journal.projections.statuses import ReportedStatuses
 from journal.projections.transactions import Transactions
 from journal.projections.variables import Variables
-from journal.terms import FAULTS, Entry, Event
+from journal.terms import PROGRAMMING_ERRORS, Entry, Event
 
 
 class State(msgspec.Struct, frozen=True):
@@ -43,79 +43,81 @@ class State(msgspec.Struct, frozen=True):
 
     journal_id: str
     lifecycle: Lifecycle = Lifecycle()
-    links: Links = Links()
-    networks: Networks = Networks()
+    link: Link = Link()
+    network_profiles: NetworkProfiles = NetworkProfiles()
     certificates: Certificates = Certificates()
     security: Security = Security()
     registration: Registration = Registration()
     clock: Clock = Clock()
     variables: Variables = Variables()
     outbox: Outbox = Outbox()
-    replies: Replies = Replies()
-    hardware: Hardware = Hardware()
+    pending_replies: PendingReplies = PendingReplies()
+    evses: Evses = Evses()
     availability: Availability = Availability()
     faults: Faults = Faults()
-    statuses: Statuses = Statuses()
+    reported_statuses: ReportedStatuses = ReportedStatuses()
     authorizations: Authorizations = Authorizations()
     auth_cache: AuthCache = AuthCache()
     transactions: Transactions = Transactions()
     readings: Readings = Readings()
     firmware: Firmware = Firmware()
     logs: Logs = Logs()
-    customers: Customers = Customers()
-    condition: Condition = Condition()
-    spare: Spare = Spare()
-    heads: Heads = Heads()
+    customer_requests: CustomerRequests = CustomerRequests()
+    health: StationHealth = StationHealth()
+    thinnable: Thinnable = Thinnable()
+    witness: Witness = Witness()
 
 
-def _projections() -> dict[str, type[Projection]]:
+def _projection_types() -> dict[str, type[Projection]]:
     """By field. The condition first: it remembers the faults of those behind it."""
     fields = msgspec.structs.fields(State)
     found = {one.name: one.type for one in fields if one.name != "journal_id"}
-    return {"condition": found.pop("condition"), **found}
+    return {"health": found.pop("health"), **found}
 
 
-def _listeners() -> dict[type[Event], tuple[str, ...]]:
+def _index_by_event() -> dict[type[Event], tuple[str, ...]]:
     found: dict[type[Event], list[str]] = {}
     for name, projection in PROJECTIONS.items():
-        for heard in projection.HEARS:
+        for heard in projection.HANDLES:
             found.setdefault(heard, []).append(name)
     return {kind: tuple(names) for kind, names in found.items()}
 
 
-PROJECTIONS = _projections()
-LISTENERS = _listeners()
+PROJECTIONS = _projection_types()
+PROJECTIONS_BY_EVENT = _index_by_event()
 
 
-def evolve(state: State, entry: Entry) -> State:
+def apply_entry(state: State, entry: Entry) -> State:
     """The memory once `entry` is part of history. Pure; defined for every entry in every state.
 
     A projection with a fault stays as it was, and `condition` remembers that: one bad entry must
     not keep the station from starting for ever. P8.
     """
     changes: dict[str, Any] = {}
-    for name in LISTENERS.get(type(entry.event), ()):
+    for name in PROJECTIONS_BY_EVENT.get(type(entry.event), ()):
         before = getattr(state, name)
         try:
-            after = before.after(entry)
-        except FAULTS as fault:
-            name = "condition"
-            after = changes.get(name, state.condition).stumbled(entry, _name_of(before), fault)
+            after = before.apply(entry)
+        except PROGRAMMING_ERRORS as fault:
+            name = "health"
+            after = changes.get(name, state.health).with_projection_failure(
+                entry, _name_of(before), fault
+            )
         if after is not before:
             changes[name] = after
     return replace(state, **changes) if changes else state
 
 
-def folded(state: State, entries: Iterable[Entry]) -> State:
+def apply_entries(state: State, entries: Iterable[Entry]) -> State:
     """`evolve` over many entries, a sixth faster: no state is made in between."""
     memory: dict[str, Any] = {name: getattr(state, name) for name in PROJECTIONS}
     for entry in entries:
-        for name in LISTENERS.get(type(entry.event), ()):
+        for name in PROJECTIONS_BY_EVENT.get(type(entry.event), ()):
             try:
-                memory[name] = memory[name].after(entry)
-            except FAULTS as fault:
+                memory[name] = memory[name].apply(entry)
+            except PROGRAMMING_ERRORS as fault:
                 who = _name_of(memory[name])
-                memory["condition"] = memory["condition"].stumbled(entry, who, fault)
+                memory["health"] = memory["health"].with_projection_failure(entry, who, fault)
     return replace(state, **memory)
 
 
@@ -123,8 +125,10 @@ def _name_of(projection: Projection) -> str:
     return type(projection).__name__
 
 
-_encoder = msgspec.json.Encoder(enc_hook=plain, order="deterministic", decimal_format="number")
-_decoder = msgspec.json.Decoder(State, dec_hook=collected)
+_encoder = msgspec.json.Encoder(
+    enc_hook=encode_collection, order="deterministic", decimal_format="number"
+)
+_decoder = msgspec.json.Decoder(State, dec_hook=decode_collection)
 
 
 def encode_state(state: State) -> bytes:
@@ -136,5 +140,5 @@ def decode_state(data: bytes | memoryview) -> State:
     return _decoder.decode(data)
 
 
-def state_digest(state: State) -> str:
+def digest_state(state: State) -> str:
     return hashlib.sha256(encode_state(state)).hexdigest()

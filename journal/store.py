@@ -24,40 +24,40 @@ import msgspec
 
 import migrations
 from journal.archive import Archive
-from journal.aside import set_aside_beside
-from journal.chain import FORMAT, Row, digest_of, origin
-from journal.codec import Registry, at_of, at_text
+from journal.aside import find_quarantines
+from journal.chain import JOURNAL_FORMAT, EntryRow, entry_digest, origin_digest
+from journal.codec import Registry, format_time, parse_time
 from journal.lock import WriterLock
-from journal.log import lost_commits
+from journal.log import find_lost_commits
 from journal.reader import (
-    Damage,
     DiskFull,
+    EntryDamage,
     Head,
     JournalDamaged,
     JournalFailed,
     JournalInUse,
     Reader,
-    connected,
-    failing,
+    open_connection,
+    translate_errors,
 )
 from journal.salvage import Anchor, Salvage
-from journal.sectors import content_of
+from journal.sectors import read_file_with_filler
 from journal.terms import Entry, IdToken
-from journal.tokens import SALT_BYTES, TokenRow, folded, token_row
+from journal.tokens import SALT_BYTES, TokenRow, fold_case, make_token_row
 
 __all__ = [
-    "Damage",
     "DiskFull",
+    "EntryDamage",
     "Head",
     "JournalDamaged",
     "JournalFailed",
     "JournalInUse",
     "Reader",
-    "Rebuilt",
+    "RebuildResult",
     "Store",
     "StoreSettings",
+    "quarantine_journal",
     "rebuild",
-    "set_aside",
 ]
 
 PAGE_BYTES = 4096  # the unit of eMMC file systems; smaller pages are written as whole ones anyway
@@ -69,20 +69,20 @@ _INSERT_ENTRY = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_TOKEN = "INSERT INTO id_token (ref, type, value, folded, salt) VALUES (?, ?, ?, ?, ?)"
-_LAST_UP_TO = "SELECT seq, digest FROM entry WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
+_LAST_ROW_UP_TO = "SELECT seq, digest FROM entry WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _DELETE_TOKEN = "DELETE FROM id_token WHERE ref = ?"
 _ZEROS = bytes(PAGE_BYTES)
-ASIDE_MAX = 8  # damaged journals that are kept: a dying disk may harm one after the other
+QUARANTINES_MAX = 8  # damaged journals that are kept: a dying disk may harm one after the other
 _RETIRED_PAGES = 16  # of the log: the schema, the anchor, inner and free-list pages
 
 
-class Rebuilt(NamedTuple):
+class RebuildResult(NamedTuple):
     """A journal that was made anew from what a damaged one still held."""
 
-    aside: Path  # the directory that keeps the damaged one
-    last: int  # the last entry that was found
-    gaps: list[tuple[int, int]]  # numbers that were not: first and last of each stretch
-    named: bool  # whether the journal's own name was found
+    quarantine: Path  # the directory that keeps the damaged one
+    last_seq: int  # the last entry that was found
+    missing_ranges: list[tuple[int, int]]  # numbers that were not: first and last of each stretch
+    id_recovered: bool  # whether the journal's own name was found
 
 
 class StoreSettings(msgspec.Struct, frozen=True):
@@ -110,25 +110,29 @@ class Store:
         lock: WriterLock,
     ) -> None:
         """Use `Store.open`."""
-        self.lost: str | None = None  # commits a damaged log hid at the start, in words
+        self.lost_commits: str | None = None  # commits a damaged log hid at the start, in words
         self._path = path
         self._registry = registry
         self._settings = settings
         self._entropy = entropy
         self._lock = lock
-        self._noted = False  # beside the lock: how long the log is
-        self._one_writer = threading.Lock()
-        self._fresh: dict[str, TokenRow] = {}
-        self._fresh_refs: dict[tuple[str, str], str] = {}
-        self._leaving: set[str] = set()
+        self._log_size_recorded = False  # beside the lock: how long the log is
+        self._commit_mutex = threading.Lock()
+        self._new_tokens: dict[str, TokenRow] = {}
+        self._new_refs: dict[tuple[str, str], str] = {}
+        self._refs_being_erased: set[str] = set()
         self._log_pages = 0
         with ExitStack() as connections:
-            self._writing = connections.enter_context(closing(_writable(path, settings)))
-            self._moving = connections.enter_context(closing(_writable(path, settings)))
-            self.reader = Reader(path, connected(path, mode="ro"), registry)
+            self._write_connection = connections.enter_context(
+                closing(_connect_writable(path, settings))
+            )
+            self._checkpoint_connection = connections.enter_context(
+                closing(_connect_writable(path, settings))
+            )
+            self.reader = Reader(path, open_connection(path, mode="ro"), registry)
             connections.callback(self.reader.close)
-            self.journal_id = _uuid(path, self.reader.journal_id)
-            self._head = self.reader.head()
+            self.journal_id = _checked_uuid(path, self.reader.journal_id)
+            self._head = self.reader.read_head()
             self._grow_log()
             self._connections = connections.pop_all()
 
@@ -157,18 +161,20 @@ class Store:
         """
         lock = WriterLock(path)
         try:
-            with failing(path):
-                _without_half_made(path)
-                lost = lost_commits(path) or lock.log_gone()
+            with translate_errors(path):
+                _remove_half_made(path)
+                lost = find_lost_commits(path) or lock.find_missing_log()
                 if lost is not None and strict:
                     raise JournalDamaged(f"{path}: {lost}")
                 if lost is not None and Path(f"{path}-wal").exists():
-                    _keep_log(path)
-                if lock.noted:
-                    lock.note(0)  # SQLite takes the old log away, once all of it is in the file
-                _prepare(path, journal_id_if_new, settings)
+                    _copy_log_to_quarantine(path)
+                if lock.log_bytes_min:
+                    lock.record_log_size(
+                        0
+                    )  # SQLite takes the old log away, once all of it is in the file
+                _prepare_schema(path, journal_id_if_new, settings)
                 store = cls(path, registry, settings, entropy, lock)
-                store.lost = lost
+                store.lost_commits = lost
                 return store
         except BaseException:
             lock.close()
@@ -177,8 +183,8 @@ class Store:
     def close(self) -> None:
         """Move the log into the file and let go of it. The file alone is then the journal."""
         try:
-            with failing(self._path):
-                self._lock.note(0)  # first: without its log it is whole from now on
+            with translate_errors(self._path):
+                self._lock.record_log_size(0)  # first: without its log it is whole from now on
                 self._connections.close()
         finally:
             self._lock.close()
@@ -195,7 +201,7 @@ class Store:
         return self._head
 
     @property
-    def checkpoint_due(self) -> bool:
+    def is_checkpoint_due(self) -> bool:
         """Whether the log holds about `checkpoint_pages` pages that are not in the file."""
         return self._log_pages >= self._settings.checkpoint_pages
 
@@ -210,9 +216,9 @@ class Store:
             UnknownKind: the class of an event is not registered.
         """
         if entries:
-            self.write(self.chained(entries))
+            self.write_rows(self.chain_rows(entries))
 
-    def chained(self, entries: Sequence[Entry]) -> list[Row]:
+    def chain_rows(self, entries: Sequence[Entry]) -> list[EntryRow]:
         """The rows of entries that follow the head, for `write`.
 
         `append` is both. A thread that has just woken takes several times as long for this as the
@@ -222,68 +228,72 @@ class Store:
             ValueError: their numbers do not follow the head's; or a time finer than it is kept.
             UnknownKind: the class of an event is not registered.
         """
-        return list(self._chained(entries))
+        return list(self._iter_chained_rows(entries))
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write_rows(self, rows: Sequence[EntryRow]) -> None:
         """Commit the rows that `chained` gave, one or more, as `append` does.
 
         Raises:
             JournalFailed: they cannot be written.
         """
-        with self._one_writer:
-            fresh = list(self._fresh.values())
-            with self._commit() as connection:
+        with self._commit_mutex:
+            fresh = list(self._new_tokens.values())
+            with self._commit_transaction() as connection:
                 if fresh:
-                    leaving = [(ref,) for ref in tuple(self._leaving)]  # or a value is there twice
+                    leaving = [
+                        (ref,) for ref in tuple(self._refs_being_erased)
+                    ]  # or a value is there twice
                     connection.executemany(_DELETE_TOKEN, leaving)
                     connection.executemany(_INSERT_TOKEN, fresh)
                 connection.executemany(_INSERT_ENTRY, rows)
-            if not self._noted:  # now the log's name is on the disk, too
-                self._noted = True
+            if not self._log_size_recorded:  # now the log's name is on the disk, too
+                self._log_size_recorded = True
                 size = Path(f"{self._path}-wal").stat().st_size
-                self._lock.note(min(size, self._settings.grow_bytes))  # SQLite keeps so much
+                self._lock.record_log_size(
+                    min(size, self._settings.grow_bytes)
+                )  # SQLite keeps so much
             last = rows[-1]
-            self._head = Head(last.seq, last.digest, at_of(last.at), last.uptime_ms)
+            self._head = Head(last.seq, last.digest, parse_time(last.at), last.uptime_ms)
             for token in fresh:
-                self._drop_fresh(token.ref)
+                self._drop_new_token(token.ref)
             self._log_pages += 2 + sum(len(each.body) + 128 for each in rows) // PAGE_BYTES
 
-    def entry(self, seq: int) -> Entry:
+    def read_entry(self, seq: int) -> Entry:
         """One committed entry by its number.
 
         Raises:
             LookupError: there is none.
             JournalFailed: it cannot be read.
         """
-        return self.reader.entry(seq)
+        return self.reader.read_entry(seq)
 
-    def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
+    def iter_entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
         """Committed entries, in order. For more see `Reader.entries` on `store.reader`."""
-        return self.reader.entries(first, last)
+        return self.reader.iter_entries(first, last)
 
-    def refer(self, type: str, value: str) -> IdToken:
+    def reference_for(self, type: str, value: str) -> IdToken:
         """The reference of a personal value. A new one is kept with the next `append`."""
-        ref = self._fresh_refs.get((type, folded(type, value)))
+        ref = self._new_refs.get((type, fold_case(type, value)))
         if ref is not None:
             return IdToken(ref, type)
-        known = self.reader.token(type, value)
-        if known is not None and known.ref not in self._leaving:
+        known = self.reader.find_reference(type, value)
+        if known is not None and known.ref not in self._refs_being_erased:
             return known
-        return self._refer_new(type, value)
+        return self._new_reference(type, value)
 
     def value_of(self, ref: str) -> str | None:
         """The personal value behind a reference; None if it was erased or never was."""
-        fresh = self._fresh.get(ref)
+        fresh = self._new_tokens.get(ref)
         return fresh.value if fresh else self.reader.value_of(ref)
 
-    def leave(self, refs: Collection[str]) -> None:
+    def mark_for_erasure(self, refs: Collection[str]) -> None:
         """Say that `forget` will follow: from now on these values get other references.
 
         Else a person who comes back at that moment would be known by a number without a value.
         """
-        self._leaving.update(refs)
+        self._refs_being_erased.update(refs)
 
-    def forget(self, ref: str) -> bool:
+    def erase(self, ref: str) -> bool:
         """Erase a personal value. What remains of it in the entries is a number without a person.
 
         The bytes are gone from the file and its log when this returns.
@@ -295,16 +305,18 @@ class Store:
             JournalFailed: the file cannot be written, or another program keeps reading an old
                 state of it; call again.
         """
-        with self._one_writer:
-            was_fresh = ref in self._fresh
-            self._drop_fresh(ref)
-            with self._commit() as connection:
+        with self._commit_mutex:
+            was_fresh = ref in self._new_tokens
+            self._drop_new_token(ref)
+            with self._commit_transaction() as connection:
                 erased = connection.execute(_DELETE_TOKEN, (ref,)).rowcount
-            self._leaving.discard(ref)
-            with failing(self._path):
-                self._lock.note(0)
-                self._noted = False
-                busy, _, _ = self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._refs_being_erased.discard(ref)
+            with translate_errors(self._path):
+                self._lock.record_log_size(0)
+                self._log_size_recorded = False
+                busy, _, _ = self._write_connection.execute(
+                    "PRAGMA wal_checkpoint(TRUNCATE)"
+                ).fetchone()
                 self._sync_log()  # or a power cut may leave the old log, harmed by what follows
                 self._grow_log()
             if busy:
@@ -314,7 +326,7 @@ class Store:
                 )
             return bool(erased) or was_fresh
 
-    def retire(self, last: int) -> int:
+    def drop_archived(self, last_seq: int) -> int:
         """Take entries up to `last` out of the file; an anchor keeps the last one's digest.
 
         For the archive alone, after it has written them elsewhere and synced them. Their pages
@@ -327,16 +339,16 @@ class Store:
         Raises:
             JournalFailed: the file cannot be written.
         """
-        with self._one_writer, failing(self._path):
-            self._writing.execute("PRAGMA secure_delete = FAST").fetchall()
+        with self._commit_mutex, translate_errors(self._path):
+            self._write_connection.execute("PRAGMA secure_delete = FAST").fetchall()
             try:
-                return self._retire(last)
+                return self._delete_archived(last_seq)
             finally:
-                self._writing.execute("PRAGMA secure_delete = ON").fetchall()
+                self._write_connection.execute("PRAGMA secure_delete = ON").fetchall()
 
-    def _retire(self, last: int) -> int:
-        with self._commit() as connection:
-            found = connection.execute(_LAST_UP_TO, (last,)).fetchone()
+    def _delete_archived(self, last_seq: int) -> int:
+        with self._commit_transaction() as connection:
+            found = connection.execute(_LAST_ROW_UP_TO, (last_seq,)).fetchone()
             if found is None:
                 return 0
             guards = connection.execute(
@@ -346,9 +358,9 @@ class Store:
             for name, _ in guards:
                 connection.execute(f"DROP TRIGGER {name}")
             connection.execute("DELETE FROM anchor")
-            anchor = (*found, origin(self.journal_id))
+            anchor = (*found, origin_digest(self.journal_id))
             connection.execute("INSERT INTO anchor VALUES (?, ?, ?)", anchor)
-            gone = connection.execute("DELETE FROM entry WHERE seq <= ?", (last,)).rowcount
+            gone = connection.execute("DELETE FROM entry WHERE seq <= ?", (last_seq,)).rowcount
             for _, guard in guards:
                 connection.execute(guard)
         self._log_pages += _RETIRED_PAGES
@@ -367,33 +379,35 @@ class Store:
             JournalFailed: the file cannot be written.
         """
         self._log_pages = 0
-        if self._moved() or self._moved():
+        if self._run_checkpoint() or self._run_checkpoint():
             return True
-        with self._one_writer:
-            return self._moved()
+        with self._commit_mutex:
+            return self._run_checkpoint()
 
-    def _moved(self) -> bool:
-        with failing(self._path):
-            busy, pages, moved = self._moving.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    def _run_checkpoint(self) -> bool:
+        with translate_errors(self._path):
+            busy, pages, moved = self._checkpoint_connection.execute(
+                "PRAGMA wal_checkpoint(PASSIVE)"
+            ).fetchone()
         return not busy and pages == moved
 
-    def _chained(self, entries: Sequence[Entry]) -> Iterator[Row]:
+    def _iter_chained_rows(self, entries: Sequence[Entry]) -> Iterator[EntryRow]:
         seq, digest, moment, at = self._head.seq, self._head.digest, None, ""
         for entry in entries:
             if entry.seq != seq + 1:
                 raise ValueError(f"entry {entry.seq} does not follow entry {seq}")
             kind, version, body = self._registry.encode(entry.event)
             if entry.at is not moment:  # as what was decided has of what was seen
-                moment, at = entry.at, at_text(entry.at)
+                moment, at = entry.at, format_time(entry.at)
             seq = entry.seq
             columns = (seq, at, entry.uptime_ms, kind, version, entry.cause, body)
-            digest = digest_of(digest, *columns)
-            yield Row(*columns, digest)
+            digest = entry_digest(digest, *columns)
+            yield EntryRow(*columns, digest)
 
     @contextmanager
-    def _commit(self) -> Iterator[sqlite3.Connection]:
-        connection = self._writing
-        with failing(self._path):
+    def _commit_transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._write_connection
+        with translate_errors(self._path):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -405,18 +419,18 @@ class Store:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _refer_new(self, type: str, value: str) -> IdToken:
-        row = token_row(type, value, self._entropy(SALT_BYTES))
+    def _new_reference(self, type: str, value: str) -> IdToken:
+        row = make_token_row(type, value, self._entropy(SALT_BYTES))
         while self.value_of(row.ref) is not None:  # 64 bits do meet, once in an age
-            row = token_row(type, value, self._entropy(SALT_BYTES))
-        self._fresh[row.ref] = row
-        self._fresh_refs[row.type, row.folded] = row.ref
+            row = make_token_row(type, value, self._entropy(SALT_BYTES))
+        self._new_tokens[row.ref] = row
+        self._new_refs[row.type, row.folded] = row.ref
         return IdToken(row.ref, type)
 
-    def _drop_fresh(self, ref: str) -> None:
-        row = self._fresh.pop(ref, None)
+    def _drop_new_token(self, ref: str) -> None:
+        row = self._new_tokens.pop(ref, None)
         if row is not None:
-            self._fresh_refs.pop((row.type, row.folded), None)
+            self._new_refs.pop((row.type, row.folded), None)
 
     def _sync_log(self) -> None:
         log = os.open(f"{self._path}-wal", os.O_WRONLY)
@@ -447,7 +461,7 @@ class Store:
             os.close(log)
 
 
-def _uuid(path: Path, text: str) -> str:
+def _checked_uuid(path: Path, text: str) -> str:
     try:
         return str(UUID(text))
     except ValueError:
@@ -456,19 +470,19 @@ def _uuid(path: Path, text: str) -> str:
         ) from None
 
 
-def _keep_log(path: Path) -> None:
-    aside = _new_directory_beside(path)
-    (aside / f"{path.name}-wal").write_bytes(content_of(Path(f"{path}-wal")))
+def _copy_log_to_quarantine(path: Path) -> None:
+    aside = _make_quarantine_directory(path)
+    (aside / f"{path.name}-wal").write_bytes(read_file_with_filler(Path(f"{path}-wal")))
 
 
-def _new_directory_beside(path: Path) -> Path:
+def _make_quarantine_directory(path: Path) -> Path:
     number = next(n for n in count(1) if not path.with_suffix(f".damaged-{n}").exists())
     aside = path.with_suffix(f".damaged-{number}")
     aside.mkdir()
     return aside
 
 
-def set_aside(path: Path) -> Path:
+def quarantine_journal(path: Path) -> Path:
     """Put a journal that cannot be opened out of the way, whole, and say where it is now.
 
     What can be read of it `Reader.entries(damaged=...)` still gives. A power cut meanwhile leaves
@@ -479,8 +493,8 @@ def set_aside(path: Path) -> Path:
     """
     lock = WriterLock(path)
     try:
-        with failing(path):
-            aside = _new_directory_beside(path)
+        with translate_errors(path):
+            aside = _make_quarantine_directory(path)
             names = [f"{path.name}{ending}" for ending in ("", "-shm", "-wal")]
             there = [name for name in names if (path.parent / name).exists()]
             for name in there:
@@ -489,13 +503,13 @@ def set_aside(path: Path) -> Path:
             for name in there:
                 (path.parent / name).unlink()
             _sync_directory(path.parent)
-            lock.note(0)
+            lock.record_log_size(0)
     finally:
         lock.close()
     return aside / path.name
 
 
-def rebuild(path: Path, journal_id_if_lost: str) -> Rebuilt:
+def rebuild(path: Path, journal_id_if_lost: str) -> RebuildResult:
     """Make the journal anew from whatever stands whole in it; the old one is set aside.
 
     Digests, numbers and the side table are as they were; what is missing is a gap that `verify`
@@ -505,40 +519,40 @@ def rebuild(path: Path, journal_id_if_lost: str) -> Rebuilt:
         JournalFailed: it is in use, or the disk is at fault.
     """
     done = path.with_suffix(".rebuilt")
-    with failing(path):
+    with translate_errors(path):
         if not done.exists():
-            _rebuilt(path, journal_id_if_lost)
+            _write_rebuilt(path, journal_id_if_lost)
         with Salvage(done) as made:
             named = made.journal_id != journal_id_if_lost
-        gaps, last = _gaps(done)
-    aside = _in_place(path)
-    return Rebuilt(aside, last, gaps, named)
+        gaps, last = _find_missing_ranges(done)
+    aside = _swap_in_rebuilt(path)
+    return RebuildResult(aside, last, gaps, named)
 
 
-def is_rebuilt(path: Path) -> bool:
+def is_rebuild_unfinished(path: Path) -> bool:
     """Whether the power went when `rebuild` was all but done; call it again."""
     return path.with_suffix(".rebuilt").exists()
 
 
-def _in_place(path: Path) -> Path:
-    aside = set_aside(path).parent
-    with failing(path):
+def _swap_in_rebuilt(path: Path) -> Path:
+    aside = quarantine_journal(path).parent
+    with translate_errors(path):
         path.with_suffix(".rebuilt").replace(path)
         _sync_directory(path.parent)
-        for old in set_aside_beside(path)[:-ASIDE_MAX]:
+        for old in find_quarantines(path)[:-QUARANTINES_MAX]:
             shutil.rmtree(old)
     return aside
 
 
-def _rebuilt(path: Path, journal_id_if_lost: str) -> None:
+def _write_rebuilt(path: Path, journal_id_if_lost: str) -> None:
     making = path.with_suffix(".rebuilding")
-    _without_half_made(path)
+    _remove_half_made(path)
     with Salvage(path) as found:
-        _prepare(making, found.journal_id or journal_id_if_lost, StoreSettings())
+        _prepare_schema(making, found.journal_id or journal_id_if_lost, StoreSettings())
         if found.journal_id is not None:
-            found.anchor = _anchor(path, found.journal_id, found.anchor)
-        with closing(_writable(making, StoreSettings())) as connection:
-            _fill(connection, found)
+            found.anchor = _recover_anchor(path, found.journal_id, found.anchor)
+        with closing(_connect_writable(making, StoreSettings())) as connection:
+            _insert_salvaged(connection, found)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     with making.open("rb") as file:
         os.fsync(file.fileno())
@@ -546,24 +560,24 @@ def _rebuilt(path: Path, journal_id_if_lost: str) -> None:
     _sync_directory(path.parent)
 
 
-def _without_half_made(path: Path) -> None:
+def _remove_half_made(path: Path) -> None:
     """Take away what a power cut left of a journal that was being made anew: it holds people."""
     for ending in ("", "-wal", "-shm"):
         Path(f"{path.with_suffix('.rebuilding')}{ending}").unlink(missing_ok=True)
 
 
-def _anchor(path: Path, journal_id: str, found: Anchor | None) -> Anchor | None:
+def _recover_anchor(path: Path, journal_id: str, salvaged: Anchor | None) -> Anchor | None:
     """Where the archive ends: as the anchor says, or, if that is damaged, as the segments do."""
     segments = Archive(path, journal_id)
-    if found is None or segments.digest_at(found.seq) != found.digest:
-        last = segments.last()
+    if salvaged is None or segments.digest_at(salvaged.seq) != salvaged.digest:
+        last = segments.last_seq()
         digest = segments.digest_at(last)
         if digest is not None:
-            return Anchor(last, digest, origin(journal_id))
-    return found
+            return Anchor(last, digest, origin_digest(journal_id))
+    return salvaged
 
 
-def _fill(connection: sqlite3.Connection, found: Salvage) -> None:
+def _insert_salvaged(connection: sqlite3.Connection, salvage: Salvage) -> None:
     """Write what was found, gaps and all, in one commit."""
     connection.execute("BEGIN IMMEDIATE")
     (guard,) = connection.execute(
@@ -571,20 +585,22 @@ def _fill(connection: sqlite3.Connection, found: Salvage) -> None:
     ).fetchone()
     connection.execute("DROP TRIGGER entry_gapless")
     or_ignore = _INSERT_ENTRY.replace("INSERT", "INSERT OR IGNORE", 1)
-    connection.executemany(or_ignore, found.rows())
+    connection.executemany(or_ignore, salvage.iter_rows())
     last = connection.execute("SELECT seq, digest FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
-    connection.executemany(or_ignore, found.rows_behind(*(last or found.begin)))
-    connection.executemany(_INSERT_TOKEN.replace("INSERT", "INSERT OR IGNORE", 1), found.tokens)
-    if found.anchor is not None:
-        connection.execute("INSERT INTO anchor VALUES (?, ?, ?)", found.anchor)
+    connection.executemany(
+        or_ignore, salvage.iter_hidden_rows(*(last or salvage.position_before_first))
+    )
+    connection.executemany(_INSERT_TOKEN.replace("INSERT", "INSERT OR IGNORE", 1), salvage.tokens)
+    if salvage.anchor is not None:
+        connection.execute("INSERT INTO anchor VALUES (?, ?, ?)", salvage.anchor)
     connection.execute(guard)
     connection.execute("COMMIT")
 
 
-def _gaps(path: Path) -> tuple[list[tuple[int, int]], int]:
+def _find_missing_ranges(path: Path) -> tuple[list[tuple[int, int]], int]:
     """Stretches of numbers that are missing, and the last that is not."""
     gaps: list[tuple[int, int]] = []
-    with closing(connected(path, mode="ro", options="&immutable=1")) as connection:
+    with closing(open_connection(path, mode="ro", options="&immutable=1")) as connection:
         (due,) = connection.execute("SELECT 1 + coalesce(max(seq), 0) FROM anchor").fetchone()
         for (seq,) in connection.execute("SELECT seq FROM entry ORDER BY seq"):
             if seq > due:
@@ -593,9 +609,9 @@ def _gaps(path: Path) -> tuple[list[tuple[int, int]], int]:
     return gaps, due - 1
 
 
-def _writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
+def _connect_writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
     psow = int(settings.powersafe_overwrite)
-    connection = connected(path, mode="rwc", options=f"&psow={psow}")
+    connection = open_connection(path, mode="rwc", options=f"&psow={psow}")
     for pragma in (
         f"page_size = {PAGE_BYTES}",
         "journal_mode = WAL",
@@ -614,22 +630,22 @@ def _writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(path: Path, journal_id: str, settings: StoreSettings) -> None:
+def _prepare_schema(path: Path, journal_id: str, settings: StoreSettings) -> None:
     """Bring the file to this release's shape and name a new journal."""
-    connection = _writable(path, settings)
+    connection = _connect_writable(path, settings)
     try:
-        pending = _pending(path, connection)
+        pending = _pending_migrations(path, connection)
         if pending:
-            _migrate(path, pending, settings)
+            _run_migrations(path, pending, settings)
         if connection.execute("SELECT count(*) FROM meta").fetchone() == (0,):
-            connection.execute("INSERT INTO meta VALUES (?, ?)", (FORMAT, journal_id))
+            connection.execute("INSERT INTO meta VALUES (?, ?)", (JOURNAL_FORMAT, journal_id))
     finally:
         connection.close()
     if pending:
         _sync_directory(path.parent)
 
 
-def _pending(path: Path, connection: sqlite3.Connection) -> list[Path]:
+def _pending_migrations(path: Path, connection: sqlite3.Connection) -> list[Path]:
     """The migrations this file has not seen. Read by hand: importing sqlite_utils takes longer."""
     known = sorted(MIGRATIONS.glob("[0-9]*.sql"))
     if not connection.execute(
@@ -649,7 +665,7 @@ def _pending(path: Path, connection: sqlite3.Connection) -> list[Path]:
     return [step for step in known if step.stem not in done]
 
 
-def _migrate(path: Path, pending: list[Path], settings: StoreSettings) -> None:
+def _run_migrations(path: Path, pending: list[Path], settings: StoreSettings) -> None:
     from sqlite_utils import Database, Migrations
 
     steps = Migrations(MIGRATION_SET)

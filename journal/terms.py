@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 # What a fault of our own code raises. Nothing the world does raises one of these.
-FAULTS = (
+PROGRAMMING_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -61,6 +61,6 @@ class IdToken(msgspec.Struct, frozen=True):
         return f"{self.type}/{self.ref}"
 
 
-def named(journal_id: str, *parts: object) -> str:
+def derived_uuid(journal_id: str, *parts: object) -> str:
     """A UUID that the same journal gives again after every replay."""
     return str(uuid5(UUID(journal_id), "/".join(map(str, parts))))

@@ -21,9 +21,9 @@ CUSTOMER_DATA = "customerData"
 
 # Values of these types are kept to the letter. IdTokens are identifierStrings: case does not
 # count (Part 2 §2.1), so two spellings of one are one person.
-_CASE_COUNTS = frozenset({CUSTOMER_IDENTIFIER, CUSTOMER_DATA})
+_CASE_SENSITIVE_TYPES = frozenset({CUSTOMER_IDENTIFIER, CUSTOMER_DATA})
 
-Refer = Callable[[str, str], IdToken]  # (type, value) -> reference
+ReferenceFor = Callable[[str, str], IdToken]  # (type, value) -> reference
 ValueOf = Callable[[str], str | None]  # reference -> value, None if erased
 
 
@@ -37,12 +37,12 @@ class TokenRow(NamedTuple):
     salt: bytes
 
 
-def folded(type: str, value: str) -> str:
+def fold_case(type: str, value: str) -> str:
     """The value without case, where case does not count."""
-    return value if type in _CASE_COUNTS else value.casefold()
+    return value if type in _CASE_SENSITIVE_TYPES else value.casefold()
 
 
-def ref_of(type: str, value: str, salt: bytes) -> str:
+def derive_reference(type: str, value: str, salt: bytes) -> str:
     """The reference: "#" and the first 16 hex digits of SHA-256 over salt, type and value.
 
     Two spellings of one IdToken share a reference because the table is asked for the folded
@@ -52,12 +52,12 @@ def ref_of(type: str, value: str, salt: bytes) -> str:
     return f"#{digest[:_REF_HEX]}"
 
 
-def token_row(type: str, value: str, salt: bytes) -> TokenRow:
+def make_token_row(type: str, value: str, salt: bytes) -> TokenRow:
     """The row that keeps `value` apart."""
-    return TokenRow(ref_of(type, value, salt), type, value, folded(type, value), salt)
+    return TokenRow(derive_reference(type, value, salt), type, value, fold_case(type, value), salt)
 
 
-def apart(payload: Any, refer: Refer) -> Any:
+def pseudonymize_payload(payload: Any, reference_for: ReferenceFor) -> Any:
     """The OCPP payload (or any part of one) with every personal value replaced by its reference.
 
     Personal are: the `idToken` of every IdTokenType and `additionalIdToken` of every
@@ -65,45 +65,45 @@ def apart(payload: Any, refer: Refer) -> Any:
     `data` of a NotifyCustomerInformationRequest. An empty value is nobody's (NoAuthorization)
     and stays. The payload itself is not changed.
     """
-    return _walked(payload, lambda type, value: refer(type, value).ref)
+    return _replace_values(payload, lambda type, value: reference_for(type, value).ref)
 
 
-def nobody_in(text: str) -> bool:
+def has_no_personal_value(text: str) -> bool:
     """Whether this JSON surely holds nothing personal: `apart` would give it back as it is.
 
     A glance at the text, a hundred times as fast as a walk through a long payload.
     """
-    return not any(trace in text for trace in _TRACES)
+    return not any(trace in text for trace in _PERSONAL_MARKERS)
 
 
-def together(payload: Any, value_of: ValueOf) -> Any:
+def restore_payload(payload: Any, value_of: ValueOf) -> Any:
     """`apart` backwards. The reference of an erased person stays where it is."""
 
     def value(_: str, ref: str) -> str:
         known = value_of(ref) if ref.startswith("#") else None
         return ref if known is None else known
 
-    return _walked(payload, value)
+    return _replace_values(payload, value)
 
 
-def _walked(part: Any, change: Callable[[str, str], str]) -> Any:
+def _replace_values(part: Any, change: Callable[[str, str], str]) -> Any:
     if isinstance(part, str):  # as most parts
         return part
     if isinstance(part, dict):
-        walked = {key: _walked(value, change) for key, value in part.items()}
-        for key, type in _personal(part).items():
+        walked = {key: _replace_values(value, change) for key, value in part.items()}
+        for key, type in _personal_keys(part).items():
             value = part.get(key)
             if isinstance(value, str) and value:
                 walked[key] = change(type, value)
         return walked
     if isinstance(part, list | tuple):
-        return [_walked(item, change) for item in part]
+        return [_replace_values(item, change) for item in part]
     return part
 
 
-def _personal(part: Mapping[str, Any]) -> Mapping[str, str]:
+def _personal_keys(part: Mapping[str, Any]) -> Mapping[str, str]:
     """Which keys of this object are personal, and the type under which each is kept."""
-    kinds = _ALWAYS
+    kinds = _ALWAYS_PERSONAL
     type = part.get("type")
     if isinstance(type, str):
         kinds = {**kinds, "idToken": type, "additionalIdToken": type}
@@ -113,9 +113,9 @@ def _personal(part: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 # What every text with a personal value holds: a key, or an escape by which one can be spelled.
-_TRACES = ("dToken", "customerIdentifier", '"data"', "\\u")
+_PERSONAL_MARKERS = ("dToken", "customerIdentifier", '"data"', "\\u")
 
-_ALWAYS = {"customerIdentifier": CUSTOMER_IDENTIFIER}
+_ALWAYS_PERSONAL = {"customerIdentifier": CUSTOMER_IDENTIFIER}
 
 # The required fields of a NotifyCustomerInformationRequest; no other message has them all.
 _NOTIFY_CUSTOMER_INFORMATION = {"data", "seqNo", "generatedAt", "requestId"}

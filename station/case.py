@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from journal.projections.outbox import CallQueued, StatusMark
-from journal.projections.replies import CallAnswered, CallRefused
+from journal.projections.outbox import CallQueued, ConnectorStatusSummary
+from journal.projections.replies import CallErrorQueued, CallResultQueued
 from journal.state import State
-from journal.terms import Decision, Entry, IdToken, named
-from station.devicemodel import DeviceModel, members
+from journal.terms import Decision, Entry, IdToken, derived_uuid
+from station.devicemodel import DeviceModel, split_list
 from station.messages import Datatype, encode
 from station.messages.datatypes import IdTokenType, StatusInfoType
 from station.profiles import Profile
@@ -27,10 +27,10 @@ class Product(msgspec.Struct, frozen=True):
     """What never changes while the program runs: the profile and the device model it gives."""
 
     profile: Profile
-    model: DeviceModel
+    device_model: DeviceModel
 
 
-class Case(msgspec.Struct, frozen=True):
+class Context(msgspec.Struct, frozen=True):
     product: Product
     state: State
     entry: Entry
@@ -45,41 +45,41 @@ class Case(msgspec.Struct, frozen=True):
         return self.entry.uptime_ms
 
     @property
-    def may_speak(self) -> bool:
+    def may_send_calls(self) -> bool:
         """Whether calls of our own may go out at all. B01.FR.08, B02.FR.02."""
-        return self.state.links.online and self.state.registration.accepted
+        return self.state.link.online and self.state.registration.is_accepted
 
-    def text(self, variable: str) -> str | None:
+    def variable_text(self, variable: str) -> str | None:
         """What a variable is set to, by its path: `OCPPCommCtrlr.MessageTimeout[Default]`.
 
         None where the product does not have it. Not for what the station measures.
         """
-        definition = self.product.model.by_path.get(variable)
+        definition = self.product.device_model.by_path.get(variable)
         if definition is None:
             return None
         return self.state.variables.values.get(variable, definition.attributes[0].value or "")
 
-    def integer(self, variable: str, absent: int = 0) -> int:
+    def variable_integer(self, variable: str, default: int = 0) -> int:
         """An integer variable; `absent` where the product does not have it or it is empty."""
-        value = self.text(variable)
-        return int(value) if value else absent
+        value = self.variable_text(variable)
+        return int(value) if value else default
 
-    def flag(self, variable: str, absent: bool = False) -> bool:
+    def variable_boolean(self, variable: str, default: bool = False) -> bool:
         """A boolean variable; `absent` where the product does not have it or it is empty."""
-        value = self.text(variable)
-        return value == "true" if value else absent
+        value = self.variable_text(variable)
+        return value == "true" if value else default
 
-    def members(self, variable: str) -> tuple[str, ...]:
+    def variable_list(self, variable: str) -> tuple[str, ...]:
         """A list variable; empty where the product does not have it."""
-        return members(self.text(variable) or "")
+        return split_list(self.variable_text(variable) or "")
 
-    def name(self, *parts: object) -> str:
+    def make_uuid(self, *parts: object) -> str:
         """A UUID of this journal, the same after every replay.
 
         Where entries were lost, their numbers come again: then the era keeps the names apart.
         """
-        era = self.state.condition.era
-        return named(self.state.journal_id, *((era, *parts) if era else parts))
+        era = self.state.health.id_namespace
+        return derived_uuid(self.state.journal_id, *((era, *parts) if era else parts))
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -90,69 +90,69 @@ class Call(msgspec.Struct, frozen=True):
     payload: msgspec.Raw
 
 
-Rule = Callable[[Case], Iterator[Decision]]
-Handler = Callable[[Case, Call, Any], Iterator[Decision]]  # of the action's own request
+Rule = Callable[[Context], Iterator[Decision]]
+CallHandler = Callable[[Context, Call, Any], Iterator[Decision]]  # of the action's own request
 
-Result = Callable[[Case, int, Any], Iterator[Decision]]  # the call, its response or None
+ResultHandler = Callable[[Context, int, Any], Iterator[Decision]]  # the call, its response or None
 
 
-def raw(message: Datatype) -> msgspec.Raw:
+def encode_raw(message: Datatype) -> msgspec.Raw:
     return msgspec.Raw(encode(message))
 
 
-def answer(call: Call, response: Datatype) -> CallAnswered:
+def call_result(call: Call, response: Datatype) -> CallResultQueued:
     """A CALLRESULT."""
-    return CallAnswered(call.message_id, call.action, raw(response))
+    return CallResultQueued(call.message_id, call.action, encode_raw(response))
 
 
-def refuse(call: Call, code: str, description: str) -> CallRefused:
+def call_error(call: Call, code: str, description: str) -> CallErrorQueued:
     """A CALLERROR. Part 4 §4.3."""
-    return CallRefused(call.message_id, code, description[:255])
+    return CallErrorQueued(call.message_id, code, description[:255])
 
 
-def reason(code: str, text: str | None = None) -> StatusInfoType:
+def status_info(code: str, text: str | None = None) -> StatusInfoType:
     """Why a request is refused: a code of Part 2 appendix 5 and, where it helps, a sentence."""
     if text is None:
         return StatusInfoType(reason_code=code)
     return StatusInfoType(reason_code=code, additional_info=text[:512])
 
 
-def say(
-    case: Case,
+def queue_call(
+    ctx: Context,
     request: Datatype,
     *,
     keep: bool = False,
     solicited: bool = False,
-    status: StatusMark | None = None,
+    status: ConnectorStatusSummary | None = None,
 ) -> Iterator[CallQueued]:
     """Queue a call beside the transaction lane, unless nobody could hear it and it need not last.
 
     `keep` is for what must arrive; `OCPPCommCtrlr.QueueAllMessages` asks it for everything.
     `solicited` calls may go before the CSMS accepted us. B02.FR.02.
     """
-    keep = keep or case.flag("OCPPCommCtrlr.QueueAllMessages")
-    audible = case.may_speak or (solicited and case.state.links.online)
+    keep = keep or ctx.variable_boolean("OCPPCommCtrlr.QueueAllMessages")
+    audible = ctx.may_send_calls or (solicited and ctx.state.link.online)
     if audible or keep:
         yield CallQueued(
-            lane="rest",
-            action=action_of(request),
-            payload=raw(request),
-            keep=keep,
-            solicited=solicited,
-            status=status,
+            lane="general",
+            action=action_name(request),
+            payload=encode_raw(request),
+            keep_when_offline=keep,
+            requested_by_csms=solicited,
+            connector_status=status,
         )
 
 
-def action_of(request: Datatype) -> str:
+def action_name(request: Datatype) -> str:
     """The action a request is sent under. Part 4 §4.1.6."""
     return type(request).__name__.removesuffix("Request")
 
 
-def token_of(id_token: IdTokenType) -> IdToken:
+def id_token_from_message(message_id_token: IdTokenType) -> IdToken:
     """An IdToken of a message as the memory keeps it: what came in is already a reference."""
-    return IdToken(ref=id_token.id_token, type=id_token.type)
+    return IdToken(ref=message_id_token.id_token, type=message_id_token.type)
 
 
-def token_type(id_token: IdToken) -> IdTokenType:
+def id_token_for_message(id_token: IdToken) -> IdTokenType:
     """An IdToken of the memory as a message carries it: the value is put in when it is sent."""
     return IdTokenType(id_token=id_token.ref, type=id_token.type)  # type: ignore[arg-type]

@@ -18,25 +18,25 @@ from journal.projections.certificates import CertificateHash, CertificateInstall
 if TYPE_CHECKING:
     from cryptography import x509
 
-RSA_MIN: Final = 2048  # bits, DSA too. A00.FR.502
-EC_MIN: Final = 224  # bits. A00.FR.503
+RSA_KEY_BITS_MIN: Final = 2048  # bits, DSA too. A00.FR.502
+EC_KEY_BITS_MIN: Final = 224  # bits. A00.FR.503
 WEAK_HASHES: Final = frozenset({"md5", "sha1"})  # A00.FR.504
-SERIAL_MAX: Final = 40  # hex digits. CertificateHashDataType
-BLOCK: Final = re.compile(
+SERIAL_DIGITS_MAX: Final = 40  # hex digits. CertificateHashDataType
+PEM_BLOCK: Final = re.compile(
     r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", re.ASCII
 )  # RFC 7468
 
 
-class Unfit(Exception):
+class CertificateUnusable(Exception):
     """A certificate that cannot be used. The message is one line for people."""
 
 
 def pem_blocks(text: str) -> tuple[str, ...]:
     """The certificates in a PEM text, in its order; what stands between them is left out."""
-    return tuple(f"{found[0]}\n" for found in BLOCK.finditer(text))
+    return tuple(f"{found[0]}\n" for found in PEM_BLOCK.finditer(text))
 
 
-def root(
+def parse_root(
     use: str, pem: str, trusted: Sequence[CertificateInstalled], now: datetime | None
 ) -> CertificateInstalled:
     """A root certificate, checked, as the store keeps it.
@@ -52,15 +52,15 @@ def root(
     Raises:
         Unfit: it is no certificate, no CA's, too weak, out of its time, or not signed.
     """
-    certificate = _only(pem)
+    certificate = _load_single(pem)
     _check_ca(certificate)
     _check_strength(certificate)
     if now is not None:
-        _check_time(certificate, now)
-    return _described(use, pem, (certificate,), _issuer(certificate, trusted))
+        _check_validity(certificate, now)
+    return _build_installed(use, pem, (certificate,), _require_issuer(certificate, trusted))
 
 
-def own_chain(
+def parse_own_chain(
     use: str, pem: str, trusted: Sequence[CertificateInstalled], key: str
 ) -> CertificateInstalled:
     """A certificate of the station with its sub-CAs, leaf first, as the store keeps it.
@@ -72,12 +72,12 @@ def own_chain(
     Raises:
         Unfit: there is no certificate in it, or the chain is not signed link by link.
     """
-    chain = tuple(_loaded(block) for block in pem_blocks(pem))
+    chain = tuple(_load_block(block) for block in pem_blocks(pem))
     if not chain:
-        raise Unfit("holds no certificate in PEM")
+        raise CertificateUnusable("holds no certificate in PEM")
     for child, parent in pairwise(chain):
-        _check_signed(child, parent)
-    return _described(use, pem, chain, _found_issuer(chain[-1], trusted), key)
+        _check_signature(child, parent)
+    return _build_installed(use, pem, chain, _find_issuer(chain[-1], trusted), key)
 
 
 def is_valid(certificate: CertificateInstalled, now: datetime) -> bool:
@@ -91,15 +91,15 @@ def is_valid(certificate: CertificateInstalled, now: datetime) -> bool:
 # --- Reading -------------------------------------------------------------------------------------
 
 
-def _only(pem: str) -> x509.Certificate:
+def _load_single(pem: str) -> x509.Certificate:
     """Exactly one: who is trusted must not hide behind somebody else. Erratum 2.7 (2025-01)."""
     blocks = pem_blocks(pem)
     if len(blocks) != 1:
-        raise Unfit(f"holds {len(blocks)} certificates in PEM, not one")
-    return _loaded(blocks[0])
+        raise CertificateUnusable(f"holds {len(blocks)} certificates in PEM, not one")
+    return _load_block(blocks[0])
 
 
-def _loaded(block: str) -> x509.Certificate:
+def _load_block(block: str) -> x509.Certificate:
     from cryptography import x509
 
     try:
@@ -108,7 +108,7 @@ def _loaded(block: str) -> x509.Certificate:
         certificate.public_key()
         certificate.subject, certificate.issuer  # noqa: B018 - as above
     except Exception as error:  # whatever a parser of hostile bytes comes up with
-        raise Unfit(f"cannot be read: {type(error).__name__}") from error
+        raise CertificateUnusable(f"cannot be read: {type(error).__name__}") from error
     return certificate
 
 
@@ -118,9 +118,9 @@ def _check_ca(certificate: x509.Certificate) -> None:
     try:
         basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
-        raise Unfit("is no CA's: it has no basicConstraints") from None
+        raise CertificateUnusable("is no CA's: it has no basicConstraints") from None
     if not basic.ca:
-        raise Unfit("is no CA's")
+        raise CertificateUnusable("is no CA's")
 
 
 def _check_strength(certificate: x509.Certificate) -> None:
@@ -128,44 +128,52 @@ def _check_strength(certificate: x509.Certificate) -> None:
     from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
     key = certificate.public_key()
-    if isinstance(key, rsa.RSAPublicKey | dsa.DSAPublicKey) and key.key_size < RSA_MIN:
+    if isinstance(key, rsa.RSAPublicKey | dsa.DSAPublicKey) and key.key_size < RSA_KEY_BITS_MIN:
         kind = "an RSA" if isinstance(key, rsa.RSAPublicKey) else "a DSA"
-        raise Unfit(f"has {kind} key of {key.key_size} bits; {RSA_MIN} is the least")
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < EC_MIN:
-        raise Unfit(f"has an EC key of {key.key_size} bits; {EC_MIN} is the least")
-    algorithm = _hash_name(certificate)
+        raise CertificateUnusable(
+            f"has {kind} key of {key.key_size} bits; {RSA_KEY_BITS_MIN} is the least"
+        )
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < EC_KEY_BITS_MIN:
+        raise CertificateUnusable(
+            f"has an EC key of {key.key_size} bits; {EC_KEY_BITS_MIN} is the least"
+        )
+    algorithm = _hash_algorithm(certificate)
     if algorithm in WEAK_HASHES:
-        raise Unfit(f"is signed with {algorithm}")
+        raise CertificateUnusable(f"is signed with {algorithm}")
 
 
-def _hash_name(certificate: x509.Certificate) -> str:
+def _hash_algorithm(certificate: x509.Certificate) -> str:
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
         algorithm = certificate.signature_hash_algorithm
     except UnsupportedAlgorithm:
-        raise Unfit("is signed in an unknown way") from None
+        raise CertificateUnusable("is signed in an unknown way") from None
     return algorithm.name if algorithm else ""  # Ed25519 and Ed448 bring their own
 
 
-def _check_time(certificate: x509.Certificate, now: datetime) -> None:
+def _check_validity(certificate: x509.Certificate, now: datetime) -> None:
     if now < certificate.not_valid_before_utc:
-        raise Unfit(f"is valid from {_rfc3339(certificate.not_valid_before_utc)} on")
+        raise CertificateUnusable(
+            f"is valid from {_format_rfc3339(certificate.not_valid_before_utc)} on"
+        )
     if now > certificate.not_valid_after_utc:
-        raise Unfit(f"was valid until {_rfc3339(certificate.not_valid_after_utc)}")
+        raise CertificateUnusable(
+            f"was valid until {_format_rfc3339(certificate.not_valid_after_utc)}"
+        )
 
 
-def _issuer(
+def _require_issuer(
     certificate: x509.Certificate, trusted: Sequence[CertificateInstalled]
 ) -> x509.Certificate:
     """Who signed it."""
-    found = _found_issuer(certificate, trusted)
+    found = _find_issuer(certificate, trusted)
     if found is None:
-        raise Unfit("neither signs itself nor is signed by an installed root")
+        raise CertificateUnusable("neither signs itself nor is signed by an installed root")
     return found
 
 
-def _found_issuer(
+def _find_issuer(
     certificate: x509.Certificate, trusted: Sequence[CertificateInstalled]
 ) -> x509.Certificate | None:
     """Itself, or the first of the trusted that signed it.
@@ -174,31 +182,33 @@ def _found_issuer(
         Unfit: it claims to sign itself, and does not.
     """
     if certificate.subject == certificate.issuer:
-        _check_signed(certificate, certificate)
+        _check_signature(certificate, certificate)
         return certificate
     for each in trusted:
-        candidate = _loaded(pem_blocks(each.pem)[0])
+        candidate = _load_block(pem_blocks(each.pem)[0])
         try:
-            _check_signed(certificate, candidate)
-        except Unfit:
+            _check_signature(certificate, candidate)
+        except CertificateUnusable:
             continue
         return candidate
     return None
 
 
-def _check_signed(child: x509.Certificate, parent: x509.Certificate) -> None:
+def _check_signature(child: x509.Certificate, parent: x509.Certificate) -> None:
     from cryptography.exceptions import InvalidSignature
 
     try:
         child.verify_directly_issued_by(parent)
     except (InvalidSignature, TypeError, ValueError):
-        raise Unfit(f"is not signed by {parent.subject.rfc4514_string()[:100]}") from None
+        raise CertificateUnusable(
+            f"is not signed by {parent.subject.rfc4514_string()[:100]}"
+        ) from None
 
 
 # --- Describing ----------------------------------------------------------------------------------
 
 
-def _described(
+def _build_installed(
     use: str,
     pem: str,
     chain: Sequence[x509.Certificate],
@@ -208,22 +218,26 @@ def _described(
     from cryptography.hazmat.primitives.serialization import Encoding
 
     first = chain[0]
-    named = [_hash(one, by) for one, by in zip(chain, [*chain[1:], last_issuer], strict=True)]
+    named = [
+        _hash_certificate(one, by) for one, by in zip(chain, [*chain[1:], last_issuer], strict=True)
+    ]
     return CertificateInstalled(
         use=use,
         pem="".join(pem_blocks(pem)),
         sha256=hashlib.sha256(first.public_bytes(Encoding.DER)).hexdigest(),
-        hash=named[0],
-        children=tuple(one for one in named[1:] if one.issuer_key_hash),
+        hash_data=named[0],
+        child_hash_data=tuple(one for one in named[1:] if one.issuer_key_hash),
         subject=first.subject.rfc4514_string()[:500],
         issuer=first.issuer.rfc4514_string()[:500],
-        not_before=_rfc3339(first.not_valid_before_utc),
-        not_after=_rfc3339(first.not_valid_after_utc),
-        key=key,
+        not_before=_format_rfc3339(first.not_valid_before_utc),
+        not_after=_format_rfc3339(first.not_valid_after_utc),
+        private_key_ref=key,
     )
 
 
-def _hash(certificate: x509.Certificate, issuer: x509.Certificate | None) -> CertificateHash:
+def _hash_certificate(
+    certificate: x509.Certificate, issuer: x509.Certificate | None
+) -> CertificateHash:
     """CertificateHashDataType: the same three that name a certificate in OCSP. RFC 6960 §4.1.1.
 
     Without its issuer the hash of the issuer's key stays empty.
@@ -232,8 +246,10 @@ def _hash(certificate: x509.Certificate, issuer: x509.Certificate | None) -> Cer
     from cryptography.x509 import ocsp
 
     serial_number = f"{certificate.serial_number:x}"
-    if len(serial_number) > SERIAL_MAX:
-        raise Unfit(f"has a serial number of {len(serial_number)} hex digits, not {SERIAL_MAX}")
+    if len(serial_number) > SERIAL_DIGITS_MAX:
+        raise CertificateUnusable(
+            f"has a serial number of {len(serial_number)} hex digits, not {SERIAL_DIGITS_MAX}"
+        )
     builder = ocsp.OCSPRequestBuilder()
     request = builder.add_certificate(certificate, issuer or certificate, SHA256()).build()
     return CertificateHash(
@@ -243,5 +259,5 @@ def _hash(certificate: x509.Certificate, issuer: x509.Certificate | None) -> Cer
     )
 
 
-def _rfc3339(moment: datetime) -> str:
+def _format_rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

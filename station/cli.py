@@ -36,7 +36,7 @@ VERBS: Final = {
 }
 
 # Failures that are nobody's bug: (module, class, exit code). Imported only when one may be it.
-EXPECTED: Final = (
+EXPECTED_ERRORS: Final = (
     ("station.config", "ConfigError", 2),
     ("station.profiles", "ProfileError", 2),
     ("drivers.emulators.line_socket", "SocketPathError", 2),
@@ -47,12 +47,12 @@ EXPECTED: Final = (
     ("drivers.emulators.registers", "RegistersDamagedError", 1),
 )
 
-NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # for our output, say
+NO_SPACE_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # for our output, say
 
-INTERRUPTED: Final = 130  # as shells say it of Ctrl-C
+EXIT_INTERRUPTED: Final = 130  # as shells say it of Ctrl-C
 
 
-class Verbs(click.Group):
+class LazyGroup(click.Group):
     """A group whose commands are imported by name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -71,19 +71,19 @@ class Verbs(click.Group):
             formatter.write_dl([(verb, meaning) for verb, (_, meaning) in VERBS.items()])
 
 
-def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
+def _print_version(ctx: click.Context, _: click.Parameter, requested: bool) -> None:
+    if requested:
         click.echo(f"ocpp-station {RELEASE}")
         ctx.exit()
 
 
-@click.group(cls=Verbs, invoke_without_command=True)
+@click.group(cls=LazyGroup, invoke_without_command=True)
 @click.option(
     "--version",
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_tell_version,
+    callback=_print_version,
     help="Show the release and exit.",
 )
 @click.pass_context
@@ -96,10 +96,10 @@ def station(ctx: click.Context) -> None:
 
 def main() -> NoReturn:
     """The command `station`."""
-    sys.exit(ended(sys.argv[1:]))
+    sys.exit(run_cli(sys.argv[1:]))
 
 
-def ended(arguments: Sequence[str]) -> int:
+def run_cli(arguments: Sequence[str]) -> int:
     """Do what the arguments say; the exit code.
 
     Raises:
@@ -115,11 +115,11 @@ def ended(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
-        return _failed(error)
+        return _report_failure(error)
     return 0
 
 
-def _line_of(error: click.ClickException) -> str:
+def _error_line(error: click.ClickException) -> str:
     text = " ".join(error.format_message().split())
     if isinstance(error, click.UsageError) and error.ctx is not None:
         path = error.ctx.command_path
@@ -127,39 +127,39 @@ def _line_of(error: click.ClickException) -> str:
     return text
 
 
-def _failed(error: BaseException) -> int:
+def _report_failure(error: BaseException) -> int:
     """Say an expected failure in one line; let anything else through."""
-    cause = _innermost(error)
+    cause = _innermost_error(error)
     if isinstance(cause, click.ClickException):
-        return _said(_line_of(cause), cause.exit_code)
+        return _print_error(_error_line(cause), cause.exit_code)
     if isinstance(cause, (click.Abort, KeyboardInterrupt)):
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     if isinstance(cause, BrokenPipeError):
-        return _deserted()
-    if isinstance(cause, OSError) and cause.errno in NO_ROOM and cause.filename is None:
-        _deserted()  # what is still in the buffer finds no room either
-        return _said(f"{cause.strerror}: what was to be written is not complete.", 1)
-    for module, name, code in EXPECTED:
+        return _abandon_output()
+    if isinstance(cause, OSError) and cause.errno in NO_SPACE_ERRNOS and cause.filename is None:
+        _abandon_output()  # what is still in the buffer finds no room either
+        return _print_error(f"{cause.strerror}: what was to be written is not complete.", 1)
+    for module, name, code in EXPECTED_ERRORS:
         if isinstance(cause, getattr(import_module(module), name)):
-            return _said(" ".join(str(cause).split()), code)
+            return _print_error(" ".join(str(cause).split()), code)
     raise error
 
 
-def _innermost(error: BaseException) -> BaseException:
+def _innermost_error(error: BaseException) -> BaseException:
     """The one exception inside of the groups that nurseries wrap around it."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
 
 
-def _said(line: str, code: int) -> int:
+def _print_error(line: str, code: int) -> int:
     click.echo(line, err=True)
     return code
 
 
-def _deserted() -> int:
+def _abandon_output() -> int:
     """Whoever read our output has had enough (`station replay … | head`): that is no error."""
-    from station.commands.answers import fall_silent
+    from station.commands.answers import discard_stdout
 
-    fall_silent()
+    discard_stdout()
     return 0

@@ -19,15 +19,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from station.devicemodel import Component, DeviceModel, Refusal, VariableDefinition, check_value
-from station.profiles import Profile, ProfileError, load
-from station.tables import TableError, converted, unknown_key
+from station.profiles import Profile, ProfileError, load_profile
+from station.tables import TableError, convert_table, unknown_key_message
 
 IDENTITY_MAX = 48  # Part 4 §3.1.1
 URL_MAX = 512  # NetworkConnectionProfileType.ocppCsmsUrl
 PROFILE_WITHOUT_HARDWARE = "development"
 PROFILE_WITH_HARDWARE = "evs-flash-300"
 
-Drivers = Mapping[str, Collection[str]]  # name of a driver to its own keys
+DriverKeys = Mapping[str, Collection[str]]  # name of a driver to its own keys
 
 
 class ConfigError(Exception):
@@ -117,8 +117,8 @@ class Config(msgspec.Struct, frozen=True):
 
     identity: str
     profile: Profile
-    model: DeviceModel
-    data: Path
+    device_model: DeviceModel
+    data_directory: Path
     csms: CsmsConfig
     variables: dict[str, str]  # path of the Actual value to its text, before the first start
     certificates: tuple[CertificateConfig, ...]
@@ -131,13 +131,13 @@ class Config(msgspec.Struct, frozen=True):
 # The file as it stands, before any meaning.
 
 
-class _Station(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _StationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     identity: str
     profile: str | None = None
     data: str = "data"
 
 
-class _Csms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _CsmsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str
     security_profile: int | None = None
     password: str | None = None
@@ -145,7 +145,7 @@ class _Csms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str | None = None
 
 
-class _Variable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _VariableRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     component: str
     variable: str
     value: str
@@ -155,7 +155,7 @@ class _Variable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variable_instance: str | None = None
 
 
-class _Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _CertificateRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     use: str
     file: str
     key_file: str | None = None
@@ -163,22 +163,22 @@ class _Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_password_file: str | None = None
 
 
-class _Firmware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _FirmwareTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     installer: str | None = None
     directory: str | None = None
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    station: _Station
-    csms: _Csms
-    variable: tuple[_Variable, ...] = ()
-    certificate: tuple[_Certificate, ...] = ()
+class _StationToml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    station: _StationTable
+    csms: _CsmsTable
+    variable: tuple[_VariableRow, ...] = ()
+    certificate: tuple[_CertificateRow, ...] = ()
     hardware: dict[str, Any] = {}
     journal: JournalConfig = JournalConfig()
-    firmware: _Firmware = _Firmware()
+    firmware: _FirmwareTable = _FirmwareTable()
 
 
-def load_config(path: str | Path, drivers: Drivers | None = None) -> Config:
+def load_config(path: str | Path, drivers: DriverKeys | None = None) -> Config:
     """Read and check a station.toml.
 
     Args:
@@ -190,20 +190,20 @@ def load_config(path: str | Path, drivers: Drivers | None = None) -> Config:
         ConfigError: one line that names file, table, key and what to do.
     """
     path = Path(path)
-    return config_of(read_table(path), path.parent, drivers, path.name)
+    return parse_config(read_toml(path), path.parent, drivers, path.name)
 
 
-def config_of(
-    raw: Mapping[str, Any], base: Path, drivers: Drivers | None, name: str = "station.toml"
+def parse_config(
+    raw: Mapping[str, Any], base: Path, drivers: DriverKeys | None, name: str = "station.toml"
 ) -> Config:
     """Check what a station.toml says; relative paths start from `base`. As `load_config`."""
     try:
-        return _config(converted(raw, _File), base, drivers)
+        return _build_config(convert_table(raw, _StationToml), base, drivers)
     except (TableError, ProfileError) as error:
         raise ConfigError(f"{name}: {error}") from None
 
 
-def read_table(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
     """What a station.toml says, before any meaning.
 
     Raises:
@@ -215,12 +215,12 @@ def read_table(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path.name}: {_syntax(str(error))}") from None
+        raise ConfigError(f"{path.name}: {_syntax_error_text(str(error))}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path.name}: byte {error.start} is not UTF-8") from None
 
 
-def _syntax(message: str) -> str:
+def _syntax_error_text(message: str) -> str:
     """`line 3, column 5: …` where tomllib says `… (at line 3, column 5)`."""
     place = re.search(r" \(at (.+)\)$", message)
     if place is None:
@@ -229,33 +229,34 @@ def _syntax(message: str) -> str:
     return f"{place[1]}: {what[0].lower()}{what[1:]}"
 
 
-def _config(file: _File, base: Path, drivers: Drivers | None) -> Config:
-    identity = _identity(file.station.identity)
-    hardware = {name: _device(name, raw, drivers) for name, raw in file.hardware.items()}
-    profile = _profile(file.station.profile, base, bool(hardware))
+def _build_config(file: _StationToml, base: Path, drivers: DriverKeys | None) -> Config:
+    identity = _check_identity(file.station.identity)
+    hardware = {name: _device_config(name, raw, drivers) for name, raw in file.hardware.items()}
+    profile = _load_profile(file.station.profile, base, bool(hardware))
     model = DeviceModel(profile)
     for complaint in _journal_complaints(file.journal):
         raise TableError(f"[journal] {complaint}")
     return Config(
         identity=identity,
         profile=profile,
-        model=model,
-        data=base / file.station.data,
-        csms=_csms(file.csms, base, profile, model),
-        variables=_variables(file.variable, model),
+        device_model=model,
+        data_directory=base / file.station.data,
+        csms=_csms_config(file.csms, base, profile, model),
+        variables=_variable_values(file.variable, model),
         certificates=tuple(
-            _certificate(number, raw, base) for number, raw in enumerate(file.certificate, start=1)
+            _certificate_config(number, raw, base)
+            for number, raw in enumerate(file.certificate, start=1)
         ),
         hardware=hardware,
         journal=file.journal,
-        firmware=_firmware(file.firmware, base),
+        firmware=_firmware_config(file.firmware, base),
     )
 
 
-IDENTITY = re.compile(r"[A-Za-z0-9*\-_=+|@.]+")
+IDENTITY_PATTERN = re.compile(r"[A-Za-z0-9*\-_=+|@.]+")
 
 
-def _identity(text: str) -> str:
+def _check_identity(text: str) -> str:
     """Part 4 §3.1.1: an identifierString without the colon that Basic authentication needs."""
     if not text:
         raise TableError("[station] identity is empty; give the name the CSMS knows")
@@ -263,24 +264,26 @@ def _identity(text: str) -> str:
         raise TableError(
             f"[station] identity has {len(text)} characters; at most {IDENTITY_MAX} are allowed"
         )
-    if not IDENTITY.fullmatch(text):
-        bad = next(character for character in text if not IDENTITY.fullmatch(character))
+    if not IDENTITY_PATTERN.fullmatch(text):
+        bad = next(character for character in text if not IDENTITY_PATTERN.fullmatch(character))
         raise TableError(
             f"[station] identity has {bad!r}; allowed are letters, digits and * - _ = + | @ ."
         )
     return text
 
 
-def _profile(name: str | None, base: Path, with_hardware: bool) -> Profile:
+def _load_profile(name: str | None, base: Path, with_hardware: bool) -> Profile:
     chosen = name or (PROFILE_WITH_HARDWARE if with_hardware else PROFILE_WITHOUT_HARDWARE)
     try:
-        return load(base / chosen if chosen.endswith(".toml") else chosen)
+        return load_profile(base / chosen if chosen.endswith(".toml") else chosen)
     except ProfileError as error:
         raise TableError(f"[station] profile: {error}") from None
 
 
-def _csms(raw: _Csms, base: Path, profile: Profile, model: DeviceModel) -> CsmsConfig:
-    scheme = _url(raw.url)
+def _csms_config(
+    raw: _CsmsTable, base: Path, profile: Profile, device_model: DeviceModel
+) -> CsmsConfig:
+    scheme = _check_url(raw.url)
     chosen = raw.security_profile or (2 if scheme == "wss" else 1)
     if raw.security_profile is not None and raw.security_profile not in (1, 2, 3):
         raise TableError(f"[csms] security_profile is {raw.security_profile}; 1, 2 or 3 exist")
@@ -296,9 +299,11 @@ def _csms(raw: _Csms, base: Path, profile: Profile, model: DeviceModel) -> CsmsC
             f" use one of {allowed} (wss://), or [station] profile = "
             f'"{PROFILE_WITHOUT_HARDWARE}" for tests'
         )
-    password = _secret("[csms] password", raw.password, raw.password_file, base)
+    password = _read_secret("[csms] password", raw.password, raw.password_file, base)
     if password is not None:
-        refusal = check_value(model.actual("SecurityCtrlr", "BasicAuthPassword"), password.reveal())
+        refusal = check_value(
+            device_model.require_variable("SecurityCtrlr", "BasicAuthPassword"), password.reveal()
+        )
         if refusal:
             wanted = refusal.info.removeprefix("SecurityCtrlr.BasicAuthPassword ")
             raise TableError(f"[csms] password {wanted}")
@@ -310,11 +315,11 @@ def _csms(raw: _Csms, base: Path, profile: Profile, model: DeviceModel) -> CsmsC
         url=raw.url.rstrip("/"),
         security_profile=chosen,
         password=password,
-        ca_file=_existing("[csms] ca_file", raw.ca_file, base),
+        ca_file=_existing_path("[csms] ca_file", raw.ca_file, base),
     )
 
 
-def _url(text: str) -> str:
+def _check_url(text: str) -> str:
     """The scheme of a good url. The station adds `/<identity>` itself."""
     try:
         parts = urlsplit(text)
@@ -334,7 +339,7 @@ def _url(text: str) -> str:
     return parts.scheme
 
 
-def _secret(key: str, text: str | None, file: str | None, base: Path) -> Secret | None:
+def _read_secret(key: str, text: str | None, file: str | None, base: Path) -> Secret | None:
     """A secret given in the file or in a file of its own, less the newline editors add."""
     name = key.rpartition(" ")[2]
     if text is not None and file is not None:
@@ -349,7 +354,7 @@ def _secret(key: str, text: str | None, file: str | None, base: Path) -> Secret 
         raise TableError(f"{key}_file {file} is not UTF-8") from None
 
 
-def _existing(key: str, file: str | None, base: Path) -> Path | None:
+def _existing_path(key: str, file: str | None, base: Path) -> Path | None:
     if file is None:
         return None
     if not (base / file).is_file():
@@ -357,15 +362,15 @@ def _existing(key: str, file: str | None, base: Path) -> Path | None:
     return base / file
 
 
-def _variables(rows: tuple[_Variable, ...], model: DeviceModel) -> dict[str, str]:
+def _variable_values(rows: tuple[_VariableRow, ...], device_model: DeviceModel) -> dict[str, str]:
     """The values before the first start; ReadOnly ones may be set here too."""
     values: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
         place = f"[[variable]] {number}: "
         component = Component(row.component, row.instance, row.evse, row.connector)
-        found = model.find(component, row.variable, row.variable_instance)
+        found = device_model.find_variable(component, row.variable, row.variable_instance)
         if isinstance(found, Refusal):
-            raise TableError(f"{place}{found.info}{_nearest(row, model)}")
+            raise TableError(f"{place}{found.info}{_suggest_variable(row, device_model)}")
         if found.path in values:
             raise TableError(f"{place}{found.path} is given twice; keep one")
         for complaint in _value_complaints(found, row.value):
@@ -374,11 +379,11 @@ def _variables(rows: tuple[_Variable, ...], model: DeviceModel) -> dict[str, str
     return values
 
 
-def _nearest(row: _Variable, model: DeviceModel) -> str:
+def _suggest_variable(row: _VariableRow, device_model: DeviceModel) -> str:
     import difflib  # only a bad file pays for this import
 
     meant = f"{row.component}.{row.variable}"
-    near = difflib.get_close_matches(meant, model.by_path, n=1, cutoff=0.8)
+    near = difflib.get_close_matches(meant, device_model.by_path, n=1, cutoff=0.8)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -391,37 +396,37 @@ def _value_complaints(definition: VariableDefinition, value: str) -> Iterator[st
         yield refusal.info
 
 
-def _certificate(number: int, raw: _Certificate, base: Path) -> CertificateConfig:
+def _certificate_config(number: int, raw: _CertificateRow, base: Path) -> CertificateConfig:
     place = f"[[certificate]] {number}: "
     if raw.use not in CERTIFICATE_USES:
-        raise TableError(f"{place}use {unknown_key(raw.use, CERTIFICATE_USES, 'a use')}")
+        raise TableError(f"{place}use {unknown_key_message(raw.use, CERTIFICATE_USES, 'a use')}")
     with_key = CERTIFICATE_USES[raw.use]
-    file = _existing(f"{place}file", raw.file, base)
+    file = _existing_path(f"{place}file", raw.file, base)
     assert file is not None  # `file` is a required key
     if with_key and raw.key_file is None:
         raise TableError(f"{place}key_file is missing; a {raw.use} is of no use without its key")
     if not with_key and raw.key_file is not None:
         raise TableError(f"{place}key_file is given; the station holds no key of a {raw.use}")
-    password = _secret(f"{place}key_password", raw.key_password, raw.key_password_file, base)
+    password = _read_secret(f"{place}key_password", raw.key_password, raw.key_password_file, base)
     if password is not None and raw.key_file is None:
         raise TableError(f"{place}key_password is given without key_file")
     return CertificateConfig(
         use=raw.use,
         file=file,
-        key_file=_existing(f"{place}key_file", raw.key_file, base),
+        key_file=_existing_path(f"{place}key_file", raw.key_file, base),
         key_password=password,
     )
 
 
-def _firmware(raw: _Firmware, base: Path) -> FirmwareConfig:
-    installer = _existing("[firmware] installer", raw.installer, base)
+def _firmware_config(raw: _FirmwareTable, base: Path) -> FirmwareConfig:
+    installer = _existing_path("[firmware] installer", raw.installer, base)
     if installer is not None and not os.access(installer, os.X_OK):
         raise TableError(f"[firmware] installer {raw.installer} is not executable")
     directory = None if raw.directory is None else base / raw.directory
     return FirmwareConfig(installer and installer.absolute(), directory and directory.absolute())
 
 
-def _device(name: str, raw: Any, drivers: Drivers | None) -> DeviceConfig:
+def _device_config(name: str, raw: Any, drivers: DriverKeys | None) -> DeviceConfig:
     place = f"[hardware.{name}] "
     if not isinstance(raw, dict):
         raise TableError(f"[hardware] {name} wants a table of its own: [hardware.{name}]")
@@ -438,7 +443,7 @@ def _device(name: str, raw: Any, drivers: Drivers | None) -> DeviceConfig:
         known_keys = {"driver", "port", *drivers[raw["driver"]]}
         for key in options:
             if key not in known_keys:
-                raise TableError(f"{place}{unknown_key(key, known_keys)}")
+                raise TableError(f"{place}{unknown_key_message(key, known_keys)}")
     return DeviceConfig(name=name, driver=raw["driver"], port=raw["port"], options=options)
 
 

@@ -8,37 +8,45 @@ from typing import Final
 from journal.projections.transactions import TransactionAuthorized, TransactionStarted
 from journal.state import State
 from journal.terms import Entry, IdToken
-from station.messages import timestamp
+from station.messages import format_timestamp
 
-PAGE_MAX: Final = 512  # characters. NotifyCustomerInformationRequest.data
+PAGE_CHARACTERS_MAX: Final = 512  # characters. NotifyCustomerInformationRequest.data
 TRANSACTIONS_MAX: Final = 1_000  # the newest; about 250 messages
-KINDS: Final = ("TransactionStarted", "TransactionAuthorized")  # that say who charges
+CUSTOMER_EVENT_KINDS: Final = (
+    "TransactionStarted",
+    "TransactionAuthorized",
+)  # that say who charges
 
 
-def pages(id_token: IdToken, state: State, entries: Iterable[Entry]) -> tuple[str, ...]:
+def build_report_pages(
+    id_token: IdToken, state: State, entries: Iterable[Entry]
+) -> tuple[str, ...]:
     """What is held about somebody, in parts that each fit a message; none: nothing is held.
 
     Args:
         entries: those of KINDS that speak of this person, oldest first.
     """
     found: list[str] = []
-    for sentence in (*_cached(id_token, state), *_charged(id_token, entries)):
-        if found and len(found[-1]) + 1 + len(sentence) <= PAGE_MAX:
+    for sentence in (
+        *_describe_cache_entry(id_token, state),
+        *_describe_transactions(id_token, entries),
+    ):
+        if found and len(found[-1]) + 1 + len(sentence) <= PAGE_CHARACTERS_MAX:
             found[-1] += f"\n{sentence}"
         else:
-            found.append(sentence[:PAGE_MAX])
+            found.append(sentence[:PAGE_CHARACTERS_MAX])
     return tuple(found)
 
 
-def _cached(id_token: IdToken, state: State) -> Iterator[str]:
+def _describe_cache_entry(id_token: IdToken, state: State) -> Iterator[str]:
     cached = state.auth_cache.entries.get(id_token.ref)
     if cached is not None and cached.type == id_token.type:
-        until = f", until {cached.until}" if cached.until else ""
-        group = ", member of a group" if cached.group else ""
+        until = f", until {cached.expires_at}" if cached.expires_at else ""
+        group = ", member of a group" if cached.group_id_token else ""
         yield f"Authorization Cache: {cached.type}, {cached.status}{until}{group}."
 
 
-def _charged(id_token: IdToken, entries: Iterable[Entry]) -> Iterator[str]:
+def _describe_transactions(id_token: IdToken, entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         match entry.event:
             case TransactionStarted(id_token=who, transaction_id=transaction_id, evse_id=evse_id):
@@ -48,4 +56,4 @@ def _charged(id_token: IdToken, entries: Iterable[Entry]) -> Iterator[str]:
             case _:
                 continue
         if who is not None and who.ref == id_token.ref:
-            yield f"Transaction {transaction_id}{where}, since {timestamp(entry.at)}."
+            yield f"Transaction {transaction_id}{where}, since {format_timestamp(entry.at)}."

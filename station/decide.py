@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from journal.observations import FrameGarbled, FrameReceived, PayloadLost
-from journal.projections.condition import JudgementFailed
-from journal.projections.outbox import InFlight
-from journal.state import State, evolve
-from journal.terms import FAULTS, Decision, Entry, Event
+from journal.observations import CallPayloadLost, FrameMalformed, FrameReceived
+from journal.projections.condition import RuleFailed
+from journal.projections.outbox import CallInFlight
+from journal.state import State, apply_entry
+from journal.terms import PROGRAMMING_ERRORS, Decision, Entry, Event
 from station import delivery, ocppj
 from station.blocks import (
     a_security,
@@ -35,22 +35,22 @@ from station.blocks import (
     p_data_transfer,
     unsupported,
 )
-from station.case import Call, Case, Handler, Product, Result, Rule, refuse
+from station.case import Call, CallHandler, Context, Product, ResultHandler, Rule, call_error
 from station.messages import ACTIONS, Datatype, decode_request, decode_response
 from station.messages.e_transactions import TransactionEventResponse
-from station.messages.violations import violation
+from station.messages.violations import describe_violation
 
 
-def judge(product: Product, state: State, entry: Entry) -> tuple[list[Entry], State]:
+def decide(product: Product, state: State, entry: Entry) -> tuple[list[Entry], State]:
     """The observation, the decisions made because of it, and the memory that holds them all."""
     entries = [entry]
-    state = evolve(state, entry)
-    case = Case(product, state, entry)
+    state = apply_entry(state, entry)
+    ctx = Context(product, state, entry)
     for rule in RULES:
         try:
-            decisions = tuple(rule(case))
-        except FAULTS as fault:
-            decisions = (_failed(rule, fault),)
+            decisions = tuple(rule(ctx))
+        except PROGRAMMING_ERRORS as fault:
+            decisions = (_record_rule_failure(rule, fault),)
         if not decisions:  # as nearly all of them
             continue
         for decision in decisions:
@@ -58,88 +58,90 @@ def judge(product: Product, state: State, entry: Entry) -> tuple[list[Entry], St
                 entry.seq + len(entries), entry.at, entry.uptime_ms, decision, cause=entry.seq
             )
             entries.append(settled)
-            state = evolve(state, settled)
-        case = Case(product, state, entry)
+            state = apply_entry(state, settled)
+        ctx = Context(product, state, entry)
     return entries, state
 
 
-def _failed(rule: Rule, fault: Exception) -> Decision:
+def _record_rule_failure(rule: Rule, fault: Exception) -> Decision:
     """A rule with a fault of ours decides nothing but that it failed. P8."""
     name = f"{rule.__module__.rpartition('.')[2]}.{rule.__name__}"
-    return JudgementFailed(name, type(fault).__name__)
+    return RuleFailed(name, type(fault).__name__)
 
 
 # --- Observations --------------------------------------------------------------------------------
 
 
-def observed(case: Case) -> Iterator[Decision]:
+def decide_observation(ctx: Context) -> Iterator[Decision]:
     """What an observation means by itself."""
-    rule = OBSERVED.get(type(case.entry.event))
+    rule = OBSERVED.get(type(ctx.entry.event))
     if rule is not None:
-        yield from rule(case)
+        yield from rule(ctx)
 
 
-def garbled(case: Case) -> Iterator[Decision]:
+def on_frame_malformed(ctx: Context) -> Iterator[Decision]:
     """Something came that is no message at all. Part 4 §4.2.3."""
-    fault = case.entry.event
-    assert isinstance(fault, FrameGarbled)
-    call = Call(ocppj.UNREADABLE_ID, "", msgspec.Raw(b"{}"))
-    yield refuse(call, "RpcFrameworkError", fault.why)
-    yield from a_security.logged(case, "InvalidMessages", fault.why)
+    fault = ctx.entry.event
+    assert isinstance(fault, FrameMalformed)
+    call = Call(ocppj.UNKNOWN_MESSAGE_ID, "", msgspec.Raw(b"{}"))
+    yield call_error(call, "RpcFrameworkError", fault.reason)
+    yield from a_security.log_security_event(ctx, "InvalidMessages", fault.reason)
 
 
-def received(case: Case) -> Iterator[Decision]:
+def on_frame_received(ctx: Context) -> Iterator[Decision]:
     """A frame of the CSMS."""
-    assert isinstance(case.entry.event, FrameReceived)
-    match ocppj.read(case.entry.event.frame):
+    assert isinstance(ctx.entry.event, FrameReceived)
+    match ocppj.parse_frame(ctx.entry.event.frame):
         case ocppj.CallFrame() as frame:
-            yield from _called(case, Call(frame.message_id, frame.action, frame.payload))
-        case ocppj.ResultFrame(message_id=message_id, payload=payload):
-            yield from _answered(case, message_id, payload)
-        case ocppj.ErrorFrame() as error:
-            yield from _refused(case, error)
-        case ocppj.BrokenFrame() as broken:
-            if broken.answer:
+            yield from _on_call(ctx, Call(frame.message_id, frame.action, frame.payload))
+        case ocppj.CallResultFrame(message_id=message_id, payload=payload):
+            yield from _on_call_result(ctx, message_id, payload)
+        case ocppj.CallErrorFrame() as error:
+            yield from _on_call_error(ctx, error)
+        case ocppj.MalformedFrame() as broken:
+            if broken.needs_call_error:
                 call = Call(broken.message_id, "", msgspec.Raw(b"{}"))
-                yield refuse(call, broken.code, broken.why)
-            yield from a_security.logged(case, "InvalidMessages", broken.why)
+                yield call_error(call, broken.code, broken.reason)
+            yield from a_security.log_security_event(ctx, "InvalidMessages", broken.reason)
 
 
 # --- The CSMS calls ------------------------------------------------------------------------------
 
 
-def _called(case: Case, call: Call) -> Iterator[Decision]:
+def _on_call(ctx: Context, call: Call) -> Iterator[Decision]:
     """Judge a CALL: known, allowed now, well-formed, and then by its block."""
     action = ACTIONS.get(call.action)
     if action is None:
-        yield refuse(call, "NotImplemented", f"no action {call.action[:50]}")
+        yield call_error(call, "NotImplemented", f"no action {call.action[:50]}")
         return
-    if case.state.registration.status == "Rejected":
-        yield refuse(call, "SecurityError", "this station is not accepted")  # B03.FR.08
+    if ctx.state.registration.status == "Rejected":
+        yield call_error(call, "SecurityError", "this station is not accepted")  # B03.FR.08
         return
     handler = CALLS.get(call.action)
     if handler is None:
-        yield refuse(call, "NotSupported", f"{call.action} is not supported by this station")
+        yield call_error(call, "NotSupported", f"{call.action} is not supported by this station")
         return
     try:
         request = decode_request(call.action, call.payload)
     except msgspec.ValidationError as error:
-        code, description = violation(error)
-        yield refuse(call, code, description)
+        code, description = describe_violation(error)
+        yield call_error(call, code, description)
         return
-    yield from _handled(case, call, handler, request)
+    yield from _run_handler(ctx, call, handler, request)
 
 
-def _handled(case: Case, call: Call, handler: Handler, request: Datatype) -> Iterator[Decision]:
+def _run_handler(
+    ctx: Context, call: Call, handler: CallHandler, request: Datatype
+) -> Iterator[Decision]:
     """A fault of ours in one handler must not stop the station: the CSMS hears InternalError.
 
     What the handler decided before it failed is not taken, so nothing is half done.
     """
     try:
-        decisions = tuple(handler(case, call, request))
-    except FAULTS as error:
+        decisions = tuple(handler(ctx, call, request))
+    except PROGRAMMING_ERRORS as error:
         where = f"{type(error).__name__} in the judgement of {call.action}"
-        yield refuse(call, "InternalError", where)
+        yield call_error(call, "InternalError", where)
         return
     yield from decisions
 
@@ -147,56 +149,58 @@ def _handled(case: Case, call: Call, handler: Handler, request: Datatype) -> Ite
 # --- The CSMS answers ----------------------------------------------------------------------------
 
 
-def _answered(case: Case, message_id: str, payload: msgspec.Raw) -> Iterator[Decision]:
+def _on_call_result(ctx: Context, message_id: str, payload: msgspec.Raw) -> Iterator[Decision]:
     """A CALLRESULT: to the call in flight, or late to an earlier attempt."""
-    found = case.state.outbox.named(message_id)
+    found = ctx.state.outbox.find_by_message_id(message_id)
     if found is None:
         return  # to nothing we asked: the journal has it, and that is all it deserves
     call, current = found
-    flight = case.state.outbox.in_flight
+    flight = ctx.state.outbox.in_flight
     action = flight.action if current and flight else "TransactionEvent"
     try:
         response: Any = decode_response(action, payload)
     except msgspec.ValidationError as error:
         if action == "BootNotification" and flight:
-            yield from delivery.failed(case, flight, f"unusable answer: {violation(error)[1]}")
+            yield from delivery.fail_attempt(
+                ctx, flight, f"unusable answer: {describe_violation(error)[1]}"
+            )
             return
         response = None  # it was received all the same
-    yield from _result(case, action, call, response)
-    yield from delivery.delivered(case, call, message_id)
+    yield from _dispatch_result(ctx, action, call, response)
+    yield from delivery.complete_call(ctx, call, message_id)
 
 
-def _result(case: Case, action: str, call: int, response: Any) -> Iterator[Decision]:
+def _dispatch_result(ctx: Context, action: str, call: int, response: Any) -> Iterator[Decision]:
     if action == "TransactionEvent":
         if isinstance(response, TransactionEventResponse):
-            yield from e_transactions.transaction_event_answered(case, call, response)
+            yield from e_transactions.on_transaction_event_response(ctx, call, response)
     elif action in RESULTS:
-        yield from RESULTS[action](case, call, response)
+        yield from RESULTS[action](ctx, call, response)
 
 
-def _refused(case: Case, error: ocppj.ErrorFrame) -> Iterator[Decision]:
+def _on_call_error(ctx: Context, error: ocppj.CallErrorFrame) -> Iterator[Decision]:
     """A CALLERROR counts against the attempt it answers. E13.FR.02."""
-    flight: InFlight | None = case.state.outbox.in_flight
+    flight: CallInFlight | None = ctx.state.outbox.in_flight
     if flight is None or flight.message_id != error.message_id:
         return
     if flight.action in RESULTS and flight.action != "BootNotification":
-        yield from RESULTS[flight.action](case, flight.call, None)
-    yield from delivery.refused(case, flight, f"{error.code}: {error.description}"[:300])
+        yield from RESULTS[flight.action](ctx, flight.call_seq, None)
+    yield from delivery.fail_by_call_error(ctx, flight, f"{error.code}: {error.description}"[:300])
 
 
-def overdue(case: Case) -> Iterator[Decision]:
+def fail_overdue_call(ctx: Context) -> Iterator[Decision]:
     """No answer came: whoever waits for one hears so before the call is given up."""
-    flight = case.state.outbox.in_flight
-    if flight is None or not delivery.is_overdue(case, flight):
+    flight = ctx.state.outbox.in_flight
+    if flight is None or not delivery.is_overdue(ctx, flight):
         return
     if flight.action in RESULTS and flight.action != "BootNotification":
-        yield from RESULTS[flight.action](case, flight.call, None)
-    yield from delivery.failed(case, flight, delivery.silence(case))
+        yield from RESULTS[flight.action](ctx, flight.call_seq, None)
+    yield from delivery.fail_attempt(ctx, flight, delivery.timeout_reason(ctx))
 
 
 # --- Tables --------------------------------------------------------------------------------------
 
-CALLS: Final[dict[str, Handler]] = {
+CALLS: Final[dict[str, CallHandler]] = {
     **unsupported.CALLS,
     **b_networks.CALLS,
     **b_reset.CALLS,
@@ -212,14 +216,14 @@ CALLS: Final[dict[str, Handler]] = {
     **m_certificates.CALLS,
 }
 
-RESULTS: Final[dict[str, Result]] = {
-    "Authorize": c_authorization.authorize_answered,
+RESULTS: Final[dict[str, ResultHandler]] = {
+    "Authorize": c_authorization.on_authorize_response,
     **b_registration.RESULTS,
 }
 
 OBSERVED: Final[dict[type[Event], Rule]] = {
-    FrameReceived: received,
-    FrameGarbled: garbled,
+    FrameReceived: on_frame_received,
+    FrameMalformed: on_frame_malformed,
     **b_networks.OBSERVED,
     **m_certificates.OBSERVED,
     **c_authorization.OBSERVED,
@@ -227,43 +231,43 @@ OBSERVED: Final[dict[type[Event], Rule]] = {
     **n_customers.OBSERVED,
     **n_logs.OBSERVED,
     **p_data_transfer.OBSERVED,
-    PayloadLost: delivery.lost,
+    CallPayloadLost: delivery.on_payload_lost,
 }
 
 RULES: Final[tuple[Rule, ...]] = (
-    c_authorization.unanswered,
-    delivery.link_lost,
-    b_networks.taken,
-    b_networks.opened,
-    a_security.starts,
-    a_security.observes,
-    b_registration.reconnected,
-    c_authorization.cache_expires,
-    observed,
-    overdue,
-    e_transactions.unplugged,
-    e_transactions.exhausts,
-    c_authorization.expires,
-    c_authorization.binds,
-    c_authorization.welcomes,
-    e_transactions.stops,
-    e_transactions.ends,
-    g_availability.takes_effect,
-    e_transactions.authorizes,
-    e_transactions.starts,
-    e_transactions.starts_unbound,
-    e_transactions.first_events,
-    e_transactions.changes,
-    e_transactions.samples,
-    j_metering.kept_for_end,
-    j_metering.aligned,
-    l_firmware.advances,
-    g_availability.tells_statuses,
-    l_firmware.installs,
-    l_firmware.reboots,
-    b_reset.restarts,
-    b_registration.boots,
-    b_registration.heartbeats,
-    delivery.thins,
-    delivery.next_attempt,
+    c_authorization.resolve_pending_offline,
+    delivery.drop_calls_of_link,
+    b_networks.select_network_slots,
+    b_networks.raise_security_profile,
+    a_security.log_startup,
+    a_security.log_observed_events,
+    b_registration.require_status_resend,
+    c_authorization.drop_expired_cache_entry,
+    decide_observation,
+    fail_overdue_call,
+    e_transactions.end_authorization_on_unplug,
+    e_transactions.suspend_at_energy_limit,
+    c_authorization.expire_authorizations,
+    c_authorization.bind_authorization_to_evse,
+    c_authorization.authorize_without_token,
+    e_transactions.decide_stop,
+    e_transactions.report_ended,
+    g_availability.apply_scheduled_changes,
+    e_transactions.authorize_transactions,
+    e_transactions.start_transactions,
+    e_transactions.start_unbound_transactions,
+    e_transactions.report_started,
+    e_transactions.report_changes,
+    e_transactions.take_samples,
+    j_metering.keep_aligned_samples,
+    j_metering.report_aligned_values,
+    l_firmware.advance_update,
+    g_availability.report_statuses,
+    l_firmware.start_installation,
+    l_firmware.order_update_restart,
+    b_reset.order_restart,
+    b_registration.queue_boot_notification,
+    b_registration.queue_heartbeat,
+    delivery.thin_waiting_samples,
+    delivery.attempt_next_call,
 )

@@ -12,9 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from station.profiles.profile import Change, ComponentRow, Profile, ProfileError, VariableRow
+from station.profiles.profile import (
+    ComponentRow,
+    Profile,
+    ProfileError,
+    VariableOverride,
+    VariableRow,
+)
 from station.variables import (
-    RULES,
+    VALUE_RULES,
     Attribute,
     AttributeType,
     Component,
@@ -22,34 +28,34 @@ from station.variables import (
     Refusal,
     VariableDefinition,
     VariableKey,
-    check,
+    check_readable,
+    check_settable,
     check_value,
-    members,
-    unreadable,
+    split_list,
 )
 
 __all__ = [
-    "SOURCES",
+    "VALUE_SOURCES",
     "Attribute",
     "AttributeType",
     "Component",
     "DeviceModel",
-    "Live",
+    "MeasuredReader",
     "Mutability",
-    "Overrides",
     "Refusal",
+    "StoredValues",
     "VariableDefinition",
     "VariableKey",
-    "check",
+    "attribute_value",
+    "check_readable",
+    "check_settable",
     "check_value",
-    "members",
-    "unreadable",
-    "value_of",
+    "split_list",
 ]
 
 # Where live values come from. The core resolves each for the component it is asked about; one
 # name means the same thing for every component.
-SOURCES = {
+VALUE_SOURCES = {
     "active": "On, pressed, open or locked right now: a boolean.",
     "auth_cache_bytes": "Bytes the authorization cache holds.",
     "availability": "Available, Occupied, Reserved, Unavailable or Faulted.",
@@ -75,8 +81,8 @@ SOURCES = {
 }
 
 
-Overrides = Mapping[str, str]  # attribute_path to text
-Live = Callable[[str, Component], str | None]  # a name of SOURCES; None: not known yet
+StoredValues = Mapping[str, str]  # attribute_path to text
+MeasuredReader = Callable[[str, Component], str | None]  # a name of SOURCES; None: not known yet
 
 
 class DeviceModel:
@@ -88,17 +94,17 @@ class DeviceModel:
 
     def __init__(self, profile: Profile) -> None:
         self.definitions: tuple[VariableDefinition, ...] = tuple(
-            sorted(_definitions(profile), key=lambda definition: definition.key)
+            sorted(_build_definitions(profile), key=lambda definition: definition.key)
         )
         self.by_path = {definition.path: definition for definition in self.definitions}
-        for complaint in _complaints(profile, self.definitions):
+        for complaint in _find_contradictions(profile, self.definitions):
             raise ProfileError(f"{profile.name}: {complaint}")
         self._components: dict[object, dict[object, VariableDefinition]] = {}
         for definition in self.definitions:
-            held = self._components.setdefault(_folded(definition.key.component), {})
-            held[_folded_variable(definition.key.name, definition.key.instance)] = definition
+            held = self._components.setdefault(_component_lookup_key(definition.key.component), {})
+            held[_variable_lookup_key(definition.key.name, definition.key.instance)] = definition
 
-    def find(
+    def find_variable(
         self, component: Component, variable: str, instance: str | None = None
     ) -> VariableDefinition | Refusal:
         """The variable meant, or UnknownComponent or UnknownVariable.
@@ -106,18 +112,18 @@ class DeviceModel:
         Case does not count (identifierString), and an empty instance is none; without an
         instance only what has none is meant (B06.FR.06, FR.07, FR.14, FR.15, B05.FR.04, FR.05).
         """
-        variables = self._components.get(_folded(component))
+        variables = self._components.get(_component_lookup_key(component))
         if variables is None:
             return Refusal(
                 "UnknownComponent", "NotFound", f"{component.path[:60]} is not a component here"
             )
-        definition = variables.get(_folded_variable(variable, instance))
+        definition = variables.get(_variable_lookup_key(variable, instance))
         if definition is None:
             path = VariableKey(component, variable, instance or None).path
             return Refusal("UnknownVariable", "NotFound", f"{path[:120]} is not a variable here")
         return definition
 
-    def actual(
+    def require_variable(
         self,
         name: str,
         variable: str,
@@ -126,13 +132,13 @@ class DeviceModel:
         evse_id: int | None = None,
     ) -> VariableDefinition:
         """A variable the program itself needs. Raises KeyError when the profile has it not."""
-        found = self.find(Component(name, evse_id=evse_id), variable, instance)
+        found = self.find_variable(Component(name, evse_id=evse_id), variable, instance)
         if isinstance(found, Refusal):
             raise KeyError(found.info)
         return found
 
 
-def _folded(component: Component) -> object:
+def _component_lookup_key(component: Component) -> object:
     return (
         component.name.casefold(),
         (component.instance or "").casefold(),
@@ -141,36 +147,38 @@ def _folded(component: Component) -> object:
     )
 
 
-def _folded_variable(name: str, instance: str | None) -> object:
+def _variable_lookup_key(name: str, instance: str | None) -> object:
     return name.casefold(), (instance or "").casefold()
 
 
 # From a profile's rows to definitions.
 
 
-def _definitions(profile: Profile) -> Iterator[VariableDefinition]:
+def _build_definitions(profile: Profile) -> Iterator[VariableDefinition]:
     for row in profile.component:
-        if row.when and not profile.meets(row.when):
+        if row.when and not profile.meets_condition(row.when):
             continue
-        for component, scope in _places(row, profile):
+        for component, scope in _expand_component(row, profile):
             for variable in row.variables:
-                if not variable.when or profile.meets(variable.when):
-                    yield _definition(component, variable, profile, scope)
+                if not variable.when or profile.meets_condition(variable.when):
+                    yield _build_definition(component, variable, profile, scope)
 
 
-def _complaints(profile: Profile, definitions: Sequence[VariableDefinition]) -> Iterator[str]:
+def _find_contradictions(
+    profile: Profile, definitions: Sequence[VariableDefinition]
+) -> Iterator[str]:
     """What in the rows and changes of the profile makes no sense, one line each."""
     paths = [definition.path for definition in definitions]
     if twice := {path for path, same in pairwise(paths) if path == same}:
         yield f"two rows make {min(twice)}; their `when` must exclude each other"
     for change in profile.variable:
-        if not any(_means(change, definition.key) for definition in definitions):
+        if not any(_applies_to(change, definition.key) for definition in definitions):
             name = f"{change.component}.{change.variable}"
             yield f"[[variable]] {name} is no variable of this product"
     for definition in definitions:
-        if definition.source and definition.source not in SOURCES:
+        if definition.source and definition.source not in VALUE_SOURCES:
             yield f"{definition.path}: {definition.source} is not a source"
-        if definition.rule and definition.rule not in RULES:
+        if definition.rule and definition.rule not in VALUE_RULES:
             yield f"{definition.path}: {definition.rule} is not a rule"
         for attribute in definition.attributes:
             refusal = attribute.value and check_value(definition, attribute.value)
@@ -178,7 +186,9 @@ def _complaints(profile: Profile, definitions: Sequence[VariableDefinition]) -> 
                 yield f"{refusal.info}"
 
 
-def _places(row: ComponentRow, profile: Profile) -> Iterator[tuple[Component, dict[str, Any]]]:
+def _expand_component(
+    row: ComponentRow, profile: Profile
+) -> Iterator[tuple[Component, dict[str, Any]]]:
     """Where the component stands, and the facts `$evse` and `$connector` mean there."""
     if row.per == "station":
         yield Component(row.name, row.instance), {}
@@ -192,25 +202,25 @@ def _places(row: ComponentRow, profile: Profile) -> Iterator[tuple[Component, di
             yield where, {"evse": evse, "connector": connector}
 
 
-def _definition(
+def _build_definition(
     component: Component, row: VariableRow, profile: Profile, scope: Mapping[str, Any]
 ) -> VariableDefinition:
     key = VariableKey(component, row.name, row.instance)
-    changes = [change for change in profile.variable if _means(change, key)]
+    changes = [change for change in profile.variable if _applies_to(change, key)]
     value = next((each.value for each in changes if each.value is not None), row.value)
     writable = next((each.writable for each in changes if each.writable is not None), row.writable)
     if isinstance(writable, str):
-        writable = profile.meets(writable)
+        writable = profile.meets_condition(writable)
     mutability: Mutability = "WriteOnly" if row.secret else "ReadWrite" if writable else "ReadOnly"
-    values = _fact(row.values, profile, scope)
-    limit = _fact(str(row.max), profile, scope) if row.max is not None else None
+    values = _resolve_fact(row.values, profile, scope)
+    limit = _resolve_fact(str(row.max), profile, scope) if row.max is not None else None
     return VariableDefinition(
         key=key,
         data_type=row.type,
         attributes=(
             Attribute(
                 mutability=mutability,
-                value=_fact(value, profile, scope),
+                value=_resolve_fact(value, profile, scope),
                 persistent=mutability != "ReadOnly",
                 constant=row.constant and mutability == "ReadOnly",
             ),
@@ -218,27 +228,27 @@ def _definition(
         unit=row.unit,
         min_limit=row.min,
         max_limit=int(limit) if limit else None,
-        values=tuple(members(values)) if values else (),
+        values=tuple(split_list(values)) if values else (),
         source=row.source,
         rule=row.rule,
         secret=row.secret,
-        reboot=row.reboot,
+        reboot_required=row.reboot,
         may_be_empty=row.may_be_empty,
     )
 
 
-def _means(change: Change, key: VariableKey) -> bool:
+def _applies_to(override: VariableOverride, key: VariableKey) -> bool:
     return (
-        change.component == key.component.name
-        and change.variable == key.name
-        and change.instance == key.component.instance
-        and change.variable_instance == key.instance
-        and change.evse in (None, key.component.evse_id)
-        and change.connector in (None, key.component.connector_id)
+        override.component == key.component.name
+        and override.variable == key.name
+        and override.instance == key.component.instance
+        and override.variable_instance == key.instance
+        and override.evse in (None, key.component.evse_id)
+        and override.connector in (None, key.component.connector_id)
     )
 
 
-def _fact(text: str | None, profile: Profile, scope: Mapping[str, Any]) -> str | None:
+def _resolve_fact(text: str | None, profile: Profile, scope: Mapping[str, Any]) -> str | None:
     """`text`, or the fact it names: `$limits.network_slots` is an attribute of the profile."""
     if text is None or not text.startswith("$"):
         return text
@@ -254,17 +264,17 @@ def _fact(text: str | None, profile: Profile, scope: Mapping[str, Any]) -> str |
     return ",".join(fact) if isinstance(fact, tuple) else str(fact)
 
 
-def value_of(
+def attribute_value(
     definition: VariableDefinition,
-    overrides: Overrides,
-    live: Live,
+    stored_values: StoredValues,
+    read_measured: MeasuredReader,
     attribute_type: str = "Actual",
 ) -> str:
     """What the variable holds now; empty text where it holds nothing (B06.FR.13)."""
-    attribute = definition.attribute(attribute_type)
+    attribute = definition.find_attribute(attribute_type)
     assert attribute is not None, f"{definition.path} has no {attribute_type}"
     if definition.source and attribute_type == "Actual":
-        known = live(definition.source, definition.key.component)
+        known = read_measured(definition.source, definition.key.component)
         if known is not None:
             return known
-    return overrides.get(definition.attribute_path(attribute_type), attribute.value or "")
+    return stored_values.get(definition.attribute_path(attribute_type), attribute.value or "")

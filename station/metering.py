@@ -10,20 +10,20 @@ from typing import Final, NamedTuple
 from journal.observations import MeterRead
 from journal.projections.readings import Reading
 from journal.projections.transactions import Sample
-from station.messages import timestamp
+from station.messages import format_timestamp
 from station.messages.datatypes import MeterValueType, SampledValueType, UnitOfMeasureType
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _soc(read: MeterRead) -> Decimal | None:
+def _soc_percent(read: MeterRead) -> Decimal | None:
     return None if read.soc_percent is None else Decimal(read.soc_percent)
 
 
 class Measurand(NamedTuple):
     """What the reading says of it, and where it is measured."""
 
-    said: Callable[[MeterRead], Decimal | None]
+    get_value: Callable[[MeterRead], Decimal | None]
     unit: str
     location: str
 
@@ -35,15 +35,15 @@ MEASURANDS: Final = {
     "Voltage": Measurand(lambda read: read.voltage_v, "V", "Outlet"),
     "Current.Import": Measurand(lambda read: read.current_a, "A", "Outlet"),
     "Power.Active.Import": Measurand(lambda read: read.power_w, "W", "Outlet"),
-    "SoC": Measurand(_soc, "Percent", "EV"),
+    "SoC": Measurand(_soc_percent, "Percent", "EV"),
 }
 
 
-def sample_of(reading: Reading, context: str) -> Sample:
-    return Sample(context, reading.at_ms, reading.read)
+def make_sample(reading: Reading, context: str) -> Sample:
+    return Sample(context, reading.at_unix_ms, reading.meter_read)
 
 
-def meter_value(sample: Sample, measurands: Iterable[str]) -> MeterValueType | None:
+def build_meter_value(sample: Sample, measurands: Iterable[str]) -> MeterValueType | None:
     """The wanted measurands of one reading; None where it has none of them.
 
     Registers go out exactly as the meter gave them. J02.FR.16, J02.FR.17.
@@ -51,7 +51,7 @@ def meter_value(sample: Sample, measurands: Iterable[str]) -> MeterValueType | N
     values = []
     for measurand in measurands:
         known = MEASURANDS.get(measurand)
-        value = known.said(sample.read) if known else None
+        value = known.get_value(sample.meter_read) if known else None
         if known is None or value is None:
             continue
         values.append(
@@ -65,5 +65,5 @@ def meter_value(sample: Sample, measurands: Iterable[str]) -> MeterValueType | N
         )
     if not values:
         return None
-    moment = EPOCH + timedelta(milliseconds=sample.at_ms)
-    return MeterValueType(sampled_value=tuple(values), timestamp=timestamp(moment))
+    moment = EPOCH + timedelta(milliseconds=sample.at_unix_ms)
+    return MeterValueType(sampled_value=tuple(values), timestamp=format_timestamp(moment))

@@ -10,34 +10,34 @@ from decimal import Decimal
 
 import msgspec
 
-from journal.projections.replies import Reply
-from journal.tokens import ValueOf, together
+from journal.projections.replies import PendingReply
+from journal.tokens import ValueOf, restore_payload
 from station import ocppj
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-def call_frame(
+def build_call_frame(
     message_id: str, action: str, payload: msgspec.Raw, value_of: ValueOf, *, offline: bool
 ) -> str:
     """The text of a CALL. E04.FR.03, E11.FR.07, E12.FR.02."""
-    payload = personal(payload, value_of)
+    payload = restore_personal_values(payload, value_of)
     if offline:
         body = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
         payload = msgspec.Raw(msgspec.json.encode(body | {"offline": msgspec.Raw(b"true")}))
-    return ocppj.call_text(message_id, action, payload)
+    return ocppj.encode_call(message_id, action, payload)
 
 
-def reply_frame(reply: Reply, value_of: ValueOf) -> str:
+def build_reply_frame(reply: PendingReply, value_of: ValueOf) -> str:
     """The text of a CALLRESULT or a CALLERROR."""
-    if reply.code:
-        return ocppj.error_text(reply.message_id, reply.code, reply.description)
-    return ocppj.result_text(reply.message_id, personal(reply.payload, value_of))
+    if reply.error_code:
+        return ocppj.encode_error(reply.message_id, reply.error_code, reply.error_description)
+    return ocppj.encode_result(reply.message_id, restore_personal_values(reply.payload, value_of))
 
 
-def personal(payload: msgspec.Raw, value_of: ValueOf) -> msgspec.Raw:
+def restore_personal_values(payload: msgspec.Raw, value_of: ValueOf) -> msgspec.Raw:
     """The payload with personal values back in their places; an erased one stays a reference."""
     if b'"#' not in bytes(payload):
         return payload
-    return msgspec.Raw(_encoder.encode(together(_decoder.decode(payload), value_of)))
+    return msgspec.Raw(_encoder.encode(restore_payload(_decoder.decode(payload), value_of)))

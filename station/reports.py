@@ -16,40 +16,44 @@ from station.devicemodel import (
     Attribute,
     Component,
     DeviceModel,
-    Live,
-    Overrides,
+    MeasuredReader,
+    StoredValues,
     VariableDefinition,
     VariableKey,
-    value_of,
+    attribute_value,
 )
 
-Read = Callable[[VariableDefinition], str]  # the Actual value
+ValueReader = Callable[[VariableDefinition], str]  # the Actual value
 
-CONDITIONS = frozenset({"Problem", "Tripped", "Overload", "Fallback"})
+PROBLEM_VARIABLES = frozenset({"Problem", "Tripped", "Overload", "Fallback"})
 
 
-def full_inventory(model: DeviceModel, read: Read) -> Iterator[VariableDefinition]:
+def full_inventory(model: DeviceModel, read_value: ValueReader) -> Iterator[VariableDefinition]:
     """Every variable. B07.FR.08."""
     yield from model.definitions
 
 
-def configuration_inventory(model: DeviceModel, read: Read) -> Iterator[VariableDefinition]:
+def configuration_inventory(
+    model: DeviceModel, read_value: ValueReader
+) -> Iterator[VariableDefinition]:
     """Every variable the operator may set, secret ones too. B07.FR.07."""
     for definition in model.definitions:
-        if definition.settable:
+        if definition.is_settable:
             yield definition
 
 
-def summary_inventory(model: DeviceModel, read: Read) -> Iterator[VariableDefinition]:
+def summary_inventory(model: DeviceModel, read_value: ValueReader) -> Iterator[VariableDefinition]:
     """Who is available, and whatever is wrong right now. B07.FR.09."""
     for definition in model.definitions:
         name = definition.key.name
-        if name == "AvailabilityState" or (name in CONDITIONS and read(definition) == "true"):
+        if name == "AvailabilityState" or (
+            name in PROBLEM_VARIABLES and read_value(definition) == "true"
+        ):
             yield definition
 
 
 # ReportBaseEnumType
-INVENTORIES: dict[str, Callable[[DeviceModel, Read], Iterator[VariableDefinition]]] = {
+INVENTORIES: dict[str, Callable[[DeviceModel, ValueReader], Iterator[VariableDefinition]]] = {
     "ConfigurationInventory": configuration_inventory,
     "FullInventory": full_inventory,
     "SummaryInventory": summary_inventory,
@@ -64,32 +68,35 @@ CRITERIA = {
 }
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class ReportFilter(msgspec.Struct, frozen=True):
     """One componentVariable of GetReport; what is None is not restricted."""
 
     component: Component
     variable: str | None = None
     instance: str | None = None
 
-    def means(self, key: VariableKey) -> bool:
+    def matches(self, key: VariableKey) -> bool:
         """B08.FR.20 to FR.25: what is left out stands for everything there is."""
         component, held = self.component, key.component
         return (
-            _same(component.name, held.name)
+            _equals_ignoring_case(component.name, held.name)
             and component.evse_id in (None, held.evse_id)
             and component.connector_id in (None, held.connector_id)
-            and (not component.instance or _same(component.instance, held.instance))
-            and (not self.variable or _same(self.variable, key.name))
-            and (not self.instance or _same(self.instance, key.instance))
+            and (not component.instance or _equals_ignoring_case(component.instance, held.instance))
+            and (not self.variable or _equals_ignoring_case(self.variable, key.name))
+            and (not self.instance or _equals_ignoring_case(self.instance, key.instance))
         )
 
 
-def _same(name: str, other: str | None) -> bool:
+def _equals_ignoring_case(name: str, other: str | None) -> bool:
     return other is not None and name.casefold() == other.casefold()
 
 
-def custom_report(
-    model: DeviceModel, criteria: Iterable[str], wanted: Sequence[Wanted], read: Read
+def select_variables(
+    model: DeviceModel,
+    criteria: Iterable[str],
+    filters: Sequence[ReportFilter],
+    read_value: ValueReader,
 ) -> Iterator[VariableDefinition]:
     """The variables GetReport asks for; none at all: answer EmptyResultSet. B08.
 
@@ -102,22 +109,25 @@ def custom_report(
     for _, group in groupby(model.definitions, key=lambda each: each.key.component):
         definitions = tuple(group)
         if asked and not any(
-            _holds(definitions, criterion, otherwise, read)
+            _meets_criterion(definitions, criterion, otherwise, read_value)
             for criterion, otherwise in asked.items()
         ):
             continue
         for definition in definitions:
-            if not wanted or any(each.means(definition.key) for each in wanted):
+            if not filters or any(each.matches(definition.key) for each in filters):
                 yield definition
 
 
-def _holds(
-    definitions: Iterable[VariableDefinition], criterion: str, otherwise: bool, read: Read
+def _meets_criterion(
+    definitions: Iterable[VariableDefinition],
+    criterion: str,
+    default: bool,
+    read_value: ValueReader,
 ) -> bool:
     for definition in definitions:
         if definition.key.name == criterion and definition.key.instance is None:
-            return read(definition) == "true"
-    return otherwise
+            return read_value(definition) == "true"
+    return default
 
 
 def component_data(component: Component) -> dict[str, Any]:
@@ -132,7 +142,9 @@ def component_data(component: Component) -> dict[str, Any]:
     return data
 
 
-def report_data(definition: VariableDefinition, overrides: Overrides, live: Live) -> dict[str, Any]:
+def report_data(
+    definition: VariableDefinition, stored_values: StoredValues, read_measured: MeasuredReader
+) -> dict[str, Any]:
     """ReportDataType as OCPP writes it: all attributes (B07.FR.11), characteristics (B08.FR.12).
 
     Only a WriteOnly attribute has no value (B07.FR.03 with errata 2025-01).
@@ -144,7 +156,7 @@ def report_data(definition: VariableDefinition, overrides: Overrides, live: Live
         "component": component_data(definition.key.component),
         "variable": variable,
         "variableAttribute": [
-            _attribute_data(definition, attribute, overrides, live)
+            _attribute_data(definition, attribute, stored_values, read_measured)
             for attribute in definition.attributes
         ],
         "variableCharacteristics": _characteristics_data(definition),
@@ -152,11 +164,14 @@ def report_data(definition: VariableDefinition, overrides: Overrides, live: Live
 
 
 def _attribute_data(
-    definition: VariableDefinition, attribute: Attribute, overrides: Overrides, live: Live
+    definition: VariableDefinition,
+    attribute: Attribute,
+    stored_values: StoredValues,
+    read_measured: MeasuredReader,
 ) -> dict[str, Any]:
     data: dict[str, Any] = {"type": attribute.type, "mutability": attribute.mutability}
     if attribute.mutability != "WriteOnly":
-        data["value"] = value_of(definition, overrides, live, attribute.type)
+        data["value"] = attribute_value(definition, stored_values, read_measured, attribute.type)
     if attribute.persistent:
         data["persistent"] = True
     if attribute.constant:
@@ -185,7 +200,7 @@ def _characteristics_data(definition: VariableDefinition) -> dict[str, Any]:
 NOTIFY_REPORT_OVERHEAD = 192
 
 
-def pages(
+def split_into_messages(
     sizes: Sequence[int], items_max: int, bytes_max: int, overhead: int = NOTIFY_REPORT_OVERHEAD
 ) -> list[range]:
     """Share entries out over messages, keeping their order.

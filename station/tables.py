@@ -19,20 +19,20 @@ class TableError(ValueError):
     """A table says something we cannot take. The message names the place and what to do."""
 
 
-def converted(raw: Mapping[str, Any], kind: type[Kind]) -> Kind:
+def convert_table(raw: Mapping[str, Any], struct_type: type[Kind]) -> Kind:
     """`raw` as a `kind`.
 
     Raises:
         TableError: a key nobody knows, a missing key or a value of the wrong type.
     """
     try:
-        return msgspec.convert(raw, kind)
+        return msgspec.convert(raw, struct_type)
     except msgspec.ValidationError as error:
-        stray = next(unknown_keys(raw, kind), None)
-        raise TableError(stray or in_plain_words(str(error))) from None
+        stray = next(find_unknown_keys(raw, struct_type), None)
+        raise TableError(stray or explain_error(str(error))) from None
 
 
-def unknown_key(key: str, known: Iterable[str], thing: str = "a key") -> str:
+def unknown_key_message(key: str, known: Iterable[str], thing: str = "a key") -> str:
     """Say that `key` means nothing here, and which known one it resembles."""
     import difflib  # only a bad file pays for this import
 
@@ -44,22 +44,26 @@ def unknown_key(key: str, known: Iterable[str], thing: str = "a key") -> str:
     return f"{key} is not {thing}; known are {', '.join(sorted(names))}"
 
 
-def unknown_keys(raw: object, kind: Any, place: str = "$") -> Iterator[str]:
+def find_unknown_keys(raw: object, expected_type: Any, place: str = "$") -> Iterator[str]:
     """Each key of `raw` that the struct `kind`, or a struct inside it, does not have."""
-    if isinstance(raw, Mapping) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    if (
+        isinstance(raw, Mapping)
+        and isinstance(expected_type, type)
+        and issubclass(expected_type, msgspec.Struct)
+    ):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(expected_type)}
         for key, value in raw.items():
             if key not in fields:
-                yield where(place) + unknown_key(key, fields)
+                yield toml_location(place) + unknown_key_message(key, fields)
             else:
-                yield from unknown_keys(value, fields[key], f"{place}.{key}")
+                yield from find_unknown_keys(value, fields[key], f"{place}.{key}")
     elif isinstance(raw, list):
         for number, value in enumerate(raw):
-            for inner in get_args(kind):
-                yield from unknown_keys(value, inner, f"{place}[{number}]")
+            for inner in get_args(expected_type):
+                yield from find_unknown_keys(value, inner, f"{place}[{number}]")
 
 
-def where(place: str) -> str:
+def toml_location(place: str) -> str:
     """A msgspec path as the file has it: `$.csms` is `[csms] `, `$.evse[1]` is `[[evse]] 2: `."""
     steps = re.findall(r"\.([\w-]+)|\[(\d+)\]", place)
     shown = ""
@@ -74,7 +78,7 @@ def where(place: str) -> str:
     return shown
 
 
-TYPES = {
+TYPE_NAMES = {
     "int": "a whole number",
     "str": "text in quotes",
     "bool": "true or false",
@@ -86,16 +90,16 @@ TYPES = {
 }
 
 
-def in_plain_words(message: str) -> str:
+def explain_error(message: str) -> str:
     """What msgspec complains of, in the words and places of the file."""
     what, _, place = message.partition(" - at `")
     place = place.rstrip("`") or "$"
     if missing := re.fullmatch(r"Object missing required field `(.+)`", what):
         key = missing[1]
-        return f"[{key}] is missing" if place == "$" else f"{where(place)}{key} is missing"
+        return f"[{key}] is missing" if place == "$" else f"{toml_location(place)}{key} is missing"
     if wrong := re.fullmatch(r"Expected `(.+)`, got `(.+)`", what):
-        wanted = " or ".join(TYPES.get(name, name) for name in wrong[1].split(" | "))
-        return f"{where(place)}wants {wanted}, got {TYPES.get(wrong[2], wrong[2])}"
+        wanted = " or ".join(TYPE_NAMES.get(name, name) for name in wrong[1].split(" | "))
+        return f"{toml_location(place)}wants {wanted}, got {TYPE_NAMES.get(wrong[2], wrong[2])}"
     if value := re.fullmatch(r"Invalid enum value (.+)", what):
-        return f"{where(place)}{value[1]} is not one of the known values"
-    return f"{where(place)}{what[0].lower()}{what[1:]}"
+        return f"{toml_location(place)}{value[1]} is not one of the known values"
+    return f"{toml_location(place)}{what[0].lower()}{what[1:]}"

@@ -19,7 +19,7 @@ AttributeType = Literal["Actual", "Target", "MinSet", "MaxSet"]
 Mutability = Literal["ReadOnly", "WriteOnly", "ReadWrite"]
 
 VALUE_SIZE_MAX = 1000  # characters of a value that is set; SetVariableDataType.attributeValue
-SHOWN_MAX = 40  # characters of a refused value that we repeat
+SHOWN_CHARACTERS_MAX = 40  # characters of a refused value that we repeat
 INTEGER_MAX = 2**31 - 1  # Part 2 §2.1.4: 32 bit
 
 
@@ -40,10 +40,10 @@ class Component(msgspec.Struct, frozen=True):
         return f"{self.name}{instance}{evse}{connector}"
 
     def __lt__(self, other: Component) -> bool:
-        return _component_order(self) < _component_order(other)
+        return _component_sort_key(self) < _component_sort_key(other)
 
 
-def _component_order(component: Component) -> tuple[str, int, int, str]:
+def _component_sort_key(component: Component) -> tuple[str, int, int, str]:
     return (
         component.name,
         component.evse_id or 0,
@@ -66,11 +66,11 @@ class VariableKey(msgspec.Struct, frozen=True):
         return f"{self.component.path}.{self.name}{instance}"
 
     def __lt__(self, other: VariableKey) -> bool:
-        return _order(self) < _order(other)
+        return _variable_sort_key(self) < _variable_sort_key(other)
 
 
-def _order(key: VariableKey) -> tuple[tuple[str, int, int, str], str, str]:
-    return _component_order(key.component), key.name, key.instance or ""
+def _variable_sort_key(key: VariableKey) -> tuple[tuple[str, int, int, str], str, str]:
+    return _component_sort_key(key.component), key.name, key.instance or ""
 
 
 class Attribute(msgspec.Struct, frozen=True):
@@ -96,7 +96,7 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None  # one of SOURCES
     rule: str | None = None  # one of RULES
     secret: bool = False
-    reboot: bool = False
+    reboot_required: bool = False
     may_be_empty: bool = False
 
     @property
@@ -104,7 +104,7 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
         """The name of the Actual value in the journal and in messages to people."""
         return self.key.path
 
-    def attribute(self, attribute_type: str) -> Attribute | None:
+    def find_attribute(self, attribute_type: str) -> Attribute | None:
         """The attribute of that type, None where the variable does not have it."""
         for each in self.attributes:
             if each.type == attribute_type:
@@ -116,7 +116,7 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
         return self.path if attribute_type == "Actual" else f"{self.path}#{attribute_type}"
 
     @property
-    def settable(self) -> bool:
+    def is_settable(self) -> bool:
         """Whether the CSMS may set any of its attributes."""
         return any(each.mutability != "ReadOnly" for each in self.attributes)
 
@@ -129,30 +129,32 @@ class Refusal(msgspec.Struct, frozen=True):
     info: str
 
 
-def members(text: str) -> tuple[str, ...]:
+def split_list(text: str) -> tuple[str, ...]:
     """The values of a list variable: `A, B` is ("A", "B"), empty text is none."""
     return tuple(each.strip() for each in text.split(",")) if text.strip() else ()
 
 
-def unreadable(definition: VariableDefinition, attribute_type: str) -> Refusal | None:
+def check_readable(definition: VariableDefinition, attribute_type: str) -> Refusal | None:
     """Why the CSMS may not read this, None when it may (B06.FR.08, FR.09)."""
-    attribute = definition.attribute(attribute_type)
+    attribute = definition.find_attribute(attribute_type)
     if attribute is None:
-        return _no_such_attribute(definition, attribute_type)
+        return _missing_attribute(definition, attribute_type)
     if attribute.mutability == "WriteOnly":
         return Refusal("Rejected", "WriteOnly", f"{definition.path} is write-only")
     return None
 
 
-def check(definition: VariableDefinition, attribute_type: str, text: str) -> Refusal | None:
+def check_settable(
+    definition: VariableDefinition, attribute_type: str, text: str
+) -> Refusal | None:
     """Why the CSMS may not set this attribute to this text, None when it may.
 
     The caller answers RebootRequired instead of Accepted where `definition.reboot` is set.
     Source: B05.FR.06 to FR.09.
     """
-    attribute = definition.attribute(attribute_type)
+    attribute = definition.find_attribute(attribute_type)
     if attribute is None:
-        return _no_such_attribute(definition, attribute_type)
+        return _missing_attribute(definition, attribute_type)
     if attribute.mutability == "ReadOnly":
         return Refusal("Rejected", "ReadOnly", f"{definition.path} is read-only")
     return check_value(definition, text)
@@ -165,15 +167,17 @@ def check_value(definition: VariableDefinition, text: str) -> Refusal | None:
     repeated in the refusal.
     """
     if len(text) > VALUE_SIZE_MAX:
-        return _refused(definition, text, f"at most {VALUE_SIZE_MAX} characters", "TooLargeElement")
-    refusal = CHECKS[definition.data_type](definition, text)
+        return _refuse_value(
+            definition, text, f"at most {VALUE_SIZE_MAX} characters", "TooLargeElement"
+        )
+    refusal = TYPE_CHECKS[definition.data_type](definition, text)
     if refusal is None and definition.rule:
-        wanted = RULES[definition.rule](text)
-        return _refused(definition, text, wanted) if wanted else None
+        wanted = VALUE_RULES[definition.rule](text)
+        return _refuse_value(definition, text, wanted) if wanted else None
     return refusal
 
 
-def _no_such_attribute(definition: VariableDefinition, attribute_type: str) -> Refusal:
+def _missing_attribute(definition: VariableDefinition, attribute_type: str) -> Refusal:
     return Refusal(
         "NotSupportedAttributeType",
         "UnsupportedParam",
@@ -181,15 +185,15 @@ def _no_such_attribute(definition: VariableDefinition, attribute_type: str) -> R
     )
 
 
-def _refused(
-    definition: VariableDefinition, text: str, wanted: str, reason_code: str = "InvalidValue"
+def _refuse_value(
+    definition: VariableDefinition, text: str, expected: str, reason_code: str = "InvalidValue"
 ) -> Refusal:
     if definition.secret:
         got = f"got {len(text)} characters"
     else:
-        shown = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
+        shown = text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
         got = f'got "{shown}"'
-    return Refusal("Rejected", reason_code, f"{definition.path} wants {wanted}, {got}")
+    return Refusal("Rejected", reason_code, f"{definition.path} wants {expected}, {got}")
 
 
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")
@@ -204,14 +208,14 @@ DATE_TIME = re.compile(
 def _check_integer(definition: VariableDefinition, text: str) -> Refusal | None:
     if not INTEGER.fullmatch(text):
         unit = f" of {definition.unit}" if definition.unit else ""
-        return _refused(definition, text, f"an integer{unit}")
+        return _refuse_value(definition, text, f"an integer{unit}")
     return _check_range(definition, text)
 
 
 def _check_decimal(definition: VariableDefinition, text: str) -> Refusal | None:
     if not DECIMAL.fullmatch(text):
         unit = f" of {definition.unit}" if definition.unit else ""
-        return _refused(definition, text, f"a decimal{unit} with at most 6 places")
+        return _refuse_value(definition, text, f"a decimal{unit} with at most 6 places")
     return _check_range(definition, text)
 
 
@@ -225,24 +229,24 @@ def _check_range(definition: VariableDefinition, text: str) -> Refusal | None:
         wanted = f"{least} or more" if Decimal(text) < least else f"at most {most}"
     else:
         wanted = f"{least} to {most}"
-    return _refused(definition, text, wanted, "ValueOutOfRange")
+    return _refuse_value(definition, text, wanted, "ValueOutOfRange")
 
 
 def _check_boolean(definition: VariableDefinition, text: str) -> Refusal | None:
     if text in ("true", "false"):
         return None
-    return _refused(definition, text, "true or false")
+    return _refuse_value(definition, text, "true or false")
 
 
 def _check_date_time(definition: VariableDefinition, text: str) -> Refusal | None:
     if DATE_TIME.fullmatch(text):
         return None
-    return _refused(definition, text, "a date and time as 2025-01-31T23:59:59Z")
+    return _refuse_value(definition, text, "a date and time as 2025-01-31T23:59:59Z")
 
 
 def _check_string(definition: VariableDefinition, text: str) -> Refusal | None:
     if definition.max_limit is not None and len(text) > definition.max_limit:
-        return _refused(
+        return _refuse_value(
             definition, text, f"at most {definition.max_limit} characters", "TooLargeElement"
         )
     return None
@@ -251,23 +255,23 @@ def _check_string(definition: VariableDefinition, text: str) -> Refusal | None:
 def _check_option(definition: VariableDefinition, text: str) -> Refusal | None:
     if text in definition.values:
         return None
-    return _refused(definition, text, f"one of {','.join(definition.values)}")
+    return _refuse_value(definition, text, f"one of {','.join(definition.values)}")
 
 
 def _check_list(definition: VariableDefinition, text: str) -> Refusal | None:
     """Both a set and a sequence hold each value once; a sequence keeps its order."""
-    chosen = members(text)
+    chosen = split_list(text)
     if not chosen and not definition.may_be_empty:
-        return _refused(definition, text, f"some of {','.join(definition.values)}")
+        return _refuse_value(definition, text, f"some of {','.join(definition.values)}")
     for value in chosen:
         if value not in definition.values:
-            return _refused(definition, text, f"only values of {','.join(definition.values)}")
+            return _refuse_value(definition, text, f"only values of {','.join(definition.values)}")
     if len(set(chosen)) < len(chosen):
-        return _refused(definition, text, "each value once")
+        return _refuse_value(definition, text, "each value once")
     return _check_string(definition, text)
 
 
-CHECKS: dict[DataType, Callable[[VariableDefinition, str], Refusal | None]] = {
+TYPE_CHECKS: dict[DataType, Callable[[VariableDefinition, str], Refusal | None]] = {
     "string": _check_string,
     "integer": _check_integer,
     "decimal": _check_decimal,
@@ -278,31 +282,31 @@ CHECKS: dict[DataType, Callable[[VariableDefinition, str], Refusal | None]] = {
     "MemberList": _check_list,
 }
 
-PASSWORD_MIN = 16  # characters; A00.FR.205
+PASSWORD_CHARACTERS_MIN = 16  # characters; A00.FR.205
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9*\-_=:+|@.]*")
 TIME_OFFSET = re.compile(r"([+-](0\d|1[0-4]):[0-5]\d)?", re.ASCII)
 TIME_ZONE = re.compile(r"([A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*)?")
 
 
-def _wants_password(text: str) -> str | None:
+def _check_password(text: str) -> str | None:
     """A00.FR.205 with errata 2025-01: any UTF-8; control characters cannot travel (RFC 7617)."""
-    if len(text) < PASSWORD_MIN:
-        return f"at least {PASSWORD_MIN} characters"
+    if len(text) < PASSWORD_CHARACTERS_MIN:
+        return f"at least {PASSWORD_CHARACTERS_MIN} characters"
     if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in text):
         return "no control characters"
     return None
 
 
-def _wants(pattern: re.Pattern[str], wanted: str) -> Callable[[str], str | None]:
-    return lambda text: None if pattern.fullmatch(text) else wanted
+def _pattern_rule(pattern: re.Pattern[str], expected: str) -> Callable[[str], str | None]:
+    return lambda text: None if pattern.fullmatch(text) else expected
 
 
 # What a rule's variable wants in place of a text, None when the text is good.
-RULES: dict[str, Callable[[str], str | None]] = {
-    "identifier": _wants(IDENTIFIER, "letters, digits and * - _ = : + | @ . only"),
+VALUE_RULES: dict[str, Callable[[str], str | None]] = {
+    "identifier": _pattern_rule(IDENTIFIER, "letters, digits and * - _ = : + | @ . only"),
     "not empty": lambda text: None if text.strip() else "some text",
-    "password": _wants_password,
-    "time offset": _wants(TIME_OFFSET, "an offset as +01:00"),
-    "time zone": _wants(TIME_ZONE, "a time zone as Europe/Oslo"),
+    "password": _check_password,
+    "time offset": _pattern_rule(TIME_OFFSET, "an offset as +01:00"),
+    "time zone": _pattern_rule(TIME_ZONE, "a time zone as Europe/Oslo"),
 }

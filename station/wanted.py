@@ -12,13 +12,13 @@ from typing import Final, Literal
 import msgspec
 
 from journal.projections.certificates import CertificateInstalled
-from journal.projections.customers import Inquiry
-from journal.projections.firmware import FirmwareOrdered, Update
-from journal.projections.logs import Upload
-from journal.projections.networks import NetworkSlot
-from journal.projections.replies import Reply
+from journal.projections.customers import CustomerRequest
+from journal.projections.firmware import FirmwareUpdate, FirmwareUpdateOrdered
+from journal.projections.logs import LogUpload
+from journal.projections.networks import NetworkProfile
+from journal.projections.replies import PendingReply
 from journal.state import State
-from journal.terms import FAULTS, Entry
+from journal.terms import PROGRAMMING_ERRORS, Entry
 from station import delivery
 from station.blocks import (
     b_registration,
@@ -31,16 +31,16 @@ from station.blocks import (
 )
 from station.blocks.standing import (
     charging_state,
-    full,
-    in_service,
+    is_in_service,
+    is_out_of_order,
+    is_storage_full,
     may_charge,
-    out_of_order,
-    rests_until_ms,
+    out_of_order_until_ms,
 )
-from station.case import Case, Product
+from station.case import Context, Product
 
 
-class WantedCall(msgspec.Struct, frozen=True):
+class DesiredCall(msgspec.Struct, frozen=True):
     """The attempt that is under way; its payload lies in entry `call`."""
 
     call: int
@@ -49,210 +49,217 @@ class WantedCall(msgspec.Struct, frozen=True):
     offline: bool
 
 
-class WantedEvse(msgspec.Struct, frozen=True):
+class DesiredEvse(msgspec.Struct, frozen=True):
     """What the power path of one EVSE shall do."""
 
     evse_id: int
-    energy: bool  # whoever is plugged in may charge
+    energy_allowed: bool  # whoever is plugged in may charge
     suspended: bool  # somebody may charge, but not now: stay connected without energy
     transaction_id: str | None
-    words: str  # for the display
-    cables: int | None = None  # reports of the cable this was judged with; None: whichever
+    display_text: str  # for the display
+    cable_report_count: int | None = (
+        None  # reports of the cable this was judged with; None: whichever
+    )
 
 
-Step = Literal["wait", "download", "verify", "install", "confirm"]
+FirmwareStep = Literal["wait", "download", "verify", "install", "confirm"]
 
-OUT_OF_ORDER: Final = "Out of order"
-FAILED_WAKE_MS: Final = 10_000  # the least between two deadlines after a rule failed
+OUT_OF_ORDER_TEXT: Final = "Out of order"
+FAILED_RETRY_MS: Final = 10_000  # the least between two deadlines after a rule failed
 
-STEPS: Final[dict[str, Step]] = {
+STEP_BY_STATUS: Final[dict[str, FirmwareStep]] = {
     "Downloading": "download",
     "Downloaded": "verify",
     "Installing": "install",
 }
 
 
-class WantedFirmware(msgspec.Struct, frozen=True):
+class DesiredFirmware(msgspec.Struct, frozen=True):
     """What to do next for a firmware update. L01."""
 
-    update: int  # entry that ordered it
-    step: Step
-    ordered: FirmwareOrdered
+    update_seq: int  # entry that ordered it
+    step: FirmwareStep
+    order: FirmwareUpdateOrdered
     version: str = ""  # of what the installer has put in place
 
 
-class WantedLink(msgspec.Struct, frozen=True):
+class DesiredLink(msgspec.Struct, frozen=True):
     """How to reach the CSMS, and how patiently. Part 4 §5.3, §8; B10."""
 
-    candidates: tuple[NetworkSlot, ...] = ()  # in the order they are tried. B10.FR.04
-    attempts: int = 1  # for each of them. B10.FR.03
-    last: NetworkSlot | None = None  # of the last successful connection
-    falls_back: bool = False  # to that one, once all have failed. B10.FR.07, C-47
-    opens: int = 0  # of this run of the program; the last one is the present connection
+    candidates: tuple[NetworkProfile, ...] = ()  # in the order they are tried. B10.FR.04
+    attempts_per_candidate: int = 1  # for each of them. B10.FR.03
+    last_successful: NetworkProfile | None = None  # of the last successful connection
+    fallback_enabled: bool = False  # to that one, once all have failed. B10.FR.07, C-47
+    open_count: int = 0  # of this run of the program; the last one is the present connection
     online: bool = False
-    password: str = ""  # reference of BasicAuthPassword; empty: the one in station.toml
-    ping_s: int = 0  # 0: no pings. WebSocketPingInterval
-    wait_min_s: int = 10
-    wait_random_s: int = 0
-    repeat_times: int = 0
+    password_reference: str = ""  # reference of BasicAuthPassword; empty: the one in station.toml
+    ping_interval_s: int = 0  # 0: no pings. WebSocketPingInterval
+    back_off_minimum_s: int = 10
+    back_off_random_s: int = 0
+    back_off_repeat_times: int = 0
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    link: WantedLink = WantedLink()
-    replies: tuple[Reply, ...] = ()
-    call: WantedCall | None = None
-    evses: tuple[WantedEvse, ...] = ()
-    reader: bool = True
-    wake_ms: int | None = None  # uptime at which something is due
-    restart: str | None = None  # BootReasonEnumType of the next run
-    firmware: WantedFirmware | None = None
-    upload: Upload | None = None  # the log that shall be on its way
-    inquiry: Inquiry | None = None  # whose data shall be looked for
-    erase: tuple[str, ...] = ()  # references of personal values that shall go now
+class DesiredState(msgspec.Struct, frozen=True):
+    link: DesiredLink = DesiredLink()
+    replies: tuple[PendingReply, ...] = ()
+    call: DesiredCall | None = None
+    evses: tuple[DesiredEvse, ...] = ()
+    reader_enabled: bool = True
+    next_due_ms: int | None = None  # uptime at which something is due
+    restart_reason: str | None = None  # BootReasonEnumType of the next run
+    firmware: DesiredFirmware | None = None
+    log_upload: LogUpload | None = None  # the log that shall be on its way
+    customer_request: CustomerRequest | None = None  # whose data shall be looked for
+    references_to_erase: tuple[str, ...] = ()  # references of personal values that shall go now
     certificates: tuple[CertificateInstalled, ...] = ()
-    failed: str = ""  # why this is only the level that harms nobody
+    failure: str = ""  # why this is only the level that harms nobody
 
 
-def wanted(product: Product, state: State, entry: Entry) -> Wanted:
+def compute_desired_state(product: Product, state: State, entry: Entry) -> DesiredState:
     """The level that follows from the memory as it is after `entry`.
 
     Where that has a fault of ours, the level that harms nobody, which says so. P8.
     """
-    case = Case(product, state, entry)
+    ctx = Context(product, state, entry)
     try:
-        return _wanted(case)
-    except FAULTS as fault:
-        return _harmless(case, fault)
+        return _desired_state(ctx)
+    except PROGRAMMING_ERRORS as fault:
+        return _safe_state(ctx, fault)
 
 
-def _harmless(case: Case, fault: Exception) -> Wanted:
+def _safe_state(ctx: Context, fault: Exception) -> DesiredState:
     """No energy anywhere; the CSMS still gets its answers."""
-    return Wanted(
-        link=_link(case),
-        replies=case.state.replies.owed,
+    return DesiredState(
+        link=_desired_link(ctx),
+        replies=ctx.state.pending_replies.pending,
         evses=tuple(
-            WantedEvse(evse.evse_id, False, False, None, OUT_OF_ORDER)
-            for evse in case.state.hardware.evses
+            DesiredEvse(evse.evse_id, False, False, None, OUT_OF_ORDER_TEXT)
+            for evse in ctx.state.evses.all_evses
         ),
-        reader=False,
-        wake_ms=case.uptime_ms + FAILED_WAKE_MS,
-        failed=f"{type(fault).__name__}: {fault}",
+        reader_enabled=False,
+        next_due_ms=ctx.uptime_ms + FAILED_RETRY_MS,
+        failure=f"{type(fault).__name__}: {fault}",
     )
 
 
-def _wanted(case: Case) -> Wanted:
-    state = case.state
+def _desired_state(ctx: Context) -> DesiredState:
+    state = ctx.state
     flight = state.outbox.in_flight
     restart = state.lifecycle.restart
-    return Wanted(
-        link=_link(case),
-        replies=state.replies.owed,
-        call=WantedCall(flight.call, flight.message_id, flight.action, flight.offline)
-        if flight and state.links.online
+    return DesiredState(
+        link=_desired_link(ctx),
+        replies=state.pending_replies.pending,
+        call=DesiredCall(flight.call_seq, flight.message_id, flight.action, flight.offline)
+        if flight and state.link.online
         else None,
-        evses=tuple(_evse(case, evse.evse_id) for evse in state.hardware.evses),
-        reader=any(in_service(case, evse.evse_id) for evse in state.hardware.evses)
+        evses=tuple(_desired_evse(ctx, evse.evse_id) for evse in state.evses.all_evses),
+        reader_enabled=any(is_in_service(ctx, evse.evse_id) for evse in state.evses.all_evses)
         or bool(state.transactions.open),
-        wake_ms=_wake_ms(case),
-        restart=restart.boot_reason if restart else None,
-        firmware=_firmware(state.firmware.running),
-        upload=state.logs.upload,
-        inquiry=next(iter(state.customers.inquiries), None),
-        erase=n_customers.erasable(case),
+        next_due_ms=_next_due_ms(ctx),
+        restart_reason=restart.boot_reason if restart else None,
+        firmware=_desired_firmware(state.firmware.running_update),
+        log_upload=state.logs.upload,
+        customer_request=next(iter(state.customer_requests.pending), None),
+        references_to_erase=n_customers.erasable_references(ctx),
         certificates=state.certificates.installed,
     )
 
 
-def _link(case: Case) -> WantedLink:
-    networks = case.state.networks
-    return WantedLink(
+def _desired_link(ctx: Context) -> DesiredLink:
+    networks = ctx.state.network_profiles
+    return DesiredLink(
         candidates=networks.candidates,
-        attempts=case.integer("OCPPCommCtrlr.NetworkProfileConnectionAttempts", absent=1),
-        last=networks.candidate(networks.last_slot) or networks.stored(networks.last_slot),
-        falls_back=case.product.profile.has("C-47"),
-        opens=case.state.links.opens,
-        online=case.state.links.online,
-        password=case.text("SecurityCtrlr.BasicAuthPassword") or "",
-        ping_s=case.integer("OCPPCommCtrlr.WebSocketPingInterval"),
-        wait_min_s=case.integer("OCPPCommCtrlr.RetryBackOffWaitMinimum", absent=10),
-        wait_random_s=case.integer("OCPPCommCtrlr.RetryBackOffRandomRange"),
-        repeat_times=case.integer("OCPPCommCtrlr.RetryBackOffRepeatTimes"),
+        attempts_per_candidate=ctx.variable_integer(
+            "OCPPCommCtrlr.NetworkProfileConnectionAttempts", default=1
+        ),
+        last_successful=networks.candidate_profile(networks.last_connected_slot)
+        or networks.stored_profile(networks.last_connected_slot),
+        fallback_enabled=ctx.product.profile.supports("C-47"),
+        open_count=ctx.state.link.open_count,
+        online=ctx.state.link.online,
+        password_reference=ctx.variable_text("SecurityCtrlr.BasicAuthPassword") or "",
+        ping_interval_s=ctx.variable_integer("OCPPCommCtrlr.WebSocketPingInterval"),
+        back_off_minimum_s=ctx.variable_integer(
+            "OCPPCommCtrlr.RetryBackOffWaitMinimum", default=10
+        ),
+        back_off_random_s=ctx.variable_integer("OCPPCommCtrlr.RetryBackOffRandomRange"),
+        back_off_repeat_times=ctx.variable_integer("OCPPCommCtrlr.RetryBackOffRepeatTimes"),
     )
 
 
-def _firmware(update: Update | None) -> WantedFirmware | None:
+def _desired_firmware(update: FirmwareUpdate | None) -> DesiredFirmware | None:
     if update is None:
         return None
-    step = STEPS.get(update.status, "wait")
+    step = STEP_BY_STATUS.get(update.status, "wait")
     if update.status == "InstallRebooting" and update.restarted:
         step = "confirm"
-    return WantedFirmware(update.seq, step, update.ordered, update.version)
+    return DesiredFirmware(update.seq, step, update.order, update.version)
 
 
-def _evse(case: Case, evse_id: int) -> WantedEvse:
-    held = case.state.authorizations.at(evse_id)
-    transaction = case.state.transactions.at(evse_id)
-    return WantedEvse(
+def _desired_evse(ctx: Context, evse_id: int) -> DesiredEvse:
+    held = ctx.state.authorizations.on_evse(evse_id)
+    transaction = ctx.state.transactions.on_evse(evse_id)
+    return DesiredEvse(
         evse_id=evse_id,
-        energy=may_charge(case, evse_id),
+        energy_allowed=may_charge(ctx, evse_id),
         suspended=held is not None and held.suspended,
         transaction_id=transaction.transaction_id if transaction else None,
-        words=_words(case, evse_id),
-        cables=case.state.hardware.at(evse_id).cables,
+        display_text=display_text(ctx, evse_id),
+        cable_report_count=ctx.state.evses.by_id(evse_id).cable_report_count,
     )
 
 
-def _words(case: Case, evse_id: int) -> str:
+def display_text(ctx: Context, evse_id: int) -> str:
     """What the person in front of the station reads."""
-    if case.state.faults.blocking(evse_id):
-        return OUT_OF_ORDER
-    transaction = case.state.transactions.at(evse_id)
-    if transaction and transaction.stopping:
+    if ctx.state.faults.blocking_fault(evse_id):
+        return OUT_OF_ORDER_TEXT
+    transaction = ctx.state.transactions.on_evse(evse_id)
+    if transaction and transaction.stop_order:
         return "Thank you. Unplug the cable"
-    state = charging_state(case, evse_id)
-    if case.state.authorizations.at(evse_id):
+    state = charging_state(ctx, evse_id)
+    if ctx.state.authorizations.on_evse(evse_id):
         return {"Idle": "Plug in the cable", "Charging": "Charging"}.get(state, "Please wait")
-    if out_of_order(case):
-        return OUT_OF_ORDER
-    if full(case):
+    if is_out_of_order(ctx):
+        return OUT_OF_ORDER_TEXT
+    if is_storage_full(ctx):
         return "Out of service: memory full"
-    if not in_service(case, evse_id):
+    if not is_in_service(ctx, evse_id):
         return "Out of service"
     if state != "Idle":
         return "Present your card"
-    return "Welcome. Service needed" if case.state.condition.safe_mode else "Welcome"
+    return "Welcome. Service needed" if ctx.state.health.safe_mode_reasons else "Welcome"
 
 
-def _wake_ms(case: Case) -> int | None:
+def _next_due_ms(ctx: Context) -> int | None:
     """The earliest deadline; after a failed rule not at once: it may leave one in the past."""
-    due_ms = min(_deadlines(case), default=None)
-    failed_ms = case.state.condition.failed_ms
+    due_ms = min(_due_times_ms(ctx), default=None)
+    failed_ms = ctx.state.health.rule_failed_ms
     if due_ms is None or failed_ms is None:
         return due_ms
-    return max(due_ms, min(failed_ms, case.uptime_ms) + FAILED_WAKE_MS)
+    return max(due_ms, min(failed_ms, ctx.uptime_ms) + FAILED_RETRY_MS)
 
 
-def _deadlines(case: Case) -> Iterator[int]:
+def _due_times_ms(ctx: Context) -> Iterator[int]:
     """Every uptime at which a rule may decide without anything else happening."""
-    outbox = case.state.outbox
+    outbox = ctx.state.outbox
     if outbox.in_flight:
         if outbox.in_flight.sent_ms is not None:
-            yield outbox.in_flight.sent_ms + delivery.timeout_ms(case)
-    elif case.may_speak and outbox.retry_ms is not None and len(outbox.transaction):
+            yield outbox.in_flight.sent_ms + delivery.message_timeout_ms(ctx)
+    elif ctx.may_send_calls and outbox.retry_ms is not None and len(outbox.transaction):
         yield outbox.retry_ms
     for due_ms in (
-        b_registration.boot_ms(case),
-        b_registration.heartbeat_ms(case),
-        b_reset.restart_ms(case),
-        j_metering.aligned_ms(case),
-        j_metering.kept_ms(case),
-        l_firmware.deadline_ms(case),
-        rests_until_ms(case) if out_of_order(case) else None,
+        b_registration.boot_due_ms(ctx),
+        b_registration.heartbeat_due_ms(ctx),
+        b_reset.restart_due_ms(ctx),
+        j_metering.aligned_due_ms(ctx),
+        j_metering.keep_due_ms(ctx),
+        l_firmware.update_due_ms(ctx),
+        out_of_order_until_ms(ctx) if is_out_of_order(ctx) else None,
     ):
         if due_ms is not None:
             yield due_ms
-    for held in case.state.authorizations.held:
-        due_ms = c_authorization.due_ms(case, held)
+    for held in ctx.state.authorizations.active:
+        due_ms = c_authorization.connection_due_ms(ctx, held)
         if due_ms is not None:
             yield due_ms
-    yield from e_transactions.next_sample_ms(case)
+    yield from e_transactions.transaction_deadlines_ms(ctx)

@@ -13,17 +13,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-FROM = datetime(2020, 1, 1, tzinfo=UTC)
-UNTIL = datetime(2090, 1, 1, tzinfo=UTC)
+VALID_FROM = datetime(2020, 1, 1, tzinfo=UTC)
+VALID_UNTIL = datetime(2090, 1, 1, tzinfo=UTC)
 
 
 @dataclass
-class Holder:
+class CertifiedKey:
     """A certificate, its key, and whoever signed it."""
 
     certificate: x509.Certificate
     key: Key
-    issuer: Holder | None = None
+    issuer: CertifiedKey | None = None
 
     @cached_property
     def pem(self) -> str:
@@ -38,60 +38,64 @@ class Holder:
         ).decode()
 
 
-def authority(
+def make_authority(
     name: str = "CSO root",
     *,
-    by: Holder | None = None,
+    issuer: CertifiedKey | None = None,
     key: Key | None = None,
-    ca: bool = True,
-    first: datetime = FROM,
-    last: datetime = UNTIL,
+    is_ca: bool = True,
+    valid_from: datetime = VALID_FROM,
+    valid_until: datetime = VALID_UNTIL,
     serial_number: int | None = None,
-) -> Holder:
+) -> CertifiedKey:
     """A CA that signs itself, or is signed by another."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     builder = (
-        _builder(name, by, key, first, last, serial_number)
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        _certificate_builder(name, issuer, key, valid_from, valid_until, serial_number)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
     )
-    signer = by.key if by else key
-    return Holder(builder.sign(signer, hashes.SHA256()), key, by)
+    signer = issuer.key if issuer else key
+    return CertifiedKey(builder.sign(signer, hashes.SHA256()), key, issuer)
 
 
-def server(
-    by: Holder,
+def make_server_certificate(
+    issuer: CertifiedKey,
     *names: str,
     common_name: str = "CSMS",
     key: Key | None = None,
-    first: datetime | None = None,
-    last: datetime | None = None,
-) -> Holder:
+    valid_from: datetime | None = None,
+    valid_until: datetime | None = None,
+) -> CertifiedKey:
     """The certificate of a CSMS. `names` go into subjectAltName: hosts or addresses."""
     now = datetime.now(UTC)
     key = key or ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(
-        common_name, by, key, first or now - timedelta(days=1), last or now + timedelta(days=1)
+    builder = _certificate_builder(
+        common_name,
+        issuer,
+        key,
+        valid_from or now - timedelta(days=1),
+        valid_until or now + timedelta(days=1),
     )
     if names:
-        alternatives = x509.SubjectAlternativeName([_name(each) for each in names])
+        alternatives = x509.SubjectAlternativeName([_general_name(each) for each in names])
         builder = builder.add_extension(alternatives, critical=False)
-    return Holder(builder.sign(by.key, hashes.SHA256()), key, by)
+    return CertifiedKey(builder.sign(issuer.key, hashes.SHA256()), key, issuer)
 
 
-def _name(text: str) -> x509.GeneralName:
+def _general_name(text: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
         return x509.DNSName(text)
 
 
-def _builder(
+def _certificate_builder(
     name: str,
-    by: Holder | None,
+    issuer: CertifiedKey | None,
     key: Key,
-    first: datetime,
-    last: datetime,
+    valid_from: datetime,
+    valid_until: datetime,
     serial_number: int | None = None,
 ) -> x509.CertificateBuilder:
     subject = x509.Name(
@@ -103,9 +107,9 @@ def _builder(
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(by.certificate.subject if by else subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(serial_number or x509.random_serial_number())
-        .not_valid_before(first)
-        .not_valid_after(last)
+        .not_valid_before(valid_from)
+        .not_valid_after(valid_until)
     )

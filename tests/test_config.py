@@ -20,27 +20,27 @@ password = "0123456789abcdef"
 DRIVERS = {"acrel_djsf1352": ("address", "baud"), "pn532": ("evse",)}
 
 
-def written(directory: Path, text: str) -> Path:
+def write_config(directory: Path, text: str) -> Path:
     path = directory / "station.toml"
     path.write_text(text, "utf-8")
     return path
 
 
-def complaint(directory: Path, text: str) -> str:
+def config_error(directory: Path, text: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        load_config(written(directory, text), DRIVERS)
+        load_config(write_config(directory, text), DRIVERS)
     return str(caught.value)
 
 
-def loaded(directory: Path, text: str) -> Config:
-    return load_config(written(directory, text), DRIVERS)
+def load_text(directory: Path, text: str) -> Config:
+    return load_config(write_config(directory, text), DRIVERS)
 
 
 def test_the_least_a_file_must_say_a00_fr_004(tmp_path: Path) -> None:
-    config = loaded(tmp_path, GOOD)
+    config = load_text(tmp_path, GOOD)
     assert config.identity == "CS001"
     assert config.profile.name == "development"  # without hardware
-    assert config.data == tmp_path / "data"
+    assert config.data_directory == tmp_path / "data"
     assert config.csms.url == "ws://csms.example/ocpp"
     assert config.csms.security_profile == 1
     assert config.csms.password == Secret("0123456789abcdef")
@@ -53,7 +53,7 @@ def test_everything_a_file_can_say(tmp_path: Path) -> None:
     for name in ("ca.pem", "leaf.pem", "leaf.key"):
         (tmp_path / name).write_text("pem")
     (tmp_path / "secret.txt").write_text("correct horse battery\n")
-    config = loaded(
+    config = load_text(
         tmp_path,
         """
         [station]
@@ -91,7 +91,7 @@ def test_everything_a_file_can_say(tmp_path: Path) -> None:
         """,
     )
     assert config.profile.name == "evs-flash-300"
-    assert config.data == Path("/var/lib/station")
+    assert config.data_directory == Path("/var/lib/station")
     assert config.csms.password == Secret("correct horse battery")
     assert config.csms.ca_file == tmp_path / "ca.pem"
     assert config.variables == {
@@ -112,7 +112,7 @@ def test_everything_a_file_can_say(tmp_path: Path) -> None:
 
 def test_with_hardware_the_certified_profile_is_taken(tmp_path: Path) -> None:
     text = GOOD.replace("ws:", "wss:") + '[hardware.reader]\ndriver = "pn532"\nport = "/dev/ttyS0"'
-    config = loaded(tmp_path, text)
+    config = load_text(tmp_path, text)
     assert config.profile.name == "evs-flash-300"
     assert config.csms.security_profile == 2
 
@@ -125,24 +125,24 @@ def test_security_profile_3_needs_no_password(tmp_path: Path) -> None:
     url = "wss://csms.example"
     security_profile = 3
     """
-    assert loaded(tmp_path, text).csms.password is None
+    assert load_text(tmp_path, text).csms.password is None
 
 
 def test_a_secret_shows_nowhere(tmp_path: Path) -> None:
-    config = loaded(tmp_path, GOOD)
+    config = load_text(tmp_path, GOOD)
     assert "0123456789abcdef" not in repr(config)
     assert config.csms.password is not None
     assert "0123456789abcdef" not in f"{config.csms.password} {config.csms.password!r}"
 
 
 def test_a_refused_password_is_not_repeated(tmp_path: Path) -> None:
-    said = complaint(tmp_path, GOOD.replace("0123456789abcdef", "hunter2hunter2"))
+    said = config_error(tmp_path, GOOD.replace("0123456789abcdef", "hunter2hunter2"))
     assert "hunter2" not in said
 
 
 def test_a_profile_file_is_found_beside_the_config(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('name = "mine"\ninherits = "development"\n')
-    config = loaded(tmp_path, GOOD.replace("[csms]", 'profile = "mine.toml"\n[csms]'))
+    config = load_text(tmp_path, GOOD.replace("[csms]", 'profile = "mine.toml"\n[csms]'))
     assert config.profile.name == "mine"
 
 
@@ -151,18 +151,18 @@ URL = 'url = "ws://csms.example/ocpp/"'
 PASSWORD = 'password = "0123456789abcdef"'
 
 
-def but(before: str, after: str) -> str:
+def good_config_with(before: str, after: str) -> str:
     assert before in GOOD
     return GOOD.replace(before, after)
 
 
-def variable(rest: str) -> str:
+def good_config_with_variable(rest: str) -> str:
     return f"{GOOD}\n[[variable]]\n{rest}"
 
 
 BAD = {
     "a key that is not one": (
-        but(URL, 'ulr = "ws://x"'),
+        good_config_with(URL, 'ulr = "ws://x"'),
         "[csms] ulr is not a key; did you mean url?",
     ),
     "a table that is not one": (
@@ -175,143 +175,157 @@ BAD = {
         " powersafe_overwrite, reading_interval_s, reserve_bytes, retention",
     ),
     "a table missing": ("[csms]\nurl = 'ws://x'", "[station] is missing"),
-    "a key missing": (but(IDENTITY, ""), "[station] identity is missing"),
+    "a key missing": (good_config_with(IDENTITY, ""), "[station] identity is missing"),
     "a wrong type": (
-        but(PASSWORD, f"{PASSWORD}\nsecurity_profile = '1'"),
+        good_config_with(PASSWORD, f"{PASSWORD}\nsecurity_profile = '1'"),
         "[csms] security_profile wants a whole number or nothing, got text in quotes",
     ),
     "an empty identity": (
-        but(IDENTITY, 'identity = ""'),
+        good_config_with(IDENTITY, 'identity = ""'),
         "[station] identity is empty; give the name the CSMS knows",
     ),
     "a long identity": (
-        but(IDENTITY, f'identity = "{"x" * 49}"'),
+        good_config_with(IDENTITY, f'identity = "{"x" * 49}"'),
         "[station] identity has 49 characters; at most 48 are allowed",
     ),
     "a colon in the identity": (
-        but(IDENTITY, 'identity = "CS:1"'),
+        good_config_with(IDENTITY, 'identity = "CS:1"'),
         "[station] identity has ':'; allowed are letters, digits and * - _ = + | @ .",
     ),
     "a space in the identity": (
-        but(IDENTITY, 'identity = "RDAM 123"'),
+        good_config_with(IDENTITY, 'identity = "RDAM 123"'),
         "[station] identity has ' '; allowed are letters, digits and * - _ = + | @ .",
     ),
     "an unknown profile": (
-        but(IDENTITY, f'{IDENTITY}\nprofile = "evs-flash-400"'),
+        good_config_with(IDENTITY, f'{IDENTITY}\nprofile = "evs-flash-400"'),
         "[station] profile: evs-flash-400 is not a profile; there are development,"
         " evs-flash-300, or give the path of a .toml file",
     ),
     "http": (
-        but("ws://csms.example/ocpp/", "http://csms"),
+        good_config_with("ws://csms.example/ocpp/", "http://csms"),
         '[csms] url "http://csms" must begin with ws:// or wss://',
     ),
     "no host": (
-        but("ws://csms.example/ocpp/", "ws:///ocpp"),
+        good_config_with("ws://csms.example/ocpp/", "ws:///ocpp"),
         '[csms] url "ws:///ocpp" names no host the station could reach',
     ),
     "a port that is none": (
-        but("ws://csms.example/ocpp/", "ws://csms:99999"),
+        good_config_with("ws://csms.example/ocpp/", "ws://csms:99999"),
         '[csms] url "ws://csms:99999": Port out of range 0-65535',
     ),
     "a password in the url": (
-        but("ws://csms", "ws://CS001:geheim@csms"),
+        good_config_with("ws://csms", "ws://CS001:geheim@csms"),
         "[csms] url holds a user or password; the password belongs into password",
     ),
     "a query": (
-        but("ocpp/", "ocpp?x=1"),
+        good_config_with("ocpp/", "ocpp?x=1"),
         '[csms] url "ws://csms.example/ocpp?x=1" must end with its path: no ? and no #',
     ),
     "TLS profile on ws": (
-        but(PASSWORD, f"{PASSWORD}\nsecurity_profile = 2"),
+        good_config_with(PASSWORD, f"{PASSWORD}\nsecurity_profile = 2"),
         "[csms] url begins with ws://, but security profile 2 needs wss://",
     ),
     "profile 1 on wss": (
-        but(URL, 'url = "wss://csms"\nsecurity_profile = 1'),
+        good_config_with(URL, 'url = "wss://csms"\nsecurity_profile = 1'),
         "[csms] url begins with wss://, but security profile 1 needs ws://",
     ),
     "profile 0": (
-        but(PASSWORD, f"{PASSWORD}\nsecurity_profile = 0"),
+        good_config_with(PASSWORD, f"{PASSWORD}\nsecurity_profile = 0"),
         "[csms] security_profile is 0; 1, 2 or 3 exist",
     ),
     "profile 1 where C-61 is no": (
-        but(IDENTITY, f'{IDENTITY}\nprofile = "evs-flash-300"'),
+        good_config_with(IDENTITY, f'{IDENTITY}\nprofile = "evs-flash-300"'),
         "[csms] security profile 1 is not in product profile evs-flash-300; use one of 2, 3"
         ' (wss://), or [station] profile = "development" for tests',
     ),
     "no password": (
-        but(PASSWORD, ""),
+        good_config_with(PASSWORD, ""),
         "[csms] password is missing; security profile 1 needs password or password_file",
     ),
     "two passwords": (
-        but(PASSWORD, f'{PASSWORD}\npassword_file = "p"'),
+        good_config_with(PASSWORD, f'{PASSWORD}\npassword_file = "p"'),
         "[csms] password and password_file are both given; keep one",
     ),
     "a short password": (
-        but("0123456789abcdef", "0123456789abcde"),
+        good_config_with("0123456789abcdef", "0123456789abcde"),
         "[csms] password wants at least 16 characters, got 15 characters",
     ),
     "a long password": (
-        but("0123456789abcdef", "x" * 41),
+        good_config_with("0123456789abcdef", "x" * 41),
         "[csms] password wants at most 40 characters, got 41 characters",
     ),
     "a control character in the password": (
-        but("0123456789abcdef", "0123456789abcdef\\n"),
+        good_config_with("0123456789abcdef", "0123456789abcdef\\n"),
         "[csms] password wants no control characters, got 17 characters",
     ),
     "a password file that is not there": (
-        but(PASSWORD, 'password_file = "gone"'),
+        good_config_with(PASSWORD, 'password_file = "gone"'),
         "[csms] password_file gone cannot be read: No such file or directory",
     ),
     "a CA that is not there": (
-        but(PASSWORD, f'{PASSWORD}\nca_file = "ca.pem"'),
+        good_config_with(PASSWORD, f'{PASSWORD}\nca_file = "ca.pem"'),
         "[csms] ca_file ca.pem does not exist; relative paths start at this file",
     ),
     "a variable without value": (
-        variable('component = "EVSE"\nvariable = "Power"'),
+        good_config_with_variable('component = "EVSE"\nvariable = "Power"'),
         "[[variable]] 1: value is missing",
     ),
     "a value that is not text": (
-        variable('component = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = 5'),
+        good_config_with_variable(
+            'component = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = 5'
+        ),
         "[[variable]] 1: value wants text in quotes, got a whole number",
     ),
     "a key of a variable": (
-        variable('component = "OCPPCommCtrlr"\nvaraible = "HeartbeatInterval"\nvalue = "5"'),
+        good_config_with_variable(
+            'component = "OCPPCommCtrlr"\nvaraible = "HeartbeatInterval"\nvalue = "5"'
+        ),
         "[[variable]] 1: varaible is not a key; did you mean variable?",
     ),
     "an unknown component": (
-        variable('component = "OCPPComCtrlr"\nvariable = "HeartbeatInterval"\nvalue = "5"'),
+        good_config_with_variable(
+            'component = "OCPPComCtrlr"\nvariable = "HeartbeatInterval"\nvalue = "5"'
+        ),
         "[[variable]] 1: OCPPComCtrlr is not a component here;"
         " did you mean OCPPCommCtrlr.HeartbeatInterval?",
     ),
     "an unknown variable": (
-        variable('component = "EVSE"\nevse = 1\nvariable = "Colour"\nvalue = "5"'),
+        good_config_with_variable('component = "EVSE"\nevse = 1\nvariable = "Colour"\nvalue = "5"'),
         "[[variable]] 1: EVSE@1.Colour is not a variable here",
     ),
     "a variable of the wrong type": (
-        variable('component = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = "5m"'),
+        good_config_with_variable(
+            'component = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = "5m"'
+        ),
         '[[variable]] 1: OCPPCommCtrlr.HeartbeatInterval wants an integer of s, got "5m"',
     ),
     "a variable out of range": (
-        variable('component = "OCPPCommCtrlr"\nvariable = "WebSocketPingInterval"\nvalue = "-1"'),
+        good_config_with_variable(
+            'component = "OCPPCommCtrlr"\nvariable = "WebSocketPingInterval"\nvalue = "-1"'
+        ),
         '[[variable]] 1: OCPPCommCtrlr.WebSocketPingInterval wants 0 or more, got "-1"',
     ),
     "a measurand that is not offered": (
-        variable('component = "AlignedDataCtrlr"\nvariable = "Measurands"\nvalue = "Frequency"'),
+        good_config_with_variable(
+            'component = "AlignedDataCtrlr"\nvariable = "Measurands"\nvalue = "Frequency"'
+        ),
         "[[variable]] 1: AlignedDataCtrlr.Measurands wants only values of Current.Import,"
         "Energy.Active.Export.Register,Energy.Active.Import.Register,Power.Active.Import,SoC,"
         'Voltage, got "Frequency"',
     ),
     "a measured variable": (
-        variable('component = "EVSE"\nevse = 1\nvariable = "Power"\nvalue = "5"'),
+        good_config_with_variable('component = "EVSE"\nevse = 1\nvariable = "Power"\nvalue = "5"'),
         "[[variable]] 1: EVSE@1.Power tells the state of the station and cannot be set",
     ),
     "a secret variable": (
-        variable('component = "SecurityCtrlr"\nvariable = "BasicAuthPassword"\nvalue = "x"'),
+        good_config_with_variable(
+            'component = "SecurityCtrlr"\nvariable = "BasicAuthPassword"\nvalue = "x"'
+        ),
         "[[variable]] 1: SecurityCtrlr.BasicAuthPassword is a secret; set it with [csms] password"
         " or password_file",
     ),
     "a variable given twice": (
-        variable(
+        good_config_with_variable(
             'component = "TxCtrlr"\nvariable = "ResumptionTimeout"\nvalue = "5"\n'
             '[[variable]]\ncomponent = "txctrlr"\nvariable = "ResumptionTimeout"\nvalue = "6"'
         ),
@@ -368,7 +382,7 @@ BAD = {
 
 @pytest.mark.parametrize(("text", "said"), BAD.values(), ids=BAD.keys())
 def test_a_bad_file_says_in_one_line_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
-    assert complaint(tmp_path, text) == f"station.toml: {said}"
+    assert config_error(tmp_path, text) == f"station.toml: {said}"
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -386,13 +400,13 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
 
 
 def test_what_is_no_toml_names_line_and_column(tmp_path: Path) -> None:
-    said = complaint(tmp_path, "[station\n")
+    said = config_error(tmp_path, "[station\n")
     assert said.startswith("station.toml: line 1, column 9: expected")
 
 
 def test_drivers_are_not_checked_where_none_are_known(tmp_path: Path) -> None:
     text = GOOD.replace("ws:", "wss:") + '[hardware.x]\ndriver = "any"\nport = "p"\nown = 1'
-    config = load_config(written(tmp_path, text))
+    config = load_config(write_config(tmp_path, text))
     assert config.hardware["x"].options == {"own": 1}
 
 
@@ -400,14 +414,14 @@ def test_an_installer_of_the_products_own(tmp_path: Path) -> None:
     (tmp_path / "install").write_text("#!/bin/sh\n")
     (tmp_path / "install").chmod(0o755)
     text = f'{GOOD}\n[firmware]\ninstaller = "install"\ndirectory = "releases"'
-    firmware = loaded(tmp_path, text).firmware
+    firmware = load_text(tmp_path, text).firmware
     assert firmware.installer == (tmp_path / "install").absolute()
     assert firmware.directory == (tmp_path / "releases").absolute()
-    assert loaded(tmp_path, GOOD).firmware == FirmwareConfig()
+    assert load_text(tmp_path, GOOD).firmware == FirmwareConfig()
 
 
 def test_an_installer_that_cannot_run_is_told(tmp_path: Path) -> None:
     text = f'{GOOD}\n[firmware]\ninstaller = "install"'
-    assert "[firmware] installer install does not exist" in complaint(tmp_path, text)
+    assert "[firmware] installer install does not exist" in config_error(tmp_path, text)
     (tmp_path / "install").write_text("#!/bin/sh\n")
-    assert "[firmware] installer install is not executable" in complaint(tmp_path, text)
+    assert "[firmware] installer install is not executable" in config_error(tmp_path, text)

@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 
 from station.devicemodel import (
-    SOURCES,
+    VALUE_SOURCES,
     Component,
     DeviceModel,
     Refusal,
     VariableDefinition,
     VariableKey,
-    check,
+    attribute_value,
+    check_readable,
+    check_settable,
     check_value,
-    members,
-    unreadable,
-    value_of,
+    split_list,
 )
-from station.profiles import load
+from station.profiles import load_profile
 from station.variables import Attribute
 
-CERTIFIED = DeviceModel(load("evs-flash-300"))
-EVERYTHING = DeviceModel(load(Path(__file__).parent / "profiles" / "everything.toml"))
+CERTIFIED = DeviceModel(load_profile("evs-flash-300"))
+EVERYTHING = DeviceModel(load_profile(Path(__file__).parent / "profiles" / "everything.toml"))
 MODELS = pytest.mark.parametrize("model", [CERTIFIED, EVERYTHING], ids=["certified", "everything"])
 
 # Required by Part 2 ("Referenced Components and Variables"), Part 4 section 8 and errata 2.57 of
@@ -106,7 +106,7 @@ def test_every_required_variable_is_there_tc_b_53(model: DeviceModel) -> None:
     for path, (data_type, settable) in REQUIRED.items():
         definition = model.by_path[path]
         assert definition.data_type == data_type, path
-        assert settable in (None, definition.settable), path
+        assert settable in (None, definition.is_settable), path
 
 
 @MODELS
@@ -114,7 +114,7 @@ def test_every_list_says_what_it_may_hold_and_holds_it_tc_b_53(model: DeviceMode
     for definition in model.definitions:
         if definition.data_type in ("OptionList", "SequenceList", "MemberList"):
             assert definition.values, definition.path
-            held = members(definition.attributes[0].value or "")
+            held = split_list(definition.attributes[0].value or "")
             assert set(held) <= set(definition.values), definition.path
 
 
@@ -123,7 +123,7 @@ def test_whatever_can_be_set_is_kept_over_a_reboot(model: DeviceModel) -> None:
     for definition in model.definitions:
         for attribute in definition.attributes:
             assert attribute.persistent is (attribute.mutability != "ReadOnly"), definition.path
-            assert not (attribute.constant and definition.settable), definition.path
+            assert not (attribute.constant and definition.is_settable), definition.path
 
 
 @MODELS
@@ -218,57 +218,64 @@ def test_limits_come_from_the_product() -> None:
 # Finding.
 
 
-def found(component: Component, variable: str, instance: str | None = None) -> VariableDefinition:
-    definition = CERTIFIED.find(component, variable, instance)
+def find_definition(
+    component: Component, variable: str, instance: str | None = None
+) -> VariableDefinition:
+    definition = CERTIFIED.find_variable(component, variable, instance)
     assert isinstance(definition, VariableDefinition), definition
     return definition
 
 
-def status(component: Component, variable: str, instance: str | None = None) -> str:
-    refusal = CERTIFIED.find(component, variable, instance)
+def refusal_status(component: Component, variable: str, instance: str | None = None) -> str:
+    refusal = CERTIFIED.find_variable(component, variable, instance)
     assert isinstance(refusal, Refusal)
     return refusal.status
 
 
 def test_case_does_not_count_in_names_b06_fr_04() -> None:
-    heartbeat = found(Component("ocppcommCTRLR"), "HEARTBEATinterval")
+    heartbeat = find_definition(Component("ocppcommCTRLR"), "HEARTBEATinterval")
     assert heartbeat.path == "OCPPCommCtrlr.HeartbeatInterval"
-    assert found(Component("DeviceDataCtrlr"), "itemspermessage", "GETREPORT").key.instance == (
-        "GetReport"
-    )
-    assert found(Component("temperaturesensor", "CABLE", 1, 1), "temperature").key.name
+    assert find_definition(
+        Component("DeviceDataCtrlr"), "itemspermessage", "GETREPORT"
+    ).key.instance == ("GetReport")
+    assert find_definition(Component("temperaturesensor", "CABLE", 1, 1), "temperature").key.name
 
 
 def test_an_unknown_component_b06_fr_06() -> None:
-    assert status(Component("UnknownComponent"), "OfflineThreshold") == "UnknownComponent"
-    assert status(Component("EVSE", evse_id=3), "Power") == "UnknownComponent"
-    assert status(Component("EVSE"), "Power") == "UnknownComponent"
-    assert status(Component("EVSE", evse_id=0), "Power") == "UnknownComponent"
-    assert status(Component("OCPPCommCtrlr", evse_id=1), "OfflineThreshold") == "UnknownComponent"
-    assert status(Component("Connector", evse_id=1, connector_id=2), "Available") == (
+    assert refusal_status(Component("UnknownComponent"), "OfflineThreshold") == "UnknownComponent"
+    assert refusal_status(Component("EVSE", evse_id=3), "Power") == "UnknownComponent"
+    assert refusal_status(Component("EVSE"), "Power") == "UnknownComponent"
+    assert refusal_status(Component("EVSE", evse_id=0), "Power") == "UnknownComponent"
+    assert (
+        refusal_status(Component("OCPPCommCtrlr", evse_id=1), "OfflineThreshold")
+        == "UnknownComponent"
+    )
+    assert refusal_status(Component("Connector", evse_id=1, connector_id=2), "Available") == (
         "UnknownComponent"
     )
 
 
 def test_an_unknown_variable_b06_fr_07() -> None:
-    assert status(Component("OCPPCommCtrlr"), "UnknownVariable") == "UnknownVariable"
+    assert refusal_status(Component("OCPPCommCtrlr"), "UnknownVariable") == "UnknownVariable"
 
 
 def test_an_instance_must_be_named_where_there_are_some_b06_fr_15() -> None:
-    assert status(Component("DeviceDataCtrlr"), "ItemsPerMessage") == "UnknownVariable"
-    assert status(Component("DeviceDataCtrlr"), "ItemsPerMessage", "") == "UnknownVariable"
-    assert status(Component("Controller"), "Problem") == "UnknownComponent"
-    assert status(Component("Controller", ""), "Problem") == "UnknownComponent"
+    assert refusal_status(Component("DeviceDataCtrlr"), "ItemsPerMessage") == "UnknownVariable"
+    assert refusal_status(Component("DeviceDataCtrlr"), "ItemsPerMessage", "") == "UnknownVariable"
+    assert refusal_status(Component("Controller"), "Problem") == "UnknownComponent"
+    assert refusal_status(Component("Controller", ""), "Problem") == "UnknownComponent"
 
 
 def test_an_empty_instance_is_none() -> None:
-    assert found(Component("ClockCtrlr", ""), "DateTime", "").path == "ClockCtrlr.DateTime"
+    assert (
+        find_definition(Component("ClockCtrlr", ""), "DateTime", "").path == "ClockCtrlr.DateTime"
+    )
 
 
 def test_the_program_names_its_own_variables() -> None:
-    assert CERTIFIED.actual("EVSE", "Power", evse_id=2).path == "EVSE@2.Power"
+    assert CERTIFIED.require_variable("EVSE", "Power", evse_id=2).path == "EVSE@2.Power"
     with pytest.raises(KeyError):
-        CERTIFIED.actual("TxCtrlr", "MaxEnergyOnInvalidId")
+        CERTIFIED.require_variable("TxCtrlr", "MaxEnergyOnInvalidId")
 
 
 def test_keys_sort_and_hash() -> None:
@@ -285,28 +292,33 @@ def test_keys_sort_and_hash() -> None:
 
 
 def test_a_write_only_variable_cannot_be_read_b06_fr_09() -> None:
-    refusal = unreadable(CERTIFIED.actual("SecurityCtrlr", "BasicAuthPassword"), "Actual")
+    refusal = check_readable(
+        CERTIFIED.require_variable("SecurityCtrlr", "BasicAuthPassword"), "Actual"
+    )
     assert refusal is not None
     assert (refusal.status, refusal.reason_code) == ("Rejected", "WriteOnly")
-    assert unreadable(CERTIFIED.actual("OCPPCommCtrlr", "OfflineThreshold"), "Actual") is None
+    assert (
+        check_readable(CERTIFIED.require_variable("OCPPCommCtrlr", "OfflineThreshold"), "Actual")
+        is None
+    )
 
 
 def test_an_attribute_the_variable_does_not_have_b06_fr_08_b05_fr_06() -> None:
-    threshold = CERTIFIED.actual("OCPPCommCtrlr", "OfflineThreshold")
-    for refusal in (unreadable(threshold, "Target"), check(threshold, "Target", "5")):
+    threshold = CERTIFIED.require_variable("OCPPCommCtrlr", "OfflineThreshold")
+    for refusal in (check_readable(threshold, "Target"), check_settable(threshold, "Target", "5")):
         assert refusal is not None
         assert refusal.status == "NotSupportedAttributeType"
 
 
-def nothing_known(source: str, component: Component) -> str | None:
+def no_measured_value(source: str, component: Component) -> str | None:
     return None
 
 
 def test_a_value_is_set_or_as_at_the_factory() -> None:
-    threshold = CERTIFIED.actual("OCPPCommCtrlr", "OfflineThreshold")
-    assert value_of(threshold, {}, nothing_known) == "60"
+    threshold = CERTIFIED.require_variable("OCPPCommCtrlr", "OfflineThreshold")
+    assert attribute_value(threshold, {}, no_measured_value) == "60"
     overrides = {"OCPPCommCtrlr.OfflineThreshold": "300"}
-    assert value_of(threshold, overrides, nothing_known) == "300"
+    assert attribute_value(threshold, overrides, no_measured_value) == "300"
 
 
 def test_a_live_value_is_asked_for_its_component() -> None:
@@ -316,15 +328,15 @@ def test_a_live_value_is_asked_for_its_component() -> None:
         asked.append((source, component))
         return "42000.5"
 
-    power = CERTIFIED.actual("EVSE", "Power", evse_id=2)
-    assert value_of(power, {"EVSE@2.Power": "1"}, live) == "42000.5"
+    power = CERTIFIED.require_variable("EVSE", "Power", evse_id=2)
+    assert attribute_value(power, {"EVSE@2.Power": "1"}, live) == "42000.5"
     assert asked == [("power_w", Component("EVSE", evse_id=2))]
-    assert value_of(power, {}, nothing_known) == "0"
+    assert attribute_value(power, {}, no_measured_value) == "0"
 
 
 def test_what_holds_nothing_is_empty_text_b06_fr_13() -> None:
-    clock = CERTIFIED.actual("ClockCtrlr", "DateTime")
-    assert value_of(clock, {}, nothing_known) == ""
+    clock = CERTIFIED.require_variable("ClockCtrlr", "DateTime")
+    assert attribute_value(clock, {}, no_measured_value) == ""
 
 
 def test_attributes_have_values_of_their_own() -> None:
@@ -336,42 +348,44 @@ def test_attributes_have_values_of_their_own() -> None:
     )
     overrides = {"Fan.FanSpeed#Target": "1200"}
     assert definition.attribute_path("Target") == "Fan.FanSpeed#Target"
-    assert value_of(definition, overrides, lambda source, component: "5", "Target") == "1200"
-    assert value_of(definition, overrides, lambda source, component: "5") == "5"
-    assert value_of(definition, {}, nothing_known, "Target") == ""
-    assert check(definition, "Target", "1200") is None
-    assert definition.settable
+    assert attribute_value(definition, overrides, lambda source, component: "5", "Target") == "1200"
+    assert attribute_value(definition, overrides, lambda source, component: "5") == "5"
+    assert attribute_value(definition, {}, no_measured_value, "Target") == ""
+    assert check_settable(definition, "Target", "1200") is None
+    assert definition.is_settable
 
 
 @MODELS
 def test_every_source_is_explained_and_used(model: DeviceModel) -> None:
-    assert {each.source for each in model.definitions if each.source} == SOURCES.keys()
+    assert {each.source for each in model.definitions if each.source} == VALUE_SOURCES.keys()
 
 
 # Setting.
 
 
 def test_a_read_only_variable_cannot_be_set_b05_fr_09() -> None:
-    timeout = CERTIFIED.actual("OCPPCommCtrlr", "MessageTimeout", "Default")
-    refusal = check(timeout, "Actual", "30")
+    timeout = CERTIFIED.require_variable("OCPPCommCtrlr", "MessageTimeout", "Default")
+    refusal = check_settable(timeout, "Actual", "30")
     assert refusal is not None
     assert (refusal.status, refusal.reason_code) == ("Rejected", "ReadOnly")
 
 
 def test_a_secret_can_be_set() -> None:
-    password = CERTIFIED.actual("SecurityCtrlr", "BasicAuthPassword")
-    assert check(password, "Actual", "0123456789abcdef") is None
-    assert check(password, "Actual", "pässwörter sind schwer €") is None  # any UTF-8 since errata
+    password = CERTIFIED.require_variable("SecurityCtrlr", "BasicAuthPassword")
+    assert check_settable(password, "Actual", "0123456789abcdef") is None
+    assert (
+        check_settable(password, "Actual", "pässwörter sind schwer €") is None
+    )  # any UTF-8 since errata
 
 
 def test_a_change_of_the_network_priority_waits_for_a_reboot() -> None:
-    reboots = [each.path for each in CERTIFIED.definitions if each.reboot]
+    reboots = [each.path for each in CERTIFIED.definitions if each.reboot_required]
     assert reboots == ["OCPPCommCtrlr.NetworkConfigurationPriority"]
 
 
 def refusal_of(path: str, text: str) -> str:
     """The reason code, empty where the text is taken."""
-    refusal = check(EVERYTHING.by_path[path], "Actual", text)
+    refusal = check_settable(EVERYTHING.by_path[path], "Actual", text)
     assert refusal is None or refusal.status == "Rejected"
     return refusal.reason_code if refusal else ""
 
@@ -462,9 +476,9 @@ def test_decimals_have_at_most_six_places() -> None:
 
 
 def test_a_refused_secret_is_not_repeated() -> None:
-    password = CERTIFIED.actual("SecurityCtrlr", "BasicAuthPassword")
+    password = CERTIFIED.require_variable("SecurityCtrlr", "BasicAuthPassword")
     for text in ("geheim", "geheim" * 10, "geheim" * 200):
-        refusal = check(password, "Actual", text)
+        refusal = check_settable(password, "Actual", text)
         assert refusal is not None
         assert "geheim" not in refusal.info
 
@@ -476,7 +490,7 @@ def test_a_refusal_fits_into_status_info() -> None:
             if refusal is not None:
                 assert len(refusal.reason_code) <= 20
                 assert len(refusal.info) <= 512, definition.path
-    far = EVERYTHING.find(Component("x" * 50, "y" * 50, 1, 1), "z" * 50)
+    far = EVERYTHING.find_variable(Component("x" * 50, "y" * 50, 1, 1), "z" * 50)
     assert isinstance(far, Refusal)
     assert len(far.info) <= 512
 

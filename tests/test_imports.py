@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from station.runtime.memory import REMEMBERING
+from station.runtime.memory import STATE_MODULES
 
 ROOT = Path(__file__).parent.parent
-OURS = ("station", "journal", "drivers")
+OUR_PACKAGES = ("station", "journal", "drivers")
 
 # From the top down: a module may import its own layer and every layer below.
 LAYERS = (
@@ -46,8 +46,18 @@ PURE = (
     "journal.observations",
     "journal.terms",
 )
-WORLDLY = ("asyncio", "os", "pathlib", "random", "secrets", "socket", "sqlite3", "time", "trio")
-DICE_AND_CLOCKS = ("now", "utcnow", "today", "uuid1", "uuid4")
+IMPURE_MODULES = (
+    "asyncio",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "socket",
+    "sqlite3",
+    "time",
+    "trio",
+)
+IMPURE_CALLS = ("now", "utcnow", "today", "uuid1", "uuid4")
 
 MAY_AWAIT = ("station.runtime", "station.simulation", "station.commands", "drivers")
 MAY_WRITE_SQL = ("journal.store",)
@@ -60,16 +70,16 @@ SQL_THAT_WRITES = re.compile(
 Rule = Callable[[str, ast.Module], Iterator[str]]
 
 
-def within(module: str, *packages: str) -> bool:
+def is_within(module: str, *packages: str) -> bool:
     return any(module == each or module.startswith(each + ".") for each in packages)
 
 
-def layer(module: str) -> int | None:
+def layer_of(module: str) -> int | None:
     """Position from the top, None for a module outside the order."""
-    return next((n for n, names in enumerate(LAYERS) if within(module, *names)), None)
+    return next((n for n, names in enumerate(LAYERS) if is_within(module, *names)), None)
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
+def imported_modules(tree: ast.Module) -> Iterator[str]:
     """Modules named by import statements anywhere; `from a import b` may mean `a.b`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -80,49 +90,57 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def points_down(module: str, tree: ast.Module) -> Iterator[str]:
+def imports_point_down(module: str, tree: ast.Module) -> Iterator[str]:
     """A layer imports itself and the layers below, the vocabulary none of them."""
-    own = layer(module)
-    for other in imported(tree):
-        its = layer(other)
+    own = layer_of(module)
+    for other in imported_modules(tree):
+        its = layer_of(other)
         if own is not None and its is not None and its < own:
             yield f"imports {other}, which is above"
-        if within(module, *VOCABULARY) and its is not None:
+        if is_within(module, *VOCABULARY) and its is not None:
             yield f"imports {other}, though it is vocabulary"
 
 
-def memory_knows_no_station(module: str, tree: ast.Module) -> Iterator[str]:
+def journal_imports_no_station(module: str, tree: ast.Module) -> Iterator[str]:
     """The journal imports neither the station nor a driver."""
-    if within(module, "journal"):
-        yield from (f"imports {each}" for each in imported(tree) if within(each, *OURS[::2]))
+    if is_within(module, "journal"):
+        yield from (
+            f"imports {each}"
+            for each in imported_modules(tree)
+            if is_within(each, *OUR_PACKAGES[::2])
+        )
 
 
 def drivers_import_nothing_of_ours(module: str, tree: ast.Module) -> Iterator[str]:
-    if within(module, "drivers"):
+    if is_within(module, "drivers"):
         others = ("station", "journal", "migrations", "tests")
-        yield from (f"imports {each}" for each in imported(tree) if within(each, *others))
+        yield from (
+            f"imports {each}" for each in imported_modules(tree) if is_within(each, *others)
+        )
 
 
 def product_imports_no_tests(module: str, tree: ast.Module) -> Iterator[str]:
-    yield from (f"imports {each}" for each in imported(tree) if within(each, "tests"))
+    yield from (f"imports {each}" for each in imported_modules(tree) if is_within(each, "tests"))
 
 
-def judgement_meets_no_world(module: str, tree: ast.Module) -> Iterator[str]:
+def pure_layers_stay_pure(module: str, tree: ast.Module) -> Iterator[str]:
     """No disk, no wire, no clock, no dice in the pure layers."""
-    if not within(module, *PURE):
+    if not is_within(module, *PURE):
         return
-    yield from (f"imports {each}" for each in imported(tree) if within(each, *WORLDLY))
-    yield from (f"imports {each}" for each in imported(tree) if within(each, "drivers"))
+    yield from (
+        f"imports {each}" for each in imported_modules(tree) if is_within(each, *IMPURE_MODULES)
+    )
+    yield from (f"imports {each}" for each in imported_modules(tree) if is_within(each, "drivers"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
-            if called in DICE_AND_CLOCKS:
+            if called in IMPURE_CALLS:
                 yield f"line {node.lineno}: calls {called}()"
 
 
 def only_the_loop_awaits(module: str, tree: ast.Module) -> Iterator[str]:
     waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
-    if not within(module, *MAY_AWAIT):
+    if not is_within(module, *MAY_AWAIT):
         for node in ast.walk(tree):
             if isinstance(node, waiting):
                 yield f"line {node.lineno}: awaits"
@@ -130,7 +148,7 @@ def only_the_loop_awaits(module: str, tree: ast.Module) -> Iterator[str]:
 
 def only_the_store_writes_sql(module: str, tree: ast.Module) -> Iterator[str]:
     """Text that begins as a writing SQL statement stands in the store alone."""
-    if not within(module, *MAY_WRITE_SQL):
+    if not is_within(module, *MAY_WRITE_SQL):
         for node in ast.walk(tree):
             if (
                 isinstance(node, ast.Constant)
@@ -141,11 +159,11 @@ def only_the_store_writes_sql(module: str, tree: ast.Module) -> Iterator[str]:
 
 
 RULES: tuple[Rule, ...] = (
-    points_down,
-    memory_knows_no_station,
+    imports_point_down,
+    journal_imports_no_station,
     drivers_import_nothing_of_ours,
     product_imports_no_tests,
-    judgement_meets_no_world,
+    pure_layers_stay_pure,
     only_the_loop_awaits,
     only_the_store_writes_sql,
 )
@@ -156,21 +174,21 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def sources() -> list[Path]:
-    return sorted(path for package in OURS for path in (ROOT / package).rglob("*.py"))
+def source_files() -> list[Path]:
+    return sorted(path for package in OUR_PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_tree_keeps(rule: Rule) -> None:
     breaches = [
         f"{path.relative_to(ROOT)}: {breach}"
-        for path in sources()
+        for path in source_files()
         for breach in rule(module_of(path), ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert breaches == []
 
 
-def reachable(module: str, graph: dict[str, set[str]]) -> set[str]:
+def reachable_modules(module: str, graph: dict[str, set[str]]) -> set[str]:
     """Modules that come along with an import, through helpers that have no layer."""
     found: set[str] = set()
     ahead = set(graph[module])
@@ -178,37 +196,43 @@ def reachable(module: str, graph: dict[str, set[str]]) -> set[str]:
         other = ahead.pop()
         if other not in found:
             found.add(other)
-            ahead |= graph[other] if layer(other) is None else set()
+            ahead |= graph[other] if layer_of(other) is None else set()
     return found
 
 
-def breaches_through_helpers(graph: dict[str, set[str]]) -> list[str]:
+def indirect_breaches(graph: dict[str, set[str]]) -> list[str]:
     """Layers that reach one above them by way of a module outside the order."""
     return [
         f"{module} reaches {other}, which is above"
         for module in sorted(graph)
-        for other in sorted(reachable(module, graph))
-        if (own := layer(module)) is not None and (its := layer(other)) is not None and its < own
+        for other in sorted(reachable_modules(module, graph))
+        if (own := layer_of(module)) is not None
+        and (its := layer_of(other)) is not None
+        and its < own
     ]
 
 
 def test_no_helper_is_a_way_up() -> None:
-    trees = {module_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sources()}
-    graph = {module: set(imported(tree)) & set(trees) for module, tree in trees.items()}
-    assert breaches_through_helpers(graph) == []
+    trees = {
+        module_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in source_files()
+    }
+    graph = {module: set(imported_modules(tree)) & set(trees) for module, tree in trees.items()}
+    assert indirect_breaches(graph) == []
 
 
 def test_a_snapshot_is_of_all_that_makes_the_memory_and_of_nothing_else() -> None:
     """One that is good for other code would be a memory nobody ever had. P8."""
-    trees = {module_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sources()}
-    graph = {module: set(imported(tree)) & set(trees) for module, tree in trees.items()}
+    trees = {
+        module_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in source_files()
+    }
+    graph = {module: set(imported_modules(tree)) & set(trees) for module, tree in trees.items()}
     found, ahead = set[str](), {"journal.state", "journal.codec"}
     while ahead:
         module = ahead.pop()
         found.add(module)
         ahead |= graph[module] - found
-    assert {one for one in trees if within(one, *REMEMBERING)} >= found - {"journal"}
-    assert all(any(within(one, each) for one in found) for each in REMEMBERING)
+    assert {one for one in trees if is_within(one, *STATE_MODULES)} >= found - {"journal"}
+    assert all(any(is_within(one, each) for one in found) for each in STATE_MODULES)
 
 
 def test_a_way_up_through_a_helper_is_seen() -> None:
@@ -217,29 +241,29 @@ def test_a_way_up_through_a_helper_is_seen() -> None:
         "station.helper": {"station.helper", "station.runtime.link"},
         "station.runtime.link": set(),
     }
-    [breach] = breaches_through_helpers(graph)
+    [breach] = indirect_breaches(graph)
     assert breach == "station.blocks.a reaches station.runtime.link, which is above"
 
 
 def test_there_is_a_tree() -> None:
-    assert {module_of(path).partition(".")[0] for path in sources()} == set(OURS)
+    assert {module_of(path).partition(".")[0] for path in source_files()} == set(OUR_PACKAGES)
 
 
 @pytest.mark.parametrize(
     ("rule", "module", "source"),
     [
-        (points_down, "station.blocks.e_transactions", "from station.runtime import link"),
-        (points_down, "journal.projections.locks", "from journal import state"),
-        (points_down, "journal.terms", "def f():\n    import journal.observations"),
-        (points_down, "station.messages.enums", "import station.decide"),
-        (memory_knows_no_station, "journal.codec", "from station.messages import encode"),
-        (memory_knows_no_station, "journal.observations", "import drivers.ports"),
+        (imports_point_down, "station.blocks.e_transactions", "from station.runtime import link"),
+        (imports_point_down, "journal.projections.locks", "from journal import state"),
+        (imports_point_down, "journal.terms", "def f():\n    import journal.observations"),
+        (imports_point_down, "station.messages.enums", "import station.decide"),
+        (journal_imports_no_station, "journal.codec", "from station.messages import encode"),
+        (journal_imports_no_station, "journal.observations", "import drivers.ports"),
         (drivers_import_nothing_of_ours, "drivers.ports", "import journal.terms"),
         (product_imports_no_tests, "station.commands.demo", "from tests.csms import Csms"),
-        (judgement_meets_no_world, "station.decide", "from time import monotonic"),
-        (judgement_meets_no_world, "station.wanted", "from drivers import ports"),
-        (judgement_meets_no_world, "journal.state", "at = datetime.now(UTC)"),
-        (judgement_meets_no_world, "station.blocks.a", "from uuid import uuid4\nuuid4()"),
+        (pure_layers_stay_pure, "station.decide", "from time import monotonic"),
+        (pure_layers_stay_pure, "station.wanted", "from drivers import ports"),
+        (pure_layers_stay_pure, "journal.state", "at = datetime.now(UTC)"),
+        (pure_layers_stay_pure, "station.blocks.a", "from uuid import uuid4\nuuid4()"),
         (only_the_loop_awaits, "journal.store", "async def save(): ..."),
         (only_the_store_writes_sql, "station.commands.archive", "q = ' delete from entry'"),
         (only_the_store_writes_sql, "journal.verify", "q = f'UPDATE entry SET seq = {n}'"),
@@ -252,10 +276,10 @@ def test_a_breach_is_seen(rule: Rule, module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "module", "source"),
     [
-        (points_down, "station.runtime.link", "from station.decide import decide"),
-        (points_down, "station.blocks.a", "from station.messages import enums"),
-        (judgement_meets_no_world, "station.runtime.alarm", "import trio"),
-        (judgement_meets_no_world, "station.decide", "from datetime import datetime"),
+        (imports_point_down, "station.runtime.link", "from station.decide import decide"),
+        (imports_point_down, "station.blocks.a", "from station.messages import enums"),
+        (pure_layers_stay_pure, "station.runtime.alarm", "import trio"),
+        (pure_layers_stay_pure, "station.decide", "from datetime import datetime"),
         (only_the_loop_awaits, "drivers.ports", "async def run(): ..."),
         (only_the_store_writes_sql, "journal.store", "q = 'DELETE FROM id_token'"),
         (only_the_store_writes_sql, "station.page", "text = 'Update the entry'"),

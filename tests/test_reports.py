@@ -5,47 +5,47 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from station.devicemodel import Component, DeviceModel, VariableDefinition, value_of
-from station.profiles import load
+from station.devicemodel import Component, DeviceModel, VariableDefinition, attribute_value
+from station.profiles import load_profile
 from station.reports import (
     INVENTORIES,
-    Read,
-    Wanted,
-    custom_report,
-    pages,
+    ReportFilter,
+    ValueReader,
     report_data,
+    select_variables,
+    split_into_messages,
 )
 
-MODEL = DeviceModel(load("evs-flash-300"))
+MODEL = DeviceModel(load_profile("evs-flash-300"))
 
 
-def nothing_known(source: str, component: Component) -> str | None:
+def no_measured_value(source: str, component: Component) -> str | None:
     return None
 
 
-def read(definition: VariableDefinition) -> str:
-    return value_of(definition, {}, nothing_known)
+def read_value(definition: VariableDefinition) -> str:
+    return attribute_value(definition, {}, no_measured_value)
 
 
-def reads(changed: dict[str, str]) -> Read:
-    return lambda definition: changed.get(definition.path, read(definition))
+def reader_with(changed: dict[str, str]) -> ValueReader:
+    return lambda definition: changed.get(definition.path, read_value(definition))
 
 
-def inventory(base: str) -> list[str]:
-    return [definition.path for definition in INVENTORIES[base](MODEL, read)]
+def inventory_paths(base: str) -> list[str]:
+    return [definition.path for definition in INVENTORIES[base](MODEL, read_value)]
 
 
 def test_the_full_inventory_has_everything_b07_fr_08() -> None:
-    assert inventory("FullInventory") == [each.path for each in MODEL.definitions]
+    assert inventory_paths("FullInventory") == [each.path for each in MODEL.definitions]
 
 
 def test_the_configuration_inventory_has_what_can_be_set_b07_fr_07() -> None:
-    paths = inventory("ConfigurationInventory")
+    paths = inventory_paths("ConfigurationInventory")
     assert "OCPPCommCtrlr.HeartbeatInterval" in paths
     assert "SecurityCtrlr.BasicAuthPassword" in paths
     assert "TxCtrlr.TxStartPoint" not in paths  # C-51 is no
-    for definition in INVENTORIES["ConfigurationInventory"](MODEL, read):
-        for attribute in report_data(definition, {}, nothing_known)["variableAttribute"]:
+    for definition in INVENTORIES["ConfigurationInventory"](MODEL, read_value):
+        for attribute in report_data(definition, {}, no_measured_value)["variableAttribute"]:
             assert attribute["mutability"] in ("ReadWrite", "WriteOnly")
 
 
@@ -59,26 +59,26 @@ AVAILABILITY = [
 
 
 def test_the_summary_of_a_healthy_station_is_its_availability_b07_fr_09() -> None:
-    assert inventory("SummaryInventory") == AVAILABILITY
+    assert inventory_paths("SummaryInventory") == AVAILABILITY
 
 
 def test_the_summary_names_what_is_wrong_b07_fr_09() -> None:
     wrong = {"PowerContactor@1.Problem": "true", "EmergencyStopSensor.Tripped": "true"}
-    paths = [each.path for each in INVENTORIES["SummaryInventory"](MODEL, reads(wrong))]
+    paths = [each.path for each in INVENTORIES["SummaryInventory"](MODEL, reader_with(wrong))]
     assert sorted(paths) == sorted([*AVAILABILITY, *wrong])
 
 
-def asked(*wanted: Wanted, criteria: tuple[str, ...] = ()) -> list[str]:
-    return [each.path for each in custom_report(MODEL, criteria, wanted, read)]
+def custom_report_paths(*wanted: ReportFilter, criteria: tuple[str, ...] = ()) -> list[str]:
+    return [each.path for each in select_variables(MODEL, criteria, wanted, read_value)]
 
 
 def test_one_variable_of_one_evse_tc_b_17() -> None:
-    wanted = Wanted(Component("evse", evse_id=1), "availabilitystate")
-    assert asked(wanted) == ["EVSE@1.AvailabilityState"]
+    wanted = ReportFilter(Component("evse", evse_id=1), "availabilitystate")
+    assert custom_report_paths(wanted) == ["EVSE@1.AvailabilityState"]
 
 
 def test_a_variable_left_out_means_all_of_the_component_b08_fr_20() -> None:
-    paths = asked(Wanted(Component("ClockCtrlr")))
+    paths = custom_report_paths(ReportFilter(Component("ClockCtrlr")))
     assert paths == [
         "ClockCtrlr.DateTime",
         "ClockCtrlr.TimeAdjustmentReportingThreshold",
@@ -87,7 +87,7 @@ def test_a_variable_left_out_means_all_of_the_component_b08_fr_20() -> None:
 
 
 def test_an_instance_left_out_means_every_instance_b08_fr_21_tc_b_54() -> None:
-    paths = asked(Wanted(Component("DeviceDataCtrlr"), "ItemsPerMessage"))
+    paths = custom_report_paths(ReportFilter(Component("DeviceDataCtrlr"), "ItemsPerMessage"))
     assert paths == [
         "DeviceDataCtrlr.ItemsPerMessage[GetReport]",
         "DeviceDataCtrlr.ItemsPerMessage[GetVariables]",
@@ -96,14 +96,16 @@ def test_an_instance_left_out_means_every_instance_b08_fr_21_tc_b_54() -> None:
 
 
 def test_one_instance_of_a_variable_tc_b_55() -> None:
-    paths = asked(Wanted(Component("DeviceDataCtrlr"), "ItemsPerMessage", "getreport"))
+    paths = custom_report_paths(
+        ReportFilter(Component("DeviceDataCtrlr"), "ItemsPerMessage", "getreport")
+    )
     assert paths == ["DeviceDataCtrlr.ItemsPerMessage[GetReport]"]
 
 
 def test_an_evse_left_out_means_every_evse_b08_fr_23_tc_b_56() -> None:
-    paths = asked(Wanted(Component("EVSE"), "AvailabilityState"))
+    paths = custom_report_paths(ReportFilter(Component("EVSE"), "AvailabilityState"))
     assert paths == ["EVSE@1.AvailabilityState", "EVSE@2.AvailabilityState"]
-    assert asked(Wanted(Component("Controller"), "Problem")) == [
+    assert custom_report_paths(ReportFilter(Component("Controller"), "Problem")) == [
         "Controller[IO].Problem",
         "Controller[SECC]@1.Problem",
         "Controller[SECC]@2.Problem",
@@ -111,37 +113,41 @@ def test_an_evse_left_out_means_every_evse_b08_fr_23_tc_b_56() -> None:
 
 
 def test_a_connector_left_out_means_every_connector_b08_fr_22() -> None:
-    paths = asked(Wanted(Component("Connector", evse_id=2), "ConnectorType"))
+    paths = custom_report_paths(ReportFilter(Component("Connector", evse_id=2), "ConnectorType"))
     assert paths == ["Connector@2/1.ConnectorType"]
 
 
 def test_an_instance_of_a_component_is_that_instance_b08_fr_24() -> None:
-    assert asked(Wanted(Component("Controller", "SECC"), "Problem")) == [
+    assert custom_report_paths(ReportFilter(Component("Controller", "SECC"), "Problem")) == [
         "Controller[SECC]@1.Problem",
         "Controller[SECC]@2.Problem",
     ]
-    assert asked(Wanted(Component("Controller", "None"), "Problem")) == []
+    assert custom_report_paths(ReportFilter(Component("Controller", "None"), "Problem")) == []
 
 
 def test_an_unknown_variable_is_an_empty_report_b08_fr_15() -> None:
-    assert asked(Wanted(Component("EVSE"), "Colour")) == []
+    assert custom_report_paths(ReportFilter(Component("EVSE"), "Colour")) == []
 
 
-AVAILABILITY_OF_1 = Wanted(Component("EVSE", evse_id=1), "AvailabilityState")
+AVAILABILITY_OF_1 = ReportFilter(Component("EVSE", evse_id=1), "AvailabilityState")
 
 
 def test_criterion_and_variable_must_both_hold_tc_b_18() -> None:
-    assert asked(AVAILABILITY_OF_1, criteria=("Available",)) == ["EVSE@1.AvailabilityState"]
-    assert asked(AVAILABILITY_OF_1, criteria=("Problem",)) == []
+    assert custom_report_paths(AVAILABILITY_OF_1, criteria=("Available",)) == [
+        "EVSE@1.AvailabilityState"
+    ]
+    assert custom_report_paths(AVAILABILITY_OF_1, criteria=("Problem",)) == []
 
 
 def test_one_of_several_criteria_is_enough_b08_fr_13() -> None:
     criteria = ("Problem", "Available")
-    assert asked(AVAILABILITY_OF_1, criteria=criteria) == ["EVSE@1.AvailabilityState"]
+    assert custom_report_paths(AVAILABILITY_OF_1, criteria=criteria) == ["EVSE@1.AvailabilityState"]
 
 
 def test_a_component_with_a_problem_is_reported_whole_b08_fr_10() -> None:
-    report = custom_report(MODEL, ["Problem"], [], reads({"FiscalMetering@2.Problem": "true"}))
+    report = select_variables(
+        MODEL, ["Problem"], [], reader_with({"FiscalMetering@2.Problem": "true"})
+    )
     assert {each.key.component.path for each in report} == {"FiscalMetering@2"}
 
 
@@ -155,23 +161,23 @@ def test_a_component_with_a_problem_is_reported_whole_b08_fr_10() -> None:
 )
 def test_a_component_counts_unless_it_says_no_b08_fr_07_to_09(criterion: str, path: str) -> None:
     for said, reported in (("true", True), ("false", False)):
-        report = list(custom_report(MODEL, [criterion], [], reads({path: said})))
+        report = list(select_variables(MODEL, [criterion], [], reader_with({path: said})))
         assert (path in [each.path for each in report]) is reported
         assert "ClockCtrlr.DateTime" in [each.path for each in report]  # says nothing about it
 
 
 def test_an_unknown_criterion_b08_fr_02() -> None:
     with pytest.raises(KeyError):
-        asked(criteria=("Available", "Beautiful"))
+        custom_report_paths(criteria=("Available", "Beautiful"))
 
 
 def test_nothing_asked_is_everything() -> None:
-    assert len(asked()) == len(MODEL.definitions)
+    assert len(custom_report_paths()) == len(MODEL.definitions)
 
 
 def test_how_an_entry_looks_b08_fr_12() -> None:
     definition = MODEL.by_path["EVSE@1.AvailabilityState"]
-    assert report_data(definition, {}, nothing_known) == {
+    assert report_data(definition, {}, no_measured_value) == {
         "component": {"name": "EVSE", "evse": {"id": 1}},
         "variable": {"name": "AvailabilityState"},
         "variableAttribute": [{"type": "Actual", "mutability": "ReadOnly", "value": "Available"}],
@@ -184,36 +190,38 @@ def test_how_an_entry_looks_b08_fr_12() -> None:
 
 
 def test_an_entry_with_instance_connector_unit_and_limits() -> None:
-    lock = report_data(MODEL.by_path["TemperatureSensor[cable]@2/1.Temperature"], {}, nothing_known)
+    lock = report_data(
+        MODEL.by_path["TemperatureSensor[cable]@2/1.Temperature"], {}, no_measured_value
+    )
     assert lock["component"] == {
         "name": "TemperatureSensor",
         "instance": "cable",
         "evse": {"id": 2, "connectorId": 1},
     }
     assert lock["variableCharacteristics"]["unit"] == "Celsius"
-    power = report_data(MODEL.by_path["EVSE@1.Power"], {}, nothing_known)
+    power = report_data(MODEL.by_path["EVSE@1.Power"], {}, no_measured_value)
     assert power["variableCharacteristics"]["maxLimit"] == 300_000
     timeout = MODEL.by_path["OCPPCommCtrlr.MessageTimeout[Default]"]
-    assert report_data(timeout, {}, nothing_known)["variable"]["instance"] == "Default"
+    assert report_data(timeout, {}, no_measured_value)["variable"]["instance"] == "Default"
 
 
 def test_a_secret_has_no_value_in_a_report_b07_fr_03() -> None:
     password = MODEL.by_path["SecurityCtrlr.BasicAuthPassword"]
     overrides = {password.path: "0123456789abcdef"}
-    [attribute] = report_data(password, overrides, nothing_known)["variableAttribute"]
+    [attribute] = report_data(password, overrides, no_measured_value)["variableAttribute"]
     assert attribute == {"type": "Actual", "mutability": "WriteOnly", "persistent": True}
 
 
 def test_only_a_secret_has_no_value_tc_b_53() -> None:
     for definition in MODEL.definitions:
-        for attribute in report_data(definition, {}, nothing_known)["variableAttribute"]:
+        for attribute in report_data(definition, {}, no_measured_value)["variableAttribute"]:
             assert ("value" in attribute) is (attribute["mutability"] != "WriteOnly")
 
 
 def test_a_full_report_fits_into_messages_of_2048_bytes() -> None:
-    entries = [report_data(each, {}, nothing_known) for each in MODEL.definitions]
+    entries = [report_data(each, {}, no_measured_value) for each in MODEL.definitions]
     encoded = [msgspec.json.encode(entry) for entry in entries]
-    shares = pages([len(each) for each in encoded], items_max=100, bytes_max=2048)
+    shares = split_into_messages([len(each) for each in encoded], items_max=100, bytes_max=2048)
     assert [index for share in shares for index in share] == list(range(len(entries)))
     last = len(shares) - 1
     for number, share in enumerate(shares):
@@ -241,4 +249,4 @@ def test_a_full_report_fits_into_messages_of_2048_bytes() -> None:
     ],
 )
 def test_entries_are_shared_out_by_number_and_bytes(sizes: list[int], shares: list[range]) -> None:
-    assert pages(sizes, items_max=2, bytes_max=90, overhead=10) == shares
+    assert split_into_messages(sizes, items_max=2, bytes_max=90, overhead=10) == shares

@@ -11,13 +11,13 @@ from typing import ClassVar
 
 import trio
 
-from drivers.ports import DeviceReady, NoAnswer, Report
+from drivers.ports import DeviceReady, DeviceReport, NoResponse
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 
 CLEAR_AND_HIDE_CURSOR = b"\x1b[2J\x1b[?25l"
-HOME, TO_END_OF_LINE = b"\x1b[H", b"\x1b[K"
-ARE_YOU_WELL, WELL = b"\x1b[5n", b"\x1b[0n"  # device status report, ECMA-48 §8.3.35
-TRIES, ANSWER_S = 3, 0.5
+CURSOR_HOME, CLEAR_TO_END_OF_LINE = b"\x1b[H", b"\x1b[K"
+STATUS_REQUEST, STATUS_OK = b"\x1b[5n", b"\x1b[0n"  # device status report, ECMA-48 §8.3.35
+ATTEMPTS_MAX, RESPONSE_TIMEOUT_S = 3, 0.5
 
 
 class Vt100Display:
@@ -32,7 +32,7 @@ class Vt100Display:
         open_port: how to open; tests give their own.
     """
 
-    LINE: ClassVar[Mapping[str, int | str]] = {"baud": 115_200}
+    LINE_DEFAULTS: ClassVar[Mapping[str, int | str]] = {"baud": 115_200}
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Vt100Display:
             self._lines = tuple(lines)
             self._changed.set()
 
-    async def run(self, report: Callable[[Report], None]) -> None:
+    async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Keep the text on the display.
 
         Raises:
@@ -74,39 +74,42 @@ class Vt100Display:
         """
         port = self._open_port(self.port, baud=self._baud)
         try:
-            await self._check(port)
+            await self._check_alive(port)
             report(DeviceReady("VT100 display"))
             await port.send(CLEAR_AND_HIDE_CURSOR)
             while True:
                 self._changed = trio.Event()
-                await port.send(self._page())
+                await port.send(self._render_page())
                 with trio.move_on_after(self._health_s or float("inf")) as calm:
                     await self._changed.wait()
                 if calm.cancelled_caught:
-                    await self._check(port)
+                    await self._check_alive(port)
         finally:
             port.close()
 
-    def _page(self) -> bytes:
+    def _render_page(self) -> bytes:
         columns, rows = self._size
         shown = [*self._lines, *[""] * rows][:rows]
-        texts = (harmless(line)[:columns].encode(self._encoding, "replace") for line in shown)
-        return HOME + b"\r\n".join(text + TO_END_OF_LINE for text in texts)
+        texts = (
+            replace_control_characters(line)[:columns].encode(self._encoding, "replace")
+            for line in shown
+        )
+        return CURSOR_HOME + b"\r\n".join(text + CLEAR_TO_END_OF_LINE for text in texts)
 
-    async def _check(self, port: Port) -> None:
+    async def _check_alive(self, port: Port) -> None:
         if not self._health_s:
             return
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS_MAX):
             port.drain_input()
-            await port.send(ARE_YOU_WELL)
-            with trio.move_on_after(ANSWER_S):
+            await port.send(STATUS_REQUEST)
+            with trio.move_on_after(RESPONSE_TIMEOUT_S):
                 heard = b""
-                while WELL not in heard:
+                while STATUS_OK not in heard:
                     heard = (heard + await port.receive())[-64:]
                 return
-        raise NoAnswer(f"display on {self.port}: no status report in {TRIES} tries")
+        raise NoResponse(f"display on {self.port}: no status report in {ATTEMPTS_MAX} tries")
 
 
-def harmless(text: str) -> str:
+def replace_control_characters(text: str) -> str:
     """The text without control characters: a message must not steer the terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -12,22 +12,22 @@ from typing import TypeAlias
 
 import trio
 
-from drivers.emulators.modbus_slave import IllegalError, Slave, Source, now
+from drivers.emulators.modbus_slave import ModbusException, ModbusSlave, ValueSource, current_value
 from drivers.wire.modbus import (
     READ_HOLDING_REGISTERS,
     WRITE_REGISTERS,
     ExceptionCode,
-    registers_of,
+    decode_registers,
 )
 
 VOLTAGE_EXPONENT, CURRENT_EXPONENT, POWER_EXPONENT = 2, 2, 5  # 0.1 V, 0.1 A, 100 W a count
 SOFTWARE_VERSION = 0x0103
 CLOCK, CLOCK_WRITABLE = range(30, 34), range(30, 33)
 
-Amount: TypeAlias = Source[Decimal | float]
+Amount: TypeAlias = ValueSource[Decimal | float]
 
 
-class AcrelEmulator(Slave):
+class AcrelEmulator(ModbusSlave):
     """One meter.
 
     Every quantity is a number or a callable that gives one; set them at any time.
@@ -67,17 +67,17 @@ class AcrelEmulator(Slave):
         self.energy_unit_wh = energy_unit_wh
         self.total_wh = self.total_reverse_wh = 0.0
         self.temperature_c: Amount = 25.0
-        self.broken_wire: Source[bool] = False
+        self.broken_wire: ValueSource[bool] = False
         self.energy_offset_wh: Amount = 0.0
         self.ratio, self.rated_a, self.switches, self.alarms = 1, 500, 0, 0
         self.clock = [0x1A01, 0x0100, 0x0000, 0x0100]
         self._integrated_at: float | None = None
 
-    def integrate(self) -> None:
+    def integrate_energy(self) -> None:
         """Bring the meter's own totals to this moment. Whoever changes the load calls it first."""
         at = trio.current_time()
         if self._integrated_at is not None:
-            gained = self._power() * (at - self._integrated_at) / 3600
+            gained = self._present_power_w() * (at - self._integrated_at) / 3600
             self.total_wh += max(gained, 0.0)
             self.total_reverse_wh += max(-gained, 0.0)
         self._integrated_at = at
@@ -87,94 +87,96 @@ class AcrelEmulator(Slave):
             return self.clock[address - CLOCK.start]
         read = _REGISTERS.get(address)
         if read is None:
-            raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+            raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
         return read(self)
 
     def write_register(self, address: int, value: int) -> None:
         if address not in CLOCK_WRITABLE:
-            raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+            raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
         self.clock[address - CLOCK.start] = value
 
-    def heard(self) -> None:
-        self.integrate()
+    def on_request(self) -> None:
+        self.integrate_energy()
 
-    def _power(self) -> float:
+    def _present_power_w(self) -> float:
         if self.power_w is not None:
-            return _real(self.power_w)
-        return _real(self.voltage_v) * _real(self.current_a)
+            return _to_float(self.power_w)
+        return _to_float(self.voltage_v) * _to_float(self.current_a)
 
     def _energy_count(self) -> int:
         energy = self.total_wh if self.energy_wh is None else self.energy_wh
-        return self._counts(_exact(energy) + _exact(self.energy_offset_wh))
+        return self._energy_to_counts(_to_decimal(energy) + _to_decimal(self.energy_offset_wh))
 
     def _reverse_count(self) -> int:
         reverse = self.energy_reverse_wh
-        return self._counts(_exact(self.total_reverse_wh if reverse is None else reverse))
+        return self._energy_to_counts(
+            _to_decimal(self.total_reverse_wh if reverse is None else reverse)
+        )
 
-    def _counts(self, energy_wh: Decimal) -> int:
+    def _energy_to_counts(self, energy_wh: Decimal) -> int:
         return max(int(energy_wh / self.energy_unit_wh), 0) & 0xFFFFFFFF
 
 
-def _number(amount: Amount) -> Decimal | float:
+def _resolve_amount(amount: Amount) -> Decimal | float:
     return amount() if callable(amount) else amount
 
 
-def _real(amount: Amount) -> float:
-    return float(_number(amount))
+def _to_float(amount: Amount) -> float:
+    return float(_resolve_amount(amount))
 
 
-def _exact(amount: Amount) -> Decimal:
-    number = _number(amount)
+def _to_decimal(amount: Amount) -> Decimal:
+    number = _resolve_amount(amount)
     return number if isinstance(number, Decimal) else Decimal(str(number))
 
 
-def _mantissa(value: float, exponent: int, lowest: int, highest: int) -> int:
+def _encode_mantissa(value: float, exponent: int, lowest: int, highest: int) -> int:
     """The value as counts of 10^(exponent - 3), held at the end of the register's range."""
     return min(max(round(value * 10.0 ** (3 - exponent)), lowest), highest) & 0xFFFF
 
 
-def _unsigned(value: float, exponent: int) -> int:
-    return _mantissa(value, exponent, 0, 0xFFFF)
+def _encode_unsigned(value: float, exponent: int) -> int:
+    return _encode_mantissa(value, exponent, 0, 0xFFFF)
 
 
-def _signed(value: float, exponent: int) -> int:
-    return _mantissa(value, exponent, -0x8000, 0x7FFF)
+def _encode_signed(value: float, exponent: int) -> int:
+    return _encode_mantissa(value, exponent, -0x8000, 0x7FFF)
 
 
-def _half(number: int, low: bool) -> int:
+def _register_half(number: int, low: bool) -> int:
     return number & 0xFFFF if low else number >> 16
 
 
-def _float(value: float, low: bool) -> int:
-    return registers_of(struct.pack(">f", value))[low]
+def _float_register(value: float, low: bool) -> int:
+    return decode_registers(struct.pack(">f", value))[low]
 
 
 _REGISTERS: dict[int, Callable[[AcrelEmulator], int]] = {
-    0: lambda meter: _unsigned(_real(meter.voltage_v), VOLTAGE_EXPONENT),
+    0: lambda meter: _encode_unsigned(_to_float(meter.voltage_v), VOLTAGE_EXPONENT),
     1: lambda meter: VOLTAGE_EXPONENT,
-    2: lambda meter: _signed(_real(meter.current_a), CURRENT_EXPONENT),
+    2: lambda meter: _encode_signed(_to_float(meter.current_a), CURRENT_EXPONENT),
     3: lambda meter: CURRENT_EXPONENT,
-    4: lambda meter: int(now(meter.broken_wire)),
-    5: lambda meter: _signed(_real(meter.temperature_c), 2),
+    4: lambda meter: int(current_value(meter.broken_wire)),
+    5: lambda meter: _encode_signed(_to_float(meter.temperature_c), 2),
     6: lambda meter: 0,
     7: lambda meter: 0,
-    8: lambda meter: _signed(meter._power(), POWER_EXPONENT),
+    8: lambda meter: _encode_signed(meter._present_power_w(), POWER_EXPONENT),
     9: lambda meter: POWER_EXPONENT,
     10: lambda meter: 0,
     11: lambda meter: 0,
-    12: lambda meter: _half(meter._energy_count(), low=False),
-    13: lambda meter: _half(meter._energy_count(), low=True),
-    14: lambda meter: _half(meter._reverse_count(), low=False),
-    15: lambda meter: _half(meter._reverse_count(), low=True),
+    12: lambda meter: _register_half(meter._energy_count(), low=False),
+    13: lambda meter: _register_half(meter._energy_count(), low=True),
+    14: lambda meter: _register_half(meter._reverse_count(), low=False),
+    15: lambda meter: _register_half(meter._reverse_count(), low=True),
     16: lambda meter: meter.ratio,
     17: lambda meter: meter.rated_a,
     18: lambda meter: meter.switches,
     19: lambda meter: meter.alarms,
     35: lambda meter: SOFTWARE_VERSION,
-    50: lambda meter: _float(_real(meter.voltage_v), low=False),
-    51: lambda meter: _float(_real(meter.voltage_v), low=True),
-    52: lambda meter: _float(_real(meter.current_a), low=False),
-    53: lambda meter: _float(_real(meter.current_a), low=True),
-    54: lambda meter: _float(meter._power() / 1000, low=False),
-    55: lambda meter: _float(meter._power() / 1000, low=True),
+    50: lambda meter: _float_register(_to_float(meter.voltage_v), low=False),
+    51: lambda meter: _float_register(_to_float(meter.voltage_v), low=True),
+    52: lambda meter: _float_register(_to_float(meter.current_a), low=False),
+    53: lambda meter: _float_register(_to_float(meter.current_a), low=True),
+    54: lambda meter: _float_register(meter._present_power_w() / 1000, low=False),
+    55: lambda meter: _float_register(meter._present_power_w() / 1000, low=True),
 }

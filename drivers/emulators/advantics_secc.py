@@ -22,32 +22,32 @@ STATUS_AGE_MAX_S = 0.5  # of Power_Modules_Status; the vendor's value is not pub
 INSULATION_MIN_OHM = 100_000
 INSULATION_ROUNDS = 10
 INSULATION_VOLTAGE_SHARE = 0.9
-LOWERED_V = 20.0
-PRECHARGE_WITHIN_V = 20.0
+LOWERED_VOLTAGE_MAX_V = 20.0
+PRECHARGE_TOLERANCE_V = 20.0
 PRECHARGE_A = 2.0
-CURRENT_BEFORE_OPENING_A = 1.0
-INLET_UNLOCKS_V = 60.0
-EMERGENCY_LEAST_S = 0.5
-DUTY_HELD, DUTY_TALKING = 1000, 50  # 0.1 %
+OPENING_CURRENT_MAX_A = 1.0
+INLET_UNLOCK_MAX_V = 60.0
+EMERGENCY_MIN_S = 0.5
+DUTY_IDLE_PERMILLE, DUTY_COMMUNICATION_PERMILLE = 1000, 50  # 0.1 %
 ISO_15118_2, DC_EXTENDED = 2, 1
 
-Story = Iterator[None]
+SessionSteps = Iterator[None]
 
 
 @dataclass
-class SeccTimes:
+class SeccTimings:
     """How long the steps take, seconds. The field's own values are in the comments."""
 
-    negotiation: float = 0.15  # some tens of seconds
-    authorisation_max: float = 60.0
-    enable_max: float = 30.0
-    insulation_max: float = 10.0
-    lowering_max: float = 5.0
-    precharge_max: float = 7.0
-    contactor: float = 0.05
-    ending_max: float = 2.0
-    welding_detection: float = 0.1  # seconds
-    closing: float = 0.1  # some seconds
+    negotiation_s: float = 0.15  # some tens of seconds
+    authorization_max_s: float = 60.0
+    enable_max_s: float = 30.0
+    insulation_max_s: float = 10.0
+    lowering_max_s: float = 5.0
+    precharge_max_s: float = 7.0
+    contactor_s: float = 0.05
+    ending_max_s: float = 2.0
+    welding_detection_s: float = 0.1  # seconds
+    closing_s: float = 0.1  # some seconds
 
 
 @dataclass
@@ -74,57 +74,57 @@ class SeccFaults:
 
 
 @dataclass
-class _Status:
+class _StationStatus:
     """What the station told last."""
 
     voltage_v: float = 0.0
     current_a: float = 0.0
     enabled: bool = False
     insulation_ohm: int = 0
-    at: float = float("-inf")
+    received_at: float = float("-inf")
 
 
 @dataclass
-class _Power:
+class _PowerControl:
     """What DC_Power_Control asks for."""
 
     function: int = Function.OFF
     voltage_v: float = 0.0
     current_a: float = 0.0
-    ranged: bool = False
-    closed: bool = False
-    lower: bool = False
+    is_range: bool = False
+    contactors_closed: bool = False
+    lower_voltage: bool = False
 
 
-class _Ended(Exception):
+class _SessionEnded(Exception):
     """The session ends early; for an emergency `origin` says who made it."""
 
-    def __init__(self, origin: int | None = None, *, rushed: bool = True) -> None:
-        super().__init__(origin, rushed)
+    def __init__(self, origin: int | None = None, *, aborted: bool = True) -> None:
+        super().__init__(origin, aborted)
         self.origin = origin
-        self.rushed = rushed
+        self.aborted = aborted
 
 
 @dataclass
-class _Flags:
+class _SequenceFlags:
     """Sequence_Control as heard last."""
 
-    start: bool = False
-    done: bool = False
-    valid: bool = False
-    parameters: bool = False
-    button: bool = False
+    start_allowed: bool = False
+    authorization_done: bool = False
+    authorization_valid: bool = False
+    parameters_done: bool = False
+    stop_button: bool = False
 
 
 @dataclass
-class _Spoken:
+class _ControllerOutput:
     """What the controller says in each cycle."""
 
     state: SeccState = SeccState.NOT_AVAILABLE
-    power: _Power | None = None
-    announcing: bool = False
-    emergency: int | None = None
-    duty: int = DUTY_HELD
+    power: _PowerControl | None = None
+    announcing_session: bool = False
+    emergency_origin: int | None = None
+    duty_permille: int = DUTY_IDLE_PERMILLE
     charging_pilot: bool = False
 
 
@@ -145,46 +145,48 @@ class EmulatedSecc:
         self.index = index
         self.ev: Ev | None = None
         self.faults = SeccFaults()
-        self.times = SeccTimes()
+        self.timings = SeccTimings()
         self.cable_c = [30, 30]
         self.limits = {"voltage_v": 0.0, "current_a": 0.0}
         self._send = send
         self._clock = clock
-        self._status = _Status()
-        self._flags = _Flags()
-        self._says = _Spoken()
+        self._station_status = _StationStatus()
+        self._flags = _SequenceFlags()
+        self._output = _ControllerOutput()
         self._stop_pressed = False
         self._was_enabled = False
-        self._spent = False  # this EV had its session; the next needs a new start or a new plug
-        self._story: Story | None = None
-        self._told_soc: int | None = None
-        self._asked: tuple[int, bool, bool, float] | None = None
-        self._shown_state = int(SeccState.INITIALISING)
-        self._cycle_due = self._slow_due = clock()
+        self._session_used = (
+            False  # this EV had its session; the next needs a new start or a new plug
+        )
+        self._session_steps: SessionSteps | None = None
+        self._sent_soc: int | None = None
+        self._sent_power: tuple[int, bool, bool, float] | None = None
+        self._reported_state = int(SeccState.INITIALIZING)
+        self._cycle_due_at = self._slow_due_at = clock()
 
     # --- what others see and do ------------------------------------------------------------------
 
     @property
     def state(self) -> SeccState:
-        return self._says.state
+        return self._output.state
 
     @property
-    def in_session(self) -> bool:
-        return self._story is not None
+    def is_in_session(self) -> bool:
+        return self._session_steps is not None
 
     @property
-    def pilot(self) -> str:
+    def pilot_letter(self) -> str:
         """The pilot's letter."""
         if self.faults.pilot_error:
             return "E"
         if self.ev is None:
             return "A"
-        return "C" if self._says.charging_pilot else "B"
+        return "C" if self._output.charging_pilot else "B"
 
-    def plug(self, ev: Ev) -> None:
+    def plug_in(self, ev: Ev) -> None:
         """Put the cable into an EV."""
         self.ev = ev
-        self._spent = False
+        self._session_used = False
 
     def unplug(self) -> None:
         """Take the cable out, under load or not."""
@@ -192,268 +194,290 @@ class EmulatedSecc:
             self.ev.contactors_closed = False
         self.ev = None
 
-    def heard(self, frame: CanFrame) -> None:
+    def on_frame(self, frame: CanFrame) -> None:
         """Take what the station says to this controller."""
-        message = wire.message_of(frame)
-        if message is None or wire.index_of(frame) != self.index:
+        message = wire.find_message(frame)
+        if message is None or wire.controller_index(frame) != self.index:
             return
-        if len(frame.data) >= message.length and message.base in HEARD:
-            HEARD[message.base](self, message.decode(frame.data))
+        if len(frame.data) >= message.length and message.base in FRAME_HANDLERS:
+            FRAME_HANDLERS[message.base](self, message.decode(frame.data))
 
-    def _hear_status(self, said: dict[str, int]) -> None:
-        self._status = _Status(
-            said["Present_Voltage"] / 10,
-            said["Present_Current"] / 10,
-            said["System_Enable"] == 1,
-            said["Insulation_Resistance"] * 2000,
+    def _on_status(self, values: dict[str, int]) -> None:
+        self._station_status = _StationStatus(
+            values["Present_Voltage"] / 10,
+            values["Present_Current"] / 10,
+            values["System_Enable"] == 1,
+            values["Insulation_Resistance"] * 2000,
             self._clock(),
         )
 
-    def _hear_limits(self, said: dict[str, int]) -> None:
-        self.limits["voltage_v"] = said["Maximum_Voltage"] / 10
-        self.limits["current_a"] = said["Maximum_Charge_Current"] / 10
+    def _on_limits(self, values: dict[str, int]) -> None:
+        self.limits["voltage_v"] = values["Maximum_Voltage"] / 10
+        self.limits["current_a"] = values["Maximum_Charge_Current"] / 10
 
-    def _hear_flags(self, said: dict[str, int]) -> None:
+    def _on_sequence_control(self, values: dict[str, int]) -> None:
         before = self._flags
-        self._flags = _Flags(
-            start=bool(said["Start_Charge_Authorisation"]),
-            done=bool(said["CCS_Authorisation_Done"]),
-            valid=bool(said["CCS_Authorisation_Valid"]),
-            parameters=bool(said["Charge_Parameters_Done"]),
-            button=bool(said["User_Stop_Button"]),
+        self._flags = _SequenceFlags(
+            start_allowed=bool(values["Start_Charge_Authorisation"]),
+            authorization_done=bool(values["CCS_Authorisation_Done"]),
+            authorization_valid=bool(values["CCS_Authorisation_Valid"]),
+            parameters_done=bool(values["Charge_Parameters_Done"]),
+            stop_button=bool(values["User_Stop_Button"]),
         )
-        if self._flags.button and not before.button:
+        if self._flags.stop_button and not before.stop_button:
             self._stop_pressed = True
-        if self._flags.start and not before.start:
-            self._spent = False
+        if self._flags.start_allowed and not before.start_allowed:
+            self._session_used = False
 
     # --- time ------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Go on: the story, then what is due on the bus."""
         now = self._clock()
-        if self._silent_station and self._story is None:
-            self._flags = _Flags()  # whoever allowed the start is gone
-        self._go_on()
+        if self._is_station_silent and self._session_steps is None:
+            self._flags = _SequenceFlags()  # whoever allowed the start is gone
+        self._advance_session()
         if self.faults.silent:
             return
-        self._speak_power()
-        if now >= self._cycle_due:
-            self._cycle_due = max(self._cycle_due + CYCLE_S, now)
-            self._speak()
-        if now >= self._slow_due:
-            self._slow_due = max(self._slow_due + SLOW_CYCLE_S, now)
-            self._speak_slowly()
+        self._send_changed_power()
+        if now >= self._cycle_due_at:
+            self._cycle_due_at = max(self._cycle_due_at + CYCLE_S, now)
+            self._send_cycle()
+        if now >= self._slow_due_at:
+            self._slow_due_at = max(self._slow_due_at + SLOW_CYCLE_S, now)
+            self._send_slow_cycle()
 
     @property
-    def _silent_station(self) -> bool:
-        return self._clock() - self._status.at > STATUS_AGE_MAX_S
+    def _is_station_silent(self) -> bool:
+        return self._clock() - self._station_status.received_at > STATUS_AGE_MAX_S
 
-    def _go_on(self) -> None:
-        if self._story is None:
-            self._wait_for_work()
+    def _advance_session(self) -> None:
+        if self._session_steps is None:
+            self._wait_for_start()
             return
         try:
-            self._watch()
-            next(self._story)
+            self._check_abort_conditions()
+            next(self._session_steps)
         except StopIteration:
-            self._story = None
-        except _Ended as ended:
-            self._story = self._break_off(ended)
-            next(self._story)
+            self._session_steps = None
+        except _SessionEnded as ended:
+            self._session_steps = self._abort_session(ended)
+            next(self._session_steps)
 
-    def _wait_for_work(self) -> None:
-        ready = self._flags.start and not self.faults.pilot_error
-        self._says = _Spoken(SeccState.WAITING_FOR_PEV if ready else SeccState.NOT_AVAILABLE)
+    def _wait_for_start(self) -> None:
+        ready = self._flags.start_allowed and not self.faults.pilot_error
+        self._output = _ControllerOutput(
+            SeccState.WAITING_FOR_PEV if ready else SeccState.NOT_AVAILABLE
+        )
         if self.faults.emergency or (self.ev is not None and self.ev.emergency):
-            self._says.emergency = wire.ORIGIN_EVSE if self.faults.emergency else wire.ORIGIN_EV
-        elif ready and self.ev is not None and not self._spent:
-            self._spent = True
+            self._output.emergency_origin = (
+                wire.EMERGENCY_BY_EVSE if self.faults.emergency else wire.EMERGENCY_BY_EV
+            )
+        elif ready and self.ev is not None and not self._session_used:
+            self._session_used = True
             self._stop_pressed = self._was_enabled = False
-            self._story = self._session(self.ev)
+            self._session_steps = self._run_session(self.ev)
 
     # --- the session -----------------------------------------------------------------------------
 
-    def _session(self, ev: Ev) -> Story:
+    def _run_session(self, ev: Ev) -> SessionSteps:
         """From the plug to the end by the book."""
         ev.contactors_closed = False
-        self._says = _Spoken(SeccState.NEGOTIATING_CONNECTION, duty=DUTY_TALKING)
-        yield from self._pause(self.times.negotiation)
-        self._says.state = SeccState.CCS_AUTHORISATION_PROCESS
-        yield from self._until(lambda: self._flags.done, self.times.authorisation_max)
-        if not self._flags.valid:
-            raise _Ended(rushed=False)
+        self._output = _ControllerOutput(
+            SeccState.NEGOTIATING_CONNECTION, duty_permille=DUTY_COMMUNICATION_PERMILLE
+        )
+        yield from self._wait_seconds(self.timings.negotiation_s)
+        self._output.state = SeccState.CCS_AUTHORIZATION_PROCESS
+        yield from self._wait_until(
+            lambda: self._flags.authorization_done, self.timings.authorization_max_s
+        )
+        if not self._flags.authorization_valid:
+            raise _SessionEnded(aborted=False)
         yield from self._exchange_parameters(ev)
         yield from self._test_insulation(ev)
-        yield from self._precharge(ev)
-        yield from self._charge(ev)
-        yield from self._end(ev)
+        yield from self._run_precharge(ev)
+        yield from self._run_charging(ev)
+        yield from self._end_session(ev)
 
-    def _exchange_parameters(self, ev: Ev) -> Story:
-        self._says.announcing = True
-        self._tell(wire.NEW_CHARGE_SESSION, Communication_Protocol=2, Plug_and_pins=DC_EXTENDED)
-        self._introduce(ev)
-        yield from self._until(lambda: self._flags.parameters, self.times.enable_max)
-        self._says.state = SeccState.CONNECTED_WITH_FULL_INFO
-        yield from self._until(lambda: self._status.enabled, self.times.enable_max)
-        self._says.announcing = False
+    def _exchange_parameters(self, ev: Ev) -> SessionSteps:
+        self._output.announcing_session = True
+        self._send_message(
+            wire.NEW_CHARGE_SESSION, Communication_Protocol=2, Plug_and_pins=DC_EXTENDED
+        )
+        self._send_ev_information(ev)
+        yield from self._wait_until(lambda: self._flags.parameters_done, self.timings.enable_max_s)
+        self._output.state = SeccState.CONNECTED_WITH_FULL_INFO
+        yield from self._wait_until(lambda: self._station_status.enabled, self.timings.enable_max_s)
+        self._output.announcing_session = False
         self._was_enabled = True
-        self._says.power = _Power(Function.STANDBY)
+        self._output.power = _PowerControl(Function.STANDBY)
         yield
 
-    def _test_insulation(self, ev: Ev) -> Story:
-        self._says.state = SeccState.INSULATION_TEST
-        self._says.charging_pilot = True
+    def _test_insulation(self, ev: Ev) -> SessionSteps:
+        self._output.state = SeccState.INSULATION_TEST
+        self._output.charging_pilot = True
         voltage_v = ev.max_voltage_v
-        self._says.power = _Power(Function.INSULATION_TEST, voltage_v, closed=True)
+        self._output.power = _PowerControl(
+            Function.INSULATION_TEST, voltage_v, contactors_closed=True
+        )
         high_enough = voltage_v * INSULATION_VOLTAGE_SHARE
-        yield from self._until(
-            lambda: self._status.voltage_v >= high_enough, self.times.insulation_max
+        yield from self._wait_until(
+            lambda: self._station_status.voltage_v >= high_enough, self.timings.insulation_max_s
         )
         for _ in range(INSULATION_ROUNDS):
-            if self._status.insulation_ohm < INSULATION_MIN_OHM:
-                raise _Ended
+            if self._station_status.insulation_ohm < INSULATION_MIN_OHM:
+                raise _SessionEnded
             yield
-        self._says.power = _Power(Function.STANDBY, closed=True, lower=True)
-        yield from self._until(lambda: self._status.voltage_v <= LOWERED_V, self.times.lowering_max)
-
-    def _precharge(self, ev: Ev) -> Story:
-        self._says.state = SeccState.PRECHARGE
-        wanted_v = ev.battery_v
-        self._says.power = _Power(
-            Function.PRECHARGE, wanted_v, PRECHARGE_A, ranged=True, closed=True
+        self._output.power = _PowerControl(
+            Function.STANDBY, contactors_closed=True, lower_voltage=True
         )
-        yield from self._until(
+        yield from self._wait_until(
+            lambda: self._station_status.voltage_v <= LOWERED_VOLTAGE_MAX_V,
+            self.timings.lowering_max_s,
+        )
+
+    def _run_precharge(self, ev: Ev) -> SessionSteps:
+        self._output.state = SeccState.PRECHARGE
+        wanted_v = ev.battery_v
+        self._output.power = _PowerControl(
+            Function.PRECHARGE, wanted_v, PRECHARGE_A, is_range=True, contactors_closed=True
+        )
+        yield from self._wait_until(
             lambda: (
-                abs(self._status.voltage_v - wanted_v) <= PRECHARGE_WITHIN_V
+                abs(self._station_status.voltage_v - wanted_v) <= PRECHARGE_TOLERANCE_V
                 and not self.faults.never_precharges
             ),
-            self.times.precharge_max,
+            self.timings.precharge_max_s,
         )
         ev.contactors_closed = True
-        yield from self._pause(self.times.contactor)
-        self._says.power = _Power(Function.STANDBY, closed=True)
+        yield from self._wait_seconds(self.timings.contactor_s)
+        self._output.power = _PowerControl(Function.STANDBY, contactors_closed=True)
 
-    def _charge(self, ev: Ev) -> Story:
-        self._says.state = SeccState.WAITING_FOR_CHARGE
-        yield from self._pause(max(ev.start_delay_s, self.times.contactor))
-        self._tell(wire.CHARGE_STATUS_CHANGE, Vehicle_Ready_for_Charging=1)
-        self._says.state = SeccState.CHARGING
+    def _run_charging(self, ev: Ev) -> SessionSteps:
+        self._output.state = SeccState.WAITING_FOR_CHARGE
+        yield from self._wait_seconds(max(ev.start_delay_s, self.timings.contactor_s))
+        self._send_message(wire.CHARGE_STATUS_CHANGE, Vehicle_Ready_for_Charging=1)
+        self._output.state = SeccState.CHARGING
         while not (self._stop_pressed or ev.finished):
-            offered_a = self.limits["current_a"] or ev.wish_a
-            self._says.power = _Power(
+            offered_a = self.limits["current_a"] or ev.requested_a
+            self._output.power = _PowerControl(
                 Function.POWER_TRANSFER,
                 ev.max_voltage_v,
-                min(ev.wish_a, offered_a),
-                closed=True,
+                min(ev.requested_a, offered_a),
+                contactors_closed=True,
             )
-            self._inform(ev)
+            self._send_soc(ev)
             yield
 
-    def _end(self, ev: Ev) -> Story:
-        self._says.state = SeccState.ENDING_CHARGE
-        self._tell(wire.CHARGE_STATUS_CHANGE, Vehicle_Ready_for_Charging=0)
-        self._says.power = _Power(Function.STANDBY, closed=True)
-        yield from self._until(
-            lambda: abs(self._status.current_a) < CURRENT_BEFORE_OPENING_A,
-            self.times.ending_max,
+    def _end_session(self, ev: Ev) -> SessionSteps:
+        self._output.state = SeccState.ENDING_CHARGE
+        self._send_message(wire.CHARGE_STATUS_CHANGE, Vehicle_Ready_for_Charging=0)
+        self._output.power = _PowerControl(Function.STANDBY, contactors_closed=True)
+        yield from self._wait_until(
+            lambda: abs(self._station_status.current_a) < OPENING_CURRENT_MAX_A,
+            self.timings.ending_max_s,
         )
         ev.contactors_closed = False
-        yield from self._pause(self.times.contactor)
-        self._says.power = _Power(Function.STANDBY)
-        yield from self._pause(self.times.contactor)
-        self._says.power = _Power(Function.STANDBY, lower=True)
-        self._says.state = SeccState.WELDING_DETECTION
-        yield from self._pause(self.times.welding_detection)
-        ends = self._clock() + self.times.ending_max
-        while self._status.voltage_v > INLET_UNLOCKS_V and self._clock() < ends:
+        yield from self._wait_seconds(self.timings.contactor_s)
+        self._output.power = _PowerControl(Function.STANDBY)
+        yield from self._wait_seconds(self.timings.contactor_s)
+        self._output.power = _PowerControl(Function.STANDBY, lower_voltage=True)
+        self._output.state = SeccState.WELDING_DETECTION
+        yield from self._wait_seconds(self.timings.welding_detection_s)
+        ends = self._clock() + self.timings.ending_max_s
+        while self._station_status.voltage_v > INLET_UNLOCK_MAX_V and self._clock() < ends:
             yield
-        self._says.state = SeccState.CLOSING_COMMUNICATION
-        self._says.charging_pilot = False
-        yield from self._pause(self.times.closing)
-        self._tell(wire.CHARGE_SESSION_FINISHED, State=0)
+        self._output.state = SeccState.CLOSING_COMMUNICATION
+        self._output.charging_pilot = False
+        yield from self._wait_seconds(self.timings.closing_s)
+        self._send_message(wire.CHARGE_SESSION_FINISHED, State=0)
 
-    def _break_off(self, ended: _Ended) -> Story:
+    def _abort_session(self, end: _SessionEnded) -> SessionSteps:
         """Early: the EV opens, an emergency is told while it holds."""
         if self.ev is not None:
             self.ev.contactors_closed = False
-        self._says = _Spoken(SeccState.CLOSING_COMMUNICATION, _Power(), emergency=ended.origin)
-        if ended.origin is not None:
-            yield from self._pause(EMERGENCY_LEAST_S)
-            while self._emergency_holds():
+        self._output = _ControllerOutput(
+            SeccState.CLOSING_COMMUNICATION, _PowerControl(), emergency_origin=end.origin
+        )
+        if end.origin is not None:
+            yield from self._wait_seconds(EMERGENCY_MIN_S)
+            while self._has_emergency():
                 yield
-        self._tell(wire.CHARGE_SESSION_FINISHED, State=int(ended.rushed))
-        self._says = _Spoken(SeccState.CLOSING_COMMUNICATION)
-        yield from self._pause(self.times.closing)
+        self._send_message(wire.CHARGE_SESSION_FINISHED, State=int(end.aborted))
+        self._output = _ControllerOutput(SeccState.CLOSING_COMMUNICATION)
+        yield from self._wait_seconds(self.timings.closing_s)
 
-    def _emergency_holds(self) -> bool:
+    def _has_emergency(self) -> bool:
         return self.faults.emergency or (self.ev is not None and self.ev.emergency)
 
-    def _watch(self) -> None:
+    def _check_abort_conditions(self) -> None:
         """What ends a session at any moment. Raises _Ended."""
-        if self._says.state is SeccState.CLOSING_COMMUNICATION:
+        if self._output.state is SeccState.CLOSING_COMMUNICATION:
             return
-        powered = self._says.power is not None
+        powered = self._output.power is not None
         if self.ev is None or self.faults.pilot_error:
-            raise _Ended(wire.ORIGIN_EVSE if powered else None)
+            raise _SessionEnded(wire.EMERGENCY_BY_EVSE if powered else None)
         if self.ev.emergency:
-            raise _Ended(wire.ORIGIN_EV)
-        if self.faults.emergency or self._silent_station:
-            raise _Ended(wire.ORIGIN_EVSE if powered else None)
-        if powered and self._was_enabled and not self._status.enabled:
-            charging = self._says.state in (SeccState.WAITING_FOR_CHARGE, SeccState.CHARGING)
-            raise _Ended(wire.ORIGIN_EVSE if charging else None)
-        if self._says.state in ISOLATED and self._status.insulation_ohm < INSULATION_MIN_OHM:
-            raise _Ended(wire.ORIGIN_EVSE)
-        if self._stop_pressed and self._says.state not in (
+            raise _SessionEnded(wire.EMERGENCY_BY_EV)
+        if self.faults.emergency or self._is_station_silent:
+            raise _SessionEnded(wire.EMERGENCY_BY_EVSE if powered else None)
+        if powered and self._was_enabled and not self._station_status.enabled:
+            charging = self._output.state in (SeccState.WAITING_FOR_CHARGE, SeccState.CHARGING)
+            raise _SessionEnded(wire.EMERGENCY_BY_EVSE if charging else None)
+        if (
+            self._output.state in INSULATION_WATCHED_STATES
+            and self._station_status.insulation_ohm < INSULATION_MIN_OHM
+        ):
+            raise _SessionEnded(wire.EMERGENCY_BY_EVSE)
+        if self._stop_pressed and self._output.state not in (
             SeccState.CHARGING,
             SeccState.ENDING_CHARGE,
             SeccState.WELDING_DETECTION,
         ):
-            raise _Ended(rushed=False)
+            raise _SessionEnded(aborted=False)
 
-    def _pause(self, seconds: float) -> Story:
+    def _wait_seconds(self, seconds: float) -> SessionSteps:
         ends = self._clock() + seconds
         while self._clock() < ends:
             yield
 
-    def _until(self, condition: Callable[[], bool], seconds: float) -> Story:
+    def _wait_until(self, condition: Callable[[], bool], timeout_s: float) -> SessionSteps:
         """Wait for a condition; after `seconds` the session is over."""
-        ends = self._clock() + seconds
+        ends = self._clock() + timeout_s
         while not condition():
             if self._clock() >= ends:
-                raise _Ended
+                raise _SessionEnded
             yield
 
     # --- speaking --------------------------------------------------------------------------------
 
-    def _tell(self, message: Message, **values: int) -> None:
+    def _send_message(self, message: Message, **values: int) -> None:
         if not self.faults.silent:
             self._send(message.encode(self.index, **values))
 
-    def _introduce(self, ev: Ev) -> None:
+    def _send_ev_information(self, ev: Ev) -> None:
         """What the EV tells of itself once."""
-        self._told_soc = None
-        self._inform(ev)
-        self._tell(
+        self._sent_soc = None
+        self._send_soc(ev)
+        self._send_message(
             wire.EV_VOLTAGES,
             EV_Maximum_Voltage=round(ev.max_voltage_v * 10),
             EV_Present_Voltage=round(ev.battery_v * 10),
         )
-        self._tell(
+        self._send_message(
             wire.EV_CHARGE_LIMITS,
             EV_Maximum_Charge_Current=round(ev.max_current_a * 10),
             EV_Maximum_Charge_Power=round(ev.max_power_w / 1000),
         )
-        self._tell_id(ev)
+        self._send_ev_id(ev)
 
-    def _inform(self, ev: Ev) -> None:
+    def _send_soc(self, ev: Ev) -> None:
         """The state of charge, when it changed."""
         soc = int(ev.soc)
-        if soc == self._told_soc:
+        if soc == self._sent_soc:
             return
-        self._told_soc = soc
-        self._tell(
+        self._sent_soc = soc
+        self._send_message(
             wire.EV_BATTERY,
             Battery_Capacity=round(ev.capacity_wh / 1000),
             Present_State_of_Charge=soc,
@@ -461,67 +485,73 @@ class EmulatedSecc:
             Maximum_State_of_Charge=100,
         )
 
-    def _tell_id(self, ev: Ev) -> None:
-        self._tell(wire.EV_ID, **{f"Byte{place}": byte for place, byte in enumerate(ev.evcc_id)})
-
-    def _speak_power(self) -> None:
-        """DC_Power_Control at once for another function; `_speak` sends the rest in its cycle."""
-        power = self._says.power
-        asked = (
-            None if power is None else (power.function, power.closed, power.lower, power.voltage_v)
+    def _send_ev_id(self, ev: Ev) -> None:
+        self._send_message(
+            wire.EV_ID, **{f"Byte{place}": byte for place, byte in enumerate(ev.evcc_id)}
         )
-        if asked != self._asked:
-            self._asked = asked
+
+    def _send_changed_power(self) -> None:
+        """DC_Power_Control at once for another function; `_speak` sends the rest in its cycle."""
+        power = self._output.power
+        asked = (
+            None
+            if power is None
+            else (power.function, power.contactors_closed, power.lower_voltage, power.voltage_v)
+        )
+        if asked != self._sent_power:
+            self._sent_power = asked
             self._send_power()
 
     def _send_power(self) -> None:
-        if self._says.power is not None and not self.faults.no_power_control:
-            self._send(self._power_frame(self._says.power))
+        if self._output.power is not None and not self.faults.no_power_control:
+            self._send(self._power_frame(self._output.power))
 
-    def _power_frame(self, power: _Power) -> CanFrame:
+    def _power_frame(self, power: _PowerControl) -> CanFrame:
         current = round(power.current_a * 10)
         return wire.DC_POWER_CONTROL.encode(
             self.index,
             Target_Voltage=round(power.voltage_v * 10),
             Current_Range_Max=current,
-            Current_Range_Min=0 if power.ranged else current,
+            Current_Range_Min=0 if power.is_range else current,
             Power_Function=15 if self.faults.unknown_values else power.function,
-            Setpoints_Mode=int(power.ranged),
-            Output_Contactors=int(power.closed),
-            Lower_Output_Voltage=int(power.lower),
+            Setpoints_Mode=int(power.is_range),
+            Output_Contactors=int(power.contactors_closed),
+            Lower_Output_Voltage=int(power.lower_voltage),
         )
 
-    def _speak(self) -> None:
+    def _send_cycle(self) -> None:
         if not self.faults.stuck:
-            self._shown_state = int(self._says.state)
+            self._reported_state = int(self._output.state)
         unknown = self.faults.unknown_values
-        self._tell(wire.CONTROLLER_STATUS, State=200 if unknown else self._shown_state)
-        self._tell(
+        self._send_message(wire.CONTROLLER_STATUS, State=200 if unknown else self._reported_state)
+        self._send_message(
             wire.EXTRA_INFORMATION,
-            CP_State=7 if unknown else PILOT_VALUES[self.pilot],
-            CP_Duty_Cycle=self._says.duty,
+            CP_State=7 if unknown else PILOT_VALUES[self.pilot_letter],
+            CP_Duty_Cycle=self._output.duty_permille,
         )
-        if self._says.announcing:
-            self._tell(
+        if self._output.announcing_session:
+            self._send_message(
                 wire.NEW_CHARGE_SESSION,
                 Communication_Protocol=ISO_15118_2,
                 Plug_and_pins=DC_EXTENDED,
             )
         self._send_power()
-        if self._says.emergency is not None:
-            self._tell(wire.EMERGENCY_STOP, Origin=self._says.emergency)
+        if self._output.emergency_origin is not None:
+            self._send_message(wire.EMERGENCY_STOP, Origin=self._output.emergency_origin)
 
-    def _speak_slowly(self) -> None:
+    def _send_slow_cycle(self) -> None:
         hot, other = (min(max(celsius, -40), 215) + 40 for celsius in self.cable_c)
-        self._tell(wire.INPUTS, CPU_Temperature=51 + 40, Pistol_PTC1=hot, Pistol_PTC2=other)
-        if self.ev is not None and self._says.power is not None:
-            self._tell_id(self.ev)
+        self._send_message(wire.INPUTS, CPU_Temperature=51 + 40, Pistol_PTC1=hot, Pistol_PTC2=other)
+        if self.ev is not None and self._output.power is not None:
+            self._send_ev_id(self.ev)
 
 
-ISOLATED = frozenset({SeccState.PRECHARGE, SeccState.WAITING_FOR_CHARGE, SeccState.CHARGING})
+INSULATION_WATCHED_STATES = frozenset(
+    {SeccState.PRECHARGE, SeccState.WAITING_FOR_CHARGE, SeccState.CHARGING}
+)
 PILOT_VALUES = {letter: value for value, letter in wire.PILOT_LETTERS.items()}
-HEARD: dict[int, Callable[[EmulatedSecc, dict[str, int]], None]] = {
-    wire.POWER_MODULES_STATUS.base: EmulatedSecc._hear_status,
-    wire.DC_POWER_PARAMETERS.base: EmulatedSecc._hear_limits,
-    wire.SEQUENCE_CONTROL.base: EmulatedSecc._hear_flags,
+FRAME_HANDLERS: dict[int, Callable[[EmulatedSecc, dict[str, int]], None]] = {
+    wire.POWER_MODULES_STATUS.base: EmulatedSecc._on_status,
+    wire.DC_POWER_PARAMETERS.base: EmulatedSecc._on_limits,
+    wire.SEQUENCE_CONTROL.base: EmulatedSecc._on_sequence_control,
 }

@@ -15,21 +15,21 @@ from drivers.emulators.infypower_modules import EmulatedModule
 RAMP_V_PER_S = 2_000.0
 WALK_IN_V_PER_S = 200.0
 SLEW_A_PER_S = 3_000.0
-DECAY_S = 0.3  # own bleeder of the modules; slower ones exist
-BLEEDER_S = 0.05
-CABLE_S = 0.05  # a cable alone holds little charge
-OPENS_S, CLOSES_S = 0.02, 0.04
-COLD_A = 5.0  # opening above it wears the contacts
-INRUSH_V = 25.0
+DECAY_TIME_S = 0.3  # own bleeder of the modules; slower ones exist
+BLEEDER_TIME_S = 0.05
+CABLE_DISCHARGE_S = 0.05  # a cable alone holds little charge
+OPENING_TIME_S, CLOSING_TIME_S = 0.02, 0.04
+OPENING_CURRENT_MAX_A = 5.0  # opening above it wears the contacts
+INRUSH_VOLTAGE_MAX_V = 25.0
 AMBIENT_C = 25.0
-CABLE_TIME_S = 120.0
+CABLE_THERMAL_S = 120.0
 CABLE_RISE_C = 0.00016  # per A squared: 10 degrees at 250 A
 SENSOR_BROKEN_C = 215
 HEALTHY_OHM = 10_000_000
 VIOLATIONS_MAX = 100
 
 
-class Bay:
+class PowerStage:
     """One EVSE's power path.
 
     Attributes:
@@ -59,8 +59,8 @@ class Bay:
         self.bus_v = self.outlet_v = self.current_a = 0.0
         self.cable_c = AMBIENT_C + 5
         self.violations: deque[str] = deque(maxlen=VIOLATIONS_MAX)
-        self._moving_s = 0.0
-        self._joined = False
+        self._contactor_moving_s = 0.0
+        self._battery_connected = False
 
     @property
     def power_w(self) -> float:
@@ -68,33 +68,33 @@ class Bay:
         return self.outlet_v * self.current_a
 
     @property
-    def at_rest(self) -> bool:
+    def is_at_rest(self) -> bool:
         """Nothing moves here until somebody acts."""
         return (
             self.bus_v < 1.0
             and self.current_a == 0.0
-            and self.closed == self._coil_wants
+            and self.closed == self._should_be_closed
             and not any(module.on for module in self.modules)
         )
 
     @property
-    def cable_shows_c(self) -> int:
+    def cable_sensor_c(self) -> int:
         """What the contact sensors read."""
         return round(self.cable_c) if self.cable_fault_c is None else self.cable_fault_c
 
     def step(self, seconds: float) -> float:
         """Let time pass; the energy that flowed to the EV, Wh."""
         self._move_contactors(seconds)
-        self._note_bleeding()
-        target_v, limit_a = self._offered()
+        self._check_bleeding()
+        target_v, limit_a = self._module_offer()
         if self.ev is not None and self.ev.contactors_closed and self.closed:
-            self._charge(self.ev, seconds, target_v, limit_a)
+            self._charge_battery(self.ev, seconds, target_v, limit_a)
         else:
-            self._joined = False
+            self._battery_connected = False
             self.current_a = 0.0
-            self._float(seconds, target_v)
-        self._tell_modules()
-        self._warm(seconds)
+            self._update_open_output(seconds, target_v)
+        self._update_modules()
+        self._warm_cable(seconds)
         if self.ev is not None:
             self.ev.step(seconds, self.current_a)
         return self.power_w * seconds / 3600.0
@@ -102,43 +102,45 @@ class Bay:
     # --- contactors ------------------------------------------------------------------------------
 
     @property
-    def _coil_wants(self) -> bool:
+    def _should_be_closed(self) -> bool:
         if self.welded:
             return True
         return self.coil and not self.emergency and not self.stuck_open
 
     def _move_contactors(self, seconds: float) -> None:
-        if self._coil_wants == self.closed:
-            self._moving_s = 0.0
+        if self._should_be_closed == self.closed:
+            self._contactor_moving_s = 0.0
             return
-        self._moving_s += seconds
-        if self._moving_s >= (OPENS_S if self.closed else CLOSES_S):
+        self._contactor_moving_s += seconds
+        if self._contactor_moving_s >= (OPENING_TIME_S if self.closed else CLOSING_TIME_S):
             self.closed = not self.closed
-            self._note_switching()
+            self._check_switching()
 
-    def _note_switching(self) -> None:
+    def _check_switching(self) -> None:
         if self.welded or self.emergency:
             return
-        if not self.closed and self.current_a > COLD_A:
-            self._note(f"contactors opened at {self.current_a:.0f} A")
+        if not self.closed and self.current_a > OPENING_CURRENT_MAX_A:
+            self._record_violation(f"contactors opened at {self.current_a:.0f} A")
         meets = self.ev.battery_v if self.ev is not None and self.ev.contactors_closed else None
-        if self.closed and meets is not None and abs(meets - self.bus_v) > INRUSH_V:
-            self._note(f"contactors closed {self.bus_v:.0f} V onto a battery at {meets:.0f} V")
+        if self.closed and meets is not None and abs(meets - self.bus_v) > INRUSH_VOLTAGE_MAX_V:
+            self._record_violation(
+                f"contactors closed {self.bus_v:.0f} V onto a battery at {meets:.0f} V"
+            )
 
-    def _note_bleeding(self) -> None:
-        if self.bleeding and self._joined and self.closed:
-            self._note("bleeder on while a battery is connected")
+    def _check_bleeding(self) -> None:
+        if self.bleeding and self._battery_connected and self.closed:
+            self._record_violation("bleeder on while a battery is connected")
 
-    def _note(self, what: str) -> None:
-        if not self.violations or self.violations[-1] != what:
-            self.violations.append(what)
+    def _record_violation(self, violation: str) -> None:
+        if not self.violations or self.violations[-1] != violation:
+            self.violations.append(violation)
 
     # --- electricity -----------------------------------------------------------------------------
 
-    def _offered(self) -> tuple[float, float]:
+    def _module_offer(self) -> tuple[float, float]:
         """Set voltage and current that the modules together try to give; 0 when off."""
-        giving = [module for module in self.modules if module.delivering]
-        target_v = max((module.set_mv for module in giving), default=0) / 1000
+        giving = [module for module in self.modules if module.is_delivering]
+        target_v = max((module.set_voltage_mv for module in giving), default=0) / 1000
         limit_a = sum(module.current_max_ma for module in giving) / 1000
         if self.over_voltage:
             target_v *= 1.12
@@ -146,12 +148,14 @@ class Bay:
             limit_a = limit_a * 1.2 + 20.0
         return target_v, limit_a
 
-    def _charge(self, ev: Ev, seconds: float, target_v: float, limit_a: float) -> None:
+    def _charge_battery(self, ev: Ev, seconds: float, target_v: float, limit_a: float) -> None:
         """The battery holds the voltage, the modules push a current through its resistance."""
         battery_v = ev.battery_v
-        if not self._joined and abs(self.bus_v - battery_v) > INRUSH_V:
-            self._note(f"EV at {battery_v:.0f} V closed onto an output at {self.bus_v:.0f} V")
-        self._joined = True
+        if not self._battery_connected and abs(self.bus_v - battery_v) > INRUSH_VOLTAGE_MAX_V:
+            self._record_violation(
+                f"EV at {battery_v:.0f} V closed onto an output at {self.bus_v:.0f} V"
+            )
+        self._battery_connected = True
         most = max(target_v - battery_v, 0.0) / ev.resistance_ohm
         aim = min(limit_a, most)
         step = SLEW_A_PER_S * seconds
@@ -159,15 +163,17 @@ class Bay:
         self.current_a = min(aim, self.current_a + step)
         self.bus_v = self.outlet_v = battery_v + self.current_a * ev.resistance_ohm
 
-    def _float(self, seconds: float, target_v: float) -> None:
+    def _update_open_output(self, seconds: float, target_v: float) -> None:
         """No battery: up with the ramp, down with what bleeds."""
         if target_v > self.bus_v:
-            soft = any(module.walk_in for module in self.modules if module.delivering)
+            soft = any(module.walk_in for module in self.modules if module.is_delivering)
             ramp = WALK_IN_V_PER_S if soft else RAMP_V_PER_S
             self.bus_v = min(self.bus_v + ramp * seconds, target_v)
         else:
             self.bus_v = max(
-                self._decayed(self.bus_v, seconds, BLEEDER_S if self.bleeding else DECAY_S),
+                self._decay_voltage(
+                    self.bus_v, seconds, BLEEDER_TIME_S if self.bleeding else DECAY_TIME_S
+                ),
                 target_v,
             )
         if self.closed:
@@ -175,22 +181,22 @@ class Bay:
         elif self.ev is not None and self.ev.contactors_closed:
             self.outlet_v = self.ev.battery_v
         else:
-            self.outlet_v = self._decayed(self.outlet_v, seconds, CABLE_S)
+            self.outlet_v = self._decay_voltage(self.outlet_v, seconds, CABLE_DISCHARGE_S)
 
-    def _decayed(self, voltage_v: float, seconds: float, constant_s: float) -> float:
+    def _decay_voltage(self, voltage_v: float, seconds: float, constant_s: float) -> float:
         if self.keeps_voltage:
             return voltage_v
         left = voltage_v * math.exp(-seconds / constant_s)
         return left if left >= 0.5 else 0.0
 
-    def _tell_modules(self) -> None:
+    def _update_modules(self) -> None:
         """Each giving module carries its share of the current."""
-        giving = [module for module in self.modules if module.delivering]
+        giving = [module for module in self.modules if module.is_delivering]
         for module in self.modules:
             module.voltage_mv = round(self.bus_v * 1000)
             carries = self.current_a / len(giving) if module in giving else 0.0
             module.current_ma = round(carries * 1000)
 
-    def _warm(self, seconds: float) -> None:
+    def _warm_cable(self, seconds: float) -> None:
         aim = AMBIENT_C + 5 + CABLE_RISE_C * self.current_a**2
-        self.cable_c += (aim - self.cable_c) * min(seconds / CABLE_TIME_S, 1.0)
+        self.cable_c += (aim - self.cable_c) * min(seconds / CABLE_THERMAL_S, 1.0)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import trio
 
-from drivers.emulators.modbus_slave import IllegalError, Slave, Source, now
+from drivers.emulators.modbus_slave import ModbusException, ModbusSlave, ValueSource, current_value
 from drivers.wire.modbus import (
     READ_HOLDING_REGISTERS,
     WRITE_REGISTERS,
     ExceptionCode,
-    registers_of,
+    decode_registers,
 )
 
 SETTINGS = range(3000, 3029)
@@ -33,7 +33,7 @@ PREWARNING, DEVICE_ERROR, WARNING, ALARM = 1, 2, 4, 5
 TESTING = 0x80
 
 
-class BenderEmulator(Slave):
+class BenderEmulator(ModbusSlave):
     """One insulation monitor.
 
     Attributes:
@@ -54,8 +54,8 @@ class BenderEmulator(Slave):
     def __init__(
         self,
         *,
-        resistance_ohm: Source[float] = 10_000_000.0,
-        voltage_v: Source[float] = 0.0,
+        resistance_ohm: ValueSource[float] = 10_000_000.0,
+        voltage_v: ValueSource[float] = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__(seed)
@@ -66,69 +66,73 @@ class BenderEmulator(Slave):
         self.test_s, self.fast_test_s = 3.0, 1.0
         self.name, self.software_version = "isoCHA425HV", 500
         self.settings = dict.fromkeys(SETTINGS, 0) | FACTORY_SETTINGS
-        self._test_ends: float | None = None
-        self._failed = False
-        self._held: dict[int, tuple[int, ...]] = {}
+        self._test_ends_at: float | None = None
+        self._self_test_failed = False
+        self._frozen_values: dict[int, tuple[int, ...]] = {}
 
     @property
-    def testing(self) -> bool:
+    def is_testing(self) -> bool:
         """Whether a self-test runs at this moment."""
-        if self._test_ends is not None and trio.current_time() >= self._test_ends:
-            self._test_ends = None
-            self._failed = self.test_fails
-        return self._test_ends is not None
+        if self._test_ends_at is not None and trio.current_time() >= self._test_ends_at:
+            self._test_ends_at = None
+            self._self_test_failed = self.test_fails
+        return self._test_ends_at is not None
 
     def read_register(self, address: int) -> int:
         if address in self.settings:
             return self.settings[address]
         if address in NAME:
-            return registers_of(self.name.ljust(20)[:20].encode("ascii"))[address - NAME.start]
+            return decode_registers(self.name.ljust(20)[:20].encode("ascii"))[address - NAME.start]
         if address in VERSIONS:
             versions = (425, self.software_version, 2024, 3, 19, 105)
             return versions[address - VERSIONS.start]
         block = address - address % 4
-        if block not in _VALUES:
-            raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
-        return self._value(block)[address - block]
+        if block not in _VALUE_BLOCKS:
+            raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
+        return self._value_registers(block)[address - block]
 
     def write_register(self, address: int, value: int) -> None:
         if address in self.settings:
-            self._set(address, value)
+            self._write_setting(address, value)
         elif (address, value) == SELF_TEST:
-            fast = self.settings[SELF_TEST_KIND] == FAST_CABLE_CHECK and self._knows_fast()
-            self._test_ends = trio.current_time() + (self.fast_test_s if fast else self.test_s)
+            fast = self.settings[SELF_TEST_KIND] == FAST_CABLE_CHECK and self._supports_fast_test()
+            self._test_ends_at = trio.current_time() + (self.fast_test_s if fast else self.test_s)
         elif (address, value) == CLEAR_MEMORY:
-            self._failed = False
+            self._self_test_failed = False
         else:
-            raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+            raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
-    def _knows_fast(self) -> bool:
+    def _supports_fast_test(self) -> bool:
         return self.software_version >= 500
 
-    def _set(self, address: int, value: int) -> None:
-        if address == SELF_TEST_KIND and value == FAST_CABLE_CHECK and not self._knows_fast():
-            raise IllegalError(ExceptionCode.ILLEGAL_VALUE)
+    def _write_setting(self, address: int, value: int) -> None:
+        if (
+            address == SELF_TEST_KIND
+            and value == FAST_CABLE_CHECK
+            and not self._supports_fast_test()
+        ):
+            raise ModbusException(ExceptionCode.ILLEGAL_VALUE)
         self.settings[address] = value
 
-    def _value(self, block: int) -> tuple[int, ...]:
-        if not self.frozen or block not in self._held:
-            value, state, code = _VALUES[block](self)
-            self._held[block] = (*registers_of(struct.pack(">f", value)), state, code)
-        return self._held[block]
+    def _value_registers(self, block: int) -> tuple[int, ...]:
+        if not self.frozen or block not in self._frozen_values:
+            value, state, code = _VALUE_BLOCKS[block](self)
+            self._frozen_values[block] = (*decode_registers(struct.pack(">f", value)), state, code)
+        return self._frozen_values[block]
 
-    def _alarm(self) -> int:
-        if self.device_error or self.earth_lost or self._failed:
+    def _alarm_code(self) -> int:
+        if self.device_error or self.earth_lost or self._self_test_failed:
             return DEVICE_ERROR
         if self.alarm is not None:
             return self.alarm
-        kohm = now(self.resistance_ohm) / 1000
+        kohm = current_value(self.resistance_ohm) / 1000
         if kohm < self.settings[ALARM_KOHM]:
             return ALARM
         return PREWARNING if kohm < self.settings[PREALARM_KOHM] else 0
 
-    def _insulation(self) -> tuple[float, int, int]:
-        alarm, testing = self._alarm(), self.testing
-        ohm = now(self.resistance_ohm)
+    def _insulation_value(self) -> tuple[float, int, int]:
+        alarm, testing = self._alarm_code(), self.is_testing
+        ohm = current_value(self.resistance_ohm)
         unit = OHM | (TRUE_VALUE_IS_HIGHER if ohm > SHOWN_MAX_OHM else 0)
         if not self.settings[MEASURING]:
             unit = INVALID
@@ -137,23 +141,23 @@ class BenderEmulator(Slave):
         code = 102 if self.earth_lost else 1 if alarm == ALARM else 71
         return ohm, state, code
 
-    def _updates(self) -> tuple[float, int, int]:
-        broken = self.device_error or self._failed
+    def _update_counter(self) -> tuple[float, int, int]:
+        broken = self.device_error or self._self_test_failed
         state = (DEVICE_ERROR if broken else 0) << 8 | UNITLESS
         return float(int(trio.current_time() * 10) % 10_000), state, 115 if broken else 1022
 
 
-def _voltage(share: float) -> Callable[[BenderEmulator], tuple[float, int, int]]:
-    return lambda monitor: (share * now(monitor.voltage_v), VOLT, 76)
+def _voltage_value(share: float) -> Callable[[BenderEmulator], tuple[float, int, int]]:
+    return lambda monitor: (share * current_value(monitor.voltage_v), VOLT, 76)
 
 
-_VALUES: dict[int, Callable[[BenderEmulator], tuple[float, int, int]]] = {
-    1000: BenderEmulator._insulation,
-    1008: _voltage(1),
+_VALUE_BLOCKS: dict[int, Callable[[BenderEmulator], tuple[float, int, int]]] = {
+    1000: BenderEmulator._insulation_value,
+    1008: _voltage_value(1),
     1012: lambda monitor: (1e-6, FARAD, 82),
-    1016: _voltage(0.5),
-    1020: _voltage(-0.5),
+    1016: _voltage_value(0.5),
+    1020: _voltage_value(-0.5),
     1024: lambda monitor: (0.0, PERCENT, 1022),
-    1028: BenderEmulator._insulation,
-    1032: BenderEmulator._updates,
+    1028: BenderEmulator._insulation_value,
+    1032: BenderEmulator._update_counter,
 }

@@ -15,18 +15,18 @@ from drivers.wire import slcan
 from drivers.wire.serial_port import Port
 from drivers.wire.slcan import CanFrame
 
-WAITING_MAX = 200  # frames on their way to the station; about a second of a busy bus
+QUEUED_FRAMES_MAX = 200  # frames on their way to the station; about a second of a busy bus
 
 
 class CanNode(Protocol):
     """A device on the bus."""
 
-    def heard(self, frame: CanFrame) -> None:
+    def on_frame(self, frame: CanFrame) -> None:
         """The station sent a frame."""
         ...
 
 
-class EmulatedBus:
+class EmulatedCanBus:
     """The adapter: speaks slcan with the station, hands frames to nodes and back.
 
     Attributes:
@@ -39,66 +39,68 @@ class EmulatedBus:
         self.nodes: list[CanNode] = []
         self.lost = False
         self._port = port
-        self._speed = f"S{slcan.BIT_RATES[bit_rate]}"
-        self._told_speed = ""
+        self._speed_command = f"S{slcan.BIT_RATES[bit_rate]}"
+        self._received_speed_command = ""
         self._is_open = False
         self._decoder = slcan.Decoder()
-        self._waiting: deque[bytes] = deque(maxlen=WAITING_MAX)
-        self._something = trio.Event()
+        self._send_queue: deque[bytes] = deque(maxlen=QUEUED_FRAMES_MAX)
+        self._queue_filled = trio.Event()
 
     @property
-    def connected(self) -> bool:
+    def is_connected(self) -> bool:
         """Frames pass: channel open, at the bit rate of the bus, not cut."""
-        return self._is_open and self._told_speed == self._speed and not self.lost
+        return (
+            self._is_open and self._received_speed_command == self._speed_command and not self.lost
+        )
 
     def send(self, frame: CanFrame) -> None:
         """A node says something."""
-        if self.connected:
-            self._queue(slcan.encode(frame))
+        if self.is_connected:
+            self._queue_line(slcan.encode_frame(frame))
 
     async def run(self) -> None:
         """Be there until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write)
+            nursery.start_soon(self._write_queue)
             while True:
                 for item in self._decoder.feed(await self._port.receive()):
-                    self._take(item)
+                    self._on_item(item)
 
-    async def _write(self) -> None:
+    async def _write_queue(self) -> None:
         while True:
-            await self._something.wait()
-            self._something = trio.Event()
-            together = b"".join(self._waiting)
-            self._waiting.clear()
+            await self._queue_filled.wait()
+            self._queue_filled = trio.Event()
+            together = b"".join(self._send_queue)
+            self._send_queue.clear()
             if together:
                 await self._port.send(together)
 
-    def _take(self, item: CanFrame | slcan.Reply | slcan.Command) -> None:
-        if isinstance(item, slcan.Command):
-            self._queue(self._command(item.text).value)
-        elif isinstance(item, slcan.Reply):
-            self._queue(slcan.Reply.DONE.value)  # an empty line
+    def _on_item(self, item: CanFrame | slcan.AdapterReply | slcan.AdapterCommand) -> None:
+        if isinstance(item, slcan.AdapterCommand):
+            self._queue_line(self._execute_command(item.text).value)
+        elif isinstance(item, slcan.AdapterReply):
+            self._queue_line(slcan.AdapterReply.DONE.value)  # an empty line
         elif not self._is_open:
-            self._queue(slcan.Reply.REFUSED.value)
+            self._queue_line(slcan.AdapterReply.REFUSED.value)
         else:
-            self._queue(b"Z\r" if item.extended else b"z\r")
-            if self.connected:
+            self._queue_line(b"Z\r" if item.extended else b"z\r")
+            if self.is_connected:
                 for node in self.nodes:
-                    node.heard(item)
+                    node.on_frame(item)
 
-    def _command(self, text: str) -> slcan.Reply:
+    def _execute_command(self, text: str) -> slcan.AdapterReply:
         """Set-up, as a Lawicel adapter takes it: speed only while closed."""
         if text == "C":
             self._is_open = False
-            self._waiting.clear()
-        elif text == "O" and self._told_speed and not self._is_open:
+            self._send_queue.clear()
+        elif text == "O" and self._received_speed_command and not self._is_open:
             self._is_open = True
         elif text.startswith("S") and not self._is_open:
-            self._told_speed = text
+            self._received_speed_command = text
         else:
-            return slcan.Reply.REFUSED
-        return slcan.Reply.DONE
+            return slcan.AdapterReply.REFUSED
+        return slcan.AdapterReply.DONE
 
-    def _queue(self, line: bytes) -> None:
-        self._waiting.append(line)
-        self._something.set()
+    def _queue_line(self, line: bytes) -> None:
+        self._send_queue.append(line)
+        self._queue_filled.set()

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TAPER_FROM_SOC = 80.0
-TAPER_LEAST = 0.02  # of the full current, just before full
+TAPER_MIN_SHARE = 0.02  # of the full current, just before full
 RAMP_UP_A_PER_S = 500.0
 RAMP_DOWN_A_PER_S = 2_000.0
-EMPTY_AT = 0.80  # of the maximum voltage: battery voltage when empty, when full
-FULL_AT = 0.95
+EMPTY_VOLTAGE_SHARE = 0.80  # of the maximum voltage: battery voltage when empty, when full
+FULL_VOLTAGE_SHARE = 0.95
 
 
 @dataclass
@@ -36,16 +36,18 @@ class Ev:
     finished: bool = False  # its user stopped it, or it is full
     emergency: bool = False  # it demands an emergency stop
     contactors_closed: bool = False
-    wish_a: float = 0.0  # ramped; what it asks for now
+    requested_a: float = 0.0  # ramped; what it asks for now
 
     @property
     def battery_v(self) -> float:
         """Voltage of the battery without current."""
         share = min(max(self.soc, 0.0), 100.0) / 100.0
-        return self.max_voltage_v * (EMPTY_AT + (FULL_AT - EMPTY_AT) * share)
+        return self.max_voltage_v * (
+            EMPTY_VOLTAGE_SHARE + (FULL_VOLTAGE_SHARE - EMPTY_VOLTAGE_SHARE) * share
+        )
 
     @property
-    def aim_a(self) -> float:
+    def target_a(self) -> float:
         """The current it would like, before its ramp."""
         if not self.ready or self.finished or not self.contactors_closed:
             return 0.0
@@ -53,7 +55,7 @@ class Ev:
         if self.soc <= TAPER_FROM_SOC:
             return most
         left = (100.0 - self.soc) / (100.0 - TAPER_FROM_SOC)
-        return most * max(left, TAPER_LEAST)
+        return most * max(left, TAPER_MIN_SHARE)
 
     def step(self, seconds: float, current_a: float) -> None:
         """Let time pass with a current into the battery."""
@@ -62,6 +64,6 @@ class Ev:
             self.soc = min(self.soc + 100.0 * energy_wh / self.capacity_wh, 100.0)
         if self.soc >= self.target_soc:
             self.finished = True
-        aim = self.aim_a
+        aim = self.target_a
         up, down = RAMP_UP_A_PER_S * seconds, RAMP_DOWN_A_PER_S * seconds
-        self.wish_a = min(max(aim, self.wish_a - down), self.wish_a + up)
+        self.requested_a = min(max(aim, self.requested_a - down), self.requested_a + up)

@@ -10,19 +10,19 @@ from collections.abc import Callable
 
 import trio
 
-from drivers.emulators.modbus_slave import IllegalError, Slave, Source, now
+from drivers.emulators.modbus_slave import ModbusException, ModbusSlave, ValueSource, current_value
 from drivers.wire.modbus import ExceptionCode
 
 OUTPUTS, INPUTS = range(0x08), range(0x20, 0x28)
 LATCHED_HIGH, LATCHED_LOW = range(0x40, 0x48), range(0x60, 0x68)
 SAFE_VALUES, POWER_ON_VALUES = range(0x80, 0x88), range(0xA0, 0xA8)
 PROTOCOL, WATCHDOG_MODE, WATCHDOG_ON, CLEAR_LATCHES = 0x100, 0x103, 0x104, 0x107
-WATCHDOG_STATUS, FIRST_READ = 0x10D, 0x110
+WATCHDOG_STATUS, RESET_FLAG = 0x10D, 0x110
 FIRMWARE_AND_NAME, SETTINGS = range(0x1E0, 0x1E4), range(0x1E4, 0x1E6)
 ANSWER_DELAY, WATCHDOG_TIME, WATCHDOG_COUNT = 0x1E7, 0x1E8, 0x1EB
 
 
-class M7055Emulator(Slave):
+class M7055Emulator(ModbusSlave):
     """One module.
 
     Attributes:
@@ -37,9 +37,9 @@ class M7055Emulator(Slave):
         feeds_watchdog: False: the watchdog runs out although requests arrive.
     """
 
-    delay_s = 0.002
+    response_delay_s = 0.002
 
-    def __init__(self, *, inputs: Source[int] = 0, address: int = 5, seed: int = 0) -> None:
+    def __init__(self, *, inputs: ValueSource[int] = 0, address: int = 5, seed: int = 0) -> None:
         super().__init__(seed)
         self.inputs = inputs
         self.stuck_inputs: dict[int, bool] = {}
@@ -56,55 +56,55 @@ class M7055Emulator(Slave):
         """Lose the power for a moment: power-on values, nothing latched, the reset flag set."""
         self._outputs = self.power_on_values
         self._latched_high = self._latched_low = 0
-        self._fired = False
-        self._timeouts = 0
-        self._fresh = True
+        self._watchdog_fired = False
+        self._timeout_count = 0
+        self._was_reset = True
         self._fed_at: float | None = None
 
     @property
     def outputs(self) -> int:
         """The output register at this moment, bit n is DOn."""
-        self._watch()
+        self._check_watchdog()
         return self._outputs
 
     @property
-    def driven(self) -> int:
+    def driven_outputs(self) -> int:
         """What the outputs really drive: the register without the dead coils."""
         return self.outputs & ~sum(1 << dead for dead in self.dead_outputs)
 
     @property
     def watchdog_fired(self) -> bool:
-        self._watch()
-        return self._fired
+        self._check_watchdog()
+        return self._watchdog_fired
 
-    def level(self) -> int:
+    def input_levels(self) -> int:
         """The inputs at this moment, stuck ones included."""
-        bits = now(self.inputs)
+        bits = current_value(self.inputs)
         for number, high in self.stuck_inputs.items():
             bits = bits | 1 << number if high else bits & ~(1 << number)
         return bits & 0xFF
 
-    def heard(self) -> None:
-        self._watch()
+    def on_request(self) -> None:
+        self._check_watchdog()
         if self.feeds_watchdog:
             self._fed_at = trio.current_time()
-        self._latched_high |= self.level()
-        self._latched_low |= ~self.level() & 0xFF
+        self._latched_high |= self.input_levels()
+        self._latched_low |= ~self.input_levels() & 0xFF
 
     def read_bit(self, address: int) -> bool:
-        if address == FIRST_READ:
-            fresh, self._fresh = self._fresh, False
+        if address == RESET_FLAG:
+            fresh, self._was_reset = self._was_reset, False
             return fresh
-        for addresses, bits in _READABLE:
+        for addresses, bits in _BIT_READERS:
             if address in addresses:
                 return bool(bits(self) >> (address - addresses.start) & 1)
-        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+        raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def write_bit(self, address: int, on: bool) -> None:
-        for addresses, write in _WRITABLE:
+        for addresses, write in _BIT_WRITERS:
             if address in addresses:
                 return write(self, address - addresses.start, on)
-        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+        raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def read_register(self, address: int) -> int:
         held = {
@@ -112,51 +112,56 @@ class M7055Emulator(Slave):
             **dict(zip(SETTINGS, self._settings, strict=True)),
             ANSWER_DELAY: self._answer_delay,
             WATCHDOG_TIME: self.watchdog_time,
-            WATCHDOG_COUNT: self._timeouts,
+            WATCHDOG_COUNT: self._timeout_count,
         }
         if address not in held:
-            raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+            raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
         return held[address]
 
     def write_register(self, address: int, value: int) -> None:
         if address == WATCHDOG_TIME and value <= 255:
             self.watchdog_time = value
         elif address == WATCHDOG_COUNT and value == 0:
-            self._timeouts = 0
+            self._timeout_count = 0
         elif address == ANSWER_DELAY and value <= 30:
             self._answer_delay = value
         elif address in SETTINGS:
             self._settings[address - SETTINGS.start] = value
         elif address in (WATCHDOG_TIME, WATCHDOG_COUNT, ANSWER_DELAY):
-            raise IllegalError(ExceptionCode.ILLEGAL_VALUE)
+            raise ModbusException(ExceptionCode.ILLEGAL_VALUE)
         else:
-            raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+            raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
-    def _watch(self) -> None:
+    def _check_watchdog(self) -> None:
         """Let the watchdog run out if its time is over; it does so once until cleared."""
-        if not self.watchdog_on or self._fired or self._fed_at is None or not self.watchdog_time:
+        if (
+            not self.watchdog_on
+            or self._watchdog_fired
+            or self._fed_at is None
+            or not self.watchdog_time
+        ):
             return
         if trio.current_time() - self._fed_at >= self.watchdog_time / 10:
             self._outputs = self.safe_values
-            self._fired = True
-            self._timeouts += 1
+            self._watchdog_fired = True
+            self._timeout_count += 1
 
     def _write_output(self, number: int, on: bool) -> None:
-        if self._fired and self.watchdog_mode == 0:
+        if self._watchdog_fired and self.watchdog_mode == 0:
             return
-        self._fired = False
-        self._outputs = _with(self._outputs, number, on)
+        self._watchdog_fired = False
+        self._outputs = _set_bit(self._outputs, number, on)
 
-    def _write_safe(self, number: int, on: bool) -> None:
-        self.safe_values = _with(self.safe_values, number, on)
+    def _write_safe_value(self, number: int, on: bool) -> None:
+        self.safe_values = _set_bit(self.safe_values, number, on)
 
-    def _write_power_on(self, number: int, on: bool) -> None:
-        self.power_on_values = _with(self.power_on_values, number, on)
+    def _write_power_on_value(self, number: int, on: bool) -> None:
+        self.power_on_values = _set_bit(self.power_on_values, number, on)
 
-    def _write_mode(self, _: int, on: bool) -> None:
+    def _write_watchdog_mode(self, _: int, on: bool) -> None:
         self.watchdog_mode = int(on)
 
-    def _write_watchdog(self, _: int, on: bool) -> None:
+    def _write_watchdog_enable(self, _: int, on: bool) -> None:
         self.watchdog_on = on
         self._fed_at = trio.current_time()
 
@@ -164,44 +169,44 @@ class M7055Emulator(Slave):
         if on:
             self._latched_high = self._latched_low = 0
 
-    def _clear_status(self, _: int, on: bool) -> None:
+    def _clear_watchdog_status(self, _: int, on: bool) -> None:
         if on:
-            self._fired = False
+            self._watchdog_fired = False
             self._fed_at = trio.current_time()
 
-    def _keep_protocol(self, _: int, on: bool) -> None:
+    def _write_protocol(self, _: int, on: bool) -> None:
         if not on:
-            raise IllegalError(ExceptionCode.ILLEGAL_VALUE)  # DCON would be the end of this line
+            raise ModbusException(ExceptionCode.ILLEGAL_VALUE)  # DCON would be the end of this line
 
 
-def _with(bits: int, number: int, on: bool) -> int:
+def _set_bit(bits: int, number: int, on: bool) -> int:
     return bits | 1 << number if on else bits & ~(1 << number)
 
 
-def _one(address: int) -> range:
+def _single_address(address: int) -> range:
     return range(address, address + 1)
 
 
-_READABLE: tuple[tuple[range, Callable[[M7055Emulator], int]], ...] = (
+_BIT_READERS: tuple[tuple[range, Callable[[M7055Emulator], int]], ...] = (
     (OUTPUTS, lambda module: module.outputs),
-    (INPUTS, lambda module: module.level()),
+    (INPUTS, lambda module: module.input_levels()),
     (LATCHED_HIGH, lambda module: module._latched_high),
     (LATCHED_LOW, lambda module: module._latched_low),
     (SAFE_VALUES, lambda module: module.safe_values),
     (POWER_ON_VALUES, lambda module: module.power_on_values),
-    (_one(PROTOCOL), lambda module: 1),
-    (_one(WATCHDOG_MODE), lambda module: module.watchdog_mode),
-    (_one(WATCHDOG_ON), lambda module: int(module.watchdog_on)),
-    (_one(WATCHDOG_STATUS), lambda module: int(module.watchdog_fired)),
+    (_single_address(PROTOCOL), lambda module: 1),
+    (_single_address(WATCHDOG_MODE), lambda module: module.watchdog_mode),
+    (_single_address(WATCHDOG_ON), lambda module: int(module.watchdog_on)),
+    (_single_address(WATCHDOG_STATUS), lambda module: int(module.watchdog_fired)),
 )
 
-_WRITABLE: tuple[tuple[range, Callable[[M7055Emulator, int, bool], None]], ...] = (
+_BIT_WRITERS: tuple[tuple[range, Callable[[M7055Emulator, int, bool], None]], ...] = (
     (OUTPUTS, M7055Emulator._write_output),
-    (SAFE_VALUES, M7055Emulator._write_safe),
-    (POWER_ON_VALUES, M7055Emulator._write_power_on),
-    (_one(PROTOCOL), M7055Emulator._keep_protocol),
-    (_one(WATCHDOG_MODE), M7055Emulator._write_mode),
-    (_one(WATCHDOG_ON), M7055Emulator._write_watchdog),
-    (_one(CLEAR_LATCHES), M7055Emulator._clear_latches),
-    (_one(WATCHDOG_STATUS), M7055Emulator._clear_status),
+    (SAFE_VALUES, M7055Emulator._write_safe_value),
+    (POWER_ON_VALUES, M7055Emulator._write_power_on_value),
+    (_single_address(PROTOCOL), M7055Emulator._write_protocol),
+    (_single_address(WATCHDOG_MODE), M7055Emulator._write_watchdog_mode),
+    (_single_address(WATCHDOG_ON), M7055Emulator._write_watchdog_enable),
+    (_single_address(CLEAR_LATCHES), M7055Emulator._clear_latches),
+    (_single_address(WATCHDOG_STATUS), M7055Emulator._clear_watchdog_status),
 )

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drivers.wire import infypower as wire
-from drivers.wire.infypower import Command, Error, Limits, Telegram
+from drivers.wire.infypower import Command, ErrorCode, Limits, Telegram
 from drivers.wire.slcan import CanFrame
 
-GUARD_S = 10.0
+GUARD_TIMEOUT_S = 10.0
 BARCODE = "081807123451V1704"
 REG1K0100 = Limits(voltage_max_v=1000, voltage_min_v=150, current_max_ma=100_000, power_w=30_000)
 AC_BITS = {
@@ -45,57 +45,57 @@ class EmulatedModule:
     limits: Limits = REG1K0100
     group: int = 0
     on: bool = False
-    set_mv: int = 0
-    set_ma: int = 0
+    set_voltage_mv: int = 0
+    set_current_ma: int = 0
     walk_in: bool = False
     asleep: bool = False
     temperature_c: int = 25
-    injected: set[str] = field(default_factory=set)
+    injected_bits: set[str] = field(default_factory=set)
     silent: bool = False
     dead: bool = False
-    share: float = 1.0
+    power_share: float = 1.0
     mains: str = "good"  # a key of AC_BITS
     guard_fired: bool = False
     voltage_mv: int = 0
     current_ma: int = 0
 
     @property
-    def delivering(self) -> bool:
+    def is_delivering(self) -> bool:
         """Its DC side is on and nothing keeps it from giving power."""
         return (
             self.on
             and not self.dead
             and not self.asleep
             and self.mains == "good"
-            and not self.injected & STOPPING_BITS
+            and not self.injected_bits & STOPPING_BITS
         )
 
     @property
     def current_max_ma(self) -> float:
         """The most it gives at its set voltage: a module is a source of constant power."""
-        rated = self.limits.power_w * self.share * 1e6 / max(self.set_mv, 1)
-        return min(float(self.set_ma), float(self.limits.current_max_ma), rated)
+        rated = self.limits.power_w * self.power_share * 1e6 / max(self.set_voltage_mv, 1)
+        return min(float(self.set_current_ma), float(self.limits.current_max_ma), rated)
 
     @property
     def status(self) -> wire.Status:
         true_of = {
-            "off": not self.delivering,
+            "off": not self.is_delivering,
             "walk_in": self.walk_in,
             "sleeping": self.asleep,
             "communication_interrupted": self.guard_fired,
-            "derating": self.share < 1.0,
+            "derating": self.power_share < 1.0,
         }
         bits = {name for name, holds in true_of.items() if holds}
         return wire.Status(
             self.group,
             self.temperature_c,
-            frozenset(bits | self.injected | AC_BITS[self.mains]),
+            frozenset(bits | self.injected_bits | AC_BITS[self.mains]),
         )
 
-    def start_anew(self) -> None:
+    def reset_after_power_loss(self) -> None:
         """Lose power and come back: off, without a group."""
         self.on = self.asleep = self.guard_fired = False
-        self.group = self.set_mv = self.set_ma = 0
+        self.group = self.set_voltage_mv = self.set_current_ma = 0
 
 
 class EmulatedCabinet:
@@ -110,134 +110,136 @@ class EmulatedCabinet:
         send: Callable[[CanFrame], None],
         clock: Callable[[], float],
         *,
-        evses: int = 2,
+        evse_count: int = 2,
         modules_per_evse: int = 6,
         limits: Limits = REG1K0100,
         start_up_s: float = 3.0,
     ) -> None:
         self.modules = [
             EmulatedModule(address, address // modules_per_evse + 1, limits)
-            for address in range(evses * modules_per_evse)
+            for address in range(evse_count * modules_per_evse)
         ]
         self.count_error = 0
         self._send = send
         self._clock = clock
         self._ready_at = clock() + start_up_s
-        self._heard_at = clock()
+        self._last_command_at = clock()
 
-    def of_evse(self, evse_id: int) -> list[EmulatedModule]:
+    def modules_on_evse(self, evse_id: int) -> list[EmulatedModule]:
         """The modules wired to one EVSE."""
         return [module for module in self.modules if module.evse_id == evse_id]
 
     def tick(self) -> None:
         """Let the guard act: 10 s without the controller, and a module is off."""
-        if self._clock() - self._heard_at > GUARD_S:
+        if self._clock() - self._last_command_at > GUARD_TIMEOUT_S:
             for module in self.modules:
-                self._guard(module)
+                self._trip_guard(module)
 
-    def _guard(self, module: EmulatedModule) -> None:
+    def _trip_guard(self, module: EmulatedModule) -> None:
         module.guard_fired = True
         module.on = False
 
-    def heard(self, frame: CanFrame) -> None:
+    def on_frame(self, frame: CanFrame) -> None:
         """Take a command of the controller and answer as the modules do."""
-        asked = wire.parse(frame)
+        asked = wire.parse_frame(frame)
         if asked is None or asked.error or not 0xF0 <= asked.source <= 0xF8:
             return
-        self._heard_at = self._clock()
-        meant = self._meant(asked)
+        self._last_command_at = self._clock()
+        meant = self._addressed_modules(asked)
         for module in meant:
             module.guard_fired = False
         if meant:
-            for answer in self._answers(asked, meant):
-                self._send(answer.frame)
+            for answer in self._build_responses(asked, meant):
+                self._send(answer.can_frame)
 
-    def _meant(self, asked: Telegram) -> list[EmulatedModule]:
+    def _addressed_modules(self, request: Telegram) -> list[EmulatedModule]:
         there = [module for module in self.modules if not (module.silent or module.dead)]
-        if asked.group:
-            return [module for module in there if module.group == asked.destination]
-        if asked.destination == wire.ALL:
+        if request.is_group:
+            return [module for module in there if module.group == request.destination]
+        if request.destination == wire.ALL_MODULES:
             return there
-        return [module for module in there if module.address == asked.destination]
+        return [module for module in there if module.address == request.destination]
 
-    def _answers(self, asked: Telegram, meant: list[EmulatedModule]) -> list[Telegram]:
-        together = TOGETHER.get(asked.command)
+    def _build_responses(self, request: Telegram, modules: list[EmulatedModule]) -> list[Telegram]:
+        together = SHARED_READS.get(request.command)
         if together is not None:
-            return [asked.answer(together(self, meant))]
-        single = READS.get(asked.command)
+            return [request.make_response(together(self, modules))]
+        single = MODULE_READS.get(request.command)
         if single is not None:
-            return [asked.answer(single(module), source=module.address) for module in meant]
-        setting = SETTINGS.get(asked.command)
+            return [
+                request.make_response(single(module), source=module.address) for module in modules
+            ]
+        setting = SETTING_HANDLERS.get(request.command)
         if setting is None:
-            return [asked.answer(wire.NOTHING, error=Error.COMMAND_INVALID)]
-        error = max(setting(self, module, asked.data, len(meant)) for module in meant)
-        return [asked.answer(wire.NOTHING if error else asked.data, error=error)]
+            return [request.make_response(wire.EMPTY_DATA, error=ErrorCode.COMMAND_INVALID)]
+        error = max(setting(self, module, request.data, len(modules)) for module in modules)
+        return [request.make_response(wire.EMPTY_DATA if error else request.data, error=error)]
 
     # --- settings: each returns an error code ----------------------------------------------------
 
-    def _switch(self, module: EmulatedModule, data: bytes, _: int) -> int:
+    def _switch_module(self, module: EmulatedModule, data: bytes, _: int) -> int:
         if data[0] not in (0, 1):
-            return Error.DATA_INVALID
+            return ErrorCode.DATA_INVALID
         if data[0] == 0 and self._clock() < self._ready_at:
-            return Error.STARTING_UP
+            return ErrorCode.STARTING_UP
         module.on = data[0] == 0
-        return Error.NONE
+        return ErrorCode.NONE
 
-    def _set_output(self, module: EmulatedModule, data: bytes, sharing: int) -> int:
-        voltage_mv, total_ma = wire.pair_in(data)
-        return _set(module, voltage_mv, total_ma // sharing)
+    def _set_output(self, module: EmulatedModule, data: bytes, module_count: int) -> int:
+        voltage_mv, total_ma = wire.decode_pair(data)
+        return _apply_output(module, voltage_mv, total_ma // module_count)
 
     def _set_module(self, module: EmulatedModule, data: bytes, _: int) -> int:
         if self._clock() < self._ready_at:
-            return Error.STARTING_UP
-        return _set(module, *wire.pair_in(data))
+            return ErrorCode.STARTING_UP
+        return _apply_output(module, *wire.decode_pair(data))
 
     def _set_group(self, module: EmulatedModule, data: bytes, _: int) -> int:
         module.group = data[0]
-        return Error.NONE
+        return ErrorCode.NONE
 
-    def _walk_in(self, module: EmulatedModule, data: bytes, _: int) -> int:
+    def _set_walk_in(self, module: EmulatedModule, data: bytes, _: int) -> int:
         module.walk_in = bool(data[0])
-        return Error.NONE
+        return ErrorCode.NONE
 
-    def _sleep(self, module: EmulatedModule, data: bytes, _: int) -> int:
+    def _set_sleep(self, module: EmulatedModule, data: bytes, _: int) -> int:
         module.asleep = bool(data[0])
-        return Error.NONE
+        return ErrorCode.NONE
 
-    def _blink(self, _: EmulatedModule, __: bytes, ___: int) -> int:
-        return Error.NONE
+    def _ignore_blink(self, _: EmulatedModule, __: bytes, ___: int) -> int:
+        return ErrorCode.NONE
 
 
-def _set(module: EmulatedModule, voltage_mv: int, current_ma: int) -> int:
+def _apply_output(module: EmulatedModule, voltage_mv: int, current_ma: int) -> int:
     limits = module.limits
     if not limits.voltage_min_v * 1000 <= voltage_mv <= limits.voltage_max_v * 1000:
-        return Error.DATA_INVALID
+        return ErrorCode.DATA_INVALID
     if current_ma > limits.current_max_ma:
-        return Error.DATA_INVALID
-    module.set_mv, module.set_ma = voltage_mv, current_ma
-    return Error.NONE
+        return ErrorCode.DATA_INVALID
+    module.set_voltage_mv, module.set_current_ma = voltage_mv, current_ma
+    return ErrorCode.NONE
 
 
-def _output(_: EmulatedCabinet, meant: list[EmulatedModule]) -> bytes:
-    return wire.pair(
-        max(module.voltage_mv for module in meant), sum(module.current_ma for module in meant)
+def _read_output(_: EmulatedCabinet, modules: list[EmulatedModule]) -> bytes:
+    return wire.encode_pair(
+        max(module.voltage_mv for module in modules), sum(module.current_ma for module in modules)
     )
 
 
-def _output_float(_: EmulatedCabinet, meant: list[EmulatedModule]) -> bytes:
-    return wire.float_pair(
-        max(module.voltage_mv for module in meant), sum(module.current_ma for module in meant)
+def _read_output_float(_: EmulatedCabinet, modules: list[EmulatedModule]) -> bytes:
+    return wire.encode_float_pair(
+        max(module.voltage_mv for module in modules), sum(module.current_ma for module in modules)
     )
 
 
-def _count(cabinet: EmulatedCabinet, meant: list[EmulatedModule]) -> bytes:
-    return bytes([0, 0, len(meant) + cabinet.count_error, 0, 0, 0, 0, 0])
+def _read_count(cabinet: EmulatedCabinet, modules: list[EmulatedModule]) -> bytes:
+    return bytes([0, 0, len(modules) + cabinet.count_error, 0, 0, 0, 0, 0])
 
 
-TOGETHER: dict[int, Callable[[EmulatedCabinet, list[EmulatedModule]], bytes]] = {
-    Command.READ_OUTPUT_FLOAT: _output_float,
-    Command.COUNT: _count,
-    Command.READ_OUTPUT: _output,
+SHARED_READS: dict[int, Callable[[EmulatedCabinet, list[EmulatedModule]], bytes]] = {
+    Command.READ_OUTPUT_FLOAT: _read_output_float,
+    Command.COUNT: _read_count,
+    Command.READ_OUTPUT: _read_output,
 }
 """Reads that a group or all modules answer once."""
 
@@ -247,14 +249,16 @@ AC_DECIVOLT = {
     "phase_missing": (4800, 2400, 2400),
     "under_voltage": (2400, 2400, 2400),
 }
-READS: dict[int, Callable[[EmulatedModule], bytes]] = {
-    Command.READ_MODULE_FLOAT: lambda module: wire.float_pair(module.voltage_mv, module.current_ma),
-    Command.STATE: lambda module: module.status.data,
-    Command.AC_INPUT: lambda module: wire.shorts(*AC_DECIVOLT[module.mains], 0),
-    Command.READ_MODULE: lambda module: wire.pair(module.voltage_mv, module.current_ma),
-    Command.LIMITS: lambda module: module.limits.data,
-    Command.BARCODE: lambda module: wire.barcode(BARCODE),
-    Command.AVAILABLE: lambda module: wire.shorts(
+MODULE_READS: dict[int, Callable[[EmulatedModule], bytes]] = {
+    Command.READ_MODULE_FLOAT: lambda module: wire.encode_float_pair(
+        module.voltage_mv, module.current_ma
+    ),
+    Command.STATE: lambda module: module.status.data_bytes,
+    Command.AC_INPUT: lambda module: wire.encode_shorts(*AC_DECIVOLT[module.mains], 0),
+    Command.READ_MODULE: lambda module: wire.encode_pair(module.voltage_mv, module.current_ma),
+    Command.LIMITS: lambda module: module.limits.data_bytes,
+    Command.BARCODE: lambda module: wire.encode_barcode(BARCODE),
+    Command.AVAILABLE: lambda module: wire.encode_shorts(
         module.voltage_mv // 100,
         int(min(module.limits.current_max_ma, module.current_max_ma)) // 100,
         0,
@@ -263,12 +267,12 @@ READS: dict[int, Callable[[EmulatedModule], bytes]] = {
 }
 """Reads that each module answers for itself."""
 
-SETTINGS: dict[int, Callable[[EmulatedCabinet, EmulatedModule, bytes, int], int]] = {
-    Command.WALK_IN: EmulatedCabinet._walk_in,
-    Command.BLINK: EmulatedCabinet._blink,
+SETTING_HANDLERS: dict[int, Callable[[EmulatedCabinet, EmulatedModule, bytes, int], int]] = {
+    Command.WALK_IN: EmulatedCabinet._set_walk_in,
+    Command.BLINK: EmulatedCabinet._ignore_blink,
     Command.SET_GROUP: EmulatedCabinet._set_group,
-    Command.SLEEP: EmulatedCabinet._sleep,
-    Command.SWITCH: EmulatedCabinet._switch,
+    Command.SLEEP: EmulatedCabinet._set_sleep,
+    Command.SWITCH: EmulatedCabinet._switch_module,
     Command.SET_OUTPUT: EmulatedCabinet._set_output,
     Command.SET_MODULE: EmulatedCabinet._set_module,
 }

@@ -19,34 +19,34 @@ import trio
 SOCKET_PATH_MAX: Final = 107  # bytes; what a sockaddr_un holds
 LINE_MAX: Final = 65_536  # bytes
 
-Answer = Callable[[bytes], Awaitable[dict[str, Any]]]
+RequestHandler = Callable[[bytes], Awaitable[dict[str, Any]]]
 
 
 class SocketPathError(Exception):
     """The socket cannot lie there. The message says why and what to do."""
 
 
-class LineSocket:
+class JsonLinesSocket:
     """A listening socket only its owner may use. Listens from the moment it is made."""
 
-    def __init__(self, path: Path, answer: Answer) -> None:
+    def __init__(self, path: Path, handler: RequestHandler) -> None:
         """Listen; `run` answers. A stale socket file is replaced.
 
         Raises:
             SocketPathError: the path is too long, or something else lies there.
         """
         self._path = path
-        self._answer = answer
-        self._listener = trio.SocketListener(trio.socket.from_stdlib_socket(_listening(path)))
+        self._handler = handler
+        self._listener = trio.SocketListener(trio.socket.from_stdlib_socket(_open_listener(path)))
 
     async def run(self) -> None:
         """Answer until cancelled; the socket file goes away with it."""
         try:
-            await trio.serve_listeners(self._converse, [self._listener])
+            await trio.serve_listeners(self._serve_connection, [self._listener])
         finally:
             self._path.unlink(missing_ok=True)
 
-    async def _converse(self, stream: trio.SocketStream) -> None:
+    async def _serve_connection(self, stream: trio.SocketStream) -> None:
         waiting = bytearray()
         too_long = False
         try:
@@ -56,28 +56,28 @@ class LineSocket:
                     while (end := waiting.find(b"\n")) >= 0:
                         line, too_long = bytes(waiting[:end]), too_long or end > LINE_MAX
                         del waiting[: end + 1]
-                        await stream.send_all(await self._line(line, too_long))
+                        await stream.send_all(await self._handle_line(line, too_long))
                         too_long = False
                     if len(waiting) > LINE_MAX:
                         waiting.clear()
                         too_long = True
                 if waiting.strip():
-                    await stream.send_all(await self._line(bytes(waiting), too_long))
+                    await stream.send_all(await self._handle_line(bytes(waiting), too_long))
         except trio.BrokenResourceError:
             return  # whoever asked did not wait for the answer
 
-    async def _line(self, line: bytes, too_long: bool) -> bytes:
+    async def _handle_line(self, line: bytes, too_long: bool) -> bytes:
         if too_long:
             answer: dict[str, Any] = {
                 "ok": False,
                 "error": f"a line has at most {LINE_MAX} bytes",
             }
         else:
-            answer = await self._answer(line)
+            answer = await self._handler(line)
         return json.dumps(answer).encode() + b"\n"
 
 
-def _listening(path: Path) -> socket.socket:
+def _open_listener(path: Path) -> socket.socket:
     length = len(os.fsencode(path))
     if length > SOCKET_PATH_MAX:
         raise SocketPathError(

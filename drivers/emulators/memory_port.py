@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import trio
 
-from drivers.ports import PortGone
+from drivers.ports import PortLost
 
-BYTES_WAITING_MAX = 65_536  # a tty holds 4096; whoever overruns this has nobody at the other end
+BUFFERED_BYTES_MAX = 65_536  # a tty holds 4096; whoever overruns this has nobody at the other end
 
 
 class MemoryPort:
@@ -22,37 +22,37 @@ class MemoryPort:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
-        self.pieces_of = 4096
-        self._arrived = bytearray()
+        self.peer_receive_max_bytes = 4096
+        self._buffer = bytearray()
         self._wake = trio.Event()
-        self._other: MemoryPort | None = None
-        self._closed = self._gone = False
+        self._peer: MemoryPort | None = None
+        self._closed = self._hung_up = False
 
     async def receive(self, max_bytes: int = 4096) -> bytes:
         """Wait for bytes. Raises PortGone when the other end hung up."""
         await trio.lowlevel.checkpoint()
-        while not self._arrived:
-            self._complain()
+        while not self._buffer:
+            self._raise_if_closed()
             self._wake = trio.Event()
             await self._wake.wait()
-        taken = bytes(self._arrived[: min(max_bytes, self._other_pieces())])
-        del self._arrived[: len(taken)]
+        taken = bytes(self._buffer[: min(max_bytes, self._receive_max_bytes())])
+        del self._buffer[: len(taken)]
         return taken
 
     async def send(self, data: bytes) -> None:
         """Put all bytes before the other end. Raises PortGone when it hung up."""
         await trio.lowlevel.checkpoint()
-        self._complain()
-        assert self._other is not None
-        assert len(self._other._arrived) + len(data) <= BYTES_WAITING_MAX
+        self._raise_if_closed()
+        assert self._peer is not None
+        assert len(self._peer._buffer) + len(data) <= BUFFERED_BYTES_MAX
         self.sent.append(bytes(data))
-        self._other._arrived += data
-        self._other._wake.set()
+        self._peer._buffer += data
+        self._peer._wake.set()
 
     def drain_input(self) -> None:
         """Forget what has arrived. Raises PortGone when the other end hung up."""
-        self._complain()
-        self._arrived.clear()
+        self._raise_if_closed()
+        self._buffer.clear()
 
     def close(self) -> None:
         """End this side's use; `open` begins another."""
@@ -67,38 +67,38 @@ class MemoryPort:
         Raises:
             PortGone: the other end hung up.
         """
-        self._complain_gone()
+        self._raise_if_hung_up()
         self._closed = False
-        self._arrived.clear()
+        self._buffer.clear()
         return self
 
     def hang_up(self) -> None:
         """Cut the line: the other end gets PortGone."""
-        assert self._other is not None
-        self._other._gone = True
-        self._other._wake.set()
+        assert self._peer is not None
+        self._peer._hung_up = True
+        self._peer._wake.set()
 
-    def plug(self) -> None:
+    def plug_in(self) -> None:
         """Undo `hang_up`."""
-        assert self._other is not None
-        self._other._gone = False
+        assert self._peer is not None
+        self._peer._hung_up = False
 
-    def _other_pieces(self) -> int:
-        assert self._other is not None
-        return self._other.pieces_of
+    def _receive_max_bytes(self) -> int:
+        assert self._peer is not None
+        return self._peer.peer_receive_max_bytes
 
-    def _complain(self) -> None:
+    def _raise_if_closed(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError("this end of the line in memory is closed")
-        self._complain_gone()
+        self._raise_if_hung_up()
 
-    def _complain_gone(self) -> None:
-        if self._gone:
-            raise PortGone("line in memory: the other end closed")
+    def _raise_if_hung_up(self) -> None:
+        if self._hung_up:
+            raise PortLost("line in memory: the other end closed")
 
 
-def memory_line() -> tuple[MemoryPort, MemoryPort]:
+def open_memory_line() -> tuple[MemoryPort, MemoryPort]:
     """The station's end and the device's end of one line."""
     station, device = MemoryPort(), MemoryPort()
-    station._other, device._other = device, station
+    station._peer, device._peer = device, station
     return station, device

@@ -15,21 +15,26 @@ import trio
 
 from drivers.wire import modbus
 from drivers.wire.modbus import ExceptionCode, Request
-from drivers.wire.modbus_slave import Unreadable, encode_answer, encode_exception, take_request
+from drivers.wire.modbus_slave import (
+    InvalidRequest,
+    encode_exception,
+    encode_response,
+    take_request,
+)
 from drivers.wire.serial_port import Port
 
-SILENCE_S = 0.05  # a request that pauses so long is not finished any more
+FRAME_TIMEOUT_S = 0.05  # a request that pauses so long is not finished any more
 
 T = TypeVar("T")
-Source: TypeAlias = T | Callable[[], T]
+ValueSource: TypeAlias = T | Callable[[], T]
 
 
-def now(source: Source[T]) -> T:
+def current_value(source: ValueSource[T]) -> T:
     """What a plain attribute holds, or what the emulated world says at this moment."""
     return source() if callable(source) else source
 
 
-class IllegalError(Exception):
+class ModbusException(Exception):
     """A unit refuses a request with this exception code."""
 
     def __init__(self, code: int) -> None:
@@ -60,7 +65,7 @@ class SlaveFaults:
     bit_errors: int = 0
 
 
-class Slave:
+class ModbusSlave:
     """One unit. Subclasses say what its registers and coils hold.
 
     Attributes:
@@ -69,58 +74,58 @@ class Slave:
         faults: how it misbehaves.
     """
 
-    delay_s = 0.02
+    response_delay_s = 0.02
     functions: frozenset[int] = frozenset(modbus.COUNT_MAX)
 
     def __init__(self, seed: int = 0) -> None:
         self.faults = SlaveFaults()
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
 
     def read_register(self, address: int) -> int:
         """A register, 0 to 65535. Raises IllegalError."""
-        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+        raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def write_register(self, address: int, value: int) -> None:
         """Change a register. Raises IllegalError."""
-        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+        raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def read_bit(self, address: int) -> bool:
         """A coil or a discrete input. Raises IllegalError."""
-        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+        raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def write_bit(self, address: int, on: bool) -> None:
         """Change a coil. Raises IllegalError."""
-        raise IllegalError(ExceptionCode.ILLEGAL_ADDRESS)
+        raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
-    def heard(self) -> None:
+    def on_request(self) -> None:
         """A valid request for this unit arrived; watchdogs are fed here."""
 
-    def answer(self, request: Request | Unreadable) -> bytes:
+    def handle_request(self, request: Request | InvalidRequest) -> bytes:
         """Do what is asked and give the answer frame, before any fault of the line."""
-        self.heard()
+        self.on_request()
         try:
             if self.faults.exception is not None:
-                raise IllegalError(self.faults.exception)
-            if isinstance(request, Unreadable):
-                raise IllegalError(request.code)
+                raise ModbusException(self.faults.exception)
+            if isinstance(request, InvalidRequest):
+                raise ModbusException(request.code)
             if request.function not in self.functions:
-                raise IllegalError(ExceptionCode.ILLEGAL_FUNCTION)
-            return encode_answer(request, self._do(request))
-        except IllegalError as refusal:
+                raise ModbusException(ExceptionCode.ILLEGAL_FUNCTION)
+            return encode_response(request, self._execute_request(request))
+        except ModbusException as refusal:
             return encode_exception(request.unit, request.function, refusal.code)
 
-    def spoilt(self, answer: bytes) -> bytes:
+    def apply_line_faults(self, response: bytes) -> bytes:
         """The answer as the faults of the moment leave it."""
         faults = self.faults
-        spoilt = bytearray(answer)
+        spoilt = bytearray(response)
         if faults.bad_crc:
             spoilt[-1] ^= 0xFF
         for _ in range(faults.bit_errors):
-            bit = self._dice.randrange(8 * len(spoilt))
+            bit = self._random.randrange(8 * len(spoilt))
             spoilt[bit // 8] ^= 1 << bit % 8
         return faults.noise + bytes(spoilt[: faults.truncated])
 
-    def _do(self, request: Request) -> tuple[int, ...]:
+    def _execute_request(self, request: Request) -> tuple[int, ...]:
         addresses = range(request.address, request.address + request.count)
         if request.function in modbus.REGISTER_READS:
             return tuple(self.read_register(address) for address in addresses)
@@ -134,7 +139,7 @@ class Slave:
         return ()
 
 
-class ModbusSlaves:
+class ModbusSlaveBus:
     """Units that share one line. Requests for others are met with silence.
 
     Args:
@@ -142,7 +147,7 @@ class ModbusSlaves:
         units: by Modbus address.
     """
 
-    def __init__(self, port: Port, units: Mapping[int, Slave]) -> None:
+    def __init__(self, port: Port, units: Mapping[int, ModbusSlave]) -> None:
         self.port = port
         self.units = units
 
@@ -151,16 +156,16 @@ class ModbusSlaves:
         buffer = bytearray()
         async with trio.open_nursery() as answers:
             while True:
-                with trio.move_on_after(SILENCE_S if buffer else float("inf")) as quiet:
+                with trio.move_on_after(FRAME_TIMEOUT_S if buffer else float("inf")) as quiet:
                     buffer += await self.port.receive()
                 if quiet.cancelled_caught:
                     buffer.clear()
                 while (request := take_request(buffer)) is not None:
                     unit = self.units.get(request.unit)
                     if unit is not None and not unit.faults.silent:
-                        answers.start_soon(self._answer, unit, request)
+                        answers.start_soon(self._send_response, unit, request)
 
-    async def _answer(self, unit: Slave, request: Request | Unreadable) -> None:
-        answer = unit.answer(request)
-        await trio.sleep(unit.delay_s + unit.faults.slow_s)
-        await self.port.send(unit.spoilt(answer))
+    async def _send_response(self, unit: ModbusSlave, request: Request | InvalidRequest) -> None:
+        answer = unit.handle_request(request)
+        await trio.sleep(unit.response_delay_s + unit.faults.slow_s)
+        await self.port.send(unit.apply_line_faults(answer))

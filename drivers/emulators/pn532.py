@@ -15,13 +15,21 @@ from dataclasses import dataclass, field
 import trio
 
 from drivers.wire import pn532
-from drivers.wire.pn532 import HOST, Ack, Decoder, Information, Nack, Target, response
+from drivers.wire.pn532 import (
+    TFI_HOST,
+    Ack,
+    Decoder,
+    InformationFrame,
+    Nack,
+    Target,
+    encode_response,
+)
 from drivers.wire.serial_port import Port
 
 EMPTY_POLLS = 3  # after each card; the reader forgets a card after as many
 FIRMWARE = bytes.fromhex("32 01 06 07")  # PN532, version 1.6, types A and B and ISO 18092
 CARDS_MAX = 100  # nobody queues more people before one reader
-FOR_EVER = 0xFF
+RETRIES_UNLIMITED = 0xFF
 
 
 @dataclass
@@ -46,7 +54,7 @@ class ReaderFaults:
     syntax_errors: int = 0
     noise: bytes = b""
 
-    def strikes(self, name: str) -> bool:
+    def consume_fault(self, name: str) -> bool:
         """Whether the counted fault strikes now; it is used up by one."""
         left: int = getattr(self, name)
         if left > 0:
@@ -76,19 +84,19 @@ class Pn532Emulator:
         self.faults = ReaderFaults()
         self.awake = False
         self.field_on = True
-        self.ack_s, self.response_s, self.none_s = 0.001, 0.005, 0.030
+        self.ack_s, self.response_s, self.no_card_s = 0.001, 0.005, 0.030
         self._cards: deque[_Card] = deque()
         self._empty_polls = 0
-        self._looks_again = FOR_EVER
+        self._passive_retries = RETRIES_UNLIMITED
         self._last_response = b""
-        self._working = trio.CancelScope()
+        self._command_scope = trio.CancelScope()
 
     @property
     def cards_waiting(self) -> int:
         """Cards queued and not yet taken away."""
         return len(self._cards)
 
-    def tap(
+    def present_card(
         self,
         uid: bytes,
         *,
@@ -117,8 +125,8 @@ class Pn532Emulator:
 
     def power_cycle(self) -> None:
         """Lose the power for a moment: asleep, field on, reset values."""
-        self._working.cancel()
-        self.awake, self.field_on, self._looks_again = False, True, FOR_EVER
+        self._command_scope.cancel()
+        self.awake, self.field_on, self._passive_retries = False, True, RETRIES_UNLIMITED
         self._last_response = b""
 
     async def run(self) -> None:
@@ -126,7 +134,7 @@ class Pn532Emulator:
         decoder = Decoder()
         async with trio.open_nursery() as work:
             while True:
-                quiet = trio.move_on_after(0.1 if decoder.inside_frame else float("inf"))
+                quiet = trio.move_on_after(0.1 if decoder.is_inside_frame else float("inf"))
                 heard = b""
                 with quiet:
                     heard = await self.port.receive()
@@ -136,58 +144,58 @@ class Pn532Emulator:
                     self.awake = b"\x55" in heard
                     heard = heard[heard.find(b"\x55") :] if self.awake else b""
                 for received in decoder.feed(heard):
-                    await self._hear(received, work)
+                    await self._on_frame(received, work)
 
-    async def _hear(self, received: pn532.Received, work: trio.Nursery) -> None:
+    async def _on_frame(self, received: pn532.ReceivedFrame, nursery: trio.Nursery) -> None:
         match received:
             case Ack():
-                self._working.cancel()
+                self._command_scope.cancel()
             case Nack() if not self.faults.silent:
                 await self.port.send(self._last_response)
-            case Information(tfi, data) if tfi == HOST and not self.faults.silent:
-                self._working.cancel()
-                self._working = trio.CancelScope()
-                work.start_soon(self._work, data, self._working)
+            case InformationFrame(tfi, data) if tfi == TFI_HOST and not self.faults.silent:
+                self._command_scope.cancel()
+                self._command_scope = trio.CancelScope()
+                nursery.start_soon(self._run_command, data, self._command_scope)
 
-    async def _work(self, command: bytes, working: trio.CancelScope) -> None:
-        with working:
+    async def _run_command(self, command: bytes, scope: trio.CancelScope) -> None:
+        with scope:
             await trio.sleep(self.ack_s)
-            if not self.faults.strikes("drop_acks"):
+            if not self.faults.consume_fault("drop_acks"):
                 await self.port.send(pn532.ACK)
-            answer = await self._answer(command)
+            answer = await self._build_response(command)
             self._last_response = answer
-            await self.port.send(self._spoilt(answer))
+            await self.port.send(self._apply_faults(answer))
 
-    async def _answer(self, command: bytes) -> bytes:
+    async def _build_response(self, command: bytes) -> bytes:
         await trio.sleep(self.response_s)
-        if self.faults.strikes("syntax_errors"):
+        if self.faults.consume_fault("syntax_errors"):
             return pn532.SYNTAX_ERROR
         if command[0] == pn532.IN_LIST_PASSIVE_TARGET:
-            return response(await self._list())
-        do = _COMMANDS.get(command[0])
+            return encode_response(await self._list_targets())
+        do = _COMMAND_HANDLERS.get(command[0])
         if do is not None:
             with suppress(IndexError):  # a command cut short
-                return response(do(self, command))
+                return encode_response(do(self, command))
         return pn532.SYNTAX_ERROR
 
-    def _spoilt(self, answer: bytes) -> bytes:
-        if self.faults.strikes("bad_dcs"):
-            answer = answer[:-2] + bytes([answer[-2] ^ 0xFF, 0])
-        if self.faults.strikes("partial"):
-            answer = answer[: len(answer) // 2 + 1]
-        return self.faults.noise + answer
+    def _apply_faults(self, response: bytes) -> bytes:
+        if self.faults.consume_fault("bad_dcs"):
+            response = response[:-2] + bytes([response[-2] ^ 0xFF, 0])
+        if self.faults.consume_fault("partial"):
+            response = response[: len(response) // 2 + 1]
+        return self.faults.noise + response
 
-    async def _list(self) -> bytes:
+    async def _list_targets(self) -> bytes:
         """InListPassiveTarget: look, and look again as MaxRetries says."""
         while True:
-            target = self._look()
+            target = self._current_target()
             if target is not None:
-                return pn532.list_answer(target)
-            await trio.sleep(self.none_s - self.response_s)
-            if self._looks_again != FOR_EVER:
-                return pn532.list_answer(None)
+                return pn532.encode_target_list(target)
+            await trio.sleep(self.no_card_s - self.response_s)
+            if self._passive_retries != RETRIES_UNLIMITED:
+                return pn532.encode_target_list(None)
 
-    def _look(self) -> Target | None:
+    def _current_target(self) -> Target | None:
         """The card in the field at this moment."""
         if not self.field_on:
             return None
@@ -205,12 +213,12 @@ class Pn532Emulator:
         self._empty_polls = EMPTY_POLLS - 1  # this poll is the first
         return None
 
-    def _configure(self, command: bytes) -> bytes:
+    def _configure_rf(self, command: bytes) -> bytes:
         item = command[1]
         if item == 0x01:
             self.field_on = bool(command[2] & 1)
         elif item == 0x05:
-            self._looks_again = command[4]
+            self._passive_retries = command[4]
         return bytes([command[0] + 1])
 
     def _power_down(self, command: bytes) -> bytes:
@@ -218,16 +226,16 @@ class Pn532Emulator:
         return bytes([command[0] + 1, 0])
 
 
-def _diagnose(_: Pn532Emulator, command: bytes) -> bytes:
+def _echo_line_test(_: Pn532Emulator, command: bytes) -> bytes:
     """Line test 0: the parameters come back."""
     return bytes([command[0] + 1]) + command[1:]
 
 
-_COMMANDS: dict[int, Callable[[Pn532Emulator, bytes], bytes]] = {
-    pn532.DIAGNOSE: _diagnose,
+_COMMAND_HANDLERS: dict[int, Callable[[Pn532Emulator, bytes], bytes]] = {
+    pn532.DIAGNOSE: _echo_line_test,
     pn532.GET_FIRMWARE_VERSION: lambda _, command: bytes([command[0] + 1]) + FIRMWARE,
     pn532.SAM_CONFIGURATION: lambda _, command: bytes([command[0] + 1]),
     pn532.POWER_DOWN: Pn532Emulator._power_down,
-    pn532.RF_CONFIGURATION: Pn532Emulator._configure,
+    pn532.RF_CONFIGURATION: Pn532Emulator._configure_rf,
     pn532.IN_RELEASE: lambda _, command: bytes([command[0] + 1, 0]),
 }

@@ -15,22 +15,22 @@ from pathlib import Path
 
 import trio
 
-from drivers.emulators.control import Arguments, obey
-from drivers.emulators.line_socket import LineSocket
+from drivers.emulators.control import Arguments, execute_order
+from drivers.emulators.line_socket import JsonLinesSocket
 from drivers.emulators.pty import Pty
-from drivers.emulators.world import LINES, World
+from drivers.emulators.world import LINE_NAMES, EmulatedStation
 
 
 class AlreadyRunningError(Exception):
     """Another process emulates the devices of this directory."""
 
 
-async def run_world(
+async def run_emulated_station(
     directory: Path,
-    sock: Path,
+    socket_path: Path,
     *,
-    evses: int = 2,
-    task_status: trio.TaskStatus[World] = trio.TASK_STATUS_IGNORED,
+    evse_count: int = 2,
+    task_status: trio.TaskStatus[EmulatedStation] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Emulate the devices of one station until cancelled.
 
@@ -48,14 +48,14 @@ async def run_world(
         RegistersDamagedError: the meters' file cannot be read.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with _held(directory / "lock"), ExitStack() as lines:
-        ports = {name: lines.enter_context(Pty(directory / f"{name}.tty")) for name in LINES}
-        world = World(ports, directory, evses=evses)
+    with _lock_directory(directory / "lock"), ExitStack() as lines:
+        ports = {name: lines.enter_context(Pty(directory / f"{name}.tty")) for name in LINE_NAMES}
+        world = EmulatedStation(ports, directory, evse_count=evse_count)
 
         async def answer(line: bytes) -> Arguments:
-            return obey(world, line)
+            return execute_order(world, line)
 
-        control = LineSocket(sock, answer)
+        control = JsonLinesSocket(socket_path, answer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(control.run)
             nursery.start_soon(world.run)
@@ -63,7 +63,7 @@ async def run_world(
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
+def _lock_directory(path: Path) -> Iterator[None]:
     """Hold the lock of a directory; it is free again however this process ends."""
     with path.open("a+") as file:
         try:

@@ -32,22 +32,22 @@ class Pty:
         """
         self.link = link
         self._master = self._slave = -1
-        self._name = ""
+        self._slave_path = ""
         self._plugged = trio.Event()
-        self._sending = trio.Lock()
-        self.plug()
+        self._send_lock = trio.Lock()
+        self.plug_in()
 
     @property
     def path(self) -> str:
-        return str(self.link) if self.link is not None else self._name
+        return str(self.link) if self.link is not None else self._slave_path
 
     @property
-    def plugged(self) -> bool:
+    def is_plugged_in(self) -> bool:
         return self._master >= 0
 
-    def plug(self) -> None:
+    def plug_in(self) -> None:
         """Be there (again): a new pty, and the link points to it. A stale link is replaced."""
-        if self.plugged:
+        if self.is_plugged_in:
             return
         if self.link is not None and self.link.exists() and not self.link.is_symlink():
             raise FileExistsError(f"{self.link} is not a symlink; not replaced by a pty")
@@ -55,16 +55,16 @@ class Pty:
         for fd in (self._master, self._slave):
             tty.setraw(fd)
         os.set_blocking(self._master, False)
-        self._name = os.ttyname(self._slave)
+        self._slave_path = os.ttyname(self._slave)
         if self.link is not None:
-            _point(self.link, self._name)
+            _replace_link(self.link, self._slave_path)
         self._plugged.set()
 
     def unplug(self) -> None:
         """Vanish as a pulled USB adapter does: the station reads EOF or EIO, the link is gone."""
-        if not self.plugged:
+        if not self.is_plugged_in:
             return
-        if self.link is not None and self._links_here():
+        if self.link is not None and self._owns_link():
             self.link.unlink()
         self._plugged = trio.Event()
         master, slave, self._master, self._slave = self._master, self._slave, -1, -1
@@ -85,9 +85,9 @@ class Pty:
 
     async def send(self, data: bytes) -> None:
         """Send to the station. Lost while unplugged, as on a real line."""
-        async with self._sending:
+        async with self._send_lock:
             rest = memoryview(data)
-            while rest and self.plugged:
+            while rest and self.is_plugged_in:
                 with suppress(trio.ClosedResourceError, BlockingIOError):
                     await trio.lowlevel.wait_writable(self._master)
                     rest = rest[os.write(self._master, rest) :]
@@ -95,7 +95,7 @@ class Pty:
     def drain_input(self) -> None:
         """Forget what the station sent and nobody received."""
         with suppress(BlockingIOError):
-            while self.plugged and os.read(self._master, 4096):
+            while self.is_plugged_in and os.read(self._master, 4096):
                 pass
 
     def __enter__(self) -> Self:
@@ -109,12 +109,12 @@ class Pty:
     ) -> None:
         self.close()
 
-    def _links_here(self) -> bool:
+    def _owns_link(self) -> bool:
         assert self.link is not None
-        return self.link.is_symlink() and os.readlink(self.link) == self._name
+        return self.link.is_symlink() and os.readlink(self.link) == self._slave_path
 
 
-def _point(link: Path, target: str) -> None:
+def _replace_link(link: Path, target: str) -> None:
     """Make `link` point to `target` in one step, so that no moment is without a device."""
     fresh = link.with_name(f".{link.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)

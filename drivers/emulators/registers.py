@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 
-AHEAD_S = 2.0  # of the present flow: the most that a kill adds
+SAVE_AHEAD_S = 2.0  # of the present flow: the most that a kill adds
 QUANTUM_WH = Decimal("0.000001")
 
 
@@ -21,7 +21,7 @@ class RegistersDamagedError(Exception):
     """The file is there and is not ours."""
 
 
-class Registers:
+class MeterRegisters:
     """Wh registers by number, towards the EV."""
 
     def __init__(self, path: Path, numbers: Iterable[int]) -> None:
@@ -31,53 +31,57 @@ class Registers:
             RegistersDamagedError: the file cannot be read as registers.
         """
         self._path = path
-        kept = _read(path)
-        self._shown = {number: kept.get(str(number), Decimal(0)) for number in numbers}
-        self._marks = dict(self._shown)
+        kept = _read_file(path)
+        self._energy_wh = {number: kept.get(str(number), Decimal(0)) for number in numbers}
+        self._saved_energy_wh = dict(self._energy_wh)
 
     def __getitem__(self, number: int) -> Decimal:
         """What the register shows, Wh."""
-        return self._shown[number]
+        return self._energy_wh[number]
 
-    def add(self, number: int, energy_wh: float, seconds: float) -> None:
+    def add_energy(self, number: int, energy_wh: float, seconds: float) -> None:
         """Count the energy of the last `seconds`; it is on disk before it shows."""
         gained = Decimal(energy_wh).quantize(QUANTUM_WH)
         if gained <= 0:
             return
-        shown = self._shown[number] + gained
-        if shown > self._marks[number]:
-            self._marks[number] = shown + (gained * Decimal(AHEAD_S / seconds)).quantize(QUANTUM_WH)
-            self._write()
-        self._shown[number] = shown
+        shown = self._energy_wh[number] + gained
+        if shown > self._saved_energy_wh[number]:
+            self._saved_energy_wh[number] = shown + (
+                gained * Decimal(SAVE_AHEAD_S / seconds)
+            ).quantize(QUANTUM_WH)
+            self._write_file()
+        self._energy_wh[number] = shown
 
-    def put(self, number: int, energy_wh: Decimal) -> None:
+    def set_register(self, number: int, energy_wh: Decimal) -> None:
         """Set a register forward.
 
         Raises:
             ValueError: backwards.
         """
-        if energy_wh < self._shown[number]:
+        if energy_wh < self._energy_wh[number]:
             raise ValueError(
-                f"energy_wh {energy_wh} is below the register {self._shown[number]:f}; "
+                f"energy_wh {energy_wh} is below the register {self._energy_wh[number]:f}; "
                 "it never runs backwards (for that: fault meter/backwards)"
             )
-        self._marks[number] = energy_wh
-        self._write()
-        self._shown[number] = energy_wh
+        self._saved_energy_wh[number] = energy_wh
+        self._write_file()
+        self._energy_wh[number] = energy_wh
 
-    def settle(self) -> None:
+    def save_registers(self) -> None:
         """Nothing flows: let the file say what the registers show."""
-        if self._marks != self._shown:
-            self._marks = dict(self._shown)
-            self._write()
+        if self._saved_energy_wh != self._energy_wh:
+            self._saved_energy_wh = dict(self._energy_wh)
+            self._write_file()
 
-    def _write(self) -> None:
+    def _write_file(self) -> None:
         fresh = self._path.with_name(f".{self._path.name}.new")
-        fresh.write_text(json.dumps({str(key): f"{wh:f}" for key, wh in self._marks.items()}))
+        fresh.write_text(
+            json.dumps({str(key): f"{wh:f}" for key, wh in self._saved_energy_wh.items()})
+        )
         fresh.replace(self._path)
 
 
-def _read(path: Path) -> dict[str, Decimal]:
+def _read_file(path: Path) -> dict[str, Decimal]:
     try:
         kept = json.loads(path.read_text())
         return {key: Decimal(value) for key, value in kept.items()}

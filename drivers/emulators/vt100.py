@@ -33,38 +33,38 @@ class Vt100Emulator:
         """Show and answer until cancelled."""
         while True:
             self._pending += await self.port.receive()
-            for _ in range(self._take()):
+            for _ in range(self._process_pending()):
                 if not self.silent:
                     await self.port.send(b"\x1b[0n")
 
-    def _take(self) -> int:
+    def _process_pending(self) -> int:
         """Show what is whole; returns how many status requests were among it."""
         asked = used = 0
         for found in SEQUENCE.finditer(self._pending):
             if found.start() != used:
                 break
             used = found.end()
-            asked += self._obey(found)
+            asked += self._execute_sequence(found)
         self._pending = self._pending[used:][-SEQUENCE_MAX:]
         return asked
 
-    def _obey(self, found: re.Match[bytes]) -> bool:
-        match found.group(2):
+    def _execute_sequence(self, sequence: re.Match[bytes]) -> bool:
+        match sequence.group(2):
             case b"H":
                 self._row = self._column = 0
             case b"J":
                 self._rows = [b""] * len(self._rows)
             case b"K":
-                self._put(b"", keep=False)
+                self._write_text(b"", keep=False)
             case b"n":
                 return True
-            case None if found.group() == b"\r\n":
+            case None if sequence.group() == b"\r\n":
                 self._row, self._column = min(self._row + 1, len(self._rows) - 1), 0
             case None:
-                self._put(found.group(), keep=True)
+                self._write_text(sequence.group(), keep=True)
         return False
 
-    def _put(self, text: bytes, *, keep: bool) -> None:
+    def _write_text(self, text: bytes, *, keep: bool) -> None:
         row = self._rows[self._row].ljust(self._column)
         end = self._column + len(text)
         self._rows[self._row] = row[: self._column] + text + (row[end:] if keep else b"")

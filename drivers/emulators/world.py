@@ -17,38 +17,38 @@ import trio
 
 from drivers.emulators.acrel_djsf1352 import AcrelEmulator
 from drivers.emulators.advantics_secc import EmulatedSecc
-from drivers.emulators.bay import Bay
+from drivers.emulators.bay import PowerStage
 from drivers.emulators.bender_isocha425 import BenderEmulator
-from drivers.emulators.can_node import EmulatedBus
+from drivers.emulators.can_node import EmulatedCanBus
 from drivers.emulators.ev import Ev
 from drivers.emulators.icpdas_m7055 import M7055Emulator
 from drivers.emulators.infypower_modules import EmulatedCabinet
-from drivers.emulators.modbus_slave import ModbusSlaves, Slave
+from drivers.emulators.modbus_slave import ModbusSlave, ModbusSlaveBus
 from drivers.emulators.pn532 import Pn532Emulator
-from drivers.emulators.registers import Registers
+from drivers.emulators.registers import MeterRegisters
 from drivers.emulators.vt100 import Vt100Emulator
 from drivers.wire import infypower, secc
 from drivers.wire.serial_port import Port
 
-LINES = ("reader", "meter", "io", "insulation", "secc", "modules", "display")
+LINE_NAMES = ("reader", "meter", "io", "insulation", "secc", "modules", "display")
 METER_ADDRESSES = (1, 2)
 IO_ADDRESSES = (5, 6)
 INSULATION_ADDRESSES = (3, 4)
 EVSES_MAX = 2  # two I/O modules, two pistols
 MODULES_PER_EVSE = 6
 START_UP_S = 1.0  # of the modules; three seconds in the field
-MOVING_S, RESTING_S = 0.02, 0.05  # steps of the world
+ACTIVE_STEP_S, IDLE_STEP_S = 0.02, 0.05  # steps of the world
 STEP_MAX_S = 0.25  # a process that slept does not jump further at once
-BUTTON_S = 0.35  # how long a finger presses; three cycles of the I/O modules
-CARD_S = 0.3
+BUTTON_PRESS_S = 0.35  # how long a finger presses; three cycles of the I/O modules
+CARD_PRESENCE_S = 0.3
 
-COIL, BLEEDER, HOLSTER_LOCK = 0, 1, 2  # outputs of an EVSE's own I/O module
+COIL_OUTPUT, BLEEDER_OUTPUT, HOLSTER_LOCK_OUTPUT = 0, 1, 2  # outputs of an EVSE's own I/O module
 
-D = TypeVar("D", bound=Slave)
+D = TypeVar("D", bound=ModbusSlave)
 
 
 @dataclass
-class Shown:
+class MeterOverride:
     """What a meter shows instead of the truth; None: the truth."""
 
     voltage_v: Decimal | None = None
@@ -56,7 +56,7 @@ class Shown:
     power_w: Decimal | None = None
 
 
-class World:
+class EmulatedStation:
     """The emulated devices of one station and what is between them.
 
     Attributes:
@@ -80,7 +80,7 @@ class World:
         ports: Mapping[str, Port],
         directory: Path,
         *,
-        evses: int = 2,
+        evse_count: int = 2,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         """Put everything together.
@@ -95,151 +95,159 @@ class World:
             ValueError: more EVSEs than the wiring has.
             RegistersDamagedError: see `Registers`.
         """
-        if not 1 <= evses <= EVSES_MAX:
-            raise ValueError(f"the emulated station has 1 to {EVSES_MAX} EVSEs, not {evses}")
-        self.lines = ports
-        self.evse_ids = tuple(range(1, evses + 1))
+        if not 1 <= evse_count <= EVSES_MAX:
+            raise ValueError(f"the emulated station has 1 to {EVSES_MAX} EVSEs, not {evse_count}")
+        self.ports = ports
+        self.evse_ids = tuple(range(1, evse_count + 1))
         self._clock = clock
         self.now = clock()
-        self.registers = Registers(directory / "meters.json", self.evse_ids)
-        self.secc_bus = EmulatedBus(ports["secc"], secc.BIT_RATE)
-        self.cabinet_bus = EmulatedBus(ports["modules"], infypower.BIT_RATE)
+        self.registers = MeterRegisters(directory / "meters.json", self.evse_ids)
+        self.secc_bus = EmulatedCanBus(ports["secc"], secc.BIT_RATE)
+        self.cabinet_bus = EmulatedCanBus(ports["modules"], infypower.BIT_RATE)
         self.cabinet = EmulatedCabinet(
             self.cabinet_bus.send,
-            self._time,
-            evses=evses,
+            self._read_clock,
+            evse_count=evse_count,
             modules_per_evse=MODULES_PER_EVSE,
             start_up_s=START_UP_S,
         )
-        self.bays = {evse: Bay(evse, self.cabinet.of_evse(evse)) for evse in self.evse_ids}
+        self.power_stages = {
+            evse: PowerStage(evse, self.cabinet.modules_on_evse(evse)) for evse in self.evse_ids
+        }
         self.seccs = {
-            evse: EmulatedSecc(self.secc_bus.send, self._time, evse) for evse in self.evse_ids
+            evse: EmulatedSecc(self.secc_bus.send, self._read_clock, evse) for evse in self.evse_ids
         }
         self.secc_bus.nodes.extend(self.seccs.values())
         self.cabinet_bus.nodes.append(self.cabinet)
-        self.shown = {evse: Shown() for evse in self.evse_ids}
-        self.meters = {evse: self._meter(evse) for evse in self.evse_ids}
-        self.monitors = {evse: self._monitor(self.bays[evse]) for evse in self.evse_ids}
+        self.meter_overrides = {evse: MeterOverride() for evse in self.evse_ids}
+        self.meters = {evse: self._build_meter(evse) for evse in self.evse_ids}
+        self.monitors = {
+            evse: self._build_monitor(self.power_stages[evse]) for evse in self.evse_ids
+        }
         self.reader = Pn532Emulator(ports["reader"])
         self.display = Vt100Emulator(ports["display"])
         self.io = {
-            1: M7055Emulator(inputs=self._inputs_of_5, address=IO_ADDRESSES[0]),
-            2: M7055Emulator(inputs=self._inputs_of_6, address=IO_ADDRESSES[1]),
+            1: M7055Emulator(inputs=self._inputs_of_module_a, address=IO_ADDRESSES[0]),
+            2: M7055Emulator(inputs=self._inputs_of_module_b, address=IO_ADDRESSES[1]),
         }
         self.emergency_pressed = self.door_open = self.dispenser_door_open = False
         self.tilted = self.cooling_fault = self.arrester_dead = self.breaker_tripped = False
         self.mains_lost = False
         self.lock_stuck: set[int] = set()
         self.faults: set[tuple[str, str, int | None]] = set()
-        self._pressed_until = dict.fromkeys(self.evse_ids, float("-inf"))
-        self._slaves = (
-            ModbusSlaves(ports["meter"], _numbered(METER_ADDRESSES, self.meters)),
-            ModbusSlaves(ports["io"], _numbered(IO_ADDRESSES, self.io)),
-            ModbusSlaves(ports["insulation"], _numbered(INSULATION_ADDRESSES, self.monitors)),
+        self._stop_pressed_until = dict.fromkeys(self.evse_ids, float("-inf"))
+        self._modbus_slaves = (
+            ModbusSlaveBus(ports["meter"], _by_modbus_address(METER_ADDRESSES, self.meters)),
+            ModbusSlaveBus(ports["io"], _by_modbus_address(IO_ADDRESSES, self.io)),
+            ModbusSlaveBus(
+                ports["insulation"], _by_modbus_address(INSULATION_ADDRESSES, self.monitors)
+            ),
         )
 
-    def _time(self) -> float:
+    def _read_clock(self) -> float:
         return self.now
 
-    def _meter(self, evse: int) -> AcrelEmulator:
-        bay, shown = self.bays[evse], self.shown[evse]
+    def _build_meter(self, evse_id: int) -> AcrelEmulator:
+        bay, shown = self.power_stages[evse_id], self.meter_overrides[evse_id]
 
-        def power() -> Decimal | float:
+        def present_power_w() -> Decimal | float:
             if shown.power_w is not None:
                 return shown.power_w
-            return float(voltage()) * float(current())
+            return float(present_voltage_v()) * float(present_current_a())
 
-        def voltage() -> Decimal | float:
+        def present_voltage_v() -> Decimal | float:
             return bay.outlet_v if shown.voltage_v is None else shown.voltage_v
 
-        def current() -> Decimal | float:
+        def present_current_a() -> Decimal | float:
             return bay.current_a if shown.current_a is None else shown.current_a
 
         return AcrelEmulator(
-            voltage_v=voltage,
-            current_a=current,
-            power_w=power,
-            energy_wh=lambda: self.registers[evse],
+            voltage_v=present_voltage_v,
+            current_a=present_current_a,
+            power_w=present_power_w,
+            energy_wh=lambda: self.registers[evse_id],
             energy_reverse_wh=Decimal(0),
         )
 
-    def _monitor(self, bay: Bay) -> BenderEmulator:
+    def _build_monitor(self, power_stage: PowerStage) -> BenderEmulator:
         return BenderEmulator(
-            resistance_ohm=lambda: bay.insulation_ohm, voltage_v=lambda: bay.bus_v
+            resistance_ohm=lambda: power_stage.insulation_ohm, voltage_v=lambda: power_stage.bus_v
         )
 
     # --- what people do --------------------------------------------------------------------------
 
-    def plug_in(self, evse: int, ev: Ev) -> None:
+    def plug_in(self, evse_id: int, ev: Ev) -> None:
         """Put the cable of an EVSE into an EV.
 
         Raises:
             ValueError: there is one already.
         """
-        if self.bays[evse].ev is not None:
-            raise ValueError(f"EVSE {evse} has an EV plugged in already")
-        self.bays[evse].ev = ev
-        self.seccs[evse].plug(ev)
+        if self.power_stages[evse_id].ev is not None:
+            raise ValueError(f"EVSE {evse_id} has an EV plugged in already")
+        self.power_stages[evse_id].ev = ev
+        self.seccs[evse_id].plug_in(ev)
 
-    def unplug(self, evse: int) -> None:
+    def unplug(self, evse_id: int) -> None:
         """Take the cable out, whatever flows.
 
         Raises:
             ValueError: there is no EV.
         """
-        self.ev_at(evse)
-        self.shown[evse].voltage_v = self.shown[evse].current_a = self.shown[evse].power_w = None
-        self.seccs[evse].unplug()
-        self.bays[evse].ev = None
+        self.ev_on_evse(evse_id)
+        self.meter_overrides[evse_id].voltage_v = self.meter_overrides[
+            evse_id
+        ].current_a = self.meter_overrides[evse_id].power_w = None
+        self.seccs[evse_id].unplug()
+        self.power_stages[evse_id].ev = None
 
-    def ev_at(self, evse: int) -> Ev:
+    def ev_on_evse(self, evse_id: int) -> Ev:
         """The EV at an EVSE. Raises ValueError without one."""
-        ev = self.bays[evse].ev
+        ev = self.power_stages[evse_id].ev
         if ev is None:
-            raise ValueError(f"EVSE {evse} has no EV plugged in")
+            raise ValueError(f"EVSE {evse_id} has no EV plugged in")
         return ev
 
-    def press_stop(self, evse: int) -> None:
+    def press_stop_button(self, evse_id: int) -> None:
         """Press the stop button of an EVSE for a moment."""
-        self._pressed_until[evse] = self._clock() + BUTTON_S
+        self._stop_pressed_until[evse_id] = self._clock() + BUTTON_PRESS_S
 
     # --- wires of the I/O modules, bit n is DIn ---------------------------------------------------
 
-    def _inputs_of_5(self) -> int:
+    def _inputs_of_module_a(self) -> int:
         cabinet_ready = not (self.breaker_tripped or self.mains_lost)
-        return _bits(
+        return _pack_bits(
             not self.emergency_pressed,
-            self.bays[1].closed,
-            self.bays[1].ev is None,
-            self._locked(1),
+            self.power_stages[1].closed,
+            self.power_stages[1].ev is None,
+            self._is_locked(1),
             not self.door_open,
             not self.arrester_dead,
             not self.breaker_tripped,
             cabinet_ready,
         )
 
-    def _inputs_of_6(self) -> int:
+    def _inputs_of_module_b(self) -> int:
         """DI6 and DI7 are spare in the station's wiring; here the two stop buttons."""
-        second = self.bays.get(2)
-        return _bits(
+        second = self.power_stages.get(2)
+        return _pack_bits(
             second is not None and second.closed,
             second is not None and second.ev is None,
-            second is not None and self._locked(2),
+            second is not None and self._is_locked(2),
             not self.tilted,
             not self.dispenser_door_open,
             not self.cooling_fault,
-            self._pressed(1),
-            self._pressed(2),
+            self._is_stop_pressed(1),
+            self._is_stop_pressed(2),
         )
 
-    def _locked(self, evse: int) -> bool:
-        return evse in self.lock_stuck or self._drives(evse, HOLSTER_LOCK)
+    def _is_locked(self, evse_id: int) -> bool:
+        return evse_id in self.lock_stuck or self._is_output_on(evse_id, HOLSTER_LOCK_OUTPUT)
 
-    def _pressed(self, evse: int) -> bool:
-        return self._clock() < self._pressed_until.get(evse, float("-inf"))
+    def _is_stop_pressed(self, evse_id: int) -> bool:
+        return self._clock() < self._stop_pressed_until.get(evse_id, float("-inf"))
 
-    def _drives(self, evse: int, output: int) -> bool:
-        return bool(self.io[evse].driven >> output & 1)
+    def _is_output_on(self, evse_id: int, output: int) -> bool:
+        return bool(self.io[evse_id].driven_outputs >> output & 1)
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -247,22 +255,22 @@ class World:
         """Let a moment pass everywhere."""
         self.now += seconds
         for evse in self.evse_ids:
-            bay, controller = self.bays[evse], self.seccs[evse]
+            bay, controller = self.power_stages[evse], self.seccs[evse]
             bay.emergency = self.emergency_pressed
-            bay.coil = self._drives(evse, COIL)
-            bay.bleeding = self._drives(evse, BLEEDER)
-            self.registers.add(evse, bay.step(seconds), seconds)
-            controller.cable_c = [bay.cable_shows_c, bay.cable_shows_c - 1]
+            bay.coil = self._is_output_on(evse, COIL_OUTPUT)
+            bay.bleeding = self._is_output_on(evse, BLEEDER_OUTPUT)
+            self.registers.add_energy(evse, bay.step(seconds), seconds)
+            controller.cable_c = [bay.cable_sensor_c, bay.cable_sensor_c - 1]
             controller.tick()
         self.cabinet.tick()
-        if not any(bay.current_a for bay in self.bays.values()):
-            self.registers.settle()
+        if not any(bay.current_a for bay in self.power_stages.values()):
+            self.registers.save_registers()
 
     @property
-    def at_rest(self) -> bool:
+    def is_at_rest(self) -> bool:
         """Nothing moves that needs small steps."""
-        return all(bay.at_rest for bay in self.bays.values()) and not any(
-            controller.in_session for controller in self.seccs.values()
+        return all(bay.is_at_rest for bay in self.power_stages.values()) and not any(
+            controller.is_in_session for controller in self.seccs.values()
         )
 
     async def run(self) -> None:
@@ -272,31 +280,31 @@ class World:
                 for device in (
                     self.reader,
                     self.display,
-                    *self._slaves,
+                    *self._modbus_slaves,
                     self.secc_bus,
                     self.cabinet_bus,
                 ):
                     nursery.start_soon(device.run)
-                await self._live()
+                await self._run_steps()
         finally:
-            self.registers.settle()
+            self.registers.save_registers()
 
-    async def _live(self) -> None:
+    async def _run_steps(self) -> None:
         before = self._clock()
         while True:
-            await trio.sleep(RESTING_S if self.at_rest else MOVING_S)
+            await trio.sleep(IDLE_STEP_S if self.is_at_rest else ACTIVE_STEP_S)
             now = self._clock()
             left, before = min(now - before, STEP_MAX_S), now
             while left > 1e-9:
-                seconds = min(left, RESTING_S)
+                seconds = min(left, IDLE_STEP_S)
                 self.step(seconds)
                 left -= seconds
 
 
-def _bits(*levels: bool) -> int:
+def _pack_bits(*levels: bool) -> int:
     return sum(1 << place for place, level in enumerate(levels) if level)
 
 
-def _numbered(addresses: tuple[int, ...], devices: Mapping[int, D]) -> dict[int, D]:
+def _by_modbus_address(addresses: tuple[int, ...], devices: Mapping[int, D]) -> dict[int, D]:
     """Devices by Modbus address instead of EVSE."""
     return {addresses[evse - 1]: device for evse, device in devices.items()}

@@ -12,17 +12,26 @@ from typing import ClassVar
 
 import trio
 
-from drivers.ports import BadAnswer, DeviceFault, DeviceReady, DigitalInputs, PortGone, Report
+from drivers.ports import (
+    DeviceFault,
+    DeviceReady,
+    DeviceReport,
+    DigitalInputs,
+    InvalidResponse,
+    PortLost,
+)
 from drivers.wire import modbus
-from drivers.wire.modbus import number_of, read_coils, read_registers, write_coil, write_coils
-from drivers.wire.modbus_bus import ModbusBus
+from drivers.wire.modbus import bits_to_int, read_coils, read_registers, write_coil, write_coils
+from drivers.wire.modbus_bus import ModbusMaster
 
 CHANNELS = 8
-WATCHDOG_MODE, WATCHDOG_ON, WATCHDOG_STATUS, FIRST_READ = 0x103, 0x104, 0x10D, 0x110
+WATCHDOG_MODE, WATCHDOG_ON, WATCHDOG_STATUS, RESET_FLAG = 0x103, 0x104, 0x10D, 0x110
 FIRMWARE_AND_NAME, WATCHDOG_TIME = 0x1E0, 0x1E8
 MISSED_CYCLES_MAX = 3
-REWRITE_S = 0.5  # outputs are written at least so often
-LAST_WORD_S = 0.2  # for all outputs off when the driver ends; the watchdog does it later anyway
+REWRITE_INTERVAL_S = 0.5  # outputs are written at least so often
+SHUTDOWN_TIMEOUT_S = (
+    0.2  # for all outputs off when the driver ends; the watchdog does it later anyway
+)
 
 
 class IcpdasM7055:
@@ -46,7 +55,7 @@ class IcpdasM7055:
             a little over the family.
     """
 
-    LINE: ClassVar[Mapping[str, int | str]] = {
+    LINE_DEFAULTS: ClassVar[Mapping[str, int | str]] = {
         "baud": 9600,
         "parity": "N",
         "stop_bits": 1,
@@ -57,7 +66,7 @@ class IcpdasM7055:
 
     def __init__(
         self,
-        bus: ModbusBus,
+        bus: ModbusMaster,
         *,
         address: int = 5,
         power_outputs: Collection[int] = (0, 1, 7),
@@ -72,22 +81,22 @@ class IcpdasM7055:
     ) -> None:
         self.bus = bus
         self.address = address
-        self.watchdog_proven: bool | None = None
+        self.watchdog_works: bool | None = None
         """What the last `prove_watchdog` found; None: not tried."""
-        self._power = sum(1 << number for number in set(power_outputs))
+        self._power_mask = sum(1 << number for number in set(power_outputs))
         self._watchdog_ms = watchdog_ms
         self._cycle_s = cycle_ms / 1000
         self._timeout_ms = timeout_ms
-        self._read_inputs = modbus.Request(address, input_function, inputs_at, CHANNELS)
+        self._inputs_request = modbus.Request(address, input_function, inputs_at, CHANNELS)
         self._outputs_at = outputs_at
-        self._memory_at = (safe_values_at, power_on_values_at)
+        self._stored_values_at = (safe_values_at, power_on_values_at)
         self._outputs = 0
-        self._written: int | None = None
+        self._written_bits: int | None = None
         self._written_at = 0.0
         self._changed = trio.Event()
-        self._clear_ordered = self._proof_ordered = False
-        self._turn = 0
-        self._fired = False
+        self._watchdog_clear_ordered = self._watchdog_test_ordered = False
+        self._status_turn = 0
+        self._watchdog_fired = False
 
     @property
     def outputs(self) -> int:
@@ -102,16 +111,16 @@ class IcpdasM7055:
             self._outputs = bits
             self._changed.set()
 
-    def switch(self, number: int, on: bool) -> None:
+    def set_output(self, number: int, on: bool) -> None:
         """Set one output, leaving the others."""
         bit = 1 << number
         self.outputs = self._outputs | bit if on else self._outputs & ~bit
 
     def clear_watchdog(self) -> None:
         """Let the outputs work again after the watchdog fired. Only when every EVSE is idle."""
-        self._clear_ordered = True
+        self._watchdog_clear_ordered = True
 
-    def prove_watchdog(self) -> None:
+    def test_watchdog(self) -> None:
         """Be silent until the watchdog must have fired, and see whether it did. Only when idle.
 
         The outcome is in `watchdog_proven`; if it did not, `run` raises BadAnswer.
@@ -119,11 +128,11 @@ class IcpdasM7055:
         Raises:
             ValueError: a power output is on.
         """
-        if self._outputs & self._power:
+        if self._outputs & self._power_mask:
             raise ValueError(f"I/O module {self.address}: power outputs are on, no watchdog test")
-        self._proof_ordered = True
+        self._watchdog_test_ordered = True
 
-    async def run(self, report: Callable[[Report], None]) -> None:
+    async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Set the module up and keep the cycle. All outputs are off before and after.
 
         Raises:
@@ -137,9 +146,9 @@ class IcpdasM7055:
             due = trio.current_time()
             while True:
                 try:
-                    await self._cycle(report)
+                    await self._run_cycle(report)
                     missed = 0
-                except (PortGone, BadAnswer):
+                except (PortLost, InvalidResponse):
                     raise
                 except DeviceFault as fault:
                     missed += 1
@@ -147,58 +156,60 @@ class IcpdasM7055:
                         name = f"I/O module {self.address} on {self.bus.path}"
                         raise type(fault)(f"{name}: {missed} cycles missed: {fault}") from fault
                 due = max(due + self._cycle_s, trio.current_time())
-                await self._until(due)
+                await self._wait_until(due)
         finally:
-            self._open_power()
-            with trio.move_on_after(LAST_WORD_S, shield=True), suppress(DeviceFault):
-                await self._write(0)  # if it does not get there, the watchdog does the same
+            self._clear_power_outputs()
+            with trio.move_on_after(SHUTDOWN_TIMEOUT_S, shield=True), suppress(DeviceFault):
+                await self._write_outputs(0)  # if it does not get there, the watchdog does the same
 
     async def _set_up(self) -> str:
         """Bring the module to a known state; returns its name and firmware as it tells them."""
-        self._open_power()
-        low, high, name_low, name_high = await self._ask(
+        self._clear_power_outputs()
+        low, high, name_low, name_high = await self._execute_request(
             read_registers(self.address, FIRMWARE_AND_NAME, 4)
         )
-        await self._write(0)
-        for start in self._memory_at:
-            await self._ask(write_coils(self.address, start, (0,) * CHANNELS))
+        await self._write_outputs(0)
+        for start in self._stored_values_at:
+            await self._execute_request(write_coils(self.address, start, (0,) * CHANNELS))
         watchdog = self._watchdog_ms // 100
-        await self._ask(modbus.write_register(self.address, WATCHDOG_TIME, watchdog))
-        await self._ask(write_coil(self.address, WATCHDOG_MODE, False))
-        await self._ask(write_coil(self.address, WATCHDOG_ON, True))
-        await self._clear_status()
-        await self._write(0)  # while the watchdog's status was set, the first one was ignored
-        await self._bit(FIRST_READ)
+        await self._execute_request(modbus.write_register(self.address, WATCHDOG_TIME, watchdog))
+        await self._execute_request(write_coil(self.address, WATCHDOG_MODE, False))
+        await self._execute_request(write_coil(self.address, WATCHDOG_ON, True))
+        await self._clear_watchdog_status()
+        await self._write_outputs(
+            0
+        )  # while the watchdog's status was set, the first one was ignored
+        await self._read_bit(RESET_FLAG)
         return f"ICP DAS {name_high:04X}{name_low:04X} firmware {high:04X}{low:04X}"
 
-    async def _cycle(self, report: Callable[[Report], None]) -> None:
-        if self._proof_ordered:
-            await self._prove()
-        if self._clear_ordered:
-            await self._clear_status()
-        bits = number_of(await self._ask(self._read_inputs))
-        was_reset = await self._look_after()
+    async def _run_cycle(self, report: Callable[[DeviceReport], None]) -> None:
+        if self._watchdog_test_ordered:
+            await self._run_watchdog_test()
+        if self._watchdog_clear_ordered:
+            await self._clear_watchdog_status()
+        bits = bits_to_int(await self._execute_request(self._inputs_request))
+        was_reset = await self._check_module()
         if was_reset:
-            report(DigitalInputs(self.address, bits, self._fired, was_reset=True))
+            report(DigitalInputs(self.address, bits, self._watchdog_fired, was_reset=True))
             report(DeviceReady(await self._set_up()))
             return
         await self._write_if_due()
-        report(DigitalInputs(self.address, bits, self._fired, was_reset=False))
+        report(DigitalInputs(self.address, bits, self._watchdog_fired, was_reset=False))
 
-    async def _look_after(self) -> bool:
+    async def _check_module(self) -> bool:
         """Ask in turns whether the watchdog fired and whether the module lost its power.
 
         Returns:
             Whether the module lost its power since the last set-up.
         """
-        self._turn ^= 1
-        if self._turn:
-            self._fired = await self._bit(WATCHDOG_STATUS)
-        if self._fired:
-            self._open_power()
-        return not self._turn and await self._bit(FIRST_READ)
+        self._status_turn ^= 1
+        if self._status_turn:
+            self._watchdog_fired = await self._read_bit(WATCHDOG_STATUS)
+        if self._watchdog_fired:
+            self._clear_power_outputs()
+        return not self._status_turn and await self._read_bit(RESET_FLAG)
 
-    async def _until(self, due: float) -> None:
+    async def _wait_until(self, due: float) -> None:
         """Wait for the next cycle, writing outputs that change meanwhile."""
         while True:
             with trio.move_on_at(due) as pause:
@@ -210,42 +221,42 @@ class IcpdasM7055:
                 await self._write_if_due()
 
     async def _write_if_due(self) -> None:
-        late = trio.current_time() >= self._written_at + REWRITE_S
-        if late or self._written != self._outputs:
-            await self._write(self._outputs)
+        late = trio.current_time() >= self._written_at + REWRITE_INTERVAL_S
+        if late or self._written_bits != self._outputs:
+            await self._write_outputs(self._outputs)
 
-    async def _write(self, bits: int) -> None:
+    async def _write_outputs(self, bits: int) -> None:
         self._changed = trio.Event()
-        self._written = None  # unknown until it is answered
-        values = modbus.unpacked(bytes([bits]), CHANNELS)
-        await self._ask(write_coils(self.address, self._outputs_at, values))
-        self._written, self._written_at = bits, trio.current_time()
+        self._written_bits = None  # unknown until it is answered
+        values = modbus.unpack_bits(bytes([bits]), CHANNELS)
+        await self._execute_request(write_coils(self.address, self._outputs_at, values))
+        self._written_bits, self._written_at = bits, trio.current_time()
 
-    async def _clear_status(self) -> None:
-        self._clear_ordered = False
-        await self._ask(write_coil(self.address, WATCHDOG_STATUS, True))
-        self._fired = False
-        self._written = None
+    async def _clear_watchdog_status(self) -> None:
+        self._watchdog_clear_ordered = False
+        await self._execute_request(write_coil(self.address, WATCHDOG_STATUS, True))
+        self._watchdog_fired = False
+        self._written_bits = None
 
-    async def _prove(self) -> None:
-        self._proof_ordered = False
+    async def _run_watchdog_test(self) -> None:
+        self._watchdog_test_ordered = False
         await trio.sleep(self._watchdog_ms / 1000 + 1)
-        fired = await self._bit(WATCHDOG_STATUS)
-        outputs = await self._ask(read_coils(self.address, self._outputs_at, CHANNELS))
-        self.watchdog_proven = fired and not any(outputs)
-        if not self.watchdog_proven:
-            raise BadAnswer(
+        fired = await self._read_bit(WATCHDOG_STATUS)
+        outputs = await self._execute_request(read_coils(self.address, self._outputs_at, CHANNELS))
+        self.watchdog_works = fired and not any(outputs)
+        if not self.watchdog_works:
+            raise InvalidResponse(
                 f"I/O module {self.address} on {self.bus.path}: silent for {self._watchdog_ms} ms "
-                f"and more, yet watchdog status {fired:d}, outputs {number_of(outputs):#04x}"
+                f"and more, yet watchdog status {fired:d}, outputs {bits_to_int(outputs):#04x}"
             )
-        await self._clear_status()
+        await self._clear_watchdog_status()
 
-    def _open_power(self) -> None:
-        self._outputs &= ~self._power
+    def _clear_power_outputs(self) -> None:
+        self._outputs &= ~self._power_mask
 
-    async def _bit(self, address: int) -> bool:
-        [bit] = await self._ask(read_coils(self.address, address, 1))
+    async def _read_bit(self, address: int) -> bool:
+        [bit] = await self._execute_request(read_coils(self.address, address, 1))
         return bool(bit)
 
-    async def _ask(self, request: modbus.Request) -> tuple[int, ...]:
-        return await self.bus.ask(request, timeout_ms=self._timeout_ms, retries=0)
+    async def _execute_request(self, request: modbus.Request) -> tuple[int, ...]:
+        return await self.bus.execute_request(request, timeout_ms=self._timeout_ms, retries=0)

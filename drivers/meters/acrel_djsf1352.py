@@ -12,19 +12,19 @@ from typing import ClassVar
 import trio
 
 from drivers.ports import (
-    BadAnswer,
     DeviceFault,
     DeviceReady,
+    DeviceReport,
+    InvalidResponse,
     MeterReading,
-    PortGone,
-    Report,
+    PortLost,
 )
 from drivers.wire.modbus import read_registers
-from drivers.wire.modbus_bus import ModbusBus
+from drivers.wire.modbus_bus import ModbusMaster
 
 FAILED_POLLS_MAX = 5
-REGISTERS = 20  # from 0: all of one poll
-SOFTWARE_VERSION = 35
+REGISTER_COUNT = 20  # from 0: all of one poll
+SOFTWARE_VERSION_REGISTER = 35
 EXPONENT_MAX = 9  # 10^6 V, A or W a count; more is not a number of this meter
 
 
@@ -46,7 +46,7 @@ class AcrelDjsf1352:
         interval_s: see above.
     """
 
-    LINE: ClassVar[Mapping[str, int | str]] = {
+    LINE_DEFAULTS: ClassVar[Mapping[str, int | str]] = {
         "baud": 9600,
         "parity": "N",
         "stop_bits": 1,
@@ -57,7 +57,7 @@ class AcrelDjsf1352:
 
     def __init__(
         self,
-        bus: ModbusBus,
+        bus: ModbusMaster,
         *,
         address: int = 1,
         energy_unit_wh: Decimal = Decimal(1),
@@ -70,7 +70,7 @@ class AcrelDjsf1352:
         self.energy_last_wh: Decimal | None = None
         self._name = f"meter {address} on {bus.path}"
 
-    async def run(self, report: Callable[[Report], None]) -> None:
+    async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Poll the meter.
 
         Raises:
@@ -79,14 +79,16 @@ class AcrelDjsf1352:
                 as a lost meter is; run again, it raises again until the register has caught up.
             PortGone: the tty is lost.
         """
-        [version] = await self.bus.ask(read_registers(self.address, SOFTWARE_VERSION, 1))
+        [version] = await self.bus.execute_request(
+            read_registers(self.address, SOFTWARE_VERSION_REGISTER, 1)
+        )
         report(DeviceReady(f"Acrel DJSF1352-RN software {version >> 8}.{version & 0xFF:02}"))
         failed = 0
         due = trio.current_time()
         while True:
             try:
-                reading = await self._poll()
-            except PortGone:
+                reading = await self._read_registers()
+            except PortLost:
                 raise
             except DeviceFault as fault:
                 failed += 1
@@ -94,26 +96,26 @@ class AcrelDjsf1352:
                     raise type(fault)(f"{self._name}: {failed} polls failed: {fault}") from fault
             else:
                 failed = 0
-                self._keep(reading.energy_wh)
+                self._update_energy(reading.energy_wh)
                 report(reading)
             due = max(due + self.interval_s, trio.current_time())
             await trio.sleep_until(due)
 
-    async def _poll(self) -> MeterReading:
-        registers = await self.bus.ask(read_registers(self.address, 0, REGISTERS))
+    async def _read_registers(self) -> MeterReading:
+        registers = await self.bus.execute_request(read_registers(self.address, 0, REGISTER_COUNT))
         try:
-            return parse(registers, self.energy_unit_wh)
+            return parse_registers(registers, self.energy_unit_wh)
         except ValueError as error:
-            raise BadAnswer(f"{self._name}: {error}") from error
+            raise InvalidResponse(f"{self._name}: {error}") from error
 
-    def _keep(self, energy_wh: Decimal) -> None:
+    def _update_energy(self, energy_wh: Decimal) -> None:
         last = self.energy_last_wh
         if last is not None and energy_wh < last:
-            raise BadAnswer(f"{self._name}: register went back from {last} to {energy_wh} Wh")
+            raise InvalidResponse(f"{self._name}: register went back from {last} to {energy_wh} Wh")
         self.energy_last_wh = energy_wh
 
 
-def parse(registers: Sequence[int], energy_unit_wh: Decimal) -> MeterReading:
+def parse_registers(registers: Sequence[int], energy_unit_wh: Decimal) -> MeterReading:
     """Read registers 0 to 19.
 
     Raises:
@@ -122,15 +124,15 @@ def parse(registers: Sequence[int], energy_unit_wh: Decimal) -> MeterReading:
     return MeterReading(
         energy_wh=(registers[12] << 16 | registers[13]) * energy_unit_wh,
         energy_reverse_wh=(registers[14] << 16 | registers[15]) * energy_unit_wh,
-        voltage_v=scaled(registers[0], registers[1]),
-        current_a=scaled(signed(registers[2]), registers[3]),
-        power_w=scaled(signed(registers[8]), registers[9]),
-        temperature_c=Decimal(signed(registers[5])).scaleb(-1),
+        voltage_v=scale_value(registers[0], registers[1]),
+        current_a=scale_value(to_signed(registers[2]), registers[3]),
+        power_w=scale_value(to_signed(registers[8]), registers[9]),
+        temperature_c=Decimal(to_signed(registers[5])).scaleb(-1),
         broken_wire=registers[4] != 0,
     )
 
 
-def scaled(mantissa: int, exponent: int) -> Decimal:
+def scale_value(mantissa: int, exponent: int) -> Decimal:
     """`mantissa` times 10^(exponent - 3), in V, A or W, with the decimals the meter has.
 
     Raises:
@@ -143,6 +145,6 @@ def scaled(mantissa: int, exponent: int) -> Decimal:
     return Decimal(mantissa).scaleb(exponent - 3)
 
 
-def signed(register: int) -> int:
+def to_signed(register: int) -> int:
     """A 16-bit register as a two's complement number."""
     return register - 0x10000 if register & 0x8000 else register

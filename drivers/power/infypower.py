@@ -16,27 +16,27 @@ import msgspec
 import trio
 
 from drivers.ports import (
+    DeviceReport,
     GroupOutput,
     GroupSilent,
     ModuleLimits,
     ModuleSilent,
     ModuleState,
-    NoAnswer,
+    NoResponse,
     OrderRefused,
-    PortGone,
-    Report,
+    PortLost,
 )
 from drivers.wire import infypower as wire
-from drivers.wire.can_bus import CanLine
+from drivers.wire.can_bus import SharedCanBus
 from drivers.wire.infypower import Command, Telegram
 from drivers.wire.slcan import CanFrame
 
-SIX_EACH = (tuple(range(6)), tuple(range(6, 12)))
-OFF_DEADLINE_S = 0.3  # on the way out; a bus that takes longer is lost, the modules' guard acts
-COUNT_TRIES = 3
+DEFAULT_GROUPS = (tuple(range(6)), tuple(range(6, 12)))
+OFF_TIMEOUT_S = 0.3  # on the way out; a bus that takes longer is lost, the modules' guard acts
+COUNT_ATTEMPTS_MAX = 3
 
 
-class Group(msgspec.Struct, frozen=True):
+class GroupLimits(msgspec.Struct, frozen=True):
     """What the modules of one group can do together; gone modules do not count."""
 
     addresses: tuple[int, ...]
@@ -46,40 +46,40 @@ class Group(msgspec.Struct, frozen=True):
     power_w: int = 0
 
 
-class Module(msgspec.Struct):
+class PowerModule(msgspec.Struct):
     """What we know of one module."""
 
     address: int
     group: int
-    heard_at: float
+    last_response_at: float
     limits: wire.Limits | None = None
     status: wire.Status | None = None
     barcode: str = ""
     ac_decivolt: tuple[int, int, int] = (0, 0, 0)
-    missed: int = 0
-    gone: bool = False
+    missed_responses: int = 0
+    lost: bool = False
     # read once, when nothing needs the slot more
-    curious: list[Command] = msgspec.field(
+    pending_reads: list[Command] = msgspec.field(
         default_factory=lambda: [Command.AC_INPUT, Command.BARCODE]
     )
 
 
-class _Order(msgspec.Struct, frozen=True):
+class _GroupOrder(msgspec.Struct, frozen=True):
     voltage_mv: int = 0
     current_ma: int = 0
     on: bool = False
 
 
-class _Kept(msgspec.Struct):
+class _GroupState(msgspec.Struct):
     """One group's order and how much of it the modules heard."""
 
-    wanted: _Order = _Order()
-    told: tuple[int, int] | None = None  # mV and mA of the last 0x1B
-    told_on: bool | None = None  # the last 0x1A; None: unknown
-    output_due: float = 0.0
-    switch_due: float = 0.0
-    heard_at: float = 0.0  # the last output told
-    on_since: float = 0.0
+    order: _GroupOrder = _GroupOrder()
+    sent_output: tuple[int, int] | None = None  # mV and mA of the last 0x1B
+    sent_on: bool | None = None  # the last 0x1A; None: unknown
+    output_due_at: float = 0.0
+    switch_due_at: float = 0.0
+    last_output_at: float = 0.0  # the last output told
+    on_since_at: float = 0.0
 
 
 class InfypowerModules:
@@ -90,14 +90,14 @@ class InfypowerModules:
 
     def __init__(
         self,
-        line: CanLine,
+        bus: SharedCanBus,
         *,
-        groups: Sequence[Sequence[int]] = SIX_EACH,
+        groups: Sequence[Sequence[int]] = DEFAULT_GROUPS,
         slot_ms: int = 50,
         answer_ms: int = 100,
         repeat_s: float = 1.0,
-        silent_after: int = 5,
-        gone_after_s: float = 15.0,
+        missed_responses_max: int = 5,
+        lost_after_s: float = 15.0,
         stale_after_s: float = 1.0,
     ) -> None:
         """Say which modules feed which EVSE.
@@ -114,39 +114,39 @@ class InfypowerModules:
                 guard of 10 s.
             stale_after_s: a group that is on and does not tell its output is switched off.
         """
-        self.line = line
-        self.modules: dict[int, Module] = {}
-        self.count = 0  # how many modules said they are there
+        self.bus = bus
+        self.modules: dict[int, PowerModule] = {}
+        self.module_count = 0  # how many modules said they are there
         self.ready = trio.Event()  # set up: power may be offered; a new one in each run
-        self._layout = {number: tuple(group) for number, group in enumerate(groups, 1)}
-        self._kept = {number: _Kept() for number in self._layout}
+        self._addresses_by_group = {number: tuple(group) for number, group in enumerate(groups, 1)}
+        self._group_states = {number: _GroupState() for number in self._addresses_by_group}
         self._slot_s = slot_ms / 1000
-        self._answer_s = answer_ms / 1000
+        self._response_timeout_s = answer_ms / 1000
         self._repeat_s = repeat_s
-        self._silent_after = silent_after
-        self._gone_after_s = gone_after_s
+        self._missed_responses_max = missed_responses_max
+        self._lost_after_s = lost_after_s
         self._stale_after_s = stale_after_s
-        self._slot_due = 0.0
-        self._turn = self._module_turn = -1
-        self._stir = trio.Event()
-        self._answers: deque[Telegram] = deque(maxlen=64)
-        self._report: Callable[[Report], None] = lambda _: None
+        self._slot_due_at = 0.0
+        self._poll_turn = self._module_turn = -1
+        self._changed = trio.Event()
+        self._responses: deque[Telegram] = deque(maxlen=64)
+        self._report: Callable[[DeviceReport], None] = lambda _: None
 
     @property
-    def groups(self) -> dict[int, Group]:
+    def group_limits(self) -> dict[int, GroupLimits]:
         """What each group can do now."""
-        return {number: self._group(number) for number in self._layout}
+        return {number: self._limits_of_group(number) for number in self._addresses_by_group}
 
-    def _group(self, number: int) -> Group:
+    def _limits_of_group(self, number: int) -> GroupLimits:
         there = [
             module.limits
             for module in self.modules.values()
-            if module.group == number and module.limits is not None and not module.gone
+            if module.group == number and module.limits is not None and not module.lost
         ]
         if not there:
-            return Group(self._layout[number])
-        return Group(
-            addresses=self._layout[number],
+            return GroupLimits(self._addresses_by_group[number])
+        return GroupLimits(
+            addresses=self._addresses_by_group[number],
             voltage_max_v=min(limits.voltage_max_v for limits in there),
             voltage_min_v=max(limits.voltage_min_v for limits in there),
             current_max_ma=sum(limits.current_max_ma for limits in there),
@@ -171,21 +171,21 @@ class InfypowerModules:
         """
         if voltage_mv < 0 or current_ma < 0:
             raise ValueError(f"group {group}: {voltage_mv} mV, {current_ma} mA is not an order")
-        kept = self._kept[group]
-        if on and not kept.wanted.on:
-            kept.on_since = trio.current_time()
-        kept.wanted = _Order(voltage_mv, current_ma, on)
-        self._wake()
+        kept = self._group_states[group]
+        if on and not kept.order.on:
+            kept.on_since_at = trio.current_time()
+        kept.order = _GroupOrder(voltage_mv, current_ma, on)
+        self._notify_waiters()
 
-    def all_off(self) -> None:
+    def switch_all_off(self) -> None:
         """Order every group off."""
-        for kept in self._kept.values():
-            kept.wanted = _Order()
-        self._wake()
+        for kept in self._group_states.values():
+            kept.order = _GroupOrder()
+        self._notify_waiters()
 
     # --- the task --------------------------------------------------------------------------------
 
-    async def run(self, report: Callable[[Report], None]) -> None:
+    async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Keep the modules at their orders until cancelled.
 
         Begins and ends with everything off. Raises PortGone when the bus is lost and NoAnswer
@@ -194,263 +194,267 @@ class InfypowerModules:
         self._report = report
         self.ready = trio.Event()
         self.modules = {}
-        self._kept = {number: _Kept() for number in self._layout}
-        with self.line.heard_by(self._hear):
-            await self.line.wait_up()
+        self._group_states = {number: _GroupState() for number in self._addresses_by_group}
+        with self.bus.attach_listener(self._on_frame):
+            await self.bus.wait_until_open()
             try:
                 await self._set_up()
                 self.ready.set()
-                await self._work()
+                await self._run_slots()
             finally:
-                await self._leave()
+                await self._switch_off_on_exit()
 
-    async def _leave(self) -> None:
+    async def _switch_off_on_exit(self) -> None:
         """Switch everything off on the way out; a lost bus leaves it to the modules' guard."""
         self.ready = trio.Event()
-        with trio.move_on_after(OFF_DEADLINE_S, shield=True), suppress(PortGone):
-            await self.line.send(wire.switch(wire.ALL, on=False).frame)
+        with trio.move_on_after(OFF_TIMEOUT_S, shield=True), suppress(PortLost):
+            await self.bus.send(wire.switch_output(wire.ALL_MODULES, on=False).can_frame)
 
     async def _set_up(self) -> None:
         """Everything off, then learn who is there and what they can."""
-        await self._tell(wire.switch(wire.ALL, on=False))
-        for kept in self._kept.values():
-            kept.told_on = False
-        for _ in range(COUNT_TRIES):
-            counted = await self._ask(wire.read(Command.COUNT, wire.ALL))
+        await self._send_in_slot(wire.switch_output(wire.ALL_MODULES, on=False))
+        for kept in self._group_states.values():
+            kept.sent_on = False
+        for _ in range(COUNT_ATTEMPTS_MAX):
+            counted = await self._send_and_wait(wire.read_data(Command.COUNT, wire.ALL_MODULES))
             if counted is not None:
                 break
         else:
-            raise NoAnswer(f"{self.line.name}: no power module answered {COUNT_TRIES} counts")
-        self.count = wire.count_in(counted.data)
+            raise NoResponse(
+                f"{self.bus.name}: no power module answered {COUNT_ATTEMPTS_MAX} counts"
+            )
+        self.module_count = wire.decode_count(counted.data)
         now = trio.current_time()
-        for group, addresses in self._layout.items():
+        for group, addresses in self._addresses_by_group.items():
             for address in addresses:
-                self.modules[address] = Module(address, group, heard_at=now)
+                self.modules[address] = PowerModule(address, group, last_response_at=now)
         for module in self.modules.values():
-            if await self._poll(module, Command.STATE):
-                await self._poll(module, Command.LIMITS)
-                await self._tell(wire.set_group(module.address, module.group))
+            if await self._poll_module(module, Command.STATE):
+                await self._poll_module(module, Command.LIMITS)
+                await self._send_in_slot(wire.set_group(module.address, module.group))
                 module.status = None  # until it tells its group again
         if all(module.limits is None for module in self.modules.values()):
             known = sorted(self.modules)
-            raise NoAnswer(f"{self.line.name}: no power module answers at the addresses {known}")
+            raise NoResponse(f"{self.bus.name}: no power module answers at the addresses {known}")
 
-    async def _work(self) -> None:
+    async def _run_slots(self) -> None:
         """A changed order takes every other slot at most, so that reading goes on beside it."""
         changed = False
         while True:
-            await self._slot()
-            change = None if changed else self._change_due()
+            await self._wait_for_slot()
+            change = None if changed else self._next_changed_order()
             changed = change is not None
-            await (self._put(change) if change is not None else self._next_turn())
-            self._judge_groups()
+            await (self._send_now(change) if change is not None else self._take_next_turn())
+            self._check_stale_groups()
 
-    async def _next_turn(self) -> None:
+    async def _take_next_turn(self) -> None:
         """Each group's output, one thing of one module, an order that is to be repeated."""
-        groups = tuple(self._layout)
-        self._turn = (self._turn + 1) % (len(groups) + 2)
-        if self._turn < len(groups):
-            await self._ask(wire.read(Command.READ_OUTPUT, groups[self._turn], group=True))
-        elif self._turn == len(groups):
+        groups = tuple(self._addresses_by_group)
+        self._poll_turn = (self._poll_turn + 1) % (len(groups) + 2)
+        if self._poll_turn < len(groups):
+            await self._send_and_wait(
+                wire.read_data(Command.READ_OUTPUT, groups[self._poll_turn], is_group=True)
+            )
+        elif self._poll_turn == len(groups):
             addresses = tuple(self.modules)
             self._module_turn = (self._module_turn + 1) % len(addresses)
-            await self._look_at(self.modules[addresses[self._module_turn]])
+            await self._read_module(self.modules[addresses[self._module_turn]])
         else:
-            repeat = self._repeat_due()
+            repeat = self._next_repeated_order()
             if repeat is not None:
-                await self._put(repeat)
+                await self._send_now(repeat)
 
-    async def _look_at(self, module: Module) -> None:
+    async def _read_module(self, module: PowerModule) -> None:
         """Read a module's state, or first what it lost or never told."""
-        on = any(kept.wanted.on for kept in self._kept.values())
+        on = any(kept.order.on for kept in self._group_states.values())
         if module.limits is None and module.status is not None:
-            await self._poll(module, Command.LIMITS)
-        elif module.curious and not (module.missed or on or module.status is None):
-            await self._poll(module, module.curious.pop())
-        elif await self._poll(module, Command.STATE) and module.status is not None:
-            await self._regroup(module, module.status)
+            await self._poll_module(module, Command.LIMITS)
+        elif module.pending_reads and not (module.missed_responses or on or module.status is None):
+            await self._poll_module(module, module.pending_reads.pop())
+        elif await self._poll_module(module, Command.STATE) and module.status is not None:
+            await self._restore_group(module, module.status)
 
-    async def _regroup(self, module: Module, status: wire.Status) -> None:
+    async def _restore_group(self, module: PowerModule, status: wire.Status) -> None:
         """Tell a module that lost its power which group it is in; it gives nothing without."""
         if status.group != module.group:
-            await self._tell(wire.set_group(module.address, module.group))
+            await self._send_in_slot(wire.set_group(module.address, module.group))
             module.status = None  # until it tells its group again
 
     # --- orders ----------------------------------------------------------------------------------
 
-    def _change_due(self) -> Telegram | None:
+    def _next_changed_order(self) -> Telegram | None:
         """The next order that a group has not heard: off before all, voltage before on."""
-        for number, kept in self._kept.items():
-            if not kept.wanted.on and kept.told_on is not False:
-                return self._switched(number, kept, on=False)
-        for number, kept in self._kept.items():
-            if not kept.wanted.on:
+        for number, kept in self._group_states.items():
+            if not kept.order.on and kept.sent_on is not False:
+                return self._switch_telegram(number, kept, on=False)
+        for number, kept in self._group_states.items():
+            if not kept.order.on:
                 continue
-            if kept.told != self._cut(number, kept.wanted):
-                return self._set(number, kept)
-            if kept.told_on is not True:
-                return self._switched(number, kept, on=True)
+            if kept.sent_output != self._limit_order(number, kept.order):
+                return self._output_telegram(number, kept)
+            if kept.sent_on is not True:
+                return self._switch_telegram(number, kept, on=True)
         return None
 
-    def _repeat_due(self) -> Telegram | None:
+    def _next_repeated_order(self) -> Telegram | None:
         """An order that a group heard `repeat_s` ago or more."""
         now = trio.current_time()
-        for number, kept in self._kept.items():
-            if kept.wanted.on and now >= kept.output_due:
-                return self._set(number, kept)
-            if now >= kept.switch_due:
-                return self._switched(number, kept, on=kept.wanted.on)
+        for number, kept in self._group_states.items():
+            if kept.order.on and now >= kept.output_due_at:
+                return self._output_telegram(number, kept)
+            if now >= kept.switch_due_at:
+                return self._switch_telegram(number, kept, on=kept.order.on)
         return None
 
-    def _set(self, number: int, kept: _Kept) -> Telegram:
-        kept.told = self._cut(number, kept.wanted)
-        kept.output_due = trio.current_time() + self._repeat_s
-        return wire.set_output(number, *kept.told, group=True)
+    def _output_telegram(self, number: int, state: _GroupState) -> Telegram:
+        state.sent_output = self._limit_order(number, state.order)
+        state.output_due_at = trio.current_time() + self._repeat_s
+        return wire.set_output(number, *state.sent_output, is_group=True)
 
-    def _switched(self, number: int, kept: _Kept, *, on: bool) -> Telegram:
-        kept.told_on = on
-        kept.switch_due = trio.current_time() + self._repeat_s
+    def _switch_telegram(self, number: int, state: _GroupState, *, on: bool) -> Telegram:
+        state.sent_on = on
+        state.switch_due_at = trio.current_time() + self._repeat_s
         if not on:
-            kept.told = None
-        return wire.switch(number, on=on, group=True)
+            state.sent_output = None
+        return wire.switch_output(number, on=on, is_group=True)
 
-    def _cut(self, number: int, order: _Order) -> tuple[int, int]:
+    def _limit_order(self, number: int, order: _GroupOrder) -> tuple[int, int]:
         """The order, not above what the modules can: they would refuse all of it."""
-        group = self._group(number)
+        group = self._limits_of_group(number)
         return (
             min(order.voltage_mv, group.voltage_max_v * 1000),
             min(order.current_ma, group.current_max_ma),
         )
 
-    async def _offs(self) -> None:
+    async def _send_urgent_offs(self) -> None:
         """Switch off what shall be off and was told to be on, without waiting for a slot."""
-        for number, kept in self._kept.items():
-            if not kept.wanted.on and kept.told_on:
-                await self.line.send(self._switched(number, kept, on=False).frame)
+        for number, kept in self._group_states.items():
+            if not kept.order.on and kept.sent_on:
+                await self.bus.send(self._switch_telegram(number, kept, on=False).can_frame)
 
-    def _judge_groups(self) -> None:
+    def _check_stale_groups(self) -> None:
         now = trio.current_time()
-        for number, kept in self._kept.items():
-            fresh_at = max(kept.heard_at, kept.on_since)
-            if kept.wanted.on and now - fresh_at > self._stale_after_s:
-                kept.wanted = _Order()
+        for number, kept in self._group_states.items():
+            fresh_at = max(kept.last_output_at, kept.on_since_at)
+            if kept.order.on and now - fresh_at > self._stale_after_s:
+                kept.order = _GroupOrder()
                 self._report(GroupSilent(number))
 
     # --- slots -----------------------------------------------------------------------------------
 
-    async def _slot(self) -> None:
+    async def _wait_for_slot(self) -> None:
         """Wait for the next slot. What leaves in it is settled only then: an order to switch off
         that came meanwhile must not be followed by the order to switch on from before."""
-        await self._until(lambda: False, self._slot_due - trio.current_time())
+        await self._wait_until(lambda: False, self._slot_due_at - trio.current_time())
 
-    async def _put(self, telegram: Telegram) -> None:
+    async def _send_now(self, telegram: Telegram) -> None:
         """Send now; the next slot is a pause away."""
-        self._slot_due = trio.current_time() + self._slot_s
-        await self.line.send(telegram.frame)
+        self._slot_due_at = trio.current_time() + self._slot_s
+        await self.bus.send(telegram.can_frame)
 
-    async def _tell(self, telegram: Telegram) -> None:
+    async def _send_in_slot(self, telegram: Telegram) -> None:
         """Send an order in its slot; its answer is heard, not awaited."""
-        await self._slot()
-        await self._put(telegram)
+        await self._wait_for_slot()
+        await self._send_now(telegram)
 
-    async def _ask(self, telegram: Telegram) -> Telegram | None:
+    async def _send_and_wait(self, telegram: Telegram) -> Telegram | None:
         """Send a read in its slot and wait for its answer; None if there is none in time."""
-        await self._tell(telegram)
-        self._answers.clear()
+        await self._send_in_slot(telegram)
+        self._responses.clear()
         found: list[Telegram] = []
 
-        def answered() -> bool:
+        def is_answered() -> bool:
             found.extend(
                 heard
-                for heard in self._answers
-                if (heard.command, heard.group) == (telegram.command, telegram.group)
+                for heard in self._responses
+                if (heard.command, heard.is_group) == (telegram.command, telegram.is_group)
                 and heard.source == telegram.destination
             )
             return bool(found)
 
-        await self._until(answered, self._answer_s)
-        return found[0] if found and found[0].error == wire.Error.NONE else None
+        await self._wait_until(is_answered, self._response_timeout_s)
+        return found[0] if found and found[0].error == wire.ErrorCode.NONE else None
 
-    async def _poll(self, module: Module, command: Command) -> bool:
+    async def _poll_module(self, module: PowerModule, command: Command) -> bool:
         """Ask one module; count it missed if it stays silent."""
-        if await self._ask(wire.read(command, module.address)) is not None:
+        if await self._send_and_wait(wire.read_data(command, module.address)) is not None:
             return True
-        module.missed += 1
-        if module.missed == self._silent_after:
-            self._report(ModuleSilent(module.address, gone=False))
-        if not module.gone and trio.current_time() - module.heard_at >= self._gone_after_s:
-            module.gone = True
-            self._report(ModuleSilent(module.address, gone=True))
+        module.missed_responses += 1
+        if module.missed_responses == self._missed_responses_max:
+            self._report(ModuleSilent(module.address, lost=False))
+        if not module.lost and trio.current_time() - module.last_response_at >= self._lost_after_s:
+            module.lost = True
+            self._report(ModuleSilent(module.address, lost=True))
         return False
 
-    async def _until(self, done: Callable[[], bool], seconds: float) -> None:
+    async def _wait_until(self, is_done: Callable[[], bool], timeout_s: float) -> None:
         """Wait for something, `seconds` at most; orders to switch off leave meanwhile."""
-        deadline = trio.current_time() + seconds
+        deadline = trio.current_time() + timeout_s
         while True:
-            stir = self._stir
-            await self._offs()
-            if done() or trio.current_time() >= deadline:
+            stir = self._changed
+            await self._send_urgent_offs()
+            if is_done() or trio.current_time() >= deadline:
                 return
             with trio.move_on_at(deadline):
                 await stir.wait()
 
-    def _wake(self) -> None:
-        self._stir.set()
-        self._stir = trio.Event()
+    def _notify_waiters(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
     # --- hearing ---------------------------------------------------------------------------------
 
-    def _hear(self, frame: CanFrame) -> None:
-        telegram = wire.parse(frame)
-        if telegram is None or telegram.destination != wire.CONTROLLER:
+    def _on_frame(self, frame: CanFrame) -> None:
+        telegram = wire.parse_frame(frame)
+        if telegram is None or telegram.destination != wire.CONTROLLER_ADDRESS:
             return
-        if telegram.error == wire.Error.NONE:
-            self._take(telegram)
-        elif telegram.command >= Command.WALK_IN and telegram.error != wire.Error.STARTING_UP:
+        if telegram.error == wire.ErrorCode.NONE:
+            self._handle_response(telegram)
+        elif telegram.command >= Command.WALK_IN and telegram.error != wire.ErrorCode.STARTING_UP:
             self._report(
-                OrderRefused(telegram.source, telegram.group, telegram.command, telegram.error)
+                OrderRefused(telegram.source, telegram.is_group, telegram.command, telegram.error)
             )
-        self._answers.append(telegram)
-        self._wake()
+        self._responses.append(telegram)
+        self._notify_waiters()
 
-    def _take(self, telegram: Telegram) -> None:
-        module = None if telegram.group else self.modules.get(telegram.source)
+    def _handle_response(self, telegram: Telegram) -> None:
+        module = None if telegram.is_group else self.modules.get(telegram.source)
         if module is not None:
-            module.missed, module.gone = 0, False
-            module.heard_at = trio.current_time()
-            self._take_of_module(module, telegram)
-        elif telegram.group and telegram.command == Command.READ_OUTPUT:
-            kept = self._kept.get(telegram.source)
+            module.missed_responses, module.lost = 0, False
+            module.last_response_at = trio.current_time()
+            self._update_module(module, telegram)
+        elif telegram.is_group and telegram.command == Command.READ_OUTPUT:
+            kept = self._group_states.get(telegram.source)
             if kept is not None:
-                kept.heard_at = trio.current_time()
-                self._report(GroupOutput(telegram.source, *wire.pair_in(telegram.data)))
+                kept.last_output_at = trio.current_time()
+                self._report(GroupOutput(telegram.source, *wire.decode_pair(telegram.data)))
 
-    def _take_of_module(self, module: Module, telegram: Telegram) -> None:
+    def _update_module(self, module: PowerModule, telegram: Telegram) -> None:
         match telegram.command:
             case Command.STATE:
-                module.status = wire.status_in(telegram.data)
-                self._report(_state(module, module.status))
+                module.status = wire.decode_status(telegram.data)
+                self._report(_module_state(module, module.status))
             case Command.LIMITS:
-                module.limits = wire.limits_in(telegram.data)
-                self._report(_limits(module.address, module.limits))
+                module.limits = wire.decode_limits(telegram.data)
+                self._report(_module_limits(module.address, module.limits))
             case Command.BARCODE:
-                module.barcode = wire.barcode_in(telegram.data)
+                module.barcode = wire.decode_barcode(telegram.data)
             case Command.AC_INPUT:
-                module.ac_decivolt = wire.ac_input_in(telegram.data)
+                module.ac_decivolt = wire.decode_ac_input(telegram.data)
 
 
-def _state(module: Module, status: wire.Status) -> ModuleState:
+def _module_state(module: PowerModule, status: wire.Status) -> ModuleState:
     return ModuleState(
         address=module.address,
         group=module.group,
         temperature_c=status.temperature_c,
-        faults=status.of_class("fault"),
-        warnings=status.of_class("warning"),
-        states=status.of_class("state"),
+        faults=status.bits_of_class("fault"),
+        warnings=status.bits_of_class("warning"),
+        states=status.bits_of_class("state"),
     )
 
 
-def _limits(address: int, limits: wire.Limits) -> ModuleLimits:
+def _module_limits(address: int, limits: wire.Limits) -> ModuleLimits:
     return ModuleLimits(
         address=address,
         voltage_max_v=limits.voltage_max_v,

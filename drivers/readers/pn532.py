@@ -12,26 +12,33 @@ from typing import ClassVar
 
 import trio
 
-from drivers.ports import BadAnswer, DeviceReady, NoAnswer, Refused, Report, TokenPresented
+from drivers.ports import (
+    CommandRefused,
+    DeviceReady,
+    DeviceReport,
+    InvalidResponse,
+    NoResponse,
+    TokenPresented,
+)
 from drivers.wire import pn532
 from drivers.wire.pn532 import (
-    CHIP,
+    TFI_CHIP,
     Ack,
-    Damaged,
+    DamagedFrame,
     Decoder,
-    Information,
-    Received,
-    SyntaxRefused,
+    InformationFrame,
+    ReceivedFrame,
+    SyntaxErrorFrame,
     Target,
 )
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 
-TRIES = 3
-ACK_S = 0.1  # the chip acknowledges within 15 ms
-SET_UP_S = 0.5
-POLL_S = 1.0
-GAP_S = 0.1  # silence inside a frame after which its rest does not come
-LOOKS = 2  # how often InListPassiveTarget looks again before it says "none"
+ATTEMPTS_MAX = 3
+ACK_TIMEOUT_S = 0.1  # the chip acknowledges within 15 ms
+SET_UP_TIMEOUT_S = 0.5
+POLL_TIMEOUT_S = 1.0
+FRAME_GAP_MAX_S = 0.1  # silence inside a frame after which its rest does not come
+PASSIVE_RETRIES = 2  # how often InListPassiveTarget looks again before it says "none"
 PN532_IC = 0x32
 
 
@@ -49,7 +56,7 @@ class Pn532Reader:
         open_port: how to open; tests give their own.
     """
 
-    LINE: ClassVar[Mapping[str, int | str]] = {"baud": 115_200}
+    LINE_DEFAULTS: ClassVar[Mapping[str, int | str]] = {"baud": 115_200}
 
     def __init__(
         self,
@@ -66,9 +73,9 @@ class Pn532Reader:
         self._poll_s = poll_ms / 1000
         self._health_s = health_s
         self._open_port = open_port
-        self._presence = Presence(absent_polls)
+        self._presence = CardPresence(absent_polls)
         self._enabled = True
-        self._switched = trio.Event()
+        self._enabled_changed = trio.Event()
 
     @property
     def enabled(self) -> bool:
@@ -79,9 +86,9 @@ class Pn532Reader:
     def enabled(self, on: bool) -> None:
         if on != self._enabled:
             self._enabled = on
-            self._switched.set()
+            self._enabled_changed.set()
 
-    async def run(self, report: Callable[[Report], None]) -> None:
+    async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Set the chip up and look for cards.
 
         Raises:
@@ -93,67 +100,73 @@ class Pn532Reader:
         try:
             chip = _Chip(port, self.port)
             report(DeviceReady(await chip.set_up()))
-            self._presence.forget()
+            self._presence.reset()
             while True:
-                await (self._look(chip, report) if self._enabled else self._rest(chip))
+                await (
+                    self._poll_once(chip, report)
+                    if self._enabled
+                    else self._idle_until_enabled(chip)
+                )
         finally:
             port.close()
 
-    async def _look(self, chip: _Chip, report: Callable[[Report], None]) -> None:
+    async def _poll_once(self, chip: _Chip, report: Callable[[DeviceReport], None]) -> None:
         """Look once for a card, then pause."""
-        target = await chip.list()
-        token = self._presence.after(target)
+        target = await chip.find_card()
+        token = self._presence.on_poll(target)
         if token is not None:
             report(token)
         if target is not None:
-            await chip.ask(pn532.release(target.number), POLL_S)
+            await chip.send_command(pn532.release_target(target.number), POLL_TIMEOUT_S)
         with trio.move_on_after(self._poll_s):
-            await self._until_switched()
+            await self._wait_enabled_changed()
 
-    async def _rest(self, chip: _Chip) -> None:
+    async def _idle_until_enabled(self, chip: _Chip) -> None:
         """Keep the field off until enabled again."""
-        await chip.ask(pn532.FIELD_OFF, POLL_S)
-        self._presence.forget()
+        await chip.send_command(pn532.FIELD_OFF, POLL_TIMEOUT_S)
+        self._presence.reset()
         while not self._enabled:
             with trio.move_on_after(self._health_s):
-                await self._until_switched()
+                await self._wait_enabled_changed()
                 continue
             await chip.test_line()
-        await chip.ask(pn532.FIELD_ON, POLL_S)
+        await chip.send_command(pn532.FIELD_ON, POLL_TIMEOUT_S)
 
-    async def _until_switched(self) -> None:
-        self._switched = trio.Event()
-        await self._switched.wait()
+    async def _wait_enabled_changed(self) -> None:
+        self._enabled_changed = trio.Event()
+        await self._enabled_changed.wait()
 
 
-class Presence:
+class CardPresence:
     """Tells each tap once: a card stays the same tap until it was absent for some polls."""
 
     def __init__(self, absent_polls: int) -> None:
         self._absent_polls = absent_polls
-        self._lying: Target | None = None
-        self._absent = 0
+        self._present: Target | None = None
+        self._absent_count = 0
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Whatever lies there now is new."""
-        self._lying = None
+        self._present = None
 
-    def after(self, seen: Target | None) -> TokenPresented | None:
+    def on_poll(self, target: Target | None) -> TokenPresented | None:
         """What to report after one look.
 
         A phone draws a new random UID each time it is found; one random UID after the other
         without an absence is one tap.
         """
-        if seen is None:
-            self._absent += 1
-            if self._absent >= self._absent_polls:
-                self.forget()
+        if target is None:
+            self._absent_count += 1
+            if self._absent_count >= self._absent_polls:
+                self.reset()
             return None
-        self._absent = 0
-        before, self._lying = self._lying, seen
-        if before is not None and (before.uid == seen.uid or (before.random and seen.random)):
+        self._absent_count = 0
+        before, self._present = self._present, target
+        if before is not None and (
+            before.uid == target.uid or (before.uid_is_random and target.uid_is_random)
+        ):
             return None
-        return TokenPresented(seen.uid, seen.random)
+        return TokenPresented(target.uid, target.uid_is_random)
 
 
 class _Chip:
@@ -163,34 +176,38 @@ class _Chip:
         self._port = port
         self._name = f"PN532 on {name}"
         self._decoder = Decoder()
-        self._heard: deque[Received] = deque()
+        self._received: deque[ReceivedFrame] = deque()
 
     async def set_up(self) -> str:
         """Wake the chip and configure it; returns its model and firmware."""
-        await self.ask(pn532.NORMAL_MODE, SET_UP_S, before=pn532.WAKE_UP)
-        version = await self.ask(bytes([pn532.GET_FIRMWARE_VERSION]), SET_UP_S)
+        await self.send_command(pn532.NORMAL_MODE, SET_UP_TIMEOUT_S, prefix=pn532.WAKE_UP)
+        version = await self.send_command(bytes([pn532.GET_FIRMWARE_VERSION]), SET_UP_TIMEOUT_S)
         if len(version) != 5 or version[1] != PN532_IC:
-            raise BadAnswer(f"{self._name}: firmware {version[1:].hex(' ')} is not of a PN532")
-        await self.ask(pn532.max_retries(LOOKS), SET_UP_S)
-        await self.ask(pn532.FIELD_ON, SET_UP_S)
+            raise InvalidResponse(
+                f"{self._name}: firmware {version[1:].hex(' ')} is not of a PN532"
+            )
+        await self.send_command(pn532.set_max_retries(PASSIVE_RETRIES), SET_UP_TIMEOUT_S)
+        await self.send_command(pn532.FIELD_ON, SET_UP_TIMEOUT_S)
         return f"NXP PN532 firmware {version[2]}.{version[3]}"
 
-    async def list(self) -> Target | None:
+    async def find_card(self) -> Target | None:
         """The card in the field. One with a UID that no card may have is none."""
-        answer = await self.ask(pn532.LIST_ONE_TYPE_A, POLL_S)
+        answer = await self.send_command(pn532.LIST_ONE_TYPE_A, POLL_TIMEOUT_S)
         try:
             return pn532.parse_target(answer)
         except ValueError:
-            await self.ask(pn532.RELEASE_ALL, POLL_S)
+            await self.send_command(pn532.RELEASE_ALL, POLL_TIMEOUT_S)
             return None
 
     async def test_line(self) -> None:
         """Have the chip echo two bytes. Raises BadAnswer if it does not."""
-        echo = await self.ask(pn532.LINE_TEST, POLL_S)
+        echo = await self.send_command(pn532.LINE_TEST, POLL_TIMEOUT_S)
         if echo[1:] != pn532.LINE_TEST[1:]:
-            raise BadAnswer(f"{self._name}: line test answered {echo.hex(' ')}")
+            raise InvalidResponse(f"{self._name}: line test answered {echo.hex(' ')}")
 
-    async def ask(self, command: bytes, answer_s: float, *, before: bytes = b"") -> bytes:
+    async def send_command(
+        self, command: bytes, response_timeout_s: float, *, prefix: bytes = b""
+    ) -> bytes:
         """Send a command until it is answered, three times at most.
 
         Args:
@@ -206,45 +223,49 @@ class _Chip:
             Refused: the chip answered the last try with a syntax error.
         """
         refused = False
-        for _ in range(TRIES):
-            answer = await self._try(before + pn532.command(command), command[0] + 1, answer_s)
+        for _ in range(ATTEMPTS_MAX):
+            answer = await self._attempt_command(
+                prefix + pn532.encode_command(command), command[0] + 1, response_timeout_s
+            )
             if isinstance(answer, bytes):
                 return answer
-            refused = isinstance(answer, SyntaxRefused)
+            refused = isinstance(answer, SyntaxErrorFrame)
             await self._port.send(pn532.ACK)  # aborts what the chip may still be doing
         what = f"{self._name}: command {command.hex(' ')}"
         if refused:
-            raise Refused(f"{what} refused as a syntax error {TRIES} times")
-        raise NoAnswer(f"{what} not answered in {TRIES} tries of {answer_s:g} s")
+            raise CommandRefused(f"{what} refused as a syntax error {ATTEMPTS_MAX} times")
+        raise NoResponse(f"{what} not answered in {ATTEMPTS_MAX} tries of {response_timeout_s:g} s")
 
-    async def _try(self, sent: bytes, code: int, answer_s: float) -> bytes | SyntaxRefused | None:
+    async def _attempt_command(
+        self, frame: bytes, code: int, response_timeout_s: float
+    ) -> bytes | SyntaxErrorFrame | None:
         """Send once. The response counts even if its ACK was lost."""
         self._port.drain_input()
         self._decoder.reset()
-        self._heard.clear()
-        await self._port.send(sent)
+        self._received.clear()
+        await self._port.send(frame)
         asked_again = False
-        with trio.move_on_after(ACK_S) as patience:
+        with trio.move_on_after(ACK_TIMEOUT_S) as patience:
             while True:
-                match await self._hear():
+                match await self._next_frame():
                     case Ack():
-                        patience.deadline = trio.current_time() + answer_s
-                    case Information(tfi, data) if tfi == CHIP and data[0] == code:
+                        patience.deadline = trio.current_time() + response_timeout_s
+                    case InformationFrame(tfi, data) if tfi == TFI_CHIP and data[0] == code:
                         return data
-                    case SyntaxRefused() as refused:
+                    case SyntaxErrorFrame() as refused:
                         return refused
-                    case Damaged() if not self._heard:
+                    case DamagedFrame() if not self._received:
                         if asked_again:
                             return None
                         asked_again = True
                         await self._port.send(pn532.NACK)
         return None
 
-    async def _hear(self) -> Received:
-        while not self._heard:
-            patience = GAP_S if self._decoder.inside_frame else math.inf
+    async def _next_frame(self) -> ReceivedFrame:
+        while not self._received:
+            patience = FRAME_GAP_MAX_S if self._decoder.is_inside_frame else math.inf
             with trio.move_on_after(patience) as gap:
-                self._heard.extend(self._decoder.feed(await self._port.receive()))
+                self._received.extend(self._decoder.feed(await self._port.receive()))
             if gap.cancelled_caught:
-                self._heard.extend(self._decoder.give_up())
-        return self._heard.popleft()
+                self._received.extend(self._decoder.flush_incomplete())
+        return self._received.popleft()

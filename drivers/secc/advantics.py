@@ -17,26 +17,26 @@ import trio
 from drivers.ports import (
     CableTemperature,
     ChargeStatus,
+    DeviceReport,
     EvInformation,
-    NoAnswer,
+    NoResponse,
     PilotState,
-    PortGone,
+    PortLost,
     PowerFunction,
     PowerRequest,
-    Report,
     SeccEmergency,
     SeccHeartbeat,
     SeccState,
     SessionFinished,
 )
 from drivers.wire import secc as wire
-from drivers.wire.can_bus import CanLine
+from drivers.wire.can_bus import SharedCanBus
 from drivers.wire.slcan import CanFrame
 
-Values = dict[str, int]
+SignalValues = dict[str, int]
 TENTH = Decimal("0.1")
-LAST_WORD_S = 0.2
-PULSE_S = 0.3  # the controller acts on the edge; three of its cycles are surely seen
+SHUTDOWN_TIMEOUT_S = 0.2
+STOP_BUTTON_PULSE_S = 0.3  # the controller acts on the edge; three of its cycles are surely seen
 
 
 class AdvanticsSecc:
@@ -57,7 +57,7 @@ class AdvanticsSecc:
 
     def __init__(
         self,
-        line: CanLine,
+        bus: SharedCanBus,
         *,
         evse_id: int,
         index: int | None = None,
@@ -77,21 +77,21 @@ class AdvanticsSecc:
             repeat_s: pace of Outputs, and of limits and flags that did not change: a controller
                 that restarted has to hear them again.
         """
-        self.line = line
+        self.bus = bus
         self.evse_id = evse_id
         self._index = evse_id if index is None else index
         self._silent_after_s = silent_after_s
         self._status_s = status_ms / 1000
         self._repeat_s = repeat_s
         # the controller takes limits no faster than this, interface v3.6, timing
-        self._pauses = {self._index << 24 | wire.DC_POWER_PARAMETERS.base: self._status_s}
-        self._heard_at = 0.0
-        self._refuse_all()
-        self._report: Callable[[Report], None] = lambda _: None
-        self._ev = EvInformation()
-        self._ev_said: dict[str, Values] = {}
+        self._min_intervals_s = {self._index << 24 | wire.DC_POWER_PARAMETERS.base: self._status_s}
+        self._last_heartbeat_at = 0.0
+        self._reset_to_safe()
+        self._report: Callable[[DeviceReport], None] = lambda _: None
+        self._ev_information = EvInformation()
+        self._ev_values: dict[str, SignalValues] = {}
 
-    def _refuse_all(self) -> None:
+    def _reset_to_safe(self) -> None:
         self.voltage_v = Decimal(0)
         self.current_a = Decimal(0)
         self.modules_c = 25
@@ -101,10 +101,10 @@ class AdvanticsSecc:
         self.voltage_max_v = Decimal(0)
         self.current_max_a = Decimal(0)
         self._start_allowed = False
-        self._authorised: bool | None = None
+        self._authorized: bool | None = None
         self._parameters_done = False
         self.leds = (0, 0, 0)
-        self._pressed_until = 0.0
+        self._stop_pressed_until = 0.0
         self._changed = trio.Event()
 
     @property
@@ -117,12 +117,12 @@ class AdvanticsSecc:
         self._changed.set()
 
     @property
-    def authorised(self) -> bool | None:
-        return self._authorised
+    def authorized(self) -> bool | None:
+        return self._authorized
 
-    @authorised.setter
-    def authorised(self, authorised: bool | None) -> None:
-        self._authorised = authorised
+    @authorized.setter
+    def authorized(self, authorized: bool | None) -> None:
+        self._authorized = authorized
         self._changed.set()
 
     @property
@@ -134,215 +134,219 @@ class AdvanticsSecc:
         self._parameters_done = done
         self._changed.set()
 
-    def press_stop(self) -> None:
+    def press_stop_button(self) -> None:
         """Press the stop button and let it go: the EV ends the session by the book."""
-        self._pressed_until = trio.current_time() + PULSE_S
+        self._stop_pressed_until = trio.current_time() + STOP_BUTTON_PULSE_S
         self._changed.set()
 
-    def tell_now(self) -> None:
+    def send_status_now(self) -> None:
         """Send the status at once, for a stop that must not wait for the next cycle."""
         self._changed.set()
 
     # --- the task --------------------------------------------------------------------------------
 
-    async def run(self, report: Callable[[Report], None]) -> None:
+    async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Talk to the controller until cancelled.
 
         Raises PortGone when the bus is lost, NoAnswer when a heartbeat limit is set and passed.
         """
-        self._refuse_all()
+        self._reset_to_safe()
         self._report = report
-        self._ev, self._ev_said = EvInformation(), {}
-        with self.line.heard_by(self._hear):
-            await self.line.wait_up()
-            self._heard_at = trio.current_time()
+        self._ev_information, self._ev_values = EvInformation(), {}
+        with self.bus.attach_listener(self._on_frame):
+            await self.bus.wait_until_open()
+            self._last_heartbeat_at = trio.current_time()
             try:
-                await self._talk()
+                await self._send_cyclically()
             finally:
-                await self._leave()
+                await self._send_safe_status()
 
-    async def _talk(self) -> None:
+    async def _send_cyclically(self) -> None:
         sent: dict[int, tuple[CanFrame | None, float]] = {}
         due = trio.current_time()
         while True:
             now = trio.current_time()
             if now >= due:
                 due = max(due + self._status_s, now)
-            await self.line.send(self._status())
-            for frame in (self._parameters(), self._sequence(), self._outputs()):
+            await self.bus.send(self._status_frame())
+            for frame in (self._parameters_frame(), self._sequence_frame(), self._outputs_frame()):
                 before, at = sent.get(frame.id, (None, -inf))
-                pause = self._repeat_s if before == frame else self._pauses.get(frame.id, 0)
+                pause = (
+                    self._repeat_s if before == frame else self._min_intervals_s.get(frame.id, 0)
+                )
                 if now - at >= pause:
-                    await self.line.send(frame)
+                    await self.bus.send(frame)
                     sent[frame.id] = frame, now
-            self._judge_silence(now)
-            await self._pause(due)
+            self._check_heartbeat(now)
+            await self._wait_for_cycle(due)
 
-    async def _pause(self, due: float) -> None:
+    async def _wait_for_cycle(self, due: float) -> None:
         """Wait for the next cycle, or for a flag to change, or for the button to come up."""
-        with trio.move_on_at(min(due, self._pressed_until or due)):
+        with trio.move_on_at(min(due, self._stop_pressed_until or due)):
             await self._changed.wait()
         self._changed = trio.Event()
 
-    async def _leave(self) -> None:
+    async def _send_safe_status(self) -> None:
         """Say on the way out that no power may flow; the controller's own guard is the other."""
-        self._refuse_all()
-        with trio.move_on_after(LAST_WORD_S, shield=True), suppress(PortGone):
-            await self.line.send(self._status())
+        self._reset_to_safe()
+        with trio.move_on_after(SHUTDOWN_TIMEOUT_S, shield=True), suppress(PortLost):
+            await self.bus.send(self._status_frame())
 
-    def _judge_silence(self, now: float) -> None:
-        silent_s = now - self._heard_at
+    def _check_heartbeat(self, now: float) -> None:
+        silent_s = now - self._last_heartbeat_at
         if self._silent_after_s is not None and silent_s > self._silent_after_s:
-            raise NoAnswer(f"EVSE {self.evse_id}: charge controller silent for {silent_s:.1f} s")
+            raise NoResponse(f"EVSE {self.evse_id}: charge controller silent for {silent_s:.1f} s")
 
     # --- what the station says -------------------------------------------------------------------
 
-    def _status(self) -> CanFrame:
+    def _status_frame(self) -> CanFrame:
         return wire.POWER_MODULES_STATUS.encode(
             self._index,
-            Present_Voltage=_within(_tenths(self.voltage_v), 0, 0xFFFF),
-            Present_Current=_within(_tenths(self.current_a), -0x8000, 0x7FFF),
-            Power_Modules_Temperature=_temperature(self.modules_c),
-            Enclosure_Temperature=_temperature(self.enclosure_c),
+            Present_Voltage=_clamp_value(_to_tenths(self.voltage_v), 0, 0xFFFF),
+            Present_Current=_clamp_value(_to_tenths(self.current_a), -0x8000, 0x7FFF),
+            Power_Modules_Temperature=_encode_temperature(self.modules_c),
+            Enclosure_Temperature=_encode_temperature(self.enclosure_c),
             System_Enable=int(self.enabled),
-            Insulation_Resistance=_within((self.insulation_ohm or 0) // 2000, 0, 255),
+            Insulation_Resistance=_clamp_value((self.insulation_ohm or 0) // 2000, 0, 255),
         )
 
-    def _parameters(self) -> CanFrame:
+    def _parameters_frame(self) -> CanFrame:
         return wire.DC_POWER_PARAMETERS.encode(
             self._index,
-            Maximum_Voltage=_within(_tenths(self.voltage_max_v), 0, 0xFFFF),
-            Maximum_Charge_Current=_within(_tenths(self.current_max_a), 0, 0xFFFF),
+            Maximum_Voltage=_clamp_value(_to_tenths(self.voltage_max_v), 0, 0xFFFF),
+            Maximum_Charge_Current=_clamp_value(_to_tenths(self.current_max_a), 0, 0xFFFF),
         )
 
-    def _sequence(self) -> CanFrame:
-        pressed = trio.current_time() < self._pressed_until
+    def _sequence_frame(self) -> CanFrame:
+        pressed = trio.current_time() < self._stop_pressed_until
         if not pressed:
-            self._pressed_until = 0.0
+            self._stop_pressed_until = 0.0
         return wire.SEQUENCE_CONTROL.encode(
             self._index,
             Start_Charge_Authorisation=int(self._start_allowed),
-            CCS_Authorisation_Done=int(self._authorised is not None),
-            CCS_Authorisation_Valid=int(self._authorised is True),
+            CCS_Authorisation_Done=int(self._authorized is not None),
+            CCS_Authorisation_Valid=int(self._authorized is True),
             Charge_Parameters_Done=int(self._parameters_done),
             User_Stop_Button=int(pressed),
         )
 
-    def _outputs(self) -> CanFrame:
+    def _outputs_frame(self) -> CanFrame:
         red, green, blue = self.leds
         return wire.OUTPUTS.encode(self._index, Led1=red, Led2=green, Led3=blue)
 
     # --- what the controller says ----------------------------------------------------------------
 
-    def _hear(self, frame: CanFrame) -> None:
-        if wire.index_of(frame) != self._index:
+    def _on_frame(self, frame: CanFrame) -> None:
+        if wire.controller_index(frame) != self._index:
             return
-        message = wire.message_of(frame)
+        message = wire.find_message(frame)
         if message is None or len(frame.data) < message.length:
             return
         said = message.decode(frame.data)
         if message in EV_MESSAGES:
-            self._hear_ev(message, said)
+            self._on_ev_message(message, said)
             return
         if message is wire.CONTROLLER_STATUS:
-            self._heard_at = trio.current_time()
-        elif message is wire.NEW_CHARGE_SESSION and message.name not in self._ev_said:
-            self._ev, self._ev_said = EvInformation(), {message.name: said}
+            self._last_heartbeat_at = trio.current_time()
+        elif message is wire.NEW_CHARGE_SESSION and message.name not in self._ev_values:
+            self._ev_information, self._ev_values = EvInformation(), {message.name: said}
         elif message is wire.CHARGE_SESSION_FINISHED:
-            self._ev_said = {}
-        read = READ.get(message.base)
+            self._ev_values = {}
+        read = REPORT_DECODERS.get(message.base)
         if read is not None:
             self._report(read(said))
 
-    def _hear_ev(self, message: wire.Message, said: Values) -> None:
+    def _on_ev_message(self, message: wire.Message, values: SignalValues) -> None:
         """Put together what the EV tells in several messages; report it when it changed."""
-        self._ev_said[message.name] = said
-        told = _ev_information(self._ev_said)
-        if told != self._ev:
-            self._ev = told
+        self._ev_values[message.name] = values
+        told = _build_ev_information(self._ev_values)
+        if told != self._ev_information:
+            self._ev_information = told
             self._report(told)
 
 
 EV_MESSAGES = (wire.EV_BATTERY, wire.EV_VOLTAGES, wire.EV_CHARGE_LIMITS, wire.EV_ID)
 
 
-def _tenths(value: Decimal) -> int:
+def _to_tenths(value: Decimal) -> int:
     return int(value * 10)
 
 
-def _within(value: int, low: int, high: int) -> int:
+def _clamp_value(value: int, low: int, high: int) -> int:
     return max(low, min(value, high))
 
 
-def _temperature(celsius: int) -> int:
-    return _within(celsius + wire.TEMPERATURE_OFFSET, 0, 255)
+def _encode_temperature(celsius: int) -> int:
+    return _clamp_value(celsius + wire.TEMPERATURE_OFFSET, 0, 255)
 
 
-def _ev_information(said: dict[str, Values]) -> EvInformation:
+def _build_ev_information(values_by_message: dict[str, SignalValues]) -> EvInformation:
     """0 means that the EV did not say."""
-    battery = said.get(wire.EV_BATTERY.name, {})
-    voltages = said.get(wire.EV_VOLTAGES.name, {})
-    limits = said.get(wire.EV_CHARGE_LIMITS.name, {})
+    battery = values_by_message.get(wire.EV_BATTERY.name, {})
+    voltages = values_by_message.get(wire.EV_VOLTAGES.name, {})
+    limits = values_by_message.get(wire.EV_CHARGE_LIMITS.name, {})
     return EvInformation(
-        capacity_wh=_scaled(battery.get("Battery_Capacity"), Decimal(1000)),
+        capacity_wh=_scale_value(battery.get("Battery_Capacity"), Decimal(1000)),
         soc_percent=battery.get("Present_State_of_Charge") or None,
         soc_target_percent=battery.get("Target_State_of_Charge") or None,
-        voltage_max_v=_scaled(voltages.get("EV_Maximum_Voltage"), TENTH),
-        voltage_present_v=_scaled(voltages.get("EV_Present_Voltage"), TENTH),
-        current_max_a=_scaled(limits.get("EV_Maximum_Charge_Current"), TENTH),
-        power_max_w=_scaled(limits.get("EV_Maximum_Charge_Power"), Decimal(1000)),
-        evcc_id=_evcc_id(said.get(wire.EV_ID.name)),
+        voltage_max_v=_scale_value(voltages.get("EV_Maximum_Voltage"), TENTH),
+        voltage_present_v=_scale_value(voltages.get("EV_Present_Voltage"), TENTH),
+        current_max_a=_scale_value(limits.get("EV_Maximum_Charge_Current"), TENTH),
+        power_max_w=_scale_value(limits.get("EV_Maximum_Charge_Power"), Decimal(1000)),
+        evcc_id=_decode_evcc_id(values_by_message.get(wire.EV_ID.name)),
     )
 
 
-def _scaled(raw: int | None, unit: Decimal) -> Decimal | None:
+def _scale_value(raw: int | None, unit: Decimal) -> Decimal | None:
     return raw * unit if raw else None
 
 
-def _evcc_id(said: Values | None) -> str | None:
-    if said is None or not any(said.values()):
+def _decode_evcc_id(values: SignalValues | None) -> str | None:
+    if values is None or not any(values.values()):
         return None
-    return bytes(said[f"Byte{place}"] for place in range(6)).hex().upper()
+    return bytes(values[f"Byte{place}"] for place in range(6)).hex().upper()
 
 
-def _state(said: Values) -> Report:
-    known = said["State"] in SeccState.__members__.values()
-    return SeccHeartbeat(SeccState(said["State"]) if known else SeccState.UNKNOWN)
+def _decode_heartbeat(values: SignalValues) -> DeviceReport:
+    known = values["State"] in SeccState.__members__.values()
+    return SeccHeartbeat(SeccState(values["State"]) if known else SeccState.UNKNOWN)
 
 
-def _power_request(said: Values) -> Report:
+def _decode_power_request(values: SignalValues) -> DeviceReport:
     """A function we do not know is Off: unknown is bad. A discharge wish is 0 A."""
-    function = said["Power_Function"]
+    function = values["Power_Function"]
     known = function in PowerFunction.__members__.values()
     return PowerRequest(
         function=PowerFunction(function) if known else PowerFunction.OFF,
-        voltage_v=said["Target_Voltage"] * TENTH,
-        current_a=max(said["Current_Range_Max"], 0) * TENTH,
-        contactors_closed=bool(said["Output_Contactors"]),
-        lower_voltage=bool(said["Lower_Output_Voltage"]),
+        voltage_v=values["Target_Voltage"] * TENTH,
+        current_a=max(values["Current_Range_Max"], 0) * TENTH,
+        contactors_closed=bool(values["Output_Contactors"]),
+        lower_voltage=bool(values["Lower_Output_Voltage"]),
     )
 
 
-def _temperatures(said: Values) -> Report:
+def _decode_temperatures(values: SignalValues) -> DeviceReport:
     return CableTemperature(
-        hottest_c=max(said["Pistol_PTC1"], said["Pistol_PTC2"]) - wire.TEMPERATURE_OFFSET,
-        cpu_c=said["CPU_Temperature"] - wire.TEMPERATURE_OFFSET,
+        hottest_c=max(values["Pistol_PTC1"], values["Pistol_PTC2"]) - wire.TEMPERATURE_OFFSET,
+        cpu_c=values["CPU_Temperature"] - wire.TEMPERATURE_OFFSET,
     )
 
 
-def _pilot(said: Values) -> Report:
+def _decode_pilot(values: SignalValues) -> DeviceReport:
     """A pilot voltage we do not know is an error."""
-    return PilotState(wire.PILOT_LETTERS.get(said["CP_State"], "E"), said["CP_Duty_Cycle"])
+    return PilotState(wire.PILOT_LETTERS.get(values["CP_State"], "E"), values["CP_Duty_Cycle"])
 
 
-READ: dict[int, Callable[[Values], Report]] = {
-    wire.CONTROLLER_STATUS.base: _state,
-    wire.DC_POWER_CONTROL.base: _power_request,
+REPORT_DECODERS: dict[int, Callable[[SignalValues], DeviceReport]] = {
+    wire.CONTROLLER_STATUS.base: _decode_heartbeat,
+    wire.DC_POWER_CONTROL.base: _decode_power_request,
     wire.CHARGE_STATUS_CHANGE.base: lambda said: ChargeStatus(
         bool(said["Vehicle_Ready_for_Charging"])
     ),
-    wire.CHARGE_SESSION_FINISHED.base: lambda said: SessionFinished(rushed=bool(said["State"])),
-    wire.EMERGENCY_STOP.base: lambda said: SeccEmergency(by_ev=said["Origin"] == wire.ORIGIN_EV),
-    wire.INPUTS.base: _temperatures,
-    wire.EXTRA_INFORMATION.base: _pilot,
+    wire.CHARGE_SESSION_FINISHED.base: lambda said: SessionFinished(aborted=bool(said["State"])),
+    wire.EMERGENCY_STOP.base: lambda said: SeccEmergency(
+        by_ev=said["Origin"] == wire.EMERGENCY_BY_EV
+    ),
+    wire.INPUTS.base: _decode_temperatures,
+    wire.EXTRA_INFORMATION.base: _decode_pilot,
 }

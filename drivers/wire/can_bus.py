@@ -16,14 +16,14 @@ from typing import Protocol
 
 import trio
 
-from drivers.ports import PortGone, Refused, Report
+from drivers.ports import CommandRefused, DeviceReport, PortLost
 from drivers.wire import slcan
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 from drivers.wire.slcan import CanFrame
 
-ADAPTER_ANSWER_S = 0.2  # old firmware answers nothing; waiting longer helps nobody
+ADAPTER_TIMEOUT_S = 0.2  # old firmware answers nothing; waiting longer helps nobody
 ADAPTER_BAUD = 115_200  # USB adapters ignore it
-LAST_WORDS_S = 0.5  # more than any driver takes to leave
+SHUTDOWN_GRACE_S = 0.5  # more than any driver takes to leave
 KERNEL_FRAME = struct.Struct("=IB3x8s")  # struct can_frame of linux/can.h
 EXTENDED_FLAG = 0x8000_0000
 REMOTE_OR_ERROR = 0x6000_0000
@@ -51,7 +51,7 @@ class SlcanBus:
     def __init__(self, port: Port) -> None:
         self._port = port
         self._decoder = slcan.Decoder()
-        self.refused = 0  # frames the adapter did not take, since it was opened
+        self.refused_count = 0  # frames the adapter did not take, since it was opened
 
     @classmethod
     async def open(
@@ -64,37 +64,37 @@ class SlcanBus:
             Refused: the adapter does not take the bit rate.
             ValueError: a bit rate the protocol has no digit for.
         """
-        commands = slcan.opening(bit_rate)
+        commands = slcan.open_commands(bit_rate)
         port = open_port(path, baud=ADAPTER_BAUD)
         bus = cls(port)
         try:
             port.drain_input()
             for command in commands:
-                refused = await bus._told(command) is slcan.Reply.REFUSED
+                refused = await bus._send_command(command) is slcan.AdapterReply.REFUSED
                 if refused and command != b"C\r":  # an adapter may refuse to close when closed
-                    raise Refused(f"{path}: CAN adapter refused {command.decode().strip()}")
+                    raise CommandRefused(f"{path}: CAN adapter refused {command.decode().strip()}")
         except BaseException:
             port.close()
             raise
         return bus
 
-    async def _told(self, command: bytes) -> slcan.Reply | None:
+    async def _send_command(self, command: bytes) -> slcan.AdapterReply | None:
         """Give a command; the adapter's answer, None if it gave none."""
         await self._port.send(command)
-        with trio.move_on_after(ADAPTER_ANSWER_S):
+        with trio.move_on_after(ADAPTER_TIMEOUT_S):
             while True:
                 for item in self._decoder.feed(await self._port.receive()):
-                    if isinstance(item, slcan.Reply):
+                    if isinstance(item, slcan.AdapterReply):
                         return item
         return None
 
     async def send(self, frame: CanFrame) -> None:
-        await self._port.send(slcan.encode(frame))
+        await self._port.send(slcan.encode_frame(frame))
 
     async def receive(self) -> list[CanFrame]:
         while True:
             found = self._decoder.feed(await self._port.receive())
-            self.refused += found.count(slcan.Reply.REFUSED)
+            self.refused_count += found.count(slcan.AdapterReply.REFUSED)
             frames = [item for item in found if isinstance(item, CanFrame)]
             if frames:
                 return frames
@@ -103,37 +103,37 @@ class SlcanBus:
         self._port.close()
 
 
-class SocketCan:
+class SocketCanBus:
     """A CAN bus of the kernel; its bit rate is set with `ip link`, not here."""
 
-    def __init__(self, bound: socket.socket) -> None:
+    def __init__(self, bound_socket: socket.socket) -> None:
         """Take over a bound raw CAN socket."""
-        bound.setblocking(False)
-        self._socket = bound
+        bound_socket.setblocking(False)
+        self._socket = bound_socket
 
     @classmethod
-    def open(cls, interface: str) -> SocketCan:
+    def open(cls, interface: str) -> SocketCanBus:
         """Bind to an interface such as `can0`. Raises PortGone if there is none."""
         try:
             raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
         except (OSError, AttributeError) as error:
-            raise PortGone(f"{interface}: this host has no SocketCAN: {error}") from error
+            raise PortLost(f"{interface}: this host has no SocketCAN: {error}") from error
         try:
             raw.bind((interface,))
         except OSError as error:
             raw.close()
-            raise PortGone(f"{interface}: cannot bind: {error.strerror}") from error
+            raise PortLost(f"{interface}: cannot bind: {error.strerror}") from error
         return cls(raw)
 
     async def send(self, frame: CanFrame) -> None:
         while True:
             try:
-                self._socket.send(to_kernel(frame))
+                self._socket.send(encode_kernel_frame(frame))
                 return
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._socket)
             except OSError as error:
-                raise PortGone(f"SocketCAN: send: {error.strerror}") from error
+                raise PortLost(f"SocketCAN: send: {error.strerror}") from error
 
     async def receive(self) -> list[CanFrame]:
         while True:
@@ -143,10 +143,10 @@ class SocketCan:
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise PortGone(f"SocketCAN: receive: {error.strerror}") from error
+                raise PortLost(f"SocketCAN: receive: {error.strerror}") from error
             if not raw:
-                raise PortGone("SocketCAN: the bus closed")
-            frame = from_kernel(raw)
+                raise PortLost("SocketCAN: the bus closed")
+            frame = decode_kernel_frame(raw)
             if frame is not None:
                 return [frame]
 
@@ -157,13 +157,13 @@ class SocketCan:
             self._socket.close()
 
 
-def to_kernel(frame: CanFrame) -> bytes:
+def encode_kernel_frame(frame: CanFrame) -> bytes:
     """The 16 bytes of Linux' `struct can_frame`."""
     flag = EXTENDED_FLAG if frame.extended else 0
     return KERNEL_FRAME.pack(frame.id | flag, len(frame.data), frame.data)
 
 
-def from_kernel(raw: bytes) -> CanFrame | None:
+def decode_kernel_frame(raw: bytes) -> CanFrame | None:
     """The data frame in a `struct can_frame`; None for remote and error frames."""
     if len(raw) != KERNEL_FRAME.size:
         return None
@@ -174,10 +174,10 @@ def from_kernel(raw: bytes) -> CanFrame | None:
     return CanFrame(identifier & (0x1FFF_FFFF if extended else 0x7FF), data[:length], extended)
 
 
-Listener = Callable[[CanFrame], None]
+FrameListener = Callable[[CanFrame], None]
 
 
-class CanLine:
+class SharedCanBus:
     """One bus and everyone on our end of it. A `drivers.ports.Device` without reports."""
 
     def __init__(self, name: str, open_bus: Callable[[], Awaitable[CanBus]]) -> None:
@@ -186,78 +186,78 @@ class CanLine:
         self._open_bus = open_bus
         self._bus: CanBus | None = None
         self._changed = trio.Event()
-        self._listeners: list[Listener] = []
+        self._listeners: list[FrameListener] = []
 
     @classmethod
-    def slcan(cls, path: str, bit_rate: int) -> CanLine:
+    def over_slcan(cls, path: str, bit_rate: int) -> SharedCanBus:
         """A bus behind a serial adapter at `path`."""
         return cls(path, lambda: SlcanBus.open(path, bit_rate))
 
     @classmethod
-    def socketcan(cls, interface: str) -> CanLine:
+    def over_socketcan(cls, interface: str) -> SharedCanBus:
         """A bus of the kernel."""
 
-        async def opened() -> CanBus:
-            return SocketCan.open(interface)
+        async def open_bus() -> CanBus:
+            return SocketCanBus.open(interface)
 
-        return cls(interface, opened)
+        return cls(interface, open_bus)
 
     @property
-    def up(self) -> bool:
+    def is_open(self) -> bool:
         return self._bus is not None
 
-    async def wait_up(self) -> None:
+    async def wait_until_open(self) -> None:
         """Wait until the bus is open."""
         while self._bus is None:
             await self._changed.wait()
 
-    async def wait_down(self) -> None:
+    async def wait_until_closed(self) -> None:
         """Wait until the bus is lost."""
         while self._bus is not None:
             await self._changed.wait()
 
     @contextmanager
-    def heard_by(self, listener: Listener) -> Iterator[None]:
+    def attach_listener(self, listener: FrameListener) -> Iterator[None]:
         """Call `listener` with every frame that arrives meanwhile. It must not wait."""
         self._listeners.append(listener)
         try:
             yield
         finally:
             self._listeners.remove(listener)
-            self._stir()
+            self._notify_change()
 
     async def send(self, frame: CanFrame) -> None:
         """Send a frame. Raises PortGone when the bus is not open."""
         if self._bus is None:
-            raise PortGone(f"{self.name}: the CAN bus is not open")
+            raise PortLost(f"{self.name}: the CAN bus is not open")
         try:
             await self._bus.send(frame)
         except trio.ClosedResourceError as error:
-            raise PortGone(f"{self.name}: the CAN bus closed while sending") from error
+            raise PortLost(f"{self.name}: the CAN bus closed while sending") from error
 
-    async def run(self, report: Callable[[Report], None]) -> None:
+    async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Open the bus and read it until cancelled. Raises DeviceFault when it is lost."""
         self._bus = bus = await self._open_bus()
-        self._stir()
+        self._notify_change()
         try:
             while True:
                 for frame in await bus.receive():
                     for listener in tuple(self._listeners):
                         listener(frame)
         except trio.Cancelled:
-            await self._let_finish()
+            await self._wait_for_listeners()
             raise
         finally:
             self._bus = None
-            self._stir()
+            self._notify_change()
             bus.close()
 
-    async def _let_finish(self) -> None:
+    async def _wait_for_listeners(self) -> None:
         """Stay open while the drivers, cancelled with us, send their last word: all off."""
-        with trio.move_on_after(LAST_WORDS_S, shield=True):
+        with trio.move_on_after(SHUTDOWN_GRACE_S, shield=True):
             while self._listeners:
                 await self._changed.wait()
 
-    def _stir(self) -> None:
+    def _notify_change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()

@@ -15,11 +15,11 @@ import msgspec
 from drivers.wire.slcan import CanFrame
 
 BIT_RATE = 125_000
-CONTROLLER = 0xF0
-ALL = 0x3F
-SINGLE, GROUP = 0x0A, 0x0B  # the device number: one module (or all), one group
+CONTROLLER_ADDRESS = 0xF0
+ALL_MODULES = 0x3F
+DEVICE_SINGLE, DEVICE_GROUP = 0x0A, 0x0B  # the device number: one module (or all), one group
 MODULES_MAX = 0x3F  # addresses 0x00 to 0x3E
-NOTHING = bytes(8)
+EMPTY_DATA = bytes(8)
 _TWO_WORDS = struct.Struct(">II")
 _TWO_FLOATS = struct.Struct(">ff")
 _FOUR_SHORTS = struct.Struct(">4H")
@@ -47,7 +47,7 @@ class Command(IntEnum):
     SET_MODULE = 0x1C
 
 
-class Error(IntEnum):
+class ErrorCode(IntEnum):
     """The error code of an answer; codes without a name occur and are left as numbers."""
 
     NONE = 0
@@ -64,13 +64,13 @@ class Telegram(msgspec.Struct, frozen=True):
     destination: int
     source: int
     data: bytes
-    group: bool = False  # device number 0x0B: the address is a group's
+    is_group: bool = False  # device number 0x0B: the address is a group's
     error: int = 0
 
     @property
-    def frame(self) -> CanFrame:
+    def can_frame(self) -> CanFrame:
         """The frame on the bus."""
-        device = GROUP if self.group else SINGLE
+        device = DEVICE_GROUP if self.is_group else DEVICE_SINGLE
         identifier = (
             self.error << 26
             | device << 22
@@ -80,23 +80,23 @@ class Telegram(msgspec.Struct, frozen=True):
         )
         return CanFrame(identifier, self.data)
 
-    def answer(self, data: bytes, *, source: int | None = None, error: int = 0) -> Telegram:
+    def make_response(self, data: bytes, *, source: int | None = None, error: int = 0) -> Telegram:
         """The answer: same device number and command, addresses swapped."""
         who = self.destination if source is None else source
-        return Telegram(self.command, self.source, who, data, self.group, error)
+        return Telegram(self.command, self.source, who, data, self.is_group, error)
 
 
-def parse(frame: CanFrame) -> Telegram | None:
+def parse_frame(frame: CanFrame) -> Telegram | None:
     """Take a frame apart; None if it is none of this protocol."""
     device = frame.id >> 22 & 0xF
-    if not frame.extended or len(frame.data) != 8 or device not in (SINGLE, GROUP):
+    if not frame.extended or len(frame.data) != 8 or device not in (DEVICE_SINGLE, DEVICE_GROUP):
         return None
     return Telegram(
         command=frame.id >> 16 & 0x3F,
         destination=frame.id >> 8 & 0xFF,
         source=frame.id & 0xFF,
         data=frame.data,
-        group=device == GROUP,
+        is_group=device == DEVICE_GROUP,
         error=frame.id >> 26,
     )
 
@@ -104,70 +104,82 @@ def parse(frame: CanFrame) -> Telegram | None:
 # --- Requests of the controller ------------------------------------------------------------------
 
 
-def read(command: Command, address: int, *, group: bool = False) -> Telegram:
+def read_data(command: Command, address: int, *, is_group: bool = False) -> Telegram:
     """A read: eight bytes of nothing."""
-    return Telegram(command, address, CONTROLLER, NOTHING, group)
+    return Telegram(command, address, CONTROLLER_ADDRESS, EMPTY_DATA, is_group)
 
 
-def switch(address: int, *, on: bool, group: bool = False) -> Telegram:
+def switch_output(address: int, *, on: bool, is_group: bool = False) -> Telegram:
     """0x1A. On the wire 0 means on."""
-    return Telegram(Command.SWITCH, address, CONTROLLER, _first(0 if on else 1), group)
+    return Telegram(
+        Command.SWITCH, address, CONTROLLER_ADDRESS, _encode_first_byte(0 if on else 1), is_group
+    )
 
 
-def set_output(address: int, voltage_mv: int, current_ma: int, *, group: bool = False) -> Telegram:
+def set_output(
+    address: int, voltage_mv: int, current_ma: int, *, is_group: bool = False
+) -> Telegram:
     """0x1B: voltage and the total current, which the modules share."""
-    return Telegram(Command.SET_OUTPUT, address, CONTROLLER, pair(voltage_mv, current_ma), group)
+    return Telegram(
+        Command.SET_OUTPUT,
+        address,
+        CONTROLLER_ADDRESS,
+        encode_pair(voltage_mv, current_ma),
+        is_group,
+    )
 
 
 def set_module(address: int, voltage_mv: int, current_ma: int) -> Telegram:
     """0x1C: one module, its own current. Not to be mixed with 0x1B on one group."""
-    return Telegram(Command.SET_MODULE, address, CONTROLLER, pair(voltage_mv, current_ma))
+    return Telegram(
+        Command.SET_MODULE, address, CONTROLLER_ADDRESS, encode_pair(voltage_mv, current_ma)
+    )
 
 
-def set_group(address: int, number: int) -> Telegram:
+def set_group(address: int, group: int) -> Telegram:
     """0x16: put one module into a group; forgotten when it loses power."""
-    return Telegram(Command.SET_GROUP, address, CONTROLLER, _first(number))
+    return Telegram(Command.SET_GROUP, address, CONTROLLER_ADDRESS, _encode_first_byte(group))
 
 
-def walk_in(address: int, *, on: bool) -> Telegram:
+def set_walk_in(address: int, *, on: bool) -> Telegram:
     """0x13: soft start."""
-    return Telegram(Command.WALK_IN, address, CONTROLLER, _first(int(on)))
+    return Telegram(Command.WALK_IN, address, CONTROLLER_ADDRESS, _encode_first_byte(int(on)))
 
 
-def sleep(address: int, *, on: bool) -> Telegram:
+def set_sleep(address: int, *, on: bool) -> Telegram:
     """0x19: take one module out of its group's work."""
-    return Telegram(Command.SLEEP, address, CONTROLLER, _first(int(on)))
+    return Telegram(Command.SLEEP, address, CONTROLLER_ADDRESS, _encode_first_byte(int(on)))
 
 
-def _first(value: int) -> bytes:
+def _encode_first_byte(value: int) -> bytes:
     return bytes([value]) + bytes(7)
 
 
 # --- Data of answers -----------------------------------------------------------------------------
 
 
-def pair(first: int, second: int) -> bytes:
+def encode_pair(first: int, second: int) -> bytes:
     """Two unsigned words: mV and mA."""
     return _TWO_WORDS.pack(first, second)
 
 
-def pair_in(data: bytes) -> tuple[int, int]:
+def decode_pair(data: bytes) -> tuple[int, int]:
     """mV and mA of 0x08, 0x09, 0x1B and 0x1C."""
     voltage_mv, current_ma = _TWO_WORDS.unpack(data)
     return voltage_mv, current_ma
 
 
-def float_pair(first: int, second: int) -> bytes:
+def encode_float_pair(first: int, second: int) -> bytes:
     """V and A of 0x01 and 0x03, from mV and mA."""
     return _TWO_FLOATS.pack(first / 1000, second / 1000)
 
 
-def shorts(first: int, second: int, third: int, fourth: int) -> bytes:
+def encode_shorts(first: int, second: int, third: int, fourth: int) -> bytes:
     """Four unsigned 16-bit words."""
     return _FOUR_SHORTS.pack(first, second, third, fourth)
 
 
-def count_in(data: bytes) -> int:
+def decode_count(data: bytes) -> int:
     """Number of modules in the answer to 0x02."""
     return data[2]
 
@@ -181,8 +193,8 @@ class Limits(msgspec.Struct, frozen=True):
     power_w: int
 
     @property
-    def data(self) -> bytes:
-        return shorts(
+    def data_bytes(self) -> bytes:
+        return encode_shorts(
             self.voltage_max_v,
             self.voltage_min_v,
             self.current_max_ma // 100,
@@ -190,19 +202,19 @@ class Limits(msgspec.Struct, frozen=True):
         )
 
 
-def limits_in(data: bytes) -> Limits:
+def decode_limits(data: bytes) -> Limits:
     """The answer to 0x0A."""
     high, low, deci_amps, ten_watts = _FOUR_SHORTS.unpack(data)
     return Limits(high, low, deci_amps * 100, ten_watts * 10)
 
 
-def ac_input_in(data: bytes) -> tuple[int, int, int]:
+def decode_ac_input(data: bytes) -> tuple[int, int, int]:
     """Line voltages ab, bc, ca of 0x06, in 0.1 V."""
     ab, bc, ca, _ = _FOUR_SHORTS.unpack(data)
     return ab, bc, ca
 
 
-def barcode_in(data: bytes) -> str:
+def decode_barcode(data: bytes) -> str:
     """The 17 characters of 0x0B.
 
     Byte 0 is the 13th character; bytes 1 to 5 are the first twelve as a number, bytes 6 and 7
@@ -212,7 +224,7 @@ def barcode_in(data: bytes) -> str:
     return f"{head:012d}{chr(data[0])}{int.from_bytes(data[6:8], 'big'):04d}"
 
 
-def barcode(text: str) -> bytes:
+def encode_barcode(text: str) -> bytes:
     """The data that says `text`, 17 characters. Raises ValueError for any other length."""
     if len(text) != 17:
         raise ValueError(f"a barcode has 17 characters, not {len(text)}")
@@ -251,7 +263,7 @@ STATUS_BITS = {
 """Status 0 is byte 7, status 1 byte 6, status 2 byte 5; the classes are our choice."""
 
 MAINS_FAULTS = frozenset({"ac_phase_missing", "ac_under_voltage", "ac_over_voltage"})
-_BIT_OF = {name: where for where, (name, _) in STATUS_BITS.items()}
+_BIT_BY_NAME = {name: where for where, (name, _) in STATUS_BITS.items()}
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -262,25 +274,25 @@ class Status(msgspec.Struct, frozen=True):
     bits: frozenset[str]  # names of STATUS_BITS
     status_3: int = 0  # its meaning is not public
 
-    def of_class(self, wanted: str) -> frozenset[str]:
+    def bits_of_class(self, bit_class: str) -> frozenset[str]:
         """The bits of one class: fault, warning or state."""
         return frozenset(
-            name for name, kind in STATUS_BITS.values() if kind == wanted and name in self.bits
+            name for name, kind in STATUS_BITS.values() if kind == bit_class and name in self.bits
         )
 
     @property
-    def data(self) -> bytes:
+    def data_bytes(self) -> bytes:
         words = bytearray(8)
         words[2] = self.group
         words[3] = self.status_3
         words[4] = self.temperature_c & 0xFF
         for name in self.bits:
-            byte, bit = _BIT_OF[name]
+            byte, bit = _BIT_BY_NAME[name]
             words[byte] |= 1 << bit
         return bytes(words)
 
 
-def status_in(data: bytes) -> Status:
+def decode_status(data: bytes) -> Status:
     """The answer to 0x04; bits without a meaning are left out."""
     return Status(
         group=data[2],

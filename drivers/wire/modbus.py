@@ -62,13 +62,13 @@ class Request(msgspec.Struct, frozen=True):
     values: tuple[int, ...] = ()
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True):
     """What a slave says: the bits or registers read; nothing for a write."""
 
     values: tuple[int, ...] = ()
 
 
-class Exceptional(msgspec.Struct, frozen=True):
+class ExceptionResponse(msgspec.Struct, frozen=True):
     """A slave's refusal."""
 
     code: int
@@ -113,7 +113,7 @@ def write_registers(unit: int, address: int, registers: Iterable[int]) -> Reques
     return Request(unit, WRITE_REGISTERS, address, len(values), values)
 
 
-def _crc_table() -> tuple[int, ...]:
+def _build_crc_table() -> tuple[int, ...]:
     table = []
     for byte in range(256):
         crc = byte
@@ -123,45 +123,45 @@ def _crc_table() -> tuple[int, ...]:
     return tuple(table)
 
 
-_CRC = _crc_table()
+_CRC_TABLE = _build_crc_table()
 
 
 def crc16(data: bytes) -> bytes:
     """CRC-16 from 0xFFFF by the reflected polynomial 0xA001, low byte first as on the wire."""
     crc = 0xFFFF
     for byte in data:
-        crc = (crc >> 8) ^ _CRC[(crc ^ byte) & 0xFF]
+        crc = (crc >> 8) ^ _CRC_TABLE[(crc ^ byte) & 0xFF]
     return crc.to_bytes(2, "little")
 
 
-def sealed(data: bytes) -> bytes:
+def append_crc(data: bytes) -> bytes:
     """The frame with its CRC."""
     return data + crc16(data)
 
 
-def words(registers: Iterable[int]) -> bytes:
+def encode_registers(registers: Iterable[int]) -> bytes:
     """Registers as on the wire, high byte first."""
     return b"".join(register.to_bytes(2, "big") for register in registers)
 
 
-def registers_of(data: bytes) -> tuple[int, ...]:
+def decode_registers(data: bytes) -> tuple[int, ...]:
     """The wire's bytes as registers."""
     return tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
 
 
-def packed(bits: Sequence[int]) -> bytes:
+def pack_bits(bits: Sequence[int]) -> bytes:
     """Bits as on the wire: eight a byte, the first in bit 0, the last byte filled with 0."""
     number = sum(1 << at for at, bit in enumerate(bits) if bit)
     return number.to_bytes((len(bits) + 7) // 8, "little")
 
 
-def unpacked(data: bytes, count: int) -> tuple[int, ...]:
+def unpack_bits(data: bytes, count: int) -> tuple[int, ...]:
     """The first `count` bits."""
     number = int.from_bytes(data, "little")
     return tuple(number >> at & 1 for at in range(count))
 
 
-def number_of(bits: Iterable[int]) -> int:
+def bits_to_int(bits: Iterable[int]) -> int:
     """Bits as one number, the first in bit 0."""
     return sum(1 << at for at, bit in enumerate(bits) if bit)
 
@@ -172,23 +172,23 @@ def encode_request(request: Request) -> bytes:
     Raises:
         ValueError: a unit, function, address, count or value that Modbus does not have.
     """
-    _check(request)
+    _validate_request(request)
     head = bytes([request.unit, request.function]) + request.address.to_bytes(2, "big")
     match request.function:
         case 5:
-            return sealed(head + words([COIL_ON if request.values[0] else COIL_OFF]))
+            return append_crc(head + encode_registers([COIL_ON if request.values[0] else COIL_OFF]))
         case 6:
-            return sealed(head + words(request.values))
+            return append_crc(head + encode_registers(request.values))
         case 15:
-            data = packed(request.values)
+            data = pack_bits(request.values)
         case 16:
-            data = words(request.values)
+            data = encode_registers(request.values)
         case _:
-            return sealed(head + words([request.count]))
-    return sealed(head + words([request.count]) + bytes([len(data)]) + data)
+            return append_crc(head + encode_registers([request.count]))
+    return append_crc(head + encode_registers([request.count]) + bytes([len(data)]) + data)
 
 
-def _check(request: Request) -> None:
+def _validate_request(request: Request) -> None:
     most = COUNT_MAX.get(request.function)
     if most is None:
         raise ValueError(f"no such Modbus function here: {request.function}")
@@ -204,7 +204,7 @@ def _check(request: Request) -> None:
         raise ValueError(f"a value is not within 0 to {top}: {request}")
 
 
-def answer_size(request: Request) -> int:
+def response_size(request: Request) -> int:
     """Bytes of the good answer; an exception has 5."""
     if request.function in BIT_READS:
         return 5 + (request.count + 7) // 8
@@ -213,7 +213,7 @@ def answer_size(request: Request) -> int:
     return 8
 
 
-def find_answer(buffer: bytes, request: Request) -> Answer | Exceptional | None:
+def find_response(buffer: bytes, request: Request) -> Response | ExceptionResponse | None:
     """Find the answer to `request` anywhere in what has arrived.
 
     Returns:
@@ -223,34 +223,34 @@ def find_answer(buffer: bytes, request: Request) -> Answer | Exceptional | None:
         bytes([request.unit, request.function]),
         bytes([request.unit, request.function | 128]),
     )
-    size = answer_size(request)
+    size = response_size(request)
     for start in range(len(buffer) - 4):
         head = buffer[start : start + 2]
-        if head == good and (answer := _good_answer(buffer[start : start + size], request)):
+        if head == good and (answer := _parse_response(buffer[start : start + size], request)):
             return answer
-        if head == bad and is_sealed(buffer[start : start + 5]):
-            return Exceptional(buffer[start + 2])
+        if head == bad and has_valid_crc(buffer[start : start + 5]):
+            return ExceptionResponse(buffer[start + 2])
     return None
 
 
-def _good_answer(frame: bytes, request: Request) -> Answer | None:
-    if len(frame) != answer_size(request) or not is_sealed(frame):
+def _parse_response(frame: bytes, request: Request) -> Response | None:
+    if len(frame) != response_size(request) or not has_valid_crc(frame):
         return None
     if request.function in SINGLE_WRITES:
-        return Answer() if frame == encode_request(request) else None
+        return Response() if frame == encode_request(request) else None
     if request.function in MULTIPLE_WRITES:
         echoed = request.address.to_bytes(2, "big") + request.count.to_bytes(2, "big")
-        return Answer() if frame[2:6] == echoed else None
+        return Response() if frame[2:6] == echoed else None
     data = frame[3:-2]
     if frame[2] != len(data):
         return None
     if request.function in REGISTER_READS:
-        return Answer(registers_of(data))
+        return Response(decode_registers(data))
     if int.from_bytes(data, "little") >> request.count:
         return None  # the filling is 0: these are bits of another question
-    return Answer(unpacked(data, request.count))
+    return Response(unpack_bits(data, request.count))
 
 
-def is_sealed(frame: bytes) -> bool:
+def has_valid_crc(frame: bytes) -> bool:
     """Whether the last two bytes are the CRC of the others."""
     return crc16(frame[:-2]) == frame[-2:]

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import trio
 
-from drivers.ports import NoAnswer, PortGone, Refused
+from drivers.ports import CommandRefused, NoResponse, PortLost
 from drivers.wire.modbus import (
     MULTIPLE_WRITES,
     SINGLE_WRITES,
-    Answer,
-    Exceptional,
     ExceptionCode,
+    ExceptionResponse,
     Request,
-    answer_size,
+    Response,
     encode_request,
-    find_answer,
+    find_response,
+    response_size,
 )
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 
-NOISE_MAX = 1024  # bytes looked at for one answer; the longest answer has 256
+RECEIVE_BUFFER_MAX = 1024  # bytes looked at for one answer; the longest answer has 256
 
 
-class ModbusBus:
+class ModbusMaster:
     """The master's end of one RS-485 line. Opens its port with the first request.
 
     Several drivers share a bus; each gets its own errors. A lost port is closed and opened again
@@ -55,14 +55,16 @@ class ModbusBus:
         self.timeout_ms = timeout_ms
         self.retries = retries
         self._settings = (baud, parity, stop_bits)
-        self._pause_s = pause_ms / 1000
+        self._silence_s = pause_ms / 1000
         self._open_port = open_port
         self._port: Port | None = None
-        self._turn = trio.Lock()
-        self._quiet_from = 0.0  # trio time before which nobody speaks
-        self._unanswered: tuple[Request, float] | None = None  # and until when it may still be
+        self._lock = trio.Lock()
+        self._silence_until = 0.0  # trio time before which nobody speaks
+        self._unanswered_request: tuple[Request, float] | None = (
+            None  # and until when it may still be
+        )
 
-    async def ask(
+    async def execute_request(
         self, request: Request, *, timeout_ms: int | None = None, retries: int | None = None
     ) -> tuple[int, ...]:
         """Ask one unit, waiting for our turn on the line.
@@ -78,18 +80,18 @@ class ModbusBus:
         timeout_ms = self.timeout_ms if timeout_ms is None else timeout_ms
         tries = 1 + (self.retries if retries is None else retries)
         frame = encode_request(request)
-        refusal: Exceptional | None = None
-        async with self._turn:
+        refusal: ExceptionResponse | None = None
+        async with self._lock:
             for _ in range(tries):
-                match await self._try(request, frame, timeout_ms / 1000):
-                    case Answer(values):
+                match await self._attempt_request(request, frame, timeout_ms / 1000):
+                    case Response(values):
                         return values
-                    case Exceptional(code) as refusal if code != ExceptionCode.BUSY:
+                    case ExceptionResponse(code) as refusal if code != ExceptionCode.BUSY:
                         break
         name = f"{self.path} unit {request.unit}: function {request.function} at {request.address}"
         if refusal is not None:
-            raise Refused(f"{name}: {refusal}")
-        raise NoAnswer(f"{name}: no answer in {tries} tries of {timeout_ms} ms")
+            raise CommandRefused(f"{name}: {refusal}")
+        raise NoResponse(f"{name}: no answer in {tries} tries of {timeout_ms} ms")
 
     def close(self) -> None:
         """Give the port back; the next request opens it again."""
@@ -97,55 +99,55 @@ class ModbusBus:
             self._port.close()
             self._port = None
 
-    async def _try(
+    async def _attempt_request(
         self, request: Request, frame: bytes, timeout_s: float
-    ) -> Answer | Exceptional | None:
+    ) -> Response | ExceptionResponse | None:
         """Ask once. None: no answer in time."""
-        await trio.sleep_until(max(self._quiet_from, self._late_until(request)))
+        await trio.sleep_until(max(self._silence_until, self._late_response_until(request)))
         try:
-            port = self._opened()
+            port = self._ensure_open()
             port.drain_input()
-            self._unanswered = (request, trio.current_time() + 2 * timeout_s)
+            self._unanswered_request = (request, trio.current_time() + 2 * timeout_s)
             await port.send(frame)
             with trio.move_on_after(timeout_s):
-                answer = await _answer(port, request)
-                self._unanswered = None
+                answer = await _receive_response(port, request)
+                self._unanswered_request = None
                 return answer
-        except PortGone:
+        except PortLost:
             self.close()
-            self._unanswered = None
+            self._unanswered_request = None
             raise
         finally:
-            self._quiet_from = trio.current_time() + self._pause_s
+            self._silence_until = trio.current_time() + self._silence_s
         return None
 
-    def _late_until(self, request: Request) -> float:
+    def _late_response_until(self, request: Request) -> float:
         """Until when an answer to an earlier request could be taken for the answer to this one.
 
         Answers do not say what they answer: those of two reads of the same length look alike. A
         write waits for nobody: it may be what opens a contactor.
         """
-        if self._unanswered is None or request.function in SINGLE_WRITES | MULTIPLE_WRITES:
+        if self._unanswered_request is None or request.function in SINGLE_WRITES | MULTIPLE_WRITES:
             return 0.0
-        earlier, until = self._unanswered
-        alike = (earlier.unit, earlier.function, answer_size(earlier)) == (
+        earlier, until = self._unanswered_request
+        alike = (earlier.unit, earlier.function, response_size(earlier)) == (
             request.unit,
             request.function,
-            answer_size(request),
+            response_size(request),
         )
         return until if alike and earlier != request else 0.0
 
-    def _opened(self) -> Port:
+    def _ensure_open(self) -> Port:
         if self._port is None:
             baud, parity, stop_bits = self._settings
             self._port = self._open_port(self.path, baud=baud, parity=parity, stop_bits=stop_bits)
         return self._port
 
 
-async def _answer(port: Port, request: Request) -> Answer | Exceptional:
+async def _receive_response(port: Port, request: Request) -> Response | ExceptionResponse:
     arrived = b""
     while True:
-        arrived = (arrived + await port.receive())[-NOISE_MAX:]
-        answer = find_answer(arrived, request)
+        arrived = (arrived + await port.receive())[-RECEIVE_BUFFER_MAX:]
+        answer = find_response(arrived, request)
         if answer is not None:
             return answer

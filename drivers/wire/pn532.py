@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-HOST, CHIP = 0xD4, 0xD5  # TFI: host to PN532, PN532 to host
+TFI_HOST, TFI_CHIP = 0xD4, 0xD5  # TFI: host to PN532, PN532 to host
 
-START = b"\x00\xff"
+START_CODE = b"\x00\xff"
 ACK = bytes.fromhex("00 00 FF 00 FF 00")
 NACK = bytes.fromhex("00 00 FF FF 00 00")
 SYNTAX_ERROR = bytes.fromhex("00 00 FF 01 FF 7F 81 00")
@@ -35,7 +35,7 @@ LIST_ONE_TYPE_A = bytes([IN_LIST_PASSIVE_TARGET, 0x01, 0x00])  # one target, 106
 RELEASE_ALL = bytes([IN_RELEASE, 0x00])
 
 
-def max_retries(passive_activation: int) -> bytes:
+def set_max_retries(passive_activation: int) -> bytes:
     """RFConfiguration item 5.
 
     Args:
@@ -44,7 +44,7 @@ def max_retries(passive_activation: int) -> bytes:
     return bytes([RF_CONFIGURATION, 0x05, 0xFF, 0x01, passive_activation])
 
 
-def release(target: int) -> bytes:
+def release_target(target: int) -> bytes:
     """InRelease of one target (1 with one target at most)."""
     return bytes([IN_RELEASE, target])
 
@@ -57,25 +57,25 @@ class Nack(msgspec.Struct, frozen=True):
     """The host wants the last response again."""
 
 
-class SyntaxRefused(msgspec.Struct, frozen=True):
+class SyntaxErrorFrame(msgspec.Struct, frozen=True):
     """The PN532 did not understand the command (application error frame)."""
 
 
-class Damaged(msgspec.Struct, frozen=True):
+class DamagedFrame(msgspec.Struct, frozen=True):
     """A frame with a good length and a bad checksum passed by."""
 
 
-class Information(msgspec.Struct, frozen=True):
+class InformationFrame(msgspec.Struct, frozen=True):
     """A command (tfi HOST) or a response (tfi CHIP); `data[0]` is its code."""
 
     tfi: int
     data: bytes
 
 
-Received = Ack | Nack | SyntaxRefused | Damaged | Information
+ReceivedFrame = Ack | Nack | SyntaxErrorFrame | DamagedFrame | InformationFrame
 
 
-def frame(tfi: int, data: bytes) -> bytes:
+def encode_frame(tfi: int, data: bytes) -> bytes:
     """Wrap a command or a response; extended when it is longer than 255 bytes.
 
     Raises:
@@ -90,17 +90,17 @@ def frame(tfi: int, data: bytes) -> bytes:
     else:
         high, low = divmod(size, 256)
         length = bytes([0xFF, 0xFF, high, low, -(high + low) & 0xFF])
-    return b"\x00" + START + length + payload + bytes([-sum(payload) & 0xFF, 0])
+    return b"\x00" + START_CODE + length + payload + bytes([-sum(payload) & 0xFF, 0])
 
 
-def command(data: bytes) -> bytes:
+def encode_command(data: bytes) -> bytes:
     """What the host sends."""
-    return frame(HOST, data)
+    return encode_frame(TFI_HOST, data)
 
 
-def response(data: bytes) -> bytes:
+def encode_response(data: bytes) -> bytes:
     """What the PN532 sends."""
-    return frame(CHIP, data)
+    return encode_frame(TFI_CHIP, data)
 
 
 class Decoder:
@@ -114,21 +114,21 @@ class Decoder:
         self._buffer = bytearray()
 
     @property
-    def inside_frame(self) -> bool:
+    def is_inside_frame(self) -> bool:
         """Whether bytes wait for the rest of their frame."""
         return self._find_start() is not None
 
-    def feed(self, data: bytes) -> list[Received]:
+    def feed(self, data: bytes) -> list[ReceivedFrame]:
         """Take bytes; give what they complete, in order."""
         self._buffer += data
-        return self._complete()
+        return self._take_frames()
 
-    def give_up(self) -> list[Received]:
+    def flush_incomplete(self) -> list[ReceivedFrame]:
         """The rest of the frame does not come: look for frames behind its header."""
-        found: list[Received] = []
+        found: list[ReceivedFrame] = []
         while (start := self._find_start()) is not None:
             del self._buffer[: start + 1]
-            found += self._complete()
+            found += self._take_frames()
         self.reset()
         return found
 
@@ -137,14 +137,14 @@ class Decoder:
         self._buffer.clear()
 
     def _find_start(self) -> int | None:
-        start = self._buffer.find(START)
+        start = self._buffer.find(START_CODE)
         return None if start < 0 else start
 
-    def _complete(self) -> list[Received]:
-        found: list[Received] = []
+    def _take_frames(self) -> list[ReceivedFrame]:
+        found: list[ReceivedFrame] = []
         while (start := self._find_start()) is not None:
             del self._buffer[:start]
-            taken = _take(bytes(self._buffer[: PAYLOAD_MAX + 16]))
+            taken = _parse_buffer(bytes(self._buffer[: PAYLOAD_MAX + 16]))
             if taken is None:
                 return found
             received, used = taken
@@ -155,29 +155,29 @@ class Decoder:
         return found
 
 
-def _take(buffer: bytes) -> tuple[Received | None, int] | None:
+def _parse_buffer(buffer: bytes) -> tuple[ReceivedFrame | None, int] | None:
     """Judge a buffer that begins with the start code: what it is and the bytes used up.
 
     None: more bytes are needed. (None, 1): no frame begins here.
     """
-    header = _header(buffer)
+    header = _parse_header(buffer)
     if header is None:
         return None
     size, begin = header
     if size == 0:
-        return _SHORT.get(buffer[2:4]), begin if buffer[2:4] in _SHORT else 1
+        return _SHORT_FRAMES.get(buffer[2:4]), begin if buffer[2:4] in _SHORT_FRAMES else 1
     if len(buffer) < begin + size + 1:
         return None
     payload = buffer[begin : begin + size]
     if (sum(payload) + buffer[begin + size]) & 0xFF:
-        return Damaged(), 1
-    return _judge(payload), begin + size + 1
+        return DamagedFrame(), 1
+    return _classify_payload(payload), begin + size + 1
 
 
-_SHORT: dict[bytes, Received] = {b"\x00\xff": Ack(), b"\xff\x00": Nack()}
+_SHORT_FRAMES: dict[bytes, ReceivedFrame] = {b"\x00\xff": Ack(), b"\xff\x00": Nack()}
 
 
-def _header(buffer: bytes) -> tuple[int, int] | None:
+def _parse_header(buffer: bytes) -> tuple[int, int] | None:
     """Payload size and where the payload begins; size 0: an ACK, a NACK or no header."""
     if len(buffer) < 4:
         return None
@@ -191,12 +191,12 @@ def _header(buffer: bytes) -> tuple[int, int] | None:
     return (size if good else 0), 7
 
 
-def _judge(payload: bytes) -> Received:
+def _classify_payload(payload: bytes) -> ReceivedFrame:
     if payload == b"\x7f":
-        return SyntaxRefused()
-    if payload[0] not in (HOST, CHIP) or len(payload) < 2:
-        return Damaged()
-    return Information(payload[0], payload[1:])
+        return SyntaxErrorFrame()
+    if payload[0] not in (TFI_HOST, TFI_CHIP) or len(payload) < 2:
+        return DamagedFrame()
+    return InformationFrame(payload[0], payload[1:])
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -209,7 +209,7 @@ class Target(msgspec.Struct, frozen=True):
     ats: bytes = b""  # without its length byte
 
     @property
-    def random(self) -> bool:
+    def uid_is_random(self) -> bool:
         """A 4-byte UID that begins with 0x08 is drawn anew at each tap (ISO 14443-3)."""
         return len(self.uid) == 4 and self.uid[0] == 0x08
 
@@ -233,10 +233,10 @@ def parse_target(data: bytes) -> Target | None:
     ats = data[end_of_uid:]
     if ats and ats[0] != len(ats):
         raise ValueError(f"ATS of {len(ats)} bytes says it has {ats[0]}: {data.hex(' ')}")
-    return Target(data[2], data[3:5], data[5], without_cascade_tags(data[7:end_of_uid]), ats[1:])
+    return Target(data[2], data[3:5], data[5], strip_cascade_tags(data[7:end_of_uid]), ats[1:])
 
 
-def without_cascade_tags(uid: bytes) -> bytes:
+def strip_cascade_tags(uid: bytes) -> bytes:
     """Drop the 0x88 that some chips of the family leave before each further level.
 
     Raises:
@@ -251,7 +251,7 @@ def without_cascade_tags(uid: bytes) -> bytes:
     return uid
 
 
-def list_answer(target: Target | None) -> bytes:
+def encode_target_list(target: Target | None) -> bytes:
     """The PN532's side of `parse_target`."""
     if target is None:
         return bytes([IN_LIST_PASSIVE_TARGET + 1, 0])

@@ -57,22 +57,22 @@ class Message(msgspec.Struct, frozen=True):
     def decode(self, data: bytes) -> dict[str, int]:
         """All signals of a frame; bytes that are missing read as 0, further ones are ignored."""
         bits = int.from_bytes(data[: self.length], "little")
-        return {signal.name: _value(signal, bits) for signal in self.signals}
+        return {signal.name: _extract_signal(signal, bits) for signal in self.signals}
 
 
-def _value(signal: Signal, bits: int) -> int:
+def _extract_signal(signal: Signal, bits: int) -> int:
     raw = bits >> signal.start & (1 << signal.length) - 1
     return raw - (1 << signal.length) if signal.signed and raw >> signal.length - 1 else raw
 
 
-def index_of(frame: CanFrame) -> int:
+def controller_index(frame: CanFrame) -> int:
     """Which controller a frame belongs to; 0 for a frame of another protocol."""
     return frame.id >> 24 if frame.extended else 0
 
 
-def message_of(frame: CanFrame) -> Message | None:
+def find_message(frame: CanFrame) -> Message | None:
     """What a frame is; None for one we do not use."""
-    return BY_BASE.get(frame.id & BASE_MASK) if frame.extended else None
+    return MESSAGE_BY_BASE.get(frame.id & BASE_MASK) if frame.extended else None
 
 
 class Function(IntEnum):
@@ -88,27 +88,27 @@ class Function(IntEnum):
 PILOT_LETTERS = {0: "E", 3: "D", 6: "C", 9: "B", 12: "A"}
 """CCS_Extra_Information.CP_State: the pilot's voltage tells its letter; 0 is E or F."""
 
-ORIGIN_EVSE, ORIGIN_EV = 1, 3
+EMERGENCY_BY_EVSE, EMERGENCY_BY_EV = 1, 3
 
 
-def _bytes(*names: str) -> tuple[Signal, ...]:
+def _byte_signals(*names: str) -> tuple[Signal, ...]:
     """One byte each, from byte 0."""
     return tuple(Signal(name, 8 * place, 8) for place, name in enumerate(names))
 
 
-def _words(*names: str, signed: bool = False) -> tuple[Signal, ...]:
+def _word_signals(*names: str, signed: bool = False) -> tuple[Signal, ...]:
     """Two bytes each, from byte 0."""
     return tuple(Signal(name, 16 * place, 16, signed) for place, name in enumerate(names))
 
 
 # --- From the controller -------------------------------------------------------------------------
 
-CONTROLLER_STATUS = Message("Advantics_Controller_Status", 0x6B000, 1, _bytes("State"))
+CONTROLLER_STATUS = Message("Advantics_Controller_Status", 0x6B000, 1, _byte_signals("State"))
 NEW_CHARGE_SESSION = Message(
-    "New_Charge_Session", 0x6B001, 2, _bytes("Communication_Protocol", "Plug_and_pins")
+    "New_Charge_Session", 0x6B001, 2, _byte_signals("Communication_Protocol", "Plug_and_pins")
 )
 CHARGE_STATUS_CHANGE = Message(
-    "Charge_Status_Change", 0x6B002, 1, _bytes("Vehicle_Ready_for_Charging")
+    "Charge_Status_Change", 0x6B002, 1, _byte_signals("Vehicle_Ready_for_Charging")
 )
 DC_POWER_CONTROL = Message(
     "DC_Power_Control",
@@ -124,8 +124,8 @@ DC_POWER_CONTROL = Message(
         Signal("Lower_Output_Voltage", 55, 1),
     ),
 )
-CHARGE_SESSION_FINISHED = Message("Charge_Session_Finished", 0x6B004, 1, _bytes("State"))
-EMERGENCY_STOP = Message("Emergency_Stop", 0x6B005, 1, _bytes("Origin"))
+CHARGE_SESSION_FINISHED = Message("Charge_Session_Finished", 0x6B004, 1, _byte_signals("State"))
+EMERGENCY_STOP = Message("Emergency_Stop", 0x6B005, 1, _byte_signals("Origin"))
 EV_BATTERY = Message(
     "EV_Information_Battery",
     0x6B100,
@@ -142,13 +142,13 @@ EV_VOLTAGES = Message(
     "EV_Information_Voltages",
     0x6B101,
     6,
-    _words("EV_Minimum_Voltage", "EV_Maximum_Voltage", "EV_Present_Voltage"),  # 0.1 V
+    _word_signals("EV_Minimum_Voltage", "EV_Maximum_Voltage", "EV_Present_Voltage"),  # 0.1 V
 )
 EV_CHARGE_LIMITS = Message(
     "EV_Information_Charge_Limits",
     0x6B102,
     8,
-    _words(
+    _word_signals(
         "EV_Minimum_Charge_Current",  # 0.1 A
         "EV_Maximum_Charge_Current",
         "EV_Minimum_Charge_Power",  # kW
@@ -159,7 +159,7 @@ EV_DISCHARGE_LIMITS = Message(
     "EV_Information_Discharge_Limits",
     0x6B103,
     8,
-    _words(
+    _word_signals(
         "EV_Minimum_Discharge_Current",  # 0.1 A
         "EV_Maximum_Discharge_Current",
         "EV_Minimum_Discharge_Power",  # kW
@@ -170,7 +170,7 @@ EV_ENERGY = Message(
     "EV_Information_Energy",
     0x6B104,
     6,
-    _words(  # kWh
+    _word_signals(  # kWh
         "EV_Minimum_Energy_Request",
         "EV_Target_Energy_Request",
         "EV_Maximum_Energy_Request",
@@ -181,7 +181,7 @@ EV_ID = Message(
     "EV_ID_CCS_Part2_DIN",
     0x6B105,
     6,
-    _bytes("Byte0", "Byte1", "Byte2", "Byte3", "Byte4", "Byte5"),
+    _byte_signals("Byte0", "Byte1", "Byte2", "Byte3", "Byte4", "Byte5"),
 )
 INPUTS = Message(
     "ADM_CS_SECC_Inputs",
@@ -275,4 +275,4 @@ FROM_CONTROLLER = (
     EXTRA_INFORMATION,
 )
 FROM_STATION = (POWER_MODULES_STATUS, DC_POWER_PARAMETERS, SEQUENCE_CONTROL, OUTPUTS)
-BY_BASE = {message.base: message for message in (*FROM_CONTROLLER, *FROM_STATION)}
+MESSAGE_BY_BASE = {message.base: message for message in (*FROM_CONTROLLER, *FROM_STATION)}

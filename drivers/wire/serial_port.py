@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import serial
 import trio
 
-from drivers.ports import PortGone
+from drivers.ports import PortLost
 
 
 class Port(Protocol):
@@ -49,7 +49,7 @@ class OpenPort(Protocol):
         ...
 
 
-def _opened(path: str, baud: int, parity: str, stop_bits: int) -> serial.Serial:
+def _open_tty(path: str, baud: int, parity: str, stop_bits: int) -> serial.Serial:
     return serial.Serial(
         path,
         baud,
@@ -68,7 +68,7 @@ class SerialPort:
         self._tty = tty
         self._fd: int = tty.fileno()
         self._path: str = tty.port
-        self._sending = trio.Lock()
+        self._send_lock = trio.Lock()
 
     @classmethod
     def open(cls, path: str, *, baud: int, parity: str = "N", stop_bits: int = 1) -> SerialPort:
@@ -86,39 +86,39 @@ class SerialPort:
         """
         try:
             try:
-                tty = _opened(path, baud, parity, stop_bits)
+                tty = _open_tty(path, baud, parity, stop_bits)
             except termios.error:
                 # A pty carries no parity, and says so (EINVAL) when nothing else changes either.
-                tty = _opened(path, baud, "N", stop_bits)
+                tty = _open_tty(path, baud, "N", stop_bits)
         except (serial.SerialException, termios.error) as error:
-            raise PortGone(f"{path}: cannot open: {error}") from error
+            raise PortLost(f"{path}: cannot open: {error}") from error
         os.set_blocking(tty.fileno(), False)
         return cls(tty)
 
     async def receive(self, max_bytes: int = 4096) -> bytes:
         """Wait for bytes. Raises PortGone on EOF or EIO."""
         while True:
-            await trio.lowlevel.wait_readable(self._open_fd())
-            arrived = self._read(max_bytes)
+            await trio.lowlevel.wait_readable(self._require_fd())
+            arrived = self._read_available(max_bytes)
             if arrived:
                 return arrived
 
     async def send(self, data: bytes) -> None:
         """Hand all bytes to the kernel, waiting while its buffer is full. Raises PortGone."""
-        async with self._sending:
+        async with self._send_lock:
             rest = memoryview(data)
             while rest:
-                await trio.lowlevel.wait_writable(self._open_fd())
+                await trio.lowlevel.wait_writable(self._require_fd())
                 try:
                     rest = rest[os.write(self._fd, rest) :]
                 except BlockingIOError:
                     continue
                 except OSError as error:
-                    raise PortGone(f"{self._path}: write: {error.strerror}") from error
+                    raise PortLost(f"{self._path}: write: {error.strerror}") from error
 
     def drain_input(self) -> None:
         """Forget what the kernel holds. Raises PortGone on EOF or EIO."""
-        while self._read(4096):
+        while self._read_available(4096):
             pass
 
     def close(self) -> None:
@@ -139,19 +139,19 @@ class SerialPort:
     ) -> None:
         self.close()
 
-    def _open_fd(self) -> int:
+    def _require_fd(self) -> int:
         if self._fd < 0:
             raise trio.ClosedResourceError(f"{self._path} is closed")
         return self._fd
 
-    def _read(self, max_bytes: int) -> bytes:
+    def _read_available(self, max_bytes: int) -> bytes:
         """Read without waiting; b"" when nothing is there."""
         try:
-            arrived = os.read(self._open_fd(), max_bytes)
+            arrived = os.read(self._require_fd(), max_bytes)
         except BlockingIOError:
             return b""
         except OSError as error:
-            raise PortGone(f"{self._path}: read: {error.strerror}") from error
+            raise PortLost(f"{self._path}: read: {error.strerror}") from error
         if not arrived:
-            raise PortGone(f"{self._path}: the other end closed")
+            raise PortLost(f"{self._path}: the other end closed")
         return arrived

@@ -50,7 +50,7 @@ class CanFrame(msgspec.Struct, frozen=True):
         return f"{self.id:0{8 if self.extended else 3}X}#{self.data.hex().upper()}"
 
 
-def frame(text: str) -> CanFrame:
+def parse_frame(text: str) -> CanFrame:
     """Read the notation `0106B000#01`; 3 digits before the sign mean an 11-bit identifier.
 
     Raises:
@@ -60,7 +60,7 @@ def frame(text: str) -> CanFrame:
     return CanFrame(int(identifier, 16), bytes.fromhex(data), len(identifier) > 3)
 
 
-class Reply(Enum):
+class AdapterReply(Enum):
     """What an adapter says beside frames."""
 
     DONE = CR
@@ -68,19 +68,19 @@ class Reply(Enum):
     SENT = b"z"
 
 
-class Command(msgspec.Struct, frozen=True):
+class AdapterCommand(msgspec.Struct, frozen=True):
     """A line that is no frame: set-up for the adapter, or its answer to a question."""
 
     text: str
 
 
-def encode(sent: CanFrame) -> bytes:
+def encode_frame(frame: CanFrame) -> bytes:
     """The line that carries a frame, CR included."""
-    head = f"T{sent.id:08X}" if sent.extended else f"t{sent.id:03X}"
-    return f"{head}{len(sent.data)}{sent.data.hex().upper()}\r".encode()
+    head = f"T{frame.id:08X}" if frame.extended else f"t{frame.id:03X}"
+    return f"{head}{len(frame.data)}{frame.data.hex().upper()}\r".encode()
 
 
-def opening(bit_rate: int) -> tuple[bytes, bytes, bytes]:
+def open_commands(bit_rate: int) -> tuple[bytes, bytes, bytes]:
     """The commands that close, set up and open an adapter.
 
     Raises:
@@ -100,49 +100,49 @@ class Decoder:
     def __init__(self) -> None:
         self._line = bytearray()
         self._overlong = False
-        self.malformed = 0  # lines that looked like frames and were none
+        self.malformed_count = 0  # lines that looked like frames and were none
 
-    def feed(self, arrived: bytes) -> list[CanFrame | Reply | Command]:
+    def feed(self, data: bytes) -> list[CanFrame | AdapterReply | AdapterCommand]:
         """Take bytes as they come; give what they complete, in order."""
-        found: list[CanFrame | Reply | Command] = []
-        for byte in arrived:
+        found: list[CanFrame | AdapterReply | AdapterCommand] = []
+        for byte in data:
             if byte == BEL[0]:
                 self._line.clear()
-                found.append(Reply.REFUSED)
+                found.append(AdapterReply.REFUSED)
             elif byte == CR[0]:
-                self._end_of_line(found)
+                self._finish_line(found)
             elif len(self._line) < LINE_MAX:
                 self._line.append(byte)
             else:
                 self._overlong = True
         return found
 
-    def _end_of_line(self, found: list[CanFrame | Reply | Command]) -> None:
+    def _finish_line(self, items: list[CanFrame | AdapterReply | AdapterCommand]) -> None:
         line, overlong = bytes(self._line), self._overlong
         self._line.clear()
         self._overlong = False
-        parsed = None if overlong else _parse(line)
+        parsed = None if overlong else _parse_line(line)
         if parsed is None:
-            self.malformed += 1
+            self.malformed_count += 1
         else:
-            found.append(parsed)
+            items.append(parsed)
 
 
-def _parse(line: bytes) -> CanFrame | Reply | Command | None:
+def _parse_line(line: bytes) -> CanFrame | AdapterReply | AdapterCommand | None:
     match line[:1]:
         case b"":
-            return Reply.DONE
+            return AdapterReply.DONE
         case b"T":
-            return _data_frame(line, digits=8)
+            return _parse_data_frame(line, digits=8)
         case b"t":
-            return _data_frame(line, digits=3)
+            return _parse_data_frame(line, digits=3)
         case b"Z" | b"z" if len(line) == 1:
-            return Reply.SENT
+            return AdapterReply.SENT
         case _:
-            return Command(line.decode()) if line.isalnum() else None
+            return AdapterCommand(line.decode()) if line.isalnum() else None
 
 
-def _data_frame(line: bytes, digits: int) -> CanFrame | None:
+def _parse_data_frame(line: bytes, digits: int) -> CanFrame | None:
     """The frame in a line; some adapters add four digits of time stamp, which we drop."""
     body = line[1:]
     length = body[digits : digits + 1]

@@ -7,96 +7,98 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from journal.observations import ForgettingOrdered
-from journal.persistent import Table
+from journal.observations import ErasureRequested
+from journal.persistent import ImmutableMap
 from journal.projections.base import Projection
-from journal.projections.customers import CustomerCleared
+from journal.projections.customers import CustomerDataCleared
 from journal.terms import Decision, Entry, IdToken
 
 
-class CacheUpdated(Decision, frozen=True, kw_only=True):
+class AuthCacheUpdated(Decision, frozen=True, kw_only=True):
     """The CSMS gave its view of a token, whatever it is. C10.FR.01, C10.FR.04, C10.FR.05."""
 
     id_token: IdToken
     status: str  # AuthorizationStatusEnumType
-    group: IdToken | None = None
-    until: str | None = None  # UTC; cacheExpiryDateTime, else by AuthCacheLifeTime. C10.FR.08/13
-    evse_ids: tuple[int, ...] = ()
-    evicted: tuple[str, ...] = ()  # references that made room. C10.FR.07
+    group_id_token: IdToken | None = None
+    expires_at: str | None = (
+        None  # UTC; cacheExpiryDateTime, else by AuthCacheLifeTime. C10.FR.08/13
+    )
+    allowed_evse_ids: tuple[int, ...] = ()
+    evicted_refs: tuple[str, ...] = ()  # references that made room. C10.FR.07
 
 
-class CacheUsed(Decision, frozen=True):
+class AuthCacheUsed(Decision, frozen=True):
     """A cached token was used; AuthCacheLifeTime counts from here. C10.FR.08."""
 
     ref: str
-    until: str
+    expires_at: str
 
 
-class CacheExpired(Decision, frozen=True):
+class AuthCacheEntryExpired(Decision, frozen=True):
     """The time of an entry is over: it goes. C10.FR.10."""
 
     ref: str
 
 
-class CacheCleared(Decision, frozen=True):
+class AuthCacheCleared(Decision, frozen=True):
     """C11.FR.01."""
 
 
-class Cached(msgspec.Struct, frozen=True):
+class CachedIdToken(msgspec.Struct, frozen=True):
     type: str
     status: str
-    group: IdToken | None
-    until: str | None
-    evse_ids: tuple[int, ...]
+    group_id_token: IdToken | None
+    expires_at: str | None
+    allowed_evse_ids: tuple[int, ...]
     seq: int  # entry that wrote it last
 
 
 class AuthCache(Projection, frozen=True):
-    HEARS = (
-        CacheUpdated, CacheUsed, CacheExpired, CacheCleared, CustomerCleared, ForgettingOrdered,
+    HANDLES = (
+        AuthCacheUpdated, AuthCacheUsed, AuthCacheEntryExpired, AuthCacheCleared, CustomerDataCleared, ErasureRequested,
     )  # fmt: skip
 
-    entries: Table[str, Cached] = Table()
+    entries: ImmutableMap[str, CachedIdToken] = ImmutableMap()
 
-    def after(self, entry: Entry) -> AuthCache:
+    def apply(self, entry: Entry) -> AuthCache:
         match entry.event:
-            case CacheUpdated() as update:
+            case AuthCacheUpdated() as update:
                 entries = self.entries
-                for ref in update.evicted:
-                    entries = entries.without(ref)
-                new = Cached(
+                for ref in update.evicted_refs:
+                    entries = entries.without_key(ref)
+                new = CachedIdToken(
                     update.id_token.type,
                     update.status,
-                    update.group,
-                    update.until,
-                    update.evse_ids,
+                    update.group_id_token,
+                    update.expires_at,
+                    update.allowed_evse_ids,
                     entry.seq,
                 )
-                return AuthCache(entries.having(update.id_token.ref, new))
-            case CacheUsed(ref=ref, until=until):
+                return AuthCache(entries.with_item(update.id_token.ref, new))
+            case AuthCacheUsed(ref=ref, expires_at=until):
                 old = self.entries.get(ref)
                 if old is None:
                     return self
-                return AuthCache(self.entries.having(ref, replace(old, until=until)))
-            case CacheExpired(ref=ref):
-                return AuthCache(self.entries.without(ref))
-            case CacheCleared():
+                return AuthCache(self.entries.with_item(ref, replace(old, expires_at=until)))
+            case AuthCacheEntryExpired(ref=ref):
+                return AuthCache(self.entries.without_key(ref))
+            case AuthCacheCleared():
                 return AuthCache()
-            case CustomerCleared(refs=refs) | ForgettingOrdered(refs=refs):
+            case CustomerDataCleared(refs=refs) | ErasureRequested(refs=refs):
                 entries = self.entries
                 for ref in refs:
-                    entries = entries.without(ref)
+                    entries = entries.without_key(ref)
                 return AuthCache(entries)
             case _:
                 return self
 
-    def of(self, id_token: IdToken, now: datetime) -> Cached | None:
+    def for_token(self, id_token: IdToken, now: datetime) -> CachedIdToken | None:
         """What is cached of the token and still counts at `now`."""
         found = self.entries.get(id_token.ref)
-        if found is None or found.type != id_token.type or expired(found, now):
+        if found is None or found.type != id_token.type or is_expired(found, now):
             return None
         return found
 
 
-def expired(cached: Cached, now: datetime) -> bool:
-    return cached.until is not None and datetime.fromisoformat(cached.until) <= now
+def is_expired(cached: CachedIdToken, now: datetime) -> bool:
+    return cached.expires_at is not None and datetime.fromisoformat(cached.expires_at) <= now

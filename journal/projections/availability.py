@@ -29,12 +29,12 @@ class AvailabilityScheduled(Decision, frozen=True):
 
 
 class Availability(Projection, frozen=True):
-    HEARS = (AvailabilityChanged, AvailabilityScheduled)
+    HANDLES = (AvailabilityChanged, AvailabilityScheduled)
 
     inoperative: tuple[Part, ...] = ()  # sorted
     scheduled: tuple[tuple[Part, bool], ...] = ()  # part -> operative
 
-    def after(self, entry: Entry) -> Availability:
+    def apply(self, entry: Entry) -> Availability:
         match entry.event:
             case AvailabilityChanged(evse_id=evse, connector_id=connector, operative=operative):
                 part = (evse, connector)
@@ -49,20 +49,20 @@ class Availability(Projection, frozen=True):
             case _:
                 return self
 
-    def operative(self, evse_id: int, connector_id: int = 0) -> bool:
+    def is_operative(self, evse_id: int, connector_id: int = 0) -> bool:
         """Whether the part and everything it belongs to is in service."""
         if not self.inoperative:
             return True
         return not {(0, 0), (evse_id, 0), (evse_id, connector_id)} & set(self.inoperative)
 
-    def leaving(self, evse_id: int, connector_id: int = 0) -> bool:
+    def is_leaving_service(self, evse_id: int, connector_id: int = 0) -> bool:
         """Whether the part goes out of service when a transaction is over, perhaps elsewhere."""
         if not self.scheduled:
             return False
         waiting = {part for part, operative in self.scheduled if not operative}
         return bool({(0, 0), (evse_id, 0), (evse_id, connector_id)} & waiting)
 
-    def own(self, part: Part) -> bool:
+    def is_itself_operative(self, part: Part) -> bool:
         """Whether the part itself, whatever it belongs to, is in service."""
         return part not in self.inoperative
 

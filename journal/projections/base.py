@@ -19,7 +19,7 @@ from journal.terms import Entry, Event
 
 
 class Projection(msgspec.Struct, frozen=True):
-    HEARS: ClassVar[tuple[type[Event], ...]] = ()
+    HANDLES: ClassVar[tuple[type[Event], ...]] = ()
 
-    def after(self, entry: Entry) -> Self:
+    def apply(self, entry: Entry) -> Self:
         raise AssertionError(f"{type(self).__name__} does not say what follows {entry}")

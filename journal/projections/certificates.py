@@ -27,13 +27,13 @@ class CertificateInstalled(Decision, frozen=True, kw_only=True):
     use: str  # GetCertificateIdUseEnumType, or ChargingStationCertificate
     pem: str  # leaf first
     sha256: str  # of the first certificate as DER
-    hash: CertificateHash
-    children: tuple[CertificateHash, ...] = ()  # the sub-CAs that came with it. M03.FR.05
+    hash_data: CertificateHash
+    child_hash_data: tuple[CertificateHash, ...] = ()  # the sub-CAs that came with it. M03.FR.05
     subject: str
     issuer: str
     not_before: str  # RFC 3339, UTC
     not_after: str
-    key: str = ""
+    private_key_ref: str = ""
 
 
 class CertificateDeleted(Decision, frozen=True):
@@ -44,21 +44,21 @@ class CertificateDeleted(Decision, frozen=True):
 
 
 class Certificates(Projection, frozen=True):
-    HEARS = (CertificateInstalled, CertificateDeleted)
+    HANDLES = (CertificateInstalled, CertificateDeleted)
 
     installed: tuple[CertificateInstalled, ...] = ()
 
-    def after(self, entry: Entry) -> Certificates:
+    def apply(self, entry: Entry) -> Certificates:
         match entry.event:
             case CertificateInstalled() as new:
-                return Certificates((*self._without(new.use, new.sha256), new))
+                return Certificates((*self._without_certificate(new.use, new.sha256), new))
             case CertificateDeleted(use=use, sha256=sha256):
-                return Certificates(self._without(use, sha256))
+                return Certificates(self._without_certificate(use, sha256))
             case _:
                 return self
 
-    def _without(self, use: str, sha256: str) -> tuple[CertificateInstalled, ...]:
+    def _without_certificate(self, use: str, sha256: str) -> tuple[CertificateInstalled, ...]:
         return tuple(one for one in self.installed if (one.use, one.sha256) != (use, sha256))
 
-    def of(self, *uses: str) -> tuple[CertificateInstalled, ...]:
+    def for_uses(self, *uses: str) -> tuple[CertificateInstalled, ...]:
         return tuple(one for one in self.installed if one.use in uses)

@@ -18,17 +18,17 @@ class ClockCorrected(Decision, frozen=True):
 
 
 class Clock(Projection, frozen=True):
-    HEARS = (StationStarted, ClockCorrected, ClockStepped)
+    HANDLES = (StationStarted, ClockCorrected, ClockStepped)
 
     offset_ms: int = 0
-    synchronised: bool = False
-    corrections: int = 0
+    synchronized: bool = False
+    correction_count: int = 0
 
-    def after(self, entry: Entry) -> Clock:
+    def apply(self, entry: Entry) -> Clock:
         match entry.event:
             case ClockCorrected(offset_ms=offset):
-                return Clock(offset, synchronised=True, corrections=self.corrections + 1)
+                return Clock(offset, synchronized=True, correction_count=self.correction_count + 1)
             case ClockStepped() | StationStarted():
-                return replace(self, synchronised=False)
+                return replace(self, synchronized=False)
             case _:
                 return self

@@ -9,16 +9,16 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from journal.observations import ForgettingOrdered, ValuesErased
-from journal.persistent import Table
+from journal.observations import ErasureRequested, PersonalValuesErased
+from journal.persistent import ImmutableMap
 from journal.projections.base import Projection
 from journal.projections.outbox import CallDelivered, CallQueued, CallsDropped
 from journal.terms import Decision, Entry, IdToken
 
-REPORT = "NotifyCustomerInformation"
+REPORT_ACTION = "NotifyCustomerInformation"
 
 
-class CustomerAsked(Decision, frozen=True, kw_only=True):
+class CustomerInformationRequested(Decision, frozen=True, kw_only=True):
     """The CSMS wants to know what is held about a person. N09.FR.02."""
 
     request_id: int
@@ -26,71 +26,81 @@ class CustomerAsked(Decision, frozen=True, kw_only=True):
     clear: bool  # and then have it removed. N10.FR.03
 
 
-class CustomerAnswered(Decision, frozen=True):
+class CustomerInformationAnswered(Decision, frozen=True):
     """The CSMS hears what was found. N09.FR.05, N09.FR.06."""
 
-    inquiry: int  # entry that asked
+    request_seq: int  # entry that asked
 
 
-class CustomerCleared(Decision, frozen=True):
+class CustomerDataCleared(Decision, frozen=True):
     """Everything about these values goes, and they themselves as soon as they can. N10.FR.03."""
 
     refs: tuple[str, ...]
 
 
-class Inquiry(msgspec.Struct, frozen=True):
+class CustomerRequest(msgspec.Struct, frozen=True):
     """A question of the CSMS, known by the entry that took it in."""
 
     seq: int
-    asked: CustomerAsked
+    request: CustomerInformationRequested
 
 
-class Customers(Projection, frozen=True):
-    HEARS = (
-        CustomerAsked, CustomerAnswered, CustomerCleared, ForgettingOrdered, ValuesErased,
+class CustomerRequests(Projection, frozen=True):
+    HANDLES = (
+        CustomerInformationRequested, CustomerInformationAnswered, CustomerDataCleared, ErasureRequested, PersonalValuesErased,
         CallQueued, CallDelivered, CallsDropped,
     )  # fmt: skip
 
-    inquiries: tuple[Inquiry, ...] = ()  # not answered yet, oldest first
-    reports: Table[int, str] = Table()  # call -> reference of the part it carries
-    erasing: tuple[str, ...] = ()  # references whose values shall go
+    pending: tuple[CustomerRequest, ...] = ()  # not answered yet, oldest first
+    report_ref_by_call: ImmutableMap[int, str] = (
+        ImmutableMap()
+    )  # call -> reference of the part it carries
+    refs_to_erase: tuple[str, ...] = ()  # references whose values shall go
 
-    def after(self, entry: Entry) -> Customers:
+    def apply(self, entry: Entry) -> CustomerRequests:
         match entry.event:
             case CallQueued(action=action, payload=payload):
-                return self._queued(entry.seq, payload) if action == REPORT else self
-            case CallDelivered(call=call):
-                return self._heard((call,)) if call in self.reports else self
-            case CustomerAsked() as asked:
-                return replace(self, inquiries=(*self.inquiries, Inquiry(entry.seq, asked)))
-            case CustomerAnswered(inquiry=inquiry):
-                open = tuple(one for one in self.inquiries if one.seq != inquiry)
-                return replace(self, inquiries=open)
-            case CustomerCleared(refs=refs) | ForgettingOrdered(refs=refs):
-                return self._erasing(refs)
-            case ValuesErased(refs=refs):
-                left = tuple(ref for ref in self.erasing if ref not in refs)
-                return replace(self, erasing=left)
-            case CallsDropped(calls=calls):
-                return self._heard(tuple(call for call in calls if call in self.reports))
+                return (
+                    self._on_report_queued(entry.seq, payload) if action == REPORT_ACTION else self
+                )
+            case CallDelivered(call_seq=call):
+                return (
+                    self._on_reports_settled((call,)) if call in self.report_ref_by_call else self
+                )
+            case CustomerInformationRequested() as asked:
+                return replace(self, pending=(*self.pending, CustomerRequest(entry.seq, asked)))
+            case CustomerInformationAnswered(request_seq=inquiry):
+                open = tuple(one for one in self.pending if one.seq != inquiry)
+                return replace(self, pending=open)
+            case CustomerDataCleared(refs=refs) | ErasureRequested(refs=refs):
+                return self._with_refs_to_erase(refs)
+            case PersonalValuesErased(refs=refs):
+                left = tuple(ref for ref in self.refs_to_erase if ref not in refs)
+                return replace(self, refs_to_erase=left)
+            case CallsDropped(call_seqs=calls):
+                return self._on_reports_settled(
+                    tuple(call for call in calls if call in self.report_ref_by_call)
+                )
             case _:
                 return self
 
-    def _queued(self, call: int, payload: msgspec.Raw) -> Customers:
+    def _on_report_queued(self, call_seq: int, payload: msgspec.Raw) -> CustomerRequests:
         data = msgspec.json.decode(payload)["data"]
         if not data.startswith("#"):
             return self
-        return replace(self, reports=self.reports.having(call, data))
+        return replace(self, report_ref_by_call=self.report_ref_by_call.with_item(call_seq, data))
 
-    def _heard(self, calls: tuple[int, ...]) -> Customers:
+    def _on_reports_settled(self, call_seqs: tuple[int, ...]) -> CustomerRequests:
         customers = self
-        for call in calls:
-            ref = customers.reports.get(call)
+        for call in call_seqs:
+            ref = customers.report_ref_by_call.get(call)
             assert ref is not None, f"call {call} carries nothing personal"
-            kept = replace(customers, reports=customers.reports.without(call))
-            customers = kept._erasing((ref,))
+            kept = replace(
+                customers, report_ref_by_call=customers.report_ref_by_call.without_key(call)
+            )
+            customers = kept._with_refs_to_erase((ref,))
         return customers
 
-    def _erasing(self, refs: tuple[str, ...]) -> Customers:
-        new = tuple(ref for ref in refs if ref not in self.erasing)
-        return replace(self, erasing=(*self.erasing, *new)) if new else self
+    def _with_refs_to_erase(self, refs: tuple[str, ...]) -> CustomerRequests:
+        new = tuple(ref for ref in refs if ref not in self.refs_to_erase)
+        return replace(self, refs_to_erase=(*self.refs_to_erase, *new)) if new else self

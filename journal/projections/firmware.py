@@ -11,12 +11,12 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from journal.observations import InstallEnded, StationStarted
+from journal.observations import FirmwareInstallEnded, StationStarted
 from journal.projections.base import Projection
 from journal.terms import Decision, Entry
 
 # FirmwareStatusEnumType: what an update ends in, by the enumeration's own description.
-ENDS: Final = frozenset(
+FINAL_STATUSES: Final = frozenset(
     {
         "DownloadFailed",
         "InstallationFailed",
@@ -27,77 +27,89 @@ ENDS: Final = frozenset(
 )
 
 
-class FirmwareOrdered(Decision, frozen=True, kw_only=True):
+class FirmwareUpdateOrdered(Decision, frozen=True, kw_only=True):
     """An update shall take place; whoever signed it has been found good. L01.FR.21."""
 
     request_id: int
     location: str  # URL; credentials in it are the reference of a secret
     retrieve_at: str  # RFC 3339, UTC
     install_at: str | None  # None: as soon as possible. L01.FR.05
-    attempts: int  # at the download, in all
-    interval_s: int  # between two of them
+    attempts_max: int  # at the download, in all
+    retry_interval_s: int  # between two of them
     signing_certificate: str  # PEM
     signature: str  # base64
 
 
-class FirmwareAdvanced(Decision, frozen=True):
+class FirmwareStatusChanged(Decision, frozen=True):
     """The update entered a state. L01.FR.01."""
 
-    update: int  # entry that ordered it
+    update_seq: int  # entry that ordered it
     status: str  # FirmwareStatusEnumType
-    why: str = ""
+    reason: str = ""
 
 
-class TransactionsAwaited(Decision, frozen=True):
+class FirmwareWaitingForTransactions(Decision, frozen=True):
     """The update has to wait for transactions to end; EVSEs that are free may close. L01.FR.07."""
 
-    update: int
+    update_seq: int
 
 
-class Update(msgspec.Struct, frozen=True):
+class FirmwareUpdate(msgspec.Struct, frozen=True):
     """One update, known by the entry that ordered it."""
 
     seq: int
-    ordered: FirmwareOrdered
+    order: FirmwareUpdateOrdered
     status: str = ""  # as the CSMS was told last; empty: accepted, nothing told yet
-    entered_ms: int = 0  # uptime of that, or of the start of the program if that came later
-    waited: bool = False  # it had to wait for transactions
+    status_since_ms: int = 0  # uptime of that, or of the start of the program if that came later
+    waited_for_transactions: bool = False  # it had to wait for transactions
     restarted: bool = False  # the program began anew since the status was entered
     version: str = ""  # of what the installer put in place
 
     @property
-    def ended(self) -> bool:
-        return self.status in ENDS
+    def has_ended(self) -> bool:
+        return self.status in FINAL_STATUSES
 
 
 class Firmware(Projection, frozen=True):
-    HEARS = (FirmwareOrdered, FirmwareAdvanced, TransactionsAwaited, InstallEnded, StationStarted)
+    HANDLES = (
+        FirmwareUpdateOrdered,
+        FirmwareStatusChanged,
+        FirmwareWaitingForTransactions,
+        FirmwareInstallEnded,
+        StationStarted,
+    )
 
-    last: Update | None = None
+    latest_update: FirmwareUpdate | None = None
 
-    def after(self, entry: Entry) -> Firmware:
+    def apply(self, entry: Entry) -> Firmware:
         match entry.event:
-            case FirmwareOrdered() as ordered:
-                return Firmware(Update(entry.seq, ordered, entered_ms=entry.uptime_ms))
-            case FirmwareAdvanced(update=update, status=status):
-                return self._changed(
-                    update, status=status, entered_ms=entry.uptime_ms, restarted=False
+            case FirmwareUpdateOrdered() as ordered:
+                return Firmware(FirmwareUpdate(entry.seq, ordered, status_since_ms=entry.uptime_ms))
+            case FirmwareStatusChanged(update_seq=update, status=status):
+                return self._change_update(
+                    update, status=status, status_since_ms=entry.uptime_ms, restarted=False
                 )
-            case TransactionsAwaited(update=update):
-                return self._changed(update, waited=True)
-            case InstallEnded(update=update, version=version) if version:
-                return self._changed(update, version=version)
-            case StationStarted() if self.last is not None:
-                return Firmware(replace(self.last, entered_ms=entry.uptime_ms, restarted=True))
+            case FirmwareWaitingForTransactions(update_seq=update):
+                return self._change_update(update, waited_for_transactions=True)
+            case FirmwareInstallEnded(update_seq=update, version=version) if version:
+                return self._change_update(update, version=version)
+            case StationStarted() if self.latest_update is not None:
+                return Firmware(
+                    replace(self.latest_update, status_since_ms=entry.uptime_ms, restarted=True)
+                )
             case _:
                 return self
 
     @property
-    def running(self) -> Update | None:
+    def running_update(self) -> FirmwareUpdate | None:
         """The update that has not come to an end."""
-        return None if self.last is None or self.last.ended else self.last
+        return (
+            None
+            if self.latest_update is None or self.latest_update.has_ended
+            else self.latest_update
+        )
 
-    def _changed(self, update: int, **changes: object) -> Firmware:
-        if self.last is None or self.last.seq != update:
+    def _change_update(self, update_seq: int, **changes: object) -> Firmware:
+        if self.latest_update is None or self.latest_update.seq != update_seq:
             return self
-        return Firmware(replace(self.last, **changes))
+        return Firmware(replace(self.latest_update, **changes))

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from journal.observations import (
     CableReported,
     ContactorReported,
+    EnergyFlow,
+    EnergyFlowReported,
     EvIdentified,
-    Flow,
-    FlowReported,
     StationStarted,
 )
 from journal.projections.base import Projection
@@ -21,63 +21,65 @@ class Evse(msgspec.Struct, frozen=True):
     """What is known of one EVSE. None: not reported since the program started."""
 
     evse_id: int
-    plugged_at: int | None = None  # the connector an EV hangs on; 0: none
-    cables: int = 0  # reports of the cable since the program started
-    plugged_seq: int = 0  # entry that reported the cable last
-    plugged_ms: int = 0  # uptime of that report
+    plugged_connector_id: int | None = None  # the connector an EV hangs on; 0: none
+    cable_report_count: int = 0  # reports of the cable since the program started
+    cable_reported_seq: int = 0  # entry that reported the cable last
+    cable_reported_ms: int = 0  # uptime of that report
     contactor_closed: bool | None = None
-    flow: Flow = "none"
+    flow: EnergyFlow = "none"
     ev: EvIdentified | None = None
 
     @property
-    def known(self) -> bool:
-        return self.plugged_at is not None
+    def is_cable_known(self) -> bool:
+        return self.plugged_connector_id is not None
 
     @property
-    def plugged(self) -> bool:
-        return bool(self.plugged_at)
+    def is_plugged_in(self) -> bool:
+        return bool(self.plugged_connector_id)
 
     @property
-    def powerless(self) -> bool:
+    def is_deenergized(self) -> bool:
         """No energy can flow any more."""
         return self.contactor_closed is False and self.flow == "none"
 
 
-class Hardware(Projection, frozen=True):
-    HEARS = (StationStarted, CableReported, ContactorReported, FlowReported, EvIdentified)
+class Evses(Projection, frozen=True):
+    HANDLES = (StationStarted, CableReported, ContactorReported, EnergyFlowReported, EvIdentified)
 
-    evses: tuple[Evse, ...] = ()
+    all_evses: tuple[Evse, ...] = ()
 
-    def after(self, entry: Entry) -> Hardware:
+    def apply(self, entry: Entry) -> Evses:
         match entry.event:
             case StationStarted(evses=evses):
-                return Hardware(tuple(Evse(evse_id) for evse_id, _ in evses))
-            case CableReported(evse_id=evse_id, connector_id=connector, plugged=plugged):
-                old = self.at(evse_id)
+                return Evses(tuple(Evse(evse_id) for evse_id, _ in evses))
+            case CableReported(evse_id=evse_id, connector_id=connector, plugged_in=plugged):
+                old = self.by_id(evse_id)
                 new = replace(
                     old,
-                    plugged_at=connector if plugged else 0,
-                    cables=old.cables + 1,
-                    plugged_seq=entry.seq,
-                    plugged_ms=entry.uptime_ms,
+                    plugged_connector_id=connector if plugged else 0,
+                    cable_report_count=old.cable_report_count + 1,
+                    cable_reported_seq=entry.seq,
+                    cable_reported_ms=entry.uptime_ms,
                     ev=old.ev if plugged else None,
                     flow=old.flow if plugged else "none",
                 )
-                return self._having(new)
+                return self._with_evse(new)
             case ContactorReported(evse_id=evse_id, closed=closed):
-                return self._having(replace(self.at(evse_id), contactor_closed=closed))
-            case FlowReported(evse_id=evse_id, flow=flow):
-                return self._having(replace(self.at(evse_id), flow=flow))
+                return self._with_evse(replace(self.by_id(evse_id), contactor_closed=closed))
+            case EnergyFlowReported(evse_id=evse_id, flow=flow):
+                return self._with_evse(replace(self.by_id(evse_id), flow=flow))
             case EvIdentified(evse_id=evse_id) as ev:
-                return self._having(replace(self.at(evse_id), ev=ev))
+                return self._with_evse(replace(self.by_id(evse_id), ev=ev))
             case _:
                 return self
 
-    def at(self, evse_id: int) -> Evse:
-        for evse in self.evses:
+    def by_id(self, evse_id: int) -> Evse:
+        for evse in self.all_evses:
             if evse.evse_id == evse_id:
                 return evse
         return Evse(evse_id)
 
-    def _having(self, new: Evse) -> Hardware:
-        return Hardware(tuple(new if evse.evse_id == new.evse_id else evse for evse in self.evses))
+    def _with_evse(self, changed: Evse) -> Evses:
+        return Evses(
+            tuple(changed if evse.evse_id == changed.evse_id else evse for evse in self.all_evses)
+        )

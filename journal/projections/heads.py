@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from journal.observations import HeadNoted
+from journal.observations import HeadRecorded
 from journal.projections.base import Projection
 from journal.terms import Entry
 
 
-class Heads(Projection, frozen=True):
-    HEARS = (HeadNoted,)
+class Witness(Projection, frozen=True):
+    HANDLES = (HeadRecorded,)
 
-    noted: HeadNoted | None = None  # the newest
+    latest_head: HeadRecorded | None = None  # the newest
 
-    def after(self, entry: Entry) -> Heads:
+    def apply(self, entry: Entry) -> Witness:
         match entry.event:
-            case HeadNoted() as noted:
-                return Heads(noted)
+            case HeadRecorded() as noted:
+                return Witness(noted)
             case _:
                 return self

@@ -15,8 +15,8 @@ from journal.terms import Decision, Entry
 class ResetOrdered(Decision, frozen=True):
     """The station shall restart once nothing stands in the way. B11.FR.01, B12.FR.01/02."""
 
-    kind: Literal["Immediate", "OnIdle"]
-    answering: str  # messageId of the ResetRequest: its answer goes out first
+    reset_type: Literal["Immediate", "OnIdle"]
+    request_message_id: str  # messageId of the ResetRequest: its answer goes out first
     scheduled: bool = False  # the answer was that it has to wait for a transaction
 
 
@@ -27,60 +27,60 @@ class RestartOrdered(Decision, frozen=True):
 
 
 class Lifecycle(Projection, frozen=True):
-    HEARS = (StationStarted, StationStopping, ResetOrdered, RestartOrdered)
+    HANDLES = (StationStarted, StationStopping, ResetOrdered, RestartOrdered)
 
-    runs: int = 0
+    run_count: int = 0
     identity: str = ""
-    profile: str = ""
+    product_profile: str = ""
     release: str = ""
     boot_id: str = ""
     evses: tuple[tuple[int, tuple[int, ...]], ...] = ()
     started_seq: int = 0
     started_ms: int = 0
     boot_reason: str = "PowerUp"
-    supply_lost: bool = False  # the host itself was down before this run
-    gap_ms: int | None = None  # how long nobody was there; None: cannot be known
-    stopped_well: bool = False
+    host_rebooted: bool = False  # the host itself was down before this run
+    downtime_ms: int | None = None  # how long nobody was there; None: cannot be known
+    stopped_cleanly: bool = False
     reset: ResetOrdered | None = None
-    reset_ms: int = 0
+    reset_ordered_ms: int = 0
     restart: RestartOrdered | None = None
 
-    def after(self, entry: Entry) -> Lifecycle:
+    def apply(self, entry: Entry) -> Lifecycle:
         match entry.event:
             case StationStarted() as start:
-                return self._started(entry, start)
+                return self._on_station_started(entry, start)
             case StationStopping():
-                return replace(self, stopped_well=True)
+                return replace(self, stopped_cleanly=True)
             case ResetOrdered() as order:
-                return replace(self, reset=order, reset_ms=entry.uptime_ms)
+                return replace(self, reset=order, reset_ordered_ms=entry.uptime_ms)
             case RestartOrdered() as order:
                 return replace(self, restart=order)
             case _:
                 return self
 
-    def _started(self, entry: Entry, start: StationStarted) -> Lifecycle:
+    def _on_station_started(self, entry: Entry, start: StationStarted) -> Lifecycle:
         other_boot = start.boot_id != self.boot_id
         return Lifecycle(
-            runs=self.runs + 1,
+            run_count=self.run_count + 1,
             identity=start.identity,
-            profile=start.profile,
+            product_profile=start.product_profile,
             release=start.release,
             boot_id=start.boot_id,
             evses=start.evses,
             started_seq=entry.seq,
             started_ms=entry.uptime_ms,
             boot_reason=self._boot_reason(other_boot),
-            supply_lost=other_boot,
-            gap_ms=_gap_ms(entry, start, other_boot),
+            host_rebooted=other_boot,
+            downtime_ms=_downtime_ms(entry, start, other_boot),
         )
 
-    def _boot_reason(self, other_boot: bool) -> str:
+    def _boot_reason(self, host_rebooted: bool) -> str:
         """BootReasonEnumType. B01.FR.09: an order of ours, then the supply, then our own fault."""
         if self.restart is not None:
             return self.restart.boot_reason
-        if self.runs == 0 or other_boot:
+        if self.run_count == 0 or host_rebooted:
             return "PowerUp"
-        return "LocalReset" if self.stopped_well else "ApplicationReset"
+        return "LocalReset" if self.stopped_cleanly else "ApplicationReset"
 
     @property
     def connectors(self) -> tuple[tuple[int, int], ...]:
@@ -92,11 +92,11 @@ class Lifecycle(Projection, frozen=True):
         return tuple(evse for evse, _ in self.evses)
 
 
-def _gap_ms(entry: Entry, start: StationStarted, other_boot: bool) -> int | None:
+def _downtime_ms(entry: Entry, start: StationStarted, host_rebooted: bool) -> int | None:
     """Length of the interruption; within one boot of the host its uptime knows it exactly."""
-    if start.last_at is None or start.last_uptime_ms is None:
+    if start.last_entry_at is None or start.last_entry_uptime_ms is None:
         return None
-    if not other_boot:
-        return entry.uptime_ms - start.last_uptime_ms
-    gap = (entry.at - datetime.fromisoformat(start.last_at)).total_seconds()
+    if not host_rebooted:
+        return entry.uptime_ms - start.last_entry_uptime_ms
+    gap = (entry.at - datetime.fromisoformat(start.last_entry_at)).total_seconds()
     return round(gap * 1000) if gap >= 0 else None  # a clock that ran backwards knows nothing

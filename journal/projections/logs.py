@@ -8,43 +8,43 @@ from journal.projections.base import Projection
 from journal.terms import Decision, Entry
 
 
-class UploadOrdered(Decision, frozen=True, kw_only=True):
+class LogUploadOrdered(Decision, frozen=True, kw_only=True):
     """A log shall be written and uploaded; what it tells ends before this entry. N01.FR.02."""
 
     request_id: int
     log_type: str  # LogEnumType
     location: str  # URL; credentials in it are the reference of a secret
     filename: str
-    oldest: str | None  # RFC 3339, UTC
-    latest: str | None
-    attempts: int  # at the upload, in all
-    interval_s: int  # between two of them
+    oldest_timestamp: str | None  # RFC 3339, UTC
+    latest_timestamp: str | None
+    attempts_max: int  # at the upload, in all
+    retry_interval_s: int  # between two of them
 
 
-class UploadClosed(Decision, frozen=True):
+class LogUploadClosed(Decision, frozen=True):
     """The upload is over: it ended, or gave way to another. N01.FR.09, N01.FR.10, N01.FR.12."""
 
-    upload: int  # entry that ordered it
+    upload_seq: int  # entry that ordered it
     status: str  # UploadLogStatusEnumType
 
 
-class Upload(msgspec.Struct, frozen=True):
+class LogUpload(msgspec.Struct, frozen=True):
     """One upload, known by the entry that ordered it."""
 
     seq: int
-    ordered: UploadOrdered
+    order: LogUploadOrdered
 
 
 class Logs(Projection, frozen=True):
-    HEARS = (UploadOrdered, UploadClosed)
+    HANDLES = (LogUploadOrdered, LogUploadClosed)
 
-    upload: Upload | None = None
+    upload: LogUpload | None = None
 
-    def after(self, entry: Entry) -> Logs:
+    def apply(self, entry: Entry) -> Logs:
         match entry.event:
-            case UploadOrdered() as ordered:
-                return Logs(Upload(entry.seq, ordered))
-            case UploadClosed():
+            case LogUploadOrdered() as ordered:
+                return Logs(LogUpload(entry.seq, ordered))
+            case LogUploadClosed():
                 return Logs()
             case _:
                 return self

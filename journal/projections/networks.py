@@ -16,7 +16,7 @@ from journal.terms import Decision, Entry
 CONFIGURED_SLOT = 1  # the slot that `[csms]` of station.toml fills
 
 
-class NetworkSlot(msgspec.Struct, frozen=True):
+class NetworkProfile(msgspec.Struct, frozen=True):
     """One network connection profile."""
 
     slot: int
@@ -29,73 +29,85 @@ class NetworkSlot(msgspec.Struct, frozen=True):
 class NetworkProfileSet(Decision, frozen=True):
     """The CSMS filled a slot. B09.FR.01."""
 
-    profile: NetworkSlot
+    profile: NetworkProfile
 
 
-class NetworksTaken(Decision, frozen=True):
+class NetworkSlotsSelected(Decision, frozen=True):
     """The slots that are tried in this run, in this order. B10.FR.04."""
 
-    candidates: tuple[NetworkSlot, ...]
+    candidates: tuple[NetworkProfile, ...]
 
 
 class SecurityProfileRaised(Decision, frozen=True):
     """A connection of a higher security profile stands; there is no way back. A05.FR.06."""
 
     security_profile: int
-    dropped: tuple[int, ...]  # slots of a lower one
+    removed_slots: tuple[int, ...]  # slots of a lower one
 
 
-class Networks(Projection, frozen=True):
-    HEARS = (CsmsConfigured, NetworkProfileSet, NetworksTaken, SecurityProfileRaised, LinkOpened)
+class NetworkProfiles(Projection, frozen=True):
+    HANDLES = (
+        CsmsConfigured,
+        NetworkProfileSet,
+        NetworkSlotsSelected,
+        SecurityProfileRaised,
+        LinkOpened,
+    )
 
-    slots: tuple[NetworkSlot, ...] = ()  # what is stored, by number
-    candidates: tuple[NetworkSlot, ...] = ()  # what is tried in this run, in this order
-    configured: CsmsConfigured | None = None  # what station.toml said last
+    stored_profiles: tuple[NetworkProfile, ...] = ()  # what is stored, by number
+    candidates: tuple[NetworkProfile, ...] = ()  # what is tried in this run, in this order
+    last_configured: CsmsConfigured | None = None  # what station.toml said last
     security_profile: int = 0  # SecurityCtrlr.SecurityProfile; 0 before the first start
-    last_slot: int = 0  # of the last successful connection. B10.FR.07
+    last_connected_slot: int = 0  # of the last successful connection. B10.FR.07
 
-    def after(self, entry: Entry) -> Networks:
+    def apply(self, entry: Entry) -> NetworkProfiles:
         match entry.event:
             case CsmsConfigured() as configured:
-                return self._configured(configured)
+                return self._on_csms_configured(configured)
             case NetworkProfileSet(profile=profile):
-                return replace(self, slots=self._slots_with(profile))
-            case NetworksTaken(candidates=candidates):
+                return replace(self, stored_profiles=self._stored_profiles_with(profile))
+            case NetworkSlotsSelected(candidates=candidates):
                 return replace(self, candidates=candidates)
             case SecurityProfileRaised() as raised:
-                return self._raised(raised)
+                return self._on_security_profile_raised(raised)
             case LinkOpened(slot=slot, security_profile=profile):
                 reached = self.security_profile or profile
-                return replace(self, last_slot=slot, security_profile=reached)
+                return replace(self, last_connected_slot=slot, security_profile=reached)
             case _:
                 return self
 
-    def _configured(self, configured: CsmsConfigured) -> Networks:
+    def _on_csms_configured(self, configured: CsmsConfigured) -> NetworkProfiles:
         """A person on site may also go back to a lower security profile. A00.FR.005."""
         reached, own = self.security_profile, configured.security_profile
         return replace(
             self,
-            slots=self._slots_with(NetworkSlot(CONFIGURED_SLOT, configured.url, own)),
-            configured=configured,
+            stored_profiles=self._stored_profiles_with(
+                NetworkProfile(CONFIGURED_SLOT, configured.url, own)
+            ),
+            last_configured=configured,
             security_profile=min(reached, own) if reached else own,
         )
 
-    def _raised(self, raised: SecurityProfileRaised) -> Networks:
+    def _on_security_profile_raised(self, raised: SecurityProfileRaised) -> NetworkProfiles:
         return replace(
             self,
-            slots=tuple(one for one in self.slots if one.slot not in raised.dropped),
-            candidates=tuple(one for one in self.candidates if one.slot not in raised.dropped),
+            stored_profiles=tuple(
+                one for one in self.stored_profiles if one.slot not in raised.removed_slots
+            ),
+            candidates=tuple(
+                one for one in self.candidates if one.slot not in raised.removed_slots
+            ),
             security_profile=raised.security_profile,
         )
 
-    def _slots_with(self, profile: NetworkSlot) -> tuple[NetworkSlot, ...]:
-        others = [one for one in self.slots if one.slot != profile.slot]
+    def _stored_profiles_with(self, profile: NetworkProfile) -> tuple[NetworkProfile, ...]:
+        others = [one for one in self.stored_profiles if one.slot != profile.slot]
         return tuple(sorted([*others, profile], key=lambda one: one.slot))
 
-    def stored(self, slot: int) -> NetworkSlot | None:
+    def stored_profile(self, slot: int) -> NetworkProfile | None:
         """What the slot holds."""
-        return next((one for one in self.slots if one.slot == slot), None)
+        return next((one for one in self.stored_profiles if one.slot == slot), None)
 
-    def candidate(self, slot: int) -> NetworkSlot | None:
+    def candidate_profile(self, slot: int) -> NetworkProfile | None:
         """What the slot held when this run began."""
         return next((one for one in self.candidates if one.slot == slot), None)

@@ -10,10 +10,10 @@ from journal.projections.base import Projection
 from journal.terms import Decision, Entry
 
 
-class AlignedSlotServed(Decision, frozen=True):
+class ClockAlignedIntervalHandled(Decision, frozen=True):
     """The clock-aligned values of this moment are told or not wanted. J01.FR.14."""
 
-    slot: int  # whole intervals since 1970-01-01T00:00Z
+    interval_index: int  # whole intervals since 1970-01-01T00:00Z
     interval_s: int
 
 
@@ -21,32 +21,32 @@ class Reading(msgspec.Struct, frozen=True):
     """A reading and the entry that holds it."""
 
     seq: int
-    at_ms: int  # wall clock, milliseconds since 1970
+    at_unix_ms: int  # wall clock, milliseconds since 1970
     uptime_ms: int
-    read: MeterRead
+    meter_read: MeterRead
 
 
 class Readings(Projection, frozen=True):
-    HEARS = (MeterRead, AlignedSlotServed)
+    HANDLES = (MeterRead, ClockAlignedIntervalHandled)
 
     latest: tuple[Reading, ...] = ()
-    slot: int | None = None
-    slot_interval_s: int = 0
+    aligned_interval_index: int | None = None
+    aligned_interval_s: int = 0
 
-    def after(self, entry: Entry) -> Readings:
+    def apply(self, entry: Entry) -> Readings:
         match entry.event:
             case MeterRead() as read:
                 at_ms = round(entry.at.timestamp() * 1000)
                 new = Reading(entry.seq, at_ms, entry.uptime_ms, read)
-                others = [one for one in self.latest if one.read.evse_id != read.evse_id]
+                others = [one for one in self.latest if one.meter_read.evse_id != read.evse_id]
                 return replace(self, latest=(*others, new))
-            case AlignedSlotServed(slot=slot, interval_s=interval_s):
-                return replace(self, slot=slot, slot_interval_s=interval_s)
+            case ClockAlignedIntervalHandled(interval_index=slot, interval_s=interval_s):
+                return replace(self, aligned_interval_index=slot, aligned_interval_s=interval_s)
             case _:
                 return self
 
-    def of(self, evse_id: int) -> Reading | None:
+    def on_evse(self, evse_id: int) -> Reading | None:
         for one in self.latest:
-            if one.read.evse_id == evse_id:
+            if one.meter_read.evse_id == evse_id:
                 return one
         return None

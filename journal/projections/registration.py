@@ -16,17 +16,17 @@ class RegistrationAnswered(Decision, frozen=True):
     """The CSMS answered our BootNotification. B01.FR.02, B02, B03."""
 
     status: Literal["Accepted", "Pending", "Rejected"]
-    retry_s: int  # until the next BootNotification; 0 when accepted
+    retry_after_s: int  # until the next BootNotification; 0 when accepted
 
 
 class RegistrationFailed(Decision, frozen=True):
     """The BootNotification got no usable answer; it is tried again after `retry_s`."""
 
-    retry_s: int
+    retry_after_s: int
 
 
 class Registration(Projection, frozen=True):
-    HEARS = (
+    HANDLES = (
         StationStarted, LinkOpened, RegistrationAnswered, RegistrationFailed, CallQueued,
         CallAttempted,
     )  # fmt: skip
@@ -35,27 +35,29 @@ class Registration(Projection, frozen=True):
     ever_accepted: bool = False  # in this or an earlier run
     retry_ms: int | None = None  # uptime from which the next BootNotification may go
     answered_seq: int = 0
-    spoke_ms: int = 0  # uptime of our last CALL: the heartbeat counts from here. G02.FR.05
-    heartbeat_ms: int = 0  # uptime of our last Heartbeat. G02.FR.07
+    last_call_ms: int = 0  # uptime of our last CALL: the heartbeat counts from here. G02.FR.05
+    last_heartbeat_ms: int = 0  # uptime of our last Heartbeat. G02.FR.07
     slot: int = 0  # through which we introduce ourselves; 0: not connected in this run
-    moved: bool = False  # to another slot since the start: a boot without a reboot. B10.FR.10
+    slot_changed: bool = (
+        False  # to another slot since the start: a boot without a reboot. B10.FR.10
+    )
 
-    def after(self, entry: Entry) -> Registration:
+    def apply(self, entry: Entry) -> Registration:
         match entry.event:
             case CallAttempted():
-                return replace(self, spoke_ms=entry.uptime_ms)
+                return replace(self, last_call_ms=entry.uptime_ms)
             case CallQueued(action=action):
                 beats = action == "Heartbeat"
-                return replace(self, heartbeat_ms=entry.uptime_ms) if beats else self
+                return replace(self, last_heartbeat_ms=entry.uptime_ms) if beats else self
             case StationStarted():
                 return Registration(
                     ever_accepted=self.ever_accepted,
-                    spoke_ms=entry.uptime_ms,
-                    heartbeat_ms=entry.uptime_ms,
+                    last_call_ms=entry.uptime_ms,
+                    last_heartbeat_ms=entry.uptime_ms,
                 )
             case LinkOpened(slot=slot) if slot != self.slot:
-                return self._through(slot)
-            case RegistrationAnswered(status=status, retry_s=retry_s):
+                return self._use_slot(slot)
+            case RegistrationAnswered(status=status, retry_after_s=retry_s):
                 due = None if status == "Accepted" else entry.uptime_ms + retry_s * 1000
                 ever = self.ever_accepted or status == "Accepted"
                 return replace(
@@ -65,17 +67,17 @@ class Registration(Projection, frozen=True):
                     retry_ms=due,
                     answered_seq=entry.seq,
                 )
-            case RegistrationFailed(retry_s=retry_s):
+            case RegistrationFailed(retry_after_s=retry_s):
                 return replace(self, retry_ms=entry.uptime_ms + retry_s * 1000)
             case _:
                 return self
 
-    def _through(self, slot: int) -> Registration:
+    def _use_slot(self, slot: int) -> Registration:
         """Behind another slot may be another CSMS, which has never heard of us. B10.FR.10."""
         if self.slot == 0:
             return replace(self, slot=slot)
-        return replace(self, slot=slot, status="Unknown", retry_ms=None, moved=True)
+        return replace(self, slot=slot, status="Unknown", retry_ms=None, slot_changed=True)
 
     @property
-    def accepted(self) -> bool:
+    def is_accepted(self) -> bool:
         return self.status == "Accepted"

@@ -9,7 +9,7 @@ from journal.projections.base import Projection
 from journal.terms import Decision, Entry
 
 
-class CallAnswered(Decision, frozen=True):
+class CallResultQueued(Decision, frozen=True):
     """A CALLRESULT shall go out."""
 
     message_id: str
@@ -17,48 +17,56 @@ class CallAnswered(Decision, frozen=True):
     payload: msgspec.Raw
 
 
-class CallRefused(Decision, frozen=True):
+class CallErrorQueued(Decision, frozen=True):
     """A CALLERROR shall go out. Part 4 §4.2.3, §4.3."""
 
     message_id: str
-    code: str
-    description: str
+    error_code: str
+    error_description: str
 
 
-class Reply(msgspec.Struct, frozen=True):
+class PendingReply(msgspec.Struct, frozen=True):
     """An answer on its way: a result, or an error where `code` is set."""
 
     seq: int
     message_id: str
     payload: msgspec.Raw = msgspec.Raw(b"{}")
-    code: str = ""
-    description: str = ""
+    error_code: str = ""
+    error_description: str = ""
 
 
-class Replies(Projection, frozen=True):
+class PendingReplies(Projection, frozen=True):
     """An answer belongs to the connection that asked: with it, it is gone."""
 
-    HEARS = (CallAnswered, CallRefused, FrameSent, LinkOpened, LinkClosed, StationStarted)
+    HANDLES = (CallResultQueued, CallErrorQueued, FrameSent, LinkOpened, LinkClosed, StationStarted)
 
-    owed: tuple[Reply, ...] = ()
+    pending: tuple[PendingReply, ...] = ()
 
-    def after(self, entry: Entry) -> Replies:
+    def apply(self, entry: Entry) -> PendingReplies:
         match entry.event:
             case FrameSent(message_id=sent):
-                return Replies(_without_first(self.owed, sent)) if self.owed else self
-            case CallAnswered(message_id=asked, payload=payload):
-                return Replies((*self.owed, Reply(entry.seq, asked, payload)))
-            case CallRefused(message_id=asked, code=code, description=description):
-                reply = Reply(entry.seq, asked, code=code, description=description)
-                return Replies((*self.owed, reply))
-            case LinkOpened() | LinkClosed() | StationStarted() if self.owed:
-                return Replies()
+                return (
+                    PendingReplies(_without_first_reply(self.pending, sent))
+                    if self.pending
+                    else self
+                )
+            case CallResultQueued(message_id=asked, payload=payload):
+                return PendingReplies((*self.pending, PendingReply(entry.seq, asked, payload)))
+            case CallErrorQueued(message_id=asked, error_code=code, error_description=description):
+                reply = PendingReply(
+                    entry.seq, asked, error_code=code, error_description=description
+                )
+                return PendingReplies((*self.pending, reply))
+            case LinkOpened() | LinkClosed() | StationStarted() if self.pending:
+                return PendingReplies()
             case _:
                 return self
 
 
-def _without_first(owed: tuple[Reply, ...], message_id: str) -> tuple[Reply, ...]:
-    for place, reply in enumerate(owed):
+def _without_first_reply(
+    pending: tuple[PendingReply, ...], message_id: str
+) -> tuple[PendingReply, ...]:
+    for place, reply in enumerate(pending):
         if reply.message_id == message_id:
-            return owed[:place] + owed[place + 1 :]
-    return owed
+            return pending[:place] + pending[place + 1 :]
+    return pending

@@ -21,16 +21,20 @@ class SecurityEventLogged(Decision, frozen=True):
 class Security(Projection, frozen=True):
     """A fault that repeats with every attempt is one event, until a link stands. A00.FR.316."""
 
-    HEARS = (LinkFailed, LinkOpened)
+    HANDLES = (LinkFailed, LinkOpened)
 
-    faults: tuple[tuple[int, str], ...] = ()  # (slot, security event), since the last connection
-    news_seq: int = 0  # the entry that brought the newest of them
+    reported_failures: tuple[
+        tuple[int, str], ...
+    ] = ()  # (slot, security event), since the last connection
+    newest_seq: int = 0  # the entry that brought the newest of them
 
-    def after(self, entry: Entry) -> Security:
+    def apply(self, entry: Entry) -> Security:
         match entry.event:
-            case LinkFailed(slot=slot, fault=fault) if fault and (slot, fault) not in self.faults:
-                return Security((*self.faults, (slot, fault)), entry.seq)
-            case LinkOpened() if self.faults:
-                return Security((), self.news_seq)
+            case LinkFailed(slot=slot, security_event=fault) if (
+                fault and (slot, fault) not in self.reported_failures
+            ):
+                return Security((*self.reported_failures, (slot, fault)), entry.seq)
+            case LinkOpened() if self.reported_failures:
+                return Security((), self.newest_seq)
             case _:
                 return self

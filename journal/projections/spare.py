@@ -13,35 +13,35 @@ from journal.projections.base import Projection
 from journal.projections.outbox import CallAttempted, CallQueued
 from journal.terms import Decision, Entry
 
-PERIODIC = frozenset({"MeterValuePeriodic", "MeterValueClock"})
+PERIODIC_TRIGGER_REASONS = frozenset({"MeterValuePeriodic", "MeterValueClock"})
 
 
-class UpdatesThinned(Decision, frozen=True):
+class TransactionUpdatesThinned(Decision, frozen=True):
     """Every second spare message up to a call was given up; the others stay. E12.FR.05."""
 
-    to: int  # the last call that was looked at
+    last_call_seq: int  # the last call that was looked at
 
 
-class Spare(Projection, frozen=True):
+class Thinnable(Projection, frozen=True):
     """None of these was ever attempted, or looked at."""
 
-    HEARS = (CallQueued, CallAttempted, UpdatesThinned)
+    HANDLES = (CallQueued, CallAttempted, TransactionUpdatesThinned)
 
     waiting: Backlog = Backlog()  # of transactionIds
 
-    def after(self, entry: Entry) -> Spare:
+    def apply(self, entry: Entry) -> Thinnable:
         match entry.event:
-            case CallQueued(transaction=mark) if mark is not None:
-                if mark.trigger_reason in PERIODIC and not mark.tells:
-                    return Spare(self.waiting.having(entry.seq, mark.transaction_id))
+            case CallQueued(transaction_event=mark) if mark is not None:
+                if mark.trigger_reason in PERIODIC_TRIGGER_REASONS and not mark.includes:
+                    return Thinnable(self.waiting.with_number(entry.seq, mark.transaction_id))
                 return self
-            case CallAttempted(call=call):
-                waiting = self.waiting.without(call)
-                return self if waiting is self.waiting else Spare(waiting)
-            case UpdatesThinned(to=to):
+            case CallAttempted(call_seq=call):
+                waiting = self.waiting.without_number(call)
+                return self if waiting is self.waiting else Thinnable(waiting)
+            case TransactionUpdatesThinned(last_call_seq=to):
                 waiting = self.waiting
                 for call in takewhile(lambda one: one <= to, self.waiting):
-                    waiting = waiting.without(call)
-                return Spare(waiting)
+                    waiting = waiting.without_number(call)
+                return Thinnable(waiting)
             case _:
                 return self

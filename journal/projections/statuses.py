@@ -10,51 +10,57 @@ import msgspec
 
 from journal.observations import StationStarted
 from journal.projections.base import Projection
-from journal.projections.outbox import CallQueued, CallsDropped, StatusMark
+from journal.projections.outbox import CallQueued, CallsDropped, ConnectorStatusSummary
 from journal.terms import Decision, Entry
 
 
-class StatusesDoubted(Decision, frozen=True):
+class StatusResendRequired(Decision, frozen=True):
     """All connectors shall be told anew. B01.FR.05, B04.FR.01."""
 
     reason: str
 
 
-class Told(msgspec.Struct, frozen=True):
+class ReportedStatus(msgspec.Struct, frozen=True):
     evse_id: int
     connector_id: int
     status: str
-    call: int
+    call_seq: int
 
 
-class Statuses(Projection, frozen=True):
-    HEARS = (CallQueued, CallsDropped, StatusesDoubted, StationStarted)
+class ReportedStatuses(Projection, frozen=True):
+    HANDLES = (CallQueued, CallsDropped, StatusResendRequired, StationStarted)
 
-    told: tuple[Told, ...] = ()
+    reported: tuple[ReportedStatus, ...] = ()
 
-    def after(self, entry: Entry) -> Statuses:
+    def apply(self, entry: Entry) -> ReportedStatuses:
         match entry.event:
-            case CallQueued(status=mark):
-                return self if mark is None else self._told(entry.seq, mark)
-            case CallsDropped(heard=True):
+            case CallQueued(connector_status=mark):
+                return self if mark is None else self._with_status(entry.seq, mark)
+            case CallsDropped(rejected_by_csms=True):
                 return self  # told again at once, it would be refused again at once
-            case CallsDropped(calls=calls) if any(one.call in calls for one in self.told):
-                return Statuses(tuple(one for one in self.told if one.call not in calls))
-            case StatusesDoubted() | StationStarted():
-                return Statuses()
+            case CallsDropped(call_seqs=calls) if any(
+                one.call_seq in calls for one in self.reported
+            ):
+                return ReportedStatuses(
+                    tuple(one for one in self.reported if one.call_seq not in calls)
+                )
+            case StatusResendRequired() | StationStarted():
+                return ReportedStatuses()
             case _:
                 return self
 
-    def of(self, evse_id: int, connector_id: int) -> str | None:
-        for one in self.told:
+    def on_connector(self, evse_id: int, connector_id: int) -> str | None:
+        for one in self.reported:
             if (one.evse_id, one.connector_id) == (evse_id, connector_id):
                 return one.status
         return None
 
-    def _told(self, call: int, mark: StatusMark) -> Statuses:
-        new = Told(mark.evse_id, mark.connector_id, mark.status, call)
-        return Statuses((*self._without(mark.evse_id, mark.connector_id), new))
+    def _with_status(self, call_seq: int, summary: ConnectorStatusSummary) -> ReportedStatuses:
+        new = ReportedStatus(summary.evse_id, summary.connector_id, summary.status, call_seq)
+        return ReportedStatuses(
+            (*self._without_connector(summary.evse_id, summary.connector_id), new)
+        )
 
-    def _without(self, evse_id: int, connector_id: int) -> tuple[Told, ...]:
+    def _without_connector(self, evse_id: int, connector_id: int) -> tuple[ReportedStatus, ...]:
         where = (evse_id, connector_id)
-        return tuple(one for one in self.told if (one.evse_id, one.connector_id) != where)
+        return tuple(one for one in self.reported if (one.evse_id, one.connector_id) != where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from journal.observations import VariablePreset
-from journal.persistent import Table
+from journal.persistent import ImmutableMap
 from journal.projections.base import Projection
 from journal.terms import Decision, Entry
 
@@ -13,24 +13,27 @@ from journal.terms import Decision, Entry
 class VariableChanged(Decision, frozen=True):
     """The CSMS set an attribute. B05.FR.10. A secret's value is the reference to it."""
 
-    key: str
+    variable: str
     value: str
 
 
-class RebootNeeded(Decision, frozen=True):
+class RebootRequired(Decision, frozen=True):
     """A value was taken that counts only after the next restart."""
 
-    key: str
+    variable: str
 
 
 class Variables(Projection, frozen=True):
-    HEARS = (VariablePreset, VariableChanged)
+    HANDLES = (VariablePreset, VariableChanged)
 
-    values: Table[str, str] = Table()
+    values: ImmutableMap[str, str] = ImmutableMap()
 
-    def after(self, entry: Entry) -> Variables:
+    def apply(self, entry: Entry) -> Variables:
         match entry.event:
-            case VariablePreset(key=key, value=value) | VariableChanged(key=key, value=value):
-                return replace(self, values=self.values.having(key, value))
+            case (
+                VariablePreset(variable=key, value=value)
+                | VariableChanged(variable=key, value=value)
+            ):
+                return replace(self, values=self.values.with_item(key, value))
             case _:
                 return self

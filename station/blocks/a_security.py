@@ -11,8 +11,8 @@ from typing import Final
 
 from journal.observations import (
     ClockStepped,
-    DamageFound,
     DeviceFaulted,
+    JournalDamageFound,
     LinkFailed,
     SafeModeEntered,
     StationStarted,
@@ -20,16 +20,16 @@ from journal.observations import (
 )
 from journal.projections.security import SecurityEventLogged
 from journal.terms import Decision
-from station.case import Case, say
-from station.messages import timestamp
+from station.case import Context, queue_call
+from station.messages import format_timestamp
 from station.messages.a_security import SecurityEventNotificationRequest
 
-THRESHOLD: Final = "ClockCtrlr.TimeAdjustmentReportingThreshold"
+TIME_ADJUSTMENT_THRESHOLD: Final = "ClockCtrlr.TimeAdjustmentReportingThreshold"
 TECH_INFO_MAX: Final = 255  # characters. SecurityEventNotificationRequest
-DOORS: Final = frozenset({"door", "dispenser_door"})  # devices that tell of a tampering
+DOOR_DEVICES: Final = frozenset({"door", "dispenser_door"})  # devices that tell of a tampering
 
 # Part 2 appendix 1: whether an event is critical.
-CRITICAL: Final[dict[str, bool]] = {
+CRITICAL_BY_TYPE: Final[dict[str, bool]] = {
     "AttemptedReplayAttacks": False,
     "CsmsFailedToAuthenticate": False,
     "FailedToAuthenticateAtCsms": False,
@@ -53,54 +53,58 @@ CRITICAL: Final[dict[str, bool]] = {
 }
 
 
-def logged(case: Case, type: str, tech_info: str = "") -> Iterator[Decision]:
+def log_security_event(ctx: Context, event_type: str, tech_info: str = "") -> Iterator[Decision]:
     """Log a security event of Part 2 appendix 1, and tell the CSMS where it is critical.
 
     Args:
         tech_info: for a person; never a secret (A01.FR.12).
     """
-    critical = CRITICAL[type]
-    yield SecurityEventLogged(type, critical, tech_info[:TECH_INFO_MAX])
+    critical = CRITICAL_BY_TYPE[event_type]
+    yield SecurityEventLogged(event_type, critical, tech_info[:TECH_INFO_MAX])
     if critical:
         request = SecurityEventNotificationRequest(
-            type=type,
-            timestamp=timestamp(case.now),
+            type=event_type,
+            timestamp=format_timestamp(ctx.now),
             tech_info=tech_info[:TECH_INFO_MAX] or None,
         )
-        yield from say(case, request, keep=True)
+        yield from queue_call(ctx, request, keep=True)
 
 
-def starts(case: Case) -> Iterator[Decision]:
+def log_startup(ctx: Context) -> Iterator[Decision]:
     """The station has booted; where a run ended before without the supply's fault, it rebooted."""
-    if not isinstance(case.entry.event, StationStarted):
+    if not isinstance(ctx.entry.event, StationStarted):
         return
-    life = case.state.lifecycle
-    yield from logged(case, "StartupOfTheDevice", f"release {life.release}")
-    if life.runs > 1 and life.boot_reason != "PowerUp":
-        yield from logged(case, "ResetOrReboot", life.boot_reason)
+    life = ctx.state.lifecycle
+    yield from log_security_event(ctx, "StartupOfTheDevice", f"release {life.release}")
+    if life.run_count > 1 and life.boot_reason != "PowerUp":
+        yield from log_security_event(ctx, "ResetOrReboot", life.boot_reason)
 
 
-def clock_moved(case: Case, step_ms: int, source: str) -> Iterator[Decision]:
+def log_clock_step(ctx: Context, step_ms: int, source: str) -> Iterator[Decision]:
     """The wall clock jumped by more than TimeAdjustmentReportingThreshold. Appendix 1."""
-    if abs(step_ms) > case.integer(THRESHOLD, absent=20) * 1000:
-        yield from logged(case, "SettingSystemTime", f"by {step_ms / 1000:+.3f} s, {source}")
+    if abs(step_ms) > ctx.variable_integer(TIME_ADJUSTMENT_THRESHOLD, default=20) * 1000:
+        yield from log_security_event(
+            ctx, "SettingSystemTime", f"by {step_ms / 1000:+.3f} s, {source}"
+        )
 
 
-def observes(case: Case) -> Iterator[Decision]:
+def log_observed_events(ctx: Context) -> Iterator[Decision]:
     """Security events that the world tells of."""
-    match case.entry.event:
-        case LinkFailed(fault=fault, reason=why) if fault:
-            if case.state.security.news_seq == case.entry.seq:
-                yield from logged(case, fault, why)
+    match ctx.entry.event:
+        case LinkFailed(security_event=fault, reason=why) if fault:
+            if ctx.state.security.newest_seq == ctx.entry.seq:
+                yield from log_security_event(ctx, fault, why)
         case ClockStepped(step_ms=step_ms):
-            yield from clock_moved(case, step_ms, "the host's clock was set")
-        case DamageFound(why=why):
-            yield from logged(case, "TamperDetectionActivated", f"journal: {why}")
+            yield from log_clock_step(ctx, step_ms, "the host's clock was set")
+        case JournalDamageFound(reason=why):
+            yield from log_security_event(ctx, "TamperDetectionActivated", f"journal: {why}")
         case StorageReported(level=level, free_bytes=free) if level != "enough":
-            yield from logged(case, "MemoryExhaustion", f"disk {level}: {free // 1024} KiB free")
-        case SafeModeEntered(why=why):
-            yield from logged(case, "StartupOfTheDevice", f"safe mode: {'; '.join(why)}")
-        case DeviceFaulted(device=device) if device in DOORS:
-            yield from logged(case, "TamperDetectionActivated", device.replace("_", " "))
+            yield from log_security_event(
+                ctx, "MemoryExhaustion", f"disk {level}: {free // 1024} KiB free"
+            )
+        case SafeModeEntered(reasons=why):
+            yield from log_security_event(ctx, "StartupOfTheDevice", f"safe mode: {'; '.join(why)}")
+        case DeviceFaulted(device=device) if device in DOOR_DEVICES:
+            yield from log_security_event(ctx, "TamperDetectionActivated", device.replace("_", " "))
         case _:
             return

@@ -17,27 +17,37 @@ from typing import Final, Protocol
 
 from journal.observations import IdTokenPresented, LinkClosed, StationStarted
 from journal.projections.auth_cache import (
-    CacheCleared,
-    Cached,
-    CacheExpired,
-    CacheUpdated,
-    CacheUsed,
+    AuthCacheCleared,
+    AuthCacheEntryExpired,
+    AuthCacheUpdated,
+    AuthCacheUsed,
+    CachedIdToken,
 )
 from journal.projections.authorizations import (
-    Asked,
     Authorization,
-    AuthorizationAsked,
-    AuthorizationBound,
+    AuthorizationBoundToEvse,
     AuthorizationEnded,
     AuthorizationGranted,
     AuthorizationRefused,
-    How,
+    AuthorizationRequested,
+    AuthorizedBy,
+    PendingAuthorization,
 )
 from journal.projections.outbox import CallQueued
 from journal.terms import Decision, Event, IdToken
-from station.blocks.standing import in_service
-from station.case import Call, Case, Handler, Rule, answer, raw, reason, token_of, token_type
-from station.messages import parse_timestamp, timestamp
+from station.blocks.standing import is_in_service
+from station.case import (
+    Call,
+    CallHandler,
+    Context,
+    Rule,
+    call_result,
+    encode_raw,
+    id_token_for_message,
+    id_token_from_message,
+    status_info,
+)
+from station.messages import format_timestamp, parse_timestamp
 from station.messages.c_authorization import (
     AuthorizeRequest,
     AuthorizeResponse,
@@ -46,248 +56,276 @@ from station.messages.c_authorization import (
 )
 from station.messages.datatypes import IdTokenInfoType
 
-CACHE_MAX: Final = 1_000  # tokens; about 200 bytes each in memory and in a snapshot
-UNCACHED: Final = frozenset({"Central", "NoAuthorization"})  # C03.FR.02, C05.FR.02
-NOBODY: Final = IdToken(ref="", type="NoAuthorization")
+CACHE_ENTRIES_MAX: Final = 1_000  # tokens; about 200 bytes each in memory and in a snapshot
+UNCACHED_TYPES: Final = frozenset({"Central", "NoAuthorization"})  # C03.FR.02, C05.FR.02
+NO_ID_TOKEN: Final = IdToken(ref="", type="NoAuthorization")
 
-ENABLED: Final = "AuthCtrlr.Enabled"
+AUTHORIZATION_ENABLED: Final = "AuthCtrlr.Enabled"
 CACHE_ENABLED: Final = "AuthCacheCtrlr.Enabled"
-LIFE_TIME: Final = "AuthCacheCtrlr.LifeTime"
-OFFLINE: Final = "AuthCtrlr.LocalAuthorizeOffline"
-PRE_AUTHORIZE: Final = "AuthCtrlr.LocalPreAuthorize"
-UNKNOWN_OFFLINE: Final = "AuthCtrlr.OfflineTxForUnknownIdEnabled"
-NOT_REMOTE: Final = "AuthCtrlr.DisableRemoteAuthorization"
-NOT_AGAIN: Final = "AuthCacheCtrlr.DisablePostAuthorize"
-BEFORE_ACCEPTED: Final = "TxCtrlr.TxBeforeAcceptedEnabled"
-CONNECTION_TIMEOUT: Final = "TxCtrlr.EVConnectionTimeOut"
-MASTER_PASS: Final = "AuthCtrlr.MasterPassGroupId"
+CACHE_LIFE_TIME: Final = "AuthCacheCtrlr.LifeTime"
+LOCAL_AUTHORIZE_OFFLINE: Final = "AuthCtrlr.LocalAuthorizeOffline"
+LOCAL_PRE_AUTHORIZE: Final = "AuthCtrlr.LocalPreAuthorize"
+OFFLINE_TX_FOR_UNKNOWN_ID: Final = "AuthCtrlr.OfflineTxForUnknownIdEnabled"
+DISABLE_REMOTE_AUTHORIZATION: Final = "AuthCtrlr.DisableRemoteAuthorization"
+DISABLE_POST_AUTHORIZE: Final = "AuthCacheCtrlr.DisablePostAuthorize"
+TX_BEFORE_ACCEPTED: Final = "TxCtrlr.TxBeforeAcceptedEnabled"
+EV_CONNECTION_TIMEOUT: Final = "TxCtrlr.EVConnectionTimeOut"
+MASTER_PASS_GROUP_ID: Final = "AuthCtrlr.MasterPassGroupId"
 
 
 # --- A token is presented ------------------------------------------------------------------------
 
 
-def presented(case: Case) -> Iterator[Decision]:
+def on_id_token_presented(ctx: Context) -> Iterator[Decision]:
     """Someone held a card to the reader. C01, C09, C10, C12, C15, E07."""
-    seen = case.entry.event
+    seen = ctx.entry.event
     assert isinstance(seen, IdTokenPresented)
-    held = _own(case, seen)
+    held = _authorization_of_token(ctx, seen)
     if held:
-        yield ended_by(held, seen.id_token)  # C01.FR.03 (a), E07.FR.01
+        yield end_by_id_token(held, seen.id_token)  # C01.FR.03 (a), E07.FR.01
         return
-    evse_id = seen.evse_id or waiting_evse(case)
-    if evse_id is None or case.state.authorizations.at(evse_id):
-        group = _group_of(case, seen.id_token)
-        for other in _others(case, seen):
-            if group is not None and _group_at(case, other) == group:
-                yield ended_by(other, seen.id_token)  # C01.FR.03 (b), C09.FR.07
+    evse_id = seen.evse_id or find_waiting_evse(ctx)
+    if evse_id is None or ctx.state.authorizations.on_evse(evse_id):
+        group = _cached_group(ctx, seen.id_token)
+        for other in _bound_authorizations(ctx, seen):
+            if group is not None and _group_of_authorization(ctx, other) == group:
+                yield end_by_id_token(other, seen.id_token)  # C01.FR.03 (b), C09.FR.07
                 return
-    taken = evse_id is not None and case.state.authorizations.at(evse_id) is not None
-    if taken or (evse_id is None and not _room(case)):
-        yield from _asked_to_stop(case, seen)
+    taken = evse_id is not None and ctx.state.authorizations.on_evse(evse_id) is not None
+    if taken or (evse_id is None and not _has_free_evse(ctx)):
+        yield from _request_stop(ctx, seen)
         return
-    yield from wish(case, seen.id_token, evse_id=evse_id, lasting=seen.lasting)
+    yield from request_charging(ctx, seen.id_token, evse_id=evse_id, cacheable=seen.cacheable)
 
 
-def ended_by(held: Authorization, id_token: IdToken) -> AuthorizationEnded:
+def end_by_id_token(authorization: Authorization, id_token: IdToken) -> AuthorizationEnded:
     """A token ended what it, or one of its group, began. E07.FR.02."""
     return AuthorizationEnded(
-        granted_seq=held.seq,
-        evse_id=held.evse_id,
+        authorization_seq=authorization.seq,
+        evse_id=authorization.evse_id,
         trigger_reason="StopAuthorized",
         stopped_reason="Local",
-        id_token=id_token,
+        ended_by_id_token=id_token,
     )
 
 
-def _own(case: Case, seen: IdTokenPresented) -> Authorization | None:
+def _authorization_of_token(ctx: Context, presentation: IdTokenPresented) -> Authorization | None:
     """What this very token began; an EVSE that is meant narrows it down."""
-    for held in case.state.authorizations.held:
-        if held.id_token == seen.id_token and seen.evse_id in (None, held.evse_id):
+    for held in ctx.state.authorizations.active:
+        if held.id_token == presentation.id_token and presentation.evse_id in (None, held.evse_id):
             return held
     return None
 
 
-def _others(case: Case, seen: IdTokenPresented) -> Iterator[Authorization]:
-    for held in case.state.authorizations.held:
-        if held.evse_id is not None and seen.evse_id in (None, held.evse_id):
+def _bound_authorizations(ctx: Context, presentation: IdTokenPresented) -> Iterator[Authorization]:
+    for held in ctx.state.authorizations.active:
+        if held.evse_id is not None and presentation.evse_id in (None, held.evse_id):
             yield held
 
 
-def _group_of(case: Case, id_token: IdToken) -> IdToken | None:
+def _cached_group(ctx: Context, id_token: IdToken) -> IdToken | None:
     """The group of a token that is cached as valid. C09.FR.11: another status stops nothing."""
-    known = cached(case, id_token)
-    return known.group if known and known.status == "Accepted" else None
+    known = find_cache_entry(ctx, id_token)
+    return known.group_id_token if known and known.status == "Accepted" else None
 
 
-def _group_at(case: Case, held: Authorization) -> IdToken | None:
+def _group_of_authorization(ctx: Context, authorization: Authorization) -> IdToken | None:
     """The group of who may charge; some are told only with the transaction. C09.FR.12."""
-    told = (one.group for one in case.state.transactions.open if one.granted_seq == held.seq)
-    return held.granted.group or next(told, None)
+    told = (
+        one.group_id_token
+        for one in ctx.state.transactions.open
+        if one.authorization_seq == authorization.seq
+    )
+    return authorization.granted.group_id_token or next(told, None)
 
 
-def waiting_evse(case: Case) -> int | None:
+def find_waiting_evse(ctx: Context) -> int | None:
     """The EVSE plugged in last that nobody has claimed."""
     waiting = [
-        (evse.plugged_seq, evse.evse_id)
-        for evse in case.state.hardware.evses
-        if evse.plugged
-        and case.state.authorizations.at(evse.evse_id) is None
-        and in_service(case, evse.evse_id)
-        and not _claimed(case, evse.evse_id)
+        (evse.cable_reported_seq, evse.evse_id)
+        for evse in ctx.state.evses.all_evses
+        if evse.is_plugged_in
+        and ctx.state.authorizations.on_evse(evse.evse_id) is None
+        and is_in_service(ctx, evse.evse_id)
+        and not _has_stopping_transaction(ctx, evse.evse_id)
     ]
     return max(waiting)[1] if waiting else None
 
 
-def _claimed(case: Case, evse_id: int) -> bool:
+def _has_stopping_transaction(ctx: Context, evse_id: int) -> bool:
     """Whether an open transaction belongs to somebody whose right ended. C01.FR.23."""
-    transaction = case.state.transactions.at(evse_id)
-    return transaction is not None and transaction.stopping is not None
+    transaction = ctx.state.transactions.on_evse(evse_id)
+    return transaction is not None and transaction.stop_order is not None
 
 
-def _room(case: Case) -> bool:
+def _has_free_evse(ctx: Context) -> bool:
     """Whether an EVSE is left for one more person who comes before the cable."""
     free = [
         evse.evse_id
-        for evse in case.state.hardware.evses
-        if not evse.plugged
-        and case.state.authorizations.at(evse.evse_id) is None
-        and in_service(case, evse.evse_id)
+        for evse in ctx.state.evses.all_evses
+        if not evse.is_plugged_in
+        and ctx.state.authorizations.on_evse(evse.evse_id) is None
+        and is_in_service(ctx, evse.evse_id)
     ]
-    return len(free) > len(case.state.authorizations.unbound)
+    return len(free) > len(ctx.state.authorizations.unbound)
 
 
-def _asked_to_stop(case: Case, seen: IdTokenPresented) -> Iterator[Decision]:
+def _request_stop(ctx: Context, presentation: IdTokenPresented) -> Iterator[Decision]:
     """Where it could start, somebody charges: the token can only mean to stop. C09.FR.05."""
-    running = [held for held in _others(case, seen) if _group_at(case, held) is not None]
-    if not running or not case.may_speak:
-        yield AuthorizationRefused(id_token=seen.id_token, status="NoEvseFree")
+    running = [
+        held
+        for held in _bound_authorizations(ctx, presentation)
+        if _group_of_authorization(ctx, held) is not None
+    ]
+    if not running or not ctx.may_send_calls:
+        yield AuthorizationRefused(id_token=presentation.id_token, status="NoEvseFree")
         return
-    yield from _ask(case, seen.id_token, evse_id=seen.evse_id, stopping=True, lasting=seen.lasting)
+    yield from _queue_authorize_request(
+        ctx,
+        presentation.id_token,
+        evse_id=presentation.evse_id,
+        to_stop=True,
+        cacheable=presentation.cacheable,
+    )
 
 
-class Granting(Protocol):
+class AuthorizationFactory(Protocol):
     """A grant to whoever is being judged, by that means."""
 
-    def __call__(self, how: How, known: Cached | None = None) -> AuthorizationGranted: ...
+    def __call__(
+        self, how: AuthorizedBy, cache_entry: CachedIdToken | None = None
+    ) -> AuthorizationGranted: ...
 
 
 # --- Judging a wish ------------------------------------------------------------------------------
 
 
-def wish(
-    case: Case,
+def request_charging(
+    ctx: Context,
     id_token: IdToken,
     *,
     evse_id: int | None,
     remote_start_id: int | None = None,
     group: IdToken | None = None,
-    lasting: bool = True,
+    cacheable: bool = True,
 ) -> Iterator[Decision]:
     """Somebody wants to charge: grant it, refuse it, or ask the CSMS."""
-    refusal = _unfit(case, id_token, evse_id)
+    refusal = _local_refusal(ctx, id_token, evse_id)
     if refusal:
         yield AuthorizationRefused(id_token=id_token, status=refusal, evse_id=evse_id)
         return
 
-    def granted(how: How, known: Cached | None = None) -> AuthorizationGranted:
-        return grant(
-            case,
+    def make_authorization(
+        how: AuthorizedBy, cache_entry: CachedIdToken | None = None
+    ) -> AuthorizationGranted:
+        return grant_authorization(
+            ctx,
             id_token,
             how,
             evse_id=evse_id,
-            group=known.group if known else group,
-            evse_ids=known.evse_ids if known else (),
+            group=cache_entry.group_id_token if cache_entry else group,
+            evse_ids=cache_entry.allowed_evse_ids if cache_entry else (),
             remote_start_id=remote_start_id,
         )
 
-    if not case.flag(ENABLED, absent=True):
-        yield granted("NotNeeded")
+    if not ctx.variable_boolean(AUTHORIZATION_ENABLED, default=True):
+        yield make_authorization("NotNeeded")
         return
-    known = cached(case, id_token)
-    if not case.may_speak:
-        yield from _judged_offline(case, id_token, evse_id, known, granted)
+    known = find_cache_entry(ctx, id_token)
+    if not ctx.may_send_calls:
+        yield from _authorize_offline(ctx, id_token, evse_id, known, make_authorization)
         return
     accepted = known and known.status == "Accepted"
-    locally = case.flag(PRE_AUTHORIZE) or case.flag(NOT_REMOTE)
-    if known and accepted and locally and _allowed(known, evse_id):
-        yield granted("Cache", known)  # C12.FR.02, C12.FR.04
-        yield from _used(case, id_token)
+    locally = ctx.variable_boolean(LOCAL_PRE_AUTHORIZE) or ctx.variable_boolean(
+        DISABLE_REMOTE_AUTHORIZATION
+    )
+    if known and accepted and locally and _evse_allowed(known, evse_id):
+        yield make_authorization("Cache", known)  # C12.FR.02, C12.FR.04
+        yield from renew_cache_entry(ctx, id_token)
         return
-    if case.flag(NOT_REMOTE) or (known and not accepted and case.flag(NOT_AGAIN)):
-        status = _against(known) if known else "Unknown"
+    if ctx.variable_boolean(DISABLE_REMOTE_AUTHORIZATION) or (
+        known and not accepted and ctx.variable_boolean(DISABLE_POST_AUTHORIZE)
+    ):
+        status = _cached_refusal(known) if known else "Unknown"
         yield AuthorizationRefused(id_token=id_token, status=status, evse_id=evse_id)
         return
-    yield from _ask(
-        case, id_token, evse_id=evse_id, remote_start_id=remote_start_id, lasting=lasting
+    yield from _queue_authorize_request(
+        ctx, id_token, evse_id=evse_id, remote_start_id=remote_start_id, cacheable=cacheable
     )  # C01.FR.02, C10.FR.03, C12.FR.05
 
 
-def _judged_offline(
-    case: Case,
+def _authorize_offline(
+    ctx: Context,
     id_token: IdToken,
     evse_id: int | None,
-    known: Cached | None,
-    granted: Granting,
+    cache_entry: CachedIdToken | None,
+    make_authorization: AuthorizationFactory,
 ) -> Iterator[Decision]:
     """Nobody to ask: the cache, or OfflineTxForUnknownIdEnabled, decides. C12, C15.FR.08."""
-    if not _may_begin_unheard(case):
+    if not _may_start_before_accepted(ctx):
         yield AuthorizationRefused(id_token=id_token, status="CSNotAccepted", evse_id=evse_id)
-    elif known and case.flag(OFFLINE):
-        if known.status == "Accepted" and _allowed(known, evse_id):
-            yield granted("Cache", known)
-            yield from _used(case, id_token)
+    elif cache_entry and ctx.variable_boolean(LOCAL_AUTHORIZE_OFFLINE):
+        if cache_entry.status == "Accepted" and _evse_allowed(cache_entry, evse_id):
+            yield make_authorization("Cache", cache_entry)
+            yield from renew_cache_entry(ctx, id_token)
         else:
-            yield AuthorizationRefused(id_token=id_token, status=_against(known), evse_id=evse_id)
-    elif known is None and case.flag(UNKNOWN_OFFLINE):
-        yield granted("Offline")
+            yield AuthorizationRefused(
+                id_token=id_token, status=_cached_refusal(cache_entry), evse_id=evse_id
+            )
+    elif cache_entry is None and ctx.variable_boolean(OFFLINE_TX_FOR_UNKNOWN_ID):
+        yield make_authorization("OfflineUnknownId")
     else:
         yield AuthorizationRefused(id_token=id_token, status="Offline", evse_id=evse_id)
 
 
-def _may_begin_unheard(case: Case) -> bool:
+def _may_start_before_accepted(ctx: Context) -> bool:
     """Before the CSMS accepted us, only TxBeforeAcceptedEnabled lets anybody begin. B03.FR.01.
 
     Accepted in the past counts where there is no link: an offline station is not an unknown one.
     """
-    if case.state.registration.accepted or case.flag(BEFORE_ACCEPTED):
+    if ctx.state.registration.is_accepted or ctx.variable_boolean(TX_BEFORE_ACCEPTED):
         return True
-    unanswered = case.state.registration.status == "Unknown"
-    return unanswered and case.state.registration.ever_accepted
+    unanswered = ctx.state.registration.status == "Unknown"
+    return unanswered and ctx.state.registration.ever_accepted
 
 
-def _unfit(case: Case, id_token: IdToken, evse_id: int | None) -> str | None:
+def _local_refusal(ctx: Context, id_token: IdToken, evse_id: int | None) -> str | None:
     """Why nobody, or not this token, may begin here, whatever the CSMS would say."""
     if evse_id is not None:
-        if evse_id not in case.state.lifecycle.evse_ids:
+        if evse_id not in ctx.state.lifecycle.evse_ids:
             return "UnknownEvse"
-        if not in_service(case, evse_id):
+        if not is_in_service(ctx, evse_id):
             return "NotAtThisTime"
-        if case.state.authorizations.at(evse_id):
+        if ctx.state.authorizations.on_evse(evse_id):
             return "ConcurrentTx"
-        open_one = case.state.transactions.at(evse_id)
+        open_one = ctx.state.transactions.on_evse(evse_id)
         if open_one and open_one.id_token not in (None, id_token):
             return "NotAtThisTime"  # C01.FR.23
-    known = cached(case, id_token)
-    master = case.text(MASTER_PASS)
-    if master and known and known.group and known.group.ref == master:
+    known = find_cache_entry(ctx, id_token)
+    master = ctx.variable_text(MASTER_PASS_GROUP_ID)
+    if master and known and known.group_id_token and known.group_id_token.ref == master:
         return "Invalid"  # C12.FR.09: a master pass starts nothing
     return None
 
 
-def _allowed(known: Cached, evse_id: int | None) -> bool:
+def _evse_allowed(cache_entry: CachedIdToken, evse_id: int | None) -> bool:
     """C01.FR.21: only on the EVSEs the CSMS named, if it named any."""
-    return not known.evse_ids or evse_id is None or evse_id in known.evse_ids
+    return (
+        not cache_entry.allowed_evse_ids
+        or evse_id is None
+        or evse_id in cache_entry.allowed_evse_ids
+    )
 
 
-def _against(known: Cached) -> str:
+def _cached_refusal(cache_entry: CachedIdToken) -> str:
     """What the cache holds against a token: an accepted one may charge elsewhere. C01.FR.21."""
-    return "NotAllowedTypeEVSE" if known.status == "Accepted" else known.status
+    return "NotAllowedTypeEVSE" if cache_entry.status == "Accepted" else cache_entry.status
 
 
-def grant(
-    case: Case,
+def grant_authorization(
+    ctx: Context,
     id_token: IdToken,
-    how: How,
+    how: AuthorizedBy,
     *,
     evse_id: int | None,
     group: IdToken | None = None,
@@ -297,10 +335,10 @@ def grant(
     """The right to charge."""
     return AuthorizationGranted(
         id_token=id_token,
-        how=how,
+        authorized_by=how,
         evse_id=evse_id,
-        group=group,
-        evse_ids=evse_ids,
+        group_id_token=group,
+        allowed_evse_ids=evse_ids,
         remote_start_id=remote_start_id,
     )
 
@@ -308,284 +346,301 @@ def grant(
 # --- Asking the CSMS -----------------------------------------------------------------------------
 
 
-def _ask(
-    case: Case,
+def _queue_authorize_request(
+    ctx: Context,
     id_token: IdToken,
     *,
     evse_id: int | None,
     remote_start_id: int | None = None,
-    stopping: bool = False,
-    lasting: bool = True,
+    to_stop: bool = False,
+    cacheable: bool = True,
 ) -> Iterator[Decision]:
     """Queue an AuthorizeRequest, unless the same question is on its way. C01.FR.02."""
-    for asked in case.state.authorizations.asked:
-        if asked.question.id_token == id_token and asked.question.evse_id == evse_id:
+    for asked in ctx.state.authorizations.pending:
+        if asked.request.id_token == id_token and asked.request.evse_id == evse_id:
             return
-    yield AuthorizationAsked(
+    yield AuthorizationRequested(
         id_token=id_token,
         evse_id=evse_id,
-        stopping=stopping,
+        stop_only=to_stop,
         remote_start_id=remote_start_id,
-        lasting=lasting,
+        cacheable=cacheable,
     )
-    request = AuthorizeRequest(id_token=token_type(id_token))
-    yield CallQueued(lane="rest", action="Authorize", payload=raw(request))
+    request = AuthorizeRequest(id_token=id_token_for_message(id_token))
+    yield CallQueued(lane="general", action="Authorize", payload=encode_raw(request))
 
 
-def authorize_answered(
-    case: Case, call: int, response: AuthorizeResponse | None
+def on_authorize_response(
+    ctx: Context, call: int, response: AuthorizeResponse | None
 ) -> Iterator[Decision]:
     """The CSMS judged a token. C01.FR.07, C09.FR.03, C10.FR.04."""
-    asked = next((one for one in case.state.authorizations.asked if one.call == call), None)
+    asked = next((one for one in ctx.state.authorizations.pending if one.call_seq == call), None)
     if asked is None:
         return
     if response is None:
-        yield from _unanswered(case, asked)
+        yield from _resolve_offline(ctx, asked)
         return
-    question, info = asked.question, response.id_token_info
-    yield from remembered(case, question.id_token, info, lasting=question.lasting)
-    group = token_of(info.group_id_token) if info.group_id_token else None
+    question, info = asked.request, response.id_token_info
+    yield from cache_id_token_info(ctx, question.id_token, info, cacheable=question.cacheable)
+    group = id_token_from_message(info.group_id_token) if info.group_id_token else None
     accepted = info.status == "Accepted"
-    for held in case.state.authorizations.held:
-        same = group is not None and _group_at(case, held) == group and held.evse_id is not None
+    for held in ctx.state.authorizations.active:
+        same = (
+            group is not None
+            and _group_of_authorization(ctx, held) == group
+            and held.evse_id is not None
+        )
         if accepted and same and question.evse_id in (None, held.evse_id):
-            yield ended_by(held, question.id_token)  # C09.FR.03, C09.FR.11
+            yield end_by_id_token(held, question.id_token)  # C09.FR.03, C09.FR.11
             return
-    if question.stopping or not accepted:
+    if question.stop_only or not accepted:
         status = "NoEvseFree" if accepted else info.status
         yield AuthorizationRefused(
             id_token=question.id_token, status=status, evse_id=question.evse_id
         )
         return
-    yield from _granted_by_csms(case, question, info, group)
+    yield from _grant_by_csms(ctx, question, info, group)
 
 
-def _granted_by_csms(
-    case: Case, question: AuthorizationAsked, info: IdTokenInfoType, group: IdToken | None
+def _grant_by_csms(
+    ctx: Context, request: AuthorizationRequested, info: IdTokenInfoType, group: IdToken | None
 ) -> Iterator[Decision]:
     """Accepted; but meanwhile the EVSE may be taken, or the CSMS allows only others. C01.FR.21."""
     evse_ids = info.evse_id or ()
-    evse_id = _place(case, question)
-    refusal = _no_place(case, question, evse_id)
+    evse_id = _target_evse(ctx, request)
+    refusal = _refusal_at_target(ctx, request, evse_id)
     if refusal is None and evse_ids and evse_id is not None and evse_id not in evse_ids:
         refusal = "NotAllowedTypeEVSE"
     if refusal:
-        yield AuthorizationRefused(id_token=question.id_token, status=refusal, evse_id=evse_id)
+        yield AuthorizationRefused(id_token=request.id_token, status=refusal, evse_id=evse_id)
         return
-    yield grant(
-        case,
-        question.id_token,
+    yield grant_authorization(
+        ctx,
+        request.id_token,
         "CSMS",
         evse_id=evse_id,
         group=group,
         evse_ids=evse_ids,
-        remote_start_id=question.remote_start_id,
+        remote_start_id=request.remote_start_id,
     )
 
 
-def _place(case: Case, question: AuthorizationAsked) -> int | None:
+def _target_evse(ctx: Context, request: AuthorizationRequested) -> int | None:
     """The EVSE that was meant; who meant none may have plugged in meanwhile."""
-    return question.evse_id if question.evse_id is not None else waiting_evse(case)
+    return request.evse_id if request.evse_id is not None else find_waiting_evse(ctx)
 
 
-def _no_place(case: Case, question: AuthorizationAsked, evse_id: int | None) -> str | None:
+def _refusal_at_target(
+    ctx: Context, request: AuthorizationRequested, evse_id: int | None
+) -> str | None:
     """Why the person may not begin there any more."""
-    refusal = _unfit(case, question.id_token, evse_id)
-    if refusal is None and evse_id is None and not _room(case):
+    refusal = _local_refusal(ctx, request.id_token, evse_id)
+    if refusal is None and evse_id is None and not _has_free_evse(ctx):
         return "NoEvseFree"
     return refusal
 
 
-def unanswered(case: Case) -> Iterator[Decision]:
+def resolve_pending_offline(ctx: Context) -> Iterator[Decision]:
     """The link broke with questions open: judge as one does offline. C12, C15.
 
     Of several who asked for the same place the first gets it; the others may show their card again.
     """
-    if not isinstance(case.entry.event, LinkClosed):
+    if not isinstance(ctx.entry.event, LinkClosed):
         return
     given: set[int | None] = set()
-    for asked in case.state.authorizations.asked:
-        place = _place(case, asked.question)
+    for asked in ctx.state.authorizations.pending:
+        place = _target_evse(ctx, asked.request)
         if place in given:
-            yield AuthorizationRefused(id_token=asked.question.id_token, status="Offline")
+            yield AuthorizationRefused(id_token=asked.request.id_token, status="Offline")
             continue
-        for decision in _unanswered(case, asked):
+        for decision in _resolve_offline(ctx, asked):
             if isinstance(decision, AuthorizationGranted):
                 given.add(place)
             yield decision
 
 
-def _unanswered(case: Case, asked: Asked) -> Iterator[Decision]:
+def _resolve_offline(ctx: Context, pending: PendingAuthorization) -> Iterator[Decision]:
     """Nobody judged: the cache and the settings do, if there still is a place."""
-    question, evse_id = asked.question, _place(case, asked.question)
-    known = cached(case, question.id_token)
+    question, evse_id = pending.request, _target_evse(ctx, pending.request)
+    known = find_cache_entry(ctx, question.id_token)
 
-    def granted(how: How, known: Cached | None = None) -> AuthorizationGranted:
-        return grant(
-            case,
+    def make_authorization(
+        how: AuthorizedBy, cache_entry: CachedIdToken | None = None
+    ) -> AuthorizationGranted:
+        return grant_authorization(
+            ctx,
             question.id_token,
             how,
             evse_id=evse_id,
-            group=known.group if known else None,
-            evse_ids=known.evse_ids if known else (),
+            group=cache_entry.group_id_token if cache_entry else None,
+            evse_ids=cache_entry.allowed_evse_ids if cache_entry else (),
             remote_start_id=question.remote_start_id,
         )
 
-    refusal = "Offline" if question.stopping else _no_place(case, question, evse_id)
+    refusal = "Offline" if question.stop_only else _refusal_at_target(ctx, question, evse_id)
     if refusal:
         yield AuthorizationRefused(id_token=question.id_token, status=refusal, evse_id=evse_id)
         return
-    yield from _judged_offline(case, question.id_token, evse_id, known, granted)
+    yield from _authorize_offline(ctx, question.id_token, evse_id, known, make_authorization)
 
 
 # --- The right to charge and the cable -----------------------------------------------------------
 
 
-def binds(case: Case) -> Iterator[Decision]:
+def bind_authorization_to_evse(ctx: Context) -> Iterator[Decision]:
     """Whoever waits longest gets the EVSE that is plugged in. AQ-8."""
     free = [
         evse
-        for evse in case.state.hardware.evses
-        if evse.plugged
-        and case.state.authorizations.at(evse.evse_id) is None
-        and case.state.transactions.at(evse.evse_id) is None
-        and in_service(case, evse.evse_id)
-        and evse.plugged_seq > case.state.transactions.last_end(evse.evse_id)
+        for evse in ctx.state.evses.all_evses
+        if evse.is_plugged_in
+        and ctx.state.authorizations.on_evse(evse.evse_id) is None
+        and ctx.state.transactions.on_evse(evse.evse_id) is None
+        and is_in_service(ctx, evse.evse_id)
+        and evse.cable_reported_seq > ctx.state.transactions.last_end_seq(evse.evse_id)
     ]
-    for held in case.state.authorizations.unbound:
+    for held in ctx.state.authorizations.unbound:
         for evse in free:
-            if evse.plugged_seq > held.seq and _at(held, evse.evse_id):
-                yield AuthorizationBound(held.seq, evse.evse_id)
+            if evse.cable_reported_seq > held.seq and _authorization_allows_evse(
+                held, evse.evse_id
+            ):
+                yield AuthorizationBoundToEvse(held.seq, evse.evse_id)
                 free.remove(evse)
                 break
 
 
-def _at(held: Authorization, evse_id: int) -> bool:
-    return not held.granted.evse_ids or evse_id in held.granted.evse_ids
+def _authorization_allows_evse(authorization: Authorization, evse_id: int) -> bool:
+    return (
+        not authorization.granted.allowed_evse_ids
+        or evse_id in authorization.granted.allowed_evse_ids
+    )
 
 
-def welcomes(case: Case) -> Iterator[Decision]:
+def authorize_without_token(ctx: Context) -> Iterator[Decision]:
     """Where no authorization is needed, a cable is enough. C01.FR.01, C06."""
-    if case.flag(ENABLED, absent=True) or not _may_begin_unheard(case):
+    if ctx.variable_boolean(AUTHORIZATION_ENABLED, default=True) or not _may_start_before_accepted(
+        ctx
+    ):
         return
-    for evse in case.state.hardware.evses:
+    for evse in ctx.state.evses.all_evses:
         if (
-            evse.plugged
-            and in_service(case, evse.evse_id)
-            and case.state.authorizations.at(evse.evse_id) is None
-            and case.state.transactions.at(evse.evse_id) is None
-            and evse.plugged_seq > case.state.transactions.last_end(evse.evse_id)
+            evse.is_plugged_in
+            and is_in_service(ctx, evse.evse_id)
+            and ctx.state.authorizations.on_evse(evse.evse_id) is None
+            and ctx.state.transactions.on_evse(evse.evse_id) is None
+            and evse.cable_reported_seq > ctx.state.transactions.last_end_seq(evse.evse_id)
         ):
-            yield grant(case, NOBODY, "NotNeeded", evse_id=evse.evse_id)
+            yield grant_authorization(ctx, NO_ID_TOKEN, "NotNeeded", evse_id=evse.evse_id)
 
 
-def expires(case: Case) -> Iterator[Decision]:
+def expire_authorizations(ctx: Context) -> Iterator[Decision]:
     """Nobody plugged in within EVConnectionTimeOut: the right is gone. E03.FR.05, F02.FR.07.
 
     Nor does a right that no transaction carries outlive the program: who knows who comes next.
     """
-    started = isinstance(case.entry.event, StationStarted)
-    carried = {transaction.granted_seq for transaction in case.state.transactions.open}
-    for held in case.state.authorizations.held:
-        due = due_ms(case, held)
-        if (started and held.seq not in carried) or (due is not None and case.uptime_ms >= due):
+    started = isinstance(ctx.entry.event, StationStarted)
+    carried = {transaction.authorization_seq for transaction in ctx.state.transactions.open}
+    for held in ctx.state.authorizations.active:
+        due = connection_due_ms(ctx, held)
+        if (started and held.seq not in carried) or (due is not None and ctx.uptime_ms >= due):
             yield AuthorizationEnded(
-                granted_seq=held.seq,
+                authorization_seq=held.seq,
                 evse_id=held.evse_id,
                 trigger_reason="EVConnectTimeout",
                 stopped_reason="Timeout",
             )
 
 
-def due_ms(case: Case, held: Authorization) -> int | None:
+def connection_due_ms(ctx: Context, authorization: Authorization) -> int | None:
     """Uptime by which a cable must come, or come back. E03.FR.05, E10.FR.02.
 
     None while there is one, or nobody has said yet since the start of the program.
     """
-    timeout_ms = case.integer(CONNECTION_TIMEOUT) * 1000
+    timeout_ms = ctx.variable_integer(EV_CONNECTION_TIMEOUT) * 1000
     if not timeout_ms:
         return None
-    if held.evse_id is None:
-        return held.since_ms + timeout_ms
-    evse = case.state.hardware.at(held.evse_id)
-    if evse.plugged or not evse.known:
+    if authorization.evse_id is None:
+        return authorization.since_ms + timeout_ms
+    evse = ctx.state.evses.by_id(authorization.evse_id)
+    if evse.is_plugged_in or not evse.is_cable_known:
         return None
-    return max(held.since_ms, evse.plugged_ms) + timeout_ms
+    return max(authorization.since_ms, evse.cable_reported_ms) + timeout_ms
 
 
 # --- The cache -----------------------------------------------------------------------------------
 
 
-def cached(case: Case, id_token: IdToken) -> Cached | None:
+def find_cache_entry(ctx: Context, id_token: IdToken) -> CachedIdToken | None:
     """What the cache holds of a token, if there is a cache and the entry still counts."""
-    if not case.flag(CACHE_ENABLED):
+    if not ctx.variable_boolean(CACHE_ENABLED):
         return None
-    return case.state.auth_cache.of(id_token, case.now)
+    return ctx.state.auth_cache.for_token(id_token, ctx.now)
 
 
-def remembered(
-    case: Case, id_token: IdToken, info: IdTokenInfoType, *, lasting: bool = True
+def cache_id_token_info(
+    ctx: Context, id_token: IdToken, info: IdTokenInfoType, *, cacheable: bool = True
 ) -> Iterator[Decision]:
     """Keep what the CSMS said of a token. C10.FR.01, C10.FR.04, C10.FR.05, C12.FR.06."""
-    if not case.flag(CACHE_ENABLED) or id_token.type in UNCACHED or not lasting:
+    if not ctx.variable_boolean(CACHE_ENABLED) or id_token.type in UNCACHED_TYPES or not cacheable:
         return
     until: str | None
     if info.cache_expiry_date_time:
-        until = timestamp(parse_timestamp(info.cache_expiry_date_time))  # C10.FR.13
+        until = format_timestamp(parse_timestamp(info.cache_expiry_date_time))  # C10.FR.13
     else:
-        until = _life_end(case)  # C10.FR.08
-    yield CacheUpdated(
+        until = _cache_expiry(ctx)  # C10.FR.08
+    yield AuthCacheUpdated(
         id_token=id_token,
         status=info.status,
-        group=token_of(info.group_id_token) if info.group_id_token else None,
-        until=until,
-        evse_ids=tuple(info.evse_id or ()),
-        evicted=_evicted(case, id_token),
+        group_id_token=id_token_from_message(info.group_id_token) if info.group_id_token else None,
+        expires_at=until,
+        allowed_evse_ids=tuple(info.evse_id or ()),
+        evicted_refs=_select_evicted(ctx, id_token),
     )
 
 
-def _life_end(case: Case) -> str | None:
-    life_s = case.integer(LIFE_TIME)
+def _cache_expiry(ctx: Context) -> str | None:
+    life_s = ctx.variable_integer(CACHE_LIFE_TIME)
     if not life_s:
         return None
     try:
-        return timestamp(case.now + timedelta(seconds=life_s))
+        return format_timestamp(ctx.now + timedelta(seconds=life_s))
     except OverflowError:  # a clock near the year 9999
         return None
 
 
-def _evicted(case: Case, id_token: IdToken) -> tuple[str, ...]:
+def _select_evicted(ctx: Context, id_token: IdToken) -> tuple[str, ...]:
     """Who makes room in a full cache: what is not Accepted first, then the oldest. C10.FR.07."""
-    entries = case.state.auth_cache.entries
-    if id_token.ref in entries or len(entries) < CACHE_MAX:
+    entries = ctx.state.auth_cache.entries
+    if id_token.ref in entries or len(entries) < CACHE_ENTRIES_MAX:
         return ()
     ref, _ = min(entries.items(), key=lambda item: (item[1].status == "Accepted", item[1].seq))
     return (ref,)
 
 
-def _used(case: Case, id_token: IdToken) -> Iterator[Decision]:
-    until = _life_end(case)
+def renew_cache_entry(ctx: Context, id_token: IdToken) -> Iterator[Decision]:
+    until = _cache_expiry(ctx)
     if until is not None:
-        yield CacheUsed(id_token.ref, until)
+        yield AuthCacheUsed(id_token.ref, until)
 
 
-def cache_expires(case: Case) -> Iterator[Decision]:
+def drop_expired_cache_entry(ctx: Context) -> Iterator[Decision]:
     """Forget an entry whose time is over when its token is next seen. C10.FR.10."""
-    if isinstance(case.entry.event, IdTokenPresented):
-        ref = case.entry.event.id_token.ref
-        known = case.state.auth_cache.entries.get(ref)
-        if known and case.state.auth_cache.of(case.entry.event.id_token, case.now) is None:
-            yield CacheExpired(ref)
+    if isinstance(ctx.entry.event, IdTokenPresented):
+        ref = ctx.entry.event.id_token.ref
+        known = ctx.state.auth_cache.entries.get(ref)
+        if known and ctx.state.auth_cache.for_token(ctx.entry.event.id_token, ctx.now) is None:
+            yield AuthCacheEntryExpired(ref)
 
 
-def clear_cache(case: Case, call: Call, request: ClearCacheRequest) -> Iterator[Decision]:
+def clear_cache(ctx: Context, call: Call, request: ClearCacheRequest) -> Iterator[Decision]:
     """Forget everybody. C11.FR.01 to 05."""
-    if not case.flag(CACHE_ENABLED):
-        yield answer(call, ClearCacheResponse(status="Rejected", status_info=reason("NotEnabled")))
+    if not ctx.variable_boolean(CACHE_ENABLED):
+        yield call_result(
+            call, ClearCacheResponse(status="Rejected", status_info=status_info("NotEnabled"))
+        )
         return
-    yield CacheCleared()
-    yield answer(call, ClearCacheResponse(status="Accepted"))
+    yield AuthCacheCleared()
+    yield call_result(call, ClearCacheResponse(status="Accepted"))
 
 
-CALLS: dict[str, Handler] = {"ClearCache": clear_cache}
-OBSERVED: Final[dict[type[Event], Rule]] = {IdTokenPresented: presented}
+CALLS: dict[str, CallHandler] = {"ClearCache": clear_cache}
+OBSERVED: Final[dict[type[Event], Rule]] = {IdTokenPresented: on_id_token_presented}

@@ -13,8 +13,8 @@ from typing import Final
 from journal.observations import (
     CableReported,
     DeviceFaulted,
-    EvStopped,
-    StopPressed,
+    EvStoppedCharging,
+    StopButtonPressed,
 )
 from journal.projections.authorizations import (
     Authorization,
@@ -23,22 +23,31 @@ from journal.projections.authorizations import (
     AuthorizationSuspended,
 )
 from journal.projections.hardware import Evse
-from journal.projections.outbox import CallQueued, TransactionMark
+from journal.projections.outbox import CallQueued, TransactionEventSummary
 from journal.projections.transactions import (
-    GroupLearned,
+    GroupIdTokenReceived,
     Sample,
-    SampleKept,
     Transaction,
     TransactionAuthorized,
+    TransactionSampleKept,
     TransactionStarted,
-    TransactionStopping,
-    charged_ms,
+    TransactionStopOrdered,
+    total_charging_ms,
 )
 from journal.terms import Decision, Event
-from station.blocks.c_authorization import remembered
-from station.blocks.standing import charging_state, full, in_service
-from station.case import Call, Case, Handler, Rule, answer, raw, token_of, token_type
-from station.messages import timestamp
+from station.blocks.c_authorization import cache_id_token_info
+from station.blocks.standing import charging_state, is_in_service, is_storage_full
+from station.case import (
+    Call,
+    CallHandler,
+    Context,
+    Rule,
+    call_result,
+    encode_raw,
+    id_token_for_message,
+    id_token_from_message,
+)
+from station.messages import format_timestamp
 from station.messages.datatypes import EVSEType, MeterValueType
 from station.messages.e_transactions import (
     GetTransactionStatusRequest,
@@ -48,126 +57,132 @@ from station.messages.e_transactions import (
     TransactionType,
 )
 from station.messages.primitives import CustomDataType
-from station.metering import meter_value, sample_of
+from station.metering import build_meter_value, make_sample
 
-START_POINT: Final = "TxCtrlr.TxStartPoint"
-STOP_POINT: Final = "TxCtrlr.TxStopPoint"
-STOP_INVALID: Final = "TxCtrlr.StopTxOnInvalidId"
-ENERGY_INVALID: Final = "TxCtrlr.MaxEnergyOnInvalidId"
-RESUMPTION: Final = "TxCtrlr.ResumptionTimeout"
+TX_START_POINT: Final = "TxCtrlr.TxStartPoint"
+TX_STOP_POINT: Final = "TxCtrlr.TxStopPoint"
+STOP_TX_ON_INVALID_ID: Final = "TxCtrlr.StopTxOnInvalidId"
+MAX_ENERGY_ON_INVALID_ID: Final = "TxCtrlr.MaxEnergyOnInvalidId"
+RESUMPTION_TIMEOUT: Final = "TxCtrlr.ResumptionTimeout"
 VENDOR_ID: Final = "ocpp-station.journal"  # of our customData, and so the instance of the variable
-WITNESS: Final = f"CustomizationCtrlr.CustomImplementationEnabled[{VENDOR_ID}]"
-SAMPLES_STARTED: Final = "SampledDataCtrlr.TxStartedMeasurands"
-SAMPLES_UPDATED: Final = "SampledDataCtrlr.TxUpdatedMeasurands"
-SAMPLES_ENDED: Final = "SampledDataCtrlr.TxEndedMeasurands"
-SAMPLES_ENABLED: Final = "SampledDataCtrlr.Enabled"
-ALIGNED_ENDED: Final = "AlignedDataCtrlr.TxEndedMeasurands"
-CLOCK: Final = "Sample.Clock"
-INTERVAL_UPDATED: Final = "SampledDataCtrlr.TxUpdatedInterval"
-INTERVAL_ENDED: Final = "SampledDataCtrlr.TxEndedInterval"
+JOURNAL_HEAD_ENABLED: Final = f"CustomizationCtrlr.CustomImplementationEnabled[{VENDOR_ID}]"
+TX_STARTED_MEASURANDS: Final = "SampledDataCtrlr.TxStartedMeasurands"
+TX_UPDATED_MEASURANDS: Final = "SampledDataCtrlr.TxUpdatedMeasurands"
+TX_ENDED_MEASURANDS: Final = "SampledDataCtrlr.TxEndedMeasurands"
+SAMPLED_DATA_ENABLED: Final = "SampledDataCtrlr.Enabled"
+ALIGNED_TX_ENDED_MEASURANDS: Final = "AlignedDataCtrlr.TxEndedMeasurands"
+CLOCK_CONTEXT: Final = "Sample.Clock"
+TX_UPDATED_INTERVAL: Final = "SampledDataCtrlr.TxUpdatedInterval"
+TX_ENDED_INTERVAL: Final = "SampledDataCtrlr.TxEndedInterval"
 
-POWER_DOWN_MS: Final = 6_000  # a normal stop takes at most 5 s; after that the end is told anyway
-METER_WAIT_MS: Final = 30_000  # after a restart, for the meter's word on an interrupted transaction
-FINAL_POINTS: Final = frozenset({"Authorized", "PowerPathClosed", "EnergyTransfer"})
+POWER_DOWN_TIMEOUT_MS: Final = (
+    6_000  # a normal stop takes at most 5 s; after that the end is told anyway
+)
+METER_TIMEOUT_MS: Final = (
+    30_000  # after a restart, for the meter's word on an interrupted transaction
+)
+AUTHORIZATION_STOP_POINTS: Final = frozenset({"Authorized", "PowerPathClosed", "EnergyTransfer"})
 
 
-def start_condition(case: Case, evse_id: int) -> bool:
+def is_start_point_reached(ctx: Context, evse_id: int) -> bool:
     """Whether one of the conditions of TxStartPoint holds. E01.FR.01 to 06."""
-    evse = case.state.hardware.at(evse_id)
-    held = case.state.authorizations.at(evse_id)
-    if held is None and not evse.plugged and evse.flow != "charging":
+    evse = ctx.state.evses.by_id(evse_id)
+    held = ctx.state.authorizations.on_evse(evse_id)
+    if held is None and not evse.is_plugged_in and evse.flow != "charging":
         return False  # nobody is here, whatever the points are
-    points = case.members(START_POINT)
+    points = ctx.variable_list(TX_START_POINT)
     return (
-        ("EVConnected" in points and evse.plugged and _newly_plugged(case, evse))
+        ("EVConnected" in points and evse.is_plugged_in and _is_newly_plugged(ctx, evse))
         or ("Authorized" in points and held is not None)
-        or ("PowerPathClosed" in points and held is not None and evse.plugged)
+        or ("PowerPathClosed" in points and held is not None and evse.is_plugged_in)
         or ("EnergyTransfer" in points and evse.flow == "charging")
     )
 
 
-def _newly_plugged(case: Case, evse: Evse) -> bool:
+def _is_newly_plugged(ctx: Context, evse: Evse) -> bool:
     """Whether this connection has not had its transaction yet."""
-    return evse.plugged_seq > case.state.transactions.last_end(evse.evse_id)
+    return evse.cable_reported_seq > ctx.state.transactions.last_end_seq(evse.evse_id)
 
 
 # --- Starting ------------------------------------------------------------------------------------
 
 
-def starts(case: Case) -> Iterator[Decision]:
+def start_transactions(ctx: Context) -> Iterator[Decision]:
     """Begin a transaction where a start point is reached and none is open. E01.FR.14."""
-    for evse in case.state.hardware.evses:
-        if case.state.transactions.at(evse.evse_id) or not start_condition(case, evse.evse_id):
+    for evse in ctx.state.evses.all_evses:
+        if ctx.state.transactions.on_evse(evse.evse_id) or not is_start_point_reached(
+            ctx, evse.evse_id
+        ):
             continue
-        if not in_service(case, evse.evse_id):
+        if not is_in_service(ctx, evse.evse_id):
             continue
-        held = case.state.authorizations.at(evse.evse_id)
+        held = ctx.state.authorizations.on_evse(evse.evse_id)
         yield TransactionStarted(
-            transaction_id=case.name("transaction", evse.evse_id, case.entry.seq),
+            transaction_id=ctx.make_uuid("transaction", evse.evse_id, ctx.entry.seq),
             evse_id=evse.evse_id,
-            trigger_reason=_start_trigger(case, held),
-            granted_seq=held.seq if held else 0,
+            trigger_reason=_start_trigger_reason(ctx, held),
+            authorization_seq=held.seq if held else 0,
             id_token=held.id_token if held else None,
-            group=held.granted.group if held else None,
+            group_id_token=held.granted.group_id_token if held else None,
             remote_start_id=held.granted.remote_start_id if held else None,
         )
 
 
-def starts_unbound(case: Case) -> Iterator[Decision]:
+def start_unbound_transactions(ctx: Context) -> Iterator[Decision]:
     """With TxStartPoint Authorized a person's transaction begins before their cable. E01.FR.03."""
-    unbound = case.state.authorizations.unbound
-    if not unbound or "Authorized" not in case.members(START_POINT):
+    unbound = ctx.state.authorizations.unbound
+    if not unbound or "Authorized" not in ctx.variable_list(TX_START_POINT):
         return
-    begun = {transaction.granted_seq for transaction in case.state.transactions.open}
+    begun = {transaction.authorization_seq for transaction in ctx.state.transactions.open}
     for held in unbound:
         if held.seq not in begun:
             yield TransactionStarted(
-                transaction_id=case.name("transaction", "unbound", held.seq),
+                transaction_id=ctx.make_uuid("transaction", "unbound", held.seq),
                 evse_id=0,
                 trigger_reason="Authorized",
-                granted_seq=held.seq,
+                authorization_seq=held.seq,
                 id_token=held.id_token,
-                group=held.granted.group,
+                group_id_token=held.granted.group_id_token,
             )
 
 
-def _start_trigger(case: Case, held: Authorization | None) -> str:
+def _start_trigger_reason(ctx: Context, authorization: Authorization | None) -> str:
     """TriggerReasonEnumType of the first event. F02.FR.21: a remote start always says so."""
-    if held and held.granted.remote_start_id is not None:
+    if authorization and authorization.granted.remote_start_id is not None:
         return "RemoteStart"
-    if isinstance(case.entry.event, CableReported):
+    if isinstance(ctx.entry.event, CableReported):
         return "CablePluggedIn"
-    return "Authorized" if held else "CablePluggedIn"
+    return "Authorized" if authorization else "CablePluggedIn"
 
 
-def first_events(case: Case) -> Iterator[Decision]:
+def report_started(ctx: Context) -> Iterator[Decision]:
     """Tell of a transaction that has not been told of. E01.FR.07: seqNo 0."""
-    for transaction in case.state.transactions.open:
+    for transaction in ctx.state.transactions.open:
         if transaction.next_seq_no == 0:
-            trigger = _started_trigger(case, transaction)
-            yield event(case, transaction, "Started", trigger)
+            trigger = _started_trigger_reason(ctx, transaction)
+            yield build_transaction_event(ctx, transaction, "Started", trigger)
 
 
-def _started_trigger(case: Case, transaction: Transaction) -> str:
+def _started_trigger_reason(ctx: Context, transaction: Transaction) -> str:
     if transaction.remote_start_id is not None:
         return "RemoteStart"
     if not transaction.evse_id:
         return "Authorized"  # nothing else begins one before its cable: E01.FR.03
-    return _start_trigger(case, case.state.authorizations.at(transaction.evse_id))
+    return _start_trigger_reason(ctx, ctx.state.authorizations.on_evse(transaction.evse_id))
 
 
-def authorizes(case: Case) -> Iterator[Decision]:
+def authorize_transactions(ctx: Context) -> Iterator[Decision]:
     """Someone may charge in a transaction that began without. E02.FR.20."""
-    for transaction in case.state.transactions.open:
-        held = case.state.authorizations.at(transaction.evse_id)
-        if held is None or transaction.stopping:
+    for transaction in ctx.state.transactions.open:
+        held = ctx.state.authorizations.on_evse(transaction.evse_id)
+        if held is None or transaction.stop_order:
             continue
         if transaction.id_token is None or transaction.authorization_end is not None:
             yield TransactionAuthorized(
                 transaction_id=transaction.transaction_id,
-                granted_seq=held.seq,
+                authorization_seq=held.seq,
                 id_token=held.id_token,
-                group=held.granted.group,
+                group_id_token=held.granted.group_id_token,
                 remote_start_id=held.granted.remote_start_id,
             )
 
@@ -175,124 +190,134 @@ def authorizes(case: Case) -> Iterator[Decision]:
 # --- Ending --------------------------------------------------------------------------------------
 
 
-def pressed(case: Case) -> Iterator[Decision]:
+def on_stop_pressed(ctx: Context) -> Iterator[Decision]:
     """The stop button ends the right to charge, as the person's own token would. E07.FR.05."""
-    assert isinstance(case.entry.event, StopPressed)
-    held = case.state.authorizations.at(case.entry.event.evse_id)
+    assert isinstance(ctx.entry.event, StopButtonPressed)
+    held = ctx.state.authorizations.on_evse(ctx.entry.event.evse_id)
     if held:
-        yield end_of(held, "StopAuthorized", "Local")
+        yield end_authorization(held, "StopAuthorized", "Local")
 
 
-def stopped_by_ev(case: Case) -> Iterator[Decision]:
+def on_ev_stopped(ctx: Context) -> Iterator[Decision]:
     """The EV ended its session. E15.FR.04, E15.FR.05."""
-    assert isinstance(case.entry.event, EvStopped)
-    held = case.state.authorizations.at(case.entry.event.evse_id)
+    assert isinstance(ctx.entry.event, EvStoppedCharging)
+    held = ctx.state.authorizations.on_evse(ctx.entry.event.evse_id)
     if held:
-        yield end_of(held, "StopAuthorized", "StoppedByEV")
+        yield end_authorization(held, "StopAuthorized", "StoppedByEV")
 
 
-def end_of(held: Authorization, trigger_reason: str, stopped_reason: str) -> AuthorizationEnded:
+def end_authorization(
+    authorization: Authorization, trigger_reason: str, stopped_reason: str
+) -> AuthorizationEnded:
     return AuthorizationEnded(
-        granted_seq=held.seq,
-        evse_id=held.evse_id,
+        authorization_seq=authorization.seq,
+        evse_id=authorization.evse_id,
         trigger_reason=trigger_reason,
         stopped_reason=stopped_reason,
     )
 
 
-def unplugged(case: Case) -> Iterator[Decision]:
+def end_authorization_on_unplug(ctx: Context) -> Iterator[Decision]:
     """With StopTxOnEVSideDisconnect the right to charge ends with the connection. E09.FR.01."""
-    match case.entry.event:
-        case CableReported(evse_id=evse_id, plugged=False):
-            held = case.state.authorizations.at(evse_id)
-            used = case.state.transactions.at(evse_id)
-            if held and used and case.flag("TxCtrlr.StopTxOnEVSideDisconnect", absent=True):
-                yield end_of(held, "EVCommunicationLost", "EVDisconnected")
+    match ctx.entry.event:
+        case CableReported(evse_id=evse_id, plugged_in=False):
+            held = ctx.state.authorizations.on_evse(evse_id)
+            used = ctx.state.transactions.on_evse(evse_id)
+            if (
+                held
+                and used
+                and ctx.variable_boolean("TxCtrlr.StopTxOnEVSideDisconnect", default=True)
+            ):
+                yield end_authorization(held, "EVCommunicationLost", "EVDisconnected")
         case _:
             return
 
 
-def stops(case: Case) -> Iterator[Decision]:
+def decide_stop(ctx: Context) -> Iterator[Decision]:
     """Decide which open transactions shall end, and why. E06."""
-    for transaction in case.state.transactions.open:
-        if transaction.stopping is None:
-            yield from _stop(case, transaction)
+    for transaction in ctx.state.transactions.open:
+        if transaction.stop_order is None:
+            yield from _stop_transaction(ctx, transaction)
 
 
-def _stop(case: Case, transaction: Transaction) -> Iterator[Decision]:
+def _stop_transaction(ctx: Context, transaction: Transaction) -> Iterator[Decision]:
     cause = (
-        _fault_cause(case, transaction)
-        or _interruption_cause(case, transaction)
-        or _reset_cause(case)
-        or _storage_cause(case)
-        or _stop_point_cause(case, transaction)
+        _fault_cause(ctx, transaction)
+        or _interruption_cause(ctx, transaction)
+        or _reset_cause(ctx)
+        or _storage_cause(ctx)
+        or _stop_point_cause(ctx, transaction)
     )
     if cause is None:
         return
     trigger_reason, stopped_reason = cause
     end = transaction.authorization_end
-    yield TransactionStopping(
+    yield TransactionStopOrdered(
         transaction_id=transaction.transaction_id,
         trigger_reason=trigger_reason,
         stopped_reason=stopped_reason,
-        id_token=end.id_token if end else None,
+        stopped_by_id_token=end.ended_by_id_token if end else None,
     )
 
 
-Cause = tuple[str, str]  # TriggerReasonEnumType, ReasonEnumType
+StopCause = tuple[str, str]  # TriggerReasonEnumType, ReasonEnumType
 
 
-def _fault_cause(case: Case, transaction: Transaction) -> Cause | None:
+def _fault_cause(ctx: Context, transaction: Transaction) -> StopCause | None:
     """E06.FR.16: a fault that forbids charging ends what runs."""
-    fault: DeviceFaulted | None = case.state.faults.blocking(transaction.evse_id)
+    fault: DeviceFaulted | None = ctx.state.faults.blocking_fault(transaction.evse_id)
     return ("AbnormalCondition", fault.stopped_reason) if fault else None
 
 
-def _interruption_cause(case: Case, transaction: Transaction) -> Cause | None:
+def _interruption_cause(ctx: Context, transaction: Transaction) -> StopCause | None:
     """The program was away too long, or cannot know for how long, or never finds its EVSE again.
 
     The pattern of OCPP 2.1 E17.FR.20 to 22.
     """
-    life = case.state.lifecycle
+    life = ctx.state.lifecycle
     if transaction.interrupted_seq != life.started_seq:
         return None
-    limit_ms = case.integer(RESUMPTION) * 1000
-    away = life.gap_ms is None or life.gap_ms > limit_ms
-    unseen = not case.state.hardware.at(transaction.evse_id).known
-    lost = unseen and case.uptime_ms - life.started_ms > max(limit_ms, METER_WAIT_MS)
+    limit_ms = ctx.variable_integer(RESUMPTION_TIMEOUT) * 1000
+    away = life.downtime_ms is None or life.downtime_ms > limit_ms
+    unseen = not ctx.state.evses.by_id(transaction.evse_id).is_cable_known
+    lost = unseen and ctx.uptime_ms - life.started_ms > max(limit_ms, METER_TIMEOUT_MS)
     if away or lost:
-        return "AbnormalCondition", "PowerLoss" if life.supply_lost else "Reboot"
+        return "AbnormalCondition", "PowerLoss" if life.host_rebooted else "Reboot"
     return None
 
 
-def _reset_cause(case: Case) -> Cause | None:
+def _reset_cause(ctx: Context) -> StopCause | None:
     """B12.FR.04: an immediate reset ends what runs."""
-    reset = case.state.lifecycle.reset
-    if reset and reset.kind == "Immediate":
+    reset = ctx.state.lifecycle.reset
+    if reset and reset.reset_type == "Immediate":
         return "ResetCommand", "ImmediateReset"
     return None
 
 
-def _storage_cause(case: Case) -> Cause | None:
+def _storage_cause(ctx: Context) -> StopCause | None:
     """What is left of the disk is kept for the ends of what runs."""
-    return ("AbnormalCondition", "Other") if full(case) else None
+    return ("AbnormalCondition", "Other") if is_storage_full(ctx) else None
 
 
-def _stop_point_cause(case: Case, transaction: Transaction) -> Cause | None:
+def _stop_point_cause(ctx: Context, transaction: Transaction) -> StopCause | None:
     """E06.FR.02, E06.FR.03, E06.FR.06, E06.FR.07."""
-    points = frozenset(case.members(STOP_POINT))
-    evse = case.state.hardware.at(transaction.evse_id)
+    points = frozenset(ctx.variable_list(TX_STOP_POINT))
+    evse = ctx.state.evses.by_id(transaction.evse_id)
     end = transaction.authorization_end
-    if end and points & FINAL_POINTS:
+    if end and points & AUTHORIZATION_STOP_POINTS:
         return end.trigger_reason, end.stopped_reason
     if end and end.trigger_reason == "EVConnectTimeout":
         return end.trigger_reason, end.stopped_reason  # E03.FR.05
-    gone = evse.known and not evse.plugged and transaction.charging_state not in (None, "Idle")
-    held = case.state.authorizations.at(transaction.evse_id)
+    gone = (
+        evse.is_cable_known
+        and not evse.is_plugged_in
+        and transaction.charging_state not in (None, "Idle")
+    )
+    held = ctx.state.authorizations.on_evse(transaction.evse_id)
     # Without a cable and an authorization no stop point can be reached any more.
     if gone and (held is None or points & {"EVConnected", "PowerPathClosed"}):
         return "EVCommunicationLost", (end.stopped_reason if end else "EVDisconnected")
-    if end and evse.known and not evse.plugged:
+    if end and evse.is_cable_known and not evse.is_plugged_in:
         return end.trigger_reason, end.stopped_reason  # it never began
     paused = transaction.energy_flowed and transaction.charging_since_ms is None
     if "EnergyTransfer" in points and paused:  # even for a moment: Part 2 §2.6.5
@@ -301,50 +326,50 @@ def _stop_point_cause(case: Case, transaction: Transaction) -> Cause | None:
     return None
 
 
-def ends(case: Case) -> Iterator[Decision]:
+def report_ended(ctx: Context) -> Iterator[Decision]:
     """Tell of the end as soon as no energy flows, so that the last register is the last."""
-    for transaction in case.state.transactions.open:
-        stop = transaction.stopping
-        if stop and _settled(case, transaction):
-            yield event(case, transaction, "Ended", stop.trigger_reason, stop=stop)
+    for transaction in ctx.state.transactions.open:
+        stop = transaction.stop_order
+        if stop and _is_ready_to_end(ctx, transaction):
+            yield build_transaction_event(ctx, transaction, "Ended", stop.trigger_reason, stop=stop)
 
 
-def _settled(case: Case, transaction: Transaction) -> bool:
+def _is_ready_to_end(ctx: Context, transaction: Transaction) -> bool:
     if transaction.evse_id == 0:
         return True  # it never had a place where energy could flow
-    waited_ms = case.uptime_ms - transaction.stopping_ms
-    evse = case.state.hardware.at(transaction.evse_id)
-    if transaction.interrupted_seq == case.state.lifecycle.started_seq:
-        reading = case.state.readings.of(transaction.evse_id)
+    waited_ms = ctx.uptime_ms - transaction.stop_ordered_ms
+    evse = ctx.state.evses.by_id(transaction.evse_id)
+    if transaction.interrupted_seq == ctx.state.lifecycle.started_seq:
+        reading = ctx.state.readings.on_evse(transaction.evse_id)
         fresh = reading is not None and reading.seq > transaction.interrupted_seq
-        return (fresh and evse.powerless) or waited_ms >= METER_WAIT_MS
-    return evse.powerless or waited_ms >= POWER_DOWN_MS
+        return (fresh and evse.is_deenergized) or waited_ms >= METER_TIMEOUT_MS
+    return evse.is_deenergized or waited_ms >= POWER_DOWN_TIMEOUT_MS
 
 
 # --- Changing ------------------------------------------------------------------------------------
 
 
-def changes(case: Case) -> Iterator[Decision]:
+def report_changes(ctx: Context) -> Iterator[Decision]:
     """Tell what changed in a transaction that goes on. E02.FR.13, E02.FR.17."""
-    for transaction in case.state.transactions.open:
-        if transaction.stopping or transaction.next_seq_no == 0:
+    for transaction in ctx.state.transactions.open:
+        if transaction.stop_order or transaction.next_seq_no == 0:
             continue
-        if not case.state.hardware.at(transaction.evse_id).known:
+        if not ctx.state.evses.by_id(transaction.evse_id).is_cable_known:
             continue  # after a start, until the EVSE has spoken
-        trigger = _change(case, transaction)
+        trigger = _change_trigger_reason(ctx, transaction)
         if trigger:
-            yield event(case, transaction, "Updated", trigger)
+            yield build_transaction_event(ctx, transaction, "Updated", trigger)
 
 
-def _change(case: Case, transaction: Transaction) -> str | None:
-    if transaction.remote_start_id is not None and not transaction.remote_start_told:
+def _change_trigger_reason(ctx: Context, transaction: Transaction) -> str | None:
+    if transaction.remote_start_id is not None and not transaction.remote_start_reported:
         return "RemoteStart"  # F01.FR.19
-    if transaction.id_token is not None and not transaction.id_token_told:
+    if transaction.id_token is not None and not transaction.id_token_reported:
         return "Authorized"  # E02.FR.01
     end = transaction.authorization_end
-    if end and not transaction.authorization_end_told:
+    if end and not transaction.authorization_end_reported:
         return end.trigger_reason  # E05.FR.09, F03.FR.02
-    now = charging_state(case, transaction.evse_id)
+    now = charging_state(ctx, transaction.evse_id)
     if now == transaction.charging_state:
         return None
     if transaction.charging_state == "Idle" and now == "EVConnected":
@@ -352,238 +377,261 @@ def _change(case: Case, transaction: Transaction) -> str | None:
     return "EVCommunicationLost" if now == "Idle" else "ChargingStateChanged"
 
 
-def samples(case: Case) -> Iterator[Decision]:
+def take_samples(ctx: Context) -> Iterator[Decision]:
     """Take the periodic samples that are due. J02.FR.11, and SampledDataCtrlr.TxEndedInterval."""
-    if not case.state.transactions.open:
+    if not ctx.state.transactions.open:
         return
-    interval_ms, ended_ms = _intervals_ms(case)
-    for transaction in case.state.transactions.open:
-        if transaction.stopping or transaction.next_seq_no == 0:
+    interval_ms, ended_ms = _sample_intervals_ms(ctx)
+    for transaction in ctx.state.transactions.open:
+        if transaction.stop_order or transaction.next_seq_no == 0:
             continue
-        if not case.state.hardware.at(transaction.evse_id).known:
+        if not ctx.state.evses.by_id(transaction.evse_id).is_cable_known:
             continue
-        if interval_ms and case.uptime_ms >= transaction.sampled_ms + interval_ms:
-            yield event(case, transaction, "Updated", "MeterValuePeriodic")
-        reading = case.state.readings.of(transaction.evse_id)
-        if ended_ms and reading and case.uptime_ms >= transaction.kept_ms + ended_ms:
-            sample = sample_of(reading, "Sample.Periodic")
-            yield SampleKept(transaction.transaction_id, sample)
+        if interval_ms and ctx.uptime_ms >= transaction.last_sample_ms + interval_ms:
+            yield build_transaction_event(ctx, transaction, "Updated", "MeterValuePeriodic")
+        reading = ctx.state.readings.on_evse(transaction.evse_id)
+        if ended_ms and reading and ctx.uptime_ms >= transaction.last_kept_sample_ms + ended_ms:
+            sample = make_sample(reading, "Sample.Periodic")
+            yield TransactionSampleKept(transaction.transaction_id, sample)
 
 
-def _intervals_ms(case: Case) -> tuple[int, int]:
+def _sample_intervals_ms(ctx: Context) -> tuple[int, int]:
     """Between two samples that are told, and two that are kept for the end; 0: none are taken."""
-    if not case.flag(SAMPLES_ENABLED, absent=True):
+    if not ctx.variable_boolean(SAMPLED_DATA_ENABLED, default=True):
         return 0, 0
-    return case.integer(INTERVAL_UPDATED) * 1000, case.integer(INTERVAL_ENDED) * 1000
+    return ctx.variable_integer(TX_UPDATED_INTERVAL) * 1000, ctx.variable_integer(
+        TX_ENDED_INTERVAL
+    ) * 1000
 
 
-def next_sample_ms(case: Case) -> Iterator[int]:
+def transaction_deadlines_ms(ctx: Context) -> Iterator[int]:
     """Uptimes at which `samples` and `ends` have something to do."""
-    if not case.state.transactions.open:
+    if not ctx.state.transactions.open:
         return
-    interval_ms, ended_ms = _intervals_ms(case)
-    for transaction in case.state.transactions.open:
+    interval_ms, ended_ms = _sample_intervals_ms(ctx)
+    for transaction in ctx.state.transactions.open:
         if transaction.evse_id == 0:
             continue  # it waits for a cable, and c_authorization says for how long
-        if transaction.stopping:
-            interrupted = transaction.interrupted_seq == case.state.lifecycle.started_seq
-            yield transaction.stopping_ms + (METER_WAIT_MS if interrupted else POWER_DOWN_MS)
+        if transaction.stop_order:
+            interrupted = transaction.interrupted_seq == ctx.state.lifecycle.started_seq
+            yield transaction.stop_ordered_ms + (
+                METER_TIMEOUT_MS if interrupted else POWER_DOWN_TIMEOUT_MS
+            )
             continue
-        if not case.state.hardware.at(transaction.evse_id).known:
-            wait_ms = max(case.integer(RESUMPTION) * 1000, METER_WAIT_MS)
-            yield case.state.lifecycle.started_ms + wait_ms + 1
+        if not ctx.state.evses.by_id(transaction.evse_id).is_cable_known:
+            wait_ms = max(ctx.variable_integer(RESUMPTION_TIMEOUT) * 1000, METER_TIMEOUT_MS)
+            yield ctx.state.lifecycle.started_ms + wait_ms + 1
             continue
         if interval_ms:
-            yield transaction.sampled_ms + interval_ms
+            yield transaction.last_sample_ms + interval_ms
         if ended_ms:
-            yield transaction.kept_ms + ended_ms
+            yield transaction.last_kept_sample_ms + ended_ms
 
 
 # --- The message ---------------------------------------------------------------------------------
 
 
-def event(
-    case: Case,
+def build_transaction_event(
+    ctx: Context,
     transaction: Transaction,
     event_type: str,
     trigger_reason: str,
     *,
-    stop: TransactionStopping | None = None,
-    values: tuple[MeterValueType, ...] | None = None,
+    stop: TransactionStopOrdered | None = None,
+    meter_values: tuple[MeterValueType, ...] | None = None,
 ) -> CallQueued:
     """One TransactionEvent: counted, marked, ready to be sent at any time. E01.FR.07, E01.FR.15.
 
     What OCPP wants told once (evse, idToken, remoteStartId) goes into the first event that can
     tell it. E01.FR.16, E03.FR.01, F02.FR.21.
     """
-    state = charging_state(case, transaction.evse_id)
-    evse = case.state.hardware.at(transaction.evse_id)
-    values = values or _values(case, transaction, event_type, trigger_reason)
-    tells = tuple(_telling(transaction, evse.plugged))
-    if values and (event_type == "Started" or _begins(transaction, state)):
-        tells = (*tells, "begin")
+    state = charging_state(ctx, transaction.evse_id)
+    evse = ctx.state.evses.by_id(transaction.evse_id)
+    meter_values = meter_values or _build_meter_values(ctx, transaction, event_type, trigger_reason)
+    tells = tuple(_unreported_details(transaction, evse.is_plugged_in))
+    if meter_values and (event_type == "Started" or _is_first_charging(transaction, state)):
+        tells = (*tells, "begin_values")
     id_token = transaction.id_token if "id_token" in tells else None
-    if stop and stop.id_token:
-        id_token = stop.id_token  # E07.FR.02
+    if stop and stop.stopped_by_id_token:
+        id_token = stop.stopped_by_id_token  # E07.FR.02
     elif trigger_reason == "StopAuthorized" and transaction.authorization_end:
-        id_token = transaction.authorization_end.id_token or id_token
+        id_token = transaction.authorization_end.ended_by_id_token or id_token
     request = TransactionEventRequest(
         event_type=event_type,  # type: ignore[arg-type]
-        timestamp=timestamp(case.now),
+        timestamp=format_timestamp(ctx.now),
         trigger_reason=trigger_reason,  # type: ignore[arg-type]
         seq_no=transaction.next_seq_no,
         transaction_info=TransactionType(
             transaction_id=transaction.transaction_id,
             charging_state=state,  # type: ignore[arg-type]
-            time_spent_charging=charged_ms(transaction, case.uptime_ms) // 1000,
+            time_spent_charging=total_charging_ms(transaction, ctx.uptime_ms) // 1000,
             stopped_reason=stop.stopped_reason if stop else None,  # type: ignore[arg-type]
-            remote_start_id=transaction.remote_start_id if "remote_start" in tells else None,
+            remote_start_id=transaction.remote_start_id if "remote_start_id" in tells else None,
         ),
-        meter_value=values or None,
-        evse=EVSEType(id=transaction.evse_id, connector_id=evse.plugged_at or None)
+        meter_value=meter_values or None,
+        evse=EVSEType(id=transaction.evse_id, connector_id=evse.plugged_connector_id or None)
         if "evse" in tells or (trigger_reason == "Trigger" and transaction.evse_id)  # TC_F_14
         else None,
-        id_token=token_type(id_token) if id_token else None,
-        custom_data=_head(case) if event_type == "Ended" else None,
+        id_token=id_token_for_message(id_token) if id_token else None,
+        custom_data=_journal_head(ctx) if event_type == "Ended" else None,
     )
-    mark = TransactionMark(
+    mark = TransactionEventSummary(
         transaction_id=transaction.transaction_id,
         evse_id=transaction.evse_id,
         seq_no=transaction.next_seq_no,
         event_type=event_type,  # type: ignore[arg-type]
         trigger_reason=trigger_reason,
         charging_state=state,
-        tells=tells,
+        includes=tells,
         id_token=id_token,
-        granted_seq=transaction.granted_seq,
+        authorization_seq=transaction.authorization_seq,
     )
     return CallQueued(
-        lane="transaction", action="TransactionEvent", payload=raw(request), transaction=mark
+        lane="transaction",
+        action="TransactionEvent",
+        payload=encode_raw(request),
+        transaction_event=mark,
     )
 
 
-def names_head(case: Case) -> bool:
+def includes_journal_head(ctx: Context) -> bool:
     """Whether the last event of a transaction names the head of the journal. Part 2 §2.1.33."""
-    return case.flag(WITNESS)
+    return ctx.variable_boolean(JOURNAL_HEAD_ENABLED)
 
 
-def _head(case: Case) -> CustomDataType | None:
+def _journal_head(ctx: Context) -> CustomDataType | None:
     """The head before the commit, so that the CSMS can tell later if the tail was cut off."""
-    noted = case.state.heads.noted
-    if noted is None or not names_head(case):
+    noted = ctx.state.witness.latest_head
+    if noted is None or not includes_journal_head(ctx):
         return None
     return CustomDataType(vendorId=VENDOR_ID, seq=noted.head_seq, digest=noted.head_digest)
 
 
-def _telling(transaction: Transaction, plugged: bool) -> Iterator[str]:
-    if not transaction.evse_told and plugged:
+def _unreported_details(transaction: Transaction, plugged: bool) -> Iterator[str]:
+    if not transaction.evse_reported and plugged:
         yield "evse"
-    if transaction.id_token is not None and not transaction.id_token_told:
+    if transaction.id_token is not None and not transaction.id_token_reported:
         yield "id_token"
-    if transaction.remote_start_id is not None and not transaction.remote_start_told:
-        yield "remote_start"
+    if transaction.remote_start_id is not None and not transaction.remote_start_reported:
+        yield "remote_start_id"
     if transaction.authorization_end is not None:
-        yield "end"
+        yield "authorization_end"
 
 
 # (eventType, triggerReason or "") -> (variable that lists the measurands, reading context)
-CONTEXTS: Final = {
-    ("Started", ""): (SAMPLES_STARTED, "Transaction.Begin"),  # E01.FR.09
-    ("Updated", "MeterValuePeriodic"): (SAMPLES_UPDATED, "Sample.Periodic"),  # J02.FR.11
-    ("Updated", "Trigger"): (SAMPLES_UPDATED, "Trigger"),  # F06.FR.07
-    ("Ended", ""): (SAMPLES_ENDED, "Transaction.End"),  # E06.FR.11
+SAMPLE_CONTEXTS: Final = {
+    ("Started", ""): (TX_STARTED_MEASURANDS, "Transaction.Begin"),  # E01.FR.09
+    ("Updated", "MeterValuePeriodic"): (TX_UPDATED_MEASURANDS, "Sample.Periodic"),  # J02.FR.11
+    ("Updated", "Trigger"): (TX_UPDATED_MEASURANDS, "Trigger"),  # F06.FR.07
+    ("Ended", ""): (TX_ENDED_MEASURANDS, "Transaction.End"),  # E06.FR.11
 }
 
 
-def _begins(transaction: Transaction, state: str) -> bool:
+def _is_first_charging(transaction: Transaction, state: str) -> bool:
     """Charging starts, and the first event could not tell the meter's state. E01.FR.17."""
-    return not transaction.begin_told and state == "Charging"
+    return not transaction.begin_values_reported and state == "Charging"
 
 
-def _values(
-    case: Case, transaction: Transaction, event_type: str, trigger_reason: str
+def _build_meter_values(
+    ctx: Context, transaction: Transaction, event_type: str, trigger_reason: str
 ) -> tuple[MeterValueType, ...]:
-    found = CONTEXTS.get((event_type, trigger_reason)) or CONTEXTS.get((event_type, ""))
-    if event_type == "Updated" and _begins(transaction, charging_state(case, transaction.evse_id)):
-        found = CONTEXTS["Started", ""]  # E02.FR.21, E03.FR.11
-    reading = case.state.readings.of(transaction.evse_id)
+    found = SAMPLE_CONTEXTS.get((event_type, trigger_reason)) or SAMPLE_CONTEXTS.get(
+        (event_type, "")
+    )
+    if event_type == "Updated" and _is_first_charging(
+        transaction, charging_state(ctx, transaction.evse_id)
+    ):
+        found = SAMPLE_CONTEXTS["Started", ""]  # E02.FR.21, E03.FR.11
+    reading = ctx.state.readings.on_evse(transaction.evse_id)
     if found is None or reading is None:
         return ()
     variable, context = found
-    samples: tuple[Sample, ...] = transaction.kept if event_type == "Ended" else ()
-    if context == "Trigger" or case.flag(SAMPLES_ENABLED, absent=True):
-        samples = (*samples, sample_of(reading, context))
+    samples: tuple[Sample, ...] = transaction.kept_samples if event_type == "Ended" else ()
+    if context == "Trigger" or ctx.variable_boolean(SAMPLED_DATA_ENABLED, default=True):
+        samples = (*samples, make_sample(reading, context))
     else:
-        samples = tuple(one for one in samples if one.context == CLOCK)
-    chosen = {CLOCK: ALIGNED_ENDED}  # J01.FR.07, TC_J_03: what the clock took has its own list
-    values = (meter_value(one, case.members(chosen.get(one.context, variable))) for one in samples)
+        samples = tuple(one for one in samples if one.context == CLOCK_CONTEXT)
+    chosen = {
+        CLOCK_CONTEXT: ALIGNED_TX_ENDED_MEASURANDS
+    }  # J01.FR.07, TC_J_03: what the clock took has its own list
+    values = (
+        build_meter_value(one, ctx.variable_list(chosen.get(one.context, variable)))
+        for one in samples
+    )
     return tuple(value for value in values if value is not None)
 
 
 # --- What the CSMS says --------------------------------------------------------------------------
 
 
-def transaction_event_answered(
-    case: Case, call: int, response: TransactionEventResponse
+def on_transaction_event_response(
+    ctx: Context, call: int, response: TransactionEventResponse
 ) -> Iterator[Decision]:
     """The CSMS gave its view of the token. E05, C10.FR.05, C12.FR.06, C15."""
-    info, id_token = response.id_token_info, case.state.outbox.judges.get(call)
+    info, id_token = response.id_token_info, ctx.state.outbox.id_token_by_call.get(call)
     if info is None or id_token is None:
         return
-    if id_token.ref in case.state.auth_cache.entries:  # a new one only by Authorize: C15.FR.01
-        yield from remembered(case, id_token, info)
-    transaction = case.state.transactions.of(case.state.outbox.owner_of(call) or "")
+    if id_token.ref in ctx.state.auth_cache.entries:  # a new one only by Authorize: C15.FR.01
+        yield from cache_id_token_info(ctx, id_token, info)
+    transaction = ctx.state.transactions.by_id(ctx.state.outbox.transaction_id_of(call) or "")
     if transaction is None or transaction.id_token != id_token:
         return  # it is over, or this token only ended it
-    if info.group_id_token and transaction.group is None:
-        yield GroupLearned(transaction.transaction_id, token_of(info.group_id_token))
-    held = case.state.authorizations.at(transaction.evse_id)
-    if info.status == "Accepted" or held is None or transaction.stopping:
+    if info.group_id_token and transaction.group_id_token is None:
+        yield GroupIdTokenReceived(
+            transaction.transaction_id, id_token_from_message(info.group_id_token)
+        )
+    held = ctx.state.authorizations.on_evse(transaction.evse_id)
+    if info.status == "Accepted" or held is None or transaction.stop_order:
         return
-    if case.flag(STOP_INVALID, absent=True):
-        yield end_of(held, "Deauthorized", "DeAuthorized")  # E05.FR.09, E05.FR.10
-    elif held.until_wh is None and not held.suspended:
-        yield from _suspended(case, held, info.status)
+    if ctx.variable_boolean(STOP_TX_ON_INVALID_ID, default=True):
+        yield end_authorization(held, "Deauthorized", "DeAuthorized")  # E05.FR.09, E05.FR.10
+    elif held.until_register_wh is None and not held.suspended:
+        yield from _limit_or_suspend(ctx, held, info.status)
 
 
-def _suspended(case: Case, held: Authorization, status: str) -> Iterator[Decision]:
+def _limit_or_suspend(
+    ctx: Context, authorization: Authorization, status: str
+) -> Iterator[Decision]:
     """No more energy, or MaxEnergyOnInvalidId at most. E05.FR.02, E05.FR.03, C15.FR.06/07."""
-    reading = case.state.readings.of(held.evse_id or 0)
-    allowance_wh = case.integer(ENERGY_INVALID)
+    reading = ctx.state.readings.on_evse(authorization.evse_id or 0)
+    allowance_wh = ctx.variable_integer(MAX_ENERGY_ON_INVALID_ID)
     if allowance_wh and reading:
-        until_wh = reading.read.energy_wh + allowance_wh
-        yield AuthorizationLimited(held.seq, status, until_wh)
+        until_wh = reading.meter_read.energy_wh + allowance_wh
+        yield AuthorizationLimited(authorization.seq, status, until_wh)
     else:
-        yield AuthorizationSuspended(held.seq, status)
+        yield AuthorizationSuspended(authorization.seq, status)
 
 
-def exhausts(case: Case) -> Iterator[Decision]:
+def suspend_at_energy_limit(ctx: Context) -> Iterator[Decision]:
     """The energy that was still allowed has flowed. E05.FR.02, E05.FR.03."""
-    for held in case.state.authorizations.held:
-        reading = case.state.readings.of(held.evse_id or 0)
-        if held.suspended or held.until_wh is None or reading is None:
+    for held in ctx.state.authorizations.active:
+        reading = ctx.state.readings.on_evse(held.evse_id or 0)
+        if held.suspended or held.until_register_wh is None or reading is None:
             continue
-        if reading.read.energy_wh >= held.until_wh:
+        if reading.meter_read.energy_wh >= held.until_register_wh:
             yield AuthorizationSuspended(held.seq, "MaxEnergyOnInvalidId")
 
 
 def get_transaction_status(
-    case: Case, call: Call, request: GetTransactionStatusRequest
+    ctx: Context, call: Call, request: GetTransactionStatusRequest
 ) -> Iterator[Decision]:
     """Does it run, and do messages wait? E14.FR.01 to 08."""
-    outbox, named = case.state.outbox, request.transaction_id
+    outbox, named = ctx.state.outbox, request.transaction_id
     if named is None:
         waits = len(outbox.transaction) > 0
-        yield answer(call, GetTransactionStatusResponse(messages_in_queue=waits))
+        yield call_result(call, GetTransactionStatusResponse(messages_in_queue=waits))
         return
-    yield answer(
+    yield call_result(
         call,
         GetTransactionStatusResponse(
-            messages_in_queue=outbox.transaction.owns(named),
-            ongoing_indicator=case.state.transactions.of(named) is not None,
+            messages_in_queue=outbox.transaction.has_owner(named),
+            ongoing_indicator=ctx.state.transactions.by_id(named) is not None,
         ),
     )
 
 
-CALLS: dict[str, Handler] = {"GetTransactionStatus": get_transaction_status}
-OBSERVED: Final[dict[type[Event], Rule]] = {StopPressed: pressed, EvStopped: stopped_by_ev}
+CALLS: dict[str, CallHandler] = {"GetTransactionStatus": get_transaction_status}
+OBSERVED: Final[dict[type[Event], Rule]] = {
+    StopButtonPressed: on_stop_pressed,
+    EvStoppedCharging: on_ev_stopped,
+}

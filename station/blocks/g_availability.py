@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled, Part
-from journal.projections.outbox import CallQueued, StatusMark
+from journal.projections.outbox import CallQueued, ConnectorStatusSummary
 from journal.terms import Decision
-from station.blocks.standing import closed_for_firmware, full, out_of_order, usable
-from station.case import Call, Case, Handler, answer, reason, say
-from station.messages import timestamp
+from station.blocks.standing import (
+    is_closed_for_firmware,
+    is_connector_usable,
+    is_out_of_order,
+    is_storage_full,
+)
+from station.case import Call, CallHandler, Context, call_result, queue_call, status_info
+from station.messages import format_timestamp
 from station.messages.g_availability import (
     ChangeAvailabilityRequest,
     ChangeAvailabilityResponse,
@@ -19,132 +24,142 @@ from station.messages.g_availability import (
 # --- Status --------------------------------------------------------------------------------------
 
 
-def connector_status(case: Case, evse_id: int, connector_id: int) -> str:
+def connector_status(ctx: Context, evse_id: int, connector_id: int) -> str:
     """ConnectorStatusEnumType right now. G01.FR.01 to 05, G03.FR.06, G04.FR.07."""
-    if case.state.faults.blocking(evse_id):
+    if ctx.state.faults.blocking_fault(evse_id):
         return "Faulted"
-    if case.state.transactions.at(evse_id):
+    if ctx.state.transactions.on_evse(evse_id):
         return "Occupied"
-    if not usable(case, evse_id, connector_id):
+    if not is_connector_usable(ctx, evse_id, connector_id):
         return "Unavailable"  # G03.FR.06, G04.FR.07: whether or not a cable is plugged in
-    if case.state.lifecycle.restart:
+    if ctx.state.lifecycle.restart:
         return "Unavailable"  # B11.FR.03
-    if out_of_order(case):
+    if is_out_of_order(ctx):
         return "Faulted"
-    if full(case):
+    if is_storage_full(ctx):
         return "Unavailable"
-    if closed_for_firmware(case, evse_id):
+    if is_closed_for_firmware(ctx, evse_id):
         return "Unavailable"  # L01.FR.07
-    plugged = case.state.hardware.at(evse_id).plugged_at == connector_id
+    plugged = ctx.state.evses.by_id(evse_id).plugged_connector_id == connector_id
     return "Occupied" if plugged else "Available"
 
 
-def evse_status(case: Case, evse_id: int) -> str:
+def evse_status(ctx: Context, evse_id: int) -> str:
     """AvailabilityState of an EVSE: the least usable of its connectors."""
-    connectors = dict(case.state.lifecycle.evses).get(evse_id, ())
-    return _least([connector_status(case, evse_id, one) for one in connectors])
+    connectors = dict(ctx.state.lifecycle.evses).get(evse_id, ())
+    return _least_available([connector_status(ctx, evse_id, one) for one in connectors])
 
 
-def station_status(case: Case) -> str:
+def station_status(ctx: Context) -> str:
     """AvailabilityState of the station: usable as long as one EVSE is."""
-    if not case.state.availability.operative(0):
+    if not ctx.state.availability.is_operative(0):
         return "Unavailable"
-    if case.state.faults.blocking(0):
+    if ctx.state.faults.blocking_fault(0):
         return "Faulted"
-    statuses = [evse_status(case, evse_id) for evse_id in case.state.lifecycle.evse_ids]
-    return min(statuses, key=ORDER.index) if statuses else "Unavailable"
+    statuses = [evse_status(ctx, evse_id) for evse_id in ctx.state.lifecycle.evse_ids]
+    return min(statuses, key=STATUS_ORDER.index) if statuses else "Unavailable"
 
 
-ORDER = ("Available", "Reserved", "Occupied", "Unavailable", "Faulted")
+STATUS_ORDER = ("Available", "Reserved", "Occupied", "Unavailable", "Faulted")
 
 
-def _least(statuses: list[str]) -> str:
-    return max(statuses, key=ORDER.index) if statuses else "Unavailable"
+def _least_available(statuses: list[str]) -> str:
+    return max(statuses, key=STATUS_ORDER.index) if statuses else "Unavailable"
 
 
-def tells_statuses(case: Case) -> Iterator[Decision]:
+def report_statuses(ctx: Context) -> Iterator[Decision]:
     """Tell of each connector whose status is not what the CSMS was told. G01.FR.03 to 07, B04.
 
     An EVSE that has not spoken since the program started has no status yet.
     """
-    for evse_id, connector_id in case.state.lifecycle.connectors:
-        if not case.state.hardware.at(evse_id).known and not _silent_too_long(case, evse_id):
+    for evse_id, connector_id in ctx.state.lifecycle.connectors:
+        if not ctx.state.evses.by_id(evse_id).is_cable_known and not _has_blocking_fault(
+            ctx, evse_id
+        ):
             continue
-        status = connector_status(case, evse_id, connector_id)
-        if status != case.state.statuses.of(evse_id, connector_id):
-            yield from status_notification(case, evse_id, connector_id, status)
+        status = connector_status(ctx, evse_id, connector_id)
+        if status != ctx.state.reported_statuses.on_connector(evse_id, connector_id):
+            yield from queue_status_notification(ctx, evse_id, connector_id, status)
 
 
-def _silent_too_long(case: Case, evse_id: int) -> bool:
+def _has_blocking_fault(ctx: Context, evse_id: int) -> bool:
     """A fault is told even where the EVSE never spoke."""
-    return case.state.faults.blocking(evse_id) is not None
+    return ctx.state.faults.blocking_fault(evse_id) is not None
 
 
-def status_notification(
-    case: Case, evse_id: int, connector_id: int, status: str, *, solicited: bool = False
+def queue_status_notification(
+    ctx: Context, evse_id: int, connector_id: int, status: str, *, solicited: bool = False
 ) -> Iterator[CallQueued]:
     request = StatusNotificationRequest(
-        timestamp=timestamp(case.now),
+        timestamp=format_timestamp(ctx.now),
         connector_status=status,  # type: ignore[arg-type]
         evse_id=evse_id,
         connector_id=connector_id,
     )
-    mark = StatusMark(evse_id, connector_id, status)
-    yield from say(case, request, solicited=solicited, status=mark)
+    mark = ConnectorStatusSummary(evse_id, connector_id, status)
+    yield from queue_call(ctx, request, solicited=solicited, status=mark)
 
 
 # --- Availability --------------------------------------------------------------------------------
 
 
 def change_availability(
-    case: Case, call: Call, request: ChangeAvailabilityRequest
+    ctx: Context, call: Call, request: ChangeAvailabilityRequest
 ) -> Iterator[Decision]:
     """Take a part out of service or give it back. G03.FR.01 to 05, G04.FR.01 to 06."""
     part = (request.evse.id, request.evse.connector_id or 0) if request.evse else (0, 0)
     operative = request.operational_status == "Operative"
-    if not _exists(case, part):
-        yield answer(
+    if not _part_exists(ctx, part):
+        yield call_result(
             call,
             ChangeAvailabilityResponse(
                 status="Rejected",
-                status_info=reason("UnknownConnectorId" if part[1] else "UnknownEvse"),
+                status_info=status_info("UnknownConnectorId" if part[1] else "UnknownEvse"),
             ),
         )
-    elif not operative and case.state.availability.own(part) and _in_use(case, part):
-        yield answer(call, ChangeAvailabilityResponse(status="Scheduled"))  # G03.FR.05, G04.FR.06
+    elif (
+        not operative
+        and ctx.state.availability.is_itself_operative(part)
+        and _has_transaction(ctx, part)
+    ):
+        yield call_result(
+            call, ChangeAvailabilityResponse(status="Scheduled")
+        )  # G03.FR.05, G04.FR.06
         yield AvailabilityScheduled(*part, operative)
     else:
-        yield answer(call, ChangeAvailabilityResponse(status="Accepted"))
-        if case.state.availability.own(part) != operative or _is_scheduled(case, part):
+        yield call_result(call, ChangeAvailabilityResponse(status="Accepted"))
+        if ctx.state.availability.is_itself_operative(part) != operative or _is_scheduled(
+            ctx, part
+        ):
             yield AvailabilityChanged(*part, operative)
 
 
-def _exists(case: Case, part: Part) -> bool:
+def _part_exists(ctx: Context, part: Part) -> bool:
     evse_id, connector_id = part
     if part == (0, 0):
         return True
     if connector_id == 0:
-        return evse_id in case.state.lifecycle.evse_ids
-    return part in case.state.lifecycle.connectors
+        return evse_id in ctx.state.lifecycle.evse_ids
+    return part in ctx.state.lifecycle.connectors
 
 
-def _in_use(case: Case, part: Part) -> bool:
+def _has_transaction(ctx: Context, part: Part) -> bool:
     """Whether a transaction stands in the way."""
     evse_id, _ = part
     if evse_id == 0:
-        return bool(case.state.transactions.open)
-    return case.state.transactions.at(evse_id) is not None
+        return bool(ctx.state.transactions.open)
+    return ctx.state.transactions.on_evse(evse_id) is not None
 
 
-def _is_scheduled(case: Case, part: Part) -> bool:
-    return any(one == part for one, _ in case.state.availability.scheduled)
+def _is_scheduled(ctx: Context, part: Part) -> bool:
+    return any(one == part for one, _ in ctx.state.availability.scheduled)
 
 
-def takes_effect(case: Case) -> Iterator[Decision]:
+def apply_scheduled_changes(ctx: Context) -> Iterator[Decision]:
     """The transaction a scheduled change waited for is over. G03.FR.05, G04.FR.06."""
-    for part, operative in case.state.availability.scheduled:
-        if not _in_use(case, part):
+    for part, operative in ctx.state.availability.scheduled:
+        if not _has_transaction(ctx, part):
             yield AvailabilityChanged(*part, operative)
 
 
-CALLS: dict[str, Handler] = {"ChangeAvailability": change_availability}
+CALLS: dict[str, CallHandler] = {"ChangeAvailability": change_availability}

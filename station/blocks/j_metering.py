@@ -6,115 +6,129 @@ from collections.abc import Iterator
 from typing import Final
 
 from journal.observations import MeterRead
-from journal.projections.readings import AlignedSlotServed
-from journal.projections.transactions import SampleKept
+from journal.projections.readings import ClockAlignedIntervalHandled
+from journal.projections.transactions import TransactionSampleKept
 from journal.terms import Decision
-from station.blocks.e_transactions import event
-from station.case import Case, say
+from station.blocks.e_transactions import build_transaction_event
+from station.case import Context, queue_call
 from station.messages.datatypes import EVSEType
 from station.messages.j_metering import MeterValuesRequest
-from station.metering import meter_value, sample_of
+from station.metering import build_meter_value, make_sample
 
-INTERVAL: Final = "AlignedDataCtrlr.Interval"
-MEASURANDS: Final = "AlignedDataCtrlr.Measurands"
-DURING_IDLE: Final = "AlignedDataCtrlr.SendDuringIdle"
-INTERVAL_ENDED: Final = "AlignedDataCtrlr.TxEndedInterval"
-ENABLED: Final = "AlignedDataCtrlr.Enabled"
+ALIGNED_INTERVAL: Final = "AlignedDataCtrlr.Interval"
+ALIGNED_MEASURANDS: Final = "AlignedDataCtrlr.Measurands"
+SEND_DURING_IDLE: Final = "AlignedDataCtrlr.SendDuringIdle"
+TX_ENDED_INTERVAL: Final = "AlignedDataCtrlr.TxEndedInterval"
+ALIGNED_DATA_ENABLED: Final = "AlignedDataCtrlr.Enabled"
 
 
-def slot_of(case: Case, interval_s: int) -> int:
+def clock_slot(ctx: Context, interval_s: int) -> int:
     """Which whole interval of the day, and of all days before, `now` lies in."""
-    return int(case.now.timestamp()) // interval_s
+    return int(ctx.now.timestamp()) // interval_s
 
 
-def aligned(case: Case) -> Iterator[Decision]:
+def report_aligned_values(ctx: Context) -> Iterator[Decision]:
     """Clock-aligned values at every interval of the wall clock. J01.FR.14, J01.FR.19/20, FR.22.
 
     A moment that passed while the program was away, or that a clock jumped over, is not made up
     for; the first one after a change of the interval only sets the pace.
     """
-    interval_s = case.integer(INTERVAL)
-    if not interval_s or not case.flag(ENABLED, absent=True) or _reading(case):
+    interval_s = ctx.variable_integer(ALIGNED_INTERVAL)
+    if (
+        not interval_s
+        or not ctx.variable_boolean(ALIGNED_DATA_ENABLED, default=True)
+        or _is_meter_reading(ctx)
+    ):
         return
-    readings, slot = case.state.readings, slot_of(case, interval_s)
-    if readings.slot == slot and readings.slot_interval_s == interval_s:
+    readings, slot = ctx.state.readings, clock_slot(ctx, interval_s)
+    if readings.aligned_interval_index == slot and readings.aligned_interval_s == interval_s:
         return
-    yield AlignedSlotServed(slot, interval_s)
-    if readings.slot is None or readings.slot_interval_s != interval_s:
+    yield ClockAlignedIntervalHandled(slot, interval_s)
+    if readings.aligned_interval_index is None or readings.aligned_interval_s != interval_s:
         return
-    yield from _aligned_values(case)
+    yield from _queue_aligned_values(ctx)
 
 
-def _aligned_values(case: Case) -> Iterator[Decision]:
-    measurands = case.members(MEASURANDS)
-    only_idle = case.flag(DURING_IDLE)
-    if only_idle and case.state.transactions.open:
+def _queue_aligned_values(ctx: Context) -> Iterator[Decision]:
+    measurands = ctx.variable_list(ALIGNED_MEASURANDS)
+    only_idle = ctx.variable_boolean(SEND_DURING_IDLE)
+    if only_idle and ctx.state.transactions.open:
         return  # J01.FR.20: the variable is the station's
-    for evse_id in case.state.lifecycle.evse_ids:
-        reading = case.state.readings.of(evse_id)
-        if reading is None or not case.state.hardware.at(evse_id).known:
+    for evse_id in ctx.state.lifecycle.evse_ids:
+        reading = ctx.state.readings.on_evse(evse_id)
+        if reading is None or not ctx.state.evses.by_id(evse_id).is_cable_known:
             continue  # after a start, until the EVSE has spoken: the reading is of the run before
-        value = meter_value(sample_of(reading, "Sample.Clock"), measurands)
+        value = build_meter_value(make_sample(reading, "Sample.Clock"), measurands)
         if value is None:
             continue
-        transaction = case.state.transactions.at(evse_id)
-        if transaction is None or transaction.next_seq_no == 0 or transaction.stopping:
-            yield from say(case, MeterValuesRequest(evse_id=evse_id, meter_value=(value,)))
+        transaction = ctx.state.transactions.on_evse(evse_id)
+        if transaction is None or transaction.next_seq_no == 0 or transaction.stop_order:
+            yield from queue_call(ctx, MeterValuesRequest(evse_id=evse_id, meter_value=(value,)))
         else:
-            yield event(case, transaction, "Updated", "MeterValueClock", values=(value,))
+            yield build_transaction_event(
+                ctx, transaction, "Updated", "MeterValueClock", meter_values=(value,)
+            )
 
 
-def _reading(case: Case) -> bool:
+def _is_meter_reading(ctx: Context) -> bool:
     """Whether a meter was read just now: at a clock-aligned moment each is read in its turn.
 
     The deadline of that moment is judged when all of them have been, so that no EVSE is told of
     with an old reading because another one's came first.
     """
-    return isinstance(case.entry.event, MeterRead)
+    return isinstance(ctx.entry.event, MeterRead)
 
 
-def aligned_ms(case: Case) -> int | None:
+def aligned_due_ms(ctx: Context) -> int | None:
     """Uptime of the next clock-aligned moment, as the wall clock has it now."""
-    interval_s = case.integer(INTERVAL)
-    if not interval_s or not case.flag(ENABLED, absent=True):
+    interval_s = ctx.variable_integer(ALIGNED_INTERVAL)
+    if not interval_s or not ctx.variable_boolean(ALIGNED_DATA_ENABLED, default=True):
         return None
-    if case.state.readings.slot_interval_s != interval_s:
-        return case.uptime_ms
-    into_ms = round(case.now.timestamp() * 1000) % (interval_s * 1000)
-    return case.uptime_ms + interval_s * 1000 - into_ms
+    if ctx.state.readings.aligned_interval_s != interval_s:
+        return ctx.uptime_ms
+    into_ms = round(ctx.now.timestamp() * 1000) % (interval_s * 1000)
+    return ctx.uptime_ms + interval_s * 1000 - into_ms
 
 
-def kept_for_end(case: Case) -> Iterator[Decision]:
+def keep_aligned_samples(ctx: Context) -> Iterator[Decision]:
     """Clock-aligned readings for TransactionEvent(Ended). AlignedDataCtrlr.TxEndedInterval."""
-    interval_s = case.integer(INTERVAL_ENDED)
-    if not interval_s or not case.flag(ENABLED, absent=True) or _reading(case):
+    interval_s = ctx.variable_integer(TX_ENDED_INTERVAL)
+    if (
+        not interval_s
+        or not ctx.variable_boolean(ALIGNED_DATA_ENABLED, default=True)
+        or _is_meter_reading(ctx)
+    ):
         return
-    slot = slot_of(case, interval_s)
-    for transaction in case.state.transactions.open:
-        reading = case.state.readings.of(transaction.evse_id)
-        if reading is None or transaction.stopping:
+    slot = clock_slot(ctx, interval_s)
+    for transaction in ctx.state.transactions.open:
+        reading = ctx.state.readings.on_evse(transaction.evse_id)
+        if reading is None or transaction.stop_order:
             continue
-        if transaction.clock_kept_ms // (interval_s * 1000) != slot:
-            yield SampleKept(transaction.transaction_id, sample_of(reading, "Sample.Clock"))
+        if transaction.last_aligned_at_unix_ms // (interval_s * 1000) != slot:
+            yield TransactionSampleKept(
+                transaction.transaction_id, make_sample(reading, "Sample.Clock")
+            )
 
 
-def kept_ms(case: Case) -> int | None:
+def keep_due_ms(ctx: Context) -> int | None:
     """Uptime at which `kept_for_end` has something to keep."""
-    interval_s = case.integer(INTERVAL_ENDED)
-    enabled = case.flag(ENABLED, absent=True)
-    if not interval_s or not enabled or not case.state.transactions.open:
+    interval_s = ctx.variable_integer(TX_ENDED_INTERVAL)
+    enabled = ctx.variable_boolean(ALIGNED_DATA_ENABLED, default=True)
+    if not interval_s or not enabled or not ctx.state.transactions.open:
         return None
-    into_ms = round(case.now.timestamp() * 1000) % (interval_s * 1000)
-    return case.uptime_ms + interval_s * 1000 - into_ms
+    into_ms = round(ctx.now.timestamp() * 1000) % (interval_s * 1000)
+    return ctx.uptime_ms + interval_s * 1000 - into_ms
 
 
-def triggered_meter_values(case: Case, evse: EVSEType | None) -> Iterator[Decision]:
+def trigger_meter_values(ctx: Context, evse: EVSEType | None) -> Iterator[Decision]:
     """The most recent measurements, now. F06.FR.06, F06.FR.11."""
-    for evse_id in case.state.lifecycle.evse_ids:
-        reading = case.state.readings.of(evse_id)
+    for evse_id in ctx.state.lifecycle.evse_ids:
+        reading = ctx.state.readings.on_evse(evse_id)
         if reading is None or (evse is not None and evse.id not in (0, evse_id)):
             continue
-        value = meter_value(sample_of(reading, "Trigger"), case.members(MEASURANDS))
+        value = build_meter_value(
+            make_sample(reading, "Trigger"), ctx.variable_list(ALIGNED_MEASURANDS)
+        )
         if value is not None:
             request = MeterValuesRequest(evse_id=evse_id, meter_value=(value,))
-            yield from say(case, request, solicited=True)
+            yield from queue_call(ctx, request, solicited=True)

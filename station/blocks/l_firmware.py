@@ -16,25 +16,25 @@ from typing import Final
 import msgspec
 
 from journal.observations import (
-    ActivationChecked,
-    DownloadEnded,
-    InstallEnded,
-    SignatureChecked,
+    FirmwareActivationChecked,
+    FirmwareDownloadEnded,
+    FirmwareInstallEnded,
+    FirmwareSignatureChecked,
 )
 from journal.projections.firmware import (
-    FirmwareAdvanced,
-    FirmwareOrdered,
-    TransactionsAwaited,
-    Update,
+    FirmwareStatusChanged,
+    FirmwareUpdate,
+    FirmwareUpdateOrdered,
+    FirmwareWaitingForTransactions,
 )
 from journal.projections.lifecycle import RestartOrdered
 from journal.projections.outbox import CallQueued
 from journal.terms import Decision, Event
-from station.blocks.a_security import logged
-from station.blocks.standing import in_use, installs_now, may_install
-from station.blocks.transfers import attempts, interval_s, passed, utc
-from station.case import Call, Case, Handler, answer, reason, say
-from station.delivery import timeout_ms
+from station.blocks.a_security import log_security_event
+from station.blocks.standing import is_in_use, is_ready_to_install, may_install
+from station.blocks.transfers import has_passed, resolve_attempts, resolve_interval_s, to_utc_text
+from station.case import Call, CallHandler, Context, call_result, queue_call, status_info
+from station.delivery import message_timeout_ms
 from station.messages.l_firmware import (
     FirmwareStatusNotificationRequest,
     UpdateFirmwareRequest,
@@ -42,259 +42,287 @@ from station.messages.l_firmware import (
 )
 
 DOWNLOADS_WHILE_CHARGING: Final = "AQ-7"
-CANCELS: Final = "C-60"
-BEYOND_RECALL: Final = frozenset({"Installing", "InstallRebooting"})  # L01.FR.27
-AT_WORK: Final = frozenset(
+CANCELS_UPDATE: Final = "C-60"
+UNCANCELLABLE_STATUSES: Final = frozenset({"Installing", "InstallRebooting"})  # L01.FR.27
+ACTIVE_STATUSES: Final = frozenset(
     {"Downloading", "Downloaded", "SignatureVerified", "Installing", "InstallRebooting"}
 )
 
 # status -> the security event it is. L01.FR.03, L01.FR.31
-SECURITY: Final = {"InvalidSignature": "InvalidFirmwareSignature", "Installed": "FirmwareUpdated"}
+SECURITY_EVENT_BY_STATUS: Final = {
+    "InvalidSignature": "InvalidFirmwareSignature",
+    "Installed": "FirmwareUpdated",
+}
 
 
 # --- The order -----------------------------------------------------------------------------------
 
 
-def update_firmware(case: Case, call: Call, request: UpdateFirmwareRequest) -> Iterator[Decision]:
+def update_firmware(ctx: Context, call: Call, request: UpdateFirmwareRequest) -> Iterator[Decision]:
     """Take an update on, if its signer is good and no other is in the way. L01.FR.21 to 27."""
-    firmware, running = request.firmware, case.state.firmware.running
+    firmware, running = request.firmware, ctx.state.firmware.running_update
     if firmware.signing_certificate is None or firmware.signature is None:
-        yield _refused(call, "Rejected", "MissingParam", "only signed firmware is taken")
+        yield _reject_update(call, "Rejected", "MissingParam", "only signed firmware is taken")
         return
-    complaint = _complaint(case, firmware.signing_certificate)
+    complaint = _check_signer(ctx, firmware.signing_certificate)
     if complaint:
-        yield _refused(call, "InvalidCertificate", "InvalidCertificate", complaint)
-        yield from logged(case, "InvalidFirmwareSigningCertificate", complaint)  # L01.FR.02
+        yield _reject_update(call, "InvalidCertificate", "InvalidCertificate", complaint)
+        yield from log_security_event(
+            ctx, "InvalidFirmwareSigningCertificate", complaint
+        )  # L01.FR.02
         return
-    if running and not _cancellable(case, running):
-        told = f"update {running.ordered.request_id} cannot be cancelled"
-        yield _refused(call, "Rejected", "FwUpdateInProgress", told)
+    if running and not _is_cancellable(ctx, running):
+        told = f"update {running.order.request_id} cannot be cancelled"
+        yield _reject_update(call, "Rejected", "FwUpdateInProgress", told)
         return
     status = "AcceptedCanceled" if running else "Accepted"
-    yield answer(call, UpdateFirmwareResponse(status=status))  # type: ignore[arg-type]
-    yield FirmwareOrdered(
+    yield call_result(call, UpdateFirmwareResponse(status=status))  # type: ignore[arg-type]
+    yield FirmwareUpdateOrdered(
         request_id=request.request_id,
         location=firmware.location,
-        retrieve_at=utc(firmware.retrieve_date_time) or "",
-        install_at=utc(firmware.install_date_time),
-        attempts=attempts(request.retries),
-        interval_s=interval_s(request.retry_interval),
+        retrieve_at=to_utc_text(firmware.retrieve_date_time) or "",
+        install_at=to_utc_text(firmware.install_date_time),
+        attempts_max=resolve_attempts(request.retries),
+        retry_interval_s=resolve_interval_s(request.retry_interval),
         signing_certificate=firmware.signing_certificate,
         signature=firmware.signature,
     )
 
 
-def _complaint(case: Case, pem: str) -> str:
+def _check_signer(ctx: Context, pem: str) -> str:
     """What is wrong with whoever signed it; empty: nothing. L01.FR.12, L01.FR.21."""
-    from station.firmware.signature import CertificateRefused, signing_certificate  # a slow import
+    from station.firmware.signature import (  # a slow import
+        SigningCertificateRefused,
+        load_signing_certificate,
+    )
 
-    roots = [one.pem for one in case.state.certificates.of("ManufacturerRootCertificate")]
+    roots = [one.pem for one in ctx.state.certificates.for_uses("ManufacturerRootCertificate")]
     try:
-        signing_certificate(pem, roots, case.now)
-    except CertificateRefused as refusal:
+        load_signing_certificate(pem, roots, ctx.now)
+    except SigningCertificateRefused as refusal:
         return str(refusal)
     return ""
 
 
-def _refused(call: Call, status: str, code: str, text: str) -> Decision:
-    return answer(
+def _reject_update(call: Call, status: str, code: str, text: str) -> Decision:
+    return call_result(
         call,
         UpdateFirmwareResponse(
             status=status,  # type: ignore[arg-type]
-            status_info=reason(code, text),
+            status_info=status_info(code, text),
         ),
     )
 
 
-def _cancellable(case: Case, update: Update) -> bool:
+def _is_cancellable(ctx: Context, update: FirmwareUpdate) -> bool:
     """L01.FR.24, L01.FR.27."""
-    return case.product.profile.has(CANCELS) and update.status not in BEYOND_RECALL
+    return (
+        ctx.product.profile.supports(CANCELS_UPDATE) and update.status not in UNCANCELLABLE_STATUSES
+    )
 
 
 # --- Going on ------------------------------------------------------------------------------------
 
 
-def advances(case: Case) -> Iterator[Decision]:
+def advance_update(ctx: Context) -> Iterator[Decision]:
     """Enter every state that what happened, the clock and the transactions lead to.
 
     All but Installing: before that the CSMS hears that the EVSEs are Unavailable.
     """
-    update = case.state.firmware.running
+    update = ctx.state.firmware.running_update
     if update is None:
         return
-    entered = _reported(case.entry.event, update)
-    status, why = entered or (_next(case, update), "")
+    entered = _reported_status(ctx.entry.event, update)
+    status, why = entered or (_next_status(ctx, update), "")
     while status is not None:
-        yield from _enters(case, update, status, why)
+        yield from _enter_status(ctx, update, status, why)
         update = msgspec.structs.replace(update, status=status)
-        status, why = _next(case, update), ""
-    if not update.waited and not update.ended and _waits(case, update):
-        yield TransactionsAwaited(update.seq)
+        status, why = _next_status(ctx, update), ""
+    if (
+        not update.waited_for_transactions
+        and not update.has_ended
+        and _waits_for_transactions(ctx, update)
+    ):
+        yield FirmwareWaitingForTransactions(update.seq)
 
 
-def _reported(event: Event, update: Update) -> tuple[str, str] | None:
+def _reported_status(event: Event, update: FirmwareUpdate) -> tuple[str, str] | None:
     """The state that a report on this update leads to, and why; None: it is no such report."""
-    if getattr(event, "update", None) != update.seq:
+    if getattr(event, "update_seq", None) != update.seq:
         return None
     match event:
-        case DownloadEnded(ok=True) if update.status in ("Downloading", "DownloadPaused"):
+        case FirmwareDownloadEnded(succeeded=True) if update.status in (
+            "Downloading",
+            "DownloadPaused",
+        ):
             return "Downloaded", ""
-        case DownloadEnded(ok=False, why=why) if update.status in ("Downloading", "Downloaded"):
+        case FirmwareDownloadEnded(succeeded=False, reason=why) if update.status in (
+            "Downloading",
+            "Downloaded",
+        ):
             return "DownloadFailed", why  # L01.FR.30
-        case SignatureChecked(ok=ok, why=why) if update.status == "Downloaded":
+        case FirmwareSignatureChecked(valid=ok, reason=why) if update.status == "Downloaded":
             return ("SignatureVerified" if ok else "InvalidSignature"), why
-        case InstallEnded(outcome=outcome, why=why) if update.status == "Installing":
-            return OUTCOMES[outcome], why
-        case ActivationChecked(ok=ok, why=why) if update.status == "InstallRebooting":
+        case FirmwareInstallEnded(outcome=outcome, reason=why) if update.status == "Installing":
+            return STATUS_BY_OUTCOME[outcome], why
+        case FirmwareActivationChecked(succeeded=ok, reason=why) if (
+            update.status == "InstallRebooting"
+        ):
             return ("Installed" if ok else "InstallationFailed"), why
         case _:
             return None
 
 
-OUTCOMES: Final = {
-    "restart": "InstallRebooting",  # L01.FR.32 (a)
+STATUS_BY_OUTCOME: Final = {
+    "restart_required": "InstallRebooting",  # L01.FR.32 (a)
     "failed": "InstallationFailed",
-    "invalid": "InstallVerificationFailed",  # L01.FR.29
+    "invalid_firmware": "InstallVerificationFailed",  # L01.FR.29
 }
 
 
-def _next(case: Case, update: Update) -> str | None:
+def _next_status(ctx: Context, update: FirmwareUpdate) -> str | None:
     """The state that the clock and the transactions lead to, from the one it is in."""
     match update.status:
         case "":
-            return "Downloading" if _may_download(case, update) else "DownloadScheduled"
-        case "DownloadScheduled" if _may_download(case, update):
+            return "Downloading" if _may_download(ctx, update) else "DownloadScheduled"
+        case "DownloadScheduled" if _may_download(ctx, update):
             return "Downloading"
-        case "DownloadPaused" if _may_transfer(case):
+        case "DownloadPaused" if _may_transfer(ctx):
             return "Downloading"
-        case "Downloading" if not _may_transfer(case):
+        case "Downloading" if not _may_transfer(ctx):
             return "DownloadPaused"  # L01.FR.14
-        case "SignatureVerified" if not may_install(case, update):
+        case "SignatureVerified" if not may_install(ctx, update):
             return "InstallScheduled"  # L01.FR.16, L01.FR.34
         case _:
             return None
 
 
-def _may_download(case: Case, update: Update) -> bool:
+def _may_download(ctx: Context, update: FirmwareUpdate) -> bool:
     """Whether a download may begin; a clock set back later does not undo it. L01.FR.13."""
-    return passed(update.ordered.retrieve_at, case.now) and _may_transfer(case)
+    return has_passed(update.order.retrieve_at, ctx.now) and _may_transfer(ctx)
 
 
-def _may_transfer(case: Case) -> bool:
+def _may_transfer(ctx: Context) -> bool:
     """AQ-7."""
-    return case.product.profile.has(DOWNLOADS_WHILE_CHARGING) or not case.state.transactions.open
+    return ctx.product.profile.supports(DOWNLOADS_WHILE_CHARGING) or not ctx.state.transactions.open
 
 
-def _waits(case: Case, update: Update) -> bool:
+def _waits_for_transactions(ctx: Context, update: FirmwareUpdate) -> bool:
     """Whether nothing but people who charge is in its way. L01.FR.06, L01.FR.33."""
-    ordered = update.ordered
+    ordered = update.order
     match update.status:
         case "DownloadScheduled":
-            return passed(ordered.retrieve_at, case.now)
+            return has_passed(ordered.retrieve_at, ctx.now)
         case "DownloadPaused":
             return True
         case "InstallScheduled":
-            return passed(ordered.install_at, case.now) and not may_install(case, update)
+            return has_passed(ordered.install_at, ctx.now) and not may_install(ctx, update)
         case "InstallRebooting":
-            return in_use(case) and not update.restarted
+            return is_in_use(ctx) and not update.restarted
         case _:
             return False
 
 
-def installs(case: Case) -> Iterator[Decision]:
+def start_installation(ctx: Context) -> Iterator[Decision]:
     """Begin to install, now that the CSMS has been told of the EVSEs. L01.FR.05."""
-    update = case.state.firmware.running
-    if update and installs_now(case, update):
-        yield from _enters(case, update, "Installing", "")
+    update = ctx.state.firmware.running_update
+    if update and is_ready_to_install(ctx, update):
+        yield from _enter_status(ctx, update, "Installing", "")
 
 
-def _enters(case: Case, update: Update, status: str, why: str) -> Iterator[Decision]:
+def _enter_status(
+    ctx: Context, update: FirmwareUpdate, status: str, why: str
+) -> Iterator[Decision]:
     """L01.FR.01, L01.FR.10; told also after the link was lost, or the program ended."""
-    yield FirmwareAdvanced(update.seq, status, why)
-    yield from status_notification(case, status, update.ordered.request_id)
-    if status in SECURITY:
-        about = f"update {update.ordered.request_id}"
-        yield from logged(case, SECURITY[status], f"{about}: {why}" if why else about)
+    yield FirmwareStatusChanged(update.seq, status, why)
+    yield from queue_status_notification(ctx, status, update.order.request_id)
+    if status in SECURITY_EVENT_BY_STATUS:
+        about = f"update {update.order.request_id}"
+        yield from log_security_event(
+            ctx, SECURITY_EVENT_BY_STATUS[status], f"{about}: {why}" if why else about
+        )
 
 
-def status_notification(
-    case: Case, status: str, request_id: int | None, *, solicited: bool = False
+def queue_status_notification(
+    ctx: Context, status: str, request_id: int | None, *, solicited: bool = False
 ) -> Iterator[CallQueued]:
     """L01.FR.20: the requestId is left out only where there is none."""
     request = FirmwareStatusNotificationRequest(
         status=status,  # type: ignore[arg-type]
         request_id=request_id,
     )
-    yield from say(case, request, keep=not solicited, solicited=solicited)
+    yield from queue_call(ctx, request, keep=not solicited, solicited=solicited)
 
 
 # --- The restart ---------------------------------------------------------------------------------
 
 
-def reboots(case: Case) -> Iterator[Decision]:
+def order_update_restart(ctx: Context) -> Iterator[Decision]:
     """Restart into the new firmware once nobody charges and the CSMS has heard of it.
 
     It need not have heard longer than an answer may take. L01.FR.15, L01.FR.33.
     """
-    update = case.state.firmware.running
-    due_ms = _reboot_ms(case)
+    update = ctx.state.firmware.running_update
+    due_ms = _restart_due_ms(ctx)
     if update is None or due_ms is None:
         return
-    outbox = case.state.outbox
-    unheard = len(outbox.rest) or outbox.in_flight
-    if unheard and case.may_speak and case.uptime_ms < due_ms:
+    outbox = ctx.state.outbox
+    unheard = len(outbox.general) or outbox.in_flight
+    if unheard and ctx.may_send_calls and ctx.uptime_ms < due_ms:
         return
     yield RestartOrdered("FirmwareUpdate")
 
 
-def _reboot_ms(case: Case) -> int | None:
+def _restart_due_ms(ctx: Context) -> int | None:
     """Uptime at which `reboots` waits for no answer any more; None: it is not its turn."""
-    update = case.state.firmware.running
+    update = ctx.state.firmware.running_update
     if update is None or update.status != "InstallRebooting" or update.restarted:
         return None
-    if case.state.lifecycle.restart or in_use(case):
+    if ctx.state.lifecycle.restart or is_in_use(ctx):
         return None
-    return update.entered_ms + timeout_ms(case)
+    return update.status_since_ms + message_timeout_ms(ctx)
 
 
 # --- Seen from elsewhere -------------------------------------------------------------------------
 
 
-def deadline_ms(case: Case) -> int | None:
+def update_due_ms(ctx: Context) -> int | None:
     """Uptime at which the next step is due by the clock alone."""
-    update = case.state.firmware.running
+    update = ctx.state.firmware.running_update
     if update is None:
         return None
     match update.status:
         case "DownloadScheduled":
-            return _uptime_of(case, update.ordered.retrieve_at)
+            return _uptime_at(ctx, update.order.retrieve_at)
         case "InstallScheduled":
-            return _uptime_of(case, update.ordered.install_at)
+            return _uptime_at(ctx, update.order.install_at)
         case _:
-            return _reboot_ms(case)
+            return _restart_due_ms(ctx)
 
 
-def _uptime_of(case: Case, moment: str | None) -> int | None:
+def _uptime_at(ctx: Context, moment: str | None) -> int | None:
     """Uptime of a moment on the wall clock; None if it has come."""
-    if moment is None or passed(moment, case.now):
+    if moment is None or has_passed(moment, ctx.now):
         return None
-    ahead = datetime.fromisoformat(moment) - case.now
-    return case.uptime_ms + ahead // timedelta(milliseconds=1) + 1
+    ahead = datetime.fromisoformat(moment) - ctx.now
+    return ctx.uptime_ms + ahead // timedelta(milliseconds=1) + 1
 
 
-def triggered(case: Case) -> Iterator[Decision]:
+def trigger_firmware_status(ctx: Context) -> Iterator[Decision]:
     """TriggerMessage: what was told last, or Idle. L01.FR.25, L01.FR.26, F06.FR.16."""
-    last = case.state.firmware.last
+    last = ctx.state.firmware.latest_update
     if last is None or last.status in ("", "Installed"):
-        yield from status_notification(case, "Idle", None, solicited=True)
+        yield from queue_status_notification(ctx, "Idle", None, solicited=True)
     else:
-        yield from status_notification(case, last.status, last.ordered.request_id, solicited=True)
+        yield from queue_status_notification(
+            ctx, last.status, last.order.request_id, solicited=True
+        )
 
 
-def at_work(case: Case) -> bool:
+def is_update_active(ctx: Context) -> bool:
     """Whether an update is being fetched or installed right now. B11, erratum 2.14 (2025-06)."""
-    update = case.state.firmware.running
-    return update is not None and update.status in AT_WORK
+    update = ctx.state.firmware.running_update
+    return update is not None and update.status in ACTIVE_STATUSES
 
 
-CALLS: dict[str, Handler] = {"UpdateFirmware": update_firmware}
+CALLS: dict[str, CallHandler] = {"UpdateFirmware": update_firmware}

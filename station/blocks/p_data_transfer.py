@@ -9,37 +9,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from journal.observations import DataTransferOrdered
+from journal.observations import DataTransferRequested
 from journal.terms import Decision, Event
-from station.case import Call, Case, Handler, Rule, answer, say
+from station.case import Call, CallHandler, Context, Rule, call_result, queue_call
 from station.messages.p_data_transfer import DataTransferRequest, DataTransferResponse
 
-VENDORS: Final[dict[str, dict[str | None, Handler]]] = {}  # vendorId -> messageId -> handler
+HANDLERS_BY_VENDOR: Final[
+    dict[str, dict[str | None, CallHandler]]
+] = {}  # vendorId -> messageId -> handler
 
 
-def data_transfer(case: Case, call: Call, request: DataTransferRequest) -> Iterator[Decision]:
+def data_transfer(ctx: Context, call: Call, request: DataTransferRequest) -> Iterator[Decision]:
     """Pass on to whoever understands it. P01.FR.05, P01.FR.06."""
-    vendor = VENDORS.get(request.vendor_id)
+    vendor = HANDLERS_BY_VENDOR.get(request.vendor_id)
     handler = vendor.get(request.message_id) if vendor is not None else None
     if vendor is None:
-        yield answer(call, DataTransferResponse(status="UnknownVendorId"))
+        yield call_result(call, DataTransferResponse(status="UnknownVendorId"))
     elif handler is None:
-        yield answer(call, DataTransferResponse(status="UnknownMessageId"))
+        yield call_result(call, DataTransferResponse(status="UnknownMessageId"))
     else:
-        yield from handler(case, call, request)
+        yield from handler(ctx, call, request)
 
 
-def ordered(case: Case) -> Iterator[Decision]:
+def on_data_transfer_ordered(ctx: Context) -> Iterator[Decision]:
     """Say what an operator wants said; not worth keeping for a CSMS that is not there. P02."""
-    order = case.entry.event
-    assert isinstance(order, DataTransferOrdered)
+    order = ctx.entry.event
+    assert isinstance(order, DataTransferRequested)
     request = DataTransferRequest(
         vendor_id=order.vendor_id,
         message_id=order.message_id,
         data=None if bytes(order.data) == b"null" else order.data,
     )
-    yield from say(case, request)
+    yield from queue_call(ctx, request)
 
 
-CALLS: dict[str, Handler] = {"DataTransfer": data_transfer}
-OBSERVED: Final[dict[type[Event], Rule]] = {DataTransferOrdered: ordered}
+CALLS: dict[str, CallHandler] = {"DataTransfer": data_transfer}
+OBSERVED: Final[dict[type[Event], Rule]] = {DataTransferRequested: on_data_transfer_ordered}

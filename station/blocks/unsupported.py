@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from journal.terms import Decision
-from station.case import Call, Case, Handler, answer, reason, refuse
+from station.case import Call, CallHandler, Context, call_error, call_result, status_info
 from station.messages import Datatype
 from station.messages.a_security import CertificateSignedResponse
 from station.messages.d_local_list import GetLocalListVersionResponse, SendLocalListResponse
@@ -35,27 +35,27 @@ from station.messages.n_diagnostics import (
 )
 from station.messages.o_display import ClearDisplayMessageResponse, GetDisplayMessagesResponse
 
-NO: Final = reason("UnsupportedRequest")
-OFF: Final = reason("NotEnabled")
-NOTHING: Final = reason("NotFound")
+UNSUPPORTED_REQUEST: Final = status_info("UnsupportedRequest")
+NOT_ENABLED: Final = status_info("NotEnabled")
+NOT_FOUND: Final = status_info("NotFound")
 
 
-def _always(response: Datatype) -> Handler:
+def _fixed_response(response: Datatype) -> CallHandler:
     """A handler that gives the same answer to whatever is asked."""
 
-    def handler(case: Case, call: Call, request: Datatype) -> Iterator[Decision]:
-        yield answer(call, response)
+    def handler(ctx: Context, call: Call, request: Datatype) -> Iterator[Decision]:
+        yield call_result(call, response)
 
     return handler
 
 
-def not_supported(case: Case, call: Call, request: Datatype) -> Iterator[Decision]:
+def refuse_not_supported(ctx: Context, call: Call, request: Datatype) -> Iterator[Decision]:
     """For messages whose answer cannot say no."""
-    yield refuse(call, "NotSupported", f"{call.action} is not supported by this station")
+    yield call_error(call, "NotSupported", f"{call.action} is not supported by this station")
 
 
 def set_variable_monitoring(
-    case: Case, call: Call, request: SetVariableMonitoringRequest
+    ctx: Context, call: Call, request: SetVariableMonitoringRequest
 ) -> Iterator[Decision]:
     """One refusal for each monitor. N04.FR.01."""
     results = tuple(
@@ -65,59 +65,77 @@ def set_variable_monitoring(
             component=one.component,
             variable=one.variable,
             severity=one.severity,
-            status_info=NO,
+            status_info=UNSUPPORTED_REQUEST,
         )
         for one in request.set_monitoring_data
     )
-    yield answer(call, SetVariableMonitoringResponse(set_monitoring_result=results))
+    yield call_result(call, SetVariableMonitoringResponse(set_monitoring_result=results))
 
 
 def clear_variable_monitoring(
-    case: Case, call: Call, request: ClearVariableMonitoringRequest
+    ctx: Context, call: Call, request: ClearVariableMonitoringRequest
 ) -> Iterator[Decision]:
     """There are no monitors, so none has that number. N06.FR.01, N06.FR.02."""
     results = tuple(ClearMonitoringResultType(status="NotFound", id=one) for one in request.id)
-    yield answer(call, ClearVariableMonitoringResponse(clear_monitoring_result=results))
+    yield call_result(call, ClearVariableMonitoringResponse(clear_monitoring_result=results))
 
 
-_ANSWERS: Final[dict[str, Datatype]] = {
+_RESPONSES: Final[dict[str, Datatype]] = {
     # A02: no CSR of ours is open, so no certificate can be the answer to one
-    "CertificateSigned": CertificateSignedResponse(status="Rejected", status_info=NO),
+    "CertificateSigned": CertificateSignedResponse(
+        status="Rejected", status_info=UNSUPPORTED_REQUEST
+    ),
     # D01: there is no list that could take it
-    "SendLocalList": SendLocalListResponse(status="Failed", status_info=OFF),
+    "SendLocalList": SendLocalListResponse(status="Failed", status_info=NOT_ENABLED),
     # D02.FR.03
     "GetLocalListVersion": GetLocalListVersionResponse(version_number=0),
     # H01.FR.01
-    "ReserveNow": ReserveNowResponse(status="Rejected", status_info=OFF),
+    "ReserveNow": ReserveNowResponse(status="Rejected", status_info=NOT_ENABLED),
     # H02.FR.01
-    "CancelReservation": CancelReservationResponse(status="Rejected", status_info=NOTHING),
+    "CancelReservation": CancelReservationResponse(status="Rejected", status_info=NOT_FOUND),
     # K08.FR.05
-    "GetCompositeSchedule": GetCompositeScheduleResponse(status="Rejected", status_info=NO),
+    "GetCompositeSchedule": GetCompositeScheduleResponse(
+        status="Rejected", status_info=UNSUPPORTED_REQUEST
+    ),
     # K09: none is installed, so none matches
-    "GetChargingProfiles": GetChargingProfilesResponse(status="NoProfiles", status_info=NO),
+    "GetChargingProfiles": GetChargingProfilesResponse(
+        status="NoProfiles", status_info=UNSUPPORTED_REQUEST
+    ),
     # K10.FR.01
-    "ClearChargingProfile": ClearChargingProfileResponse(status="Unknown", status_info=NO),
+    "ClearChargingProfile": ClearChargingProfileResponse(
+        status="Unknown", status_info=UNSUPPORTED_REQUEST
+    ),
     # L03: for Local Controllers
-    "PublishFirmware": PublishFirmwareResponse(status="Rejected", status_info=NO),
+    "PublishFirmware": PublishFirmwareResponse(status="Rejected", status_info=UNSUPPORTED_REQUEST),
     # L04: nothing was ever published
     "UnpublishFirmware": UnpublishFirmwareResponse(status="NoFirmware"),
     # N02.FR.02
-    "GetMonitoringReport": GetMonitoringReportResponse(status="NotSupported", status_info=NO),
+    "GetMonitoringReport": GetMonitoringReportResponse(
+        status="NotSupported", status_info=UNSUPPORTED_REQUEST
+    ),
     # N03.FR.02
-    "SetMonitoringBase": SetMonitoringBaseResponse(status="NotSupported", status_info=NO),
+    "SetMonitoringBase": SetMonitoringBaseResponse(
+        status="NotSupported", status_info=UNSUPPORTED_REQUEST
+    ),
     # N05
-    "SetMonitoringLevel": SetMonitoringLevelResponse(status="Rejected", status_info=NO),
+    "SetMonitoringLevel": SetMonitoringLevelResponse(
+        status="Rejected", status_info=UNSUPPORTED_REQUEST
+    ),
     # O03.FR.06
-    "GetDisplayMessages": GetDisplayMessagesResponse(status="Unknown", status_info=NO),
+    "GetDisplayMessages": GetDisplayMessagesResponse(
+        status="Unknown", status_info=UNSUPPORTED_REQUEST
+    ),
     # O05.FR.02
-    "ClearDisplayMessage": ClearDisplayMessageResponse(status="Unknown", status_info=NO),
+    "ClearDisplayMessage": ClearDisplayMessageResponse(
+        status="Unknown", status_info=UNSUPPORTED_REQUEST
+    ),
 }
 
-CALLS: Final[dict[str, Handler]] = {
-    **{action: _always(response) for action, response in _ANSWERS.items()},
+CALLS: Final[dict[str, CallHandler]] = {
+    **{action: _fixed_response(response) for action, response in _RESPONSES.items()},
     "SetVariableMonitoring": set_variable_monitoring,
     "ClearVariableMonitoring": clear_variable_monitoring,
-    "SetChargingProfile": not_supported,  # K01.FR.29
-    "CostUpdated": not_supported,  # I02: the answer has no status
-    "SetDisplayMessage": not_supported,  # the example of Part 4 §4.2.3
+    "SetChargingProfile": refuse_not_supported,  # K01.FR.29
+    "CostUpdated": refuse_not_supported,  # I02: the answer has no status
+    "SetDisplayMessage": refuse_not_supported,  # the example of Part 4 §4.2.3
 }

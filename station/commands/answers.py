@@ -8,19 +8,19 @@ import sys
 import click
 
 
-class No(click.ClickException):
+class CommandFailed(click.ClickException):
     """The answer is no: one line that says which thing, what happened and what to do."""
 
     exit_code = 1
 
 
-class Misused(click.ClickException):
+class UsageError(click.ClickException):
     """The command cannot be meant so: one line that says what is wrong with it."""
 
     exit_code = 2
 
 
-def fall_silent() -> None:
+def discard_stdout() -> None:
     """Write to nobody from now on: whoever read our output has gone.
 
     Otherwise what is still in the buffer makes the interpreter complain at its exit.

@@ -8,14 +8,14 @@ from typing import Final
 
 import click
 
-from journal.retention import Limits, archive, without_older
+from journal.retention import RetentionLimits, archive_oldest_entries, remove_older_quarantines
 from journal.store import JournalInUse
-from station.commands.answers import Misused, No
-from station.commands.journals import busy, journal_argument
-from station.commands.pen import writing
+from station.commands.answers import CommandFailed, UsageError
+from station.commands.journals import journal_argument, spinner
+from station.commands.pen import open_offline_writer
 from station.runtime.clock import HostClock
 
-DAYS: Final = 90  # as `[journal] retention` of station.toml
+RETENTION_DAYS: Final = 90  # as `[journal] retention` of station.toml
 
 
 @click.command("archive")
@@ -23,7 +23,7 @@ DAYS: Final = 90  # as `[journal] retention` of station.toml
 @click.option(
     "--days",
     type=click.IntRange(1, 36_500),
-    default=DAYS,
+    default=RETENTION_DAYS,
     show_default=True,
     help="Whatever is older may go.",
 )
@@ -37,24 +37,28 @@ def archive_command(path: Path, days: int) -> None:
     All other commands read the segments as if nothing had been moved.
     """
     try:
-        with writing(path) as pen:
-            with busy(f"replaying {path}"):
-                state = pen.remembered()
+        with open_offline_writer(path) as pen:
+            with spinner(f"replaying {path}"):
+                state = pen.replay_state()
             age = timedelta(days=days)
-            for aside in without_older(path, HostClock().utc() - age):
+            for aside in remove_older_quarantines(path, HostClock().utc() - age):
                 click.echo(f"{aside}: removed")
-            since = pen.now(state) - age
-            limits = Limits.of(state, pen.store.head.seq, since)
+            since = pen.station_time(state) - age
+            limits = RetentionLimits.from_state(state, pen.store.head.seq, since)
             entries = 0
-            with busy(f"archiving {path}"):
-                while moved := archive(pen.store, path, limits, worth=False):
-                    entries += moved.entries
+            with spinner(f"archiving {path}"):
+                while moved := archive_oldest_entries(
+                    pen.store, path, limits, only_if_worthwhile=False
+                ):
+                    entries += moved.entry_count
                     size = moved.segment.path.stat().st_size
-                    click.echo(f"{moved.segment.path}: {moved.entries} entries in {size} bytes")
+                    click.echo(f"{moved.segment.path}: {moved.entry_count} entries in {size} bytes")
             pen.store.checkpoint()
     except JournalInUse as failure:
-        raise Misused(
+        raise UsageError(
             f"{failure} A running station archives by itself what is older than its retention."
         ) from failure
     if not entries:
-        raise No(f"{path}: nothing settled is older than {days} days, so all of it stays.")
+        raise CommandFailed(
+            f"{path}: nothing settled is older than {days} days, so all of it stays."
+        )

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from station.commands.answers import Misused
+from station.commands.answers import UsageError
 
 
 @contextmanager
-def made_aside(directory: Path, name: str, *, last: str) -> Iterator[Path]:
+def staging_directory(directory: Path, name: str, *, publish_last: str) -> Iterator[Path]:
     """A place to make files in; they come to `directory` when all are made, and else not at all.
 
     Args:
@@ -29,12 +29,14 @@ def made_aside(directory: Path, name: str, *, last: str) -> Iterator[Path]:
     try:
         aside.mkdir()
     except FileExistsError:
-        raise Misused(
+        raise UsageError(
             f"{aside}: is there, of an export that was killed or still goes on. Remove it first."
         ) from None
     try:
         yield aside
-        for one in sorted(aside.iterdir(), key=lambda one: (one.name.startswith(last), one.name)):
+        for one in sorted(
+            aside.iterdir(), key=lambda one: (one.name.startswith(publish_last), one.name)
+        ):
             one.replace(directory / one.name)
     finally:
         shutil.rmtree(aside)

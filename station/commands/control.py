@@ -12,58 +12,62 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from station.commands.answers import Misused, No
+from station.commands.answers import CommandFailed, UsageError
 
-STATION: Final = "control.sock"
-DEVICES: Final = "emulator.sock"
-PATH_MAX: Final = 107  # bytes of a socket's path; the kernel's limit
-PATIENCE_S: Final = 10.0  # it answers at once, or not at all
-ANSWER_MAX: Final = 1 << 20  # bytes; `state` of a station has a few hundred
+STATION_SOCKET: Final = "control.sock"
+DEVICES_SOCKET: Final = "emulator.sock"
+SOCKET_PATH_BYTES_MAX: Final = 107  # bytes of a socket's path; the kernel's limit
+RESPONSE_TIMEOUT_S: Final = 10.0  # it answers at once, or not at all
+RESPONSE_BYTES_MAX: Final = 1 << 20  # bytes; `state` of a station has a few hundred
 
 
-class NobodyThere(Misused):
+class StationUnreachable(UsageError):
     """No station answers on the socket."""
 
 
-def asked(path: Path, op: str, /, **arguments: Any) -> dict[str, Any]:
+def send_request(path: Path, operation: str, /, **arguments: Any) -> dict[str, Any]:
     """Ask one thing; the answer, with numbers as int or Decimal.
 
     Raises:
         NobodyThere: nobody listens, or hung up without a word.
         No: the answer is no.
     """
-    fitting(path)
-    line = json.dumps({"op": op, **arguments}).encode() + b"\n"
+    check_socket_path(path)
+    line = json.dumps({"op": operation, **arguments}).encode() + b"\n"
     try:
         with socket.socket(socket.AF_UNIX) as station:
-            station.settimeout(PATIENCE_S)
+            station.settimeout(RESPONSE_TIMEOUT_S)
             station.connect(os.fspath(path))
             station.sendall(line)
             with station.makefile("rb") as answers:
-                answer = answers.readline(ANSWER_MAX)
+                answer = answers.readline(RESPONSE_BYTES_MAX)
     except TimeoutError:
-        raise NobodyThere(f"{path}: no answer within {PATIENCE_S:.0f} s. Is it stopped?") from None
+        raise StationUnreachable(
+            f"{path}: no answer within {RESPONSE_TIMEOUT_S:.0f} s. Is it stopped?"
+        ) from None
     except OSError as error:
         why = error.strerror or str(error)
-        raise NobodyThere(f"{path}: no station answers ({why}). Start it: `station run`.") from None
+        raise StationUnreachable(
+            f"{path}: no station answers ({why}). Start it: `station run`."
+        ) from None
     if not answer:
-        raise NobodyThere(f"{path}: hung up on {op}. Look into the station's log.")
+        raise StationUnreachable(f"{path}: hung up on {operation}. Look into the station's log.")
     reply: dict[str, Any] = json.loads(answer, parse_float=Decimal)
     if reply.pop("ok", False) is not True:
-        raise No(f"{op}: {reply.get('error', 'refused without a reason')}")
+        raise CommandFailed(f"{operation}: {reply.get('error', 'refused without a reason')}")
     return reply
 
 
-def fitting(path: Path) -> Path:
+def check_socket_path(path: Path) -> Path:
     """The path, if a socket can lie there.
 
     Raises:
         Misused: it is too long.
     """
     length = len(os.fsencode(path))
-    if length > PATH_MAX:
-        raise Misused(
-            f"{path}: a socket's path has at most {PATH_MAX} bytes, this one has {length}. "
+    if length > SOCKET_PATH_BYTES_MAX:
+        raise UsageError(
+            f"{path}: a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes, this one has {length}. "
             "Use a shorter data directory."
         )
     return path

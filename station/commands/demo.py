@@ -23,16 +23,16 @@ import trio
 from journal.observations import CableReported, ContactorReported, IdTokenPresented
 from journal.projections.authorizations import AuthorizationEnded, AuthorizationGranted
 from journal.projections.outbox import CallQueued
-from journal.projections.transactions import TransactionStarted, TransactionStopping
+from journal.projections.transactions import TransactionStarted, TransactionStopOrdered
 from journal.reader import Reader
 from journal.terms import Entry
 from journal.verify import verify
-from station.commands.answers import No
-from station.commands.demo_account import Written, differences
+from station.commands.answers import CommandFailed
+from station.commands.demo_account import JournaledTransaction, find_differences
 from station.commands.demo_station import IDENTITY, DemoStation
-from station.commands.demo_voice import Voice, bar
-from station.commands.journals import opened
-from station.commands.replay import STYLES
+from station.commands.demo_voice import DemoConsole, format_bar
+from station.commands.journals import open_journal
+from station.commands.replay import ACTOR_STYLES
 from station.messages import Datatype
 from station.messages.a_security import SecurityEventNotificationRequest
 from station.messages.b_provisioning import BootNotificationRequest
@@ -40,28 +40,28 @@ from station.messages.c_authorization import AuthorizeRequest
 from station.messages.datatypes import IdTokenInfoType
 from station.messages.e_transactions import TransactionEventRequest
 from station.messages.g_availability import StatusNotificationRequest
-from station.simulation.csms import CsmsDouble, serve
-from station.simulation.ledger import Account
-from station.transcript import line, meaning
+from station.simulation.csms import CsmsDouble, serve_csms
+from station.simulation.ledger import TransactionRecord
+from station.transcript import describe_event, format_entry
 
 ALICE: Final = "04A224B2"
-EVSE: Final = 1
-EV: Final = {  # a small battery, so that one sees it fill
+EVSE_ID: Final = 1
+EV_PARAMETERS: Final = {  # a small battery, so that one sees it fill
     "capacity_wh": 3_000,
     "soc": 20,
     "max_voltage_v": 800,
     "max_current_a": 300,
     "max_power_w": 200_000,
 }
-CHARGE_S: Final = 18.0
-FULL_ENOUGH: Final = 80  # %; from here an EV takes less and less
-PATIENCE_S: Final = 30.0  # for one thing to happen on a loaded machine
-POLL_S: Final = 0.04  # between two looks at what passes quickly
-LOOK_S: Final = 0.2  # between two looks at the cable
-KWH: Final = Decimal(1000)
+CHARGING_S: Final = 18.0
+TARGET_SOC_PERCENT: Final = 80  # %; from here an EV takes less and less
+STEP_TIMEOUT_S: Final = 30.0  # for one thing to happen on a loaded machine
+POLL_INTERVAL_S: Final = 0.04  # between two looks at what passes quickly
+METER_POLL_INTERVAL_S: Final = 0.2  # between two looks at the cable
+WH_PER_KWH: Final = Decimal(1000)
 
 # What the charge controller is doing, in the order it comes.
-STAGES: Final = {
+STAGE_TEXTS: Final = {
     "CCS_AUTHORISATION_PROCESS": "talks with the EV; somebody may charge",
     "CONNECTED_WITH_FULL_INFO": "knows what the EV can take",
     "INSULATION_TEST": "tests the insulation of the cable",
@@ -74,14 +74,14 @@ STAGES: Final = {
 }
 
 # The entries a transaction can be followed by, of all that lie around it.
-TELLING: Final = (
+SESSION_EVENTS: Final = (
     IdTokenPresented,
     AuthorizationGranted,
     CableReported,
     ContactorReported,
     TransactionStarted,
     AuthorizationEnded,
-    TransactionStopping,
+    TransactionStopOrdered,
 )
 
 
@@ -97,7 +97,7 @@ TELLING: Final = (
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 600),
-    default=CHARGE_S,
+    default=CHARGING_S,
     show_default=True,
     help="How long energy flows.",
 )
@@ -107,27 +107,27 @@ def demo_command(once: bool, data: Path, seconds: float) -> None:
     Afterwards the station stays up to be played with, until Ctrl-C. A journal that is there
     already is continued.
     """
-    found = trio.run(_until_signalled, data, once, seconds)
+    found = trio.run(_run_until_signal, data, once, seconds)
     for difference in found:
         click.echo(f"demo: {difference}", err=True)
     if found:
         raise click.exceptions.Exit(1)
 
 
-async def _until_signalled(data: Path, once: bool, seconds: float) -> list[str]:
+async def _run_until_signal(data: Path, once: bool, seconds: float) -> list[str]:
     """Run the demo; Ctrl-C, SIGTERM or a closed terminal ends it and everything it started."""
     demo = Demo(data)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_at_signal, signals, nursery.cancel_scope)
+            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
             await demo.run(once, seconds)
             nursery.cancel_scope.cancel()
-    if demo.found is None:
+    if demo.differences is None:
         raise click.Abort
-    return demo.found
+    return demo.differences
 
 
-async def _end_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
     async for _ in signals:
         scope.cancel()
 
@@ -137,58 +137,64 @@ class Demo:
 
     def __init__(self, data: Path) -> None:
         self.station = DemoStation(data)
-        self.voice = Voice()
-        self.csms = CsmsDouble({ALICE: IdTokenInfoType(status="Accepted")}, told=self._told)
-        self.found: list[str] | None = None  # what differs, once it is known
-        self._before = 0  # entries of earlier runs
-        self._session = 1  # the first entry of the session
-        self._most_w = Decimal(0)
-        self._status: dict[int, str] = {}  # of each EVSE, as the CSMS knows it
+        self.console = DemoConsole()
+        self.csms = CsmsDouble(
+            {ALICE: IdTokenInfoType(status="Accepted")}, on_request=self._on_request
+        )
+        self.differences: list[str] | None = None  # what differs, once it is known
+        self._seq_before = 0  # entries of earlier runs
+        self._session_first_seq = 1  # the first entry of the session
+        self._power_max_w = Decimal(0)
+        self._status_by_evse: dict[int, str] = {}  # of each EVSE, as the CSMS knows it
 
     async def run(self, once: bool, seconds: float) -> None:
         """All of it, with `seconds` of energy; whatever happens, the station is ended."""
         try:
             async with trio.open_nursery() as nursery:
                 listening = await nursery.start(
-                    partial(serve, self.csms, passwords={IDENTITY: self.station.password})
+                    partial(serve_csms, self.csms, passwords={IDENTITY: self.station.password})
                 )
-                self._announce(listening.url)
+                self._print_introduction(listening.url)
                 await self.station.start(listening.url)
-                await self._boots()
-                account, meter_wh = await self._charges(seconds)
-                self.found = self._compared(account, meter_wh)
-                self._shows(account)
+                await self._wait_until_ready()
+                account, meter_wh = await self._run_session(seconds)
+                self.differences = self._find_differences(account, meter_wh)
+                self._print_summary(account)
                 if not once:
-                    await self._stays(listening.url)
+                    await self._wait_for_interrupt(listening.url)
                 nursery.cancel_scope.cancel()
         finally:
-            code = await self.station.end()
-        if code and self.found is not None:
-            self.found.append(f"the station ended with exit code {code}. See {self.station.log}")
+            code = await self.station.stop()
+        if code and self.differences is not None:
+            self.differences.append(
+                f"the station ended with exit code {code}. See {self.station.log}"
+            )
 
-    def _announce(self, url: str) -> None:
+    def _print_introduction(self, url: str) -> None:
         if self.station.journal.exists():
-            with closing(opened(self.station.journal)) as reader:
-                self._before = reader.head().seq
-        history = f", whose journal has {self._before} entries already" if self._before else ""
-        self.voice.plain(f"A CSMS double listens on {url}. It knows one card: {ALICE}.")
-        self.voice.plain(
+            with closing(open_journal(self.station.journal)) as reader:
+                self._seq_before = reader.read_head().seq
+        history = (
+            f", whose journal has {self._seq_before} entries already" if self._seq_before else ""
+        )
+        self.console.print_line(f"A CSMS double listens on {url}. It knows one card: {ALICE}.")
+        self.console.print_line(
             f"A station with emulated devices starts in {self.station.directory}{history}."
         )
-        self.voice.plain()
+        self.console.print_line()
 
     # --- What the CSMS hears ---------------------------------------------------------------------
 
-    def _told(self, action: str, request: Datatype) -> None:
+    def _on_request(self, action: str, request: Datatype) -> None:
         match request:
             case BootNotificationRequest(charging_station=found, reason=reason):
                 said = f"accepts {found.model} by {found.vendor_name}, which started by {reason}"
             case StatusNotificationRequest() as status:
-                self._status[status.evse_id] = status.connector_status
+                self._status_by_evse[status.evse_id] = status.connector_status
                 said = f"hears that EVSE {status.evse_id} is {status.connector_status}"
             case AuthorizeRequest(id_token=id_token):
                 known = (
-                    "Accepted" if id_token.id_token.casefold() in self.csms.tokens else "Unknown"
+                    "Accepted" if id_token.id_token.casefold() in self.csms.id_tokens else "Unknown"
                 )
                 said = f"is asked for card {id_token.id_token}: {known}"
             case SecurityEventNotificationRequest(type=type):
@@ -196,130 +202,157 @@ class Demo:
             case TransactionEventRequest(trigger_reason="MeterValuePeriodic"):
                 return  # each two seconds; the moving line tells it better
             case TransactionEventRequest() as event:
-                said = f"hears {_event_in_words(event)}"
+                said = f"hears {_describe_event(event)}"
             case _:
                 said = f"hears {action}"
-        self.voice.says("CSMS", said)
+        self.console.print_event("CSMS", said)
 
     # --- The session -----------------------------------------------------------------------------
 
-    async def _boots(self) -> None:
-        await self.station.until(self._quiet, PATIENCE_S, "told an Available EVSE")
-        state = await self.station.does("state")
-        self.voice.says("station", f"is ready; its journal is at entry {state['journal']['seq']}")
+    async def _wait_until_ready(self) -> None:
+        await self.station.wait_until(self._is_idle, STEP_TIMEOUT_S, "told an Available EVSE")
+        state = await self.station.send_operation("state")
+        self.console.print_event(
+            "station", f"is ready; its journal is at entry {state['journal']['seq']}"
+        )
 
-    async def _quiet(self) -> bool:
+    async def _is_idle(self) -> bool:
         """Whether the CSMS knows everything, and nobody charges."""
-        state = await self.station.does("state")
+        state = await self.station.send_operation("state")
         busy = any(evse["transaction_id"] for evse in state["evses"])
-        free = self._status.get(EVSE) == "Available"
+        free = self._status_by_evse.get(EVSE_ID) == "Available"
         return bool(free and not busy and not state["outbox"])
 
-    async def _charges(self, seconds: float) -> tuple[Account, Decimal]:
+    async def _run_session(self, seconds: float) -> tuple[TransactionRecord, Decimal]:
         """One session; what the CSMS was told of it, and what the meter counted."""
-        before_wh = await self._meter_wh()
-        known = set(self.csms.ledger.accounts)
-        self._session = (await self.station.does("state"))["journal"]["seq"] + 1
-        self.voice.says("EV driver", f"holds card {ALICE} to the reader")
-        await self.station.does("present_token", id_token=ALICE, type="ISO14443", evse_id=EVSE)
+        before_wh = await self._read_meter_wh()
+        known = set(self.csms.ledger.transactions)
+        self._session_first_seq = (await self.station.send_operation("state"))["journal"]["seq"] + 1
+        self.console.print_event("EV driver", f"holds card {ALICE} to the reader")
+        await self.station.send_operation(
+            "present_token", id_token=ALICE, type="ISO14443", evse_id=EVSE_ID
+        )
         await trio.sleep(1)
-        self.voice.says("EV driver", f"plugs in an EV at {EV['soc']} % of {EV['capacity_wh']} Wh")
-        await self.station.does("plug_in", evse_id=EVSE, ev=EV)
-        await self._sets_up()
-        await self._fills(seconds)
-        self.voice.says("EV driver", "has enough, and shows the card again")
-        await self.station.does("present_token", id_token=ALICE, type="ISO14443", evse_id=EVSE)
-        await self._winds_down()
-        [account] = [one for name, one in self.csms.ledger.accounts.items() if name not in known]
-        await self.station.until(closed_of(account), PATIENCE_S, "told the end")
-        self.voice.says("EV driver", "unplugs and drives off")
-        await self.station.does("unplug", evse_id=EVSE)
-        await self.station.until(self._quiet, PATIENCE_S, "delivered everything")
-        return account, await self._meter_wh() - before_wh
+        self.console.print_event(
+            "EV driver",
+            f"plugs in an EV at {EV_PARAMETERS['soc']} % of {EV_PARAMETERS['capacity_wh']} Wh",
+        )
+        await self.station.send_operation("plug_in", evse_id=EVSE_ID, ev=EV_PARAMETERS)
+        await self._wait_until_charging()
+        await self._show_charging(seconds)
+        self.console.print_event("EV driver", "has enough, and shows the card again")
+        await self.station.send_operation(
+            "present_token", id_token=ALICE, type="ISO14443", evse_id=EVSE_ID
+        )
+        await self._wait_until_open()
+        [account] = [
+            one for name, one in self.csms.ledger.transactions.items() if name not in known
+        ]
+        await self.station.wait_until(closed_condition(account), STEP_TIMEOUT_S, "told the end")
+        self.console.print_event("EV driver", "unplugs and drives off")
+        await self.station.send_operation("unplug", evse_id=EVSE_ID)
+        await self.station.wait_until(self._is_idle, STEP_TIMEOUT_S, "delivered everything")
+        return account, await self._read_meter_wh() - before_wh
 
-    async def _meter_wh(self) -> Decimal:
-        return Decimal((await self.station.world(EVSE))["energy_wh"])
+    async def _read_meter_wh(self) -> Decimal:
+        return Decimal((await self.station.read_emulated_evse(EVSE_ID))["energy_wh"])
 
-    async def _sets_up(self) -> None:
+    async def _wait_until_charging(self) -> None:
         """From the plug to flowing energy."""
-        await self._watched(lambda now: now["secc_state"] == "CHARGING" and now["current_a"] > 1)
+        await self._show_stages_until(
+            lambda now: now["secc_state"] == "CHARGING" and now["current_a"] > 1
+        )
 
-    async def _winds_down(self) -> None:
-        await self._watched(lambda now: now["contactor"] == "open")
+    async def _wait_until_open(self) -> None:
+        await self._show_stages_until(lambda now: now["contactor"] == "open")
 
-    async def _watched(self, reached: Callable[[dict[str, Any]], bool]) -> None:
+    async def _show_stages_until(self, reached: Callable[[dict[str, Any]], bool]) -> None:
         """Tell what the charge controller does until something is so."""
-        stage = (await self.station.world(EVSE))["secc_state"]
-        with trio.move_on_after(PATIENCE_S):
+        stage = (await self.station.read_emulated_evse(EVSE_ID))["secc_state"]
+        with trio.move_on_after(STEP_TIMEOUT_S):
             while True:
-                now = await self.station.world(EVSE)
+                now = await self.station.read_emulated_evse(EVSE_ID)
                 if now["secc_state"] != stage:
                     stage = now["secc_state"]
-                    self._enters(stage, now["voltage_v"])
+                    self._show_stage(stage, now["voltage_v"])
                 if reached(now):
                     return
-                await trio.sleep(POLL_S)
-        raise No(f"demo: EVSE {EVSE} stays in {stage}. See {self.station.log}.")
+                await trio.sleep(POLL_INTERVAL_S)
+        raise CommandFailed(f"demo: EVSE {EVSE_ID} stays in {stage}. See {self.station.log}.")
 
-    def _enters(self, stage: str, voltage_v: Decimal) -> None:
-        words = STAGES.get(stage)
+    def _show_stage(self, stage: str, voltage_v: Decimal) -> None:
+        words = STAGE_TEXTS.get(stage)
         if words:
-            self.voice.says("station", words + (f": {voltage_v:.0f} V" if voltage_v > 1 else ""))
+            self.console.print_event(
+                "station", words + (f": {voltage_v:.0f} V" if voltage_v > 1 else "")
+            )
 
-    async def _fills(self, seconds: float) -> None:
+    async def _show_charging(self, seconds: float) -> None:
         """Energy flows; a line tells how much."""
-        began_wh = Decimal((await self.station.world(EVSE))["energy_exact_wh"])
+        began_wh = Decimal((await self.station.read_emulated_evse(EVSE_ID))["energy_exact_wh"])
         with trio.move_on_after(seconds):
             while True:
-                now = await self.station.world(EVSE)
-                self._most_w = max(self._most_w, now["voltage_v"] * now["current_a"])
-                self.voice.moving("station", _flow_in_words(now, began_wh))
-                if now["soc"] is None or now["soc"] >= FULL_ENOUGH:
+                now = await self.station.read_emulated_evse(EVSE_ID)
+                self._power_max_w = max(self._power_max_w, now["voltage_v"] * now["current_a"])
+                self.console.update_line("station", _describe_flow(now, began_wh))
+                if now["soc"] is None or now["soc"] >= TARGET_SOC_PERCENT:
                     break
-                await trio.sleep(LOOK_S)
-        self.voice.settle()
+                await trio.sleep(METER_POLL_INTERVAL_S)
+        self.console.finish_line()
 
     # --- What came of it -------------------------------------------------------------------------
 
-    def _compared(self, account: Account, meter_wh: Decimal) -> list[str]:
+    def _find_differences(self, account: TransactionRecord, meter_wh: Decimal) -> list[str]:
         """Where CSMS, journal and meter disagree, or the journal is not whole."""
-        with closing(opened(self.station.journal)) as reader:
-            entries = list(reader.entries(self._before + 1))
+        with closing(open_journal(self.station.journal)) as reader:
+            entries = list(reader.iter_entries(self._seq_before + 1))
         return [
             *self.csms.complaints,
-            *differences(account, Written(account.transaction_id, entries), meter_wh),
+            *find_differences(
+                account, JournaledTransaction(account.transaction_id, entries), meter_wh
+            ),
             *map(str, verify(self.station.journal)),
         ]
 
-    def _shows(self, account: Account) -> None:
+    def _print_summary(self, account: TransactionRecord) -> None:
         """What it came to, and where it is written."""
-        assert self.found is not None, "compared before it is shown"
-        voice = self.voice
-        with closing(opened(self.station.journal)) as reader:
-            telling = list(_telling(reader, self._session, account.transaction_id))
-            head = reader.head()
-        voice.plain()
-        energy_kwh = (account.energy_wh or Decimal(0)) / KWH
-        voice.plain(f"Delivered: {energy_kwh} kWh, at most {self._most_w / KWH:.1f} kW.", "bold")
-        voice.plain(
-            f"The CSMS has {len(account.events)} TransactionEvents, {len(account.gaps)} missing, "
+        assert self.differences is not None, "compared before it is shown"
+        voice = self.console
+        with closing(open_journal(self.station.journal)) as reader:
+            telling = list(
+                _session_entries(reader, self._session_first_seq, account.transaction_id)
+            )
+            head = reader.read_head()
+        voice.print_line()
+        energy_kwh = (account.energy_wh or Decimal(0)) / WH_PER_KWH
+        voice.print_line(
+            f"Delivered: {energy_kwh} kWh, at most {self._power_max_w / WH_PER_KWH:.1f} kW.", "bold"
+        )
+        voice.print_line(
+            f"The CSMS has {len(account.events)} TransactionEvents, {len(account.missing_seq_nos)} missing, "
             f"{account.duplicates} sent twice."
         )
-        for difference in self.found:
-            voice.plain(f"They disagree: {difference}", "bold red")
-        if not self.found:
-            voice.plain("The journal and the meter say the same, and no entry was tampered with.")
-        voice.plain()
-        voice.plain("The journal's own words (the rest of them: see below):")
+        for difference in self.differences:
+            voice.print_line(f"They disagree: {difference}", "bold red")
+        if not self.differences:
+            voice.print_line(
+                "The journal and the meter say the same, and no entry was tampered with."
+            )
+        voice.print_line()
+        voice.print_line("The journal's own words (the rest of them: see below):")
         for entry in telling:
-            voice.plain(f"  {line(entry)}", STYLES[meaning(entry.event)[0]])
-        voice.plain(f"  It ends at {head.seq}:{head.digest.hex()}")
-        voice.plain()
+            voice.print_line(
+                f"  {format_entry(entry)}", ACTOR_STYLES[describe_event(entry.event)[0]]
+            )
+        voice.print_line(f"  It ends at {head.seq}:{head.digest.hex()}")
+        voice.print_line()
 
-    async def _stays(self, url: str) -> None:
+    async def _wait_for_interrupt(self, url: str) -> None:
         """Be there to be played with until Ctrl-C, or until the station ends by itself."""
-        name, data = program(), shlex.quote(str(self.station.directory))
-        self.voice.plain("The station stays up. What to try next, in another terminal:", "bold")
+        name, data = station_command(), shlex.quote(str(self.station.directory))
+        self.console.print_line(
+            "The station stays up. What to try next, in another terminal:", "bold"
+        )
         commands = (
             (f"{name} replay {data} --follow", "watch it think"),
             (f"{name} sim present-token {ALICE} --data {data}", "show the card"),
@@ -331,18 +364,20 @@ class Demo:
         )
         width = max(len(command) for command, _ in commands)
         for command, purpose in commands:
-            self.voice.plain(f"  {command:<{width}}  {purpose}")
-        self.voice.plain(f"The CSMS is at {url}, the station's log at {self.station.log}.")
-        self.voice.plain("Ctrl-C ends it.")
-        code = await self.station.ended()
-        raise No(f"demo: the station ended with exit code {code}. See {self.station.log}.")
+            self.console.print_line(f"  {command:<{width}}  {purpose}")
+        self.console.print_line(f"The CSMS is at {url}, the station's log at {self.station.log}.")
+        self.console.print_line("Ctrl-C ends it.")
+        code = await self.station.wait_for_exit()
+        raise CommandFailed(
+            f"demo: the station ended with exit code {code}. See {self.station.log}."
+        )
 
 
-def closed_of(account: Account) -> Callable[[], Awaitable[bool]]:
+def closed_condition(record: TransactionRecord) -> Callable[[], Awaitable[bool]]:
     """Whether the CSMS was told the end of a transaction and everything before."""
 
     async def closed() -> bool:
-        return account.closed
+        return record.is_complete
 
     return closed
 
@@ -350,7 +385,7 @@ def closed_of(account: Account) -> Callable[[], Awaitable[bool]]:
 # --- Words ---------------------------------------------------------------------------------------
 
 
-def _event_in_words(event: TransactionEventRequest) -> str:
+def _describe_event(event: TransactionEventRequest) -> str:
     info = event.transaction_info
     state = f", {info.charging_state}" if info.charging_state else ""
     return f"TransactionEvent {event.seq_no} {event.event_type}: {event.trigger_reason}{state}" + (
@@ -358,29 +393,31 @@ def _event_in_words(event: TransactionEventRequest) -> str:
     )
 
 
-def _flow_in_words(now: Mapping[str, Any], began_wh: Decimal) -> str:
-    power_kw = now["voltage_v"] * now["current_a"] / 1000
-    energy_kwh = (Decimal(now["energy_exact_wh"]) - began_wh) / KWH
-    soc = now["soc"] or Decimal(0)
+def _describe_flow(snapshot: Mapping[str, Any], began_wh: Decimal) -> str:
+    power_kw = snapshot["voltage_v"] * snapshot["current_a"] / 1000
+    energy_kwh = (Decimal(snapshot["energy_exact_wh"]) - began_wh) / WH_PER_KWH
+    soc = snapshot["soc"] or Decimal(0)
     return (
-        f"{power_kw:5.1f} kW  {now['voltage_v']:3.0f} V  {now['current_a']:3.0f} A  "
-        f"{energy_kwh:.3f} kWh  {bar(float(soc))} {soc:3.0f} %"
+        f"{power_kw:5.1f} kW  {snapshot['voltage_v']:3.0f} V  {snapshot['current_a']:3.0f} A  "
+        f"{energy_kwh:.3f} kWh  {format_bar(float(soc))} {soc:3.0f} %"
     )
 
 
-def _telling(reader: Reader, first: int, transaction_id: str) -> Iterator[Entry]:
+def _session_entries(reader: Reader, first: int, transaction_id: str) -> Iterator[Entry]:
     """The entries a session can be followed by."""
-    for entry in reader.entries(first):
+    for entry in reader.iter_entries(first):
         match entry.event:
-            case CallQueued(transaction=mark) if mark and mark.transaction_id == transaction_id:
+            case CallQueued(transaction_event=mark) if (
+                mark and mark.transaction_id == transaction_id
+            ):
                 if mark.event_type != "Updated":
                     yield entry
-            case event if isinstance(event, TELLING):
-                if getattr(event, "evse_id", EVSE) == EVSE:
+            case event if isinstance(event, SESSION_EVENTS):
+                if getattr(event, "evse_id", EVSE_ID) == EVSE_ID:
                     yield entry
 
 
-def program() -> str:
+def station_command() -> str:
     """How the person who reads this may type `station`."""
     typed = Path(sys.argv[0])
     if typed.name != "station":

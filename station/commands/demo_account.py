@@ -6,39 +6,39 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
 from journal.observations import MeterRead
-from journal.projections.outbox import CallDelivered, CallQueued, TransactionMark
+from journal.projections.outbox import CallDelivered, CallQueued, TransactionEventSummary
 from journal.projections.transactions import TransactionStarted
 from journal.terms import Entry
-from station.simulation.ledger import Account
+from station.simulation.ledger import TransactionRecord
 
 
-class Written:
+class JournaledTransaction:
     """What a journal holds of one transaction."""
 
     def __init__(self, transaction_id: str, entries: Sequence[Entry]) -> None:
         """Read `entries`, which hold all of it."""
         self.transaction_id = transaction_id
-        self.calls: dict[int, TransactionMark] = {}  # by the entry that queued it
+        self.calls: dict[int, TransactionEventSummary] = {}  # by the entry that queued it
         self.delivered: set[int] = set()
-        self.starts = 0
+        self.starts_count = 0
         self.registers_wh: dict[str, Decimal] = {}  # at its Started and Ended
         self._latest_wh: dict[int, Decimal] = {}
         for entry in entries:
-            self._take(entry)
+            self._add_entry(entry)
 
-    def _take(self, entry: Entry) -> None:
+    def _add_entry(self, entry: Entry) -> None:
         match entry.event:
             case MeterRead(evse_id=evse_id, energy_wh=energy_wh):
                 self._latest_wh[evse_id] = energy_wh
             case TransactionStarted(transaction_id=name) if name == self.transaction_id:
-                self.starts += 1
-            case CallQueued(transaction=mark) if (
+                self.starts_count += 1
+            case CallQueued(transaction_event=mark) if (
                 mark and mark.transaction_id == self.transaction_id
             ):
                 self.calls[entry.seq] = mark
                 if mark.evse_id in self._latest_wh:
                     self.registers_wh[mark.event_type] = self._latest_wh[mark.evse_id]
-            case CallDelivered(call=call) if call in self.calls:
+            case CallDelivered(call_seq=call) if call in self.calls:
                 self.delivered.add(call)
 
     @property
@@ -48,7 +48,9 @@ class Written:
         return None if begin_wh is None or end_wh is None else end_wh - begin_wh
 
 
-def differences(account: Account, written: Written, meter_wh: Decimal) -> Iterator[str]:
+def find_differences(
+    record: TransactionRecord, journaled: JournaledTransaction, meter_wh: Decimal
+) -> Iterator[str]:
     """Where they disagree, a line each; nothing if all is well.
 
     Args:
@@ -56,23 +58,23 @@ def differences(account: Account, written: Written, meter_wh: Decimal) -> Iterat
         written: what the journal holds.
         meter_wh: what the meter counted meanwhile.
     """
-    for complaint in account.complaints():
+    for complaint in record.find_complaints():
         yield f"CSMS: {complaint}"
-    queued = sorted(mark.seq_no for mark in written.calls.values())
-    if queued != list(range(len(queued))) or queued != sorted(account.events):
-        yield f"the journal has seqNos {_ranges(queued)}, the CSMS {_ranges(account.events)}"
-    if written.starts != 1:
-        yield f"the journal begins the transaction {written.starts} times"
-    for call, mark in written.calls.items():
-        if call not in written.delivered:
+    queued = sorted(mark.seq_no for mark in journaled.calls.values())
+    if queued != list(range(len(queued))) or queued != sorted(record.events):
+        yield f"the journal has seqNos {_format_ranges(queued)}, the CSMS {_format_ranges(record.events)}"
+    if journaled.starts_count != 1:
+        yield f"the journal begins the transaction {journaled.starts_count} times"
+    for call, mark in journaled.calls.items():
+        if call not in journaled.delivered:
             yield f"entry {call}, seqNo {mark.seq_no}: the journal knows it not delivered"
-    energies = {"CSMS": account.energy_wh, "journal": written.energy_wh, "meter": meter_wh}
+    energies = {"CSMS": record.energy_wh, "journal": journaled.energy_wh, "meter": meter_wh}
     if len(set(energies.values())) > 1:
         told = ", ".join(f"{who} {energy} Wh" for who, energy in energies.items())
         yield f"energies differ: {told}"
 
 
-def _ranges(numbers: Iterable[int]) -> str:
+def _format_ranges(numbers: Iterable[int]) -> str:
     """As in 0-3, 5."""
     found: list[list[int]] = []
     for number in sorted(numbers):

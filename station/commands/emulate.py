@@ -12,10 +12,10 @@ from typing import Final
 import click
 import trio
 
-from drivers.emulators.process import run_world
-from station.commands.control import DEVICES, fitting
+from drivers.emulators.process import run_emulated_station
+from station.commands.control import DEVICES_SOCKET, check_socket_path
 
-DIRECTORY: Final = "emulated"  # below the data directory: what the world remembers
+EMULATOR_DIRECTORY: Final = "emulated"  # below the data directory: what the world remembers
 
 
 @click.command("emulate")
@@ -35,16 +35,18 @@ def emulate_command(data: Path, evses: int, until_stdin_closes: bool) -> None:
     `station run` with the same data directory finds them there. A car that is plugged in stays
     so when the station is killed; orders are taken on emulator.sock too.
     """
-    trio.run(_emulate, data, evses, until_stdin_closes)
+    trio.run(_run_emulators, data, evses, until_stdin_closes)
 
 
-async def _emulate(data: Path, evses: int, until_stdin_closes: bool) -> None:
-    sock = fitting(data / DEVICES)
+async def _run_emulators(data: Path, evses: int, until_stdin_closes: bool) -> None:
+    sock = check_socket_path(data / DEVICES_SOCKET)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(run_world, data / DIRECTORY, sock, evses=evses))
+            await nursery.start(
+                partial(run_emulated_station, data / EMULATOR_DIRECTORY, sock, evse_count=evses)
+            )
             if until_stdin_closes:
-                nursery.start_soon(_until_closed, nursery.cancel_scope)
+                nursery.start_soon(_cancel_on_stdin_close, nursery.cancel_scope)
             else:
                 click.echo(f"{evses} EVSEs emulated; orders at {sock}.", err=True)
             async for _ in signals:
@@ -52,7 +54,7 @@ async def _emulate(data: Path, evses: int, until_stdin_closes: bool) -> None:
                 return
 
 
-async def _until_closed(scope: trio.CancelScope) -> None:
+async def _cancel_on_stdin_close(scope: trio.CancelScope) -> None:
     """End when whoever holds the other end of our stdin ends, however that is."""
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin:
         async for _ in stdin:

@@ -13,54 +13,60 @@ import click
 
 from journal.observations import StationStarted
 from journal.reader import Reader
-from station.commands.answers import Misused, No
-from station.commands.aside import made_aside
-from station.commands.journals import busy, journal_argument, opened
-from station.commands.ranges import progress, since_option, span, until_option
-from station.history.export import Done, Span, export, last_entry, revealing
+from station.commands.answers import CommandFailed, UsageError
+from station.commands.aside import staging_directory
+from station.commands.journals import journal_argument, open_journal, spinner
+from station.commands.ranges import entries_progress_bar, since_option, time_span, until_option
+from station.history.export import (
+    ExportResult,
+    TimeRange,
+    export_table,
+    find_last_entry,
+    make_revealer,
+)
 from station.history.manifest import (
     FORMAT,
-    KeyFailed,
+    ExportLocation,
     Manifest,
-    Place,
-    fingerprint,
-    made,
-    place_of,
-    public_key,
-    seal,
-    signature_of,
-    signing_key,
+    SigningKeyFailed,
+    describe_file,
+    encode_public_key,
+    key_fingerprint,
+    locate_export,
+    open_signing_key,
+    signature_path,
+    write_manifest,
 )
-from station.history.tables import COLUMNS
+from station.history.tables import TABLE_COLUMNS
 from station.history.writers import (
+    DecimalTooLong,
     ParquetMissing,
-    ParquetUnfit,
     ParquetWriter,
+    TableWriter,
     TextWriter,
-    Writer,
-    arrow,
+    import_pyarrow,
 )
-from station.runtime.memory import registry
+from station.runtime.memory import event_registry
 
 FORMATS: Final = ("csv", "jsonl", "parquet")
 SUFFIXES: Final = frozenset(f".{format}" for format in FORMATS)
-KEY: Final = Path("keys") / "export.pem"  # beside the journal
-PARTIAL: Final = ".partial"  # what is not whole yet
+DEFAULT_KEY_PATH: Final = Path("keys") / "export.pem"  # beside the journal
+PARTIAL_SUFFIX: Final = ".partial"  # what is not whole yet
 
 
-class Wish(NamedTuple):
+class ExportRequest(NamedTuple):
     """What was asked for."""
 
     path: Path
-    what: str
+    table: str
     format: str
-    span: Span
+    span: TimeRange
     values: bool
 
 
 @click.command("export")
 @journal_argument
-@click.argument("what", metavar="TABLE", type=click.Choice(list(COLUMNS)))
+@click.argument("what", metavar="TABLE", type=click.Choice(list(TABLE_COLUMNS)))
 @click.option("--format", "format", type=click.Choice(FORMATS), default="csv", show_default=True)
 @since_option
 @until_option
@@ -92,133 +98,159 @@ def export_command(
     Times are the station's own clock. A transaction belongs to the range in which it ended;
     those still open are told only without --to. What happened after --to does not count.
     """
-    wish = Wish(path, what, format, span(since, until), values)
+    wish = ExportRequest(path, what, format, time_span(since, until), values)
     try:
-        done = _to_files(wish, out, key or path.parent / KEY) if out else _to_stdout(wish)
-    except (ParquetMissing, ParquetUnfit, KeyFailed) as error:
-        raise No(str(error)) from None
+        done = (
+            _export_to_files(wish, out, key or path.parent / DEFAULT_KEY_PATH)
+            if out
+            else _export_to_stdout(wish)
+        )
+    except (ParquetMissing, DecimalTooLong, SigningKeyFailed) as error:
+        raise CommandFailed(str(error)) from None
     except OSError as error:
         if out is None:
             raise  # whoever reads the rows has gone, or has no room
-        raise No(f"{error.filename or out}: {error.strerror}. Nothing was exported.") from None
-    for one in done.breaks:
+        raise CommandFailed(
+            f"{error.filename or out}: {error.strerror}. Nothing was exported."
+        ) from None
+    for one in done.damaged_ranges:
         click.echo(str(one), err=True)
-    if done.breaks:
+    if done.damaged_ranges:
         told = "the export says so" if out else "rows may be missing"
-        raise No(f"{path}: not whole; {told}. Run `station verify` on it.")
+        raise CommandFailed(f"{path}: not whole; {told}. Run `station verify` on it.")
 
 
-def _to_stdout(wish: Wish) -> Done:
+def _export_to_stdout(request: ExportRequest) -> ExportResult:
     """The rows alone: for a look, or for a pipe."""
-    if wish.format == "parquet":
-        raise Misused("station export: parquet is not for a terminal or a pipe; name --out.")
-    with _source(wish) as reader:
-        writer = TextWriter(wish.format, COLUMNS[wish.what], Path("-"), sys.stdout.buffer)
-        done = _exported(wish, reader, writer)
+    if request.format == "parquet":
+        raise UsageError("station export: parquet is not for a terminal or a pipe; name --out.")
+    with _open_source(request) as reader:
+        writer = TextWriter(
+            request.format, TABLE_COLUMNS[request.table], Path("-"), sys.stdout.buffer
+        )
+        done = _export_rows(request, reader, writer)
         sys.stdout.flush()
         return done
 
 
 @contextmanager
-def _source(wish: Wish) -> Iterator[Reader]:
-    with closing(opened(wish.path)) as reader:
-        if reader.head().seq == 0:
-            raise No(f"{wish.path}: no entries yet. Start the station, and there will be.")
+def _open_source(request: ExportRequest) -> Iterator[Reader]:
+    with closing(open_journal(request.path)) as reader:
+        if reader.read_head().seq == 0:
+            raise CommandFailed(
+                f"{request.path}: no entries yet. Start the station, and there will be."
+            )
         yield reader
 
 
-def _to_files(wish: Wish, out: Path, key_path: Path) -> Done:
-    if wish.format == "parquet":
-        arrow()  # before anything is written
-    with _source(wish) as reader:
-        with busy(f"reading {wish.path}"):
-            identity = _identity(reader, wish.span)
-        place = place_of(out, SUFFIXES, station=identity if wish.format == "parquet" else None)
-        _check(place, out, wish)
+def _export_to_files(request: ExportRequest, out: Path, key_path: Path) -> ExportResult:
+    if request.format == "parquet":
+        import_pyarrow()  # before anything is written
+    with _open_source(request) as reader:
+        with spinner(f"reading {request.path}"):
+            identity = _station_identity(reader, request.span)
+        place = locate_export(
+            out, SUFFIXES, station=identity if request.format == "parquet" else None
+        )
+        _check_destination(place, out, request)
         new_key = not key_path.exists()
-        key = signing_key(key_path)
-        aside = PARTIAL if place.alone else f".{out.name}{PARTIAL}"
-        with made_aside(place.root, aside, last=place.manifest.name) as root:
-            with _writer(wish, root if place.alone else root / out.name, place.alone) as writer:
-                done = _exported(wish, reader, writer)
+        key = open_signing_key(key_path)
+        aside = PARTIAL_SUFFIX if place.is_exclusive else f".{out.name}{PARTIAL_SUFFIX}"
+        with staging_directory(place.root, aside, publish_last=place.manifest.name) as root:
+            with _open_writer(
+                request, root if place.is_exclusive else root / out.name, place.is_exclusive
+            ) as writer:
+                done = _export_rows(request, reader, writer)
             manifest = Manifest(
                 format=FORMAT,
-                table=wish.what,
+                table=request.table,
                 station=identity,
                 journal_id=reader.journal_id,
-                from_=_text(wish.span.since),
-                to=_text(wish.span.until),
+                from_=_format_time(request.span.since),
+                to=_format_time(request.span.until),
                 first_entry=done.first_entry,
                 last_entry=done.last_entry,
                 last_digest=done.last_digest.hex(),
-                whole=not done.breaks,
-                values=wish.values,
+                whole=not done.damaged_ranges,
+                values=request.values,
                 totals=done.totals,
-                files=tuple(made(root, file, rows) for file, rows in writer.files.items()),
-                public_key=public_key(key),
+                files=tuple(
+                    describe_file(root, file, rows) for file, rows in writer.rows_by_file.items()
+                ),
+                public_key=encode_public_key(key),
             )
-            seal(manifest, place._replace(root=root, manifest=root / place.manifest.name), key)
-    _tell(out, key_path if new_key else None, manifest)
+            write_manifest(
+                manifest, place._replace(root=root, manifest=root / place.manifest.name), key
+            )
+    _print_summary(out, key_path if new_key else None, manifest)
     return done
 
 
-def _tell(out: Path, new_key: Path | None, manifest: Manifest) -> None:
+def _print_summary(out: Path, new_key: Path | None, manifest: Manifest) -> None:
     """What was made; a key that nobody can know yet is said to be one."""
     new = f", which is new, in {new_key}" if new_key else ""
     click.echo(
         f"{out}: {manifest.totals['rows']} rows of entries {manifest.first_entry} to "
-        f"{manifest.last_entry}, signed by key {fingerprint(manifest.public_key)}{new}"
+        f"{manifest.last_entry}, signed by key {key_fingerprint(manifest.public_key)}{new}"
     )
 
 
-def _check(place: Place, out: Path, wish: Wish) -> None:
+def _check_destination(place: ExportLocation, out: Path, request: ExportRequest) -> None:
     """Nothing that is there already is written over."""
-    if place.alone:
+    if place.is_exclusive:
         if place.root.exists() and (not place.root.is_dir() or any(place.root.iterdir())):
-            raise Misused(f"{place.root}: is there and not empty. Name a directory that is new.")
-    elif out.suffix != f".{wish.format}":
-        raise Misused(f"{out}: does not end as {wish.format} does. Name --format {out.suffix[1:]}.")
+            raise UsageError(f"{place.root}: is there and not empty. Name a directory that is new.")
+    elif out.suffix != f".{request.format}":
+        raise UsageError(
+            f"{out}: does not end as {request.format} does. Name --format {out.suffix[1:]}."
+        )
     else:
-        for path in (out, place.manifest, signature_of(place.manifest)):
+        for path in (out, place.manifest, signature_path(place.manifest)):
             if path.exists():
-                raise Misused(f"{path}: is there already. Name a file that is new.")
+                raise UsageError(f"{path}: is there already. Name a file that is new.")
 
 
 @contextmanager
-def _writer(wish: Wish, path: Path, alone: bool) -> Iterator[Writer]:
+def _open_writer(request: ExportRequest, path: Path, is_exclusive: bool) -> Iterator[TableWriter]:
     """Into the file `path`, or the directory, where the export has one alone."""
-    columns = COLUMNS[wish.what]
-    if wish.format == "parquet":
-        yield ParquetWriter(wish.what, columns, path, daily=alone)
+    columns = TABLE_COLUMNS[request.table]
+    if request.format == "parquet":
+        yield ParquetWriter(request.table, columns, path, daily=is_exclusive)
         return
-    path = path / f"{wish.what}.{wish.format}" if alone else path
+    path = path / f"{request.table}.{request.format}" if is_exclusive else path
     with path.open("xb") as file:
-        yield TextWriter(wish.format, columns, path, file)
+        yield TextWriter(request.format, columns, path, file)
 
 
-def _exported(wish: Wish, reader: Reader, writer: Writer) -> Done:
-    value_of = reader.value_of if wish.values else None
-    reveal = revealing(value_of, quoted=wish.what == "messages")
-    last = last_entry(reader, wish.span)
-    with progress() as tell:
+def _export_rows(request: ExportRequest, reader: Reader, writer: TableWriter) -> ExportResult:
+    value_of = reader.value_of if request.values else None
+    reveal = make_revealer(value_of, quoted=request.table == "messages")
+    last = find_last_entry(reader, request.span)
+    with entries_progress_bar() as tell:
 
         def advance(seq: int) -> None:
             tell(seq, last)
 
-        return export(
-            reader, registry(), wish.what, wish.span, writer, reveal=reveal, advance=advance
+        return export_table(
+            reader,
+            event_registry(),
+            request.table,
+            request.span,
+            writer,
+            reveal=reveal,
+            on_progress=advance,
         )
 
 
-def _identity(reader: Reader, span: Span) -> str:
+def _station_identity(reader: Reader, span: TimeRange) -> str:
     """What the station was called when the range ended."""
-    before = last_entry(reader, span) + 1
-    for seq in reader.numbers(newest=1, before=before, kinds=("StationStarted",)):
-        event = reader.entry(seq).event
+    before = find_last_entry(reader, span) + 1
+    for seq in reader.find_seqs(count_max=1, before_seq=before, kinds=("StationStarted",)):
+        event = reader.read_entry(seq).event
         if isinstance(event, StationStarted):
             return event.identity
     return "unknown"
 
 
-def _text(at: datetime | None) -> str | None:
+def _format_time(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="milliseconds")[:23] + "Z"

@@ -8,19 +8,21 @@ from typing import Final
 
 import click
 
-from journal.aside import forget_aside, holds
-from journal.observations import ForgettingOrdered, ValuesErased
+from journal.aside import contains_any_text, erase_in_quarantines
+from journal.observations import ErasureRequested, PersonalValuesErased
 from journal.reader import Reader
-from station.blocks.n_customers import is_needed
-from station.commands.answers import No
-from station.commands.control import STATION, NobodyThere, asked
-from station.commands.journals import busy, journal_argument, opened
-from station.commands.pen import Pen, writing
+from station.blocks.n_customers import is_reference_needed
+from station.commands.answers import CommandFailed
+from station.commands.control import STATION_SOCKET, StationUnreachable, send_request
+from station.commands.journals import journal_argument, open_journal, spinner
+from station.commands.pen import OfflineWriter, open_offline_writer
 
-PATIENCE_S: Final = 5.0  # a running station erases at once, or has a reason not to
-POLL_S: Final = 0.1
+ERASURE_TIMEOUT_S: Final = 5.0  # a running station erases at once, or has a reason not to
+POLL_INTERVAL_S: Final = 0.1
 
-LATER: Final = "ordered. It goes once no undelivered message needs it and nobody holds the journal."
+PENDING_TEXT: Final = (
+    "ordered. It goes once no undelivered message needs it and nobody holds the journal."
+)
 
 
 @click.command("forget")
@@ -33,22 +35,22 @@ def forget_command(path: Path, person: str) -> None:
     Through the running station, if one runs. A value that an undelivered message needs is erased
     when that was delivered.
     """
-    with opened(path) as reader:
-        known = {ref: reader.value_of(ref) for ref in _refs(reader, person)}
-        head = reader.head().seq
+    with open_journal(path) as reader:
+        known = {ref: reader.value_of(ref) for ref in _find_references(reader, person)}
+        head = reader.read_head().seq
     values = {ref: value for ref, value in known.items() if value is not None}
     refs = tuple(values)
-    kept = _forgotten(path, refs, head) if refs else set()
+    kept = _request_erasure(path, refs, head) if refs else set()
     for ref in refs:
-        click.echo(f"{ref}: {LATER if ref in kept else 'erased.'}")
+        click.echo(f"{ref}: {PENDING_TEXT if ref in kept else 'erased.'}")
     shown = {*values.values(), *(() if person.startswith("#") else (person,))}
-    with busy(f"looking through {path.parent}"):
-        count, unreached = forget_aside(path, {person, *refs}, shown)
+    with spinner(f"looking through {path.parent}"):
+        count, unreached = erase_in_quarantines(path, {person, *refs}, shown)
         left = dict(unreached)
         if refs or count:
-            left |= _still_in(path.parent, shown - {values[ref] for ref in kept})
+            left |= _find_files_containing(path.parent, shown - {values[ref] for ref in kept})
     if not (refs or count or left):
-        raise No(f"{path}: knows nobody by {person!r}, or nobody any more.")
+        raise CommandFailed(f"{path}: knows nobody by {person!r}, or nobody any more.")
     if count:
         click.echo(f"{count} rows erased in journals that were set aside.")
     for file, why in left.items():
@@ -57,60 +59,60 @@ def forget_command(path: Path, person: str) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _forgotten(path: Path, refs: tuple[str, ...], head: int) -> set[str]:
+def _request_erasure(path: Path, refs: tuple[str, ...], head_seq: int) -> set[str]:
     """Have the values erased; which ones something still needs."""
     try:
-        asked(path.parent / STATION, "forget", refs=list(refs))
-    except NobodyThere:
-        return _erased(path, refs)
-    return _watched(path, refs, head)
+        send_request(path.parent / STATION_SOCKET, "forget", refs=list(refs))
+    except StationUnreachable:
+        return _erase_offline(path, refs)
+    return _wait_for_erasure(path, refs, head_seq)
 
 
-def _refs(reader: Reader, person: str) -> list[str]:
+def _find_references(reader: Reader, person: str) -> list[str]:
     if person.startswith("#"):
         return [person]
-    return [token.ref for token in reader.tokens(person)]
+    return [token.ref for token in reader.find_references(person)]
 
 
-def _watched(path: Path, refs: tuple[str, ...], head: int) -> set[str]:
+def _wait_for_erasure(path: Path, refs: tuple[str, ...], head_seq: int) -> set[str]:
     """Which values the running station keeps for now; behind `head` it says which are erased."""
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + ERASURE_TIMEOUT_S
     while True:
-        with opened(path) as reader:
-            left = {ref for ref in refs if not _told_erased(reader, ref, head)}
+        with open_journal(path) as reader:
+            left = {ref for ref in refs if not _is_erasure_recorded(reader, ref, head_seq)}
         if not left or time.monotonic() > until:
             return left
-        time.sleep(POLL_S)
+        time.sleep(POLL_INTERVAL_S)
 
 
-def _told_erased(reader: Reader, ref: str, head: int) -> bool:
+def _is_erasure_recorded(reader: Reader, ref: str, head_seq: int) -> bool:
     """A value that is only gone from the table may still lie in the log."""
-    found = reader.numbers(newest=1, kinds=("ValuesErased",), containing=f'"{ref}"')
-    return bool(found) and found[0] > head
+    found = reader.find_seqs(count_max=1, kinds=("ValuesErased",), containing=f'"{ref}"')
+    return bool(found) and found[0] > head_seq
 
 
-def _erased(path: Path, refs: tuple[str, ...]) -> set[str]:
+def _erase_offline(path: Path, refs: tuple[str, ...]) -> set[str]:
     """Erase ourselves what nothing needs; which values something does.
 
     The order is written down first: should the power go, the station's next start goes on.
     """
-    with writing(path) as pen:
-        with busy(f"replaying {path}"):
-            state = pen.remembered()
-        state = pen.write(state, ForgettingOrdered(refs))
-        free = tuple(ref for ref in refs if not is_needed(state, ref))
+    with open_offline_writer(path) as pen:
+        with spinner(f"replaying {path}"):
+            state = pen.replay_state()
+        state = pen.append_observation(state, ErasureRequested(refs))
+        free = tuple(ref for ref in refs if not is_reference_needed(state, ref))
         if free:
-            _erase(pen, free)
-            pen.write(state, ValuesErased(free))
+            _erase_values(pen, free)
+            pen.append_observation(state, PersonalValuesErased(free))
     return set(refs) - set(free)
 
 
-def _erase(pen: Pen, refs: tuple[str, ...]) -> None:
+def _erase_values(writer: OfflineWriter, refs: tuple[str, ...]) -> None:
     for ref in refs:
-        pen.store.forget(ref)
+        writer.store.erase(ref)
 
 
-def _still_in(data: Path, values: set[str]) -> dict[Path, str]:
+def _find_files_containing(data: Path, values: set[str]) -> dict[Path, str]:
     """Files of the data directory in which a value stands, or that cannot tell, and why."""
     found = {}
     for file in sorted(data.rglob("*")):
@@ -118,7 +120,7 @@ def _still_in(data: Path, values: set[str]) -> dict[Path, str]:
         if emulated or not file.is_file():
             continue
         try:
-            if holds(file, values):
+            if contains_any_text(file, values):
                 found[file] = "still holds the value"
         except OSError as error:
             found[file] = f"cannot be read: {error.strerror}"

@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from journal.reader import Reader
-from journal.state import State, evolve, folded
+from journal.state import State, apply_entries, apply_entry
 from journal.store import Store
 from journal.terms import Entry, Observation
-from station.commands.answers import Misused
-from station.commands.journals import opened
+from station.commands.answers import UsageError
+from station.commands.journals import open_journal
 from station.runtime.clock import HostClock
-from station.runtime.memory import registry
+from station.runtime.memory import event_registry
 
 
-class Pen:
+class OfflineWriter:
     """The journal at `path`, with nobody else writing."""
 
     def __init__(self, path: Path, store: Store) -> None:
@@ -29,12 +29,12 @@ class Pen:
     def reader(self) -> Reader:
         return self.store.reader
 
-    def remembered(self) -> State:
+    def replay_state(self) -> State:
         """The memory as the station's next start has it: from all that can be read."""
-        entries = self.reader.entries(damaged=lambda _: None)
-        return folded(State(self.store.journal_id), entries)
+        entries = self.reader.iter_entries(on_damage=lambda _: None)
+        return apply_entries(State(self.store.journal_id), entries)
 
-    def write(self, state: State, observation: Observation) -> State:
+    def append_observation(self, state: State, observation: Observation) -> State:
         """Append what an operator wants; the state then.
 
         Raises:
@@ -42,17 +42,17 @@ class Pen:
             JournalFailed: the disk does not take it.
         """
         for transaction in state.transactions.open:
-            raise Misused(
+            raise UsageError(
                 f"{self._path}: transaction {transaction.transaction_id} is open, and the station "
                 "decides at its start by the last entry whether it goes on. Start the station, "
                 "then try again."
             )
-        at = self.now(state)
+        at = self.station_time(state)
         entry = Entry(self.store.head.seq + 1, at, self._clock.uptime_ms(), observation)
         self.store.append([entry])
-        return evolve(state, entry)
+        return apply_entry(state, entry)
 
-    def now(self, state: State) -> datetime:
+    def station_time(self, state: State) -> datetime:
         """The station's wall clock, as it knew itself last; whole milliseconds."""
         host = self._clock.utc()
         try:
@@ -63,14 +63,14 @@ class Pen:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Pen]:
+def open_offline_writer(path: Path) -> Iterator[OfflineWriter]:
     """Open the journal as its only writer. It must be one, and whole enough to go on from.
 
     Raises:
         JournalInUse: another process writes it.
         JournalFailed: it is damaged, or the disk is at fault.
     """
-    with opened(path) as reader:
+    with open_journal(path) as reader:
         journal_id = reader.journal_id
-    with Store.open(path, registry(), journal_id_if_new=journal_id, strict=True) as store:
-        yield Pen(path, store)
+    with Store.open(path, event_registry(), journal_id_if_new=journal_id, strict=True) as store:
+        yield OfflineWriter(path, store)

@@ -11,13 +11,13 @@ import click
 
 from journal.reader import Reader
 from journal.snapshots import Snapshot
-from journal.state import State, folded
+from journal.state import State, apply_entries
 from journal.terms import Entry
-from station.commands.answers import No
-from station.commands.journals import counted, journal_argument, opened
-from station.runtime.memory import snapshots_in
+from station.commands.answers import CommandFailed
+from station.commands.journals import journal_argument, open_journal, progress_bar
+from station.runtime.memory import open_snapshots
 
-KINDLY: Final = 19  # a station charges somebody on the same processor
+NICENESS: Final = 19  # a station charges somebody on the same processor
 
 
 @click.command("prepare")
@@ -27,29 +27,29 @@ def prepare_command(path: Path) -> None:
 
     For an update, while the release before still runs: a snapshot is laid beside its own.
     """
-    os.nice(KINDLY)
-    snapshots = snapshots_in(path.parent)
-    with opened(path) as reader:
+    os.nice(NICENESS)
+    snapshots = open_snapshots(path.parent)
+    with open_journal(path) as reader:
         if isinstance(snapshots.load(reader.digest_at), Snapshot):
             click.echo(f"{path}: this release has a snapshot already.")
             return
-        head = reader.head()
-        state = folded(State(reader.journal_id), _all(path, reader, head.seq))
-    snapshots.prepare(head.seq, head.digest, state)
+        head = reader.read_head()
+        state = apply_entries(State(reader.journal_id), _read_contiguous(path, reader, head.seq))
+    snapshots.save_for_next_start(head.seq, head.digest, state)
     click.echo(f"{path}: this release starts from entry {head.seq}.")
 
 
-def _all(path: Path, reader: Reader, last: int) -> Iterator[Entry]:
+def _read_contiguous(path: Path, reader: Reader, last: int) -> Iterator[Entry]:
     """Every entry up to `last`; what is missing, a start must find for itself, and tell."""
     due = 1
-    with counted(f"replaying {path}", last) as show:
-        for entry in reader.entries(1, last):
+    with progress_bar(f"replaying {path}", last) as show:
+        for entry in reader.iter_entries(1, last):
             if entry.seq != due:
                 break
             due += 1
             show(entry.seq)
             yield entry
     if due <= last:
-        raise No(
+        raise CommandFailed(
             f"{path}: entry {due} is missing, so the start has to replay. Run `station verify`."
         )

@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from station.commands.answers import Misused
-from station.history.export import Span
+from station.commands.answers import UsageError
+from station.history.export import TimeRange
 
 
-def moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
+def parse_time(
+    context: click.Context, option: click.Parameter, text: str | None
+) -> datetime | None:
     """An ISO 8601 time, UTC where it has no offset; finer than a millisecond is rounded up."""
     if text is None:
         return None
@@ -22,19 +24,21 @@ def moment(context: click.Context, option: click.Parameter, text: str | None) ->
         at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
         return at + (-at.microsecond % 1000) * timedelta(microseconds=1)
     except (ValueError, OverflowError):
-        raise Misused(
+        raise UsageError(
             f"{context.command_path} {option.opts[0]}: {text!r} is no time as 2026-11-22T17:25Z, "
             "or a day as 2026-11-22."
         ) from None
 
 
 since_option = click.option(
-    "--from", "since", metavar="T", callback=moment, help="Only from then on."
+    "--from", "since", metavar="T", callback=parse_time, help="Only from then on."
 )
-until_option = click.option("--to", "until", metavar="T", callback=moment, help="Only before then.")
+until_option = click.option(
+    "--to", "until", metavar="T", callback=parse_time, help="Only before then."
+)
 
 
-def span(since: datetime | None, until: datetime | None) -> Span:
+def time_span(since: datetime | None, until: datetime | None) -> TimeRange:
     """The range between them.
 
     Raises:
@@ -42,12 +46,12 @@ def span(since: datetime | None, until: datetime | None) -> Span:
     """
     if since and until and since >= until:
         path = click.get_current_context().command_path
-        raise Misused(f"{path}: --from is not before --to, so nothing lies between them.")
-    return Span(since, until)
+        raise UsageError(f"{path}: --from is not before --to, so nothing lies between them.")
+    return TimeRange(since, until)
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[int, int], None]]:
+def entries_progress_bar() -> Iterator[Callable[[int, int], None]]:
     """Takes how many entries are done, of how many, and shows it to a person at a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, of: None

@@ -10,15 +10,15 @@ import click
 
 from journal.observations import StationStarted
 from station.case import Product
-from station.commands.answers import No
-from station.commands.journals import counted, opened, watched
+from station.commands.answers import CommandFailed
+from station.commands.journals import open_journal, progress_bar, with_progress
 from station.devicemodel import DeviceModel
-from station.history.redecide import redecided
-from station.profiles import load, names
-from station.runtime.memory import registry
+from station.history.redecide import redecide_entries
+from station.profiles import load_profile, profile_names
+from station.runtime.memory import event_registry
 
 
-def judged_again(path: Path, profiles: Iterable[str]) -> bool:
+def redecide_journal(path: Path, profiles: Iterable[str]) -> bool:
     """Say where this release would decide otherwise, a line for each observation.
 
     Args:
@@ -34,15 +34,17 @@ def judged_again(path: Path, profiles: Iterable[str]) -> bool:
         ProfileError: one of `profiles` is none.
         JournalFailed: the journal cannot be read.
     """
-    products = _Products(path, profiles)
-    with closing(opened(path)) as reader:
-        last = reader.head().seq
+    products = _ProductLookup(path, profiles)
+    with closing(open_journal(path)) as reader:
+        last = reader.read_head().seq
         if not last:
             return True  # nothing was decided; `verify` says that it is empty
         otherwise = 0
-        with counted("judging again", last) as advance:
-            entries = watched(reader.entries(1, last, damaged=lambda _: None), advance)
-            for one in redecided(reader.journal_id, entries, registry(), products.of):
+        with progress_bar("judging again", last) as advance:
+            entries = with_progress(reader.iter_entries(1, last, on_damage=lambda _: None), advance)
+            for one in redecide_entries(
+                reader.journal_id, entries, event_registry(), products.product_for_run
+            ):
                 click.echo(str(one), err=True)
                 otherwise += 1
     if not otherwise:
@@ -50,35 +52,35 @@ def judged_again(path: Path, profiles: Iterable[str]) -> bool:
     return not otherwise
 
 
-class _Products:
+class _ProductLookup:
     """What the station was, run by run."""
 
     def __init__(self, path: Path, profiles: Iterable[str]) -> None:
         self._path = path
-        given = [load(one) for one in profiles]
-        self._known = {profile.name: Product(profile, DeviceModel(profile)) for profile in given}
+        given = [load_profile(one) for one in profiles]
+        self._by_name = {profile.name: Product(profile, DeviceModel(profile)) for profile in given}
 
-    def of(self, seq: int, start: StationStarted) -> Product:
+    def product_for_run(self, seq: int, start: StationStarted) -> Product:
         """The product of the run that began at this entry."""
-        name = start.profile
-        if name not in self._known:
-            if name not in names():
-                raise No(
+        name = start.product_profile
+        if name not in self._by_name:
+            if name not in profile_names():
+                raise CommandFailed(
                     f"{self._path}: entry {seq}: the product profile {name} does not come with "
                     "the program. Give its file with --profile."
                 )
-            profile = load(name)
-            self._known[name] = Product(profile, DeviceModel(profile))
-        product = self._known[name]
-        if _evses(product) != start.evses:
-            raise No(
+            profile = load_profile(name)
+            self._by_name[name] = Product(profile, DeviceModel(profile))
+        product = self._by_name[name]
+        if _evse_layout(product) != start.evses:
+            raise CommandFailed(
                 f"{self._path}: entry {seq}: the profile {name} here has other EVSEs or "
                 "connectors than the station had. Give the one it had with --profile."
             )
         return product
 
 
-def _evses(product: Product) -> tuple[tuple[int, tuple[int, ...]], ...]:
+def _evse_layout(product: Product) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """As StationStarted tells them."""
     return tuple(
         (evse.id, tuple(one.id for one in evse.connectors)) for evse in product.profile.evse

@@ -14,21 +14,33 @@ from typing import Final
 import click
 import msgspec
 
-from journal.reader import Damage, Reader
-from journal.state import encode_state, state_digest
+from journal.reader import EntryDamage, Reader
+from journal.state import digest_state, encode_state
 from journal.terms import Entry
-from station.commands.answers import Misused, No
-from station.commands.journals import counted, journal_argument, opened, replayed, watched
-from station.commands.points import Point, first_of, last_of, point, stretch
-from station.history.sieve import Sieve, Wish
+from station.commands.answers import CommandFailed, UsageError
+from station.commands.journals import (
+    journal_argument,
+    open_journal,
+    progress_bar,
+    replay_state,
+    with_progress,
+)
+from station.commands.points import (
+    Position,
+    entry_range,
+    first_entry_at,
+    last_entry_at,
+    parse_position,
+)
+from station.history.sieve import EntryFilter, FilterCriteria
 from station.history.subjects import BLOCKS
-from station.runtime.memory import registry
-from station.transcript import line, meaning, named
+from station.runtime.memory import event_registry
+from station.transcript import describe_event, format_entry, reveal_id_tokens
 
-POLL_S: Final = 0.2  # how often --follow looks for more
+POLL_INTERVAL_S: Final = 0.2  # how often --follow looks for more
 
 # Who speaks, as a terminal with colours shows it.
-STYLES: Final = {
+ACTOR_STYLES: Final = {
     "EV driver": "bold cyan",
     "operator": "bold cyan",
     "EV": "cyan",
@@ -40,39 +52,48 @@ STYLES: Final = {
 }
 
 
-def _known_block(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> frozenset[str]:
+def _parse_blocks(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> frozenset[str]:
     """Blocks of OCPP, as capital letters."""
     for name in names:
         if name.upper() not in set(BLOCKS):
-            raise Misused(f"station replay --block: OCPP has blocks A to P, not {name!r}.")
+            raise UsageError(f"station replay --block: OCPP has blocks A to P, not {name!r}.")
     return frozenset(name.upper() for name in names)
 
 
-def _beginnings(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+def _parse_transactions(
+    _: click.Context, __: click.Parameter, names: tuple[str, ...]
+) -> tuple[str, ...]:
     """Beginnings of transactionIds, in small letters."""
     if "" in names:
-        raise Misused("station replay --transaction: no name is the beginning of all of them.")
+        raise UsageError("station replay --transaction: no name is the beginning of all of them.")
     return tuple(name.casefold() for name in names)
 
 
-def _known_kind(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> frozenset[str]:
+def _parse_kinds(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> frozenset[str]:
     """Kinds of event, in whatever case they were typed."""
-    kinds = {kind.casefold(): kind for kind in registry().kinds}
+    kinds = {kind.casefold(): kind for kind in event_registry().kinds}
     for name in names:
         if name.casefold() not in kinds:
             near = get_close_matches(name.casefold(), kinds, n=1)
             hint = f" Did you mean {kinds[near[0]]}?" if near else ""
-            raise Misused(f"station replay --kind: there is no kind of event {name!r}.{hint}")
+            raise UsageError(f"station replay --kind: there is no kind of event {name!r}.{hint}")
     return frozenset(kinds[name.casefold()] for name in names)
 
 
 @click.command("replay")
 @journal_argument
 @click.option(
-    "--from", "since", metavar="SEQ|TIME", callback=point, help="Begin with it, or at that moment."
+    "--from",
+    "since",
+    metavar="SEQ|TIME",
+    callback=parse_position,
+    help="Begin with it, or at that moment.",
 )
 @click.option(
-    "--to", metavar="SEQ|TIME", callback=point, help="Stop behind this entry or this moment."
+    "--to",
+    metavar="SEQ|TIME",
+    callback=parse_position,
+    help="Stop behind this entry or this moment.",
 )
 @click.option(
     "--evse", "evses", metavar="N", type=click.IntRange(min=1), multiple=True, help="Of this EVSE."
@@ -82,7 +103,7 @@ def _known_kind(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -
     "transactions",
     metavar="ID",
     multiple=True,
-    callback=_beginnings,
+    callback=_parse_transactions,
     help="Of this transaction: its transactionId, or the beginning of it.",
 )
 @click.option(
@@ -90,7 +111,7 @@ def _known_kind(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -
     "blocks",
     metavar="A..P",
     multiple=True,
-    callback=_known_block,
+    callback=_parse_blocks,
     help="Of messages of this block of OCPP.",
 )
 @click.option(
@@ -98,7 +119,7 @@ def _known_kind(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -
     "kinds",
     metavar="KIND",
     multiple=True,
-    callback=_known_kind,
+    callback=_parse_kinds,
     help="Of this kind of entry, as CallQueued.",
 )
 @click.option("--state", "as_state", is_flag=True, help="Print the state there, as JSON.")
@@ -106,8 +127,8 @@ def _known_kind(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -
 @click.option("--values", is_flag=True, help="Show idTokens and not their references.")
 def replay_command(
     path: Path,
-    since: Point | None,
-    to: Point | None,
+    since: Position | None,
+    to: Position | None,
     evses: tuple[int, ...],
     transactions: tuple[str, ...],
     blocks: frozenset[str],
@@ -122,41 +143,48 @@ def replay_command(
 
     Filters may be given several times, any of one kind will do; of different kinds all must hold.
     """
-    wish = Wish(
-        evses=frozenset(evses),
-        transactions=transactions,
+    wish = FilterCriteria(
+        evse_ids=frozenset(evses),
+        transaction_prefixes=transactions,
         blocks=blocks,
         kinds=kinds,
     )
     if follow and (to or as_state):
-        raise Misused("station replay: --follow knows no end; leave out --to and --state.")
+        raise UsageError("station replay: --follow knows no end; leave out --to and --state.")
     if as_state and values:
-        raise Misused("station replay: the state knows references only; leave out --values.")
-    if as_state and (since or wish != Wish()):
-        raise Misused("station replay: the state follows from all entries; leave out the filters.")
-    with closing(opened(path)) as reader:
+        raise UsageError("station replay: the state knows references only; leave out --values.")
+    if as_state and (since or wish != FilterCriteria()):
+        raise UsageError(
+            "station replay: the state follows from all entries; leave out the filters."
+        )
+    with closing(open_journal(path)) as reader:
         if as_state:
-            _tell_state(path, reader, last_of(path, reader, to))
+            _print_state(path, reader, last_entry_at(path, reader, to))
             return
         if follow and since:
-            first, last = first_of(path, reader, since, to_come=True), last_of(path, reader, None)
+            first, last = (
+                first_entry_at(path, reader, since, allow_future=True),
+                last_entry_at(path, reader, None),
+            )
         else:
-            first, last = stretch(path, reader, since, to)
-        _Telling(path, reader, wish, first, values=values).told(last, follow=follow)
+            first, last = entry_range(path, reader, since, to)
+        _TranscriptPrinter(path, reader, wish, first, show_values=values).print_up_to(
+            last, follow=follow
+        )
 
 
 # --- The state -----------------------------------------------------------------------------------
 
 
-def _tell_state(path: Path, reader: Reader, last: int) -> None:
-    with counted("replaying", last) as advance:
-        state = replayed(path, reader, watched(reader.entries(1, last), advance))
+def _print_state(path: Path, reader: Reader, last: int) -> None:
+    with progress_bar("replaying", last) as advance:
+        state = replay_state(path, reader, with_progress(reader.iter_entries(1, last), advance))
     digest = reader.digest_at(last)
     assert digest is not None, f"entry {last} was read just now"
     told = {
         "seq": last,
         "digest": digest.hex(),
-        "state_digest": state_digest(state),
+        "state_digest": digest_state(state),
         "state": msgspec.Raw(encode_state(state)),
     }
     text = msgspec.json.encode(told)
@@ -168,92 +196,102 @@ def _tell_state(path: Path, reader: Reader, last: int) -> None:
 # --- The transcript ------------------------------------------------------------------------------
 
 
-class _Telling:
+class _TranscriptPrinter:
     """One walk through a journal, aloud."""
 
-    def __init__(self, path: Path, reader: Reader, wish: Wish, first: int, *, values: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reader: Reader,
+        filters: FilterCriteria,
+        first_seq: int,
+        *,
+        show_values: bool,
+    ) -> None:
         self._path = path
         self._reader = reader
-        self._sieve = Sieve(wish, first)
-        self._say = _voice()
-        self._values = values
-        begin = reader.anchor()[0] + 1
-        self._due = begin if wish.of_subjects else max(begin, first)
-        self._first = first
+        self._filter = EntryFilter(filters, first_seq)
+        self._print_line = _line_printer()
+        self._show_values = show_values
+        begin = reader.position_before_first()[0] + 1
+        self._next_seq = begin if filters.needs_subject else max(begin, first_seq)
+        self._first_seq = first_seq
         self._day: date | None = None
-        self._whole = True
-        self._nothing = True
+        self._is_complete = True
+        self._printed_nothing = True
 
-    def told(self, last: int, *, follow: bool) -> None:
+    def print_up_to(self, last: int, *, follow: bool) -> None:
         """Tell the entries up to `last`, then those that come.
 
         Raises:
             No: some could not be told, or there was nothing to tell.
         """
-        self._tell(last)
+        self._print_committed(last)
         with suppress(KeyboardInterrupt):  # the way to say that it is enough
             while follow:
-                time.sleep(POLL_S)
-                self._tell(self._reader.head().seq)
-        if not self._whole:
-            raise No(f"{self._path}: not all of it can be read. Run `station verify` on it.")
-        if self._nothing and not follow:
-            raise No(f"{self._path}: no entry passes the filters. Leave one out.")
+                time.sleep(POLL_INTERVAL_S)
+                self._print_committed(self._reader.read_head().seq)
+        if not self._is_complete:
+            raise CommandFailed(
+                f"{self._path}: not all of it can be read. Run `station verify` on it."
+            )
+        if self._printed_nothing and not follow:
+            raise CommandFailed(f"{self._path}: no entry passes the filters. Leave one out.")
 
-    def _tell(self, last: int) -> None:
+    def _print_committed(self, last: int) -> None:
         """Tell what is committed; a commit holds whole observations, so nothing is held back."""
-        for entry in self._entries(last):
-            self._say_all(self._sieve.taken(entry))
-        self._say_all(self._sieve.rest())
+        for entry in self._readable_entries(last):
+            self._print_entries(self._filter.filter_entry(entry))
+        self._print_entries(self._filter.flush_group())
         sys.stdout.flush()
 
-    def _entries(self, last: int) -> Iterator[Entry]:
+    def _readable_entries(self, last: int) -> Iterator[Entry]:
         """What can be read up to `last`; what cannot is named where it would stand."""
-        for entry in self._reader.entries(self._due, last, damaged=self._damaged):
-            self._missing(entry.seq)
+        for entry in self._reader.iter_entries(self._next_seq, last, on_damage=self._on_damage):
+            self._report_missing(entry.seq)
             yield entry
-            self._due = entry.seq + 1
-        self._missing(last + 1)
-        self._due = max(self._due, last + 1)
+            self._next_seq = entry.seq + 1
+        self._report_missing(last + 1)
+        self._next_seq = max(self._next_seq, last + 1)
 
-    def _damaged(self, damage: Damage) -> None:
-        self._missing(damage.seq)
-        self._complain(damage.seq, f"{damage.seq:>7} ! {damage.why}")
-        self._due = damage.seq + 1
+    def _on_damage(self, damage: EntryDamage) -> None:
+        self._report_missing(damage.seq)
+        self._report_gap(damage.seq, f"{damage.seq:>7} ! {damage.reason}")
+        self._next_seq = damage.seq + 1
 
-    def _missing(self, seq: int) -> None:
+    def _report_missing(self, seq: int) -> None:
         """Say which numbers should have come before `seq`."""
-        if seq > self._due:
-            upto = f" up to {seq - 1}" if seq - 1 > self._due else ""
-            self._complain(seq - 1, f"{self._due:>7} ! missing{upto}")
-            self._due = seq
+        if seq > self._next_seq:
+            upto = f" up to {seq - 1}" if seq - 1 > self._next_seq else ""
+            self._report_gap(seq - 1, f"{self._next_seq:>7} ! missing{upto}")
+            self._next_seq = seq
 
-    def _complain(self, last: int, text: str) -> None:
+    def _report_gap(self, last: int, text: str) -> None:
         """Say what is not there, whatever the filters, behind all that comes before it."""
-        self._say_all(self._sieve.rest())
-        if last >= self._first:
-            self._say("", f"             {text}")
-            self._whole = False
+        self._print_entries(self._filter.flush_group())
+        if last >= self._first_seq:
+            self._print_line("", f"             {text}")
+            self._is_complete = False
 
-    def _say_all(self, entries: Iterable[Entry]) -> None:
+    def _print_entries(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             if entry.at.date() != self._day:
                 self._day = entry.at.date()
-                self._say("", f"{self._day:%Y-%m-%d} UTC")
-            self._say_entry(entry)
-            self._nothing = False
+                self._print_line("", f"{self._day:%Y-%m-%d} UTC")
+            self._print_entry(entry)
+            self._printed_nothing = False
 
-    def _say_entry(self, entry: Entry) -> None:
-        text = line(entry)
-        if self._values:
-            text = named(text, self._reader.value_of)
-        self._say(meaning(entry.event)[0], text)
-
-
-Voice = Callable[[str, str], None]
+    def _print_entry(self, entry: Entry) -> None:
+        text = format_entry(entry)
+        if self._show_values:
+            text = reveal_id_tokens(text, self._reader.value_of)
+        self._print_line(describe_event(entry.event)[0], text)
 
 
-def _voice() -> Voice:
+LinePrinter = Callable[[str, str], None]
+
+
+def _line_printer() -> LinePrinter:
     """How a line is said: in the colour of who speaks, where there are colours."""
     if not sys.stdout.isatty():
         return lambda _, text: print(text)
@@ -262,6 +300,6 @@ def _voice() -> Voice:
     console = Console(highlight=False, emoji=False)  # :100: in a message is no emoji
 
     def say(who: str, text: str) -> None:
-        console.print(text, style=STYLES.get(who, "bold"), markup=False, soft_wrap=True)
+        console.print(text, style=ACTOR_STYLES.get(who, "bold"), markup=False, soft_wrap=True)
 
     return say

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
-from station.commands.answers import Misused, No
-from station.commands.journals import journal_argument, opened
-from station.commands.ranges import progress, since_option, span, until_option
-from station.history.export import Span
-from station.history.report.gathering import Facts, NothingThereError, gather
-from station.history.report.page import page
-from station.runtime.memory import registry
+from station.commands.answers import CommandFailed, UsageError
+from station.commands.journals import journal_argument, open_journal
+from station.commands.ranges import entries_progress_bar, since_option, time_span, until_option
+from station.history.export import TimeRange
+from station.history.report.gathering import RangeEmptyError, ReportData, collect_report_data
+from station.history.report.page import render_page
+from station.runtime.memory import event_registry
 
 
 @click.command("report")
@@ -36,32 +36,32 @@ def report_command(
     Time lines, uptime with its evidence, sessions, messages, faults and response times of the
     whole journal, or of a range of time (UTC). The page opens offline and holds no personal value.
     """
-    wanted = span(since, until)
+    wanted = time_span(since, until)
     if out is None and sys.stdout.isatty():
-        raise Misused("station report: a page is not for a terminal; name --out FILE.html.")
-    facts = _gathered(path, wanted)
-    text = page(facts)
+        raise UsageError("station report: a page is not for a terminal; name --out FILE.html.")
+    facts = _collect_facts(path, wanted)
+    text = render_page(facts)
     if out is None:
         click.echo(text, nl=False)
     else:
-        _write(out, text)
-        click.echo(f"{out}: {facts.entries}, {len(text.encode()):,} bytes")
-    if facts.complaints_count:
-        raise No(f"{path}: not whole; the page says so. Run `station verify` on it.")
+        _write_page(out, text)
+        click.echo(f"{out}: {facts.describe_entries}, {len(text.encode()):,} bytes")
+    if facts.problems_count:
+        raise CommandFailed(f"{path}: not whole; the page says so. Run `station verify` on it.")
 
 
-def _gathered(path: Path, wanted: Span) -> Facts:
-    with closing(opened(path)) as reader:
-        if reader.head().seq == 0:
-            raise No(f"{path}: no entries yet. Start the station, and there will be.")
+def _collect_facts(path: Path, period: TimeRange) -> ReportData:
+    with closing(open_journal(path)) as reader:
+        if reader.read_head().seq == 0:
+            raise CommandFailed(f"{path}: no entries yet. Start the station, and there will be.")
         try:
-            with progress() as advance:
-                return gather(reader, registry(), wanted, advance=advance)
-        except NothingThereError as error:
-            raise No(f"{path}: {error}. Name another --from or --to.") from None
+            with entries_progress_bar() as advance:
+                return collect_report_data(reader, event_registry(), period, on_progress=advance)
+        except RangeEmptyError as error:
+            raise CommandFailed(f"{path}: {error}. Name another --from or --to.") from None
 
 
-def _write(out: Path, text: str) -> None:
+def _write_page(out: Path, text: str) -> None:
     """All of it or nothing: a page that was broken off would look like a short one.
 
     What a link leads to is replaced, not the link; a device or a pipe is written to.
@@ -76,4 +76,4 @@ def _write(out: Path, text: str) -> None:
         os.replace(partial, target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise No(f"{out}: {error.strerror}. No page was written.") from None
+        raise CommandFailed(f"{out}: {error.strerror}. No page was written.") from None

@@ -15,15 +15,15 @@ import trio
 
 from journal.store import JournalDamaged
 from station.config import Config, ConfigError
-from station.runtime.device_settings import DRIVERS, parsed
-from station.runtime.devices import emulated
+from station.runtime.device_settings import DRIVER_KEYS, parse_hardware
+from station.runtime.devices import run_emulator
 from station.runtime.supervise import run_station
 from station.safe import load_safely
 from station.tables import TableError
 
 log = logging.getLogger("station")
 
-REPAIR_S: Final = 60.0  # between two repairs of the journal by one process
+REPAIR_INTERVAL_S: Final = 60.0  # between two repairs of the journal by one process
 NEW_FIRMWARE: Final = "FirmwareUpdate"  # BootReasonEnumType
 
 
@@ -43,37 +43,37 @@ def run_command(path: Path, quiet: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    config = _config(path)
-    config.data.mkdir(parents=True, exist_ok=True)
-    with nullcontext() if config.hardware else emulated(config.data):
+    config = _load_config(path)
+    config.data_directory.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if config.hardware else run_emulator(config.data_directory):
         if not config.hardware:
             log.warning("no [hardware] in %s: the devices are emulated", path)
-        why = _life_or_repair(config)
+        why = _run_with_repair(config)
         while why not in (None, NEW_FIRMWARE):
             log.info("starting again")  # B11.FR.03: a restart is a new life of the same process
-            why = _life_or_repair(config)
+            why = _run_with_repair(config)
     if why == NEW_FIRMWARE:
         log.info("starting the new firmware")
-        _become_new()
+        _exec_new_firmware()
 
 
-def _life_or_repair(config: Config) -> str | None:
+def _run_with_repair(config: Config) -> str | None:
     """One life; when it finds the journal damaged, one more, which makes the journal anew.
 
     Raises:
         JournalDamaged: that one finds damage soon, too: the disk is at fault.
     """
-    damage, began = "", -REPAIR_S
+    damage, began = "", -REPAIR_INTERVAL_S
     while True:
         try:
-            return trio.run(_one_life, config, damage)
+            return trio.run(_run_once, config, damage)
         except JournalDamaged as failure:
-            if time.monotonic() - began < REPAIR_S:
+            if time.monotonic() - began < REPAIR_INTERVAL_S:
                 raise
             damage, began = str(failure), time.monotonic()
 
 
-def _become_new() -> None:
+def _exec_new_firmware() -> None:
     """Run the same command line again in place of this program. L01.FR.32.
 
     Started by way of the link to the current release, it is the new one that begins.
@@ -81,35 +81,35 @@ def _become_new() -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _config(path: Path) -> Config:
+def _load_config(path: Path) -> Config:
     """station.toml with its devices checked, or what can be used of it.
 
     Raises:
         ConfigError: one line that names the file and the place.
     """
-    config = load_safely(path, DRIVERS, _devices_checked)
+    config = load_safely(path, DRIVER_KEYS, _check_devices)
     for complaint in config.complaints:
         log.error("safe mode: %s", complaint)
     return config
 
 
-def _devices_checked(config: Config) -> None:
+def _check_devices(config: Config) -> None:
     if config.hardware:
         try:
-            parsed(config.hardware)
+            parse_hardware(config.hardware)
         except TableError as error:
             raise ConfigError(f"station.toml: {error}") from None
 
 
-async def _one_life(config: Config, damage: str) -> str | None:
+async def _run_once(config: Config, damage: str) -> str | None:
     """One life; what failed comes out of its nurseries as itself."""
     try:
         return await run_station(config, damage)
     except BaseExceptionGroup as group:
-        raise _first(group) from group
+        raise _innermost_error(group) from group
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _innermost_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

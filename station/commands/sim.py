@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
-from station.commands.answers import Misused
-from station.commands.control import DEVICES, STATION, asked
+from station.commands.answers import UsageError
+from station.commands.control import DEVICES_SOCKET, STATION_SOCKET, send_request
 
-CONFIG: Final = Path("station.toml")  # where a station is looked for that nobody named
+DEFAULT_CONFIG: Final = Path("station.toml")  # where a station is looked for that nobody named
 
 if TYPE_CHECKING:
-    Kind: TypeAlias = click.ParamType[Any]  # older releases of click have it without []
+    OptionType: TypeAlias = click.ParamType[Any]  # older releases of click have it without []
 
 NUMBER: Final = click.FLOAT
-SOC: Final = click.FloatRange(0, 100)
+SOC_PERCENT: Final = click.FloatRange(0, 100)
 
 
-def _evse(*, required: bool) -> click.Option:
+def _evse_option(*, required: bool) -> click.Option:
     """Which EVSE; where the operation must know, it is 1 unless told otherwise."""
     default = 1 if required else None
     return click.Option(
@@ -39,30 +39,30 @@ def _evse(*, required: bool) -> click.Option:
     )
 
 
-def _option(name: str, kind: Kind, meaning: str) -> click.Option:
-    return click.Option([f"--{name}"], type=kind, help=meaning)
+def _value_option(name: str, option_type: OptionType, meaning: str) -> click.Option:
+    return click.Option([f"--{name}"], type=option_type, help=meaning)
 
 
-def _argument(name: str, kind: Kind = click.STRING) -> click.Argument:
-    return click.Argument([name], type=kind)
+def _required_argument(name: str, option_type: OptionType = click.STRING) -> click.Argument:
+    return click.Argument([name], type=option_type)
 
 
-def _fault() -> list[click.Parameter]:
-    return [_argument("device"), _argument("kind"), _evse(required=False)]
+def _fault_parameters() -> list[click.Parameter]:
+    return [_required_argument("device"), _required_argument("kind"), _evse_option(required=False)]
 
 
 # What the EV is, where it is not the usual one; goes into `ev`.
-EV: Final = ("capacity_wh", "soc", "max_voltage_v", "max_current_a", "max_power_w")
+EV_ARGUMENTS: Final = ("capacity_wh", "soc", "max_voltage_v", "max_current_a", "max_power_w")
 
 
-def _plug_in() -> list[click.Parameter]:
+def _plug_in_parameters() -> list[click.Parameter]:
     return [
-        _evse(required=True),
-        _option("capacity-wh", NUMBER, "Battery of the EV, Wh."),
-        _option("soc", SOC, "Its state of charge, %."),
-        _option("max-voltage-v", NUMBER, "The most it takes, V."),
-        _option("max-current-a", NUMBER, "The most it takes, A."),
-        _option("max-power-w", NUMBER, "The most it takes, W."),
+        _evse_option(required=True),
+        _value_option("capacity-wh", NUMBER, "Battery of the EV, Wh."),
+        _value_option("soc", SOC_PERCENT, "Its state of charge, %."),
+        _value_option("max-voltage-v", NUMBER, "The most it takes, V."),
+        _value_option("max-current-a", NUMBER, "The most it takes, A."),
+        _value_option("max-power-w", NUMBER, "The most it takes, W."),
         click.Option(
             ["--ready/--not-ready"],
             default=None,
@@ -71,42 +71,42 @@ def _plug_in() -> list[click.Parameter]:
     ]
 
 
-def _present_token() -> list[click.Parameter]:
+def _present_token_parameters() -> list[click.Parameter]:
     return [
         click.Argument(["id_token"], metavar="UID"),
         click.Option(["--type"], default="ISO14443", show_default=True, help="Kind of card."),
-        _evse(required=False),
+        _evse_option(required=False),
     ]
 
 
-def _meter() -> list[click.Parameter]:
+def _meter_parameters() -> list[click.Parameter]:
     return [
-        _evse(required=True),
-        _option("energy-wh", NUMBER, "The register, Wh; it never runs backwards."),
-        _option("voltage-v", NUMBER, "V, until the next plug."),
-        _option("current-a", NUMBER, "A, until the next plug."),
-        _option("power-w", NUMBER, "W, until the next plug."),
-        _option("soc", SOC, "State of charge of the EV, %."),
+        _evse_option(required=True),
+        _value_option("energy-wh", NUMBER, "The register, Wh; it never runs backwards."),
+        _value_option("voltage-v", NUMBER, "V, until the next plug."),
+        _value_option("current-a", NUMBER, "A, until the next plug."),
+        _value_option("power-w", NUMBER, "W, until the next plug."),
+        _value_option("soc", SOC_PERCENT, "State of charge of the EV, %."),
     ]
 
 
 # verb -> (what happens, its parameters)
 VERBS: Final[Mapping[str, tuple[str, Sequence[click.Parameter]]]] = {
     "state": ("What the journal knows of the station right now.", []),
-    "plug-in": ("Plug the cable into an EV.", _plug_in()),
-    "unplug": ("Pull the cable out of the EV.", [_evse(required=True)]),
-    "present-token": ("Hold a card to the reader: UID in hex.", _present_token()),
-    "ev-ready": ("The EV asks for energy.", [_evse(required=True)]),
-    "ev-pause": ("The EV asks for no energy.", [_evse(required=True)]),
-    "stop-button": ("Press the stop button at the dispenser.", [_evse(required=True)]),
+    "plug-in": ("Plug the cable into an EV.", _plug_in_parameters()),
+    "unplug": ("Pull the cable out of the EV.", [_evse_option(required=True)]),
+    "present-token": ("Hold a card to the reader: UID in hex.", _present_token_parameters()),
+    "ev-ready": ("The EV asks for energy.", [_evse_option(required=True)]),
+    "ev-pause": ("The EV asks for no energy.", [_evse_option(required=True)]),
+    "stop-button": ("Press the stop button at the dispenser.", [_evse_option(required=True)]),
     "emergency-stop": ("Push the emergency stop.", []),
     "emergency-release": ("Pull the emergency stop out again.", []),
-    "fault": ("Break a device: as in `fault cable over_temperature`.", _fault()),
-    "clear-fault": ("Mend a device.", _fault()),
-    "meter": ("Set what an emulated meter shows.", _meter()),
+    "fault": ("Break a device: as in `fault cable over_temperature`.", _fault_parameters()),
+    "clear-fault": ("Mend a device.", _fault_parameters()),
+    "meter": ("Set what an emulated meter shows.", _meter_parameters()),
     "link": (
         "The network: up, closed, or silent (packets vanish).",
-        [_argument("mode", click.Choice(["up", "closed", "silent"]))],
+        [_required_argument("mode", click.Choice(["up", "closed", "silent"]))],
     ),
     "clock": (
         "Step the station's wall clock by so many seconds.",
@@ -131,48 +131,54 @@ def sim_command(ctx: click.Context) -> None:
 # --- Saying it -----------------------------------------------------------------------------------
 
 
-def _sent(verb: str, told: dict[str, Any]) -> None:
+def _send_operation(verb: str, options: dict[str, Any]) -> None:
     """Send one operation and print what came back."""
-    config, data = told.pop("config"), told.pop("data")
-    as_json, devices = told.pop("as_json"), told.pop("devices")
-    arguments = {name: _whole(value) for name, value in told.items() if value is not None}
-    if verb == "plug-in" and (ev := {key: arguments.pop(key) for key in EV if key in arguments}):
+    config, data = options.pop("config"), options.pop("data")
+    as_json, devices = options.pop("as_json"), options.pop("devices")
+    arguments = {
+        name: _integer_if_whole(value) for name, value in options.items() if value is not None
+    }
+    if verb == "plug-in" and (
+        ev := {key: arguments.pop(key) for key in EV_ARGUMENTS if key in arguments}
+    ):
         arguments["ev"] = ev
-    socket = _data(config, data) / (DEVICES if devices else STATION)
-    reply = asked(socket, verb.replace("-", "_"), **arguments)
+    socket = _data_directory(config, data) / (DEVICES_SOCKET if devices else STATION_SOCKET)
+    reply = send_request(socket, verb.replace("-", "_"), **arguments)
     if as_json:
-        click.echo(json.dumps({"ok": True, **reply}, default=_plain))
+        click.echo(json.dumps({"ok": True, **reply}, default=_json_number))
     elif verb == "state":
-        _tell_state(reply)
+        _print_state(reply)
     else:
         more = ", ".join(f"{key} {value}" for key, value in reply.items())
         click.echo(f"{verb}: done" + (f" ({more})" if more else ""))
 
 
-def _data(config: Path | None, data: Path | None) -> Path:
+def _data_directory(config: Path | None, data: Path | None) -> Path:
     """The data directory of the station that is meant."""
     if data is not None:
         if config is not None:
-            raise Misused("station sim: --config and --data both name a station; keep one.")
+            raise UsageError("station sim: --config and --data both name a station; keep one.")
         return data
-    if config is None and not CONFIG.is_file():
-        raise Misused(f"station sim: which station? Give --data or --config; no {CONFIG} is here.")
+    if config is None and not DEFAULT_CONFIG.is_file():
+        raise UsageError(
+            f"station sim: which station? Give --data or --config; no {DEFAULT_CONFIG} is here."
+        )
     from station.config import load_config
 
-    return load_config(config or CONFIG).data
+    return load_config(config or DEFAULT_CONFIG).data_directory
 
 
-def _whole(value: Any) -> Any:
+def _integer_if_whole(value: Any) -> Any:
     """3600 and not 3600.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _plain(value: Any) -> int | float:
+def _json_number(value: Any) -> int | float:
     assert isinstance(value, Decimal), f"{value!r} came out of JSON"
     return float(value)
 
 
-def _tell_state(state: Mapping[str, Any]) -> None:
+def _print_state(state: Mapping[str, Any]) -> None:
     """The reply of `state`, as a person reads it; what is new in it is not left out."""
     for evse in state["evses"]:
         told = dict(evse)
@@ -184,20 +190,20 @@ def _tell_state(state: Mapping[str, Any]) -> None:
         ]
         transaction = told.pop("transaction_id")
         parts += [f"transaction {transaction}"] if transaction else []
-        click.echo(f"EVSE {told.pop('evse_id')}: {', '.join(parts)}{_more(told)}")
+        click.echo(f"EVSE {told.pop('evse_id')}: {', '.join(parts)}{_format_rest(told)}")
     rest = {key: state[key] for key in state if key not in ("evses", "link", "outbox", "journal")}
-    click.echo(f"link {state['link']}, outbox {state['outbox']}{_more(rest)}")
+    click.echo(f"link {state['link']}, outbox {state['outbox']}{_format_rest(rest)}")
     click.echo(f"journal {state['journal']['seq']}:{state['journal']['digest']}")
 
 
-def _more(told: Mapping[str, Any]) -> str:
-    return "".join(f", {key} {value}" for key, value in told.items() if value not in (None, ""))
+def _format_rest(fields: Mapping[str, Any]) -> str:
+    return "".join(f", {key} {value}" for key, value in fields.items() if value not in (None, ""))
 
 
 # --- The verbs as commands -----------------------------------------------------------------------
 
 
-def _station() -> list[click.Parameter]:
+def _station_options() -> list[click.Parameter]:
     """How every verb is told which station, and how to answer."""
     return [
         click.Option(
@@ -211,13 +217,13 @@ def _station() -> list[click.Parameter]:
     ]
 
 
-def _command(verb: str, meaning: str, parameters: Sequence[click.Parameter]) -> click.Command:
+def _build_command(verb: str, meaning: str, parameters: Sequence[click.Parameter]) -> click.Command:
     def callback(**told: Any) -> None:
-        _sent(verb, told)
+        _send_operation(verb, told)
 
     return click.Command(
         verb,
-        params=[*parameters, *_station()],
+        params=[*parameters, *_station_options()],
         callback=callback,
         help=meaning,
         # `clock -3600` is a number and no option
@@ -226,4 +232,4 @@ def _command(verb: str, meaning: str, parameters: Sequence[click.Parameter]) -> 
 
 
 for _verb, (_meaning, _parameters) in VERBS.items():
-    sim_command.add_command(_command(_verb, _meaning, _parameters))
+    sim_command.add_command(_build_command(_verb, _meaning, _parameters))

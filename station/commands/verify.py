@@ -12,27 +12,33 @@ import click
 
 from journal.codec import Registry
 from journal.reader import Head, JournalFailed, Reader
-from journal.verify import Witness, verify, witness_of
-from station.commands.answers import Misused, No
-from station.commands.journals import FILE, busy, found
+from journal.verify import WitnessedHead, parse_witnessed_head, verify
+from station.commands.answers import CommandFailed, UsageError
+from station.commands.journals import JOURNAL_FILE, find_journal, spinner
 
-EXPORTED: Final = "manifest.json"  # as the names of all manifests end
-NAMES: Final = (".csv", ".jsonl", ".parquet", EXPORTED, f"{EXPORTED}.sig")  # so end those of files
-TREE: Final = "station=*"  # directories of an export to Parquet
+MANIFEST_SUFFIX: Final = "manifest.json"  # as the names of all manifests end
+EXPORT_SUFFIXES: Final = (
+    ".csv",
+    ".jsonl",
+    ".parquet",
+    MANIFEST_SUFFIX,
+    f"{MANIFEST_SUFFIX}.sig",
+)  # so end those of files
+PARTITION_GLOB: Final = "station=*"  # directories of an export to Parquet
 
 
-def _witness(_: click.Context, __: click.Parameter, text: str | None) -> Witness | None:
+def _parse_head(_: click.Context, __: click.Parameter, text: str | None) -> WitnessedHead | None:
     if text is None:
         return None
     try:
-        return witness_of(text)
+        return parse_witnessed_head(text)
     except ValueError as error:
-        raise Misused(f"station verify --head: {error}.") from None
+        raise UsageError(f"station verify --head: {error}.") from None
 
 
-def _fingerprint(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+def _check_fingerprint(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
     if text is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
-        raise Misused(f"station verify --key: a fingerprint is 64 hex digits, not {text!r}.")
+        raise UsageError(f"station verify --key: a fingerprint is 64 hex digits, not {text!r}.")
     return text
 
 
@@ -42,13 +48,13 @@ def _fingerprint(_: click.Context, __: click.Parameter, text: str | None) -> str
     "--head",
     "witness",
     metavar="SEQ:DIGEST",
-    callback=_witness,
+    callback=_parse_head,
     help="An entry as somebody outside saw it: a cut tail shows in no chain.",
 )
 @click.option(
     "--key",
     metavar="FINGERPRINT",
-    callback=_fingerprint,
+    callback=_check_fingerprint,
     help="Of an EXPORT: the key it must be signed with, as somebody trustworthy told it.",
 )
 @click.option(
@@ -65,7 +71,7 @@ def _fingerprint(_: click.Context, __: click.Parameter, text: str | None) -> str
 )
 def verify_command(
     path: Path,
-    witness: Witness | None,
+    witness: WitnessedHead | None,
     key: str | None,
     redecide: bool,
     profiles: tuple[str, ...],
@@ -77,35 +83,35 @@ def verify_command(
     Each complaint is one line on stderr; exit code 1 if there is one.
     """
     if profiles and not redecide:
-        raise Misused("station verify --profile: says how --redecide judges; add that.")
+        raise UsageError("station verify --profile: says how --redecide judges; add that.")
     if _is_export(path):
         if redecide:
-            raise Misused("station verify --redecide: an export holds no judgement.")
+            raise UsageError("station verify --redecide: an export holds no judgement.")
         _verify_export(path, witness, key)
     elif key is not None:
-        raise Misused("station verify --key: a journal is not signed; only an export is.")
-    elif path.is_dir() and not (path / FILE).exists():
-        raise Misused(
-            f"{path}: neither {FILE} nor {EXPORTED} is there. Name a journal, or an export."
+        raise UsageError("station verify --key: a journal is not signed; only an export is.")
+    elif path.is_dir() and not (path / JOURNAL_FILE).exists():
+        raise UsageError(
+            f"{path}: neither {JOURNAL_FILE} nor {MANIFEST_SUFFIX} is there. Name a journal, or an export."
         )
     else:
-        whole = _verify_journal(found(path), witness)
-        as_decided = _judged_again(found(path), profiles) if redecide else True
+        whole = _verify_journal(find_journal(path), witness)
+        as_decided = _redecide_journal(find_journal(path), profiles) if redecide else True
         if not (whole and as_decided):
             raise click.exceptions.Exit(1)
 
 
-def _judged_again(path: Path, profiles: tuple[str, ...]) -> bool:
-    from station.commands.redecide import judged_again  # who only verifies needs no judgement
+def _redecide_journal(path: Path, profiles: tuple[str, ...]) -> bool:
+    from station.commands.redecide import redecide_journal  # who only verifies needs no judgement
 
-    return judged_again(path, profiles)
+    return redecide_journal(path, profiles)
 
 
-def _verify_journal(path: Path, witness: Witness | None) -> bool:
+def _verify_journal(path: Path, witness: WitnessedHead | None) -> bool:
     """Whether all is as it was written."""
-    before = _extent(path)  # a live journal grows while it is read
+    before = _journal_extent(path)  # a live journal grows while it is read
     complaints = 0
-    with busy(f"verifying {path}"):
+    with spinner(f"verifying {path}"):
         for complaint in verify(path, witness):
             click.echo(str(complaint), err=True)
             complaints += 1
@@ -120,46 +126,52 @@ def _verify_journal(path: Path, witness: Witness | None) -> bool:
 
 def _is_export(path: Path) -> bool:
     """Told without the parts that only an export needs: a journal stands in most directories."""
-    manifests = (path / EXPORTED, path / f"_{EXPORTED}", path.with_name(f"{path.name}.{EXPORTED}"))
-    if path.name.endswith(NAMES) or any(one.is_file() for one in manifests):
+    manifests = (
+        path / MANIFEST_SUFFIX,
+        path / f"_{MANIFEST_SUFFIX}",
+        path.with_name(f"{path.name}.{MANIFEST_SUFFIX}"),
+    )
+    if path.name.endswith(EXPORT_SUFFIXES) or any(one.is_file() for one in manifests):
         return True
-    if not path.is_dir() or (path / FILE).exists():
+    if not path.is_dir() or (path / JOURNAL_FILE).exists():
         return False
-    parts = (TREE, f"*/{TREE}", *(f"*{name}" for name in NAMES))
+    parts = (PARTITION_GLOB, f"*/{PARTITION_GLOB}", *(f"*{name}" for name in EXPORT_SUFFIXES))
     return any(True for part in parts for _ in path.glob(part))
 
 
-def _verify_export(path: Path, witness: Witness | None, key: str | None) -> None:
-    from station.history.manifest import complaints, intruders, manifests_at
+def _verify_export(path: Path, witness: WitnessedHead | None, key: str | None) -> None:
+    from station.history.manifest import find_manifests, find_unexported_files, verify_export
 
-    manifests = manifests_at(path)
+    manifests = find_manifests(path)
     if not manifests:
-        raise No(f"{path}: no manifest vouches for it. An export that was broken off has none.")
+        raise CommandFailed(
+            f"{path}: no manifest vouches for it. An export that was broken off has none."
+        )
     if len(manifests) > 1 and witness:
-        raise Misused(f"{path}: {len(manifests)} exports. Name the one that --head is of.")
+        raise UsageError(f"{path}: {len(manifests)} exports. Name the one that --head is of.")
     wrong = False
-    with busy(f"verifying {path}"):
+    with spinner(f"verifying {path}"):
         for complaint in chain(
-            intruders(path, manifests) if path.is_dir() else (),
-            *(complaints(manifest, expected=key) for manifest in manifests),
+            find_unexported_files(path, manifests) if path.is_dir() else (),
+            *(verify_export(manifest, expected_fingerprint=key) for manifest in manifests),
         ):
             click.echo(complaint, err=True)
             wrong = True
     if wrong:
         raise click.exceptions.Exit(1)
     for manifest in manifests:
-        _tell_export(path if len(manifests) == 1 else manifest.parent, manifest, witness)
+        _print_export_summary(path if len(manifests) == 1 else manifest.parent, manifest, witness)
 
 
-def _tell_export(path: Path, manifest: Path, witness: Witness | None) -> None:
-    from station.history.manifest import read, told
+def _print_export_summary(path: Path, manifest: Path, witness: WitnessedHead | None) -> None:
+    from station.history.manifest import read_manifest, summarize_manifest
 
-    export = read(manifest)
-    facts = told(export)
+    export = read_manifest(manifest)
+    facts = summarize_manifest(export)
     if witness and witness != (export.last_entry, bytes.fromhex(export.last_digest)):
-        raise No(f"{path}: made at {facts['head']}, not at the head you named.")
+        raise CommandFailed(f"{path}: made at {facts['head']}, not at the head you named.")
     if not export.whole:
-        raise No(f"{path}: as it was signed, but of a journal that was damaged.")
+        raise CommandFailed(f"{path}: as it was signed, but of a journal that was damaged.")
     since = f" of entries from {export.first_entry} on" if export.first_entry > 1 else ""
     click.echo(
         f"{path}: whole. {facts['rows']} rows of {export.table} of {export.station}{since}, "
@@ -167,10 +179,10 @@ def _tell_export(path: Path, manifest: Path, witness: Witness | None) -> None:
     )
 
 
-def _extent(path: Path) -> tuple[int, Head] | None:
+def _journal_extent(path: Path) -> tuple[int, Head] | None:
     """The number before the first entry, and the head; None where they cannot be read."""
     try:
         with closing(Reader.open(path, Registry(()))) as reader:
-            return reader.anchor()[0], reader.head()
+            return reader.position_before_first()[0], reader.read_head()
     except JournalFailed:
         return None  # `verify` says why, and where

@@ -9,24 +9,26 @@ from typing import Final
 
 import click
 
-from journal.reader import Damage, JournalFailed, Reader
+from journal.reader import EntryDamage, JournalFailed, Reader
 from journal.terms import Entry
-from station.commands.answers import No
-from station.commands.journals import counted, journal_argument, opened, watched
+from station.commands.answers import CommandFailed
+from station.commands.journals import journal_argument, open_journal, progress_bar, with_progress
 from station.history.accounts import (
-    Account,
+    ChainEntry,
+    Explanation,
     History,
-    Told,
-    account_of_entry,
-    account_of_transaction,
-    is_upheaval,
+    explain_entry,
+    explain_transaction,
+    is_disruption,
 )
-from station.history.causes import Causes, causes_of
-from station.transcript import line, named
+from station.history.causes import CausalGraph, build_causal_graph
+from station.transcript import format_entry, reveal_id_tokens
 
-NAMED_MAX: Final = 5  # transactions that are told when several are meant
+LISTED_TRANSACTIONS_MAX: Final = 5  # transactions that are told when several are meant
 
-Word = Callable[[str], str]  # how a text is told: with the values of its references, or without
+TextFormatter = Callable[
+    [str], str
+]  # how a text is told: with the values of its references, or without
 
 
 @click.command("why")
@@ -40,98 +42,114 @@ def why_command(path: Path, what: str, values: bool) -> None:
     beginning of one. Each line ends in the entries it follows from and the requirement that
     decided it, where the journal tells which.
     """
-    damages: list[Damage] = []
+    damages: list[EntryDamage] = []
     upheavals: list[int] = []
-    with closing(opened(path)) as reader:
-        with counted("reading", reader.head().seq) as advance:
-            first, _ = reader.anchor()
-            read = watched(reader.entries(damaged=damages.append), advance)
-            causes = causes_of(_noted(_gaps_told(read, first + 1, damages), upheavals))
-        if not causes.heard:
-            raise No(f"{path}: no entries yet. Start the station, and there will be.")
-        account = _account(path, reader, causes, upheavals, what)
-        _tell(account, lambda text: named(text, reader.value_of) if values else text)
+    with closing(open_journal(path)) as reader:
+        with progress_bar("reading", reader.read_head().seq) as advance:
+            first, _ = reader.position_before_first()
+            read = with_progress(reader.iter_entries(on_damage=damages.append), advance)
+            causes = build_causal_graph(
+                _collect_disruptions(_record_gaps(read, first + 1, damages), upheavals)
+            )
+        if not causes.last_seq:
+            raise CommandFailed(f"{path}: no entries yet. Start the station, and there will be.")
+        account = _explain_target(path, reader, causes, upheavals, what)
+        _print_explanation(
+            account, lambda text: reveal_id_tokens(text, reader.value_of) if values else text
+        )
     if damages:
         told = f"{len(damages)} entries cannot be read, the first is {damages[0].seq}"
-        raise No(f"{path}: {told}. Run `station verify` on it.")
+        raise CommandFailed(f"{path}: {told}. Run `station verify` on it.")
 
 
-def _gaps_told(entries: Iterator[Entry], due: int, damages: list[Damage]) -> Iterator[Entry]:
+def _record_gaps(
+    entries: Iterator[Entry], next_seq: int, damages: list[EntryDamage]
+) -> Iterator[Entry]:
     """The entries; a number that nothing stands for counts among the damages."""
     for entry in entries:
-        if entry.seq > due:
+        if entry.seq > next_seq:
             told = {damage.seq for damage in damages}
-            damages += [Damage(one, "missing") for one in range(due, entry.seq) if one not in told]
-        due = entry.seq + 1
+            damages += [
+                EntryDamage(one, "missing") for one in range(next_seq, entry.seq) if one not in told
+            ]
+        next_seq = entry.seq + 1
         yield entry
 
 
-def _noted(entries: Iterable[Entry], upheavals: list[int]) -> Iterator[Entry]:
+def _collect_disruptions(entries: Iterable[Entry], disruptions: list[int]) -> Iterator[Entry]:
     """The entries; those that befall whatever is going on are noted on the way."""
     for entry in entries:
-        if is_upheaval(entry.event):
-            upheavals.append(entry.seq)
+        if is_disruption(entry.event):
+            disruptions.append(entry.seq)
         yield entry
 
 
-def _account(
-    path: Path, reader: Reader, causes: Causes, upheavals: list[int], what: str
-) -> Account:
-    history = History(causes, lambda seq: _entry(reader, seq))
-    archived, _ = reader.anchor()
-    digits = what.isascii() and what.isdigit()
-    if digits and archived < int(what) <= causes.heard:
-        return account_of_entry(history, int(what))
-    found = [name for name in causes.transactions if what and name.startswith(what.lower())]
+def _explain_target(
+    path: Path, reader: Reader, causes: CausalGraph, disruptions: list[int], target: str
+) -> Explanation:
+    history = History(causes, lambda seq: _read_entry(reader, seq))
+    archived, _ = reader.position_before_first()
+    digits = target.isascii() and target.isdigit()
+    if digits and archived < int(target) <= causes.last_seq:
+        return explain_entry(history, int(target))
+    found = [
+        name for name in causes.entries_by_transaction if target and name.startswith(target.lower())
+    ]
     if digits and not found:
-        raise No(f"{path}: entry {what} is not there; it has {archived + 1} to {causes.heard}.")
-    return account_of_transaction(history, _only(path, what, found), upheavals)
+        raise CommandFailed(
+            f"{path}: entry {target} is not there; it has {archived + 1} to {causes.last_seq}."
+        )
+    return explain_transaction(history, _single_transaction(path, target, found), disruptions)
 
 
-def _entry(reader: Reader, seq: int) -> Entry | None:
+def _read_entry(reader: Reader, seq: int) -> Entry | None:
     """An entry, as far as it can be read."""
     try:
-        return reader.entry(seq)
+        return reader.read_entry(seq)
     except (LookupError, JournalFailed):
         return None  # the chain shows where it would stand
 
 
-def _only(path: Path, what: str, found: list[str]) -> str:
+def _single_transaction(path: Path, target: str, matches: list[str]) -> str:
     """The one transaction that can be meant."""
-    if not found:
-        raise No(f"{path}: no transaction is called {what!r}. `station replay` names them.")
-    if len(found) > 1:
-        some = ", ".join(found[:NAMED_MAX])
-        raise No(f"{path}: {len(found)} transactions begin with {what!r}: {some}. Give more of it.")
-    return found[0]
+    if not matches:
+        raise CommandFailed(
+            f"{path}: no transaction is called {target!r}. `station replay` names them."
+        )
+    if len(matches) > 1:
+        some = ", ".join(matches[:LISTED_TRANSACTIONS_MAX])
+        raise CommandFailed(
+            f"{path}: {len(matches)} transactions begin with {target!r}: {some}. Give more of it."
+        )
+    return matches[0]
 
 
-def _tell(account: Account, word: Word) -> None:
-    click.secho(word(account.heading), bold=True)
-    for answer in account.answers:
-        click.echo(word(answer))
-    for section in account.sections:
+def _print_explanation(explanation: Explanation, format_text: TextFormatter) -> None:
+    click.secho(format_text(explanation.heading), bold=True)
+    for answer in explanation.answers:
+        click.echo(format_text(answer))
+    for section in explanation.sections:
         click.secho(f"\n{section.title}", bold=True)
         day = None
         for told in section.entries:
             if told.entry and told.entry.at.date() != day:
                 day = told.entry.at.date()
                 click.echo(f"  {day:%Y-%m-%d} UTC")
-            click.secho(word(_line(told)), bold=told.asked)
+            click.secho(format_text(_chain_entry_line(told)), bold=told.is_subject)
         for text in section.lines:
-            click.echo(f"  {word(text)}")
+            click.echo(f"  {format_text(text)}")
 
 
-def _line(told: Told) -> str:
+def _chain_entry_line(chain_entry: ChainEntry) -> str:
     """A line of the transcript, then what it follows from and the requirement."""
-    mark = "*" if told.asked else " "
-    if told.entry is None:
-        return f"{mark} {told.seq:>20} ! archived, missing or unreadable"
-    return f"{mark} {line(told.entry)}{''.join(_links(told))}"
+    mark = "*" if chain_entry.is_subject else " "
+    if chain_entry.entry is None:
+        return f"{mark} {chain_entry.seq:>20} ! archived, missing or unreadable"
+    return f"{mark} {format_entry(chain_entry.entry)}{''.join(_cause_suffixes(chain_entry))}"
 
 
-def _links(told: Told) -> Iterator[str]:
-    if told.behind:
-        yield f" <- {', '.join(map(str, told.behind))}"
-    if told.reason and told.reason.requirement:
-        yield f" [{told.reason.requirement}]"
+def _cause_suffixes(chain_entry: ChainEntry) -> Iterator[str]:
+    if chain_entry.direct_causes:
+        yield f" <- {', '.join(map(str, chain_entry.direct_causes))}"
+    if chain_entry.reason and chain_entry.reason.requirement:
+        yield f" [{chain_entry.reason.requirement}]"

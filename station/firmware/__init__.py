@@ -3,7 +3,7 @@
 from typing import Final
 
 # Exit codes of an installer, ours or a product's own.
-DONE: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
-NOT_AS_DECLARED: Final = 3  # the image is not what it says it is. L01.FR.29
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_IMAGE_INVALID: Final = 3  # the image is not what it says it is. L01.FR.29

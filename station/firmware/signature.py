@@ -22,14 +22,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 RSA_BITS_MIN: Final = 2048  # A00.FR.502
 CURVE_BITS_MIN: Final = 224  # A00.FR.503
-HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)  # A00.FR.504, A00.FR.506
-CRITICAL_KNOWN: Final = (
+ALLOWED_HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)  # A00.FR.504, A00.FR.506
+SUPPORTED_CRITICAL_EXTENSIONS: Final = (
     x509.BasicConstraints,
     x509.KeyUsage,
     x509.ExtendedKeyUsage,
     x509.SubjectAlternativeName,
 )
-UNREADABLE: Final = (
+CERTIFICATE_PARSE_ERRORS: Final = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -37,11 +37,11 @@ UNREADABLE: Final = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-NAME_MAX: Final = 150  # characters of what a certificate says
-CHUNK: Final = 64 * 1024
+NAME_LENGTH_MAX: Final = 150  # characters of what a certificate says
+CHUNK_BYTES: Final = 64 * 1024
 
 
-class CertificateRefused(Exception):
+class SigningCertificateRefused(Exception):
     """The signing certificate is not one to trust: the answer is InvalidCertificate. One line."""
 
 
@@ -49,7 +49,7 @@ class SignatureRefused(Exception):
     """The file is not what was signed: its status is InvalidSignature. One line."""
 
 
-def signing_certificate(pem: str, roots: Iterable[str], at: datetime) -> x509.Certificate:
+def load_signing_certificate(pem: str, roots: Iterable[str], at: datetime) -> x509.Certificate:
     """The certificate, if a manufacturer root vouches for it. L01.FR.12, L01.FR.21.
 
     Args:
@@ -60,25 +60,27 @@ def signing_certificate(pem: str, roots: Iterable[str], at: datetime) -> x509.Ce
     Raises:
         CertificateRefused: with the reason.
     """
-    with _readable():
+    with _refuse_unreadable():
         certificate = x509.load_pem_x509_certificates(pem.encode())[0]
         _check_leaf(certificate, at)
     reasons: list[str] = []
     for root in roots:
         try:
-            with _readable():
+            with _refuse_unreadable():
                 _check_root(certificate, x509.load_pem_x509_certificate(root.encode()), at)
-        except CertificateRefused as reason:
+        except SigningCertificateRefused as reason:
             reasons.append(str(reason))
         else:
             return certificate
-    raise CertificateRefused("; ".join(reasons) or "no ManufacturerRootCertificate is installed")
+    raise SigningCertificateRefused(
+        "; ".join(reasons) or "no ManufacturerRootCertificate is installed"
+    )
 
 
-def digest_of(file: BinaryIO) -> bytes:
+def hash_file(file: BinaryIO) -> bytes:
     """SHA-256 of the entire file, from where it stands. Blocks; L01.FR.04."""
     digest = hashlib.sha256()
-    while chunk := file.read(CHUNK):
+    while chunk := file.read(CHUNK_BYTES):
         digest.update(chunk)
     return digest.digest()
 
@@ -116,46 +118,52 @@ def check_signature(certificate: x509.Certificate, digest: bytes, signature: str
 
 
 @contextlib.contextmanager
-def _readable() -> Iterator[None]:
+def _refuse_unreadable() -> Iterator[None]:
     """Fields of a certificate are parsed when they are asked for, and each may be nonsense."""
     try:
         yield
-    except UNREADABLE as error:
-        raise CertificateRefused(_one_line(f"not a certificate to be read: {error}")) from None
+    except CERTIFICATE_PARSE_ERRORS as error:
+        raise SigningCertificateRefused(
+            _to_one_line(f"not a certificate to be read: {error}")
+        ) from None
 
 
 def _check_leaf(certificate: x509.Certificate, at: datetime) -> None:
-    _check_any(certificate, at)
-    constraints, usage = _constraints(certificate), _usage(certificate)
+    _check_common(certificate, at)
+    constraints, usage = _basic_constraints(certificate), _key_usage(certificate)
     if constraints is not None and constraints.ca:
-        raise CertificateRefused(f"{_named(certificate)}: an authority's, it signs certificates")
+        raise SigningCertificateRefused(
+            f"{_subject_name(certificate)}: an authority's, it signs certificates"
+        )
     if usage is not None and not usage.digital_signature:
-        raise CertificateRefused(f"{_named(certificate)}: its key may not sign")
+        raise SigningCertificateRefused(f"{_subject_name(certificate)}: its key may not sign")
 
 
 def _check_root(certificate: x509.Certificate, root: x509.Certificate, at: datetime) -> None:
-    _check_any(root, at)
-    constraints, usage = _constraints(root), _usage(root)
+    _check_common(root, at)
+    constraints, usage = _basic_constraints(root), _key_usage(root)
     if constraints is None or not constraints.ca or (usage and not usage.key_cert_sign):
-        raise CertificateRefused(f"{_named(root)}: no authority")
+        raise SigningCertificateRefused(f"{_subject_name(root)}: no authority")
     try:
         certificate.verify_directly_issued_by(root)
     except (ValueError, TypeError, InvalidSignature):
-        raise CertificateRefused(f"not issued by {_named(root)}") from None
+        raise SigningCertificateRefused(f"not issued by {_subject_name(root)}") from None
 
 
-def _check_any(certificate: x509.Certificate, at: datetime) -> None:
+def _check_common(certificate: x509.Certificate, at: datetime) -> None:
     """What holds for every certificate: time, strength, and no condition we do not know."""
-    name = _named(certificate)
+    name = _subject_name(certificate)
     if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
-        raise CertificateRefused(
+        raise SigningCertificateRefused(
             f"{name}: valid from {certificate.not_valid_before_utc:%Y-%m-%d}"
             f" to {certificate.not_valid_after_utc:%Y-%m-%d}, not at {at:%Y-%m-%d}"
         )
     _check_strength(certificate)
     for extension in certificate.extensions:
-        if extension.critical and not isinstance(extension.value, CRITICAL_KNOWN):
-            raise CertificateRefused(f"{name}: unknown condition {extension.oid.dotted_string}")
+        if extension.critical and not isinstance(extension.value, SUPPORTED_CRITICAL_EXTENSIONS):
+            raise SigningCertificateRefused(
+                f"{name}: unknown condition {extension.oid.dotted_string}"
+            )
 
 
 def _check_strength(certificate: x509.Certificate) -> None:
@@ -163,30 +171,30 @@ def _check_strength(certificate: x509.Certificate) -> None:
     hashed = certificate.signature_hash_algorithm
     bits = key.key_size if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) else 0
     least = RSA_BITS_MIN if isinstance(key, rsa.RSAPublicKey) else CURVE_BITS_MIN
-    if bits < least or not isinstance(hashed, HASHES):
-        raise CertificateRefused(
-            f"{_named(certificate)}: too weak, {bits} bits and {hashed.name if hashed else 'no'}"
+    if bits < least or not isinstance(hashed, ALLOWED_HASHES):
+        raise SigningCertificateRefused(
+            f"{_subject_name(certificate)}: too weak, {bits} bits and {hashed.name if hashed else 'no'}"
             f" hash; at least {least} bits and SHA-256"
         )
 
 
-def _constraints(certificate: x509.Certificate) -> x509.BasicConstraints | None:
+def _basic_constraints(certificate: x509.Certificate) -> x509.BasicConstraints | None:
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
         return None
 
 
-def _usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
+def _key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
     try:
         return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
         return None
 
 
-def _named(certificate: x509.Certificate) -> str:
-    return _one_line(certificate.subject.rfc4514_string())
+def _subject_name(certificate: x509.Certificate) -> str:
+    return _to_one_line(certificate.subject.rfc4514_string())
 
 
-def _one_line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:NAME_MAX])
+def _to_one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:NAME_LENGTH_MAX])

@@ -29,15 +29,15 @@ from typing import Final
 
 import msgspec
 
-from station.firmware import DONE, FAILED, NOT_AS_DECLARED, USAGE
+from station.firmware import EXIT_FAILED, EXIT_IMAGE_INVALID, EXIT_OK, EXIT_USAGE
 
-VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,49}")  # BootNotification has 50
-SPARE_BYTES: Final = 64 * 1024 * 1024  # stay free for the journal
-MANIFEST: Final = "manifest.json"
-MANIFEST_MAX: Final = 4 * 1024 * 1024
+VERSION_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,49}")  # BootNotification has 50
+FREE_BYTES_MIN: Final = 64 * 1024 * 1024  # stay free for the journal
+MANIFEST_NAME: Final = "manifest.json"
+MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
-class NotAsDeclared(Exception):
+class ImageInvalid(Exception):
     """The image is not what its manifest says. One line."""
 
 
@@ -50,7 +50,7 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, str]
 
 
-def install(base: Path, image: Path) -> str:
+def install_image(base: Path, image: Path) -> str:
     """Unpack, check, and make it the current release. Installing that one again changes nothing.
 
     Returns:
@@ -66,30 +66,30 @@ def install(base: Path, image: Path) -> str:
     new = releases / ".new"
     shutil.rmtree(new, ignore_errors=True)  # of an installation that was cut short
     try:
-        _unpack(image, new)
-        version = _checked(new)
+        _unpack_image(image, new)
+        version = _verify_files(new)
         release = releases / version
-        if release == _target(base / "current"):
-            _check_same(release, new)
+        if release == _linked_release(base / "current"):
+            _check_same_build(release, new)
             return version
         if release.exists():
             shutil.rmtree(release)
         for path in (*new.rglob("*"), new):
             if not path.is_symlink():
-                _sync(path)
+                _sync_path(path)
         os.replace(new, release)
-        _sync(releases)
+        _sync_path(releases)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    old = _target(base / "current")
+    old = _linked_release(base / "current")
     if old is not None:
-        _point(base / "previous", old)
-    _point(base / "current", release)
-    _forget(base)
+        _set_link(base / "previous", old)
+    _set_link(base / "current", release)
+    _delete_old_releases(base)
     return version
 
 
-def rollback(base: Path) -> str:
+def roll_back(base: Path) -> str:
     """Make the previous release the current one, and the other way round.
 
     Returns:
@@ -98,27 +98,27 @@ def rollback(base: Path) -> str:
     Raises:
         CannotInstall: there is no previous release.
     """
-    current, previous = _target(base / "current"), _target(base / "previous")
+    current, previous = _linked_release(base / "current"), _linked_release(base / "previous")
     if previous is None or current is None:
         raise CannotInstall("no previous release to go back to")
-    _point(base / "current", previous)
-    _point(base / "previous", current)
+    _set_link(base / "current", previous)
+    _set_link(base / "previous", current)
     return previous.name
 
 
-def current(base: Path) -> str:
+def current_version(base: Path) -> str:
     """The version of the current release.
 
     Raises:
         CannotInstall: there is none.
     """
-    release = _target(base / "current")
+    release = _linked_release(base / "current")
     if release is None:
         raise CannotInstall("no release is current")
     return release.name
 
 
-def _unpack(image: Path, into: Path) -> None:
+def _unpack_image(image: Path, directory: Path) -> None:
     """Refuses whatever would leave the directory, be a device, or fill the disk."""
     if not hasattr(tarfile, "data_filter"):
         raise CannotInstall("unpacking safely needs Python 3.11.4")
@@ -126,51 +126,53 @@ def _unpack(image: Path, into: Path) -> None:
         with tarfile.open(image) as archive:
             members = archive.getmembers()
             size = sum(member.size for member in members)
-            free = shutil.disk_usage(into.parent).free
-            if size + SPARE_BYTES > free:
-                raise CannotInstall(f"no room: needs {size} bytes and {SPARE_BYTES}, {free} free")
-            into.mkdir()
-            archive.extractall(into, members, filter="data")
+            free = shutil.disk_usage(directory.parent).free
+            if size + FREE_BYTES_MIN > free:
+                raise CannotInstall(
+                    f"no room: needs {size} bytes and {FREE_BYTES_MIN}, {free} free"
+                )
+            directory.mkdir()
+            archive.extractall(directory, members, filter="data")
     except (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise NotAsDeclared(_one_line(f"{image.name}: {error}")) from error
+        raise ImageInvalid(_to_one_line(f"{image.name}: {error}")) from error
     except OSError as error:
         if error.errno is None:  # a decompressor's, and no fault of the disk
-            raise NotAsDeclared(_one_line(f"{image.name}: {error}")) from error
+            raise ImageInvalid(_to_one_line(f"{image.name}: {error}")) from error
         raise
 
 
-def _one_line(text: str) -> str:
+def _to_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _checked(directory: Path) -> str:
+def _verify_files(directory: Path) -> str:
     """The version of an unpacked image whose files are those of its manifest. L01.FR.29."""
-    manifest = _manifest(directory / MANIFEST)
+    manifest = _read_manifest(directory / MANIFEST_NAME)
     found = {
-        str(path.relative_to(directory)): _digest(path)
+        str(path.relative_to(directory)): _file_digest(path)
         for path in directory.rglob("*")
         if path.is_symlink() or not path.is_dir()
     }
-    found.pop(MANIFEST)
+    found.pop(MANIFEST_NAME)
     for name in sorted(manifest.files.keys() | found.keys()):
         if manifest.files.get(name) != found.get(name):
-            raise NotAsDeclared(f"{name!r} is not as the manifest says")
+            raise ImageInvalid(f"{name!r} is not as the manifest says")
     return manifest.version
 
 
-def _manifest(file: Path) -> Manifest:
+def _read_manifest(file: Path) -> Manifest:
     try:
-        if file.is_symlink() or file.stat().st_size > MANIFEST_MAX:
-            raise NotAsDeclared(f"{MANIFEST} is no file of at most {MANIFEST_MAX} bytes")
+        if file.is_symlink() or file.stat().st_size > MANIFEST_BYTES_MAX:
+            raise ImageInvalid(f"{MANIFEST_NAME} is no file of at most {MANIFEST_BYTES_MAX} bytes")
         manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotAsDeclared(_one_line(f"{MANIFEST}: {error}")) from error
-    if not VERSION.fullmatch(manifest.version):
-        raise NotAsDeclared(f"version {manifest.version!r} cannot name a directory")
+        raise ImageInvalid(_to_one_line(f"{MANIFEST_NAME}: {error}")) from error
+    if not VERSION_PATTERN.fullmatch(manifest.version):
+        raise ImageInvalid(f"version {manifest.version!r} cannot name a directory")
     return manifest
 
 
-def _digest(path: Path) -> str:
+def _file_digest(path: Path) -> str:
     """Of a link, what it says: `-> target`."""
     if path.is_symlink():
         return f"-> {os.readlink(path)}"
@@ -178,13 +180,13 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_same(release: Path, new: Path) -> None:
+def _check_same_build(release: Path, unpacked: Path) -> None:
     """What runs is never written over."""
-    if (release / MANIFEST).read_bytes() != (new / MANIFEST).read_bytes():
+    if (release / MANIFEST_NAME).read_bytes() != (unpacked / MANIFEST_NAME).read_bytes():
         raise CannotInstall(f"another build of release {release.name} is running")
 
 
-def _target(link: Path) -> Path | None:
+def _linked_release(link: Path) -> Path | None:
     """The release a link leads to; None if there is no link, or no release any more."""
     if not link.is_symlink():
         return None
@@ -192,24 +194,24 @@ def _target(link: Path) -> Path | None:
     return release if release.is_dir() else None
 
 
-def _point(link: Path, release: Path) -> None:
+def _set_link(link: Path, release: Path) -> None:
     """Make `link` lead to `release`, in one step and durably."""
     draft = link.with_name(f".{link.name}.new")
     draft.unlink(missing_ok=True)
     draft.symlink_to(release.relative_to(link.parent))
     os.replace(draft, link)
-    _sync(link.parent)
+    _sync_path(link.parent)
 
 
-def _forget(base: Path) -> None:
+def _delete_old_releases(base: Path) -> None:
     """Releases that neither run nor are the way back."""
-    kept = {_target(base / "current"), _target(base / "previous")}
+    kept = {_linked_release(base / "current"), _linked_release(base / "previous")}
     for release in (base / "releases").iterdir():
         if release not in kept:
             shutil.rmtree(release)
 
 
-def _sync(path: Path) -> None:
+def _sync_path(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -222,21 +224,21 @@ def main(arguments: list[str]) -> int:
     try:
         match arguments:
             case ["install", base, image]:
-                print(install(Path(base), Path(image)))
+                print(install_image(Path(base), Path(image)))
             case ["rollback", base]:
-                print(rollback(Path(base)))
+                print(roll_back(Path(base)))
             case ["current", base]:
-                print(current(Path(base)))
+                print(current_version(Path(base)))
             case _:
                 print("usage: install BASE IMAGE | rollback BASE | current BASE", file=sys.stderr)
-                return USAGE
-    except NotAsDeclared as error:
+                return EXIT_USAGE
+    except ImageInvalid as error:
         print(error, file=sys.stderr)
-        return NOT_AS_DECLARED
+        return EXIT_IMAGE_INVALID
     except (CannotInstall, OSError) as error:
         print(error, file=sys.stderr)
-        return FAILED
-    return DONE
+        return EXIT_FAILED
+    return EXIT_OK
 
 
 if __name__ == "__main__":

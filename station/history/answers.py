@@ -6,12 +6,12 @@ from typing import Final
 
 import msgspec
 
-from journal.projections.replies import CallAnswered, CallRefused
-from station.history.reason import Behind, Reason
-from station.sentences.words import because
+from journal.projections.replies import CallErrorQueued, CallResultQueued
+from station.history.reason import DirectCauses, Reason
+from station.sentences.words import reason_suffix
 
 # (action, reasonCode of Part 2 appendix 5) -> what wants it refused
-_RULES: Final = {
+_REFUSAL_REQUIREMENTS: Final = {
     ("ClearCache", "NotEnabled"): "C11.FR.04",
     ("InstallCertificate", "OutOfStorage"): "M05.FR.06",
     ("RequestStartTransaction", "CSNotAccepted"): "B02.FR.05",
@@ -27,16 +27,18 @@ _RULES: Final = {
 }
 
 
-def answered(event: CallAnswered, behind: Behind) -> Reason | None:
+def explain_call_result(event: CallResultQueued, causes: DirectCauses) -> Reason | None:
     """What the answer itself gives for a reason; None: nothing."""
     match msgspec.json.decode(event.payload):
         case {"statusInfo": {"reasonCode": str(code), **more}}:
             told = str(more.get("additionalInfo", ""))
-            return Reason(code + because(told), _RULES.get((event.action, code), ""))
+            return Reason(
+                code + reason_suffix(told), _REFUSAL_REQUIREMENTS.get((event.action, code), "")
+            )
         case _:
             return None
 
 
-def refused(event: CallRefused, behind: Behind) -> Reason:
+def explain_call_error(event: CallErrorQueued, causes: DirectCauses) -> Reason:
     """What the CALLERROR says. Part 4 §4.3."""
-    return Reason(event.code + because(event.description), "Part 4 §4.3")
+    return Reason(event.error_code + reason_suffix(event.error_description), "Part 4 §4.3")

@@ -14,207 +14,213 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from journal.chain import Row, digest_of
-from journal.codec import UNDECODABLE, Registry, at_of
+from journal.chain import EntryRow, entry_digest
+from journal.codec import DECODE_ERRORS, Registry, parse_time
 from journal.reader import JournalFailed, Reader
 from journal.terms import Entry
 from journal.tokens import ValueOf
-from station.history.rows import Line
-from station.history.sessions import EXACT
-from station.history.tables import COLUMNS, Reveal, table
-from station.history.writers import Writer
+from station.history.rows import TableRow
+from station.history.sessions import EXACT_CONTEXT
+from station.history.tables import TABLE_COLUMNS, Reveal, create_table
+from station.history.writers import TableWriter
 
-ADDED: Final = {
+SUMMED_COLUMNS: Final = {
     "transactions": ("energy_wh", "messages", "delivered", "parked", "dropped"),
     "states": ("duration_ms",),
     "faults": ("duration_ms",),
 }
-BREAKS_MAX: Final = 100  # damaged places that are told one by one
+DAMAGED_RANGES_MAX: Final = 100  # damaged places that are told one by one
 
-_REFERENCE = re.compile(r"#[0-9a-f]{16}")
+_ID_TOKEN_REFERENCE = re.compile(r"#[0-9a-f]{16}")
 
 
-class Break(NamedTuple):
+class DamagedRange(NamedTuple):
     """Entries in a row that are not as they were written."""
 
-    first: int
-    last: int
+    first_seq: int
+    last_seq: int
     why: str
 
     def __str__(self) -> str:
-        upto = f" (to {self.last})" if self.last > self.first else ""
-        return f"entry {self.first}: {self.why}{upto}"
+        upto = f" (to {self.last_seq})" if self.last_seq > self.first_seq else ""
+        return f"entry {self.first_seq}: {self.why}{upto}"
 
 
-Breaks = list[Break]
+DamagedRanges = list[DamagedRange]
 
 
-class Span(NamedTuple):
+class TimeRange(NamedTuple):
     """From `since`, until but not including `until`, on the station's clock; None: no end."""
 
     since: datetime | None = None
     until: datetime | None = None
 
-    def holds(self, at: datetime) -> bool:
+    def contains(self, at: datetime) -> bool:
         return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
 
 
-class Done(NamedTuple):
+class ExportResult(NamedTuple):
     """What an export came to."""
 
     first_entry: int
     last_entry: int
     last_digest: bytes
     totals: dict[str, str]
-    breaks: Breaks  # where the journal is not whole
+    damaged_ranges: DamagedRanges  # where the journal is not whole
 
 
-def revealing(value_of: ValueOf | None, *, quoted: bool = False) -> Reveal:
+def make_revealer(find_value: ValueOf | None, *, quoted: bool = False) -> Reveal:
     """Puts the values of references in; without a table to look in, nothing.
 
     `quoted`: the text is JSON, where a value may need escapes.
     """
-    if value_of is None:
+    if find_value is None:
         return lambda text: text
 
     def value(found: re.Match[str]) -> str:
-        known = value_of(found[0])
+        known = find_value(found[0])
         if known is None:
             return found[0]  # erased: the reference stays
         return msgspec.json.encode(known).decode()[1:-1] if quoted else known
 
-    return lambda text: _REFERENCE.sub(value, text)
+    return lambda text: _ID_TOKEN_REFERENCE.sub(value, text)
 
 
-def last_entry(reader: Reader, span: Span) -> int:
+def find_last_entry(reader: Reader, time_range: TimeRange) -> int:
     """The last entry that the range knows; 0: none."""
-    if span.until is None:
-        return reader.head().seq
-    latest = span.until - timedelta(milliseconds=1)
-    return next(iter(reader.numbers(newest=1, latest=latest)), 0)
+    if time_range.until is None:
+        return reader.read_head().seq
+    latest = time_range.until - timedelta(milliseconds=1)
+    return next(iter(reader.find_seqs(count_max=1, latest=latest)), 0)
 
 
-def export(
+def export_table(
     reader: Reader,
     registry: Registry,
-    what: str,
-    span: Span,
-    writer: Writer,
+    table_name: str,
+    time_range: TimeRange,
+    writer: TableWriter,
     *,
     reveal: Reveal,
-    advance: Callable[[int], None],
-) -> Done:
+    on_progress: Callable[[int], None],
+) -> ExportResult:
     """Write the rows of a table that lie in the range; `advance` hears how many entries are done.
 
     Raises:
         JournalFailed: the file cannot be read at all.
         OSError: a file cannot be written.
     """
-    walk = _Walk(reader, registry, last_entry(reader, span))
-    rows, sums = table(what, reveal, walk.entry), _Sums(what)
+    walk = _ExportWalk(reader, registry, find_last_entry(reader, time_range))
+    rows, sums = create_table(table_name, reveal, walk.find_entry), _ColumnSums(table_name)
 
-    def take(lines: Iterator[Line]) -> None:
+    def take(lines: Iterator[TableRow]) -> None:
         for line in lines:
-            if span.holds(line.at):
+            if time_range.contains(line.at):
                 writer.write(line)
                 sums.add(line)
 
-    for row, entry in walk.entries(advance):
-        take(rows.hears(entry, row))
-    take(rows.ends(ever=span.until is None))
+    for row, entry in walk.read_entries(on_progress):
+        take(rows.apply(entry, row))
+    take(rows.finish(open_ended=time_range.until is None))
     writer.close()
-    return Done(walk.first, walk.last, walk.digest, sums.totals, walk.breaks)
+    return ExportResult(
+        walk.first_seq, walk.last_seq, walk.last_digest, sums.totals, walk.damaged_ranges
+    )
 
 
-class _Walk:
+class _ExportWalk:
     """The entries in order, and whether they are all there and unchanged."""
 
-    def __init__(self, reader: Reader, registry: Registry, last: int) -> None:
+    def __init__(self, reader: Reader, registry: Registry, last_seq: int) -> None:
         self._reader = reader
         self._registry = registry
-        archived, self.digest = reader.anchor()
-        self.first = archived + 1
-        self.last = last
-        self.breaks: Breaks = []
+        archived, self.last_digest = reader.position_before_first()
+        self.first_seq = archived + 1
+        self.last_seq = last_seq
+        self.damaged_ranges: DamagedRanges = []
 
-    def entry(self, seq: int) -> Entry | None:
+    def find_entry(self, seq: int) -> Entry | None:
         """One entry by its number; None if it cannot be read."""
         try:
-            return self._reader.entry(seq)
+            return self._reader.read_entry(seq)
         except (LookupError, JournalFailed):
             return None
 
-    def entries(self, advance: Callable[[int], None]) -> Iterator[tuple[Row, Entry]]:
-        due = self.first
-        for row in self._reader.rows(self.first, self.last, damaged=self._damaged):
+    def read_entries(self, on_progress: Callable[[int], None]) -> Iterator[tuple[EntryRow, Entry]]:
+        due = self.first_seq
+        for row in self._reader.iter_rows(self.first_seq, self.last_seq, on_damage=self._on_damage):
             if row.seq != due:
-                self._missing(due, row.seq - 1)
-            elif not self._follows(row):
-                self._breaks(row.seq, "changed, or does not follow the entry before")
-            self.digest = row.digest if isinstance(row.digest, bytes) else b""
+                self._record_missing(due, row.seq - 1)
+            elif not self._continues_chain(row):
+                self._record_damage(row.seq, "changed, or does not follow the entry before")
+            self.last_digest = row.digest if isinstance(row.digest, bytes) else b""
             due = row.seq + 1
-            entry = self._decoded(row)
+            entry = self._decode_row(row)
             if entry is not None:
                 yield row, entry
             if row.seq % 256 == 0:
-                advance(row.seq)
-        if due <= self.last:
-            self._missing(due, self.last)
-        advance(self.last)
+                on_progress(row.seq)
+        if due <= self.last_seq:
+            self._record_missing(due, self.last_seq)
+        on_progress(self.last_seq)
 
-    def _follows(self, row: Row) -> bool:
+    def _continues_chain(self, row: EntryRow) -> bool:
         try:
-            return bool(digest_of(self.digest, *row[:-1]) == row.digest)
+            return bool(entry_digest(self.last_digest, *row[:-1]) == row.digest)
         except (TypeError, AttributeError, UnicodeEncodeError):
             return False  # a column is not what it should be
 
-    def _decoded(self, row: Row) -> Entry | None:
+    def _decode_row(self, row: EntryRow) -> Entry | None:
         try:
-            event = self._registry.readers[row.kind, row.version](row.body)
-            return Entry(row.seq, at_of(row.at), row.uptime_ms, event, row.cause)
-        except UNDECODABLE:
-            self._breaks(row.seq, "cannot be read")
+            event = self._registry.decoders[row.kind, row.version](row.body)
+            return Entry(row.seq, parse_time(row.at), row.uptime_ms, event, row.cause)
+        except DECODE_ERRORS:
+            self._record_damage(row.seq, "cannot be read")
             return None
 
-    def _damaged(self, damage: Any) -> None:
-        self._breaks(damage.seq, damage.why)
+    def _on_damage(self, damage: Any) -> None:
+        self._record_damage(damage.seq, damage.why)
 
-    def _missing(self, first: int, last: int) -> None:
+    def _record_missing(self, first_seq: int, last_seq: int) -> None:
         """No rows stand there. Damage was told by its beginning; it reaches to the next."""
-        told = [one for one in self.breaks if one.first >= first]
-        del self.breaks[len(self.breaks) - len(told) :]
-        end, *ends = [*(one.first - 1 for one in told), last]
-        if first <= end:
-            self._breaks(first, "missing", end)
+        told = [one for one in self.damaged_ranges if one.first_seq >= first_seq]
+        del self.damaged_ranges[len(self.damaged_ranges) - len(told) :]
+        end, *ends = [*(one.first_seq - 1 for one in told), last_seq]
+        if first_seq <= end:
+            self._record_damage(first_seq, "missing", end)
         for one, end in zip(told, ends, strict=True):
-            self._breaks(one.first, one.why, end)
+            self._record_damage(one.first_seq, one.why, end)
 
-    def _breaks(self, first: int, why: str, last: int = 0) -> None:
+    def _record_damage(self, first_seq: int, why: str, last_seq: int = 0) -> None:
         """Note a place; what goes on where the place before ends, for the same reason, is of it."""
-        known = self.breaks[-1] if self.breaks else None
-        if known and (known.last + 1, known.why) == (first, why):
-            self.breaks[-1] = known._replace(last=max(first, last))
-        elif len(self.breaks) < BREAKS_MAX:
-            self.breaks.append(Break(first, max(first, last), why))
+        known = self.damaged_ranges[-1] if self.damaged_ranges else None
+        if known and (known.last_seq + 1, known.why) == (first_seq, why):
+            self.damaged_ranges[-1] = known._replace(last_seq=max(first_seq, last_seq))
+        elif len(self.damaged_ranges) < DAMAGED_RANGES_MAX:
+            self.damaged_ranges.append(DamagedRange(first_seq, max(first_seq, last_seq), why))
 
 
-class _Sums:
+class _ColumnSums:
     """Totals over all rows, to the last digit."""
 
-    def __init__(self, what: str) -> None:
-        names = [name for name, _ in COLUMNS[what]]
-        self._places = {name: names.index(name) for name in ADDED.get(what, ())}
-        self._sums: dict[str, Decimal | int] = dict.fromkeys(self._places, 0)
-        self._rows = 0
+    def __init__(self, table_name: str) -> None:
+        names = [name for name, _ in TABLE_COLUMNS[table_name]]
+        self._column_indexes = {
+            name: names.index(name) for name in SUMMED_COLUMNS.get(table_name, ())
+        }
+        self._sum_by_column: dict[str, Decimal | int] = dict.fromkeys(self._column_indexes, 0)
+        self._row_count = 0
 
-    def add(self, line: Line) -> None:
-        self._rows += 1
-        for name, place in self._places.items():
-            value = line.values[place]
+    def add(self, table_row: TableRow) -> None:
+        self._row_count += 1
+        for name, place in self._column_indexes.items():
+            value = table_row.values[place]
             if value is not None:
-                self._sums[name] = EXACT.add(Decimal(self._sums[name]), Decimal(value))
+                self._sum_by_column[name] = EXACT_CONTEXT.add(
+                    Decimal(self._sum_by_column[name]), Decimal(value)
+                )
 
     @property
     def totals(self) -> dict[str, str]:
-        sums = {name: format(Decimal(value), "f") for name, value in self._sums.items()}
-        return {"rows": str(self._rows)} | sums
+        sums = {name: format(Decimal(value), "f") for name, value in self._sum_by_column.items()}
+        return {"rows": str(self._row_count)} | sums

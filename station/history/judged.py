@@ -8,10 +8,10 @@ from journal.observations import FrameReceived
 from station import ocppj
 
 
-def status_told(event: FrameReceived) -> str | None:
+def read_authorization_status(event: FrameReceived) -> str | None:
     """AuthorizationStatusEnumType of a CALLRESULT; None: the frame is no answer, or has none."""
-    frame = ocppj.read(event.frame)
-    if not isinstance(frame, ocppj.ResultFrame):
+    frame = ocppj.parse_frame(event.frame)
+    if not isinstance(frame, ocppj.CallResultFrame):
         return None
     match msgspec.json.decode(frame.payload):
         case {"idTokenInfo": {"status": str(status)}}:

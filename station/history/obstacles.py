@@ -7,51 +7,73 @@ from typing import Final
 from journal.observations import DeviceFaulted, StorageReported
 from journal.projections.authorizations import AuthorizationGranted
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled
-from journal.projections.condition import JudgementFailed
-from journal.projections.firmware import FirmwareAdvanced, FirmwareOrdered, TransactionsAwaited
+from journal.projections.condition import RuleFailed
+from journal.projections.firmware import (
+    FirmwareStatusChanged,
+    FirmwareUpdateOrdered,
+    FirmwareWaitingForTransactions,
+)
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from journal.projections.transactions import TransactionStarted
-from station.history.reason import Behind, Reason
-from station.sentences.words import at
+from station.history.reason import DirectCauses, Reason
+from station.sentences.words import name_location
 
-FULL: Final = "the disk had room left only to end what ran"
-FAULTED: Final = "ConnectorStatusEnumType"  # its Faulted: nothing else of Part 2 says so
+DISK_FULL_TEXT: Final = "the disk had room left only to end what ran"
+FAULTED_REQUIREMENT: Final = (
+    "ConnectorStatusEnumType"  # its Faulted: nothing else of Part 2 says so
+)
 
 # which part goes out of service -> what says that its connectors are Unavailable then, or later
-_CLOSED: Final = {"station": "G04.FR.07", "EVSE": "G03.FR.06", "connector": "G03.FR.04"}
-_CLOSES: Final = {"station": "G04.FR.06", "EVSE": "G03.FR.05", "connector": "G03.FR.05"}
+_UNAVAILABLE_REQUIREMENTS: Final = {
+    "station": "G04.FR.07",
+    "EVSE": "G03.FR.06",
+    "connector": "G03.FR.04",
+}
+_SCHEDULED_REQUIREMENTS: Final = {
+    "station": "G04.FR.06",
+    "EVSE": "G03.FR.05",
+    "connector": "G03.FR.05",
+}
 
 
-def _part(event: AvailabilityChanged | AvailabilityScheduled) -> str:
+def _availability_scope(event: AvailabilityChanged | AvailabilityScheduled) -> str:
     if not event.evse_id:
         return "station"
     return "connector" if event.connector_id else "EVSE"
 
 
-def in_the_way(behind: Behind) -> Reason | None:
+def find_blocking_reason(causes: DirectCauses) -> Reason | None:
     """What kept a connector, or an EVSE, from anybody new."""
-    for one in behind:
+    for one in causes:
         match one.event:
-            case DeviceFaulted(blocks=True) as fault:
-                return Reason(broken(fault), FAULTED)
+            case DeviceFaulted(blocks_charging=True) as fault:
+                return Reason(describe_fault(fault), FAULTED_REQUIREMENT)
             case StorageReported(level="full"):
-                return Reason(FULL)
-            case JudgementFailed(rule=rule):
+                return Reason(DISK_FULL_TEXT)
+            case RuleFailed(rule=rule):
                 return Reason(f"the program has a fault, in {rule}, and trusts itself with nobody")
             case AvailabilityChanged(evse_id=evse_id, connector_id=connector, operative=False):
-                where = at(evse_id, connector)
-                return Reason(f"the CSMS took {where} out of service", _CLOSED[_part(one.event)])
+                where = name_location(evse_id, connector)
+                return Reason(
+                    f"the CSMS took {where} out of service",
+                    _UNAVAILABLE_REQUIREMENTS[_availability_scope(one.event)],
+                )
             case AvailabilityScheduled(evse_id=evse_id, connector_id=connector, operative=False):
-                where = at(evse_id, connector)
-                return Reason(f"the CSMS wants {where} out of service", _CLOSES[_part(one.event)])
-            case ResetOrdered(kind="OnIdle"):
+                where = name_location(evse_id, connector)
+                return Reason(
+                    f"the CSMS wants {where} out of service",
+                    _SCHEDULED_REQUIREMENTS[_availability_scope(one.event)],
+                )
+            case ResetOrdered(reset_type="OnIdle"):
                 why = "the CSMS ordered a restart, which waits for transactions"
                 return Reason(why, "B12.FR.03")
             case ResetOrdered():
                 return Reason("the CSMS ordered an immediate restart", "B11.FR.03")
             case RestartOrdered():
                 return Reason("the station was about to restart", "B11.FR.03")
-            case FirmwareOrdered() | FirmwareAdvanced() | TransactionsAwaited():
+            case (
+                FirmwareUpdateOrdered() | FirmwareStatusChanged() | FirmwareWaitingForTransactions()
+            ):
                 why = "a firmware update needs the EVSEs free"
                 return Reason(why, "L01.FR.06, L01.FR.07")
             case AuthorizationGranted(evse_id=evse_id):
@@ -61,11 +83,13 @@ def in_the_way(behind: Behind) -> Reason | None:
     return None
 
 
-def scheduled(event: AvailabilityScheduled, behind: Behind) -> Reason:
+def explain_scheduled_availability(event: AvailabilityScheduled, causes: DirectCauses) -> Reason:
     """Why a part goes out of service only later."""
-    return Reason("a transaction stands in the way", _CLOSES[_part(event)])
+    return Reason(
+        "a transaction stands in the way", _SCHEDULED_REQUIREMENTS[_availability_scope(event)]
+    )
 
 
-def broken(fault: DeviceFaulted) -> str:
+def describe_fault(fault: DeviceFaulted) -> str:
     """Which device, where."""
-    return f"{at(fault.evse_id)} had a fault, {fault.device} {fault.fault}"
+    return f"{name_location(fault.evse_id)} had a fault, {fault.device} {fault.fault}"

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from journal.terms import Entry, Event
 
-Behind = Sequence[Entry]  # what an entry follows from at once, in order
+DirectCauses = Sequence[Entry]  # what an entry follows from at once, in order
 E = TypeVar("E", bound=Event)
 
 
@@ -21,6 +21,6 @@ class Reason(NamedTuple):
         return f"{self.why} ({self.requirement})" if self.requirement else self.why
 
 
-def first(behind: Behind, *kinds: type[E]) -> E | None:
+def first_of_kind(causes: DirectCauses, *kinds: type[E]) -> E | None:
     """The earliest of these kinds."""
-    return next((one.event for one in behind if isinstance(one.event, kinds)), None)
+    return next((one.event for one in causes if isinstance(one.event, kinds)), None)

@@ -12,60 +12,65 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from journal.observations import (
-    ActivationChecked,
     CableReported,
+    CallPayloadLost,
     DeviceFaulted,
-    FlowReported,
+    EnergyFlowReported,
+    FirmwareActivationChecked,
     FrameReceived,
     LinkClosed,
     LinkOpened,
-    PayloadLost,
     StationStarted,
     StorageReported,
 )
 from journal.projections.authorizations import AuthorizationEnded, AuthorizationGranted
 from journal.projections.clocks import ClockCorrected
-from journal.projections.firmware import FirmwareAdvanced
+from journal.projections.firmware import FirmwareStatusChanged
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from journal.projections.outbox import (
-    AttemptFailed,
     CallAttempted,
+    CallAttemptFailed,
     CallParked,
     CallQueued,
+    CallRetryRequested,
     CallsDropped,
-    RetryRequested,
-    StatusMark,
-    TransactionMark,
+    ConnectorStatusSummary,
+    TransactionEventSummary,
 )
-from journal.projections.statuses import StatusesDoubted
-from journal.projections.transactions import TransactionStarted, TransactionStopping
+from journal.projections.statuses import StatusResendRequired
+from journal.projections.transactions import TransactionStarted, TransactionStopOrdered
 from journal.terms import Entry, Observation
-from station.delivery import LINK_LOST, THINNED
+from station.delivery import LINK_LOST_REASON, THINNED_REASON
 from station.history import answers, rights
-from station.history.obstacles import FULL, broken, in_the_way, scheduled
-from station.history.reason import Behind, Reason, first
-from station.sentences.words import because
+from station.history.obstacles import (
+    DISK_FULL_TEXT,
+    describe_fault,
+    explain_scheduled_availability,
+    find_blocking_reason,
+)
+from station.history.reason import DirectCauses, Reason, first_of_kind
+from station.sentences.words import reason_suffix
 
 
-def reason(entry: Entry, behind: Behind) -> Reason | None:
+def explain_decision(entry: Entry, causes: DirectCauses) -> Reason | None:
     """Why `entry` was decided; None for what was observed, or has no better reason than that."""
-    found = REASONS.get(type(entry.event).__name__)
-    return found(entry.event, behind) if callable(found) else found
+    found = DECISION_REASONS.get(type(entry.event).__name__)
+    return found(entry.event, causes) if callable(found) else found
 
 
 # --- Transactions --------------------------------------------------------------------------------
 
 
-def _started(event: TransactionStarted, behind: Behind) -> Reason:
+def _explain_transaction_start(event: TransactionStarted, causes: DirectCauses) -> Reason:
     if event.remote_start_id is not None:
         return Reason("the CSMS started it, and TxStartPoint was reached", "F02.FR.21")
-    if first(behind, FlowReported):
-        flows = "began to flow" if isinstance(behind[-1].event, FlowReported) else "flowed"
+    if first_of_kind(causes, EnergyFlowReported):
+        flows = "began to flow" if isinstance(causes[-1].event, EnergyFlowReported) else "flowed"
         return Reason(f"energy {flows}, which TxStartPoint makes a start", "E01.FR.06")
-    if not event.granted_seq:
+    if not event.authorization_seq:
         return Reason("an EV was plugged in, which TxStartPoint makes a start", "E01.FR.02")
-    granted = first(behind, AuthorizationGranted)
-    if granted is not None and granted.how == "NotNeeded":
+    granted = first_of_kind(causes, AuthorizationGranted)
+    if granted is not None and granted.authorized_by == "NotNeeded":
         why = "an EV was plugged in, and nobody needs to be asked: TxStartPoint was reached"
         return Reason(why, "E01.FR.02, E01.FR.03 or E01.FR.05")
     if event.trigger_reason == "CablePluggedIn":
@@ -75,64 +80,66 @@ def _started(event: TransactionStarted, behind: Behind) -> Reason:
     return Reason("a person was authorised: TxStartPoint was reached", rule)
 
 
-def _stopping(event: TransactionStopping, behind: Behind) -> Reason | None:
+def _explain_transaction_stop(event: TransactionStopOrdered, causes: DirectCauses) -> Reason | None:
     if event.trigger_reason == "AbnormalCondition":
-        return _abnormal(event, behind)
+        return _explain_abnormal_stop(event, causes)
     if event.trigger_reason == "ResetCommand":
         return Reason("an immediate reset was ordered", "B12.FR.04")
-    if end := first(behind, AuthorizationEnded):
-        return _follows(event, end, behind)
+    if end := first_of_kind(causes, AuthorizationEnded):
+        return _explain_authorization_stop(event, end, causes)
     if event.trigger_reason == "RemoteStop":
         return Reason("the CSMS asked for it", "F03.FR.03")
     if event.trigger_reason == "ChargingStateChanged":
         return Reason("energy stopped flowing, which TxStopPoint makes an end", "E06.FR.07")
-    if first(behind, CableReported):
+    if first_of_kind(causes, CableReported):
         return Reason("the EV was disconnected", "E06.FR.02 or E06.FR.06")
     return None
 
 
-def _follows(event: TransactionStopping, end: AuthorizationEnded, behind: Behind) -> Reason | None:
+def _explain_authorization_stop(
+    event: TransactionStopOrdered, end: AuthorizationEnded, causes: DirectCauses
+) -> Reason | None:
     """The right to charge is over, and with it, or later, the transaction."""
-    why = rights.right_end(end, behind)
+    why = rights.find_authorization_end(end, causes)
     if why is None:
         return None
     if event.trigger_reason == end.trigger_reason:
-        return Reason(why.why, why.ended)
-    rule = f"E06.FR.02 or E06.FR.06, after {why.rule or why.updated}"
+        return Reason(why.why, why.ended_requirement)
+    rule = f"E06.FR.02 or E06.FR.06, after {why.main_requirement or why.updated_requirement}"
     return Reason(f"the EV was disconnected, after {why.why}", rule)
 
 
-def _abnormal(event: TransactionStopping, behind: Behind) -> Reason | None:
+def _explain_abnormal_stop(event: TransactionStopOrdered, causes: DirectCauses) -> Reason | None:
     """A fault, an interruption, or a disk that is full."""
-    for one in behind:
+    for one in causes:
         match one.event:
-            case DeviceFaulted(blocks=True) as fault:
-                return Reason(f"{broken(fault)}: charging was forbidden", "E06.FR.16")
+            case DeviceFaulted(blocks_charging=True) as fault:
+                return Reason(f"{describe_fault(fault)}: charging was forbidden", "E06.FR.16")
             case StationStarted():
                 lost = event.stopped_reason == "PowerLoss"
                 what = "the supply was lost" if lost else "the program was away"
-                why = what + _too_long(one, behind)
+                why = what + _describe_interruption(one, causes)
                 return Reason(why, "OCPP 2.1 E17.FR.20 to 22")
             case StorageReported(level="full"):
-                return Reason(FULL, "E06.FR.16")
+                return Reason(DISK_FULL_TEXT, "E06.FR.16")
     return None
 
 
-def _too_long(started: Entry, behind: Behind) -> str:
+def _describe_interruption(start_entry: Entry, causes: DirectCauses) -> str:
     """Why a transaction did not go on once the program was there again."""
-    assert isinstance(started.event, StationStarted)
-    if any(isinstance(one.event, Observation) and one is not started for one in behind):
+    assert isinstance(start_entry.event, StationStarted)
+    if any(isinstance(one.event, Observation) and one is not start_entry for one in causes):
         return ", and then nothing was heard of the EVSE"
-    if started.event.last_at is None:
+    if start_entry.event.last_entry_at is None:
         return ", nobody knows for how long"
-    away = started.at - datetime.fromisoformat(started.event.last_at)
+    away = start_entry.at - datetime.fromisoformat(start_entry.event.last_entry_at)
     if away < timedelta(0):
         return ", nobody knows for how long: the clock ran backwards"
     return f" for {away.total_seconds():.0f} s, more than TxCtrlr.ResumptionTimeout"
 
 
 # triggerReason of TransactionEvent(Updated) -> why it was told
-_UPDATES: Final = {
+_UPDATE_REASONS: Final = {
     "Authorized": Reason("a token was authorised for it", "E02.FR.01"),
     "CablePluggedIn": Reason("the EV was plugged in", "E02.FR.13"),
     "ChargingStateChanged": Reason("the charging state changed", "E02.FR.13"),
@@ -145,32 +152,38 @@ _UPDATES: Final = {
 }
 
 
-def _told(mark: TransactionMark, behind: Behind) -> Reason | None:
+def _explain_transaction_event(
+    mark: TransactionEventSummary, causes: DirectCauses
+) -> Reason | None:
     if mark.event_type == "Updated":
-        return _over(mark, behind) or _UPDATES.get(mark.trigger_reason)
+        return _explain_authorization_update(mark, causes) or _UPDATE_REASONS.get(
+            mark.trigger_reason
+        )
     if mark.event_type == "Ended":
         rule = "E06.FR.02 to 07, E06.FR.16"
         return Reason("the transaction is over, and no energy flows any more", rule)
     return Reason("a transaction began", "E01.FR.01 to 06")
 
 
-def _over(mark: TransactionMark, behind: Behind) -> Reason | None:
+def _explain_authorization_update(
+    mark: TransactionEventSummary, causes: DirectCauses
+) -> Reason | None:
     """The right to charge is over; None: it is not that which is told."""
-    end = first(behind, AuthorizationEnded)
+    end = first_of_kind(causes, AuthorizationEnded)
     if end is None or end.trigger_reason != mark.trigger_reason:
         return None
-    why = rights.right_end(end, behind)
-    return why and Reason(why.why, why.updated)
+    why = rights.find_authorization_end(end, causes)
+    return why and Reason(why.why, why.updated_requirement)
 
 
 # --- Connectors -----------------------------------------------------------------------------------
 
 
-def _status(mark: StatusMark, behind: Behind) -> Reason | None:
+def _explain_status(mark: ConnectorStatusSummary, causes: DirectCauses) -> Reason | None:
     if mark.status in ("Faulted", "Unavailable"):
-        return in_the_way(behind)
+        return find_blocking_reason(causes)
     if mark.status == "Occupied":
-        taken = first(behind, TransactionStarted)
+        taken = first_of_kind(causes, TransactionStarted)
         return Reason(
             "a transaction is open there" if taken else "an EV is plugged in", "G01.FR.03"
         )
@@ -180,29 +193,29 @@ def _status(mark: StatusMark, behind: Behind) -> Reason | None:
 # --- Restarts and firmware -----------------------------------------------------------------------
 
 
-def _reset(event: ResetOrdered, behind: Behind) -> Reason:
+def _explain_reset(event: ResetOrdered, causes: DirectCauses) -> Reason:
     waits = Reason("the CSMS asked for it, once nobody charges", "B12.FR.01")
     return waits if event.scheduled else Reason("the CSMS asked for it", "B11.FR.01 or B12.FR.02")
 
 
-def _restarts(event: RestartOrdered, behind: Behind) -> Reason:
+def _explain_restart(event: RestartOrdered, causes: DirectCauses) -> Reason:
     if event.boot_reason == "FirmwareUpdate":
         return Reason("new firmware comes to life by it", "L01.FR.32")
     return Reason("the CSMS ordered it, and nothing stands in its way", "B11.FR.03")
 
 
-_WAITS: Final = "it waits for its time, or for somebody who charges"
+_WAITING_TEXT: Final = "it waits for its time, or for somebody who charges"
 
 # FirmwareStatusEnumType -> why the update came to it
-_UPDATES_ENTER: Final = {
-    "DownloadScheduled": Reason(_WAITS, "L01.FR.13"),
+_FIRMWARE_REASONS: Final = {
+    "DownloadScheduled": Reason(_WAITING_TEXT, "L01.FR.13"),
     "DownloadPaused": Reason("somebody charges, and no download goes on meanwhile", "L01.FR.14"),
     "Downloading": Reason("the download was due", "L01.FR.01"),
     "Downloaded": Reason("it was downloaded, and its signature is checked next", "L01.FR.04"),
     "DownloadFailed": Reason("no attempt at the download worked", "L01.FR.30"),
     "SignatureVerified": Reason("the manufacturer's signature holds", "L01.FR.04"),
     "InvalidSignature": Reason("the signature does not hold", "L01.FR.04, L01.FR.12"),
-    "InstallScheduled": Reason(_WAITS, "L01.FR.06, L01.FR.16"),
+    "InstallScheduled": Reason(_WAITING_TEXT, "L01.FR.06, L01.FR.16"),
     "Installing": Reason("nothing stood in the way any more", "L01.FR.05"),
     "InstallRebooting": Reason("it needs a restart to come to life", "L01.FR.32"),
     "InstallationFailed": Reason("the installer failed"),
@@ -211,17 +224,21 @@ _UPDATES_ENTER: Final = {
 }
 
 
-def _advanced(event: FirmwareAdvanced, behind: Behind) -> Reason | None:
-    found = _UPDATES_ENTER.get(event.status)
-    if found and event.status == "InstallationFailed" and first(behind, ActivationChecked):
+def _explain_firmware_status(event: FirmwareStatusChanged, causes: DirectCauses) -> Reason | None:
+    found = _FIRMWARE_REASONS.get(event.status)
+    if (
+        found
+        and event.status == "InstallationFailed"
+        and first_of_kind(causes, FirmwareActivationChecked)
+    ):
         found = Reason("after the restart it does not run")
-    return found and Reason(found.why + because(event.why), found.requirement)
+    return found and Reason(found.why + reason_suffix(event.reason), found.requirement)
 
 
 # --- Messages ------------------------------------------------------------------------------------
 
 # action -> why it was said, where its contents tell no more
-_SAID: Final = {
+_CALL_REASONS: Final = {
     "Authorize": Reason("the CSMS shall judge a token"),
     "BootNotification": Reason("the CSMS has to accept the station first", "B01.FR.01"),
     "FirmwareStatusNotification": Reason("the update came to another state", "L01.FR.01"),
@@ -231,60 +248,60 @@ _SAID: Final = {
 }
 
 
-def _queued(event: CallQueued, behind: Behind) -> Reason | None:
-    if event.solicited and first(behind, FrameReceived):
+def _explain_queued_call(event: CallQueued, causes: DirectCauses) -> Reason | None:
+    if event.requested_by_csms and first_of_kind(causes, FrameReceived):
         return Reason("the CSMS asked for it", "F06.FR.10")
-    if event.transaction is not None:
-        return _told(event.transaction, behind)
-    if event.status is not None:
-        return _status(event.status, behind)
-    return _SAID.get(event.action)
+    if event.transaction_event is not None:
+        return _explain_transaction_event(event.transaction_event, causes)
+    if event.connector_status is not None:
+        return _explain_status(event.connector_status, causes)
+    return _CALL_REASONS.get(event.action)
 
 
-def _doubted(event: StatusesDoubted, behind: Behind) -> Reason:
-    rule = "B01.FR.05" if first(behind, FrameReceived) else "B04.FR.01"
+def _explain_status_resend(event: StatusResendRequired, causes: DirectCauses) -> Reason:
+    rule = "B01.FR.05" if first_of_kind(causes, FrameReceived) else "B04.FR.01"
     return Reason("the CSMS may not know them", rule)
 
 
-def _failed(event: AttemptFailed, behind: Behind) -> Reason:
-    attempt = first(behind, CallAttempted)
+def _explain_failed_attempt(event: CallAttemptFailed, causes: DirectCauses) -> Reason:
+    attempt = first_of_kind(causes, CallAttempted)
     of_transaction = attempt is not None and attempt.lane == "transaction"
     return Reason("no usable answer came", "E13.FR.02" if of_transaction else "")
 
 
-def _parked(event: CallParked, behind: Behind) -> Reason:
-    if first(behind, PayloadLost):
+def _explain_parked_call(event: CallParked, causes: DirectCauses) -> Reason:
+    if first_of_kind(causes, CallPayloadLost):
         return Reason(f"what it says cannot be read any more: {event.reason}")
     return Reason(f"its last attempt failed, {event.reason}", "E13.FR.04")
 
 
-def _dropped(event: CallsDropped, behind: Behind) -> Reason:
-    if event.reason == LINK_LOST:
-        what = "the program ended" if first(behind, StationStarted) else "the link went"
+def _explain_dropped_calls(event: CallsDropped, causes: DirectCauses) -> Reason:
+    if event.reason == LINK_LOST_REASON:
+        what = "the program ended" if first_of_kind(causes, StationStarted) else "the link went"
         return Reason(f"{what}, and what counts then is told anew", "B04.FR.01, B04.FR.02")
-    if event.reason == THINNED:
+    if event.reason == THINNED_REASON:
         why = "little room was left, so every second sample that waited went"
         return Reason(why, "E12.FR.05")
-    if event.heard:
+    if event.rejected_by_csms:
         return Reason(f"the CSMS refused it, {event.reason}")
-    if first(behind, PayloadLost):
+    if first_of_kind(causes, CallPayloadLost):
         return Reason(f"what it says cannot be read any more: {event.reason}")
-    call = first(behind, CallQueued)
+    call = first_of_kind(causes, CallQueued)
     if call is not None and call.lane == "boot":
         return Reason(f"{event.reason}, and the station introduces itself anew later")
     return Reason(f"{event.reason}, and it is not among what must arrive")
 
 
-def _attempted(event: CallAttempted, behind: Behind) -> Reason:
-    if failure := first(behind, AttemptFailed):
+def _explain_attempt(event: CallAttempted, causes: DirectCauses) -> Reason:
+    if failure := first_of_kind(causes, CallAttemptFailed):
         rule = "E13.FR.02, E13.FR.03" if event.lane == "transaction" else ""
-        return Reason(f"sent again: the attempt before failed, {failure.why}", rule)
+        return Reason(f"sent again: the attempt before failed, {failure.reason}", rule)
     offline = "E11.FR.02" if event.offline else ""
-    if first(behind, RetryRequested):
+    if first_of_kind(causes, CallRetryRequested):
         return Reason("sent again: an operator wanted it")
-    if first(behind, StationStarted):
+    if first_of_kind(causes, StationStarted):
         return Reason("sent again: the program ended before it knew of an answer", offline)
-    if first(behind, LinkClosed, LinkOpened):
+    if first_of_kind(causes, LinkClosed, LinkOpened):
         why = "the link went before the answer came, which counts as no failure"
         return Reason(f"sent again: {why}", offline)
     if event.offline:
@@ -292,31 +309,31 @@ def _attempted(event: CallAttempted, behind: Behind) -> Reason:
     return Reason("it was its turn")
 
 
-def _corrected(event: ClockCorrected, behind: Behind) -> Reason:
+def _explain_clock_correction(event: ClockCorrected, causes: DirectCauses) -> Reason:
     rules = {"BootNotification": "B01.FR.06", "Heartbeat": "G02.FR.06"}
     return Reason("the CSMS told the time", rules.get(event.source, ""))
 
 
 # kind -> why it is decided
-REASONS: Final[dict[str, Reason | Callable[[Any, Behind], Reason | None]]] = {
-    "AuthorizationAsked": rights.asked,
-    "AuthorizationEnded": rights.right_ended,
-    "AuthorizationGranted": rights.granted,
-    "AuthorizationRefused": rights.refused,
-    "AuthorizationSuspended": rights.suspended,
-    "AvailabilityScheduled": scheduled,
-    "AttemptFailed": _failed,
-    "CallAnswered": answers.answered,
-    "CallAttempted": _attempted,
-    "CallParked": _parked,
-    "CallQueued": _queued,
-    "CallRefused": answers.refused,
-    "CallsDropped": _dropped,
-    "ClockCorrected": _corrected,
-    "FirmwareAdvanced": _advanced,
-    "RestartOrdered": _restarts,
-    "TransactionStarted": _started,
-    "TransactionStopping": _stopping,
+DECISION_REASONS: Final[dict[str, Reason | Callable[[Any, DirectCauses], Reason | None]]] = {
+    "AuthorizationAsked": rights.explain_authorization_request,
+    "AuthorizationEnded": rights.explain_authorization_end,
+    "AuthorizationGranted": rights.explain_authorization,
+    "AuthorizationRefused": rights.explain_refusal,
+    "AuthorizationSuspended": rights.explain_suspension,
+    "AvailabilityScheduled": explain_scheduled_availability,
+    "AttemptFailed": _explain_failed_attempt,
+    "CallAnswered": answers.explain_call_result,
+    "CallAttempted": _explain_attempt,
+    "CallParked": _explain_parked_call,
+    "CallQueued": _explain_queued_call,
+    "CallRefused": answers.explain_call_error,
+    "CallsDropped": _explain_dropped_calls,
+    "ClockCorrected": _explain_clock_correction,
+    "FirmwareAdvanced": _explain_firmware_status,
+    "RestartOrdered": _explain_restart,
+    "TransactionStarted": _explain_transaction_start,
+    "TransactionStopping": _explain_transaction_stop,
     "AuthorizationBound": Reason("who waits longest gets the EVSE that is plugged in"),
     "AuthorizationLimited": Reason(
         "the CSMS does not accept the token, and MaxEnergyOnInvalidId allows so much", "E05.FR.03"
@@ -329,9 +346,9 @@ REASONS: Final[dict[str, Reason | Callable[[Any, Behind], Reason | None]]] = {
     "CallDelivered": Reason("the CSMS answered"),
     "FirmwareOrdered": Reason("the CSMS wants it, and its signer is good", "L01.FR.21"),
     "RegistrationAnswered": Reason("the CSMS says so"),
-    "ResetOrdered": _reset,
+    "ResetOrdered": _explain_reset,
     "SampleKept": Reason("a sample for the end of the transaction was due"),
-    "StatusesDoubted": _doubted,
+    "StatusesDoubted": _explain_status_resend,
     "TransactionAuthorized": Reason("a person was authorised in it", "E02.FR.20"),
     "TransactionsAwaited": Reason("somebody charges, and the update waits", "L01.FR.06"),
 }

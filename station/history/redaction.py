@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 # key, without case and underscores -> what its text is called instead
-NAMES: Final = {
+ALIAS_BY_KEY: Final = {
     "apn": "apn",
     "apnusername": "user",
     "bootid": "boot",
@@ -40,7 +40,7 @@ NAMES: Final = {
 }
 
 # variable, without case -> what its value is called instead
-VARIABLES: Final = {
+ALIAS_BY_VARIABLE: Final = {
     "iccid": "sim",
     "identity": "identity",
     "imsi": "sim",
@@ -51,86 +51,92 @@ VARIABLES: Final = {
 }
 
 # Whoever fills these says what he likes.
-OPAQUE: Final = frozenset({
+FREE_TEXT_KEYS: Final = frozenset({
     "additionalinfo", "content", "csr", "customdata", "data", "excerpt", "exirequest",
     "personalmessage", "signature", "vendorid",
 })  # fmt: skip
 
-KNOWN_MIN: Final = 4  # characters of a name that is looked for in other texts too
-TEXT_MIN: Final = 12  # the same of a text
+NAME_LENGTH_MIN: Final = 4  # characters of a name that is looked for in other texts too
+TEXT_LENGTH_MIN: Final = 12  # the same of a text
 
 _PEM: Final = re.compile(r"-----BEGIN .*?-----END [A-Z ]+-----\s*", re.DOTALL)
 _SECRET: Final = re.compile(r"<secret [0-9a-f]{32}>")
 _URL: Final = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s\"'<>]+", re.IGNORECASE)
-_MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_IP4: Final = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
-_COLONS: Final = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{0,4}(?![\w:])")
+_EMAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_IPV4: Final = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
+_COLON_ADDRESS: Final = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{0,4}(?![\w:])")
 _TOKEN: Final = re.compile(r"#[0-9a-f]{16}(?!\w)")
 
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_decode_json = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class _Text(NamedTuple):
+class _KeyedText(NamedTuple):
     """A text in a document, and what its place says of it."""
 
     text: str
     kind: str = ""  # what it is called instead; empty: only what is in it
 
 
-class Redaction:
+class Redactor:
     """Made-up names for everything it has met. First `learn` all documents, then have them told."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, dict[str, int]] = {}  # kind -> text -> number
-        self._known: dict[str, str] = {}  # what is looked for within other texts
-        self._known_pattern = re.compile(r"(?!)")
-        self._patterns: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
-            (_PEM, lambda found: self._name("certificate", found[0])),
-            (_SECRET, lambda found: f"<secret {self._number('secret', found[0]):032x}>"),
-            (_URL, lambda found: f"{found[1]}://{self._host(_host_of(found[0]))}"),
-            (_MAIL, lambda found: self._name("mail", found[0])),
-            (_IP4, lambda found: self._name("address", found[0])),
-            (_COLONS, lambda found: self._name("address", found[0])),
-            (_TOKEN, lambda found: f"#{self._number('idToken', found[0]):016x}"),
+        self._numbers_by_kind: dict[str, dict[str, int]] = {}  # kind -> text -> number
+        self._alias_by_name: dict[str, str] = {}  # what is looked for within other texts
+        self._name_pattern = re.compile(r"(?!)")
+        self._pattern_replacements: tuple[
+            tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...
+        ] = (
+            (_PEM, lambda found: self._make_alias("certificate", found[0])),
+            (_SECRET, lambda found: f"<secret {self._number_of('secret', found[0]):032x}>"),
+            (_URL, lambda found: f"{found[1]}://{self._host_alias(_parse_host(found[0]))}"),
+            (_EMAIL, lambda found: self._make_alias("mail", found[0])),
+            (_IPV4, lambda found: self._make_alias("address", found[0])),
+            (_COLON_ADDRESS, lambda found: self._make_alias("address", found[0])),
+            (_TOKEN, lambda found: f"#{self._number_of('idToken', found[0]):016x}"),
         )
 
-    def learn(self, json: str, *, heard: bool = False) -> None:
+    def learn_names(self, json: str, *, is_observation: bool = False) -> None:
         """Take note of the names in a document; `heard`: others wrote it."""
-        for text, kind in _texts(_decode(json), heard):
-            if kind and len(text) >= (TEXT_MIN if kind == "text" else KNOWN_MIN):
-                self._known.setdefault(text, self._name(kind, text))
+        for text, kind in _collect_texts(_decode_json(json), is_observation):
+            if kind and len(text) >= (TEXT_LENGTH_MIN if kind == "text" else NAME_LENGTH_MIN):
+                self._alias_by_name.setdefault(text, self._make_alias(kind, text))
             for found in _URL.finditer(text):
-                host = _host_of(found[0])
-                if len(host) >= KNOWN_MIN:
-                    self._known.setdefault(host, self._host(host))
+                host = _parse_host(found[0])
+                if len(host) >= NAME_LENGTH_MIN:
+                    self._alias_by_name.setdefault(host, self._host_alias(host))
 
-    def told(self, json: str, *, heard: bool = False) -> str:
+    def redact_document(self, json: str, *, is_observation: bool = False) -> str:
         """The document without what must not be told; its numbers keep their zeros."""
-        either = "|".join(re.escape(one) for one in sorted(self._known, key=len, reverse=True))
-        self._known_pattern = re.compile(rf"(?<![^\W_])(?:{either or '(?!)'})(?![^\W_])")
-        return _encode(_changed(_decode(json), self._instead, heard)).decode()
+        either = "|".join(
+            re.escape(one) for one in sorted(self._alias_by_name, key=len, reverse=True)
+        )
+        self._name_pattern = re.compile(rf"(?<![^\W_])(?:{either or '(?!)'})(?![^\W_])")
+        return _encode_json(
+            _map_texts(_decode_json(json), self._redact_text, is_observation)
+        ).decode()
 
-    def _instead(self, text: str, kind: str) -> str:
+    def _redact_text(self, text: str, kind: str) -> str:
         if kind and not _PEM.match(text) and not _TOKEN.fullmatch(text):
-            return self._name(kind, text)
-        for pattern, instead in self._patterns:
+            return self._make_alias(kind, text)
+        for pattern, instead in self._pattern_replacements:
             text = pattern.sub(instead, text)
-        return self._known_pattern.sub(lambda found: self._known[found[0]], text)
+        return self._name_pattern.sub(lambda found: self._alias_by_name[found[0]], text)
 
-    def _host(self, host: str) -> str:
-        return f"{self._name('host', host)}.invalid"
+    def _host_alias(self, host: str) -> str:
+        return f"{self._make_alias('host', host)}.invalid"
 
-    def _name(self, kind: str, text: str) -> str:
-        return f"{kind}-{self._number(kind, text)}"
+    def _make_alias(self, kind: str, text: str) -> str:
+        return f"{kind}-{self._number_of(kind, text)}"
 
-    def _number(self, kind: str, text: str) -> int:
+    def _number_of(self, kind: str, text: str) -> int:
         """1 for the first of its kind, and so on."""
-        numbers = self._numbers.setdefault(kind, {})
+        numbers = self._numbers_by_kind.setdefault(kind, {})
         return numbers.setdefault(text, len(numbers) + 1)
 
 
-def _host_of(url: str) -> str:
+def _parse_host(url: str) -> str:
     try:
         return urlsplit(url).hostname or url
     except ValueError:
@@ -140,51 +146,61 @@ def _host_of(url: str) -> str:
 # --- Documents -----------------------------------------------------------------------------------
 
 
-def _texts(document: Any, heard: bool) -> Iterator[_Text]:
-    found: list[_Text] = []
+def _collect_texts(document: Any, is_observation: bool) -> Iterator[_KeyedText]:
+    found: list[_KeyedText] = []
 
     def note(text: str, kind: str) -> str:
-        found.append(_Text(text, kind))
+        found.append(_KeyedText(text, kind))
         return text
 
-    _changed(document, note, heard)
+    _map_texts(document, note, is_observation)
     yield from found
 
 
-def _changed(
-    part: Any, change: Callable[[str, str], str], heard: bool, kind: str = "", variable: str = ""
+def _map_texts(
+    node: Any,
+    replace: Callable[[str, str], str],
+    is_observation: bool,
+    kind: str = "",
+    variable: str = "",
 ) -> Any:
     """The document with `change(text, kind)` in place of every text and of every key."""
-    if isinstance(part, dict):
-        variable = _variable_of(part) or variable
+    if isinstance(node, dict):
+        variable = _find_variable(node) or variable
         return {
-            change(name, ""): _changed(
-                value, change, heard, _kind(name, variable, heard) or kind, variable
+            replace(name, ""): _map_texts(
+                value,
+                replace,
+                is_observation,
+                _alias_kind(name, variable, is_observation) or kind,
+                variable,
             )
-            for name, value in part.items()
+            for name, value in node.items()
         }
-    if isinstance(part, list):
-        return [_changed(one, change, heard, kind, variable) for one in part]
-    return change(part, kind) if isinstance(part, str) and part else part
+    if isinstance(node, list):
+        return [_map_texts(one, replace, is_observation, kind, variable) for one in node]
+    return replace(node, kind) if isinstance(node, str) and node else node
 
 
-def _variable_of(part: dict[str, Any]) -> str:
+def _find_variable(node: dict[str, Any]) -> str:
     """The variable that an object is about: an OCPP VariableType, or a path of ours."""
-    match part:
+    match node:
         case {"variable": {"name": str(name)}} | {"key": str(name), "value": str()}:
             return name
         case _:
             return ""
 
 
-def _kind(name: str, variable: str, heard: bool) -> str:
+def _alias_kind(key: str, variable: str, is_observation: bool) -> str:
     """What a text under this key is called instead; empty: nothing by its key."""
-    if name in ("attributeValue", "value", "eventData") or "." in name:
-        path = name if "." in name else variable
-        return VARIABLES.get(_folded(path.partition("[")[0].rpartition(".")[2]), "")
-    folded = _folded(name)
-    return NAMES.get(folded) or ("text" if heard and folded in OPAQUE else "")
+    if key in ("attributeValue", "value", "eventData") or "." in key:
+        path = key if "." in key else variable
+        return ALIAS_BY_VARIABLE.get(_fold_key(path.partition("[")[0].rpartition(".")[2]), "")
+    folded = _fold_key(key)
+    return ALIAS_BY_KEY.get(folded) or (
+        "text" if is_observation and folded in FREE_TEXT_KEYS else ""
+    )
 
 
-def _folded(name: str) -> str:
-    return name.replace("_", "").casefold()
+def _fold_key(key: str) -> str:
+    return key.replace("_", "").casefold()

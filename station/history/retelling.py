@@ -13,20 +13,20 @@ from typing import Final
 
 import msgspec
 
-from journal.codec import Registry, at_of, registry_of
+from journal.codec import Registry, build_registry, parse_time
 from journal.observations import StationStarted
 from journal.state import State, decode_state
 from journal.terms import Decision, Entry, Event, Observation
 from station.case import Product
-from station.decide import judge
+from station.decide import decide
 from station.devicemodel import DeviceModel
-from station.profiles import load
-from station.transcript import meaning
+from station.profiles import load_profile
+from station.transcript import describe_event
 
 BODY_MAX: Final = 2_000  # characters of an event in a message: a payload may be longer
 
 
-class Differs(AssertionError):
+class DecisionDiffers(AssertionError):
     """Today something else is decided. `seq` is the entry from which on."""
 
     def __init__(self, seq: int, why: str) -> None:
@@ -34,12 +34,12 @@ class Differs(AssertionError):
         self.seq = seq
 
 
-def raw(text: str) -> msgspec.Raw:
+def raw_json(text: str) -> msgspec.Raw:
     """A payload or a frame as the journal has it."""
     return msgspec.Raw(text.encode())
 
 
-class Retelling:
+class ReplayedCase:
     """Judges what it is told, from a memory on that is given.
 
     Attributes:
@@ -47,7 +47,7 @@ class Retelling:
         seq: the last entry that was told.
     """
 
-    def __init__(self, before: str | State, *, after: int, profile: str) -> None:
+    def __init__(self, state_before: str | State, *, last_seq: int, profile: str) -> None:
         """Remember what the station remembered.
 
         Args:
@@ -58,96 +58,98 @@ class Retelling:
         Raises:
             ProfileError: there is no such product.
         """
-        self.state = decode_state(before.encode()) if isinstance(before, str) else before
-        self.seq = after
+        self.state = (
+            decode_state(state_before.encode()) if isinstance(state_before, str) else state_before
+        )
+        self.last_seq = last_seq
         self._profile = profile
-        self._product = _product(profile)
-        self._registry = registry_of(Observation, Decision)
-        self._due: list[Entry] = []  # decided and not told yet
+        self._product = _load_product(profile)
+        self._registry = build_registry(Observation, Decision)
+        self._pending_decisions: list[Entry] = []  # decided and not told yet
 
-    def heard(self, seq: int, at: str, uptime_ms: int, observation: Observation) -> None:
+    def observe(self, seq: int, at: str, uptime_ms: int, observation: Observation) -> None:
         """Something was heard, as this entry, at this time.
 
         Raises:
             Differs: more would have been decided before.
         """
-        self.told(Entry(seq, at_of(at), uptime_ms, observation))
+        self.observe_entry(Entry(seq, parse_time(at), uptime_ms, observation))
 
-    def decided(self, *decisions: Decision) -> None:
+    def expect_decisions(self, *decisions: Decision) -> None:
         """What was decided because of it then is decided today.
 
         Raises:
             Differs: it is not, or something else is.
         """
-        made = [one.event for one in self._due]
+        made = [one.event for one in self._pending_decisions]
         for old, new in zip_longest(decisions, made):
-            self.seq += 1
-            why = difference(self._registry, old, new)
+            self.last_seq += 1
+            why = describe_difference(self._registry, old, new)
             if why:
-                raise Differs(self.seq, why)
-        self._due = []
+                raise DecisionDiffers(self.last_seq, why)
+        self._pending_decisions = []
 
-    def ends(self) -> None:
+    def finish(self) -> None:
         """That was all.
 
         Raises:
             Differs: more would have been decided.
         """
-        self.decided()
+        self.expect_decisions()
 
-    def told(self, entry: Entry) -> None:
+    def observe_entry(self, entry: Entry) -> None:
         """As `heard`."""
-        self.ends()
-        assert entry.seq == self.seq + 1, f"entry {entry.seq} after {self.seq}"
-        if isinstance(entry.event, StationStarted) and _is_name(self._profile):
-            self._product = _product(entry.event.profile)
-        (_, *self._due), self.state = judge(self._product, self.state, entry)
-        self.seq = entry.seq
+        self.finish()
+        assert entry.seq == self.last_seq + 1, f"entry {entry.seq} after {self.last_seq}"
+        if isinstance(entry.event, StationStarted) and _is_profile_name(self._profile):
+            self._product = _load_product(entry.event.product_profile)
+        (_, *self._pending_decisions), self.state = decide(self._product, self.state, entry)
+        self.last_seq = entry.seq
 
 
-def _is_name(profile: str) -> bool:
+def _is_profile_name(profile: str) -> bool:
     """Whether each run of the program tells what it is; a product given as a file is that file."""
     return Path(profile).suffix != ".toml"
 
 
-def _product(profile: str) -> Product:
-    loaded = load(profile)
+def _load_product(profile: str) -> Product:
+    loaded = load_profile(profile)
     return Product(loaded, DeviceModel(loaded))
 
 
-def difference(registry: Registry, old: Event | None, new: Event | None) -> str:
+def describe_difference(registry: Registry, old: Event | None, new: Event | None) -> str:
     """How a decision of then and one of today differ; empty: not at all."""
     if old is not None and new is not None and registry.encode(old) == registry.encode(new):
         return ""
-    then = "nothing more" if old is None else _shown(registry, old)
-    today = "nothing more" if new is None else _shown(registry, new)
+    then = "nothing more" if old is None else _format_event(registry, old)
+    today = "nothing more" if new is None else _format_event(registry, new)
     return f"then the station decided\n  {then}\nand today\n  {today}"
 
 
-def _shown(registry: Registry, event: Event) -> str:
+def _format_event(registry: Registry, event: Event) -> str:
     kind, _, body = registry.encode(event)
-    return f"{kind} {body[:BODY_MAX]}  # {meaning(event)[1]}"
+    return f"{kind} {body[:BODY_MAX]}  # {describe_event(event)[1]}"
 
 
-def first_difference(
-    before: State, after: int, profile: str, entries: Iterable[Entry]
-) -> Differs | None:
+def find_first_difference(
+    state_before: State, last_seq: int, profile: str, entries: Iterable[Entry]
+) -> DecisionDiffers | None:
     """Where today's code parts from these entries, which begin with an observation.
 
     Raises:
         ProfileError: there is no such product.
     """
-    story = Retelling(before, after=after, profile=profile)
+    story = ReplayedCase(state_before, last_seq=last_seq, profile=profile)
     try:
-        for heard, decided in commits(entries):
-            story.told(heard)
-            story.decided(*decided)
-    except Differs as differs:
+        for heard, decided in group_by_observation(entries):
+            story.observe_entry(heard)
+            story.expect_decisions(*decided)
+    except DecisionDiffers as differs:
         return differs
     return None
 
 
-def commits(entries: Iterable[Entry]) -> list[tuple[Entry, list[Decision]]]:
+def group_by_observation(entries: Iterable[Entry]) -> list[tuple[Entry, list[Decision]]]:
     """Each observation with what was decided because of it."""
     found: list[tuple[Entry, list[Decision]]] = []
     for entry in entries:

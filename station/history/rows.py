@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from journal.chain import Row
+from journal.chain import EntryRow
 from journal.projections.clocks import Clock
 from journal.terms import Entry
 
-Kind = Literal["text", "int", "decimal", "time"]
-Columns = tuple[tuple[str, Kind], ...]
-TRUSTED: Final = "synchronised"
-UNTRUSTED: Final = "not synchronised"
+ColumnType = Literal["text", "int", "decimal", "time"]
+Columns = tuple[tuple[str, ColumnType], ...]
+SYNCHRONIZED: Final = "synchronised"
+NOT_SYNCHRONIZED: Final = "not synchronised"
 
 
-class Line(NamedTuple):
+class TableRow(NamedTuple):
     """A row of a table, and the moment that says which range it belongs to."""
 
     at: datetime
@@ -26,22 +26,22 @@ class Line(NamedTuple):
 class Table(Protocol):
     """Hears a journal and gives rows."""
 
-    def hears(self, entry: Entry, row: Row) -> Iterator[Line]:
+    def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
         """The rows that are complete with this entry."""
 
-    def ends(self, *, ever: bool) -> Iterator[Line]:
+    def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
         """The rows that are not. `ever`: the journal ends here, and not only the range."""
 
 
-class Clocked:
+class ClockQuality:
     """Whether the wall clock of an entry had been set by the CSMS in this run."""
 
     def __init__(self) -> None:
-        self._clock = Clock()
+        self._clock_projection = Clock()
 
-    def quality(self, entry: Entry) -> str:
+    def assess_time(self, entry: Entry) -> str:
         """Of the entry's own time; a correction counts from the next entry on."""
-        before = self._clock.synchronised
-        if isinstance(entry.event, Clock.HEARS):
-            self._clock = self._clock.after(entry)
-        return TRUSTED if before else UNTRUSTED
+        before = self._clock_projection.synchronized
+        if isinstance(entry.event, Clock.HANDLES):
+            self._clock_projection = self._clock_projection.apply(entry)
+        return SYNCHRONIZED if before else NOT_SYNCHRONIZED

@@ -13,25 +13,25 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from journal.chain import Row
-from journal.observations import FrameGarbled, FrameReceived, MeterRead
+from journal.chain import EntryRow
+from journal.observations import FrameMalformed, FrameReceived, MeterRead
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued, CallsDropped
-from journal.projections.replies import CallAnswered, CallRefused
+from journal.projections.replies import CallErrorQueued, CallResultQueued
 from journal.terms import Entry
 from station import ocppj
-from station.history.rows import Clocked, Columns, Line, Table
-from station.history.sessions import TRANSACTIONS, Sessions
-from station.history.standing import Standing
-from station.history.stretches import FAULTS, STATES, FaultTimes, States
-from station.transcript import meaning
+from station.history.rows import ClockQuality, Columns, Table, TableRow
+from station.history.sessions import TRANSACTION_COLUMNS, TransactionRecords
+from station.history.standing import CurrentEntries
+from station.history.stretches import FAULT_COLUMNS, STATE_COLUMNS, FaultsTable, StatesTable
+from station.transcript import describe_event
 
-EntryOf = Callable[[int], Entry | None]
+FindEntry = Callable[[int], Entry | None]
 Reveal = Callable[[str], str]  # a text with the values of its references, or as it is
 
 
 # --- Events --------------------------------------------------------------------------------------
 
-EVENTS: Final[Columns] = (
+EVENT_COLUMNS: Final[Columns] = (
     ("seq", "int"),
     ("at", "time"),
     ("time_quality", "text"),
@@ -46,29 +46,29 @@ EVENTS: Final[Columns] = (
 )
 
 
-class Events:
+class EventsTable:
     """Every entry as it is."""
 
     def __init__(self, reveal: Reveal) -> None:
         self._reveal = reveal
-        self._clock = Clocked()
+        self._clock_quality = ClockQuality()
 
-    def hears(self, entry: Entry, row: Row) -> Iterator[Line]:
-        who, text = meaning(entry.event)
-        quality = self._clock.quality(entry)
-        yield Line(
+    def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
+        who, text = describe_event(entry.event)
+        quality = self._clock_quality.assess_time(entry)
+        yield TableRow(
             entry.at,
             (entry.seq, entry.at, quality, entry.uptime_ms, entry.cause, who, row.kind,
              row.version, self._reveal(text), row.body, row.digest.hex()),
         )  # fmt: skip
 
-    def ends(self, *, ever: bool) -> Iterator[Line]:
+    def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
         yield from ()
 
 
 # --- Meter values --------------------------------------------------------------------------------
 
-METER_VALUES: Final[Columns] = (
+METER_VALUE_COLUMNS: Final[Columns] = (
     ("seq", "int"),
     ("at", "time"),
     ("time_quality", "text"),
@@ -83,33 +83,33 @@ METER_VALUES: Final[Columns] = (
 )
 
 
-class MeterValues:
+class MeterValuesTable:
     """Every reading in the journal, and the transaction that was open at its EVSE."""
 
     def __init__(self) -> None:
-        self._standing = Standing()
-        self._clock = Clocked()
+        self._current_entries = CurrentEntries()
+        self._clock_quality = ClockQuality()
 
-    def hears(self, entry: Entry, row: Row) -> Iterator[Line]:
-        quality = self._clock.quality(entry)
-        self._standing.hears(entry)
+    def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
+        quality = self._clock_quality.assess_time(entry)
+        self._current_entries.apply(entry)
         if isinstance(entry.event, MeterRead):
             read = entry.event
-            yield Line(
+            yield TableRow(
                 entry.at,
                 (entry.seq, entry.at, quality, read.evse_id,
-                 self._standing.transaction_at(read.evse_id), read.energy_wh,
+                 self._current_entries.transaction_id_on_evse(read.evse_id), read.energy_wh,
                  read.energy_export_wh, read.power_w, read.voltage_v, read.current_a,
                  read.soc_percent),
             )  # fmt: skip
 
-    def ends(self, *, ever: bool) -> Iterator[Line]:
+    def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
         yield from ()
 
 
 # --- Messages ------------------------------------------------------------------------------------
 
-MESSAGES: Final[Columns] = (
+MESSAGE_COLUMNS: Final[Columns] = (
     ("seq", "int"),
     ("at", "time"),
     ("time_quality", "text"),
@@ -126,10 +126,10 @@ MESSAGES: Final[Columns] = (
 )
 
 
-QUEUED_MAX: Final = 256  # calls whose payload is at hand; others are read again
+CACHED_CALLS_MAX: Final = 256  # calls whose payload is at hand; others are read again
 
 
-class _Known(NamedTuple):
+class _CallInfo(NamedTuple):
     """What a CALL of ours is about, for whoever sees only its messageId."""
 
     action: str
@@ -139,143 +139,162 @@ class _Known(NamedTuple):
     seq_no: int | None = None
 
 
-class Messages:
+class MessagesTable:
     """Every frame that was heard, or that the journal allowed to leave."""
 
-    def __init__(self, reveal: Reveal, entry_of: EntryOf) -> None:
+    def __init__(self, reveal: Reveal, find_entry: FindEntry) -> None:
         self._reveal = reveal
-        self._entry_of = entry_of
-        self._clock = Clocked()
-        self._known: dict[str, _Known] = {}  # messageId -> of calls that still wait
-        self._names: dict[int, list[str]] = {}  # call -> its messageIds so far
-        self._queued: OrderedDict[int, CallQueued] = OrderedDict()  # the newest: most go at once
+        self._find_entry = find_entry
+        self._clock_quality = ClockQuality()
+        self._info_by_message_id: dict[str, _CallInfo] = {}  # messageId -> of calls that still wait
+        self._message_ids_by_call: dict[int, list[str]] = {}  # call -> its messageIds so far
+        self._recent_calls: OrderedDict[int, CallQueued] = (
+            OrderedDict()
+        )  # the newest: most go at once
 
-    def hears(self, entry: Entry, row: Row) -> Iterator[Line]:
-        quality = self._clock.quality(entry)
-        told = self._told(entry)
+    def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
+        quality = self._clock_quality.assess_time(entry)
+        told = self._message_fields(entry)
         if told is not None:
             direction, type, name, known, offline, payload = told
-            yield Line(
+            yield TableRow(
                 entry.at,
                 (entry.seq, entry.at, quality, direction, type, name, *known, offline,
                  self._reveal(payload)),
             )  # fmt: skip
         match entry.event:
             case CallQueued() as queued:
-                self._queued[entry.seq] = queued
-                if len(self._queued) > QUEUED_MAX:
-                    self._queued.popitem(last=False)
-            case CallDelivered(call=call):
-                self._forget(call)
-            case CallsDropped(calls=calls):
+                self._recent_calls[entry.seq] = queued
+                if len(self._recent_calls) > CACHED_CALLS_MAX:
+                    self._recent_calls.popitem(last=False)
+            case CallDelivered(call_seq=call):
+                self._drop_call(call)
+            case CallsDropped(call_seqs=calls):
                 for call in calls:
-                    self._forget(call)
+                    self._drop_call(call)
 
-    def ends(self, *, ever: bool) -> Iterator[Line]:
+    def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
         yield from ()
 
-    def _told(self, entry: Entry) -> tuple[str, str, str, tuple[Any, ...], str, str] | None:
+    def _message_fields(
+        self, entry: Entry
+    ) -> tuple[str, str, str, tuple[Any, ...], str, str] | None:
         match entry.event:
             case CallAttempted(message_id=name, offline=offline) as attempt:
-                payload, known = self._sent(attempt)
-                return "out", "CALL", name, _columns(known), str(offline).lower(), payload
-            case CallAnswered(message_id=name, action=action, payload=raw):
-                return "out", "CALLRESULT", name, _columns(_Known(action)), "", _text(raw)
-            case CallRefused(message_id=name, code=code, description=description):
-                return "out", "CALLERROR", name, _columns(None), "", f"{code} {description}"
+                payload, known = self._record_attempt(attempt)
+                return "out", "CALL", name, _call_columns(known), str(offline).lower(), payload
+            case CallResultQueued(message_id=name, action=action, payload=raw):
+                return (
+                    "out",
+                    "CALLRESULT",
+                    name,
+                    _call_columns(_CallInfo(action)),
+                    "",
+                    _decode_raw(raw),
+                )
+            case CallErrorQueued(message_id=name, error_code=code, error_description=description):
+                return "out", "CALLERROR", name, _call_columns(None), "", f"{code} {description}"
             case FrameReceived(frame=frame):
-                return ("in", *self._received(frame))
-            case FrameGarbled(excerpt=excerpt):
-                return "in", "none", "", _columns(None), "", excerpt
+                return ("in", *self._parse_received_frame(frame))
+            case FrameMalformed(excerpt=excerpt):
+                return "in", "none", "", _call_columns(None), "", excerpt
             case _:
                 return None
 
-    def _sent(self, attempt: CallAttempted) -> tuple[str, _Known]:
+    def _record_attempt(self, attempt: CallAttempted) -> tuple[str, _CallInfo]:
         """The payload as it was queued; `offline` is the one field that changes at sending."""
-        queued = self._call(attempt.call)
-        mark = queued.transaction if queued else None
-        known = _Known(
+        queued = self._find_queued_call(attempt.call_seq)
+        mark = queued.transaction_event if queued else None
+        known = _CallInfo(
             attempt.action,
-            attempt.call,
+            attempt.call_seq,
             attempt.attempt,
             mark.transaction_id if mark else None,
             mark.seq_no if mark else None,
         )
-        self._known[attempt.message_id] = known
-        self._names.setdefault(attempt.call, []).append(attempt.message_id)
-        return (_text(queued.payload) if queued else ""), known
+        self._info_by_message_id[attempt.message_id] = known
+        self._message_ids_by_call.setdefault(attempt.call_seq, []).append(attempt.message_id)
+        return (_decode_raw(queued.payload) if queued else ""), known
 
-    def _call(self, seq: int) -> CallQueued | None:
+    def _find_queued_call(self, seq: int) -> CallQueued | None:
         """What was queued there, if it can be read."""
-        if seq in self._queued:
-            return self._queued[seq]
-        entry = self._entry_of(seq)
+        if seq in self._recent_calls:
+            return self._recent_calls[seq]
+        entry = self._find_entry(seq)
         return entry.event if entry and isinstance(entry.event, CallQueued) else None
 
-    def _received(self, frame: msgspec.Raw) -> tuple[str, str, tuple[Any, ...], str, str]:
-        match ocppj.read(frame):
+    def _parse_received_frame(
+        self, frame: msgspec.Raw
+    ) -> tuple[str, str, tuple[Any, ...], str, str]:
+        match ocppj.parse_frame(frame):
             case ocppj.CallFrame(message_id=name, action=action, payload=payload):
-                return "CALL", name, _columns(_Known(action)), "", _text(payload)
-            case ocppj.ResultFrame(message_id=name, payload=payload):
-                return "CALLRESULT", name, _columns(self._known.get(name)), "", _text(payload)
-            case ocppj.ErrorFrame(message_id=name, code=code, description=description):
-                known = _columns(self._known.get(name))
+                return "CALL", name, _call_columns(_CallInfo(action)), "", _decode_raw(payload)
+            case ocppj.CallResultFrame(message_id=name, payload=payload):
+                return (
+                    "CALLRESULT",
+                    name,
+                    _call_columns(self._info_by_message_id.get(name)),
+                    "",
+                    _decode_raw(payload),
+                )
+            case ocppj.CallErrorFrame(message_id=name, code=code, description=description):
+                known = _call_columns(self._info_by_message_id.get(name))
                 return "CALLERROR", name, known, "", f"{code} {description}"
             case _:
-                return "none", "", _columns(None), "", _text(frame)
+                return "none", "", _call_columns(None), "", _decode_raw(frame)
 
-    def _forget(self, call: int) -> None:
-        for name in self._names.pop(call, ()):
-            self._known.pop(name, None)
-
-
-def _columns(known: _Known | None) -> tuple[Any, ...]:
-    return tuple(known) if known else (None,) * len(_Known._fields)
+    def _drop_call(self, call: int) -> None:
+        for name in self._message_ids_by_call.pop(call, ()):
+            self._info_by_message_id.pop(name, None)
 
 
-def _text(raw: msgspec.Raw) -> str:
+def _call_columns(call_info: _CallInfo | None) -> tuple[Any, ...]:
+    return tuple(call_info) if call_info else (None,) * len(_CallInfo._fields)
+
+
+def _decode_raw(raw: msgspec.Raw) -> str:
     return bytes(raw).decode(errors="backslashreplace")
 
 
 # --- All of them ---------------------------------------------------------------------------------
 
 
-class Transactions:
+class TransactionsTable:
     """One row for each transaction, once its account is complete."""
 
     def __init__(self, reveal: Reveal) -> None:
-        self._sessions = Sessions()
-        self._clock = Clocked()
+        self._records = TransactionRecords()
+        self._clock_quality = ClockQuality()
         self._reveal = reveal
 
-    def hears(self, entry: Entry, row: Row) -> Iterator[Line]:
-        quality = self._clock.quality(entry)
-        for session in self._sessions.hears(entry, quality):
-            yield Line(session.ended_at or session.started_at, session.values(self._reveal))
+    def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
+        quality = self._clock_quality.assess_time(entry)
+        for session in self._records.apply(entry, quality):
+            yield TableRow(session.ended_at or session.started_at, session.build_row(self._reveal))
 
-    def ends(self, *, ever: bool) -> Iterator[Line]:
-        for session in self._sessions.rest(ever=ever):
-            yield Line(session.ended_at or session.started_at, session.values(self._reveal))
+    def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
+        for session in self._records.finish(open_ended=open_ended):
+            yield TableRow(session.ended_at or session.started_at, session.build_row(self._reveal))
 
 
-COLUMNS: Final[dict[str, Columns]] = {
-    "transactions": TRANSACTIONS,
-    "meter-values": METER_VALUES,
-    "states": STATES,
-    "faults": FAULTS,
-    "messages": MESSAGES,
-    "events": EVENTS,
+TABLE_COLUMNS: Final[dict[str, Columns]] = {
+    "transactions": TRANSACTION_COLUMNS,
+    "meter-values": METER_VALUE_COLUMNS,
+    "states": STATE_COLUMNS,
+    "faults": FAULT_COLUMNS,
+    "messages": MESSAGE_COLUMNS,
+    "events": EVENT_COLUMNS,
 }
 
 
-def table(what: str, reveal: Reveal, entry_of: EntryOf) -> Table:
+def create_table(table_name: str, reveal: Reveal, find_entry: FindEntry) -> Table:
     """The table of that name, before the first entry."""
     made: dict[str, Callable[[], Table]] = {
-        "transactions": lambda: Transactions(reveal),
-        "meter-values": MeterValues,
-        "states": States,
-        "faults": FaultTimes,
-        "messages": lambda: Messages(reveal, entry_of),
-        "events": lambda: Events(reveal),
+        "transactions": lambda: TransactionsTable(reveal),
+        "meter-values": MeterValuesTable,
+        "states": StatesTable,
+        "faults": FaultsTable,
+        "messages": lambda: MessagesTable(reveal, find_entry),
+        "events": lambda: EventsTable(reveal),
     }
-    return made[what]()
+    return made[table_name]()

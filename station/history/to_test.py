@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from journal.codec import at_text, registry_of
+from journal.codec import build_registry, format_time
 from journal.observations import (
     CertificatePreset,
     ClockStepped,
@@ -23,66 +23,71 @@ from journal.observations import (
 from journal.state import State, decode_state, encode_state
 from journal.terms import Decision, Entry, Observation
 from station import RELEASE
-from station.history.redaction import Redaction
-from station.history.retelling import Differs, commits, first_difference
-from station.transcript import line
+from station.history.redaction import Redactor
+from station.history.retelling import DecisionDiffers, find_first_difference, group_by_observation
+from station.transcript import format_entry
 
-WIDTH: Final = 100  # characters of a line, where a text allows it
+LINE_WIDTH: Final = 100  # characters of a line, where a text allows it
 BEFORE_START: Final = (CertificatePreset, ClockStepped, CsmsConfigured, VariablePreset)
 
 
-class Stretch(NamedTuple):
+class Excerpt(NamedTuple):
     """Entries from an observation on, complete commits, and the memory before them."""
 
-    before: State
-    after: int  # the last entry in that memory
+    state_before: State
+    last_seq_before: int  # the last entry in that memory
     profile: str  # of the product that judged first
     entries: tuple[Entry, ...]
 
-    def difference(self) -> Differs | None:
+    def find_difference(self) -> DecisionDiffers | None:
         """Where this release would decide otherwise.
 
         Raises:
             ProfileError: it has no such product.
         """
-        return first_difference(self.before, self.after, self.profile, self.entries)
+        return find_first_difference(
+            self.state_before, self.last_seq_before, self.profile, self.entries
+        )
 
 
-def profile_of(before: State, entries: Sequence[Entry]) -> str:
+def find_profile(state_before: State, entries: Sequence[Entry]) -> str:
     """The product that judges the first of these entries; empty: none of them tells."""
     for entry in entries:
         if isinstance(entry.event, StationStarted):
-            return entry.event.profile
+            return entry.event.product_profile
         if not isinstance(entry.event, (*BEFORE_START, Decision)):
             break
-    return before.lifecycle.profile
+    return state_before.lifecycle.product_profile
 
 
-def redacted(stretch: Stretch) -> Stretch:
+def redact_excerpt(excerpt: Excerpt) -> Excerpt:
     """The stretch without anything that names a person, a station, a place or a key."""
-    registry = registry_of(Observation, Decision)
-    redaction = Redaction()
-    state = encode_state(stretch.before).decode()
-    bodies = [registry.encode(entry.event) for entry in stretch.entries]
-    heard = [isinstance(entry.event, Observation) for entry in stretch.entries]
-    redaction.learn(state)
+    registry = build_registry(Observation, Decision)
+    redaction = Redactor()
+    state = encode_state(excerpt.state_before).decode()
+    bodies = [registry.encode(entry.event) for entry in excerpt.entries]
+    heard = [isinstance(entry.event, Observation) for entry in excerpt.entries]
+    redaction.learn_names(state)
     for (_, _, body), is_heard in zip(bodies, heard, strict=True):
-        redaction.learn(body, heard=is_heard)
+        redaction.learn_names(body, is_observation=is_heard)
     entries = (
         msgspec.structs.replace(
-            entry, event=registry.decode(kind, version, redaction.told(body, heard=is_heard))
+            entry,
+            event=registry.decode(
+                kind, version, redaction.redact_document(body, is_observation=is_heard)
+            ),
         )
         for entry, (kind, version, body), is_heard in zip(
-            stretch.entries, bodies, heard, strict=True
+            excerpt.entries, bodies, heard, strict=True
         )
     )
-    before = decode_state(redaction.told(state).encode())
-    return stretch._replace(before=before, entries=tuple(entries))
+    before = decode_state(redaction.redact_document(state).encode())
+    return excerpt._replace(state_before=before, entries=tuple(entries))
 
 
 # --- The file ------------------------------------------------------------------------------------
 
-_FILE: Final = '''\
+_TEST_TEMPLATE: Final = '''\
 """Does a station decide entries {first} to {last} of a journal as it did on {day}?
 
 Written by `station to-test` of release {release}. Whatever names a person, a station, a place or a
@@ -110,65 +115,65 @@ BEFORE = r"""
 '''
 
 
-def source(stretch: Stretch) -> str:
+def render_test(excerpt: Excerpt) -> str:
     """The test, as the text of a Python file."""
-    first, last = stretch.entries[0], stretch.entries[-1]
-    story = "\n".join(_story(stretch.entries))
-    before = msgspec.json.format(encode_state(stretch.before), indent=1).decode()
-    return _FILE.format(
+    first, last = excerpt.entries[0], excerpt.entries[-1]
+    story = "\n".join(_render_steps(excerpt.entries))
+    before = msgspec.json.format(encode_state(excerpt.state_before), indent=1).decode()
+    return _TEST_TEMPLATE.format(
         first=first.seq,
         last=last.seq,
         day=f"{first.at:%Y-%m-%d}",
         release=RELEASE,
-        imports="\n".join(_imports(stretch.entries, story)),
-        profile=_quoted(stretch.profile),
-        after=stretch.after,
+        imports="\n".join(_render_imports(excerpt.entries, story)),
+        profile=_quote_string(excerpt.profile),
+        after=excerpt.last_seq_before,
         story=story,
         before=before,
     )
 
 
-def _story(entries: Iterable[Entry]) -> Iterator[str]:
+def _render_steps(entries: Iterable[Entry]) -> Iterator[str]:
     """Each observation, with the line of the transcript above it, and what was decided."""
-    for entry, decisions in commits(entries):
+    for entry, decisions in group_by_observation(entries):
         yield ""
-        yield f"    # {line(entry)}"
-        yield _call("    story.heard(", (
-            str(entry.seq), _quoted(at_text(entry.at)), str(entry.uptime_ms),
-            code(entry.event, 8),
+        yield f"    # {format_entry(entry)}"
+        yield _render_call("    story.heard(", (
+            str(entry.seq), _quote_string(format_time(entry.at)), str(entry.uptime_ms),
+            render_value(entry.event, 8),
         ), 4)  # fmt: skip
         if decisions:
-            yield _call("    story.decided(", [code(one, 8) for one in decisions], 4)
+            yield _render_call("    story.decided(", [render_value(one, 8) for one in decisions], 4)
 
 
-def _imports(entries: Iterable[Entry], story: str) -> Iterator[str]:
+def _render_imports(entries: Iterable[Entry], steps_text: str) -> Iterator[str]:
     """What the story names."""
     wanted: dict[str, set[str]] = {}
-    for struct in {kind for entry in entries for kind in _structs(entry.event)}:
+    for struct in {kind for entry in entries for kind in _struct_types(entry.event)}:
         wanted.setdefault(struct.__module__, set()).add(struct.__name__)
-    tools = {name for name in ("raw",) if f"{name}(" in story}
+    tools = {name for name in ("raw",) if f"{name}(" in steps_text}
     wanted.setdefault("station.history.retelling", set()).update({"Retelling"} | tools)
-    if "Decimal(" in story:
+    if "Decimal(" in steps_text:
         yield from ("from decimal import Decimal", "")
     for module in sorted(wanted):
         names = sorted(wanted[module], key=lambda name: (name.islower(), name))
-        yield _call(f"from {module} import (", names, 0, bare=True)
+        yield _render_call(f"from {module} import (", names, 0, is_import=True)
 
 
-def _structs(value: object) -> Iterator[type]:
+def _struct_types(value: object) -> Iterator[type]:
     if isinstance(value, msgspec.Struct):
         yield type(value)
         for name in value.__struct_fields__:
-            yield from _structs(getattr(value, name))
+            yield from _struct_types(getattr(value, name))
     elif isinstance(value, tuple):
         for one in value:
-            yield from _structs(one)
+            yield from _struct_types(one)
 
 
 # --- Values --------------------------------------------------------------------------------------
 
 
-def code(value: Any, indent: int = 0) -> str:
+def render_value(value: Any, indent: int = 0) -> str:
     """The Python expression that makes this value, its further lines indented so far.
 
     Fields that have their defaults are left out.
@@ -179,38 +184,40 @@ def code(value: Any, indent: int = 0) -> str:
     match value:
         case msgspec.Struct():
             fields = [
-                f"{field.name}={code(getattr(value, field.name), indent + 4)}"
+                f"{field.name}={render_value(getattr(value, field.name), indent + 4)}"
                 for field in msgspec.structs.fields(value)
                 if field.required or getattr(value, field.name) != field.default
             ]
-            return _call(f"{type(value).__name__}(", fields, indent)
+            return _render_call(f"{type(value).__name__}(", fields, indent)
         case msgspec.Raw():
-            return f"raw({_quoted(bytes(value).decode())})"
+            return f"raw({_quote_string(bytes(value).decode())})"
         case Decimal():
             return f'Decimal("{value}")'
         case str():
-            return _quoted(value)
+            return _quote_string(value)
         case tuple():
-            return _call("(", [code(one, indent + 4) for one in value], indent, single=True)
+            return _render_call(
+                "(", [render_value(one, indent + 4) for one in value], indent, is_tuple=True
+            )
         case None | bool() | int():
             return repr(value)
     raise TypeError(f"{type(value).__name__}: an event holds no such thing")
 
 
-def _call(
-    head: str, parts: Sequence[str], indent: int, *, single: bool = False, bare: bool = False
+def _render_call(
+    head: str, parts: Sequence[str], indent: int, *, is_tuple: bool = False, is_import: bool = False
 ) -> str:
     """A call, a tuple (`single`: of one, too) or an import (`bare` where it fits), on as many
     lines as it takes."""
-    comma = "," if single and len(parts) == 1 else ""
+    comma = "," if is_tuple and len(parts) == 1 else ""
     flat = f"{head}{', '.join(parts)}{comma})"
-    if "\n" not in flat and len(flat) + indent <= WIDTH:
-        return flat.replace("(", "", 1)[:-1] if bare else flat
+    if "\n" not in flat and len(flat) + indent <= LINE_WIDTH:
+        return flat.replace("(", "", 1)[:-1] if is_import else flat
     inner = " " * (indent + 4)
     return "\n".join([head, *(f"{inner}{one}," for one in parts), f"{' ' * indent})"])
 
 
-def _quoted(text: str) -> str:
+def _quote_string(text: str) -> str:
     """A string literal, as the formatter writes it."""
     literal = repr(text)
     if literal.startswith("'") and '"' not in literal:

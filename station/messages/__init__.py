@@ -39,10 +39,10 @@ from station.messages.primitives import (
     Datatype,
     Number,
     Timestamp,
-    converted,
-    decimal,
+    convert_value,
+    format_timestamp,
+    parse_decimal,
     parse_timestamp,
-    timestamp,
 )
 
 __all__ = [
@@ -51,14 +51,14 @@ __all__ = [
     "CustomDataType",
     "Datatype",
     "Direction",
-    "Malformed",
+    "MalformedPayload",
     "Number",
     "Timestamp",
     "decode_request",
     "decode_response",
     "encode",
+    "format_timestamp",
     "parse_timestamp",
-    "timestamp",
 ]
 
 Direction = Literal["station", "csms", "both"]
@@ -72,7 +72,7 @@ class Action(msgspec.Struct, frozen=True):
     sender: Direction
 
 
-class Malformed(msgspec.ValidationError):
+class MalformedPayload(msgspec.ValidationError):
     """The payload is no JSON, or nested deeper than any message."""
 
 
@@ -94,7 +94,7 @@ def decode_request(action: str, payload: bytes | msgspec.Raw) -> Datatype:
     Raises:
         msgspec.ValidationError: the payload breaks the schema, or is `Malformed`.
     """
-    return _decoded(ACTIONS[action].request, payload)
+    return _decode_payload(ACTIONS[action].request, payload)
 
 
 def decode_response(action: str, payload: bytes | msgspec.Raw) -> Datatype:
@@ -103,43 +103,43 @@ def decode_response(action: str, payload: bytes | msgspec.Raw) -> Datatype:
     Raises:
         msgspec.ValidationError: the payload breaks the schema, or is `Malformed`.
     """
-    return _decoded(ACTIONS[action].response, payload)
+    return _decode_payload(ACTIONS[action].response, payload)
 
 
-def _decoded(kind: type[Datatype], payload: bytes | msgspec.Raw) -> Datatype:
+def _decode_payload(message_type: type[Datatype], payload: bytes | msgspec.Raw) -> Datatype:
     try:
         try:
-            return _decoder(kind).decode(payload)
+            return _decoder_for(message_type).decode(payload)
         except msgspec.ValidationError as error:
             if "got `float`" not in str(error):
                 raise
-            return _with_whole_numbers(kind, payload)
+            return _decode_whole_numbers(message_type, payload)
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(str(error)) from error
+        raise MalformedPayload(str(error)) from error
     except RecursionError as error:
-        raise Malformed("nested too deeply") from error
+        raise MalformedPayload("nested too deeply") from error
 
 
-def _with_whole_numbers(kind: type[Datatype], payload: bytes | msgspec.Raw) -> Datatype:
+def _decode_whole_numbers(message_type: type[Datatype], payload: bytes | msgspec.Raw) -> Datatype:
     """Read a payload that may have 1.0 or 1e3 where an integer belongs.
 
     For JSON Schema these are integers (draft 6, validation §6.25); msgspec refuses them. Slow,
     and never taken for the payloads of a CSMS that writes integers as integers.
     """
-    plain = msgspec.json.Decoder(float_hook=_whole_or_decimal).decode(payload)
-    return msgspec.convert(plain, kind, dec_hook=converted)
+    plain = msgspec.json.Decoder(float_hook=_parse_whole_or_decimal).decode(payload)
+    return msgspec.convert(plain, message_type, dec_hook=convert_value)
 
 
-def _whole_or_decimal(text: str) -> int | Decimal:
-    number = decimal(text)
+def _parse_whole_or_decimal(text: str) -> int | Decimal:
+    number = parse_decimal(text)
     return int(number) if number == number.to_integral_value() else number
 
 
 @cache
-def _decoder(kind: type[Datatype]) -> msgspec.json.Decoder[Datatype]:
-    return msgspec.json.Decoder(kind, dec_hook=converted, float_hook=decimal)
+def _decoder_for(message_type: type[Datatype]) -> msgspec.json.Decoder[Datatype]:
+    return msgspec.json.Decoder(message_type, dec_hook=convert_value, float_hook=parse_decimal)
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")

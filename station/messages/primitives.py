@@ -35,17 +35,17 @@ else:
 INTEGER_MAX: Final = 2**63 - 1  # OCPP says 32 bit, its schemas say nothing; a bound for storage
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
-_DATE = (  # every day there is from year 1 to 9999, and no other
+_DATE_PATTERN = (  # every day there is from year 1 to 9999, and no other
     r"(?!0000)(?:[0-9]{4}-(?:"
     r"(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
     r"|02-(?:0[1-9]|1[0-9]|2[0-8]))"
     r"|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
 )
-_HOUR_MINUTE = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_HOUR_MINUTE_PATTERN = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 TIMESTAMP_PATTERN: Final = (
-    rf"\A{_DATE}[Tt ]{_HOUR_MINUTE}:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
-    rf"(?:[Zz]|[+-]{_HOUR_MINUTE})?\Z"
+    rf"\A{_DATE_PATTERN}[Tt ]{_HOUR_MINUTE_PATTERN}:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
+    rf"(?:[Zz]|[+-]{_HOUR_MINUTE_PATTERN})?\Z"
 )
 _TIMESTAMP: Final = re.compile(TIMESTAMP_PATTERN)
 _Timestamp = NewType("_Timestamp", str)
@@ -61,7 +61,7 @@ _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC, microsecond=999_000)
 
 
-def timestamp(moment: datetime) -> Timestamp:
+def format_timestamp(moment: datetime) -> Timestamp:
     """Write a moment as OCPP wants it: UTC, `Z`, milliseconds (cut, not rounded).
 
     Args:
@@ -88,7 +88,7 @@ def parse_timestamp(text: str) -> datetime:
     fraction, offset = _split_fraction(text[19:])
     shift = timedelta(seconds=int(text[17:19]), milliseconds=int(fraction[:3].ljust(3, "0")))
     try:
-        return moment + (shift - _offset(offset))
+        return moment + (shift - _parse_offset(offset))
     except OverflowError:
         return _EARLIEST if moment.year == 1 else _LATEST
 
@@ -101,7 +101,7 @@ def _split_fraction(tail: str) -> tuple[str, str]:
     return tail[1:digits], tail[digits:]
 
 
-def _offset(text: str) -> timedelta:
+def _parse_offset(text: str) -> timedelta:
     """How far ahead of UTC: of `+01:00`, `Z` or nothing."""
     if text in ("", "Z", "z"):
         return timedelta()
@@ -144,7 +144,7 @@ class Datatype(
     custom_data: Maybe[CustomDataType] = None
 
 
-def decimal(text: str) -> Decimal:
+def parse_decimal(text: str) -> Decimal:
     """A JSON number with a point or an exponent, exact.
 
     Raises:
@@ -160,31 +160,31 @@ def decimal(text: str) -> Decimal:
     return number
 
 
-def converted(kind: type[Any], value: Any) -> Any:
+def convert_value(target_type: type[Any], value: Any) -> Any:
     """What msgspec cannot make by itself: its `dec_hook`.
 
     Raises:
         ValueError, TypeError: msgspec adds the path and raises its ValidationError.
     """
-    return _CONVERSIONS[kind](value)
+    return _CONVERSIONS[target_type](value)
 
 
-def _number(value: Any) -> Decimal:
+def _convert_number(value: Any) -> Decimal:
     if type(value) is int:
-        return decimal(str(value))
+        return parse_decimal(str(value))
     if type(value) is Decimal:
         return value
-    raise TypeError(f"Expected `number`, got `{json_name(value)}`")
+    raise TypeError(f"Expected `number`, got `{json_type_name(value)}`")
 
 
-def _custom_data(value: Any) -> CustomDataType:
+def _convert_custom_data(value: Any) -> CustomDataType:
     if type(value) is not dict:
-        raise TypeError(f"Expected `object`, got `{json_name(value)}`")
+        raise TypeError(f"Expected `object`, got `{json_type_name(value)}`")
     if "vendorId" not in value:
         raise TypeError("Object missing required field `vendorId`")
     vendor_id = value["vendorId"]
     if type(vendor_id) is not str:
-        raise TypeError(f"Expected `str`, got `{json_name(vendor_id)}` in `vendorId`")
+        raise TypeError(f"Expected `str`, got `{json_type_name(vendor_id)}` in `vendorId`")
     if len(vendor_id) > CustomDataType.VENDOR_ID_MAX:
         raise ValueError(
             f"Expected `str` of length <= {CustomDataType.VENDOR_ID_MAX} in `vendorId`"
@@ -192,12 +192,12 @@ def _custom_data(value: Any) -> CustomDataType:
     return CustomDataType(value)
 
 
-def json_name(value: Any) -> str:
+def json_type_name(value: Any) -> str:
     """What msgspec calls the JSON type of a decoded value in its errors."""
-    return _JSON_NAMES[type(value)]
+    return _JSON_TYPE_NAMES[type(value)]
 
 
-_JSON_NAMES = {
+_JSON_TYPE_NAMES = {
     dict: "object",
     list: "array",
     str: "str",
@@ -206,4 +206,4 @@ _JSON_NAMES = {
     Decimal: "float",
     type(None): "null",
 }
-_CONVERSIONS = {Number: _number, CustomDataType: _custom_data}
+_CONVERSIONS = {Number: _convert_number, CustomDataType: _convert_custom_data}

@@ -15,9 +15,9 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from station.messages import Malformed
+from station.messages import MalformedPayload
 
-Code = Literal[
+ErrorCode = Literal[
     "FormatViolation",
     "OccurrenceConstraintViolation",
     "PropertyConstraintViolation",
@@ -31,11 +31,11 @@ DESCRIPTION_MAX: Final = 255  # characters, Part 4 §4.2.3
 class Violation(NamedTuple):
     """What goes into the CALLERROR. The description never holds a value, only names."""
 
-    code: Code
+    code: ErrorCode
     description: str
 
 
-def violation(error: msgspec.ValidationError) -> Violation:
+def describe_violation(error: msgspec.ValidationError) -> Violation:
     """Name what a payload did wrong, and where: `$.firmware.location: wants length <= 512`.
 
     The value itself may be a password and is left out. Only the first fault is known, for
@@ -44,87 +44,93 @@ def violation(error: msgspec.ValidationError) -> Violation:
     Args:
         error: as `decode_request` or `decode_response` raised it.
     """
-    if isinstance(error, Malformed):
-        return Violation("FormatViolation", _fitting(f"cannot be read: {error}"))
+    if isinstance(error, MalformedPayload):
+        return Violation("FormatViolation", _truncate_description(f"cannot be read: {error}"))
     fault, found, path = str(error).rpartition(" - at `")
     if not found:  # msgspec names no path at the root
         fault, path = str(error), "$`"
-    for pattern, code, template in _KINDS:
+    for pattern, code, template in _VIOLATION_PATTERNS:
         if match := re.fullmatch(pattern, f"{path}{fault}", re.DOTALL):
-            names = {key: _names(key, value) for key, value in match.groupdict().items()}
-            return Violation(code, _fitting(template.format(**names)))
-    return Violation("PropertyConstraintViolation", _fitting(f"{path[:-1]}: invalid value"))
+            names = {key: _json_type_name(key, value) for key, value in match.groupdict().items()}
+            return Violation(code, _truncate_description(template.format(**names)))
+    return Violation(
+        "PropertyConstraintViolation", _truncate_description(f"{path[:-1]}: invalid value")
+    )
 
 
-def _names(group: str, found: str) -> str:
+def _json_type_name(group: str, text: str) -> str:
     """JSON's name for a type, where msgspec uses Python's. Names of fields stay."""
-    return _JSON_NAMES.get(found, found) if group in ("wanted", "got") else found
+    return _JSON_TYPE_NAMES.get(text, text) if group in ("wanted", "got") else text
 
 
-def _fitting(text: str) -> str:
+def _truncate_description(text: str) -> str:
     return text if len(text) <= DESCRIPTION_MAX else f"{text[: DESCRIPTION_MAX - 1]}…"
 
 
-_JSON_NAMES = {
+_JSON_TYPE_NAMES = {
     "str": "string",
     "int": "integer",
     "bool": "boolean",
     "float": "number",
     "decimal": "number",
 }
-_AT = r"(?P<path>[^`]*)`"
-_WRONG = r"Expected `(?P<wanted>\w+)`, got `(?P<got>\w+)`"
+_PATH_PATTERN = r"(?P<path>[^`]*)`"
+_TYPE_MISMATCH_PATTERN = r"Expected `(?P<wanted>\w+)`, got `(?P<got>\w+)`"
 # How msgspec (or `converted`) words a fault, and what we make of it. The first match counts.
-_KINDS: Final[tuple[tuple[str, Code, str], ...]] = (
-    (r"\$`" + _WRONG, "ProtocolError", "wants {wanted}, got {got}"),
-    (_AT + _WRONG, "TypeConstraintViolation", "{path}: wants {wanted}, got {got}"),
+_VIOLATION_PATTERNS: Final[tuple[tuple[str, ErrorCode, str], ...]] = (
+    (r"\$`" + _TYPE_MISMATCH_PATTERN, "ProtocolError", "wants {wanted}, got {got}"),
     (
-        _AT + _WRONG + r" in `(?P<name>\w+)`",
+        _PATH_PATTERN + _TYPE_MISMATCH_PATTERN,
+        "TypeConstraintViolation",
+        "{path}: wants {wanted}, got {got}",
+    ),
+    (
+        _PATH_PATTERN + _TYPE_MISMATCH_PATTERN + r" in `(?P<name>\w+)`",
         "TypeConstraintViolation",
         "{path}.{name}: wants {wanted}, got {got}",
     ),
     (
-        _AT + r"Object missing required field `(?P<name>.+)`",
+        _PATH_PATTERN + r"Object missing required field `(?P<name>.+)`",
         "OccurrenceConstraintViolation",
         "{path}.{name}: missing",
     ),
     (
-        _AT + r"Expected `array` of (?P<length>length [<>]= \d+)",
+        _PATH_PATTERN + r"Expected `array` of (?P<length>length [<>]= \d+)",
         "OccurrenceConstraintViolation",
         "{path}: wants {length}",
     ),
     (
-        _AT + r"Object contains unknown field `(?P<name>.*)`",
+        _PATH_PATTERN + r"Object contains unknown field `(?P<name>.*)`",
         "ProtocolError",
         "{path}: has no field {name}",
     ),
     (
-        _AT + r"Expected `str` of (?P<length>length [<>]= \d+)",
+        _PATH_PATTERN + r"Expected `str` of (?P<length>length [<>]= \d+)",
         "PropertyConstraintViolation",
         "{path}: wants {length}",
     ),
     (
-        _AT + r"Expected `str` of (?P<length>length <= \d+) in `(?P<name>\w+)`",
+        _PATH_PATTERN + r"Expected `str` of (?P<length>length <= \d+) in `(?P<name>\w+)`",
         "PropertyConstraintViolation",
         "{path}.{name}: wants {length}",
     ),
     (
-        _AT + r"Expected `int` (?P<bound>[<>]= -?\d+)",
+        _PATH_PATTERN + r"Expected `int` (?P<bound>[<>]= -?\d+)",
         "PropertyConstraintViolation",
         "{path}: wants {bound}",
     ),
     (
-        _AT + r"Expected `str` matching regex .*",  # only moments have a pattern
+        _PATH_PATTERN + r"Expected `str` matching regex .*",  # only moments have a pattern
         "PropertyConstraintViolation",
         "{path}: wants an RFC 3339 date-time",
     ),
     (
-        _AT + r"Invalid enum value .*",
+        _PATH_PATTERN + r"Invalid enum value .*",
         "PropertyConstraintViolation",
         "{path}: not one of the values listed for it",
     ),
     (
-        _AT + r"(Number|Integer value) out of range",
+        _PATH_PATTERN + r"(Number|Integer value) out of range",
         "PropertyConstraintViolation",
         "{path}: number out of range",
     ),

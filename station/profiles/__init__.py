@@ -14,23 +14,23 @@ from typing import Any
 
 import msgspec
 
-from station.profiles.checks import complaints
-from station.profiles.profile import Catalogue, Profile, ProfileError
-from station.tables import TableError, converted
+from station.profiles.checks import find_contradictions
+from station.profiles.profile import DeviceModelFile, Profile, ProfileError
+from station.tables import TableError, convert_table
 
-__all__ = ["Profile", "ProfileError", "load", "names"]
+__all__ = ["Profile", "ProfileError", "load_profile", "profile_names"]
 
-HERE = Path(__file__).parent
-INHERIT_MAX = 8  # a chain longer than this is a circle
+PROFILE_DIRECTORY = Path(__file__).parent
+INHERITANCE_DEPTH_MAX = 8  # a chain longer than this is a circle
 
 
-def names() -> tuple[str, ...]:
+def profile_names() -> tuple[str, ...]:
     """The profiles that come with the program."""
-    with_name = (path for path in HERE.glob("*.toml") if path.stem != "device_model")
+    with_name = (path for path in PROFILE_DIRECTORY.glob("*.toml") if path.stem != "device_model")
     return tuple(sorted(path.stem for path in with_name))
 
 
-def load(name_or_path: str | Path) -> Profile:
+def load_profile(name_or_path: str | Path) -> Profile:
     """A product profile, complete: inherited, typed and checked.
 
     Args:
@@ -39,33 +39,33 @@ def load(name_or_path: str | Path) -> Profile:
     Raises:
         ProfileError: unreadable, not TOML, an unknown or missing key, a contradiction.
     """
-    path = _found(name_or_path)
-    raw = _inherited(path)
-    catalogue = _catalogue(path, raw)
+    path = _resolve_path(name_or_path)
+    raw = _read_with_parents(path)
+    catalogue = _read_device_model(path, raw)
     try:
-        profile = converted(raw, Profile)
-        rows = converted(catalogue, Catalogue).component
+        profile = convert_table(raw, Profile)
+        rows = convert_table(catalogue, DeviceModelFile).component
     except TableError as error:
         raise ProfileError(f"{path.name}: {error}") from None
-    for complaint in complaints(profile):
+    for complaint in find_contradictions(profile):
         raise ProfileError(f"{path.name}: {complaint}")
     return msgspec.structs.replace(profile, component=(*rows, *profile.component))
 
 
-def _found(name_or_path: str | Path) -> Path:
+def _resolve_path(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix == ".toml":
         return path
-    inside = HERE / f"{path.name}.toml"
-    if str(name_or_path) not in names():
+    inside = PROFILE_DIRECTORY / f"{path.name}.toml"
+    if str(name_or_path) not in profile_names():
         raise ProfileError(
-            f"{name_or_path} is not a profile; there are {', '.join(names())}, or give the path"
+            f"{name_or_path} is not a profile; there are {', '.join(profile_names())}, or give the path"
             " of a .toml file"
         )
     return inside
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             return tomllib.load(file, parse_float=Decimal)
@@ -75,31 +75,31 @@ def _read(path: Path) -> dict[str, Any]:
         raise ProfileError(f"{path.name}: is not TOML: {error}") from None
 
 
-def _inherited(path: Path) -> dict[str, Any]:
+def _read_with_parents(path: Path) -> dict[str, Any]:
     """The file with everything it inherits; lists are replaced whole, tables are merged."""
-    chain = [_read(path)]
+    chain = [_read_toml(path)]
     while parent := chain[-1].pop("inherits", None):
-        if len(chain) > INHERIT_MAX:
+        if len(chain) > INHERITANCE_DEPTH_MAX:
             raise ProfileError(f"{path.name}: inherits in a circle; take one `inherits` out")
         beside = path.parent / str(parent)
-        chain.append(_read(beside if beside.suffix == ".toml" else _found(str(parent))))
+        chain.append(_read_toml(beside if beside.suffix == ".toml" else _resolve_path(str(parent))))
     merged: dict[str, Any] = {}
     for raw in reversed(chain):
         merged.pop("certificate", None)  # a product is certified as it is, not by descent
-        merged = _merged(merged, raw)
+        merged = _merge_tables(merged, raw)
     return merged
 
 
-def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge_tables(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     both = {
-        key: _merged(under[key], over[key])
-        for key in under.keys() & over.keys()
-        if isinstance(under[key], dict) and isinstance(over[key], dict)
+        key: _merge_tables(base[key], override[key])
+        for key in base.keys() & override.keys()
+        if isinstance(base[key], dict) and isinstance(override[key], dict)
     }
-    return under | over | both
+    return base | override | both
 
 
-def _catalogue(path: Path, raw: dict[str, Any]) -> dict[str, Any]:
+def _read_device_model(path: Path, raw: dict[str, Any]) -> dict[str, Any]:
     name = str(raw.get("device_model", "device_model.toml"))
     beside = path.parent / name
-    return _read(beside if beside.exists() else HERE / name)
+    return _read_toml(beside if beside.exists() else PROFILE_DIRECTORY / name)

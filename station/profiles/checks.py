@@ -6,30 +6,30 @@ from collections.abc import Iterator
 
 from station.profiles import known
 from station.profiles.profile import Measurands, Profile
-from station.tables import unknown_key
+from station.tables import unknown_key_message
 
 
-def complaints(profile: Profile) -> Iterator[str]:
+def find_contradictions(profile: Profile) -> Iterator[str]:
     """What contradicts itself or the specification, one line each."""
     sections = (
-        ("hardware", profile.hardware, known.HARDWARE),
-        ("features", profile.features, known.FEATURES),
-        ("questions", profile.questions, known.QUESTIONS),
+        ("hardware", profile.hardware, known.HARDWARE_FEATURES),
+        ("features", profile.features, known.OPTIONAL_FEATURES),
+        ("questions", profile.questions, known.ADDITIONAL_QUESTIONS),
     )
     for section, answers, questions in sections:
         for key in answers:
             if key not in questions:
-                yield f"[{section}] {unknown_key(key, questions)}"
+                yield f"[{section}] {unknown_key_message(key, questions)}"
         for key, meaning in questions.items():
             if key not in answers:
                 yield f"[{section}] {key} is missing: {meaning}"
-            elif type(answers[key]) is not _kind(key):
-                yield f"[{section}] {key} wants {_KIND_NAMES[_kind(key)]}, got {answers[key]!r}"
-    yield from _hardware_complaints(profile)
-    yield from _choice_complaints(profile)
+            elif type(answers[key]) is not _answer_type(key):
+                yield f"[{section}] {key} wants {_TYPE_NAMES[_answer_type(key)]}, got {answers[key]!r}"
+    yield from _check_hardware(profile)
+    yield from _check_choices(profile)
 
 
-_KINDS: dict[str, type] = {
+_ANSWER_TYPES: dict[str, type] = {
     "HFS-8": int,
     "HFS-9": tuple,
     "HFS-10": str,
@@ -39,15 +39,15 @@ _KINDS: dict[str, type] = {
     "C-41": tuple,
     "C-54": tuple,
 }
-_KIND_NAMES = {bool: "true or false", int: "a whole number", str: "text", tuple: "a list"}
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", str: "text", tuple: "a list"}
 
 
-def _kind(question: str) -> type:
-    return _KINDS.get(question, bool)
+def _answer_type(question: str) -> type:
+    return _ANSWER_TYPES.get(question, bool)
 
 
-def _hardware_complaints(profile: Profile) -> Iterator[str]:
-    count, most = profile.answer("HFS-8"), profile.supply.power_max_w
+def _check_hardware(profile: Profile) -> Iterator[str]:
+    count, most = profile.certificate_answer("HFS-8"), profile.supply.power_max_w
     if len(profile.evse) != count:
         yield f"[hardware] HFS-8 says {count} EVSEs, [[evse]] lists {len(profile.evse)}"
     for number, evse in enumerate(profile.evse, start=1):
@@ -60,19 +60,19 @@ def _hardware_complaints(profile: Profile) -> Iterator[str]:
             yield f"[[evse]] {number}: power_max_w is more than the {most} of [supply]"
     cables = {connector.cable for evse in profile.evse for connector in evse.connectors}
     for question, cable in (("HFS-1", "detachable"), ("HFS-2", "fixed")):
-        if profile.has(question) is not (cable in cables):
+        if profile.supports(question) is not (cable in cables):
             yield f"[hardware] {question} and the cables of [[evse]] disagree about {cable} ones"
     for key, limit in (("model", 20), ("vendor_name", 50), ("firmware_version", 50)):
         if len(getattr(profile.product, key)) > limit:
             yield f"[product] {key} is longer than the {limit} characters BootNotification carries"
 
 
-def _choice_complaints(profile: Profile) -> Iterator[str]:
+def _check_choices(profile: Profile) -> Iterator[str]:
     for group in ("C-06", "C-09", "C-10", "C-12", "C-48"):
-        parts = [key for key in known.FEATURES if key.startswith(f"{group}.")]
-        if not any(profile.has(part) for part in parts):
+        parts = [key for key in known.OPTIONAL_FEATURES if key.startswith(f"{group}.")]
+        if not any(profile.supports(part) for part in parts):
             yield f"[features] {group}: at least one of {', '.join(parts)} must be true"
-    if profile.has("C-01") and not (profile.has("C-02") or profile.has("C-49")):
+    if profile.supports("C-01") and not (profile.supports("C-02") or profile.supports("C-49")):
         yield "[features] C-01 needs C-02 or C-49: offline there is nobody else to ask"
     if "Heartbeat" not in profile.time_sources:
         yield "[features] C-23 must list Heartbeat"

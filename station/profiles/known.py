@@ -7,7 +7,7 @@ looked up in a product profile as it stands.
 
 from __future__ import annotations
 
-HARDWARE = {
+HARDWARE_FEATURES = {
     "HFS-1": "detachable cable",
     "HFS-2": "fixed cable",
     "HFS-3": "AC",
@@ -22,7 +22,7 @@ HARDWARE = {
     "HFS-12": "number of displays",
 }
 
-FEATURES = {
+OPTIONAL_FEATURES = {
     "C-01": "offline authorization",
     "C-02": "offline authorization of unknown ids",
     "C-03": "energy allowance after an id turned invalid",
@@ -87,7 +87,7 @@ FEATURES = {
     "C-61": "security profile 1",
 }
 
-QUESTIONS = {
+ADDITIONAL_QUESTIONS = {
     "AQ-1": "the last CSMSRootCertificate can be removed",
     "AQ-2": "a cable lock keeps the EV away before authorization",
     "AQ-3": "the last ChargingStationCertificate can be removed",
@@ -102,7 +102,7 @@ QUESTIONS = {
 }
 
 # Each setting of the certificate and the key of [limits] that holds it.
-SETTINGS = {
+LIMIT_BY_SETTING = {
     "ORS-1": "items_per_message_get_report",
     "ORS-2": "items_per_message_get_variables",
     "ORS-3": "items_per_message_set_variables",
@@ -140,7 +140,7 @@ TRIGGERS = {
     "C-29.6": "BootNotification",
 }
 
-LOCAL_TOKENS = {
+LOCAL_ID_TOKEN_TYPES = {
     "C-30": "ISO14443",
     "C-31": "ISO15693",
     "C-32": "KeyCode",
@@ -149,7 +149,7 @@ LOCAL_TOKENS = {
     "C-35": "NoAuthorization",
 }
 
-REMOTE_TOKENS = {
+REMOTE_ID_TOKEN_TYPES = {
     "C-36": "ISO14443",
     "C-37": "ISO15693",
     "C-38": "Central",

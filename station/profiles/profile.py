@@ -20,7 +20,7 @@ class ProfileError(Exception):
     """A profile cannot be used. The message is one line: which file, what, what to do."""
 
 
-class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ProductCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who tested the product, when, and under which numbers. Dates are ISO 8601."""
 
     number: str
@@ -35,7 +35,7 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     firmware_sha256: str = ""
 
 
-class Product(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Nameplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What BootNotification and the nameplate say."""
 
     designation: str
@@ -67,7 +67,7 @@ class Evse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connectors: tuple[Connector, ...]
 
 
-class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MeasurandChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The measurands of one kind of sample, C-40."""
 
     supported: tuple[str, ...]
@@ -78,14 +78,14 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Measurands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """C-40.1 to C-40.5."""
 
-    tx_started: Choice
-    tx_updated: Choice
-    tx_ended: Choice
-    aligned: Choice
-    aligned_tx_ended: Choice
+    tx_started: MeasurandChoice
+    tx_updated: MeasurandChoice
+    tx_ended: MeasurandChoice
+    aligned: MeasurandChoice
+    aligned_tx_ended: MeasurandChoice
 
 
-class Transaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TransactionPoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a transaction begins and ends unless the CSMS changed it."""
 
     start_points: tuple[str, ...]
@@ -165,13 +165,13 @@ class ComponentRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     when: str | None = None
 
 
-class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DeviceModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A device-model file."""
 
     component: tuple[ComponentRow, ...]
 
 
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class VariableOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a profile changes in one variable of the device model: `[[variable]]`."""
 
     component: str
@@ -189,35 +189,35 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     device_model: str  # file beside the profile, or beside this module
-    product: Product
+    product: Nameplate
     supply: Supply
     evse: tuple[Evse, ...]
     hardware: dict[str, Answer]
     features: dict[str, Answer]
     questions: dict[str, Answer]
     measurands: Measurands
-    transaction: Transaction
+    transaction: TransactionPoints
     limits: Limits
-    certificate: Certificate | None = None
+    certificate: ProductCertificate | None = None
     response_time: tuple[ResponseTime, ...] = ()
     component: tuple[ComponentRow, ...] = ()
-    variable: tuple[Change, ...] = ()
+    variable: tuple[VariableOverride, ...] = ()
 
-    def answer(self, question: str) -> Answer:
+    def certificate_answer(self, question: str) -> Answer:
         """What the certificate answers to HFS-x, C-xx, AQ-x or ORS-x. Raises KeyError."""
-        if question in known.SETTINGS:
-            value: Answer = getattr(self.limits, known.SETTINGS[question])
+        if question in known.LIMIT_BY_SETTING:
+            value: Answer = getattr(self.limits, known.LIMIT_BY_SETTING[question])
             return value
         for answers in (self.features, self.hardware, self.questions):
             if question in answers:
                 return answers[question]
         raise KeyError(question)
 
-    def has(self, question: str) -> bool:
+    def supports(self, question: str) -> bool:
         """Whether the answer is yes, a list with something in it, or a number above 0."""
-        return bool(self.answer(question))
+        return bool(self.certificate_answer(question))
 
-    def meets(self, condition: str) -> bool:
+    def meets_condition(self, condition: str) -> bool:
         """Whether a condition such as `C-07 or C-08` or `C-51 and not C-13` holds.
 
         `and` binds tighter than `or`; there are no brackets. Raises ProfileError for an unknown id.
@@ -230,12 +230,12 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _meets_term(self, term: str) -> bool:
         question = term.removeprefix("not ").strip()
         try:
-            return self.has(question) is not term.startswith("not ")
+            return self.supports(question) is not term.startswith("not ")
         except KeyError:
             raise ProfileError(f"{self.name}: no answer to {question!r} of a condition") from None
 
-    def _chosen(self, meanings: Mapping[str, str]) -> tuple[str, ...]:
-        return tuple(name for question, name in meanings.items() if self.has(question))
+    def _supported_names(self, meanings: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(name for question, name in meanings.items() if self.supports(question))
 
     @property
     def evse_ids(self) -> tuple[int, ...]:
@@ -245,52 +245,52 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def security_profiles(self) -> tuple[int, ...]:
         """What the station may connect with; profile 1 only where C-61 allows it."""
-        return (1, 2, 3) if self.has("C-61") else (2, 3)
+        return (1, 2, 3) if self.supports("C-61") else (2, 3)
 
     @property
     def tx_start_points(self) -> tuple[str, ...]:
         """C-09."""
-        return self._chosen(known.TX_START_POINTS)
+        return self._supported_names(known.TX_START_POINTS)
 
     @property
     def tx_stop_points(self) -> tuple[str, ...]:
         """C-10."""
-        return self._chosen(known.TX_STOP_POINTS)
+        return self._supported_names(known.TX_STOP_POINTS)
 
     @property
     def triggers(self) -> tuple[str, ...]:
         """C-29. Heartbeat and the certificate triggers are no options and not listed here."""
-        return self._chosen(known.TRIGGERS)
+        return self._supported_names(known.TRIGGERS)
 
     @property
-    def local_tokens(self) -> tuple[str, ...]:
+    def local_id_token_types(self) -> tuple[str, ...]:
         """IdTokenEnumType values that may start a transaction here, C-30 to C-35."""
-        return self._chosen(known.LOCAL_TOKENS)
+        return self._supported_names(known.LOCAL_ID_TOKEN_TYPES)
 
     @property
-    def remote_tokens(self) -> tuple[str, ...]:
+    def remote_id_token_types(self) -> tuple[str, ...]:
         """IdTokenEnumType values that may come with RequestStartTransaction, C-36 to C-39."""
-        return self._chosen(known.REMOTE_TOKENS)
+        return self._supported_names(known.REMOTE_ID_TOKEN_TYPES)
 
     @property
     def token_types(self) -> tuple[str, ...]:
         """Local and remote ones together."""
-        return tuple(dict.fromkeys((*self.local_tokens, *self.remote_tokens)))
+        return tuple(dict.fromkeys((*self.local_id_token_types, *self.remote_id_token_types)))
 
     @property
     def time_sources(self) -> tuple[str, ...]:
         """C-23."""
-        return _listed(self.answer("C-23"))
+        return _as_tuple(self.certificate_answer("C-23"))
 
     @property
     def cipher_suites(self) -> tuple[str, ...]:
         """C-41, by their IANA names."""
-        return _listed(self.answer("C-41"))
+        return _as_tuple(self.certificate_answer("C-41"))
 
     @property
     def cache_policies(self) -> tuple[str, ...]:
         """C-54; none: the CSMS has no say in it."""
-        return _listed(self.answer("C-54"))
+        return _as_tuple(self.certificate_answer("C-54"))
 
     @property
     def network_slots(self) -> tuple[str, ...]:
@@ -300,8 +300,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def unlocks_on_ev_side_disconnect(self) -> bool:
         """C-12.1; a fixed cable has nothing to unlock."""
-        return self.has("C-12.1") and self.has("HFS-1")
+        return self.supports("C-12.1") and self.supports("HFS-1")
 
 
-def _listed(answer: Answer) -> tuple[str, ...]:
+def _as_tuple(answer: Answer) -> tuple[str, ...]:
     return answer if isinstance(answer, tuple) else ()

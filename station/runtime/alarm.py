@@ -9,15 +9,17 @@ import trio
 from journal.observations import DeadlineReached
 from journal.terms import Observation
 from station.runtime.clock import Clock
-from station.runtime.latest import Latest
-from station.wanted import Wanted
+from station.runtime.latest import WatchedValue
+from station.wanted import DesiredState
 
-PAUSE_MS = 100
-SLICE_S = 60.0  # the loop's clock may stand still while the host sleeps; look again so often
+REPEAT_PAUSE_MS = 100
+RECHECK_INTERVAL_S = (
+    60.0  # the loop's clock may stand still while the host sleeps; look again so often
+)
 
 
-async def alarm(
-    wanted: Latest[Wanted], clock: Clock, observe: Callable[[Observation], None]
+async def report_deadlines(
+    desired_state: WatchedValue[DesiredState], clock: Clock, observe: Callable[[Observation], None]
 ) -> None:
     """Say DeadlineReached when the earliest deadline passes.
 
@@ -25,19 +27,19 @@ async def alarm(
     """
     pause_ms = 0
     while True:
-        current = wanted.value
-        if current.wake_ms is None:
-            await wanted.changed(_due_ms, None)
+        current = desired_state.value
+        if current.next_due_ms is None:
+            await desired_state.wait_part_changed(_due_ms, None)
             continue
-        rest_s = (max(current.wake_ms, pause_ms) - clock.uptime_ms()) / 1000
+        rest_s = (max(current.next_due_ms, pause_ms) - clock.uptime_ms()) / 1000
         if rest_s > 0:
-            with trio.move_on_after(min(rest_s, SLICE_S)):
-                await wanted.changed(_due_ms, current.wake_ms)
+            with trio.move_on_after(min(rest_s, RECHECK_INTERVAL_S)):
+                await desired_state.wait_part_changed(_due_ms, current.next_due_ms)
             continue
-        observe(DeadlineReached(current.wake_ms))
-        pause_ms = clock.uptime_ms() + PAUSE_MS
-        await wanted.wait_changed(current)
+        observe(DeadlineReached(current.next_due_ms))
+        pause_ms = clock.uptime_ms() + REPEAT_PAUSE_MS
+        await desired_state.wait_changed(current)
 
 
-def _due_ms(level: Wanted) -> int | None:
-    return level.wake_ms
+def _due_ms(desired_state: DesiredState) -> int | None:
+    return desired_state.next_due_ms

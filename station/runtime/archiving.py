@@ -15,18 +15,23 @@ from typing import Final, NamedTuple
 
 import trio
 
-from journal.retention import Limits, Moved, archive, without_older
+from journal.retention import (
+    ArchiveResult,
+    RetentionLimits,
+    archive_oldest_entries,
+    remove_older_quarantines,
+)
 from journal.state import State
 from journal.store import Head, JournalDamaged, JournalFailed, Store
 
 log = logging.getLogger("station.archive")
 
-LOOK_S: Final = 3_600.0  # between two looks whether there is anything to move
-STEP_S: Final = 60.0  # between two segments, while there is more
-PATIENCE_S: Final = 86_400.0  # with a station that always charges somebody
+CHECK_INTERVAL_S: Final = 3_600.0  # between two looks whether there is anything to move
+SEGMENT_INTERVAL_S: Final = 60.0  # between two segments, while there is more
+IDLE_TIMEOUT_S: Final = 86_400.0  # with a station that always charges somebody
 
 
-class Present(NamedTuple):
+class CurrentState(NamedTuple):
     """What the station knows right now, and what time it takes it to be."""
 
     head: Head
@@ -34,7 +39,7 @@ class Present(NamedTuple):
     at: datetime
 
 
-class Archiving:
+class Archiver:
     """Moves what is older than the legal period, for as long as the station runs."""
 
     def __init__(
@@ -43,15 +48,15 @@ class Archiving:
         journal: Path,
         retention: timedelta,
         *,
-        present: Callable[[], Present],
-        snapshot: Callable[[Head, State], None],
+        read_current: Callable[[], CurrentState],
+        write_snapshot: Callable[[Head, State], None],
     ) -> None:
         """`snapshot` is called in a thread before entries leave, so that no start needs them."""
         self._store = store
         self._journal = journal
         self._retention = retention
-        self._present = present
-        self._snapshot = snapshot
+        self._read_current = read_current
+        self._write_snapshot = write_snapshot
 
     async def run(self) -> None:
         """Look, move, rest. A disk that refuses is tried again: the entries are still there.
@@ -61,43 +66,47 @@ class Archiving:
                 make the file anew.
         """
         while True:
-            await self._quiet()
+            await self._wait_until_idle()
             try:
-                moved = await trio.to_thread.run_sync(self._step, self._present())
+                moved = await trio.to_thread.run_sync(self._archive_segment, self._read_current())
             except JournalFailed as failure:
                 if (
                     isinstance(failure, JournalDamaged)
-                    and not self._present().state.transactions.open
+                    and not self._read_current().state.transactions.open
                 ):
                     raise
                 log.warning("%s Nothing is archived for now.", failure)
                 moved = None
-            await trio.sleep(LOOK_S if moved is None else STEP_S)
+            await trio.sleep(CHECK_INTERVAL_S if moved is None else SEGMENT_INTERVAL_S)
 
-    async def _quiet(self) -> None:
+    async def _wait_until_idle(self) -> None:
         """Wait for a moment without a transaction, but not for ever."""
-        with trio.move_on_after(PATIENCE_S):
-            while self._present().state.transactions.open:
-                await trio.sleep(STEP_S)
+        with trio.move_on_after(IDLE_TIMEOUT_S):
+            while self._read_current().state.transactions.open:
+                await trio.sleep(SEGMENT_INTERVAL_S)
 
-    def _step(self, present: Present) -> Moved | None:
+    def _archive_segment(self, current: CurrentState) -> ArchiveResult | None:
         """In a thread."""
-        self._clear()
-        moved = archive(
+        self._remove_old_quarantined()
+        moved = archive_oldest_entries(
             self._store,
             self._journal,
-            Limits.of(present.state, present.head.seq, present.at - self._retention),
-            worth=True,
-            before=lambda: self._snapshot(present.head, present.state),
+            RetentionLimits.from_state(
+                current.state, current.head.seq, current.at - self._retention
+            ),
+            only_if_worthwhile=True,
+            before_removal=lambda: self._write_snapshot(current.head, current.state),
         )
         if moved is not None:
-            log.info("archive: %d entries up to %d", moved.entries, moved.segment.last)
+            log.info("archive: %d entries up to %d", moved.entry_count, moved.segment.last_seq)
         return moved
 
-    def _clear(self) -> None:
+    def _remove_old_quarantined(self) -> None:
         """Damaged journals that were set aside are kept as long as entries stay in the file."""
         try:
-            for aside in without_older(self._journal, datetime.now(UTC) - self._retention):
+            for aside in remove_older_quarantines(
+                self._journal, datetime.now(UTC) - self._retention
+            ):
                 log.info("%s: removed, it was set aside %s ago", aside.name, self._retention)
         except OSError as error:
             log.warning("a journal that was set aside cannot be removed: %s", error)

@@ -17,32 +17,32 @@ from typing import Final
 
 import trio
 
-from journal.observations import DamageFound
-from journal.projections.condition import Condition
+from journal.observations import JournalDamageFound
+from journal.projections.condition import StationHealth
 
 log = logging.getLogger("station")
 
-FIRST_S: Final = 900.0  # after a start, which has enough to do
-EVERY_S: Final = 86_400.0
-TOLD_MAX: Final = 5  # complaints of one look: more say no more
-TEXT_MAX: Final = 200
-COMPLAINT: Final = re.compile(r"(?:entry (?P<first>\d+): )?(?P<why>.+)")
+FIRST_DELAY_S: Final = 900.0  # after a start, which has enough to do
+AUDIT_INTERVAL_S: Final = 86_400.0
+REPORTED_MAX: Final = 5  # complaints of one look: more say no more
+COMPLAINT_LENGTH_MAX: Final = 200
+COMPLAINT_PATTERN: Final = re.compile(r"(?:entry (?P<first>\d+): )?(?P<why>.+)")
 
 
-def verifying(journal: Path) -> list[str]:
+def verify_command(journal: Path) -> list[str]:
     """The command that looks."""
     nice = shutil.which("nice")
     gently = [nice, "-n", "19"] if nice else []
     return [*gently, sys.executable, "-m", "station", "verify", str(journal)]
 
 
-async def audit(
+async def audit_journal(
     command: Sequence[str],
-    observe: Callable[[DamageFound], None],
-    condition: Callable[[], Condition],
+    observe: Callable[[JournalDamageFound], None],
+    health: Callable[[], StationHealth],
     *,
-    first_s: float = FIRST_S,
-    every_s: float = EVERY_S,
+    first_delay_s: float = FIRST_DELAY_S,
+    interval_s: float = AUDIT_INTERVAL_S,
 ) -> None:
     """Look, for ever, and tell what nobody has told yet.
 
@@ -53,16 +53,16 @@ async def audit(
         first_s: until the first look.
         every_s: between two.
     """
-    await trio.sleep(first_s)
+    await trio.sleep(first_delay_s)
     while True:
-        for damage in await _found(command):
-            if damage not in condition().damages:
-                log.error("journal: %s. Run `station verify`.", damage.why)
+        for damage in await _run_verify(command):
+            if damage not in health().journal_damages:
+                log.error("journal: %s. Run `station verify`.", damage.reason)
                 observe(damage)
-        await trio.sleep(every_s)
+        await trio.sleep(interval_s)
 
 
-async def _found(command: Sequence[str]) -> list[DamageFound]:
+async def _run_verify(command: Sequence[str]) -> list[JournalDamageFound]:
     done = await trio.run_process(
         list(command),
         stdout=subprocess.DEVNULL,
@@ -72,10 +72,10 @@ async def _found(command: Sequence[str]) -> list[DamageFound]:
     said = done.stderr.decode("utf-8", "replace").splitlines()
     if done.returncode not in (0, 1):
         log.warning("the journal is not verified: %s", " ".join(said[-1:]))
-    return [_damage(line) for line in said[:TOLD_MAX]] if done.returncode == 1 else []
+    return [_parse_complaint(line) for line in said[:REPORTED_MAX]] if done.returncode == 1 else []
 
 
-def _damage(line: str) -> DamageFound:
-    found = COMPLAINT.match(line)
+def _parse_complaint(line: str) -> JournalDamageFound:
+    found = COMPLAINT_PATTERN.match(line)
     first = int(found["first"]) if found and found["first"] else None
-    return DamageFound(line[:TEXT_MAX], first, first)
+    return JournalDamageFound(line[:COMPLAINT_LENGTH_MAX], first, first)

@@ -16,6 +16,7 @@ import trio
 from drivers.io.wiring import InputA, InputB, OutputA
 from drivers.ports import (
     DeviceReady,
+    DeviceReport,
     DigitalInputs,
     GroupOutput,
     GroupSilent,
@@ -24,100 +25,103 @@ from drivers.ports import (
     ModuleSilent,
     ModuleState,
     OrderRefused,
-    Report,
     TokenPresented,
 )
-from journal.observations import EvStopped, MeterRead, StopPressed
+from journal.observations import EvStoppedCharging, MeterRead, StopButtonPressed
 from journal.terms import Observation
 from station.profiles.profile import Evse
-from station.runtime.device_settings import Devices, HardwareSettings
-from station.runtime.faults import Ledger
-from station.runtime.keeper import Keeper
-from station.runtime.latest import Latest
+from station.runtime.device_settings import HardwareSettings, StationDrivers
+from station.runtime.faults import FaultRegistry
+from station.runtime.keeper import DriverSupervisor
+from station.runtime.latest import WatchedValue
 from station.runtime.limits import current_limit_a, voltage_range_v
-from station.runtime.power_path import Hands, Phase, PowerPath, nothing
+from station.runtime.power_path import Phase, PowerDevices, PowerPath, no_energy
 from station.runtime.protections import Protections
 from station.runtime.senses import (
-    DISPENSER,
-    STATION,
+    DISPENSER_IO,
+    STATION_IO,
     TICK_S,
     AwakeClock,
-    EvseSenses,
-    StationSenses,
+    EvseInputs,
+    StationInputs,
 )
-from station.runtime.telling import Teller
-from station.wanted import Wanted, WantedEvse
+from station.runtime.telling import Reporter
+from station.wanted import DesiredEvse, DesiredState
 
 log = logging.getLogger("station.hardware")
 
-LEAVE_S: Final = 3.0  # for contactors open and the last register told, on the way out
-UNKNOWN_C: Final = 25  # what the controller is told before a module spoke
+SHUTDOWN_TIMEOUT_S: Final = 3.0  # for contactors open and the last register told, on the way out
+DEFAULT_MODULE_C: Final = 25  # what the controller is told before a module spoke
 STOP_BUTTONS: Final = {1: InputB.EVSE_1_STOP_BUTTON, 2: InputB.EVSE_2_STOP_BUTTON}
 
 
-class Body:
+class ControlLoop:
     """One run of the devices, from all off to all off."""
 
     def __init__(
         self,
         settings: HardwareSettings,
-        devices: Devices,
+        devices: StationDrivers,
         evses: Sequence[Evse],
         *,
         observe: Callable[[Observation], None],
-        cables: Mapping[int, int],
-        present: Callable[[TokenPresented], None],
+        cable_report_counts: Mapping[int, int],
+        on_token_presented: Callable[[TokenPresented], None],
         reading_interval_s: float,
-        wanted: Latest[Wanted],
+        desired_state: WatchedValue[DesiredState],
     ) -> None:
         """As `Hardware`; `present` takes a card that is shown, `cables` are reports so far."""
         self._settings = settings
         self._devices = devices
         self._observe = observe
-        self._cables = cables
-        self._present = present
-        self._wanted = wanted
+        self._cable_report_counts = cable_report_counts
+        self._on_token_presented = on_token_presented
+        self._desired_state = desired_state
         self._power_max_w = {evse.id: evse.power_max_w for evse in evses}
         self._clock = AwakeClock()
         now = self._clock.now()
-        self._station = StationSenses()
-        self._paths = {evse: self._path(evse, now) for evse in self._power_max_w}
-        self._tellers = {
-            evse.id: Teller(
-                self._paths[evse.id].senses,
-                self._paths[evse.id],
+        self._station_inputs = StationInputs()
+        self._power_paths = {evse: self._build_power_path(evse, now) for evse in self._power_max_w}
+        self._reporters = {
+            evse.id: Reporter(
+                self._power_paths[evse.id].inputs,
+                self._power_paths[evse.id],
                 evse.connectors[0].id,
                 self._observe,
                 reading_interval_s,
             )
             for evse in evses
         }
-        self.ledger = Ledger(self._observe, self._in_session, in_field=settings.in_field)
-        self._protections = Protections(
-            self._station, self._paths, self._settings, self.ledger, now
+        self.fault_registry = FaultRegistry(
+            self._observe, self._has_session, in_field=settings.in_field
         )
-        self._pressed: set[int] = set()
-        self._leaving = False
-        self._keeper = Keeper(devices.named(), self._station.lost, self._hear)
+        self._protections = Protections(
+            self._station_inputs, self._power_paths, self._settings, self.fault_registry, now
+        )
+        self._pressed_evse_ids: set[int] = set()
+        self._shutting_down = False
+        self._driver_supervisor = DriverSupervisor(
+            devices.drivers_by_name(), self._station_inputs.lost_devices, self._on_report
+        )
 
-    def _path(self, evse_id: int, now: float) -> PowerPath:
+    def _build_power_path(self, evse_id: int, now: float) -> PowerPath:
         devices = self._devices
-        hands = Hands(
+        hands = PowerDevices(
             secc=devices.seccs[evse_id],
-            modules=devices.modules,
-            io=devices.io[evse_id],
-            monitor=devices.monitors[evse_id],
+            power_modules=devices.power_modules,
+            io=devices.io_modules[evse_id],
+            insulation_monitor=devices.insulation_monitors[evse_id],
             meter=devices.meters[evse_id],
         )
-        ev_stopped = partial(self._observe, EvStopped(evse_id))
-        return PowerPath(EvseSenses(evse_id), hands, self._settings, ev_stopped, now)
+        ev_stopped = partial(self._observe, EvStoppedCharging(evse_id))
+        return PowerPath(EvseInputs(evse_id), hands, self._settings, ev_stopped, now)
 
-    def _in_session(self, evse_id: int) -> bool:
-        paths = self._paths.values() if evse_id == 0 else (self._paths[evse_id],)
-        return any(path.in_session for path in paths)
+    def _has_session(self, evse_id: int) -> bool:
+        paths = self._power_paths.values() if evse_id == 0 else (self._power_paths[evse_id],)
+        return any(path.has_session for path in paths)
 
-    def reading(self, evse_id: int) -> MeterRead | None:
-        return self._tellers[evse_id].reading(self._clock.now())
+    def latest_reading(self, evse_id: int) -> MeterRead | None:
+        return self._reporters[evse_id].latest_reading(self._clock.now())
 
     # --- the tasks -------------------------------------------------------------------------------
 
@@ -125,180 +129,193 @@ class Body:
         """Run until cancelled. Drivers outlive the power paths: whatever ends this, power goes
         off in good order. What is no DeviceFault is raised then."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keeper.run)
+            nursery.start_soon(self._driver_supervisor.run)
             try:
-                await self._go_on()
+                await self._run_rounds()
             finally:
                 try:
-                    await self._leave()
+                    await self._shut_down()
                 finally:
-                    self._keeper.stop()
-        if self._keeper.crash is not None:
-            raise self._keeper.crash
+                    self._driver_supervisor.stop()
+        if self._driver_supervisor.crash is not None:
+            raise self._driver_supervisor.crash
 
-    async def _go_on(self) -> None:
+    async def _run_rounds(self) -> None:
         due = trio.current_time()
-        while not self._keeper.crashed.is_set():
+        while not self._driver_supervisor.crashed.is_set():
             self._clock.tick()
-            self._round(repeat=True)
+            self._run_round(repeat=True)
             due = max(due + TICK_S, trio.current_time())
-            seen = self._wanted.value
+            seen = self._desired_state.value
             with trio.move_on_at(due):
-                await self._wanted.wait_changed(seen)
-                self._round()
-                await self._keeper.crashed.wait()
+                await self._desired_state.wait_changed(seen)
+                self._run_round()
+                await self._driver_supervisor.crashed.wait()
 
-    async def _leave(self) -> None:
+    async def _shut_down(self) -> None:
         """Stop what runs while the drivers still live, and tell the last registers."""
-        self._leaving = True
-        for path in self._paths.values():
-            path.emergency(self._clock.now())
-        with trio.move_on_after(LEAVE_S, shield=True):
-            self._round()
-            while any(path.powered for path in self._paths.values()) or any(
-                teller.unfinished for teller in self._tellers.values()
+        self._shutting_down = True
+        for path in self._power_paths.values():
+            path.emergency_stop(self._clock.now())
+        with trio.move_on_after(SHUTDOWN_TIMEOUT_S, shield=True):
+            self._run_round()
+            while any(path.is_powered for path in self._power_paths.values()) or any(
+                teller.has_unreported_opening for teller in self._reporters.values()
             ):
                 await trio.sleep(TICK_S / 2)
                 self._clock.tick()
-                self._round()
+                self._run_round()
 
     # --- hearing ---------------------------------------------------------------------------------
 
-    def _hear(self, name: str, report: Report) -> None:
+    def _on_report(self, name: str, report: DeviceReport) -> None:
         """Take a report of a driver; go a round at once if it calls for one."""
         kind, _, number = name.partition(" ")
-        if self._sorted(kind, int(number or 0), report):
-            self._round()
+        if self._dispatch_report(kind, int(number or 0), report):
+            self._run_round()
 
-    def _sorted(self, kind: str, number: int, report: Report) -> bool:
+    def _dispatch_report(self, device_kind: str, number: int, report: DeviceReport) -> bool:
         """Bring a report to whom it concerns; whether it calls for a round at once."""
         now = self._clock.now()
         match report:
             case DeviceReady(identity=identity):
-                log.info("%s %s: %s", kind, number or "", identity)
-                if kind == "insulation":
-                    self._paths[number].self_test.forget()
+                log.info("%s %s: %s", device_kind, number or "", identity)
+                if device_kind == "insulation":
+                    self._power_paths[number].self_test.on_monitor_restart()
                 return False
             case TokenPresented():
-                self._present(report)
+                self._on_token_presented(report)
                 return False
             case DigitalInputs():
-                return self._hear_inputs(number, report, now)
-            case GroupOutput(group=group) if group in self._paths:
-                self._paths[group].senses.hear(report, now, 0)
-                return self._paths[group].powered
+                return self._on_digital_inputs(number, report, now)
+            case GroupOutput(group=group) if group in self._power_paths:
+                self._power_paths[group].inputs.apply_report(report, now, 0)
+                return self._power_paths[group].is_powered
             case ModuleState() | ModuleLimits() | ModuleSilent():
-                self._station.hear_module(report)
-                self._station.counted = self._devices.modules.count
+                self._station_inputs.apply_module_report(report)
+                self._station_inputs.module_count = self._devices.power_modules.module_count
                 return False
             case GroupOutput() | GroupSilent():
                 return True  # the age of its output says the same
             case OrderRefused():
                 log.warning("modules: %s", report)
                 return False
-        return self._hear_evse(number, report, now)
+        return self._on_evse_report(number, report, now)
 
-    def _hear_evse(self, evse_id: int, report: Report, now: float) -> bool:
-        path = self._paths[evse_id]
+    def _on_evse_report(self, evse_id: int, report: DeviceReport, now: float) -> bool:
+        path = self._power_paths[evse_id]
         alarm_ohm = self._settings.insulation.alarm_kohm * 1000
-        urgent = path.senses.hear(report, now, alarm_ohm)
-        path.hear(report, now)
+        urgent = path.inputs.apply_report(report, now, alarm_ohm)
+        path.on_report(report, now)
         return urgent and not isinstance(report, MeterReading)
 
-    def _hear_inputs(self, number: int, report: DigitalInputs, now: float) -> bool:
-        changed = self._station.hear_inputs(number, report, now)
-        feedback = {STATION: InputA.CONTACTORS_CLOSED, DISPENSER: InputB.CONTACTORS_CLOSED}
-        if number in self._paths:
-            closed = bool(report.bits >> feedback[number] & 1)
-            self._paths[number].senses.hear_contactors(closed)
-        if number == DISPENSER:
-            self._hear_buttons(report)
-        return changed or any(path.coil for path in self._paths.values())
+    def _on_digital_inputs(self, io_module: int, report: DigitalInputs, now: float) -> bool:
+        changed = self._station_inputs.apply_digital_inputs(io_module, report, now)
+        feedback = {STATION_IO: InputA.CONTACTORS_CLOSED, DISPENSER_IO: InputB.CONTACTORS_CLOSED}
+        if io_module in self._power_paths:
+            closed = bool(report.bits >> feedback[io_module] & 1)
+            self._power_paths[io_module].inputs.apply_contactor_feedback(closed)
+        if io_module == DISPENSER_IO:
+            self._on_stop_buttons(report)
+        return changed or any(path.coil_on for path in self._power_paths.values())
 
-    def _hear_buttons(self, report: DigitalInputs) -> None:
+    def _on_stop_buttons(self, report: DigitalInputs) -> None:
         pressed = {
             evse_id
             for evse_id, wire in STOP_BUTTONS.items()
-            if evse_id in self._paths and report.bits >> wire & 1
+            if evse_id in self._power_paths and report.bits >> wire & 1
         }
-        for evse_id in sorted(pressed - self._pressed):
-            self._observe(StopPressed(evse_id))
-        self._pressed = pressed
+        for evse_id in sorted(pressed - self._pressed_evse_ids):
+            self._observe(StopButtonPressed(evse_id))
+        self._pressed_evse_ids = pressed
 
     # --- a round ---------------------------------------------------------------------------------
 
-    def _round(self, *, repeat: bool = False) -> None:
+    def _run_round(self, *, repeat: bool = False) -> None:
         """Look at everything, set every level, tell what is new."""
         now = self._clock.now()
         if not self._settings.in_field:
-            self.ledger.release(shown_only=True)
-        self.ledger.settle(self._protections.findings(now), now)
-        wanted = self._wanted.value
-        for evse_id, path in self._paths.items():
+            self.fault_registry.release_faults(visible_only=True)
+        self.fault_registry.update_faults(self._protections.find_faults(now), now)
+        wanted = self._desired_state.value
+        for evse_id, path in self._power_paths.items():
             self._set_limits(evse_id, path)
-            path.act(
-                _wish(wanted, evse_id, self._leaving, self._cables[evse_id]),
-                self.ledger.stop(evse_id),
-                self.ledger.blocking(evse_id),
-                self._protections.ready(evse_id),
+            path.run_step(
+                _desired_evse(
+                    wanted, evse_id, self._shutting_down, self._cable_report_counts[evse_id]
+                ),
+                self.fault_registry.stop_mode(evse_id),
+                self.fault_registry.blocks_charging(evse_id),
+                self._protections.is_ready(evse_id),
                 now,
             )
             if repeat:
-                path.repeat()
-            self._tellers[evse_id].tell(now)
-        self._set_station(wanted)
+                path.repeat_module_order()
+            self._reporters[evse_id].report_changes(now)
+        self._set_station_outputs(wanted)
         if repeat:
-            self._show(wanted)
+            self._update_display(wanted)
 
     def _set_limits(self, evse_id: int, path: PowerPath) -> None:
-        usable = self._protections.usable(evse_id)
-        modules = [self._station.limits[one] for one in usable if one in self._station.limits]
-        states = self._station.modules
+        usable = self._protections.usable_modules(evse_id)
+        modules = [
+            self._station_inputs.module_limits[one]
+            for one in usable
+            if one in self._station_inputs.module_limits
+        ]
+        states = self._station_inputs.module_states
         group = [states[one] for one in self._settings.modules.groups[evse_id - 1] if one in states]
-        path.modules_c = max((state.temperature_c for state in group), default=UNKNOWN_C)
-        path.range_v = voltage_range_v(modules)
-        path.limit_a = current_limit_a(
-            path.senses,
+        path.module_temperature_c = max(
+            (state.temperature_c for state in group), default=DEFAULT_MODULE_C
+        )
+        path.voltage_range_v = voltage_range_v(modules)
+        path.current_limit_a = current_limit_a(
+            path.inputs,
             modules,
             power_max_w=self._power_max_w[evse_id],
             settings=self._settings.secc,
-            cooled=not self.ledger.has("cooling/fault", 0),
+            cooling_works=not self.fault_registry.has_fault("cooling/fault", 0),
         )
 
-    def _show(self, wanted: Wanted) -> None:
+    def _update_display(self, desired_state: DesiredState) -> None:
         """One row per EVSE: the judgement's words and, while it charges, what the meter says."""
         if self._devices.display is not None:
             self._devices.display.lines = tuple(
-                f"{evse.evse_id}  {evse.words}{self._tellers[evse.evse_id].figures}"
-                for evse in wanted.evses
-                if evse.evse_id in self._tellers
+                f"{evse.evse_id}  {evse.display_text}{self._reporters[evse.evse_id].display_figures}"
+                for evse in desired_state.evses
+                if evse.evse_id in self._reporters
             )
 
-    def _set_station(self, wanted: Wanted) -> None:
+    def _set_station_outputs(self, desired_state: DesiredState) -> None:
         """What no EVSE decides alone: mains contactor, fan, reader, watchdogs."""
-        emergency = self.ledger.has("emergency_stop/pressed", 0)
-        welded = any(self.ledger.has("contactor/welded", evse_id) for evse_id in self._paths)
-        busy = any(path.phase is not Phase.IDLE for path in self._paths.values())
-        cabinet = self._devices.io[STATION]
-        cabinet.switch(OutputA.AC_ENABLE, not (emergency or welded or self._leaving))
-        cabinet.switch(OutputA.CABINET_FAN, busy)
+        emergency = self.fault_registry.has_fault("emergency_stop/pressed", 0)
+        welded = any(
+            self.fault_registry.has_fault("contactor/welded", evse_id)
+            for evse_id in self._power_paths
+        )
+        busy = any(path.phase is not Phase.IDLE for path in self._power_paths.values())
+        cabinet = self._devices.io_modules[STATION_IO]
+        cabinet.set_output(OutputA.AC_ENABLE, not (emergency or welded or self._shutting_down))
+        cabinet.set_output(OutputA.CABINET_FAN, busy)
         if self._devices.reader is not None:
-            self._devices.reader.enabled = wanted.reader
-        idle = not any(path.powered or path.in_session for path in self._paths.values())
-        for number, report in self._station.inputs.items():
+            self._devices.reader.enabled = desired_state.reader_enabled
+        idle = not any(path.is_powered or path.has_session for path in self._power_paths.values())
+        for number, report in self._station_inputs.digital_inputs.items():
             if report.watchdog_fired and idle:
-                self._devices.io[number].clear_watchdog()
+                self._devices.io_modules[number].clear_watchdog()
 
 
-def _wish(wanted: Wanted, evse_id: int, leaving: bool, cables: int = 0) -> WantedEvse | None:
+def _desired_evse(
+    desired_state: DesiredState, evse_id: int, shutting_down: bool, cable_report_count: int = 0
+) -> DesiredEvse | None:
     """What the judgement wants of an EVSE; nothing before it has spoken and on the way out.
 
     Behind a slow commit it may still speak of the EV that was there before this one: `cables`
     are the reports of the cable so far, and it has to know them all to give energy: None until it
     does. To take energy away it need not.
     """
-    for evse in () if leaving else wanted.evses:
+    for evse in () if shutting_down else desired_state.evses:
         if evse.evse_id == evse_id:
-            knows = evse.cables in (None, cables)
-            return evse if knows or not evse.energy else None
-    return nothing(evse_id)
+            knows = evse.cable_report_count in (None, cable_report_count)
+            return evse if knows or not evse.energy_allowed else None
+    return no_energy(evse_id)

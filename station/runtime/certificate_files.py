@@ -13,11 +13,11 @@ from pathlib import Path
 import trio
 
 from journal.projections.certificates import CertificateInstalled
-from station.runtime.latest import Latest
-from station.wanted import Wanted
+from station.runtime.latest import WatchedValue
+from station.wanted import DesiredState
 
 
-async def certificate_files(wanted: Latest[Wanted], directory: Path) -> None:
+async def export_certificates(desired_state: WatchedValue[DesiredState], directory: Path) -> None:
     """Keep the mirror until cancelled.
 
     Raises:
@@ -25,24 +25,24 @@ async def certificate_files(wanted: Latest[Wanted], directory: Path) -> None:
     """
     written: tuple[CertificateInstalled, ...] | None = None
     while True:
-        current = await wanted.changed(lambda level: level.certificates, written)
+        current = await desired_state.wait_part_changed(lambda level: level.certificates, written)
         written = current.certificates
-        await trio.to_thread.run_sync(mirror, written, directory)
+        await trio.to_thread.run_sync(write_certificate_files, written, directory)
 
 
-def mirror(installed: Iterable[CertificateInstalled], directory: Path) -> None:
+def write_certificate_files(certificates: Iterable[CertificateInstalled], directory: Path) -> None:
     """Write what is missing, remove what is too much. Raises OSError."""
-    wanted = {directory / one.use / f"{one.sha256}.pem": one.pem for one in installed}
+    wanted = {directory / one.use / f"{one.sha256}.pem": one.pem for one in certificates}
     for path in directory.glob("*/*"):
         if path not in wanted:
             path.unlink()
     for path, pem in wanted.items():
         for folder in (directory, path.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
-        _write(path, pem)
+        _write_atomically(path, pem)
 
 
-def _write(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: str) -> None:
     """Whole or not at all."""
     fresh = path.with_suffix(".new")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

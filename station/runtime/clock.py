@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
@@ -26,24 +26,24 @@ class HostClock:
     """The real one. `step` moves the wall clock the station sees, for the emulated world."""
 
     def __init__(self) -> None:
-        self._step = timedelta()
+        self._offset = timedelta()
 
     def uptime_ms(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
     def utc(self) -> datetime:
         try:
-            return datetime.now(UTC) + self._step
+            return datetime.now(UTC) + self._offset
         except OverflowError:
             return datetime.now(UTC)
 
-    def step(self, seconds: float) -> None:
+    def step_wall_clock(self, seconds: float) -> None:
         """Move the wall clock by so much. Raises OverflowError beyond the year 9999."""
-        step = self._step + timedelta(seconds=seconds)
+        step = self._offset + timedelta(seconds=seconds)
         _ = datetime.now(UTC) + step
-        self._step = step
+        self._offset = step
 
 
-def boot_id() -> str:
+def read_boot_id() -> str:
     """Names this boot of the host: it changes when the supply was lost, not when we crash."""
-    return BOOT_ID.read_text(encoding="ascii").strip()
+    return BOOT_ID_FILE.read_text(encoding="ascii").strip()

@@ -20,17 +20,17 @@ from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
 from drivers.io.icpdas_m7055 import IcpdasM7055
 from drivers.meters.acrel_djsf1352 import AcrelDjsf1352
 from drivers.ports import Device
-from drivers.power.infypower import SIX_EACH, InfypowerModules
+from drivers.power.infypower import DEFAULT_GROUPS, InfypowerModules
 from drivers.readers.pn532 import Pn532Reader
 from drivers.secc.advantics import AdvanticsSecc
 from drivers.wire import infypower, secc
-from drivers.wire.can_bus import CanLine, SlcanBus
-from drivers.wire.modbus_bus import ModbusBus
+from drivers.wire.can_bus import SharedCanBus, SlcanBus
+from drivers.wire.modbus_bus import ModbusMaster
 from drivers.wire.serial_port import OpenPort, SerialPort
 from station.config import DeviceConfig
-from station.tables import TableError, converted, unknown_key
+from station.tables import TableError, convert_table, unknown_key_message
 
-IO_MODULES: Final = 2  # the second also carries wires of the dispenser, drivers/io/wiring.py
+IO_MODULE_COUNT: Final = 2  # the second also carries wires of the dispenser, drivers/io/wiring.py
 Transport = Literal["slcan", "socketcan"]
 
 
@@ -125,7 +125,7 @@ class ModulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     driver: Literal["infypower"] = "infypower"
     port: str
     transport: Transport = "slcan"
-    groups: tuple[tuple[int, ...], ...] = SIX_EACH  # module addresses wired to EVSE 1, 2
+    groups: tuple[tuple[int, ...], ...] = DEFAULT_GROUPS  # module addresses wired to EVSE 1, 2
     slot_ms: int = 50
     answer_ms: int = 100
     stale_s: float = 1.0  # of a group's volts and amperes
@@ -160,7 +160,7 @@ class HardwareSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     over is over, and soon."""
 
 
-TABLES: Final[dict[str, type[msgspec.Struct]]] = {
+DEVICE_TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "reader": ReaderSettings,
     "display": DisplaySettings,
     "meter": MeterSettings,
@@ -169,44 +169,44 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "secc": SeccSettings,
     "modules": ModulesSettings,
 }
-DRIVERS: Final = {
+DRIVER_KEYS: Final = {
     str(field.default): {key.name for key in msgspec.structs.fields(table)} - {"driver", "port"}
-    for table in TABLES.values()
+    for table in DEVICE_TABLES.values()
     for field in msgspec.structs.fields(table)
     if field.name == "driver"
 }
 """Each driver and its own keys, as `station.config.load_config` wants them."""
 
 
-def parsed(tables: Mapping[str, DeviceConfig]) -> HardwareSettings:
+def parse_hardware(tables: Mapping[str, DeviceConfig]) -> HardwareSettings:
     """What `[hardware.*]` says.
 
     Raises:
         TableError: a table or key nobody knows, a missing one, or a value of the wrong type.
     """
     for name in tables:
-        if name not in TABLES:
-            raise TableError(f"[hardware] {unknown_key(name, TABLES, 'a device')}")
+        if name not in DEVICE_TABLES:
+            raise TableError(f"[hardware] {unknown_key_message(name, DEVICE_TABLES, 'a device')}")
     raw: dict[str, dict[str, Any]] = {
         name: {"driver": table.driver, "port": table.port, **table.options}
         for name, table in tables.items()
     }
-    known = {name: _one(name, raw[name]) for name in raw}
+    known = {name: _parse_table(name, raw[name]) for name in raw}
     missing = {"meter", "io", "insulation", "secc", "modules"} - set(known)
     if missing:
         raise TableError(f"[hardware.{sorted(missing)[0]}] is missing; a charge needs it")
     return HardwareSettings(**known)
 
 
-def _one(name: str, raw: dict[str, Any]) -> Any:
+def _parse_table(name: str, raw: dict[str, Any]) -> Any:
     try:
-        return converted(raw, TABLES[name])
+        return convert_table(raw, DEVICE_TABLES[name])
     except TableError as error:
         key = re.sub(r"^\[(\w+)\]", r"\1", str(error))  # it took the key for a table
         raise TableError(f"[hardware.{name}] {key}") from None
 
 
-def emulated(directory: Path) -> HardwareSettings:
+def emulated_settings(directory: Path) -> HardwareSettings:
     """The devices of `drivers.emulators.process.run_world` in `directory`.
 
     Patience is longer than in the field: the emulated devices share a processor with us, and a
@@ -228,7 +228,7 @@ def emulated(directory: Path) -> HardwareSettings:
     )
 
 
-class Devices:
+class StationDrivers:
     """The drivers of one station, not yet running. Indexed by EVSE id where there are several.
 
     Raises:
@@ -241,15 +241,15 @@ class Devices:
         evse_ids: tuple[int, ...],
         open_port: OpenPort = SerialPort.open,
     ) -> None:
-        _check(settings, evse_ids)
-        self.reader = _reader(settings.reader, open_port)
-        self.display = _display(settings.display, open_port)
-        self._buses = (
-            _bus(settings.meter, settings.meter.retries, open_port),
-            _bus(settings.io, 0, open_port),
-            _bus(settings.insulation, settings.insulation.retries, open_port),
+        _check_counts(settings, evse_ids)
+        self.reader = _create_reader(settings.reader, open_port)
+        self.display = _create_display(settings.display, open_port)
+        self._modbus_buses = (
+            _create_modbus(settings.meter, settings.meter.retries, open_port),
+            _create_modbus(settings.io, 0, open_port),
+            _create_modbus(settings.insulation, settings.insulation.retries, open_port),
         )
-        meter_bus, io_bus, insulation_bus = self._buses
+        meter_bus, io_bus, insulation_bus = self._modbus_buses
         self.meters = {
             evse: AcrelDjsf1352(
                 meter_bus,
@@ -259,7 +259,7 @@ class Devices:
             )
             for evse in evse_ids
         }
-        self.io = {
+        self.io_modules = {
             number: IcpdasM7055(
                 io_bus,
                 address=address,
@@ -271,16 +271,16 @@ class Devices:
             )
             for number, address in enumerate(settings.io.addresses, 1)
         }
-        self.monitors = {
-            evse: _monitor(settings.insulation, insulation_bus, evse) for evse in evse_ids
+        self.insulation_monitors = {
+            evse: _create_monitor(settings.insulation, insulation_bus, evse) for evse in evse_ids
         }
-        self.secc_line = _can_line(settings.secc, secc.BIT_RATE, open_port)
+        self.secc_line = _create_can_line(settings.secc, secc.BIT_RATE, open_port)
         self.seccs = {
             evse: AdvanticsSecc(self.secc_line, evse_id=evse, index=settings.secc.indexes[evse - 1])
             for evse in evse_ids
         }
-        self.modules_line = _can_line(settings.modules, infypower.BIT_RATE, open_port)
-        self.modules = InfypowerModules(
+        self.modules_line = _create_can_line(settings.modules, infypower.BIT_RATE, open_port)
+        self.power_modules = InfypowerModules(
             self.modules_line,
             groups=settings.modules.groups,
             slot_ms=settings.modules.slot_ms,
@@ -288,17 +288,17 @@ class Devices:
             stale_after_s=settings.modules.stale_s,
         )
 
-    def named(self) -> dict[str, Device]:
+    def drivers_by_name(self) -> dict[str, Device]:
         """Everything that runs, the buses first: "secc 1" is the controller of EVSE 1."""
         found: dict[str, Device] = {
             "secc_can": self.secc_line,
             "can": self.modules_line,
-            "modules": self.modules,
+            "modules": self.power_modules,
         }
         several: dict[str, Mapping[int, Device]] = {
-            "io": self.io,
+            "io": self.io_modules,
             "secc": self.seccs,
-            "insulation": self.monitors,
+            "insulation": self.insulation_monitors,
             "meter": self.meters,
         }
         for name, devices in several.items():
@@ -308,14 +308,14 @@ class Devices:
 
     def close(self) -> None:
         """Give the Modbus ports back; drivers leave them open for each other."""
-        for bus in self._buses:
+        for bus in self._modbus_buses:
             bus.close()
 
 
 POWER_OUTPUTS: Final = {1: (0, 1, 7), 2: (0, 1)}  # contactors, bleeder, AC enable; wiring.py
 
 
-def _check(settings: HardwareSettings, evse_ids: tuple[int, ...]) -> None:
+def _check_counts(settings: HardwareSettings, evse_ids: tuple[int, ...]) -> None:
     counts = {
         "meter] addresses": len(settings.meter.addresses),
         "insulation] addresses": len(settings.insulation.addresses),
@@ -326,14 +326,14 @@ def _check(settings: HardwareSettings, evse_ids: tuple[int, ...]) -> None:
     for place, count in counts.items():
         if count < len(evse_ids):
             raise TableError(f"[hardware.{place}: {count} for {len(evse_ids)} EVSEs")
-    if len(evse_ids) > IO_MODULES or len(settings.io.addresses) != IO_MODULES:
+    if len(evse_ids) > IO_MODULE_COUNT or len(settings.io.addresses) != IO_MODULE_COUNT:
         raise TableError(
-            f"[hardware.io] addresses: the wiring has {IO_MODULES} modules, for up to "
-            f"{IO_MODULES} EVSEs"
+            f"[hardware.io] addresses: the wiring has {IO_MODULE_COUNT} modules, for up to "
+            f"{IO_MODULE_COUNT} EVSEs"
         )
 
 
-def _reader(settings: ReaderSettings | None, open_port: OpenPort) -> Pn532Reader | None:
+def _create_reader(settings: ReaderSettings | None, open_port: OpenPort) -> Pn532Reader | None:
     if settings is None:
         return None
     return Pn532Reader(
@@ -346,7 +346,7 @@ def _reader(settings: ReaderSettings | None, open_port: OpenPort) -> Pn532Reader
     )
 
 
-def _display(settings: DisplaySettings | None, open_port: OpenPort) -> Vt100Display | None:
+def _create_display(settings: DisplaySettings | None, open_port: OpenPort) -> Vt100Display | None:
     if settings is None:
         return None
     return Vt100Display(
@@ -360,7 +360,9 @@ def _display(settings: DisplaySettings | None, open_port: OpenPort) -> Vt100Disp
     )
 
 
-def _monitor(settings: InsulationSettings, bus: ModbusBus, evse_id: int) -> BenderIsoCha425hv:
+def _create_monitor(
+    settings: InsulationSettings, bus: ModbusMaster, evse_id: int
+) -> BenderIsoCha425hv:
     return BenderIsoCha425hv(
         bus,
         address=settings.addresses[evse_id - 1],
@@ -372,10 +374,10 @@ def _monitor(settings: InsulationSettings, bus: ModbusBus, evse_id: int) -> Bend
     )
 
 
-def _bus(
+def _create_modbus(
     settings: MeterSettings | IoSettings | InsulationSettings, retries: int, open_port: OpenPort
-) -> ModbusBus:
-    return ModbusBus(
+) -> ModbusMaster:
+    return ModbusMaster(
         settings.port,
         baud=settings.baud,
         parity=settings.parity,
@@ -387,9 +389,9 @@ def _bus(
     )
 
 
-def _can_line(
+def _create_can_line(
     settings: SeccSettings | ModulesSettings, bit_rate: int, open_port: OpenPort
-) -> CanLine:
+) -> SharedCanBus:
     if settings.transport == "socketcan":
-        return CanLine.socketcan(settings.port)
-    return CanLine(settings.port, partial(SlcanBus.open, settings.port, bit_rate, open_port))
+        return SharedCanBus.over_socketcan(settings.port)
+    return SharedCanBus(settings.port, partial(SlcanBus.open, settings.port, bit_rate, open_port))

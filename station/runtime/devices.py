@@ -17,19 +17,19 @@ import trio
 
 log = logging.getLogger("station.devices")
 
-READY_S = 20.0
+READY_TIMEOUT_S = 20.0
 
 
-class DevicesFailed(Exception):
+class EmulatorFailed(Exception):
     """The emulated devices did not come up. One line."""
 
 
-def socket_of(data: Path) -> Path:
+def emulator_socket(data: Path) -> Path:
     return data / "emulator.sock"
 
 
 @contextmanager
-def emulated(data: Path) -> Iterator[None]:
+def run_emulator(data: Path) -> Iterator[None]:
     """Have the devices of `data` emulated, by whoever does it already or by a child of ours.
 
     The child reads our end of a pipe: it ends when we do, however we end.
@@ -37,7 +37,7 @@ def emulated(data: Path) -> Iterator[None]:
     Raises:
         DevicesFailed: they do not come up.
     """
-    if trio.run(_answers, socket_of(data)):
+    if trio.run(_is_listening, emulator_socket(data)):
         log.info("devices: emulated by another process")
         yield
         return
@@ -47,7 +47,7 @@ def emulated(data: Path) -> Iterator[None]:
         start_new_session=True,  # Ctrl-C is for the station; it ends its devices itself
     )
     try:
-        trio.run(_ready, child, socket_of(data))
+        trio.run(_wait_until_ready, child, emulator_socket(data))
         yield
     finally:
         assert child.stdin is not None
@@ -59,17 +59,19 @@ def emulated(data: Path) -> Iterator[None]:
             child.wait()
 
 
-async def _ready(child: subprocess.Popen[bytes], path: Path) -> None:
-    with trio.move_on_after(READY_S):
-        while not await _answers(path):
+async def _wait_until_ready(child: subprocess.Popen[bytes], path: Path) -> None:
+    with trio.move_on_after(READY_TIMEOUT_S):
+        while not await _is_listening(path):
             if child.poll() is not None:
-                raise DevicesFailed(f"emulated devices ended with exit code {child.returncode}")
+                raise EmulatorFailed(f"emulated devices ended with exit code {child.returncode}")
             await trio.sleep(0.02)
         return
-    raise DevicesFailed(f"emulated devices did not answer on {path} within {READY_S:.0f} s")
+    raise EmulatorFailed(
+        f"emulated devices did not answer on {path} within {READY_TIMEOUT_S:.0f} s"
+    )
 
 
-async def _answers(path: Path) -> bool:
+async def _is_listening(path: Path) -> bool:
     """Whether somebody listens there."""
     try:
         stream = await trio.open_unix_socket(str(path))

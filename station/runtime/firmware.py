@@ -17,171 +17,200 @@ from typing import Final, Literal
 import trio
 
 from journal.observations import (
-    ActivationChecked,
-    DownloadEnded,
-    InstallEnded,
-    SignatureChecked,
+    FirmwareActivationChecked,
+    FirmwareDownloadEnded,
+    FirmwareInstallEnded,
+    FirmwareSignatureChecked,
 )
 from journal.state import State
 from journal.terms import Observation
 from station.case import Product
-from station.runtime.follow import follow
-from station.runtime.installer import FailureStatus, InstallFailed, current, install
-from station.runtime.latest import Latest
-from station.runtime.locations import revealed
-from station.wanted import Wanted, WantedFirmware
+from station.runtime.follow import run_while_desired
+from station.runtime.installer import (
+    InstallFailed,
+    InstallFailureStatus,
+    current_version,
+    install_image,
+)
+from station.runtime.latest import WatchedValue
+from station.runtime.locations import restore_url
+from station.wanted import DesiredFirmware, DesiredState
 
 log = logging.getLogger("station.firmware")
 
 # L01.FR.29
-OUTCOMES: Final[dict[FailureStatus, Literal["failed", "invalid"]]] = {
+INSTALL_OUTCOMES: Final[dict[InstallFailureStatus, Literal["failed", "invalid_firmware"]]] = {
     "InstallationFailed": "failed",
-    "InstallVerificationFailed": "invalid",
+    "InstallVerificationFailed": "invalid_firmware",
 }
 
 
-class FirmwareWork:
+class FirmwareUpdateJob:
     """Does what `wanted.firmware` says."""
 
     def __init__(
         self,
         product: Product,
-        directory: Path,
+        download_directory: Path,
         *,
-        installer: tuple[str, ...],
-        base: Path,
+        installer_command: tuple[str, ...],
+        installer_base: Path,
         observe: Callable[[Observation], None],
-        memory: Callable[[], State],
-        reveal: Callable[[str], str | None],
+        current_state: Callable[[], State],
+        read_secret: Callable[[str], str | None],
     ) -> None:
         """`directory`: of this task alone, for downloads. `base`: the installer's."""
         self._product = product
-        self._directory = directory
-        self._installer = installer
-        self._base = base
+        self._download_directory = download_directory
+        self._installer_command = installer_command
+        self._installer_base = installer_base
         self._observe = observe
-        self._memory = memory
-        self._reveal = reveal
-        self._steps: dict[str, Callable[[WantedFirmware], Awaitable[None]]] = {
-            "download": self._download,
-            "verify": self._verify,
-            "install": self._install,
-            "confirm": self._confirm,
+        self._current_state = current_state
+        self._read_secret = read_secret
+        self._steps: dict[str, Callable[[DesiredFirmware], Awaitable[None]]] = {
+            "download": self._download_image,
+            "verify": self._verify_signature,
+            "install": self._install_image,
+            "confirm": self._confirm_activation,
         }
 
-    async def run(self, wanted: Latest[Wanted]) -> None:
-        await follow(wanted, lambda level: level.firmware, self._work)
+    async def run(self, desired_state: WatchedValue[DesiredState]) -> None:
+        await run_while_desired(desired_state, lambda level: level.firmware, self._run_step)
 
-    async def _work(self, level: WantedFirmware | None) -> None:
+    async def _run_step(self, update: DesiredFirmware | None) -> None:
         try:
-            await trio.to_thread.run_sync(self._tidy, level)
+            await trio.to_thread.run_sync(self._delete_other_files, update)
         except OSError as error:  # the step finds out whether it can do without
-            log.warning("%s: %s", self._directory, error)
-        if level is not None and level.step in self._steps:
-            log.info("firmware update %d: %s", level.ordered.request_id, level.step)
-            await self._steps[level.step](level)
+            log.warning("%s: %s", self._download_directory, error)
+        if update is not None and update.step in self._steps:
+            log.info("firmware update %d: %s", update.order.request_id, update.step)
+            await self._steps[update.step](update)
 
-    def _file(self, level: WantedFirmware) -> Path:
-        return self._directory / f"{level.update}.bin"
+    def _image_path(self, update: DesiredFirmware) -> Path:
+        return self._download_directory / f"{update.update_seq}.bin"
 
-    def _tidy(self, level: WantedFirmware | None) -> None:
+    def _delete_other_files(self, update: DesiredFirmware | None) -> None:
         """Only the update that runs has files here. Blocks."""
-        if level is None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        if update is None:
+            shutil.rmtree(self._download_directory, ignore_errors=True)
             return
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for each in self._directory.iterdir():
-            if not each.name.startswith(f"{level.update}."):
+        self._download_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in self._download_directory.iterdir():
+            if not each.name.startswith(f"{update.update_seq}."):
                 each.unlink()
 
     # --- The steps ------------------------------------------------------------------------------
 
-    async def _download(self, level: WantedFirmware) -> None:
+    async def _download_image(self, update: DesiredFirmware) -> None:
         """L01.FR.30: whatever went wrong is told once all attempts are made."""
-        why = await self._fetched(level)
+        why = await self._fetch_image(update)
         if why:
-            log.warning("firmware update %d: %s", level.ordered.request_id, why)
-        self._observe(DownloadEnded(level.update, not why, why))
+            log.warning("firmware update %d: %s", update.order.request_id, why)
+        self._observe(FirmwareDownloadEnded(update.update_seq, not why, why))
 
-    async def _fetched(self, level: WantedFirmware) -> str:
+    async def _fetch_image(self, update: DesiredFirmware) -> str:
         """Why the file could not be fetched; empty: it is here."""
         # Here, and not above: it brings half a second of imports with it.
-        from station.runtime.transfers import SCHEMES, TransferFailed, download, trust_of
+        from station.runtime.transfers import (
+            SCHEMES,
+            TransferFailed,
+            create_tls_context,
+            download_file,
+        )
 
-        file, ordered = self._file(level), level.ordered
+        file, ordered = self._image_path(update), update.order
         if await trio.to_thread.run_sync(file.exists):
             return ""  # complete, but the program ended before it could say so
-        url = revealed(ordered.location, self._reveal)
+        url = restore_url(ordered.location, self._read_secret)
         if url is None:
             return "the credentials of the URL are lost"
         scheme = url.partition("://")[0].lower()
         if SCHEMES.get(scheme) not in self._product.profile.limits.file_transfer_protocols:
             return f"{scheme[:10]!r} is no protocol of this product"
-        roots = "".join(one.pem for one in self._memory().certificates.of("CSMSRootCertificate"))
+        roots = "".join(
+            one.pem for one in self._current_state().certificates.for_uses("CSMSRootCertificate")
+        )
         try:
-            await download(
+            await download_file(
                 url,
                 file,
-                trust=await trio.to_thread.run_sync(trust_of, roots),
-                attempts=ordered.attempts,
-                interval_s=ordered.interval_s,
+                tls_context=await trio.to_thread.run_sync(create_tls_context, roots),
+                attempts=ordered.attempts_max,
+                interval_s=ordered.retry_interval_s,
             )
         except (TransferFailed, OSError) as failure:
             return str(failure)
         return ""
 
-    async def _verify(self, level: WantedFirmware) -> None:
+    async def _verify_signature(self, update: DesiredFirmware) -> None:
         """L01.FR.04. A file that is gone was never downloaded; one that is wrong is of no use."""
         try:
-            why = await self._complaint(level)
+            why = await self._signature_problem(update)
         except OSError as error:
-            self._observe(DownloadEnded(level.update, False, f"the file is lost: {error}"))
+            self._observe(
+                FirmwareDownloadEnded(update.update_seq, False, f"the file is lost: {error}")
+            )
             return
-        self._observe(SignatureChecked(level.update, not why, why))
+        self._observe(FirmwareSignatureChecked(update.update_seq, not why, why))
 
-    async def _complaint(self, level: WantedFirmware) -> str:
+    async def _signature_problem(self, update: DesiredFirmware) -> str:
         """What is wrong with the signature; empty: nothing. Raises OSError."""
-        ordered = level.ordered
+        ordered = update.order
         why = await trio.to_thread.run_sync(
-            complaint, self._file(level), ordered.signing_certificate, ordered.signature
+            signature_problem,
+            self._image_path(update),
+            ordered.signing_certificate,
+            ordered.signature,
         )
         if why:
             log.warning("firmware update %d: %s", ordered.request_id, why)
         return why
 
-    async def _install(self, level: WantedFirmware) -> None:
+    async def _install_image(self, update: DesiredFirmware) -> None:
         """Hand the file to the installer, if it still is what was signed. L01.FR.28, L01.FR.29."""
         try:
-            why = await self._complaint(level)
+            why = await self._signature_problem(update)
         except OSError as error:
-            self._observe(InstallEnded(level.update, "failed", f"the file is lost: {error}"))
+            self._observe(
+                FirmwareInstallEnded(update.update_seq, "failed", f"the file is lost: {error}")
+            )
             return
         if why:
-            self._observe(InstallEnded(level.update, "invalid", why))
+            self._observe(FirmwareInstallEnded(update.update_seq, "invalid_firmware", why))
             return
         try:
-            version = await install(self._file(level), self._base, program=self._installer)
+            version = await install_image(
+                self._image_path(update), self._installer_base, program=self._installer_command
+            )
         except InstallFailed as failure:
-            log.warning("firmware update %d: %s", level.ordered.request_id, failure)
-            self._observe(InstallEnded(level.update, OUTCOMES[failure.status], str(failure)))
+            log.warning("firmware update %d: %s", update.order.request_id, failure)
+            self._observe(
+                FirmwareInstallEnded(
+                    update.update_seq, INSTALL_OUTCOMES[failure.status], str(failure)
+                )
+            )
         else:
-            self._observe(InstallEnded(level.update, "restart", version=version))
+            self._observe(
+                FirmwareInstallEnded(update.update_seq, "restart_required", version=version)
+            )
 
-    async def _confirm(self, level: WantedFirmware) -> None:
+    async def _confirm_activation(self, update: DesiredFirmware) -> None:
         """After the restart: is it the new release that counts? L01.FR.32 (a).
 
         It is not where somebody went back to the one before, because the new one did not start.
         """
         try:
-            version = await current(self._base, program=self._installer)
+            version = await current_version(self._installer_base, program=self._installer_command)
         except InstallFailed as failure:
             why = str(failure)
         else:
-            why = "" if version == level.version else f"{version} is in place, not {level.version}"
-        self._observe(ActivationChecked(level.update, not why, why))
+            why = (
+                "" if version == update.version else f"{version} is in place, not {update.version}"
+            )
+        self._observe(FirmwareActivationChecked(update.update_seq, not why, why))
 
 
-def complaint(file: Path, certificate_pem: str, signature: str) -> str:
+def signature_problem(file: Path, certificate_pem: str, signature: str) -> str:
     """What is wrong with the signature of a file; empty: nothing. Blocks.
 
     The certificate was found good when the update was ordered.
@@ -191,10 +220,10 @@ def complaint(file: Path, certificate_pem: str, signature: str) -> str:
     """
     from cryptography.x509 import load_pem_x509_certificate
 
-    from station.firmware.signature import SignatureRefused, check_signature, digest_of
+    from station.firmware.signature import SignatureRefused, check_signature, hash_file
 
     with file.open("rb") as content:
-        digest = digest_of(content)
+        digest = hash_file(content)
     try:
         check_signature(load_pem_x509_certificate(certificate_pem.encode()), digest, signature)
     except SignatureRefused as refusal:

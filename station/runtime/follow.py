@@ -7,25 +7,25 @@ from typing import TypeVar
 
 import trio
 
-from station.runtime.latest import Latest
-from station.wanted import Wanted
+from station.runtime.latest import WatchedValue
+from station.wanted import DesiredState
 
-Level = TypeVar("Level")
+Part = TypeVar("Part")
 
 
-async def follow(
-    wanted: Latest[Wanted],
-    pick: Callable[[Wanted], Level],
-    work: Callable[[Level], Awaitable[None]],
+async def run_while_desired(
+    desired_state: WatchedValue[DesiredState],
+    select: Callable[[DesiredState], Part],
+    work: Callable[[Part], Awaitable[None]],
 ) -> None:
     """Do the work for each level that `pick` gives; it is cancelled once another is wanted.
 
     Work that ends before that has done what it could, and is not begun again.
     """
-    current = wanted.value
+    current = desired_state.value
     while True:
-        level = pick(current)
+        level = select(current)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work, level)
-            current = await wanted.changed(pick, level)
+            current = await desired_state.wait_part_changed(select, level)
             nursery.cancel_scope.cancel()

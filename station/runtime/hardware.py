@@ -18,10 +18,10 @@ from journal.terms import IdToken, Observation
 from station.config import DeviceConfig
 from station.profiles import Profile
 from station.runtime import device_settings
-from station.runtime.body import Body
-from station.runtime.device_settings import Devices, HardwareSettings
-from station.runtime.latest import Latest
-from station.wanted import Wanted
+from station.runtime.body import ControlLoop
+from station.runtime.device_settings import HardwareSettings, StationDrivers
+from station.runtime.latest import WatchedValue
+from station.wanted import DesiredState
 
 
 class Hardware:
@@ -38,9 +38,9 @@ class Hardware:
         profile: Profile,
         *,
         observe: Callable[[Observation], None],
-        refer: Callable[[str, str], IdToken],
+        reference_for: Callable[[str, str], IdToken],
         reading_interval_s: float,
-        wanted: Latest[Wanted],
+        desired_state: WatchedValue[DesiredState],
         open_port: OpenPort = SerialPort.open,
     ) -> None:
         """Say what there is; `run` brings it to life.
@@ -58,24 +58,28 @@ class Hardware:
             TableError: the settings cannot be used.
         """
         if not isinstance(settings, HardwareSettings):
-            settings = device_settings.parsed(settings)
-        self.intended: dict[str, int] = {}
+            settings = device_settings.parse_hardware(settings)
+        self.evse_id_by_uid: dict[str, int] = {}
         self._settings = settings
         self._profile = profile
         self._observe = observe
-        self._refer = refer
-        self._interval_s = reading_interval_s
-        self._wanted = wanted
+        self._reference_for = reference_for
+        self._reading_interval_s = reading_interval_s
+        self._desired_state = desired_state
         self._open_port = open_port
-        Devices(settings, profile.evse_ids, open_port)  # raises what is wrong with the settings
-        self._body: Body | None = None
-        self._registers: dict[int, Decimal] = {}
-        self._cables: Counter[int] = Counter()  # reports of each EVSE's; the journal counts too
+        StationDrivers(
+            settings, profile.evse_ids, open_port
+        )  # raises what is wrong with the settings
+        self._control_loop: ControlLoop | None = None
+        self._last_energy_wh: dict[int, Decimal] = {}
+        self._cable_report_counts: Counter[int] = (
+            Counter()
+        )  # reports of each EVSE's; the journal counts too
 
     @staticmethod
-    def emulated(directory: Path) -> HardwareSettings:
+    def emulated_settings(directory: Path) -> HardwareSettings:
         """Settings for the emulated devices of a directory."""
-        return device_settings.emulated(directory)
+        return device_settings.emulated_settings(directory)
 
     async def run(self) -> None:
         """Run the devices until cancelled; every output is off before and after.
@@ -83,53 +87,53 @@ class Hardware:
         A device that fails is started again. Anything else that fails stops all power and is
         raised.
         """
-        devices = Devices(self._settings, self._profile.evse_ids, self._open_port)
-        self._body = Body(
+        devices = StationDrivers(self._settings, self._profile.evse_ids, self._open_port)
+        self._control_loop = ControlLoop(
             self._settings,
             devices,
             self._profile.evse,
-            observe=self._told,
-            cables=self._cables,
-            present=self._presented,
-            reading_interval_s=self._interval_s,
-            wanted=self._wanted,
+            observe=self._on_observation,
+            cable_report_counts=self._cable_report_counts,
+            on_token_presented=self._on_token_presented,
+            reading_interval_s=self._reading_interval_s,
+            desired_state=self._desired_state,
         )
         for evse_id, meter in devices.meters.items():
-            meter.energy_last_wh = self._registers.get(evse_id)  # never backwards, J02.FR.17
+            meter.energy_last_wh = self._last_energy_wh.get(evse_id)  # never backwards, J02.FR.17
         try:
-            await self._body.run()
+            await self._control_loop.run()
         finally:
             for evse_id, meter in devices.meters.items():
                 if meter.energy_last_wh is not None:
-                    self._registers[evse_id] = meter.energy_last_wh
+                    self._last_energy_wh[evse_id] = meter.energy_last_wh
             devices.close()
 
     def latest_reading(self, evse_id: int) -> MeterRead | None:
         """The newest reading of an EVSE's meter, with the EV's state of charge; None without."""
-        return self._body.reading(evse_id) if self._body else None
+        return self._control_loop.latest_reading(evse_id) if self._control_loop else None
 
-    def release(self, device: str | None = None, evse_id: int | None = None) -> None:
+    def release_faults(self, device: str | None = None, evse_id: int | None = None) -> None:
         """A person has seen to a fault: if it is latched, it goes as soon as it is good.
 
         Args:
             device: as `faults.ROWS` names it; None: all.
             evse_id: None: all.
         """
-        if self._body:
-            self._body.ledger.release(device, evse_id)
+        if self._control_loop:
+            self._control_loop.fault_registry.release_faults(device, evse_id)
 
-    def _told(self, observation: Observation) -> None:
+    def _on_observation(self, observation: Observation) -> None:
         if isinstance(observation, CableReported):
-            self._cables[observation.evse_id] += 1
+            self._cable_report_counts[observation.evse_id] += 1
         self._observe(observation)
 
-    def _presented(self, token: TokenPresented) -> None:
+    def _on_token_presented(self, token: TokenPresented) -> None:
         """Someone shows a card."""
         uid = token.uid.hex().upper()
         self._observe(
             IdTokenPresented(
-                id_token=self._refer("ISO14443", uid),
-                evse_id=self.intended.pop(uid, None),
-                lasting=not token.random,
+                id_token=self._reference_for("ISO14443", uid),
+                evse_id=self.evse_id_by_uid.pop(uid, None),
+                cacheable=not token.uid_is_random,
             )
         )

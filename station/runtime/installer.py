@@ -13,13 +13,13 @@ from typing import Final, Literal
 
 import trio
 
-from station.firmware import DONE, NOT_AS_DECLARED
+from station.firmware import EXIT_IMAGE_INVALID, EXIT_OK
 
-DEFAULT: Final = (sys.executable, "-m", "station.firmware.swap")
-WORDS_MAX: Final = 300  # characters of what the program said
-ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+DEFAULT_INSTALLER: Final = (sys.executable, "-m", "station.firmware.swap")
+OUTPUT_LENGTH_MAX: Final = 300  # characters of what the program said
+INSTALLER_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
-FailureStatus = Literal["InstallVerificationFailed", "InstallationFailed"]
+InstallFailureStatus = Literal["InstallVerificationFailed", "InstallationFailed"]
 
 
 class InstallFailed(Exception):
@@ -29,13 +29,13 @@ class InstallFailed(Exception):
         status: for FirmwareStatusNotification. L01.FR.01, L01.FR.29.
     """
 
-    def __init__(self, line: str, status: FailureStatus) -> None:
+    def __init__(self, line: str, status: InstallFailureStatus) -> None:
         super().__init__(line)
-        self.status: FailureStatus = status
+        self.status: InstallFailureStatus = status
 
 
-async def install(
-    image: Path, base: Path, *, program: tuple[str, ...] = DEFAULT, timeout_s: float = 600
+async def install_image(
+    image: Path, base: Path, *, program: tuple[str, ...] = DEFAULT_INSTALLER, timeout_s: float = 600
 ) -> str:
     """Make `image` the release that runs after the next start.
 
@@ -51,10 +51,12 @@ async def install(
     Raises:
         InstallFailed: exit code 3 is InstallVerificationFailed, any other InstallationFailed.
     """
-    return await _run((*program, "install", str(base), str(image)), timeout_s)
+    return await _run_installer((*program, "install", str(base), str(image)), timeout_s)
 
 
-async def rollback(base: Path, *, program: tuple[str, ...] = DEFAULT, timeout_s: float = 60) -> str:
+async def roll_back(
+    base: Path, *, program: tuple[str, ...] = DEFAULT_INSTALLER, timeout_s: float = 60
+) -> str:
     """Have the previous release run after the next start.
 
     Returns:
@@ -63,19 +65,21 @@ async def rollback(base: Path, *, program: tuple[str, ...] = DEFAULT, timeout_s:
     Raises:
         InstallFailed: there is none, or the program fails.
     """
-    return await _run((*program, "rollback", str(base)), timeout_s)
+    return await _run_installer((*program, "rollback", str(base)), timeout_s)
 
 
-async def current(base: Path, *, program: tuple[str, ...] = DEFAULT, timeout_s: float = 60) -> str:
+async def current_version(
+    base: Path, *, program: tuple[str, ...] = DEFAULT_INSTALLER, timeout_s: float = 60
+) -> str:
     """Ask for the version that was installed last and not gone back from.
 
     Raises:
         InstallFailed: there is none, or the program fails.
     """
-    return await _run((*program, "current", str(base)), timeout_s)
+    return await _run_installer((*program, "current", str(base)), timeout_s)
 
 
-async def _run(command: tuple[str, ...], timeout_s: float) -> str:
+async def _run_installer(command: tuple[str, ...], timeout_s: float) -> str:
     """The program ends with us: cancelling kills it."""
     try:
         with trio.fail_after(timeout_s):
@@ -85,7 +89,7 @@ async def _run(command: tuple[str, ...], timeout_s: float) -> str:
                 capture_stdout=True,
                 capture_stderr=True,
                 check=False,
-                env=ENVIRONMENT,
+                env=INSTALLER_ENVIRONMENT,
             )
     except trio.TooSlowError:
         raise InstallFailed(
@@ -95,16 +99,16 @@ async def _run(command: tuple[str, ...], timeout_s: float) -> str:
         raise InstallFailed(
             f"installer {command[0]}: {error.strerror}", "InstallationFailed"
         ) from error
-    return _answer(result)
+    return _parse_result(result)
 
 
-def _answer(result: subprocess.CompletedProcess[bytes]) -> str:
-    if result.returncode == DONE:
+def _parse_result(result: subprocess.CompletedProcess[bytes]) -> str:
+    if result.returncode == EXIT_OK:
         return _last_line(result.stdout)
     reason = _last_line(result.stderr) or f"exit code {result.returncode}"
-    status: FailureStatus = (
+    status: InstallFailureStatus = (
         "InstallVerificationFailed"
-        if result.returncode == NOT_AS_DECLARED
+        if result.returncode == EXIT_IMAGE_INVALID
         else "InstallationFailed"
     )
     raise InstallFailed(f"installer: {reason}", status)
@@ -113,4 +117,4 @@ def _answer(result: subprocess.CompletedProcess[bytes]) -> str:
 def _last_line(output: bytes) -> str:
     lines = output.decode("utf-8", "replace").split("\n")
     words = next((line for line in reversed(lines) if line.strip()), "")
-    return "".join(letter for letter in words if letter.isprintable())[:WORDS_MAX]
+    return "".join(letter for letter in words if letter.isprintable())[:OUTPUT_LENGTH_MAX]

@@ -9,16 +9,16 @@ from typing import Final
 
 import trio
 
-from drivers.ports import Device, DeviceFault, Report
+from drivers.ports import Device, DeviceFault, DeviceReport
 
 log = logging.getLogger("station.hardware")
 
-PAUSE_S: Final = 0.2  # before a driver that gave up is started again; doubles
-PAUSE_MAX_S: Final = 1.0  # a device that is back is used again within the 5 s of its fault
-Hear = Callable[[str, Report], None]
+RESTART_PAUSE_S: Final = 0.2  # before a driver that gave up is started again; doubles
+RESTART_PAUSE_MAX_S: Final = 1.0  # a device that is back is used again within the 5 s of its fault
+OnReport = Callable[[str, DeviceReport], None]
 
 
-class Keeper:
+class DriverSupervisor:
     """Runs drivers until `stop`, whatever else is cancelled: power goes off through them.
 
     Attributes:
@@ -27,13 +27,15 @@ class Keeper:
         crashed: there is one.
     """
 
-    def __init__(self, devices: Mapping[str, Device], lost: dict[str, str], hear: Hear) -> None:
+    def __init__(
+        self, devices: Mapping[str, Device], lost_devices: dict[str, str], on_report: OnReport
+    ) -> None:
         """`hear` takes each report with the name of the driver; it must not wait."""
-        self.lost = lost
+        self.lost_devices = lost_devices
         self.crash: Exception | None = None
         self.crashed = trio.Event()
         self._devices = devices
-        self._hear = hear
+        self._on_report = on_report
         self._scope = trio.CancelScope(shield=True)
 
     def stop(self) -> None:
@@ -45,28 +47,28 @@ class Keeper:
         with self._scope:
             async with trio.open_nursery() as nursery:
                 for name, device in self._devices.items():
-                    nursery.start_soon(self._keep, name, device)
+                    nursery.start_soon(self._run_driver, name, device)
 
-    async def _keep(self, name: str, device: Device) -> None:
-        pause_s = PAUSE_S
+    async def _run_driver(self, name: str, device: Device) -> None:
+        pause_s = RESTART_PAUSE_S
         while True:
             began = trio.current_time()
             try:
-                await device.run(partial(self._take, name))
+                await device.run(partial(self._handle_report, name))
             except DeviceFault as fault:
-                if name not in self.lost:
+                if name not in self.lost_devices:
                     log.warning("%s: %s; started again", name, fault)
-                self.lost[name] = str(fault)
+                self.lost_devices[name] = str(fault)
             except Exception as crash:  # told to whoever runs us, once all power is off
                 self.crash = self.crash or crash
                 self.crashed.set()
                 return
-            if trio.current_time() - began > 10 * PAUSE_MAX_S:
-                pause_s = PAUSE_S
+            if trio.current_time() - began > 10 * RESTART_PAUSE_MAX_S:
+                pause_s = RESTART_PAUSE_S
             await trio.sleep(pause_s)
-            pause_s = min(2 * pause_s, PAUSE_MAX_S)
+            pause_s = min(2 * pause_s, RESTART_PAUSE_MAX_S)
 
-    def _take(self, name: str, report: Report) -> None:
-        if self.lost.pop(name, None) is not None:
+    def _handle_report(self, name: str, report: DeviceReport) -> None:
+        if self.lost_devices.pop(name, None) is not None:
             log.info("%s: back", name)
-        self._hear(name, report)
+        self._on_report(name, report)

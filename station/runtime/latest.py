@@ -10,7 +10,7 @@ import trio
 T = TypeVar("T")
 
 
-class Latest(Generic[T]):
+class WatchedValue(Generic[T]):
     """A value of which only the newest counts. One writer, any number of waiting readers.
 
     Most changes concern one reader of ten, and waking a task costs more than looking at the part
@@ -19,25 +19,25 @@ class Latest(Generic[T]):
 
     def __init__(self, value: T) -> None:
         self.value = value
-        self._readers: dict[trio.Event, tuple[Callable[[T], object], object]] = {}
+        self._waiters: dict[trio.Event, tuple[Callable[[T], object], object]] = {}
 
     def set(self, value: T) -> None:
         self.value = value
-        for woken, (part, seen) in self._readers.items():
+        for woken, (part, seen) in self._waiters.items():
             if part(value) != seen:
                 woken.set()
 
-    async def changed(self, part: Callable[[T], object], seen: object) -> T:
+    async def wait_part_changed(self, select: Callable[[T], object], last_seen: object) -> T:
         """Return the newest value as soon as `part` of it, which never raises, is not `seen`."""
-        while part(self.value) == seen:
+        while select(self.value) == last_seen:
             woken = trio.Event()
-            self._readers[woken] = part, seen
+            self._waiters[woken] = select, last_seen
             try:
                 await woken.wait()
             finally:
-                del self._readers[woken]
+                del self._waiters[woken]
         return self.value
 
-    async def wait_changed(self, seen: T) -> T:
+    async def wait_changed(self, last_seen: T) -> T:
         """Return the newest value as soon as it is not the one that was `seen`."""
-        return await self.changed(lambda value: value is seen, True)
+        return await self.wait_part_changed(lambda value: value is last_seen, True)

@@ -8,18 +8,18 @@ from typing import Final
 
 from drivers.ports import ModuleLimits, PowerFunction
 from station.runtime.device_settings import SeccSettings
-from station.runtime.senses import EvseSenses
+from station.runtime.senses import EvseInputs
 
-STEP_A: Final = Decimal(1)  # smaller changes are not told to the EV
+LIMIT_STEP_A: Final = Decimal(1)  # smaller changes are not told to the EV
 
 
 def current_limit_a(
-    senses: EvseSenses,
+    inputs: EvseInputs,
     modules: Sequence[ModuleLimits],
     *,
     power_max_w: int,
     settings: SeccSettings,
-    cooled: bool,
+    cooling_works: bool,
 ) -> Decimal:
     """The most the EVSE may give: modules, product, cable.
 
@@ -38,11 +38,11 @@ def current_limit_a(
     power_w = min(power_max_w, sum(module.power_w for module in modules))
     limit_a = min(
         Decimal(sum(module.current_max_ma for module in modules)).scaleb(-3),
-        power_w / _voltage_v(senses, modules),
+        power_w / _voltage_v(inputs, modules),
     )
-    if not cooled:
+    if not cooling_works:
         limit_a = min(limit_a, Decimal(settings.passive_a))
-    return (limit_a * _derating(senses.cable_c, settings)).quantize(STEP_A, ROUND_DOWN)
+    return (limit_a * _derating_factor(inputs.cable_c, settings)).quantize(LIMIT_STEP_A, ROUND_DOWN)
 
 
 def voltage_range_v(modules: Sequence[ModuleLimits]) -> tuple[int, int]:
@@ -55,15 +55,15 @@ def voltage_range_v(modules: Sequence[ModuleLimits]) -> tuple[int, int]:
     )
 
 
-def _voltage_v(senses: EvseSenses, modules: Sequence[ModuleLimits]) -> Decimal:
+def _voltage_v(inputs: EvseInputs, modules: Sequence[ModuleLimits]) -> Decimal:
     """At which voltage the power is given: as measured, else the highest it may become."""
-    request = senses.request
+    request = inputs.power_request
     if request is not None and request.function is PowerFunction.POWER_TRANSFER:
-        return max(senses.output_v, Decimal(min(module.voltage_min_v for module in modules)))
-    return senses.ev.voltage_max_v or Decimal(max(module.voltage_max_v for module in modules))
+        return max(inputs.output_v, Decimal(min(module.voltage_min_v for module in modules)))
+    return inputs.ev.voltage_max_v or Decimal(max(module.voltage_max_v for module in modules))
 
 
-def _derating(cable_c: int | None, settings: SeccSettings) -> Decimal:
+def _derating_factor(cable_c: int | None, settings: SeccSettings) -> Decimal:
     """1 below the first temperature, falling to 0 at the second; unknown is what the cable was
     made for, for the controller reports it only once a second."""
     if cable_c is None or cable_c < settings.cable_derate_c:

@@ -28,141 +28,147 @@ from trio_websocket import (
 )
 from wsproto.utilities import ProtocolError
 
-from journal.observations import FrameSent, LinkClosed, LinkFailed, LinkOpened, PayloadLost
-from journal.projections.networks import NetworkSlot
+from journal.observations import CallPayloadLost, FrameSent, LinkClosed, LinkFailed, LinkOpened
+from journal.projections.networks import NetworkProfile
 from journal.store import JournalDamaged, JournalFailed
 from journal.terms import Observation
-from station.outbound import call_frame, reply_frame
-from station.runtime.ingest import Ingest
-from station.runtime.latest import Latest
-from station.runtime.network import Network
+from station.outbound import build_call_frame, build_reply_frame
+from station.runtime.ingest import FrameFilter
+from station.runtime.latest import WatchedValue
+from station.runtime.network import Dialer
 from station.runtime.tls import (
-    CertificateRefused,
+    CsmsCertificateRefused,
     NoRootError,
-    VersionRefused,
-    context_for,
+    TlsVersionRefused,
+    create_tls_context,
     first_cause,
-    secured,
-    security_event,
+    security_event_for,
+    start_tls,
 )
-from station.runtime.walk import BackOff, Walk
-from station.wanted import Wanted, WantedCall, WantedLink
+from station.runtime.walk import BackOff, SlotRotation
+from station.wanted import DesiredCall, DesiredLink, DesiredState
 
 log = logging.getLogger("station.link")
 
 SUBPROTOCOL: Final = "ocpp2.0.1"  # Part 4 §3.1.2
-CONNECT_S: Final = 20.0  # for TCP, TLS and the handshake together
-CLOSE_S: Final = 2.0  # for a close handshake with whoever is still there
-FRAME_MAX: Final = 256 * 1024  # bytes; the largest message of the CSMS is a tenth of it
-RENEWED: Final = "the password was renewed"  # ends a connection, and the next comes at once
-QUEUE_MAX: Final = 16  # frames taken from the network but not yet by the scribe
+CONNECT_TIMEOUT_S: Final = 20.0  # for TCP, TLS and the handshake together
+CLOSE_TIMEOUT_S: Final = 2.0  # for a close handshake with whoever is still there
+FRAME_BYTES_MAX: Final = 256 * 1024  # bytes; the largest message of the CSMS is a tenth of it
+PASSWORD_CHANGED: Final = (
+    "the password was renewed"  # ends a connection, and the next comes at once
+)
+QUEUED_FRAMES_MAX: Final = 16  # frames taken from the network but not yet by the scribe
 
 
-class Mailbox(Protocol):
+class RecorderPort(Protocol):
     """What the link needs of the scribe."""
 
-    wanted: Latest[Wanted]
+    desired_state: WatchedValue[DesiredState]
 
     def observe(self, observation: Observation, *, lazy: bool = False) -> None: ...
-    def payload(self, call: int) -> msgspec.Raw: ...
-    async def room(self) -> None: ...
+    def read_payload(self, call_seq: int) -> msgspec.Raw: ...
+    async def wait_for_capacity(self) -> None: ...
 
 
-class Link:
+class CsmsConnection:
     """Keeps one connection to a CSMS open, for ever."""
 
     def __init__(
         self,
         identity: str,
-        scribe: Mailbox,
-        ingest: Ingest,
-        network: Network,
+        recorder: RecorderPort,
+        frame_filter: FrameFilter,
+        dialer: Dialer,
         *,
-        password: Callable[[str], str | None],
+        read_password: Callable[[str], str | None],
         value_of: Callable[[str], str | None],
-        key_of: Callable[[str], str | None] = lambda reference: None,
+        read_key: Callable[[str], str | None] = lambda reference: None,
         cipher_suites: tuple[str, ...] = (),
-        dice: random.Random | None = None,
+        random_source: random.Random | None = None,
     ) -> None:
         """`password` and `key_of` reveal what a reference names: see `secrets`."""
         self._identity = identity
-        self._scribe = scribe
-        self._ingest = ingest
-        self._network = network
-        self._password = password
+        self._recorder = recorder
+        self._frame_filter = frame_filter
+        self._dialer = dialer
+        self._read_password = read_password
         self._value_of = value_of
-        self._key_of = key_of
+        self._read_key = read_key
         self._cipher_suites = cipher_suites
-        self._dice = dice or random.Random()
-        self._opens = 0  # connections so far; the journal counts them too
+        self._random_source = random_source or random.Random()
+        self._connection_count = 0  # connections so far; the journal counts them too
 
     async def run(self) -> None:
         """Connect, serve, reconnect. Part 4 §5.3, B10.FR.09."""
-        walk, back_off = Walk(), BackOff(self._dice)
+        walk, back_off = SlotRotation(), BackOff(self._random_source)
         while True:
-            await self._network.wait_up()
+            await self._dialer.wait_until_up()
             slot = await self._next_slot(walk)
-            ended = await self._once(slot)
+            ended = await self._run_connection(slot)
             if ended is None:
-                walk.failed()
+                walk.on_attempt_failed()
             else:
-                walk.succeeded(slot.slot)
+                walk.on_connected(slot.slot)
                 back_off.reset()
-            if ended != RENEWED:
-                await self._pause(back_off.next_s(self._scribe.wanted.value.link))
+            if ended != PASSWORD_CHANGED:
+                await self._wait_back_off(
+                    back_off.next_wait_s(self._recorder.desired_state.value.link)
+                )
 
-    async def _next_slot(self, walk: Walk) -> NetworkSlot:
-        current = self._scribe.wanted.value
-        while (slot := walk.next(current.link)) is None:
-            current = await self._scribe.wanted.wait_changed(current)
+    async def _next_slot(self, rotation: SlotRotation) -> NetworkProfile:
+        current = self._recorder.desired_state.value
+        while (slot := rotation.next_slot(current.link)) is None:
+            current = await self._recorder.desired_state.wait_changed(current)
         return slot
 
-    async def _pause(self, seconds: float) -> None:
+    async def _wait_back_off(self, seconds: float) -> None:
         """The back-off; `up` of the emulated world ends it."""
-        if self._network.mode != "up":
+        if self._dialer.mode != "up":
             return
         with trio.move_on_after(seconds):
-            await self._network.wait_changed()
+            await self._dialer.wait_for_change()
 
-    async def _once(self, slot: NetworkSlot) -> str | None:
+    async def _run_connection(self, slot: NetworkProfile) -> str | None:
         """One connection from beginning to end.
 
         Returns:
             What ended it; None: it never stood.
         """
-        before = self._scribe.wanted.value.link
+        before = self._recorder.desired_state.value.link
         opened = False
         why = "closed"
         event = ""
         try:
             async with trio.open_nursery() as nursery:
-                with trio.fail_after(CONNECT_S):
-                    websocket = await self._connected(nursery, slot)
+                with trio.fail_after(CONNECT_TIMEOUT_S):
+                    websocket = await self._open_websocket(nursery, slot)
                 opened = True
-                self._opens += 1
-                self._scribe.observe(LinkOpened(slot.slot, slot.url, slot.security_profile))
+                self._connection_count += 1
+                self._recorder.observe(LinkOpened(slot.slot, slot.url, slot.security_profile))
                 log.info("connected to %s, slot %d", slot.url, slot.slot)
                 try:
-                    why = await self._serve(websocket, slot, before)
+                    why = await self._serve_connection(websocket, slot, before)
                 finally:
-                    await _closed(websocket)
+                    await _close_websocket(websocket)
                     nursery.cancel_scope.cancel()
-        except* FAILURES as group:
+        except* CONNECTION_FAILURES as group:
             cause = first_cause(group)
-            why, event = _in_words(cause), security_event(cause)
+            why, event = _failure_text(cause), security_event_for(cause)
         except* Exception:
             if opened:
-                self._scribe.observe(LinkClosed("a fault of ours"))
+                self._recorder.observe(LinkClosed("a fault of ours"))
             raise
         if opened:
             log.warning("link lost: %s", why)
-            self._scribe.observe(LinkClosed(why))
+            self._recorder.observe(LinkClosed(why))
             return why
         log.warning("%s, slot %d: %s", slot.url, slot.slot, why)
-        self._scribe.observe(LinkFailed(slot.slot, why, event))
+        self._recorder.observe(LinkFailed(slot.slot, why, event))
         return None
 
-    async def _connected(self, nursery: trio.Nursery, slot: NetworkSlot) -> WebSocketConnection:
+    async def _open_websocket(
+        self, nursery: trio.Nursery, slot: NetworkProfile
+    ) -> WebSocketConnection:
         """A WebSocket with our subprotocol. Part 4 §3.1, §3.2.
 
         Raises:
@@ -171,30 +177,30 @@ class Link:
         parts = urlsplit(connection_url(slot.url, self._identity))
         host = parts.hostname or ""
         port = parts.port or (443 if slot.security_profile > 1 else 80)
-        context = self._tls(slot)
-        stream = await self._network.dial(host, port)
+        context = self._tls_context(slot)
+        stream = await self._dialer.dial(host, port)
         try:
             if context is not None:
-                stream = await secured(stream, context, host)
+                stream = await start_tls(stream, context, host)
             websocket = await wrap_client_stream(
                 nursery,
                 stream,  # type: ignore[arg-type]
                 f"{host}:{port}",
                 parts.path,
                 subprotocols=[SUBPROTOCOL],
-                extra_headers=self._authorization(slot),
-                message_queue_size=QUEUE_MAX,
-                max_message_size=FRAME_MAX,
+                extra_headers=self._authorization_headers(slot),
+                message_queue_size=QUEUED_FRAMES_MAX,
+                max_message_size=FRAME_BYTES_MAX,
             )
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
         if websocket.subprotocol != SUBPROTOCOL:
-            await _closed(websocket)
+            await _close_websocket(websocket)
             raise HandshakeRefused(f"the CSMS does not speak {SUBPROTOCOL}")
         return websocket
 
-    def _tls(self, slot: NetworkSlot) -> ssl.SSLContext | None:
+    def _tls_context(self, slot: NetworkProfile) -> ssl.SSLContext | None:
         """How the connection is secured, as its security profile wants it. A00.FR.312, A00.FR.415.
 
         Raises:
@@ -202,27 +208,27 @@ class Link:
         """
         if slot.security_profile < 2:
             return None
-        held = self._scribe.wanted.value.certificates
+        held = self._recorder.desired_state.value.certificates
         roots = [one.pem for one in held if one.use == "CSMSRootCertificate"]
         own = None
         if slot.security_profile > 2:
             station = [one for one in held if one.use == "ChargingStationCertificate"]
-            key = self._key_of(station[-1].key) if station else None
+            key = self._read_key(station[-1].private_key_ref) if station else None
             if key is None:
                 raise HandshakeRefused("security profile 3 needs a ChargingStationCertificate")
             own = station[-1].pem, key
-        return context_for(roots, self._cipher_suites, own)
+        return create_tls_context(roots, self._cipher_suites, own)
 
-    def _authorization(self, slot: NetworkSlot) -> list[tuple[bytes, bytes]]:
+    def _authorization_headers(self, slot: NetworkProfile) -> list[tuple[bytes, bytes]]:
         """HTTP Basic with the identity as user. A00.FR.202 to 206, A00.FR.301 to 304."""
-        password = self._password(self._scribe.wanted.value.link.password)
+        password = self._read_password(self._recorder.desired_state.value.link.password_reference)
         if password is None or slot.security_profile > 2:
             return []
         credentials = f"{self._identity}:{password}".encode()
         return [(b"Authorization", b"Basic " + base64.b64encode(credentials))]
 
-    async def _serve(
-        self, websocket: WebSocketConnection, slot: NetworkSlot, before: WantedLink
+    async def _serve_connection(
+        self, websocket: WebSocketConnection, slot: NetworkProfile, initial_link: DesiredLink
     ) -> str:
         """Carry frames until something ends it.
 
@@ -244,23 +250,28 @@ class Link:
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(until_over, lambda: self._receive(websocket))
-            nursery.start_soon(until_over, lambda: self._send(websocket, self._opens))
-            nursery.start_soon(until_over, lambda: self._ping(websocket))
-            nursery.start_soon(until_over, self._closed_on_purpose)
+            nursery.start_soon(until_over, lambda: self._receive_frames(websocket))
+            nursery.start_soon(
+                until_over, lambda: self._send_frames(websocket, self._connection_count)
+            )
+            nursery.start_soon(until_over, lambda: self._send_pings(websocket))
+            nursery.start_soon(until_over, self._wait_until_network_closed)
             if slot.security_profile < 3:
-                nursery.start_soon(until_over, lambda: self._renewed(before.password))
+                nursery.start_soon(
+                    until_over,
+                    lambda: self._wait_until_password_changed(initial_link.password_reference),
+                )
         return ended[0] if ended else "cancelled"
 
-    async def _receive(self, websocket: WebSocketConnection) -> str:
+    async def _receive_frames(self, websocket: WebSocketConnection) -> str:
         while True:
             message = await websocket.get_message()
             if isinstance(message, bytes):  # OCPP-J is text; say so as with any other nonsense
                 message = message.decode("utf-8", "replace")
-            self._scribe.observe(self._ingest.frame(message))
-            await self._scribe.room()
+            self._recorder.observe(self._frame_filter.to_observation(message))
+            await self._recorder.wait_for_capacity()
 
-    async def _send(self, websocket: WebSocketConnection, opens: int) -> str:
+    async def _send_frames(self, websocket: WebSocketConnection, connection_number: int) -> str:
         """Send what is wanted and not sent yet, as long as this connection is the journal's.
 
         Behind a slow commit the level may still be that of a connection before this one: what it
@@ -268,69 +279,71 @@ class Link:
         """
         replied = 0
         called = ""
-        current = self._scribe.wanted.value
+        current = self._recorder.desired_state.value
         while True:
-            if current.link.online and current.link.opens == opens:
+            if current.link.online and current.link.open_count == connection_number:
                 for reply in current.replies:
                     if reply.seq > replied:
                         replied = reply.seq
-                        text = reply_frame(reply, self._value_of)
+                        text = build_reply_frame(reply, self._value_of)
                         await websocket.send_message(text)
-                        self._scribe.observe(
-                            FrameSent(reply.message_id), lazy=current.restart is None
+                        self._recorder.observe(
+                            FrameSent(reply.message_id), lazy=current.restart_reason is None
                         )
                 call = current.call
                 if call and call.message_id != called:
                     called = call.message_id
-                    frame = self._call_text(call)
+                    frame = self._encode_call(call)
                     if frame is not None:
                         await websocket.send_message(frame)
-                        self._scribe.observe(FrameSent(call.message_id), lazy=True)
-            current = await self._scribe.wanted.wait_changed(current)
+                        self._recorder.observe(FrameSent(call.message_id), lazy=True)
+            current = await self._recorder.desired_state.wait_changed(current)
 
-    def _call_text(self, call: WantedCall) -> str | None:
+    def _encode_call(self, call: DesiredCall) -> str | None:
         """The frame; None where the journal has lost what was to be said."""
         try:
-            payload = self._scribe.payload(call.call)
+            payload = self._recorder.read_payload(call.call)
         except JournalDamaged:
             raise
         except (LookupError, JournalFailed) as failure:
             why = f"entry {call.call} cannot be read: {failure}"
             log.error("%s %d is not sent: %s", call.action, call.call, failure)
-            self._scribe.observe(PayloadLost(call.call, why[:300]))
+            self._recorder.observe(CallPayloadLost(call.call, why[:300]))
             return None
-        return call_frame(
+        return build_call_frame(
             call.message_id, call.action, payload, self._value_of, offline=call.offline
         )
 
-    async def _ping(self, websocket: WebSocketConnection) -> str:
+    async def _send_pings(self, websocket: WebSocketConnection) -> str:
         """Notice a half-open connection. OCPPCommCtrlr.WebSocketPingInterval, Part 4 §5.2."""
         while True:
-            current = await self._scribe.wanted.changed(lambda level: level.link.ping_s, 0)
-            interval_s = current.link.ping_s
+            current = await self._recorder.desired_state.wait_part_changed(
+                lambda level: level.link.ping_interval_s, 0
+            )
+            interval_s = current.link.ping_interval_s
             await trio.sleep(interval_s)
             with trio.move_on_after(interval_s) as patience:
                 await websocket.ping()
             if patience.cancelled_caught:
                 return f"no pong within {interval_s} s"
 
-    async def _closed_on_purpose(self) -> str:
-        await self._network.wait_closed()
+    async def _wait_until_network_closed(self) -> str:
+        await self._dialer.wait_until_closed()
         return "closed by the emulated network"
 
-    async def _renewed(self, password: str) -> str:
+    async def _wait_until_password_changed(self, password: str) -> str:
         """The CSMS set another password, and has our answer: come back with it. A01."""
-        await self._scribe.wanted.changed(
-            lambda level: level.link.password != password and not level.replies, False
+        await self._recorder.desired_state.wait_part_changed(
+            lambda level: level.link.password_reference != password and not level.replies, False
         )
-        return RENEWED
+        return PASSWORD_CHANGED
 
 
 class HandshakeRefused(Exception):
     """The CSMS answered, but not as an OCPP 2.0.1 CSMS."""
 
 
-FAILURES: Final = (
+CONNECTION_FAILURES: Final = (
     OSError,
     ssl.SSLError,
     trio.TooSlowError,
@@ -338,9 +351,9 @@ FAILURES: Final = (
     trio.ClosedResourceError,
     HandshakeError,
     HandshakeRefused,
-    CertificateRefused,
+    CsmsCertificateRefused,
     NoRootError,
-    VersionRefused,
+    TlsVersionRefused,
     h11.ProtocolError,  # trio-websocket lets these two through where the other end breaks HTTP
     ProtocolError,
 )
@@ -351,29 +364,29 @@ def connection_url(url: str, identity: str) -> str:
     return f"{url.rstrip('/')}/{quote(identity, safe='')}"
 
 
-async def _closed(websocket: WebSocketConnection) -> None:
+async def _close_websocket(websocket: WebSocketConnection) -> None:
     """Say goodbye, but not to somebody who is gone."""
-    with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_S):
+    with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_TIMEOUT_S):
         await websocket.aclose()
 
 
-def _close_reason(closed: ConnectionClosed) -> str:
-    reason = closed.reason
+def _close_reason(error: ConnectionClosed) -> str:
+    reason = error.reason
     if reason is None or not hasattr(reason, "code"):
         return "connection lost"
     return f"closed by the CSMS: {reason.code} {reason.reason or reason.name}"
 
 
-def _in_words(error: BaseException) -> str:
+def _failure_text(error: BaseException) -> str:
     """For a person."""
     match error:
         case ConnectionRejected(status_code=status):
             return f"the CSMS refused the connection: HTTP {status}"
         case trio.TooSlowError():
-            return f"no connection within {CONNECT_S:.0f} s"
+            return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
         case ssl.SSLCertVerificationError():
             return f"certificate of the CSMS: {error.verify_message}"
-        case CertificateRefused() | NoRootError() | VersionRefused() | HandshakeRefused():
+        case CsmsCertificateRefused() | NoRootError() | TlsVersionRefused() | HandshakeRefused():
             return str(error)
         case _:
             return f"{type(error).__name__}: {error}"[:300]

@@ -12,39 +12,41 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
-LOCATION_MAX: Final = 512  # characters. L01, N01: firmware.location, log.remoteLocation
-TOO_LONG: Final = "*" * (LOCATION_MAX + 1)  # keeps an overlong URL overlong, and shows none of it
+URL_LENGTH_MAX: Final = 512  # characters. L01, N01: firmware.location, log.remoteLocation
+OVERLONG_URL: Final = "*" * (
+    URL_LENGTH_MAX + 1
+)  # keeps an overlong URL overlong, and shows none of it
 
-_REFERENCE: Final = re.compile(r"<secret [0-9a-f]{32}>")
+_REFERENCE_PATTERN: Final = re.compile(r"<secret [0-9a-f]{32}>")
 
 
-def hidden(url: str, keep: Callable[[str], str]) -> str:
+def hide_credentials(url: str, store_secret: Callable[[str], str]) -> str:
     """The URL as the journal may have it: itself, or a reference and what may be shown.
 
     Args:
         keep: stores a secret and gives its reference.
     """
-    shown = _shown(url)
+    shown = _loggable_url(url)
     if shown == url:
         return url
-    if len(url) > LOCATION_MAX:
-        return TOO_LONG
-    return f"{keep(url)} {shown}"[:LOCATION_MAX].rstrip()
+    if len(url) > URL_LENGTH_MAX:
+        return OVERLONG_URL
+    return f"{store_secret(url)} {shown}"[:URL_LENGTH_MAX].rstrip()
 
 
-def reference_in(location: str) -> str | None:
+def find_secret_reference(location: str) -> str | None:
     """The reference of a URL that is kept apart."""
-    found = _REFERENCE.match(location)
+    found = _REFERENCE_PATTERN.match(location)
     return found[0] if found else None
 
 
-def revealed(location: str, reveal: Callable[[str], str | None]) -> str | None:
+def restore_url(location: str, read_secret: Callable[[str], str | None]) -> str | None:
     """The URL itself; None if it was kept apart and is lost."""
-    reference = reference_in(location)
-    return location if reference is None else reveal(reference)
+    reference = find_secret_reference(location)
+    return location if reference is None else read_secret(reference)
 
 
-def _shown(url: str) -> str:
+def _loggable_url(url: str) -> str:
     """All of a URL that has no credentials, of another what stands around them."""
     try:
         parts = urlsplit(url)

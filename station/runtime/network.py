@@ -9,15 +9,15 @@ from typing import Literal
 
 import trio
 
-Mode = Literal["up", "closed", "silent"]
+NetworkMode = Literal["up", "closed", "silent"]
 
 
-class Network:
+class Dialer:
     """The way to the CSMS. `mode` is up unless somebody plays with the emulated world."""
 
     def __init__(self) -> None:
-        self.mode: Mode = "up"
-        self._changed = trio.Event()
+        self.mode: NetworkMode = "up"
+        self._mode_changed = trio.Event()
 
     async def dial(self, host: str, port: int) -> trio.abc.Stream:
         """A TCP connection.
@@ -25,36 +25,36 @@ class Network:
         Raises:
             OSError: there is none to be had.
         """
-        return VanishingStream(await trio.open_tcp_stream(host, port), self)
+        return PacketLossStream(await trio.open_tcp_stream(host, port), self)
 
-    def switch(self, mode: Mode) -> None:
+    def set_mode(self, mode: NetworkMode) -> None:
         self.mode = mode
-        self._changed.set()
-        self._changed = trio.Event()
+        self._mode_changed.set()
+        self._mode_changed = trio.Event()
 
-    async def wait_up(self) -> None:
+    async def wait_until_up(self) -> None:
         """Return once connecting makes sense."""
         while self.mode != "up":
-            await self._changed.wait()
+            await self._mode_changed.wait()
 
-    async def wait_closed(self) -> None:
+    async def wait_until_closed(self) -> None:
         """Return once somebody wants the connection closed."""
         while self.mode != "closed":
-            await self._changed.wait()
+            await self._mode_changed.wait()
 
-    async def wait_changed(self) -> None:
-        await self._changed.wait()
+    async def wait_for_change(self) -> None:
+        await self._mode_changed.wait()
 
 
-class VanishingStream(trio.abc.Stream):
+class PacketLossStream(trio.abc.Stream):
     """A TCP stream whose packets vanish, both ways, while the network is silent."""
 
-    def __init__(self, stream: trio.SocketStream, network: Network) -> None:
+    def __init__(self, stream: trio.SocketStream, dialer: Dialer) -> None:
         self.stream = stream
-        self._network = network
+        self._dialer = dialer
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self._network.mode == "silent":
+        if self._dialer.mode == "silent":
             await trio.lowlevel.checkpoint()
             return
         await self.stream.send_all(data)
@@ -65,11 +65,11 @@ class VanishingStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         while True:
             data = await self.stream.receive_some(max_bytes)
-            if self._network.mode != "silent":
+            if self._dialer.mode != "silent":
                 return bytes(data)
             if not data:  # the other end gave up; nobody here can know
-                while self._network.mode == "silent":
-                    await self._network.wait_changed()
+                while self._dialer.mode == "silent":
+                    await self._dialer.wait_for_change()
                 return b""
 
     async def aclose(self) -> None:

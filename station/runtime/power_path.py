@@ -22,10 +22,10 @@ from drivers.io.icpdas_m7055 import IcpdasM7055
 from drivers.meters.acrel_djsf1352 import AcrelDjsf1352
 from drivers.ports import (
     ChargeStatus,
-    Insulation,
+    DeviceReport,
+    InsulationReading,
     PowerFunction,
     PowerRequest,
-    Report,
     SeccEmergency,
     SeccState,
     SessionFinished,
@@ -34,26 +34,28 @@ from drivers.power.infypower import InfypowerModules
 from drivers.secc.advantics import AdvanticsSecc
 from station.runtime.contactors import Contactors
 from station.runtime.device_settings import HardwareSettings
-from station.runtime.faults import Stop
-from station.runtime.self_test import SelfTest
-from station.runtime.senses import EvseSenses
-from station.wanted import WantedEvse
+from station.runtime.faults import StopMode
+from station.runtime.self_test import InsulationSelfTest
+from station.runtime.senses import EvseInputs
+from station.wanted import DesiredEvse
 
 SAFE_V: Final = 60  # the EV lets go of the plug below
-KEEPS_VOLTAGE_S: Final = 5.0
-STARTS_ANEW_S: Final = 0.6  # the controller has seen the start go, six of its cycles
-GIVES_UP_S: Final = 1.5  # an emergency stop is over, whatever the feedback says
-PILOT_TELLS_S: Final = 0.15  # the pilot is told every 100 ms: by then an unplugged EV is known
-EXPLAINED_S: Final = 0.3  # in this time other devices say why the controller broke off
-LEAST_A: Final = Decimal(2)  # what brings the cable's capacitance up in the insulation test
+RESIDUAL_VOLTAGE_S: Final = 5.0
+RESTART_GAP_S: Final = 0.6  # the controller has seen the start go, six of its cycles
+EMERGENCY_TIMEOUT_S: Final = 1.5  # an emergency stop is over, whatever the feedback says
+PILOT_DELAY_S: Final = 0.15  # the pilot is told every 100 ms: by then an unplugged EV is known
+ABORT_CAUSE_WAIT_S: Final = 0.3  # in this time other devices say why the controller broke off
+INSULATION_TEST_MIN_A: Final = Decimal(
+    2
+)  # what brings the cable's capacitance up in the insulation test
 NO_ENERGY_A: Final = Decimal("0.1")  # 0 would mean the controller's own limit, secc.md section 2
-SPIKE_S: Final = 0.1  # a moment more than one measurement
+OVER_VOLTAGE_S: Final = 0.1  # a moment more than one measurement
 OVER_CURRENT_S: Final = 1.0
-GIVING: Final = frozenset(
+OUTPUT_FUNCTIONS: Final = frozenset(
     {PowerFunction.INSULATION_TEST, PowerFunction.PRECHARGE, PowerFunction.POWER_TRANSFER}
 )
-TALKING: Final = frozenset(SeccState) - {
-    SeccState.INITIALISING,
+COMMUNICATING_STATES: Final = frozenset(SeccState) - {
+    SeccState.INITIALIZING,
     SeccState.WAITING_FOR_PEV,
     SeccState.NOT_AVAILABLE,
     SeccState.UNKNOWN,
@@ -68,17 +70,17 @@ class Phase(Enum):
     ENDED = "ended"  # until the output is low and the controller has seen the end
 
 
-class Hands(msgspec.Struct, frozen=True):
+class PowerDevices(msgspec.Struct, frozen=True):
     """The devices a power path moves."""
 
     secc: AdvanticsSecc
-    modules: InfypowerModules
+    power_modules: InfypowerModules
     io: IcpdasM7055
-    monitor: BenderIsoCha425hv
+    insulation_monitor: BenderIsoCha425hv
     meter: AcrelDjsf1352
 
 
-class Broken(msgspec.Struct, frozen=True):
+class AbortedSession(msgspec.Struct, frozen=True):
     """The controller broke a session off; why, others may tell."""
 
     at: float
@@ -101,131 +103,139 @@ class PowerPath:
 
     def __init__(
         self,
-        senses: EvseSenses,
-        hands: Hands,
+        inputs: EvseInputs,
+        devices: PowerDevices,
         settings: HardwareSettings,
-        ev_stopped: Callable[[], None],
+        report_ev_stopped: Callable[[], None],
         now: float,
     ) -> None:
-        self.senses = senses
+        self.inputs = inputs
         self.phase = Phase.IDLE
-        self.begun = self.suspended = False
-        self.limit_a = Decimal(0)
-        self.range_v = (0, 0)
-        self.modules_c = 25
-        self.broken: Broken | None = None
-        self.phase_at = now
+        self.ev_joined = self.suspended = False
+        self.current_limit_a = Decimal(0)
+        self.voltage_range_v = (0, 0)
+        self.module_temperature_c = 25
+        self.aborted_session: AbortedSession | None = None
+        self.phase_since = now
         self.idle_since = now
-        self.self_test = SelfTest(hands.monitor, now)
-        self.cable_check_failures = self.stuck_opens = 0
-        self._contactors = Contactors(senses, hands.io, settings.io.feedback_ms / 1000)
-        self._hands = hands
+        self.self_test = InsulationSelfTest(devices.insulation_monitor, now)
+        self.cable_check_failures = self.stuck_open_count = 0
+        self._contactors = Contactors(inputs, devices.io, settings.io.feedback_ms / 1000)
+        self._devices = devices
         self._settings = settings
-        self._ev_stopped = ev_stopped
-        self._wish = nothing(senses.evse_id)
-        self._behind = False  # the judgement, behind what the cable did
-        self._spent_for: str | None = None
-        self._spent = False
-        self._ended_itself_at: float | None = None
-        self._off_at = now
-        self._given = (0, 0, False)
-        self._function_at = now
-        self._function = PowerFunction.OFF
-        self._finished = False
-        self._over_v_since: float | None = None
-        self._over_a_since: float | None = None
+        self._report_ev_stopped = report_ev_stopped
+        self._desired = no_energy(inputs.evse_id)
+        self._desired_outdated = False  # the judgement, behind what the cable did
+        self._request_transaction_id: str | None = None
+        self._request_used = False
+        self._ev_ended_at: float | None = None
+        self._modules_off_at = now
+        self._module_order = (0, 0, False)
+        self._function_since = now
+        self._power_function = PowerFunction.OFF
+        self._session_finished = False
+        self._over_voltage_since: float | None = None
+        self._over_current_since: float | None = None
 
     # --- what others ask -------------------------------------------------------------------------
 
     @property
-    def in_session(self) -> bool:
+    def has_session(self) -> bool:
         """An EV is charging, about to, or about to stop."""
-        return self.begun and self.phase in (Phase.SESSION, Phase.STOPPING)
+        return self.ev_joined and self.phase in (Phase.SESSION, Phase.STOPPING)
 
     @property
-    def transferring(self) -> bool:
+    def is_transferring(self) -> bool:
         """Energy flows or is about to."""
-        return self.in_session and self._function is PowerFunction.POWER_TRANSFER
+        return self.has_session and self._power_function is PowerFunction.POWER_TRANSFER
 
     @property
-    def coil(self) -> bool:
+    def coil_on(self) -> bool:
         """What the contactors are told."""
-        return self._contactors.coil
+        return self._contactors.coil_on
 
     @property
-    def powered(self) -> bool:
+    def is_powered(self) -> bool:
         """Something is switched on."""
-        return self.coil or self._given[2] or bool(self.senses.closed)
+        return self.coil_on or self._module_order[2] or bool(self.inputs.contactors_closed)
 
-    def contactor_trouble(self, now: float) -> str | None:
+    def contactor_fault(self, now: float) -> str | None:
         """What the feedback says against the order: "welded", "stuck_open" or nothing."""
-        trouble = self._contactors.trouble(now)
+        trouble = self._contactors.feedback_fault(now)
         closing = self.phase in (Phase.SESSION, Phase.STOPPING)
         return None if trouble == "stuck_open" and not closing else trouble
 
-    def over_voltage(self, now: float) -> bool:
-        return self._over_v_since is not None and now - self._over_v_since >= SPIKE_S
+    def has_over_voltage(self, now: float) -> bool:
+        return (
+            self._over_voltage_since is not None
+            and now - self._over_voltage_since >= OVER_VOLTAGE_S
+        )
 
-    def over_current(self, now: float) -> bool:
-        return self._over_a_since is not None and now - self._over_a_since >= OVER_CURRENT_S
+    def has_over_current(self, now: float) -> bool:
+        return (
+            self._over_current_since is not None
+            and now - self._over_current_since >= OVER_CURRENT_S
+        )
 
-    def precharge_overdue(self, now: float) -> bool:
+    def is_precharge_overdue(self, now: float) -> bool:
         """The EV did not take the voltage in time."""
         limit_s = self._settings.secc.precharge_s
         return (
             self.phase is Phase.SESSION
-            and self._function is PowerFunction.PRECHARGE
-            and now - self._function_at > limit_s
+            and self._power_function is PowerFunction.PRECHARGE
+            and now - self._function_since > limit_s
         )
 
-    def keeps_voltage(self, now: float) -> bool:
+    def has_residual_voltage(self, now: float) -> bool:
         """The output is not low although nothing feeds it."""
         return (
             self.phase in (Phase.ENDED, Phase.IDLE)
-            and self.senses.output_v > SAFE_V
-            and now - self.phase_at > KEEPS_VOLTAGE_S
+            and self.inputs.output_v > SAFE_V
+            and now - self.phase_since > RESIDUAL_VOLTAGE_S
         )
 
     # --- what happens ----------------------------------------------------------------------------
 
-    def hear(self, report: Report, now: float) -> None:
+    def on_report(self, report: DeviceReport, now: float) -> None:
         """Take what is an event and not a level."""
         match report:
             case ChargeStatus(started=True):
-                self.cable_check_failures = self.stuck_opens = self.self_test.failures = 0
-            case ChargeStatus(started=False) if self.phase is Phase.SESSION and self.begun:
-                self._ends_itself(now)
-            case SessionFinished(rushed=rushed) if self.phase is Phase.SESSION and self.begun:
+                self.cable_check_failures = self.stuck_open_count = self.self_test.failure_count = 0
+            case ChargeStatus(started=False) if self.phase is Phase.SESSION and self.ev_joined:
+                self._on_ev_end(now)
+            case SessionFinished(aborted=rushed) if self.phase is Phase.SESSION and self.ev_joined:
                 if rushed:
-                    self.broken = Broken(now, self.senses.state, emergency=False)
-                    self._enter(Phase.EMERGENCY, now)
+                    self.aborted_session = AbortedSession(
+                        now, self.inputs.secc_state, emergency=False
+                    )
+                    self._enter_phase(Phase.EMERGENCY, now)
                 else:
-                    self._ends_itself(now)
-                    self._finished = True
+                    self._on_ev_end(now)
+                    self._session_finished = True
             case SessionFinished():
-                self._finished = True
-            case SeccEmergency(by_ev=False) if self.in_session:
-                self.broken = Broken(now, self.senses.state, emergency=True)
-                self._enter(Phase.EMERGENCY, now)
-            case Insulation():
-                self.self_test.hear(report, now)
+                self._session_finished = True
+            case SeccEmergency(by_ev=False) if self.has_session:
+                self.aborted_session = AbortedSession(now, self.inputs.secc_state, emergency=True)
+                self._enter_phase(Phase.EMERGENCY, now)
+            case InsulationReading():
+                self.self_test.on_insulation_report(report, now)
 
-    def _ends_itself(self, now: float) -> None:
+    def _on_ev_end(self, now: float) -> None:
         """The EV ends the session, perhaps because it was unplugged: the pilot will say."""
-        self._ended_itself_at = now
-        self._enter(Phase.STOPPING, now)
+        self._ev_ended_at = now
+        self._enter_phase(Phase.STOPPING, now)
 
-    def _tell_who_ended(self, now: float) -> None:
-        at = self._ended_itself_at
-        if at is not None and now - at > PILOT_TELLS_S:
-            self._ended_itself_at = None
-            if self.senses.plugged:
-                self._ev_stopped()
+    def _report_ev_end(self, now: float) -> None:
+        at = self._ev_ended_at
+        if at is not None and now - at > PILOT_DELAY_S:
+            self._ev_ended_at = None
+            if self.inputs.ev_plugged:
+                self._report_ev_stopped()
 
     # --- one step --------------------------------------------------------------------------------
 
-    def act(
-        self, wish: WantedEvse | None, stop: Stop, blocked: bool, ready: bool, now: float
+    def run_step(
+        self, desired: DesiredEvse | None, stop: StopMode, blocked: bool, ready: bool, now: float
     ) -> None:
         """Compare what is with what shall be, and set every level.
 
@@ -237,174 +247,200 @@ class PowerPath:
             ready: every device has spoken.
             now: by the `AwakeClock`.
         """
-        self._behind = wish is None
-        wish = self._wish = wish or self._wish
-        self.suspended = wish.suspended
-        self._note_wish(wish)
-        self._tell_who_ended(now)
+        self._desired_outdated = desired is None
+        desired = self._desired = desired or self._desired
+        self.suspended = desired.suspended
+        self._update_request_use(desired)
+        self._report_ev_end(now)
         self._watch_output(now)
-        if self.senses.insulation is not None:
-            needed = bool(self.senses.plugged) or wish.energy
-            self.self_test.see_to(needed=needed, idle=not self.in_session, now=now)
+        if self.inputs.insulation is not None:
+            needed = bool(self.inputs.ev_plugged) or desired.energy_allowed
+            self.self_test.start_if_due(needed=needed, idle=not self.has_session, now=now)
         if self.phase in (Phase.SESSION, Phase.STOPPING):
-            self._in_session(wish, stop, now)
+            self._advance_session(desired, stop, now)
         elif self.phase is Phase.EMERGENCY:
-            if self._dead(now):
-                self._enter(Phase.ENDED, now)
+            if self._is_shut_off(now):
+                self._enter_phase(Phase.ENDED, now)
         elif self.phase is Phase.ENDED:
-            if self._over(now):
-                self._enter(Phase.IDLE, now)
-        elif wish.energy and ready and not (blocked or self._spent or self._behind):
-            self._enter(Phase.SESSION, now)
-        self._set_levels(wish, now)
+            if self._may_become_idle(now):
+                self._enter_phase(Phase.IDLE, now)
+        elif (
+            desired.energy_allowed
+            and ready
+            and not (blocked or self._request_used or self._desired_outdated)
+        ):
+            self._enter_phase(Phase.SESSION, now)
+        self._set_outputs(desired, now)
 
-    def emergency(self, now: float) -> None:
+    def emergency_stop(self, now: float) -> None:
         """Stop whatever runs; for the end of the program."""
-        if self.phase is not Phase.IDLE or self.powered:
-            self._enter(Phase.EMERGENCY, now)
+        if self.phase is not Phase.IDLE or self.is_powered:
+            self._enter_phase(Phase.EMERGENCY, now)
 
-    def _note_wish(self, wish: WantedEvse) -> None:
+    def _update_request_use(self, desired: DesiredEvse) -> None:
         """One wish is good for one session; a new one, another person or another EV begins anew."""
-        other = wish.transaction_id is not None and wish.transaction_id != self._spent_for
-        over = not (wish.energy or wish.suspended) or self.senses.pilot == "A"
-        if over or (other and self._spent_for is not None):
-            self._spent = False
+        other = (
+            desired.transaction_id is not None
+            and desired.transaction_id != self._request_transaction_id
+        )
+        over = not (desired.energy_allowed or desired.suspended) or self.inputs.pilot == "A"
+        if over or (other and self._request_transaction_id is not None):
+            self._request_used = False
         if self.phase is Phase.SESSION:
-            self._spent_for = wish.transaction_id
+            self._request_transaction_id = desired.transaction_id
 
-    def _in_session(self, wish: WantedEvse, stop: Stop, now: float) -> None:
-        if self.senses.plugged:  # the state may be told before the pilot
-            talks = self.senses.state in TALKING or self.senses.request is not None
-            self.begun = self.begun or talks
+    def _advance_session(self, desired: DesiredEvse, stop: StopMode, now: float) -> None:
+        if self.inputs.ev_plugged:  # the state may be told before the pilot
+            talks = (
+                self.inputs.secc_state in COMMUNICATING_STATES
+                or self.inputs.power_request is not None
+            )
+            self.ev_joined = self.ev_joined or talks
         stopping = self.phase is Phase.STOPPING
-        late = stopping and now - self.phase_at > self._settings.secc.stop_s
-        if stop is Stop.EMERGENCY or late:
-            self._enter(Phase.EMERGENCY, now)
-        elif self.begun and self.senses.pilot == "A":
-            self._enter(Phase.EMERGENCY if self.powered else Phase.ENDED, now)
-        elif stopping and self._finished:
-            self._enter(Phase.ENDED, now)
-        elif not stopping and (stop is Stop.NORMAL or not (wish.energy or wish.suspended)):
-            self._hands.secc.press_stop()
-            self._enter(Phase.STOPPING if self.begun else Phase.ENDED, now)
+        late = stopping and now - self.phase_since > self._settings.secc.stop_s
+        if stop is StopMode.EMERGENCY or late:
+            self._enter_phase(Phase.EMERGENCY, now)
+        elif self.ev_joined and self.inputs.pilot == "A":
+            self._enter_phase(Phase.EMERGENCY if self.is_powered else Phase.ENDED, now)
+        elif stopping and self._session_finished:
+            self._enter_phase(Phase.ENDED, now)
+        elif not stopping and (
+            stop is StopMode.NORMAL or not (desired.energy_allowed or desired.suspended)
+        ):
+            self._devices.secc.press_stop_button()
+            self._enter_phase(Phase.STOPPING if self.ev_joined else Phase.ENDED, now)
             # A wish that went before the EV took part has served nobody: when it comes back, as it
             # does once the judgement has seen the plug, it counts.
-            self._spent = self._spent and (self.begun or stop is Stop.NORMAL)
+            self._request_used = self._request_used and (self.ev_joined or stop is StopMode.NORMAL)
 
-    def _dead(self, now: float) -> bool:
-        opened = not self.coil and self.senses.closed is not True
-        return opened or now - self.phase_at > GIVES_UP_S
+    def _is_shut_off(self, now: float) -> bool:
+        opened = not self.coil_on and self.inputs.contactors_closed is not True
+        return opened or now - self.phase_since > EMERGENCY_TIMEOUT_S
 
-    def _over(self, now: float) -> bool:
-        low = self.senses.output_v <= SAFE_V
-        return low and not self.coil and now - self.phase_at > STARTS_ANEW_S
+    def _may_become_idle(self, now: float) -> bool:
+        low = self.inputs.output_v <= SAFE_V
+        return low and not self.coil_on and now - self.phase_since > RESTART_GAP_S
 
-    def _enter(self, phase: Phase, now: float) -> None:
+    def _enter_phase(self, phase: Phase, now: float) -> None:
         if phase is self.phase:
             return
         if phase is Phase.SESSION:
-            self.begun = self._finished = False
-            self.senses.request = None
-            self._function, self._function_at = PowerFunction.OFF, now
-            self.broken = None
+            self.ev_joined = self._session_finished = False
+            self.inputs.power_request = None
+            self._power_function, self._function_since = PowerFunction.OFF, now
+            self.aborted_session = None
         if phase in (Phase.EMERGENCY, Phase.ENDED):
-            self._spent = True
+            self._request_used = True
         if phase is Phase.EMERGENCY:
-            self._cut(now)
+            self._cut_power(now)
         if phase is Phase.IDLE:
             self.idle_since = now
-        self.phase, self.phase_at = phase, now
+        self.phase, self.phase_since = phase, now
 
-    def _cut(self, now: float) -> None:
+    def _cut_power(self, now: float) -> None:
         """Modules off and the controller told, before anything else."""
-        self._give(0, 0, False, now)
-        self._hands.secc.enabled = False
-        self._hands.secc.tell_now()
+        self._order_modules(0, 0, False, now)
+        self._devices.secc.enabled = False
+        self._devices.secc.send_status_now()
 
     # --- measuring against what was ordered ------------------------------------------------------
 
     def _watch_output(self, now: float) -> None:
         """Too much: over the order by 5 % and, for the voltage, over what the EV takes."""
-        request, senses = self.senses.request, self.senses
-        if request is not None and request.function is not self._function:
-            self._function, self._function_at = request.function, now
-        on = request is not None and self._given[2] and self.phase is Phase.SESSION
-        most_v = Decimal(self._given[0]) * 105 / 100_000
+        request, senses = self.inputs.power_request, self.inputs
+        if request is not None and request.function is not self._power_function:
+            self._power_function, self._function_since = request.function, now
+        on = request is not None and self._module_order[2] and self.phase is Phase.SESSION
+        most_v = Decimal(self._module_order[0]) * 105 / 100_000
         most_v = max(most_v, senses.ev.voltage_max_v or Decimal(0))
-        most_a = Decimal(self._given[1]) * 105 / 100_000 + 5
-        self._over_v_since = _since(self._over_v_since, on and senses.output_v > most_v, now)
-        self._over_a_since = _since(self._over_a_since, on and senses.output_a > most_a, now)
+        most_a = Decimal(self._module_order[1]) * 105 / 100_000 + 5
+        self._over_voltage_since = _holds_since(
+            self._over_voltage_since, on and senses.output_v > most_v, now
+        )
+        self._over_current_since = _holds_since(
+            self._over_current_since, on and senses.output_a > most_a, now
+        )
 
     # --- levels ----------------------------------------------------------------------------------
 
-    def _set_levels(self, wish: WantedEvse, now: float) -> None:
-        request = self.senses.request if self.phase in (Phase.SESSION, Phase.STOPPING) else None
+    def _set_outputs(self, desired: DesiredEvse, now: float) -> None:
+        request = (
+            self.inputs.power_request if self.phase in (Phase.SESSION, Phase.STOPPING) else None
+        )
         close = request is not None and request.contactors_closed
-        close = close and (self.coil or not self._behind)
-        self._set_output(request, close, wish, now)
-        self._contactors.set(close, self._off_at, now)
-        self._contactors.bleed(request)
-        self._tell_secc(wish)
-        busy = self.phase is not Phase.IDLE or bool(self.senses.plugged)
+        close = close and (self.coil_on or not self._desired_outdated)
+        self._set_modules(request, close, desired, now)
+        self._contactors.update_coil(close, self._modules_off_at, now)
+        self._contactors.set_bleeder(request)
+        self._update_secc(desired)
+        busy = self.phase is not Phase.IDLE or bool(self.inputs.ev_plugged)
         meter, monitor = self._settings.meter, self._settings.insulation
-        self._hands.meter.interval_s = meter.session_interval_s if busy else meter.idle_interval_s
-        self._hands.monitor.interval_s = (
+        self._devices.meter.interval_s = meter.session_interval_s if busy else meter.idle_interval_s
+        self._devices.insulation_monitor.interval_s = (
             monitor.session_interval_s if busy else monitor.idle_interval_s
         )
 
-    def _set_output(
-        self, request: PowerRequest | None, close: bool, wish: WantedEvse, now: float
+    def _set_modules(
+        self, request: PowerRequest | None, close_contactors: bool, desired: DesiredEvse, now: float
     ) -> None:
         """Give what the controller asks for, within our limits. Less than the modules' least
         voltage they would refuse, and keep to the order before: that is off."""
-        joined = close and self.coil and self.senses.closed is True
-        able = request is not None and request.voltage_v >= max(self.range_v[0], 1)
-        if request is None or request.function not in GIVING or not (joined and able):
-            self._give(0, 0, False, now)
+        joined = close_contactors and self.coil_on and self.inputs.contactors_closed is True
+        able = request is not None and request.voltage_v >= max(self.voltage_range_v[0], 1)
+        if request is None or request.function not in OUTPUT_FUNCTIONS or not (joined and able):
+            self._order_modules(0, 0, False, now)
             return
-        least = LEAST_A if request.function is PowerFunction.INSULATION_TEST else Decimal(0)
-        current_a = min(max(request.current_a, least), self.limit_a)
-        if wish.suspended and request.function is PowerFunction.POWER_TRANSFER:
+        least = (
+            INSULATION_TEST_MIN_A
+            if request.function is PowerFunction.INSULATION_TEST
+            else Decimal(0)
+        )
+        current_a = min(max(request.current_a, least), self.current_limit_a)
+        if desired.suspended and request.function is PowerFunction.POWER_TRANSFER:
             current_a = Decimal(0)
-        self._give(int(request.voltage_v * 1000), int(current_a * 1000), True, now)
+        self._order_modules(int(request.voltage_v * 1000), int(current_a * 1000), True, now)
 
-    def _give(self, voltage_mv: int, current_ma: int, on: bool, now: float) -> None:
+    def _order_modules(self, voltage_mv: int, current_ma: int, on: bool, now: float) -> None:
         order = (voltage_mv, current_ma, on)
-        if self._given[2] and not on:
-            self._off_at = now
-        if order != self._given:
-            self._given = order
-            self._hands.modules.set_group(self.senses.evse_id, *order)
+        if self._module_order[2] and not on:
+            self._modules_off_at = now
+        if order != self._module_order:
+            self._module_order = order
+            self._devices.power_modules.set_group(self.inputs.evse_id, *order)
 
-    def repeat(self) -> None:
+    def repeat_module_order(self) -> None:
         """Say the modules' order again, for a driver that began anew and forgot."""
-        self._hands.modules.set_group(self.senses.evse_id, *self._given)
+        self._devices.power_modules.set_group(self.inputs.evse_id, *self._module_order)
 
-    def _tell_secc(self, wish: WantedEvse) -> None:
-        secc, senses = self._hands.secc, self.senses
+    def _update_secc(self, desired: DesiredEvse) -> None:
+        secc, senses = self._devices.secc, self.inputs
         runs = self.phase in (Phase.SESSION, Phase.STOPPING)
         secc.voltage_v, secc.current_a = senses.output_v, senses.output_a
         monitor = senses.insulation
         secc.insulation_ohm = monitor.resistance_ohm if monitor is not None else None
-        secc.current_max_a = NO_ENERGY_A if wish.suspended else max(self.limit_a, NO_ENERGY_A)
-        secc.voltage_max_v = Decimal(self.range_v[1])
-        secc.modules_c = self.modules_c
-        enabled = runs and self.self_test.passed
+        secc.current_max_a = (
+            NO_ENERGY_A if desired.suspended else max(self.current_limit_a, NO_ENERGY_A)
+        )
+        secc.voltage_max_v = Decimal(self.voltage_range_v[1])
+        secc.modules_c = self.module_temperature_c
+        enabled = runs and self.self_test.has_passed
         if enabled is not secc.enabled:
             secc.enabled = enabled
-            secc.tell_now()
+            secc.send_status_now()
         authorised = None if self.phase is Phase.IDLE else runs  # a no ends what still negotiates
-        if (secc.start_allowed, secc.authorised) != (runs, authorised):
-            secc.start_allowed, secc.authorised, secc.parameters_done = runs, authorised, runs
+        if (secc.start_allowed, secc.authorized) != (runs, authorised):
+            secc.start_allowed, secc.authorized, secc.parameters_done = runs, authorised, runs
 
 
-def nothing(evse_id: int) -> WantedEvse:
+def no_energy(evse_id: int) -> DesiredEvse:
     """A wish for no energy."""
-    return WantedEvse(evse_id, energy=False, suspended=False, transaction_id=None, words="")
+    return DesiredEvse(
+        evse_id, energy_allowed=False, suspended=False, transaction_id=None, display_text=""
+    )
 
 
-def _since(before: float | None, holds: bool, now: float) -> float | None:
+def _holds_since(since: float | None, holds: bool, now: float) -> float | None:
     """Since when something holds without a break."""
     if not holds:
         return None
-    return now if before is None else before
+    return now if since is None else since

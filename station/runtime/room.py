@@ -18,13 +18,13 @@ from journal.observations import StorageReported
 
 log = logging.getLogger("station")
 
-Level = Literal["enough", "low", "full"]
+StorageLevel = Literal["enough", "low", "full"]
 
-LOOK_S: Final = 5.0  # between two looks at the disk
-LOW: Final = 4  # times the reserve: less is little
-FULL: Final = 1  # times the reserve: less is for what runs to end
-BETTER_PERCENT: Final = 125  # of a limit, before it counts as kept again
-LEVELS: Final[tuple[Level, ...]] = ("full", "low", "enough")
+CHECK_INTERVAL_S: Final = 5.0  # between two looks at the disk
+LOW_FACTOR: Final = 4  # times the reserve: less is little
+FULL_FACTOR: Final = 1  # times the reserve: less is for what runs to end
+RECOVERY_PERCENT: Final = 125  # of a limit, before it counts as kept again
+LEVELS: Final[tuple[StorageLevel, ...]] = ("full", "low", "enough")
 
 
 def free_bytes(directory: Path) -> int:
@@ -33,7 +33,7 @@ def free_bytes(directory: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-class Room:
+class DiskReserve:
     """The reserve of one data directory, and who looks how full its disk is.
 
     Attributes:
@@ -42,12 +42,12 @@ class Room:
 
     def __init__(
         self,
-        data: Path,
+        data_directory: Path,
         reserve_bytes: int,
         observe: Callable[[StorageReported], None],
         *,
-        level: Level = "enough",
-        free: Callable[[Path], int] = free_bytes,
+        level: StorageLevel = "enough",
+        measure_free: Callable[[Path], int] = free_bytes,
     ) -> None:
         """Look after `data`.
 
@@ -59,22 +59,22 @@ class Room:
             free: tells the bytes that are left; raises OSError.
         """
         self.level = level
-        self._data = data
-        self._file = data / "reserve"
+        self._data_directory = data_directory
+        self._reserve_file = data_directory / "reserve"
         self._reserve_bytes = reserve_bytes
         self._observe = observe
-        self._free = free
+        self._measure_free = measure_free
 
-    def keep(self) -> None:
+    def allocate(self) -> None:
         """Take up the reserve, if there is room for it and for what runs."""
-        if self.is_kept() or not self._reserve_bytes:
+        if self.is_allocated() or not self._reserve_bytes:
             return
-        if self._free(self._data) < (1 + FULL) * self._reserve_bytes:
+        if self._measure_free(self._data_directory) < (1 + FULL_FACTOR) * self._reserve_bytes:
             return
-        fresh = self._file.with_suffix(".new")
+        fresh = self._reserve_file.with_suffix(".new")
         with fresh.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, self._reserve_bytes)
-        fresh.replace(self._file)
+        fresh.replace(self._reserve_file)
 
     def release(self) -> bool:
         """Give the reserve away for a commit that found no room.
@@ -83,62 +83,66 @@ class Room:
             Whether there was one.
         """
         try:
-            self._file.unlink()
+            self._reserve_file.unlink()
         except OSError:
             return False
         log.error("the disk is full: the reserve is used to end what runs")
-        self._tell("full")
+        self._report_level("full")
         return True
 
     async def run(self) -> None:
         """Look, for ever."""
         while self._reserve_bytes:
             try:
-                self._look()
+                self._check_disk()
             except OSError as error:
-                log.warning("%s: cannot tell how full it is: %s", self._data, error.strerror)
-            await trio.sleep(LOOK_S)
+                log.warning(
+                    "%s: cannot tell how full it is: %s", self._data_directory, error.strerror
+                )
+            await trio.sleep(CHECK_INTERVAL_S)
         await trio.sleep_forever()
 
-    def _look(self) -> None:
-        level = self._level_now()
+    def _check_disk(self) -> None:
+        level = self._current_level()
         if level != "full":
-            self.keep()
+            self.allocate()
         if level != self.level:
-            self._tell(level)
+            self._report_level(level)
 
-    def _level_now(self) -> Level:
+    def _current_level(self) -> StorageLevel:
         """By what is left beside the reserve; better only when it is clearly so."""
-        left = self._free(self._data) - (0 if self.is_kept() else self._reserve_bytes)
-        found: Level = "full"
-        for level, times in (("low", FULL), ("enough", LOW)):
+        left = self._measure_free(self._data_directory) - (
+            0 if self.is_allocated() else self._reserve_bytes
+        )
+        found: StorageLevel = "full"
+        for level, times in (("low", FULL_FACTOR), ("enough", LOW_FACTOR)):
             better = LEVELS.index(level) > LEVELS.index(self.level)
-            limit = times * self._reserve_bytes * (BETTER_PERCENT if better else 100) // 100
+            limit = times * self._reserve_bytes * (RECOVERY_PERCENT if better else 100) // 100
             if left >= limit:
                 found = level  # type: ignore[assignment]
         return found
 
-    def is_kept(self) -> bool:
+    def is_allocated(self) -> bool:
         """Whether the reserve is there."""
-        return self._file.exists()
+        return self._reserve_file.exists()
 
-    def _tell(self, level: Level) -> None:
+    def _report_level(self, level: StorageLevel) -> None:
         try:
-            free = self._free(self._data)
+            free = self._measure_free(self._data_directory)
         except OSError:
             free = 0
         log.log(
             logging.INFO if level == "enough" else logging.ERROR,
             "the disk of %s has %d KiB free: %s",
-            self._data,
+            self._data_directory,
             free // 1024,
-            MEANS[level],
+            LEVEL_CONSEQUENCES[level],
         )
         self.level = level
         self._observe(StorageReported(level, free))
 
 
-MEANS: Final[dict[Level, str]] = {
+LEVEL_CONSEQUENCES: Final[dict[StorageLevel, str]] = {
     "enough": "enough",
     "low": "every second sample that waits is given up",
     "full": "nothing new begins, what runs ends",

@@ -17,32 +17,32 @@ from typing import Final, NamedTuple
 import msgspec
 import trio
 
-from journal.observations import ClockStepped, HeadNoted, MeterRead
-from journal.projections.condition import JudgementFailed
+from journal.observations import ClockStepped, HeadRecorded, MeterRead
+from journal.projections.condition import RuleFailed
 from journal.projections.outbox import CallQueued
-from journal.projections.transactions import SampleKept
+from journal.projections.transactions import TransactionSampleKept
 from journal.state import State
 from journal.store import DiskFull, Store
 from journal.terms import Entry, Observation
-from station.blocks.e_transactions import names_head
-from station.case import Case, Product
-from station.decide import judge
+from station.blocks.e_transactions import includes_journal_head
+from station.case import Context, Product
+from station.decide import decide
 from station.runtime.clock import Clock
-from station.runtime.latest import Latest
-from station.runtime.writer import Writer
-from station.wanted import Wanted, wanted
+from station.runtime.latest import WatchedValue
+from station.runtime.writer import CommitThread
+from station.wanted import DesiredState, compute_desired_state
 
 log = logging.getLogger("station")
 
 BATCH_MAX: Final = 256  # observations in one commit: bounds its length and what a crash undoes
-LAZY_S: Final = 1.0  # how long an observation that nobody waits for may wait for company
-STEP_MIN_MS: Final = 1_000  # less is how the host's clock is kept in time
-PAYLOADS_MAX: Final = 64  # queued calls whose payload is still at hand
-EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
+LAZY_DELAY_S: Final = 1.0  # how long an observation that nobody waits for may wait for company
+CLOCK_STEP_MIN_MS: Final = 1_000  # less is how the host's clock is kept in time
+CACHED_PAYLOADS_MAX: Final = 64  # queued calls whose payload is still at hand
+STATION_TIME_MIN: Final = datetime(1970, 1, 1, tzinfo=UTC)
+STATION_TIME_MAX: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-class Heard(NamedTuple):
+class TimedObservation(NamedTuple):
     """An observation and when it was made; it may be judged later, behind a slow commit."""
 
     observation: Observation
@@ -50,7 +50,7 @@ class Heard(NamedTuple):
     uptime_ms: int
 
 
-class Scribe:
+class Recorder:
     """Owns the memory. `observe` may be called from anywhere in the loop; it never waits."""
 
     def __init__(
@@ -60,27 +60,29 @@ class Scribe:
         state: State,
         clock: Clock,
         *,
-        reading: Callable[[int], MeterRead | None] = lambda evse_id: None,
-        writer: Writer | None = None,
+        latest_reading: Callable[[int], MeterRead | None] = lambda evse_id: None,
+        commit_thread: CommitThread | None = None,
     ) -> None:
         """Without a writer, commits hold up the loop."""
         self.product = product
         self.state = state
         self.head = store.head  # of the commit that `state` holds
-        self.reading = reading
-        self.more_room: Callable[[], bool] = lambda: False
-        self._told_failure = ""
-        self.wanted: Latest[Wanted] = Latest(Wanted())
+        self.latest_reading = latest_reading
+        self.release_reserve: Callable[[], bool] = lambda: False
+        self._logged_failure = ""
+        self.desired_state: WatchedValue[DesiredState] = WatchedValue(DesiredState())
         self._store = store
         self._clock = clock
-        self._writer = writer
-        self._waiting: deque[Heard] = deque()
-        self._eager = trio.Event()
-        self._patience = trio.CancelScope()  # ends when what is lazy has waited long enough
+        self._commit_thread = commit_thread
+        self._queue: deque[TimedObservation] = deque()
+        self._commit_requested = trio.Event()
+        self._delay_scope = trio.CancelScope()  # ends when what is lazy has waited long enough
         self._payloads: OrderedDict[int, msgspec.Raw] = OrderedDict()
-        self._apart_ms = _apart_ms(clock.utc(), clock.uptime_ms())  # as last seen
+        self._wall_minus_uptime_ms = _wall_minus_uptime_ms(
+            clock.utc(), clock.uptime_ms()
+        )  # as last seen
         self.committed = trio.Event()
-        self._writing = False
+        self._committing = False
 
     # --- Taking in ------------------------------------------------------------------------------
 
@@ -89,21 +91,21 @@ class Scribe:
         host_utc, uptime_ms = self._clock.utc(), self._clock.uptime_ms()
         step_ms = self._clock_step_ms(host_utc, uptime_ms)
         if step_ms:
-            self._waiting.append(Heard(ClockStepped(step_ms), host_utc, uptime_ms))
-        self._waiting.append(Heard(observation, host_utc, uptime_ms))
+            self._queue.append(TimedObservation(ClockStepped(step_ms), host_utc, uptime_ms))
+        self._queue.append(TimedObservation(observation, host_utc, uptime_ms))
         if not lazy:
-            self._eager.set()
-        elif self._patience.deadline == inf:
-            self._patience.deadline = trio.current_time() + LAZY_S
+            self._commit_requested.set()
+        elif self._delay_scope.deadline == inf:
+            self._delay_scope.deadline = trio.current_time() + LAZY_DELAY_S
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Wait while more is waiting than one commit takes: whoever floods us is slowed down."""
-        while len(self._waiting) >= BATCH_MAX:
+        while len(self._queue) >= BATCH_MAX:
             await self.committed.wait()
 
-    async def settled(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Return at a moment when everything that was heard is history."""
-        while self._waiting or self._writing:
+        while self._queue or self._committing:
             await self.committed.wait()
 
     async def run(self) -> None:
@@ -114,172 +116,184 @@ class Scribe:
         """
         try:
             while True:
-                if not self._eager.is_set():
-                    with self._patience:
-                        await self._eager.wait()
-                await self._write()
+                if not self._commit_requested.is_set():
+                    with self._delay_scope:
+                        await self._commit_requested.wait()
+                await self._commit_batch()
         except trio.Cancelled:
             with trio.CancelScope(shield=True):
-                while self._waiting:
-                    await self._write()
+                while self._queue:
+                    await self._commit_batch()
             raise
 
-    async def write_now(self) -> None:
+    async def commit_now(self) -> None:
         """One commit with everything that waits; for the first entries, before `run`."""
-        await self._write()
+        await self._commit_batch()
 
-    async def _write(self) -> None:
-        self._writing = True
-        batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
-        if not self._waiting:
-            self._eager, self._patience = trio.Event(), trio.CancelScope()
-        entries, state = self._judged(batch)
-        self._give(entries)
-        level = wanted(self.product, state, entries[-1])  # while the disk is busy
+    async def _commit_batch(self) -> None:
+        self._committing = True
+        batch = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
+        if not self._queue:
+            self._commit_requested, self._delay_scope = trio.Event(), trio.CancelScope()
+        entries, state = self._decide_batch(batch)
+        self._start_commit(entries)
+        level = compute_desired_state(self.product, state, entries[-1])  # while the disk is busy
         with trio.CancelScope(shield=True):  # what is taken up is written down
-            await self._append(entries)
+            await self._store_entries(entries)
         self.state, self.head = state, self._store.head
-        self._remember_payloads(entries)
-        self._tell_faults(entries)
-        if level.failed and level.failed != self._told_failure:
-            log.error("the level cannot be told, so nothing is given: %s", level.failed)
-        self._told_failure = level.failed
-        self.wanted.set(level)
-        self._writing = False
+        self._cache_payloads(entries)
+        self._log_rule_failures(entries)
+        if level.failure and level.failure != self._logged_failure:
+            log.error("the level cannot be told, so nothing is given: %s", level.failure)
+        self._logged_failure = level.failure
+        self.desired_state.set(level)
+        self._committing = False
         self.committed.set()
         self.committed = trio.Event()
 
-    async def _append(self, entries: list[Entry]) -> None:
+    async def _store_entries(self, entries: list[Entry]) -> None:
         """Return once the entries are on the disk, if need be in the room kept in reserve."""
         try:
-            await self._appended(entries)
+            await self._finish_commit(entries)
         except DiskFull:
-            if not self.more_room():
+            if not self.release_reserve():
                 raise
-            self._give(entries)
-            await self._appended(entries)
+            self._start_commit(entries)
+            await self._finish_commit(entries)
 
-    def _give(self, entries: list[Entry]) -> None:
-        if self._writer is not None:
-            self._writer.give(self._store.chained(entries))
+    def _start_commit(self, entries: list[Entry]) -> None:
+        if self._commit_thread is not None:
+            self._commit_thread.start_write(self._store.chain_rows(entries))
 
-    async def _appended(self, entries: list[Entry]) -> None:
-        if self._writer is None:
+    async def _finish_commit(self, entries: list[Entry]) -> None:
+        if self._commit_thread is None:
             self._store.append(entries)
         else:
-            await self._writer.written()
+            await self._commit_thread.wait_written()
 
-    def _tell_faults(self, entries: Sequence[Entry]) -> None:
+    def _log_rule_failures(self, entries: Sequence[Entry]) -> None:
         """A fault of ours is for people to mend, whatever the station makes of it."""
         for entry in entries:
-            if isinstance(entry.event, JudgementFailed):
-                log.error("entry %d: %s failed: %s", entry.seq, entry.event.rule, entry.event.fault)
-        stumbles = self.state.condition.stumbles
+            if isinstance(entry.event, RuleFailed):
+                log.error(
+                    "entry %d: %s failed: %s", entry.seq, entry.event.rule, entry.event.exception
+                )
+        stumbles = self.state.health.projection_failures
         if stumbles and entries and stumbles[-1].seq >= entries[0].seq:
             log.error("entry %d: %s failed: %s", *msgspec.structs.astuple(stumbles[-1]))
 
     # --- Judging --------------------------------------------------------------------------------
 
-    def _judged(self, batch: list[Heard]) -> tuple[list[Entry], State]:
+    def _decide_batch(self, batch: list[TimedObservation]) -> tuple[list[Entry], State]:
         """All entries of one commit, and the memory after them."""
         entries: list[Entry] = []
         state = self.state
         for place, heard in enumerate(batch):
-            state = self._judge_one(heard, state, entries, batch[place + 1 :])
+            state = self._decide_observation(heard, state, entries, batch[place + 1 :])
         return entries, state
 
-    def _judge_one(
-        self, heard: Heard, state: State, entries: list[Entry], later: Sequence[Heard]
+    def _decide_observation(
+        self,
+        observation: TimedObservation,
+        state: State,
+        entries: list[Entry],
+        later: Sequence[TimedObservation],
     ) -> State:
         """Judge; where that needs a reading, take the newest one into the journal first."""
-        state, made, after = self._judge_with_head(heard, state, entries)
-        for evse_id in sorted(_measured(made)):
-            reading = self._newest(evse_id, [heard, *later])
-            known = state.readings.of(evse_id)
+        state, made, after = self._decide_with_witness(observation, state, entries)
+        for evse_id in sorted(_metered_evse_ids(made)):
+            reading = self._newest_reading(evse_id, [observation, *later])
+            known = state.readings.on_evse(evse_id)
             fresh = known is not None and known.seq > self.head.seq
-            if reading is None or reading is heard.observation or fresh:
+            if reading is None or reading is observation.observation or fresh:
                 continue
-            first = heard._replace(observation=reading)
-            _, taken, state = self._judge_with_head(first, state, entries)
+            first = observation._replace(observation=reading)
+            _, taken, state = self._decide_with_witness(first, state, entries)
             entries += taken
-            state, made, after = self._judge_with_head(heard, state, entries)
+            state, made, after = self._decide_with_witness(observation, state, entries)
         entries += made
         return after
 
-    def _judge_with_head(
-        self, heard: Heard, state: State, entries: list[Entry]
+    def _decide_with_witness(
+        self, observation: TimedObservation, state: State, entries: list[Entry]
     ) -> tuple[State, list[Entry], State]:
         """The memory before, what was made, the memory after.
 
         Where a message shall name the head of the journal, that is an entry before it, so that
         the judgement depends on nothing that the journal does not hold.
         """
-        entry = self._entry(heard, state, entries)
-        made, after = judge(self.product, state, entry)
-        if not _ends(made) or not names_head(Case(self.product, state, entry)):
+        entry = self._make_entry(observation, state, entries)
+        made, after = decide(self.product, state, entry)
+        if not _transaction_ended(made) or not includes_journal_head(
+            Context(self.product, state, entry)
+        ):
             return state, made, after
-        noted = HeadNoted(self.head.seq, self.head.digest.hex())
-        if state.heads.noted == noted:
+        noted = HeadRecorded(self.head.seq, self.head.digest.hex())
+        if state.witness.latest_head == noted:
             return state, made, after
-        first = self._entry(heard._replace(observation=noted), state, entries)
-        taken, state = judge(self.product, state, first)
+        first = self._make_entry(observation._replace(observation=noted), state, entries)
+        taken, state = decide(self.product, state, first)
         entries += taken
-        return state, *judge(self.product, state, self._entry(heard, state, entries))
+        return state, *decide(self.product, state, self._make_entry(observation, state, entries))
 
-    def _newest(self, evse_id: int, unjudged: Sequence[Heard]) -> MeterRead | None:
+    def _newest_reading(
+        self, evse_id: int, undecided: Sequence[TimedObservation]
+    ) -> MeterRead | None:
         """The newest reading, but none that is newer than one that is still to be judged.
 
         The register would fall, as the journal tells it.
         """
-        for heard in chain(unjudged, self._waiting):
+        for heard in chain(undecided, self._queue):
             if isinstance(heard.observation, MeterRead) and heard.observation.evse_id == evse_id:
                 return heard.observation
-        return self.reading(evse_id)
+        return self.latest_reading(evse_id)
 
-    def _entry(self, heard: Heard, state: State, entries: list[Entry]) -> Entry:
+    def _make_entry(
+        self, observation: TimedObservation, state: State, entries: list[Entry]
+    ) -> Entry:
         seq = (entries[-1].seq if entries else self.head.seq) + 1
-        at = _station_time(heard.host_utc, state)
-        return Entry(seq, at, heard.uptime_ms, heard.observation)
+        at = _station_time(observation.host_utc, state)
+        return Entry(seq, at, observation.uptime_ms, observation.observation)
 
-    def at(self, state: State) -> datetime:
+    def station_time(self, state: State) -> datetime:
         """The station's wall clock: the host's UTC plus what the CSMS taught, whole ms."""
         return _station_time(self._clock.utc(), state)
 
     def _clock_step_ms(self, host_utc: datetime, uptime_ms: int) -> int:
         """By how much the host's wall clock moved against its uptime; 0: it keeps time."""
-        apart_ms = _apart_ms(host_utc, uptime_ms)
-        step_ms = apart_ms - self._apart_ms
-        if abs(step_ms) < STEP_MIN_MS:
+        apart_ms = _wall_minus_uptime_ms(host_utc, uptime_ms)
+        step_ms = apart_ms - self._wall_minus_uptime_ms
+        if abs(step_ms) < CLOCK_STEP_MIN_MS:
             return 0
-        self._apart_ms = apart_ms
+        self._wall_minus_uptime_ms = apart_ms
         return step_ms
 
     # --- Payloads -------------------------------------------------------------------------------
 
-    def _remember_payloads(self, entries: Iterable[Entry]) -> None:
+    def _cache_payloads(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             if isinstance(entry.event, CallQueued):
                 self._payloads[entry.seq] = entry.event.payload
-        while len(self._payloads) > PAYLOADS_MAX:
+        while len(self._payloads) > CACHED_PAYLOADS_MAX:
             self._payloads.popitem(last=False)
 
-    def payload(self, call: int) -> msgspec.Raw:
+    def read_payload(self, call_seq: int) -> msgspec.Raw:
         """The payload of a queued call: from memory when it is new, else from the journal.
 
         Raises:
             LookupError: it is not there, or cannot be read.
             JournalFailed: the file cannot be read there.
         """
-        found = self._payloads.get(call)
+        found = self._payloads.get(call_seq)
         if found is not None:
             return found
-        event = self._store.entry(call).event
+        event = self._store.read_entry(call_seq).event
         if not isinstance(event, CallQueued):
-            raise LookupError(f"entry {call} queues no call")  # noqa: TRY004  # the file's fault
+            raise LookupError(f"entry {call_seq} queues no call")  # noqa: TRY004  # the file's fault
         return event.payload
 
 
-def _apart_ms(host_utc: datetime, uptime_ms: int) -> int:
+def _wall_minus_uptime_ms(host_utc: datetime, uptime_ms: int) -> int:
     """Wall clock less uptime."""
     return round(host_utc.timestamp() * 1000) - uptime_ms
 
@@ -289,29 +303,29 @@ def _station_time(host_utc: datetime, state: State) -> datetime:
         moment = host_utc + timedelta(milliseconds=state.clock.offset_ms)
     except OverflowError:
         moment = host_utc
-    moment = min(max(moment, EARLIEST), LATEST)
+    moment = min(max(moment, STATION_TIME_MIN), STATION_TIME_MAX)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _ends(entries: Iterable[Entry]) -> bool:
+def _transaction_ended(entries: Iterable[Entry]) -> bool:
     """Whether these tell of the end of a transaction."""
     return any(
         isinstance(entry.event, CallQueued)
-        and entry.event.transaction is not None
-        and entry.event.transaction.event_type == "Ended"
+        and entry.event.transaction_event is not None
+        and entry.event.transaction_event.event_type == "Ended"
         for entry in entries
     )
 
 
-def _measured(entries: Iterable[Entry]) -> set[int]:
+def _metered_evse_ids(entries: Iterable[Entry]) -> set[int]:
     """The EVSEs whose meter these decisions speak of."""
     found: set[int] = set()
     for entry in entries:
         match entry.event:
-            case CallQueued(transaction=mark) if mark is not None:
+            case CallQueued(transaction_event=mark) if mark is not None:
                 found.add(mark.evse_id)
             case CallQueued(action="MeterValues", payload=payload):
                 found.add(msgspec.json.decode(payload)["evseId"])
-            case SampleKept():
-                found.add(entry.event.sample.read.evse_id)
+            case TransactionSampleKept():
+                found.add(entry.event.sample.meter_read.evse_id)
     return found - {0}  # a transaction that began before its cable has no EVSE yet: E01.FR.03

@@ -14,15 +14,15 @@ from pathlib import Path
 
 log = logging.getLogger("station.secrets")
 
-_REFERENCE = re.compile(r"<secret ([0-9a-f]{32})>")
-_NAME = re.compile(r"[0-9a-f]{32}")
+_REFERENCE_PATTERN = re.compile(r"<secret ([0-9a-f]{32})>")
+_FILE_NAME_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 
-class Secrets:
+class SecretStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def keep(self, text: str) -> str:
+    def store_secret(self, secret: str) -> str:
         """Store a secret durably.
 
         Returns:
@@ -35,18 +35,18 @@ class Secrets:
         name = uuid.uuid4().hex
         file = os.open(self._directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "wb") as whole:
-            whole.write(text.encode())
+            whole.write(secret.encode())
             whole.flush()
             os.fsync(file)
-        self._sync()
+        self._sync_directory()
         return f"<secret {name}>"
 
-    def reveal(self, reference: str) -> str | None:
+    def read_secret(self, reference: str) -> str | None:
         """The secret behind a reference; None where there is none (any more), or none to be read.
 
         A rotten file is no reason to stop: what needs the secret says that it lacks it. P8.
         """
-        found = _REFERENCE.fullmatch(reference)
+        found = _REFERENCE_PATTERN.fullmatch(reference)
         if found is None:
             return None
         try:
@@ -57,16 +57,16 @@ class Secrets:
             log.error("secret %s… cannot be read: %s", found[1][:8], type(error).__name__)
             return None
 
-    def keep_only(self, references: set[str]) -> None:
+    def delete_unreferenced(self, references: set[str]) -> None:
         """Delete every secret that no reference names any more, and nothing else."""
-        wanted = {found[1] for one in references if (found := _REFERENCE.fullmatch(one))}
+        wanted = {found[1] for one in references if (found := _REFERENCE_PATTERN.fullmatch(one))}
         if not self._directory.is_dir():
             return
         for file in self._directory.iterdir():
-            if _NAME.fullmatch(file.name) and file.name not in wanted:
+            if _FILE_NAME_PATTERN.fullmatch(file.name) and file.name not in wanted:
                 file.unlink()
 
-    def _sync(self) -> None:
+    def _sync_directory(self) -> None:
         handle = os.open(self._directory, os.O_RDONLY)
         try:
             os.fsync(handle)

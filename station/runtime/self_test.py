@@ -6,21 +6,21 @@ from enum import Enum
 from typing import Final
 
 from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
-from drivers.ports import Insulation
+from drivers.ports import InsulationReading
 
 DEVICE_ERROR: Final = 2  # a failed test's only verdict
-COUNTS_S: Final = 600.0  # a passed test
-RETEST_S: Final = 1.0  # after a failed one
+PASS_VALID_S: Final = 600.0  # a passed test
+RETEST_DELAY_S: Final = 1.0  # after a failed one
 
 
 class Stage(Enum):
     NEEDED = "needed"
     ORDERED = "ordered"
-    RUNS = "runs"
+    RUNNING = "runs"
     PASSED = "passed"
 
 
-class SelfTest:
+class InsulationSelfTest:
     """The monitor's self-test, done when an EV comes or may come, before any voltage is on.
 
     Attributes:
@@ -29,27 +29,27 @@ class SelfTest:
     """
 
     def __init__(self, monitor: BenderIsoCha425hv, now: float) -> None:
-        self.failed = False
-        self.failures = 0
+        self.last_failed = False
+        self.failure_count = 0
         self._monitor = monitor
         self._stage = Stage.NEEDED
         self._ended_at = now
 
     @property
-    def passed(self) -> bool:
+    def has_passed(self) -> bool:
         return self._stage is Stage.PASSED
 
-    def hear(self, report: Insulation, now: float) -> None:
+    def on_insulation_report(self, report: InsulationReading, now: float) -> None:
         """What the monitor says before the test begins is no verdict."""
-        if report.testing and self._stage is Stage.ORDERED:
-            self._stage = Stage.RUNS
-        elif not report.testing and self._stage is Stage.RUNS:
-            self.failed = report.alarm == DEVICE_ERROR
-            self.failures += self.failed
-            self._stage = Stage.NEEDED if self.failed else Stage.PASSED
+        if report.self_test_running and self._stage is Stage.ORDERED:
+            self._stage = Stage.RUNNING
+        elif not report.self_test_running and self._stage is Stage.RUNNING:
+            self.last_failed = report.alarm == DEVICE_ERROR
+            self.failure_count += self.last_failed
+            self._stage = Stage.NEEDED if self.last_failed else Stage.PASSED
             self._ended_at = now
 
-    def see_to(self, *, needed: bool, idle: bool, now: float) -> None:
+    def start_if_due(self, *, needed: bool, idle: bool, now: float) -> None:
         """Order a test where one is due.
 
         Args:
@@ -58,14 +58,14 @@ class SelfTest:
             now: by the `AwakeClock`.
         """
         age_s = now - self._ended_at
-        if self.passed and idle and age_s > COUNTS_S:
+        if self.has_passed and idle and age_s > PASS_VALID_S:
             self._stage = Stage.NEEDED
         if self._stage is not Stage.NEEDED:
             return
-        if age_s > RETEST_S if self.failed else needed:
+        if age_s > RETEST_DELAY_S if self.last_failed else needed:
             self._stage = Stage.ORDERED
             self._monitor.start_self_test()
 
-    def forget(self) -> None:
+    def on_monitor_restart(self) -> None:
         """The monitor began anew; what it was testing is lost."""
         self._stage = Stage.NEEDED

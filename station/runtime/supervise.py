@@ -15,44 +15,44 @@ from typing import Final
 
 import trio
 
-from drivers.emulators.line_socket import LineSocket
+from drivers.emulators.line_socket import JsonLinesSocket
 from journal.observations import SafeModeEntered, StationStarted, StationStopping
 from journal.state import State
 from journal.store import DiskFull, JournalFailed, StoreSettings
 from station import RELEASE
 from station.case import Product
 from station.config import Config
-from station.runtime.alarm import alarm
-from station.runtime.archiving import Archiving, Present
-from station.runtime.audit import audit, verifying
-from station.runtime.certificate_files import certificate_files
-from station.runtime.clock import HostClock, boot_id
-from station.runtime.control import Control
-from station.runtime.customers import CustomerWork
-from station.runtime.devices import socket_of
-from station.runtime.firmware import FirmwareWork
+from station.runtime.alarm import report_deadlines
+from station.runtime.archiving import Archiver, CurrentState
+from station.runtime.audit import audit_journal, verify_command
+from station.runtime.certificate_files import export_certificates
+from station.runtime.clock import HostClock, read_boot_id
+from station.runtime.control import ControlHandler
+from station.runtime.customers import CustomerDataJob
+from station.runtime.devices import emulator_socket
+from station.runtime.firmware import FirmwareUpdateJob
 from station.runtime.hardware import Hardware
-from station.runtime.ingest import Ingest
-from station.runtime.installer import DEFAULT as OWN_INSTALLER
-from station.runtime.link import Link
-from station.runtime.locations import reference_in
-from station.runtime.logs import LogWork
-from station.runtime.memory import Memory, registry
-from station.runtime.network import Network
-from station.runtime.presets import presets
-from station.runtime.room import Room
-from station.runtime.scribe import Scribe
-from station.runtime.secrets import Secrets
-from station.runtime.writer import Writer
+from station.runtime.ingest import FrameFilter
+from station.runtime.installer import DEFAULT_INSTALLER as OWN_INSTALLER
+from station.runtime.link import CsmsConnection
+from station.runtime.locations import find_secret_reference
+from station.runtime.logs import LogUploadJob
+from station.runtime.memory import Startup, event_registry
+from station.runtime.network import Dialer
+from station.runtime.presets import initial_observations
+from station.runtime.room import DiskReserve
+from station.runtime.scribe import Recorder
+from station.runtime.secrets import SecretStore
+from station.runtime.writer import CommitThread
 
 log = logging.getLogger("station")
 
-RESTART_S: Final = 1.0  # before a part that failed is started again; doubles
-RESTART_MAX_S: Final = 30.0
-SNAPSHOT_ENTRIES: Final = 10_000  # a start replays at most about so many
+RESTART_PAUSE_S: Final = 1.0  # before a part that failed is started again; doubles
+RESTART_PAUSE_MAX_S: Final = 30.0
+SNAPSHOT_INTERVAL_ENTRIES: Final = 10_000  # a start replays at most about so many
 
 
-async def run_station(config: Config, damage: str = "") -> str | None:
+async def run_station(config: Config, damage_reason: str = "") -> str | None:
     """Run one life of the station.
 
     Args:
@@ -68,226 +68,242 @@ async def run_station(config: Config, damage: str = "") -> str | None:
         JournalFailed: the journal cannot be opened or written.
         SocketPathError: the control socket cannot lie in the data directory.
     """
-    life = Life(config, damage)
+    life = StationApp(config, damage_reason)
     try:
         return await life.run()
     finally:
         life.close()
 
 
-class Life:
+class StationApp:
     """Everything between one StationStarted and the next."""
 
-    def __init__(self, config: Config, damage: str = "") -> None:
+    def __init__(self, config: Config, damage_reason: str = "") -> None:
         self.config = config
-        self.product = Product(config.profile, config.model)
+        self.product = Product(config.profile, config.device_model)
         settings = StoreSettings(
             checkpoint_pages=config.journal.checkpoint_pages,
             grow_bytes=config.journal.grow_bytes,
             powersafe_overwrite=config.journal.powersafe_overwrite,
         )
-        self.memory = Memory(config.data, settings, damage=damage)
+        self.startup = Startup(config.data_directory, settings, damage_reason=damage_reason)
         self.clock = HostClock()
-        self.network = Network()
-        self.secrets = Secrets(config.data / "secrets")
-        self.writer = Writer(self.memory.store.write)
-        self.scribe = Scribe(
-            self.product, self.memory.store, self.memory.state, self.clock, writer=self.writer
+        self.network = Dialer()
+        self.secrets = SecretStore(config.data_directory / "secrets")
+        self.commit_thread = CommitThread(self.startup.store.write_rows)
+        self.recorder = Recorder(
+            self.product,
+            self.startup.store,
+            self.startup.state,
+            self.clock,
+            commit_thread=self.commit_thread,
         )
         self.hardware = Hardware(
-            config.hardware or Hardware.emulated(config.data / "emulated"),
+            config.hardware or Hardware.emulated_settings(config.data_directory / "emulated"),
             config.profile,
-            observe=self.scribe.observe,
-            refer=self.memory.store.refer,
+            observe=self.recorder.observe,
+            reference_for=self.startup.store.reference_for,
             reading_interval_s=config.journal.reading_interval_s,
-            wanted=self.scribe.wanted,
+            desired_state=self.recorder.desired_state,
         )
-        self.scribe.reading = self.hardware.latest_reading
-        self.room = Room(
-            config.data,
+        self.recorder.latest_reading = self.hardware.latest_reading
+        self.reserve = DiskReserve(
+            config.data_directory,
             config.journal.reserve_bytes,
-            self.scribe.observe,
-            level=self.memory.state.condition.storage,
+            self.recorder.observe,
+            level=self.startup.state.health.storage_level,
         )
-        self.scribe.more_room = self.room.release
-        self._why: str | None = None
+        self.recorder.release_reserve = self.reserve.release
+        self._restart_reason: str | None = None
 
     async def run(self) -> str | None:
         """Begin, work, and end in good order: power first, then the last commit."""
-        control = LineSocket(self.config.data / "control.sock", self._control().answer)
-        self._keep_reserve()
-        await self._begin()
+        control = JsonLinesSocket(
+            self.config.data_directory / "control.sock", self._build_control().handle_line
+        )
+        self._allocate_reserve()
+        await self._record_start()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.scribe.run)
-            nursery.start_soon(self._keep, "room", self.room.run)
-            nursery.start_soon(self._keep, "audit", self._audit)
-            nursery.start_soon(self._checkpoints)
-            nursery.start_soon(self._keep, "archive", self._archive)
-            nursery.start_soon(self._keep, "control", control.run)
-            nursery.start_soon(self._keep, "certificate files", self._certificate_files)
+            nursery.start_soon(self.recorder.run)
+            nursery.start_soon(self._restart_on_failure, "room", self.reserve.run)
+            nursery.start_soon(self._restart_on_failure, "audit", self._run_auditor)
+            nursery.start_soon(self._run_checkpoints)
+            nursery.start_soon(self._restart_on_failure, "archive", self._run_archiver)
+            nursery.start_soon(self._restart_on_failure, "control", control.run)
+            nursery.start_soon(
+                self._restart_on_failure, "certificate files", self._export_certificates
+            )
             with trio.CancelScope() as working:
-                nursery.start_soon(self._until_asked, working)
-                nursery.start_soon(self._until_restart, working)
-                await self._work()
-            self.scribe.observe(StationStopping(self._why or "asked to end"))
+                nursery.start_soon(self._stop_on_signal, working)
+                nursery.start_soon(self._stop_on_restart_request, working)
+                await self._run_workers()
+            self.recorder.observe(StationStopping(self._restart_reason or "asked to end"))
             nursery.cancel_scope.cancel()
-        return self._why
+        return self._restart_reason
 
-    async def _work(self) -> None:
+    async def _run_workers(self) -> None:
         """The tasks that end first, so that the scribe can write down how they did."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep, "link", self._link().run)
-            nursery.start_soon(self._keep, "hardware", self.hardware.run)
-            nursery.start_soon(alarm, self.scribe.wanted, self.clock, self.scribe.observe)
-            nursery.start_soon(self._keep, "firmware", self._firmware)
-            nursery.start_soon(self._keep, "logs", self._logs)
-            nursery.start_soon(self._keep, "customers", self._customers)
+            nursery.start_soon(self._restart_on_failure, "link", self._build_link().run)
+            nursery.start_soon(self._restart_on_failure, "hardware", self.hardware.run)
+            nursery.start_soon(
+                report_deadlines, self.recorder.desired_state, self.clock, self.recorder.observe
+            )
+            nursery.start_soon(self._restart_on_failure, "firmware", self._run_firmware)
+            nursery.start_soon(self._restart_on_failure, "logs", self._run_logs)
+            nursery.start_soon(self._restart_on_failure, "customers", self._run_customers)
 
-    async def _firmware(self) -> None:
-        firmware, data = self.config.firmware, self.config.data
-        work = FirmwareWork(
+    async def _run_firmware(self) -> None:
+        firmware, data = self.config.firmware, self.config.data_directory
+        work = FirmwareUpdateJob(
             self.product,
             data / "downloads",
-            installer=(str(firmware.installer),) if firmware.installer else OWN_INSTALLER,
-            base=firmware.directory or data / "firmware",
-            observe=self.scribe.observe,
-            memory=self._memory,
-            reveal=self.secrets.reveal,
+            installer_command=(str(firmware.installer),) if firmware.installer else OWN_INSTALLER,
+            installer_base=firmware.directory or data / "firmware",
+            observe=self.recorder.observe,
+            current_state=self._current_state,
+            read_secret=self.secrets.read_secret,
         )
-        await work.run(self.scribe.wanted)
+        await work.run(self.recorder.desired_state)
 
-    async def _logs(self) -> None:
-        work = LogWork(
+    async def _run_logs(self) -> None:
+        work = LogUploadJob(
             self.product,
-            self.config.data / "journal.db",
-            registry(),
-            self.config.data / "uploads",
-            observe=self.scribe.observe,
-            memory=self._memory,
-            reveal=self.secrets.reveal,
+            self.config.data_directory / "journal.db",
+            event_registry(),
+            self.config.data_directory / "uploads",
+            observe=self.recorder.observe,
+            current_state=self._current_state,
+            read_secret=self.secrets.read_secret,
         )
-        await work.run(self.scribe.wanted)
+        await work.run(self.recorder.desired_state)
 
-    async def _customers(self) -> None:
-        work = CustomerWork(
-            self.memory.store,
-            self.config.data / "journal.db",
-            registry(),
-            observe=self.scribe.observe,
-            memory=self._memory,
-            settled=self.scribe.settled,
+    async def _run_customers(self) -> None:
+        work = CustomerDataJob(
+            self.startup.store,
+            self.config.data_directory / "journal.db",
+            event_registry(),
+            observe=self.recorder.observe,
+            current_state=self._current_state,
+            wait_until_idle=self.recorder.wait_until_idle,
         )
-        await work.run(self.scribe.wanted)
+        await work.run(self.recorder.desired_state)
 
-    def _memory(self) -> State:
-        return self.scribe.state
+    def _current_state(self) -> State:
+        return self.recorder.state
 
     def close(self) -> None:
         """Leave the journal as one file, with a snapshot beside it."""
-        self.writer.close()
+        self.commit_thread.close()
         try:
-            self.memory.snapshot(self.scribe.head, self.scribe.state)
-            self.secrets.keep_only(set(self._secrets_in_use()))
+            self.startup.save_snapshot(self.recorder.head, self.recorder.state)
+            self.secrets.delete_unreferenced(set(self._secrets_in_use()))
         finally:
-            self.memory.close()
+            self.startup.close()
 
     def _secrets_in_use(self) -> Iterator[str]:
         """Values that may be references of secrets, and all that are."""
-        yield from self.scribe.state.variables.values.values()
-        state = self.scribe.state
-        yield from (one.key for one in state.certificates.installed)
-        for work in (state.firmware.running, state.logs.upload):
+        yield from self.recorder.state.variables.values.values()
+        state = self.recorder.state
+        yield from (one.private_key_ref for one in state.certificates.installed)
+        for work in (state.firmware.running_update, state.logs.upload):
             if work is not None:
-                yield reference_in(work.ordered.location) or ""
+                yield find_secret_reference(work.order.location) or ""
 
-    async def _audit(self) -> None:
-        command = verifying(self.config.data / "journal.db")
-        await audit(command, self.scribe.observe, lambda: self.scribe.state.condition)
+    async def _run_auditor(self) -> None:
+        command = verify_command(self.config.data_directory / "journal.db")
+        await audit_journal(command, self.recorder.observe, lambda: self.recorder.state.health)
 
-    def _keep_reserve(self) -> None:
+    def _allocate_reserve(self) -> None:
         try:
-            self.room.keep()
+            self.reserve.allocate()
         except OSError as error:
             log.error("no room is kept in reserve: %s", error.strerror)
 
     # --- Beginning ------------------------------------------------------------------------------
 
-    async def _begin(self) -> None:
+    async def _record_start(self) -> None:
         """The first entries of this life."""
-        self.secrets.keep_only(set(self._secrets_in_use()))  # what a killed run left
-        head = self.memory.store.head
-        for observation in presets(
+        self.secrets.delete_unreferenced(set(self._secrets_in_use()))  # what a killed run left
+        head = self.startup.store.head
+        for observation in initial_observations(
             self.config,
-            self.memory.state,
+            self.startup.state,
             head.seq == 0,
-            self.secrets.keep,
-            damaged=bool(self.memory.found),
+            self.secrets.store_secret,
+            journal_damaged=bool(self.startup.damage_found),
         ):
-            self.scribe.observe(observation)
+            self.recorder.observe(observation)
         profile = self.config.profile
-        self.scribe.observe(
+        self.recorder.observe(
             StationStarted(
-                boot_id=boot_id(),
+                boot_id=read_boot_id(),
                 release=RELEASE,
-                profile=profile.name,
+                product_profile=profile.name,
                 identity=self.config.identity,
                 evses=tuple(
                     (evse.id, tuple(one.id for one in evse.connectors)) for evse in profile.evse
                 ),
-                last_at=head.at.isoformat() if head.at else None,
-                last_uptime_ms=head.uptime_ms if head.at else None,
+                last_entry_at=head.at.isoformat() if head.at else None,
+                last_entry_uptime_ms=head.uptime_ms if head.at else None,
             )
         )
-        for damage in self.memory.found:
-            self.scribe.observe(damage)
+        for damage in self.startup.damage_found:
+            self.recorder.observe(damage)
         if self.config.complaints:
-            self.scribe.observe(SafeModeEntered(self.config.complaints))
-        await self.scribe.write_now()
+            self.recorder.observe(SafeModeEntered(self.config.complaints))
+        await self.recorder.commit_now()
         log.info(
             "%s, profile %s, journal at entry %d",
             self.config.identity,
             profile.name,
-            self.scribe.head.seq,
+            self.recorder.head.seq,
         )
 
-    def _link(self) -> Link:
-        return Link(
+    def _build_link(self) -> CsmsConnection:
+        return CsmsConnection(
             self.config.identity,
-            self.scribe,
-            Ingest(self.product.model, self.memory.store.refer, self.secrets.keep),
+            self.recorder,
+            FrameFilter(
+                self.product.device_model,
+                self.startup.store.reference_for,
+                self.secrets.store_secret,
+            ),
             self.network,
-            password=self._password,
-            value_of=self.memory.store.value_of,
-            key_of=self.secrets.reveal,
+            read_password=self._basic_auth_password,
+            value_of=self.startup.store.value_of,
+            read_key=self.secrets.read_secret,
             cipher_suites=self.config.profile.cipher_suites,
         )
 
-    async def _certificate_files(self) -> None:
-        await certificate_files(self.scribe.wanted, self.config.data / "certificates")
+    async def _export_certificates(self) -> None:
+        await export_certificates(
+            self.recorder.desired_state, self.config.data_directory / "certificates"
+        )
 
-    def _password(self, reference: str) -> str | None:
+    def _basic_auth_password(self, reference: str) -> str | None:
         """BasicAuthPassword as the CSMS set it last, else as station.toml has it. A01."""
-        kept = self.secrets.reveal(reference)
+        kept = self.secrets.read_secret(reference)
         if kept is not None:
             return kept
         configured = self.config.csms.password
         return configured.reveal() if configured else None
 
-    def _control(self) -> Control:
-        devices = None if self.config.hardware else socket_of(self.config.data)
-        return Control(
-            self.scribe,
+    def _build_control(self) -> ControlHandler:
+        devices = None if self.config.hardware else emulator_socket(self.config.data_directory)
+        return ControlHandler(
+            self.recorder,
             self.hardware,
             network=self.network,
             clock=self.clock,
-            devices=devices,
+            emulator_socket=devices,
         )
 
     # --- Working --------------------------------------------------------------------------------
 
-    async def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _restart_on_failure(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Start a part again when it fails. Only a journal that fails ends the station."""
-        pause_s = RESTART_S
+        pause_s = RESTART_PAUSE_S
         while True:
             began = trio.current_time()
             try:
@@ -296,12 +312,12 @@ class Life:
                 raise
             except Exception:
                 log.exception("%s failed; it is started again", name)
-            if trio.current_time() - began > RESTART_MAX_S:
-                pause_s = RESTART_S
+            if trio.current_time() - began > RESTART_PAUSE_MAX_S:
+                pause_s = RESTART_PAUSE_S
             await trio.sleep(pause_s)
-            pause_s = min(2 * pause_s, RESTART_MAX_S)
+            pause_s = min(2 * pause_s, RESTART_PAUSE_MAX_S)
 
-    async def _until_asked(self, scope: trio.CancelScope) -> None:
+    async def _stop_on_signal(self, scope: trio.CancelScope) -> None:
         """SIGTERM or SIGINT: end in good order."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
@@ -309,43 +325,45 @@ class Life:
                 scope.cancel()
                 return
 
-    async def _until_restart(self, scope: trio.CancelScope) -> None:
+    async def _stop_on_restart_request(self, scope: trio.CancelScope) -> None:
         """The judgement wants a restart. B11.FR.03."""
-        current = await self.scribe.wanted.changed(lambda level: level.restart, None)
-        self._why = current.restart
-        log.info("restarting: %s", current.restart)
+        current = await self.recorder.desired_state.wait_part_changed(
+            lambda level: level.restart_reason, None
+        )
+        self._restart_reason = current.restart_reason
+        log.info("restarting: %s", current.restart_reason)
         scope.cancel()
 
-    async def _archive(self) -> None:
-        def present() -> Present:
-            state = self.scribe.state
-            return Present(self.scribe.head, state, self.scribe.at(state))
+    async def _run_archiver(self) -> None:
+        def present() -> CurrentState:
+            state = self.recorder.state
+            return CurrentState(self.recorder.head, state, self.recorder.station_time(state))
 
-        archiving = Archiving(
-            self.memory.store,
-            self.config.data / "journal.db",
+        archiving = Archiver(
+            self.startup.store,
+            self.config.data_directory / "journal.db",
             timedelta(days=self.config.journal.retention),
-            present=present,
-            snapshot=self.memory.snapshot,
+            read_current=present,
+            write_snapshot=self.startup.save_snapshot,
         )
         await archiving.run()
 
-    async def _checkpoints(self) -> None:
+    async def _run_checkpoints(self) -> None:
         """Keep the log short and a snapshot young, beside the commits."""
-        saved = self.scribe.head.seq
+        saved = self.recorder.head.seq
         while True:
-            await self.scribe.committed.wait()
-            if self.memory.store.checkpoint_due:
-                await self._checkpoint()
-            if self.scribe.head.seq - saved >= SNAPSHOT_ENTRIES:
-                head, state = self.scribe.head, self.scribe.state
-                await trio.to_thread.run_sync(self.memory.snapshot, head, state)
+            await self.recorder.committed.wait()
+            if self.startup.store.is_checkpoint_due:
+                await self._checkpoint_journal()
+            if self.recorder.head.seq - saved >= SNAPSHOT_INTERVAL_ENTRIES:
+                head, state = self.recorder.head, self.recorder.state
+                await trio.to_thread.run_sync(self.startup.save_snapshot, head, state)
                 saved = head.seq
 
-    async def _checkpoint(self) -> None:
+    async def _checkpoint_journal(self) -> None:
         """Fold the log into the file. Where that has no room to grow, the log goes on for now."""
         try:
-            await trio.to_thread.run_sync(self.memory.store.checkpoint)
+            await trio.to_thread.run_sync(self.startup.store.checkpoint)
         except DiskFull as failure:
             log.error("%s", failure)
-            self.room.release()
+            self.reserve.release()

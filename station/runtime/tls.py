@@ -17,12 +17,12 @@ from typing import Any, Final
 import trio
 from trio_websocket import ConnectionRejected
 
-UNAUTHORIZED: Final = 401
+HTTP_UNAUTHORIZED: Final = 401
 TLS_1_2: Final = b"\x03\x03"  # as records spell it; TLS 1.3 keeps it
 RECORD_TYPES: Final = frozenset({20, 21, 22, 23})
 
 # What OpenSSL calls the failure of a handshake -> the security event it is.
-EVENTS: Final[dict[str, str]] = {
+EVENT_BY_SSL_REASON: Final[dict[str, str]] = {
     "UNSUPPORTED_PROTOCOL": "InvalidTLSVersion",  # its choice is below ours. A00.FR.316
     "WRONG_SSL_VERSION": "InvalidTLSVersion",
     "TLSV1_ALERT_PROTOCOL_VERSION": "InvalidTLSVersion",  # our offer is above its own
@@ -35,11 +35,11 @@ EVENTS: Final[dict[str, str]] = {
 }
 
 
-class CertificateRefused(Exception):
+class CsmsCertificateRefused(Exception):
     """The certificate of the CSMS is none we accept. A00.FR.310."""
 
 
-class VersionRefused(Exception):
+class TlsVersionRefused(Exception):
     """The CSMS speaks TLS below 1.2. A00.FR.316."""
 
 
@@ -47,8 +47,10 @@ class NoRootError(Exception):
     """There is nothing a certificate of a CSMS could be checked with."""
 
 
-def context_for(
-    roots: Sequence[str], cipher_suites: Sequence[str], own: tuple[str, str] | None = None
+def create_tls_context(
+    roots: Sequence[str],
+    cipher_suites: Sequence[str],
+    client_certificate: tuple[str, str] | None = None,
 ) -> ssl.SSLContext:
     """How a TLS connection to the CSMS is made. A00.FR.308 to 321, A00.FR.411 to 424.
 
@@ -77,8 +79,8 @@ def context_for(
         if len(classic) == len(cipher_suites):
             context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(":".join([*classic, "@SECLEVEL=2"]))  # A00.FR.501: 112 bits
-    if own is not None:
-        _load_own(context, *own)
+    if client_certificate is not None:
+        _load_client_certificate(context, *client_certificate)
     return context
 
 
@@ -90,7 +92,7 @@ def openssl_name(suite: str) -> str:
     return prefix + cipher.replace("_", "-")
 
 
-def _load_own(context: ssl.SSLContext, chain: str, key: str) -> None:
+def _load_client_certificate(context: ssl.SSLContext, chain: str, key: str) -> None:
     """`ssl` takes a private key from a file only: one that nobody else can read, for a moment."""
     handle, path = tempfile.mkstemp()  # mode 0600
     try:
@@ -104,7 +106,7 @@ def _load_own(context: ssl.SSLContext, chain: str, key: str) -> None:
 # --- The handshake -------------------------------------------------------------------------------
 
 
-async def secured(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
+async def start_tls(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
     """TLS over the stream, to whom we meant. Not a byte of ours goes to anybody else.
 
     Raises:
@@ -112,21 +114,21 @@ async def secured(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -
         VersionRefused: it speaks an older TLS.
         CertificateRefused: the certificate is somebody else's.
     """
-    heard = _Heard(stream)
+    heard = _TlsVersionStream(stream)
     secure: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
         heard, context, server_hostname=host, https_compatible=True
     )
     try:
         await secure.do_handshake()
     except trio.BrokenResourceError:
-        if heard.version and heard.version < TLS_1_2:
-            raise VersionRefused("the CSMS speaks TLS below 1.2") from None
+        if heard.tls_version and heard.tls_version < TLS_1_2:
+            raise TlsVersionRefused("the CSMS speaks TLS below 1.2") from None
         raise
-    check_name(secure.getpeercert(), host)
+    check_host_name(secure.getpeercert(), host)
     return secure
 
 
-class _Heard(trio.abc.Stream):
+class _TlsVersionStream(trio.abc.Stream):
     """A stream that remembers which version the first record from the other end is of.
 
     An old server finds none of our cipher suites in its version, and complains of those: that the
@@ -135,13 +137,17 @@ class _Heard(trio.abc.Stream):
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self._first = b""
+        self._first_bytes = b""
 
     @property
-    def version(self) -> bytes:
+    def tls_version(self) -> bytes:
         """`03 03` is TLS 1.2; empty where nothing like TLS came."""
-        known = len(self._first) == 3 and self._first[0] in RECORD_TYPES and self._first[1] == 3
-        return self._first[1:] if known else b""
+        known = (
+            len(self._first_bytes) == 3
+            and self._first_bytes[0] in RECORD_TYPES
+            and self._first_bytes[1] == 3
+        )
+        return self._first_bytes[1:] if known else b""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
@@ -151,8 +157,8 @@ class _Heard(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         data = bytes(await self._stream.receive_some(max_bytes))
-        if len(self._first) < 3:
-            self._first = (self._first + data)[:3]
+        if len(self._first_bytes) < 3:
+            self._first_bytes = (self._first_bytes + data)[:3]
         return data
 
     async def aclose(self) -> None:
@@ -162,7 +168,7 @@ class _Heard(trio.abc.Stream):
 # --- Whose certificate is it? --------------------------------------------------------------------
 
 
-def check_name(peer: Mapping[str, Any] | None, host: str) -> None:
+def check_host_name(peer: Mapping[str, Any] | None, host: str) -> None:
     """The certificate names the host we meant: commonName or subjectAltName. A00.FR.309, 510, 511.
 
     Args:
@@ -171,13 +177,13 @@ def check_name(peer: Mapping[str, Any] | None, host: str) -> None:
     Raises:
         CertificateRefused: it names others, or nobody.
     """
-    names = list(_names(peer or {}))
-    if _folded(host) not in map(_folded, names):
+    names = list(_certificate_names(peer or {}))
+    if _normalize_name(host) not in map(_normalize_name, names):
         told = ", ".join(names)[:150] or "nobody"
-        raise CertificateRefused(f"certificate of the CSMS: it names {told}, not {host}")
+        raise CsmsCertificateRefused(f"certificate of the CSMS: it names {told}, not {host}")
 
 
-def _names(peer: Mapping[str, Any]) -> Iterator[str]:
+def _certificate_names(peer: Mapping[str, Any]) -> Iterator[str]:
     for subject in peer.get("subject", ()):
         yield from (value for kind, value in subject if kind == "commonName")
     yield from (
@@ -185,7 +191,7 @@ def _names(peer: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _folded(name: str) -> str:
+def _normalize_name(name: str) -> str:
     """One spelling for each name or address."""
     try:
         return ipaddress.ip_address(name.strip("[]")).compressed
@@ -207,16 +213,16 @@ def first_cause(error: BaseException) -> BaseException:
             return error
 
 
-def security_event(error: BaseException) -> str:
+def security_event_for(error: BaseException) -> str:
     """The security event of Part 2 appendix 1 that a failed connection is; empty: none."""
     match error:
-        case CertificateRefused() | ssl.SSLCertVerificationError():
+        case CsmsCertificateRefused() | ssl.SSLCertVerificationError():
             return "InvalidCsmsCertificate"
-        case VersionRefused():
+        case TlsVersionRefused():
             return "InvalidTLSVersion"
-        case ConnectionRejected(status_code=status) if status == UNAUTHORIZED:
+        case ConnectionRejected(status_code=status) if status == HTTP_UNAUTHORIZED:
             return "FailedToAuthenticateAtCsms"
         case ssl.SSLError(reason=reason):
-            return EVENTS.get(reason or "", "")
+            return EVENT_BY_SSL_REASON.get(reason or "", "")
         case _:
             return ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 
-from journal.projections.networks import NetworkSlot
-from station.wanted import WantedLink
+from journal.projections.networks import NetworkProfile
+from station.wanted import DesiredLink
 
 
-class Walk:
+class SlotRotation:
     """Goes through the slots that may be tried, in their order.
 
     Each gets NetworkProfileConnectionAttempts, after a start and after a loss (B10.FR.03); after
@@ -19,38 +19,45 @@ class Walk:
 
     def __init__(self) -> None:
         self._slot = 0  # being tried; 0: none yet
-        self._tries = 0  # failed, through this slot
-        self._given_up = 0  # slots since the last success
-        self._fallen_back = False
+        self._failed_attempts = 0  # failed, through this slot
+        self._exhausted_slots = 0  # slots since the last success
+        self._has_fallen_back = False
 
-    def next(self, link: WantedLink) -> NetworkSlot | None:
+    def next_slot(self, link: DesiredLink) -> NetworkProfile | None:
         """Where to go now; None: there is nowhere to go."""
         if not link.candidates:
             return None
-        if self._tries >= link.attempts:
-            self._tries = 0
-            self._given_up += 1
-            self._slot = _following(link, self._slot)
-            all_failed = self._given_up >= len(link.candidates)
-            self._fallen_back = link.falls_back and link.last is not None and all_failed
-        if self._fallen_back and link.last is not None:
-            return link.last
+        if self._failed_attempts >= link.attempts_per_candidate:
+            self._failed_attempts = 0
+            self._exhausted_slots += 1
+            self._slot = _following_slot(link, self._slot)
+            all_failed = self._exhausted_slots >= len(link.candidates)
+            self._has_fallen_back = (
+                link.fallback_enabled and link.last_successful is not None and all_failed
+            )
+        if self._has_fallen_back and link.last_successful is not None:
+            return link.last_successful
         found = next((one for one in link.candidates if one.slot == self._slot), None)
         chosen = found or link.candidates[0]
         self._slot = chosen.slot
         return chosen
 
-    def failed(self) -> None:
+    def on_attempt_failed(self) -> None:
         """The attempt failed."""
-        if not self._fallen_back:
-            self._tries += 1
+        if not self._has_fallen_back:
+            self._failed_attempts += 1
 
-    def succeeded(self, slot: int) -> None:
+    def on_connected(self, slot: int) -> None:
         """A connection stood through `slot`."""
-        self._slot, self._tries, self._given_up, self._fallen_back = slot, 0, 0, False
+        self._slot, self._failed_attempts, self._exhausted_slots, self._has_fallen_back = (
+            slot,
+            0,
+            0,
+            False,
+        )
 
 
-def _following(link: WantedLink, slot: int) -> int:
+def _following_slot(link: DesiredLink, slot: int) -> int:
     slots = [one.slot for one in link.candidates]
     if slot not in slots:
         return slots[0]
@@ -60,21 +67,25 @@ def _following(link: WantedLink, slot: int) -> int:
 class BackOff:
     """How long to wait between two attempts. Part 4 §5.3, erratum 4.12 (2025-04)."""
 
-    def __init__(self, dice: random.Random) -> None:
-        self._dice = dice
-        self._seconds = 0.0  # the last wait; 0: the next is the first
+    def __init__(self, random_source: random.Random) -> None:
+        self._random_source = random_source
+        self._last_wait_s = 0.0  # the last wait; 0: the next is the first
         self._doublings = 0
 
-    def next_s(self, link: WantedLink) -> float:
+    def next_wait_s(self, link: DesiredLink) -> float:
         """RetryBackOffWaitMinimum first; then twice the wait before, RetryBackOffRepeatTimes
         times; each with up to RetryBackOffRandomRange more. After that always the last wait."""
-        if not self._seconds:
-            self._seconds = link.wait_min_s + self._dice.uniform(0, link.wait_random_s)
-        elif self._doublings < link.repeat_times:
+        if not self._last_wait_s:
+            self._last_wait_s = link.back_off_minimum_s + self._random_source.uniform(
+                0, link.back_off_random_s
+            )
+        elif self._doublings < link.back_off_repeat_times:
             self._doublings += 1
-            self._seconds = 2 * self._seconds + self._dice.uniform(0, link.wait_random_s)
-        return self._seconds
+            self._last_wait_s = 2 * self._last_wait_s + self._random_source.uniform(
+                0, link.back_off_random_s
+            )
+        return self._last_wait_s
 
     def reset(self) -> None:
         """A connection stood."""
-        self._seconds, self._doublings = 0.0, 0
+        self._last_wait_s, self._doublings = 0.0, 0

@@ -14,58 +14,58 @@ from typing import Self
 
 import trio
 
-from journal.chain import Row
+from journal.chain import EntryRow
 
-Write = Callable[[Sequence[Row]], None]
+WriteRows = Callable[[Sequence[EntryRow]], None]
 
 
-class Writer:
+class CommitThread:
     """Calls `write` in its thread, for one task at a time. A context manager."""
 
-    def __init__(self, write: Write) -> None:
-        self._write = write
-        self._given: SimpleQueue[Sequence[Row] | None] = SimpleQueue()
+    def __init__(self, write_rows: WriteRows) -> None:
+        self._write_rows = write_rows
+        self._queue: SimpleQueue[Sequence[EntryRow] | None] = SimpleQueue()
         self._failure: BaseException | None = None
-        self._ended, self._ends = os.pipe()
-        self._thread = Thread(target=self._run, name="journal", daemon=True)
+        self._done_read_fd, self._done_write_fd = os.pipe()
+        self._thread = Thread(target=self._write_until_closed, name="journal", daemon=True)
         self._thread.start()
 
-    def give(self, rows: Sequence[Row]) -> None:
+    def start_write(self, rows: Sequence[EntryRow]) -> None:
         """Begin to write. `written` must follow before more is given."""
-        self._given.put(rows)
+        self._queue.put(rows)
 
-    async def written(self) -> None:
+    async def wait_written(self) -> None:
         """Return once what was given is on the disk. Cancelled, it returns no sooner.
 
         Raises:
             whatever the writing does.
         """
         with trio.CancelScope(shield=True):
-            await trio.lowlevel.wait_readable(self._ended)
-        os.read(self._ended, 1)
+            await trio.lowlevel.wait_readable(self._done_read_fd)
+        os.read(self._done_read_fd, 1)
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
-    async def write(self, rows: Sequence[Row]) -> None:
+    async def write_and_wait(self, rows: Sequence[EntryRow]) -> None:
         """Both."""
-        self.give(rows)
-        await self.written()
+        self.start_write(rows)
+        await self.wait_written()
 
-    def _run(self) -> None:
-        while (rows := self._given.get()) is not None:
+    def _write_until_closed(self) -> None:
+        while (rows := self._queue.get()) is not None:
             try:
-                self._write(rows)
+                self._write_rows(rows)
             except BaseException as failure:  # it is raised in the loop
                 self._failure = failure
-            os.write(self._ends, b"\0")
+            os.write(self._done_write_fd, b"\0")
 
     def close(self) -> None:
         """End the thread; whatever was given to it is written first."""
-        self._given.put(None)
+        self._queue.put(None)
         self._thread.join()
-        os.close(self._ended)
-        os.close(self._ends)
+        os.close(self._done_read_fd)
+        os.close(self._done_write_fd)
 
     def __enter__(self) -> Self:
         return self

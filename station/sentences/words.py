@@ -10,15 +10,15 @@ import msgspec
 
 from journal.observations import MeterRead
 
-PAYLOAD_MAX: Final = 160  # characters of a payload in a line; the journal has all of it
-LIST_MAX: Final = 8  # numbers told one by one
+PAYLOAD_CHARS_MAX: Final = 160  # characters of a payload in a line; the journal has all of it
+LISTED_CALLS_MAX: Final = 8  # numbers told one by one
 
 Sentence = Callable[[Any], str]
 
-_payload = msgspec.json.Decoder(float_hook=Decimal)
+_payload_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
-def printable(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     """What a CSMS or a reader sent must not steer a terminal."""
     if text.isprintable():
         return text
@@ -27,62 +27,62 @@ def printable(text: str) -> str:
     )
 
 
-def at(evse_id: int | None, connector_id: int = 0) -> str:
+def name_location(evse_id: int | None, connector_id: int = 0) -> str:
     """Which part of the station; 0 is all of it."""
     if not evse_id:
         return "the station"
     return f"EVSE {evse_id}" + (f" connector {connector_id}" if connector_id else "")
 
 
-def here(evse_id: int | None) -> str:
+def at_evse(evse_id: int | None) -> str:
     """Where, if anywhere in particular."""
     return f" at EVSE {evse_id}" if evse_id else ""
 
 
-def short(name: str) -> str:
+def shorten_id(identifier: str) -> str:
     """The beginning of a UUID tells it from its neighbours."""
-    return f"{name[:8]}…" if len(name) > 12 else name
+    return f"{identifier[:8]}…" if len(identifier) > 12 else identifier
 
 
-def seconds(ms: int) -> str:
+def format_seconds(ms: int) -> str:
     """Milliseconds as people say them."""
     return f"{Decimal(ms) / 1000:f} s"
 
 
-def listed(calls: Sequence[int]) -> str:
+def list_calls(calls: Sequence[int]) -> str:
     """Calls by their numbers, the first few of many."""
-    told = ", ".join(map(str, calls[:LIST_MAX]))
-    more = len(calls) - LIST_MAX
+    told = ", ".join(map(str, calls[:LISTED_CALLS_MAX]))
+    more = len(calls) - LISTED_CALLS_MAX
     what = "call" if len(calls) == 1 else "calls"
     return f"{what} {told}" + (f" and {more} more" if more > 0 else "")
 
 
-def told(payload: msgspec.Raw) -> str:
+def format_payload(payload: msgspec.Raw) -> str:
     """A payload without its punctuation, as far as a line has room."""
     try:
-        text = flat(_payload.decode(payload))
+        text = flatten_json(_payload_decoder.decode(payload))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         text = "what cannot be read"
-    return cut(text)
+    return truncate_text(text)
 
 
-def cut(text: str) -> str:
+def truncate_text(text: str) -> str:
     """As much as a line has room for."""
-    return text if len(text) <= PAYLOAD_MAX else f"{text[: PAYLOAD_MAX - 1]}…"
+    return text if len(text) <= PAYLOAD_CHARS_MAX else f"{text[: PAYLOAD_CHARS_MAX - 1]}…"
 
 
-def flat(part: Any, inner: bool = False) -> str:
-    if isinstance(part, Mapping):
-        text = ", ".join(f"{key} {flat(value, True)}" for key, value in part.items())
-        return f"({text})" if inner else text or "nothing"
-    if isinstance(part, list):
-        return f"[{', '.join(flat(item, True) for item in part)}]"
-    if part is None:
+def flatten_json(node: Any, is_nested: bool = False) -> str:
+    if isinstance(node, Mapping):
+        text = ", ".join(f"{key} {flatten_json(value, True)}" for key, value in node.items())
+        return f"({text})" if is_nested else text or "nothing"
+    if isinstance(node, list):
+        return f"[{', '.join(flatten_json(item, True) for item in node)}]"
+    if node is None:
         return "null"
-    return str(part).lower() if isinstance(part, bool) else str(part)
+    return str(node).lower() if isinstance(node, bool) else str(node)
 
 
-def reading(read: MeterRead) -> str:
+def format_reading(read: MeterRead) -> str:
     """The register first, then whatever else was read."""
     parts = (
         (read.energy_wh, "Wh"),
@@ -97,16 +97,16 @@ def reading(read: MeterRead) -> str:
     return ", ".join(found)
 
 
-def joined(*parts: str | None) -> str:
+def join_parts(*parts: str | None) -> str:
     """What there is, with commas."""
     return ", ".join(part for part in parts if part)
 
 
-def because(why: str) -> str:
+def reason_suffix(why: str) -> str:
     """The reason, if one is given."""
     return f": {why}" if why else ""
 
 
-def went(ok: bool, well: str, badly: str, why: str) -> str:
+def describe_result(ok: bool, success: str, failure: str, why: str) -> str:
     """How it went, and why so."""
-    return (well if ok else badly) + because(why)
+    return (success if ok else failure) + reason_suffix(why)

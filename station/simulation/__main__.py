@@ -12,10 +12,10 @@ import sys
 import time
 from collections import Counter
 
-from station.simulation.plans import planned
-from station.simulation.trial import Verdict, shrunk, tried
+from station.simulation.plans import make_plan
+from station.simulation.trial import RunResult, run_plan, shrink_plan
 
-TELLS_S = 10.0  # between two lines of progress
+PROGRESS_INTERVAL_S = 10.0  # between two lines of progress
 
 
 def main(arguments: list[str]) -> int:
@@ -28,27 +28,27 @@ def main(arguments: list[str]) -> int:
     began = told = time.perf_counter()
     totals: Counter[str] = Counter()
     for seed in range(asked.seed0, asked.seed0 + asked.seeds):
-        verdict = tried(planned(seed))
-        if verdict.broken:
-            print(failure(seed, verdict))
+        verdict = run_plan(make_plan(seed))
+        if verdict.violation:
+            print(format_failure(seed, verdict))
             if asked.shrink:
-                print(f"\nThe least that breaks it:\n{shrunk(verdict.plan)}")
+                print(f"\nThe least that breaks it:\n{shrink_plan(verdict.plan)}")
             return 1
         totals.update(
             seeds=1,
             entries=verdict.entries,
-            lives=verdict.lives,
+            lives=verdict.process_starts,
             transactions=verdict.transactions,
-            resent=verdict.resent,
+            resent=verdict.resent_count,
         )
-        if time.perf_counter() - told > TELLS_S:
+        if time.perf_counter() - told > PROGRESS_INTERVAL_S:
             told = time.perf_counter()
-            print(summary(totals, told - began), flush=True)
-    print(summary(totals, time.perf_counter() - began))
+            print(format_summary(totals, told - began), flush=True)
+    print(format_summary(totals, time.perf_counter() - began))
     return 0
 
 
-def summary(totals: Counter[str], seconds: float) -> str:
+def format_summary(totals: Counter[str], seconds: float) -> str:
     """What was tried so far, for a person."""
     return (
         f"{totals['seeds']} seeds kept every promise, {totals['seeds'] / seconds:.1f} seeds/s: "
@@ -57,13 +57,13 @@ def summary(totals: Counter[str], seconds: float) -> str:
     )
 
 
-def failure(seed: int, verdict: Verdict) -> str:
+def format_failure(seed: int, verdict: RunResult) -> str:
     """A seed that failed, with everything to see why."""
-    plan = "\n".join(f"  {one.at_s:8.2f} s  {one}" for one in verdict.plan.happenings)
+    plan = "\n".join(f"  {one.at_s:8.2f} s  {one}" for one in verdict.plan.events)
     variables = "\n".join(f"  {name} = {value}" for name, value in verdict.plan.variables.items())
     return (
         f"{verdict.transcript}\n\nseed {seed}\n{variables}\n{plan}\n"
-        f"seed {seed} broke a promise. {verdict.broken}"
+        f"seed {seed} broke a promise. {verdict.violation}"
     )
 
 

@@ -20,25 +20,25 @@ from station import ocppj
 from station.messages import Datatype
 from station.messages.datatypes import IdTokenInfoType, IdTokenType
 from station.messages.e_transactions import TransactionEventRequest
-from station.simulation.agenda import Agenda, SimulatedClock
-from station.simulation.csms import Asked, CsmsDouble
-from station.simulation.wire import GOING_AWAY, Lines, Wire
+from station.simulation.agenda import EventQueue, SimulatedClock
+from station.simulation.csms import CsmsCall, CsmsDouble
+from station.simulation.wire import GOING_AWAY, SimulatedConnection, SimulatedNetwork
 
-LATE_S: Final = (5.0, 150.0)  # the station waits 30 s
-TWICE_S: Final = 3.0  # until an answer comes again, at most
-ASKED_MAX: Final = 200  # calls of ours that are remembered
+LATE_RESPONSE_S: Final = (5.0, 150.0)  # the station waits 30 s
+DUPLICATE_DELAY_MAX_S: Final = 3.0  # until an answer comes again, at most
+CALLS_MAX: Final = 200  # calls of ours that are remembered
 
 ALICE, BOB, CAROL, MALLORY = "04A224B2", "04B224B2", "04C224B2", "04D224B2"
-FAMILY: Final = IdTokenType(id_token="FAMILY", type="Central")
-PEOPLE: Final = {
+GROUP_ID_TOKEN: Final = IdTokenType(id_token="FAMILY", type="Central")
+ID_TOKENS: Final = {
     ALICE: IdTokenInfoType(status="Accepted"),
-    BOB: IdTokenInfoType(status="Accepted", group_id_token=FAMILY),
-    CAROL: IdTokenInfoType(status="Accepted", group_id_token=FAMILY),
+    BOB: IdTokenInfoType(status="Accepted", group_id_token=GROUP_ID_TOKEN),
+    CAROL: IdTokenInfoType(status="Accepted", group_id_token=GROUP_ID_TOKEN),
     MALLORY: IdTokenInfoType(status="Blocked"),
 }
 
 
-class Temper(msgspec.Struct, frozen=True, kw_only=True):
+class FaultRates(msgspec.Struct, frozen=True, kw_only=True):
     """How probable each mischief is, per call of the station. The rest is answered."""
 
     lost: float = 0  # taken in, never answered
@@ -51,23 +51,23 @@ class Temper(msgspec.Struct, frozen=True, kw_only=True):
     cut_after: float = 0  # and after, before the answer leaves
 
 
-CALM: Final = Temper()
+NO_FAULTS: Final = FaultRates()
 
 
-class Onlooker:
+class CsmsObserver:
     """Whoever watches the line and the ledger. This one does not care."""
 
-    def connected(self, wire: Wire) -> None:
+    def on_connected(self, connection: SimulatedConnection) -> None:
         """A station is there."""
 
-    def sent(self, wire: Wire, text: str) -> None:
+    def on_frame_sent(self, connection: SimulatedConnection, text: str) -> None:
         """The station sends a frame."""
 
-    def took(self, event: TransactionEventRequest) -> None:
+    def on_transaction_event(self, event: TransactionEventRequest) -> None:
         """The CSMS takes a TransactionEvent in."""
 
 
-class Counterpart:
+class FaultyCsms:
     """The CSMS's end of all wires.
 
     Attributes:
@@ -77,120 +77,128 @@ class Counterpart:
 
     def __init__(
         self,
-        agenda: Agenda,
+        event_queue: EventQueue,
         clock: SimulatedClock,
-        dice: random.Random,
-        onlooker: Onlooker,
-        lines: Callable[[], Lines],
+        random_source: random.Random,
+        observer: CsmsObserver,
+        get_network: Callable[[], SimulatedNetwork],
     ) -> None:
-        self.double = CsmsDouble(PEOPLE, clock=clock.true_utc, told=self._told)
-        self.temper = CALM
-        self.did: Counter[str] = Counter()
-        self.asked: list[Asked] = []
-        self._agenda = agenda
-        self._dice = dice
-        self._onlooker = onlooker
-        self._lines = lines
-        self._wire: Wire | None = None
-        self._does = {
-            "lost": self._loses,
+        self.double = CsmsDouble(ID_TOKENS, clock=clock.true_utc, on_request=self._on_request)
+        self.fault_rates = NO_FAULTS
+        self.fault_counts: Counter[str] = Counter()
+        self.calls: list[CsmsCall] = []
+        self._event_queue = event_queue
+        self._random_source = random_source
+        self._observer = observer
+        self._get_network = get_network
+        self._connection: SimulatedConnection | None = None
+        self._fault_actions = {
+            "lost": self._process_silently,
             "deaf": lambda wire, text: None,
-            "late": self._late,
-            "twice": self._twice,
-            "refused": self._refuses,
-            "nonsense": self._nonsense,
+            "late": self._respond_late,
+            "twice": self._respond_twice,
+            "refused": self._respond_with_error,
+            "nonsense": self._respond_malformed,
             "cut_before": lambda wire, text: wire.cut(),
-            "cut_after": self._cuts_after,
+            "cut_after": self._process_then_cut,
         }
 
     # --- The wire --------------------------------------------------------------------------------
 
-    def connected(self, wire: Wire) -> None:
-        if self._wire is not None:
-            self.double.hung_up()
-        self._wire = wire
-        self._onlooker.connected(wire)
+    def on_connected(self, connection: SimulatedConnection) -> None:
+        if self._connection is not None:
+            self.double.on_disconnected()
+        self._connection = connection
+        self._observer.on_connected(connection)
 
-    def sent(self, wire: Wire, text: str) -> None:
-        self._onlooker.sent(wire, text)
+    def on_frame_sent(self, connection: SimulatedConnection, text: str) -> None:
+        self._observer.on_frame_sent(connection, text)
 
-    def heard(self, wire: Wire, text: str) -> None:
+    def on_frame_arrived(self, connection: SimulatedConnection, text: str) -> None:
         """A frame of the station, treated as the temper has it."""
-        called = isinstance(ocppj.read(text.encode()), ocppj.CallFrame)
-        mischief = self._mischief() if called else None
+        called = isinstance(ocppj.parse_frame(text.encode()), ocppj.CallFrame)
+        mischief = self._pick_fault() if called else None
         if mischief is None:
-            self._answers(wire, text)
+            self._send_responses(connection, text)
         else:
-            self.did[mischief] += 1
-            self._does[mischief](wire, text)
+            self.fault_counts[mischief] += 1
+            self._fault_actions[mischief](connection, text)
 
-    def disconnected(self, wire: Wire) -> None:
-        if wire is self._wire:
-            self._wire = None
-            self.double.hung_up()
+    def on_disconnected(self, connection: SimulatedConnection) -> None:
+        if connection is self._connection:
+            self._connection = None
+            self.double.on_disconnected()
 
     def restart(self) -> None:
         """It goes away and comes back; what it has taken in is in its database."""
-        self._lines().cut(CloseReason(GOING_AWAY, "restarting"))
+        self._get_network().cut_connection(CloseReason(GOING_AWAY, "restarting"))
 
     # --- Asking ----------------------------------------------------------------------------------
 
-    def ask(self, request: Datatype) -> None:
+    def send_request(self, request: Datatype) -> None:
         """Ask the station something, if one is there."""
-        wire = self._wire
+        wire = self._connection
         if wire is None:
             return
-        asked, texts = self.double.call(request)
-        self.asked = [*self.asked[-ASKED_MAX:], asked]
+        asked, texts = self.double.queue_call(request)
+        self.calls = [*self.calls[-CALLS_MAX:], asked]
         for text in texts:
-            wire.say(text)
+            wire.send_to_station(text)
 
-    def say(self, text: str) -> None:
+    def send_text(self, text: str) -> None:
         """Send any text at all."""
-        if self._wire is not None:
-            self._wire.say(text)
+        if self._connection is not None:
+            self._connection.send_to_station(text)
 
     # --- Mischief --------------------------------------------------------------------------------
 
-    def _mischief(self) -> str | None:
-        chance = self._dice.random()
-        for name in self._does:
-            chance -= getattr(self.temper, name)
+    def _pick_fault(self) -> str | None:
+        chance = self._random_source.random()
+        for name in self._fault_actions:
+            chance -= getattr(self.fault_rates, name)
             if chance < 0:
                 return name
         return None
 
-    def _answers(self, wire: Wire, text: str) -> None:
-        for answer in self.double.heard(text):
-            wire.say(answer)
+    def _send_responses(self, connection: SimulatedConnection, text: str) -> None:
+        for answer in self.double.receive_frame(text):
+            connection.send_to_station(answer)
 
-    def _loses(self, wire: Wire, text: str) -> None:
-        self.double.heard(text)
+    def _process_silently(self, connection: SimulatedConnection, text: str) -> None:
+        self.double.receive_frame(text)
 
-    def _late(self, wire: Wire, text: str) -> None:
-        for answer in self.double.heard(text):
-            self._agenda.after(self._dice.uniform(*LATE_S), partial(wire.say, answer))
+    def _respond_late(self, connection: SimulatedConnection, text: str) -> None:
+        for answer in self.double.receive_frame(text):
+            self._event_queue.run_after(
+                self._random_source.uniform(*LATE_RESPONSE_S),
+                partial(connection.send_to_station, answer),
+            )
 
-    def _twice(self, wire: Wire, text: str) -> None:
-        for answer in self.double.heard(text):
-            wire.say(answer)
-            self._agenda.after(self._dice.uniform(0, TWICE_S), partial(wire.say, answer))
+    def _respond_twice(self, connection: SimulatedConnection, text: str) -> None:
+        for answer in self.double.receive_frame(text):
+            connection.send_to_station(answer)
+            self._event_queue.run_after(
+                self._random_source.uniform(0, DUPLICATE_DELAY_MAX_S),
+                partial(connection.send_to_station, answer),
+            )
 
-    def _refuses(self, wire: Wire, text: str) -> None:
-        frame = ocppj.read(text.encode())
+    def _respond_with_error(self, connection: SimulatedConnection, text: str) -> None:
+        frame = ocppj.parse_frame(text.encode())
         assert isinstance(frame, ocppj.CallFrame)
-        wire.say(ocppj.error_text(frame.message_id, "InternalError", "not today"))
+        connection.send_to_station(
+            ocppj.encode_error(frame.message_id, "InternalError", "not today")
+        )
 
-    def _nonsense(self, wire: Wire, text: str) -> None:
-        frame = ocppj.read(text.encode())
+    def _respond_malformed(self, connection: SimulatedConnection, text: str) -> None:
+        frame = ocppj.parse_frame(text.encode())
         assert isinstance(frame, ocppj.CallFrame)
-        self.double.heard(text)
-        wire.say(ocppj.result_text(frame.message_id, b'{"status":7}'))
+        self.double.receive_frame(text)
+        connection.send_to_station(ocppj.encode_result(frame.message_id, b'{"status":7}'))
 
-    def _cuts_after(self, wire: Wire, text: str) -> None:
-        self.double.heard(text)
-        wire.cut()
+    def _process_then_cut(self, connection: SimulatedConnection, text: str) -> None:
+        self.double.receive_frame(text)
+        connection.cut()
 
-    def _told(self, action: str, request: Datatype) -> None:
+    def _on_request(self, action: str, request: Datatype) -> None:
         if isinstance(request, TransactionEventRequest):
-            self._onlooker.took(request)
+            self._observer.on_transaction_event(request)

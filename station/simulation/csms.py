@@ -26,23 +26,30 @@ from trio_websocket import (
 )
 
 from station import ocppj
-from station.messages import ACTIONS, Datatype, decode_request, decode_response, encode, timestamp
+from station.messages import (
+    ACTIONS,
+    Datatype,
+    decode_request,
+    decode_response,
+    encode,
+    format_timestamp,
+)
 from station.messages.b_provisioning import BootNotificationRequest, BootNotificationResponse
 from station.messages.c_authorization import AuthorizeRequest, AuthorizeResponse
 from station.messages.datatypes import IdTokenInfoType
 from station.messages.e_transactions import TransactionEventRequest, TransactionEventResponse
 from station.messages.g_availability import HeartbeatResponse
-from station.messages.violations import violation
-from station.simulation.ledger import Ledger
+from station.messages.violations import describe_violation
+from station.simulation.ledger import CsmsLedger
 
 SUBPROTOCOL: Final = "ocpp2.0.1"  # Part 4 §3.1.2
 HEARTBEAT_S: Final = 300
 COMPLAINTS_MAX: Final = 100  # kept; a station that goes on and on is wrong all the same
 
-STRANGER: Final = IdTokenInfoType(status="Unknown")
+UNKNOWN_TOKEN_INFO: Final = IdTokenInfoType(status="Unknown")
 
 # What the rest is answered with: the least its response must have. Everything else is empty.
-LEAST: Final[Mapping[str, dict[str, Any]]] = {
+MINIMAL_RESPONSES: Final[Mapping[str, dict[str, Any]]] = {
     "DataTransfer": {"status": "UnknownVendorId"},
     "SignCertificate": {"status": "Accepted"},
     "Get15118EVCertificate": {"status": "Failed", "exiResponse": ""},
@@ -52,26 +59,26 @@ LEAST: Final[Mapping[str, dict[str, Any]]] = {
 }
 
 
-class Asked:
+class CsmsCall:
     """A CALL of ours. `answer` is None until the station said something."""
 
     def __init__(self, message_id: str, request: Datatype) -> None:
         self.message_id = message_id
         self.request = request
-        self.answer: Datatype | None = None
-        self.refusal: str | None = None  # the station's CALLERROR, or that it never answered
+        self.response: Datatype | None = None
+        self.failure: str | None = None  # the station's CALLERROR, or that it never answered
 
     @property
     def action(self) -> str:
         return type(self.request).__name__.removesuffix("Request")
 
     @property
-    def settled(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether nothing more will come."""
-        return self.answer is not None or self.refusal is not None
+        return self.response is not None or self.failure is not None
 
 
-Told = Callable[[str, Datatype], None]  # action and request of a CALL of the station
+RequestCallback = Callable[[str, Datatype], None]  # action and request of a CALL of the station
 
 
 class CsmsDouble:
@@ -82,10 +89,10 @@ class CsmsDouble:
 
     def __init__(
         self,
-        tokens: Mapping[str, IdTokenInfoType] | None = None,
+        id_tokens: Mapping[str, IdTokenInfoType] | None = None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        told: Told = lambda action, request: None,
+        on_request: RequestCallback = lambda action, request: None,
     ) -> None:
         """Be a CSMS that accepts every station.
 
@@ -94,128 +101,134 @@ class CsmsDouble:
             clock: its time, aware.
             told: hears of every request of the station before it is answered.
         """
-        self.tokens = {value.casefold(): info for value, info in (tokens or {}).items()}
+        self.id_tokens = {value.casefold(): info for value, info in (id_tokens or {}).items()}
         self.clock = clock
-        self.told = told
-        self.registration: str = "Accepted"
-        self.heartbeat_s = HEARTBEAT_S
-        self.ledger = Ledger()
+        self.on_request = on_request
+        self.registration_status: str = "Accepted"
+        self.heartbeat_interval_s = HEARTBEAT_S
+        self.ledger = CsmsLedger()
         self.complaints: list[str] = []  # what the station did against the protocol
-        self._waiting: deque[Asked] = deque()  # the first is with the station. Part 4 §4.1.1
-        self._count = 0
+        self._pending_calls: deque[CsmsCall] = (
+            deque()
+        )  # the first is with the station. Part 4 §4.1.1
+        self._calls_count = 0
 
     # --- Text in, texts out ----------------------------------------------------------------------
 
-    def heard(self, text: str) -> list[str]:
+    def receive_frame(self, text: str) -> list[str]:
         """Take one frame of the station in; the frames it leads to, in order."""
-        match ocppj.read(text.encode()):
+        match ocppj.parse_frame(text.encode()):
             case ocppj.CallFrame(message_id=message_id, action=action, payload=payload):
-                return [self._answered(message_id, action, payload)]
-            case ocppj.ResultFrame(message_id=message_id, payload=payload):
-                return self._resulted(message_id, payload)
-            case ocppj.ErrorFrame(message_id=message_id, code=code, description=description):
-                return self._settled(message_id, refusal=f"{code}: {description}".rstrip(": "))
-            case ocppj.BrokenFrame(message_id=message_id, code=code, why=why, answer=answer):
-                self._complain(f"a frame that is no message: {why}")
-                return [ocppj.error_text(message_id, code, why)] if answer else []
+                return [self._handle_call(message_id, action, payload)]
+            case ocppj.CallResultFrame(message_id=message_id, payload=payload):
+                return self._handle_result(message_id, payload)
+            case ocppj.CallErrorFrame(message_id=message_id, code=code, description=description):
+                return self._finish_call(message_id, failure=f"{code}: {description}".rstrip(": "))
+            case ocppj.MalformedFrame(
+                message_id=message_id, code=code, reason=why, needs_call_error=answer
+            ):
+                self._record_complaint(f"a frame that is no message: {why}")
+                return [ocppj.encode_error(message_id, code, why)] if answer else []
 
-    def call(self, request: Datatype) -> tuple[Asked, list[str]]:
+    def queue_call(self, request: Datatype) -> tuple[CsmsCall, list[str]]:
         """Ask the station something; at once, or when it has answered what was asked before.
 
         Returns:
             The call, and the frames to send now.
         """
-        self._count += 1
-        asked = Asked(f"csms-{self._count}", request)
-        self._waiting.append(asked)
-        return asked, self._next() if len(self._waiting) == 1 else []
+        self._calls_count += 1
+        asked = CsmsCall(f"csms-{self._calls_count}", request)
+        self._pending_calls.append(asked)
+        return asked, self._next_frames() if len(self._pending_calls) == 1 else []
 
-    def give_up(self, asked: Asked, why: str) -> list[str]:
+    def abandon_call(self, call: CsmsCall, reason: str) -> list[str]:
         """Wait for its answer no longer, if none came; the frames to send now."""
-        if asked not in self._waiting:
+        if call not in self._pending_calls:
             return []
-        was_first = self._waiting[0] is asked
-        self._waiting.remove(asked)
-        asked.refusal = why
-        return self._next() if was_first else []
+        was_first = self._pending_calls[0] is call
+        self._pending_calls.remove(call)
+        call.failure = reason
+        return self._next_frames() if was_first else []
 
-    def hung_up(self) -> None:
+    def on_disconnected(self) -> None:
         """The connection is gone, and with it the answers to what was asked."""
-        for asked in self._waiting:
-            asked.refusal = "the connection ended first"
-        self._waiting.clear()
+        for asked in self._pending_calls:
+            asked.failure = "the connection ended first"
+        self._pending_calls.clear()
 
     # --- The station asks ------------------------------------------------------------------------
 
-    def _answered(self, message_id: str, action: str, payload: msgspec.Raw) -> str:
+    def _handle_call(self, message_id: str, action: str, payload: msgspec.Raw) -> str:
         known = ACTIONS.get(action)
         if known is None or known.sender == "csms":
-            self._complain(f"{action} is nothing a station may ask")
-            return ocppj.error_text(message_id, "NotImplemented", f"no {action[:50]} here")
+            self._record_complaint(f"{action} is nothing a station may ask")
+            return ocppj.encode_error(message_id, "NotImplemented", f"no {action[:50]} here")
         try:
             request = decode_request(action, payload)
         except msgspec.ValidationError as error:
-            code, description = violation(error)
-            self._complain(f"{action}: {description}")
-            return ocppj.error_text(message_id, code, description)
-        self.told(action, request)
-        return ocppj.result_text(message_id, encode(self._response(action, request)))
+            code, description = describe_violation(error)
+            self._record_complaint(f"{action}: {description}")
+            return ocppj.encode_error(message_id, code, description)
+        self.on_request(action, request)
+        return ocppj.encode_result(message_id, encode(self._build_response(action, request)))
 
-    def _response(self, action: str, request: Datatype) -> Datatype:
+    def _build_response(self, action: str, request: Datatype) -> Datatype:
         match request:
             case BootNotificationRequest():
                 return BootNotificationResponse(
-                    current_time=timestamp(self.clock()),
-                    interval=self.heartbeat_s,
-                    status=self.registration,  # type: ignore[arg-type]
+                    current_time=format_timestamp(self.clock()),
+                    interval=self.heartbeat_interval_s,
+                    status=self.registration_status,  # type: ignore[arg-type]
                 )
             case AuthorizeRequest(id_token=id_token):
-                return AuthorizeResponse(id_token_info=self._known(id_token.id_token))
+                return AuthorizeResponse(id_token_info=self._token_info(id_token.id_token))
             case TransactionEventRequest(id_token=id_token):
-                self.ledger.take(request)
-                info = None if id_token is None else self._known(id_token.id_token)
+                self.ledger.add_event(request)
+                info = None if id_token is None else self._token_info(id_token.id_token)
                 return TransactionEventResponse(id_token_info=info)
         if action == "Heartbeat":
-            return HeartbeatResponse(current_time=timestamp(self.clock()))
-        return msgspec.convert(LEAST.get(action, {}), ACTIONS[action].response)
+            return HeartbeatResponse(current_time=format_timestamp(self.clock()))
+        return msgspec.convert(MINIMAL_RESPONSES.get(action, {}), ACTIONS[action].response)
 
-    def _known(self, id_token: str) -> IdTokenInfoType:
-        return self.tokens.get(id_token.casefold(), STRANGER)
+    def _token_info(self, id_token: str) -> IdTokenInfoType:
+        return self.id_tokens.get(id_token.casefold(), UNKNOWN_TOKEN_INFO)
 
     # --- The station answers ---------------------------------------------------------------------
 
-    def _resulted(self, message_id: str, payload: msgspec.Raw) -> list[str]:
-        if not self._is_due(message_id):
+    def _handle_result(self, message_id: str, payload: msgspec.Raw) -> list[str]:
+        if not self._expects_response(message_id):
             return []
-        asked = self._waiting[0]
+        asked = self._pending_calls[0]
         try:
-            asked.answer = decode_response(asked.action, payload)
+            asked.response = decode_response(asked.action, payload)
         except msgspec.ValidationError as error:
-            self._complain(f"answer to {asked.action}: {violation(error).description}")
-            asked.refusal = f"unusable answer: {violation(error).description}"
-        return self._settled(message_id)
+            self._record_complaint(
+                f"answer to {asked.action}: {describe_violation(error).description}"
+            )
+            asked.failure = f"unusable answer: {describe_violation(error).description}"
+        return self._finish_call(message_id)
 
-    def _settled(self, message_id: str, refusal: str | None = None) -> list[str]:
-        if not self._is_due(message_id):
+    def _finish_call(self, message_id: str, failure: str | None = None) -> list[str]:
+        if not self._expects_response(message_id):
             return []
-        asked = self._waiting.popleft()
-        if refusal is not None:
-            asked.refusal = refusal
-        return self._next()
+        asked = self._pending_calls.popleft()
+        if failure is not None:
+            asked.failure = failure
+        return self._next_frames()
 
-    def _is_due(self, message_id: str) -> bool:
-        due = bool(self._waiting) and self._waiting[0].message_id == message_id
+    def _expects_response(self, message_id: str) -> bool:
+        due = bool(self._pending_calls) and self._pending_calls[0].message_id == message_id
         if not due:
-            self._complain(f"an answer to {message_id}, which nobody asked")
+            self._record_complaint(f"an answer to {message_id}, which nobody asked")
         return due
 
-    def _next(self) -> list[str]:
-        if not self._waiting:
+    def _next_frames(self) -> list[str]:
+        if not self._pending_calls:
             return []
-        asked = self._waiting[0]
-        return [ocppj.call_text(asked.message_id, asked.action, encode(asked.request))]
+        asked = self._pending_calls[0]
+        return [ocppj.encode_call(asked.message_id, asked.action, encode(asked.request))]
 
-    def _complain(self, complaint: str) -> None:
+    def _record_complaint(self, complaint: str) -> None:
         if len(self.complaints) < COMPLAINTS_MAX:
             self.complaints.append(complaint)
 
@@ -227,16 +240,16 @@ class CallFailedError(Exception):
     """The station refused a CALL of ours, or did not answer it in time."""
 
 
-class Listening:
+class CsmsServer:
     """A `CsmsDouble` with its ear on a port."""
 
     def __init__(self, double: CsmsDouble, host: str, passwords: Mapping[str, str] | None) -> None:
         self.double = double
         self.host = host
         self.port = 0
-        self.refused = 0  # handshakes
+        self.refused_handshakes = 0  # handshakes
         self._passwords = passwords
-        self._socket: WebSocketConnection | None = None
+        self._connection: WebSocketConnection | None = None
         self._changed = trio.Event()
 
     @property
@@ -245,64 +258,66 @@ class Listening:
         return f"ws://{self.host}:{self.port}/ocpp"
 
     @property
-    def connected(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether a station is there."""
-        return self._socket is not None
+        return self._connection is not None
 
-    async def call(self, request: Datatype, timeout_s: float = 30) -> Datatype:
+    async def send_request(self, request: Datatype, timeout_s: float = 30) -> Datatype:
         """Ask the station something; its answer.
 
         Raises:
             CallFailedError: it is not there, refused, or said nothing in time.
         """
-        socket = self._socket
+        socket = self._connection
         if socket is None:
             raise CallFailedError("no station is connected")
-        asked, texts = self.double.call(request)
+        asked, texts = self.double.queue_call(request)
         with suppress(ConnectionClosed):  # then `hung_up` settles it
-            await self._send(socket, texts)
+            await self._send_frames(socket, texts)
             with trio.move_on_after(timeout_s):
-                while not asked.settled:
+                while not asked.is_finished:
                     await self._changed.wait()
-            await self._send(socket, self.double.give_up(asked, f"silent for {timeout_s} s"))
-        if asked.answer is None:
-            raise CallFailedError(f"{asked.action}: {asked.refusal or 'the connection ended'}")
-        return asked.answer
+            await self._send_frames(
+                socket, self.double.abandon_call(asked, f"silent for {timeout_s} s")
+            )
+        if asked.response is None:
+            raise CallFailedError(f"{asked.action}: {asked.failure or 'the connection ended'}")
+        return asked.response
 
-    async def handle(self, request: WebSocketRequest) -> None:
+    async def handle_connection(self, request: WebSocketRequest) -> None:
         """One connection, from handshake to end. A new one takes the place of the one before."""
-        refusal = self._refusal(request)
+        refusal = self._refusal_status(request)
         if refusal is not None:
-            self.refused += 1
+            self.refused_handshakes += 1
             await request.reject(refusal)
             return
         socket = await request.accept(subprotocol=SUBPROTOCOL)
-        self._socket, before = socket, self._socket
+        self._connection, before = socket, self._connection
         if before is not None:
             await before.aclose()
         try:
             while True:
                 text = await socket.get_message()
                 if isinstance(text, str):
-                    await self._send(socket, self.double.heard(text))
-                self._wake()
+                    await self._send_frames(socket, self.double.receive_frame(text))
+                self._notify_waiters()
         except ConnectionClosed:
             return  # it will be back, or not; that is the station's to decide
         finally:
-            if self._socket is socket:
-                self._socket = None
-                self.double.hung_up()
-                self._wake()
+            if self._connection is socket:
+                self._connection = None
+                self.double.on_disconnected()
+                self._notify_waiters()
 
-    async def _send(self, socket: WebSocketConnection, texts: list[str]) -> None:
+    async def _send_frames(self, connection: WebSocketConnection, texts: list[str]) -> None:
         for text in texts:
-            await socket.send_message(text)
+            await connection.send_message(text)
 
-    def _wake(self) -> None:
+    def _notify_waiters(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
-    def _refusal(self, request: WebSocketRequest) -> int | None:
+    def _refusal_status(self, request: WebSocketRequest) -> int | None:
         """The HTTP status a handshake is refused with. Part 4 §3.1.2, A00.FR.204."""
         identity = unquote(request.path.rpartition("/")[2])
         if SUBPROTOCOL not in request.proposed_subprotocols:
@@ -310,12 +325,12 @@ class Listening:
         if self._passwords is None:
             return None
         headers = {name.lower(): value for name, value in request.headers}
-        user, password = credentials(headers.get(b"authorization", b""))
+        user, password = parse_credentials(headers.get(b"authorization", b""))
         known = user == identity and self._passwords.get(identity) == password
         return None if known else 401
 
 
-def credentials(header: bytes) -> tuple[str, str] | tuple[None, None]:
+def parse_credentials(header: bytes) -> tuple[str, str] | tuple[None, None]:
     """User and password of an Authorization header; (None, None) of any other text."""
     scheme, _, encoded = header.partition(b" ")
     try:
@@ -326,13 +341,13 @@ def credentials(header: bytes) -> tuple[str, str] | tuple[None, None]:
     return (user, password) if scheme.lower() == b"basic" and colon else (None, None)
 
 
-async def serve(
+async def serve_csms(
     double: CsmsDouble,
     host: str = "127.0.0.1",
     port: int = 0,
     *,
     passwords: Mapping[str, str] | None = None,
-    task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[CsmsServer] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Be that CSMS on a port until cancelled.
 
@@ -346,9 +361,9 @@ async def serve(
     Raises:
         OSError: the port is taken.
     """
-    listening = Listening(double, host, passwords)
+    listening = CsmsServer(double, host, passwords)
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(serve_websocket, listening.handle, host, port, None)
+        server = await nursery.start(serve_websocket, listening.handle_connection, host, port, None)
         listening.port = server.port
         task_status.started(listening)
     raise AssertionError("serve_websocket never ends by itself")

@@ -17,39 +17,39 @@ REGISTER: Final = "Energy.Active.Import.Register"
 WH_PER_UNIT: Final = {"Wh": Decimal(1), "kWh": Decimal(1000)}
 
 
-class Account:
+class TransactionRecord:
     """What arrived for one transaction."""
 
     def __init__(self, transaction_id: str) -> None:
         self.transaction_id = transaction_id
         self.events: dict[int, TransactionEventRequest] = {}  # by seqNo, in order of arrival
         self.duplicates = 0  # arrivals of a seqNo that was there already
-        self._changed: list[int] = []  # seqNos that came again and said something else
+        self._changed_seq_nos: list[int] = []  # seqNos that came again and said something else
 
-    def take(self, event: TransactionEventRequest) -> None:
+    def add_event(self, event: TransactionEventRequest) -> None:
         """Enter one event; what was there before stays as it was."""
         first = self.events.get(event.seq_no)
         if first is None:
             self.events[event.seq_no] = event
             return
         self.duplicates += 1
-        if _lasting(event) != _lasting(first):
-            self._changed.append(event.seq_no)
+        if _without_offline(event) != _without_offline(first):
+            self._changed_seq_nos.append(event.seq_no)
 
     @property
-    def gaps(self) -> list[int]:
+    def missing_seq_nos(self) -> list[int]:
         """seqNos that should be there: of the account so far, from 0 to the highest."""
         return sorted(set(range(max(self.events, default=-1) + 1)) - set(self.events))
 
     @property
-    def ended(self) -> TransactionEventRequest | None:
+    def ended_event(self) -> TransactionEventRequest | None:
         """The event that ended it."""
         return next((one for one in self.events.values() if one.event_type == "Ended"), None)
 
     @property
-    def closed(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the end is known, and everything before it."""
-        return self.ended is not None and not self.gaps
+        return self.ended_event is not None and not self.missing_seq_nos
 
     @property
     def evse_id(self) -> int | None:
@@ -59,12 +59,12 @@ class Account:
     @property
     def begin_wh(self) -> Decimal | None:
         """The register at the begin of the transaction."""
-        return next(self._registers("Transaction.Begin"), None)
+        return next(self._register_values("Transaction.Begin"), None)
 
     @property
     def end_wh(self) -> Decimal | None:
         """The register at its end."""
-        return next(self._registers("Transaction.End"), None)
+        return next(self._register_values("Transaction.End"), None)
 
     @property
     def energy_wh(self) -> Decimal | None:
@@ -72,23 +72,26 @@ class Account:
         begin_wh, end_wh = self.begin_wh, self.end_wh
         return None if begin_wh is None or end_wh is None else end_wh - begin_wh
 
-    def _registers(self, context: str) -> Iterator[Decimal]:
+    def _register_values(self, context: str) -> Iterator[Decimal]:
         for event in self.events.values():
             for value in event.meter_value or ():
                 for sample in value.sampled_value:
                     if sample.context == context and is_register(sample):
-                        yield in_wh(sample)
+                        yield energy_in_wh(sample)
 
-    def complaints(self) -> list[str]:
+    def find_complaints(self) -> list[str]:
         """What is wrong with the account; empty for a complete one."""
         return [
-            *(f"seqNo {seq_no} is missing" for seq_no in self.gaps),
-            *(f"seqNo {seq_no} came again and said something else" for seq_no in self._changed),
-            *self._misplaced(),
-            *self._backwards(),
+            *(f"seqNo {seq_no} is missing" for seq_no in self.missing_seq_nos),
+            *(
+                f"seqNo {seq_no} came again and said something else"
+                for seq_no in self._changed_seq_nos
+            ),
+            *self._find_misplaced(),
+            *self._find_register_decreases(),
         ]
 
-    def _misplaced(self) -> Iterator[str]:
+    def _find_misplaced(self) -> Iterator[str]:
         """E01.FR.07, E02, E06: one Started first, one Ended last, arrivals in order."""
         if not self.events:
             return
@@ -100,10 +103,10 @@ class Account:
             if later < earlier:
                 yield f"seqNo {later} arrived after {earlier}"
 
-    def _backwards(self) -> Iterator[str]:
+    def _find_register_decreases(self) -> Iterator[str]:
         events = sorted(self.events.items())
         readings = [
-            (parse_timestamp(value.timestamp), in_wh(sample), seq_no)
+            (parse_timestamp(value.timestamp), energy_in_wh(sample), seq_no)
             for seq_no, event in events
             for value in event.meter_value or ()
             for sample in value.sampled_value
@@ -114,17 +117,17 @@ class Account:
                 yield f"the register runs backwards at seqNo {seq_no}: {before_wh}, {after_wh} Wh"
 
 
-class Ledger:
+class CsmsLedger:
     """All accounts by transactionId, in the order they were first heard of."""
 
     def __init__(self) -> None:
-        self.accounts: dict[str, Account] = {}
+        self.transactions: dict[str, TransactionRecord] = {}
 
-    def take(self, event: TransactionEventRequest) -> Account:
+    def add_event(self, event: TransactionEventRequest) -> TransactionRecord:
         """Enter one event; the account it belongs to."""
         name = event.transaction_info.transaction_id
-        account = self.accounts.setdefault(name, Account(name))
-        account.take(event)
+        account = self.transactions.setdefault(name, TransactionRecord(name))
+        account.add_event(event)
         return account
 
 
@@ -133,7 +136,7 @@ def is_register(sample: SampledValueType) -> bool:
     return sample.measurand in (None, REGISTER) and sample.phase is None
 
 
-def in_wh(sample: SampledValueType) -> Decimal:
+def energy_in_wh(sample: SampledValueType) -> Decimal:
     """An energy, exactly.
 
     Raises:
@@ -145,6 +148,6 @@ def in_wh(sample: SampledValueType) -> Decimal:
     return sample.value.scaleb(unit.multiplier or 0) * WH_PER_UNIT[unit.unit or "Wh"]
 
 
-def _lasting(event: TransactionEventRequest) -> TransactionEventRequest:
+def _without_offline(event: TransactionEventRequest) -> TransactionEventRequest:
     """The event as far as it may not change between two attempts. E04, E12."""
     return replace(event, offline=None)

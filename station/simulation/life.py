@@ -20,93 +20,93 @@ from journal.store import Store, StoreSettings
 from journal.terms import Entry, Observation
 from station import RELEASE
 from station.case import Product
-from station.runtime.alarm import alarm
-from station.runtime.ingest import Ingest
-from station.runtime.link import Link
-from station.runtime.memory import Memory
-from station.runtime.network import Network
-from station.runtime.room import Room
-from station.runtime.scribe import Scribe
+from station.runtime.alarm import report_deadlines
+from station.runtime.ingest import FrameFilter
+from station.runtime.link import CsmsConnection
+from station.runtime.memory import Startup
+from station.runtime.network import Dialer
+from station.runtime.room import DiskReserve
+from station.runtime.scribe import Recorder
 from station.simulation.agenda import SimulatedClock
-from station.simulation.cars import Bay, Hands, Trouble
-from station.simulation.wire import Lines, Wire
+from station.simulation.cars import ControlLoopDouble, DeviceFaults, EvseDouble
+from station.simulation.wire import SimulatedConnection, SimulatedNetwork
 
 IDENTITY: Final = "SIM-1"
 URL: Final = "ws://csms.invalid/ocpp"
-SETTINGS: Final = StoreSettings(checkpoint_pages=512, grow_bytes=64 << 10)
+STORE_SETTINGS: Final = StoreSettings(checkpoint_pages=512, grow_bytes=64 << 10)
 RESERVE_BYTES: Final = 64 << 10
 SNAPSHOT_ENTRIES: Final = 10_000
 
 
-class DiedError(Exception):
+class ProcessKilledError(Exception):
     """The process is no more. Whatever its tasks still do changes nothing."""
 
 
-class Disk(Protocol):
+class CommitHooks(Protocol):
     """What may go wrong with a commit, and who looks on."""
 
-    async def before(self, entries: list[Entry]) -> None:
+    async def before_commit(self, entries: list[Entry]) -> None:
         """It begins: may take its time, fail, or never return."""
 
-    def written(self, entries: list[Entry]) -> None:
+    def after_write(self, entries: list[Entry]) -> None:
         """They are in the file, and nobody knows yet; may fail all the same."""
 
-    def committed(self, state: State) -> None:
+    def after_commit(self, state: State) -> None:
         """The scribe has taken note."""
 
 
-class WatchedScribe(Scribe):
+class ObservedRecorder(Recorder):
     """The real scribe, with a disk that may fail."""
 
-    disk: Disk
-    _commits = 0  # under way
+    commit_hooks: CommitHooks
+    _commits_underway = 0  # under way
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether something was heard that is not committed."""
-        return bool(self._waiting or self._commits)
+        return bool(self._queue or self._commits_underway)
 
-    async def _appended(self, entries: list[Entry]) -> None:
-        await self.disk.before(entries)
-        await super()._appended(entries)
-        self.disk.written(entries)
+    async def _finish_commit(self, entries: list[Entry]) -> None:
+        await self.commit_hooks.before_commit(entries)
+        await super()._finish_commit(entries)
+        self.commit_hooks.after_write(entries)
 
-    async def _write(self) -> None:
-        self._commits += 1
-        await super()._write()
-        self._commits -= 1
-        self.disk.committed(self.state)
+    async def _commit_batch(self) -> None:
+        self._commits_underway += 1
+        await super()._commit_batch()
+        self._commits_underway -= 1
+        self.commit_hooks.after_commit(self.state)
 
 
-class WiredLink(Link):
+class SimulatedLink(CsmsConnection):
     """The real link on a simulated wire."""
 
-    lines: Lines
+    network: SimulatedNetwork
 
-    async def _connected(self, *_: Any, **__: Any) -> Any:
-        wire: Wire = await self.lines.connect()
+    async def _open_websocket(self, *_: Any, **__: Any) -> Any:
+        wire: SimulatedConnection = await self.network.connect()
         return wire
 
 
-class Outside(Protocol):
+class SimulationEnvironment(Protocol):
     """What of the world a life touches."""
 
     clock: SimulatedClock
-    lines: Lines
-    bays: dict[int, Bay]
-    trouble: Trouble
-    disk: Disk
-    dice: random.Random
+    network: SimulatedNetwork
+    evses: dict[int, EvseDouble]
+    device_faults: DeviceFaults
+    commit_hooks: CommitHooks
+    random_source: random.Random
     boot_id: str
     variables: dict[str, str]
-    settings: StoreSettings
+    store_settings: StoreSettings
 
-    def free(self, directory: Path) -> int: ...
+    def read_free_bytes(self, directory: Path) -> int: ...
 
-    def closing(self, evse_id: int) -> None: ...
+    def on_contactor_closing(self, evse_id: int) -> None: ...
 
 
-class Life:
+class StationProcess:
     """One run of the program.
 
     Attributes:
@@ -114,55 +114,61 @@ class Life:
         dead: nothing this life does counts any more.
     """
 
-    def __init__(self, outside: Outside, product: Product, data: Path, damage: str = "") -> None:
+    def __init__(
+        self, environment: SimulationEnvironment, product: Product, data: Path, damage: str = ""
+    ) -> None:
         """Open the journal and remember; `damage` is what the life before found wrong with it.
 
         Raises:
             JournalFailed: it cannot be opened.
         """
-        self.outside = outside
+        self.environment = environment
         self.product = product
-        self.dead = False
-        dice = random.Random(outside.dice.random())
-        self.memory = Memory(data, outside.settings, entropy=dice.randbytes, damage=damage)
-        self.scribe = WatchedScribe(product, self.memory.store, self.memory.state, outside.clock)
-        self.scribe.disk = outside.disk
-        self.hands = Hands(
-            outside.bays,
-            outside.trouble,
-            self.scribe.wanted,
-            self.scribe.observe,
-            outside.closing,
+        self.is_killed = False
+        dice = random.Random(environment.random_source.random())
+        self.startup = Startup(
+            data, environment.store_settings, entropy=dice.randbytes, damage_reason=damage
+        )
+        self.recorder = ObservedRecorder(
+            product, self.startup.store, self.startup.state, environment.clock
+        )
+        self.recorder.commit_hooks = environment.commit_hooks
+        self.control_loop = ControlLoopDouble(
+            environment.evses,
+            environment.device_faults,
+            self.recorder.desired_state,
+            self.recorder.observe,
+            environment.on_contactor_closing,
             dice,
         )
-        self.scribe.reading = self.hands.reading
-        self.room = Room(
+        self.recorder.latest_reading = self.control_loop.read_meter
+        self.disk_reserve = DiskReserve(
             data,
             RESERVE_BYTES,
-            self.scribe.observe,
-            level=self.memory.state.condition.storage,
-            free=outside.free,
+            self.recorder.observe,
+            level=self.startup.state.health.storage_level,
+            measure_free=environment.read_free_bytes,
         )
-        self.scribe.more_room = self.room.release
-        self._link = self._wired(dice)
-        self._scope = trio.CancelScope()
-        self._ending = trio.CancelScope()
+        self.recorder.release_reserve = self.disk_reserve.release
+        self._link = self._build_link(dice)
+        self._kill_scope = trio.CancelScope()
+        self._stop_scope = trio.CancelScope()
 
     @property
     def store(self) -> Store:
-        return self.memory.store
+        return self.startup.store
 
-    def _wired(self, dice: random.Random) -> WiredLink:
-        link = WiredLink(
+    def _build_link(self, random_source: random.Random) -> SimulatedLink:
+        link = SimulatedLink(
             IDENTITY,
-            self.scribe,
-            Ingest(self.product.model, self.store.refer, _kept),
-            Network(),
-            password=lambda reference: None,
+            self.recorder,
+            FrameFilter(self.product.device_model, self.store.reference_for, _secret_reference),
+            Dialer(),
+            read_password=lambda reference: None,
             value_of=self.store.value_of,
-            dice=dice,
+            random_source=random_source,
         )
-        link.lines = self.outside.lines
+        link.network = self.environment.network
         return link
 
     async def run(self) -> str | None:
@@ -175,86 +181,93 @@ class Life:
             DiedError: it died.
             JournalFailed: the disk did not take a commit.
         """
-        with self._scope:
-            self.room.keep()
-            await self._begin()
+        with self._kill_scope:
+            self.disk_reserve.allocate()
+            await self._record_start()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.scribe.run)
-                nursery.start_soon(self._checkpoints)
-                with self._ending:
-                    nursery.start_soon(self._until_restart)
-                    await self._work()
-                why = self.scribe.wanted.value.restart
-                self.scribe.observe(StationStopping(why or "asked to end"))
+                nursery.start_soon(self.recorder.run)
+                nursery.start_soon(self._run_checkpoints)
+                with self._stop_scope:
+                    nursery.start_soon(self._stop_on_restart)
+                    await self._run_tasks()
+                why = self.recorder.desired_state.value.restart_reason
+                self.recorder.observe(StationStopping(why or "asked to end"))
                 nursery.cancel_scope.cancel()
-        if self.dead:
-            raise DiedError
-        return self.scribe.wanted.value.restart
+        if self.is_killed:
+            raise ProcessKilledError
+        return self.recorder.desired_state.value.restart_reason
 
-    def die(self) -> None:
+    def kill(self) -> None:
         """Be dead from now on."""
-        self.dead = True
-        self._scope.cancel()
+        self.is_killed = True
+        self._kill_scope.cancel()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Be asked to end in good order."""
-        self._ending.cancel()
+        self._stop_scope.cancel()
 
     def close(self) -> None:
         """Let go of the file as a run that ended in good order does."""
-        self.memory.snapshot(self.scribe.head, self.scribe.state)
-        self.memory.close()
+        self.startup.save_snapshot(self.recorder.head, self.recorder.state)
+        self.startup.close()
 
-    async def _begin(self) -> None:
+    async def _record_start(self) -> None:
         head = self.store.head
-        if self.memory.state.networks.configured is None:
-            self.scribe.observe(CsmsConfigured(URL, 1))
-        if head.seq == 0 or self.memory.found:
-            for path, value in sorted(self.outside.variables.items()):
-                if path not in self.memory.state.variables.values:
-                    self.scribe.observe(VariablePreset(path, value))
-        self.scribe.observe(self._started())
-        for damage in self.memory.found:
-            self.scribe.observe(damage)
-        await self.scribe.write_now()
+        if self.startup.state.network_profiles.last_configured is None:
+            self.recorder.observe(CsmsConfigured(URL, 1))
+        if head.seq == 0 or self.startup.damage_found:
+            for path, value in sorted(self.environment.variables.items()):
+                if path not in self.startup.state.variables.values:
+                    self.recorder.observe(VariablePreset(path, value))
+        self.recorder.observe(self._station_started())
+        for damage in self.startup.damage_found:
+            self.recorder.observe(damage)
+        await self.recorder.commit_now()
 
-    def _started(self) -> Observation:
+    def _station_started(self) -> Observation:
         head, profile = self.store.head, self.product.profile
         return StationStarted(
-            boot_id=self.outside.boot_id,
+            boot_id=self.environment.boot_id,
             release=RELEASE,
-            profile=profile.name,
+            product_profile=profile.name,
             identity=IDENTITY,
             evses=tuple((one.id, tuple(at.id for at in one.connectors)) for one in profile.evse),
-            last_at=head.at.isoformat() if head.at else None,
-            last_uptime_ms=head.uptime_ms if head.at else None,
+            last_entry_at=head.at.isoformat() if head.at else None,
+            last_entry_uptime_ms=head.uptime_ms if head.at else None,
         )
 
-    async def _work(self) -> None:
+    async def _run_tasks(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._link.run)
-            nursery.start_soon(self.hands.run)
-            nursery.start_soon(self.room.run)
-            nursery.start_soon(alarm, self.scribe.wanted, self.outside.clock, self.scribe.observe)
+            nursery.start_soon(self.control_loop.run)
+            nursery.start_soon(self.disk_reserve.run)
+            nursery.start_soon(
+                report_deadlines,
+                self.recorder.desired_state,
+                self.environment.clock,
+                self.recorder.observe,
+            )
 
-    async def _until_restart(self) -> None:
-        await self.scribe.wanted.changed(lambda level: level.restart, None)
-        self._ending.cancel()
+    async def _stop_on_restart(self) -> None:
+        await self.recorder.desired_state.wait_part_changed(
+            lambda level: level.restart_reason, None
+        )
+        self._stop_scope.cancel()
 
-    async def _checkpoints(self) -> None:
+    async def _run_checkpoints(self) -> None:
         """As the real one does, but in the one thread there is: it takes no time here."""
-        saved = self.scribe.head.seq
+        saved = self.recorder.head.seq
         while True:
-            await self.scribe.committed.wait()
-            if self.dead:
+            await self.recorder.committed.wait()
+            if self.is_killed:
                 continue
-            if self.store.checkpoint_due:
+            if self.store.is_checkpoint_due:
                 self.store.checkpoint()
-            if self.scribe.head.seq - saved >= SNAPSHOT_ENTRIES:
-                self.memory.snapshot(self.scribe.head, self.scribe.state)
-                saved = self.scribe.head.seq
+            if self.recorder.head.seq - saved >= SNAPSHOT_ENTRIES:
+                self.startup.save_snapshot(self.recorder.head, self.recorder.state)
+                saved = self.recorder.head.seq
 
 
-def _kept(secret: str) -> str:
+def _secret_reference(secret: str) -> str:
     """A reference in place of a secret, the same in every run."""
     return f"<secret {len(secret):032x}>"

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from station.simulation.counterpart import ALICE, BOB, CAROL, MALLORY
 from station.simulation.life import RESERVE_BYTES
-from station.simulation.storm import Happening, Plan
+from station.simulation.storm import Plan, ScheduledEvent
 
 YEAR_S: Final = 365 * 86_400
-FILLS_EVERY: Final = 8  # plans, the disk is short of room in one
-SHORT_S: Final = 600  # of most plans; some are four times as long
+DISK_FULL_EVERY: Final = 8  # plans, the disk is short of room in one
+SHORT_PLAN_S: Final = 600  # of most plans; some are four times as long
 
 # Kinds that have to do with each other; half of the plans are made of one such set.
-THEMES: Final = (
+RELATED_EVENTS: Final = (
     ("temper", "temper", "clock"),
     ("temper", "cut", "dies"),
     ("temper", "stall", "slow"),
@@ -31,8 +31,8 @@ THEMES: Final = (
     ("asks", "stops_remotely", "temper", "cut"),
     ("sigterm", "asks", "network", "retries"),
 )
-WHO: Final = (ALICE, ALICE, BOB, CAROL, MALLORY, "04EEEEEE")
-FAULTS: Final = (
+ID_TOKENS: Final = (ALICE, ALICE, BOB, CAROL, MALLORY, "04EEEEEE")
+DEVICE_FAULTS: Final = (
     ("meter", "silent", False),
     ("meter", "silent", True),
     ("module", "dead", False),
@@ -40,9 +40,9 @@ FAULTS: Final = (
     ("insulation", "low", True),
     ("reader", "gone", False),
 )
-OFTEN: Final = "SampledDataCtrlr.TxUpdatedInterval"  # how much there is to be delivered
-VARIABLES: Final = {
-    OFTEN: ("0", "2", "5", "10", "60"),
+SAMPLE_INTERVAL: Final = "SampledDataCtrlr.TxUpdatedInterval"  # how much there is to be delivered
+VARIABLE_VALUES: Final = {
+    SAMPLE_INTERVAL: ("0", "2", "5", "10", "60"),
     "SampledDataCtrlr.TxEndedInterval": ("0", "0", "20"),
     "AlignedDataCtrlr.Interval": ("0", "0", "60", "300"),
     "AlignedDataCtrlr.TxEndedInterval": ("0", "0", "60"),
@@ -60,7 +60,7 @@ VARIABLES: Final = {
     "OCPPCommCtrlr.RetryBackOffRepeatTimes": ("0", "2"),
     "OCPPCommCtrlr.WebSocketPingInterval": ("0", "20"),
 }
-NOISE: Final = (
+RAW_FRAMES: Final = (
     "",
     "{}",
     "[]",
@@ -79,7 +79,7 @@ NOISE: Final = (
     '[3,"-1",{}]',
     "\ud800",
 )
-MISCHIEF: Final = (
+CSMS_FAULTS: Final = (
     "lost",
     "deaf",
     "late",
@@ -91,111 +91,134 @@ MISCHIEF: Final = (
 )
 
 
-def planned(seed: int) -> Plan:
+def make_plan(seed: int) -> Plan:
     """The plan of a seed."""
     dice = random.Random(seed)
-    some = {OFTEN, *dice.sample(sorted(VARIABLES), dice.randint(0, len(VARIABLES)))}
-    variables = {name: dice.choice(VARIABLES[name]) for name in sorted(some)}
-    happenings = [*_happenings(dice), *_room(seed)]
+    some = {
+        SAMPLE_INTERVAL,
+        *dice.sample(sorted(VARIABLE_VALUES), dice.randint(0, len(VARIABLE_VALUES))),
+    }
+    variables = {name: dice.choice(VARIABLE_VALUES[name]) for name in sorted(some)}
+    happenings = [*_random_events(dice), *_disk_events(seed)]
     return Plan(
         seed=seed,
         variables=variables,
-        happenings=tuple(sorted(happenings, key=lambda one: one.at_s)),
+        events=tuple(sorted(happenings, key=lambda one: one.at_s)),
     )
 
 
-def _room(seed: int) -> Iterator[Happening]:
+def _disk_events(seed: int) -> Iterator[ScheduledEvent]:
     """Now and then in an eighth of the plans there is little room on the disk, or none."""
-    if seed % FILLS_EVERY != FILLS_EVERY - 1:
+    if seed % DISK_FULL_EVERY != DISK_FULL_EVERY - 1:
         return
     dice = random.Random(f"room {seed}")
     for _ in range(dice.randint(1, 3)):
         left = dice.choice([0, 0, RESERVE_BYTES // 2, 2 * RESERVE_BYTES])
-        at_s, lasts_s = round(dice.uniform(0, SHORT_S), 2), round(dice.uniform(10, 300), 1)
-        yield Happening(at_s, "disk_fills", {"free_bytes": left, "seconds": lasts_s})
+        at_s, lasts_s = round(dice.uniform(0, SHORT_PLAN_S), 2), round(dice.uniform(10, 300), 1)
+        yield ScheduledEvent(at_s, "disk_fills", {"free_bytes": left, "seconds": lasts_s})
         if dice.random() < 0.5:  # so that samples wait
             away_s = round(lasts_s + dice.uniform(0, 100), 1)
-            yield Happening(max(0, at_s - 60), "network", {"mode": "silent", "seconds": away_s})
+            yield ScheduledEvent(
+                max(0, at_s - 60), "network", {"mode": "silent", "seconds": away_s}
+            )
 
 
-def _happenings(dice: random.Random) -> Iterator[Happening]:
+def _random_events(random_source: random.Random) -> Iterator[ScheduledEvent]:
     """Some sessions, and mischief of a few kinds, most of it while somebody charges."""
-    length_s = SHORT_S * dice.choice([1, 1, 1, 1, 1, 4])
+    length_s = SHORT_PLAN_S * random_source.choice([1, 1, 1, 1, 1, 4])
     sessions = [
-        Happening(round(dice.uniform(0, length_s), 2), "session", _session(dice))
-        for _ in range(dice.randint(1, 5))
+        ScheduledEvent(
+            round(random_source.uniform(0, length_s), 2),
+            "session",
+            _session_arguments(random_source),
+        )
+        for _ in range(random_source.randint(1, 5))
     ]
     yield from sessions
-    kinds = dice.choice(THEMES) if dice.random() < 0.5 else dice.sample(list(MAKERS), 6)
-    for _ in range(dice.randint(1, 25)):
-        what = dice.choice(kinds)
-        yield Happening(_moment(dice, sessions, length_s), what, MAKERS[what](dice))
+    kinds = (
+        random_source.choice(RELATED_EVENTS)
+        if random_source.random() < 0.5
+        else random_source.sample(list(ARGUMENT_MAKERS), 6)
+    )
+    for _ in range(random_source.randint(1, 25)):
+        what = random_source.choice(kinds)
+        yield ScheduledEvent(
+            _random_time_s(random_source, sessions, length_s),
+            what,
+            ARGUMENT_MAKERS[what](random_source),
+        )
 
 
-def _moment(dice: random.Random, sessions: list[Happening], length_s: float) -> float:
-    session = dice.choice(sessions)
-    if dice.random() < 0.3:
-        return round(dice.uniform(0, length_s), 2)
-    stays_s: float = session.how["stays_s"]
-    into_s = dice.choice([8, stays_s, dice.uniform(0, stays_s + 20)])
-    return round(session.at_s + into_s + dice.choice([0, 0.1, 3]) * dice.random(), 3)
+def _random_time_s(
+    random_source: random.Random, sessions: list[ScheduledEvent], length_s: float
+) -> float:
+    session = random_source.choice(sessions)
+    if random_source.random() < 0.3:
+        return round(random_source.uniform(0, length_s), 2)
+    stays_s: float = session.arguments["stays_s"]
+    into_s = random_source.choice([8, stays_s, random_source.uniform(0, stays_s + 20)])
+    return round(
+        session.at_s + into_s + random_source.choice([0, 0.1, 3]) * random_source.random(), 3
+    )
 
 
-def _session(dice: random.Random) -> dict[str, Any]:
+def _session_arguments(random_source: random.Random) -> dict[str, Any]:
     return {
-        "evse_id": dice.choice([1, 2]),
-        "who": dice.choice(WHO),
-        "stays_s": round(dice.uniform(20, 300), 1),
-        "power_w": dice.choice([11_000, 60_000, 150_000]),
+        "evse_id": random_source.choice([1, 2]),
+        "who": random_source.choice(ID_TOKENS),
+        "stays_s": round(random_source.uniform(20, 300), 1),
+        "power_w": random_source.choice([11_000, 60_000, 150_000]),
     }
 
 
-def _temper(dice: random.Random) -> dict[str, Any]:
-    alone = dice.random() < 0.3  # what is late is rarely so in company
-    which = ["late"] if alone else dice.sample(MISCHIEF, dice.randint(1, 3))
-    share = dice.choice([0.2, 0.5, 0.9]) / len(which)
-    seconds = round(dice.choice([20, 60, 300]) * dice.uniform(0.5, 2), 2)
+def _fault_rates(random_source: random.Random) -> dict[str, Any]:
+    alone = random_source.random() < 0.3  # what is late is rarely so in company
+    which = ["late"] if alone else random_source.sample(CSMS_FAULTS, random_source.randint(1, 3))
+    share = random_source.choice([0.2, 0.5, 0.9]) / len(which)
+    seconds = round(random_source.choice([20, 60, 300]) * random_source.uniform(0.5, 2), 2)
     return {"seconds": seconds, **dict.fromkeys(which, share)}
 
 
-def _some_s(dice: random.Random) -> float:
-    return round(dice.choice([1, 10, 60, 300]) * dice.uniform(0.2, 2), 2)
+def _random_duration_s(random_source: random.Random) -> float:
+    return round(random_source.choice([1, 10, 60, 300]) * random_source.uniform(0.2, 2), 2)
 
 
-def _step_s(dice: random.Random) -> float:
-    size = dice.choice([2, 60, 3_600, 86_400, YEAR_S, 50 * YEAR_S])
-    return round(size * dice.uniform(0.5, 1) * dice.choice([-1, 1]), 3)
+def _random_step_s(random_source: random.Random) -> float:
+    size = random_source.choice([2, 60, 3_600, 86_400, YEAR_S, 50 * YEAR_S])
+    return round(size * random_source.uniform(0.5, 1) * random_source.choice([-1, 1]), 3)
 
 
-def _fault(dice: random.Random) -> dict[str, Any]:
-    device, kind, blocks = dice.choice(FAULTS)
-    where = dice.choice([0, 1, 2])
+def _fault_arguments(random_source: random.Random) -> dict[str, Any]:
+    device, kind, blocks = random_source.choice(DEVICE_FAULTS)
+    where = random_source.choice([0, 1, 2])
     return {
         "evse_id": where, "device": device, "kind": kind, "blocks": blocks,
-        "seconds": _some_s(dice),
+        "seconds": _random_duration_s(random_source),
     }  # fmt: skip
 
 
-def _gap(dice: random.Random) -> dict[str, Any]:
-    return {"gap_s": round(dice.choice([1, 20, 400]) * dice.uniform(0.2, 1), 2)}
+def _gap_arguments(random_source: random.Random) -> dict[str, Any]:
+    return {"gap_s": round(random_source.choice([1, 20, 400]) * random_source.uniform(0.2, 1), 2)}
 
 
-def _asks(dice: random.Random) -> dict[str, Any]:
-    action, payload = dice.choice(REQUESTS)
+def _request_arguments(random_source: random.Random) -> dict[str, Any]:
+    action, payload = random_source.choice(CSMS_REQUESTS)
     return {"action": action, "payload": payload}
 
 
-def _variable(component: str, variable: str, value: str, instance: str | None = None) -> Any:
+def _set_variables_request(
+    component: str, variable: str, value: str, instance: str | None = None
+) -> Any:
     which = {"name": variable} | ({"instance": instance} if instance else {})
     data = {"attributeValue": value, "component": {"name": component}, "variable": which}
     return "SetVariables", {"setVariableData": [data]}
 
 
-_TOKEN: Final = {"idToken": ALICE, "type": "ISO14443"}
-REQUESTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
-    ("RequestStartTransaction", {"remoteStartId": 1, "idToken": _TOKEN, "evseId": 1}),
-    ("RequestStartTransaction", {"remoteStartId": 2, "idToken": _TOKEN, "evseId": 2}),
-    ("RequestStartTransaction", {"remoteStartId": 3, "idToken": _TOKEN}),
+_ID_TOKEN: Final = {"idToken": ALICE, "type": "ISO14443"}
+CSMS_REQUESTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    ("RequestStartTransaction", {"remoteStartId": 1, "idToken": _ID_TOKEN, "evseId": 1}),
+    ("RequestStartTransaction", {"remoteStartId": 2, "idToken": _ID_TOKEN, "evseId": 2}),
+    ("RequestStartTransaction", {"remoteStartId": 3, "idToken": _ID_TOKEN}),
     ("RequestStopTransaction", {"transactionId": "unheard of"}),
     ("Reset", {"type": "Immediate"}),
     ("Reset", {"type": "OnIdle"}),
@@ -216,45 +239,45 @@ REQUESTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("TriggerMessage", {"requestedMessage": "MeterValues"}),
     ("TriggerMessage", {"requestedMessage": "TransactionEvent"}),
     ("TriggerMessage", {"requestedMessage": "TransactionEvent", "evse": {"id": 2}}),
-    _variable("TxCtrlr", "StopTxOnEVSideDisconnect", "false"),
-    _variable("SampledDataCtrlr", "TxUpdatedInterval", "5"),
-    _variable("AlignedDataCtrlr", "Interval", "60"),
-    _variable("OCPPCommCtrlr", "MessageAttempts", "1", "TransactionEvent"),
-    _variable("OCPPCommCtrlr", "MessageAttemptInterval", "0", "TransactionEvent"),
-    _variable("OCPPCommCtrlr", "HeartbeatInterval", "5m"),
-    _variable("AuthCtrlr", "Enabled", "false"),
-    _variable("Nobody", "Knows", "1"),
+    _set_variables_request("TxCtrlr", "StopTxOnEVSideDisconnect", "false"),
+    _set_variables_request("SampledDataCtrlr", "TxUpdatedInterval", "5"),
+    _set_variables_request("AlignedDataCtrlr", "Interval", "60"),
+    _set_variables_request("OCPPCommCtrlr", "MessageAttempts", "1", "TransactionEvent"),
+    _set_variables_request("OCPPCommCtrlr", "MessageAttemptInterval", "0", "TransactionEvent"),
+    _set_variables_request("OCPPCommCtrlr", "HeartbeatInterval", "5m"),
+    _set_variables_request("AuthCtrlr", "Enabled", "false"),
+    _set_variables_request("Nobody", "Knows", "1"),
 )
 
-MAKERS: Final[dict[str, Callable[[random.Random], dict[str, Any]]]] = {
+ARGUMENT_MAKERS: Final[dict[str, Callable[[random.Random], dict[str, Any]]]] = {
     "plug_in": lambda dice: {"evse_id": dice.choice([1, 2])},
     "unplug": lambda dice: {"evse_id": dice.choice([1, 2])},
-    "card": lambda dice: {"who": dice.choice(WHO), "evse_id": dice.choice([None, 1, 2])},
-    "pause": lambda dice: {"evse_id": dice.choice([1, 2]), "seconds": _some_s(dice)},
+    "card": lambda dice: {"who": dice.choice(ID_TOKENS), "evse_id": dice.choice([None, 1, 2])},
+    "pause": lambda dice: {"evse_id": dice.choice([1, 2]), "seconds": _random_duration_s(dice)},
     "stop_button": lambda dice: {"evse_id": dice.choice([1, 2])},
     "cut": lambda dice: {},
-    "network": lambda dice: {"mode": dice.choice(["down", "silent"]), "seconds": _some_s(dice)},
-    "slow": lambda dice: {"latency_s": dice.choice([1, 10, 40]), "seconds": _some_s(dice)},
-    "csms_restarts": lambda dice: {"seconds": _some_s(dice)},
-    "temper": _temper,
+    "network": lambda dice: {"mode": dice.choice(["down", "silent"]), "seconds": _random_duration_s(dice)},
+    "slow": lambda dice: {"latency_s": dice.choice([1, 10, 40]), "seconds": _random_duration_s(dice)},
+    "csms_restarts": lambda dice: {"seconds": _random_duration_s(dice)},
+    "temper": _fault_rates,
     "registration": lambda dice: {
         "status": dice.choice(["Pending", "Rejected"]),
         "interval_s": dice.choice([0, 5, 60]),
-        "seconds": _some_s(dice),
+        "seconds": _random_duration_s(dice),
     },
-    "clock": lambda dice: {"step_s": _step_s(dice)},
-    "fault": _fault,
+    "clock": lambda dice: {"step_s": _random_step_s(dice)},
+    "fault": _fault_arguments,
     "dies": lambda dice: {
-        "steps": dice.randint(1, 400), "host": dice.random() < 0.5, **_gap(dice)
+        "steps": dice.randint(1, 400), "host": dice.random() < 0.5, **_gap_arguments(dice)
     },
     "dies_at_commit": lambda dice: {
-        "when": dice.choice(["before", "after"]), "host": dice.random() < 0.5, **_gap(dice)
+        "when": dice.choice(["before", "after"]), "host": dice.random() < 0.5, **_gap_arguments(dice)
     },
-    "disk_fails": lambda dice: {"when": dice.choice(["before", "after"]), **_gap(dice)},
-    "stall": lambda dice: {"seconds": _some_s(dice)},
-    "sigterm": _gap,
-    "asks": _asks,
+    "disk_fails": lambda dice: {"when": dice.choice(["before", "after"]), **_gap_arguments(dice)},
+    "stall": lambda dice: {"seconds": _random_duration_s(dice)},
+    "sigterm": _gap_arguments,
+    "asks": _request_arguments,
     "stops_remotely": lambda dice: {"evse_id": dice.choice([1, 2])},
-    "noise": lambda dice: {"text": dice.choice(NOISE)},
+    "noise": lambda dice: {"text": dice.choice(RAW_FRAMES)},
     "retries": lambda dice: {"calls": [dice.randint(1, 200)] if dice.random() < 0.5 else []},
 }  # fmt: skip

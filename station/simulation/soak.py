@@ -23,68 +23,73 @@ import trio
 
 from journal.state import encode_state
 from station.messages.e_transactions import TransactionEventRequest
-from station.simulation.cars import Ev
+from station.simulation.cars import SimulatedEv
 from station.simulation.counterpart import ALICE, BOB, CAROL
-from station.simulation.world import Watcher, World, shared_memory, simulate
+from station.simulation.world import (
+    SimulatedWorld,
+    SimulationObserver,
+    run_simulation,
+    shared_memory_directory,
+)
 
 DAY_S: Final = 86_400
-COMES_S: Final = (1_800, 10_800)  # between two cars
-STAYS_S: Final = (600, 3_600)
-LINK_GOES_S: Final = (3_600, 30_000)
-LINK_STAYS_AWAY_S: Final = (5, 1_200)
+ARRIVAL_INTERVAL_S: Final = (1_800, 10_800)  # between two cars
+STAY_S: Final = (600, 3_600)
+LINK_UP_S: Final = (3_600, 30_000)
+LINK_DOWN_S: Final = (5, 1_200)
 VARIABLES: Final = {"AlignedDataCtrlr.Interval": "900"}
 
 
-class Day(msgspec.Struct, frozen=True):
+class DayFigures(msgspec.Struct, frozen=True):
     """Figures at the end of a simulated day."""
 
     number: int
     rss_kib: int
     traced_kib: int  # what Python allocated and still holds; 0 unless it is traced
     state_bytes: int  # the memory, written
-    waiting: int  # calls
+    waiting_calls: int  # calls
     entries: int  # of the journal, so far
     journal_bytes: int
     sessions: int  # accounts that the CSMS could close, so far
-    seconds: float  # it took
+    elapsed_s: float  # it took
 
 
-class Bookkeeper(Watcher):
+class LedgerCloser(SimulationObserver):
     """Closes each account of the CSMS as soon as it is complete, so that only the station grows."""
 
     def __init__(self) -> None:
-        self.closed = 0
+        self.closed_count = 0
         self.complaints: Counter[str] = Counter()
-        self.world: World | None = None
+        self.world: SimulatedWorld | None = None
 
-    def took(self, event: TransactionEventRequest) -> None:
+    def on_transaction_event(self, event: TransactionEventRequest) -> None:
         assert self.world is not None
-        accounts = self.world.csms.double.ledger.accounts
-        for name in [name for name, one in accounts.items() if one.closed]:
-            self.complaints.update(accounts.pop(name).complaints())
-            self.closed += 1
+        accounts = self.world.csms.double.ledger.transactions
+        for name in [name for name, one in accounts.items() if one.is_complete]:
+            self.complaints.update(accounts.pop(name).find_complaints())
+            self.closed_count += 1
 
 
-class Soak:
+class SoakExperiment:
     """Some days of work."""
 
     def __init__(
         self,
         directory: Path,
         days: int,
-        told: Callable[[Day], None],
+        on_day: Callable[[DayFigures], None],
         seed: int,
         day_s: float = DAY_S,
     ) -> None:
-        self.days: list[Day] = []
+        self.days: list[DayFigures] = []
         self.complaints: list[str] = []
         self._directory = directory
-        self._count = days
-        self._told = told
+        self._days_count = days
+        self._on_day = on_day
         self._seed = seed
         self._day_s = day_s
-        self._world: World
-        self._bookkeeper = Bookkeeper()
+        self._world: SimulatedWorld
+        self._ledger_closer = LedgerCloser()
 
     def run(self) -> None:
         """Live them all.
@@ -92,69 +97,69 @@ class Soak:
         Raises:
             AssertionError: the CSMS has a complaint.
         """
-        simulate(self._main, self._seed)
+        run_simulation(self._run_world, self._seed)
 
-    async def _main(self) -> None:
-        self._world = self._bookkeeper.world = World(
-            self._directory, seed=self._seed, watcher=self._bookkeeper, variables=VARIABLES
+    async def _run_world(self) -> None:
+        self._world = self._ledger_closer.world = SimulatedWorld(
+            self._directory, seed=self._seed, observer=self._ledger_closer, variables=VARIABLES
         )
-        await self._world.run(self._work)
-        self.complaints = [*self._bookkeeper.complaints, *self._world.csms.double.complaints]
+        await self._world.run(self._run_script)
+        self.complaints = [*self._ledger_closer.complaints, *self._world.csms.double.complaints]
 
-    async def _work(self) -> None:
-        for evse_id in self._world.bays:
-            self._somebody_comes(evse_id)
-        self._link_goes()
-        for number in range(1, self._count + 1):
+    async def _run_script(self) -> None:
+        for evse_id in self._world.evses:
+            self._schedule_session(evse_id)
+        self._schedule_link_loss()
+        for number in range(1, self._days_count + 1):
             began = time.perf_counter()
             await trio.sleep(self._day_s)
-            self.days.append(self._measured(number, time.perf_counter() - began))
-            self._told(self.days[-1])
+            self.days.append(self._measure_day(number, time.perf_counter() - began))
+            self._on_day(self.days[-1])
 
-    def _somebody_comes(self, evse_id: int) -> None:
-        world, dice = self._world, self._world.dice
-        stays_s = dice.uniform(*STAYS_S)
-        wait_s = dice.uniform(*COMES_S)
+    def _schedule_session(self, evse_id: int) -> None:
+        world, dice = self._world, self._world.random_source
+        stays_s = dice.uniform(*STAY_S)
+        wait_s = dice.uniform(*ARRIVAL_INTERVAL_S)
 
         def comes() -> None:
-            ev = Ev(power_w=dice.choice([22_000, 60_000, 120_000]))
-            world.session(evse_id, dice.choice([ALICE, BOB, CAROL]), ev, stays_s)
-            world.agenda.after(stays_s + 30, lambda: self._somebody_comes(evse_id))
+            ev = SimulatedEv(power_w=dice.choice([22_000, 60_000, 120_000]))
+            world.schedule_session(evse_id, dice.choice([ALICE, BOB, CAROL]), ev, stays_s)
+            world.event_queue.run_after(stays_s + 30, lambda: self._schedule_session(evse_id))
 
-        world.agenda.after(wait_s, comes)
+        world.event_queue.run_after(wait_s, comes)
 
-    def _link_goes(self) -> None:
-        world, dice = self._world, self._world.dice
+    def _schedule_link_loss(self) -> None:
+        world, dice = self._world, self._world.random_source
 
         def goes() -> None:
-            world.lines.switch(dice.choice(["down", "down", "silent"]))
-            world.agenda.after(dice.uniform(*LINK_STAYS_AWAY_S), comes)
+            world.network.switch_mode(dice.choice(["down", "down", "silent"]))
+            world.event_queue.run_after(dice.uniform(*LINK_DOWN_S), comes)
 
         def comes() -> None:
-            world.lines.switch("up")
-            self._link_goes()
+            world.network.switch_mode("up")
+            self._schedule_link_loss()
 
-        world.agenda.after(dice.uniform(*LINK_GOES_S), goes)
+        world.event_queue.run_after(dice.uniform(*LINK_UP_S), goes)
 
-    def _measured(self, number: int, seconds: float) -> Day:
-        life = self._world.life
+    def _measure_day(self, number: int, seconds: float) -> DayFigures:
+        life = self._world.process
         assert life is not None, "the station is not there at the end of a day"
         gc.collect()
         traced, _ = tracemalloc.get_traced_memory()
-        return Day(
+        return DayFigures(
             number=number,
-            rss_kib=rss_kib(),
+            rss_kib=read_rss_kib(),
             traced_kib=traced >> 10,
-            state_bytes=len(encode_state(life.scribe.state)),
-            waiting=len(life.scribe.state.outbox),
-            entries=life.scribe.head.seq,
+            state_bytes=len(encode_state(life.recorder.state)),
+            waiting_calls=len(life.recorder.state.outbox),
+            entries=life.recorder.head.seq,
             journal_bytes=sum(one.stat().st_size for one in self._directory.rglob("journal.db*")),
-            sessions=self._bookkeeper.closed,
-            seconds=seconds,
+            sessions=self._ledger_closer.closed_count,
+            elapsed_s=seconds,
         )
 
 
-def rss_kib() -> int:
+def read_rss_kib() -> int:
     """Resident memory of this process."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS:"):
@@ -162,18 +167,18 @@ def rss_kib() -> int:
     raise OSError("the kernel does not tell VmRSS")
 
 
-def line(day: Day) -> str:
+def format_day(day: DayFigures) -> str:
     """A day, for a person."""
     columns = (
         f"day {day.number:3}",
         f"RSS {day.rss_kib / 1024:6.2f} MiB",
         f"traced {day.traced_kib / 1024:5.2f} MiB",
         f"state {day.state_bytes:6} B",
-        f"{day.waiting:3} waiting",
+        f"{day.waiting_calls:3} waiting",
         f"{day.sessions:5} sessions",
         f"{day.entries:8} entries",
         f"journal {day.journal_bytes / 2**20:6.1f} MiB",
-        f"{day.seconds:5.1f} s",
+        f"{day.elapsed_s:5.1f} s",
     )
     return "  ".join(columns)
 
@@ -188,11 +193,11 @@ def main(arguments: list[str]) -> int:
     if asked.trace:
         tracemalloc.start(10)
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=shared_memory(), prefix="soak-") as directory:
-        soak = Soak(
+    with tempfile.TemporaryDirectory(dir=shared_memory_directory(), prefix="soak-") as directory:
+        soak = SoakExperiment(
             Path(directory),
             asked.days,
-            lambda day: print(line(day), flush=True),
+            lambda day: print(format_day(day), flush=True),
             asked.seed,
         )
         soak.run()

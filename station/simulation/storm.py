@@ -14,27 +14,27 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from journal.observations import DeviceFaulted
-from journal.projections.outbox import RetryRequested
+from journal.projections.outbox import CallRetryRequested
 from journal.store import DiskFull, JournalFailed
 from station.messages import decode_request
-from station.simulation.cars import Ev
-from station.simulation.counterpart import CALM, Temper
-from station.simulation.life import DiedError, Life
-from station.simulation.world import World
+from station.simulation.cars import SimulatedEv
+from station.simulation.counterpart import NO_FAULTS, FaultRates
+from station.simulation.life import ProcessKilledError, StationProcess
+from station.simulation.world import SimulatedWorld
 
-NOISE_ANSWERED: Final = ("noise-", "-1")  # how the messageIds of what answers it begin
+NOISE_MESSAGE_IDS: Final = ("noise-", "-1")  # how the messageIds of what answers it begin
 
 
-class Happening(msgspec.Struct, frozen=True):
+class ScheduledEvent(msgspec.Struct, frozen=True):
     """Something that happens, so many seconds after the beginning."""
 
     at_s: float
-    what: str
-    how: dict[str, Any]
+    kind: str
+    arguments: dict[str, Any]
 
     def __str__(self) -> str:
-        how = ", ".join(f"{name}={value!r}" for name, value in self.how.items())
-        return f"{self.what}({how})"
+        how = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.kind}({how})"
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -45,221 +45,225 @@ class Plan(msgspec.Struct, frozen=True):
 
     seed: int
     variables: dict[str, str]
-    happenings: tuple[Happening, ...]
+    events: tuple[ScheduledEvent, ...]
     profile: str = "development"
 
     @property
-    def ends_s(self) -> float:
-        return max((one.at_s for one in self.happenings), default=0)
+    def last_event_s(self) -> float:
+        return max((one.at_s for one in self.events), default=0)
 
 
-class Disk:
+class FaultyDisk:
     """A disk, and a host, that fail on demand."""
 
     def __init__(self) -> None:
         self.stall_s = 0.0  # of the next commit
-        self.stalls_until = 0.0  # the one under way
-        self.fails: str | None = None  # the next commit: "before" or "after" it is in the file
-        self.dies: str | None = None  # the program, at that moment: "before" or "after"
-        self.full = False  # but for what the reserve gives up
+        self.stalled_until_s = 0.0  # the one under way
+        self.fail_phase: str | None = None  # the next commit: "before" or "after" it is in the file
+        self.kill_phase: str | None = None  # the program, at that moment: "before" or "after"
+        self.is_full = False  # but for what the reserve gives up
 
-    def heal(self) -> None:
-        self.stall_s, self.stalls_until, self.fails, self.dies = 0, 0, None, None
-        self.full = False
+    def clear_faults(self) -> None:
+        self.stall_s, self.stalled_until_s, self.fail_phase, self.kill_phase = 0, 0, None, None
+        self.is_full = False
 
-    def fail(self, when: str) -> None:
-        if self.fails == when:
-            self.fails = None
-            raise JournalFailed("cannot be written" if when == "before" else "cannot be synced")
+    def raise_if_due(self, phase: str) -> None:
+        if self.fail_phase == phase:
+            self.fail_phase = None
+            raise JournalFailed("cannot be written" if phase == "before" else "cannot be synced")
 
-    def fill(self, life: Life) -> None:
-        if self.full and life.room.is_kept():
+    def raise_if_full(self, process: StationProcess) -> None:
+        if self.is_full and process.disk_reserve.is_allocated():
             raise DiskFull("no room")
 
-    def kill(self, when: str, life: Life) -> None:
-        if self.dies == when:
-            self.dies = None
-            life.die()
-        if life.dead:
-            raise DiedError
+    def kill_if_due(self, phase: str, process: StationProcess) -> None:
+        if self.kill_phase == phase:
+            self.kill_phase = None
+            process.kill()
+        if process.is_killed:
+            raise ProcessKilledError
 
 
 # --- What happens --------------------------------------------------------------------------------
 
 
-class Stage(Protocol):
+class EventTarget(Protocol):
     """Where it happens."""
 
-    world: World
-    disk: Disk
-    dies_at_step: int
+    world: SimulatedWorld
+    disk: FaultyDisk
+    steps_until_kill: int
 
-    def again(self, at_s: float, act: Callable[[], None]) -> None:
+    def undo_after(self, delay_s: float, action: Callable[[], None]) -> None:
         """Undo a happening after so many seconds, at the end at the latest."""
 
 
-def session(stage: Stage, *, evse_id: int, who: str, stays_s: float, power_w: int) -> None:
-    ev = Ev(needs_wh=Decimal(5_000), power_w=power_w)
-    stage.world.session(evse_id, who, ev, stays_s)
+def start_session(
+    stage: EventTarget, *, evse_id: int, who: str, stays_s: float, power_w: int
+) -> None:
+    ev = SimulatedEv(energy_needed_wh=Decimal(5_000), power_w=power_w)
+    stage.world.schedule_session(evse_id, who, ev, stays_s)
 
 
-def plug_in(stage: Stage, *, evse_id: int) -> None:
-    stage.world.bays[evse_id].plug_in(Ev())
+def connect_ev(stage: EventTarget, *, evse_id: int) -> None:
+    stage.world.evses[evse_id].connect_ev(SimulatedEv())
 
 
-def unplug(stage: Stage, *, evse_id: int) -> None:
-    stage.world.bays[evse_id].unplug()
+def disconnect_ev(stage: EventTarget, *, evse_id: int) -> None:
+    stage.world.evses[evse_id].disconnect_ev()
 
 
-def card(stage: Stage, *, who: str, evse_id: int | None) -> None:
-    stage.world.card(who, evse_id)
+def present_id_token(stage: EventTarget, *, who: str, evse_id: int | None) -> None:
+    stage.world.present_id_token(who, evse_id)
 
 
-def pause(stage: Stage, *, evse_id: int, seconds: float) -> None:
-    bay = stage.world.bays[evse_id]
-    bay.pause(True)
-    stage.again(seconds, partial(bay.pause, False))
+def pause_ev(stage: EventTarget, *, evse_id: int, seconds: float) -> None:
+    bay = stage.world.evses[evse_id]
+    bay.set_paused(True)
+    stage.undo_after(seconds, partial(bay.set_paused, False))
 
 
-def stop_button(stage: Stage, *, evse_id: int) -> None:
-    stage.world.stop_button(evse_id)
+def press_stop_button(stage: EventTarget, *, evse_id: int) -> None:
+    stage.world.press_stop_button(evse_id)
 
 
-def cut(stage: Stage) -> None:
-    stage.world.lines.cut()
+def cut_connection(stage: EventTarget) -> None:
+    stage.world.network.cut_connection()
 
 
-def network(stage: Stage, *, mode: str, seconds: float) -> None:
-    stage.world.lines.switch(mode)
-    stage.again(seconds, partial(stage.world.lines.switch, "up"))
+def switch_network(stage: EventTarget, *, mode: str, seconds: float) -> None:
+    stage.world.network.switch_mode(mode)
+    stage.undo_after(seconds, partial(stage.world.network.switch_mode, "up"))
 
 
-def slow(stage: Stage, *, latency_s: float, seconds: float) -> None:
-    lines = stage.world.lines
+def slow_network(stage: EventTarget, *, latency_s: float, seconds: float) -> None:
+    lines = stage.world.network
     lines.latency_s = (latency_s / 4, latency_s)
-    stage.again(seconds, lambda: setattr(lines, "latency_s", (0.005, 0.08)))
+    stage.undo_after(seconds, lambda: setattr(lines, "latency_s", (0.005, 0.08)))
 
 
-def csms_restarts(stage: Stage, *, seconds: float) -> None:
+def restart_csms(stage: EventTarget, *, seconds: float) -> None:
     stage.world.csms.restart()
-    network(stage, mode="down", seconds=seconds)
+    switch_network(stage, mode="down", seconds=seconds)
 
 
-def temper(stage: Stage, *, seconds: float, **mischief: float) -> None:
+def set_fault_rates(stage: EventTarget, *, seconds: float, **mischief: float) -> None:
     csms = stage.world.csms
-    csms.temper = Temper(**mischief)
-    stage.again(seconds, lambda: setattr(csms, "temper", CALM))
+    csms.fault_rates = FaultRates(**mischief)
+    stage.undo_after(seconds, lambda: setattr(csms, "fault_rates", NO_FAULTS))
 
 
-def registration(stage: Stage, *, status: str, interval_s: int, seconds: float) -> None:
+def set_registration(stage: EventTarget, *, status: str, interval_s: int, seconds: float) -> None:
     double = stage.world.csms.double
-    double.registration, double.heartbeat_s = status, interval_s
+    double.registration_status, double.heartbeat_interval_s = status, interval_s
 
     def accepts() -> None:
-        double.registration, double.heartbeat_s = "Accepted", 300
+        double.registration_status, double.heartbeat_interval_s = "Accepted", 300
 
-    stage.again(seconds, accepts)
-
-
-def clock(stage: Stage, *, step_s: float) -> None:
-    stage.world.clock.step(step_s)
+    stage.undo_after(seconds, accepts)
 
 
-def fault(
-    stage: Stage, *, evse_id: int, device: str, kind: str, blocks: bool, seconds: float
+def step_clock(stage: EventTarget, *, step_s: float) -> None:
+    stage.world.clock.step_wall_clock(step_s)
+
+
+def raise_fault(
+    stage: EventTarget, *, evse_id: int, device: str, kind: str, blocks: bool, seconds: float
 ) -> None:
-    breaks(stage, DeviceFaulted(evse_id, device, kind, blocks, stopped_reason="Other"), seconds)
+    add_device_fault(
+        stage, DeviceFaulted(evse_id, device, kind, blocks, stopped_reason="Other"), seconds
+    )
 
 
-def breaks(stage: Stage, wrong: DeviceFaulted, seconds: float) -> None:
+def add_device_fault(stage: EventTarget, fault: DeviceFaulted, seconds: float) -> None:
     """Something is wrong with a device for so long."""
     world = stage.world
-    world.trouble.begins(wrong)
-    _look(world)
+    world.device_faults.add_fault(fault)
+    _notify_evses(world)
 
     def ends() -> None:
-        world.trouble.ends(wrong)
-        _look(world)
+        world.device_faults.clear_fault(fault)
+        _notify_evses(world)
 
-    stage.again(seconds, ends)
-
-
-def _look(world: World) -> None:
-    for bay in world.bays.values():
-        bay.changed()
+    stage.undo_after(seconds, ends)
 
 
-def dies(stage: Stage, *, steps: int, gap_s: float, host: bool) -> None:
+def _notify_evses(world: SimulatedWorld) -> None:
+    for bay in world.evses.values():
+        bay.on_change()
+
+
+def kill_process(stage: EventTarget, *, steps: int, gap_s: float, host: bool) -> None:
     """The program is killed after so many steps of any task from now on."""
-    _away(stage, gap_s, host)
-    stage.dies_at_step = steps
+    _set_restart_gap(stage, gap_s, host)
+    stage.steps_until_kill = steps
 
 
-def dies_at_commit(stage: Stage, *, when: str, gap_s: float, host: bool) -> None:
-    _away(stage, gap_s, host)
-    stage.disk.dies = when
+def kill_at_commit(stage: EventTarget, *, when: str, gap_s: float, host: bool) -> None:
+    _set_restart_gap(stage, gap_s, host)
+    stage.disk.kill_phase = when
 
 
-def _away(stage: Stage, gap_s: float, host: bool) -> None:
+def _set_restart_gap(stage: EventTarget, gap_s: float, host: bool) -> None:
     """For how long nobody is there, and whether the host is not there either."""
-    stage.world.gap_s = gap_s
+    stage.world.restart_gap_s = gap_s
     if host:
-        stage.world.host_dies = True
+        stage.world.host_reboot_pending = True
 
 
-def disk_fails(stage: Stage, *, when: str, gap_s: float) -> None:
-    stage.world.gap_s = gap_s
-    stage.disk.fails = when
+def fail_disk(stage: EventTarget, *, when: str, gap_s: float) -> None:
+    stage.world.restart_gap_s = gap_s
+    stage.disk.fail_phase = when
 
 
-def disk_fills(stage: Stage, *, free_bytes: int, seconds: float) -> None:
+def fill_disk(stage: EventTarget, *, free_bytes: int, seconds: float) -> None:
     """Somebody else takes up the room, for a while."""
 
     def fills(left: int) -> None:
-        stage.world.free_bytes, stage.disk.full = left, left == 0
+        stage.world.free_bytes, stage.disk.is_full = left, left == 0
 
-    stage.again(seconds, partial(fills, stage.world.free_bytes))
+    stage.undo_after(seconds, partial(fills, stage.world.free_bytes))
     fills(free_bytes)
 
 
-def stall(stage: Stage, *, seconds: float) -> None:
+def stall_disk(stage: EventTarget, *, seconds: float) -> None:
     stage.disk.stall_s = seconds
 
 
-def sigterm(stage: Stage, *, gap_s: float) -> None:
-    stage.world.gap_s = gap_s
-    if stage.world.life is not None:
-        stage.world.life.end()
+def send_sigterm(stage: EventTarget, *, gap_s: float) -> None:
+    stage.world.restart_gap_s = gap_s
+    if stage.world.process is not None:
+        stage.world.process.stop()
 
 
-def asks(stage: Stage, *, action: str, payload: dict[str, Any]) -> None:
+def send_csms_request(stage: EventTarget, *, action: str, payload: dict[str, Any]) -> None:
     request = decode_request(action, msgspec.json.encode(payload))
-    stage.world.csms.ask(request)
+    stage.world.csms.send_request(request)
 
 
-def stops_remotely(stage: Stage, *, evse_id: int) -> None:
+def stop_remotely(stage: EventTarget, *, evse_id: int) -> None:
     """The CSMS ends what it knows to run there."""
-    for account in stage.world.csms.double.ledger.accounts.values():
-        if account.evse_id == evse_id and account.ended is None:
+    for account in stage.world.csms.double.ledger.transactions.values():
+        if account.evse_id == evse_id and account.ended_event is None:
             payload = {"transactionId": account.transaction_id}
-            asks(stage, action="RequestStopTransaction", payload=payload)
+            send_csms_request(stage, action="RequestStopTransaction", payload=payload)
 
 
-def noise(stage: Stage, *, text: str) -> None:
-    stage.world.csms.say(text)
+def send_raw_frame(stage: EventTarget, *, text: str) -> None:
+    stage.world.csms.send_text(text)
 
 
-def retries(stage: Stage, *, calls: list[int]) -> None:
+def retry_calls(stage: EventTarget, *, calls: list[int]) -> None:
     """Somebody at the station wants parked calls to be tried again."""
-    stage.world.observe(RetryRequested(tuple(calls)))
+    stage.world.observe(CallRetryRequested(tuple(calls)))
 
 
-HAPPENINGS: Final[dict[str, Callable[..., None]]] = {
+EVENT_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     one.__name__: one
     for one in (
-        session, plug_in, unplug, card, pause, stop_button,
-        cut, network, slow, csms_restarts, temper, registration, clock, fault,
-        dies, dies_at_commit, disk_fails, disk_fills, stall, sigterm,
-        asks, stops_remotely, noise, retries,
+        start_session, connect_ev, disconnect_ev, present_id_token, pause_ev, press_stop_button,
+        cut_connection, switch_network, slow_network, restart_csms, set_fault_rates, set_registration, step_clock, raise_fault,
+        kill_process, kill_at_commit, fail_disk, fill_disk, stall_disk, send_sigterm,
+        send_csms_request, stop_remotely, send_raw_frame, retry_calls,
     )
 }  # fmt: skip

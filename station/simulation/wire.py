@@ -14,51 +14,53 @@ from typing import Final, Protocol
 import trio
 from trio_websocket import CloseReason, ConnectionClosed
 
-from station.simulation.agenda import Agenda
+from station.simulation.agenda import EventQueue
 
 GOING_AWAY: Final = 1001
-TCP_GIVES_UP_S: Final = 924.6  # Linux, tcp_retries2 = 15: nobody acknowledged anything
-FRAMES_MAX: Final = 1_000  # that nobody fetched: a station that does not read is wrong
+TCP_TIMEOUT_S: Final = 924.6  # Linux, tcp_retries2 = 15: nobody acknowledged anything
+UNREAD_FRAMES_MAX: Final = 1_000  # that nobody fetched: a station that does not read is wrong
 
 
-class Listener(Protocol):
+class ConnectionListener(Protocol):
     """The other end, and whoever watches the line."""
 
-    def connected(self, wire: Wire) -> None:
+    def on_connected(self, connection: SimulatedConnection) -> None:
         """A station is there."""
 
-    def sent(self, wire: Wire, text: str) -> None:
+    def on_frame_sent(self, connection: SimulatedConnection, text: str) -> None:
         """The station sends a frame; it may still be lost."""
 
-    def heard(self, wire: Wire, text: str) -> None:
+    def on_frame_arrived(self, connection: SimulatedConnection, text: str) -> None:
         """A frame of the station arrived."""
 
-    def disconnected(self, wire: Wire) -> None:
+    def on_disconnected(self, connection: SimulatedConnection) -> None:
         """This connection is over."""
 
 
-class Wire:
+class SimulatedConnection:
     """One connection between the station and a CSMS."""
 
     def __init__(
         self,
-        agenda: Agenda,
-        listener: Listener,
-        latency_s: Callable[[], float],
-        dice: random.Random,
+        event_queue: EventQueue,
+        listener: ConnectionListener,
+        draw_latency_s: Callable[[], float],
+        random_source: random.Random,
     ) -> None:
         self.silent = False  # packets vanish, and nobody is told
         self.closed = False
-        self._agenda = agenda
+        self._event_queue = event_queue
         self._listener = listener
-        self._latency_s = latency_s
-        self._dice = dice
-        self._up_free = self._down_free = trio.current_time()  # when the frame before has arrived
-        self._underway: list[str] = []  # to the CSMS
-        self._waits_for_tcp = False
-        self._reason: CloseReason | None = None
-        self._give, self._take = trio.open_memory_channel[str](FRAMES_MAX)
-        self._over = trio.Event()
+        self._draw_latency_s = draw_latency_s
+        self._random_source = random_source
+        self._uplink_free_s = self._downlink_free_s = (
+            trio.current_time()
+        )  # when the frame before has arrived
+        self._in_transit: list[str] = []  # to the CSMS
+        self._tcp_timeout_scheduled = False
+        self._close_reason: CloseReason | None = None
+        self._send_channel, self._receive_channel = trio.open_memory_channel[str](UNREAD_FRAMES_MAX)
+        self._closed_event = trio.Event()
 
     # --- The station's end -----------------------------------------------------------------------
 
@@ -70,19 +72,19 @@ class Wire:
         """
         await trio.lowlevel.checkpoint()
         if self.closed:
-            raise ConnectionClosed(self._reason)
-        self._listener.sent(self, text)
+            raise ConnectionClosed(self._close_reason)
+        self._listener.on_frame_sent(self, text)
         if self.silent:
-            self._unacknowledged()
+            self._schedule_tcp_timeout()
             return
-        self._underway.append(text)
-        self._up_free = max(self._up_free, trio.current_time() + self._latency_s())
-        self._agenda.at(self._up_free, self._arrived)
+        self._in_transit.append(text)
+        self._uplink_free_s = max(self._uplink_free_s, trio.current_time() + self._draw_latency_s())
+        self._event_queue.run_at(self._uplink_free_s, self._deliver_to_csms)
 
-    def _unacknowledged(self) -> None:
-        if not self._waits_for_tcp:
-            self._waits_for_tcp = True
-            self._agenda.after(TCP_GIVES_UP_S, self.cut)
+    def _schedule_tcp_timeout(self) -> None:
+        if not self._tcp_timeout_scheduled:
+            self._tcp_timeout_scheduled = True
+            self._event_queue.run_after(TCP_TIMEOUT_S, self.cut)
 
     async def get_message(self) -> str:
         """The next frame.
@@ -91,9 +93,9 @@ class Wire:
             ConnectionClosed: there will be none.
         """
         try:
-            return await self._take.receive()
+            return await self._receive_channel.receive()
         except trio.EndOfChannel:
-            raise ConnectionClosed(self._reason) from None
+            raise ConnectionClosed(self._close_reason) from None
 
     async def ping(self) -> None:
         """Return when the other end has answered; on a silent wire it never does.
@@ -102,10 +104,10 @@ class Wire:
             ConnectionClosed: the wire is cut.
         """
         if self.silent:
-            await self._over.wait()
-        await trio.sleep(2 * self._latency_s())
+            await self._closed_event.wait()
+        await trio.sleep(2 * self._draw_latency_s())
         if self.closed:
-            raise ConnectionClosed(self._reason)
+            raise ConnectionClosed(self._close_reason)
 
     async def aclose(self) -> None:
         """The station hangs up."""
@@ -114,38 +116,40 @@ class Wire:
 
     # --- The CSMS's end --------------------------------------------------------------------------
 
-    def say(self, text: str) -> None:
+    def send_to_station(self, text: str) -> None:
         """Send a frame to the station."""
         if self.closed or self.silent:
             return
-        self._down_free = max(self._down_free, trio.current_time() + self._latency_s())
-        self._agenda.at(self._down_free, lambda: self._delivered(text))
+        self._downlink_free_s = max(
+            self._downlink_free_s, trio.current_time() + self._draw_latency_s()
+        )
+        self._event_queue.run_at(self._downlink_free_s, lambda: self._deliver_to_station(text))
 
-    def _delivered(self, text: str) -> None:
+    def _deliver_to_station(self, text: str) -> None:
         if not (self.closed or self.silent):
-            self._give.send_nowait(text)
+            self._send_channel.send_nowait(text)
 
-    def _arrived(self) -> None:
+    def _deliver_to_csms(self) -> None:
         if self.closed or self.silent:
             return
-        self._listener.heard(self, self._underway.pop(0))
+        self._listener.on_frame_arrived(self, self._in_transit.pop(0))
 
     def cut(self, reason: CloseReason | None = None) -> None:
         """End it, now. Of what was under way to the CSMS, a part may still arrive."""
         if self.closed:
             return
-        self.closed, self._reason = True, reason
+        self.closed, self._close_reason = True, reason
         if not self.silent:
-            still = self._dice.randint(0, len(self._underway))
-            for text in self._underway[:still]:
-                self._listener.heard(self, text)
-        self._underway.clear()
-        self._give.close()
-        self._over.set()
-        self._listener.disconnected(self)
+            still = self._random_source.randint(0, len(self._in_transit))
+            for text in self._in_transit[:still]:
+                self._listener.on_frame_arrived(self, text)
+        self._in_transit.clear()
+        self._send_channel.close()
+        self._closed_event.set()
+        self._listener.on_disconnected(self)
 
 
-class Lines:
+class SimulatedNetwork:
     """The way to the CSMS.
 
     Attributes:
@@ -153,43 +157,47 @@ class Lines:
             connected already loses its packets.
     """
 
-    def __init__(self, agenda: Agenda, listener: Listener, dice: random.Random) -> None:
+    def __init__(
+        self, event_queue: EventQueue, listener: ConnectionListener, random_source: random.Random
+    ) -> None:
         self.mode = "up"
         self.latency_s = (0.005, 0.08)
-        self.wire: Wire | None = None  # the one in use
-        self._agenda = agenda
+        self.connection: SimulatedConnection | None = None  # the one in use
+        self._event_queue = event_queue
         self._listener = listener
-        self._dice = dice
+        self._random_source = random_source
 
-    def latency(self) -> float:
+    def draw_latency_s(self) -> float:
         """Seconds the next frame takes."""
-        return self._dice.uniform(*self.latency_s)
+        return self._random_source.uniform(*self.latency_s)
 
-    async def connect(self) -> Wire:
+    async def connect(self) -> SimulatedConnection:
         """A new connection.
 
         Raises:
             ConnectionRefusedError: nobody listens. While the network is silent it never returns.
         """
-        await trio.sleep(2 * self.latency())
+        await trio.sleep(2 * self.draw_latency_s())
         if self.mode == "silent":
             await trio.sleep_forever()
         if self.mode == "down":
             raise ConnectionRefusedError("nobody listens")
-        self.wire = Wire(self._agenda, self._listener, self.latency, self._dice)
-        self._listener.connected(self.wire)
-        return self.wire
+        self.connection = SimulatedConnection(
+            self._event_queue, self._listener, self.draw_latency_s, self._random_source
+        )
+        self._listener.on_connected(self.connection)
+        return self.connection
 
-    def switch(self, mode: str) -> None:
+    def switch_mode(self, mode: str) -> None:
         """Change the network, for connections in use as well."""
         self.mode = mode
         if mode == "down":
-            self.cut()
-        if mode == "silent" and self.wire:
-            self.wire.silent = True
+            self.cut_connection()
+        if mode == "silent" and self.connection:
+            self.connection.silent = True
 
-    def cut(self, reason: CloseReason | None = None) -> None:
+    def cut_connection(self, reason: CloseReason | None = None) -> None:
         """Cut the connection in use; the next may come at once."""
-        if self.wire:
-            self.wire.cut(reason)
-            self.wire = None
+        if self.connection:
+            self.connection.cut(reason)
+            self.connection = None

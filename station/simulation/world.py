@@ -17,51 +17,51 @@ from typing import Final
 import trio
 from trio.testing import MockClock
 
-from journal.observations import IdTokenPresented, StopPressed
+from journal.observations import IdTokenPresented, StopButtonPressed
 from journal.state import State
 from journal.store import JournalDamaged, JournalFailed, Store, StoreSettings
 from journal.terms import Entry, Observation
 from station.case import Product
 from station.devicemodel import DeviceModel
-from station.profiles import load
-from station.runtime.memory import registry
-from station.simulation.agenda import Agenda, SimulatedClock
-from station.simulation.cars import Bay, Ev, Trouble
-from station.simulation.counterpart import Counterpart, Onlooker
-from station.simulation.life import SETTINGS, DiedError, Disk, Life
-from station.simulation.wire import Lines
+from station.profiles import load_profile
+from station.runtime.memory import event_registry
+from station.simulation.agenda import EventQueue, SimulatedClock
+from station.simulation.cars import DeviceFaults, EvseDouble, SimulatedEv
+from station.simulation.counterpart import CsmsObserver, FaultyCsms
+from station.simulation.life import STORE_SETTINGS, CommitHooks, ProcessKilledError, StationProcess
+from station.simulation.wire import SimulatedNetwork
 
 JOURNAL_ID: Final = "0b8c7f4e-98a5-4f2e-8f5d-3b8a5f1c2d3e"
-FILE: Final = "journal.db"
-GAP_S: Final = 1.0  # until a program that ended is started again
+JOURNAL_FILE: Final = "journal.db"
+RESTART_GAP_S: Final = 1.0  # until a program that ended is started again
 
 
 @cache
-def product(name: str = "development") -> Product:
-    profile = load(name)
+def load_product(name: str = "development") -> Product:
+    profile = load_profile(name)
     return Product(profile, DeviceModel(profile))
 
 
-class Watcher(Onlooker):
+class SimulationObserver(CsmsObserver):
     """Whoever sees everything. This one lets everything pass."""
 
-    def began(self, life: Life) -> None:
+    def on_process_started(self, process: StationProcess) -> None:
         """A life has opened the journal and remembers."""
 
-    async def before(self, entries: list[Entry]) -> None:
+    async def before_commit(self, entries: list[Entry]) -> None:
         """A commit begins: may take its time, fail, or never return."""
 
-    def written(self, entries: list[Entry]) -> None:
+    def after_write(self, entries: list[Entry]) -> None:
         """They are in the file, and nobody knows yet; may fail all the same."""
 
-    def committed(self, state: State) -> None:
+    def after_commit(self, state: State) -> None:
         """The scribe has taken note."""
 
-    def closing(self, evse_id: int) -> None:
+    def on_contactor_closing(self, evse_id: int) -> None:
         """A contactor is about to close."""
 
 
-class World:
+class SimulatedWorld:
     """Everything but the program.
 
     Attributes:
@@ -74,10 +74,10 @@ class World:
         directory: Path,
         *,
         seed: int,
-        watcher: Watcher | None = None,
+        observer: SimulationObserver | None = None,
         variables: dict[str, str] | None = None,
         profile: str = "development",
-        settings: StoreSettings = SETTINGS,
+        store_settings: StoreSettings = STORE_SETTINGS,
     ) -> None:
         """Build the world around a directory; needs trio's loop.
 
@@ -89,155 +89,167 @@ class World:
             profile: the product.
             settings: of the journal's file.
         """
-        self.dice = random.Random(seed)
-        self.product = product(profile)
-        self.agenda = Agenda()
+        self.random_source = random.Random(seed)
+        self.product = load_product(profile)
+        self.event_queue = EventQueue()
         self.clock = SimulatedClock()
-        self.watcher = watcher or Watcher()
-        self.disk: Disk = self.watcher
-        self.csms = Counterpart(
-            self.agenda, self.clock, self.dice, self.watcher, lambda: self.lines
+        self.observer = observer or SimulationObserver()
+        self.commit_hooks: CommitHooks = self.observer
+        self.csms = FaultyCsms(
+            self.event_queue, self.clock, self.random_source, self.observer, lambda: self.network
         )
-        self.lines = Lines(self.agenda, self.csms, self.dice)
-        self.trouble = Trouble()
-        self.bays = {
-            evse_id: Bay(evse_id, trouble=self.trouble) for evse_id in self.product.profile.evse_ids
+        self.network = SimulatedNetwork(self.event_queue, self.csms, self.random_source)
+        self.device_faults = DeviceFaults()
+        self.evses = {
+            evse_id: EvseDouble(evse_id, faults=self.device_faults)
+            for evse_id in self.product.profile.evse_ids
         }
         self.variables = variables or {}
-        self.settings = settings
+        self.store_settings = store_settings
         self.free_bytes = 1 << 40
         self.boot_id = "boot-1"
-        self.life: Life | None = None
-        self.lives = 0
-        self.gap_s = GAP_S  # until the next life begins
-        self.host_dies = False  # with the present life
+        self.process: StationProcess | None = None
+        self.process_starts = 0
+        self.restart_gap_s = RESTART_GAP_S  # until the next life begins
+        self.host_reboot_pending = False  # with the present life
         self._directory = directory
-        self._data = directory / "1"
+        self._data_directory = directory / "1"
         self._damage = ""  # what the last life found wrong with the file
 
     # --- Living ----------------------------------------------------------------------------------
 
     async def run(self, script: Callable[[], Awaitable[None]]) -> None:
         """Let the station live in this world until the script is over."""
-        self._new_journal()
+        self._create_journal()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.agenda.run)
-            nursery.start_soon(self._live)
+            nursery.start_soon(self.event_queue.run)
+            nursery.start_soon(self._run_processes)
             await script()
             nursery.cancel_scope.cancel()
 
-    def _new_journal(self) -> None:
+    def _create_journal(self) -> None:
         """An empty journal whose name is no dice throw."""
-        self._data.mkdir(parents=True)
-        shutil.copyfile(_blank(), self._data / FILE)
+        self._data_directory.mkdir(parents=True)
+        shutil.copyfile(_blank_journal(), self._data_directory / JOURNAL_FILE)
 
-    async def _live(self) -> None:
+    async def _run_processes(self) -> None:
         """One life after the other."""
         while True:
-            await self._one_life()
-            gap_s, self.gap_s = self.gap_s, GAP_S
+            await self._run_process()
+            gap_s, self.restart_gap_s = self.restart_gap_s, RESTART_GAP_S
             await trio.sleep(gap_s)
-            if self.host_dies:
-                self.host_dies = False
-                self.boot_id = f"boot-{self.lives + 1}"
-                self.clock.reboot()
+            if self.host_reboot_pending:
+                self.host_reboot_pending = False
+                self.boot_id = f"boot-{self.process_starts + 1}"
+                self.clock.reboot_host()
 
-    async def _one_life(self) -> None:
-        life = self.life = Life(self, self.product, self._data, self._damage)
+    async def _run_process(self) -> None:
+        life = self.process = StationProcess(self, self.product, self._data_directory, self._damage)
         self._damage = ""
-        self.lives += 1
+        self.process_starts += 1
         well = False
         try:
-            self.watcher.began(life)
+            self.observer.on_process_started(life)
             await life.run()
             well = True
         except* JournalDamaged as damage:
-            life.dead = True
-            self._damage = str(_innermost(damage))
-        except* (DiedError, JournalFailed):
-            life.dead = True
+            life.is_killed = True
+            self._damage = str(_innermost_error(damage))
+        except* (ProcessKilledError, JournalFailed):
+            life.is_killed = True
         finally:
-            self.life = None
-            self._after(life, well)
+            self.process = None
+            self._clean_up(life, well)
 
-    def _after(self, life: Life, well: bool) -> None:
+    def _clean_up(self, process: StationProcess, clean: bool) -> None:
         """What remains of a life: open contactors, a cut wire, and the file."""
-        for bay in self.bays.values():
-            bay.open()
-        self.lines.cut()
-        if well:
-            life.close()
+        for bay in self.evses.values():
+            bay.open_contactor()
+        self.network.cut_connection()
+        if clean:
+            process.close()
         else:
-            self._crash(life)
+            self._copy_crashed_files(process)
 
-    def _crash(self, life: Life) -> None:
+    def _copy_crashed_files(self, process: StationProcess) -> None:
         """Leave the file as a process leaves it that had no time to close it."""
-        left = self._directory / f"{self.lives + 1}"
+        left = self._directory / f"{self.process_starts + 1}"
         left.mkdir()
-        for name in (FILE, f"{FILE}-wal", "snapshot"):
-            if (self._data / name).exists():
-                shutil.copyfile(self._data / name, left / name)
-        life.memory.close()
-        shutil.rmtree(self._data)
-        self._data = left
+        for name in (JOURNAL_FILE, f"{JOURNAL_FILE}-wal", "snapshot"):
+            if (self._data_directory / name).exists():
+                shutil.copyfile(self._data_directory / name, left / name)
+        process.startup.close()
+        shutil.rmtree(self._data_directory)
+        self._data_directory = left
 
-    def ended(self) -> Store:
+    def open_final_journal(self) -> Store:
         """The journal of the life that was under way when the script ended."""
         return Store.open(
-            self._data / FILE, registry(), journal_id_if_new=JOURNAL_ID, settings=SETTINGS
+            self._data_directory / JOURNAL_FILE,
+            event_registry(),
+            journal_id_if_new=JOURNAL_ID,
+            settings=STORE_SETTINGS,
         )
 
-    def free(self, directory: Path) -> int:
+    def read_free_bytes(self, directory: Path) -> int:
         """Bytes left on the disk, as the station is told."""
         return self.free_bytes
 
-    def closing(self, evse_id: int) -> None:
-        self.watcher.closing(evse_id)
+    def on_contactor_closing(self, evse_id: int) -> None:
+        self.observer.on_contactor_closing(evse_id)
 
     # --- What people do --------------------------------------------------------------------------
 
     def observe(self, observation: Observation) -> None:
         """Something is heard, if anybody listens."""
-        if self.life is not None and not self.life.dead:
-            self.life.scribe.observe(observation)
+        if self.process is not None and not self.process.is_killed:
+            self.process.recorder.observe(observation)
 
-    def card(self, uid: str, evse_id: int | None = None) -> None:
+    def present_id_token(self, token_value: str, evse_id: int | None = None) -> None:
         """Somebody holds a card to the reader."""
-        if self.life is not None and not self.life.dead and self.life.scribe.wanted.value.reader:
-            id_token = self.life.store.refer("ISO14443", uid)
-            self.life.scribe.observe(IdTokenPresented(id_token, evse_id))
+        if (
+            self.process is not None
+            and not self.process.is_killed
+            and self.process.recorder.desired_state.value.reader_enabled
+        ):
+            id_token = self.process.store.reference_for("ISO14443", token_value)
+            self.process.recorder.observe(IdTokenPresented(id_token, evse_id))
 
-    def stop_button(self, evse_id: int) -> None:
+    def press_stop_button(self, evse_id: int) -> None:
         """Somebody presses the button at the dispenser."""
-        self.observe(StopPressed(evse_id))
+        self.observe(StopButtonPressed(evse_id))
 
-    def people_leave(self) -> None:
+    def unplug_all(self) -> None:
         """Everybody takes their car away."""
-        for bay in self.bays.values():
-            bay.unplug()
+        for bay in self.evses.values():
+            bay.disconnect_ev()
 
-    def session(self, evse_id: int, uid: str, ev: Ev, stays_s: float) -> None:
+    def schedule_session(
+        self, evse_id: int, token_value: str, ev: SimulatedEv, stay_s: float
+    ) -> None:
         """Somebody comes, charges, and leaves after so many seconds."""
-        self.bays[evse_id].plug_in(ev)
-        self.agenda.after(8, lambda: self.card(uid, evse_id))
-        self.agenda.after(stays_s, lambda: self.card(uid, evse_id))
-        self.agenda.after(stays_s + 15, self.bays[evse_id].unplug)
+        self.evses[evse_id].connect_ev(ev)
+        self.event_queue.run_after(8, lambda: self.present_id_token(token_value, evse_id))
+        self.event_queue.run_after(stay_s, lambda: self.present_id_token(token_value, evse_id))
+        self.event_queue.run_after(stay_s + 15, self.evses[evse_id].disconnect_ev)
 
 
 @cache
-def _blank() -> Path:
+def _blank_journal() -> Path:
     """A journal without entries, made once."""
     import atexit
     import tempfile
 
     directory = Path(tempfile.mkdtemp(prefix="simulation-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    path = directory / FILE
-    Store.open(path, registry(), journal_id_if_new=JOURNAL_ID, settings=SETTINGS).close()
+    path = directory / JOURNAL_FILE
+    Store.open(
+        path, event_registry(), journal_id_if_new=JOURNAL_ID, settings=STORE_SETTINGS
+    ).close()
     return path
 
 
-def simulate(main: Callable[[], Awaitable[None]], seed: int) -> None:
+def run_simulation(main: Callable[[], Awaitable[None]], seed: int) -> None:
     """Run a world in a loop of its own, the same for the same seed.
 
     Whatever a watcher finds wrong is raised as it is, not as a group.
@@ -249,16 +261,16 @@ def simulate(main: Callable[[], Awaitable[None]], seed: int) -> None:
     try:
         trio.run(main, clock=MockClock(autojump_threshold=0))
     except BaseExceptionGroup as group:
-        raise _innermost(group) from None
+        raise _innermost_error(group) from None
 
 
-def _innermost(error: BaseException) -> BaseException:
+def _innermost_error(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
-def shared_memory() -> Path | None:
+def shared_memory_directory() -> Path | None:
     """Where files are fast: nothing here survives a power cut, and nothing needs to."""
     path = Path("/dev/shm")
     return path if path.is_dir() else None

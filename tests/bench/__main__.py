@@ -19,22 +19,22 @@ from tests.bench.peers import Peer
 
 PEERS: Final = Path(".bench/bin/python")
 PARTS: Final = ("disk", "history", "wire", "many")
-BOUND_S: Final = 1_800  # of a run on a machine that others use; alone it takes eight minutes
+RUN_TIMEOUT_S: Final = 1_800  # of a run on a machine that others use; alone it takes eight minutes
 
 
-def measured(directory: Path, size: Size, parts: Collection[str]) -> Iterator[Row]:
+def measure_parts(directory: Path, size: Size, parts: Collection[str]) -> Iterator[Row]:
     """Row by row, as they are found."""
     for part in parts:
         (directory / part).mkdir()
     if "disk" in parts:
         peer = Peer(PEERS.absolute()) if PEERS.exists() else None
-        yield from disk.rows(directory / "disk", size, peer)
+        yield from disk.measure_rows(directory / "disk", size, peer)
     if "history" in parts:
-        yield from history.rows(directory / "history", size)
+        yield from history.measure_rows(directory / "history", size)
     if "wire" in parts:
-        yield from wire.rows(directory / "wire", size)
+        yield from wire.measure_rows(directory / "wire", size)
     if "many" in parts:
-        yield from many.rows(size)
+        yield from many.measure_rows(size)
 
 
 def main(arguments: list[str]) -> int:
@@ -49,10 +49,10 @@ def main(arguments: list[str]) -> int:
     print(f"{os.cpu_count()} processors, of which others keep {os.getloadavg()[0]:.1f} busy")
     with TemporaryDirectory(dir=asked.directory.absolute(), prefix=".b") as directory:
         size = QUICK if asked.quick else FULL
-        for row in measured(Path(directory), size, set(asked.only or PARTS)):
+        for row in measure_parts(Path(directory), size, set(asked.only or PARTS)):
             print(row, flush=True)
             goals += row.limit is not None
-            missed += not row.met
+            missed += not row.is_met
     if asked.quick:
         return 0
     minutes = (time.monotonic() - began) / 60
@@ -65,5 +65,5 @@ if __name__ == "__main__":
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a start is no compilation
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # stations end too
     signal.signal(signal.SIGALRM, lambda number, frame: sys.exit("something does not end"))
-    signal.alarm(BOUND_S)
+    signal.alarm(RUN_TIMEOUT_S)
     sys.exit(main(sys.argv[1:]))

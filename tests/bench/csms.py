@@ -21,108 +21,110 @@ from websockets.typing import Subprotocol
 
 TIMEOUT_S: Final = 60.0
 ACCEPTED: Final = {"idTokenInfo": {"status": "Accepted"}}
-ANSWERS: Final = {"Authorize": ACCEPTED, "TransactionEvent": {}}
+RESPONSES: Final = {"Authorize": ACCEPTED, "TransactionEvent": {}}
 
-Heard = tuple[float, dict[str, Any]]  # when, and what
-Answered = tuple[float, str]  # when, and the frame
+ReceivedCall = tuple[float, dict[str, Any]]  # when, and what
+ReceivedResponse = tuple[float, str]  # when, and the frame
 
 
-class Station:
+class BenchStation:
     """One station, or peer, as the CSMS knows it."""
 
     def __init__(self) -> None:
         self.connections = 0
         self.frames = 0
         self._socket: ServerConnection | None = None
-        self._open: dict[str, asyncio.Future[Answered]] = {}
-        self._heard: dict[str, asyncio.Queue[Heard]] = {}
-        self._numbers = count(1)
+        self._pending_calls: dict[str, asyncio.Future[ReceivedResponse]] = {}
+        self._calls_by_action: dict[str, asyncio.Queue[ReceivedCall]] = {}
+        self._message_numbers = count(1)
 
-    def heard(self, action: str) -> asyncio.Queue[Heard]:
+    def calls_of(self, action: str) -> asyncio.Queue[ReceivedCall]:
         """The CALLs of one action, as they came."""
-        return self._heard.setdefault(action, asyncio.Queue())
+        return self._calls_by_action.setdefault(action, asyncio.Queue())
 
-    async def call(self, action: str, payload: dict[str, Any], accepted: int = 0) -> float:
+    async def call_accepted(
+        self, action: str, payload: dict[str, Any], accepted_min: int = 0
+    ) -> float:
         """Ask; the seconds until it answered.
 
         Raises:
             AssertionError: with a CALLERROR, or with fewer that are Accepted.
             TimeoutError: it did not.
         """
-        seconds, told = await self.ask(action, payload)
+        seconds, told = await self.send_call(action, payload)
         assert told.startswith("[3,"), told
-        assert told.count('"Accepted"') >= accepted, told
+        assert told.count('"Accepted"') >= accepted_min, told
         return seconds
 
-    async def ask(self, action: str, payload: dict[str, Any]) -> tuple[float, str]:
+    async def send_call(self, action: str, payload: dict[str, Any]) -> tuple[float, str]:
         """Ask; the seconds until it answered, and whatever it said.
 
         Raises:
             TimeoutError: it did not.
         """
         assert self._socket is not None, "nobody is there"
-        message_id = str(next(self._numbers))
+        message_id = str(next(self._message_numbers))
         text = json.dumps([2, message_id, action, payload], default=float)
-        answered = self._open[message_id] = asyncio.Future()
+        answered = self._pending_calls[message_id] = asyncio.Future()
         began = time.perf_counter()
         await self._socket.send(text)
         async with asyncio.timeout(TIMEOUT_S):
             at, told = await answered
         return at - began, told
 
-    async def listen(self, socket: ServerConnection) -> None:
+    async def serve_connection(self, socket: ServerConnection) -> None:
         """Serve one connection until it ends."""
         self._socket = socket
         self.connections += 1
         try:
             async for text in socket:
-                await self._take(socket, str(text), time.perf_counter())
+                await self._on_frame(socket, str(text), time.perf_counter())
         except ConnectionClosed:
             return  # it was killed
 
-    async def _take(self, socket: ServerConnection, text: str, now: float) -> None:
+    async def _on_frame(self, socket: ServerConnection, text: str, now: float) -> None:
         self.frames += 1
         kind, message_id, *rest = json.loads(text)
         if kind != 2:
-            self._open.pop(message_id).set_result((now, text))
+            self._pending_calls.pop(message_id).set_result((now, text))
             return
         action, payload = rest
-        answer: dict[str, Any] = ANSWERS.get(action, {})
+        answer: dict[str, Any] = RESPONSES.get(action, {})
         if action in ("BootNotification", "Heartbeat"):
             answer = {"currentTime": datetime.now(UTC).isoformat(timespec="milliseconds")}
         if action == "BootNotification":
             answer |= {"interval": 300, "status": "Accepted"}
         await socket.send(json.dumps([3, message_id, answer]))
-        self.heard(action).put_nowait((now, payload))
+        self.calls_of(action).put_nowait((now, payload))
 
 
-class Csms:
+class BenchCsms:
     """All of them, by identity."""
 
     def __init__(self) -> None:
         self.port = 0
-        self.stations: dict[str, Station] = {}
+        self.stations: dict[str, BenchStation] = {}
 
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}"
 
-    def station(self, identity: str) -> Station:
+    def station_of(self, identity: str) -> BenchStation:
         """Who is called so, whether they are there or not."""
-        return self.stations.setdefault(identity, Station())
+        return self.stations.setdefault(identity, BenchStation())
 
-    async def _connected(self, socket: ServerConnection) -> None:
+    async def _on_connected(self, socket: ServerConnection) -> None:
         assert socket.request is not None
-        await self.station(socket.request.path.rpartition("/")[2]).listen(socket)
+        await self.station_of(socket.request.path.rpartition("/")[2]).serve_connection(socket)
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[Csms]:
+async def run_csms() -> AsyncIterator[BenchCsms]:
     """A CSMS on a port of its own."""
-    csms = Csms()
+    csms = BenchCsms()
     subprotocol = Subprotocol("ocpp2.0.1")
     server = await serve(
-        csms._connected, "127.0.0.1", 0, subprotocols=[subprotocol], compression=None
+        csms._on_connected, "127.0.0.1", 0, subprotocols=[subprotocol], compression=None
     )
     async with server:
         csms.port = next(iter(server.sockets)).getsockname()[1]

@@ -16,12 +16,12 @@ import trio
 
 from journal.store import Store
 from journal.terms import Entry
-from station.runtime.memory import registry
-from station.runtime.writer import Writer
+from station.runtime.memory import event_registry
+from station.runtime.writer import CommitThread
 from station.simulation.world import JOURNAL_ID
 from tests.bench import waiting
-from tests.bench.journals import hours, template
-from tests.bench.measures import Row, Size, percentile, ratio
+from tests.bench.journals import endless_entries, simulated_template
+from tests.bench.measures import Row, Size, median_ratio, percentile_of
 from tests.bench.peers import Peer
 
 PAGE: Final = os.urandom(4096)
@@ -29,7 +29,7 @@ RAW_PAGES: Final = 1024
 KB: Final = 1000
 
 
-class Raw:
+class RawDisk:
     """The machine's own limit: overwrite 4 KiB, and wait until they are on the disk."""
 
     def __init__(self, path: Path) -> None:
@@ -39,29 +39,31 @@ class Raw:
         os.fsync(self._file)
         self._page = 0
 
-    def once(self) -> None:
+    def write_page(self) -> None:
         self._page = (self._page + 1) % RAW_PAGES
         os.pwrite(self._file, PAGE, self._page * len(PAGE))
         os.fdatasync(self._file)
 
 
-def rows(directory: Path, size: Size, peer: Peer | None) -> Iterator[Row]:
+def measure_rows(directory: Path, size: Size, peer: Peer | None) -> Iterator[Row]:
     """The rows about appending."""
-    with Store.open(directory / "journal.db", registry(), journal_id_if_new=JOURNAL_ID) as store:
-        template()  # it needs a loop of its own
-        source = hours()
-        raw = Raw(directory / "raw")
-        with Writer(store.write) as writer:
-            yield from trio.run(_latencies, store, writer, source, raw, size)
+    with Store.open(
+        directory / "journal.db", event_registry(), journal_id_if_new=JOURNAL_ID
+    ) as store:
+        simulated_template()  # it needs a loop of its own
+        source = endless_entries()
+        raw = RawDisk(directory / "raw")
+        with CommitThread(store.write_rows) as writer:
+            yield from trio.run(_append_latencies, store, writer, source, raw, size)
         if peer is None:
-            yield from waiting.unmeasured("no eventsourcing: `make bench` installs it")
+            yield from waiting.unmeasured_rows("no eventsourcing: `make bench` installs it")
         else:
-            yield from waiting.rows(directory / "scribe", store, source, size, peer)
-        yield from _bytes(store, source, size)
+            yield from waiting.measure_rows(directory / "scribe", store, source, size, peer)
+        yield from _bytes_per_entry(store, source, size)
 
 
-async def _latencies(
-    store: Store, writer: Writer, source: Iterator[Entry], raw: Raw, size: Size
+async def _append_latencies(
+    store: Store, writer: CommitThread, source: Iterator[Entry], raw: RawDisk, size: Size
 ) -> list[Row]:
     """Raw and ours in turn, so that both meet the same disk."""
     inline: list[list[float]] = []
@@ -70,59 +72,59 @@ async def _latencies(
     for _ in range(size.rounds):
         for each in (inline, handed, alone):
             each.append([])
-        for _ in range(size.times):
-            alone[-1].append(_timed(raw.once))
-            inline[-1].append(_timed(partial(store.append, [next(source)])))
+        for _ in range(size.repetitions):
+            alone[-1].append(_time_call(raw.write_page))
+            inline[-1].append(_time_call(partial(store.append, [next(source)])))
             entry = next(source)
             began = time.perf_counter()
-            await writer.write(store.chained([entry]))
+            await writer.write_and_wait(store.chain_rows([entry]))
             handed[-1].append(time.perf_counter() - began)
-            if store.checkpoint_due:
+            if store.is_checkpoint_due:
                 await trio.to_thread.run_sync(store.checkpoint)
     found = []
     for what, ours in (("in the loop", inline), ("by a thread, as in service", handed)):
         for part, limit in ((0.5, 2.0), (0.99, 2.5)):
-            mine = [percentile(one, part) for one in ours]
-            limits = [percentile(one, part) for one in alone]
+            mine = [percentile_of(one, part) for one in ours]
+            limits = [percentile_of(one, part) for one in alone]
             found.append(
                 Row(
                     f"durable append p{part * 100:.0f}, {what}",
-                    ratio(mine, limits),
+                    median_ratio(mine, limits),
                     "x raw",
                     limit,
-                    beside=f"{_us(mine)} us; raw {_us(limits)} us",
+                    details=f"{_format_us(mine)} us; raw {_format_us(limits)} us",
                 )
             )
     return found
 
 
-def _us(seconds: Sequence[float]) -> str:
+def _format_us(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds) * 1e6:.0f}"
 
 
-def _timed(act: Callable[[], None]) -> float:
+def _time_call(act: Callable[[], None]) -> float:
     began = time.perf_counter()
     act()
     return time.perf_counter() - began
 
 
-def _bytes(store: Store, source: Iterator[Entry], size: Size) -> Iterator[Row]:
+def _bytes_per_entry(store: Store, source: Iterator[Entry], size: Size) -> Iterator[Row]:
     """Written to the device, the log's and the file's, per entry."""
-    commits = size.times * 2  # of each: many checkpoints, not only the last
+    commits = size.repetitions * 2  # of each: many checkpoints, not only the last
     for group, limit in ((1, 11), (10, 3), (100, 2)):
         store.checkpoint()
-        before = _written_bytes()
+        before = _device_bytes_written()
         for _ in range(commits):
             store.append(list(islice(source, group)))
-            if store.checkpoint_due:
+            if store.is_checkpoint_due:
                 store.checkpoint()
         store.checkpoint()
-        written = _written_bytes() - before
+        written = _device_bytes_written() - before
         each = written / (commits * group) / KB if written else math.nan  # tmpfs counts nothing
         yield Row(f"written per entry, {group} in a commit", each, "KB", limit)
 
 
-def _written_bytes() -> int:
+def _device_bytes_written() -> int:
     for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines():
         if line.startswith("write_bytes:"):
             return int(line.split()[1])

@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.bench.measures import Row, Size, ratio
-from tests.bench.stations import room_for
+from tests.bench.measures import Row, Size, median_ratio
+from tests.bench.stations import raise_file_limit
 
 ROOT: Final = Path(__file__).parents[2]
-OURS: Final = "tests.bench.stations"
-PEERS: Final = "tests.bench.peers.charge_points"
-FEW_PART: Final = 5  # one in so many is few: memory is what the rest adds
-TURNS: Final = 1  # that are measured, after one that is not
+OUR_PROGRAM: Final = "tests.bench.stations"
+PEER_PROGRAM: Final = "tests.bench.peers.charge_points"
+FEW_DIVISOR: Final = 5  # one in so many is few: memory is what the rest adds
+MEASURED_ROUNDS: Final = 1  # that are measured, after one that is not
 TIMEOUT_S: Final = 600.0
 
 
-class Crowd(NamedTuple):
+class CrowdResult(NamedTuple):
     """What so many stations in one process came to."""
 
     frames: int  # in both directions
@@ -34,7 +34,7 @@ class Crowd(NamedTuple):
         return self.frames / self.worked_s
 
 
-def crowd(program: str, stations: int, turns: int) -> Crowd:
+def run_crowd(program: str, stations: int, turns: int) -> CrowdResult:
     """Run one of the two programs.
 
     Raises:
@@ -46,27 +46,28 @@ def crowd(program: str, stations: int, turns: int) -> Crowd:
         arguments, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, timeout=TIMEOUT_S
     )
     frames, worked_s, kib = told.stdout.split()
-    return Crowd(int(frames), float(worked_s), float(kib))
+    return CrowdResult(int(frames), float(worked_s), float(kib))
 
 
-def rows(size: Size) -> Iterator[Row]:
+def measure_rows(size: Size) -> Iterator[Row]:
     """Messages per second, in turn with the peer, and what one more station takes up."""
-    many, few = size.stations, size.stations // FEW_PART
+    many, few = size.stations, size.stations // FEW_DIVISOR
     what = f"{many} stations in one process"
-    if not room_for(many):
+    if not raise_file_limit(many):
         beside = "too few files may be open at once: ulimit -n"
         yield Row(f"{what}, messages/s", math.nan, "x ocpp", 8, ">=", beside)
-        yield Row(f"{what}, each", math.nan, "KiB", 60, beside=beside)
+        yield Row(f"{what}, each", math.nan, "KiB", 60, details=beside)
         return
     ours, peers = [], []
     for _ in range(size.rounds):
-        ours.append(crowd(OURS, many, TURNS))
-        peers.append(crowd(PEERS, many, TURNS))
+        ours.append(run_crowd(OUR_PROGRAM, many, MEASURED_ROUNDS))
+        peers.append(run_crowd(PEER_PROGRAM, many, MEASURED_ROUNDS))
     rates = [one.rate for one in ours], [one.rate for one in peers]
     beside = "{:.0f}/s; ocpp {:.0f}/s".format(*map(statistics.median, rates))
-    yield Row(f"{what}, messages/s", ratio(*rates), "x ocpp", 8, ">=", beside)
+    yield Row(f"{what}, messages/s", median_ratio(*rates), "x ocpp", 8, ">=", beside)
     each = [
-        (statistics.median(one.kib for one in all_) - crowd(program, few, TURNS).kib) / (many - few)
-        for program, all_ in ((OURS, ours), (PEERS, peers))
+        (statistics.median(one.kib for one in all_) - run_crowd(program, few, MEASURED_ROUNDS).kib)
+        / (many - few)
+        for program, all_ in ((OUR_PROGRAM, ours), (PEER_PROGRAM, peers))
     ]
-    yield Row(f"{what}, each", each[0], "KiB", 60, beside=f"ocpp {each[1]:.0f} KiB")
+    yield Row(f"{what}, each", each[0], "KiB", 60, details=f"ocpp {each[1]:.0f} KiB")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 ROUNDS: Final = 5  # of which the median counts
-LOOKS_S: Final = 0.02  # how often the size of a process is looked up
+SAMPLE_INTERVAL_S: Final = 0.02  # how often the size of a process is looked up
 
 
 class Size(NamedTuple):
@@ -21,38 +21,38 @@ class Size(NamedTuple):
 
     entries: int  # of the long journal
     rounds: int
-    times: int  # that something small is repeated in a round
+    repetitions: int  # that something small is repeated in a round
     stations: int = 0  # in one process
 
 
-FULL: Final = Size(entries=1_000_000, rounds=ROUNDS, times=400, stations=1_000)
-QUICK: Final = Size(entries=20_000, rounds=1, times=20, stations=20)
+FULL: Final = Size(entries=1_000_000, rounds=ROUNDS, repetitions=400, stations=1_000)
+QUICK: Final = Size(entries=20_000, rounds=1, repetitions=20, stations=20)
 
 
 class Row(NamedTuple):
     """One line of the table."""
 
-    what: str
+    name: str
     figure: float
     unit: str
     limit: float | None = None  # the goal; None: told, without a goal
-    sense: Literal["<=", ">="] = "<="
-    beside: str = ""  # the absolute figures behind a ratio
+    comparison: Literal["<=", ">="] = "<="
+    details: str = ""  # the absolute figures behind a ratio
 
     @property
-    def met(self) -> bool:
+    def is_met(self) -> bool:
         if self.limit is None:
             return True
-        return self.figure <= self.limit if self.sense == "<=" else self.figure >= self.limit
+        return self.figure <= self.limit if self.comparison == "<=" else self.figure >= self.limit
 
     def __str__(self) -> str:
-        goal = "" if self.limit is None else f"{self.sense} {self.limit:g}"
-        verdict = "" if self.limit is None else "met" if self.met else "MISSED"
+        goal = "" if self.limit is None else f"{self.comparison} {self.limit:g}"
+        verdict = "" if self.limit is None else "met" if self.is_met else "MISSED"
         figure = f"{self.figure:9.2f} {self.unit:<8}"
-        return f"{self.what:<56} {goal:>8} {figure} {verdict:<6}  {self.beside}".rstrip()
+        return f"{self.name:<56} {goal:>8} {figure} {verdict:<6}  {self.details}".rstrip()
 
 
-def percentile(values: Iterable[float], part: float) -> float:
+def percentile_of(values: Iterable[float], part: float) -> float:
     """The value that `part` of all do not exceed.
 
     Raises:
@@ -62,24 +62,24 @@ def percentile(values: Iterable[float], part: float) -> float:
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
 
 
-def worked_s(act: Callable[[], object]) -> float:
+def cpu_time_of(act: Callable[[], object]) -> float:
     """Processor seconds it took: for what only computes, whoever else is on the machine."""
     began = time.process_time()
     act()
     return time.process_time() - began
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """The median of the ratios of pairs."""
     return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
-def rss_mib(pid: int, what: Literal["VmRSS", "VmHWM"] = "VmRSS") -> float:
+def rss_mib(pid: int, field: Literal["VmRSS", "VmHWM"] = "VmRSS") -> float:
     """Resident memory of a process, now or at its highest."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{what}:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
-    raise OSError(f"the kernel does not tell {what}")
+    raise OSError(f"the kernel does not tell {field}")
 
 
 def cpu_s(pid: int) -> float:
@@ -88,15 +88,15 @@ def cpu_s(pid: int) -> float:
     return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
 
 
-class Ended(NamedTuple):
+class CommandUsage(NamedTuple):
     """A command that ran to its end."""
 
-    worked_s: float  # of a processor
+    cpu_s: float  # of a processor
     peak_mib: float
     exit_code: int
 
 
-def run(arguments: Sequence[str | Path]) -> Ended:
+def run_command(arguments: Sequence[str | Path]) -> CommandUsage:
     """Run a command, and throw away what it says.
 
     Its peak is looked up while it runs: what `wait4` tells begins with the size of who started it.
@@ -106,7 +106,7 @@ def run(arguments: Sequence[str | Path]) -> Ended:
     while not ended:
         with suppress(OSError):  # it has just ended
             peak_mib = max(peak_mib, rss_mib(process.pid, "VmHWM"))
-        time.sleep(LOOKS_S)
+        time.sleep(SAMPLE_INTERVAL_S)
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return Ended(usage.ru_utime + usage.ru_stime, peak_mib, process.returncode)
+    return CommandUsage(usage.ru_utime + usage.ru_stime, peak_mib, process.returncode)

@@ -19,14 +19,14 @@ from typing import Final
 
 import trio
 
-from station.simulation.wire import Lines, Wire
-from station.simulation.world import World, shared_memory, simulate
+from station.simulation.wire import SimulatedConnection, SimulatedNetwork
+from station.simulation.world import SimulatedWorld, run_simulation, shared_memory_directory
 from tests.bench.measures import rss_mib
-from tests.bench.talk import Everybody
+from tests.bench.talk import TalkGroup
 
-SETTLES_S: Final = 60.0  # of simulated time: they boot, or write down what was sent
-FILES: Final = 9  # that a station keeps open, and one more
-FILES_BESIDE: Final = 100
+SETTLE_S: Final = 60.0  # of simulated time: they boot, or write down what was sent
+FILES_PER_STATION: Final = 9  # that a station keeps open, and one more
+OTHER_FILES: Final = 100
 VARIABLES: Final = {
     "TxCtrlr.TxStartPoint": "Authorized",
     "TxCtrlr.TxStopPoint": "Authorized",
@@ -34,63 +34,65 @@ VARIABLES: Final = {
 }
 
 
-class Ear:
+class CsmsEnd:
     """The CSMS's end of one station's lines."""
 
-    def __init__(self, world: World, everybody: Everybody) -> None:
-        self._talk = everybody.talk(self._say, world.clock.true_utc)
-        self._wire: Wire | None = None
+    def __init__(self, world: SimulatedWorld, everybody: TalkGroup) -> None:
+        self._talk = everybody.add_talk(self._send_text, world.clock.true_utc)
+        self._wire: SimulatedConnection | None = None
 
-    def connected(self, wire: Wire) -> None:
-        self._wire = wire
+    def on_connected(self, connection: SimulatedConnection) -> None:
+        self._wire = connection
 
-    def sent(self, wire: Wire, text: str) -> None:
+    def on_frame_sent(self, connection: SimulatedConnection, text: str) -> None:
         """It arrives: these lines lose nothing."""
 
-    def heard(self, wire: Wire, text: str) -> None:
-        self._talk.heard(text)
+    def on_frame_arrived(self, connection: SimulatedConnection, text: str) -> None:
+        self._talk.on_frame(text)
 
-    def disconnected(self, wire: Wire) -> None:
+    def on_disconnected(self, connection: SimulatedConnection) -> None:
         self._wire = None
 
-    def _say(self, text: str) -> None:
+    def _send_text(self, text: str) -> None:
         assert self._wire is not None, "it has left"
-        self._wire.say(text)
+        self._wire.send_to_station(text)
 
 
-def room_for(stations: int) -> bool:
+def raise_file_limit(stations: int) -> bool:
     """Whether so many may be open at once; asks for no more than this process may have."""
-    wanted = stations * FILES + FILES_BESIDE
+    wanted = stations * FILES_PER_STATION + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted <= hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted <= hard
 
 
-async def crowd(directory: Path, stations: int, turns: int) -> str:
+async def run_crowd(directory: Path, stations: int, turns: int) -> str:
     """Let them boot, talk a turn, then so many; what is printed."""
-    everybody = Everybody()
+    everybody = TalkGroup()
     async with trio.open_nursery() as nursery:
         for seed in range(stations):
-            world = World(directory / str(seed), seed=seed, variables=VARIABLES)
-            world.lines = Lines(world.agenda, Ear(world, everybody), world.dice)
-            world.lines.latency_s = (0.0, 0.0)
+            world = SimulatedWorld(directory / str(seed), seed=seed, variables=VARIABLES)
+            world.network = SimulatedNetwork(
+                world.event_queue, CsmsEnd(world, everybody), world.random_source
+            )
+            world.network.latency_s = (0.0, 0.0)
             nursery.start_soon(world.run, trio.sleep_forever)
-        await trio.sleep(SETTLES_S)
-        await _talked(everybody, 1)
-        before, began = everybody.frames, time.process_time()
-        await _talked(everybody, turns)
+        await trio.sleep(SETTLE_S)
+        await _run_talks(everybody, 1)
+        before, began = everybody.frame_count, time.process_time()
+        await _run_talks(everybody, turns)
         worked_s = time.process_time() - began
-        frames = everybody.frames - before
-        await trio.sleep(SETTLES_S)
+        frames = everybody.frame_count - before
+        await trio.sleep(SETTLE_S)
         kib = rss_mib(os.getpid()) * 1024
         nursery.cancel_scope.cancel()
     return f"{frames} {worked_s} {kib}"
 
 
-async def _talked(everybody: Everybody, turns: int) -> None:
+async def _run_talks(everybody: TalkGroup, turns: int) -> None:
     over = trio.Event()
-    everybody.begin(turns, over.set)
+    everybody.start_rounds(turns, over.set)
     await over.wait()
 
 
@@ -99,11 +101,11 @@ def main(stations: int, turns: int) -> None:
     found: list[str] = []
 
     async def run() -> None:
-        found.append(await crowd(Path(directory), stations, turns))
+        found.append(await run_crowd(Path(directory), stations, turns))
 
-    assert room_for(stations), "too few files may be open at once"
-    with TemporaryDirectory(dir=shared_memory(), prefix="crowd-") as directory:
-        simulate(run, 0)
+    assert raise_file_limit(stations), "too few files may be open at once"
+    with TemporaryDirectory(dir=shared_memory_directory(), prefix="crowd-") as directory:
+        run_simulation(run, 0)
     print(*found)
 
 

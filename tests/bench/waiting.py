@@ -18,96 +18,102 @@ from typing import Final
 import trio
 
 from journal.observations import MeterRead
-from journal.state import State, evolve
+from journal.state import State, apply_entry
 from journal.store import Store, StoreSettings
 from journal.terms import Entry
 from station.runtime.clock import HostClock
-from station.runtime.memory import Memory
-from station.runtime.scribe import Scribe
-from station.runtime.writer import Writer
-from station.simulation.world import JOURNAL_ID, product
+from station.runtime.memory import Startup
+from station.runtime.scribe import Recorder
+from station.runtime.writer import CommitThread
+from station.simulation.world import JOURNAL_ID, load_product
 from tests.bench import journals
-from tests.bench.measures import Row, Size, ratio
+from tests.bench.measures import Row, Size, median_ratio
 from tests.bench.peers import Peer
 
 TASKS: Final = 64
-PEERS_SAVE: Final = 100  # events in one
-SAVES_PART: Final = 4  # so many times fewer of those that hold many
-TENTHS: Final = 100_000_000  # of a Wh: a register higher than the journal knows
+PEER_BATCH: Final = 100  # events in one
+BATCH_DIVISOR: Final = 4  # so many times fewer of those that hold many
+FIRST_REGISTER_TENTHS: Final = 100_000_000  # of a Wh: a register higher than the journal knows
 VOLTS: Final = Decimal("400.1")
 AMPERES: Final = Decimal("125.0")
 
 
-def rows(
+def measure_rows(
     directory: Path, store: Store, source: Iterator[Entry], size: Size, peer: Peer
 ) -> list[Row]:
     """Entries per second beside events per second of `eventsourcing`, in turn."""
-    journals.written(directory, len(journals.template().first))
+    journals.write_journal(directory, len(journals.simulated_template().opening))
     with (
-        closing(Memory(directory, StoreSettings())) as memory,
-        Writer(memory.store.write) as writer,
+        closing(Startup(directory, StoreSettings())) as memory,
+        CommitThread(memory.store.write_rows) as writer,
     ):
-        scribe = Scribe(product(), memory.store, memory.state, HostClock(), writer=writer)
-        return trio.run(_rows, Rates(store, source), scribe, memory.store, directory, size, peer)
+        scribe = Recorder(
+            load_product(), memory.store, memory.state, HostClock(), commit_thread=writer
+        )
+        return trio.run(
+            _measure_rows, JournalRates(store, source), scribe, memory.store, directory, size, peer
+        )
 
 
-class Rates:
+class JournalRates:
     """The journal alone: encode, chain, commit, fold; nothing is judged."""
 
     def __init__(self, store: Store, source: Iterator[Entry]) -> None:
         self._store, self._source = store, source
         self._state = State(JOURNAL_ID)
 
-    def appended(self, commits: int, entries: int) -> float:
+    def append_rate(self, commits: int, entries: int) -> float:
         """Entries per second, so many in a commit."""
         began = time.perf_counter()
         for _ in range(commits):
             batch = list(islice(self._source, entries))
             self._store.append(batch)
             for entry in batch:
-                self._state = evolve(self._state, entry)
-            if self._store.checkpoint_due:
+                self._state = apply_entry(self._state, entry)
+            if self._store.is_checkpoint_due:
                 self._store.checkpoint()
         return commits * entries / (time.perf_counter() - began)
 
 
-async def _rows(
-    alone: Rates, scribe: Scribe, store: Store, directory: Path, size: Size, peer: Peer
+async def _measure_rows(
+    alone: JournalRates, scribe: Recorder, store: Store, directory: Path, size: Size, peer: Peer
 ) -> list[Row]:
-    times, saves = size.times, max(10, size.times // SAVES_PART)
-    tenths = count(TENTHS)
+    times, saves = size.repetitions, max(10, size.repetitions // BATCH_DIVISOR)
+    tenths = count(FIRST_REGISTER_TENTHS)
     found: list[tuple[float, ...]] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(scribe.run)
-        nursery.start_soon(_checkpoints, scribe, store)
+        nursery.start_soon(_run_checkpoints, scribe, store)
         for turn in range(size.rounds):
             found.append(
                 (
-                    alone.appended(times, 1),
-                    await observed(scribe, tenths, 1, times),
-                    peer.number("events.py", directory / f"peer-1-{turn}.db", times, 1),
-                    alone.appended(saves, TASKS),
-                    await observed(scribe, tenths, TASKS, saves),
-                    peer.number("events.py", directory / f"peer-{turn}.db", saves, PEERS_SAVE),
+                    alone.append_rate(times, 1),
+                    await observation_rate(scribe, tenths, 1, times),
+                    peer.run_program("events.py", directory / f"peer-1-{turn}.db", times, 1),
+                    alone.append_rate(saves, TASKS),
+                    await observation_rate(scribe, tenths, TASKS, saves),
+                    peer.run_program("events.py", directory / f"peer-{turn}.db", saves, PEER_BATCH),
                 )
             )
         nursery.cancel_scope.cancel()
     append, one, event, group, many, save = zip(*found, strict=True)
     return [
-        _row("single durable events, the journal alone", append, event, 2.5),
-        _row("the same, each judged by the scribe", one, event),
-        _row(f"{TASKS} tasks wait, each for its entry, by the scribe", many, save, 3),
-        _row(f"{TASKS} entries in a commit, the journal alone", group, save),
+        _rate_row("single durable events, the journal alone", append, event, 2.5),
+        _rate_row("the same, each judged by the scribe", one, event),
+        _rate_row(f"{TASKS} tasks wait, each for its entry, by the scribe", many, save, 3),
+        _rate_row(f"{TASKS} entries in a commit, the journal alone", group, save),
     ]
 
 
-def unmeasured(why: str) -> Iterator[Row]:
+def unmeasured_rows(reason: str) -> Iterator[Row]:
     """The goals of which nothing is known."""
-    yield Row("single durable events", float("nan"), "x es", 2.5, ">=", why)
-    yield Row(f"{TASKS} tasks wait, each for its entry", float("nan"), "x es", 3, ">=", why)
+    yield Row("single durable events", float("nan"), "x es", 2.5, ">=", reason)
+    yield Row(f"{TASKS} tasks wait, each for its entry", float("nan"), "x es", 3, ">=", reason)
 
 
-async def observed(scribe: Scribe, tenths: Iterator[int], tasks: int, times: int) -> float:
+async def observation_rate(
+    scribe: Recorder, tenths: Iterator[int], tasks: int, times: int
+) -> float:
     """Readings per second, where each task says a reading and waits until it is on the disk.
 
     `tenths` are registers in tenths of a Wh, each higher than the one before.
@@ -118,7 +124,7 @@ async def observed(scribe: Scribe, tenths: Iterator[int], tasks: int, times: int
         for _ in range(times):
             energy_wh = Decimal(next(tenths)).scaleb(-1)
             scribe.observe(MeterRead(1, energy_wh, voltage_v=VOLTS, current_a=AMPERES))
-            while not _durable(scribe, energy_wh):
+            while not _is_durable(scribe, energy_wh):
                 await scribe.committed.wait()
 
     began = time.perf_counter()
@@ -130,22 +136,22 @@ async def observed(scribe: Scribe, tenths: Iterator[int], tasks: int, times: int
     return tasks * times / took_s
 
 
-def _durable(scribe: Scribe, energy_wh: Decimal) -> bool:
+def _is_durable(scribe: Recorder, energy_wh: Decimal) -> bool:
     """Whether this reading is in a commit: the register only grows, and no reading overtakes."""
-    known = scribe.state.readings.of(1)
-    return known is not None and known.read.energy_wh >= energy_wh
+    known = scribe.state.readings.on_evse(1)
+    return known is not None and known.meter_read.energy_wh >= energy_wh
 
 
-async def _checkpoints(scribe: Scribe, store: Store) -> None:
+async def _run_checkpoints(scribe: Recorder, store: Store) -> None:
     """Beside the commits, as in service."""
     while True:
         await scribe.committed.wait()
-        if store.checkpoint_due:
+        if store.is_checkpoint_due:
             await trio.to_thread.run_sync(store.checkpoint)
 
 
-def _row(
-    what: str, ours: Sequence[float], peers: Sequence[float], limit: float | None = None
+def _rate_row(
+    row_name: str, ours: Sequence[float], peers: Sequence[float], limit: float | None = None
 ) -> Row:
     beside = f"{statistics.median(ours):.0f}/s; eventsourcing {statistics.median(peers):.0f}/s"
-    return Row(what, ratio(ours, peers), "x es", limit, ">=", beside)
+    return Row(row_name, median_ratio(ours, peers), "x es", limit, ">=", beside)

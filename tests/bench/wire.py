@@ -13,22 +13,30 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from station.messages import ACTIONS
-from tests.authorities import authority
+from tests.authorities import make_authority
 from tests.bench import journals
-from tests.bench.csms import Csms, Station, listening
-from tests.bench.measures import LOOKS_S, Row, Size, cpu_s, percentile, ratio, rss_mib
+from tests.bench.csms import BenchCsms, BenchStation, run_csms
+from tests.bench.measures import (
+    SAMPLE_INTERVAL_S,
+    Row,
+    Size,
+    cpu_s,
+    median_ratio,
+    percentile_of,
+    rss_mib,
+)
 from tests.bench.peers import PROGRAMS
 from tests.e2e.harness import IDENTITY, EmulatedDevices, StationProcess
-from tests.messages.schemas import example, schema_of
+from tests.messages.schemas import example_payload, schema_of
 
 HEARTBEAT: Final = {
     "component": {"name": "OCPPCommCtrlr"},
     "variable": {"name": "HeartbeatInterval"},
 }
-SHORT: Final = {"component": {"name": "ClockCtrlr"}, "variable": {"name": "DateTime"}}
+CLOCK_VARIABLE: Final = {"component": {"name": "ClockCtrlr"}, "variable": {"name": "DateTime"}}
 PEER: Final = "peer"
 BATCH: Final = 26  # items of a long request: as many as BytesPerMessage, 2048, takes (ORS-5)
-ANYBODY: Final = {"idToken": "04A224B2", "type": "ISO14443"}
+ID_TOKEN: Final = {"idToken": "04A224B2", "type": "ISO14443"}
 SETTINGS: Final = (
     ("TxCtrlr", "TxStartPoint", "Authorized"),
     ("TxCtrlr", "TxStopPoint", "Authorized"),
@@ -36,56 +44,67 @@ SETTINGS: Final = (
 )
 START_S: Final = 300.0  # with a whole journal to replay
 RSS_MIB: Final = 40
-FLAT_MIB: Final = 2  # what a million entries may add
-SETTLES_S: Final = 3.0
-NOWHERE: Final = "http://127.0.0.1:9/logs"  # nobody listens
-LONG_PART: Final = 8  # so many times fewer long requests
+GROWTH_MIB_MAX: Final = 2  # what a million entries may add
+SETTLE_S: Final = 3.0
+UNREACHABLE_URL: Final = "http://127.0.0.1:9/logs"  # nobody listens
+LONG_DIVISOR: Final = 8  # so many times fewer long requests
 
 
-def get(items: int) -> tuple[str, dict[str, Any]]:
-    return "GetVariables", {"getVariableData": [SHORT] * items}
+def get_variables_request(items: int) -> tuple[str, dict[str, Any]]:
+    return "GetVariables", {"getVariableData": [CLOCK_VARIABLE] * items}
 
 
-def set_to(value: str, items: int = 1) -> tuple[str, dict[str, Any]]:
+def set_variables_request(value: str, items: int = 1) -> tuple[str, dict[str, Any]]:
     return "SetVariables", {"setVariableData": [{**HEARTBEAT, "attributeValue": value}] * items}
 
 
-def rows(directory: Path, size: Size) -> Iterator[Row]:
+def measure_rows(directory: Path, size: Size) -> Iterator[Row]:
     """All rows that need a CSMS."""
     with asyncio.Runner() as runner:
-        found = _rows(directory, size)
+        found = _measure_rows(directory, size)
         while rows := runner.run(anext(found, None)):
             yield from rows
 
 
-async def _rows(directory: Path, size: Size) -> AsyncIterator[list[Row]]:
+async def _measure_rows(directory: Path, size: Size) -> AsyncIterator[list[Row]]:
     async with AsyncExitStack() as stack:
-        csms = await stack.enter_async_context(listening())
-        short, long = _Site(directory / "s", csms), _Site(directory / "l", csms)
+        csms = await stack.enter_async_context(run_csms())
+        short, long = _BenchSite(directory / "s", csms), _BenchSite(directory / "l", csms)
         for site in (short, long):
             stack.callback(site.close)
             site.devices.start()
-        journals.written(long.station.data, size.entries)
-        yield await _starts(csms, short, long, size)
+        journals.write_journal(long.station.data, size.entries)
+        yield await _measure_starts(csms, short, long, size)
         await short.start()
-        with _peer(csms) as peer:
-            await csms.station(PEER).heard("BootNotification").get()
-            ours = Asked(csms.station(IDENTITY), short.station.pid)
-            yield await _answers(ours, Asked(csms.station(PEER), peer.pid), size)
-        yield await _begins(csms.station(IDENTITY), size)
+        with _run_peer(csms) as peer:
+            await csms.station_of(PEER).calls_of("BootNotification").get()
+            ours = MeasuredStation(csms.station_of(IDENTITY), short.station.pid)
+            yield await _measure_responses(
+                ours, MeasuredStation(csms.station_of(PEER), peer.pid), size
+            )
+        yield await _measure_transaction_starts(csms.station_of(IDENTITY), size)
         short.stop()
-        small, grown = [await _memory(csms.station(IDENTITY), site) for site in (short, long)]
+        small, grown = [
+            await _measure_memory(csms.station_of(IDENTITY), site) for site in (short, long)
+        ]
         yield [
-            Row("RSS, long journal, in everyday use", grown.worked, "MiB"),
-            Row("RSS, long journal, after every CALL of a CSMS", grown.called, "MiB", RSS_MIB),
-            Row("of that for the long journal", grown.called - small.called, "MiB", FLAT_MIB),
+            Row("RSS, long journal, in everyday use", grown.usual_mib, "MiB"),
+            Row(
+                "RSS, long journal, after every CALL of a CSMS", grown.all_calls_mib, "MiB", RSS_MIB
+            ),
+            Row(
+                "of that for the long journal",
+                grown.all_calls_mib - small.all_calls_mib,
+                "MiB",
+                GROWTH_MIB_MAX,
+            ),
         ]
 
 
-class _Site:
+class _BenchSite:
     """A station with its emulated devices."""
 
-    def __init__(self, directory: Path, csms: Csms) -> None:
+    def __init__(self, directory: Path, csms: BenchCsms) -> None:
         directory.mkdir(parents=True)
         self._csms = csms
         self.station = StationProcess(directory, csms.url)
@@ -93,15 +112,15 @@ class _Site:
 
     async def start(self) -> float:
         """Start it; the seconds until the CSMS is told of it."""
-        boots = self._csms.station(IDENTITY).heard("BootNotification")
+        boots = self._csms.station_of(IDENTITY).calls_of("BootNotification")
         while not boots.empty():
             boots.get_nowait()
         began = time.perf_counter()
         self.station.spawn()
         async with asyncio.timeout(START_S):
             while boots.empty():
-                await asyncio.sleep(LOOKS_S)
-                assert self.station.alive, self.station.log_tail()
+                await asyncio.sleep(SAMPLE_INTERVAL_S)
+                assert self.station.is_alive, self.station.log_tail()
         at, _ = await boots.get()
         return at - began
 
@@ -115,7 +134,7 @@ class _Site:
 
 
 @contextmanager
-def _peer(csms: Csms) -> Iterator[subprocess.Popen[bytes]]:
+def _run_peer(csms: BenchCsms) -> Iterator[subprocess.Popen[bytes]]:
     url = f"{csms.url}/{PEER}"
     process = subprocess.Popen([sys.executable, "-W", "ignore", PROGRAMS / "charge_point.py", url])
     try:
@@ -125,7 +144,9 @@ def _peer(csms: Csms) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-async def _starts(csms: Csms, short: _Site, long: _Site, size: Size) -> list[Row]:
+async def _measure_starts(
+    csms: BenchCsms, short: _BenchSite, long: _BenchSite, size: Size
+) -> list[Row]:
     """In turn, so that all meet the same machine."""
     for site in (short, long):
         await site.start()  # replays; from then on there is a snapshot
@@ -137,34 +158,34 @@ async def _starts(csms: Csms, short: _Site, long: _Site, size: Size) -> list[Row
         full.append(await long.start())
         long.stop()
         began = time.perf_counter()
-        with _peer(csms):
-            at, _ = await csms.station(PEER).heard("BootNotification").get()
+        with _run_peer(csms):
+            at, _ = await csms.station_of(PEER).calls_of("BootNotification").get()
             peers.append(at - began)
-    beside = f"{_ms(full)} ms; empty {_ms(empty)} ms; ocpp {_ms(peers)} ms"
+    beside = f"{_format_ms(full)} ms; empty {_format_ms(empty)} ms; ocpp {_format_ms(peers)} ms"
     return [
         Row(
             f"cold start, {size.entries} entries, to BootNotification",
-            ratio(full, empty),
+            median_ratio(full, empty),
             "x empty",
             1.05,
-            beside=beside,
+            details=beside,
         ),
-        Row("the same", ratio(full, peers), "x ocpp", 0.8),
+        Row("the same", median_ratio(full, peers), "x ocpp", 0.8),
     ]
 
 
-def _ms(seconds: list[float]) -> str:
+def _format_ms(seconds: list[float]) -> str:
     return f"{statistics.median(seconds) * 1000:.1f}"
 
 
-class Asked(NamedTuple):
+class MeasuredStation(NamedTuple):
     """Who is asked, and the process it is."""
 
-    station: Station
+    station: BenchStation
     pid: int
 
 
-class Taken(NamedTuple):
+class RequestTimes(NamedTuple):
     """What requests took, in rounds: seconds of each, and the mean of processor seconds."""
 
     seconds: list[list[float]]
@@ -174,54 +195,65 @@ class Taken(NamedTuple):
 Request = Callable[[int], tuple[str, dict[str, Any]]]
 
 
-async def _answers(ours: Asked, peer: Asked, size: Size) -> list[Row]:
+async def _measure_responses(ours: MeasuredStation, peer: MeasuredStation, size: Size) -> list[Row]:
     """Requests to both in turn."""
-    await asyncio.sleep(SETTLES_S)
-    await _paired(ours, peer, size, lambda number: get(1))  # both have seen it once
-    one = await _paired(ours, peer, size, lambda number: get(1))
-    durable = await _paired(ours, peer, size, lambda number: set_to(str(300 + number % 100)))
-    many = await _paired(ours, peer, size, lambda number: get(BATCH), items=BATCH)
+    await asyncio.sleep(SETTLE_S)
+    await _time_in_turn(
+        ours, peer, size, lambda number: get_variables_request(1)
+    )  # both have seen it once
+    one = await _time_in_turn(ours, peer, size, lambda number: get_variables_request(1))
+    durable = await _time_in_turn(
+        ours, peer, size, lambda number: set_variables_request(str(300 + number % 100))
+    )
+    many = await _time_in_turn(
+        ours, peer, size, lambda number: get_variables_request(BATCH), items=BATCH
+    )
     return [
-        _faster("GetVariables p50", one, 0.25),
-        _rate("durable SetVariables", durable, 2.5),
-        _rate(f"GetVariables of {BATCH} items", many, 40),
+        _latency_row("GetVariables p50", one, 0.25),
+        _rate_row("durable SetVariables", durable, 2.5),
+        _rate_row(f"GetVariables of {BATCH} items", many, 40),
     ]
 
 
-async def _paired(
-    ours: Asked, peer: Asked, size: Size, request: Request, items: int = 1
-) -> tuple[Taken, Taken]:
+async def _time_in_turn(
+    ours: MeasuredStation, peer: MeasuredStation, size: Size, request: Request, items: int = 1
+) -> tuple[RequestTimes, RequestTimes]:
     """Ask both in rounds; all items are Accepted. Long requests are fewer."""
-    taken = Taken([], []), Taken([], [])
-    times = size.times if items == 1 else size.times // LONG_PART
+    taken = RequestTimes([], []), RequestTimes([], [])
+    times = size.repetitions if items == 1 else size.repetitions // LONG_DIVISOR
     for _ in range(size.rounds):
         for who, of in zip((ours, peer), taken, strict=True):
             before = cpu_s(who.pid)
             of.seconds.append(
-                [await who.station.call(*request(one), accepted=items) for one in range(times)]
+                [
+                    await who.station.call_accepted(*request(one), accepted_min=items)
+                    for one in range(times)
+                ]
             )
             of.cpu_s.append((cpu_s(who.pid) - before) / times)
     return taken
 
 
-def _faster(what: str, taken: tuple[Taken, Taken], limit: float) -> Row:
-    mine, peers = ([percentile(one, 0.5) for one in each.seconds] for each in taken)
-    beside = f"{_ms(mine)} ms; ocpp {_ms(peers)} ms; {_cpu(taken)}"
-    return Row(what, ratio(mine, peers), "x ocpp", limit, beside=beside)
+def _latency_row(row_name: str, times: tuple[RequestTimes, RequestTimes], limit: float) -> Row:
+    mine, peers = ([percentile_of(one, 0.5) for one in each.seconds] for each in times)
+    beside = f"{_format_ms(mine)} ms; ocpp {_format_ms(peers)} ms; {_format_cpu(times)}"
+    return Row(row_name, median_ratio(mine, peers), "x ocpp", limit, details=beside)
 
 
-def _rate(what: str, taken: tuple[Taken, Taken], limit: float) -> Row:
-    mine, peers = ([len(one) / sum(one) for one in each.seconds] for each in taken)
+def _rate_row(row_name: str, times: tuple[RequestTimes, RequestTimes], limit: float) -> Row:
+    mine, peers = ([len(one) / sum(one) for one in each.seconds] for each in times)
     rates = f"{statistics.median(mine):.0f}/s; ocpp {statistics.median(peers):.0f}/s"
-    return Row(what, ratio(mine, peers), "x ocpp", limit, ">=", f"{rates}; {_cpu(taken)}")
+    return Row(
+        row_name, median_ratio(mine, peers), "x ocpp", limit, ">=", f"{rates}; {_format_cpu(times)}"
+    )
 
 
-def _cpu(taken: tuple[Taken, Taken]) -> str:
-    ours, peer = (_ms(each.cpu_s) for each in taken)
+def _format_cpu(times: tuple[RequestTimes, RequestTimes]) -> str:
+    ours, peer = (_format_ms(each.cpu_s) for each in times)
     return f"processor {ours} ms; ocpp {peer} ms"
 
 
-async def _begins(station: Station, size: Size) -> list[Row]:
+async def _measure_transaction_starts(station: BenchStation, size: Size) -> list[Row]:
     """From the answer to RequestStartTransaction to TransactionEvent(Started). F02.
 
     A transaction begins when somebody is authorized, so that no cable takes its time.
@@ -232,28 +264,30 @@ async def _begins(station: Station, size: Size) -> list[Row]:
             "variable": {"name": variable},
             "attributeValue": value,
         }
-        await station.call("SetVariables", {"setVariableData": [data]}, accepted=1)
-    events = station.heard("TransactionEvent")
+        await station.call_accepted("SetVariables", {"setVariableData": [data]}, accepted_min=1)
+    events = station.calls_of("TransactionEvent")
     taken, since_asked = [], []
-    for number in range(size.rounds * max(5, size.times // 4)):
+    for number in range(size.rounds * max(5, size.repetitions // 4)):
         while not events.empty():
             events.get_nowait()
-        asked = {"evseId": 1, "remoteStartId": number + 1, "idToken": ANYBODY}
+        asked = {"evseId": 1, "remoteStartId": number + 1, "idToken": ID_TOKEN}
         began = time.perf_counter()
-        accepted = began + await station.call("RequestStartTransaction", asked, accepted=1)
-        at, told = await _first(events, "Started")
+        accepted = began + await station.call_accepted(
+            "RequestStartTransaction", asked, accepted_min=1
+        )
+        at, told = await _wait_for_event(events, "Started")
         taken.append(at - accepted)
         since_asked.append(at - began)
         named = {"transactionId": told["transactionInfo"]["transactionId"]}
-        await station.call("RequestStopTransaction", named)
-        await _first(events, "Ended")
-    p50, p99 = (percentile(taken, part) * 1000 for part in (0.5, 0.99))
+        await station.call_accepted("RequestStopTransaction", named)
+        await _wait_for_event(events, "Ended")
+    p50, p99 = (percentile_of(taken, part) * 1000 for part in (0.5, 0.99))
     what = "RemoteStart accepted to Started, p99"
-    whole = f"from the request p99 {percentile(since_asked, 0.99) * 1000:.1f} ms"
-    return [Row(what, p99, "ms", 20, beside=f"p50 {p50:.1f} ms of {len(taken)}; {whole}")]
+    whole = f"from the request p99 {percentile_of(since_asked, 0.99) * 1000:.1f} ms"
+    return [Row(what, p99, "ms", 20, details=f"p50 {p50:.1f} ms of {len(taken)}; {whole}")]
 
 
-async def _first(events: asyncio.Queue[tuple[float, dict[str, Any]]], kind: str) -> Any:
+async def _wait_for_event(events: asyncio.Queue[tuple[float, dict[str, Any]]], kind: str) -> Any:
     async with asyncio.timeout(30):
         while True:
             at, told = await events.get()
@@ -261,28 +295,28 @@ async def _first(events: asyncio.Queue[tuple[float, dict[str, Any]]], kind: str)
                 return at, told
 
 
-async def _every_day(station: Station) -> None:
+async def _run_usual_load(station: BenchStation) -> None:
     """Reports, transactions, settings, refusals."""
-    await asyncio.sleep(SETTLES_S)
-    await station.call("GetBaseReport", {"requestId": 1, "reportBase": "FullInventory"})
-    await _begins(station, Size(0, 1, 20))
+    await asyncio.sleep(SETTLE_S)
+    await station.call_accepted("GetBaseReport", {"requestId": 1, "reportBase": "FullInventory"})
+    await _measure_transaction_starts(station, Size(0, 1, 20))
     for request in (
-        get(1),
-        set_to("300"),
+        get_variables_request(1),
+        set_variables_request("300"),
         ("ChangeAvailability", {"operationalStatus": "Operative"}),
         ("TriggerMessage", {"requestedMessage": "Heartbeat"}),
         ("GetTransactionStatus", {}),
         ("ClearCache", {}),
         ("GetInstalledCertificateIds", {}),
         ("DataTransfer", {"vendorId": "nobody"}),
-        ("SetNetworkProfile", _network()),
+        ("SetNetworkProfile", _network_profile_request()),
         ("UnlockConnector", {"evseId": 2, "connectorId": 1}),
     ):
-        await station.call(*request)
-    await asyncio.sleep(SETTLES_S)
+        await station.call_accepted(*request)
+    await asyncio.sleep(SETTLE_S)
 
 
-def _network() -> dict[str, Any]:
+def _network_profile_request() -> dict[str, Any]:
     data = {
         "ocppVersion": "OCPP20",
         "ocppTransport": "JSON",
@@ -294,32 +328,32 @@ def _network() -> dict[str, Any]:
     return {"configurationSlot": 2, "connectionData": data}
 
 
-class Resident(NamedTuple):
+class ResidentMemory(NamedTuple):
     """RSS in MiB."""
 
-    worked: float  # after what happens on any day
-    called: float  # after everything a CSMS may ask
+    usual_mib: float  # after what happens on any day
+    all_calls_mib: float  # after everything a CSMS may ask
 
 
-async def _memory(station: Station, site: _Site) -> Resident:
+async def _measure_memory(station: BenchStation, site: _BenchSite) -> ResidentMemory:
     await site.start()
-    await _every_day(station)
+    await _run_usual_load(station)
     worked = rss_mib(site.station.pid)
-    await _every_call(station)
+    await _send_every_call(station)
     called = rss_mib(site.station.pid)
     site.stop()
-    return Resident(worked, called)
+    return ResidentMemory(worked, called)
 
 
-async def _every_call(station: Station) -> None:
+async def _send_every_call(station: BenchStation) -> None:
     """Ask everything once, with all fields there are, and what makes work for other libraries."""
     for action, known in ACTIONS.items():
         if known.sender != "station" and action != "Reset":
             schema = schema_of(f"{action}Request")
-            await station.ask(action, example(schema, schema))
-    root = {"certificateType": "CSMSRootCertificate", "certificate": authority().pem}
-    await station.call("InstallCertificate", root, accepted=1)
-    log = {"remoteLocation": NOWHERE}
+            await station.send_call(action, example_payload(schema, schema))
+    root = {"certificateType": "CSMSRootCertificate", "certificate": make_authority().pem}
+    await station.call_accepted("InstallCertificate", root, accepted_min=1)
+    log = {"remoteLocation": UNREACHABLE_URL}
     wanted = {"logType": "DiagnosticsLog", "requestId": 1, "retries": 0, "log": log}
-    await station.call("GetLog", wanted, accepted=1)
-    await asyncio.sleep(SETTLES_S)
+    await station.call_accepted("GetLog", wanted, accepted_min=1)
+    await asyncio.sleep(SETTLE_S)

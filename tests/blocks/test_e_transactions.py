@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from journal.observations import EvStopped, StopPressed
-from journal.projections.transactions import KEPT_MAX
+from journal.observations import EvStoppedCharging, StopButtonPressed
+from journal.projections.transactions import KEPT_SAMPLES_MAX
 from tests.story import (
     ALICE,
     BOB,
@@ -18,54 +18,60 @@ from tests.story import (
     ONLINE,
     Json,
     Station,
-    accepting,
-    after,
-    answers,
+    accept_everything,
+    answer_boot_only,
+    cable_plugged,
+    cable_unplugged,
     called,
-    charging,
-    contactor,
-    discharged,
-    faulted,
-    flow,
+    charging_started,
+    charging_stopped,
+    contactor_reported,
+    csms_answers,
+    device_faulted,
+    device_recovered,
+    event_triggers,
+    flow_reported,
     given,
-    id_token,
+    id_token_payload,
     in_transaction,
-    plugged,
+    meter_read,
     presented,
-    preset,
-    queued,
-    read,
-    recovered,
-    reply_in,
-    restarted,
-    serves,
-    silent,
-    told,
-    unplugged,
+    queued_payloads,
+    response_payload_in,
+    result_received_for,
+    station_restarted,
+    time_passed,
+    variable_preset,
 )
 
 PRODUCTS = ("development", "evs-flash-300")
-NO_SAMPLES = preset("SampledDataCtrlr.TxUpdatedInterval", "0")
-ONLY_EV_CONNECTED = preset("TxCtrlr.TxStopPoint", "EVConnected")
+NO_SAMPLES = variable_preset("SampledDataCtrlr.TxUpdatedInterval", "0")
+ONLY_EV_CONNECTED = variable_preset("TxCtrlr.TxStopPoint", "EVConnected")
 
 
-def starting_at(point: str) -> Station:
-    return given(NO_SAMPLES, preset("TxCtrlr.TxStartPoint", point), ONLINE)
+def station_with_start_point(point: str) -> Station:
+    return given(NO_SAMPLES, variable_preset("TxCtrlr.TxStartPoint", point), ONLINE)
 
 
-def stopping_at(points: str, *more: object) -> Station:
+def charging_with_stop_points(points: str, *more: object) -> Station:
     """Alice charges at EVSE 1."""
-    return given(NO_SAMPLES, preset("TxCtrlr.TxStopPoint", points), *more, ONLINE, in_transaction())  # type: ignore[arg-type]
+    return given(
+        NO_SAMPLES,
+        variable_preset("TxCtrlr.TxStopPoint", points),
+        *more,  # type: ignore[arg-type]
+        ONLINE,
+        in_transaction(),
+    )
 
 
-def events(decisions: object) -> list[Json]:
-    return queued(decisions, "TransactionEvent")  # type: ignore[arg-type]
+def transaction_events(decisions: object) -> list[Json]:
+    return queued_payloads(decisions, "TransactionEvent")  # type: ignore[arg-type]
 
 
-def everything(station: Station) -> list[Json]:
+def all_transaction_events(station: Station) -> list[Json]:
     """Every TransactionEvent the station ever queued."""
     return [
-        station.payload(entry.seq)
+        station.payload_of_call(entry.seq)
         for entry in station.entries
         if type(entry.event).__name__ == "CallQueued"
         and getattr(entry.event, "action", "") == "TransactionEvent"
@@ -77,68 +83,82 @@ def everything(station: Station) -> list[Json]:
 
 @pytest.mark.parametrize("of", PRODUCTS)
 def test_cable_first_then_card_e01_fr_05_e02(of: str) -> None:
-    station = given(ONLINE, plugged(1), of=of)
+    station = given(ONLINE, cable_plugged(1), profile_name=of)
     assert not station.state.transactions.open
-    said = station.with_csms(accepting, presented(ALICE))
-    [started] = events(said)
+    said = station.with_csms(accept_everything, presented(ALICE))
+    [started] = transaction_events(said)
     assert started["eventType"] == "Started"
     assert started["seqNo"] == 0
     assert started["triggerReason"] == "Authorized"
     assert started["evse"] == {"id": 1, "connectorId": 1}
-    assert started["idToken"] == id_token(ALICE)
+    assert started["idToken"] == id_token_payload(ALICE)
     assert started["transactionInfo"]["chargingState"] == "EVConnected"
     assert "offline" not in started
 
 
 @pytest.mark.parametrize("of", PRODUCTS)
 def test_card_first_then_cable_e01_fr_05_e03(of: str) -> None:
-    station = given(ONLINE, presented(ALICE), of=of)
+    station = given(ONLINE, presented(ALICE), profile_name=of)
     assert not station.state.transactions.open
-    [started] = events(station.when(plugged(2)))
+    [started] = transaction_events(station.when(cable_plugged(2)))
     assert started["triggerReason"] == "CablePluggedIn"
     assert started["evse"] == {"id": 2, "connectorId": 1}
-    assert started["idToken"] == id_token(ALICE)
+    assert started["idToken"] == id_token_payload(ALICE)
 
 
 def test_ev_connected_starts_with_the_cable_e01_fr_02_e02_fr_06() -> None:
-    station = starting_at("EVConnected")
-    [started] = events(station.when(plugged(1)))
+    station = station_with_start_point("EVConnected")
+    [started] = transaction_events(station.when(cable_plugged(1)))
     assert started["triggerReason"] == "CablePluggedIn"
     assert "idToken" not in started
-    station.when(serves())
-    [updated] = events(station.with_csms(accepting, presented(ALICE)))
+    station.when(csms_answers())
+    [updated] = transaction_events(station.with_csms(accept_everything, presented(ALICE)))
     assert updated["triggerReason"] == "Authorized"  # E02.FR.01, E02.FR.20
-    assert updated["idToken"] == id_token(ALICE)
+    assert updated["idToken"] == id_token_payload(ALICE)
     assert "evse" not in updated
 
 
 def test_authorized_starts_with_the_person_e01_fr_03() -> None:
-    station = starting_at("Authorized")
-    said = station.with_csms(accepting, presented(ALICE, evse_id=1))
-    [started] = events(said)
+    station = station_with_start_point("Authorized")
+    said = station.with_csms(accept_everything, presented(ALICE, evse_id=1))
+    [started] = transaction_events(said)
     assert started["triggerReason"] == "Authorized"
     assert started["transactionInfo"]["chargingState"] == "Idle"
     assert "evse" not in started
-    [updated] = events(station.when(plugged(1)))
+    [updated] = transaction_events(station.when(cable_plugged(1)))
     assert updated["triggerReason"] == "CablePluggedIn"
     assert updated["evse"] == {"id": 1, "connectorId": 1}  # E01.FR.16
 
 
 def test_energy_transfer_starts_with_the_energy_e01_fr_06() -> None:
-    station = starting_at("EnergyTransfer")
-    assert not events(station.with_csms(accepting, plugged(1), presented(ALICE)))
-    [started] = events(station.when(contactor(1, closed=True), flow(1, "charging")))
+    station = station_with_start_point("EnergyTransfer")
+    assert not transaction_events(
+        station.with_csms(accept_everything, cable_plugged(1), presented(ALICE))
+    )
+    [started] = transaction_events(
+        station.when(contactor_reported(1, closed=True), flow_reported(1, "charging"))
+    )
     assert started["eventType"] == "Started"
     assert started["transactionInfo"]["chargingState"] == "Charging"
-    assert started["idToken"] == id_token(ALICE)
+    assert started["idToken"] == id_token_payload(ALICE)
 
 
 def test_what_begins_with_the_energy_counts_it_and_ends_with_it_e01_fr_06_e06_fr_07() -> None:
-    station = starting_at("EnergyTransfer")
-    station.when(preset("TxCtrlr.TxStopPoint", "EnergyTransfer"))
-    station.with_csms(accepting, plugged(1), presented(ALICE), charging(1), after(seconds=20))
-    stopped = flow(1, "suspended_ev"), contactor(1, closed=False), flow(1, "none")
-    *_, ended = events(station.when(*stopped))
+    station = station_with_start_point("EnergyTransfer")
+    station.when(variable_preset("TxCtrlr.TxStopPoint", "EnergyTransfer"))
+    station.with_csms(
+        accept_everything,
+        cable_plugged(1),
+        presented(ALICE),
+        charging_started(1),
+        time_passed(seconds=20),
+    )
+    stopped = (
+        flow_reported(1, "suspended_ev"),
+        contactor_reported(1, closed=False),
+        flow_reported(1, "none"),
+    )
+    *_, ended = transaction_events(station.when(*stopped))
     assert ended["eventType"] == "Ended"
     assert ended["transactionInfo"]["stoppedReason"] == "StoppedByEV"
     assert ended["transactionInfo"]["timeSpentCharging"] >= 20
@@ -146,29 +166,29 @@ def test_what_begins_with_the_energy_counts_it_and_ends_with_it_e01_fr_06_e06_fr
 
 def test_energy_that_an_ev_took_along_is_not_the_next_ones_e01_fr_06() -> None:
     station = given(ONLINE, in_transaction(1))
-    station.with_csms(accepting, unplugged(1), contactor(1, closed=False))
-    station.with_csms(accepting, plugged(1), presented(ALICE, evse_id=1))
-    assert station.transaction.charging_since_ms is None
+    station.with_csms(accept_everything, cable_unplugged(1), contactor_reported(1, closed=False))
+    station.with_csms(accept_everything, cable_plugged(1), presented(ALICE, evse_id=1))
+    assert station.open_transaction.charging_since_ms is None
 
 
 def test_a_person_who_waits_has_a_transaction_of_their_own_e01_fr_03_e01_fr_17() -> None:
-    station = starting_at("Authorized")
-    [started] = events(station.with_csms(accepting, presented(ALICE)))
+    station = station_with_start_point("Authorized")
+    [started] = transaction_events(station.with_csms(accept_everything, presented(ALICE)))
     assert started["triggerReason"] == "Authorized"
     assert "evse" not in started
     assert "meterValue" not in started
-    [updated] = events(station.with_csms(accepting, plugged(2)))
+    [updated] = transaction_events(station.with_csms(accept_everything, cable_plugged(2)))
     assert updated["evse"] == {"id": 2, "connectorId": 1}
-    [charges] = events(station.when(charging(2)))
+    [charges] = transaction_events(station.when(charging_started(2)))
     [value] = charges["meterValue"]
     assert {one["context"] for one in value["sampledValue"]} == {"Transaction.Begin"}
 
 
 def test_two_people_may_wait_at_once_e01_fr_03() -> None:
-    station = starting_at("Authorized")
-    station.with_csms(accepting, presented(ALICE), presented(BOB))
+    station = station_with_start_point("Authorized")
+    station.with_csms(accept_everything, presented(ALICE), presented(BOB))
     assert len({one.transaction_id for one in station.state.transactions.open}) == 2
-    station.with_csms(accepting, plugged(2), plugged(1))
+    station.with_csms(accept_everything, cable_plugged(2), cable_plugged(1))
     assert {one.evse_id: one.id_token for one in station.state.transactions.open} == {
         2: ALICE,
         1: BOB,
@@ -176,29 +196,32 @@ def test_two_people_may_wait_at_once_e01_fr_03() -> None:
 
 
 def test_whoever_does_not_plug_in_times_out_e03_fr_05() -> None:
-    station = starting_at("Authorized")
-    station.with_csms(accepting, presented(ALICE))
-    [ended] = events(station.when(after(seconds=60)))
+    station = station_with_start_point("Authorized")
+    station.with_csms(accept_everything, presented(ALICE))
+    [ended] = transaction_events(station.when(time_passed(seconds=60)))
     assert ended["eventType"] == "Ended"
     assert ended["triggerReason"] == "EVConnectTimeout"
     assert ended["transactionInfo"]["stoppedReason"] == "Timeout"
 
 
 def test_whoever_waited_through_a_power_cut_waits_no_more() -> None:
-    station = starting_at("Authorized")
-    station.with_csms(accepting, presented(ALICE))
+    station = station_with_start_point("Authorized")
+    station.with_csms(accept_everything, presented(ALICE))
     [first] = station.state.transactions.open
-    station.when(restarted(boot_id="boot-2", gap_s=1000))
+    station.when(station_restarted(boot_id="boot-2", gap_s=1000))
     assert not station.state.transactions.open
-    station.when(IDLE, after(seconds=100))
-    assert not station.state.authorizations.held
-    assert everything(station)[-1]["transactionInfo"]["transactionId"] == first.transaction_id
+    station.when(IDLE, time_passed(seconds=100))
+    assert not station.state.authorizations.active
+    assert (
+        all_transaction_events(station)[-1]["transactionInfo"]["transactionId"]
+        == first.transaction_id
+    )
 
 
 def test_numbers_count_through_the_whole_transaction_e01_fr_07() -> None:
-    station = given(ONLINE, in_transaction(1), flow(1, "suspended_ev"), presented(ALICE))
-    station.when(discharged(1))
-    told_all = everything(station)
+    station = given(ONLINE, in_transaction(1), flow_reported(1, "suspended_ev"), presented(ALICE))
+    station.when(charging_stopped(1))
+    told_all = all_transaction_events(station)
     assert [one["seqNo"] for one in told_all] == list(range(len(told_all)))
     assert told_all[-1]["eventType"] == "Ended"
 
@@ -207,20 +230,28 @@ def test_every_transaction_has_its_own_id_e01_fr_08() -> None:
     station = given(ONLINE)
     for boot in range(4):
         station.with_csms(
-            accepting, in_transaction(1), presented(ALICE), discharged(1), unplugged(1)
+            accept_everything,
+            in_transaction(1),
+            presented(ALICE),
+            charging_stopped(1),
+            cable_unplugged(1),
         )
         station.with_csms(
-            accepting, restarted(boot_id=f"boot-{boot}"), IDLE, after(seconds=9), LINK_OPENED
+            accept_everything,
+            station_restarted(boot_id=f"boot-{boot}"),
+            IDLE,
+            time_passed(seconds=9),
+            LINK_OPENED,
         )
-    ids = {one["transactionInfo"]["transactionId"] for one in everything(station)}
+    ids = {one["transactionInfo"]["transactionId"] for one in all_transaction_events(station)}
     assert len(ids) == 4
 
 
 def test_the_register_at_the_start_is_told_e01_fr_09() -> None:
-    [started] = events(
-        given(ONLINE, read(1, "2935.600"), plugged(1), csms=accepting).with_csms(
-            accepting, presented(ALICE)
-        )
+    [started] = transaction_events(
+        given(
+            ONLINE, meter_read(1, "2935.600"), cable_plugged(1), csms=accept_everything
+        ).with_csms(accept_everything, presented(ALICE))
     )
     [value] = started["meterValue"]
     [sampled] = value["sampledValue"]
@@ -231,7 +262,7 @@ def test_the_register_at_the_start_is_told_e01_fr_09() -> None:
 
 def test_an_evse_has_one_transaction_at_a_time_e01_fr_14() -> None:
     station = given(ONLINE, in_transaction(1))
-    station.with_csms(accepting, presented(BOB, evse_id=1), plugged(1))
+    station.with_csms(accept_everything, presented(BOB, evse_id=1), cable_plugged(1))
     assert len(station.state.transactions.open) == 1
 
 
@@ -243,38 +274,53 @@ def test_each_change_of_the_charging_state_is_told_e01_fr_18_e02_fr_13(
     what: str, state: str
 ) -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
-    [updated] = events(station.when(flow(1, what)))  # type: ignore[arg-type]
+    [updated] = transaction_events(station.when(flow_reported(1, what)))  # type: ignore[arg-type]
     assert updated["triggerReason"] == "ChargingStateChanged"
     assert updated["transactionInfo"]["chargingState"] == state
-    assert not events(station.when(flow(1, what)))  # type: ignore[arg-type]
+    assert not transaction_events(station.when(flow_reported(1, what)))  # type: ignore[arg-type]
 
 
 def test_the_time_spent_charging_counts_only_charging() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
-    station.with_csms(accepting, after(seconds=100), flow(1, "suspended_ev"), after(seconds=50))
-    [updated] = events(station.with_csms(accepting, flow(1, "charging"), after(seconds=10)))
+    station.with_csms(
+        accept_everything,
+        time_passed(seconds=100),
+        flow_reported(1, "suspended_ev"),
+        time_passed(seconds=50),
+    )
+    [updated] = transaction_events(
+        station.with_csms(accept_everything, flow_reported(1, "charging"), time_passed(seconds=10))
+    )
     assert updated["transactionInfo"]["timeSpentCharging"] == 100
     station.when(presented(ALICE))
-    [ended] = events(station.when(discharged(1)))
+    [ended] = transaction_events(station.when(charging_stopped(1)))
     assert ended["transactionInfo"]["timeSpentCharging"] == 110
 
 
 def test_the_time_before_a_power_cut_counts() -> None:
-    station = given(NO_SAMPLES, ONLINE, in_transaction(1), after(seconds=100))
-    station.when(restarted(boot_id="boot-2", gap_s=50), contactor(1, closed=False), plugged(1))
-    station.when(read(1, "1500"), charging(1), after(seconds=10), presented(ALICE))
-    [ended] = events(station.when(discharged(1)))
+    station = given(NO_SAMPLES, ONLINE, in_transaction(1), time_passed(seconds=100))
+    station.when(
+        station_restarted(boot_id="boot-2", gap_s=50),
+        contactor_reported(1, closed=False),
+        cable_plugged(1),
+    )
+    station.when(
+        meter_read(1, "1500"), charging_started(1), time_passed(seconds=10), presented(ALICE)
+    )
+    [ended] = transaction_events(station.when(charging_stopped(1)))
     assert ended["transactionInfo"]["timeSpentCharging"] == 110
 
 
 # --- E05: the CSMS thinks again ------------------------------------------------------------------
 
 
-def deauthorised(*more: object) -> Station:
+def charging_before_refusal(*more: object) -> Station:
     """Alice plugged in and was accepted; then the CSMS refuses her transaction."""
-    station = given(NO_SAMPLES, *more, ONLINE, plugged(1))  # type: ignore[arg-type]
-    station.when(presented(ALICE), answers("Authorize", idTokenInfo={"status": "Accepted"}))
-    station.when(charging(1))
+    station = given(NO_SAMPLES, *more, ONLINE, cable_plugged(1))  # type: ignore[arg-type]
+    station.when(
+        presented(ALICE), result_received_for("Authorize", idTokenInfo={"status": "Accepted"})
+    )
+    station.when(charging_started(1))
     return station
 
 
@@ -282,56 +328,61 @@ REFUSED = {"idTokenInfo": {"status": "Invalid"}}
 
 
 def test_a_refused_token_ends_the_transaction_e05_fr_10_e06_fr_04() -> None:
-    station = deauthorised()
-    station.when(answers("TransactionEvent", **REFUSED))
-    assert not station.level.evses[0].energy
-    [ended] = events(station.when(discharged(1)))
+    station = charging_before_refusal()
+    station.when(result_received_for("TransactionEvent", **REFUSED))
+    assert not station.desired.evses[0].energy_allowed
+    [ended] = transaction_events(station.when(charging_stopped(1)))
     assert (ended["eventType"], ended["triggerReason"]) == ("Ended", "Deauthorized")
     assert ended["transactionInfo"]["stoppedReason"] == "DeAuthorized"
 
 
 def test_or_only_the_energy_where_txstoppoint_has_it_so_e05_fr_09() -> None:
-    station = deauthorised(ONLY_EV_CONNECTED)
-    said = station.when(answers("TransactionEvent", **REFUSED))
-    assert told(said) == [("Updated", "Deauthorized")]
-    assert not station.level.evses[0].energy
-    [updated] = events(station.with_csms(accepting, discharged(1)))
+    station = charging_before_refusal(ONLY_EV_CONNECTED)
+    said = station.when(result_received_for("TransactionEvent", **REFUSED))
+    assert event_triggers(said) == [("Updated", "Deauthorized")]
+    assert not station.desired.evses[0].energy_allowed
+    [updated] = transaction_events(station.with_csms(accept_everything, charging_stopped(1)))
     assert updated["transactionInfo"]["chargingState"] in ("EVConnected", "SuspendedEVSE")
-    [ended] = events(station.when(unplugged(1)))
+    [ended] = transaction_events(station.when(cable_unplugged(1)))
     assert ended["eventType"] == "Ended"
 
 
 def test_or_it_goes_on_without_energy_e05_fr_02() -> None:
-    station = deauthorised(preset("TxCtrlr.StopTxOnInvalidId", "false"))
-    station.when(answers("TransactionEvent", **REFUSED))
-    assert not station.level.evses[0].energy
-    assert station.level.evses[0].suspended
-    [updated] = events(station.with_csms(accepting, flow(1, "suspended_evse")))[-1:]
+    station = charging_before_refusal(variable_preset("TxCtrlr.StopTxOnInvalidId", "false"))
+    station.when(result_received_for("TransactionEvent", **REFUSED))
+    assert not station.desired.evses[0].energy_allowed
+    assert station.desired.evses[0].suspended
+    [updated] = transaction_events(
+        station.with_csms(accept_everything, flow_reported(1, "suspended_evse"))
+    )[-1:]
     assert updated["eventType"] == "Updated"
     assert updated["triggerReason"] == "ChargingStateChanged"
     assert updated["transactionInfo"]["chargingState"] == "SuspendedEVSE"
 
 
 def test_or_with_some_energy_more_e05_fr_03() -> None:
-    station = deauthorised(
-        preset("TxCtrlr.StopTxOnInvalidId", "false"), preset("TxCtrlr.MaxEnergyOnInvalidId", "500")
+    station = charging_before_refusal(
+        variable_preset("TxCtrlr.StopTxOnInvalidId", "false"),
+        variable_preset("TxCtrlr.MaxEnergyOnInvalidId", "500"),
     )
-    station.when(read(1, "2000.0"), answers("TransactionEvent", **REFUSED))
-    assert station.level.evses[0].energy
-    station.with_csms(accepting, read(1, "2499.9"))
-    assert station.level.evses[0].energy
-    station.with_csms(accepting, read(1, "2500.0"))
-    assert not station.level.evses[0].energy
+    station.when(meter_read(1, "2000.0"), result_received_for("TransactionEvent", **REFUSED))
+    assert station.desired.evses[0].energy_allowed
+    station.with_csms(accept_everything, meter_read(1, "2499.9"))
+    assert station.desired.evses[0].energy_allowed
+    station.with_csms(accept_everything, meter_read(1, "2500.0"))
+    assert not station.desired.evses[0].energy_allowed
     assert station.level.evses[0].suspended
 
 
 def test_an_answer_about_the_token_that_stopped_it_takes_nothing_away() -> None:
-    station = deauthorised(ONLY_EV_CONNECTED)
-    station.when(serves())
-    held = station.state.authorizations.held
-    station.when(flow(1, "suspended_ev"))
-    station.when(answers("TransactionEvent", **REFUSED))  # there was no token in the question
-    assert station.state.authorizations.held == held
+    station = charging_before_refusal(ONLY_EV_CONNECTED)
+    station.when(csms_answers())
+    held = station.state.authorizations.active
+    station.when(flow_reported(1, "suspended_ev"))
+    station.when(
+        result_received_for("TransactionEvent", **REFUSED)
+    )  # there was no token in the question
+    assert station.state.authorizations.active == held
 
 
 # --- E06, E07, E08, E09, E10, E15: end -----------------------------------------------------------
@@ -339,13 +390,13 @@ def test_an_answer_about_the_token_that_stopped_it_takes_nothing_away() -> None:
 
 @pytest.mark.parametrize("of", PRODUCTS)
 def test_the_same_card_ends_it_e06_fr_03_e07_fr_01_e07_fr_02(of: str) -> None:
-    station = given(ONLINE, in_transaction(1), of=of)
-    assert told(station.when(presented(ALICE))) == []
-    assert not station.level.evses[0].energy
-    [ended] = events(station.when(read(1, "1234.5"), discharged(1)))
+    station = given(ONLINE, in_transaction(1), profile_name=of)
+    assert event_triggers(station.when(presented(ALICE))) == []
+    assert not station.desired.evses[0].energy_allowed
+    [ended] = transaction_events(station.when(meter_read(1, "1234.5"), charging_stopped(1)))
     assert ended["eventType"] == "Ended"
     assert ended["triggerReason"] == "StopAuthorized"
-    assert ended["idToken"] == id_token(ALICE)
+    assert ended["idToken"] == id_token_payload(ALICE)
     assert ended["transactionInfo"]["stoppedReason"] == "Local"  # E07.FR.05
     [value] = ended["meterValue"]  # E06.FR.11
     assert value["sampledValue"][0]["context"] == "Transaction.End"
@@ -354,19 +405,19 @@ def test_the_same_card_ends_it_e06_fr_03_e07_fr_01_e07_fr_02(of: str) -> None:
 
 def test_the_end_waits_for_the_last_register() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1), presented(ALICE))
-    assert not events(station.when(flow(1, "none")))
-    assert events(station.when(contactor(1, closed=False)))
+    assert not transaction_events(station.when(flow_reported(1, "none")))
+    assert transaction_events(station.when(contactor_reported(1, closed=False)))
 
 
 def test_but_not_for_ever() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1), presented(ALICE))
-    assert events(station.when(after(seconds=6)))
+    assert transaction_events(station.when(time_passed(seconds=6)))
 
 
 def test_the_stop_button_ends_it_e07_fr_05() -> None:
     station = given(ONLINE, in_transaction(1))
-    station.when(StopPressed(1))
-    [ended] = events(station.when(discharged(1)))
+    station.when(StopButtonPressed(1))
+    [ended] = transaction_events(station.when(charging_stopped(1)))
     assert ended["triggerReason"] == "StopAuthorized"
     assert ended["transactionInfo"]["stoppedReason"] == "Local"
     assert "idToken" not in ended
@@ -374,147 +425,161 @@ def test_the_stop_button_ends_it_e07_fr_05() -> None:
 
 def test_the_stop_button_of_an_idle_evse_does_nothing() -> None:
     station = given(ONLINE, in_transaction(1))
-    assert station.when(StopPressed(2)) == []
+    assert station.when(StopButtonPressed(2)) == []
 
 
 def test_the_ev_ends_it_e15_fr_04() -> None:
     station = given(ONLINE, in_transaction(1))
-    station.when(EvStopped(1))
-    [ended] = events(station.when(discharged(1)))
+    station.when(EvStoppedCharging(1))
+    [ended] = transaction_events(station.when(charging_stopped(1)))
     assert ended["triggerReason"] == "StopAuthorized"
     assert ended["transactionInfo"]["stoppedReason"] == "StoppedByEV"
 
 
 def test_only_the_energy_stops_where_txstoppoint_is_evconnected_e07_fr_02() -> None:
-    station = stopping_at("EVConnected")
-    [updated] = events(station.when(presented(ALICE)))
+    station = charging_with_stop_points("EVConnected")
+    [updated] = transaction_events(station.when(presented(ALICE)))
     assert (updated["eventType"], updated["triggerReason"]) == ("Updated", "StopAuthorized")
-    assert updated["idToken"] == id_token(ALICE)
-    assert not station.level.evses[0].energy
-    station.with_csms(accepting, discharged(1))
-    said = station.when(unplugged(1))
-    [ended] = events(said)
+    assert updated["idToken"] == id_token_payload(ALICE)
+    assert not station.desired.evses[0].energy_allowed
+    station.with_csms(accept_everything, charging_stopped(1))
+    said = station.when(cable_unplugged(1))
+    [ended] = transaction_events(said)
     assert (ended["eventType"], ended["triggerReason"]) == ("Ended", "EVCommunicationLost")
 
 
 def test_pulling_the_cable_ends_it_e06_fr_02_e09_fr_01() -> None:
     station = given(ONLINE, in_transaction(1))
-    station.when(unplugged(1))
-    [ended] = events(station.when(contactor(1, closed=False)))
+    station.when(cable_unplugged(1))
+    [ended] = transaction_events(station.when(contactor_reported(1, closed=False)))
     assert ended["triggerReason"] == "EVCommunicationLost"
     assert ended["transactionInfo"]["stoppedReason"] == "EVDisconnected"
 
 
 def test_the_power_path_is_over_with_the_right_to_charge_e06_fr_06() -> None:
-    station = stopping_at("PowerPathClosed")
+    station = charging_with_stop_points("PowerPathClosed")
     station.when(presented(ALICE))
-    [ended] = events(station.when(discharged(1)))
+    [ended] = transaction_events(station.when(charging_stopped(1)))
     assert (ended["eventType"], ended["triggerReason"]) == ("Ended", "StopAuthorized")
 
 
 def test_the_power_path_is_over_with_the_cable_e06_fr_06() -> None:
-    station = stopping_at("PowerPathClosed", preset("TxCtrlr.StopTxOnEVSideDisconnect", "false"))
-    said = station.when(unplugged(1), contactor(1, closed=False))
-    assert told(said) == [("Ended", "EVCommunicationLost")]
+    station = charging_with_stop_points(
+        "PowerPathClosed", variable_preset("TxCtrlr.StopTxOnEVSideDisconnect", "false")
+    )
+    said = station.when(cable_unplugged(1), contactor_reported(1, closed=False))
+    assert event_triggers(said) == [("Ended", "EVCommunicationLost")]
 
 
 def test_energy_transfer_ends_when_no_energy_flows_e06_fr_07() -> None:
-    station = stopping_at("EnergyTransfer")
-    said = station.when(flow(1, "none"), contactor(1, closed=False))
-    assert told(said) == [("Ended", "ChargingStateChanged")]
+    station = charging_with_stop_points("EnergyTransfer")
+    said = station.when(flow_reported(1, "none"), contactor_reported(1, closed=False))
+    assert event_triggers(said) == [("Ended", "ChargingStateChanged")]
 
 
 def test_energy_transfer_ends_when_the_ev_pauses_e06_fr_07() -> None:
-    station = stopping_at("EnergyTransfer")
-    said = station.when(flow(1, "suspended_ev"), contactor(1, closed=False), flow(1, "none"))
-    [ended] = events(said)
+    station = charging_with_stop_points("EnergyTransfer")
+    said = station.when(
+        flow_reported(1, "suspended_ev"),
+        contactor_reported(1, closed=False),
+        flow_reported(1, "none"),
+    )
+    [ended] = transaction_events(said)
     assert ended["eventType"] == "Ended"
     assert ended["transactionInfo"]["stoppedReason"] == "StoppedByEV"
 
 
 def test_energy_transfer_outlives_a_power_cut_e17_fr_10() -> None:
-    station = stopping_at("EnergyTransfer")
-    said = station.when(restarted(boot_id="boot-2"), contactor(1, closed=False), plugged(1))
-    said += station.when(read(1, "1500"), after(seconds=60))
-    assert "Ended" not in [kind for kind, _ in told(said)]
-    station.when(charging(1), flow(1, "none"))
-    assert told(station.when(contactor(1, closed=False))) == [("Ended", "ChargingStateChanged")]
+    station = charging_with_stop_points("EnergyTransfer")
+    said = station.when(
+        station_restarted(boot_id="boot-2"), contactor_reported(1, closed=False), cable_plugged(1)
+    )
+    said += station.when(meter_read(1, "1500"), time_passed(seconds=60))
+    assert "Ended" not in [kind for kind, _ in event_triggers(said)]
+    station.when(charging_started(1), flow_reported(1, "none"))
+    assert event_triggers(station.when(contactor_reported(1, closed=False))) == [
+        ("Ended", "ChargingStateChanged")
+    ]
 
 
 @pytest.mark.parametrize("where", [0, 1])
 def test_a_fault_ends_it_e06_fr_16(where: int) -> None:
     station = given(ONLINE, in_transaction(1))
-    station.when(faulted(where))
-    assert not station.level.evses[0].energy
-    [ended] = events(station.when(discharged(1)))
+    station.when(device_faulted(where))
+    assert not station.desired.evses[0].energy_allowed
+    [ended] = transaction_events(station.when(charging_stopped(1)))
     assert ended["triggerReason"] == "AbnormalCondition"
     assert ended["transactionInfo"]["stoppedReason"] == "GroundFault"
 
 
 def test_a_fault_of_the_other_evse_does_not() -> None:
     station = given(ONLINE, in_transaction(1))
-    assert told(station.when(faulted(2))) == []
-    assert station.level.evses[0].energy
+    assert event_triggers(station.when(device_faulted(2))) == []
+    assert station.desired.evses[0].energy_allowed
 
 
 def test_after_a_fault_a_card_must_be_shown_again() -> None:
-    station = given(ONLINE, in_transaction(1), faulted(1), discharged(1), recovered(1))
-    assert not station.level.evses[0].energy
-    station.with_csms(accepting, presented(ALICE, evse_id=1))
-    assert station.level.evses[0].energy
+    station = given(
+        ONLINE, in_transaction(1), device_faulted(1), charging_stopped(1), device_recovered(1)
+    )
+    assert not station.desired.evses[0].energy_allowed
+    station.with_csms(accept_everything, presented(ALICE, evse_id=1))
+    assert station.desired.evses[0].energy_allowed
 
 
 def test_offline_it_ends_as_well_and_is_told_later_e08_fr_04_e08_fr_05() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1), LINK_LOST)
-    said = station.when(presented(ALICE), discharged(1))
-    assert told(said)[-1] == ("Ended", "StopAuthorized")
-    said = station.with_csms(accepting, LINK_OPENED)
+    said = station.when(presented(ALICE), charging_stopped(1))
+    assert event_triggers(said)[-1] == ("Ended", "StopAuthorized")
+    said = station.with_csms(accept_everything, LINK_OPENED)
     assert not station.state.outbox.transaction
 
 
 def test_a_cable_may_come_back_where_the_right_stays_e10_fr_02() -> None:
     station = given(
         NO_SAMPLES,
-        preset("TxCtrlr.StopTxOnEVSideDisconnect", "false"),
-        preset("TxCtrlr.TxStopPoint", "Authorized"),
-        preset("TxCtrlr.EVConnectionTimeOut", "50"),
+        variable_preset("TxCtrlr.StopTxOnEVSideDisconnect", "false"),
+        variable_preset("TxCtrlr.TxStopPoint", "Authorized"),
+        variable_preset("TxCtrlr.EVConnectionTimeOut", "50"),
         ONLINE,
         in_transaction(1),
-        after(seconds=1000),
+        time_passed(seconds=1000),
     )
-    said = station.with_csms(accepting, unplugged(1), contactor(1, closed=False))
-    assert told(said) == [("Updated", "EVCommunicationLost")]
-    station.with_csms(accepting, after(seconds=49))
-    said = station.with_csms(accepting, plugged(1))
-    assert told(said) == [("Updated", "CablePluggedIn")]
-    assert station.level.evses[0].energy
+    said = station.with_csms(
+        accept_everything, cable_unplugged(1), contactor_reported(1, closed=False)
+    )
+    assert event_triggers(said) == [("Updated", "EVCommunicationLost")]
+    station.with_csms(accept_everything, time_passed(seconds=49))
+    said = station.with_csms(accept_everything, cable_plugged(1))
+    assert event_triggers(said) == [("Updated", "CablePluggedIn")]
+    assert station.desired.evses[0].energy_allowed
 
 
 def test_but_not_for_longer_than_the_timeout_e10_fr_02() -> None:
     station = given(
         NO_SAMPLES,
-        preset("TxCtrlr.StopTxOnEVSideDisconnect", "false"),
-        preset("TxCtrlr.TxStopPoint", "Authorized"),
-        preset("TxCtrlr.EVConnectionTimeOut", "50"),
+        variable_preset("TxCtrlr.StopTxOnEVSideDisconnect", "false"),
+        variable_preset("TxCtrlr.TxStopPoint", "Authorized"),
+        variable_preset("TxCtrlr.EVConnectionTimeOut", "50"),
         ONLINE,
         in_transaction(1),
-        after(seconds=1000),
-        unplugged(1),
-        contactor(1, closed=False),
+        time_passed(seconds=1000),
+        cable_unplugged(1),
+        contactor_reported(1, closed=False),
     )
-    said = station.with_csms(accepting, after(seconds=50))
-    assert told(said) == [("Ended", "EVConnectTimeout")]
+    said = station.with_csms(accept_everything, time_passed(seconds=50))
+    assert event_triggers(said) == [("Ended", "EVConnectTimeout")]
 
 
 # --- E11, E12: offline ---------------------------------------------------------------------------
 
 
 def test_a_transaction_that_ran_while_offline_is_told_whole_e11_fr_01_e12_fr_01() -> None:
-    station = given(ONLINE, in_transaction(1), LINK_LOST, after(seconds=600))
-    station.when(presented(ALICE), discharged(1), unplugged(1), after(seconds=60))
-    said = station.with_csms(accepting, LINK_OPENED)
+    station = given(ONLINE, in_transaction(1), LINK_LOST, time_passed(seconds=600))
+    station.when(presented(ALICE), charging_stopped(1), cable_unplugged(1), time_passed(seconds=60))
+    said = station.with_csms(accept_everything, LINK_OPENED)
     assert said
-    story = everything(station)
+    story = all_transaction_events(station)
     assert story[0]["eventType"] == "Started"
     assert story[-1]["eventType"] == "Ended"
     periodic = [one for one in story if one["triggerReason"] == "MeterValuePeriodic"]
@@ -527,7 +592,7 @@ def test_a_transaction_that_ran_while_offline_is_told_whole_e11_fr_01_e12_fr_01(
 
 def status_of(station: Station, transaction_id: str | None) -> Json:
     named = {} if transaction_id is None else {"transactionId": transaction_id}
-    return reply_in(station.when(called("GetTransactionStatus", **named)))
+    return response_payload_in(station.when(called("GetTransactionStatus", **named)))
 
 
 def test_an_unknown_transaction_neither_runs_nor_waits_e14_fr_01() -> None:
@@ -539,14 +604,14 @@ def test_an_unknown_transaction_neither_runs_nor_waits_e14_fr_01() -> None:
 
 def test_a_running_transaction_e14_fr_02_e14_fr_05() -> None:
     station = given(ONLINE, in_transaction(1))
-    found = status_of(station, station.transaction.transaction_id)
+    found = status_of(station, station.open_transaction.transaction_id)
     assert found == {"ongoingIndicator": True, "messagesInQueue": False}
 
 
 def test_a_transaction_that_ended_but_was_not_told_e14_fr_03_e14_fr_04() -> None:
     station = given(ONLINE, in_transaction(1))
-    transaction_id = station.transaction.transaction_id
-    station.when(presented(ALICE), discharged(1))
+    transaction_id = station.open_transaction.transaction_id
+    station.when(presented(ALICE), charging_stopped(1))
     found = status_of(station, transaction_id)
     assert found == {"ongoingIndicator": False, "messagesInQueue": True}
 
@@ -554,7 +619,7 @@ def test_a_transaction_that_ended_but_was_not_told_e14_fr_03_e14_fr_04() -> None
 def test_without_a_transaction_only_the_queue_is_told_e14_fr_06_e14_fr_07_e14_fr_08() -> None:
     station = given(ONLINE, in_transaction(1))
     assert status_of(station, None) == {"messagesInQueue": False}
-    station.when(presented(ALICE), discharged(1))
+    station.when(presented(ALICE), charging_stopped(1))
     assert status_of(station, None) == {"messagesInQueue": True}
 
 
@@ -562,10 +627,14 @@ def test_without_a_transaction_only_the_queue_is_told_e14_fr_06_e14_fr_07_e14_fr
 
 
 def test_periodic_samples_j02_fr_11() -> None:
-    station = given(preset("SampledDataCtrlr.TxUpdatedInterval", "20"), ONLINE, in_transaction(1))
-    station.with_csms(accepting, after(seconds=19))
-    said = station.with_csms(accepting, read(1, "1500", power_w="50000"), after(seconds=1))
-    [event] = events(said)
+    station = given(
+        variable_preset("SampledDataCtrlr.TxUpdatedInterval", "20"), ONLINE, in_transaction(1)
+    )
+    station.with_csms(accept_everything, time_passed(seconds=19))
+    said = station.with_csms(
+        accept_everything, meter_read(1, "1500", power_w="50000"), time_passed(seconds=1)
+    )
+    [event] = transaction_events(said)
     assert (event["eventType"], event["triggerReason"]) == ("Updated", "MeterValuePeriodic")
     [value] = event["meterValue"]
     found = {one["measurand"]: one for one in value["sampledValue"]}
@@ -574,18 +643,23 @@ def test_periodic_samples_j02_fr_11() -> None:
     assert register["context"] == "Sample.Periodic"
     assert register["unitOfMeasure"] == {"unit": "Wh"}
     assert register["value"] == 1500
-    assert len(events(station.with_csms(accepting, after(seconds=200)))) == 10
+    assert (
+        len(transaction_events(station.with_csms(accept_everything, time_passed(seconds=200))))
+        == 10
+    )
 
 
 def test_only_the_chosen_measurands_are_told_j02_fr_11() -> None:
     station = given(
-        preset("SampledDataCtrlr.TxUpdatedInterval", "20"),
-        preset("SampledDataCtrlr.TxUpdatedMeasurands", "Voltage"),
+        variable_preset("SampledDataCtrlr.TxUpdatedInterval", "20"),
+        variable_preset("SampledDataCtrlr.TxUpdatedMeasurands", "Voltage"),
         ONLINE,
         in_transaction(1),
     )
-    [event] = events(
-        station.with_csms(accepting, read(1, "1500", voltage_v="801.5"), after(seconds=20))
+    [event] = transaction_events(
+        station.with_csms(
+            accept_everything, meter_read(1, "1500", voltage_v="801.5"), time_passed(seconds=20)
+        )
     )
     [value] = event["meterValue"]
     [sampled] = value["sampledValue"]
@@ -593,20 +667,25 @@ def test_only_the_chosen_measurands_are_told_j02_fr_11() -> None:
 
 
 def test_sampled_data_can_be_off() -> None:
-    station = given(preset("SampledDataCtrlr.Enabled", "false"), ONLINE, in_transaction(1))
-    station.with_csms(accepting, after(seconds=600), presented(ALICE), discharged(1))
-    assert not [one for one in everything(station) if "meterValue" in one]
-    assert everything(station)[-1]["eventType"] == "Ended"
+    station = given(variable_preset("SampledDataCtrlr.Enabled", "false"), ONLINE, in_transaction(1))
+    station.with_csms(
+        accept_everything, time_passed(seconds=600), presented(ALICE), charging_stopped(1)
+    )
+    assert not [one for one in all_transaction_events(station) if "meterValue" in one]
+    assert all_transaction_events(station)[-1]["eventType"] == "Ended"
 
 
 def test_samples_kept_for_the_end_j02_fr_20() -> None:
     station = given(
-        NO_SAMPLES, preset("SampledDataCtrlr.TxEndedInterval", "10"), ONLINE, in_transaction(1)
+        NO_SAMPLES,
+        variable_preset("SampledDataCtrlr.TxEndedInterval", "10"),
+        ONLINE,
+        in_transaction(1),
     )
     for at in range(5):
-        station.with_csms(accepting, after(seconds=10), read(1, f"{2000 + at}"))
+        station.with_csms(accept_everything, time_passed(seconds=10), meter_read(1, f"{2000 + at}"))
     station.when(presented(ALICE))
-    [ended] = events(station.when(discharged(1)))
+    [ended] = transaction_events(station.when(charging_stopped(1)))
     contexts = [value["sampledValue"][0]["context"] for value in ended["meterValue"]]
     assert contexts == ["Sample.Periodic"] * 5 + ["Transaction.End"]
 
@@ -614,72 +693,86 @@ def test_samples_kept_for_the_end_j02_fr_20() -> None:
 def test_too_many_samples_lose_every_other_one_between_the_ends_e06_fr_13() -> None:
     station = given(
         NO_SAMPLES,
-        preset("SampledDataCtrlr.TxEndedInterval", "1"),
+        variable_preset("SampledDataCtrlr.TxEndedInterval", "1"),
         ONLINE,
         in_transaction(1),
         LINK_LOST,
     )
-    for at in range(KEPT_MAX + 1):
-        station.when(read(1, f"{2000 + at}"), after(seconds=1))
-    kept = [int(one.read.energy_wh) for one in station.transaction.kept]
-    assert len(kept) <= KEPT_MAX // 2 + 2
+    for at in range(KEPT_SAMPLES_MAX + 1):
+        station.when(meter_read(1, f"{2000 + at}"), time_passed(seconds=1))
+    kept = [int(one.meter_read.energy_wh) for one in station.open_transaction.kept_samples]
+    assert len(kept) <= KEPT_SAMPLES_MAX // 2 + 2
     assert kept[0] == 2000
-    assert kept[-1] == 2000 + KEPT_MAX
+    assert kept[-1] == 2000 + KEPT_SAMPLES_MAX
     gaps = {late - early for early, late in pairwise(kept[1:-1])}
     assert gaps == {2}
 
 
 # --- Power cut -----------------------------------------------------------------------------------
 
-BACK = {"same": "boot-1", "other": "boot-2"}
+BOOT_ID_AFTER_RESTART = {"same": "boot-1", "other": "boot-2"}
 
 
-@pytest.mark.parametrize("boot_id", BACK.values(), ids=BACK.keys())
+@pytest.mark.parametrize(
+    "boot_id", BOOT_ID_AFTER_RESTART.values(), ids=BOOT_ID_AFTER_RESTART.keys()
+)
 def test_a_short_interruption_is_survived_e17_fr_10_e17_fr_11(boot_id: str) -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
-    before = station.transaction.transaction_id
-    said = station.when(restarted(boot_id=boot_id, gap_s=299))
-    assert told(said) == []
-    said = station.when(contactor(1, closed=False), plugged(1))
-    assert station.transaction.transaction_id == before
-    assert station.level.evses[0].energy
-    station.with_csms(accepting, read(1, "1200"), charging(1), LINK_OPENED)
-    assert station.transaction.charging_state == "Charging"
+    before = station.open_transaction.transaction_id
+    said = station.when(station_restarted(boot_id=boot_id, gap_s=299))
+    assert event_triggers(said) == []
+    said = station.when(contactor_reported(1, closed=False), cable_plugged(1))
+    assert station.open_transaction.transaction_id == before
+    assert station.desired.evses[0].energy_allowed
+    station.with_csms(accept_everything, meter_read(1, "1200"), charging_started(1), LINK_OPENED)
+    assert station.open_transaction.charging_state == "Charging"
     station.when(presented(ALICE))
-    assert told(station.when(discharged(1))) == [("Ended", "StopAuthorized")]
+    assert event_triggers(station.when(charging_stopped(1))) == [("Ended", "StopAuthorized")]
 
 
 @pytest.mark.parametrize(("boot_id", "reason"), [("boot-1", "Reboot"), ("boot-2", "PowerLoss")])
 def test_a_long_interruption_ends_it_e17_fr_21_e17_fr_22(boot_id: str, reason: str) -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
-    station.when(restarted(boot_id=boot_id, gap_s=301))
-    assert not station.level.evses[0].energy
-    said = station.when(contactor(1, closed=False), plugged(1))
-    assert told(said) == []  # the meter has not spoken yet
-    [ended] = events(station.when(read(1, "4711")))
+    station.when(station_restarted(boot_id=boot_id, gap_s=301))
+    assert not station.desired.evses[0].energy_allowed
+    said = station.when(contactor_reported(1, closed=False), cable_plugged(1))
+    assert event_triggers(said) == []  # the meter has not spoken yet
+    [ended] = transaction_events(station.when(meter_read(1, "4711")))
     assert ended["triggerReason"] == "AbnormalCondition"
     assert ended["transactionInfo"]["stoppedReason"] == reason
     assert ended["meterValue"][0]["sampledValue"][0]["value"] == 4711
 
 
 def test_a_silent_meter_does_not_keep_it_open_for_ever() -> None:
-    station = given(NO_SAMPLES, ONLINE, read(1, "1111"), in_transaction(1))
-    station.when(restarted(boot_id="boot-2", gap_s=301), contactor(1, closed=False), plugged(1))
-    [ended] = events(station.when(after(seconds=30)))
+    station = given(NO_SAMPLES, ONLINE, meter_read(1, "1111"), in_transaction(1))
+    station.when(
+        station_restarted(boot_id="boot-2", gap_s=301),
+        contactor_reported(1, closed=False),
+        cable_plugged(1),
+    )
+    [ended] = transaction_events(station.when(time_passed(seconds=30)))
     assert ended["meterValue"][0]["sampledValue"][0]["value"] == 1111  # the last that is known
 
 
 def test_a_clock_that_ran_backwards_proves_no_short_interruption() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
-    station.when(restarted(boot_id="boot-2", gap_s=-3600), contactor(1, closed=False), plugged(1))
-    [ended] = events(station.when(read(1, "4711")))
+    station.when(
+        station_restarted(boot_id="boot-2", gap_s=-3600),
+        contactor_reported(1, closed=False),
+        cable_plugged(1),
+    )
+    [ended] = transaction_events(station.when(meter_read(1, "4711")))
     assert ended["transactionInfo"]["stoppedReason"] == "PowerLoss"
 
 
 def test_an_ev_that_left_meanwhile_ended_it_e17_fr_17() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
-    station.when(restarted(boot_id="boot-2", gap_s=5), contactor(1, closed=False), unplugged(1))
-    [ended] = events(station.when(read(1, "4711")))
+    station.when(
+        station_restarted(boot_id="boot-2", gap_s=5),
+        contactor_reported(1, closed=False),
+        cable_unplugged(1),
+    )
+    [ended] = transaction_events(station.when(meter_read(1, "4711")))
     assert ended["triggerReason"] == "EVCommunicationLost"
     assert ended["transactionInfo"]["stoppedReason"] == "EVDisconnected"
 
@@ -687,26 +780,34 @@ def test_an_ev_that_left_meanwhile_ended_it_e17_fr_17() -> None:
 def test_without_resumption_no_energy_flows_again_e17_fr_12() -> None:
     station = given(
         NO_SAMPLES,
-        preset("TxCtrlr.AllowEnergyTransferResumption", "false"),
+        variable_preset("TxCtrlr.AllowEnergyTransferResumption", "false"),
         ONLINE,
         in_transaction(1),
     )
-    station.when(restarted(boot_id="boot-2", gap_s=5), contactor(1, closed=False), plugged(1))
+    station.when(
+        station_restarted(boot_id="boot-2", gap_s=5),
+        contactor_reported(1, closed=False),
+        cable_plugged(1),
+    )
     assert station.state.transactions.open
-    assert not station.level.evses[0].energy
-    assert station.transaction.charging_state == "SuspendedEVSE"
+    assert not station.desired.evses[0].energy_allowed
+    assert station.open_transaction.charging_state == "SuspendedEVSE"
 
 
 def test_an_evse_that_never_comes_back_ends_it() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
-    said = station.when(restarted(boot_id="boot-2", gap_s=5), after(seconds=400))
-    assert told(said) == [("Ended", "AbnormalCondition")]
+    said = station.when(station_restarted(boot_id="boot-2", gap_s=5), time_passed(seconds=400))
+    assert event_triggers(said) == [("Ended", "AbnormalCondition")]
 
 
 def test_a_stop_that_was_under_way_is_finished() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1), presented(ALICE))
-    station.when(restarted(boot_id="boot-2", gap_s=5), contactor(1, closed=False), plugged(1))
-    [ended] = events(station.when(read(1, "4711")))
+    station.when(
+        station_restarted(boot_id="boot-2", gap_s=5),
+        contactor_reported(1, closed=False),
+        cable_plugged(1),
+    )
+    [ended] = transaction_events(station.when(meter_read(1, "4711")))
     assert ended["triggerReason"] == "StopAuthorized"
     assert ended["transactionInfo"]["stoppedReason"] == "Local"
 
@@ -714,14 +815,24 @@ def test_a_stop_that_was_under_way_is_finished() -> None:
 def test_cuts_in_a_row_count_each_by_itself() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
     for boot in range(3):
-        station.when(restarted(boot_id=f"again-{boot}", gap_s=200))
-        station.when(contactor(1, closed=False), plugged(1), charging(1))
-    assert station.level.evses[0].energy
+        station.when(station_restarted(boot_id=f"again-{boot}", gap_s=200))
+        station.when(contactor_reported(1, closed=False), cable_plugged(1), charging_started(1))
+    assert station.desired.evses[0].energy_allowed
 
 
 def test_an_ended_transaction_is_not_begun_again_by_its_own_cable() -> None:
-    station = given(NO_SAMPLES, preset("TxCtrlr.TxStartPoint", "EVConnected"), ONLINE, plugged(1))
-    station.with_csms(accepting, presented(ALICE), charging(1), presented(ALICE), discharged(1))
+    station = given(
+        NO_SAMPLES, variable_preset("TxCtrlr.TxStartPoint", "EVConnected"), ONLINE, cable_plugged(1)
+    )
+    station.with_csms(
+        accept_everything,
+        presented(ALICE),
+        charging_started(1),
+        presented(ALICE),
+        charging_stopped(1),
+    )
     assert not station.state.transactions.open
-    assert told(station.with_csms(silent, after(seconds=100))) == []
-    assert told(station.when(unplugged(1), plugged(1))) == [("Started", "CablePluggedIn")]
+    assert event_triggers(station.with_csms(answer_boot_only, time_passed(seconds=100))) == []
+    assert event_triggers(station.when(cable_unplugged(1), cable_plugged(1))) == [
+        ("Started", "CablePluggedIn")
+    ]

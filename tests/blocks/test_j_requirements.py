@@ -9,65 +9,73 @@ from tests.story import (
     NOON,
     ONLINE,
     Json,
-    accepting,
-    after,
-    discharged,
+    accept_everything,
+    charging_stopped,
     given,
     in_transaction,
+    meter_read,
     presented,
-    preset,
-    queued,
-    read,
+    queued_payloads,
+    time_passed,
+    variable_preset,
 )
 
-EVERY_MINUTE = preset("AlignedDataCtrlr.Interval", "60")
-BOTH = preset("AlignedDataCtrlr.Measurands", "Energy.Active.Import.Register,Power.Active.Import")
-SAMPLES = preset("SampledDataCtrlr.TxUpdatedInterval", "60")
+EVERY_MINUTE = variable_preset("AlignedDataCtrlr.Interval", "60")
+REGISTER_AND_POWER = variable_preset(
+    "AlignedDataCtrlr.Measurands", "Energy.Active.Import.Register,Power.Active.Import"
+)
+SAMPLES = variable_preset("SampledDataCtrlr.TxUpdatedInterval", "60")
 
 
-def readings(messages: list[Json]) -> Iterator[Json]:
+def meter_values_in(messages: list[Json]) -> Iterator[Json]:
     """Each MeterValue of these messages."""
     for message in messages:
         yield from message.get("meterValue", ())
 
 
-def registers(messages: list[Json]) -> list[float]:
+def register_values(messages: list[Json]) -> list[float]:
     return [
         float(sampled["value"])
-        for reading in readings(messages)
+        for reading in meter_values_in(messages)
         for sampled in reading["sampledValue"]
         if sampled["measurand"] == "Energy.Active.Import.Register"
     ]
 
 
 def test_the_register_and_its_moment_are_the_meters_j01_fr_04_j01_fr_05_j01_fr_17() -> None:
-    station = given(EVERY_MINUTE, BOTH, ONLINE, after(seconds=59))
-    said = station.with_csms(accepting, read(1, "1234.5", power_w="0"), after(seconds=1))
-    of_one = [one for one in queued(said, "MeterValues") if one["evseId"] == 1]
-    [reading] = readings(of_one)
-    assert registers(of_one) == [1234.5]
+    station = given(EVERY_MINUTE, REGISTER_AND_POWER, ONLINE, time_passed(seconds=59))
+    said = station.with_csms(
+        accept_everything, meter_read(1, "1234.5", power_w="0"), time_passed(seconds=1)
+    )
+    of_one = [one for one in queued_payloads(said, "MeterValues") if one["evseId"] == 1]
+    [reading] = meter_values_in(of_one)
+    assert register_values(of_one) == [1234.5]
     assert len(reading["sampledValue"]) > 1  # all of one reading, under one timestamp
     assert reading["timestamp"].startswith(f"{NOON:%Y-%m-%dT%H:}00:59")
     assert all("timestamp" not in sampled for sampled in reading["sampledValue"])
 
 
 def test_registers_are_the_meters_own_and_only_grow_j02_fr_16_j02_fr_17_j02_fr_18() -> None:
-    station = given(SAMPLES, ONLINE, read(1, "2935.6"), in_transaction(1))
+    station = given(SAMPLES, ONLINE, meter_read(1, "2935.6"), in_transaction(1))
     said = []
     for energy_wh in ("3000", "3500.2", "4000"):
-        said += station.with_csms(accepting, read(1, energy_wh), after(seconds=60))
-    said += station.with_csms(accepting, presented(ALICE), discharged(1))
-    events = queued(said, "TransactionEvent")
-    seen = registers(events)
+        said += station.with_csms(
+            accept_everything, meter_read(1, energy_wh), time_passed(seconds=60)
+        )
+    said += station.with_csms(accept_everything, presented(ALICE), charging_stopped(1))
+    events = queued_payloads(said, "TransactionEvent")
+    seen = register_values(events)
     assert seen == sorted(seen)
     assert {3000.0, 3500.2, 4000.0} == set(seen)  # nothing is counted from the start
-    assert all("timestamp" in reading for reading in readings(events))
+    assert all("timestamp" in reading for reading in meter_values_in(events))
 
 
 def test_a_transaction_tells_of_its_own_evse_and_place_j02_fr_05_j02_fr_22() -> None:
     station = given(SAMPLES, ONLINE, in_transaction(1))
-    said = station.with_csms(accepting, read(1, "1100"), read(2, "9000"), after(seconds=60))
-    events = queued(said, "TransactionEvent")
-    assert registers(events) == [1100.0]
-    places = {one["location"] for each in readings(events) for one in each["sampledValue"]}
+    said = station.with_csms(
+        accept_everything, meter_read(1, "1100"), meter_read(2, "9000"), time_passed(seconds=60)
+    )
+    events = queued_payloads(said, "TransactionEvent")
+    assert register_values(events) == [1100.0]
+    places = {one["location"] for each in meter_values_in(events) for one in each["sampledValue"]}
     assert places == {"Outlet"}

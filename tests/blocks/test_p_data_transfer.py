@@ -7,45 +7,51 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from journal.observations import DataTransferOrdered
+from journal.observations import DataTransferRequested
 from journal.terms import Decision
 from station.blocks import p_data_transfer
-from station.case import Call, Case, answer
+from station.case import Call, Context, call_result
 from station.messages.p_data_transfer import DataTransferRequest, DataTransferResponse
-from tests.story import LINK_LOST, ONLINE, called, given, queued, reply_in
+from tests.story import LINK_LOST, ONLINE, called, given, queued_payloads, response_payload_in
 
 
-def hello(case: Case, call: Call, request: DataTransferRequest) -> Iterator[Decision]:
-    yield answer(call, DataTransferResponse(status="Accepted", data=request.data))
+def accept_data_transfer(
+    ctx: Context, call: Call, request: DataTransferRequest
+) -> Iterator[Decision]:
+    yield call_result(call, DataTransferResponse(status="Accepted", data=request.data))
 
 
 def test_an_unknown_vendor_is_unknown_p01_fr_05() -> None:
     said = given(ONLINE).when(called("DataTransfer", vendorId="org.example", messageId="Hello"))
-    assert reply_in(said) == {"status": "UnknownVendorId"}
+    assert response_payload_in(said) == {"status": "UnknownVendorId"}
 
 
 @pytest.mark.parametrize("message_id", ["Goodbye", None])
 def test_an_unknown_message_of_a_known_vendor_is_unknown_p01_fr_06(
     monkeypatch: pytest.MonkeyPatch, message_id: str | None
 ) -> None:
-    monkeypatch.setitem(p_data_transfer.VENDORS, "org.example", {"Hello": hello})
+    monkeypatch.setitem(
+        p_data_transfer.HANDLERS_BY_VENDOR, "org.example", {"Hello": accept_data_transfer}
+    )
     named = {} if message_id is None else {"messageId": message_id}
     said = given(ONLINE).when(called("DataTransfer", vendorId="org.example", **named))
-    assert reply_in(said) == {"status": "UnknownMessageId"}
+    assert response_payload_in(said) == {"status": "UnknownMessageId"}
 
 
 def test_a_known_message_reaches_its_handler_p01_fr_07(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(p_data_transfer.VENDORS, "org.example", {"Hello": hello})
+    monkeypatch.setitem(
+        p_data_transfer.HANDLERS_BY_VENDOR, "org.example", {"Hello": accept_data_transfer}
+    )
     said = given(ONLINE).when(
         called("DataTransfer", vendorId="org.example", messageId="Hello", data={"a": [1, "b"]})
     )
-    assert reply_in(said) == {"status": "Accepted", "data": {"a": [1, "b"]}}
+    assert response_payload_in(said) == {"status": "Accepted", "data": {"a": [1, "b"]}}
 
 
 def test_an_operators_message_goes_out_as_it_is_p02() -> None:
     data = msgspec.Raw(b'{"amount":12.50,"list":[1,null]}')
-    said = given(ONLINE).when(DataTransferOrdered("org.example", "Hello", data))
-    assert queued(said, "DataTransfer") == [
+    said = given(ONLINE).when(DataTransferRequested("org.example", "Hello", data))
+    assert queued_payloads(said, "DataTransfer") == [
         {
             "vendorId": "org.example",
             "messageId": "Hello",
@@ -55,9 +61,11 @@ def test_an_operators_message_goes_out_as_it_is_p02() -> None:
 
 
 def test_without_data_there_is_none() -> None:
-    said = given(ONLINE).when(DataTransferOrdered("org.example"))
-    assert queued(said, "DataTransfer") == [{"vendorId": "org.example"}]
+    said = given(ONLINE).when(DataTransferRequested("org.example"))
+    assert queued_payloads(said, "DataTransfer") == [{"vendorId": "org.example"}]
 
 
 def test_what_nobody_hears_is_not_kept() -> None:
-    assert not queued(given(ONLINE, LINK_LOST).when(DataTransferOrdered("x")), "DataTransfer")
+    assert not queued_payloads(
+        given(ONLINE, LINK_LOST).when(DataTransferRequested("x")), "DataTransfer"
+    )

@@ -7,66 +7,66 @@ from typing import Any
 
 import pytest
 
-from journal.projections.replies import CallAnswered, CallRefused
+from journal.projections.replies import CallErrorQueued, CallResultQueued
 from station import decide
 from station.blocks import unsupported
 from station.messages import ACTIONS
-from tests.messages.schemas import example, schema_of
+from tests.messages.schemas import example_payload, schema_of
 from tests.story import (
     BOOTED,
     IDLE,
     LINK_OPENED,
     Json,
     Station,
-    accepting,
-    answer_of,
+    accept_everything,
+    answer_boot_only,
     called,
-    error_in,
+    csms_answers,
+    error_code_in,
     given,
     in_transaction,
     of_kind,
-    reply_in,
-    serves,
-    silent,
+    payload_of,
+    response_payload_in,
 )
 
 
-def status(word: str) -> Any:
+def csms_with_boot_status(word: str) -> Any:
     """A CSMS that answers the boot with that status."""
 
     def csms(action: str, payload: Json) -> Json | None:
-        answer = accepting(action, payload)
+        answer = accept_everything(action, payload)
         return {**(answer or {}), "status": word} if action == "BootNotification" else answer
 
     return csms
 
 
 STATES = {
-    "Accepted": accepting,
-    "Pending": status("Pending"),
-    "Rejected": status("Rejected"),
+    "Accepted": accept_everything,
+    "Pending": csms_with_boot_status("Pending"),
+    "Rejected": csms_with_boot_status("Rejected"),
     "Unknown": lambda action, payload: None,
 }
 
 
-def in_state(word: str, of: str) -> Station:
-    station = given(BOOTED, IDLE, LINK_OPENED, of=of, csms=STATES[word])
+def station_in_state(word: str, profile_name: str) -> Station:
+    station = given(BOOTED, IDLE, LINK_OPENED, profile_name=profile_name, csms=STATES[word])
     assert station.state.registration.status == word
     return station
 
 
-def request(action: str) -> Json:
+def full_request(action: str) -> Json:
     """A CALL of that action, as full as the schema lets it be, decimals written as such."""
     schema = schema_of(f"{action}Request")
-    payload = json.loads(json.dumps(example(schema, schema), default=float))
+    payload = json.loads(json.dumps(example_payload(schema, schema), default=float))
     assert isinstance(payload, dict)
     return payload
 
 
-def lean(action: str) -> Json:
+def minimal_request(action: str) -> Json:
     """The same with nothing but what it must have."""
     required = schema_of(f"{action}Request").get("required", ())
-    return {key: value for key, value in request(action).items() if key in required}
+    return {key: value for key, value in full_request(action).items() if key in required}
 
 
 @pytest.mark.parametrize("of", ["development", "evs-flash-300"])
@@ -74,10 +74,10 @@ def lean(action: str) -> Json:
 def test_every_message_gets_an_answer_that_fits_its_schema(word: str, of: str) -> None:
     """The stories check each answer against its schema, and that there is one."""
     for action in ACTIONS:
-        for payload in (request(action), lean(action)):
-            station = in_state(word, of)
+        for payload in (full_request(action), minimal_request(action)):
+            station = station_in_state(word, of)
             said = station.when(called(action, **payload))
-            replies = [one for one in said if isinstance(one, CallAnswered | CallRefused)]
+            replies = [one for one in said if isinstance(one, CallResultQueued | CallErrorQueued)]
             assert len(replies) == 1, action
 
 
@@ -99,90 +99,98 @@ def test_what_a_block_handles_is_no_longer_unsupported() -> None:
 
 def test_a_rejected_station_talks_to_nobody_b03_fr_08() -> None:
     for action in ACTIONS:
-        said = in_state("Rejected", "development").when(called(action, **request(action)))
-        assert error_in(said) == "SecurityError", action
+        said = station_in_state("Rejected", "development").when(
+            called(action, **full_request(action))
+        )
+        assert error_code_in(said) == "SecurityError", action
 
 
 def test_what_only_a_station_says_is_not_supported_from_a_csms() -> None:
     for action, known in ACTIONS.items():
         if known.sender == "station":
-            said = in_state("Accepted", "development").when(called(action, **request(action)))
-            assert error_in(said) == "NotSupported", action
+            said = station_in_state("Accepted", "development").when(
+                called(action, **full_request(action))
+            )
+            assert error_code_in(said) == "NotSupported", action
 
 
 def test_an_unknown_action_is_not_implemented() -> None:
-    said = in_state("Accepted", "development").when(called("MakeCoffee"))
-    assert error_in(said) == "NotImplemented"
+    said = station_in_state("Accepted", "development").when(called("MakeCoffee"))
+    assert error_code_in(said) == "NotImplemented"
 
 
-def refused(action: str) -> Json:
-    return reply_in(in_state("Accepted", "development").when(called(action, **request(action))))
+def response_to(action: str) -> Json:
+    return response_payload_in(
+        station_in_state("Accepted", "development").when(called(action, **full_request(action)))
+    )
 
 
 def test_without_a_local_list_its_version_is_zero_d02_fr_03() -> None:
-    assert refused("GetLocalListVersion") == {"versionNumber": 0}
+    assert response_to("GetLocalListVersion") == {"versionNumber": 0}
 
 
 def test_without_reservations_each_is_rejected_h01_fr_01() -> None:
-    assert refused("ReserveNow")["status"] == "Rejected"
+    assert response_to("ReserveNow")["status"] == "Rejected"
 
 
 def test_an_unknown_reservation_cannot_be_cancelled_h02_fr_01() -> None:
-    assert refused("CancelReservation")["status"] == "Rejected"
+    assert response_to("CancelReservation")["status"] == "Rejected"
 
 
 def test_without_smart_charging_a_profile_is_a_call_error_k01_fr_29() -> None:
-    said = in_state("Accepted", "development").when(
-        called("SetChargingProfile", **request("SetChargingProfile"))
+    said = station_in_state("Accepted", "development").when(
+        called("SetChargingProfile", **full_request("SetChargingProfile"))
     )
-    assert error_in(said) == "NotSupported"
+    assert error_code_in(said) == "NotSupported"
 
 
 def test_a_schedule_that_cannot_be_told_is_rejected_k08_fr_05() -> None:
-    assert refused("GetCompositeSchedule")["status"] == "Rejected"
+    assert response_to("GetCompositeSchedule")["status"] == "Rejected"
 
 
 def test_where_no_profile_is_none_can_be_cleared_k10_fr_01() -> None:
-    assert refused("ClearChargingProfile")["status"] == "Unknown"
+    assert response_to("ClearChargingProfile")["status"] == "Unknown"
 
 
 def test_each_monitor_is_refused_by_itself_n04_fr_01() -> None:
-    payload = request("SetVariableMonitoring")
+    payload = full_request("SetVariableMonitoring")
     [one] = payload["setMonitoringData"]
     other = {**one, "type": "Delta", "severity": 3}
-    said = in_state("Accepted", "development").when(
+    said = station_in_state("Accepted", "development").when(
         called("SetVariableMonitoring", setMonitoringData=[one, other])
     )
-    results = reply_in(said)["setMonitoringResult"]
+    results = response_payload_in(said)["setMonitoringResult"]
     assert [result["status"] for result in results] == ["Rejected", "Rejected"]
     assert [result["type"] for result in results] == [one["type"], "Delta"]
     assert results[1]["component"] == one["component"]
 
 
 def test_a_monitor_that_does_not_exist_is_not_found_n06_fr_02() -> None:
-    said = in_state("Accepted", "development").when(called("ClearVariableMonitoring", id=[4, 5]))
-    results = reply_in(said)["clearMonitoringResult"]
+    said = station_in_state("Accepted", "development").when(
+        called("ClearVariableMonitoring", id=[4, 5])
+    )
+    results = response_payload_in(said)["clearMonitoringResult"]
     assert results == [{"status": "NotFound", "id": 4}, {"status": "NotFound", "id": 5}]
 
 
 def test_an_unknown_vendor_is_told_so_p01_fr_05() -> None:
-    assert refused("DataTransfer") == {"status": "UnknownVendorId"}
+    assert response_to("DataTransfer") == {"status": "UnknownVendorId"}
 
 
 def test_no_refusal_touches_what_runs() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, in_transaction(1))
     before = station.state
     for action in unsupported.CALLS:
-        station.when(called(action, **request(action)), serves(silent))
+        station.when(called(action, **full_request(action)), csms_answers(answer_boot_only))
     assert station.state.transactions == before.transactions
     assert station.state.variables == before.variables
     assert station.state.outbox == before.outbox
 
 
 def test_a_refusal_names_its_reason() -> None:
-    station = in_state("Accepted", "development")
-    [reply] = of_kind(station.when(called("SetMonitoringLevel", severity=4)), CallAnswered)
-    assert answer_of(reply) == {
+    station = station_in_state("Accepted", "development")
+    [reply] = of_kind(station.when(called("SetMonitoringLevel", severity=4)), CallResultQueued)
+    assert payload_of(reply) == {
         "status": "Rejected",
         "statusInfo": {"reasonCode": "UnsupportedRequest"},
     }

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.journals import Command, written
-from tests.story import ALICE, ONLINE, Station, charging, given, plugged, presented, read
+from tests.commands.journals import StationCommand, write_journal
+from tests.story import (
+    ALICE,
+    ONLINE,
+    Station,
+    cable_plugged,
+    charging_started,
+    given,
+    meter_read,
+    presented,
+)
 
 
 @pytest.fixture
@@ -15,21 +24,21 @@ def story() -> Station:
     """A station in the middle of a transaction, everything confirmed."""
     return given(
         ONLINE,
-        read(1, "1000", voltage_v="389.2", current_a="0", power_w="0"),
-        plugged(1),
+        meter_read(1, "1000", voltage_v="389.2", current_a="0", power_w="0"),
+        cable_plugged(1),
         presented(ALICE, evse_id=1),
-        charging(1),
-        read(1, "2935.600", voltage_v="389.2", current_a="247.7", power_w="96400"),
+        charging_started(1),
+        meter_read(1, "2935.600", voltage_v="389.2", current_a="247.7", power_w="96400"),
     )
 
 
 @pytest.fixture
 def journal(story: Station, tmp_path: Path) -> Path:
     """That station's journal, closed."""
-    return written(tmp_path / "journal.db", story.entries)
+    return write_journal(tmp_path / "journal.db", story.entries)
 
 
 @pytest.fixture
-def station(capsys: pytest.CaptureFixture[str]) -> Command:
+def run_station(capsys: pytest.CaptureFixture[str]) -> StationCommand:
     """The command `station`."""
-    return Command(capsys)
+    return StationCommand(capsys)

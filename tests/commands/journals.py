@@ -12,25 +12,25 @@ import pytest
 from journal.store import Store, StoreSettings
 from journal.terms import Entry
 from station import cli
-from station.runtime.memory import registry
+from station.runtime.memory import event_registry
 from tests.story import JOURNAL_ID
 
-SMALL = StoreSettings(grow_bytes=0)
+SMALL_JOURNAL = StoreSettings(grow_bytes=0)
 
 
-def opened(path: Path) -> Store:
+def open_writable(path: Path) -> Store:
     """The journal at `path`, for writing."""
-    return Store.open(path, registry(), journal_id_if_new=JOURNAL_ID, settings=SMALL)
+    return Store.open(path, event_registry(), journal_id_if_new=JOURNAL_ID, settings=SMALL_JOURNAL)
 
 
-def written(path: Path, entries: Iterable[Entry]) -> Path:
+def write_journal(path: Path, entries: Iterable[Entry]) -> Path:
     """A closed journal of these entries."""
-    with opened(path) as store:
+    with open_writable(path) as store:
         store.append(list(entries))
     return path
 
 
-def without(path: Path, seq: int) -> Path:
+def delete_entry(path: Path, seq: int) -> Path:
     """The journal at `path`, one entry of it taken out."""
     with sqlite3.connect(path) as db:
         db.execute("DROP TRIGGER entry_not_deleted")
@@ -40,26 +40,26 @@ def without(path: Path, seq: int) -> Path:
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """What a command did."""
 
-    code: int
-    out: str
-    err: str
+    exit_code: int
+    stdout: str
+    stderr: str
 
     @property
     def lines(self) -> list[str]:
-        return self.out.splitlines()
+        return self.stdout.splitlines()
 
 
-class Command:
+class StationCommand:
     """`station`, within this process."""
 
-    def __init__(self, captured: pytest.CaptureFixture[str]) -> None:
-        self._captured = captured
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
 
-    def __call__(self, *arguments: str | Path) -> Ran:
-        self._captured.readouterr()
-        code = cli.ended([str(each) for each in arguments])
-        found = self._captured.readouterr()
-        return Ran(code, found.out, found.err)
+    def __call__(self, *arguments: str | Path) -> CommandResult:
+        self._capture.readouterr()
+        code = cli.run_cli([str(each) for each in arguments])
+        found = self._capture.readouterr()
+        return CommandResult(code, found.out, found.err)

@@ -12,14 +12,14 @@ import pytest
 from station import RELEASE, cli
 from station.cli import VERBS
 from station.config import ConfigError
-from tests.commands.journals import Command
+from tests.commands.journals import StationCommand
 
 
-def test_every_verb_is_there_and_has_help(station: Command) -> None:
+def test_every_verb_is_there_and_has_help(run_station: StationCommand) -> None:
     for verb in VERBS:
-        helped = station(verb, "--help")
-        assert helped.code == 0, helped
-        assert verb in helped.out
+        helped = run_station(verb, "--help")
+        assert helped.exit_code == 0, helped
+        assert verb in helped.stdout
 
 
 def test_help_names_every_verb_without_importing_any() -> None:
@@ -34,17 +34,17 @@ def test_help_names_every_verb_without_importing_any() -> None:
     assert "trio" not in told.stderr
 
 
-def test_version(station: Command) -> None:
-    assert station("--version").out == f"ocpp-station {RELEASE}\n"
+def test_version(run_station: StationCommand) -> None:
+    assert run_station("--version").stdout == f"ocpp-station {RELEASE}\n"
 
 
 @pytest.mark.parametrize("typed", [(), ("sim",)], ids=repr)
 def test_nothing_typed_shows_the_help_and_is_a_usage_error(
-    station: Command, typed: tuple[str, ...]
+    run_station: StationCommand, typed: tuple[str, ...]
 ) -> None:
-    shown = station(*typed)
-    assert shown.code == 2
-    assert " ".join(["Usage: station", *typed, "[OPTIONS]"]) in shown.out
+    shown = run_station(*typed)
+    assert shown.exit_code == 2
+    assert " ".join(["Usage: station", *typed, "[OPTIONS]"]) in shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -67,19 +67,19 @@ def test_nothing_typed_shows_the_help_and_is_a_usage_error(
     ],
 )
 def test_a_usage_error_is_one_line_and_2(
-    station: Command, typed: tuple[str, ...], said: str
+    run_station: StationCommand, typed: tuple[str, ...], said: str
 ) -> None:
-    wrong = station(*typed)
-    assert (wrong.code, wrong.out, wrong.err) == (2, "", said + "\n")
+    wrong = run_station(*typed)
+    assert (wrong.exit_code, wrong.stdout, wrong.stderr) == (2, "", said + "\n")
 
 
-def test_a_bad_station_toml_is_one_line_and_2(station: Command, tmp_path: Path) -> None:
+def test_a_bad_station_toml_is_one_line_and_2(run_station: StationCommand, tmp_path: Path) -> None:
     config = tmp_path / "station.toml"
     config.write_text("[station]\nidentiti = 'CS001'\n")
-    wrong = station("run", "--config", config)
-    assert wrong.code == 2
-    assert wrong.err.count("\n") == 1
-    assert "identiti" in wrong.err
+    wrong = run_station("run", "--config", config)
+    assert wrong.exit_code == 2
+    assert wrong.stderr.count("\n") == 1
+    assert "identiti" in wrong.stderr
 
 
 @pytest.mark.parametrize(
@@ -93,28 +93,28 @@ def test_a_bad_station_toml_is_one_line_and_2(station: Command, tmp_path: Path) 
     ids=repr,
 )
 def test_expected_failures_have_no_traceback(
-    station: Command, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int
+    run_station: StationCommand, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int
 ) -> None:
-    _breaking(monkeypatch, raised)
-    ended = station("verify")
-    assert ended.code == code
-    assert ended.err == ("station.toml: no\n" if code == 2 else "")
+    _make_verify_raise(monkeypatch, raised)
+    ended = run_station("verify")
+    assert ended.exit_code == code
+    assert ended.stderr == ("station.toml: no\n" if code == 2 else "")
 
 
-def test_a_bug_is_not_hidden(station: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    _breaking(monkeypatch, ZeroDivisionError())
+def test_a_bug_is_not_hidden(run_station: StationCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    _make_verify_raise(monkeypatch, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        station("verify")
+        run_station("verify")
 
 
-def _breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+def _make_verify_raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Make `verify` end with this."""
 
     @click.command()
     def command() -> None:
         raise error
 
-    monkeypatch.setattr(cli.Verbs, "get_command", lambda *_: command)
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: command)
 
 
 def test_whoever_stops_reading_gets_no_complaint(journal: Path) -> None:
@@ -137,13 +137,13 @@ def test_whoever_stops_reading_gets_no_complaint(journal: Path) -> None:
     ["why 20", "diff 3 20", "replay --state", "outbox list", "export events", "verify --redecide"],
 )
 def test_a_person_at_a_terminal_sees_how_far_it_is(
-    station: Command, journal: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+    run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
     verb, *more = typed.split()
     monkeypatch.setattr("station.commands.journals.ADVANCE_EVERY", 1)
-    assert "%" not in station(verb, journal, *more).err
+    assert "%" not in run_station(verb, journal, *more).stderr
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    assert "100%" in station(verb, journal, *more).err
+    assert "100%" in run_station(verb, journal, *more).stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
@@ -167,7 +167,7 @@ def test_output_that_finds_no_room_is_one_line(journal: Path, typed: str) -> Non
     )
 
 
-@pytest.mark.parametrize(("module", "name", "code"), cli.EXPECTED)
+@pytest.mark.parametrize(("module", "name", "code"), cli.EXPECTED_ERRORS)
 def test_each_expected_failure_exists(module: str, name: str, code: int) -> None:
     found = getattr(__import__(module, fromlist=[name]), name)
     assert issubclass(found, Exception)

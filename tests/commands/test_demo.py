@@ -15,23 +15,33 @@ from pathlib import Path
 
 import pytest
 
-from station.commands.control import NobodyThere, asked
-from station.commands.demo_voice import Voice, bar
-from tests.commands.journals import Command
+from station.commands.control import StationUnreachable, send_request
+from station.commands.demo_voice import DemoConsole, format_bar
+from tests.commands.journals import StationCommand
 
-WHOLE_S = 100  # on a loaded machine; otherwise a dozen
+DEMO_TIMEOUT_S = 100  # on a loaded machine; otherwise a dozen
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
+def demo_directory() -> Iterator[Path]:
     """A directory whose path leaves room for sockets."""
     with tempfile.TemporaryDirectory(prefix="demo-") as directory:
         yield Path(directory) / "demo"
 
 
-def started(place: Path, *more: str) -> subprocess.Popen[str]:
+def start_demo(demo_directory: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "station", "demo", "--data", str(place), "--seconds", "2", *more],
+        [
+            sys.executable,
+            "-m",
+            "station",
+            "demo",
+            "--data",
+            str(demo_directory),
+            "--seconds",
+            "2",
+            *more,
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -39,7 +49,7 @@ def started(place: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def processes_of(place: Path) -> list[str]:
+def processes_of(demo_directory: Path) -> list[str]:
     """Command lines of whatever still runs for this directory."""
     found = []
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
@@ -47,27 +57,27 @@ def processes_of(place: Path) -> list[str]:
             text = cmdline.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # it ended meanwhile
             continue
-        if str(place) in text:
+        if str(demo_directory) in text:
             found.append(text)
     return found
 
 
-def nothing_left(place: Path) -> bool:
+def all_processes_ended(demo_directory: Path) -> bool:
     """Whether all of them end: a child may need a moment to notice that its parent has."""
     deadline = time.monotonic() + 10
-    while processes_of(place):
+    while processes_of(demo_directory):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
 
 
-@pytest.mark.timeout(2 * WHOLE_S)
+@pytest.mark.timeout(2 * DEMO_TIMEOUT_S)
 def test_a_whole_session_and_then_another_on_the_same_journal(
-    station: Command, place: Path
+    run_station: StationCommand, demo_directory: Path
 ) -> None:
-    with started(place, "--once") as demo:
-        out, err = demo.communicate(timeout=WHOLE_S)
+    with start_demo(demo_directory, "--once") as demo:
+        out, err = demo.communicate(timeout=DEMO_TIMEOUT_S)
     assert (demo.returncode, err) == (0, ""), out
     for said in (
         "CSMS       accepts EVS-FLASH-300",
@@ -83,24 +93,24 @@ def test_a_whole_session_and_then_another_on_the_same_journal(
     assert delivered is not None
     assert float(delivered[1]) > 0
     assert float(delivered[2]) > 50
-    assert nothing_left(place), processes_of(place)
+    assert all_processes_ended(demo_directory), processes_of(demo_directory)
     head = re.search(r"It ends at (\d+:[0-9a-f]{64})", out)
     assert head is not None
-    assert station("verify", place, "--head", head[1]).code == 0
+    assert run_station("verify", demo_directory, "--head", head[1]).exit_code == 0
 
-    with started(place, "--once") as again:
-        out, err = again.communicate(timeout=WHOLE_S)
+    with start_demo(demo_directory, "--once") as again:
+        out, err = again.communicate(timeout=DEMO_TIMEOUT_S)
     assert (again.returncode, err) == (0, ""), out
     assert re.search(r"whose journal has \d+ entries already", out)
-    assert nothing_left(place), processes_of(place)
+    assert all_processes_ended(demo_directory), processes_of(demo_directory)
 
 
 @pytest.mark.parametrize("until", ["EV driver  plugs in", "A station with"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_ctrl_c_in_the_middle_leaves_nothing_behind(
-    place: Path, until: str, number: signal.Signals
+    demo_directory: Path, until: str, number: signal.Signals
 ) -> None:
-    with started(place) as demo:
+    with start_demo(demo_directory) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
             if until in line:
@@ -108,12 +118,14 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind(
         os.kill(demo.pid, number)
         _, err = demo.communicate(timeout=30)
     assert (demo.returncode, err) == (130, "")
-    assert nothing_left(place), processes_of(place)
+    assert all_processes_ended(demo_directory), processes_of(demo_directory)
 
 
-@pytest.mark.timeout(2 * WHOLE_S)
-def test_it_stays_to_be_played_with_until_ctrl_c(station: Command, place: Path) -> None:
-    with started(place) as demo:
+@pytest.mark.timeout(2 * DEMO_TIMEOUT_S)
+def test_it_stays_to_be_played_with_until_ctrl_c(
+    run_station: StationCommand, demo_directory: Path
+) -> None:
+    with start_demo(demo_directory) as demo:
         assert demo.stdout is not None
         said = []
         for line in demo.stdout:
@@ -122,46 +134,50 @@ def test_it_stays_to_be_played_with_until_ctrl_c(station: Command, place: Path) 
                 break
         else:
             pytest.fail("".join([*said, demo.communicate()[1]]))
-        assert station("sim", "plug-in", "-e", "2", "--data", place).code == 0
-        assert "EVSE 2" in station("sim", "state", "--data", place).out
-        second = station("demo", "--data", place)
-        assert second.code == 1
-        assert "a station runs there already" in second.err
+        assert run_station("sim", "plug-in", "-e", "2", "--data", demo_directory).exit_code == 0
+        assert "EVSE 2" in run_station("sim", "state", "--data", demo_directory).stdout
+        second = run_station("demo", "--data", demo_directory)
+        assert second.exit_code == 1
+        assert "a station runs there already" in second.stderr
         os.kill(demo.pid, signal.SIGINT)
         _, err = demo.communicate(timeout=30)
     assert (demo.returncode, err) == (0, "")
     [hint] = [line for line in said if " sim plug-in" in line]
-    assert str(place) in hint
-    assert nothing_left(place), processes_of(place)
-    with pytest.raises(NobodyThere):
-        asked(place / "control.sock", "state")
+    assert str(demo_directory) in hint
+    assert all_processes_ended(demo_directory), processes_of(demo_directory)
+    with pytest.raises(StationUnreachable):
+        send_request(demo_directory / "control.sock", "state")
 
 
 def test_a_station_that_does_not_start_is_one_line(
-    station: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+    run_station: StationCommand, demo_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place.mkdir()
-    (place / "journal.db").mkdir()
+    demo_directory.mkdir()
+    (demo_directory / "journal.db").mkdir()
     began = time.monotonic()
-    failed = station("demo", "--data", place)
-    assert failed.code == 1
-    assert failed.err.count("\n") == 1
-    assert str(place) in failed.err
+    failed = run_station("demo", "--data", demo_directory)
+    assert failed.exit_code == 1
+    assert failed.stderr.count("\n") == 1
+    assert str(demo_directory) in failed.stderr
     assert time.monotonic() - began < 30
-    assert nothing_left(place), processes_of(place)
+    assert all_processes_ended(demo_directory), processes_of(demo_directory)
 
 
-def test_a_path_too_long_for_a_socket_names_the_limit(station: Command, tmp_path: Path) -> None:
-    long = station("demo", "--data", tmp_path / ("x" * 120))
-    assert (long.code, long.err.count("\n")) == (2, 1)
-    assert "107 bytes" in long.err
+def test_a_path_too_long_for_a_socket_names_the_limit(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    long = run_station("demo", "--data", tmp_path / ("x" * 120))
+    assert (long.exit_code, long.stderr.count("\n")) == (2, 1)
+    assert "107 bytes" in long.stderr
 
 
-def test_a_directory_that_cannot_be_is_one_line(station: Command, place: Path) -> None:
-    place.write_text("a file")
-    failed = station("demo", "--data", place / "below")
-    assert failed.code == 1
-    assert "Give another --data" in failed.err
+def test_a_directory_that_cannot_be_is_one_line(
+    run_station: StationCommand, demo_directory: Path
+) -> None:
+    demo_directory.write_text("a file")
+    failed = run_station("demo", "--data", demo_directory / "below")
+    assert failed.exit_code == 1
+    assert "Give another --data" in failed.stderr
 
 
 # --- The voice -----------------------------------------------------------------------------------
@@ -171,7 +187,7 @@ def test_a_directory_that_cannot_be_is_one_line(station: Command, place: Path) -
     ("percent", "shown"), [(-3, "." * 12), (50, "#" * 6 + "." * 6), (101, "#" * 12)]
 )
 def test_a_bar_shows_how_full_it_is(percent: float, shown: str) -> None:
-    assert bar(percent) == f"[{shown}]"
+    assert format_bar(percent) == f"[{shown}]"
 
 
 class Terminal(io.StringIO):
@@ -181,21 +197,21 @@ class Terminal(io.StringIO):
         return True
 
 
-def spoken(monkeypatch: pytest.MonkeyPatch, to: io.StringIO, *, term: str) -> str:
+def console_output(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, *, term: str) -> str:
     """What a voice writes: a line, two moments of a moving one, a line."""
     monkeypatch.setenv("TERM", term)
-    monkeypatch.setattr("sys.stdout", to)
-    voice = Voice()
-    voice.says("CSMS", "hears")
-    voice.moving("station", "100 kW")
-    voice.moving("station", "200 kW")
-    voice.says("CSMS", "hears again")
-    return to.getvalue()
+    monkeypatch.setattr("sys.stdout", stream)
+    voice = DemoConsole()
+    voice.print_event("CSMS", "hears")
+    voice.update_line("station", "100 kW")
+    voice.update_line("station", "200 kW")
+    voice.print_event("CSMS", "hears again")
+    return stream.getvalue()
 
 
 def test_a_terminal_gets_colours_and_a_line_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    said = spoken(monkeypatch, Terminal(), term="xterm-256color")
+    said = console_output(monkeypatch, Terminal(), term="xterm-256color")
     assert "\x1b[35m" in said
     assert said.count("\r\x1b[K") == 3  # twice written over, once wiped
     assert said.count("\n") == 2
@@ -203,7 +219,7 @@ def test_a_terminal_gets_colours_and_a_line_that_moves(monkeypatch: pytest.Monke
 
 def test_a_terminal_without_colours_still_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    said = spoken(monkeypatch, Terminal(), term="xterm-256color")
+    said = console_output(monkeypatch, Terminal(), term="xterm-256color")
     assert "\x1b[35m" not in said
     assert "\r\x1b[K" in said
 
@@ -214,7 +230,7 @@ def test_a_terminal_without_colours_still_moves(monkeypatch: pytest.MonkeyPatch)
 def test_where_nothing_moves_a_line_comes_now_and_then(
     monkeypatch: pytest.MonkeyPatch, to: io.StringIO, term: str
 ) -> None:
-    said = spoken(monkeypatch, to, term=term)
+    said = console_output(monkeypatch, to, term=term)
     assert "\x1b[K" not in said
     assert "100 kW\n" in said
     assert "200 kW" not in said

@@ -12,22 +12,22 @@ from journal.observations import MeterRead
 from journal.projections.outbox import CallDelivered, CallQueued
 from journal.projections.transactions import TransactionStarted
 from journal.terms import Entry
-from station.commands.demo_account import Written, differences
+from station.commands.demo_account import JournaledTransaction, find_differences
 from station.messages import decode_request
 from station.messages.e_transactions import TransactionEventRequest
-from station.simulation.ledger import Account
+from station.simulation.ledger import TransactionRecord
 from tests.story import (
     ALICE,
     ONLINE,
     Station,
-    charging,
-    discharged,
+    cable_plugged,
+    cable_unplugged,
+    charging_started,
+    charging_stopped,
+    csms_answers,
     given,
-    plugged,
+    meter_read,
     presented,
-    read,
-    serves,
-    unplugged,
 )
 
 METER_WH = Decimal("1935.600")
@@ -38,33 +38,35 @@ def session() -> Station:
     """A session from 1000 Wh to 2935.600 Wh, all of it delivered."""
     station = given(
         ONLINE,
-        read(1, "1000"),
-        plugged(1),
+        meter_read(1, "1000"),
+        cable_plugged(1),
         presented(ALICE, evse_id=1),
-        charging(1),
-        read(1, "2935.600"),
+        charging_started(1),
+        meter_read(1, "2935.600"),
         presented(ALICE, evse_id=1),
-        discharged(1),
-        unplugged(1),
-        serves(),
+        charging_stopped(1),
+        cable_unplugged(1),
+        csms_answers(),
     )
     assert not station.state.transactions.open
     return station
 
 
-def told(session: Station, *, without: int | None = None) -> Account:
+def csms_account(session: Station, *, without: int | None = None) -> TransactionRecord:
     """What a CSMS was told of it, as the journal queued it."""
-    account = Account(transaction_of(session))
+    account = TransactionRecord(transaction_id_of(session))
     for entry in session.entries:
         match entry.event:
-            case CallQueued(transaction=mark, payload=payload) if mark and mark.seq_no != without:
+            case CallQueued(transaction_event=mark, payload=payload) if (
+                mark and mark.seq_no != without
+            ):
                 event = decode_request("TransactionEvent", payload)
                 assert isinstance(event, TransactionEventRequest)
-                account.take(event)
+                account.add_event(event)
     return account
 
 
-def transaction_of(session: Station) -> str:
+def transaction_id_of(session: Station) -> str:
     [name] = {
         entry.event.transaction_id
         for entry in session.entries
@@ -73,18 +75,22 @@ def transaction_of(session: Station) -> str:
     return name
 
 
-def compared(
-    session: Station, account: Account, entries: list[Entry], meter_wh: Decimal = METER_WH
+def list_differences(
+    session: Station, account: TransactionRecord, entries: list[Entry], meter_wh: Decimal = METER_WH
 ) -> list[str]:
-    return list(differences(account, Written(transaction_of(session), entries), meter_wh))
+    return list(
+        find_differences(
+            account, JournaledTransaction(transaction_id_of(session), entries), meter_wh
+        )
+    )
 
 
 def test_a_session_everybody_agrees_on(session: Station) -> None:
-    assert compared(session, told(session), session.entries) == []
+    assert list_differences(session, csms_account(session), session.entries) == []
 
 
 def test_an_event_the_csms_never_got(session: Station) -> None:
-    found = compared(session, told(session, without=1), session.entries)
+    found = list_differences(session, csms_account(session, without=1), session.entries)
     assert found[0] == "CSMS: seqNo 1 is missing"
     assert found[1].startswith("the journal has seqNos 0-")
     assert ", the CSMS 0, 2" in found[1]
@@ -93,11 +99,11 @@ def test_an_event_the_csms_never_got(session: Station) -> None:
 Damage = Callable[[Entry], Entry | None]
 
 
-def without(*kinds: type) -> Damage:
+def without_kinds(*kinds: type) -> Damage:
     return lambda entry: None if isinstance(entry.event, kinds) else entry
 
 
-def shifted(entry: Entry) -> Entry:
+def shift_register(entry: Entry) -> Entry:
     if isinstance(entry.event, MeterRead) and entry.event.energy_wh > 2000:
         return replace(entry, event=replace(entry.event, energy_wh=Decimal(3000)))
     return entry
@@ -106,20 +112,20 @@ def shifted(entry: Entry) -> Entry:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (without(CallDelivered), "the journal knows it not delivered"),
-        (without(TransactionStarted), "the journal begins the transaction 0 times"),
-        (without(MeterRead), "energies differ: CSMS 1935.600 Wh, journal None Wh"),
-        (shifted, "energies differ: CSMS 1935.600 Wh, journal 2000 Wh, meter 1935.600 Wh"),
-        (without(CallQueued), "the journal has seqNos none, the CSMS 0-"),
+        (without_kinds(CallDelivered), "the journal knows it not delivered"),
+        (without_kinds(TransactionStarted), "the journal begins the transaction 0 times"),
+        (without_kinds(MeterRead), "energies differ: CSMS 1935.600 Wh, journal None Wh"),
+        (shift_register, "energies differ: CSMS 1935.600 Wh, journal 2000 Wh, meter 1935.600 Wh"),
+        (without_kinds(CallQueued), "the journal has seqNos none, the CSMS 0-"),
     ],
     ids=["undelivered", "never_began", "no_reading", "another_reading", "no_events"],
 )
 def test_a_journal_that_tells_another_story(session: Station, damage: Damage, said: str) -> None:
     entries = [changed for entry in session.entries if (changed := damage(entry))]
-    found = compared(session, told(session), entries)
+    found = list_differences(session, csms_account(session), entries)
     assert any(said in each for each in found), found
 
 
 def test_a_meter_that_counted_something_else(session: Station) -> None:
-    found = compared(session, told(session), session.entries, Decimal(1))
+    found = list_differences(session, csms_account(session), session.entries, Decimal(1))
     assert found == ["energies differ: CSMS 1935.600 Wh, journal 1935.600 Wh, meter 1 Wh"]

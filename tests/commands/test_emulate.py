@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from station.commands.control import NobodyThere, asked
-from tests.commands.journals import Command
+from station.commands.control import StationUnreachable, send_request
+from tests.commands.journals import StationCommand
 
 READY_S = 30  # a loaded machine, imports included
 
 
-class Devices:
+class EmulateCommand:
     """`station emulate` in a directory."""
 
     def __init__(self, data: Path) -> None:
@@ -25,7 +25,7 @@ class Devices:
         self.socket = data / "emulator.sock"
         self.running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *more: str) -> subprocess.Popen[bytes]:
+    def start_process(self, *more: str) -> subprocess.Popen[bytes]:
         """Start it and wait until it answers."""
         process = subprocess.Popen(
             [sys.executable, "-m", "station", "emulate", "--data", str(self.data), *more],
@@ -36,8 +36,8 @@ class Devices:
         deadline = time.monotonic() + READY_S
         while process.poll() is None:
             try:
-                asked(self.socket, "world")
-            except NobodyThere:
+                send_request(self.socket, "world")
+            except StationUnreachable:
                 assert time.monotonic() < deadline, "emulated devices do not answer"
                 time.sleep(0.02)
             else:
@@ -51,15 +51,15 @@ class Devices:
 
 
 @pytest.fixture
-def devices(tmp_path: Path) -> Iterator[Devices]:
-    found = Devices(tmp_path)
+def devices(tmp_path: Path) -> Iterator[EmulateCommand]:
+    found = EmulateCommand(tmp_path)
     yield found
     found.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_they_end_in_good_order(devices: Devices, number: signal.Signals) -> None:
-    process = devices.start()
+def test_they_end_in_good_order(devices: EmulateCommand, number: signal.Signals) -> None:
+    process = devices.start_process()
     process.send_signal(number)
     _, said = process.communicate(timeout=10)
     assert process.returncode == 0
@@ -67,20 +67,20 @@ def test_they_end_in_good_order(devices: Devices, number: signal.Signals) -> Non
     assert not devices.socket.exists()
 
 
-def test_they_end_with_whoever_holds_their_stdin(devices: Devices) -> None:
-    process = devices.start("--until-stdin-closes")
+def test_they_end_with_whoever_holds_their_stdin(devices: EmulateCommand) -> None:
+    process = devices.start_process("--until-stdin-closes")
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(timeout=10) == 0
 
 
-def test_what_they_remember_lies_in_one_directory(devices: Devices) -> None:
-    devices.start()
+def test_what_they_remember_lies_in_one_directory(devices: EmulateCommand) -> None:
+    devices.start_process()
     assert {path.name for path in devices.data.iterdir()} == {"emulated", "emulator.sock"}
 
 
-def test_one_process_emulates_a_directory(devices: Devices) -> None:
-    process = devices.start()
+def test_one_process_emulates_a_directory(devices: EmulateCommand) -> None:
+    process = devices.start_process()
     second = subprocess.run(
         [sys.executable, "-m", "station", "emulate", "--data", str(devices.data)],
         capture_output=True,
@@ -93,15 +93,19 @@ def test_one_process_emulates_a_directory(devices: Devices) -> None:
     assert second.stderr.count("\n") == 1
 
 
-def test_sim_reaches_them_without_a_station(station: Command, devices: Devices) -> None:
-    devices.start()
+def test_sim_reaches_them_without_a_station(
+    run_station: StationCommand, devices: EmulateCommand
+) -> None:
+    devices.start_process()
     data = ("--data", devices.data, "--devices")
-    assert station("sim", "plug-in", "--soc", "20", *data).code == 0
-    twice = station("sim", "plug-in", *data)
-    assert (twice.code, twice.err) == (1, "plug_in: EVSE 1 has an EV plugged in already\n")
+    assert run_station("sim", "plug-in", "--soc", "20", *data).exit_code == 0
+    twice = run_station("sim", "plug-in", *data)
+    assert (twice.exit_code, twice.stderr) == (1, "plug_in: EVSE 1 has an EV plugged in already\n")
 
 
-def test_a_path_too_long_for_a_socket_names_the_limit(station: Command, tmp_path: Path) -> None:
-    long = station("emulate", "--data", tmp_path / ("x" * 120))
-    assert long.code == 2
-    assert "107 bytes" in long.err
+def test_a_path_too_long_for_a_socket_names_the_limit(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    long = run_station("emulate", "--data", tmp_path / ("x" * 120))
+    assert long.exit_code == 2
+    assert "107 bytes" in long.stderr

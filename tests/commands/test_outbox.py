@@ -11,40 +11,44 @@ from typing import Any
 
 import pytest
 
-from journal.projections.outbox import RetryRequested
-from journal.state import State, evolve
+from journal.projections.outbox import CallRetryRequested
+from journal.state import State, apply_entry
 from journal.verify import verify
-from tests.commands.journals import Command, opened, written
+from tests.commands.journals import StationCommand, open_writable, write_journal
 from tests.story import (
     ALICE,
     LINK_LOST,
     ONLINE,
     Station,
-    after,
-    charging,
-    discharged,
-    errs,
+    cable_plugged,
+    cable_unplugged,
+    charging_started,
+    charging_stopped,
+    error_received,
     given,
     in_transaction,
-    plugged,
+    meter_read,
     presented,
-    preset,
-    read,
-    unplugged,
+    time_passed,
+    variable_preset,
 )
 
-IMPATIENT = (
-    preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1"),
-    preset("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]", "1"),
+ONE_ATTEMPT = (
+    variable_preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1"),
+    variable_preset("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]", "1"),
 )
 
 
 @pytest.fixture
-def parked() -> Station:
+def story_with_parked_call() -> Station:
     """A closed transaction whose second event the CSMS refused for good."""
-    station = given(*IMPATIENT, ONLINE, read(1, "1000"), plugged(1), presented(ALICE, evse_id=1))
-    station.when(charging(1), errs("InternalError", "no"))
-    station.with_csms(lambda action, payload: {}, discharged(1), unplugged(1), after(seconds=9))
+    station = given(
+        *ONE_ATTEMPT, ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1)
+    )
+    station.when(charging_started(1), error_received("InternalError", "no"))
+    station.with_csms(
+        lambda action, payload: {}, charging_stopped(1), cable_unplugged(1), time_passed(seconds=9)
+    )
     assert len(station.state.outbox.parked) == 1
     assert not station.state.transactions.open
     assert not len(station.state.outbox.transaction)
@@ -52,29 +56,31 @@ def parked() -> Station:
 
 
 @pytest.fixture
-def waiting() -> Station:
+def story_with_waiting_calls() -> Station:
     """A transaction goes on offline."""
-    station = given(ONLINE, read(1, "1000"), plugged(1), presented(ALICE, evse_id=1))
-    station.when(LINK_LOST, charging(1), after(seconds=75))
+    station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
+    station.when(LINK_LOST, charging_started(1), time_passed(seconds=75))
     assert len(station.state.outbox.transaction) >= 1
     return station
 
 
-def test_an_empty_outbox_says_so_with_1(station: Command, journal: Path) -> None:
-    listed = station("outbox", journal, "list")
-    assert (listed.code, listed.out) == (1, "")
-    assert listed.err.startswith("nothing waits")
+def test_an_empty_outbox_says_so_with_1(run_station: StationCommand, journal: Path) -> None:
+    listed = run_station("outbox", journal, "list")
+    assert (listed.exit_code, listed.stdout) == (1, "")
+    assert listed.stderr.startswith("nothing waits")
 
 
 def test_what_waits_is_listed_oldest_first(
-    station: Command, tmp_path: Path, waiting: Station
+    run_station: StationCommand, tmp_path: Path, story_with_waiting_calls: Station
 ) -> None:
-    listed = station("outbox", written(tmp_path / "journal.db", waiting.entries), "list")
-    assert listed.code == 0
+    listed = run_station(
+        "outbox", write_journal(tmp_path / "journal.db", story_with_waiting_calls.entries), "list"
+    )
+    assert listed.exit_code == 0
     calls = [int(each.split()[2]) for each in listed.lines]
-    assert calls == list(waiting.state.outbox.transaction)
+    assert calls == list(story_with_waiting_calls.state.outbox.transaction)
     first = listed.lines[0]
-    transaction = waiting.transaction.transaction_id
+    transaction = story_with_waiting_calls.open_transaction.transaction_id
     assert first.startswith("waiting call")
     assert "TransactionEvent" in first
     assert f"{transaction} seqNo 1 Updated" in first
@@ -83,23 +89,25 @@ def test_what_waits_is_listed_oldest_first(
 
 
 def test_a_call_that_does_not_wait_is_the_answer_no_and_the_others_are_listed(
-    station: Command, tmp_path: Path, waiting: Station
+    run_station: StationCommand, tmp_path: Path, story_with_waiting_calls: Station
 ) -> None:
-    path = written(tmp_path / "journal.db", waiting.entries)
-    first, *_ = waiting.state.outbox.transaction
-    listed = station("outbox", path, "list", "1", str(first))
-    assert (listed.code, len(listed.lines)) == (1, 1)
+    path = write_journal(tmp_path / "journal.db", story_with_waiting_calls.entries)
+    first, *_ = story_with_waiting_calls.state.outbox.transaction
+    listed = run_station("outbox", path, "list", "1", str(first))
+    assert (listed.exit_code, len(listed.lines)) == (1, 1)
     assert listed.lines[0].split()[2] == str(first)
-    assert listed.err == "call 1: not among what waits or is parked.\n"
+    assert listed.stderr == "call 1: not among what waits or is parked.\n"
 
 
 def test_what_is_parked_says_why_and_how_often_it_was_tried(
-    station: Command, tmp_path: Path, parked: Station
+    run_station: StationCommand, tmp_path: Path, story_with_parked_call: Station
 ) -> None:
-    [one] = parked.state.outbox.parked
-    listed = station("outbox", written(tmp_path / "journal.db", parked.entries), "list")
+    [one] = story_with_parked_call.state.outbox.parked
+    listed = run_station(
+        "outbox", write_journal(tmp_path / "journal.db", story_with_parked_call.entries), "list"
+    )
     [told] = listed.lines
-    assert told.startswith(f"parked  call {one.call}")
+    assert told.startswith(f"parked  call {one.call_seq}")
     assert one.transaction_id is not None
     assert one.transaction_id in told
     assert "attempts 1" in told
@@ -107,60 +115,67 @@ def test_what_is_parked_says_why_and_how_often_it_was_tried(
 
 
 def test_retry_without_a_station_is_written_down(
-    station: Command, tmp_path: Path, parked: Station
+    run_station: StationCommand, tmp_path: Path, story_with_parked_call: Station
 ) -> None:
-    journal = written(tmp_path / "journal.db", parked.entries)
-    [one] = parked.state.outbox.parked
-    told = station("outbox", journal, "retry")
-    assert told.code == 0, told.err
-    assert f"call {one.call}" in told.out
-    assert "next start" in told.out
-    with opened(journal) as store:
-        *before, last = store.entries()
-    assert before == parked.entries
-    assert last.event == RetryRequested((one.call,))
+    journal = write_journal(tmp_path / "journal.db", story_with_parked_call.entries)
+    [one] = story_with_parked_call.state.outbox.parked
+    told = run_station("outbox", journal, "retry")
+    assert told.exit_code == 0, told.stderr
+    assert f"call {one.call_seq}" in told.stdout
+    assert "next start" in told.stdout
+    with open_writable(journal) as store:
+        *before, last = store.iter_entries()
+    assert before == story_with_parked_call.entries
+    assert last.event == CallRetryRequested((one.call_seq,))
     assert list(verify(journal)) == []
-    state = State(parked.state.journal_id)
+    state = State(story_with_parked_call.state.journal_id)
     for entry in [*before, last]:
-        state = evolve(state, entry)
-    assert list(state.outbox.transaction) == [one.call]
-    assert station("outbox", journal, "list").lines[0].startswith("waiting")
+        state = apply_entry(state, entry)
+    assert list(state.outbox.transaction) == [one.call_seq]
+    assert run_station("outbox", journal, "list").lines[0].startswith("waiting")
 
 
-def test_retry_hides_no_interruption(station: Command, tmp_path: Path, parked: Station) -> None:
+def test_retry_hides_no_interruption(
+    run_station: StationCommand, tmp_path: Path, story_with_parked_call: Station
+) -> None:
     """An entry of now would make a long absence look short to the next start. E17."""
-    parked.when(in_transaction(1))
-    journal = written(tmp_path / "journal.db", parked.entries)
-    told = station("outbox", journal, "retry")
-    assert told.code == 2
-    assert "Start the station" in told.err
-    with opened(journal) as store:
-        assert store.head.seq == len(parked.entries)
+    story_with_parked_call.when(in_transaction(1))
+    journal = write_journal(tmp_path / "journal.db", story_with_parked_call.entries)
+    told = run_station("outbox", journal, "retry")
+    assert told.exit_code == 2
+    assert "Start the station" in told.stderr
+    with open_writable(journal) as store:
+        assert store.head.seq == len(story_with_parked_call.entries)
 
 
 def test_retry_of_what_is_not_parked_is_no(
-    station: Command, tmp_path: Path, parked: Station, waiting: Station
+    run_station: StationCommand,
+    tmp_path: Path,
+    story_with_parked_call: Station,
+    story_with_waiting_calls: Station,
 ) -> None:
-    journal = written(tmp_path / "journal.db", parked.entries)
-    assert "call 3 is not parked" in station("outbox", journal, "retry", "3").err
-    nothing = station("outbox", written(tmp_path / "other.db", waiting.entries), "retry")
-    assert (nothing.code, nothing.out) == (1, "")
-    assert "nothing is parked" in nothing.err
+    journal = write_journal(tmp_path / "journal.db", story_with_parked_call.entries)
+    assert "call 3 is not parked" in run_station("outbox", journal, "retry", "3").stderr
+    nothing = run_station(
+        "outbox", write_journal(tmp_path / "other.db", story_with_waiting_calls.entries), "retry"
+    )
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
+    assert "nothing is parked" in nothing.stderr
 
 
 def test_retry_leaves_a_journal_in_use_alone(
-    station: Command, tmp_path: Path, parked: Station
+    run_station: StationCommand, tmp_path: Path, story_with_parked_call: Station
 ) -> None:
     path = tmp_path / "journal.db"
-    with opened(path) as store:
-        store.append(parked.entries)
-        told = station("outbox", path, "retry")
-    assert told.code == 2
-    assert "another process" in told.err
+    with open_writable(path) as store:
+        store.append(story_with_parked_call.entries)
+        told = run_station("outbox", path, "retry")
+    assert told.exit_code == 2
+    assert "another process" in told.stderr
 
 
 @pytest.fixture
-def control(tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
+def control_socket_requests(tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
     """A station's control socket that says yes once; what it was asked."""
     heard: list[dict[str, Any]] = []
     with socket.socket(socket.AF_UNIX) as listener:
@@ -179,12 +194,15 @@ def control(tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def test_retry_goes_through_the_running_station(
-    station: Command, tmp_path: Path, parked: Station, control: list[dict[str, Any]]
+    run_station: StationCommand,
+    tmp_path: Path,
+    story_with_parked_call: Station,
+    control_socket_requests: list[dict[str, Any]],
 ) -> None:
     path = tmp_path / "journal.db"
-    [one] = parked.state.outbox.parked
-    with opened(path) as store:
-        store.append(parked.entries)
-        told = station("outbox", path, "retry", str(one.call))
-    assert (told.code, told.err) == (0, "")
-    assert control == [{"op": "retry", "calls": [one.call]}]
+    [one] = story_with_parked_call.state.outbox.parked
+    with open_writable(path) as store:
+        store.append(story_with_parked_call.entries)
+        told = run_station("outbox", path, "retry", str(one.call_seq))
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert control_socket_requests == [{"op": "retry", "calls": [one.call_seq]}]

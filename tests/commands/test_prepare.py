@@ -11,16 +11,16 @@ from journal.reader import Reader
 from journal.state import encode_state
 from journal.store import StoreSettings
 from station.runtime import memory
-from station.runtime.memory import Memory
-from tests.commands.journals import Command, without, written
-from tests.runtime.test_archiving import TICK, lived
+from station.runtime.memory import Startup
+from tests.commands.journals import StationCommand, delete_entry, write_journal
+from tests.runtime.test_archiving import TICK, append_events
 from tests.story import ONLINE, given
 
 SMALL = StoreSettings(grow_bytes=0)
 
 
 @pytest.fixture(autouse=True)
-def kind(monkeypatch: pytest.MonkeyPatch) -> None:
+def keep_nice_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process goes on after the command."""
     monkeypatch.setattr(os, "nice", lambda _: 0)
 
@@ -28,63 +28,65 @@ def kind(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
     """With a snapshot of the release that wrote it."""
-    path = written(tmp_path / "journal.db", given(ONLINE).entries)
-    with_snapshot(tmp_path)
+    path = write_journal(tmp_path / "journal.db", given(ONLINE).entries)
+    write_snapshot(tmp_path)
     return path
 
 
-def with_snapshot(data: Path) -> bytes:
+def write_snapshot(data: Path) -> bytes:
     """A life without events; its memory."""
-    life = Memory(data, SMALL)
-    life.snapshot(life.store.head, life.state)
+    life = Startup(data, SMALL)
+    life.save_snapshot(life.store.head, life.state)
     life.close()
     return encode_state(life.state)
 
 
-def another_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "REMEMBERING", (*memory.REMEMBERING, "journal.verify"))
+def pretend_other_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "STATE_MODULES", (*memory.STATE_MODULES, "journal.verify"))
 
 
 def test_what_was_prepared_beside_the_release_that_runs_is_where_the_next_begins(
-    station: Command, journal: Path, monkeypatch: pytest.MonkeyPatch
+    run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = journal.parent
     old = (data / "snapshot").read_bytes()
     with monkeypatch.context() as patched:
-        another_release(patched)
-        done = station("prepare", journal)
-        assert (done.code, done.err) == (0, "")
+        pretend_other_release(patched)
+        done = run_station("prepare", journal)
+        assert (done.exit_code, done.stderr) == (0, "")
     assert (data / "snapshot").read_bytes() == old
-    running = Memory(data, SMALL)
-    state = lived(running, [TICK] * 3)
-    running.snapshot(running.store.head, state)
+    running = Startup(data, SMALL)
+    state = append_events(running, [TICK] * 3)
+    running.save_snapshot(running.store.head, state)
     running.close()
-    another_release(monkeypatch)
+    pretend_other_release(monkeypatch)
     read: list[int] = []
-    entries = Reader.entries
+    entries = Reader.iter_entries
 
     def counting(reader: Reader, first: int = 1, last: int | None = None, **more: object) -> object:
         read.append(first)
         return entries(reader, first, last, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Reader, "entries", counting)
-    assert with_snapshot(data) == encode_state(state)
+    monkeypatch.setattr(Reader, "iter_entries", counting)
+    assert write_snapshot(data) == encode_state(state)
     assert read == [len(given(ONLINE).entries) + 1]
 
 
-def test_a_release_that_has_a_snapshot_needs_no_other(station: Command, journal: Path) -> None:
-    done = station("prepare", journal)
-    assert (done.code, done.err) == (0, "")
-    assert "already" in done.out
+def test_a_release_that_has_a_snapshot_needs_no_other(
+    run_station: StationCommand, journal: Path
+) -> None:
+    done = run_station("prepare", journal)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "already" in done.stdout
     assert not (journal.parent / "snapshot.next").exists()
 
 
 def test_what_is_missing_is_for_the_start_to_tell(
-    station: Command, journal: Path, monkeypatch: pytest.MonkeyPatch
+    run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without(journal, 3)
-    another_release(monkeypatch)
-    done = station("prepare", journal)
-    assert (done.code, done.out) == (1, "")
-    assert "entry 3 is missing" in done.err
+    delete_entry(journal, 3)
+    pretend_other_release(monkeypatch)
+    done = run_station("prepare", journal)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "entry 3 is missing" in done.stderr
     assert not (journal.parent / "snapshot.next").exists()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from journal.projections.transactions import TransactionStopping
+from journal.projections.transactions import TransactionStopOrdered
 from journal.terms import Entry
-from station.profiles import HERE
-from tests.commands.journals import Command, without, written
+from station.profiles import PROFILE_DIRECTORY
+from tests.commands.journals import StationCommand, delete_entry, write_journal
 from tests.story import (
     ALICE,
     BOOTED,
@@ -18,14 +18,14 @@ from tests.story import (
     IDLE,
     LINK_OPENED,
     Station,
-    discharged,
+    cable_unplugged,
+    charging_stopped,
     given,
     in_transaction,
+    meter_read,
     presented,
-    preset,
-    read,
-    restarted,
-    unplugged,
+    station_restarted,
+    variable_preset,
 )
 
 ONE_EVSE = replace(BOOTED, evses=((1, (1,)),))
@@ -34,116 +34,124 @@ ONE_EVSE = replace(BOOTED, evses=((1, (1,)),))
 @pytest.fixture
 def session() -> Station:
     return given(
-        preset("SampledDataCtrlr.TxUpdatedInterval", "20"),
+        variable_preset("SampledDataCtrlr.TxUpdatedInterval", "20"),
         CONFIGURED,
         BOOTED,
         IDLE,
         LINK_OPENED,
         in_transaction(1, ALICE),
-        restarted(),
+        station_restarted(),
         LINK_OPENED,
-        read(1, "1900"),
-        discharged(1),
-        unplugged(1),
+        meter_read(1, "1900"),
+        charging_stopped(1),
+        cable_unplugged(1),
     )
 
 
-def told_otherwise(entries: list[Entry]) -> tuple[list[Entry], Entry, Entry]:
+def with_other_decision(entries: list[Entry]) -> tuple[list[Entry], Entry, Entry]:
     """The entries as a release would have written them that stops for another reason."""
     place, old = next(
         (place, one)
         for place, one in enumerate(entries)
-        if isinstance(one.event, TransactionStopping)
+        if isinstance(one.event, TransactionStopOrdered)
     )
-    assert isinstance(old.event, TransactionStopping)
+    assert isinstance(old.event, TransactionStopOrdered)
     other = replace(old, event=replace(old.event, stopped_reason="Other"))
     return [*entries[:place], other, *entries[place + 1 :]], old, other
 
 
 def test_a_journal_of_this_release_is_judged_the_same_again(
-    station: Command, tmp_path: Path, session: Station
+    run_station: StationCommand, tmp_path: Path, session: Station
 ) -> None:
-    told = station("verify", "--redecide", written(tmp_path / "journal.db", session.entries))
-    assert (told.code, told.err) == (0, "")
+    told = run_station(
+        "verify", "--redecide", write_journal(tmp_path / "journal.db", session.entries)
+    )
+    assert (told.exit_code, told.stderr) == (0, "")
     assert len(told.lines) == 2
     assert told.lines[1].endswith("this release would decide all of it as it was decided.")
-    assert "\x1b" not in told.out
+    assert "\x1b" not in told.stdout
 
 
 def test_what_would_be_otherwise_is_one_line_that_names_the_entry(
-    station: Command, tmp_path: Path, session: Station
+    run_station: StationCommand, tmp_path: Path, session: Station
 ) -> None:
     session.when(presented(ALICE, evse_id=1))
-    entries, old, _ = told_otherwise(session.entries)
-    path = written(tmp_path / "journal.db", entries)
-    assert station("verify", path).code == 0  # nobody tampered with it
-    told = station("verify", "--redecide", path)
-    assert told.code == 1
-    assert told.err.splitlines()[0].startswith(f"entry {old.cause}: ")
-    assert f"entry {old.seq} otherwise" in told.err.splitlines()[0]
-    assert 'stopped_reason: "Other" -> ' in told.err.splitlines()[0]
-    assert "would decide all" not in told.out
+    entries, old, _ = with_other_decision(session.entries)
+    path = write_journal(tmp_path / "journal.db", entries)
+    assert run_station("verify", path).exit_code == 0  # nobody tampered with it
+    told = run_station("verify", "--redecide", path)
+    assert told.exit_code == 1
+    assert told.stderr.splitlines()[0].startswith(f"entry {old.cause}: ")
+    assert f"entry {old.seq} otherwise" in told.stderr.splitlines()[0]
+    assert 'stopped_reason: "Other" -> ' in told.stderr.splitlines()[0]
+    assert "would decide all" not in told.stdout
 
 
 def test_without_redecide_nothing_is_judged(
-    station: Command, tmp_path: Path, session: Station
+    run_station: StationCommand, tmp_path: Path, session: Station
 ) -> None:
-    entries, _, _ = told_otherwise(session.entries)
-    told = station("verify", written(tmp_path / "journal.db", entries))
-    assert (told.code, len(told.lines)) == (0, 1)
+    entries, _, _ = with_other_decision(session.entries)
+    told = run_station("verify", write_journal(tmp_path / "journal.db", entries))
+    assert (told.exit_code, len(told.lines)) == (0, 1)
 
 
-def test_a_profile_that_is_not_here_is_asked_for(station: Command, tmp_path: Path) -> None:
-    story = given(CONFIGURED, replace(BOOTED, profile="ours"), IDLE, LINK_OPENED)
-    path = written(tmp_path / "journal.db", story.entries)
-    told = station("verify", "--redecide", path)
-    assert (told.code, told.err.count("\n")) == (1, 1)
-    assert "ours" in told.err
-    assert "--profile" in told.err
+def test_a_profile_that_is_not_here_is_asked_for(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    story = given(CONFIGURED, replace(BOOTED, product_profile="ours"), IDLE, LINK_OPENED)
+    path = write_journal(tmp_path / "journal.db", story.entries)
+    told = run_station("verify", "--redecide", path)
+    assert (told.exit_code, told.stderr.count("\n")) == (1, 1)
+    assert "ours" in told.stderr
+    assert "--profile" in told.stderr
 
 
-def test_a_profile_of_the_integrator_is_given_as_a_file(station: Command, tmp_path: Path) -> None:
-    story = given(CONFIGURED, replace(BOOTED, profile="ours"), IDLE, LINK_OPENED)
-    path = written(tmp_path / "journal.db", story.entries)
+def test_a_profile_of_the_integrator_is_given_as_a_file(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    story = given(CONFIGURED, replace(BOOTED, product_profile="ours"), IDLE, LINK_OPENED)
+    path = write_journal(tmp_path / "journal.db", story.entries)
     file = tmp_path / "ours.toml"
-    file.write_text(f'inherits = "{HERE / "development.toml"}"\nname = "ours"\n')
-    told = station("verify", "--redecide", "--profile", file, path)
-    assert (told.code, told.err) == (0, "")
+    file.write_text(f'inherits = "{PROFILE_DIRECTORY / "development.toml"}"\nname = "ours"\n')
+    told = run_station("verify", "--redecide", "--profile", file, path)
+    assert (told.exit_code, told.stderr) == (0, "")
 
 
-def test_a_profile_with_other_evses_is_not_the_station_s(station: Command, tmp_path: Path) -> None:
-    path = written(tmp_path / "journal.db", given(CONFIGURED, ONE_EVSE).entries)
-    told = station("verify", "--redecide", path)
-    assert (told.code, told.err.count("\n")) == (1, 1)
-    assert "EVSEs" in told.err
+def test_a_profile_with_other_evses_is_not_the_station_s(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    path = write_journal(tmp_path / "journal.db", given(CONFIGURED, ONE_EVSE).entries)
+    told = run_station("verify", "--redecide", path)
+    assert (told.exit_code, told.stderr.count("\n")) == (1, 1)
+    assert "EVSEs" in told.stderr
 
 
 def test_behind_a_missing_entry_nothing_is_judged(
-    station: Command, tmp_path: Path, session: Station
+    run_station: StationCommand, tmp_path: Path, session: Station
 ) -> None:
-    path = without(written(tmp_path / "journal.db", session.entries), 40)
-    told = station("verify", "--redecide", path)
-    assert told.code == 1
-    assert "nothing from here on is judged again" in told.err
-    assert "Traceback" not in told.err
+    path = delete_entry(write_journal(tmp_path / "journal.db", session.entries), 40)
+    told = run_station("verify", "--redecide", path)
+    assert told.exit_code == 1
+    assert "nothing from here on is judged again" in told.stderr
+    assert "Traceback" not in told.stderr
 
 
-def test_an_empty_journal_is_told_once(station: Command, tmp_path: Path) -> None:
-    told = station("verify", "--redecide", written(tmp_path / "journal.db", []))
-    assert (told.code, told.err, told.out) == (1, "no entries\n", "")
+def test_an_empty_journal_is_told_once(run_station: StationCommand, tmp_path: Path) -> None:
+    told = run_station("verify", "--redecide", write_journal(tmp_path / "journal.db", []))
+    assert (told.exit_code, told.stderr, told.stdout) == (1, "no entries\n", "")
 
 
 @pytest.mark.parametrize(
     "arguments", [["--profile", "development"], ["--redecide", "--profile", "nobody"]]
 )
 def test_what_cannot_be_meant_is_a_usage_error(
-    station: Command, journal: Path, arguments: list[str]
+    run_station: StationCommand, journal: Path, arguments: list[str]
 ) -> None:
-    told = station("verify", journal, *arguments)
-    assert (told.code, told.err.count("\n")) == (2, 1)
+    told = run_station("verify", journal, *arguments)
+    assert (told.exit_code, told.stderr.count("\n")) == (2, 1)
 
 
-def test_reading_changes_nothing(station: Command, journal: Path) -> None:
+def test_reading_changes_nothing(run_station: StationCommand, journal: Path) -> None:
     before = journal.read_bytes()
-    assert station("verify", "--redecide", journal).code == 0
+    assert run_station("verify", "--redecide", journal).exit_code == 0
     assert journal.read_bytes() == before

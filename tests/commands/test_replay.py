@@ -23,12 +23,12 @@ import pytest
 from journal.projections.outbox import CallQueued
 from journal.projections.transactions import TransactionStarted
 from journal.reader import Reader
-from journal.state import State, decode_state, encode_state, evolve
+from journal.state import State, apply_entry, decode_state, encode_state
 from journal.terms import Entry
 from station.commands import replay
-from station.runtime.memory import registry
-from station.transcript import line
-from tests.commands.journals import Command, Ran, opened, written
+from station.runtime.memory import event_registry
+from station.transcript import format_entry
+from tests.commands.journals import CommandResult, StationCommand, open_writable, write_journal
 from tests.story import (
     ALICE,
     BOB,
@@ -37,55 +37,61 @@ from tests.story import (
     LINK_OPENED,
     ONLINE,
     Station,
-    after,
+    cable_plugged,
+    cable_unplugged,
     called,
     given,
     in_transaction,
-    plugged,
     presented,
-    unplugged,
+    time_passed,
 )
 
 
-def body(told: list[str]) -> list[str]:
+def transcript_body(lines: list[str]) -> list[str]:
     """The transcript without its headings."""
-    return [each for each in told if each[2] == ":"]
+    return [each for each in lines if each[2] == ":"]
 
 
-def folded(entries: list[Entry], last: int) -> State:
+def state_at(entries: list[Entry], last: int) -> State:
     state = State(JOURNAL_ID)
     for entry in entries[:last]:
-        state = evolve(state, entry)
+        state = apply_entry(state, entry)
     return state
 
 
-def test_a_journal_is_told_entry_by_entry(station: Command, journal: Path, story: Station) -> None:
-    told = station("replay", journal)
-    assert (told.code, told.err) == (0, "")
+def test_a_journal_is_told_entry_by_entry(
+    run_station: StationCommand, journal: Path, story: Station
+) -> None:
+    told = run_station("replay", journal)
+    assert (told.exit_code, told.stderr) == (0, "")
     assert told.lines[0] == "2026-03-01 UTC"
-    assert body(told.lines) == [line(entry) for entry in story.entries]
-    assert "\x1b" not in told.out
+    assert transcript_body(told.lines) == [format_entry(entry) for entry in story.entries]
+    assert "\x1b" not in told.stdout
 
 
-def test_a_data_directory_is_as_good_as_its_journal(station: Command, journal: Path) -> None:
-    assert station("replay", journal.parent) == station("replay", journal)
+def test_a_data_directory_is_as_good_as_its_journal(
+    run_station: StationCommand, journal: Path
+) -> None:
+    assert run_station("replay", journal.parent) == run_station("replay", journal)
 
 
-def test_to_a_number_stops_behind_it(station: Command, journal: Path, story: Station) -> None:
-    told = station("replay", journal, "--to", "7")
-    assert body(told.lines) == [line(entry) for entry in story.entries[:7]]
+def test_to_a_number_stops_behind_it(
+    run_station: StationCommand, journal: Path, story: Station
+) -> None:
+    told = run_station("replay", journal, "--to", "7")
+    assert transcript_body(told.lines) == [format_entry(entry) for entry in story.entries[:7]]
 
 
 @pytest.mark.parametrize("text", ["2026-03-01T12:00:10Z", "2026-03-01T13:00:10+01:00"])
 def test_to_a_moment_stops_at_it(
-    station: Command, tmp_path: Path, story: Station, text: str
+    run_station: StationCommand, tmp_path: Path, story: Station, text: str
 ) -> None:
     before = len(story.entries)
-    story.when(after(seconds=30))
-    journal = written(tmp_path / "later.db", story.entries)
+    story.when(time_passed(seconds=30))
+    journal = write_journal(tmp_path / "later.db", story.entries)
     assert len(story.entries) > before
-    told = station("replay", journal, "--to", text)
-    assert len(body(told.lines)) == before
+    told = run_station("replay", journal, "--to", text)
+    assert len(transcript_body(told.lines)) == before
 
 
 @pytest.mark.parametrize(
@@ -98,82 +104,84 @@ def test_to_a_moment_stops_at_it(
     ],
 )
 def test_a_point_nobody_finds_is_one_line(
-    station: Command, journal: Path, point: str, code: int, said: str
+    run_station: StationCommand, journal: Path, point: str, code: int, said: str
 ) -> None:
-    told = station("replay", journal, "--to", point)
-    assert (told.code, told.out) == (code, "")
-    assert said in told.err
-    assert told.err.count("\n") == 1
+    told = run_station("replay", journal, "--to", point)
+    assert (told.exit_code, told.stdout) == (code, "")
+    assert said in told.stderr
+    assert told.stderr.count("\n") == 1
 
 
 def test_the_state_is_one_canonical_document(
-    station: Command, journal: Path, story: Station
+    run_station: StationCommand, journal: Path, story: Station
 ) -> None:
     last = len(story.entries)
     for seq in (1, last // 2, last):
-        told = station("replay", journal, "--to", str(seq), "--state")
-        assert told.code == 0
-        document = json.loads(told.out)
-        encoded = encode_state(folded(story.entries, seq))
-        with Reader.open(journal, registry()) as reader:
+        told = run_station("replay", journal, "--to", str(seq), "--state")
+        assert told.exit_code == 0
+        document = json.loads(told.stdout)
+        encoded = encode_state(state_at(story.entries, seq))
+        with Reader.open(journal, event_registry()) as reader:
             digest = reader.digest_at(seq)
         assert digest is not None
         assert list(document) == ["seq", "digest", "state_digest", "state"]
         assert (document["seq"], document["digest"]) == (seq, digest.hex())
         assert document["state_digest"] == hashlib.sha256(encoded).hexdigest()
-        raw = msgspec.json.decode(told.out, type=dict[str, msgspec.Raw])["state"]
+        raw = msgspec.json.decode(told.stdout, type=dict[str, msgspec.Raw])["state"]
         assert bytes(raw) == encoded
-        assert decode_state(bytes(raw)) == folded(story.entries, seq)
+        assert decode_state(bytes(raw)) == state_at(story.entries, seq)
 
 
 def test_without_a_point_the_state_is_that_of_now(
-    station: Command, journal: Path, story: Station
+    run_station: StationCommand, journal: Path, story: Station
 ) -> None:
-    document = json.loads(station("replay", journal, "--state").out)
+    document = json.loads(run_station("replay", journal, "--state").stdout)
     assert document["seq"] == len(story.entries)
 
 
-def test_values_are_shown_only_when_asked_for(station: Command, tmp_path: Path) -> None:
+def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    with opened(path) as store:
-        token = store.refer("ISO14443", "04A224B2")
+    with open_writable(path) as store:
+        token = store.reference_for("ISO14443", "04A224B2")
         store.append(given(ONLINE, presented(token)).entries)
-    hidden, shown = station("replay", path), station("replay", path, "--values")
-    assert token.ref in hidden.out
-    assert "04A224B2" not in hidden.out
-    assert "ISO14443/04A224B2" in shown.out
+    hidden, shown = run_station("replay", path), run_station("replay", path, "--values")
+    assert token.ref in hidden.stdout
+    assert "04A224B2" not in hidden.stdout
+    assert "ISO14443/04A224B2" in shown.stdout
 
 
 def test_two_wishes_that_exclude_each_other_are_a_usage_error(
-    station: Command, journal: Path
+    run_station: StationCommand, journal: Path
 ) -> None:
-    assert station("replay", journal, "--follow", "--state").code == 2
-    assert station("replay", journal, "--follow", "--to", "3").code == 2
-    assert station("replay", journal, "--state", "--values").code == 2
+    assert run_station("replay", journal, "--follow", "--state").exit_code == 2
+    assert run_station("replay", journal, "--follow", "--to", "3").exit_code == 2
+    assert run_station("replay", journal, "--state", "--values").exit_code == 2
 
 
-def test_no_journal_is_a_usage_error(station: Command, tmp_path: Path) -> None:
+def test_no_journal_is_a_usage_error(run_station: StationCommand, tmp_path: Path) -> None:
     for path in (tmp_path / "none.db", tmp_path):
-        told = station("replay", path)
-        assert told.code == 2
-        assert "no such file" in told.err
+        told = run_station("replay", path)
+        assert told.exit_code == 2
+        assert "no such file" in told.stderr
 
 
-def test_what_is_no_journal_is_told_in_one_line(station: Command, tmp_path: Path) -> None:
+def test_what_is_no_journal_is_told_in_one_line(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"something else, and long enough to be read as a page" * 100)
-    told = station("replay", path)
-    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
+    told = run_station("replay", path)
+    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
 
 
-def test_an_empty_journal_has_nothing_to_tell(station: Command, tmp_path: Path) -> None:
-    told = station("replay", written(tmp_path / "journal.db", []))
-    assert told.code == 1
-    assert "no entries yet" in told.err
+def test_an_empty_journal_has_nothing_to_tell(run_station: StationCommand, tmp_path: Path) -> None:
+    told = run_station("replay", write_journal(tmp_path / "journal.db", []))
+    assert told.exit_code == 1
+    assert "no entries yet" in told.stderr
 
 
 @pytest.fixture
-def damaged(journal: Path) -> Path:
+def damaged_journal(journal: Path) -> Path:
     """A journal with an unreadable entry 5 and without 8 and 9."""
     with sqlite3.connect(journal) as db:
         for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type='trigger'").fetchall():
@@ -185,25 +193,27 @@ def damaged(journal: Path) -> Path:
 
 
 def test_damage_is_named_where_it_stands_and_the_rest_is_told(
-    station: Command, damaged: Path, story: Station
+    run_station: StationCommand, damaged_journal: Path, story: Station
 ) -> None:
-    told = station("replay", damaged)
-    assert told.code == 1
-    assert "station verify" in told.err
-    assert len(body(told.lines)) == len(story.entries) - 3
+    told = run_station("replay", damaged_journal)
+    assert told.exit_code == 1
+    assert "station verify" in told.stderr
+    assert len(transcript_body(told.lines)) == len(story.entries) - 3
     marks = [each.split()[:4] for each in told.lines if " ! " in each]
     assert [mark[0] for mark in marks] == ["5", "8"]
-    assert "8 ! missing up to 9" in told.out
+    assert "8 ! missing up to 9" in told.stdout
 
 
-def test_no_state_follows_from_damage(station: Command, damaged: Path) -> None:
-    told = station("replay", damaged, "--state")
-    assert (told.code, told.out) == (1, "")
-    assert "entry 5" in told.err
-    assert station("replay", damaged, "--state", "--to", "4").code == 0
+def test_no_state_follows_from_damage(run_station: StationCommand, damaged_journal: Path) -> None:
+    told = run_station("replay", damaged_journal, "--state")
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert "entry 5" in told.stderr
+    assert run_station("replay", damaged_journal, "--state", "--to", "4").exit_code == 0
 
 
-def test_a_history_that_cannot_be_is_no_traceback(station: Command, journal: Path) -> None:
+def test_a_history_that_cannot_be_is_no_traceback(
+    run_station: StationCommand, journal: Path
+) -> None:
     with sqlite3.connect(journal) as db:
         db.execute("DROP TRIGGER entry_not_updated")
         db.execute(
@@ -211,35 +221,37 @@ def test_a_history_that_cannot_be_is_no_traceback(station: Command, journal: Pat
             """'{"lane":"transaction","action":"TransactionEvent","payload":{}}' WHERE seq = 6"""
         )
     db.close()
-    told = station("replay", journal, "--state")
-    assert (told.code, told.err) == (0, "")  # as the station itself would go on
-    [stumble, *_] = json.loads(told.out)["state"]["condition"]["stumbles"]
+    told = run_station("replay", journal, "--state")
+    assert (told.exit_code, told.stderr) == (0, "")  # as the station itself would go on
+    [stumble, *_] = json.loads(told.stdout)["state"]["condition"]["stumbles"]
     assert stumble["seq"] == 6
 
 
-def test_a_copy_needs_only_its_wal(station: Command, tmp_path: Path, story: Station) -> None:
+def test_a_copy_needs_only_its_wal(
+    run_station: StationCommand, tmp_path: Path, story: Station
+) -> None:
     live = tmp_path / "live.db"
-    with opened(live) as store:
+    with open_writable(live) as store:
         store.append(story.entries)
         copy = tmp_path / "copy" / "journal.db"
         copy.parent.mkdir()
         shutil.copy(live, copy)
         shutil.copy(f"{live}-wal", f"{copy}-wal")
-    told = station("replay", copy)
-    assert len(body(told.lines)) == len(story.entries)
+    told = run_station("replay", copy)
+    assert len(transcript_body(told.lines)) == len(story.entries)
 
 
-def test_reading_changes_nothing(station: Command, journal: Path) -> None:
+def test_reading_changes_nothing(run_station: StationCommand, journal: Path) -> None:
     before = journal.read_bytes()
-    station("replay", journal)
-    station("replay", journal, "--state")
+    run_station("replay", journal)
+    run_station("replay", journal, "--state")
     assert journal.read_bytes() == before
 
 
 def test_follow_tells_what_comes_and_ends_with_ctrl_c(tmp_path: Path, story: Station) -> None:
     path = tmp_path / "journal.db"
     written_before = len(story.entries)
-    with opened(path) as store:
+    with open_writable(path) as store:
         store.append(story.entries)
         follow = subprocess.Popen(
             [sys.executable, "-m", "station", "replay", str(path), "--follow"],
@@ -254,12 +266,12 @@ def test_follow_tells_what_comes_and_ends_with_ctrl_c(tmp_path: Path, story: Sta
         heard += [follow.stdout.readline() for _ in story.entries[written_before:]]
         os.kill(follow.pid, signal.SIGINT)
         _, said = follow.communicate(timeout=10)
-    assert heard[-1].rstrip() == line(story.entries[-1])
+    assert heard[-1].rstrip() == format_entry(story.entries[-1])
     assert (follow.returncode, said) == (0, "")
 
 
 def test_follow_may_begin_with_what_is_still_to_come(
-    station: Command, tmp_path: Path, story: Station, monkeypatch: pytest.MonkeyPatch
+    run_station: StationCommand, tmp_path: Path, story: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "journal.db"
     coming: list[Entry] = []
@@ -271,23 +283,23 @@ def test_follow_may_begin_with_what_is_still_to_come(
         coming.clear()
 
     monkeypatch.setattr(replay, "time", SimpleNamespace(sleep=waits))
-    with opened(path) as store:
+    with open_writable(path) as store:
         store.append(story.entries)
         count = len(story.entries)
         now = (story.entries[-1].at + timedelta(seconds=1)).isoformat()
-        assert station("replay", path, "--from", now).code == 1
-        story.when(after(seconds=2), LINK_LOST)
+        assert run_station("replay", path, "--from", now).exit_code == 1
+        story.when(time_passed(seconds=2), LINK_LOST)
         coming += story.entries[count:]
-        told = station("replay", path, "--follow", "--from", now)
-    assert (told.code, told.err) == (0, "")
-    assert body(told.lines) == [line(one) for one in story.entries[count:]]
+        told = run_station("replay", path, "--follow", "--from", now)
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert transcript_body(told.lines) == [format_entry(one) for one in story.entries[count:]]
 
 
 # --- Filters -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def busy(tmp_path: Path) -> tuple[Path, list[Entry]]:
+def busy_journal(tmp_path: Path) -> tuple[Path, list[Entry]]:
     """Two transactions at once, a CALL of the CSMS, and a lost link."""
     told = given(
         ONLINE,
@@ -295,16 +307,16 @@ def busy(tmp_path: Path) -> tuple[Path, list[Entry]]:
         in_transaction(2, BOB),
         called("UnlockConnector", evseId=2, connectorId=1),
         LINK_LOST,
-        after(seconds=30),
+        time_passed(seconds=30),
     )
-    return written(tmp_path / "journal.db", told.entries), told.entries
+    return write_journal(tmp_path / "journal.db", told.entries), told.entries
 
 
-def seqs(told: Ran) -> list[int]:
-    return [int(each[12:20]) for each in body(told.lines)]
+def transcript_seqs(result: CommandResult) -> list[int]:
+    return [int(each[12:20]) for each in transcript_body(result.lines)]
 
 
-def transaction_at(evse_id: int, entries: list[Entry]) -> str:
+def transaction_id_on(evse_id: int, entries: list[Entry]) -> str:
     [found] = [
         one.event.transaction_id
         for one in entries
@@ -313,104 +325,110 @@ def transaction_at(evse_id: int, entries: list[Entry]) -> str:
     return found
 
 
-def test_from_a_number_begins_with_it(station: Command, journal: Path, story: Station) -> None:
-    told = station("replay", journal, "--from", "7", "--to", "9")
-    assert body(told.lines) == [line(entry) for entry in story.entries[6:9]]
+def test_from_a_number_begins_with_it(
+    run_station: StationCommand, journal: Path, story: Station
+) -> None:
+    told = run_station("replay", journal, "--from", "7", "--to", "9")
+    assert transcript_body(told.lines) == [format_entry(entry) for entry in story.entries[6:9]]
 
 
 @pytest.mark.parametrize(("text", "before"), [("12:00:30Z", 0), ("13:00:30.0004+01:00", 1)])
 def test_from_a_moment_begins_with_the_first_entry_not_earlier(
-    station: Command, busy: tuple[Path, list[Entry]], text: str, before: int
+    run_station: StationCommand, busy_journal: tuple[Path, list[Entry]], text: str, before: int
 ) -> None:
-    path, entries = busy
+    path, entries = busy_journal
     last = [one.seq for one in entries if one.at == entries[-1].at]
     later = Entry(len(entries) + 1, entries[-1].at + timedelta(seconds=1), 99_000, LINK_OPENED)
-    with opened(path) as store:
+    with open_writable(path) as store:
         store.append([later])
-    told = station("replay", path, "--from", f"2026-03-01T{text}")
-    assert seqs(told) == [*(last if not before else []), later.seq]
+    told = run_station("replay", path, "--from", f"2026-03-01T{text}")
+    assert transcript_seqs(told) == [*(last if not before else []), later.seq]
 
 
 @pytest.mark.parametrize("verb", ["replay", "to-test"])
 def test_a_time_in_which_nothing_happened_is_the_answer_no(
-    station: Command, tmp_path: Path, story: Station, verb: str
+    run_station: StationCommand, tmp_path: Path, story: Station, verb: str
 ) -> None:
-    story.when(after(seconds=60), LINK_LOST)
-    journal = written(tmp_path / "later.db", story.entries)
+    story.when(time_passed(seconds=60), LINK_LOST)
+    journal = write_journal(tmp_path / "later.db", story.entries)
     quiet = next(
         one.at + timedelta(milliseconds=1)
         for one, following in pairwise(story.entries)
         if following.at - one.at > timedelta(milliseconds=2)
     )
     later = quiet + timedelta(milliseconds=1)
-    told = station(verb, journal, "--from", quiet.isoformat(), "--to", later.isoformat())
-    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
-    assert "nothing happened then" in told.err
-    turned = station(verb, journal, "--from", later.isoformat(), "--to", quiet.isoformat())
-    assert (turned.code, turned.out, turned.err.count("\n")) == (2, "", 1)
+    told = run_station(verb, journal, "--from", quiet.isoformat(), "--to", later.isoformat())
+    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
+    assert "nothing happened then" in told.stderr
+    turned = run_station(verb, journal, "--from", later.isoformat(), "--to", quiet.isoformat())
+    assert (turned.exit_code, turned.stdout, turned.stderr.count("\n")) == (2, "", 1)
 
 
-def test_kinds_are_told_alone(station: Command, busy: tuple[Path, list[Entry]]) -> None:
-    path, entries = busy
-    told = station("replay", path, "--kind", "CallQueued", "--kind", "transactionstarted")
+def test_kinds_are_told_alone(
+    run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
+) -> None:
+    path, entries = busy_journal
+    told = run_station("replay", path, "--kind", "CallQueued", "--kind", "transactionstarted")
     wanted = [one for one in entries if isinstance(one.event, CallQueued | TransactionStarted)]
-    assert body(told.lines) == [line(one) for one in wanted]
+    assert transcript_body(told.lines) == [format_entry(one) for one in wanted]
 
 
 def test_an_evse_is_told_without_the_other(
-    station: Command, busy: tuple[Path, list[Entry]]
+    run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
-    path, entries = busy
-    one, two = (station("replay", path, "--evse", str(evse_id)) for evse_id in (1, 2))
-    names = [transaction_at(evse_id, entries)[:8] for evse_id in (1, 2)]
-    assert names[0] in one.out
-    assert names[1] not in one.out
-    assert names[1] in two.out
-    assert names[0] not in two.out
-    both = station("replay", path, "--evse", "1", "--evse", "2")
-    assert seqs(both) == sorted({*seqs(one), *seqs(two)})
+    path, entries = busy_journal
+    one, two = (run_station("replay", path, "--evse", str(evse_id)) for evse_id in (1, 2))
+    names = [transaction_id_on(evse_id, entries)[:8] for evse_id in (1, 2)]
+    assert names[0] in one.stdout
+    assert names[1] not in one.stdout
+    assert names[1] in two.stdout
+    assert names[0] not in two.stdout
+    both = run_station("replay", path, "--evse", "1", "--evse", "2")
+    assert transcript_seqs(both) == sorted({*transcript_seqs(one), *transcript_seqs(two)})
 
 
 def test_a_transaction_is_told_by_the_beginning_of_its_name(
-    station: Command, busy: tuple[Path, list[Entry]]
+    run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
-    path, entries = busy
-    name = transaction_at(2, entries)
-    told = station("replay", path, "--transaction", name)
-    assert told.out
-    assert station("replay", path, "--transaction", name[:6].upper()) == told
-    assert set(seqs(told)) < set(seqs(station("replay", path, "--evse", "2")))
+    path, entries = busy_journal
+    name = transaction_id_on(2, entries)
+    told = run_station("replay", path, "--transaction", name)
+    assert told.stdout
+    assert run_station("replay", path, "--transaction", name[:6].upper()) == told
+    assert set(transcript_seqs(told)) < set(
+        transcript_seqs(run_station("replay", path, "--evse", "2"))
+    )
 
 
 def test_a_block_is_told_with_what_its_messages_led_to(
-    station: Command, busy: tuple[Path, list[Entry]]
+    run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
-    path, _ = busy
-    told = station("replay", path, "--block", "f")
-    what = [" ".join(each.split()[2:5]) for each in body(told.lines)]
+    path, _ = busy_journal
+    told = run_station("replay", path, "--block", "f")
+    what = [" ".join(each.split()[2:5]) for each in transcript_body(told.lines)]
     assert what == ["> CSMS asks", "station answers UnlockConnector", "> link csms-1"]
 
 
 def test_filters_work_together_and_in_a_stretch(
-    station: Command, busy: tuple[Path, list[Entry]]
+    run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
-    path, _ = busy
-    alone = [station("replay", path, *each) for each in (["--evse", "2"], ["--block", "E"])]
-    both = set.intersection(*(set(seqs(each)) for each in alone))
+    path, _ = busy_journal
+    alone = [run_station("replay", path, *each) for each in (["--evse", "2"], ["--block", "E"])]
+    both = set.intersection(*(set(transcript_seqs(each)) for each in alone))
     middle = sorted(both)[len(both) // 2]
-    told = station("replay", path, "--evse", "2", "--block", "E", "--from", str(middle))
-    assert seqs(told) == sorted(one for one in both if one >= middle)
-    assert len(seqs(told)) > 2
+    told = run_station("replay", path, "--evse", "2", "--block", "E", "--from", str(middle))
+    assert transcript_seqs(told) == sorted(one for one in both if one >= middle)
+    assert len(transcript_seqs(told)) > 2
 
 
 def test_follow_tells_only_what_is_asked_for(
-    station: Command, tmp_path: Path, story: Station
+    run_station: StationCommand, tmp_path: Path, story: Station
 ) -> None:
     path = tmp_path / "journal.db"
-    with opened(path) as store:
+    with open_writable(path) as store:
         store.append(story.entries)
         count = len(story.entries)
-        before = body(station("replay", path, "--evse", "1").lines)
+        before = transcript_body(run_station("replay", path, "--evse", "1").lines)
         follow = subprocess.Popen(
             [sys.executable, "-m", "station", "replay", str(path), "--follow", "--evse", "1"],
             stdout=subprocess.PIPE,
@@ -418,7 +436,7 @@ def test_follow_tells_only_what_is_asked_for(
         )
         assert follow.stdout is not None
         heard = [follow.stdout.readline() for _ in range(len(before) + 1)]
-        story.when(plugged(2), unplugged(1))
+        story.when(cable_plugged(2), cable_unplugged(1))
         store.append(story.entries[count:])
         heard.append(follow.stdout.readline())
         os.kill(follow.pid, signal.SIGINT)
@@ -427,19 +445,19 @@ def test_follow_tells_only_what_is_asked_for(
     assert "EVSE 1 connector 1" in heard[-1]
 
 
-def test_values_are_shown_in_what_is_filtered(station: Command, tmp_path: Path) -> None:
+def test_values_are_shown_in_what_is_filtered(run_station: StationCommand, tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    with opened(path) as store:
-        shown = presented(store.refer("ISO14443", "04A224B2C81190"), evse_id=1)
+    with open_writable(path) as store:
+        shown = presented(store.reference_for("ISO14443", "04A224B2C81190"), evse_id=1)
         store.append(given(ONLINE, shown).entries)
-    told = station("replay", path, "--kind", "IdTokenPresented", "--values")
-    assert "04A224B2C81190" in told.out
+    told = run_station("replay", path, "--kind", "IdTokenPresented", "--values")
+    assert "04A224B2C81190" in told.stdout
     assert len(told.lines) == 2
 
 
-def test_nothing_of_that_is_the_answer_no(station: Command, journal: Path) -> None:
-    told = station("replay", journal, "--evse", "2", "--kind", "TransactionStarted")
-    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
+def test_nothing_of_that_is_the_answer_no(run_station: StationCommand, journal: Path) -> None:
+    told = run_station("replay", journal, "--evse", "2", "--kind", "TransactionStarted")
+    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
 
 
 @pytest.mark.parametrize(
@@ -457,21 +475,25 @@ def test_nothing_of_that_is_the_answer_no(station: Command, journal: Path) -> No
     ],
 )
 def test_a_filter_that_cannot_be_meant_is_a_usage_error(
-    station: Command, journal: Path, wish: list[str]
+    run_station: StationCommand, journal: Path, wish: list[str]
 ) -> None:
-    told = station("replay", journal, *wish)
-    assert (told.code, told.out, told.err.count("\n")) == (2, "", 1)
+    told = run_station("replay", journal, *wish)
+    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (2, "", 1)
 
 
-def test_a_kind_that_is_misspelt_is_told_the_right_one(station: Command, journal: Path) -> None:
-    assert "Did you mean CallQueued?" in station("replay", journal, "--kind", "CallQueud").err
+def test_a_kind_that_is_misspelt_is_told_the_right_one(
+    run_station: StationCommand, journal: Path
+) -> None:
+    assert (
+        "Did you mean CallQueued?" in run_station("replay", journal, "--kind", "CallQueud").stderr
+    )
 
 
 def test_damage_is_named_whatever_the_filter_and_in_its_place(
-    station: Command, damaged: Path
+    run_station: StationCommand, damaged_journal: Path
 ) -> None:
-    told = station("replay", damaged, "--evse", "1")
-    assert told.code == 1
+    told = run_station("replay", damaged_journal, "--evse", "1")
+    assert told.exit_code == 1
     numbers = [int(each[12:20]) for each in told.lines if each[12:20].strip().isdigit()]
     assert numbers == sorted(numbers)
     assert any(" ! " in each for each in told.lines)
@@ -491,13 +513,13 @@ def on_a_terminal(path: Path, **environment: str) -> str:
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environment},
     ):
         os.close(theirs)
-        while part := _read(ours):
+        while part := _read_terminal(ours):
             shown += part
     os.close(ours)
     return shown.decode().replace("\r\n", "\n")
 
 
-def _read(terminal: int) -> bytes:
+def _read_terminal(terminal: int) -> bytes:
     """What comes next; nothing, once the other end is closed."""
     try:
         return os.read(terminal, 4096)
@@ -507,11 +529,11 @@ def _read(terminal: int) -> bytes:
 
 def test_a_terminal_gets_colours_and_the_same_words(tmp_path: Path, story: Station) -> None:
     story.when(called("DataTransfer", vendorId=":100: [red]:"))
-    path = written(tmp_path / "journal.db", story.entries)
+    path = write_journal(tmp_path / "journal.db", story.entries)
     shown = on_a_terminal(path)
     assert "\x1b[" in shown
     words = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
-    assert body(words) == [line(entry) for entry in story.entries]
+    assert transcript_body(words) == [format_entry(entry) for entry in story.entries]
     assert ":100: [red]:" in shown
 
 

@@ -12,63 +12,73 @@ from pathlib import Path
 import pytest
 
 from station.history.report import page as pages
-from tests.commands.journals import Command, opened, written
-from tests.history.reports import Browser
+from tests.commands.journals import StationCommand, open_writable, write_journal
+from tests.history.reports import PageChecker
 from tests.story import (
     ALICE,
     LINK_LOST,
     LINK_OPENED,
     ONLINE,
     Station,
-    accepting,
-    after,
-    discharged,
+    accept_everything,
+    cable_plugged,
+    cable_unplugged,
+    charging_stopped,
     given,
-    plugged,
     presented,
-    unplugged,
+    time_passed,
 )
 
 
 @pytest.fixture
 def journal(story: Station, tmp_path: Path) -> Path:
     """A station in the middle of a transaction, and ten minutes more of it."""
-    story.when(after(seconds=600))
-    return written(tmp_path / "journal.db", story.entries)
+    story.when(time_passed(seconds=600))
+    return write_journal(tmp_path / "journal.db", story.entries)
 
 
-def test_a_page_is_written_and_named(station: Command, journal: Path, tmp_path: Path) -> None:
+def test_a_page_is_written_and_named(
+    run_station: StationCommand, journal: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "page.html"
-    ran = station("report", journal, "--out", out)
-    assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith(f"{out}: entries 1 to ")
+    ran = run_station("report", journal, "--out", out)
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert ran.stdout.startswith(f"{out}: entries 1 to ")
     page = out.read_text(encoding="utf-8")
-    browser = Browser(page)
+    browser = PageChecker(page)
     assert browser.complaints == []
     assert "CS001" in browser.text
     assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
-    assert station("report", journal.parent).out == page, "the same to a pipe, by the directory"
+    assert run_station("report", journal.parent).stdout == page, (
+        "the same to a pipe, by the directory"
+    )
 
 
-def test_a_page_that_is_there_is_made_anew(station: Command, journal: Path, tmp_path: Path) -> None:
+def test_a_page_that_is_there_is_made_anew(
+    run_station: StationCommand, journal: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "page.html"
     out.write_text("old")
-    assert station("report", journal, "--out", out).code == 0
+    assert run_station("report", journal, "--out", out).exit_code == 0
     assert "old" not in out.read_text(encoding="utf-8")[:100]
 
 
-def test_a_range_is_counted_and_named(station: Command, journal: Path) -> None:
+def test_a_range_is_counted_and_named(run_station: StationCommand, journal: Path) -> None:
     since, until = "2026-03-01T12:02Z", "2026-03-01T14:05:00+02:00"
-    browser = Browser(station("report", journal, "--from", since, "--to", until).out)
+    browser = PageChecker(run_station("report", journal, "--from", since, "--to", until).stdout)
     assert "2026-03-01 12:02:00to2026-03-01 12:05:00 UTC" in browser.text
     assert "in s: ((180.000 − (0.000 − 0.000)) / 180.000) × 100 = 100.000 %" in browser.text
 
 
-def test_somebody_with_a_calculator_gets_the_same_uptime(station: Command, tmp_path: Path) -> None:
-    story = given(ONLINE, after(seconds=100), LINK_LOST, after(seconds=33))
-    story.passes(255)
-    story.with_csms(accepting, LINK_OPENED, after(seconds=60))
-    page = Browser(station("report", written(tmp_path / "journal.db", story.entries)).out).text
+def test_somebody_with_a_calculator_gets_the_same_uptime(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    story = given(ONLINE, time_passed(seconds=100), LINK_LOST, time_passed(seconds=33))
+    story.advance_clock(255)
+    story.with_csms(accept_everything, LINK_OPENED, time_passed(seconds=60))
+    page = PageChecker(
+        run_station("report", write_journal(tmp_path / "journal.db", story.entries)).stdout
+    ).text
     told = re.findall(r"in s: \(\((\S+) − \((\S+) − (\S+)\)\) / (\S+)\) × 100 = (\S+) %", page)
     assert len(told) == 2
     for whole, outage, excluded, again, percent in told:
@@ -79,18 +89,18 @@ def test_somebody_with_a_calculator_gets_the_same_uptime(station: Command, tmp_p
 
 
 def test_a_quiet_range_says_that_nothing_was_written_in_it(
-    station: Command, journal: Path, tmp_path: Path
+    run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "page.html"
-    ran = station(
+    ran = run_station(
         "report", journal, "--from", "2026-03-01T12:00:30Z", "--to", "2026-03-01T12:00:31Z",
         "--out", out,
     )  # fmt: skip
-    assert (ran.code, ran.err) == (0, "")
-    assert re.search(r"page.html: no entry, the last before it is \d+, ", ran.out)
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert re.search(r"page.html: no entry, the last before it is \d+, ", ran.stdout)
     page = out.read_text(encoding="utf-8")
-    assert "no entry, the last before it is" in Browser(page).text
-    assert f"{len(page.encode()):,} bytes" in ran.out
+    assert "no entry, the last before it is" in PageChecker(page).text
+    assert f"{len(page.encode()):,} bytes" in ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -103,50 +113,50 @@ def test_a_quiet_range_says_that_nothing_was_written_in_it(
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(
-    station: Command, journal: Path, arguments: list[str], told: str
+    run_station: StationCommand, journal: Path, arguments: list[str], told: str
 ) -> None:
-    ran = station("report", journal, *arguments)
-    assert (ran.code, ran.out) == (2, "")
-    assert told in ran.err
-    assert ran.err.count("\n") == 1
+    ran = run_station("report", journal, *arguments)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert told in ran.stderr
+    assert ran.stderr.count("\n") == 1
 
 
-def test_a_range_that_holds_nothing_is_a_no(station: Command, journal: Path) -> None:
-    ran = station("report", journal, "--from", "2027-01-01")
-    assert (ran.code, ran.out) == (1, "")
-    assert "holds nothing of that range" in ran.err
+def test_a_range_that_holds_nothing_is_a_no(run_station: StationCommand, journal: Path) -> None:
+    ran = run_station("report", journal, "--from", "2027-01-01")
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "holds nothing of that range" in ran.stderr
 
 
-def test_a_journal_without_entries_is_a_no(station: Command, tmp_path: Path) -> None:
-    opened(tmp_path / "journal.db").close()
-    ran = station("report", tmp_path)
-    assert (ran.code, ran.out) == (1, "")
-    assert "no entries yet" in ran.err
+def test_a_journal_without_entries_is_a_no(run_station: StationCommand, tmp_path: Path) -> None:
+    open_writable(tmp_path / "journal.db").close()
+    ran = run_station("report", tmp_path)
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "no entries yet" in ran.stderr
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(
-    station: Command, journal: Path, tmp_path: Path
+    run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
-    ran = station("report", journal, "--out", tmp_path / "nowhere" / "page.html")
-    assert (ran.code, ran.out) == (1, "")
-    assert "No page was written" in ran.err
+    ran = run_station("report", journal, "--out", tmp_path / "nowhere" / "page.html")
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "No page was written" in ran.stderr
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_link_stays_a_link_and_a_pipe_a_pipe(
-    station: Command, journal: Path, tmp_path: Path
+    run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     page, link, pipe = (tmp_path / name for name in ("page.html", "link.html", "pipe"))
     link.symlink_to(page)
-    assert station("report", journal, "--out", link).code == 0
+    assert run_station("report", journal, "--out", link).exit_code == 0
     assert link.is_symlink()
-    assert page.read_text(encoding="utf-8") == station("report", journal).out
+    assert page.read_text(encoding="utf-8") == run_station("report", journal).stdout
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
         with ThreadPoolExecutor(1) as other:
-            told = other.submit(_all_of, reader, page.stat().st_size)
-            assert station("report", journal, "--out", pipe).code == 0
+            told = other.submit(_read_exactly, reader, page.stat().st_size)
+            assert run_station("report", journal, "--out", pipe).exit_code == 0
             assert told.result() == page.read_bytes()
     finally:
         os.close(reader)
@@ -154,7 +164,7 @@ def test_a_link_stays_a_link_and_a_pipe_a_pipe(
     assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
 
 
-def _all_of(reader: int, size: int) -> bytes:
+def _read_exactly(reader: int, size: int) -> bytes:
     """So many bytes of a pipe."""
     os.set_blocking(reader, True)
     text = b""
@@ -164,26 +174,26 @@ def _all_of(reader: int, size: int) -> bytes:
 
 
 def test_a_terminal_is_not_flooded(
-    station: Command, journal: Path, monkeypatch: pytest.MonkeyPatch
+    run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    ran = station("report", journal)
-    assert (ran.code, ran.out) == (2, "")
-    assert "--out" in ran.err
+    ran = run_station("report", journal)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "--out" in ran.stderr
 
 
 def test_progress_is_for_terminals_only(
-    station: Command, journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_station: StationCommand, journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    ran = station("report", journal, "--out", tmp_path / "page.html")
-    assert ran.code == 0
-    assert "entries" in ran.err
+    ran = run_station("report", journal, "--out", tmp_path / "page.html")
+    assert ran.exit_code == 0
+    assert "entries" in ran.stderr
 
 
 def test_a_damaged_journal_gives_a_page_that_says_so(
-    station: Command, journal: Path, tmp_path: Path
+    run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     with sqlite3.connect(journal) as connection:
         names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
@@ -191,44 +201,44 @@ def test_a_damaged_journal_gives_a_page_that_says_so(
             connection.execute(f"DROP TRIGGER {name}")
         connection.execute("DELETE FROM entry WHERE seq = 40")
     out = tmp_path / "page.html"
-    ran = station("report", journal, "--out", out)
-    assert ran.code == 1
-    assert "not whole" in ran.err
-    assert "entry 40: missing" in Browser(out.read_text(encoding="utf-8")).text
+    ran = run_station("report", journal, "--out", out)
+    assert ran.exit_code == 1
+    assert "not whole" in ran.stderr
+    assert "entry 40: missing" in PageChecker(out.read_text(encoding="utf-8")).text
 
 
-def test_no_value_of_a_person_is_on_the_page(station: Command, tmp_path: Path) -> None:
-    with opened(tmp_path / "journal.db") as store:
-        token = store.refer("ISO14443", "04A224B2C3D4E5")
-        told = given(ONLINE, plugged(1), presented(token, evse_id=1), after(seconds=60))
+def test_no_value_of_a_person_is_on_the_page(run_station: StationCommand, tmp_path: Path) -> None:
+    with open_writable(tmp_path / "journal.db") as store:
+        token = store.reference_for("ISO14443", "04A224B2C3D4E5")
+        told = given(ONLINE, cable_plugged(1), presented(token, evse_id=1), time_passed(seconds=60))
         store.append(told.entries)
-    page = station("report", tmp_path).out
+    page = run_station("report", tmp_path).stdout
     assert token.ref in page
     assert "04A224B2" not in page.upper()
 
 
-def test_reading_changes_nothing(station: Command, journal: Path) -> None:
+def test_reading_changes_nothing(run_station: StationCommand, journal: Path) -> None:
     before = journal.read_bytes()
     os.utime(journal, (1, 1))
-    assert station("report", journal).code == 0
+    assert run_station("report", journal).exit_code == 0
     assert journal.read_bytes() == before
     assert journal.stat().st_mtime == 1
 
 
 def test_the_policy_of_the_page_forbids_everything() -> None:
-    assert pages.POLICY.startswith("default-src 'none'")
-    assert "script" not in pages.POLICY
+    assert pages.CONTENT_SECURITY_POLICY.startswith("default-src 'none'")
+    assert "script" not in pages.CONTENT_SECURITY_POLICY
 
 
 def test_what_is_archived_is_told_as_if_it_were_not(
-    station: Command, story: Station, tmp_path: Path
+    run_station: StationCommand, story: Station, tmp_path: Path
 ) -> None:
     story.with_csms(
-        accepting, presented(ALICE, evse_id=1), discharged(1), unplugged(1),
-        *[after(seconds=86_400)] * 3,
+        accept_everything, presented(ALICE, evse_id=1), charging_stopped(1), cable_unplugged(1),
+        *[time_passed(seconds=86_400)] * 3,
     )  # fmt: skip
-    journal = written(tmp_path / "journal.db", story.entries)
-    before = station("report", journal)
-    archived = station("archive", journal, "--days", "1")
-    assert archived.code == 0, archived.err
-    assert station("report", journal) == before
+    journal = write_journal(tmp_path / "journal.db", story.entries)
+    before = run_station("report", journal)
+    archived = run_station("archive", journal, "--days", "1")
+    assert archived.exit_code == 0, archived.stderr
+    assert run_station("report", journal) == before

@@ -13,7 +13,7 @@ import pytest
 
 from drivers.emulators.control import ORDERS
 from station.commands.sim import VERBS
-from tests.commands.journals import Command
+from tests.commands.journals import StationCommand
 
 STATE = {
     "ok": True,
@@ -42,11 +42,11 @@ STATE = {
     "journal": {"seq": 12, "digest": "ab" * 32},
 }
 
-Answering = Callable[[bytes], list[dict[str, Any]]]
+ControlSocketStarter = Callable[[bytes], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def answering(tmp_path: Path) -> Iterator[Answering]:
+def control_socket_answering(tmp_path: Path) -> Iterator[ControlSocketStarter]:
     """A control socket that gives this answer once; what it was asked."""
     threads: list[threading.Thread] = []
     with socket.socket(socket.AF_UNIX) as listener:
@@ -115,19 +115,19 @@ def answering(tmp_path: Path) -> Iterator[Answering]:
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
 def test_each_verb_asks_for_what_it_says(
-    station: Command,
+    run_station: StationCommand,
     tmp_path: Path,
-    answering: Answering,
+    control_socket_answering: ControlSocketStarter,
     typed: list[str],
     asked: dict[str, Any],
 ) -> None:
-    heard = answering(
+    heard = control_socket_answering(
         json.dumps(STATE).encode() + b"\n" if typed == ["state"] else b'{"ok":true}\n'
     )
-    done = station("sim", *typed, "--data", tmp_path)
-    assert (done.code, done.err) == (0, "")
+    done = run_station("sim", *typed, "--data", tmp_path)
+    assert (done.exit_code, done.stderr) == (0, "")
     assert heard == [asked]
-    assert typed == ["state"] or done.out == f"{typed[0]}: done\n"
+    assert typed == ["state"] or done.stdout == f"{typed[0]}: done\n"
 
 
 def test_every_operation_of_the_emulated_world_has_a_verb() -> None:
@@ -137,10 +137,10 @@ def test_every_operation_of_the_emulated_world_has_a_verb() -> None:
 
 
 def test_the_state_is_told_to_a_person(
-    station: Command, tmp_path: Path, answering: Answering
+    run_station: StationCommand, tmp_path: Path, control_socket_answering: ControlSocketStarter
 ) -> None:
-    answering(json.dumps(STATE).encode() + b"\n")
-    assert station("sim", "state", "--data", tmp_path).lines == [
+    control_socket_answering(json.dumps(STATE).encode() + b"\n")
+    assert run_station("sim", "state", "--data", tmp_path).lines == [
         "EVSE 1: plugged in, contactors closed, 96400.5 W, 2935 Wh, transaction 5f0c,"
         " words Charging",
         "EVSE 2: free, contactors open, 0 W, 0 Wh",
@@ -150,44 +150,48 @@ def test_the_state_is_told_to_a_person(
 
 
 def test_json_is_what_the_station_said(
-    station: Command, tmp_path: Path, answering: Answering
+    run_station: StationCommand, tmp_path: Path, control_socket_answering: ControlSocketStarter
 ) -> None:
-    answering(json.dumps(STATE).encode() + b"\n")
-    assert json.loads(station("sim", "state", "--json", "--data", tmp_path).out) == STATE
+    control_socket_answering(json.dumps(STATE).encode() + b"\n")
+    assert json.loads(run_station("sim", "state", "--json", "--data", tmp_path).stdout) == STATE
 
 
 def test_a_refusal_is_one_line_and_1(
-    station: Command, tmp_path: Path, answering: Answering
+    run_station: StationCommand, tmp_path: Path, control_socket_answering: ControlSocketStarter
 ) -> None:
-    answering(b'{"ok": false, "error": "EVSE 1 has no EV plugged in"}\n')
-    refused = station("sim", "unplug", "--data", tmp_path)
-    assert (refused.code, refused.out) == (1, "")
-    assert refused.err == "unplug: EVSE 1 has no EV plugged in\n"
+    control_socket_answering(b'{"ok": false, "error": "EVSE 1 has no EV plugged in"}\n')
+    refused = run_station("sim", "unplug", "--data", tmp_path)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr == "unplug: EVSE 1 has no EV plugged in\n"
 
 
-def test_no_station_is_one_line_that_names_the_socket(station: Command, tmp_path: Path) -> None:
-    silent = station("sim", "state", "--data", tmp_path)
-    assert (silent.code, silent.out) == (2, "")
-    assert silent.err.startswith(f"{tmp_path / 'control.sock'}: no station answers")
-    assert silent.err.count("\n") == 1
+def test_no_station_is_one_line_that_names_the_socket(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    silent = run_station("sim", "state", "--data", tmp_path)
+    assert (silent.exit_code, silent.stdout) == (2, "")
+    assert silent.stderr.startswith(f"{tmp_path / 'control.sock'}: no station answers")
+    assert silent.stderr.count("\n") == 1
 
 
 def test_a_station_that_hangs_up_is_one_line(
-    station: Command, tmp_path: Path, answering: Answering
+    run_station: StationCommand, tmp_path: Path, control_socket_answering: ControlSocketStarter
 ) -> None:
-    answering(b"")
-    assert "hung up on state" in station("sim", "state", "--data", tmp_path).err
+    control_socket_answering(b"")
+    assert "hung up on state" in run_station("sim", "state", "--data", tmp_path).stderr
 
 
-def test_a_path_too_long_for_a_socket_names_the_limit(station: Command, tmp_path: Path) -> None:
-    long = station("sim", "state", "--data", tmp_path / ("x" * 120))
-    assert long.code == 2
-    assert "107 bytes" in long.err
+def test_a_path_too_long_for_a_socket_names_the_limit(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    long = run_station("sim", "state", "--data", tmp_path / ("x" * 120))
+    assert long.exit_code == 2
+    assert "107 bytes" in long.stderr
 
 
-def test_the_devices_themselves_can_be_asked(station: Command, tmp_path: Path) -> None:
-    silent = station("sim", "unplug", "--devices", "--data", tmp_path)
-    assert str(tmp_path / "emulator.sock") in silent.err
+def test_the_devices_themselves_can_be_asked(run_station: StationCommand, tmp_path: Path) -> None:
+    silent = run_station("sim", "unplug", "--devices", "--data", tmp_path)
+    assert str(tmp_path / "emulator.sock") in silent.stderr
 
 
 CONFIG = """
@@ -201,14 +205,14 @@ password = "0123456789abcdef"
 
 
 def test_the_station_is_found_by_its_station_toml(
-    station: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_station: StationCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "which station?" in station("sim", "state").err
+    assert "which station?" in run_station("sim", "state").stderr
     config = tmp_path / "station.toml"
     config.write_text(CONFIG)
-    assert "here/control.sock: no station" in station("sim", "state").err
-    assert "here/control.sock: no station" in station("sim", "state", "--config", config).err
-    both = station("sim", "state", "--config", config, "--data", tmp_path)
-    assert both.code == 2
-    assert "keep one" in both.err
+    assert "here/control.sock: no station" in run_station("sim", "state").stderr
+    assert "here/control.sock: no station" in run_station("sim", "state", "--config", config).stderr
+    both = run_station("sim", "state", "--config", config, "--data", tmp_path)
+    assert both.exit_code == 2
+    assert "keep one" in both.stderr

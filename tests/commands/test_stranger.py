@@ -15,47 +15,49 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from station.history.tables import COLUMNS
-from tests.commands.journals import Command
+from station.history.tables import TABLE_COLUMNS
+from tests.commands.journals import StationCommand
 
 STRANGER = Path(__file__).parents[1] / "history" / "stranger.py"
 
 
-def verdict(export: Path, *more: str) -> str:
+def run_verifier(export: Path, *more: str) -> str:
     """With nothing but the standard library."""
     asked = [sys.executable, "-I", "-S", str(STRANGER), str(export), *more]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr).strip()
 
 
-def exported(station: Command, journal: Path, out: Path, what: str, format: str = "csv") -> Path:
-    assert station("export", journal, what, "--format", format, "--out", out).code == 0
+def export_table(
+    run_station: StationCommand, journal: Path, out: Path, table: str, format: str = "csv"
+) -> Path:
+    assert run_station("export", journal, table, "--format", format, "--out", out).exit_code == 0
     return next(file.parent for file in out.rglob("*manifest.json"))
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
-@pytest.mark.parametrize("what", list(COLUMNS))
+@pytest.mark.parametrize("what", list(TABLE_COLUMNS))
 def test_a_stranger_comes_to_the_same_head(
-    station: Command, journal: Path, tmp_path: Path, what: str, format: str
+    run_station: StationCommand, journal: Path, tmp_path: Path, what: str, format: str
 ) -> None:
-    out = exported(station, journal, tmp_path / "out", what, format)
-    said = station("verify", out).out.split()
+    out = export_table(run_station, journal, tmp_path / "out", what, format)
+    said = run_station("verify", out).stdout.split()
     fingerprint, head = said[said.index("key") + 1], said[-1]
-    assert verdict(out, fingerprint) == head
-    assert verdict(out, "0" * 64) == "somebody else's signature"
+    assert run_verifier(out, fingerprint) == head
+    assert run_verifier(out, "0" * 64) == "somebody else's signature"
 
 
-def flipped(path: Path, place: int) -> None:
+def flip_byte(path: Path, place: int) -> None:
     data = bytearray(path.read_bytes())
     data[place] ^= 1
     path.write_bytes(data)
 
 
-def renamed(path: Path) -> None:
+def rename_identity(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"CS001", b"CS002"))
 
 
-def resigned(out: Path) -> None:
+def resign_export(out: Path) -> None:
     """A row less, and everything made to fit but the totals."""
     data = out / "transactions.csv"
     data.write_bytes(data.read_bytes().splitlines(keepends=True)[0])
@@ -73,30 +75,34 @@ def resigned(out: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda out: flipped(out / "transactions.csv", -20), "transactions.csv: changed"),
-        (lambda out: renamed(out / "manifest.json"), "the signature does not hold"),
-        (lambda out: flipped(out / "manifest.json.sig", 3), "the signature does not hold"),
-        (lambda out: flipped(out / "manifest.json.sig", 40), "the signature does not hold"),
+        (lambda out: flip_byte(out / "transactions.csv", -20), "transactions.csv: changed"),
+        (lambda out: rename_identity(out / "manifest.json"), "the signature does not hold"),
+        (lambda out: flip_byte(out / "manifest.json.sig", 3), "the signature does not hold"),
+        (lambda out: flip_byte(out / "manifest.json.sig", 40), "the signature does not hold"),
         (lambda out: (out / "more.csv").touch(), "more.csv: nobody vouches for it"),
-        (resigned, "rows: 0, not 1"),
+        (resign_export, "rows: 0, not 1"),
     ],
 )
 def test_a_stranger_finds_what_was_done(
-    station: Command, journal: Path, tmp_path: Path, harm: Callable[[Path], None], said: str
+    run_station: StationCommand,
+    journal: Path,
+    tmp_path: Path,
+    harm: Callable[[Path], None],
+    said: str,
 ) -> None:
-    out = exported(station, journal, tmp_path / "out", "transactions")
-    assert verdict(out).count(":") == 1
+    out = export_table(run_station, journal, tmp_path / "out", "transactions")
+    assert run_verifier(out).count(":") == 1
     harm(out)
-    assert verdict(out) == said
+    assert run_verifier(out) == said
 
 
 def test_a_stranger_follows_the_chain_of_the_events(
-    station: Command, journal: Path, tmp_path: Path
+    run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     """Even the station's own key does not make another history of it."""
-    out = exported(station, journal, tmp_path / "out", "events")
+    out = export_table(run_station, journal, tmp_path / "out", "events")
     told = json.loads((out / "manifest.json").read_bytes())
-    assert verdict(out) == f"{told['last_entry']}:{told['last_digest']}"
+    assert run_verifier(out) == f"{told['last_entry']}:{told['last_digest']}"
     data = out / "events.csv"
     data.write_bytes(data.read_bytes().replace(b"2935.600", b"2934.600"))
     told["files"][0]["sha256"] = sha256(data.read_bytes()).hexdigest()
@@ -104,4 +110,4 @@ def test_a_stranger_follows_the_chain_of_the_events(
     told["public_key"] = key.public_key().public_bytes_raw().hex()
     (out / "manifest.json").write_text(json.dumps(told))
     (out / "manifest.json.sig").write_bytes(key.sign((out / "manifest.json").read_bytes()))
-    assert verdict(out).startswith("entry ")
+    assert run_verifier(out).startswith("entry ")

@@ -10,27 +10,27 @@ from typing import Any, get_args, get_origin
 import msgspec
 import pytest
 
-from journal.codec import at_text
+from journal.codec import format_time
 from journal.observations import (
     DeviceFaulted,
-    FrameGarbled,
+    FrameMalformed,
     FrameReceived,
     IdTokenPresented,
     LinkClosed,
     MeterRead,
     StationStarted,
 )
-from journal.projections.outbox import CallQueued, CallsDropped, TransactionMark
+from journal.projections.outbox import CallQueued, CallsDropped, TransactionEventSummary
 from journal.projections.transactions import Sample
 from journal.terms import Entry, Event, IdToken
-from station.runtime.memory import registry
-from station.sentences.words import PAYLOAD_MAX
-from station.transcript import SENTENCES, line, meaning, named
-from tests.story import ONLINE, Station, given, restarted
+from station.runtime.memory import event_registry
+from station.sentences.words import PAYLOAD_CHARS_MAX
+from station.transcript import SENTENCES, describe_event, format_entry, reveal_id_tokens
+from tests.story import ONLINE, Station, given, station_restarted
 
 AT = datetime(2026, 11, 22, 17, 25, 8, 123_000, tzinfo=UTC)
 ALICE = IdToken("#0123456789abcdef", "ISO14443")
-KINDS = registry().kinds.values()
+KINDS = event_registry().kinds.values()
 OURS = [kind for kind in KINDS if kind.__module__.split(".")[0] in ("journal", "station")]
 
 _SAMPLES: dict[Any, Any] = {
@@ -43,35 +43,35 @@ _SAMPLES: dict[Any, Any] = {
 }
 
 
-def _sample(kind: Any) -> Any:
+def _sample_value(kind: Any) -> Any:
     """Any value of a field's type; the first of a choice, so None only where nothing else is."""
     if kind in _SAMPLES:
         return _SAMPLES[kind]
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return _filled(kind)
+        return _filled_struct(kind)
     arguments = get_args(kind)
     if get_origin(kind) is tuple:
         inner = [one for one in arguments if one is not Ellipsis]
-        return tuple(_sample(one) for one in inner)
-    return arguments[0] if isinstance(arguments[0], str) else _sample(arguments[0])
+        return tuple(_sample_value(one) for one in inner)
+    return arguments[0] if isinstance(arguments[0], str) else _sample_value(arguments[0])
 
 
-def _filled(kind: type[msgspec.Struct]) -> Any:
+def _filled_struct(kind: type[msgspec.Struct]) -> Any:
     fields = msgspec.structs.fields(kind)
-    return kind(**{field.name: _sample(field.type) for field in fields})
+    return kind(**{field.name: _sample_value(field.type) for field in fields})
 
 
-def _least(kind: type[msgspec.Struct]) -> Any:
+def _minimal_struct(kind: type[msgspec.Struct]) -> Any:
     """Only what is required."""
     fields = msgspec.structs.fields(kind)
-    return kind(**{field.name: _sample(field.type) for field in fields if field.required})
+    return kind(**{field.name: _sample_value(field.type) for field in fields if field.required})
 
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
 def test_every_kind_of_event_has_a_sentence(kind: type[Event]) -> None:
     assert kind.__name__ in SENTENCES, f"station/sentences has none for {kind.__name__}"
-    for event in (_filled(kind), _least(kind)):
-        who, sentence = meaning(event)
+    for event in (_filled_struct(kind), _minimal_struct(kind)):
+        who, sentence = describe_event(event)
         assert who
         assert sentence.strip() == sentence
         assert "None" not in sentence
@@ -86,36 +86,38 @@ def test_a_kind_without_a_sentence_is_told_all_the_same() -> None:
     class MoonRose(Event, frozen=True):
         phase: str
 
-    assert meaning(MoonRose("full" * 100))[1].startswith("MoonRose: phase full")
-    assert len(meaning(MoonRose("full" * 100))[1]) == PAYLOAD_MAX
+    assert describe_event(MoonRose("full" * 100))[1].startswith("MoonRose: phase full")
+    assert len(describe_event(MoonRose("full" * 100))[1]) == PAYLOAD_CHARS_MAX
 
 
 def test_a_line_tells_time_number_who_and_what() -> None:
     seen = Entry(12, AT, 1, IdTokenPresented(ALICE, 1))
-    assert line(seen) == (
+    assert format_entry(seen) == (
         "17:25:08.123      12 > EV driver shows ISO14443/#0123456789abcdef at EVSE 1"
     )
 
 
 def test_a_decision_has_no_mark() -> None:
     decided = Entry(13, AT, 1, CallsDropped((3, 4), "link lost"), cause=12)
-    assert line(decided) == "17:25:08.123      13   station   drops calls 3, 4: link lost"
+    assert format_entry(decided) == "17:25:08.123      13   station   drops calls 3, 4: link lost"
 
 
 def test_a_reading_is_told_as_the_meter_gave_it() -> None:
     read = MeterRead(1, Decimal("2935.600"), power_w=Decimal("96400"), soc_percent=34)
-    assert meaning(read) == ("device", "EVSE 1: meter at 2935.600 Wh, 96400 W, EV at 34 %")
+    assert describe_event(read) == ("device", "EVSE 1: meter at 2935.600 Wh, 96400 W, EV at 34 %")
 
 
 def test_a_transaction_event_is_told_by_its_mark() -> None:
-    mark = TransactionMark("5f0c7c6e-3d0b", 1, 3, "Updated", "ChargingStateChanged", "Charging")
+    mark = TransactionEventSummary(
+        "5f0c7c6e-3d0b", 1, 3, "Updated", "ChargingStateChanged", "Charging"
+    )
     queued = CallQueued(
         lane="transaction",
         action="TransactionEvent",
         payload=msgspec.Raw(b"{}"),
-        transaction=mark,
+        transaction_event=mark,
     )
-    assert meaning(queued) == (
+    assert describe_event(queued) == (
         "station",
         "has for the CSMS: TransactionEvent 3 Updated (ChargingStateChanged, Charging) "
         "of 5f0c7c6e…",
@@ -137,55 +139,55 @@ def test_a_transaction_event_is_told_by_its_mark() -> None:
 )
 def test_a_frame_says_what_it_is(frame: list[Any], said: str) -> None:
     event = FrameReceived(msgspec.Raw(json.dumps(frame).encode()))
-    assert meaning(event) == ("CSMS", said)
+    assert describe_event(event) == ("CSMS", said)
 
 
 def test_a_long_payload_is_cut() -> None:
     frame = json.dumps([2, "a1", "DataTransfer", {"data": "x" * 10_000}])
-    _, said = meaning(FrameReceived(msgspec.Raw(frame.encode())))
+    _, said = describe_event(FrameReceived(msgspec.Raw(frame.encode())))
     assert said.endswith("…")
-    assert len(said) < PAYLOAD_MAX + 40
+    assert len(said) < PAYLOAD_CHARS_MAX + 40
 
 
 def test_what_others_sent_steers_no_terminal() -> None:
     evil = "\x1b[2J\x9b1m\u202eabc\n> 1"
     for event in (
         LinkClosed(evil),
-        FrameGarbled(9, "00", "no JSON", evil),
+        FrameMalformed(9, "00", "no JSON", evil),
         DeviceFaulted(1, "meter", "silent", True, tech_info=evil),
         FrameReceived(msgspec.Raw(json.dumps([4, "a1", evil, evil, {}]).encode())),
     ):
-        assert line(Entry(1, AT, 1, event)).isprintable()
-    text = named("#0123456789abcdef", lambda _: evil)
+        assert format_entry(Entry(1, AT, 1, event)).isprintable()
+    text = reveal_id_tokens("#0123456789abcdef", lambda _: evil)
     assert text.isprintable()
 
 
 def test_nested_beyond_reason_is_told_all_the_same() -> None:
     frame = b'[3,"a1",' + b"[" * 5_000 + b"]" * 5_000 + b"]"
-    assert meaning(FrameReceived(msgspec.Raw(frame)))[1].startswith(("answers", "sends"))
+    assert describe_event(FrameReceived(msgspec.Raw(frame)))[1].startswith(("answers", "sends"))
 
 
 def test_values_take_the_place_of_references_that_still_have_one() -> None:
     text = "ISO14443/#0123456789abcdef and #fedcba9876543210"
     kept = {"#0123456789abcdef": "04A224B2"}
-    assert named(text, kept.get) == "ISO14443/04A224B2 and #fedcba9876543210"
+    assert reveal_id_tokens(text, kept.get) == "ISO14443/04A224B2 and #fedcba9876543210"
 
 
 def test_a_whole_story_can_be_told(story: Station) -> None:
-    told = [line(entry) for entry in story.entries]
+    told = [format_entry(entry) for entry in story.entries]
     assert any("begins transaction" in each for each in told)
     assert any("energy flows" in each for each in told)
 
 
 def test_a_start_says_when_it_was_heard_of_last_as_all_times_are_told() -> None:
-    station = given(ONLINE, restarted(gap_s=7))
+    station = given(ONLINE, station_restarted(gap_s=7))
     [start] = [one for one in station.entries[2:] if isinstance(one.event, StationStarted)]
     before = station.entries[start.seq - 2]
-    assert f"starts, last heard of at {at_text(before.at)}: " in line(start)
+    assert f"starts, last heard of at {format_time(before.at)}: " in format_entry(start)
 
 
 def test_a_sample_kept_tells_its_reading() -> None:
     sample = Sample("Sample.Periodic", 0, MeterRead(1, Decimal("5.0")))
     kept = next(kind for kind in KINDS if kind.__name__ == "SampleKept")
-    _, said = meaning(kept(transaction_id="5f0c7c6e-3d0b", sample=sample))
+    _, said = describe_event(kept(transaction_id="5f0c7c6e-3d0b", sample=sample))
     assert said == "keeps for the end of 5f0c7c6e…: 5.0 Wh (Sample.Periodic)"

@@ -10,23 +10,23 @@ import pytest
 
 from journal.observations import ClockStepped, StationStarted
 from journal.projections.transactions import TransactionStarted
-from tests.commands.journals import Command, opened, written
+from tests.commands.journals import StationCommand, open_writable, write_journal
 from tests.story import (
     ALICE,
     IDLE,
     LINK_OPENED,
     ONLINE,
     Station,
-    accepting,
-    charging,
-    discharged,
+    accept_everything,
+    cable_plugged,
+    cable_unplugged,
+    charging_started,
+    charging_stopped,
     given,
     in_transaction,
-    plugged,
+    meter_read,
     presented,
-    read,
-    restarted,
-    unplugged,
+    station_restarted,
 )
 
 
@@ -37,11 +37,11 @@ def transaction_id(story: Station) -> str:
 
 
 def test_an_entry_is_told_with_what_led_to_it(
-    station: Command, journal: Path, story: Station
+    run_station: StationCommand, journal: Path, story: Station
 ) -> None:
     [begun] = [one for one in story.entries if isinstance(one.event, TransactionStarted)]
-    told = station("why", journal, str(begun.seq))
-    assert (told.code, told.err) == (0, "")
+    told = run_station("why", journal, str(begun.seq))
+    assert (told.exit_code, told.stderr) == (0, "")
     assert told.lines[0].startswith(f"Entry {begun.seq}: station begins transaction")
     assert told.lines[1] == (
         "Because a person was authorised: TxStartPoint was reached (E01.FR.03 or E01.FR.05)."
@@ -49,54 +49,61 @@ def test_an_entry_is_told_with_what_led_to_it(
     [asked] = [each for each in told.lines if each.startswith("*")]
     assert asked.endswith(f"<- {begun.cause}, {begun.seq - 2} [E01.FR.03 or E01.FR.05]")
     assert any("EV driver shows" in each for each in told.lines)
-    assert "2026-03-01 UTC" in told.out
-    assert "\x1b" not in told.out
+    assert "2026-03-01 UTC" in told.stdout
+    assert "\x1b" not in told.stdout
 
 
 def test_a_transaction_is_named_by_its_beginning(
-    station: Command, journal: Path, transaction_id: str
+    run_station: StationCommand, journal: Path, transaction_id: str
 ) -> None:
-    whole = station("why", journal, transaction_id)
-    assert whole.code == 0
+    whole = run_station("why", journal, transaction_id)
+    assert whole.exit_code == 0
     assert whole.lines[0].startswith(f"Transaction {transaction_id} at EVSE 1")
-    assert "What the CSMS was told" in whole.out
-    assert station("why", journal.parent, transaction_id[:6].upper()) == whole
+    assert "What the CSMS was told" in whole.stdout
+    assert run_station("why", journal.parent, transaction_id[:6].upper()) == whole
 
 
-def test_what_befell_a_transaction_is_told_with_it(station: Command, tmp_path: Path) -> None:
+def test_what_befell_a_transaction_is_told_with_it(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
     told = given(
-        ONLINE, restarted(gap_s=5), LINK_OPENED, IDLE, plugged(1), presented(ALICE, evse_id=1),
-        charging(1), restarted(gap_s=7), LINK_OPENED, plugged(1), read(1, "1500"), discharged(1),
+        ONLINE, station_restarted(gap_s=5), LINK_OPENED, IDLE, cable_plugged(1), presented(ALICE, evse_id=1),
+        charging_started(1), station_restarted(gap_s=7), LINK_OPENED, cable_plugged(1), meter_read(1, "1500"), charging_stopped(1),
     )  # fmt: skip
     told.host_at -= timedelta(hours=2)
     told.with_csms(
-        accepting, ClockStepped(-7_200_000), presented(ALICE, evse_id=1), discharged(1),
-        unplugged(1), restarted(), ClockStepped(999),
+        accept_everything, ClockStepped(-7_200_000), presented(ALICE, evse_id=1), charging_stopped(1),
+        cable_unplugged(1), station_restarted(), ClockStepped(999),
     )  # fmt: skip
     name = next(one.event for one in told.entries if isinstance(one.event, TransactionStarted))
     restart = [one.seq for one in told.entries if isinstance(one.event, StationStarted)][2]
     [moved, _] = [one.seq for one in told.entries if isinstance(one.event, ClockStepped)]
-    account = station("why", written(tmp_path / "journal.db", told.entries), name.transaction_id)
-    assert account.code == 0
+    account = run_station(
+        "why", write_journal(tmp_path / "journal.db", told.entries), name.transaction_id
+    )
+    assert account.exit_code == 0
     assert f"The program began anew while it was open: entry {restart}." in account.lines
     assert f"The clock was moved while it was open: entry {moved}." in account.lines
-    changed = account.out.partition("What changed")[2].partition("How it ended")[0]
+    changed = account.stdout.partition("What changed")[2].partition("How it ended")[0]
     assert f" {restart} > station   starts, last heard of" in changed
     assert f" {moved} > clock " in changed
-    assert account.out.count("station   starts, ") == 1
+    assert account.stdout.count("station   starts, ") == 1
 
 
-def test_values_are_shown_only_when_asked_for(station: Command, tmp_path: Path) -> None:
+def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    with opened(path) as store:
-        token = store.refer("ISO14443", "04A224B2")
-        told = given(ONLINE, plugged(1), presented(token, evse_id=1))
+    with open_writable(path) as store:
+        token = store.reference_for("ISO14443", "04A224B2")
+        told = given(ONLINE, cable_plugged(1), presented(token, evse_id=1))
         store.append(told.entries)
     [begun] = [one.seq for one in told.entries if isinstance(one.event, TransactionStarted)]
-    hidden, shown = station("why", path, str(begun)), station("why", path, str(begun), "--values")
-    assert "04A224B2" not in hidden.out
-    assert token.ref in hidden.out
-    assert "04A224B2" in shown.out
+    hidden, shown = (
+        run_station("why", path, str(begun)),
+        run_station("why", path, str(begun), "--values"),
+    )
+    assert "04A224B2" not in hidden.stdout
+    assert token.ref in hidden.stdout
+    assert "04A224B2" in shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -109,47 +116,53 @@ def test_values_are_shown_only_when_asked_for(station: Command, tmp_path: Path) 
     ],
 )
 def test_what_is_not_there_is_one_line(
-    station: Command, journal: Path, what: str, said: str
+    run_station: StationCommand, journal: Path, what: str, said: str
 ) -> None:
-    told = station("why", journal, what)
-    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
-    assert said in told.err
+    told = run_station("why", journal, what)
+    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
+    assert said in told.stderr
 
 
 @pytest.fixture
-def many(tmp_path: Path) -> Path:
+def journal_of_thirty(tmp_path: Path) -> Path:
     """Thirty transactions; the ids of four begin with d, that of one with 8058."""
     station = given(ONLINE)
     for _ in range(30):
-        station.with_csms(accepting, in_transaction(1), unplugged(1), discharged(1))
-    return written(tmp_path / "journal.db", station.entries)
+        station.with_csms(
+            accept_everything, in_transaction(1), cable_unplugged(1), charging_stopped(1)
+        )
+    return write_journal(tmp_path / "journal.db", station.entries)
 
 
-def test_a_beginning_that_several_share_names_them(station: Command, many: Path) -> None:
-    told = station("why", many, "d")
-    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
-    assert "4 transactions begin with 'd': dabf" in told.err
+def test_a_beginning_that_several_share_names_them(
+    run_station: StationCommand, journal_of_thirty: Path
+) -> None:
+    told = run_station("why", journal_of_thirty, "d")
+    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
+    assert "4 transactions begin with 'd': dabf" in told.stderr
 
 
-def test_digits_are_an_entry_first_and_then_a_transaction(station: Command, many: Path) -> None:
-    assert station("why", many, "805").lines[0].startswith("Entry 805:")
-    assert station("why", many, "8058").lines[0].startswith("Transaction 8058")
+def test_digits_are_an_entry_first_and_then_a_transaction(
+    run_station: StationCommand, journal_of_thirty: Path
+) -> None:
+    assert run_station("why", journal_of_thirty, "805").lines[0].startswith("Entry 805:")
+    assert run_station("why", journal_of_thirty, "8058").lines[0].startswith("Transaction 8058")
 
 
-def test_an_empty_journal_has_nothing_to_tell(station: Command, tmp_path: Path) -> None:
-    told = station("why", written(tmp_path / "journal.db", []), "1")
-    assert (told.code, told.out) == (1, "")
-    assert "no entries yet" in told.err
+def test_an_empty_journal_has_nothing_to_tell(run_station: StationCommand, tmp_path: Path) -> None:
+    told = run_station("why", write_journal(tmp_path / "journal.db", []), "1")
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert "no entries yet" in told.stderr
 
 
 def test_damage_is_told_and_the_rest_of_the_chain_too(
-    station: Command, journal: Path, transaction_id: str
+    run_station: StationCommand, journal: Path, transaction_id: str
 ) -> None:
     with sqlite3.connect(journal) as db:
         db.execute("DROP TRIGGER entry_not_updated")
         db.execute("UPDATE entry SET body = '{' WHERE kind = 'AuthorizationGranted'")
     db.close()
-    told = station("why", journal, transaction_id)
-    assert told.code == 1
-    assert "! archived, missing or unreadable" in told.out
-    assert "1 entries cannot be read" in told.err
+    told = run_station("why", journal, transaction_id)
+    assert told.exit_code == 1
+    assert "! archived, missing or unreadable" in told.stdout
+    assert "1 entries cannot be read" in told.stderr

@@ -4,28 +4,28 @@ Routing and schema checks are those of the `ocpp` package, the WebSocket is that
 nothing here imports the station. It runs in a thread of its own and is driven by plain calls.
 """
 
-from tests.csms.answers import Answers
+from tests.csms.answers import CsmsResponses
 from tests.csms.faults import Disturbance
 from tests.csms.frames import CALL, CALLERROR, CALLRESULT, Frame, Payload
-from tests.csms.ledger import Ledger, Receipt, Register
-from tests.csms.record import Record, Times
-from tests.csms.server import CallRefused, Csms, NoAnswer, NotConnected
+from tests.csms.ledger import Ledger, Receipt, RegisterReading
+from tests.csms.record import FrameRecord, ResponseTimes
+from tests.csms.server import CallErrorReceived, Csms, ResponseTimeout, StationNotConnected
 
 __all__ = [
     "CALL",
     "CALLERROR",
     "CALLRESULT",
-    "Answers",
-    "CallRefused",
+    "CallErrorReceived",
     "Csms",
+    "CsmsResponses",
     "Disturbance",
     "Frame",
+    "FrameRecord",
     "Ledger",
-    "NoAnswer",
-    "NotConnected",
     "Payload",
     "Receipt",
-    "Record",
-    "Register",
-    "Times",
+    "RegisterReading",
+    "ResponseTimeout",
+    "ResponseTimes",
+    "StationNotConnected",
 ]

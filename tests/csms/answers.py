@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Payload = dict[str, Any]
-Answer = Callable[[Payload], Payload]
+ResponseFactory = Callable[[Payload], Payload]
 
 # Everything a Charging Station may ask; what no rule below answers gets an empty response.
 ACTIONS = (
@@ -41,7 +41,7 @@ ACTIONS = (
 
 
 @dataclass
-class Answers:
+class CsmsResponses:
     """The CSMS's knowledge and mood. Plain attributes: a test sets them, the next answer obeys.
 
     `overriding` holds an answer per action, which goes before everything else.
@@ -50,54 +50,56 @@ class Answers:
     boot_status: str = "Accepted"
     boot_interval_s: int = 300
     clock_offset: timedelta = timedelta(0)
-    unknown_token: Payload = field(default_factory=lambda: {"status": "Unknown"})
-    tokens: dict[str, Payload] = field(default_factory=dict)  # folded idToken: idTokenInfo
-    overriding: dict[str, Answer] = field(default_factory=dict)
+    unknown_id_token_info: Payload = field(default_factory=lambda: {"status": "Unknown"})
+    id_token_infos: dict[str, Payload] = field(default_factory=dict)  # folded idToken: idTokenInfo
+    overrides: dict[str, ResponseFactory] = field(default_factory=dict)
 
-    def know(
+    def add_id_token(
         self,
         id_token: str,
         status: str = "Accepted",
         *,
-        group: str | None = None,
+        group_id_token: str | None = None,
         cache_expiry: datetime | None = None,
     ) -> None:
         """Tell the CSMS about an idToken; letter case does not count."""
         info: Payload = {"status": status}
-        if group is not None:
-            info["groupIdToken"] = {"idToken": group, "type": "Central"}
+        if group_id_token is not None:
+            info["groupIdToken"] = {"idToken": group_id_token, "type": "Central"}
         if cache_expiry is not None:
-            info["cacheExpiryDateTime"] = _instant(cache_expiry)
-        self.tokens[id_token.casefold()] = info
+            info["cacheExpiryDateTime"] = _format_instant(cache_expiry)
+        self.id_token_infos[id_token.casefold()] = info
 
-    def to(self, action: str, request: Payload) -> Payload:
+    def response_to(self, action: str, request: Payload) -> Payload:
         """The response payload, in OCPP's own spelling."""
-        answer = self.overriding.get(action) or getattr(self, f"_{action}", None)
+        answer = self.overrides.get(action) or getattr(self, f"_{action}", None)
         return answer(request) if answer is not None else {}
 
-    def now(self) -> str:
+    def current_time(self) -> str:
         """What the CSMS's clock shows."""
-        return _instant(datetime.now(UTC) + self.clock_offset)
+        return _format_instant(datetime.now(UTC) + self.clock_offset)
 
-    def _info(self, id_token: Payload) -> Payload:
-        return dict(self.tokens.get(id_token["idToken"].casefold(), self.unknown_token))
+    def _id_token_info(self, id_token: Payload) -> Payload:
+        return dict(
+            self.id_token_infos.get(id_token["idToken"].casefold(), self.unknown_id_token_info)
+        )
 
     def _BootNotification(self, request: Payload) -> Payload:
         return {
-            "currentTime": self.now(),
+            "currentTime": self.current_time(),
             "interval": self.boot_interval_s,
             "status": self.boot_status,
         }
 
     def _Heartbeat(self, request: Payload) -> Payload:
-        return {"currentTime": self.now()}
+        return {"currentTime": self.current_time()}
 
     def _Authorize(self, request: Payload) -> Payload:
-        return {"idTokenInfo": self._info(request["idToken"])}
+        return {"idTokenInfo": self._id_token_info(request["idToken"])}
 
     def _TransactionEvent(self, request: Payload) -> Payload:
         id_token = request.get("idToken")
-        return {} if id_token is None else {"idTokenInfo": self._info(id_token)}
+        return {} if id_token is None else {"idTokenInfo": self._id_token_info(id_token)}
 
     def _DataTransfer(self, request: Payload) -> Payload:
         return {"status": "UnknownVendorId"}
@@ -118,6 +120,6 @@ class Answers:
         return {"status": "Accepted"}
 
 
-def _instant(moment: datetime) -> str:
+def _format_instant(moment: datetime) -> str:
     text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

@@ -18,7 +18,7 @@ Payload = dict[str, Any]
 ocpp.messages.ASYNC_VALIDATION = False
 
 
-class Conversation(ChargePoint):  # type: ignore[misc]  # ocpp carries no types
+class CallRouter(ChargePoint):  # type: ignore[misc]  # ocpp carries no types
     """ocpp's charge point with a handler for every action; the answers come from outside."""
 
     def __init__(
@@ -32,25 +32,25 @@ class Conversation(ChargePoint):  # type: ignore[misc]  # ocpp carries no types
             send: takes each answer's text as ocpp made it.
             answer: gives the response payload, by action and messageId of the CALL.
         """
-        super().__init__(identity, _Wire(send))
+        super().__init__(identity, _SendOnlyConnection(send))
         self.answer = answer
 
 
-class _Wire:
+class _SendOnlyConnection:
     """The one method of a connection that ocpp's routing uses."""
 
     def __init__(self, send: Callable[[str], Awaitable[None]]) -> None:
         self.send = send
 
 
-def response(action: str, payload: Payload) -> object:
+def make_response(action: str, payload: Payload) -> object:
     """ocpp's dataclass for a response payload in OCPP's own spelling."""
     return getattr(call_result, action)(**camel_to_snake_case(payload))
 
 
-def _handler(action: str) -> Callable[..., object]:
-    def handle(self: Conversation, call_unique_id: str, **_: object) -> object:
-        return response(action, self.answer(action, call_unique_id))
+def _make_handler(action: str) -> Callable[..., object]:
+    def handle(self: CallRouter, call_unique_id: str, **_: object) -> object:
+        return make_response(action, self.answer(action, call_unique_id))
 
     handle.__name__ = f"on_{action}"  # ocpp finds routes by the name of the method
     routed: Callable[..., object] = on(action)(handle)
@@ -58,4 +58,4 @@ def _handler(action: str) -> Callable[..., object]:
 
 
 for _action in ACTIONS:
-    setattr(Conversation, f"on_{_action}", _handler(_action))
+    setattr(CallRouter, f"on_{_action}", _make_handler(_action))

@@ -22,7 +22,7 @@ class Disturbance:
     error: str | None = None
     times: int | None = None
 
-    def takes(self, action: str, payload: dict[str, Any]) -> bool:
+    def consume_match(self, action: str, payload: dict[str, Any]) -> bool:
         """Whether this CALL is meant; one of `times` is used up by it."""
         if action != self.action or self.times == 0 or not self.where(payload):
             return False

@@ -35,7 +35,7 @@ ERROR_CODES = {  # Part 4 §4.3
 Payload = dict[str, Any]
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-_timestamps = FormatChecker(formats=())
+_TIMESTAMP_CHECKER = FormatChecker(formats=())
 
 
 def _is_instant(value: object) -> bool:
@@ -43,7 +43,7 @@ def _is_instant(value: object) -> bool:
     return not isinstance(value, str) or _INSTANT.fullmatch(value) is not None
 
 
-_timestamps.checks("date-time")(_is_instant)
+_TIMESTAMP_CHECKER.checks("date-time")(_is_instant)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Parts:
+class FrameParts:
     """The elements of an OCPP-J message as they stand, before any judgement."""
 
     type: int | None = None
@@ -80,24 +80,24 @@ class Parts:
     error_description: str | None = None
 
 
-def taken_apart(text: str) -> Parts:
+def parse_frame(text: str) -> FrameParts:
     """Read the wrapper of a frame; an unreadable one gives empty parts. Part 4 §4.2."""
     try:
         message = json.loads(text, parse_float=Decimal)
     except (ValueError, RecursionError):
-        return Parts()
+        return FrameParts()
     match message:
         case [2, str(message_id), str(action), payload]:
-            return Parts(CALL, message_id, action, payload)
+            return FrameParts(CALL, message_id, action, payload)
         case [3, str(message_id), payload]:
-            return Parts(CALLRESULT, message_id, None, payload)
+            return FrameParts(CALLRESULT, message_id, None, payload)
         case [4, str(message_id), str(code), str(description), dict(details)]:
-            return Parts(CALLERROR, message_id, None, details, code, description)
+            return FrameParts(CALLERROR, message_id, None, details, code, description)
         case _:
-            return Parts()
+            return FrameParts()
 
 
-def violations(frame: Frame) -> Iterator[str]:
+def frame_violations(frame: Frame) -> Iterator[str]:
     """Say what about this frame is not OCPP 2.0.1; nothing for a good one.
 
     The schemas are those of the `ocpp` package. For frames of the station every date-time must
@@ -129,7 +129,9 @@ def _payload_violations(frame: Frame) -> Iterator[str]:
     except OSError:
         yield f"has the unknown action {frame.action!r}"
         return
-    validator = Draft4Validator(schema, format_checker=_timestamps if frame.incoming else None)
+    validator = Draft4Validator(
+        schema, format_checker=_TIMESTAMP_CHECKER if frame.incoming else None
+    )
     for error in validator.iter_errors(frame.payload):
         where = "/".join(map(str, error.absolute_path)) or "payload"
         yield f"{frame.action}: {where}: {error.message}"

@@ -11,7 +11,7 @@ from typing import Any
 
 Payload = dict[str, Any]
 
-REGISTER = "Energy.Active.Import.Register"
+IMPORT_REGISTER = "Energy.Active.Import.Register"
 WH_PER_UNIT = {"Wh": Decimal(1), "kWh": Decimal(1000)}
 
 
@@ -36,20 +36,20 @@ class Receipt:
         return str(self.payload["triggerReason"])
 
     @property
-    def info(self) -> Payload:
+    def transaction_info(self) -> Payload:
         return dict(self.payload["transactionInfo"])
 
     @property
     def timestamp(self) -> datetime:
-        return instant(self.payload["timestamp"])
+        return parse_instant(self.payload["timestamp"])
 
     @property
-    def offline(self) -> bool:
+    def is_offline(self) -> bool:
         return bool(self.payload.get("offline", False))
 
 
 @dataclass(frozen=True)
-class Register:
+class RegisterReading:
     """The import register of the meter as one sampled value told it."""
 
     seq_no: int
@@ -61,7 +61,9 @@ class Register:
 @dataclass
 class _Account:
     receipts: dict[int, Receipt] = field(default_factory=dict)  # by seqNo, in order of arrival
-    changed: list[int] = field(default_factory=list)  # seqNos that came back with another payload
+    changed_seq_nos: list[int] = field(
+        default_factory=list
+    )  # seqNos that came back with another payload
 
 
 class Ledger:
@@ -80,34 +82,34 @@ class Ledger:
             return
         account.receipts[seq_no] = Receipt(first.at, first.payload, first.copies + 1)
         if _without_offline(payload) != _without_offline(first.payload):
-            account.changed.append(seq_no)
+            account.changed_seq_nos.append(seq_no)
 
-    def transactions(self) -> list[str]:
+    def transaction_ids(self) -> list[str]:
         """transactionIds in the order they were first heard of."""
         return list(self._accounts)
 
-    def receipts(self, transaction_id: str) -> list[Receipt]:
+    def receipts_of(self, transaction_id: str) -> list[Receipt]:
         """What arrived for a transaction, each seqNo once, in order of arrival."""
         return list(self._accounts[transaction_id].receipts.values())
 
-    def duplicates(self, transaction_id: str) -> int:
+    def count_duplicates(self, transaction_id: str) -> int:
         """How many arrivals repeated a seqNo."""
-        return sum(receipt.copies - 1 for receipt in self.receipts(transaction_id))
+        return sum(receipt.copies - 1 for receipt in self.receipts_of(transaction_id))
 
-    def ended(self, transaction_id: str) -> Receipt | None:
+    def ended_event(self, transaction_id: str) -> Receipt | None:
         """The Ended event, None while there is none."""
         events = self._accounts.get(transaction_id, _Account()).receipts.values()
         return next((event for event in events if event.event_type == "Ended"), None)
 
     def is_closed(self, transaction_id: str) -> bool:
         """Whether Ended arrived, and every seqNo before it."""
-        ended = self.ended(transaction_id)
-        return ended is not None and len(self.receipts(transaction_id)) > ended.seq_no
+        ended = self.ended_event(transaction_id)
+        return ended is not None and len(self.receipts_of(transaction_id)) > ended.seq_no
 
-    def registers(self, transaction_id: str) -> list[Register]:
+    def registers_of(self, transaction_id: str) -> list[RegisterReading]:
         """Every import register told for a transaction, by time of sample."""
-        events = sorted(self.receipts(transaction_id), key=lambda event: event.seq_no)
-        told = [register for event in events for register in _registers(event)]
+        events = sorted(self.receipts_of(transaction_id), key=lambda event: event.seq_no)
+        told = [register for event in events for register in _registers_in(event)]
         return sorted(told, key=lambda register: register.at)
 
     def energy_wh(self, transaction_id: str) -> Decimal:
@@ -116,14 +118,14 @@ class Ledger:
         Raises:
             LookupError: one of the two was never told.
         """
-        registers = self.registers(transaction_id)
+        registers = self.registers_of(transaction_id)
         ends = [each for each in registers if each.context == "Transaction.End"]
         begins = [each for each in registers if each.context == "Transaction.Begin"]
         if not begins or not ends:
             raise LookupError(f"{transaction_id}: no register at begin or end in {registers}")
         return ends[-1].energy_wh - begins[0].energy_wh
 
-    def problems(self, transaction_id: str, *, clock_stepped: bool = False) -> list[str]:
+    def find_problems(self, transaction_id: str, *, clock_stepped: bool = False) -> list[str]:
         """What is wrong with the account of one transaction; empty for a complete one.
 
         Args:
@@ -136,11 +138,11 @@ class Ledger:
             *_sequence_problems(account),
             *_bracket_problems(account),
             *([] if clock_stepped else _time_problems(account)),
-            *_register_problems(self.registers(transaction_id)),
+            *_register_problems(self.registers_of(transaction_id)),
         ]
 
 
-def instant(text: str) -> datetime:
+def parse_instant(text: str) -> datetime:
     """The moment a date-time of a message names; one without an offset is refused."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
@@ -161,7 +163,7 @@ def _sequence_problems(account: _Account) -> Iterator[str]:
     for earlier, later in pairwise(arrived):
         if later < earlier:
             yield f"seqNo {later} arrived after {earlier}"
-    for seq_no in account.changed:
+    for seq_no in account.changed_seq_nos:
         yield f"seqNo {seq_no} came again with another payload"
 
 
@@ -183,7 +185,7 @@ def _time_problems(account: _Account) -> Iterator[str]:
             yield f"timestamp of seqNo {later.seq_no} is before that of {earlier.seq_no}"
 
 
-def _register_problems(registers: list[Register]) -> Iterator[str]:
+def _register_problems(registers: list[RegisterReading]) -> Iterator[str]:
     for earlier, later in pairwise(registers):
         if later.energy_wh < earlier.energy_wh:
             yield (
@@ -193,14 +195,19 @@ def _register_problems(registers: list[Register]) -> Iterator[str]:
             )
 
 
-def _registers(event: Receipt) -> Iterator[Register]:
+def _registers_in(event: Receipt) -> Iterator[RegisterReading]:
     for value in event.payload.get("meterValue", ()):
         for sample in value["sampledValue"]:
-            if sample.get("measurand", REGISTER) == REGISTER and "phase" not in sample:
+            if (
+                sample.get("measurand", IMPORT_REGISTER) == IMPORT_REGISTER
+                and "phase" not in sample
+            ):
                 unit = sample.get("unitOfMeasure", {})
                 energy_wh = (
                     Decimal(sample["value"]).scaleb(unit.get("multiplier", 0))
                     * WH_PER_UNIT[unit.get("unit", "Wh")]
                 )
                 context = sample.get("context", "Sample.Periodic")
-                yield Register(event.seq_no, instant(value["timestamp"]), energy_wh, context)
+                yield RegisterReading(
+                    event.seq_no, parse_instant(value["timestamp"]), energy_wh, context
+                )

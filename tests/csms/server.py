@@ -24,12 +24,12 @@ from websockets.headers import parse_authorization_basic
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from tests.csms.answers import Answers
-from tests.csms.conversation import Conversation
+from tests.csms.answers import CsmsResponses
+from tests.csms.conversation import CallRouter
 from tests.csms.faults import Disturbance
-from tests.csms.frames import CALL, CALLERROR, CALLRESULT, Frame, Payload, taken_apart
+from tests.csms.frames import CALL, CALLERROR, CALLRESULT, Frame, Payload, parse_frame
 from tests.csms.ledger import Ledger
-from tests.csms.record import Record, Times
+from tests.csms.record import FrameRecord, ResponseTimes
 
 SUBPROTOCOL = "ocpp2.0.1"
 START_TIMEOUT_S = 30
@@ -38,15 +38,15 @@ FRAME_BYTES_MAX = 4 * 1024 * 1024
 T = TypeVar("T")
 
 
-class NotConnected(Exception):
+class StationNotConnected(Exception):
     """There is no station to talk to."""
 
 
-class NoAnswer(Exception):
+class ResponseTimeout(Exception):
     """The station did not answer a CALL in time, or the connection went first."""
 
 
-class CallRefused(Exception):
+class CallErrorReceived(Exception):
     """The station answered a CALL with a CALLERROR."""
 
     def __init__(self, action: str, code: str, description: str) -> None:
@@ -63,18 +63,18 @@ class Handshake:
     identity: str
     user: str | None  # of basic authentication
     subprotocols: tuple[str, ...]
-    admitted: bool
+    accepted: bool
     monotonic_s: float
 
 
 @dataclass
-class Link:
+class StationLink:
     """One WebSocket connection of a station."""
 
     number: int  # from 1
     identity: str
     socket: ServerConnection
-    conversation: Conversation
+    conversation: CallRouter
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 
@@ -99,22 +99,22 @@ class Csms:
     ) -> None:
         self.port = port
         self.passwords = passwords
-        self.answers = Answers()
-        self.record = Record()
+        self.responses = CsmsResponses()
+        self.record = FrameRecord()
         self.disturbances: list[Disturbance] = []
         self.handshakes: list[Handshake] = []
-        self.refusing: http.HTTPStatus | None = None  # answers every handshake with this status
+        self.refuse_with: http.HTTPStatus | None = None  # answers every handshake with this status
         self._tls = tls
-        self._link: Link | None = None
+        self._current_link: StationLink | None = None
         self._links = itertools.count(1)
         self._message_ids = itertools.count(1)
         self._pending: dict[str, asyncio.Future[Frame]] = {}
-        self._thread = threading.Thread(target=self._run, name="csms", daemon=True)
-        self._running: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=self._run_thread, name="csms", daemon=True)
+        self._loop_future: Future[asyncio.AbstractEventLoop] = Future()
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._running.result(START_TIMEOUT_S)
+        self._loop_future.result(START_TIMEOUT_S)
         return self
 
     def __exit__(
@@ -123,7 +123,7 @@ class Csms:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._leave.set)
+        self._loop.call_soon_threadsafe(self._stop_requested.set)
         self._thread.join(START_TIMEOUT_S)
         assert not self._thread.is_alive(), "the CSMS's thread did not end"
 
@@ -144,21 +144,21 @@ class Csms:
         return self.record.problems
 
     @property
-    def connected(self) -> bool:
-        return self._link is not None
+    def is_connected(self) -> bool:
+        return self._current_link is not None
 
-    def mark(self) -> int:
+    def next_frame_number(self) -> int:
         """The number of the next frame: give it as `after` to look only at what follows."""
         return len(self.record.frames)
 
-    def calls(self, action: str, after: int = 0) -> list[Frame]:
+    def calls_for(self, action: str, after: int = 0) -> list[Frame]:
         """CALLs of the station for one action so far."""
         return [each for each in self.record.frames[after:] if _is_call_for(action, each)]
 
-    def response_times(self) -> dict[str, Times]:
+    def response_times(self) -> dict[str, ResponseTimes]:
         return self.record.response_times()
 
-    def wait_for(
+    def wait_for_call(
         self,
         action: str,
         predicate: Callable[[Payload], bool] = lambda payload: True,
@@ -171,7 +171,7 @@ class Csms:
         Raises:
             TimeoutError: none came in time.
         """
-        return self.record.wait_for(
+        return self.record.wait_for_frame(
             lambda frame: _is_call_for(action, frame) and predicate(frame.payload),
             timeout_s,
             f"{action} as wanted",
@@ -180,15 +180,17 @@ class Csms:
 
     def wait_for_error(self, timeout_s: float = 30, *, after: int = 0) -> Frame:
         """The first CALLERROR of the station."""
-        return self.record.wait_for(
+        return self.record.wait_for_frame(
             lambda frame: frame.incoming and frame.type == CALLERROR, timeout_s, "CALLERROR", after
         )
 
     def wait_connected(self, timeout_s: float = 60) -> None:
-        self.record.wait(lambda: self._link is not None, timeout_s, "connection")
+        self.record.wait_until(lambda: self._current_link is not None, timeout_s, "connection")
 
     def wait_disconnected(self, timeout_s: float = 60) -> None:
-        self.record.wait(lambda: self._link is None, timeout_s, "end of the connection")
+        self.record.wait_until(
+            lambda: self._current_link is None, timeout_s, "end of the connection"
+        )
 
     # What it says.
 
@@ -203,16 +205,16 @@ class Csms:
         """
         request = payload or {}
         get_validator(CALL, action, "2.0.1").validate(request)
-        answer = self._do(self._ask(action, request, timeout_s))
+        answer = self._run_on_loop(self._send_call(action, request, timeout_s))
         if answer.type == CALLRESULT:
             return dict(answer.payload)
-        raise CallRefused(action, str(answer.error_code), str(answer.error_description))
+        raise CallErrorReceived(action, str(answer.error_code), str(answer.error_description))
 
     def send_raw(self, text: str | bytes) -> None:
         """Send a text (or bytes, as a binary frame) as it is."""
-        self._do(self._send_raw(text))
+        self._run_on_loop(self._send_raw(text))
 
-    def disturb(self, action: str, **how: Any) -> Disturbance:
+    def disturb_calls(self, action: str, **how: Any) -> Disturbance:
         """Treat coming CALLs of an action badly; see `Disturbance` for how."""
         disturbance = Disturbance(action, **how)
         self.disturbances.append(disturbance)
@@ -220,61 +222,61 @@ class Csms:
 
     # What it does to the link.
 
-    def close(self, code: int = 1001) -> None:
+    def close_connection(self, code: int = 1001) -> None:
         """Close the current connection the polite way."""
-        self._do(self._close(code))
+        self._run_on_loop(self._close_socket(code))
 
-    def abort(self) -> None:
+    def abort_connection(self) -> None:
         """Tear the current connection down without a word."""
-        self._do(self._abort())
+        self._run_on_loop(self._abort_socket())
 
-    def down(self) -> None:
+    def stop_listening(self) -> None:
         """Stop listening and drop the connection: TCP is refused until `up`."""
-        self._do(self._down())
+        self._run_on_loop(self._stop_server())
 
-    def up(self) -> None:
+    def start_listening(self) -> None:
         """Listen again, on the same port."""
-        self._do(self._up())
+        self._run_on_loop(self._start_server())
 
-    def go_silent(self) -> None:
+    def pause_io(self) -> None:
         """Neither read nor write any more, on this connection and on new ones."""
-        self._do(self._set_silent(True))
+        self._run_on_loop(self._set_io_paused(True))
 
-    def speak_again(self) -> None:
-        self._do(self._set_silent(False))
+    def resume_io(self) -> None:
+        self._run_on_loop(self._set_io_paused(False))
 
     # The thread.
 
-    def _do(self, job: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(job, self._loop).result()
+    def _run_on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    def _run(self) -> None:
-        asyncio.run(self._main())
+    def _run_thread(self) -> None:
+        asyncio.run(self._serve_until_stopped())
 
-    async def _main(self) -> None:
+    async def _serve_until_stopped(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._leave = asyncio.Event()
-        self._audible = asyncio.Event()
-        self._audible.set()
-        self._asking = asyncio.Lock()
+        self._stop_requested = asyncio.Event()
+        self._io_enabled = asyncio.Event()
+        self._io_enabled.set()
+        self._call_lock = asyncio.Lock()
         self._server: Server | None = None
         try:
-            await self._up()
+            await self._start_server()
         except BaseException as error:
-            self._running.set_exception(error)
+            self._loop_future.set_exception(error)
             raise
-        self._running.set_result(self._loop)
-        await self._leave.wait()
-        await self._down()
+        self._loop_future.set_result(self._loop)
+        await self._stop_requested.wait()
+        await self._stop_server()
 
-    async def _up(self) -> None:
+    async def _start_server(self) -> None:
         self._server = await serve(
-            self._serve,
+            self._serve_connection,
             "127.0.0.1",
             self.port,
-            process_request=self._admit,
+            process_request=self._authenticate_handshake,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
-            select_subprotocol=_only_ours,
+            select_subprotocol=_select_subprotocol,
             ssl=self._tls,
             ping_interval=None,  # the pings are the station's: WebSocketPingInterval
             close_timeout=1,
@@ -282,23 +284,25 @@ class Csms:
         )
         self.port = next(iter(self._server.sockets)).getsockname()[1]
 
-    async def _down(self) -> None:
+    async def _stop_server(self) -> None:
         if self._server is None:
             return
         for connection in list(self._server.all_connections):
             connection.transport.abort()
-        self._audible.set()
+        self._io_enabled.set()
         self._server.close()
         await self._server.wait_closed()
         self._server = None
 
     # Handshake and reading.
 
-    async def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
-        await self._audible.wait()
+    async def _authenticate_handshake(
+        self, socket: ServerConnection, request: Request
+    ) -> Response | None:
+        await self._io_enabled.wait()
         identity = unquote(request.path.rpartition("/")[2])
-        user, password = _credentials(request.headers)
-        refusal = self.refusing
+        user, password = _basic_credentials(request.headers)
+        refusal = self.refuse_with
         if refusal is None and self.passwords is not None:
             known = user == identity and self.passwords.get(identity) == password
             refusal = None if known else http.HTTPStatus.UNAUTHORIZED
@@ -307,54 +311,56 @@ class Csms:
                 path=request.path,
                 identity=identity,
                 user=user,
-                subprotocols=_offered(request.headers),
-                admitted=refusal is None,
+                subprotocols=_offered_subprotocols(request.headers),
+                accepted=refusal is None,
                 monotonic_s=time.monotonic(),
             )
         )
         return None if refusal is None else socket.respond(refusal, f"{refusal.phrase}\n")
 
-    async def _serve(self, socket: ServerConnection) -> None:
+    async def _serve_connection(self, socket: ServerConnection) -> None:
         assert socket.request is not None
-        link = self._opened(socket, unquote(socket.request.path.rpartition("/")[2]))
+        link = self._on_connected(socket, unquote(socket.request.path.rpartition("/")[2]))
         try:
             async for text in socket:
-                self._heard(link, text)
+                self._on_frame(link, text)
         except ConnectionClosed:
             return  # without a polite close; the station will be back
         finally:
-            self._closed(link)
+            self._on_disconnected(link)
 
-    def _opened(self, socket: ServerConnection, identity: str) -> Link:
+    def _on_connected(self, socket: ServerConnection, identity: str) -> StationLink:
         number = next(self._links)
 
         async def send(text: str) -> None:
-            await self._answer(link, text)
+            await self._send_response(link, text)
 
-        link = Link(number, identity, socket, Conversation(identity, send, self._decide))
+        link = StationLink(
+            number, identity, socket, CallRouter(identity, send, self._response_payload)
+        )
         if socket.subprotocol != SUBPROTOCOL:
-            self.record.complain(f"connection {number} without subprotocol {SUBPROTOCOL}")
-        with self.record.changed:
-            self._link = link
-            self.record.changed.notify_all()
+            self.record.add_problem(f"connection {number} without subprotocol {SUBPROTOCOL}")
+        with self.record.condition:
+            self._current_link = link
+            self.record.condition.notify_all()
         return link
 
-    def _closed(self, link: Link) -> None:
+    def _on_disconnected(self, link: StationLink) -> None:
         for task in link.tasks:
             task.cancel()
-        with self.record.changed:
-            if self._link is link:
-                self._link = None
-            self.record.changed.notify_all()
+        with self.record.condition:
+            if self._current_link is link:
+                self._current_link = None
+            self.record.condition.notify_all()
         for waiting in self._pending.values():
             if not waiting.done():
-                waiting.set_exception(NoAnswer(f"connection {link.number} ended first"))
+                waiting.set_exception(ResponseTimeout(f"connection {link.number} ended first"))
 
-    def _heard(self, link: Link, text: str | bytes) -> None:
+    def _on_frame(self, link: StationLink, text: str | bytes) -> None:
         if isinstance(text, bytes):
-            self.record.complain(f"a binary frame of {len(text)} bytes")
+            self.record.add_problem(f"a binary frame of {len(text)} bytes")
             return
-        frame = self.record.enter(text, connection=link.number, incoming=True)
+        frame = self.record.add_frame(text, connection=link.number, incoming=True)
         if frame.type == CALL:
             task = asyncio.create_task(link.conversation.route_message(text))
             link.tasks.add(task)
@@ -366,121 +372,123 @@ class Csms:
 
     # Answering the station.
 
-    def _decide(self, action: str, message_id: str) -> Payload:
-        call = self._call_of(message_id)
-        return self.answers.to(action, call.payload)
+    def _response_payload(self, action: str, message_id: str) -> Payload:
+        call = self._find_call(message_id)
+        return self.responses.response_to(action, call.payload)
 
-    def _call_of(self, message_id: str) -> Frame:
+    def _find_call(self, message_id: str) -> Frame:
         return next(
             frame
             for frame in reversed(self.record.frames)
             if frame.incoming and frame.type == CALL and frame.message_id == message_id
         )
 
-    async def _answer(self, link: Link, text: str) -> None:
+    async def _send_response(self, link: StationLink, text: str) -> None:
         """Send what ocpp decided, or do to it what a disturbance says."""
-        call = self._call_of(_message_id(text))
+        call = self._find_call(_message_id_of(text))
         assert call.action is not None
         assert call.message_id is not None
-        how = next((d for d in self.disturbances if d.takes(call.action, call.payload)), None)
+        how = next(
+            (d for d in self.disturbances if d.consume_match(call.action, call.payload)), None
+        )
         if how is None:
-            await self._send(link, text)
+            await self._send_frame(link, text)
             return
         if how.delay_s or not how.copies:
-            self.record.waive_answer(call.message_id)
+            self.record.waive_response(call.message_id)
         if how.error is not None:
             text = CallError(call.message_id, how.error, "as the test wants it", {}).to_json()
         await asyncio.sleep(how.delay_s)
         for _ in range(how.copies):
-            await self._send(link, text)
+            await self._send_frame(link, text)
 
-    async def _send(self, link: Link, text: str) -> None:
-        await self._audible.wait()
-        frame = self.record.enter(text, connection=link.number, incoming=False)
+    async def _send_frame(self, link: StationLink, text: str) -> None:
+        await self._io_enabled.wait()
+        frame = self.record.add_frame(text, connection=link.number, incoming=False)
         if frame.type == CALLERROR:
-            self._note_refusal(frame)
+            self._record_refusal(frame)
         with suppress(ConnectionClosed):  # the answer is lost, as it would be on any network
             await link.socket.send(text)
 
-    def _note_refusal(self, frame: Frame) -> None:
+    def _record_refusal(self, frame: Frame) -> None:
         """ocpp refused a CALL on its own: the station is at fault."""
         if frame.error_description != "as the test wants it":
-            self.record.complain(f"ocpp refused {frame.action}: {frame.text[:500]}")
+            self.record.add_problem(f"ocpp refused {frame.action}: {frame.text[:500]}")
 
     # Asking the station.
 
-    async def _ask(self, action: str, payload: Payload, timeout_s: float) -> Frame:
-        async with self._asking:  # one CALL at a time, Part 4 §4.1.1
-            link = self._current()
+    async def _send_call(self, action: str, payload: Payload, timeout_s: float) -> Frame:
+        async with self._call_lock:  # one CALL at a time, Part 4 §4.1.1
+            link = self._require_link()
             message_id = f"csms-{next(self._message_ids)}"
             waiting: asyncio.Future[Frame] = self._loop.create_future()
             self._pending[message_id] = waiting
             text = Call(message_id, action, payload).to_json()
             try:
                 async with asyncio.timeout(timeout_s):
-                    await self._audible.wait()
-                    self.record.enter(text, connection=link.number, incoming=False)
+                    await self._io_enabled.wait()
+                    self.record.add_frame(text, connection=link.number, incoming=False)
                     await link.socket.send(text)
                     return await waiting
             except TimeoutError:
-                raise NoAnswer(f"{action}: no answer within {timeout_s} s") from None
+                raise ResponseTimeout(f"{action}: no answer within {timeout_s} s") from None
             except ConnectionClosed as error:
-                raise NoAnswer(f"{action}: {error}") from None
+                raise ResponseTimeout(f"{action}: {error}") from None
             finally:
                 del self._pending[message_id]
                 waiting.cancel()
 
     async def _send_raw(self, text: str | bytes) -> None:
-        link = self._current()
+        link = self._require_link()
         if isinstance(text, str):
-            self.record.enter(text, connection=link.number, incoming=False)
+            self.record.add_frame(text, connection=link.number, incoming=False)
         await link.socket.send(text)
 
-    def _current(self) -> Link:
-        if self._link is None:
-            raise NotConnected("no station is connected")
-        return self._link
+    def _require_link(self) -> StationLink:
+        if self._current_link is None:
+            raise StationNotConnected("no station is connected")
+        return self._current_link
 
-    async def _close(self, code: int) -> None:
-        await self._current().socket.close(code)
+    async def _close_socket(self, code: int) -> None:
+        await self._require_link().socket.close(code)
 
-    async def _abort(self) -> None:
-        self._current().socket.transport.abort()
+    async def _abort_socket(self) -> None:
+        self._require_link().socket.transport.abort()
 
-    async def _set_silent(self, silent: bool) -> None:
-        if silent:
-            self._audible.clear()
-            if self._link is not None:
-                self.record.tolerate_overlap(self._link.number)
+    async def _set_io_paused(self, paused: bool) -> None:
+        if paused:
+            self._io_enabled.clear()
+            if self._current_link is not None:
+                self.record.tolerate_overlap(self._current_link.number)
         else:
-            self._audible.set()
+            self._io_enabled.set()
         for connection in list(self._server.all_connections) if self._server else ():
             transport = connection.transport
             if not transport.is_closing():
-                (transport.pause_reading if silent else transport.resume_reading)()
+                (transport.pause_reading if paused else transport.resume_reading)()
 
 
 def _is_call_for(action: str, frame: Frame) -> bool:
     return frame.incoming and frame.type == CALL and frame.action == action
 
 
-def _message_id(text: str) -> str:
+def _message_id_of(text: str) -> str:
     """Of an answer that ocpp made."""
-    return str(taken_apart(text).message_id)
+    return str(parse_frame(text).message_id)
 
 
-def _only_ours(socket: ServerConnection, offered: object) -> Subprotocol | None:
+def _select_subprotocol(socket: ServerConnection, offered: object) -> Subprotocol | None:
     """Admit stations that offer no subprotocol too: the record complains, the test goes on."""
     assert socket.request is not None
-    ours = SUBPROTOCOL in _offered(socket.request.headers)
+    ours = SUBPROTOCOL in _offered_subprotocols(socket.request.headers)
     return Subprotocol(SUBPROTOCOL) if ours else None
 
 
-def _offered(headers: Headers) -> tuple[str, ...]:
+def _offered_subprotocols(headers: Headers) -> tuple[str, ...]:
     lines = headers.get_all("Sec-WebSocket-Protocol")
     return tuple(each.strip() for line in lines for each in line.split(","))
 
 
-def _credentials(headers: Headers) -> tuple[str | None, str | None]:
+def _basic_credentials(headers: Headers) -> tuple[str | None, str | None]:
     header = headers.get("Authorization")
     return (None, None) if header is None else parse_authorization_basic(header)

@@ -22,10 +22,17 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tests.csms import CALLERROR, CallRefused, Csms, NoAnswer, NotConnected, Record
-from tests.csms.answers import ACTIONS, Answers
-from tests.csms.conversation import response
-from tests.e2e.harness import until
+from tests.csms import (
+    CALLERROR,
+    CallErrorReceived,
+    Csms,
+    FrameRecord,
+    ResponseTimeout,
+    StationNotConnected,
+)
+from tests.csms.answers import ACTIONS, CsmsResponses
+from tests.csms.conversation import make_response
+from tests.e2e.harness import wait_until
 
 BOOT = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
 NOW = "2026-11-22T12:00:00.000Z"
@@ -60,22 +67,22 @@ class FakeStation:
     def __exit__(self, *_: object) -> None:
         self.open.close()
 
-    def send(self, *message: Any) -> None:
+    def send_message(self, *message: Any) -> None:
         self.socket.send(json.dumps(message))
 
-    def receive(self, timeout_s: float = 10) -> list[Any]:
+    def receive_message(self, timeout_s: float = 10) -> list[Any]:
         return list(json.loads(self.socket.recv(timeout_s)))
 
-    def ask(self, action: str, payload: dict[str, Any]) -> str:
+    def send_call(self, action: str, payload: dict[str, Any]) -> str:
         """Send a CALL and give its messageId."""
         self.calls += 1
         message_id = f"{id(self)}-{self.calls}"
-        self.send(2, message_id, action, payload)
+        self.send_message(2, message_id, action, payload)
         return message_id
 
-    def call(self, action: str, payload: dict[str, Any]) -> list[Any]:
-        self.ask(action, payload)
-        return self.receive()
+    def call_and_receive(self, action: str, payload: dict[str, Any]) -> list[Any]:
+        self.send_call(action, payload)
+        return self.receive_message()
 
 
 @pytest.fixture
@@ -91,23 +98,23 @@ def station(csms: Csms) -> Iterator[FakeStation]:
         yield station
 
 
-def answering(
+def call_with_reply(
     csms: Csms, station: FakeStation, action: str, payload: dict[str, Any], reply: list[Any]
 ) -> Any:
     """Let the fake station answer one CALL of the CSMS, made on another thread."""
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(csms.call, action, payload)
-        _, message_id, asked, sent = station.receive()
+        _, message_id, asked, sent = station.receive_message()
         assert (asked, sent) == (action, payload)
-        station.send(reply[0], message_id, *reply[1:])
+        station.send_message(reply[0], message_id, *reply[1:])
         return call.result(10)
 
 
 def test_boot_is_answered_by_the_settings(csms: Csms, station: FakeStation) -> None:
-    csms.answers.boot_status = "Pending"
-    csms.answers.boot_interval_s = 7
-    csms.answers.clock_offset = timedelta(days=400)
-    kind, _, payload = station.call("BootNotification", BOOT)
+    csms.responses.boot_status = "Pending"
+    csms.responses.boot_interval_s = 7
+    csms.responses.clock_offset = timedelta(days=400)
+    kind, _, payload = station.call_and_receive("BootNotification", BOOT)
     assert (kind, payload["status"], payload["interval"]) == (3, "Pending", 7)
     ahead = datetime.fromisoformat(payload["currentTime"]) - datetime.now(UTC)
     assert timedelta(days=399) < ahead < timedelta(days=401)
@@ -115,25 +122,31 @@ def test_boot_is_answered_by_the_settings(csms: Csms, station: FakeStation) -> N
 
 
 def test_tokens_are_answered_by_what_the_csms_knows(csms: Csms, station: FakeStation) -> None:
-    csms.answers.know("04a224b2", group="G1", cache_expiry=datetime(2030, 1, 1, tzinfo=UTC))
+    csms.responses.add_id_token(
+        "04a224b2", group_id_token="G1", cache_expiry=datetime(2030, 1, 1, tzinfo=UTC)
+    )
     info = {
         "status": "Accepted",
         "groupIdToken": {"idToken": "G1", "type": "Central"},
         "cacheExpiryDateTime": "2030-01-01T00:00:00.000Z",
     }
-    assert station.call("Authorize", {"idToken": TOKEN})[2] == {"idTokenInfo": info}
-    assert station.call("TransactionEvent", transaction_event())[2] == {"idTokenInfo": info}
+    assert station.call_and_receive("Authorize", {"idToken": TOKEN})[2] == {"idTokenInfo": info}
+    assert station.call_and_receive("TransactionEvent", transaction_event())[2] == {
+        "idTokenInfo": info
+    }
     stranger = {"idToken": {"idToken": "00000000", "type": "ISO14443"}}
-    assert station.call("Authorize", stranger)[2] == {"idTokenInfo": {"status": "Unknown"}}
-    assert [frame.payload for frame in csms.calls("Authorize")][1] == stranger
+    assert station.call_and_receive("Authorize", stranger)[2] == {
+        "idTokenInfo": {"status": "Unknown"}
+    }
+    assert [frame.payload for frame in csms.calls_for("Authorize")][1] == stranger
 
 
 def test_an_overriding_answer_goes_first(csms: Csms, station: FakeStation) -> None:
-    csms.answers.overriding["DataTransfer"] = lambda request: {
+    csms.responses.overrides["DataTransfer"] = lambda request: {
         "status": "Accepted",
         "data": request["vendorId"],
     }
-    answer = station.call("DataTransfer", {"vendorId": "org.example"})[2]
+    answer = station.call_and_receive("DataTransfer", {"vendorId": "org.example"})[2]
     assert answer == {"status": "Accepted", "data": "org.example"}
 
 
@@ -142,13 +155,13 @@ def test_every_answer_survives_the_spelling_of_ocpp(action: str) -> None:
     from ocpp.charge_point import remove_nones, serialize_as_dict, snake_to_camel_case
 
     request = {"idToken": TOKEN} if action == "Authorize" else {}
-    answer = Answers().to(action, request)
-    spelled = snake_to_camel_case(remove_nones(serialize_as_dict(response(action, answer))))
+    answer = CsmsResponses().response_to(action, request)
+    spelled = snake_to_camel_case(remove_nones(serialize_as_dict(make_response(action, answer))))
     assert {**spelled, "currentTime": None} == {**answer, "currentTime": None}
 
 
 def test_a_call_gives_the_answer(csms: Csms, station: FakeStation) -> None:
-    answer = answering(csms, station, "ClearCache", {}, [3, {"status": "Accepted"}])
+    answer = call_with_reply(csms, station, "ClearCache", {}, [3, {"status": "Accepted"}])
     assert answer == {"status": "Accepted"}
     assert csms.response_times()["ClearCache"].count == 1
     assert 0 < csms.response_times()["ClearCache"].maximum_s < 10
@@ -156,78 +169,82 @@ def test_a_call_gives_the_answer(csms: Csms, station: FakeStation) -> None:
 
 
 def test_a_callerror_is_raised(csms: Csms, station: FakeStation) -> None:
-    with pytest.raises(CallRefused, match="ClearCache: NotSupported: no cache"):
-        answering(csms, station, "ClearCache", {}, [4, "NotSupported", "no cache", {}])
+    with pytest.raises(CallErrorReceived, match="ClearCache: NotSupported: no cache"):
+        call_with_reply(csms, station, "ClearCache", {}, [4, "NotSupported", "no cache", {}])
     assert csms.problems == []
 
 
 def test_a_request_against_the_schema_never_leaves(csms: Csms, station: FakeStation) -> None:
     with pytest.raises(ValidationError):
         csms.call("Reset", {"type": "Sometime"})
-    assert csms.mark() == 0
+    assert csms.next_frame_number() == 0
 
 
 def test_no_answer_no_connection_no_station(csms: Csms, station: FakeStation) -> None:
-    with pytest.raises(NoAnswer, match="within"):
+    with pytest.raises(ResponseTimeout, match="within"):
         csms.call("ClearCache", timeout_s=0.05)
-    csms.abort()
+    csms.abort_connection()
     csms.wait_disconnected(10)
-    with pytest.raises(NotConnected):
+    with pytest.raises(StationNotConnected):
         csms.call("ClearCache")
 
 
 def test_raw_text_goes_out_as_it_is(csms: Csms, station: FakeStation) -> None:
     csms.send_raw("{not json")
     assert station.socket.recv(10) == "{not json"
-    station.send(4, "-1", "RpcFrameworkError", "", {})
+    station.send_message(4, "-1", "RpcFrameworkError", "", {})
     assert csms.wait_for_error(10).error_code == "RpcFrameworkError"
     csms.send_raw('[9,"odd"]')
-    station.send(4, "odd", "MessageTypeNotSupported", "", {})
+    station.send_message(4, "odd", "MessageTypeNotSupported", "", {})
     csms.wait_for_error(10, after=3)
     assert csms.problems == []
 
 
 def test_waiting_finds_what_came_and_what_comes(csms: Csms, station: FakeStation) -> None:
-    station.call("Heartbeat", {})
-    assert csms.wait_for("Heartbeat", timeout_s=10).number == 0
+    station.call_and_receive("Heartbeat", {})
+    assert csms.wait_for_call("Heartbeat", timeout_s=10).number == 0
     with pytest.raises(TimeoutError, match="no Heartbeat as wanted within"):
-        csms.wait_for("Heartbeat", timeout_s=0.05, after=csms.mark())
-    station.ask("TransactionEvent", transaction_event(0))
-    frame = csms.wait_for("TransactionEvent", lambda payload: payload["seqNo"] == 0, 10)
+        csms.wait_for_call("Heartbeat", timeout_s=0.05, after=csms.next_frame_number())
+    station.send_call("TransactionEvent", transaction_event(0))
+    frame = csms.wait_for_call("TransactionEvent", lambda payload: payload["seqNo"] == 0, 10)
     assert frame.payload == transaction_event(0)
 
 
 def test_transaction_events_reach_the_ledger(csms: Csms, station: FakeStation) -> None:
     for seq_no, event_type in enumerate(("Started", "Updated", "Ended")):
-        station.call("TransactionEvent", transaction_event(seq_no, event_type))
-    assert csms.ledger.problems("t") == []
+        station.call_and_receive("TransactionEvent", transaction_event(seq_no, event_type))
+    assert csms.ledger.find_problems("t") == []
 
 
 def test_disturbed_answers(csms: Csms, station: FakeStation) -> None:
-    csms.disturb("Heartbeat", copies=0, times=1)
-    csms.disturb("Heartbeat", copies=2, times=1)
-    csms.disturb("Heartbeat", error="InternalError", times=1)
-    csms.disturb("Heartbeat", delay_s=0.2, times=1)
-    lost, twice = station.ask("Heartbeat", {}), station.ask("Heartbeat", {})
-    assert [station.receive()[1], station.receive()[1]] == [twice, twice]
-    assert station.call("Heartbeat", {})[2] == "InternalError"
-    late, prompt = station.ask("Heartbeat", {}), station.ask("Heartbeat", {})
-    assert [station.receive()[1], station.receive()[1]] == [prompt, late]
+    csms.disturb_calls("Heartbeat", copies=0, times=1)
+    csms.disturb_calls("Heartbeat", copies=2, times=1)
+    csms.disturb_calls("Heartbeat", error="InternalError", times=1)
+    csms.disturb_calls("Heartbeat", delay_s=0.2, times=1)
+    lost, twice = station.send_call("Heartbeat", {}), station.send_call("Heartbeat", {})
+    assert [station.receive_message()[1], station.receive_message()[1]] == [twice, twice]
+    assert station.call_and_receive("Heartbeat", {})[2] == "InternalError"
+    late, prompt = station.send_call("Heartbeat", {}), station.send_call("Heartbeat", {})
+    assert [station.receive_message()[1], station.receive_message()[1]] == [prompt, late]
     assert all(lost != frame.message_id for frame in csms.record.frames if not frame.incoming)
     assert not any("refused" in problem for problem in csms.problems)
 
 
 def test_a_call_after_one_that_got_no_answer_is_in_order(csms: Csms, station: FakeStation) -> None:
-    swallowed = csms.disturb("Heartbeat", copies=0, times=1)
-    station.ask("Heartbeat", {})
-    until(lambda: swallowed.times == 0, 10, "swallowed answer")
-    assert station.call("Heartbeat", {})[0] == 3
+    swallowed = csms.disturb_calls("Heartbeat", copies=0, times=1)
+    station.send_call("Heartbeat", {})
+    wait_until(lambda: swallowed.times == 0, 10, "swallowed answer")
+    assert station.call_and_receive("Heartbeat", {})[0] == 3
     assert csms.problems == []
 
 
 def test_a_disturbance_can_pick_its_calls(csms: Csms, station: FakeStation) -> None:
-    csms.disturb("TransactionEvent", error="InternalError", where=lambda call: call["seqNo"] == 1)
-    kinds = [station.call("TransactionEvent", transaction_event(n))[0] for n in range(3)]
+    csms.disturb_calls(
+        "TransactionEvent", error="InternalError", where=lambda call: call["seqNo"] == 1
+    )
+    kinds = [
+        station.call_and_receive("TransactionEvent", transaction_event(n))[0] for n in range(3)
+    ]
     assert kinds == [3, 4, 3]
 
 
@@ -252,43 +269,45 @@ def test_a_disturbance_can_pick_its_calls(csms: Csms, station: FakeStation) -> N
 def test_what_a_station_does_wrong_is_noted(
     csms: Csms, station: FakeStation, message: list[Any], problem: str
 ) -> None:
-    station.send(*message)
-    csms.record.wait(lambda: bool(csms.problems), 10, "complaint")
+    station.send_message(*message)
+    csms.record.wait_until(lambda: bool(csms.problems), 10, "complaint")
     assert problem in csms.problems[0]
 
 
 def test_a_messageid_used_again_is_noted(csms: Csms, station: FakeStation) -> None:
     for _ in range(2):
-        station.send(2, "same", "Heartbeat", {})
-        station.receive()
+        station.send_message(2, "same", "Heartbeat", {})
+        station.receive_message()
     assert "uses a messageId again" in csms.problems[0]
 
 
 def test_a_second_call_before_the_answer_is_noted() -> None:
-    record = Record()
+    record = FrameRecord()
     for message_id in ("1", "2"):
-        record.enter(f'[2,"{message_id}","Heartbeat",{{}}]', connection=1, incoming=True)
-    record.enter('[2,"3","Heartbeat",{}]', connection=2, incoming=True)  # the link broke between
+        record.add_frame(f'[2,"{message_id}","Heartbeat",{{}}]', connection=1, incoming=True)
+    record.add_frame(
+        '[2,"3","Heartbeat",{}]', connection=2, incoming=True
+    )  # the link broke between
     assert record.problems == [
         '[2,"2","Heartbeat",{}]: is sent while [\'1\'] still waits for its answer'
     ]
 
 
 def test_an_answer_given_twice_is_noted(csms: Csms, station: FakeStation) -> None:
-    answering(csms, station, "ClearCache", {}, [3, {"status": "Accepted"}])
-    station.send(3, "csms-1", {"status": "Accepted"})
-    csms.record.wait(lambda: bool(csms.problems), 10, "complaint")
+    call_with_reply(csms, station, "ClearCache", {}, [3, {"status": "Accepted"}])
+    station.send_message(3, "csms-1", {"status": "Accepted"})
+    csms.record.wait_until(lambda: bool(csms.problems), 10, "complaint")
     assert "a second time" in csms.problems[0]
 
 
 def test_a_wrong_answer_is_noted(csms: Csms, station: FakeStation) -> None:
-    answering(csms, station, "ClearCache", {}, [3, {"status": "Perhaps"}])
+    call_with_reply(csms, station, "ClearCache", {}, [3, {"status": "Perhaps"}])
     assert "'Perhaps' is not one of" in csms.problems[0]
 
 
 def test_a_binary_frame_is_noted(csms: Csms, station: FakeStation) -> None:
     station.socket.send(b"[2]")
-    csms.record.wait(lambda: bool(csms.problems), 10, "complaint")
+    csms.record.wait_until(lambda: bool(csms.problems), 10, "complaint")
     assert csms.problems == ["a binary frame of 3 bytes"]
 
 
@@ -303,8 +322,8 @@ def test_the_right_password_opens(csms: Csms) -> None:
     with pytest.raises(InvalidStatus, match="401"):
         FakeStation(csms, "CS%201", additional_headers=header("wrong horse"))
     with FakeStation(csms, "CS%201", additional_headers=header("correct horse battery")) as station:
-        assert station.call("Heartbeat", {})[0] == 3
-    assert [(each.user, each.admitted) for each in csms.handshakes] == [
+        assert station.call_and_receive("Heartbeat", {})[0] == 3
+    assert [(each.user, each.accepted) for each in csms.handshakes] == [
         (None, False),
         ("CS 1", False),
         ("CS 1", True),
@@ -319,54 +338,54 @@ def test_a_missing_subprotocol_is_noted(csms: Csms) -> None:
 
 def test_refusing_down_and_up(csms: Csms, station: FakeStation) -> None:
     port = csms.port
-    csms.down()
+    csms.stop_listening()
     csms.wait_disconnected(10)
     with pytest.raises(ConnectionClosed):
-        station.receive()
+        station.receive_message()
     with pytest.raises(ConnectionRefusedError):
         FakeStation(csms)
-    csms.up()
+    csms.start_listening()
     assert csms.port == port
-    csms.refusing = HTTPStatus.SERVICE_UNAVAILABLE
+    csms.refuse_with = HTTPStatus.SERVICE_UNAVAILABLE
     with pytest.raises(InvalidStatus, match="503"):
         FakeStation(csms)
-    csms.refusing = None
+    csms.refuse_with = None
     with FakeStation(csms) as again:
-        assert again.call("Heartbeat", {})[0] == 3
+        assert again.call_and_receive("Heartbeat", {})[0] == 3
 
 
 def test_closing_politely(csms: Csms, station: FakeStation) -> None:
-    csms.close(1001)
+    csms.close_connection(1001)
     with pytest.raises(ConnectionClosed, match="1001"):
-        station.receive()
+        station.receive_message()
 
 
 def test_silence_and_speech(csms: Csms, station: FakeStation) -> None:
-    csms.go_silent()
-    station.ask("Heartbeat", {})
+    csms.pause_io()
+    station.send_call("Heartbeat", {})
     with pytest.raises(TimeoutError):
-        station.receive(0.3)
-    assert csms.calls("Heartbeat") == []
-    csms.speak_again()
-    assert station.receive()[0] == 3
+        station.receive_message(0.3)
+    assert csms.calls_for("Heartbeat") == []
+    csms.resume_io()
+    assert station.receive_message()[0] == 3
 
 
 def test_the_ledger_outlives_the_connection(csms: Csms, station: FakeStation) -> None:
-    station.call("TransactionEvent", transaction_event(0))
-    csms.down()
-    csms.up()
+    station.call_and_receive("TransactionEvent", transaction_event(0))
+    csms.stop_listening()
+    csms.start_listening()
     with FakeStation(csms) as again:
-        again.call("TransactionEvent", transaction_event(0))
-        again.call("TransactionEvent", transaction_event(1, "Ended"))
-    assert csms.ledger.problems("t") == []
-    assert csms.ledger.duplicates("t") == 1
+        again.call_and_receive("TransactionEvent", transaction_event(0))
+        again.call_and_receive("TransactionEvent", transaction_event(1, "Ended"))
+    assert csms.ledger.find_problems("t") == []
+    assert csms.ledger.count_duplicates("t") == 1
 
 
 def test_an_error_frame_is_no_answer_to_the_next_call(csms: Csms, station: FakeStation) -> None:
-    station.send(4, "-1", "GenericError", "", {})
+    station.send_message(4, "-1", "GenericError", "", {})
     csms.wait_for_error(10)
     assert csms.record.frames[0].type == CALLERROR
-    assert answering(csms, station, "ClearCache", {}, [3, {"status": "Accepted"}])
+    assert call_with_reply(csms, station, "ClearCache", {}, [3, {"status": "Accepted"}])
 
 
 def test_tls_as_the_test_configures_it() -> None:
@@ -379,4 +398,4 @@ def test_tls_as_the_test_configures_it() -> None:
     authority.configure_trust(client)
     with Csms(tls=server) as csms, FakeStation(csms, ssl=client) as station:
         assert csms.url.startswith("wss://")
-        assert station.call("Heartbeat", {})[0] == 3
+        assert station.call_and_receive("Heartbeat", {})[0] == 3

@@ -13,7 +13,7 @@ from tests.csms.ledger import Ledger
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def event(
+def event_payload(
     seq_no: int,
     event_type: str = "Updated",
     *,
@@ -41,9 +41,9 @@ def event(
 
 
 COMPLETE = (
-    event(0, "Started", wh="100.5", context="Transaction.Begin"),
-    event(1, wh="101"),
-    event(2, "Ended", wh="103.75", context="Transaction.End"),
+    event_payload(0, "Started", wh="100.5", context="Transaction.Begin"),
+    event_payload(1, wh="101"),
+    event_payload(2, "Ended", wh="103.75", context="Transaction.End"),
 )
 
 
@@ -56,16 +56,16 @@ def ledger_of(*payloads: dict[str, Any]) -> Ledger:
 
 def test_a_complete_account_has_no_problem() -> None:
     ledger = ledger_of(*COMPLETE)
-    assert ledger.problems("t") == []
+    assert ledger.find_problems("t") == []
     assert ledger.is_closed("t")
     assert ledger.energy_wh("t") == Decimal("3.25")
 
 
 def test_a_repeated_event_is_one_event_and_one_duplicate() -> None:
     ledger = ledger_of(COMPLETE[0], COMPLETE[1], COMPLETE[1] | {"offline": True}, COMPLETE[2])
-    assert ledger.problems("t") == []
-    assert ledger.duplicates("t") == 1
-    assert [each.seq_no for each in ledger.receipts("t")] == [0, 1, 2]
+    assert ledger.find_problems("t") == []
+    assert ledger.count_duplicates("t") == 1
+    assert [each.seq_no for each in ledger.receipts_of("t")] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -73,27 +73,27 @@ def test_a_repeated_event_is_one_event_and_one_duplicate() -> None:
     [
         ((COMPLETE[0], COMPLETE[2]), "seqNo missing: [1]"),
         ((COMPLETE[0], COMPLETE[2], COMPLETE[1]), "seqNo 1 arrived after 2"),
-        ((*COMPLETE, event(1, wh="102")), "seqNo 1 came again with another payload"),
+        ((*COMPLETE, event_payload(1, wh="102")), "seqNo 1 came again with another payload"),
         (COMPLETE[:2], "Ended at seqNo [], expected at [1]"),
-        ((event(0), *COMPLETE[1:]), "Started at seqNo [], expected at [0]"),
-        ((COMPLETE[0], event(1, "Started"), COMPLETE[2]), "Started at seqNo [0, 1]"),
-        ((COMPLETE[0], event(1, "Ended"), COMPLETE[2]), "Ended at seqNo [1, 2]"),
-        ((*COMPLETE[:2], event(2, "Ended", evse={"id": 2})), "several EVSEs: [1, 2]"),
-        ((COMPLETE[0], event(1, at_s=-1), COMPLETE[2]), "timestamp of seqNo 1 is before"),
-        ((COMPLETE[0], event(1, wh="100"), COMPLETE[2]), "register runs backwards"),
+        ((event_payload(0), *COMPLETE[1:]), "Started at seqNo [], expected at [0]"),
+        ((COMPLETE[0], event_payload(1, "Started"), COMPLETE[2]), "Started at seqNo [0, 1]"),
+        ((COMPLETE[0], event_payload(1, "Ended"), COMPLETE[2]), "Ended at seqNo [1, 2]"),
+        ((*COMPLETE[:2], event_payload(2, "Ended", evse={"id": 2})), "several EVSEs: [1, 2]"),
+        ((COMPLETE[0], event_payload(1, at_s=-1), COMPLETE[2]), "timestamp of seqNo 1 is before"),
+        ((COMPLETE[0], event_payload(1, wh="100"), COMPLETE[2]), "register runs backwards"),
     ],
 )
 def test_a_wrong_account_is_named(payloads: tuple[dict[str, Any], ...], problem: str) -> None:
-    assert problem in "\n".join(ledger_of(*payloads).problems("t"))
+    assert problem in "\n".join(ledger_of(*payloads).find_problems("t"))
 
 
 def test_an_unknown_transaction_is_a_problem() -> None:
-    assert Ledger().problems("t") == ["no TransactionEvent arrived"]
+    assert Ledger().find_problems("t") == ["no TransactionEvent arrived"]
 
 
 def test_a_stepped_clock_is_no_problem_when_it_was_stepped() -> None:
-    ledger = ledger_of(COMPLETE[0], event(1, at_s=-1), COMPLETE[2])
-    assert ledger.problems("t", clock_stepped=True) == []
+    ledger = ledger_of(COMPLETE[0], event_payload(1, at_s=-1), COMPLETE[2])
+    assert ledger.find_problems("t", clock_stepped=True) == []
 
 
 def test_an_account_with_a_gap_is_not_closed_though_it_ended() -> None:
@@ -102,8 +102,8 @@ def test_an_account_with_a_gap_is_not_closed_though_it_ended() -> None:
 
 def test_registers_count_in_wh_whatever_unit_and_multiplier_say() -> None:
     ledger = ledger_of(
-        event(0, "Started", wh="1.5", context="Transaction.Begin", unit={"unit": "kWh"}),
-        event(1, "Ended", wh="2", context="Transaction.End", unit={"multiplier": 3}),
+        event_payload(0, "Started", wh="1.5", context="Transaction.Begin", unit={"unit": "kWh"}),
+        event_payload(1, "Ended", wh="2", context="Transaction.End", unit={"multiplier": 3}),
     )
     assert ledger.energy_wh("t") == Decimal(500)
 

@@ -17,12 +17,12 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from station.simulation.world import shared_memory
-from tests.damage.bad_sectors import LISTED_IN, environment
-from tests.damage.sweep import bad_sectors, broken, damages
-from tests.damage.worlds import original
+from station.simulation.world import shared_memory_directory
+from tests.damage.bad_sectors import LIST_ENV_VAR, prepare_environment
+from tests.damage.sweep import find_violations, generate_bad_sectors, generate_damages
+from tests.damage.worlds import make_original
 
-TELLS_S = 10.0  # between two lines of progress
+PROGRESS_INTERVAL_S = 10.0  # between two lines of progress
 
 
 def main(arguments: list[str]) -> int:
@@ -32,21 +32,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sectors", action="store_true", help="they cannot be read, that is all")
     asked = parser.parse_args(arguments)
-    if asked.sectors and LISTED_IN not in os.environ:
-        return with_bad_sectors(arguments)
-    kinds = bad_sectors if asked.sectors else damages
+    if asked.sectors and LIST_ENV_VAR not in os.environ:
+        return rerun_with_bad_sectors(arguments)
+    kinds = generate_bad_sectors if asked.sectors else generate_damages
     logging.disable(logging.CRITICAL)
-    scratch = Path(tempfile.mkdtemp(prefix="damage-", dir=shared_memory()))
+    scratch = Path(tempfile.mkdtemp(prefix="damage-", dir=shared_memory_directory()))
     bad, count, told = 0, 0, time.perf_counter()
     try:
         for checkpointed in (True, False):
-            made = original(scratch / f"{checkpointed}", checkpointed=checkpointed)
+            made = make_original(scratch / f"{checkpointed}", checkpointed=checkpointed)
             for damage in islice(kinds(made, asked.seed), asked.damages):
                 count += 1
-                for what in broken(made, damage, scratch):
+                for what in find_violations(made, damage, scratch):
                     bad += 1
                     print(f"{'file' if checkpointed else 'log'}: {damage[0]}: {what}")
-                if time.perf_counter() - told > TELLS_S:
+                if time.perf_counter() - told > PROGRESS_INTERVAL_S:
                     told = time.perf_counter()
                     print(f"{count} damages, {bad} broken", file=sys.stderr)
     finally:
@@ -55,10 +55,10 @@ def main(arguments: list[str]) -> int:
     return 1 if bad else 0
 
 
-def with_bad_sectors(arguments: list[str]) -> int:
+def rerun_with_bad_sectors(arguments: list[str]) -> int:
     """The same in a process that can have some."""
     with tempfile.TemporaryDirectory() as place:
-        env = {**os.environ, **environment(Path(place))}
+        env = {**os.environ, **prepare_environment(Path(place))}
         return subprocess.run(
             [sys.executable, "-m", "tests.damage", *arguments], env=env
         ).returncode

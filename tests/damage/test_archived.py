@@ -10,33 +10,35 @@ from pathlib import Path
 
 import pytest
 
-from journal.observations import DamageFound
-from journal.retention import Limits, archive
-from journal.segments import segments_beside
+from journal.observations import JournalDamageFound
+from journal.retention import RetentionLimits, archive_oldest_entries
+from journal.segments import find_segments
 from journal.store import JournalDamaged, StoreSettings
-from station.cli import ended
-from station.runtime.memory import Memory
-from station.simulation.world import FILE
-from tests.damage.sweep import Damage, damages
-from tests.damage.worlds import NAMES, Original, original
+from station.cli import run_cli
+from station.runtime.memory import Startup
+from station.simulation.world import JOURNAL_FILE
+from tests.damage.sweep import Damage, generate_damages
+from tests.damage.worlds import NAMES, Original, make_original
 
 SEED = 20261123
 SAMPLE = 14  # some of each kind
 SETTINGS = StoreSettings(grow_bytes=0)
 LONG_AFTER = datetime(2099, 1, 1, tzinfo=UTC)
-STAYS = 40  # entries at the end
+KEPT_ENTRIES = 40  # entries at the end
 
-Say = Callable[[Path], list[object]]
+OutputCollector = Callable[[Path], list[object]]
 
 
 @pytest.fixture(scope="module", params=["file", "log"])
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Original:
+def original_journal(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Original:
     """A journal of sessions, most of it in its file or in its log."""
-    return original(tmp_path_factory.mktemp("made"), checkpointed=request.param == "file")
+    return make_original(tmp_path_factory.mktemp("made"), checkpointed=request.param == "file")
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Say:
+def command_outputs(capsys: pytest.CaptureFixture[str]) -> OutputCollector:
     """Exit code and words of each command that reads."""
 
     def say(journal: Path) -> list[object]:
@@ -51,60 +53,64 @@ def said(capsys: pytest.CaptureFixture[str]) -> Say:
             ("export", "transactions"),
         ):
             capsys.readouterr()
-            code = ended([verb, str(journal), *more])
+            code = run_cli([verb, str(journal), *more])
             words.append((verb, code, *capsys.readouterr()))
         return words
 
     return say
 
 
-def test_damage_is_archived_and_told_as_before(made: Original, tmp_path: Path, said: Say) -> None:
+def test_damage_is_archived_and_told_as_before(
+    original_journal: Original, tmp_path: Path, command_outputs: OutputCollector
+) -> None:
     """What a start or the archive had to make anew is compared as it was then."""
     print(f"seed {SEED}")
     whole = 0
-    for damage in islice(damages(made, SEED), SAMPLE):
-        place = harmed(made, damage, tmp_path / "damaged")
-        journal = place / FILE
-        with_gaps(place, "")
-        before = said(journal)
+    for damage in islice(generate_damages(original_journal, SEED), SAMPLE):
+        place = damaged_copy(original_journal, damage, tmp_path / "damaged")
+        journal = place / JOURNAL_FILE
+        start_on_damaged(place, "")
+        before = command_outputs(journal)
         try:
-            settled_moves(place)
+            archive_settled(place)
         except JournalDamaged as found:
-            with_gaps(place, str(found))
-            before = said(journal)
-            settled_moves(place)
-        assert said(journal) == before, damage[0]
+            start_on_damaged(place, str(found))
+            before = command_outputs(journal)
+            archive_settled(place)
+        assert command_outputs(journal) == before, damage[0]
         whole += before[0][1] == 0  # type: ignore[index]
     assert whole < SAMPLE
 
 
-def harmed(made: Original, damage: Damage, place: Path) -> Path:
+def damaged_copy(original_journal: Original, damage: Damage, place: Path) -> Path:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     for name in NAMES:
-        if (made.directory / name).exists():
-            shutil.copyfile(made.directory / name, place / name)
+        if (original_journal.directory / name).exists():
+            shutil.copyfile(original_journal.directory / name, place / name)
     damage[1](place)
     return place
 
 
-def with_gaps(place: Path, damage: str) -> list[DamageFound]:
+def start_on_damaged(place: Path, damage: str) -> list[JournalDamageFound]:
     """A start: what cannot be used is made anew."""
-    memory = Memory(place, SETTINGS, damage=damage)
+    memory = Startup(place, SETTINGS, damage_reason=damage)
     memory.close()
-    return memory.found
+    return memory.damage_found
 
 
-def settled_moves(place: Path) -> None:
+def archive_settled(place: Path) -> None:
     """All but the last entries go to the archive."""
-    memory = Memory(place, SETTINGS)
+    memory = Startup(place, SETTINGS)
     try:
         head = memory.store.head.seq
-        limits = Limits(head - STAYS, (), LONG_AFTER)
-        while archive(memory.store, place / FILE, limits, worth=False, entries=60):
+        limits = RetentionLimits(head - KEPT_ENTRIES, (), LONG_AFTER)
+        while archive_oldest_entries(
+            memory.store, place / JOURNAL_FILE, limits, only_if_worthwhile=False, segment_entries=60
+        ):
             pass
-        left = memory.store.reader.rows(memory.store.reader.archived()[0] + 1)
-        assert all(row.seq >= head - STAYS for row in left)
-        assert head < 100 or len(segments_beside(place / FILE, memory.store.journal_id)) > 1
+        left = memory.store.reader.iter_rows(memory.store.reader.archived_position()[0] + 1)
+        assert all(row.seq >= head - KEPT_ENTRIES for row in left)
+        assert head < 100 or len(find_segments(place / JOURNAL_FILE, memory.store.journal_id)) > 1
     finally:
         memory.close()

@@ -7,9 +7,9 @@ import math
 import trio
 
 from drivers.emulators.can_node import CanNode
-from drivers.ports import PortGone, Report
-from drivers.wire.can_bus import CanLine
-from drivers.wire.slcan import CanFrame, frame
+from drivers.ports import DeviceReport, PortLost
+from drivers.wire.can_bus import SharedCanBus
+from drivers.wire.slcan import CanFrame, parse_frame
 
 
 class BenchBus:
@@ -23,47 +23,49 @@ class BenchBus:
     def __init__(self) -> None:
         self.sent: list[tuple[float, CanFrame]] = []
         self.nodes: list[CanNode] = []
-        self.line = CanLine("bench", self._open)
-        self._hand, self._reads = trio.open_memory_channel[CanFrame](math.inf)
+        self.line = SharedCanBus("bench", self._open)
+        self._frame_sender, self._frame_receiver = trio.open_memory_channel[CanFrame](math.inf)
         self._lost = False
 
     async def _open(self) -> BenchBus:
         return self
 
-    def say(self, said: CanFrame | str) -> None:
+    def inject_frame(self, sent_frame: CanFrame | str) -> None:
         """A device says something."""
-        self._hand.send_nowait(frame(said) if isinstance(said, str) else said)
+        self._frame_sender.send_nowait(
+            parse_frame(sent_frame) if isinstance(sent_frame, str) else sent_frame
+        )
 
-    def lose(self) -> None:
+    def disconnect(self) -> None:
         """The port is gone."""
         self._lost = True
-        self._hand.close()
+        self._frame_sender.close()
 
     async def send(self, sent: CanFrame) -> None:
         await trio.lowlevel.checkpoint()
         if self._lost:
-            raise PortGone("bench: gone")
+            raise PortLost("bench: gone")
         self.sent.append((trio.current_time(), sent))
         for node in self.nodes:
-            node.heard(sent)
+            node.on_frame(sent)
 
     async def receive(self) -> list[CanFrame]:
         try:
-            return [await self._reads.receive()]
+            return [await self._frame_receiver.receive()]
         except trio.EndOfChannel as error:
-            raise PortGone("bench: gone") from error
+            raise PortLost("bench: gone") from error
 
     def close(self) -> None:
         pass
 
-    def texts(self, since: float = 0.0) -> list[str]:
+    def sent_texts(self, since: float = 0.0) -> list[str]:
         """What was sent since a moment, as the documents write it."""
         return [str(sent) for at, sent in self.sent if at >= since]
 
-    def times_of(self, text: str, since: float = 0.0) -> list[float]:
+    def sent_times(self, text: str, since: float = 0.0) -> list[float]:
         """When a frame was sent; `text` may be just its beginning."""
         return [at for at, sent in self.sent if at >= since and str(sent).startswith(text)]
 
 
-def ignored(_: Report) -> None:
+def ignore_report(_: DeviceReport) -> None:
     """For tests that look at the bus only."""

@@ -15,12 +15,12 @@ import trio.testing
 from drivers.ports import (
     CableTemperature,
     ChargeStatus,
+    DeviceReport,
     EvInformation,
-    NoAnswer,
+    NoResponse,
     PilotState,
     PowerFunction,
     PowerRequest,
-    Report,
     SeccEmergency,
     SeccHeartbeat,
     SeccState,
@@ -34,16 +34,16 @@ NOTHING_ALLOWED = "01063000#0000000041410000"
 
 
 @dataclass
-class Bench:
+class SeccBench:
     bus: BenchBus
     driver: AdvanticsSecc
-    reports: list[Report] = field(default_factory=list)
+    reports: list[DeviceReport] = field(default_factory=list)
 
 
 @asynccontextmanager
-async def bench(silent_after_s: float | None = None) -> AsyncIterator[Bench]:
+async def open_bench(silent_after_s: float | None = None) -> AsyncIterator[SeccBench]:
     bus = BenchBus()
-    made = Bench(bus, AdvanticsSecc(bus.line, evse_id=1, silent_after_s=silent_after_s))
+    made = SeccBench(bus, AdvanticsSecc(bus.line, evse_id=1, silent_after_s=silent_after_s))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bus.line.run, made.reports.append)
         nursery.start_soon(made.driver.run, made.reports.append)
@@ -53,8 +53,8 @@ async def bench(silent_after_s: float | None = None) -> AsyncIterator[Bench]:
 
 
 async def test_it_begins_by_allowing_nothing(autojump_clock: trio.testing.MockClock) -> None:
-    async with bench() as it:
-        assert it.bus.texts() == [
+    async with open_bench() as it:
+        assert it.bus.sent_texts() == [
             NOTHING_ALLOWED,
             "01063001#0000000000000000",
             "01063002#000000",
@@ -63,77 +63,77 @@ async def test_it_begins_by_allowing_nothing(autojump_clock: trio.testing.MockCl
 
 
 async def test_the_status_is_sent_every_100_ms(autojump_clock: trio.testing.MockClock) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         await trio.sleep(5)
-        times = it.bus.times_of(STATUS)
+        times = it.bus.sent_times(STATUS)
         assert {round(b - a, 6) for a, b in pairwise(times)} == {0.1}
 
 
 async def test_the_status_says_what_was_measured(autojump_clock: trio.testing.MockClock) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         driver = it.driver
         driver.voltage_v, driver.current_a = Decimal("720.5"), Decimal("249.8")
         driver.modules_c, driver.enclosure_c = 48, 36
         driver.enabled, driver.insulation_ohm = True, 2_000_000
         await trio.sleep(0.15)
-        assert it.bus.texts()[-1] == "01063000#251CC209584C01FF"
+        assert it.bus.sent_texts()[-1] == "01063000#251CC209584C01FF"
         driver.enabled = False
         await trio.sleep(0.11)
-        assert it.bus.texts()[-1] == "01063000#251CC209584C00FF"
+        assert it.bus.sent_texts()[-1] == "01063000#251CC209584C00FF"
 
 
 async def test_an_unknown_insulation_is_told_as_none(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         it.driver.insulation_ohm = 99_999
         await trio.sleep(0.11)
-        assert it.bus.texts()[-1].endswith("31")  # 49 counts of 2 kohm: rounded down
+        assert it.bus.sent_texts()[-1].endswith("31")  # 49 counts of 2 kohm: rounded down
         it.driver.insulation_ohm = None
         await trio.sleep(0.11)
-        assert it.bus.texts()[-1].endswith("00")
+        assert it.bus.sent_texts()[-1].endswith("00")
 
 
 async def test_values_beyond_the_wire_stay_at_its_end(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         driver = it.driver
         driver.voltage_v, driver.current_a = Decimal(99_999), Decimal(-99_999)
         driver.modules_c, driver.enclosure_c = 400, -400
         await trio.sleep(0.11)
-        assert it.bus.texts()[-1] == "01063000#FFFF0080FF000000"
+        assert it.bus.sent_texts()[-1] == "01063000#FFFF0080FF000000"
 
 
 async def test_flags_leave_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         await trio.sleep(0.033)
         now = trio.current_time()
         it.driver.start_allowed = True
         await trio.testing.wait_all_tasks_blocked()
-        assert it.bus.times_of("01063002#010000") == [now]
-        it.driver.authorised = True
+        assert it.bus.sent_times("01063002#010000") == [now]
+        it.driver.authorized = True
         await trio.testing.wait_all_tasks_blocked()
-        assert it.bus.times_of("01063002#010300") == [now]
+        assert it.bus.sent_times("01063002#010300") == [now]
         it.driver.parameters_done = True
         await trio.testing.wait_all_tasks_blocked()
-        assert it.bus.times_of("01063002#010700") == [now]
-        it.driver.authorised = False
+        assert it.bus.sent_times("01063002#010700") == [now]
+        it.driver.authorized = False
         await trio.testing.wait_all_tasks_blocked()
-        assert it.bus.texts()[-1] == "01063002#010500"
+        assert it.bus.sent_texts()[-1] == "01063002#010500"
 
 
 async def test_the_stop_button_goes_down_and_up_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         await trio.sleep(0.05)
-        it.driver.press_stop()
+        it.driver.press_stop_button()
         pressed = trio.current_time()
         await trio.sleep(2)
         down, up = (
-            it.bus.times_of("01063002#000001")[0],
-            it.bus.times_of("01063002#000000", pressed),
+            it.bus.sent_times("01063002#000001")[0],
+            it.bus.sent_times("01063002#000000", pressed),
         )
         assert down == pressed
         assert 0.2 <= up[0] - down <= 0.4
@@ -142,42 +142,42 @@ async def test_the_stop_button_goes_down_and_up_again(
 async def test_limits_are_told_when_they_change_but_not_faster_than_100_ms(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         await trio.sleep(0.5)
         begun = trio.current_time()
         for ampere in range(100):
             it.driver.voltage_max_v, it.driver.current_max_a = Decimal(1000), Decimal(ampere)
-            it.driver.tell_now()
+            it.driver.send_status_now()
             await trio.sleep(0.01)
         it.driver.current_max_a = Decimal(500)
         await trio.sleep(0.3)
-        times = it.bus.times_of(LIMITS, begun)
+        times = it.bus.sent_times(LIMITS, begun)
         assert min(b - a for a, b in pairwise(times)) >= 0.1 - 1e-9
-        assert "01063001#1027881300000000" in it.bus.texts(begun)
+        assert "01063001#1027881300000000" in it.bus.sent_texts(begun)
 
 
 async def test_what_did_not_change_is_repeated_every_second(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         await trio.sleep(4.95)
         for message in (LIMITS, FLAGS, OUTPUTS):
-            assert len(it.bus.times_of(message)) == 5
+            assert len(it.bus.sent_times(message)) == 5
 
 
 async def test_leds_are_three_bytes_from_bit_4(autojump_clock: trio.testing.MockClock) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         it.driver.leds = (1, 2, 255)
         await trio.sleep(0.11)
-        assert it.bus.texts()[-1] == "01063201#1020F00F00000000"
+        assert it.bus.sent_texts()[-1] == "01063201#1020F00F00000000"
 
 
 async def test_on_the_way_out_nothing_is_allowed(autojump_clock: trio.testing.MockClock) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         it.driver.enabled = it.driver.start_allowed = True
         await trio.sleep(0.3)
-        assert it.bus.texts()[-1] != NOTHING_ALLOWED
-    assert it.bus.texts()[-1] == NOTHING_ALLOWED
+        assert it.bus.sent_texts()[-1] != NOTHING_ALLOWED
+    assert it.bus.sent_texts()[-1] == NOTHING_ALLOWED
     assert not it.driver.enabled
 
 
@@ -191,7 +191,7 @@ async def test_a_new_run_begins_with_nothing_allowed(
         nursery.start_soon(bus.line.run, print)
         nursery.start_soon(driver.run, print)
         await trio.testing.wait_all_tasks_blocked()
-        assert bus.texts()[0] == NOTHING_ALLOWED
+        assert bus.sent_texts()[0] == NOTHING_ALLOWED
         nursery.cancel_scope.cancel()
 
 
@@ -230,18 +230,18 @@ async def test_a_new_run_begins_with_nothing_allowed(
         ),
         ("0106B002#01", ChargeStatus(started=True)),
         ("0106B002#00", ChargeStatus(started=False)),
-        ("0106B004#00", SessionFinished(rushed=False)),
-        ("0106B004#01", SessionFinished(rushed=True)),
+        ("0106B004#00", SessionFinished(aborted=False)),
+        ("0106B004#01", SessionFinished(aborted=True)),
         ("0106B005#01", SeccEmergency(by_ev=False)),
         ("0106B005#03", SeccEmergency(by_ev=True)),
         ("0106B201#00000000005B4E4D", CableTemperature(hottest_c=38, cpu_c=51)),
     ],
 )
 async def test_what_the_controller_says_is_reported(
-    autojump_clock: trio.testing.MockClock, said: str, report: Report
+    autojump_clock: trio.testing.MockClock, said: str, report: DeviceReport
 ) -> None:
-    async with bench() as it:
-        it.bus.say(said)
+    async with open_bench() as it:
+        it.bus.inject_frame(said)
         await trio.testing.wait_all_tasks_blocked()
         assert it.reports == [report]
 
@@ -253,8 +253,8 @@ async def test_what_the_controller_says_is_reported(
 async def test_what_is_not_for_us_or_not_whole_is_left(
     autojump_clock: trio.testing.MockClock, said: str
 ) -> None:
-    async with bench() as it:
-        it.bus.say(said)
+    async with open_bench() as it:
+        it.bus.inject_frame(said)
         await trio.testing.wait_all_tasks_blocked()
         assert it.reports == []
 
@@ -262,7 +262,7 @@ async def test_what_is_not_for_us_or_not_whole_is_left(
 async def test_what_the_ev_tells_is_put_together_and_reported_on_change(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         for said in (
             "0106B001#0201",
             "0106B100#4D0022005064",
@@ -271,7 +271,7 @@ async def test_what_the_ev_tells_is_put_together_and_reported_on_change(
             "0106B105#02A1B2C3D4E5",
             "0106B105#02A1B2C3D4E5",
         ):
-            it.bus.say(said)
+            it.bus.inject_frame(said)
         await trio.testing.wait_all_tasks_blocked()
         assert len(it.reports) == 4
         assert it.reports[-1] == EvInformation(
@@ -288,10 +288,10 @@ async def test_what_the_ev_tells_is_put_together_and_reported_on_change(
 async def test_the_next_ev_is_not_told_with_the_last_ones_data(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with bench() as it:
+    async with open_bench() as it:
         for said in ("0106B001#0201", "0106B105#02A1B2C3D4E5", "0106B004#00", "0106B001#0201"):
-            it.bus.say(said)
-        it.bus.say("0106B100#4D0022005064")
+            it.bus.inject_frame(said)
+        it.bus.inject_frame("0106B100#4D0022005064")
         await trio.testing.wait_all_tasks_blocked()
         last = it.reports[-1]
         assert isinstance(last, EvInformation)
@@ -306,13 +306,13 @@ async def test_a_silent_controller_is_no_answer_where_that_is_wanted(
 
     async def heartbeats() -> None:
         for _ in range(10):
-            bus.say("0206B000#01")
+            bus.inject_frame("0206B000#01")
             await trio.sleep(0.1)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bus.line.run, print)
         nursery.start_soon(heartbeats)
-        with pytest.raises(NoAnswer, match="EVSE 2"):
+        with pytest.raises(NoResponse, match="EVSE 2"):
             await driver.run(lambda _: None)
         assert 1.0 <= trio.current_time() <= 1.4
         nursery.cancel_scope.cancel()

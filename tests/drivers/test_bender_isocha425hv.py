@@ -8,49 +8,58 @@ import trio
 import trio.testing
 
 from drivers.emulators.bender_isocha425 import BenderEmulator
-from drivers.emulators.memory_port import memory_line
-from drivers.emulators.modbus_slave import ModbusSlaves
+from drivers.emulators.memory_port import open_memory_line
+from drivers.emulators.modbus_slave import ModbusSlaveBus
 from drivers.emulators.pty import Pty
 from drivers.insulation.bender_isocha425hv import (
     BenderIsoCha425hv,
-    Value,
-    insulation_of,
+    MeasuredValue,
     parse_value,
+    to_insulation_reading,
 )
-from drivers.ports import BadAnswer, DeviceReady, Insulation, NoAnswer, PortGone, Refused
+from drivers.ports import (
+    CommandRefused,
+    DeviceReady,
+    InsulationReading,
+    InvalidResponse,
+    NoResponse,
+    PortLost,
+)
 from drivers.wire import modbus
 from drivers.wire.modbus import read_registers, write_registers
-from drivers.wire.modbus_bus import ModbusBus
-from tests.drivers.serial_bench import Reports, frames, running, until
+from drivers.wire.modbus_bus import ModbusMaster
+from tests.drivers.serial_bench import ReportLog, running_tasks, sent_frames, wait_until
 
 RF = read_registers(3, 1000, 4)
 UN_720 = "03 03 08 44 34 20 00 00 04 00 4C A9 3B"
 RF_850K = "03 03 08 49 4F 85 00 00 02 00 47 1A 96"
 
 
-def value(answer: str) -> Value:
-    return parse_value(modbus.registers_of(bytes.fromhex(answer)[3:-2]))
+def decode_value(answer: str) -> MeasuredValue:
+    return parse_value(modbus.decode_registers(bytes.fromhex(answer)[3:-2]))
 
 
-NO_VOLTAGE = Value(None, 0, 0, 0, 76)
+NO_VOLTAGE = MeasuredValue(None, 0, 0, 0, 76)
 
 
 @pytest.mark.parametrize(
     ("answer", "insulation"),
     [
-        (RF_850K, Insulation(850_000, 0, False, False)),
-        ("03 03 08 4B 18 96 80 00 82 00 47 BF 1F", Insulation(10_000_000, 0, False, False)),
-        ("03 03 08 47 24 10 00 05 02 00 01 DD E7", Insulation(42_000, 5, False, False)),
-        ("03 03 08 49 4F 85 00 80 02 00 47 33 56", Insulation(850_000, 0, True, False)),
+        (RF_850K, InsulationReading(850_000, 0, False, False)),
+        ("03 03 08 4B 18 96 80 00 82 00 47 BF 1F", InsulationReading(10_000_000, 0, False, False)),
+        ("03 03 08 47 24 10 00 05 02 00 01 DD E7", InsulationReading(42_000, 5, False, False)),
+        ("03 03 08 49 4F 85 00 80 02 00 47 33 56", InsulationReading(850_000, 0, True, False)),
     ],
 )
-def test_a_value_reads_as_the_manual_says(answer: str, insulation: Insulation) -> None:
-    parsed = value(answer)
-    assert insulation_of(parsed, NO_VOLTAGE, parsed.test != 0) == insulation
+def test_a_value_reads_as_the_manual_says(answer: str, insulation: InsulationReading) -> None:
+    parsed = decode_value(answer)
+    assert to_insulation_reading(parsed, NO_VOLTAGE, parsed.test != 0) == insulation
 
 
 def test_the_voltage_between_the_lines() -> None:
-    assert insulation_of(value(RF_850K), value(UN_720), False).voltage_v == Decimal("720.5")
+    assert to_insulation_reading(
+        decode_value(RF_850K), decode_value(UN_720), False
+    ).voltage_v == Decimal("720.5")
 
 
 @pytest.mark.parametrize(
@@ -65,58 +74,60 @@ def test_the_voltage_between_the_lines() -> None:
     ],
 )
 def test_what_is_no_resistance_is_unknown(registers: tuple[int, ...]) -> None:
-    assert insulation_of(parse_value(registers), NO_VOLTAGE, False).resistance_ohm is None
+    assert to_insulation_reading(parse_value(registers), NO_VOLTAGE, False).resistance_ohm is None
 
 
 def test_a_lost_earth_is_a_device_error_with_code_102() -> None:
-    said = insulation_of(parse_value((0, 0, 0x0202, 102)), NO_VOLTAGE, False)
+    said = to_insulation_reading(parse_value((0, 0, 0x0202, 102)), NO_VOLTAGE, False)
     assert (said.alarm, said.earth_lost) == (2, True)
 
 
 async def test_the_emulator_answers_with_the_bytes_of_the_manual() -> None:
     monitor = BenderEmulator(resistance_ohm=850_000.0, voltage_v=lambda: 720.5)
     monitor.settings[3007] = 100
-    assert monitor.answer(RF) == bytes.fromhex(RF_850K)
-    assert monitor.answer(read_registers(3, 1008, 4)) == bytes.fromhex(UN_720)
-    assert monitor.answer(read_registers(3, 1003, 1)) == bytes.fromhex("03 03 02 00 47 81 B6")
+    assert monitor.handle_request(RF) == bytes.fromhex(RF_850K)
+    assert monitor.handle_request(read_registers(3, 1008, 4)) == bytes.fromhex(UN_720)
+    assert monitor.handle_request(read_registers(3, 1003, 1)) == bytes.fromhex(
+        "03 03 02 00 47 81 B6"
+    )
     monitor.resistance_ohm = 10_000_000.0
-    assert monitor.answer(RF) == bytes.fromhex("03 03 08 4B 18 96 80 00 82 00 47 BF 1F")
+    assert monitor.handle_request(RF) == bytes.fromhex("03 03 08 4B 18 96 80 00 82 00 47 BF 1F")
     monitor.resistance_ohm = 42_000.0
-    assert monitor.answer(RF) == bytes.fromhex("03 03 08 47 24 10 00 05 02 00 01 DD E7")
+    assert monitor.handle_request(RF) == bytes.fromhex("03 03 08 47 24 10 00 05 02 00 01 DD E7")
     monitor.resistance_ohm = 850_000.0
     start = write_registers(3, 8005, (0x5445,))
-    assert monitor.answer(start) == bytes.fromhex("03 10 1F 45 00 01 16 2A")
-    assert monitor.answer(RF) == bytes.fromhex("03 03 08 49 4F 85 00 80 02 00 47 33 56")
-    assert monitor.answer(read_registers(3, 1, 1)) == bytes.fromhex("03 83 02 61 31")
-    assert monitor.answer(write_registers(3, 1, (1,))) == bytes.fromhex("03 90 02 6C 01")
+    assert monitor.handle_request(start) == bytes.fromhex("03 10 1F 45 00 01 16 2A")
+    assert monitor.handle_request(RF) == bytes.fromhex("03 03 08 49 4F 85 00 80 02 00 47 33 56")
+    assert monitor.handle_request(read_registers(3, 1, 1)) == bytes.fromhex("03 83 02 61 31")
+    assert monitor.handle_request(write_registers(3, 1, (1,))) == bytes.fromhex("03 90 02 6C 01")
 
 
-class Bay:
+class MonitorBench:
     """A monitor on a line in memory and what was reported."""
 
     def __init__(self, **settings: float) -> None:
-        self.station, device = memory_line()
+        self.station, device = open_memory_line()
         self.monitor = BenderEmulator(resistance_ohm=850_000.0, voltage_v=720.5)
-        self.slaves = ModbusSlaves(device, {3: self.monitor})
-        self.bus = ModbusBus("memory", pause_ms=15, open_port=self.station.open)
+        self.slaves = ModbusSlaveBus(device, {3: self.monitor})
+        self.bus = ModbusMaster("memory", pause_ms=15, open_port=self.station.open)
         frozen_after_s = settings.get("frozen_after_s", 10.0)
         self.driver = BenderIsoCha425hv(self.bus, frozen_after_s=frozen_after_s)
-        self.reports = Reports()
+        self.reports = ReportLog()
 
-    async def run(self) -> None:
+    async def run_driver(self) -> None:
         await self.driver.run(self.reports)
 
-    def said(self) -> Insulation:
-        return self.reports.last(Insulation)
+    def last_insulation(self) -> InsulationReading:
+        return self.reports.last_report(InsulationReading)
 
 
 async def test_the_settings_are_written_and_verified(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay()
-    async with running(bay.slaves.run, bay.run):
+    bay = MonitorBench()
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(1)
-    sent = frames(bay.station)
+    sent = sent_frames(bay.station)
     assert sent[:2] == ["03 03 26 48 00 0A 4F 71", "03 03 26 5C 00 06 0F 70"]
     assert "03 10 0B BD 00 01 02 00 FA 9E 9E" in sent
     assert "03 10 0B BF 00 01 02 00 64 1E D4" in sent
@@ -125,27 +136,27 @@ async def test_the_settings_are_written_and_verified(
     ]
     assert bay.reports.all[:2] == [
         DeviceReady("Bender isoCHA425HV software 5.00"),
-        Insulation(850_000, 0, False, False, Decimal("720.5")),
+        InsulationReading(850_000, 0, False, False, Decimal("720.5")),
     ]
 
 
 async def test_settings_that_are_right_are_not_written(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     bay.monitor.settings |= {3005: 250, 3007: 100, 3021: 3, 3026: 1}
-    async with running(bay.slaves.run, bay.run):
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(10)
-    assert not [sent for sent in frames(bay.station) if sent.startswith("03 10")]
+    assert not [sent for sent in sent_frames(bay.station) if sent.startswith("03 10")]
 
 
 @pytest.mark.parametrize("before", [(600, 120), (90, 50), (60, 15), (600, 400)])
 async def test_the_alarm_stays_below_the_prealarm_at_every_moment(
     autojump_clock: trio.testing.MockClock, before: tuple[int, int]
 ) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     bay.monitor.settings |= {3005: before[0], 3007: before[1]}
-    async with running(bay.slaves.run, bay.run):
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(1)
     prealarm, alarm = before
     for sent in bay.station.sent:
@@ -159,83 +170,83 @@ async def test_the_alarm_stays_below_the_prealarm_at_every_moment(
 
 def test_an_alarm_above_the_prealarm_is_a_wrong_setting() -> None:
     with pytest.raises(ValueError, match="below prealarm_kohm 100"):
-        BenderIsoCha425hv(Bay().bus, prealarm_kohm=100, alarm_kohm=100)
+        BenderIsoCha425hv(MonitorBench().bus, prealarm_kohm=100, alarm_kohm=100)
 
 
 async def test_a_setting_that_is_not_kept_is_a_fault(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     monkeypatch.setattr(bay.monitor, "write_register", lambda address, value: None)
-    async with running(bay.slaves.run):
-        with pytest.raises(BadAnswer, match="setting 3005 is 600, wrote 250"):
-            await bay.run()
+    async with running_tasks(bay.slaves.run):
+        with pytest.raises(InvalidResponse, match="setting 3005 is 600, wrote 250"):
+            await bay.run_driver()
     assert bay.reports.all == []
 
 
 async def test_an_older_firmware_is_not_asked_for_the_fast_test(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     bay.monitor.software_version = 412
-    async with running(bay.slaves.run, bay.run):
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(1)
         began = trio.current_time()
         bay.driver.start_self_test()
         await trio.sleep(0.2)
-        assert bay.said().testing
-        while bay.said().testing:
+        assert bay.last_insulation().self_test_running
+        while bay.last_insulation().self_test_running:
             await trio.sleep(0.05)
     assert bay.monitor.settings[3021] == 2
     assert 3.0 <= trio.current_time() - began <= 3.8
 
 
 async def test_the_pace_follows_the_session(autojump_clock: trio.testing.MockClock) -> None:
-    bay = Bay()
-    async with running(bay.slaves.run, bay.run):
+    bay = MonitorBench()
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(20)
-        idle = len(bay.reports.of(Insulation))
+        idle = len(bay.reports.reports_of(InsulationReading))
         bay.driver.interval_s = 0.5
         await trio.sleep(2)
         bay.reports.clear()
         await trio.sleep(20)
     assert 9 <= idle <= 11
-    assert 38 <= len(bay.reports.of(Insulation)) <= 41
+    assert 38 <= len(bay.reports.reports_of(InsulationReading)) <= 41
 
 
 async def test_a_self_test_begins_at_once_and_ends_in_a_second_in_fast_mode(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay()
-    async with running(bay.slaves.run, bay.run):
+    bay = MonitorBench()
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(3.1)
         bay.reports.clear()
         bay.driver.start_self_test()
         await trio.sleep(1.8)
-    assert "03 10 1F 45 00 01 02 54 45 A0 57" in frames(bay.station)
-    told = [said.testing for said in bay.reports.of(Insulation)]
+    assert "03 10 1F 45 00 01 02 54 45 A0 57" in sent_frames(bay.station)
+    told = [said.self_test_running for said in bay.reports.reports_of(InsulationReading)]
     assert told[0]
     assert not told[-1]
-    assert bay.said().alarm == 0
+    assert bay.last_insulation().alarm == 0
 
 
 async def test_a_failed_self_test_ends_in_a_device_error(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     bay.monitor.test_fails = True
-    async with running(bay.slaves.run, bay.run):
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(1)
         bay.driver.start_self_test()
         await trio.sleep(3)
-    assert (bay.said().testing, bay.said().alarm) == (False, 2)
+    assert (bay.last_insulation().self_test_running, bay.last_insulation().alarm) == (False, 2)
 
 
 async def test_a_self_test_that_has_not_begun_is_no_passed_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay()
-    async with running(bay.slaves.run):
+    bay = MonitorBench()
+    async with running_tasks(bay.slaves.run):
 
         async def order() -> None:
             await trio.sleep(1)
@@ -243,21 +254,21 @@ async def test_a_self_test_that_has_not_begun_is_no_passed_one(
             bay.reports.clear()
             bay.driver.start_self_test()
 
-        async with running(order):
-            with pytest.raises(BadAnswer, match="self-test did not begin"):
-                await bay.run()
-    assert all(said.testing for said in bay.reports.of(Insulation))
+        async with running_tasks(order):
+            with pytest.raises(InvalidResponse, match="self-test did not begin"):
+                await bay.run_driver()
+    assert all(said.self_test_running for said in bay.reports.reports_of(InsulationReading))
 
 
 async def test_a_self_test_without_end_is_a_fault(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     bay.monitor.fast_test_s = 3600
-    async with running(bay.slaves.run):
+    async with running_tasks(bay.slaves.run):
         bay.driver.start_self_test()
-        with pytest.raises(BadAnswer, match="self-test is not over after 30"):
-            await bay.run()
+        with pytest.raises(InvalidResponse, match="self-test is not over after 30"):
+            await bay.run_driver()
 
 
 @pytest.mark.parametrize(
@@ -266,55 +277,58 @@ async def test_a_self_test_without_end_is_a_fault(
 async def test_the_alarm_follows_the_limits(
     autojump_clock: trio.testing.MockClock, resistance_ohm: float, alarm: int
 ) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     bay.monitor.resistance_ohm = resistance_ohm
-    async with running(bay.slaves.run, bay.run):
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(1)
-    assert (bay.said().resistance_ohm, bay.said().alarm) == (resistance_ohm, alarm)
+    assert (bay.last_insulation().resistance_ohm, bay.last_insulation().alarm) == (
+        resistance_ohm,
+        alarm,
+    )
 
 
 async def test_faults_of_its_own_are_reported(autojump_clock: trio.testing.MockClock) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     bay.driver.interval_s = 0.5
-    async with running(bay.slaves.run, bay.run):
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(1)
         bay.monitor.device_error = True
         await trio.sleep(1)
-        assert (bay.said().alarm, bay.said().earth_lost) == (2, False)
+        assert (bay.last_insulation().alarm, bay.last_insulation().earth_lost) == (2, False)
         bay.monitor.device_error, bay.monitor.earth_lost = False, True
         await trio.sleep(1)
-        assert (bay.said().alarm, bay.said().earth_lost) == (2, True)
+        assert (bay.last_insulation().alarm, bay.last_insulation().earth_lost) == (2, True)
         bay.monitor.earth_lost, bay.monitor.alarm = False, 4
         await trio.sleep(1)
-        assert bay.said().alarm == 4
+        assert bay.last_insulation().alarm == 4
         bay.monitor.settings[3026] = 0
         await trio.sleep(1)
-        assert bay.said().resistance_ohm is None
+        assert bay.last_insulation().resistance_ohm is None
 
 
 async def test_three_lost_polls_are_a_lost_monitor_within_two_seconds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     bay.driver.interval_s = 0.5
-    async with running(bay.slaves.run):
+    async with running_tasks(bay.slaves.run):
 
         async def fall_silent() -> None:
             await trio.sleep(5)
             bay.monitor.faults.silent = True
 
-        async with running(fall_silent):
-            with pytest.raises(NoAnswer, match="insulation monitor 3 on memory: 3 polls lost"):
-                await bay.run()
+        async with running_tasks(fall_silent):
+            with pytest.raises(NoResponse, match="insulation monitor 3 on memory: 3 polls lost"):
+                await bay.run_driver()
     assert trio.current_time() - 5 < 2
 
 
 async def test_two_lost_polls_are_not_yet_a_fault(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     bay.driver.interval_s = 0.5
-    async with running(bay.slaves.run, bay.run):
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         for _ in range(3):
             await trio.sleep(3.01)
             bay.monitor.faults.silent = True
@@ -322,77 +336,83 @@ async def test_two_lost_polls_are_not_yet_a_fault(
             bay.monitor.faults.silent = False
         bay.reports.clear()
         await trio.sleep(2)
-    assert bay.said().resistance_ohm == 850_000
+    assert bay.last_insulation().resistance_ohm == 850_000
 
 
 async def test_a_value_may_stand_still_during_a_self_test(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay()
+    bay = MonitorBench()
     bay.monitor.fast_test_s = 20
-    async with running(bay.slaves.run, bay.run):
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(3)
         bay.driver.start_self_test()
         await trio.sleep(0.5)
         bay.monitor.frozen = True
         await trio.sleep(19)
-        assert bay.said().testing
+        assert bay.last_insulation().self_test_running
         bay.monitor.frozen = False
         await trio.sleep(3)
-        assert not bay.said().testing
+        assert not bay.last_insulation().self_test_running
 
 
 async def test_a_refusing_monitor_is_lost_too(autojump_clock: trio.testing.MockClock) -> None:
-    bay = Bay()
-    async with running(bay.slaves.run):
+    bay = MonitorBench()
+    async with running_tasks(bay.slaves.run):
 
         async def refuse() -> None:
             await trio.sleep(5)
             bay.monitor.faults.exception = modbus.ExceptionCode.DEVICE_FAILURE
 
-        async with running(refuse):
-            with pytest.raises(Refused, match="3 polls lost"):
-                await bay.run()
+        async with running_tasks(refuse):
+            with pytest.raises(CommandRefused, match="3 polls lost"):
+                await bay.run_driver()
 
 
 async def test_a_frozen_value_is_a_fault(autojump_clock: trio.testing.MockClock) -> None:
-    bay = Bay()
-    async with running(bay.slaves.run):
+    bay = MonitorBench()
+    async with running_tasks(bay.slaves.run):
 
         async def freeze() -> None:
             await trio.sleep(5)
             bay.monitor.frozen = True
 
-        async with running(freeze):
-            with pytest.raises(BadAnswer, match="value stands still"):
-                await bay.run()
+        async with running_tasks(freeze):
+            with pytest.raises(InvalidResponse, match="value stands still"):
+                await bay.run_driver()
     assert 15 < trio.current_time() < 20
 
 
 async def test_a_model_without_update_counter_may_stand_still(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = Bay(frozen_after_s=0)
+    bay = MonitorBench(frozen_after_s=0)
     bay.monitor.frozen = True
-    async with running(bay.slaves.run, bay.run):
+    async with running_tasks(bay.slaves.run, bay.run_driver):
         await trio.sleep(60)
-    assert len(bay.reports.of(Insulation)) >= 29
-    assert not [sent for sent in frames(bay.station) if sent.startswith("03 03 04 08")]
+    assert len(bay.reports.reports_of(InsulationReading)) >= 29
+    assert not [sent for sent in sent_frames(bay.station) if sent.startswith("03 03 04 08")]
 
 
 async def test_two_monitors_on_a_pty(tmp_path: Path) -> None:
     good, bad = BenderEmulator(resistance_ohm=1e6), BenderEmulator(resistance_ohm=42_000.0)
-    first, second = Reports(), Reports()
+    first, second = ReportLog(), ReportLog()
     with Pty(tmp_path / "insulation") as device:
-        bus = ModbusBus(device.path, baud=19_200, parity="E", pause_ms=1)
+        bus = ModbusMaster(device.path, baud=19_200, parity="E", pause_ms=1)
         one = BenderIsoCha425hv(bus, interval_s=0.1)
         two = BenderIsoCha425hv(bus, address=4, interval_s=0.1)
-        async with running(ModbusSlaves(device, {3: good, 4: bad}).run):
-            async with running(lambda: one.run(first), lambda: two.run(second)):
-                await until(lambda: first.of(Insulation) and second.of(Insulation))
+        async with running_tasks(ModbusSlaveBus(device, {3: good, 4: bad}).run):
+            async with running_tasks(lambda: one.run(first), lambda: two.run(second)):
+                await wait_until(
+                    lambda: (
+                        first.reports_of(InsulationReading) and second.reports_of(InsulationReading)
+                    )
+                )
             device.unplug()
-            with pytest.raises(PortGone):
+            with pytest.raises(PortLost):
                 await one.run(first)
         bus.close()
-    assert first.last(Insulation).resistance_ohm == 1_000_000
-    assert second.last(Insulation) == Insulation(42_000, 5, False, False, Decimal("0.0"))
+    assert first.last_report(InsulationReading).resistance_ohm == 1_000_000
+    assert second.last_report(InsulationReading) == InsulationReading(
+        42_000, 5, False, False, Decimal("0.0")
+    )

@@ -8,14 +8,20 @@ import pytest
 import trio
 import trio.testing
 
-from drivers.emulators.can_node import WAITING_MAX, EmulatedBus
-from drivers.emulators.memory_port import MemoryPort, memory_line
-from drivers.ports import PortGone, Refused
-from drivers.wire.can_bus import CanLine, SlcanBus, SocketCan, from_kernel, to_kernel
-from drivers.wire.slcan import CanFrame, Command, frame
-from tests.drivers.can_bench import BenchBus, ignored
+from drivers.emulators.can_node import QUEUED_FRAMES_MAX, EmulatedCanBus
+from drivers.emulators.memory_port import MemoryPort, open_memory_line
+from drivers.ports import CommandRefused, PortLost
+from drivers.wire.can_bus import (
+    SharedCanBus,
+    SlcanBus,
+    SocketCanBus,
+    decode_kernel_frame,
+    encode_kernel_frame,
+)
+from drivers.wire.slcan import AdapterCommand, CanFrame, parse_frame
+from tests.drivers.can_bench import BenchBus, ignore_report
 
-HEARTBEAT = frame("0106B000#01")
+HEARTBEAT = parse_frame("0106B000#01")
 
 
 class Node:
@@ -24,7 +30,7 @@ class Node:
     def __init__(self) -> None:
         self.frames: list[CanFrame] = []
 
-    def heard(self, frame: CanFrame) -> None:
+    def on_frame(self, frame: CanFrame) -> None:
         self.frames.append(frame)
 
 
@@ -33,23 +39,23 @@ async def test_everyone_on_a_line_hears_every_frame(
 ) -> None:
     bench, first, second = BenchBus(), Node(), Node()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bench.line.run, ignored)
-        await bench.line.wait_up()
-        with bench.line.heard_by(first.heard):
-            with bench.line.heard_by(second.heard):
-                bench.say(HEARTBEAT)
+        nursery.start_soon(bench.line.run, ignore_report)
+        await bench.line.wait_until_open()
+        with bench.line.attach_listener(first.on_frame):
+            with bench.line.attach_listener(second.on_frame):
+                bench.inject_frame(HEARTBEAT)
                 await trio.testing.wait_all_tasks_blocked()
-            bench.say("0206B000#07")
+            bench.inject_frame("0206B000#07")
             await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    assert first.frames == [HEARTBEAT, frame("0206B000#07")]
+    assert first.frames == [HEARTBEAT, parse_frame("0206B000#07")]
     assert second.frames == [HEARTBEAT]
 
 
 async def test_a_line_that_is_not_open_takes_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    with pytest.raises(PortGone, match="bench"):
+    with pytest.raises(PortLost, match="bench"):
         await BenchBus().line.send(HEARTBEAT)
 
 
@@ -58,14 +64,14 @@ async def test_a_lost_port_ends_the_line(autojump_clock: trio.testing.MockClock)
     async with trio.open_nursery() as nursery:
 
         async def waits() -> None:
-            await bench.line.wait_up()
-            bench.lose()
-            await bench.line.wait_down()
+            await bench.line.wait_until_open()
+            bench.disconnect()
+            await bench.line.wait_until_closed()
 
         nursery.start_soon(waits)
-        with pytest.raises(PortGone):
-            await bench.line.run(ignored)
-    assert not bench.line.up
+        with pytest.raises(PortLost):
+            await bench.line.run(ignore_report)
+    assert not bench.line.is_open
 
 
 async def test_a_cancelled_line_stays_open_for_its_drivers_last_words(
@@ -74,7 +80,7 @@ async def test_a_cancelled_line_stays_open_for_its_drivers_last_words(
     bench = BenchBus()
 
     async def driver() -> None:
-        with bench.line.heard_by(lambda _: None):
+        with bench.line.attach_listener(lambda _: None):
             try:
                 await trio.sleep_forever()
             finally:
@@ -83,20 +89,20 @@ async def test_a_cancelled_line_stays_open_for_its_drivers_last_words(
                     await bench.line.send(HEARTBEAT)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bench.line.run, ignored)
+        nursery.start_soon(bench.line.run, ignore_report)
         nursery.start_soon(driver)
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
-    assert bench.texts() == [str(HEARTBEAT)]
+    assert bench.sent_texts() == [str(HEARTBEAT)]
 
 
 async def test_a_driver_that_does_not_leave_cannot_hold_the_line(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bench = BenchBus()
-    with bench.line.heard_by(lambda _: None):
+    with bench.line.attach_listener(lambda _: None):
         with trio.move_on_after(1):
-            await bench.line.run(ignored)
+            await bench.line.run(ignore_report)
         assert trio.current_time() <= 1.6
 
 
@@ -104,10 +110,10 @@ async def test_a_driver_that_does_not_leave_cannot_hold_the_line(
 
 
 @contextmanager
-def adapter(rate: int = 500_000) -> Iterator[tuple[MemoryPort, EmulatedBus, Node]]:
+def open_adapter(rate: int = 500_000) -> Iterator[tuple[MemoryPort, EmulatedCanBus, Node]]:
     """The station's end of a line, and an emulated adapter with one node."""
-    station, device = memory_line()
-    bus, node = EmulatedBus(device, rate), Node()
+    station, device = open_memory_line()
+    bus, node = EmulatedCanBus(device, rate), Node()
     bus.nodes.append(node)
     yield station, bus, node
 
@@ -115,14 +121,14 @@ def adapter(rate: int = 500_000) -> Iterator[tuple[MemoryPort, EmulatedBus, Node
 async def test_opening_sets_the_adapter_up_and_frames_pass(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    with adapter() as (station, emulated, node):
+    with open_adapter() as (station, emulated, node):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(emulated.run)
             bus = await SlcanBus.open("x", 500_000, station.open)
             assert station.sent == [b"C\r", b"S6\r", b"O\r"]
             await bus.send(HEARTBEAT)
-            emulated.send(frame("0206B000#07"))
-            assert await bus.receive() == [frame("0206B000#07")]
+            emulated.send(parse_frame("0206B000#07"))
+            assert await bus.receive() == [parse_frame("0206B000#07")]
             assert node.frames == [HEARTBEAT]
             nursery.cancel_scope.cancel()
 
@@ -130,7 +136,7 @@ async def test_opening_sets_the_adapter_up_and_frames_pass(
 async def test_at_another_bit_rate_nothing_is_heard(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    with adapter(125_000) as (station, emulated, node):
+    with open_adapter(125_000) as (station, emulated, node):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(emulated.run)
             bus = await SlcanBus.open("x", 500_000, station.open)
@@ -146,7 +152,7 @@ async def test_at_another_bit_rate_nothing_is_heard(
 async def test_an_adapter_that_answers_nothing_is_used_all_the_same(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    station, device = memory_line()
+    station, device = open_memory_line()
     bus = await SlcanBus.open("x", 125_000, station.open)
     await device.send(b"T0106B000101\r")
     assert await bus.receive() == [HEARTBEAT]
@@ -155,7 +161,7 @@ async def test_an_adapter_that_answers_nothing_is_used_all_the_same(
 async def test_a_refused_bit_rate_is_a_fault_and_closes_the_port(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    station, device = memory_line()
+    station, device = open_memory_line()
 
     async def refuses() -> None:
         while True:
@@ -164,7 +170,7 @@ async def test_a_refused_bit_rate_is_a_fault_and_closes_the_port(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(refuses)
-        with pytest.raises(Refused, match="S6"):
+        with pytest.raises(CommandRefused, match="S6"):
             await SlcanBus.open("x", 500_000, station.open)
         nursery.cancel_scope.cancel()
     with pytest.raises(trio.ClosedResourceError):
@@ -172,31 +178,33 @@ async def test_a_refused_bit_rate_is_a_fault_and_closes_the_port(
 
 
 async def test_refused_frames_are_counted(autojump_clock: trio.testing.MockClock) -> None:
-    station, device = memory_line()
+    station, device = open_memory_line()
     bus = await SlcanBus.open("x", 125_000, station.open)
     await device.send(b"\x07\x07T0106B000101\r")
     await bus.receive()
-    assert bus.refused == 2
+    assert bus.refused_count == 2
 
 
 async def test_a_station_that_does_not_read_costs_frames_not_memory() -> None:
-    _, device = memory_line()
-    bus = EmulatedBus(device, 500_000)
+    _, device = open_memory_line()
+    bus = EmulatedCanBus(device, 500_000)
     for command in ("S6", "O"):
-        bus._take(Command(command))
-    for _ in range(10 * WAITING_MAX):
+        bus._on_item(AdapterCommand(command))
+    for _ in range(10 * QUEUED_FRAMES_MAX):
         bus.send(HEARTBEAT)
-    assert len(bus._waiting) == WAITING_MAX
+    assert len(bus._send_queue) == QUEUED_FRAMES_MAX
 
 
 # --- SocketCAN -----------------------------------------------------------------------------------
 
 
 def test_the_kernels_frame_is_linux_can_h() -> None:
-    assert to_kernel(HEARTBEAT) == bytes.fromhex("00B00681 01 000000 0100000000000000")
-    assert to_kernel(frame("123#AB")) == bytes.fromhex("23010000 01 000000 AB00000000000000")
-    assert from_kernel(to_kernel(HEARTBEAT)) == HEARTBEAT
-    assert from_kernel(to_kernel(frame("123#AB"))) == frame("123#AB")
+    assert encode_kernel_frame(HEARTBEAT) == bytes.fromhex("00B00681 01 000000 0100000000000000")
+    assert encode_kernel_frame(parse_frame("123#AB")) == bytes.fromhex(
+        "23010000 01 000000 AB00000000000000"
+    )
+    assert decode_kernel_frame(encode_kernel_frame(HEARTBEAT)) == HEARTBEAT
+    assert decode_kernel_frame(encode_kernel_frame(parse_frame("123#AB"))) == parse_frame("123#AB")
 
 
 @pytest.mark.parametrize(
@@ -209,34 +217,34 @@ def test_the_kernels_frame_is_linux_can_h() -> None:
     ],
 )
 def test_what_is_no_data_frame_is_left(raw: bytes) -> None:
-    assert from_kernel(raw) is None
+    assert decode_kernel_frame(raw) is None
 
 
 async def test_socketcan_sends_and_receives_kernel_frames() -> None:
     station, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with kernel:
-        bus = SocketCan(station)
+        bus = SocketCanBus(station)
         await bus.send(HEARTBEAT)
-        assert kernel.recv(64) == to_kernel(HEARTBEAT)
+        assert kernel.recv(64) == encode_kernel_frame(HEARTBEAT)
         kernel.send(bytes.fromhex("00B006C1 01 000000 0100000000000000"))
-        kernel.send(to_kernel(frame("0206B000#07")))
-        assert await bus.receive() == [frame("0206B000#07")]
+        kernel.send(encode_kernel_frame(parse_frame("0206B000#07")))
+        assert await bus.receive() == [parse_frame("0206B000#07")]
         bus.close()
         bus.close()
 
 
 async def test_a_closed_socketcan_is_a_port_gone() -> None:
     station, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    bus = SocketCan(station)
+    bus = SocketCanBus(station)
     kernel.close()
-    with pytest.raises(PortGone):
+    with pytest.raises(PortLost):
         await bus.receive()
-    with pytest.raises(PortGone):
+    with pytest.raises(PortLost):
         await bus.send(HEARTBEAT)
     bus.close()
 
 
 async def test_a_host_without_the_interface_says_so() -> None:
-    line = CanLine.socketcan("nocan9")
-    with pytest.raises(PortGone, match="nocan9"):
-        await line.run(ignored)
+    line = SharedCanBus.over_socketcan("nocan9")
+    with pytest.raises(PortLost, match="nocan9"):
+        await line.run(ignore_report)

@@ -15,26 +15,26 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drivers.emulators.control import ORDERS, obey
+from drivers.emulators.control import ORDERS, execute_order
 from drivers.emulators.faults import FAULTS
-from drivers.emulators.line_socket import LINE_MAX, LineSocket, SocketPathError
-from drivers.emulators.world import World
-from tests.drivers.charging import world_in_memory
+from drivers.emulators.line_socket import LINE_MAX, JsonLinesSocket, SocketPathError
+from drivers.emulators.world import EmulatedStation
+from tests.drivers.charging import make_memory_world
 
 Answer = dict[str, Any]
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> World:
-    return world_in_memory(tmp_path)[0]
+async def world(tmp_path: Path) -> EmulatedStation:
+    return make_memory_world(tmp_path)[0]
 
 
-def told(world: World, op: str, **arguments: object) -> Answer:
-    return obey(world, json.dumps({"op": op, **arguments}).encode())
+def send_order(world: EmulatedStation, op: str, **arguments: object) -> Answer:
+    return execute_order(world, json.dumps({"op": op, **arguments}).encode())
 
 
-def refused(world: World, op: str, **arguments: object) -> str:
-    answer = told(world, op, **arguments)
+def refusal_of(world: EmulatedStation, op: str, **arguments: object) -> str:
+    answer = send_order(world, op, **arguments)
     assert answer["ok"] is False
     assert set(answer) == {"ok", "error"}
     error = answer["error"]
@@ -42,21 +42,21 @@ def refused(world: World, op: str, **arguments: object) -> str:
     return error
 
 
-def evse(world: World, number: int = 1) -> Answer:
-    truth: Answer = told(world, "world")["evses"][number - 1]
+def evse_state(world: EmulatedStation, number: int = 1) -> Answer:
+    truth: Answer = send_order(world, "world")["evses"][number - 1]
     return truth
 
 
-async def test_the_world_tells_the_truth(world: World) -> None:
-    assert told(world, "world") == {
+async def test_the_world_tells_the_truth(world: EmulatedStation) -> None:
+    assert send_order(world, "world") == {
         "ok": True,
-        "evses": [evse(world, 1), evse(world, 2)],
+        "evses": [evse_state(world, 1), evse_state(world, 2)],
         "emergency_pressed": False,
         "cards_waiting": 0,
         "display": ["", "", "", ""],
         "faults": [],
     }
-    assert evse(world) == {
+    assert evse_state(world) == {
         "evse_id": 1,
         "plugged": False,
         "contactor": "open",
@@ -72,83 +72,85 @@ async def test_the_world_tells_the_truth(world: World) -> None:
     }
 
 
-async def test_plug_in_and_unplug(world: World) -> None:
+async def test_plug_in_and_unplug(world: EmulatedStation) -> None:
     ev = {"capacity_wh": 60_000, "soc": 50.5, "max_voltage_v": 800, "max_power_w": 50_000}
-    assert told(world, "plug_in", evse_id=2, ev=ev, ready=False) == {"ok": True}
-    plugged = world.ev_at(2)
+    assert send_order(world, "plug_in", evse_id=2, ev=ev, ready=False) == {"ok": True}
+    plugged = world.ev_on_evse(2)
     assert (plugged.capacity_wh, plugged.soc, plugged.ready) == (60_000, 50.5, False)
     assert (plugged.max_voltage_v, plugged.max_power_w) == (800, 50_000)
-    assert evse(world, 2)["plugged"]
-    assert evse(world, 2)["pilot"] == "B"
-    assert not evse(world, 1)["plugged"]
-    assert refused(world, "plug_in", evse_id=2) == "EVSE 2 has an EV plugged in already"
-    assert told(world, "unplug", evse_id=2) == {"ok": True}
-    assert refused(world, "unplug", evse_id=2) == "EVSE 2 has no EV plugged in"
+    assert evse_state(world, 2)["plugged"]
+    assert evse_state(world, 2)["pilot"] == "B"
+    assert not evse_state(world, 1)["plugged"]
+    assert refusal_of(world, "plug_in", evse_id=2) == "EVSE 2 has an EV plugged in already"
+    assert send_order(world, "unplug", evse_id=2) == {"ok": True}
+    assert refusal_of(world, "unplug", evse_id=2) == "EVSE 2 has no EV plugged in"
 
 
-async def test_ready_and_pause(world: World) -> None:
-    assert refused(world, "ev_ready", evse_id=1) == "EVSE 1 has no EV plugged in"
-    told(world, "plug_in", evse_id=1)
-    assert told(world, "ev_pause", evse_id=1) == {"ok": True}
-    assert not world.ev_at(1).ready
-    assert told(world, "ev_ready", evse_id=1) == {"ok": True}
-    assert world.ev_at(1).ready
+async def test_ready_and_pause(world: EmulatedStation) -> None:
+    assert refusal_of(world, "ev_ready", evse_id=1) == "EVSE 1 has no EV plugged in"
+    send_order(world, "plug_in", evse_id=1)
+    assert send_order(world, "ev_pause", evse_id=1) == {"ok": True}
+    assert not world.ev_on_evse(1).ready
+    assert send_order(world, "ev_ready", evse_id=1) == {"ok": True}
+    assert world.ev_on_evse(1).ready
 
 
-async def test_cards_are_queued(world: World) -> None:
+async def test_cards_are_queued(world: EmulatedStation) -> None:
     for uid in ("5A3C917E", "04a25b1c9f6180", "04010203040506070809"):
-        answer = told(world, "present_token", id_token=uid, type="ISO14443", evse_id=1)
+        answer = send_order(world, "present_token", id_token=uid, type="ISO14443", evse_id=1)
         assert answer == {"ok": True}
-    assert told(world, "present_token", id_token="5A3C917E") == {"ok": True}
-    assert told(world, "world")["cards_waiting"] == 4
+    assert send_order(world, "present_token", id_token="5A3C917E") == {"ok": True}
+    assert send_order(world, "world")["cards_waiting"] == 4
 
 
 @pytest.mark.parametrize(
     "uid", ["", "5A3C91", "5A3C917", "5A3C917E9", "5A3C917G", " 5A3C917", "é" * 8]
 )
-async def test_what_is_no_uid_is_no_card(world: World, uid: str) -> None:
-    error = refused(world, "present_token", id_token=uid)
+async def test_what_is_no_uid_is_no_card(world: EmulatedStation, uid: str) -> None:
+    error = refusal_of(world, "present_token", id_token=uid)
     assert error == f"id_token wants 8, 14 or 20 hex digits of an ISO14443 UID, got {uid!r}"
-    assert told(world, "world")["cards_waiting"] == 0
+    assert send_order(world, "world")["cards_waiting"] == 0
 
 
-async def test_another_type_of_token_is_no_card(world: World) -> None:
-    error = refused(world, "present_token", id_token="5A3C917E", type="eMAID")
+async def test_another_type_of_token_is_no_card(world: EmulatedStation) -> None:
+    error = refusal_of(world, "present_token", id_token="5A3C917E", type="eMAID")
     assert error == "type wants ISO14443, the only cards this reader reads, got 'eMAID'"
 
 
 async def test_buttons_are_on_their_wires(
-    world: World, autojump_clock: trio.testing.MockClock
+    world: EmulatedStation, autojump_clock: trio.testing.MockClock
 ) -> None:
-    assert world.io[1].level() == 0b1111_0101
-    assert world.io[2].level() == 0b0011_1010
-    told(world, "emergency_stop")
-    assert world.io[1].level() & 1 == 0
-    assert told(world, "world")["emergency_pressed"]
-    told(world, "emergency_release")
-    assert world.io[1].level() & 1 == 1
-    told(world, "stop_button", evse_id=1)
-    assert world.io[2].level() >> 6 == 0b01
+    assert world.io[1].input_levels() == 0b1111_0101
+    assert world.io[2].input_levels() == 0b0011_1010
+    send_order(world, "emergency_stop")
+    assert world.io[1].input_levels() & 1 == 0
+    assert send_order(world, "world")["emergency_pressed"]
+    send_order(world, "emergency_release")
+    assert world.io[1].input_levels() & 1 == 1
+    send_order(world, "stop_button", evse_id=1)
+    assert world.io[2].input_levels() >> 6 == 0b01
     await trio.sleep(1)
-    told(world, "stop_button", evse_id=2)
-    assert world.io[2].level() >> 6 == 0b10
+    send_order(world, "stop_button", evse_id=2)
+    assert world.io[2].input_levels() >> 6 == 0b10
     await trio.sleep(1)
-    assert world.io[2].level() >> 6 == 0
+    assert world.io[2].input_levels() >> 6 == 0
 
 
-async def test_the_meter_can_be_set(world: World) -> None:
-    told(world, "meter", evse_id=1, energy_wh=1234.5, voltage_v=400.2, current_a=-10, power_w=4000)
+async def test_the_meter_can_be_set(world: EmulatedStation) -> None:
+    send_order(
+        world, "meter", evse_id=1, energy_wh=1234.5, voltage_v=400.2, current_a=-10, power_w=4000
+    )
     read = world.meters[1].read_register
     assert [read(address) for address in (0, 2, 8, 12, 13)] == [4002, 65_536 - 100, 40, 0, 1234]
-    assert evse(world)["energy_exact_wh"] == "1234.5"
-    told(world, "meter", evse_id=1, voltage_v=None, current_a=None, power_w=None)
+    assert evse_state(world)["energy_exact_wh"] == "1234.5"
+    send_order(world, "meter", evse_id=1, voltage_v=None, current_a=None, power_w=None)
     assert read(0) == read(2) == read(8) == 0
-    assert "backwards" in refused(world, "meter", evse_id=1, energy_wh=1234)
-    assert refused(world, "meter", evse_id=1, soc=50) == "EVSE 1 has no EV plugged in"
-    told(world, "plug_in", evse_id=1)
-    told(world, "meter", evse_id=1, soc=50, voltage_v=1)
-    assert evse(world)["soc"] == 50
-    told(world, "unplug", evse_id=1)
+    assert "backwards" in refusal_of(world, "meter", evse_id=1, energy_wh=1234)
+    assert refusal_of(world, "meter", evse_id=1, soc=50) == "EVSE 1 has no EV plugged in"
+    send_order(world, "plug_in", evse_id=1)
+    send_order(world, "meter", evse_id=1, soc=50, voltage_v=1)
+    assert evse_state(world)["soc"] == 50
+    send_order(world, "unplug", evse_id=1)
     assert read(0) == 0  # the next EV is measured truly
 
 
@@ -193,15 +195,15 @@ async def test_the_meter_can_be_set(world: World) -> None:
         ('{"op": "fault", "device": "ev", "kind": "stops"}', "no EVSE has an EV plugged in"),
     ],
 )
-async def test_what_is_wrong_is_said(world: World, line: str, error: str) -> None:
-    assert obey(world, line.encode()) == {"ok": False, "error": error}
-    assert not evse(world)["plugged"]
+async def test_what_is_wrong_is_said(world: EmulatedStation, line: str, error: str) -> None:
+    assert execute_order(world, line.encode()) == {"ok": False, "error": error}
+    assert not evse_state(world)["plugged"]
     assert world.faults == set()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
-async def test_any_line_is_answered(world: World, data: st.DataObject) -> None:
+async def test_any_line_is_answered(world: EmulatedStation, data: st.DataObject) -> None:
     some = st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
@@ -212,13 +214,13 @@ async def test_any_line_is_answered(world: World, data: st.DataObject) -> None:
     )
     order = st.dictionaries(names, some | st.sampled_from(sorted(ORDERS)) | st.integers(1, 2))
     line = data.draw(st.binary(max_size=60) | order.map(lambda value: json.dumps(value).encode()))
-    assert obey(world, line)["ok"] in (True, False)
+    assert execute_order(world, line)["ok"] in (True, False)
 
 
 # --- faults --------------------------------------------------------------------------------------
 
 
-def visible(world: World) -> object:
+def visible_state(world: EmulatedStation) -> object:
     """Everything a fault can change, as plain values."""
 
     def plain(thing: object, depth: int = 0) -> object:
@@ -242,7 +244,7 @@ def visible(world: World) -> object:
 
     return plain(
         [
-            *world.bays.values(),
+            *world.power_stages.values(),
             *world.seccs.values(),
             *world.meters.values(),
             *world.monitors.values(),
@@ -253,8 +255,8 @@ def visible(world: World) -> object:
             world.cabinet_bus,
             world.reader,
             world.display,
-            [vars(bay.ev) for bay in world.bays.values() if bay.ev is not None],
-            [world.io[1].level(), world.io[2].level(), world.io[1].outputs],
+            [vars(bay.ev) for bay in world.power_stages.values() if bay.ev is not None],
+            [world.io[1].input_levels(), world.io[2].input_levels(), world.io[1].outputs],
         ]
     )
 
@@ -269,70 +271,72 @@ INSTANT = {("io", "reboot")}
 
 
 @pytest.mark.parametrize(("device", "kind"), sorted(FAULTS.keys() - PULLED - INSTANT))
-async def test_each_fault_is_there_and_goes_again(world: World, device: str, kind: str) -> None:
+async def test_each_fault_is_there_and_goes_again(
+    world: EmulatedStation, device: str, kind: str
+) -> None:
     for number in (1, 2):
-        told(world, "plug_in", evse_id=number)
-    before = visible(world)
-    assert told(world, "fault", device=device, kind=kind, evse_id=2) == {"ok": True}
-    with_fault = visible(world)
+        send_order(world, "plug_in", evse_id=number)
+    before = visible_state(world)
+    assert send_order(world, "fault", device=device, kind=kind, evse_id=2) == {"ok": True}
+    with_fault = visible_state(world)
     assert with_fault != before
-    assert told(world, "fault", device=device, kind=kind, evse_id=2) == {"ok": True}
-    assert visible(world) == with_fault
-    [listed] = told(world, "world")["faults"]
+    assert send_order(world, "fault", device=device, kind=kind, evse_id=2) == {"ok": True}
+    assert visible_state(world) == with_fault
+    [listed] = send_order(world, "world")["faults"]
     assert (listed["device"], listed["kind"]) == (device, kind)
     assert listed["evse_id"] == (2 if FAULTS[device, kind].per_evse else None)
-    assert told(world, "clear_fault", device=device, kind=kind, evse_id=2) == {"ok": True}
-    assert visible(world) == before
-    assert told(world, "world")["faults"] == []
+    assert send_order(world, "clear_fault", device=device, kind=kind, evse_id=2) == {"ok": True}
+    assert visible_state(world) == before
+    assert send_order(world, "world")["faults"] == []
 
 
-async def test_a_rebooted_io_module_says_so_and_is_over(world: World) -> None:
+async def test_a_rebooted_io_module_says_so_and_is_over(world: EmulatedStation) -> None:
     world.io[1].read_bit(0x110)
     assert not world.io[1].read_bit(0x110)
-    told(world, "fault", device="io", kind="reboot", evse_id=1)
+    send_order(world, "fault", device="io", kind="reboot", evse_id=1)
     assert world.io[1].read_bit(0x110)
-    assert told(world, "world")["faults"] == []
+    assert send_order(world, "world")["faults"] == []
 
 
-async def test_without_an_evse_a_fault_comes_to_all(world: World) -> None:
-    told(world, "fault", device="cable", kind="hot")
-    assert [bay.cable_shows_c for bay in world.bays.values()] == [85, 85]
-    told(world, "clear_fault", device="cable", kind="hot", evse_id=1)
-    assert [bay.cable_shows_c for bay in world.bays.values()] == [30, 85]
+async def test_without_an_evse_a_fault_comes_to_all(world: EmulatedStation) -> None:
+    send_order(world, "fault", device="cable", kind="hot")
+    assert [bay.cable_sensor_c for bay in world.power_stages.values()] == [85, 85]
+    send_order(world, "clear_fault", device="cable", kind="hot", evse_id=1)
+    assert [bay.cable_sensor_c for bay in world.power_stages.values()] == [30, 85]
 
 
-async def test_of_two_faults_that_overlap_the_other_stays(world: World) -> None:
-    told(world, "fault", device="module", kind="dead", evse_id=1)
-    told(world, "fault", device="breaker", kind="tripped")
-    told(world, "clear_fault", device="breaker", kind="tripped")
+async def test_of_two_faults_that_overlap_the_other_stays(world: EmulatedStation) -> None:
+    send_order(world, "fault", device="module", kind="dead", evse_id=1)
+    send_order(world, "fault", device="breaker", kind="tripped")
+    send_order(world, "clear_fault", device="breaker", kind="tripped")
     assert [module.dead for module in world.cabinet.modules] == [True] + 11 * [False]
-    told(world, "fault", device="cable", kind="hot", evse_id=1)
-    told(world, "fault", device="cable", kind="over_temperature", evse_id=1)
-    told(world, "clear_fault", device="cable", kind="over_temperature", evse_id=1)
-    assert world.bays[1].cable_shows_c == 85
+    send_order(world, "fault", device="cable", kind="hot", evse_id=1)
+    send_order(world, "fault", device="cable", kind="over_temperature", evse_id=1)
+    send_order(world, "clear_fault", device="cable", kind="over_temperature", evse_id=1)
+    assert world.power_stages[1].cable_sensor_c == 85
 
 
-async def test_an_evs_fault_leaves_with_it(world: World) -> None:
-    told(world, "plug_in", evse_id=1)
-    told(world, "fault", device="ev", kind="emergency_stop")
-    assert world.ev_at(1).emergency
-    told(world, "unplug", evse_id=1)
+async def test_an_evs_fault_leaves_with_it(world: EmulatedStation) -> None:
+    send_order(world, "plug_in", evse_id=1)
+    send_order(world, "fault", device="ev", kind="emergency_stop")
+    assert world.ev_on_evse(1).emergency
+    send_order(world, "unplug", evse_id=1)
     assert world.faults == set()
-    told(world, "plug_in", evse_id=1)
-    assert not world.ev_at(1).emergency
+    send_order(world, "plug_in", evse_id=1)
+    assert not world.ev_on_evse(1).emergency
 
 
 # --- the socket ----------------------------------------------------------------------------------
 
 
-def listening(world: World, path: Path) -> LineSocket:
+def order_socket(world: EmulatedStation, path: Path) -> JsonLinesSocket:
     async def answer(line: bytes) -> Answer:
-        return obey(world, line)
+        return execute_order(world, line)
 
-    return LineSocket(path, answer)
+    return JsonLinesSocket(path, answer)
 
 
-async def asked(path: Path, *lines: bytes) -> list[Answer]:
+async def send_lines(path: Path, *lines: bytes) -> list[Answer]:
     """Send lines on one connection, read as many answers."""
     stream = await trio.open_unix_socket(str(path))
     async with stream:
@@ -346,10 +350,10 @@ async def asked(path: Path, *lines: bytes) -> list[Answer]:
 
 async def test_one_connection_carries_many_orders(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    world = world_in_memory(tmp_path)[0]
+    world = make_memory_world(tmp_path)[0]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listening(world, path).run)
-        answers = await asked(
+        nursery.start_soon(order_socket(world, path).run)
+        answers = await send_lines(
             path,
             b'{"op": "plug_in", "evse_id": 1}\n',
             b"rubbish\n",
@@ -378,7 +382,7 @@ async def test_an_order_without_a_line_end_is_answered_when_the_asker_is_done(
 ) -> None:
     path = tmp_path / "s"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listening(world_in_memory(tmp_path)[0], path).run)
+        nursery.start_soon(order_socket(make_memory_world(tmp_path)[0], path).run)
         stream = await trio.open_unix_socket(str(path))
         async with stream:
             await stream.send_all(b'{"op": "world"}')
@@ -390,12 +394,12 @@ async def test_an_order_without_a_line_end_is_answered_when_the_asker_is_done(
 async def test_whoever_does_not_wait_for_his_answer_harms_nobody(tmp_path: Path) -> None:
     path = tmp_path / "s"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listening(world_in_memory(tmp_path)[0], path).run)
+        nursery.start_soon(order_socket(make_memory_world(tmp_path)[0], path).run)
         for _ in range(5):
             stream = await trio.open_unix_socket(str(path))
             await stream.send_all(b'{"op": "world"}\n' * 500)
             await stream.aclose()
-        assert (await asked(path, b'{"op": "world"}\n'))[0]["ok"]
+        assert (await send_lines(path, b'{"op": "world"}\n'))[0]["ok"]
         nursery.cancel_scope.cancel()
 
 
@@ -403,21 +407,21 @@ async def test_only_the_owner_may_use_the_socket_and_a_stale_one_is_replaced(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "s"
-    world = world_in_memory(tmp_path)[0]
+    world = make_memory_world(tmp_path)[0]
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listening(world, path).run)
+        nursery.start_soon(order_socket(world, path).run)
         assert path.stat().st_mode & 0o777 == 0o600
-        assert (await asked(path, b'{"op": "world"}\n'))[0]["ok"]
+        assert (await send_lines(path, b'{"op": "world"}\n'))[0]["ok"]
         nursery.cancel_scope.cancel()
 
 
 async def test_a_path_that_is_too_long_or_taken_is_said(tmp_path: Path) -> None:
-    world = world_in_memory(tmp_path)[0]
+    world = make_memory_world(tmp_path)[0]
     with pytest.raises(SocketPathError, match="at most 107 bytes, this one has"):
-        listening(world, tmp_path / ("x" * 107))
+        order_socket(world, tmp_path / ("x" * 107))
     (tmp_path / "file").write_text("mine")
     with pytest.raises(SocketPathError, match="is not a socket"):
-        listening(world, tmp_path / "file")
+        order_socket(world, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"

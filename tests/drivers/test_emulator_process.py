@@ -20,10 +20,10 @@ import pytest
 import trio
 
 from drivers.emulators.line_socket import SocketPathError
-from drivers.emulators.process import AlreadyRunningError, run_world
-from drivers.emulators.world import LINES
+from drivers.emulators.process import AlreadyRunningError, run_emulated_station
+from drivers.emulators.world import LINE_NAMES
 from drivers.ports import SeccState
-from tests.drivers.charging import Miniature
+from tests.drivers.charging import MiniatureStation
 
 PROGRAM = """
 import sys, trio
@@ -65,7 +65,7 @@ def data() -> Iterator[Path]:
 
 
 @contextmanager
-def process(program: str, data: Path) -> Iterator[subprocess.Popen[str]]:
+def run_program(program: str, data: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "-c", program, str(data)], stdout=subprocess.PIPE, text=True
     ) as started:
@@ -77,7 +77,7 @@ def process(program: str, data: Path) -> Iterator[subprocess.Popen[str]]:
             started.kill()
 
 
-def order(data: Path, op: str, **arguments: object) -> dict[str, Any]:
+def send_order(data: Path, op: str, **arguments: object) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as asker:
         asker.settimeout(5)
         asker.connect(str(data / "s"))
@@ -86,30 +86,30 @@ def order(data: Path, op: str, **arguments: object) -> dict[str, Any]:
         return answer
 
 
-def evse(data: Path) -> dict[str, Any]:
-    truth: dict[str, Any] = order(data, "world")["evses"][0]
+def read_evse(data: Path) -> dict[str, Any]:
+    truth: dict[str, Any] = send_order(data, "world")["evses"][0]
     return truth
 
 
-def until(data: Path, name: str, value: object, seconds: float = 20.0) -> None:
+def wait_until(data: Path, name: str, value: object, seconds: float = 20.0) -> None:
     """Wait until the world says so. Generous: the machine may be busy."""
     begun = time.monotonic()
-    while evse(data)[name] != value:
-        assert time.monotonic() - begun < seconds, evse(data)
+    while read_evse(data)[name] != value:
+        assert time.monotonic() - begun < seconds, read_evse(data)
         time.sleep(0.02)
 
 
 async def test_a_session_over_ptys(data: Path) -> None:
     async with trio.open_nursery() as nursery:
-        world = await nursery.start(run_world, data / "emulated", data / "s")
-        station = Miniature(data / "emulated")
+        world = await nursery.start(run_emulated_station, data / "emulated", data / "s")
+        station = MiniatureStation(data / "emulated")
         await nursery.start(station.run)
-        station.authorise()
+        station.allow_charging()
         await trio.sleep(0.2)
-        answer = await trio.to_thread.run_sync(lambda: order(data, "plug_in", evse_id=1))
+        answer = await trio.to_thread.run_sync(lambda: send_order(data, "plug_in", evse_id=1))
         assert answer == {"ok": True}
         begun = trio.current_time()
-        await station.until(SeccState.CHARGING)
+        await station.wait_for_state(SeccState.CHARGING)
         assert trio.current_time() - begun <= 3.0
         with trio.fail_after(10):
             while world.bays[1].current_a < 100:
@@ -120,8 +120,8 @@ async def test_a_session_over_ptys(data: Path) -> None:
 
 async def test_the_lines_are_links_and_go_with_the_world(data: Path) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(run_world, data / "emulated", data / "s")
-        links = {name: data / "emulated" / f"{name}.tty" for name in LINES}
+        await nursery.start(run_emulated_station, data / "emulated", data / "s")
+        links = {name: data / "emulated" / f"{name}.tty" for name in LINE_NAMES}
         assert all(link.is_symlink() and link.exists() for link in links.values())
         nursery.cancel_scope.cancel()
     assert not any(link.is_symlink() for link in links.values())
@@ -130,56 +130,56 @@ async def test_the_lines_are_links_and_go_with_the_world(data: Path) -> None:
 
 async def test_one_directory_has_one_world(data: Path) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(run_world, data / "emulated", data / "s")
+        await nursery.start(run_emulated_station, data / "emulated", data / "s")
         with pytest.raises(AlreadyRunningError, match=f"by process {os.getpid()} already"):
-            await run_world(data / "emulated", data / "t")
+            await run_emulated_station(data / "emulated", data / "t")
         assert (data / "s").exists()
         nursery.cancel_scope.cancel()
 
 
 async def test_a_bad_socket_path_leaves_nothing_behind(data: Path) -> None:
     with pytest.raises(SocketPathError):
-        await run_world(data / "emulated", data / ("x" * 108))
+        await run_emulated_station(data / "emulated", data / ("x" * 108))
     assert not list((data / "emulated").glob("*.tty"))
 
 
 def test_a_killed_station_leaves_the_ev_plugged_in_and_comes_back(data: Path) -> None:
-    with process(PROGRAM, data):
-        with process(STATION, data) as first:
-            order(data, "plug_in", evse_id=1)
-            until(data, "secc_state", "CHARGING")
+    with run_program(PROGRAM, data):
+        with run_program(STATION, data) as first:
+            send_order(data, "plug_in", evse_id=1)
+            wait_until(data, "secc_state", "CHARGING")
             first.send_signal(signal.SIGKILL)
             first.wait()
-            until(data, "current_a", 0.0)
-            until(data, "contactor", "open")
-        soc = evse(data)["soc"]
-        with process(STATION, data):
-            until(data, "secc_state", "CHARGING")
+            wait_until(data, "current_a", 0.0)
+            wait_until(data, "contactor", "open")
+        soc = read_evse(data)["soc"]
+        with run_program(STATION, data):
+            wait_until(data, "secc_state", "CHARGING")
             deadline = time.monotonic() + 20
-            while evse(data)["soc"] <= soc:
-                assert time.monotonic() < deadline, evse(data)
+            while read_evse(data)["soc"] <= soc:
+                assert time.monotonic() < deadline, read_evse(data)
                 time.sleep(0.1)
-            assert evse(data)["violations"] == []
+            assert read_evse(data)["violations"] == []
 
 
 def test_a_killed_world_never_shows_less(data: Path) -> None:
-    with process(PROGRAM, data) as world, process(STATION, data):
-        order(data, "plug_in", evse_id=1)
-        until(data, "secc_state", "CHARGING")
+    with run_program(PROGRAM, data) as world, run_program(STATION, data):
+        send_order(data, "plug_in", evse_id=1)
+        wait_until(data, "secc_state", "CHARGING")
         time.sleep(1)
-        shown = Decimal(evse(data)["energy_exact_wh"])
+        shown = Decimal(read_evse(data)["energy_exact_wh"])
         assert shown > 1
         world.kill()
         world.wait()
-    with process(PROGRAM, data):
-        assert shown <= Decimal(evse(data)["energy_exact_wh"]) <= shown + 200
-        assert not evse(data)["plugged"]
+    with run_program(PROGRAM, data):
+        assert shown <= Decimal(read_evse(data)["energy_exact_wh"]) <= shown + 200
+        assert not read_evse(data)["plugged"]
 
 
 def test_a_world_that_is_asked_to_end_keeps_its_registers_exactly(data: Path) -> None:
-    with process(PROGRAM, data) as world:
-        order(data, "meter", evse_id=1, energy_wh=1234.567)
+    with run_program(PROGRAM, data) as world:
+        send_order(data, "meter", evse_id=1, energy_wh=1234.567)
         world.terminate()
         assert world.wait(5) == 0
-    with process(PROGRAM, data):
-        assert evse(data)["energy_exact_wh"] == "1234.567"
+    with run_program(PROGRAM, data):
+        assert read_evse(data)["energy_exact_wh"] == "1234.567"

@@ -9,16 +9,16 @@ from pymodbus.framer import FramerRTU
 from pymodbus.pdu import DecodePDU
 
 from drivers.wire import modbus
-from drivers.wire.modbus import Answer, Exceptional, ExceptionCode, Request
+from drivers.wire.modbus import ExceptionCode, ExceptionResponse, Request, Response
 from drivers.wire.modbus_slave import (
-    Unreadable,
-    encode_answer,
+    InvalidRequest,
     encode_exception,
+    encode_response,
     take_request,
 )
 
 
-def said(text: str) -> bytes:
+def hex_bytes(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
@@ -157,30 +157,30 @@ EXCEPTIONS = [
 
 
 def test_the_checksum_of_the_example_in_the_standard() -> None:
-    assert modbus.crc16(said("02 07")) == said("41 12")
+    assert modbus.crc16(hex_bytes("02 07")) == hex_bytes("41 12")
 
 
 @pytest.mark.parametrize(
     ("request_", "text"), [*((ask, text) for ask, text, _, _ in EXCHANGES), *REQUESTS]
 )
 def test_a_request_has_the_bytes_of_the_manual(request_: Request, text: str) -> None:
-    assert modbus.encode_request(request_) == said(text)
-    assert take_request(bytearray(said(text))) == request_
+    assert modbus.encode_request(request_) == hex_bytes(text)
+    assert take_request(bytearray(hex_bytes(text))) == request_
 
 
 @pytest.mark.parametrize(("request_", "_text", "values", "answer"), EXCHANGES)
 def test_an_answer_has_the_bytes_of_the_manual(
     request_: Request, _text: str, values: tuple[int, ...], answer: str
 ) -> None:
-    assert modbus.find_answer(said(answer), request_) == Answer(values)
-    assert encode_answer(request_, values) == said(answer)
-    assert len(said(answer)) == modbus.answer_size(request_)
+    assert modbus.find_response(hex_bytes(answer), request_) == Response(values)
+    assert encode_response(request_, values) == hex_bytes(answer)
+    assert len(hex_bytes(answer)) == modbus.response_size(request_)
 
 
 @pytest.mark.parametrize(("request_", "code", "text"), EXCEPTIONS)
 def test_an_exception_has_the_bytes_of_the_manual(request_: Request, code: int, text: str) -> None:
-    assert modbus.find_answer(said(text), request_) == Exceptional(code)
-    assert encode_exception(request_.unit, request_.function, code) == said(text)
+    assert modbus.find_response(hex_bytes(text), request_) == ExceptionResponse(code)
+    assert encode_exception(request_.unit, request_.function, code) == hex_bytes(text)
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
@@ -188,32 +188,36 @@ def test_an_answer_is_found_when_its_last_byte_is_there(
     exchange: tuple[Request, str, tuple[int, ...], str],
 ) -> None:
     request, _, values, text = exchange
-    answer = said(text)
+    answer = hex_bytes(text)
     for cut in range(len(answer)):
-        assert modbus.find_answer(answer[:cut], request) is None
-    assert modbus.find_answer(said("00 FF 01 03") + answer + b"\0", request) == Answer(values)
+        assert modbus.find_response(answer[:cut], request) is None
+    assert modbus.find_response(hex_bytes("00 FF 01 03") + answer + b"\0", request) == Response(
+        values
+    )
 
 
 def test_an_answer_of_another_unit_function_or_length_is_none() -> None:
-    answer = said(EXCHANGES[0][3])
+    answer = hex_bytes(EXCHANGES[0][3])
     for other in (
         modbus.read_registers(2, 0, 6),
         modbus.read_input_registers(1, 0, 6),
         modbus.read_registers(1, 0, 5),
         modbus.read_registers(1, 0, 7),
     ):
-        assert modbus.find_answer(answer, other) is None
+        assert modbus.find_response(answer, other) is None
 
 
 def test_eight_bits_are_no_answer_to_a_question_for_one() -> None:
-    assert modbus.find_answer(said("05 01 01 8D 90 DD"), modbus.read_coils(5, 0x10D, 1)) is None
+    assert (
+        modbus.find_response(hex_bytes("05 01 01 8D 90 DD"), modbus.read_coils(5, 0x10D, 1)) is None
+    )
 
 
 def test_an_echo_of_another_write_is_none() -> None:
-    on = encode_answer(modbus.write_coil(5, 0, True))
-    assert modbus.find_answer(on, modbus.write_coil(5, 0, False)) is None
-    both = encode_answer(modbus.write_coils(5, 0, (1,) * 8))
-    assert modbus.find_answer(both, modbus.write_coils(5, 0x80, (1,) * 8)) is None
+    on = encode_response(modbus.write_coil(5, 0, True))
+    assert modbus.find_response(on, modbus.write_coil(5, 0, False)) is None
+    both = encode_response(modbus.write_coils(5, 0, (1,) * 8))
+    assert modbus.find_response(both, modbus.write_coils(5, 0x80, (1,) * 8)) is None
 
 
 @pytest.mark.parametrize(
@@ -250,8 +254,8 @@ def test_what_modbus_cannot_say_is_not_sent(request_: Request) -> None:
     ],
 )
 def test_a_slave_tells_why_it_cannot_read_a_request(frame: str, code: ExceptionCode) -> None:
-    request = take_request(bytearray(modbus.sealed(said(frame))))
-    assert isinstance(request, Unreadable)
+    request = take_request(bytearray(modbus.append_crc(hex_bytes(frame))))
+    assert isinstance(request, InvalidRequest)
     assert request.code == code
 
 
@@ -309,10 +313,10 @@ def test_pymodbus_reads_our_requests_as_we_mean_them(request: Request) -> None:
 def test_pymodbus_reads_our_answers_and_we_read_its_own(data: st.DataObject) -> None:
     request = data.draw(any_request())
     values = data.draw(values_for(request))
-    frame = encode_answer(request, values)
+    frame = encode_response(request, values)
     pdu = pymodbus_reads(frame, as_slave=False)
     told = FramerRTU(DecodePDU(False)).buildFrame(pdu)
-    assert modbus.find_answer(told, request) == Answer(values)
+    assert modbus.find_response(told, request) == Response(values)
     if request.function in (1, 2):
         assert [int(bit) for bit in pdu.bits[: request.count]] == list(values)
     elif request.function in (3, 4):
@@ -330,8 +334,8 @@ def test_pymodbus_reads_our_exceptions(unit: int, function: int, code: int) -> N
 @settings(deadline=None)
 @given(st.binary(max_size=300), any_request())
 def test_no_bytes_break_the_master(noise: bytes, request: Request) -> None:
-    found = modbus.find_answer(noise, request)
-    assert found is None or isinstance(found, Answer | Exceptional)
+    found = modbus.find_response(noise, request)
+    assert found is None or isinstance(found, Response | ExceptionResponse)
 
 
 @settings(deadline=None)
@@ -350,9 +354,9 @@ def test_no_bytes_break_the_slave_and_its_buffer_stays_small(pieces: list[bytes]
 def test_the_good_answer_is_found_after_any_noise(data: st.DataObject, noise: bytes) -> None:
     request = data.draw(any_request())
     values = data.draw(values_for(request))
-    if modbus.find_answer(noise, request) is None:
-        heard = noise + encode_answer(request, values)
-        assert modbus.find_answer(heard, request) == Answer(values)
+    if modbus.find_response(noise, request) is None:
+        heard = noise + encode_response(request, values)
+        assert modbus.find_response(heard, request) == Response(values)
 
 
 @settings(deadline=None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from drivers.wire import secc as wire
 from drivers.wire.secc import Message
-from drivers.wire.slcan import CanFrame, frame
+from drivers.wire.slcan import CanFrame, parse_frame
 
 LOADED = cantools.database.load_string((files("drivers.wire") / "secc.dbc").read_text(), "dbc")
 assert isinstance(LOADED, Database)
@@ -161,14 +161,14 @@ WORKED = [
 @pytest.mark.parametrize(("text", "message", "index", "values"), WORKED)
 def test_worked_frames(text: str, message: Message, index: int, values: dict[str, int]) -> None:
     assert str(message.encode(index, **values)) == text
-    heard = frame(text)
-    assert wire.message_of(heard) is message
-    assert wire.index_of(heard) == index
+    heard = parse_frame(text)
+    assert wire.find_message(heard) is message
+    assert wire.controller_index(heard) == index
     told = {name: value for name, value in message.decode(heard.data).items() if value}
     assert told == values
 
 
-@pytest.mark.parametrize("message", wire.BY_BASE.values(), ids=lambda message: message.name)
+@pytest.mark.parametrize("message", wire.MESSAGE_BY_BASE.values(), ids=lambda message: message.name)
 def test_the_tables_say_what_the_dbc_says(message: Message) -> None:
     judge = DBC.get_message_by_name(message.name)
     assert (judge.frame_id, judge.length, judge.is_extended_frame) == (
@@ -181,7 +181,7 @@ def test_the_tables_say_what_the_dbc_says(message: Message) -> None:
     } == {(signal.name, signal.start, signal.length, signal.signed) for signal in message.signals}
 
 
-@pytest.mark.parametrize("message", wire.BY_BASE.values(), ids=lambda message: message.name)
+@pytest.mark.parametrize("message", wire.MESSAGE_BY_BASE.values(), ids=lambda message: message.name)
 def test_cantools_packs_the_same_bits(message: Message) -> None:
     seed = message.base
     dice = random.Random(seed)
@@ -198,7 +198,7 @@ def test_cantools_packs_the_same_bits(message: Message) -> None:
 
 def test_every_message_of_the_dbc_is_in_the_tables() -> None:
     assert {message.name for message in DBC.messages} == {
-        message.name for message in wire.BY_BASE.values()
+        message.name for message in wire.MESSAGE_BY_BASE.values()
     }
 
 
@@ -211,7 +211,7 @@ def test_a_value_that_does_not_fit_is_not_cut() -> None:
         wire.EMERGENCY_STOP.encode(1, Orgin=1)
 
 
-@given(st.sampled_from(sorted(wire.BY_BASE)), st.binary(max_size=8))
+@given(st.sampled_from(sorted(wire.MESSAGE_BY_BASE)), st.binary(max_size=8))
 def test_any_bytes_are_read(base: int, data: bytes) -> None:
-    message = wire.BY_BASE[base]
+    message = wire.MESSAGE_BY_BASE[base]
     assert set(message.decode(data)) == {signal.name for signal in message.signals}

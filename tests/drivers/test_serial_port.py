@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from drivers.emulators.pty import Pty
-from drivers.ports import PortGone
+from drivers.ports import PortLost
 from drivers.wire.serial_port import SerialPort
 
 
@@ -24,9 +24,9 @@ async def test_bytes_pass_both_ways_unchanged(
         SerialPort.open(device.path, baud=baud, parity=parity, stop_bits=stop_bits) as port,
     ):
         await port.send(every_byte)
-        assert await received(device, 256) == every_byte
+        assert await receive_exactly(device, 256) == every_byte
         await device.send(every_byte)
-        assert await received(port, 256) == every_byte
+        assert await receive_exactly(port, 256) == every_byte
 
 
 async def test_more_than_the_kernel_buffers_is_sent_whole(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ async def test_more_than_the_kernel_buffers_is_sent_whole(tmp_path: Path) -> Non
     with Pty(tmp_path / "bus") as device, SerialPort.open(device.path, baud=9_600) as port:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(port.send, big)
-            assert await received(device, len(big)) == big
+            assert await receive_exactly(device, len(big)) == big
 
 
 async def test_two_senders_do_not_mix_their_bytes(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ async def test_two_senders_do_not_mix_their_bytes(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(port.send, b"a" * 50_000)
             nursery.start_soon(port.send, b"b" * 50_000)
-            arrived = await received(device, 100_000)
+            arrived = await receive_exactly(device, 100_000)
     assert arrived in (b"a" * 50_000 + b"b" * 50_000, b"b" * 50_000 + b"a" * 50_000)
 
 
@@ -50,13 +50,13 @@ async def test_an_unplugged_device_is_a_port_gone_and_comes_back(tmp_path: Path)
     with Pty(tmp_path / "reader") as device:
         with SerialPort.open(device.path, baud=9_600) as port:
             device.unplug()
-            with pytest.raises(PortGone):
+            with pytest.raises(PortLost):
                 await port.receive()
-            with pytest.raises(PortGone):
+            with pytest.raises(PortLost):
                 port.drain_input()
-        with pytest.raises(PortGone, match="reader"):
+        with pytest.raises(PortLost, match="reader"):
             SerialPort.open(device.path, baud=9_600)
-        device.plug()
+        device.plug_in()
         with SerialPort.open(device.path, baud=9_600) as port:
             await port.send(b"again")
             assert await device.receive() == b"again"
@@ -69,14 +69,14 @@ async def test_drained_input_is_not_received(tmp_path: Path) -> None:
         port.drain_input()
         port.drain_input()
         await device.send(b"fresh")
-        assert await received(port, 5) == b"fresh"
+        assert await receive_exactly(port, 5) == b"fresh"
 
 
 async def test_one_process_has_the_port_alone(tmp_path: Path) -> None:
     with (
         Pty(tmp_path / "meter") as device,
         SerialPort.open(device.path, baud=9_600),
-        pytest.raises(PortGone),
+        pytest.raises(PortLost),
     ):
         SerialPort.open(device.path, baud=9_600)
 
@@ -99,7 +99,7 @@ async def test_closing_wakes_who_waits(tmp_path: Path) -> None:
 
 
 def test_a_missing_tty_names_its_path() -> None:
-    with pytest.raises(PortGone, match="/dev/no-such-tty"):
+    with pytest.raises(PortLost, match="/dev/no-such-tty"):
         SerialPort.open("/dev/no-such-tty", baud=9_600)
 
 
@@ -116,7 +116,7 @@ async def test_a_stale_link_is_replaced_and_a_file_is_not(tmp_path: Path) -> Non
     assert link.read_text() == "mine"
 
 
-async def received(port: SerialPort | Pty, count: int) -> bytes:
+async def receive_exactly(port: SerialPort | Pty, count: int) -> bytes:
     """The next `count` bytes, in at most 2 s."""
     arrived = b""
     with trio.fail_after(2):

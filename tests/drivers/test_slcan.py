@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.wire.slcan import CanFrame, Command, Decoder, Reply, encode, frame, opening
+from drivers.wire.slcan import (
+    AdapterCommand,
+    AdapterReply,
+    CanFrame,
+    Decoder,
+    encode_frame,
+    open_commands,
+    parse_frame,
+)
 
 LINES = [
     ("0106B000#01", b"T0106B000101\r"),
@@ -25,33 +33,33 @@ frames = st.builds(
 
 @pytest.mark.parametrize(("text", "line"), LINES)
 def test_a_frame_is_one_line(text: str, line: bytes) -> None:
-    assert encode(frame(text)) == line
-    assert Decoder().feed(line) == [frame(text)]
-    assert str(frame(text)) == text
+    assert encode_frame(parse_frame(text)) == line
+    assert Decoder().feed(line) == [parse_frame(text)]
+    assert str(parse_frame(text)) == text
 
 
 def test_small_hex_digits_and_time_stamps_are_understood() -> None:
-    assert Decoder().feed(b"t7ff2a0b1\r") == [frame("7FF#A0B1")]
-    assert Decoder().feed(b"T0106B000101BEEF\r") == [frame("0106B000#01")]
+    assert Decoder().feed(b"t7ff2a0b1\r") == [parse_frame("7FF#A0B1")]
+    assert Decoder().feed(b"T0106B000101BEEF\r") == [parse_frame("0106B000#01")]
 
 
 def test_replies_are_told_apart() -> None:
     heard = Decoder().feed(b"\rZ\rz\r\x07S4\rV1013\r")
     assert heard == [
-        Reply.DONE,
-        Reply.SENT,
-        Reply.SENT,
-        Reply.REFUSED,
-        Command("S4"),
-        Command("V1013"),
+        AdapterReply.DONE,
+        AdapterReply.SENT,
+        AdapterReply.SENT,
+        AdapterReply.REFUSED,
+        AdapterCommand("S4"),
+        AdapterCommand("V1013"),
     ]
 
 
 def test_an_adapter_is_closed_then_set_up_then_opened() -> None:
-    assert opening(125_000) == (b"C\r", b"S4\r", b"O\r")
-    assert opening(500_000) == (b"C\r", b"S6\r", b"O\r")
+    assert open_commands(125_000) == (b"C\r", b"S4\r", b"O\r")
+    assert open_commands(500_000) == (b"C\r", b"S6\r", b"O\r")
     with pytest.raises(ValueError, match="123"):
-        opening(123)
+        open_commands(123)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +80,13 @@ def test_an_adapter_is_closed_then_set_up_then_opened() -> None:
 )
 def test_a_bad_line_is_dropped_and_the_next_is_found(line: bytes) -> None:
     decoder = Decoder()
-    assert decoder.feed(line + b"T0106B000101\r") == [frame("0106B000#01")]
-    assert decoder.malformed == 1
+    assert decoder.feed(line + b"T0106B000101\r") == [parse_frame("0106B000#01")]
+    assert decoder.malformed_count == 1
 
 
 @given(st.lists(frames, max_size=20), st.data())
 def test_frames_survive_any_cutting(sent: list[CanFrame], data: st.DataObject) -> None:
-    stream = b"".join(map(encode, sent))
+    stream = b"".join(map(encode_frame, sent))
     decoder, heard, rest = Decoder(), list[object](), stream
     while rest:
         size = data.draw(st.integers(1, len(rest)))
@@ -91,7 +99,7 @@ def test_frames_survive_any_cutting(sent: list[CanFrame], data: st.DataObject) -
 def test_after_any_noise_and_a_line_end_the_next_frame_is_found(
     noise: bytes, sent: CanFrame
 ) -> None:
-    assert Decoder().feed(noise + b"\r" + encode(sent))[-1] == sent
+    assert Decoder().feed(noise + b"\r" + encode_frame(sent))[-1] == sent
 
 
 @pytest.mark.parametrize("bad", [(1 << 29, b"", True), (0x800, b"", False), (1, bytes(9), True)])

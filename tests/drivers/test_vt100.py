@@ -8,22 +8,22 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.displays.vt100 import Vt100Display, harmless
-from drivers.emulators.memory_port import memory_line
+from drivers.displays.vt100 import Vt100Display, replace_control_characters
+from drivers.emulators.memory_port import open_memory_line
 from drivers.emulators.pty import Pty
 from drivers.emulators.vt100 import Vt100Emulator
-from drivers.ports import DeviceReady, NoAnswer, PortGone
-from tests.drivers.serial_bench import Reports, running, until
+from drivers.ports import DeviceReady, NoResponse, PortLost
+from tests.drivers.serial_bench import ReportLog, running_tasks, wait_until
 
 
 async def test_the_text_is_written_with_the_sequences_of_the_standard(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    station, device = memory_line()
+    station, device = open_memory_line()
     display = Vt100Display("memory", columns=5, rows=2, open_port=station.open)
     display.lines = ("Plug in", "€")
-    reports = Reports()
-    async with running(Vt100Emulator(device).run, lambda: display.run(reports)):
+    reports = ReportLog()
+    async with running_tasks(Vt100Emulator(device).run, lambda: display.run(reports)):
         await trio.sleep(1)
     assert station.sent == [
         b"\x1b[5n",
@@ -36,11 +36,11 @@ async def test_the_text_is_written_with_the_sequences_of_the_standard(
 async def test_a_new_text_replaces_the_old_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    station, device = memory_line()
+    station, device = open_memory_line()
     terminal = Vt100Emulator(device)
-    device.pieces_of = station.pieces_of = 1
+    device.peer_receive_max_bytes = station.peer_receive_max_bytes = 1
     display = Vt100Display("memory", open_port=station.open)
-    async with running(terminal.run, lambda: display.run(Reports())):
+    async with running_tasks(terminal.run, lambda: display.run(ReportLog())):
         display.lines = ["Charging", "12.4 kWh", "", "Thank you"]
         await trio.sleep(0.1)
         assert terminal.screen == ["Charging", "12.4 kWh", "", "Thank you"]
@@ -52,10 +52,10 @@ async def test_a_new_text_replaces_the_old_at_once(
 async def test_a_message_cannot_steer_the_terminal(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    station, device = memory_line()
+    station, device = open_memory_line()
     terminal = Vt100Emulator(device)
     display = Vt100Display("memory", open_port=station.open)
-    async with running(terminal.run, lambda: display.run(Reports())):
+    async with running_tasks(terminal.run, lambda: display.run(ReportLog())):
         display.lines = ["a\x1b[2Jb\r\nc\x9b5n"]
         await trio.sleep(0.1)
     assert terminal.screen == ["a [2Jb  c 5n", "", "", ""]
@@ -64,36 +64,36 @@ async def test_a_message_cannot_steer_the_terminal(
 @settings(deadline=None)
 @given(st.text())
 def test_no_text_holds_a_control_character_afterwards(text: str) -> None:
-    assert all(letter.isprintable() for letter in harmless(text))
-    assert len(harmless(text)) == len(text)
+    assert all(letter.isprintable() for letter in replace_control_characters(text))
+    assert len(replace_control_characters(text)) == len(text)
 
 
 async def test_a_display_that_stops_answering_is_lost(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    station, device = memory_line()
+    station, device = open_memory_line()
     terminal = Vt100Emulator(device)
     display = Vt100Display("memory", open_port=station.open)
-    async with running(terminal.run):
+    async with running_tasks(terminal.run):
 
         async def fall_silent() -> None:
             await trio.sleep(25)
             terminal.silent = True
 
-        async with running(fall_silent):
-            with pytest.raises(NoAnswer, match="no status report in 3 tries"):
-                await display.run(Reports())
+        async with running_tasks(fall_silent):
+            with pytest.raises(NoResponse, match="no status report in 3 tries"):
+                await display.run(ReportLog())
     assert 30 <= trio.current_time() <= 32
 
 
 async def test_a_display_that_cannot_answer_is_not_asked(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    station, device = memory_line()
+    station, device = open_memory_line()
     terminal = Vt100Emulator(device)
     terminal.silent = True
     display = Vt100Display("memory", health_s=0, open_port=station.open)
-    async with running(terminal.run, lambda: display.run(Reports())):
+    async with running_tasks(terminal.run, lambda: display.run(ReportLog())):
         await trio.sleep(60)
         display.lines = ["Ready"]
         await trio.sleep(1)
@@ -105,9 +105,9 @@ async def test_over_a_pty_with_a_pulled_plug(tmp_path: Path) -> None:
         terminal = Vt100Emulator(device)
         display = Vt100Display(device.path, health_s=0.05)
         display.lines = ["Ready"]
-        async with running(terminal.run):
-            async with running(lambda: display.run(Reports())):
-                await until(lambda: terminal.screen[0] == "Ready")
+        async with running_tasks(terminal.run):
+            async with running_tasks(lambda: display.run(ReportLog())):
+                await wait_until(lambda: terminal.screen[0] == "Ready")
             device.unplug()
-            with pytest.raises(PortGone):
-                await display.run(Reports())
+            with pytest.raises(PortLost):
+                await display.run(ReportLog())

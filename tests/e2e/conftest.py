@@ -11,11 +11,11 @@ import pytest
 
 from tests.csms import Csms
 from tests.e2e.harness import IDENTITY, PASSWORD, Process, StationProcess, Variable
-from tests.e2e.steps import ALICE, ALICES_SPOUSE, BOB, EAGER, wait_booted
+from tests.e2e.steps import ALICE, ALICES_SPOUSE, BOB, FAST_RETRIES, wait_booted
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
+def short_directory() -> Iterator[Path]:
     """A directory with a short path: the sockets in it have room for 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="cs-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
@@ -25,9 +25,9 @@ def place() -> Iterator[Path]:
 def csms() -> Iterator[Csms]:
     """A CSMS that knows some people. At the end nothing the station said may have been wrong."""
     with Csms(passwords={IDENTITY: PASSWORD}) as csms:
-        csms.answers.know(ALICE, group="FAMILY")
-        csms.answers.know(ALICES_SPOUSE, group="FAMILY")
-        csms.answers.know(BOB)
+        csms.responses.add_id_token(ALICE, group_id_token="FAMILY")
+        csms.responses.add_id_token(ALICES_SPOUSE, group_id_token="FAMILY")
+        csms.responses.add_id_token(BOB)
         yield csms
     assert csms.problems == []
 
@@ -35,13 +35,15 @@ def csms() -> Iterator[Csms]:
 @pytest.fixture
 def variables() -> tuple[Variable, ...]:
     """The device model before the first start; a module's own fixture may replace it."""
-    return EAGER
+    return FAST_RETRIES
 
 
 @pytest.fixture
-def station(csms: Csms, place: Path, variables: tuple[Variable, ...]) -> Iterator[StationProcess]:
+def station(
+    csms: Csms, short_directory: Path, variables: tuple[Variable, ...]
+) -> Iterator[StationProcess]:
     """A station that booted, was accepted and has nothing left to say."""
-    station = StationProcess(place, csms.url, variables=variables)
+    station = StationProcess(short_directory, csms.url, variables=variables)
     try:
         station.start()
         wait_booted(station, csms)

@@ -14,25 +14,25 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from tests.authorities import Holder, authority, server
+from tests.authorities import CertifiedKey, make_authority, make_server_certificate
 
 PAST = "2020-01-01T00:00:00Z"
 
 
-class Maker:
+class Manufacturer:
     """A manufacturer: a root the stations hold, and a key that signs firmware."""
 
     def __init__(self) -> None:
-        self.root = authority("Maker root")
-        self.signer = self._signer(self.root, ec.generate_private_key(ec.SECP256R1()))
-        self.rsa_signer = self._signer(self.root, rsa.generate_private_key(65537, 2048))
-        self.stranger = self._signer(authority("Somebody else"), None)
+        self.root = make_authority("Maker root")
+        self.signer = self._make_signer(self.root, ec.generate_private_key(ec.SECP256R1()))
+        self.rsa_signer = self._make_signer(self.root, rsa.generate_private_key(65537, 2048))
+        self.untrusted_signer = self._make_signer(make_authority("Somebody else"), None)
 
     @staticmethod
-    def _signer(by: Holder, key: Any) -> Holder:
-        return server(by, common_name="Firmware", key=key)
+    def _make_signer(issuer: CertifiedKey, key: Any) -> CertifiedKey:
+        return make_server_certificate(issuer, common_name="Firmware", key=key)
 
-    def toml(self, directory: Path) -> str:
+    def station_toml(self, directory: Path) -> str:
         """What `station.toml` needs to trust this manufacturer."""
         file = directory / "maker.pem"
         file.write_text(self.root.pem)
@@ -41,7 +41,9 @@ class Maker:
             f"file = {json.dumps(str(file))}\n"
         )
 
-    def order(self, url: str, image: bytes, request_id: int = 1, **firmware: Any) -> dict[str, Any]:
+    def update_firmware_request(
+        self, url: str, image: bytes, request_id: int = 1, **firmware: Any
+    ) -> dict[str, Any]:
         """An UpdateFirmwareRequest for an image that lies at `url`."""
         return {
             "requestId": request_id,
@@ -51,25 +53,27 @@ class Maker:
                 "location": url,
                 "retrieveDateTime": PAST,
                 "signingCertificate": self.signer.pem,
-                "signature": signature(self.signer, image),
+                "signature": sign_image(self.signer, image),
             }
             | firmware,
         }
 
 
-def signature(by: Holder, image: bytes) -> str:
+def sign_image(signer: CertifiedKey, image: bytes) -> str:
     """As L01.FR.04 has it, base64."""
-    if isinstance(by.key, rsa.RSAPrivateKey):
+    if isinstance(signer.key, rsa.RSAPrivateKey):
         pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
-        proof = by.key.sign(image, pss, hashes.SHA256())
+        proof = signer.key.sign(image, pss, hashes.SHA256())
     else:
-        proof = by.key.sign(image, ec.ECDSA(hashes.SHA256()))
+        proof = signer.key.sign(image, ec.ECDSA(hashes.SHA256()))
     return base64.b64encode(proof).decode()
 
 
-def release(version: str, content: bytes = b"program", *, declared: bytes | None = None) -> bytes:
+def make_firmware_image(
+    version: str, content: bytes = b"program", *, declared_content: bytes | None = None
+) -> bytes:
     """A firmware image for `station.firmware.swap`; with `declared` its manifest lies."""
-    digest = hashlib.sha256(content if declared is None else declared).hexdigest()
+    digest = hashlib.sha256(content if declared_content is None else declared_content).hexdigest()
     manifest = json.dumps({"version": version, "files": {"bin/station": digest}}).encode()
     image = io.BytesIO()
     with tarfile.open(fileobj=image, mode="w") as archive:
@@ -80,6 +84,6 @@ def release(version: str, content: bytes = b"program", *, declared: bytes | None
     return image.getvalue()
 
 
-def ahead(seconds: float) -> str:
+def future_timestamp(seconds: float) -> str:
     """A moment to come, RFC 3339."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")

@@ -20,7 +20,7 @@ from tests.e2e.steps import ALICE, authorize_and_plug_in, wait_booted, wait_char
 SETTLES_S = 20.0
 
 
-class Counted(NamedTuple):
+class GrowthSample(NamedTuple):
     """So far."""
 
     at_s: float
@@ -28,19 +28,19 @@ class Counted(NamedTuple):
     written_bytes: int
 
 
-def counted(station: StationProcess) -> Counted:
+def take_sample(station: StationProcess) -> GrowthSample:
     io = Path(f"/proc/{station.pid}/io").read_text(encoding="ascii")
     fields = dict(line.split(": ") for line in io.splitlines())
-    seq = int(station.state()["journal"]["seq"])
-    return Counted(time.monotonic(), seq, int(fields["write_bytes"]))
+    seq = int(station.read_state()["journal"]["seq"])
+    return GrowthSample(time.monotonic(), seq, int(fields["write_bytes"]))
 
 
-def in_an_hour(station: StationProcess, minutes: float) -> str:
+def hourly_rates(station: StationProcess, minutes: float) -> str:
     """Wait, and tell the rates."""
     time.sleep(SETTLES_S)
-    before = counted(station)
+    before = take_sample(station)
     time.sleep(60 * minutes)
-    after = counted(station)
+    after = take_sample(station)
     hours = (after.at_s - before.at_s) / 3600
     entries = (after.entries - before.entries) / hours
     written = (after.written_bytes - before.written_bytes) / hours / 1e6
@@ -56,17 +56,17 @@ def main(arguments: list[str]) -> int:
         tempfile.TemporaryDirectory(prefix="gr-", dir=asked.directory) as place,
         Csms(passwords={IDENTITY: PASSWORD}) as csms,
     ):
-        csms.answers.know(ALICE)
+        csms.responses.add_id_token(ALICE)
         devices = EmulatedDevices(Path(place) / "data")
         station = StationProcess(Path(place), csms.url)
         try:
             devices.start()
             station.start()
             wait_booted(station, csms)
-            print(f"idle: {in_an_hour(station, asked.minutes)}", flush=True)
+            print(f"idle: {hourly_rates(station, asked.minutes)}", flush=True)
             authorize_and_plug_in(station)
             wait_charging(csms)
-            print(f"charging: {in_an_hour(station, asked.minutes)}", flush=True)
+            print(f"charging: {hourly_rates(station, asked.minutes)}", flush=True)
         finally:
             station.close()
             devices.close()

@@ -27,7 +27,7 @@ LOG_TAIL_LINES = 60
 T = TypeVar("T")
 
 
-class Refused(Exception):
+class ControlRefused(Exception):
     """The other end of a control socket said `"ok": false`."""
 
 
@@ -44,7 +44,7 @@ class Variable:
 
 
 @dataclass(frozen=True)
-class Row:
+class JournalRow:
     """One entry as it lies in the journal's file."""
 
     seq: int
@@ -57,7 +57,7 @@ class Row:
     digest: bytes
 
 
-def until(condition: Callable[[], T], timeout_s: float, what: str) -> T:
+def wait_until(condition: Callable[[], T], timeout_s: float, description: str) -> T:
     """Poll until the condition gives something true, and give that.
 
     Raises:
@@ -69,11 +69,13 @@ def until(condition: Callable[[], T], timeout_s: float, what: str) -> T:
         if found:
             return found
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no {what} within {timeout_s} s")
+            raise TimeoutError(f"no {description} within {timeout_s} s")
         time.sleep(POLL_S)
 
 
-def ask(path: Path, op: str, timeout_s: float = 10, **arguments: Any) -> dict[str, Any]:
+def request_control(
+    path: Path, operation: str, timeout_s: float = 10, **arguments: Any
+) -> dict[str, Any]:
     """One request over a control socket: a line of JSON there, a line of JSON back.
 
     Numbers come back as int or Decimal.
@@ -85,13 +87,13 @@ def ask(path: Path, op: str, timeout_s: float = 10, **arguments: Any) -> dict[st
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(timeout_s)
         line.connect(str(path))
-        line.sendall(json.dumps({"op": op, **arguments}).encode() + b"\n")
+        line.sendall(json.dumps({"op": operation, **arguments}).encode() + b"\n")
         answer = line.makefile("rb").readline()
     if not answer:
-        raise ConnectionResetError(f"{path}: hung up on {op}")
+        raise ConnectionResetError(f"{path}: hung up on {operation}")
     reply: dict[str, Any] = json.loads(answer, parse_float=Decimal)
     if reply["ok"] is not True:
-        raise Refused(f"{op}: {reply['error']}")
+        raise ControlRefused(f"{operation}: {reply['error']}")
     return reply
 
 
@@ -104,10 +106,10 @@ class Process:
         self.arguments = arguments
         self.log_path = log
         self._popen: subprocess.Popen[bytes] | None = None
-        self._all: list[subprocess.Popen[bytes]] = []
+        self._started: list[subprocess.Popen[bytes]] = []
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self._popen is not None and self._popen.poll() is None
 
     @property
@@ -116,7 +118,7 @@ class Process:
         return self._popen.pid
 
     def spawn(self) -> None:
-        assert not self.alive, "already runs"
+        assert not self.is_alive, "already runs"
         with self.log_path.open("ab") as log:
             self._popen = subprocess.Popen(
                 [*self.PROGRAM, *self.arguments],
@@ -125,7 +127,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._all.append(self._popen)
+        self._started.append(self._popen)
 
     def kill(self) -> None:
         """kill -9 of this process alone, not of what it started."""
@@ -146,7 +148,7 @@ class Process:
 
     def close(self) -> None:
         """End it and whatever it started, on every start."""
-        for popen in self._all:
+        for popen in self._started:
             try:
                 os.killpg(popen.pid, signal.SIGKILL)  # each start has a session of its own
             except ProcessLookupError:
@@ -154,11 +156,11 @@ class Process:
             finally:
                 popen.wait()
 
-    def log(self) -> str:
+    def read_log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def log_tail(self) -> str:
-        return "\n".join(self.log().splitlines()[-LOG_TAIL_LINES:])
+        return "\n".join(self.read_log().splitlines()[-LOG_TAIL_LINES:])
 
 
 class EmulatedDevices(Process):
@@ -171,10 +173,12 @@ class EmulatedDevices(Process):
 
     def start(self) -> None:
         self.spawn()
-        until(lambda: _answers(self, self.socket, "world"), READY_TIMEOUT_S, "emulated devices")
+        wait_until(
+            lambda: _is_serving(self, self.socket, "world"), READY_TIMEOUT_S, "emulated devices"
+        )
 
-    def op(self, op: str, **arguments: Any) -> dict[str, Any]:
-        return ask(self.socket, op, **arguments)
+    def request_operation(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        return request_control(self.socket, operation, **arguments)
 
 
 class StationProcess(Process):
@@ -196,13 +200,13 @@ class StationProcess(Process):
         profile: str = "development",
         security_profile: int = 1,
         ca_file: Path | None = None,
-        more: str = "",
+        extra_toml: str = "",
     ) -> None:
         self.config = directory / "station.toml"
         self.data = directory / "data"
         super().__init__("run", "--config", str(self.config), log=directory / "station.log")
         self.config.write_text(
-            _tables(
+            _render_toml(
                 ("[station]", {"identity": IDENTITY, "profile": profile, "data": str(self.data)}),
                 (
                     "[csms]",
@@ -215,7 +219,7 @@ class StationProcess(Process):
                 ),
                 *(("[[variable]]", vars(variable)) for variable in variables),
             )
-            + more
+            + extra_toml
         )
 
     @property
@@ -225,42 +229,44 @@ class StationProcess(Process):
     def start(self) -> None:
         """Start it and wait until it answers on its control socket."""
         self.spawn()
-        until(
-            lambda: _answers(self, self.data / "control.sock", "state"), READY_TIMEOUT_S, "station"
+        wait_until(
+            lambda: _is_serving(self, self.data / "control.sock", "state"),
+            READY_TIMEOUT_S,
+            "station",
         )
 
     def restart(self) -> None:
         """Start it again after it ended."""
-        until(lambda: not self.alive, STOP_TIMEOUT_S, "end of the station")
+        wait_until(lambda: not self.is_alive, STOP_TIMEOUT_S, "end of the station")
         self.start()
 
-    def op(self, op: str, **arguments: Any) -> dict[str, Any]:
+    def request_operation(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """One operation on the station's control socket."""
-        return ask(self.data / "control.sock", op, **arguments)
+        return request_control(self.data / "control.sock", operation, **arguments)
 
-    def state(self) -> dict[str, Any]:
-        return self.op("state")
+    def read_state(self) -> dict[str, Any]:
+        return self.request_operation("state")
 
-    def evse(self, evse_id: int) -> dict[str, Any]:
+    def read_evse(self, evse_id: int) -> dict[str, Any]:
         """What `state` says about one EVSE."""
-        [evse] = [each for each in self.state()["evses"] if each["evse_id"] == evse_id]
+        [evse] = [each for each in self.read_state()["evses"] if each["evse_id"] == evse_id]
         return dict(evse)
 
-    def world(self, evse_id: int) -> dict[str, Any]:
+    def read_emulated_evse(self, evse_id: int) -> dict[str, Any]:
         """What is really so at one EVSE, by the emulated world itself."""
-        evses = ask(self.data / "emulator.sock", "world")["evses"]
+        evses = request_control(self.data / "emulator.sock", "world")["evses"]
         [evse] = [each for each in evses if each["evse_id"] == evse_id]
         return dict(evse)
 
-    def meter_wh(self, evse_id: int) -> Decimal:
+    def emulated_meter_wh(self, evse_id: int) -> Decimal:
         """What the emulated meter shows, whatever the station knows of it: it counts whole Wh."""
-        return Decimal(int(Decimal(self.world(evse_id)["energy_wh"])))
+        return Decimal(int(Decimal(self.read_emulated_evse(evse_id)["energy_wh"])))
 
-    def entries(self, kind: str | None = None) -> list[Row]:
+    def read_entries(self, kind: str | None = None) -> list[JournalRow]:
         """The journal's entries in order, read beside the running writer."""
-        return list(rows(self.journal, kind))
+        return list(read_rows(self.journal, kind))
 
-    def command(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    def run_verb(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run another `station` command to its end."""
         return run_command(*arguments, timeout_s=timeout_s)
 
@@ -277,7 +283,7 @@ def run_command(*arguments: str, timeout_s: float = 120) -> subprocess.Completed
     )
 
 
-def rows(journal: Path, kind: str | None = None) -> Iterator[Row]:
+def read_rows(journal: Path, kind: str | None = None) -> Iterator[JournalRow]:
     """Entries of a journal file in order, all or those of one kind."""
     columns = "seq, at, uptime_ms, kind, version, cause, body, digest"
     where = "" if kind is None else "WHERE kind = ?"
@@ -286,21 +292,21 @@ def rows(journal: Path, kind: str | None = None) -> Iterator[Row]:
         for row in db.execute(query, () if kind is None else (kind,)):
             seq, at, uptime_ms, kind_, version, cause, text, digest = row
             body = json.loads(text, parse_float=Decimal)
-            yield Row(seq, at, uptime_ms, kind_, version, cause, body, digest)
+            yield JournalRow(seq, at, uptime_ms, kind_, version, cause, body, digest)
 
 
-def _answers(process: Process, path: Path, op: str) -> bool:
+def _is_serving(process: Process, path: Path, operation: str) -> bool:
     """Whether the process serves its control socket yet; one that ended never will."""
-    if not process.alive:
+    if not process.is_alive:
         raise AssertionError(f"{process.arguments} ended at its start:\n{process.log_tail()}")
     try:
-        ask(path, op)
+        request_control(path, operation)
     except OSError:
         return False
     return True
 
 
-def _tables(*tables: tuple[str, dict[str, Any]]) -> str:
+def _render_toml(*tables: tuple[str, dict[str, Any]]) -> str:
     """TOML of tables with plain values; None is left out. JSON's strings are TOML's too."""
     return "\n".join(
         "\n".join([header, *(f"{k} = {json.dumps(v)}" for k, v in keys.items() if v is not None)])

@@ -5,17 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 
 from tests.csms import Csms, Frame, Payload
-from tests.e2e.harness import StationProcess, Variable, until
+from tests.e2e.harness import StationProcess, Variable, wait_until
 
 ALICE = "04A224B2"
 ALICES_SPOUSE = "04B7C1D9E35A80"
 BOB = "04C0FFEE"
 
-PATIENCE_S = 45  # for one thing to happen on a loaded machine
+STEP_TIMEOUT_S = 45  # for one thing to happen on a loaded machine
 DRAWN_WH = Decimal(20)  # enough energy to tell a register from its neighbour
 
 # Quick to retry, so that no scenario waits for a back-off; nothing else differs from delivery.
-EAGER = (
+FAST_RETRIES = (
     Variable("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "1"),
     Variable("OCPPCommCtrlr", "RetryBackOffRandomRange", "1"),
     Variable("OCPPCommCtrlr", "RetryBackOffRepeatTimes", "1"),
@@ -27,7 +27,7 @@ EAGER = (
 
 def wait_booted(station: StationProcess, csms: Csms, after: int = 0) -> Frame:
     """Until the CSMS accepted a BootNotification and the station has nothing left to say."""
-    boot = csms.wait_for("BootNotification", timeout_s=PATIENCE_S, after=after)
+    boot = csms.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S, after=after)
     wait_delivered(station)
     return boot
 
@@ -36,33 +36,33 @@ def wait_delivered(station: StationProcess) -> None:
     """Until the link is up and the outbox is empty."""
 
     def delivered() -> bool:
-        state = station.state()
+        state = station.read_state()
         return bool(state["link"] == "up" and state["outbox"] == 0)
 
-    until(delivered, PATIENCE_S, "empty outbox")
+    wait_until(delivered, STEP_TIMEOUT_S, "empty outbox")
 
 
 def authorize_and_plug_in(
     station: StationProcess, evse_id: int = 1, id_token: str = ALICE, *, ready: bool = True
 ) -> None:
     """A person shows an RFID token for an EVSE and plugs in there."""
-    station.op("present_token", id_token=id_token, type="ISO14443", evse_id=evse_id)
-    station.op("plug_in", evse_id=evse_id, ready=ready)
+    station.request_operation("present_token", id_token=id_token, type="ISO14443", evse_id=evse_id)
+    station.request_operation("plug_in", evse_id=evse_id, ready=ready)
 
 
 def wait_charging(csms: Csms, evse_id: int = 1, *, after: int = 0) -> str:
     """Until a transaction on this EVSE is Charging; gives its transactionId."""
-    started = csms.wait_for(
+    started = csms.wait_for_call(
         "TransactionEvent",
         lambda event: event["eventType"] == "Started" and event["evse"]["id"] == evse_id,
-        PATIENCE_S,
+        STEP_TIMEOUT_S,
         after=after,
     )
     transaction_id = str(started.payload["transactionInfo"]["transactionId"])
-    csms.wait_for(
+    csms.wait_for_call(
         "TransactionEvent",
         lambda event: _is_charging(event, transaction_id),
-        PATIENCE_S,
+        STEP_TIMEOUT_S,
         after=started.number,
     )
     return transaction_id
@@ -73,29 +73,33 @@ def _is_charging(event: Payload, transaction_id: str) -> bool:
     return (info["transactionId"], info.get("chargingState")) == (transaction_id, "Charging")
 
 
-def draw(station: StationProcess, evse_id: int = 1, energy_wh: Decimal = DRAWN_WH) -> None:
+def wait_energy_drawn(
+    station: StationProcess, evse_id: int = 1, energy_wh: Decimal = DRAWN_WH
+) -> None:
     """Until the EV has taken some energy, by the emulated meter."""
-    goal = station.meter_wh(evse_id) + energy_wh
-    until(lambda: station.meter_wh(evse_id) >= goal, PATIENCE_S, f"{energy_wh} Wh drawn")
-
-
-def wait_closed(csms: Csms, transaction_id: str) -> Payload:
-    """Until Ended and all before it arrived; gives the Ended event."""
-    csms.record.wait(
-        lambda: csms.ledger.is_closed(transaction_id), PATIENCE_S, f"Ended of {transaction_id}"
+    goal = station.emulated_meter_wh(evse_id) + energy_wh
+    wait_until(
+        lambda: station.emulated_meter_wh(evse_id) >= goal, STEP_TIMEOUT_S, f"{energy_wh} Wh drawn"
     )
-    ended = csms.ledger.ended(transaction_id)
+
+
+def wait_transaction_ended(csms: Csms, transaction_id: str) -> Payload:
+    """Until Ended and all before it arrived; gives the Ended event."""
+    csms.record.wait_until(
+        lambda: csms.ledger.is_closed(transaction_id), STEP_TIMEOUT_S, f"Ended of {transaction_id}"
+    )
+    ended = csms.ledger.ended_event(transaction_id)
     assert ended is not None
     return ended.payload
 
 
-def check_account(
+def check_transaction_complete(
     station: StationProcess, csms: Csms, transaction_id: str, meter_before_wh: Decimal
 ) -> None:
     """The account is complete, its energy is the meter's, and the journal is whole."""
-    evse_id = csms.ledger.receipts(transaction_id)[0].payload["evse"]["id"]
-    assert csms.ledger.problems(transaction_id) == []
-    drawn_wh = station.meter_wh(evse_id) - meter_before_wh
+    evse_id = csms.ledger.receipts_of(transaction_id)[0].payload["evse"]["id"]
+    assert csms.ledger.find_problems(transaction_id) == []
+    drawn_wh = station.emulated_meter_wh(evse_id) - meter_before_wh
     assert csms.ledger.energy_wh(transaction_id) == drawn_wh
     assert drawn_wh >= DRAWN_WH
     check_journal(station)
@@ -103,5 +107,5 @@ def check_account(
 
 def check_journal(station: StationProcess) -> None:
     """`station verify` finds nothing, beside the running station."""
-    verified = station.command("verify", str(station.journal))
+    verified = station.run_verb("verify", str(station.journal))
     assert verified.returncode == 0, verified.stderr

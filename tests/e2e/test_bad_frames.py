@@ -8,7 +8,7 @@ import pytest
 
 from tests.csms import Csms
 from tests.e2e.harness import StationProcess
-from tests.e2e.steps import PATIENCE_S
+from tests.e2e.steps import STEP_TIMEOUT_S
 
 GOOD = {
     "getVariableData": [{"component": {"name": "TxCtrlr"}, "variable": {"name": "TxStartPoint"}}]
@@ -72,7 +72,7 @@ FRAMES: dict[str, tuple[object, str, set[str]]] = {
 }
 
 
-def send(csms: Csms, frame: object) -> None:
+def send_frame(csms: Csms, frame: object) -> None:
     csms.send_raw(frame if isinstance(frame, str) else json.dumps(frame))
 
 
@@ -81,9 +81,9 @@ def test_every_bad_frame_gets_its_error_and_the_station_goes_on_4_2_3(
 ) -> None:
     wrong = {}
     for name, (frame, message_id, codes) in FRAMES.items():
-        after = csms.mark()
-        send(csms, frame)
-        answer = csms.wait_for_error(PATIENCE_S, after=after)
+        after = csms.next_frame_number()
+        send_frame(csms, frame)
+        answer = csms.wait_for_error(STEP_TIMEOUT_S, after=after)
         if answer.message_id != message_id or answer.error_code not in codes:
             wrong[name] = (answer.message_id, answer.error_code)
     assert wrong == {}
@@ -107,7 +107,7 @@ def test_hostile_frames_do_not_stop_the_station(
     station: StationProcess, csms: Csms, frame: str | bytes
 ) -> None:
     csms.send_raw(frame)
-    if not csms.connected:
-        csms.wait_connected(PATIENCE_S)
-    assert csms.call("GetVariables", GOOD, PATIENCE_S)["getVariableResult"]
-    assert station.alive
+    if not csms.is_connected:
+        csms.wait_connected(STEP_TIMEOUT_S)
+    assert csms.call("GetVariables", GOOD, STEP_TIMEOUT_S)["getVariableResult"]
+    assert station.is_alive

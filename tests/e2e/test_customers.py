@@ -6,24 +6,26 @@ import sqlite3
 from contextlib import closing
 
 from tests.csms import Csms
-from tests.e2e.harness import StationProcess, until
+from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
     ALICE,
     BOB,
-    PATIENCE_S,
+    STEP_TIMEOUT_S,
     authorize_and_plug_in,
     check_journal,
     wait_charging,
-    wait_closed,
     wait_delivered,
+    wait_transaction_ended,
 )
 
 NOBODY = "04FFFFFF"
 
 
-def asks(csms: Csms, request_id: int, id_token: str, *, report: bool, clear: bool) -> str:
+def request_customer_information(
+    csms: Csms, request_id: int, id_token: str, *, report: bool, clear: bool
+) -> str:
     """The status, and the whole text that follows."""
-    after = csms.mark()
+    after = csms.next_frame_number()
     status = csms.call(
         "CustomerInformation",
         {
@@ -34,26 +36,26 @@ def asks(csms: Csms, request_id: int, id_token: str, *, report: bool, clear: boo
         },
     )["status"]
     assert status == "Accepted"
-    csms.wait_for(
-        "NotifyCustomerInformation", lambda part: not part.get("tbc"), PATIENCE_S, after=after
+    csms.wait_for_call(
+        "NotifyCustomerInformation", lambda part: not part.get("tbc"), STEP_TIMEOUT_S, after=after
     )
-    parts = [one.payload for one in csms.calls("NotifyCustomerInformation", after)]
+    parts = [one.payload for one in csms.calls_for("NotifyCustomerInformation", after)]
     assert {one["requestId"] for one in parts} == {request_id}
     assert [one["seqNo"] for one in parts] == list(range(len(parts)))
     return "\n".join(one["data"] for one in parts)
 
 
-def charged(station: StationProcess, csms: Csms, id_token: str = ALICE) -> str:
-    after = csms.mark()
+def complete_session(station: StationProcess, csms: Csms, id_token: str = ALICE) -> str:
+    after = csms.next_frame_number()
     authorize_and_plug_in(station, id_token=id_token)
     transaction_id = wait_charging(csms, after=after)
-    station.op("unplug", evse_id=1)
-    wait_closed(csms, transaction_id)
+    station.request_operation("unplug", evse_id=1)
+    wait_transaction_ended(csms, transaction_id)
     wait_delivered(station)
     return transaction_id
 
 
-def values(station: StationProcess) -> set[str]:
+def stored_id_tokens(station: StationProcess) -> set[str]:
     """What lies in the side table."""
     with closing(sqlite3.connect(f"file:{station.journal}?mode=ro", uri=True)) as db:
         return {str(value).upper() for (value,) in db.execute("SELECT value FROM id_token")}
@@ -62,38 +64,42 @@ def values(station: StationProcess) -> set[str]:
 def test_a_person_is_told_of_then_cleared_then_unknown_n10_fr_03(
     station: StationProcess, csms: Csms
 ) -> None:
-    transaction_id = charged(station, csms)
-    text = asks(csms, 1, ALICE, report=True, clear=False)
+    transaction_id = complete_session(station, csms)
+    text = request_customer_information(csms, 1, ALICE, report=True, clear=False)
     assert "Authorization Cache: ISO14443, Accepted" in text
     assert transaction_id in text
-    assert asks(csms, 2, ALICE, report=True, clear=True) == text
-    until(lambda: ALICE not in values(station), PATIENCE_S, "erasure")
-    assert asks(csms, 3, ALICE, report=True, clear=False) == "No data found."
+    assert request_customer_information(csms, 2, ALICE, report=True, clear=True) == text
+    wait_until(lambda: ALICE not in stored_id_tokens(station), STEP_TIMEOUT_S, "erasure")
+    assert (
+        request_customer_information(csms, 3, ALICE, report=True, clear=False) == "No data found."
+    )
     check_journal(station)
 
 
 def test_what_was_reported_does_not_stay_n09_fr_05(station: StationProcess, csms: Csms) -> None:
-    transaction_id = charged(station, csms)
-    asks(csms, 1, ALICE, report=True, clear=False)
-    until(
-        lambda: not any(transaction_id.upper() in one for one in values(station)),
-        PATIENCE_S,
+    transaction_id = complete_session(station, csms)
+    request_customer_information(csms, 1, ALICE, report=True, clear=False)
+    wait_until(
+        lambda: not any(transaction_id.upper() in one for one in stored_id_tokens(station)),
+        STEP_TIMEOUT_S,
         "erasure of the report",
     )
-    assert ALICE in values(station)
+    assert ALICE in stored_id_tokens(station)
 
 
 def test_clearing_without_a_report_says_so_n10_fr_06(station: StationProcess, csms: Csms) -> None:
-    charged(station, csms)
-    charged(station, csms, BOB)
-    assert "cleared" in asks(csms, 1, ALICE, report=False, clear=True)
-    until(lambda: ALICE not in values(station), PATIENCE_S, "erasure")
-    assert BOB in values(station)
+    complete_session(station, csms)
+    complete_session(station, csms, BOB)
+    assert "cleared" in request_customer_information(csms, 1, ALICE, report=False, clear=True)
+    wait_until(lambda: ALICE not in stored_id_tokens(station), STEP_TIMEOUT_S, "erasure")
+    assert BOB in stored_id_tokens(station)
     assert ALICE.encode() not in station.journal.read_bytes()
 
 
 def test_of_nobody_nothing_is_found_n09_fr_06(station: StationProcess, csms: Csms) -> None:
-    assert asks(csms, 1, NOBODY, report=True, clear=False) == "No data found."
+    assert (
+        request_customer_information(csms, 1, NOBODY, report=True, clear=False) == "No data found."
+    )
 
 
 def test_who_charges_is_told_of_to_the_end_and_then_erased(
@@ -101,15 +107,15 @@ def test_who_charges_is_told_of_to_the_end_and_then_erased(
 ) -> None:
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
-    asks(csms, 1, ALICE, report=False, clear=True)
-    station.op("present_token", id_token=ALICE, type="ISO14443", evse_id=1)
-    station.op("unplug", evse_id=1)
-    ended = wait_closed(csms, transaction_id)
+    request_customer_information(csms, 1, ALICE, report=False, clear=True)
+    station.request_operation("present_token", id_token=ALICE, type="ISO14443", evse_id=1)
+    station.request_operation("unplug", evse_id=1)
+    ended = wait_transaction_ended(csms, transaction_id)
     assert ended.get("idToken", {"idToken": ALICE})["idToken"] == ALICE
     assert not [
         one
-        for one in csms.calls("TransactionEvent")
+        for one in csms.calls_for("TransactionEvent")
         if one.payload.get("idToken", {}).get("idToken", "").startswith("#")
     ]
-    until(lambda: ALICE not in values(station), PATIENCE_S, "erasure")
+    wait_until(lambda: ALICE not in stored_id_tokens(station), STEP_TIMEOUT_S, "erasure")
     check_journal(station)

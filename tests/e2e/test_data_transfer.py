@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.csms import Csms
-from tests.e2e.harness import Refused, StationProcess
-from tests.e2e.steps import PATIENCE_S
+from tests.e2e.harness import ControlRefused, StationProcess
+from tests.e2e.steps import STEP_TIMEOUT_S
 
 
 def test_an_operators_message_reaches_the_csms_p02(station: StationProcess, csms: Csms) -> None:
     data = {"list": [1, 2.50, None], "text": "grüße"}
-    station.op("data_transfer", vendor_id="org.example", message_id="Hello", data=data)
-    sent = csms.wait_for("DataTransfer", timeout_s=PATIENCE_S)
+    station.request_operation(
+        "data_transfer", vendor_id="org.example", message_id="Hello", data=data
+    )
+    sent = csms.wait_for_call("DataTransfer", timeout_s=STEP_TIMEOUT_S)
     assert sent.payload == {"vendorId": "org.example", "messageId": "Hello", "data": data}
 
 
@@ -30,6 +32,6 @@ def test_an_operators_message_reaches_the_csms_p02(station: StationProcess, csms
 def test_an_order_that_makes_no_message_is_refused(
     station: StationProcess, arguments: dict[str, object], why: str
 ) -> None:
-    with pytest.raises(Refused, match=why):
-        station.op("data_transfer", **arguments)
-    assert station.entries("DataTransferOrdered") == []
+    with pytest.raises(ControlRefused, match=why):
+        station.request_operation("data_transfer", **arguments)
+    assert station.read_entries("DataTransferOrdered") == []

@@ -8,7 +8,7 @@ import pytest
 
 from tests.csms import Csms, Payload
 from tests.e2e.harness import PASSWORD, StationProcess
-from tests.e2e.steps import PATIENCE_S, check_journal, wait_booted
+from tests.e2e.steps import STEP_TIMEOUT_S, check_journal, wait_booted
 
 # Required by Part 2 for every Charging Station, one of each controller it must have.
 REQUIRED = {
@@ -42,18 +42,18 @@ REQUIRED = {
 MEASURED = {"DateTime", "DCCurrent", "DCVoltage", "Power", "EnergyImport", "EnergyExport"}
 
 
-def report(csms: Csms, report_base: str, request_id: int) -> list[Payload]:
+def base_report_parts(csms: Csms, report_base: str, request_id: int) -> list[Payload]:
     """All parts of one base report in the order they came, tbc and seqNo checked. B07."""
-    after = csms.mark()
+    after = csms.next_frame_number()
     answer = csms.call("GetBaseReport", {"requestId": request_id, "reportBase": report_base})
     assert answer["status"] == "Accepted"
-    last = csms.wait_for(
+    last = csms.wait_for_call(
         "NotifyReport",
         lambda part: part["requestId"] == request_id and not part.get("tbc", False),
-        PATIENCE_S,
+        STEP_TIMEOUT_S,
         after=after,
     )
-    parts = [frame.payload for frame in csms.calls("NotifyReport", after)]
+    parts = [frame.payload for frame in csms.calls_for("NotifyReport", after)]
     assert [part["seqNo"] for part in parts] == list(range(len(parts)))
     assert [part.get("tbc", False) for part in parts] == [True] * (len(parts) - 1) + [False]
     assert parts[-1] == last.payload
@@ -61,9 +61,9 @@ def report(csms: Csms, report_base: str, request_id: int) -> list[Payload]:
     return [variable for part in parts for variable in part["reportData"]]
 
 
-def named(told: Payload) -> tuple[Any, ...]:
+def variable_key(result: Payload) -> tuple[Any, ...]:
     """What makes a component's variable one."""
-    component, variable = told["component"], told["variable"]
+    component, variable = result["component"], result["variable"]
     evse = component.get("evse", {})
     return (
         component["name"],
@@ -75,7 +75,7 @@ def named(told: Payload) -> tuple[Any, ...]:
     )
 
 
-def get(csms: Csms, *wanted: Payload) -> list[Payload]:
+def get_variables(csms: Csms, *wanted: Payload) -> list[Payload]:
     """GetVariables of at most what one request may hold; gives the results."""
     request = [{"component": each["component"], "variable": each["variable"]} for each in wanted]
     results: list[Payload] = csms.call("GetVariables", {"getVariableData": request})[
@@ -88,7 +88,7 @@ def get(csms: Csms, *wanted: Payload) -> list[Payload]:
 def test_a_base_report_is_complete_and_says_nothing_twice_b07(
     report_base: str, station: StationProcess, csms: Csms
 ) -> None:
-    told = [named(each) for each in report(csms, report_base, 17)]
+    told = [variable_key(each) for each in base_report_parts(csms, report_base, 17)]
     assert len(told) == len(set(told))
     if report_base == "FullInventory":
         assert {(name[0], name[4]) for name in told} >= REQUIRED
@@ -101,24 +101,24 @@ def test_what_a_report_says_is_what_getvariables_says_b06_b07(
 ) -> None:
     steady = [
         each
-        for each in report(csms, "FullInventory", 18)
+        for each in base_report_parts(csms, "FullInventory", 18)
         if each["variable"]["name"] not in MEASURED and each["component"]["name"] != "ConnectedEV"
     ]
     compared = 0
     for start in range(0, len(steady), 10):  # well within BytesPerMessageGetVariables
         some = steady[start : start + 10]
-        for reported, got in zip(some, get(csms, *some), strict=True):
+        for reported, got in zip(some, get_variables(csms, *some), strict=True):
             [actual] = [
                 each
                 for each in reported["variableAttribute"]
                 if each.get("type", "Actual") == "Actual"
             ] or [{"mutability": "WriteOnly"}]
             if actual.get("mutability") == "WriteOnly":
-                assert got["attributeStatus"] == "Rejected", named(reported)
-                assert "value" not in actual, named(reported)
+                assert got["attributeStatus"] == "Rejected", variable_key(reported)
+                assert "value" not in actual, variable_key(reported)
             else:
-                assert got["attributeStatus"] == "Accepted", named(reported)
-                assert got["attributeValue"] == actual.get("value"), named(reported)
+                assert got["attributeStatus"] == "Accepted", variable_key(reported)
+                assert got["attributeValue"] == actual.get("value"), variable_key(reported)
                 compared += 1
     assert compared > 50
 
@@ -129,7 +129,7 @@ def test_getvariables_answers_item_by_item_in_order_b06(
     def wanted(component: str, variable: str) -> Payload:
         return {"component": {"name": component}, "variable": {"name": variable}}
 
-    results = get(
+    results = get_variables(
         csms,
         wanted("OCPPCommCtrlr", "HeartbeatInterval"),
         wanted("Nobody", "HeartbeatInterval"),
@@ -156,12 +156,12 @@ def test_a_set_value_is_told_and_outlives_kill_9_b05(station: StationProcess, cs
         "SetVariables", {"setVariableData": [{**interval, "attributeValue": "37"}]}
     )["setVariableResult"]
     assert result["attributeStatus"] == "Accepted"
-    after = csms.mark()
+    after = csms.next_frame_number()
     station.kill()
     csms.wait_disconnected()
     station.start()
     wait_booted(station, csms, after)
-    [value] = get(csms, interval)
+    [value] = get_variables(csms, interval)
     assert value["attributeValue"] == "37"
     check_journal(station)
 

@@ -11,32 +11,45 @@ from typing import Any
 import pytest
 
 from tests.csms import Csms
-from tests.e2e.files import Maker, ahead, release, signature
-from tests.e2e.harness import StationProcess, until
+from tests.e2e.files import Manufacturer, future_timestamp, make_firmware_image, sign_image
+from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
-    EAGER,
-    PATIENCE_S,
+    FAST_RETRIES,
+    STEP_TIMEOUT_S,
     authorize_and_plug_in,
     check_journal,
     wait_booted,
     wait_charging,
-    wait_closed,
+    wait_transaction_ended,
 )
-from tests.transfers.http_server import HttpFiles
+from tests.transfers.http_server import HttpServer
 
 IMAGE = "/firmware.bin"
-GOOD = ["Downloading", "Downloaded", "SignatureVerified", "Installing", "InstallRebooting"]
+INSTALL_STATUSES = [
+    "Downloading",
+    "Downloaded",
+    "SignatureVerified",
+    "Installing",
+    "InstallRebooting",
+]
 
 
 @pytest.fixture(scope="module")
-def maker() -> Maker:
-    return Maker()
+def manufacturer() -> Manufacturer:
+    return Manufacturer()
 
 
 @pytest.fixture
-def station(csms: Csms, place: Path, maker: Maker) -> Iterator[StationProcess]:
+def station(
+    csms: Csms, short_directory: Path, manufacturer: Manufacturer
+) -> Iterator[StationProcess]:
     """A station that trusts the manufacturer, on a release 1.0."""
-    station = StationProcess(place, csms.url, variables=EAGER, more=maker.toml(place))
+    station = StationProcess(
+        short_directory,
+        csms.url,
+        variables=FAST_RETRIES,
+        extra_toml=manufacturer.station_toml(short_directory),
+    )
     try:
         station.start()
         wait_booted(station, csms)
@@ -46,102 +59,118 @@ def station(csms: Csms, place: Path, maker: Maker) -> Iterator[StationProcess]:
 
 
 @pytest.fixture
-def files(place: Path) -> Iterator[HttpFiles]:
-    root = place / "files"
+def file_server(short_directory: Path) -> Iterator[HttpServer]:
+    root = short_directory / "files"
     root.mkdir()
-    server = HttpFiles(root)
+    server = HttpServer(root)
     yield server
     server.close()
 
 
-def offered(files: HttpFiles, image: bytes) -> str:
+def offer_image(file_server: HttpServer, image: bytes) -> str:
     """The URL of an image."""
-    (files.root / "firmware.bin").write_bytes(image)
-    return files.url("firmware.bin")
+    (file_server.root / "firmware.bin").write_bytes(image)
+    return file_server.url("firmware.bin")
 
 
-def ordered(csms: Csms, order: dict[str, Any]) -> str:
+def order_update(csms: Csms, order: dict[str, Any]) -> str:
     return str(csms.call("UpdateFirmware", order)["status"])
 
 
 def wait_status(csms: Csms, status: str, after: int = 0) -> int:
     """Until the CSMS hears of that status; gives the frame's number."""
-    notified = csms.wait_for(
+    notified = csms.wait_for_call(
         "FirmwareStatusNotification",
         lambda payload: payload["status"] == status,
-        PATIENCE_S,
+        STEP_TIMEOUT_S,
         after=after,
     )
     return notified.number
 
 
-def statuses(csms: Csms) -> list[str]:
-    return [str(one.payload["status"]) for one in csms.calls("FirmwareStatusNotification")]
+def firmware_statuses(csms: Csms) -> list[str]:
+    return [str(one.payload["status"]) for one in csms.calls_for("FirmwareStatusNotification")]
 
 
 def security_events(csms: Csms) -> list[str]:
-    return [str(one.payload["type"]) for one in csms.calls("SecurityEventNotification")]
+    return [str(one.payload["type"]) for one in csms.calls_for("SecurityEventNotification")]
 
 
 def wait_security_event(csms: Csms, type: str) -> None:
-    csms.wait_for("SecurityEventNotification", lambda event: event["type"] == type, PATIENCE_S)
+    csms.wait_for_call(
+        "SecurityEventNotification", lambda event: event["type"] == type, STEP_TIMEOUT_S
+    )
 
 
-def current(station: StationProcess) -> str:
+def current_release(station: StationProcess) -> str:
     """The release that counts."""
     return (station.data / "firmware" / "current").readlink().name
 
 
 def boot_reason(csms: Csms) -> str:
-    return str(csms.calls("BootNotification")[-1].payload["reason"])
+    return str(csms.calls_for("BootNotification")[-1].payload["reason"])
 
 
 @pytest.mark.parametrize("by", ["signer", "rsa_signer"])
 def test_a_signed_release_is_fetched_checked_installed_and_started_tc_l_01(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker, by: str
+    station: StationProcess,
+    csms: Csms,
+    file_server: HttpServer,
+    manufacturer: Manufacturer,
+    by: str,
 ) -> None:
-    image, holder = release("1.1"), getattr(maker, by)
-    signed = {"signingCertificate": holder.pem, "signature": signature(holder, image)}
+    image, holder = make_firmware_image("1.1"), getattr(manufacturer, by)
+    signed = {"signingCertificate": holder.pem, "signature": sign_image(holder, image)}
     before = station.pid
-    assert ordered(csms, maker.order(offered(files, image), image, **signed)) == "Accepted"
+    assert (
+        order_update(
+            csms,
+            manufacturer.update_firmware_request(offer_image(file_server, image), image, **signed),
+        )
+        == "Accepted"
+    )
     wait_status(csms, "Installed")
-    assert statuses(csms) == [*GOOD, "Installed"]
-    assert {one.payload["requestId"] for one in csms.calls("FirmwareStatusNotification")} == {1}
+    assert firmware_statuses(csms) == [*INSTALL_STATUSES, "Installed"]
+    assert {one.payload["requestId"] for one in csms.calls_for("FirmwareStatusNotification")} == {1}
     assert boot_reason(csms) == "FirmwareUpdate"
     wait_security_event(csms, "FirmwareUpdated")
-    assert current(station) == "1.1"
-    assert station.alive
+    assert current_release(station) == "1.1"
+    assert station.is_alive
     assert station.pid == before  # the program made room for another in its place
-    until(lambda: not (station.data / "downloads").exists(), PATIENCE_S, "end of the download")
+    wait_until(
+        lambda: not (station.data / "downloads").exists(), STEP_TIMEOUT_S, "end of the download"
+    )
     check_journal(station)
 
 
 def test_a_second_release_takes_the_place_of_the_first(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
+    station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     after = 0
     for request_id, version in enumerate(("1.1", "1.2", "1.2"), start=1):
-        image = release(version)
-        order = maker.order(offered(files, image), image, request_id)
-        assert ordered(csms, order) == "Accepted"
+        image = make_firmware_image(version)
+        order = manufacturer.update_firmware_request(
+            offer_image(file_server, image), image, request_id
+        )
+        assert order_update(csms, order) == "Accepted"
         after = wait_status(csms, "Installed", after) + 1
         wait_booted(station, csms)
-    assert current(station) == "1.2"
-    assert statuses(csms) == [*GOOD, "Installed"] * 3
+    assert current_release(station) == "1.2"
+    assert firmware_statuses(csms) == [*INSTALL_STATUSES, "Installed"] * 3
 
 
 def test_the_evses_are_unavailable_while_it_is_installed_and_available_after(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
+    station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
-    image = release("1.1")
-    after = csms.mark()
-    ordered(csms, maker.order(offered(files, image), image))
+    image = make_firmware_image("1.1")
+    after = csms.next_frame_number()
+    order_update(csms, manufacturer.update_firmware_request(offer_image(file_server, image), image))
     wait_status(csms, "Installed")
-    csms.wait_for(
+    csms.wait_for_call(
         "StatusNotification",
         lambda status: status["connectorStatus"] == "Available",
-        PATIENCE_S,
-        after=csms.calls("FirmwareStatusNotification")[-2].number,
+        STEP_TIMEOUT_S,
+        after=csms.calls_for("FirmwareStatusNotification")[-2].number,
     )
     told = [
         one.payload.get("status") or one.payload["connectorStatus"]
@@ -153,76 +182,84 @@ def test_the_evses_are_unavailable_while_it_is_installed_and_available_after(
 
 @pytest.mark.parametrize("cut_at", [[40_000], [40_000, 70_000]])
 def test_a_broken_download_goes_on_where_it_broke(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker, cut_at: list[int]
+    station: StationProcess,
+    csms: Csms,
+    file_server: HttpServer,
+    manufacturer: Manufacturer,
+    cut_at: list[int],
 ) -> None:
-    image = release("1.1", os.urandom(200_000))
-    url = offered(files, image)
-    files.faults.cut_at = list(cut_at)
-    ordered(csms, maker.order(url, image))
+    image = make_firmware_image("1.1", os.urandom(200_000))
+    url = offer_image(file_server, image)
+    file_server.faults.cut_at = list(cut_at)
+    order_update(csms, manufacturer.update_firmware_request(url, image))
     wait_status(csms, "Installed")
-    assert len(files.offsets) == len(cut_at) + 1
-    assert all(files.offsets[1:])
+    assert len(file_server.offsets) == len(cut_at) + 1
+    assert all(file_server.offsets[1:])
 
 
 def test_a_file_that_is_not_there_fails_after_all_attempts_tc_l_07(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
+    station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
-    ordered(csms, maker.order(files.url("missing"), b""))
+    order_update(csms, manufacturer.update_firmware_request(file_server.url("missing"), b""))
     wait_status(csms, "DownloadFailed")
-    assert statuses(csms) == ["Downloading", "DownloadFailed"]
-    assert len(files.requests) == 3
+    assert firmware_statuses(csms) == ["Downloading", "DownloadFailed"]
+    assert len(file_server.requests) == 3
 
 
 def test_a_wrong_signature_is_not_installed_and_told_of_tc_l_06(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
+    station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
-    image = release("1.1")
-    ordered(csms, maker.order(offered(files, image + b"\0"), image))
+    image = make_firmware_image("1.1")
+    order_update(
+        csms, manufacturer.update_firmware_request(offer_image(file_server, image + b"\0"), image)
+    )
     wait_status(csms, "InvalidSignature")
     wait_security_event(csms, "InvalidFirmwareSignature")
-    assert statuses(csms) == ["Downloading", "Downloaded", "InvalidSignature"]
+    assert firmware_statuses(csms) == ["Downloading", "Downloaded", "InvalidSignature"]
     assert not (station.data / "firmware").exists()
 
 
 def test_a_signer_nobody_knows_is_refused_and_told_of_tc_l_05(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
+    station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
-    image = release("1.1")
-    url = offered(files, image)
-    order = maker.order(
+    image = make_firmware_image("1.1")
+    url = offer_image(file_server, image)
+    order = manufacturer.update_firmware_request(
         url,
         image,
-        signingCertificate=maker.stranger.pem,
-        signature=signature(maker.stranger, image),
+        signingCertificate=manufacturer.untrusted_signer.pem,
+        signature=sign_image(manufacturer.untrusted_signer, image),
     )
-    assert ordered(csms, order) == "InvalidCertificate"
+    assert order_update(csms, order) == "InvalidCertificate"
     wait_security_event(csms, "InvalidFirmwareSigningCertificate")
-    assert files.requests == []
+    assert file_server.requests == []
 
 
 def test_an_image_that_is_not_sound_leaves_the_old_release_tc_l_08(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
+    station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
-    image = release("1.0")
-    ordered(csms, maker.order(offered(files, image), image))
+    image = make_firmware_image("1.0")
+    order_update(csms, manufacturer.update_firmware_request(offer_image(file_server, image), image))
     after = wait_status(csms, "Installed") + 1
     wait_booted(station, csms)
-    image = release("1.1", b"tampered", declared=b"program")
-    ordered(csms, maker.order(offered(files, image), image, 2))
+    image = make_firmware_image("1.1", b"tampered", declared_content=b"program")
+    order_update(
+        csms, manufacturer.update_firmware_request(offer_image(file_server, image), image, 2)
+    )
     wait_status(csms, "InstallVerificationFailed", after)
-    assert current(station) == "1.0"
+    assert current_release(station) == "1.0"
 
 
 @pytest.fixture
-def own_installer(place: Path) -> Path:
+def own_installer(short_directory: Path) -> Path:
     """An installer of the product's own, which a test writes into."""
-    file = place / "installer"
+    file = short_directory / "installer"
     file.write_text("#!/bin/sh\nexit 0\n")
     file.chmod(0o755)
     return file
 
 
-def behaves(installer: Path, script: str) -> None:
+def write_installer(installer: Path, script: str) -> None:
     """The installer is that Python program, and otherwise the one we bring."""
     installer.write_text(
         f"#!{sys.executable}\nimport os, sys, time\nfrom station.firmware.swap import main\n"
@@ -231,10 +268,15 @@ def behaves(installer: Path, script: str) -> None:
 
 
 @pytest.fixture
-def choosy(csms: Csms, place: Path, maker: Maker, own_installer: Path) -> Iterator[StationProcess]:
+def station_with_installer(
+    csms: Csms, short_directory: Path, manufacturer: Manufacturer, own_installer: Path
+) -> Iterator[StationProcess]:
     """A station with an installer of its own."""
-    more = maker.toml(place) + f'\n[firmware]\ninstaller = "{own_installer}"\n'
-    station = StationProcess(place, csms.url, variables=EAGER, more=more)
+    more = (
+        manufacturer.station_toml(short_directory)
+        + f'\n[firmware]\ninstaller = "{own_installer}"\n'
+    )
+    station = StationProcess(short_directory, csms.url, variables=FAST_RETRIES, extra_toml=more)
     try:
         station.start()
         wait_booted(station, csms)
@@ -244,142 +286,176 @@ def choosy(csms: Csms, place: Path, maker: Maker, own_installer: Path) -> Iterat
 
 
 def test_an_installer_that_fails_leaves_the_old_release(
-    choosy: StationProcess, csms: Csms, files: HttpFiles, maker: Maker, own_installer: Path
+    station_with_installer: StationProcess,
+    csms: Csms,
+    file_server: HttpServer,
+    manufacturer: Manufacturer,
+    own_installer: Path,
 ) -> None:
-    behaves(own_installer, "if verb == 'install': sys.exit('flash is worn out')")
-    image = release("1.1")
-    ordered(csms, maker.order(offered(files, image), image))
+    write_installer(own_installer, "if verb == 'install': sys.exit('flash is worn out')")
+    image = make_firmware_image("1.1")
+    order_update(csms, manufacturer.update_firmware_request(offer_image(file_server, image), image))
     wait_status(csms, "InstallationFailed")
-    assert statuses(csms) == [*GOOD[:4], "InstallationFailed"]
-    csms.wait_for(
+    assert firmware_statuses(csms) == [*INSTALL_STATUSES[:4], "InstallationFailed"]
+    csms.wait_for_call(
         "StatusNotification",
         lambda status: status["connectorStatus"] == "Available",
-        PATIENCE_S,
-        after=csms.calls("FirmwareStatusNotification")[-1].number - 2,
+        STEP_TIMEOUT_S,
+        after=csms.calls_for("FirmwareStatusNotification")[-1].number - 2,
     )
-    [advanced] = [one.body for one in choosy.entries("FirmwareAdvanced") if one.body["why"]]
+    [advanced] = [
+        one.body
+        for one in station_with_installer.read_entries("FirmwareAdvanced")
+        if one.body["why"]
+    ]
     assert "flash is worn out" in advanced["why"]
 
 
 def test_a_release_that_was_rolled_back_before_it_spoke_was_not_installed_l01_fr_32(
-    choosy: StationProcess, csms: Csms, files: HttpFiles, maker: Maker, own_installer: Path
+    station_with_installer: StationProcess,
+    csms: Csms,
+    file_server: HttpServer,
+    manufacturer: Manufacturer,
+    own_installer: Path,
 ) -> None:
-    behaves(own_installer, "pass")
-    image = release("1.0")
-    ordered(csms, maker.order(offered(files, image), image))
+    write_installer(own_installer, "pass")
+    image = make_firmware_image("1.0")
+    order_update(csms, manufacturer.update_firmware_request(offer_image(file_server, image), image))
     after = wait_status(csms, "Installed") + 1
-    wait_booted(choosy, csms)
-    behaves(own_installer, "if verb == 'current': main(['rollback', base])")
-    image = release("1.1")
-    ordered(csms, maker.order(offered(files, image), image, 2))
+    wait_booted(station_with_installer, csms)
+    write_installer(own_installer, "if verb == 'current': main(['rollback', base])")
+    image = make_firmware_image("1.1")
+    order_update(
+        csms, manufacturer.update_firmware_request(offer_image(file_server, image), image, 2)
+    )
     wait_status(csms, "InstallationFailed", after)
-    assert current(choosy) == "1.0"
+    assert current_release(station_with_installer) == "1.0"
 
 
 def test_killed_in_the_middle_of_the_download_it_goes_on_after_the_restart(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
+    station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
-    image = release("1.1", os.urandom(9_000_000))  # more than is synced at a time
-    url = offered(files, image)
-    files.faults.stall_at = 8_000_000
-    ordered(csms, maker.order(url, image))
-    until(lambda: files.faults.carried >= 8_000_000, PATIENCE_S, "most of the download")
+    image = make_firmware_image("1.1", os.urandom(9_000_000))  # more than is synced at a time
+    url = offer_image(file_server, image)
+    file_server.faults.stall_at = 8_000_000
+    order_update(csms, manufacturer.update_firmware_request(url, image))
+    wait_until(
+        lambda: file_server.faults.passed_bytes >= 8_000_000, STEP_TIMEOUT_S, "most of the download"
+    )
     part = next((station.data / "downloads").glob("*.part.json"))
-    until(part.exists, PATIENCE_S, "a part that is synced")
+    wait_until(part.exists, STEP_TIMEOUT_S, "a part that is synced")
     station.kill()
-    files.faults.stall_at = None
-    files.faults.released.set()
+    file_server.faults.stall_at = None
+    file_server.faults.released.set()
     station.restart()
     wait_status(csms, "Installed")
-    assert files.offsets[0] == 0
-    assert files.offsets[1] >= 4_000_000
-    assert current(station) == "1.1"
-    assert statuses(csms) == [*GOOD, "Installed"]
+    assert file_server.offsets[0] == 0
+    assert file_server.offsets[1] >= 4_000_000
+    assert current_release(station) == "1.1"
+    assert firmware_statuses(csms) == [*INSTALL_STATUSES, "Installed"]
     check_journal(station)
 
 
 def test_killed_in_the_middle_of_the_installation_it_is_installed_after_the_restart(
-    choosy: StationProcess, csms: Csms, files: HttpFiles, maker: Maker, own_installer: Path
+    station_with_installer: StationProcess,
+    csms: Csms,
+    file_server: HttpServer,
+    manufacturer: Manufacturer,
+    own_installer: Path,
 ) -> None:
     begun = own_installer.with_name("begun")
-    behaves(own_installer, f"if verb == 'install': open({str(begun)!r}, 'w'); time.sleep(60)")
-    image = release("1.1")
-    ordered(csms, maker.order(offered(files, image), image))
-    until(begun.exists, PATIENCE_S, "the installer")
-    choosy.kill()
-    behaves(own_installer, "pass")
-    choosy.restart()
+    write_installer(
+        own_installer, f"if verb == 'install': open({str(begun)!r}, 'w'); time.sleep(60)"
+    )
+    image = make_firmware_image("1.1")
+    order_update(csms, manufacturer.update_firmware_request(offer_image(file_server, image), image))
+    wait_until(begun.exists, STEP_TIMEOUT_S, "the installer")
+    station_with_installer.kill()
+    write_installer(own_installer, "pass")
+    station_with_installer.restart()
     wait_status(csms, "Installed")
-    assert current(choosy) == "1.1"
-    assert statuses(csms) == [*GOOD, "Installed"]
-    check_journal(choosy)
+    assert current_release(station_with_installer) == "1.1"
+    assert firmware_statuses(csms) == [*INSTALL_STATUSES, "Installed"]
+    check_journal(station_with_installer)
 
 
 def test_killed_between_the_installation_and_its_report_it_is_installed_all_the_same(
-    choosy: StationProcess, csms: Csms, files: HttpFiles, maker: Maker, own_installer: Path
+    station_with_installer: StationProcess,
+    csms: Csms,
+    file_server: HttpServer,
+    manufacturer: Manufacturer,
+    own_installer: Path,
 ) -> None:
     done = own_installer.with_name("done")
-    behaves(
+    write_installer(
         own_installer,
         f"if verb == 'install': main(sys.argv[1:]); open({str(done)!r}, 'w'); time.sleep(60)",
     )
-    image = release("1.1")
-    ordered(csms, maker.order(offered(files, image), image))
-    until(done.exists, PATIENCE_S, "the installation")
-    assert current(choosy) == "1.1"
-    choosy.kill()
-    behaves(own_installer, "pass")
-    choosy.restart()
+    image = make_firmware_image("1.1")
+    order_update(csms, manufacturer.update_firmware_request(offer_image(file_server, image), image))
+    wait_until(done.exists, STEP_TIMEOUT_S, "the installation")
+    assert current_release(station_with_installer) == "1.1"
+    station_with_installer.kill()
+    write_installer(own_installer, "pass")
+    station_with_installer.restart()
     wait_status(csms, "Installed")
-    assert statuses(csms) == [*GOOD, "Installed"]
+    assert firmware_statuses(csms) == [*INSTALL_STATUSES, "Installed"]
 
 
 def test_times_to_come_are_kept_tc_l_02_tc_l_03(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
+    station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
-    image = release("1.1")
-    times: dict[str, Any] = {"retrieveDateTime": ahead(3), "installDateTime": ahead(6)}
-    ordered(csms, maker.order(offered(files, image), image, **times))
+    image = make_firmware_image("1.1")
+    times: dict[str, Any] = {
+        "retrieveDateTime": future_timestamp(3),
+        "installDateTime": future_timestamp(6),
+    }
+    order_update(
+        csms, manufacturer.update_firmware_request(offer_image(file_server, image), image, **times)
+    )
     wait_status(csms, "Installed")
-    assert statuses(csms) == [
+    assert firmware_statuses(csms) == [
         "DownloadScheduled",
-        *GOOD[:3],
+        *INSTALL_STATUSES[:3],
         "InstallScheduled",
-        *GOOD[3:],
+        *INSTALL_STATUSES[3:],
         "Installed",
     ]
 
 
 def test_an_update_waits_for_who_charges_tc_l_13(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
+    station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
-    image = release("1.1")
-    ordered(csms, maker.order(offered(files, image), image))
+    image = make_firmware_image("1.1")
+    order_update(csms, manufacturer.update_firmware_request(offer_image(file_server, image), image))
     wait_status(csms, "DownloadScheduled")
-    csms.wait_for(
+    csms.wait_for_call(
         "StatusNotification",
         lambda status: (status["evseId"], status["connectorStatus"]) == (2, "Unavailable"),
-        PATIENCE_S,
+        STEP_TIMEOUT_S,
     )
-    station.op("unplug", evse_id=1)
-    wait_closed(csms, transaction_id)
+    station.request_operation("unplug", evse_id=1)
+    wait_transaction_ended(csms, transaction_id)
     wait_status(csms, "Installed")
-    assert statuses(csms) == ["DownloadScheduled", *GOOD, "Installed"]
+    assert firmware_statuses(csms) == ["DownloadScheduled", *INSTALL_STATUSES, "Installed"]
 
 
 def test_another_order_takes_the_place_of_a_download_l01_fr_24(
-    station: StationProcess, csms: Csms, files: HttpFiles, maker: Maker
+    station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
-    image = release("1.1", os.urandom(50_000))
-    url = offered(files, image)
-    files.faults.stall_at = 1_000
-    ordered(csms, maker.order(url, image))
-    until(lambda: files.faults.carried > 0, PATIENCE_S, "the first download")
-    files.faults.stall_at = None
-    assert ordered(csms, maker.order(url, image, 2)) == "AcceptedCanceled"
+    image = make_firmware_image("1.1", os.urandom(50_000))
+    url = offer_image(file_server, image)
+    file_server.faults.stall_at = 1_000
+    order_update(csms, manufacturer.update_firmware_request(url, image))
+    wait_until(lambda: file_server.faults.passed_bytes > 0, STEP_TIMEOUT_S, "the first download")
+    file_server.faults.stall_at = None
+    assert (
+        order_update(csms, manufacturer.update_firmware_request(url, image, 2))
+        == "AcceptedCanceled"
+    )
     wait_status(csms, "Installed")
-    told = [one.payload for one in csms.calls("FirmwareStatusNotification")]
+    told = [one.payload for one in csms.calls_for("FirmwareStatusNotification")]
     assert told[0] == {"status": "Downloading", "requestId": 1}
     assert {one["requestId"] for one in told[1:]} == {2}

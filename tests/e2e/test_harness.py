@@ -12,13 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import PASSWORD, Process, Refused, StationProcess, Variable, ask, until
+from tests.e2e.harness import (
+    PASSWORD,
+    ControlRefused,
+    Process,
+    StationProcess,
+    Variable,
+    request_control,
+    wait_until,
+)
 
 
 @pytest.fixture
-def listener(place: Path) -> Iterator[Path]:
+def listener(short_directory: Path) -> Iterator[Path]:
     """A socket that answers each line with what it holds, in order."""
-    path = place / "s"
+    path = short_directory / "s"
     answers = [b'{"ok": true, "x": 1.50}\n', b'{"ok": false, "error": "no such op"}\n', b""]
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
@@ -37,16 +45,18 @@ def listener(place: Path) -> Iterator[Path]:
 
 
 def test_a_control_request_gives_the_answer_the_error_or_the_hang_up(listener: Path) -> None:
-    assert str(ask(listener, "meter")["x"]) == "1.50"
-    with pytest.raises(Refused, match="fly: no such op"):
-        ask(listener, "fly")
+    assert str(request_control(listener, "meter")["x"]) == "1.50"
+    with pytest.raises(ControlRefused, match="fly: no such op"):
+        request_control(listener, "fly")
     with pytest.raises(ConnectionResetError, match="hung up on state"):
-        ask(listener, "state")
+        request_control(listener, "state")
 
 
-def test_the_config_says_what_the_test_says(place: Path) -> None:
+def test_the_config_says_what_the_test_says(short_directory: Path) -> None:
     station = StationProcess(
-        place, "ws://127.0.0.1:1/ocpp", variables=[Variable("TxCtrlr", "TxStartPoint", 'a"b')]
+        short_directory,
+        "ws://127.0.0.1:1/ocpp",
+        variables=[Variable("TxCtrlr", "TxStartPoint", 'a"b')],
     )
     config = tomllib.loads(station.config.read_text())
     assert config["csms"] == {
@@ -54,18 +64,18 @@ def test_the_config_says_what_the_test_says(place: Path) -> None:
         "security_profile": 1,
         "password": PASSWORD,
     }
-    assert config["station"]["data"] == str(place / "data")
+    assert config["station"]["data"] == str(short_directory / "data")
     assert config["variable"] == [
         {"component": "TxCtrlr", "variable": "TxStartPoint", "value": 'a"b'}
     ]
 
 
-def test_socket_paths_fit_into_the_limit_of_the_kernel(place: Path) -> None:
-    station = StationProcess(place, "ws://127.0.0.1:1")
+def test_socket_paths_fit_into_the_limit_of_the_kernel(short_directory: Path) -> None:
+    station = StationProcess(short_directory, "ws://127.0.0.1:1")
     assert len(bytes(station.data / "emulator.sock")) <= 107
 
 
-class Parent(Process):
+class ParentProcess(Process):
     """A program that starts another, says its pid and waits."""
 
     PROGRAM = (
@@ -77,20 +87,22 @@ class Parent(Process):
     )
 
 
-def test_kill_ends_one_process_and_close_all_it_started(place: Path) -> None:
-    parent = Parent(log=place / "log")
+def test_kill_ends_one_process_and_close_all_it_started(short_directory: Path) -> None:
+    parent = ParentProcess(log=short_directory / "log")
     parent.spawn()
-    child = int(until(lambda: parent.log().strip(), 30, "pid of the child"))
+    child = int(wait_until(lambda: parent.read_log().strip(), 30, "pid of the child"))
     parent.kill()
-    assert not parent.alive
+    assert not parent.is_alive
     os.kill(child, 0)  # still there
     parent.spawn()
-    second = int(until(lambda: parent.log().split()[1:], 30, "pid of the second child")[0])
+    second = int(
+        wait_until(lambda: parent.read_log().split()[1:], 30, "pid of the second child")[0]
+    )
     parent.close()
-    until(lambda: gone(child) and gone(second), 30, "end of the children")
+    wait_until(lambda: has_ended(child) and has_ended(second), 30, "end of the children")
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether a process has ended, collected by its parent or not."""
     try:
         return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
@@ -100,6 +112,6 @@ def gone(pid: int) -> bool:
 
 def test_until_gives_what_it_waited_for_or_says_what_it_missed() -> None:
     left = [0, 0, 7]
-    assert until(lambda: left.pop(0), 10, "number") == 7
+    assert wait_until(lambda: left.pop(0), 10, "number") == 7
     with pytest.raises(TimeoutError, match="no rain within"):
-        until(lambda: False, 0.05, "rain")
+        wait_until(lambda: False, 0.05, "rain")

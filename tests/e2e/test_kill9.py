@@ -24,20 +24,20 @@ from tests.e2e.harness import (
     EmulatedDevices,
     StationProcess,
     Variable,
-    rows,
+    read_rows,
     run_command,
-    until,
+    wait_until,
 )
 from tests.e2e.steps import (
     DRAWN_WH,
-    EAGER,
-    PATIENCE_S,
+    FAST_RETRIES,
+    STEP_TIMEOUT_S,
     authorize_and_plug_in,
-    draw,
     wait_booted,
     wait_charging,
-    wait_closed,
     wait_delivered,
+    wait_energy_drawn,
+    wait_transaction_ended,
 )
 
 KILLS = int(os.environ.get("KILLS", "50"))
@@ -47,7 +47,7 @@ CALM_TIMEOUT_S = 120  # from the last kill until everything is delivered
 
 pytestmark = pytest.mark.timeout(KILLS * SECONDS_PER_KILL + 2 * CALM_TIMEOUT_S)
 
-PATIENT = (
+LONG_RESUMPTION = (
     Variable("TxCtrlr", "ResumptionTimeout", "3600"),  # the rounds may add up to minutes
     Variable("TxCtrlr", "AllowEnergyTransferResumption", "true"),
 )
@@ -55,13 +55,13 @@ PATIENT = (
 
 @pytest.fixture
 def variables() -> tuple[Variable, ...]:
-    return EAGER + PATIENT
+    return FAST_RETRIES + LONG_RESUMPTION
 
 
 @pytest.fixture
-def devices(place: Path) -> Iterator[EmulatedDevices]:
+def devices(short_directory: Path) -> Iterator[EmulatedDevices]:
     """The emulated hardware and the EV, which outlive the station."""
-    devices = EmulatedDevices(place / "data")
+    devices = EmulatedDevices(short_directory / "data")
     try:
         devices.start()
         yield devices
@@ -70,11 +70,11 @@ def devices(place: Path) -> Iterator[EmulatedDevices]:
 
 
 @pytest.fixture
-def survivor(
-    devices: EmulatedDevices, csms: Csms, place: Path, variables: tuple[Variable, ...]
+def restartable_station(
+    devices: EmulatedDevices, csms: Csms, short_directory: Path, variables: tuple[Variable, ...]
 ) -> Iterator[StationProcess]:
     """A booted station on emulated hardware of another process."""
-    station = StationProcess(place, csms.url, variables=variables)
+    station = StationProcess(short_directory, csms.url, variables=variables)
     try:
         station.start()
         wait_booted(station, csms)
@@ -83,7 +83,7 @@ def survivor(
         station.close()
 
 
-class Weather:
+class LinkDisturber:
     """What happens to the link between two kills."""
 
     def __init__(self, dice: random.Random, csms: Csms) -> None:
@@ -91,90 +91,98 @@ class Weather:
         self.csms = csms
         self.listening = True
 
-    def change(self) -> str:
+    def disturb_link(self) -> str:
         """Let the CSMS go, come back, hang up or lose an answer."""
         if not self.listening:
-            return self.clear() if self.dice.random() < 0.5 else "still refusing"
+            return self.restore_link() if self.dice.random() < 0.5 else "still refusing"
         match self.dice.randrange(6):
             case 0:
-                self.csms.down()
+                self.csms.stop_listening()
                 self.listening = False
                 return "refuses connections"
             case 1:
-                self.csms.disturb("TransactionEvent", copies=0, times=1)
+                self.csms.disturb_calls("TransactionEvent", copies=0, times=1)
                 return "swallows an answer"
             case 2:
-                self.csms.disturb("TransactionEvent", copies=2, times=1)
+                self.csms.disturb_calls("TransactionEvent", copies=2, times=1)
                 return "answers twice"
-            case 3 if self.csms.connected:
-                self.csms.abort()
+            case 3 if self.csms.is_connected:
+                self.csms.abort_connection()
                 return "tears the connection"
             case _:
                 return "fine"
 
-    def clear(self) -> str:
+    def restore_link(self) -> str:
         if not self.listening:
-            self.csms.up()
+            self.csms.start_listening()
         self.listening = True
         return "listens again"
 
 
-def kill_once(station: StationProcess, weather: Weather, dice: random.Random) -> str:
+def kill_once(station: StationProcess, weather: LinkDisturber, dice: random.Random) -> str:
     """One life of the station, ended at a random moment; says what happened."""
     station.spawn()
-    happened = weather.change()
+    happened = weather.disturb_link()
     if dice.random() < 0.5:  # half the kills hit the start, at any point of it
         life_s = dice.uniform(0.0, 1.5)
     else:
-        until(lambda: charges(station), PATIENCE_S, "energy flowing again")
+        wait_until(lambda: is_charging(station), STEP_TIMEOUT_S, "energy flowing again")
         life_s = dice.uniform(0.0, 0.8)
     time.sleep(life_s)
     station.kill()
     return f"killed after {life_s:.3f} s more; the CSMS {happened}"
 
 
-def charges(station: StationProcess) -> bool:
+def is_charging(station: StationProcess) -> bool:
     """Whether the station answers and power flows at EVSE 1."""
     try:
-        evse = station.evse(1)
+        evse = station.read_evse(1)
     except OSError:
-        assert station.alive, f"the station ended on its own:\n{station.log_tail()}"
+        assert station.is_alive, f"the station ended on its own:\n{station.log_tail()}"
         return False
     return bool(evse["contactor"] == "closed" and evse["power_w"] > 0)
 
 
-def test_one_transaction_survives_every_kill(survivor: StationProcess, csms: Csms) -> None:
+def test_one_transaction_survives_every_kill(
+    restartable_station: StationProcess, csms: Csms
+) -> None:
     print(f"SEED={SEED} KILLS={KILLS}")
     dice = random.Random(SEED)
-    meter_before_wh = survivor.meter_wh(1)
-    authorize_and_plug_in(survivor)
+    meter_before_wh = restartable_station.emulated_meter_wh(1)
+    authorize_and_plug_in(restartable_station)
     transaction_id = wait_charging(csms)
-    survivor.kill()
-    weather = Weather(dice, csms)
+    restartable_station.kill()
+    weather = LinkDisturber(dice, csms)
     for number in range(1, KILLS + 1):
-        print(f"{number}: {kill_once(survivor, weather, dice)}")
-    weather.clear()
-    survivor.start()
-    until(lambda: charges(survivor), CALM_TIMEOUT_S, "energy flowing after the last kill")
-    assert survivor.evse(1)["transaction_id"] == transaction_id
-    draw(survivor)
-    until(lambda: survivor.state()["outbox"] == 0, CALM_TIMEOUT_S, "empty outbox")
-    survivor.op("unplug", evse_id=1)
-    wait_closed(csms, transaction_id)
-    wait_delivered(survivor)
+        print(f"{number}: {kill_once(restartable_station, weather, dice)}")
+    weather.restore_link()
+    restartable_station.start()
+    wait_until(
+        lambda: is_charging(restartable_station),
+        CALM_TIMEOUT_S,
+        "energy flowing after the last kill",
+    )
+    assert restartable_station.read_evse(1)["transaction_id"] == transaction_id
+    wait_energy_drawn(restartable_station)
+    wait_until(
+        lambda: restartable_station.read_state()["outbox"] == 0, CALM_TIMEOUT_S, "empty outbox"
+    )
+    restartable_station.request_operation("unplug", evse_id=1)
+    wait_transaction_ended(csms, transaction_id)
+    wait_delivered(restartable_station)
 
-    assert csms.ledger.transactions() == [transaction_id]
-    assert csms.ledger.problems(transaction_id) == []
-    drawn_wh = survivor.meter_wh(1) - meter_before_wh
+    assert csms.ledger.transaction_ids() == [transaction_id]
+    assert csms.ledger.find_problems(transaction_id) == []
+    drawn_wh = restartable_station.emulated_meter_wh(1) - meter_before_wh
     assert csms.ledger.energy_wh(transaction_id) == drawn_wh
     assert drawn_wh >= DRAWN_WH
-    assert csms.ledger.duplicates(transaction_id) <= KILLS + len(csms.disturbances) + 20
-    check_memory(survivor)
+    assert csms.ledger.count_duplicates(transaction_id) <= KILLS + len(csms.disturbances) + 20
+    check_memory(restartable_station)
 
 
 def check_memory(station: StationProcess) -> None:
     """Replay gives what the station told of itself, and verify finds nothing."""
-    said = station.state()["journal"]
+    said = station.read_state()["journal"]
     replayed = run_command("replay", str(station.journal), "--to", str(said["seq"]), "--state")
     assert replayed.returncode == 0, replayed.stderr
     assert said["digest"] in replayed.stdout
@@ -185,59 +193,66 @@ def check_memory(station: StationProcess) -> None:
 
 
 def test_a_kill_in_the_middle_resumes_with_the_same_transaction_e17(
-    survivor: StationProcess, csms: Csms
+    restartable_station: StationProcess, csms: Csms
 ) -> None:
-    authorize_and_plug_in(survivor)
+    authorize_and_plug_in(restartable_station)
     transaction_id = wait_charging(csms)
-    draw(survivor)
-    survivor.kill()
-    until(lambda: survivor_contactor_open(survivor), PATIENCE_S, "contactor opened by the hardware")
-    survivor.start()
-    until(lambda: charges(survivor), PATIENCE_S, "energy flowing again")
-    assert survivor.evse(1)["transaction_id"] == transaction_id
-    draw(survivor)
-    survivor.op("unplug", evse_id=1)
-    wait_closed(csms, transaction_id)
-    assert csms.ledger.transactions() == [transaction_id]
-    assert csms.ledger.problems(transaction_id) == []
+    wait_energy_drawn(restartable_station)
+    restartable_station.kill()
+    wait_until(
+        lambda: is_contactor_open(restartable_station),
+        STEP_TIMEOUT_S,
+        "contactor opened by the hardware",
+    )
+    restartable_station.start()
+    wait_until(lambda: is_charging(restartable_station), STEP_TIMEOUT_S, "energy flowing again")
+    assert restartable_station.read_evse(1)["transaction_id"] == transaction_id
+    wait_energy_drawn(restartable_station)
+    restartable_station.request_operation("unplug", evse_id=1)
+    wait_transaction_ended(csms, transaction_id)
+    assert csms.ledger.transaction_ids() == [transaction_id]
+    assert csms.ledger.find_problems(transaction_id) == []
 
 
 def test_a_car_gone_while_the_station_was_dead_ends_the_transaction_e17(
-    survivor: StationProcess, devices: EmulatedDevices, csms: Csms
+    restartable_station: StationProcess, devices: EmulatedDevices, csms: Csms
 ) -> None:
-    meter_before_wh = survivor.meter_wh(1)
-    authorize_and_plug_in(survivor)
+    meter_before_wh = restartable_station.emulated_meter_wh(1)
+    authorize_and_plug_in(restartable_station)
     transaction_id = wait_charging(csms)
-    draw(survivor)
-    survivor.kill()
-    devices.op("unplug", evse_id=1)
-    survivor.start()
-    wait_closed(csms, transaction_id)
-    wait_delivered(survivor)
-    assert csms.ledger.problems(transaction_id) == []
-    assert csms.ledger.energy_wh(transaction_id) == survivor.meter_wh(1) - meter_before_wh
-    assert survivor.evse(1)["transaction_id"] is None
+    wait_energy_drawn(restartable_station)
+    restartable_station.kill()
+    devices.request_operation("unplug", evse_id=1)
+    restartable_station.start()
+    wait_transaction_ended(csms, transaction_id)
+    wait_delivered(restartable_station)
+    assert csms.ledger.find_problems(transaction_id) == []
+    assert (
+        csms.ledger.energy_wh(transaction_id)
+        == restartable_station.emulated_meter_wh(1) - meter_before_wh
+    )
+    assert restartable_station.read_evse(1)["transaction_id"] is None
 
 
-def survivor_contactor_open(station: StationProcess) -> bool:
-    return bool(station.world(1)["contactor"] == "open")
+def is_contactor_open(station: StationProcess) -> bool:
+    return bool(station.read_emulated_evse(1)["contactor"] == "open")
 
 
 def test_one_flipped_byte_is_found_and_named(
-    survivor: StationProcess, csms: Csms, place: Path
+    restartable_station: StationProcess, csms: Csms, short_directory: Path
 ) -> None:
-    authorize_and_plug_in(survivor)
+    authorize_and_plug_in(restartable_station)
     transaction_id = wait_charging(csms)
-    survivor.op("unplug", evse_id=1)
-    wait_closed(csms, transaction_id)
-    survivor.terminate()
-    whole = place / "whole.db"
-    with closing(sqlite3.connect(survivor.journal)) as db:
+    restartable_station.request_operation("unplug", evse_id=1)
+    wait_transaction_ended(csms, transaction_id)
+    restartable_station.terminate()
+    whole = short_directory / "whole.db"
+    with closing(sqlite3.connect(restartable_station.journal)) as db:
         db.execute("VACUUM INTO ?", (str(whole),))
     assert run_command("verify", str(whole)).returncode == 0
     print(f"SEED={SEED}")
-    for row in random.Random(SEED).sample(list(rows(whole)), 5):
-        flipped = place / f"flipped-{row.seq}.db"
+    for row in random.Random(SEED).sample(list(read_rows(whole)), 5):
+        flipped = short_directory / f"flipped-{row.seq}.db"
         shutil.copyfile(whole, flipped)
         flip_a_byte_of(flipped, row.digest)
         verified = run_command("verify", str(flipped))

@@ -11,21 +11,21 @@ import pytest
 import trustme
 
 from tests.csms import Csms
-from tests.e2e.harness import PASSWORD, StationProcess, until
+from tests.e2e.harness import PASSWORD, StationProcess, wait_until
 from tests.e2e.steps import (
     ALICE,
-    PATIENCE_S,
+    STEP_TIMEOUT_S,
     authorize_and_plug_in,
     check_journal,
     wait_booted,
     wait_charging,
     wait_delivered,
 )
-from tests.transfers.ftp_server import FtpFiles
-from tests.transfers.http_server import HttpFiles
-from tests.transfers.sftp_server import SftpFiles
+from tests.transfers.ftp_server import FtpServer
+from tests.transfers.http_server import HttpServer
+from tests.transfers.sftp_server import SftpServer
 
-Server = HttpFiles | FtpFiles | SftpFiles
+Server = HttpServer | FtpServer | SftpServer
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def station(csms: Csms, place: Path, authority: trustme.CA) -> Iterator[StationProcess]:
+def station(csms: Csms, short_directory: Path, authority: trustme.CA) -> Iterator[StationProcess]:
     """A station that trusts the authority of the file servers, as a CSMS of its own would say."""
-    station = StationProcess(place, csms.url)
+    station = StationProcess(short_directory, csms.url)
     try:
         station.start()
         wait_booted(station, csms)
@@ -49,43 +49,45 @@ def station(csms: Csms, place: Path, authority: trustme.CA) -> Iterator[StationP
 
 
 @pytest.fixture
-def certificate(authority: trustme.CA, place: Path) -> Path:
-    file = place / "server.pem"
+def certificate(authority: trustme.CA, short_directory: Path) -> Path:
+    file = short_directory / "server.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(file))
     return file
 
 
 @pytest.fixture(params=["http", "https", "ftp", "ftps", "sftp"])
-def server(request: pytest.FixtureRequest, place: Path, certificate: Path) -> Iterator[Server]:
+def file_server(
+    request: pytest.FixtureRequest, short_directory: Path, certificate: Path
+) -> Iterator[Server]:
     """One file server of each protocol the product speaks."""
-    root = place / "files"
+    root = short_directory / "files"
     root.mkdir()
-    server = opened(str(request.param), root, certificate)
+    server = start_server(str(request.param), root, certificate)
     yield server
     server.close()
 
 
-def opened(kind: str, root: Path, certificate: Path) -> Server:
+def start_server(kind: str, root: Path, certificate: Path) -> Server:
     match kind:
         case "https":
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             tls.load_cert_chain(certificate)
-            return HttpFiles(root, tls)
+            return HttpServer(root, tls)
         case "ftp":
-            return FtpFiles(root)
+            return FtpServer(root)
         case "ftps":
-            return FtpFiles(root, certificate)
+            return FtpServer(root, certificate)
         case "sftp":
-            return SftpFiles(root)
+            return SftpServer(root)
         case _:
-            return HttpFiles(root)
+            return HttpServer(root)
 
 
 @pytest.fixture
-def files(place: Path) -> Iterator[HttpFiles]:
-    root = place / "files"
+def http_server(short_directory: Path) -> Iterator[HttpServer]:
+    root = short_directory / "files"
     root.mkdir()
-    server = HttpFiles(root)
+    server = HttpServer(root)
     yield server
     server.close()
 
@@ -100,87 +102,87 @@ def get_log(
 def wait_status(csms: Csms, status: str, request_id: int = 1, after: int = 0) -> int:
     """Until the CSMS hears that status of that upload; gives the frame's number."""
     wanted = {"status": status, "requestId": request_id}
-    notified = csms.wait_for(
-        "LogStatusNotification", lambda payload: payload == wanted, PATIENCE_S, after=after
+    notified = csms.wait_for_call(
+        "LogStatusNotification", lambda payload: payload == wanted, STEP_TIMEOUT_S, after=after
     )
     return notified.number
 
 
 def test_a_log_arrives_over_every_protocol_n01_fr_02(
-    station: StationProcess, csms: Csms, server: Server
+    station: StationProcess, csms: Csms, file_server: Server
 ) -> None:
-    reply = get_log(csms, server.url(""))
+    reply = get_log(csms, file_server.url(""))
     assert reply["status"] == "Accepted"
     wait_status(csms, "Uploaded", after=wait_status(csms, "Uploading"))
-    text = (server.root / reply["filename"]).read_text()
+    text = (file_server.root / reply["filename"]).read_text()
     assert "DiagnosticsLog of CS001" in text
     assert "registration Accepted" in text
     assert "BootNotification" in text
-    until(lambda: not (station.data / "uploads").exists(), PATIENCE_S, "end of the file")
+    wait_until(lambda: not (station.data / "uploads").exists(), STEP_TIMEOUT_S, "end of the file")
     check_journal(station)
 
 
 def test_the_log_holds_neither_secrets_nor_people(
-    station: StationProcess, csms: Csms, files: HttpFiles
+    station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
     authorize_and_plug_in(station)
     wait_charging(csms)
     wait_delivered(station)
     secret = "open-sesame-0123456789"
-    files.credentials = ("me", secret)
-    reply = get_log(csms, files.url("", f"me:{secret}@"))
+    http_server.credentials = ("me", secret)
+    reply = get_log(csms, http_server.url("", f"me:{secret}@"))
     wait_status(csms, "Uploaded")
-    text = (files.root / reply["filename"]).read_text()
+    text = (http_server.root / reply["filename"]).read_text()
     assert "Charging" in text
     for hidden in (PASSWORD, secret, ALICE):
         assert hidden.casefold() not in text.casefold()
     assert secret.encode() not in station.journal.read_bytes()
-    assert secret not in station.log()
-    verified = station.command("replay", str(station.journal))
+    assert secret not in station.read_log()
+    verified = station.run_verb("replay", str(station.journal))
     assert secret not in verified.stdout
 
 
 def test_the_security_log_has_the_security_events_n01_fr_03(
-    station: StationProcess, csms: Csms, files: HttpFiles
+    station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
     csms.send_raw("this is no OCPP")
-    reply = get_log(csms, files.url(""), log_type="SecurityLog")
+    reply = get_log(csms, http_server.url(""), log_type="SecurityLog")
     wait_status(csms, "Uploaded")
-    text = (files.root / reply["filename"]).read_text()
+    text = (http_server.root / reply["filename"]).read_text()
     assert "StartupOfTheDevice" in text
     assert "InvalidMessages" in text
     assert "BootNotification" not in text
 
 
 def test_only_the_span_asked_for_is_told(
-    station: StationProcess, csms: Csms, files: HttpFiles
+    station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
-    entries = station.entries()
+    entries = station.read_entries()
     span = {"oldestTimestamp": entries[3].at, "latestTimestamp": entries[-1].at}
-    asked = {"remoteLocation": files.url("")} | span
+    asked = {"remoteLocation": http_server.url("")} | span
     reply = csms.call("GetLog", {"log": asked, "logType": "DiagnosticsLog", "requestId": 1})
     wait_status(csms, "Uploaded")
-    lines = (files.root / reply["filename"]).read_text().splitlines()
+    lines = (http_server.root / reply["filename"]).read_text().splitlines()
     within = [one for one in entries if span["oldestTimestamp"] <= one.at <= entries[-1].at]
     told = [line for line in lines if line[:4].isdigit() and line[10:11] == " "]
     assert len(within) <= len(told) < len(within) + 5  # others of the same last millisecond
 
 
 def test_an_upload_is_tried_as_often_as_asked_and_no_more_tc_n_26(
-    station: StationProcess, csms: Csms, files: HttpFiles
+    station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
-    files.answers |= {(way, "/no/log"): (404, {}) for way in ("PUT", "POST")}
-    get_log(csms, files.url("no/log"), retries=2, retryInterval=1)
+    http_server.fixed_responses |= {(way, "/no/log"): (404, {}) for way in ("PUT", "POST")}
+    get_log(csms, http_server.url("no/log"), retries=2, retryInterval=1)
     wait_status(csms, "UploadFailure")
-    assert [way for way, _, _ in files.requests].count("PUT") == 3
-    assert len(csms.calls("LogStatusNotification")) == 2
+    assert [way for way, _, _ in http_server.requests].count("PUT") == 3
+    assert len(csms.calls_for("LogStatusNotification")) == 2
 
 
 def test_a_server_that_refuses_us_is_told_as_such_n01_fr_10(
-    station: StationProcess, csms: Csms, files: HttpFiles
+    station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
-    files.credentials = ("somebody", "else")
-    get_log(csms, files.url(""), retries=0)
+    http_server.credentials = ("somebody", "else")
+    get_log(csms, http_server.url(""), retries=0)
     wait_status(csms, "PermissionDenied")
 
 
@@ -192,32 +194,32 @@ def test_an_unknown_protocol_is_not_supported_n01_fr_10(
 
 
 def test_a_second_request_takes_the_place_of_the_first_tc_n_36(
-    station: StationProcess, csms: Csms, files: HttpFiles
+    station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
-    files.faults.stall_at = 1_000
-    get_log(csms, files.url("first/"))
-    until(lambda: files.faults.carried > 0, PATIENCE_S, "the first upload")
-    files.faults.stall_at = None
-    reply = get_log(csms, files.url(""), 2)
+    http_server.faults.stall_at = 1_000
+    get_log(csms, http_server.url("first/"))
+    wait_until(lambda: http_server.faults.passed_bytes > 0, STEP_TIMEOUT_S, "the first upload")
+    http_server.faults.stall_at = None
+    reply = get_log(csms, http_server.url(""), 2)
     assert reply["status"] == "AcceptedCanceled"
     wait_status(csms, "AcceptedCanceled", 1)
     wait_status(csms, "Uploaded", 2)
-    assert (files.root / reply["filename"]).exists()
-    statuses = [one.payload["status"] for one in csms.calls("LogStatusNotification")]
+    assert (http_server.root / reply["filename"]).exists()
+    statuses = [one.payload["status"] for one in csms.calls_for("LogStatusNotification")]
     assert statuses == ["Uploading", "AcceptedCanceled", "Uploading", "Uploaded"]
 
 
 def test_a_killed_station_uploads_the_log_after_its_restart(
-    station: StationProcess, csms: Csms, files: HttpFiles
+    station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
-    files.faults.stall_at = 1_000
-    reply = get_log(csms, files.url(""))
-    until(lambda: files.faults.carried > 0, PATIENCE_S, "the upload")
+    http_server.faults.stall_at = 1_000
+    reply = get_log(csms, http_server.url(""))
+    wait_until(lambda: http_server.faults.passed_bytes > 0, STEP_TIMEOUT_S, "the upload")
     station.kill()
-    files.faults.stall_at = None
-    files.faults.released.set()
+    http_server.faults.stall_at = None
+    http_server.faults.released.set()
     station.restart()
     wait_status(csms, "Uploaded")
-    text = (files.root / reply["filename"]).read_text()
+    text = (http_server.root / reply["filename"]).read_text()
     assert text.startswith("DiagnosticsLog of CS001")
     check_journal(station)

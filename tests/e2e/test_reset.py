@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from tests.csms import Csms, Frame
-from tests.e2e.harness import StationProcess, until
+from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
-    PATIENCE_S,
+    STEP_TIMEOUT_S,
     authorize_and_plug_in,
-    check_account,
-    draw,
+    check_transaction_complete,
     wait_charging,
-    wait_closed,
     wait_delivered,
+    wait_energy_drawn,
+    wait_transaction_ended,
 )
 
 RESET_TIMEOUT_S = 90
 
 
-def wait_back(station: StationProcess, csms: Csms, after: int) -> Frame:
+def wait_rebooted(station: StationProcess, csms: Csms, after: int) -> Frame:
     """Until the station reports its new boot. Where the program ends for it, start it again."""
     boots: list[Frame] = []
 
     def back() -> bool:
-        if not station.alive:
+        if not station.is_alive:
             station.start()
-        boots[:] = csms.calls("BootNotification", after)
+        boots[:] = csms.calls_for("BootNotification", after)
         return bool(boots)
 
-    until(back, RESET_TIMEOUT_S, "BootNotification after the reset")
+    wait_until(back, RESET_TIMEOUT_S, "BootNotification after the reset")
     wait_delivered(station)
     return boots[0]
 
@@ -35,50 +35,50 @@ def wait_back(station: StationProcess, csms: Csms, after: int) -> Frame:
 def test_an_immediate_reset_ends_the_transaction_first_b12_fr_04(
     station: StationProcess, csms: Csms
 ) -> None:
-    meter_before_wh = station.meter_wh(1)
+    meter_before_wh = station.emulated_meter_wh(1)
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
-    draw(station)
-    after = csms.mark()
+    wait_energy_drawn(station)
+    after = csms.next_frame_number()
     assert csms.call("Reset", {"type": "Immediate"})["status"] == "Accepted"
-    boot = wait_back(station, csms, after)
-    ended = wait_closed(csms, transaction_id)
+    boot = wait_rebooted(station, csms, after)
+    ended = wait_transaction_ended(csms, transaction_id)
     assert ended["triggerReason"] == "ResetCommand"
     assert ended["transactionInfo"]["stoppedReason"] == "ImmediateReset"
     assert boot.payload["reason"] == "RemoteReset"
-    check_account(station, csms, transaction_id, meter_before_wh)
+    check_transaction_complete(station, csms, transaction_id, meter_before_wh)
 
 
 def test_a_reset_on_idle_waits_for_the_transaction_b12_fr_01(
     station: StationProcess, csms: Csms
 ) -> None:
-    meter_before_wh = station.meter_wh(1)
+    meter_before_wh = station.emulated_meter_wh(1)
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
-    after = csms.mark()
+    after = csms.next_frame_number()
     assert csms.call("Reset", {"type": "OnIdle"})["status"] == "Scheduled"
-    draw(station)  # it goes on
-    assert csms.calls("BootNotification", after) == []
-    assert csms.ledger.ended(transaction_id) is None
-    station.op("unplug", evse_id=1)
-    boot = wait_back(station, csms, after)
-    wait_closed(csms, transaction_id)
+    wait_energy_drawn(station)  # it goes on
+    assert csms.calls_for("BootNotification", after) == []
+    assert csms.ledger.ended_event(transaction_id) is None
+    station.request_operation("unplug", evse_id=1)
+    boot = wait_rebooted(station, csms, after)
+    wait_transaction_ended(csms, transaction_id)
     assert boot.payload["reason"] == "ScheduledReset"
-    check_account(station, csms, transaction_id, meter_before_wh)
+    check_transaction_complete(station, csms, transaction_id, meter_before_wh)
 
 
-def statuses(csms: Csms, after: int) -> set[tuple[int, int, str]]:
+def connector_statuses(csms: Csms, after: int) -> set[tuple[int, int, str]]:
     """What was told of the connectors, by either message. G01.FR.03."""
     return {
         (call.payload["evseId"], call.payload["connectorId"], call.payload["connectorStatus"])
-        for call in csms.calls("StatusNotification", after)
+        for call in csms.calls_for("StatusNotification", after)
     } | {
         (
             event["component"]["evse"]["id"],
             event["component"]["evse"]["connectorId"],
             event["actualValue"],
         )
-        for call in csms.calls("NotifyEvent", after)
+        for call in csms.calls_for("NotifyEvent", after)
         for event in call.payload["eventData"]
         if (event["component"]["name"], event["variable"]["name"])
         == ("Connector", "AvailabilityState")
@@ -88,20 +88,20 @@ def statuses(csms: Csms, after: int) -> set[tuple[int, int, str]]:
 def test_a_reset_of_an_idle_station_reports_every_connector_b11_fr_03(
     station: StationProcess, csms: Csms
 ) -> None:
-    after = csms.mark()
+    after = csms.next_frame_number()
     assert csms.call("Reset", {"type": "OnIdle"})["status"] == "Accepted"
-    boot = wait_back(station, csms, after)
-    until(
-        lambda: statuses(csms, boot.number) == {(1, 1, "Available"), (2, 1, "Available")},
-        PATIENCE_S,
+    boot = wait_rebooted(station, csms, after)
+    wait_until(
+        lambda: connector_statuses(csms, boot.number) == {(1, 1, "Available"), (2, 1, "Available")},
+        STEP_TIMEOUT_S,
         "status of every connector",
     )
-    until(
+    wait_until(
         lambda: (
-            {call.payload["type"] for call in csms.calls("SecurityEventNotification", after)}
+            {call.payload["type"] for call in csms.calls_for("SecurityEventNotification", after)}
             & {"StartupOfTheDevice", "ResetOrReboot"}
         ),
-        PATIENCE_S,
+        STEP_TIMEOUT_S,
         "security event of the reset",
     )
 
@@ -112,9 +112,9 @@ def test_sigterm_ends_in_good_order_and_the_next_start_goes_on(
     authorize_and_plug_in(station, 2)
     transaction_id = wait_charging(csms, 2)
     assert station.terminate() == 0
-    until(lambda: not csms.connected, PATIENCE_S, "end of the connection")
+    wait_until(lambda: not csms.is_connected, STEP_TIMEOUT_S, "end of the connection")
     station.start()
     # its own emulated devices lived and died with it: the EV is gone, and that ends the transaction
-    ended = wait_closed(csms, transaction_id)
+    ended = wait_transaction_ended(csms, transaction_id)
     assert ended["transactionInfo"]["transactionId"] == transaction_id
-    assert csms.ledger.problems(transaction_id) == []
+    assert csms.ledger.find_problems(transaction_id) == []

@@ -8,33 +8,35 @@ from collections.abc import Callable
 import pytest
 
 from tests.csms import Csms
-from tests.e2e.harness import StationProcess, until
+from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
-    PATIENCE_S,
+    STEP_TIMEOUT_S,
     authorize_and_plug_in,
-    check_account,
-    draw,
+    check_transaction_complete,
     wait_charging,
-    wait_closed,
     wait_delivered,
+    wait_energy_drawn,
+    wait_transaction_ended,
 )
 
 BACK_S = 5.0  # from the end of a self-clearing fault to a free connector
 
 
-def status(csms: Csms, evse_id: int) -> str | None:
+def last_status(csms: Csms, evse_id: int) -> str | None:
     """What the CSMS heard last of a connector."""
     told = [
         frame.payload["connectorStatus"]
-        for frame in csms.calls("StatusNotification")
+        for frame in csms.calls_for("StatusNotification")
         if frame.payload["evseId"] == evse_id
     ]
     return told[-1] if told else None
 
 
-def wait_status(csms: Csms, evse_id: int, wanted: set[str], patience_s: float) -> float:
+def wait_status(csms: Csms, evse_id: int, expected: set[str], patience_s: float) -> float:
     began = time.monotonic()
-    until(lambda: status(csms, evse_id) in wanted, patience_s, f"EVSE {evse_id} {wanted}")
+    wait_until(
+        lambda: last_status(csms, evse_id) in expected, patience_s, f"EVSE {evse_id} {expected}"
+    )
     return time.monotonic() - began
 
 
@@ -42,26 +44,36 @@ Do = Callable[[StationProcess], object]
 FAULTS: dict[str, tuple[Do, Do, str, bool]] = {
     # name: what happens, what ends it, stoppedReason, whether the other EVSE has it too
     "emergency_stop": (
-        lambda station: station.op("emergency_stop"),
-        lambda station: station.op("emergency_release"),
+        lambda station: station.request_operation("emergency_stop"),
+        lambda station: station.request_operation("emergency_release"),
         "EmergencyStop",
         True,
     ),
     "insulation": (
-        lambda station: station.op("fault", device="insulation", kind="low", evse_id=1),
-        lambda station: station.op("clear_fault", device="insulation", kind="low", evse_id=1),
+        lambda station: station.request_operation(
+            "fault", device="insulation", kind="low", evse_id=1
+        ),
+        lambda station: station.request_operation(
+            "clear_fault", device="insulation", kind="low", evse_id=1
+        ),
         "GroundFault",
         False,
     ),
     "over_current": (  # latched, and not to be seen without power
-        lambda station: station.op("fault", device="output", kind="over_current", evse_id=1),
-        lambda station: station.op("clear_fault", device="output", kind="over_current", evse_id=1),
+        lambda station: station.request_operation(
+            "fault", device="output", kind="over_current", evse_id=1
+        ),
+        lambda station: station.request_operation(
+            "clear_fault", device="output", kind="over_current", evse_id=1
+        ),
         "OvercurrentFault",
         False,
     ),
     "hot_cable": (
-        lambda station: station.op("fault", device="cable", kind="over_temperature", evse_id=1),
-        lambda station: station.op(
+        lambda station: station.request_operation(
+            "fault", device="cable", kind="over_temperature", evse_id=1
+        ),
+        lambda station: station.request_operation(
             "clear_fault", device="cable", kind="over_temperature", evse_id=1
         ),
         "Other",
@@ -73,20 +85,20 @@ FAULTS: dict[str, tuple[Do, Do, str, bool]] = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_a_session_e06_fr_16(name: str, station: StationProcess, csms: Csms) -> None:
     happen, end, reason, station_wide = FAULTS[name]
-    meter_before_wh = station.meter_wh(1)
+    meter_before_wh = station.emulated_meter_wh(1)
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
-    draw(station)
+    wait_energy_drawn(station)
     happen(station)
-    ended = wait_closed(csms, transaction_id)
+    ended = wait_transaction_ended(csms, transaction_id)
     assert ended["triggerReason"] == "AbnormalCondition"
     assert ended["transactionInfo"]["stoppedReason"] == reason
-    assert station.world(1)["contactor"] == "open"
-    wait_status(csms, 1, {"Faulted"}, PATIENCE_S)
-    assert (status(csms, 2) == "Faulted") is station_wide
-    check_account(station, csms, transaction_id, meter_before_wh)
-    station.op("unplug", evse_id=1)
+    assert station.read_emulated_evse(1)["contactor"] == "open"
+    wait_status(csms, 1, {"Faulted"}, STEP_TIMEOUT_S)
+    assert (last_status(csms, 2) == "Faulted") is station_wide
+    check_transaction_complete(station, csms, transaction_id, meter_before_wh)
+    station.request_operation("unplug", evse_id=1)
     end(station)
-    assert wait_status(csms, 1, {"Available"}, PATIENCE_S) < BACK_S
-    wait_status(csms, 2, {"Available"}, PATIENCE_S)
+    assert wait_status(csms, 1, {"Available"}, STEP_TIMEOUT_S) < BACK_S
+    wait_status(csms, 2, {"Available"}, STEP_TIMEOUT_S)
     wait_delivered(station)

@@ -12,21 +12,21 @@ import pytest
 import trustme
 
 from tests.csms import Csms
-from tests.e2e.harness import IDENTITY, PASSWORD, StationProcess, Variable, until
-from tests.e2e.steps import EAGER, PATIENCE_S, check_journal, wait_booted
+from tests.e2e.harness import IDENTITY, PASSWORD, StationProcess, Variable, wait_until
+from tests.e2e.steps import FAST_RETRIES, STEP_TIMEOUT_S, check_journal, wait_booted
 
 NEW_PASSWORD = "another-battery-of-correct-horses"
 CIPHER_SUITES = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"
 HOST = "127.0.0.1"
-SLOW_TO_FALL = (  # one attempt for each slot, a second apart
-    *(one for one in EAGER if not one.variable.startswith("RetryBackOff")),
+TWO_ATTEMPTS = (  # one attempt for each slot, a second apart
+    *(one for one in FAST_RETRIES if not one.variable.startswith("RetryBackOff")),
     Variable("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "1"),
     Variable("OCPPCommCtrlr", "RetryBackOffRandomRange", "0"),
     Variable("OCPPCommCtrlr", "RetryBackOffRepeatTimes", "0"),
     Variable("OCPPCommCtrlr", "NetworkProfileConnectionAttempts", "2"),
 )
 
-Make = Callable[..., StationProcess]
+StationMaker = Callable[..., StationProcess]
 
 
 def set_variable(csms: Csms, name: str, value: str, component: str = "OCPPCommCtrlr") -> str:
@@ -56,7 +56,7 @@ def set_profile(csms: Csms, slot: int, url: str, security_profile: int) -> str:
 
 
 def security_events(csms: Csms, after: int = 0) -> list[str]:
-    return [one.payload["type"] for one in csms.calls("SecurityEventNotification", after)]
+    return [one.payload["type"] for one in csms.calls_for("SecurityEventNotification", after)]
 
 
 # --- A01 -----------------------------------------------------------------------------------------
@@ -69,13 +69,13 @@ def test_a_new_password_is_used_at_once_and_outlives_a_restart_a01(
     csms.passwords[IDENTITY] = NEW_PASSWORD
     before = len(csms.handshakes)
     assert set_variable(csms, "BasicAuthPassword", NEW_PASSWORD, "SecurityCtrlr") == "Accepted"
-    until(lambda: len(csms.handshakes) > before, PATIENCE_S, "another handshake")
-    until(lambda: csms.connected, PATIENCE_S, "connection with the new password")
-    mark = csms.mark()
+    wait_until(lambda: len(csms.handshakes) > before, STEP_TIMEOUT_S, "another handshake")
+    wait_until(lambda: csms.is_connected, STEP_TIMEOUT_S, "connection with the new password")
+    mark = csms.next_frame_number()
     assert station.terminate() == 0
     station.restart()
     wait_booted(station, csms, mark)
-    assert "FailedToAuthenticateAtCsms" not in str(station.entries("LinkFailed"))
+    assert "FailedToAuthenticateAtCsms" not in str(station.read_entries("LinkFailed"))
     check_no_secret(station, NEW_PASSWORD)
     check_journal(station)
 
@@ -94,21 +94,21 @@ def check_no_secret(station: StationProcess, *secrets: str) -> None:
 def test_a_refused_password_changes_nothing_a01(station: StationProcess, csms: Csms) -> None:
     before = len(csms.handshakes)
     assert set_variable(csms, "BasicAuthPassword", "short", "SecurityCtrlr") == "Rejected"
-    csms.abort()
-    until(lambda: len(csms.handshakes) > before, PATIENCE_S, "another handshake")
-    until(lambda: csms.connected, PATIENCE_S, "connection with the old password")
-    assert PASSWORD not in station.log()
+    csms.abort_connection()
+    wait_until(lambda: len(csms.handshakes) > before, STEP_TIMEOUT_S, "another handshake")
+    wait_until(lambda: csms.is_connected, STEP_TIMEOUT_S, "connection with the old password")
+    assert PASSWORD not in station.read_log()
 
 
 # --- B09, B10 ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def two(place: Path) -> Iterator[tuple[Csms, Csms, StationProcess]]:
+def two_csms(short_directory: Path) -> Iterator[tuple[Csms, Csms, StationProcess]]:
     """Two CSMSs without TLS; the station is at the first."""
     passwords = {IDENTITY: PASSWORD}
     with Csms(passwords=passwords) as first, Csms(passwords=passwords) as second:
-        station = StationProcess(place, first.url, variables=SLOW_TO_FALL)
+        station = StationProcess(short_directory, first.url, variables=TWO_ATTEMPTS)
         try:
             station.start()
             wait_booted(station, first)
@@ -118,59 +118,59 @@ def two(place: Path) -> Iterator[tuple[Csms, Csms, StationProcess]]:
         assert first.problems == second.problems == []
 
 
-def migrate(csms: Csms, url: str, security_profile: int = 1) -> None:
+def migrate_to(csms: Csms, url: str, security_profile: int = 1) -> None:
     assert set_profile(csms, 2, url, security_profile) == "Accepted"
     assert set_variable(csms, "NetworkConfigurationPriority", "2,1") == "RebootRequired"
     assert csms.call("Reset", {"type": "OnIdle"})["status"] == "Accepted"
 
 
 def test_the_station_moves_to_another_csms_b10_fr_04(
-    two: tuple[Csms, Csms, StationProcess],
+    two_csms: tuple[Csms, Csms, StationProcess],
 ) -> None:
-    first, second, station = two
-    mark = first.mark()
-    migrate(first, second.url)
-    boot = second.wait_for("BootNotification", timeout_s=PATIENCE_S)
+    first, second, station = two_csms
+    mark = first.next_frame_number()
+    migrate_to(first, second.url)
+    boot = second.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S)
     assert boot.payload["reason"] in ("RemoteReset", "ScheduledReset")
     assert get_variable(second, "ActiveNetworkProfile") == "2"
-    assert not first.connected
-    assert first.calls("BootNotification", mark) == []
+    assert not first.is_connected
+    assert first.calls_for("BootNotification", mark) == []
     check_journal(station)
 
 
 def test_a_csms_that_is_not_there_leads_back_b10_fr_03(
-    two: tuple[Csms, Csms, StationProcess],
+    two_csms: tuple[Csms, Csms, StationProcess],
 ) -> None:
-    first, second, station = two
-    second.down()
-    mark = first.mark()
-    migrate(first, second.url)
-    first.wait_for("BootNotification", timeout_s=PATIENCE_S, after=mark)
-    tries = [row.body["slot"] for row in station.entries("LinkFailed")]
+    first, second, station = two_csms
+    second.stop_listening()
+    mark = first.next_frame_number()
+    migrate_to(first, second.url)
+    first.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S, after=mark)
+    tries = [row.body["slot"] for row in station.read_entries("LinkFailed")]
     assert tries == [2, 2]
     assert get_variable(first, "ActiveNetworkProfile") == "1"
 
 
 def test_another_slot_in_use_is_another_boot_b10_fr_10(
-    two: tuple[Csms, Csms, StationProcess],
+    two_csms: tuple[Csms, Csms, StationProcess],
 ) -> None:
     """The CSMS goes while the station runs: it introduces itself to the next."""
-    first, second, station = two
+    first, second, station = two_csms
     assert set_profile(first, 2, second.url, 1) == "Accepted"
     assert set_variable(first, "NetworkConfigurationPriority", "1,2") == "RebootRequired"
-    mark = first.mark()
+    mark = first.next_frame_number()
     assert first.call("Reset", {"type": "OnIdle"})["status"] == "Accepted"
-    first.wait_for("BootNotification", timeout_s=PATIENCE_S, after=mark)
-    first.down()
-    boot = second.wait_for("BootNotification", timeout_s=PATIENCE_S)
+    first.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S, after=mark)
+    first.stop_listening()
+    boot = second.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S)
     assert boot.payload["reason"] == "Unknown"
-    assert len(station.entries("StationStarted")) == 2
+    assert len(station.read_entries("StationStarted")) == 2
 
 
 # --- TLS -----------------------------------------------------------------------------------------
 
 
-def tls(authority: trustme.CA) -> ssl.SSLContext:
+def tls_context(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHER_SUITES)
@@ -179,17 +179,17 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def certified(place: Path) -> Iterator[Make]:
+def make_certified_station(short_directory: Path) -> Iterator[StationMaker]:
     """Makes a station of the certified product that trusts one authority."""
     with ExitStack() as stations:
 
         def make(csms: Csms, trusted: trustme.CA, **options: Any) -> StationProcess:
-            ca_file = place / "ca.pem"
+            ca_file = short_directory / "ca.pem"
             trusted.cert_pem.write_to_path(str(ca_file))
             station = StationProcess(
-                place,
+                short_directory,
                 csms.url,
-                variables=SLOW_TO_FALL,
+                variables=TWO_ATTEMPTS,
                 profile="evs-flash-300",
                 security_profile=2,
                 ca_file=ca_file,
@@ -202,12 +202,16 @@ def certified(place: Path) -> Iterator[Make]:
         yield make
 
 
-def test_a_bad_certificate_is_told_once_it_is_over_a00_fr_310(certified: Make) -> None:
+def test_a_bad_certificate_is_told_once_it_is_over_a00_fr_310(
+    make_certified_station: StationMaker,
+) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
-    context = tls(stranger)
+    context = tls_context(stranger)
     with Csms(tls=context, passwords={IDENTITY: PASSWORD}) as csms:
-        station = certified(csms, authority)
-        until(lambda: len(station.entries("LinkFailed")) >= 3, PATIENCE_S, "three attempts")
+        station = make_certified_station(csms, authority)
+        wait_until(
+            lambda: len(station.read_entries("LinkFailed")) >= 3, STEP_TIMEOUT_S, "three attempts"
+        )
         assert csms.handshakes == []
         authority.issue_cert(HOST, common_name=HOST).configure_cert(context)
         wait_booted(station, csms)
@@ -215,21 +219,23 @@ def test_a_bad_certificate_is_told_once_it_is_over_a00_fr_310(certified: Make) -
         assert csms.problems == []
 
 
-def test_a_move_to_a_csms_with_another_root_b10_fr_04_m05_fr_02(certified: Make) -> None:
+def test_a_move_to_a_csms_with_another_root_b10_fr_04_m05_fr_02(
+    make_certified_station: StationMaker,
+) -> None:
     old, new = trustme.CA(), trustme.CA()
     passwords = {IDENTITY: PASSWORD}
     with (
-        Csms(tls=tls(old), passwords=passwords) as first,
-        Csms(tls=tls(new), passwords=passwords) as second,
+        Csms(tls=tls_context(old), passwords=passwords) as first,
+        Csms(tls=tls_context(new), passwords=passwords) as second,
     ):
-        station = certified(first, old)
+        station = make_certified_station(first, old)
         wait_booted(station, first)
         pem = new.cert_pem.bytes().decode()
         request = {"certificateType": "CSMSRootCertificate", "certificate": pem}
         assert first.call("InstallCertificate", request)["status"] == "Accepted"
         assert get_variable(first, "CertificateEntries", "SecurityCtrlr") == "2"
         check_files(station, 2)
-        migrate(first, second.url, 2)
+        migrate_to(first, second.url, 2)
         wait_booted(station, second)
         listed = second.call("GetInstalledCertificateIds", {})["certificateHashDataChain"]
         assert len(listed) == 2
@@ -247,19 +253,19 @@ def test_a_move_to_a_csms_with_another_root_b10_fr_04_m05_fr_02(certified: Make)
 def check_files(station: StationProcess, count: int) -> None:
     """The mirror holds so many roots, and only the station may read them."""
     place = station.data / "certificates" / "CSMSRootCertificate"
-    until(lambda: len(list(place.glob("*.pem"))) == count, PATIENCE_S, f"{count} files")
+    wait_until(lambda: len(list(place.glob("*.pem"))) == count, STEP_TIMEOUT_S, f"{count} files")
     assert place.stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in place.iterdir())
 
 
-def test_an_upgrade_to_tls_closes_the_way_back_a05_fr_06(place: Path) -> None:
+def test_an_upgrade_to_tls_closes_the_way_back_a05_fr_06(short_directory: Path) -> None:
     authority = trustme.CA()
     passwords = {IDENTITY: PASSWORD}
     with (
         Csms(passwords=passwords) as plain,
-        Csms(tls=tls(authority), passwords=passwords) as secure,
+        Csms(tls=tls_context(authority), passwords=passwords) as secure,
     ):
-        station = StationProcess(place, plain.url, variables=SLOW_TO_FALL)
+        station = StationProcess(short_directory, plain.url, variables=TWO_ATTEMPTS)
         try:
             station.start()
             wait_booted(station, plain)
@@ -270,15 +276,15 @@ def test_an_upgrade_to_tls_closes_the_way_back_a05_fr_06(place: Path) -> None:
                 "certificate": authority.cert_pem.bytes().decode(),
             }
             assert plain.call("InstallCertificate", request)["status"] == "Accepted"
-            migrate(plain, secure.url, 2)
+            migrate_to(plain, secure.url, 2)
             wait_booted(station, secure)
             assert get_variable(secure, "SecurityProfile", "SecurityCtrlr") == "2"
             assert get_variable(secure, "NetworkConfigurationPriority") == "2"
-            mark = secure.mark()
+            mark = secure.next_frame_number()
             station.terminate()
             station.restart()  # station.toml still has ws://, and does not count any more
             wait_booted(station, secure, mark)
-            assert not plain.connected
+            assert not plain.is_connected
         finally:
             station.close()
         assert plain.problems == secure.problems == []

@@ -11,38 +11,38 @@ from decimal import Decimal
 import pytest
 
 from tests.csms import Csms, Payload
-from tests.e2e.harness import StationProcess, until
+from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
     ALICE,
     ALICES_SPOUSE,
     BOB,
-    PATIENCE_S,
+    STEP_TIMEOUT_S,
     authorize_and_plug_in,
-    check_account,
-    draw,
+    check_transaction_complete,
     wait_charging,
-    wait_closed,
     wait_delivered,
+    wait_energy_drawn,
+    wait_transaction_ended,
 )
 
 # How a session ends: what is done, and what its Ended event must say.
 Stop = Callable[[StationProcess, Csms, str], None]
 
 
-def same_token(station: StationProcess, csms: Csms, transaction_id: str) -> None:
-    station.op("present_token", id_token=ALICE, type="ISO14443", evse_id=1)
+def present_same_token(station: StationProcess, csms: Csms, transaction_id: str) -> None:
+    station.request_operation("present_token", id_token=ALICE, type="ISO14443", evse_id=1)
 
 
-def same_token_in_other_letters(station: StationProcess, csms: Csms, transaction_id: str) -> None:
-    station.op("present_token", id_token=ALICE.lower(), type="ISO14443", evse_id=1)
+def present_lower_case_token(station: StationProcess, csms: Csms, transaction_id: str) -> None:
+    station.request_operation("present_token", id_token=ALICE.lower(), type="ISO14443", evse_id=1)
 
 
-def token_of_the_group(station: StationProcess, csms: Csms, transaction_id: str) -> None:
-    station.op("present_token", id_token=ALICES_SPOUSE, type="ISO14443", evse_id=1)
+def present_group_token(station: StationProcess, csms: Csms, transaction_id: str) -> None:
+    station.request_operation("present_token", id_token=ALICES_SPOUSE, type="ISO14443", evse_id=1)
 
 
-def unplugging(station: StationProcess, csms: Csms, transaction_id: str) -> None:
-    station.op("unplug", evse_id=1)
+def unplug_ev(station: StationProcess, csms: Csms, transaction_id: str) -> None:
+    station.request_operation("unplug", evse_id=1)
 
 
 def remote_stop(station: StationProcess, csms: Csms, transaction_id: str) -> None:
@@ -52,10 +52,10 @@ def remote_stop(station: StationProcess, csms: Csms, transaction_id: str) -> Non
 
 STOPS: dict[str, tuple[Stop, set[str], set[str]]] = {
     # name: what is done, triggerReasons of the stop, stoppedReasons (Local may be left out)
-    "same_token_e07": (same_token, {"StopAuthorized"}, {"Local"}),
-    "letter_case_e07": (same_token_in_other_letters, {"StopAuthorized"}, {"Local"}),
-    "group_token_c09": (token_of_the_group, {"StopAuthorized"}, {"Local"}),
-    "unplugging_e09": (unplugging, {"EVCommunicationLost", "EVDeparted"}, {"EVDisconnected"}),
+    "same_token_e07": (present_same_token, {"StopAuthorized"}, {"Local"}),
+    "letter_case_e07": (present_lower_case_token, {"StopAuthorized"}, {"Local"}),
+    "group_token_c09": (present_group_token, {"StopAuthorized"}, {"Local"}),
+    "unplugging_e09": (unplug_ev, {"EVCommunicationLost", "EVDeparted"}, {"EVDisconnected"}),
     "remote_stop_f03": (remote_stop, {"RemoteStop"}, {"Remote"}),
 }
 
@@ -63,18 +63,22 @@ STOPS: dict[str, tuple[Stop, set[str], set[str]]] = {
 @pytest.mark.parametrize("name", STOPS)
 def test_a_session_ends_complete_by(name: str, station: StationProcess, csms: Csms) -> None:
     stop, triggers, reasons = STOPS[name]
-    meter_before_wh = station.meter_wh(1)
+    meter_before_wh = station.emulated_meter_wh(1)
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
-    draw(station)
+    wait_energy_drawn(station)
     stop(station, csms, transaction_id)
-    ended = wait_closed(csms, transaction_id)
-    said = {event.trigger_reason for event in csms.ledger.receipts(transaction_id)}
+    ended = wait_transaction_ended(csms, transaction_id)
+    said = {event.trigger_reason for event in csms.ledger.receipts_of(transaction_id)}
     assert said & triggers
     assert ended["transactionInfo"].get("stoppedReason", "Local") in reasons
-    until(lambda: station.world(1)["contactor"] == "open", PATIENCE_S, "open contactor")
+    wait_until(
+        lambda: station.read_emulated_evse(1)["contactor"] == "open",
+        STEP_TIMEOUT_S,
+        "open contactor",
+    )
     wait_delivered(station)
-    check_account(station, csms, transaction_id, meter_before_wh)
+    check_transaction_complete(station, csms, transaction_id, meter_before_wh)
 
 
 def test_a_local_start_tells_who_where_and_when_e01_fr_05(
@@ -82,50 +86,50 @@ def test_a_local_start_tells_who_where_and_when_e01_fr_05(
 ) -> None:
     authorize_and_plug_in(station, evse_id=2, id_token=BOB)
     transaction_id = wait_charging(csms, evse_id=2)
-    [authorize] = csms.calls("Authorize")
+    [authorize] = csms.calls_for("Authorize")
     assert authorize.payload["idToken"] == {"idToken": BOB, "type": "ISO14443"}
-    started, *later = csms.ledger.receipts(transaction_id)
+    started, *later = csms.ledger.receipts_of(transaction_id)
     assert started.event_type == "Started"
     assert started.payload["evse"] == {"id": 2, "connectorId": 1}
     assert any(
         event.payload.get("idToken", {}).get("idToken") == BOB for event in [started, *later]
     )
-    assert not started.offline
-    assert csms.ledger.registers(transaction_id)[0].context == "Transaction.Begin"
-    assert station.evse(2)["transaction_id"] == transaction_id
-    assert station.evse(1)["transaction_id"] is None
+    assert not started.is_offline
+    assert csms.ledger.registers_of(transaction_id)[0].context == "Transaction.Begin"
+    assert station.read_evse(2)["transaction_id"] == transaction_id
+    assert station.read_evse(1)["transaction_id"] is None
 
 
 def test_nothing_starts_before_the_plug_with_power_path_closed_e01_fr_05(
     station: StationProcess, csms: Csms
 ) -> None:
-    station.op("present_token", id_token=ALICE, type="ISO14443", evse_id=1)
-    csms.wait_for("Authorize", timeout_s=PATIENCE_S)
+    station.request_operation("present_token", id_token=ALICE, type="ISO14443", evse_id=1)
+    csms.wait_for_call("Authorize", timeout_s=STEP_TIMEOUT_S)
     wait_delivered(station)
-    assert csms.ledger.transactions() == []
-    station.op("plug_in", evse_id=1)
+    assert csms.ledger.transaction_ids() == []
+    station.request_operation("plug_in", evse_id=1)
     assert wait_charging(csms)
 
 
 def test_a_stranger_gets_no_energy_c01(station: StationProcess, csms: Csms) -> None:
-    meter_before_wh = station.meter_wh(1)
+    meter_before_wh = station.emulated_meter_wh(1)
     authorize_and_plug_in(station, id_token="DEADBEEF")
-    csms.wait_for("Authorize", timeout_s=PATIENCE_S)
-    until(lambda: station.evse(1)["plugged"], PATIENCE_S, "plugged EV")
+    csms.wait_for_call("Authorize", timeout_s=STEP_TIMEOUT_S)
+    wait_until(lambda: station.read_evse(1)["plugged"], STEP_TIMEOUT_S, "plugged EV")
     wait_delivered(station)
-    assert csms.ledger.transactions() == []
-    assert station.world(1)["contactor"] == "open"
-    assert station.meter_wh(1) == meter_before_wh
+    assert csms.ledger.transaction_ids() == []
+    assert station.read_emulated_evse(1)["contactor"] == "open"
+    assert station.emulated_meter_wh(1) == meter_before_wh
 
 
 @pytest.mark.parametrize("plug_first", [True, False], ids=["plug_first_f01", "plug_later_f02"])
 def test_a_remote_start_leads_to_a_session(
     station: StationProcess, csms: Csms, plug_first: bool
 ) -> None:
-    meter_before_wh = station.meter_wh(1)
+    meter_before_wh = station.emulated_meter_wh(1)
     if plug_first:
-        station.op("plug_in", evse_id=1)
-        until(lambda: station.evse(1)["plugged"], PATIENCE_S, "plugged EV")
+        station.request_operation("plug_in", evse_id=1)
+        wait_until(lambda: station.read_evse(1)["plugged"], STEP_TIMEOUT_S, "plugged EV")
     answer = csms.call(
         "RequestStartTransaction",
         {
@@ -136,34 +140,34 @@ def test_a_remote_start_leads_to_a_session(
     )
     assert answer["status"] == "Accepted"
     if not plug_first:
-        station.op("plug_in", evse_id=1)
+        station.request_operation("plug_in", evse_id=1)
     transaction_id = wait_charging(csms)
-    first = csms.ledger.receipts(transaction_id)[0]
+    first = csms.ledger.receipts_of(transaction_id)[0]
     assert first.trigger_reason == "RemoteStart"
-    assert first.info["remoteStartId"] == 4711
-    draw(station)
+    assert first.transaction_info["remoteStartId"] == 4711
+    wait_energy_drawn(station)
     remote_stop(station, csms, transaction_id)
-    wait_closed(csms, transaction_id)
+    wait_transaction_ended(csms, transaction_id)
     wait_delivered(station)
-    check_account(station, csms, transaction_id, meter_before_wh)
+    check_transaction_complete(station, csms, transaction_id, meter_before_wh)
 
 
 def test_two_evses_charge_at_once(station: StationProcess, csms: Csms) -> None:
-    before_wh = {evse_id: station.meter_wh(evse_id) for evse_id in (1, 2)}
+    before_wh = {evse_id: station.emulated_meter_wh(evse_id) for evse_id in (1, 2)}
     authorize_and_plug_in(station, 1, ALICE)
     authorize_and_plug_in(station, 2, BOB)
     transactions = {evse_id: wait_charging(csms, evse_id) for evse_id in (1, 2)}
     assert len(set(transactions.values())) == 2
     for evse_id in (1, 2):
-        draw(station, evse_id)
-    station.op("unplug", evse_id=1)
-    wait_closed(csms, transactions[1])
-    draw(station, 2)  # the other goes on
-    station.op("present_token", id_token=BOB, type="ISO14443", evse_id=2)
-    wait_closed(csms, transactions[2])
+        wait_energy_drawn(station, evse_id)
+    station.request_operation("unplug", evse_id=1)
+    wait_transaction_ended(csms, transactions[1])
+    wait_energy_drawn(station, 2)  # the other goes on
+    station.request_operation("present_token", id_token=BOB, type="ISO14443", evse_id=2)
+    wait_transaction_ended(csms, transactions[2])
     wait_delivered(station)
     for evse_id in (1, 2):
-        check_account(station, csms, transactions[evse_id], before_wh[evse_id])
+        check_transaction_complete(station, csms, transactions[evse_id], before_wh[evse_id])
 
 
 def test_an_ev_that_pauses_is_told_and_comes_back_e01_fr_19(
@@ -172,12 +176,14 @@ def test_an_ev_that_pauses_is_told_and_comes_back_e01_fr_19(
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
     for op, charging_state in (("ev_pause", "SuspendedEV"), ("ev_ready", "Charging")):
-        after = csms.mark()
-        station.op(op, evse_id=1)
-        csms.wait_for("TransactionEvent", in_state(charging_state), PATIENCE_S, after=after)
-    station.op("unplug", evse_id=1)
-    wait_closed(csms, transaction_id)
-    assert csms.ledger.problems(transaction_id) == []
+        after = csms.next_frame_number()
+        station.request_operation(op, evse_id=1)
+        csms.wait_for_call(
+            "TransactionEvent", has_charging_state(charging_state), STEP_TIMEOUT_S, after=after
+        )
+    station.request_operation("unplug", evse_id=1)
+    wait_transaction_ended(csms, transaction_id)
+    assert csms.ledger.find_problems(transaction_id) == []
 
 
 def test_samples_come_at_the_interval_and_never_run_backwards_j02(
@@ -186,42 +192,42 @@ def test_samples_come_at_the_interval_and_never_run_backwards_j02(
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
     for _ in range(3):
-        csms.wait_for(
+        csms.wait_for_call(
             "TransactionEvent",
             lambda event: event["triggerReason"] == "MeterValuePeriodic",
-            PATIENCE_S,
-            after=csms.mark(),
+            STEP_TIMEOUT_S,
+            after=csms.next_frame_number(),
         )
-    station.op("unplug", evse_id=1)
-    wait_closed(csms, transaction_id)
+    station.request_operation("unplug", evse_id=1)
+    wait_transaction_ended(csms, transaction_id)
     periodic = [
         register
-        for register in csms.ledger.registers(transaction_id)
+        for register in csms.ledger.registers_of(transaction_id)
         if register.context == "Sample.Periodic"
     ]
     assert len(periodic) >= 3
     assert periodic[-1].energy_wh > periodic[0].energy_wh
-    assert csms.ledger.problems(transaction_id) == []
+    assert csms.ledger.find_problems(transaction_id) == []
 
 
 def test_sessions_one_after_another_share_nothing(station: StationProcess, csms: Csms) -> None:
     transactions = []
     for id_token in (ALICE, BOB):
-        meter_before_wh = station.meter_wh(1)
-        after = csms.mark()
+        meter_before_wh = station.emulated_meter_wh(1)
+        after = csms.next_frame_number()
         authorize_and_plug_in(station, id_token=id_token)
         transaction_id = wait_charging(csms, after=after)
-        draw(station)
-        station.op("unplug", evse_id=1)
-        wait_closed(csms, transaction_id)
+        wait_energy_drawn(station)
+        station.request_operation("unplug", evse_id=1)
+        wait_transaction_ended(csms, transaction_id)
         wait_delivered(station)
-        check_account(station, csms, transaction_id, meter_before_wh)
+        check_transaction_complete(station, csms, transaction_id, meter_before_wh)
         transactions.append(transaction_id)
     assert len(set(transactions)) == 2
-    first, second = (csms.ledger.registers(each) for each in transactions)
+    first, second = (csms.ledger.registers_of(each) for each in transactions)
     assert second[0].energy_wh >= first[-1].energy_wh > Decimal(0)
 
 
-def in_state(charging_state: str) -> Callable[[Payload], bool]:
+def has_charging_state(charging_state: str) -> Callable[[Payload], bool]:
     """Whether a TransactionEvent tells this chargingState."""
     return lambda event: bool(event["transactionInfo"].get("chargingState") == charging_state)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from station.runtime.installer import InstallFailed, current, install, rollback
+from station.runtime.installer import InstallFailed, current_version, install_image, roll_back
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def base(tmp_path: Path) -> Path:
 
 
 async def test_without_a_release_there_is_nothing_to_tell_or_to_go_back_to(base: Path) -> None:
-    for ask in (current, rollback):
+    for ask in (current_version, roll_back):
         with pytest.raises(InstallFailed, match=r"no (previous )?release") as failed:
             await ask(base)
         assert failed.value.status == "InstallationFailed"
@@ -27,26 +27,26 @@ async def test_an_image_that_is_none_is_not_verified_l01_fr_29(base: Path, tmp_p
     image = tmp_path / "image"
     image.write_bytes(b"elephant")
     with pytest.raises(InstallFailed, match="image: ") as failed:
-        await install(image, base)
+        await install_image(image, base)
     assert failed.value.status == "InstallVerificationFailed"
 
 
-def python(code: str) -> tuple[str, ...]:
+def python_command(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
 
 
 async def test_a_products_own_installer_is_asked(base: Path) -> None:
     code = "import sys; print('working'); print(*sys.argv[1:])"
-    version = await install(Path("image"), base, program=python(code))
+    version = await install_image(Path("image"), base, program=python_command(code))
     assert version == f"install {base} image"
 
 
 @pytest.mark.parametrize(
     ("program", "why"),
     [
-        (python("raise SystemExit('no flash')"), "no flash"),
-        (python("import os; os._exit(9)"), "exit code 9"),
-        (python("import sys; sys.stderr.write('\\x1b[2J' * 1000); sys.exit(1)"), r"\[2J"),
+        (python_command("raise SystemExit('no flash')"), "no flash"),
+        (python_command("import os; os._exit(9)"), "exit code 9"),
+        (python_command("import sys; sys.stderr.write('\\x1b[2J' * 1000); sys.exit(1)"), r"\[2J"),
         (("/does/not/exist",), "No such file"),
     ],
 )
@@ -54,7 +54,7 @@ async def test_an_installer_that_fails_says_why(
     base: Path, program: tuple[str, ...], why: str
 ) -> None:
     with pytest.raises(InstallFailed, match=why) as failed:
-        await install(Path("image"), base, program=program)
+        await install_image(Path("image"), base, program=program)
     assert failed.value.status == "InstallationFailed"
     assert str(failed.value).isprintable()
 
@@ -62,8 +62,11 @@ async def test_an_installer_that_fails_says_why(
 async def test_an_installer_that_hangs_is_killed(base: Path) -> None:
     began = trio.current_time()
     with pytest.raises(InstallFailed, match="not done"):
-        await install(
-            Path("image"), base, program=python("import time; time.sleep(60)"), timeout_s=0.3
+        await install_image(
+            Path("image"),
+            base,
+            program=python_command("import time; time.sleep(60)"),
+            timeout_s=0.3,
         )
     assert trio.current_time() - began < 5
 
@@ -73,4 +76,4 @@ async def test_the_installer_sees_no_secret_of_ours(
 ) -> None:
     monkeypatch.setenv("STATION_PASSWORD", "s3cret")
     code = "import os; print(sorted(os.environ))"
-    assert "STATION" not in await install(Path("image"), base, program=python(code))
+    assert "STATION" not in await install_image(Path("image"), base, program=python_command(code))

@@ -27,7 +27,7 @@ def base(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Image:
+def pack_image(tmp_path: Path) -> Image:
     """Packs a release; a manifest that lies is given with `files`."""
 
     def pack(
@@ -56,63 +56,63 @@ def image(tmp_path: Path) -> Image:
     return pack
 
 
-def running(base: Path) -> bytes:
+def current_program(base: Path) -> bytes:
     return (base / "current" / "bin" / "station").read_bytes()
 
 
-def releases(base: Path) -> set[str]:
+def release_names(base: Path) -> set[str]:
     return {path.name for path in (base / "releases").iterdir()}
 
 
-def test_the_new_release_takes_over_and_the_old_one_stays(base: Path, image: Image) -> None:
-    assert swap.install(base, image("1.0", b"old")) == "1.0"
-    assert swap.install(base, image("1.1", b"new")) == "1.1"
-    assert running(base) == b"new"
-    assert swap.rollback(base) == "1.0"
-    assert running(base) == b"old"
-    assert swap.rollback(base) == "1.1"
-    assert running(base) == b"new"
+def test_the_new_release_takes_over_and_the_old_one_stays(base: Path, pack_image: Image) -> None:
+    assert swap.install_image(base, pack_image("1.0", b"old")) == "1.0"
+    assert swap.install_image(base, pack_image("1.1", b"new")) == "1.1"
+    assert current_program(base) == b"new"
+    assert swap.roll_back(base) == "1.0"
+    assert current_program(base) == b"old"
+    assert swap.roll_back(base) == "1.1"
+    assert current_program(base) == b"new"
 
 
-def test_a_third_release_takes_the_place_of_the_first(base: Path, image: Image) -> None:
+def test_a_third_release_takes_the_place_of_the_first(base: Path, pack_image: Image) -> None:
     for version in ("1.0", "1.1", "1.2"):
-        swap.install(base, image(version))
-    assert releases(base) == {"1.1", "1.2"}
+        swap.install_image(base, pack_image(version))
+    assert release_names(base) == {"1.1", "1.2"}
 
 
-def test_the_running_release_once_more_changes_nothing(base: Path, image: Image) -> None:
-    swap.install(base, image("1.0"))
-    swap.install(base, image("1.1", b"new"))
+def test_the_running_release_once_more_changes_nothing(base: Path, pack_image: Image) -> None:
+    swap.install_image(base, pack_image("1.0"))
+    swap.install_image(base, pack_image("1.1", b"new"))
     inode = (base / "current" / "bin" / "station").stat().st_ino
-    assert swap.install(base, image("1.1", b"new")) == "1.1"
+    assert swap.install_image(base, pack_image("1.1", b"new")) == "1.1"
     assert (base / "current" / "bin" / "station").stat().st_ino == inode
-    assert swap.rollback(base) == "1.0"
+    assert swap.roll_back(base) == "1.0"
 
 
-def test_the_running_release_is_never_written_over(base: Path, image: Image) -> None:
-    swap.install(base, image("1.0", b"old"))
+def test_the_running_release_is_never_written_over(base: Path, pack_image: Image) -> None:
+    swap.install_image(base, pack_image("1.0", b"old"))
     with pytest.raises(swap.CannotInstall, match="another build"):
-        swap.install(base, image("1.0", b"new"))
-    assert running(base) == b"old"
+        swap.install_image(base, pack_image("1.0", b"new"))
+    assert current_program(base) == b"old"
 
 
-def test_the_previous_release_can_be_installed_again(base: Path, image: Image) -> None:
-    swap.install(base, image("1.0", b"old"))
-    swap.install(base, image("1.1", b"new"))
-    swap.install(base, image("1.0", b"old, repaired"))
-    assert running(base) == b"old, repaired"
+def test_the_previous_release_can_be_installed_again(base: Path, pack_image: Image) -> None:
+    swap.install_image(base, pack_image("1.0", b"old"))
+    swap.install_image(base, pack_image("1.1", b"new"))
+    swap.install_image(base, pack_image("1.0", b"old, repaired"))
+    assert current_program(base) == b"old, repaired"
 
 
-def test_there_may_be_no_way_back(base: Path, image: Image) -> None:
+def test_there_may_be_no_way_back(base: Path, pack_image: Image) -> None:
     with pytest.raises(swap.CannotInstall, match="no previous"):
-        swap.rollback(base)
-    swap.install(base, image("1.0"))
+        swap.roll_back(base)
+    swap.install_image(base, pack_image("1.0"))
     with pytest.raises(swap.CannotInstall, match="no previous"):
-        swap.rollback(base)
-    assert running(base) == b"program"
+        swap.roll_back(base)
+    assert current_program(base) == b"program"
 
 
-def outside(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+def archive_member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, link
     return member
@@ -123,11 +123,11 @@ def outside(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile
     [
         {"files": {}},
         {"files": {"bin/station": "00", "bin/link": "-> station"}},
-        {"members": (outside("more"),)},
-        {"members": (outside("../more"),)},
-        {"members": (outside("dev", tarfile.CHRTYPE),)},
-        {"members": (outside("link", tarfile.SYMTYPE, "/etc/passwd"),)},
-        {"members": (outside("link", tarfile.SYMTYPE, "../../x"),)},
+        {"members": (archive_member("more"),)},
+        {"members": (archive_member("../more"),)},
+        {"members": (archive_member("dev", tarfile.CHRTYPE),)},
+        {"members": (archive_member("link", tarfile.SYMTYPE, "/etc/passwd"),)},
+        {"members": (archive_member("link", tarfile.SYMTYPE, "../../x"),)},
         {"version": "../1.2"},
         {"version": ""},
         {"version": ".new"},
@@ -136,13 +136,13 @@ def outside(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile
     ids=str,
 )
 def test_an_image_that_is_not_as_declared_changes_nothing_l01_fr_29(
-    base: Path, image: Image, bad: dict[str, object]
+    base: Path, pack_image: Image, bad: dict[str, object]
 ) -> None:
-    swap.install(base, image("1.0", b"old"))
-    with pytest.raises(swap.NotAsDeclared):
-        swap.install(base, image(**({"version": "1.1"} | bad)))
-    assert running(base) == b"old"
-    assert releases(base) == {"1.0"}
+    swap.install_image(base, pack_image("1.0", b"old"))
+    with pytest.raises(swap.ImageInvalid):
+        swap.install_image(base, pack_image(**({"version": "1.1"} | bad)))
+    assert current_program(base) == b"old"
+    assert release_names(base) == {"1.0"}
 
 
 @pytest.mark.parametrize("content", [b"", b"elephant" * 1000, b"\x1f\x8b\x08\x00"])
@@ -151,24 +151,24 @@ def test_what_is_no_archive_is_refused_l01_fr_29(
 ) -> None:
     file = tmp_path / "image"
     file.write_bytes(content)
-    with pytest.raises(swap.NotAsDeclared):
-        swap.install(base, file)
+    with pytest.raises(swap.ImageInvalid):
+        swap.install_image(base, file)
 
 
-def test_a_truncated_image_is_refused_l01_fr_29(base: Path, image: Image) -> None:
-    whole = image("1.0", os.urandom(100_000))
+def test_a_truncated_image_is_refused_l01_fr_29(base: Path, pack_image: Image) -> None:
+    whole = pack_image("1.0", os.urandom(100_000))
     whole.write_bytes(whole.read_bytes()[:50_000])
-    with pytest.raises(swap.NotAsDeclared):
-        swap.install(base, whole)
-    assert releases(base) == set()
+    with pytest.raises(swap.ImageInvalid):
+        swap.install_image(base, whole)
+    assert release_names(base) == set()
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
 def test_a_damaged_image_is_refused_l01_fr_29(
-    base: Path, tmp_path: Path, image: Image, kind: str
+    base: Path, tmp_path: Path, pack_image: Image, kind: str
 ) -> None:
     """Wherever the damage is, as long as it matters: in a header's padding it does not."""
-    with tarfile.open(image("1.0", b"program")) as whole:
+    with tarfile.open(pack_image("1.0", b"program")) as whole:
         packed = tmp_path / "packed"
         with tarfile.open(packed, f"w:{kind}") as archive:  # type: ignore[call-overload]
             for member in whole.getmembers():
@@ -176,9 +176,9 @@ def test_a_damaged_image_is_refused_l01_fr_29(
     raw = packed.read_bytes()
     for where in range(len(raw)):
         packed.write_bytes(raw[:where] + bytes([raw[where] ^ 0x55]) + raw[where + 1 :])
-        with contextlib.suppress(swap.NotAsDeclared):
-            swap.install(base, packed)
-            assert running(base) == b"program"
+        with contextlib.suppress(swap.ImageInvalid):
+            swap.install_image(base, packed)
+            assert current_program(base) == b"program"
             shutil.rmtree(base)
     assert not (base / "current").exists()
 
@@ -189,11 +189,11 @@ class PowerCut(BaseException):
 
 @pytest.mark.parametrize("step", range(40))
 def test_a_power_cut_at_any_step_leaves_a_whole_release_running(
-    base: Path, image: Image, monkeypatch: pytest.MonkeyPatch, step: int
+    base: Path, pack_image: Image, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     for version in ("0.9", "1.0"):
-        swap.install(base, image(version, version.encode()))
-    new = image("1.1", b"1.1")
+        swap.install_image(base, pack_image(version, version.encode()))
+    new = pack_image("1.1", b"1.1")
     steps = iter(range(1000))
 
     def counted(work: Callable[..., object]) -> Callable[..., object]:
@@ -214,34 +214,36 @@ def test_a_power_cut_at_any_step_leaves_a_whole_release_running(
         ):
             patched.setattr(owner, name, counted(getattr(owner, name)))
         with contextlib.suppress(PowerCut):
-            swap.install(base, new)
-    assert running(base) in (b"1.0", b"1.1")
-    swap.install(base, new)
-    assert running(base) == b"1.1"
-    swap.rollback(base)
-    assert running(base) in (b"1.0", b"0.9", b"1.1")
+            swap.install_image(base, new)
+    assert current_program(base) in (b"1.0", b"1.1")
+    swap.install_image(base, new)
+    assert current_program(base) == b"1.1"
+    swap.roll_back(base)
+    assert current_program(base) in (b"1.0", b"0.9", b"1.1")
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run_swap(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = (sys.executable, "-m", "station.firmware.swap", *map(str, arguments))
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def test_the_installer_is_a_program(base: Path, image: Image) -> None:
+def test_the_installer_is_a_program(base: Path, pack_image: Image) -> None:
     for version in ("1.0", "1.1"):
-        done = run("install", base, image(version))
+        done = run_swap("install", base, pack_image(version))
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{version}\n", "")
-    assert run("current", base).stdout == "1.1\n"
-    assert run("rollback", base).stdout == "1.0\n"
-    assert run("current", base).stdout == "1.0\n"
+    assert run_swap("current", base).stdout == "1.1\n"
+    assert run_swap("rollback", base).stdout == "1.0\n"
+    assert run_swap("current", base).stdout == "1.0\n"
 
 
-def test_exit_codes_tell_a_bad_image_from_a_bad_disk_l01_fr_29(base: Path, image: Image) -> None:
-    bad = run("install", base, image("1.0", files={}))
+def test_exit_codes_tell_a_bad_image_from_a_bad_disk_l01_fr_29(
+    base: Path, pack_image: Image
+) -> None:
+    bad = run_swap("install", base, pack_image("1.0", files={}))
     assert (bad.returncode, bad.stdout) == (3, "")
     assert bad.stderr == "'bin/link' is not as the manifest says\n"
-    assert run("install", "/dev/null/base", image("1.0")).returncode == 1
+    assert run_swap("install", "/dev/null/base", pack_image("1.0")).returncode == 1
     for verb in ("rollback", "current"):
-        none = run(verb, base)
+        none = run_swap(verb, base)
         assert (none.returncode, len(none.stderr.splitlines())) == (1, 1)
-    assert run("dance").returncode == 2
+    assert run_swap("dance").returncode == 2

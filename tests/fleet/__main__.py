@@ -14,10 +14,10 @@ from pathlib import Path
 
 import click
 
-from tests.fleet.lake import filled
-from tests.fleet.months import Truth
-from tests.fleet.questions import Answers, duckdb_answers, spark_answers, why_no_spark
-from tests.fleet.truth import differences
+from tests.fleet.lake import fill_lake
+from tests.fleet.months import GroundTruth
+from tests.fleet.questions import QueryResults, duckdb_answers, missing_for_spark, spark_answers
+from tests.fleet.truth import find_differences
 
 
 @click.command()
@@ -29,34 +29,36 @@ def main(stations: int, days: int, seed: int, lake: Path | None) -> None:
     """Let stations live, export them, ask the questions of the README."""
     logging.disable()
     with tempfile.TemporaryDirectory(prefix="fleet-") as directory:
-        wrong = _asked(lake or Path(directory) / "lake", stations, days, seed)
+        wrong = _run_fleet(lake or Path(directory) / "lake", stations, days, seed)
     sys.exit(1 if wrong else 0)
 
 
-def _asked(lake: Path, stations: int, days: int, seed: int) -> bool:
+def _run_fleet(lake: Path, stations: int, days: int, seed: int) -> bool:
     began = time.perf_counter()
-    truths = filled(lake, stations, days, seed, Progress(stations).told)
+    truths = fill_lake(lake, stations, days, seed, Progress(stations).on_station_done)
     took_s = time.perf_counter() - began
     files = list(lake.rglob("*.parquet"))
     click.echo(
         f"{stations} stations, {days} days each, seed {seed}: "
-        f"{sum(one.entries for one in truths)} entries, "
-        f"{sum(one.transactions for one in truths)} transactions, "
-        f"{sum(sum(one.faults.values()) for one in truths)} faults; {len(files)} files, "
+        f"{sum(one.entry_count for one in truths)} entries, "
+        f"{sum(one.transaction_count for one in truths)} transactions, "
+        f"{sum(sum(one.fault_counts.values()) for one in truths)} faults; {len(files)} files, "
         f"{sum(one.stat().st_size for one in files) / 2**20:.0f} MiB, in {took_s:.0f} s"
     )
-    wrong = _asks("DuckDB", duckdb_answers, lake, truths)
-    missing = why_no_spark()
+    wrong = _query_engine("DuckDB", duckdb_answers, lake, truths)
+    missing = missing_for_spark()
     if missing:
         click.echo(f"Spark: not asked, {missing}")
         return wrong
-    return _asks("Spark", spark_answers, lake, truths) or wrong
+    return _query_engine("Spark", spark_answers, lake, truths) or wrong
 
 
-def _asks(engine: str, ask: Callable[[Path], Answers], lake: Path, truths: list[Truth]) -> bool:
+def _query_engine(
+    engine: str, ask: Callable[[Path], QueryResults], lake: Path, truths: list[GroundTruth]
+) -> bool:
     began = time.perf_counter()
     answers = ask(lake)
-    found = differences(answers, truths)
+    found = find_differences(answers, truths)
     told = ", ".join(f"{name}: {len(rows)} rows" for name, rows in answers.items())
     click.echo(
         f"{engine}: {told}, in {time.perf_counter() - began:.1f} s; "
@@ -74,7 +76,7 @@ class Progress:
         self._stations = stations
         self._done = 0
 
-    def told(self, number: int, truth: Truth) -> None:
+    def on_station_done(self, number: int, truth: GroundTruth) -> None:
         self._done += 1
         if sys.stderr.isatty():
             print(f"\r{self._done} of {self._stations}", end="", file=sys.stderr, flush=True)

@@ -18,16 +18,20 @@ from typing import Final
 
 from journal.store import Store, StoreSettings
 from station import cli
-from station.runtime.memory import registry
-from tests.fleet.months import Lived, Truth
+from station.runtime.memory import event_registry
+from tests.fleet.months import GroundTruth, SimulatedStation
 
 TABLES: Final = ("transactions", "states", "faults")
 BATCH: Final = 256  # entries in one commit
 
 
-def filled(
-    lake: Path, stations: int, days: int, seed: int, told: Callable[[int, Truth], None]
-) -> list[Truth]:
+def fill_lake(
+    lake: Path,
+    stations: int,
+    days: int,
+    seed: int,
+    on_station_done: Callable[[int, GroundTruth], None],
+) -> list[GroundTruth]:
     """Let the stations live and put them into the lake; what is true of each, by its number.
 
     `told` hears of each station as it is done.
@@ -35,16 +39,16 @@ def filled(
     Raises:
         ExportFailed: the command did not end with 0.
     """
-    truths: dict[int, Truth] = {}
+    truths: dict[int, GroundTruth] = {}
     context = get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
         months = {
-            pool.submit(month, lake, number, days, seed): number
+            pool.submit(make_month, lake, number, days, seed): number
             for number in range(1, stations + 1)
         }
         for done in as_completed(months):
             truths[months[done]] = done.result()
-            told(months[done], done.result())
+            on_station_done(months[done], done.result())
     return [truths[number] for number in sorted(truths)]
 
 
@@ -52,32 +56,32 @@ class ExportFailed(Exception):
     """What the command said."""
 
 
-def month(lake: Path, number: int, days: int, seed: int) -> Truth:
+def make_month(lake: Path, number: int, days: int, seed: int) -> GroundTruth:
     """One station, lived, written, exported."""
-    lived = Lived(number, seed)
-    entries = lived.lives(days)
+    lived = SimulatedStation(number, seed)
+    entries = lived.simulate_days(days)
     data = lake / f".{lived.identity}"
     data.mkdir(parents=True)
     try:
         with Store.open(
             data / "journal.db",
-            registry(),
+            event_registry(),
             journal_id_if_new=lived.state.journal_id,
             settings=StoreSettings(grow_bytes=0),
         ) as store:
             for first in range(0, len(entries), BATCH):
                 store.append(entries[first : first + BATCH])
         for table in TABLES:
-            _export(data, table, lake)
+            _export_table(data, table, lake)
     finally:
         shutil.rmtree(data)
-    return lived.truth
+    return lived.ground_truth
 
 
-def _export(data: Path, table: str, lake: Path) -> None:
+def _export_table(data: Path, table: str, lake: Path) -> None:
     out = ["--format", "parquet", "--out", str(lake / table), "--key", str(lake / ".key.pem")]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = cli.ended(["export", str(data), table, *out])
+        code = cli.run_cli(["export", str(data), table, *out])
     if code != 0:
         raise ExportFailed(said.getvalue())

@@ -23,11 +23,11 @@ ENGINES: Final = ("DuckDB", "Spark")
 SPARK_HEAP: Final = "2g"
 JAVA_MIN: Final = 17
 
-Rows = list[list[Any]]
-Answers = dict[str, Rows]  # question -> rows; days and decimals as text
+ResultRows = list[list[Any]]
+QueryResults = dict[str, ResultRows]  # question -> rows; days and decimals as text
 
 
-def blocks(lake: Path) -> dict[str, list[str]]:
+def sql_blocks(lake: Path) -> dict[str, list[str]]:
     """The statements of each block of SQL in the README, by its name, over this lake."""
     text = README.read_text(encoding="utf-8")
     found = {}
@@ -39,25 +39,25 @@ def blocks(lake: Path) -> dict[str, list[str]]:
     return found
 
 
-def questions(lake: Path) -> dict[str, str]:
+def load_questions(lake: Path) -> dict[str, str]:
     """Those that ask something, the same for both engines."""
-    return {name: one for name, [one, *_] in blocks(lake).items() if name not in ENGINES}
+    return {name: one for name, [one, *_] in sql_blocks(lake).items() if name not in ENGINES}
 
 
-def duckdb_answers(lake: Path) -> Answers:
+def duckdb_answers(lake: Path) -> QueryResults:
     """What DuckDB says."""
     import duckdb
 
     with duckdb.connect() as engine:
-        for statement in blocks(lake)["DuckDB"]:
+        for statement in sql_blocks(lake)["DuckDB"]:
             engine.execute(statement)
         return {
-            name: as_json(engine.execute(question).fetchall())
-            for name, question in questions(lake).items()
+            name: rows_as_json(engine.execute(question).fetchall())
+            for name, question in load_questions(lake).items()
         }
 
 
-def why_no_spark() -> str | None:
+def missing_for_spark() -> str | None:
     """What is missing for Spark; None: nothing."""
     if find_spec("pyspark") is None:
         return "pyspark is not installed: `make spark-tools`"
@@ -72,7 +72,7 @@ def why_no_spark() -> str | None:
     return None
 
 
-def spark_answers(lake: Path) -> Answers:
+def spark_answers(lake: Path) -> QueryResults:
     """What Spark says, in local mode, in a process of its own: a JVM does not leave by itself.
 
     Raises:
@@ -84,25 +84,25 @@ def spark_answers(lake: Path) -> Answers:
     )
     if done.returncode:
         raise RuntimeError(f"Spark: {done.stderr[-4_000:]}")
-    answers: Answers = json.loads(done.stdout.splitlines()[-1])
+    answers: QueryResults = json.loads(done.stdout.splitlines()[-1])
     return answers
 
 
-def as_json(rows: list[tuple[Any, ...]]) -> Rows:
+def rows_as_json(rows: list[tuple[Any, ...]]) -> ResultRows:
     """As JSON can carry it; a decimal without the zeros that its column adds."""
-    return [[_value(value) for value in row] for row in rows]
+    return [[_json_value(value) for value in row] for row in rows]
 
 
-def _value(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     match value:
         case Decimal():
-            return plain(value)
+            return format_plain(value)
         case date():
             return value.isoformat()
         case _:
             return value
 
 
-def plain(value: Decimal) -> str:
+def format_plain(value: Decimal) -> str:
     """Without an exponent, and without the zeros that a column adds."""
     return format(value.normalize(), "f")

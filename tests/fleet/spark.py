@@ -9,9 +9,9 @@ from typing import Final
 
 from pyspark.sql import SparkSession
 
-from tests.fleet.questions import SPARK_HEAP, as_json, blocks, questions
+from tests.fleet.questions import SPARK_HEAP, load_questions, rows_as_json, sql_blocks
 
-SETTINGS: Final = {
+SPARK_SETTINGS: Final = {
     "spark.ui.enabled": "false",
     "spark.driver.memory": SPARK_HEAP,
     "spark.driver.bindAddress": "127.0.0.1",
@@ -25,15 +25,15 @@ SETTINGS: Final = {
 
 def main(lake: Path) -> None:
     builder = SparkSession.builder.master("local[2]")
-    for name, value in SETTINGS.items():
+    for name, value in SPARK_SETTINGS.items():
         builder = builder.config(name, value)
     spark = builder.config("spark.sql.warehouse.dir", str(lake / ".warehouse")).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
-    for statement in blocks(lake)["Spark"]:
+    for statement in sql_blocks(lake)["Spark"]:
         spark.sql(statement)
     answers = {
-        name: as_json([tuple(row) for row in spark.sql(question).collect()])
-        for name, question in questions(lake).items()
+        name: rows_as_json([tuple(row) for row in spark.sql(question).collect()])
+        for name, question in load_questions(lake).items()
     }
     spark.stop()
     print(json.dumps(answers))

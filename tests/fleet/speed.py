@@ -18,16 +18,16 @@ import click
 
 from journal.reader import Reader
 from journal.store import Store, StoreSettings
-from station.history.tables import COLUMNS
-from station.runtime.memory import registry
+from station.history.tables import TABLE_COLUMNS
+from station.runtime.memory import event_registry
 from tests.fleet.lake import BATCH
-from tests.fleet.months import Lived
+from tests.fleet.months import SimulatedStation
 
 ENTRIES_A_DAY: Final = 350  # about as many a station of the fleet makes
 FORMATS: Final = ("csv", "jsonl", "parquet")
 
 
-class Figure(NamedTuple):
+class ProcessUsage(NamedTuple):
     """What one process took."""
 
     cpu_s: float
@@ -43,23 +43,25 @@ def main(entries: int, journal: Path | None) -> None:
     """Measure each table in each format."""
     logging.disable()
     with tempfile.TemporaryDirectory(prefix="speed-") as directory:
-        data = journal or _made(Path(directory) / "data", entries)
-        with Reader.open(data / "journal.db", registry()) as reader:
-            count = reader.head().seq
+        data = journal or _make_journal(Path(directory) / "data", entries)
+        with Reader.open(data / "journal.db", event_registry()) as reader:
+            count = reader.read_head().seq
         click.echo(f"{count} entries")
-        nothing = _measured([])
+        nothing = _measure_command([])
         click.echo(
             f"{'(the command alone)':27} {nothing.cpu_s:7.2f} s CPU {nothing.peak_mib:20.0f} MiB"
         )
-        for table in COLUMNS:
+        for table in TABLE_COLUMNS:
             for format in FORMATS:
-                _tell(table, format, data, Path(directory) / f"{table}-{format}", count)
+                _print_export_speed(
+                    table, format, data, Path(directory) / f"{table}-{format}", count
+                )
 
 
-def _tell(table: str, format: str, data: Path, out: Path, count: int) -> None:
+def _print_export_speed(table: str, format: str, data: Path, out: Path, count: int) -> None:
     key = str(out.with_name("key.pem"))
     asked = ["export", str(data), table, "--format", format, "--out", str(out), "--key", key]
-    figure = _measured(asked)
+    figure = _measure_command(asked)
     if figure.code:
         sys.exit(f"{table} {format}: exit code {figure.code}")
     click.echo(
@@ -68,7 +70,7 @@ def _tell(table: str, format: str, data: Path, out: Path, count: int) -> None:
     )
 
 
-CHILD: Final = """
+CHILD_PROGRAM: Final = """
 import sys, time
 from station import cli
 code = cli.ended(sys.argv[1:]) if sys.argv[1:] else 0
@@ -78,28 +80,31 @@ print(code, time.process_time(), peak)
 """
 
 
-def _measured(arguments: list[str]) -> Figure:
+def _measure_command(arguments: list[str]) -> ProcessUsage:
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CHILD_PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     code, cpu_s, peak_kib = done.stdout.splitlines()[-1].split()
-    return Figure(float(cpu_s), time.perf_counter() - began, int(peak_kib) / 1024, int(code))
+    return ProcessUsage(float(cpu_s), time.perf_counter() - began, int(peak_kib) / 1024, int(code))
 
 
-def _made(data: Path, entries: int) -> Path:
-    lived = Lived(1, 0)
-    made = lived.lives(-(-entries // ENTRIES_A_DAY))
+def _make_journal(data: Path, entries: int) -> Path:
+    lived = SimulatedStation(1, 0)
+    made = lived.simulate_days(-(-entries // ENTRIES_A_DAY))
     data.mkdir()
     with Store.open(
         data / "journal.db",
-        registry(),
+        event_registry(),
         journal_id_if_new=lived.state.journal_id,
         settings=StoreSettings(grow_bytes=0),
     ) as store:
         for first in range(0, len(made), BATCH):
             store.append(made[first : first + BATCH])
-            if store.checkpoint_due:
+            if store.is_checkpoint_due:
                 store.checkpoint()
     return data
 

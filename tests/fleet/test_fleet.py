@@ -11,93 +11,100 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.journals import Command
-from tests.fleet.lake import TABLES, filled
-from tests.fleet.months import Truth
-from tests.fleet.questions import Answers, Rows, blocks, duckdb_answers, spark_answers, why_no_spark
-from tests.fleet.truth import differences
+from tests.commands.journals import StationCommand
+from tests.fleet.lake import TABLES, fill_lake
+from tests.fleet.months import GroundTruth
+from tests.fleet.questions import (
+    QueryResults,
+    ResultRows,
+    duckdb_answers,
+    missing_for_spark,
+    spark_answers,
+    sql_blocks,
+)
+from tests.fleet.truth import find_differences
 
-NO_SPARK = why_no_spark()
+NO_SPARK = missing_for_spark()
 STATIONS, DAYS, SEED = 4, 9, 20260301
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Truth]]:
+def filled_lake(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[GroundTruth]]:
     """A lake, and what is true of each station in it."""
     lake = tmp_path_factory.mktemp("fleet") / "lake"
     print(f"seed {SEED}")
-    return lake, filled(lake, STATIONS, DAYS, SEED, lambda number, truth: None)
+    return lake, fill_lake(lake, STATIONS, DAYS, SEED, lambda number, truth: None)
 
 
-def test_duckdb_tells_what_is_true(fleet: tuple[Path, list[Truth]]) -> None:
-    lake, truths = fleet
-    assert differences(duckdb_answers(lake), truths) == []
+def test_duckdb_tells_what_is_true(filled_lake: tuple[Path, list[GroundTruth]]) -> None:
+    lake, truths = filled_lake
+    assert find_differences(duckdb_answers(lake), truths) == []
 
 
 @pytest.mark.timeout(300)  # a JVM takes its time on a busy machine
 @pytest.mark.skipif(NO_SPARK is not None, reason=str(NO_SPARK))
-def test_spark_tells_what_is_true(fleet: tuple[Path, list[Truth]]) -> None:
-    lake, truths = fleet
-    assert differences(spark_answers(lake), truths) == []
+def test_spark_tells_what_is_true(filled_lake: tuple[Path, list[GroundTruth]]) -> None:
+    lake, truths = filled_lake
+    assert find_differences(spark_answers(lake), truths) == []
 
 
 def test_the_whole_lake_is_vouched_for(
-    fleet: tuple[Path, list[Truth]], capsys: pytest.CaptureFixture[str]
+    filled_lake: tuple[Path, list[GroundTruth]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lake, _ = fleet
-    station = Command(capsys)
+    lake, _ = filled_lake
+    station = StationCommand(capsys)
     for table in TABLES:
         verified = station("verify", lake / table)
-        assert (verified.code, verified.err) == (0, "")
+        assert (verified.exit_code, verified.stderr) == (0, "")
         assert len(verified.lines) == STATIONS
 
 
-def test_enough_happened(fleet: tuple[Path, list[Truth]]) -> None:
+def test_enough_happened(filled_lake: tuple[Path, list[GroundTruth]]) -> None:
     """A fleet in which nothing goes wrong would agree with anything."""
-    _, truths = fleet
-    assert sum(truth.transactions for truth in truths) > 10 * STATIONS
-    states = {state for truth in truths for (_, state), ms in truth.stood_ms.items() if ms}
+    _, truths = filled_lake
+    assert sum(truth.transaction_count for truth in truths) > 10 * STATIONS
+    states = {state for truth in truths for (_, state), ms in truth.status_ms.items() if ms}
     assert states == {"Available", "Occupied", "Unavailable", "Faulted", "Off"}
-    assert len({name for truth in truths for name in truth.faults}) > 3
+    assert len({name for truth in truths for name in truth.fault_counts}) > 3
 
 
 # --- Whether a difference would be seen ----------------------------------------------------------
 
 
-def less_energy(rows: Rows) -> None:
+def reduce_energy(rows: ResultRows) -> None:
     rows[0][-1] = str(Decimal(rows[0][-1]) - Decimal("0.1"))
 
 
-def longer_down(rows: Rows) -> None:
+def extend_downtime(rows: ResultRows) -> None:
     rows[-1][3] += 1
 
 
-def one_fault_less(rows: Rows) -> None:
+def remove_fault(rows: ResultRows) -> None:
     rows[0][2] -= 1
 
 
 @pytest.mark.parametrize(
     ("question", "harm"),
     [
-        ("energy per day", less_energy),
+        ("energy per day", reduce_energy),
         ("energy per day", lambda rows: rows.pop()),
-        ("uptime of each EVSE", longer_down),
+        ("uptime of each EVSE", extend_downtime),
         ("uptime of each EVSE", lambda rows: rows.pop(0)),
-        ("fault rates", one_fault_less),
+        ("fault rates", remove_fault),
         ("fault rates", lambda rows: rows.pop()),
     ],
 )
 def test_any_difference_is_told(
-    fleet: tuple[Path, list[Truth]], question: str, harm: Callable[[Rows], None]
+    filled_lake: tuple[Path, list[GroundTruth]], question: str, harm: Callable[[ResultRows], None]
 ) -> None:
-    lake, truths = fleet
-    answers: Answers = duckdb_answers(lake)
+    lake, truths = filled_lake
+    answers: QueryResults = duckdb_answers(lake)
     harm(answers[question])
-    assert any(one.startswith(question) for one in differences(answers, truths))
+    assert any(one.startswith(question) for one in find_differences(answers, truths))
 
 
 def test_every_question_of_the_readme_is_asked() -> None:
-    assert list(blocks(Path("lake"))) == [
+    assert list(sql_blocks(Path("lake"))) == [
         "DuckDB",
         "Spark",
         "energy per day",

@@ -15,21 +15,21 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect
 
-from journal.codec import Registry, registry_of
+from journal.codec import Registry, build_registry
 from journal.terms import Decision, Event, Observation
 
 HOME = Path(__file__).parent
-FRAME = msgspec.Raw(b'[2,"m-1","Heartbeat",{"meterValue":2935.600}]')
+SAMPLE_FRAME = msgspec.Raw(b'[2,"m-1","Heartbeat",{"meterValue":2935.600}]')
 
 
 def station_kinds() -> Registry:
     """Every kind the station writes; what tests define for themselves is left out."""
     importlib.import_module("journal.state")
-    kinds = registry_of(Observation, Decision).kinds.values()
+    kinds = build_registry(Observation, Decision).kinds.values()
     return Registry(kind for kind in kinds if kind.__module__.startswith("journal."))
 
 
-def bodies() -> dict[tuple[str, int], str]:
+def stored_bodies() -> dict[tuple[str, int], str]:
     """The bodies kept so far, by kind and version."""
     found = {}
     for file in sorted(HOME.glob("*.json")):
@@ -38,47 +38,47 @@ def bodies() -> dict[tuple[str, int], str]:
     return found
 
 
-def missing() -> Iterator[tuple[Path, str]]:
+def missing_bodies() -> Iterator[tuple[Path, str]]:
     """Files that should be here and are not, with a made-up body for each."""
-    kinds, kept = station_kinds(), bodies()
+    kinds, kept = station_kinds(), stored_bodies()
     for cls in kinds.kinds.values():
-        kind, version, body = kinds.encode(example(cls))
+        kind, version, body = kinds.encode(example_event(cls))
         if (kind, version) not in kept:
             yield HOME / f"{kind}.{version}.json", body
 
 
-def example(cls: type[Event]) -> Event:
+def example_event(cls: type[Event]) -> Event:
     """An event with every field filled, the same each time."""
-    return cast(Event, _made(inspect.type_info(cls), cls.__name__))
+    return cast(Event, _example_value(inspect.type_info(cls), cls.__name__))
 
 
-def _made(type: inspect.Type, name: str) -> Any:
+def _example_value(type: inspect.Type, name: str) -> Any:
     match type:
         case inspect.StructType(cls=cls, fields=fields):
-            return cls(**{field.name: _made(field.type, field.name) for field in fields})
+            return cls(**{field.name: _example_value(field.type, field.name) for field in fields})
         case inspect.UnionType(types=types):
-            return _made(next(each for each in types if not _nothing(each)), name)
+            return _example_value(next(each for each in types if not _is_none_type(each)), name)
         case inspect.LiteralType(values=values):
             return values[0]
         case inspect.EnumType(cls=enum):
             return next(iter(enum))
         case inspect.VarTupleType(item_type=item):
-            return (_made(item, name), _made(item, name))
+            return (_example_value(item, name), _example_value(item, name))
         case inspect.TupleType(item_types=items):
-            return tuple(_made(item, name) for item in items)
+            return tuple(_example_value(item, name) for item in items)
         case inspect.ListType(item_type=item):
-            return [_made(item, name)]
+            return [_example_value(item, name)]
         case inspect.DictType(key_type=key, value_type=value):
-            return {_made(key, name): _made(value, name)}
+            return {_example_value(key, name): _example_value(value, name)}
         case _:
-            return _leaf(type, name)
+            return _example_leaf(type, name)
 
 
-def _nothing(type: inspect.Type) -> bool:
+def _is_none_type(type: inspect.Type) -> bool:
     return isinstance(type, inspect.NoneType)
 
 
-def _leaf(type: inspect.Type, name: str) -> Any:
+def _example_leaf(type: inspect.Type, name: str) -> Any:
     match type:
         case inspect.BoolType():
             return True
@@ -89,7 +89,7 @@ def _leaf(type: inspect.Type, name: str) -> Any:
         case inspect.StrType():
             return f"{name} ü"
         case inspect.RawType():
-            return FRAME
+            return SAMPLE_FRAME
         case inspect.AnyType():
             return {"value": Decimal("2935.600")}
         case _:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.golden import missing
+from tests.golden import missing_bodies
 
-for file, body in list(missing()):
+for file, body in list(missing_bodies()):
     file.write_text(body + "\n", encoding="utf-8")
     print(file.name)

@@ -9,38 +9,42 @@ from pathlib import Path
 
 from journal.reader import Reader
 from journal.terms import Entry
-from station.history.export import Span
-from station.history.report.gathering import Facts, gather
-from station.runtime.memory import registry
-from tests.commands.journals import written
+from station.history.export import TimeRange
+from station.history.report.gathering import ReportData, collect_report_data
+from station.runtime.memory import event_registry
+from tests.commands.journals import write_journal
 
-VOID = frozenset({"meta", "br"})  # of HTML; SVG closes its own
-REFERS = frozenset(
+VOID_TAGS = frozenset({"meta", "br"})  # of HTML; SVG closes its own
+REFERENCE_ATTRIBUTES = frozenset(
     {"src", "href", "srcset", "data", "action", "background", "poster", "xlink:href"}
 )
 
 
-def facts_of(
+def report_facts_of(
     entries: Iterable[Entry],
     directory: Path,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> Facts:
+) -> ReportData:
     """What a report tells of a journal of these entries."""
     path = directory / "journal.db"
     if not path.exists():
-        written(path, entries)
-    return facts_at(path, since, until)
+        write_journal(path, entries)
+    return report_facts_at(path, since, until)
 
 
-def facts_at(path: Path, since: datetime | None = None, until: datetime | None = None) -> Facts:
+def report_facts_at(
+    path: Path, since: datetime | None = None, until: datetime | None = None
+) -> ReportData:
     """What a report tells of a journal."""
-    with Reader.open(path, registry()) as reader:
-        span = Span(since, until)
-        return gather(reader, registry(), span, advance=lambda done, of: None)
+    with Reader.open(path, event_registry()) as reader:
+        span = TimeRange(since, until)
+        return collect_report_data(
+            reader, event_registry(), span, on_progress=lambda done, of: None
+        )
 
 
-class Browser(HTMLParser):
+class PageChecker(HTMLParser):
     """Reads a page and complains of what is not closed, and of what it would fetch or run.
 
     Attributes:
@@ -61,7 +65,7 @@ class Browser(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_startendtag(tag, attrs)
-        if tag not in VOID:
+        if tag not in VOID_TAGS:
             self._open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -70,7 +74,7 @@ class Browser(HTMLParser):
         if len(names) != len(set(names)):
             self.complaints.append(f"<{tag}> has an attribute twice")
         for name, value in attrs:
-            if name in REFERS and not (value or "").startswith("#"):
+            if name in REFERENCE_ATTRIBUTES and not (value or "").startswith("#"):
                 self.complaints.append(f"<{tag}> refers to {value}")
             if name.startswith("on") or name == "style":
                 self.complaints.append(f"<{tag}> has {name}")

@@ -23,22 +23,22 @@ CURVE = -121665 * pow(121666, -1, PRIME) % PRIME
 Point = tuple[int, int, int, int]
 
 
-def added(one: Point, other: Point) -> Point:
+def add_points(first: Point, second: Point) -> Point:
     """The sum of two points in extended coordinates."""
-    a = (one[1] - one[0]) * (other[1] - other[0]) % PRIME
-    b = (one[1] + one[0]) * (other[1] + other[0]) % PRIME
-    c = 2 * one[3] * other[3] * CURVE % PRIME
-    d = 2 * one[2] * other[2] % PRIME
+    a = (first[1] - first[0]) * (second[1] - second[0]) % PRIME
+    b = (first[1] + first[0]) * (second[1] + second[0]) % PRIME
+    c = 2 * first[3] * second[3] * CURVE % PRIME
+    d = 2 * first[2] * second[2] % PRIME
     e, f, g, h = b - a, d - c, d + c, b + a
     return e * f % PRIME, g * h % PRIME, f * g % PRIME, e * h % PRIME
 
 
-def times(number: int, point: Point) -> Point:
+def multiply_point(number: int, point: Point) -> Point:
     total: Point = (0, 1, 1, 0)
     while number:
         if number & 1:
-            total = added(total, point)
-        point, number = added(point, point), number >> 1
+            total = add_points(total, point)
+        point, number = add_points(point, point), number >> 1
     return total
 
 
@@ -59,7 +59,7 @@ def point_of(data: bytes) -> Point:
 BASE = point_of((4 * pow(5, -1, PRIME) % PRIME).to_bytes(32, "little"))
 
 
-def signed(key: bytes, signature: bytes, text: bytes) -> bool:
+def is_signed(key: bytes, signature: bytes, text: bytes) -> bool:
     """Whether the key signed the text."""
     if len(signature) != 64 or int.from_bytes(signature[32:], "little") >= ORDER:
         return False
@@ -68,22 +68,22 @@ def signed(key: bytes, signature: bytes, text: bytes) -> bool:
     except ValueError:
         return False
     digest = hashlib.sha512(signature[:32] + key + text).digest()
-    left = times(int.from_bytes(signature[32:], "little"), BASE)
-    right = added(commitment, times(int.from_bytes(digest, "little") % ORDER, owner))
+    left = multiply_point(int.from_bytes(signature[32:], "little"), BASE)
+    right = add_points(commitment, multiply_point(int.from_bytes(digest, "little") % ORDER, owner))
     return not any((left[axis] * right[2] - right[axis] * left[2]) % PRIME for axis in (0, 1))
 
 
 # --- The export ----------------------------------------------------------------------------------
 
 
-def check(export: Path, fingerprint: str | None) -> None:
+def check_export(export: Path, fingerprint: str | None) -> None:
     [manifest] = [
         one for one in (export / "manifest.json", export / "_manifest.json") if one.is_file()
     ]
     text = manifest.read_bytes()
     told = json.loads(text)
     key = bytes.fromhex(told["public_key"])
-    if not signed(key, manifest.with_name(manifest.name + ".sig").read_bytes(), text):
+    if not is_signed(key, manifest.with_name(manifest.name + ".sig").read_bytes(), text):
         sys.exit("the signature does not hold")
     if fingerprint and hashlib.sha256(key).hexdigest() != fingerprint:
         sys.exit("somebody else's signature")
@@ -102,24 +102,26 @@ def check(export: Path, fingerprint: str | None) -> None:
     print(f"{told['last_entry']}:{told['last_digest']}")
 
 
-def check_rows(told: dict[str, Any], rows: list[dict[str, str]]) -> None:
+def check_rows(manifest: dict[str, Any], rows: list[dict[str, str]]) -> None:
     """The totals, to the last digit; of events, the chain."""
-    for name, total in told["totals"].items():
+    for name, total in manifest["totals"].items():
         found = Decimal(len(rows))
         if name != "rows":
             found = sum((Decimal(row[name] or 0) for row in rows), Decimal())
         if found != Decimal(total):
             sys.exit(f"{name}: {found}, not {total}")
-    if told["table"] == "events" and rows and rows[0]["seq"] == "1" and not told["values"]:
-        digest = hashlib.sha256(f"ocpp-station journal 1 {told['journal_id']}".encode()).digest()
+    if manifest["table"] == "events" and rows and rows[0]["seq"] == "1" and not manifest["values"]:
+        digest = hashlib.sha256(
+            f"ocpp-station journal 1 {manifest['journal_id']}".encode()
+        ).digest()
         for row in rows:
             columns = ("seq", "at", "uptime_ms", "kind", "version", "cause", "body")
             line = "\n".join(row[name] for name in columns)
             digest = hashlib.sha256(digest + line.encode()).digest()
             if digest.hex() != row["digest"]:
                 sys.exit(f"entry {row['seq']}: changed")
-        if told["last_digest"] != digest.hex():
+        if manifest["last_digest"] != digest.hex():
             sys.exit("the chain ends elsewhere")
 
 
-check(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
+check_export(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)

@@ -12,19 +12,19 @@ from msgspec.structs import replace
 
 from journal.observations import DeadlineReached, MeterRead, StationStarted, VariablePreset
 from journal.projections.outbox import CallQueued
-from journal.projections.transactions import TransactionStopping
-from journal.state import State, evolve
+from journal.projections.transactions import TransactionStopOrdered
+from journal.state import State, apply_entry
 from journal.terms import Decision, Entry, Observation
-from station import decide
-from station.case import Case, Product
-from station.decide import judge
+from station import decide as decide_module
+from station.case import Context, Product
+from station.decide import decide
 from station.history import redecide
-from station.history.redecide import Otherwise, redecided
-from station.runtime.memory import registry
-from station.simulation.plans import planned
-from station.simulation.trial import Trial
-from station.simulation.world import simulate
-from tests.stories import STORIES, told
+from station.history.redecide import Deviation, redecide_entries
+from station.runtime.memory import event_registry
+from station.simulation.plans import make_plan
+from station.simulation.trial import PlanRun
+from station.simulation.world import run_simulation
+from tests.stories import STORIES, play_story
 from tests.story import (
     ALICE,
     BOOTED,
@@ -35,103 +35,105 @@ from tests.story import (
     NOON,
     ONLINE,
     Station,
-    accepting,
-    after,
-    discharged,
-    frame,
+    accept_everything,
+    cable_unplugged,
+    charging_stopped,
+    frame_received,
     given,
     in_transaction,
+    load_product,
+    meter_read,
     presented,
-    preset,
-    product,
-    read,
-    restarted,
-    unplugged,
+    station_restarted,
+    time_passed,
+    variable_preset,
 )
 
 # What one of the two products has, and the other has not.
-ASKED = frame(
+ASKED = frame_received(
     '[2,"m-1","GetVariables",{"getVariableData":[{"component":{"name":"CustomizationCtrlr"},'
     '"variable":{"name":"CustomImplementationEnabled","instance":"ocpp-station.journal"}}]}]'
 )
 
 
-def otherwise(
+def find_differences(
     entries: list[Entry],
-    of: Callable[[str], Product] = product,
+    product_for: Callable[[str], Product] = load_product,
     journal_id: str = JOURNAL_ID,
-) -> list[Otherwise]:
+) -> list[Deviation]:
     def product_of(seq: int, start: StationStarted) -> Product:
-        return of(start.profile)
+        return product_for(start.product_profile)
 
-    return list(redecided(journal_id, entries, registry(), product_of))
+    return list(redecide_entries(journal_id, entries, event_registry(), product_of))
 
 
 @pytest.fixture(scope="module")
 def session() -> list[Entry]:
     """Presets, a transaction across a power cut, and its end."""
     station = given(
-        preset("SampledDataCtrlr.TxUpdatedInterval", "20"),
+        variable_preset("SampledDataCtrlr.TxUpdatedInterval", "20"),
         ONLINE,
         in_transaction(1, ALICE),
-        after(seconds=25),
-        restarted(boot_id="boot-2", gap_s=60),
+        time_passed(seconds=25),
+        station_restarted(boot_id="boot-2", gap_s=60),
         IDLE,
         in_transaction(1, ALICE),
         LINK_OPENED,
-        after(seconds=25),
+        time_passed(seconds=25),
         presented(ALICE, evse_id=1),
-        discharged(1),
-        unplugged(1),
-        read(1, "1900"),
-        after(seconds=5),
+        charging_stopped(1),
+        cable_unplugged(1),
+        meter_read(1, "1900"),
+        time_passed(seconds=5),
     )
     return station.entries
 
 
 @pytest.mark.parametrize("name", STORIES)
 def test_a_story_of_this_release_is_judged_the_same_again(name: str) -> None:
-    assert otherwise(told(name).entries) == []
+    assert find_differences(play_story(name).entries) == []
 
 
 def test_restarts_and_presets_are_judged_the_same_again(session: list[Entry]) -> None:
     assert sum(isinstance(one.event, StationStarted) for one in session) == 2
-    assert otherwise(session) == []
+    assert find_differences(session) == []
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_world_with_faults_is_judged_the_same_again(seed: int, tmp_path: Path) -> None:
     """Deaths at any moment, commits that were lost, clocks that jump, links that break."""
-    plan = planned(seed)
-    trial = Trial(plan, tmp_path)
-    simulate(trial.main, plan.seed)
-    with trial.world.ended() as store:
-        entries = list(store.reader.entries())
-        assert trial.world.lives > 0
-        assert otherwise(entries, journal_id=store.journal_id) == []
+    plan = make_plan(seed)
+    trial = PlanRun(plan, tmp_path)
+    run_simulation(trial.run_world, plan.seed)
+    with trial.world.open_final_journal() as store:
+        entries = list(store.reader.iter_entries())
+        assert trial.world.process_starts > 0
+        assert find_differences(entries, journal_id=store.journal_id) == []
 
 
-@pytest.mark.parametrize("rule", range(len(decide.RULES)))
+@pytest.mark.parametrize("rule", range(len(decide_module.RULES)))
 def test_a_release_that_has_not_got_a_rule_is_found_where_it_decided_something(
     session: list[Entry], rule: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Left out, a rule shows at exactly those observations for which it decided something."""
     decided: set[int] = set()
-    left_out = decide.RULES[rule]
+    left_out = decide_module.RULES[rule]
 
-    def watched(case: Case) -> Iterator[Decision]:
-        for one in left_out(case):
-            decided.add(case.entry.seq)
+    def watched(ctx: Context) -> Iterator[Decision]:
+        for one in left_out(ctx):
+            decided.add(ctx.entry.seq)
             yield one
 
-    rules = [*decide.RULES[:rule], watched, *decide.RULES[rule + 1 :]]
-    monkeypatch.setattr(decide, "RULES", tuple(rules))
-    assert otherwise(session) == []
-    monkeypatch.setattr(decide, "RULES", (*decide.RULES[:rule], *decide.RULES[rule + 1 :]))
-    assert {one.seq for one in otherwise(session)} == decided
+    rules = [*decide_module.RULES[:rule], watched, *decide_module.RULES[rule + 1 :]]
+    monkeypatch.setattr(decide_module, "RULES", tuple(rules))
+    assert find_differences(session) == []
+    monkeypatch.setattr(
+        decide_module, "RULES", (*decide_module.RULES[:rule], *decide_module.RULES[rule + 1 :])
+    )
+    assert {one.seq for one in find_differences(session)} == decided
 
 
-def decision(entries: list[Entry], kind: type) -> int:
+def last_decision_index(entries: list[Entry], kind: type) -> int:
     """Where the last decision of this kind stands."""
     return max(place for place, one in enumerate(entries) if type(one.event) is kind)
 
@@ -139,11 +141,11 @@ def decision(entries: list[Entry], kind: type) -> int:
 def test_a_decision_with_another_content_is_told_with_its_observation(
     session: list[Entry],
 ) -> None:
-    place = decision(session, TransactionStopping)
+    place = last_decision_index(session, TransactionStopOrdered)
     old = session[place]
-    assert isinstance(old.event, TransactionStopping)
+    assert isinstance(old.event, TransactionStopOrdered)
     other = replace(old, event=replace(old.event, stopped_reason="Other"))
-    found = otherwise([*session[:place], other, *session[place + 1 :]])
+    found = find_differences([*session[:place], other, *session[place + 1 :]])
     assert found[0].seq == old.cause
     assert f"entry {old.seq}" in found[0].why
     assert 'stopped_reason: "Other" -> "Local"' in found[0].why
@@ -159,12 +161,12 @@ def test_a_digit_more_is_another_judgement(session: list[Entry]) -> None:
     assert isinstance(old.event, CallQueued)
     payload = bytes(old.event.payload).replace(b'"seqNo":1,', b'"seqNo":1.0,')
     other = replace(old, event=replace(old.event, payload=msgspec.Raw(payload)))
-    assert [one.seq for one in otherwise([*session[:place], other, *session[place + 1 :]])] == [
-        old.cause
-    ]
+    assert [
+        one.seq for one in find_differences([*session[:place], other, *session[place + 1 :]])
+    ] == [old.cause]
 
 
-def renumbered(entries: list[Entry]) -> list[Entry]:
+def renumber_entries(entries: list[Entry]) -> list[Entry]:
     """The entries as a release would have written them that decided one thing more or less."""
     numbers = {one.seq: number for number, one in enumerate(entries, start=1)}
     return [
@@ -176,10 +178,10 @@ def renumbered(entries: list[Entry]) -> list[Entry]:
 def test_a_decision_that_today_would_not_be_made_is_told(session: list[Entry]) -> None:
     station = given(ONLINE)
     last = station.entries[-1]
-    extra = Entry(last.seq + 1, last.at, last.uptime_ms, TransactionStopping(
+    extra = Entry(last.seq + 1, last.at, last.uptime_ms, TransactionStopOrdered(
         transaction_id="t-1", trigger_reason="Other", stopped_reason="Other"
     ), cause=last.cause or last.seq)  # fmt: skip
-    [found] = otherwise([*station.entries, extra])
+    [found] = find_differences([*station.entries, extra])
     assert (found.seq, "would not decide entry" in found.why) == (extra.cause, True)
 
 
@@ -188,15 +190,15 @@ def test_a_decision_that_was_not_made_is_told() -> None:
     station = given(ONLINE, in_transaction(1, ALICE))
     last = max(place for place, one in enumerate(station.entries) if one.cause)
     entries = station.entries[:last]
-    found = otherwise(entries)
+    found = find_differences(entries)
     assert [one.seq for one in found] == [station.entries[last].cause]
     assert "would also decide" in found[0].why
 
 
 def test_only_the_first_difference_of_an_observation_is_told(session: list[Entry]) -> None:
     heard = next(one for one in session if isinstance(one.event, StationStarted))
-    undecided = renumbered([one for one in session if one.cause != heard.seq])
-    found = otherwise(undecided)
+    undecided = renumber_entries([one for one in session if one.cause != heard.seq])
+    found = find_differences(undecided)
     assert [one.seq for one in found].count(heard.seq) == 1
 
 
@@ -205,18 +207,18 @@ def test_the_journal_s_own_decisions_are_what_is_remembered() -> None:
     station = given(ONLINE)
     with_rights = station.state
     before = list(station.entries)
-    station.with_csms(accepting, presented(ALICE, evse_id=1))
+    station.with_csms(accept_everything, presented(ALICE, evse_id=1))
     heard = station.entries[len(before)]
     silent = Entry(heard.seq, heard.at, heard.uptime_ms, heard.event)
     later = Entry(silent.seq + 1, heard.at, heard.uptime_ms, MeterRead(1, Decimal("1000")))
-    state = evolve(with_rights, silent)
-    judged, _ = judge(product(), state, later)
-    assert [one.seq for one in otherwise([*before, silent, *judged])] == [heard.seq]
+    state = apply_entry(with_rights, silent)
+    judged, _ = decide(load_product(), state, later)
+    assert [one.seq for one in find_differences([*before, silent, *judged])] == [heard.seq]
 
 
 @pytest.mark.parametrize("gone", [1, 7, 40])
 def test_behind_a_missing_entry_nothing_is_judged(session: list[Entry], gone: int) -> None:
-    found = otherwise([one for one in session if one.seq != gone])
+    found = find_differences([one for one in session if one.seq != gone])
     assert found[-1].seq == gone
     assert "nothing from here on" in found[-1].why
     assert all(one.seq <= gone for one in found)
@@ -224,35 +226,37 @@ def test_behind_a_missing_entry_nothing_is_judged(session: list[Entry], gone: in
 
 def test_a_decision_before_any_observation_is_told(session: list[Entry]) -> None:
     lost = next(one for one in session if one.cause is not None)
-    [found, *_] = otherwise([replace(lost, seq=1), *session[1:]])
-    assert found == Otherwise(1, "is a decision that follows from no observation")
+    [found, *_] = find_differences([replace(lost, seq=1), *session[1:]])
+    assert found == Deviation(1, "is a decision that follows from no observation")
 
 
 def test_what_was_heard_before_any_start_is_told() -> None:
     entry = Entry(1, NOON, 1, MeterRead(1, Decimal(1)))
-    [found] = otherwise([entry])
+    [found] = find_differences([entry])
     assert (found.seq, "before any start" in found.why) == (1, True)
 
 
 def test_each_run_is_judged_as_the_product_it_was() -> None:
     """The profile changed between two runs; presets belong to the run that they come before."""
-    entries = run_of("development", [], [preset("x", "1"), CONFIGURED, BOOTED, ASKED])
-    again = replace(BOOTED, profile="evs-flash-300", boot_id="boot-2", last_at=NOON.isoformat())
+    entries = run_program("development", [], [variable_preset("x", "1"), CONFIGURED, BOOTED, ASKED])
+    again = replace(
+        BOOTED, product_profile="evs-flash-300", boot_id="boot-2", last_entry_at=NOON.isoformat()
+    )
     moved = replace(CONFIGURED, url="ws://other/ocpp")
-    entries = run_of("evs-flash-300", entries, [moved, again, ASKED])
-    assert otherwise(entries) == []
+    entries = run_program("evs-flash-300", entries, [moved, again, ASKED])
+    assert find_differences(entries) == []
     for name in ("development", "evs-flash-300"):
-        assert otherwise(entries, of=lambda _, only=name: product(only))  # type: ignore[misc]
+        assert find_differences(entries, product_for=lambda _, only=name: load_product(only))  # type: ignore[misc]
 
 
-def run_of(profile: str, before: list[Entry], heard: list[Observation]) -> list[Entry]:
+def run_program(profile: str, before: list[Entry], heard: list[Observation]) -> list[Entry]:
     """The entries of one more run of the program."""
     entries, state = list(before), State(JOURNAL_ID)
     for entry in before:
-        state = evolve(state, entry)
+        state = apply_entry(state, entry)
     for observation in heard:
-        made, state = judge(
-            product(profile), state, Entry(len(entries) + 1, NOON, 60_000, observation)
+        made, state = decide(
+            load_product(profile), state, Entry(len(entries) + 1, NOON, 60_000, observation)
         )
         entries += made
     return entries
@@ -265,13 +269,15 @@ def test_presets_are_judged_as_the_run_that_they_come_before(
 
     def watched(of: Product, state: State, entry: Entry) -> tuple[list[Entry], State]:
         seen.append((type(entry.event), of.profile.name))
-        return judge(of, state, entry)
+        return decide(of, state, entry)
 
-    monkeypatch.setattr(redecide, "judge", watched)
-    entries = run_of("development", [], [preset("x", "1"), BOOTED, DeadlineReached(1)])
-    again = replace(BOOTED, profile="evs-flash-300")
-    entries = run_of("evs-flash-300", entries, [CONFIGURED, again])
-    assert otherwise(entries) == []
+    monkeypatch.setattr(redecide, "decide", watched)
+    entries = run_program(
+        "development", [], [variable_preset("x", "1"), BOOTED, DeadlineReached(1)]
+    )
+    again = replace(BOOTED, product_profile="evs-flash-300")
+    entries = run_program("evs-flash-300", entries, [CONFIGURED, again])
+    assert find_differences(entries) == []
     assert seen == [
         (VariablePreset, "development"),
         (StationStarted, "development"),
@@ -286,9 +292,9 @@ def test_the_product_is_asked_for_once_a_run() -> None:
 
     def product_of(seq: int, start: StationStarted) -> Product:
         asked.append(seq)
-        return product(start.profile)
+        return load_product(start.product_profile)
 
-    station: Station = given(ONLINE, restarted(), LINK_OPENED)
+    station: Station = given(ONLINE, station_restarted(), LINK_OPENED)
     starts = [one.seq for one in station.entries if isinstance(one.event, StationStarted)]
-    assert list(redecided(JOURNAL_ID, station.entries, registry(), product_of)) == []
+    assert list(redecide_entries(JOURNAL_ID, station.entries, event_registry(), product_of)) == []
     assert asked == starts

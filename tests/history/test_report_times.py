@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from journal.chain import Row
-from journal.codec import at_text
+from journal.chain import EntryRow
+from journal.codec import format_time
 from journal.observations import ClockStepped, FrameSent, StationStarted
 from journal.projections.clocks import ClockCorrected
 from journal.terms import Entry, Event
-from station.history.report.times import Times, at_ms, ms_of, times_of
-from station.runtime.memory import registry
+from station.history.report.times import (
+    CorrectedTimes,
+    datetime_to_ms,
+    ms_to_datetime,
+    read_corrected_times,
+)
+from station.runtime.memory import event_registry
 from tests.story import BOOTED, NOON
 
-REGISTRY = registry()
-START = ms_of(NOON)
+REGISTRY = event_registry()
+START = datetime_to_ms(NOON)
 SENT = FrameSent("message")
 SYNCED = ClockCorrected(0, 0, "BootNotification")
 
 
-def booted(name: str = "boot-1") -> StationStarted:
+def station_started(name: str = "boot-1") -> StationStarted:
     return StationStarted(name, "0.1.0", "development", "CS001", BOOTED.evses, None, None)
 
 
-def journal(*told: tuple[int, int, Event]) -> list[Entry]:
+def make_entries(*told: tuple[int, int, Event]) -> list[Entry]:
     """Entries of (wall clock in ms from NOON, uptime in ms, event)."""
     return [
         Entry(seq, NOON + timedelta(milliseconds=at), uptime_ms, event)
@@ -32,32 +37,34 @@ def journal(*told: tuple[int, int, Event]) -> list[Entry]:
     ]
 
 
-def read(entries: list[Entry]) -> Times:
-    def rows() -> Iterator[Row]:
+def read_times(entries: list[Entry]) -> CorrectedTimes:
+    def rows() -> Iterator[EntryRow]:
         for one in entries:
             kind, version, body = REGISTRY.encode(one.event)
-            row = (one.seq, at_text(one.at), one.uptime_ms, kind, version, one.cause, body, b"")
-            yield Row(*row)
+            row = (one.seq, format_time(one.at), one.uptime_ms, kind, version, one.cause, body, b"")
+            yield EntryRow(*row)
 
-    return times_of(rows(), REGISTRY)
+    return read_corrected_times(rows(), REGISTRY)
 
 
-def moments(*told: tuple[int, int, Event]) -> list[int]:
+def true_times_ms(*told: tuple[int, int, Event]) -> list[int]:
     """Where each of them really was, in ms from NOON."""
-    entries = journal(*told)
-    times = read(entries)
-    return [times.of(one) - START for one in entries]
+    entries = make_entries(*told)
+    times = read_times(entries)
+    return [times.moment_ms(one) - START for one in entries]
 
 
 def test_a_clock_that_is_right_is_believed() -> None:
-    told = moments((0, 500, booted()), (10, 510, SYNCED), (20, 520, SENT), (5_000, 5_500, SENT))
+    told = true_times_ms(
+        (0, 500, station_started()), (10, 510, SYNCED), (20, 520, SENT), (5_000, 5_500, SENT)
+    )
     assert told == [0, 10, 20, 5_000]
 
 
 def test_what_happened_before_the_time_was_told_is_set_right_by_uptime() -> None:
     year = 365 * 86_400_000
-    told = moments(
-        (-year, 500, booted()),
+    told = true_times_ms(
+        (-year, 500, station_started()),
         (-year + 100, 600, ClockCorrected(year, year, "BootNotification")),
         (-year + 100, 600, SENT),  # of the same commit: its time was taken before
         (2_000, 2_500, SENT),
@@ -67,8 +74,8 @@ def test_what_happened_before_the_time_was_told_is_set_right_by_uptime() -> None
 
 def test_a_step_of_the_hosts_clock_moves_nothing() -> None:
     hour = 3_600_000
-    told = moments(
-        (0, 500, booted()),
+    told = true_times_ms(
+        (0, 500, station_started()),
         (10, 510, SYNCED),
         (1_000, 1_500, SENT),
         (2_000 + hour, 2_500, SENT),  # heard in the commit that tells of the step
@@ -80,8 +87,8 @@ def test_a_step_of_the_hosts_clock_moves_nothing() -> None:
 
 
 def test_a_step_that_nobody_sets_right_is_measured_from_the_last_good_time() -> None:
-    told = moments(
-        (0, 500, booted()),
+    told = true_times_ms(
+        (0, 500, station_started()),
         (10, 510, SYNCED),
         (1_000, 1_500, SENT),
         (-9_000_000, 2_500, ClockStepped(-9_002_000)),
@@ -92,13 +99,13 @@ def test_a_step_that_nobody_sets_right_is_measured_from_the_last_good_time() -> 
 
 def test_a_host_without_a_battery_is_put_behind_what_went_before() -> None:
     ages = -50 * 365 * 86_400_000
-    told = moments(
-        (0, 500, booted()),
+    told = true_times_ms(
+        (0, 500, station_started()),
         (10, 510, SYNCED),
         (1_000, 1_500, SENT),
-        (ages, 100, booted("boot-2")),
+        (ages, 100, station_started("boot-2")),
         (ages + 5_000, 5_100, SENT),
-        (60_000, 200, booted("boot-3")),
+        (60_000, 200, station_started("boot-3")),
         (60_010, 210, SYNCED),
         (61_000, 1_200, SENT),
     )
@@ -107,10 +114,10 @@ def test_a_host_without_a_battery_is_put_behind_what_went_before() -> None:
 
 def test_a_host_from_the_future_does_not_take_the_rest_with_it() -> None:
     ages = 80 * 365 * 86_400_000
-    told = moments(
-        (ages, 100, booted()),
+    told = true_times_ms(
+        (ages, 100, station_started()),
         (ages + 5_000, 5_100, SENT),
-        (60_000, 200, booted("boot-2")),
+        (60_000, 200, station_started("boot-2")),
         (60_010, 210, SYNCED),
         (61_000, 1_200, SENT),
     )
@@ -118,13 +125,15 @@ def test_a_host_from_the_future_does_not_take_the_rest_with_it() -> None:
 
 
 def test_without_any_word_of_the_csms_the_hosts_last_word_counts() -> None:
-    told = moments((-7_000_000, 500, booted()), (1_000, 1_500, ClockStepped(7_000_000)))
+    told = true_times_ms(
+        (-7_000_000, 500, station_started()), (1_000, 1_500, ClockStepped(7_000_000))
+    )
     assert told == [0, 1_000]
 
 
 def test_moments_never_run_backwards() -> None:
-    told = moments(
-        (0, 500, booted()),
+    told = true_times_ms(
+        (0, 500, station_started()),
         (10, 510, SYNCED),
         (9_000, 9_500, ClockCorrected(-2_000, -2_000, "Heartbeat")),
         (8_000, 10_500, SENT),
@@ -134,5 +143,5 @@ def test_moments_never_run_backwards() -> None:
 
 
 def test_the_end_of_the_calendar_is_no_end_of_the_report() -> None:
-    assert at_ms(10**18).year == 9999
-    assert at_ms(-(10**18)).year == 1
+    assert ms_to_datetime(10**18).year == 9999
+    assert ms_to_datetime(-(10**18)).year == 1

@@ -10,25 +10,25 @@ import msgspec
 import pytest
 
 from journal.terms import Event, Observation
-from station.history.redaction import Redaction
-from station.history.retelling import raw
-from station.history.to_test import code
-from station.runtime.memory import registry
+from station.history.redaction import Redactor
+from station.history.retelling import raw_json
+from station.history.to_test import render_value
+from station.runtime.memory import event_registry
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BODIES = sorted(GOLDEN.glob("*.*.json"))
 
 
-def event_of(path: Path) -> tuple[Event, str]:
+def golden_event(path: Path) -> tuple[Event, str]:
     """A golden event as it is today, and its body."""
     kind, version, _ = path.name.split(".")
-    event = registry().decode(kind, int(version), path.read_text())
-    return event, registry().encode(event)[2]
+    event = event_registry().decode(kind, int(version), path.read_text())
+    return event, event_registry().encode(event)[2]
 
 
-def evaluated(text: str) -> Any:
+def evaluate_code(text: str) -> Any:
     """What the code makes, where every struct of ours is known by its name."""
-    names: dict[str, Any] = {"raw": raw}
+    names: dict[str, Any] = {"raw": raw_json}
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in ("journal", "station"):
             names |= {
@@ -47,19 +47,19 @@ def test_there_are_golden_bodies() -> None:
 
 @pytest.mark.parametrize("path", BODIES, ids=lambda path: path.stem)
 def test_an_event_told_as_code_is_the_same_again(path: Path) -> None:
-    event, body = event_of(path)
-    again = evaluated(code(event))
+    event, body = golden_event(path)
+    again = evaluate_code(render_value(event))
     assert type(again) is type(event)
-    assert registry().encode(again)[2] == body
+    assert event_registry().encode(again)[2] == body
 
 
 @pytest.mark.parametrize("path", BODIES, ids=lambda path: path.stem)
 def test_an_event_without_its_names_is_still_one(path: Path) -> None:
-    event, body = event_of(path)
-    redaction = Redaction()
+    event, body = golden_event(path)
+    redaction = Redactor()
     heard = isinstance(event, Observation)
-    redaction.learn(body, heard=heard)
-    told = redaction.told(body, heard=heard)
-    without = registry().decode(type(event).__name__, type(event).VERSION, told)
+    redaction.learn_names(body, is_observation=heard)
+    told = redaction.redact_document(body, is_observation=heard)
+    without = event_registry().decode(type(event).__name__, type(event).VERSION, told)
     assert type(without) is type(event)
-    assert redaction.told(body, heard=heard) == told
+    assert redaction.redact_document(body, is_observation=heard) == told

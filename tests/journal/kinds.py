@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from journal.codec import Registry
-from journal.retention import Limits, Moved, archive
+from journal.retention import ArchiveResult, RetentionLimits, archive_oldest_entries
 from journal.store import Store, StoreSettings
 from journal.terms import Entry, Event, IdToken
 
 JOURNAL_ID = "5f0c7c6e-3d0b-4b0e-9a51-0d6f1c2b3a49"
 START = datetime(2026, 11, 22, 17, 25, 8, 123000, tzinfo=UTC)
-SMALL = StoreSettings(checkpoint_pages=16, grow_bytes=64 << 10)
+SMALL_JOURNAL = StoreSettings(checkpoint_pages=16, grow_bytes=64 << 10)
 
 
 class MeterRead(Event, frozen=True):
@@ -60,40 +60,42 @@ def lid_opened_2_to_3(body: dict[str, Any]) -> dict[str, Any]:
     return body | {"who": None}
 
 
-STEPS = {("LidOpened", 1): lid_opened_1_to_2, ("LidOpened", 2): lid_opened_2_to_3}
-KINDS = Registry([MeterRead, FrameHeard, TokenShown, LidOpened], STEPS)
+UPCASTERS = {("LidOpened", 1): lid_opened_1_to_2, ("LidOpened", 2): lid_opened_2_to_3}
+REGISTRY = Registry([MeterRead, FrameHeard, TokenShown, LidOpened], UPCASTERS)
 
 
-def dice() -> Callable[[int], bytes]:
+def fixed_entropy() -> Callable[[int], bytes]:
     """Entropy that is the same in every run."""
     throws = count()
     return lambda size: sha256(f"throw {next(throws)}".encode()).digest()[:size]
 
 
-def entry(seq: int, event: Event | None = None, cause: int | None = None) -> Entry:
+def make_entry(seq: int, event: Event | None = None, cause: int | None = None) -> Entry:
     """Entry `seq`, a second after the one before it."""
     event = event or MeterRead(1 + seq % 2, Decimal(f"{seq}.600"))
     return Entry(seq, START + timedelta(seconds=seq), 1000 * seq, event, cause)
 
 
-def entries(first: int, last: int) -> Iterator[Entry]:
+def make_entries(first: int, last: int) -> Iterator[Entry]:
     """Readings `first` to `last`; every third was decided because of the one before."""
     for seq in range(first, last + 1):
-        yield entry(seq, cause=None if seq % 3 else seq - 1)
+        yield make_entry(seq, cause=None if seq % 3 else seq - 1)
 
 
-def opened(path: Path, settings: StoreSettings = SMALL) -> Store:
+def open_writable(path: Path, settings: StoreSettings = SMALL_JOURNAL) -> Store:
     """The journal at `path`, for writing."""
-    return Store.open(path, KINDS, journal_id_if_new=JOURNAL_ID, settings=settings, entropy=dice())
+    return Store.open(
+        path, REGISTRY, journal_id_if_new=JOURNAL_ID, settings=settings, entropy=fixed_entropy()
+    )
 
 
-def archived(store: Store, path: Path, last: int, **more: Any) -> Moved | None:
+def archive_until(store: Store, path: Path, last: int, **more: Any) -> ArchiveResult | None:
     """Move what may go of entries up to `last`, one segment."""
-    limits = Limits(last + 1, (), START + timedelta(days=999))
-    return archive(store, path, limits, **({"worth": False} | more))
+    limits = RetentionLimits(last + 1, (), START + timedelta(days=999))
+    return archive_oldest_entries(store, path, limits, **({"worth": False} | more))
 
 
-def mistreated(path: Path, *statements: str) -> None:
+def run_hidden_statements(path: Path, *statements: str) -> None:
     """What somebody with a tool would do, and hide."""
     connection = sqlite3.connect(path)
     guards = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
@@ -106,15 +108,15 @@ def mistreated(path: Path, *statements: str) -> None:
     connection.close()
 
 
-def copied_to(directory: Path, journal: Path) -> Path:
+def copy_journal(directory: Path, journal: Path) -> Path:
     """A copy of a closed journal, with its archive."""
     for one in journal.parent.glob(f"{journal.stem}.*.gz"):
         shutil.copy(one, directory)
     return Path(shutil.copy(journal, directory / journal.name))
 
 
-def written(path: Path, last: int) -> Path:
+def write_journal(path: Path, last: int) -> Path:
     """A closed journal of `last` readings."""
-    with opened(path) as store:
-        store.append(list(entries(1, last)))
+    with open_writable(path) as store:
+        store.append(list(make_entries(1, last)))
     return path

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from journal.aside import Left, forget_aside, set_aside_beside
-from journal.log import frames_of, lost_commits
+from journal.aside import UnerasedFile, erase_in_quarantines, find_quarantines
+from journal.log import find_lost_commits, split_frames
 from journal.reader import JournalFailed, Reader
-from journal.retention import without_older
+from journal.retention import remove_older_quarantines
 from journal.salvage import Salvage
 from journal.sectors import SECTOR_BYTES
 from journal.store import StoreSettings
 from journal.tokens import CUSTOMER_DATA
 from journal.verify import verify
-from tests.journal.kinds import KINDS, TokenShown, entry, opened
+from tests.journal.kinds import REGISTRY, TokenShown, make_entry, open_writable
 
 SEED = 20_261_123
 ALICE, BOB, PIN = "04A224b2C3D4E5", "04A224B2C3D4E6", "1234"
 REPORT = "Transaction 5f0c at EVSE 1. " * 18  # 504 characters, as long as a part of a report is
-LONG = StoreSettings(grow_bytes=1 << 20, checkpoint_pages=10_000)
+LARGE_LOG = StoreSettings(grow_bytes=1 << 20, checkpoint_pages=10_000)
 SHOWN = (
     ("ISO14443", ALICE),
     ("KeyCode", PIN),
@@ -38,14 +38,14 @@ SHOWN = (
 
 
 @pytest.fixture(scope="module")
-def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def crashed_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory as a crash leaves it: some commits in the file, most in the log."""
     path = tmp_path_factory.mktemp("crashed") / "journal.db"
     kept = tmp_path_factory.mktemp("kept")
-    with opened(path, LONG) as store:
+    with open_writable(path, LARGE_LOG) as store:
         for seq in range(1, 200):
-            token = store.refer(*SHOWN[(seq // 20 - 1) % len(SHOWN)])
-            store.append([entry(seq, TokenShown(token) if seq % 20 == 0 else None)])
+            token = store.reference_for(*SHOWN[(seq // 20 - 1) % len(SHOWN)])
+            store.append([make_entry(seq, TokenShown(token) if seq % 20 == 0 else None)])
             if seq == 70:
                 store.checkpoint()
         for ending in ("", "-wal"):
@@ -54,93 +54,110 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def aside(crashed: Path, tmp_path: Path) -> Path:
+def quarantined_journal(crashed_directory: Path, tmp_path: Path) -> Path:
     """It was set aside; the file is named."""
     directory = tmp_path / "journal.damaged-1"
-    shutil.copytree(crashed, directory)
+    shutil.copytree(crashed_directory, directory)
     return directory / "journal.db"
 
 
-def ref_of(aside: Path, type: str, value: str) -> str:
-    with Reader.open(aside, KINDS) as reader:
-        token = reader.token(type, value)
+def reference_of(quarantined_journal: Path, type: str, value: str) -> str:
+    with Reader.open(quarantined_journal, REGISTRY) as reader:
+        token = reader.find_reference(type, value)
     assert token is not None
     return token.ref
 
 
-def found_in(aside: Path, *values: str) -> list[str]:
+def values_found(quarantined_journal: Path, *values: str) -> list[str]:
     """Which values stand in any of its files, however they are spelled."""
-    files = [file.read_bytes().lower() for file in aside.parent.iterdir()]
+    files = [file.read_bytes().lower() for file in quarantined_journal.parent.iterdir()]
     return [one for one in values if any(one.lower().encode() in text for text in files)]
 
 
-def rows(aside: Path) -> list[object]:
-    with Reader.open(aside, KINDS) as reader:
-        return [*reader.rows()]
+def all_rows(quarantined_journal: Path) -> list[object]:
+    with Reader.open(quarantined_journal, REGISTRY) as reader:
+        return [*reader.iter_rows()]
 
 
 @pytest.mark.parametrize("by", ["reference", "value", "another reference"])
 def test_a_person_is_gone_and_everything_else_is_there(
-    aside: Path, tmp_path: Path, by: str
+    quarantined_journal: Path, tmp_path: Path, by: str
 ) -> None:
     journal = tmp_path / "journal.db"
-    ref = ref_of(aside, "ISO14443", ALICE)
-    before, seen = rows(aside), frames_of(Path(f"{aside}-wal").read_bytes())
+    ref = reference_of(quarantined_journal, "ISO14443", ALICE)
+    before, seen = (
+        all_rows(quarantined_journal),
+        split_frames(Path(f"{quarantined_journal}-wal").read_bytes()),
+    )
     meant = {
         "reference": ({ref}, set[str]()),
         "value": (set[str](), {ALICE.upper()}),
         "another reference": ({"#0123456789abcdef"}, {ALICE}),
     }[by]
-    count, left = forget_aside(journal, *meant)
+    count, left = erase_in_quarantines(journal, *meant)
     assert left == []
     assert count > 1, "the page was in the log many times"
-    assert found_in(aside, ALICE, BOB, REPORT, "1" + PIN, PIN + "5") == [BOB, REPORT, PIN + "5"]
-    assert rows(aside) == before
-    assert list(map(len, frames_of(Path(f"{aside}-wal").read_bytes()))) == list(map(len, seen))
-    assert lost_commits(aside) is None
-    with Reader.open(aside, KINDS) as reader:
+    assert values_found(quarantined_journal, ALICE, BOB, REPORT, "1" + PIN, PIN + "5") == [
+        BOB,
+        REPORT,
+        PIN + "5",
+    ]
+    assert all_rows(quarantined_journal) == before
+    assert list(map(len, split_frames(Path(f"{quarantined_journal}-wal").read_bytes()))) == list(
+        map(len, seen)
+    )
+    assert find_lost_commits(quarantined_journal) is None
+    with Reader.open(quarantined_journal, REGISTRY) as reader:
         assert reader.value_of(ref) is None
-        assert reader.token("ISO14443", ALICE) is None
-    with Salvage(aside) as salvage:
+        assert reader.find_reference("ISO14443", ALICE) is None
+    with Salvage(quarantined_journal) as salvage:
         [erased] = [row for row in salvage.tokens if row.ref == ref]
     assert not any(erased.salt), "the salt would let somebody try every number there is"
-    assert forget_aside(journal, *meant) == (0, [])
+    assert erase_in_quarantines(journal, *meant) == (0, [])
 
 
-def test_short_values_take_nothing_else_with_them(aside: Path, tmp_path: Path) -> None:
-    before = rows(aside)
-    count, _ = forget_aside(tmp_path / "journal.db", {ref_of(aside, "KeyCode", PIN)})
+def test_short_values_take_nothing_else_with_them(
+    quarantined_journal: Path, tmp_path: Path
+) -> None:
+    before = all_rows(quarantined_journal)
+    count, _ = erase_in_quarantines(
+        tmp_path / "journal.db", {reference_of(quarantined_journal, "KeyCode", PIN)}
+    )
     assert count
-    with Reader.open(aside, KINDS) as reader:
-        known = {shown for shown in SHOWN if reader.token(*shown) is not None}
-        values = {reader.value_of(ref_of(aside, *shown)) for shown in known}
+    with Reader.open(quarantined_journal, REGISTRY) as reader:
+        known = {shown for shown in SHOWN if reader.find_reference(*shown) is not None}
+        values = {reader.value_of(reference_of(quarantined_journal, *shown)) for shown in known}
     assert known == {*SHOWN} - {("KeyCode", PIN)}, "somebody else has the same number"
     assert values == {value for _, value in known}
-    assert rows(aside) == before
+    assert all_rows(quarantined_journal) == before
 
 
-def test_a_long_text_is_erased(aside: Path, tmp_path: Path) -> None:
-    count, left = forget_aside(tmp_path / "journal.db", {ref_of(aside, CUSTOMER_DATA, REPORT)})
+def test_a_long_text_is_erased(quarantined_journal: Path, tmp_path: Path) -> None:
+    count, left = erase_in_quarantines(
+        tmp_path / "journal.db", {reference_of(quarantined_journal, CUSTOMER_DATA, REPORT)}
+    )
     assert (count > 0, left) == (True, [])
-    assert found_in(aside, "EVSE 1", ALICE) == [ALICE]
+    assert values_found(quarantined_journal, "EVSE 1", ALICE) == [ALICE]
 
 
-def test_what_verify_says_of_it_is_what_it_said(aside: Path, tmp_path: Path) -> None:
+def test_what_verify_says_of_it_is_what_it_said(quarantined_journal: Path, tmp_path: Path) -> None:
     """But for the index, which SQLite now finds out of order."""
-    connection = sqlite3.connect(aside)
+    connection = sqlite3.connect(quarantined_journal)
     connection.execute("DROP TRIGGER entry_not_updated")
     connection.execute("UPDATE entry SET body = '{}' WHERE seq = 77")
     connection.commit()
     connection.close()
-    before = list(verify(aside))
-    forget_aside(tmp_path / "journal.db", (), {ALICE})
-    after = [one for one in verify(aside) if "sqlite_autoindex_id_token_2" not in one.text]
+    before = list(verify(quarantined_journal))
+    erase_in_quarantines(tmp_path / "journal.db", (), {ALICE})
+    after = [
+        one for one in verify(quarantined_journal) if "sqlite_autoindex_id_token_2" not in one.text
+    ]
     assert after == before
     assert len(before) > 1
 
 
 def test_whatever_was_damaged_the_value_is_gone_or_its_file_is_named(
-    crashed: Path, tmp_path: Path
+    crashed_directory: Path, tmp_path: Path
 ) -> None:
     dice = random.Random(SEED)
     print("seed", SEED)
@@ -148,7 +165,7 @@ def test_whatever_was_damaged_the_value_is_gone_or_its_file_is_named(
     named = 0
     for _ in range(30):
         shutil.rmtree(directory, ignore_errors=True)
-        shutil.copytree(crashed, directory)
+        shutil.copytree(crashed_directory, directory)
         aside = directory / "journal.db"
         file = dice.choice([aside, Path(f"{aside}-wal")])
         data = bytearray(file.read_bytes())
@@ -161,38 +178,42 @@ def test_whatever_was_damaged_the_value_is_gone_or_its_file_is_named(
             case 2:
                 del data[at:]
         file.write_bytes(data)
-        hidden = list(map(len, frames_of(Path(f"{aside}-wal").read_bytes())))
-        lost, before = lost_commits(aside), readable(aside)
-        _, left = forget_aside(tmp_path / "journal.db", (), {ALICE})
-        assert bool(left) == bool(found_in(aside, ALICE))
-        assert list(map(len, frames_of(Path(f"{aside}-wal").read_bytes()))) == hidden
-        assert (lost_commits(aside), readable(aside)) == (lost, before)
+        hidden = list(map(len, split_frames(Path(f"{aside}-wal").read_bytes())))
+        lost, before = find_lost_commits(aside), readable_rows(aside)
+        _, left = erase_in_quarantines(tmp_path / "journal.db", (), {ALICE})
+        assert bool(left) == bool(values_found(aside, ALICE))
+        assert list(map(len, split_frames(Path(f"{aside}-wal").read_bytes()))) == hidden
+        assert (find_lost_commits(aside), readable_rows(aside)) == (lost, before)
         named += bool(left)
     assert named < 4
 
 
-def readable(aside: Path) -> list[object]:
+def readable_rows(quarantined_journal: Path) -> list[object]:
     try:
-        with Reader.open(aside, KINDS) as reader:
-            return list(reader.rows(damaged=lambda _: None))
+        with Reader.open(quarantined_journal, REGISTRY) as reader:
+            return list(reader.iter_rows(on_damage=lambda _: None))
     except JournalFailed as failure:
         return [str(failure)]
 
 
-def test_a_value_in_a_row_that_is_damaged_is_named(aside: Path, tmp_path: Path) -> None:
-    data = aside.read_bytes()
+def test_a_value_in_a_row_that_is_damaged_is_named(
+    quarantined_journal: Path, tmp_path: Path
+) -> None:
+    data = quarantined_journal.read_bytes()
     at = data.index(ALICE.encode())
-    aside.write_bytes(data[: at - 30] + bytes(20) + data[at - 10 :])
-    _, [left] = forget_aside(tmp_path / "journal.db", (), {ALICE})
-    assert left == Left(aside, "still holds the value, in a row that is damaged")
+    quarantined_journal.write_bytes(data[: at - 30] + bytes(20) + data[at - 10 :])
+    _, [left] = erase_in_quarantines(tmp_path / "journal.db", (), {ALICE})
+    assert left == UnerasedFile(
+        quarantined_journal, "still holds the value, in a row that is damaged"
+    )
 
 
 def test_what_can_be_read_of_a_file_with_a_bad_sector_is_erased_and_the_file_named(
-    aside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quarantined_journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ref, pread = ref_of(aside, "ISO14443", ALICE), os.pread
-    log = Path(f"{aside}-wal")
-    before = {file: file.read_bytes() for file in (aside, log)}
+    ref, pread = reference_of(quarantined_journal, "ISO14443", ALICE), os.pread
+    log = Path(f"{quarantined_journal}-wal")
+    before = {file: file.read_bytes() for file in (quarantined_journal, log)}
     bad = {
         file.stat().st_ino: text.rindex(BOB.encode()) // SECTOR_BYTES * SECTOR_BYTES
         for file, text in before.items()
@@ -205,11 +226,12 @@ def test_what_can_be_read_of_a_file_with_a_bad_sector_is_erased_and_the_file_nam
         return pread(file, size, at)
 
     monkeypatch.setattr(os, "pread", read)
-    count, left = forget_aside(tmp_path / "journal.db", {ref})
+    count, left = erase_in_quarantines(tmp_path / "journal.db", {ref})
     monkeypatch.undo()
     assert count
     assert left == [
-        Left(file, "cannot be read as a whole: Input/output error") for file in (aside, log)
+        UnerasedFile(file, "cannot be read as a whole: Input/output error")
+        for file in (quarantined_journal, log)
     ]
     for file, text in before.items():
         now, span = file.read_bytes(), slice(first := bad[file.stat().st_ino], first + SECTOR_BYTES)
@@ -228,8 +250,8 @@ def test_what_was_set_aside_goes_when_it_is_old(tmp_path: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"")
     journal = tmp_path / "journal.db"
     for _ in range(2):  # the third was set aside before the clock was set
-        gone = without_older(journal, now - timedelta(days=90))
-        kept = {one.name for one in set_aside_beside(journal)}
+        gone = remove_older_quarantines(journal, now - timedelta(days=90))
+        kept = {one.name for one in find_quarantines(journal)}
         assert kept == {"journal.damaged-2", "journal.damaged-3"}
     assert gone == []
     assert journal.exists()

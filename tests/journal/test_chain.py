@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from journal.chain import digest_of, origin
+from journal.chain import entry_digest, origin_digest
 from tests.journal.kinds import JOURNAL_ID
 
 FIRST = (1, "2026-11-22T17:25:08.123Z", 8123, "MeterRead", 1, None, '{"energy_wh":2935.600}')
@@ -15,11 +15,11 @@ DIGEST = "2fa136794ae2e1e09454045e02944b87e07a7e42bb374c9bb144345c8ceec287"
 
 
 def test_the_origin_names_the_journal() -> None:
-    assert origin(JOURNAL_ID).hex() == ORIGIN
+    assert origin_digest(JOURNAL_ID).hex() == ORIGIN
 
 
 def test_an_entry_is_sealed_with_the_digest_before_it() -> None:
-    assert digest_of(origin(JOURNAL_ID), *FIRST).hex() == DIGEST
+    assert entry_digest(origin_digest(JOURNAL_ID), *FIRST).hex() == DIGEST
 
 
 @pytest.mark.parametrize(
@@ -29,5 +29,5 @@ def test_an_entry_is_sealed_with_the_digest_before_it() -> None:
 def test_every_column_counts(column: Any, value: Any) -> None:
     changed: list[Any] = list(FIRST)
     changed[column] = value
-    assert digest_of(bytes(32), *changed) != digest_of(bytes(32), *FIRST)
-    assert digest_of(bytes(31) + b"\1", *FIRST) != digest_of(bytes(32), *FIRST)
+    assert entry_digest(bytes(32), *changed) != entry_digest(bytes(32), *FIRST)
+    assert entry_digest(bytes(31) + b"\1", *FIRST) != entry_digest(bytes(32), *FIRST)

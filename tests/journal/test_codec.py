@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.codec import Registry, UnknownKind, UnreadableBody, at_of, at_text, registry_of
+from journal.codec import (
+    Registry,
+    UnknownKind,
+    UnreadableBody,
+    build_registry,
+    format_time,
+    parse_time,
+)
 from journal.terms import Event
-from tests.journal.kinds import KINDS, START, FrameHeard, LidOpened, MeterRead
+from tests.journal.kinds import REGISTRY, START, FrameHeard, LidOpened, MeterRead
 
 NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=0, max_value=10**9)
 JSON = st.recursive(
@@ -23,39 +30,39 @@ JSON = st.recursive(
 
 
 def test_a_register_keeps_its_zeros() -> None:
-    kind, version, body = KINDS.encode(MeterRead(1, Decimal("2935.600")))
+    kind, version, body = REGISTRY.encode(MeterRead(1, Decimal("2935.600")))
     assert (kind, version, body) == ("MeterRead", 1, '{"evse_id":1,"energy_wh":2935.600}')
-    assert str(KINDS.decode(kind, version, body).energy_wh) == "2935.600"  # type: ignore[attr-defined]
+    assert str(REGISTRY.decode(kind, version, body).energy_wh) == "2935.600"  # type: ignore[attr-defined]
 
 
 def test_an_untyped_number_keeps_its_zeros_too() -> None:
     body = '{"payload":{"meterValue":[{"value":2935.600}],"seqNo":7}}'
-    event = KINDS.decode("FrameHeard", 1, body)
-    assert KINDS.encode(event) == ("FrameHeard", 1, body)
+    event = REGISTRY.decode("FrameHeard", 1, body)
+    assert REGISTRY.encode(event) == ("FrameHeard", 1, body)
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
 def test_an_event_comes_back_as_it_was_and_its_bytes_too(payload: Any) -> None:
     event = FrameHeard(payload)
-    written = KINDS.encode(event)
-    assert KINDS.decode(*written) == event
-    assert KINDS.encode(KINDS.decode(*written)) == written
+    written = REGISTRY.encode(event)
+    assert REGISTRY.decode(*written) == event
+    assert REGISTRY.encode(REGISTRY.decode(*written)) == written
 
 
 def test_a_time_is_written_in_utc_to_the_millisecond() -> None:
-    assert at_text(START) == "2026-11-22T17:25:08.123Z"
-    assert at_of("2026-11-22T17:25:08.123Z") == START
-    assert at_text(START.replace(microsecond=0)) == "2026-11-22T17:25:08.000Z"
+    assert format_time(START) == "2026-11-22T17:25:08.123Z"
+    assert parse_time("2026-11-22T17:25:08.123Z") == START
+    assert format_time(START.replace(microsecond=0)) == "2026-11-22T17:25:08.000Z"
     with pytest.raises(ValueError, match="whole milliseconds"):
-        at_text(START.replace(microsecond=123456))
+        format_time(START.replace(microsecond=123456))
     with pytest.raises(ValueError, match="is UTC"):
-        at_text(START.replace(tzinfo=None))
+        format_time(START.replace(tzinfo=None))
 
 
 def test_older_versions_are_lifted_step_by_step() -> None:
-    assert KINDS.decode("LidOpened", 1, '{"open_s":1.5}') == LidOpened(1500, None)
-    assert KINDS.decode("LidOpened", 2, '{"open_ms":1500}') == LidOpened(1500, None)
-    assert KINDS.decode("LidOpened", 3, '{"open_ms":1500,"who":"me"}') == LidOpened(1500, "me")
+    assert REGISTRY.decode("LidOpened", 1, '{"open_s":1.5}') == LidOpened(1500, None)
+    assert REGISTRY.decode("LidOpened", 2, '{"open_ms":1500}') == LidOpened(1500, None)
+    assert REGISTRY.decode("LidOpened", 3, '{"open_ms":1500,"who":"me"}') == LidOpened(1500, "me")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +70,7 @@ def test_older_versions_are_lifted_step_by_step() -> None:
 )
 def test_a_kind_of_a_newer_release_is_named(kind: Any, version: Any) -> None:
     with pytest.raises(UnknownKind, match=kind):
-        KINDS.decode(kind, version, "{}")
+        REGISTRY.decode(kind, version, "{}")
 
 
 def test_an_unregistered_event_is_not_written() -> None:
@@ -71,7 +78,7 @@ def test_an_unregistered_event_is_not_written() -> None:
         pass
 
     with pytest.raises(UnknownKind, match="Stranger"):
-        KINDS.encode(Stranger())
+        REGISTRY.encode(Stranger())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,7 @@ def test_an_unregistered_event_is_not_written() -> None:
 )
 def test_a_body_that_does_not_fit_is_an_error_with_a_reason(version: Any, body: Any) -> None:
     with pytest.raises(UnreadableBody, match=f"LidOpened version {version} does not decode"):
-        KINDS.decode("LidOpened", version, body)
+        REGISTRY.decode("LidOpened", version, body)
 
 
 def test_a_missing_step_is_found_before_anything_is_read() -> None:
@@ -104,4 +111,4 @@ def test_a_registry_holds_everything_below_its_bases() -> None:
     class Two(One, frozen=True):
         pass
 
-    assert registry_of(Base).kinds == {"One": One, "Two": Two}
+    assert build_registry(Base).kinds == {"One": One, "Two": Two}

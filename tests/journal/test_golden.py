@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.golden import bodies, station_kinds
+from tests.golden import station_kinds, stored_bodies
 
-KEPT = bodies()
+KEPT = stored_bodies()
 
 
 def test_every_kind_and_version_has_a_body_kept() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from journal.sectors import FILLER, SECTOR_BYTES, content_of, read_around
+from journal.sectors import FILLER, SECTOR_BYTES, read_file_with_filler, read_with_filler
 
 SEED = 20_261_123
 SECTORS = 9
 TAIL = 123  # bytes behind the last whole sector
 
-Spoil = Callable[[set[int], bool], None]
+SectorMarker = Callable[[set[int], bool], None]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def spoil(monkeypatch: pytest.MonkeyPatch) -> Spoil:
+def mark_unreadable(monkeypatch: pytest.MonkeyPatch) -> SectorMarker:
     """Sectors that cannot be read, counted from 0.
 
     A system gives what lies before the bad one, or, where it reads more at a time, nothing.
@@ -50,7 +50,9 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Spoil:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_only_the_bad_sectors_are_missing(file: Path, spoil: Spoil, at_once: bool) -> None:
+def test_only_the_bad_sectors_are_missing(
+    file: Path, mark_unreadable: SectorMarker, at_once: bool
+) -> None:
     before, dice = file.read_bytes(), random.Random(SEED)
     print("seed", SEED)
     for _ in range(50):
@@ -62,13 +64,19 @@ def test_only_the_bad_sectors_are_missing(file: Path, spoil: Spoil, at_once: boo
         at = dice.randrange(len(before))
         size = dice.randrange(len(before) - at)
         lost = sum(byte // SECTOR_BYTES in bad for byte in range(at, at + size))
-        spoil(bad, at_once)
-        assert content_of(file) == expected
+        mark_unreadable(bad, at_once)
+        assert read_file_with_filler(file) == expected
         with file.open("rb") as opened:
-            assert read_around(opened.fileno(), size, at) == (bytes(expected[at : at + size]), lost)
+            assert read_with_filler(opened.fileno(), size, at) == (
+                bytes(expected[at : at + size]),
+                lost,
+            )
     with file.open("rb") as opened:
-        spoil(set(), at_once)
-        assert read_around(opened.fileno(), 2 * TAIL, len(before) - TAIL) == (before[-TAIL:], 0)
+        mark_unreadable(set(), at_once)
+        assert read_with_filler(opened.fileno(), 2 * TAIL, len(before) - TAIL) == (
+            before[-TAIL:],
+            0,
+        )
 
 
 def test_another_failure_is_no_bad_sector(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,4 +85,4 @@ def test_another_failure_is_no_bad_sector(file: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "pread", stale)
     with pytest.raises(OSError, match="Stale"):
-        content_of(file)
+        read_file_with_filler(file)

@@ -18,53 +18,61 @@ from typing import Any
 
 import pytest
 
-from journal.chain import digest_of, origin
+from journal.chain import entry_digest, origin_digest
 from journal.codec import Registry, UnknownKind
-from journal.store import Damage, Head, JournalFailed, Reader, Store, StoreSettings, set_aside
+from journal.store import (
+    EntryDamage,
+    Head,
+    JournalFailed,
+    Reader,
+    Store,
+    StoreSettings,
+    quarantine_journal,
+)
 from journal.verify import verify
 from tests.journal.kinds import (
     JOURNAL_ID,
-    KINDS,
-    SMALL,
+    REGISTRY,
+    SMALL_JOURNAL,
     START,
     LidOpened,
     MeterRead,
-    entries,
-    entry,
-    opened,
-    written,
+    make_entries,
+    make_entry,
+    open_writable,
+    write_journal,
 )
 
 
 def test_what_was_appended_is_there_after_a_restart(tmp_path: Path) -> None:
-    path = written(tmp_path / "journal.db", 600)
-    with opened(path) as store:
-        assert list(store.entries()) == list(entries(1, 600))
+    path = write_journal(tmp_path / "journal.db", 600)
+    with open_writable(path) as store:
+        assert list(store.iter_entries()) == list(make_entries(1, 600))
         assert store.journal_id == JOURNAL_ID
-        assert store.head[:1] + store.head[2:] == (600, entry(600).at, 600_000)
+        assert store.head[:1] + store.head[2:] == (600, make_entry(600).at, 600_000)
 
 
 def test_a_journal_keeps_its_first_name(tmp_path: Path) -> None:
-    path = written(tmp_path / "journal.db", 1)
-    with Store.open(path, KINDS, journal_id_if_new="another") as store:
+    path = write_journal(tmp_path / "journal.db", 1)
+    with Store.open(path, REGISTRY, journal_id_if_new="another") as store:
         assert store.journal_id == JOURNAL_ID
 
 
 def test_an_empty_journal_has_a_head_before_the_first_entry(tmp_path: Path) -> None:
-    with opened(tmp_path / "journal.db") as store:
-        assert store.head == Head(0, origin(JOURNAL_ID), None, 0)
-        assert list(store.entries()) == []
+    with open_writable(tmp_path / "journal.db") as store:
+        assert store.head == Head(0, origin_digest(JOURNAL_ID), None, 0)
+        assert list(store.iter_entries()) == []
         store.append([])
         assert store.head.seq == 0
 
 
 def test_each_row_is_sealed_with_the_digest_of_the_row_before(tmp_path: Path) -> None:
-    digest = origin(JOURNAL_ID)
-    with opened(tmp_path / "journal.db") as store:
-        store.append(list(entries(1, 3)))
-        store.append([entry(4)])
-        for row in store.reader.rows():
-            digest = digest_of(digest, *row[:-1])
+    digest = origin_digest(JOURNAL_ID)
+    with open_writable(tmp_path / "journal.db") as store:
+        store.append(list(make_entries(1, 3)))
+        store.append([make_entry(4)])
+        for row in store.reader.iter_rows():
+            digest = entry_digest(digest, *row[:-1])
             assert row.digest == digest == store.reader.digest_at(row.seq)
         assert store.head.digest == digest
 
@@ -73,49 +81,49 @@ def test_a_commit_is_all_or_nothing(tmp_path: Path) -> None:
     class Stranger(MeterRead, frozen=True):
         pass
 
-    with opened(tmp_path / "journal.db") as store:
-        store.append([entry(1)])
+    with open_writable(tmp_path / "journal.db") as store:
+        store.append([make_entry(1)])
         before = store.head
         with pytest.raises(UnknownKind):
-            store.append([entry(2), entry(3, Stranger(1, START))])  # type: ignore[arg-type]
+            store.append([make_entry(2), make_entry(3, Stranger(1, START))])  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="entry 4 does not follow entry 2"):
-            store.append([entry(2), entry(4)])
+            store.append([make_entry(2), make_entry(4)])
         assert store.head == before
-        assert [each.seq for each in store.entries()] == [1]
-        store.append([entry(2)])
+        assert [each.seq for each in store.iter_entries()] == [1]
+        store.append([make_entry(2)])
 
 
 def test_a_commit_that_fails_half_way_leaves_nothing_and_the_next_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    with opened(path) as store:
+    with open_writable(path) as store:
         other = sqlite3.connect(path)
         other.execute(
             "CREATE TRIGGER no_third BEFORE INSERT ON entry WHEN new.seq = 3 "
             "BEGIN SELECT raise(ABORT, 'not now'); END"
         )
         with pytest.raises(JournalFailed, match="not now"):
-            store.append(list(entries(1, 3)))
+            store.append(list(make_entries(1, 3)))
         assert store.head.seq == 0
-        assert list(store.entries()) == []
+        assert list(store.iter_entries()) == []
         other.execute("DROP TRIGGER no_third")
         other.close()
-        store.append(list(entries(1, 3)))
-        assert [each.seq for each in store.entries()] == [1, 2, 3]
+        store.append(list(make_entries(1, 3)))
+        assert [each.seq for each in store.iter_entries()] == [1, 2, 3]
 
 
 def test_one_entry_can_be_looked_up(tmp_path: Path) -> None:
-    with opened(tmp_path / "journal.db") as store:
-        store.append(list(entries(1, 20)))
-        assert store.entry(17) == entry(17)
+    with open_writable(tmp_path / "journal.db") as store:
+        store.append(list(make_entries(1, 20)))
+        assert store.read_entry(17) == make_entry(17)
         with pytest.raises(LookupError, match="no entry 21"):
-            store.entry(21)
+            store.read_entry(21)
 
 
 def test_entries_are_read_from_and_to_a_number(tmp_path: Path) -> None:
-    with opened(tmp_path / "journal.db") as store:
-        store.append(list(entries(1, 700)))
-        assert [each.seq for each in store.entries(255, 513)] == list(range(255, 514))
-        assert [each.seq for each in store.reader.rows(699)] == [699, 700]
+    with open_writable(tmp_path / "journal.db") as store:
+        store.append(list(make_entries(1, 700)))
+        assert [each.seq for each in store.iter_entries(255, 513)] == list(range(255, 514))
+        assert [each.seq for each in store.reader.iter_rows(699)] == [699, 700]
 
 
 @pytest.mark.parametrize(
@@ -133,9 +141,9 @@ def test_entries_are_read_from_and_to_a_number(tmp_path: Path) -> None:
 )
 def test_the_file_refuses_what_is_not_appended(tmp_path: Path, statement: Any) -> None:
     path = tmp_path / "journal.db"
-    with opened(path) as store:
-        store.refer("ISO14443", "04A224B2")
-        store.append(list(entries(1, 3)))
+    with open_writable(path) as store:
+        store.reference_for("ISO14443", "04A224B2")
+        store.append(list(make_entries(1, 3)))
     connection = sqlite3.connect(path)
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute(statement)
@@ -160,51 +168,51 @@ def test_the_file_refuses_what_is_not_appended(tmp_path: Path, statement: Any) -
 def test_the_newest_entries_that_fit_are_found(
     tmp_path: Path, asked: dict[str, Any], numbers: list[int]
 ) -> None:
-    with Reader.open(written(tmp_path / "journal.db", 10), KINDS) as reader:
-        assert reader.numbers(newest=4, **asked) == numbers
+    with Reader.open(write_journal(tmp_path / "journal.db", 10), REGISTRY) as reader:
+        assert reader.find_seqs(count_max=4, **asked) == numbers
 
 
 def test_a_commit_is_in_the_file_or_its_log_and_readable_at_once(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    with opened(path) as store, Reader.open(path, KINDS) as reader:
+    with open_writable(path) as store, Reader.open(path, REGISTRY) as reader:
         for seq in range(1, 50):
-            store.append([entry(seq)])
-            assert reader.head() == store.head
+            store.append([make_entry(seq)])
+            assert reader.read_head() == store.head
 
 
 def test_a_slow_reader_does_not_hold_the_writer_or_its_log(tmp_path: Path) -> None:
-    path = written(tmp_path / "journal.db", 1000)
-    with opened(path) as store, Reader.open(path, KINDS) as reader:
-        slow = reader.entries()
+    path = write_journal(tmp_path / "journal.db", 1000)
+    with open_writable(path) as store, Reader.open(path, REGISTRY) as reader:
+        slow = reader.iter_entries()
         next(slow)
         for seq in range(1001, 1300):
-            store.append([entry(seq)])
-            if store.checkpoint_due:
+            store.append([make_entry(seq)])
+            if store.is_checkpoint_due:
                 assert store.checkpoint()
         assert [each.seq for each in slow] == list(range(2, 1300))
-        assert Path(f"{path}-wal").stat().st_size == SMALL.grow_bytes
+        assert Path(f"{path}-wal").stat().st_size == SMALL_JOURNAL.grow_bytes
 
 
 def test_the_log_is_grown_beforehand_and_kept(tmp_path: Path) -> None:
     log = tmp_path / "journal.db-wal"
-    with opened(tmp_path / "journal.db") as store:
-        assert log.stat().st_size >= SMALL.grow_bytes
-        store.append(list(entries(1, 2000)))  # more than the log was grown to
-        assert log.stat().st_size > SMALL.grow_bytes
-        assert store.checkpoint_due
+    with open_writable(tmp_path / "journal.db") as store:
+        assert log.stat().st_size >= SMALL_JOURNAL.grow_bytes
+        store.append(list(make_entries(1, 2000)))  # more than the log was grown to
+        assert log.stat().st_size > SMALL_JOURNAL.grow_bytes
+        assert store.is_checkpoint_due
         assert store.checkpoint()
-        assert not store.checkpoint_due
-        store.append([entry(2001)])
-        assert log.stat().st_size == SMALL.grow_bytes
+        assert not store.is_checkpoint_due
+        store.append([make_entry(2001)])
+        assert log.stat().st_size == SMALL_JOURNAL.grow_bytes
         before = log.read_bytes()
-        store.append([entry(2002)])
-        assert log.stat().st_size == SMALL.grow_bytes
+        store.append([make_entry(2002)])
+        assert log.stat().st_size == SMALL_JOURNAL.grow_bytes
         assert log.read_bytes() != before
 
 
 def test_a_checkpoint_runs_beside_commits(tmp_path: Path) -> None:
     done = threading.Event()
-    with opened(tmp_path / "journal.db") as store:
+    with open_writable(tmp_path / "journal.db") as store:
 
         def move() -> None:
             while not done.is_set():
@@ -214,28 +222,28 @@ def test_a_checkpoint_runs_beside_commits(tmp_path: Path) -> None:
         mover.start()
         try:
             for seq in range(1, 400):
-                store.append([entry(seq)])
+                store.append([make_entry(seq)])
         finally:
             done.set()
             mover.join()
-        assert list(store.entries()) == list(entries_alone(399))
+        assert list(store.iter_entries()) == list(entries_alone(399))
 
 
 def entries_alone(last: int) -> Iterator[object]:
-    return (entry(seq) for seq in range(1, last + 1))
+    return (make_entry(seq) for seq in range(1, last + 1))
 
 
 def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     with (
-        opened(tmp_path / "journal.db"),
+        open_writable(tmp_path / "journal.db"),
         pytest.raises(JournalFailed, match=rf"\(pid {os.getpid()}\) writes this journal"),
     ):
-        opened(tmp_path / "journal.db")
-    opened(tmp_path / "journal.db").close()
+        open_writable(tmp_path / "journal.db")
+    open_writable(tmp_path / "journal.db").close()
 
 
 def test_an_up_to_date_journal_opens_without_the_tool_that_migrates(tmp_path: Path) -> None:
-    path = written(tmp_path / "journal.db", 1)
+    path = write_journal(tmp_path / "journal.db", 1)
     code = (
         "import sys; from pathlib import Path; from tests.journal.kinds import opened;"
         f"opened(Path({str(path)!r})).close(); assert 'sqlite_utils' not in sys.modules"
@@ -244,7 +252,7 @@ def test_an_up_to_date_journal_opens_without_the_tool_that_migrates(tmp_path: Pa
 
 
 def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
-    path = written(tmp_path / "journal.db", 1)
+    path = write_journal(tmp_path / "journal.db", 1)
     connection = sqlite3.connect(path)
     connection.execute(
         "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) "
@@ -253,18 +261,18 @@ def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     connection.commit()
     connection.close()
     with pytest.raises(JournalFailed, match="a newer release wrote this journal"):
-        opened(path)
+        open_writable(path)
 
 
 def test_a_new_file_cut_off_before_it_was_named_is_named_at_the_next_start(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    opened(path).close()
+    open_writable(path).close()
     connection = sqlite3.connect(path)
     connection.execute("DROP TRIGGER meta_not_deleted")
     connection.execute("DELETE FROM meta")
     connection.commit()
     connection.close()
-    with opened(path) as store:
+    with open_writable(path) as store:
         assert store.journal_id == JOURNAL_ID
 
 
@@ -272,10 +280,10 @@ def test_a_disk_that_promises_nothing_gets_a_padded_log(tmp_path: Path) -> None:
     frames = {}
     for safe in (True, False):
         path = tmp_path / f"{safe}.db"
-        with opened(path, StoreSettings(grow_bytes=0, powersafe_overwrite=safe)) as store:
-            store.append([entry(1)])
+        with open_writable(path, StoreSettings(grow_bytes=0, powersafe_overwrite=safe)) as store:
+            store.append([make_entry(1)])
             before = frames_in_log(path)
-            store.append([entry(2)])
+            store.append([make_entry(2)])
             frames[safe] = frames_in_log(path) - before
     assert frames[True] == 1
     assert frames[False] > 1
@@ -286,8 +294,10 @@ def test_growing_the_log_writes_whole_sectors_behind_the_last_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, safe: bool
 ) -> None:
     """A disk without powersafe overwrite may harm what shares a sector with what is written."""
-    with opened(tmp_path / "was.db", StoreSettings(grow_bytes=0, powersafe_overwrite=safe)) as was:
-        was.append(list(entries(1, 20)))
+    with open_writable(
+        tmp_path / "was.db", StoreSettings(grow_bytes=0, powersafe_overwrite=safe)
+    ) as was:
+        was.append(list(make_entries(1, 20)))
         for ending in ("", "-wal"):  # as a killed process leaves them
             shutil.copyfile(f"{tmp_path}/was.db{ending}", f"{tmp_path}/journal.db{ending}")
     log = tmp_path / "journal.db-wal"
@@ -303,8 +313,8 @@ def test_growing_the_log_writes_whole_sectors_behind_the_last_frame(
     monkeypatch.setattr(os, "pwrite", pwrite)
     settings = StoreSettings(grow_bytes=len(held) + 50_001, powersafe_overwrite=safe)
     with (
-        Reader.open(tmp_path / "journal.db", KINDS),  # or opening would begin the log anew
-        opened(tmp_path / "journal.db", settings) as store,
+        Reader.open(tmp_path / "journal.db", REGISTRY),  # or opening would begin the log anew
+        open_writable(tmp_path / "journal.db", settings) as store,
     ):
         assert writes
         assert all(at % 4096 == 0 and at >= len(held) for at, _ in writes)
@@ -312,7 +322,7 @@ def test_growing_the_log_writes_whole_sectors_behind_the_last_frame(
         assert log.stat().st_size >= settings.grow_bytes
         assert log.read_bytes()[: len(held)] == held
         assert store.head.seq == 20
-        store.append([entry(21)])
+        store.append([make_entry(21)])
 
 
 def frames_in_log(path: Path) -> int:
@@ -321,21 +331,21 @@ def frames_in_log(path: Path) -> int:
 
 
 def test_a_full_disk_is_one_line_and_room_makes_it_go_on(tmp_path: Path) -> None:
-    with opened(tmp_path / "journal.db", StoreSettings(grow_bytes=0)) as store:
-        store.append([entry(1)])
+    with open_writable(tmp_path / "journal.db", StoreSettings(grow_bytes=0)) as store:
+        store.append([make_entry(1)])
         before = store.head
-        with room(Path(f"{tmp_path}/journal.db-wal").stat().st_size + 4096):
+        with file_size_limit(Path(f"{tmp_path}/journal.db-wal").stat().st_size + 4096):
             with pytest.raises(JournalFailed) as failed:
-                store.append(list(entries(2, 300)))
+                store.append(list(make_entries(2, 300)))
             assert store.head == before
         assert str(failed.value).count("\n") == 0
         assert "journal.db" in str(failed.value)
-        store.append(list(entries(2, 300)))
+        store.append(list(make_entries(2, 300)))
         assert store.head.seq == 300
 
 
 @contextmanager
-def room(size: int) -> Iterator[None]:
+def file_size_limit(size: int) -> Iterator[None]:
     """No file grows beyond `size` bytes: what a full disk is to a program that runs as root."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -348,50 +358,50 @@ def room(size: int) -> Iterator[None]:
 def test_a_file_that_is_no_journal_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"not a journal, but long enough to be looked at" * 100)
-    for attempt in (lambda: opened(path), lambda: Reader.open(path, KINDS)):
+    for attempt in (lambda: open_writable(path), lambda: Reader.open(path, REGISTRY)):
         with pytest.raises(JournalFailed, match="not a database"):
             attempt()
     with pytest.raises(JournalFailed, match="no such file"):
-        Reader.open(tmp_path / "nothing.db", KINDS)
+        Reader.open(tmp_path / "nothing.db", REGISTRY)
 
 
 def test_a_failed_open_lets_go_of_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"x" * 8192)
     with pytest.raises(JournalFailed):
-        opened(path)
+        open_writable(path)
     path.unlink()
-    opened(path).close()
+    open_writable(path).close()
 
 
 def test_a_copy_with_only_its_log_beside_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    with opened(path) as store:
-        store.append(list(entries(1, 300)))
-        copied = copy_of(path, tmp_path / "copy")
-    with Reader.open(copied, KINDS) as reader:
-        assert list(reader.entries()) == list(entries(1, 300))
+    with open_writable(path) as store:
+        store.append(list(make_entries(1, 300)))
+        copied = copy_journal(path, tmp_path / "copy")
+    with Reader.open(copied, REGISTRY) as reader:
+        assert list(reader.iter_entries()) == list(make_entries(1, 300))
 
 
 @pytest.mark.parametrize("with_log", [True, False])
 def test_a_copy_in_a_directory_nobody_can_write_is_read(with_log: Any) -> None:
     with TemporaryDirectory() as home:  # pytest's own are closed to everybody else
         path = Path(home) / "journal.db"
-        with opened(path) as store:
-            store.append(list(entries(1, 300)))
-            copied = copy_of(path, Path(home) / "open")
+        with open_writable(path) as store:
+            store.append(list(make_entries(1, 300)))
+            copied = copy_journal(path, Path(home) / "open")
         if not with_log:
-            copied = copy_of(path, Path(home) / "closed")
+            copied = copy_journal(path, Path(home) / "closed")
         before = {file.name: file.read_bytes() for file in copied.parent.iterdir()}
         assert (f"{path.name}-wal" in before) == with_log
         assert list(verify(path)) == []  # whoever reads may not be allowed to see our sources
-        with read_only(copied.parent), Reader.open(copied, KINDS) as reader:
-            assert list(reader.entries()) == list(entries(1, 300))
+        with read_only_directory(copied.parent), Reader.open(copied, REGISTRY) as reader:
+            assert list(reader.iter_entries()) == list(make_entries(1, 300))
             assert list(verify(copied)) == []
         assert {file.name: file.read_bytes() for file in copied.parent.iterdir()} == before
 
 
-def copy_of(path: Path, directory: Path) -> Path:
+def copy_journal(path: Path, directory: Path) -> Path:
     """What somebody takes home: the file, and its log if there is one."""
     directory.mkdir()
     for name in (path.name, f"{path.name}-wal"):
@@ -401,7 +411,7 @@ def copy_of(path: Path, directory: Path) -> Path:
 
 
 @contextmanager
-def read_only(directory: Path) -> Iterator[None]:
+def read_only_directory(directory: Path) -> Iterator[None]:
     """Nobody may write here; root, who may anywhere, is somebody else meanwhile."""
     directory.parent.chmod(0o755)
     directory.chmod(0o555)
@@ -418,92 +428,92 @@ def read_only(directory: Path) -> Iterator[None]:
 def test_an_entry_of_a_newer_release_is_told_and_skipped_or_stops_the_reading(
     tmp_path: Path,
 ) -> None:
-    path = written(tmp_path / "journal.db", 2)
-    with opened(path) as store:
-        store.append([entry(3, LidOpened(1, None)), entry(4)])
+    path = write_journal(tmp_path / "journal.db", 2)
+    with open_writable(path) as store:
+        store.append([make_entry(3, LidOpened(1, None)), make_entry(4)])
     older = Registry([MeterRead])
-    told: list[Damage] = []
+    told: list[EntryDamage] = []
     with Reader.open(path, older) as reader:
-        assert [each.seq for each in reader.entries(damaged=told.append)] == [1, 2, 4]
+        assert [each.seq for each in reader.iter_entries(on_damage=told.append)] == [1, 2, 4]
         assert [each.seq for each in told] == [3]
-        assert "LidOpened is a kind" in told[0].why
+        assert "LidOpened is a kind" in told[0].reason
         with pytest.raises(JournalFailed, match="entry 3: LidOpened is a kind"):
-            list(reader.entries())
+            list(reader.iter_entries())
         with pytest.raises(JournalFailed, match="entry 3: LidOpened is a kind"):
-            reader.entry(3)
+            reader.read_entry(3)
 
 
 def test_entries_outside_a_damaged_page_stay_readable(tmp_path: Path) -> None:
-    path = written(tmp_path / "journal.db", 3000)
+    path = write_journal(tmp_path / "journal.db", 3000)
     content = bytearray(path.read_bytes())
     page = content.index(b'"energy_wh":1500.600') // 4096
     content[page * 4096 : (page + 1) * 4096] = bytes(4096)
     path.write_bytes(content)
-    told: list[Damage] = []
-    with Reader.open(path, KINDS) as reader:
-        read = [each.seq for each in reader.entries(damaged=told.append)]
+    told: list[EntryDamage] = []
+    with Reader.open(path, REGISTRY) as reader:
+        read = [each.seq for each in reader.iter_entries(on_damage=told.append)]
         lost = [each.seq for each in told]
     assert sorted(read + lost) == list(range(1, 3001))
     assert 1500 in lost
     assert len(lost) < 64
-    with opened(path) as store:  # and it goes on behind them
-        store.append([entry(3001)])
+    with open_writable(path) as store:  # and it goes on behind them
+        store.append([make_entry(3001)])
 
 
 def test_a_search_passes_over_a_damaged_page(tmp_path: Path) -> None:
-    path = written(tmp_path / "journal.db", 3000)
+    path = write_journal(tmp_path / "journal.db", 3000)
     content = bytearray(path.read_bytes())
     page = content.index(b'"energy_wh":1500.600') // 4096
     content[page * 4096 : (page + 1) * 4096] = bytes(4096)
     path.write_bytes(content)
-    with Reader.open(path, KINDS) as reader:
-        assert reader.numbers(newest=10_000, containing="1.600")[:3] == [1, 11, 21]
-        assert 1500 not in reader.numbers(newest=10_000)
-        assert reader.numbers(newest=2, before=2999, kinds=("MeterRead",)) == [2997, 2998]
-        assert reader.numbers(newest=9, latest=START + timedelta(seconds=2)) == [1, 2]
-        assert reader.numbers(newest=9, kinds=("FrameHeard",)) == []
+    with Reader.open(path, REGISTRY) as reader:
+        assert reader.find_seqs(count_max=10_000, containing="1.600")[:3] == [1, 11, 21]
+        assert 1500 not in reader.find_seqs(count_max=10_000)
+        assert reader.find_seqs(count_max=2, before_seq=2999, kinds=("MeterRead",)) == [2997, 2998]
+        assert reader.find_seqs(count_max=9, latest=START + timedelta(seconds=2)) == [1, 2]
+        assert reader.find_seqs(count_max=9, kinds=("FrameHeard",)) == []
 
 
 def test_reading_ends_behind_a_damaged_head(tmp_path: Path) -> None:
-    path = written(tmp_path / "journal.db", 3000)
+    path = write_journal(tmp_path / "journal.db", 3000)
     content = bytearray(path.read_bytes())
     page = content.index(b'"energy_wh":3000.600') // 4096
     content[page * 4096 : (page + 1) * 4096] = bytes(4096)
     path.write_bytes(content)
-    told: list[Damage] = []
-    with Reader.open(path, KINDS) as reader:
-        read = [each.seq for each in reader.entries(damaged=told.append)]
+    told: list[EntryDamage] = []
+    with Reader.open(path, REGISTRY) as reader:
+        read = [each.seq for each in reader.iter_entries(on_damage=told.append)]
     assert read == list(range(1, read[-1] + 1))
     assert 2900 < read[-1] < 3000
     with pytest.raises(JournalFailed, match="malformed"):
-        opened(path)
+        open_writable(path)
 
 
 def test_commits_hidden_by_a_damaged_log_are_told_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    with opened(path) as store:
+    with open_writable(path) as store:
         store.checkpoint()
         for seq in range(1, 11):
-            store.append([entry(seq)])
-        copied = copy_of(path, tmp_path / "copy")
+            store.append([make_entry(seq)])
+        copied = copy_journal(path, tmp_path / "copy")
     log = Path(f"{copied}-wal")
     data = bytearray(log.read_bytes())
     data[32 + 4 * 4120 + 4000] ^= 4  # in the fifth commit
     log.write_bytes(data)
-    with opened(copied) as store:
-        assert store.lost == "6 commits behind damaged frame 5 of the log"
+    with open_writable(copied) as store:
+        assert store.lost_commits == "6 commits behind damaged frame 5 of the log"
         assert store.head.seq == 4
-        store.append([entry(5)])
+        store.append([make_entry(5)])
     assert (tmp_path / "copy" / "journal.damaged-1" / "journal.db-wal").read_bytes() == data
-    with opened(copied) as store:
-        assert store.lost is None
+    with open_writable(copied) as store:
+        assert store.lost_commits is None
 
 
 @pytest.mark.parametrize(
     "damage", ["at = 'x'", "at = CAST(x'ff' AS TEXT)", "body = CAST(x'ff' AS TEXT)", "digest = x''"]
 )
 def test_a_changed_last_entry_does_not_stop_the_station(tmp_path: Path, damage: str) -> None:
-    path = written(tmp_path / "journal.db", 9)
+    path = write_journal(tmp_path / "journal.db", 9)
     connection = sqlite3.connect(path)
     guard = "SELECT sql FROM sqlite_schema WHERE name = 'entry_not_updated'"
     [(sql,)] = connection.execute(guard).fetchall()
@@ -512,51 +522,51 @@ def test_a_changed_last_entry_does_not_stop_the_station(tmp_path: Path, damage: 
     connection.execute(sql)
     connection.commit()
     connection.close()
-    with opened(path) as store:
-        store.append([entry(10)])
-        store.append([entry(11)])
-        told: list[Damage] = []
-        read = [each.seq for each in store.reader.entries(damaged=told.append)]
+    with open_writable(path) as store:
+        store.append([make_entry(10)])
+        store.append([make_entry(11)])
+        told: list[EntryDamage] = []
+        read = [each.seq for each in store.reader.iter_entries(on_damage=told.append)]
         assert sorted(read + [each.seq for each in told]) == list(range(1, 12))
-    assert {each.entry for each in verify(path)} <= {9, 10}
-    assert next(verify(path)).entry == 9
+    assert {each.seq for each in verify(path)} <= {9, 10}
+    assert next(verify(path)).seq == 9
 
 
 def test_a_journal_that_cannot_be_opened_is_set_aside_whole(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     for number in (1, 2):
-        written(path, 3000)
+        write_journal(path, 3000)
         data = bytearray(path.read_bytes())
         page = data.index(b'"energy_wh":3000.600') // 4096
         data[page * 4096 : (page + 1) * 4096] = bytes(4096)
         path.write_bytes(data)
         Path(f"{path}-wal").write_bytes(b"log")
         with pytest.raises(JournalFailed):
-            opened(path)
-        aside = set_aside(path)
+            open_writable(path)
+        aside = quarantine_journal(path)
         assert aside == tmp_path / f"journal.damaged-{number}" / "journal.db"
         assert aside.read_bytes() == data
         assert not list(tmp_path.glob("journal.db*"))
-        told: list[Damage] = []
-        with Reader.open(aside, KINDS) as reader:
-            assert len(list(reader.entries(damaged=told.append))) > 2900
+        told: list[EntryDamage] = []
+        with Reader.open(aside, REGISTRY) as reader:
+            assert len(list(reader.iter_entries(on_damage=told.append))) > 2900
 
 
 def test_retired_entries_leave_an_anchor_for_the_chain(tmp_path: Path) -> None:
-    path = written(tmp_path / "journal.db", 10)
-    with opened(path) as store:
+    path = write_journal(tmp_path / "journal.db", 10)
+    with open_writable(path) as store:
         digest = store.reader.digest_at(7)
-        store.retire(4)
-        store.retire(7)
-        assert store.reader.anchor() == (7, digest)
-        assert [each.seq for each in store.entries()] == [8, 9, 10]
-        store.append([entry(11)])
-        assert store.retire(3) == 0
-        assert store.reader.anchor() == (7, digest)
-        assert store.retire(11) == 4
-        assert store.reader.head() == Head(11, store.head.digest, None, 0)
-        store.append([entry(12)])
-    with opened(path) as store:
+        store.drop_archived(4)
+        store.drop_archived(7)
+        assert store.reader.position_before_first() == (7, digest)
+        assert [each.seq for each in store.iter_entries()] == [8, 9, 10]
+        store.append([make_entry(11)])
+        assert store.drop_archived(3) == 0
+        assert store.reader.position_before_first() == (7, digest)
+        assert store.drop_archived(11) == 4
+        assert store.reader.read_head() == Head(11, store.head.digest, None, 0)
+        store.append([make_entry(12)])
+    with open_writable(path) as store:
         assert store.head.seq == 12
     connection = sqlite3.connect(path)
     with pytest.raises(sqlite3.IntegrityError, match="never removed"):

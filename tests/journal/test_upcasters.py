@@ -13,7 +13,7 @@ from tests.journal import kinds
 
 def test_a_body_takes_every_step_from_its_version_on() -> None:
     def lifted(version: int, body: dict[str, object]) -> dict[str, object]:
-        return upcast(kinds.STEPS, "LidOpened", version, 3, body)
+        return upcast(kinds.UPCASTERS, "LidOpened", version, 3, body)
 
     assert lifted(1, {"open_s": 2}) == {"open_ms": 2000, "who": None}
     assert lifted(2, {"open_ms": 2}) == {"open_ms": 2, "who": None}
@@ -22,11 +22,11 @@ def test_a_body_takes_every_step_from_its_version_on() -> None:
 
 def test_a_step_leaves_the_body_it_was_given_alone() -> None:
     body = {"open_ms": 2}
-    upcast(kinds.STEPS, "LidOpened", 2, 3, body)
+    upcast(kinds.UPCASTERS, "LidOpened", 2, 3, body)
     assert body == {"open_ms": 2}
 
 
-@pytest.mark.parametrize("steps", [STEPS, kinds.STEPS])
+@pytest.mark.parametrize("steps", [STEPS, kinds.UPCASTERS])
 def test_a_step_is_named_by_its_kind_and_versions(steps: Any) -> None:
     for (kind, version), step in steps.items():
         snake = re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()

@@ -27,8 +27,16 @@ CORRECTIONS: dict[str, Schema] = {
 
 MESSAGES = [f"{action}{side}" for action in sorted(ACTIONS) for side in ("Request", "Response")]
 
-_SILENT = {"$schema", "$id", "comment", "description", "javaType", "default", "definitions"}
-_KNOWN = {
+_IGNORED_KEYWORDS = {
+    "$schema",
+    "$id",
+    "comment",
+    "description",
+    "javaType",
+    "default",
+    "definitions",
+}
+_KNOWN_KEYWORDS = {
     "object": {"type", "properties", "required", "additionalProperties"},
     "array": {"type", "items", "additionalItems", "minItems", "maxItems"},
     "string": {"type", "maxLength", "enum", "format", "additionalProperties"},
@@ -58,7 +66,7 @@ def schema_of(message: str) -> Schema:
     return schema
 
 
-def resolved(schema: Schema, part: Schema) -> tuple[str, Schema]:
+def resolve_reference(schema: Schema, part: Schema) -> tuple[str, Schema]:
     """A part of a schema behind its reference, and its name if it has one."""
     if "$ref" not in part:
         return "", part
@@ -68,18 +76,18 @@ def resolved(schema: Schema, part: Schema) -> tuple[str, Schema]:
 
 def shape_of(schema: Schema, part: Schema, name: str) -> Shape:
     """What a schema demands. A keyword this walker does not know is an error, not ignored."""
-    found, part = resolved(schema, part)
+    found, part = resolve_reference(schema, part)
     name = found or name
     if "type" not in part:
-        assert part.keys() <= _SILENT, f"{name}: {part}"
+        assert part.keys() <= _IGNORED_KEYWORDS, f"{name}: {part}"
         return {"anything": True}
     kind = part["type"]
-    unknown = part.keys() - _SILENT - _KNOWN[kind]
+    unknown = part.keys() - _IGNORED_KEYWORDS - _KNOWN_KEYWORDS[kind]
     assert not unknown, f"{name}: what is {unknown}?"
     return _SHAPES[kind](schema, part, name)
 
 
-def _object(schema: Schema, part: Schema, name: str) -> Shape:
+def _object_shape(schema: Schema, part: Schema, name: str) -> Shape:
     required = set(part.get("required", ()))
     properties = part.get("properties", {})
     assert required <= properties.keys(), f"{name} requires what it does not have"
@@ -93,7 +101,7 @@ def _object(schema: Schema, part: Schema, name: str) -> Shape:
     }
 
 
-def _array(schema: Schema, part: Schema, name: str) -> Shape:
+def _array_shape(schema: Schema, part: Schema, name: str) -> Shape:
     return {
         "array": shape_of(schema, part["items"], name),
         "min": part.get("minItems"),
@@ -101,7 +109,7 @@ def _array(schema: Schema, part: Schema, name: str) -> Shape:
     }
 
 
-def _string(schema: Schema, part: Schema, name: str) -> Shape:
+def _string_shape(schema: Schema, part: Schema, name: str) -> Shape:
     if "enum" in part:
         return {"words": sorted(part["enum"])}
     if "format" in part:
@@ -109,7 +117,7 @@ def _string(schema: Schema, part: Schema, name: str) -> Shape:
     return {"string": True, "max": part.get("maxLength")}
 
 
-def _integer(schema: Schema, part: Schema, name: str) -> Shape:
+def _integer_shape(schema: Schema, part: Schema, name: str) -> Shape:
     return {
         "integer": True,
         "min": part.get("minimum", -INTEGER_BOUND),
@@ -118,19 +126,19 @@ def _integer(schema: Schema, part: Schema, name: str) -> Shape:
 
 
 _SHAPES: dict[str, Callable[[Schema, Schema, str], Shape]] = {
-    "object": _object,
-    "array": _array,
-    "string": _string,
-    "integer": _integer,
+    "object": _object_shape,
+    "array": _array_shape,
+    "string": _string_shape,
+    "integer": _integer_shape,
     "number": lambda schema, part, name: {"number": True},
     "boolean": lambda schema, part, name: {"boolean": True},
 }
 
 
-def mutants(schema: Schema) -> Iterator[tuple[str, Schema]]:
+def schema_mutants(schema: Schema) -> Iterator[tuple[str, Schema]]:
     """The schema with one thing changed, for each thing that a shape should notice."""
-    reached = _reached(schema)
-    for path in _parts(schema, ()):
+    reached = _used_definitions(schema)
+    for path in _schema_paths(schema, ()):
         if path[:1] == ("definitions",) and path[1] not in reached:
             continue
         for what, change in _CHANGES.items():
@@ -142,7 +150,7 @@ def mutants(schema: Schema) -> Iterator[tuple[str, Schema]]:
                 yield f"{'/'.join(map(str, path))} {what}", changed
 
 
-def _reached(schema: Schema) -> set[str]:
+def _used_definitions(schema: Schema) -> set[str]:
     """The definitions that the message uses."""
     reached: set[str] = set()
     waiting = [json.dumps({**schema, "definitions": {}})]
@@ -155,28 +163,28 @@ def _reached(schema: Schema) -> set[str]:
     return reached
 
 
-def _parts(part: Schema, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _schema_paths(part: Schema, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """The path of every schema in a schema."""
     yield path
     for group in ("properties", "definitions"):
         for key, value in part.get(group, {}).items():
-            yield from _parts(value, (*path, group, key))
+            yield from _schema_paths(value, (*path, group, key))
     if "items" in part:
-        yield from _parts(part["items"], (*path, "items"))
+        yield from _schema_paths(part["items"], (*path, "items"))
 
 
-def _more(key: str) -> Any:
+def _increase_keyword(key: str) -> Any:
     def change(part: Schema) -> object:
         return part.update({key: part[key] + 1}) or part if key in part else None
 
     return change
 
 
-def _without(key: str) -> Any:
+def _remove_keyword(key: str) -> Any:
     return lambda part: part.pop(key, None)
 
 
-def _other_type(part: Schema) -> object:
+def _change_type(part: Schema) -> object:
     if part.get("type") not in ("integer", "number", "boolean"):
         return None
     kind = "boolean" if part["type"] == "number" else "number"
@@ -185,80 +193,80 @@ def _other_type(part: Schema) -> object:
     return part.update(type=kind) or part
 
 
-def _optional(part: Schema) -> object:
+def _make_optional(part: Schema) -> object:
     return part["required"].pop() if part.get("required") else None
 
 
-def _required(part: Schema) -> object:
+def _make_required(part: Schema) -> object:
     spare = sorted(part.get("properties", {}).keys() - set(part.get("required", ())))
     return part.setdefault("required", []).append(spare[0]) or part if spare else None
 
 
-def _renamed(part: Schema) -> object:
+def _rename_property(part: Schema) -> object:
     properties = part.get("properties", {})
     spare = sorted(properties.keys() - set(part.get("required", ())))
     return properties.update(renamed=properties.pop(spare[0])) or part if spare else None
 
 
-def _word_less(part: Schema) -> object:
+def _remove_enum_value(part: Schema) -> object:
     return part["enum"].pop() if "enum" in part else None
 
 
-def _word_more(part: Schema) -> object:
+def _add_enum_value(part: Schema) -> object:
     return part["enum"].append("Another") or part if "enum" in part else None
 
 
-def _opened(part: Schema) -> object:
+def _allow_additional(part: Schema) -> object:
     closed = part.get("type") == "object" and part.get("additionalProperties") is False
     return part.update(additionalProperties=True) or part if closed else None
 
 
 _CHANGES = {
-    "maxLength + 1": _more("maxLength"),
-    "minItems + 1": _more("minItems"),
-    "maxItems + 1": _more("maxItems"),
-    "minimum + 1": _more("minimum"),
-    "maximum + 1": _more("maximum"),
+    "maxLength + 1": _increase_keyword("maxLength"),
+    "minItems + 1": _increase_keyword("minItems"),
+    "maxItems + 1": _increase_keyword("maxItems"),
+    "minimum + 1": _increase_keyword("minimum"),
+    "maximum + 1": _increase_keyword("maximum"),
     "no maxLength": lambda part: None if "enum" in part else part.pop("maxLength", None),
-    "no minItems": _without("minItems"),
-    "no format": _without("format"),
-    "other type": _other_type,
-    "one less required": _optional,
-    "one more required": _required,
-    "one renamed": _renamed,
-    "one word less": _word_less,
-    "one word more": _word_more,
-    "open": _opened,
+    "no minItems": _remove_keyword("minItems"),
+    "no format": _remove_keyword("format"),
+    "other type": _change_type,
+    "one less required": _make_optional,
+    "one more required": _make_required,
+    "one renamed": _rename_property,
+    "one word less": _remove_enum_value,
+    "one word more": _add_enum_value,
+    "open": _allow_additional,
 }
 
 
-_TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+_TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 _DECIMALS = st.decimals(-(10**9), 10**9, allow_nan=False, places=6)
-_ANY = st.recursive(
-    st.booleans() | st.integers(-(2**53), 2**53) | _TEXT | _DECIMALS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+_ANY_VALUES = st.recursive(
+    st.booleans() | st.integers(-(2**53), 2**53) | _TEXTS | _DECIMALS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
     max_leaves=5,
 )
 _MOMENTS = st.datetimes().map(lambda moment: moment.isoformat(timespec="milliseconds") + "Z")
 
 
-def payloads(schema: Schema, part: Schema) -> st.SearchStrategy[Json]:
+def valid_payloads(schema: Schema, part: Schema) -> st.SearchStrategy[Json]:
     """Payloads that fit a schema; decimals are `Decimal`."""
-    _, part = resolved(schema, part)
+    _, part = resolve_reference(schema, part)
     match part.get("type"):
         case None:
-            return _ANY
+            return _ANY_VALUES
         case "object":
-            return _objects(schema, part)
+            return _valid_objects(schema, part)
         case "array":
             low, high = part["minItems"], min(part.get("maxItems", 9), part["minItems"] + 2)
-            return st.lists(payloads(schema, part["items"]), min_size=low, max_size=high)
+            return st.lists(valid_payloads(schema, part["items"]), min_size=low, max_size=high)
         case "string" if "enum" in part:
             return st.sampled_from(part["enum"])
         case "string" if "format" in part:
             return _MOMENTS
         case "string":
-            return _TEXT.map(lambda text: text[: part["maxLength"]]) | st.just(
+            return _TEXTS.map(lambda text: text[: part["maxLength"]]) | st.just(
                 "ä" * part["maxLength"]
             )
         case "integer":
@@ -270,8 +278,10 @@ def payloads(schema: Schema, part: Schema) -> st.SearchStrategy[Json]:
             return st.booleans()
 
 
-def _objects(schema: Schema, part: Schema) -> st.SearchStrategy[Json]:
-    fields = {key: payloads(schema, value) for key, value in part.get("properties", {}).items()}
+def _valid_objects(schema: Schema, part: Schema) -> st.SearchStrategy[Json]:
+    fields = {
+        key: valid_payloads(schema, value) for key, value in part.get("properties", {}).items()
+    }
     required = set(part.get("required", ()))
     closed = st.fixed_dictionaries(
         {key: value for key, value in fields.items() if key in required},
@@ -279,19 +289,21 @@ def _objects(schema: Schema, part: Schema) -> st.SearchStrategy[Json]:
     )
     if part.get("additionalProperties") is False:
         return closed
-    return st.builds(lambda more, known: more | known, st.dictionaries(_TEXT, _ANY), closed)
+    return st.builds(lambda more, known: more | known, st.dictionaries(_TEXTS, _ANY_VALUES), closed)
 
 
-def example(schema: Schema, part: Schema) -> Json:
+def example_payload(schema: Schema, part: Schema) -> Json:
     """One payload that fits a schema, with every field it can have."""
-    _, part = resolved(schema, part)
+    _, part = resolve_reference(schema, part)
     match part.get("type"):
         case None:
             return [1, {"two": "3"}]
         case "object":
-            return {key: example(schema, value) for key, value in part["properties"].items()}
+            return {
+                key: example_payload(schema, value) for key, value in part["properties"].items()
+            }
         case "array":
-            return [example(schema, part["items"])] * max(1, part["minItems"])
+            return [example_payload(schema, part["items"])] * max(1, part["minItems"])
         case "string" if "enum" in part:
             return part["enum"][0]
         case "string" if "format" in part:
@@ -306,33 +318,33 @@ def example(schema: Schema, part: Schema) -> Json:
             return True
 
 
-def breaches(schema: Schema, part: Schema, seen: set[str]) -> Iterator[tuple[str, Json]]:
+def invalid_payloads(schema: Schema, part: Schema, seen: set[str]) -> Iterator[tuple[str, Json]]:
     """Payloads with one fault each, for every rule of the schema.
 
     Definitions in `seen` are not gone through again; those gone through are added to it.
     """
-    name, part = resolved(schema, part)
+    name, part = resolve_reference(schema, part)
     if name in seen:
         return
     if name:
         seen.add(name)
-    good = example(schema, part)
-    for what, bad in _wrong(part, good):
+    good = example_payload(schema, part)
+    for what, bad in _invalid_values(part, good):
         yield f"{name}: {what}", bad
     for key, value in part.get("properties", {}).items():
-        for what, bad in breaches(schema, value, seen):
+        for what, bad in invalid_payloads(schema, value, seen):
             yield f"{name}.{key} {what}", good | {key: bad}
     if "items" in part:
-        for what, bad in breaches(schema, part["items"], seen):
+        for what, bad in invalid_payloads(schema, part["items"], seen):
             yield f"{name}[] {what}", [bad]
 
 
-def _wrong(part: Schema, good: Json) -> Iterator[tuple[str, Json]]:
+def _invalid_values(part: Schema, good: Json) -> Iterator[tuple[str, Json]]:
     kind = part.get("type")
     if kind is None:
         return
     yield "null", None
-    for other, value in _OF_TYPE.items():
+    for other, value in _VALUE_OF_TYPE.items():
         if other != kind and (other, kind) != ("integer", "number"):
             yield f"a {other}", value
     match kind:
@@ -356,7 +368,7 @@ def _wrong(part: Schema, good: Json) -> Iterator[tuple[str, Json]]:
                     yield f"beyond the {bound}", int(part[bound]) + step
 
 
-_OF_TYPE: dict[str, Json] = {
+_VALUE_OF_TYPE: dict[str, Json] = {
     "object": {"vendorId": "x"},
     "array": [],
     "string": "1",

@@ -18,19 +18,19 @@ _CUSTOM: dict[Any, Shape] = {Number: {"number": True}, CustomDataType: _CUSTOM_D
 
 
 def shape_of_struct(kind: type[Any]) -> Shape:
-    return _shape(mi.type_info(kind))
+    return _shape_of_type(mi.type_info(kind))
 
 
-def _shape(info: mi.Type) -> Shape:
+def _shape_of_type(info: mi.Type) -> Shape:
     match info:
         case mi.StructType(cls=cls, fields=fields, forbid_unknown_fields=closed):
             return {
                 "object": cls.__name__,
                 "open": not closed,
-                "fields": {field.encode_name: _field(field) for field in fields},
+                "fields": {field.encode_name: _shape_of_field(field) for field in fields},
             }
         case mi.VarTupleType(item_type=item, min_length=low, max_length=high):
-            return {"array": _shape(item), "min": low, "max": high}
+            return {"array": _shape_of_type(item), "min": low, "max": high}
         case mi.LiteralType(values=values):
             return {"words": sorted(values)}
         case mi.StrType(pattern=pattern) if pattern == TIMESTAMP_PATTERN:
@@ -49,6 +49,6 @@ def _shape(info: mi.Type) -> Shape:
             raise AssertionError(f"no message should hold {info}")
 
 
-def _field(field: mi.Field) -> Shape:
+def _shape_of_field(field: mi.Field) -> Shape:
     assert field.required or field.default is None, f"{field.name} is not None when absent"
-    return {"required": field.required} | _shape(field.type)
+    return {"required": field.required} | _shape_of_type(field.type)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from station.messages import Timestamp, parse_timestamp, timestamp
+from station.messages import Timestamp, format_timestamp, parse_timestamp
 from station.messages.primitives import TIMESTAMP_PATTERN
 
 _RUN = settings(max_examples=300, derandomize=True, deadline=None, database=None)
@@ -29,12 +29,12 @@ _RUN = settings(max_examples=300, derandomize=True, deadline=None, database=None
     ],
 )
 def test_a_moment_is_written_in_utc_with_z_and_milliseconds(moment: datetime, text: str) -> None:
-    assert timestamp(moment) == text
+    assert format_timestamp(moment) == text
 
 
 def test_a_moment_without_a_zone_is_our_mistake() -> None:
     with pytest.raises(AssertionError, match="no time zone"):
-        timestamp(datetime(2026, 11, 22))  # noqa: DTZ001
+        format_timestamp(datetime(2026, 11, 22))  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_what_is_no_moment_is_an_error_that_shows_it(text: str) -> None:
 @_RUN
 @given(text=st.from_regex(TIMESTAMP_PATTERN))
 def test_whatever_decodes_as_a_moment_can_be_read_as_one(text: str) -> None:
-    written = timestamp(parse_timestamp(text))
+    written = format_timestamp(parse_timestamp(text))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", written)
-    assert timestamp(parse_timestamp(written)) == written
+    assert format_timestamp(parse_timestamp(written)) == written
 
 
 @_RUN
@@ -82,7 +82,7 @@ def test_reading_a_moment_that_was_written_gives_it_back(moment: datetime) -> No
     except OverflowError:
         return
     whole = utc.replace(microsecond=utc.microsecond // 1000 * 1000)
-    text: Timestamp = timestamp(moment)
+    text: Timestamp = format_timestamp(moment)
     assert parse_timestamp(text) == whole
 
 

@@ -17,41 +17,47 @@ from hypothesis import strategies as st
 from station.messages import (
     ACTIONS,
     Datatype,
-    Malformed,
+    MalformedPayload,
     decode_request,
     decode_response,
     encode,
 )
 from station.messages.j_metering import MeterValuesRequest
 from station.messages.l_firmware import UpdateFirmwareRequest
-from tests.messages.schemas import MESSAGES, breaches, example, payloads, schema_of
+from tests.messages.schemas import (
+    MESSAGES,
+    example_payload,
+    invalid_payloads,
+    schema_of,
+    valid_payloads,
+)
 
 _WRITER = msgspec.json.Encoder(decimal_format="number")
 _READER = msgspec.json.Decoder(float_hook=Decimal)
 
 
 @cache
-def validator(message: str) -> jsonschema.Draft6Validator:
+def schema_validator(message: str) -> jsonschema.Draft6Validator:
     return jsonschema.Draft6Validator(schema_of(message))
 
 
-def decoded(message: str, raw: bytes) -> Datatype:
+def decode_message(message: str, raw: bytes) -> Datatype:
     if message.endswith("Request"):
         return decode_request(message.removesuffix("Request"), raw)
     return decode_response(message.removesuffix("Response"), raw)
 
 
-def assert_comes_out_as_it_went_in(message: str, raw: bytes) -> None:
-    validator(message).validate(json.loads(raw))
-    again = encode(decoded(message, raw))
-    validator(message).validate(json.loads(again))
+def assert_round_trip(message: str, raw: bytes) -> None:
+    schema_validator(message).validate(json.loads(raw))
+    again = encode(decode_message(message, raw))
+    schema_validator(message).validate(json.loads(again))
     assert _READER.decode(again) == _READER.decode(raw)
 
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_message_with_all_its_fields_comes_out_as_it_went_in(message: str) -> None:
     schema = schema_of(message)
-    assert_comes_out_as_it_went_in(message, _WRITER.encode(example(schema, schema)))
+    assert_round_trip(message, _WRITER.encode(example_payload(schema, schema)))
 
 
 @pytest.mark.parametrize("message", MESSAGES)
@@ -65,8 +71,8 @@ def test_a_message_with_all_its_fields_comes_out_as_it_went_in(message: str) -> 
 @given(data=st.data())
 def test_a_valid_message_comes_out_as_it_went_in(message: str, data: st.DataObject) -> None:
     schema = schema_of(message)
-    payload = data.draw(payloads(schema, schema))
-    assert_comes_out_as_it_went_in(message, _WRITER.encode(payload))
+    payload = data.draw(valid_payloads(schema, schema))
+    assert_round_trip(message, _WRITER.encode(payload))
 
 
 def test_an_invalid_message_is_refused_by_its_schema_and_by_us() -> None:
@@ -74,11 +80,11 @@ def test_an_invalid_message_is_refused_by_its_schema_and_by_us() -> None:
     tried = 0
     for message in MESSAGES:
         schema = schema_of(message)
-        for what, payload in breaches(schema, schema, seen):
+        for what, payload in invalid_payloads(schema, schema, seen):
             raw = _WRITER.encode(payload)
-            assert not validator(message).is_valid(json.loads(raw)), f"{message}: {what}"
+            assert not schema_validator(message).is_valid(json.loads(raw)), f"{message}: {what}"
             with pytest.raises(msgspec.ValidationError):
-                raise AssertionError(f"{message}: {what}: {decoded(message, raw)}")
+                raise AssertionError(f"{message}: {what}: {decode_message(message, raw)}")
             tried += 1
     assert tried > 2500
     assert {"CustomDataType", "IdTokenType", "ChargingProfileType", "VPNType"} <= seen
@@ -110,7 +116,7 @@ def test_a_number_without_a_fraction_is_an_integer_however_it_is_written_fr_02(
     text: bytes,
 ) -> None:
     raw = b'{"evseId":%b,"connectorId":2}' % text
-    validator("UnlockConnectorRequest").validate(json.loads(raw))
+    schema_validator("UnlockConnectorRequest").validate(json.loads(raw))
     assert encode(decode_request("UnlockConnector", raw)) == b'{"evseId":1,"connectorId":2}'
 
 
@@ -207,7 +213,7 @@ def test_a_field_of_odd_capitals_keeps_them() -> None:
     ids=lambda raw: repr(raw[:40]),
 )
 def test_what_is_no_json_is_malformed(raw: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedPayload):
         decode_request("Heartbeat", raw)
 
 
@@ -222,7 +228,7 @@ def test_no_bytes_break_the_decoder(raw: bytes) -> None:
 @given(at=st.integers(min_value=0), byte=st.integers(0, 255))
 def test_one_wrong_byte_breaks_no_decoder(at: int, byte: int) -> None:
     schema = schema_of("SetChargingProfileRequest")
-    raw = bytearray(_WRITER.encode(example(schema, schema)))
+    raw = bytearray(_WRITER.encode(example_payload(schema, schema)))
     raw[at % len(raw)] = byte
     with suppress(msgspec.ValidationError):
         encode(decode_request("SetChargingProfile", bytes(raw)))
@@ -238,7 +244,7 @@ def test_a_raw_payload_out_of_a_frame_decodes_like_its_bytes() -> None:
 
 def test_messages_can_be_compared_and_hashed() -> None:
     schema = schema_of("UpdateFirmwareRequest")
-    payload: dict[str, Any] = example(schema, schema)
+    payload: dict[str, Any] = example_payload(schema, schema)
     del payload["customData"], payload["firmware"]["customData"]
     one, other = (decode_request("UpdateFirmware", _WRITER.encode(payload)) for _ in range(2))
     assert isinstance(one, UpdateFirmwareRequest)

@@ -12,7 +12,7 @@ from station.messages import ACTIONS, enums
 from station.messages.b_provisioning import ResetRequest
 from station.messages.enums import ResetEnumType
 from station.messages.primitives import CustomDataType, Datatype, Integer, Maybe
-from tests.messages.schemas import MESSAGES, mutants, schema_names, schema_of, shape_of
+from tests.messages.schemas import MESSAGES, schema_mutants, schema_names, schema_of, shape_of
 from tests.messages.shapes import shape_of_struct
 
 
@@ -22,7 +22,7 @@ def struct_of(message: str) -> type[Datatype]:
     return action.request if side == "Request" else action.response
 
 
-def demanded(message: str) -> dict[str, Any]:
+def schema_shape(message: str) -> dict[str, Any]:
     schema = schema_of(message)
     return shape_of(schema, schema, message)
 
@@ -34,7 +34,7 @@ def test_every_message_of_ocpp_is_there_and_no_other() -> None:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_message_is_what_its_schema_says(message: str) -> None:
-    assert shape_of_struct(struct_of(message)) == demanded(message)
+    assert shape_of_struct(struct_of(message)) == schema_shape(message)
 
 
 def test_every_list_of_words_has_the_name_the_order_and_the_spelling_of_its_schema() -> None:
@@ -51,7 +51,7 @@ def test_every_list_of_words_has_the_name_the_order_and_the_spelling_of_its_sche
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_schema_with_anything_changed_is_noticed(message: str) -> None:
     ours = shape_of_struct(struct_of(message))
-    changed = list(mutants(schema_of(message)))
+    changed = list(schema_mutants(schema_of(message)))
     assert changed
     for what, schema in changed:
         assert shape_of(schema, schema, message) != ours, what
@@ -123,7 +123,7 @@ def shape_as_reset(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def test_a_struct_that_says_the_same_has_the_same_shape() -> None:
-    assert shape_as_reset(Faithful) == demanded("ResetRequest") == shape_as_reset(ResetRequest)
+    assert shape_as_reset(Faithful) == schema_shape("ResetRequest") == shape_as_reset(ResetRequest)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_struct_that_says_the_same_has_the_same_shape() -> None:
     ],
 )
 def test_a_struct_that_drifted_is_noticed(kind: type[msgspec.Struct]) -> None:
-    assert shape_as_reset(kind) != demanded("ResetRequest")
+    assert shape_as_reset(kind) != schema_shape("ResetRequest")
 
 
 class Nullable(Datatype, frozen=True):

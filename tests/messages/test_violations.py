@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from station.messages import Malformed, decode_request
-from station.messages.violations import DESCRIPTION_MAX, Violation, violation
-from tests.messages.schemas import MESSAGES, breaches, schema_of
-from tests.messages.test_round_trip import _WRITER, decoded
+from station.messages import MalformedPayload, decode_request
+from station.messages.violations import DESCRIPTION_MAX, Violation, describe_violation
+from tests.messages.schemas import MESSAGES, invalid_payloads, schema_of
+from tests.messages.test_round_trip import _WRITER, decode_message
 
 FORMAT, TYPE = "FormatViolation", "TypeConstraintViolation"
 OCCURRENCE, PROPERTY = "OccurrenceConstraintViolation", "PropertyConstraintViolation"
@@ -18,7 +18,7 @@ PROTOCOL = "ProtocolError"
 def violation_of(action: str, raw: bytes) -> Violation:
     with pytest.raises(msgspec.ValidationError) as caught:
         decode_request(action, raw)
-    return violation(caught.value)
+    return describe_violation(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ def test_every_way_to_break_a_schema_has_a_kind_of_its_own() -> None:
     codes = set()
     for message in MESSAGES:
         schema = schema_of(message)
-        for what, payload in breaches(schema, schema, seen):
+        for what, payload in invalid_payloads(schema, schema, seen):
             with pytest.raises(msgspec.ValidationError) as caught:
-                decoded(message, _WRITER.encode(payload))
-            code, description = violation(caught.value)
+                decode_message(message, _WRITER.encode(payload))
+            code, description = describe_violation(caught.value)
             assert not description.endswith("invalid value"), f"{message}: {what}"
             codes.add(code)
     assert codes == {TYPE, OCCURRENCE, PROPERTY, PROTOCOL}
@@ -166,5 +166,5 @@ def test_every_way_to_break_a_schema_has_a_kind_of_its_own() -> None:
 
 def test_a_fault_worded_as_never_before_still_has_an_answer() -> None:
     error = msgspec.ValidationError("Something of a later msgspec: hunter2 - at `$.key`")
-    assert violation(error) == (PROPERTY, "$.key: invalid value")
-    assert violation(Malformed("whatever")).code == FORMAT
+    assert describe_violation(error) == (PROPERTY, "$.key: invalid value")
+    assert describe_violation(MalformedPayload("whatever")).code == FORMAT

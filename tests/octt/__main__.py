@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from station.profiles import ProfileError, load
+from station.profiles import ProfileError, load_profile
 from tests.octt import report
-from tests.octt.applicability import CORE, Decided, decide_all
+from tests.octt.applicability import CORE, Applicability, decide_all_cases
 from tests.octt.cases import PLAYS
 from tests.octt.runner import Outcome, Runner
 
@@ -36,45 +36,45 @@ def main(
     Exit code 0: all passed; 1: some did not; 2: usage.
     """
     try:
-        product = load(profile)
+        product = load_profile(profile)
     except ProfileError as error:
         raise click.UsageError(str(error)) from None
-    decided = decide_all(product)
-    chosen = _chosen(decided, wanted)
+    decided = decide_all_cases(product)
+    chosen = _select_cases(decided, wanted)
     if only_list:
         for case_id in chosen:
-            click.echo(f"{case_id:<13} {decided[case_id].case.title} ({decided[case_id].why})")
+            click.echo(f"{case_id:<13} {decided[case_id].case.title} ({decided[case_id].reason})")
         return
     began_s = time.monotonic()
     told = Progress(len(chosen), trace=trace)
-    outcomes = Runner(profile, jobs=jobs, told=told).run(chosen)
+    outcomes = Runner(profile, jobs=jobs, on_outcome=told).run_cases(chosen)
     click.echo()
-    for line in report.abstract(decided, outcomes, product):
+    for line in report.abstract_lines(decided, outcomes, product):
         click.echo(line)
     click.echo(f"\n{len(outcomes)} cases in {time.monotonic() - began_s:.0f} s")
     if path is not None:
-        report.write(path, decided, outcomes, product)
+        report.write_report(path, decided, outcomes, product)
     raise SystemExit(0 if all(outcome.passed for outcome in outcomes) else 1)
 
 
-def _chosen(decided: dict[str, Decided], wanted: tuple[str, ...]) -> list[str]:
+def _select_cases(decided: dict[str, Applicability], case_ids: tuple[str, ...]) -> list[str]:
     """The cases to play: those asked for, or every applicable one of Core.
 
     Raises:
         click.UsageError: an id nobody knows, or one this product need not pass.
     """
-    ids = [_full(case_id) for case_id in wanted]
+    ids = [_full_case_id(case_id) for case_id in case_ids]
     for case_id in ids:
         if case_id not in decided:
             raise click.UsageError(f"{case_id} is no test case of Part 5 for Charging Stations")
         if not decided[case_id].applies and case_id not in PLAYS:
-            raise click.UsageError(f"{case_id} does not apply: {decided[case_id].why}")
+            raise click.UsageError(f"{case_id} does not apply: {decided[case_id].reason}")
     return ids or [
         case_id for case_id, each in decided.items() if each.applies and each.case.profile == CORE
     ]
 
 
-def _full(case_id: str) -> str:
+def _full_case_id(case_id: str) -> str:
     return case_id.upper() if case_id.upper().endswith("_CS") else f"{case_id.upper()}_CS"
 
 

@@ -27,7 +27,7 @@ SUBTYPES = frozenset({"Mode 1/2 only"})  # a product says nothing of them: it is
 # Answers about certification profiles the product is not certified for, so that their cases can
 # be chosen and tried all the same. A DC station sets limits in W (SC-2.2), reserves any EVSE (R-2),
 # shows all priorities in ASCII and UTF-8 (UI-1, UI-2.1, UI-2.4).
-ASSUMED: Mapping[str, bool] = {
+ASSUMED_ANSWERS: Mapping[str, bool] = {
     "AS-2": True,
     "AS-3": True,
     "DM-3": True,
@@ -49,7 +49,7 @@ ASSUMED: Mapping[str, bool] = {
     "UI-2.4": True,
 }
 
-_TOKEN = re.compile(
+_TOKEN_PATTERN = re.compile(
     r"\s*(?:(?P<word>and|or|not)\b|(?P<mark>[()])|\"(?P<name>[^\"]+)\""
     r"|(?P<first>[A-Z]+-\d+)\.\.(?P<last>[A-Z]+-\d+)"
     r"|(?P<counted>[A-Z]+-\d+)\s*>\s*(?P<least>\d+)|(?P<id>[A-Z]+-\d+(?:\.\d+)?))"
@@ -74,128 +74,134 @@ class TestCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Decided:
+class Applicability:
     """Whether a case applies, and in words why."""
 
     case: TestCase
     applies: Verdict
-    why: str
+    reason: str
 
 
 @cache
-def catalogue() -> tuple[TestCase, ...]:
+def load_catalogue() -> tuple[TestCase, ...]:
     """Every test case for Charging Stations, in the order of Part 5."""
     return msgspec.json.decode(CASES.read_bytes(), type=tuple[TestCase, ...])
 
 
-def decide(case: TestCase, product: Profile) -> Decided:
+def decide_case(case: TestCase, product: Profile) -> Applicability:
     """Whether a product certified as its profile says must pass a case.
 
     A case of a certification profile the product does not claim is judged as if it did.
     """
     if case.removed:
-        return Decided(case, False, f"taken out of the programme by errata {case.removed}")
-    answers = Answers(product, case.profile)
+        return Applicability(case, False, f"taken out of the programme by errata {case.removed}")
+    answers = ProductAnswers(product, case.profile)
     if not case.condition:
-        if case.needs and answers.holds(case.needs) is not True:
-            return Decided(case, None, f"mandatory, but it needs {case.needs}")
-        return Decided(case, True, f"mandatory in {case.profile}")
-    verdict = answers.holds(case.condition)
-    said = ", ".join(f"{question}={_WORDS[answer]}" for question, answer in answers.said.items())
-    return Decided(case, verdict, said)
+        if case.needs and answers.evaluate(case.needs) is not True:
+            return Applicability(case, None, f"mandatory, but it needs {case.needs}")
+        return Applicability(case, True, f"mandatory in {case.profile}")
+    verdict = answers.evaluate(case.condition)
+    said = ", ".join(
+        f"{question}={_ANSWER_TEXT[answer]}" for question, answer in answers.asked_answers.items()
+    )
+    return Applicability(case, verdict, said)
 
 
-def decide_all(product: Profile) -> dict[str, Decided]:
+def decide_all_cases(product: Profile) -> dict[str, Applicability]:
     """Every case by its id."""
-    return {case.id: decide(case, product) for case in catalogue()}
+    return {case.id: decide_case(case, product) for case in load_catalogue()}
 
 
-_WORDS: Mapping[Verdict, str] = {True: "Yes", False: "No", None: "unanswered"}
+_ANSWER_TEXT: Mapping[Verdict, str] = {True: "Yes", False: "No", None: "unanswered"}
 
 
-class Answers:
+class ProductAnswers:
     """What a product answers; `said` holds every answer that was asked for."""
 
     def __init__(self, product: Profile, profile: str) -> None:
         self.product = product
         self.claimed = {*(product.certificate.profiles if product.certificate else (CORE,))}
-        self.assuming = profile not in self.claimed
+        self.uses_assumptions = profile not in self.claimed
         self.claimed.add(profile)
-        self.said: dict[str, Verdict] = {}
+        self.asked_answers: dict[str, Verdict] = {}
 
-    def holds(self, condition: str) -> Verdict:
+    def evaluate(self, condition: str) -> Verdict:
         """Whether a condition holds; unanswered questions only count where they decide.
 
         Raises:
             ValueError: the condition cannot be read.
         """
-        tokens = list(_tokens(condition))
-        verdict = self._any(tokens)
+        tokens = list(_tokenize(condition))
+        verdict = self._evaluate_or(tokens)
         if tokens:
             raise ValueError(f"{condition!r}: nothing may follow before {tokens[0]}")
         return verdict
 
-    def _any(self, tokens: list[Token]) -> Verdict:
-        verdicts = [self._all(tokens)]
-        while _took(tokens, "or"):
-            verdicts.append(self._all(tokens))
-        return _or(verdicts)
+    def _evaluate_or(self, tokens: list[Token]) -> Verdict:
+        verdicts = [self._evaluate_and(tokens)]
+        while _consume_sign(tokens, "or"):
+            verdicts.append(self._evaluate_and(tokens))
+        return _any_true(verdicts)
 
-    def _all(self, tokens: list[Token]) -> Verdict:
-        verdicts = [self._term(tokens)]
-        while _took(tokens, "and"):
-            verdicts.append(self._term(tokens))
-        return _not(_or([_not(each) for each in verdicts]))
+    def _evaluate_and(self, tokens: list[Token]) -> Verdict:
+        verdicts = [self._evaluate_term(tokens)]
+        while _consume_sign(tokens, "and"):
+            verdicts.append(self._evaluate_term(tokens))
+        return _negate(_any_true([_negate(each) for each in verdicts]))
 
-    def _term(self, tokens: list[Token]) -> Verdict:
-        if _took(tokens, "not"):
-            return _not(self._term(tokens))
-        if _took(tokens, "("):
-            verdict = self._any(tokens)
-            if not _took(tokens, ")"):
+    def _evaluate_term(self, tokens: list[Token]) -> Verdict:
+        if _consume_sign(tokens, "not"):
+            return _negate(self._evaluate_term(tokens))
+        if _consume_sign(tokens, "("):
+            verdict = self._evaluate_or(tokens)
+            if not _consume_sign(tokens, ")"):
                 raise ValueError("a bracket is not closed")
             return verdict
         if not tokens:
             raise ValueError("a condition ends too early")
-        return self._fact(tokens.pop(0))
+        return self._evaluate_fact(tokens.pop(0))
 
-    def _fact(self, token: Token) -> Verdict:
+    def _evaluate_fact(self, token: Token) -> Verdict:
         match token:
             case ("range", first, last):
-                return _or([self._answer(each) for each in _between(first, last)])
+                return _any_true([self._answer_of(each) for each in _expand_range(first, last)])
             case ("more", question, least):
-                return self._note(f"{question} > {least}", self._number(question) > int(least))
+                return self._record_answer(
+                    f"{question} > {least}", self._number_of(question) > int(least)
+                )
             case ("name", name, _):
-                return self._note(name, name not in SUBTYPES and name in self.claimed)
+                return self._record_answer(name, name not in SUBTYPES and name in self.claimed)
             case (_, question, _):
-                return self._answer(question)
+                return self._answer_of(question)
 
-    def _answer(self, question: str) -> Verdict:
+    def _answer_of(self, question: str) -> Verdict:
         if question == "C-40":
-            return self._note(question, bool(self.product.measurands.tx_updated.supported))
+            return self._record_answer(question, bool(self.product.measurands.tx_updated.supported))
         try:
-            return self._note(question, self.product.has(question))
+            return self._record_answer(question, self.product.supports(question))
         except KeyError:
-            return self._note(question, ASSUMED.get(question) if self.assuming else None)
+            return self._record_answer(
+                question, ASSUMED_ANSWERS.get(question) if self.uses_assumptions else None
+            )
 
-    def _number(self, question: str) -> int:
-        answer = self.product.answer(question)
+    def _number_of(self, question: str) -> int:
+        answer = self.product.certificate_answer(question)
         if not isinstance(answer, int):
             raise TypeError(f"{question} is no number")
         return answer
 
-    def _note(self, question: str, verdict: Verdict) -> Verdict:
-        self.said[question] = verdict
+    def _record_answer(self, question: str, verdict: Verdict) -> Verdict:
+        self.asked_answers[question] = verdict
         return verdict
 
 
 Token = tuple[str, str, str]
 
 
-def _tokens(condition: str) -> Iterator[Token]:
+def _tokenize(condition: str) -> Iterator[Token]:
     at = 0
     while at < len(condition.rstrip()):
-        found = _TOKEN.match(condition, at)
+        found = _TOKEN_PATTERN.match(condition, at)
         if found is None:
             raise ValueError(f"{condition!r}: cannot read from {condition[at:]!r}")
         at = found.end()
@@ -212,24 +218,24 @@ def _tokens(condition: str) -> Iterator[Token]:
             yield "sign", part["word"] or part["mark"], ""
 
 
-def _took(tokens: list[Token], sign: str) -> bool:
+def _consume_sign(tokens: list[Token], sign: str) -> bool:
     if tokens and tokens[0][:2] == ("sign", sign):
         tokens.pop(0)
         return True
     return False
 
 
-def _between(first: str, last: str) -> Iterator[str]:
+def _expand_range(first: str, last: str) -> Iterator[str]:
     kind, _, start = first.partition("-")
     for number in range(int(start), int(last.partition("-")[2]) + 1):
         yield f"{kind}-{number}"
 
 
-def _not(verdict: Verdict) -> Verdict:
+def _negate(verdict: Verdict) -> Verdict:
     return None if verdict is None else not verdict
 
 
-def _or(verdicts: list[Verdict]) -> Verdict:
+def _any_true(verdicts: list[Verdict]) -> Verdict:
     """True wins, then the unanswered (Kleene)."""
     if True in verdicts:
         return True

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from station.profiles import load
+from station.profiles import load_profile
 from tests.csms import Csms, Payload
-from tests.e2e.harness import IDENTITY, PASSWORD, StationProcess, Variable, until
-from tests.octt.certificates import Identity, root, server, tls
+from tests.e2e.harness import IDENTITY, PASSWORD, StationProcess, Variable, wait_until
+from tests.octt.certificates import CertifiedKey, make_root, make_server_certificate, tls_context
 from tests.octt.files import FileServer
 
 BOOT_TIMEOUT_S = 60.0
@@ -37,7 +37,7 @@ EXPIRED = "04E8B1ED"
 UNKNOWN = "04F00D99"
 
 # The device model before the first start: quick to retry, so that no case waits for a back-off.
-AT_THE_START = (
+INITIAL_VARIABLES = (
     Variable("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "1"),
     Variable("OCPPCommCtrlr", "RetryBackOffRandomRange", "0"),
     Variable("OCPPCommCtrlr", "RetryBackOffRepeatTimes", "1"),
@@ -73,17 +73,17 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Authorities:
+class BenchCertificates:
     """The roots of one bench and the certificate its CSMS shows."""
 
-    csms_root: Identity
-    manufacturer_root: Identity
-    csms: Identity
+    csms_root: CertifiedKey
+    manufacturer_root: CertifiedKey
+    csms: CertifiedKey
 
     @classmethod
-    def make(cls) -> Authorities:
-        csms_root = root("CSMS Root 1")
-        return cls(csms_root, root("Manufacturer Root"), server(csms_root))
+    def make(cls) -> BenchCertificates:
+        csms_root = make_root("CSMS Root 1")
+        return cls(csms_root, make_root("Manufacturer Root"), make_server_certificate(csms_root))
 
 
 class TestCsms(Csms):
@@ -91,14 +91,14 @@ class TestCsms(Csms):
 
     __test__ = False  # not a class of pytest's
 
-    def show(self, context: ssl.SSLContext) -> None:
+    def show_certificate(self, context: ssl.SSLContext) -> None:
         """Drop the connection and listen with another certificate."""
-        self.down()
+        self.stop_listening()
         self._tls = context
-        self.up()
+        self.start_listening()
 
 
-class Bench:
+class StationBench:
     """`with Bench("evs-flash-300") as bench:` runs until the end of the block."""
 
     def __init__(
@@ -115,28 +115,30 @@ class Bench:
             security_profile: 1: without TLS.
             program: what is run as the station; a mutant is another one.
         """
-        self.profile = load(profile)
+        self.profile = load_profile(profile)
         self.profile_name = profile
         self.settings = settings or Settings()
         self.program = tuple(program)
         self.security_profile = security_profile
-        self.authorities = Authorities.make()
-        self.changed: dict[tuple[str, str, str | None], str] = {}  # variables, before the case
-        self._open = ExitStack()
+        self.authorities = BenchCertificates.make()
+        self.original_values: dict[
+            tuple[str, str, str | None], str
+        ] = {}  # variables, before the case
+        self._open_resources = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
             directory = tempfile.mkdtemp(prefix="octt-")
             opening.callback(shutil.rmtree, directory, ignore_errors=True)
-            self.place = Path(directory)
+            self.directory = Path(directory)
             self.files = opening.enter_context(FileServer())
             shown = self.authorities.csms if self.security_profile > 1 else None
-            self.csms = opening.enter_context(self.another_csms(shown))
-            self.station = self._station()
+            self.csms = opening.enter_context(self.make_csms(shown))
+            self.station = self._make_station()
             opening.callback(self.station.close)
             self.station.start()
             self.wait_booted(self.csms)
-            self._open = opening.pop_all()
+            self._open_resources = opening.pop_all()
         return self
 
     def __exit__(
@@ -145,34 +147,34 @@ class Bench:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._open.close()
+        self._open_resources.close()
 
-    def another_csms(self, identity: Identity | None) -> TestCsms:
+    def make_csms(self, identity: CertifiedKey | None) -> TestCsms:
         """A CSMS that admits this station, with TLS or without; more than one may run at a time."""
-        context = None if identity is None else tls(identity)
+        context = None if identity is None else tls_context(identity)
         csms = TestCsms(passwords={IDENTITY: PASSWORD}, tls=context)
-        csms.answers.boot_interval_s = 300
-        know_everybody(csms)
+        csms.responses.boot_interval_s = 300
+        set_known_tokens(csms)
         return csms
 
     def wait_booted(self, csms: Csms, after: int = 0) -> None:
         """Until the CSMS accepted a BootNotification and the station has nothing left to say."""
-        boot = csms.wait_for("BootNotification", timeout_s=BOOT_TIMEOUT_S, after=after)
+        boot = csms.wait_for_call("BootNotification", timeout_s=BOOT_TIMEOUT_S, after=after)
         for evse in self.profile.evse:
-            evse_told = partial(_tells_of, evse.id)
-            csms.wait_for("StatusNotification", evse_told, BOOT_TIMEOUT_S, after=boot.number)
+            evse_told = partial(_is_for_evse, evse.id)
+            csms.wait_for_call("StatusNotification", evse_told, BOOT_TIMEOUT_S, after=boot.number)
         self.wait_settled()
 
     def wait_settled(self) -> None:
         """Until the link is up and the outbox is empty."""
 
         def settled() -> bool:
-            state = self.station.state()
+            state = self.station.read_state()
             return bool(state["link"] == "up" and state["outbox"] == 0)
 
-        until(settled, SETTLE_TIMEOUT_S, "empty outbox")
+        wait_until(settled, SETTLE_TIMEOUT_S, "empty outbox")
 
-    def restore(self) -> None:
+    def restore_preconditions(self) -> None:
         """Bring back the general preconditions after a case that passed.
 
         Raises:
@@ -180,17 +182,17 @@ class Bench:
         """
         csms, station = self.csms, self.station
         csms.disturbances.clear()
-        csms.refusing = None
-        csms.answers.overriding.clear()
-        csms.answers.boot_status = "Accepted"
-        know_everybody(csms)
+        csms.refuse_with = None
+        csms.responses.overrides.clear()
+        csms.responses.boot_status = "Accepted"
+        set_known_tokens(csms)
         self.files.pause_s = 0.0
         for evse in self.profile.evse:
-            if station.world(evse.id)["plugged"]:
-                station.op("unplug", evse_id=evse.id)
+            if station.read_emulated_evse(evse.id)["plugged"]:
+                station.request_operation("unplug", evse_id=evse.id)
         csms.wait_connected(SETTLE_TIMEOUT_S)
         self._end_transactions()
-        self._set_back()
+        self._restore_variables()
         csms.call("ChangeAvailability", {"operationalStatus": "Operative"})
         for evse in self.profile.evse:
             where = {"id": evse.id, "connectorId": 1}
@@ -198,13 +200,13 @@ class Bench:
             csms.call(
                 "ChangeAvailability", {"operationalStatus": "Operative", "evse": {"id": evse.id}}
             )
-        if self.profile.has("C-49"):
+        if self.profile.supports("C-49"):
             csms.call("ClearCache")
         self.wait_settled()
 
     def _end_transactions(self) -> None:
         def idle() -> bool:
-            evses = self.station.state()["evses"]
+            evses = self.station.read_state()["evses"]
             for evse in evses:
                 if evse["transaction_id"] is not None:
                     self.csms.call(
@@ -217,10 +219,10 @@ class Bench:
                 for evse in evses
             )
 
-        until(idle, SETTLE_TIMEOUT_S, "idle station")
+        wait_until(idle, SETTLE_TIMEOUT_S, "idle station")
 
-    def _set_back(self) -> None:
-        for (component, variable, instance), value in self.changed.items():
+    def _restore_variables(self) -> None:
+        for (component, variable, instance), value in self.original_values.items():
             name = {"name": variable} | ({"instance": instance} if instance else {})
             self.csms.call(
                 "SetVariables",
@@ -234,21 +236,21 @@ class Bench:
                     ]
                 },
             )
-        self.changed.clear()
+        self.original_values.clear()
 
-    def _station(self) -> StationProcess:
-        ca_file = self.place / "csms-root.pem"
+    def _make_station(self) -> StationProcess:
+        ca_file = self.directory / "csms-root.pem"
         ca_file.write_text(self.authorities.csms_root.pem)
-        manufacturer = self.place / "manufacturer-root.pem"
+        manufacturer = self.directory / "manufacturer-root.pem"
         manufacturer.write_text(self.authorities.manufacturer_root.pem)
         station = StationProcess(
-            self.place,
+            self.directory,
             self.csms.url,
-            variables=AT_THE_START,
+            variables=INITIAL_VARIABLES,
             profile=self.profile_name,
             security_profile=self.security_profile,
             ca_file=ca_file,
-            more="".join(
+            extra_toml="".join(
                 f'\n[[certificate]]\nuse = "{use}"\nfile = "{file}"\n'
                 for use, file in (
                     ("ManufacturerRootCertificate", manufacturer),
@@ -260,17 +262,17 @@ class Bench:
         return station
 
 
-def _tells_of(evse_id: int, told: Payload) -> bool:
-    return bool(told["evseId"] == evse_id)
+def _is_for_evse(evse_id: int, payload: Payload) -> bool:
+    return bool(payload["evseId"] == evse_id)
 
 
-def know_everybody(csms: Csms) -> None:
+def set_known_tokens(csms: Csms) -> None:
     """What the CSMS says of each token unless a case wants otherwise."""
-    csms.answers.tokens.clear()
-    csms.answers.know(VALID, group=GROUP)
-    csms.answers.know(VALID_2, group=GROUP)
-    csms.answers.know(OTHER)
-    csms.answers.know(INVALID, "Invalid", group=GROUP)
-    csms.answers.know(BLOCKED, "Blocked")
-    csms.answers.know(EXPIRED, "Expired")
-    csms.answers.know(UNKNOWN, "Unknown")
+    csms.responses.id_token_infos.clear()
+    csms.responses.add_id_token(VALID, group_id_token=GROUP)
+    csms.responses.add_id_token(VALID_2, group_id_token=GROUP)
+    csms.responses.add_id_token(OTHER)
+    csms.responses.add_id_token(INVALID, "Invalid", group_id_token=GROUP)
+    csms.responses.add_id_token(BLOCKED, "Blocked")
+    csms.responses.add_id_token(EXPIRED, "Expired")
+    csms.responses.add_id_token(UNKNOWN, "Unknown")

@@ -27,12 +27,12 @@ SUITES = {  # names of the certificate: those of OpenSSL
 
 
 @dataclass(frozen=True)
-class Identity:
+class CertifiedKey:
     """A certificate with its key and with whoever signed it (None: itself)."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
-    issuer: Identity | None = None
+    issuer: CertifiedKey | None = None
 
     @property
     def pem(self) -> str:
@@ -46,7 +46,7 @@ class Identity:
             serialization.NoEncryption(),
         ).decode()
 
-    def sign(self, data: bytes) -> str:
+    def sign_data(self, data: bytes) -> str:
         """The signature over data, ECDSA with SHA-256, in base64."""
         signature = self.key.sign(data, ec.ECDSA(hashes.SHA256()))
         return base64.b64encode(signature).decode()
@@ -56,49 +56,51 @@ class Identity:
         issuer = self.issuer or self
         return {
             "hashAlgorithm": "SHA256",
-            "issuerNameHash": _digest(self.certificate.issuer.public_bytes()),
-            "issuerKeyHash": _digest(_key_bits(issuer.certificate)),
+            "issuerNameHash": _sha256_hex(self.certificate.issuer.public_bytes()),
+            "issuerKeyHash": _sha256_hex(_key_bits(issuer.certificate)),
             "serialNumber": f"{self.certificate.serial_number:x}",
         }
 
 
-def same_hash_data(one: dict[str, str], other: dict[str, str]) -> bool:
+def same_hash_data(first: dict[str, str], second: dict[str, str]) -> bool:
     """Whether two hash data name the same certificate; case and leading zeros do not count."""
     keys = ("hashAlgorithm", "issuerNameHash", "issuerKeyHash")
-    return all(one[key].casefold() == other[key].casefold() for key in keys) and int(
-        one["serialNumber"], 16
-    ) == int(other["serialNumber"], 16)
+    return all(first[key].casefold() == second[key].casefold() for key in keys) and int(
+        first["serialNumber"], 16
+    ) == int(second["serialNumber"], 16)
 
 
-def root(name: str, *, signed_by: Identity | None = None) -> Identity:
+def make_root(name: str, *, signed_by: CertifiedKey | None = None) -> CertifiedKey:
     """A certificate authority, its own root unless another signs it."""
-    return _issue(name, signed_by, authority=True)
+    return _issue_certificate(name, signed_by, authority=True)
 
 
-def expired_root(name: str) -> Identity:
+def make_expired_root(name: str) -> CertifiedKey:
     """A root that is no longer valid."""
-    return _issue(name, None, authority=True, begin=-800 * DAY, end=-DAY)
+    return _issue_certificate(name, None, authority=True, begin=-800 * DAY, end=-DAY)
 
 
-def server(
-    authority: Identity,
+def make_server_certificate(
+    authority: CertifiedKey,
     *,
     name: str = HOST,
     begin: timedelta = -DAY,
     end: timedelta = 365 * DAY,
     host: str | None = HOST,
-) -> Identity:
+) -> CertifiedKey:
     """A server's certificate for a common name and, unless None, the address `host`."""
-    return _issue(name, authority, begin=begin, end=end, host=host)
+    return _issue_certificate(name, authority, begin=begin, end=end, host=host)
 
 
-def signing(authority: Identity, name: str = "Firmware signing") -> Identity:
+def make_signing_certificate(
+    authority: CertifiedKey, name: str = "Firmware signing"
+) -> CertifiedKey:
     """A certificate whose key signs firmware."""
-    return _issue(name, authority)
+    return _issue_certificate(name, authority)
 
 
-def tls(
-    identity: Identity,
+def tls_context(
+    identity: CertifiedKey,
     *,
     suites: tuple[str, ...] = tuple(SUITES.values()),
     version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
@@ -117,22 +119,22 @@ def tls(
     return context
 
 
-def tls_too_old(identity: Identity) -> ssl.SSLContext:
+def old_tls_context(identity: CertifiedKey) -> ssl.SSLContext:
     """TLS 1.1, which no station may accept. A00.FR.314."""
-    return tls(identity, suites=("ALL:@SECLEVEL=0",), version=ssl.TLSVersion.TLSv1_1)
+    return tls_context(identity, suites=("ALL:@SECLEVEL=0",), version=ssl.TLSVersion.TLSv1_1)
 
 
-def _issue(
+def _issue_certificate(
     name: str,
-    issuer: Identity | None,
+    issuer: CertifiedKey | None,
     *,
     authority: bool = False,
     begin: timedelta = -DAY,
     end: timedelta = 3650 * DAY,
     host: str | None = None,
-) -> Identity:
+) -> CertifiedKey:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _name(name)
+    subject = _x509_name(name)
     signer = issuer.key if issuer else key
     now = datetime.now(UTC)
     builder = (
@@ -148,16 +150,16 @@ def _issue(
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
-        .add_extension(_usage(authority), critical=True)
+        .add_extension(_key_usage(authority), critical=True)
     )
     if host is not None:
         names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(host))])
         use = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         builder = builder.add_extension(names, critical=False).add_extension(use, critical=False)
-    return Identity(builder.sign(signer, hashes.SHA256()), key, issuer)
+    return CertifiedKey(builder.sign(signer, hashes.SHA256()), key, issuer)
 
 
-def _name(name: str) -> x509.Name:
+def _x509_name(name: str) -> x509.Name:
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Test System"),
@@ -166,7 +168,7 @@ def _name(name: str) -> x509.Name:
     )
 
 
-def _usage(authority: bool) -> x509.KeyUsage:
+def _key_usage(authority: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
@@ -180,7 +182,7 @@ def _usage(authority: bool) -> x509.KeyUsage:
     )
 
 
-def _digest(data: bytes) -> str:
+def _sha256_hex(data: bytes) -> str:
     digest = hashes.Hash(hashes.SHA256())
     digest.update(data)
     return digest.finalize().hex()

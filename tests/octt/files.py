@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-from tests.e2e.files import release
+from tests.e2e.files import make_firmware_image
 
 # A release as the station's own installer takes it, and one it does not.
-FIRMWARE = release("1.1", bytes(range(256)) * 256)
+FIRMWARE = make_firmware_image("1.1", bytes(range(256)) * 256)
 BROKEN_FIRMWARE = b"this is signed, but no firmware image\n" * 64
 
 FIRMWARE_PATH = "/firmware.bin"
@@ -30,8 +30,8 @@ class FileServer:
         self.downloads: dict[str, bytes] = {FIRMWARE_PATH: FIRMWARE, BROKEN_PATH: BROKEN_FIRMWARE}
         self.uploads: dict[str, bytes] = {}
         self.pause_s = 0.0
-        self._leave = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._stop_requested = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="files", daemon=True
@@ -47,7 +47,7 @@ class FileServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._leave.set()
+        self._stop_requested.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -55,20 +55,20 @@ class FileServer:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}{path}"
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def _make_handler(self) -> type[BaseHTTPRequestHandler]:
         files = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                files._leave.wait(files.pause_s)
+                files._stop_requested.wait(files.pause_s)
                 data = files.downloads.get(self.path)
                 self._reply(404 if data is None else 200, data or b"")
 
             def do_PUT(self) -> None:
                 data = self._body()
-                files._leave.wait(files.pause_s)
+                files._stop_requested.wait(files.pause_s)
                 if not self.path.startswith(UPLOAD_PATH):
                     self._reply(404, b"")
                     return

@@ -8,13 +8,13 @@ from typing import TypeVar
 Play = TypeVar("Play", bound=Callable[..., None])
 
 
-def fresh(play: Play) -> Play:
+def needs_fresh_station(play: Play) -> Play:
     """Mark a case after which the station is not what others expect: other CSMS, other secrets."""
     play.fresh = True  # type: ignore[attr-defined]
     return play
 
 
-def unsecured(play: Play) -> Play:
+def without_tls(play: Play) -> Play:
     """Mark a case that begins on security profile 1, without TLS."""
     play.security_profile = 1  # type: ignore[attr-defined]
-    return fresh(play)
+    return needs_fresh_station(play)

@@ -13,19 +13,19 @@ from statistics import fmean
 from typing import Any
 
 from station.profiles import Profile, known
-from tests.octt.applicability import Decided
+from tests.octt.applicability import Applicability
 from tests.octt.runner import Outcome
 
 RESULTS = {True: "pass", False: "fail"}
 TABLES = (
-    ("Hardware features", known.HARDWARE),
-    ("Optional features", known.FEATURES),
-    ("Additional questions", known.QUESTIONS),
+    ("Hardware features", known.HARDWARE_FEATURES),
+    ("Optional features", known.OPTIONAL_FEATURES),
+    ("Additional questions", known.ADDITIONAL_QUESTIONS),
 )
-Times = Mapping[str, Any]
+ResponseTimeRow = Mapping[str, Any]
 
 
-def times(outcomes: Sequence[Outcome], product: Profile) -> list[dict[str, Any]]:
+def response_time_rows(outcomes: Sequence[Outcome], product: Profile) -> list[dict[str, Any]]:
     """The response-time table: name, limit, and what was measured, in seconds."""
     measured = (
         [each for outcome in outcomes for each in outcome.measured.responses],
@@ -33,7 +33,7 @@ def times(outcomes: Sequence[Outcome], product: Profile) -> list[dict[str, Any]]
         [each for outcome in outcomes for each in outcome.measured.remote_start],
         [each for outcome in outcomes for each in outcome.measured.remote_stop],
     )
-    names = [(row.name, float(row.limit_s)) for row in product.response_time] or _NAMES
+    names = [(row.name, float(row.limit_s)) for row in product.response_time] or _DEFAULT_LIMITS
     return [
         {
             "name": name,
@@ -47,7 +47,7 @@ def times(outcomes: Sequence[Outcome], product: Profile) -> list[dict[str, Any]]
     ]
 
 
-_NAMES = [
+_DEFAULT_LIMITS = [
     ("OCPP response time", 20.0),
     ("OCPP triggered function response time", 20.0),
     ("Transaction authorization time by RequestStartTransactionRequest", 20.0),
@@ -55,56 +55,56 @@ _NAMES = [
 ]
 
 
-def as_json(
-    decided: Mapping[str, Decided], outcomes: Sequence[Outcome], product: Profile
+def report_as_json(
+    decided: Mapping[str, Applicability], outcomes: Sequence[Outcome], product: Profile
 ) -> dict[str, Any]:
     """The report for programs."""
     played = {outcome.case_id: outcome for outcome in outcomes}
     return {
         "product": product.product.designation,
         "profile": product.name,
-        "cases": [_row(each, played.get(case_id)) for case_id, each in decided.items()],
-        "kpi": {row["name"]: row for row in times(outcomes, product)},
+        "cases": [_case_row(each, played.get(case_id)) for case_id, each in decided.items()],
+        "kpi": {row["name"]: row for row in response_time_rows(outcomes, product)},
     }
 
 
-def _row(decided: Decided, outcome: Outcome | None) -> dict[str, str]:
+def _case_row(decided: Applicability, outcome: Outcome | None) -> dict[str, str]:
     if outcome is not None:
         result, reason = RESULTS[outcome.passed], outcome.reason
     elif decided.applies:
         result, reason = "not_run", "not chosen for this run"
     else:
         undecided = "" if decided.applies is False else "undecided: "
-        result, reason = "not_applicable", undecided + decided.why
+        result, reason = "not_applicable", undecided + decided.reason
     return {"id": decided.case.id, "result": result, "reason": reason}
 
 
-def write(
-    path: Path, decided: Mapping[str, Decided], outcomes: Sequence[Outcome], product: Profile
+def write_report(
+    path: Path, decided: Mapping[str, Applicability], outcomes: Sequence[Outcome], product: Profile
 ) -> None:
-    path.write_text(json.dumps(as_json(decided, outcomes, product), indent=1) + "\n")
+    path.write_text(json.dumps(report_as_json(decided, outcomes, product), indent=1) + "\n")
 
 
-def abstract(
-    decided: Mapping[str, Decided], outcomes: Sequence[Outcome], product: Profile
+def abstract_lines(
+    decided: Mapping[str, Applicability], outcomes: Sequence[Outcome], product: Profile
 ) -> Iterator[str]:
     """The report for people, line by line."""
     yield "Abstract of the Test Report"
     yield ""
-    yield from _product(product)
+    yield from _product_lines(product)
     yield ""
-    yield from _profiles(decided, outcomes)
+    yield from _profile_lines(decided, outcomes)
     yield ""
-    yield from _results(decided, outcomes)
+    yield from _result_lines(decided, outcomes)
     for title, names in TABLES:
         yield ""
         yield title
-        yield from _answers(product, names)
+        yield from _answer_lines(product, names)
     yield ""
-    yield from _times(times(outcomes, product))
+    yield from _response_time_lines(response_time_rows(outcomes, product))
 
 
-def _product(product: Profile) -> Iterator[str]:
+def _product_lines(product: Profile) -> Iterator[str]:
     yield f"  Product designation  {product.product.designation}"
     yield f"  Vendor               {product.product.vendor_name}"
     yield f"  Firmware version     {product.product.firmware_version}"
@@ -112,7 +112,9 @@ def _product(product: Profile) -> Iterator[str]:
     yield "  Specification        OCPP 2.0.1 Edition 3 with errata 2025-06"
 
 
-def _profiles(decided: Mapping[str, Decided], outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _profile_lines(
+    decided: Mapping[str, Applicability], outcomes: Sequence[Outcome]
+) -> Iterator[str]:
     yield "Certification profiles"
     played = {outcome.case_id: outcome for outcome in outcomes}
     for name in dict.fromkeys(each.case.profile for each in decided.values()):
@@ -131,7 +133,9 @@ def _profiles(decided: Mapping[str, Decided], outcomes: Sequence[Outcome]) -> It
         yield f"  {name:<38} {verdict}"
 
 
-def _results(decided: Mapping[str, Decided], outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _result_lines(
+    decided: Mapping[str, Applicability], outcomes: Sequence[Outcome]
+) -> Iterator[str]:
     yield "Results"
     for outcome in outcomes:
         mark = "Pass" if outcome.passed else "FAIL"
@@ -141,16 +145,16 @@ def _results(decided: Mapping[str, Decided], outcomes: Sequence[Outcome]) -> Ite
             yield f"        {outcome.reason.splitlines()[0]}"
 
 
-def _answers(product: Profile, names: Mapping[str, str]) -> Iterator[str]:
+def _answer_lines(product: Profile, names: Mapping[str, str]) -> Iterator[str]:
     for question, words in names.items():
         try:
-            answer = product.answer(question)
+            answer = product.certificate_answer(question)
         except KeyError:
             continue  # the certificate does not ask this product
-        yield f"  {question:<7} {words:<52} {_text(answer)}"
+        yield f"  {question:<7} {words:<52} {_answer_text(answer)}"
 
 
-def _text(answer: object) -> str:
+def _answer_text(answer: object) -> str:
     match answer:
         case bool():
             return "Yes" if answer else "No"
@@ -160,12 +164,12 @@ def _text(answer: object) -> str:
             return str(answer)
 
 
-def _times(rows: Iterable[Times]) -> Iterator[str]:
+def _response_time_lines(rows: Iterable[ResponseTimeRow]) -> Iterator[str]:
     yield f"{'Response times (seconds)':<70} {'limit':>6} {'min':>8} {'max':>8} {'average':>8}"
     for row in rows:
-        cells = [_seconds(row[key]) for key in ("min_s", "max_s", "average_s")]
+        cells = [_format_seconds(row[key]) for key in ("min_s", "max_s", "average_s")]
         yield f"  {row['name']:<68} {row['limit_s']:>6.0f} " + " ".join(f"{c:>8}" for c in cells)
 
 
-def _seconds(value: float | None) -> str:
+def _format_seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"

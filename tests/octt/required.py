@@ -13,7 +13,7 @@ from tests.csms import Payload
 
 Name = tuple[str, str, str]  # component, variable, variable instance
 
-SETTABLE = (
+SETTABLE_VARIABLES = (
     ("AlignedDataCtrlr", "Interval", ""),
     ("AlignedDataCtrlr", "Measurands", ""),
     ("AlignedDataCtrlr", "TxEndedInterval", ""),
@@ -37,7 +37,7 @@ SETTABLE = (
     ("TxCtrlr", "StopTxOnInvalidId", ""),
 )
 
-OTHERS = (
+READ_ONLY_VARIABLES = (
     ("AuthCtrlr", "AuthorizeRemoteStart", ""),
     ("ClockCtrlr", "DateTime", ""),
     ("DeviceDataCtrlr", "BytesPerMessage", "GetReport"),
@@ -85,12 +85,12 @@ def missing_of(product: Profile, rows: Iterable[Payload], *, writable: bool) -> 
         rows: reportData of the whole report.
         writable: only those every product lets the CSMS set.
     """
-    reported = {_place(row) for row in rows}
+    reported = {_reported_place(row) for row in rows}
     components = {component for component, *_ in reported}
-    wanted = {(*name, 0, 0) for name in SETTABLE}
+    wanted = {(*name, 0, 0) for name in SETTABLE_VARIABLES}
     if not writable:
-        wanted |= {(*name, 0, 0) for name in OTHERS}
-        wanted |= set(_infrastructure(product))
+        wanted |= {(*name, 0, 0) for name in READ_ONLY_VARIABLES}
+        wanted |= set(_infrastructure_variables(product))
     missing = [".".join(filter(None, map(str, place))) for place in sorted(wanted - reported)]
     if not writable:
         names = {(component, variable) for component, variable, *_ in reported}
@@ -107,7 +107,7 @@ def missing_of(product: Profile, rows: Iterable[Payload], *, writable: bool) -> 
 Place = tuple[str, str, str, int, int]  # component, variable, instance, EVSE, connector
 
 
-def _infrastructure(product: Profile) -> Iterable[Place]:
+def _infrastructure_variables(product: Profile) -> Iterable[Place]:
     for variable in INFRASTRUCTURE["ChargingStation"]:
         yield "ChargingStation", variable, "", 0, 0
     for evse in product.evse:
@@ -118,7 +118,7 @@ def _infrastructure(product: Profile) -> Iterable[Place]:
                 yield "Connector", variable, "", evse.id, connector.id
 
 
-def _place(row: Payload) -> Place:
+def _reported_place(row: Payload) -> Place:
     evse = row["component"].get("evse", {})
     return (
         row["component"]["name"],

@@ -14,19 +14,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from tests.csms import Frame
-from tests.octt.bench import PROGRAM, Bench
-from tests.octt.cases import PLAYS, Play, security_profile_of, wants_fresh_station
+from tests.octt.bench import PROGRAM, StationBench
+from tests.octt.cases import PLAYS, CaseFunction, security_profile_of, wants_fresh_station
 from tests.octt.tester import Tester
-from tests.octt.verify import Failure
+from tests.octt.verify import CheckFailed
 
 REASON_CHARACTERS_MAX = 1500
 LOG_LINES = 25
-NO_START = "the station did not start"
+START_FAILED = "the station did not start"
 FRAMES = 12
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredTimes:
     """Seconds of one case, for the response-time table."""
 
     responses: tuple[float, ...] = ()
@@ -44,11 +44,11 @@ class Outcome:
     reason: str = ""
     took_s: float = 0.0
     trace: str = ""  # of a case that failed: the last frames, the end of the station's log
-    measured: Measured = field(default_factory=Measured)
+    measured: MeasuredTimes = field(default_factory=MeasuredTimes)
     reusable: bool = True  # the station may serve another case once it is set back
 
 
-Told = Callable[[Outcome], None]
+OutcomeCallback = Callable[[Outcome], None]
 
 
 class Runner:
@@ -65,25 +65,25 @@ class Runner:
         *,
         jobs: int = 2,
         program: Sequence[str] = PROGRAM,
-        told: Told = lambda outcome: None,
+        on_outcome: OutcomeCallback = lambda outcome: None,
     ) -> None:
         self.profile = profile
         self.jobs = jobs
         self.program = program
-        self._told = told
+        self._on_outcome = on_outcome
         self._lock = threading.Lock()
         self._outcomes: list[Outcome] = []
 
-    def run(self, case_ids: Iterable[str]) -> list[Outcome]:
+    def run_cases(self, case_ids: Iterable[str]) -> list[Outcome]:
         """Play these cases; the outcomes come in the order of the ids."""
         wanted = list(case_ids)
         # Those with a station of their own first, so that shared ones are not torn apart by them.
-        ordered = sorted(wanted, key=lambda case_id: not _is_fresh(case_id))
+        ordered = sorted(wanted, key=lambda case_id: not _needs_fresh_station(case_id))
         waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         for case_id in ordered:
             waiting.put(case_id)
         workers = [
-            threading.Thread(target=self._work, args=(waiting,), name=f"worker {number}")
+            threading.Thread(target=self._run_worker, args=(waiting,), name=f"worker {number}")
             for number in range(min(self.jobs, len(wanted)))
         ]
         for worker in workers:
@@ -93,57 +93,57 @@ class Runner:
         found = {outcome.case_id: outcome for outcome in self._outcomes}
         return [found[case_id] for case_id in wanted]
 
-    def _work(self, waiting: queue.SimpleQueue[str]) -> None:
+    def _run_worker(self, waiting: queue.SimpleQueue[str]) -> None:
         with ExitStack() as stack:
-            bench: Bench | None = None
+            bench: StationBench | None = None
             while True:
                 try:
                     case_id = waiting.get_nowait()
                 except queue.Empty:
                     return
-                if bench is None or _is_fresh(case_id):
+                if bench is None or _needs_fresh_station(case_id):
                     stack.close()
                     bench = None
-                outcome, bench = self._one(case_id, bench, stack)
+                outcome, bench = self._run_case(case_id, bench, stack)
                 with self._lock:
                     self._outcomes.append(outcome)
-                    self._told(outcome)
+                    self._on_outcome(outcome)
 
-    def _one(
-        self, case_id: str, bench: Bench | None, stack: ExitStack
-    ) -> tuple[Outcome, Bench | None]:
+    def _run_case(
+        self, case_id: str, bench: StationBench | None, stack: ExitStack
+    ) -> tuple[Outcome, StationBench | None]:
         """Play one case; gives the bench where the next one may use it."""
         play = PLAYS.get(case_id)
         if play is None:
             return Outcome(case_id, False, "the tool has no such case"), bench
         began_s = time.monotonic()
         try:
-            bench = bench or stack.enter_context(self._bench(play))
+            bench = bench or stack.enter_context(self._make_bench(play))
         except Exception as error:
-            reason = f"{NO_START}: {_short(error)}"
+            reason = f"{START_FAILED}: {_error_text(error)}"
             return Outcome(case_id, False, reason, time.monotonic() - began_s), None
         outcome = play_on(bench, case_id, play)
-        if outcome.reusable and _restored(bench):
+        if outcome.reusable and _restore_bench(bench):
             return outcome, bench
         stack.close()
         return outcome, None
 
-    def _bench(self, play: Play) -> Bench:
+    def _make_bench(self, play: CaseFunction) -> StationBench:
         secured = security_profile_of(play)
-        return Bench(self.profile, program=self.program, security_profile=secured)
+        return StationBench(self.profile, program=self.program, security_profile=secured)
 
 
-def play_on(bench: Bench, case_id: str, play: Play) -> Outcome:
+def play_on(bench: StationBench, case_id: str, play: CaseFunction) -> Outcome:
     """Play one case on a bench that meets the general preconditions."""
     began_s = time.monotonic()
     csms = bench.csms
-    mark, problems = csms.mark(), len(csms.problems)
+    mark, problems = csms.next_frame_number(), len(csms.problems)
     tester = Tester(bench)
     reason = ""
     try:
         play(tester)
         tester.check_counting()
-    except Failure as failure:
+    except CheckFailed as failure:
         reason = str(failure)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
@@ -154,29 +154,29 @@ def play_on(bench: Bench, case_id: str, play: Play) -> Outcome:
     return Outcome(
         case_id,
         not reason,
-        _cut(reason),
+        _limit_length(reason),
         time.monotonic() - began_s,
-        _trace(bench, frames) if reason else "",
-        Measured(
+        _failure_trace(bench, frames) if reason else "",
+        MeasuredTimes(
             tuple(_response_times(frames)),
             tuple(tester.timings.triggered),
             tuple(tester.timings.remote_start),
             tuple(tester.timings.remote_stop),
         ),
-        not (reason or wants_fresh_station(play) or tester.leaves_a_right_behind),
+        not (reason or wants_fresh_station(play) or tester.has_open_authorization),
     )
 
 
-def _is_fresh(case_id: str) -> bool:
+def _needs_fresh_station(case_id: str) -> bool:
     play = PLAYS.get(case_id)
     return play is not None and wants_fresh_station(play)
 
 
-def _restored(bench: Bench) -> bool:
+def _restore_bench(bench: StationBench) -> bool:
     """Whether the bench is again what the next case may expect."""
     problems = len(bench.csms.problems)
     try:
-        bench.restore()
+        bench.restore_preconditions()
     except Exception:
         return False  # whatever it was, a new bench costs seconds
     return len(bench.csms.problems) == problems
@@ -192,15 +192,15 @@ def _response_times(frames: Sequence[Frame]) -> Iterable[float]:
             yield frame.monotonic_s - asked.pop(frame.message_id)
 
 
-def _trace(bench: Bench, frames: Sequence[Frame]) -> str:
+def _failure_trace(bench: StationBench, frames: Sequence[Frame]) -> str:
     said = [f"{'>' if frame.incoming else '<'} {frame.text[:700]}" for frame in frames[-FRAMES:]]
-    log = bench.station.log().splitlines()[-LOG_LINES:]
+    log = bench.station.read_log().splitlines()[-LOG_LINES:]
     return "\n".join([*said, "--- log of the station", *log])
 
 
-def _cut(text: str) -> str:
+def _limit_length(text: str) -> str:
     return text if len(text) <= REASON_CHARACTERS_MAX else text[:REASON_CHARACTERS_MAX] + "…"
 
 
-def _short(error: Exception) -> str:
-    return _cut(f"{type(error).__name__}: {error}")
+def _error_text(error: Exception) -> str:
+    return _limit_length(f"{type(error).__name__}: {error}")

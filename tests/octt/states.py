@@ -11,24 +11,32 @@ from typing import Any
 
 from tests.csms import Payload
 from tests.octt.bench import VALID
-from tests.octt.certificates import Identity, same_hash_data
-from tests.octt.tester import EVENT, MANUAL_S, TOKEN_TYPE, Session, Tester
-from tests.octt.verify import OMITTED, Failure, must, one_of, verify
+from tests.octt.certificates import CertifiedKey, same_hash_data
+from tests.octt.tester import (
+    MANUAL_ACTION_TIMEOUT_S,
+    TOKEN_TYPE,
+    TRANSACTION_EVENT,
+    Session,
+    Tester,
+)
+from tests.octt.verify import OMITTED, CheckFailed, check_fields, one_of, require
 
 ENDING_POINTS = {"Authorized", "PowerPathClosed", "EnergyTransfer"}
 STARTUP = ("StartupOfTheDevice", "ResetOrReboot")
-SEES_S = 0.5  # until a person has seen that the card was accepted, and takes the cable
+CARD_TO_CABLE_S = 0.5  # until a person has seen that the card was accepted, and takes the cable
 
 
 # Booting.
 
 
-def booting(t: Tester) -> None:
+def reset_station(t: Tester) -> None:
     """The station restarts; it has not connected yet."""
-    t.reset("Booting step 1")
+    t.reset_station("Booting step 1")
 
 
-def booted(t: Tester, *, reset: bool = True, connectors: dict[int, str] | None = None) -> Payload:
+def reset_and_boot(
+    t: Tester, *, reset: bool = True, connectors: dict[int, str] | None = None
+) -> Payload:
     """The station restarted, was accepted and told its state. Gives the BootNotification.
 
     Args:
@@ -36,22 +44,24 @@ def booted(t: Tester, *, reset: bool = True, connectors: dict[int, str] | None =
         connectors: AvailabilityState by EVSE where it is not Available.
     """
     if reset:
-        t.reset("Booted step 1")
-    boot = t.boot_notification("Booted step 3")
-    t.statuses("Booted step 5", but=connectors)
-    t.security_event("Booted step 7", *STARTUP)
+        t.reset_station("Booted step 1")
+    boot = t.expect_boot_notification("Booted step 3")
+    t.expect_statuses("Booted step 5", exceptions=connectors)
+    t.expect_security_event("Booted step 7", *STARTUP)
     return boot
 
 
-def unavailable(t: Tester, evse_id: int | None = None, connector_id: int | None = None) -> None:
+def make_unavailable(
+    t: Tester, evse_id: int | None = None, connector_id: int | None = None
+) -> None:
     """The station, an EVSE or a connector is set Inoperative."""
     request: Payload = {"operationalStatus": "Inoperative"}
     if evse_id is not None:
         request["evse"] = {"id": evse_id} | ({"connectorId": connector_id} if connector_id else {})
-    t.call("Unavailable step 1", "ChangeAvailability", request, {"status": "Accepted"})
+    t.send_call("Unavailable step 1", "ChangeAvailability", request, {"status": "Accepted"})
     for evse, connector in t.connectors:
         if evse_id in (None, evse) and connector_id in (None, connector):
-            t.status("Unavailable step 3", "Unavailable", evse, connector)
+            t.expect_status("Unavailable step 3", "Unavailable", evse, connector)
 
 
 # Before energy flows.
@@ -59,28 +69,30 @@ def unavailable(t: Tester, evse_id: int | None = None, connector_id: int | None 
 
 def parking_bay_occupied(t: Tester) -> None:
     """Nothing: no sensor tells."""
-    must("ParkingBayOccupied", "ParkingBayOccupancy" not in t.start_points, "no bay sensor exists")
+    require(
+        "ParkingBayOccupied", "ParkingBayOccupancy" not in t.start_points, "no bay sensor exists"
+    )
 
 
 def ev_connected_pre_session(t: Tester, evse_id: int | None = None, *, ready: bool = True) -> None:
     """Cable and EV are connected; with an authorization a transaction may have begun."""
-    session = t.session(evse_id)
+    session = t.session_on(evse_id)
     t.plug_in(evse_id, ready=ready)
-    t.status("EVConnectedPreSession step 1", "Occupied", evse_id)
+    t.expect_status("EVConnectedPreSession step 1", "Occupied", evse_id)
     authorized = session.id_token is not None
     begins = "EVConnected" in t.start_points or ("PowerPathClosed" in t.start_points and authorized)
-    if session.open or begins:
+    if session.is_open or begins:
         expected: dict[str, Any] = {
-            "eventType": "Updated" if session.open else "Started",
+            "eventType": "Updated" if session.is_open else "Started",
             "triggerReason": one_of("CablePluggedIn", "ChargingStateChanged", "RemoteStart"),
             "transactionInfo.chargingState": (
                 one_of("EVConnected", "SuspendedEVSE", "Charging") if authorized else "EVConnected"
             ),
         }
-        t.event("EVConnectedPreSession step 3", expected, evse_id)
+        t.expect_event("EVConnectedPreSession step 3", expected, evse_id)
 
 
-def authorized(
+def authorize_driver(
     t: Tester,
     id_token: str = VALID,
     evse_id: int | None = None,
@@ -96,46 +108,48 @@ def authorized(
         cached: the authorization cache knows the token, so nobody is asked.
     """
     if remote:
-        _authorized_remotely(t, id_token, evse_id, cached=cached)
+        _authorize_remotely(t, id_token, evse_id, cached=cached)
     else:
-        t.present(id_token, evse_id, anywhere=anywhere)
-        _authorized_locally(t, id_token, evse_id, cached=cached)
+        t.present_id_token(id_token, evse_id, anywhere=anywhere)
+        _authorize_locally(t, id_token, evse_id, cached=cached)
 
 
-def _authorized_locally(t: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
-    session = t.session(evse_id)
+def _authorize_locally(t: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
+    session = t.session_on(evse_id)
     if cached:
-        t.silent("Authorized step 1", "Authorize", {"idToken.idToken": id_token}, wait_s=1.0)
+        t.expect_no_call(
+            "Authorized step 1", "Authorize", {"idToken.idToken": id_token}, wait_s=1.0
+        )
     else:
-        authorize(t, "Authorized step 1", id_token)
-        t.wait(SEES_S)
-    _await_authorization(session, id_token)
-    if begins_by_authorization(t, session):
+        expect_authorize(t, "Authorized step 1", id_token)
+        t.wait(CARD_TO_CABLE_S)
+    _set_authorized(session, id_token)
+    if starts_by_authorization(t, session):
         first_event_after_authorization(t, "Authorized step 3", evse_id, "Authorized")
 
 
-def _authorized_remotely(t: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
-    session = t.session(evse_id)
+def _authorize_remotely(t: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
+    session = t.session_on(evse_id)
     number = request_start(t, "Authorized step 1", id_token, evse_id)
-    if t.value("AuthCtrlr", "AuthorizeRemoteStart") == "true" and not cached:
-        authorize(t, "Authorized step 3", id_token)
-    _await_authorization(session, id_token)
+    if t.read_value("AuthCtrlr", "AuthorizeRemoteStart") == "true" and not cached:
+        expect_authorize(t, "Authorized step 3", id_token)
+    _set_authorized(session, id_token)
     session.remote_start_id = number
-    if begins_by_authorization(t, session):
+    if starts_by_authorization(t, session):
         first_event_after_authorization(t, "Authorized step 5", evse_id, "RemoteStart")
-        _note_time(t, "RequestStartTransaction", t.timings.remote_start)
+        _record_time(t, "RequestStartTransaction", t.timings.remote_start)
 
 
-def _await_authorization(session: Session, id_token: str) -> None:
+def _set_authorized(session: Session, id_token: str) -> None:
     session.id_token = id_token
-    session.told_of_token = False
-    session.told_of_remote_start = False
+    session.id_token_reported = False
+    session.remote_start_reported = False
 
 
-def begins_by_authorization(t: Tester, session: Session) -> bool:
+def starts_by_authorization(t: Tester, session: Session) -> bool:
     """Whether a token here and now makes the station send a TransactionEvent."""
     return (
-        session.open
+        session.is_open
         or "Authorized" in t.start_points
         or ("PowerPathClosed" in t.start_points and session.plugged)
     )
@@ -144,24 +158,24 @@ def begins_by_authorization(t: Tester, session: Session) -> bool:
 def first_event_after_authorization(
     t: Tester, step: str, evse_id: int | None, trigger_reason: str
 ) -> Payload:
-    session = t.session(evse_id)
-    return t.event(
+    session = t.session_on(evse_id)
+    return t.expect_event(
         step,
         {
-            "eventType": "Updated" if session.open else "Started",
+            "eventType": "Updated" if session.is_open else "Started",
             "triggerReason": trigger_reason,
         },
         evse_id,
     )
 
 
-def authorize(t: Tester, step: str, id_token: str = VALID) -> Payload:
+def expect_authorize(t: Tester, step: str, id_token: str = VALID) -> Payload:
     """The station asks whether this token may charge."""
-    return t.expect(
+    return t.expect_call(
         step,
         "Authorize",
         {"idToken.idToken": id_token, "idToken.type": TOKEN_TYPE},
-        timeout_s=MANUAL_S,
+        timeout_s=MANUAL_ACTION_TIMEOUT_S,
     )
 
 
@@ -173,7 +187,7 @@ def request_start(
     more: Payload | None = None,
 ) -> int:
     """RequestStartTransaction is accepted; gives the remoteStartId."""
-    session = t.session(evse_id)
+    session = t.session_on(evse_id)
     number = t.next_id()
     request = {
         "idToken": {"idToken": id_token, "type": TOKEN_TYPE},
@@ -181,19 +195,19 @@ def request_start(
         "evseId": session.evse_id,
     }
     expected: dict[str, Any] = {"status": "Accepted"}
-    if session.open:
+    if session.is_open:
         expected["transactionId"] = session.transaction_id
-    t.call(step, "RequestStartTransaction", request | (more or {}), expected)
+    t.send_call(step, "RequestStartTransaction", request | (more or {}), expected)
     return number
 
 
-def energy_transfer_started(
+def start_energy_transfer(
     t: Tester, evse_id: int | None = None, *, id_token: str = VALID, remote: bool = False
 ) -> str:
     """Energy flows; gives the transactionId."""
-    session = t.session(evse_id)
+    session = t.session_on(evse_id)
     if session.id_token is None:
-        authorized(t, id_token, evse_id, remote=remote)
+        authorize_driver(t, id_token, evse_id, remote=remote)
     if not session.plugged:
         _plug_in_authorized(t, session)
     step = "EnergyTransferStarted step 9"
@@ -201,20 +215,22 @@ def energy_transfer_started(
         "triggerReason": "ChargingStateChanged",
         "transactionInfo.chargingState": "Charging",
     }
-    event = t.next_event(step, evse_id)
+    event = t.peek_event(step, evse_id)
     if event["transactionInfo"].get("chargingState") in ("EVConnected", "SuspendedEVSE"):
-        t.event("EnergyTransferStarted step 7", {"triggerReason": "ChargingStateChanged"}, evse_id)
-    t.event(step, charging, evse_id)
-    t.until(lambda: t.power_flows(evse_id), step, "energy from the station to the EV")
+        t.expect_event(
+            "EnergyTransferStarted step 7", {"triggerReason": "ChargingStateChanged"}, evse_id
+        )
+    t.expect_event(step, charging, evse_id)
+    t.wait_until(lambda: t.is_power_flowing(evse_id), step, "energy from the station to the EV")
     assert session.transaction_id is not None  # an event was taken
     return session.transaction_id
 
 
 def _plug_in_authorized(t: Tester, session: Session) -> None:
     t.plug_in(session.evse_id)
-    t.status("EnergyTransferStarted step 1", "Occupied", session.evse_id)
-    if session.open or {"EVConnected", "PowerPathClosed"} & set(t.start_points):
-        t.event(
+    t.expect_status("EnergyTransferStarted step 1", "Occupied", session.evse_id)
+    if session.is_open or {"EVConnected", "PowerPathClosed"} & set(t.start_points):
+        t.expect_event(
             "EnergyTransferStarted step 3",
             {
                 "triggerReason": one_of("CablePluggedIn", "RemoteStart"),
@@ -224,11 +240,11 @@ def _plug_in_authorized(t: Tester, session: Session) -> None:
         )
 
 
-def energy_transfer_suspended(t: Tester, evse_id: int | None = None) -> None:
+def suspend_energy_transfer(t: Tester, evse_id: int | None = None) -> None:
     """The EV asks for no energy any more."""
     t.wait(t.settings.transaction_s)
-    t.ev_pause(evse_id)
-    t.event(
+    t.pause_ev(evse_id)
+    t.expect_event(
         "EnergyTransferSuspended step 1",
         {
             "triggerReason": "ChargingStateChanged",
@@ -242,30 +258,30 @@ def energy_transfer_suspended(t: Tester, evse_id: int | None = None) -> None:
 # After energy flowed.
 
 
-def stop_authorized(
+def authorize_stop(
     t: Tester, evse_id: int | None = None, *, id_token: str | None = None, remote: bool = False
 ) -> None:
     """The person, or the CSMS, ended the right to charge."""
-    session = t.session(evse_id)
+    session = t.session_on(evse_id)
     t.wait(t.settings.transaction_s)
     if remote:
         request_stop(t, "StopAuthorized step 1", evse_id)
-        stopped(t, "StopAuthorized step 3", evse_id, trigger="RemoteStop", reason="Remote")
+        expect_stop(t, "StopAuthorized step 3", evse_id, trigger="RemoteStop", reason="Remote")
     else:
         token = id_token or session.id_token
         assert token is not None  # somebody started it
-        t.present(token, evse_id)
+        t.present_id_token(token, evse_id)
         reason = one_of("Local", OMITTED)
-        stopped(t, "StopAuthorized step 1", evse_id, "StopAuthorized", reason, token)
+        expect_stop(t, "StopAuthorized step 1", evse_id, "StopAuthorized", reason, token)
 
 
 def request_stop(t: Tester, step: str, evse_id: int | None = None) -> None:
     """RequestStopTransaction of the transaction of an EVSE is accepted."""
-    request = {"transactionId": t.session(evse_id).transaction_id}
-    t.call(step, "RequestStopTransaction", request, {"status": "Accepted"})
+    request = {"transactionId": t.session_on(evse_id).transaction_id}
+    t.send_call(step, "RequestStopTransaction", request, {"status": "Accepted"})
 
 
-def stopped(
+def expect_stop(
     t: Tester,
     step: str,
     evse_id: int | None,
@@ -277,32 +293,34 @@ def stopped(
 
     The last one ends the transaction where TxStopPoint wants it.
     """
-    events = [_stop_event(t, step, evse_id, trigger, reason, id_token)]
+    events = [_expect_stop_event(t, step, evse_id, trigger, reason, id_token)]
     ends = bool(ENDING_POINTS & set(t.stop_points))
     if ends and events[-1]["eventType"] != "Ended":
-        events.append(_stop_event(t, step, evse_id, trigger, reason, id_token))
+        events.append(_expect_stop_event(t, step, evse_id, trigger, reason, id_token))
     last = events[-1]
-    verify(step, last, {"eventType": "Ended" if ends else "Updated"})
+    check_fields(step, last, {"eventType": "Ended" if ends else "Updated"})
     if ends:
-        verify(step, last, {"transactionInfo.stoppedReason": reason})
+        check_fields(step, last, {"transactionInfo.stoppedReason": reason})
     return events
 
 
-def _stop_event(
+def _expect_stop_event(
     t: Tester, step: str, evse_id: int | None, trigger: str, reason: Any, id_token: str | None
 ) -> Payload:
-    event = t.event(step, {"triggerReason": one_of(trigger, "ChargingStateChanged")}, evse_id)
+    event = t.expect_event(
+        step, {"triggerReason": one_of(trigger, "ChargingStateChanged")}, evse_id
+    )
     if event["triggerReason"] == "ChargingStateChanged":
-        verify(step, event, {"transactionInfo.chargingState": "EVConnected"})
+        check_fields(step, event, {"transactionInfo.chargingState": "EVConnected"})
     elif id_token is not None and "idToken" in event:
-        verify(step, event, {"idToken.idToken": id_token, "idToken.type": TOKEN_TYPE})
+        check_fields(step, event, {"idToken.idToken": id_token, "idToken.type": TOKEN_TYPE})
     return event
 
 
-def deauthorized(t: Tester, evse_id: int | None = None) -> None:
+def expect_deauthorized(t: Tester, evse_id: int | None = None) -> None:
     """The CSMS says in a TransactionEventResponse that the token is not valid. Errata 6.2.118."""
     ends = bool(ENDING_POINTS & set(t.stop_points))
-    t.event(
+    t.expect_event(
         "Deauthorized step 3",
         {
             "triggerReason": "Deauthorized",
@@ -316,12 +334,12 @@ def deauthorized(t: Tester, evse_id: int | None = None) -> None:
 
 def ev_connected_post_session(t: Tester, evse_id: int | None = None) -> None:
     """Energy flows no more and will not without a new authorization."""
-    session = t.session(evse_id)
-    if session.open:
+    session = t.session_on(evse_id)
+    if session.is_open:
         if session.id_token is not None and not ENDING_POINTS & set(t.stop_points):
-            stop_authorized(t, evse_id)
-        if session.open:
-            t.event(
+            authorize_stop(t, evse_id)
+        if session.is_open:
+            t.expect_event(
                 "EVConnectedPostSession step 1",
                 {
                     "triggerReason": "ChargingStateChanged",
@@ -329,8 +347,8 @@ def ev_connected_post_session(t: Tester, evse_id: int | None = None) -> None:
                 },
                 evse_id,
             )
-    t.until(
-        lambda: t.bench.station.world(session.evse_id)["contactor"] == "open",
+    t.wait_until(
+        lambda: t.bench.station.read_emulated_evse(session.evse_id)["contactor"] == "open",
         "EVConnectedPostSession",
         "open contactor",
     )
@@ -338,11 +356,11 @@ def ev_connected_post_session(t: Tester, evse_id: int | None = None) -> None:
 
 def ev_disconnected(t: Tester, evse_id: int | None = None, status: str = "Available") -> None:
     """Cable and EV are apart."""
-    session = t.session(evse_id)
+    session = t.session_on(evse_id)
     t.unplug(evse_id)
-    t.status("EVDisconnected step 1", status, evse_id)
-    if session.open:
-        t.event(
+    t.expect_status("EVDisconnected step 1", status, evse_id)
+    if session.is_open:
+        t.expect_event(
             "EVDisconnected step 3",
             {
                 "triggerReason": "EVCommunicationLost",
@@ -354,9 +372,9 @@ def ev_disconnected(t: Tester, evse_id: int | None = None, status: str = "Availa
 
 def parking_bay_unoccupied(t: Tester, evse_id: int | None = None) -> None:
     """What has not happened yet of a session's end; no sensor tells that the EV drove away."""
-    session = t.session(evse_id)
-    if session.open and session.id_token is not None:
-        stop_authorized(t, evse_id)
+    session = t.session_on(evse_id)
+    if session.is_open and session.id_token is not None:
+        authorize_stop(t, evse_id)
     if session.plugged:
         ev_connected_post_session(t, evse_id)
         ev_disconnected(t, evse_id)
@@ -367,60 +385,60 @@ def parking_bay_unoccupied(t: Tester, evse_id: int | None = None) -> None:
 
 def id_token_cached(t: Tester, id_token: str = VALID) -> None:
     """The authorization cache holds the token; a whole session if accepted. Errata 6.2.120."""
-    if not t.profile.has("C-49"):
+    if not t.profile.supports("C-49"):
         return
-    accepted = t.csms.answers.tokens[id_token.casefold()]["status"] == "Accepted"
+    accepted = t.csms.responses.id_token_infos[id_token.casefold()]["status"] == "Accepted"
     if not accepted:
-        t.present(id_token)
-        authorize(t, "IdTokenCached step 2", id_token)
+        t.present_id_token(id_token)
+        expect_authorize(t, "IdTokenCached step 2", id_token)
         t.bench.wait_settled()
-        t.forget()
+        t.discard_received()
         return
-    authorized(t, id_token)
-    energy_transfer_started(t)
-    stop_authorized(t)
+    authorize_driver(t, id_token)
+    start_energy_transfer(t)
+    authorize_stop(t)
     ev_connected_post_session(t)
     ev_disconnected(t)
     t.bench.wait_settled()
-    t.forget()
+    t.discard_received()
 
 
 def transaction_events_in_queue_ended(t: Tester) -> None:
     """A whole session while offline: its events wait for the CSMS."""
-    t.configure("AuthCtrlr", "OfflineTxForUnknownIdEnabled", value=True)
+    t.configure_variable("AuthCtrlr", "OfflineTxForUnknownIdEnabled", value=True)
     id_token_cached(t)
-    with t.offline():
+    with t.offline_period():
         t.plug_in()
-        world_until(t, "plugged", True)
-        t.present()
-        t.until(t.power_flows, "TransactionEventsInQueueEnded", "energy to the EV")
-        t.present()
-        world_until(t, "contactor", "open")
+        wait_for_world(t, "plugged", True)
+        t.present_id_token()
+        t.wait_until(t.is_power_flowing, "TransactionEventsInQueueEnded", "energy to the EV")
+        t.present_id_token()
+        wait_for_world(t, "contactor", "open")
         t.unplug()
-        world_until(t, "plugged", False)
+        wait_for_world(t, "plugged", False)
         t.wait(1.0)
 
 
 def start_offline_transaction(t: Tester, id_token: str = VALID) -> None:
     """A transaction begins while offline; then the CSMS is there again."""
-    with t.offline():
-        t.present(id_token)
+    with t.offline_period():
+        t.present_id_token(id_token)
         t.plug_in()
-        t.until(t.power_flows, "StartOfflineTransaction", "energy to the EV")
+        t.wait_until(t.is_power_flowing, "StartOfflineTransaction", "energy to the EV")
 
 
-def world_until(t: Tester, fact: str, value: object, evse_id: int | None = None) -> None:
+def wait_for_world(t: Tester, fact: str, value: object, evse_id: int | None = None) -> None:
     """Until the emulated world shows this at an EVSE."""
-    t.until(
-        lambda: bool(t.bench.station.world(evse_id or t.evse)[fact] == value),
+    t.wait_until(
+        lambda: bool(t.bench.station.read_emulated_evse(evse_id or t.evse_id)[fact] == value),
         "manual action",
         f"{fact} {value}",
     )
 
 
-def certificate_installed(t: Tester, use: str, certificate: Identity) -> None:
+def install_certificate(t: Tester, use: str, certificate: CertifiedKey) -> None:
     """A root certificate is in the store."""
-    t.call(
+    t.send_call(
         "CertificateInstalled step 1",
         "InstallCertificate",
         {"certificateType": use, "certificate": certificate.pem},
@@ -431,58 +449,62 @@ def certificate_installed(t: Tester, use: str, certificate: Identity) -> None:
 def installed_certificates(t: Tester, step: str, *uses: str) -> list[Payload]:
     """certificateHashDataChain of what is installed for these uses; empty where there is none."""
     request: Payload = {"certificateType": list(uses)} if uses else {}
-    response = t.call(
+    response = t.send_call(
         step, "GetInstalledCertificateIds", request, {"status": one_of("Accepted", "NotFound")}
     )
     if response["status"] == "NotFound":
-        verify(step, response, {"certificateHashDataChain": OMITTED})
+        check_fields(step, response, {"certificateHashDataChain": OMITTED})
         return []
     return list(response["certificateHashDataChain"])
 
 
-def get_installed_certificates(t: Tester, *wanted: tuple[str, Identity]) -> None:
+def check_installed_certificates(t: Tester, *wanted: tuple[str, CertifiedKey]) -> None:
     """Each of these certificates is told, for its use."""
     step = "GetInstalledCertificates step 2"
     told = installed_certificates(t, step, *dict.fromkeys(use for use, _ in wanted))
     for use, certificate in wanted:
-        must(step, is_told(told, use, certificate), f"{use} {certificate.hash_data()} must be told")
+        require(
+            step, is_listed(told, use, certificate), f"{use} {certificate.hash_data()} must be told"
+        )
 
 
-def is_told(told: list[Payload], use: str, certificate: Identity) -> bool:
+def is_listed(listed: list[Payload], use: str, certificate: CertifiedKey) -> bool:
     """Whether a certificate is among certificateHashDataChain entries."""
     return any(
         entry["certificateType"] == use
         and same_hash_data(entry["certificateHashData"], certificate.hash_data())
-        for entry in told
+        for entry in listed
     )
 
 
 # What several blocks use.
 
 
-def emptied_queue(t: Tester, step: str) -> list[Payload]:
+def take_queued_events(t: Tester, step: str) -> list[Payload]:
     """Every event that waited while offline, taken; at least one."""
-    t.take(step, EVENT, timeout_s=MANUAL_S)
+    t.take_call(step, TRANSACTION_EVENT, timeout_s=MANUAL_ACTION_TIMEOUT_S)
     t.bench.wait_settled()
-    frames = [frame.payload for frame in t.csms.calls(EVENT, t.since)]
+    frames = [
+        frame.payload for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
+    ]
     for event in frames:
-        session = t.session()
+        session = t.session_on()
         session.transaction_id = event["transactionInfo"]["transactionId"]
-        session.open = event["eventType"] != "Ended"
+        session.is_open = event["eventType"] != "Ended"
     return frames
 
 
-def charging_goes_on(t: Tester, step: str) -> None:
+def check_still_charging(t: Tester, step: str) -> None:
     """Nothing ended: the transaction is open and energy flows."""
-    ended = t.waiting(EVENT, {"eventType": "Ended"})
-    must(step, not ended, f"the transaction may not end, came {ended[:1]}")
-    must(step, t.power_flows(), "energy must flow on")
+    ended = t.pending_calls(TRANSACTION_EVENT, {"eventType": "Ended"})
+    require(step, not ended, f"the transaction may not end, came {ended[:1]}")
+    require(step, t.is_power_flowing(), "energy must flow on")
 
 
-def _note_time(t: Tester, action: str, seconds: list[float]) -> None:
+def _record_time(t: Tester, action: str, seconds: list[float]) -> None:
     frames = t.csms.record.frames
     asked = next((f for f in reversed(frames) if f.action == action and not f.incoming), None)
     if asked is None:
-        raise Failure(f"{action} was never sent")
-    told = next(f for f in frames[asked.number :] if f.incoming and f.action == EVENT)
+        raise CheckFailed(f"{action} was never sent")
+    told = next(f for f in frames[asked.number :] if f.incoming and f.action == TRANSACTION_EVENT)
     seconds.append(told.monotonic_s - asked.monotonic_s)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from station.profiles import load
-from tests.octt.applicability import Answers, catalogue, decide_all
+from station.profiles import load_profile
+from tests.octt.applicability import ProductAnswers, decide_all_cases, load_catalogue
 
 EXPECTED = Path(__file__).with_name("expected_applicability.json")
-CERTIFIED = load("evs-flash-300")
+CERTIFIED = load_profile("evs-flash-300")
 
 
 def test_every_case_is_chosen_or_not_as_the_certificate_says() -> None:
-    decided = decide_all(CERTIFIED)
+    decided = decide_all_cases(CERTIFIED)
     expected = json.loads(EXPECTED.read_text())
     for name, verdict in (("applies", True), ("applies_not", False), ("undecided", None)):
         found = [case_id for case_id, each in decided.items() if each.applies is verdict]
@@ -24,14 +24,14 @@ def test_every_case_is_chosen_or_not_as_the_certificate_says() -> None:
 
 
 def test_164_cases_of_core_apply() -> None:
-    decided = decide_all(CERTIFIED).values()
+    decided = decide_all_cases(CERTIFIED).values()
     assert sum(one.applies is True and one.case.profile == "Core" for one in decided) == 164
 
 
 def test_a_feature_more_brings_its_cases() -> None:
-    development = decide_all(load("development"))
+    development = decide_all_cases(load_profile("development"))
     assert development["TC_E_09_CS"].applies
-    assert not decide_all(CERTIFIED)["TC_E_09_CS"].applies
+    assert not decide_all_cases(CERTIFIED)["TC_E_09_CS"].applies
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_a_feature_more_brings_its_cases() -> None:
     ],
 )
 def test_a_condition_is_read_and_answered(condition: str, verdict: bool | None) -> None:
-    assert Answers(CERTIFIED, "Core").holds(condition) is verdict
+    assert ProductAnswers(CERTIFIED, "Core").evaluate(condition) is verdict
 
 
 @pytest.mark.parametrize("condition", ["C-49 and", "(C-49", "C-49 C-30", "C49", "C-49)", ""])
 def test_a_condition_that_cannot_be_read_is_an_error(condition: str) -> None:
     with pytest.raises(ValueError, match=r"^.+$"):
-        Answers(CERTIFIED, "Core").holds(condition)
+        ProductAnswers(CERTIFIED, "Core").evaluate(condition)
 
 
 def test_case_ids_are_unique() -> None:
-    ids = [case.id for case in catalogue()]
+    ids = [case.id for case in load_catalogue()]
     assert len(set(ids)) == len(ids)

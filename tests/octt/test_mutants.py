@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from station.profiles import load
-from tests.octt.applicability import decide_all
+from station.profiles import load_profile
+from tests.octt.applicability import decide_all_cases
 from tests.octt.cases import PLAYS
 from tests.octt.mutants import MUTANTS
 
@@ -12,14 +12,14 @@ WITHOUT = {"TC_A_01_CS"}
 
 
 def test_every_certified_case_has_a_mutant() -> None:
-    decided = decide_all(load("evs-flash-300"))
+    decided = decide_all_cases(load_profile("evs-flash-300"))
     played = {case for case, verdict in decided.items() if verdict.applies and case in PLAYS}
-    killed = {case for mutant in MUTANTS.values() for case in mutant.kills}
+    killed = {case for mutant in MUTANTS.values() for case in mutant.failing_cases}
     assert played - killed == WITHOUT
     assert killed <= played
 
 
 def test_every_mutant_says_what_is_wrong_with_it() -> None:
-    words = [mutant.words for mutant in MUTANTS.values()]
+    words = [mutant.description for mutant in MUTANTS.values()]
     assert all(words)
     assert len({*words}) == len(words)

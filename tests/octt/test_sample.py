@@ -12,35 +12,38 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from station.profiles import load, names
+from station.profiles import load_profile, profile_names
 from tests.octt import report
 from tests.octt.__main__ import main
-from tests.octt.applicability import CORE, catalogue, decide_all
+from tests.octt.applicability import CORE, decide_all_cases, load_catalogue
 from tests.octt.cases import PLAYS
 from tests.octt.mutants import MUTANTS
-from tests.octt.runner import Measured, Outcome, Runner
+from tests.octt.runner import MeasuredTimes, Outcome, Runner
 
 CERTIFIED = "evs-flash-300"
 SAMPLE = ("TC_B_06_CS", "TC_B_13_CS", "TC_B_20_CS", "TC_E_03_CS", "TC_F_09_CS", "TC_G_03_CS")
 
 
-@pytest.mark.parametrize("profile", names())
+@pytest.mark.parametrize("profile", profile_names())
 def test_every_applicable_case_of_core_has_its_function(profile: str) -> None:
-    decided = decide_all(load(profile)).values()
+    decided = decide_all_cases(load_profile(profile)).values()
     applicable = {one.case.id for one in decided if one.applies and one.case.profile == CORE}
     assert applicable <= set(PLAYS)
 
 
 def test_every_function_is_a_case() -> None:
-    assert set(PLAYS) <= {case.id for case in catalogue()}
+    assert set(PLAYS) <= {case.id for case in load_catalogue()}
 
 
 def test_every_mutant_names_cases_that_exist() -> None:
-    assert all(set(mutant.kills) <= set(PLAYS) and mutant.kills for mutant in MUTANTS.values())
+    assert all(
+        set(mutant.failing_cases) <= set(PLAYS) and mutant.failing_cases
+        for mutant in MUTANTS.values()
+    )
 
 
 def test_a_sample_of_the_cases_passes() -> None:
-    outcomes = Runner(CERTIFIED, jobs=2).run(SAMPLE)
+    outcomes = Runner(CERTIFIED, jobs=2).run_cases(SAMPLE)
     assert [one.case_id for one in outcomes] == list(SAMPLE)
     failed = {one.case_id: f"{one.reason}\n{one.trace}" for one in outcomes if not one.passed}
     assert failed == {}
@@ -56,25 +59,27 @@ def test_a_sample_of_the_cases_passes() -> None:
 )
 def test_a_fault_is_noticed_and_named(name: str, case_id: str, said: str) -> None:
     program = (sys.executable, "-m", "tests.octt.mutants.station", name)
-    [outcome] = Runner(CERTIFIED, jobs=1, program=program).run([case_id])
+    [outcome] = Runner(CERTIFIED, jobs=1, program=program).run_cases([case_id])
     assert not outcome.passed
     assert said in outcome.reason
 
 
 def test_a_station_that_does_not_start_fails_the_case() -> None:
-    [outcome] = Runner(CERTIFIED, jobs=1, program=(sys.executable, "-c", "")).run(["TC_B_06_CS"])
+    [outcome] = Runner(CERTIFIED, jobs=1, program=(sys.executable, "-c", "")).run_cases(
+        ["TC_B_06_CS"]
+    )
     assert not outcome.passed
     assert "did not start" in outcome.reason
 
 
 def test_the_report_has_a_line_for_every_case(tmp_path: Path) -> None:
-    product = load(CERTIFIED)
-    decided = decide_all(product)
+    product = load_profile(CERTIFIED)
+    decided = decide_all_cases(product)
     outcomes = [
-        Outcome("TC_B_06_CS", True, measured=Measured(responses=(0.1, 0.3))),
+        Outcome("TC_B_06_CS", True, measured=MeasuredTimes(responses=(0.1, 0.3))),
         Outcome("TC_B_07_CS", False, "step 2: attributeValue must be 'true', is 'false'"),
     ]
-    report.write(tmp_path / "out.json", decided, outcomes, product)
+    report.write_report(tmp_path / "out.json", decided, outcomes, product)
     told = json.loads((tmp_path / "out.json").read_text())
     results = {row["id"]: row["result"] for row in told["cases"]}
     assert len(results) == len(decided)
@@ -87,7 +92,7 @@ def test_the_report_has_a_line_for_every_case(tmp_path: Path) -> None:
         0.3,
         0.2,
     )
-    text = "\n".join(report.abstract(decided, outcomes, product))
+    text = "\n".join(report.abstract_lines(decided, outcomes, product))
     assert "Core                                   1 of 164 passed, 162 not run" in text
     assert "FAIL  TC_B_07_CS" in text
 

@@ -7,20 +7,20 @@ from typing import Any, cast
 
 import pytest
 
-from tests.octt.bench import Bench
+from tests.octt.bench import StationBench
 from tests.octt.tester import Tester
 from tests.octt.verify import (
-    NO_TROUBLE,
+    NO_ERROR_INFO,
     NOT_EMPTY,
     OMITTED,
     PRESENT,
-    Failure,
-    field,
-    meets,
-    must,
-    none_of,
+    CheckFailed,
+    check_fields,
+    field_at,
+    matches_fields,
+    not_in,
     one_of,
-    verify,
+    require,
 )
 
 EVENT = {
@@ -32,16 +32,16 @@ EVENT = {
 
 
 def test_a_path_leads_into_objects_and_lists() -> None:
-    assert field(EVENT, "transactionInfo.chargingState") == "Charging"
-    assert field(EVENT, "meterValue[0].sampledValue[0].context") == "Trigger"
+    assert field_at(EVENT, "transactionInfo.chargingState") == "Charging"
+    assert field_at(EVENT, "meterValue[0].sampledValue[0].context") == "Trigger"
 
 
 @pytest.mark.parametrize(
     "path", ["nothing", "transactionInfo.nothing", "meterValue[1]", "seqNo.nothing", "seqNo[0]"]
 )
 def test_where_nothing_stands_the_field_is_omitted(path: str) -> None:
-    assert field(EVENT, path) is OMITTED
-    verify("step 1", EVENT, {path: OMITTED})
+    assert field_at(EVENT, path) is OMITTED
+    check_fields("step 1", EVENT, {path: OMITTED})
 
 
 @pytest.mark.parametrize(
@@ -55,16 +55,16 @@ def test_where_nothing_stands_the_field_is_omitted(path: str) -> None:
         {"nothing": PRESENT},
         {"nothing": NOT_EMPTY},
         {"nothing": None},
-        {"seqNo": none_of(0, 1)},
+        {"seqNo": not_in(0, 1)},
         {"transactionInfo.chargingState": "Idle"},
     ],
 )
 def test_what_is_not_as_expected_fails_with_step_and_field(expected: dict[str, Any]) -> None:
     [path] = expected
-    with pytest.raises(Failure, match=r"^step 7: ") as failure:
-        verify("step 7", EVENT, expected)
+    with pytest.raises(CheckFailed, match=r"^step 7: ") as failure:
+        check_fields("step 7", EVENT, expected)
     assert path in str(failure.value)
-    assert not meets(EVENT, expected)
+    assert not matches_fields(EVENT, expected)
 
 
 @pytest.mark.parametrize(
@@ -73,27 +73,29 @@ def test_what_is_not_as_expected_fails_with_step_and_field(expected: dict[str, A
         {"seqNo": 0, "offline": True},
         {"offline": one_of(True, OMITTED), "nothing": one_of("a", OMITTED)},
         {"meterValue": NOT_EMPTY, "seqNo": PRESENT},
-        {"seqNo": none_of(1)},
-        {"statusInfo": NO_TROUBLE},
+        {"seqNo": not_in(1)},
+        {"statusInfo": NO_ERROR_INFO},
     ],
 )
 def test_what_is_as_expected_passes(expected: dict[str, Any]) -> None:
-    verify("step 7", EVENT, expected)
-    assert meets(EVENT, expected)
+    check_fields("step 7", EVENT, expected)
+    assert matches_fields(EVENT, expected)
 
 
 def test_a_status_info_may_only_say_that_nothing_is_wrong() -> None:
-    assert meets({"statusInfo": {"reasonCode": "NoError"}}, {"statusInfo": NO_TROUBLE})
-    assert not meets({"statusInfo": {"reasonCode": "InvalidValue"}}, {"statusInfo": NO_TROUBLE})
+    assert matches_fields({"statusInfo": {"reasonCode": "NoError"}}, {"statusInfo": NO_ERROR_INFO})
+    assert not matches_fields(
+        {"statusInfo": {"reasonCode": "InvalidValue"}}, {"statusInfo": NO_ERROR_INFO}
+    )
 
 
 def test_must_tells_what_had_to_be() -> None:
-    must("step 1", [1], "something must be there")
-    with pytest.raises(Failure, match=r"^step 2: something must be there$"):
-        must("step 2", [], "something must be there")
+    require("step 1", [1], "something must be there")
+    with pytest.raises(CheckFailed, match=r"^step 2: something must be there$"):
+        require("step 2", [], "something must be there")
 
 
-def counted(*events: tuple[int, str]) -> None:
+def check_counting_of(*events: tuple[int, str]) -> None:
     """`check_counting` over one transaction's (seqNo, eventType), in the order they came."""
     frames = [
         SimpleNamespace(
@@ -102,13 +104,15 @@ def counted(*events: tuple[int, str]) -> None:
         for number, kind in events
     ]
     tester = object.__new__(Tester)
-    tester.bench = cast(Bench, SimpleNamespace(csms=SimpleNamespace(calls=lambda action: frames)))
+    tester.bench = cast(
+        StationBench, SimpleNamespace(csms=SimpleNamespace(calls=lambda action: frames))
+    )
     tester.check_counting()
 
 
 def test_numbers_may_come_in_any_order_and_more_than_once() -> None:
-    counted((0, "Started"))
-    counted((1, "Updated"), (0, "Started"), (1, "Updated"), (2, "Ended"))
+    check_counting_of((0, "Started"))
+    check_counting_of((1, "Updated"), (0, "Started"), (1, "Updated"), (2, "Ended"))
 
 
 @pytest.mark.parametrize(
@@ -123,5 +127,5 @@ def test_numbers_may_come_in_any_order_and_more_than_once() -> None:
 def test_a_transaction_that_does_not_count_on_is_noticed(
     events: list[tuple[int, str]], words: str
 ) -> None:
-    with pytest.raises(Failure, match=words):
-        counted(*events)
+    with pytest.raises(CheckFailed, match=words):
+        check_counting_of(*events)

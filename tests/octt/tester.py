@@ -17,16 +17,16 @@ from http import HTTPStatus
 from typing import Any
 
 from station.profiles import Profile
-from tests.csms import CallRefused, Csms, Frame, Payload
-from tests.e2e.harness import until
-from tests.octt.bench import VALID, Bench, Settings
-from tests.octt.verify import OMITTED, Failure, meets, must, one_of, verify
+from tests.csms import CallErrorReceived, Csms, Frame, Payload
+from tests.e2e.harness import wait_until
+from tests.octt.bench import VALID, Settings, StationBench
+from tests.octt.verify import OMITTED, CheckFailed, check_fields, matches_fields, one_of, require
 
-KPI_S = 20.0  # OCPP response time and triggered function response time, at most
-MANUAL_S = 30.0  # what follows something done by hand: a plug, a card
-SAMPLING = ("MeterValuePeriodic", "MeterValueClock")
+RESPONSE_TIMEOUT_S = 20.0  # OCPP response time and triggered function response time, at most
+MANUAL_ACTION_TIMEOUT_S = 30.0  # what follows something done by hand: a plug, a card
+SAMPLE_TRIGGERS = ("MeterValuePeriodic", "MeterValueClock")
 TOKEN_TYPE = "ISO14443"
-EVENT = "TransactionEvent"
+TRANSACTION_EVENT = "TransactionEvent"
 
 
 @dataclass
@@ -38,10 +38,10 @@ class Session:
     remote_start_id: int | None = None
     plugged: bool = False
     transaction_id: str | None = None  # of the transaction that began last
-    open: bool = False
-    told_of_token: bool = False
-    told_of_remote_start: bool = False
-    told_of_connector: bool = False
+    is_open: bool = False
+    id_token_reported: bool = False
+    remote_start_reported: bool = False
+    connector_reported: bool = False
 
 
 @dataclass
@@ -60,16 +60,20 @@ class Tester:
 
     OFFLINE_STATUS = HTTPStatus.SERVICE_UNAVAILABLE  # what a handshake gets while "offline"
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: StationBench) -> None:
         self.bench = bench
         self.csms: Csms = bench.csms  # the one in use; a migration changes it
         self.sessions = {evse.id: Session(evse.id) for evse in bench.profile.evse}
         self.timings = Timings()
         self.start_points: Sequence[str] = bench.profile.transaction.start_points
         self.stop_points: Sequence[str] = bench.profile.transaction.stop_points
-        self._consumed: set[int] = set()  # frame numbers
-        self._told: set[tuple[int, tuple[int, int]]] = set()  # reports taken, by frame and place
-        self.since = self.csms.mark()  # what came before concerns nobody
+        self._consumed_frames: set[int] = set()  # frame numbers
+        self._consumed_reports: set[tuple[int, tuple[int, int]]] = (
+            set()
+        )  # reports taken, by frame and place
+        self.first_relevant_frame = (
+            self.csms.next_frame_number()
+        )  # what came before concerns nobody
         self._numbers = itertools.count(1)
 
     # What is known of the product.
@@ -83,11 +87,11 @@ class Tester:
         return self.bench.settings
 
     @property
-    def evse(self) -> int:
+    def evse_id(self) -> int:
         return self.settings.evse_id
 
     @property
-    def connector(self) -> int:
+    def connector_id(self) -> int:
         return self.settings.connector_id
 
     @property
@@ -98,14 +102,14 @@ class Tester:
     def use_points(self, *, start: str = "", stop: str = "") -> None:
         """Configuration state: TxStartPoint or TxStopPoint is only this, if it can be set."""
         if start and start not in self.start_points:
-            self.configure("TxCtrlr", "TxStartPoint", start)
+            self.configure_variable("TxCtrlr", "TxStartPoint", start)
             self.start_points = (start,)
         if stop and tuple(self.stop_points) != (stop,):
-            self.configure("TxCtrlr", "TxStopPoint", stop)
+            self.configure_variable("TxCtrlr", "TxStopPoint", stop)
             self.stop_points = (stop,)
 
-    def session(self, evse_id: int | None = None) -> Session:
-        return self.sessions[evse_id or self.evse]
+    def session_on(self, evse_id: int | None = None) -> Session:
+        return self.sessions[evse_id or self.evse_id]
 
     def next_id(self) -> int:
         """For requestId and remoteStartId."""
@@ -113,7 +117,7 @@ class Tester:
 
     # What the CSMS says.
 
-    def call(
+    def send_call(
         self,
         step: str,
         action: str,
@@ -126,38 +130,38 @@ class Tester:
             Failure: a CALLERROR, or a field is not as expected.
         """
         try:
-            response = self.csms.call(action, request or {}, KPI_S)
-        except CallRefused as refusal:
-            raise Failure(f"{step}: {action} must be answered, got {refusal}") from None
-        verify(f"{step} {action}Response", response, expected or {})
+            response = self.csms.call(action, request or {}, RESPONSE_TIMEOUT_S)
+        except CallErrorReceived as refusal:
+            raise CheckFailed(f"{step}: {action} must be answered, got {refusal}") from None
+        check_fields(f"{step} {action}Response", response, expected or {})
         return response
 
-    def call_refused(self, step: str, action: str, request: Payload, code: str) -> None:
+    def expect_call_error(self, step: str, action: str, request: Payload, code: str) -> None:
         """Send a request that must be answered with a CALLERROR of this code."""
         try:
-            response = self.csms.call(action, request, KPI_S)
-        except CallRefused as refusal:
-            must(step, refusal.code == code, f"CALLERROR must be {code}, is {refusal.code}")
+            response = self.csms.call(action, request, RESPONSE_TIMEOUT_S)
+        except CallErrorReceived as refusal:
+            require(step, refusal.code == code, f"CALLERROR must be {code}, is {refusal.code}")
             return
-        raise Failure(f"{step}: {action} must get CALLERROR {code}, got {response}")
+        raise CheckFailed(f"{step}: {action} must get CALLERROR {code}, got {response}")
 
     # What the station says.
 
-    def forget(self) -> None:
+    def discard_received(self) -> None:
         """Whatever was said up to now concerns no later step."""
-        self.since = self.csms.mark()
+        self.first_relevant_frame = self.csms.next_frame_number()
 
-    def take(
+    def take_call(
         self,
         step: str,
         action: str,
-        wanted: Callable[[Payload], bool] = lambda payload: True,
-        timeout_s: float = KPI_S,
-        what: str = "",
+        predicate: Callable[[Payload], bool] = lambda payload: True,
+        timeout_s: float = RESPONSE_TIMEOUT_S,
+        description: str = "",
     ) -> Frame:
         """The first message of this action that is wanted and was not taken yet."""
-        since = self.since
-        taken = self._consumed
+        since = self.first_relevant_frame
+        taken = self._consumed_frames
 
         def is_it(frame: Frame) -> bool:
             return (
@@ -165,46 +169,48 @@ class Tester:
                 and frame.type == 2  # CALL
                 and frame.action == action
                 and frame.number not in taken
-                and wanted(frame.payload)
+                and predicate(frame.payload)
             )
 
         try:
-            frame = self.csms.record.wait_for(is_it, timeout_s, f"{action} {what}", since)
+            frame = self.csms.record.wait_for_frame(
+                is_it, timeout_s, f"{action} {description}", since
+            )
         except TimeoutError as error:
-            raise Failure(f"{step}: {error}") from None
+            raise CheckFailed(f"{step}: {error}") from None
         taken.add(frame.number)
         if action == "BootNotification":  # before a case changes what the CSMS answers
             answer = (False, frame.message_id)
             record = self.csms.record
-            record.wait_for(
+            record.wait_for_frame(
                 lambda each: (each.incoming, each.message_id) == answer,
-                KPI_S,
+                RESPONSE_TIMEOUT_S,
                 "answer",
                 frame.number,
             )
         return frame
 
-    def expect(
+    def expect_call(
         self,
         step: str,
         action: str,
         expected: Mapping[str, Any] | None = None,
         *,
-        wanted: Callable[[Payload], bool] = lambda payload: True,
-        timeout_s: float = KPI_S,
+        predicate: Callable[[Payload], bool] = lambda payload: True,
+        timeout_s: float = RESPONSE_TIMEOUT_S,
     ) -> Payload:
         """The next message of this action, verified."""
-        frame = self.take(step, action, wanted, timeout_s)
-        verify(f"{step} {action}Request", frame.payload, expected or {})
+        frame = self.take_call(step, action, predicate, timeout_s)
+        check_fields(f"{step} {action}Request", frame.payload, expected or {})
         return dict(frame.payload)
 
-    def triggered(
+    def expect_triggered_call(
         self,
         step: str,
         action: str,
         expected: Mapping[str, Any],
         *,
-        wanted: Callable[[Payload], bool] = lambda payload: True,
+        predicate: Callable[[Payload], bool] = lambda payload: True,
     ) -> Payload:
         """As `expect`, for what a request just made asked for: its time counts in the report."""
         asked = next(
@@ -212,24 +218,27 @@ class Tester:
             for frame in reversed(self.csms.record.frames)
             if not frame.incoming and frame.type == 2
         )
-        frame = self.take(step, action, wanted)
-        verify(f"{step} {action}Request", frame.payload, expected)
+        frame = self.take_call(step, action, predicate)
+        check_fields(f"{step} {action}Request", frame.payload, expected)
         self.timings.triggered.append(frame.monotonic_s - asked.monotonic_s)
         return dict(frame.payload)
 
-    def waiting(self, action: str, wanted: Mapping[str, Any] | None = None) -> list[Payload]:
+    def pending_calls(
+        self, action: str, expected: Mapping[str, Any] | None = None
+    ) -> list[Payload]:
         """Messages of this action that were said and not taken yet."""
         return [
             frame.payload
-            for frame in self.csms.calls(action, self.since)
-            if frame.number not in self._consumed and meets(frame.payload, wanted or {})
+            for frame in self.csms.calls_for(action, self.first_relevant_frame)
+            if frame.number not in self._consumed_frames
+            and matches_fields(frame.payload, expected or {})
         ]
 
-    def silent(
+    def expect_no_call(
         self,
         step: str,
         action: str,
-        wanted: Mapping[str, Any] | None = None,
+        expected: Mapping[str, Any] | None = None,
         wait_s: float | None = None,
     ) -> None:
         """Nothing of this kind comes, for as long as the message timeout.
@@ -241,20 +250,20 @@ class Tester:
             self.settings.message_timeout_s if wait_s is None else wait_s
         )
         while time.monotonic() < deadline:
-            found = self.waiting(action, wanted)
-            must(step, not found, f"no {action} may come, came {found[:1]}")
+            found = self.pending_calls(action, expected)
+            require(step, not found, f"no {action} may come, came {found[:1]}")
             time.sleep(0.05)
 
-    def no_events(self, step: str, wanted: Mapping[str, Any] | None = None) -> None:
+    def expect_no_event(self, step: str, expected: Mapping[str, Any] | None = None) -> None:
         """No TransactionEvent comes but samples."""
         deadline = time.monotonic() + self.settings.message_timeout_s
         while time.monotonic() < deadline:
             found = [
                 event
-                for event in self.waiting(EVENT, wanted)
-                if event["triggerReason"] not in SAMPLING
+                for event in self.pending_calls(TRANSACTION_EVENT, expected)
+                if event["triggerReason"] not in SAMPLE_TRIGGERS
             ]
-            must(step, not found, f"no TransactionEvent may come, came {found[:1]}")
+            require(step, not found, f"no TransactionEvent may come, came {found[:1]}")
             time.sleep(0.05)
 
     def wait(self, seconds: float) -> None:
@@ -263,75 +272,79 @@ class Tester:
 
     # Transactions.
 
-    def event(
+    def expect_event(
         self,
         step: str,
         expected: Mapping[str, Any],
         evse_id: int | None = None,
-        timeout_s: float = MANUAL_S,
+        timeout_s: float = MANUAL_ACTION_TIMEOUT_S,
     ) -> Payload:
         """The next TransactionEvent of an EVSE's transaction that is no sample, verified.
 
         Also checks what holds for every case (§2.1): the first event is Started, the first after
         an idToken carries it, the first after a remote start says so, and the EVSE is told.
         """
-        session = self.session(evse_id)
-        frame = self.take(
+        session = self.session_on(evse_id)
+        frame = self.take_call(
             step,
-            EVENT,
-            lambda event: self._is_of(session, event) and event["triggerReason"] not in SAMPLING,
+            TRANSACTION_EVENT,
+            lambda event: (
+                self._belongs_to(session, event) and event["triggerReason"] not in SAMPLE_TRIGGERS
+            ),
             timeout_s,
             f"as {dict(expected)}",
         )
         event = dict(frame.payload)
-        verified = dict(expected) | self._general(session, event)
-        verify(f"{step} TransactionEventRequest", event, verified)
-        self._note(session, event)
+        verified = dict(expected) | self._general_checks(session, event)
+        check_fields(f"{step} TransactionEventRequest", event, verified)
+        self._update_session(session, event)
         return event
 
-    def next_event(
-        self, step: str, evse_id: int | None = None, timeout_s: float = MANUAL_S
+    def peek_event(
+        self, step: str, evse_id: int | None = None, timeout_s: float = MANUAL_ACTION_TIMEOUT_S
     ) -> Payload:
         """The next TransactionEvent that is no sample, of an EVSE's transaction, left untaken."""
-        session = self.session(evse_id)
-        frame = self.take(
+        session = self.session_on(evse_id)
+        frame = self.take_call(
             step,
-            EVENT,
-            lambda event: self._is_of(session, event) and event["triggerReason"] not in SAMPLING,
+            TRANSACTION_EVENT,
+            lambda event: (
+                self._belongs_to(session, event) and event["triggerReason"] not in SAMPLE_TRIGGERS
+            ),
             timeout_s,
         )
-        self._consumed.discard(frame.number)
+        self._consumed_frames.discard(frame.number)
         return dict(frame.payload)
 
-    def _is_of(self, session: Session, event: Payload) -> bool:
-        if session.open:
+    def _belongs_to(self, session: Session, event: Payload) -> bool:
+        if session.is_open:
             return bool(event["transactionInfo"]["transactionId"] == session.transaction_id)
         told = event.get("evse", {}).get("id", session.evse_id)
         return bool(event["eventType"] == "Started" and told == session.evse_id)
 
-    def _general(self, session: Session, event: Payload) -> dict[str, Any]:
+    def _general_checks(self, session: Session, event: Payload) -> dict[str, Any]:
         checks: dict[str, Any] = {}
-        if not session.open:
+        if not session.is_open:
             checks["eventType"] = "Started"
             checks["seqNo"] = 0
-        if session.plugged and not session.told_of_connector:
+        if session.plugged and not session.connector_reported:
             checks["evse.id"] = session.evse_id
-            checks["evse.connectorId"] = self.connector
-        if session.id_token is not None and not session.told_of_token:
+            checks["evse.connectorId"] = self.connector_id
+        if session.id_token is not None and not session.id_token_reported:
             checks["idToken.idToken"] = session.id_token
             if session.remote_start_id is None:
                 checks["idToken.type"] = TOKEN_TYPE
-        if session.remote_start_id is not None and not session.told_of_remote_start:
+        if session.remote_start_id is not None and not session.remote_start_reported:
             checks["triggerReason"] = "RemoteStart"
             checks["transactionInfo.remoteStartId"] = session.remote_start_id
         return checks
 
-    def _note(self, session: Session, event: Payload) -> None:
+    def _update_session(self, session: Session, event: Payload) -> None:
         session.transaction_id = event["transactionInfo"]["transactionId"]
-        session.open = event["eventType"] != "Ended"
-        session.told_of_connector |= "connectorId" in event.get("evse", {})
-        session.told_of_token |= "idToken" in event
-        session.told_of_remote_start |= "remoteStartId" in event["transactionInfo"]
+        session.is_open = event["eventType"] != "Ended"
+        session.connector_reported |= "connectorId" in event.get("evse", {})
+        session.id_token_reported |= "idToken" in event
+        session.remote_start_reported |= "remoteStartId" in event["transactionInfo"]
         if event["eventType"] == "Ended":
             session.id_token, session.remote_start_id = None, None
 
@@ -343,104 +356,115 @@ class Tester:
             Failure: a number is missing, or something came behind Ended.
         """
         told: dict[str, dict[int, str]] = {}
-        for frame in self.bench.csms.calls(EVENT):
+        for frame in self.bench.csms.calls_for(TRANSACTION_EVENT):
             name = frame.payload["transactionInfo"]["transactionId"]
             told.setdefault(name, {})[frame.payload["seqNo"]] = frame.payload["eventType"]
         for name, kinds in told.items():
             numbers = sorted(kinds)
             gapless = numbers == list(range(len(numbers)))
-            must("afterwards", gapless, f"seqNo of {name} must count on from 0, are {numbers}")
+            require("afterwards", gapless, f"seqNo of {name} must count on from 0, are {numbers}")
             first, between = kinds[0], {kinds[number] for number in numbers[1:-1]}
-            must("afterwards", first == "Started", f"{name} must begin with Started, not {first}")
-            must("afterwards", between <= {"Updated"}, f"{name} has {between} in its middle")
+            require(
+                "afterwards", first == "Started", f"{name} must begin with Started, not {first}"
+            )
+            require("afterwards", between <= {"Updated"}, f"{name} has {between} in its middle")
 
     # Connectors.
 
-    def status(
+    def expect_status(
         self,
         step: str,
         status: str,
         evse_id: int | None = None,
         connector_id: int | None = None,
-        timeout_s: float = MANUAL_S,
+        timeout_s: float = MANUAL_ACTION_TIMEOUT_S,
     ) -> None:
         """The next report of a connector says this AvailabilityState."""
-        where = evse_id or self.evse, connector_id or self.connector
+        where = evse_id or self.evse_id, connector_id or self.connector_id
         deadline = time.monotonic() + timeout_s
         while True:
-            for frame in self.csms.record.frames[self.since :]:
-                told = dict(_reports(frame)).get(where)
-                if told is not None and (frame.number, where) not in self._told:
-                    self._told.add((frame.number, where))
-                    must(step, told == status, f"connector {where} must be {status}, is {told}")
+            for frame in self.csms.record.frames[self.first_relevant_frame :]:
+                told = dict(_reported_statuses(frame)).get(where)
+                if told is not None and (frame.number, where) not in self._consumed_reports:
+                    self._consumed_reports.add((frame.number, where))
+                    require(step, told == status, f"connector {where} must be {status}, is {told}")
                     return
-            must(
+            require(
                 step,
                 time.monotonic() < deadline,
                 f"connector {where} must be reported {status}, nothing came in {timeout_s:.0f} s",
             )
             time.sleep(0.02)
 
-    def statuses(
-        self, step: str, status: str = "Available", *, but: Mapping[int, str] | None = None
+    def expect_statuses(
+        self, step: str, status: str = "Available", *, exceptions: Mapping[int, str] | None = None
     ) -> None:
         """Every connector is reported; those of the EVSEs in `but` with another state."""
         for evse_id, connector_id in self.connectors:
-            self.status(step, (but or {}).get(evse_id, status), evse_id, connector_id)
+            self.expect_status(step, (exceptions or {}).get(evse_id, status), evse_id, connector_id)
 
-    def no_status(self, step: str, wait_s: float, evse_id: int | None = None) -> None:
+    def expect_no_status(self, step: str, wait_s: float, evse_id: int | None = None) -> None:
         """No connector (of an EVSE) is reported for a while."""
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
-            for frame in self.csms.record.frames[self.since :]:
-                for where, told in _reports(frame):
-                    if (frame.number, where) not in self._told and evse_id in (None, where[0]):
-                        raise Failure(f"{step}: connector {where} may not be reported, is {told}")
+            for frame in self.csms.record.frames[self.first_relevant_frame :]:
+                for where, told in _reported_statuses(frame):
+                    if (frame.number, where) not in self._consumed_reports and evse_id in (
+                        None,
+                        where[0],
+                    ):
+                        raise CheckFailed(
+                            f"{step}: connector {where} may not be reported, is {told}"
+                        )
             time.sleep(0.05)
 
     # Hands.
 
     def plug_in(self, evse_id: int | None = None, *, ready: bool = True) -> None:
-        self.bench.station.op("plug_in", evse_id=evse_id or self.evse, ready=ready)
-        self.session(evse_id).plugged = True
+        self.bench.station.request_operation(
+            "plug_in", evse_id=evse_id or self.evse_id, ready=ready
+        )
+        self.session_on(evse_id).plugged = True
 
     def unplug(self, evse_id: int | None = None) -> None:
-        self.bench.station.op("unplug", evse_id=evse_id or self.evse)
-        session = self.session(evse_id)
+        self.bench.station.request_operation("unplug", evse_id=evse_id or self.evse_id)
+        session = self.session_on(evse_id)
         session.plugged = False
 
-    def present(
+    def present_id_token(
         self, id_token: str = VALID, evse_id: int | None = None, *, anywhere: bool = False
     ) -> None:
         """A card at the reader, meant for this EVSE; `anywhere`: wherever the cable goes then."""
-        meant = {} if anywhere else {"evse_id": evse_id or self.evse}
-        self.bench.station.op("present_token", id_token=id_token, type=TOKEN_TYPE, **meant)
+        meant = {} if anywhere else {"evse_id": evse_id or self.evse_id}
+        self.bench.station.request_operation(
+            "present_token", id_token=id_token, type=TOKEN_TYPE, **meant
+        )
 
-    def ev_pause(self, evse_id: int | None = None) -> None:
-        self.bench.station.op("ev_pause", evse_id=evse_id or self.evse)
+    def pause_ev(self, evse_id: int | None = None) -> None:
+        self.bench.station.request_operation("ev_pause", evse_id=evse_id or self.evse_id)
 
-    def power_flows(self, evse_id: int | None = None) -> bool:
+    def is_power_flowing(self, evse_id: int | None = None) -> bool:
         """What is really so, by the emulated world: not what the station says."""
-        world = self.bench.station.world(evse_id or self.evse)
+        world = self.bench.station.read_emulated_evse(evse_id or self.evse_id)
         return bool(world["contactor"] == "closed" and Decimal(world["current_a"]) > 0)
 
     # The link.
 
     def go_offline(self) -> None:
         """Close the WebSocket and accept no other."""
-        self.csms.refusing = self.OFFLINE_STATUS
-        if self.csms.connected:
-            self.csms.close()
-        self.csms.wait_disconnected(KPI_S)
-        self.forget()
+        self.csms.refuse_with = self.OFFLINE_STATUS
+        if self.csms.is_connected:
+            self.csms.close_connection()
+        self.csms.wait_disconnected(RESPONSE_TIMEOUT_S)
+        self.discard_received()
 
     def go_online(self, timeout_s: float = 60.0) -> None:
         """Accept the next attempt to connect, and wait for it."""
-        self.csms.refusing = None
+        self.csms.refuse_with = None
         self.csms.wait_connected(timeout_s)
 
     @contextmanager
-    def offline(self) -> Iterator[None]:
+    def offline_period(self) -> Iterator[None]:
         self.go_offline()
         yield
         self.go_online()
@@ -448,65 +472,67 @@ class Tester:
     def switch_to(self, csms: Csms) -> None:
         """Go on with another CSMS: the station moved there."""
         self.csms = csms
-        self.since = 0
-        self._consumed.clear()
-        self._told.clear()
+        self.first_relevant_frame = 0
+        self._consumed_frames.clear()
+        self._consumed_reports.clear()
 
     # The device model.
 
-    def get(
+    def get_variable(
         self, component: str, variable: str, instance: str | None = None, attribute: str = "Actual"
     ) -> Payload:
         """One getVariableResult."""
         request = {
             "component": {"name": component},
-            "variable": _variable(variable, instance),
+            "variable": _variable_json(variable, instance),
             "attributeType": attribute,
         }
-        response = self.call("preparation", "GetVariables", {"getVariableData": [request]})
+        response = self.send_call("preparation", "GetVariables", {"getVariableData": [request]})
         return dict(response["getVariableResult"][0])
 
-    def value(self, component: str, variable: str, instance: str | None = None) -> str:
+    def read_value(self, component: str, variable: str, instance: str | None = None) -> str:
         """The Actual value.
 
         Raises:
             Failure: it cannot be had.
         """
-        result = self.get(component, variable, instance)
-        verify(f"preparation {component}.{variable}", result, {"attributeStatus": "Accepted"})
+        result = self.get_variable(component, variable, instance)
+        check_fields(f"preparation {component}.{variable}", result, {"attributeStatus": "Accepted"})
         return str(result["attributeValue"])
 
-    def implemented(self, component: str, variable: str, instance: str | None = None) -> bool:
-        status = self.get(component, variable, instance)["attributeStatus"]
+    def is_implemented(self, component: str, variable: str, instance: str | None = None) -> bool:
+        status = self.get_variable(component, variable, instance)["attributeStatus"]
         return status not in ("UnknownComponent", "UnknownVariable")
 
-    def set(
+    def set_variable(
         self, component: str, variable: str, value: str | int | bool, instance: str | None = None
     ) -> str:
         """SetVariables of one Actual value; gives the attributeStatus and keeps the old value."""
-        before = self.get(component, variable, instance)
+        before = self.get_variable(component, variable, instance)
         request = {
             "component": {"name": component},
-            "variable": _variable(variable, instance),
-            "attributeValue": _text(value),
+            "variable": _variable_json(variable, instance),
+            "attributeValue": _value_text(value),
         }
-        response = self.call("preparation", "SetVariables", {"setVariableData": [request]})
+        response = self.send_call("preparation", "SetVariables", {"setVariableData": [request]})
         status = str(response["setVariableResult"][0]["attributeStatus"])
         if status in ("Accepted", "RebootRequired") and "attributeValue" in before:
-            self.bench.changed.setdefault((component, variable, instance), before["attributeValue"])
+            self.bench.original_values.setdefault(
+                (component, variable, instance), before["attributeValue"]
+            )
         return status
 
-    def configure(
+    def configure_variable(
         self, component: str, variable: str, value: str | int | bool, instance: str | None = None
     ) -> None:
         """Configuration state: the variable has this value, if it is implemented."""
-        now = self.get(component, variable, instance)
+        now = self.get_variable(component, variable, instance)
         if now["attributeStatus"] in ("UnknownComponent", "UnknownVariable"):
             return
-        if now.get("attributeValue") == _text(value):
+        if now.get("attributeValue") == _value_text(value):
             return
-        status = self.set(component, variable, value, instance)
-        must(
+        status = self.set_variable(component, variable, value, instance)
+        require(
             f"preparation {component}.{variable}",
             status in ("Accepted", "RebootRequired"),
             f"must become {value}, is {now.get('attributeValue')} and the change was {status}",
@@ -514,28 +540,30 @@ class Tester:
 
     # Booting.
 
-    def reset(
+    def reset_station(
         self, step: str = "Booted step 1", kind: str = "Immediate", status: Any = "Accepted"
     ) -> None:
         """A ResetRequest for the whole station, and its answer."""
-        self.forget()
-        self.call(step, "Reset", {"type": kind}, {"status": status})
+        self.discard_received()
+        self.send_call(step, "Reset", {"type": kind}, {"status": status})
 
     def power_cycle(self) -> None:
         """Take the station's supply away, and give it back."""
-        self.forget()
+        self.discard_received()
         self.bench.station.kill()
-        self.csms.wait_disconnected(KPI_S)
+        self.csms.wait_disconnected(RESPONSE_TIMEOUT_S)
         self.bench.station.restart()
 
-    def boot_notification(
+    def expect_boot_notification(
         self, step: str, expected: Mapping[str, Any] | None = None, timeout_s: float = 60.0
     ) -> Payload:
-        return self.expect(step, "BootNotification", expected, timeout_s=timeout_s)
+        return self.expect_call(step, "BootNotification", expected, timeout_s=timeout_s)
 
-    def security_event(self, step: str, *kinds: str, timeout_s: float = KPI_S) -> None:
+    def expect_security_event(
+        self, step: str, *kinds: str, timeout_s: float = RESPONSE_TIMEOUT_S
+    ) -> None:
         """One of these SecurityEventNotifications comes, among others perhaps."""
-        self.take(
+        self.take_call(
             step,
             "SecurityEventNotification",
             lambda event: event["type"] in kinds,
@@ -544,22 +572,23 @@ class Tester:
         )
 
     @property
-    def leaves_a_right_behind(self) -> bool:
+    def has_open_authorization(self) -> bool:
         """Whether somebody was let in and never plugged in: the next case would inherit that."""
         return any(
-            session.id_token is not None and not session.open for session in self.sessions.values()
+            session.id_token is not None and not session.is_open
+            for session in self.sessions.values()
         )
 
     # Whatever takes time.
 
-    def until(self, condition: Callable[[], object], step: str, words: str) -> None:
+    def wait_until(self, condition: Callable[[], object], step: str, description: str) -> None:
         try:
-            until(condition, MANUAL_S, words)
+            wait_until(condition, MANUAL_ACTION_TIMEOUT_S, description)
         except TimeoutError as error:
-            raise Failure(f"{step}: {error}") from None
+            raise CheckFailed(f"{step}: {error}") from None
 
 
-def _reports(frame: Frame) -> Iterator[tuple[tuple[int, int], str]]:
+def _reported_statuses(frame: Frame) -> Iterator[tuple[tuple[int, int], str]]:
     """(evseId, connectorId) and state of each connector a message reports. B04, G01, N07.FR.19."""
     if not frame.incoming or frame.type != 2:
         return
@@ -570,17 +599,25 @@ def _reports(frame: Frame) -> Iterator[tuple[tuple[int, int], str]]:
         for event in frame.payload["eventData"]:
             component = event["component"]
             if (component["name"], event["variable"]["name"]) == ("Connector", "AvailabilityState"):
-                verify("NotifyEventRequest", event, {"trigger": "Delta"})
+                check_fields("NotifyEventRequest", event, {"trigger": "Delta"})
                 evse = component["evse"]
                 yield (evse["id"], evse["connectorId"]), event["actualValue"]
 
 
-def _variable(name: str, instance: str | None) -> Payload:
+def _variable_json(name: str, instance: str | None) -> Payload:
     return {"name": name} | ({"instance": instance} if instance else {})
 
 
-def _text(value: str | int | bool) -> str:
+def _value_text(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-__all__ = ["EVENT", "KPI_S", "OMITTED", "Session", "Tester", "Timings", "one_of"]
+__all__ = [
+    "OMITTED",
+    "RESPONSE_TIMEOUT_S",
+    "TRANSACTION_EVENT",
+    "Session",
+    "Tester",
+    "Timings",
+    "one_of",
+]

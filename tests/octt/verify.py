@@ -18,32 +18,32 @@ _INDEX = re.compile(r"\[(\d+)\]")
 _TEXT_CHARACTERS_MAX = 300
 
 
-class Failure(AssertionError):
+class CheckFailed(AssertionError):
     """A validation did not hold: which step, which field, what it was and what it had to be."""
 
 
-class _Omitted:
+class _OmittedField:
     def __repr__(self) -> str:
         return "omitted"
 
 
-OMITTED = _Omitted()  # expected: no such field; found: there is none
+OMITTED = _OmittedField()  # expected: no such field; found: there is none
 
 
 @dataclass(frozen=True)
 class Expectation:
     """Something a field must be, in words for the message and as a test."""
 
-    words: str
-    holds: Callable[[Any], bool]
+    description: str
+    predicate: Callable[[Any], bool]
 
     def __repr__(self) -> str:
-        return self.words
+        return self.description
 
 
 PRESENT = Expectation("present", lambda value: value is not OMITTED)
 NOT_EMPTY = Expectation("not empty", lambda value: value is not OMITTED and bool(value))
-NO_TROUBLE = Expectation(  # of attributeStatusInfo and statusInfo
+NO_ERROR_INFO = Expectation(  # of attributeStatusInfo and statusInfo
     "omitted or with reasonCode NoError",
     lambda info: info is OMITTED or info.get("reasonCode") == "NoError",
 )
@@ -52,15 +52,17 @@ NO_TROUBLE = Expectation(  # of attributeStatusInfo and statusInfo
 def one_of(*allowed: Any) -> Expectation:
     """One of these; OMITTED among them allows the field to be left out."""
     words = " or ".join(map(repr, allowed))
-    return Expectation(words, lambda value: any(_same(each, value) for each in allowed))
+    return Expectation(words, lambda value: any(_values_equal(each, value) for each in allowed))
 
 
-def none_of(*forbidden: Any) -> Expectation:
+def not_in(*forbidden: Any) -> Expectation:
     words = "not " + " nor ".join(map(repr, forbidden))
-    return Expectation(words, lambda value: not any(_same(each, value) for each in forbidden))
+    return Expectation(
+        words, lambda value: not any(_values_equal(each, value) for each in forbidden)
+    )
 
 
-def field(payload: Any, path: str) -> Any:
+def field_at(payload: Any, path: str) -> Any:
     """What stands at a path; OMITTED where nothing does."""
     found = payload
     for name in _INDEX.sub(r".\1", path).split("."):
@@ -73,42 +75,48 @@ def field(payload: Any, path: str) -> Any:
     return found
 
 
-def meets(payload: Any, expected: Mapping[str, Any]) -> bool:
+def matches_fields(payload: Any, expected: Mapping[str, Any]) -> bool:
     """Whether every field is as expected."""
-    return all(_holds(wanted, field(payload, path)) for path, wanted in expected.items())
+    return all(
+        _meets_expectation(wanted, field_at(payload, path)) for path, wanted in expected.items()
+    )
 
 
-def verify(step: str, payload: Any, expected: Mapping[str, Any]) -> None:
+def check_fields(step: str, payload: Any, expected: Mapping[str, Any]) -> None:
     """Check every field.
 
     Raises:
         Failure: the first that is not as expected, named by step and path.
     """
     for path, wanted in expected.items():
-        found = field(payload, path)
-        if not _holds(wanted, found):
-            raise Failure(f"{step}: {path} must be {wanted!r}, is {_short(found)}")
+        found = field_at(payload, path)
+        if not _meets_expectation(wanted, found):
+            raise CheckFailed(f"{step}: {path} must be {wanted!r}, is {_short_repr(found)}")
 
 
-def must(step: str, holds: object, words: str) -> None:
+def require(step: str, condition: object, description: str) -> None:
     """Check something no single field says. `words` tells what had to be."""
-    if not holds:
-        raise Failure(f"{step}: {words}")
+    if not condition:
+        raise CheckFailed(f"{step}: {description}")
 
 
-def _holds(wanted: Any, found: Any) -> bool:
-    return wanted.holds(found) if isinstance(wanted, Expectation) else _same(wanted, found)
-
-
-def _same(wanted: Any, found: Any) -> bool:
-    return wanted is found or (
-        wanted is not OMITTED
-        and found is not OMITTED
-        and isinstance(wanted, bool) is isinstance(found, bool)
-        and bool(wanted == found)
+def _meets_expectation(expected: Any, actual: Any) -> bool:
+    return (
+        expected.predicate(actual)
+        if isinstance(expected, Expectation)
+        else _values_equal(expected, actual)
     )
 
 
-def _short(value: Any) -> str:
+def _values_equal(expected: Any, actual: Any) -> bool:
+    return expected is actual or (
+        expected is not OMITTED
+        and actual is not OMITTED
+        and isinstance(expected, bool) is isinstance(actual, bool)
+        and bool(expected == actual)
+    )
+
+
+def _short_repr(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _TEXT_CHARACTERS_MAX else text[:_TEXT_CHARACTERS_MAX] + "…"

@@ -15,13 +15,13 @@ from typing import Final
 import click
 
 from tests.powercut.disk import Image
-from tests.powercut.faults import OF_THE_DISK, OF_THE_PROGRAM, found_in_disk, found_in_program
-from tests.powercut.recording import Recording, Said, record
+from tests.powercut.faults import DISK_FAULTS, PROGRAM_FAULTS, find_disk_fault, find_program_fault
+from tests.powercut.recording import Recording, SessionReport, record_session
 from tests.powercut.session import NO_POWERSAFE_OVERWRITE
-from tests.powercut.sweep import Failure, Outcome, Sweep
+from tests.powercut.sweep import Sweep, SweepFailure, SweepOutcome
 from tests.powercut.syscalls import CannotTraceError
 
-SETTINGS: Final[dict[str, tuple[str, ...]]] = {
+OVERWRITE_SETTINGS: Final[dict[str, tuple[str, ...]]] = {
     "powersafe_overwrite = true": (),
     "powersafe_overwrite = false": (NO_POWERSAFE_OVERWRITE,),
 }
@@ -38,45 +38,46 @@ def main(images: int, seed: int, faults: bool) -> None:
     does not let a process be watched.
     """
     try:
-        kept = _faults_found(seed) if faults else _promise_kept(images, seed)
+        kept = _all_faults_noticed(seed) if faults else _run_sweeps(images, seed)
     except CannotTraceError as error:
         click.echo(f"powercut: {error}. Allow ptrace(2) and try again.", err=True)
         sys.exit(2)
     sys.exit(0 if kept else 1)
 
 
-def _promise_kept(images: int, seed: int) -> bool:
+def _run_sweeps(images: int, seed: int) -> bool:
     outcomes = [
-        _swept(name, options, images // len(SETTINGS), seed) for name, options in SETTINGS.items()
+        _sweep_setting(name, options, images // len(OVERWRITE_SETTINGS), seed)
+        for name, options in OVERWRITE_SETTINGS.items()
     ]
     lost = sum(len(one.failures) for one in outcomes)
     click.echo(
-        f"{sum(one.total for one in outcomes)} different images booted, seed {seed}: "
+        f"{sum(one.distinct_total for one in outcomes)} different images booted, seed {seed}: "
         + (f"{lost} of them BREAK THE PROMISE" if lost else "nothing acknowledged was lost")
     )
     return not lost
 
 
-def _swept(name: str, options: tuple[str, ...], images: int, seed: int) -> Outcome:
-    recording, files = record(options)
-    writes = sum(not isinstance(op, Said) for op in recording.ops)
+def _sweep_setting(name: str, options: tuple[str, ...], images: int, seed: int) -> SweepOutcome:
+    recording, files = record_session(options)
+    writes = sum(not isinstance(op, SessionReport) for op in recording.ops)
     click.echo(f"{name}: {writes} writes, syncs and names recorded")
     sweep = Sweep(recording, files, seed)
     with click.progressbar(length=images, label="  booting", file=sys.stderr) as bar:
 
-        def progress(outcome: Outcome) -> None:
-            bar.update(min(outcome.total, images) - bar.pos)
+        def progress(outcome: SweepOutcome) -> None:
+            bar.update(min(outcome.distinct_total, images) - bar.pos)
 
-        outcome = sweep.run(images, progress=progress)
-    by_fate = ", ".join(f"{count} {fate}" for fate, count in outcome.different.items())
-    click.echo(f"  power cut at {len(outcome.cuts)} moments, {outcome.made} images made")
-    click.echo(f"  {outcome.total} different: {by_fate}")
+        outcome = sweep.run_sweep(images, progress=progress)
+    by_fate = ", ".join(f"{count} {fate}" for fate, count in outcome.distinct_by_fate.items())
+    click.echo(f"  power cut at {len(outcome.cuts)} moments, {outcome.image_count} images made")
+    click.echo(f"  {outcome.distinct_total} different: {by_fate}")
     for failure in outcome.failures:
-        click.echo(f"  {failure}\n    kept in {_kept(failure)}")
+        click.echo(f"  {failure}\n    kept in {_save_image(failure)}")
     return outcome
 
 
-def _kept(failure: Failure) -> Path:
+def _save_image(failure: SweepFailure) -> Path:
     """Save an image, for whoever wants to know why."""
     place = Path(mkdtemp(prefix=f"powercut-{failure.cut}-{failure.fate}-"))
     for name, content in failure.image.items():
@@ -84,12 +85,12 @@ def _kept(failure: Failure) -> Path:
     return place
 
 
-def _faults_found(seed: int) -> bool:
-    whole: tuple[Recording, Image] = record()
-    found: dict[str, Failure | None] = {
-        name: found_in_program(name, seed) for name in OF_THE_PROGRAM
+def _all_faults_noticed(seed: int) -> bool:
+    whole: tuple[Recording, Image] = record_session()
+    found: dict[str, SweepFailure | None] = {
+        name: find_program_fault(name, seed) for name in PROGRAM_FAULTS
     }
-    found |= {name: found_in_disk(name, whole, seed) for name in OF_THE_DISK}
+    found |= {name: find_disk_fault(name, whole, seed) for name in DISK_FAULTS}
     for name, failure in found.items():
         click.echo(f"{name}: {failure or 'NOT NOTICED'}")
     return all(found.values())

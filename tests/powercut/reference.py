@@ -15,20 +15,20 @@ import msgspec
 
 from journal.projections.outbox import CallQueued
 from journal.reader import Reader
-from journal.state import State, evolve
+from journal.state import State, apply_entry
 from journal.terms import Entry
 from station.messages import decode_request
 from station.messages.e_transactions import TransactionEventRequest
-from station.runtime.memory import registry
-from station.simulation.ledger import Ledger
+from station.runtime.memory import event_registry
+from station.simulation.ledger import CsmsLedger
 from tests.powercut.disk import Image
-from tests.powercut.session import Continuing, finishing
-from tests.story import Json, accepting, product
+from tests.powercut.session import ContinuedStation, finish_session
+from tests.story import Json, accept_everything, load_product
 
 TRANSACTION: Final = "TransactionEvent"
 
 
-class Owed(msgspec.Struct):
+class ExpectedJournal(msgspec.Struct):
     """What is known of the journal at a moment of the recording."""
 
     acknowledged: int = 0  # the last entry the station may have told somebody of
@@ -41,10 +41,10 @@ class Owed(msgspec.Struct):
     forgotten: frozenset[str] = frozenset()
     taken: int = 0  # TransactionEvents the CSMS has taken in
 
-    def after(self, what: dict[str, Any]) -> Owed:
+    def apply_report(self, report: dict[str, Any]) -> ExpectedJournal:
         """Hear what the session says next."""
         change: dict[str, Any] = {}
-        match what:
+        match report:
             case {"began": last}:
                 change = {"begun": (*self.begun, last)}
             case {"acknowledged": last}:
@@ -74,80 +74,86 @@ class Ending(msgspec.Struct, frozen=True):
     complaints: tuple[str, ...]  # of the CSMS, at the end
 
 
-class _Finished(Continuing):
+class _FinishedStation(ContinuedStation):
     def __init__(self, entries: list[Entry], state: State) -> None:
-        super().__init__(product(), entries, state)
+        super().__init__(load_product(), entries, state)
         self.commits: list[list[Entry]] = []
-        self.taken: list[TransactionEventRequest] = []
+        self.delivered_events: list[TransactionEventRequest] = []
 
-    def commit(self, entries: list[Entry]) -> None:
+    def commit_entries(self, entries: list[Entry]) -> None:
         self.commits.append(entries)
 
-    def csms(self, action: str, payload: Json) -> Json | None:
+    def answer_call(self, action: str, payload: Json) -> Json | None:
         if action == TRANSACTION:
-            self.taken.append(_event(msgspec.json.encode(payload)))
-        return accepting(action, payload)
+            self.delivered_events.append(_decode_event(msgspec.json.encode(payload)))
+        return accept_everything(action, payload)
 
 
 class Reference:
     """The journal of the undisturbed session, its digests and states, and what the CSMS took."""
 
-    def __init__(self, files: Image, took: list[dict[str, Any]]) -> None:
+    def __init__(self, files: Image, delivered: list[dict[str, Any]]) -> None:
         with TemporaryDirectory() as place:
             for name, content in files.items():
                 (Path(place) / name).write_bytes(content)
-            with Reader.open(Path(place) / "journal.db", registry()) as journal:
-                self.entries = list(journal.entries())
-                self.digests = {row.seq: row.digest for row in journal.rows()}
+            with Reader.open(Path(place) / "journal.db", event_registry()) as journal:
+                self.entries = list(journal.iter_entries())
+                self.digests = {row.seq: row.digest for row in journal.iter_rows()}
                 self.states = [State(journal.journal_id)]
         for entry in self.entries:
-            self.states.append(evolve(self.states[-1], entry))
-        self._took = [_event(msgspec.json.encode(payload)) for payload in took]
+            self.states.append(apply_entry(self.states[-1], entry))
+        self._delivered_events = [
+            _decode_event(msgspec.json.encode(payload)) for payload in delivered
+        ]
         self._endings: dict[tuple[int, int], Ending] = {}
 
-    def ending(self, head: int, taken: int) -> Ending:
+    def ending_from(self, head: int, delivered_count: int) -> Ending:
         """How the session goes on from entry `head`, where the CSMS has taken so many events.
 
         Pure, hence the same for every image with that head: it is worked out once.
         """
-        known = self._endings.get((head, taken))
+        known = self._endings.get((head, delivered_count))
         if known is None:
-            known = self._endings[head, taken] = self._ended(head, self._took[:taken])
+            known = self._endings[head, delivered_count] = self._compute_ending(
+                head, self._delivered_events[:delivered_count]
+            )
         return known
 
-    def _ended(self, head: int, took: list[TransactionEventRequest]) -> Ending:
-        station = _Finished(self.entries[:head], self.states[head])
-        before = set(_told(station.entries))
+    def _compute_ending(self, head: int, delivered: list[TransactionEventRequest]) -> Ending:
+        station = _FinishedStation(self.entries[:head], self.states[head])
+        before = set(_queued_event_keys(station.entries))
         complaints = [
             f"the CSMS has what the journal has not: {one}"
-            for one in took
-            if _name(one) not in before
+            for one in delivered
+            if _event_key(one) not in before
         ]
-        station.when(finishing(self.entries[:head], station.csms))
-        ledger = Ledger()
-        for event in (*took, *station.taken):
-            ledger.take(event)
-        for account in ledger.accounts.values():
-            complaints += account.complaints()
-            if not account.closed:
+        station.when(finish_session(self.entries[:head], station.answer_call))
+        ledger = CsmsLedger()
+        for event in (*delivered, *station.delivered_events):
+            ledger.add_event(event)
+        for account in ledger.transactions.values():
+            complaints += account.find_complaints()
+            if not account.is_complete:
                 complaints.append(f"transaction {account.transaction_id} is never ended")
-        known = {(name, no) for name, one in ledger.accounts.items() for no in one.events}
-        complaints += [f"never told: {one}" for one in _told(station.entries) if one not in known]
+        known = {(name, no) for name, one in ledger.transactions.items() for no in one.events}
+        complaints += [
+            f"never told: {one}" for one in _queued_event_keys(station.entries) if one not in known
+        ]
         return Ending(tuple(station.commits), tuple(complaints))
 
 
-def _event(payload: bytes) -> TransactionEventRequest:
+def _decode_event(payload: bytes) -> TransactionEventRequest:
     event = decode_request(TRANSACTION, payload)
     assert isinstance(event, TransactionEventRequest)
     return event
 
 
-def _name(event: TransactionEventRequest) -> tuple[str, int]:
+def _event_key(event: TransactionEventRequest) -> tuple[str, int]:
     return event.transaction_info.transaction_id, event.seq_no
 
 
-def _told(entries: list[Entry]) -> Iterator[tuple[str, int]]:
+def _queued_event_keys(entries: list[Entry]) -> Iterator[tuple[str, int]]:
     """Every TransactionEvent of a journal: transactionId and seqNo."""
     for entry in entries:
-        if isinstance(entry.event, CallQueued) and (mark := entry.event.transaction):
+        if isinstance(entry.event, CallQueued) and (mark := entry.event.transaction_event):
             yield mark.transaction_id, mark.seq_no

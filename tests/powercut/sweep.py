@@ -10,17 +10,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from tests.powercut.boot import Boot
-from tests.powercut.disk import CERTAIN, FATES, Disk, Image
-from tests.powercut.recording import Op, Recording, Said
-from tests.powercut.reference import Owed, Reference
+from tests.powercut.boot import ImageBoot
+from tests.powercut.disk import DETERMINISTIC_FATES, FATES, Disk, Image
+from tests.powercut.recording import Op, Recording, SessionReport
+from tests.powercut.reference import ExpectedJournal, Reference
 
-MEMORY_DISK: Final = Path("/dev/shm")
-SHARE: Final = 0.1  # of the moments, in each round of the dice
+SHARED_MEMORY: Final = Path("/dev/shm")
+CUT_PROBABILITY: Final = 0.1  # of the moments, in each round of the dice
 ROUNDS_MAX: Final = 200  # without a new image, before a recording counts as exhausted
 
 
-class Failure(NamedTuple):
+class SweepFailure(NamedTuple):
     """An image no station comes back from whole."""
 
     cut: int  # operations before it
@@ -33,40 +33,40 @@ class Failure(NamedTuple):
         return f"cut {self.cut} after {self.before}, {self.fate}: {'; '.join(self.faults[:3])}"
 
 
-class Outcome:
+class SweepOutcome:
     """What a sweep found."""
 
     def __init__(self) -> None:
         self.cuts: set[int] = set()  # moments at which the power went, by operations before it
-        self.made = 0  # images, of which some are equal
-        self.different: Counter[str] = Counter()  # by fate
-        self.failures: list[Failure] = []
+        self.image_count = 0  # images, of which some are equal
+        self.distinct_by_fate: Counter[str] = Counter()  # by fate
+        self.failures: list[SweepFailure] = []
 
     @property
-    def total(self) -> int:
+    def distinct_total(self) -> int:
         """Different images, each of which a station was booted from."""
-        return self.different.total()
+        return self.distinct_by_fate.total()
 
 
-class Moment(NamedTuple):
+class CutMoment(NamedTuple):
     """A moment at which the power may go."""
 
     cut: int
-    last: Op | None
+    last_op: Op | None
     disk: Disk
-    owed: Owed
+    expected: ExpectedJournal
 
 
-def moments(recording: Recording) -> Iterator[Moment]:
+def cut_moments(recording: Recording) -> Iterator[CutMoment]:
     """Before the first operation and after each; the disk is the same object and goes on."""
     disk = Disk(powersafe_overwrite=recording.powersafe_overwrite)
-    owed = Owed()
-    yield Moment(0, None, disk, owed)
+    owed = ExpectedJournal()
+    yield CutMoment(0, None, disk, owed)
     for cut, op in enumerate(recording.ops, 1):
-        disk.take(op)
-        if isinstance(op, Said):
-            owed = owed.after(op.what)
-        yield Moment(cut, op, disk, owed)
+        disk.apply_op(op)
+        if isinstance(op, SessionReport):
+            owed = owed.apply_report(op.body)
+        yield CutMoment(cut, op, disk, owed)
 
 
 class Sweep:
@@ -74,25 +74,27 @@ class Sweep:
 
     def __init__(self, recording: Recording, files: Image, seed: int) -> None:
         took = [
-            op.what["took"] for op in recording.ops if isinstance(op, Said) and "took" in op.what
+            op.body["took"]
+            for op in recording.ops
+            if isinstance(op, SessionReport) and "took" in op.body
         ]
         self.recording = recording
-        self.outcome = Outcome()
+        self.outcome = SweepOutcome()
         self._reference = Reference(files, took)
         self._dice = random.Random(seed)
-        self._seen: set[bytes] = set()
-        self._debts: dict[str, int] = {}  # a number for each state of what is owed
-        self._tried: set[tuple[bytes, int]] = set()
+        self._seen_images: set[bytes] = set()
+        self._expected_numbers: dict[str, int] = {}  # a number for each state of what is owed
+        self._booted: set[tuple[bytes, int]] = set()
 
-    def run(
+    def run_sweep(
         self,
         images: int,
         *,
         exhaustive: bool = True,
         span: range | None = None,
         failures_max: int = 20,
-        progress: Callable[[Outcome], None] = lambda _: None,
-    ) -> Outcome:
+        progress: Callable[[SweepOutcome], None] = lambda _: None,
+    ) -> SweepOutcome:
         """Every moment with what is certain, then by the dice until there are so many images.
 
         Args:
@@ -101,65 +103,69 @@ class Sweep:
             span: only moments with so many operations before them.
             failures_max: stop after so many.
         """
-        shared = MEMORY_DISK if MEMORY_DISK.is_dir() else None
+        shared = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
         with TemporaryDirectory(dir=shared) as place:
             data = Path(place) / "data"
             data.mkdir()
-            boot = Boot(
+            boot = ImageBoot(
                 data,
                 self._reference,
                 powersafe_overwrite=self.recording.powersafe_overwrite,
             )
-            for moment, fate in self._schedule(images, exhaustive=exhaustive):
+            for moment, fate in self._scheduled_cuts(images, exhaustive=exhaustive):
                 if span is not None and moment.cut not in span:
                     continue
-                self._try(boot, moment, fate)
+                self._boot_image(boot, moment, fate)
                 progress(self.outcome)
                 if len(self.outcome.failures) >= failures_max:
                     break
         return self.outcome
 
-    def _schedule(self, images: int, *, exhaustive: bool) -> Iterator[tuple[Moment, str]]:
+    def _scheduled_cuts(self, images: int, *, exhaustive: bool) -> Iterator[tuple[CutMoment, str]]:
         if exhaustive:
-            yield from self._certain()
-        fates = [fate for fate in FATES if not (exhaustive and fate in CERTAIN)]
+            yield from self._deterministic_cuts()
+        fates = [fate for fate in FATES if not (exhaustive and fate in DETERMINISTIC_FATES)]
         vain = 0
-        while self.outcome.total < images and vain < ROUNDS_MAX:
-            before = self.outcome.total
-            for moment in moments(self.recording):
-                chosen = self._dice.random() < SHARE and not (exhaustive and moment.disk.idle)
-                if chosen and self.outcome.total < images:
+        while self.outcome.distinct_total < images and vain < ROUNDS_MAX:
+            before = self.outcome.distinct_total
+            for moment in cut_moments(self.recording):
+                chosen = self._dice.random() < CUT_PROBABILITY and not (
+                    exhaustive and moment.disk.is_idle
+                )
+                if chosen and self.outcome.distinct_total < images:
                     yield moment, self._dice.choice(fates)
-            vain = 0 if self.outcome.total > before else vain + 1
+            vain = 0 if self.outcome.distinct_total > before else vain + 1
 
-    def _certain(self) -> Iterator[tuple[Moment, str]]:
-        for moment in moments(self.recording):
-            for fate in CERTAIN:
+    def _deterministic_cuts(self) -> Iterator[tuple[CutMoment, str]]:
+        for moment in cut_moments(self.recording):
+            for fate in DETERMINISTIC_FATES:
                 yield moment, fate
 
-    def _try(self, boot: Boot, moment: Moment, fate: str) -> None:
+    def _boot_image(self, boot: ImageBoot, moment: CutMoment, fate: str) -> None:
         image = FATES[fate](moment.disk, self._dice)
-        self.outcome.made += 1
+        self.outcome.image_count += 1
         self.outcome.cuts.add(moment.cut)
-        name = _fingerprint(image)
-        owed_at = self._debts.setdefault(repr(moment.owed), len(self._debts))
-        if (name, owed_at) in self._tried:
+        name = _image_digest(image)
+        owed_at = self._expected_numbers.setdefault(
+            repr(moment.expected), len(self._expected_numbers)
+        )
+        if (name, owed_at) in self._booted:
             return
-        self._tried.add((name, owed_at))
-        if name not in self._seen:
-            self._seen.add(name)
-            self.outcome.different[fate] += 1
-        boot.lay(image, self._dice)
+        self._booted.add((name, owed_at))
+        if name not in self._seen_images:
+            self._seen_images.add(name)
+            self.outcome.distinct_by_fate[fate] += 1
+        boot.write_image(image, self._dice)
         try:
-            faults = tuple(boot.faults(moment.owed))
+            faults = tuple(boot.find_faults(moment.expected))
         except Exception as error:  # whatever it is: no station comes back from this
             faults = (f"crashed: {error!r}",)
         if faults:
-            last = _told(moment.last)
-            self.outcome.failures.append(Failure(moment.cut, last, fate, image, faults))
+            last = _op_text(moment.last_op)
+            self.outcome.failures.append(SweepFailure(moment.cut, last, fate, image, faults))
 
 
-def _fingerprint(image: Image) -> bytes:
+def _image_digest(image: Image) -> bytes:
     """The same for the same names with the same bytes."""
     digest = blake2b(digest_size=16)
     for name in sorted(image):
@@ -168,6 +174,6 @@ def _fingerprint(image: Image) -> bytes:
     return digest.digest()
 
 
-def _told(op: Op | None) -> str:
+def _op_text(op: Op | None) -> str:
     text = repr(op)
     return text if len(text) < 100 else f"{text[:97]}..."

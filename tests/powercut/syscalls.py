@@ -89,7 +89,7 @@ class CannotTraceError(Exception):
     """This machine does not let one process watch another. Says why."""
 
 
-class Call(NamedTuple):
+class SystemCall(NamedTuple):
     """A call that may change a file, before it is made (`result` None) and after."""
 
     name: str
@@ -97,7 +97,7 @@ class Call(NamedTuple):
     result: int | None
 
 
-class Process:
+class TracedProcess:
     """A child that stops at every call it makes.
 
     Only the thread that started it may use it.
@@ -117,9 +117,9 @@ class Process:
         _, status = os.waitpid(self.pid, 0)
         if not os.WIFSTOPPED(status):
             raise CannotTraceError(f"the child ended with {os.waitstatus_to_exitcode(status)}")
-        _ptrace(SETOPTIONS, self.pid, 0, TELL_SYSCALLS_APART | DIE_WITH_TRACER)
+        _call_ptrace(SETOPTIONS, self.pid, 0, TELL_SYSCALLS_APART | DIE_WITH_TRACER)
 
-    def calls(self) -> Iterator[Call]:
+    def traced_calls(self) -> Iterator[SystemCall]:
         """Every call of interest, twice: before it is made and after, until the child ends.
 
         Raises:
@@ -131,16 +131,16 @@ class Process:
             if self.killed:
                 os.kill(self.pid, signal.SIGKILL)
             else:
-                _ptrace(SYSCALL, self.pid, 0, pending)
+                _call_ptrace(SYSCALL, self.pid, 0, pending)
             _, status = os.waitpid(self.pid, 0)
             if not os.WIFSTOPPED(status):
-                self._ended(status)
+                self._check_exit(status)
                 return
             pending = os.WSTOPSIG(status)
             if pending != signal.SIGTRAP | 0x80:
                 continue
             pending = 0
-            _ptrace(GET_SYSCALL_INFO, self.pid, _INFO_BYTES, ctypes.addressof(self._info))
+            _call_ptrace(GET_SYSCALL_INFO, self.pid, _INFO_BYTES, ctypes.addressof(self._info))
             op = self._info.raw[0]
             if op == ENTRY:
                 number, *rest = struct.unpack_from("<7Q", self._info.raw, 24)
@@ -149,36 +149,36 @@ class Process:
             elif op == EXIT:
                 (result,) = struct.unpack_from("<q", self._info.raw, 24)
             if name is not None:
-                yield Call(name, arguments, result)
+                yield SystemCall(name, arguments, result)
 
-    def _ended(self, status: int) -> None:
+    def _check_exit(self, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
         if code not in ((-signal.SIGKILL,) if self.killed else (0,)):
             raise RuntimeError(f"the recorded program ended with {code}")
 
-    def kill(self) -> None:
+    def kill_at_next_call(self) -> None:
         """Let it never come back from the call it stands before; nor is that call made."""
         self.killed = True
 
-    def memory(self, address: int, size: int) -> bytes:
+    def read_memory(self, address: int, size: int) -> bytes:
         with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
             return os.pread(memory.fileno(), size, address)
 
-    def text(self, address: int) -> str:
+    def read_string(self, address: int) -> str:
         """A path, up to its zero byte."""
         found = b""
         while b"\0" not in found:  # page by page: what lies behind may not be readable
             room = 4096 - (address + len(found)) % 4096
-            found += self.memory(address + len(found), room)
+            found += self.read_memory(address + len(found), room)
         return os.fsdecode(found[: found.index(b"\0")])
 
-    def path(self, directory: int, address: int) -> Path:
+    def read_path(self, directory: int, address: int) -> Path:
         """A path as the child means it, relative to a descriptor."""
         at = ctypes.c_int(directory & 0xFFFFFFFF).value
         base = "cwd" if at == _AT_FDCWD else f"fd/{at}"
-        return Path(os.readlink(f"/proc/{self.pid}/{base}")) / self.text(address)
+        return Path(os.readlink(f"/proc/{self.pid}/{base}")) / self.read_string(address)
 
-    def open_file(self, descriptor: int) -> tuple[Path, int, int]:
+    def open_file_info(self, descriptor: int) -> tuple[Path, int, int]:
         """Path, inode number and position of one of its descriptors."""
         name = f"/proc/{self.pid}/fd/{descriptor}"
         info = Path(f"/proc/{self.pid}/fdinfo/{descriptor}").read_text(encoding="ascii")
@@ -191,11 +191,11 @@ def trace_me() -> None:
     Raises:
         CannotTraceError: the kernel refuses.
     """
-    _ptrace(TRACEME, 0, 0, 0)
+    _call_ptrace(TRACEME, 0, 0, 0)
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def _ptrace(request: int, pid: int, address: int, data: int) -> None:
+def _call_ptrace(request: int, pid: int, address: int, data: int) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     library.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     library.ptrace.restype = ctypes.c_long

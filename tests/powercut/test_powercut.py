@@ -8,24 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.powercut.disk import Disk, dropped, kept, noisy, pieces, prefix, reordered
+from tests.powercut.disk import (
+    Disk,
+    corrupt_writes,
+    drop_unsynced,
+    keep_prefix,
+    keep_unsynced,
+    reorder_writes,
+    split_by_sector,
+)
 from tests.powercut.faults import (
-    OF_THE_DISK,
-    OF_THE_PROGRAM,
-    found_in_disk,
-    found_in_program,
-    while_archiving,
+    DISK_FAULTS,
+    PROGRAM_FAULTS,
+    archiving_span,
+    find_disk_fault,
+    find_program_fault,
 )
 from tests.powercut.recording import (
     DIRECTORY,
-    Named,
-    Recorder,
+    FileSynced,
+    FileWritten,
+    NameRemoved,
+    NameSet,
     Recording,
-    Said,
-    Synced,
-    Unnamed,
-    Wrote,
-    record,
+    SessionReport,
+    SyscallRecorder,
+    record_session,
 )
 from tests.powercut.session import NO_POWERSAFE_OVERWRITE
 from tests.powercut.sweep import Sweep
@@ -36,9 +44,9 @@ IMAGES = 100  # a sample: of each setting
 
 
 @cache
-def recorded(*options: str) -> tuple[Recording, dict[str, bytes]]:
+def record_or_skip(*options: str) -> tuple[Recording, dict[str, bytes]]:
     try:
-        return record(options)
+        return record_session(options)
     except CannotTraceError as error:  # a sandbox; everywhere else this is the proof of P1
         pytest.skip(f"no process may be watched here: {error}")
 
@@ -47,19 +55,19 @@ def recorded(*options: str) -> tuple[Recording, dict[str, bytes]]:
 def test_nothing_acknowledged_is_lost_wherever_the_power_is_cut_p1(
     options: tuple[str, ...],
 ) -> None:
-    recording, files = recorded(*options)
+    recording, files = record_or_skip(*options)
     print(f"SEED={SEED}")
-    outcome = Sweep(recording, files, SEED).run(IMAGES, exhaustive=False)
+    outcome = Sweep(recording, files, SEED).run_sweep(IMAGES, exhaustive=False)
     assert not outcome.failures, "\n".join(map(str, outcome.failures))
-    assert outcome.total == IMAGES
+    assert outcome.distinct_total == IMAGES
 
 
-def while_forgetting(recording: Recording) -> range:
+def erasure_span(recording: Recording) -> range:
     """The moments from before a person is forgotten until a little after."""
     first, last = (
         cut
         for cut, op in enumerate(recording.ops)
-        if isinstance(op, Said) and op.what.keys() & {"forgetting", "forgot"}
+        if isinstance(op, SessionReport) and op.body.keys() & {"forgetting", "forgot"}
     )
     return range(first, last + 10)
 
@@ -67,48 +75,48 @@ def while_forgetting(recording: Recording) -> range:
 @pytest.mark.parametrize("synced", [True, False])
 def test_the_power_may_go_while_a_person_is_forgotten_p1(synced: bool) -> None:
     """The log is cut to nothing, and that is synced before anything is written into it again."""
-    recording, files = recorded()
+    recording, files = record_or_skip()
     if not synced:
-        recording = OF_THE_DISK["log_unsynced_after_forgetting"](recording)
+        recording = DISK_FAULTS["log_unsynced_after_forgetting"](recording)
     print(f"SEED={SEED}")
     sweep = Sweep(recording, files, SEED)
-    span = while_forgetting(recording)
-    outcome = sweep.run(IMAGES, exhaustive=False, span=span, failures_max=1)
+    span = erasure_span(recording)
+    outcome = sweep.run_sweep(IMAGES, exhaustive=False, span=span, failures_max=1)
     assert (not outcome.failures) == synced, "\n".join(map(str, outcome.failures))
 
 
 def test_the_power_may_go_while_entries_are_archived_p1() -> None:
-    recording, files = recorded()
+    recording, files = record_or_skip()
     print(f"SEED={SEED}")
-    span = while_archiving(recording)
-    outcome = Sweep(recording, files, SEED).run(IMAGES, exhaustive=False, span=span)
+    span = archiving_span(recording)
+    outcome = Sweep(recording, files, SEED).run_sweep(IMAGES, exhaustive=False, span=span)
     assert not outcome.failures, "\n".join(map(str, outcome.failures))
-    assert outcome.total == IMAGES
+    assert outcome.distinct_total == IMAGES
 
 
-@pytest.mark.parametrize("fault", OF_THE_PROGRAM)
+@pytest.mark.parametrize("fault", PROGRAM_FAULTS)
 def test_the_sweep_notices_a_station_that_is_careless(fault: str) -> None:
-    recorded()
-    assert found_in_program(fault, SEED) is not None
+    record_or_skip()
+    assert find_program_fault(fault, SEED) is not None
 
 
-@pytest.mark.parametrize("fault", sorted(set(OF_THE_DISK) - {"log_unsynced_after_forgetting"}))
+@pytest.mark.parametrize("fault", sorted(set(DISK_FAULTS) - {"log_unsynced_after_forgetting"}))
 def test_the_sweep_notices_a_sync_that_is_missing(fault: str) -> None:
-    assert found_in_disk(fault, recorded(), SEED) is not None
+    assert find_disk_fault(fault, record_or_skip(), SEED) is not None
 
 
 def test_the_recording_is_what_the_process_did() -> None:
     """What was written, with nothing lost by a power cut, are the files as they are."""
-    recording, files = recorded()
+    recording, files = record_or_skip()
     disk = Disk(powersafe_overwrite=True)
     for op in recording.ops:
-        disk.take(op)
-    assert kept(disk, random.Random(SEED)) == files
+        disk.apply_op(op)
+    assert keep_unsynced(disk, random.Random(SEED)) == files
 
 
 def test_a_recorder_that_knows_a_call_not_refuses_it(tmp_path: Path) -> None:
-    recorded()
-    recorder = Recorder(tmp_path)
+    record_or_skip()
+    recorder = SyscallRecorder(tmp_path)
     with pytest.raises(AssertionError, match="what does a power cut make of that"):
         recorder.run(["first", "links_a_file"])
 
@@ -116,12 +124,17 @@ def test_a_recorder_that_knows_a_call_not_refuses_it(tmp_path: Path) -> None:
 # --- The disk ------------------------------------------------------------------------------------
 
 
-def a_disk(*, powersafe_overwrite: bool = True) -> Disk:
+def make_disk(*, powersafe_overwrite: bool = True) -> Disk:
     """One file of three sectors, synced; then something is written into the second."""
     disk = Disk(powersafe_overwrite=powersafe_overwrite)
-    for op in (Named("a", 1), Wrote(1, 0, b"o" * 1536), Synced(1), Synced(DIRECTORY)):
-        disk.take(op)
-    disk.take(Wrote(1, 600, b"n" * 100))
+    for op in (
+        NameSet("a", 1),
+        FileWritten(1, 0, b"o" * 1536),
+        FileSynced(1),
+        FileSynced(DIRECTORY),
+    ):
+        disk.apply_op(op)
+    disk.apply_op(FileWritten(1, 600, b"n" * 100))
     return disk
 
 
@@ -132,31 +145,34 @@ def images_of(disk: Disk, fate: object, count: int = 400) -> list[bytes]:
 
 
 def test_what_was_synced_stays() -> None:
-    for fate in (dropped, kept, prefix, reordered, noisy):
-        for image in images_of(a_disk(), fate):
+    for fate in (drop_unsynced, keep_unsynced, keep_prefix, reorder_writes, corrupt_writes):
+        for image in images_of(make_disk(), fate):
             assert image[:600] + image[700:] == b"o" * 1436
 
 
 def test_what_is_being_written_is_old_or_new_or_noise() -> None:
-    assert {image[600:700] for image in images_of(a_disk(), reordered)} == {b"o" * 100, b"n" * 100}
-    assert len({image[600:700] for image in images_of(a_disk(), noisy)}) > 10
+    assert {image[600:700] for image in images_of(make_disk(), reorder_writes)} == {
+        b"o" * 100,
+        b"n" * 100,
+    }
+    assert len({image[600:700] for image in images_of(make_disk(), corrupt_writes)}) > 10
 
 
 def test_without_powersafe_overwrite_noise_takes_the_whole_sector() -> None:
-    images = images_of(a_disk(powersafe_overwrite=False), noisy)
+    images = images_of(make_disk(powersafe_overwrite=False), corrupt_writes)
     assert any(image[512:600] != b"o" * 88 and image[:512] == b"o" * 512 for image in images)
 
 
 def test_a_file_whose_directory_was_not_synced_may_be_gone_or_back() -> None:
-    disk = a_disk()
-    disk.take(Unnamed("a"))
-    disk.take(Named("b", 2))
-    names = {frozenset(reordered(disk, random.Random(seed))) for seed in range(60)}
+    disk = make_disk()
+    disk.apply_op(NameRemoved("a"))
+    disk.apply_op(NameSet("b", 2))
+    names = {frozenset(reorder_writes(disk, random.Random(seed))) for seed in range(60)}
     assert names == {frozenset(one) for one in ((), ("a",), ("b",), ("a", "b"))}
 
 
 def test_a_write_falls_into_sectors() -> None:
-    parts = list(pieces(Wrote(1, 500, bytes(600)), 512))
+    parts = list(split_by_sector(FileWritten(1, 500, bytes(600)), 512))
     assert [(part.offset, len(part.data), part.sector) for part in parts] == [
         (500, 12, 0),
         (512, 512, 512),

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from station.devicemodel import DeviceModel
-from station.profiles import Profile, ProfileError, known, load, names
+from station.profiles import Profile, ProfileError, known, load_profile, profile_names
 
-CERTIFIED = load("evs-flash-300")
-DEVELOPMENT = load("development")
+CERTIFIED = load_profile("evs-flash-300")
+DEVELOPMENT = load_profile("development")
 
 # What the certificate answers with yes; everything else is no.
 YES = [
@@ -24,14 +24,16 @@ YES = [
 
 
 def test_the_certified_profile_answers_as_the_certificate() -> None:
-    assert [each for each in known.FEATURES if CERTIFIED.has(each)] == YES
-    assert [each for each in known.QUESTIONS if CERTIFIED.has(each)] == []
-    yes = [each for each in known.HARDWARE if CERTIFIED.has(each)]
+    assert [each for each in known.OPTIONAL_FEATURES if CERTIFIED.supports(each)] == YES
+    assert [each for each in known.ADDITIONAL_QUESTIONS if CERTIFIED.supports(each)] == []
+    yes = [each for each in known.HARDWARE_FEATURES if CERTIFIED.supports(each)]
     assert yes == ["HFS-2", "HFS-4", "HFS-8", "HFS-9", "HFS-10", "HFS-11", "HFS-12"]
 
 
 def test_the_certified_numbers_and_lists() -> None:
-    settings = {setting: CERTIFIED.answer(setting) for setting in known.SETTINGS}
+    settings = {
+        setting: CERTIFIED.certificate_answer(setting) for setting in known.LIMIT_BY_SETTING
+    }
     assert settings == {
         "ORS-1": 100,
         "ORS-2": 100,
@@ -47,8 +49,8 @@ def test_the_certified_numbers_and_lists() -> None:
         "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
         "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
     )
-    assert CERTIFIED.answer("HFS-8") == 2
-    assert CERTIFIED.answer("HFS-9") == ("Wi-Fi", "LTE", "Ethernet")
+    assert CERTIFIED.certificate_answer("HFS-8") == 2
+    assert CERTIFIED.certificate_answer("HFS-9") == ("Wi-Fi", "LTE", "Ethernet")
     assert [[each.type for each in evse.connectors] for evse in CERTIFIED.evse] == [["cCCS1"]] * 2
     assert CERTIFIED.measurands.tx_updated.supported == (
         "Current.Import",
@@ -66,8 +68,8 @@ def test_what_follows_from_the_certified_answers() -> None:
     assert CERTIFIED.security_profiles == (2, 3)
     assert CERTIFIED.tx_start_points == ("PowerPathClosed",)
     assert CERTIFIED.tx_stop_points == ("EVConnected", "Authorized")
-    assert CERTIFIED.local_tokens == ("ISO14443",)
-    assert CERTIFIED.remote_tokens == ("ISO14443", "ISO15693", "Central")
+    assert CERTIFIED.local_id_token_types == ("ISO14443",)
+    assert CERTIFIED.remote_id_token_types == ("ISO14443", "ISO15693", "Central")
     assert CERTIFIED.token_types == ("ISO14443", "ISO15693", "Central")
     assert "FirmwareStatusNotification" not in CERTIFIED.triggers
     assert CERTIFIED.cache_policies == ()
@@ -78,7 +80,7 @@ def test_what_follows_from_the_certified_answers() -> None:
 def test_development_only_adds_to_the_same_hardware() -> None:
     assert DEVELOPMENT.hardware == CERTIFIED.hardware
     assert DEVELOPMENT.evse == CERTIFIED.evse
-    assert all(DEVELOPMENT.has(each) for each in YES)
+    assert all(DEVELOPMENT.supports(each) for each in YES)
     assert DEVELOPMENT.transaction == CERTIFIED.transaction  # the certificate's defaults
     assert DEVELOPMENT.security_profiles == (1, 2, 3)
     for field in CERTIFIED.measurands.__struct_fields__:
@@ -91,7 +93,7 @@ def test_a_certificate_is_not_inherited() -> None:
 
 
 def test_the_profiles_that_come_with_the_program() -> None:
-    assert names() == ("development", "evs-flash-300")
+    assert profile_names() == ("development", "evs-flash-300")
 
 
 @pytest.mark.parametrize(
@@ -108,18 +110,18 @@ def test_the_profiles_that_come_with_the_program() -> None:
     ],
 )
 def test_a_condition_reads_the_answers(condition: str, holds: bool) -> None:
-    assert CERTIFIED.meets(condition) is holds
+    assert CERTIFIED.meets_condition(condition) is holds
 
 
 def test_a_condition_on_a_question_nobody_asked() -> None:
     with pytest.raises(ProfileError, match=r"no answer to 'C-99' of a condition"):
-        CERTIFIED.meets("C-99")
+        CERTIFIED.meets_condition("C-99")
 
 
-def from_text(directory: Path, text: str) -> Profile:
+def load_text(directory: Path, text: str) -> Profile:
     path = directory / "mine.toml"
     path.write_text(f'name = "mine"\ninherits = "evs-flash-300"\n{text}', "utf-8")
-    return load(path)
+    return load_profile(path)
 
 
 BAD = {
@@ -197,7 +199,7 @@ BAD = {
 @pytest.mark.parametrize(("text", "said"), BAD.values(), ids=BAD.keys())
 def test_a_bad_profile_says_in_one_line_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ProfileError) as caught:
-        from_text(tmp_path, text)
+        load_text(tmp_path, text)
     message = str(caught.value)
     assert message == f"mine.toml: {said}" or (said.endswith(": ") and said in message)
     assert "\n" not in message
@@ -209,21 +211,21 @@ def test_a_profile_without_an_answer_names_it(tmp_path: Path) -> None:
     lines = [line for line in text.splitlines() if not line.startswith("C-49 ")]
     (tmp_path / "mine.toml").write_text("\n".join(lines), "utf-8")
     with pytest.raises(ProfileError, match=r"C-49 is missing: authorization cache$"):
-        load(tmp_path / "mine.toml")
+        load_profile(tmp_path / "mine.toml")
 
 
 def test_profiles_may_not_inherit_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('inherits = "b.toml"')
     (tmp_path / "b.toml").write_text('inherits = "a.toml"')
     with pytest.raises(ProfileError, match="inherits in a circle"):
-        load(tmp_path / "a.toml")
+        load_profile(tmp_path / "a.toml")
 
 
 def test_a_name_that_is_no_profile() -> None:
     with pytest.raises(ProfileError, match="there are development, evs-flash-300"):
-        load("evs-flash")
+        load_profile("evs-flash")
     with pytest.raises(ProfileError, match="cannot be read: No such file"):
-        load("gone.toml")
+        load_profile("gone.toml")
 
 
 SMALL = """
@@ -253,16 +255,16 @@ writable = false
 
 
 def test_another_product_is_another_file(tmp_path: Path) -> None:
-    model = DeviceModel(from_text(tmp_path, SMALL))
+    model = DeviceModel(load_text(tmp_path, SMALL))
     paths = set(model.by_path)
     assert "EVSE@2.Available" not in paths
     assert "Connector@1/2.ConnectorType" in paths
     assert model.by_path["EVSE@1.Power"].max_limit == 50_000
     assert model.by_path["OCPPCommCtrlr.HeartbeatInterval"].attributes[0].value == "77"
-    assert not model.by_path["TxCtrlr.StopTxOnInvalidId"].settable
-    assert model.by_path["TxCtrlr.TxStartPoint"].settable
+    assert not model.by_path["TxCtrlr.StopTxOnInvalidId"].is_settable
+    assert model.by_path["TxCtrlr.TxStartPoint"].is_settable
     unlock = model.by_path["OCPPCommCtrlr.UnlockOnEVSideDisconnect"]
-    assert unlock.settable
+    assert unlock.is_settable
     assert unlock.attributes[0].value == "true"
 
 
@@ -304,7 +306,7 @@ def test_another_product_is_another_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_device_model_that_makes_no_sense(tmp_path: Path, text: str, said: str) -> None:
-    profile = from_text(tmp_path, text)
+    profile = load_text(tmp_path, text)
     with pytest.raises(ProfileError) as caught:
         DeviceModel(profile)
     assert str(caught.value) == said

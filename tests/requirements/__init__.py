@@ -22,14 +22,14 @@ from pathlib import Path
 
 import msgspec
 
-from station.profiles import load
-from tests.octt.applicability import decide_all
+from station.profiles import load_profile
+from tests.octt.applicability import decide_all_cases
 from tests.octt.cases import PLAYS
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
 PROFILES = ("evs-flash-300", "development")  # a case counts where one of these must pass it
-OURS = frozenset({"station", "both"})
+STATION_BOUND = frozenset({"station", "both"})
 
 _CITED = re.compile(
     r"(?<![a-z0-9])(?P<use_case>[a-p]\d\d)[._]fr[._](?P<first>\d{2,3})(?!\d)"
@@ -67,16 +67,16 @@ class Verdict:
     not_built: bool = False
 
     @property
-    def missing(self) -> bool:
+    def is_missing(self) -> bool:
         return not self.cited_by and not self.excuse
 
     @property
-    def by_cases_only(self) -> bool:
+    def is_by_cases_only(self) -> bool:
         """No test of ours names it: a played case of Part 6 does."""
         return bool(self.cited_by) and all(one.startswith("TC_") for one in self.cited_by)
 
 
-def bound() -> Mapping[str, str]:
+def bound_parties() -> Mapping[str, str]:
     """Requirement id to whom it binds."""
     table = msgspec.json.decode((HERE / "ids.json").read_bytes(), type=dict[str, dict[str, str]])
     return {
@@ -86,11 +86,11 @@ def bound() -> Mapping[str, str]:
     }
 
 
-def excuses() -> Excuses:
+def load_excuses() -> Excuses:
     return msgspec.convert(tomllib.loads((HERE / "excused.toml").read_text("utf-8")), Excuses)
 
 
-def cited_in(text: str) -> Iterator[str]:
+def requirements_in(text: str) -> Iterator[str]:
     """Every requirement id a text names, ranges and lists written out."""
     for found in _CITED.finditer(text):
         use_case, last = found["use_case"].upper(), found["first"]
@@ -104,65 +104,71 @@ def cited_in(text: str) -> Iterator[str]:
 
 
 @cache
-def cited_by_modules() -> Mapping[str, tuple[str, ...]]:
+def citing_modules() -> Mapping[str, tuple[str, ...]]:
     """Requirement id to the test modules that name it."""
-    return _gathered(
+    return _group_by_requirement(
         (requirement, path.relative_to(TESTS).as_posix())
-        for path in _modules()
-        for requirement in cited_in(path.read_text("utf-8"))
+        for path in _test_modules()
+        for requirement in requirements_in(path.read_text("utf-8"))
     )
 
 
 @cache
-def cited_by_cases() -> Mapping[str, tuple[str, ...]]:
+def citing_cases() -> Mapping[str, tuple[str, ...]]:
     """Requirement id to the played test cases that Part 6 says try it."""
-    return _gathered(
+    return _group_by_requirement(
         (requirement, case_id)
         for profile in PROFILES
-        for case_id, decided in decide_all(load(profile)).items()
+        for case_id, decided in decide_all_cases(load_profile(profile)).items()
         if decided.applies and case_id in PLAYS
         for requirement in decided.case.requirements
     )
 
 
-def _gathered(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
+def _group_by_requirement(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
     found: dict[str, set[str]] = {}
     for requirement, where in pairs:
         found.setdefault(requirement, set()).add(where)
     return {requirement: tuple(sorted(where)) for requirement, where in found.items()}
 
 
-def _modules() -> Iterator[Path]:
+def _test_modules() -> Iterator[Path]:
     yield from (path for path in TESTS.rglob("test_*.py") if HERE not in path.parents)
     yield from (TESTS / "octt" / "cases").glob("*.py")
 
 
-def verdicts() -> list[Verdict]:
+def all_verdicts() -> list[Verdict]:
     """What holds each requirement that binds the station, in the order of their ids."""
-    excused = excuses()
-    return [judge(one, excused) for one, whom in sorted(bound().items()) if whom in OURS]
+    excused = load_excuses()
+    return [
+        verdict_of(one, excused)
+        for one, whom in sorted(bound_parties().items())
+        if whom in STATION_BOUND
+    ]
 
 
-def judge(requirement: str, excused: Excuses) -> Verdict:
+def verdict_of(requirement: str, excused: Excuses) -> Verdict:
     if missing := excused.not_built.get(requirement):
         return Verdict(requirement, excuse=missing, not_built=True)
-    if cited := citations(requirement, excused):
+    if cited := citations_of(requirement, excused):
         return Verdict(requirement, cited_by=cited)
     other = excused.same.get(requirement)
-    if other and (cited := citations(other, excused)):
+    if other and (cited := citations_of(other, excused)):
         return Verdict(requirement, cited_by=tuple(f"{one} (as {other})" for one in cited))
-    reason = _fits(requirement, excused.named_only) or _fits(requirement, excused.reasons)
+    reason = _matching_reason(requirement, excused.named_only) or _matching_reason(
+        requirement, excused.reasons
+    )
     return Verdict(requirement, excuse=reason)
 
 
-def citations(requirement: str, excused: Excuses) -> tuple[str, ...]:
+def citations_of(requirement: str, excused: Excuses) -> tuple[str, ...]:
     """What holds a requirement by its own id."""
-    modules = cited_by_modules().get(requirement, ())
-    if _fits(requirement, excused.named_only):
+    modules = citing_modules().get(requirement, ())
+    if _matching_reason(requirement, excused.named_only):
         return modules
-    return (*modules, *cited_by_cases().get(requirement, ()))
+    return (*modules, *citing_cases().get(requirement, ()))
 
 
-def _fits(requirement: str, reasons: Mapping[str, str]) -> str:
+def _matching_reason(requirement: str, reasons: Mapping[str, str]) -> str:
     """The reason of the first pattern that fits, or nothing."""
     return next((why for one, why in reasons.items() if fnmatchcase(requirement, one)), "")

@@ -7,27 +7,27 @@ from fnmatch import fnmatchcase
 import pytest
 
 from tests.requirements import (
-    OURS,
+    STATION_BOUND,
     Excuses,
-    bound,
-    citations,
-    cited_by_cases,
-    cited_in,
-    excuses,
-    judge,
-    verdicts,
+    all_verdicts,
+    bound_parties,
+    citations_of,
+    citing_cases,
+    load_excuses,
+    requirements_in,
+    verdict_of,
 )
 
 
 def test_every_requirement_is_cited_or_excused() -> None:
-    assert [one.requirement for one in verdicts() if one.missing] == []
+    assert [one.requirement for one in all_verdicts() if one.is_missing] == []
 
 
 def test_every_excuse_excuses_something() -> None:
     """A requirement that is tested by now, or that nobody has, needs none."""
-    excused = excuses()
-    ours = {one for one, whom in bound().items() if whom in OURS}
-    uncited = {one for one in ours if not citations(one, excused)}
+    excused = load_excuses()
+    ours = {one for one, whom in bound_parties().items() if whom in STATION_BOUND}
+    uncited = {one for one in ours if not citations_of(one, excused)}
     assert {*excused.same} <= uncited
     assert {*excused.not_built} <= ours
     needless = [
@@ -39,19 +39,21 @@ def test_every_excuse_excuses_something() -> None:
 
 
 def test_what_is_the_same_elsewhere_is_tested_there() -> None:
-    excused = excuses()
-    assert [other for other in excused.same.values() if not citations(other, excused)] == []
+    excused = load_excuses()
+    assert [other for other in excused.same.values() if not citations_of(other, excused)] == []
 
 
 def test_a_case_that_only_names_a_requirement_holds_nothing() -> None:
     named = "J01.FR.03"
-    assert named in cited_by_cases()
-    assert judge(named, excuses()).excuse
-    assert judge(named, Excuses(reasons={}, same={}, named_only={}, not_built={})).by_cases_only
+    assert named in citing_cases()
+    assert verdict_of(named, load_excuses()).excuse
+    assert verdict_of(
+        named, Excuses(reasons={}, same={}, named_only={}, not_built={})
+    ).is_by_cases_only
 
 
 def test_a_requirement_nobody_names_is_missing() -> None:
-    assert judge("Q99.FR.01", excuses()).missing
+    assert verdict_of("Q99.FR.01", load_excuses()).is_missing
 
 
 @pytest.mark.parametrize(
@@ -68,4 +70,4 @@ def test_a_requirement_nobody_names_is_missing() -> None:
     ],
 )
 def test_what_a_text_cites(text: str, cited: list[str]) -> None:
-    assert list(cited_in(text)) == cited
+    assert list(requirements_in(text)) == cited

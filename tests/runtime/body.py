@@ -11,30 +11,30 @@ from typing import Any, TypeVar
 import trio
 from msgspec.structs import replace
 
-from drivers.emulators.control import obey
+from drivers.emulators.control import execute_order
 from drivers.emulators.ev import Ev
-from drivers.emulators.world import World
+from drivers.emulators.world import EmulatedStation
 from drivers.wire.serial_port import Port
 from journal.observations import (
     CableReported,
     ContactorReported,
     DeviceFaulted,
     DeviceRecovered,
-    FlowReported,
+    EnergyFlowReported,
 )
 from journal.terms import IdToken, Observation
-from station.profiles import load
+from station.profiles import load_profile
 from station.runtime.device_settings import HardwareSettings
 from station.runtime.hardware import Hardware
-from station.runtime.latest import Latest
-from station.wanted import Wanted, WantedEvse
-from tests.drivers.charging import world_in_memory
+from station.runtime.latest import WatchedValue
+from station.wanted import DesiredEvse, DesiredState
+from tests.drivers.charging import make_memory_world
 
-READY_S = 12.0
+READY_TIMEOUT_S = 12.0
 Kind = TypeVar("Kind", bound=Observation)
 
 
-class Trial:
+class ControlLoopTest:
     """Wants energy, hears what the body observes, and looks into the world behind it.
 
     Attributes:
@@ -44,144 +44,146 @@ class Trial:
         stop: ends the body.
     """
 
-    def __init__(self, world: World, settings: HardwareSettings, **how: Any) -> None:
+    def __init__(self, world: EmulatedStation, settings: HardwareSettings, **how: Any) -> None:
         self.world = world
-        self.seen: list[tuple[float, Observation]] = []
-        self.wanted = Latest(Wanted())
-        self.words: dict[int, str] = {}
-        self.caught: Exception | None = None
+        self.timed_observations: list[tuple[float, Observation]] = []
+        self.desired = WatchedValue(DesiredState())
+        self.display_words: dict[int, str] = {}
+        self.caught_error: Exception | None = None
         self.stop: Callable[[], None] = lambda: None
-        self._settings, self._how = settings, how
+        self._settings, self._options = settings, how
         self._began = trio.current_time()
         self.hardware = Hardware(
             settings,
-            load("development"),
-            observe=lambda one: self.seen.append((self.now, one)),
-            refer=lambda kind, value: IdToken(f"#{value}", kind),
+            load_profile("development"),
+            observe=lambda one: self.timed_observations.append((self.now, one)),
+            reference_for=lambda kind, value: IdToken(f"#{value}", kind),
             reading_interval_s=10,
-            wanted=self.wanted,
+            desired_state=self.desired,
             **how,
         )
-        self._wishes = {evse: _wish(evse) for evse in (1, 2)}
+        self._requests = {evse: _desired_evse(evse) for evse in (1, 2)}
 
     @property
     def now(self) -> float:
         return trio.current_time() - self._began
 
-    def want(self, evse_id: int, energy: bool = True, *, suspended: bool = False) -> None:
+    def request_energy(self, evse_id: int, energy: bool = True, *, suspended: bool = False) -> None:
         """Say what the judgement wants of an EVSE."""
-        self._wishes[evse_id] = _wish(evse_id, energy, suspended)
-        self.wanted.set(
-            Wanted(
+        self._requests[evse_id] = _desired_evse(evse_id, energy, suspended)
+        self.desired.set(
+            DesiredState(
                 evses=tuple(
-                    replace(wish, words=self.words.get(evse, ""))
-                    for evse, wish in self._wishes.items()
+                    replace(wish, display_text=self.display_words.get(evse, ""))
+                    for evse, wish in self._requests.items()
                 )
             )
         )
 
-    def reborn(self) -> Trial:
+    def restart_station(self) -> ControlLoopTest:
         """The same station after a restart of the program: a new body on the same world."""
-        return Trial(self.world, self._settings, **self._how)
+        return ControlLoopTest(self.world, self._settings, **self._options)
 
-    def all(self, kind: type[Kind], evse_id: int | None = None) -> list[Kind]:
+    def observations_of(self, kind: type[Kind], evse_id: int | None = None) -> list[Kind]:
         """Observations of a kind, of one EVSE."""
         return [
             one
-            for _, one in self.seen
+            for _, one in self.timed_observations
             if isinstance(one, kind) and evse_id in (None, getattr(one, "evse_id", None))
         ]
 
-    def faults(self) -> set[tuple[int, str, str]]:
+    def active_faults(self) -> set[tuple[int, str, str]]:
         """What is wrong by what was told, told as the memory has it."""
         wrong: set[tuple[int, str, str]] = set()
-        for _, one in self.seen:
+        for _, one in self.timed_observations:
             if isinstance(one, DeviceFaulted):
                 wrong.add((one.evse_id, one.device, one.fault))
             elif isinstance(one, DeviceRecovered):
                 wrong.discard((one.evse_id, one.device, one.fault))
         return wrong
 
-    def blocking(self, evse_id: int) -> list[DeviceFaulted]:
+    def blocking_faults(self, evse_id: int) -> list[DeviceFaulted]:
         """The faults for which an EVSE may not charge now."""
-        wrong = self.faults()
+        wrong = self.active_faults()
         found = {
             (one.device, one.fault): one
-            for one in self.all(DeviceFaulted)
+            for one in self.observations_of(DeviceFaulted)
             if one.evse_id in (0, evse_id) and (one.evse_id, one.device, one.fault) in wrong
         }
-        return [one for one in found.values() if one.blocks]
+        return [one for one in found.values() if one.blocks_charging]
 
-    def closed(self, evse_id: int) -> bool | None:
-        told = self.all(ContactorReported, evse_id)
+    def is_closed(self, evse_id: int) -> bool | None:
+        told = self.observations_of(ContactorReported, evse_id)
         return told[-1].closed if told else None
 
-    def plugged(self, evse_id: int) -> bool | None:
-        told = self.all(CableReported, evse_id)
-        return told[-1].plugged if told else None
+    def is_plugged(self, evse_id: int) -> bool | None:
+        told = self.observations_of(CableReported, evse_id)
+        return told[-1].plugged_in if told else None
 
-    def flow(self, evse_id: int) -> str:
-        told = self.all(FlowReported, evse_id)
+    def energy_flow(self, evse_id: int) -> str:
+        told = self.observations_of(EnergyFlowReported, evse_id)
         return told[-1].flow if told else "none"
 
-    def fault(self, device: str, kind: str, evse_id: int | None = None, **also: Any) -> None:
+    def inject_fault(self, device: str, kind: str, evse_id: int | None = None, **also: Any) -> None:
         """Bring a fault into the world, through its control."""
-        self.op("fault", device=device, kind=kind, **_of(evse_id), **also)
+        self.send_order("fault", device=device, kind=kind, **_evse_argument(evse_id), **also)
 
-    def clear(self, device: str, kind: str, evse_id: int | None = None) -> None:
-        self.op("clear_fault", device=device, kind=kind, **_of(evse_id))
+    def clear_fault(self, device: str, kind: str, evse_id: int | None = None) -> None:
+        self.send_order("clear_fault", device=device, kind=kind, **_evse_argument(evse_id))
 
-    def op(self, op: str, **arguments: Any) -> None:
-        answer = obey(self.world, json.dumps({"op": op, **arguments}).encode())
+    def send_order(self, operation: str, **arguments: Any) -> None:
+        answer = execute_order(self.world, json.dumps({"op": operation, **arguments}).encode())
         assert answer["ok"], answer
 
-    async def until(self, true: Callable[[], Any], seconds: float, what: str = "") -> float:
+    async def wait_until(
+        self, condition: Callable[[], Any], seconds: float, description: str = ""
+    ) -> float:
         """Wait for something; how long it took."""
         began = trio.current_time()
         with trio.move_on_after(seconds):
-            while not true():
+            while not condition():
                 await trio.sleep(0.01)
         took = trio.current_time() - began
-        assert true(), f"not within {seconds} s: {what}\n{self.story()}"
+        assert condition(), f"not within {seconds} s: {description}\n{self.recent_observations()}"
         return took
 
-    async def charge(self, evse_id: int = 1, ev: Ev | None = None) -> None:
+    async def start_charging(self, evse_id: int = 1, ev: Ev | None = None) -> None:
         """Have an EV charge: energy wanted, cable in, current flows."""
-        self.want(evse_id)
+        self.request_energy(evse_id)
         self.world.plug_in(evse_id, ev or Ev())
-        await self.until(lambda: self.flow(evse_id) == "charging", 8, "charging")
-        await self.until(lambda: self.world.bays[evse_id].current_a > 50, 3, "current")
+        await self.wait_until(lambda: self.energy_flow(evse_id) == "charging", 8, "charging")
+        await self.wait_until(lambda: self.world.power_stages[evse_id].current_a > 50, 3, "current")
 
-    def story(self) -> str:
-        return "\n".join(f"{at:8.3f} {one}" for at, one in self.seen[-40:])
-
-
-def _wish(evse_id: int, energy: bool = False, suspended: bool = False) -> WantedEvse:
-    return WantedEvse(evse_id, energy and not suspended, suspended, None, "")
+    def recent_observations(self) -> str:
+        return "\n".join(f"{at:8.3f} {one}" for at, one in self.timed_observations[-40:])
 
 
-def _of(evse_id: int | None) -> dict[str, int]:
+def _desired_evse(evse_id: int, energy: bool = False, suspended: bool = False) -> DesiredEvse:
+    return DesiredEvse(evse_id, energy and not suspended, suspended, None, "")
+
+
+def _evse_argument(evse_id: int | None) -> dict[str, int]:
     return {} if evse_id is None else {"evse_id": evse_id}
 
 
 @asynccontextmanager
-async def body_in_memory(
+async def run_in_memory(
     directory: Path, catch: type[Exception] | None = None
-) -> AsyncIterator[Trial]:
+) -> AsyncIterator[ControlLoopTest]:
     """A body that is ready, on a world on virtual time."""
-    world, ends = world_in_memory(directory)
+    world, ends = make_memory_world(directory)
 
     def opened(path: str, *, baud: int, parity: str = "N", stop_bits: int = 1) -> Port:
         return ends[Path(path).stem].open(path, baud=baud, parity=parity, stop_bits=stop_bits)
 
-    trial = Trial(world, Hardware.emulated(directory), open_port=opened)
-    async with living(trial, world.run, catch):
+    trial = ControlLoopTest(world, Hardware.emulated_settings(directory), open_port=opened)
+    async with running_hardware(trial, world.run, catch):
         yield trial
 
 
 @asynccontextmanager
-async def living(
-    trial: Trial,
+async def running_hardware(
+    trial: ControlLoopTest,
     run_world: Callable[[], Awaitable[None]],
     catch: type[Exception] | None = None,
 ) -> AsyncIterator[None]:
@@ -195,7 +197,7 @@ async def living(
             except Exception as error:
                 if catch is None or not isinstance(error, catch):
                     raise
-                trial.caught = error
+                trial.caught_error = error
         ended.set()
 
     async with trio.open_nursery() as nursery:
@@ -205,7 +207,7 @@ async def living(
         nursery.start_soon(run_world)
         nursery.start_soon(live, scope)
         try:
-            await until_ready(trial)
+            await wait_until_ready(trial)
             yield
         finally:
             scope.cancel()
@@ -214,16 +216,16 @@ async def living(
             nursery.cancel_scope.cancel()
 
 
-async def until_ready(trial: Trial) -> None:
+async def wait_until_ready(trial: ControlLoopTest) -> None:
     """Wait until every device has spoken."""
 
     def ready() -> bool:
-        body = trial.hardware._body
-        return body is not None and all(body._protections.ready(evse) for evse in (1, 2))
+        body = trial.hardware._control_loop
+        return body is not None and all(body._protections.is_ready(evse) for evse in (1, 2))
 
-    await trial.until(ready, READY_S, "devices ready")
+    await trial.wait_until(ready, READY_TIMEOUT_S, "devices ready")
 
 
-def violations(world: World) -> list[str]:
+def world_violations(world: EmulatedStation) -> list[str]:
     """What the station did and must not."""
-    return [what for bay in world.bays.values() for what in bay.violations]
+    return [what for bay in world.power_stages.values() for what in bay.violations]

@@ -21,81 +21,81 @@ from trio_websocket import (
     wrap_server_stream,
 )
 
-from journal.observations import FrameGarbled, FrameReceived, LinkClosed, LinkFailed, LinkOpened
-from journal.projections.networks import NetworkSlot
+from journal.observations import FrameMalformed, FrameReceived, LinkClosed, LinkFailed, LinkOpened
+from journal.projections.networks import NetworkProfile
 from journal.terms import Observation
-from station.runtime.latest import Latest
-from station.runtime.link import Link
-from station.runtime.network import Network
-from station.wanted import Wanted, WantedLink
+from station.runtime.latest import WatchedValue
+from station.runtime.link import CsmsConnection
+from station.runtime.network import Dialer
+from station.wanted import DesiredLink, DesiredState
 
 IDENTITY = "CS001"
 PASSWORD = "correct-horse-battery-staple"
 
-Serve = Callable[[WebSocketRequest], Awaitable[None]]
+RequestHandler = Callable[[WebSocketRequest], Awaitable[None]]
 
 
-class Box:
+class FakeRecorder:
     """Takes what the link observes, and tells it at once that it is in the journal."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted: Latest[Wanted] = Latest(wanted)
+    def __init__(self, wanted: DesiredState) -> None:
+        self.desired_state: WatchedValue[DesiredState] = WatchedValue(wanted)
         self.observed: list[Observation] = []
         self._changed = trio.Event()
 
     def observe(self, observation: Observation, *, lazy: bool = False) -> None:
         self.observed.append(observation)
-        link = self.wanted.value.link
+        link = self.desired_state.value.link
         if isinstance(observation, LinkOpened):
-            self.change(online=True, opens=link.opens + 1)
+            self.set_desired_link(online=True, open_count=link.open_count + 1)
         elif isinstance(observation, LinkClosed):
-            self.change(online=False)
+            self.set_desired_link(online=False)
         self._changed.set()
         self._changed = trio.Event()
 
-    def change(self, **fields: Any) -> None:
+    def set_desired_link(self, **fields: Any) -> None:
         """What is wanted of the link."""
-        wanted = self.wanted.value
+        wanted = self.desired_state.value
         link = msgspec.structs.replace(wanted.link, **fields)
-        self.wanted.set(msgspec.structs.replace(wanted, link=link))
+        self.desired_state.set(msgspec.structs.replace(wanted, link=link))
 
-    def payload(self, call: int) -> msgspec.Raw:
+    def read_payload(self, call_seq: int) -> msgspec.Raw:
         return msgspec.Raw(b"{}")
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """There always is."""
 
-    async def wait(self, kind: type[Observation], count: int = 1) -> Any:
+    async def wait_for_observation(self, kind: type[Observation], count: int = 1) -> Any:
         """The newest of its kind, once there are `count` of them."""
         while len(found := [one for one in self.observed if isinstance(one, kind)]) < count:
             await self._changed.wait()
         return found[-1]
 
     @property
-    def failures(self) -> list[LinkFailed]:
+    def link_failures(self) -> list[LinkFailed]:
         return [one for one in self.observed if isinstance(one, LinkFailed)]
 
 
-class Plain:
+class PlainFrameFilter:
     """Takes frames as they are."""
 
-    def frame(self, text: str) -> FrameReceived | FrameGarbled:
+    def to_observation(self, text: str) -> FrameReceived | FrameMalformed:
         return FrameReceived(msgspec.Raw(text.encode()))
 
 
-class Reachable(Network):
+class MemoryNetwork(Dialer):
     """Hosts in memory. A host without a server refuses; `tries` says who was called when."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         super().__init__()
-        self.servers: dict[str, Serve] = {}
-        self.tries: list[tuple[float, str]] = []
+        self.servers: dict[str, RequestHandler] = {}
+        self.attempts: list[tuple[float, str]] = []
         self._nursery = nursery
         self._began = trio.current_time()
 
     async def dial(self, host: str, port: int) -> trio.abc.Stream:
         await trio.lowlevel.checkpoint()
-        self.tries.append((round(trio.current_time() - self._began, 3), host))
+        self.attempts.append((round(trio.current_time() - self._began, 3), host))
         if host not in self.servers:
             raise ConnectionRefusedError(f"{host} is not there")
         ours, theirs = trio.testing.memory_stream_pair()
@@ -109,41 +109,41 @@ class Reachable(Network):
             nursery.cancel_scope.cancel()
 
 
-def slots(*hosts: str, security_profile: int = 1) -> tuple[NetworkSlot, ...]:
+def network_slots(*hosts: str, security_profile: int = 1) -> tuple[NetworkProfile, ...]:
     """A slot for each host, from 1 on."""
     scheme = "ws" if security_profile == 1 else "wss"
     return tuple(
-        NetworkSlot(number, f"{scheme}://{host}/ocpp", security_profile)
+        NetworkProfile(number, f"{scheme}://{host}/ocpp", security_profile)
         for number, host in enumerate(hosts, start=1)
     )
 
 
-def patient(*hosts: str, **fields: Any) -> Wanted:
+def desired_link(*hosts: str, **fields: Any) -> DesiredState:
     """A link to those hosts, with a back-off that is easy to add up."""
     settings = {"attempts": 3, "wait_min_s": 10, "wait_random_s": 0, "repeat_times": 2} | fields
-    return Wanted(link=WantedLink(candidates=slots(*hosts), **settings))
+    return DesiredState(link=DesiredLink(candidates=network_slots(*hosts), **settings))
 
 
-def a_link(box: Box, network: Network, **others: Any) -> Link:
+def make_link(box: FakeRecorder, network: Dialer, **others: Any) -> CsmsConnection:
     passwords = {"": PASSWORD, "<new>": "another-password-altogether"}
-    return Link(
+    return CsmsConnection(
         IDENTITY,
         box,
-        Plain(),  # type: ignore[arg-type]
+        PlainFrameFilter(),  # type: ignore[arg-type]
         network,
-        password=passwords.get,
+        read_password=passwords.get,
         value_of=lambda reference: None,
         **others,
     )
 
 
-async def stays(request: WebSocketRequest) -> None:
+async def serve_until_closed(request: WebSocketRequest) -> None:
     """Take the connection, and keep it until the station goes."""
-    websocket = await accepted(request)
+    websocket = await accept_request(request)
     await until_closed(websocket)
 
 
-async def accepted(request: WebSocketRequest) -> WebSocketConnection:
+async def accept_request(request: WebSocketRequest) -> WebSocketConnection:
     return await request.accept(subprotocol="ocpp2.0.1")
 
 
@@ -154,7 +154,7 @@ async def until_closed(websocket: WebSocketConnection) -> None:
             await websocket.get_message()
 
 
-def credentials(request: WebSocketRequest) -> str:
+def basic_credentials(request: WebSocketRequest) -> str:
     """User and password of the Authorization header."""
     headers = {name.lower(): value for name, value in request.headers}
     kind, _, encoded = headers[b"authorization"].partition(b" ")

@@ -8,9 +8,9 @@ import trio
 
 from journal.observations import DeadlineReached
 from journal.terms import Observation
-from station.runtime.alarm import alarm
-from station.runtime.latest import Latest
-from station.wanted import Wanted
+from station.runtime.alarm import report_deadlines
+from station.runtime.latest import WatchedValue
+from station.wanted import DesiredState
 
 
 class LoopClock:
@@ -27,15 +27,15 @@ async def test_a_deadline_is_said_once_when_it_comes(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     clock, heard = LoopClock(), []
-    wanted = Latest(Wanted(wake_ms=clock.uptime_ms() + 5_000))
+    wanted = WatchedValue(DesiredState(next_due_ms=clock.uptime_ms() + 5_000))
 
     def observe(observation: Observation) -> None:
         heard.append((observation, trio.current_time()))
-        wanted.set(Wanted())
+        wanted.set(DesiredState())
 
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(alarm, wanted, clock, observe)
+        nursery.start_soon(report_deadlines, wanted, clock, observe)
         await trio.sleep(60)
         nursery.cancel_scope.cancel()
     [(said, at)] = heard
@@ -47,17 +47,17 @@ async def test_an_earlier_deadline_replaces_a_later_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     clock, heard = LoopClock(), []
-    wanted = Latest(Wanted(wake_ms=clock.uptime_ms() + 600_000))
+    wanted = WatchedValue(DesiredState(next_due_ms=clock.uptime_ms() + 600_000))
 
     def observe(observation: Observation) -> None:
         heard.append(trio.current_time())
-        wanted.set(Wanted())
+        wanted.set(DesiredState())
 
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(alarm, wanted, clock, observe)
+        nursery.start_soon(report_deadlines, wanted, clock, observe)
         await trio.sleep(1)
-        wanted.set(Wanted(wake_ms=clock.uptime_ms() + 1_000))
+        wanted.set(DesiredState(next_due_ms=clock.uptime_ms() + 1_000))
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
     [at] = heard
@@ -68,14 +68,14 @@ async def test_a_deadline_nobody_answers_does_not_flood_the_journal(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     clock, heard = LoopClock(), []
-    wanted = Latest(Wanted(wake_ms=0))
+    wanted = WatchedValue(DesiredState(next_due_ms=0))
 
     def observe(observation: Observation) -> None:
         heard.append(observation)
-        wanted.set(Wanted(wake_ms=0))
+        wanted.set(DesiredState(next_due_ms=0))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(alarm, wanted, clock, observe)
+        nursery.start_soon(report_deadlines, wanted, clock, observe)
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
     assert 2 <= len(heard) <= 110

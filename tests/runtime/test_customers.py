@@ -14,57 +14,57 @@ from trio.testing import MockClock
 from journal.observations import FrameReceived, IdTokenPresented, VariablePreset
 from journal.store import JournalFailed, Store
 from journal.terms import IdToken
-from station.runtime.customers import CustomerWork
-from station.runtime.memory import registry
-from station.runtime.scribe import Scribe
-from tests.runtime.bench import IDLE, STARTED, a_scribe
-from tests.story import frame, id_token
+from station.runtime.customers import CustomerDataJob
+from station.runtime.memory import event_registry
+from station.runtime.scribe import Recorder
+from tests.runtime.bench import IDLE_REPORTS, STATION_STARTED, open_recorder
+from tests.story import frame_received, id_token_payload
 
 UID = "04A224B2"
 
 
-def worker(scribe: Scribe, store: Store, directory: Path) -> CustomerWork:
-    return CustomerWork(
+def make_worker(scribe: Recorder, store: Store, directory: Path) -> CustomerDataJob:
+    return CustomerDataJob(
         store,
         directory / "journal.db",
-        registry(),
+        event_registry(),
         observe=scribe.observe,
-        memory=lambda: scribe.state,
-        settled=scribe.settled,
+        current_state=lambda: scribe.state,
+        wait_until_idle=scribe.wait_until_idle,
     )
 
 
-async def known(scribe: Scribe, store: Store) -> IdToken:
+async def order_erasure(scribe: Recorder, store: Store) -> IdToken:
     """Somebody the journal knows, and whom the CSMS wants forgotten."""
-    token = store.refer("ISO14443", UID)
+    token = store.reference_for("ISO14443", UID)
     everybody = VariablePreset("AuthCtrlr.OfflineTxForUnknownIdEnabled", "true")
     at_once = VariablePreset("TxCtrlr.TxBeforeAcceptedEnabled", "true")
-    for observation in (everybody, at_once, STARTED, *IDLE, _clearing(token)):
+    for observation in (everybody, at_once, STATION_STARTED, *IDLE_REPORTS, _clear_request(token)):
         scribe.observe(observation)
-    await scribe.write_now()
-    assert scribe.wanted.value.erase == (token.ref,)
+    await scribe.commit_now()
+    assert scribe.desired_state.value.references_to_erase == (token.ref,)
     return token
 
 
-def _clearing(token: IdToken) -> FrameReceived:
+def _clear_request(token: IdToken) -> FrameReceived:
     """CustomerInformation of the CSMS, as it comes out of the intake."""
-    asked = {"requestId": 1, "report": False, "clear": True, "idToken": id_token(token)}
-    return frame(json.dumps([2, "csms-1", "CustomerInformation", asked]))
+    asked = {"requestId": 1, "report": False, "clear": True, "idToken": id_token_payload(token)}
+    return frame_received(json.dumps([2, "csms-1", "CustomerInformation", asked]))
 
 
-async def all_erased(scribe: Scribe, store: Store, directory: Path) -> None:
+async def run_until_erased(scribe: Recorder, store: Store, directory: Path) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(scribe.run)
-        nursery.start_soon(worker(scribe, store, directory).run, scribe.wanted)
-        while scribe.state.customers.erasing:
+        nursery.start_soon(make_worker(scribe, store, directory).run, scribe.desired_state)
+        while scribe.state.customer_requests.refs_to_erase:
             await scribe.committed.wait()
         nursery.cancel_scope.cancel()
 
 
 async def test_who_is_cleared_is_erased(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
-        token = await known(scribe, store)
-        await all_erased(scribe, store, tmp_path)
+    with open_recorder(tmp_path) as (scribe, store, _):
+        token = await order_erasure(scribe, store)
+        await run_until_erased(scribe, store, tmp_path)
         assert store.value_of(token.ref) is None
 
 
@@ -77,36 +77,36 @@ async def test_who_is_cleared_is_erased_from_what_was_set_aside_or_it_is_named_n
 ) -> None:
     aside = tmp_path / "journal.damaged-1" / "journal.db"
     aside.parent.mkdir()
-    with a_scribe(tmp_path) as (scribe, store, _):
-        token = await known(scribe, store)
+    with open_recorder(tmp_path) as (scribe, store, _):
+        token = await order_erasure(scribe, store)
         store.checkpoint()
         shutil.copy(tmp_path / "journal.db", aside)
         assert UID.encode() in aside.read_bytes()
         if not readable:
-            monkeypatch.setattr(os, "pread", refused)
-        await all_erased(scribe, store, tmp_path)
+            monkeypatch.setattr(os, "pread", raise_io_error)
+        await run_until_erased(scribe, store, tmp_path)
         assert store.value_of(token.ref) is None
     assert (UID.encode() in aside.read_bytes()) is not readable
     assert (f"{aside}: cannot be read" in caplog.text) is not readable
 
 
-def refused(*_: int) -> bytes:
+def raise_io_error(*_: int) -> bytes:
     raise OSError(5, "Input/output error")
 
 
 async def test_who_is_on_the_way_to_the_journal_is_not_erased(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
-        token = await known(scribe, store)
+    with open_recorder(tmp_path) as (scribe, store, _):
+        token = await order_erasure(scribe, store)
         left: list[tuple[str, ...]] = []
-        monkeypatch.setattr(store, "leave", left.append)
-        scribe.observe(IdTokenPresented(store.refer("ISO14443", UID), evse_id=1), lazy=True)
+        monkeypatch.setattr(store, "mark_for_erasure", left.append)
+        scribe.observe(IdTokenPresented(store.reference_for("ISO14443", UID), evse_id=1), lazy=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(worker(scribe, store, tmp_path).run, scribe.wanted)
+            nursery.start_soon(make_worker(scribe, store, tmp_path).run, scribe.desired_state)
             await trio.testing.wait_all_tasks_blocked()
-            await scribe.write_now()  # they may charge now
-            assert scribe.wanted.value.erase == ()
+            await scribe.commit_now()  # they may charge now
+            assert scribe.desired_state.value.references_to_erase == ()
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert left == []
@@ -116,21 +116,21 @@ async def test_who_is_on_the_way_to_the_journal_is_not_erased(
 async def test_who_holds_on_to_the_file_only_delays_it(
     tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
-        token = await known(scribe, store)
-        forget, refusals = store.forget, iter([True, True])
+    with open_recorder(tmp_path) as (scribe, store, _):
+        token = await order_erasure(scribe, store)
+        forget, refusals = store.erase, iter([True, True])
 
         def busy(ref: str) -> bool:
             if next(refusals, False):
                 raise JournalFailed("another program still reads.")
             return forget(ref)
 
-        monkeypatch.setattr(store, "forget", busy)
+        monkeypatch.setattr(store, "erase", busy)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(scribe.run)
-            nursery.start_soon(worker(scribe, store, tmp_path).run, scribe.wanted)
+            nursery.start_soon(make_worker(scribe, store, tmp_path).run, scribe.desired_state)
             began = trio.current_time()
-            while scribe.state.customers.erasing:
+            while scribe.state.customer_requests.refs_to_erase:
                 await scribe.committed.wait()
             nursery.cancel_scope.cancel()
         assert trio.current_time() - began >= 120

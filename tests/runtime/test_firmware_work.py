@@ -7,44 +7,44 @@ from pathlib import Path
 import pytest
 import trio
 
-from journal.observations import DownloadEnded
-from journal.projections.firmware import FirmwareOrdered
+from journal.observations import FirmwareDownloadEnded
+from journal.projections.firmware import FirmwareUpdateOrdered
 from journal.state import State
 from journal.terms import Observation
 from station.runtime import transfers
-from station.runtime.firmware import FirmwareWork
-from station.runtime.latest import Latest
-from station.wanted import Wanted, WantedFirmware
-from tests.story import JOURNAL_ID, product
+from station.runtime.firmware import FirmwareUpdateJob
+from station.runtime.latest import WatchedValue
+from station.wanted import DesiredFirmware, DesiredState
+from tests.story import JOURNAL_ID, load_product
 
-ORDERED = FirmwareOrdered(
+ORDERED = FirmwareUpdateOrdered(
     request_id=7,
     location="http://127.0.0.1:9/firmware.bin",
     retrieve_at="",
     install_at=None,
-    attempts=1,
-    interval_s=1,
+    attempts_max=1,
+    retry_interval_s=1,
     signing_certificate="",
     signature="",
 )
-LEVEL = WantedFirmware(update=3, step="download", ordered=ORDERED, version="")
+LEVEL = DesiredFirmware(update_seq=3, step="download", order=ORDERED, version="")
 
 
-async def outcome(directory: Path) -> Observation:
+async def download_outcome(directory: Path) -> Observation:
     """What the work on a download in that directory ends in."""
     told: list[Observation] = []
-    work = FirmwareWork(
-        product(),
+    work = FirmwareUpdateJob(
+        load_product(),
         directory,
-        installer=("false",),
-        base=directory,
+        installer_command=("false",),
+        installer_base=directory,
         observe=told.append,
-        memory=lambda: State(JOURNAL_ID),
-        reveal=lambda reference: None,
+        current_state=lambda: State(JOURNAL_ID),
+        read_secret=lambda reference: None,
     )
     with trio.move_on_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(work.run, Latest(Wanted(firmware=LEVEL)))
+            nursery.start_soon(work.run, WatchedValue(DesiredState(firmware=LEVEL)))
             while not told:
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
@@ -54,10 +54,10 @@ async def outcome(directory: Path) -> Observation:
 
 async def test_a_directory_that_cannot_be_made_fails_the_download_l01_fr_30(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("where the directory should be")
-    ended = await outcome(tmp_path / "file" / "downloads")
-    assert isinstance(ended, DownloadEnded)
-    assert (ended.update, ended.ok) == (3, False)
-    assert "downloads" in ended.why
+    ended = await download_outcome(tmp_path / "file" / "downloads")
+    assert isinstance(ended, FirmwareDownloadEnded)
+    assert (ended.update_seq, ended.succeeded) == (3, False)
+    assert "downloads" in ended.reason
 
 
 async def test_roots_that_cannot_be_loaded_fail_the_download_l01_fr_30(
@@ -66,8 +66,8 @@ async def test_roots_that_cannot_be_loaded_fail_the_download_l01_fr_30(
     def unusable(roots: str) -> None:
         raise OSError("the store of the system cannot be read")
 
-    monkeypatch.setattr(transfers, "trust_of", unusable)
-    ended = await outcome(tmp_path / "downloads")
-    assert isinstance(ended, DownloadEnded)
-    assert not ended.ok
-    assert "store of the system" in ended.why
+    monkeypatch.setattr(transfers, "create_tls_context", unusable)
+    ended = await download_outcome(tmp_path / "downloads")
+    assert isinstance(ended, FirmwareDownloadEnded)
+    assert not ended.succeeded
+    assert "store of the system" in ended.reason

@@ -14,30 +14,30 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest
 
 from journal.observations import FrameReceived, FrameSent, LinkClosed, LinkFailed, LinkOpened
-from journal.projections.replies import Reply
-from station.runtime.link import CONNECT_S
-from station.wanted import WantedCall
+from journal.projections.replies import PendingReply
+from station.runtime.link import CONNECT_TIMEOUT_S
+from station.wanted import DesiredCall
 from tests.runtime.csms_end import (
     IDENTITY,
     PASSWORD,
-    Box,
-    Reachable,
-    a_link,
-    accepted,
-    credentials,
-    patient,
-    stays,
+    FakeRecorder,
+    MemoryNetwork,
+    accept_request,
+    basic_credentials,
+    desired_link,
+    make_link,
+    serve_until_closed,
 )
 
-Run = Callable[[Box], Awaitable[None]]
+LinkScenario = Callable[[FakeRecorder], Awaitable[None]]
 
 
-async def refuses(request: WebSocketRequest) -> None:
+async def reject_handshake(request: WebSocketRequest) -> None:
     await request.reject(503)
 
 
-async def hangs_up(request: WebSocketRequest) -> None:
-    websocket = await accepted(request)
+async def accept_and_close(request: WebSocketRequest) -> None:
+    websocket = await accept_request(request)
     await websocket.aclose(1001, "maintenance")
 
 
@@ -45,12 +45,12 @@ async def test_without_a_loss_there_is_one_connection_a00_fr_001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Reachable(nursery)
-        network.servers["a"] = stays
-        nursery.start_soon(a_link(box, network).run)
-        await box.wait(LinkOpened)
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = serve_until_closed
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkOpened)
         await trio.sleep(1000)
-        assert network.tries == [(0.0, "a")]
+        assert network.attempts == [(0.0, "a")]
         assert box.observed == [LinkOpened(1, "ws://a/ocpp", 1)]
         nursery.cancel_scope.cancel()
 
@@ -59,10 +59,10 @@ async def test_the_first_attempt_waits_for_nothing_and_the_others_ever_longer_pa
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Reachable(nursery)
-        nursery.start_soon(a_link(box, network).run)
-        await box.wait(LinkFailed, 5)
-        assert [when for when, _ in network.tries] == [0, 10, 30, 70, 110]
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkFailed, 5)
+        assert [when for when, _ in network.attempts] == [0, 10, 30, 70, 110]
         nursery.cancel_scope.cancel()
 
 
@@ -70,28 +70,28 @@ async def test_after_a_loss_the_first_wait_is_the_shortest_tc_b_57(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Reachable(nursery)
-        network.servers["a"] = hangs_up
-        nursery.start_soon(a_link(box, network).run)
-        await box.wait(LinkClosed, 2)
-        network.servers["a"] = refuses
-        await box.wait(LinkFailed, 1)
-        network.servers["a"] = stays
-        await box.wait(LinkOpened, 3)
-        times = [when for when, _ in network.tries]
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = accept_and_close
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkClosed, 2)
+        network.servers["a"] = reject_handshake
+        await box.wait_for_observation(LinkFailed, 1)
+        network.servers["a"] = serve_until_closed
+        await box.wait_for_observation(LinkOpened, 3)
+        times = [when for when, _ in network.attempts]
         assert [round(then - before) for before, then in pairwise(times)] == [10, 10, 20]
         nursery.cancel_scope.cancel()
 
 
 async def test_the_slots_are_walked_b10_fr_03(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a", "b", attempts=2)), Reachable(nursery)
-        network.servers["b"] = stays
-        nursery.start_soon(a_link(box, network).run)
-        opened = await box.wait(LinkOpened)
+        box, network = FakeRecorder(desired_link("a", "b", attempts=2)), MemoryNetwork(nursery)
+        network.servers["b"] = serve_until_closed
+        nursery.start_soon(make_link(box, network).run)
+        opened = await box.wait_for_observation(LinkOpened)
         assert opened == LinkOpened(2, "ws://b/ocpp", 1)
-        assert [host for _, host in network.tries] == ["a", "a", "b"]
-        assert [one.slot for one in box.failures] == [1, 1]
+        assert [host for _, host in network.attempts] == ["a", "a", "b"]
+        assert [one.slot for one in box.link_failures] == [1, 1]
         nursery.cancel_scope.cancel()
 
 
@@ -101,14 +101,14 @@ async def test_the_url_ends_with_the_identity_and_the_header_has_the_password_a0
     seen: list[tuple[str, str]] = []
 
     async def server(request: WebSocketRequest) -> None:
-        seen.append((request.path, credentials(request)))
-        await stays(request)
+        seen.append((request.path, basic_credentials(request)))
+        await serve_until_closed(request)
 
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Reachable(nursery)
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(a_link(box, network).run)
-        await box.wait(LinkOpened)
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkOpened)
         assert seen == [(f"/ocpp/{IDENTITY}", f"{IDENTITY}:{PASSWORD}")]
         nursery.cancel_scope.cancel()
 
@@ -119,17 +119,17 @@ async def test_a_new_password_is_used_at_once_a01_fr_03(
     seen: list[str] = []
 
     async def server(request: WebSocketRequest) -> None:
-        seen.append(credentials(request))
-        await stays(request)
+        seen.append(basic_credentials(request))
+        await serve_until_closed(request)
 
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Reachable(nursery)
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(a_link(box, network).run)
-        await box.wait(LinkOpened)
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkOpened)
         before = trio.current_time()
-        box.change(password="<new>")
-        await box.wait(LinkOpened, 2)
+        box.set_desired_link(password_reference="<new>")
+        await box.wait_for_observation(LinkOpened, 2)
         assert trio.current_time() - before < 1
         assert seen == [f"{IDENTITY}:{PASSWORD}", f"{IDENTITY}:another-password-altogether"]
         assert LinkClosed("the password was renewed") in box.observed
@@ -140,19 +140,19 @@ async def test_the_answer_goes_before_the_connection_a01_fr_03(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Reachable(nursery)
-        network.servers["a"] = stays
-        nursery.start_soon(a_link(box, network).run)
-        await box.wait(LinkOpened)
-        owed = (Reply(7, "m-1", msgspec.Raw(b"{}")),)
-        wanted = box.wanted.value
-        link = msgspec.structs.replace(wanted.link, password="<new>")
-        box.wanted.set(msgspec.structs.replace(wanted, link=link, replies=owed))
-        await box.wait(FrameSent)
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = serve_until_closed
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkOpened)
+        owed = (PendingReply(7, "m-1", msgspec.Raw(b"{}")),)
+        wanted = box.desired_state.value
+        link = msgspec.structs.replace(wanted.link, password_reference="<new>")
+        box.desired_state.set(msgspec.structs.replace(wanted, link=link, replies=owed))
+        await box.wait_for_observation(FrameSent)
         await trio.sleep(60)
         assert not [one for one in box.observed if isinstance(one, LinkClosed)]
-        box.wanted.set(msgspec.structs.replace(box.wanted.value, replies=()))
-        await box.wait(LinkClosed)
+        box.desired_state.set(msgspec.structs.replace(box.desired_state.value, replies=()))
+        await box.wait_for_observation(LinkClosed)
         nursery.cancel_scope.cancel()
 
 
@@ -163,12 +163,12 @@ async def test_a_refused_password_waits_its_turn_and_says_what_it_is(
         await request.reject(401)
 
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Reachable(nursery)
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(a_link(box, network).run)
-        await box.wait(LinkFailed, 3)
-        assert {one.fault for one in box.failures} == {"FailedToAuthenticateAtCsms"}
-        assert [when for when, _ in network.tries] == [0, 10, 30]
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkFailed, 3)
+        assert {one.security_event for one in box.link_failures} == {"FailedToAuthenticateAtCsms"}
+        assert [when for when, _ in network.attempts] == [0, 10, 30]
         assert PASSWORD not in str(box.observed)
         nursery.cancel_scope.cancel()
 
@@ -178,26 +178,26 @@ async def test_a_csms_that_does_not_choose_our_subprotocol_is_none_part_4_3_1_2(
     autojump_clock: trio.testing.MockClock, subprotocol: str | None
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Raw(nursery)
+        box, network = FakeRecorder(desired_link("a")), HandWrittenServer(nursery)
         network.subprotocol = subprotocol
-        nursery.start_soon(a_link(box, network).run)
-        failed = await box.wait(LinkFailed)
+        nursery.start_soon(make_link(box, network).run)
+        failed = await box.wait_for_observation(LinkFailed)
         assert failed.fault == ""
         assert not [one for one in box.observed if isinstance(one, LinkOpened)]
         nursery.cancel_scope.cancel()
 
 
-class Raw(Reachable):
+class HandWrittenServer(MemoryNetwork):
     """A server that answers by hand, for a library would not answer so."""
 
     subprotocol: str | None = None
 
     async def dial(self, host: str, port: int) -> trio.abc.Stream:
         ours, theirs = trio.testing.memory_stream_pair()
-        self._nursery.start_soon(self._answer, theirs)
+        self._nursery.start_soon(self._send_handshake, theirs)
         return ours
 
-    async def _answer(self, stream: trio.abc.Stream) -> None:
+    async def _send_handshake(self, stream: trio.abc.Stream) -> None:
         request = bytes(await stream.receive_some())
         key = re.search(rb"Sec-WebSocket-Key: (.+)\r", request, re.IGNORECASE)
         assert key
@@ -217,13 +217,13 @@ async def test_a_server_that_never_answers_is_given_up(
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Reachable(nursery)
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(a_link(box, network).run)
+        nursery.start_soon(make_link(box, network).run)
         began = trio.current_time()
-        failed = await box.wait(LinkFailed)
-        assert trio.current_time() - began == CONNECT_S
-        assert failed.reason == f"no connection within {CONNECT_S:.0f} s"
+        failed = await box.wait_for_observation(LinkFailed)
+        assert trio.current_time() - began == CONNECT_TIMEOUT_S
+        assert failed.reason == f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
         nursery.cancel_scope.cancel()
 
 
@@ -232,17 +232,17 @@ async def test_whatever_code_closes_it_the_station_comes_back(
     autojump_clock: trio.testing.MockClock, code: int
 ) -> None:
     async def server(request: WebSocketRequest) -> None:
-        websocket = await accepted(request)
+        websocket = await accept_request(request)
         await websocket.aclose(code, "because")
 
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Reachable(nursery)
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(a_link(box, network).run)
-        closed = await box.wait(LinkClosed)
+        nursery.start_soon(make_link(box, network).run)
+        closed = await box.wait_for_observation(LinkClosed)
         assert closed.reason == f"closed by the CSMS: {code} because"
-        network.servers["a"] = stays
-        await box.wait(LinkOpened, 2)
+        network.servers["a"] = serve_until_closed
+        await box.wait_for_observation(LinkOpened, 2)
         nursery.cancel_scope.cancel()
 
 
@@ -251,31 +251,31 @@ async def test_a_half_open_connection_is_noticed_by_its_pings_part_4_5_2(
 ) -> None:
     """The packets of the CSMS vanish: nothing closes, nothing answers."""
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a", ping_s=10)), Silent(nursery)
-        network.servers["a"] = stays
-        nursery.start_soon(a_link(box, network).run)
-        await box.wait(LinkOpened)
+        box, network = FakeRecorder(desired_link("a", ping_s=10)), LossyNetwork(nursery)
+        network.servers["a"] = serve_until_closed
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkOpened)
         await trio.sleep(100)
         assert not [one for one in box.observed if isinstance(one, LinkClosed)]
-        network.deaf = True
+        network.drops_incoming = True
         began = trio.current_time()
-        closed = await box.wait(LinkClosed)
+        closed = await box.wait_for_observation(LinkClosed)
         assert closed.reason == "no pong within 10 s"
         assert trio.current_time() - began <= 25
         nursery.cancel_scope.cancel()
 
 
-class Silent(Reachable):
+class LossyNetwork(MemoryNetwork):
     """What the CSMS says gets lost while `deaf`."""
 
-    deaf = False
+    drops_incoming = False
 
     async def dial(self, host: str, port: int) -> trio.abc.Stream:
-        return Muffled(await super().dial(host, port), self)
+        return LossyStream(await super().dial(host, port), self)
 
 
-class Muffled(trio.abc.Stream):
-    def __init__(self, stream: trio.abc.Stream, network: Silent) -> None:
+class LossyStream(trio.abc.Stream):
+    def __init__(self, stream: trio.abc.Stream, network: LossyNetwork) -> None:
         self._stream, self._network = stream, network
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -287,7 +287,7 @@ class Muffled(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         while True:
             data = bytes(await self._stream.receive_some(max_bytes))
-            if not self._network.deaf:
+            if not self._network.drops_incoming:
                 return data
             if not data:
                 await trio.sleep_forever()
@@ -300,7 +300,7 @@ async def test_frames_go_both_ways(autojump_clock: trio.testing.MockClock) -> No
     heard: list[str] = []
 
     async def server(request: WebSocketRequest) -> None:
-        websocket = await accepted(request)
+        websocket = await accept_request(request)
         await websocket.send_message('[2,"m-1","Reset",{}]')
         try:
             while True:
@@ -309,14 +309,14 @@ async def test_frames_go_both_ways(autojump_clock: trio.testing.MockClock) -> No
             return
 
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a")), Reachable(nursery)
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(a_link(box, network).run)
-        received = await box.wait(FrameReceived)
+        nursery.start_soon(make_link(box, network).run)
+        received = await box.wait_for_observation(FrameReceived)
         assert bytes(received.frame) == b'[2,"m-1","Reset",{}]'
-        call = WantedCall(3, "m-9", "TransactionEvent", offline=True)
-        box.wanted.set(msgspec.structs.replace(box.wanted.value, call=call))
-        assert await box.wait(FrameSent) == FrameSent("m-9")
+        call = DesiredCall(3, "m-9", "TransactionEvent", offline=True)
+        box.desired_state.set(msgspec.structs.replace(box.desired_state.value, call=call))
+        assert await box.wait_for_observation(FrameSent) == FrameSent("m-9")
         await trio.sleep(1)
         assert heard == ['[2,"m-9","TransactionEvent",{"offline":true}]']
         nursery.cancel_scope.cancel()
@@ -326,13 +326,13 @@ async def test_with_no_slot_it_waits_for_one_a00_fr_004(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient()), Reachable(nursery)
-        network.servers["a"] = stays
-        nursery.start_soon(a_link(box, network).run)
+        box, network = FakeRecorder(desired_link()), MemoryNetwork(nursery)
+        network.servers["a"] = serve_until_closed
+        nursery.start_soon(make_link(box, network).run)
         await trio.sleep(100)
-        assert network.tries == []
-        box.change(candidates=patient("a").link.candidates)
-        await box.wait(LinkOpened)
+        assert network.attempts == []
+        box.set_desired_link(candidates=desired_link("a").link.candidates)
+        await box.wait_for_observation(LinkOpened)
         nursery.cancel_scope.cancel()
 
 
@@ -340,11 +340,11 @@ async def test_after_a_loss_the_slot_in_use_is_tried_first_b10_fr_03(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = Box(patient("a", "b", attempts=2)), Reachable(nursery)
-        network.servers["b"] = hangs_up
-        nursery.start_soon(a_link(box, network).run)
-        await box.wait(LinkClosed)
+        box, network = FakeRecorder(desired_link("a", "b", attempts=2)), MemoryNetwork(nursery)
+        network.servers["b"] = accept_and_close
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkClosed)
         del network.servers["b"]
-        await box.wait(LinkFailed, 5)
-        assert [host for _, host in network.tries] == ["a", "a", "b", "b", "b", "a"]
+        await box.wait_for_observation(LinkFailed, 5)
+        assert [host for _, host in network.attempts] == ["a", "a", "b", "b", "b", "a"]
         nursery.cancel_scope.cancel()

@@ -16,38 +16,38 @@ from trio_websocket import wrap_server_stream
 
 from journal.observations import LinkFailed, LinkOpened
 from journal.projections.certificates import CertificateHash, CertificateInstalled
-from journal.projections.networks import NetworkSlot
+from journal.projections.networks import NetworkProfile
 from station.runtime import link
-from station.runtime.network import Network
-from station.runtime.tls import NoRootError, check_name, context_for, openssl_name
-from station.wanted import Wanted, WantedLink
-from tests.authorities import Holder, authority, server
-from tests.runtime.csms_end import PASSWORD, Box, a_link, stays
+from station.runtime.network import Dialer
+from station.runtime.tls import NoRootError, check_host_name, create_tls_context, openssl_name
+from station.wanted import DesiredLink, DesiredState
+from tests.authorities import CertifiedKey, make_authority, make_server_certificate
+from tests.runtime.csms_end import PASSWORD, FakeRecorder, make_link, serve_until_closed
 
 SUITES = (
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
     "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
 )
-ROOT, OTHER_ROOT = authority("CSO root"), authority("Another root")
+ROOT, OTHER_ROOT = make_authority("CSO root"), make_authority("Another root")
 HOST = "127.0.0.1"
-GOOD = server(ROOT, HOST, common_name="csms.test")
+GOOD_SERVER = make_server_certificate(ROOT, HOST, common_name="csms.test")
 NOW = datetime.now(UTC)
-PATIENCE_S = 20
+ATTEMPT_TIMEOUT_S = 20
 
 
 @pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+def shorten_close(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody says goodbye at length in these tests."""
-    monkeypatch.setattr(link, "CLOSE_S", 0.01)
+    monkeypatch.setattr(link, "CLOSE_TIMEOUT_S", 0.01)
 
 
 def server_context(
-    holder: Holder,
+    holder: CertifiedKey,
     *,
     low: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
     high: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ciphers: str = "",
-    clients: Holder | None = None,
+    clients: CertifiedKey | None = None,
 ) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version, context.maximum_version = low, high
@@ -66,7 +66,7 @@ def server_context(
     return context
 
 
-class Server:
+class TlsServerLog:
     """What a TLS server saw."""
 
     def __init__(self) -> None:
@@ -76,13 +76,15 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(context: ssl.SSLContext, *, refuses: bool = False) -> AsyncIterator[Server]:
+async def run_tls_server(
+    context: ssl.SSLContext, *, refuses: bool = False
+) -> AsyncIterator[TlsServerLog]:
     """A CSMS behind TLS on a free port; `refuses` says that no handshake may come about."""
-    seen = Server()
+    seen = TlsServerLog()
 
     async def handle(stream: trio.SocketStream) -> None:
         if refuses:
-            await refusing(stream, context)
+            await fail_handshake(stream, context)
             return
         secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         try:
@@ -92,7 +94,7 @@ async def serving(context: ssl.SSLContext, *, refuses: bool = False) -> AsyncIte
             seen.ciphers.append((cipher[0], cipher[1]))
             seen.clients.append(secure.getpeercert())
             async with trio.open_nursery() as nursery:
-                await stays(await wrap_server_stream(nursery, secure))
+                await serve_until_closed(await wrap_server_stream(nursery, secure))
                 nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             await trio.aclose_forcefully(stream)
@@ -109,7 +111,7 @@ async def serving(context: ssl.SSLContext, *, refuses: bool = False) -> AsyncIte
         nursery.cancel_scope.cancel()
 
 
-async def refusing(stream: trio.SocketStream, context: ssl.SSLContext) -> None:
+async def fail_handshake(stream: trio.SocketStream, context: ssl.SSLContext) -> None:
     """A handshake that fails, with its alert on the wire: trio's own would keep that back."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     handshake = context.wrap_bio(incoming, outgoing, server_side=True)
@@ -131,23 +133,23 @@ async def refusing(stream: trio.SocketStream, context: ssl.SSLContext) -> None:
             incoming.write(data)
 
 
-def installed(
-    holder: Holder, use: str = "CSMSRootCertificate", key: str = ""
+def certificate_installed(
+    holder: CertifiedKey, use: str = "CSMSRootCertificate", key: str = ""
 ) -> CertificateInstalled:
     return CertificateInstalled(
         use=use,
         pem=holder.pem,
         sha256="00",
-        hash=CertificateHash("", "", ""),
+        hash_data=CertificateHash("", "", ""),
         subject="",
         issuer="",
         not_before="2020-01-01T00:00:00Z",
         not_after="2090-01-01T00:00:00Z",
-        key=key,
+        private_key_ref=key,
     )
 
 
-async def attempt(
+async def attempt_connection(
     context: ssl.SSLContext,
     *held: CertificateInstalled,
     host: str = HOST,
@@ -155,16 +157,16 @@ async def attempt(
     security_profile: int = 2,
     key_of: Callable[[str], str | None] = lambda reference: None,
     refuses: bool = False,
-    network: Network | None = None,
-) -> tuple[LinkOpened | LinkFailed, Server]:
+    network: Dialer | None = None,
+) -> tuple[LinkOpened | LinkFailed, TlsServerLog]:
     """The first thing the link says of a connection."""
-    async with serving(context, refuses=refuses) as seen:
-        slot = NetworkSlot(1, f"wss://{host}:{seen.port}/ocpp", security_profile)
-        box = Box(Wanted(link=WantedLink(candidates=(slot,)), certificates=held))
+    async with run_tls_server(context, refuses=refuses) as seen:
+        slot = NetworkProfile(1, f"wss://{host}:{seen.port}/ocpp", security_profile)
+        box = FakeRecorder(DesiredState(link=DesiredLink(candidates=(slot,)), certificates=held))
         async with trio.open_nursery() as nursery:
-            ours = a_link(box, network or Network(), cipher_suites=tuple(suites), key_of=key_of)
+            ours = make_link(box, network or Dialer(), cipher_suites=tuple(suites), key_of=key_of)
             nursery.start_soon(ours.run)
-            with trio.fail_after(PATIENCE_S):
+            with trio.fail_after(ATTEMPT_TIMEOUT_S):
                 while not box.observed:
                     await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
@@ -172,36 +174,36 @@ async def attempt(
     return cast(LinkOpened | LinkFailed, box.observed[0]), seen
 
 
-TRUSTED = installed(ROOT)
-OWN = authority("CS001", by=ROOT, ca=False)
+TRUSTED = certificate_installed(ROOT)
+STATION_CERTIFICATE = make_authority("CS001", issuer=ROOT, is_ca=False)
 BOTH_PROFILES = pytest.mark.parametrize("security_profile", [2, 3])
 
 
-async def attempt_by(
+async def attempt_with_profile(
     security_profile: int, context: ssl.SSLContext, *, refuses: bool = False
-) -> tuple[LinkOpened | LinkFailed, Server]:
+) -> tuple[LinkOpened | LinkFailed, TlsServerLog]:
     """A connection of that profile by a station that lacks nothing for it."""
-    own = installed(OWN, "ChargingStationCertificate", "<key>")
-    return await attempt(
+    own = certificate_installed(STATION_CERTIFICATE, "ChargingStationCertificate", "<key>")
+    return await attempt_connection(
         context,
         TRUSTED,
         *([own] if security_profile == 3 else []),
         security_profile=security_profile,
-        key_of={"<key>": OWN.key_pem}.get,
+        key_of={"<key>": STATION_CERTIFICATE.key_pem}.get,
         refuses=refuses,
     )
 
 
-class EverywhereHere(Network):
+class LoopbackNetwork(Dialer):
     """Every name leads to this host."""
 
     async def dial(self, host: str, port: int) -> trio.abc.Stream:
         return await super().dial(HOST, port)
 
 
-def refused(result: LinkOpened | LinkFailed, fault: str) -> None:
+def assert_link_failed(result: LinkOpened | LinkFailed, fault: str) -> None:
     assert isinstance(result, LinkFailed), result
-    assert result.fault == fault, result
+    assert result.security_event == fault, result
 
 
 # --- Whom it trusts ------------------------------------------------------------------------------
@@ -209,37 +211,41 @@ def refused(result: LinkOpened | LinkFailed, fault: str) -> None:
 
 @BOTH_PROFILES
 async def test_a_csms_of_an_installed_root_a00_fr_308_a00_fr_415(security_profile: int) -> None:
-    result, seen = await attempt_by(security_profile, server_context(GOOD))
+    result, seen = await attempt_with_profile(security_profile, server_context(GOOD_SERVER))
     assert isinstance(result, LinkOpened), result
     assert [protocol for _, protocol in seen.ciphers] == ["TLSv1.2"]
 
 
 async def test_one_of_several_roots_is_enough_m05() -> None:
-    result, _ = await attempt(server_context(GOOD), installed(OTHER_ROOT), TRUSTED)
+    result, _ = await attempt_connection(
+        server_context(GOOD_SERVER), certificate_installed(OTHER_ROOT), TRUSTED
+    )
     assert isinstance(result, LinkOpened), result
 
 
 async def test_a_csms_behind_a_sub_ca_a00_fr_308() -> None:
-    behind = server(authority("Sub CA", by=ROOT), HOST)
-    result, _ = await attempt(server_context(behind), TRUSTED)
+    behind = make_server_certificate(make_authority("Sub CA", issuer=ROOT), HOST)
+    result, _ = await attempt_connection(server_context(behind), TRUSTED)
     assert isinstance(result, LinkOpened), result
 
 
 async def test_an_installed_sub_ca_is_an_anchor() -> None:
-    sub = authority("Sub CA", by=ROOT)
-    result, _ = await attempt(server_context(server(sub, HOST)), installed(sub))
+    sub = make_authority("Sub CA", issuer=ROOT)
+    result, _ = await attempt_connection(
+        server_context(make_server_certificate(sub, HOST)), certificate_installed(sub)
+    )
     assert isinstance(result, LinkOpened), result
 
 
 BAD = {
-    "another root": server(OTHER_ROOT, HOST),
-    "signed by itself": authority("csms", ca=False),
-    "expired": server(ROOT, HOST, last=NOW - timedelta(hours=1)),
-    "not valid yet": server(ROOT, HOST, first=NOW + timedelta(hours=1)),
-    "another address": server(ROOT, "127.0.0.2", common_name="127.0.0.2"),
-    "another name": server(ROOT, "csms.test", common_name="csms.test"),
-    "no name at all": server(ROOT, common_name="csms.test"),
-    "signed by a leaf": server(server(ROOT, HOST), HOST),
+    "another root": make_server_certificate(OTHER_ROOT, HOST),
+    "signed by itself": make_authority("csms", is_ca=False),
+    "expired": make_server_certificate(ROOT, HOST, valid_until=NOW - timedelta(hours=1)),
+    "not valid yet": make_server_certificate(ROOT, HOST, valid_from=NOW + timedelta(hours=1)),
+    "another address": make_server_certificate(ROOT, "127.0.0.2", common_name="127.0.0.2"),
+    "another name": make_server_certificate(ROOT, "csms.test", common_name="csms.test"),
+    "no name at all": make_server_certificate(ROOT, common_name="csms.test"),
+    "signed by a leaf": make_server_certificate(make_server_certificate(ROOT, HOST), HOST),
 }
 
 
@@ -249,14 +255,14 @@ async def test_any_other_csms_is_left_alone_a00_fr_310_a00_fr_311(
     kind: str, security_profile: int
 ) -> None:
     """A00.FR.308 to 311, A00.FR.411 to 414."""
-    result, seen = await attempt_by(security_profile, server_context(BAD[kind]))
-    refused(result, "InvalidCsmsCertificate")
+    result, seen = await attempt_with_profile(security_profile, server_context(BAD[kind]))
+    assert_link_failed(result, "InvalidCsmsCertificate")
     assert seen.clients == [] or kind in ("another address", "another name", "no name at all")
 
 
 async def test_without_a_root_nobody_is_trusted_m04() -> None:
-    result, seen = await attempt(
-        server_context(GOOD), installed(ROOT, "ManufacturerRootCertificate")
+    result, seen = await attempt_connection(
+        server_context(GOOD_SERVER), certificate_installed(ROOT, "ManufacturerRootCertificate")
     )
     assert isinstance(result, LinkFailed)
     assert result.reason == "no CSMSRootCertificate is installed; give [csms] ca_file"
@@ -267,13 +273,15 @@ async def test_without_a_root_nobody_is_trusted_m04() -> None:
 
 
 async def test_the_common_name_is_enough_a00_fr_309_a00_fr_510() -> None:
-    named = server(ROOT, common_name="localhost")
-    result, _ = await attempt(server_context(named), TRUSTED, host="localhost")
+    named = make_server_certificate(ROOT, common_name="localhost")
+    result, _ = await attempt_connection(server_context(named), TRUSTED, host="localhost")
     assert isinstance(result, LinkOpened), result
 
 
 async def test_an_address_may_be_the_common_name_a00_fr_309() -> None:
-    result, _ = await attempt(server_context(server(ROOT, common_name=HOST)), TRUSTED)
+    result, _ = await attempt_connection(
+        server_context(make_server_certificate(ROOT, common_name=HOST)), TRUSTED
+    )
     assert isinstance(result, LinkOpened), result
 
 
@@ -294,7 +302,7 @@ PEER = {
     ["csms.example.com", "CSMS.Example.Com", "other.example.com.", "10.1.2.3", "2001:db8::1"],
 )
 def test_a_certificate_names_its_hosts_a00_fr_511(host: str) -> None:
-    check_name(PEER, host)
+    check_host_name(PEER, host)
 
 
 @pytest.mark.parametrize(
@@ -311,23 +319,25 @@ def test_a_certificate_names_its_hosts_a00_fr_511(host: str) -> None:
 )
 def test_it_names_nobody_else_a00_fr_309(host: str) -> None:
     with pytest.raises(Exception, match="it names"):
-        check_name(PEER, host)
+        check_host_name(PEER, host)
 
 
 def test_no_certificate_names_nobody() -> None:
     nobody: list[dict[str, Any] | None] = [None, {}]
     for peer in nobody:
         with pytest.raises(Exception, match="it names nobody"):
-            check_name(peer, "csms")
+            check_host_name(peer, "csms")
 
 
 async def test_a_wildcard_is_refused_erratum_2_62() -> None:
-    wild = server(ROOT, "*.localhost", common_name="*.localhost")
-    here = EverywhereHere()
-    result, _ = await attempt(server_context(wild), TRUSTED, host="csms.localhost", network=here)
-    refused(result, "InvalidCsmsCertificate")
-    named = server_context(server(ROOT, "csms.localhost"))
-    result, _ = await attempt(named, TRUSTED, host="csms.localhost", network=here)
+    wild = make_server_certificate(ROOT, "*.localhost", common_name="*.localhost")
+    here = LoopbackNetwork()
+    result, _ = await attempt_connection(
+        server_context(wild), TRUSTED, host="csms.localhost", network=here
+    )
+    assert_link_failed(result, "InvalidCsmsCertificate")
+    named = server_context(make_server_certificate(ROOT, "csms.localhost"))
+    result, _ = await attempt_connection(named, TRUSTED, host="csms.localhost", network=here)
     assert isinstance(result, LinkOpened), result
 
 
@@ -341,9 +351,9 @@ async def test_tls_below_1_2_is_refused_a00_fr_316(
     version: ssl.TLSVersion, security_profile: int
 ) -> None:
     """A00.FR.313, A00.FR.314, A00.FR.316, A00.FR.416, A00.FR.417, A00.FR.419."""
-    old = server_context(GOOD, low=version, high=version, ciphers="ALL:@SECLEVEL=0")
-    result, _ = await attempt_by(security_profile, old, refuses=True)
-    refused(result, "InvalidTLSVersion")
+    old = server_context(GOOD_SERVER, low=version, high=version, ciphers="ALL:@SECLEVEL=0")
+    result, _ = await attempt_with_profile(security_profile, old, refuses=True)
+    assert_link_failed(result, "InvalidTLSVersion")
 
 
 @BOTH_PROFILES
@@ -351,8 +361,8 @@ async def test_tls_below_1_2_is_refused_a00_fr_316(
 async def test_each_cipher_suite_of_the_profile_works_a00_fr_319_a00_fr_422(
     suite: str, security_profile: int
 ) -> None:
-    only = server_context(GOOD, high=ssl.TLSVersion.TLSv1_2, ciphers=openssl_name(suite))
-    result, seen = await attempt_by(security_profile, only)
+    only = server_context(GOOD_SERVER, high=ssl.TLSVersion.TLSv1_2, ciphers=openssl_name(suite))
+    result, seen = await attempt_with_profile(security_profile, only)
     assert isinstance(result, LinkOpened), result
     assert [name for name, _ in seen.ciphers] == [openssl_name(suite)]
 
@@ -368,31 +378,35 @@ async def test_each_cipher_suite_of_the_profile_works_a00_fr_319_a00_fr_422(
 @BOTH_PROFILES
 async def test_no_other_cipher_suite_works_a00_fr_323(ciphers: str, security_profile: int) -> None:
     """A00.FR.320, A00.FR.323, A00.FR.423, A00.FR.426."""
-    other = server_context(GOOD, high=ssl.TLSVersion.TLSv1_2, ciphers=ciphers)
-    result, _ = await attempt_by(security_profile, other, refuses=True)
-    refused(result, "InvalidTLSCipherSuite")
+    other = server_context(GOOD_SERVER, high=ssl.TLSVersion.TLSv1_2, ciphers=ciphers)
+    result, _ = await attempt_with_profile(security_profile, other, refuses=True)
+    assert_link_failed(result, "InvalidTLSCipherSuite")
 
 
 RSA_KEY = rsa.generate_private_key(65537, 2048)
-RSA_CSMS = server(ROOT, HOST, key=RSA_KEY)
+RSA_CSMS = make_server_certificate(ROOT, HOST, key=RSA_KEY)
 
 
 async def test_a_csms_with_an_rsa_key_has_no_suite_of_the_certificate_c_41() -> None:
-    result, _ = await attempt(server_context(RSA_CSMS), TRUSTED, refuses=True)
-    refused(result, "InvalidTLSCipherSuite")
+    result, _ = await attempt_connection(server_context(RSA_CSMS), TRUSTED, refuses=True)
+    assert_link_failed(result, "InvalidTLSCipherSuite")
 
 
 async def test_a_product_with_rsa_suites_takes_it_a00_fr_319() -> None:
     suites = ("TLS_RSA_WITH_AES_128_GCM_SHA256", "TLS_RSA_WITH_AES_256_GCM_SHA384")
     context = server_context(RSA_CSMS, high=ssl.TLSVersion.TLSv1_2, ciphers="AES128-GCM-SHA256")
-    result, seen = await attempt(context, TRUSTED, suites=suites)
+    result, seen = await attempt_connection(context, TRUSTED, suites=suites)
     assert isinstance(result, LinkOpened), result
     assert [name for name, _ in seen.ciphers] == ["AES128-GCM-SHA256"]
 
 
-@pytest.mark.parametrize("own", [None, (OWN.pem, OWN.key_pem)], ids=["profile 2", "profile 3"])
+@pytest.mark.parametrize(
+    "own",
+    [None, (STATION_CERTIFICATE.pem, STATION_CERTIFICATE.key_pem)],
+    ids=["profile 2", "profile 3"],
+)
 def test_exactly_the_suites_of_the_profile_are_offered_c_41(own: tuple[str, str] | None) -> None:
-    context = context_for([ROOT.pem], SUITES, own)
+    context = create_tls_context([ROOT.pem], SUITES, own)
     offered = {one["name"] for one in context.get_ciphers() if one["protocol"] != "TLSv1.3"}
     assert offered == {openssl_name(suite) for suite in SUITES}
     assert context.maximum_version == ssl.TLSVersion.TLSv1_2
@@ -402,25 +416,25 @@ def test_exactly_the_suites_of_the_profile_are_offered_c_41(own: tuple[str, str]
 
 
 def test_tls_1_3_is_offered_where_the_profile_names_a_suite_of_it() -> None:
-    context = context_for([ROOT.pem], [*SUITES, "TLS_AES_128_GCM_SHA256"])
+    context = create_tls_context([ROOT.pem], [*SUITES, "TLS_AES_128_GCM_SHA256"])
     assert context.maximum_version != ssl.TLSVersion.TLSv1_2
 
 
 def test_there_is_no_context_without_a_root() -> None:
     with pytest.raises(NoRootError):
-        context_for([], SUITES)
+        create_tls_context([], SUITES)
 
 
 # --- Security profile 3 --------------------------------------------------------------------------
 
 
 async def test_the_station_shows_its_certificate_a00_fr_402() -> None:
-    own = authority("CS001", by=ROOT, ca=False)
-    context = server_context(GOOD, clients=ROOT)
-    result, seen = await attempt(
+    own = make_authority("CS001", issuer=ROOT, is_ca=False)
+    context = server_context(GOOD_SERVER, clients=ROOT)
+    result, seen = await attempt_connection(
         context,
         TRUSTED,
-        installed(own, "ChargingStationCertificate", "<key>"),
+        certificate_installed(own, "ChargingStationCertificate", "<key>"),
         security_profile=3,
         key_of={"<key>": own.key_pem}.get,
     )
@@ -431,18 +445,20 @@ async def test_the_station_shows_its_certificate_a00_fr_402() -> None:
 
 
 async def test_without_a_certificate_of_ours_there_is_no_profile_3_a00_fr_401() -> None:
-    result, seen = await attempt(server_context(GOOD, clients=ROOT), TRUSTED, security_profile=3)
+    result, seen = await attempt_connection(
+        server_context(GOOD_SERVER, clients=ROOT), TRUSTED, security_profile=3
+    )
     assert isinstance(result, LinkFailed)
     assert "ChargingStationCertificate" in result.reason
     assert seen.ciphers == []
 
 
 async def test_an_expired_certificate_of_ours_is_for_the_csms_to_judge_a00_fr_430() -> None:
-    expired = authority("CS001", by=ROOT, ca=False, last=NOW - timedelta(days=1))
-    result, _ = await attempt(
-        server_context(GOOD),
+    expired = make_authority("CS001", issuer=ROOT, is_ca=False, valid_until=NOW - timedelta(days=1))
+    result, _ = await attempt_connection(
+        server_context(GOOD_SERVER),
         TRUSTED,
-        installed(expired, "ChargingStationCertificate", "<key>"),
+        certificate_installed(expired, "ChargingStationCertificate", "<key>"),
         security_profile=3,
         key_of={"<key>": expired.key_pem}.get,
     )
@@ -464,12 +480,14 @@ async def test_a_plain_server_gets_no_password() -> None:
             lambda task_status: trio.serve_tcp(handle, 0, host=HOST, task_status=task_status)
         )
         port = listeners[0].socket.getsockname()[1]
-        slot = NetworkSlot(1, f"wss://{HOST}:{port}/ocpp", 2)
-        box = Box(Wanted(link=WantedLink(candidates=(slot,)), certificates=(TRUSTED,)))
-        nursery.start_soon(a_link(box, Network(), cipher_suites=SUITES).run)
-        with trio.fail_after(PATIENCE_S):
+        slot = NetworkProfile(1, f"wss://{HOST}:{port}/ocpp", 2)
+        box = FakeRecorder(
+            DesiredState(link=DesiredLink(candidates=(slot,)), certificates=(TRUSTED,))
+        )
+        nursery.start_soon(make_link(box, Dialer(), cipher_suites=SUITES).run)
+        with trio.fail_after(ATTEMPT_TIMEOUT_S):
             while not box.observed:
                 await trio.sleep(0.01)
-        refused(box.observed[0], "")  # type: ignore[arg-type]
+        assert_link_failed(box.observed[0], "")  # type: ignore[arg-type]
         assert b"Authorization" not in received
         nursery.cancel_scope.cancel()

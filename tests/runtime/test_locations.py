@@ -11,19 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journal.terms import IdToken
-from station.runtime.ingest import Ingest
-from station.runtime.locations import LOCATION_MAX, hidden, reference_in, revealed
-from station.runtime.secrets import Secrets
-from tests.story import product
+from station.runtime.ingest import FrameFilter
+from station.runtime.locations import (
+    URL_LENGTH_MAX,
+    find_secret_reference,
+    hide_credentials,
+    restore_url,
+)
+from station.runtime.secrets import SecretStore
+from tests.story import load_product
 
 REFERENCE = f"<secret {'0' * 32}>"
 
 
-def keep(text: str) -> str:
+def keep_secret(text: str) -> str:
     return REFERENCE
 
 
-def kept(url: str | None = None) -> Callable[[str], str | None]:
+def secret_reader(url: str | None = None) -> Callable[[str], str | None]:
     return lambda reference: url if reference == REFERENCE else None
 
 
@@ -38,8 +43,8 @@ def kept(url: str | None = None) -> Callable[[str], str | None]:
     ],
 )
 def test_a_url_without_credentials_is_kept_as_it_is(url: str) -> None:
-    assert hidden(url, keep) == url
-    assert revealed(url, kept()) == url
+    assert hide_credentials(url, keep_secret) == url
+    assert restore_url(url, secret_reader()) == url
 
 
 @pytest.mark.parametrize(
@@ -58,19 +63,21 @@ def test_a_url_without_credentials_is_kept_as_it_is(url: str) -> None:
     ],
 )
 def test_credentials_are_kept_apart_and_come_back(url: str, shown: str) -> None:
-    location = hidden(url, keep)
+    location = hide_credentials(url, keep_secret)
     assert location == f"{REFERENCE} {shown}".rstrip()
-    assert reference_in(location) == REFERENCE
-    assert revealed(location, kept(url)) == url
+    assert find_secret_reference(location) == REFERENCE
+    assert restore_url(location, secret_reader(url)) == url
 
 
 def test_a_lost_secret_is_no_url() -> None:
-    assert revealed(hidden("ftp://user:pass@host/", keep), kept()) is None
+    assert (
+        restore_url(hide_credentials("ftp://user:pass@host/", keep_secret), secret_reader()) is None
+    )
 
 
 def test_an_overlong_url_stays_overlong_and_is_not_kept() -> None:
-    location = hidden("ftp://user:pass@host/" + "x" * LOCATION_MAX, lambda text: "kept")
-    assert len(location) > LOCATION_MAX
+    location = hide_credentials("ftp://user:pass@host/" + "x" * URL_LENGTH_MAX, lambda text: "kept")
+    assert len(location) > URL_LENGTH_MAX
     assert set(location) == {"*"}
 
 
@@ -79,9 +86,9 @@ def test_an_overlong_url_stays_overlong_and_is_not_kept() -> None:
     form=st.sampled_from(["ftp://me:{}@host/x", "https://host/?sig={}", "sftp://{}@h", "x:{}@y"]),
 )
 def test_no_password_survives_whatever_it_is(password: str, form: str) -> None:
-    location = hidden(form.format(password), keep)
+    location = hide_credentials(form.format(password), keep_secret)
     assert password not in location.replace(REFERENCE, "")
-    assert len(location) <= LOCATION_MAX or set(location) == {"*"}
+    assert len(location) <= URL_LENGTH_MAX or set(location) == {"*"}
 
 
 @pytest.mark.parametrize(
@@ -95,23 +102,31 @@ def test_no_password_survives_whatever_it_is(password: str, form: str) -> None:
 def test_the_intake_takes_credentials_out(
     tmp_path: Path, action: str, payload: dict[str, object]
 ) -> None:
-    secrets = Secrets(tmp_path / "secrets")
-    intake = Ingest(product().model, lambda type, value: IdToken("#x", type), secrets.keep)
-    seen = bytes(intake.frame(json.dumps([2, "m-1", action, payload])).frame).decode()  # type: ignore[union-attr]
+    secrets = SecretStore(tmp_path / "secrets")
+    intake = FrameFilter(
+        load_product().device_model, lambda type, value: IdToken("#x", type), secrets.store_secret
+    )
+    seen = bytes(intake.to_observation(json.dumps([2, "m-1", action, payload])).frame).decode()  # type: ignore[union-attr]
     assert "hunter22" not in seen
     location = seen[seen.index("<secret") :].partition('"')[0]
-    assert revealed(location, secrets.reveal) == "ftp://me:hunter22@host/"
+    assert restore_url(location, secrets.read_secret) == "ftp://me:hunter22@host/"
 
 
 @pytest.mark.parametrize("payload", [[], {}, {"log": 3}, {"log": {"remoteLocation": 3}}, None])
 def test_a_request_of_another_shape_passes(tmp_path: Path, payload: object) -> None:
-    intake = Ingest(product().model, lambda type, value: IdToken("#x", type), lambda text: "kept")
+    intake = FrameFilter(
+        load_product().device_model, lambda type, value: IdToken("#x", type), lambda text: "kept"
+    )
     frame = [2, "m-1", "GetLog", payload]
-    seen = intake.frame(json.dumps(frame))
+    seen = intake.to_observation(json.dumps(frame))
     assert json.loads(bytes(seen.frame)) == frame  # type: ignore[union-attr]
 
 
 def test_a_garbled_frame_with_a_url_is_not_quoted() -> None:
-    intake = Ingest(product().model, lambda type, value: IdToken("#x", type), lambda text: "kept")
-    seen = intake.frame('[2,"m","GetLog",{"log":{"remoteLocation":"ftp://me:hunter22@host/"')
+    intake = FrameFilter(
+        load_product().device_model, lambda type, value: IdToken("#x", type), lambda text: "kept"
+    )
+    seen = intake.to_observation(
+        '[2,"m","GetLog",{"log":{"remoteLocation":"ftp://me:hunter22@host/"'
+    )
     assert seen.excerpt == ""  # type: ignore[union-attr]

@@ -10,22 +10,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from journal.projections.logs import Upload, UploadOrdered
+from journal.projections.logs import LogUpload, LogUploadOrdered
 from journal.store import Store, StoreSettings
 from station.runtime import logs
-from station.runtime.logs import LogWork
-from station.runtime.memory import registry
-from tests.story import JOURNAL_ID, NOON, ONLINE, Station, given, in_transaction, product
+from station.runtime.logs import LogUploadJob
+from station.runtime.memory import event_registry
+from tests.story import JOURNAL_ID, NOON, ONLINE, Station, given, in_transaction, load_product
 
-ORDERED = UploadOrdered(
+ORDERED = LogUploadOrdered(
     request_id=1,
     log_type="DiagnosticsLog",
     location="http://host/",
     filename="x.log",
-    oldest=None,
-    latest=None,
-    attempts=1,
-    interval_s=1,
+    oldest_timestamp=None,
+    latest_timestamp=None,
+    attempts_max=1,
+    retry_interval_s=1,
 )
 
 
@@ -38,39 +38,39 @@ def station() -> Station:
 def journal(tmp_path: Path, station: Station) -> Path:
     path = tmp_path / "journal.db"
     with Store.open(
-        path, registry(), journal_id_if_new=JOURNAL_ID, settings=StoreSettings(grow_bytes=0)
+        path, event_registry(), journal_id_if_new=JOURNAL_ID, settings=StoreSettings(grow_bytes=0)
     ) as store:
         store.append(station.entries)
     return path
 
 
-def told(journal: Path, station: Station, **changes: Any) -> list[int]:
+def log_seqs(journal: Path, station: Station, **changes: Any) -> list[int]:
     """The numbers of the entries in a log ordered by the next one."""
-    return [int(line.split()[2]) for line in lines(journal, station, **changes)]
+    return [int(line.split()[2]) for line in log_lines(journal, station, **changes)]
 
 
-def lines(journal: Path, station: Station, **changes: Any) -> list[str]:
-    work = LogWork(
-        product(),
+def log_lines(journal: Path, station: Station, **changes: Any) -> list[str]:
+    work = LogUploadJob(
+        load_product(),
         journal,
-        registry(),
+        event_registry(),
         journal.parent / "uploads",
         observe=lambda observation: None,
-        memory=lambda: station.state,
-        reveal=lambda reference: None,
+        current_state=lambda: station.state,
+        read_secret=lambda reference: None,
     )
     ordered = msgspec.structs.replace(ORDERED, **changes)
-    upload = Upload(len(station.entries) + 1, ordered)
-    found = work._lines(upload, station.state)
+    upload = LogUpload(len(station.entries) + 1, ordered)
+    found = work._log_lines(upload, station.state)
     return [line for line in found if line.startswith("2026-") or "cannot be told" in line]
 
 
 def test_every_entry_before_the_order_is_told(journal: Path, station: Station) -> None:
-    assert told(journal, station) == list(range(1, len(station.entries) + 1))
+    assert log_seqs(journal, station) == list(range(1, len(station.entries) + 1))
 
 
 def test_the_security_log_has_nothing_else(journal: Path, station: Station) -> None:
-    found = lines(journal, station, log_type="SecurityLog")
+    found = log_lines(journal, station, log_type="SecurityLog")
     events = [one for one in station.entries if type(one.event).__name__ == "SecurityEventLogged"]
     assert events
     assert len(found) == len(events)
@@ -82,7 +82,7 @@ def test_of_too_many_the_newest_are_told(
 ) -> None:
     monkeypatch.setattr(logs, "ENTRIES_MAX", 5)
     last = len(station.entries)
-    assert told(journal, station) == list(range(last - 4, last + 1))
+    assert log_seqs(journal, station) == list(range(last - 4, last + 1))
 
 
 def test_an_entry_that_cannot_be_told_hides_no_other(journal: Path, station: Station) -> None:
@@ -92,14 +92,14 @@ def test_an_entry_that_cannot_be_told_hides_no_other(journal: Path, station: Sta
         db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         db.commit()
     station.entries.append(msgspec.structs.replace(station.entries[-1], seq=seq))
-    found = lines(journal, station)
+    found = log_lines(journal, station)
     assert len(found) == seq
     assert found[-1].startswith(f"entry {seq} cannot be told")
 
 
 def test_a_span_of_time_is_kept(journal: Path, station: Station) -> None:
     assert station.entries[0].at == NOON
-    assert told(journal, station, latest="2026-03-01T12:00:00.000Z") == [
+    assert log_seqs(journal, station, latest="2026-03-01T12:00:00.000Z") == [
         one.seq for one in station.entries if one.at == NOON
     ]
-    assert told(journal, station, oldest="2026-03-02T00:00:00.000Z") == []
+    assert log_seqs(journal, station, oldest="2026-03-02T00:00:00.000Z") == []

@@ -8,18 +8,18 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from journal.observations import CertificatePreset, CsmsConfigured, VariablePreset
-from journal.state import State, evolve
+from journal.state import State, apply_entry
 from journal.terms import Entry, Observation
 from station.config import Config, load_config
-from station.runtime.presets import presets
-from tests.authorities import Holder, authority
+from station.runtime.presets import initial_observations
+from tests.authorities import CertifiedKey, make_authority
 from tests.story import JOURNAL_ID, NOON
 
-ROOT, OTHER = authority("Root 1"), authority("Root 2")
-OWN = authority("CS001", by=ROOT, ca=False)
+ROOT, OTHER = make_authority("Root 1"), make_authority("Root 2")
+OWN = make_authority("CS001", issuer=ROOT, is_ca=False)
 
 
-class Kept:
+class SecretStoreStub:
     """Where secrets go."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Kept:
         return f"<secret {len(self.texts)}>"
 
 
-def configured(place: Path, extra: str = "", csms: str = "") -> Config:
+def write_config(place: Path, extra: str = "", csms: str = "") -> Config:
     file = place / "station.toml"
     file.write_text(
         '[station]\nidentity = "CS001"\n'
@@ -40,32 +40,36 @@ def configured(place: Path, extra: str = "", csms: str = "") -> Config:
     return load_config(file)
 
 
-def write(place: Path, name: str, *holders: Holder, text: str = "") -> None:
+def write_pem(place: Path, name: str, *holders: CertifiedKey, text: str = "") -> None:
     (place / name).write_text(text + "".join(holder.pem for holder in holders))
 
 
-def told(config: Config, state: State | None = None, kept: Kept | None = None) -> list[Observation]:
+def list_initial_observations(
+    config: Config, state: State | None = None, kept: SecretStoreStub | None = None
+) -> list[Observation]:
     first = state is None
-    return list(presets(config, state or State(JOURNAL_ID), first, kept or Kept()))
+    return list(
+        initial_observations(config, state or State(JOURNAL_ID), first, kept or SecretStoreStub())
+    )
 
 
-def after(*observations: Observation) -> State:
+def state_after(*observations: Observation) -> State:
     state = State(JOURNAL_ID)
     for seq, observation in enumerate(observations, start=1):
-        state = evolve(state, Entry(seq, NOON, seq, observation))
+        state = apply_entry(state, Entry(seq, NOON, seq, observation))
     return state
 
 
 def test_a_first_start_tells_everything(tmp_path: Path) -> None:
-    write(tmp_path, "csms.pem", ROOT)
-    write(tmp_path, "maker.pem", OTHER)
-    config = configured(
+    write_pem(tmp_path, "csms.pem", ROOT)
+    write_pem(tmp_path, "maker.pem", OTHER)
+    config = write_config(
         tmp_path,
         '[[certificate]]\nuse = "ManufacturerRootCertificate"\nfile = "maker.pem"\n'
         '[[variable]]\ncomponent = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = "60"\n',
         'ca_file = "csms.pem"',
     )
-    assert told(config) == [
+    assert list_initial_observations(config) == [
         VariablePreset("OCPPCommCtrlr.HeartbeatInterval", "60"),
         CertificatePreset("ManufacturerRootCertificate", OTHER.pem),
         CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)),
@@ -73,31 +77,40 @@ def test_a_first_start_tells_everything(tmp_path: Path) -> None:
 
 
 def test_a_later_start_tells_only_what_was_changed(tmp_path: Path) -> None:
-    write(tmp_path, "csms.pem", ROOT)
-    config = configured(tmp_path, csms='ca_file = "csms.pem"')
-    state = after(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)))
-    assert told(config, state) == []
-    write(tmp_path, "csms.pem", ROOT, OTHER)
-    assert told(config, state) == [CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem, OTHER.pem))]
+    write_pem(tmp_path, "csms.pem", ROOT)
+    config = write_config(tmp_path, csms='ca_file = "csms.pem"')
+    state = state_after(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)))
+    assert list_initial_observations(config, state) == []
+    write_pem(tmp_path, "csms.pem", ROOT, OTHER)
+    assert list_initial_observations(config, state) == [
+        CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem, OTHER.pem))
+    ]
 
 
 def test_a_start_with_known_roots_does_not_load_cryptography(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, "csms.pem", ROOT)
-    config = configured(tmp_path, csms='ca_file = "csms.pem"')
+    write_pem(tmp_path, "csms.pem", ROOT)
+    config = write_config(tmp_path, csms='ca_file = "csms.pem"')
     monkeypatch.setattr("station.certificates.root", None)  # calling it would fail
-    assert told(config, after(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)))) == []
+    assert (
+        list_initial_observations(
+            config, state_after(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)))
+        )
+        == []
+    )
 
 
 def test_a_certificate_added_later_is_ignored_and_the_log_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write(tmp_path, "maker.pem", OTHER)
-    config = configured(
+    write_pem(tmp_path, "maker.pem", OTHER)
+    config = write_config(
         tmp_path, '[[certificate]]\nuse = "ManufacturerRootCertificate"\nfile = "maker.pem"\n'
     )
-    assert told(config, after(CsmsConfigured("wss://csms/ocpp", 2))) == []
+    assert (
+        list_initial_observations(config, state_after(CsmsConfigured("wss://csms/ocpp", 2))) == []
+    )
     assert "counts before the first start only" in caplog.text
 
 
@@ -107,8 +120,8 @@ def test_a_certificate_added_later_is_ignored_and_the_log_says_so(
 def test_a_ca_file_of_nonsense_does_not_keep_the_station_from_starting_p8(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
-    write(tmp_path, "csms.pem", text=text)
-    assert told(configured(tmp_path, csms='ca_file = "csms.pem"')) == [
+    write_pem(tmp_path, "csms.pem", text=text)
+    assert list_initial_observations(write_config(tmp_path, csms='ca_file = "csms.pem"')) == [
         CsmsConfigured("wss://csms/ocpp", 2, ())
     ]
     assert "csms.pem" in caplog.text
@@ -117,8 +130,10 @@ def test_a_ca_file_of_nonsense_does_not_keep_the_station_from_starting_p8(
 def test_the_good_ones_of_a_ca_file_are_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write(tmp_path, "csms.pem", OWN, ROOT, text="Subject: the root of the CSO\n")
-    [configured_csms] = told(configured(tmp_path, csms='ca_file = "csms.pem"'))
+    write_pem(tmp_path, "csms.pem", OWN, ROOT, text="Subject: the root of the CSO\n")
+    [configured_csms] = list_initial_observations(
+        write_config(tmp_path, csms='ca_file = "csms.pem"')
+    )
     assert configured_csms == CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,))
     assert "certificate 1 is no CA's" in caplog.text
 
@@ -126,17 +141,19 @@ def test_the_good_ones_of_a_ca_file_are_taken(
 def test_a_bundle_is_cut_to_what_fits_m05_fr_06(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write(tmp_path, "csms.pem", *(authority(f"Root {number}") for number in range(12)))
-    [configured_csms] = told(configured(tmp_path, csms='ca_file = "csms.pem"'))
+    write_pem(tmp_path, "csms.pem", *(make_authority(f"Root {number}") for number in range(12)))
+    [configured_csms] = list_initial_observations(
+        write_config(tmp_path, csms='ca_file = "csms.pem"')
+    )
     assert isinstance(configured_csms, CsmsConfigured)
-    assert len(configured_csms.roots) == 10
+    assert len(configured_csms.ca_certificates) == 10
     assert "12 roots, 10 fit" in caplog.text
 
 
-def own(place: Path, key: str) -> Config:
-    write(place, "own.pem", OWN)
+def config_with_own_certificate(place: Path, key: str) -> Config:
+    write_pem(place, "own.pem", OWN)
     (place / "own.key").write_text(key)
-    return configured(
+    return write_config(
         place,
         '[[certificate]]\nuse = "ChargingStationCertificate"\nfile = "own.pem"\n'
         'key_file = "own.key"\nkey_password = "sesame"\n',
@@ -149,8 +166,8 @@ def test_a_private_key_goes_to_the_secrets_p9(tmp_path: Path) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"sesame"),
     ).decode()
-    kept = Kept()
-    preset, _ = told(own(tmp_path, locked), kept=kept)
+    kept = SecretStoreStub()
+    preset, _ = list_initial_observations(config_with_own_certificate(tmp_path, locked), kept=kept)
     assert preset == CertificatePreset("ChargingStationCertificate", OWN.pem, "<secret 1>")
     assert kept.texts == [OWN.key_pem]
 
@@ -163,7 +180,7 @@ def test_a_key_of_another_certificate_is_left_out_p8(
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"sesame"),
     ).decode()
-    [only] = told(own(tmp_path, key))
+    [only] = list_initial_observations(config_with_own_certificate(tmp_path, key))
     assert isinstance(only, CsmsConfigured)
     assert "does not belong to the key in own.key" in caplog.text
 
@@ -171,8 +188,8 @@ def test_a_key_of_another_certificate_is_left_out_p8(
 def test_a_key_that_cannot_be_opened_is_left_out_p8(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = Kept()
-    [only] = told(own(tmp_path, "no key"), kept=kept)
+    kept = SecretStoreStub()
+    [only] = list_initial_observations(config_with_own_certificate(tmp_path, "no key"), kept=kept)
     assert isinstance(only, CsmsConfigured)
     assert kept.texts == []
     assert "has no usable key in own.key" in caplog.text

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from journal.chain import Row
+from journal.chain import EntryRow
 from journal.observations import (
     CableReported,
     ClockStepped,
@@ -24,39 +24,39 @@ from journal.observations import (
 )
 from journal.projections.clocks import ClockCorrected
 from journal.projections.outbox import CallQueued
-from journal.state import State, evolve, state_digest
+from journal.state import State, apply_entry, digest_state
 from journal.store import DiskFull, JournalFailed
 from journal.terms import IdToken
-from station.runtime.scribe import BATCH_MAX, LAZY_S
-from station.runtime.writer import Writer
-from tests.runtime.bench import IDLE, STARTED, a_scribe
+from station.runtime.scribe import BATCH_MAX, LAZY_DELAY_S
+from station.runtime.writer import CommitThread
+from tests.runtime.bench import IDLE_REPORTS, STATION_STARTED, open_recorder
 
 ALICE = IdToken("#0123456789abcdef", "ISO14443")
 
 
 async def test_nothing_is_wanted_before_it_is_on_the_disk_p3(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
+    with open_recorder(tmp_path) as (scribe, store, _):
         seen: list[int] = []
         append = store.append
 
         def spied(entries: Any) -> None:
-            assert scribe.wanted.value.link.opens == 0, "visible before the commit"
+            assert scribe.desired_state.value.link.open_count == 0, "visible before the commit"
             append(entries)
             seen.append(store.head.seq)
 
         store.append = spied  # type: ignore[method-assign]
-        scribe.observe(STARTED)
+        scribe.observe(STATION_STARTED)
         scribe.observe(LinkOpened(1, "ws://csms", 1))
-        await scribe.write_now()
-        assert scribe.wanted.value.link.opens == 1
-        opened = scribe.state.links.opened_seq
-        assert type(store.entry(opened).event).__name__ == "LinkOpened"
-        assert scribe.wanted.value.call is not None  # BootNotification
+        await scribe.commit_now()
+        assert scribe.desired_state.value.link.open_count == 1
+        opened = scribe.state.link.opened_seq
+        assert type(store.read_entry(opened).event).__name__ == "LinkOpened"
+        assert scribe.desired_state.value.call is not None  # BootNotification
         assert seen == [store.head.seq]
 
 
 async def test_what_arrives_together_shares_a_commit(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
+    with open_recorder(tmp_path) as (scribe, store, _):
         commits: list[int] = []
         append = store.append
 
@@ -65,40 +65,40 @@ async def test_what_arrives_together_shares_a_commit(tmp_path: Path) -> None:
             commits.append(len(entries))
 
         store.append = counted  # type: ignore[method-assign]
-        for report in (STARTED, *IDLE):
+        for report in (STATION_STARTED, *IDLE_REPORTS):
             scribe.observe(report)
-        await scribe.write_now()
+        await scribe.commit_now()
         assert len(commits) == 1
         assert commits[0] >= 5
 
 
 async def test_the_memory_is_what_the_journal_gives_again_p4(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, clock):
-        for report in (STARTED, *IDLE, LinkOpened(1, "ws://csms", 1)):
+    with open_recorder(tmp_path) as (scribe, store, clock):
+        for report in (STATION_STARTED, *IDLE_REPORTS, LinkOpened(1, "ws://csms", 1)):
             scribe.observe(report)
-            clock.move(1)
-            await scribe.write_now()
+            clock.advance(1)
+            await scribe.commit_now()
         state = State(store.journal_id)
-        for entry in store.entries():
-            state = evolve(state, entry)
-        assert state_digest(state) == state_digest(scribe.state)
+        for entry in store.iter_entries():
+            state = apply_entry(state, entry)
+        assert digest_state(state) == digest_state(scribe.state)
 
 
 async def test_a_reading_is_journaled_with_what_needs_it(tmp_path: Path) -> None:
     reading = MeterRead(1, Decimal("2935.600"))
-    with a_scribe(tmp_path, reading=lambda evse_id: reading) as (scribe, store, _):
-        for report in (STARTED, *IDLE):
+    with open_recorder(tmp_path, reading=lambda evse_id: reading) as (scribe, store, _):
+        for report in (STATION_STARTED, *IDLE_REPORTS):
             scribe.observe(report)
-        await scribe.write_now()
+        await scribe.commit_now()
         before = store.head.seq
         scribe.state = evolve_authorized(scribe.state)
         scribe.observe(CableReported(1, 1, True))
-        await scribe.write_now()
-        kinds = [type(entry.event).__name__ for entry in store.entries(before + 1)]
+        await scribe.commit_now()
+        kinds = [type(entry.event).__name__ for entry in store.iter_entries(before + 1)]
         assert kinds[0] == "MeterRead"
         [started] = [
             entry.event
-            for entry in store.entries(before + 1)
+            for entry in store.iter_entries(before + 1)
             if isinstance(entry.event, CallQueued) and entry.event.action == "TransactionEvent"
         ]
         assert b"2935.600" in bytes(started.payload)
@@ -106,63 +106,67 @@ async def test_a_reading_is_journaled_with_what_needs_it(tmp_path: Path) -> None
 
 async def test_a_transaction_without_an_evse_asks_no_meter_e01_fr_03(tmp_path: Path) -> None:
     meters = {1: MeterRead(1, Decimal("2935.600")), 2: MeterRead(2, Decimal("17"))}
-    with a_scribe(tmp_path, reading=meters.__getitem__) as (scribe, store, _):
-        for report in (STARTED, VariablePreset("TxCtrlr.TxStartPoint", "Authorized"), *IDLE):
+    with open_recorder(tmp_path, reading=meters.__getitem__) as (scribe, store, _):
+        for report in (
+            STATION_STARTED,
+            VariablePreset("TxCtrlr.TxStartPoint", "Authorized"),
+            *IDLE_REPORTS,
+        ):
             scribe.observe(report)
-        await scribe.write_now()
+        await scribe.commit_now()
         scribe.state = evolve_authorized(scribe.state)
         scribe.observe(ContactorReported(1, False))
-        await scribe.write_now()
+        await scribe.commit_now()
         [started] = [
             entry.event
-            for entry in store.entries()
+            for entry in store.iter_entries()
             if isinstance(entry.event, CallQueued) and entry.event.action == "TransactionEvent"
         ]
-        assert started.transaction is not None
-        assert started.transaction.evse_id == 0
+        assert started.transaction_event is not None
+        assert started.transaction_event.evse_id == 0
 
 
 def evolve_authorized(state: State) -> State:
     """The memory in which Alice has been allowed to charge at the next EVSE."""
     from journal.projections.authorizations import AuthorizationGranted
     from journal.terms import Entry
-    from tests.runtime.bench import HandClock
+    from tests.runtime.bench import ManualClock
 
-    granted = AuthorizationGranted(id_token=ALICE, how="CSMS")
-    return evolve(state, Entry(3, HandClock().utc(), 1_000, granted))
+    granted = AuthorizationGranted(id_token=ALICE, authorized_by="CSMS")
+    return apply_entry(state, Entry(3, ManualClock().utc(), 1_000, granted))
 
 
 async def test_a_clock_that_jumps_is_told_before_anything_else_p7(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, clock):
-        scribe.observe(STARTED)
-        await scribe.write_now()
+    with open_recorder(tmp_path) as (scribe, store, clock):
+        scribe.observe(STATION_STARTED)
+        await scribe.commit_now()
         before = store.head.seq
-        clock.move(10)
-        clock.wall = clock.wall.replace(year=1976)
+        clock.advance(10)
+        clock.now_utc = clock.now_utc.replace(year=1976)
         scribe.observe(IdTokenPresented(ALICE))
-        await scribe.write_now()
-        step = store.entry(before + 1).event
+        await scribe.commit_now()
+        step = store.read_entry(before + 1).event
         assert isinstance(step, ClockStepped)
         assert step.step_ms < -49 * 365 * 86_400_000
-        assert store.entry(before + 1).uptime_ms == 11_000
+        assert store.read_entry(before + 1).uptime_ms == 11_000
 
 
 async def test_the_wall_clock_follows_what_the_csms_taught(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, _, clock):
-        scribe.observe(STARTED)
-        await scribe.write_now()
+    with open_recorder(tmp_path) as (scribe, _, clock):
+        scribe.observe(STATION_STARTED)
+        await scribe.commit_now()
         from journal.terms import Entry
 
         corrected = ClockCorrected(90_000, 90_000, "Heartbeat")
-        scribe.state = evolve(scribe.state, Entry(2, clock.utc(), 1_000, corrected))
-        assert (scribe.at(scribe.state) - clock.utc()).total_seconds() == 90
+        scribe.state = apply_entry(scribe.state, Entry(2, clock.utc(), 1_000, corrected))
+        assert (scribe.station_time(scribe.state) - clock.utc()).total_seconds() == 90
 
 
 async def test_a_disk_that_fails_leaves_memory_and_wishes_as_they_were(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
-        scribe.observe(STARTED)
-        await scribe.write_now()
-        state, wanted = scribe.state, scribe.wanted.value
+    with open_recorder(tmp_path) as (scribe, store, _):
+        scribe.observe(STATION_STARTED)
+        await scribe.commit_now()
+        state, wanted = scribe.state, scribe.desired_state.value
 
         def full(entries: Any) -> None:
             raise JournalFailed("disk full")
@@ -170,24 +174,24 @@ async def test_a_disk_that_fails_leaves_memory_and_wishes_as_they_were(tmp_path:
         store.append = full  # type: ignore[method-assign]
         scribe.observe(LinkOpened(1, "ws://csms", 1))
         with pytest.raises(JournalFailed):
-            await scribe.write_now()
+            await scribe.commit_now()
         assert scribe.state is state
-        assert scribe.wanted.value is wanted
+        assert scribe.desired_state.value is wanted
 
 
 async def test_what_nobody_waits_for_waits_for_company(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
-        scribe.observe(STARTED)
-        await scribe.write_now()
+    with open_recorder(tmp_path) as (scribe, store, _):
+        scribe.observe(STATION_STARTED)
+        await scribe.commit_now()
         before = store.head.seq
         async with trio.open_nursery() as nursery:
             nursery.start_soon(scribe.run)
             scribe.observe(FrameSent("x"), lazy=True)
-            await trio.sleep(LAZY_S / 2)
+            await trio.sleep(LAZY_DELAY_S / 2)
             assert store.head.seq == before
-            await trio.sleep(LAZY_S)
+            await trio.sleep(LAZY_DELAY_S)
             assert store.head.seq == before + 1
             scribe.observe(FrameSent("y"), lazy=True)
             scribe.observe(LinkOpened(1, "ws://csms", 1))
@@ -197,72 +201,75 @@ async def test_what_nobody_waits_for_waits_for_company(
 
 
 async def test_what_was_taken_in_is_written_before_the_end(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
+    with open_recorder(tmp_path) as (scribe, store, _):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(scribe.run)
             await trio.testing.wait_all_tasks_blocked()
-            scribe.observe(STARTED)
+            scribe.observe(STATION_STARTED)
             nursery.cancel_scope.cancel()
-        assert type(store.entry(1).event).__name__ == "StationStarted"
+        assert type(store.read_entry(1).event).__name__ == "StationStarted"
 
 
 async def test_whoever_floods_the_scribe_waits_for_the_disk_p6(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
+    with open_recorder(tmp_path) as (scribe, store, _):
         for number in range(BATCH_MAX):
             scribe.observe(FrameSent(str(number)))
         with trio.move_on_after(0) as waiting:
-            await scribe.room()
+            await scribe.wait_for_capacity()
         assert waiting.cancelled_caught
-        await scribe.write_now()
-        await scribe.room()
+        await scribe.commit_now()
+        await scribe.wait_for_capacity()
         assert store.head.seq >= BATCH_MAX
 
 
 async def test_a_batch_that_is_being_written_survives_the_end(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _), Writer(store.write) as scribe._writer:
+    with (
+        open_recorder(tmp_path) as (scribe, store, _),
+        CommitThread(store.write_rows) as scribe._commit_thread,
+    ):
         async with trio.open_nursery() as nursery:
-            scribe.observe(STARTED)
+            scribe.observe(STATION_STARTED)
             nursery.start_soon(scribe.run)
             nursery.cancel_scope.cancel()  # before the worker thread is even asked
         async with trio.open_nursery() as nursery:
             scribe.observe(LinkOpened(1, "ws://csms", 1))
             nursery.cancel_scope.cancel()
-            nursery.start_soon(scribe.write_now)
-        assert "LinkOpened" in {type(entry.event).__name__ for entry in store.entries()}
+            nursery.start_soon(scribe.commit_now)
+        assert "LinkOpened" in {type(entry.event).__name__ for entry in store.iter_entries()}
 
 
 async def test_a_level_worked_out_while_the_disk_is_busy_is_told_after_it_p3(
     tmp_path: Path,
 ) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
+    with open_recorder(tmp_path) as (scribe, store, _):
         disk = threading.Event()
 
-        def write(rows: Sequence[Row]) -> None:
+        def write(rows: Sequence[EntryRow]) -> None:
             disk.wait()
-            store.write(rows)
+            store.write_rows(rows)
 
-        with Writer(write) as scribe._writer:
-            scribe.observe(STARTED)
+        with CommitThread(write) as scribe._commit_thread:
+            scribe.observe(STATION_STARTED)
             scribe.observe(LinkOpened(1, "ws://csms", 1))
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(scribe.write_now)
+                nursery.start_soon(scribe.commit_now)
                 await trio.testing.wait_all_tasks_blocked()
-                assert scribe.wanted.value.link.opens == 0, "visible before the commit"
+                assert scribe.desired_state.value.link.open_count == 0, "visible before the commit"
                 disk.set()
-            assert scribe.wanted.value.link.opens == 1
+            assert scribe.desired_state.value.link.open_count == 1
 
 
 async def test_a_full_disk_takes_the_commit_in_the_room_kept_in_reserve_p6(tmp_path: Path) -> None:
-    with a_scribe(tmp_path) as (scribe, store, _):
+    with open_recorder(tmp_path) as (scribe, store, _):
         failures = [DiskFull("no room")]
 
-        def write(rows: Sequence[Row]) -> None:
+        def write(rows: Sequence[EntryRow]) -> None:
             if failures:
                 raise failures.pop()
-            store.write(rows)
+            store.write_rows(rows)
 
-        with Writer(write) as scribe._writer:
-            scribe.more_room = lambda: True
-            scribe.observe(STARTED)
-            await scribe.write_now()
+        with CommitThread(write) as scribe._commit_thread:
+            scribe.release_reserve = lambda: True
+            scribe.observe(STATION_STARTED)
+            await scribe.commit_now()
         assert store.head.seq == scribe.head.seq > 0

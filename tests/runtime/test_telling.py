@@ -8,43 +8,47 @@ from pathlib import Path
 from drivers.ports import MeterReading, PilotState
 from journal.observations import CableReported, MeterRead
 from journal.terms import Observation
-from station.runtime.device_settings import Devices, emulated
-from station.runtime.power_path import Hands, PowerPath
-from station.runtime.senses import EvseSenses
-from station.runtime.telling import FRESH_S, Teller
+from station.runtime.device_settings import StationDrivers, emulated_settings
+from station.runtime.power_path import PowerDevices, PowerPath
+from station.runtime.senses import EvseInputs
+from station.runtime.telling import READING_FRESH_S, Reporter
 
 NOTHING = Decimal(0)
 READING = MeterReading(Decimal(1000), NOTHING, NOTHING, NOTHING, NOTHING, Decimal(25), False)
 
 
-def silent_meter() -> tuple[EvseSenses, Teller, list[Observation]]:
+def reporter_with_silent_meter() -> tuple[EvseInputs, Reporter, list[Observation]]:
     """An EVSE whose pilot has spoken and whose meter has not."""
-    devices = Devices(emulated(Path("nowhere")), (1, 2))
-    senses = EvseSenses(1)
-    hands = Hands(
-        devices.seccs[1], devices.modules, devices.io[1], devices.monitors[1], devices.meters[1]
+    devices = StationDrivers(emulated_settings(Path("nowhere")), (1, 2))
+    senses = EvseInputs(1)
+    hands = PowerDevices(
+        devices.seccs[1],
+        devices.power_modules,
+        devices.io_modules[1],
+        devices.insulation_monitors[1],
+        devices.meters[1],
     )
-    path = PowerPath(senses, hands, emulated(Path("nowhere")), lambda: None, 0.0)
+    path = PowerPath(senses, hands, emulated_settings(Path("nowhere")), lambda: None, 0.0)
     told: list[Observation] = []
-    teller = Teller(senses, path, 1, told.append, reading_interval_s=10)
-    senses.hear(PilotState("A", 0), 0.0, 100_000)
+    teller = Reporter(senses, path, 1, told.append, reading_interval_s=10)
+    senses.apply_report(PilotState("A", 0), 0.0, 100_000)
     return senses, teller, told
 
 
 def test_an_evse_that_is_available_can_be_asked_for_its_register_f06_fr_06() -> None:
-    senses, teller, told = silent_meter()
-    teller.tell(0.0)
+    senses, teller, told = reporter_with_silent_meter()
+    teller.report_changes(0.0)
     assert told == []
-    senses.hear(READING, 0.5, 100_000)
-    teller.tell(0.5)
-    assert CableReported(1, 1, plugged=False) in told
-    reading = teller.reading(0.5)
+    senses.apply_report(READING, 0.5, 100_000)
+    teller.report_changes(0.5)
+    assert CableReported(1, 1, plugged_in=False) in told
+    reading = teller.latest_reading(0.5)
     assert isinstance(reading, MeterRead)
     assert reading.energy_wh == 1000
 
 
 def test_a_cable_is_told_of_without_a_meter_too() -> None:
-    _, teller, told = silent_meter()
-    teller.tell(0.0)
-    teller.tell(FRESH_S)
-    assert CableReported(1, 1, plugged=False) in told
+    _, teller, told = reporter_with_silent_meter()
+    teller.report_changes(0.0)
+    teller.report_changes(READING_FRESH_S)
+    assert CableReported(1, 1, plugged_in=False) in told

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 import pytest
 import trio
 
-from journal.chain import Row
+from journal.chain import EntryRow
 from journal.store import JournalFailed
-from station.runtime.writer import Writer
+from station.runtime.writer import CommitThread
 
 
 async def test_the_loop_goes_on_while_the_disk_does_not() -> None:
     disk = threading.Event()
 
-    def write(rows: Sequence[Row]) -> None:
+    def write(rows: Sequence[EntryRow]) -> None:
         disk.wait()
 
-    with Writer(write) as writer:
+    with CommitThread(write) as writer:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(writer.write, ())
+            nursery.start_soon(writer.write_and_wait, ())
             for _ in range(3):
                 await trio.lowlevel.checkpoint()
             disk.set()
@@ -30,26 +30,26 @@ async def test_the_loop_goes_on_while_the_disk_does_not() -> None:
 async def test_a_commit_that_fails_says_so_and_the_next_does_not() -> None:
     failures = [JournalFailed("the disk is gone")]
 
-    def write(rows: Sequence[Row]) -> None:
+    def write(rows: Sequence[EntryRow]) -> None:
         if failures:
             raise failures.pop()
 
-    with Writer(write) as writer:
+    with CommitThread(write) as writer:
         with pytest.raises(JournalFailed, match="the disk is gone"):
-            await writer.write(())
-        await writer.write(())
+            await writer.write_and_wait(())
+        await writer.write_and_wait(())
 
 
 async def test_whoever_is_cancelled_still_waits_for_the_disk_p3() -> None:
     disk, done = threading.Event(), []
 
-    def write(rows: Sequence[Row]) -> None:
+    def write(rows: Sequence[EntryRow]) -> None:
         disk.wait()
         done.append(rows)
 
-    with Writer(write) as writer:
+    with CommitThread(write) as writer:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(writer.write, ())
+            nursery.start_soon(writer.write_and_wait, ())
             await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
             disk.set()

@@ -11,7 +11,7 @@ from station.messages.e_transactions import TransactionEventRequest
 CONTEXTS = {"Started": "Transaction.Begin", "Ended": "Transaction.End"}
 
 
-def payload(seq_no: int, event_type: str, energy_wh: str | None = None, **more: Any) -> Any:
+def event_payload(seq_no: int, event_type: str, energy_wh: str | None = None, **more: Any) -> Any:
     """A TransactionEventRequest in OCPP's own spelling; seconds of its time are its seqNo."""
     at = f"2026-11-22T12:00:{seq_no:02}.000Z"
     told: dict[str, Any] = {
@@ -32,19 +32,19 @@ def payload(seq_no: int, event_type: str, energy_wh: str | None = None, **more: 
     return told | more
 
 
-def event(
+def make_event(
     seq_no: int, event_type: str, energy_wh: str | None = None, **more: Any
 ) -> TransactionEventRequest:
     """The same, as the message it is."""
-    told = json.dumps(payload(seq_no, event_type, energy_wh, **more))
+    told = json.dumps(event_payload(seq_no, event_type, energy_wh, **more))
     request = decode_request("TransactionEvent", told.encode())
     assert isinstance(request, TransactionEventRequest)
     return request
 
 
-SESSION = (
-    event(0, "Started", "1000", evse={"id": 1, "connectorId": 1}),
-    event(1, "Updated"),
-    event(2, "Updated", "1200"),
-    event(3, "Ended", "1500.5"),
+SESSION_EVENTS = (
+    make_event(0, "Started", "1000", evse={"id": 1, "connectorId": 1}),
+    make_event(1, "Updated"),
+    make_event(2, "Updated", "1200"),
+    make_event(3, "Ended", "1500.5"),
 )

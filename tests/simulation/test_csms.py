@@ -11,19 +11,19 @@ import pytest
 import trio
 from trio_websocket import open_websocket_url
 
-from station.messages import ACTIONS, Datatype, timestamp
+from station.messages import ACTIONS, Datatype, format_timestamp
 from station.messages.b_provisioning import ResetRequest
 from station.messages.datatypes import IdTokenInfoType, IdTokenType
 from station.messages.f_remote_control import TriggerMessageRequest
 from station.simulation.csms import (
     CallFailedError,
     CsmsDouble,
-    Listening,
-    credentials,
-    serve,
+    CsmsServer,
+    parse_credentials,
+    serve_csms,
 )
 from tests.messages.schemas import schema_of
-from tests.simulation.events import payload
+from tests.simulation.events import event_payload
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 ALICE = "04A224B2"
@@ -31,14 +31,14 @@ FAMILY = IdTokenType(id_token="FAMILY", type="Central")
 RESET = ResetRequest(type="OnIdle")
 
 
-def csms() -> CsmsDouble:
+def make_csms_double() -> CsmsDouble:
     known = {ALICE: IdTokenInfoType(status="Accepted", group_id_token=FAMILY)}
     return CsmsDouble(known, clock=lambda: NOW)
 
 
-def ask(double: CsmsDouble, action: str, request: Any) -> Any:
+def response_of(double: CsmsDouble, action: str, request: Any) -> Any:
     """What the double answers, checked against the official schema."""
-    [text] = double.heard(json.dumps([2, "a1", action, request]))
+    [text] = double.receive_frame(json.dumps([2, "a1", action, request]))
     kind, message_id, answer = json.loads(text)
     assert (kind, message_id) == (3, "a1"), text
     jsonschema.validate(answer, schema_of(f"{action}Response"))
@@ -51,11 +51,11 @@ BOOT = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"
 
 
 def test_a_boot_is_accepted_with_time_and_interval_b01() -> None:
-    double = csms()
-    expected = {"currentTime": timestamp(NOW), "interval": 300, "status": "Accepted"}
-    assert ask(double, "BootNotification", BOOT) == expected
-    double.registration, double.heartbeat_s = "Pending", 7
-    told = ask(double, "BootNotification", BOOT)
+    double = make_csms_double()
+    expected = {"currentTime": format_timestamp(NOW), "interval": 300, "status": "Accepted"}
+    assert response_of(double, "BootNotification", BOOT) == expected
+    double.registration_status, double.heartbeat_interval_s = "Pending", 7
+    told = response_of(double, "BootNotification", BOOT)
     assert (told["status"], told["interval"]) == ("Pending", 7)
 
 
@@ -66,23 +66,25 @@ def test_people_are_known_by_a_table_in_which_case_does_not_count_c01(
     value: str, status: str
 ) -> None:
     request = {"idToken": {"idToken": value, "type": "ISO14443"}}
-    assert ask(csms(), "Authorize", request)["idTokenInfo"]["status"] == status
+    assert response_of(make_csms_double(), "Authorize", request)["idTokenInfo"]["status"] == status
 
 
 def test_transaction_events_go_into_the_ledger_e01() -> None:
-    double = csms()
+    double = make_csms_double()
     token = {"idToken": ALICE, "type": "ISO14443"}
-    first = ask(double, "TransactionEvent", payload(0, "Started", "1000", idToken=token))
+    first = response_of(
+        double, "TransactionEvent", event_payload(0, "Started", "1000", idToken=token)
+    )
     assert first["idTokenInfo"]["groupIdToken"]["idToken"] == "FAMILY"
-    assert ask(double, "TransactionEvent", payload(1, "Ended", "1500")) == {}
-    assert double.ledger.accounts["tx-1"].complaints() == []
-    assert double.ledger.accounts["tx-1"].energy_wh == 500
+    assert response_of(double, "TransactionEvent", event_payload(1, "Ended", "1500")) == {}
+    assert double.ledger.transactions["tx-1"].find_complaints() == []
+    assert double.ledger.transactions["tx-1"].energy_wh == 500
 
 
 def test_whoever_watches_hears_every_request_before_its_answer() -> None:
     heard: list[tuple[str, Datatype]] = []
-    double = CsmsDouble(told=lambda action, request: heard.append((action, request)))
-    ask(double, "Heartbeat", {})
+    double = CsmsDouble(on_request=lambda action, request: heard.append((action, request)))
+    response_of(double, "Heartbeat", {})
     assert [action for action, _ in heard] == ["Heartbeat"]
 
 
@@ -110,19 +112,19 @@ REQUESTS: dict[str, Any] = {
     "LogStatusNotification": {"status": "Idle"},
     "MeterValues": {
         "evseId": 1,
-        "meterValue": [{"timestamp": timestamp(NOW), "sampledValue": [{"value": 1}]}],
+        "meterValue": [{"timestamp": format_timestamp(NOW), "sampledValue": [{"value": 1}]}],
     },
     "NotifyChargingLimit": {"chargingLimit": {"chargingLimitSource": "EMS"}},
     "NotifyCustomerInformation": {
         "data": "x",
         "seqNo": 0,
-        "generatedAt": timestamp(NOW),
+        "generatedAt": format_timestamp(NOW),
         "requestId": 1,
     },
     "NotifyDisplayMessages": {"requestId": 1},
     "NotifyEVChargingNeeds": {"evseId": 1, "chargingNeeds": {"requestedEnergyTransfer": "DC"}},
     "NotifyEVChargingSchedule": {
-        "timeBase": timestamp(NOW),
+        "timeBase": format_timestamp(NOW),
         "evseId": 1,
         "chargingSchedule": {
             "id": 1,
@@ -131,12 +133,12 @@ REQUESTS: dict[str, Any] = {
         },
     },
     "NotifyEvent": {
-        "generatedAt": timestamp(NOW),
+        "generatedAt": format_timestamp(NOW),
         "seqNo": 0,
         "eventData": [
             {
                 "eventId": 1,
-                "timestamp": timestamp(NOW),
+                "timestamp": format_timestamp(NOW),
                 "trigger": "Alerting",
                 "actualValue": "1",
                 "eventNotificationType": "HardWiredNotification",
@@ -145,8 +147,8 @@ REQUESTS: dict[str, Any] = {
             }
         ],
     },
-    "NotifyMonitoringReport": {"requestId": 1, "seqNo": 0, "generatedAt": timestamp(NOW)},
-    "NotifyReport": {"requestId": 1, "generatedAt": timestamp(NOW), "seqNo": 0},
+    "NotifyMonitoringReport": {"requestId": 1, "seqNo": 0, "generatedAt": format_timestamp(NOW)},
+    "NotifyReport": {"requestId": 1, "generatedAt": format_timestamp(NOW), "seqNo": 0},
     "PublishFirmwareStatusNotification": {"status": "Idle"},
     "ReportChargingProfiles": {
         "requestId": 1,
@@ -169,15 +171,15 @@ REQUESTS: dict[str, Any] = {
         ],
     },
     "ReservationStatusUpdate": {"reservationId": 1, "reservationUpdateStatus": "Expired"},
-    "SecurityEventNotification": {"type": "StartupOfTheDevice", "timestamp": timestamp(NOW)},
+    "SecurityEventNotification": {"type": "StartupOfTheDevice", "timestamp": format_timestamp(NOW)},
     "SignCertificate": {"csr": "x"},
     "StatusNotification": {
-        "timestamp": timestamp(NOW),
+        "timestamp": format_timestamp(NOW),
         "connectorStatus": "Available",
         "evseId": 1,
         "connectorId": 1,
     },
-    "TransactionEvent": payload(0, "Started"),
+    "TransactionEvent": event_payload(0, "Started"),
 }
 
 
@@ -185,8 +187,8 @@ REQUESTS: dict[str, Any] = {
     "action", sorted(name for name, action in ACTIONS.items() if action.sender != "csms")
 )
 def test_every_request_of_a_station_is_answered_as_its_schema_says(action: str) -> None:
-    double = csms()
-    ask(double, action, REQUESTS.get(action, {}))
+    double = make_csms_double()
+    response_of(double, action, REQUESTS.get(action, {}))
     assert double.complaints == []
 
 
@@ -204,22 +206,22 @@ def test_every_request_of_a_station_is_answered_as_its_schema_says(action: str) 
     ],
 )
 def test_a_wrong_call_is_refused_and_remembered(frame: list[Any], code: str) -> None:
-    double = csms()
-    [text] = double.heard(json.dumps(frame))
+    double = make_csms_double()
+    [text] = double.receive_frame(json.dumps(frame))
     assert json.loads(text)[0::2][:2] == [4, code] or json.loads(text)[2] == code
     assert len(double.complaints) == 1
 
 
 def test_noise_is_refused_and_remembered_no_more_than_so_often() -> None:
-    double = csms()
+    double = make_csms_double()
     for _ in range(200):
-        double.heard("}{")
+        double.receive_frame("}{")
     assert len(double.complaints) == 100
 
 
 def test_an_answer_nobody_asked_for_is_remembered() -> None:
-    double = csms()
-    assert double.heard('[3,"csms-1",{}]') == []
+    double = make_csms_double()
+    assert double.receive_frame('[3,"csms-1",{}]') == []
     assert double.complaints == ["an answer to csms-1, which nobody asked"]
 
 
@@ -227,38 +229,38 @@ def test_an_answer_nobody_asked_for_is_remembered() -> None:
 
 
 def test_one_call_at_a_time_in_order_part_4_4_1_1() -> None:
-    double = csms()
-    first, now = double.call(RESET)
-    second, later = double.call(TriggerMessageRequest(requested_message="Heartbeat"))
+    double = make_csms_double()
+    first, now = double.queue_call(RESET)
+    second, later = double.queue_call(TriggerMessageRequest(requested_message="Heartbeat"))
     assert now == ['[2,"csms-1","Reset",{"type":"OnIdle"}]']
     assert later == []
-    follows = double.heard('[3,"csms-1",{"status":"Accepted"}]')
+    follows = double.receive_frame('[3,"csms-1",{"status":"Accepted"}]')
     assert follows == ['[2,"csms-2","TriggerMessage",{"requestedMessage":"Heartbeat"}]']
-    assert first.answer is not None
-    assert not second.settled
-    assert double.heard('[4,"csms-2","NotSupported","no",{}]') == []
-    assert (second.answer, second.refusal) == (None, "NotSupported: no")
+    assert first.response is not None
+    assert not second.is_finished
+    assert double.receive_frame('[4,"csms-2","NotSupported","no",{}]') == []
+    assert (second.response, second.failure) == (None, "NotSupported: no")
 
 
 def test_an_unusable_answer_settles_the_call_and_is_remembered() -> None:
-    double = csms()
-    asked, _ = double.call(RESET)
-    double.heard('[3,"csms-1",{"status":"Maybe"}]')
-    assert asked.answer is None
-    assert asked.refusal is not None
+    double = make_csms_double()
+    asked, _ = double.queue_call(RESET)
+    double.receive_frame('[3,"csms-1",{"status":"Maybe"}]')
+    assert asked.response is None
+    assert asked.failure is not None
     assert len(double.complaints) == 1
 
 
 def test_calls_end_with_the_connection_or_with_patience() -> None:
-    double = csms()
-    first, _ = double.call(RESET)
-    second, _ = double.call(RESET)
-    assert double.give_up(first, "silent") == ['[2,"csms-2","Reset",{"type":"OnIdle"}]']
-    assert first.refusal == "silent"
-    assert double.give_up(first, "again") == []
-    double.hung_up()
-    assert second.refusal == "the connection ended first"
-    assert double.call(RESET)[1] != []
+    double = make_csms_double()
+    first, _ = double.queue_call(RESET)
+    second, _ = double.queue_call(RESET)
+    assert double.abandon_call(first, "silent") == ['[2,"csms-2","Reset",{"type":"OnIdle"}]']
+    assert first.failure == "silent"
+    assert double.abandon_call(first, "again") == []
+    double.on_disconnected()
+    assert second.failure == "the connection ended first"
+    assert double.queue_call(RESET)[1] != []
 
 
 # --- On the network ------------------------------------------------------------------------------
@@ -267,30 +269,32 @@ PASSWORDS = {"CS001": "correct-horse-battery"}
 BASIC = (b"Authorization", b"Basic Q1MwMDE6Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5")
 
 
-async def listening(nursery: trio.Nursery, double: CsmsDouble) -> Listening:
-    async def start(task_status: trio.TaskStatus[Listening]) -> None:
-        await serve(double, passwords=PASSWORDS, task_status=task_status)
+async def start_csms(nursery: trio.Nursery, double: CsmsDouble) -> CsmsServer:
+    async def start(task_status: trio.TaskStatus[CsmsServer]) -> None:
+        await serve_csms(double, passwords=PASSWORDS, task_status=task_status)
 
-    found: Listening = await nursery.start(start)
+    found: CsmsServer = await nursery.start(start)
     return found
 
 
 async def test_a_station_with_its_password_is_served_both_ways(nursery: trio.Nursery) -> None:
     with trio.fail_after(20):
-        double = csms()
-        there = await listening(nursery, double)
+        double = make_csms_double()
+        there = await start_csms(nursery, double)
         async with open_websocket_url(
             f"{there.url}/CS001", subprotocols=["ocpp2.0.1"], extra_headers=[BASIC]
         ) as socket:
             assert socket.subprotocol == "ocpp2.0.1"
             await socket.send_message(json.dumps([2, "a1", "Heartbeat", {}]))
-            assert json.loads(await socket.get_message())[2] == {"currentTime": timestamp(NOW)}
-            assert there.connected
+            assert json.loads(await socket.get_message())[2] == {
+                "currentTime": format_timestamp(NOW)
+            }
+            assert there.is_connected
 
             answers: list[Datatype] = []
 
             async def reset() -> None:
-                answers.append(await there.call(RESET))
+                answers.append(await there.send_request(RESET))
 
             async with trio.open_nursery() as asking:
                 asking.start_soon(reset)
@@ -299,8 +303,8 @@ async def test_a_station_with_its_password_is_served_both_ways(nursery: trio.Nur
             assert [type(each).__name__ for each in answers] == ["ResetResponse"]
 
             with pytest.raises(CallFailedError, match=r"Reset: silent for 0\.1 s"):
-                await there.call(RESET, timeout_s=0.1)
-        while there.connected:
+                await there.send_request(RESET, timeout_s=0.1)
+        while there.is_connected:
             await trio.sleep(0.01)
         with pytest.raises(CallFailedError, match="no station is connected"):
             await there.call(RESET)
@@ -309,11 +313,11 @@ async def test_a_station_with_its_password_is_served_both_ways(nursery: trio.Nur
 
 async def test_a_call_under_way_fails_with_the_connection(nursery: trio.Nursery) -> None:
     with trio.fail_after(20):
-        there = await listening(nursery, csms())
+        there = await start_csms(nursery, make_csms_double())
 
         async def reset() -> None:
             with pytest.raises(CallFailedError, match="connection ended"):
-                await there.call(RESET)
+                await there.send_request(RESET)
 
         url = f"{there.url}/CS001"
         async with trio.open_nursery() as asking:
@@ -326,7 +330,9 @@ async def test_a_call_under_way_fails_with_the_connection(nursery: trio.Nursery)
         nursery.cancel_scope.cancel()
 
 
-async def shaken(there: Listening, path: str, subprotocol: str, authorization: str) -> int:
+async def handshake_status(
+    there: CsmsServer, path: str, subprotocol: str, authorization: str
+) -> int:
     """The HTTP status of a handshake."""
     lines = (
         f"GET /ocpp/{path} HTTP/1.1",
@@ -362,16 +368,16 @@ async def test_only_a_known_station_gets_in_a00_fr_204(
     nursery: trio.Nursery, path: str, subprotocol: str, authorization: str, status: int
 ) -> None:
     with trio.fail_after(20):
-        there = await listening(nursery, csms())
-        assert await shaken(there, path, subprotocol, authorization) == status
-        assert there.refused == (status != 101)
+        there = await start_csms(nursery, make_csms_double())
+        assert await handshake_status(there, path, subprotocol, authorization) == status
+        assert there.refused_handshakes == (status != 101)
         nursery.cancel_scope.cancel()
 
 
 async def test_a_port_in_use_is_an_error(nursery: trio.Nursery) -> None:
-    there = await listening(nursery, csms())
+    there = await start_csms(nursery, make_csms_double())
     with pytest.raises((OSError, ExceptionGroup)):
-        await serve(csms(), port=there.port)
+        await serve_csms(make_csms_double(), port=there.port)
     nursery.cancel_scope.cancel()
 
 
@@ -388,4 +394,4 @@ async def test_a_port_in_use_is_an_error(nursery: trio.Nursery) -> None:
     ],
 )
 def test_credentials(header: bytes, found: tuple[str | None, str | None]) -> None:
-    assert credentials(header) == found
+    assert parse_credentials(header) == found

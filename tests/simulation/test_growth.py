@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from journal.verify import verify
-from station.simulation.growth import Archived, Grown, archived, charging, day_of, idle, told
+from station.simulation.growth import (
+    ArchiveResult,
+    GrowthSample,
+    archive_journal,
+    charging_day,
+    format_report,
+    measure_charging,
+    measure_idle,
+)
 
 ENTRIES_MAX = 1_500  # of an hour's charging at one EVSE: a reading every 10 s, and the heartbeat
 JOURNAL_MAX = 500_000  # bytes of an hour's charging
@@ -16,35 +24,37 @@ RATIO_MIN = 8
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Grown, Path]:
+def charging_hour(tmp_path_factory: pytest.TempPathFactory) -> tuple[GrowthSample, Path]:
     directory = tmp_path_factory.mktemp("charging")
-    return charging(directory, hours=0.5), directory
+    return measure_charging(directory, hours=0.5), directory
 
 
-def test_an_hour_of_charging_has_a_bound_p6(busy: tuple[Grown, Path]) -> None:
-    hour = busy[0].of(1)
+def test_an_hour_of_charging_has_a_bound_p6(charging_hour: tuple[GrowthSample, Path]) -> None:
+    hour = charging_hour[0].scaled_to(1)
     assert 360 < hour.entries < ENTRIES_MAX, "or nothing was charged"
     assert 0 < hour.journal_bytes < JOURNAL_MAX
     assert hour.written_bytes < WRITTEN_MAX
 
 
-def test_an_idle_station_writes_little_p6(busy: tuple[Grown, Path], tmp_path: Path) -> None:
-    rest = idle(tmp_path, hours=1)
-    assert 0 < rest.entries < busy[0].of(1).entries / 5
-    assert rest.journal_bytes < busy[0].of(1).journal_bytes
+def test_an_idle_station_writes_little_p6(
+    charging_hour: tuple[GrowthSample, Path], tmp_path: Path
+) -> None:
+    rest = measure_idle(tmp_path, hours=1)
+    assert 0 < rest.entries < charging_hour[0].scaled_to(1).entries / 5
+    assert rest.journal_bytes < charging_hour[0].scaled_to(1).journal_bytes
 
 
-def test_the_archive_takes_an_eighth_or_less_p6(busy: tuple[Grown, Path]) -> None:
-    moved = archived(busy[1])
+def test_the_archive_takes_an_eighth_or_less_p6(charging_hour: tuple[GrowthSample, Path]) -> None:
+    moved = archive_journal(charging_hour[1])
     assert moved.entries > 100
-    assert moved.ratio > RATIO_MIN
-    [journal] = busy[1].rglob("journal.db")
+    assert moved.compression_ratio > RATIO_MIN
+    [journal] = charging_hour[1].rglob("journal.db")
     assert list(verify(journal)) == []
 
 
 def test_a_day_is_what_is_idle_and_what_is_charged() -> None:
-    rest, charge = Grown(24, 240, 24_000, 2_400_000), Grown(1, 110, 11_000, 1_100_000)
-    assert day_of(rest, charge, 2) == Grown(24, 440, 44_000, 4_400_000)
-    table = told(rest, charge, Archived(1000, 300_000, 25_000, 600_000))
+    rest, charge = GrowthSample(24, 240, 24_000, 2_400_000), GrowthSample(1, 110, 11_000, 1_100_000)
+    assert charging_day(rest, charge, 2) == GrowthSample(24, 440, 44_000, 4_400_000)
+    table = format_report(rest, charge, ArchiveResult(1000, 300_000, 25_000, 600_000))
     assert table[2] == "| hour of charging, one EVSE | 110 | 11 kB | 3 kB | 1.2 MB |  |"
     assert "a 12th" in table[-1]

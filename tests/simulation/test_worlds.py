@@ -16,18 +16,18 @@ import pytest
 from msgspec.structs import replace
 
 from journal.projections.outbox import CallQueued, Outbox
-from journal.state import State, evolve
+from journal.state import State, apply_entry
 from journal.terms import Entry
 from station import delivery
 from station.blocks import e_transactions
-from station.case import Case
-from station.simulation.__main__ import failure, main
-from station.simulation.agenda import NOON, UP_SINCE_MS
-from station.simulation.life import WatchedScribe
-from station.simulation.plans import MAKERS, THEMES, planned
-from station.simulation.storm import HAPPENINGS
-from station.simulation.trial import tried
-from station.wanted import wanted
+from station.case import Context
+from station.simulation.__main__ import format_failure, main
+from station.simulation.agenda import INITIAL_UPTIME_MS, START_TIME
+from station.simulation.life import ObservedRecorder
+from station.simulation.plans import ARGUMENT_MAKERS, RELATED_EVENTS, make_plan
+from station.simulation.storm import EVENT_ACTIONS
+from station.simulation.trial import run_plan
+from station.wanted import compute_desired_state
 
 SEED0 = int(os.environ.get("SIMULATION_SEED0", "0"))
 SAMPLE = 40
@@ -35,12 +35,12 @@ SAMPLE = 40
 
 @pytest.mark.parametrize("seed", range(SEED0, SEED0 + SAMPLE))
 def test_a_world_with_faults_breaks_no_promise(seed: int) -> None:
-    verdict = tried(planned(seed))
-    assert not verdict.broken, failure(seed, verdict)
+    verdict = run_plan(make_plan(seed))
+    assert not verdict.violation, format_failure(seed, verdict)
 
 
 def test_the_same_seed_gives_the_same_journal_byte_for_byte_p4() -> None:
-    first, second = tried(planned(7)), tried(planned(7))
+    first, second = run_plan(make_plan(7)), run_plan(make_plan(7))
     assert first.head == second.head
     assert first.head
 
@@ -52,93 +52,93 @@ def test_another_process_with_other_hashes_gives_the_same_journal_p4() -> None:
     done = subprocess.run(
         [sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == tried(planned(7)).head
+    assert done.stdout.strip() == run_plan(make_plan(7)).head
 
 
 def test_the_sample_meets_everything_that_can_happen() -> None:
-    assert set(HAPPENINGS) == {*MAKERS, "session", "disk_fills"}
-    assert {kind for theme in THEMES for kind in theme} <= set(MAKERS)
-    assert {one.what for seed in range(200) for one in planned(seed).happenings} == set(HAPPENINGS)
+    assert set(EVENT_ACTIONS) == {*ARGUMENT_MAKERS, "session", "disk_fills"}
+    assert {kind for theme in RELATED_EVENTS for kind in theme} <= set(ARGUMENT_MAKERS)
+    assert {one.kind for seed in range(200) for one in make_plan(seed).events} == set(EVENT_ACTIONS)
 
 
 # --- Broken on purpose ---------------------------------------------------------------------------
 
-Break = Callable[[pytest.MonkeyPatch], None]
+SimulationFault = Callable[[pytest.MonkeyPatch], None]
 
 
-def effect_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def publish_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The level is published before its entries are on the disk."""
-    write = WatchedScribe._append
+    write = ObservedRecorder._store_entries
 
-    async def early(self: WatchedScribe, entries: list[Entry]) -> None:
+    async def early(self: ObservedRecorder, entries: list[Entry]) -> None:
         state: State = self.state
         for entry in entries:
-            state = evolve(state, entry)
-        self._remember_payloads(entries)
-        self.wanted.set(wanted(self.product, state, entries[-1]))
+            state = apply_entry(state, entry)
+        self._cache_payloads(entries)
+        self.desired_state.set(compute_desired_state(self.product, state, entries[-1]))
         await write(self, entries)
 
-    monkeypatch.setattr(WatchedScribe, "_append", early)
+    monkeypatch.setattr(ObservedRecorder, "_store_entries", early)
 
 
-def seq_no_beside_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def count_seq_no_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """seqNo comes from a counter in memory instead of the journal."""
     counters: dict[str, int] = {}
-    event = e_transactions.event
+    event = e_transactions.build_transaction_event
 
-    def counted(case: Case, transaction: Any, event_type: str, *rest: Any, **more: Any) -> Any:
+    def counted(ctx: Context, transaction: Any, event_type: str, *rest: Any, **more: Any) -> Any:
         name = transaction.transaction_id
         seq_no = counters.get(name, 0)
         counters[name] = seq_no + 1
-        return event(case, replace(transaction, next_seq_no=seq_no), event_type, *rest, **more)
+        return event(ctx, replace(transaction, next_seq_no=seq_no), event_type, *rest, **more)
 
-    monkeypatch.setattr(e_transactions, "event", counted)
+    monkeypatch.setattr(e_transactions, "build_transaction_event", counted)
 
 
-def wall_clock_gating(monkeypatch: pytest.MonkeyPatch) -> None:
+def retry_by_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pause between two attempts is measured by the wall clock."""
-    monkeypatch.setattr(delivery, "_first_transaction_call", _by_the_wall)
+    monkeypatch.setattr(delivery, "_due_transaction_call", _first_call_by_wall_clock)
 
 
-def _by_the_wall(case: Case) -> int | None:
-    outbox = case.state.outbox
+def _first_call_by_wall_clock(ctx: Context) -> int | None:
+    outbox = ctx.state.outbox
     if outbox.retry_ms is not None:
-        due_ms = outbox.retry_ms + NOON.timestamp() * 1000 - UP_SINCE_MS
-        if case.now.timestamp() * 1000 < due_ms:
+        due_ms = outbox.retry_ms + START_TIME.timestamp() * 1000 - INITIAL_UPTIME_MS
+        if ctx.now.timestamp() * 1000 < due_ms:
             return None
-    return outbox.first
+    return outbox.next_transaction_call
 
 
-def queue_that_loses(monkeypatch: pytest.MonkeyPatch) -> None:
+def lose_queued_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Now and then a message is not queued, and nobody is told."""
-    queued = Outbox._queued
+    queued = Outbox._on_call_queued
 
     def lossy(self: Outbox, call: int, one: CallQueued) -> Outbox:
         if one.lane == "transaction" and call % 7 == 0:
             return self
         return queued(self, call, one)
 
-    monkeypatch.setattr(Outbox, "_queued", lossy)
+    monkeypatch.setattr(Outbox, "_on_call_queued", lossy)
 
 
-def late_answers_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def ignore_late_responses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the attempt under way may be answered."""
-    named = Outbox.named
+    named = Outbox.find_by_message_id
 
     def current(self: Outbox, message_id: str) -> tuple[int, bool] | None:
         found = named(self, message_id)
         return found if found and found[1] else None
 
-    monkeypatch.setattr(Outbox, "named", current)
+    monkeypatch.setattr(Outbox, "find_by_message_id", current)
 
 
 # How the station is broken, the promise that shows it, and within how many seeds from 0 on.
-VARIANTS: tuple[tuple[Break, str, int], ...] = (
-    (effect_before_commit, "P3", 30),
-    (seq_no_beside_the_commit, "P2", 30),
-    (wall_clock_gating, "P6", 60),  # the deadline comes, by uptime, and nothing follows from it
-    (queue_that_loses, "P2", 30),
-    (late_answers_ignored, "P2", 100),
+VARIANTS: tuple[tuple[SimulationFault, str, int], ...] = (
+    (publish_before_commit, "P3", 30),
+    (count_seq_no_in_memory, "P2", 30),
+    (retry_by_wall_clock, "P6", 60),  # the deadline comes, by uptime, and nothing follows from it
+    (lose_queued_calls, "P2", 30),
+    (ignore_late_responses, "P2", 100),
 )
 
 
@@ -146,11 +146,11 @@ VARIANTS: tuple[tuple[Break, str, int], ...] = (
     ("broken", "promise", "within"), VARIANTS, ids=[one.__name__ for one, _, _ in VARIANTS]
 )
 def test_a_station_broken_on_purpose_is_found(
-    broken: Break, promise: str, within: int, monkeypatch: pytest.MonkeyPatch
+    broken: SimulationFault, promise: str, within: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken(monkeypatch)
     for seed in range(within):
-        found = tried(planned(seed)).broken
+        found = run_plan(make_plan(seed)).violation
         if found:
             break
     assert found.startswith(promise), f"seed {seed}: {found or 'not found'}"
@@ -159,7 +159,7 @@ def test_a_station_broken_on_purpose_is_found(
 def test_the_first_seed_that_fails_is_told_with_its_story(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    queue_that_loses(monkeypatch)
+    lose_queued_calls(monkeypatch)
     assert main(["--seeds", "20"]) == 1
     told = capsys.readouterr().out
     assert "TransactionEvent" in told, "no transcript"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from station.transcript import line
+from station.transcript import format_entry
 from tests.story import (
     ALICE,
     BOB,
@@ -21,192 +21,197 @@ from tests.story import (
     Json,
     Station,
     Step,
-    accepting,
-    after,
-    answers,
+    accept_everything,
+    cable_plugged,
+    cable_unplugged,
     called,
-    charging,
-    contactor,
-    discharged,
-    flow,
+    charging_started,
+    charging_stopped,
+    contactor_reported,
+    csms_answers,
+    flow_reported,
     given,
-    id_token,
-    plugged,
+    id_token_payload,
+    in_sequence,
+    meter_read,
     presented,
-    preset,
-    read,
-    restarted,
-    serves,
-    several,
-    unplugged,
+    result_received_for,
+    station_restarted,
+    time_passed,
+    variable_preset,
 )
 
 HERE: Final = Path(__file__).parent
 
 
-def judging(status: str) -> Step:
+def authorize_answered(status: str) -> Step:
     """The CSMS judges the token it is asked about."""
-    return answers("Authorize", idTokenInfo={"status": status})
+    return result_received_for("Authorize", idTokenInfo={"status": status})
 
 
-def stop_from_afar(station: Station) -> list:  # type: ignore[type-arg]
+def remote_stop(station: Station) -> list:  # type: ignore[type-arg]
     return station.when(
-        called("RequestStopTransaction", transactionId=station.transaction.transaction_id)
+        called("RequestStopTransaction", transactionId=station.open_transaction.transaction_id)
     )
 
 
-ALICE_STARTS: Json = {"remoteStartId": 17, "evseId": 2, "idToken": id_token(ALICE)}
-BEGIN: Final = several(BOOTED, IDLE, LINK_OPENED, serves())
-LEAVES: Final = several(read(1, "13468.2"), discharged(1), unplugged(1), serves())
+REMOTE_START_ALICE: Json = {"remoteStartId": 17, "evseId": 2, "idToken": id_token_payload(ALICE)}
+BOOT_ONLINE: Final = in_sequence(BOOTED, IDLE, LINK_OPENED, csms_answers())
+DRIVE_AWAY: Final = in_sequence(
+    meter_read(1, "13468.2"), charging_stopped(1), cable_unplugged(1), csms_answers()
+)
 
 STORIES: Final[dict[str, tuple[Step, ...]]] = {
     "local_start_and_stop": (
-        BEGIN,
-        plugged(1),
-        after(seconds=5),
+        BOOT_ONLINE,
+        cable_plugged(1),
+        time_passed(seconds=5),
         presented(ALICE),
-        serves(),
-        after(seconds=2),
-        charging(1),
-        serves(),
-        read(1, "5000", power_w="120000"),
-        after(seconds=60),
-        serves(),
-        flow(1, "suspended_ev"),
-        serves(),
-        after(seconds=10),
+        csms_answers(),
+        time_passed(seconds=2),
+        charging_started(1),
+        csms_answers(),
+        meter_read(1, "5000", power_w="120000"),
+        time_passed(seconds=60),
+        csms_answers(),
+        flow_reported(1, "suspended_ev"),
+        csms_answers(),
+        time_passed(seconds=10),
         presented(ALICE),
-        after(seconds=1),
-        LEAVES,
+        time_passed(seconds=1),
+        DRIVE_AWAY,
     ),
     "remote_start_and_stop": (
-        BEGIN,
-        called("RequestStartTransaction", **ALICE_STARTS),
-        serves(),
-        after(seconds=12),
-        plugged(2),
-        serves(),
-        charging(2),
-        serves(),
-        after(seconds=30),
-        stop_from_afar,
-        read(2, "2900"),
-        discharged(2),
-        serves(),
-        unplugged(2),
-        serves(),
+        BOOT_ONLINE,
+        called("RequestStartTransaction", **REMOTE_START_ALICE),
+        csms_answers(),
+        time_passed(seconds=12),
+        cable_plugged(2),
+        csms_answers(),
+        charging_started(2),
+        csms_answers(),
+        time_passed(seconds=30),
+        remote_stop,
+        meter_read(2, "2900"),
+        charging_stopped(2),
+        csms_answers(),
+        cable_unplugged(2),
+        csms_answers(),
     ),
     "offline_with_cache_and_told_later": (
-        BEGIN,
+        BOOT_ONLINE,
         presented(ALICE, evse_id=1),
-        serves(),
+        csms_answers(),
         presented(ALICE),
         LINK_LOST,
-        after(seconds=90),
-        plugged(1),
+        time_passed(seconds=90),
+        cable_plugged(1),
         presented(ALICE),
-        charging(1),
-        after(seconds=61),
+        charging_started(1),
+        time_passed(seconds=61),
         presented(BOB, evse_id=2),
         presented(ALICE),
-        read(1, "9000"),
-        discharged(1),
-        unplugged(1),
-        after(seconds=30),
+        meter_read(1, "9000"),
+        charging_stopped(1),
+        cable_unplugged(1),
+        time_passed(seconds=30),
         LINK_OPENED,
-        serves(),
+        csms_answers(),
     ),
     "refused_token": (
-        BEGIN,
-        plugged(1),
-        serves(),
+        BOOT_ONLINE,
+        cable_plugged(1),
+        csms_answers(),
         presented(ALICE),
-        judging("Blocked"),
+        authorize_answered("Blocked"),
         presented(BOB),
-        judging("Accepted"),
-        charging(1),
-        answers("TransactionEvent", idTokenInfo={"status": "Expired"}),
-        serves(),
-        LEAVES,
+        authorize_answered("Accepted"),
+        charging_started(1),
+        result_received_for("TransactionEvent", idTokenInfo={"status": "Expired"}),
+        csms_answers(),
+        DRIVE_AWAY,
     ),
     "somebody_of_the_group_stops": (
-        BEGIN,
-        plugged(1),
+        BOOT_ONLINE,
+        cable_plugged(1),
         presented(ALICE),
-        serves(
+        csms_answers(
             lambda action, payload: (
-                {"idTokenInfo": {"status": "Accepted", "groupIdToken": id_token(FAMILY)}}
+                {"idTokenInfo": {"status": "Accepted", "groupIdToken": id_token_payload(FAMILY)}}
                 if action == "Authorize"
-                else accepting(action, payload)
+                else accept_everything(action, payload)
             )
         ),
-        charging(1),
-        serves(),
+        charging_started(1),
+        csms_answers(),
         presented(BOB, evse_id=1),
-        answers("Authorize", idTokenInfo={"status": "Accepted", "groupIdToken": id_token(FAMILY)}),
-        LEAVES,
+        result_received_for(
+            "Authorize",
+            idTokenInfo={"status": "Accepted", "groupIdToken": id_token_payload(FAMILY)},
+        ),
+        DRIVE_AWAY,
     ),
     "short_power_cut_in_a_transaction": (
-        BEGIN,
-        plugged(1),
+        BOOT_ONLINE,
+        cable_plugged(1),
         presented(ALICE),
-        serves(),
-        charging(1),
-        serves(),
-        read(1, "4000"),
-        after(seconds=20),
-        restarted(boot_id="boot-2", gap_s=40),
-        contactor(1, closed=False),
-        plugged(1),
-        read(1, "4000"),
-        charging(1),
-        unplugged(2),
+        csms_answers(),
+        charging_started(1),
+        csms_answers(),
+        meter_read(1, "4000"),
+        time_passed(seconds=20),
+        station_restarted(boot_id="boot-2", gap_s=40),
+        contactor_reported(1, closed=False),
+        cable_plugged(1),
+        meter_read(1, "4000"),
+        charging_started(1),
+        cable_unplugged(2),
         LINK_OPENED,
-        serves(),
+        csms_answers(),
         presented(ALICE),
-        LEAVES,
+        DRIVE_AWAY,
     ),
     "long_power_cut_in_a_transaction": (
-        BEGIN,
-        plugged(1),
+        BOOT_ONLINE,
+        cable_plugged(1),
         presented(ALICE),
-        serves(),
-        charging(1),
-        read(1, "4000"),
-        restarted(boot_id="boot-2", gap_s=4000),
-        contactor(1, closed=False),
-        plugged(1),
-        read(1, "4031.5"),
-        after(seconds=1),
+        csms_answers(),
+        charging_started(1),
+        meter_read(1, "4000"),
+        station_restarted(boot_id="boot-2", gap_s=4000),
+        contactor_reported(1, closed=False),
+        cable_plugged(1),
+        meter_read(1, "4031.5"),
+        time_passed(seconds=1),
         LINK_OPENED,
-        serves(),
+        csms_answers(),
     ),
     "a_message_the_csms_never_takes": (
-        preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "2"),
-        preset("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]", "10"),
-        BEGIN,
-        plugged(1),
-        serves(),
+        variable_preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "2"),
+        variable_preset("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]", "10"),
+        BOOT_ONLINE,
+        cable_plugged(1),
+        csms_answers(),
         presented(ALICE),
-        judging("Accepted"),
-        after(seconds=41),
-        after(seconds=30),
-        charging(1),
-        serves(),
+        authorize_answered("Accepted"),
+        time_passed(seconds=41),
+        time_passed(seconds=30),
+        charging_started(1),
+        csms_answers(),
     ),
 }
 
 
-def told(name: str) -> Station:
+def play_story(name: str) -> Station:
     """The station at the end of a story."""
     station = given()
     station.when(*STORIES[name])
     return station
 
 
-def transcript(name: str) -> str:
-    return "".join(f"{line(entry)}\n" for entry in told(name).entries)
+def transcript_of(name: str) -> str:
+    return "".join(f"{format_entry(entry)}\n" for entry in play_story(name).entries)
 
 
-def file_of(name: str) -> Path:
+def transcript_path(name: str) -> Path:
     return HERE / f"{name}.txt"

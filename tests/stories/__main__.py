@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.stories import STORIES, file_of, transcript
+from tests.stories import STORIES, transcript_of, transcript_path
 
 for name in STORIES:
-    file_of(name).write_text(transcript(name), encoding="utf-8")
-    print(file_of(name).name)
+    transcript_path(name).write_text(transcript_of(name), encoding="utf-8")
+    print(transcript_path(name).name)

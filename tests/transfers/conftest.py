@@ -13,36 +13,38 @@ import pytest
 import trio
 import trustme
 
-from station.runtime.transfers import Limits, ftp
-from tests.transfers.faults import Faults
-from tests.transfers.ftp_server import FtpFiles
-from tests.transfers.http_server import HttpFiles
-from tests.transfers.sftp_server import SftpFiles
+from station.runtime.transfers import TransferLimits, ftp
+from tests.transfers.faults import TransferFaults
+from tests.transfers.ftp_server import FtpServer
+from tests.transfers.http_server import HttpServer
+from tests.transfers.sftp_server import SftpServer
 
-SIZE = 300_001  # bytes: several chunks, and no whole number of them
+FILE_BYTES = 300_001  # bytes: several chunks, and no whole number of them
 
-FAST = Limits(connect_s=5, stall_s=5, spare_bytes=0)
+FAST_LIMITS = TransferLimits(connect_timeout_s=5, stall_timeout_s=5, free_bytes_min=0)
 
 
-class Once(TypedDict):
-    trust: ssl.SSLContext
+class SingleAttempt(TypedDict):
+    tls_context: ssl.SSLContext
     attempts: int
     interval_s: float
-    limits: Limits
+    limits: TransferLimits
 
 
-def once(trust: ssl.SSLContext) -> Once:
-    return Once(trust=trust, attempts=1, interval_s=0, limits=FAST)
+def single_attempt(trust: ssl.SSLContext) -> SingleAttempt:
+    return SingleAttempt(tls_context=trust, attempts=1, interval_s=0, limits=FAST_LIMITS)
 
 
-async def babbling(nursery: trio.Nursery, words: bytes, *, after_hearing: bool = False) -> int:
+async def serve_fixed_reply(
+    nursery: trio.Nursery, reply: bytes, *, after_request: bool = False
+) -> int:
     """The port of a server that says the same to everybody and hangs up."""
 
     async def talk(stream: trio.SocketStream) -> None:
         with suppress(trio.BrokenResourceError):
-            if after_hearing:
+            if after_request:
                 await stream.receive_some()
-            await stream.send_all(words)
+            await stream.send_all(reply)
 
     async def serve(
         task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
@@ -53,9 +55,9 @@ async def babbling(nursery: trio.Nursery, words: bytes, *, after_hearing: bool =
     return int(listeners[0].socket.getsockname()[1])
 
 
-class Server(Protocol):
+class FileServer(Protocol):
     root: Path
-    faults: Faults
+    faults: TransferFaults
     offsets: list[int]
 
     @property
@@ -86,37 +88,39 @@ def certificate(authority: trustme.CA, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def content() -> bytes:
-    return random.Random(7).randbytes(SIZE)
+    return random.Random(7).randbytes(FILE_BYTES)
 
 
-Opened = Callable[[str], Server]
+ServerStarter = Callable[[str], FileServer]
 
 
 @pytest.fixture
-def opened(tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
+def start_server(
+    tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ServerStarter]:
     """Starts a server of one kind on an empty directory."""
-    servers: list[Server] = []
+    servers: list[FileServer] = []
 
-    def start(kind: str) -> Server:
+    def start(kind: str) -> FileServer:
         root = tmp_path / f"{kind}-{len(servers)}"
         root.mkdir()
-        server: Server
+        server: FileServer
         match kind:
             case "http":
-                server = HttpFiles(root)
+                server = HttpServer(root)
             case "https":
                 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 tls.load_cert_chain(certificate)
-                server = HttpFiles(root, tls)
+                server = HttpServer(root, tls)
             case "ftp":
-                server = FtpFiles(root)
+                server = FtpServer(root)
             case "ftps":
-                server = FtpFiles(root, certificate)
+                server = FtpServer(root, certificate)
             case "ftps_implicit":
-                server = FtpFiles(root, certificate, implicit=True)
+                server = FtpServer(root, certificate, implicit=True)
                 monkeypatch.setattr(ftp, "IMPLICIT_FTPS", server.port)
             case _:
-                server = SftpFiles(root)
+                server = SftpServer(root)
         servers.append(server)
         return server
 
@@ -126,5 +130,5 @@ def opened(tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture(params=["http", "https", "ftp", "ftps", "ftps_implicit", "sftp"])
-def server(request: pytest.FixtureRequest, opened: Opened) -> Server:
-    return opened(request.param)
+def server(request: pytest.FixtureRequest, start_server: ServerStarter) -> FileServer:
+    return start_server(request.param)

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from tests.transfers.faults import Cut, Faults
+from tests.transfers.faults import ConnectionCut, TransferFaults
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # asyncore, before Python 3.12
@@ -19,7 +19,7 @@ with warnings.catch_warnings():
 USER, PASSWORD = "station", "p@ss:w0rd"
 
 
-class FtpFiles:
+class FtpServer:
     """Serves a directory.
 
     Attributes:
@@ -32,7 +32,7 @@ class FtpFiles:
         self, root: Path, certificate: Path | None = None, *, implicit: bool = False
     ) -> None:
         self.root = root
-        self.faults = Faults()
+        self.faults = TransferFaults()
         self.offsets: list[int] = []
         self.protected: list[bool] = []
         self.commands: list[str] = []
@@ -40,11 +40,11 @@ class FtpFiles:
         self._stopped = threading.Event()
         authorizer = DummyAuthorizer()
         authorizer.add_user(USER, PASSWORD, str(root), perm="elradfmw")
-        handler = _handler(self, certificate, implicit=implicit)
+        handler = _make_handler(self, certificate, implicit=implicit)
         handler.authorizer = authorizer
         self.handler = handler
         self._server = FTPServer(("127.0.0.1", 0), handler, ioloop=IOLoop())
-        self._thread = threading.Thread(target=self._serve)
+        self._thread = threading.Thread(target=self._run_server)
         self._thread.start()
 
     @property
@@ -59,13 +59,13 @@ class FtpFiles:
         self._stopped.set()
         self._thread.join()
 
-    def _serve(self) -> None:
+    def _run_server(self) -> None:
         while not self._stopped.is_set():
             self._server.serve_forever(timeout=0.02, blocking=False, handle_exit=False)
         self._server.close_all()
 
 
-def _handler(files: FtpFiles, certificate: Path | None, *, implicit: bool) -> Any:
+def _make_handler(files: FtpServer, certificate: Path | None, *, implicit: bool) -> Any:
     """The handler class of one server: pyftpdlib is configured by class attributes."""
     control = FTPHandler if certificate is None else TLS_FTPHandler
     data = DTPHandler if certificate is None else TLS_DTPHandler
@@ -74,8 +74,8 @@ def _handler(files: FtpFiles, certificate: Path | None, *, implicit: bool) -> An
         def send(self, content: bytes) -> int:
             files.offsets.extend(self._noted())
             try:
-                allowed = files.faults.carry(len(content))
-            except Cut:
+                allowed = files.faults.pass_bytes(len(content))
+            except ConnectionCut:
                 self.cmd_channel.close()  # and this connection with it
                 return 0
             return int(super().send(content[:allowed]))
@@ -83,8 +83,8 @@ def _handler(files: FtpFiles, certificate: Path | None, *, implicit: bool) -> An
         def recv(self, size: int) -> bytes:
             files.offsets.extend(self._noted())
             try:
-                return bytes(super().recv(files.faults.carry(size)))
-            except Cut:
+                return bytes(super().recv(files.faults.pass_bytes(size)))
+            except ConnectionCut:
                 self.cmd_channel.close()  # and this connection with it
                 return b""
 

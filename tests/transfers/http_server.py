@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tests.transfers.faults import Cut, Faults
+from tests.transfers.faults import ConnectionCut, TransferFaults
 
-CHUNK = 16 * 1024
+CHUNK_BYTES = 16 * 1024
 
 
-class HttpFiles:
+class HttpServer:
     """Serves a directory; what it was asked is in `requests`.
 
     Attributes:
@@ -32,14 +32,14 @@ class HttpFiles:
 
     def __init__(self, root: Path, tls: ssl.SSLContext | None = None) -> None:
         self.root = root
-        self.faults = Faults()
+        self.faults = TransferFaults()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.offsets: list[int] = []
-        self.answers: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
+        self.fixed_responses: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
         self.etag: str | None = '"7"'
-        self.ranges = True
+        self.supports_ranges = True
         self.credentials: tuple[str, str] | None = None
-        self.form = b""
+        self.posted_body = b""
         files = self
 
         class Server(ThreadingHTTPServer):
@@ -48,10 +48,10 @@ class HttpFiles:
             def finish_request(self, request: Any, client_address: Any) -> None:
                 with contextlib.suppress(OSError):
                     if tls is None:
-                        Handler(request, client_address, self, files)
+                        FileRequestHandler(request, client_address, self, files)
                         return
                     with tls.wrap_socket(request, server_side=True) as secure:
-                        Handler(secure, client_address, self, files)
+                        FileRequestHandler(secure, client_address, self, files)
 
         self._server = Server(("127.0.0.1", 0), BaseHTTPRequestHandler)
         self._scheme = "http" if tls is None else "https"
@@ -72,12 +72,12 @@ class HttpFiles:
         self._server.server_close()
 
 
-class Handler(BaseHTTPRequestHandler):
+class FileRequestHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 10
 
     def __init__(
-        self, request: socket.socket, address: Any, server: ThreadingHTTPServer, files: HttpFiles
+        self, request: socket.socket, address: Any, server: ThreadingHTTPServer, files: HttpServer
     ) -> None:
         self.files = files
         super().__init__(request, address, server)
@@ -92,18 +92,18 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.file = self.files.root / path.lstrip("/")
         self.files.requests.append((self.command, self.path, dict(self.headers)))
-        wanted = self.files.answers.get((self.command, path))
+        wanted = self.files.fixed_responses.get((self.command, path))
         if self.files.credentials is not None:
             expected = base64.b64encode(":".join(self.files.credentials).encode()).decode()
             if self.headers["Authorization"] != f"Basic {expected}":
                 wanted = 401, {}
         if wanted:
             self.rfile.read(int(self.headers["Content-Length"] or 0))  # else closing is a reset
-            self.answer(*wanted)
+            self.send_answer(*wanted)
             return False
         return True
 
-    def answer(self, status: int, headers: dict[str, str]) -> None:
+    def send_answer(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
         self.send_header("Connection", "close")
         if "Content-Length" not in headers:
@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self.file.is_file():
-            self.answer(404, {})
+            self.send_answer(404, {})
             return
         content = self.file.read_bytes()
         changed = email.utils.formatdate(self.file.stat().st_mtime, usegmt=True)
@@ -123,47 +123,47 @@ class Handler(BaseHTTPRequestHandler):
             headers["ETag"] = self.files.etag
         offset = 0
         asked = self.headers["Range"]
-        if self.files.ranges and asked and self.headers["If-Range"] in headers.values():
+        if self.files.supports_ranges and asked and self.headers["If-Range"] in headers.values():
             offset = int(asked.removeprefix("bytes=").removesuffix("-"))
             if offset >= len(content):
-                self.answer(416, {"Content-Range": f"bytes */{len(content)}"})
+                self.send_answer(416, {"Content-Range": f"bytes */{len(content)}"})
                 return
             headers["Content-Range"] = f"bytes {offset}-{len(content) - 1}/{len(content)}"
         self.files.offsets.append(offset)
         headers["Content-Length"] = str(len(content) - offset)
-        self.answer(206 if offset else 200, headers)
-        self.pour(content[offset:])
+        self.send_answer(206 if offset else 200, headers)
+        self.send_body(content[offset:])
 
-    def pour(self, rest: bytes) -> None:
-        with contextlib.suppress(Cut):
+    def send_body(self, rest: bytes) -> None:
+        with contextlib.suppress(ConnectionCut):
             while rest:
-                allowed = self.files.faults.carry(min(CHUNK, len(rest)))
+                allowed = self.files.faults.pass_bytes(min(CHUNK_BYTES, len(rest)))
                 self.wfile.write(rest[:allowed])
                 rest = rest[allowed:]
 
-    def drain(self) -> bytes | None:
+    def receive_body(self) -> bytes | None:
         """The body; None if it was cut."""
         left = int(self.headers["Content-Length"])
         body = b""
         try:
             while left:
-                chunk = self.rfile.read(self.files.faults.carry(min(CHUNK, left)))
+                chunk = self.rfile.read(self.files.faults.pass_bytes(min(CHUNK_BYTES, left)))
                 if not chunk:
                     return None
                 body += chunk
                 left -= len(chunk)
-        except Cut:
+        except ConnectionCut:
             return None
         return body
 
     def do_PUT(self) -> None:
-        body = self.drain()
+        body = self.receive_body()
         if body is not None:
             self.file.write_bytes(body)
-            self.answer(201, {})
+            self.send_answer(201, {})
 
     def do_POST(self) -> None:
-        body = self.drain()
+        body = self.receive_body()
         if body is not None:
-            self.files.form = body
-            self.answer(200, {})
+            self.files.posted_body = body
+            self.send_answer(200, {})

@@ -11,11 +11,11 @@ from typing import Any
 
 import paramiko
 
-from tests.transfers.faults import Cut, Faults
+from tests.transfers.faults import ConnectionCut, TransferFaults
 from tests.transfers.ftp_server import PASSWORD, USER
 
 
-class SftpFiles:
+class SftpServer:
     """Serves a directory.
 
     Attributes:
@@ -25,12 +25,12 @@ class SftpFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.faults = Faults()
+        self.faults = TransferFaults()
         self.offsets: list[int] = []
         self.key = paramiko.ECDSAKey.generate()
         self._transports: list[paramiko.Transport] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._serve)
+        self._thread = threading.Thread(target=self._run_server)
         self._thread.start()
 
     @property
@@ -52,20 +52,22 @@ class SftpFiles:
             if isinstance(thread, paramiko.SFTPServer):
                 thread.join(10)  # it closes its files
 
-    def _serve(self) -> None:
+    def _run_server(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._socket.accept()
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 transport = paramiko.Transport(connection)
                 transport.add_server_key(self.key)
-                transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Disk, files=self)
+                transport.set_subsystem_handler(
+                    "sftp", paramiko.SFTPServer, _DirectoryServer, files=self
+                )
                 self._transports.append(transport)
                 with contextlib.suppress(paramiko.SSHException, EOFError):
-                    transport.start_server(event=threading.Event(), server=_Doorman(transport))
+                    transport.start_server(event=threading.Event(), server=_AuthServer(transport))
 
 
-class _Doorman(paramiko.ServerInterface):  # type: ignore[misc]
+class _AuthServer(paramiko.ServerInterface):  # type: ignore[misc]
     def __init__(self, transport: paramiko.Transport) -> None:
         self.transport = transport
 
@@ -77,31 +79,31 @@ class _Doorman(paramiko.ServerInterface):  # type: ignore[misc]
         return int(paramiko.OPEN_SUCCEEDED)
 
 
-class _Disk(paramiko.SFTPServerInterface):  # type: ignore[misc]
-    def __init__(self, server: _Doorman, files: SftpFiles) -> None:
+class _DirectoryServer(paramiko.SFTPServerInterface):  # type: ignore[misc]
+    def __init__(self, server: _AuthServer, files: SftpServer) -> None:
         super().__init__(server)
         self.files = files
         self.transport = server.transport
 
-    def _local(self, path: str) -> Path:
+    def _local_path(self, path: str) -> Path:
         return self.files.root / str(self.canonicalize(path)).lstrip("/")
 
     def stat(self, path: str) -> Any:
         try:
-            return paramiko.SFTPAttributes.from_stat(self._local(path).stat())
+            return paramiko.SFTPAttributes.from_stat(self._local_path(path).stat())
         except OSError as error:
             return paramiko.SFTPServer.convert_errno(error.errno)
 
     def open(self, path: str, flags: int, attr: Any) -> Any:
         try:
-            handle = os.open(self._local(path), flags, 0o600)
+            handle = os.open(self._local_path(path), flags, 0o600)
         except OSError as error:
             return paramiko.SFTPServer.convert_errno(error.errno)
-        return _File(self, os.fdopen(handle, "wb" if flags & os.O_WRONLY else "r+b"), flags)
+        return _FaultyHandle(self, os.fdopen(handle, "wb" if flags & os.O_WRONLY else "r+b"), flags)
 
 
-class _File(paramiko.SFTPHandle):  # type: ignore[misc]
-    def __init__(self, disk: _Disk, file: Any, flags: int) -> None:
+class _FaultyHandle(paramiko.SFTPHandle):  # type: ignore[misc]
+    def __init__(self, disk: _DirectoryServer, file: Any, flags: int) -> None:
         super().__init__(flags)
         self.readfile = self.writefile = file
         self.disk = disk
@@ -111,30 +113,30 @@ class _File(paramiko.SFTPHandle):  # type: ignore[misc]
         return paramiko.SFTPAttributes.from_stat(os.fstat(self.readfile.fileno()))
 
     def read(self, offset: int, length: int) -> Any:
-        self._count(offset)
+        self._record_offset(offset)
         try:
-            return super().read(offset, self.disk.files.faults.carry(length))
-        except Cut:
-            return self._hang_up()
+            return super().read(offset, self.disk.files.faults.pass_bytes(length))
+        except ConnectionCut:
+            return self._close_transport()
 
     def write(self, offset: int, data: bytes) -> Any:
-        self._count(offset)
+        self._record_offset(offset)
         try:
-            allowed = self.disk.files.faults.carry(len(data))
+            allowed = self.disk.files.faults.pass_bytes(len(data))
             result = super().write(offset, data[:allowed])
             while allowed < len(data):
-                more = self.disk.files.faults.carry(len(data) - allowed)
+                more = self.disk.files.faults.pass_bytes(len(data) - allowed)
                 result = super().write(offset + allowed, data[allowed : allowed + more])
                 allowed += more
-        except Cut:
-            return self._hang_up()
+        except ConnectionCut:
+            return self._close_transport()
         return result
 
-    def _count(self, offset: int) -> None:
+    def _record_offset(self, offset: int) -> None:
         if not self.counted:
             self.counted = True
             self.disk.files.offsets.append(offset)
 
-    def _hang_up(self) -> int:
+    def _close_transport(self) -> int:
         self.disk.transport.sock.shutdown(socket.SHUT_RDWR)
         return int(paramiko.SFTP_FAILURE)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from station import profiles
 from station.messages.enums import UploadLogStatusEnumType
 from station.runtime.transfers import SCHEMES, TransferFailed
-from station.runtime.transfers.target import parse
+from station.runtime.transfers.target import parse_url
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,10 @@ from station.runtime.transfers.target import parse
 def test_a_url_is_taken_apart_n01(
     url: str, where: tuple[str, str, int], credentials: tuple[str, str], file: str
 ) -> None:
-    target = parse(url)
+    target = parse_url(url)
     assert target.origin == where
     assert (target.user, target.password) == credentials
-    assert target.file == file
+    assert target.decoded_path == file
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_url_is_taken_apart_n01(
 )
 def test_a_url_that_leads_nowhere_is_refused(url: str, status: UploadLogStatusEnumType) -> None:
     with pytest.raises(TransferFailed) as failed:
-        parse(url)
+        parse_url(url)
     assert failed.value.permanent
     assert failed.value.status == status
 
@@ -59,28 +59,28 @@ def test_a_url_that_leads_nowhere_is_refused(url: str, status: UploadLogStatusEn
 @given(st.text(max_size=80) | st.text("htps:/@[]%.0aftp\\?#", max_size=40).map("ftp://".__add__))
 def test_whatever_the_url_it_is_refused_or_a_target(url: str) -> None:
     with suppress(TransferFailed):
-        target = parse(url)
+        target = parse_url(url)
         assert target.scheme in SCHEMES
-        again = parse(target.location)
-        assert (again.origin, again.file) == (target.origin, target.file)
+        again = parse_url(target.without_credentials)
+        assert (again.origin, again.decoded_path) == (target.origin, target.decoded_path)
 
 
 def test_nothing_said_of_a_target_holds_its_secrets() -> None:
-    target = parse("https://user:s3cret@host/log?token=t0ken")
-    failure = target.failed("530 no such user: user/s3cret, token=t0ken\r\n\x1b[2J")
-    for text in (target.shown, repr(target), str(failure)):
+    target = parse_url("https://user:s3cret@host/log?token=t0ken")
+    failure = target.transfer_error("530 no such user: user/s3cret, token=t0ken\r\n\x1b[2J")
+    for text in (target.loggable_url, repr(target), str(failure)):
         assert "s3cret" not in text
         assert "t0ken" not in text
     assert str(failure) == "https://host/log?…: 530 no such user: user/***, *** [2J"
 
 
 def test_a_failure_is_one_line_of_bounded_length() -> None:
-    failure = parse("ftp://host/x").failed("a\nb\x00" * 10_000)
+    failure = parse_url("ftp://host/x").transfer_error("a\nb\x00" * 10_000)
     assert str(failure).isprintable()
     assert len(str(failure)) <= 300
 
 
 def test_the_certificate_names_what_is_built_ors_24() -> None:
-    assert set(profiles.load("evs-flash-300").limits.file_transfer_protocols) == set(
+    assert set(profiles.load_profile("evs-flash-300").limits.file_transfer_protocols) == set(
         SCHEMES.values()
     )

@@ -14,31 +14,35 @@ from journal.observations import (
     CableReported,
     DeviceFaulted,
     DeviceRecovered,
-    FlowReported,
+    EnergyFlowReported,
     LinkClosed,
     LinkOpened,
     StationStarted,
     StationStopping,
 )
-from journal.projections.authorizations import AuthorizationBound
+from journal.projections.authorizations import AuthorizationBoundToEvse
 from journal.projections.availability import AvailabilityChanged
-from journal.projections.firmware import FirmwareAdvanced, FirmwareOrdered
+from journal.projections.firmware import FirmwareStatusChanged, FirmwareUpdateOrdered
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from journal.projections.outbox import CallQueued
 from journal.projections.registration import RegistrationAnswered
 from journal.projections.transactions import TransactionStarted
 from journal.terms import Entry, Event
 
-State = Literal[
+EvseState = Literal[
     "none", "available", "occupied", "waiting", "charging", "offline", "closed", "down", "faulted"
 ]
-OUTAGES: Final[frozenset[State]] = frozenset({"offline", "closed", "down", "faulted"})
+OUTAGE_STATES: Final[frozenset[EvseState]] = frozenset({"offline", "closed", "down", "faulted"})
 
-CARRIED_MS: Final = 60_000  # a fault told again so soon after a start is the one from before it
-INSTALLING: Final = frozenset({"Installing", "InstallRebooting"})  # L01.FR.07: nobody may begin
+FAULT_RESUME_MAX_MS: Final = (
+    60_000  # a fault told again so soon after a start is the one from before it
+)
+INSTALL_STATUSES: Final = frozenset(
+    {"Installing", "InstallRebooting"}
+)  # L01.FR.07: nobody may begin
 
 
-class Ground(NamedTuple):
+class ExclusionGround(NamedTuple):
     """A reason for which the rule excludes an outage.
 
     `proven`: the journal shows it; otherwise an operator may be able to. `covers`: what begins
@@ -46,297 +50,329 @@ class Ground(NamedTuple):
     """
 
     name: str
-    proven: bool = False
-    covers: bool = False
+    is_proven: bool = False
+    covers_consequences: bool = False
 
 
-UTILITY: Final = Ground("electric utility service interruption", proven=True, covers=True)
-UTILITY_IF_SHOWN: Final = Ground("electric utility service interruption", covers=True)
-VEHICLE: Final = Ground("fault of the vehicle", proven=True)
-VEHICLE_IF_SHOWN: Final = Ground("fault of the vehicle")
-MAINTENANCE: Final = Ground("scheduled maintenance", proven=True, covers=True)
-MAINTENANCE_IF_SHOWN: Final = Ground("scheduled maintenance", covers=True)
-VANDALISM_IF_SHOWN: Final = Ground("vandalism")
+UTILITY: Final = ExclusionGround(
+    "electric utility service interruption", is_proven=True, covers_consequences=True
+)
+UTILITY_CLAIMABLE: Final = ExclusionGround(
+    "electric utility service interruption", covers_consequences=True
+)
+VEHICLE: Final = ExclusionGround("fault of the vehicle", is_proven=True)
+VEHICLE_CLAIMABLE: Final = ExclusionGround("fault of the vehicle")
+MAINTENANCE: Final = ExclusionGround(
+    "scheduled maintenance", is_proven=True, covers_consequences=True
+)
+MAINTENANCE_CLAIMABLE: Final = ExclusionGround("scheduled maintenance", covers_consequences=True)
+VANDALISM_CLAIMABLE: Final = ExclusionGround("vandalism")
 
-FAULT_GROUNDS: Final[dict[tuple[str, str], Ground]] = {
+FAULT_GROUNDS: Final[dict[tuple[str, str], ExclusionGround]] = {
     ("mains", "lost"): UTILITY,
     ("mains", "phase_missing"): UTILITY,
-    ("mains", "under_voltage"): UTILITY_IF_SHOWN,  # the quality of the supply, no interruption
-    ("mains", "over_voltage"): UTILITY_IF_SHOWN,
+    ("mains", "under_voltage"): UTILITY_CLAIMABLE,  # the quality of the supply, no interruption
+    ("mains", "over_voltage"): UTILITY_CLAIMABLE,
     ("ev", "emergency_stop"): VEHICLE,
-    ("ev", "session_aborted"): VEHICLE_IF_SHOWN,  # nobody else said why: no proof
-    ("ev", "no_precharge"): VEHICLE_IF_SHOWN,  # or our modules were too slow
-    ("pilot", "error"): VEHICLE_IF_SHOWN,  # or our cable
-    ("dispenser", "tilted"): VANDALISM_IF_SHOWN,
-    ("door", "open"): VANDALISM_IF_SHOWN,
-    ("dispenser_door", "open"): VANDALISM_IF_SHOWN,
+    ("ev", "session_aborted"): VEHICLE_CLAIMABLE,  # nobody else said why: no proof
+    ("ev", "no_precharge"): VEHICLE_CLAIMABLE,  # or our modules were too slow
+    ("pilot", "error"): VEHICLE_CLAIMABLE,  # or our cable
+    ("dispenser", "tilted"): VANDALISM_CLAIMABLE,
+    ("door", "open"): VANDALISM_CLAIMABLE,
+    ("dispenser_door", "open"): VANDALISM_CLAIMABLE,
 }
 
 
-class Cause(NamedTuple):
+class OutageCause(NamedTuple):
     """What keeps an EVSE from being used. `seq`: the entry that shows it."""
 
     seq: int
     text: str
-    ground: Ground | None = None
+    ground: ExclusionGround | None = None
 
 
-class Fault(NamedTuple):
+class ActiveFault(NamedTuple):
     """A fault that lasts."""
 
     seq: int
-    began: int  # moment
+    began_ms: int  # moment
     event: DeviceFaulted
 
 
 FaultKey = tuple[int, str, str]
 
 
-class Span(NamedTuple):
+class FaultPeriod(NamedTuple):
     """A fault that is over, or not yet. One that goes on after a restart comes again, longer."""
 
-    fault: Fault
-    ended: int | None = None  # moment
+    fault: ActiveFault
+    ended_ms: int | None = None  # moment
     ended_seq: int | None = None
 
 
-class Condition:
+class EvseConditions:
     """What is true at a point of the journal. `hears` entries in order."""
 
     def __init__(self) -> None:
         self.evse_ids: tuple[int, ...] = ()
-        self.faults: dict[FaultKey, Fault] = {}
-        self.online = False
-        self.running: dict[str, int] = {}  # open transaction -> its EVSE; 0: not known yet
-        self.down: Cause | None = None  # only between two runs
-        self._offline = Cause(0, "")
-        self._refused: Cause | None = None  # no word of acceptance yet
-        self._flows: dict[int, str] = {}
-        self._plugged: dict[int, bool] = {}
-        self._closed: dict[tuple[int, int], Cause] = {}
-        self._told: dict[int, Cause] = {}  # told Unavailable to the CSMS
-        self._connectors: dict[int, tuple[int, ...]] = {}
-        self._granted: dict[int, str] = {}  # entry that granted -> transaction
-        self._ending: Cause | None = None  # a reset or a restart is ordered
-        self._stopping = ""  # the program was asked to end
-        self._update: FirmwareOrdered | None = None
-        self._ordered = 0  # entry of it
-        self._installing: Cause | None = None
-        self._carried: dict[FaultKey, Fault] = {}
-        self._started = 0  # moment
+        self.active_faults: dict[FaultKey, ActiveFault] = {}
+        self.is_online = False
+        self.open_transactions: dict[
+            str, int
+        ] = {}  # open transaction -> its EVSE; 0: not known yet
+        self.down_cause: OutageCause | None = None  # only between two runs
+        self._offline_cause = OutageCause(0, "")
+        self._not_accepted_cause: OutageCause | None = None  # no word of acceptance yet
+        self._flow_by_evse: dict[int, str] = {}
+        self._plugged_by_evse: dict[int, bool] = {}
+        self._inoperative_parts: dict[tuple[int, int], OutageCause] = {}
+        self._reported_unavailable: dict[int, OutageCause] = {}  # told Unavailable to the CSMS
+        self._connectors_by_evse: dict[int, tuple[int, ...]] = {}
+        self._transaction_by_granted_seq: dict[int, str] = {}  # entry that granted -> transaction
+        self._restart_cause: OutageCause | None = None  # a reset or a restart is ordered
+        self._stop_reason = ""  # the program was asked to end
+        self._firmware_order: FirmwareUpdateOrdered | None = None
+        self._firmware_order_seq = 0  # entry of it
+        self._install_cause: OutageCause | None = None
+        self._faults_before_start: dict[FaultKey, ActiveFault] = {}
+        self._started_ms = 0  # moment
         self._boot_id = ""
 
     # --- What is so ------------------------------------------------------------------------------
 
-    def state(self, evse_id: int) -> State:
+    def evse_state(self, evse_id: int) -> EvseState:
         """The one word for an EVSE, the worst that is true of it; none: there is none such."""
-        if evse_id not in self._connectors:
+        if evse_id not in self._connectors_by_evse:
             return "none"
-        if self.down:
+        if self.down_cause:
             return "down"
-        if any(one.event.blocks and key[0] in (0, evse_id) for key, one in self.faults.items()):
+        if any(
+            one.event.blocks_charging and key[0] in (0, evse_id)
+            for key, one in self.active_faults.items()
+        ):
             return "faulted"
-        if evse_id in self.running.values():
-            return "charging" if self._flows.get(evse_id) == "charging" else "waiting"
-        if any(self._closings(evse_id)):
+        if evse_id in self.open_transactions.values():
+            return "charging" if self._flow_by_evse.get(evse_id) == "charging" else "waiting"
+        if any(self._unavailable_causes(evse_id)):
             return "closed"
-        if not self.online or self._refused:
+        if not self.is_online or self._not_accepted_cause:
             return "offline"
-        return "occupied" if self._plugged.get(evse_id) else "available"
+        return "occupied" if self._plugged_by_evse.get(evse_id) else "available"
 
-    def causes(self, evse_id: int) -> tuple[Cause, ...]:
+    def outage_causes(self, evse_id: int) -> tuple[OutageCause, ...]:
         """Everything for which it cannot be used, oldest first."""
-        if evse_id not in self._connectors:
+        if evse_id not in self._connectors_by_evse:
             return ()
-        found = [_cause(one) for key, one in self.faults.items()
-                 if one.event.blocks and key[0] in (0, evse_id)]  # fmt: skip
-        if self.down:
-            found.append(self.down)
-        if evse_id not in self.running.values():
-            found += self._closings(evse_id)
-            if not self.online:
-                found.append(self._offline)
-            elif self._refused:
-                found.append(self._refused)
+        found = [_fault_cause(one) for key, one in self.active_faults.items()
+                 if one.event.blocks_charging and key[0] in (0, evse_id)]  # fmt: skip
+        if self.down_cause:
+            found.append(self.down_cause)
+        if evse_id not in self.open_transactions.values():
+            found += self._unavailable_causes(evse_id)
+            if not self.is_online:
+                found.append(self._offline_cause)
+            elif self._not_accepted_cause:
+                found.append(self._not_accepted_cause)
         return tuple(sorted(found, key=lambda one: one.seq))
 
-    def _closings(self, evse_id: int) -> Iterator[Cause]:
-        known = [self._closed[part] for part in ((0, 0), (evse_id, 0)) if part in self._closed]
-        connectors = [self._closed.get((evse_id, one)) for one in self._connectors[evse_id]]
+    def _unavailable_causes(self, evse_id: int) -> Iterator[OutageCause]:
+        known = [
+            self._inoperative_parts[part]
+            for part in ((0, 0), (evse_id, 0))
+            if part in self._inoperative_parts
+        ]
+        connectors = [
+            self._inoperative_parts.get((evse_id, one)) for one in self._connectors_by_evse[evse_id]
+        ]
         if connectors and all(connectors):
             known += [one for one in connectors if one]
-        known += [one for one in (self._ending, self._installing) if one]
-        if not known and evse_id in self._told:
-            known = [self._told[evse_id]]
+        known += [one for one in (self._restart_cause, self._install_cause) if one]
+        if not known and evse_id in self._reported_unavailable:
+            known = [self._reported_unavailable[evse_id]]
         yield from known
 
     # --- What changes it -------------------------------------------------------------------------
 
-    def began(self, entry: Entry, start: StationStarted) -> Cause:
+    def explain_downtime(self, entry: Entry, started: StationStarted) -> OutageCause:
         """Why nobody was there before this start. Ask before it is heard."""
         if not self._boot_id:
-            return Cause(entry.seq, "first start")
-        if self._ending:
-            ground = MAINTENANCE_IF_SHOWN if "OnIdle" in self._ending.text else None
-            return Cause(entry.seq, f"restarted: {self._ending.text}", ground)
-        if start.boot_id != self._boot_id:
-            return Cause(entry.seq, "the host lost its supply or was rebooted", UTILITY_IF_SHOWN)
-        if self._stopping:
-            return Cause(entry.seq, f"the program ended: {self._stopping}", MAINTENANCE_IF_SHOWN)
-        return Cause(entry.seq, "the program broke off")
+            return OutageCause(entry.seq, "first start")
+        if self._restart_cause:
+            ground = MAINTENANCE_CLAIMABLE if "OnIdle" in self._restart_cause.text else None
+            return OutageCause(entry.seq, f"restarted: {self._restart_cause.text}", ground)
+        if started.boot_id != self._boot_id:
+            return OutageCause(
+                entry.seq, "the host lost its supply or was rebooted", UTILITY_CLAIMABLE
+            )
+        if self._stop_reason:
+            return OutageCause(
+                entry.seq, f"the program ended: {self._stop_reason}", MAINTENANCE_CLAIMABLE
+            )
+        return OutageCause(entry.seq, "the program broke off")
 
-    def hears(self, entry: Entry, moment: int) -> tuple[Span, ...]:
+    def apply(self, entry: Entry, moment_ms: int) -> tuple[FaultPeriod, ...]:
         """Take an entry in; the faults that are over with it."""
         handler = HANDLERS.get(type(entry.event))
-        return (handler(self, entry, moment) or ()) if handler else ()
+        return (handler(self, entry, moment_ms) or ()) if handler else ()
 
-    def _start(self, entry: Entry, moment: int) -> tuple[Span, ...]:
+    def _on_station_started(self, entry: Entry, moment_ms: int) -> tuple[FaultPeriod, ...]:
         """Faults are levels of the devices: after a start they are reported anew."""
         start = entry.event
         assert isinstance(start, StationStarted)
         self.evse_ids = tuple(sorted(evse_id for evse_id, _ in start.evses if evse_id))
-        self._connectors = dict(start.evses)
-        self._boot_id, self._started = start.boot_id, moment
-        self._carried, self.faults = self.faults, {}
-        self.online, self._offline = False, Cause(entry.seq, "no link to the CSMS")
-        self._refused = Cause(entry.seq, "the CSMS has not accepted the station yet")
-        self._flows, self._plugged, self._told = {}, {}, {}
-        self._ending, self._stopping = None, ""
-        return tuple(Span(one, moment, entry.seq) for one in self._carried.values())
+        self._connectors_by_evse = dict(start.evses)
+        self._boot_id, self._started_ms = start.boot_id, moment_ms
+        self._faults_before_start, self.active_faults = self.active_faults, {}
+        self.is_online, self._offline_cause = False, OutageCause(entry.seq, "no link to the CSMS")
+        self._not_accepted_cause = OutageCause(
+            entry.seq, "the CSMS has not accepted the station yet"
+        )
+        self._flow_by_evse, self._plugged_by_evse, self._reported_unavailable = {}, {}, {}
+        self._restart_cause, self._stop_reason = None, ""
+        return tuple(
+            FaultPeriod(one, moment_ms, entry.seq) for one in self._faults_before_start.values()
+        )
 
-    def _fault(self, entry: Entry, moment: int) -> None:
+    def _on_device_faulted(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, DeviceFaulted)
         key = (event.evse_id, event.device, event.fault)
-        known = self.faults.get(key)
-        if known is None and moment - self._started <= CARRIED_MS:
-            known = self._carried.pop(key, None)
-        self.faults[key] = Fault(known.seq, known.began, event) if known else Fault(
-            entry.seq, moment, event
+        known = self.active_faults.get(key)
+        if known is None and moment_ms - self._started_ms <= FAULT_RESUME_MAX_MS:
+            known = self._faults_before_start.pop(key, None)
+        self.active_faults[key] = ActiveFault(known.seq, known.began_ms, event) if known else ActiveFault(
+            entry.seq, moment_ms, event
         )  # fmt: skip
 
-    def _recovered(self, entry: Entry, moment: int) -> tuple[Span, ...]:
+    def _on_device_recovered(self, entry: Entry, moment_ms: int) -> tuple[FaultPeriod, ...]:
         event = entry.event
         assert isinstance(event, DeviceRecovered)
-        fault = self.faults.pop((event.evse_id, event.device, event.fault), None)
-        return (Span(fault, moment, entry.seq),) if fault else ()
+        fault = self.active_faults.pop((event.evse_id, event.device, event.fault), None)
+        return (FaultPeriod(fault, moment_ms, entry.seq),) if fault else ()
 
-    def _link_opened(self, entry: Entry, moment: int) -> None:
-        self.online = True
+    def _on_link_opened(self, entry: Entry, moment_ms: int) -> None:
+        self.is_online = True
 
-    def _link_closed(self, entry: Entry, moment: int) -> None:
-        if self.online:
-            self.online, self._offline = False, Cause(entry.seq, "no link to the CSMS")
+    def _on_link_closed(self, entry: Entry, moment_ms: int) -> None:
+        if self.is_online:
+            self.is_online, self._offline_cause = (
+                False,
+                OutageCause(entry.seq, "no link to the CSMS"),
+            )
 
-    def _registered(self, entry: Entry, moment: int) -> None:
+    def _on_registration_answered(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, RegistrationAnswered)
         accepted = event.status == "Accepted"
         text = f"the CSMS answers {event.status}"
-        self._refused = None if accepted else Cause(entry.seq, text)
+        self._not_accepted_cause = None if accepted else OutageCause(entry.seq, text)
 
-    def _cable(self, entry: Entry, moment: int) -> None:
+    def _on_cable_reported(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, CableReported)
-        self._plugged[event.evse_id] = event.plugged
-        if not event.plugged:
-            self._flows.pop(event.evse_id, None)
+        self._plugged_by_evse[event.evse_id] = event.plugged_in
+        if not event.plugged_in:
+            self._flow_by_evse.pop(event.evse_id, None)
 
-    def _flow(self, entry: Entry, moment: int) -> None:
+    def _on_flow_reported(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
-        assert isinstance(event, FlowReported)
-        self._flows[event.evse_id] = event.flow
+        assert isinstance(event, EnergyFlowReported)
+        self._flow_by_evse[event.evse_id] = event.flow
 
-    def _availability(self, entry: Entry, moment: int) -> None:
+    def _on_availability_changed(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, AvailabilityChanged)
         part = (event.evse_id, event.connector_id)
-        self._closed.pop(part, None)
+        self._inoperative_parts.pop(part, None)
         if not event.operative:
             text = "taken out of service by the CSMS"
-            self._closed[part] = Cause(entry.seq, text, MAINTENANCE_IF_SHOWN)
+            self._inoperative_parts[part] = OutageCause(entry.seq, text, MAINTENANCE_CLAIMABLE)
 
-    def _begins(self, entry: Entry, moment: int) -> None:
+    def _on_transaction_started(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, TransactionStarted)
-        self.running[event.transaction_id] = event.evse_id
+        self.open_transactions[event.transaction_id] = event.evse_id
         if not event.evse_id:
-            self._granted[event.granted_seq] = event.transaction_id
+            self._transaction_by_granted_seq[event.authorization_seq] = event.transaction_id
 
-    def _bound(self, entry: Entry, moment: int) -> None:
+    def _on_authorization_bound(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
-        assert isinstance(event, AuthorizationBound)
-        name = self._granted.pop(event.granted_seq, None)
-        if name in self.running:
-            self.running[name] = event.evse_id
+        assert isinstance(event, AuthorizationBoundToEvse)
+        name = self._transaction_by_granted_seq.pop(event.authorization_seq, None)
+        if name in self.open_transactions:
+            self.open_transactions[name] = event.evse_id
 
-    def _queued(self, entry: Entry, moment: int) -> None:
+    def _on_call_queued(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, CallQueued)
-        if event.transaction is not None and event.transaction.event_type == "Ended":
-            self.running.pop(event.transaction.transaction_id, None)
-        if event.status is not None:
-            mark = event.status
-            self._told.pop(mark.evse_id, None)
+        if event.transaction_event is not None and event.transaction_event.event_type == "Ended":
+            self.open_transactions.pop(event.transaction_event.transaction_id, None)
+        if event.connector_status is not None:
+            mark = event.connector_status
+            self._reported_unavailable.pop(mark.evse_id, None)
             if mark.status == "Unavailable":
-                self._told[mark.evse_id] = Cause(entry.seq, "told the CSMS: Unavailable")
+                self._reported_unavailable[mark.evse_id] = OutageCause(
+                    entry.seq, "told the CSMS: Unavailable"
+                )
 
-    def _ordered_restart(self, entry: Entry, moment: int) -> None:
+    def _on_restart_ordered(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         if isinstance(event, ResetOrdered):
-            self._ending = Cause(entry.seq, f"reset {event.kind} ordered by the CSMS")
-        elif isinstance(event, RestartOrdered) and self._ending is None:
-            self._ending = Cause(entry.seq, f"restart for {event.boot_reason}")
+            self._restart_cause = OutageCause(
+                entry.seq, f"reset {event.reset_type} ordered by the CSMS"
+            )
+        elif isinstance(event, RestartOrdered) and self._restart_cause is None:
+            self._restart_cause = OutageCause(entry.seq, f"restart for {event.boot_reason}")
 
-    def _stops(self, entry: Entry, moment: int) -> None:
+    def _on_station_stopping(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, StationStopping)
-        self._stopping = event.reason
+        self._stop_reason = event.reason
 
-    def _firmware(self, entry: Entry, moment: int) -> None:
+    def _on_firmware_event(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
-        if isinstance(event, FirmwareOrdered):
-            self._update, self._ordered = event, entry.seq
-        elif isinstance(event, FirmwareAdvanced):
-            if event.status not in INSTALLING:
-                self._installing = None
-            elif self._installing is None:
-                self._installing = self._installation(entry.seq)
+        if isinstance(event, FirmwareUpdateOrdered):
+            self._firmware_order, self._firmware_order_seq = event, entry.seq
+        elif isinstance(event, FirmwareStatusChanged):
+            if event.status not in INSTALL_STATUSES:
+                self._install_cause = None
+            elif self._install_cause is None:
+                self._install_cause = self._installation_cause(entry.seq)
 
-    def _installation(self, seq: int) -> Cause:
+    def _installation_cause(self, seq: int) -> OutageCause:
         """Scheduled is what was ordered for a time to come; the order is the proof."""
-        update = self._update
+        update = self._firmware_order
         if update is None or update.install_at is None:
-            return Cause(seq, "firmware is installed", MAINTENANCE_IF_SHOWN)
-        text = f"firmware is installed, ordered by entry {self._ordered} for {update.install_at}"
-        return Cause(seq, text, MAINTENANCE)
+            return OutageCause(seq, "firmware is installed", MAINTENANCE_CLAIMABLE)
+        text = f"firmware is installed, ordered by entry {self._firmware_order_seq} for {update.install_at}"
+        return OutageCause(seq, text, MAINTENANCE)
 
 
-def _cause(fault: Fault) -> Cause:
+def _fault_cause(fault: ActiveFault) -> OutageCause:
     event = fault.event
     where = "" if event.evse_id else ", whole station"
     ground = FAULT_GROUNDS.get((event.device, event.fault))
-    return Cause(fault.seq, f"{event.device} {event.fault}{where}", ground)
+    return OutageCause(fault.seq, f"{event.device} {event.fault}{where}", ground)
 
 
-Handler = Callable[[Condition, Entry, int], tuple[Span, ...] | None]
+Handler = Callable[[EvseConditions, Entry, int], tuple[FaultPeriod, ...] | None]
 
 HANDLERS: Final[dict[type[Event], Handler]] = {
-    StationStarted: Condition._start,
-    StationStopping: Condition._stops,
-    LinkOpened: Condition._link_opened,
-    LinkClosed: Condition._link_closed,
-    RegistrationAnswered: Condition._registered,
-    DeviceFaulted: Condition._fault,
-    DeviceRecovered: Condition._recovered,
-    CableReported: Condition._cable,
-    FlowReported: Condition._flow,
-    AvailabilityChanged: Condition._availability,
-    TransactionStarted: Condition._begins,
-    AuthorizationBound: Condition._bound,
-    CallQueued: Condition._queued,
-    ResetOrdered: Condition._ordered_restart,
-    RestartOrdered: Condition._ordered_restart,
-    FirmwareOrdered: Condition._firmware,
-    FirmwareAdvanced: Condition._firmware,
+    StationStarted: EvseConditions._on_station_started,
+    StationStopping: EvseConditions._on_station_stopping,
+    LinkOpened: EvseConditions._on_link_opened,
+    LinkClosed: EvseConditions._on_link_closed,
+    RegistrationAnswered: EvseConditions._on_registration_answered,
+    DeviceFaulted: EvseConditions._on_device_faulted,
+    DeviceRecovered: EvseConditions._on_device_recovered,
+    CableReported: EvseConditions._on_cable_reported,
+    EnergyFlowReported: EvseConditions._on_flow_reported,
+    AvailabilityChanged: EvseConditions._on_availability_changed,
+    TransactionStarted: EvseConditions._on_transaction_started,
+    AuthorizationBoundToEvse: EvseConditions._on_authorization_bound,
+    CallQueued: EvseConditions._on_call_queued,
+    ResetOrdered: EvseConditions._on_restart_ordered,
+    RestartOrdered: EvseConditions._on_restart_ordered,
+    FirmwareUpdateOrdered: EvseConditions._on_firmware_event,
+    FirmwareStatusChanged: EvseConditions._on_firmware_event,
 }

@@ -18,39 +18,39 @@ from journal.observations import (
     ClockStepped,
     ContactorReported,
     DeviceFaulted,
-    FlowReported,
+    EnergyFlowReported,
     MeterRead,
     StationStarted,
 )
 from journal.projections.clocks import ClockCorrected
 from journal.projections.outbox import CallQueued
-from journal.reader import Damage, JournalFailed, Reader
+from journal.reader import EntryDamage, JournalFailed, Reader
 from journal.terms import Entry
-from station.history.export import Span
+from station.history.export import TimeRange
 from station.history.report import condition as conditions
 from station.history.report import talks, visits
-from station.history.report.condition import Cause, Condition, State
-from station.history.report.lanes import Lanes, grid_of
-from station.history.report.talks import Talks, Unconfirmed
-from station.history.report.times import Times, ms_of, times_of
-from station.history.report.troubles import Troubles
-from station.history.report.uptime import Uptime
-from station.history.report.visits import Visits
+from station.history.report.condition import EvseConditions, EvseState, OutageCause
+from station.history.report.lanes import EvseTimeline, create_grid
+from station.history.report.talks import MessageStatistics, UnconfirmedCall
+from station.history.report.times import CorrectedTimes, datetime_to_ms, read_corrected_times
+from station.history.report.troubles import FaultStatistics
+from station.history.report.uptime import EvseUptime
+from station.history.report.visits import ReportedSessions
 
 EVSES_MAX: Final = 32  # that are told; a station has a handful
-TOLD_MAX: Final = 100  # starts and changes of the clock, the newest
-COMPLAINTS_MAX: Final = 20
+LISTED_EVENTS_MAX: Final = 100  # starts and changes of the clock, the newest
+LISTED_PROBLEMS_MAX: Final = 20
 POWER_MAX_W: Final = Decimal(10_000_000)
 
 # What folding an entry raises that only a tampered or damaged history can hold.
-_IMPOSSIBLE: Final = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
+_INVALID_HISTORY: Final = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
 
 
-class Start(NamedTuple):
+class ProgramStart(NamedTuple):
     """A run of the program began; `gap_ms` since the last entry of the one before, None: first."""
 
     seq: int
-    moment: int
+    moment_ms: int
     release: str
     why: str
     gap_ms: int | None
@@ -60,341 +60,367 @@ class ClockChange(NamedTuple):
     """The wall clock moved. `source`: who said so."""
 
     seq: int
-    moment: int
+    moment_ms: int
     step_ms: int
     source: str
 
 
 @dataclass
-class Facts:
+class ReportData:
     """Everything a page tells."""
 
     journal_id: str
-    asked: Span
-    since: int
-    until: int
-    uptimes: dict[int, Uptime]
-    lanes: dict[int, Lanes]
-    visits: Visits
-    troubles: Troubles
-    talks: Talks
+    requested_range: TimeRange
+    since_ms: int
+    until_ms: int
+    uptimes: dict[int, EvseUptime]
+    timelines: dict[int, EvseTimeline]
+    sessions: ReportedSessions
+    fault_statistics: FaultStatistics
+    message_statistics: MessageStatistics
     first_entry: int = 0
     last_entry: int = 0
     identity: str = "unknown"
     profile: str = ""
     release: str = ""
-    ends: int = 0  # moment of the last entry that was heard
-    silent_ms: int = 0  # of the range, behind the journal's end
-    starts: deque[Start] = field(default_factory=lambda: deque(maxlen=TOLD_MAX))
+    last_entry_ms: int = 0  # moment of the last entry that was heard
+    uncovered_ms: int = 0  # of the range, behind the journal's end
+    starts: deque[ProgramStart] = field(default_factory=lambda: deque(maxlen=LISTED_EVENTS_MAX))
     starts_count: int = 0
-    clock: deque[ClockChange] = field(default_factory=lambda: deque(maxlen=TOLD_MAX))
-    clock_count: int = 0
-    unconfirmed: tuple[Unconfirmed, ...] = ()
-    late_start: bool = False  # the journal begins after the range that was asked for
-    archived: int = 0  # entries before the first that can be read
-    complaints: list[str] = field(default_factory=list)
-    complaints_count: int = 0
+    clock_changes: deque[ClockChange] = field(
+        default_factory=lambda: deque(maxlen=LISTED_EVENTS_MAX)
+    )
+    clock_changes_count: int = 0
+    unconfirmed_calls: tuple[UnconfirmedCall, ...] = ()
+    starts_late: bool = False  # the journal begins after the range that was asked for
+    archived_count: int = 0  # entries before the first that can be read
+    problems: list[str] = field(default_factory=list)
+    problems_count: int = 0
 
     @property
-    def whole_ms(self) -> int:
-        return self.until - self.since
+    def duration_ms(self) -> int:
+        return self.until_ms - self.since_ms
 
     @property
-    def entries(self) -> str:
+    def describe_entries(self) -> str:
         """Which entries lie in the range."""
         if not self.first_entry:
             return f"no entry, the last before it is {self.last_entry:,}"
         return f"entries {self.first_entry:,} to {self.last_entry:,}"
 
 
-class NothingThereError(Exception):
+class RangeEmptyError(Exception):
     """The range holds no moment of the journal. One line."""
 
 
-def gather(
-    reader: Reader, registry: Registry, span: Span, *, advance: Callable[[int, int], None]
-) -> Facts:
+def collect_report_data(
+    reader: Reader,
+    registry: Registry,
+    time_range: TimeRange,
+    *,
+    on_progress: Callable[[int, int], None],
+) -> ReportData:
     """Walk a journal; `advance` hears how many entries are done, of how many.
 
     Raises:
         NothingThereError: the range holds nothing.
         JournalFailed: the file cannot be read at all.
     """
-    head = reader.head().seq
-    first = reader.anchor()[0] + 1
-    rows = reader.rows(first, head, damaged=lambda _: None)
-    times = times_of(rows, registry, advance=lambda seq: advance(seq // 2, head))
-    facts = _blank(reader, span, times)
-    facts.archived = first - 1
-    walk = _Walk(facts, times)
+    head = reader.read_head().seq
+    first = reader.position_before_first()[0] + 1
+    rows = reader.iter_rows(first, head, on_damage=lambda _: None)
+    times = read_corrected_times(
+        rows, registry, on_progress=lambda seq: on_progress(seq // 2, head)
+    )
+    facts = _empty_report_data(reader, time_range, times)
+    facts.archived_count = first - 1
+    walk = _ReportWalk(facts, times)
     due = first
-    for entry in reader.entries(first, head, damaged=walk.damaged):
-        if entry.seq != due and not walk.is_told(due):
-            walk.complain(due, "missing")
+    for entry in reader.iter_entries(first, head, on_damage=walk.on_damage):
+        if entry.seq != due and not walk.is_reported(due):
+            walk.add_problem(due, "missing")
         due = entry.seq + 1
-        if not walk.hears(entry):
+        if not walk.apply(entry):
             break
         if entry.seq % 4096 == 0:
-            advance((head + entry.seq) // 2, head)
+            on_progress((head + entry.seq) // 2, head)
     walk.close(reader)
-    advance(head, head)
+    on_progress(head, head)
     return facts
 
 
-def _blank(reader: Reader, span: Span, times: Times) -> Facts:
+def _empty_report_data(
+    reader: Reader, time_range: TimeRange, corrected_times: CorrectedTimes
+) -> ReportData:
     """The range, as far as the journal reaches back, with nothing in it."""
-    since = times.first if span.since is None else ms_of(span.since)
-    late = since < times.first
-    since = max(since, times.first)
-    until = max(times.last, since + 1) if span.until is None else ms_of(span.until)
-    if not times.entries or since > times.last or until <= since:
-        raise NothingThereError("the journal holds nothing of that range")
-    return Facts(
+    since = (
+        corrected_times.first_ms if time_range.since is None else datetime_to_ms(time_range.since)
+    )
+    late = since < corrected_times.first_ms
+    since = max(since, corrected_times.first_ms)
+    until = (
+        max(corrected_times.last_ms, since + 1)
+        if time_range.until is None
+        else datetime_to_ms(time_range.until)
+    )
+    if not corrected_times.last_seq or since > corrected_times.last_ms or until <= since:
+        raise RangeEmptyError("the journal holds nothing of that range")
+    return ReportData(
         journal_id=reader.journal_id,
-        asked=span,
-        since=since,
-        until=until,
+        requested_range=time_range,
+        since_ms=since,
+        until_ms=until,
         uptimes={},
-        lanes={},
-        visits=Visits(since, until, ever=span.until is None),
-        troubles=Troubles(since, until),
-        talks=Talks(),
-        late_start=late,
+        timelines={},
+        sessions=ReportedSessions(since, until, open_ended=time_range.until is None),
+        fault_statistics=FaultStatistics(since, until),
+        message_statistics=MessageStatistics(),
+        starts_late=late,
     )
 
 
-class _Held(NamedTuple):
+class _StatePeriod(NamedTuple):
     """What an EVSE is, and since when."""
 
-    since: int
-    state: State = "none"
-    causes: tuple[Cause, ...] = ()
+    since_ms: int
+    state: EvseState = "none"
+    causes: tuple[OutageCause, ...] = ()
 
 
 class _Reading(NamedTuple):
-    moment: int
+    moment_ms: int
     power_w: int | None
-    soc: int | None
+    soc_percent: int | None
 
 
-class _Walk:
+class _ReportWalk:
     """The second walk, entry by entry."""
 
-    def __init__(self, facts: Facts, times: Times) -> None:
-        self._facts = facts
-        self._times = times
-        self._grid = grid_of(facts.since, facts.until)
-        self._condition = Condition()
-        self._held: dict[int, _Held] = {}
+    def __init__(self, report_data: ReportData, corrected_times: CorrectedTimes) -> None:
+        self._report_data = report_data
+        self._corrected_times = corrected_times
+        self._grid = create_grid(report_data.since_ms, report_data.until_ms)
+        self._conditions = EvseConditions()
+        self._state_periods: dict[int, _StatePeriod] = {}
         self._readings: dict[int, _Reading] = {}
-        self._link_since = 0
-        self._moment = 0  # of the last entry
-        self._damaged: set[int] = set()  # entries that were complained of, the last few
+        self._link_since_ms = 0
+        self._last_moment_ms = 0  # of the last entry
+        self._damaged_seqs: set[int] = set()  # entries that were complained of, the last few
 
     # --- Entries ---------------------------------------------------------------------------------
 
-    def hears(self, entry: Entry) -> bool:
+    def apply(self, entry: Entry) -> bool:
         """Take an entry in; False: it lies behind the range."""
-        facts, kind = self._facts, type(entry.event)
-        moment = self._times.of(entry)
-        if facts.asked.until is not None and moment >= facts.until:
+        facts, kind = self._report_data, type(entry.event)
+        moment = self._corrected_times.moment_ms(entry)
+        if facts.requested_range.until is not None and moment >= facts.until_ms:
             if isinstance(entry.event, StationStarted):
-                self._go_down(entry, entry.event)  # the range ends where nobody was there
+                self._mark_down(entry, entry.event)  # the range ends where nobody was there
             return False
-        counts = moment >= facts.since
-        if kind in talks.HEARS or kind in visits.HEARS:
-            self._told(entry, moment, counts)
-        if kind in _DRAWN:
-            _DRAWN[kind](self, entry, moment)
+        counts = moment >= facts.since_ms
+        if kind in talks.HANDLES or kind in visits.HANDLES:
+            self._apply_statistics(entry, moment, counts)
+        if kind in _DRAW_HANDLERS:
+            _DRAW_HANDLERS[kind](self, entry, moment)
         if kind in conditions.HANDLERS:
-            self._conditioned(entry, moment)
-        self._moment = moment
+            self._apply_conditions(entry, moment)
+        self._last_moment_ms = moment
         facts.first_entry = facts.first_entry or (entry.seq if counts else 0)
-        facts.last_entry, facts.ends = entry.seq, moment
+        facts.last_entry, facts.last_entry_ms = entry.seq, moment
         return True
 
-    def _told(self, entry: Entry, moment: int, counts: bool) -> None:
+    def _apply_statistics(self, entry: Entry, moment_ms: int, in_range: bool) -> None:
         kind = type(entry.event)
         try:
-            if kind in talks.HEARS:
-                self._facts.talks.hears(entry, counts)
-            if kind in visits.HEARS:
-                self._facts.visits.hears(entry, moment)
-        except _IMPOSSIBLE:
-            self.complain(entry.seq, "fits no history")
+            if kind in talks.HANDLES:
+                self._report_data.message_statistics.apply(entry, in_range)
+            if kind in visits.HANDLES:
+                self._report_data.sessions.apply(entry, moment_ms)
+        except _INVALID_HISTORY:
+            self.add_problem(entry.seq, "fits no history")
 
-    def _conditioned(self, entry: Entry, moment: int) -> None:
-        condition, event = self._condition, entry.event
-        if isinstance(event, CallQueued) and event.status is None:
-            mark = event.transaction
+    def _apply_conditions(self, entry: Entry, moment_ms: int) -> None:
+        condition, event = self._conditions, entry.event
+        if isinstance(event, CallQueued) and event.connector_status is None:
+            mark = event.transaction_event
             if mark is None or mark.event_type != "Ended":
                 return  # nearly all of them
-        online = condition.online
+        online = condition.is_online
         if isinstance(event, StationStarted):
-            self._nobody_there(entry, event, moment)
-        for span in condition.hears(entry, moment):
-            self._facts.troubles.add(span)
-        self._look(moment, entry.seq)
-        if condition.online != online:
-            self._draw_link(moment, online)
+            self._on_program_start(entry, event, moment_ms)
+        for span in condition.apply(entry, moment_ms):
+            self._report_data.fault_statistics.add_period(span)
+        self._update_states(moment_ms, entry.seq)
+        if condition.is_online != online:
+            self._draw_link(moment_ms, online)
 
-    def _nobody_there(self, entry: Entry, start: StationStarted, moment: int) -> None:
+    def _on_program_start(self, entry: Entry, started: StationStarted, moment_ms: int) -> None:
         """Between the last entry of a run and the start of the next one."""
-        condition, facts = self._condition, self._facts
-        cause = self._go_down(entry, start)
-        condition.down = None
-        gap_ms = moment - self._moment if self._moment else None
-        facts.identity, facts.profile = start.identity, start.profile
-        facts.release = start.release
-        if moment >= facts.since:
-            facts.starts.append(Start(entry.seq, moment, start.release, cause.text, gap_ms))
+        condition, facts = self._conditions, self._report_data
+        cause = self._mark_down(entry, started)
+        condition.down_cause = None
+        gap_ms = moment_ms - self._last_moment_ms if self._last_moment_ms else None
+        facts.identity, facts.profile = started.identity, started.product_profile
+        facts.release = started.release
+        if moment_ms >= facts.since_ms:
+            facts.starts.append(
+                ProgramStart(entry.seq, moment_ms, started.release, cause.text, gap_ms)
+            )
             facts.starts_count += 1
-        for lanes in facts.lanes.values():
-            lanes.mark("start", moment, f"started: {cause.text} (entry {entry.seq})")
-        self._link_since = moment
+        for lanes in facts.timelines.values():
+            lanes.add_mark("start", moment_ms, f"started: {cause.text} (entry {entry.seq})")
+        self._link_since_ms = moment_ms
 
-    def _go_down(self, entry: Entry, start: StationStarted) -> Cause:
+    def _mark_down(self, entry: Entry, started: StationStarted) -> OutageCause:
         """Nobody is there from the last entry on."""
-        condition = self._condition
-        condition.down = cause = condition.began(entry, start)
-        if self._held:
-            self._look(self._moment, entry.seq)
-        if condition.online:
-            self._draw_link(self._moment, True)
-            condition.online = False
+        condition = self._conditions
+        condition.down_cause = cause = condition.explain_downtime(entry, started)
+        if self._state_periods:
+            self._update_states(self._last_moment_ms, entry.seq)
+        if condition.is_online:
+            self._draw_link(self._last_moment_ms, True)
+            condition.is_online = False
         return cause
 
     # --- States ----------------------------------------------------------------------------------
 
-    def _look(self, moment: int, seq: int) -> None:
+    def _update_states(self, moment_ms: int, seq: int) -> None:
         """Close what is over for each EVSE, and hold what is so now."""
-        condition = self._condition
-        for evse_id in dict.fromkeys((*self._held, *condition.evse_ids[:EVSES_MAX])):
-            held = self._held.get(evse_id) or self._met(evse_id, moment)
-            state, causes = condition.state(evse_id), condition.causes(evse_id)
+        condition = self._conditions
+        for evse_id in dict.fromkeys((*self._state_periods, *condition.evse_ids[:EVSES_MAX])):
+            held = self._state_periods.get(evse_id) or self._add_evse(evse_id, moment_ms)
+            state, causes = condition.evse_state(evse_id), condition.outage_causes(evse_id)
             if (state, causes) != held[1:]:
-                self._enter(evse_id, held, moment, seq)
-                held = _Held(moment, state, causes)
-            self._held[evse_id] = held
+                self._record_period(evse_id, held, moment_ms, seq)
+                held = _StatePeriod(moment_ms, state, causes)
+            self._state_periods[evse_id] = held
 
-    def _met(self, evse_id: int, moment: int) -> _Held:
+    def _add_evse(self, evse_id: int, moment_ms: int) -> _StatePeriod:
         """An EVSE is heard of for the first time."""
-        self._facts.uptimes[evse_id] = Uptime(evse_id)
-        self._facts.lanes[evse_id] = Lanes(self._grid)
-        return _Held(moment)
+        self._report_data.uptimes[evse_id] = EvseUptime(evse_id)
+        self._report_data.timelines[evse_id] = EvseTimeline(self._grid)
+        return _StatePeriod(moment_ms)
 
-    def _enter(self, evse_id: int, held: _Held, moment: int, seq: int) -> None:
-        facts = self._facts
-        uptime, lanes = facts.uptimes[evse_id], facts.lanes[evse_id]
-        began, ended = max(held.since, facts.since), min(moment, facts.until)
+    def _record_period(self, evse_id: int, period: _StatePeriod, moment_ms: int, seq: int) -> None:
+        facts = self._report_data
+        uptime, lanes = facts.uptimes[evse_id], facts.timelines[evse_id]
+        began, ended = max(period.since_ms, facts.since_ms), min(moment_ms, facts.until_ms)
         if began < ended:
-            uptime.add(began, ended, seq, held.state, held.causes)
-            lanes.state(began, ended, held.state)
+            uptime.add_period(began, ended, seq, period.state, period.causes)
+            lanes.add_state(began, ended, period.state)
 
     # --- Drawing ---------------------------------------------------------------------------------
 
-    def _draw_link(self, moment: int, up: bool) -> None:
-        for lanes in self._facts.lanes.values():
-            lanes.link(self._link_since, moment, up)
-        self._link_since = moment
+    def _draw_link(self, moment_ms: int, is_up: bool) -> None:
+        for lanes in self._report_data.timelines.values():
+            lanes.add_link(self._link_since_ms, moment_ms, is_up)
+        self._link_since_ms = moment_ms
 
-    def _draw_reading(self, entry: Entry, moment: int) -> None:
+    def _draw_reading(self, entry: Entry, moment_ms: int) -> None:
         read = entry.event
         assert isinstance(read, MeterRead)
-        self._hold(read.evse_id, moment)
-        running = read.evse_id in self._condition.running.values()
+        self._draw_last_reading(read.evse_id, moment_ms)
+        running = read.evse_id in self._conditions.open_transactions.values()
         if not running:
             self._readings.pop(read.evse_id, None)
             return
-        self._readings[read.evse_id] = _Reading(moment, _power_w(read), read.soc_percent)
+        self._readings[read.evse_id] = _Reading(moment_ms, _compute_power_w(read), read.soc_percent)
 
-    def _hold(self, evse_id: int, moment: int) -> None:
+    def _draw_last_reading(self, evse_id: int, moment_ms: int) -> None:
         """What was read last held until now."""
-        reading, lanes = self._readings.get(evse_id), self._facts.lanes.get(evse_id)
+        reading, lanes = self._readings.get(evse_id), self._report_data.timelines.get(evse_id)
         if reading is None or lanes is None:
             return
         if reading.power_w is not None:
-            lanes.power(reading.moment, max(moment, reading.moment + 1), reading.power_w)
-        if reading.soc is not None:
-            lanes.soc(reading.moment, max(moment, reading.moment + 1), reading.soc)
+            lanes.add_power(
+                reading.moment_ms, max(moment_ms, reading.moment_ms + 1), reading.power_w
+            )
+        if reading.soc_percent is not None:
+            lanes.add_soc(
+                reading.moment_ms, max(moment_ms, reading.moment_ms + 1), reading.soc_percent
+            )
 
-    def _draw_end(self, entry: Entry, moment: int) -> None:
+    def _draw_end(self, entry: Entry, moment_ms: int) -> None:
         """No energy can flow any more, so nothing holds."""
         event = entry.event
-        assert isinstance(event, CableReported | ContactorReported | FlowReported)
+        assert isinstance(event, CableReported | ContactorReported | EnergyFlowReported)
         if getattr(event, "flow", "") == "none" or not getattr(event, "closed", True):
-            self._hold(event.evse_id, moment)
+            self._draw_last_reading(event.evse_id, moment_ms)
             self._readings.pop(event.evse_id, None)
-        elif isinstance(event, CableReported) and not event.plugged:
+        elif isinstance(event, CableReported) and not event.plugged_in:
             self._readings.pop(event.evse_id, None)
 
-    def _draw_start(self, entry: Entry, moment: int) -> None:
+    def _draw_start(self, entry: Entry, moment_ms: int) -> None:
         self._readings.clear()
 
-    def _draw_fault(self, entry: Entry, moment: int) -> None:
+    def _draw_fault(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, DeviceFaulted)
-        for evse_id, lanes in self._facts.lanes.items():
+        for evse_id, lanes in self._report_data.timelines.items():
             if event.evse_id in (0, evse_id):
                 text = f"{event.device} {event.fault} (entry {entry.seq})"
-                lanes.mark("fault" if event.blocks else "trouble", moment, text)
+                lanes.add_mark("fault" if event.blocks_charging else "trouble", moment_ms, text)
 
-    def _draw_clock(self, entry: Entry, moment: int) -> None:
-        event, facts = entry.event, self._facts
+    def _draw_clock(self, entry: Entry, moment_ms: int) -> None:
+        event, facts = entry.event, self._report_data
         assert isinstance(event, ClockStepped | ClockCorrected)
-        if not event.step_ms or moment < facts.since:
+        if not event.step_ms or moment_ms < facts.since_ms:
             return
         source = f"told by {event.source}" if isinstance(event, ClockCorrected) else "the host's"
-        facts.clock.append(ClockChange(entry.seq, moment, event.step_ms, source))
-        facts.clock_count += 1
+        facts.clock_changes.append(ClockChange(entry.seq, moment_ms, event.step_ms, source))
+        facts.clock_changes_count += 1
         text = f"clock moved by {Decimal(event.step_ms) / 1000} s, {source} (entry {entry.seq})"
-        for lanes in facts.lanes.values():
-            lanes.mark("clock", moment, text)
+        for lanes in facts.timelines.values():
+            lanes.add_mark("clock", moment_ms, text)
 
     # --- The end ---------------------------------------------------------------------------------
 
     def close(self, reader: Reader) -> None:
         """The range is over, and so may the journal be."""
-        facts, condition = self._facts, self._condition
-        ends = min(self._moment, facts.until)
-        if facts.asked.until is None or facts.last_entry < self._times.entries:
-            ends = facts.until  # the journal goes on: what held, held until then
-        facts.silent_ms = facts.until - ends
-        for evse_id, held in self._held.items():
-            self._enter(evse_id, held, ends, 0)
-            self._hold(evse_id, ends)
-            if ends < facts.until:
+        facts, condition = self._report_data, self._conditions
+        ends = min(self._last_moment_ms, facts.until_ms)
+        if facts.requested_range.until is None or facts.last_entry < self._corrected_times.last_seq:
+            ends = facts.until_ms  # the journal goes on: what held, held until then
+        facts.uncovered_ms = facts.until_ms - ends
+        for evse_id, held in self._state_periods.items():
+            self._record_period(evse_id, held, ends, 0)
+            self._draw_last_reading(evse_id, ends)
+            if ends < facts.until_ms:
                 text = "the journal ends: nothing shows that it was up"
-                cause = Cause(facts.last_entry, text)
-                self._enter(evse_id, _Held(ends, "down", (cause,)), facts.until, 0)
+                cause = OutageCause(facts.last_entry, text)
+                self._record_period(
+                    evse_id, _StatePeriod(ends, "down", (cause,)), facts.until_ms, 0
+                )
         for uptime in facts.uptimes.values():
             uptime.close()
-        self._draw_link(ends, condition.online)
-        for fault in condition.faults.values():
-            facts.troubles.add(conditions.Span(fault))
-        facts.visits.close()
-        facts.unconfirmed = tuple(facts.talks.unconfirmed(_fetching(reader)))
+        self._draw_link(ends, condition.is_online)
+        for fault in condition.active_faults.values():
+            facts.fault_statistics.add_period(conditions.FaultPeriod(fault))
+        facts.sessions.close()
+        facts.unconfirmed_calls = tuple(
+            facts.message_statistics.unconfirmed_calls(_make_find_entry(reader))
+        )
         if not facts.uptimes:
-            raise NothingThereError("no station started in that range")
+            raise RangeEmptyError("no station started in that range")
 
     # --- Damage ----------------------------------------------------------------------------------
 
-    def damaged(self, damage: Damage) -> None:
-        self._damaged.add(damage.seq)
-        self.complain(damage.seq, damage.why)
+    def on_damage(self, damage: EntryDamage) -> None:
+        self._damaged_seqs.add(damage.seq)
+        self.add_problem(damage.seq, damage.reason)
 
-    def is_told(self, seq: int) -> bool:
-        told = seq in self._damaged
-        self._damaged.clear()
+    def is_reported(self, seq: int) -> bool:
+        told = seq in self._damaged_seqs
+        self._damaged_seqs.clear()
         return told
 
-    def complain(self, seq: int, why: str) -> None:
-        self._facts.complaints_count += 1
-        if len(self._facts.complaints) < COMPLAINTS_MAX:
-            self._facts.complaints.append(f"entry {seq}: {why}")
+    def add_problem(self, seq: int, why: str) -> None:
+        self._report_data.problems_count += 1
+        if len(self._report_data.problems) < LISTED_PROBLEMS_MAX:
+            self._report_data.problems.append(f"entry {seq}: {why}")
 
 
-def _power_w(read: MeterRead) -> int | None:
+def _compute_power_w(read: MeterRead) -> int | None:
     """For a curve: whole watts, none that no station has."""
     power_w = read.power_w
     if power_w is None and read.voltage_v is not None and read.current_a is not None:
@@ -402,23 +428,23 @@ def _power_w(read: MeterRead) -> int | None:
     return None if power_w is None else int(max(Decimal(0), min(power_w, POWER_MAX_W)))
 
 
-def _fetching(reader: Reader) -> Callable[[int], Entry | None]:
+def _make_find_entry(reader: Reader) -> Callable[[int], Entry | None]:
     def fetch(seq: int) -> Entry | None:
         try:
-            return reader.entry(seq)
+            return reader.read_entry(seq)
         except (LookupError, JournalFailed):
             return None
 
     return fetch
 
 
-_DRAWN: Final[dict[type, Callable[[_Walk, Entry, int], None]]] = {
-    MeterRead: _Walk._draw_reading,
-    CableReported: _Walk._draw_end,
-    ContactorReported: _Walk._draw_end,
-    FlowReported: _Walk._draw_end,
-    StationStarted: _Walk._draw_start,
-    DeviceFaulted: _Walk._draw_fault,
-    ClockStepped: _Walk._draw_clock,
-    ClockCorrected: _Walk._draw_clock,
+_DRAW_HANDLERS: Final[dict[type, Callable[[_ReportWalk, Entry, int], None]]] = {
+    MeterRead: _ReportWalk._draw_reading,
+    CableReported: _ReportWalk._draw_end,
+    ContactorReported: _ReportWalk._draw_end,
+    EnergyFlowReported: _ReportWalk._draw_end,
+    StationStarted: _ReportWalk._draw_start,
+    DeviceFaulted: _ReportWalk._draw_fault,
+    ClockStepped: _ReportWalk._draw_clock,
+    ClockCorrected: _ReportWalk._draw_clock,
 }

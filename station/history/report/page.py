@@ -11,132 +11,134 @@ from typing import Final
 
 from station import RELEASE
 from station.history.report import drawing, sections
-from station.history.report.gathering import Facts
-from station.history.report.style import SHEET
+from station.history.report.gathering import ReportData
+from station.history.report.style import STYLE_SHEET
 from station.history.report.words import (
-    decimal,
-    duration,
-    kwh,
-    minutes,
-    moment,
-    percent,
-    text,
+    escape_text,
+    format_decimal,
+    format_duration,
+    format_kwh,
+    format_minutes,
+    format_moment,
+    format_percent,
 )
 
-POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
 
 
-def page(facts: Facts) -> str:
+def render_page(report_data: ReportData) -> str:
     """The whole document; the same facts give the same text."""
-    title = f"Station {text(facts.identity)}, {moment(facts.since)} to {moment(facts.until)} UTC"
-    body = "\n".join(_body(facts))
+    title = f"Station {escape_text(report_data.identity)}, {format_moment(report_data.since_ms)} to {format_moment(report_data.until_ms)} UTC"
+    body = "\n".join(_render_body(report_data))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
-        f"<title>{title}</title>\n<style>{SHEET}</style>\n</head>\n<body>\n"
-        f"{drawing.definitions()}\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{STYLE_SHEET}</style>\n</head>\n<body>\n"
+        f"{drawing.render_definitions()}\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
-def _body(facts: Facts) -> Iterator[str]:
-    yield _header(facts)
-    yield from _notices(facts)
-    yield _figures(facts)
-    yield from _timelines(facts)
-    yield from sections.uptime(facts)
-    yield from sections.sessions(facts)
-    yield from sections.messages(facts)
-    yield from sections.faults(facts)
-    yield from sections.answers(facts)
-    yield from sections.life(facts)
-    yield from sections.counting(facts)
-    yield _footer(facts)
+def _render_body(report_data: ReportData) -> Iterator[str]:
+    yield _render_header(report_data)
+    yield from _render_notices(report_data)
+    yield _render_figures(report_data)
+    yield from _render_timelines(report_data)
+    yield from sections.render_uptime(report_data)
+    yield from sections.render_sessions(report_data)
+    yield from sections.render_messages(report_data)
+    yield from sections.render_faults(report_data)
+    yield from sections.render_response_times(report_data)
+    yield from sections.render_starts(report_data)
+    yield from sections.render_counting_rules(report_data)
+    yield _render_footer(report_data)
 
 
-PARTS: Final = (
+SECTION_TITLES: Final = (
     ("timeline", "Time line"), ("uptime", "Uptime"), ("sessions", "Sessions"),
     ("messages", "Messages"), ("faults", "Faults"), ("answers", "Response times"),
     ("life", "Starts and clock"), ("counting", "How this is counted"),
 )  # fmt: skip
 
 
-def _header(facts: Facts) -> str:
-    nav = "".join(f'<a href="#{name}">{title}</a>' for name, title in PARTS)
+def _render_header(report_data: ReportData) -> str:
+    nav = "".join(f'<a href="#{name}">{title}</a>' for name, title in SECTION_TITLES)
     return (
-        f'<header><p class="kicker">Charging station report</p><h1>{text(facts.identity)}</h1>'
-        f'<p class="range">{moment(facts.since)}<span class="to">to</span>{moment(facts.until)} UTC'
-        f'<span class="to">·</span>{duration(facts.whole_ms)}</p>'
-        f'<p class="meta">Product {text(facts.profile)}, release {text(facts.release)} · '
-        f"journal {text(facts.journal_id)}, {facts.entries}</p></header><nav>{nav}</nav>"
+        f'<header><p class="kicker">Charging station report</p><h1>{escape_text(report_data.identity)}</h1>'
+        f'<p class="range">{format_moment(report_data.since_ms)}<span class="to">to</span>{format_moment(report_data.until_ms)} UTC'
+        f'<span class="to">·</span>{format_duration(report_data.duration_ms)}</p>'
+        f'<p class="meta">Product {escape_text(report_data.profile)}, release {escape_text(report_data.release)} · '
+        f"journal {escape_text(report_data.journal_id)}, {report_data.describe_entries}</p></header><nav>{nav}</nav>"
     )
 
 
 # --- What to know before reading -----------------------------------------------------------------
 
 
-def _notices(facts: Facts) -> Iterator[str]:
-    if facts.complaints_count:
-        told = "; ".join(text(one) for one in facts.complaints)
-        more = facts.complaints_count - len(facts.complaints)
-        yield _notice(
+def _render_notices(report_data: ReportData) -> Iterator[str]:
+    if report_data.problems_count:
+        told = "; ".join(escape_text(one) for one in report_data.problems)
+        more = report_data.problems_count - len(report_data.problems)
+        yield _render_notice(
             "The journal is not whole.",
             f"{told}{f'; and {more} more' if more else ''}. Figures leave out what cannot be read. "
             "Run <code>station verify</code>.",
         )
-    if facts.late_start and facts.archived:
-        yield _notice(
+    if report_data.starts_late and report_data.archived_count:
+        yield _render_notice(
             "The range begins earlier.",
-            f"Entries up to {facts.archived} are not there: it is counted from "
-            f"{moment(facts.since)}.",
+            f"Entries up to {report_data.archived_count} are not there: it is counted from "
+            f"{format_moment(report_data.since_ms)}.",
         )
-    elif facts.late_start:
-        yield _notice(
+    elif report_data.starts_late:
+        yield _render_notice(
             "The range begins earlier.",
-            f"The station's first entry is of {moment(facts.since)}: it is counted from there.",
+            f"The station's first entry is of {format_moment(report_data.since_ms)}: it is counted from there.",
         )
-    if facts.silent_ms:
-        yield _notice(
+    if report_data.uncovered_ms:
+        yield _render_notice(
             "The journal ends before the range does.",
-            f"Its last entry is {facts.last_entry}, {moment(facts.ends)}. The "
-            f"{duration(facts.silent_ms)} behind it count as outage, for nothing shows "
+            f"Its last entry is {report_data.last_entry}, {format_moment(report_data.last_entry_ms)}. The "
+            f"{format_duration(report_data.uncovered_ms)} behind it count as outage, for nothing shows "
             "the station up.",
         )
 
 
-def _notice(title: str, told: str) -> str:
-    return f'<div class="notice"><b>{title}</b> {told}</div>'
+def _render_notice(title: str, message: str) -> str:
+    return f'<div class="notice"><b>{title}</b> {message}</div>'
 
 
 # --- Figures -------------------------------------------------------------------------------------
 
 
-def _figures(facts: Facts) -> str:
-    visits, talks = facts.visits, facts.talks
-    still = sum(not one.over for one in visits)
+def _render_figures(report_data: ReportData) -> str:
+    visits, talks = report_data.sessions, report_data.message_statistics
+    still = sum(not one.has_ended for one in visits)
     items = [
-        _figure("Energy delivered, kWh", kwh(visits.energy_wh),
-                f"{decimal(visits.energy_wh)} Wh by the meters"),
-        _figure("Sessions", f"{visits.ended:,}", f"ended; {still} still open"),
+        _render_figure("Energy delivered, kWh", format_kwh(visits.energy_wh),
+                f"{format_decimal(visits.energy_wh)} Wh by the meters"),
+        _render_figure("Sessions", f"{visits.ended_count:,}", f"ended; {still} still open"),
         *(
-            _figure(f"Uptime EVSE {evse_id}", percent(one.total.uptime),
-                    f"{minutes(one.total.outage - one.total.excluded)} min of outage counted",
-                    bad=(one.total.uptime or 100) < 97)
-            for evse_id, one in sorted(facts.uptimes.items())
+            _render_figure(f"Uptime EVSE {evse_id}", format_percent(one.total.uptime_percent),
+                    f"{format_minutes(one.total.outage_ms - one.total.excluded_ms)} min of outage counted",
+                    is_bad=(one.total.uptime_percent or 100) < 97)
+            for evse_id, one in sorted(report_data.uptimes.items())
         ),
-        _figure("Faults", f"{len(facts.troubles):,}",
-                f"{sum(one.count for one in facts.troubles if one.blocks)} that stop a charge"),
-        _figure("Not confirmed", f"{talks.waiting_count + talks.parked_count:,}",
+        _render_figure("Faults", f"{len(report_data.fault_statistics):,}",
+                f"{sum(one.count for one in report_data.fault_statistics if one.blocks)} that stop a charge"),
+        _render_figure("Not confirmed", f"{talks.waiting_count + talks.parked_count:,}",
                 f"{talks.waiting_count} waiting, {talks.parked_count} parked",
-                bad=talks.parked_count > 0),
+                is_bad=talks.parked_count > 0),
     ]  # fmt: skip
     return f'<ul class="figures">{"".join(items)}</ul>'
 
 
-def _figure(name: str, value: str, note: str, *, bad: bool = False) -> str:
+def _render_figure(name: str, value: str, note: str, *, is_bad: bool = False) -> str:
     return (
-        f'<li{" class=bad" if bad else ""}><span class="name">{name}</span>'
+        f'<li{" class=bad" if is_bad else ""}><span class="name">{name}</span>'
         f'<span class="value">{value}</span><span class="note">{note}</span></li>'
     )
 
@@ -144,19 +146,21 @@ def _figure(name: str, value: str, note: str, *, bad: bool = False) -> str:
 # --- Time lines ----------------------------------------------------------------------------------
 
 
-def _timelines(facts: Facts) -> Iterator[str]:
-    scale = drawing.scale_of(max((one.power_max_w for one in facts.lanes.values()), default=0))
+def _render_timelines(report_data: ReportData) -> Iterator[str]:
+    scale = drawing.choose_power_scale_w(
+        max((one.power_max_w for one in report_data.timelines.values()), default=0)
+    )
     yield '<h2 id="timeline">Time line</h2>'
-    yield drawing.legend()
-    for evse_id, lanes in sorted(facts.lanes.items()):
+    yield drawing.render_legend()
+    for evse_id, lanes in sorted(report_data.timelines.items()):
         yield f"<h3>EVSE {evse_id}</h3>"
-        yield drawing.timeline(lanes, evse_id, scale)
+        yield drawing.render_timeline(lanes, evse_id, scale)
 
 
-def _footer(facts: Facts) -> str:
+def _render_footer(report_data: ReportData) -> str:
     return (
-        f"<footer>Made by ocpp-station {text(RELEASE)} from entries up to {facts.last_entry:,}, "
-        f"{moment(facts.ends, exact=True)} UTC. "
+        f"<footer>Made by ocpp-station {escape_text(RELEASE)} from entries up to {report_data.last_entry:,}, "
+        f"{format_moment(report_data.last_entry_ms, exact=True)} UTC. "
         "Numbers in typewriter face are journal entries: <code>station why JOURNAL NUMBER</code> "
         "tells what led to one. This page proves nothing by itself; "
         "<code>station verify</code> and a signed <code>station export</code> do.</footer>"

@@ -7,36 +7,36 @@ from typing import Final
 
 from journal.terms import IdToken
 from station.history.report import talks, visits
-from station.history.report.condition import Cause
-from station.history.report.gathering import Facts
-from station.history.report.talks import Answers, Unconfirmed, queued_of
-from station.history.report.times import ms_of
-from station.history.report.troubles import Kind
-from station.history.report.uptime import Listed, Outage, Tally, Uptime
-from station.history.report.visits import Visit
+from station.history.report.condition import OutageCause
+from station.history.report.gathering import ReportData
+from station.history.report.talks import ResponseTimes, UnconfirmedCall, find_queued_call
+from station.history.report.times import datetime_to_ms
+from station.history.report.troubles import FaultKind
+from station.history.report.uptime import EvseUptime, LongestOutages, Outage, UptimeTally
+from station.history.report.visits import ReportedSession
 from station.history.report.words import (
-    NONE,
-    STATES,
-    decimal,
-    duration,
-    entry,
-    kilowatts,
-    kwh,
-    minutes,
-    moment,
-    percent,
-    seconds,
-    short,
-    span,
-    text,
+    NO_VALUE,
+    STATE_LABELS,
+    escape_text,
+    format_decimal,
+    format_duration,
+    format_kilowatts,
+    format_kwh,
+    format_minutes,
+    format_moment,
+    format_percent,
+    format_seconds,
+    format_seq,
+    format_span,
+    shorten_id,
 )
 
 Cells = Iterable[str]
-_NUMBERS: Final = "n"  # a column of numbers
-_NARROW: Final = "w"  # one that is not broken
+_NUMBER_CLASS: Final = "n"  # a column of numbers
+_NOWRAP_CLASS: Final = "w"  # one that is not broken
 
 
-def table(
+def render_table(
     columns: Iterable[tuple[str, str]],
     rows: Iterable[Cells],
     *,
@@ -47,8 +47,8 @@ def table(
     known = tuple(columns)
     kinds = [f' class="{kind}"' if kind else "" for _, kind in known]
     head = "".join(f"<th{kind}>{title}</th>" for kind, (title, _) in zip(kinds, known, strict=True))
-    body = "".join(f"<tr>{_cells(row, kinds)}</tr>" for row in rows)
-    under = f"<tfoot><tr>{_cells(foot, kinds)}</tr></tfoot>" if foot else ""
+    body = "".join(f"<tr>{_render_cells(row, kinds)}</tr>" for row in rows)
+    under = f"<tfoot><tr>{_render_cells(foot, kinds)}</tr></tfoot>" if foot else ""
     above = f"<caption>{caption}</caption>" if caption else ""
     return (
         f'<div class="scroll"><table>{above}<thead><tr>{head}</tr></thead>'
@@ -56,165 +56,175 @@ def table(
     )
 
 
-def _cells(row: Cells, kinds: list[str]) -> str:
+def _render_cells(row: Cells, kinds: list[str]) -> str:
     return "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
 
 
-def _empty(told: str) -> str:
-    return f'<p class="lead">{told}</p>'
+def _render_paragraph(message: str) -> str:
+    return f'<p class="lead">{message}</p>'
 
 
 # --- Uptime --------------------------------------------------------------------------------------
 
 
-def uptime(facts: Facts) -> Iterator[str]:
+def render_uptime(report_data: ReportData) -> Iterator[str]:
     yield '<h2 id="uptime">Uptime</h2>'
     yield (
         '<p class="lead">For each EVSE as US 23 CFR 680.116 (b) counts a charging port, over the '
         "minutes of this range.</p>"
     )
-    accounts = [one for _, one in sorted(facts.uptimes.items())]
-    yield _account(accounts)
+    accounts = [one for _, one in sorted(report_data.uptimes.items())]
+    yield _uptime_table(accounts)
     for one in accounts:
-        yield _formula(one)
-    months = sorted({month for one in accounts for month in one.months})
+        yield _render_formula(one)
+    months = sorted({month for one in accounts for month in one.tally_by_month})
     if len(months) > 1:
         yield "<h3>By calendar month</h3>"
-        yield _months(accounts, months)
+        yield _months_table(accounts, months)
     yield "<h3>Excluded minutes and their evidence</h3>"
-    yield _outages([(one.evse_id, one.excluded) for one in accounts], "No minute is excluded.")
+    yield _outages_table(
+        [(one.evse_id, one.excluded_outages) for one in accounts], "No minute is excluded."
+    )
     yield "<h3>Counted outages</h3>"
-    yield _outages([(one.evse_id, one.counted) for one in accounts], "There was no outage.")
+    yield _outages_table(
+        [(one.evse_id, one.counted_outages) for one in accounts], "There was no outage."
+    )
     yield "<h3>Time in each state</h3>"
-    yield _states(accounts)
+    yield _states_table(accounts)
 
 
-def _account(accounts: list[Uptime]) -> str:
+def _uptime_table(accounts: list[EvseUptime]) -> str:
     columns = (
-        ("EVSE", _NARROW), ("Range, min", _NUMBERS), ("Outage, min", _NUMBERS),
-        ("of it excluded, min", _NUMBERS), ("Counted, min", _NUMBERS), ("Uptime", _NUMBERS),
-        ("Counted, but may be claimed, min", _NUMBERS), ("Uptime if all of it is shown", _NUMBERS),
-        ("Outages", _NUMBERS), ("Mean time between", _NUMBERS),
+        ("EVSE", _NOWRAP_CLASS), ("Range, min", _NUMBER_CLASS), ("Outage, min", _NUMBER_CLASS),
+        ("of it excluded, min", _NUMBER_CLASS), ("Counted, min", _NUMBER_CLASS), ("Uptime", _NUMBER_CLASS),
+        ("Counted, but may be claimed, min", _NUMBER_CLASS), ("Uptime if all of it is shown", _NUMBER_CLASS),
+        ("Outages", _NUMBER_CLASS), ("Mean time between", _NUMBER_CLASS),
     )  # fmt: skip
-    return table(columns, (_account_row(one) for one in accounts))
+    return render_table(columns, (_uptime_cells(one) for one in accounts))
 
 
-def _account_row(one: Uptime) -> Iterator[str]:
-    total = one.total
-    up_ms = total.whole - total.outage
-    yield f"EVSE {one.evse_id}"
-    yield from _tally(total)
-    yield minutes(total.claimable)
-    yield percent(total.uptime_if_shown)
-    yield f"{one.outages:,}"
-    yield duration(up_ms // one.outages) if one.outages else NONE
+def _uptime_cells(account: EvseUptime) -> Iterator[str]:
+    total = account.total
+    up_ms = total.whole_ms - total.outage_ms
+    yield f"EVSE {account.evse_id}"
+    yield from _tally_cells(total)
+    yield format_minutes(total.claimable_ms)
+    yield format_percent(total.claimable_uptime_percent)
+    yield f"{account.outage_count:,}"
+    yield format_duration(up_ms // account.outage_count) if account.outage_count else NO_VALUE
 
 
-def _tally(tally: Tally) -> Iterator[str]:
-    yield minutes(tally.whole)
-    yield minutes(tally.outage)
-    yield minutes(tally.excluded)
-    yield minutes(tally.outage - tally.excluded)
-    yield f"<b>{percent(tally.uptime)}</b>"
+def _tally_cells(tally: UptimeTally) -> Iterator[str]:
+    yield format_minutes(tally.whole_ms)
+    yield format_minutes(tally.outage_ms)
+    yield format_minutes(tally.excluded_ms)
+    yield format_minutes(tally.outage_ms - tally.excluded_ms)
+    yield f"<b>{format_percent(tally.uptime_percent)}</b>"
 
 
-def _formula(one: Uptime) -> str:
+def _render_formula(account: EvseUptime) -> str:
     """In seconds, which tell all of it: somebody with a calculator gets the same."""
-    total = one.total
-    whole, outage, excluded = map(seconds, (total.whole, total.outage, total.excluded))
+    total = account.total
+    whole, outage, excluded = map(
+        format_seconds, (total.whole_ms, total.outage_ms, total.excluded_ms)
+    )
     return (
-        f'<div class="formula">EVSE {one.evse_id}, in s: (({whole} − ({outage} − {excluded})) '
-        f"/ {whole}) × 100 = <b>{percent(total.uptime)}</b></div>"
+        f'<div class="formula">EVSE {account.evse_id}, in s: (({whole} − ({outage} − {excluded})) '
+        f"/ {whole}) × 100 = <b>{format_percent(total.uptime_percent)}</b></div>"
     )
 
 
-def _months(accounts: list[Uptime], months: list[str]) -> str:
+def _months_table(accounts: list[EvseUptime], months: list[str]) -> str:
     columns = (
-        ("Month, UTC", ""), ("EVSE", _NARROW), ("Range, min", _NUMBERS), ("Outage, min", _NUMBERS),
-        ("of it excluded, min", _NUMBERS), ("Counted, min", _NUMBERS), ("Uptime", _NUMBERS),
+        ("Month, UTC", ""), ("EVSE", _NOWRAP_CLASS), ("Range, min", _NUMBER_CLASS), ("Outage, min", _NUMBER_CLASS),
+        ("of it excluded, min", _NUMBER_CLASS), ("Counted, min", _NUMBER_CLASS), ("Uptime", _NUMBER_CLASS),
     )  # fmt: skip
     rows = (
-        (month, f"EVSE {one.evse_id}", *_tally(one.months[month]))
+        (month, f"EVSE {one.evse_id}", *_tally_cells(one.tally_by_month[month]))
         for month in months
         for one in accounts
-        if month in one.months
+        if month in one.tally_by_month
     )
-    return table(columns, rows)
+    return render_table(columns, rows)
 
 
-def _outages(listed: list[tuple[int, Listed]], nothing: str) -> str:
+def _outages_table(listed: list[tuple[int, LongestOutages]], empty_message: str) -> str:
     if not any(len(outages) for _, outages in listed):
-        return _empty(nothing)
+        return _render_paragraph(empty_message)
     columns = (
-        ("EVSE", _NARROW), ("From, UTC", _NARROW), ("To, UTC", _NARROW), ("Minutes", _NUMBERS),
-        ("What, and the entry that shows it", ""), ("Over with entry", _NUMBERS), ("", _NARROW),
+        ("EVSE", _NOWRAP_CLASS), ("From, UTC", _NOWRAP_CLASS), ("To, UTC", _NOWRAP_CLASS), ("Minutes", _NUMBER_CLASS),
+        ("What, and the entry that shows it", ""), ("Over with entry", _NUMBER_CLASS), ("", _NOWRAP_CLASS),
     )  # fmt: skip
-    rows = ((f"EVSE {evse_id}", *_outage(one)) for evse_id, outages in listed for one in outages)
-    left_out = "".join(
-        f" Of EVSE {evse_id} {outages.others:,} shorter ones are not listed, "
-        f"{minutes(outages.others_ms)} min in all."
-        for evse_id, outages in listed
-        if outages.others
+    rows = (
+        (f"EVSE {evse_id}", *_outage_cells(one)) for evse_id, outages in listed for one in outages
     )
-    return table(columns, rows) + (_empty(left_out.strip()) if left_out else "")
+    left_out = "".join(
+        f" Of EVSE {evse_id} {outages.others_count:,} shorter ones are not listed, "
+        f"{format_minutes(outages.others_ms)} min in all."
+        for evse_id, outages in listed
+        if outages.others_count
+    )
+    return render_table(columns, rows) + (_render_paragraph(left_out.strip()) if left_out else "")
 
 
-def _outage(one: Outage) -> Iterator[str]:
-    yield moment(one.began)
-    yield moment(one.ended)
-    yield minutes(one.ms)
-    yield "<br>".join(map(_cause, one.causes))
-    yield entry(one.ended_seq)
-    grounds = ", ".join(one.grounds)
-    if one.verdict == "counted":
+def _outage_cells(outage: Outage) -> Iterator[str]:
+    yield format_moment(outage.began_ms)
+    yield format_moment(outage.ended_ms)
+    yield format_minutes(outage.duration_ms)
+    yield "<br>".join(map(_render_cause, outage.causes))
+    yield format_seq(outage.ended_seq)
+    grounds = ", ".join(outage.grounds)
+    if outage.verdict == "counted":
         yield '<span class="tag counted">counted</span>'
-    elif one.verdict == "claimable":
-        yield f'<span class="tag claimable">counted</span> may be claimed:<br>{text(grounds)}'
+    elif outage.verdict == "claimable":
+        yield f'<span class="tag claimable">counted</span> may be claimed:<br>{escape_text(grounds)}'
     else:
-        yield f'<span class="tag excluded">excluded</span><br>{text(grounds)}'
+        yield f'<span class="tag excluded">excluded</span><br>{escape_text(grounds)}'
 
 
-def _cause(cause: Cause) -> str:
-    return f"{text(cause.text)} {entry(cause.seq)}"
+def _render_cause(cause: OutageCause) -> str:
+    return f"{escape_text(cause.text)} {format_seq(cause.seq)}"
 
 
-def _states(accounts: list[Uptime]) -> str:
-    columns = (("State", ""), *((f"EVSE {one.evse_id}, min", _NUMBERS) for one in accounts),
-               *((f"EVSE {one.evse_id}", _NUMBERS) for one in accounts))  # fmt: skip
+def _states_table(accounts: list[EvseUptime]) -> str:
+    columns = (("State", ""), *((f"EVSE {one.evse_id}, min", _NUMBER_CLASS) for one in accounts),
+               *((f"EVSE {one.evse_id}", _NUMBER_CLASS) for one in accounts))  # fmt: skip
     rows = (
         (
             name,
-            *(minutes(one.states[state]) for one in accounts),
-            *(_share(one.states[state], one.total.whole) for one in accounts),
+            *(format_minutes(one.ms_by_state[state]) for one in accounts),
+            *(_format_share(one.ms_by_state[state], one.total.whole_ms) for one in accounts),
         )
-        for state, (name, _) in STATES.items()
-        if any(one.states[state] for one in accounts)
+        for state, (name, _) in STATE_LABELS.items()
+        if any(one.ms_by_state[state] for one in accounts)
     )
-    return table(columns, rows)
+    return render_table(columns, rows)
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part * 1000 // whole / 10:.1f} %" if whole else NONE
+def _format_share(part: int, whole: int) -> str:
+    return f"{part * 1000 // whole / 10:.1f} %" if whole else NO_VALUE
 
 
 # --- Sessions ------------------------------------------------------------------------------------
 
-SESSIONS: Final = (
-    ("Begun, UTC", _NARROW), ("Length", _NUMBERS), ("EVSE", _NUMBERS), ("Transaction", _NARROW),
-    ("idToken", _NARROW), ("Energy, Wh", _NUMBERS), ("Most, kW", _NUMBERS),
-    ("SoC", _NUMBERS), ("Begun by", ""), ("Ended by", ""), ("Messages", ""),
-    ("Entries", _NUMBERS),
+SESSION_COLUMNS: Final = (
+    ("Begun, UTC", _NOWRAP_CLASS), ("Length", _NUMBER_CLASS), ("EVSE", _NUMBER_CLASS), ("Transaction", _NOWRAP_CLASS),
+    ("idToken", _NOWRAP_CLASS), ("Energy, Wh", _NUMBER_CLASS), ("Most, kW", _NUMBER_CLASS),
+    ("SoC", _NUMBER_CLASS), ("Begun by", ""), ("Ended by", ""), ("Messages", ""),
+    ("Entries", _NUMBER_CLASS),
 )  # fmt: skip
 
 
-def sessions(facts: Facts) -> Iterator[str]:
-    known = facts.visits
+def render_sessions(report_data: ReportData) -> Iterator[str]:
+    known = report_data.sessions
     yield '<h2 id="sessions">Sessions</h2>'
     if not len(known):
-        yield _empty("No session ended in this range, and none is open.")
+        yield _render_paragraph("No session ended in this range, and none is open.")
         return
-    left_out = known.ended + sum(not one.over for one in known) - len(known)
-    reasons = ", ".join(f"{text(name)} {count}" for name, count in known.reasons.most_common())
+    left_out = known.ended_count + sum(not one.has_ended for one in known) - len(known)
+    reasons = ", ".join(
+        f"{escape_text(name)} {count}" for name, count in known.stop_reasons.most_common()
+    )
     yield (
         '<p class="lead">Those that ended in the range, and those still open when it ends. An '
         "energy is the exact difference of two registers of the meter. Ended by: "
@@ -222,62 +232,82 @@ def sessions(facts: Facts) -> Iterator[str]:
         + (f" The newest {len(known):,} are listed, {left_out:,} are not." if left_out > 0 else "")
         + "</p>"
     )
-    foot = ("", "", "", f"{known.ended:,} ended", "", decimal(known.energy_wh), *[""] * 6)
-    yield table(SESSIONS, map(_visit, known), foot=foot)
+    foot = (
+        "",
+        "",
+        "",
+        f"{known.ended_count:,} ended",
+        "",
+        format_decimal(known.energy_wh),
+        *[""] * 6,
+    )
+    yield render_table(SESSION_COLUMNS, map(_session_cells, known), foot=foot)
 
 
-def _visit(visit: Visit) -> Iterator[str]:
-    one = visit.session
-    yield moment(ms_of(one.started_at)) + ("" if one.started_quality == "synchronised" else " ≈")
-    yield duration(ms_of(one.ended_at) - ms_of(one.started_at)) if one.ended_at else "open"
-    yield str(one.evse_id or NONE)
-    yield short(one.transaction_id)
-    yield _token(one.id_token) if one.id_token else NONE
-    registers = f"{decimal(one.start_wh)} to {decimal(one.stop_wh)} Wh" if one.stop_wh else ""
+def _session_cells(session: ReportedSession) -> Iterator[str]:
+    one = session.record
+    yield format_moment(datetime_to_ms(one.started_at)) + (
+        "" if one.started_time_quality == "synchronised" else " ≈"
+    )
+    yield (
+        format_duration(datetime_to_ms(one.ended_at) - datetime_to_ms(one.started_at))
+        if one.ended_at
+        else "open"
+    )
+    yield str(one.evse_id or NO_VALUE)
+    yield shorten_id(one.transaction_id)
+    yield _id_token_cell(one.id_token) if one.id_token else NO_VALUE
+    registers = (
+        f"{format_decimal(one.start_wh)} to {format_decimal(one.stop_wh)} Wh" if one.stop_wh else ""
+    )
     title = f' title="{registers}"' if registers and one.start_wh else ""
-    yield f"<span{title}>{decimal(visit.energy_wh)}</span>"
-    yield _most(visit)
-    yield _soc(visit)
-    yield text(one.started_reason)
-    yield _end(visit)
-    yield _delivery(visit)
-    yield f"{entry(one.entry_first)}–{entry(one.entry_last)}"
+    yield f"<span{title}>{format_decimal(session.energy_wh)}</span>"
+    yield _max_power_cell(session)
+    yield _soc_cell(session)
+    yield escape_text(one.started_reason)
+    yield _end_reason_cell(session)
+    yield _delivery_cell(session)
+    yield f"{format_seq(one.entry_first)}–{format_seq(one.entry_last)}"
 
 
-def _most(visit: Visit) -> str:
+def _max_power_cell(session: ReportedSession) -> str:
     """The highest power that was read; no reading, or none while the energy flowed, tells none."""
-    unseen = not visit.power_max_w and visit.energy_wh
-    return NONE if visit.power_max_w is None or unseen else kilowatts(visit.power_max_w)
+    unseen = not session.power_max_w and session.energy_wh
+    return (
+        NO_VALUE if session.power_max_w is None or unseen else format_kilowatts(session.power_max_w)
+    )
 
 
-def _token(token: IdToken) -> str:
+def _id_token_cell(id_token: IdToken) -> str:
     """The reference; never the value, which this page does not know."""
-    return f'<abbr class="seq" title="{text(token.type)}">{text(token.ref)}</abbr>'
+    return (
+        f'<abbr class="seq" title="{escape_text(id_token.type)}">{escape_text(id_token.ref)}</abbr>'
+    )
 
 
-def _soc(visit: Visit) -> str:
-    if visit.soc_last is None:
-        return NONE
-    return f"{visit.soc_first} → {visit.soc_last} %"
+def _soc_cell(session: ReportedSession) -> str:
+    if session.soc_last is None:
+        return NO_VALUE
+    return f"{session.soc_first} → {session.soc_last} %"
 
 
-def _end(visit: Visit) -> str:
-    one = visit.session
-    told = text(one.stopped_reason) or ("Local" if visit.over else "")
-    trigger = f" ({text(one.stopped_trigger)})" if one.stopped_trigger else ""
+def _end_reason_cell(session: ReportedSession) -> str:
+    one = session.record
+    told = escape_text(one.stopped_reason) or ("Local" if session.has_ended else "")
+    trigger = f" ({escape_text(one.stopped_trigger)})" if one.stopped_trigger else ""
     times = f"; {one.interruptions} × interrupted" if one.interruptions else ""
-    return (told + trigger + times) or NONE
+    return (told + trigger + times) or NO_VALUE
 
 
-def _delivery(visit: Visit) -> str:
+def _delivery_cell(session: ReportedSession) -> str:
     """What became of its messages: all is well, or what is not."""
-    one = visit.session
-    messages = one.seq_nos[2] if one.seq_nos else 0
-    waiting = len(one.waiting - one.parked)
+    one = session.record
+    messages = one.seq_no_summary[2] if one.seq_no_summary else 0
+    waiting = len(one.waiting_calls - one.parked_calls)
     parts = [
-        f"{len(one.parked)} parked" if one.parked else "",
+        f"{len(one.parked_calls)} parked" if one.parked_calls else "",
         f"{waiting} waiting" if waiting else "",
-        f"{one.dropped} dropped" if one.dropped else "",
+        f"{one.dropped_count} dropped" if one.dropped_count else "",
     ]
     wrong = ", ".join(part for part in parts if part)
     return f"{messages}: {wrong}" if wrong else str(messages)
@@ -286,164 +316,196 @@ def _delivery(visit: Visit) -> str:
 # --- Messages ------------------------------------------------------------------------------------
 
 
-def messages(facts: Facts) -> Iterator[str]:
-    known = facts.talks
+def render_messages(report_data: ReportData) -> Iterator[str]:
+    known = report_data.message_statistics
     yield '<h2 id="messages">Messages the CSMS has not confirmed</h2>'
-    dropped = ", ".join(f"{count} {text(why)}" for why, count in sorted(known.dropped.items()))
+    dropped = ", ".join(
+        f"{count} {escape_text(why)}" for why, count in sorted(known.dropped_by_reason.items())
+    )
     yield (
         f'<p class="lead">When the range ends {known.waiting_count:,} wait and '
-        f"{known.parked_count:,} are parked. In the range {known.parked:,} were parked"
+        f"{known.parked_count:,} are parked. In the range {known.times_parked:,} were parked"
         + (f" and these dropped: {dropped}" if dropped else " and none was dropped")
         + ".</p>"
     )
-    if not facts.unconfirmed:
+    if not report_data.unconfirmed_calls:
         return
     columns = (
-        ("Call", _NUMBERS), ("", _NARROW), ("Queued, UTC", _NARROW), ("Action", ""),
-        ("Transaction", _NARROW), ("seqNo", _NUMBERS), ("Attempts", _NUMBERS), ("Why parked", ""),
+        ("Call", _NUMBER_CLASS), ("", _NOWRAP_CLASS), ("Queued, UTC", _NOWRAP_CLASS), ("Action", ""),
+        ("Transaction", _NOWRAP_CLASS), ("seqNo", _NUMBER_CLASS), ("Attempts", _NUMBER_CLASS), ("Why parked", ""),
     )  # fmt: skip
-    yield table(columns, map(_unconfirmed, facts.unconfirmed))
-    left_out = known.waiting_count + known.parked_count - len(facts.unconfirmed)
+    yield render_table(columns, map(_unconfirmed_cells, report_data.unconfirmed_calls))
+    left_out = known.waiting_count + known.parked_count - len(report_data.unconfirmed_calls)
     if left_out > 0:
-        yield _empty(
-            f"The oldest {talks.LISTED_MAX} of each are listed, {left_out:,} are not: see "
+        yield _render_paragraph(
+            f"The oldest {talks.LISTED_CALLS_MAX} of each are listed, {left_out:,} are not: see "
             "<code>station outbox JOURNAL list</code>."
         )
 
 
-def _unconfirmed(one: Unconfirmed) -> Iterator[str]:
-    queued = queued_of(one.queued)
-    mark = queued.transaction if queued else None
-    yield entry(one.call)
-    kind, name = ("counted", "parked") if one.reason else ("claimable", "waits")
+def _unconfirmed_cells(call: UnconfirmedCall) -> Iterator[str]:
+    queued = find_queued_call(call.queued_entry)
+    mark = queued.transaction_event if queued else None
+    yield format_seq(call.call)
+    kind, name = ("counted", "parked") if call.reason else ("claimable", "waits")
     yield f'<span class="tag {kind}">{name}</span>'
-    yield moment(ms_of(one.queued.at)) if one.queued else NONE
-    yield text(queued.action) + (f" {mark.event_type}" if mark else "") if queued else NONE
-    yield short(mark.transaction_id) if mark else NONE
-    yield str(mark.seq_no) if mark else NONE
-    yield str(one.attempts)
-    yield text(one.reason) if one.reason else NONE
+    yield format_moment(datetime_to_ms(call.queued_entry.at)) if call.queued_entry else NO_VALUE
+    yield (
+        escape_text(queued.action) + (f" {mark.event_type}" if mark else "") if queued else NO_VALUE
+    )
+    yield shorten_id(mark.transaction_id) if mark else NO_VALUE
+    yield str(mark.seq_no) if mark else NO_VALUE
+    yield str(call.attempts)
+    yield escape_text(call.reason) if call.reason else NO_VALUE
 
 
 # --- Faults --------------------------------------------------------------------------------------
 
 
-def faults(facts: Facts) -> Iterator[str]:
+def render_faults(report_data: ReportData) -> Iterator[str]:
     yield '<h2 id="faults">Faults</h2>'
-    if not len(facts.troubles):
-        yield _empty("No device reported a fault.")
+    if not len(report_data.fault_statistics):
+        yield _render_paragraph("No device reported a fault.")
         return
     yield (
         '<p class="lead">Mean time between: the range without the fault, divided by how often it '
         "came. A fault told again within a minute of a restart is the one from before it.</p>"
     )
     columns = (
-        ("Fault", ""), ("Where", _NARROW), ("", _NARROW), ("Times", _NUMBERS),
-        ("In all", _NUMBERS), ("Longest", _NUMBERS), ("Mean", _NUMBERS),
-        ("Mean time between", _NUMBERS), ("The last ones, UTC, and their entries", _NARROW),
+        ("Fault", ""), ("Where", _NOWRAP_CLASS), ("", _NOWRAP_CLASS), ("Times", _NUMBER_CLASS),
+        ("In all", _NUMBER_CLASS), ("Longest", _NUMBER_CLASS), ("Mean", _NUMBER_CLASS),
+        ("Mean time between", _NUMBER_CLASS), ("The last ones, UTC, and their entries", _NOWRAP_CLASS),
     )  # fmt: skip
-    yield table(columns, (_fault(one, facts.whole_ms) for one in facts.troubles))
-    if facts.troubles.left_out:
-        yield _empty(f"{facts.troubles.left_out:,} more, of kinds beyond the first, are left out.")
+    yield render_table(
+        columns,
+        (_fault_cells(one, report_data.duration_ms) for one in report_data.fault_statistics),
+    )
+    if report_data.fault_statistics.left_out_count:
+        yield _render_paragraph(
+            f"{report_data.fault_statistics.left_out_count:,} more, of kinds beyond the first, are left out."
+        )
 
 
-def _fault(one: Kind, whole_ms: int) -> Iterator[str]:
-    between = one.between_ms(whole_ms)
-    yield f"{text(one.device)} {text(one.fault)}"
-    yield f"EVSE {one.evse_id}" if one.evse_id else "station"
-    kind, name = ("stops", "stops a charge") if one.blocks else ("goes", "goes on")
+def _fault_cells(fault_kind: FaultKind, range_ms: int) -> Iterator[str]:
+    between = fault_kind.mean_between_ms(range_ms)
+    yield f"{escape_text(fault_kind.device)} {escape_text(fault_kind.fault)}"
+    yield f"EVSE {fault_kind.evse_id}" if fault_kind.evse_id else "station"
+    kind, name = ("stops", "stops a charge") if fault_kind.blocks else ("goes", "goes on")
     yield f'<span class="tag {kind}">{name}</span>'
-    yield f"{one.count:,}"
-    yield duration(one.total_ms)
-    yield duration(one.longest_ms)
-    yield duration(one.total_ms // one.count) if one.count else NONE
-    yield NONE if between is None else duration(between)
+    yield f"{fault_kind.count:,}"
+    yield format_duration(fault_kind.total_ms)
+    yield format_duration(fault_kind.longest_ms)
+    yield format_duration(fault_kind.total_ms // fault_kind.count) if fault_kind.count else NO_VALUE
+    yield NO_VALUE if between is None else format_duration(between)
     yield "<br>".join(
-        span(each.began, each.began_seq, each.ended, each.ended_seq) for each in one.recent
+        format_span(each.began_ms, each.began_seq, each.ended_ms, each.ended_seq)
+        for each in fault_kind.recent
     )
 
 
 # --- Response times ------------------------------------------------------------------------------
 
 
-def answers(facts: Facts) -> Iterator[str]:
+def render_response_times(report_data: ReportData) -> Iterator[str]:
     yield '<h2 id="answers">Response times</h2>'
     yield (
         '<p class="lead">By the uptime in the journal, from the frame on the wire to the answer. '
         "The 95th percentile is told to a tenth of itself.</p>"
     )
     for title, known, failing in (
-        ("The CSMS answers", facts.talks.csms, True),
-        ("The station answers", facts.talks.station, False),
+        ("The CSMS answers", report_data.message_statistics.csms_times, True),
+        ("The station answers", report_data.message_statistics.station_times, False),
     ):
         yield f"<h3>{title}</h3>"
         if not known:
-            yield _empty("Nothing was asked.")
+            yield _render_paragraph("Nothing was asked.")
             continue
         columns = [
-            ("Action", ""), ("Answers", _NUMBERS), ("Least", _NUMBERS), ("Mean", _NUMBERS),
-            ("95 % within", _NUMBERS), ("Most", _NUMBERS),
+            ("Action", ""), ("Answers", _NUMBER_CLASS), ("Least", _NUMBER_CLASS), ("Mean", _NUMBER_CLASS),
+            ("95 % within", _NUMBER_CLASS), ("Most", _NUMBER_CLASS),
         ]  # fmt: skip
-        columns += [("Attempts that failed", _NUMBERS)] if failing else []
-        yield table(columns, (_answers(name, one, failing) for name, one in sorted(known.items())))
+        columns += [("Attempts that failed", _NUMBER_CLASS)] if failing else []
+        yield render_table(
+            columns,
+            (_response_time_cells(name, one, failing) for name, one in sorted(known.items())),
+        )
 
 
-def _answers(name: str, one: Answers, failing: bool) -> Iterator[str]:
-    yield text(name)
-    yield f"{one.count:,}"
-    if one.count:
-        times = (one.least, one.total // one.count, one.within(95), one.most)
+def _response_time_cells(
+    action: str, response_times: ResponseTimes, with_failures: bool
+) -> Iterator[str]:
+    yield escape_text(action)
+    yield f"{response_times.count:,}"
+    if response_times.count:
+        times = (
+            response_times.least_ms,
+            response_times.total_ms // response_times.count,
+            response_times.percentile_ms(95),
+            response_times.most_ms,
+        )
         yield from (f"{ms:,} ms" for ms in times)
     else:
-        yield from [NONE] * 4
-    if failing:
-        yield f"{one.failed:,}"
+        yield from [NO_VALUE] * 4
+    if with_failures:
+        yield f"{response_times.failed_attempts:,}"
 
 
 # --- Starts and clock ----------------------------------------------------------------------------
 
 
-def life(facts: Facts) -> Iterator[str]:
+def render_starts(report_data: ReportData) -> Iterator[str]:
     yield '<h2 id="life">Starts and clock</h2>'
-    if not facts.starts:
-        yield _empty("The program ran from beginning to end.")
+    if not report_data.starts:
+        yield _render_paragraph("The program ran from beginning to end.")
     else:
-        columns = (("Started, UTC", _NARROW), ("Entry", _NUMBERS), ("Nobody there for", _NUMBERS),
+        columns = (("Started, UTC", _NOWRAP_CLASS), ("Entry", _NUMBER_CLASS), ("Nobody there for", _NUMBER_CLASS),
                    ("Release", ""), ("Why", ""))  # fmt: skip
-        yield table(
+        yield render_table(
             columns,
             (
-                (moment(one.moment), entry(one.seq),
-                 NONE if one.gap_ms is None else duration(one.gap_ms),
-                 text(one.release), text(one.why))
-                for one in facts.starts
+                (format_moment(one.moment_ms), format_seq(one.seq),
+                 NO_VALUE if one.gap_ms is None else format_duration(one.gap_ms),
+                 escape_text(one.release), escape_text(one.why))
+                for one in report_data.starts
             ),
-            caption=_newest("start", facts.starts_count, len(facts.starts)),
+            caption=_newest_caption("start", report_data.starts_count, len(report_data.starts)),
         )  # fmt: skip
-    if not facts.clock:
-        yield _empty("The clock was not moved.")
+    if not report_data.clock_changes:
+        yield _render_paragraph("The clock was not moved.")
         return
-    yield table(
-        (("Clock moved, UTC", _NARROW), ("Entry", _NUMBERS), ("By", _NUMBERS), ("Who", "")),
+    yield render_table(
         (
-            (moment(one.moment), entry(one.seq), _step(one.step_ms), text(one.source))
-            for one in facts.clock
+            ("Clock moved, UTC", _NOWRAP_CLASS),
+            ("Entry", _NUMBER_CLASS),
+            ("By", _NUMBER_CLASS),
+            ("Who", ""),
         ),
-        caption=_newest("change", facts.clock_count, len(facts.clock)),
+        (
+            (
+                format_moment(one.moment_ms),
+                format_seq(one.seq),
+                _format_step(one.step_ms),
+                escape_text(one.source),
+            )
+            for one in report_data.clock_changes
+        ),
+        caption=_newest_caption(
+            "change", report_data.clock_changes_count, len(report_data.clock_changes)
+        ),
     )
 
 
-def _step(ms: int) -> str:
-    return ("+" if ms > 0 else "−") + duration(abs(ms))
+def _format_step(step_ms: int) -> str:
+    return ("+" if step_ms > 0 else "−") + format_duration(abs(step_ms))
 
 
-def _newest(what: str, count: int, listed: int) -> str:
-    return f"The newest {listed} of {count:,} {what}s." if count > listed else ""
+def _newest_caption(noun: str, count: int, listed_count: int) -> str:
+    return f"The newest {listed_count} of {count:,} {noun}s." if count > listed_count else ""
 
 
 # --- How it is counted ---------------------------------------------------------------------------
 
-HOW: Final = (
+COUNTING_RULES: Final = (
     "<b>Up</b> is an EVSE while a transaction is open there and no fault forbids energy, or while "
     "the program runs, the CSMS has accepted the station, the link is open, nobody has taken the "
     "EVSE out of service and no fault forbids energy. Everything else is <b>outage</b>.",
@@ -466,13 +528,15 @@ HOW: Final = (
 )
 
 
-def counting(facts: Facts) -> Iterator[str]:
+def render_counting_rules(report_data: ReportData) -> Iterator[str]:
     yield '<h2 id="counting">How this is counted</h2>'
     yield (
         '<div class="formula">uptime = ((minutes of the range − (outage − excluded)) / minutes of '
         "the range) × 100 &nbsp; (a year has 525,600)</div>"
     )
-    yield f'<ul class="how">{"".join(f"<li>{one}</li>" for one in HOW)}</ul>'
-    if facts.visits.ended > visits.LISTED_MAX:
-        total = kwh(facts.visits.energy_wh)
-        yield _empty(f"Totals cover all {facts.visits.ended:,} sessions: {total} kWh.")
+    yield f'<ul class="how">{"".join(f"<li>{one}</li>" for one in COUNTING_RULES)}</ul>'
+    if report_data.sessions.ended_count > visits.LISTED_SESSIONS_MAX:
+        total = format_kwh(report_data.sessions.energy_wh)
+        yield _render_paragraph(
+            f"Totals cover all {report_data.sessions.ended_count:,} sessions: {total} kWh."
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_LIGHT: Final = """
+_LIGHT_COLORS: Final = """
   --paper:#fdfdfb; --card:#ffffff; --ink:#1d2428; --soft:#5b666d; --line:#d9dedf; --faint:#eef1f0;
   --accent:#0f6e5c; --bad:#b3261e; --warn:#8a5a00; --good:#1c6b3f;
   --s-available:#dfe9e2; --s-occupied:#b6cde4; --s-waiting:#9fd0c4; --s-charging:#0f7d68;
@@ -12,7 +12,7 @@ _LIGHT: Final = """
   --s-blank:#f3f4f3; --pattern:rgba(20,30,35,.45); --pattern-light:rgba(255,255,255,.55);
   --power:#0f7d68; --power-fill:rgba(15,125,104,.20); --soc:#7a3fb0; --up:#7fa98f; --down:#d1791f;
 """
-_DARK: Final = """
+_DARK_COLORS: Final = """
   --paper:#14181b; --card:#1b2125; --ink:#e4e9ea; --soft:#98a5ab; --line:#333c42; --faint:#232a2f;
   --accent:#5fd0b5; --bad:#ff8a7d; --warn:#f0bd5e; --good:#79d29b;
   --s-available:#2b3a33; --s-occupied:#35587c; --s-waiting:#2c6f63; --s-charging:#35b598;
@@ -21,10 +21,10 @@ _DARK: Final = """
   --power:#5fd0b5; --power-fill:rgba(95,208,181,.22); --soc:#c79bf0; --up:#4d7a61; --down:#f0a04b;
 """
 
-SHEET: Final = (
-    ":root{color-scheme:light dark;" + _LIGHT + "}"
-    "@media (prefers-color-scheme:dark){:root{" + _DARK + "}}"
-    "@media print{:root{color-scheme:light;" + _LIGHT + "--paper:#fff}}"
+STYLE_SHEET: Final = (
+    ":root{color-scheme:light dark;" + _LIGHT_COLORS + "}"
+    "@media (prefers-color-scheme:dark){:root{" + _DARK_COLORS + "}}"
+    "@media print{:root{color-scheme:light;" + _LIGHT_COLORS + "--paper:#fff}}"
     """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from journal.chain import Row
-from journal.codec import UNDECODABLE, Registry, at_of
+from journal.chain import EntryRow
+from journal.codec import DECODE_ERRORS, Registry, parse_time
 from journal.observations import ClockStepped, StationStarted
 from journal.projections.clocks import ClockCorrected
 from journal.terms import Entry
@@ -24,17 +24,17 @@ STEP_MIN_MS: Final = 1_000  # less is how a host's clock is slewed
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
-_TURNS: Final = frozenset(
+_CLOCK_EVENTS: Final = frozenset(
     one.__name__ for one in (StationStarted, ClockStepped, ClockCorrected)
 )  # where a stretch ends
 
 
-def ms_of(at: datetime) -> int:
+def datetime_to_ms(at: datetime) -> int:
     """Milliseconds since 1970."""
     return (at - _EPOCH) // _MS
 
 
-def at_ms(ms: int) -> datetime:
+def ms_to_datetime(ms: int) -> datetime:
     """The moment, as a time; what lies beyond the calendar is its end."""
     try:
         return _EPOCH + ms * _MS
@@ -43,33 +43,33 @@ def at_ms(ms: int) -> datetime:
 
 
 @dataclass
-class Stretch:
+class ClockPeriod:
     """Entries whose wall clock and uptime ran side by side."""
 
-    first: int  # entry
-    boot: int  # counts the host's
-    trusted: bool  # the CSMS had told the time
-    at_first: int
-    at_last: int
-    uptime_first: int
-    uptime_last: int
-    base: int = 0  # moment at which uptime was 0
+    first_seq: int  # entry
+    boot_number: int  # counts the host's
+    is_trusted: bool  # the CSMS had told the time
+    first_at_ms: int
+    last_at_ms: int
+    first_uptime_ms: int
+    last_uptime_ms: int
+    base_ms: int = 0  # moment at which uptime was 0
 
     @property
-    def apart(self) -> int:
+    def offset_ms(self) -> int:
         """Between the two clocks, by the last entry."""
-        return self.at_last - self.uptime_last
+        return self.last_at_ms - self.last_uptime_ms
 
     @property
-    def begins(self) -> int:
-        return self.at_first if self.trusted else self.uptime_first + self.base
+    def begin_ms(self) -> int:
+        return self.first_at_ms if self.is_trusted else self.first_uptime_ms + self.base_ms
 
     @property
-    def ends(self) -> int:
-        return self.at_last if self.trusted else self.uptime_last + self.base
+    def end_ms(self) -> int:
+        return self.last_at_ms if self.is_trusted else self.last_uptime_ms + self.base_ms
 
 
-class Times:
+class CorrectedTimes:
     """The moments of a journal, in order; memory grows with the changes of the clock only.
 
     Attributes:
@@ -77,120 +77,141 @@ class Times:
         entries: the number of the last one; 0: there is none.
     """
 
-    def __init__(self, stretches: list[Stretch], entries: int) -> None:
-        _place(stretches)
-        self._stretches = stretches
-        self._place = 0
-        self._latest = self.first = stretches[0].begins if stretches else 0
-        self.last = max((one.ends for one in stretches), default=0)
-        self.entries = entries
+    def __init__(self, periods: list[ClockPeriod], last_seq: int) -> None:
+        _place_periods(periods)
+        self._periods = periods
+        self._period_index = 0
+        self._latest_ms = self.first_ms = periods[0].begin_ms if periods else 0
+        self.last_ms = max((one.end_ms for one in periods), default=0)
+        self.last_seq = last_seq
 
-    def of(self, entry: Entry) -> int:
+    def moment_ms(self, entry: Entry) -> int:
         """The moment of an entry, never before the one asked for last. Ask in order."""
-        stretches = self._stretches
-        while self._place + 1 < len(stretches) and stretches[self._place + 1].first <= entry.seq:
-            self._place += 1
-        stretch = stretches[self._place]
-        moment = ms_of(entry.at) if stretch.trusted else entry.uptime_ms + stretch.base
-        self._latest = max(self._latest, moment)
-        return self._latest
+        stretches = self._periods
+        while (
+            self._period_index + 1 < len(stretches)
+            and stretches[self._period_index + 1].first_seq <= entry.seq
+        ):
+            self._period_index += 1
+        stretch = stretches[self._period_index]
+        moment = (
+            datetime_to_ms(entry.at) if stretch.is_trusted else entry.uptime_ms + stretch.base_ms
+        )
+        self._latest_ms = max(self._latest_ms, moment)
+        return self._latest_ms
 
 
-def times_of(
-    rows: Iterable[Row], registry: Registry, *, advance: Callable[[int], None] = lambda seq: None
-) -> Times:
+def read_corrected_times(
+    rows: Iterable[EntryRow],
+    registry: Registry,
+    *,
+    on_progress: Callable[[int], None] = lambda seq: None,
+) -> CorrectedTimes:
     """Read a journal's clock; `advance` hears how many entries are done."""
-    clock, seq = _Clock(), 0
-    for seq, at, uptime_ms, turn in _readable(rows, registry):
-        clock.hears(seq, at, uptime_ms, turn)
+    clock, seq = _ClockReader(), 0
+    for seq, at, uptime_ms, turn in _decode_rows(rows, registry):
+        clock.apply(seq, at, uptime_ms, turn)
         if seq % 4096 == 0:
-            advance(seq)
-    return Times(clock.stretches, seq)
+            on_progress(seq)
+    return CorrectedTimes(clock.periods, seq)
 
 
-class _Clock:
+class _ClockReader:
     """Cuts a journal where its wall clock moved against uptime."""
 
     def __init__(self) -> None:
-        self.stretches: list[Stretch] = []
+        self.periods: list[ClockPeriod] = []
         self._boot_id = ""
-        self._boots = 0
-        self._trusted = False
-        self._told_ms: int | None = None  # the CSMS told the time, and it is to move by so much
+        self._boot_count = 0
+        self._is_trusted = False
+        self._announced_step_ms: int | None = (
+            None  # the CSMS told the time, and it is to move by so much
+        )
 
-    def hears(self, seq: int, at: int, uptime_ms: int, turn: object | None) -> None:
-        if self._turned(at - uptime_ms, turn):
-            one = Stretch(seq, self._boots, self._trusted, at, at, uptime_ms, uptime_ms)
-            self.stretches.append(one)
-        last = self.stretches[-1]
-        last.at_last, last.uptime_last = at, uptime_ms
-        if isinstance(turn, ClockCorrected):
-            self._told_ms = turn.step_ms
+    def apply(self, seq: int, at_ms: int, uptime_ms: int, clock_event: object | None) -> None:
+        if self._starts_period(at_ms - uptime_ms, clock_event):
+            one = ClockPeriod(
+                seq, self._boot_count, self._is_trusted, at_ms, at_ms, uptime_ms, uptime_ms
+            )
+            self.periods.append(one)
+        last = self.periods[-1]
+        last.last_at_ms, last.last_uptime_ms = at_ms, uptime_ms
+        if isinstance(clock_event, ClockCorrected):
+            self._announced_step_ms = clock_event.step_ms
 
-    def _turned(self, apart: int, turn: object | None) -> bool:
+    def _starts_period(self, offset_ms: int, clock_event: object | None) -> bool:
         """Whether a stretch begins. Entries of the commit that tells of a step may be on either
         side of it, so it is seen in the clocks themselves."""
-        if isinstance(turn, StationStarted) or not self.stretches:
-            name = turn.boot_id if isinstance(turn, StationStarted) else ""
-            self._boots += name != self._boot_id
-            self._boot_id, self._trusted, self._told_ms = name, False, None
+        if isinstance(clock_event, StationStarted) or not self.periods:
+            name = clock_event.boot_id if isinstance(clock_event, StationStarted) else ""
+            self._boot_count += name != self._boot_id
+            self._boot_id, self._is_trusted, self._announced_step_ms = name, False, None
             return True
-        moved = apart - self.stretches[-1].apart
-        if self._told_ms is not None and abs(moved - self._told_ms) < STEP_MIN_MS:
-            before, self._trusted, self._told_ms = self._trusted, True, None
+        moved = offset_ms - self.periods[-1].offset_ms
+        if (
+            self._announced_step_ms is not None
+            and abs(moved - self._announced_step_ms) < STEP_MIN_MS
+        ):
+            before, self._is_trusted, self._announced_step_ms = self._is_trusted, True, None
             return not before or abs(moved) >= STEP_MIN_MS
-        if abs(moved) >= STEP_MIN_MS or isinstance(turn, ClockStepped):
-            self._trusted = False
+        if abs(moved) >= STEP_MIN_MS or isinstance(clock_event, ClockStepped):
+            self._is_trusted = False
             return True
         return False
 
 
-def _readable(
-    rows: Iterable[Row], registry: Registry
+def _decode_rows(
+    rows: Iterable[EntryRow], registry: Registry
 ) -> Iterator[tuple[int, int, int, object | None]]:
     for row in rows:
         try:
-            turn = registry.readers[row.kind, row.version](row.body) if row.kind in _TURNS else None
-            yield row.seq, ms_of(at_of(row.at)), int(row.uptime_ms), turn
-        except UNDECODABLE:
+            turn = (
+                registry.decoders[row.kind, row.version](row.body)
+                if row.kind in _CLOCK_EVENTS
+                else None
+            )
+            yield row.seq, datetime_to_ms(parse_time(row.at)), int(row.uptime_ms), turn
+        except DECODE_ERRORS:
             continue  # whoever walks the entries is told
 
 
 # --- Placing -------------------------------------------------------------------------------------
 
 
-def _place(stretches: list[Stretch]) -> None:
+def _place_periods(periods: list[ClockPeriod]) -> None:
     """Give each stretch its base."""
-    boots = [list(group) for _, group in groupby(stretches, key=lambda one: one.boot)]
+    boots = [list(group) for _, group in groupby(periods, key=lambda one: one.boot_number)]
     for boot in boots:
         for number, stretch in enumerate(boot):
-            stretch.base = _base(boot, number)
+            stretch.base_ms = _find_base_ms(boot, number)
     for number, boot in enumerate(boots):
-        if not any(one.trusted for one in boot):
-            _fit(boot, boots[:number], boots[number + 1 :])
+        if not any(one.is_trusted for one in boot):
+            _fit_boot(boot, boots[:number], boots[number + 1 :])
 
 
-def _base(boot: list[Stretch], number: int) -> int:
+def _find_base_ms(periods: list[ClockPeriod], number: int) -> int:
     """By the next stretch that can be trusted, the last one before, or the boot's last word."""
-    after = next((one for one in boot[number:] if one.trusted), None)
+    after = next((one for one in periods[number:] if one.is_trusted), None)
     if after is not None:
-        return after.at_first - after.uptime_first
-    before = next((one for one in reversed(boot[:number]) if one.trusted), boot[-1])
-    return before.apart
+        return after.first_at_ms - after.first_uptime_ms
+    before = next((one for one in reversed(periods[:number]) if one.is_trusted), periods[-1])
+    return before.offset_ms
 
 
-def _fit(boot: list[Stretch], before: list[list[Stretch]], after: list[list[Stretch]]) -> None:
+def _fit_boot(
+    periods: list[ClockPeriod], before: list[list[ClockPeriod]], after: list[list[ClockPeriod]]
+) -> None:
     """A boot that fits between neither neighbour is put right behind the one before."""
-    earliest = before[-1][-1].ends if before else None
-    latest = next((one[0].begins for one in after if any(each.trusted for each in one)), None)
-    early = earliest is not None and boot[0].begins < earliest
-    late = latest is not None and boot[-1].ends > latest
+    earliest = before[-1][-1].end_ms if before else None
+    latest = next((one[0].begin_ms for one in after if any(each.is_trusted for each in one)), None)
+    early = earliest is not None and periods[0].begin_ms < earliest
+    late = latest is not None and periods[-1].end_ms > latest
     if not early and not late:
         return
     if earliest is not None:
-        base = earliest - boot[0].uptime_first
+        base = earliest - periods[0].first_uptime_ms
     else:
         assert latest is not None, "only a neighbour can be missed"
-        base = latest - boot[-1].uptime_last
-    for one in boot:
-        one.base = base
+        base = latest - periods[-1].last_uptime_ms
+    for one in periods:
+        one.base_ms = base

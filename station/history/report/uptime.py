@@ -17,25 +17,25 @@ from datetime import timedelta
 from decimal import ROUND_DOWN, Decimal
 from typing import Final, Literal, NamedTuple
 
-from station.history.report.condition import OUTAGES, Cause, Ground, State
-from station.history.report.times import at_ms, ms_of
+from station.history.report.condition import OUTAGE_STATES, EvseState, ExclusionGround, OutageCause
+from station.history.report.times import datetime_to_ms, ms_to_datetime
 
 Verdict = Literal["excluded", "claimable", "counted"]
 
 CAUSES_MAX: Final = 20  # of an outage that are told
-LISTED_MAX: Final = 400  # spans of a kind that are told one by one; the longest of them
+LISTED_OUTAGES_MAX: Final = 400  # spans of a kind that are told one by one; the longest of them
 _HUNDRED = Decimal(100)
-_PLACES = Decimal("0.001")  # of a percentage, rounded down: 97 % is reached or it is not
+_PERCENT_STEP = Decimal("0.001")  # of a percentage, rounded down: 97 % is reached or it is not
 
 
 class Outage(NamedTuple):
     """A span for which an EVSE could not be used and that counts one way."""
 
-    ms: int
-    began: int  # moment
-    ended: int
+    duration_ms: int
+    began_ms: int  # moment
+    ended_ms: int
     ended_seq: int  # entry that ended it; 0: the range did
-    causes: tuple[Cause, ...]
+    causes: tuple[OutageCause, ...]
     verdict: Verdict
 
     @property
@@ -46,150 +46,165 @@ class Outage(NamedTuple):
 
 
 @dataclass
-class Tally:
+class UptimeTally:
     """Milliseconds of a range, or of a month of it."""
 
-    whole: int = 0
-    outage: int = 0
-    excluded: int = 0
-    claimable: int = 0
+    whole_ms: int = 0
+    outage_ms: int = 0
+    excluded_ms: int = 0
+    claimable_ms: int = 0
 
-    def add(self, ms: int, verdict: Verdict | None) -> None:
-        self.whole += ms
-        self.outage += ms * (verdict is not None)
-        self.excluded += ms * (verdict == "excluded")
-        self.claimable += ms * (verdict == "claimable")
+    def add_period(self, duration_ms: int, verdict: Verdict | None) -> None:
+        self.whole_ms += duration_ms
+        self.outage_ms += duration_ms * (verdict is not None)
+        self.excluded_ms += duration_ms * (verdict == "excluded")
+        self.claimable_ms += duration_ms * (verdict == "claimable")
 
     @property
-    def uptime(self) -> Decimal | None:
+    def uptime_percent(self) -> Decimal | None:
         """In percent, as the rule counts; None: there is nothing to count."""
-        return percent(self.whole - (self.outage - self.excluded), self.whole)
+        return floor_percent(self.whole_ms - (self.outage_ms - self.excluded_ms), self.whole_ms)
 
     @property
-    def uptime_if_shown(self) -> Decimal | None:
+    def claimable_uptime_percent(self) -> Decimal | None:
         """The same if the operator can show whatever the journal cannot prove."""
-        return percent(self.whole - (self.outage - self.excluded - self.claimable), self.whole)
+        return floor_percent(
+            self.whole_ms - (self.outage_ms - self.excluded_ms - self.claimable_ms), self.whole_ms
+        )
 
 
-def percent(part: int, whole: int) -> Decimal | None:
+def floor_percent(part: int, whole: int) -> Decimal | None:
     """Rounded down: what falls short of a bound must not look as if it reached it."""
     if not whole:
         return None
-    return (Decimal(part) * _HUNDRED / Decimal(whole)).quantize(_PLACES, ROUND_DOWN)
+    return (Decimal(part) * _HUNDRED / Decimal(whole)).quantize(_PERCENT_STEP, ROUND_DOWN)
 
 
-class Listed:
+class LongestOutages:
     """The longest outages of a kind; of the others, how many and how long."""
 
     def __init__(self) -> None:
         self._longest: list[tuple[int, int, Outage]] = []
-        self.others = 0
+        self.others_count = 0
         self.others_ms = 0
 
-    def add(self, outage: Outage) -> None:
-        item = (outage.ms, -outage.began, outage)
-        if len(self._longest) < LISTED_MAX:
+    def add_outage(self, outage: Outage) -> None:
+        item = (outage.duration_ms, -outage.began_ms, outage)
+        if len(self._longest) < LISTED_OUTAGES_MAX:
             heapq.heappush(self._longest, item)
             return
         shortest = heapq.heappushpop(self._longest, item)
-        self.others += 1
+        self.others_count += 1
         self.others_ms += shortest[0]
 
     def __iter__(self) -> Iterator[Outage]:
         """In order of time."""
-        return iter(sorted((one for _, _, one in self._longest), key=lambda one: one.began))
+        return iter(sorted((one for _, _, one in self._longest), key=lambda one: one.began_ms))
 
     def __len__(self) -> int:
-        return len(self._longest) + self.others
+        return len(self._longest) + self.others_count
 
 
 @dataclass
-class Uptime:
+class EvseUptime:
     """The account of an EVSE."""
 
     evse_id: int
-    total: Tally = field(default_factory=Tally)
-    months: dict[str, Tally] = field(default_factory=dict)  # as 2026-11
-    states: Counter[State] = field(default_factory=Counter)  # milliseconds
-    outages: int = 0  # whole ones, whatever their causes
-    excluded: Listed = field(default_factory=Listed)
-    counted: Listed = field(default_factory=Listed)
-    _last: Outage | None = None  # it may go on
-    _until: int = -1  # where the outage before ended
+    total: UptimeTally = field(default_factory=UptimeTally)
+    tally_by_month: dict[str, UptimeTally] = field(default_factory=dict)  # as 2026-11
+    ms_by_state: Counter[EvseState] = field(default_factory=Counter)  # milliseconds
+    outage_count: int = 0  # whole ones, whatever their causes
+    excluded_outages: LongestOutages = field(default_factory=LongestOutages)
+    counted_outages: LongestOutages = field(default_factory=LongestOutages)
+    _open_outage: Outage | None = None  # it may go on
+    _previous_end_ms: int = -1  # where the outage before ended
 
-    def add(
-        self, began: int, ended: int, ended_seq: int, state: State, causes: tuple[Cause, ...]
+    def add_period(
+        self,
+        began_ms: int,
+        ended_ms: int,
+        ended_seq: int,
+        state: EvseState,
+        causes: tuple[OutageCause, ...],
     ) -> None:
         """Enter a span of one state. Spans come in order."""
-        ms = ended - began
+        ms = ended_ms - began_ms
         if ms <= 0 or state == "none":
             return
-        self.states[state] += ms
-        verdict = judged(causes) if state in OUTAGES else None
-        self.total.add(ms, verdict)
-        for month, its_ms in _by_month(began, ended):
-            self.months.setdefault(month, Tally()).add(its_ms, verdict)
+        self.ms_by_state[state] += ms
+        verdict = decide_verdict(causes) if state in OUTAGE_STATES else None
+        self.total.add_period(ms, verdict)
+        for month, its_ms in _split_by_month(began_ms, ended_ms):
+            self.tally_by_month.setdefault(month, UptimeTally()).add_period(its_ms, verdict)
         if verdict is None:
             return
-        self.outages += began != self._until
-        self._until = ended
-        outage = Outage(ms, began, ended, ended_seq, causes, verdict)
-        if self._last is not None and _goes_on(self._last, outage):
-            self._last = _joined(self._last, outage)
+        self.outage_count += began_ms != self._previous_end_ms
+        self._previous_end_ms = ended_ms
+        outage = Outage(ms, began_ms, ended_ms, ended_seq, causes, verdict)
+        if self._open_outage is not None and _is_continued(self._open_outage, outage):
+            self._open_outage = _merge_outages(self._open_outage, outage)
         else:
             self.close()
-            self._last = outage
+            self._open_outage = outage
 
     def close(self) -> None:
         """List the outage that was entered last: nothing can prolong it any more."""
-        if self._last is not None:
-            (self.excluded if self._last.verdict == "excluded" else self.counted).add(self._last)
-            self._last = None
+        if self._open_outage is not None:
+            (
+                self.excluded_outages
+                if self._open_outage.verdict == "excluded"
+                else self.counted_outages
+            ).add_outage(self._open_outage)
+            self._open_outage = None
 
 
-def _goes_on(last: Outage, more: Outage) -> bool:
-    same = last.verdict == more.verdict and last.grounds == more.grounds
-    return same and last.ended == more.began
+def _is_continued(outage: Outage, following: Outage) -> bool:
+    same = outage.verdict == following.verdict and outage.grounds == following.grounds
+    return same and outage.ended_ms == following.began_ms
 
 
-def _joined(last: Outage, more: Outage) -> Outage:
+def _merge_outages(outage: Outage, following: Outage) -> Outage:
     """Both as one, with the causes of both."""
-    causes = tuple(dict.fromkeys((*last.causes, *more.causes)))[:CAUSES_MAX]
-    return more._replace(ms=last.ms + more.ms, began=last.began, causes=causes)
+    causes = tuple(dict.fromkeys((*outage.causes, *following.causes)))[:CAUSES_MAX]
+    return following._replace(
+        duration_ms=outage.duration_ms + following.duration_ms,
+        began_ms=outage.began_ms,
+        causes=causes,
+    )
 
 
-def judged(causes: Iterable[Cause]) -> Verdict:
+def decide_verdict(causes: Iterable[OutageCause]) -> Verdict:
     """Whether an outage with these causes counts."""
     known = tuple(causes)
-    proven = [one for one in known if one.ground and one.ground.proven]
-    if _explained(known, proven):
+    proven = [one for one in known if one.ground and one.ground.is_proven]
+    if _is_explained(known, proven):
         return "excluded"
     grounds = [one for one in known if one.ground]
-    return "claimable" if _explained(known, grounds) else "counted"
+    return "claimable" if _is_explained(known, grounds) else "counted"
 
 
-def _explained(causes: tuple[Cause, ...], grounds: list[Cause]) -> bool:
+def _is_explained(causes: tuple[OutageCause, ...], grounds: list[OutageCause]) -> bool:
     """Whether each cause is a ground, or the consequence of one."""
-    covering = [one.seq for one in grounds if _ground(one).covers]
+    covering = [one.seq for one in grounds if _require_ground(one).covers_consequences]
     since = min(covering, default=None)
     return bool(grounds) and all(
         one in grounds or (since is not None and one.seq > since) for one in causes
     )
 
 
-def _ground(cause: Cause) -> Ground:
+def _require_ground(cause: OutageCause) -> ExclusionGround:
     assert cause.ground is not None, "asked of grounds only"
     return cause.ground
 
 
-def _by_month(began: int, ended: int) -> Iterator[tuple[str, int]]:
+def _split_by_month(began_ms: int, ended_ms: int) -> Iterator[tuple[str, int]]:
     """The span, cut where calendar months (UTC) meet."""
-    while began < ended:
-        at = at_ms(began)
+    while began_ms < ended_ms:
+        at = ms_to_datetime(began_ms)
         first = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         if (first.year, first.month) == (9999, 12):
-            end = ended  # the calendar goes no further
+            end = ended_ms  # the calendar goes no further
         else:
-            end = min(ended, ms_of((first + timedelta(days=32)).replace(day=1)))
-        yield f"{at:%Y-%m}", end - began
-        began = end
+            end = min(ended_ms, datetime_to_ms((first + timedelta(days=32)).replace(day=1)))
+        yield f"{at:%Y-%m}", end - began_ms
+        began_ms = end

@@ -4,18 +4,18 @@
 family of protocols, `transfer` has what they share: attempts, pauses, the end of it.
 """
 
-from station.runtime.transfers.partial import discard
+from station.runtime.transfers.partial import discard_partial
 from station.runtime.transfers.target import SCHEMES
-from station.runtime.transfers.terms import Limits, Progress, TransferFailed
-from station.runtime.transfers.transfer import download, trust_of, upload
+from station.runtime.transfers.terms import ProgressCallback, TransferFailed, TransferLimits
+from station.runtime.transfers.transfer import create_tls_context, download_file, upload_file
 
 __all__ = [
     "SCHEMES",
-    "Limits",
-    "Progress",
+    "ProgressCallback",
     "TransferFailed",
-    "discard",
-    "download",
-    "trust_of",
-    "upload",
+    "TransferLimits",
+    "create_tls_context",
+    "discard_partial",
+    "download_file",
+    "upload_file",
 ]

@@ -14,14 +14,19 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
-from station.runtime.transfers.outgoing import Outgoing
-from station.runtime.transfers.partial import Partial
-from station.runtime.transfers.target import IMPLICIT_FTPS, Target
-from station.runtime.transfers.terms import CHUNK, FailureStatus, Limits, Means
-from station.runtime.transfers.thread import Cord, in_thread, told
+from station.runtime.transfers.outgoing import UploadSource
+from station.runtime.transfers.partial import PartialDownload
+from station.runtime.transfers.target import IMPLICIT_FTPS, TransferUrl
+from station.runtime.transfers.terms import (
+    CHUNK_BYTES,
+    TransferFailureStatus,
+    TransferLimits,
+    TransferOptions,
+)
+from station.runtime.transfers.thread import SocketGroup, progress_from_thread, run_in_thread
 
-REPLIES_MAX: Final = 256 * 1024  # bytes a server may say on one control connection
-STATUSES: Final[dict[str, FailureStatus]] = {
+REPLY_BYTES_MAX: Final = 256 * 1024  # bytes a server may say on one control connection
+STATUS_BY_REPLY_CODE: Final[dict[str, TransferFailureStatus]] = {
     "500": "NotSupportedOperation",
     "501": "BadMessage",
     "502": "NotSupportedOperation",
@@ -33,64 +38,83 @@ STATUSES: Final[dict[str, FailureStatus]] = {
 }
 
 
-async def fetch(target: Target, partial: Partial, means: Means) -> None:
+async def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
     """Receive what is missing of the file.
 
     Raises:
         TransferFailed: see its text.
     """
 
-    def work(connection: socket.socket, cord: Cord) -> None:
-        with _session(target, connection, cord, means) as client:
-            _receive(client, target.file, partial, means)
-        if partial.total is not None and partial.size != partial.total:
-            raise target.failed(f"{partial.size} of {partial.total} bytes came")
+    def work(connection: socket.socket, cord: SocketGroup) -> None:
+        with _open_session(url, connection, cord, options) as client:
+            _receive_file(client, url.decoded_path, download, options)
+        if download.total_bytes is not None and download.received_bytes != download.total_bytes:
+            raise url.transfer_error(
+                f"{download.received_bytes} of {download.total_bytes} bytes came"
+            )
 
-    await in_thread(target, means.limits, work)
+    await run_in_thread(url, options.limits, work)
 
 
-async def send(target: Target, outgoing: Outgoing, means: Means) -> None:
+async def send_file(
+    url: TransferUrl, upload_source: UploadSource, options: TransferOptions
+) -> None:
     """Send what is missing of the file at the other end.
 
     Raises:
         TransferFailed: see its text.
     """
 
-    def work(connection: socket.socket, cord: Cord) -> None:
-        with _session(target, connection, cord, means) as client:
-            _store(client, client.place(target.file, outgoing.name), outgoing, means)
+    def work(connection: socket.socket, cord: SocketGroup) -> None:
+        with _open_session(url, connection, cord, options) as client:
+            _store_file(
+                client,
+                client.upload_path(url.decoded_path, upload_source.name),
+                upload_source,
+                options,
+            )
 
-    await in_thread(target, means.limits, work)
+    await run_in_thread(url, options.limits, work)
 
 
-def _receive(client: _Client, path: str, partial: Partial, means: Means) -> None:
-    total = client.size_of(path)
-    changed = client.time_of(path)
+def _receive_file(
+    client: _FtpClient, path: str, download: PartialDownload, options: TransferOptions
+) -> None:
+    total = client.file_size(path)
+    changed = client.modification_time(path)
     validator = f"{total} {changed}" if total is not None and changed else ""
-    rest = partial.size if partial.resumable and partial.validator == validator else 0
-    data, rest = client.opened(f"RETR {path}", rest)
+    rest = (
+        download.received_bytes if download.is_resumable and download.validator == validator else 0
+    )
+    data, rest = client.open_data_connection(f"RETR {path}", rest)
     with data:
         if not rest:
-            partial.begin(total, validator)
-        tell = told(means.progress)
-        while chunk := data.recv(CHUNK):
-            partial.append(chunk)
-            tell(partial.size, partial.total)
-    if partial.size != total:  # if it is, the count tells more than the server's word
+            download.start_from_zero(total, validator)
+        tell = progress_from_thread(options.progress)
+        while chunk := data.recv(CHUNK_BYTES):
+            download.append(chunk)
+            tell(download.received_bytes, download.total_bytes)
+    if download.received_bytes != total:  # if it is, the count tells more than the server's word
         client.voidresp()
 
 
-def _store(client: _Client, path: str, outgoing: Outgoing, means: Means) -> None:
-    rest = min(client.size_of(path) or 0, outgoing.sent) if outgoing.sent else 0
-    with outgoing.open() as file:
-        data, rest = client.opened(f"STOR {path}", rest)
+def _store_file(
+    client: _FtpClient, path: str, upload_source: UploadSource, options: TransferOptions
+) -> None:
+    rest = (
+        min(client.file_size(path) or 0, upload_source.sent_bytes)
+        if upload_source.sent_bytes
+        else 0
+    )
+    with upload_source.open() as file:
+        data, rest = client.open_data_connection(f"STOR {path}", rest)
         with data:
-            outgoing.sent = file.seek(rest)
-            tell = told(means.progress)
-            while chunk := file.read(CHUNK):
+            upload_source.sent_bytes = file.seek(rest)
+            tell = progress_from_thread(options.progress)
+            while chunk := file.read(CHUNK_BYTES):
                 data.sendall(chunk)
-                outgoing.sent += len(chunk)
-                tell(outgoing.sent, outgoing.size)
+                upload_source.sent_bytes += len(chunk)
+                tell(upload_source.sent_bytes, upload_source.size_bytes)
             with contextlib.suppress(OSError):  # whether all came, the reply tells
                 if isinstance(data, ssl.SSLSocket):
                     data.unwrap()
@@ -98,27 +122,33 @@ def _store(client: _Client, path: str, outgoing: Outgoing, means: Means) -> None
     client.voidresp()
 
 
-class _Client(ftplib.FTP_TLS):
+class _FtpClient(ftplib.FTP_TLS):
     """A control connection whose every socket the cord reaches. Without AUTH it is plain FTP."""
 
-    def __init__(self, target: Target, connection: socket.socket, cord: Cord, means: Means) -> None:
-        super().__init__(context=means.trust, timeout=means.limits.stall_s)
-        self.host = target.host
+    def __init__(
+        self,
+        url: TransferUrl,
+        connection: socket.socket,
+        sockets: SocketGroup,
+        options: TransferOptions,
+    ) -> None:
+        super().__init__(context=options.tls_context, timeout=options.limits.stall_timeout_s)
+        self.host = url.host
         self.sock = connection
         self.af = connection.family
-        self._cord = cord
-        self._limits = means.limits
-        self._heard = 0
+        self._sockets = sockets
+        self._limits = options.limits
+        self._reply_bytes = 0
 
-    def enter(self, target: Target) -> None:
+    def log_in(self, url: TransferUrl) -> None:
         """Greeting, TLS if it is FTPS, login."""
         assert self.sock is not None
-        if target.scheme == "ftps" and target.port == IMPLICIT_FTPS:
+        if url.scheme == "ftps" and url.port == IMPLICIT_FTPS:
             self.sock = self.context.wrap_socket(self.sock, server_hostname=self.host)
         self.file = self.sock.makefile("r", encoding=self.encoding)
         self.welcome = self.getresp()
-        secure = target.scheme == "ftps"
-        self.login(target.user, target.password, secure=secure)  # anonymous if both are empty
+        secure = url.scheme == "ftps"
+        self.login(url.user, url.password, secure=secure)  # anonymous if both are empty
         if secure:
             self.prot_p()
         self.voidcmd("TYPE I")
@@ -126,9 +156,9 @@ class _Client(ftplib.FTP_TLS):
     def getline(self) -> str:
         """Bounded: ftplib would collect the lines of an endless reply for ever."""
         line = super().getline()
-        self._heard += len(line)
-        if self._heard > REPLIES_MAX:
-            raise ftplib.error_proto(f"more than {REPLIES_MAX} bytes of replies")
+        self._reply_bytes += len(line)
+        if self._reply_bytes > REPLY_BYTES_MAX:
+            raise ftplib.error_proto(f"more than {REPLY_BYTES_MAX} bytes of replies")
         return line
 
     def ntransfercmd(
@@ -141,7 +171,7 @@ class _Client(ftplib.FTP_TLS):
         """
         assert self.sock is not None
         host, port = self.makepasv()
-        connection = self._cord.connect((host, port), self._limits)
+        connection = self._sockets.connect((host, port), self._limits)
         try:
             if rest is not None:
                 self.sendcmd(f"REST {rest}")
@@ -157,28 +187,28 @@ class _Client(ftplib.FTP_TLS):
             raise
         return connection, None
 
-    def opened(self, command: str, rest: int) -> tuple[socket.socket, int]:
+    def open_data_connection(self, command: str, offset: int) -> tuple[socket.socket, int]:
         """The data connection, and the byte it starts at: 0 if the server cannot REST."""
-        if rest:
+        if offset:
             with contextlib.suppress(ftplib.error_perm):
-                return self.transfercmd(command, rest), rest
+                return self.transfercmd(command, offset), offset
         return self.transfercmd(command), 0
 
-    def size_of(self, path: str) -> int | None:
+    def file_size(self, path: str) -> int | None:
         """None if there is no such file, or the server does not tell."""
         try:
             return self.size(path)
         except ftplib.error_perm:
             return None
 
-    def time_of(self, path: str) -> str:
+    def modification_time(self, path: str) -> str:
         """When the file was changed, "" if the server does not tell."""
         try:
             return self.sendcmd(f"MDTM {path}").removeprefix("213 ")
         except ftplib.error_perm:
             return ""
 
-    def place(self, path: str, name: str) -> str:
+    def upload_path(self, path: str, name: str) -> str:
         """Where to store a file called `name`: in `path`, if that is a directory, or as `path`."""
         if not path:
             return name
@@ -192,31 +222,31 @@ class _Client(ftplib.FTP_TLS):
 
 
 @contextlib.contextmanager
-def _session(
-    target: Target, connection: socket.socket, cord: Cord, means: Means
-) -> Iterator[_Client]:
+def _open_session(
+    url: TransferUrl, connection: socket.socket, sockets: SocketGroup, options: TransferOptions
+) -> Iterator[_FtpClient]:
     """A client that is logged in; what goes wrong is put in words."""
-    with _in_words(target, means.limits):
-        client = _Client(target, connection, cord, means)
+    with _translate_errors(url, options.limits):
+        client = _FtpClient(url, connection, sockets, options)
         try:
-            client.enter(target)
+            client.log_in(url)
             yield client
         finally:
             client.close()
 
 
 @contextlib.contextmanager
-def _in_words(target: Target, limits: Limits) -> Iterator[None]:
+def _translate_errors(url: TransferUrl, limits: TransferLimits) -> Iterator[None]:
     try:
         yield
     except ftplib.Error as error:
-        status = STATUSES.get(str(error)[:3], "UploadFailure")
-        raise target.failed(str(error), status) from error
+        status = STATUS_BY_REPLY_CODE.get(str(error)[:3], "UploadFailure")
+        raise url.transfer_error(str(error), status) from error
     except TimeoutError as error:
-        raise target.failed(f"not a byte for {limits.stall_s:g} s") from error
+        raise url.transfer_error(f"not a byte for {limits.stall_timeout_s:g} s") from error
     except EOFError as error:
-        raise target.failed("connection closed") from error
+        raise url.transfer_error("connection closed") from error
     except ValueError as error:
-        raise target.failed(f"a reply that makes no sense: {error}", "BadMessage") from error
+        raise url.transfer_error(f"a reply that makes no sense: {error}", "BadMessage") from error
     except OSError as error:
-        raise target.failed(str(error)) from error
+        raise url.transfer_error(str(error)) from error

@@ -21,18 +21,29 @@ import httpx
 import msgspec
 import trio
 
-from station.runtime.transfers.outgoing import Outgoing
-from station.runtime.transfers.partial import Partial
-from station.runtime.transfers.target import Target, parse
-from station.runtime.transfers.terms import CHUNK, FailureStatus, Means, Progress, TransferFailed
+from station.runtime.transfers.outgoing import UploadSource
+from station.runtime.transfers.partial import PartialDownload
+from station.runtime.transfers.target import TransferUrl, parse_url
+from station.runtime.transfers.terms import (
+    CHUNK_BYTES,
+    ProgressCallback,
+    TransferFailed,
+    TransferFailureStatus,
+    TransferOptions,
+)
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, signed ones too
 
 OK, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 200, 206, 416
-REDIRECTS: Final = {"GET": (301, 302, 303, 307, 308), "PUT": (307, 308), "POST": (307, 308)}
-NO_PUT_HERE: Final = (404, 405, 415, 501)  # what servers that only know the form answer to PUT
-CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19}|\*)")
-STATUSES: Final[dict[int, FailureStatus]] = {
+REDIRECT_STATUSES: Final = {"GET": (301, 302, 303, 307, 308), "PUT": (307, 308), "POST": (307, 308)}
+PUT_UNSUPPORTED_STATUSES: Final = (
+    404,
+    405,
+    415,
+    501,
+)  # what servers that only know the form answer to PUT
+CONTENT_RANGE_PATTERN: Final = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19}|\*)")
+STATUS_BY_HTTP_CODE: Final[dict[int, TransferFailureStatus]] = {
     400: "BadMessage",
     401: "PermissionDenied",
     403: "PermissionDenied",
@@ -44,48 +55,54 @@ STATUSES: Final[dict[int, FailureStatus]] = {
 }
 
 
-async def fetch(target: Target, partial: Partial, means: Means) -> None:
+async def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
     """Receive what is missing of the file.
 
     Raises:
         TransferFailed: see its text.
     """
-    async with _Exchange(means) as exchange:
-        ask = {"Range": f"bytes={partial.size}-", "If-Range": partial.validator}
-        response = await exchange.ask("GET", target, ask if partial.resumable else {})
-        if response.status_code == RANGE_NOT_SATISFIABLE or not _usable(partial, response):
-            response = await exchange.ask("GET", target, {})
+    async with _HttpSession(options) as exchange:
+        ask = {"Range": f"bytes={download.received_bytes}-", "If-Range": download.validator}
+        response = await exchange.send_request("GET", url, ask if download.is_resumable else {})
+        if response.status_code == RANGE_NOT_SATISFIABLE or not _is_usable_response(
+            download, response
+        ):
+            response = await exchange.send_request("GET", url, {})
         if response.status_code == OK:
             total = _content_length(response.headers)
             validator = strong_validator(response.headers)
-            await trio.to_thread.run_sync(partial.begin, total, validator)
-        elif response.status_code != PARTIAL_CONTENT or not _usable(partial, response):
-            raise _refused(target, response)
-        with exchange.failures(target):
-            await _poured(response, partial, means.progress)
-    if partial.total is not None and partial.size != partial.total:
-        raise target.failed(f"{partial.size} of {partial.total} bytes came")
+            await trio.to_thread.run_sync(download.start_from_zero, total, validator)
+        elif response.status_code != PARTIAL_CONTENT or not _is_usable_response(download, response):
+            raise _http_error(url, response)
+        with exchange.translate_errors(url):
+            await _write_body(response, download, options.progress)
+    if download.total_bytes is not None and download.received_bytes != download.total_bytes:
+        raise url.transfer_error(f"{download.received_bytes} of {download.total_bytes} bytes came")
 
 
-async def send(target: Target, outgoing: Outgoing, means: Means) -> None:
+async def send_file(
+    url: TransferUrl, upload_source: UploadSource, options: TransferOptions
+) -> None:
     """Send the whole file.
 
     Raises:
         TransferFailed: see its text.
     """
-    place = target.within(outgoing.name) if target.path.endswith("/") else target
-    with await trio.to_thread.run_sync(outgoing.open) as file:
-        async with _Exchange(means) as exchange:
-            plain = _plain(file, outgoing, means.progress)
-            response = await exchange.ask("PUT", place, plain.headers, plain)
-            if response.status_code in NO_PUT_HERE:
-                form = _form(file, outgoing, means.progress)
-                response = await exchange.ask("POST", target, form.headers, form)
+    place = url.join_name(upload_source.name) if url.path.endswith("/") else url
+    with await trio.to_thread.run_sync(upload_source.open) as file:
+        async with _HttpSession(options) as exchange:
+            plain = _plain_body(file, upload_source, options.progress)
+            response = await exchange.send_request("PUT", place, plain.headers, plain)
+            if response.status_code in PUT_UNSUPPORTED_STATUSES:
+                form = _form_body(file, upload_source, options.progress)
+                response = await exchange.send_request("POST", url, form.headers, form)
             if not response.is_success:
-                raise _refused(target, response)
+                raise _http_error(url, response)
 
 
-async def _poured(response: httpx.Response, partial: Partial, progress: Progress) -> None:
+async def _write_body(
+    response: httpx.Response, download: PartialDownload, progress: ProgressCallback
+) -> None:
     """The body into the file.
 
     When the disk refuses, the body's nested generators are ended from within, by cancelling the
@@ -97,12 +114,12 @@ async def _poured(response: httpx.Response, partial: Partial, progress: Progress
             if refused:
                 continue
             try:
-                await trio.to_thread.run_sync(partial.append, chunk)
+                await trio.to_thread.run_sync(download.append, chunk)
             except TransferFailed as failure:
                 refused = failure
                 reading.cancel()
             else:
-                progress(partial.size, partial.total)
+                progress(download.received_bytes, download.total_bytes)
     if refused:
         raise refused
 
@@ -124,41 +141,45 @@ def strong_validator(headers: Mapping[str, str]) -> str:
     return changed if age >= timedelta(seconds=1) else ""
 
 
-class _Body(httpx.AsyncByteStream):
+class _FileBody(httpx.AsyncByteStream):
     """A file as the body of a request, with what goes before and after it. May be sent again."""
 
     def __init__(
         self,
         file: BinaryIO,
-        outgoing: Outgoing,
-        progress: Progress,
+        upload_source: UploadSource,
+        progress: ProgressCallback,
         headers: Mapping[str, str],
-        around: tuple[bytes, bytes] = (b"", b""),
+        head_and_tail: tuple[bytes, bytes] = (b"", b""),
     ) -> None:
         self._file = file
-        self._size = outgoing.size
+        self._file_bytes = upload_source.size_bytes
         self._progress = progress
-        self._around = around
-        length = outgoing.size + sum(map(len, around))
+        self._head_and_tail = head_and_tail
+        length = upload_source.size_bytes + sum(map(len, head_and_tail))
         self.headers = {"Content-Length": str(length), **headers}
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Pieces(self._file, self._size, self._progress, self._around)
+        return _BodyIterator(self._file, self._file_bytes, self._progress, self._head_and_tail)
 
 
-def _plain(file: BinaryIO, outgoing: Outgoing, progress: Progress) -> _Body:
+def _plain_body(
+    file: BinaryIO, upload_source: UploadSource, progress: ProgressCallback
+) -> _FileBody:
     """The file and nothing else; a server that stores by name finds the name in a header."""
     headers = {
         "Content-Type": "application/octet-stream",
-        "Content-Disposition": f'attachment; filename="{_quoted(outgoing.name)}"',
+        "Content-Disposition": f'attachment; filename="{_quote_name(upload_source.name)}"',
     }
-    return _Body(file, outgoing, progress, headers)
+    return _FileBody(file, upload_source, progress, headers)
 
 
-def _form(file: BinaryIO, outgoing: Outgoing, progress: Progress) -> _Body:
+def _form_body(
+    file: BinaryIO, upload_source: UploadSource, progress: ProgressCallback
+) -> _FileBody:
     """multipart/form-data with the one field N01.FR.19 shows."""
     boundary = uuid.uuid4().hex
-    name = _quoted(outgoing.name)
+    name = _quote_name(upload_source.name)
     head = (
         f"--{boundary}\r\n"
         f'Content-Disposition: form-data; name="uploadfile"; filename="{name}"\r\n'
@@ -166,25 +187,29 @@ def _form(file: BinaryIO, outgoing: Outgoing, progress: Progress) -> _Body:
     )
     tail = f"\r\n--{boundary}--\r\n"
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    return _Body(file, outgoing, progress, headers, (head.encode(), tail.encode()))
+    return _FileBody(file, upload_source, progress, headers, (head.encode(), tail.encode()))
 
 
-def _quoted(name: str) -> str:
+def _quote_name(name: str) -> str:
     """RFC 7578 §4.2."""
     return quote(name, safe=" !#$&'()*+,;=@[]^`{}~")
 
 
-class _Pieces:
+class _BodyIterator:
     """A body read once. Not a generator: nobody closes one that a broken connection leaves."""
 
     def __init__(
-        self, file: BinaryIO, size: int, progress: Progress, around: tuple[bytes, bytes]
+        self,
+        file: BinaryIO,
+        file_bytes: int,
+        progress: ProgressCallback,
+        head_and_tail: tuple[bytes, bytes],
     ) -> None:
-        self._head, self._tail = around
+        self._head, self._tail = head_and_tail
         self._file = file
-        self._size = size
+        self._file_bytes = file_bytes
         self._progress = progress
-        self._sent = 0
+        self._sent_bytes = 0
         file.seek(0)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -194,10 +219,10 @@ class _Pieces:
         if self._head:
             head, self._head = self._head, b""
             return head
-        chunk = await trio.to_thread.run_sync(self._file.read, CHUNK)
+        chunk = await trio.to_thread.run_sync(self._file.read, CHUNK_BYTES)
         if chunk:
-            self._sent += len(chunk)
-            self._progress(self._sent, self._size)
+            self._sent_bytes += len(chunk)
+            self._progress(self._sent_bytes, self._file_bytes)
             return chunk
         if self._tail:
             tail, self._tail = self._tail, b""
@@ -205,52 +230,62 @@ class _Pieces:
         raise StopAsyncIteration
 
 
-class _Exchange(contextlib.AsyncExitStack):
+class _HttpSession(contextlib.AsyncExitStack):
     """One attempt's requests and answers, closed together."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, options: TransferOptions) -> None:
         super().__init__()
-        self._limits = means.limits
+        self._limits = options.limits
         self._client = httpx.AsyncClient(
-            verify=means.trust,
-            timeout=httpx.Timeout(means.limits.stall_s, connect=means.limits.connect_s),
+            verify=options.tls_context,
+            timeout=httpx.Timeout(
+                options.limits.stall_timeout_s, connect=options.limits.connect_timeout_s
+            ),
             trust_env=False,  # what a station does must not depend on a shell's variables
             headers={"Accept-Encoding": "identity"},  # the file, byte for byte
         )
         self.push_async_exit(self._client)
 
-    async def ask(
-        self, method: str, target: Target, headers: Mapping[str, str], body: _Body | None = None
+    async def send_request(
+        self,
+        method: str,
+        url: TransferUrl,
+        headers: Mapping[str, str],
+        body: _FileBody | None = None,
     ) -> httpx.Response:
         """The first answer that is no redirect; its body is not read yet."""
         for _ in range(self._limits.redirects_max + 1):
-            with self.failures(target):
-                request = self._client.build_request(method, target.location, headers=headers)
+            with self.translate_errors(url):
+                request = self._client.build_request(
+                    method, url.without_credentials, headers=headers
+                )
                 if body is not None:
                     request.stream = body  # as `content` it would be wrapped in a generator
-                response = await self._client.send(request, stream=True, auth=_credentials(target))
+                response = await self._client.send(request, stream=True, auth=_basic_auth(url))
             self.push_async_callback(response.aclose)
-            if response.status_code not in REDIRECTS[method]:
+            if response.status_code not in REDIRECT_STATUSES[method]:
                 return response
-            target = _redirected(target, response)
-        raise target.failed(f"more than {self._limits.redirects_max} redirects")
+            url = _follow_redirect(url, response)
+        raise url.transfer_error(f"more than {self._limits.redirects_max} redirects")
 
     @contextlib.contextmanager
-    def failures(self, target: Target) -> Iterator[None]:
+    def translate_errors(self, url: TransferUrl) -> Iterator[None]:
         """Put what goes wrong on the way in words."""
         try:
             yield
         except httpx.ConnectTimeout:
-            raise target.failed(f"no connection within {self._limits.connect_s:g} s") from None
+            raise url.transfer_error(
+                f"no connection within {self._limits.connect_timeout_s:g} s"
+            ) from None
         except httpx.TimeoutException:
-            raise target.failed(f"not a byte for {self._limits.stall_s:g} s") from None
+            raise url.transfer_error(f"not a byte for {self._limits.stall_timeout_s:g} s") from None
         except (httpx.ProtocolError, httpx.InvalidURL, UnicodeError) as error:
-            raise target.failed(str(error), "BadMessage") from error
+            raise url.transfer_error(str(error), "BadMessage") from error
         except httpx.HTTPError as error:
-            raise target.failed(_cause(error)) from error
+            raise url.transfer_error(_error_text(error)) from error
 
 
-def _cause(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     """What the first of the exceptions behind `error` says that says anything."""
     inner: BaseException | None = error
     while inner is not None:
@@ -260,39 +295,41 @@ def _cause(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _credentials(target: Target) -> httpx.BasicAuth | None:
+def _basic_auth(url: TransferUrl) -> httpx.BasicAuth | None:
     """N01.FR.17."""
-    if not target.user and not target.password:
+    if not url.user and not url.password:
         return None
-    return httpx.BasicAuth(target.user, target.password)
+    return httpx.BasicAuth(url.user, url.password)
 
 
-def _redirected(target: Target, response: httpx.Response) -> Target:
+def _follow_redirect(url: TransferUrl, response: httpx.Response) -> TransferUrl:
     """Where the answer sends us. Credentials stay with the origin they were given for."""
     location = response.headers.get("Location", "")
     try:
-        found = parse(urljoin(target.location, location))
+        found = parse_url(urljoin(url.without_credentials, location))
     except (TransferFailed, ValueError) as error:
-        raise target.failed(f"redirected to a place that is none: {error}", "BadMessage") from None
-    if found.scheme not in ("https", target.scheme) or not location:
-        raise target.failed(f"redirected to {found.shown}; refused")
-    if found.origin == target.origin and not found.user:
-        return msgspec.structs.replace(found, user=target.user, password=target.password)
+        raise url.transfer_error(
+            f"redirected to a place that is none: {error}", "BadMessage"
+        ) from None
+    if found.scheme not in ("https", url.scheme) or not location:
+        raise url.transfer_error(f"redirected to {found.loggable_url}; refused")
+    if found.origin == url.origin and not found.user:
+        return msgspec.structs.replace(found, user=url.user, password=url.password)
     return found
 
 
-def _usable(partial: Partial, response: httpx.Response) -> bool:
+def _is_usable_response(download: PartialDownload, response: httpx.Response) -> bool:
     """Whether the answer, if it is a part of the file, is the part that is missing."""
     if response.status_code != PARTIAL_CONTENT:
         return True
-    found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    same_file = response.headers.get("ETag", partial.validator) == partial.validator
+    found = CONTENT_RANGE_PATTERN.fullmatch(response.headers.get("Content-Range", ""))
+    same_file = response.headers.get("ETag", download.validator) == download.validator
     return (
-        partial.resumable
+        download.is_resumable
         and same_file
         and found is not None
-        and int(found[1]) == partial.size
-        and found[2] in ("*", str(partial.total))
+        and int(found[1]) == download.received_bytes
+        and found[2] in ("*", str(download.total_bytes))
     )
 
 
@@ -301,6 +338,6 @@ def _content_length(headers: Mapping[str, str]) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
-def _refused(target: Target, response: httpx.Response) -> TransferFailed:
-    status = STATUSES.get(response.status_code, "UploadFailure")
-    return target.failed(f"HTTP {response.status_code} {response.reason_phrase}", status)
+def _http_error(url: TransferUrl, response: httpx.Response) -> TransferFailed:
+    status = STATUS_BY_HTTP_CODE.get(response.status_code, "UploadFailure")
+    return url.transfer_error(f"HTTP {response.status_code} {response.reason_phrase}", status)

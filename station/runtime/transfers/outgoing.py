@@ -8,7 +8,7 @@ from typing import BinaryIO
 from station.runtime.transfers.terms import TransferFailed
 
 
-class Outgoing:
+class UploadSource:
     """A file that is complete and does not change while it is sent.
 
     Attributes:
@@ -18,17 +18,17 @@ class Outgoing:
             ours, or not in order.
     """
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, path: Path) -> None:
         """Look at the file. Blocks.
 
         Raises:
             TransferFailed: permanent; there is none that can be read.
         """
-        self.name = source.name
-        self.sent = 0
-        self._source = source
+        self.name = path.name
+        self.sent_bytes = 0
+        self._path = path
         with self.open() as file:
-            self.size = file.seek(0, 2)
+            self.size_bytes = file.seek(0, 2)
 
     def open(self) -> BinaryIO:
         """The file, to read from its start. Blocks.
@@ -37,6 +37,6 @@ class Outgoing:
             TransferFailed: permanent; it cannot be opened.
         """
         try:
-            return self._source.open("rb")
+            return self._path.open("rb")
         except OSError as error:
-            raise TransferFailed(f"{self._source}: {error.strerror}", permanent=True) from error
+            raise TransferFailed(f"{self._path}: {error.strerror}", permanent=True) from error

@@ -17,13 +17,13 @@ from typing import Final
 
 import msgspec
 
-from station.runtime.transfers.target import Target
-from station.runtime.transfers.terms import Limits, TransferFailed
+from station.runtime.transfers.target import TransferUrl
+from station.runtime.transfers.terms import TransferFailed, TransferLimits
 
-SYNC_BYTES: Final = 4 * 1024 * 1024  # at most this much is fetched again after a power cut
+SYNC_INTERVAL_BYTES: Final = 4 * 1024 * 1024  # at most this much is fetched again after a power cut
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class DownloadState(msgspec.Struct, frozen=True):
     """What is known of the bytes in `<file>.part`."""
 
     source: str  # SHA-256 of the URL without credentials
@@ -32,7 +32,7 @@ class Receipt(msgspec.Struct, frozen=True):
     total: int | None
 
 
-class Partial:
+class PartialDownload:
     """The bytes of one download so far.
 
     Attributes:
@@ -41,46 +41,48 @@ class Partial:
         validator: the version of the file, "" if the other end has no way to tell.
     """
 
-    def __init__(self, into: Path, target: Target, limits: Limits, *, resume: bool) -> None:
+    def __init__(
+        self, destination: Path, url: TransferUrl, limits: TransferLimits, *, resume: bool
+    ) -> None:
         """Open what an earlier run left of the same URL, or start empty.
 
         Raises:
             TransferFailed: permanent; the disk refuses.
         """
-        self._into = into
-        self._part, self._receipt, self._draft = _names(into)
-        self._source = hashlib.sha256(target.location.encode()).hexdigest()
+        self._destination = destination
+        self._part_file, self._state_file, self._state_draft = _partial_paths(destination)
+        self._url_digest = hashlib.sha256(url.without_credentials.encode()).hexdigest()
         self._limits = limits
-        self._resume = resume
-        self.size = 0
-        self.total: int | None = None
+        self._may_resume = resume
+        self.received_bytes = 0
+        self.total_bytes: int | None = None
         self.validator = ""
-        self._synced = 0
-        with self._disk():
-            known = self._known() if resume else None
-            self._file = self._part.open("r+b" if known else "wb", buffering=0)
+        self._synced_bytes = 0
+        with self._translate_errors():
+            known = self._read_state() if resume else None
+            self._file = self._part_file.open("r+b" if known else "wb", buffering=0)
         if known:
-            self._restore(known)
+            self._restore_state(known)
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
         """Whether the rest may be asked for, and then be trusted to be of the same file."""
-        whole = self.total is not None and self.size >= self.total
-        return self._resume and self.size > 0 and bool(self.validator) and not whole
+        whole = self.total_bytes is not None and self.received_bytes >= self.total_bytes
+        return self._may_resume and self.received_bytes > 0 and bool(self.validator) and not whole
 
-    def begin(self, total: int | None, validator: str) -> None:
+    def start_from_zero(self, total: int | None, validator: str) -> None:
         """Start at byte 0 with what the other end says of the file.
 
         Raises:
             TransferFailed: permanent; there is no room, or the disk refuses.
         """
-        self.size, self.total, self.validator = 0, total, validator
-        with self._disk():
+        self.received_bytes, self.total_bytes, self.validator = 0, total, validator
+        with self._translate_errors():
             self._file.seek(0)
             self._file.truncate(0)
-            self._synced = 0
-            self._receipt.unlink(missing_ok=True)
-            self._need(total or 0)
+            self._synced_bytes = 0
+            self._state_file.unlink(missing_ok=True)
+            self._require_space(total or 0)
 
     def append(self, chunk: bytes) -> None:
         """Take the next bytes.
@@ -88,27 +90,27 @@ class Partial:
         Raises:
             TransferFailed: permanent; the disk is full or refuses.
         """
-        with self._disk():
+        with self._translate_errors():
             rest = memoryview(chunk)
             while rest:
                 rest = rest[self._file.write(rest) :]
-            self.size += len(chunk)
-            if self.size - self._synced >= SYNC_BYTES:
-                self._sync()
-                self._need(0)
+            self.received_bytes += len(chunk)
+            if self.received_bytes - self._synced_bytes >= SYNC_INTERVAL_BYTES:
+                self._sync_file()
+                self._require_space(0)
 
-    def install(self) -> None:
+    def move_into_place(self) -> None:
         """Give the complete file its name, durably.
 
         Raises:
             TransferFailed: permanent; the disk refuses.
         """
-        with self._disk():
+        with self._translate_errors():
             os.fsync(self._file.fileno())
             self._file.close()
-            os.replace(self._part, self._into)
-            self._receipt.unlink(missing_ok=True)
-            _sync_directory(self._into.parent)
+            os.replace(self._part_file, self._destination)
+            self._state_file.unlink(missing_ok=True)
+            _sync_directory(self._destination.parent)
 
     def close(self) -> None:
         """Keep what a later attempt can go on from, and nothing else.
@@ -118,79 +120,84 @@ class Partial:
         """
         if self._file.closed:
             return
-        with self._disk():
-            if self.resumable:
-                self._sync()
+        with self._translate_errors():
+            if self.is_resumable:
+                self._sync_file()
                 self._file.close()
             else:
                 self._file.close()
-                discard(self._into)
+                discard_partial(self._destination)
 
-    def _known(self) -> Receipt | None:
+    def _read_state(self) -> DownloadState | None:
         """The receipt of what is there, if it is of this URL and can be true."""
         try:
-            receipt = msgspec.json.decode(self._receipt.read_bytes(), type=Receipt)
-            size = self._part.stat().st_size
+            receipt = msgspec.json.decode(self._state_file.read_bytes(), type=DownloadState)
+            size = self._part_file.stat().st_size
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
-        matches = receipt.source == self._source and receipt.validator != ""
+        matches = receipt.source == self._url_digest and receipt.validator != ""
         return receipt if matches and 0 < receipt.size <= size else None
 
-    def _restore(self, known: Receipt) -> None:
+    def _restore_state(self, state: DownloadState) -> None:
         try:
-            with self._disk():
-                self._file.truncate(known.size)
-                self._file.seek(known.size)
+            with self._translate_errors():
+                self._file.truncate(state.size)
+                self._file.seek(state.size)
         except TransferFailed:
             self._file.close()
             raise
-        self.size = self._synced = known.size
-        self.total = known.total
-        self.validator = known.validator
+        self.received_bytes = self._synced_bytes = state.size
+        self.total_bytes = state.total
+        self.validator = state.validator
 
-    def _sync(self) -> None:
+    def _sync_file(self) -> None:
         os.fsync(self._file.fileno())
-        self._synced = self.size
-        if self.resumable:
-            receipt = Receipt(self._source, self.validator, self.size, self.total)
-            self._draft.write_bytes(msgspec.json.encode(receipt))
-            os.replace(self._draft, self._receipt)
+        self._synced_bytes = self.received_bytes
+        if self.is_resumable:
+            receipt = DownloadState(
+                self._url_digest, self.validator, self.received_bytes, self.total_bytes
+            )
+            self._state_draft.write_bytes(msgspec.json.encode(receipt))
+            os.replace(self._state_draft, self._state_file)
 
-    def _need(self, size: int) -> None:
+    def _require_space(self, size: int) -> None:
         """Refuse to take what the journal may need."""
-        free = shutil.disk_usage(self._part.parent).free
-        if free < size + self._limits.spare_bytes:
-            self._resume = False
+        free = shutil.disk_usage(self._part_file.parent).free
+        if free < size + self._limits.free_bytes_min:
+            self._may_resume = False
             raise TransferFailed(
-                f"{self._into}: no room for {size} bytes more: {free} free, of which"
-                f" {self._limits.spare_bytes} are kept for the journal",
+                f"{self._destination}: no room for {size} bytes more: {free} free, of which"
+                f" {self._limits.free_bytes_min} are kept for the journal",
                 permanent=True,
             )
 
     @contextlib.contextmanager
-    def _disk(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Put the disk's refusal in words. Nothing is kept then: the journal needs the space."""
         try:
             yield
         except OSError as error:
-            self._resume = False
-            raise TransferFailed(f"{self._into}: {error.strerror}", permanent=True) from error
+            self._may_resume = False
+            raise TransferFailed(
+                f"{self._destination}: {error.strerror}", permanent=True
+            ) from error
 
 
-def discard(into: Path) -> None:
+def discard_partial(destination: Path) -> None:
     """Remove what an unfinished download of `into` left. Blocks.
 
     Raises:
         OSError: it cannot be removed.
     """
-    for name in _names(into):
+    for name in _partial_paths(destination):
         name.unlink(missing_ok=True)
 
 
-def _names(into: Path) -> tuple[Path, Path, Path]:
+def _partial_paths(destination: Path) -> tuple[Path, Path, Path]:
     """The bytes, the receipt, and the receipt while it is written."""
     part, receipt, draft = (
-        into.with_name(into.name + suffix) for suffix in (".part", ".part.json", ".part.new")
+        destination.with_name(destination.name + suffix)
+        for suffix in (".part", ".part.json", ".part.new")
     )
     return part, receipt, draft
 

@@ -15,88 +15,98 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from station.runtime.transfers.outgoing import Outgoing
-from station.runtime.transfers.partial import Partial
-from station.runtime.transfers.target import Target
-from station.runtime.transfers.terms import Limits, Means
-from station.runtime.transfers.thread import Cord, in_thread, told
+from station.runtime.transfers.outgoing import UploadSource
+from station.runtime.transfers.partial import PartialDownload
+from station.runtime.transfers.target import TransferUrl
+from station.runtime.transfers.terms import TransferLimits, TransferOptions
+from station.runtime.transfers.thread import SocketGroup, progress_from_thread, run_in_thread
 
 if TYPE_CHECKING:
     import paramiko
 
-PIECE: Final = 32 * 1024  # bytes; what one request of SFTP carries
+REQUEST_BYTES: Final = 32 * 1024  # bytes; what one request of SFTP carries
 
 log = logging.getLogger("station.transfers")
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # tracebacks of what we report in a line
 
 
-async def fetch(target: Target, partial: Partial, means: Means) -> None:
+async def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
     """Receive what is missing of the file.
 
     Raises:
         TransferFailed: see its text.
     """
 
-    def work(connection: socket.socket, cord: Cord) -> None:
-        with _session(target, connection, means.limits) as client:
-            _receive(client, _path(target), partial, means)
-        if partial.size != partial.total:
-            raise target.failed(f"{partial.size} of {partial.total} bytes came")
+    def work(connection: socket.socket, cord: SocketGroup) -> None:
+        with _open_session(url, connection, options.limits) as client:
+            _receive_file(client, _remote_path(url), download, options)
+        if download.received_bytes != download.total_bytes:
+            raise url.transfer_error(
+                f"{download.received_bytes} of {download.total_bytes} bytes came"
+            )
 
-    await in_thread(target, means.limits, work)
+    await run_in_thread(url, options.limits, work)
 
 
-async def send(target: Target, outgoing: Outgoing, means: Means) -> None:
+async def send_file(
+    url: TransferUrl, upload_source: UploadSource, options: TransferOptions
+) -> None:
     """Send what is missing of the file at the other end.
 
     Raises:
         TransferFailed: see its text.
     """
 
-    def work(connection: socket.socket, cord: Cord) -> None:
-        with _session(target, connection, means.limits) as client:
-            path = _place(client, _path(target), outgoing.name)
-            _store(client, path, outgoing, means)
+    def work(connection: socket.socket, cord: SocketGroup) -> None:
+        with _open_session(url, connection, options.limits) as client:
+            path = _upload_path(client, _remote_path(url), upload_source.name)
+            _store_file(client, path, upload_source, options)
             there = client.stat(path).st_size
-        if there != outgoing.size:
-            raise target.failed(f"{there} of {outgoing.size} bytes are there")
+        if there != upload_source.size_bytes:
+            raise url.transfer_error(f"{there} of {upload_source.size_bytes} bytes are there")
 
-    await in_thread(target, means.limits, work)
+    await run_in_thread(url, options.limits, work)
 
 
-def _receive(client: paramiko.SFTPClient, path: str, partial: Partial, means: Means) -> None:
-    tell = told(means.progress)
+def _receive_file(
+    client: paramiko.SFTPClient, path: str, download: PartialDownload, options: TransferOptions
+) -> None:
+    tell = progress_from_thread(options.progress)
     with client.open(path, "rb") as file:
         about = file.stat()
         validator = f"{about.st_size} {about.st_mtime}" if about.st_mtime else ""
-        if partial.resumable and partial.validator == validator:
-            file.seek(partial.size)
+        if download.is_resumable and download.validator == validator:
+            file.seek(download.received_bytes)
         else:
-            partial.begin(about.st_size, validator)
-        while chunk := file.read(PIECE):
-            partial.append(chunk)
-            tell(partial.size, partial.total)
+            download.start_from_zero(about.st_size, validator)
+        while chunk := file.read(REQUEST_BYTES):
+            download.append(chunk)
+            tell(download.received_bytes, download.total_bytes)
 
 
-def _store(client: paramiko.SFTPClient, path: str, outgoing: Outgoing, means: Means) -> None:
+def _store_file(
+    client: paramiko.SFTPClient, path: str, upload_source: UploadSource, options: TransferOptions
+) -> None:
     """One write at a time: of several under way the first may fail, and leave a hole."""
-    tell = told(means.progress)
-    rest = min(_size_of(client, path), outgoing.sent) if outgoing.sent else 0
-    with outgoing.open() as source, client.open(path, "r+b" if rest else "wb") as file:
+    tell = progress_from_thread(options.progress)
+    rest = (
+        min(_file_size(client, path), upload_source.sent_bytes) if upload_source.sent_bytes else 0
+    )
+    with upload_source.open() as source, client.open(path, "r+b" if rest else "wb") as file:
         file.seek(rest)
-        outgoing.sent = source.seek(rest)
-        while chunk := source.read(PIECE):
+        upload_source.sent_bytes = source.seek(rest)
+        while chunk := source.read(REQUEST_BYTES):
             file.write(chunk)
-            outgoing.sent += len(chunk)
-            tell(outgoing.sent, outgoing.size)
+            upload_source.sent_bytes += len(chunk)
+            tell(upload_source.sent_bytes, upload_source.size_bytes)
 
 
-def _path(target: Target) -> str:
+def _remote_path(url: TransferUrl) -> str:
     """Absolute, except behind /~/, which is the user's home."""
-    return target.file[2:] if target.file.startswith("~/") else "/" + target.file
+    return url.decoded_path[2:] if url.decoded_path.startswith("~/") else "/" + url.decoded_path
 
 
-def _place(client: paramiko.SFTPClient, path: str, name: str) -> str:
+def _upload_path(client: paramiko.SFTPClient, path: str, name: str) -> str:
     """Where to store a file called `name`: in `path`, if that is a directory, or as `path`."""
     try:
         mode = client.stat(path or ".").st_mode
@@ -107,7 +117,7 @@ def _place(client: paramiko.SFTPClient, path: str, name: str) -> str:
     return path
 
 
-def _size_of(client: paramiko.SFTPClient, path: str) -> int:
+def _file_size(client: paramiko.SFTPClient, path: str) -> int:
     """0 if there is no such file."""
     try:
         return client.stat(path).st_size or 0
@@ -116,48 +126,50 @@ def _size_of(client: paramiko.SFTPClient, path: str) -> int:
 
 
 @contextlib.contextmanager
-def _session(
-    target: Target, connection: socket.socket, limits: Limits
+def _open_session(
+    url: TransferUrl, connection: socket.socket, limits: TransferLimits
 ) -> Iterator[paramiko.SFTPClient]:
     """A client that is logged in; what goes wrong is put in words."""
     import paramiko  # costs a tenth of a second and 10 MB: only where it is used
 
-    with _in_words(target, limits):
+    with _translate_errors(url, limits):
         transport = paramiko.Transport(connection)
         try:
-            transport.banner_timeout = limits.connect_s
-            transport.handshake_timeout = limits.connect_s
-            transport.auth_timeout = limits.stall_s
-            transport.channel_timeout = limits.stall_s
-            transport.start_client(timeout=limits.connect_s)
+            transport.banner_timeout = limits.connect_timeout_s
+            transport.handshake_timeout = limits.connect_timeout_s
+            transport.auth_timeout = limits.stall_timeout_s
+            transport.channel_timeout = limits.stall_timeout_s
+            transport.start_client(timeout=limits.connect_timeout_s)
             key = transport.get_remote_server_key()
-            log.info("%s: host key %s %s accepted", target.shown, key.get_name(), key.fingerprint)
-            transport.auth_password(target.user, target.password)
+            log.info(
+                "%s: host key %s %s accepted", url.loggable_url, key.get_name(), key.fingerprint
+            )
+            transport.auth_password(url.user, url.password)
             client = paramiko.SFTPClient.from_transport(transport)
             assert client is not None  # a channel that does not open raises
             channel = client.get_channel()
             assert channel is not None
-            channel.settimeout(limits.stall_s)
+            channel.settimeout(limits.stall_timeout_s)
             yield client
         finally:
             transport.close()
 
 
 @contextlib.contextmanager
-def _in_words(target: Target, limits: Limits) -> Iterator[None]:
+def _translate_errors(url: TransferUrl, limits: TransferLimits) -> Iterator[None]:
     import paramiko
 
     try:
         yield
     except paramiko.AuthenticationException as error:
-        raise target.failed(f"login refused: {error}", "PermissionDenied") from error
+        raise url.transfer_error(f"login refused: {error}", "PermissionDenied") from error
     except paramiko.SSHException as error:
-        raise target.failed(str(error) or "SSH failed", "BadMessage") from error
+        raise url.transfer_error(str(error) or "SSH failed", "BadMessage") from error
     except PermissionError as error:
-        raise target.failed("permission denied", "PermissionDenied") from error
+        raise url.transfer_error("permission denied", "PermissionDenied") from error
     except TimeoutError as error:
-        raise target.failed(f"not a byte for {limits.stall_s:g} s") from error
+        raise url.transfer_error(f"not a byte for {limits.stall_timeout_s:g} s") from error
     except EOFError as error:
-        raise target.failed("connection closed") from error
+        raise url.transfer_error("connection closed") from error
     except OSError as error:
-        raise target.failed(error.strerror or str(error) or type(error).__name__) from error
+        raise url.transfer_error(error.strerror or str(error) or type(error).__name__) from error

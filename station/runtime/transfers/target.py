@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
-from station.runtime.transfers.terms import FailureStatus, TransferFailed
+from station.runtime.transfers.terms import TransferFailed, TransferFailureStatus
 
 SCHEMES: Final = {  # OCPP's name in OCPPCommCtrlr.FileTransferProtocols
     "http": "HTTP",
@@ -20,7 +20,7 @@ PORTS: Final = {"http": 80, "https": 443, "ftp": 21, "ftps": 21, "sftp": 22}
 IMPLICIT_FTPS: Final = 990  # TLS from the first byte; on every other port AUTH TLS
 
 
-class Target(msgspec.Struct, frozen=True):
+class TransferUrl(msgspec.Struct, frozen=True):
     """A URL taken apart. `path` and `query` stay percent-encoded."""
 
     scheme: str
@@ -36,43 +36,47 @@ class Target(msgspec.Struct, frozen=True):
         return self.scheme, self.host, self.port
 
     @property
-    def location(self) -> str:
+    def without_credentials(self) -> str:
         """The URL without credentials. Its query may be one: a signed URL."""
-        return self._authority + self.path + (f"?{self.query}" if self.query else "")
+        return self._base_url + self.path + (f"?{self.query}" if self.query else "")
 
     @property
-    def shown(self) -> str:
+    def loggable_url(self) -> str:
         """What may be logged: neither credentials nor query."""
-        return self._authority + self.path + ("?…" if self.query else "")
+        return self._base_url + self.path + ("?…" if self.query else "")
 
     @property
-    def _authority(self) -> str:
+    def _base_url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
     @property
-    def file(self) -> str:
+    def decoded_path(self) -> str:
         """The path as FTP and SFTP take it: decoded, without the first slash. RFC 1738 §3.2.2."""
         return unquote(self.path).removeprefix("/")
 
-    def within(self, name: str) -> Target:
+    def join_name(self, name: str) -> TransferUrl:
         """The file `name` in the directory this target is."""
         return msgspec.structs.replace(self, path=self.path.rstrip("/") + "/" + quote(name))
 
-    def failed(
-        self, what: str, status: FailureStatus = "UploadFailure", *, permanent: bool = False
+    def transfer_error(
+        self,
+        problem: str,
+        status: TransferFailureStatus = "UploadFailure",
+        *,
+        permanent: bool = False,
     ) -> TransferFailed:
         """The exception that says so; what a peer echoes of our credentials is struck out."""
         for secret in filter(None, (self.password, self.query)):
-            what = what.replace(secret, "***")
-        return TransferFailed(f"{self.shown}: {what}", status=status, permanent=permanent)
+            problem = problem.replace(secret, "***")
+        return TransferFailed(f"{self.loggable_url}: {problem}", status=status, permanent=permanent)
 
     def __repr__(self) -> str:
-        return f"Target({self.shown!r})"
+        return f"Target({self.loggable_url!r})"
 
 
-def parse(url: str) -> Target:
+def parse_url(url: str) -> TransferUrl:
     """Take a URL apart.
 
     Raises:
@@ -82,17 +86,19 @@ def parse(url: str) -> Target:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-        decoded = [unquote(part, errors="strict") for part in (parts.path, *_credentials(url))]
+        decoded = [
+            unquote(part, errors="strict") for part in (parts.path, *_encoded_credentials(url))
+        ]
     except ValueError:
-        raise _unusable("URL cannot be taken apart", "BadMessage") from None
+        raise _url_error("URL cannot be taken apart", "BadMessage") from None
     if parts.scheme not in SCHEMES:
         offered = ", ".join(sorted(SCHEMES))
-        raise _unusable(f"{parts.scheme!r} is none of {offered}", "NotSupportedOperation")
+        raise _url_error(f"{parts.scheme!r} is none of {offered}", "NotSupportedOperation")
     if not host:
-        raise _unusable(f"{parts.scheme} URL without a host", "BadMessage")
+        raise _url_error(f"{parts.scheme} URL without a host", "BadMessage")
     if not "".join((host, *decoded)).isprintable():
-        raise _unusable(f"{parts.scheme} URL with control characters in it", "BadMessage")
-    return Target(
+        raise _url_error(f"{parts.scheme} URL with control characters in it", "BadMessage")
+    return TransferUrl(
         scheme=parts.scheme,
         host=host,
         port=port or PORTS[parts.scheme],
@@ -103,12 +109,12 @@ def parse(url: str) -> Target:
     )
 
 
-def _credentials(url: str) -> tuple[str, str]:
+def _encoded_credentials(url: str) -> tuple[str, str]:
     """User and password, percent-encoded. A password may hold @ and :, as N01.FR.17 shows one."""
     userinfo, _, _ = urlsplit(url).netloc.rpartition("@")
     user, _, password = userinfo.partition(":")
     return user, password
 
 
-def _unusable(what: str, status: FailureStatus) -> TransferFailed:
-    return TransferFailed(f"file transfer: {what}", status=status, permanent=True)
+def _url_error(problem: str, status: TransferFailureStatus) -> TransferFailed:
+    return TransferFailed(f"file transfer: {problem}", status=status, permanent=True)

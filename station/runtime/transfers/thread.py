@@ -14,21 +14,21 @@ from typing import Final
 
 import trio
 
-from station.runtime.transfers.target import Target
-from station.runtime.transfers.terms import Limits, Progress
+from station.runtime.transfers.target import TransferUrl
+from station.runtime.transfers.terms import ProgressCallback, TransferLimits
 
-GRACE_S: Final = 0.8  # for a thread whose sockets are shut to let go of its files
+THREAD_EXIT_TIMEOUT_S: Final = 0.8  # for a thread whose sockets are shut to let go of its files
 
 
-class Cord:
+class SocketGroup:
     """Reaches every socket of one thread. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._handles: list[socket.socket] = []
-        self._pulled = False
+        self._duplicates: list[socket.socket] = []
+        self._is_shut_down = False
 
-    def through(self, connection: socket.socket) -> socket.socket:
+    def add_socket(self, connection: socket.socket) -> socket.socket:
         """Have `connection` shut when the cord is pulled.
 
         A duplicate is kept: wrapping a socket in TLS detaches the socket, and leaves the
@@ -38,13 +38,13 @@ class Cord:
             ConnectionAbortedError: it is pulled already.
         """
         with self._lock:
-            if self._pulled:
+            if self._is_shut_down:
                 connection.close()
                 raise ConnectionAbortedError("cancelled")
-            self._handles.append(connection.dup())
+            self._duplicates.append(connection.dup())
         return connection
 
-    def connect(self, address: tuple[str, int], limits: Limits) -> socket.socket:
+    def connect(self, address: tuple[str, int], limits: TransferLimits) -> socket.socket:
         """A connection to a numeric address.
 
         Raises:
@@ -53,47 +53,47 @@ class Cord:
         [(family, kind, protocol, _, where)] = socket.getaddrinfo(
             *address, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
         )
-        connection = self.through(socket.socket(family, kind, protocol))
+        connection = self.add_socket(socket.socket(family, kind, protocol))
         try:
-            connection.settimeout(limits.connect_s)
+            connection.settimeout(limits.connect_timeout_s)
             connection.connect(where)
-            connection.settimeout(limits.stall_s)
+            connection.settimeout(limits.stall_timeout_s)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def pull(self) -> None:
+    def shut_down_all(self) -> None:
         """Shut every socket; whoever reads or writes one fails."""
         with self._lock:
-            self._pulled = True
-            for handle in self._handles:
+            self._is_shut_down = True
+            for handle in self._duplicates:
                 with contextlib.suppress(OSError):  # not connected any more
                     handle.shutdown(socket.SHUT_RDWR)
 
-    def release(self) -> None:
+    def close_duplicates(self) -> None:
         """Let go of the sockets. Their owner has closed them."""
         with self._lock:
-            while self._handles:
-                self._handles.pop().close()
+            while self._duplicates:
+                self._duplicates.pop().close()
 
 
-async def _connected(target: Target, limits: Limits) -> socket.socket:
+async def _open_socket(url: TransferUrl, limits: TransferLimits) -> socket.socket:
     """A blocking TCP socket to the first address of the host that answers."""
     try:
-        with trio.fail_after(limits.connect_s):
-            stream = await trio.open_tcp_stream(target.host, target.port)
+        with trio.fail_after(limits.connect_timeout_s):
+            stream = await trio.open_tcp_stream(url.host, url.port)
     except trio.TooSlowError:
-        raise target.failed(f"no connection within {limits.connect_s:g} s") from None
+        raise url.transfer_error(f"no connection within {limits.connect_timeout_s:g} s") from None
     except (OSError, UnicodeError) as error:  # the latter: a host name no resolver could take
-        raise target.failed(f"no connection: {error}") from error
+        raise url.transfer_error(f"no connection: {error}") from error
     connection = socket.socket(fileno=stream.socket.detach())
-    connection.settimeout(limits.stall_s)
+    connection.settimeout(limits.stall_timeout_s)
     return connection
 
 
-async def in_thread(
-    target: Target, limits: Limits, work: Callable[[socket.socket, Cord], None]
+async def run_in_thread(
+    url: TransferUrl, limits: TransferLimits, work: Callable[[socket.socket, SocketGroup], None]
 ) -> None:
     """Connect, and do `work` with the connection in a thread.
 
@@ -103,7 +103,7 @@ async def in_thread(
     Raises:
         TransferFailed: no connection; and whatever `work` raises.
     """
-    cord = Cord()
+    cord = SocketGroup()
     begun = False
     ended = trio.Event()
     token = trio.lowlevel.current_trio_token()
@@ -117,20 +117,20 @@ async def in_thread(
             with contextlib.suppress(trio.RunFinishedError):  # the station is down already
                 token.run_sync_soon(ended.set)
 
-    with await _connected(target, limits) as connection:
-        cord.through(connection)
+    with await _open_socket(url, limits) as connection:
+        cord.add_socket(connection)
         try:
             await trio.to_thread.run_sync(body, abandon_on_cancel=True)
         except trio.Cancelled:
-            cord.pull()
-            with trio.move_on_after(GRACE_S if begun else 0, shield=True):
+            cord.shut_down_all()
+            with trio.move_on_after(THREAD_EXIT_TIMEOUT_S if begun else 0, shield=True):
                 await ended.wait()
             raise
         finally:
-            cord.release()
+            cord.close_duplicates()
 
 
-def told(progress: Progress) -> Progress:
+def progress_from_thread(progress: ProgressCallback) -> ProgressCallback:
     """`progress` for use in a thread. Raises trio.Cancelled there once nobody listens."""
 
     def tell(size: int, total: int | None) -> None:

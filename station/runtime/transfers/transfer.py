@@ -14,24 +14,29 @@ from pathlib import Path
 
 import trio
 
-from station.runtime.transfers.outgoing import Outgoing
-from station.runtime.transfers.partial import Partial
-from station.runtime.transfers.target import Target, parse
-from station.runtime.transfers.terms import Limits, Means, Progress, TransferFailed
+from station.runtime.transfers.outgoing import UploadSource
+from station.runtime.transfers.partial import PartialDownload
+from station.runtime.transfers.target import TransferUrl, parse_url
+from station.runtime.transfers.terms import (
+    ProgressCallback,
+    TransferFailed,
+    TransferLimits,
+    TransferOptions,
+)
 
 log = logging.getLogger("station.transfers")
 
 
-async def download(
+async def download_file(
     url: str,
-    into: Path,
+    destination: Path,
     *,
-    trust: ssl.SSLContext | None,
+    tls_context: ssl.SSLContext | None,
     attempts: int,
     interval_s: float,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     resume: bool = True,
-    limits: Limits | None = None,
+    limits: TransferLimits | None = None,
 ) -> None:
     """Fetch a file; `into` appears when all of it is there and synced.
 
@@ -51,29 +56,29 @@ async def download(
     Raises:
         TransferFailed: the last attempt's failure.
     """
-    target = parse(url)
-    means = await _means(trust, limits, progress)
-    fetch, _ = await trio.to_thread.run_sync(_protocol, target.scheme)
+    target = parse_url(url)
+    means = await _transfer_options(tls_context, limits, progress)
+    fetch, _ = await trio.to_thread.run_sync(_load_protocol, target.scheme)
     partial = await trio.to_thread.run_sync(
-        lambda: Partial(into, target, means.limits, resume=resume)
+        lambda: PartialDownload(destination, target, means.limits, resume=resume)
     )
     try:
-        await attempted(lambda: fetch(target, partial, means), attempts, interval_s)
-        await trio.to_thread.run_sync(partial.install)
+        await run_attempts(lambda: fetch(target, partial, means), attempts, interval_s)
+        await trio.to_thread.run_sync(partial.move_into_place)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(partial.close)
 
 
-async def upload(
+async def upload_file(
     source: Path,
     url: str,
     *,
-    trust: ssl.SSLContext | None,
+    tls_context: ssl.SSLContext | None,
     attempts: int,
     interval_s: float,
-    progress: Progress | None = None,
-    limits: Limits | None = None,
+    progress: ProgressCallback | None = None,
+    limits: TransferLimits | None = None,
 ) -> None:
     """Send a file, under its own name where the URL names a directory (N01.FR.02).
 
@@ -89,14 +94,14 @@ async def upload(
     Raises:
         TransferFailed: the last attempt's failure; its `status` is for LogStatusNotification.
     """
-    target = parse(url)
-    means = await _means(trust, limits, progress)
-    outgoing = await trio.to_thread.run_sync(Outgoing, source)
-    _, send = await trio.to_thread.run_sync(_protocol, target.scheme)
-    await attempted(lambda: send(target, outgoing, means), attempts, interval_s)
+    target = parse_url(url)
+    means = await _transfer_options(tls_context, limits, progress)
+    outgoing = await trio.to_thread.run_sync(UploadSource, source)
+    _, send = await trio.to_thread.run_sync(_load_protocol, target.scheme)
+    await run_attempts(lambda: send(target, outgoing, means), attempts, interval_s)
 
 
-def trust_of(roots_pem: str) -> ssl.SSLContext:
+def create_tls_context(roots_pem: str) -> ssl.SSLContext:
     """Checks certificates against the operating system's authorities and these. Blocks.
 
     Source: N01.FR.15 (the CSMS's chain), N01.FR.16 (the usual ones).
@@ -111,7 +116,7 @@ def trust_of(roots_pem: str) -> ssl.SSLContext:
     return context
 
 
-async def attempted(
+async def run_attempts(
     attempt: Callable[[], Awaitable[None]], attempts: int, interval_s: float
 ) -> None:
     """One attempt after the other, until one succeeds."""
@@ -129,32 +134,34 @@ async def attempted(
     raise AssertionError(f"{attempts} attempts")
 
 
-async def _means(
-    trust: ssl.SSLContext | None, limits: Limits | None, progress: Progress | None
-) -> Means:
-    if trust is None:
-        trust = await trio.to_thread.run_sync(trust_of, "")
-    return Means(trust, limits or Limits(), progress or _nobody_listens)
+async def _transfer_options(
+    tls_context: ssl.SSLContext | None,
+    limits: TransferLimits | None,
+    progress: ProgressCallback | None,
+) -> TransferOptions:
+    if tls_context is None:
+        tls_context = await trio.to_thread.run_sync(create_tls_context, "")
+    return TransferOptions(tls_context, limits or TransferLimits(), progress or _ignore_progress)
 
 
-def _nobody_listens(size: int, total: int | None) -> None:
+def _ignore_progress(size: int, total: int | None) -> None:
     pass
 
 
-Fetch = Callable[[Target, Partial, Means], Awaitable[None]]
-Send = Callable[[Target, Outgoing, Means], Awaitable[None]]
+FetchFunction = Callable[[TransferUrl, PartialDownload, TransferOptions], Awaitable[None]]
+SendFunction = Callable[[TransferUrl, UploadSource, TransferOptions], Awaitable[None]]
 
 
-def _protocol(scheme: str) -> tuple[Fetch, Send]:
+def _load_protocol(scheme: str) -> tuple[FetchFunction, SendFunction]:
     """Imported where it is used: httpx alone would double the time a station takes to start."""
     if scheme in ("http", "https"):
         from station.runtime.transfers import http
 
-        return http.fetch, http.send
+        return http.fetch_file, http.send_file
     if scheme in ("ftp", "ftps"):
         from station.runtime.transfers import ftp
 
-        return ftp.fetch, ftp.send
+        return ftp.fetch_file, ftp.send_file
     from station.runtime.transfers import sftp
 
-    return sftp.fetch, sftp.send
+    return sftp.fetch_file, sftp.send_file

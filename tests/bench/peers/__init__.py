@@ -18,7 +18,7 @@ class Peer(NamedTuple):
 
     python: Path
 
-    def number(self, program: str, *arguments: object) -> float:
+    def run_program(self, program: str, *arguments: object) -> float:
         """Run one of these programs; what it prints.
 
         Raises:

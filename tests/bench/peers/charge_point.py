@@ -11,7 +11,7 @@ from ocpp.routing import after, on
 from ocpp.v201 import ChargePoint, call, call_result
 
 
-class Station(ChargePoint):  # type: ignore[misc]
+class PeerStation(ChargePoint):  # type: ignore[misc]
     """Answers out of its memory."""
 
     def __init__(self, name: str, connection: object) -> None:
@@ -19,15 +19,15 @@ class Station(ChargePoint):  # type: ignore[misc]
         self.values = {"HeartbeatInterval": "300"}
         self.transaction_id = ""
 
-    async def boot(self) -> None:
+    async def send_boot(self) -> None:
         """Say who we are, and that both connectors are free. B01."""
         about = {"model": "peer", "vendor_name": "peer"}
         await self.call(call.BootNotification(charging_station=about, reason="PowerUp"))
         for evse_id in (1, 2):
-            await self._tell_status(evse_id, "Available")
+            await self._send_status(evse_id, "Available")
 
     @on("GetVariables")  # type: ignore[untyped-decorator]
-    def get(self, get_variable_data: list[dict[str, object]]) -> object:
+    def get_variables(self, get_variable_data: list[dict[str, object]]) -> object:
         """B06."""
         return call_result.GetVariables(
             get_variable_result=[
@@ -42,7 +42,7 @@ class Station(ChargePoint):  # type: ignore[misc]
         )
 
     @on("SetVariables")  # type: ignore[untyped-decorator]
-    def set(self, set_variable_data: list[dict[str, object]]) -> object:
+    def set_variables(self, set_variable_data: list[dict[str, object]]) -> object:
         """B05."""
         for one in set_variable_data:
             self.values["HeartbeatInterval"] = str(one["attribute_value"])
@@ -58,12 +58,12 @@ class Station(ChargePoint):  # type: ignore[misc]
         )
 
     @on("TriggerMessage")  # type: ignore[untyped-decorator]
-    def trigger(self, requested_message: str) -> object:
+    def trigger_message(self, requested_message: str) -> object:
         """F06, for the Heartbeat."""
         return call_result.TriggerMessage(status="Accepted")
 
     @after("TriggerMessage")  # type: ignore[untyped-decorator]
-    async def triggered(self, requested_message: str) -> None:
+    async def send_triggered_heartbeat(self, requested_message: str) -> None:
         await self.call(call.Heartbeat())
 
     @on("RequestStartTransaction")  # type: ignore[untyped-decorator]
@@ -72,11 +72,15 @@ class Station(ChargePoint):  # type: ignore[misc]
         return call_result.RequestStartTransaction(status="Accepted")
 
     @after("RequestStartTransaction")  # type: ignore[untyped-decorator]
-    async def started(self, evse_id: int, remote_start_id: int, id_token: object) -> None:
+    async def send_started_event(
+        self, evse_id: int, remote_start_id: int, id_token: object
+    ) -> None:
         self.transaction_id = str(uuid4())
         about = {"remote_start_id": remote_start_id}
-        await self._tell("Started", "RemoteStart", "Transaction.Begin", 0, about, id_token)
-        await self._tell_status(evse_id, "Occupied")
+        await self._send_transaction_event(
+            "Started", "RemoteStart", "Transaction.Begin", 0, about, id_token
+        )
+        await self._send_status(evse_id, "Occupied")
 
     @on("RequestStopTransaction")  # type: ignore[untyped-decorator]
     def stop_transaction(self, transaction_id: str) -> object:
@@ -84,17 +88,19 @@ class Station(ChargePoint):  # type: ignore[misc]
         return call_result.RequestStopTransaction(status="Accepted")
 
     @after("RequestStopTransaction")  # type: ignore[untyped-decorator]
-    async def stopped(self, transaction_id: str) -> None:
-        await self._tell("Ended", "RemoteStop", "Transaction.End", 1, {"stopped_reason": "Remote"})
-        await self._tell_status(1, "Available")
+    async def send_ended_event(self, transaction_id: str) -> None:
+        await self._send_transaction_event(
+            "Ended", "RemoteStop", "Transaction.End", 1, {"stopped_reason": "Remote"}
+        )
+        await self._send_status(1, "Available")
 
-    async def _tell(
+    async def _send_transaction_event(
         self,
         kind: str,
         reason: str,
         context: str,
         seq_no: int,
-        about: dict[str, Any],
+        transaction_info: dict[str, Any],
         id_token: object = None,
     ) -> None:
         sampled = {
@@ -111,32 +117,32 @@ class Station(ChargePoint):  # type: ignore[misc]
         }
         event = call.TransactionEvent(
             event_type=kind,
-            timestamp=_now(),
+            timestamp=_current_timestamp(),
             trigger_reason=reason,
             seq_no=seq_no,
-            transaction_info=info | about,
-            meter_value=[{"sampled_value": [sampled], "timestamp": _now()}],
+            transaction_info=info | transaction_info,
+            meter_value=[{"sampled_value": [sampled], "timestamp": _current_timestamp()}],
             id_token=id_token,
         )
         await self.call(event)
 
-    async def _tell_status(self, evse_id: int, status: str) -> None:
+    async def _send_status(self, evse_id: int, status: str) -> None:
         told = call.StatusNotification(
-            timestamp=_now(), connector_status=status, evse_id=evse_id, connector_id=1
+            timestamp=_current_timestamp(), connector_status=status, evse_id=evse_id, connector_id=1
         )
         await self.call(told)
 
 
-def _now() -> str:
+def _current_timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 async def main(url: str) -> None:
     """Connect, say who we are, and listen."""
     async with websockets.connect(url, subprotocols=["ocpp2.0.1"]) as connection:  # type: ignore[list-item]
-        station = Station(url.rpartition("/")[2], connection)
+        station = PeerStation(url.rpartition("/")[2], connection)
         listening = asyncio.create_task(station.start())
-        await station.boot()
+        await station.send_boot()
         await listening
 
 

@@ -11,16 +11,16 @@ import time
 from datetime import UTC, datetime
 
 from tests.bench.measures import rss_mib
-from tests.bench.peers.charge_point import Station
-from tests.bench.talk import Everybody
+from tests.bench.peers.charge_point import PeerStation
+from tests.bench.talk import TalkGroup
 
 
-class Line:
+class MemoryConnection:
     """One station's connection, without a network."""
 
-    def __init__(self, everybody: Everybody) -> None:
+    def __init__(self, everybody: TalkGroup) -> None:
         self._to_station: asyncio.Queue[str] = asyncio.Queue()
-        self._talk = everybody.talk(self._to_station.put_nowait, lambda: datetime.now(UTC))
+        self._talk = everybody.add_talk(self._to_station.put_nowait, lambda: datetime.now(UTC))
 
     async def recv(self) -> str:
         """The next frame for the station."""
@@ -28,33 +28,35 @@ class Line:
 
     async def send(self, text: str) -> None:
         """A frame of the station."""
-        self._talk.heard(text)
+        self._talk.on_frame(text)
 
 
-async def crowd(stations: int, turns: int) -> str:
+async def run_crowd(stations: int, turns: int) -> str:
     """Let them boot, talk a turn, then so many; what is printed."""
-    everybody = Everybody()
+    everybody = TalkGroup()
     async with asyncio.TaskGroup() as tasks:
-        there = [Station(str(number), Line(everybody)) for number in range(stations)]
+        there = [
+            PeerStation(str(number), MemoryConnection(everybody)) for number in range(stations)
+        ]
         listening = [tasks.create_task(station.start()) for station in there]
-        await asyncio.gather(*(station.boot() for station in there))
-        await _talked(everybody, 1)
-        before, began = everybody.frames, time.process_time()
-        await _talked(everybody, turns)
+        await asyncio.gather(*(station.send_boot() for station in there))
+        await _run_talks(everybody, 1)
+        before, began = everybody.frame_count, time.process_time()
+        await _run_talks(everybody, turns)
         worked_s = time.process_time() - began
-        frames = everybody.frames - before
+        frames = everybody.frame_count - before
         kib = rss_mib(os.getpid()) * 1024
         for task in listening:
             task.cancel()
     return f"{frames} {worked_s} {kib}"
 
 
-async def _talked(everybody: Everybody, turns: int) -> None:
+async def _run_talks(everybody: TalkGroup, turns: int) -> None:
     over = asyncio.Event()
-    everybody.begin(turns, over.set)
+    everybody.start_rounds(turns, over.set)
     await over.wait()
 
 
 if __name__ == "__main__":
     logging.disable()
-    print(asyncio.run(crowd(*map(int, sys.argv[1:]))))
+    print(asyncio.run(run_crowd(*map(int, sys.argv[1:]))))

@@ -22,17 +22,17 @@ class Transaction(Aggregate):  # type: ignore[misc]
         self.energy_wh = ""
 
     @event("MeterRead")  # type: ignore[untyped-decorator]
-    def read(self, evse_id: int, energy_wh: str, voltage_v: str, current_a: str) -> None:
+    def read_meter(self, evse_id: int, energy_wh: str, voltage_v: str, current_a: str) -> None:
         """A reading."""
         self.energy_wh = energy_wh
 
 
-def saved(application: Any, transaction: Transaction) -> float:
+def time_saves(application: Any, transaction: Transaction) -> float:
     """The seconds that all saves take."""
     began = time.perf_counter()
     for number in range(saves):
         for each in range(count):
-            transaction.read(1, f"{number * count + each}.600", "400.1", "125.0")
+            transaction.read_meter(1, f"{number * count + each}.600", "400.1", "125.0")
         application.save(transaction)
     return time.perf_counter() - began
 
@@ -40,5 +40,5 @@ def saved(application: Any, transaction: Transaction) -> float:
 application = Application()
 transaction = Transaction()
 application.save(transaction)
-saved(application, transaction)
-print(saves * count / saved(application, transaction))
+time_saves(application, transaction)
+print(saves * count / time_saves(application, transaction))

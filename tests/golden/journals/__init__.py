@@ -21,24 +21,24 @@ from typing import Any, Final
 import msgspec
 
 from journal.projections.outbox import CallAttempted, CallQueued
-from journal.projections.replies import CallAnswered, CallRefused, Reply
+from journal.projections.replies import CallErrorQueued, CallResultQueued, PendingReply
 from journal.reader import Reader
-from journal.state import State, encode_state, folded, state_digest
+from journal.state import State, apply_entries, digest_state, encode_state
 from journal.terms import Event
 from journal.verify import verify
 from station.case import Product
 from station.devicemodel import DeviceModel
-from station.history.differences import Change, changes
-from station.history.redecide import Otherwise, redecided
-from station.outbound import call_frame, reply_frame
-from station.profiles import load
+from station.history.differences import Change, diff_json
+from station.history.redecide import Deviation, redecide_entries
+from station.outbound import build_call_frame, build_reply_frame
+from station.profiles import load_profile
 from tests.golden import station_kinds
 
 HOME: Final = Path(__file__).parent
 CHANGED: Final = HOME / "changed.toml"
 
 
-class Pins(msgspec.Struct, frozen=True):
+class PinnedResults(msgspec.Struct, frozen=True):
     """What followed from a journal in the release that wrote it."""
 
     made_by: str  # release
@@ -49,91 +49,95 @@ class Pins(msgspec.Struct, frozen=True):
     judged: bool = True  # by that release; not where entries are made up
 
 
-def names() -> tuple[str, ...]:
+def journal_names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".db.gz") for file in HOME.glob("*.db.gz")))
 
 
-def unpacked(name: str, directory: Path) -> Path:
+def unpack_journal(name: str, directory: Path) -> Path:
     """The journal's file in a directory, to be opened like any other."""
     path = directory / "journal.db"
     path.write_bytes(gzip.decompress((HOME / f"{name}.db.gz").read_bytes()))
     return path
 
 
-def pins_of(name: str) -> Pins:
-    return msgspec.json.decode((HOME / f"{name}.json").read_bytes(), type=Pins)
+def load_pins(name: str) -> PinnedResults:
+    return msgspec.json.decode((HOME / f"{name}.json").read_bytes(), type=PinnedResults)
 
 
-def state_of(name: str) -> bytes:
+def pinned_state(name: str) -> bytes:
     """The state as it was pinned, canonical."""
     return gzip.decompress((HOME / f"{name}.state.json.gz").read_bytes())
 
 
-def changed(what: str) -> dict[str, str]:
+def accepted_changes(subject: str) -> dict[str, str]:
     """Journals from which something else follows today, and why. `what`: judgement or state."""
     table: dict[str, dict[str, str]] = tomllib.loads(CHANGED.read_text(encoding="utf-8"))
-    return table[what]
+    return table[subject]
 
 
 # --- What follows --------------------------------------------------------------------------------
 
 
-def replayed(reader: Reader) -> State:
-    return folded(State(reader.journal_id), reader.entries())
+def replay_state(reader: Reader) -> State:
+    return apply_entries(State(reader.journal_id), reader.iter_entries())
 
 
-def outbound(reader: Reader) -> Iterator[str]:
+def outbound_frames(reader: Reader) -> Iterator[str]:
     """The text of every call, for each attempt at it, and of every answer, in order."""
-    for entry in reader.entries():
+    for entry in reader.iter_entries():
         match entry.event:
             case CallAttempted() as attempt:
-                queued = reader.entry(attempt.call).event
+                queued = reader.read_entry(attempt.call_seq).event
                 assert isinstance(queued, CallQueued), attempt
-                yield call_frame(
+                yield build_call_frame(
                     attempt.message_id,
                     queued.action,
                     queued.payload,
                     reader.value_of,
                     offline=attempt.offline,
                 )
-            case CallAnswered(message_id=asked, payload=payload):
-                yield reply_frame(Reply(entry.seq, asked, payload), reader.value_of)
-            case CallRefused(message_id=asked, code=code, description=why):
-                yield reply_frame(
-                    Reply(entry.seq, asked, code=code, description=why), reader.value_of
+            case CallResultQueued(message_id=asked, payload=payload):
+                yield build_reply_frame(PendingReply(entry.seq, asked, payload), reader.value_of)
+            case CallErrorQueued(message_id=asked, error_code=code, error_description=why):
+                yield build_reply_frame(
+                    PendingReply(entry.seq, asked, error_code=code, error_description=why),
+                    reader.value_of,
                 )
 
 
-def followed(reader: Reader, release: str, *, judged: bool) -> Pins:
+def compute_pins(reader: Reader, release: str, *, was_decided: bool) -> PinnedResults:
     """What follows from a journal today."""
     sha, frames = hashlib.sha256(), 0
-    for text in outbound(reader):
+    for text in outbound_frames(reader):
         sha.update(f"{text}\n".encode())
         frames += 1
-    head = reader.head()
-    return Pins(
+    head = reader.read_head()
+    return PinnedResults(
         made_by=release,
         head=f"{head.seq}:{head.digest.hex()}",
-        state=state_digest(replayed(reader)),
+        state=digest_state(replay_state(reader)),
         frames=frames,
         outbound=sha.hexdigest(),
-        judged=judged,
+        judged=was_decided,
     )
 
 
-def otherwise(reader: Reader) -> list[Otherwise]:
+def decision_differences(reader: Reader) -> list[Deviation]:
     """Where today's code would decide otherwise than the release that wrote it."""
     kinds = station_kinds()
     return list(
-        redecided(
-            reader.journal_id, reader.entries(), kinds, lambda _, start: _product(start.profile)
+        redecide_entries(
+            reader.journal_id,
+            reader.iter_entries(),
+            kinds,
+            lambda _, start: _load_product(start.product_profile),
         )
     )
 
 
 @cache
-def _product(name: str) -> Product:
-    profile = load(name)
+def _load_product(name: str) -> Product:
+    profile = load_profile(name)
     return Product(profile, DeviceModel(profile))
 
 
@@ -142,25 +146,25 @@ def complaints_of(name: str, directory: Path) -> Iterator[str]:
 
     `directory` is an empty one, to unpack the journal into.
     """
-    path, pins = unpacked(name, directory), pins_of(name)
+    path, pins = unpack_journal(name, directory), load_pins(name)
     yield from map(str, verify(path))
     with Reader.open(path, station_kinds()) as reader:
-        today = followed(reader, pins.made_by, judged=pins.judged)
+        today = compute_pins(reader, pins.made_by, was_decided=pins.judged)
         if today.head != pins.head:
             yield f"the head is {today.head}"
         if (today.frames, today.outbound) != (pins.frames, pins.outbound):
             yield f"{today.frames} frames go out, with other bytes"
-        if name not in changed("state"):
-            yield from (f"state: {change}" for change in state_changes(name, replayed(reader)))
-        if pins.judged and name not in changed("judgement"):
-            yield from map(str, otherwise(reader))
+        if name not in accepted_changes("state"):
+            yield from (f"state: {change}" for change in state_changes(name, replay_state(reader)))
+        if pins.judged and name not in accepted_changes("judgement"):
+            yield from map(str, decision_differences(reader))
 
 
 def state_changes(name: str, today: State) -> list[Change]:
     """What of the pinned state is otherwise today. What a later release also remembers is new."""
-    pinned = state_of(name)
+    pinned = pinned_state(name)
     known = _as_pinned(_decoder.decode(encode_state(today)), _decoder.decode(pinned))
-    return list(changes(pinned, _encoder.encode(known)))
+    return list(diff_json(pinned, _encoder.encode(known)))
 
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
@@ -173,7 +177,7 @@ def _as_pinned(today: Any, pinned: Any) -> Any:
         return [_as_pinned(new, old) for new, old in zip(today, pinned, strict=True)]
     if not isinstance(today, dict) or not isinstance(pinned, dict):
         return today
-    is_struct = pinned and pinned.keys() <= _fields()
+    is_struct = pinned and pinned.keys() <= _struct_field_names()
     return {
         name: _as_pinned(value, pinned.get(name))
         for name, value in today.items()
@@ -182,7 +186,7 @@ def _as_pinned(today: Any, pinned: Any) -> Any:
 
 
 @cache
-def _fields() -> frozenset[str]:
+def _struct_field_names() -> frozenset[str]:
     """The names of the fields of everything that is remembered; no table has one as a key."""
     found: set[str] = set()
     due: list[type[msgspec.Struct]] = [msgspec.Struct]
@@ -194,5 +198,5 @@ def _fields() -> frozenset[str]:
     return frozenset(found)
 
 
-def kinds_in(reader: Reader) -> set[type[Event]]:
-    return {type(entry.event) for entry in reader.entries()}
+def event_kinds_in(reader: Reader) -> set[type[Event]]:
+    return {type(entry.event) for entry in reader.iter_entries()}

@@ -29,52 +29,52 @@ from journal.state import encode_state
 from journal.store import Store, StoreSettings
 from journal.terms import Entry, Event, Observation
 from station import RELEASE
-from tests.golden import example, station_kinds
+from tests.golden import example_event, station_kinds
 from tests.golden.journals import (
     HOME,
     complaints_of,
-    followed,
-    kinds_in,
-    names,
-    otherwise,
-    replayed,
-    unpacked,
+    compute_pins,
+    decision_differences,
+    event_kinds_in,
+    journal_names,
+    replay_state,
+    unpack_journal,
 )
 from tests.story import JOURNAL_ID, NOON
 
 
-def keep(name: str, journal: str) -> int:
+def keep_journal(name: str, journal: str) -> int:
     """Keep the journal that lies there."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "journal.db"
         source = Path(journal) / "journal.db" if Path(journal).is_dir() else Path(journal)
         with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(path)) as new:
             old.backup(new)  # one file, without a log beside it
-        return _kept(name, path)
+        return _store_golden_journal(name, path)
 
 
-def world(name: str, seed: str) -> int:
+def keep_world(name: str, seed: str) -> int:
     """Keep the journal of a simulated world."""
-    from station.simulation.plans import planned
-    from station.simulation.trial import Trial
-    from station.simulation.world import simulate
+    from station.simulation.plans import make_plan
+    from station.simulation.trial import PlanRun
+    from station.simulation.world import run_simulation
 
     with tempfile.TemporaryDirectory() as directory:
-        plan = planned(int(seed))
-        trial = Trial(plan, Path(directory) / "world")
-        simulate(trial.main, plan.seed)
+        plan = make_plan(int(seed))
+        trial = PlanRun(plan, Path(directory) / "world")
+        run_simulation(trial.run_world, plan.seed)
         path = Path(directory) / "journal.db"
-        with trial.world.ended() as store:
-            _copied(store, path)
-        return _kept(name, path)
+        with trial.world.open_final_journal() as store:
+            _copy_database(store, path)
+        return _store_golden_journal(name, path)
 
 
-def _copied(store: Store, path: Path) -> None:
+def _copy_database(store: Store, path: Path) -> None:
     with closing(sqlite3.connect(path)) as new:
         store.reader.connection.backup(new)
 
 
-def story(name: str) -> int:
+def keep_story(name: str) -> int:
     """Keep the journal of a session that only the judgement saw."""
     from tests.golden.journals.sessions import STORIES
 
@@ -83,11 +83,11 @@ def story(name: str) -> int:
         return 2
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "journal.db"
-        _written(path, STORIES[name]().entries)
-        return _kept(name, path)
+        _write_journal(path, STORIES[name]().entries)
+        return _store_golden_journal(name, path)
 
 
-def _written(path: Path, entries: list[Entry]) -> None:
+def _write_journal(path: Path, entries: list[Entry]) -> None:
     settings = StoreSettings(grow_bytes=0)
     with Store.open(
         path, station_kinds(), journal_id_if_new=JOURNAL_ID, settings=settings
@@ -95,46 +95,46 @@ def _written(path: Path, entries: list[Entry]) -> None:
         store.append(entries)
 
 
-def examples(name: str) -> int:
+def keep_examples(name: str) -> int:
     """Keep a journal of made-up entries, one for each kind that is in no other."""
-    kinds = list(_kinds_in_none())
+    kinds = list(_uncovered_kinds())
     if not kinds:
         print("every kind is in one of them")
         return 1
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "journal.db"
-        _written(path, list(_examples(kinds)))
-        return _kept(name, path, judged=False)
+        _write_journal(path, list(_example_entries(kinds)))
+        return _store_golden_journal(name, path, was_decided=False)
 
 
-def _kinds_in_none() -> Iterator[type[Event]]:
+def _uncovered_kinds() -> Iterator[type[Event]]:
     known: set[type[Event]] = set()
-    for name in names():
-        with _opened(name) as reader:
-            known |= kinds_in(reader)
+    for name in journal_names():
+        with _open_golden_journal(name) as reader:
+            known |= event_kinds_in(reader)
     yield from (kind for kind in station_kinds().kinds.values() if kind not in known)
 
 
-def _examples(kinds: list[type[Event]]) -> Iterator[Entry]:
+def _example_entries(kinds: list[type[Event]]) -> Iterator[Entry]:
     """Each after a start; decisions as if made because of a reading."""
-    yield Entry(1, NOON, 60_000, example(StationStarted))
-    yield Entry(2, NOON, 60_000, example(MeterRead))
+    yield Entry(1, NOON, 60_000, example_event(StationStarted))
+    yield Entry(2, NOON, 60_000, example_event(MeterRead))
     for seq, kind in enumerate(sorted(kinds, key=lambda kind: issubclass(kind, Observation)), 3):
         cause = None if issubclass(kind, Observation) else 2
-        yield Entry(seq, NOON, 60_000, example(kind), cause)
+        yield Entry(seq, NOON, 60_000, example_event(kind), cause)
 
 
-def _kept(name: str, path: Path, *, judged: bool = True) -> int:
+def _store_golden_journal(name: str, path: Path, *, was_decided: bool = True) -> int:
     files = [HOME / f"{name}{end}" for end in (".db.gz", ".state.json.gz", ".json")]
     if any(file.exists() for file in files):
         print(f"{name} is kept already, and never written over")
         return 1
     with Reader.open(path, station_kinds()) as reader:
-        if judged and (found := otherwise(reader)):
+        if was_decided and (found := decision_differences(reader)):
             print(f"{name}: not of this release: {found[0]}")
             return 1
-        pins = followed(reader, RELEASE, judged=judged)
-        state = encode_state(replayed(reader))
+        pins = compute_pins(reader, RELEASE, was_decided=was_decided)
+        state = encode_state(replay_state(reader))
     for file, data in zip(files, (path.read_bytes(), state), strict=False):
         file.write_bytes(gzip.compress(data, mtime=0))
     files[2].write_bytes(msgspec.json.format(msgspec.json.encode(pins), indent=2) + b"\n")
@@ -144,32 +144,32 @@ def _kept(name: str, path: Path, *, judged: bool = True) -> int:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[Reader]:
+def _open_golden_journal(name: str) -> Iterator[Reader]:
     with (
         tempfile.TemporaryDirectory() as directory,
-        Reader.open(unpacked(name, Path(directory)), station_kinds()) as reader,
+        Reader.open(unpack_journal(name, Path(directory)), station_kinds()) as reader,
     ):
         yield reader
 
 
-def check() -> int:
+def check_journals() -> int:
     """Say what follows from each today; exit code 1 if it is not what is pinned."""
     wrong = 0
-    for name in names():
+    for name in journal_names():
         with tempfile.TemporaryDirectory() as directory:
             complaints = list(complaints_of(name, Path(directory)))
         wrong += bool(complaints)
         print(f"{name}: {complaints[0] if complaints else 'as it was'}")
-    print(f"Python {sys.version.split()[0]}: {len(names())} journals, {wrong} otherwise")
+    print(f"Python {sys.version.split()[0]}: {len(journal_names())} journals, {wrong} otherwise")
     return min(wrong, 1)
 
 
 VERBS: Final[dict[str, Callable[..., int]]] = {
-    "keep": keep,
-    "world": world,
-    "story": story,
-    "examples": examples,
-    "check": check,
+    "keep": keep_journal,
+    "world": keep_world,
+    "story": keep_story,
+    "examples": keep_examples,
+    "check": check_journals,
 }
 
 

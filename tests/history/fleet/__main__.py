@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from station.simulation.plans import planned
-from station.simulation.world import shared_memory
-from tests.history.fleet.answers import Day, wrong
+from station.simulation.plans import make_plan
+from station.simulation.world import shared_memory_directory
+from tests.history.fleet.answers import PlayedDay, find_wrong_answers
 from tests.history.fleet.asking import Analyst
-from tests.history.fleet.film import filmed
-from tests.history.fleet.scenes import days
-from tests.history.fleet.storms import Storm
+from tests.history.fleet.film import record_run
+from tests.history.fleet.scenes import plan_days
+from tests.history.fleet.storms import StormCheck
 
 
 def main(arguments: list[str]) -> int:
@@ -28,8 +28,8 @@ def main(arguments: list[str]) -> int:
     logging.disable(logging.CRITICAL)
     began = time.perf_counter()
     questions = entries = faults = 0
-    for count, size, found in (*_days(asked.seed, asked.journals),
-                               *_storms(asked.seed, asked.journals)):  # fmt: skip
+    for count, size, found in (*_check_days(asked.seed, asked.journals),
+                               *_check_storms(asked.seed, asked.journals)):  # fmt: skip
         questions, entries, faults = questions + count, entries + size, faults + len(found)
         for fault in found:
             print(fault, flush=True)
@@ -40,25 +40,29 @@ def main(arguments: list[str]) -> int:
     return 1 if faults else 0
 
 
-Asked = tuple[int, int, list[str]]  # questions, entries, and what was wrong
+CheckResult = tuple[int, int, list[str]]  # questions, entries, and what was wrong
 
 
-def _days(seed: int, journals: int) -> Iterator[Asked]:
-    for plan, scenes in days(seed, journals):
-        with tempfile.TemporaryDirectory(dir=shared_memory()) as place:
-            film = filmed(plan, Path(place))
-            day = Day(film, scenes, Analyst(film.final))
+def _check_days(seed: int, journals: int) -> Iterator[CheckResult]:
+    for plan, scenes in plan_days(seed, journals):
+        with tempfile.TemporaryDirectory(dir=shared_memory_directory()) as place:
+            film = record_run(plan, Path(place))
+            day = PlayedDay(film, scenes, Analyst(film.final_journal))
             count = sum(len(scene.questions) for scene in scenes)
-            yield count, film.witness.seq, [f"day {plan.seed}: {one}" for one in wrong(day)]
+            yield (
+                count,
+                film.checker.seq,
+                [f"day {plan.seed}: {one}" for one in find_wrong_answers(day)],
+            )
 
 
-def _storms(seed: int, journals: int) -> Iterator[Asked]:
+def _check_storms(seed: int, journals: int) -> Iterator[CheckResult]:
     for number in range(seed, seed + journals):
-        with tempfile.TemporaryDirectory(dir=shared_memory()) as place:
-            film = filmed(planned(number), Path(place))
-            storm = Storm(film, Analyst(film.final))
-            found = [f"storm {number}: {one}" for one in storm.wrong()]
-            yield storm.asked, film.witness.seq, found
+        with tempfile.TemporaryDirectory(dir=shared_memory_directory()) as place:
+            film = record_run(make_plan(number), Path(place))
+            storm = StormCheck(film, Analyst(film.final_journal))
+            found = [f"storm {number}: {one}" for one in storm.find_wrong_answers()]
+            yield storm.question_count, film.checker.seq, found
 
 
 if __name__ == "__main__":

@@ -16,40 +16,40 @@ _LINE: Final = re.compile(r"^(\d\d:\d\d:\d\d\.\d{3}) +(\d+) (.) (\S+(?: driver)?
 _DAY: Final = re.compile(r"^(\d{4}-\d\d-\d\d) UTC$")
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
+class CommandResult(NamedTuple):
+    exit_code: int
+    stdout: str
+    stderr: str
 
     @property
     def lines(self) -> list[str]:
-        return self.out.splitlines()
+        return self.stdout.splitlines()
 
 
-def ask(*arguments: object) -> Answer:
+def run_station(*arguments: object) -> CommandResult:
     """`station`, within this process."""
-    out, err = _stream(), _stream()
+    out, err = _text_stream(), _text_stream()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.ended([str(each) for each in arguments])
-    return Answer(code, _text(out), _text(err))
+        code = cli.run_cli([str(each) for each in arguments])
+    return CommandResult(code, _stream_text(out), _stream_text(err))
 
 
-def _stream() -> io.TextIOWrapper:
+def _text_stream() -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
 
 
-def _text(stream: io.TextIOWrapper) -> str:
+def _stream_text(stream: io.TextIOWrapper) -> str:
     stream.seek(0)
     return stream.read()
 
 
-class Line(NamedTuple):
+class TranscriptLine(NamedTuple):
     """A line of the transcript."""
 
     at: datetime
     seq: int
-    seen: bool
-    who: str
+    is_observation: bool
+    source: str
     sentence: str
 
 
@@ -58,24 +58,26 @@ class Analyst:
 
     def __init__(self, journal: Path) -> None:
         self.journal = journal
-        told = ask("replay", journal)
-        assert told.code == 0, told.err
-        self.transcript = list(_read(told.lines))
+        told = run_station("replay", journal)
+        assert told.exit_code == 0, told.stderr
+        self.transcript = list(_parse_transcript(told.lines))
 
-    def lines(self, pattern: str, since: datetime, until: datetime) -> Iterator[Line]:
+    def matching_lines(
+        self, pattern: str, since: datetime, until: datetime
+    ) -> Iterator[TranscriptLine]:
         """Lines of a time whose sentence matches from its beginning."""
         for line in self.transcript:
             if since <= line.at <= until and re.match(pattern, line.sentence):
                 yield line
 
-    def why(self, what: object) -> Answer:
+    def explain(self, subject: object) -> CommandResult:
         """What `station why` says, which it must be able to."""
-        told = ask("why", self.journal, what)
-        assert told.code == 0, f"why {what}: {told.err}"
+        told = run_station("why", self.journal, subject)
+        assert told.exit_code == 0, f"why {subject}: {told.stderr}"
         return told
 
 
-def _read(lines: list[str]) -> Iterator[Line]:
+def _parse_transcript(lines: list[str]) -> Iterator[TranscriptLine]:
     day = ""
     for text in lines:
         if new := _DAY.match(text):
@@ -83,6 +85,6 @@ def _read(lines: list[str]) -> Iterator[Line]:
         elif found := _LINE.match(text):
             time, seq, mark, who, sentence = found.groups()
             at = datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=UTC)
-            yield Line(at, int(seq), mark == ">", who, sentence)
+            yield TranscriptLine(at, int(seq), mark == ">", who, sentence)
         else:
             raise AssertionError(f"no line of a transcript: {text}")

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
 from station.simulation.counterpart import ALICE
-from station.simulation.storm import Happening
+from station.simulation.storm import ScheduledEvent
 
-SAMPLES_S: Final = 10
-LENGTH_S: Final = 200.0  # of a scene; some are away for longer
-AWAY_S: Final = 400.0  # longer than TxCtrlr.ResumptionTimeout
-SETTLES_S: Final = 40.0  # between two scenes: the connector is free again
+SAMPLE_INTERVAL_S: Final = 10
+SCENE_S: Final = 200.0  # of a scene; some are away for longer
+LONG_ABSENCE_S: Final = 400.0  # longer than TxCtrlr.ResumptionTimeout
+SETTLE_S: Final = 40.0  # between two scenes: the connector is free again
 
 # What a day begins with, and what a scene leaves behind.
 VARIABLES: Final = {
@@ -31,7 +31,7 @@ VARIABLES: Final = {
     "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": "3",
     "OCPPCommCtrlr.RetryBackOffRandomRange": "0",
     "OCPPCommCtrlr.RetryBackOffWaitMinimum": "1",
-    "SampledDataCtrlr.TxUpdatedInterval": str(SAMPLES_S),
+    "SampledDataCtrlr.TxUpdatedInterval": str(SAMPLE_INTERVAL_S),
     "TxCtrlr.EVConnectionTimeOut": "60",
     "TxCtrlr.MaxEnergyOnInvalidId": "0",
     "TxCtrlr.ResumptionTimeout": "300",
@@ -41,7 +41,7 @@ VARIABLES: Final = {
     "TxCtrlr.TxStopPoint": "EVConnected,Authorized",
 }
 
-About = Literal[
+QuestionKind = Literal[
     "start", "stop", "right", "grant", "refusal", "reply", "suspension",
     "told", "status", "restart", "update", "again", "parked", "dropped", "thinned",
 ]  # fmt: skip
@@ -59,25 +59,25 @@ class Question(NamedTuple):
             triggerReason; of `reply`: the action that was answered.
     """
 
-    about: About
+    kind: QuestionKind
     evse_id: int
     since_s: float
     until_s: float
-    says: str
+    expected_text: str
     status: str = ""
 
 
 class Scene(NamedTuple):
     name: str
-    happenings: tuple[Happening, ...]
+    events: tuple[ScheduledEvent, ...]
     questions: tuple[Question, ...]
     ends_s: float
 
 
-Director = Callable[["Stage"], None]
+SceneBuilder = Callable[["SceneScript"], None]
 
 
-class Stage:
+class SceneScript:
     """Where and when a scene plays. What is done takes place so many seconds after its begin."""
 
     def __init__(
@@ -86,66 +86,66 @@ class Stage:
         self.dice = dice
         self.begin_s = begin_s
         self.evse_id = evse_id
-        self.length_s = LENGTH_S
-        self._strangers = strangers
-        self._happenings: list[Happening] = []
-        self._questions: list[tuple[About, str, str]] = []
-        self._changed: list[str] = []  # variables
+        self.length_s = SCENE_S
+        self._unused_id_tokens = strangers
+        self._events: list[ScheduledEvent] = []
+        self._questions: list[tuple[QuestionKind, str, str]] = []
+        self._changed_variables: list[str] = []  # variables
 
     @property
-    def other(self) -> int:
+    def other_evse_id(self) -> int:
         return 3 - self.evse_id
 
     @property
-    def here(self) -> dict[str, int]:
+    def evse(self) -> dict[str, int]:
         """The EVSE, as OCPP has it."""
         return {"id": self.evse_id}
 
-    def stranger(self) -> str:
+    def new_id_token(self) -> str:
         """A card nobody has seen before."""
-        return f"{next(self._strangers):014X}"
+        return f"{next(self._unused_id_tokens):014X}"
 
-    def friend(self, status: str = "Accepted", **more: Any) -> str:
+    def accepted_id_token(self, status: str = "Accepted", **more: Any) -> str:
         """The same, but the CSMS knows it."""
-        who = self.stranger()
-        self.at(0, "judges", who=who, status=status, **more)
+        who = self.new_id_token()
+        self.add_event(0, "judges", who=who, status=status, **more)
         return who
 
-    def at(self, at_s: float, what: str, **how: Any) -> None:
-        self._happenings.append(Happening(round(self.begin_s + at_s, 3), what, how))
+    def add_event(self, at_s: float, event_name: str, **how: Any) -> None:
+        self._events.append(ScheduledEvent(round(self.begin_s + at_s, 3), event_name, how))
 
-    def later(self, at_s: float, within_s: float) -> float:
+    def random_time(self, at_s: float, within_s: float) -> float:
         """Some time after that."""
         return at_s + within_s * self.dice.random()
 
-    def asks(self, about: About, says: str, status: str = "") -> None:
-        self._questions.append((about, says, status))
+    def add_question(self, kind: QuestionKind, expected_text: str, status: str = "") -> None:
+        self._questions.append((kind, expected_text, status))
 
     # --- What scenes have in common --------------------------------------------------------------
 
-    def plugs(self, at_s: float = 2) -> None:
-        self.at(at_s, "plug_in", evse_id=self.evse_id)
+    def plug_in(self, at_s: float = 2) -> None:
+        self.add_event(at_s, "plug_in", evse_id=self.evse_id)
 
-    def leaves(self, at_s: float = 180) -> None:
-        self.at(at_s, "unplug", evse_id=self.evse_id)
+    def unplug(self, at_s: float = 180) -> None:
+        self.add_event(at_s, "unplug", evse_id=self.evse_id)
 
-    def shows(self, at_s: float, who: str) -> None:
-        self.at(at_s, "card", who=who, evse_id=self.evse_id)
+    def present_id_token(self, at_s: float, id_token: str) -> None:
+        self.add_event(at_s, "card", who=id_token, evse_id=self.evse_id)
 
-    def charges(self, who: str = ALICE) -> None:
+    def start_charging(self, id_token: str = ALICE) -> None:
         """Somebody plugs in, is accepted, and energy flows within 12 s."""
-        self.plugs()
-        self.shows(self.later(4, 1), who)
+        self.plug_in()
+        self.present_id_token(self.random_time(4, 1), id_token)
 
-    def next_door(self, until_s: float) -> None:
+    def charge_at_other_evse(self, until_s: float) -> None:
         """Somebody charges at the other EVSE for a while."""
-        who = self.friend()
-        self.at(2, "plug_in", evse_id=self.other)
-        self.at(5, "card", who=who, evse_id=self.other)
-        self.at(until_s, "card", who=who, evse_id=self.other)
-        self.at(until_s + 10, "unplug", evse_id=self.other)
+        who = self.accepted_id_token()
+        self.add_event(2, "plug_in", evse_id=self.other_evse_id)
+        self.add_event(5, "card", who=who, evse_id=self.other_evse_id)
+        self.add_event(until_s, "card", who=who, evse_id=self.other_evse_id)
+        self.add_event(until_s + 10, "unplug", evse_id=self.other_evse_id)
 
-    def breaks(
+    def raise_fault(
         self,
         at_s: float,
         kind: str,
@@ -155,46 +155,48 @@ class Stage:
     ) -> None:
         where = self.evse_id if evse_id is None else evse_id
         device, fault = kind.split()
-        self.at(at_s, "trips", evse_id=where, device=device, kind=fault,
+        self.add_event(at_s, "trips", evse_id=where, device=device, kind=fault,
                 stopped_reason=stopped_reason, seconds=seconds)  # fmt: skip
 
-    def offline(self, at_s: float, until_s: float) -> None:
-        self.at(at_s, "network", mode="down", seconds=until_s - at_s)
+    def go_offline(self, at_s: float, until_s: float) -> None:
+        self.add_event(at_s, "network", mode="down", seconds=until_s - at_s)
 
-    def csms_asks(self, at_s: float, action: str, **payload: Any) -> None:
-        self.at(at_s, "asks", action=action, payload=payload)
+    def csms_calls(self, at_s: float, action: str, **payload: Any) -> None:
+        self.add_event(at_s, "asks", action=action, payload=payload)
 
-    def csms_begins(self, at_s: float, who: str) -> None:
+    def csms_starts(self, at_s: float, id_token: str) -> None:
         """It wants somebody to charge here."""
-        start = {"idToken": {"idToken": who, "type": "ISO14443"}, "evseId": self.evse_id}
-        self.csms_asks(at_s, "RequestStartTransaction", remoteStartId=7, **start)
+        start = {"idToken": {"idToken": id_token, "type": "ISO14443"}, "evseId": self.evse_id}
+        self.csms_calls(at_s, "RequestStartTransaction", remoteStartId=7, **start)
 
-    def operative(self, at_s: float, yes: bool, evse: dict[str, int] | None = None) -> None:
+    def change_availability(
+        self, at_s: float, operative: bool, evse: dict[str, int] | None = None
+    ) -> None:
         """The CSMS takes a part into service, or out of it; None: the station."""
-        wants = {"operationalStatus": "Operative" if yes else "Inoperative"}
-        self.csms_asks(at_s, "ChangeAvailability", **wants, **({"evse": evse} if evse else {}))
+        wants = {"operationalStatus": "Operative" if operative else "Inoperative"}
+        self.csms_calls(at_s, "ChangeAvailability", **wants, **({"evse": evse} if evse else {}))
 
-    def sets(self, path: str, value: str) -> None:
+    def set_variable(self, path: str, value: str) -> None:
         """The CSMS sets a variable; at the end of the scene it is as before."""
-        self._set(0.5, path, value)
-        self._changed.append(path)
+        self._set_at(0.5, path, value)
+        self._changed_variables.append(path)
 
-    def _set(self, at_s: float, path: str, value: str) -> None:
+    def _set_at(self, at_s: float, path: str, value: str) -> None:
         component, variable = path.split(".")
         data = {
             "attributeValue": value,
             "component": {"name": component},
             "variable": {"name": variable},
         }
-        self.csms_asks(at_s, "SetVariables", setVariableData=[data])
+        self.csms_calls(at_s, "SetVariables", setVariableData=[data])
 
-    def scene(self, name: str) -> Scene:
-        for path in self._changed:
-            self._set(self.length_s + SETTLES_S / 2, path, VARIABLES[path])
+    def build_scene(self, name: str) -> Scene:
+        for path in self._changed_variables:
+            self._set_at(self.length_s + SETTLE_S / 2, path, VARIABLES[path])
         until_s = self.begin_s + self.length_s
         questions = tuple(
             Question(about, self.evse_id, self.begin_s, until_s, says, status)
             for about, says, status in self._questions
         )
-        happenings = sorted(self._happenings, key=lambda one: one.at_s)
-        return Scene(name, tuple(happenings), questions, until_s + SETTLES_S)
+        happenings = sorted(self._events, key=lambda one: one.at_s)
+        return Scene(name, tuple(happenings), questions, until_s + SETTLE_S)

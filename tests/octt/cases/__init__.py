@@ -25,7 +25,7 @@ from tests.octt.cases import (
 )
 from tests.octt.tester import Tester
 
-Play = Callable[[Tester], None]
+CaseFunction = Callable[[Tester], None]
 
 MODULES: tuple[ModuleType, ...] = (
     a_security,
@@ -47,7 +47,7 @@ MODULES: tuple[ModuleType, ...] = (
 )
 
 
-def _cases(module: ModuleType) -> Mapping[str, Play]:
+def _cases_of(module: ModuleType) -> Mapping[str, CaseFunction]:
     return {
         name.upper(): play
         for name, play in vars(module).items()
@@ -55,16 +55,16 @@ def _cases(module: ModuleType) -> Mapping[str, Play]:
     }
 
 
-PLAYS: Mapping[str, Play] = {
-    case_id: play for module in MODULES for case_id, play in _cases(module).items()
+PLAYS: Mapping[str, CaseFunction] = {
+    case_id: play for module in MODULES for case_id, play in _cases_of(module).items()
 }
 
 
-def security_profile_of(play: Play) -> int:
+def security_profile_of(play: CaseFunction) -> int:
     """What the station is to begin on."""
     return int(getattr(play, "security_profile", 2))
 
 
-def wants_fresh_station(play: Play) -> bool:
+def wants_fresh_station(play: CaseFunction) -> bool:
     """Whether a case leaves a station behind that no other case may use."""
     return bool(getattr(play, "fresh", False))

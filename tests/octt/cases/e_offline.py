@@ -7,177 +7,185 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.csms import Payload
-from tests.csms.ledger import instant
+from tests.csms.ledger import parse_instant
 from tests.octt import states
 from tests.octt.bench import VALID_2
 from tests.octt.tester import Tester
-from tests.octt.verify import NOT_EMPTY, OMITTED, must, one_of, verify
+from tests.octt.verify import NOT_EMPTY, OMITTED, check_fields, one_of, require
 
 COMM = "OCPPCommCtrlr"
-A_MOMENT = timedelta(seconds=1)  # between two processes, a handshake included
+CLOCK_TOLERANCE = timedelta(seconds=1)  # between two processes, a handshake included
 
 
-def stay_away(t: Tester, *, sampled: bool = False) -> None:
+def configure_offline_case(t: Tester, *, sampled: bool = False) -> None:
     """Configuration state of the offline cases."""
     if sampled:
-        t.configure("SampledDataCtrlr", "Enabled", value=True)
-        t.configure("SampledDataCtrlr", "TxUpdatedInterval", t.settings.sampled_interval_s)
-    t.configure(COMM, "OfflineThreshold", t.settings.retry_wait_s + 60)
-    t.configure(COMM, "RetryBackOffWaitMinimum", t.settings.retry_wait_s)
-    t.configure(COMM, "RetryBackOffRandomRange", 0)
+        t.configure_variable("SampledDataCtrlr", "Enabled", value=True)
+        t.configure_variable("SampledDataCtrlr", "TxUpdatedInterval", t.settings.sampled_interval_s)
+    t.configure_variable(COMM, "OfflineThreshold", t.settings.retry_wait_s + 60)
+    t.configure_variable(COMM, "RetryBackOffWaitMinimum", t.settings.retry_wait_s)
+    t.configure_variable(COMM, "RetryBackOffRandomRange", 0)
 
 
-def _all_offline(step: str, events: Iterable[Payload]) -> None:
+def _check_all_offline(step: str, events: Iterable[Payload]) -> None:
     for event in events:
-        verify(step, event, {"offline": True})
+        check_fields(step, event, {"offline": True})
 
 
-def _samples_of_an_offline_period(t: Tester, step: str, online_at: datetime) -> None:
+def _check_offline_samples(t: Tester, step: str, online_at: datetime) -> None:
     """What was queued: Updated, with meter values, marked as offline.
 
     Args:
         online_at: when the station was connected again; what happened later was not queued.
     """
-    events = states.emptied_queue(t, step)
-    waited = [event for event in events if instant(event["timestamp"]) < online_at - A_MOMENT]
-    must(step, waited, "a TransactionEvent must have waited in the queue")
+    events = states.take_queued_events(t, step)
+    waited = [
+        event for event in events if parse_instant(event["timestamp"]) < online_at - CLOCK_TOLERANCE
+    ]
+    require(step, waited, "a TransactionEvent must have waited in the queue")
     expected = {"eventType": "Updated", "meterValue": NOT_EMPTY, "offline": True}
     for event in waited:
-        verify(step, event, expected)
+        check_fields(step, event, expected)
     for event in events:
-        if instant(event["timestamp"]) > online_at + A_MOMENT:
-            verify(step, event, {"offline": one_of(OMITTED, False)})
+        if parse_instant(event["timestamp"]) > online_at + CLOCK_TOLERANCE:
+            check_fields(step, event, {"offline": one_of(OMITTED, False)})
 
 
-def _back_online(t: Tester) -> datetime:
+def _go_online(t: Tester) -> datetime:
     """Let the station connect; gives the moment it did."""
     t.go_online()
     return datetime.now(UTC)
 
 
 def tc_e_40_cs(t: Tester) -> None:
-    stay_away(t, sampled=True)
-    states.energy_transfer_started(t)
+    configure_offline_case(t, sampled=True)
+    states.start_energy_transfer(t)
     t.go_offline()
     t.wait(t.settings.offline_s)
-    online_at = _back_online(t)
-    _samples_of_an_offline_period(t, "step 3", online_at)
+    online_at = _go_online(t)
+    _check_offline_samples(t, "step 3", online_at)
 
 
 def tc_e_43_cs(t: Tester) -> None:
     states.transaction_events_in_queue_ended(t)
-    events = states.emptied_queue(t, "step 2")
-    _all_offline("step 2", events)
+    events = states.take_queued_events(t, "step 2")
+    _check_all_offline("step 2", events)
     kinds = [event["eventType"] for event in events]
-    must("step 2", "Started" in kinds, "one event must be Started")
-    must("step 2", "Ended" in kinds, "one event must be Ended")
+    require("step 2", "Started" in kinds, "one event must be Started")
+    require("step 2", "Ended" in kinds, "one event must be Ended")
 
 
-def _stopped_offline(t: Tester, id_token: str | None = None) -> None:
+def _stop_offline(t: Tester, id_token: str | None = None) -> None:
     """The person stops and leaves while the CSMS is away."""
-    token = id_token or t.session().id_token
+    token = id_token or t.session_on().id_token
     assert token is not None  # somebody charges
     t.go_offline()
-    t.present(token)
-    states.world_until(t, "contactor", "open")
+    t.present_id_token(token)
+    states.wait_for_world(t, "contactor", "open")
     t.unplug()
     t.wait(1.0)
 
 
-def _ended_offline(t: Tester, step: str) -> None:
-    events = states.emptied_queue(t, step)
-    _all_offline(step, events)
-    must(step, any(event["eventType"] == "Ended" for event in events), "one event must be Ended")
+def _check_ended_offline(t: Tester, step: str) -> None:
+    events = states.take_queued_events(t, step)
+    _check_all_offline(step, events)
+    require(step, any(event["eventType"] == "Ended" for event in events), "one event must be Ended")
 
 
 def tc_e_44_cs(t: Tester) -> None:
-    stay_away(t)
-    states.energy_transfer_started(t)
-    _stopped_offline(t)
+    configure_offline_case(t)
+    states.start_energy_transfer(t)
+    _stop_offline(t)
     t.go_online()
-    _ended_offline(t, "step 3")
+    _check_ended_offline(t, "step 3")
 
 
 def tc_e_45_cs(t: Tester) -> None:
-    stay_away(t)
-    t.configure("AuthCtrlr", "LocalAuthorizeOffline", value=True)
+    configure_offline_case(t)
+    t.configure_variable("AuthCtrlr", "LocalAuthorizeOffline", value=True)
     states.id_token_cached(t, VALID_2)
-    states.authorized(t)
-    states.energy_transfer_started(t)
-    _stopped_offline(t, VALID_2)
+    states.authorize_driver(t)
+    states.start_energy_transfer(t)
+    _stop_offline(t, VALID_2)
     t.go_online()
-    _ended_offline(t, "step 3")
+    _check_ended_offline(t, "step 3")
 
 
 # GetTransactionStatus (E14).
 
 
-def _status(t: Tester, step: str, transaction_id: str | None, expected: dict[str, Any]) -> None:
+def _check_transaction_status(
+    t: Tester, step: str, transaction_id: str | None, expected: dict[str, Any]
+) -> None:
     request = {} if transaction_id is None else {"transactionId": transaction_id}
-    t.call(step, "GetTransactionStatus", request, expected)
+    t.send_call(step, "GetTransactionStatus", request, expected)
 
 
-def _hold_the_queue(t: Tester) -> None:
+def _delay_first_response(t: Tester) -> None:
     """The first event is not answered for a moment, so that the queue is asked about while full."""
-    t.csms.disturb("TransactionEvent", delay_s=2.0, times=1)
+    t.csms.disturb_calls("TransactionEvent", delay_s=2.0, times=1)
 
 
 def tc_e_28_cs(t: Tester) -> None:
     expected = {"ongoingIndicator": False, "messagesInQueue": False}
-    _status(t, "step 1", "5d0b41c5-0000-4000-8000-000000000000", expected)
+    _check_transaction_status(t, "step 1", "5d0b41c5-0000-4000-8000-000000000000", expected)
 
 
 def tc_e_29_cs(t: Tester) -> None:
-    stay_away(t, sampled=True)
-    transaction_id = states.energy_transfer_started(t)
+    configure_offline_case(t, sampled=True)
+    transaction_id = states.start_energy_transfer(t)
     t.go_offline()
     t.wait(t.settings.offline_s)
-    _hold_the_queue(t)
-    online_at = _back_online(t)
+    _delay_first_response(t)
+    online_at = _go_online(t)
     expected = {"ongoingIndicator": True, "messagesInQueue": True}
-    _status(t, "step 3", transaction_id, expected)
-    _samples_of_an_offline_period(t, "step 5", online_at)
+    _check_transaction_status(t, "step 3", transaction_id, expected)
+    _check_offline_samples(t, "step 5", online_at)
 
 
 def tc_e_30_cs(t: Tester) -> None:
-    transaction_id = states.energy_transfer_started(t)
+    transaction_id = states.start_energy_transfer(t)
     t.bench.wait_settled()
     expected = {"ongoingIndicator": True, "messagesInQueue": False}
-    _status(t, "step 1", transaction_id, expected)
+    _check_transaction_status(t, "step 1", transaction_id, expected)
 
 
 def tc_e_31_cs(t: Tester) -> None:
-    stay_away(t, sampled=True)
-    transaction_id = states.energy_transfer_started(t)
+    configure_offline_case(t, sampled=True)
+    transaction_id = states.start_energy_transfer(t)
     t.wait(t.settings.transaction_s)
-    _stopped_offline(t)
+    _stop_offline(t)
     t.wait(t.settings.transaction_s)
-    _hold_the_queue(t)
+    _delay_first_response(t)
     t.go_online()
     expected = {"ongoingIndicator": False, "messagesInQueue": True}
-    _status(t, "step 1", transaction_id, expected)
-    states.stopped(t, "step 3", None, "StopAuthorized", "Local")
-    t.status("step 3", "Available")
+    _check_transaction_status(t, "step 1", transaction_id, expected)
+    states.expect_stop(t, "step 3", None, "StopAuthorized", "Local")
+    t.expect_status("step 3", "Available")
 
 
 def tc_e_32_cs(t: Tester) -> None:
-    transaction_id = states.energy_transfer_started(t)
+    transaction_id = states.start_energy_transfer(t)
     states.parking_bay_unoccupied(t)
     t.bench.wait_settled()
     expected = {"ongoingIndicator": False, "messagesInQueue": False}
-    _status(t, "step 1", transaction_id, expected)
+    _check_transaction_status(t, "step 1", transaction_id, expected)
 
 
 def tc_e_33_cs(t: Tester) -> None:
-    stay_away(t, sampled=True)
-    states.energy_transfer_started(t)
+    configure_offline_case(t, sampled=True)
+    states.start_energy_transfer(t)
     t.go_offline()
     t.wait(t.settings.offline_s)
-    _hold_the_queue(t)
-    online_at = _back_online(t)
-    _status(t, "step 3", None, {"ongoingIndicator": OMITTED, "messagesInQueue": True})
-    _samples_of_an_offline_period(t, "step 5", online_at)
+    _delay_first_response(t)
+    online_at = _go_online(t)
+    _check_transaction_status(
+        t, "step 3", None, {"ongoingIndicator": OMITTED, "messagesInQueue": True}
+    )
+    _check_offline_samples(t, "step 5", online_at)
 
 
 def tc_e_34_cs(t: Tester) -> None:
-    _status(t, "step 1", None, {"ongoingIndicator": OMITTED, "messagesInQueue": False})
+    _check_transaction_status(
+        t, "step 1", None, {"ongoingIndicator": OMITTED, "messagesInQueue": False}
+    )

@@ -5,59 +5,59 @@ from __future__ import annotations
 from tests.octt import states
 from tests.octt.bench import VALID
 from tests.octt.tester import TOKEN_TYPE, Tester
-from tests.octt.verify import must, one_of, verify
+from tests.octt.verify import check_fields, one_of, require
 
 
 def tc_e_09_cs(t: Tester) -> None:
     t.use_points(start="EVConnected")
     t.plug_in()
-    t.status("step 1", "Occupied")
-    t.event(
+    t.expect_status("step 1", "Occupied")
+    t.expect_event(
         "step 3",
         {
             "eventType": "Started",
             "triggerReason": one_of("CablePluggedIn", "ChargingStateChanged"),
-            "evse.id": t.evse,
-            "evse.connectorId": t.connector,
+            "evse.id": t.evse_id,
+            "evse.connectorId": t.connector_id,
             "transactionInfo.chargingState": "EVConnected",
         },
     )
-    states.authorized(t)
-    states.energy_transfer_started(t)
+    states.authorize_driver(t)
+    states.start_energy_transfer(t)
 
 
-def _begun_by_authorization(t: Tester, *, remote: bool) -> None:
+def _check_start_by_authorization(t: Tester, *, remote: bool) -> None:
     t.use_points(start="Authorized")
-    t.configure("AuthCtrlr", "Enabled", value=True)
-    t.configure("AuthCtrlr", "DisableRemoteAuthorization", value=False)
-    states.authorized(t, remote=remote)
-    must("step 3", t.session().open, "the transaction must have started")
+    t.configure_variable("AuthCtrlr", "Enabled", value=True)
+    t.configure_variable("AuthCtrlr", "DisableRemoteAuthorization", value=False)
+    states.authorize_driver(t, remote=remote)
+    require("step 3", t.session_on().is_open, "the transaction must have started")
     states.ev_connected_pre_session(t)
-    states.energy_transfer_started(t)
+    states.start_energy_transfer(t)
 
 
 def tc_e_10_cs(t: Tester) -> None:
-    _begun_by_authorization(t, remote=False)
+    _check_start_by_authorization(t, remote=False)
 
 
 def tc_e_13_cs(t: Tester) -> None:
-    _begun_by_authorization(t, remote=True)
+    _check_start_by_authorization(t, remote=True)
 
 
 def tc_e_02_cs(t: Tester) -> None:
     t.use_points(start="EnergyTransfer")
-    states.authorized(t)
+    states.authorize_driver(t)
     t.plug_in()
-    t.status("step 1", "Occupied")
-    t.event(
+    t.expect_status("step 1", "Occupied")
+    t.expect_event(
         "step 3",
         {
             "eventType": "Started",
             "triggerReason": one_of("ChargingStateChanged", "Authorized"),
             "idToken.idToken": VALID,
             "idToken.type": TOKEN_TYPE,
-            "evse.id": t.evse,
-            "evse.connectorId": t.connector,
+            "evse.id": t.evse_id,
+            "evse.connectorId": t.connector_id,
             "transactionInfo.chargingState": "Charging",
         },
     )
@@ -65,11 +65,11 @@ def tc_e_02_cs(t: Tester) -> None:
 
 def tc_e_54_cs(t: Tester) -> None:
     t.use_points(stop="EVConnected")
-    t.configure("TxCtrlr", "StopTxOnEVSideDisconnect", value=False)
-    states.energy_transfer_started(t)
-    states.energy_transfer_suspended(t)
+    t.configure_variable("TxCtrlr", "StopTxOnEVSideDisconnect", value=False)
+    states.start_energy_transfer(t)
+    states.suspend_energy_transfer(t)
     t.unplug()
-    t.event(
+    t.expect_event(
         "step 1",
         {
             "triggerReason": "EVCommunicationLost",
@@ -82,28 +82,28 @@ def tc_e_54_cs(t: Tester) -> None:
 
 def tc_e_07_cs(t: Tester) -> None:
     t.use_points(stop="PowerPathClosed")
-    states.energy_transfer_started(t)
-    states.stop_authorized(t)
+    states.start_energy_transfer(t)
+    states.authorize_stop(t)
 
 
 def tc_e_35_cs(t: Tester) -> None:
     t.use_points(stop="PowerPathClosed")
-    states.energy_transfer_started(t)
+    states.start_energy_transfer(t)
     states.request_stop(t, "step 1")
-    states.stopped(t, "step 3", None, "RemoteStop", "Remote")
+    states.expect_stop(t, "step 3", None, "RemoteStop", "Remote")
 
 
 def tc_e_08_cs(t: Tester) -> None:
     t.use_points(stop="EnergyTransfer")
-    states.energy_transfer_started(t)
-    states.stop_authorized(t)
+    states.start_energy_transfer(t)
+    states.authorize_stop(t)
 
 
 def tc_e_22_cs(t: Tester) -> None:
     t.use_points(stop="EnergyTransfer")
-    states.energy_transfer_started(t)
-    t.ev_pause()
-    event = t.event(
+    states.start_energy_transfer(t)
+    t.pause_ev()
+    event = t.expect_event(
         "step 1",
         {
             "triggerReason": "ChargingStateChanged",
@@ -111,6 +111,6 @@ def tc_e_22_cs(t: Tester) -> None:
         },
     )
     if event["eventType"] == "Ended":
-        verify("step 1", event, {"transactionInfo.stoppedReason": "StoppedByEV"})
+        check_fields("step 1", event, {"transactionInfo.stoppedReason": "StoppedByEV"})
     else:
-        verify("step 1", event, {"transactionInfo.chargingState": "SuspendedEV"})
+        check_fields("step 1", event, {"transactionInfo.chargingState": "SuspendedEV"})

@@ -8,74 +8,74 @@ from tests.csms import Payload
 from tests.octt import states
 from tests.octt.bench import OTHER, VALID
 from tests.octt.cases import l_firmware
-from tests.octt.cases.c_authorization import ask_the_csms
+from tests.octt.cases.c_authorization import enable_csms_authorization
 from tests.octt.files import UPLOAD_PATH
-from tests.octt.fresh import fresh
-from tests.octt.tester import EVENT, Tester
-from tests.octt.verify import NOT_EMPTY, OMITTED, must, one_of
+from tests.octt.fresh import needs_fresh_station
+from tests.octt.tester import TRANSACTION_EVENT, Tester
+from tests.octt.verify import NOT_EMPTY, OMITTED, one_of, require
 
 
 def tc_f_01_cs(t: Tester) -> None:
-    ask_the_csms(t)
+    enable_csms_authorization(t)
     states.ev_connected_pre_session(t)
-    states.authorized(t, remote=True)
-    states.energy_transfer_started(t)
+    states.authorize_driver(t, remote=True)
+    states.start_energy_transfer(t)
 
 
 def tc_f_02_cs(t: Tester) -> None:
-    ask_the_csms(t)
-    t.configure("AuthCtrlr", "AuthorizeRemoteStart", value=True)
+    enable_csms_authorization(t)
+    t.configure_variable("AuthCtrlr", "AuthorizeRemoteStart", value=True)
     states.parking_bay_occupied(t)
-    states.authorized(t, remote=True)
-    states.energy_transfer_started(t)
+    states.authorize_driver(t, remote=True)
+    states.start_energy_transfer(t)
 
 
 def tc_f_03_cs(t: Tester) -> None:
-    ask_the_csms(t)
-    t.configure("AuthCtrlr", "AuthorizeRemoteStart", value=False)
+    enable_csms_authorization(t)
+    t.configure_variable("AuthCtrlr", "AuthorizeRemoteStart", value=False)
     states.parking_bay_occupied(t)
-    states.authorized(t, remote=True)
-    states.energy_transfer_started(t)
+    states.authorize_driver(t, remote=True)
+    states.start_energy_transfer(t)
 
 
 def tc_f_04_cs(t: Tester) -> None:
     timeout_s = t.settings.ev_connection_timeout_s
-    t.configure("TxCtrlr", "EVConnectionTimeOut", timeout_s)
-    t.use_points(start="Authorized" if t.profile.has("C-51") else "")
-    ask_the_csms(t)
-    states.authorized(t, remote=True)
-    session = t.session()
-    if session.open:
-        t.event("step 1", {"triggerReason": "EVConnectTimeout", "eventType": "Ended"})
+    t.configure_variable("TxCtrlr", "EVConnectionTimeOut", timeout_s)
+    t.use_points(start="Authorized" if t.profile.supports("C-51") else "")
+    enable_csms_authorization(t)
+    states.authorize_driver(t, remote=True)
+    session = t.session_on()
+    if session.is_open:
+        t.expect_event("step 1", {"triggerReason": "EVConnectTimeout", "eventType": "Ended"})
     else:
         t.wait(timeout_s + 1)
         session.id_token, session.remote_start_id = None, None
-    states.authorized(t, remote=True)
+    states.authorize_driver(t, remote=True)
 
 
 def tc_f_08_cs(t: Tester) -> None:
-    states.energy_transfer_started(t)
-    states.stop_authorized(t, remote=True)
+    states.start_energy_transfer(t)
+    states.authorize_stop(t, remote=True)
 
 
 def tc_f_09_cs(t: Tester) -> None:
-    states.energy_transfer_started(t)
+    states.start_energy_transfer(t)
     request = {"transactionId": "5d0b41c5-0000-4000-8000-000000000000"}
-    t.call("step 1", "RequestStopTransaction", request, {"status": "Rejected"})
-    states.charging_goes_on(t, "afterwards")
+    t.send_call("step 1", "RequestStopTransaction", request, {"status": "Rejected"})
+    states.check_still_charging(t, "afterwards")
 
 
 # TriggerMessage (F06).
 
 
-def trigger(
+def trigger_message(
     t: Tester, step: str, message: str, evse: Payload | None = None, status: Any = "Accepted"
 ) -> None:
     request: Payload = {"requestedMessage": message}
     if evse is not None:
         request["evse"] = evse
-    t.forget()
-    t.call(step, "TriggerMessage", request, {"status": status})
+    t.discard_received()
+    t.send_call(step, "TriggerMessage", request, {"status": status})
 
 
 FIRMWARE_STATUS = "FirmwareStatusNotification"
@@ -83,38 +83,41 @@ CONTEXT = "meterValue[0].sampledValue[0].context"
 
 
 def tc_f_11_cs(t: Tester) -> None:
-    trigger(t, "step 1", "MeterValues", {"id": t.evse})
-    t.triggered("step 3", "MeterValues", {"evseId": t.evse, CONTEXT: "Trigger"})
+    trigger_message(t, "step 1", "MeterValues", {"id": t.evse_id})
+    t.expect_triggered_call("step 3", "MeterValues", {"evseId": t.evse_id, CONTEXT: "Trigger"})
 
 
 def tc_f_12_cs(t: Tester) -> None:
-    trigger(t, "step 1", "MeterValues")
+    trigger_message(t, "step 1", "MeterValues")
     told = {
-        t.triggered("step 3", "MeterValues", {CONTEXT: "Trigger"})["evseId"] for _ in t.profile.evse
+        t.expect_triggered_call("step 3", "MeterValues", {CONTEXT: "Trigger"})["evseId"]
+        for _ in t.profile.evse
     }
-    must("step 3", told >= set(t.profile.evse_ids), f"every EVSE must be told, were {told}")
+    require("step 3", told >= set(t.profile.evse_ids), f"every EVSE must be told, were {told}")
 
 
 def tc_f_13_cs(t: Tester) -> None:
-    states.energy_transfer_started(t)
-    trigger(t, "step 1", "TransactionEvent", {"id": t.evse})
-    expected = _triggered_event() | {"evse.id": one_of(OMITTED, t.evse)}
-    t.triggered("step 3", EVENT, expected, wanted=_is_triggered)
+    states.start_energy_transfer(t)
+    trigger_message(t, "step 1", "TransactionEvent", {"id": t.evse_id})
+    expected = _expected_triggered_event() | {"evse.id": one_of(OMITTED, t.evse_id)}
+    t.expect_triggered_call("step 3", TRANSACTION_EVENT, expected, predicate=_is_triggered)
 
 
 def tc_f_14_cs(t: Tester) -> None:
     for evse_id, id_token in zip(t.profile.evse_ids, (VALID, OTHER), strict=True):
-        states.energy_transfer_started(t, evse_id, id_token=id_token)
-    trigger(t, "step 1", "TransactionEvent")
-    expected = _triggered_event() | {"evse.id": one_of(*t.profile.evse_ids)}
+        states.start_energy_transfer(t, evse_id, id_token=id_token)
+    trigger_message(t, "step 1", "TransactionEvent")
+    expected = _expected_triggered_event() | {"evse.id": one_of(*t.profile.evse_ids)}
     told = {
-        t.triggered("step 3", EVENT, expected, wanted=_is_triggered)["evse"]["id"]
+        t.expect_triggered_call("step 3", TRANSACTION_EVENT, expected, predicate=_is_triggered)[
+            "evse"
+        ]["id"]
         for _ in t.profile.evse
     }
-    must("step 3", told == set(t.profile.evse_ids), f"every EVSE must be told, were {told}")
+    require("step 3", told == set(t.profile.evse_ids), f"every EVSE must be told, were {told}")
 
 
-def _triggered_event() -> dict[str, Any]:
+def _expected_triggered_event() -> dict[str, Any]:
     return {
         "triggerReason": "Trigger",
         "transactionInfo.chargingState": "Charging",
@@ -128,8 +131,8 @@ def _is_triggered(event: Payload) -> bool:
 
 
 def tc_f_15_cs(t: Tester) -> None:
-    trigger(t, "step 1", "LogStatusNotification")
-    t.triggered("step 3", "LogStatusNotification", {"status": "Idle"})
+    trigger_message(t, "step 1", "LogStatusNotification")
+    t.expect_triggered_call("step 3", "LogStatusNotification", {"status": "Idle"})
 
 
 def tc_f_16_cs(t: Tester) -> None:
@@ -139,53 +142,59 @@ def tc_f_16_cs(t: Tester) -> None:
         "requestId": t.next_id(),
         "log": {"remoteLocation": t.bench.files.url(UPLOAD_PATH)},
     }
-    t.call("step 1", "GetLog", request, {"status": "Accepted"})
-    t.expect("step 3", "LogStatusNotification", {"status": "Uploading"})
-    trigger(t, "step 5", "LogStatusNotification")
-    t.triggered("step 7", "LogStatusNotification", {"status": "Uploading"})
-    t.expect("afterwards", "LogStatusNotification", {"status": "Uploaded"})
+    t.send_call("step 1", "GetLog", request, {"status": "Accepted"})
+    t.expect_call("step 3", "LogStatusNotification", {"status": "Uploading"})
+    trigger_message(t, "step 5", "LogStatusNotification")
+    t.expect_triggered_call("step 7", "LogStatusNotification", {"status": "Uploading"})
+    t.expect_call("afterwards", "LogStatusNotification", {"status": "Uploaded"})
 
 
 def tc_f_17_cs(t: Tester) -> None:
-    trigger(t, "step 1", FIRMWARE_STATUS, {"id": t.evse})
-    t.triggered("step 3", FIRMWARE_STATUS, {"status": "Idle"})
+    trigger_message(t, "step 1", FIRMWARE_STATUS, {"id": t.evse_id})
+    t.expect_triggered_call("step 3", FIRMWARE_STATUS, {"status": "Idle"})
 
 
 def tc_f_18_cs(t: Tester) -> None:
-    trigger(t, "step 1", FIRMWARE_STATUS)
-    t.triggered("step 3", FIRMWARE_STATUS, {"status": "Idle"})
+    trigger_message(t, "step 1", FIRMWARE_STATUS)
+    t.expect_triggered_call("step 3", FIRMWARE_STATUS, {"status": "Idle"})
 
 
-@fresh
+@needs_fresh_station
 def tc_f_19_cs(t: Tester) -> None:
     t.bench.files.pause_s = 4.0
-    number = l_firmware.ask(t, "step 1", l_firmware.Update(data=b"something else", install=None))
-    l_firmware.told(t, number, "Downloading")
-    trigger(t, "step 5", FIRMWARE_STATUS)
-    t.triggered("step 7", FIRMWARE_STATUS, {"status": "Downloading"})
-    l_firmware.told(t, number, "Downloaded", "InvalidSignature")  # errata 6.2.59
+    number = l_firmware.request_update(
+        t, "step 1", l_firmware.UpdateOrder(signed_data=b"something else", install=None)
+    )
+    l_firmware.expect_statuses(t, number, "Downloading")
+    trigger_message(t, "step 5", FIRMWARE_STATUS)
+    t.expect_triggered_call("step 7", FIRMWARE_STATUS, {"status": "Downloading"})
+    l_firmware.expect_statuses(t, number, "Downloaded", "InvalidSignature")  # errata 6.2.59
 
 
 def tc_f_20_cs(t: Tester) -> None:
-    trigger(t, "step 1", "Heartbeat")
-    t.triggered("step 3", "Heartbeat", {})
+    trigger_message(t, "step 1", "Heartbeat")
+    t.expect_triggered_call("step 3", "Heartbeat", {})
 
 
 def tc_f_23_cs(t: Tester) -> None:
-    trigger(t, "step 1", "StatusNotification", {"id": t.evse, "connectorId": t.connector})
-    t.status("step 3", "Available")
+    trigger_message(
+        t, "step 1", "StatusNotification", {"id": t.evse_id, "connectorId": t.connector_id}
+    )
+    t.expect_status("step 3", "Available")
 
 
 def tc_f_24_cs(t: Tester) -> None:
     states.ev_connected_pre_session(t)
-    trigger(t, "step 1", "StatusNotification", {"id": t.evse, "connectorId": t.connector})
-    t.status("step 3", "Occupied")
+    trigger_message(
+        t, "step 1", "StatusNotification", {"id": t.evse_id, "connectorId": t.connector_id}
+    )
+    t.expect_status("step 3", "Occupied")
 
 
 def tc_f_26_cs(t: Tester) -> None:
-    trigger(t, "step 1", "BootNotification", status="Rejected")
-    t.silent("step 2", "BootNotification", wait_s=1.0)
+    trigger_message(t, "step 1", "BootNotification", status="Rejected")
+    t.expect_no_call("step 2", "BootNotification", wait_s=1.0)
 
 
 def tc_f_27_cs(t: Tester) -> None:
-    trigger(t, "step 1", "SignCombinedCertificate", status="NotImplemented")
+    trigger_message(t, "step 1", "SignCombinedCertificate", status="NotImplemented")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.octt.tester import Tester
-from tests.octt.verify import OMITTED, one_of, verify
+from tests.octt.verify import OMITTED, check_fields, one_of
 
 CUSTOM = {"vendorId": "org.openchargealliance.octt", "note": "of no meaning to a station"}
 
@@ -11,11 +11,11 @@ CUSTOM = {"vendorId": "org.openchargealliance.octt", "note": "of no meaning to a
 def tc_p_01_cs(t: Tester) -> None:
     request = {"vendorId": "org.openchargealliance.octt", "messageId": "nobody-knows-this"}
     status = one_of("UnknownVendorId", "UnknownMessageId", "Rejected")
-    t.call("step 1", "DataTransfer", request, {"status": status})
+    t.send_call("step 1", "DataTransfer", request, {"status": status})
 
 
 def tc_p_03_cs(t: Tester) -> None:
-    t.configure("OCPPCommCtrlr", "OfflineThreshold", 60)
+    t.configure_variable("OCPPCommCtrlr", "OfflineThreshold", 60)
     data = {
         "component": {"name": "OCPPCommCtrlr"},
         "variable": {"name": "OfflineThreshold"},
@@ -23,11 +23,11 @@ def tc_p_03_cs(t: Tester) -> None:
         "customData": CUSTOM,
     }
     request = {"setVariableData": [data | {"attributeValue": "200"}], "customData": CUSTOM}
-    response = t.call("step 1", "SetVariables", request)
-    verify("step 2", response, {"setVariableResult[0].attributeStatus": "Accepted"})
+    response = t.send_call("step 1", "SetVariables", request)
+    check_fields("step 2", response, {"setVariableResult[0].attributeStatus": "Accepted"})
     request = {"getVariableData": [data], "customData": CUSTOM}
-    response = t.call("step 3", "GetVariables", request)
-    verify(
+    response = t.send_call("step 3", "GetVariables", request)
+    check_fields(
         "step 4",
         response["getVariableResult"][0],
         {

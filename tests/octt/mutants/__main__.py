@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import click
 
 from tests.octt.mutants import MUTANTS
-from tests.octt.runner import NO_START, Outcome, Runner
+from tests.octt.runner import START_FAILED, Outcome, Runner
 
 JOBS = 3
 
@@ -28,35 +28,37 @@ def main(profile: str, names: tuple[str, ...], jobs: int) -> None:
     Exit code 0: every mutant was noticed by each of its cases; 1: some were not.
     """
     chosen = names or tuple(MUTANTS)
-    sound = _green(profile, {case for name in chosen for case in MUTANTS[name].kills}, jobs)
+    sound = _passing_cases(
+        profile, {case for name in chosen for case in MUTANTS[name].failing_cases}, jobs
+    )
     survived = 0
     for name in chosen:
         mutant = MUTANTS[name]
         program = (sys.executable, "-m", "tests.octt.mutants.station", name)
-        cases = [case for case in mutant.kills if case in sound]
-        outcomes = Runner(profile, jobs=jobs, program=program).run(cases)
-        alive = [outcome.case_id for outcome in outcomes if not _noticed(outcome)]
+        cases = [case for case in mutant.failing_cases if case in sound]
+        outcomes = Runner(profile, jobs=jobs, program=program).run_cases(cases)
+        alive = [outcome.case_id for outcome in outcomes if not _is_noticed(outcome)]
         survived += len(alive) + (not cases)
         verdict = click.style("noticed", fg="green")
         if alive or not cases:
             verdict = click.style("SURVIVES", fg="red")
-        click.echo(f"{verdict} {name}: {mutant.words}")
+        click.echo(f"{verdict} {name}: {mutant.description}")
         for outcome in outcomes:
             told = "stays green" if outcome.passed else outcome.reason.splitlines()[0][:200]
             click.echo(f"    {outcome.case_id}: {told}")
-        for case in set(mutant.kills) - set(cases):
+        for case in set(mutant.failing_cases) - set(cases):
             click.echo(f"    {case}: red without any fault, says nothing")
     raise SystemExit(1 if survived else 0)
 
 
-def _noticed(outcome: Outcome) -> bool:
+def _is_noticed(outcome: Outcome) -> bool:
     """Whether the case is red, and not because there was nothing to play it against."""
-    return not (outcome.passed or outcome.reason.startswith(NO_START))
+    return not (outcome.passed or outcome.reason.startswith(START_FAILED))
 
 
-def _green(profile: str, cases: Iterable[str], jobs: int) -> set[str]:
+def _passing_cases(profile: str, cases: Iterable[str], jobs: int) -> set[str]:
     """Those of the cases that the station as it is passes."""
-    outcomes = Runner(profile, jobs=jobs).run(sorted(cases))
+    outcomes = Runner(profile, jobs=jobs).run_cases(sorted(cases))
     return {outcome.case_id for outcome in outcomes if outcome.passed}
 
 

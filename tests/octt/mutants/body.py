@@ -6,10 +6,10 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.octt.mutants.fault import Mutant, Patch, replaced
+from tests.octt.mutants.fault import Mutant, Patch, replace_attribute
 
 
-def _tls(change: Callable[[ssl.SSLContext], None]) -> Patch:
+def _patch_tls(change: Callable[[ssl.SSLContext], None]) -> Patch:
     """Every TLS connection is made in another way."""
 
     def patch() -> None:
@@ -23,7 +23,7 @@ def _tls(change: Callable[[ssl.SSLContext], None]) -> Patch:
 
             return context
 
-        replaced(link, "context_for", make)
+        replace_attribute(link, "create_tls_context", make)
 
     return patch
 
@@ -41,36 +41,40 @@ def _trusts_everybody() -> None:
     def unchecked(context: ssl.SSLContext) -> None:
         context.verify_mode = ssl.CERT_NONE
 
-    _tls(unchecked)()
+    _patch_tls(unchecked)()
     _asks_no_name()
 
 
 def _asks_no_name() -> None:
     from station.runtime import tls
 
-    replaced(tls, "check_name", lambda _: lambda *args: None)
+    replace_attribute(tls, "check_host_name", lambda _: lambda *args: None)
 
 
 def _any_password() -> None:
     from station.runtime import ingest
 
-    replaced(ingest, "check_value", lambda _: lambda *args: None)
+    replace_attribute(ingest, "check_value", lambda _: lambda *args: None)
 
 
 def _old_password() -> None:
-    from station.runtime.supervise import Life
+    from station.runtime.supervise import StationApp
 
-    replaced(Life, "_password", lambda _: lambda self, __: self.config.csms.password.reveal())
+    replace_attribute(
+        StationApp,
+        "_basic_auth_password",
+        lambda _: lambda self, __: self.config.csms.password.reveal(),
+    )
 
 
-def _impatient() -> None:
+def _retry_at_once() -> None:
     from station.runtime.walk import BackOff
 
-    replaced(BackOff, "next_s", lambda _: lambda *args: 0.2)
+    replace_attribute(BackOff, "next_wait_s", lambda _: lambda *args: 0.2)
 
 
 def _one_attempt() -> None:
-    from station.runtime.walk import Walk
+    from station.runtime.walk import SlotRotation
 
     def make(failed: Any) -> Any:
         def failed_for_good(self: Any) -> None:
@@ -79,13 +83,13 @@ def _one_attempt() -> None:
 
         return failed_for_good
 
-    replaced(Walk, "failed", make)
+    replace_attribute(SlotRotation, "on_attempt_failed", make)
 
 
 def _any_signature() -> None:
     from station.runtime import firmware
 
-    replaced(firmware, "complaint", lambda _: lambda *args: "")
+    replace_attribute(firmware, "signature_problem", lambda _: lambda *args: "")
 
 
 def _no_pause_between_transfers() -> None:
@@ -94,21 +98,21 @@ def _no_pause_between_transfers() -> None:
     def make(attempted: Any) -> Any:
         return lambda attempt, attempts, interval_s: attempted(attempt, attempts, 0)
 
-    replaced(transfer, "attempted", make)
+    replace_attribute(transfer, "run_attempts", make)
 
 
 MUTANTS: Mapping[str, Mutant] = {
     "cipher": Mutant(
-        _tls(_another_suite), ("TC_A_04_CS",), "one of the cipher suites is not offered"
+        _patch_tls(_another_suite), ("TC_A_04_CS",), "one of the cipher suites is not offered"
     ),
-    "tls-version": Mutant(_tls(_old_versions), ("TC_A_06_CS",), "TLS 1.1 is good enough"),
+    "tls-version": Mutant(_patch_tls(_old_versions), ("TC_A_06_CS",), "TLS 1.1 is good enough"),
     "certificate": Mutant(_trusts_everybody, ("TC_A_05_CS",), "every certificate is good enough"),
     "host-name": Mutant(
         _asks_no_name, ("TC_A_05_CS",), "a certificate for another host is good enough"
     ),
     "password": Mutant(_any_password, ("TC_A_10_CS",), "a short password is good enough"),
     "old-password": Mutant(_old_password, ("TC_A_09_CS",), "a new password is not used"),
-    "back-off": Mutant(_impatient, ("TC_B_57_CS",), "a lost connection is made anew at once"),
+    "back-off": Mutant(_retry_at_once, ("TC_B_57_CS",), "a lost connection is made anew at once"),
     "connection-attempts": Mutant(
         _one_attempt, ("TC_B_46_CS",), "each network profile is tried once"
     ),

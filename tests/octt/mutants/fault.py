@@ -16,15 +16,15 @@ class Mutant:
     """One fault, and the cases that must turn red because of it."""
 
     patch: Patch
-    kills: tuple[str, ...]
-    words: str
+    failing_cases: tuple[str, ...]
+    description: str
 
 
-def replaced(module: Any, name: str, make: Callable[[Any], Any]) -> None:
+def replace_attribute(module: Any, name: str, make: Callable[[Any], Any]) -> None:
     setattr(module, name, make(getattr(module, name)))
 
 
-def _in_payload(change: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any]:
+def _patch_payload(change: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any]:
     """A maker of `event` functions that change the payload of what they queue."""
 
     def make(original: Any) -> Any:
@@ -41,49 +41,49 @@ def _in_payload(change: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any
     return make
 
 
-def events(change: Callable[[dict[str, Any]], None]) -> Patch:
+def patch_events(change: Callable[[dict[str, Any]], None]) -> Patch:
     """Every TransactionEvent is changed, wherever a block makes one."""
 
     def patch() -> None:
         from station.blocks import e_transactions, f_remote_control, j_metering
 
-        changed = _in_payload(change)(e_transactions.event)
+        changed = _patch_payload(change)(e_transactions.build_transaction_event)
         for module in (e_transactions, f_remote_control, j_metering):
-            module.event = changed  # type: ignore[attr-defined]
+            setattr(module, "build_transaction_event", changed)
 
     return patch
 
 
-def answers(action: str, status: str) -> Patch:
+def patch_response(action: str, status: str) -> Patch:
     """An action is answered with this status, and nothing is done."""
 
     def patch() -> None:
         from station import decide
-        from station.case import answer
+        from station.case import call_result
         from station.messages import ACTIONS
 
         response: Any = ACTIONS[action].response
 
         def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
-            yield answer(call, response(status=status))
+            yield call_result(call, response(status=status))
 
         decide.CALLS[action] = handler
 
     return patch
 
 
-def without(rule: str) -> Patch:
+def remove_rule(rule: str) -> Patch:
     """A rule of the judgement core, as in `e_transactions.starts`, decides nothing any more."""
 
     def patch() -> None:
         from station import decide
 
-        kept = tuple(each for each in decide.RULES if _name(each) != rule)
+        kept = tuple(each for each in decide.RULES if _rule_name(each) != rule)
         assert len(kept) == len(decide.RULES) - 1, f"there is no rule {rule}"
         decide.RULES = kept  # type: ignore[misc]
 
     return patch
 
 
-def _name(rule: Any) -> str:
+def _rule_name(rule: Any) -> str:
     return f"{rule.__module__.rpartition('.')[2]}.{rule.__name__}"

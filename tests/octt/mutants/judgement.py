@@ -8,19 +8,26 @@ from typing import Any
 
 import msgspec
 
-from tests.octt.mutants.fault import Mutant, Patch, answers, events, replaced, without
+from tests.octt.mutants.fault import (
+    Mutant,
+    Patch,
+    patch_events,
+    patch_response,
+    remove_rule,
+    replace_attribute,
+)
 
 
-def _forget_the_reason(payload: dict[str, Any]) -> None:
+def _wrong_stopped_reason(payload: dict[str, Any]) -> None:
     if payload["eventType"] == "Ended":
         payload["transactionInfo"]["stoppedReason"] = "Other"
 
 
-def _forget_the_token(payload: dict[str, Any]) -> None:
+def _omit_id_token(payload: dict[str, Any]) -> None:
     payload.pop("idToken", None)
 
 
-def _forget_the_remote_start(payload: dict[str, Any]) -> None:
+def _omit_remote_start_id(payload: dict[str, Any]) -> None:
     payload["transactionInfo"].pop("remoteStartId", None)
 
 
@@ -44,21 +51,23 @@ def _never_offline() -> None:
     def make(original: Any) -> Any:
         return lambda *args, **kwargs: original(*args, **kwargs | {"offline": False})
 
-    replaced(delivery, "CallAttempted", make)
+    replace_attribute(delivery, "CallAttempted", make)
 
 
 def _always_available() -> None:
     from station.blocks import g_availability
 
-    replaced(g_availability, "connector_status", lambda _: lambda *place: "Available")
+    replace_attribute(g_availability, "connector_status", lambda _: lambda *place: "Available")
 
 
 def _everybody_is_cached() -> None:
     """Whoever was ever let in is let in again, whatever LocalPreAuthorize says."""
     from station.blocks import c_authorization
 
-    assert isinstance(c_authorization.PRE_AUTHORIZE, str)
-    replaced(c_authorization, "PRE_AUTHORIZE", lambda _: "AuthCtrlr.LocalAuthorizeOffline")
+    assert isinstance(c_authorization.LOCAL_PRE_AUTHORIZE, str)
+    replace_attribute(
+        c_authorization, "LOCAL_PRE_AUTHORIZE", lambda _: "AuthCtrlr.LocalAuthorizeOffline"
+    )
 
 
 def _skip_numbers(payload: dict[str, Any]) -> None:
@@ -74,37 +83,41 @@ def _other_context() -> None:
     from station.blocks import e_transactions, j_metering
 
     for module in (e_transactions, j_metering):
-        replaced(
+        replace_attribute(
             module, "sample_of", lambda sample_of: lambda reading, _: sample_of(reading, "Other")
         )
 
 
 def _late_heartbeat() -> None:
     from station import decide
-    from station.case import answer
+    from station.case import call_result
     from station.messages.f_remote_control import TriggerMessageResponse
 
     trigger = decide.CALLS["TriggerMessage"]
 
     def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
         if request.requested_message == "Heartbeat":
-            yield answer(call, TriggerMessageResponse(status="Accepted"))
+            yield call_result(call, TriggerMessageResponse(status="Accepted"))
         else:
             yield from trigger(case, call, request)
 
     decide.CALLS["TriggerMessage"] = handler
 
 
-def _impatient_boot() -> None:
+def _boot_retry_at_once() -> None:
     from station.blocks import b_registration
 
-    replaced(b_registration, "RegistrationAnswered", lambda made: lambda status, _: made(status, 1))
+    replace_attribute(
+        b_registration, "RegistrationAnswered", lambda made: lambda status, _: made(status, 1)
+    )
 
 
 def _booted_for_no_reason() -> None:
     from station.blocks import b_reset
 
-    replaced(b_reset, "BOOT_REASONS", lambda _: {False: "Unknown", True: "Unknown"})
+    replace_attribute(
+        b_reset, "BOOT_REASON_BY_SCHEDULED", lambda _: {False: "Unknown", True: "Unknown"}
+    )
 
 
 def _reading_the_unknown_is_rejected() -> None:
@@ -119,13 +132,13 @@ def _reading_the_unknown_is_rejected() -> None:
 
         return read
 
-    replaced(b_variables, "_read_one", make)
+    replace_attribute(b_variables, "_get_variable", make)
 
 
 def _everything_can_be_set() -> None:
     from station.blocks import b_variables
 
-    replaced(b_variables, "_unsettable", lambda _: lambda *args: None)
+    replace_attribute(b_variables, "_check_new_value", lambda _: lambda *args: None)
 
 
 def _a_variable_is_left_out() -> None:
@@ -144,46 +157,48 @@ def _nobody_is_refused() -> None:
     original = decide.RESULTS["Authorize"]
 
     def answered(case: Any, call: int, response: Any) -> Any:
-        return original(case, call, None if response is None else _accepted(response))
+        return original(case, call, None if response is None else _accept_response(response))
 
     decide.RESULTS["Authorize"] = answered
 
 
-def _accepted(response: Any) -> Any:
+def _accept_response(response: Any) -> Any:
     info = msgspec.structs.replace(response.id_token_info, status="Accepted")
     return msgspec.structs.replace(response, id_token_info=info)
 
 
-def _deaf_to_refusals() -> None:
+def _ignore_deauthorization() -> None:
     from station.blocks import e_transactions
 
-    replaced(e_transactions, "transaction_event_answered", lambda _: lambda *args: iter(()))
+    replace_attribute(
+        e_transactions, "on_transaction_event_response", lambda _: lambda *args: iter(())
+    )
 
 
-def _never(block: str, name: str, result: Any = None) -> Patch:
+def _patch_constant_result(block: str, name: str, result: Any = None) -> Patch:
     """A function of a block that gives the same, whatever it is asked."""
 
     def patch() -> None:
         module = import_module(f"station.blocks.{block}")
-        replaced(module, name, lambda _: lambda *args, **kwargs: result)
+        replace_attribute(module, name, lambda _: lambda *args, **kwargs: result)
 
     return patch
 
 
-def _queue_that(waits: bool) -> Patch:
+def _patch_queue_status(queued: bool) -> Patch:
     """GetTransactionStatus tells that messages wait, or that none do, whatever is so."""
 
     def patch() -> None:
         from station import decide
-        from station.case import answer
+        from station.case import call_result
         from station.messages.e_transactions import GetTransactionStatusResponse
 
         def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
             ongoing = None
             if request.transaction_id is not None:
-                ongoing = case.state.transactions.of(request.transaction_id) is not None
-            told = GetTransactionStatusResponse(messages_in_queue=waits, ongoing_indicator=ongoing)
-            yield answer(call, told)
+                ongoing = case.state.transactions.by_id(request.transaction_id) is not None
+            told = GetTransactionStatusResponse(messages_in_queue=queued, ongoing_indicator=ongoing)
+            yield call_result(call, told)
 
         decide.CALLS["GetTransactionStatus"] = handler
 
@@ -194,27 +209,27 @@ def _operative_after_a_restart() -> None:
     from journal.observations import StationStarted
     from journal.projections.availability import Availability
 
-    original = Availability.after
+    original = Availability.apply
 
     def after(self: Any, entry: Any) -> Any:
         return Availability() if isinstance(entry.event, StationStarted) else original(self, entry)
 
-    Availability.HEARS = (*Availability.HEARS, StationStarted)  # type: ignore[assignment]
-    Availability.after = after  # type: ignore[method-assign]
+    Availability.HANDLES = (*Availability.HANDLES, StationStarted)  # type: ignore[assignment]
+    Availability.apply = after  # type: ignore[method-assign]
 
 
 def _installed_at_once() -> None:
     from station.blocks import l_firmware, standing
 
     for module in (l_firmware, standing):
-        replaced(module, "passed", lambda _: lambda moment, now: True)
+        replace_attribute(module, "passed", lambda _: lambda moment, now: True)
 
 
 def _never_closed_for_firmware() -> None:
     from station.blocks import g_availability, standing
 
     for module in (g_availability, standing):
-        replaced(module, "closed_for_firmware", lambda _: lambda *place: False)
+        replace_attribute(module, "closed_for_firmware", lambda _: lambda *place: False)
 
 
 def _other_request_id(block: str) -> Patch:
@@ -229,7 +244,7 @@ def _other_request_id(block: str) -> Patch:
 
             return status
 
-        replaced(module, "status_notification", make)
+        replace_attribute(module, "status_notification", make)
 
     return patch
 
@@ -240,27 +255,31 @@ def _other_hash_data() -> None:
     def make(original: Any) -> Any:
         return lambda known: msgspec.structs.replace(original(known), issuer_key_hash="00")
 
-    replaced(m_certificates, "_hash_data", make)
+    replace_attribute(m_certificates, "_hash_data_for_message", make)
 
 
-def _nobody_is_forgotten() -> None:
+def _no_customer_erasure() -> None:
     from station.blocks import n_customers
 
-    replaced(n_customers, "_forgotten", lambda _: lambda person: iter(()))
+    replace_attribute(n_customers, "_request_erasure", lambda _: lambda person: iter(()))
 
 
 def _no_pause_between_attempts() -> None:
     from station import delivery
 
-    replaced(
-        delivery, "AttemptFailed", lambda made: lambda call, name, why, _: made(call, name, why, 0)
+    replace_attribute(
+        delivery,
+        "CallAttemptFailed",
+        lambda made: lambda call, name, why, _: made(call, name, why, 0),
     )
 
 
 def _more_attempts() -> None:
     from station import delivery
 
-    replaced(delivery, "ATTEMPTS", lambda _: delivery.TIMEOUT)  # a number, and a larger one
+    replace_attribute(
+        delivery, "MESSAGE_ATTEMPTS", lambda _: delivery.MESSAGE_TIMEOUT
+    )  # a number, and a larger one
 
 
 def _setting_the_unknown_is_rejected() -> None:
@@ -275,7 +294,7 @@ def _setting_the_unknown_is_rejected() -> None:
 
         return set_one
 
-    replaced(b_variables, "_set_one", make)
+    replace_attribute(b_variables, "_set_variable", make)
 
 
 def _nothing_can_be_set() -> None:
@@ -283,13 +302,15 @@ def _nothing_can_be_set() -> None:
     from station.variables import Refusal
 
     refusal = Refusal("Rejected", "ReadOnly", "nothing can be set")
-    replaced(b_variables, "_unsettable", lambda _: lambda *args: refusal)
+    replace_attribute(b_variables, "_check_new_value", lambda _: lambda *args: refusal)
 
 
 def _not_in_the_order_of_the_priority() -> None:
     from station.blocks import b_networks
 
-    replaced(b_networks, "PRIORITY", lambda _: "OCPPCommCtrlr.FileTransferProtocols")
+    replace_attribute(
+        b_networks, "CONFIGURATION_PRIORITY", lambda _: "OCPPCommCtrlr.FileTransferProtocols"
+    )
 
 
 def _rejected_for_another_reason() -> None:
@@ -301,23 +322,23 @@ def _rejected_for_another_reason() -> None:
 
         return refused
 
-    replaced(decide, "refuse", make)
+    replace_attribute(decide, "call_error", make)
 
 
 def _every_absence_is_long() -> None:
     from journal.observations import LinkOpened
-    from journal.projections.statuses import StatusesDoubted
+    from journal.projections.statuses import StatusResendRequired
     from station import decide
 
     def reconnected(case: Any) -> Iterator[Any]:
         if isinstance(case.entry.event, LinkOpened):
-            yield StatusesDoubted("offline")
+            yield StatusResendRequired("offline")
 
-    rules = [reconnected if _called(rule, "reconnected") else rule for rule in decide.RULES]
+    rules = [reconnected if _is_named(rule, "reconnected") else rule for rule in decide.RULES]
     decide.RULES = tuple(rules)  # type: ignore[misc]
 
 
-def _called(rule: Any, name: str) -> bool:
+def _is_named(rule: Any, name: str) -> bool:
     return bool(rule.__name__ == name)
 
 
@@ -325,29 +346,29 @@ def _any_card_stops() -> None:
     from station.blocks import c_authorization
 
     def own(case: Any, seen: Any) -> Any:
-        return next(iter(case.state.authorizations.held), None)
+        return next(iter(case.state.authorizations.active), None)
 
-    replaced(c_authorization, "_own", lambda _: own)
+    replace_attribute(c_authorization, "_authorization_of_token", lambda _: own)
 
 
-def _never_told() -> None:
+def _no_customer_report() -> None:
     from station.blocks import n_customers
 
-    replaced(n_customers, "_told", lambda _: lambda *args: iter(()))
+    replace_attribute(n_customers, "_queue_report", lambda _: lambda *args: iter(()))
 
 
 def _another_variable(block: str, name: str, path: str) -> Patch:
     """A block reads another variable than it means to."""
 
     def patch() -> None:
-        replaced(import_module(f"station.blocks.{block}"), name, lambda _: path)
+        replace_attribute(import_module(f"station.blocks.{block}"), name, lambda _: path)
 
     return patch
 
 
 MUTANTS: Mapping[str, Mutant] = {
     "stopped-reason": Mutant(
-        events(_forget_the_reason),
+        patch_events(_wrong_stopped_reason),
         (
             "TC_E_15_CS",
             "TC_E_21_CS",
@@ -358,27 +379,27 @@ MUTANTS: Mapping[str, Mutant] = {
         "every transaction ends for the reason Other",
     ),
     "id-token": Mutant(
-        events(_forget_the_token),
+        patch_events(_omit_id_token),
         ("TC_E_03_CS", "TC_E_04_CS", "TC_C_39_CS"),
         "no TransactionEvent tells who charges",
     ),
     "remote-start-id": Mutant(
-        events(_forget_the_remote_start),
+        patch_events(_omit_remote_start_id),
         ("TC_F_01_CS", "TC_F_02_CS", "TC_K_38_CS"),
         "no TransactionEvent tells the remoteStartId",
     ),
     "trigger-reason": Mutant(
-        events(_always_plugged_in),
+        patch_events(_always_plugged_in),
         ("TC_E_03_CS", "TC_F_01_CS"),
         "every transaction starts because a cable was plugged in",
     ),
     "seq-no": Mutant(
-        events(_count_from_one),
+        patch_events(_count_from_one),
         ("TC_E_01_CS", "TC_F_08_CS"),
         "seqNo counts from 1",
     ),
     "meter-at-the-end": Mutant(
-        events(_no_meter_at_the_end),
+        patch_events(_no_meter_at_the_end),
         ("TC_J_03_CS", "TC_J_10_CS"),
         "Ended carries no meter values",
     ),
@@ -398,7 +419,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "the cache is asked although LocalPreAuthorize is false",
     ),
     "reset": Mutant(
-        answers("Reset", "Accepted"),
+        patch_response("Reset", "Accepted"),
         (
             "TC_B_20_CS",
             "TC_B_28_CS",
@@ -407,12 +428,12 @@ MUTANTS: Mapping[str, Mutant] = {
         "a Reset is accepted and forgotten",
     ),
     "clear-cache": Mutant(
-        answers("ClearCache", "Accepted"),
+        patch_response("ClearCache", "Accepted"),
         ("TC_C_37_CS", "TC_C_38_CS"),
         "ClearCache is accepted and forgotten",
     ),
     "change-availability": Mutant(
-        answers("ChangeAvailability", "Accepted"),
+        patch_response("ChangeAvailability", "Accepted"),
         (
             "TC_G_03_CS",
             "TC_G_05_CS",
@@ -427,7 +448,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "ChangeAvailability is accepted and forgotten",
     ),
     "trigger": Mutant(
-        answers("TriggerMessage", "Accepted"),
+        patch_response("TriggerMessage", "Accepted"),
         (
             "TC_F_11_CS",
             "TC_F_20_CS",
@@ -445,22 +466,22 @@ MUTANTS: Mapping[str, Mutant] = {
         "TriggerMessage is accepted and forgotten",
     ),
     "remote-stop": Mutant(
-        answers("RequestStopTransaction", "Accepted"),
+        patch_response("RequestStopTransaction", "Accepted"),
         ("TC_F_08_CS", "TC_F_09_CS"),
         "RequestStopTransaction is accepted and forgotten",
     ),
     "data-transfer": Mutant(
-        answers("DataTransfer", "Accepted"),
+        patch_response("DataTransfer", "Accepted"),
         ("TC_P_01_CS",),
         "DataTransfer of an unknown vendor is accepted",
     ),
     "network-profile": Mutant(
-        answers("SetNetworkProfile", "Accepted"),
+        patch_response("SetNetworkProfile", "Accepted"),
         ("TC_A_22_CS", "TC_B_43_CS"),
         "every network profile is accepted",
     ),
     "install-certificate": Mutant(
-        answers("InstallCertificate", "Accepted"),
+        patch_response("InstallCertificate", "Accepted"),
         (
             "TC_M_01_CS",
             "TC_M_07_CS",
@@ -482,22 +503,22 @@ MUTANTS: Mapping[str, Mutant] = {
         "every connector is told to be Available",
     ),
     "sampling": Mutant(
-        without("e_transactions.samples"),
+        remove_rule("e_transactions.take_samples"),
         ("TC_J_09_CS",),
         "nothing is sampled during a transaction",
     ),
     "aligned": Mutant(
-        without("j_metering.aligned"),
+        remove_rule("j_metering.report_aligned_values"),
         ("TC_J_01_CS", "TC_J_02_CS"),
         "nothing is sampled by the clock",
     ),
     "retry": Mutant(
-        without("decide.overdue"),
+        remove_rule("decide.fail_overdue_call"),
         ("TC_E_41_CS", "TC_E_42_CS"),
         "an answer that never comes is waited for for ever",
     ),
     "connection-timeout": Mutant(
-        without("c_authorization.expires"),
+        remove_rule("c_authorization.expire_authorizations"),
         (
             "TC_E_05_CS",
             "TC_E_39_CS",
@@ -506,12 +527,12 @@ MUTANTS: Mapping[str, Mutant] = {
         "who does not plug in stays authorized",
     ),
     "seq-gap": Mutant(
-        events(_skip_numbers),
+        patch_events(_skip_numbers),
         ("TC_E_03_CS", "TC_E_15_CS", "TC_F_01_CS"),
         "seqNo leaves out every second number",
     ),
     "charging-state": Mutant(
-        events(_never_suspended), ("TC_E_38_CS",), "an EV that waits is told to be charging"
+        patch_events(_never_suspended), ("TC_E_38_CS",), "an EV that waits is told to be charging"
     ),
     "context": Mutant(
         _other_context,
@@ -522,7 +543,7 @@ MUTANTS: Mapping[str, Mutant] = {
         _late_heartbeat, ("TC_F_20_CS",), "a triggered Heartbeat comes with the next regular one"
     ),
     "boot-interval": Mutant(
-        _impatient_boot, ("TC_B_03_CS",), "a Rejected station does not wait for the interval"
+        _boot_retry_at_once, ("TC_B_03_CS",), "a Rejected station does not wait for the interval"
     ),
     "boot-reason": Mutant(
         _booted_for_no_reason,
@@ -530,15 +551,17 @@ MUTANTS: Mapping[str, Mutant] = {
         "a reset is no reason to boot",
     ),
     "startup-event": Mutant(
-        without("a_security.starts"),
+        remove_rule("a_security.log_startup"),
         ("TC_B_01_CS", "TC_G_21_CS"),
         "a start is no security event",
     ),
     "security-event": Mutant(
-        without("a_security.observes"), ("TC_A_05_CS",), "a bad certificate is no security event"
+        remove_rule("a_security.log_observed_events"),
+        ("TC_A_05_CS",),
+        "a bad certificate is no security event",
     ),
     "offline-threshold": Mutant(
-        without("b_registration.reconnected"),
+        remove_rule("b_registration.require_status_resend"),
         ("TC_B_51_CS",),
         "after a long absence only what changed is told",
     ),
@@ -572,7 +595,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "whom the CSMS refuses may charge",
     ),
     "deauthorized": Mutant(
-        _deaf_to_refusals,
+        _ignore_deauthorization,
         (
             "TC_C_34_CS",
             "TC_E_16_CS",
@@ -582,7 +605,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "what the CSMS says of a token of a transaction is not heard",
     ),
     "forgetful": Mutant(
-        _never("c_authorization", "cached"),
+        _patch_constant_result("c_authorization", "find_cache_entry"),
         (
             "TC_C_08_CS",
             "TC_C_13_CS",
@@ -593,12 +616,12 @@ MUTANTS: Mapping[str, Mutant] = {
         "the cache knows nobody",
     ),
     "group": Mutant(
-        _never("c_authorization", "_group_at"),
+        _patch_constant_result("c_authorization", "_group_of_authorization"),
         ("TC_C_39_CS",),
         "nobody of the same group can stop a transaction",
     ),
     "transaction-status": Mutant(
-        _queue_that(waits=False),
+        _patch_queue_status(queued=False),
         ("TC_E_29_CS", "TC_E_31_CS", "TC_E_33_CS"),
         "no message ever waits in the queue",
     ),
@@ -608,7 +631,9 @@ MUTANTS: Mapping[str, Mutant] = {
         "after a restart everything is in service",
     ),
     "signer": Mutant(
-        _never("l_firmware", "_complaint", ""), ("TC_L_05_CS",), "anybody may sign firmware"
+        _patch_constant_result("l_firmware", "_check_signer", ""),
+        ("TC_L_05_CS",),
+        "anybody may sign firmware",
     ),
     "firmware-request": Mutant(
         _other_request_id("l_firmware"),
@@ -638,10 +663,10 @@ MUTANTS: Mapping[str, Mutant] = {
         "LogStatusNotification names another request",
     ),
     "clear": Mutant(
-        _nobody_is_forgotten, ("TC_N_30_CS",), "customer information is cleared and kept"
+        _no_customer_erasure, ("TC_N_30_CS",), "customer information is cleared and kept"
     ),
     "delete-certificate": Mutant(
-        answers("DeleteCertificate", "Accepted"),
+        patch_response("DeleteCertificate", "Accepted"),
         ("TC_M_20_CS", "TC_M_22_CS"),
         "certificates are deleted and kept",
     ),
@@ -670,7 +695,7 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "set": Mutant(_nothing_can_be_set, ("TC_B_09_CS", "TC_B_10_CS"), "no variable can be set"),
     "value": Mutant(
-        _never("b_variables", "read", "0"),
+        _patch_constant_result("b_variables", "read_attribute", "0"),
         ("TC_B_06_CS", "TC_B_07_CS", "TC_P_03_CS"),
         "every variable is told to be 0",
     ),
@@ -693,42 +718,42 @@ MUTANTS: Mapping[str, Mutant] = {
         _any_card_stops, ("TC_C_04_CS", "TC_C_44_CS"), "any card stops a transaction"
     ),
     "queue": Mutant(
-        _queue_that(waits=True),
+        _patch_queue_status(queued=True),
         ("TC_E_28_CS", "TC_E_30_CS", "TC_E_32_CS", "TC_E_34_CS"),
         "messages always wait in the queue",
     ),
     "availability-refused": Mutant(
-        answers("ChangeAvailability", "Rejected"),
+        patch_response("ChangeAvailability", "Rejected"),
         ("TC_G_09_CS", "TC_G_10_CS", "TC_G_12_CS", "TC_G_13_CS", "TC_G_15_CS", "TC_G_16_CS"),
         "ChangeAvailability is refused",
     ),
     "update-firmware": Mutant(
-        answers("UpdateFirmware", "Accepted"),
+        patch_response("UpdateFirmware", "Accepted"),
         ("TC_L_11_CS", "TC_L_18_CS"),
         "UpdateFirmware is accepted, whatever it says",
     ),
     "list-certificates": Mutant(
-        answers("GetInstalledCertificateIds", "Accepted"),
+        patch_response("GetInstalledCertificateIds", "Accepted"),
         ("TC_M_19_CS",),
         "certificates are listed where there are none",
     ),
     "customer": Mutant(
-        _never_told,
+        _no_customer_report,
         ("TC_N_27_CS", "TC_N_28_CS", "TC_N_31_CS", "TC_N_32_CS"),
         "nothing is told of a customer",
     ),
     "remote-authorization": Mutant(
-        _another_variable("c_authorization", "NOT_REMOTE", "-"),
+        _another_variable("c_authorization", "DISABLE_REMOTE_AUTHORIZATION", "-"),
         ("TC_E_52_CS",),
         "the CSMS is asked although DisableRemoteAuthorization says no",
     ),
     "during-idle": Mutant(
-        _another_variable("j_metering", "DURING_IDLE", "-"),
+        _another_variable("j_metering", "SEND_DURING_IDLE", "-"),
         ("TC_J_06_CS",),
         "clock-aligned values are sent during a transaction too",
     ),
     "cached-refusal": Mutant(
-        _another_variable("c_authorization", "NOT_AGAIN", "AuthCacheCtrlr.Enabled"),
+        _another_variable("c_authorization", "DISABLE_POST_AUTHORIZE", "AuthCacheCtrlr.Enabled"),
         ("TC_C_12_CS",),
         "whom the cache knows as refused is not asked about again",
     ),
