@@ -53,28 +53,28 @@ check: .venv/.installed
 	$(BIN)/python -m pytest
 
 octt: .venv/.installed
-	$(BIN)/python -m tests.octt --profile $(PROFILE) --report octt-report.json
+	$(BIN)/python -m tests.conformance.octt --profile $(PROFILE) --report octt-report.json
 
 mutants: .venv/.installed
-	$(BIN)/python -m tests.octt.mutants
+	$(BIN)/python -m tests.conformance.octt.mutants
 
 simulate: .venv/.installed
 	$(BIN)/python -m station.simulation --seeds $(SEEDS) --seed0 $(SEED0)
 
 powercut: .venv/.installed
-	$(BIN)/python -m tests.powercut --images $(N) --seed $(SEED)
+	$(BIN)/python -m tests.durability.powercut --images $(N) --seed $(SEED)
 
 growth: .venv/.installed
-	$(BIN)/python -m station.simulation.growth
+	$(BIN)/python -m station.simulation.experiments.growth
 
 damage: .venv/.installed
-	$(BIN)/python -m tests.damage --damages $(DAMAGES) --seed $(SEED)
+	$(BIN)/python -m tests.durability.damage --damages $(DAMAGES) --seed $(SEED)
 
 soak: .venv/.installed
-	$(BIN)/python -m station.simulation.soak --days $(DAYS)
+	$(BIN)/python -m station.simulation.experiments.soak --days $(DAYS)
 
 offline: .venv/.installed
-	$(BIN)/python -m station.simulation.offline --events $(EVENTS)
+	$(BIN)/python -m station.simulation.experiments.offline --events $(EVENTS)
 
 .bench/.installed: .bench.lock
 	$(PYTHON) -m venv .bench
@@ -85,10 +85,10 @@ bench: .venv/.installed .bench/.installed
 	$(BIN)/python -m tests.bench
 
 fleet: .venv/.installed
-	$(BIN)/python -m tests.fleet --stations $(STATIONS) --days $(DAYS)
+	$(BIN)/python -m tests.data_lake --stations $(STATIONS) --days $(DAYS)
 
 questions: .venv/.installed
-	$(BIN)/python -m tests.history.fleet --journals $(JOURNALS) --seed $(SEED)
+	$(BIN)/python -m tests.ground_truth --journals $(JOURNALS) --seed $(SEED)
 
 spark-tools: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .spark.lock
@@ -98,7 +98,7 @@ goldens:
 		venv=.goldens/$$($$python -c 'import platform; print(platform.python_version())'); \
 		test -x $$venv/bin/pytest || { $$python -m venv $$venv; \
 			$$venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; }; \
-		$$venv/bin/python -m tests.golden.journals check; \
+		$$venv/bin/python -m tests.durability.golden.journals check; \
 		$$venv/bin/python -m pytest -q -p no:cacheprovider tests/golden tests/journal/test_golden.py; \
 	done
 

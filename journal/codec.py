@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from journal.terms import Event
+from journal.events import Event
 from journal.upcasters import STEPS, Steps, upcast
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -34,7 +34,7 @@ class UnreadableBody(CodecError):
 
 BodyDecoder = Callable[[str], Event]
 
-# What a reader, and `at_of`, raise on a text that was tampered with or damaged.
+# What a reader, and `parse_time`, raise on a text that was tampered with or damaged.
 DECODE_ERRORS = (msgspec.MsgspecError, LookupError, TypeError, ValueError, ArithmeticError)
 
 
@@ -56,7 +56,7 @@ def format_time(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
-parse_time: Callable[[str], datetime] = datetime.fromisoformat  # `at_text` backwards
+parse_time: Callable[[str], datetime] = datetime.fromisoformat  # `format_time` backwards
 
 
 class _BodyDecoders(dict[tuple[str, int], BodyDecoder]):

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from journal.terms import IdToken, Observation
+from journal.events import IdToken, Observation
 
 EnergyFlow = Literal["none", "charging", "suspended_ev", "suspended_evse"]
 
@@ -21,7 +21,7 @@ EnergyFlow = Literal["none", "charging", "suspended_ev", "suspended_evse"]
 
 
 class StationStarted(Observation, frozen=True):
-    """The program began. Another `boot_id` than last time: the host lost its supply or rebooted."""
+    """The program began. Another `read_boot_id` than last time: the host lost its supply or rebooted."""
 
     boot_id: str  # the host's, new at each of its boots
     release: str

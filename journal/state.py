@@ -9,37 +9,37 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from journal.persistent import decode_collection, encode_collection
+from journal.events import PROGRAMMING_ERRORS, Entry, Event
+from journal.immutable import decode_collection, encode_collection
 from journal.projections.auth_cache import AuthCache
 from journal.projections.authorizations import Authorizations
 from journal.projections.availability import Availability
 from journal.projections.base import Projection
 from journal.projections.certificates import Certificates
-from journal.projections.clocks import Clock
-from journal.projections.condition import StationHealth
-from journal.projections.customers import CustomerRequests
+from journal.projections.clock import Clock
+from journal.projections.customer_requests import CustomerRequests
+from journal.projections.evses import Evses
 from journal.projections.faults import Faults
 from journal.projections.firmware import Firmware
-from journal.projections.hardware import Evses
-from journal.projections.heads import Witness
 from journal.projections.lifecycle import Lifecycle
-from journal.projections.links import Link
+from journal.projections.link import Link
 from journal.projections.logs import Logs
-from journal.projections.networks import NetworkProfiles
+from journal.projections.network_profiles import NetworkProfiles
 from journal.projections.outbox import Outbox
+from journal.projections.pending_replies import PendingReplies
 from journal.projections.readings import Readings
 from journal.projections.registration import Registration
-from journal.projections.replies import PendingReplies
+from journal.projections.reported_statuses import ReportedStatuses
 from journal.projections.security import Security
-from journal.projections.spare import Thinnable
-from journal.projections.statuses import ReportedStatuses
+from journal.projections.station_health import StationHealth
+from journal.projections.thinnable import Thinnable
 from journal.projections.transactions import Transactions
 from journal.projections.variables import Variables
-from journal.terms import PROGRAMMING_ERRORS, Entry, Event
+from journal.projections.witness import Witness
 
 
 class State(msgspec.Struct, frozen=True):
-    """One field per question. Built from entries by `evolve`, and by nothing else."""
+    """One field per question. Built from entries by `apply_entry`, and by nothing else."""
 
     journal_id: str
     lifecycle: Lifecycle = Lifecycle()
@@ -109,7 +109,7 @@ def apply_entry(state: State, entry: Entry) -> State:
 
 
 def apply_entries(state: State, entries: Iterable[Entry]) -> State:
-    """`evolve` over many entries, a sixth faster: no state is made in between."""
+    """`apply_entry` over many entries, a sixth faster: no state is made in between."""
     memory: dict[str, Any] = {name: getattr(state, name) for name in PROJECTIONS}
     for entry in entries:
         for name in PROJECTIONS_BY_EVENT.get(type(entry.event), ()):

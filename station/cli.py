@@ -19,13 +19,13 @@ from station import RELEASE
 # verb -> (where its command is, what it does)
 VERBS: Final = {
     "run": ("station.commands.run:run_command", "Run the station that a station.toml describes."),
-    "demo": ("station.commands.demo:demo_command", "Watch one whole charging session."),
+    "demo": ("station.commands.demo.session:demo_command", "Watch one whole charging session."),
     "sim": ("station.commands.sim:sim_command", "Drive the emulated hardware of a station."),
     "emulate": ("station.commands.emulate:emulate_command", "Run the emulated devices alone."),
     "replay": ("station.commands.replay:replay_command", "Read a journal, or its state, aloud."),
     "diff": ("station.commands.diff:diff_command", "Tell what changed between two points."),
     "why": ("station.commands.why:why_command", "Tell the causes of an entry or a transaction."),
-    "to-test": ("station.commands.to_test:to_test_command", "Write a stretch of it as a test."),
+    "to-test": ("station.commands.regression:to_test_command", "Write a stretch of it as a test."),
     "verify": ("station.commands.verify:verify_command", "Check a journal for tampering."),
     "export": ("station.commands.export:export_command", "Write its history for others, signed."),
     "report": ("station.commands.report:report_command", "Make one HTML page of how it fared."),
@@ -37,14 +37,14 @@ VERBS: Final = {
 
 # Failures that are nobody's bug: (module, class, exit code). Imported only when one may be it.
 EXPECTED_ERRORS: Final = (
-    ("station.config", "ConfigError", 2),
+    ("station.config.station_toml", "ConfigError", 2),
     ("station.profiles", "ProfileError", 2),
-    ("drivers.emulators.line_socket", "SocketPathError", 2),
-    ("journal.reader", "JournalInUse", 2),
-    ("journal.reader", "JournalFailed", 1),
-    ("station.runtime.devices", "DevicesFailed", 1),
+    ("drivers.emulators.json_lines_socket", "SocketPathError", 2),
+    ("journal.storage.reader", "JournalInUse", 2),
+    ("journal.storage.reader", "JournalFailed", 1),
+    ("station.runtime.hardware.emulator_process", "EmulatorFailed", 1),
     ("drivers.emulators.process", "AlreadyRunningError", 1),
-    ("drivers.emulators.registers", "RegistersDamagedError", 1),
+    ("drivers.emulators.meter_registers", "RegistersDamagedError", 1),
 )
 
 NO_SPACE_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # for our output, say
@@ -109,7 +109,9 @@ def run_cli(arguments: Sequence[str]) -> int:
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")  # a terminal without UTF-8 stops nothing
     try:
-        with station.make_context("station", list(arguments)) as ctx:  # `main` has its own ends
+        with station.make_context(
+            "station", list(arguments)
+        ) as ctx:  # `run_world` has its own ends
             station.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
@@ -159,7 +161,7 @@ def _print_error(line: str, code: int) -> int:
 
 def _abandon_output() -> int:
     """Whoever read our output has had enough (`station replay … | head`): that is no error."""
-    from station.commands.answers import discard_stdout
+    from station.commands.shared.exits import discard_stdout
 
     discard_stdout()
     return 0

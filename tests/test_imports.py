@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from station.runtime.memory import STATE_MODULES
+from station.runtime.loop.startup import STATE_MODULES
 
 ROOT = Path(__file__).parent.parent
 OUR_PACKAGES = ("station", "journal", "drivers")
@@ -23,28 +23,28 @@ LAYERS = (
     ("station.commands",),
     ("station.simulation",),
     ("station.runtime",),
-    ("station.decide", "station.wanted", "station.ocppj"),
-    ("station.blocks",),
+    ("station.core.decide", "station.core.desired", "station.ocpp.rpc"),
+    ("station.core.blocks",),
     ("journal.state",),
     ("journal.projections",),
     ("journal.observations",),
-    ("journal.terms",),
+    ("journal.events",),
 )
 
 # What every part of the station may use: vocabulary without behaviour of its own.
-VOCABULARY = ("station.messages", "station.profiles")
+VOCABULARY = ("station.ocpp.messages", "station.profiles")
 
 # Judgement: the same entries must give the same decisions, so nothing here meets the world.
 PURE = (
-    "station.decide",
-    "station.wanted",
-    "station.ocppj",
-    "station.blocks",
-    "station.messages",
+    "station.core.decide",
+    "station.core.desired",
+    "station.ocpp.rpc",
+    "station.core.blocks",
+    "station.ocpp.messages",
     "journal.state",
     "journal.projections",
     "journal.observations",
-    "journal.terms",
+    "journal.events",
 )
 IMPURE_MODULES = (
     "asyncio",
@@ -60,7 +60,7 @@ IMPURE_MODULES = (
 IMPURE_CALLS = ("now", "utcnow", "today", "uuid1", "uuid4")
 
 MAY_AWAIT = ("station.runtime", "station.simulation", "station.commands", "drivers")
-MAY_WRITE_SQL = ("journal.store",)
+MAY_WRITE_SQL = ("journal.storage", "journal.maintenance.rebuild")
 SQL_THAT_WRITES = re.compile(
     r"\s*(INSERT\s+(OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM"
     r"|CREATE\s+(TABLE|TRIGGER|INDEX|UNIQUE)|DROP\s+(TABLE|TRIGGER|INDEX)|ALTER\s+TABLE)\b",
@@ -237,12 +237,12 @@ def test_a_snapshot_is_of_all_that_makes_the_memory_and_of_nothing_else() -> Non
 
 def test_a_way_up_through_a_helper_is_seen() -> None:
     graph = {
-        "station.blocks.a": {"station.helper"},
-        "station.helper": {"station.helper", "station.runtime.link"},
-        "station.runtime.link": set(),
+        "station.core.blocks.a": {"station.helper"},
+        "station.helper": {"station.helper", "station.runtime.csms.connection"},
+        "station.runtime.csms.connection": set(),
     }
     [breach] = indirect_breaches(graph)
-    assert breach == "station.blocks.a reaches station.runtime.link, which is above"
+    assert breach == "station.core.blocks.a reaches station.runtime.csms.connection, which is above"
 
 
 def test_there_is_a_tree() -> None:
@@ -252,21 +252,33 @@ def test_there_is_a_tree() -> None:
 @pytest.mark.parametrize(
     ("rule", "module", "source"),
     [
-        (imports_point_down, "station.blocks.e_transactions", "from station.runtime import link"),
+        (
+            imports_point_down,
+            "station.core.blocks.e_transactions",
+            "from station.runtime import link",
+        ),
         (imports_point_down, "journal.projections.locks", "from journal import state"),
-        (imports_point_down, "journal.terms", "def f():\n    import journal.observations"),
-        (imports_point_down, "station.messages.enums", "import station.decide"),
-        (journal_imports_no_station, "journal.codec", "from station.messages import encode"),
+        (imports_point_down, "journal.events", "def f():\n    import journal.observations"),
+        (imports_point_down, "station.ocpp.messages.enums", "import station.core.decide"),
+        (journal_imports_no_station, "journal.codec", "from station.ocpp.messages import encode"),
         (journal_imports_no_station, "journal.observations", "import drivers.ports"),
-        (drivers_import_nothing_of_ours, "drivers.ports", "import journal.terms"),
-        (product_imports_no_tests, "station.commands.demo", "from tests.csms import Csms"),
-        (pure_layers_stay_pure, "station.decide", "from time import monotonic"),
-        (pure_layers_stay_pure, "station.wanted", "from drivers import ports"),
+        (drivers_import_nothing_of_ours, "drivers.ports", "import journal.events"),
+        (
+            product_imports_no_tests,
+            "station.commands.demo.session",
+            "from tests.support.csms import Csms",
+        ),
+        (pure_layers_stay_pure, "station.core.decide", "from time import monotonic"),
+        (pure_layers_stay_pure, "station.core.desired", "from drivers import ports"),
         (pure_layers_stay_pure, "journal.state", "at = datetime.now(UTC)"),
-        (pure_layers_stay_pure, "station.blocks.a", "from uuid import uuid4\nuuid4()"),
-        (only_the_loop_awaits, "journal.store", "async def save(): ..."),
+        (pure_layers_stay_pure, "station.core.blocks.a", "from uuid import uuid4\nuuid4()"),
+        (only_the_loop_awaits, "journal.storage.store", "async def save(): ..."),
         (only_the_store_writes_sql, "station.commands.archive", "q = ' delete from entry'"),
-        (only_the_store_writes_sql, "journal.verify", "q = f'UPDATE entry SET seq = {n}'"),
+        (
+            only_the_store_writes_sql,
+            "journal.maintenance.verify",
+            "q = f'UPDATE entry SET seq = {n}'",
+        ),
     ],
 )
 def test_a_breach_is_seen(rule: Rule, module: str, source: str) -> None:
@@ -276,12 +288,16 @@ def test_a_breach_is_seen(rule: Rule, module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "module", "source"),
     [
-        (imports_point_down, "station.runtime.link", "from station.decide import decide"),
-        (imports_point_down, "station.blocks.a", "from station.messages import enums"),
-        (pure_layers_stay_pure, "station.runtime.alarm", "import trio"),
-        (pure_layers_stay_pure, "station.decide", "from datetime import datetime"),
+        (
+            imports_point_down,
+            "station.runtime.csms.connection",
+            "from station.core.decide import decide",
+        ),
+        (imports_point_down, "station.core.blocks.a", "from station.ocpp.messages import enums"),
+        (pure_layers_stay_pure, "station.runtime.timer", "import trio"),
+        (pure_layers_stay_pure, "station.core.decide", "from datetime import datetime"),
         (only_the_loop_awaits, "drivers.ports", "async def run(): ..."),
-        (only_the_store_writes_sql, "journal.store", "q = 'DELETE FROM id_token'"),
+        (only_the_store_writes_sql, "journal.storage.store", "q = 'DELETE FROM id_token'"),
         (only_the_store_writes_sql, "station.page", "text = 'Update the entry'"),
     ],
 )

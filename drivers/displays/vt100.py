@@ -70,7 +70,7 @@ class Vt100Display:
 
         Raises:
             NoAnswer: three status requests in a row stayed unanswered.
-            PortGone: the tty is lost.
+            PortLost: the tty is lost.
         """
         port = self._open_port(self.port, baud=self._baud)
         try:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import trio
 
 from drivers.emulators.modbus_slave import ModbusException, ModbusSlave, ValueSource, current_value
-from drivers.wire.modbus import (
+from drivers.wire.modbus_rtu import (
     READ_HOLDING_REGISTERS,
     WRITE_REGISTERS,
     ExceptionCode,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from drivers.emulators.ev import Ev
 from drivers.ports import SeccState
-from drivers.wire import secc as wire
-from drivers.wire.secc import Function, Message
+from drivers.wire import advantics as wire
+from drivers.wire.advantics import Function, Message
 from drivers.wire.slcan import CanFrame
 
 CYCLE_S = 0.1

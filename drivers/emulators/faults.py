@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from drivers.emulators.bay import AMBIENT_C, HEALTHY_OHM, SENSOR_BROKEN_C
 from drivers.emulators.infypower_modules import EmulatedModule
+from drivers.emulators.power_stage import AMBIENT_C, HEALTHY_OHM, SENSOR_BROKEN_C
 from drivers.emulators.pty import Pty
-from drivers.emulators.world import EmulatedStation
-from drivers.wire.modbus import ExceptionCode
+from drivers.emulators.station import EmulatedStation
+from drivers.wire.modbus_rtu import ExceptionCode
 
 LOW_OHM, WARNING_OHM = 42_000, 200_000  # below R2 = 100 kohm; between R2 and R1 = 250 kohm
 DERATING_C, OVER_TEMPERATURE_C = 85, 95
@@ -172,10 +172,10 @@ def _set_count_error(station: EmulatedStation, _: int, on: bool) -> None:
 
 FAULTS: dict[tuple[str, str], Fault] = {
     ("insulation", "low"): Fault(
-        "42 kohm to earth", _part_fault("bays", "insulation_ohm", LOW_OHM, HEALTHY_OHM)
+        "42 kohm to earth", _part_fault("power_stages", "insulation_ohm", LOW_OHM, HEALTHY_OHM)
     ),
     ("insulation", "warning"): Fault(
-        "200 kohm to earth", _part_fault("bays", "insulation_ohm", WARNING_OHM, HEALTHY_OHM)
+        "200 kohm to earth", _part_fault("power_stages", "insulation_ohm", WARNING_OHM, HEALTHY_OHM)
     ),
     ("insulation", "alarm"): Fault(
         "the monitor says alarm at any resistance",
@@ -271,27 +271,28 @@ FAULTS: dict[tuple[str, str], Fault] = {
         _part_fault("io.faults", "exception", int(ExceptionCode.DEVICE_FAILURE), None),
     ),
     ("io", "reboot"): Fault("it loses its power for a moment", _reboot_io_module, persistent=False),
-    ("contactor", "welded"): Fault("closed for ever", _part_fault("bays", "welded")),
-    ("contactor", "stuck_open"): Fault("does not close", _part_fault("bays", "stuck_open")),
+    ("contactor", "welded"): Fault("closed for ever", _part_fault("power_stages", "welded")),
+    ("contactor", "stuck_open"): Fault("does not close", _part_fault("power_stages", "stuck_open")),
     ("lock", "stuck"): Fault("the holster's lock stays locked", _set_lock_stuck),
     ("output", "over_voltage"): Fault(
-        "12 % more voltage than ordered", _part_fault("bays", "over_voltage")
+        "12 % more voltage than ordered", _part_fault("power_stages", "over_voltage")
     ),
     ("output", "over_current"): Fault(
-        "20 % and 20 A more current than ordered", _part_fault("bays", "over_current")
+        "20 % and 20 A more current than ordered", _part_fault("power_stages", "over_current")
     ),
     ("output", "keeps_voltage"): Fault(
-        "the output is not discharged", _part_fault("bays", "keeps_voltage")
+        "the output is not discharged", _part_fault("power_stages", "keeps_voltage")
     ),
     ("cable", "hot"): Fault(
-        "85 degC at the contacts", _part_fault("bays", "cable_fault_c", 85, None)
+        "85 degC at the contacts", _part_fault("power_stages", "cable_fault_c", 85, None)
     ),
     ("cable", "over_temperature"): Fault(
-        "95 degC at the contacts", _part_fault("bays", "cable_fault_c", OVER_TEMPERATURE_C, None)
+        "95 degC at the contacts",
+        _part_fault("power_stages", "cable_fault_c", OVER_TEMPERATURE_C, None),
     ),
     ("cable", "sensor_broken"): Fault(
         "the sensors read the end of their range",
-        _part_fault("bays", "cable_fault_c", SENSOR_BROKEN_C, None),
+        _part_fault("power_stages", "cable_fault_c", SENSOR_BROKEN_C, None),
     ),
     ("ev", "emergency_stop"): Fault(
         "the EV demands an emergency stop", _ev_fault("emergency"), requires_ev=True

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import trio
 
 from drivers.emulators.modbus_slave import ModbusException, ModbusSlave, ValueSource, current_value
-from drivers.wire.modbus import ExceptionCode
+from drivers.wire.modbus_rtu import ExceptionCode
 
 OUTPUTS, INPUTS = range(0x08), range(0x20, 0x28)
 LATCHED_HIGH, LATCHED_LOW = range(0x40, 0x48), range(0x60, 0x68)

@@ -29,7 +29,7 @@ class MemoryPort:
         self._closed = self._hung_up = False
 
     async def receive(self, max_bytes: int = 4096) -> bytes:
-        """Wait for bytes. Raises PortGone when the other end hung up."""
+        """Wait for bytes. Raises PortLost when the other end hung up."""
         await trio.lowlevel.checkpoint()
         while not self._buffer:
             self._raise_if_closed()
@@ -40,7 +40,7 @@ class MemoryPort:
         return taken
 
     async def send(self, data: bytes) -> None:
-        """Put all bytes before the other end. Raises PortGone when it hung up."""
+        """Put all bytes before the other end. Raises PortLost when it hung up."""
         await trio.lowlevel.checkpoint()
         self._raise_if_closed()
         assert self._peer is not None
@@ -50,7 +50,7 @@ class MemoryPort:
         self._peer._wake.set()
 
     def drain_input(self) -> None:
-        """Forget what has arrived. Raises PortGone when the other end hung up."""
+        """Forget what has arrived. Raises PortLost when the other end hung up."""
         self._raise_if_closed()
         self._buffer.clear()
 
@@ -65,7 +65,7 @@ class MemoryPort:
         """Use this end, again after `close`, with nothing left from before: an `OpenPort`.
 
         Raises:
-            PortGone: the other end hung up.
+            PortLost: the other end hung up.
         """
         self._raise_if_hung_up()
         self._closed = False
@@ -73,7 +73,7 @@ class MemoryPort:
         return self
 
     def hang_up(self) -> None:
-        """Cut the line: the other end gets PortGone."""
+        """Cut the line: the other end gets PortLost."""
         assert self._peer is not None
         self._peer._hung_up = True
         self._peer._wake.set()

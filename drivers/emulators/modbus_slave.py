@@ -1,7 +1,7 @@
 """How do emulated Modbus units answer on one line?
 
-`ModbusSlaves` reads requests from a port and lets the unit addressed answer. A unit is a
-`Slave`: registers and coils by subclass, a delay, and the ways in which a real one goes wrong.
+`ModbusSlaveBus` reads requests from a port and lets the unit addressed answer. A unit is a
+`ModbusSlave`: registers and coils by subclass, a delay, and the ways in which a real one goes wrong.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TypeAlias, TypeVar
 
 import trio
 
-from drivers.wire import modbus
-from drivers.wire.modbus import ExceptionCode, Request
+from drivers.wire import modbus_rtu
+from drivers.wire.modbus_rtu import ExceptionCode, Request
 from drivers.wire.modbus_slave import (
     InvalidRequest,
     encode_exception,
@@ -75,26 +75,26 @@ class ModbusSlave:
     """
 
     response_delay_s = 0.02
-    functions: frozenset[int] = frozenset(modbus.COUNT_MAX)
+    functions: frozenset[int] = frozenset(modbus_rtu.COUNT_MAX)
 
     def __init__(self, seed: int = 0) -> None:
         self.faults = SlaveFaults()
         self._random = random.Random(seed)
 
     def read_register(self, address: int) -> int:
-        """A register, 0 to 65535. Raises IllegalError."""
+        """A register, 0 to 65535. Raises ModbusException."""
         raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def write_register(self, address: int, value: int) -> None:
-        """Change a register. Raises IllegalError."""
+        """Change a register. Raises ModbusException."""
         raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def read_bit(self, address: int) -> bool:
-        """A coil or a discrete input. Raises IllegalError."""
+        """A coil or a discrete input. Raises ModbusException."""
         raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def write_bit(self, address: int, on: bool) -> None:
-        """Change a coil. Raises IllegalError."""
+        """Change a coil. Raises ModbusException."""
         raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def on_request(self) -> None:
@@ -127,12 +127,12 @@ class ModbusSlave:
 
     def _execute_request(self, request: Request) -> tuple[int, ...]:
         addresses = range(request.address, request.address + request.count)
-        if request.function in modbus.REGISTER_READS:
+        if request.function in modbus_rtu.REGISTER_READS:
             return tuple(self.read_register(address) for address in addresses)
-        if request.function in modbus.BIT_READS:
+        if request.function in modbus_rtu.BIT_READS:
             return tuple(int(self.read_bit(address)) for address in addresses)
         for address, value in zip(addresses, request.values, strict=True):
-            if request.function in (modbus.WRITE_REGISTER, modbus.WRITE_REGISTERS):
+            if request.function in (modbus_rtu.WRITE_REGISTER, modbus_rtu.WRITE_REGISTERS):
                 self.write_register(address, value)
             else:
                 self.write_bit(address, bool(value))

@@ -1,6 +1,6 @@
 """How do the emulated devices run as a process of their own?
 
-`run_world` makes a pty for each line, links to it under the data directory, and answers on the
+`run_emulated_station` makes a pty for each line, links to it under the data directory, and answers on the
 control socket until it is cancelled. Nothing of it needs the station: an EV stays plugged in when
 the station is killed.
 """
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import trio
 
-from drivers.emulators.control import Arguments, execute_order
-from drivers.emulators.line_socket import JsonLinesSocket
+from drivers.emulators.json_lines_socket import JsonLinesSocket
+from drivers.emulators.orders import Arguments, execute_order
 from drivers.emulators.pty import Pty
-from drivers.emulators.world import LINE_NAMES, EmulatedStation
+from drivers.emulators.station import LINE_NAMES, EmulatedStation
 
 
 class AlreadyRunningError(Exception):

@@ -22,8 +22,8 @@ from drivers.ports import (
     InvalidResponse,
     PortLost,
 )
-from drivers.wire.modbus import encode_registers, read_registers, write_registers
-from drivers.wire.modbus_bus import ModbusMaster
+from drivers.wire.modbus_master import ModbusMaster
+from drivers.wire.modbus_rtu import encode_registers, read_registers, write_registers
 
 INSULATION_REGISTER, VOLTAGE_REGISTER, UPDATE_COUNTER_REGISTER = 1000, 1008, 1032
 PREALARM_KOHM, ALARM_KOHM, SELF_TEST_KIND, MEASURING = 3005, 3007, 3021, 3026
@@ -134,9 +134,9 @@ class BenderIsoCha425hv:
 
         Raises:
             NoAnswer, Refused: three polls in a row failed, or the set-up did.
-            BadAnswer: a setting was not kept, a self-test does not begin or end, the value
+            InvalidResponse: a setting was not kept, a self-test does not begin or end, the value
                 stands still.
-            PortGone: the tty is lost.
+            PortLost: the tty is lost.
         """
         self._self_test = None
         report(DeviceReady(await self._set_up()))
@@ -178,7 +178,7 @@ class BenderIsoCha425hv:
         return f"Bender {name} software {version // 100}.{version % 100:02}"
 
     async def _ensure_setting(self, register: int, value: int) -> None:
-        """Write one setting if it differs: its memory wears out. Raises BadAnswer if not kept."""
+        """Write one setting if it differs: its memory wears out. Raises InvalidResponse if not kept."""
         [held] = await self._read_registers(register, 1)
         if held == value:
             return
@@ -206,7 +206,7 @@ class BenderIsoCha425hv:
         self._self_test = _SelfTest(trio.current_time())
 
     async def _check_updates(self) -> None:
-        """Raise BadAnswer when the device measures nothing new. A self-test may stop it."""
+        """Raise InvalidResponse when the device measures nothing new. A self-test may stop it."""
         if not self._frozen_after_s:
             return
         at = trio.current_time()
@@ -236,7 +236,7 @@ class _SelfTest(msgspec.Struct):
     started: bool = False
 
     def check_running(self, testing: bool, at: float, name: str) -> bool:
-        """Whether the test is still to be waited for. Raises BadAnswer after too long.
+        """Whether the test is still to be waited for. Raises InvalidResponse after too long.
 
         The device may take a moment to begin: not to test *yet* is no passed test.
         """

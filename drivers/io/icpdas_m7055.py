@@ -20,9 +20,9 @@ from drivers.ports import (
     InvalidResponse,
     PortLost,
 )
-from drivers.wire import modbus
-from drivers.wire.modbus import bits_to_int, read_coils, read_registers, write_coil, write_coils
-from drivers.wire.modbus_bus import ModbusMaster
+from drivers.wire import modbus_rtu
+from drivers.wire.modbus_master import ModbusMaster
+from drivers.wire.modbus_rtu import bits_to_int, read_coils, read_registers, write_coil, write_coils
 
 CHANNELS = 8
 WATCHDOG_MODE, WATCHDOG_ON, WATCHDOG_STATUS, RESET_FLAG = 0x103, 0x104, 0x10D, 0x110
@@ -73,7 +73,7 @@ class IcpdasM7055:
         watchdog_ms: int = 2000,
         cycle_ms: int = 100,
         timeout_ms: int = 60,
-        input_function: int = modbus.READ_DISCRETE_INPUTS,
+        input_function: int = modbus_rtu.READ_DISCRETE_INPUTS,
         outputs_at: int = 0x00,
         inputs_at: int = 0x20,
         safe_values_at: int = 0x80,
@@ -82,12 +82,12 @@ class IcpdasM7055:
         self.bus = bus
         self.address = address
         self.watchdog_works: bool | None = None
-        """What the last `prove_watchdog` found; None: not tried."""
+        """What the last `test_watchdog` found; None: not tried."""
         self._power_mask = sum(1 << number for number in set(power_outputs))
         self._watchdog_ms = watchdog_ms
         self._cycle_s = cycle_ms / 1000
         self._timeout_ms = timeout_ms
-        self._inputs_request = modbus.Request(address, input_function, inputs_at, CHANNELS)
+        self._inputs_request = modbus_rtu.Request(address, input_function, inputs_at, CHANNELS)
         self._outputs_at = outputs_at
         self._stored_values_at = (safe_values_at, power_on_values_at)
         self._outputs = 0
@@ -123,7 +123,7 @@ class IcpdasM7055:
     def test_watchdog(self) -> None:
         """Be silent until the watchdog must have fired, and see whether it did. Only when idle.
 
-        The outcome is in `watchdog_proven`; if it did not, `run` raises BadAnswer.
+        The outcome is in `watchdog_works`; if it did not, `run` raises InvalidResponse.
 
         Raises:
             ValueError: a power output is on.
@@ -137,8 +137,8 @@ class IcpdasM7055:
 
         Raises:
             NoAnswer, Refused: three cycles in a row failed, or the set-up did.
-            BadAnswer: the watchdog does not work.
-            PortGone: the tty is lost.
+            InvalidResponse: the watchdog does not work.
+            PortLost: the tty is lost.
         """
         try:
             report(DeviceReady(await self._set_up()))
@@ -172,7 +172,9 @@ class IcpdasM7055:
         for start in self._stored_values_at:
             await self._execute_request(write_coils(self.address, start, (0,) * CHANNELS))
         watchdog = self._watchdog_ms // 100
-        await self._execute_request(modbus.write_register(self.address, WATCHDOG_TIME, watchdog))
+        await self._execute_request(
+            modbus_rtu.write_register(self.address, WATCHDOG_TIME, watchdog)
+        )
         await self._execute_request(write_coil(self.address, WATCHDOG_MODE, False))
         await self._execute_request(write_coil(self.address, WATCHDOG_ON, True))
         await self._clear_watchdog_status()
@@ -228,7 +230,7 @@ class IcpdasM7055:
     async def _write_outputs(self, bits: int) -> None:
         self._changed = trio.Event()
         self._written_bits = None  # unknown until it is answered
-        values = modbus.unpack_bits(bytes([bits]), CHANNELS)
+        values = modbus_rtu.unpack_bits(bytes([bits]), CHANNELS)
         await self._execute_request(write_coils(self.address, self._outputs_at, values))
         self._written_bits, self._written_at = bits, trio.current_time()
 
@@ -258,5 +260,5 @@ class IcpdasM7055:
         [bit] = await self._execute_request(read_coils(self.address, address, 1))
         return bool(bit)
 
-    async def _execute_request(self, request: modbus.Request) -> tuple[int, ...]:
+    async def _execute_request(self, request: modbus_rtu.Request) -> tuple[int, ...]:
         return await self.bus.execute_request(request, timeout_ms=self._timeout_ms, retries=0)

@@ -19,8 +19,8 @@ from drivers.ports import (
     MeterReading,
     PortLost,
 )
-from drivers.wire.modbus import read_registers
-from drivers.wire.modbus_bus import ModbusMaster
+from drivers.wire.modbus_master import ModbusMaster
+from drivers.wire.modbus_rtu import read_registers
 
 FAILED_POLLS_MAX = 5
 REGISTER_COUNT = 20  # from 0: all of one poll
@@ -74,10 +74,10 @@ class AcrelDjsf1352:
         """Poll the meter.
 
         Raises:
-            NoAnswer, Refused, BadAnswer: five polls in a row failed; the last one's way.
-            BadAnswer: the forward register went back, at once. Running backwards is treated
+            NoAnswer, Refused, InvalidResponse: five polls in a row failed; the last one's way.
+            InvalidResponse: the forward register went back, at once. Running backwards is treated
                 as a lost meter is; run again, it raises again until the register has caught up.
-            PortGone: the tty is lost.
+            PortLost: the tty is lost.
         """
         [version] = await self.bus.execute_request(
             read_registers(self.address, SOFTWARE_VERSION_REGISTER, 1)

@@ -188,7 +188,7 @@ class InfypowerModules:
     async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Keep the modules at their orders until cancelled.
 
-        Begins and ends with everything off. Raises PortGone when the bus is lost and NoAnswer
+        Begins and ends with everything off. Raises PortLost when the bus is lost and NoAnswer
         when no module is there.
         """
         self._report = report

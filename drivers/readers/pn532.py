@@ -93,8 +93,8 @@ class Pn532Reader:
 
         Raises:
             NoAnswer, Refused: the same command failed three times.
-            BadAnswer: this is no PN532, or its line test fails.
-            PortGone: the tty is lost.
+            InvalidResponse: this is no PN532, or its line test fails.
+            PortLost: the tty is lost.
         """
         port = self._open_port(self.port, baud=self._baud)
         try:
@@ -200,7 +200,7 @@ class _Chip:
             return None
 
     async def test_line(self) -> None:
-        """Have the chip echo two bytes. Raises BadAnswer if it does not."""
+        """Have the chip echo two bytes. Raises InvalidResponse if it does not."""
         echo = await self.send_command(pn532.LINE_TEST, POLL_TIMEOUT_S)
         if echo[1:] != pn532.LINE_TEST[1:]:
             raise InvalidResponse(f"{self._name}: line test answered {echo.hex(' ')}")

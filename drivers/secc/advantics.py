@@ -29,7 +29,7 @@ from drivers.ports import (
     SeccState,
     SessionFinished,
 )
-from drivers.wire import secc as wire
+from drivers.wire import advantics as wire
 from drivers.wire.can_bus import SharedCanBus
 from drivers.wire.slcan import CanFrame
 
@@ -148,7 +148,7 @@ class AdvanticsSecc:
     async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Talk to the controller until cancelled.
 
-        Raises PortGone when the bus is lost, NoAnswer when a heartbeat limit is set and passed.
+        Raises PortLost when the bus is lost, NoAnswer when a heartbeat limit is set and passed.
         """
         self._reset_to_safe()
         self._report = report

@@ -1,6 +1,6 @@
 """How do several drivers share one CAN bus?
 
-A `CanLine` owns the port and has a task of its own: it opens the bus, reads, and calls whoever
+A `SharedCanBus` owns the port and has a task of its own: it opens the bus, reads, and calls whoever
 listens, right after the read and before anything else. Drivers send through it. Two transports
 are the same to it: a serial adapter (slcan) and the kernel's SocketCAN. Frames are a small type
 of our own: the message type of python-can costs a tenth of a second to import.
@@ -33,11 +33,11 @@ class CanBus(Protocol):
     """An open bus. One task receives; any task sends."""
 
     async def send(self, frame: CanFrame) -> None:
-        """Hand a frame over. Raises PortGone."""
+        """Hand a frame over. Raises PortLost."""
         ...
 
     async def receive(self) -> list[CanFrame]:
-        """Wait for frames, oldest first; at least one. Raises PortGone."""
+        """Wait for frames, oldest first; at least one. Raises PortLost."""
         ...
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class SlcanBus:
         """Open the adapter and forget what it said before.
 
         Raises:
-            PortGone: no such tty.
+            PortLost: no such tty.
             Refused: the adapter does not take the bit rate.
             ValueError: a bit rate the protocol has no digit for.
         """
@@ -113,7 +113,7 @@ class SocketCanBus:
 
     @classmethod
     def open(cls, interface: str) -> SocketCanBus:
-        """Bind to an interface such as `can0`. Raises PortGone if there is none."""
+        """Bind to an interface such as `can0`. Raises PortLost if there is none."""
         try:
             raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
         except (OSError, AttributeError) as error:
@@ -227,7 +227,7 @@ class SharedCanBus:
             self._notify_change()
 
     async def send(self, frame: CanFrame) -> None:
-        """Send a frame. Raises PortGone when the bus is not open."""
+        """Send a frame. Raises PortLost when the bus is not open."""
         if self._bus is None:
             raise PortLost(f"{self.name}: the CAN bus is not open")
         try:

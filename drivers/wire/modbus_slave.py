@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from drivers.wire.modbus import (
+from drivers.wire.modbus_rtu import (
     BIT_READS,
     COIL_OFF,
     COIL_ON,

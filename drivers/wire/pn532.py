@@ -1,7 +1,7 @@
 """What do the bytes between host and PN532 mean?
 
 Frames of the NXP PN532 on its UART (UM0701-02 §6.2), both directions, and the few commands the
-reader needs. Nothing here waits: bytes go in, `Received` comes out.
+reader needs. Nothing here waits: bytes go in, `ReceivedFrame` comes out.
 """
 
 from __future__ import annotations

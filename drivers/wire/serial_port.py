@@ -21,7 +21,7 @@ class Port(Protocol):
     """Bytes in, bytes out, in order; pieces of any size.
 
     `receive` has one waiter at a time; `send` may be called by several tasks and never mixes
-    their bytes. Both raise PortGone when the other end is lost.
+    their bytes. Both raise PortLost when the other end is lost.
     """
 
     async def receive(self, max_bytes: int = 4096) -> bytes:
@@ -45,7 +45,7 @@ class OpenPort(Protocol):
     """How a driver opens its port; tests give it one in memory."""
 
     def __call__(self, path: str, *, baud: int, parity: str = "N", stop_bits: int = 1) -> Port:
-        """Open for this process alone. Raises PortGone if there is none or it is in use."""
+        """Open for this process alone. Raises PortLost if there is none or it is in use."""
         ...
 
 
@@ -81,7 +81,7 @@ class SerialPort:
             stop_bits: 1 or 2.
 
         Raises:
-            PortGone: no such tty, no permission, or another process has it.
+            PortLost: no such tty, no permission, or another process has it.
             ValueError: a setting that no tty has.
         """
         try:
@@ -96,7 +96,7 @@ class SerialPort:
         return cls(tty)
 
     async def receive(self, max_bytes: int = 4096) -> bytes:
-        """Wait for bytes. Raises PortGone on EOF or EIO."""
+        """Wait for bytes. Raises PortLost on EOF or EIO."""
         while True:
             await trio.lowlevel.wait_readable(self._require_fd())
             arrived = self._read_available(max_bytes)
@@ -104,7 +104,7 @@ class SerialPort:
                 return arrived
 
     async def send(self, data: bytes) -> None:
-        """Hand all bytes to the kernel, waiting while its buffer is full. Raises PortGone."""
+        """Hand all bytes to the kernel, waiting while its buffer is full. Raises PortLost."""
         async with self._send_lock:
             rest = memoryview(data)
             while rest:
@@ -117,7 +117,7 @@ class SerialPort:
                     raise PortLost(f"{self._path}: write: {error.strerror}") from error
 
     def drain_input(self) -> None:
-        """Forget what the kernel holds. Raises PortGone on EOF or EIO."""
+        """Forget what the kernel holds. Raises PortLost on EOF or EIO."""
         while self._read_available(4096):
             pass
 

@@ -7,11 +7,11 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
+from journal.events import Decision, Entry, IdToken
+from journal.immutable import ImmutableMap
 from journal.observations import ErasureRequested
-from journal.persistent import ImmutableMap
 from journal.projections.base import Projection
-from journal.projections.customers import CustomerDataCleared
-from journal.terms import Decision, Entry, IdToken
+from journal.projections.customer_requests import CustomerDataCleared
 
 
 class AuthCacheUpdated(Decision, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from journal.events import Decision, Entry, IdToken
 from journal.observations import StationStarted
 from journal.projections.base import Projection
 from journal.projections.outbox import (
@@ -17,7 +18,6 @@ from journal.projections.outbox import (
     CallsDropped,
     TransactionEventSummary,
 )
-from journal.terms import Decision, Entry, IdToken
 
 AuthorizedBy = Literal["CSMS", "Cache", "OfflineUnknownId", "Remote", "NotNeeded"]
 

@@ -6,8 +6,8 @@ word, so that giving the station back returns its EVSEs to what they were. G03.F
 
 from __future__ import annotations
 
+from journal.events import Decision, Entry
 from journal.projections.base import Projection
-from journal.terms import Decision, Entry
 
 Part = tuple[int, int]
 

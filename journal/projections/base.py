@@ -1,6 +1,6 @@
 """What do all projections share?
 
-A projection is a frozen struct that answers one question. `HEARS` names the events that can
+A projection is a frozen struct that answers one question. `HANDLES` names the events that can
 change it; `after` gives the projection as it is once the entry is part of history. Nothing in a
 projection is ever changed in place.
 
@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 
 import msgspec
 
-from journal.terms import Entry, Event
+from journal.events import Entry, Event
 
 
 class Projection(msgspec.Struct, frozen=True):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from journal.events import Decision, Entry
 from journal.projections.base import Projection
-from journal.terms import Decision, Entry
 
 
 class CertificateHash(msgspec.Struct, frozen=True):

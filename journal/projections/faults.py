@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from journal.events import Entry
 from journal.observations import DeviceFaulted, DeviceRecovered, StationStarted
 from journal.projections.base import Projection
-from journal.terms import Entry
 
 
 class Faults(Projection, frozen=True):

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from journal.events import Decision, Entry
 from journal.observations import FirmwareInstallEnded, StationStarted
 from journal.projections.base import Projection
-from journal.terms import Decision, Entry
 
 # FirmwareStatusEnumType: what an update ends in, by the enumeration's own description.
 FINAL_STATUSES: Final = frozenset(

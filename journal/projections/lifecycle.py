@@ -7,9 +7,9 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from journal.events import Decision, Entry
 from journal.observations import StationStarted, StationStopping
 from journal.projections.base import Projection
-from journal.terms import Decision, Entry
 
 
 class ResetOrdered(Decision, frozen=True):

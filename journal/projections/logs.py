@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from journal.events import Decision, Entry
 from journal.projections.base import Projection
-from journal.terms import Decision, Entry
 
 
 class LogUploadOrdered(Decision, frozen=True, kw_only=True):

@@ -12,10 +12,10 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from journal.events import Decision, Entry, IdToken, Observation
+from journal.immutable import Backlog, EntryQueue, ImmutableMap
 from journal.observations import FrameSent, LinkClosed, LinkOpened, StationStarted
-from journal.persistent import Backlog, EntryQueue, ImmutableMap
 from journal.projections.base import Projection
-from journal.terms import Decision, Entry, IdToken, Observation
 
 Lane = Literal["boot", "transaction", "general"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
+from journal.events import Decision, Entry
 from journal.observations import MeterRead
 from journal.projections.base import Projection
-from journal.terms import Decision, Entry
 
 
 class ClockAlignedIntervalHandled(Decision, frozen=True):

@@ -6,10 +6,10 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from journal.events import Decision, Entry
 from journal.observations import LinkOpened, StationStarted
 from journal.projections.base import Projection
 from journal.projections.outbox import CallAttempted, CallQueued
-from journal.terms import Decision, Entry
 
 
 class RegistrationAnswered(Decision, frozen=True):
@@ -20,7 +20,7 @@ class RegistrationAnswered(Decision, frozen=True):
 
 
 class RegistrationFailed(Decision, frozen=True):
-    """The BootNotification got no usable answer; it is tried again after `retry_s`."""
+    """The BootNotification got no usable answer; it is tried again after `retry_after_s`."""
 
     retry_after_s: int
 

@@ -5,9 +5,9 @@ The entries of `SecurityEventLogged` are the security log.
 
 from __future__ import annotations
 
+from journal.events import Decision, Entry
 from journal.observations import LinkFailed, LinkOpened
 from journal.projections.base import Projection
-from journal.terms import Decision, Entry
 
 
 class SecurityEventLogged(Decision, frozen=True):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
+from journal.events import Decision, Entry, IdToken
 from journal.observations import CableReported, EnergyFlowReported, MeterRead, StationStarted
 from journal.projections.authorizations import AuthorizationBoundToEvse, AuthorizationEnded
 from journal.projections.base import Projection
 from journal.projections.outbox import CallQueued, TransactionEventSummary
-from journal.terms import Decision, Entry, IdToken
 
 KEPT_SAMPLES_MAX = (
     200  # samples one TransactionEvent(Ended) carries; thinned from the middle. E06.FR.13

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from journal.events import Decision, Entry
+from journal.immutable import ImmutableMap
 from journal.observations import VariablePreset
-from journal.persistent import ImmutableMap
 from journal.projections.base import Projection
-from journal.terms import Decision, Entry
 
 
 class VariableChanged(Decision, frozen=True):

@@ -8,11 +8,15 @@ from typing import Final
 
 import click
 
-from journal.retention import RetentionLimits, archive_oldest_entries, remove_older_quarantines
-from journal.store import JournalInUse
-from station.commands.answers import CommandFailed, UsageError
-from station.commands.journals import journal_argument, spinner
-from station.commands.pen import open_offline_writer
+from journal.maintenance.retention import (
+    RetentionLimits,
+    archive_oldest_entries,
+    remove_older_quarantines,
+)
+from journal.storage.errors import JournalInUse
+from station.commands.shared.exits import CommandFailed, UsageError
+from station.commands.shared.journal_argument import journal_argument, spinner
+from station.commands.shared.offline_writer import open_offline_writer
 from station.runtime.clock import HostClock
 
 RETENTION_DAYS: Final = 90  # as `[journal] retention` of station.toml

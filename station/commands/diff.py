@@ -8,18 +8,18 @@ from pathlib import Path
 
 import click
 
-from journal.reader import Reader
 from journal.state import State, encode_state
-from station.commands.answers import CommandFailed
-from station.commands.journals import (
+from journal.storage.reader import Reader
+from station.commands.shared.exits import CommandFailed
+from station.commands.shared.journal_argument import (
     journal_argument,
     open_journal,
     progress_bar,
     replay_state,
     with_progress,
 )
-from station.commands.points import Position, last_entry_at, parse_position
-from station.history.differences import diff_json
+from station.commands.shared.positions import Position, last_entry_at, parse_position
+from station.history.json_diff import diff_json
 
 JOURNAL_START = Position(0, None)  # before the first entry nothing is known
 

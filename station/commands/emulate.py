@@ -13,7 +13,7 @@ import click
 import trio
 
 from drivers.emulators.process import run_emulated_station
-from station.commands.control import DEVICES_SOCKET, check_socket_path
+from station.commands.shared.control_client import DEVICES_SOCKET, check_socket_path
 
 EMULATOR_DIRECTORY: Final = "emulated"  # below the data directory: what the world remembers
 

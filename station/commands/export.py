@@ -12,19 +12,24 @@ from typing import Final, NamedTuple
 import click
 
 from journal.observations import StationStarted
-from journal.reader import Reader
-from station.commands.answers import CommandFailed, UsageError
-from station.commands.aside import staging_directory
-from station.commands.journals import journal_argument, open_journal, spinner
-from station.commands.ranges import entries_progress_bar, since_option, time_span, until_option
-from station.history.export import (
+from journal.storage.reader import Reader
+from station.commands.shared.atomic_output import staging_directory
+from station.commands.shared.exits import CommandFailed, UsageError
+from station.commands.shared.journal_argument import journal_argument, open_journal, spinner
+from station.commands.shared.time_range import (
+    entries_progress_bar,
+    since_option,
+    time_span,
+    until_option,
+)
+from station.history.export.export import (
     ExportResult,
     TimeRange,
     export_table,
     find_last_entry,
     make_revealer,
 )
-from station.history.manifest import (
+from station.history.export.manifest import (
     FORMAT,
     ExportLocation,
     Manifest,
@@ -37,8 +42,8 @@ from station.history.manifest import (
     signature_path,
     write_manifest,
 )
-from station.history.tables import TABLE_COLUMNS
-from station.history.writers import (
+from station.history.export.tables import TABLE_COLUMNS
+from station.history.export.writers import (
     DecimalTooLong,
     ParquetMissing,
     ParquetWriter,
@@ -46,7 +51,7 @@ from station.history.writers import (
     TextWriter,
     import_pyarrow,
 )
-from station.runtime.memory import event_registry
+from station.runtime.loop.startup import event_registry
 
 FORMATS: Final = ("csv", "jsonl", "parquet")
 SUFFIXES: Final = frozenset(f".{format}" for format in FORMATS)

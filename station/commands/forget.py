@@ -8,14 +8,14 @@ from typing import Final
 
 import click
 
-from journal.aside import contains_any_text, erase_in_quarantines
+from journal.maintenance.erase_quarantined import contains_any_text, erase_in_quarantines
 from journal.observations import ErasureRequested, PersonalValuesErased
-from journal.reader import Reader
-from station.blocks.n_customers import is_reference_needed
-from station.commands.answers import CommandFailed
-from station.commands.control import STATION_SOCKET, StationUnreachable, send_request
-from station.commands.journals import journal_argument, open_journal, spinner
-from station.commands.pen import OfflineWriter, open_offline_writer
+from journal.storage.reader import Reader
+from station.commands.shared.control_client import STATION_SOCKET, StationUnreachable, send_request
+from station.commands.shared.exits import CommandFailed
+from station.commands.shared.journal_argument import journal_argument, open_journal, spinner
+from station.commands.shared.offline_writer import OfflineWriter, open_offline_writer
+from station.core.blocks.n_customers import is_reference_needed
 
 ERASURE_TIMEOUT_S: Final = 5.0  # a running station erases at once, or has a reason not to
 POLL_INTERVAL_S: Final = 0.1
@@ -87,7 +87,7 @@ def _wait_for_erasure(path: Path, refs: tuple[str, ...], head_seq: int) -> set[s
 
 def _is_erasure_recorded(reader: Reader, ref: str, head_seq: int) -> bool:
     """A value that is only gone from the table may still lie in the log."""
-    found = reader.find_seqs(count_max=1, kinds=("ValuesErased",), containing=f'"{ref}"')
+    found = reader.find_seqs(count_max=1, kinds=("PersonalValuesErased",), containing=f'"{ref}"')
     return bool(found) and found[0] > head_seq
 
 

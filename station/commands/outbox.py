@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import click
 
+from journal.events import Entry
 from journal.projections.outbox import (
     CallAttempted,
     CallDelivered,
@@ -19,17 +20,16 @@ from journal.projections.outbox import (
     CallsDropped,
 )
 from journal.state import State
-from journal.terms import Entry
-from station.commands.answers import CommandFailed
-from station.commands.control import STATION_SOCKET, StationUnreachable, send_request
-from station.commands.journals import (
+from station.commands.shared.control_client import STATION_SOCKET, StationUnreachable, send_request
+from station.commands.shared.exits import CommandFailed
+from station.commands.shared.journal_argument import (
     journal_argument,
     open_journal,
     progress_bar,
     replay_state,
     with_progress,
 )
-from station.commands.pen import open_offline_writer
+from station.commands.shared.offline_writer import open_offline_writer
 
 AGE_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 

@@ -9,13 +9,13 @@ from typing import Final
 
 import click
 
-from journal.reader import Reader
-from journal.snapshots import Snapshot
+from journal.events import Entry
 from journal.state import State, apply_entries
-from journal.terms import Entry
-from station.commands.answers import CommandFailed
-from station.commands.journals import journal_argument, open_journal, progress_bar
-from station.runtime.memory import open_snapshots
+from journal.storage.reader import Reader
+from journal.storage.snapshots import Snapshot
+from station.commands.shared.exits import CommandFailed
+from station.commands.shared.journal_argument import journal_argument, open_journal, progress_bar
+from station.runtime.loop.startup import open_snapshots
 
 NICENESS: Final = 19  # a station charges somebody on the same processor
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from journal.observations import StationStarted
-from station.case import Product
-from station.commands.answers import CommandFailed
-from station.commands.journals import open_journal, progress_bar, with_progress
-from station.devicemodel import DeviceModel
-from station.history.redecide import redecide_entries
+from station.commands.shared.exits import CommandFailed
+from station.commands.shared.journal_argument import open_journal, progress_bar, with_progress
+from station.core.context import Product
+from station.core.device_model.model import DeviceModel
+from station.history.regression.redecide import redecide_entries
 from station.profiles import load_profile, profile_names
-from station.runtime.memory import event_registry
+from station.runtime.loop.startup import event_registry
 
 
 def redecide_journal(path: Path, profiles: Iterable[str]) -> bool:

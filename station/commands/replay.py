@@ -14,28 +14,28 @@ from typing import Final
 import click
 import msgspec
 
-from journal.reader import EntryDamage, Reader
+from journal.events import Entry
 from journal.state import digest_state, encode_state
-from journal.terms import Entry
-from station.commands.answers import CommandFailed, UsageError
-from station.commands.journals import (
+from journal.storage.reader import EntryDamage, Reader
+from station.commands.shared.exits import CommandFailed, UsageError
+from station.commands.shared.journal_argument import (
     journal_argument,
     open_journal,
     progress_bar,
     replay_state,
     with_progress,
 )
-from station.commands.points import (
+from station.commands.shared.positions import (
     Position,
     entry_range,
     first_entry_at,
     last_entry_at,
     parse_position,
 )
-from station.history.sieve import EntryFilter, FilterCriteria
+from station.history.filter import EntryFilter, FilterCriteria
 from station.history.subjects import BLOCKS
-from station.runtime.memory import event_registry
-from station.transcript import describe_event, format_entry, reveal_id_tokens
+from station.runtime.loop.startup import event_registry
+from station.transcript.lines import describe_event, format_entry, reveal_id_tokens
 
 POLL_INTERVAL_S: Final = 0.2  # how often --follow looks for more
 

@@ -10,13 +10,18 @@ from pathlib import Path
 
 import click
 
-from station.commands.answers import CommandFailed, UsageError
-from station.commands.journals import journal_argument, open_journal
-from station.commands.ranges import entries_progress_bar, since_option, time_span, until_option
-from station.history.export import TimeRange
-from station.history.report.gathering import RangeEmptyError, ReportData, collect_report_data
+from station.commands.shared.exits import CommandFailed, UsageError
+from station.commands.shared.journal_argument import journal_argument, open_journal
+from station.commands.shared.time_range import (
+    entries_progress_bar,
+    since_option,
+    time_span,
+    until_option,
+)
+from station.history.export.export import TimeRange
+from station.history.report.collect import RangeEmptyError, ReportData, collect_report_data
 from station.history.report.page import render_page
-from station.runtime.memory import event_registry
+from station.runtime.loop.startup import event_registry
 
 
 @click.command("report")

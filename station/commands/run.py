@@ -13,13 +13,13 @@ from typing import Final
 import click
 import trio
 
-from journal.store import JournalDamaged
-from station.config import Config, ConfigError
-from station.runtime.device_settings import DRIVER_KEYS, parse_hardware
-from station.runtime.devices import run_emulator
-from station.runtime.supervise import run_station
-from station.safe import load_safely
-from station.tables import TableError
+from journal.storage.errors import JournalDamaged
+from station.config.hardware import DRIVER_KEYS, parse_hardware
+from station.config.safe_mode import load_safely
+from station.config.station_toml import Config, ConfigError
+from station.profiles.toml_tables import TableError
+from station.runtime.app import run_station
+from station.runtime.hardware.emulator_process import run_emulator
 
 log = logging.getLogger("station")
 

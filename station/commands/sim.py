@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
-from station.commands.answers import UsageError
-from station.commands.control import DEVICES_SOCKET, STATION_SOCKET, send_request
+from station.commands.shared.control_client import DEVICES_SOCKET, STATION_SOCKET, send_request
+from station.commands.shared.exits import UsageError
 
 DEFAULT_CONFIG: Final = Path("station.toml")  # where a station is looked for that nobody named
 
@@ -163,7 +163,7 @@ def _data_directory(config: Path | None, data: Path | None) -> Path:
         raise UsageError(
             f"station sim: which station? Give --data or --config; no {DEFAULT_CONFIG} is here."
         )
-    from station.config import load_config
+    from station.config.station_toml import load_config
 
     return load_config(config or DEFAULT_CONFIG).data_directory
 

@@ -11,10 +11,11 @@ from typing import Final
 import click
 
 from journal.codec import Registry
-from journal.reader import Head, JournalFailed, Reader
-from journal.verify import WitnessedHead, parse_witnessed_head, verify
-from station.commands.answers import CommandFailed, UsageError
-from station.commands.journals import JOURNAL_FILE, find_journal, spinner
+from journal.maintenance.verify import WitnessedHead, parse_witnessed_head, verify
+from journal.storage.errors import JournalFailed
+from journal.storage.reader import Head, Reader
+from station.commands.shared.exits import CommandFailed, UsageError
+from station.commands.shared.journal_argument import JOURNAL_FILE, find_journal, spinner
 
 MANIFEST_SUFFIX: Final = "manifest.json"  # as the names of all manifests end
 EXPORT_SUFFIXES: Final = (
@@ -140,7 +141,7 @@ def _is_export(path: Path) -> bool:
 
 
 def _verify_export(path: Path, witness: WitnessedHead | None, key: str | None) -> None:
-    from station.history.manifest import find_manifests, find_unexported_files, verify_export
+    from station.history.export.manifest import find_manifests, find_unexported_files, verify_export
 
     manifests = find_manifests(path)
     if not manifests:
@@ -164,7 +165,7 @@ def _verify_export(path: Path, witness: WitnessedHead | None, key: str | None) -
 
 
 def _print_export_summary(path: Path, manifest: Path, witness: WitnessedHead | None) -> None:
-    from station.history.manifest import read_manifest, summarize_manifest
+    from station.history.export.manifest import read_manifest, summarize_manifest
 
     export = read_manifest(manifest)
     facts = summarize_manifest(export)

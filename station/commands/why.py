@@ -9,11 +9,18 @@ from typing import Final
 
 import click
 
-from journal.reader import EntryDamage, JournalFailed, Reader
-from journal.terms import Entry
-from station.commands.answers import CommandFailed
-from station.commands.journals import journal_argument, open_journal, progress_bar, with_progress
-from station.history.accounts import (
+from journal.events import Entry
+from journal.storage.errors import JournalFailed
+from journal.storage.reader import EntryDamage, Reader
+from station.commands.shared.exits import CommandFailed
+from station.commands.shared.journal_argument import (
+    journal_argument,
+    open_journal,
+    progress_bar,
+    with_progress,
+)
+from station.history.explain.causes import CausalGraph, build_causal_graph
+from station.history.explain.explanation import (
     ChainEntry,
     Explanation,
     History,
@@ -21,8 +28,7 @@ from station.history.accounts import (
     explain_transaction,
     is_disruption,
 )
-from station.history.causes import CausalGraph, build_causal_graph
-from station.transcript import format_entry, reveal_id_tokens
+from station.transcript.lines import format_entry, reveal_id_tokens
 
 LISTED_TRANSACTIONS_MAX: Final = 5  # transactions that are told when several are meant
 

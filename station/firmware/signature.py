@@ -92,7 +92,7 @@ def check_signature(certificate: x509.Certificate, digest: bytes, signature: str
     it: the EC-Schnorr that L01.FR.04 names is in no library a manufacturer signs with.
 
     Args:
-        certificate: from `signing_certificate`.
+        certificate: from `load_signing_certificate`.
         digest: SHA-256 of the file.
         signature: base64, as in the request.
 

@@ -57,7 +57,7 @@ def install_image(base: Path, image: Path) -> str:
         Its version.
 
     Raises:
-        NotAsDeclared: nothing is changed.
+        ImageInvalid: nothing is changed.
         CannotInstall: nothing is changed.
         OSError: the disk refuses; the current release is as it was.
     """

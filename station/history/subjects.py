@@ -14,13 +14,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from journal.events import Decision, Entry, Event, Observation
 from journal.observations import FrameReceived, FrameSent, LinkClosed, LinkOpened, StationStarted
 from journal.projections.authorizations import AuthorizationEnded, AuthorizationGranted
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued, CallsDropped
-from journal.projections.replies import CallErrorQueued, CallResultQueued
-from journal.terms import Decision, Entry, Event, Observation
-from station import ocppj
-from station.messages import ACTIONS
+from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
+from station.ocpp import rpc
+from station.ocpp.messages import ACTIONS
 
 WHOLE_STATION_ID: Final = 0  # among EVSEs: each of them is concerned
 BLOCKS: Final = "ABCDEFGHIJKLMNOP"
@@ -57,7 +57,7 @@ NO_SUBJECT: Final = Subject()
 def find_block(action: str) -> str | None:
     """The letter of the block that an action belongs to; None: OCPP 2.0.1 has no such action."""
     known = ACTIONS.get(action)
-    # One module for each block holds its messages: station.messages.e_transactions.
+    # One module for each block holds its messages: station.ocpp.messages.e_transactions.
     return known.request.__module__.rpartition(".")[2][0].upper() if known else None
 
 
@@ -112,10 +112,10 @@ class SubjectTracker:
         return _field_subject(event).union(self._linked_subject(event))
 
     def _frame_subject(self, frame: msgspec.Raw) -> Subject:
-        match ocppj.parse_frame(frame):
-            case ocppj.CallFrame(action=action, payload=payload):
+        match rpc.parse_frame(frame):
+            case rpc.CallFrame(action=action, payload=payload):
                 return _message_subject(action, payload)
-            case ocppj.CallResultFrame(message_id=name) | ocppj.CallErrorFrame(message_id=name):
+            case rpc.CallResultFrame(message_id=name) | rpc.CallErrorFrame(message_id=name):
                 return self._subject_by_message_id.get(name, NO_SUBJECT)
         return NO_SUBJECT
 

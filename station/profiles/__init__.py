@@ -16,7 +16,7 @@ import msgspec
 
 from station.profiles.checks import find_contradictions
 from station.profiles.profile import DeviceModelFile, Profile, ProfileError
-from station.tables import TableError, convert_table
+from station.profiles.toml_tables import TableError, convert_table
 
 __all__ = ["Profile", "ProfileError", "load_profile", "profile_names"]
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from station.profiles import known
+from station.profiles import certificate_questions
 from station.profiles.profile import Measurands, Profile
-from station.tables import unknown_key_message
+from station.profiles.toml_tables import unknown_key_message
 
 
 def find_contradictions(profile: Profile) -> Iterator[str]:
     """What contradicts itself or the specification, one line each."""
     sections = (
-        ("hardware", profile.hardware, known.HARDWARE_FEATURES),
-        ("features", profile.features, known.OPTIONAL_FEATURES),
-        ("questions", profile.questions, known.ADDITIONAL_QUESTIONS),
+        ("hardware", profile.hardware, certificate_questions.HARDWARE_FEATURES),
+        ("features", profile.features, certificate_questions.OPTIONAL_FEATURES),
+        ("questions", profile.questions, certificate_questions.ADDITIONAL_QUESTIONS),
     )
     for section, answers, questions in sections:
         for key in answers:
@@ -69,7 +69,9 @@ def _check_hardware(profile: Profile) -> Iterator[str]:
 
 def _check_choices(profile: Profile) -> Iterator[str]:
     for group in ("C-06", "C-09", "C-10", "C-12", "C-48"):
-        parts = [key for key in known.OPTIONAL_FEATURES if key.startswith(f"{group}.")]
+        parts = [
+            key for key in certificate_questions.OPTIONAL_FEATURES if key.startswith(f"{group}.")
+        ]
         if not any(profile.supports(part) for part in parts):
             yield f"[features] {group}: at least one of {', '.join(parts)} must be true"
     if profile.supports("C-01") and not (profile.supports("C-02") or profile.supports("C-49")):
@@ -89,7 +91,7 @@ def _check_choices(profile: Profile) -> Iterator[str]:
     for field in Measurands.__struct_fields__:
         choice = getattr(profile.measurands, field)
         for measurand in choice.supported:
-            if measurand not in known.MEASURANDS:
+            if measurand not in certificate_questions.MEASURANDS:
                 yield f"[measurands.{field}] {measurand} is not a measurand of OCPP 2.0.1"
         for measurand in choice.default:
             if measurand not in choice.supported:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from station.profiles import known
+from station.profiles import certificate_questions
 
 Answer = bool | int | str | tuple[str, ...]
 
@@ -93,7 +93,7 @@ class TransactionPoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much at once. The ids of the certificate are in `known.SETTINGS`."""
+    """How much at once. The ids of the certificate are in `known.LIMIT_BY_SETTING`."""
 
     items_per_message_get_report: int
     items_per_message_get_variables: int
@@ -131,7 +131,7 @@ DataType = Literal[
 
 
 class VariableRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One variable of the device model as the file has it; `station.devicemodel` makes it real.
+    """One variable of the device model as the file has it; `station.core.device_model.model` makes it real.
 
     `value`, `max` and `values` may be a fact of the profile, written `$limits.network_slots`.
     `when` and `writable` may be a condition on answers, written `C-51 and not C-13`.
@@ -152,7 +152,9 @@ class VariableRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret: bool = False  # WriteOnly, never journaled, logged or reported
     reboot: bool = False  # a change takes effect after a reboot
     may_be_empty: bool = False  # of lists
-    rule: str | None = None  # a further check, by its name in `station.devicemodel.RULES`
+    rule: str | None = (
+        None  # a further check, by its name in `station.core.device_model.model.RULES`
+    )
 
 
 class ComponentRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -205,8 +207,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def certificate_answer(self, question: str) -> Answer:
         """What the certificate answers to HFS-x, C-xx, AQ-x or ORS-x. Raises KeyError."""
-        if question in known.LIMIT_BY_SETTING:
-            value: Answer = getattr(self.limits, known.LIMIT_BY_SETTING[question])
+        if question in certificate_questions.LIMIT_BY_SETTING:
+            value: Answer = getattr(self.limits, certificate_questions.LIMIT_BY_SETTING[question])
             return value
         for answers in (self.features, self.hardware, self.questions):
             if question in answers:
@@ -250,27 +252,27 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def tx_start_points(self) -> tuple[str, ...]:
         """C-09."""
-        return self._supported_names(known.TX_START_POINTS)
+        return self._supported_names(certificate_questions.TX_START_POINTS)
 
     @property
     def tx_stop_points(self) -> tuple[str, ...]:
         """C-10."""
-        return self._supported_names(known.TX_STOP_POINTS)
+        return self._supported_names(certificate_questions.TX_STOP_POINTS)
 
     @property
     def triggers(self) -> tuple[str, ...]:
         """C-29. Heartbeat and the certificate triggers are no options and not listed here."""
-        return self._supported_names(known.TRIGGERS)
+        return self._supported_names(certificate_questions.TRIGGERS)
 
     @property
     def local_id_token_types(self) -> tuple[str, ...]:
         """IdTokenEnumType values that may start a transaction here, C-30 to C-35."""
-        return self._supported_names(known.LOCAL_ID_TOKEN_TYPES)
+        return self._supported_names(certificate_questions.LOCAL_ID_TOKEN_TYPES)
 
     @property
     def remote_id_token_types(self) -> tuple[str, ...]:
         """IdTokenEnumType values that may come with RequestStartTransaction, C-36 to C-39."""
-        return self._supported_names(known.REMOTE_ID_TOKEN_TYPES)
+        return self._supported_names(certificate_questions.REMOTE_ID_TOKEN_TYPES)
 
     @property
     def token_types(self) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ import sys
 import time
 from collections import Counter
 
-from station.simulation.plans import make_plan
-from station.simulation.trial import RunResult, run_plan, shrink_plan
+from station.simulation.run_plan import RunResult, run_plan, shrink_plan
+from station.simulation.seeds import make_plan
 
 PROGRESS_INTERVAL_S = 10.0  # between two lines of progress
 

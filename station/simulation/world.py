@@ -17,19 +17,26 @@ from typing import Final
 import trio
 from trio.testing import MockClock
 
+from journal.events import Entry, Observation
 from journal.observations import IdTokenPresented, StopButtonPressed
 from journal.state import State
-from journal.store import JournalDamaged, JournalFailed, Store, StoreSettings
-from journal.terms import Entry, Observation
-from station.case import Product
-from station.devicemodel import DeviceModel
+from journal.storage.connection import StoreSettings
+from journal.storage.errors import JournalDamaged, JournalFailed
+from journal.storage.store import Store
+from station.core.context import Product
+from station.core.device_model.model import DeviceModel
 from station.profiles import load_profile
-from station.runtime.memory import event_registry
-from station.simulation.agenda import EventQueue, SimulatedClock
-from station.simulation.cars import DeviceFaults, EvseDouble, SimulatedEv
-from station.simulation.counterpart import CsmsObserver, FaultyCsms
-from station.simulation.life import STORE_SETTINGS, CommitHooks, ProcessKilledError, StationProcess
-from station.simulation.wire import SimulatedNetwork
+from station.runtime.loop.startup import event_registry
+from station.simulation.event_queue import EventQueue, SimulatedClock
+from station.simulation.evse_double import DeviceFaults, EvseDouble, SimulatedEv
+from station.simulation.faulty_csms import CsmsObserver, FaultyCsms
+from station.simulation.network import SimulatedNetwork
+from station.simulation.station_process import (
+    STORE_SETTINGS,
+    CommitHooks,
+    ProcessKilledError,
+    StationProcess,
+)
 
 JOURNAL_ID: Final = "0b8c7f4e-98a5-4f2e-8f5d-3b8a5f1c2d3e"
 JOURNAL_FILE: Final = "journal.db"

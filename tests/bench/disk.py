@@ -14,10 +14,10 @@ from typing import Final
 
 import trio
 
-from journal.store import Store
-from journal.terms import Entry
-from station.runtime.memory import event_registry
-from station.runtime.writer import CommitThread
+from journal.events import Entry
+from journal.storage.store import Store
+from station.runtime.loop.commit_thread import CommitThread
+from station.runtime.loop.startup import event_registry
 from station.simulation.world import JOURNAL_ID
 from tests.bench import waiting
 from tests.bench.journals import endless_entries, simulated_template

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from journal.reader import Reader
 from journal.state import State, apply_entries
-from station.runtime.memory import event_registry
+from journal.storage.reader import Reader
+from station.runtime.loop.startup import event_registry
 from station.simulation.world import JOURNAL_ID
 from tests.bench import journals
 from tests.bench.measures import Row, Size, cpu_time_of, median_ratio, run_command

@@ -17,13 +17,13 @@ import msgspec
 import trio
 from msgspec.structs import replace
 
-from journal.store import Store
-from journal.terms import Entry, Event
-from station.runtime.memory import event_registry
-from station.simulation.cars import SimulatedEv
-from station.simulation.counterpart import ALICE, BOB
-from station.simulation.life import STORE_SETTINGS
-from station.simulation.soak import VARIABLES
+from journal.events import Entry, Event
+from journal.storage.store import Store
+from station.runtime.loop.startup import event_registry
+from station.simulation.evse_double import SimulatedEv
+from station.simulation.experiments.soak import VARIABLES
+from station.simulation.faulty_csms import ALICE, BOB
+from station.simulation.station_process import STORE_SETTINGS
 from station.simulation.world import (
     JOURNAL_ID,
     SimulatedWorld,

@@ -19,7 +19,7 @@ from typing import Final
 
 import trio
 
-from station.simulation.wire import SimulatedConnection, SimulatedNetwork
+from station.simulation.network import SimulatedConnection, SimulatedNetwork
 from station.simulation.world import SimulatedWorld, run_simulation, shared_memory_directory
 from tests.bench.measures import rss_mib
 from tests.bench.talk import TalkGroup

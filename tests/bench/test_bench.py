@@ -14,15 +14,15 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from journal.events import Entry
+from journal.maintenance.verify import verify
 from journal.observations import MeterRead
-from journal.reader import Reader
 from journal.state import State, apply_entry
-from journal.store import StoreSettings
-from journal.terms import Entry
-from journal.verify import verify
+from journal.storage.connection import StoreSettings
+from journal.storage.reader import Reader
 from station.runtime.clock import HostClock
-from station.runtime.memory import Startup, event_registry
-from station.runtime.scribe import Recorder
+from station.runtime.loop.recorder import Recorder
+from station.runtime.loop.startup import Startup, event_registry
 from station.simulation.world import JOURNAL_ID, load_product
 from tests.bench import journals, many, measures, talk, waiting
 from tests.bench.__main__ import main

@@ -17,14 +17,15 @@ from typing import Final
 
 import trio
 
+from journal.events import Entry
 from journal.observations import MeterRead
 from journal.state import State, apply_entry
-from journal.store import Store, StoreSettings
-from journal.terms import Entry
+from journal.storage.connection import StoreSettings
+from journal.storage.store import Store
 from station.runtime.clock import HostClock
-from station.runtime.memory import Startup
-from station.runtime.scribe import Recorder
-from station.runtime.writer import CommitThread
+from station.runtime.loop.commit_thread import CommitThread
+from station.runtime.loop.recorder import Recorder
+from station.runtime.loop.startup import Startup
 from station.simulation.world import JOURNAL_ID, load_product
 from tests.bench import journals
 from tests.bench.measures import Row, Size, median_ratio

@@ -12,8 +12,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from station.messages import ACTIONS
-from tests.authorities import make_authority
+from station.ocpp.messages import ACTIONS
 from tests.bench import journals
 from tests.bench.csms import BenchCsms, BenchStation, run_csms
 from tests.bench.measures import (
@@ -27,7 +26,8 @@ from tests.bench.measures import (
 )
 from tests.bench.peers import PROGRAMS
 from tests.e2e.harness import IDENTITY, EmulatedDevices, StationProcess
-from tests.messages.schemas import example_payload, schema_of
+from tests.ocpp.messages.schemas import example_payload, schema_of
+from tests.support.authorities import make_authority
 
 HEARTBEAT: Final = {
     "component": {"name": "OCPPCommCtrlr"},

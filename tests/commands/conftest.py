@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.journals import StationCommand, write_journal
-from tests.story import (
+from tests.commands.fixtures_journals import StationCommand, write_journal
+from tests.support.story import (
     ALICE,
     ONLINE,
     Station,

@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from journal.reader import Reader
-from journal.segments import find_segments
-from journal.store import rebuild
-from journal.verify import verify
+from journal.format.segments import find_segments
+from journal.maintenance.rebuild import rebuild
+from journal.maintenance.verify import verify
+from journal.storage.reader import Reader
 from station.runtime.clock import HostClock
-from station.runtime.memory import event_registry
-from tests.commands.journals import StationCommand, delete_entry, open_writable, write_journal
-from tests.story import (
+from station.runtime.loop.startup import event_registry
+from tests.commands.fixtures_journals import (
+    StationCommand,
+    delete_entry,
+    open_writable,
+    write_journal,
+)
+from tests.support.story import (
     ALICE,
     JOURNAL_ID,
     LINK_LOST,

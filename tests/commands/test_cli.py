@@ -11,8 +11,8 @@ import pytest
 
 from station import RELEASE, cli
 from station.cli import VERBS
-from station.config import ConfigError
-from tests.commands.journals import StationCommand
+from station.config.station_toml import ConfigError
+from tests.commands.fixtures_journals import StationCommand
 
 
 def test_every_verb_is_there_and_has_help(run_station: StationCommand) -> None:
@@ -140,7 +140,7 @@ def test_a_person_at_a_terminal_sees_how_far_it_is(
     run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
     verb, *more = typed.split()
-    monkeypatch.setattr("station.commands.journals.ADVANCE_EVERY", 1)
+    monkeypatch.setattr("station.commands.shared.journal_argument.ADVANCE_EVERY", 1)
     assert "%" not in run_station(verb, journal, *more).stderr
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert "100%" in run_station(verb, journal, *more).stderr

@@ -9,9 +9,9 @@ import pytest
 
 from journal.observations import ClockStepped
 from journal.state import State, apply_entry, encode_state
-from station.history.differences import diff_json
-from tests.commands.journals import StationCommand, delete_entry, write_journal
-from tests.story import (
+from station.history.json_diff import diff_json
+from tests.commands.fixtures_journals import StationCommand, delete_entry, write_journal
+from tests.support.story import (
     JOURNAL_ID,
     LINK_LOST,
     ONLINE,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from station.commands.control import StationUnreachable, send_request
-from tests.commands.journals import StationCommand
+from station.commands.shared.control_client import StationUnreachable, send_request
+from tests.commands.fixtures_journals import StationCommand
 
 READY_S = 30  # a loaded machine, imports included
 

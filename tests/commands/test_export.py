@@ -24,20 +24,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pyarrow import parquet
 
-from journal.chain import entry_digest, origin_digest
+from journal.format.hash_chain import entry_digest, origin_digest
+from journal.maintenance.retention import RetentionLimits, archive_oldest_entries
 from journal.observations import ClockStepped
 from journal.projections.outbox import CallAttempted
 from journal.projections.transactions import TransactionStarted
-from journal.retention import RetentionLimits, archive_oldest_entries
 from station.commands import export as command
-from station.history.manifest import find_manifests, verify_export
-from station.history.rows import TableRow
-from station.history.sessions import TransactionRecords
-from station.history.tables import TABLE_COLUMNS, MessagesTable
-from station.history.writers import TextWriter
-from station.messages import format_timestamp
-from tests.commands.journals import StationCommand, open_writable, write_journal
-from tests.story import (
+from station.history.export.manifest import find_manifests, verify_export
+from station.history.export.table import TableRow
+from station.history.export.tables import TABLE_COLUMNS, MessagesTable
+from station.history.export.transaction_rows import TransactionRecords
+from station.history.export.writers import TextWriter
+from station.ocpp.messages import format_timestamp
+from tests.commands.fixtures_journals import StationCommand, open_writable, write_journal
+from tests.support.story import (
     ALICE,
     BOB,
     BOOTED,
@@ -307,7 +307,7 @@ def test_a_payload_that_is_not_at_hand_is_read_again(
     run_station: StationCommand, journal_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = export_rows(run_station, journal_path, tmp_path / "one", "messages")
-    monkeypatch.setattr("station.history.tables.QUEUED_MAX", 0)
+    monkeypatch.setattr("station.history.export.tables.QUEUED_MAX", 0)
     assert export_rows(run_station, journal_path, tmp_path / "two", "messages") == rows
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from journal.events import Entry, IdToken
+from journal.maintenance.rebuild import rebuild
+from journal.maintenance.verify import verify
 from journal.observations import ErasureRequested, PersonalValuesErased
-from journal.reader import Reader
-from journal.store import Store, rebuild
-from journal.terms import Entry, IdToken
-from journal.verify import verify
+from journal.storage.reader import Reader
+from journal.storage.store import Store
 from station.runtime.clock import HostClock
-from station.runtime.memory import event_registry
-from tests.commands.journals import StationCommand, delete_entry, open_writable
-from tests.story import (
+from station.runtime.loop.startup import event_registry
+from tests.commands.fixtures_journals import StationCommand, delete_entry, open_writable
+from tests.support.story import (
     JOURNAL_ID,
     LINK_LOST,
     LINK_OPENED,

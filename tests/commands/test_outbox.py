@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from journal.maintenance.verify import verify
 from journal.projections.outbox import CallRetryRequested
 from journal.state import State, apply_entry
-from journal.verify import verify
-from tests.commands.journals import StationCommand, open_writable, write_journal
-from tests.story import (
+from tests.commands.fixtures_journals import StationCommand, open_writable, write_journal
+from tests.support.story import (
     ALICE,
     LINK_LOST,
     ONLINE,

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from journal.reader import Reader
 from journal.state import encode_state
-from journal.store import StoreSettings
-from station.runtime import memory
-from station.runtime.memory import Startup
-from tests.commands.journals import StationCommand, delete_entry, write_journal
-from tests.runtime.test_archiving import TICK, append_events
-from tests.story import ONLINE, given
+from journal.storage.connection import StoreSettings
+from journal.storage.reader import Reader
+from station.runtime.loop import startup
+from station.runtime.loop.startup import Startup
+from tests.commands.fixtures_journals import StationCommand, delete_entry, write_journal
+from tests.runtime.disk.test_archiver import TICK, append_events
+from tests.support.story import ONLINE, given
 
 SMALL = StoreSettings(grow_bytes=0)
 
@@ -42,7 +42,9 @@ def write_snapshot(data: Path) -> bytes:
 
 
 def pretend_other_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "STATE_MODULES", (*memory.STATE_MODULES, "journal.verify"))
+    monkeypatch.setattr(
+        startup, "STATE_MODULES", (*startup.STATE_MODULES, "journal.maintenance.verify")
+    )
 
 
 def test_what_was_prepared_beside_the_release_that_runs_is_where_the_next_begins(

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from journal.events import Entry
 from journal.projections.transactions import TransactionStopOrdered
-from journal.terms import Entry
 from station.profiles import PROFILE_DIRECTORY
-from tests.commands.journals import StationCommand, delete_entry, write_journal
-from tests.story import (
+from tests.commands.fixtures_journals import StationCommand, delete_entry, write_journal
+from tests.support.story import (
     ALICE,
     BOOTED,
     CONFIGURED,

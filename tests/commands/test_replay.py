@@ -20,16 +20,21 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from journal.events import Entry
 from journal.projections.outbox import CallQueued
 from journal.projections.transactions import TransactionStarted
-from journal.reader import Reader
 from journal.state import State, apply_entry, decode_state, encode_state
-from journal.terms import Entry
+from journal.storage.reader import Reader
 from station.commands import replay
-from station.runtime.memory import event_registry
-from station.transcript import format_entry
-from tests.commands.journals import CommandResult, StationCommand, open_writable, write_journal
-from tests.story import (
+from station.runtime.loop.startup import event_registry
+from station.transcript.lines import format_entry
+from tests.commands.fixtures_journals import (
+    CommandResult,
+    StationCommand,
+    open_writable,
+    write_journal,
+)
+from tests.support.story import (
     ALICE,
     BOB,
     JOURNAL_ID,

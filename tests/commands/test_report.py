@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from station.history.report import page as pages
-from tests.commands.journals import StationCommand, open_writable, write_journal
-from tests.history.reports import PageChecker
-from tests.story import (
+from tests.commands.fixtures_journals import StationCommand, open_writable, write_journal
+from tests.history.report.fixtures_report import PageChecker
+from tests.support.story import (
     ALICE,
     LINK_LOST,
     LINK_OPENED,

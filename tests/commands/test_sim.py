@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from drivers.emulators.control import ORDERS
+from drivers.emulators.orders import ORDERS
 from station.commands.sim import VERBS
-from tests.commands.journals import StationCommand
+from tests.commands.fixtures_journals import StationCommand
 
 STATE = {
     "ok": True,

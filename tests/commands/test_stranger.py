@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from station.history.tables import TABLE_COLUMNS
-from tests.commands.journals import StationCommand
+from station.history.export.tables import TABLE_COLUMNS
+from tests.commands.fixtures_journals import StationCommand
 
 STRANGER = Path(__file__).parents[1] / "history" / "stranger.py"
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from journal.codec import format_time
+from journal.events import Entry, Event, IdToken
 from journal.observations import (
     DeviceFaulted,
     FrameMalformed,
@@ -22,11 +23,10 @@ from journal.observations import (
 )
 from journal.projections.outbox import CallQueued, CallsDropped, TransactionEventSummary
 from journal.projections.transactions import Sample
-from journal.terms import Entry, Event, IdToken
-from station.runtime.memory import event_registry
-from station.sentences.words import PAYLOAD_CHARS_MAX
-from station.transcript import SENTENCES, describe_event, format_entry, reveal_id_tokens
-from tests.story import ONLINE, Station, given, station_restarted
+from station.runtime.loop.startup import event_registry
+from station.transcript.lines import SENTENCES, describe_event, format_entry, reveal_id_tokens
+from station.transcript.phrases import PAYLOAD_CHARS_MAX
+from tests.support.story import ONLINE, Station, given, station_restarted
 
 AT = datetime(2026, 11, 22, 17, 25, 8, 123_000, tzinfo=UTC)
 ALICE = IdToken("#0123456789abcdef", "ISO14443")
@@ -188,6 +188,6 @@ def test_a_start_says_when_it_was_heard_of_last_as_all_times_are_told() -> None:
 
 def test_a_sample_kept_tells_its_reading() -> None:
     sample = Sample("Sample.Periodic", 0, MeterRead(1, Decimal("5.0")))
-    kept = next(kind for kind in KINDS if kind.__name__ == "SampleKept")
+    kept = next(kind for kind in KINDS if kind.__name__ == "TransactionSampleKept")
     _, said = describe_event(kept(transaction_id="5f0c7c6e-3d0b", sample=sample))
     assert said == "keeps for the end of 5f0c7c6e…: 5.0 Wh (Sample.Periodic)"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from journal.reader import Reader
-from station.runtime.memory import event_registry
-from tests.commands.journals import StationCommand, open_writable, write_journal
-from tests.story import Station
+from journal.storage.reader import Reader
+from station.runtime.loop.startup import event_registry
+from tests.commands.fixtures_journals import StationCommand, open_writable, write_journal
+from tests.support.story import Station
 
 
 def head_of(path: Path, seq: int | None = None) -> str:

@@ -10,8 +10,8 @@ import pytest
 
 from journal.observations import ClockStepped, StationStarted
 from journal.projections.transactions import TransactionStarted
-from tests.commands.journals import StationCommand, open_writable, write_journal
-from tests.story import (
+from tests.commands.fixtures_journals import StationCommand, open_writable, write_journal
+from tests.support.story import (
     ALICE,
     IDLE,
     LINK_OPENED,

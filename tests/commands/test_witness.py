@@ -13,20 +13,20 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from journal.maintenance.verify import parse_witnessed_head, verify
 from journal.observations import HeadRecorded
 from journal.projections.outbox import CallQueued
 from journal.projections.transactions import TransactionStopOrdered
-from journal.verify import parse_witnessed_head, verify
-from station.blocks.e_transactions import JOURNAL_HEAD_ENABLED, VENDOR_ID
-from station.messages.e_transactions import TransactionEventRequest
-from station.simulation.cars import SimulatedEv
-from station.simulation.counterpart import ALICE, BOB
-from station.simulation.ledger import CsmsLedger
-from station.simulation.plans import make_plan
-from station.simulation.trial import PlanRun
+from station.core.blocks.e_transaction_events import JOURNAL_HEAD_ENABLED, VENDOR_ID
+from station.ocpp.messages.e_transactions import TransactionEventRequest
+from station.simulation.csms_ledger import CsmsLedger
+from station.simulation.evse_double import SimulatedEv
+from station.simulation.faulty_csms import ALICE, BOB
+from station.simulation.run_plan import PlanRun
+from station.simulation.seeds import make_plan
 from station.simulation.world import SimulatedWorld, run_simulation
-from tests.commands.journals import StationCommand
-from tests.story import (
+from tests.commands.fixtures_journals import StationCommand
+from tests.support.story import (
     ONLINE,
     called,
     charging_stopped,
@@ -127,7 +127,9 @@ def test_a_head_is_on_the_disk_before_the_message_that_names_it(
             " AND body ->> '$.transaction_event.event_type' = 'Ended'"
         ).fetchall()
         noted = dict(
-            journal.execute("SELECT body ->> 'head_seq', seq FROM entry WHERE kind = 'HeadNoted'")
+            journal.execute(
+                "SELECT body ->> 'head_seq', seq FROM entry WHERE kind = 'HeadRecorded'"
+            )
         )
     journal.close()
     assert len(told) == len(witnessed_run.heads)

@@ -11,7 +11,7 @@ from drivers.io.icpdas_m7055 import IcpdasM7055
 from drivers.meters.acrel_djsf1352 import AcrelDjsf1352
 from drivers.ports import Device
 from drivers.readers.pn532 import Pn532Reader
-from drivers.wire.modbus_bus import ModbusMaster
+from drivers.wire.modbus_master import ModbusMaster
 
 BUS = ModbusMaster("/dev/null")
 DEVICES: list[Device] = [
@@ -31,7 +31,7 @@ def keyword_defaults(function: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("device", DEVICES, ids=lambda device: type(device).__name__)
 def test_a_driver_says_what_its_line_is_and_has_a_default_for_every_key(device: Device) -> None:
-    line = getattr(type(device), "LINE")  # noqa: B009, Device itself has none
+    line = getattr(type(device), "LINE_DEFAULTS")  # noqa: B009, Device itself has none
     known = keyword_defaults(type(device))
     opens_itself = "open_port" in known
     assert set(line) <= set(known if opens_itself else keyword_defaults(ModbusMaster))

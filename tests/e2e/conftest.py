@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.csms import Csms
 from tests.e2e.harness import IDENTITY, PASSWORD, Process, StationProcess, Variable
 from tests.e2e.steps import ALICE, ALICES_SPOUSE, BOB, FAST_RETRIES, wait_booted
+from tests.support.csms import Csms
 
 
 @pytest.fixture

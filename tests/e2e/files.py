@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from tests.authorities import CertifiedKey, make_authority, make_server_certificate
+from tests.support.authorities import CertifiedKey, make_authority, make_server_certificate
 
 PAST = "2020-01-01T00:00:00Z"
 

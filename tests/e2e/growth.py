@@ -1,6 +1,6 @@
 """`python -m tests.e2e.growth MINUTES`: what does the real process write, idle and charging?
 
-The same figures as `station.simulation.growth`, of one station that runs in real time on emulated
+The same figures as `station.simulation.experiments.growth`, of one station that runs in real time on emulated
 devices of another process, with the settings of the product; the kernel counts its writes.
 """
 
@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.csms import Csms
 from tests.e2e.harness import IDENTITY, PASSWORD, EmulatedDevices, StationProcess
 from tests.e2e.steps import ALICE, authorize_and_plug_in, wait_booted, wait_charging
+from tests.support.csms import Csms
 
 SETTLES_S = 20.0
 

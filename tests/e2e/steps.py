@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tests.csms import Csms, Frame, Payload
 from tests.e2e.harness import StationProcess, Variable, wait_until
+from tests.support.csms import Csms, Frame, Payload
 
 ALICE = "04A224B2"
 ALICES_SPOUSE = "04B7C1D9E35A80"

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from journal.events import Entry
+from journal.format.segments import find_segments
 from journal.observations import ClockStepped
-from journal.reader import Reader
-from journal.segments import find_segments
-from journal.store import Store
-from journal.terms import Entry
-from station.runtime.memory import event_registry
-from tests.csms import Csms
+from journal.storage.reader import Reader
+from journal.storage.store import Store
+from station.runtime.loop.startup import event_registry
 from tests.e2e.harness import ControlRefused, StationProcess, run_command, wait_until
 from tests.e2e.steps import (
     ALICE,
@@ -27,6 +26,7 @@ from tests.e2e.steps import (
     wait_transaction_ended,
 )
 from tests.journal.kinds import run_hidden_statements
+from tests.support.csms import Csms
 
 JOURNAL_ID = "0b8c7f4e-98a5-4f2e-8f5d-3b8a5f1c2d3e"
 BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
@@ -125,7 +125,7 @@ def test_a_station_archives_sells_forgets_and_starts_again_p6(
     assert run_command("verify", str(old_station.journal)).stdout.count("whole. ") == 1
 
 
-@pytest.mark.parametrize("old", [damage_entries], indirect=True)
+@pytest.mark.parametrize("old_station", [damage_entries], indirect=True)
 def test_a_station_archives_what_is_damaged_all_the_same_p5(
     old_station: StationProcess, csms: Csms
 ) -> None:

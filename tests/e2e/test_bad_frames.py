@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tests.csms import Csms
 from tests.e2e.harness import StationProcess
 from tests.e2e.steps import STEP_TIMEOUT_S
+from tests.support.csms import Csms
 
 GOOD = {
     "getVariableData": [{"component": {"name": "TxCtrlr"}, "variable": {"name": "TxStartPoint"}}]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from tests.csms import Csms
 from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
     ALICE,
@@ -17,6 +16,7 @@ from tests.e2e.steps import (
     wait_delivered,
     wait_transaction_ended,
 )
+from tests.support.csms import Csms
 
 NOBODY = "04FFFFFF"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.csms import Csms
 from tests.e2e.harness import ControlRefused, StationProcess
 from tests.e2e.steps import STEP_TIMEOUT_S
+from tests.support.csms import Csms
 
 
 def test_an_operators_message_reaches_the_csms_p02(station: StationProcess, csms: Csms) -> None:
@@ -34,4 +34,4 @@ def test_an_order_that_makes_no_message_is_refused(
 ) -> None:
     with pytest.raises(ControlRefused, match=why):
         station.request_operation("data_transfer", **arguments)
-    assert station.read_entries("DataTransferOrdered") == []
+    assert station.read_entries("DataTransferRequested") == []

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.csms import Csms, Payload
 from tests.e2e.harness import PASSWORD, StationProcess
 from tests.e2e.steps import STEP_TIMEOUT_S, check_journal, wait_booted
+from tests.support.csms import Csms, Payload
 
 # Required by Part 2 for every Charging Station, one of each controller it must have.
 REQUIRED = {

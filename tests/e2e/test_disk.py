@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.csms import Csms
-from tests.damage import bad_sectors
+from tests.durability.damage import bad_sectors
 from tests.e2e.harness import EmulatedDevices, StationProcess, Variable, wait_until
 from tests.e2e.steps import (
     STEP_TIMEOUT_S,
@@ -31,6 +30,7 @@ from tests.e2e.steps import (
     wait_energy_drawn,
     wait_transaction_ended,
 )
+from tests.support.csms import Csms
 
 SMALL_DISK = "24m"
 SMALL_JOURNAL = "\n[journal]\ngrow_bytes = 1048576\nreserve_bytes = 1048576\n"

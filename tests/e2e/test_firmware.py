@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.csms import Csms
 from tests.e2e.files import Manufacturer, future_timestamp, make_firmware_image, sign_image
 from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
@@ -22,7 +21,8 @@ from tests.e2e.steps import (
     wait_charging,
     wait_transaction_ended,
 )
-from tests.transfers.http_server import HttpServer
+from tests.runtime.transfers.http_server import HttpServer
+from tests.support.csms import Csms
 
 IMAGE = "/firmware.bin"
 INSTALL_STATUSES = [
@@ -305,7 +305,7 @@ def test_an_installer_that_fails_leaves_the_old_release(
     )
     [advanced] = [
         one.body
-        for one in station_with_installer.read_entries("FirmwareAdvanced")
+        for one in station_with_installer.read_entries("FirmwareStatusChanged")
         if one.body["why"]
     ]
     assert "flash is worn out" in advanced["why"]

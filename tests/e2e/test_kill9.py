@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.csms import Csms
 from tests.e2e.harness import (
     EmulatedDevices,
     StationProcess,
@@ -39,6 +38,7 @@ from tests.e2e.steps import (
     wait_energy_drawn,
     wait_transaction_ended,
 )
+from tests.support.csms import Csms
 
 KILLS = int(os.environ.get("KILLS", "50"))
 SEED = int(os.environ.get("SEED", str(random.SystemRandom().randrange(2**32))))

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.csms import Csms
 from tests.e2e.harness import PASSWORD, StationProcess, wait_until
 from tests.e2e.steps import (
     ALICE,
@@ -21,9 +20,10 @@ from tests.e2e.steps import (
     wait_charging,
     wait_delivered,
 )
-from tests.transfers.ftp_server import FtpServer
-from tests.transfers.http_server import HttpServer
-from tests.transfers.sftp_server import SftpServer
+from tests.runtime.transfers.ftp_server import FtpServer
+from tests.runtime.transfers.http_server import HttpServer
+from tests.runtime.transfers.sftp_server import SftpServer
+from tests.support.csms import Csms
 
 Server = HttpServer | FtpServer | SftpServer
 

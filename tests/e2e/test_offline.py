@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.csms import Csms
 from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
     ALICE,
@@ -19,6 +18,7 @@ from tests.e2e.steps import (
     wait_energy_drawn,
     wait_transaction_ended,
 )
+from tests.support.csms import Csms
 
 LinkStep = Callable[[StationProcess, Csms], None]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.csms import Csms, Frame
 from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
     STEP_TIMEOUT_S,
@@ -13,6 +12,7 @@ from tests.e2e.steps import (
     wait_energy_drawn,
     wait_transaction_ended,
 )
+from tests.support.csms import Csms, Frame
 
 RESET_TIMEOUT_S = 90
 

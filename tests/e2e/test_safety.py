@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.csms import Csms
 from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
     STEP_TIMEOUT_S,
@@ -18,6 +17,7 @@ from tests.e2e.steps import (
     wait_energy_drawn,
     wait_transaction_ended,
 )
+from tests.support.csms import Csms
 
 BACK_S = 5.0  # from the end of a self-clearing fault to a free connector
 

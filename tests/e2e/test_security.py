@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.csms import Csms
 from tests.e2e.harness import IDENTITY, PASSWORD, StationProcess, Variable, wait_until
 from tests.e2e.steps import FAST_RETRIES, STEP_TIMEOUT_S, check_journal, wait_booted
+from tests.support.csms import Csms
 
 NEW_PASSWORD = "another-battery-of-correct-horses"
 CIPHER_SUITES = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"

@@ -10,7 +10,6 @@ from decimal import Decimal
 
 import pytest
 
-from tests.csms import Csms, Payload
 from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
     ALICE,
@@ -24,6 +23,7 @@ from tests.e2e.steps import (
     wait_energy_drawn,
     wait_transaction_ended,
 )
+from tests.support.csms import Csms, Payload
 
 # How a session ends: what is done, and what its Ended event must say.
 Stop = Callable[[StationProcess, Csms, str], None]

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.csms import Csms
 from tests.e2e.harness import IDENTITY, PASSWORD, StationProcess, wait_until
 from tests.e2e.steps import (
     ALICE,
@@ -24,6 +23,7 @@ from tests.e2e.steps import (
     wait_energy_drawn,
     wait_transaction_ended,
 )
+from tests.support.csms import Csms
 
 # The two of the certificate (C-41); TLS 1.2, for TLS 1.3 has no choice of these.
 CIPHER_SUITES = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from station.runtime.installer import InstallFailed, current_version, install_image, roll_back
+from station.runtime.jobs.installer_process import (
+    InstallFailed,
+    current_version,
+    install_image,
+    roll_back,
+)
 
 
 @pytest.fixture

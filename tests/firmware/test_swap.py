@@ -133,7 +133,19 @@ def archive_member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> 
         {"version": ".new"},
         {"version": "v" * 51},
     ],
-    ids=str,
+    ids=[
+        "no files",
+        "other files",
+        "extra member",
+        "member outside",
+        "device",
+        "absolute link",
+        "link outside",
+        "version with path",
+        "no version",
+        "hidden version",
+        "long version",
+    ],  # fmt: skip
 )
 def test_an_image_that_is_not_as_declared_changes_nothing_l01_fr_29(
     base: Path, pack_image: Image, bad: dict[str, object]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from journal.events import Entry
 from journal.observations import (
     DeadlineReached,
     DeviceFaulted,
@@ -15,14 +16,13 @@ from journal.observations import (
 )
 from journal.projections.authorizations import AuthorizationBoundToEvse
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued
-from journal.projections.replies import CallErrorQueued, CallResultQueued
+from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
 from journal.projections.transactions import TransactionStarted
 from journal.projections.variables import VariableChanged
-from journal.terms import Entry
-from station.history.sieve import EntryFilter, FilterCriteria
+from station.history.filter import EntryFilter, FilterCriteria
 from station.history.subjects import BLOCKS, Subject, SubjectTracker, find_block
-from station.messages import ACTIONS
-from tests.story import (
+from station.ocpp.messages import ACTIONS
+from tests.support.story import (
     ALICE,
     BOB,
     LINK_LOST,

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from journal.codec import Registry
-from journal.retention import ArchiveResult, RetentionLimits, archive_oldest_entries
-from journal.store import Store, StoreSettings
-from journal.terms import Entry, Event, IdToken
+from journal.events import Entry, Event, IdToken
+from journal.maintenance.retention import ArchiveResult, RetentionLimits, archive_oldest_entries
+from journal.storage.connection import StoreSettings
+from journal.storage.store import Store
 
 JOURNAL_ID = "5f0c7c6e-3d0b-4b0e-9a51-0d6f1c2b3a49"
 START = datetime(2026, 11, 22, 17, 25, 8, 123000, tzinfo=UTC)
@@ -92,7 +93,7 @@ def open_writable(path: Path, settings: StoreSettings = SMALL_JOURNAL) -> Store:
 def archive_until(store: Store, path: Path, last: int, **more: Any) -> ArchiveResult | None:
     """Move what may go of entries up to `last`, one segment."""
     limits = RetentionLimits(last + 1, (), START + timedelta(days=999))
-    return archive_oldest_entries(store, path, limits, **({"worth": False} | more))
+    return archive_oldest_entries(store, path, limits, **({"only_if_worthwhile": False} | more))
 
 
 def run_hidden_statements(path: Path, *statements: str) -> None:

@@ -18,7 +18,7 @@ from journal.codec import (
     format_time,
     parse_time,
 )
-from journal.terms import Event
+from journal.events import Event
 from tests.journal.kinds import REGISTRY, START, FrameHeard, LidOpened, MeterRead
 
 NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=0, max_value=10**9)

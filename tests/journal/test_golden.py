@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.golden import station_kinds, stored_bodies
+from tests.durability.golden import station_kinds, stored_bodies
 
 KEPT = stored_bodies()
 
@@ -18,7 +18,9 @@ def test_every_kind_and_version_has_a_body_kept() -> None:
         for version in range(1, kind.VERSION + 1)
     }
     assert written
-    assert not written - KEPT.keys(), "run `python -m tests.golden` and commit what it adds"
+    assert not written - KEPT.keys(), (
+        "run `python -m tests.durability.golden` and commit what it adds"
+    )
 
 
 @pytest.mark.parametrize(("kind", "version"), sorted(KEPT))

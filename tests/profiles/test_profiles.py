@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from station.devicemodel import DeviceModel
-from station.profiles import Profile, ProfileError, known, load_profile, profile_names
+from station.core.device_model.model import DeviceModel
+from station.profiles import (
+    Profile,
+    ProfileError,
+    certificate_questions,
+    load_profile,
+    profile_names,
+)
 
 CERTIFIED = load_profile("evs-flash-300")
 DEVELOPMENT = load_profile("development")
@@ -24,15 +30,20 @@ YES = [
 
 
 def test_the_certified_profile_answers_as_the_certificate() -> None:
-    assert [each for each in known.OPTIONAL_FEATURES if CERTIFIED.supports(each)] == YES
-    assert [each for each in known.ADDITIONAL_QUESTIONS if CERTIFIED.supports(each)] == []
-    yes = [each for each in known.HARDWARE_FEATURES if CERTIFIED.supports(each)]
+    assert [
+        each for each in certificate_questions.OPTIONAL_FEATURES if CERTIFIED.supports(each)
+    ] == YES
+    assert [
+        each for each in certificate_questions.ADDITIONAL_QUESTIONS if CERTIFIED.supports(each)
+    ] == []
+    yes = [each for each in certificate_questions.HARDWARE_FEATURES if CERTIFIED.supports(each)]
     assert yes == ["HFS-2", "HFS-4", "HFS-8", "HFS-9", "HFS-10", "HFS-11", "HFS-12"]
 
 
 def test_the_certified_numbers_and_lists() -> None:
     settings = {
-        setting: CERTIFIED.certificate_answer(setting) for setting in known.LIMIT_BY_SETTING
+        setting: CERTIFIED.certificate_answer(setting)
+        for setting in certificate_questions.LIMIT_BY_SETTING
     }
     assert settings == {
         "ORS-1": 100,
@@ -206,7 +217,7 @@ def test_a_bad_profile_says_in_one_line_what_is_wrong(tmp_path: Path, text: str,
 
 
 def test_a_profile_without_an_answer_names_it(tmp_path: Path) -> None:
-    here = Path(known.__file__).parent
+    here = Path(certificate_questions.__file__).parent
     text = (here / "evs-flash-300.toml").read_text("utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("C-49 ")]
     (tmp_path / "mine.toml").write_text("\n".join(lines), "utf-8")

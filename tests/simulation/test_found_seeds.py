@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from station.simulation.storm import Plan, ScheduledEvent
-from station.simulation.trial import run_plan
+from station.simulation.fault_plan import Plan, ScheduledEvent
+from station.simulation.run_plan import run_plan
 
 
 def make_plan(seed: int, variables: dict[str, str], *happenings: tuple[float, str, Any]) -> Plan:
@@ -21,11 +21,11 @@ def make_plan(seed: int, variables: dict[str, str], *happenings: tuple[float, st
 
 def session_event(evse_id: int, uid: str, stays_s: float, power_w: int = 60_000) -> tuple[str, Any]:
     how = {"evse_id": evse_id, "who": uid, "stays_s": stays_s, "power_w": power_w}
-    return "session", how
+    return "start_session", how
 
 
 def stall_event(seconds: float) -> tuple[str, Any]:
-    return "stall", {"seconds": seconds}
+    return "stall_disk", {"seconds": seconds}
 
 
 ALICE, BOB, CAROL, STRANGER = "04A224B2", "04B224B2", "04C224B2", "04EEEEEE"
@@ -38,7 +38,7 @@ FOUND_PLANS = {
         {},
         (983, *stall_event(47)),
         (984, *session_event(2, ALICE, 56.4, 150_000)),
-        (1060, "retries", {"calls": []}),
+        (1060, "retry_calls", {"calls": []}),
     ),
     # A clock-aligned event said Idle before the EVSE had spoken; nobody was missed then.
     "a cable that left with the program away": make_plan(
@@ -49,18 +49,18 @@ FOUND_PLANS = {
             "AlignedDataCtrlr.Interval": "60",
             "TxCtrlr.StopTxOnEVSideDisconnect": "false",
         },
-        (5, "plug_in", {"evse_id": 1}),
-        (13, "card", {"who": ALICE, "evse_id": 1}),
-        (60, "sigterm", {"gap_s": 160}),
-        (100, "unplug", {"evse_id": 1}),
-        (230, "retries", {"calls": []}),
+        (5, "connect_ev", {"evse_id": 1}),
+        (13, "present_id_token", {"who": ALICE, "evse_id": 1}),
+        (60, "send_sigterm", {"gap_s": 160}),
+        (100, "disconnect_ev", {"evse_id": 1}),
+        (230, "retry_calls", {"calls": []}),
     ),
     # Nobody was authorised, the cable left, and the one stop point could not be reached.
     "a transaction without a stop point": make_plan(
         205,
         {START: "EVConnected", STOP: "Authorized"},
         (138.33, *session_event(2, STRANGER, 135.2, 11_000)),
-        (140.22, "retries", {"calls": []}),
+        (140.22, "retry_calls", {"calls": []}),
     ),
     # The authorization ended before there was a cable.
     "a right given back before the cable": make_plan(
@@ -73,10 +73,10 @@ FOUND_PLANS = {
     "two connections behind one commit": make_plan(
         534,
         {},
-        (535.96, "network", {"mode": "down", "seconds": 68.35}),
+        (535.96, "switch_network", {"mode": "down", "seconds": 68.35}),
         (609.56, *stall_event(492.82)),
-        (816.81, "network", {"mode": "down", "seconds": 15.18}),
-        (1063.33, "pause", {"evse_id": 1, "seconds": 587.54}),
+        (816.81, "switch_network", {"mode": "down", "seconds": 15.18}),
+        (1063.33, "pause_ev", {"evse_id": 1, "seconds": 587.54}),
     ),
     # The newest reading went into the journal before an older one that waited.
     "a reading overtakes another": make_plan(
@@ -94,18 +94,18 @@ FOUND_PLANS = {
         (467.73, *session_event(2, BOB, 35.1, 11_000)),
         (502.83, *stall_event(56.15)),
         (524.49, *session_event(2, STRANGER, 280.6, 11_000)),
-        (532.506, "plug_in", {"evse_id": 1}),
+        (532.506, "connect_ev", {"evse_id": 1}),
     ),
     # A start that nobody could see said Idle of an EV of which nobody had said otherwise.
     "a card for an EVSE that has not spoken": make_plan(
         3023,
         {START: "Authorized"},
         (6, *session_event(2, ALICE, 24.1, 60_000)),
-        (407.237, "dies_at_commit", {"when": "after", "host": True, "gap_s": 17.38}),
-        (418.187, "network", {"mode": "down", "seconds": 23.01}),
+        (407.237, "kill_at_commit", {"when": "after", "host": True, "gap_s": 17.38}),
+        (418.187, "switch_network", {"mode": "down", "seconds": 23.01}),
         (427.798, *stall_event(173.48)),
         (581.15, *session_event(2, ALICE, 93.6, 11_000)),
-        (591.117, "dies_at_commit", {"when": "after", "host": True, "gap_s": 193.86}),
+        (591.117, "kill_at_commit", {"when": "after", "host": True, "gap_s": 193.86}),
     ),
     # A parked message that was tried again went behind what came after it.
     "a parked message loses its place": make_plan(
@@ -116,8 +116,8 @@ FOUND_PLANS = {
             "AlignedDataCtrlr.Interval": "60",
         },
         (34.22, *session_event(1, CAROL, 251.0)),
-        (108.594, "slow", {"latency_s": 40, "seconds": 377.43}),
-        (214.03, "retries", {"calls": []}),
+        (108.594, "slow_network", {"latency_s": 40, "seconds": 377.43}),
+        (214.03, "retry_calls", {"calls": []}),
     ),
 }
 

@@ -15,19 +15,19 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from journal.events import Entry
 from journal.projections.outbox import CallQueued, Outbox
 from journal.state import State, apply_entry
-from journal.terms import Entry
-from station import delivery
-from station.blocks import e_transactions
-from station.case import Context
+from station.core import outbox_rules
+from station.core.blocks import e_transaction_events, e_transactions
+from station.core.context import Context
+from station.core.desired import compute_desired_state
 from station.simulation.__main__ import format_failure, main
-from station.simulation.agenda import INITIAL_UPTIME_MS, START_TIME
-from station.simulation.life import ObservedRecorder
-from station.simulation.plans import ARGUMENT_MAKERS, RELATED_EVENTS, make_plan
-from station.simulation.storm import EVENT_ACTIONS
-from station.simulation.trial import run_plan
-from station.wanted import compute_desired_state
+from station.simulation.event_queue import INITIAL_UPTIME_MS, START_TIME
+from station.simulation.fault_plan import EVENT_ACTIONS
+from station.simulation.run_plan import run_plan
+from station.simulation.seeds import ARGUMENT_MAKERS, RELATED_EVENTS, make_plan
+from station.simulation.station_process import ObservedRecorder
 
 SEED0 = int(os.environ.get("SIMULATION_SEED0", "0"))
 SAMPLE = 40
@@ -46,8 +46,8 @@ def test_the_same_seed_gives_the_same_journal_byte_for_byte_p4() -> None:
 
 
 def test_another_process_with_other_hashes_gives_the_same_journal_p4() -> None:
-    told = "import logging; logging.disable()\nfrom station.simulation.trial import tried\n"
-    told += "from station.simulation.plans import planned\nprint(tried(planned(7)).head)"
+    told = "import logging; logging.disable()\nfrom station.simulation.run_plan import tried\n"
+    told += "from station.simulation.seeds import planned\nprint(tried(planned(7)).head)"
     environment = os.environ | {"PYTHONHASHSEED": "1234"}
     done = subprocess.run(
         [sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True
@@ -56,7 +56,7 @@ def test_another_process_with_other_hashes_gives_the_same_journal_p4() -> None:
 
 
 def test_the_sample_meets_everything_that_can_happen() -> None:
-    assert set(EVENT_ACTIONS) == {*ARGUMENT_MAKERS, "session", "disk_fills"}
+    assert set(EVENT_ACTIONS) == {*ARGUMENT_MAKERS, "start_session", "fill_disk"}
     assert {kind for theme in RELATED_EVENTS for kind in theme} <= set(ARGUMENT_MAKERS)
     assert {one.kind for seed in range(200) for one in make_plan(seed).events} == set(EVENT_ACTIONS)
 
@@ -84,7 +84,7 @@ def publish_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 def count_seq_no_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """seqNo comes from a counter in memory instead of the journal."""
     counters: dict[str, int] = {}
-    event = e_transactions.build_transaction_event
+    event = e_transaction_events.build_transaction_event
 
     def counted(ctx: Context, transaction: Any, event_type: str, *rest: Any, **more: Any) -> Any:
         name = transaction.transaction_id
@@ -97,7 +97,7 @@ def count_seq_no_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def retry_by_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pause between two attempts is measured by the wall clock."""
-    monkeypatch.setattr(delivery, "_due_transaction_call", _first_call_by_wall_clock)
+    monkeypatch.setattr(outbox_rules, "_due_transaction_call", _first_call_by_wall_clock)
 
 
 def _first_call_by_wall_clock(ctx: Context) -> int | None:

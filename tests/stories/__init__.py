@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from station.transcript import format_entry
-from tests.story import (
+from station.transcript.lines import format_entry
+from tests.support.story import (
     ALICE,
     BOB,
     BOOTED,

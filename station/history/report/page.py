@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from station import RELEASE
-from station.history.report import drawing, sections
-from station.history.report.gathering import ReportData
-from station.history.report.style import STYLE_SHEET
-from station.history.report.words import (
+from station.history.report import sections, timeline_svg
+from station.history.report.collect import ReportData
+from station.history.report.formatting import (
     escape_text,
     format_decimal,
     format_duration,
@@ -22,6 +21,7 @@ from station.history.report.words import (
     format_moment,
     format_percent,
 )
+from station.history.report.style import STYLE_SHEET
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -38,7 +38,7 @@ def render_page(report_data: ReportData) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{title}</title>\n<style>{STYLE_SHEET}</style>\n</head>\n<body>\n"
-        f"{drawing.render_definitions()}\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"{timeline_svg.render_definitions()}\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -147,14 +147,14 @@ def _render_figure(name: str, value: str, note: str, *, is_bad: bool = False) ->
 
 
 def _render_timelines(report_data: ReportData) -> Iterator[str]:
-    scale = drawing.choose_power_scale_w(
+    scale = timeline_svg.choose_power_scale_w(
         max((one.power_max_w for one in report_data.timelines.values()), default=0)
     )
     yield '<h2 id="timeline">Time line</h2>'
-    yield drawing.render_legend()
+    yield timeline_svg.render_legend()
     for evse_id, lanes in sorted(report_data.timelines.items()):
         yield f"<h3>EVSE {evse_id}</h3>"
-        yield drawing.render_timeline(lanes, evse_id, scale)
+        yield timeline_svg.render_timeline(lanes, evse_id, scale)
 
 
 def _render_footer(report_data: ReportData) -> str:

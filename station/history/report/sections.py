@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from journal.terms import IdToken
-from station.history.report import talks, visits
-from station.history.report.condition import OutageCause
-from station.history.report.gathering import ReportData
-from station.history.report.talks import ResponseTimes, UnconfirmedCall, find_queued_call
-from station.history.report.times import datetime_to_ms
-from station.history.report.troubles import FaultKind
-from station.history.report.uptime import EvseUptime, LongestOutages, Outage, UptimeTally
-from station.history.report.visits import ReportedSession
-from station.history.report.words import (
+from journal.events import IdToken
+from station.history.report import messages, sessions
+from station.history.report.clock_corrections import datetime_to_ms
+from station.history.report.collect import ReportData
+from station.history.report.evse_condition import OutageCause
+from station.history.report.fault_statistics import FaultKind
+from station.history.report.formatting import (
     NO_VALUE,
     STATE_LABELS,
     escape_text,
@@ -30,6 +27,9 @@ from station.history.report.words import (
     format_span,
     shorten_id,
 )
+from station.history.report.messages import ResponseTimes, UnconfirmedCall, find_queued_call
+from station.history.report.sessions import ReportedSession
+from station.history.report.uptime import EvseUptime, LongestOutages, Outage, UptimeTally
 
 Cells = Iterable[str]
 _NUMBER_CLASS: Final = "n"  # a column of numbers
@@ -338,7 +338,7 @@ def render_messages(report_data: ReportData) -> Iterator[str]:
     left_out = known.waiting_count + known.parked_count - len(report_data.unconfirmed_calls)
     if left_out > 0:
         yield _render_paragraph(
-            f"The oldest {talks.LISTED_CALLS_MAX} of each are listed, {left_out:,} are not: see "
+            f"The oldest {messages.LISTED_CALLS_MAX} of each are listed, {left_out:,} are not: see "
             "<code>station outbox JOURNAL list</code>."
         )
 
@@ -535,7 +535,7 @@ def render_counting_rules(report_data: ReportData) -> Iterator[str]:
         "the range) × 100 &nbsp; (a year has 525,600)</div>"
     )
     yield f'<ul class="how">{"".join(f"<li>{one}</li>" for one in COUNTING_RULES)}</ul>'
-    if report_data.sessions.ended_count > visits.LISTED_SESSIONS_MAX:
+    if report_data.sessions.ended_count > sessions.LISTED_SESSIONS_MAX:
         total = format_kwh(report_data.sessions.energy_wh)
         yield _render_paragraph(
             f"Totals cover all {report_data.sessions.ended_count:,} sessions: {total} kWh."

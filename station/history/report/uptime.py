@@ -17,8 +17,13 @@ from datetime import timedelta
 from decimal import ROUND_DOWN, Decimal
 from typing import Final, Literal, NamedTuple
 
-from station.history.report.condition import OUTAGE_STATES, EvseState, ExclusionGround, OutageCause
-from station.history.report.times import datetime_to_ms, ms_to_datetime
+from station.history.report.clock_corrections import datetime_to_ms, ms_to_datetime
+from station.history.report.evse_condition import (
+    OUTAGE_STATES,
+    EvseState,
+    ExclusionGround,
+    OutageCause,
+)
 
 Verdict = Literal["excluded", "claimable", "counted"]
 

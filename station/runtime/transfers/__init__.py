@@ -4,10 +4,10 @@
 family of protocols, `transfer` has what they share: attempts, pauses, the end of it.
 """
 
-from station.runtime.transfers.partial import discard_partial
-from station.runtime.transfers.target import SCHEMES
-from station.runtime.transfers.terms import ProgressCallback, TransferFailed, TransferLimits
-from station.runtime.transfers.transfer import create_tls_context, download_file, upload_file
+from station.runtime.transfers.partial_download import discard_partial
+from station.runtime.transfers.results import ProgressCallback, TransferFailed, TransferLimits
+from station.runtime.transfers.retry import create_tls_context, download_file, upload_file
+from station.runtime.transfers.url import SCHEMES
 
 __all__ = [
     "SCHEMES",

@@ -14,16 +14,20 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
-from station.runtime.transfers.outgoing import UploadSource
-from station.runtime.transfers.partial import PartialDownload
-from station.runtime.transfers.target import IMPLICIT_FTPS, TransferUrl
-from station.runtime.transfers.terms import (
+from station.runtime.transfers.blocking_thread import (
+    SocketGroup,
+    progress_from_thread,
+    run_in_thread,
+)
+from station.runtime.transfers.partial_download import PartialDownload
+from station.runtime.transfers.results import (
     CHUNK_BYTES,
     TransferFailureStatus,
     TransferLimits,
     TransferOptions,
 )
-from station.runtime.transfers.thread import SocketGroup, progress_from_thread, run_in_thread
+from station.runtime.transfers.upload_source import UploadSource
+from station.runtime.transfers.url import IMPLICIT_FTPS, TransferUrl
 
 REPLY_BYTES_MAX: Final = 256 * 1024  # bytes a server may say on one control connection
 STATUS_BY_REPLY_CODE: Final[dict[str, TransferFailureStatus]] = {

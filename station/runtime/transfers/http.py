@@ -21,16 +21,16 @@ import httpx
 import msgspec
 import trio
 
-from station.runtime.transfers.outgoing import UploadSource
-from station.runtime.transfers.partial import PartialDownload
-from station.runtime.transfers.target import TransferUrl, parse_url
-from station.runtime.transfers.terms import (
+from station.runtime.transfers.partial_download import PartialDownload
+from station.runtime.transfers.results import (
     CHUNK_BYTES,
     ProgressCallback,
     TransferFailed,
     TransferFailureStatus,
     TransferOptions,
 )
+from station.runtime.transfers.upload_source import UploadSource
+from station.runtime.transfers.url import TransferUrl, parse_url
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, signed ones too
 

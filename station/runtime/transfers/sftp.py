@@ -15,11 +15,15 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from station.runtime.transfers.outgoing import UploadSource
-from station.runtime.transfers.partial import PartialDownload
-from station.runtime.transfers.target import TransferUrl
-from station.runtime.transfers.terms import TransferLimits, TransferOptions
-from station.runtime.transfers.thread import SocketGroup, progress_from_thread, run_in_thread
+from station.runtime.transfers.blocking_thread import (
+    SocketGroup,
+    progress_from_thread,
+    run_in_thread,
+)
+from station.runtime.transfers.partial_download import PartialDownload
+from station.runtime.transfers.results import TransferLimits, TransferOptions
+from station.runtime.transfers.upload_source import UploadSource
+from station.runtime.transfers.url import TransferUrl
 
 if TYPE_CHECKING:
     import paramiko

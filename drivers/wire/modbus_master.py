@@ -1,0 +1,153 @@
+"""Who may speak on a Modbus RTU line, and for how long does he wait?
+
+One master, one request at a time, however many units and drivers share the line.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from drivers.ports import CommandRefused, NoResponse, PortLost
+from drivers.wire.modbus_rtu import (
+    MULTIPLE_WRITES,
+    SINGLE_WRITES,
+    ExceptionCode,
+    ExceptionResponse,
+    Request,
+    Response,
+    encode_request,
+    find_response,
+    response_size,
+)
+from drivers.wire.serial_port import OpenPort, Port, SerialPort
+
+RECEIVE_BUFFER_MAX = 1024  # bytes looked at for one answer; the longest answer has 256
+
+
+class ModbusMaster:
+    """The master's end of one RS-485 line. Opens its port with the first request.
+
+    Several drivers share a bus; each gets its own errors. A lost port is closed and opened again
+    by the next request.
+
+    Args:
+        port: path of the tty.
+        baud, parity, stop_bits: as `SerialPort.open` takes them.
+        timeout_ms: from the request to its whole answer, the bytes' own time included.
+        retries: how often a request is repeated after silence, noise or "busy".
+        pause_ms: silence kept before each request.
+        open_port: how to open; tests give their own.
+    """
+
+    def __init__(
+        self,
+        port: str,
+        *,
+        baud: int = 9600,
+        parity: str = "N",
+        stop_bits: int = 1,
+        timeout_ms: int = 300,
+        retries: int = 2,
+        pause_ms: int = 5,
+        open_port: OpenPort = SerialPort.open,
+    ) -> None:
+        self.path = port
+        self.timeout_ms = timeout_ms
+        self.retries = retries
+        self._settings = (baud, parity, stop_bits)
+        self._silence_s = pause_ms / 1000
+        self._open_port = open_port
+        self._port: Port | None = None
+        self._lock = trio.Lock()
+        self._silence_until = 0.0  # trio time before which nobody speaks
+        self._unanswered_request: tuple[Request, float] | None = (
+            None  # and until when it may still be
+        )
+
+    async def execute_request(
+        self, request: Request, *, timeout_ms: int | None = None, retries: int | None = None
+    ) -> tuple[int, ...]:
+        """Ask one unit, waiting for our turn on the line.
+
+        Returns:
+            The bits or registers read; nothing for a write.
+
+        Raises:
+            NoAnswer: silence, or nothing with a good CRC, each time.
+            Refused: the unit answered with an exception.
+            PortLost: the tty is lost.
+        """
+        timeout_ms = self.timeout_ms if timeout_ms is None else timeout_ms
+        tries = 1 + (self.retries if retries is None else retries)
+        frame = encode_request(request)
+        refusal: ExceptionResponse | None = None
+        async with self._lock:
+            for _ in range(tries):
+                match await self._attempt_request(request, frame, timeout_ms / 1000):
+                    case Response(values):
+                        return values
+                    case ExceptionResponse(code) as refusal if code != ExceptionCode.BUSY:
+                        break
+        name = f"{self.path} unit {request.unit}: function {request.function} at {request.address}"
+        if refusal is not None:
+            raise CommandRefused(f"{name}: {refusal}")
+        raise NoResponse(f"{name}: no answer in {tries} tries of {timeout_ms} ms")
+
+    def close(self) -> None:
+        """Give the port back; the next request opens it again."""
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
+    async def _attempt_request(
+        self, request: Request, frame: bytes, timeout_s: float
+    ) -> Response | ExceptionResponse | None:
+        """Ask once. None: no answer in time."""
+        await trio.sleep_until(max(self._silence_until, self._late_response_until(request)))
+        try:
+            port = self._ensure_open()
+            port.drain_input()
+            self._unanswered_request = (request, trio.current_time() + 2 * timeout_s)
+            await port.send(frame)
+            with trio.move_on_after(timeout_s):
+                answer = await _receive_response(port, request)
+                self._unanswered_request = None
+                return answer
+        except PortLost:
+            self.close()
+            self._unanswered_request = None
+            raise
+        finally:
+            self._silence_until = trio.current_time() + self._silence_s
+        return None
+
+    def _late_response_until(self, request: Request) -> float:
+        """Until when an answer to an earlier request could be taken for the answer to this one.
+
+        Answers do not say what they answer: those of two reads of the same length look alike. A
+        write waits for nobody: it may be what opens a contactor.
+        """
+        if self._unanswered_request is None or request.function in SINGLE_WRITES | MULTIPLE_WRITES:
+            return 0.0
+        earlier, until = self._unanswered_request
+        alike = (earlier.unit, earlier.function, response_size(earlier)) == (
+            request.unit,
+            request.function,
+            response_size(request),
+        )
+        return until if alike and earlier != request else 0.0
+
+    def _ensure_open(self) -> Port:
+        if self._port is None:
+            baud, parity, stop_bits = self._settings
+            self._port = self._open_port(self.path, baud=baud, parity=parity, stop_bits=stop_bits)
+        return self._port
+
+
+async def _receive_response(port: Port, request: Request) -> Response | ExceptionResponse:
+    arrived = b""
+    while True:
+        arrived = (arrived + await port.receive())[-RECEIVE_BUFFER_MAX:]
+        answer = find_response(arrived, request)
+        if answer is not None:
+            return answer

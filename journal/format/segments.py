@@ -1,0 +1,276 @@
+"""What does a segment of the archive hold, and is it still what was written?
+
+A segment is a file of gzip members, each a block of entries in order. A block begins with its link,
+the number and digest of the entry before it, so that each can be checked without the others, and
+what lies behind a damaged one is found and followed again. Digests are not kept but made anew:
+they cannot be compressed, and would be two thirds of the file. Only where an entry does not follow
+from the one before it, because either was damaged or missing already, its own is kept whole: so
+the segment says of that damage exactly what the file did.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from journal.format.hash_chain import JOURNAL_FORMAT, EntryRow, entry_digest
+from journal.format.sectors import read_file_with_filler
+
+BLOCK_ENTRIES: Final = 512  # more compress hardly better; what one damaged byte costs
+BLOCK_BYTES: Final = 256 << 10  # of text; an entry that is longer is a block of its own
+BLOCK_TEXT_BYTES_MAX: Final = 64 << 20  # a block whose text is longer was not written by us
+NAME_DIGITS: Final = 8  # of the journal's id, in the names of its segments
+MARK_DIGITS: Final = 4  # of an entry's digest, to say which one was changed
+DIGEST_DIGITS: Final = 64  # all of them, where it cannot be made anew
+
+# gzip, RFC 1952: magic, deflate, a comment follows, no time, slowest, unknown system; the comment.
+# No text has these bytes, so a member is found even behind one that is damaged.
+_MEMBER_HEADER: Final = (
+    b"\x1f\x8b\x08\x10\0\0\0\0\x02\xff" + f"ocpp-station journal {JOURNAL_FORMAT}\0".encode()
+)
+_GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
+
+# A row, its digest cut to a mark or whole.
+_Record = tuple[int, str, int, str, int, int | None, str, str]
+_encoder = msgspec.json.Encoder()
+_record_decoder = msgspec.json.Decoder(_Record)
+
+
+class BlockLink(msgspec.Struct, frozen=True):
+    """The entry before a block, and whose journal it is of."""
+
+    journal: str  # its id
+    seq: int
+    digest: str  # hex
+
+
+_link_decoder = msgspec.json.Decoder(BlockLink)
+
+
+class MissingRange(NamedTuple):
+    """Entries that should be in a segment and are not."""
+
+    first_seq: int
+    last_seq: int
+    reason: str
+
+
+class Block(NamedTuple):
+    """Entries in order, as they lie in a segment. A number left out had no entry in the file."""
+
+    link: BlockLink
+    records: list[_Record]
+
+    @property
+    def first_seq(self) -> int:
+        return self.records[0][0]
+
+    @property
+    def last_seq(self) -> int:
+        return self.records[-1][0]
+
+    def iter_rows(self) -> Iterator[EntryRow]:
+        """The entries with their digests.
+
+        One that was changed here has its mark in place of the digest, which fits nothing. What
+        follows from it follows from that, for the true digest is nowhere.
+        """
+        digest, changed = bytes.fromhex(self.link.digest), False
+        for seq, at, uptime_ms, kind, version, cause, body, mark in self.records:
+            digest = entry_digest(digest, seq, at, uptime_ms, kind, version, cause, body)
+            if len(mark) == DIGEST_DIGITS:
+                digest, changed = bytes.fromhex(mark), False
+            elif not changed and mark != _digest_mark(digest):
+                digest, changed = mark.encode(), True
+            yield EntryRow(seq, at, uptime_ms, kind, version, cause, body, digest)
+
+    def records_within(self, first: int, last: int) -> list[_Record]:
+        """The records with these numbers."""
+        if first <= self.first_seq and self.last_seq <= last:
+            return self.records
+        return [record for record in self.records if first <= record[0] <= last]
+
+
+class Segment(NamedTuple):
+    """One file of the archive, which holds entries `first` to `last` by its name."""
+
+    path: Path
+    first_seq: int
+    last_seq: int
+
+    def iter_blocks(self, journal_id: str) -> Iterator[Block | MissingRange]:
+        """What it holds, in order, and where something is missing.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        due = self.first_seq
+        for block in self._readable_blocks(journal_id):
+            if block.link.seq + 1 < due or block.last_seq > self.last_seq:
+                continue  # no writer of ours
+            if block.link.seq + 1 > due:
+                yield MissingRange(due, block.link.seq, self._damage_reason(due))
+            yield block
+            due = block.last_seq + 1
+        if due <= self.last_seq:
+            yield MissingRange(due, self.last_seq, self._damage_reason(due))
+
+    def digest_before_first(self, journal_id: str) -> bytes | None:
+        """The digest before its first entry; None if that cannot be read."""
+        for block in self._readable_blocks(journal_id):
+            return (
+                bytes.fromhex(block.link.digest) if block.link.seq + 1 == self.first_seq else None
+            )
+        return None
+
+    def last_digest(self, journal_id: str) -> bytes | None:
+        """The digest of its last entry; None if the segment is not as it was written."""
+        digest = None
+        for block in self.iter_blocks(journal_id):
+            if isinstance(block, MissingRange) or digest not in (
+                None,
+                bytes.fromhex(block.link.digest),
+            ):
+                return None
+            for row in block.iter_rows():
+                digest = row.digest
+                if len(digest) != DIGEST_DIGITS // 2:
+                    return None
+        return digest
+
+    def _readable_blocks(self, journal_id: str) -> Iterator[Block]:
+        content = read_file_with_filler(self.path)
+        at = content.find(_MEMBER_HEADER)
+        while at >= 0:
+            behind = content.find(_MEMBER_HEADER, at + 1)
+            block = _unpack_member(content[at : behind if behind >= 0 else None])
+            if block is not None and block.link.journal == journal_id:
+                yield block
+            at = behind
+
+    def _damage_reason(self, first_seq: int) -> str:
+        return f"entries from {first_seq} on are damaged in {self.path.name}"
+
+
+def find_segments(journal: Path, journal_id: str) -> list[Segment]:
+    """The segments of the journal at this path, by their numbers; unfinished ones are none.
+
+    Another journal's may lie there too, where one was given up for a new one.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    stem = re.escape(f"{journal.stem}.{journal_id[:NAME_DIGITS]}.")
+    name = re.compile(rf"{stem}(\d{{12,18}})-(\d{{12,18}})\.gz", re.ASCII)
+    found = [(journal.parent / each, name.fullmatch(each)) for each in os.listdir(journal.parent)]
+    segments = [Segment(path, int(one[1]), int(one[2])) for path, one in found if one]
+    return sorted(
+        (one for one in segments if 0 < one.first_seq <= one.last_seq),
+        key=lambda one: one.first_seq,
+    )
+
+
+def segment_path(journal: Path, journal_id: str, first: int, last: int) -> Path:
+    """Where a segment lies: `journal.5f0c7c6e.000000000001-000000008192.gz`, by `journal.db`."""
+    name = f"{journal.stem}.{journal_id[:NAME_DIGITS]}.{first:012}-{last:012}.gz"
+    return journal.with_name(name)
+
+
+def pack_blocks(
+    journal_id: str, seq: int, digest: bytes, rows: Iterable[EntryRow]
+) -> Iterator[bytes]:
+    """The blocks of a segment, given what comes before its rows.
+
+    Rows may be changed and numbers missing; each row has the types it was written with.
+    """
+    link, lines, size = BlockLink(journal_id, seq, digest.hex()), list[bytes](), 0
+    for row in rows:
+        follows = entry_digest(digest, *row[:-1]) == row.digest
+        line = _encoder.encode(
+            (*row[:-1], _digest_mark(row.digest) if follows else row.digest.hex())
+        )
+        if lines and (len(lines) == BLOCK_ENTRIES or size + len(line) > BLOCK_BYTES):
+            yield _pack_member(link, lines)
+            link, lines, size = BlockLink(journal_id, seq, digest.hex()), [], 0
+        lines.append(line)
+        size += len(line)
+        seq, digest = row.seq, row.digest
+    if lines:
+        yield _pack_member(link, lines)
+
+
+def write_segment(path: Path, blocks: Iterable[bytes]) -> None:
+    """Put a segment on the disk, whole or, if the power goes, not under its name.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.writelines(blocks)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def remove_unfinished_segments(journal: Path, journal_id: str) -> None:
+    """Take away what a power cut left of a segment that never got its name.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    begin = f"{journal.stem}.{journal_id[:NAME_DIGITS]}."
+    for name in os.listdir(journal.parent):
+        if name.startswith(begin) and name.endswith(".gz.new"):
+            (journal.parent / name).unlink()
+
+
+def drop_page_cache(path: Path) -> None:
+    """Have the next reading come from the disk and not from what the system remembers."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(file)
+
+
+def _digest_mark(digest: bytes) -> str:
+    return digest.hex()[:MARK_DIGITS]
+
+
+def _pack_member(link: BlockLink, lines: list[bytes]) -> bytes:
+    text = b"\n".join((_encoder.encode(link), *lines, b""))
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    content = deflate.compress(text) + deflate.flush()
+    check = zlib.crc32(text).to_bytes(4, "little") + len(text).to_bytes(4, "little")
+    return _MEMBER_HEADER + content + check
+
+
+def _unpack_member(member: bytes) -> Block | None:
+    """A block, if it is one and its checksum fits."""
+    inflate = zlib.decompressobj(_GZIP_WBITS)
+    try:
+        text = inflate.decompress(member, BLOCK_TEXT_BYTES_MAX)
+        if not inflate.eof or inflate.unused_data:
+            return None
+        first, *lines = text.splitlines()  # a body's line breaks are escaped, as JSON has it
+        link = _link_decoder.decode(first)
+        records = [_record_decoder.decode(line) for line in lines]
+        for text in (link.digest, *(one[-1] for one in records if len(one[-1]) == DIGEST_DIGITS)):
+            bytes.fromhex(text)
+    except (zlib.error, ValueError, msgspec.MsgspecError):
+        return None
+    numbers = [link.seq, *(record[0] for record in records)]
+    ascending = numbers == sorted(set(numbers))
+    return Block(link, records) if records and link.seq >= 0 and ascending else None

@@ -1,0 +1,242 @@
+"""Does the write-ahead log hold commits that its reader cannot reach?
+
+SQLite reads a log up to the first frame whose checksum is wrong. After a power cut that frame
+belongs to the one commit that was under way, or to the padding before it. Where more than one
+commit lies behind it, the log was damaged afterwards, and what it hides was acknowledged.
+
+Source: SQLite, "WAL-mode File Format", and sections 4.1 to 4.4 of "Database File Format".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from journal.format.sectors import read_file_with_filler, read_with_filler
+
+_MAGIC_LITTLE, _MAGIC_BIG = 0x377F0682, 0x377F0683  # how the checksums read their words
+_LOG_HEADER = struct.Struct(
+    ">8I"
+)  # magic, version, page size, checkpoint, two salts, two checksums
+_ZEROS = bytes(4096)
+_FRAME_HEADER = struct.Struct(
+    ">6I"
+)  # page, pages of the file if it ends a commit, salts, checksums
+
+
+class _Frame(NamedTuple):
+    page: int
+    ends_commit: bool
+    salts: tuple[int, int]
+    checksum: tuple[int, int]
+    checksummed_header: bytes  # what the checksum covers, with the image
+    image: bytes
+
+
+def find_lost_commits(path: Path) -> str | None:
+    """Say which commits the log at `path`-wal holds and does not give; None: all is in reach.
+
+    Looks twice: a log in use may change while it is read.
+    """
+    first = _find_lost_commits_once(path)
+    return first and _find_lost_commits_once(path)
+
+
+def _find_lost_commits_once(path: Path) -> str | None:
+    try:
+        log = read_file_with_filler(Path(f"{path}-wal"))
+    except FileNotFoundError:
+        return None
+    frames = list(_iter_frames(log))
+    if not frames:
+        return None
+    header = _parse_header(log)
+    if header is None:
+        return _describe_lost_header(path, frames)
+    words, salts, checksum = header
+    for number, frame in enumerate(frames):
+        checksum = _extend_checksum(words, frame.checksummed_header + frame.image, checksum)
+        if frame.salts != salts or checksum != frame.checksum:
+            return _describe_lost_after(words, frames, number, salts)
+    return None
+
+
+def split_frames(log: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:
+    """Pages and their images: of the commits its reader can reach, and of those it cannot.
+
+    What belongs to no whole commit is in neither.
+    """
+    frames = list(_iter_frames(log))
+    if not frames:
+        return [], []
+    header = _parse_header(log)
+    words, salts, checksum = header or ("<", _first_valid_run(frames)[0].salts, (0, 0))
+    good = 0
+    for frame in frames if header else ():
+        checksum = _extend_checksum(words, frame.checksummed_header + frame.image, checksum)
+        if frame.salts != salts or checksum != frame.checksum:
+            break
+        good += 1
+    reached = max((at + 1 for at in range(good) if frames[at].ends_commit), default=0)
+    behind = [frame for frame in frames[reached:] if frame.salts == salts]
+    ends = max((at + 1 for at, frame in enumerate(behind) if frame.ends_commit), default=0)
+    return (
+        [(frame.page, frame.image) for frame in frames[:reached]],
+        [(frame.page, frame.image) for frame in behind[:ends]],
+    )
+
+
+def recompute_checksums(before: bytes, after: bytes) -> bytes:
+    """A log in which images were changed, with the checksums that its frames need now.
+
+    A frame that did not follow from the one before it does not follow now either: what the log
+    hid it goes on hiding, and what it gave it gives.
+    """
+    log = bytearray(after)
+    words = "<" if before[:4] == _MAGIC_LITTLE.to_bytes(4, "big") else ">"
+    old = new = _LOG_HEADER.unpack_from(before)[6:8] if len(before) >= _LOG_HEADER.size else (0, 0)
+    at = _LOG_HEADER.size
+    for one, other in zip(
+        _iter_frames(before), _iter_frames(after, _used_bytes(before)), strict=True
+    ):
+        follows = _extend_checksum(words, one.checksummed_header + one.image, old) == one.checksum
+        seal = one.checksum
+        if follows and (one.image != other.image or new != old):
+            seal = _extend_checksum(words, other.checksummed_header + other.image, new)
+            struct.pack_into(">2I", log, at + _FRAME_HEADER.size - 8, *seal)
+        old, new = one.checksum, seal
+        at += _FRAME_HEADER.size + len(one.image)
+    return bytes(log)
+
+
+def _parse_header(log: bytes) -> tuple[str, tuple[int, int], tuple[int, int]] | None:
+    """How the checksums read their words, the salts, the checksum so far; None: it is damaged."""
+    magic, _, _, _, salt_1, salt_2, *given = _LOG_HEADER.unpack_from(log)
+    words = "<" if magic == _MAGIC_LITTLE else ">"
+    checksum = _extend_checksum(words, log[:24], (0, 0))
+    if magic not in (_MAGIC_LITTLE, _MAGIC_BIG) or checksum != tuple(given):
+        return None
+    return words, (salt_1, salt_2), checksum
+
+
+def _describe_lost_after(
+    byte_order: str, frames: list[_Frame], damaged_index: int, salts: tuple[int, int]
+) -> str | None:
+    """What lies behind frame `number`, which cannot be read, and was written after the same start.
+
+    One commit may: its writes reach the disk in any order before the power goes. So may what a
+    commit was padded with, to the disk's sector: its last frame once more.
+    """
+    pairs = zip(frames[damaged_index:], frames[damaged_index + 1 :], strict=False)
+    whole = (
+        [True] * damaged_index + [False] + [_is_valid_after(byte_order, *pair) for pair in pairs]
+    )
+    ends = [at for at, frame in enumerate(frames) if frame.ends_commit and frame.salts == salts]
+    if not _has_unpadded_commit(frames, whole, ends):
+        ends = [at for at in ends if at - 1 not in ends or frames[at].page != frames[at - 1].page]
+    commits = sum(at >= damaged_index for at in ends)
+    return (
+        f"{commits} commits behind damaged frame {damaged_index + 1} of the log"
+        if commits > 1
+        else None
+    )
+
+
+def _has_unpadded_commit(
+    frames: list[_Frame], is_valid: list[bool], commit_ends: list[int]
+) -> bool:
+    """Whether some commit shows that commits were not padded: its last frame comes only once.
+
+    Otherwise two ends in a row, of the same page, may be one commit.
+    """
+    return any(
+        is_valid[at]
+        and is_valid[at + 1]
+        and frames[at].image != frames[at + 1].image
+        and (
+            at - 1 not in commit_ends
+            or (is_valid[at - 1] and frames[at].image != frames[at - 1].image)
+        )
+        for at in commit_ends
+        if at + 1 < len(frames)
+    )
+
+
+def _is_valid_after(byte_order: str, before: _Frame, frame: _Frame) -> bool:
+    """Whether a frame is as it was written, if the one before it has its checksum."""
+    return (
+        _extend_checksum(byte_order, frame.checksummed_header + frame.image, before.checksum)
+        == frame.checksum
+    )
+
+
+def _describe_lost_header(path: Path, frames: list[_Frame]) -> str | None:
+    """A log without a readable header is lost as a whole, unless the file has all of it.
+
+    It has, when the power went while the log was begun anew. A first commit may lack it too, on a
+    disk that harms the bytes next to those it writes.
+    """
+    written = _first_valid_run(frames)
+    while written and not written[-1].ends_commit:
+        written.pop()
+    if len({frame.image for frame in written if frame.ends_commit}) <= 1:
+        return None
+    latest = {frame.page: frame.image for frame in written}
+    with path.open("rb") as file:
+        for page, image in latest.items():
+            at = max(page - 1, 0) * len(image)  # there is no page 0: a damaged frame
+            if read_with_filler(file.fileno(), len(image), at)[0] != image:
+                return "the header of the log is damaged, and with it all its commits are lost"
+    return None
+
+
+def _first_valid_run(frames: list[_Frame]) -> list[_Frame]:
+    """The first frames of which one follows from the other; the first alone, if none does.
+
+    Before them there may be noise, from growing the log or because that is the damage.
+    """
+    run = frames[:1]
+    for frame in frames[1:]:
+        if any(frame.checksum) and any(_is_valid_after(words, run[-1], frame) for words in "<>"):
+            run.append(frame)
+        elif len(run) > 1:
+            return run
+        else:
+            run = [frame]
+    return run if len(run) > 1 else frames[:1]
+
+
+def _used_bytes(log: bytes) -> int:
+    """Where the zeros begin that the log was grown with. Zeros before that are damage."""
+    for at in reversed(range(0, len(log), len(_ZEROS))):
+        piece = log[at : at + len(_ZEROS)]
+        if piece != _ZEROS[: len(piece)]:
+            return at + len(piece.rstrip(b"\0"))
+    return 0
+
+
+def _iter_frames(log: bytes, used_bytes: int | None = None) -> Iterator[_Frame]:
+    """Whole frames that begin in the first `used` bytes; None: as many as there are."""
+    used_bytes = _used_bytes(log) if used_bytes is None else used_bytes
+    if len(log) < _LOG_HEADER.size:
+        return
+    size = _LOG_HEADER.unpack_from(log)[2]
+    if size not in {1 << bits for bits in range(9, 17)}:
+        size = 4096
+    end = min(used_bytes, len(log) - size - _FRAME_HEADER.size + 1)
+    for start in range(_LOG_HEADER.size, end, size + _FRAME_HEADER.size):
+        head = log[start : start + _FRAME_HEADER.size]
+        page, commits, salt_1, salt_2, sum_1, sum_2 = _FRAME_HEADER.unpack(head)
+        image = log[start + _FRAME_HEADER.size : start + _FRAME_HEADER.size + size]
+        yield _Frame(page, commits > 0, (salt_1, salt_2), (sum_1, sum_2), head[:8], image)
+
+
+def _extend_checksum(byte_order: str, data: bytes, previous: tuple[int, int]) -> tuple[int, int]:
+    first, second = previous
+    numbers = struct.unpack(f"{byte_order}{len(data) // 4}I", data)
+    for even, odd in zip(numbers[::2], numbers[1::2], strict=True):
+        first = first + even + second & 0xFFFFFFFF
+        second = second + odd + first & 0xFFFFFFFF
+    return first, second

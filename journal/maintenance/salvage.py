@@ -1,0 +1,170 @@
+"""What can be saved of a journal that SQLite cannot use any more?
+
+Reads the pages of the file and of its log without SQLite: whatever row stands whole on a page is
+found, whichever page that leads there is harmed. A page that the disk cannot read is a page that
+is harmed. Nothing is written.
+
+Source: SQLite, "Database File Format", sections 1.5 to 2.1 (pages, cells, records) and 4 (log).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from uuid import UUID
+
+from journal.format.hash_chain import JOURNAL_FORMAT, EntryRow, entry_digest, origin_digest
+from journal.format.id_tokens import TokenRow
+from journal.format.sectors import FILLER, read_file_with_filler
+from journal.format.sqlite_pages import PAGE_BYTES, PagedFile, PageView, iter_leaf_records
+from journal.format.wal import split_frames
+
+DIGEST_BYTES = 32
+_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+
+
+class Anchor(NamedTuple):
+    """As table `anchor` has it."""
+
+    seq: int
+    digest: bytes
+    origin: bytes
+
+
+class Salvage:
+    """What stands whole in the file at a path and in its log. A context manager.
+
+    Attributes:
+        journal_id: None: the name is gone.
+        anchor: None: there is none, or it is gone.
+        tokens: the side table.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Look once at everything but the entries.
+
+        Raises:
+            OSError: a file is there and nothing of it, or of its log, can be read.
+        """
+        self.journal_id: str | None = None
+        self.anchor: Anchor | None = None
+        self._tokens: dict[str, TokenRow] = {}
+        with ExitStack() as files:
+            file, log = PagedFile(path, files), _read_log(path)
+            seen, self._hidden_pages = (
+                {page: image for page, image in frames if page and len(image) == PAGE_BYTES}
+                for frames in split_frames(log)
+            )
+            self._pages = PageView(file, seen)
+            for number, columns in self._iter_records(self._pages):
+                self._sort_record(number, columns)
+            for number, columns in self._iter_hidden_records():
+                self._sort_record(number, columns)
+            if (
+                (file.page_count or log)
+                and len(file.unreadable_pages) == file.page_count
+                and not log.strip(FILLER)
+            ):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            self._files = files.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    @property
+    def tokens(self) -> list[TokenRow]:
+        return list(self._tokens.values())
+
+    @property
+    def position_before_first(self) -> tuple[int, bytes]:
+        """Number and digest before the first entry that is not archived; empty, if that is gone."""
+        if self.anchor is not None:
+            return self.anchor.seq, self.anchor.digest
+        return 0, origin_digest(self.journal_id) if self.journal_id is not None else b""
+
+    def iter_rows(self) -> Iterator[EntryRow]:
+        """Entries that are not archived, as they lie; a number may come twice, the first counts."""
+        archived = self.anchor.seq if self.anchor else 0
+        for pages in (
+            self._pages,
+            self._pages.without_log,
+        ):  # a log that was cut may hide newer ones
+            for number, columns in self._iter_records(pages):
+                row = _parse_entry_row(number, columns)
+                if row is not None and row.seq > archived:
+                    yield row
+
+    def iter_hidden_rows(self, seq: int, digest: bytes) -> Iterator[EntryRow]:
+        """Entries of commits that a damaged log hides, as far as the chain leads behind `seq`."""
+        hidden: dict[int, EntryRow] = {}
+        for number, columns in self._iter_hidden_records():
+            row = _parse_entry_row(number, columns)
+            if row is not None:
+                hidden[number] = row
+        while (more := hidden.get(seq + 1)) is not None:
+            if entry_digest(digest, *more[:-1]) != more.digest:
+                return
+            yield more
+            seq, digest = more.seq, more.digest
+
+    def _iter_records(self, pages: PageView) -> Iterator[tuple[int, list[Any]]]:
+        for number in pages.page_numbers:
+            yield from iter_leaf_records(pages, number)
+
+    def _iter_hidden_records(self) -> Iterator[tuple[int, list[Any]]]:
+        pages = self._pages.overlaid_with(self._hidden_pages)
+        for number in sorted(self._hidden_pages):
+            yield from iter_leaf_records(pages, number)
+
+    def _sort_record(self, number: int, columns: list[Any]) -> None:
+        match columns:
+            case [str() as ref, str(), str(), str(), bytes()] if ref.startswith("#"):
+                self._tokens[ref] = TokenRow._make(columns)
+            case [int() as format, str() as name] if format == JOURNAL_FORMAT and _is_uuid(name):
+                self.journal_id = self.journal_id or name
+            case [_, bytes() as digest, bytes() as begun] if len(digest) == DIGEST_BYTES:
+                found = Anchor(number, digest, begun)
+                self.anchor = max(self.anchor or found, found)
+
+
+def _parse_entry_row(number: int, columns: list[Any]) -> EntryRow | None:
+    match columns:
+        case [_, str(), int(), str(), int(), None | int(), str(), bytes()]:
+            row = EntryRow(number, *columns[1:])
+            return row if _is_entry_row(row) else None
+        case _:
+            return None
+
+
+def _is_entry_row(row: EntryRow) -> bool:
+    return bool(
+        row.seq > 0
+        and len(row.digest) == DIGEST_BYTES
+        and _AT.fullmatch(row.at)
+        and row.kind.isidentifier()
+    )
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+# --- Pages ---------------------------------------------------------------------------------------
+
+
+def _read_log(path: Path) -> bytes:
+    try:
+        return read_file_with_filler(Path(f"{path}-wal"))
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,34 @@
+"""How far is the host's clock from the CSMS's, and may a time be trusted?"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from journal.events import Decision, Entry
+from journal.observations import ClockStepped, StationStarted
+from journal.projections.base import Projection
+
+
+class ClockCorrected(Decision, frozen=True):
+    """From the next entry on, `at` is the host's UTC plus `offset_ms`. B01.FR.06, G02.FR.06."""
+
+    offset_ms: int
+    step_ms: int  # by how much `at` moves
+    source: str  # the message that told
+
+
+class Clock(Projection, frozen=True):
+    HANDLES = (StationStarted, ClockCorrected, ClockStepped)
+
+    offset_ms: int = 0
+    synchronized: bool = False
+    correction_count: int = 0
+
+    def apply(self, entry: Entry) -> Clock:
+        match entry.event:
+            case ClockCorrected(offset_ms=offset):
+                return Clock(offset, synchronized=True, correction_count=self.correction_count + 1)
+            case ClockStepped() | StationStarted():
+                return replace(self, synchronized=False)
+            case _:
+                return self

@@ -1,0 +1,45 @@
+"""Are we connected, since when, and through which slot?"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from journal.events import Entry
+from journal.observations import LinkClosed, LinkFailed, LinkOpened, StationStarted
+from journal.projections.base import Projection
+
+
+class Link(Projection, frozen=True):
+    HANDLES = (StationStarted, LinkOpened, LinkClosed, LinkFailed)
+
+    online: bool = False
+    opened_seq: int = 0  # calls queued before this entry are sent as offline. E11.FR.07
+    open_count: int = 0  # how often it opened since the program started
+    slot: int = 0
+    security_profile: int = 0
+    since_ms: int = 0  # uptime of the last change between online and offline
+    last_offline_ms: int = 0  # how long the last absence was; counts from the program's start
+    failed_attempts: int = 0  # attempts that failed since the link was last open
+
+    def apply(self, entry: Entry) -> Link:
+        match entry.event:
+            case LinkOpened(slot=slot, security_profile=profile):
+                return Link(
+                    online=True,
+                    opened_seq=entry.seq,
+                    open_count=self.open_count + 1,
+                    slot=slot,
+                    security_profile=profile,
+                    since_ms=entry.uptime_ms,
+                    last_offline_ms=entry.uptime_ms - self.since_ms,
+                )
+            case LinkClosed() if self.online:
+                return replace(self, online=False, since_ms=entry.uptime_ms)
+            case LinkFailed():
+                return replace(self, failed_attempts=self.failed_attempts + 1)
+            case StationStarted():
+                return replace(
+                    self, online=False, open_count=0, since_ms=entry.uptime_ms, failed_attempts=0
+                )
+            case _:
+                return self

@@ -1,0 +1,94 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+PAGE_BYTES = 4096  # the unit of eMMC file systems; smaller pages are written as whole ones anyway
+
+
+class StoreSettings(msgspec.Struct, frozen=True):
+    """`[journal]` of station.toml, as far as it concerns the file."""
+
+    checkpoint_pages: int = 512  # of the log, about 2 MiB, before they go into the file
+    grow_bytes: int = 4 << 20  # of log written beforehand and kept: twice a checkpoint's worth
+    powersafe_overwrite: bool = True  # False: the disk may harm bytes next to those it writes
+
+
+def connect_writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
+    psow = int(settings.powersafe_overwrite)
+    connection = open_connection(path, mode="rwc", options=f"&psow={psow}")
+    for pragma in (
+        f"page_size = {PAGE_BYTES}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "wal_autocheckpoint = 0",
+        f"journal_size_limit = {settings.grow_bytes}",
+        "secure_delete = ON",
+        "foreign_keys = OFF",
+        "busy_timeout = 5000",
+    ):
+        try:
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def sync_directory(directory: Path) -> None:
+    """A new file is there after a power cut only if its directory was synced."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+CACHE_KIB = 256  # of SQLite's page cache per connection; a journal is read once, in order
+
+
+def open_connection(
+    path: Path, *, mode: str, options: str = "", exclusive: bool = False
+) -> sqlite3.Connection:
+    """Open the file, `mode` ro or rwc, for any thread, without implicit transactions.
+
+    `alone`: nobody else has it open, so that the log's index needs no shared memory.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}{options}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=32,
+    )
+    try:
+        if exclusive:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_readable(path: Path) -> sqlite3.Connection:
+    """Connect for reading, wherever the file lies.
+
+    A file in WAL mode wants a `-shm` beside it, which a read-only directory does not allow.
+    There nobody can write either: without a `-wal` the file is read as immutable, with one the
+    log's index is kept in memory, which SQLite does for a connection that has the file to itself.
+    """
+    try:
+        return open_connection(path, mode="ro")
+    except sqlite3.OperationalError:
+        if os.access(path.parent, os.W_OK, effective_ids=True) or Path(f"{path}-shm").exists():
+            raise
+    if not Path(f"{path}-wal").exists():
+        return open_connection(path, mode="ro", options="&immutable=1")
+    return open_connection(path, mode="ro", options="&vfs=unix-none", exclusive=True)

@@ -1,0 +1,69 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import migrations
+from journal.format.hash_chain import JOURNAL_FORMAT
+from journal.storage.connection import StoreSettings, connect_writable, sync_directory
+from journal.storage.errors import JournalFailed
+
+MIGRATION_SET = "journal"
+MIGRATIONS = Path(migrations.__file__).parent
+INSERT_ENTRY = (
+    "INSERT INTO entry (seq, at, uptime_ms, kind, version, cause, body, digest) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+INSERT_TOKEN = "INSERT INTO id_token (ref, type, value, folded, salt) VALUES (?, ?, ?, ?, ?)"
+
+
+def prepare_schema(path: Path, journal_id: str, settings: StoreSettings) -> None:
+    """Bring the file to this release's shape and name a new journal."""
+    connection = connect_writable(path, settings)
+    try:
+        pending = _pending_migrations(path, connection)
+        if pending:
+            _run_migrations(path, pending, settings)
+        if connection.execute("SELECT count(*) FROM meta").fetchone() == (0,):
+            connection.execute("INSERT INTO meta VALUES (?, ?)", (JOURNAL_FORMAT, journal_id))
+    finally:
+        connection.close()
+    if pending:
+        sync_directory(path.parent)
+
+
+def _pending_migrations(path: Path, connection: sqlite3.Connection) -> list[Path]:
+    """The migrations this file has not seen. Read by hand: importing sqlite_utils takes longer."""
+    known = sorted(MIGRATIONS.glob("[0-9]*.sql"))
+    if not connection.execute(
+        "SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'"
+    ).fetchone():
+        return known
+    done = {
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (MIGRATION_SET,)
+        )
+    }
+    if newer := done - {step.stem for step in known}:
+        raise JournalFailed(
+            f"{path}: a newer release wrote this journal ({max(newer)}). Install that release."
+        )
+    return [step for step in known if step.stem not in done]
+
+
+def _run_migrations(path: Path, pending: list[Path], settings: StoreSettings) -> None:
+    from sqlite_utils import Database, Migrations
+
+    steps = Migrations(MIGRATION_SET)
+    for step in pending:
+        script = step.read_text(encoding="utf-8")
+        steps(name=step.stem)(lambda db, script=script: db.executescript(script))
+    psow = int(settings.powersafe_overwrite)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?psow={psow}", uri=True)
+    try:
+        steps.apply(Database(connection, execute_plugins=False))
+    finally:
+        connection.close()

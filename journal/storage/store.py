@@ -1,0 +1,420 @@
+"""How does an entry get onto the disk, and stay there?
+
+One writer. A commit is one overwrite in the write-ahead log and one fdatasync: the log is grown
+beforehand and kept, and moving it into the file (`checkpoint`) happens beside the commits.
+
+Raises `JournalFailed` wherever the disk or the file does not do its part.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Self
+from uuid import UUID
+
+from journal.codec import Registry, format_time, parse_time
+from journal.events import Entry, IdToken
+from journal.format.hash_chain import EntryRow, entry_digest, origin_digest
+from journal.format.id_tokens import SALT_BYTES, TokenRow, fold_case, make_token_row
+from journal.format.wal import find_lost_commits
+from journal.storage.connection import PAGE_BYTES, StoreSettings, connect_writable, open_connection
+from journal.storage.errors import (
+    JournalDamaged,
+    JournalFailed,
+    translate_errors,
+)
+from journal.storage.lock import WriterLock
+from journal.storage.quarantine import (
+    copy_log_to_quarantine,
+    remove_half_made,
+)
+from journal.storage.reader import Head, Reader
+from journal.storage.schema import INSERT_ENTRY, INSERT_TOKEN, prepare_schema
+
+_LAST_ROW_UP_TO = "SELECT seq, digest FROM entry WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
+_DELETE_TOKEN = "DELETE FROM id_token WHERE ref = ?"
+_ZEROS = bytes(PAGE_BYTES)
+_RETIRED_PAGES = 16  # of the log: the schema, the anchor, inner and free-list pages
+
+
+class Store:
+    """The journal, open for writing. A context manager.
+
+    `append`, `write` and `forget` may run in any thread, one at a time. `checkpoint` may run in
+    another thread at the same time. Everything else is for the loop's thread and never waits for a
+    commit.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        registry: Registry,
+        settings: StoreSettings,
+        entropy: Callable[[int], bytes],
+        lock: WriterLock,
+    ) -> None:
+        """Use `Store.open`."""
+        self.lost_commits: str | None = None  # commits a damaged log hid at the start, in words
+        self._path = path
+        self._registry = registry
+        self._settings = settings
+        self._entropy = entropy
+        self._lock = lock
+        self._log_size_recorded = False  # beside the lock: how long the log is
+        self._commit_mutex = threading.Lock()
+        self._new_tokens: dict[str, TokenRow] = {}
+        self._new_refs: dict[tuple[str, str], str] = {}
+        self._refs_being_erased: set[str] = set()
+        self._log_pages = 0
+        with ExitStack() as connections:
+            self._write_connection = connections.enter_context(
+                closing(connect_writable(path, settings))
+            )
+            self._checkpoint_connection = connections.enter_context(
+                closing(connect_writable(path, settings))
+            )
+            self.reader = Reader(path, open_connection(path, mode="ro"), registry)
+            connections.callback(self.reader.close)
+            self.journal_id = _checked_uuid(path, self.reader.journal_id)
+            self._head = self.reader.read_head()
+            self._grow_log()
+            self._connections = connections.pop_all()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        registry: Registry,
+        *,
+        journal_id_if_new: str,
+        settings: StoreSettings = StoreSettings(),  # noqa: B008  # frozen
+        entropy: Callable[[int], bytes] = os.urandom,
+        strict: bool = False,
+    ) -> Self:
+        """Open or create the journal, as its only writer.
+
+        `entropy` gives the salts of personal values: as many bytes as asked for. Where the log was
+        damaged and hides commits, the journal goes on without them: `lost` says so, and a copy of
+        the log is kept beside it, because the log itself will be written over. `strict`: it does
+        not go on, for `rebuild` can save more.
+
+        Raises:
+            JournalDamaged: the file is not as it was written; `rebuild` may help.
+            JournalFailed: another process has it, a newer release wrote it, or the disk is
+                at fault.
+        """
+        lock = WriterLock(path)
+        try:
+            with translate_errors(path):
+                remove_half_made(path)
+                lost = find_lost_commits(path) or lock.find_missing_log()
+                if lost is not None and strict:
+                    raise JournalDamaged(f"{path}: {lost}")
+                if lost is not None and Path(f"{path}-wal").exists():
+                    copy_log_to_quarantine(path)
+                if lock.log_bytes_min:
+                    lock.record_log_size(
+                        0
+                    )  # SQLite takes the old log away, once all of it is in the file
+                prepare_schema(path, journal_id_if_new, settings)
+                store = cls(path, registry, settings, entropy, lock)
+                store.lost_commits = lost
+                return store
+        except BaseException:
+            lock.close()
+            raise
+
+    def close(self) -> None:
+        """Move the log into the file and let go of it. The file alone is then the journal."""
+        try:
+            with translate_errors(self._path):
+                self._lock.record_log_size(0)  # first: without its log it is whole from now on
+                self._connections.close()
+        finally:
+            self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def head(self) -> Head:
+        """The end of the chain, as committed."""
+        return self._head
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether the log holds about `checkpoint_pages` pages that are not in the file."""
+        return self._log_pages >= self._settings.checkpoint_pages
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Commit `entries` together, with the personal values referred to since the last commit.
+
+        On return they are on the disk. On JournalFailed none of them is, and `head` is unchanged.
+
+        Raises:
+            JournalFailed: they cannot be written.
+            ValueError: their numbers do not follow the head's; or a time finer than it is kept.
+            UnknownKind: the class of an event is not registered.
+        """
+        if entries:
+            self.write_rows(self.chain_rows(entries))
+
+    def chain_rows(self, entries: Sequence[Entry]) -> list[EntryRow]:
+        """The rows of entries that follow the head, for `write`.
+
+        `append` is both. A thread that has just woken takes several times as long for this as the
+        loop, so the loop does it.
+
+        Raises:
+            ValueError: their numbers do not follow the head's; or a time finer than it is kept.
+            UnknownKind: the class of an event is not registered.
+        """
+        return list(self._iter_chained_rows(entries))
+
+    def write_rows(self, rows: Sequence[EntryRow]) -> None:
+        """Commit the rows that `chained` gave, one or more, as `append` does.
+
+        Raises:
+            JournalFailed: they cannot be written.
+        """
+        with self._commit_mutex:
+            fresh = list(self._new_tokens.values())
+            with self._commit_transaction() as connection:
+                if fresh:
+                    leaving = [
+                        (ref,) for ref in tuple(self._refs_being_erased)
+                    ]  # or a value is there twice
+                    connection.executemany(_DELETE_TOKEN, leaving)
+                    connection.executemany(INSERT_TOKEN, fresh)
+                connection.executemany(INSERT_ENTRY, rows)
+            if not self._log_size_recorded:  # now the log's name is on the disk, too
+                self._log_size_recorded = True
+                size = Path(f"{self._path}-wal").stat().st_size
+                self._lock.record_log_size(
+                    min(size, self._settings.grow_bytes)
+                )  # SQLite keeps so much
+            last = rows[-1]
+            self._head = Head(last.seq, last.digest, parse_time(last.at), last.uptime_ms)
+            for token in fresh:
+                self._drop_new_token(token.ref)
+            self._log_pages += 2 + sum(len(each.body) + 128 for each in rows) // PAGE_BYTES
+
+    def read_entry(self, seq: int) -> Entry:
+        """One committed entry by its number.
+
+        Raises:
+            LookupError: there is none.
+            JournalFailed: it cannot be read.
+        """
+        return self.reader.read_entry(seq)
+
+    def iter_entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
+        """Committed entries, in order. For more see `BodyDecoder.iter_entries` on `store.reader`."""
+        return self.reader.iter_entries(first, last)
+
+    def reference_for(self, type: str, value: str) -> IdToken:
+        """The reference of a personal value. A new one is kept with the next `append`."""
+        ref = self._new_refs.get((type, fold_case(type, value)))
+        if ref is not None:
+            return IdToken(ref, type)
+        known = self.reader.find_reference(type, value)
+        if known is not None and known.ref not in self._refs_being_erased:
+            return known
+        return self._new_reference(type, value)
+
+    def value_of(self, ref: str) -> str | None:
+        """The personal value behind a reference; None if it was erased or never was."""
+        fresh = self._new_tokens.get(ref)
+        return fresh.value if fresh else self.reader.value_of(ref)
+
+    def mark_for_erasure(self, refs: Collection[str]) -> None:
+        """Say that `forget` will follow: from now on these values get other references.
+
+        Else a person who comes back at that moment would be known by a number without a value.
+        """
+        self._refs_being_erased.update(refs)
+
+    def erase(self, ref: str) -> bool:
+        """Erase a personal value. What remains of it in the entries is a number without a person.
+
+        The bytes are gone from the file and its log when this returns.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            JournalFailed: the file cannot be written, or another program keeps reading an old
+                state of it; call again.
+        """
+        with self._commit_mutex:
+            was_fresh = ref in self._new_tokens
+            self._drop_new_token(ref)
+            with self._commit_transaction() as connection:
+                erased = connection.execute(_DELETE_TOKEN, (ref,)).rowcount
+            self._refs_being_erased.discard(ref)
+            with translate_errors(self._path):
+                self._lock.record_log_size(0)
+                self._log_size_recorded = False
+                busy, _, _ = self._write_connection.execute(
+                    "PRAGMA wal_checkpoint(TRUNCATE)"
+                ).fetchone()
+                self._sync_log()  # or a power cut may leave the old log, harmed by what follows
+                self._grow_log()
+            if busy:
+                raise JournalFailed(
+                    f"{self._path}: erased, but another program still reads the state before. "
+                    "Close it and erase again."
+                )
+            return bool(erased) or was_fresh
+
+    def drop_archived(self, last_seq: int) -> int:
+        """Take entries up to `last` out of the file; an anchor keeps the last one's digest.
+
+        For the archive alone, after it has written them elsewhere and synced them. Their pages
+        are used again and not overwritten, for no entry holds a personal value: that would be
+        as many writes as the entries took.
+
+        Returns:
+            How many there were; 0: the anchor stays where it is.
+
+        Raises:
+            JournalFailed: the file cannot be written.
+        """
+        with self._commit_mutex, translate_errors(self._path):
+            self._write_connection.execute("PRAGMA secure_delete = FAST").fetchall()
+            try:
+                return self._delete_archived(last_seq)
+            finally:
+                self._write_connection.execute("PRAGMA secure_delete = ON").fetchall()
+
+    def _delete_archived(self, last_seq: int) -> int:
+        with self._commit_transaction() as connection:
+            found = connection.execute(_LAST_ROW_UP_TO, (last_seq,)).fetchone()
+            if found is None:
+                return 0
+            guards = connection.execute(
+                "SELECT name, sql FROM sqlite_schema "
+                "WHERE name IN ('entry_not_deleted', 'anchor_not_deleted')"
+            ).fetchall()
+            for name, _ in guards:
+                connection.execute(f"DROP TRIGGER {name}")
+            connection.execute("DELETE FROM anchor")
+            anchor = (*found, origin_digest(self.journal_id))
+            connection.execute("INSERT INTO anchor VALUES (?, ?, ?)", anchor)
+            gone = connection.execute("DELETE FROM entry WHERE seq <= ?", (last_seq,)).rowcount
+            for _, guard in guards:
+                connection.execute(guard)
+        self._log_pages += _RETIRED_PAGES
+        return gone
+
+    def checkpoint(self) -> bool:
+        """Move the log into the file, so that it can be written over from its beginning.
+
+        Commits go on meanwhile. What they add is moved in a second pass; only for a third, when
+        they were still faster, do they wait.
+
+        Returns:
+            Whether all of it was moved. False: another program reads an old state.
+
+        Raises:
+            JournalFailed: the file cannot be written.
+        """
+        self._log_pages = 0
+        if self._run_checkpoint() or self._run_checkpoint():
+            return True
+        with self._commit_mutex:
+            return self._run_checkpoint()
+
+    def _run_checkpoint(self) -> bool:
+        with translate_errors(self._path):
+            busy, pages, moved = self._checkpoint_connection.execute(
+                "PRAGMA wal_checkpoint(PASSIVE)"
+            ).fetchone()
+        return not busy and pages == moved
+
+    def _iter_chained_rows(self, entries: Sequence[Entry]) -> Iterator[EntryRow]:
+        seq, digest, moment, at = self._head.seq, self._head.digest, None, ""
+        for entry in entries:
+            if entry.seq != seq + 1:
+                raise ValueError(f"entry {entry.seq} does not follow entry {seq}")
+            kind, version, body = self._registry.encode(entry.event)
+            if entry.at is not moment:  # as what was decided has of what was seen
+                moment, at = entry.at, format_time(entry.at)
+            seq = entry.seq
+            columns = (seq, at, entry.uptime_ms, kind, version, entry.cause, body)
+            digest = entry_digest(digest, *columns)
+            yield EntryRow(*columns, digest)
+
+    @contextmanager
+    def _commit_transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._write_connection
+        with translate_errors(self._path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(
+                    sqlite3.Error
+                ):  # it may be rolled back already; the first error tells
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _new_reference(self, type: str, value: str) -> IdToken:
+        row = make_token_row(type, value, self._entropy(SALT_BYTES))
+        while self.value_of(row.ref) is not None:  # 64 bits do meet, once in an age
+            row = make_token_row(type, value, self._entropy(SALT_BYTES))
+        self._new_tokens[row.ref] = row
+        self._new_refs[row.type, row.folded] = row.ref
+        return IdToken(row.ref, type)
+
+    def _drop_new_token(self, ref: str) -> None:
+        row = self._new_tokens.pop(ref, None)
+        if row is not None:
+            self._new_refs.pop((row.type, row.folded), None)
+
+    def _sync_log(self) -> None:
+        log = os.open(f"{self._path}-wal", os.O_WRONLY)
+        try:
+            os.fdatasync(log)
+        finally:
+            os.close(log)
+
+    def _grow_log(self) -> None:
+        """Write zeros behind the log's end, so that commits overwrite and never extend.
+
+        Zeros are no frames: whoever recovers the log stops before them. Page by page, because
+        the kernel keeps a large write as one large folio and then counts (and on some file
+        systems writes) all of it for every commit into it. Whole pages, from the first boundary
+        behind the end: a disk that harms the bytes next to those it writes must not harm the last
+        frame. A full disk only means that commits will be slower, if there is room for them.
+        """
+        log = os.open(f"{self._path}-wal", os.O_WRONLY)
+        try:
+            end = -(-os.lseek(log, 0, os.SEEK_END) // PAGE_BYTES) * PAGE_BYTES
+            for at in range(end, self._settings.grow_bytes, PAGE_BYTES):
+                os.pwrite(log, _ZEROS, at)
+            os.fdatasync(log)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+        finally:
+            os.close(log)
+
+
+def _checked_uuid(path: Path, text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise JournalDamaged(
+            f"{path}: the journal's name was changed. Run `station verify`."
+        ) from None

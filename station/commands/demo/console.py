@@ -1,0 +1,95 @@
+"""How is the demo told: on a terminal with colours and a line that moves, or to a pipe?"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from station.commands.shared.exits import CommandFailed, discard_stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_INTERVAL_S: Final = 4.0  # how often a moving line is told where none can move
+BAR_WIDTH: Final = 12  # characters, so that the line fits into 80
+
+ACTOR_STYLES: Final = {
+    "EV driver": "bold cyan",
+    "EV": "cyan",
+    "station": "green",
+    "CSMS": "magenta",
+}
+
+
+class DemoConsole:
+    """Says who did what, and when, counted from its making."""
+
+    def __init__(self) -> None:
+        self._console = _terminal_console()
+        self._can_overwrite = self._console is not None and not self._console.is_dumb_terminal
+        self._started_s = time.monotonic()
+        self._has_live_line = False
+        self._last_printed_s = float("-inf")
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def print_event(self, actor: str, text: str) -> None:
+        """One thing that happened."""
+        self.print_line(self._format_event(actor, text), ACTOR_STYLES.get(actor, ""))
+
+    def print_line(self, text: str = "", style: str = "") -> None:
+        """A line of its own."""
+        if self._has_live_line:
+            self._write_stdout("\r\x1b[K")
+            self._has_live_line = False
+        if self._console is None:
+            self._write_stdout(f"{text}\n")
+        else:
+            self._console.print(text, style=style, markup=False, soft_wrap=True)
+
+    def update_line(self, actor: str, text: str) -> None:
+        """What changes all the time: one line that is written over, or a line now and then."""
+        if self._can_overwrite:
+            assert self._console is not None, "only a terminal has a line that moves"
+            self._write_stdout(
+                f"\r\x1b[K{self._format_event(actor, text)[: self._console.width - 1]}"
+            )
+            self._has_live_line = True
+        elif self.elapsed_s - self._last_printed_s >= PLAIN_INTERVAL_S:
+            self._last_printed_s = self.elapsed_s
+            self.print_event(actor, text)
+
+    def finish_line(self) -> None:
+        """Leave the moving line as it is."""
+        if self._has_live_line:
+            self._write_stdout("\n")
+        self._has_live_line = False
+
+    def _format_event(self, actor: str, text: str) -> str:
+        return f"{self.elapsed_s:5.1f} s  {actor:<9}  {text}"
+
+    def _write_stdout(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_stdout()
+            raise CommandFailed("demo: whoever watched has gone, so it ended.") from None
+
+
+def _terminal_console() -> Console | None:
+    """A terminal, with as many colours as it has."""
+    if not sys.stdout.isatty():
+        return None
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def format_bar(percent: float) -> str:
+    """How full something is."""
+    filled = round(BAR_WIDTH * min(max(percent, 0.0), 100.0) / 100)
+    return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]"

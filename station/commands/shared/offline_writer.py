@@ -1,0 +1,76 @@
+"""How does a command write into a journal that no station has open?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from journal.events import Entry, Observation
+from journal.state import State, apply_entries, apply_entry
+from journal.storage.reader import Reader
+from journal.storage.store import Store
+from station.commands.shared.exits import UsageError
+from station.commands.shared.journal_argument import open_journal
+from station.runtime.clock import HostClock
+from station.runtime.loop.startup import event_registry
+
+
+class OfflineWriter:
+    """The journal at `path`, with nobody else writing."""
+
+    def __init__(self, path: Path, store: Store) -> None:
+        self.store = store
+        self._path = path
+        self._clock = HostClock()
+
+    @property
+    def reader(self) -> Reader:
+        return self.store.reader
+
+    def replay_state(self) -> State:
+        """The memory as the station's next start has it: from all that can be read."""
+        entries = self.reader.iter_entries(on_damage=lambda _: None)
+        return apply_entries(State(self.store.journal_id), entries)
+
+    def append_observation(self, state: State, observation: Observation) -> State:
+        """Append what an operator wants; the state then.
+
+        Raises:
+            Misused: a transaction is open; an entry of now would hide how long it was interrupted.
+            JournalFailed: the disk does not take it.
+        """
+        for transaction in state.transactions.open:
+            raise UsageError(
+                f"{self._path}: transaction {transaction.transaction_id} is open, and the station "
+                "decides at its start by the last entry whether it goes on. Start the station, "
+                "then try again."
+            )
+        at = self.station_time(state)
+        entry = Entry(self.store.head.seq + 1, at, self._clock.uptime_ms(), observation)
+        self.store.append([entry])
+        return apply_entry(state, entry)
+
+    def station_time(self, state: State) -> datetime:
+        """The station's wall clock, as it knew itself last; whole milliseconds."""
+        host = self._clock.utc()
+        try:
+            at = host + timedelta(milliseconds=state.clock.offset_ms)
+        except OverflowError:
+            at = host  # as the station itself does where the CSMS leads out of the calendar
+        return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+@contextmanager
+def open_offline_writer(path: Path) -> Iterator[OfflineWriter]:
+    """Open the journal as its only writer. It must be one, and whole enough to go on from.
+
+    Raises:
+        JournalInUse: another process writes it.
+        JournalFailed: it is damaged, or the disk is at fault.
+    """
+    with open_journal(path) as reader:
+        journal_id = reader.journal_id
+    with Store.open(path, event_registry(), journal_id_if_new=journal_id, strict=True) as store:
+        yield OfflineWriter(path, store)

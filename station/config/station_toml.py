@@ -1,0 +1,470 @@
+"""What did the integrator write into station.toml?
+
+Reads the file once at start, checks everything that can be checked without hardware or network,
+and says in one line what is wrong: file, table, key, what to do. README, "station.toml",
+explains the keys.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from station.core.device_model.model import (
+    Component,
+    DeviceModel,
+    Refusal,
+    VariableDefinition,
+    check_value,
+)
+from station.profiles import Profile, ProfileError, load_profile
+from station.profiles.toml_tables import TableError, convert_table, unknown_key_message
+
+IDENTITY_MAX = 48  # Part 4 §3.1.1
+URL_MAX = 512  # NetworkConnectionProfileType.ocppCsmsUrl
+PROFILE_WITHOUT_HARDWARE = "development"
+PROFILE_WITH_HARDWARE = "evs-flash-300"
+
+DriverKeys = Mapping[str, Collection[str]]  # name of a driver to its own keys
+
+
+class ConfigError(Exception):
+    """station.toml cannot be used. The message is one line and names the place."""
+
+
+class Secret:
+    """A text that shows nowhere unless it is asked for: not in repr, log or traceback."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself. Never journal or log it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class CsmsConfig(msgspec.Struct, frozen=True):
+    """`[csms]`: where to connect and how. `url` has no identity in it."""
+
+    url: str
+    security_profile: int
+    password: Secret | None = None
+    ca_file: Path | None = None
+
+
+# What a certificate is for, and whether the station holds its key.
+CERTIFICATE_USES = {
+    "CSMSRootCertificate": False,
+    "ManufacturerRootCertificate": False,
+    "V2GRootCertificate": False,
+    "MORootCertificate": False,
+    "ChargingStationCertificate": True,
+    "V2GCertificate": True,
+}
+
+
+class CertificateConfig(msgspec.Struct, frozen=True):
+    """`[[certificate]]`: a PEM file for the store before the first start."""
+
+    use: str  # one of CERTIFICATE_USES
+    file: Path
+    key_file: Path | None = None
+    key_password: Secret | None = None
+
+
+class DeviceConfig(msgspec.Struct, frozen=True):
+    """`[hardware.NAME]`: one device. `options` are the keys of its driver."""
+
+    name: str
+    driver: str
+    port: str
+    options: dict[str, Any]
+
+
+class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[journal]`: what the disk is trusted with."""
+
+    checkpoint_pages: int = 1000  # pages of 4 KiB in the WAL before it is folded in
+    grow_bytes: int = 4_194_304  # the WAL is grown ahead by so much, so that appends overwrite
+    powersafe_overwrite: bool = True  # a torn write harms only the bytes it was writing
+    reading_interval_s: int = 10  # a meter reading is journaled at least so often, DESIGN P6
+    reserve_bytes: int = 8_388_608  # room kept to end what runs on a full disk
+    retention: int = 90  # days that entries stay in the database, not in the archive
+
+
+class FirmwareConfig(msgspec.Struct, frozen=True):
+    """`[firmware]`: how new firmware is put in place."""
+
+    installer: Path | None = None  # a program of the contract of `station.firmware.swap`; None: it
+    directory: Path | None = None  # where releases lie; None: in the data directory
+
+
+class Config(msgspec.Struct, frozen=True):
+    """station.toml, complete and checked."""
+
+    identity: str
+    profile: Profile
+    device_model: DeviceModel
+    data_directory: Path
+    csms: CsmsConfig
+    variables: dict[str, str]  # path of the Actual value to its text, before the first start
+    certificates: tuple[CertificateConfig, ...]
+    hardware: dict[str, DeviceConfig]  # empty: emulated
+    journal: JournalConfig
+    firmware: FirmwareConfig = FirmwareConfig()
+    complaints: tuple[str, ...] = ()  # what could not be used and was left out; empty: nothing
+
+
+# The file as it stands, before any meaning.
+
+
+class _StationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    identity: str
+    profile: str | None = None
+    data: str = "data"
+
+
+class _CsmsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str
+    security_profile: int | None = None
+    password: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+
+
+class _VariableRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    component: str
+    variable: str
+    value: str
+    instance: str | None = None
+    evse: int | None = None
+    connector: int | None = None
+    variable_instance: str | None = None
+
+
+class _CertificateRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    use: str
+    file: str
+    key_file: str | None = None
+    key_password: str | None = None
+    key_password_file: str | None = None
+
+
+class _FirmwareTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    installer: str | None = None
+    directory: str | None = None
+
+
+class _StationToml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    station: _StationTable
+    csms: _CsmsTable
+    variable: tuple[_VariableRow, ...] = ()
+    certificate: tuple[_CertificateRow, ...] = ()
+    hardware: dict[str, Any] = {}
+    journal: JournalConfig = JournalConfig()
+    firmware: _FirmwareTable = _FirmwareTable()
+
+
+def load_config(path: str | Path, drivers: DriverKeys | None = None) -> Config:
+    """Read and check a station.toml.
+
+    Args:
+        path: the file; relative paths in it start from its directory.
+        drivers: the known drivers and the keys each takes besides `driver` and `port`; None:
+            drivers are not checked.
+
+    Raises:
+        ConfigError: one line that names file, table, key and what to do.
+    """
+    path = Path(path)
+    return parse_config(read_toml(path), path.parent, drivers, path.name)
+
+
+def parse_config(
+    raw: Mapping[str, Any], base: Path, drivers: DriverKeys | None, name: str = "station.toml"
+) -> Config:
+    """Check what a station.toml says; relative paths start from `base`. As `load_config`."""
+    try:
+        return _build_config(convert_table(raw, _StationToml), base, drivers)
+    except (TableError, ProfileError) as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a station.toml says, before any meaning.
+
+    Raises:
+        ConfigError: it cannot be read, or is no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file, parse_float=Decimal)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path.name}: {_syntax_error_text(str(error))}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name}: byte {error.start} is not UTF-8") from None
+
+
+def _syntax_error_text(message: str) -> str:
+    """`line 3, column 5: …` where tomllib says `… (at line 3, column 5)`."""
+    place = re.search(r" \(at (.+)\)$", message)
+    if place is None:
+        return message
+    what = message[: place.start()]
+    return f"{place[1]}: {what[0].lower()}{what[1:]}"
+
+
+def _build_config(file: _StationToml, base: Path, drivers: DriverKeys | None) -> Config:
+    identity = _check_identity(file.station.identity)
+    hardware = {name: _device_config(name, raw, drivers) for name, raw in file.hardware.items()}
+    profile = _load_profile(file.station.profile, base, bool(hardware))
+    model = DeviceModel(profile)
+    for complaint in _journal_complaints(file.journal):
+        raise TableError(f"[journal] {complaint}")
+    return Config(
+        identity=identity,
+        profile=profile,
+        device_model=model,
+        data_directory=base / file.station.data,
+        csms=_csms_config(file.csms, base, profile, model),
+        variables=_variable_values(file.variable, model),
+        certificates=tuple(
+            _certificate_config(number, raw, base)
+            for number, raw in enumerate(file.certificate, start=1)
+        ),
+        hardware=hardware,
+        journal=file.journal,
+        firmware=_firmware_config(file.firmware, base),
+    )
+
+
+IDENTITY_PATTERN = re.compile(r"[A-Za-z0-9*\-_=+|@.]+")
+
+
+def _check_identity(text: str) -> str:
+    """Part 4 §3.1.1: an identifierString without the colon that Basic authentication needs."""
+    if not text:
+        raise TableError("[station] identity is empty; give the name the CSMS knows")
+    if len(text) > IDENTITY_MAX:
+        raise TableError(
+            f"[station] identity has {len(text)} characters; at most {IDENTITY_MAX} are allowed"
+        )
+    if not IDENTITY_PATTERN.fullmatch(text):
+        bad = next(character for character in text if not IDENTITY_PATTERN.fullmatch(character))
+        raise TableError(
+            f"[station] identity has {bad!r}; allowed are letters, digits and * - _ = + | @ ."
+        )
+    return text
+
+
+def _load_profile(name: str | None, base: Path, with_hardware: bool) -> Profile:
+    chosen = name or (PROFILE_WITH_HARDWARE if with_hardware else PROFILE_WITHOUT_HARDWARE)
+    try:
+        return load_profile(base / chosen if chosen.endswith(".toml") else chosen)
+    except ProfileError as error:
+        raise TableError(f"[station] profile: {error}") from None
+
+
+def _csms_config(
+    raw: _CsmsTable, base: Path, profile: Profile, device_model: DeviceModel
+) -> CsmsConfig:
+    scheme = _check_url(raw.url)
+    chosen = raw.security_profile or (2 if scheme == "wss" else 1)
+    if raw.security_profile is not None and raw.security_profile not in (1, 2, 3):
+        raise TableError(f"[csms] security_profile is {raw.security_profile}; 1, 2 or 3 exist")
+    if (scheme == "wss") is not (chosen > 1):
+        wanted = "wss" if chosen > 1 else "ws"
+        raise TableError(
+            f"[csms] url begins with {scheme}://, but security profile {chosen} needs {wanted}://"
+        )
+    if chosen not in profile.security_profiles:
+        allowed = ", ".join(map(str, profile.security_profiles))
+        raise TableError(
+            f"[csms] security profile {chosen} is not in product profile {profile.name};"
+            f" use one of {allowed} (wss://), or [station] profile = "
+            f'"{PROFILE_WITHOUT_HARDWARE}" for tests'
+        )
+    password = _read_secret("[csms] password", raw.password, raw.password_file, base)
+    if password is not None:
+        refusal = check_value(
+            device_model.require_variable("SecurityCtrlr", "BasicAuthPassword"), password.reveal()
+        )
+        if refusal:
+            wanted = refusal.info.removeprefix("SecurityCtrlr.BasicAuthPassword ")
+            raise TableError(f"[csms] password {wanted}")
+    elif chosen < 3:
+        raise TableError(
+            f"[csms] password is missing; security profile {chosen} needs password or password_file"
+        )
+    return CsmsConfig(
+        url=raw.url.rstrip("/"),
+        security_profile=chosen,
+        password=password,
+        ca_file=_existing_path("[csms] ca_file", raw.ca_file, base),
+    )
+
+
+def _check_url(text: str) -> str:
+    """The scheme of a good url. The station adds `/<identity>` itself."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise TableError(f'[csms] url "{text}": {error}') from None
+    if parts.scheme not in ("ws", "wss"):
+        raise TableError(f'[csms] url "{text}" must begin with ws:// or wss://')
+    if not host or any(character.isspace() for character in text):
+        raise TableError(f'[csms] url "{text}" names no host the station could reach')
+    if parts.username is not None or parts.password is not None:
+        raise TableError("[csms] url holds a user or password; the password belongs into password")
+    if parts.query or parts.fragment:
+        raise TableError(f'[csms] url "{text}" must end with its path: no ? and no #')
+    if len(text) > URL_MAX:
+        raise TableError(f"[csms] url has {len(text)} characters; at most {URL_MAX} are allowed")
+    return parts.scheme
+
+
+def _read_secret(key: str, text: str | None, file: str | None, base: Path) -> Secret | None:
+    """A secret given in the file or in a file of its own, less the newline editors add."""
+    name = key.rpartition(" ")[2]
+    if text is not None and file is not None:
+        raise TableError(f"{key} and {name}_file are both given; keep one")
+    if file is None:
+        return None if text is None else Secret(text)
+    try:
+        return Secret((base / file).read_text("utf-8").rstrip("\r\n"))
+    except OSError as error:
+        raise TableError(f"{key}_file {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TableError(f"{key}_file {file} is not UTF-8") from None
+
+
+def _existing_path(key: str, file: str | None, base: Path) -> Path | None:
+    if file is None:
+        return None
+    if not (base / file).is_file():
+        raise TableError(f"{key} {file} does not exist; relative paths start at this file")
+    return base / file
+
+
+def _variable_values(rows: tuple[_VariableRow, ...], device_model: DeviceModel) -> dict[str, str]:
+    """The values before the first start; ReadOnly ones may be set here too."""
+    values: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        place = f"[[variable]] {number}: "
+        component = Component(row.component, row.instance, row.evse, row.connector)
+        found = device_model.find_variable(component, row.variable, row.variable_instance)
+        if isinstance(found, Refusal):
+            raise TableError(f"{place}{found.info}{_suggest_variable(row, device_model)}")
+        if found.path in values:
+            raise TableError(f"{place}{found.path} is given twice; keep one")
+        for complaint in _value_complaints(found, row.value):
+            raise TableError(f"{place}{complaint}")
+        values[found.path] = row.value
+    return values
+
+
+def _suggest_variable(row: _VariableRow, device_model: DeviceModel) -> str:
+    import difflib  # only a bad file pays for this import
+
+    meant = f"{row.component}.{row.variable}"
+    near = difflib.get_close_matches(meant, device_model.by_path, n=1, cutoff=0.8)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _value_complaints(definition: VariableDefinition, value: str) -> Iterator[str]:
+    if definition.secret:
+        yield f"{definition.path} is a secret; set it with [csms] password or password_file"
+    elif definition.source and definition.source != "message_timeout":  # [csms] names none
+        yield f"{definition.path} tells the state of the station and cannot be set"
+    elif refusal := check_value(definition, value):
+        yield refusal.info
+
+
+def _certificate_config(number: int, raw: _CertificateRow, base: Path) -> CertificateConfig:
+    place = f"[[certificate]] {number}: "
+    if raw.use not in CERTIFICATE_USES:
+        raise TableError(f"{place}use {unknown_key_message(raw.use, CERTIFICATE_USES, 'a use')}")
+    with_key = CERTIFICATE_USES[raw.use]
+    file = _existing_path(f"{place}file", raw.file, base)
+    assert file is not None  # `file` is a required key
+    if with_key and raw.key_file is None:
+        raise TableError(f"{place}key_file is missing; a {raw.use} is of no use without its key")
+    if not with_key and raw.key_file is not None:
+        raise TableError(f"{place}key_file is given; the station holds no key of a {raw.use}")
+    password = _read_secret(f"{place}key_password", raw.key_password, raw.key_password_file, base)
+    if password is not None and raw.key_file is None:
+        raise TableError(f"{place}key_password is given without key_file")
+    return CertificateConfig(
+        use=raw.use,
+        file=file,
+        key_file=_existing_path(f"{place}key_file", raw.key_file, base),
+        key_password=password,
+    )
+
+
+def _firmware_config(raw: _FirmwareTable, base: Path) -> FirmwareConfig:
+    installer = _existing_path("[firmware] installer", raw.installer, base)
+    if installer is not None and not os.access(installer, os.X_OK):
+        raise TableError(f"[firmware] installer {raw.installer} is not executable")
+    directory = None if raw.directory is None else base / raw.directory
+    return FirmwareConfig(installer and installer.absolute(), directory and directory.absolute())
+
+
+def _device_config(name: str, raw: Any, drivers: DriverKeys | None) -> DeviceConfig:
+    place = f"[hardware.{name}] "
+    if not isinstance(raw, dict):
+        raise TableError(f"[hardware] {name} wants a table of its own: [hardware.{name}]")
+    for key in ("driver", "port"):
+        if key not in raw:
+            raise TableError(f"{place}{key} is missing")
+        if not isinstance(raw[key], str) or not raw[key]:
+            raise TableError(f"{place}{key} wants text in quotes, got {raw[key]!r}")
+    options = {key: value for key, value in raw.items() if key not in ("driver", "port")}
+    if drivers is not None:
+        if raw["driver"] not in drivers:
+            known = ", ".join(sorted(drivers))
+            raise TableError(f"{place}driver {raw['driver']} does not exist; there are {known}")
+        known_keys = {"driver", "port", *drivers[raw["driver"]]}
+        for key in options:
+            if key not in known_keys:
+                raise TableError(f"{place}{unknown_key_message(key, known_keys)}")
+    return DeviceConfig(name=name, driver=raw["driver"], port=raw["port"], options=options)
+
+
+# The least and the most of each number in [journal], and why.
+JOURNAL_LIMITS = {
+    "checkpoint_pages": (10, 100_000),  # below, every commit checkpoints; above, 400 MB of WAL
+    "grow_bytes": (0, 1_073_741_824),  # 0: do not grow ahead
+    "reserve_bytes": (0, 1_073_741_824),  # 0: none is kept
+    "reading_interval_s": (1, 900),  # P6 counts on 1 s at most; a quarter hour is the billing unit
+    "retention": (1, 36_500),  # days
+}
+
+
+def _journal_complaints(journal: JournalConfig) -> Iterator[str]:
+    for key, (least, most) in JOURNAL_LIMITS.items():
+        value = getattr(journal, key)
+        if not least <= value <= most:
+            yield f"{key} is {value}; allowed are {least} to {most}"

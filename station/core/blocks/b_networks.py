@@ -1,0 +1,229 @@
+"""Which ways lead to a CSMS, and in which order are they tried? (B09, B10, A05)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from journal.events import Decision, Event
+from journal.observations import CsmsConfigured, LinkOpened, StationStarted
+from journal.projections.network_profiles import (
+    CONFIGURED_SLOT,
+    NetworkProfile,
+    NetworkProfileSet,
+    NetworkSlotsSelected,
+    SecurityProfileRaised,
+)
+from journal.projections.variables import VariableChanged
+from station.core.blocks import a_security, m_certificates
+from station.core.context import Call, CallHandler, Context, Rule, call_result, status_info
+from station.core.device_model.definitions import Refusal
+from station.core.device_model.model import split_list
+from station.ocpp.messages.b_provisioning import (
+    NetworkConnectionProfileType,
+    SetNetworkProfileRequest,
+    SetNetworkProfileResponse,
+)
+
+CONFIGURATION_PRIORITY: Final = "OCPPCommCtrlr.NetworkConfigurationPriority"
+OCPP_VERSION: Final = "OCPP20"  # how OCPPVersionEnumType calls 2.0.1
+MESSAGE_TIMEOUT_MAX_S: Final = 3600  # one lost answer keeps everything else waiting for so long
+SCHEME_BY_PROFILE: Final = {1: "ws", 2: "wss", 3: "wss"}  # by security profile
+
+
+# --- B09: filling a slot -------------------------------------------------------------------------
+
+
+def set_network_profile(
+    ctx: Context, call: Call, request: SetNetworkProfileRequest
+) -> Iterator[Decision]:
+    """Store a way to a CSMS; it counts after the next start. B09.FR.01 to 05."""
+    slot, data = request.configuration_slot, request.connection_data
+    new = NetworkProfile(
+        slot=slot,
+        url=data.ocpp_csms_url.rstrip("/"),
+        security_profile=data.security_profile,
+        message_timeout_s=data.message_timeout,
+        interface=data.ocpp_interface,
+    )
+    refusal = (
+        _check_slot(ctx, slot)
+        or _check_connection_data(ctx, data)
+        or _check_slot_in_priority(ctx, new)
+    )
+    if refusal:
+        info = status_info(*refusal)
+        yield call_result(call, SetNetworkProfileResponse(status="Rejected", status_info=info))
+        return
+    yield NetworkProfileSet(new)
+    yield call_result(call, SetNetworkProfileResponse(status="Accepted"))
+    yield from a_security.log_security_event(
+        ctx,
+        "ReconfigurationOfSecurityParameters",
+        f"network slot {slot}: security profile {data.security_profile}",
+    )
+
+
+def _check_slot(ctx: Context, slot: int) -> tuple[str, str] | None:
+    """B09.FR.05: only what the valuesList of the priority has."""
+    if str(slot) in ctx.product.profile.network_slots:
+        return None
+    known = ",".join(ctx.product.profile.network_slots)
+    return "InvalidValue", f"there are slots {known}, not {slot}"
+
+
+def _check_slot_in_priority(ctx: Context, network_slot: NetworkProfile) -> tuple[str, str] | None:
+    """What the priority would refuse today must not get into it by way of a slot it names.
+
+    After the next start the station would try a way that cannot work. A05.FR.02, A05.FR.03.
+    """
+    if str(network_slot.slot) not in ctx.variable_list(CONFIGURATION_PRIORITY):
+        return None
+    fault = _check_security_profile(ctx, network_slot)
+    return (
+        ("InvalidValue", f"slot {network_slot.slot} is in the priority: {fault}") if fault else None
+    )
+
+
+def _check_connection_data(
+    ctx: Context, data: NetworkConnectionProfileType
+) -> tuple[str, str] | None:
+    """Reason code and text of the first thing wrong. B09.FR.02, B09.FR.04."""
+    reached, own = ctx.state.network_profiles.security_profile, data.security_profile
+    allowed = ctx.product.profile.security_profiles
+    if own < reached:
+        return "InvalidValue", f"security profile {own} is lower than {reached}, which is in use"
+    if own not in allowed:
+        return "InvalidValue", f"security profile {own} is none of {','.join(map(str, allowed))}"
+    if data.ocpp_version != OCPP_VERSION or data.ocpp_transport != "JSON":
+        return "UnsupportedParam", f"only {OCPP_VERSION} over JSON is spoken here"
+    if not 1 <= data.message_timeout <= MESSAGE_TIMEOUT_MAX_S:
+        told = f"messageTimeout is 1 to {MESSAGE_TIMEOUT_MAX_S} s, not {data.message_timeout}"
+        return "ValueOutOfRange", told
+    if data.apn is not None or data.vpn is not None:
+        # To accept a tunnel and then go without it would be worse than to say no.
+        return "UnsupportedParam", "modem and tunnel are set up in the host, not by OCPP"
+    fault = check_url(data.ocpp_csms_url, own)
+    return ("InvalidURL", fault) if fault else None
+
+
+def check_url(url: str, security_profile: int) -> str | None:
+    """What is wrong with a URL for that security profile; None: nothing. Part 4 §3.1.1."""
+    scheme = SCHEME_BY_PROFILE[security_profile]
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "the URL cannot be read"
+    if parts.scheme != scheme:
+        return f"security profile {security_profile} needs {scheme}://"
+    if not host or port == 0 or " " in url or not url.isprintable():
+        return "the URL names no host"
+    if parts.username is not None or parts.password is not None:
+        return "the URL holds a user or a password"
+    if parts.query or parts.fragment:
+        return "the URL must end with its path"
+    return None
+
+
+# --- B10: the order ------------------------------------------------------------------------------
+
+
+def check_priority(ctx: Context, text: str) -> Refusal | None:
+    """Why NetworkConfigurationPriority cannot be this. B10.FR.02, A05.FR.02 to 04.
+
+    Its form has been checked; the sense is judged here.
+    """
+    networks = ctx.state.network_profiles
+    for member in split_list(text):
+        stored = networks.stored_profile(int(member))
+        if stored is None:
+            return _priority_refusal(f"slot {member} holds no network connection profile")
+        if fault := _check_security_profile(ctx, stored):
+            return _priority_refusal(f"slot {member}: {fault}")
+    return None
+
+
+def _priority_refusal(why: str) -> Refusal:
+    return Refusal("Rejected", "InvalidValue", why)
+
+
+def _check_security_profile(ctx: Context, network_slot: NetworkProfile) -> str | None:
+    """Why a slot cannot be put to use."""
+    reached, own = ctx.state.network_profiles.security_profile, network_slot.security_profile
+    if own < reached:
+        return f"security profile {own} is lower than {reached}"  # A05, remark
+    if (
+        own > reached
+        and own > 1
+        and not m_certificates.has_valid_certificate(ctx, m_certificates.CSMS_ROOT)
+    ):
+        return "no valid CSMSRootCertificate is installed"  # A05.FR.02
+    if (
+        own > reached
+        and own == 3
+        and not m_certificates.has_valid_certificate(ctx, m_certificates.STATION_CERTIFICATE)
+    ):
+        return "no valid ChargingStationCertificate is installed"  # A05.FR.03
+    return None
+
+
+def select_network_slots(ctx: Context) -> Iterator[Decision]:
+    """What is stored counts from this start on. B10.FR.04, A05.FR.05.
+
+    A station must not be stranded (B10.FR.09): where the priority leaves no usable slot, every
+    usable one is tried.
+    """
+    if not isinstance(ctx.entry.event, StationStarted):
+        return
+    networks = ctx.state.network_profiles
+    usable = [
+        one for one in networks.stored_profiles if one.security_profile >= networks.security_profile
+    ]
+    by_slot = {str(one.slot): one for one in usable}
+    chosen = [
+        by_slot[member] for member in ctx.variable_list(CONFIGURATION_PRIORITY) if member in by_slot
+    ]
+    candidates = tuple(chosen or usable)
+    if candidates != networks.candidates:
+        yield NetworkSlotsSelected(candidates)
+
+
+def on_csms_configured(ctx: Context) -> Iterator[Decision]:
+    """station.toml was changed: whoever stood at the station wants its slot tried first."""
+    yield from m_certificates.install_csms_roots(ctx)
+    others = [
+        one for one in ctx.variable_list(CONFIGURATION_PRIORITY) if one != str(CONFIGURED_SLOT)
+    ]
+    priority = ",".join([str(CONFIGURED_SLOT), *others])
+    if ctx.state.lifecycle.run_count and priority != ctx.variable_text(CONFIGURATION_PRIORITY):
+        yield VariableChanged(CONFIGURATION_PRIORITY, priority)
+
+
+def raise_security_profile(ctx: Context) -> Iterator[Decision]:
+    """A connection of a higher security profile stands: the way back is closed. A05.FR.06."""
+    event, networks = ctx.entry.event, ctx.state.network_profiles
+    if not isinstance(event, LinkOpened) or event.security_profile <= networks.security_profile:
+        return
+    dropped = {
+        one.slot
+        for one in networks.stored_profiles
+        if one.security_profile < event.security_profile
+    }
+    yield SecurityProfileRaised(event.security_profile, tuple(sorted(dropped)))
+    kept = [one for one in ctx.variable_list(CONFIGURATION_PRIORITY) if int(one) not in dropped]
+    priority = ",".join(kept or [str(event.slot)])
+    if priority != ctx.variable_text(CONFIGURATION_PRIORITY):
+        yield VariableChanged(CONFIGURATION_PRIORITY, priority)
+    if networks.security_profile:
+        yield from a_security.log_security_event(
+            ctx,
+            "ReconfigurationOfSecurityParameters",
+            f"security profile {networks.security_profile} raised to {event.security_profile}",
+        )
+
+
+CALLS: Final[dict[str, CallHandler]] = {"SetNetworkProfile": set_network_profile}
+
+OBSERVED: Final[dict[type[Event], Rule]] = {CsmsConfigured: on_csms_configured}

@@ -1,0 +1,166 @@
+"""What do the variables say that the station measures itself?
+
+One function for each name of `station.core.device_model.model.SOURCES`. A component without an EVSE speaks
+for the whole station.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Final
+
+from journal.observations import DeviceFaulted, MeterRead
+from journal.projections.network_profiles import CONFIGURED_SLOT
+from station.core.blocks.g_availability import connector_status, evse_status, station_status
+from station.core.context import Context
+from station.core.device_model.model import Component
+from station.ocpp.messages import format_timestamp
+
+SourceReader = Callable[[Context, Component], str | None]
+CACHE_ENTRY_BYTES: Final = 200  # about what a token takes in memory
+
+
+def read_measured_value(ctx: Context, source: str, component: Component) -> str | None:
+    """What `source` says of a component; None where nothing is known yet."""
+    return SOURCE_READERS[source](ctx, component)
+
+
+def _boolean_text(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _read_availability(ctx: Context, component: Component) -> str | None:
+    if component.evse_id is None:
+        return station_status(ctx)
+    if component.connector_id is None:
+        return evse_status(ctx, component.evse_id)
+    return connector_status(ctx, component.evse_id, component.connector_id)
+
+
+def _meter_readings(ctx: Context, component: Component) -> list[MeterRead]:
+    found = ctx.state.readings.latest
+    return [one.meter_read for one in found if component.evse_id in (None, one.meter_read.evse_id)]
+
+
+def _measurement_reader(get_value: Callable[[MeterRead], Decimal | None]) -> SourceReader:
+    """A measurement of one EVSE, or the sum over all of them."""
+
+    def read_measurement(ctx: Context, component: Component) -> str | None:
+        values = [
+            value
+            for read in _meter_readings(ctx, component)
+            if (value := get_value(read)) is not None
+        ]
+        return f"{sum(values, Decimal(0)):f}" if values else None
+
+    return read_measurement
+
+
+def _read_soc(ctx: Context, component: Component) -> str | None:
+    for read in _meter_readings(ctx, component):
+        if read.soc_percent is not None:
+            return str(read.soc_percent)
+    return None
+
+
+def _component_faults(ctx: Context, component: Component) -> list[DeviceFaulted]:
+    """The faults of a component, by the device that has them."""
+    devices = DEVICES_BY_COMPONENT.get(component.name)
+    return [
+        fault
+        for fault in ctx.state.faults.active
+        if (devices is None or fault.device in devices)
+        and component.evse_id in (None, fault.evse_id)
+    ]
+
+
+def _read_problem(ctx: Context, component: Component) -> str:
+    return _boolean_text(bool(_component_faults(ctx, component)))
+
+
+def _read_tripped(ctx: Context, component: Component) -> str:
+    return _boolean_text(any(fault.blocks_charging for fault in _component_faults(ctx, component)))
+
+
+def _read_overload(ctx: Context, component: Component) -> str:
+    return _boolean_text(
+        any("temperature" in fault.fault for fault in _component_faults(ctx, component))
+    )
+
+
+def _read_active(ctx: Context, component: Component) -> str | None:
+    if component.evse_id is None:
+        return _boolean_text(bool(_component_faults(ctx, component)))
+    closed = ctx.state.evses.by_id(component.evse_id).contactor_closed
+    return None if closed is None else _boolean_text(closed)
+
+
+def _read_ev_connected(ctx: Context, component: Component) -> str:
+    evses = ctx.state.evses.all_evses
+    return _boolean_text(
+        any(evse.is_plugged_in for evse in evses if component.evse_id in (None, evse.evse_id))
+    )
+
+
+def _read_network_slot(ctx: Context, component: Component) -> str:
+    """The slot in use, or the one that is tried first."""
+    candidates = ctx.state.network_profiles.candidates
+    first = candidates[0].slot if candidates else CONFIGURED_SLOT
+    return str(ctx.state.link.slot or first)
+
+
+def _read_message_timeout(ctx: Context, component: Component) -> str | None:
+    """As the network connection profile in use has it; None: it has none of its own."""
+    in_use = ctx.state.network_profiles.candidate_profile(ctx.state.link.slot)
+    return str(in_use.message_timeout_s or "") or None if in_use else None
+
+
+def _read_nothing(ctx: Context, component: Component) -> None:
+    return None
+
+
+SOURCE_READERS: Final[dict[str, SourceReader]] = {
+    "active": _read_active,
+    "auth_cache_bytes": lambda case, _: str(len(case.state.auth_cache.entries) * CACHE_ENTRY_BYTES),
+    "availability": _read_availability,
+    "certificates": lambda case, _: str(len(case.state.certificates.installed)),
+    "clock": lambda case, _: format_timestamp(case.now),
+    "current_a": _measurement_reader(lambda read: read.current_a),
+    "energy_export_wh": _measurement_reader(lambda read: read.energy_export_wh),
+    "energy_import_wh": _measurement_reader(lambda read: read.energy_wh),
+    "ev_connected": _read_ev_connected,
+    "identity": lambda case, _: case.state.lifecycle.identity,
+    "insulation_ohm": _read_nothing,
+    "message_timeout": _read_message_timeout,
+    "network_slot": _read_network_slot,
+    "overload": _read_overload,
+    "pilot_state": _read_nothing,
+    "power_w": _measurement_reader(lambda read: read.power_w),
+    "problem": _read_problem,
+    "security_profile": lambda case, _: (
+        str(case.state.network_profiles.security_profile or "") or None
+    ),
+    "soc_percent": _read_soc,
+    "temperature_c": _read_nothing,
+    "tripped": _read_tripped,
+    "voltage_v": _measurement_reader(lambda read: read.voltage_v),
+}
+
+# component -> the devices whose faults are its problems; others speak for everything they cover
+DEVICES_BY_COMPONENT: Final = {
+    "TokenReader": {"reader"},
+    "FiscalMetering": {"meter"},
+    "PowerContactor": {"contactor"},
+    "AcDcConverter": {"module", "can"},
+    "EmergencyStopSensor": {"emergency_stop"},
+    "CaseAccessSensor": {"door"},
+    "GroundIsolationProtection": {"insulation"},
+    "TemperatureSensor": {"cable", "temperature"},
+    "ElectricalFeed": {"mains"},
+    "Display": {"display"},
+    "Controller": {"secc", "io"},
+    "CPPWMController": {"pilot", "secc"},
+    "ConnectedEV": {"ev"},
+    "OverCurrentProtection": {"output"},
+}

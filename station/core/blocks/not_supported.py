@@ -1,0 +1,141 @@
+"""What does the station answer to what it cannot do?
+
+Where the message has a status that says no, that status, with a reason code of Part 2 appendix 5;
+where it has none, or the specification wants it so, a CALLERROR `NotSupported` (Part 4 §4.3).
+An action that a block handles stands in that block's table and not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from journal.events import Decision
+from station.core.context import Call, CallHandler, Context, call_error, call_result, status_info
+from station.ocpp.messages import Datatype
+from station.ocpp.messages.a_security import CertificateSignedResponse
+from station.ocpp.messages.d_local_list import GetLocalListVersionResponse, SendLocalListResponse
+from station.ocpp.messages.h_reservation import CancelReservationResponse, ReserveNowResponse
+from station.ocpp.messages.k_smart_charging import (
+    ClearChargingProfileResponse,
+    GetChargingProfilesResponse,
+    GetCompositeScheduleResponse,
+)
+from station.ocpp.messages.l_firmware import PublishFirmwareResponse, UnpublishFirmwareResponse
+from station.ocpp.messages.n_diagnostics import (
+    ClearMonitoringResultType,
+    ClearVariableMonitoringRequest,
+    ClearVariableMonitoringResponse,
+    GetMonitoringReportResponse,
+    SetMonitoringBaseResponse,
+    SetMonitoringLevelResponse,
+    SetMonitoringResultType,
+    SetVariableMonitoringRequest,
+    SetVariableMonitoringResponse,
+)
+from station.ocpp.messages.o_display import ClearDisplayMessageResponse, GetDisplayMessagesResponse
+
+UNSUPPORTED_REQUEST: Final = status_info("UnsupportedRequest")
+NOT_ENABLED: Final = status_info("NotEnabled")
+NOT_FOUND: Final = status_info("NotFound")
+
+
+def _fixed_response(response: Datatype) -> CallHandler:
+    """A handler that gives the same answer to whatever is asked."""
+
+    def handler(ctx: Context, call: Call, request: Datatype) -> Iterator[Decision]:
+        yield call_result(call, response)
+
+    return handler
+
+
+def refuse_not_supported(ctx: Context, call: Call, request: Datatype) -> Iterator[Decision]:
+    """For messages whose answer cannot say no."""
+    yield call_error(call, "NotSupported", f"{call.action} is not supported by this station")
+
+
+def set_variable_monitoring(
+    ctx: Context, call: Call, request: SetVariableMonitoringRequest
+) -> Iterator[Decision]:
+    """One refusal for each monitor. N04.FR.01."""
+    results = tuple(
+        SetMonitoringResultType(
+            status="Rejected",
+            type=one.type,
+            component=one.component,
+            variable=one.variable,
+            severity=one.severity,
+            status_info=UNSUPPORTED_REQUEST,
+        )
+        for one in request.set_monitoring_data
+    )
+    yield call_result(call, SetVariableMonitoringResponse(set_monitoring_result=results))
+
+
+def clear_variable_monitoring(
+    ctx: Context, call: Call, request: ClearVariableMonitoringRequest
+) -> Iterator[Decision]:
+    """There are no monitors, so none has that number. N06.FR.01, N06.FR.02."""
+    results = tuple(ClearMonitoringResultType(status="NotFound", id=one) for one in request.id)
+    yield call_result(call, ClearVariableMonitoringResponse(clear_monitoring_result=results))
+
+
+_RESPONSES: Final[dict[str, Datatype]] = {
+    # A02: no CSR of ours is open, so no certificate can be the answer to one
+    "CertificateSigned": CertificateSignedResponse(
+        status="Rejected", status_info=UNSUPPORTED_REQUEST
+    ),
+    # D01: there is no list that could take it
+    "SendLocalList": SendLocalListResponse(status="Failed", status_info=NOT_ENABLED),
+    # D02.FR.03
+    "GetLocalListVersion": GetLocalListVersionResponse(version_number=0),
+    # H01.FR.01
+    "ReserveNow": ReserveNowResponse(status="Rejected", status_info=NOT_ENABLED),
+    # H02.FR.01
+    "CancelReservation": CancelReservationResponse(status="Rejected", status_info=NOT_FOUND),
+    # K08.FR.05
+    "GetCompositeSchedule": GetCompositeScheduleResponse(
+        status="Rejected", status_info=UNSUPPORTED_REQUEST
+    ),
+    # K09: none is installed, so none matches
+    "GetChargingProfiles": GetChargingProfilesResponse(
+        status="NoProfiles", status_info=UNSUPPORTED_REQUEST
+    ),
+    # K10.FR.01
+    "ClearChargingProfile": ClearChargingProfileResponse(
+        status="Unknown", status_info=UNSUPPORTED_REQUEST
+    ),
+    # L03: for Local Controllers
+    "PublishFirmware": PublishFirmwareResponse(status="Rejected", status_info=UNSUPPORTED_REQUEST),
+    # L04: nothing was ever published
+    "UnpublishFirmware": UnpublishFirmwareResponse(status="NoFirmware"),
+    # N02.FR.02
+    "GetMonitoringReport": GetMonitoringReportResponse(
+        status="NotSupported", status_info=UNSUPPORTED_REQUEST
+    ),
+    # N03.FR.02
+    "SetMonitoringBase": SetMonitoringBaseResponse(
+        status="NotSupported", status_info=UNSUPPORTED_REQUEST
+    ),
+    # N05
+    "SetMonitoringLevel": SetMonitoringLevelResponse(
+        status="Rejected", status_info=UNSUPPORTED_REQUEST
+    ),
+    # O03.FR.06
+    "GetDisplayMessages": GetDisplayMessagesResponse(
+        status="Unknown", status_info=UNSUPPORTED_REQUEST
+    ),
+    # O05.FR.02
+    "ClearDisplayMessage": ClearDisplayMessageResponse(
+        status="Unknown", status_info=UNSUPPORTED_REQUEST
+    ),
+}
+
+CALLS: Final[dict[str, CallHandler]] = {
+    **{action: _fixed_response(response) for action, response in _RESPONSES.items()},
+    "SetVariableMonitoring": set_variable_monitoring,
+    "ClearVariableMonitoring": clear_variable_monitoring,
+    "SetChargingProfile": refuse_not_supported,  # K01.FR.29
+    "CostUpdated": refuse_not_supported,  # I02: the answer has no status
+    "SetDisplayMessage": refuse_not_supported,  # the example of Part 4 §4.2.3
+}

@@ -1,0 +1,242 @@
+"""How should things be? A level, not a list of commands.
+
+Computed after every commit from the memory alone. Hands, link and alarm act on the difference
+between this and what they have done, so a restart needs no list of half-done orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import msgspec
+
+from journal.events import PROGRAMMING_ERRORS, Entry
+from journal.projections.certificates import CertificateInstalled
+from journal.projections.customer_requests import CustomerRequest
+from journal.projections.firmware import FirmwareUpdate, FirmwareUpdateOrdered
+from journal.projections.logs import LogUpload
+from journal.projections.network_profiles import NetworkProfile
+from journal.projections.pending_replies import PendingReply
+from journal.state import State
+from station.core import outbox_rules
+from station.core.blocks import (
+    b_registration,
+    b_reset,
+    c_authorization,
+    e_transactions,
+    j_metering,
+    l_firmware,
+    n_customers,
+)
+from station.core.blocks.evse_conditions import (
+    is_in_service,
+    is_out_of_order,
+    may_charge,
+    out_of_order_until_ms,
+)
+from station.core.context import Context, Product
+from station.core.display import OUT_OF_ORDER_TEXT, display_text
+
+
+class DesiredCall(msgspec.Struct, frozen=True):
+    """The attempt that is under way; its payload lies in entry `call`."""
+
+    call: int
+    message_id: str
+    action: str
+    offline: bool
+
+
+class DesiredEvse(msgspec.Struct, frozen=True):
+    """What the power path of one EVSE shall do."""
+
+    evse_id: int
+    energy_allowed: bool  # whoever is plugged in may charge
+    suspended: bool  # somebody may charge, but not now: stay connected without energy
+    transaction_id: str | None
+    display_text: str  # for the display
+    cable_report_count: int | None = (
+        None  # reports of the cable this was judged with; None: whichever
+    )
+
+
+FirmwareStep = Literal["wait", "download", "verify", "install", "confirm"]
+
+FAILED_RETRY_MS: Final = 10_000  # the least between two deadlines after a rule failed
+
+STEP_BY_STATUS: Final[dict[str, FirmwareStep]] = {
+    "Downloading": "download",
+    "Downloaded": "verify",
+    "Installing": "install",
+}
+
+
+class DesiredFirmware(msgspec.Struct, frozen=True):
+    """What to do next for a firmware update. L01."""
+
+    update_seq: int  # entry that ordered it
+    step: FirmwareStep
+    order: FirmwareUpdateOrdered
+    version: str = ""  # of what the installer has put in place
+
+
+class DesiredLink(msgspec.Struct, frozen=True):
+    """How to reach the CSMS, and how patiently. Part 4 §5.3, §8; B10."""
+
+    candidates: tuple[NetworkProfile, ...] = ()  # in the order they are tried. B10.FR.04
+    attempts_per_candidate: int = 1  # for each of them. B10.FR.03
+    last_successful: NetworkProfile | None = None  # of the last successful connection
+    fallback_enabled: bool = False  # to that one, once all have failed. B10.FR.07, C-47
+    open_count: int = 0  # of this run of the program; the last one is the present connection
+    online: bool = False
+    password_reference: str = ""  # reference of BasicAuthPassword; empty: the one in station.toml
+    ping_interval_s: int = 0  # 0: no pings. WebSocketPingInterval
+    back_off_minimum_s: int = 10
+    back_off_random_s: int = 0
+    back_off_repeat_times: int = 0
+
+
+class DesiredState(msgspec.Struct, frozen=True):
+    link: DesiredLink = DesiredLink()
+    replies: tuple[PendingReply, ...] = ()
+    call: DesiredCall | None = None
+    evses: tuple[DesiredEvse, ...] = ()
+    reader_enabled: bool = True
+    next_due_ms: int | None = None  # uptime at which something is due
+    restart_reason: str | None = None  # BootReasonEnumType of the next run
+    firmware: DesiredFirmware | None = None
+    log_upload: LogUpload | None = None  # the log that shall be on its way
+    customer_request: CustomerRequest | None = None  # whose data shall be looked for
+    references_to_erase: tuple[str, ...] = ()  # references of personal values that shall go now
+    certificates: tuple[CertificateInstalled, ...] = ()
+    failure: str = ""  # why this is only the level that harms nobody
+
+
+def compute_desired_state(product: Product, state: State, entry: Entry) -> DesiredState:
+    """The level that follows from the memory as it is after `entry`.
+
+    Where that has a fault of ours, the level that harms nobody, which says so. P8.
+    """
+    ctx = Context(product, state, entry)
+    try:
+        return _desired_state(ctx)
+    except PROGRAMMING_ERRORS as fault:
+        return _safe_state(ctx, fault)
+
+
+def _safe_state(ctx: Context, fault: Exception) -> DesiredState:
+    """No energy anywhere; the CSMS still gets its answers."""
+    return DesiredState(
+        link=_desired_link(ctx),
+        replies=ctx.state.pending_replies.pending,
+        evses=tuple(
+            DesiredEvse(evse.evse_id, False, False, None, OUT_OF_ORDER_TEXT)
+            for evse in ctx.state.evses.all_evses
+        ),
+        reader_enabled=False,
+        next_due_ms=ctx.uptime_ms + FAILED_RETRY_MS,
+        failure=f"{type(fault).__name__}: {fault}",
+    )
+
+
+def _desired_state(ctx: Context) -> DesiredState:
+    state = ctx.state
+    flight = state.outbox.in_flight
+    restart = state.lifecycle.restart
+    return DesiredState(
+        link=_desired_link(ctx),
+        replies=state.pending_replies.pending,
+        call=DesiredCall(flight.call_seq, flight.message_id, flight.action, flight.offline)
+        if flight and state.link.online
+        else None,
+        evses=tuple(_desired_evse(ctx, evse.evse_id) for evse in state.evses.all_evses),
+        reader_enabled=any(is_in_service(ctx, evse.evse_id) for evse in state.evses.all_evses)
+        or bool(state.transactions.open),
+        next_due_ms=_next_due_ms(ctx),
+        restart_reason=restart.boot_reason if restart else None,
+        firmware=_desired_firmware(state.firmware.running_update),
+        log_upload=state.logs.upload,
+        customer_request=next(iter(state.customer_requests.pending), None),
+        references_to_erase=n_customers.erasable_references(ctx),
+        certificates=state.certificates.installed,
+    )
+
+
+def _desired_link(ctx: Context) -> DesiredLink:
+    networks = ctx.state.network_profiles
+    return DesiredLink(
+        candidates=networks.candidates,
+        attempts_per_candidate=ctx.variable_integer(
+            "OCPPCommCtrlr.NetworkProfileConnectionAttempts", default=1
+        ),
+        last_successful=networks.candidate_profile(networks.last_connected_slot)
+        or networks.stored_profile(networks.last_connected_slot),
+        fallback_enabled=ctx.product.profile.supports("C-47"),
+        open_count=ctx.state.link.open_count,
+        online=ctx.state.link.online,
+        password_reference=ctx.variable_text("SecurityCtrlr.BasicAuthPassword") or "",
+        ping_interval_s=ctx.variable_integer("OCPPCommCtrlr.WebSocketPingInterval"),
+        back_off_minimum_s=ctx.variable_integer(
+            "OCPPCommCtrlr.RetryBackOffWaitMinimum", default=10
+        ),
+        back_off_random_s=ctx.variable_integer("OCPPCommCtrlr.RetryBackOffRandomRange"),
+        back_off_repeat_times=ctx.variable_integer("OCPPCommCtrlr.RetryBackOffRepeatTimes"),
+    )
+
+
+def _desired_firmware(update: FirmwareUpdate | None) -> DesiredFirmware | None:
+    if update is None:
+        return None
+    step = STEP_BY_STATUS.get(update.status, "wait")
+    if update.status == "InstallRebooting" and update.restarted:
+        step = "confirm"
+    return DesiredFirmware(update.seq, step, update.order, update.version)
+
+
+def _desired_evse(ctx: Context, evse_id: int) -> DesiredEvse:
+    held = ctx.state.authorizations.on_evse(evse_id)
+    transaction = ctx.state.transactions.on_evse(evse_id)
+    return DesiredEvse(
+        evse_id=evse_id,
+        energy_allowed=may_charge(ctx, evse_id),
+        suspended=held is not None and held.suspended,
+        transaction_id=transaction.transaction_id if transaction else None,
+        display_text=display_text(ctx, evse_id),
+        cable_report_count=ctx.state.evses.by_id(evse_id).cable_report_count,
+    )
+
+
+def _next_due_ms(ctx: Context) -> int | None:
+    """The earliest deadline; after a failed rule not at once: it may leave one in the past."""
+    due_ms = min(_due_times_ms(ctx), default=None)
+    failed_ms = ctx.state.health.rule_failed_ms
+    if due_ms is None or failed_ms is None:
+        return due_ms
+    return max(due_ms, min(failed_ms, ctx.uptime_ms) + FAILED_RETRY_MS)
+
+
+def _due_times_ms(ctx: Context) -> Iterator[int]:
+    """Every uptime at which a rule may decide without anything else happening."""
+    outbox = ctx.state.outbox
+    if outbox.in_flight:
+        if outbox.in_flight.sent_ms is not None:
+            yield outbox.in_flight.sent_ms + outbox_rules.message_timeout_ms(ctx)
+    elif ctx.may_send_calls and outbox.retry_ms is not None and len(outbox.transaction):
+        yield outbox.retry_ms
+    for due_ms in (
+        b_registration.boot_due_ms(ctx),
+        b_registration.heartbeat_due_ms(ctx),
+        b_reset.restart_due_ms(ctx),
+        j_metering.aligned_due_ms(ctx),
+        j_metering.keep_due_ms(ctx),
+        l_firmware.update_due_ms(ctx),
+        out_of_order_until_ms(ctx) if is_out_of_order(ctx) else None,
+    ):
+        if due_ms is not None:
+            yield due_ms
+    for held in ctx.state.authorizations.active:
+        due_ms = c_authorization.connection_due_ms(ctx, held)
+        if due_ms is not None:
+            yield due_ms
+    yield from e_transactions.transaction_deadlines_ms(ctx)

@@ -1,0 +1,69 @@
+"""How does a reading become a MeterValue?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from journal.observations import MeterRead
+from journal.projections.readings import Reading
+from journal.projections.transactions import Sample
+from station.ocpp.messages import format_timestamp
+from station.ocpp.messages.datatypes import MeterValueType, SampledValueType, UnitOfMeasureType
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _soc_percent(read: MeterRead) -> Decimal | None:
+    return None if read.soc_percent is None else Decimal(read.soc_percent)
+
+
+class Measurand(NamedTuple):
+    """What the reading says of it, and where it is measured."""
+
+    get_value: Callable[[MeterRead], Decimal | None]
+    unit: str
+    location: str
+
+
+# all of a DC output. J02.FR.05
+MEASURANDS: Final = {
+    "Energy.Active.Import.Register": Measurand(lambda read: read.energy_wh, "Wh", "Outlet"),
+    "Energy.Active.Export.Register": Measurand(lambda read: read.energy_export_wh, "Wh", "Outlet"),
+    "Voltage": Measurand(lambda read: read.voltage_v, "V", "Outlet"),
+    "Current.Import": Measurand(lambda read: read.current_a, "A", "Outlet"),
+    "Power.Active.Import": Measurand(lambda read: read.power_w, "W", "Outlet"),
+    "SoC": Measurand(_soc_percent, "Percent", "EV"),
+}
+
+
+def make_sample(reading: Reading, context: str) -> Sample:
+    return Sample(context, reading.at_unix_ms, reading.meter_read)
+
+
+def build_meter_value(sample: Sample, measurands: Iterable[str]) -> MeterValueType | None:
+    """The wanted measurands of one reading; None where it has none of them.
+
+    Registers go out exactly as the meter gave them. J02.FR.16, J02.FR.17.
+    """
+    values = []
+    for measurand in measurands:
+        known = MEASURANDS.get(measurand)
+        value = known.get_value(sample.meter_read) if known else None
+        if known is None or value is None:
+            continue
+        values.append(
+            SampledValueType(
+                value=value,
+                context=sample.context,  # type: ignore[arg-type]
+                measurand=measurand,  # type: ignore[arg-type]
+                location=known.location,  # type: ignore[arg-type]
+                unit_of_measure=UnitOfMeasureType(unit=known.unit),
+            )
+        )
+    if not values:
+        return None
+    moment = EPOCH + timedelta(milliseconds=sample.at_unix_ms)
+    return MeterValueType(sampled_value=tuple(values), timestamp=format_timestamp(moment))

@@ -1,0 +1,354 @@
+"""Why was it decided so, in a sentence, and which requirement says so?
+
+The sentence is told from the decision and the entries it follows from at once; where the journal
+does not tell which of several rules it was, no requirement is named. Requirements are those of
+Part 2 unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from journal.events import Entry, Observation
+from journal.observations import (
+    CableReported,
+    CallPayloadLost,
+    DeviceFaulted,
+    EnergyFlowReported,
+    FirmwareActivationChecked,
+    FrameReceived,
+    LinkClosed,
+    LinkOpened,
+    StationStarted,
+    StorageReported,
+)
+from journal.projections.authorizations import AuthorizationEnded, AuthorizationGranted
+from journal.projections.clock import ClockCorrected
+from journal.projections.firmware import FirmwareStatusChanged
+from journal.projections.lifecycle import ResetOrdered, RestartOrdered
+from journal.projections.outbox import (
+    CallAttempted,
+    CallAttemptFailed,
+    CallParked,
+    CallQueued,
+    CallRetryRequested,
+    CallsDropped,
+    ConnectorStatusSummary,
+    TransactionEventSummary,
+)
+from journal.projections.reported_statuses import StatusResendRequired
+from journal.projections.transactions import TransactionStarted, TransactionStopOrdered
+from station.core.outbox_rules import LINK_LOST_REASON, THINNED_REASON
+from station.history.explain import authorization_reasons, response_reasons
+from station.history.explain.blocking_reasons import (
+    DISK_FULL_TEXT,
+    describe_fault,
+    explain_scheduled_availability,
+    find_blocking_reason,
+)
+from station.history.explain.reason import DirectCauses, Reason, first_of_kind
+from station.transcript.phrases import reason_suffix
+
+
+def explain_decision(entry: Entry, causes: DirectCauses) -> Reason | None:
+    """Why `entry` was decided; None for what was observed, or has no better reason than that."""
+    found = DECISION_REASONS.get(type(entry.event).__name__)
+    return found(entry.event, causes) if callable(found) else found
+
+
+# --- Transactions --------------------------------------------------------------------------------
+
+
+def _explain_transaction_start(event: TransactionStarted, causes: DirectCauses) -> Reason:
+    if event.remote_start_id is not None:
+        return Reason("the CSMS started it, and TxStartPoint was reached", "F02.FR.21")
+    if first_of_kind(causes, EnergyFlowReported):
+        flows = "began to flow" if isinstance(causes[-1].event, EnergyFlowReported) else "flowed"
+        return Reason(f"energy {flows}, which TxStartPoint makes a start", "E01.FR.06")
+    if not event.authorization_seq:
+        return Reason("an EV was plugged in, which TxStartPoint makes a start", "E01.FR.02")
+    granted = first_of_kind(causes, AuthorizationGranted)
+    if granted is not None and granted.authorized_by == "NotNeeded":
+        why = "an EV was plugged in, and nobody needs to be asked: TxStartPoint was reached"
+        return Reason(why, "E01.FR.02, E01.FR.03 or E01.FR.05")
+    if event.trigger_reason == "CablePluggedIn":
+        why = "the EV of an authorised person was plugged in: TxStartPoint was reached"
+        return Reason(why, "E01.FR.02 or E01.FR.05")
+    rule = "E01.FR.03 or E01.FR.05" if event.evse_id else "E01.FR.03"
+    return Reason("a person was authorised: TxStartPoint was reached", rule)
+
+
+def _explain_transaction_stop(event: TransactionStopOrdered, causes: DirectCauses) -> Reason | None:
+    if event.trigger_reason == "AbnormalCondition":
+        return _explain_abnormal_stop(event, causes)
+    if event.trigger_reason == "ResetCommand":
+        return Reason("an immediate reset was ordered", "B12.FR.04")
+    if end := first_of_kind(causes, AuthorizationEnded):
+        return _explain_authorization_stop(event, end, causes)
+    if event.trigger_reason == "RemoteStop":
+        return Reason("the CSMS asked for it", "F03.FR.03")
+    if event.trigger_reason == "ChargingStateChanged":
+        return Reason("energy stopped flowing, which TxStopPoint makes an end", "E06.FR.07")
+    if first_of_kind(causes, CableReported):
+        return Reason("the EV was disconnected", "E06.FR.02 or E06.FR.06")
+    return None
+
+
+def _explain_authorization_stop(
+    event: TransactionStopOrdered, end: AuthorizationEnded, causes: DirectCauses
+) -> Reason | None:
+    """The right to charge is over, and with it, or later, the transaction."""
+    why = authorization_reasons.find_authorization_end(end, causes)
+    if why is None:
+        return None
+    if event.trigger_reason == end.trigger_reason:
+        return Reason(why.why, why.ended_requirement)
+    rule = f"E06.FR.02 or E06.FR.06, after {why.main_requirement or why.updated_requirement}"
+    return Reason(f"the EV was disconnected, after {why.why}", rule)
+
+
+def _explain_abnormal_stop(event: TransactionStopOrdered, causes: DirectCauses) -> Reason | None:
+    """A fault, an interruption, or a disk that is full."""
+    for one in causes:
+        match one.event:
+            case DeviceFaulted(blocks_charging=True) as fault:
+                return Reason(f"{describe_fault(fault)}: charging was forbidden", "E06.FR.16")
+            case StationStarted():
+                lost = event.stopped_reason == "PowerLoss"
+                what = "the supply was lost" if lost else "the program was away"
+                why = what + _describe_interruption(one, causes)
+                return Reason(why, "OCPP 2.1 E17.FR.20 to 22")
+            case StorageReported(level="full"):
+                return Reason(DISK_FULL_TEXT, "E06.FR.16")
+    return None
+
+
+def _describe_interruption(start_entry: Entry, causes: DirectCauses) -> str:
+    """Why a transaction did not go on once the program was there again."""
+    assert isinstance(start_entry.event, StationStarted)
+    if any(isinstance(one.event, Observation) and one is not start_entry for one in causes):
+        return ", and then nothing was heard of the EVSE"
+    if start_entry.event.last_entry_at is None:
+        return ", nobody knows for how long"
+    away = start_entry.at - datetime.fromisoformat(start_entry.event.last_entry_at)
+    if away < timedelta(0):
+        return ", nobody knows for how long: the clock ran backwards"
+    return f" for {away.total_seconds():.0f} s, more than TxCtrlr.ResumptionTimeout"
+
+
+# triggerReason of TransactionEvent(Updated) -> why it was told
+_UPDATE_REASONS: Final = {
+    "Authorized": Reason("a token was authorised for it", "E02.FR.01"),
+    "CablePluggedIn": Reason("the EV was plugged in", "E02.FR.13"),
+    "ChargingStateChanged": Reason("the charging state changed", "E02.FR.13"),
+    "EVCommunicationLost": Reason("the EV was disconnected", "E02.FR.13"),
+    "MeterValueClock": Reason("a clock-aligned sample was due", "J01.FR.22"),
+    "MeterValuePeriodic": Reason("a sample was due", "J02.FR.11"),
+    "RemoteStart": Reason("the CSMS authorised it", "F01.FR.19"),
+    "RemoteStop": Reason("the CSMS asked to stop it", "F03.FR.02"),
+    "Trigger": Reason("the CSMS asked for it", "F06.FR.07"),
+}
+
+
+def _explain_transaction_event(
+    mark: TransactionEventSummary, causes: DirectCauses
+) -> Reason | None:
+    if mark.event_type == "Updated":
+        return _explain_authorization_update(mark, causes) or _UPDATE_REASONS.get(
+            mark.trigger_reason
+        )
+    if mark.event_type == "Ended":
+        rule = "E06.FR.02 to 07, E06.FR.16"
+        return Reason("the transaction is over, and no energy flows any more", rule)
+    return Reason("a transaction began", "E01.FR.01 to 06")
+
+
+def _explain_authorization_update(
+    mark: TransactionEventSummary, causes: DirectCauses
+) -> Reason | None:
+    """The right to charge is over; None: it is not that which is told."""
+    end = first_of_kind(causes, AuthorizationEnded)
+    if end is None or end.trigger_reason != mark.trigger_reason:
+        return None
+    why = authorization_reasons.find_authorization_end(end, causes)
+    return why and Reason(why.why, why.updated_requirement)
+
+
+# --- Connectors -----------------------------------------------------------------------------------
+
+
+def _explain_status(mark: ConnectorStatusSummary, causes: DirectCauses) -> Reason | None:
+    if mark.status in ("Faulted", "Unavailable"):
+        return find_blocking_reason(causes)
+    if mark.status == "Occupied":
+        taken = first_of_kind(causes, TransactionStarted)
+        return Reason(
+            "a transaction is open there" if taken else "an EV is plugged in", "G01.FR.03"
+        )
+    return Reason("no EV, no transaction and no fault takes it, and it is in service")
+
+
+# --- Restarts and firmware -----------------------------------------------------------------------
+
+
+def _explain_reset(event: ResetOrdered, causes: DirectCauses) -> Reason:
+    waits = Reason("the CSMS asked for it, once nobody charges", "B12.FR.01")
+    return waits if event.scheduled else Reason("the CSMS asked for it", "B11.FR.01 or B12.FR.02")
+
+
+def _explain_restart(event: RestartOrdered, causes: DirectCauses) -> Reason:
+    if event.boot_reason == "FirmwareUpdate":
+        return Reason("new firmware comes to life by it", "L01.FR.32")
+    return Reason("the CSMS ordered it, and nothing stands in its way", "B11.FR.03")
+
+
+_WAITING_TEXT: Final = "it waits for its time, or for somebody who charges"
+
+# FirmwareStatusEnumType -> why the update came to it
+_FIRMWARE_REASONS: Final = {
+    "DownloadScheduled": Reason(_WAITING_TEXT, "L01.FR.13"),
+    "DownloadPaused": Reason("somebody charges, and no download goes on meanwhile", "L01.FR.14"),
+    "Downloading": Reason("the download was due", "L01.FR.01"),
+    "Downloaded": Reason("it was downloaded, and its signature is checked next", "L01.FR.04"),
+    "DownloadFailed": Reason("no attempt at the download worked", "L01.FR.30"),
+    "SignatureVerified": Reason("the manufacturer's signature holds", "L01.FR.04"),
+    "InvalidSignature": Reason("the signature does not hold", "L01.FR.04, L01.FR.12"),
+    "InstallScheduled": Reason(_WAITING_TEXT, "L01.FR.06, L01.FR.16"),
+    "Installing": Reason("nothing stood in the way any more", "L01.FR.05"),
+    "InstallRebooting": Reason("it needs a restart to come to life", "L01.FR.32"),
+    "InstallationFailed": Reason("the installer failed"),
+    "InstallVerificationFailed": Reason("the installer found it unsound", "L01.FR.29"),
+    "Installed": Reason("after the restart it is what runs", "L01.FR.28, L01.FR.32"),
+}
+
+
+def _explain_firmware_status(event: FirmwareStatusChanged, causes: DirectCauses) -> Reason | None:
+    found = _FIRMWARE_REASONS.get(event.status)
+    if (
+        found
+        and event.status == "InstallationFailed"
+        and first_of_kind(causes, FirmwareActivationChecked)
+    ):
+        found = Reason("after the restart it does not run")
+    return found and Reason(found.why + reason_suffix(event.reason), found.requirement)
+
+
+# --- Messages ------------------------------------------------------------------------------------
+
+# action -> why it was said, where its contents tell no more
+_CALL_REASONS: Final = {
+    "Authorize": Reason("the CSMS shall judge a token"),
+    "BootNotification": Reason("the CSMS has to accept the station first", "B01.FR.01"),
+    "FirmwareStatusNotification": Reason("the update came to another state", "L01.FR.01"),
+    "Heartbeat": Reason("nothing else was said for HeartbeatInterval", "G02.FR.02"),
+    "MeterValues": Reason("a clock-aligned sample was due", "J01.FR.14 or J01.FR.22"),
+    "SecurityEventNotification": Reason("a critical security event happened", "A04.FR.01"),
+}
+
+
+def _explain_queued_call(event: CallQueued, causes: DirectCauses) -> Reason | None:
+    if event.requested_by_csms and first_of_kind(causes, FrameReceived):
+        return Reason("the CSMS asked for it", "F06.FR.10")
+    if event.transaction_event is not None:
+        return _explain_transaction_event(event.transaction_event, causes)
+    if event.connector_status is not None:
+        return _explain_status(event.connector_status, causes)
+    return _CALL_REASONS.get(event.action)
+
+
+def _explain_status_resend(event: StatusResendRequired, causes: DirectCauses) -> Reason:
+    rule = "B01.FR.05" if first_of_kind(causes, FrameReceived) else "B04.FR.01"
+    return Reason("the CSMS may not know them", rule)
+
+
+def _explain_failed_attempt(event: CallAttemptFailed, causes: DirectCauses) -> Reason:
+    attempt = first_of_kind(causes, CallAttempted)
+    of_transaction = attempt is not None and attempt.lane == "transaction"
+    return Reason("no usable answer came", "E13.FR.02" if of_transaction else "")
+
+
+def _explain_parked_call(event: CallParked, causes: DirectCauses) -> Reason:
+    if first_of_kind(causes, CallPayloadLost):
+        return Reason(f"what it says cannot be read any more: {event.reason}")
+    return Reason(f"its last attempt failed, {event.reason}", "E13.FR.04")
+
+
+def _explain_dropped_calls(event: CallsDropped, causes: DirectCauses) -> Reason:
+    if event.reason == LINK_LOST_REASON:
+        what = "the program ended" if first_of_kind(causes, StationStarted) else "the link went"
+        return Reason(f"{what}, and what counts then is told anew", "B04.FR.01, B04.FR.02")
+    if event.reason == THINNED_REASON:
+        why = "little room was left, so every second sample that waited went"
+        return Reason(why, "E12.FR.05")
+    if event.rejected_by_csms:
+        return Reason(f"the CSMS refused it, {event.reason}")
+    if first_of_kind(causes, CallPayloadLost):
+        return Reason(f"what it says cannot be read any more: {event.reason}")
+    call = first_of_kind(causes, CallQueued)
+    if call is not None and call.lane == "boot":
+        return Reason(f"{event.reason}, and the station introduces itself anew later")
+    return Reason(f"{event.reason}, and it is not among what must arrive")
+
+
+def _explain_attempt(event: CallAttempted, causes: DirectCauses) -> Reason:
+    if failure := first_of_kind(causes, CallAttemptFailed):
+        rule = "E13.FR.02, E13.FR.03" if event.lane == "transaction" else ""
+        return Reason(f"sent again: the attempt before failed, {failure.reason}", rule)
+    offline = "E11.FR.02" if event.offline else ""
+    if first_of_kind(causes, CallRetryRequested):
+        return Reason("sent again: an operator wanted it")
+    if first_of_kind(causes, StationStarted):
+        return Reason("sent again: the program ended before it knew of an answer", offline)
+    if first_of_kind(causes, LinkClosed, LinkOpened):
+        why = "the link went before the answer came, which counts as no failure"
+        return Reason(f"sent again: {why}", offline)
+    if event.offline:
+        return Reason("sent for the first time: it had waited for the link", offline)
+    return Reason("it was its turn")
+
+
+def _explain_clock_correction(event: ClockCorrected, causes: DirectCauses) -> Reason:
+    rules = {"BootNotification": "B01.FR.06", "Heartbeat": "G02.FR.06"}
+    return Reason("the CSMS told the time", rules.get(event.source, ""))
+
+
+# kind -> why it is decided
+DECISION_REASONS: Final[dict[str, Reason | Callable[[Any, DirectCauses], Reason | None]]] = {
+    "AuthorizationRequested": authorization_reasons.explain_authorization_request,
+    "AuthorizationEnded": authorization_reasons.explain_authorization_end,
+    "AuthorizationGranted": authorization_reasons.explain_authorization,
+    "AuthorizationRefused": authorization_reasons.explain_refusal,
+    "AuthorizationSuspended": authorization_reasons.explain_suspension,
+    "AvailabilityScheduled": explain_scheduled_availability,
+    "CallAttemptFailed": _explain_failed_attempt,
+    "CallResultQueued": response_reasons.explain_call_result,
+    "CallAttempted": _explain_attempt,
+    "CallParked": _explain_parked_call,
+    "CallQueued": _explain_queued_call,
+    "CallErrorQueued": response_reasons.explain_call_error,
+    "CallsDropped": _explain_dropped_calls,
+    "ClockCorrected": _explain_clock_correction,
+    "FirmwareStatusChanged": _explain_firmware_status,
+    "RestartOrdered": _explain_restart,
+    "TransactionStarted": _explain_transaction_start,
+    "TransactionStopOrdered": _explain_transaction_stop,
+    "AuthorizationBoundToEvse": Reason("who waits longest gets the EVSE that is plugged in"),
+    "AuthorizationLimited": Reason(
+        "the CSMS does not accept the token, and MaxEnergyOnInvalidId allows so much", "E05.FR.03"
+    ),
+    "AvailabilityChanged": Reason("the CSMS wants it so"),
+    "AuthCacheCleared": Reason("the CSMS wants it so", "C11.FR.01"),
+    "AuthCacheEntryExpired": Reason("its time in the cache was over", "C10.FR.10"),
+    "AuthCacheUpdated": Reason("the CSMS gave its view of the token", "C10.FR.04, C10.FR.05"),
+    "AuthCacheUsed": Reason("its time in the cache counts from its last use", "C10.FR.08"),
+    "CallDelivered": Reason("the CSMS answered"),
+    "FirmwareUpdateOrdered": Reason("the CSMS wants it, and its signer is good", "L01.FR.21"),
+    "RegistrationAnswered": Reason("the CSMS says so"),
+    "ResetOrdered": _explain_reset,
+    "TransactionSampleKept": Reason("a sample for the end of the transaction was due"),
+    "StatusResendRequired": _explain_status_resend,
+    "TransactionAuthorized": Reason("a person was authorised in it", "E02.FR.20"),
+    "FirmwareWaitingForTransactions": Reason("somebody charges, and the update waits", "L01.FR.06"),
+}

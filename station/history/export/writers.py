@@ -1,0 +1,205 @@
+"""How does a row become a line of a file?
+
+Decimals are written with all their digits, also in Parquet, and times as UTC. The same rows give
+the same bytes (Parquet: with the same release of pyarrow).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Protocol
+
+import msgspec
+
+from journal.codec import format_time
+from station.history.export.table import Columns, ColumnType, TableRow
+
+DECIMAL_DIGITS: Final = (38, 9)  # of a Parquet decimal: in all, and behind the point
+BATCH_ROWS_MAX: Final = 10_000  # of Parquet in memory: some megabytes
+
+_json_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+class ParquetMissing(Exception):
+    """pyarrow is not installed. One line: what to do."""
+
+
+class DecimalTooLong(Exception):
+    """A number has more digits than a Parquet decimal. One line: what to do."""
+
+
+class TableWriter(Protocol):
+    """Takes rows and leaves files."""
+
+    rows_by_file: dict[Path, int]  # made so far, and how many rows each has
+
+    def write(self, table_row: TableRow) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _PassThroughFile:
+    """A file that hands back what is written to it."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+_csv_writer: Any = csv.writer(_PassThroughFile(), lineterminator="\n")  # gives what the file gives
+
+
+# --- Text ----------------------------------------------------------------------------------------
+
+
+def encode_csv_row(columns: Columns, table_row: TableRow) -> bytes:
+    """RFC 4180 with a bare line feed; nothing for what is not known."""
+    text: str = _csv_writer.writerow([_format_value(value) for value in table_row.values])
+    return text.encode()
+
+
+def encode_csv_header(columns: Columns) -> bytes:
+    return (",".join(name for name, _ in columns) + "\n").encode()
+
+
+def encode_json_line(columns: Columns, table_row: TableRow) -> bytes:
+    """One object; decimals are numbers that keep their zeros."""
+    row = {
+        name: format_time(value) if isinstance(value, datetime) else value
+        for (name, _), value in zip(columns, table_row.values, strict=True)
+    }
+    return _json_encoder.encode(row) + b"\n"
+
+
+def _format_value(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return format_time(value) if isinstance(value, datetime) else value
+
+
+TEXT_FORMATS: Final[
+    dict[str, tuple[Callable[[Columns], bytes], Callable[[Columns, TableRow], bytes]]]
+] = {
+    "csv": (encode_csv_header, encode_csv_row),
+    "jsonl": (lambda columns: b"", encode_json_line),
+}
+
+
+class TextWriter:
+    """CSV or JSON lines into an open file."""
+
+    def __init__(self, format: str, columns: Columns, path: Path, file: BinaryIO) -> None:
+        head, self._encode_row = TEXT_FORMATS[format]
+        self._columns = columns
+        self._path = path
+        self._file = file
+        self.rows_by_file = {path: 0}
+        file.write(head(columns))
+
+    def write(self, table_row: TableRow) -> None:
+        self._file.write(self._encode_row(self._columns, table_row))
+        self.rows_by_file[self._path] += 1
+
+    def close(self) -> None:
+        self._file.flush()
+
+
+# --- Parquet -------------------------------------------------------------------------------------
+
+
+def import_pyarrow() -> tuple[Any, Any]:
+    """pyarrow and its Parquet part.
+
+    Raises:
+        ParquetMissing: they are an extra that is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ParquetMissing(
+            "parquet: pyarrow is not installed. Run `pip install 'ocpp-station[parquet]'`."
+        ) from None
+    return pyarrow, pyarrow.parquet
+
+
+class ParquetWriter:
+    """One file, or one in each `day=…/`, the layout engines know."""
+
+    def __init__(self, table_name: str, columns: Columns, path: Path, *, daily: bool) -> None:
+        """`path`: the file, or the directory of the days.
+
+        Raises:
+            ParquetMissing: pyarrow is not installed.
+        """
+        self._pyarrow, self._parquet = import_pyarrow()
+        self._schema = self._pyarrow.schema(
+            [(name, self._arrow_type(kind)) for name, kind in columns],
+        )
+        self._table_name = table_name
+        self._path = path
+        self._daily = daily
+        self._current_day: str | None = None
+        self._open_writer: Any = None
+        self._current_path = path
+        self._pending_rows: list[TableRow] = []
+        self.rows_by_file: dict[Path, int] = {}
+
+    def write(self, table_row: TableRow) -> None:
+        day = f"{table_row.at:%Y-%m-%d}"
+        if self._open_writer is None or (self._daily and day != self._current_day):
+            self._start_file(day)
+        self._pending_rows.append(table_row)
+        if len(self._pending_rows) >= BATCH_ROWS_MAX:
+            self._flush_rows()
+
+    def close(self) -> None:
+        if self._open_writer is None and not self._daily:
+            self._start_file("")  # an empty file still tells its columns
+        self._flush_rows()
+        if self._open_writer is not None:
+            self._open_writer.close()
+            self._open_writer = None
+
+    def _start_file(self, day: str) -> None:
+        """Begin the next file. A clock that is set back may begin a day anew."""
+        if self._open_writer is not None:
+            self.close()
+        self._current_day, self._current_path = day, self._path
+        if self._daily:
+            part = self._path / f"day={day}"
+            part.mkdir(parents=True, exist_ok=True)
+            self._current_path = (
+                part / f"{self._table_name}-{len(self.rows_by_file) + 1:04}.parquet"
+            )
+        self.rows_by_file[self._current_path] = 0
+        self._open_writer = self._parquet.ParquetWriter(self._current_path, self._schema)
+
+    def _flush_rows(self) -> None:
+        if not self._pending_rows:
+            return
+        values = list(zip(*(line.values for line in self._pending_rows), strict=True))
+        try:
+            columns = [
+                self._pyarrow.array(column, type=field.type)
+                for column, field in zip(values, self._schema, strict=True)
+            ]
+        except self._pyarrow.ArrowInvalid as error:
+            raise DecimalTooLong(
+                f"parquet: {error}. Use csv or jsonl, which have no limit."
+            ) from error
+        self._open_writer.write_table(self._pyarrow.Table.from_arrays(columns, schema=self._schema))
+        self.rows_by_file[self._current_path] += len(self._pending_rows)
+        self._pending_rows.clear()
+
+    def _arrow_type(self, column_type: ColumnType) -> Any:
+        arrow = self._pyarrow
+        return {
+            "text": arrow.string,
+            "int": arrow.int64,
+            "decimal": lambda: arrow.decimal128(*DECIMAL_DIGITS),
+            "time": lambda: arrow.timestamp("ms", tz="UTC"),
+        }[column_type]()

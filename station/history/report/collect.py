@@ -1,0 +1,455 @@
+"""What did a journal hold about a range of time?
+
+One walk for the clock, one for everything else. What lies before the range is heard, for it says
+how things stood when the range began; what lies behind it does not count.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from journal.codec import Registry
+from journal.events import Entry
+from journal.observations import (
+    CableReported,
+    ClockStepped,
+    ContactorReported,
+    DeviceFaulted,
+    EnergyFlowReported,
+    MeterRead,
+    StationStarted,
+)
+from journal.projections.clock import ClockCorrected
+from journal.projections.outbox import CallQueued
+from journal.storage.errors import JournalFailed
+from journal.storage.reader import EntryDamage, Reader
+from station.history.export.export import TimeRange
+from station.history.report import evse_condition as conditions
+from station.history.report import messages, sessions
+from station.history.report.clock_corrections import (
+    CorrectedTimes,
+    datetime_to_ms,
+    read_corrected_times,
+)
+from station.history.report.evse_condition import EvseConditions, EvseState, OutageCause
+from station.history.report.fault_statistics import FaultStatistics
+from station.history.report.messages import MessageStatistics, UnconfirmedCall
+from station.history.report.sessions import ReportedSessions
+from station.history.report.timeline import EvseTimeline, create_grid
+from station.history.report.uptime import EvseUptime
+
+EVSES_MAX: Final = 32  # that are told; a station has a handful
+LISTED_EVENTS_MAX: Final = 100  # starts and changes of the clock, the newest
+LISTED_PROBLEMS_MAX: Final = 20
+POWER_MAX_W: Final = Decimal(10_000_000)
+
+# What folding an entry raises that only a tampered or damaged history can hold.
+_INVALID_HISTORY: Final = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
+
+
+class ProgramStart(NamedTuple):
+    """A run of the program began; `downtime_ms` since the last entry of the one before, None: first."""
+
+    seq: int
+    moment_ms: int
+    release: str
+    why: str
+    gap_ms: int | None
+
+
+class ClockChange(NamedTuple):
+    """The wall clock moved. `source`: who said so."""
+
+    seq: int
+    moment_ms: int
+    step_ms: int
+    source: str
+
+
+@dataclass
+class ReportData:
+    """Everything a page tells."""
+
+    journal_id: str
+    requested_range: TimeRange
+    since_ms: int
+    until_ms: int
+    uptimes: dict[int, EvseUptime]
+    timelines: dict[int, EvseTimeline]
+    sessions: ReportedSessions
+    fault_statistics: FaultStatistics
+    message_statistics: MessageStatistics
+    first_entry: int = 0
+    last_entry: int = 0
+    identity: str = "unknown"
+    profile: str = ""
+    release: str = ""
+    last_entry_ms: int = 0  # moment of the last entry that was heard
+    uncovered_ms: int = 0  # of the range, behind the journal's end
+    starts: deque[ProgramStart] = field(default_factory=lambda: deque(maxlen=LISTED_EVENTS_MAX))
+    starts_count: int = 0
+    clock_changes: deque[ClockChange] = field(
+        default_factory=lambda: deque(maxlen=LISTED_EVENTS_MAX)
+    )
+    clock_changes_count: int = 0
+    unconfirmed_calls: tuple[UnconfirmedCall, ...] = ()
+    starts_late: bool = False  # the journal begins after the range that was asked for
+    archived_count: int = 0  # entries before the first that can be read
+    problems: list[str] = field(default_factory=list)
+    problems_count: int = 0
+
+    @property
+    def duration_ms(self) -> int:
+        return self.until_ms - self.since_ms
+
+    @property
+    def describe_entries(self) -> str:
+        """Which entries lie in the range."""
+        if not self.first_entry:
+            return f"no entry, the last before it is {self.last_entry:,}"
+        return f"entries {self.first_entry:,} to {self.last_entry:,}"
+
+
+class RangeEmptyError(Exception):
+    """The range holds no moment of the journal. One line."""
+
+
+def collect_report_data(
+    reader: Reader,
+    registry: Registry,
+    time_range: TimeRange,
+    *,
+    on_progress: Callable[[int, int], None],
+) -> ReportData:
+    """Walk a journal; `advance` hears how many entries are done, of how many.
+
+    Raises:
+        RangeEmptyError: the range holds nothing.
+        JournalFailed: the file cannot be read at all.
+    """
+    head = reader.read_head().seq
+    first = reader.position_before_first()[0] + 1
+    rows = reader.iter_rows(first, head, on_damage=lambda _: None)
+    times = read_corrected_times(
+        rows, registry, on_progress=lambda seq: on_progress(seq // 2, head)
+    )
+    facts = _empty_report_data(reader, time_range, times)
+    facts.archived_count = first - 1
+    walk = _ReportWalk(facts, times)
+    due = first
+    for entry in reader.iter_entries(first, head, on_damage=walk.on_damage):
+        if entry.seq != due and not walk.is_reported(due):
+            walk.add_problem(due, "missing")
+        due = entry.seq + 1
+        if not walk.apply(entry):
+            break
+        if entry.seq % 4096 == 0:
+            on_progress((head + entry.seq) // 2, head)
+    walk.close(reader)
+    on_progress(head, head)
+    return facts
+
+
+def _empty_report_data(
+    reader: Reader, time_range: TimeRange, corrected_times: CorrectedTimes
+) -> ReportData:
+    """The range, as far as the journal reaches back, with nothing in it."""
+    since = (
+        corrected_times.first_ms if time_range.since is None else datetime_to_ms(time_range.since)
+    )
+    late = since < corrected_times.first_ms
+    since = max(since, corrected_times.first_ms)
+    until = (
+        max(corrected_times.last_ms, since + 1)
+        if time_range.until is None
+        else datetime_to_ms(time_range.until)
+    )
+    if not corrected_times.last_seq or since > corrected_times.last_ms or until <= since:
+        raise RangeEmptyError("the journal holds nothing of that range")
+    return ReportData(
+        journal_id=reader.journal_id,
+        requested_range=time_range,
+        since_ms=since,
+        until_ms=until,
+        uptimes={},
+        timelines={},
+        sessions=ReportedSessions(since, until, open_ended=time_range.until is None),
+        fault_statistics=FaultStatistics(since, until),
+        message_statistics=MessageStatistics(),
+        starts_late=late,
+    )
+
+
+class _StatePeriod(NamedTuple):
+    """What an EVSE is, and since when."""
+
+    since_ms: int
+    state: EvseState = "none"
+    causes: tuple[OutageCause, ...] = ()
+
+
+class _Reading(NamedTuple):
+    moment_ms: int
+    power_w: int | None
+    soc_percent: int | None
+
+
+class _ReportWalk:
+    """The second walk, entry by entry."""
+
+    def __init__(self, report_data: ReportData, corrected_times: CorrectedTimes) -> None:
+        self._report_data = report_data
+        self._corrected_times = corrected_times
+        self._grid = create_grid(report_data.since_ms, report_data.until_ms)
+        self._conditions = EvseConditions()
+        self._state_periods: dict[int, _StatePeriod] = {}
+        self._readings: dict[int, _Reading] = {}
+        self._link_since_ms = 0
+        self._last_moment_ms = 0  # of the last entry
+        self._damaged_seqs: set[int] = set()  # entries that were complained of, the last few
+
+    # --- Entries ---------------------------------------------------------------------------------
+
+    def apply(self, entry: Entry) -> bool:
+        """Take an entry in; False: it lies behind the range."""
+        facts, kind = self._report_data, type(entry.event)
+        moment = self._corrected_times.moment_ms(entry)
+        if facts.requested_range.until is not None and moment >= facts.until_ms:
+            if isinstance(entry.event, StationStarted):
+                self._mark_down(entry, entry.event)  # the range ends where nobody was there
+            return False
+        counts = moment >= facts.since_ms
+        if kind in messages.HANDLES or kind in sessions.HANDLES:
+            self._apply_statistics(entry, moment, counts)
+        if kind in _DRAW_HANDLERS:
+            _DRAW_HANDLERS[kind](self, entry, moment)
+        if kind in conditions.HANDLERS:
+            self._apply_conditions(entry, moment)
+        self._last_moment_ms = moment
+        facts.first_entry = facts.first_entry or (entry.seq if counts else 0)
+        facts.last_entry, facts.last_entry_ms = entry.seq, moment
+        return True
+
+    def _apply_statistics(self, entry: Entry, moment_ms: int, in_range: bool) -> None:
+        kind = type(entry.event)
+        try:
+            if kind in messages.HANDLES:
+                self._report_data.message_statistics.apply(entry, in_range)
+            if kind in sessions.HANDLES:
+                self._report_data.sessions.apply(entry, moment_ms)
+        except _INVALID_HISTORY:
+            self.add_problem(entry.seq, "fits no history")
+
+    def _apply_conditions(self, entry: Entry, moment_ms: int) -> None:
+        condition, event = self._conditions, entry.event
+        if isinstance(event, CallQueued) and event.connector_status is None:
+            mark = event.transaction_event
+            if mark is None or mark.event_type != "Ended":
+                return  # nearly all of them
+        online = condition.is_online
+        if isinstance(event, StationStarted):
+            self._on_program_start(entry, event, moment_ms)
+        for span in condition.apply(entry, moment_ms):
+            self._report_data.fault_statistics.add_period(span)
+        self._update_states(moment_ms, entry.seq)
+        if condition.is_online != online:
+            self._draw_link(moment_ms, online)
+
+    def _on_program_start(self, entry: Entry, started: StationStarted, moment_ms: int) -> None:
+        """Between the last entry of a run and the start of the next one."""
+        condition, facts = self._conditions, self._report_data
+        cause = self._mark_down(entry, started)
+        condition.down_cause = None
+        gap_ms = moment_ms - self._last_moment_ms if self._last_moment_ms else None
+        facts.identity, facts.profile = started.identity, started.product_profile
+        facts.release = started.release
+        if moment_ms >= facts.since_ms:
+            facts.starts.append(
+                ProgramStart(entry.seq, moment_ms, started.release, cause.text, gap_ms)
+            )
+            facts.starts_count += 1
+        for lanes in facts.timelines.values():
+            lanes.add_mark("start", moment_ms, f"started: {cause.text} (entry {entry.seq})")
+        self._link_since_ms = moment_ms
+
+    def _mark_down(self, entry: Entry, started: StationStarted) -> OutageCause:
+        """Nobody is there from the last entry on."""
+        condition = self._conditions
+        condition.down_cause = cause = condition.explain_downtime(entry, started)
+        if self._state_periods:
+            self._update_states(self._last_moment_ms, entry.seq)
+        if condition.is_online:
+            self._draw_link(self._last_moment_ms, True)
+            condition.is_online = False
+        return cause
+
+    # --- States ----------------------------------------------------------------------------------
+
+    def _update_states(self, moment_ms: int, seq: int) -> None:
+        """Close what is over for each EVSE, and hold what is so now."""
+        condition = self._conditions
+        for evse_id in dict.fromkeys((*self._state_periods, *condition.evse_ids[:EVSES_MAX])):
+            held = self._state_periods.get(evse_id) or self._add_evse(evse_id, moment_ms)
+            state, causes = condition.evse_state(evse_id), condition.outage_causes(evse_id)
+            if (state, causes) != held[1:]:
+                self._record_period(evse_id, held, moment_ms, seq)
+                held = _StatePeriod(moment_ms, state, causes)
+            self._state_periods[evse_id] = held
+
+    def _add_evse(self, evse_id: int, moment_ms: int) -> _StatePeriod:
+        """An EVSE is heard of for the first time."""
+        self._report_data.uptimes[evse_id] = EvseUptime(evse_id)
+        self._report_data.timelines[evse_id] = EvseTimeline(self._grid)
+        return _StatePeriod(moment_ms)
+
+    def _record_period(self, evse_id: int, period: _StatePeriod, moment_ms: int, seq: int) -> None:
+        facts = self._report_data
+        uptime, lanes = facts.uptimes[evse_id], facts.timelines[evse_id]
+        began, ended = max(period.since_ms, facts.since_ms), min(moment_ms, facts.until_ms)
+        if began < ended:
+            uptime.add_period(began, ended, seq, period.state, period.causes)
+            lanes.add_state(began, ended, period.state)
+
+    # --- Drawing ---------------------------------------------------------------------------------
+
+    def _draw_link(self, moment_ms: int, is_up: bool) -> None:
+        for lanes in self._report_data.timelines.values():
+            lanes.add_link(self._link_since_ms, moment_ms, is_up)
+        self._link_since_ms = moment_ms
+
+    def _draw_reading(self, entry: Entry, moment_ms: int) -> None:
+        read = entry.event
+        assert isinstance(read, MeterRead)
+        self._draw_last_reading(read.evse_id, moment_ms)
+        running = read.evse_id in self._conditions.open_transactions.values()
+        if not running:
+            self._readings.pop(read.evse_id, None)
+            return
+        self._readings[read.evse_id] = _Reading(moment_ms, _compute_power_w(read), read.soc_percent)
+
+    def _draw_last_reading(self, evse_id: int, moment_ms: int) -> None:
+        """What was read last held until now."""
+        reading, lanes = self._readings.get(evse_id), self._report_data.timelines.get(evse_id)
+        if reading is None or lanes is None:
+            return
+        if reading.power_w is not None:
+            lanes.add_power(
+                reading.moment_ms, max(moment_ms, reading.moment_ms + 1), reading.power_w
+            )
+        if reading.soc_percent is not None:
+            lanes.add_soc(
+                reading.moment_ms, max(moment_ms, reading.moment_ms + 1), reading.soc_percent
+            )
+
+    def _draw_end(self, entry: Entry, moment_ms: int) -> None:
+        """No energy can flow any more, so nothing holds."""
+        event = entry.event
+        assert isinstance(event, CableReported | ContactorReported | EnergyFlowReported)
+        if getattr(event, "flow", "") == "none" or not getattr(event, "closed", True):
+            self._draw_last_reading(event.evse_id, moment_ms)
+            self._readings.pop(event.evse_id, None)
+        elif isinstance(event, CableReported) and not event.plugged_in:
+            self._readings.pop(event.evse_id, None)
+
+    def _draw_start(self, entry: Entry, moment_ms: int) -> None:
+        self._readings.clear()
+
+    def _draw_fault(self, entry: Entry, moment_ms: int) -> None:
+        event = entry.event
+        assert isinstance(event, DeviceFaulted)
+        for evse_id, lanes in self._report_data.timelines.items():
+            if event.evse_id in (0, evse_id):
+                text = f"{event.device} {event.fault} (entry {entry.seq})"
+                lanes.add_mark("fault" if event.blocks_charging else "trouble", moment_ms, text)
+
+    def _draw_clock(self, entry: Entry, moment_ms: int) -> None:
+        event, facts = entry.event, self._report_data
+        assert isinstance(event, ClockStepped | ClockCorrected)
+        if not event.step_ms or moment_ms < facts.since_ms:
+            return
+        source = f"told by {event.source}" if isinstance(event, ClockCorrected) else "the host's"
+        facts.clock_changes.append(ClockChange(entry.seq, moment_ms, event.step_ms, source))
+        facts.clock_changes_count += 1
+        text = f"clock moved by {Decimal(event.step_ms) / 1000} s, {source} (entry {entry.seq})"
+        for lanes in facts.timelines.values():
+            lanes.add_mark("clock", moment_ms, text)
+
+    # --- The end ---------------------------------------------------------------------------------
+
+    def close(self, reader: Reader) -> None:
+        """The range is over, and so may the journal be."""
+        facts, condition = self._report_data, self._conditions
+        ends = min(self._last_moment_ms, facts.until_ms)
+        if facts.requested_range.until is None or facts.last_entry < self._corrected_times.last_seq:
+            ends = facts.until_ms  # the journal goes on: what held, held until then
+        facts.uncovered_ms = facts.until_ms - ends
+        for evse_id, held in self._state_periods.items():
+            self._record_period(evse_id, held, ends, 0)
+            self._draw_last_reading(evse_id, ends)
+            if ends < facts.until_ms:
+                text = "the journal ends: nothing shows that it was up"
+                cause = OutageCause(facts.last_entry, text)
+                self._record_period(
+                    evse_id, _StatePeriod(ends, "down", (cause,)), facts.until_ms, 0
+                )
+        for uptime in facts.uptimes.values():
+            uptime.close()
+        self._draw_link(ends, condition.is_online)
+        for fault in condition.active_faults.values():
+            facts.fault_statistics.add_period(conditions.FaultPeriod(fault))
+        facts.sessions.close()
+        facts.unconfirmed_calls = tuple(
+            facts.message_statistics.unconfirmed_calls(_make_find_entry(reader))
+        )
+        if not facts.uptimes:
+            raise RangeEmptyError("no station started in that range")
+
+    # --- Damage ----------------------------------------------------------------------------------
+
+    def on_damage(self, damage: EntryDamage) -> None:
+        self._damaged_seqs.add(damage.seq)
+        self.add_problem(damage.seq, damage.reason)
+
+    def is_reported(self, seq: int) -> bool:
+        told = seq in self._damaged_seqs
+        self._damaged_seqs.clear()
+        return told
+
+    def add_problem(self, seq: int, why: str) -> None:
+        self._report_data.problems_count += 1
+        if len(self._report_data.problems) < LISTED_PROBLEMS_MAX:
+            self._report_data.problems.append(f"entry {seq}: {why}")
+
+
+def _compute_power_w(read: MeterRead) -> int | None:
+    """For a curve: whole watts, none that no station has."""
+    power_w = read.power_w
+    if power_w is None and read.voltage_v is not None and read.current_a is not None:
+        power_w = read.voltage_v * read.current_a
+    return None if power_w is None else int(max(Decimal(0), min(power_w, POWER_MAX_W)))
+
+
+def _make_find_entry(reader: Reader) -> Callable[[int], Entry | None]:
+    def fetch(seq: int) -> Entry | None:
+        try:
+            return reader.read_entry(seq)
+        except (LookupError, JournalFailed):
+            return None
+
+    return fetch
+
+
+_DRAW_HANDLERS: Final[dict[type, Callable[[_ReportWalk, Entry, int], None]]] = {
+    MeterRead: _ReportWalk._draw_reading,
+    CableReported: _ReportWalk._draw_end,
+    ContactorReported: _ReportWalk._draw_end,
+    EnergyFlowReported: _ReportWalk._draw_end,
+    StationStarted: _ReportWalk._draw_start,
+    DeviceFaulted: _ReportWalk._draw_fault,
+    ClockStepped: _ReportWalk._draw_clock,
+    ClockCorrected: _ReportWalk._draw_clock,
+}

@@ -1,0 +1,175 @@
+"""What of a long range fits into a drawing?
+
+The range is laid out in rows of equal length, each row in COLUMNS cells. A cell keeps the worst
+state, the highest power and the last state of charge that fell into it, so that no fault is lost
+in a drawing however long the range is, and memory is that of the drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal, NamedTuple
+
+from station.history.report.clock_corrections import datetime_to_ms, ms_to_datetime
+from station.history.report.evse_condition import EvseState
+
+ROW_CELLS: Final = 1000  # cells of a row: one unit of the drawing each
+ROWS_MAX: Final = 14
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+SINGLE_ROW_MAX_MS: Final = 30 * HOUR_MS  # up to here one row is enough
+ROW_LENGTHS_MS: Final = (DAY_MS, 7 * DAY_MS, 28 * DAY_MS, 364 * DAY_MS)
+_FIRST_MONDAY_MS: Final = 4 * DAY_MS  # 1970-01-05: where weeks begin
+
+STATES_BY_SEVERITY: Final[tuple[EvseState, ...]] = (
+    "none", "available", "occupied", "waiting", "charging", "offline", "closed", "down", "faulted",
+)  # fmt: skip
+READING_HOLD_MAX_MS: Final = 900_000  # a reading is journaled at least so often while energy flows
+
+MarkKind = Literal["fault", "trouble", "clock", "start"]
+MARK_CELLS: Final = 8  # marks of a kind closer than this are one
+
+
+class Grid(NamedTuple):
+    """Where rows begin, and how long they are. Moments and milliseconds."""
+
+    since_ms: int
+    until_ms: int
+    origin_ms: int
+    row_ms: int
+    rows: int
+
+    def find_cell(self, moment_ms: int) -> int:
+        return (moment_ms - self.origin_ms) * ROW_CELLS // self.row_ms
+
+    def find_end_cell(self, moment_ms: int) -> int:
+        """The cell behind a span that ends at a moment."""
+        return -((self.origin_ms - moment_ms) * ROW_CELLS // self.row_ms)
+
+    def row_start_ms(self, row: int) -> int:
+        return self.origin_ms + row * self.row_ms
+
+
+def create_grid(since_ms: int, until_ms: int) -> Grid:
+    """Rows of a day, a week, four weeks or 52, as many as are needed; a short range is one row."""
+    length = max(until_ms - since_ms, 1)
+    if length <= SINGLE_ROW_MAX_MS:
+        return Grid(since_ms, until_ms, since_ms, length, 1)
+    for row_ms in ROW_LENGTHS_MS:
+        origin = (since_ms - _FIRST_MONDAY_MS) // row_ms * row_ms + _FIRST_MONDAY_MS
+        rows = -(-(until_ms - origin) // row_ms)
+        if rows <= ROWS_MAX:
+            return Grid(since_ms, until_ms, origin, row_ms, rows)
+    row_ms = -(-length // (ROWS_MAX - 1) // DAY_MS) * DAY_MS
+    origin = datetime_to_ms(
+        ms_to_datetime(since_ms).replace(hour=0, minute=0, second=0, microsecond=0)
+    )
+    return Grid(since_ms, until_ms, origin, row_ms, -(-(until_ms - origin) // row_ms))
+
+
+class Mark(NamedTuple):
+    """Something that happened at a moment; `times` of them stand too close to be drawn apart."""
+
+    kind: MarkKind
+    moment_ms: int
+    text: str
+    occurrences: int
+
+
+class CellRun(NamedTuple):
+    """Cells of a row that look the same, `first` to before `end`."""
+
+    first_cell: int
+    end_cell: int
+    value: str
+
+
+class EvseTimeline:
+    """The drawing of an EVSE, as it fills."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        size = grid.rows * ROW_CELLS
+        self._state_levels = bytearray(size)
+        self._link_levels = bytearray(size)  # 0: no word, 1: up, 2: down
+        self._power_w: list[int] = [-1] * size
+        self._soc_percent: list[int] = [-1] * size
+        self._marks: dict[tuple[MarkKind, int], Mark] = {}
+
+    # --- Filling ---------------------------------------------------------------------------------
+
+    def add_state(self, began_ms: int, ended_ms: int, state: EvseState) -> None:
+        self._raise_level(self._state_levels, began_ms, ended_ms, STATES_BY_SEVERITY.index(state))
+
+    def add_link(self, began_ms: int, ended_ms: int, is_up: bool) -> None:
+        self._raise_level(self._link_levels, began_ms, ended_ms, 1 if is_up else 2)
+
+    def add_power(self, began_ms: int, ended_ms: int, power_w: int) -> None:
+        """Held from one reading to the next."""
+        for cell in self._cell_range(began_ms, min(ended_ms, began_ms + READING_HOLD_MAX_MS)):
+            self._power_w[cell] = max(self._power_w[cell], power_w)
+
+    def add_soc(self, began_ms: int, ended_ms: int, percent: int) -> None:
+        for cell in self._cell_range(began_ms, min(ended_ms, began_ms + READING_HOLD_MAX_MS)):
+            self._soc_percent[cell] = percent
+
+    def add_mark(self, kind: MarkKind, moment_ms: int, text: str) -> None:
+        if not self.grid.since_ms <= moment_ms <= self.grid.until_ms:
+            return
+        place = (
+            kind,
+            min(self.grid.find_cell(moment_ms), len(self._state_levels) - 1) // MARK_CELLS,
+        )
+        known = self._marks.get(place)
+        first = known or Mark(kind, moment_ms, text, 0)
+        self._marks[place] = first._replace(occurrences=first.occurrences + 1)
+
+    def _cell_range(self, began_ms: int, ended_ms: int) -> range:
+        began_ms, ended_ms = max(began_ms, self.grid.since_ms), min(ended_ms, self.grid.until_ms)
+        if began_ms >= ended_ms:
+            return range(0)
+        return range(self.grid.find_cell(began_ms), self.grid.find_end_cell(ended_ms))
+
+    def _raise_level(self, levels: bytearray, began_ms: int, ended_ms: int, level: int) -> None:
+        for cell in self._cell_range(began_ms, ended_ms):
+            if levels[cell] < level:
+                levels[cell] = level
+
+    # --- Looking ---------------------------------------------------------------------------------
+
+    def state_runs(self, row: int) -> Iterator[CellRun]:
+        """What the EVSE was, run by run."""
+        for first, end, level in _split_runs(self._state_levels, row):
+            if level:
+                yield CellRun(first, end, STATES_BY_SEVERITY[level])
+
+    def link_runs(self, row: int) -> Iterator[CellRun]:
+        for first, end, level in _split_runs(self._link_levels, row):
+            if level:
+                yield CellRun(first, end, "up" if level == 1 else "down")
+
+    def power_runs(self, row: int) -> list[tuple[int, int, int]]:
+        """(first cell, end, W), where there was any reading."""
+        return [one for one in _split_runs(self._power_w, row) if one[2] >= 0]
+
+    def soc_runs(self, row: int) -> list[tuple[int, int, int]]:
+        """(first cell, end, %)."""
+        return [one for one in _split_runs(self._soc_percent, row) if one[2] >= 0]
+
+    def row_marks(self, row: int) -> list[Mark]:
+        found = [one for (_, place), one in self._marks.items()
+                 if place * MARK_CELLS // ROW_CELLS == row]  # fmt: skip
+        return sorted(found, key=lambda one: (one.moment_ms, one.kind))
+
+    @property
+    def power_max_w(self) -> int:
+        return max(self._power_w, default=0)
+
+
+def _split_runs(levels: bytearray | list[int], row: int) -> Iterator[tuple[int, int, int]]:
+    first, start = row * ROW_CELLS, row * ROW_CELLS
+    end = start + ROW_CELLS
+    for cell in range(start + 1, end + 1):
+        if cell == end or levels[cell] != levels[first]:
+            yield first - start, cell - start, levels[first]
+            first = cell

@@ -1,0 +1,20 @@
+"""What does it cost? (Block I)"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from station.ocpp.messages.primitives import Datatype, Number
+
+
+class CostUpdatedRequest(Datatype, frozen=True):
+    """What the transaction costs so far. I02."""
+
+    total_cost: Number  # in the station's currency, taxes included
+    transaction_id: Annotated[str, Meta(max_length=36)]
+
+
+class CostUpdatedResponse(Datatype, frozen=True):
+    """Received; says nothing else."""

@@ -1,0 +1,221 @@
+"""How much may be drawn, and when? (Block K)"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from station.ocpp.messages.datatypes import (
+    ChargingProfileType,
+    ChargingSchedulePeriodType,
+    ChargingScheduleType,
+    StatusInfoType,
+)
+from station.ocpp.messages.enums import (
+    ChargingLimitSourceEnumType,
+    ChargingProfilePurposeEnumType,
+    ChargingProfileStatusEnumType,
+    ChargingRateUnitEnumType,
+    ClearChargingProfileStatusEnumType,
+    EnergyTransferModeEnumType,
+    GenericStatusEnumType,
+    GetChargingProfileStatusEnumType,
+    NotifyEVChargingNeedsStatusEnumType,
+)
+from station.ocpp.messages.primitives import Datatype, Integer, Maybe, Timestamp
+
+
+class ACChargingParametersType(Datatype, frozen=True):
+    """What an EV told about AC charging. K15."""
+
+    energy_amount: Integer  # Wh
+    ev_min_current: Integer  # A per phase
+    ev_max_current: Integer  # A per phase
+    ev_max_voltage: Integer  # V
+
+
+class ChargingLimitType(Datatype, frozen=True):
+    """Who limits charging, and whether the grid depends on it. K12."""
+
+    charging_limit_source: ChargingLimitSourceEnumType
+    is_grid_critical: Maybe[bool] = None
+
+
+class DCChargingParametersType(Datatype, frozen=True):
+    """What an EV told about DC charging. K15."""
+
+    ev_max_current: Integer  # A
+    ev_max_voltage: Integer  # V
+    energy_amount: Maybe[Integer] = None  # Wh
+    ev_max_power: Maybe[Integer] = None  # W
+    state_of_charge: Maybe[Annotated[int, Meta(ge=0, le=100)]] = None  # %
+    ev_energy_capacity: Maybe[Integer] = None  # Wh
+    # %: full for the EV
+    full_soc: Maybe[Annotated[int, Meta(ge=0, le=100)]] = field(default=None, name="fullSoC")
+    # %: where charging gets slow
+    bulk_soc: Maybe[Annotated[int, Meta(ge=0, le=100)]] = field(default=None, name="bulkSoC")
+
+
+class ChargingNeedsType(Datatype, frozen=True):
+    """What an EV wants, and by when. K15."""
+
+    requested_energy_transfer: EnergyTransferModeEnumType
+    ac_charging_parameters: Maybe[ACChargingParametersType] = None
+    dc_charging_parameters: Maybe[DCChargingParametersType] = None
+    departure_time: Maybe[Timestamp] = None
+
+
+class ChargingProfileCriterionType(Datatype, frozen=True):
+    """Which charging profiles are asked for. K09."""
+
+    charging_profile_purpose: Maybe[ChargingProfilePurposeEnumType] = None
+    stack_level: Maybe[Integer] = None
+    charging_profile_id: Maybe[Annotated[tuple[Integer, ...], Meta(min_length=1)]] = None
+    charging_limit_source: Maybe[
+        Annotated[tuple[ChargingLimitSourceEnumType, ...], Meta(min_length=1, max_length=4)]
+    ] = None
+
+
+class ClearChargingProfileType(Datatype, frozen=True):
+    """Which charging profiles to clear. K10."""
+
+    evse_id: Maybe[Integer] = None  # 0: those of the whole station
+    charging_profile_purpose: Maybe[ChargingProfilePurposeEnumType] = None
+    stack_level: Maybe[Integer] = None
+
+
+class CompositeScheduleType(Datatype, frozen=True):
+    """What limits hold when every profile is weighed in. K08."""
+
+    charging_schedule_period: Annotated[tuple[ChargingSchedulePeriodType, ...], Meta(min_length=1)]
+    evse_id: Integer
+    duration: Integer  # s
+    schedule_start: Timestamp
+    charging_rate_unit: ChargingRateUnitEnumType
+
+
+class SetChargingProfileRequest(Datatype, frozen=True):
+    """Install a charging profile. K01."""
+
+    evse_id: Integer  # 0: whole station, or default for each EVSE
+    charging_profile: ChargingProfileType
+
+
+class SetChargingProfileResponse(Datatype, frozen=True):
+    """Whether it is installed."""
+
+    status: ChargingProfileStatusEnumType
+    status_info: Maybe[StatusInfoType] = None
+
+
+class GetChargingProfilesRequest(Datatype, frozen=True):
+    """Report the installed profiles that match. K09."""
+
+    request_id: Integer
+    charging_profile: ChargingProfileCriterionType
+    evse_id: Maybe[Integer] = None  # 0: those of the whole station; absent: all
+
+
+class GetChargingProfilesResponse(Datatype, frozen=True):
+    """Whether ReportChargingProfilesRequests will follow."""
+
+    status: GetChargingProfileStatusEnumType
+    status_info: Maybe[StatusInfoType] = None
+
+
+class ReportChargingProfilesRequest(Datatype, frozen=True):
+    """Charging profiles that were asked for. K09."""
+
+    request_id: Integer  # of the request that asked for it
+    charging_limit_source: ChargingLimitSourceEnumType
+    charging_profile: Annotated[tuple[ChargingProfileType, ...], Meta(min_length=1)]
+    evse_id: Integer
+    tbc: Maybe[bool] = None  # more parts follow; absent: no
+
+
+class ReportChargingProfilesResponse(Datatype, frozen=True):
+    """Received; says nothing else."""
+
+
+class ClearChargingProfileRequest(Datatype, frozen=True):
+    """Remove the profiles that match. K10."""
+
+    charging_profile_id: Maybe[Integer] = None
+    charging_profile_criteria: Maybe[ClearChargingProfileType] = None
+
+
+class ClearChargingProfileResponse(Datatype, frozen=True):
+    """Whether any matched."""
+
+    status: ClearChargingProfileStatusEnumType
+    status_info: Maybe[StatusInfoType] = None
+
+
+class GetCompositeScheduleRequest(Datatype, frozen=True):
+    """What will the limits be? K08."""
+
+    duration: Integer  # s
+    evse_id: Integer  # 0: what the grid connection may draw
+    charging_rate_unit: Maybe[ChargingRateUnitEnumType] = None
+
+
+class GetCompositeScheduleResponse(Datatype, frozen=True):
+    """The limits, or that they cannot be told."""
+
+    status: GenericStatusEnumType
+    status_info: Maybe[StatusInfoType] = None
+    schedule: Maybe[CompositeScheduleType] = None
+
+
+class NotifyChargingLimitRequest(Datatype, frozen=True):
+    """Somebody else than the CSMS limits charging. K11, K12."""
+
+    charging_limit: ChargingLimitType
+    charging_schedule: Maybe[Annotated[tuple[ChargingScheduleType, ...], Meta(min_length=1)]] = None
+    evse_id: Maybe[Integer] = None
+
+
+class NotifyChargingLimitResponse(Datatype, frozen=True):
+    """Received; says nothing else."""
+
+
+class ClearedChargingLimitRequest(Datatype, frozen=True):
+    """An external limit was lifted. K13."""
+
+    charging_limit_source: ChargingLimitSourceEnumType
+    evse_id: Maybe[Integer] = None
+
+
+class ClearedChargingLimitResponse(Datatype, frozen=True):
+    """Received; says nothing else."""
+
+
+class NotifyEVChargingNeedsRequest(Datatype, frozen=True):
+    """An EV told what it needs. K15, K17."""
+
+    charging_needs: ChargingNeedsType
+    evse_id: Integer  # from 1
+    max_schedule_tuples: Maybe[Integer] = None  # periods the EV can handle
+
+
+class NotifyEVChargingNeedsResponse(Datatype, frozen=True):
+    """Whether a charging profile will come."""
+
+    status: NotifyEVChargingNeedsStatusEnumType
+    status_info: Maybe[StatusInfoType] = None
+
+
+class NotifyEVChargingScheduleRequest(Datatype, frozen=True):
+    """The schedule an EV settled on. K15, K17."""
+
+    time_base: Timestamp  # the schedule's periods count from here
+    charging_schedule: ChargingScheduleType
+    evse_id: Integer
+
+
+class NotifyEVChargingScheduleResponse(Datatype, frozen=True):
+    """Whether the CSMS can make sense of it."""
+
+    status: GenericStatusEnumType
+    status_info: Maybe[StatusInfoType] = None

@@ -1,0 +1,27 @@
+"""What else did both ends agree on? (Block P)"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from station.ocpp.messages.datatypes import StatusInfoType
+from station.ocpp.messages.enums import DataTransferStatusEnumType
+from station.ocpp.messages.primitives import Datatype, Maybe
+
+
+class DataTransferRequest(Datatype, frozen=True):
+    """Something outside of OCPP that both ends agreed on. P01, P02."""
+
+    vendor_id: Annotated[str, Meta(max_length=255)]
+    message_id: Maybe[Annotated[str, Meta(max_length=50)]] = None
+    data: Maybe[Any] = None  # any JSON; null reads as absent
+
+
+class DataTransferResponse(Datatype, frozen=True):
+    """What became of it."""
+
+    status: DataTransferStatusEnumType
+    status_info: Maybe[StatusInfoType] = None
+    data: Maybe[Any] = None  # any JSON; null reads as absent

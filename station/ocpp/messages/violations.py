@@ -1,0 +1,137 @@
+"""Which CALLERROR answers a payload that broke its schema?
+
+Part 4 §4.3, table 8, has a sentence for each code and hardly an example, and no erratum up to
+2025-09 touches it. We read it so: a field that is missing, or a list too short or too long, breaks
+its cardinality (Occurrence); a wrong JSON type breaks the data type (Type); a text, number or
+word outside of what the field allows is an invalid value (Property); a field the message does
+not have, or a payload that is no object, breaks the structure of the PDU (ProtocolError); and
+what is no JSON at all is syntax (Format).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from station.ocpp.messages import MalformedPayload
+
+ErrorCode = Literal[
+    "FormatViolation",
+    "OccurrenceConstraintViolation",
+    "PropertyConstraintViolation",
+    "ProtocolError",
+    "TypeConstraintViolation",
+]
+
+DESCRIPTION_MAX: Final = 255  # characters, Part 4 §4.2.3
+
+
+class Violation(NamedTuple):
+    """What goes into the CALLERROR. The description never holds a value, only names."""
+
+    code: ErrorCode
+    description: str
+
+
+def describe_violation(error: msgspec.ValidationError) -> Violation:
+    """Name what a payload did wrong, and where: `$.firmware.location: wants length <= 512`.
+
+    The value itself may be a password and is left out. Only the first fault is known, for
+    decoding stops there.
+
+    Args:
+        error: as `decode_request` or `decode_response` raised it.
+    """
+    if isinstance(error, MalformedPayload):
+        return Violation("FormatViolation", _truncate_description(f"cannot be read: {error}"))
+    fault, found, path = str(error).rpartition(" - at `")
+    if not found:  # msgspec names no path at the root
+        fault, path = str(error), "$`"
+    for pattern, code, template in _VIOLATION_PATTERNS:
+        if match := re.fullmatch(pattern, f"{path}{fault}", re.DOTALL):
+            names = {key: _json_type_name(key, value) for key, value in match.groupdict().items()}
+            return Violation(code, _truncate_description(template.format(**names)))
+    return Violation(
+        "PropertyConstraintViolation", _truncate_description(f"{path[:-1]}: invalid value")
+    )
+
+
+def _json_type_name(group: str, text: str) -> str:
+    """JSON's name for a type, where msgspec uses Python's. Names of fields stay."""
+    return _JSON_TYPE_NAMES.get(text, text) if group in ("wanted", "got") else text
+
+
+def _truncate_description(text: str) -> str:
+    return text if len(text) <= DESCRIPTION_MAX else f"{text[: DESCRIPTION_MAX - 1]}…"
+
+
+_JSON_TYPE_NAMES = {
+    "str": "string",
+    "int": "integer",
+    "bool": "boolean",
+    "float": "number",
+    "decimal": "number",
+}
+_PATH_PATTERN = r"(?P<path>[^`]*)`"
+_TYPE_MISMATCH_PATTERN = r"Expected `(?P<wanted>\w+)`, got `(?P<got>\w+)`"
+# How msgspec (or `converted`) words a fault, and what we make of it. The first match counts.
+_VIOLATION_PATTERNS: Final[tuple[tuple[str, ErrorCode, str], ...]] = (
+    (r"\$`" + _TYPE_MISMATCH_PATTERN, "ProtocolError", "wants {wanted}, got {got}"),
+    (
+        _PATH_PATTERN + _TYPE_MISMATCH_PATTERN,
+        "TypeConstraintViolation",
+        "{path}: wants {wanted}, got {got}",
+    ),
+    (
+        _PATH_PATTERN + _TYPE_MISMATCH_PATTERN + r" in `(?P<name>\w+)`",
+        "TypeConstraintViolation",
+        "{path}.{name}: wants {wanted}, got {got}",
+    ),
+    (
+        _PATH_PATTERN + r"Object missing required field `(?P<name>.+)`",
+        "OccurrenceConstraintViolation",
+        "{path}.{name}: missing",
+    ),
+    (
+        _PATH_PATTERN + r"Expected `array` of (?P<length>length [<>]= \d+)",
+        "OccurrenceConstraintViolation",
+        "{path}: wants {length}",
+    ),
+    (
+        _PATH_PATTERN + r"Object contains unknown field `(?P<name>.*)`",
+        "ProtocolError",
+        "{path}: has no field {name}",
+    ),
+    (
+        _PATH_PATTERN + r"Expected `str` of (?P<length>length [<>]= \d+)",
+        "PropertyConstraintViolation",
+        "{path}: wants {length}",
+    ),
+    (
+        _PATH_PATTERN + r"Expected `str` of (?P<length>length <= \d+) in `(?P<name>\w+)`",
+        "PropertyConstraintViolation",
+        "{path}.{name}: wants {length}",
+    ),
+    (
+        _PATH_PATTERN + r"Expected `int` (?P<bound>[<>]= -?\d+)",
+        "PropertyConstraintViolation",
+        "{path}: wants {bound}",
+    ),
+    (
+        _PATH_PATTERN + r"Expected `str` matching regex .*",  # only moments have a pattern
+        "PropertyConstraintViolation",
+        "{path}: wants an RFC 3339 date-time",
+    ),
+    (
+        _PATH_PATTERN + r"Invalid enum value .*",
+        "PropertyConstraintViolation",
+        "{path}: not one of the values listed for it",
+    ),
+    (
+        _PATH_PATTERN + r"(Number|Integer value) out of range",
+        "PropertyConstraintViolation",
+        "{path}: number out of range",
+    ),
+)

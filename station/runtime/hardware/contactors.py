@@ -1,0 +1,92 @@
+"""When do the DC contactors of an EVSE close and open, do they obey, and is what is left bled?"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from drivers.io.icpdas_m7055 import IcpdasM7055
+from drivers.io.wiring import OutputA
+from drivers.ports import PowerFunction, PowerRequest, SeccState
+from station.runtime.hardware.inputs import EvseInputs
+
+OPENING_CURRENT_MAX_A: Final = 5  # they open below, safety rule 3
+OPEN_TIMEOUT_S: Final = 0.5  # or after so long
+BLEED_TARGET_V: Final = 20
+FEEDBACKS_MIN: Final = 3  # read after an order, before they are judged
+MEASUREMENT_DELAY_S: Final = 0.05  # from a measurement to its report
+
+
+class Contactors:
+    """Both poles, driven by one output, seen by one input.
+
+    Attributes:
+        coil: what they are told.
+    """
+
+    def __init__(self, inputs: EvseInputs, io: IcpdasM7055, feedback_s: float) -> None:
+        self.coil_on = False
+        self._inputs = inputs
+        self._io = io
+        self._feedback_s = feedback_s
+        self._opening_at: float | None = None
+        self._differs_since: tuple[float, int] | None = None
+
+    def update_coil(self, close: bool, modules_off_at: float, now: float) -> None:
+        """Close at once; open without current, or soon all the same.
+
+        Args:
+            close: what is wanted.
+            modules_off_at: since when no module gives.
+            now: by the `AwakeClock`.
+        """
+        if close:
+            self.coil_on, self._opening_at = True, None
+            self._io.set_output(OutputA.CONTACTORS, True)
+        elif self.coil_on:
+            # on the way to open nothing is written: a driver that opened by itself stays so
+            self._opening_at = now if self._opening_at is None else self._opening_at
+            waited = now - self._opening_at >= OPEN_TIMEOUT_S
+            self.coil_on = not (waited or self._is_current_low(modules_off_at))
+        if not self.coil_on:
+            self._io.set_output(OutputA.CONTACTORS, False)
+        self._compare_feedback(now)
+
+    def _is_current_low(self, modules_off_at: float) -> bool:
+        """A measurement taken after the modules went off says that no current flows."""
+        measured_at = self._inputs.output_at
+        fresh = measured_at is not None and measured_at > modules_off_at + MEASUREMENT_DELAY_S
+        return fresh and abs(self._inputs.output_a) < OPENING_CURRENT_MAX_A
+
+    def _compare_feedback(self, now: float) -> None:
+        if self._inputs.contactors_closed in (None, self.coil_on):
+            self._differs_since = None
+        elif self._differs_since is None:
+            self._differs_since = now, self._inputs.feedback_count
+
+    def set_bleeder(self, request: PowerRequest | None) -> None:
+        """Lower the output, never while the EV's battery may hang on it.
+
+        Args:
+            request: of the controller in a session; None outside.
+        """
+        senses = self._inputs
+        opened = senses.contactors_closed is False and not self.coil_on
+        if request is None:
+            on = opened and senses.output_v > BLEED_TARGET_V
+        else:  # the EV is not connected yet while the insulation is tested
+            safe = opened or senses.secc_state is SeccState.INSULATION_TEST
+            on = request.lower_voltage and request.function is PowerFunction.STANDBY and safe
+        self._io.set_output(OutputA.BLEEDER, on)
+
+    def feedback_fault(self, now: float) -> Literal["welded", "stuck_open"] | None:
+        """What the feedback says against the order for too long.
+
+        Time alone does not count: the feedback must have been read a few times since.
+        """
+        if self._differs_since is None:
+            return None
+        since, feedbacks = self._differs_since
+        late = now - since >= self._feedback_s
+        if not late or self._inputs.feedback_count - feedbacks < FEEDBACKS_MIN:
+            return None
+        return "welded" if self._inputs.contactors_closed else "stuck_open"

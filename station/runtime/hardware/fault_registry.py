@@ -1,0 +1,248 @@
+"""What is wrong, since when, and is it over?
+
+`FAULT_RULES` says for every trouble the devices can tell of what the station does about it; `Ledger`
+holds what is wrong now and says so, once when it comes and once when it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum, IntEnum
+from typing import Final
+
+import msgspec
+
+from journal.events import Observation
+from journal.observations import DeviceFaulted, DeviceRecovered
+
+
+class StopMode(IntEnum):
+    """How power goes off; the greater is the more urgent."""
+
+    NONE = 0
+    NORMAL = 1
+    EMERGENCY = 2
+
+
+class BlockMode(Enum):
+    """When a fault forbids charging."""
+
+    NEVER = "never"
+    WHEN_IDLE = "when idle"  # what runs may end in peace, nothing new begins
+    ALWAYS = "always"
+
+
+class FaultRule(msgspec.Struct, frozen=True):
+    """One trouble and what follows.
+
+    Attributes:
+        device, fault: its name.
+        stop: how a session ends because of it.
+        blocks: when it forbids charging.
+        reason: stoppedReason of the transaction that ends.
+        code: techCode of its NotifyEvent (ChargeX MREC).
+        latched: needs a person; see `Ledger.release_faults`.
+        seen_idle: it shows without power too. One that is latched and does not stays until it
+            is released, however good things look.
+        dwell_s: how long it must have been good, with emulated devices.
+        field_dwell_s: the same with real ones; None: as long.
+    """
+
+    device: str
+    fault: str
+    stop_mode: StopMode
+    block_mode: BlockMode
+    stopped_reason: str = "Other"
+    tech_code: str = ""
+    latched: bool = False
+    visible_when_idle: bool = True
+    dwell_s: float = 2.0
+    field_dwell_s: float | None = None
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A row that is true right now. `blocks` and `latched` override the row's."""
+
+    rule: FaultRule
+    evse_id: int
+    info: str = ""
+    blocks_charging: bool | None = None
+    latched: bool | None = None
+
+
+_EMERGENCY, _NORMAL, _NONE = StopMode.EMERGENCY, StopMode.NORMAL, StopMode.NONE
+_ALWAYS, _IDLE, _NEVER = BlockMode.ALWAYS, BlockMode.WHEN_IDLE, BlockMode.NEVER
+
+_FAULT_RULES = (
+    # device, fault, stop, blocks, stoppedReason, techCode
+    FaultRule("emergency_stop", "pressed", _EMERGENCY, _ALWAYS, "EmergencyStop", "CX008", latched=True,
+        dwell_s=1.0),
+    FaultRule("door", "open", _EMERGENCY, _ALWAYS, latched=True),
+    FaultRule("dispenser_door", "open", _EMERGENCY, _ALWAYS, latched=True),
+    FaultRule("dispenser", "tilted", _EMERGENCY, _ALWAYS, latched=True),
+    FaultRule("arrester", "dead", _NONE, _IDLE, tech_code="CX004", latched=True),
+    FaultRule("breaker", "tripped", _EMERGENCY, _ALWAYS, "PowerLoss", "CX004", latched=True),
+    FaultRule("cooling", "fault", _NONE, _NEVER, tech_code="CX003"),
+    FaultRule("mains", "lost", _EMERGENCY, _ALWAYS, "PowerLoss", "CX015", field_dwell_s=30.0),
+    FaultRule("mains", "phase_missing", _EMERGENCY, _ALWAYS, "PowerQuality", "CX006",
+        field_dwell_s=30.0),
+    FaultRule("mains", "under_voltage", _EMERGENCY, _ALWAYS, "PowerQuality", "CX006",
+        field_dwell_s=30.0),
+    FaultRule("mains", "over_voltage", _EMERGENCY, _ALWAYS, "PowerQuality", "CX006",
+        field_dwell_s=30.0),
+    FaultRule("io", "lost", _EMERGENCY, _ALWAYS, dwell_s=1.0),
+    FaultRule("io", "watchdog", _EMERGENCY, _ALWAYS, dwell_s=3.0),
+    FaultRule("io", "reset", _EMERGENCY, _ALWAYS),
+    FaultRule("secc", "silent", _EMERGENCY, _ALWAYS, field_dwell_s=10.0),
+    FaultRule("secc", "unknown_values", _EMERGENCY, _ALWAYS),
+    FaultRule("secc", "emergency_stop", _EMERGENCY, _ALWAYS),
+    FaultRule("pilot", "error", _EMERGENCY, _ALWAYS, tech_code="CX014", dwell_s=1.0),
+    FaultRule("ev", "emergency_stop", _EMERGENCY, _ALWAYS, dwell_s=1.0),
+    FaultRule("ev", "no_precharge", _EMERGENCY, _ALWAYS, tech_code="CX012"),
+    FaultRule("ev", "session_aborted", _EMERGENCY, _ALWAYS),
+    FaultRule("insulation", "low", _EMERGENCY, _ALWAYS, "GroundFault", "CX022"),
+    FaultRule("insulation", "alarm", _EMERGENCY, _ALWAYS, "GroundFault", "CX022"),
+    FaultRule("insulation", "warning", _NONE, _NEVER),
+    FaultRule("insulation", "cable_check", _EMERGENCY, _ALWAYS, "GroundFault", "CX011",
+        visible_when_idle=False),
+    FaultRule("insulation", "self_test", _EMERGENCY, _ALWAYS, "GroundFault", "CX011"),
+    FaultRule("insulation", "device_error", _EMERGENCY, _ALWAYS, field_dwell_s=10.0),
+    FaultRule("insulation", "earth_lost", _EMERGENCY, _ALWAYS, field_dwell_s=10.0),
+    FaultRule("insulation", "lost", _EMERGENCY, _ALWAYS, dwell_s=1.0, field_dwell_s=10.0),
+    FaultRule("can", "lost", _EMERGENCY, _ALWAYS, dwell_s=1.0),
+    FaultRule("module", "all_dead", _EMERGENCY, _ALWAYS, dwell_s=0.5),
+    FaultRule("module", "none_left", _EMERGENCY, _ALWAYS, dwell_s=1.0),
+    FaultRule("module", "fault", _NONE, _NEVER),
+    FaultRule("module", "over_temperature", _NONE, _NEVER, tech_code="CX003"),
+    FaultRule("module", "silent", _NONE, _NEVER),
+    FaultRule("module", "derating", _NONE, _NEVER, tech_code="CX003"),
+    FaultRule("module", "warning", _NONE, _NEVER),
+    FaultRule("module", "wrong_count", _NONE, _NEVER),
+    FaultRule("cabinet", "hot", _NONE, _NEVER, tech_code="CX003"),
+    FaultRule("contactor", "welded", _EMERGENCY, _ALWAYS, tech_code="CX017", latched=True),
+    FaultRule("contactor", "stuck_open", _NORMAL, _ALWAYS, tech_code="CX017", visible_when_idle=False),
+    FaultRule("output", "over_voltage", _EMERGENCY, _ALWAYS, tech_code="CX005", latched=True,
+        visible_when_idle=False),
+    FaultRule("output", "over_current", _EMERGENCY, _ALWAYS, "OvercurrentFault", "CX004", latched=True,
+        visible_when_idle=False),
+    FaultRule("output", "keeps_voltage", _NONE, _ALWAYS, tech_code="CX024"),
+    FaultRule("cable", "hot", _NONE, _NEVER, tech_code="CX018"),
+    FaultRule("cable", "over_temperature", _NORMAL, _ALWAYS, tech_code="CX019"),
+    FaultRule("cable", "sensor_broken", _NORMAL, _ALWAYS, tech_code="CX019"),
+    FaultRule("meter", "silent", _NORMAL, _ALWAYS, dwell_s=1.0),
+    FaultRule("meter", "broken_wire", _NORMAL, _ALWAYS, dwell_s=1.0),
+    FaultRule("lock", "stuck", _NONE, _IDLE),
+    FaultRule("reader", "lost", _NONE, _NEVER, dwell_s=0.0),
+    FaultRule("display", "lost", _NONE, _NEVER, dwell_s=0.0),
+)  # fmt: skip
+FAULT_RULES: Final = {f"{row.device}/{row.fault}": row for row in _FAULT_RULES}
+
+
+class _ActiveFault(msgspec.Struct):
+    """A fault that was told and is not over."""
+
+    finding: Finding
+    blocks_charging: bool
+    latched: bool
+    last_seen_at: float
+
+
+class FaultRegistry:
+    """What is wrong, told as DeviceFaulted and DeviceRecovered."""
+
+    def __init__(
+        self,
+        observe: Callable[[Observation], None],
+        has_session: Callable[[int], bool],
+        *,
+        in_field: bool,
+    ) -> None:
+        """`in_session` says whether an EVSE has a session, 0 asks for any; `in_field` whether
+        the field's dwell counts."""
+        self._in_field = in_field
+        self._observe = observe
+        self._has_session = has_session
+        self._active_faults: dict[tuple[int, str], _ActiveFault] = {}
+
+    def update_faults(self, findings: Iterable[Finding], now: float) -> None:
+        """Take everything that is wrong right now; what is not among it is good."""
+        for finding in findings:
+            self.add_finding(finding, now)
+        for key, wrong in tuple(self._active_faults.items()):
+            row = wrong.finding.rule
+            if not wrong.latched and now - wrong.last_seen_at > self._dwell_s(row):
+                del self._active_faults[key]
+                self._observe(DeviceRecovered(wrong.finding.evse_id, row.device, row.fault))
+
+    def _dwell_s(self, rule: FaultRule) -> float:
+        field_s = rule.field_dwell_s
+        return rule.dwell_s if field_s is None or not self._in_field else field_s
+
+    def add_finding(self, finding: Finding, now: float) -> None:
+        """Something is wrong at this moment; told if that is new, or forbids more than before."""
+        row = finding.rule
+        blocks = self._finding_blocks(finding)
+        latched = row.latched if finding.latched is None else finding.latched
+        key = (finding.evse_id, f"{row.device}/{row.fault}")
+        wrong = self._active_faults.get(key)
+        if wrong is not None:
+            wrong.last_seen_at = now
+            wrong.latched = wrong.latched or latched
+            if blocks <= wrong.blocks_charging:
+                return
+        self._active_faults[key] = _ActiveFault(finding, blocks, latched, now)
+        self._observe(
+            DeviceFaulted(
+                evse_id=finding.evse_id,
+                device=row.device,
+                fault=row.fault,
+                blocks_charging=blocks,
+                stopped_reason=row.stopped_reason,
+                tech_code=row.tech_code,
+                tech_info=finding.info[:500],  # NotifyEvent techInfo, Part 2 EventDataType
+            )
+        )
+
+    def _finding_blocks(self, finding: Finding) -> bool:
+        if finding.blocks_charging is not None:
+            return finding.blocks_charging
+        if finding.rule.block_mode is BlockMode.WHEN_IDLE:
+            return not self._has_session(finding.evse_id)
+        return finding.rule.block_mode is BlockMode.ALWAYS
+
+    def release_faults(
+        self, device: str | None = None, evse_id: int | None = None, *, visible_only: bool = False
+    ) -> None:
+        """A person has seen to it: what is latched goes as soon as it is good.
+
+        Args:
+            device: None: all.
+            evse_id: None: all; what the whole station has goes with any.
+            shown_only: only what shows without power too, so that it comes back if it is not
+                good.
+        """
+        for (where, _), wrong in self._active_faults.items():
+            row = wrong.finding.rule
+            meant = device in (None, row.device) and (evse_id is None or where in (0, evse_id))
+            if meant and (row.visible_when_idle or not visible_only):
+                wrong.latched = False
+
+    def has_fault(self, name: str, evse_id: int) -> bool:
+        """Whether a row is wrong at an EVSE, dwell included."""
+        return (evse_id, name) in self._active_faults
+
+    def blocks_charging(self, evse_id: int) -> bool:
+        """Whether an EVSE may not charge."""
+        return any(wrong.blocks_charging for wrong in self._faults_on_evse(evse_id))
+
+    def stop_mode(self, evse_id: int) -> StopMode:
+        """How power must go off at an EVSE."""
+        stops = (
+            wrong.finding.rule.stop_mode
+            for wrong in self._faults_on_evse(evse_id)
+            if wrong.blocks_charging
+        )
+        return max(stops, default=StopMode.NONE)
+
+    def _faults_on_evse(self, evse_id: int) -> list[_ActiveFault]:
+        return [wrong for (where, _), wrong in self._active_faults.items() if where in (0, evse_id)]

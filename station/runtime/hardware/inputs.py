@@ -1,0 +1,191 @@
+"""What do the devices say, and how old is that?
+
+`EvseInputs` and `StationInputs` hold the newest word of every device. `hear` says whether
+somebody should act on it at once; times come from an `AwakeClock`.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+import trio
+
+from drivers.io.wiring import InputA, InputB
+from drivers.ports import (
+    CableTemperature,
+    DeviceReport,
+    DigitalInputs,
+    EvInformation,
+    GroupOutput,
+    InsulationReading,
+    MeterReading,
+    ModuleLimits,
+    ModuleSilent,
+    ModuleState,
+    PilotState,
+    PowerRequest,
+    SeccEmergency,
+    SeccHeartbeat,
+    SeccState,
+)
+
+TICK_S: Final = 0.1
+STALL_MIN_S: Final = 0.1  # a tick later than this was held up by us, not by the devices
+STATION_IO, DISPENSER_IO = 1, 2  # the I/O modules; 1 is also EVSE 1's, 2 EVSE 2's
+
+
+class AwakeClock:
+    """Seconds during which this process ran.
+
+    A device is not silent while nobody listened: what a held-up loop lost does not count.
+    """
+
+    def __init__(self) -> None:
+        self._stalled_s = 0.0
+        self._last_tick_at = trio.current_time()
+
+    def now(self) -> float:
+        return trio.current_time() - self._stalled_s
+
+    def tick(self) -> None:
+        """Called every `TICK_S`."""
+        at = trio.current_time()
+        late = at - self._last_tick_at - TICK_S
+        if late > STALL_MIN_S:
+            self._stalled_s += late
+        self._last_tick_at = at
+
+
+def is_older(at: float | None, seconds: float, now: float, started_at: float) -> bool:
+    """Whether something heard `at` is older than `seconds`; if never heard, since `since`."""
+    return now - (started_at if at is None else at) > seconds
+
+
+class EvseInputs(msgspec.Struct):
+    """One EVSE: pilot, charge controller, output, insulation, meter, contactors, cable."""
+
+    evse_id: int
+    pilot: str | None = None
+    pilot_error: bool = False  # read E since the last A
+    secc_state: SeccState = SeccState.INITIALIZING
+    heartbeat_at: float | None = None
+    power_request: PowerRequest | None = None
+    ev: EvInformation = msgspec.field(default_factory=EvInformation)
+    ev_emergency_at: float | None = None
+    secc_emergency_at: float | None = None
+    cable_c: int | None = None
+    output_v: Decimal = Decimal(0)
+    output_a: Decimal = Decimal(0)
+    output_at: float | None = None
+    insulation: InsulationReading | None = None
+    insulation_at: float | None = None
+    low_insulation_polls: int = 0  # in a row, below the limit of power transfer
+    meter: MeterReading | None = None
+    meter_at: float | None = None
+    contactors_closed: bool | None = None  # the contactors, by their feedback
+    feedback_count: int = 0  # how often it was read
+
+    @property
+    def ev_plugged(self) -> bool | None:
+        """Whether an EV hangs on the cable; None: the pilot never told."""
+        return None if self.pilot is None else self.pilot != "A"
+
+    def apply_report(self, report: DeviceReport, now: float, alarm_ohm: int) -> bool:
+        """Take a report of one of the EVSE's devices; whether it calls for action."""
+        match report:
+            case SeccHeartbeat(state=state):
+                self.heartbeat_at = now
+                changed, self.secc_state = state is not self.secc_state, state
+                return changed
+            case PilotState(letter=letter):
+                return self._apply_pilot(letter)
+            case PowerRequest():
+                changed, self.power_request = report != self.power_request, report
+                return changed
+            case GroupOutput(voltage_mv=millivolt, current_ma=milliampere):
+                self.output_v = Decimal(millivolt).scaleb(-3)
+                self.output_a = Decimal(milliampere).scaleb(-3)
+                self.output_at = now
+            case InsulationReading():
+                self._apply_insulation(report, now, alarm_ohm)
+            case MeterReading():
+                self.meter, self.meter_at = report, now
+            case EvInformation():
+                self.ev = report
+            case SeccEmergency(by_ev=True):
+                self.ev_emergency_at = now
+            case SeccEmergency():
+                self.secc_emergency_at = now
+            case CableTemperature(hottest_c=hottest):
+                changed, self.cable_c = hottest != self.cable_c, hottest
+                return changed
+        return True
+
+    def _apply_pilot(self, letter: str) -> bool:
+        """E says nothing about the cable: the letter before stands."""
+        if letter == "E":
+            changed, self.pilot_error = not self.pilot_error, True
+            return changed
+        if letter == "A":
+            self.pilot_error = False
+            self.ev = EvInformation()
+        changed, self.pilot = letter != self.pilot, letter
+        return changed
+
+    def _apply_insulation(self, report: InsulationReading, now: float, alarm_ohm: int) -> None:
+        self.insulation, self.insulation_at = report, now
+        ohm = report.resistance_ohm
+        if not report.self_test_running:
+            self.low_insulation_polls = (
+                self.low_insulation_polls + 1 if ohm is not None and ohm < alarm_ohm else 0
+            )
+
+    def apply_contactor_feedback(self, closed: bool) -> None:
+        self.contactors_closed = closed
+        self.feedback_count += 1
+
+
+class StationInputs(msgspec.Struct):
+    """What belongs to no EVSE alone: wires of the I/O modules, rectifier modules, what is lost.
+
+    Attributes:
+        inputs, inputs_at: by I/O module, `STATION` and `DISPENSER_IO`.
+        counted: how many rectifier modules say they are there.
+        lost: name of a driver to what it said when it gave up; until it speaks again.
+    """
+
+    digital_inputs: dict[int, DigitalInputs] = msgspec.field(default_factory=dict)
+    digital_inputs_at: dict[int, float] = msgspec.field(default_factory=dict)
+    io_reset_at: dict[int, float] = msgspec.field(default_factory=dict)
+    module_states: dict[int, ModuleState] = msgspec.field(default_factory=dict)
+    module_limits: dict[int, ModuleLimits] = msgspec.field(default_factory=dict)
+    silent_modules: dict[int, ModuleSilent] = msgspec.field(default_factory=dict)
+    module_count: int | None = None
+    lost_devices: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def apply_digital_inputs(self, io_module: int, report: DigitalInputs, now: float) -> bool:
+        """Take the inputs of an I/O module; whether they changed."""
+        before = self.digital_inputs.get(io_module)
+        self.digital_inputs[io_module], self.digital_inputs_at[io_module] = report, now
+        if report.was_reset:
+            self.io_reset_at[io_module] = now
+        return report != before
+
+    def apply_module_report(self, report: DeviceReport) -> None:
+        """Take what a rectifier module says, or that it says nothing."""
+        match report:
+            case ModuleState(address=address):
+                self.module_states[address] = report
+                self.silent_modules.pop(address, None)
+            case ModuleLimits(address=address):
+                self.module_limits[address] = report
+            case ModuleSilent(address=address):
+                self.silent_modules[address] = report
+
+    def input_level(self, wire: InputA | InputB) -> bool | None:
+        """The level of an input; None: never read."""
+        number = STATION_IO if isinstance(wire, InputA) else DISPENSER_IO
+        report = self.digital_inputs.get(number)
+        return None if report is None else bool(report.bits >> wire & 1)

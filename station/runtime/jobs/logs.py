@@ -1,0 +1,175 @@
+"""Who writes the log the CSMS asked for, and brings it there? (N01)
+
+The file is made from the journal, in a thread, each time it is needed: after a restart it is made
+anew, the same but for its heading. It is gone once the upload is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from journal.codec import Registry
+from journal.events import Entry, Observation
+from journal.observations import LogUploadEnded
+from journal.projections.logs import LogUpload
+from journal.state import State
+from journal.storage.errors import JournalFailed
+from journal.storage.reader import Reader
+from station.core.context import Product
+from station.core.desired import DesiredState
+from station.runtime.jobs.log_text import (
+    format_diagnostics_entry,
+    format_header,
+    format_security_event,
+    format_station_state,
+)
+from station.runtime.reconcile import run_while_desired
+from station.runtime.secrets.urls import restore_url
+from station.runtime.watched_value import WatchedValue
+
+log = logging.getLogger("station.logs")
+
+ENTRIES_MAX: Final = 50_000  # of one log, the newest: about 10 MB, for a mobile network
+LINES_PER_CANCEL_CHECK: Final = 500  # between two looks at whether the log is still wanted
+
+SECURITY_EVENT_KINDS: Final = ("SecurityEventLogged",)
+
+
+class LogUploadJob:
+    """Does what `wanted.upload` says."""
+
+    def __init__(
+        self,
+        product: Product,
+        journal: Path,
+        registry: Registry,
+        directory: Path,
+        *,
+        observe: Callable[[Observation], None],
+        current_state: Callable[[], State],
+        read_secret: Callable[[str], str | None],
+    ) -> None:
+        """`directory`: of this task alone, for the file while it is on its way."""
+        self._product = product
+        self._journal = journal
+        self._registry = registry
+        self._directory = directory
+        self._observe = observe
+        self._current_state = current_state
+        self._read_secret = read_secret
+
+    async def run(self, desired_state: WatchedValue[DesiredState]) -> None:
+        await run_while_desired(desired_state, lambda level: level.log_upload, self._upload_log)
+
+    async def _upload_log(self, upload: LogUpload | None) -> None:
+        """Write it, send it, delete it, and tell how it went."""
+        await trio.to_thread.run_sync(self._delete_files)
+        if upload is None:
+            return
+        try:
+            status, why = await self._send_log(upload)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._delete_files)
+        log.log(
+            logging.INFO if status == "Uploaded" else logging.WARNING,
+            "log %s: %s%s",
+            upload.order.filename,
+            status,
+            f": {why}" if why else "",
+        )
+        self._observe(LogUploadEnded(upload.seq, status, why))
+
+    async def _send_log(self, upload: LogUpload) -> tuple[str, str]:
+        """The UploadLogStatusEnumType it ends with, and why."""
+        # Here, and not above: it brings half a second of imports with it.
+        from station.runtime.transfers import SCHEMES, TransferFailed, create_tls_context
+        from station.runtime.transfers import upload_file as send
+
+        ordered = upload.order
+        url = restore_url(ordered.location, self._read_secret)
+        if url is None:
+            return "UploadFailure", "the credentials of the URL are lost"
+        scheme = url.partition("://")[0].lower()
+        protocol = SCHEMES.get(scheme)
+        if protocol not in self._product.profile.limits.file_transfer_protocols:
+            return "NotSupportedOperation", f"{scheme[:10]!r} is no protocol of this product"
+        file = self._directory / ordered.filename
+        state = self._current_state()
+        roots = "".join(one.pem for one in state.certificates.for_uses("CSMSRootCertificate"))
+        try:
+            await trio.to_thread.run_sync(self._write_log, file, upload, state)
+            trust = await trio.to_thread.run_sync(create_tls_context, roots)
+            await send(
+                file,
+                url,
+                tls_context=trust,
+                attempts=ordered.attempts_max,
+                interval_s=ordered.retry_interval_s,
+            )
+        except TransferFailed as failure:
+            return failure.status, str(failure)
+        except (OSError, JournalFailed) as failure:
+            return "UploadFailure", str(failure)
+        return "Uploaded", ""
+
+    # --- The file, in a thread -------------------------------------------------------------------
+
+    def _delete_files(self) -> None:
+        """Nothing of a log stays on the disk."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _write_log(self, file: Path, upload: LogUpload, state: State) -> None:
+        """Write the log, until nobody wants it any more.
+
+        Raises:
+            JournalFailed, OSError: the journal cannot be read, the file not written.
+            trio.Cancelled: it is not wanted any more.
+        """
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with file.open("w", encoding="utf-8") as text:
+            for number, line in enumerate(self._log_lines(upload, state)):
+                if number % LINES_PER_CANCEL_CHECK == 0:
+                    trio.from_thread.check_cancelled()
+                text.write(f"{line}\n")
+
+    def _log_lines(self, upload: LogUpload, state: State) -> Iterator[str]:
+        ordered = upload.order
+        security = ordered.log_type == "SecurityLog"
+        yield from format_header(ordered, state, self._product, _utc_now())
+        if not security:
+            yield from format_station_state(state, self._product)
+        word: Callable[[Entry], str] = (
+            format_security_event if security else format_diagnostics_entry
+        )
+        with Reader.open(self._journal, self._registry) as reader:
+            numbers = reader.find_seqs(
+                count_max=ENTRIES_MAX,
+                before_seq=upload.seq,
+                oldest=_parse_datetime(ordered.oldest_timestamp),
+                latest=_parse_datetime(ordered.latest_timestamp),
+                kinds=SECURITY_EVENT_KINDS if security else (),
+            )
+            if len(numbers) == ENTRIES_MAX:
+                yield f"The newest {ENTRIES_MAX} entries; for others ask for an earlier time."
+            for number in numbers:
+                try:
+                    yield word(reader.read_entry(number))
+                except JournalFailed as failure:
+                    yield f"entry {number} cannot be told: {failure}"
+
+
+def _parse_datetime(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _utc_now() -> datetime:
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -1,0 +1,274 @@
+"""How does the real station run in a world that is not?
+
+`Life` is what `station.runtime.app.Life` is: memory, scribe, alarm, link and body in one
+nursery, from StationStarted to the end. The first four are the real ones on a real SQLite file;
+the wire, the clock and the body are simulated. It may die between any two steps: then nothing
+counts that is not in the file.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import trio
+
+from journal.events import Entry, Observation
+from journal.observations import CsmsConfigured, StationStarted, StationStopping, VariablePreset
+from journal.state import State
+from journal.storage.connection import StoreSettings
+from journal.storage.store import Store
+from station import RELEASE
+from station.core.context import Product
+from station.runtime.csms.connection import CsmsConnection
+from station.runtime.csms.dialer import Dialer
+from station.runtime.csms.frame_filter import FrameFilter
+from station.runtime.disk.reserve import DiskReserve
+from station.runtime.loop.recorder import Recorder
+from station.runtime.loop.startup import Startup
+from station.runtime.timer import report_deadlines
+from station.simulation.event_queue import SimulatedClock
+from station.simulation.evse_double import ControlLoopDouble, DeviceFaults, EvseDouble
+from station.simulation.network import SimulatedConnection, SimulatedNetwork
+
+IDENTITY: Final = "SIM-1"
+URL: Final = "ws://csms.invalid/ocpp"
+STORE_SETTINGS: Final = StoreSettings(checkpoint_pages=512, grow_bytes=64 << 10)
+RESERVE_BYTES: Final = 64 << 10
+SNAPSHOT_ENTRIES: Final = 10_000
+
+
+class ProcessKilledError(Exception):
+    """The process is no more. Whatever its tasks still do changes nothing."""
+
+
+class CommitHooks(Protocol):
+    """What may go wrong with a commit, and who looks on."""
+
+    async def before_commit(self, entries: list[Entry]) -> None:
+        """It begins: may take its time, fail, or never return."""
+
+    def after_write(self, entries: list[Entry]) -> None:
+        """They are in the file, and nobody knows yet; may fail all the same."""
+
+    def after_commit(self, state: State) -> None:
+        """The scribe has taken note."""
+
+
+class ObservedRecorder(Recorder):
+    """The real scribe, with a disk that may fail."""
+
+    commit_hooks: CommitHooks
+    _commits_underway = 0  # under way
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something was heard that is not committed."""
+        return bool(self._queue or self._commits_underway)
+
+    async def _finish_commit(self, entries: list[Entry]) -> None:
+        await self.commit_hooks.before_commit(entries)
+        await super()._finish_commit(entries)
+        self.commit_hooks.after_write(entries)
+
+    async def _commit_batch(self) -> None:
+        self._commits_underway += 1
+        await super()._commit_batch()
+        self._commits_underway -= 1
+        self.commit_hooks.after_commit(self.state)
+
+
+class SimulatedLink(CsmsConnection):
+    """The real link on a simulated wire."""
+
+    network: SimulatedNetwork
+
+    async def _open_websocket(self, *_: Any, **__: Any) -> Any:
+        wire: SimulatedConnection = await self.network.connect()
+        return wire
+
+
+class SimulationEnvironment(Protocol):
+    """What of the world a life touches."""
+
+    clock: SimulatedClock
+    network: SimulatedNetwork
+    evses: dict[int, EvseDouble]
+    device_faults: DeviceFaults
+    commit_hooks: CommitHooks
+    random_source: random.Random
+    boot_id: str
+    variables: dict[str, str]
+    store_settings: StoreSettings
+
+    def read_free_bytes(self, directory: Path) -> int: ...
+
+    def on_contactor_closing(self, evse_id: int) -> None: ...
+
+
+class StationProcess:
+    """One run of the program.
+
+    Attributes:
+        store, scribe: the journal and who writes it.
+        dead: nothing this life does counts any more.
+    """
+
+    def __init__(
+        self, environment: SimulationEnvironment, product: Product, data: Path, damage: str = ""
+    ) -> None:
+        """Open the journal and remember; `damage` is what the life before found wrong with it.
+
+        Raises:
+            JournalFailed: it cannot be opened.
+        """
+        self.environment = environment
+        self.product = product
+        self.is_killed = False
+        dice = random.Random(environment.random_source.random())
+        self.startup = Startup(
+            data, environment.store_settings, entropy=dice.randbytes, damage_reason=damage
+        )
+        self.recorder = ObservedRecorder(
+            product, self.startup.store, self.startup.state, environment.clock
+        )
+        self.recorder.commit_hooks = environment.commit_hooks
+        self.control_loop = ControlLoopDouble(
+            environment.evses,
+            environment.device_faults,
+            self.recorder.desired_state,
+            self.recorder.observe,
+            environment.on_contactor_closing,
+            dice,
+        )
+        self.recorder.latest_reading = self.control_loop.read_meter
+        self.disk_reserve = DiskReserve(
+            data,
+            RESERVE_BYTES,
+            self.recorder.observe,
+            level=self.startup.state.health.storage_level,
+            measure_free=environment.read_free_bytes,
+        )
+        self.recorder.release_reserve = self.disk_reserve.release
+        self._link = self._build_link(dice)
+        self._kill_scope = trio.CancelScope()
+        self._stop_scope = trio.CancelScope()
+
+    @property
+    def store(self) -> Store:
+        return self.startup.store
+
+    def _build_link(self, random_source: random.Random) -> SimulatedLink:
+        link = SimulatedLink(
+            IDENTITY,
+            self.recorder,
+            FrameFilter(self.product.device_model, self.store.reference_for, _secret_reference),
+            Dialer(),
+            read_password=lambda reference: None,
+            value_of=self.store.value_of,
+            random_source=random_source,
+        )
+        link.network = self.environment.network
+        return link
+
+    async def run(self) -> str | None:
+        """Live.
+
+        Returns:
+            The reason of the next life, as the station wants one; None after `end`.
+
+        Raises:
+            ProcessKilledError: it died.
+            JournalFailed: the disk did not take a commit.
+        """
+        with self._kill_scope:
+            self.disk_reserve.allocate()
+            await self._record_start()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.recorder.run)
+                nursery.start_soon(self._run_checkpoints)
+                with self._stop_scope:
+                    nursery.start_soon(self._stop_on_restart)
+                    await self._run_tasks()
+                why = self.recorder.desired_state.value.restart_reason
+                self.recorder.observe(StationStopping(why or "asked to end"))
+                nursery.cancel_scope.cancel()
+        if self.is_killed:
+            raise ProcessKilledError
+        return self.recorder.desired_state.value.restart_reason
+
+    def kill(self) -> None:
+        """Be dead from now on."""
+        self.is_killed = True
+        self._kill_scope.cancel()
+
+    def stop(self) -> None:
+        """Be asked to end in good order."""
+        self._stop_scope.cancel()
+
+    def close(self) -> None:
+        """Let go of the file as a run that ended in good order does."""
+        self.startup.save_snapshot(self.recorder.head, self.recorder.state)
+        self.startup.close()
+
+    async def _record_start(self) -> None:
+        head = self.store.head
+        if self.startup.state.network_profiles.last_configured is None:
+            self.recorder.observe(CsmsConfigured(URL, 1))
+        if head.seq == 0 or self.startup.damage_found:
+            for path, value in sorted(self.environment.variables.items()):
+                if path not in self.startup.state.variables.values:
+                    self.recorder.observe(VariablePreset(path, value))
+        self.recorder.observe(self._station_started())
+        for damage in self.startup.damage_found:
+            self.recorder.observe(damage)
+        await self.recorder.commit_now()
+
+    def _station_started(self) -> Observation:
+        head, profile = self.store.head, self.product.profile
+        return StationStarted(
+            boot_id=self.environment.boot_id,
+            release=RELEASE,
+            product_profile=profile.name,
+            identity=IDENTITY,
+            evses=tuple((one.id, tuple(at.id for at in one.connectors)) for one in profile.evse),
+            last_entry_at=head.at.isoformat() if head.at else None,
+            last_entry_uptime_ms=head.uptime_ms if head.at else None,
+        )
+
+    async def _run_tasks(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._link.run)
+            nursery.start_soon(self.control_loop.run)
+            nursery.start_soon(self.disk_reserve.run)
+            nursery.start_soon(
+                report_deadlines,
+                self.recorder.desired_state,
+                self.environment.clock,
+                self.recorder.observe,
+            )
+
+    async def _stop_on_restart(self) -> None:
+        await self.recorder.desired_state.wait_part_changed(
+            lambda level: level.restart_reason, None
+        )
+        self._stop_scope.cancel()
+
+    async def _run_checkpoints(self) -> None:
+        """As the real one does, but in the one thread there is: it takes no time here."""
+        saved = self.recorder.head.seq
+        while True:
+            await self.recorder.committed.wait()
+            if self.is_killed:
+                continue
+            if self.store.is_checkpoint_due:
+                self.store.checkpoint()
+            if self.recorder.head.seq - saved >= SNAPSHOT_ENTRIES:
+                self.startup.save_snapshot(self.recorder.head, self.recorder.state)
+                saved = self.recorder.head.seq
+
+
+def _secret_reference(secret: str) -> str:
+    """A reference in place of a secret, the same in every run."""
+    return f"<secret {len(secret):032x}>"

@@ -1,0 +1,236 @@
+"""Does the demo play a whole session on the real program, and leave nothing behind?"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from station.commands.demo.console import DemoConsole, format_bar
+from station.commands.shared.control_client import StationUnreachable, send_request
+from tests.commands.fixtures_journals import StationCommand
+
+DEMO_TIMEOUT_S = 100  # on a loaded machine; otherwise a dozen
+
+
+@pytest.fixture
+def demo_directory() -> Iterator[Path]:
+    """A directory whose path leaves room for sockets."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as directory:
+        yield Path(directory) / "demo"
+
+
+def start_demo(demo_directory: Path, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "station",
+            "demo",
+            "--data",
+            str(demo_directory),
+            "--seconds",
+            "2",
+            *more,
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def processes_of(demo_directory: Path) -> list[str]:
+    """Command lines of whatever still runs for this directory."""
+    found = []
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = cmdline.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it ended meanwhile
+            continue
+        if str(demo_directory) in text:
+            found.append(text)
+    return found
+
+
+def all_processes_ended(demo_directory: Path) -> bool:
+    """Whether all of them end: a child may need a moment to notice that its parent has."""
+    deadline = time.monotonic() + 10
+    while processes_of(demo_directory):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.timeout(2 * DEMO_TIMEOUT_S)
+def test_a_whole_session_and_then_another_on_the_same_journal(
+    run_station: StationCommand, demo_directory: Path
+) -> None:
+    with start_demo(demo_directory, "--once") as demo:
+        out, err = demo.communicate(timeout=DEMO_TIMEOUT_S)
+    assert (demo.returncode, err) == (0, ""), out
+    for said in (
+        "CSMS       accepts EVS-FLASH-300",
+        "EV driver  holds card 04A224B2",
+        "station    brings the cable to the voltage of the battery",
+        "TransactionEvent 0 Started",
+        "Ended: StopAuthorized",
+        "The journal and the meter say the same",
+    ):
+        assert said in out
+    assert "\x1b" not in out
+    delivered = re.search(r"Delivered: ([0-9.]+) kWh, at most ([0-9.]+) kW", out)
+    assert delivered is not None
+    assert float(delivered[1]) > 0
+    assert float(delivered[2]) > 50
+    assert all_processes_ended(demo_directory), processes_of(demo_directory)
+    head = re.search(r"It ends at (\d+:[0-9a-f]{64})", out)
+    assert head is not None
+    assert run_station("verify", demo_directory, "--head", head[1]).exit_code == 0
+
+    with start_demo(demo_directory, "--once") as again:
+        out, err = again.communicate(timeout=DEMO_TIMEOUT_S)
+    assert (again.returncode, err) == (0, ""), out
+    assert re.search(r"whose journal has \d+ entries already", out)
+    assert all_processes_ended(demo_directory), processes_of(demo_directory)
+
+
+@pytest.mark.parametrize("until", ["EV driver  plugs in", "A station with"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_ctrl_c_in_the_middle_leaves_nothing_behind(
+    demo_directory: Path, until: str, number: signal.Signals
+) -> None:
+    with start_demo(demo_directory) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if until in line:
+                break
+        os.kill(demo.pid, number)
+        _, err = demo.communicate(timeout=30)
+    assert (demo.returncode, err) == (130, "")
+    assert all_processes_ended(demo_directory), processes_of(demo_directory)
+
+
+@pytest.mark.timeout(2 * DEMO_TIMEOUT_S)
+def test_it_stays_to_be_played_with_until_ctrl_c(
+    run_station: StationCommand, demo_directory: Path
+) -> None:
+    with start_demo(demo_directory) as demo:
+        assert demo.stdout is not None
+        said = []
+        for line in demo.stdout:
+            said.append(line)
+            if "Ctrl-C ends it" in line:
+                break
+        else:
+            pytest.fail("".join([*said, demo.communicate()[1]]))
+        assert run_station("sim", "plug-in", "-e", "2", "--data", demo_directory).exit_code == 0
+        assert "EVSE 2" in run_station("sim", "state", "--data", demo_directory).stdout
+        second = run_station("demo", "--data", demo_directory)
+        assert second.exit_code == 1
+        assert "a station runs there already" in second.stderr
+        os.kill(demo.pid, signal.SIGINT)
+        _, err = demo.communicate(timeout=30)
+    assert (demo.returncode, err) == (0, "")
+    [hint] = [line for line in said if " sim plug-in" in line]
+    assert str(demo_directory) in hint
+    assert all_processes_ended(demo_directory), processes_of(demo_directory)
+    with pytest.raises(StationUnreachable):
+        send_request(demo_directory / "control.sock", "state")
+
+
+def test_a_station_that_does_not_start_is_one_line(
+    run_station: StationCommand, demo_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo_directory.mkdir()
+    (demo_directory / "journal.db").mkdir()
+    began = time.monotonic()
+    failed = run_station("demo", "--data", demo_directory)
+    assert failed.exit_code == 1
+    assert failed.stderr.count("\n") == 1
+    assert str(demo_directory) in failed.stderr
+    assert time.monotonic() - began < 30
+    assert all_processes_ended(demo_directory), processes_of(demo_directory)
+
+
+def test_a_path_too_long_for_a_socket_names_the_limit(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    long = run_station("demo", "--data", tmp_path / ("x" * 120))
+    assert (long.exit_code, long.stderr.count("\n")) == (2, 1)
+    assert "107 bytes" in long.stderr
+
+
+def test_a_directory_that_cannot_be_is_one_line(
+    run_station: StationCommand, demo_directory: Path
+) -> None:
+    demo_directory.write_text("a file")
+    failed = run_station("demo", "--data", demo_directory / "below")
+    assert failed.exit_code == 1
+    assert "Give another --data" in failed.stderr
+
+
+# --- The voice -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("percent", "shown"), [(-3, "." * 12), (50, "#" * 6 + "." * 6), (101, "#" * 12)]
+)
+def test_a_bar_shows_how_full_it_is(percent: float, shown: str) -> None:
+    assert format_bar(percent) == f"[{shown}]"
+
+
+class Terminal(io.StringIO):
+    """Something that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def console_output(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, *, term: str) -> str:
+    """What a voice writes: a line, two moments of a moving one, a line."""
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr("sys.stdout", stream)
+    voice = DemoConsole()
+    voice.print_event("CSMS", "hears")
+    voice.update_line("station", "100 kW")
+    voice.update_line("station", "200 kW")
+    voice.print_event("CSMS", "hears again")
+    return stream.getvalue()
+
+
+def test_a_terminal_gets_colours_and_a_line_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    said = console_output(monkeypatch, Terminal(), term="xterm-256color")
+    assert "\x1b[35m" in said
+    assert said.count("\r\x1b[K") == 3  # twice written over, once wiped
+    assert said.count("\n") == 2
+
+
+def test_a_terminal_without_colours_still_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    said = console_output(monkeypatch, Terminal(), term="xterm-256color")
+    assert "\x1b[35m" not in said
+    assert "\r\x1b[K" in said
+
+
+@pytest.mark.parametrize(
+    ("to", "term"), [(Terminal(), "dumb"), (io.StringIO(), "xterm")], ids=["dumb", "pipe"]
+)
+def test_where_nothing_moves_a_line_comes_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, to: io.StringIO, term: str
+) -> None:
+    said = console_output(monkeypatch, to, term=term)
+    assert "\x1b[K" not in said
+    assert "100 kW\n" in said
+    assert "200 kW" not in said

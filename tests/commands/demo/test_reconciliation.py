@@ -1,0 +1,131 @@
+"""Does the demo's comparison see every way in which CSMS, journal and meter can disagree?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from journal.events import Entry
+from journal.observations import MeterRead
+from journal.projections.outbox import CallDelivered, CallQueued
+from journal.projections.transactions import TransactionStarted
+from station.commands.demo.reconciliation import JournaledTransaction, find_differences
+from station.ocpp.messages import decode_request
+from station.ocpp.messages.e_transactions import TransactionEventRequest
+from station.simulation.csms_ledger import TransactionRecord
+from tests.support.story import (
+    ALICE,
+    ONLINE,
+    Station,
+    cable_plugged,
+    cable_unplugged,
+    charging_started,
+    charging_stopped,
+    csms_answers,
+    given,
+    meter_read,
+    presented,
+)
+
+METER_WH = Decimal("1935.600")
+
+
+@pytest.fixture
+def session() -> Station:
+    """A session from 1000 Wh to 2935.600 Wh, all of it delivered."""
+    station = given(
+        ONLINE,
+        meter_read(1, "1000"),
+        cable_plugged(1),
+        presented(ALICE, evse_id=1),
+        charging_started(1),
+        meter_read(1, "2935.600"),
+        presented(ALICE, evse_id=1),
+        charging_stopped(1),
+        cable_unplugged(1),
+        csms_answers(),
+    )
+    assert not station.state.transactions.open
+    return station
+
+
+def csms_account(session: Station, *, without: int | None = None) -> TransactionRecord:
+    """What a CSMS was told of it, as the journal queued it."""
+    account = TransactionRecord(transaction_id_of(session))
+    for entry in session.entries:
+        match entry.event:
+            case CallQueued(transaction_event=mark, payload=payload) if (
+                mark and mark.seq_no != without
+            ):
+                event = decode_request("TransactionEvent", payload)
+                assert isinstance(event, TransactionEventRequest)
+                account.add_event(event)
+    return account
+
+
+def transaction_id_of(session: Station) -> str:
+    [name] = {
+        entry.event.transaction_id
+        for entry in session.entries
+        if isinstance(entry.event, TransactionStarted)
+    }
+    return name
+
+
+def list_differences(
+    session: Station, account: TransactionRecord, entries: list[Entry], meter_wh: Decimal = METER_WH
+) -> list[str]:
+    return list(
+        find_differences(
+            account, JournaledTransaction(transaction_id_of(session), entries), meter_wh
+        )
+    )
+
+
+def test_a_session_everybody_agrees_on(session: Station) -> None:
+    assert list_differences(session, csms_account(session), session.entries) == []
+
+
+def test_an_event_the_csms_never_got(session: Station) -> None:
+    found = list_differences(session, csms_account(session, without=1), session.entries)
+    assert found[0] == "CSMS: seqNo 1 is missing"
+    assert found[1].startswith("the journal has seqNos 0-")
+    assert ", the CSMS 0, 2" in found[1]
+
+
+Damage = Callable[[Entry], Entry | None]
+
+
+def without_kinds(*kinds: type) -> Damage:
+    return lambda entry: None if isinstance(entry.event, kinds) else entry
+
+
+def shift_register(entry: Entry) -> Entry:
+    if isinstance(entry.event, MeterRead) and entry.event.energy_wh > 2000:
+        return replace(entry, event=replace(entry.event, energy_wh=Decimal(3000)))
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (without_kinds(CallDelivered), "the journal knows it not delivered"),
+        (without_kinds(TransactionStarted), "the journal begins the transaction 0 times"),
+        (without_kinds(MeterRead), "energies differ: CSMS 1935.600 Wh, journal None Wh"),
+        (shift_register, "energies differ: CSMS 1935.600 Wh, journal 2000 Wh, meter 1935.600 Wh"),
+        (without_kinds(CallQueued), "the journal has seqNos none, the CSMS 0-"),
+    ],
+    ids=["undelivered", "never_began", "no_reading", "another_reading", "no_events"],
+)
+def test_a_journal_that_tells_another_story(session: Station, damage: Damage, said: str) -> None:
+    entries = [changed for entry in session.entries if (changed := damage(entry))]
+    found = list_differences(session, csms_account(session), entries)
+    assert any(said in each for each in found), found
+
+
+def test_a_meter_that_counted_something_else(session: Station) -> None:
+    found = list_differences(session, csms_account(session), session.entries, Decimal(1))
+    assert found == ["energies differ: CSMS 1935.600 Wh, journal 1935.600 Wh, meter 1 Wh"]

@@ -1,0 +1,66 @@
+"""How does a test put a story on disk and run a command on it?"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from journal.events import Entry
+from journal.storage.connection import StoreSettings
+from journal.storage.store import Store
+from station import cli
+from station.runtime.loop.startup import event_registry
+from tests.support.story import JOURNAL_ID
+
+SMALL_JOURNAL = StoreSettings(grow_bytes=0)
+
+
+def open_writable(path: Path) -> Store:
+    """The journal at `path`, for writing."""
+    return Store.open(path, event_registry(), journal_id_if_new=JOURNAL_ID, settings=SMALL_JOURNAL)
+
+
+def write_journal(path: Path, entries: Iterable[Entry]) -> Path:
+    """A closed journal of these entries."""
+    with open_writable(path) as store:
+        store.append(list(entries))
+    return path
+
+
+def delete_entry(path: Path, seq: int) -> Path:
+    """The journal at `path`, one entry of it taken out."""
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TRIGGER entry_not_deleted")
+        db.execute("DELETE FROM entry WHERE seq = ?", (seq,))
+    db.close()
+    return path
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command did."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stdout.splitlines()
+
+
+class StationCommand:
+    """`station`, within this process."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def __call__(self, *arguments: str | Path) -> CommandResult:
+        self._capture.readouterr()
+        code = cli.run_cli([str(each) for each in arguments])
+        found = self._capture.readouterr()
+        return CommandResult(code, found.out, found.err)

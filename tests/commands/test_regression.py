@@ -1,0 +1,431 @@
+"""Does `station to-test` make a test of a stretch of a journal, and is nobody in it?
+
+The files it writes are played here, and once by a pytest of its own, somewhere else.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+
+from journal.events import Entry, Event, IdToken
+from journal.observations import (
+    CsmsConfigured,
+    DeviceFaulted,
+    EvIdentified,
+    LinkClosed,
+    LinkFailed,
+    LinkOpened,
+    StationStarted,
+)
+from journal.projections.authorizations import AuthorizationGranted, AuthorizationRefused
+from journal.projections.outbox import CallQueued
+from journal.projections.transactions import TransactionStarted
+from station.history.regression.replayed_case import DecisionDiffers
+from station.runtime.loop.startup import event_registry
+from tests.commands.fixtures_journals import CommandResult, StationCommand, write_journal
+from tests.stories import play_story
+from tests.support.authorities import make_authority
+from tests.support.story import (
+    BOOTED,
+    IDLE,
+    Station,
+    cable_plugged,
+    called,
+    charging_started,
+    csms_answers,
+    given,
+    id_token_named,
+    meter_read,
+    presented,
+    variable_preset,
+)
+
+ROOT_DIRECTORY = Path(__file__).parent.parent.parent
+
+
+class PlayedTest:
+    """A file that `to-test` wrote, and what became of its test.
+
+    Attributes:
+        why: how the test failed; None: it passed.
+    """
+
+    def __init__(self, ran: CommandResult, file: Path) -> None:
+        assert ran.exit_code == 0, ran.stderr
+        self.command_result, self.text = ran, file.read_text()
+        names: dict[str, Callable[[], None]] = {}
+        exec(compile(self.text, file, "exec"), names)  # as pytest imports it
+        [test] = [one for name, one in names.items() if name.startswith("test_")]
+        self.failure: DecisionDiffers | None = None
+        try:
+            test()
+        except DecisionDiffers as differs:
+            self.failure = differs
+
+
+CaseMaker = Callable[..., PlayedTest]
+
+
+@pytest.fixture
+def make_test(run_station: StationCommand, tmp_path: Path) -> CaseMaker:
+    """Writes entries to a journal, a stretch of it to a test, and plays that."""
+
+    def made(entries: Sequence[Entry], *arguments: str, name: str = "field") -> PlayedTest:
+        place = tmp_path / name
+        place.mkdir()
+        journal, file = write_journal(place / "journal.db", entries), tmp_path / f"test_{name}.py"
+        return PlayedTest(run_station("to-test", journal, *arguments, "--out", file), file)
+
+    return made
+
+
+def seq_of(entries: Sequence[Entry], kind: type[Event], nth: int = 0) -> int:
+    return [one.seq for one in entries if isinstance(one.event, kind)][nth]
+
+
+# --- What it says --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["somebody_of_the_group_stops", "short_power_cut_in_a_transaction"]
+)
+def test_a_stretch_that_is_decided_as_it_was_passes(make_test: CaseMaker, name: str) -> None:
+    entries = play_story(name).entries
+    first = seq_of(entries, AuthorizationGranted)
+    played = make_test(entries, "--from", str(first))
+    begun = entries[first - 1].cause
+    assert f"entries {begun} to {len(entries)}; with this release the test passes." in (
+        played.command_result.stdout
+    )
+    assert played.failure is None
+
+
+def test_a_whole_journal_needs_no_memory_before_it(make_test: CaseMaker) -> None:
+    played = make_test(play_story("refused_token").entries, "--from", "1")
+    assert played.failure is None
+    assert "after=0" in played.text
+
+
+def test_a_first_start_with_settings_is_told_from_its_beginning(make_test: CaseMaker) -> None:
+    """Of which product it is, only its start tells; decisions were made before."""
+    configured = variable_preset("AlignedDataCtrlr.Interval", "300")
+    entries = given(CsmsConfigured(url=URL, security_profile=2), configured, BOOTED, IDLE).entries
+    decided_first = next(one for one in entries if one.cause is not None)
+    assert decided_first.seq < seq_of(entries, StationStarted)
+    assert make_test(entries, "--from", "1").failure is None
+
+
+HistoryChange = Callable[[list[Entry]], int]  # a history that was not; the entry where it begins
+
+
+def _change_trigger_reason(entries: list[Entry]) -> int:
+    """A transaction that was begun for another reason."""
+    seq = seq_of(entries, TransactionStarted)
+    event = entries[seq - 1].event
+    assert isinstance(event, TransactionStarted)
+    other = msgspec.structs.replace(event, trigger_reason="CablePluggedIn")
+    entries[seq - 1] = msgspec.structs.replace(entries[seq - 1], event=other)
+    return seq
+
+
+def _change_payload(entries: list[Entry]) -> int:
+    """A message that said something else."""
+    seq = next(
+        one.seq
+        for one in entries
+        if isinstance(one.event, CallQueued) and one.event.action == "TransactionEvent"
+    )
+    event = entries[seq - 1].event
+    assert isinstance(event, CallQueued)
+    said = bytes(event.payload).replace(b'"Started"', b'"Updated"')
+    other = msgspec.structs.replace(event, payload=msgspec.Raw(said))
+    entries[seq - 1] = msgspec.structs.replace(entries[seq - 1], event=other)
+    return seq
+
+
+def _add_decision(entries: list[Entry]) -> int:
+    """Something at the end that would not be decided."""
+    last = entries[-1]
+    refused = AuthorizationRefused(id_token=IdToken("#0123456789abcdef", "Central"), status="Mood")
+    entries.append(
+        Entry(last.seq + 1, last.at, last.uptime_ms, refused, cause=last.cause or last.seq)
+    )
+    return last.seq + 1
+
+
+def _remove_decision(entries: list[Entry]) -> int:
+    """Something at the end that was not decided."""
+    while entries[-1].cause is None:
+        del entries[-1]
+    return entries.pop().seq
+
+
+CHANGES: Final[dict[str, HistoryChange]] = {
+    "other": _change_trigger_reason, "payload": _change_payload, "more": _add_decision, "less": _remove_decision,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_stretch_that_today_would_be_decided_otherwise_fails_at_that_entry(
+    make_test: CaseMaker, change: HistoryChange
+) -> None:
+    entries = list(play_story("local_start_and_stop").entries)
+    seq = change(entries)
+    played = make_test(entries, "--from", "30")
+    assert f"with this release the test fails at entry {seq}." in played.command_result.stdout
+    assert played.failure is not None
+    assert str(played.failure).startswith(f"entry {seq}: then the station decided")
+
+
+def test_pytest_runs_what_it_wrote_somewhere_else(make_test: CaseMaker, tmp_path: Path) -> None:
+    good = play_story("local_start_and_stop").entries
+    seqs = {}
+    for name, change in CHANGES.items():
+        entries = list(good)
+        seqs[name] = change(entries)
+        make_test(entries, "--from", "30", name=name)
+    make_test(good, "--from", "30", name="as_it_was")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", tmp_path],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT_DIRECTORY), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "4 failed, 1 passed" in done.stdout
+    assert "PASSED test_as_it_was.py" in done.stdout
+    for name, seq in seqs.items():
+        assert f"FAILED test_{name}.py" in done.stdout
+        assert f"Differs: entry {seq}: then the station decided" in done.stdout
+
+
+# --- Where it begins and ends --------------------------------------------------------------------
+
+
+def test_it_holds_complete_commits(make_test: CaseMaker) -> None:
+    entries = play_story("local_start_and_stop").entries
+    middle = seq_of(entries, TransactionStarted)
+    played = make_test(entries, "--from", str(middle), "--to", str(middle))
+    seen = entries[middle - 1].cause
+    assert seen is not None
+    end = max(one.seq for one in entries if one.cause == seen)
+    assert end > middle > seen
+    assert f"entries {seen} to {end};" in played.command_result.stdout
+    assert played.failure is None
+
+
+def test_it_goes_to_standard_output_and_the_verdict_to_the_other(
+    run_station: StationCommand, journal: Path
+) -> None:
+    ran = run_station("to-test", journal, "--from", "20", "--to", "25")
+    assert ran.exit_code == 0
+    compile(ran.stdout, "test_field.py", "exec")
+    assert "with this release the test passes." in ran.stderr
+
+
+def test_moments_are_points_too(run_station: StationCommand, journal: Path) -> None:
+    everything = ("--from", "2026-03-01T12:00", "--to", "2026-03-01T12:30")
+    assert "entries 1 to" in run_station("to-test", journal, *everything).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((), 2, "--from"),
+        (("--from", "9999"), 1, "entry 9999 is not there"),
+        (("--from", "20", "--to", "10"), 2, "--to, entry 10, is before --from, entry 20"),
+        (("--from", "yesterday"), 2, "'yesterday' is neither an entry's number nor a time"),
+        (("--from", "20", "--profile", "tesla"), 2, "tesla is not a profile"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    run_station: StationCommand, journal: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = run_station("to-test", journal, *arguments)
+    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (code, "", 1)
+    assert said in ran.stderr
+
+
+def test_nothing_is_written_over(
+    run_station: StationCommand, journal: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "test_mine.py"
+    mine.write_text("mine")
+    ran = run_station("to-test", journal, "--from", "20", "--out", mine)
+    assert (ran.exit_code, mine.read_text()) == (2, "mine")
+
+
+def test_a_file_that_cannot_be_written_is_one_line(
+    run_station: StationCommand, journal: Path, tmp_path: Path
+) -> None:
+    ran = run_station("to-test", journal, "--from", "20", "--out", tmp_path / "none" / "test_it.py")
+    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+    assert ran.stderr.endswith("No such file or directory. No test was written.\n")
+
+
+@pytest.mark.parametrize(
+    ("gone", "begin", "said"),
+    [
+        (30, 20, "entry 30 is missing"),
+        (10, 20, "entry 10 is missing"),
+        (20, 20, "what entry 20 was decided for is missing"),
+    ],
+)
+def test_what_is_missing_is_one_line(
+    run_station: StationCommand, journal: Path, gone: int, begin: int, said: str
+) -> None:
+    with sqlite3.connect(journal) as db:
+        db.execute("DROP TRIGGER entry_not_deleted")
+        db.execute("DELETE FROM entry WHERE seq = ?", (gone,))
+    db.close()
+    ran = run_station("to-test", journal, "--from", str(begin), "--to", "40")
+    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+    assert said in ran.stderr
+
+
+def test_more_than_anybody_reads_is_refused(
+    run_station: StationCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("station.commands.regression.ENTRIES_MAX", 50)
+    journal = write_journal(tmp_path / "journal.db", play_story("refused_token").entries)
+    ran = run_station("to-test", journal, "--from", "1")
+    assert ran.exit_code == 1
+    assert "more than 50 entries" in ran.stderr
+
+
+# --- Who is in it --------------------------------------------------------------------------------
+
+PERSONAL_DATA = (  # what the station below heard, and nobody else shall
+    "FLEET-MUC-0042", "9f1c6d2e-host", "csms.example.net", "10.1.2.33", "00:1b:44:11:3a:b7",
+    "0123456789abcdef", "fedcba9876543210", "Stadtwerke", "alice@example.org", "files.example.net",
+    "hunter2", "feedfacefeedface", "call me", "deadbeef", "4711-0815",
+)  # fmt: skip
+URL = "wss://csms.example.net:8443/ocpp"
+
+
+def story_with_personal_data() -> Station:
+    """A station that heard of everybody."""
+    card = id_token_named("0123456789abcdef")
+    other = {"idToken": "#fedcba9876543210", "type": "ISO14443"}
+    start = msgspec.structs.replace(BOOTED, identity="FLEET-MUC-0042", boot_id="9f1c6d2e-host")
+    variable = {
+        "component": {"name": "SecurityCtrlr"},
+        "variable": {"name": "OrganizationName"},
+        "attributeValue": "Stadtwerke",
+    }
+    report = {"component": {"name": "SecurityCtrlr"}, "variable": {"name": "Identity"}}
+    log = {"remoteLocation": "ftp://files.example.net/a?hunter2"}
+    return given(
+        CsmsConfigured(url=URL, security_profile=2),
+        variable_preset("AuthCtrlr.MasterPassGroupId", "4711-0815"),
+        start,
+        IDLE,
+        LinkFailed(1, "cannot connect to csms.example.net (10.1.2.33)"),
+        LinkOpened(slot=1, url=URL, security_profile=2),
+        csms_answers(),
+        called("SetVariables", setVariableData=[variable]),
+        called("GetVariables", getVariableData=[report]),
+        called("DataTransfer", vendorId="net.example", data={"note": ["call me at deadbeef"]}),
+        called("RequestStartTransaction", remoteStartId=7, idToken=other, evseId=2),
+        called("GetLog", logType="DiagnosticsLog", requestId=1, log=log),
+        cable_plugged(1),
+        EvIdentified(1, evcc_id="00:1b:44:11:3a:b7"),
+        DeviceFaulted(2, "module", "dead", False, tech_info="ask alice@example.org"),
+        presented(card, evse_id=1),
+        csms_answers(),
+        charging_started(1),
+        meter_read(1, "2935.600"),
+        LinkClosed("csms.example.net closed it: <secret feedfacefeedfacefeedfacefeedface>"),
+        LinkOpened(slot=1, url=URL, security_profile=2),
+        csms_answers(),
+    )
+
+
+def test_nobody_is_in_it_and_it_passes_all_the_same(make_test: CaseMaker) -> None:
+    entries = story_with_personal_data().entries
+    before = "".join(event_registry().encode(one.event)[2] for one in entries)
+    untold = [one for one in PERSONAL_DATA if one not in before]
+    assert not untold, "the station never heard of them"
+    played = make_test(entries, "--from", str(seq_of(entries, StationStarted)))
+    assert [one for one in PERSONAL_DATA if one in played.text] == []
+    assert "2935.600" in played.text
+    assert played.failure is None
+
+
+def test_what_was_before_is_told_without_names_too(make_test: CaseMaker) -> None:
+    entries = story_with_personal_data().entries
+    played = make_test(entries, "--from", str(seq_of(entries, LinkClosed)))
+    assert [one for one in PERSONAL_DATA if one in played.text] == []
+    assert '"identity": "identity-1"' in played.text
+    assert played.failure is None
+
+
+def test_the_same_name_stands_for_the_same(run_station: StationCommand, tmp_path: Path) -> None:
+    journal = write_journal(tmp_path / "journal.db", story_with_personal_data().entries)
+    text = run_station("to-test", journal, "--from", "1").stdout
+    assert "wss://host-1.invalid" in text
+    assert "cannot connect to host-1.invalid (address-1)" in text
+    assert "#0000000000000002" in text
+    assert "#0000000000000003" not in text
+
+
+def test_what_can_be_judged_only_with_a_certificate_cannot_be_told(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    story = given(
+        BOOTED,
+        IDLE,
+        LinkOpened(slot=1, url=URL, security_profile=2),
+        called("ClearCache"),
+        called(
+            "InstallCertificate",
+            certificateType="CSMSRootCertificate",
+            certificate=make_authority().pem,
+        ),
+        called("ClearCache"),
+    )
+    journal = write_journal(tmp_path / "journal.db", story.entries)
+    ran = run_station("to-test", journal, "--from", "1")
+    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+    assert "hangs on something that must not be told" in ran.stderr
+    behind = run_station("to-test", journal, "--from", str(len(story.entries)))
+    assert behind.exit_code == 0, behind.stderr
+    assert "BEGIN" not in behind.stdout.partition("BEFORE")[2].replace("BEFORE", "")
+    assert "certificate-1" in behind.stdout
+
+
+# --- How it reads --------------------------------------------------------------------------------
+
+
+def test_it_reads_as_a_story_and_has_no_fault(run_station: StationCommand, tmp_path: Path) -> None:
+    journal = write_journal(tmp_path / "journal.db", play_story("refused_token").entries)
+    file = tmp_path / "test_refused.py"
+    assert run_station("to-test", journal, "--from", "40", "--out", file).exit_code == 0
+    text = file.read_text()
+    assert "    # 12:00:00.000" in text
+    assert "> EV driver shows" in text
+    assert "from tests" not in text
+    ruff = Path(sys.executable).with_name("ruff")
+    checked = subprocess.run(
+        [ruff, "check", "--config", ROOT_DIRECTORY / "pyproject.toml", "--no-cache", file],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_csms_that_is_silent_is_a_story_as_well(make_test: CaseMaker) -> None:
+    entries = play_story("a_message_the_csms_never_takes").entries
+    assert make_test(entries, "--from", "40").failure is None

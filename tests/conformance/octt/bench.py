@@ -1,0 +1,283 @@
+"""What stands on the tester's bench: a station process, the CSMS it talks to, a file server.
+
+Cases may share a bench one after another; `restore` brings it back to the general preconditions
+of Part 6 §2.1. A bench on which a case failed is thrown away.
+"""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from station.profiles import load_profile
+from tests.conformance.octt.certificates import (
+    CertifiedKey,
+    make_root,
+    make_server_certificate,
+    tls_context,
+)
+from tests.conformance.octt.files import FileServer
+from tests.e2e.harness import IDENTITY, PASSWORD, StationProcess, Variable, wait_until
+from tests.support.csms import Csms, Payload
+
+BOOT_TIMEOUT_S = 60.0
+SETTLE_TIMEOUT_S = 30.0
+
+VALID = "04A224B2"
+VALID_2 = "04B7C1D9E35A80"
+OTHER = "04C0FFEE"
+GROUP = "FAMILY"
+INVALID = "04DEAD01"
+BLOCKED = "04B10C01"
+EXPIRED = "04E8B1ED"
+UNKNOWN = "04F00D99"
+
+# The device model before the first start: quick to retry, so that no case waits for a back-off.
+INITIAL_VARIABLES = (
+    Variable("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "1"),
+    Variable("OCPPCommCtrlr", "RetryBackOffRandomRange", "0"),
+    Variable("OCPPCommCtrlr", "RetryBackOffRepeatTimes", "1"),
+    Variable("OCPPCommCtrlr", "MessageTimeout", "5", variable_instance="Default"),
+    Variable("OCPPCommCtrlr", "MessageAttemptInterval", "1", variable_instance="TransactionEvent"),
+    Variable("SampledDataCtrlr", "TxUpdatedInterval", "60"),
+)
+
+PROGRAM = (sys.executable, "-m", "station")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the test system would be configured with. Times in seconds."""
+
+    evse_id: int = 1
+    connector_id: int = 1
+    second_evse_id: int = 2
+    transaction_s: float = 3.0
+    message_timeout_s: int = 5  # OCPPCommCtrlr.MessageTimeout, and how long silence is waited for
+    message_attempts: int = 3
+    message_attempt_interval_s: int = 2
+    ev_connection_timeout_s: int = 4
+    clock_aligned_interval_s: int = 5
+    sampled_interval_s: int = 3
+    offline_s: int = 6  # how long the CSMS stays away
+    offline_threshold_s: int = 6
+    retry_wait_s: int = 3
+    heartbeat_interval_s: int = 5
+    deviation_s: float = 4.0  # of times, as certification laboratories allow
+    log_retry_interval_s: int = 3
+    schedule_offset_s: int = 8  # of firmware updates
+
+
+@dataclass(frozen=True)
+class BenchCertificates:
+    """The roots of one bench and the certificate its CSMS shows."""
+
+    csms_root: CertifiedKey
+    manufacturer_root: CertifiedKey
+    csms: CertifiedKey
+
+    @classmethod
+    def make(cls) -> BenchCertificates:
+        csms_root = make_root("CSMS Root 1")
+        return cls(csms_root, make_root("Manufacturer Root"), make_server_certificate(csms_root))
+
+
+class TestCsms(Csms):
+    """A CSMS whose certificate can be changed between two connections."""
+
+    __test__ = False  # not a class of pytest's
+
+    def show_certificate(self, context: ssl.SSLContext) -> None:
+        """Drop the connection and listen with another certificate."""
+        self.stop_listening()
+        self._tls = context
+        self.start_listening()
+
+
+class StationBench:
+    """`with Bench("evs-flash-300") as bench:` runs until the end of the block."""
+
+    def __init__(
+        self,
+        profile: str,
+        *,
+        settings: Settings | None = None,
+        program: Sequence[str] = PROGRAM,
+        security_profile: int = 2,
+    ) -> None:
+        """
+        Args:
+            profile: a product profile by name or path.
+            security_profile: 1: without TLS.
+            program: what is run as the station; a mutant is another one.
+        """
+        self.profile = load_profile(profile)
+        self.profile_name = profile
+        self.settings = settings or Settings()
+        self.program = tuple(program)
+        self.security_profile = security_profile
+        self.authorities = BenchCertificates.make()
+        self.original_values: dict[
+            tuple[str, str, str | None], str
+        ] = {}  # variables, before the case
+        self._open_resources = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            directory = tempfile.mkdtemp(prefix="octt-")
+            opening.callback(shutil.rmtree, directory, ignore_errors=True)
+            self.directory = Path(directory)
+            self.files = opening.enter_context(FileServer())
+            shown = self.authorities.csms if self.security_profile > 1 else None
+            self.csms = opening.enter_context(self.make_csms(shown))
+            self.station = self._make_station()
+            opening.callback(self.station.close)
+            self.station.start()
+            self.wait_booted(self.csms)
+            self._open_resources = opening.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open_resources.close()
+
+    def make_csms(self, identity: CertifiedKey | None) -> TestCsms:
+        """A CSMS that admits this station, with TLS or without; more than one may run at a time."""
+        context = None if identity is None else tls_context(identity)
+        csms = TestCsms(passwords={IDENTITY: PASSWORD}, tls=context)
+        csms.responses.boot_interval_s = 300
+        set_known_tokens(csms)
+        return csms
+
+    def wait_booted(self, csms: Csms, after: int = 0) -> None:
+        """Until the CSMS accepted a BootNotification and the station has nothing left to say."""
+        boot = csms.wait_for_call("BootNotification", timeout_s=BOOT_TIMEOUT_S, after=after)
+        for evse in self.profile.evse:
+            evse_told = partial(_is_for_evse, evse.id)
+            csms.wait_for_call("StatusNotification", evse_told, BOOT_TIMEOUT_S, after=boot.number)
+        self.wait_settled()
+
+    def wait_settled(self) -> None:
+        """Until the link is up and the outbox is empty."""
+
+        def settled() -> bool:
+            state = self.station.read_state()
+            return bool(state["link"] == "up" and state["outbox"] == 0)
+
+        wait_until(settled, SETTLE_TIMEOUT_S, "empty outbox")
+
+    def restore_preconditions(self) -> None:
+        """Bring back the general preconditions after a case that passed.
+
+        Raises:
+            Exception: it could not be done; the bench is of no more use.
+        """
+        csms, station = self.csms, self.station
+        csms.disturbances.clear()
+        csms.refuse_with = None
+        csms.responses.overrides.clear()
+        csms.responses.boot_status = "Accepted"
+        set_known_tokens(csms)
+        self.files.pause_s = 0.0
+        for evse in self.profile.evse:
+            if station.read_emulated_evse(evse.id)["plugged"]:
+                station.request_operation("unplug", evse_id=evse.id)
+        csms.wait_connected(SETTLE_TIMEOUT_S)
+        self._end_transactions()
+        self._restore_variables()
+        csms.call("ChangeAvailability", {"operationalStatus": "Operative"})
+        for evse in self.profile.evse:
+            where = {"id": evse.id, "connectorId": 1}
+            csms.call("ChangeAvailability", {"operationalStatus": "Operative", "evse": where})
+            csms.call(
+                "ChangeAvailability", {"operationalStatus": "Operative", "evse": {"id": evse.id}}
+            )
+        if self.profile.supports("C-49"):
+            csms.call("ClearCache")
+        self.wait_settled()
+
+    def _end_transactions(self) -> None:
+        def idle() -> bool:
+            evses = self.station.read_state()["evses"]
+            for evse in evses:
+                if evse["transaction_id"] is not None:
+                    self.csms.call(
+                        "RequestStopTransaction", {"transactionId": evse["transaction_id"]}
+                    )
+            return all(
+                evse["transaction_id"] is None
+                and evse["contactor"] == "open"
+                and not evse["plugged"]
+                for evse in evses
+            )
+
+        wait_until(idle, SETTLE_TIMEOUT_S, "idle station")
+
+    def _restore_variables(self) -> None:
+        for (component, variable, instance), value in self.original_values.items():
+            name = {"name": variable} | ({"instance": instance} if instance else {})
+            self.csms.call(
+                "SetVariables",
+                {
+                    "setVariableData": [
+                        {
+                            "component": {"name": component},
+                            "variable": name,
+                            "attributeValue": value,
+                        }
+                    ]
+                },
+            )
+        self.original_values.clear()
+
+    def _make_station(self) -> StationProcess:
+        ca_file = self.directory / "csms-root.pem"
+        ca_file.write_text(self.authorities.csms_root.pem)
+        manufacturer = self.directory / "manufacturer-root.pem"
+        manufacturer.write_text(self.authorities.manufacturer_root.pem)
+        station = StationProcess(
+            self.directory,
+            self.csms.url,
+            variables=INITIAL_VARIABLES,
+            profile=self.profile_name,
+            security_profile=self.security_profile,
+            ca_file=ca_file,
+            extra_toml="".join(
+                f'\n[[certificate]]\nuse = "{use}"\nfile = "{file}"\n'
+                for use, file in (
+                    ("ManufacturerRootCertificate", manufacturer),
+                    ("CSMSRootCertificate", ca_file),
+                )
+            ),
+        )
+        station.PROGRAM = self.program  # type: ignore[assignment]
+        return station
+
+
+def _is_for_evse(evse_id: int, payload: Payload) -> bool:
+    return bool(payload["evseId"] == evse_id)
+
+
+def set_known_tokens(csms: Csms) -> None:
+    """What the CSMS says of each token unless a case wants otherwise."""
+    csms.responses.id_token_infos.clear()
+    csms.responses.add_id_token(VALID, group_id_token=GROUP)
+    csms.responses.add_id_token(VALID_2, group_id_token=GROUP)
+    csms.responses.add_id_token(OTHER)
+    csms.responses.add_id_token(INVALID, "Invalid", group_id_token=GROUP)
+    csms.responses.add_id_token(BLOCKED, "Blocked")
+    csms.responses.add_id_token(EXPIRED, "Expired")
+    csms.responses.add_id_token(UNKNOWN, "Unknown")

@@ -1,0 +1,70 @@
+"""The test cases, one module per functional block, each case a function named by its id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+
+from tests.conformance.octt.cases import (
+    a_security,
+    b_provisioning,
+    b_reset,
+    c_authorization,
+    c_cache,
+    e_offline,
+    e_points,
+    e_transactions,
+    f_remote_control,
+    g_availability,
+    j_metering,
+    k_smart_charging,
+    l_firmware,
+    m_certificates,
+    n_diagnostics,
+    p_data_transfer,
+)
+from tests.conformance.octt.tester import Tester
+
+CaseFunction = Callable[[Tester], None]
+
+MODULES: tuple[ModuleType, ...] = (
+    a_security,
+    b_provisioning,
+    b_reset,
+    c_authorization,
+    c_cache,
+    e_transactions,
+    e_points,
+    e_offline,
+    f_remote_control,
+    g_availability,
+    j_metering,
+    k_smart_charging,
+    l_firmware,
+    m_certificates,
+    n_diagnostics,
+    p_data_transfer,
+)
+
+
+def _cases_of(module: ModuleType) -> Mapping[str, CaseFunction]:
+    return {
+        name.upper(): play
+        for name, play in vars(module).items()
+        if name.startswith("tc_") and name.endswith("_cs")
+    }
+
+
+PLAYS: Mapping[str, CaseFunction] = {
+    case_id: play for module in MODULES for case_id, play in _cases_of(module).items()
+}
+
+
+def security_profile_of(play: CaseFunction) -> int:
+    """What the station is to begin on."""
+    return int(getattr(play, "security_profile", 2))
+
+
+def wants_fresh_station(play: CaseFunction) -> bool:
+    """Whether a case leaves a station behind that no other case may use."""
+    return bool(getattr(play, "fresh", False))

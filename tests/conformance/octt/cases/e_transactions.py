@@ -1,0 +1,241 @@
+"""Block E: where transactions begin and end, and what is sent again when it was not heard."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from tests.conformance.octt import states
+from tests.conformance.octt.bench import UNKNOWN, VALID
+from tests.conformance.octt.cases.c_authorization import enable_csms_authorization
+from tests.conformance.octt.tester import TRANSACTION_EVENT, Tester
+from tests.conformance.octt.verify import OMITTED, check_fields, one_of, require
+
+COMM = "OCPPCommCtrlr"
+
+
+def tc_e_38_cs(t: Tester) -> None:
+    states.authorize_driver(t)
+    states.ev_connected_pre_session(t, ready=False)
+    t.expect_event(
+        "step 2",
+        {
+            "triggerReason": "ChargingStateChanged",
+            "transactionInfo.chargingState": "SuspendedEV",
+        },
+    )
+
+
+def tc_e_06_cs(t: Tester) -> None:
+    enable_csms_authorization(t)
+    states.start_energy_transfer(t)
+    states.authorize_stop(t)
+    states.ev_connected_post_session(t)
+    states.ev_disconnected(t)
+
+
+def tc_e_03_cs(t: Tester) -> None:
+    enable_csms_authorization(t)
+    states.ev_connected_pre_session(t)
+    states.authorize_driver(t)
+    states.start_energy_transfer(t)
+
+
+def tc_e_04_cs(t: Tester) -> None:
+    enable_csms_authorization(t)
+    states.parking_bay_occupied(t)
+    states.authorize_driver(t)
+    states.start_energy_transfer(t)
+
+
+def tc_e_05_cs(t: Tester) -> None:
+    timeout_s = t.settings.ev_connection_timeout_s
+    t.configure_variable("TxCtrlr", "EVConnectionTimeOut", timeout_s)
+    t.configure_variable("AuthCacheCtrlr", "Enabled", value=False)
+    t.configure_variable("AuthCtrlr", "LocalPreAuthorize", value=False)
+    enable_csms_authorization(t)
+    states.authorize_driver(t)
+    if t.session_on().is_open:
+        _expect_connection_timeout(t)
+    else:
+        t.wait(timeout_s + 1)
+    t.session_on().id_token = None
+    states.authorize_driver(t)
+    states.start_energy_transfer(t)
+
+
+def _expect_connection_timeout(t: Tester) -> None:
+    ends = "Authorized" in t.stop_points
+    t.expect_event(
+        "step 1",
+        {
+            "triggerReason": "EVConnectTimeout",
+            "eventType": "Ended" if ends else "Updated",
+            "transactionInfo.stoppedReason": "Timeout" if ends else OMITTED,
+        },
+    )
+
+
+def tc_e_52_cs(t: Tester) -> None:
+    t.configure_variable("AuthCtrlr", "Enabled", value=True)
+    t.configure_variable("AuthCtrlr", "DisableRemoteAuthorization", value=True)
+    t.present_id_token(UNKNOWN)
+    t.expect_no_call("step 1", "Authorize")
+    states.ev_connected_pre_session(t)
+    t.expect_no_call("step 3", TRANSACTION_EVENT)
+    require("step 3", not t.is_power_flowing(), "no energy may flow")
+
+
+def tc_e_01_cs(t: Tester) -> None:
+    states.authorize_driver(t)
+    states.ev_connected_pre_session(t)
+    states.start_energy_transfer(t)
+
+
+def tc_e_15_cs(t: Tester) -> None:
+    states.start_energy_transfer(t)
+    t.wait(t.settings.transaction_s)
+    t.present_id_token()
+    t.expect_event(
+        "step 1",
+        {
+            "triggerReason": "StopAuthorized",
+            "transactionInfo.stoppedReason": one_of("Local", OMITTED),
+            "eventType": "Ended",
+        },
+    )
+
+
+def tc_e_21_cs(t: Tester) -> None:
+    states.start_energy_transfer(t)
+    states.request_stop(t, "step 1")
+    t.expect_event(
+        "step 3",
+        {
+            "triggerReason": "RemoteStop",
+            "transactionInfo.stoppedReason": "Remote",
+            "eventType": "Ended",
+        },
+    )
+
+
+def tc_e_16_cs(t: Tester) -> None:
+    enable_csms_authorization(t)
+    t.configure_variable("AuthCtrlr", "OfflineTxForUnknownIdEnabled", value=True)
+    t.configure_variable("AuthCtrlr", "LocalAuthorizeOffline", value=True)
+    t.configure_variable("TxCtrlr", "StopTxOnInvalidId", value=True)
+    states.id_token_cached(t)
+    t.csms.responses.add_id_token(VALID, "Invalid")
+    states.start_offline_transaction(t)
+    session = t.session_on()
+    session.id_token = VALID
+    while not session.is_open or t.peek_event("step 1").get("offline"):
+        t.expect_event("step 1", {"offline": True})
+    t.expect_event(
+        "step 3",
+        {
+            "eventType": "Ended",
+            "triggerReason": "Deauthorized",
+            "transactionInfo.stoppedReason": "DeAuthorized",
+        },
+    )
+
+
+def tc_e_39_cs(t: Tester) -> None:
+    t.configure_variable("TxCtrlr", "EVConnectionTimeOut", t.settings.ev_connection_timeout_s)
+    enable_csms_authorization(t)
+    states.authorize_driver(t)
+    if t.session_on().is_open:
+        _expect_connection_timeout(t)
+    else:
+        t.wait(t.settings.ev_connection_timeout_s + 1)
+    t.session_on().id_token = None
+    t.plug_in()
+    t.expect_status("step 3", "Occupied")
+    t.wait(t.settings.message_timeout_s)
+    for event in t.pending_calls(TRANSACTION_EVENT):
+        check_fields(
+            "step 5",
+            event,
+            {
+                "triggerReason": "CablePluggedIn",
+                "transactionInfo.chargingState": one_of("EVConnected", "SuspendedEVSE"),
+            },
+        )
+    require("step 5", not t.is_power_flowing(), "no energy may flow")
+
+
+# A message that is not heard is sent again (E13).
+
+
+def _fail_charging_event(t: Tester, attempts: int, **how: object) -> list[float]:
+    """The Charging event is answered badly `attempts` times; gives the moments it was sent."""
+    interval_s = t.settings.message_attempt_interval_s
+    t.configure_variable(COMM, "MessageAttempts", t.settings.message_attempts, "TransactionEvent")
+    t.configure_variable(COMM, "MessageAttemptInterval", interval_s, "TransactionEvent")
+    states.authorize_driver(t)
+    t.csms.disturb_calls(
+        TRANSACTION_EVENT,
+        where=lambda event: event["transactionInfo"].get("chargingState") == "Charging",
+        times=attempts,
+        **how,
+    )
+    states.ev_connected_pre_session(t)
+    first = t.take_call("step 5", TRANSACTION_EVENT, is_charging, 30)
+    seq_no = first.payload["seqNo"]
+    sent = [first.monotonic_s]
+    count = t.settings.message_attempts
+    patience_s = count * (count * interval_s + t.settings.message_timeout_s) + 10
+    heard = attempts < count
+    for _ in range(attempts if heard else count - 1):
+        again = t.take_call(
+            "step 5", TRANSACTION_EVENT, lambda event: event["seqNo"] == seq_no, patience_s
+        )
+        same = {key: value for key, value in again.payload.items() if key != "offline"}
+        was = {key: value for key, value in first.payload.items() if key != "offline"}
+        require("step 5", same == was, "the same message must be sent again")
+        sent.append(again.monotonic_s)
+    quiet_s = count * interval_s + t.settings.message_timeout_s + t.settings.deviation_s
+    t.expect_no_call("step 5", TRANSACTION_EVENT, {"seqNo": seq_no}, wait_s=quiet_s)
+    return sent
+
+
+def is_charging(event: dict[str, object]) -> bool:
+    info = event["transactionInfo"]
+    assert isinstance(info, dict)
+    return bool(info.get("chargingState") == "Charging")
+
+
+def _check_pauses(t: Tester, sent: list[float], answer_s: float) -> None:
+    """Each pause is the interval times the transmissions before it, after the answer or its end."""
+    interval_s = t.settings.message_attempt_interval_s
+    for number, (earlier, later) in enumerate(pairwise(sent), start=1):
+        due_s, took_s = interval_s * number + answer_s, later - earlier
+        require(
+            "step 5",
+            due_s - 0.5 <= took_s <= due_s + t.settings.deviation_s,
+            f"transmission {number + 1} must come after {due_s} s, came after {took_s:.2f} s",
+        )
+
+
+def tc_e_41_cs(t: Tester) -> None:
+    sent = _fail_charging_event(t, t.settings.message_attempts, copies=0)
+    _check_pauses(t, sent, _message_timeout_s(t))
+
+
+def tc_e_42_cs(t: Tester) -> None:
+    sent = _fail_charging_event(t, 1, copies=0)
+    _check_pauses(t, sent, _message_timeout_s(t))
+
+
+def tc_e_50_cs(t: Tester) -> None:
+    sent = _fail_charging_event(t, t.settings.message_attempts, error="InternalError")
+    _check_pauses(t, sent, 0.0)
+
+
+def tc_e_51_cs(t: Tester) -> None:
+    sent = _fail_charging_event(t, 1, error="InternalError")
+    _check_pauses(t, sent, 0.0)
+
+
+def _message_timeout_s(t: Tester) -> float:
+    return float(t.read_value(COMM, "MessageTimeout", "Default"))

@@ -1,0 +1,243 @@
+"""Block J: meter values, by the clock and by the transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import pairwise
+
+from tests.conformance.octt import states
+from tests.conformance.octt.cases.e_transactions import is_charging
+from tests.conformance.octt.tester import RESPONSE_TIMEOUT_S, TRANSACTION_EVENT, Tester
+from tests.conformance.octt.verify import NOT_EMPTY, check_fields, require
+from tests.support.csms import Payload
+from tests.support.csms.ledger import parse_instant
+
+REGISTER = "Energy.Active.Import.Register"
+SAMPLE_TOLERANCE_S = 0.5  # between intended and told moment of a sample
+
+
+def tc_j_01_cs(t: Tester) -> None:
+    interval_s = t.settings.clock_aligned_interval_s
+    t.configure_variable("AlignedDataCtrlr", "Interval", interval_s)
+    t.discard_received()
+    messages = [
+        t.expect_call("step 1", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)
+        for _ in range(3)
+    ]
+    while len(_sample_times(messages)) < 2:
+        messages.append(
+            t.expect_call("step 1", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)
+        )
+    _check_aligned(t, "step 1", messages)
+    _check_intervals("afterwards", _sample_times(messages), interval_s)
+
+
+def tc_j_02_cs(t: Tester) -> None:
+    interval_s = t.settings.clock_aligned_interval_s
+    t.configure_variable("AlignedDataCtrlr", "SendDuringIdle", value=False)
+    states.start_energy_transfer(t)
+    t.configure_variable("AlignedDataCtrlr", "Interval", interval_s)
+    t.discard_received()
+    t.wait(2 * interval_s + 2)
+    messages = t.pending_calls("MeterValues")
+    require(
+        "step 1", all(told["evseId"] != t.evse_id for told in messages), "idle EVSEs and the main"
+    )
+    _check_aligned(t, "step 1", messages)
+    events = t.pending_calls(TRANSACTION_EVENT, {"triggerReason": "MeterValueClock"})
+    require("step 3", len(events) >= 2, f"two TransactionEvents must come, came {len(events)}")
+    _check_aligned(t, "step 3", events)
+    for told in (events, messages):
+        _check_intervals("afterwards", _sample_times(told), interval_s)
+
+
+def tc_j_03_cs(t: Tester) -> None:
+    interval_s = t.settings.sampled_interval_s
+    t.configure_variable("AlignedDataCtrlr", "TxEndedInterval", interval_s)
+    t.configure_variable("SampledDataCtrlr", "TxEndedMeasurands", "")
+    t.configure_variable("AlignedDataCtrlr", "SendDuringIdle", value=False)
+    states.start_energy_transfer(t)
+    t.wait(2 * interval_s + 1)
+    values = _end_session(t)["meterValue"]
+    wanted = _configured_measurands(t, "AlignedDataCtrlr", "TxEndedMeasurands")
+    for value in values:
+        _check_context("afterwards", value, "Sample.Clock")
+        _check_measurands("afterwards", value, wanted)
+    moments = sorted({parse_instant(value["timestamp"]) for value in values})
+    require(
+        "afterwards", len(moments) >= 2, f"two samples at the interval must be there: {moments}"
+    )
+    _check_intervals("afterwards", moments, interval_s)
+
+
+def tc_j_06_cs(t: Tester) -> None:
+    interval_s = t.settings.clock_aligned_interval_s
+    t.configure_variable("SampledDataCtrlr", "TxUpdatedInterval", 0)
+    t.configure_variable("AlignedDataCtrlr", "SendDuringIdle", value=True)
+    t.configure_variable("AlignedDataCtrlr", "Interval", interval_s)
+    t.discard_received()
+    before = [t.expect_call("step 1", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)]
+    states.start_energy_transfer(t)
+    charging_from = t.csms.next_frame_number()
+    t.wait(interval_s + 5)
+    during = t.csms.calls_for("MeterValues", charging_from)
+    sampled = [
+        event
+        for event in t.csms.calls_for(TRANSACTION_EVENT, charging_from)
+        if "meterValue" in event.payload
+    ]
+    require("step 4", not during, f"no MeterValues may come, came {len(during)}")
+    require("step 4", not sampled, f"no event with meter values may come, came {len(sampled)}")
+    states.parking_bay_unoccupied(t)
+    t.discard_received()
+    after = [t.expect_call("step 7", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)]
+    _check_aligned(t, "steps 1 and 7", before + after)
+
+
+def tc_j_07_cs(t: Tester) -> None:
+    states.authorize_driver(t)
+    states.ev_connected_pre_session(t)
+    states.start_energy_transfer(t)
+    [started] = [
+        frame.payload
+        for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
+        if frame.payload["eventType"] == "Started"
+    ]
+    check_fields("afterwards", started, {"meterValue": NOT_EMPTY})
+    for value in started["meterValue"]:
+        _check_context("afterwards", value, "Transaction.Begin")
+        _check_measurands(
+            "afterwards",
+            value,
+            _configured_measurands(t, "SampledDataCtrlr", "TxStartedMeasurands"),
+        )
+
+
+def tc_j_08_cs(t: Tester) -> None:
+    """The values come with the first event that tells the EVSE, or when charging starts.
+
+    The document knows the first way only; E03.FR.11 and E04.FR.11 demand the second, and where
+    the two differ the specification leads (Part 6 §1.2).
+    """
+    t.use_points(start="Authorized")
+    states.authorize_driver(t, anywhere=True)
+    states.start_energy_transfer(t)
+    events = [
+        frame.payload for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
+    ]
+    telling = next(event for event in events if "evse" in event)
+    charging = next(event for event in events if is_charging(event))
+    begin = telling if "meterValue" in telling else charging
+    check_fields("afterwards", begin, {"meterValue": NOT_EMPTY})
+    for value in begin["meterValue"]:
+        _check_context("afterwards", value, "Transaction.Begin")
+        _check_measurands(
+            "afterwards",
+            value,
+            _configured_measurands(t, "SampledDataCtrlr", "TxStartedMeasurands"),
+        )
+
+
+def tc_j_09_cs(t: Tester) -> None:
+    interval_s = t.settings.sampled_interval_s
+    t.configure_variable("SampledDataCtrlr", "TxUpdatedInterval", interval_s)
+    states.start_energy_transfer(t)
+    t.wait(3 * interval_s + 1)
+    wanted = _configured_measurands(t, "SampledDataCtrlr", "TxUpdatedMeasurands")
+    events = t.pending_calls(TRANSACTION_EVENT, {"triggerReason": "MeterValuePeriodic"})
+    require("step 1", len(events) >= 2, f"two TransactionEvents must come, came {len(events)}")
+    for event in events:
+        for value in event["meterValue"]:
+            _check_context("step 1", value, "Sample.Periodic")
+            _check_measurands("step 1", value, wanted)
+    _check_intervals("afterwards", _sample_times(events), interval_s)
+
+
+def tc_j_10_cs(t: Tester) -> None:
+    interval_s = t.settings.sampled_interval_s
+    t.configure_variable("SampledDataCtrlr", "TxEndedInterval", interval_s)
+    t.configure_variable("AlignedDataCtrlr", "TxEndedMeasurands", "")
+    states.start_energy_transfer(t)
+    t.wait(2 * interval_s + 1)
+    values = _end_session(t)["meterValue"]
+    wanted = _configured_measurands(t, "SampledDataCtrlr", "TxEndedMeasurands")
+    contexts = [value["sampledValue"][0].get("context", "Sample.Periodic") for value in values]
+    require("afterwards", contexts.count("Transaction.End") == 1, "one sample is Transaction.End")
+    others = set(contexts) - {"Transaction.End", "Transaction.Begin", "Sample.Periodic"}
+    require("afterwards", not others, f"others are Sample.Periodic, not {others}")
+    for value in values:
+        _check_measurands("afterwards", value, wanted)
+    periodic = [
+        parse_instant(value["timestamp"])
+        for value, context in zip(values, contexts, strict=True)
+        if context == "Sample.Periodic"
+    ]
+    require("afterwards", len(periodic) >= 2, "two samples at the interval must be there")
+    _check_intervals("afterwards", sorted(set(periodic)), interval_s)
+
+
+# What these cases share.
+
+
+def _end_session(t: Tester) -> Payload:
+    """End the session; gives its Ended event, which has meter values."""
+    states.parking_bay_unoccupied(t)
+    [ended] = [
+        dict(frame.payload)
+        for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
+        if frame.payload["eventType"] == "Ended"
+    ]
+    check_fields("afterwards", ended, {"meterValue": NOT_EMPTY})
+    return ended
+
+
+def _configured_measurands(t: Tester, component: str, variable: str) -> list[str]:
+    return [each for each in t.read_value(component, variable).split(",") if each]
+
+
+def _check_aligned(t: Tester, step: str, messages: Iterable[Payload]) -> None:
+    wanted = _configured_measurands(t, "AlignedDataCtrlr", "Measurands")
+    for message in messages:
+        for value in message["meterValue"]:
+            _check_context(step, value, "Sample.Clock")
+            if message.get("evseId") != 0:  # the main meter, which these products do not have
+                _check_measurands(step, value, wanted)
+
+
+def _check_context(step: str, value: Payload, context: str) -> None:
+    told = value["sampledValue"][0].get("context", "Sample.Periodic")
+    require(step, told == context, f"context must be {context}, is {told}")
+
+
+def _check_measurands(step: str, value: Payload, expected: list[str]) -> None:
+    samples = value["sampledValue"]
+    told = {sample.get("measurand", REGISTER) for sample in samples}
+    require(step, set(expected) <= told, f"{expected} must be sampled, are {sorted(told)}")
+    strange = [
+        sample["measurand"]
+        for sample in samples
+        if sample.get("location") == "EV" and sample.get("measurand") != "SoC"
+    ]
+    require(step, not strange, f"only SoC is measured in the EV, not {strange}")  # errata 6.2.58
+
+
+def _sample_times(messages: Iterable[Payload]) -> list[datetime]:
+    """The different timestamps of the samples, in order."""
+    return sorted(
+        {
+            parse_instant(value["timestamp"])
+            for message in messages
+            for value in message["meterValue"]
+        }
+    )
+
+
+def _check_intervals(step: str, moments: list[datetime], interval_s: int) -> None:
+    for earlier, later in pairwise(moments):
+        apart_s = (later - earlier).total_seconds()
+        require(
+            step,
+            abs(apart_s - interval_s) <= SAMPLE_TOLERANCE_S,
+            f"samples must be {interval_s} s apart, are {apart_s:.3f} s",
+        )

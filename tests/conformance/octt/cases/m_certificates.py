@@ -1,0 +1,95 @@
+"""Block M: root certificates."""
+
+from __future__ import annotations
+
+from tests.conformance.octt import states
+from tests.conformance.octt.certificates import CertifiedKey, make_expired_root, make_root
+from tests.conformance.octt.fresh import needs_fresh_station
+from tests.conformance.octt.tester import Tester
+from tests.conformance.octt.verify import OMITTED, check_fields, require
+
+CSMS = "CSMSRootCertificate"
+MANUFACTURER = "ManufacturerRootCertificate"
+MOBILITY_OPERATOR = "MORootCertificate"
+
+
+def _install_root(t: Tester, use: str) -> CertifiedKey:
+    certificate = make_root(f"New {use}")
+    states.install_certificate(t, use, certificate)
+    return certificate
+
+
+@needs_fresh_station
+def tc_m_12_cs(t: Tester) -> None:
+    states.check_installed_certificates(t, (CSMS, _install_root(t, CSMS)))
+
+
+@needs_fresh_station
+def tc_m_13_cs(t: Tester) -> None:
+    states.check_installed_certificates(t, (MANUFACTURER, _install_root(t, MANUFACTURER)))
+
+
+@needs_fresh_station
+def tc_m_17_cs(t: Tester) -> None:
+    installed = [(use, _install_root(t, use)) for use in (CSMS, MANUFACTURER)]
+    states.check_installed_certificates(t, *installed)
+
+
+@needs_fresh_station
+def tc_m_18_cs(t: Tester) -> None:
+    installed = [(use, _install_root(t, use)) for use in (CSMS, MANUFACTURER)]
+    response = t.send_call("step 1", "GetInstalledCertificateIds", {}, {"status": "Accepted"})
+    for use, certificate in installed:
+        told = states.is_listed(response["certificateHashDataChain"], use, certificate)
+        require("step 2", told, f"the new {use} must be told")
+
+
+@needs_fresh_station
+def tc_m_19_cs(t: Tester) -> None:
+    for entry in states.installed_certificates(t, "preparation", MOBILITY_OPERATOR):
+        request = {"certificateHashData": entry["certificateHashData"]}
+        t.send_call("preparation", "DeleteCertificate", request, {"status": "Accepted"})
+    request = {"certificateType": [MOBILITY_OPERATOR]}
+    t.send_call(
+        "step 1",
+        "GetInstalledCertificateIds",
+        request,
+        {"status": "NotFound", "certificateHashDataChain": OMITTED},
+    )
+
+
+@needs_fresh_station
+def tc_m_20_cs(t: Tester) -> None:
+    certificate = _install_root(t, CSMS)  # the one in use cannot be deleted: AQ-1
+    told = states.installed_certificates(t, "step 1", CSMS)
+    require("step 1", states.is_listed(told, CSMS, certificate), "the certificate must be present")
+    request = {"certificateHashData": certificate.hash_data()}
+    t.send_call("step 2", "DeleteCertificate", request, {"status": "Accepted"})
+    told = states.installed_certificates(t, "step 4", CSMS)
+    require("step 4", not states.is_listed(told, CSMS, certificate), "the certificate must be gone")
+
+
+def tc_m_22_cs(t: Tester) -> None:
+    states.installed_certificates(t, "step 1", CSMS)
+    request = {"certificateHashData": make_root("Nobody knows this").hash_data()}
+    t.send_call("step 2", "DeleteCertificate", request, {"status": "NotFound"})
+
+
+@needs_fresh_station
+def tc_m_01_cs(t: Tester) -> None:
+    states.check_installed_certificates(t, (CSMS, _install_root(t, CSMS)))
+
+
+@needs_fresh_station
+def tc_m_02_cs(t: Tester) -> None:
+    states.check_installed_certificates(t, (MANUFACTURER, _install_root(t, MANUFACTURER)))
+
+
+def tc_m_07_cs(t: Tester) -> None:
+    expired = make_expired_root("Expired root")
+    request = {"certificateType": CSMS, "certificate": expired.pem}
+    t.send_call("step 1", "InstallCertificate", request, {"status": "Rejected"})
+    response = t.send_call("step 3", "GetInstalledCertificateIds", {"certificateType": [CSMS]})
+    check_fields("step 4", response, {"status": "Accepted"})
+    told = states.is_listed(response["certificateHashDataChain"], CSMS, expired)
+    require("step 4", not told, "the expired certificate may not be told")

@@ -1,0 +1,160 @@
+"""Block N: logs, and what the station knows of a customer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.conformance.octt import states
+from tests.conformance.octt.bench import VALID
+from tests.conformance.octt.cases.c_cache import enable_cache
+from tests.conformance.octt.files import UPLOAD_PATH
+from tests.conformance.octt.tester import TOKEN_TYPE, Tester
+from tests.conformance.octt.verify import NOT_EMPTY, require
+from tests.support.csms import Payload
+
+FAILURES = ("UploadFailure", "BadMessage", "PermissionDenied", "NotSupportedOperation")
+UPLOAD_S = 60.0
+LOG_STATUS = "LogStatusNotification"
+
+
+# GetLog (N01).
+
+
+def _get_log(t: Tester, kind: str, path: str, expected: dict[str, Any], **more: int) -> int:
+    number = t.next_id()
+    location = {"remoteLocation": t.bench.files.url(path)}
+    request = {"logType": kind, "requestId": number, "log": location} | more
+    t.send_call("step 1", "GetLog", request, {"status": "Accepted"} | expected)
+    return number
+
+
+def _check_upload(t: Tester, kind: str, expected: dict[str, Any]) -> None:
+    number = _get_log(t, kind, UPLOAD_PATH, expected)
+    for step, status in (("step 3", "Uploading"), ("step 5", "Uploaded")):
+        told = {"status": status, "requestId": number}
+        t.expect_call(step, LOG_STATUS, told, timeout_s=UPLOAD_S)
+    require("afterwards", any(t.bench.files.uploads.values()), "the log must have arrived")
+
+
+def tc_n_25_cs(t: Tester) -> None:
+    _check_upload(t, "DiagnosticsLog", {"filename": NOT_EMPTY})
+
+
+def tc_n_35_cs(t: Tester) -> None:
+    _check_upload(t, "SecurityLog", {})
+
+
+def tc_n_26_cs(t: Tester) -> None:
+    interval_s = t.settings.log_retry_interval_s
+    number = _get_log(
+        t, "DiagnosticsLog", "/no-such-place/", {}, retries=3, retryInterval=interval_s
+    )
+    first = t.take_call("step 3", LOG_STATUS, timeout_s=UPLOAD_S)
+    t.wait(3 * interval_s + t.settings.deviation_s)
+    told = [first.payload, *t.pending_calls(LOG_STATUS)]
+    for each in told:
+        require("step 5", each.get("requestId") == number, f"requestId must be {number}")
+    statuses = [each["status"] for each in told]
+    failed = [status for status in statuses if status in FAILURES]
+    require("step 3", statuses.count("Uploading") in (1, 4), f"Uploading 1 or 4 times: {statuses}")
+    require("step 5", len(failed) in (1, 4), f"failed 1 or 4 times: {statuses}")
+    last = t.csms.calls_for(LOG_STATUS, t.first_relevant_frame)[-1]
+    took_s = last.monotonic_s - first.monotonic_s
+    require(
+        "step 5",
+        abs(took_s - 3 * interval_s) <= t.settings.deviation_s,
+        f"the last failure must come after {3 * interval_s} s, came after {took_s:.1f} s",
+    )
+
+
+def tc_n_36_cs(t: Tester) -> None:
+    t.bench.files.pause_s = 4.0
+    first = _get_log(t, "DiagnosticsLog", UPLOAD_PATH, {})
+    t.expect_call("step 3", LOG_STATUS, {"status": "Uploading", "requestId": first})
+    second = t.next_id()
+    location = {"remoteLocation": t.bench.files.url(UPLOAD_PATH)}
+    request = {"logType": "DiagnosticsLog", "requestId": second, "log": location}
+    t.send_call("step 5", "GetLog", request, {"status": "AcceptedCanceled"})
+    for step, status, number in (
+        ("step 7", "AcceptedCanceled", first),
+        ("step 9", "Uploading", second),
+        ("step 11", "Uploaded", second),
+    ):
+        told = {"status": status, "requestId": number}
+        t.expect_call(step, LOG_STATUS, told, timeout_s=UPLOAD_S)
+
+
+# CustomerInformation (N09, N10).
+
+
+def _request_customer_information(
+    t: Tester, step: str, *, report: bool, clear: bool
+) -> list[Payload]:
+    """Ask about the token of the bench and take every part of the report."""
+    number = t.next_id()
+    request = {
+        "requestId": number,
+        "report": report,
+        "clear": clear,
+        "idToken": {"idToken": VALID, "type": TOKEN_TYPE},
+    }
+    t.send_call(step, "CustomerInformation", request, {"status": "Accepted"})
+    parts: list[Payload] = []
+    while not parts or parts[-1].get("tbc"):
+        expected = {"requestId": number, "seqNo": len(parts)}
+        ask = t.expect_call if parts else t.expect_triggered_call
+        parts.append(ask(f"{step} report {len(parts)}", "NotifyCustomerInformation", expected))
+    return parts
+
+
+def _make_customer_known(t: Tester) -> None:
+    enable_cache(t)
+    states.id_token_cached(t)
+
+
+def tc_n_27_cs(t: Tester) -> None:
+    _make_customer_known(t)
+    parts = _request_customer_information(t, "step 1", report=True, clear=False)
+    require("step 3", any(part["data"] for part in parts), "data may not be empty")
+
+
+def _clear_customer(t: Tester) -> None:
+    """Nothing is known: whoever had the bench before left nothing behind."""
+    _request_customer_information(t, "preparation", report=False, clear=True)
+
+
+def tc_n_28_cs(t: Tester) -> None:
+    _clear_customer(t)
+    parts = _request_customer_information(t, "step 1", report=True, clear=False)
+    require(
+        "step 3", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}"
+    )
+    require("step 3", VALID not in parts[0]["data"], "nothing may be known of the token")
+
+
+def tc_n_30_cs(t: Tester) -> None:
+    _make_customer_known(t)
+    known = [
+        part["data"] for part in _request_customer_information(t, "step 1", report=True, clear=True)
+    ]
+    require("step 3", any(known), "data may not be empty")
+    parts = _request_customer_information(t, "step 5", report=True, clear=False)
+    require(
+        "step 7", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}"
+    )
+    require("step 7", parts[0]["data"] not in known, "what was cleared may not be told again")
+    require("step 7", VALID not in parts[0]["data"], "nothing may be known of the token")
+
+
+def tc_n_31_cs(t: Tester) -> None:
+    _clear_customer(t)
+    parts = _request_customer_information(t, "step 1", report=True, clear=True)
+    require(
+        "step 3", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}"
+    )
+
+
+def tc_n_32_cs(t: Tester) -> None:
+    _clear_customer(t)
+    parts = _request_customer_information(t, "step 1", report=False, clear=True)
+    require("step 3", len(parts) == 1, f"one message tells it is done, came {len(parts)}")

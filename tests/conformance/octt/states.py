@@ -1,0 +1,510 @@
+"""The reusable states and memory states of Part 6 §2.18 and §2.19, with errata 6.2.116 to 6.2.123.
+
+Each takes what the document calls its state as given where it is already so, and leaves it for
+the next. There is no sensor for the parking bay in these products: ParkingBayOccupied and
+ParkingBayUnoccupied are what the document then makes of them, nothing and EVDisconnected.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.conformance.octt.bench import VALID
+from tests.conformance.octt.certificates import CertifiedKey, same_hash_data
+from tests.conformance.octt.tester import (
+    MANUAL_ACTION_TIMEOUT_S,
+    TOKEN_TYPE,
+    TRANSACTION_EVENT,
+    Session,
+    Tester,
+)
+from tests.conformance.octt.verify import OMITTED, CheckFailed, check_fields, one_of, require
+from tests.support.csms import Payload
+
+ENDING_POINTS = {"Authorized", "PowerPathClosed", "EnergyTransfer"}
+STARTUP = ("StartupOfTheDevice", "ResetOrReboot")
+CARD_TO_CABLE_S = 0.5  # until a person has seen that the card was accepted, and takes the cable
+
+
+# Booting.
+
+
+def reset_station(t: Tester) -> None:
+    """The station restarts; it has not connected yet."""
+    t.reset_station("Booting step 1")
+
+
+def reset_and_boot(
+    t: Tester, *, reset: bool = True, connectors: dict[int, str] | None = None
+) -> Payload:
+    """The station restarted, was accepted and told its state. Gives the BootNotification.
+
+    Args:
+        reset: by ResetRequest; False: it restarts already.
+        connectors: AvailabilityState by EVSE where it is not Available.
+    """
+    if reset:
+        t.reset_station("Booted step 1")
+    boot = t.expect_boot_notification("Booted step 3")
+    t.expect_statuses("Booted step 5", exceptions=connectors)
+    t.expect_security_event("Booted step 7", *STARTUP)
+    return boot
+
+
+def make_unavailable(
+    t: Tester, evse_id: int | None = None, connector_id: int | None = None
+) -> None:
+    """The station, an EVSE or a connector is set Inoperative."""
+    request: Payload = {"operationalStatus": "Inoperative"}
+    if evse_id is not None:
+        request["evse"] = {"id": evse_id} | ({"connectorId": connector_id} if connector_id else {})
+    t.send_call("Unavailable step 1", "ChangeAvailability", request, {"status": "Accepted"})
+    for evse, connector in t.connectors:
+        if evse_id in (None, evse) and connector_id in (None, connector):
+            t.expect_status("Unavailable step 3", "Unavailable", evse, connector)
+
+
+# Before energy flows.
+
+
+def parking_bay_occupied(t: Tester) -> None:
+    """Nothing: no sensor tells."""
+    require(
+        "ParkingBayOccupied", "ParkingBayOccupancy" not in t.start_points, "no bay sensor exists"
+    )
+
+
+def ev_connected_pre_session(t: Tester, evse_id: int | None = None, *, ready: bool = True) -> None:
+    """Cable and EV are connected; with an authorization a transaction may have begun."""
+    session = t.session_on(evse_id)
+    t.plug_in(evse_id, ready=ready)
+    t.expect_status("EVConnectedPreSession step 1", "Occupied", evse_id)
+    authorized = session.id_token is not None
+    begins = "EVConnected" in t.start_points or ("PowerPathClosed" in t.start_points and authorized)
+    if session.is_open or begins:
+        expected: dict[str, Any] = {
+            "eventType": "Updated" if session.is_open else "Started",
+            "triggerReason": one_of("CablePluggedIn", "ChargingStateChanged", "RemoteStart"),
+            "transactionInfo.chargingState": (
+                one_of("EVConnected", "SuspendedEVSE", "Charging") if authorized else "EVConnected"
+            ),
+        }
+        t.expect_event("EVConnectedPreSession step 3", expected, evse_id)
+
+
+def authorize_driver(
+    t: Tester,
+    id_token: str = VALID,
+    evse_id: int | None = None,
+    *,
+    remote: bool = False,
+    cached: bool = False,
+    anywhere: bool = False,
+) -> None:
+    """A person may charge: by a card at the reader, or by the CSMS.
+
+    Args:
+        anywhere: the person says nothing about the EVSE.
+        cached: the authorization cache knows the token, so nobody is asked.
+    """
+    if remote:
+        _authorize_remotely(t, id_token, evse_id, cached=cached)
+    else:
+        t.present_id_token(id_token, evse_id, anywhere=anywhere)
+        _authorize_locally(t, id_token, evse_id, cached=cached)
+
+
+def _authorize_locally(t: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
+    session = t.session_on(evse_id)
+    if cached:
+        t.expect_no_call(
+            "Authorized step 1", "Authorize", {"idToken.idToken": id_token}, wait_s=1.0
+        )
+    else:
+        expect_authorize(t, "Authorized step 1", id_token)
+        t.wait(CARD_TO_CABLE_S)
+    _set_authorized(session, id_token)
+    if starts_by_authorization(t, session):
+        first_event_after_authorization(t, "Authorized step 3", evse_id, "Authorized")
+
+
+def _authorize_remotely(t: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
+    session = t.session_on(evse_id)
+    number = request_start(t, "Authorized step 1", id_token, evse_id)
+    if t.read_value("AuthCtrlr", "AuthorizeRemoteStart") == "true" and not cached:
+        expect_authorize(t, "Authorized step 3", id_token)
+    _set_authorized(session, id_token)
+    session.remote_start_id = number
+    if starts_by_authorization(t, session):
+        first_event_after_authorization(t, "Authorized step 5", evse_id, "RemoteStart")
+        _record_time(t, "RequestStartTransaction", t.timings.remote_start)
+
+
+def _set_authorized(session: Session, id_token: str) -> None:
+    session.id_token = id_token
+    session.id_token_reported = False
+    session.remote_start_reported = False
+
+
+def starts_by_authorization(t: Tester, session: Session) -> bool:
+    """Whether a token here and now makes the station send a TransactionEvent."""
+    return (
+        session.is_open
+        or "Authorized" in t.start_points
+        or ("PowerPathClosed" in t.start_points and session.plugged)
+    )
+
+
+def first_event_after_authorization(
+    t: Tester, step: str, evse_id: int | None, trigger_reason: str
+) -> Payload:
+    session = t.session_on(evse_id)
+    return t.expect_event(
+        step,
+        {
+            "eventType": "Updated" if session.is_open else "Started",
+            "triggerReason": trigger_reason,
+        },
+        evse_id,
+    )
+
+
+def expect_authorize(t: Tester, step: str, id_token: str = VALID) -> Payload:
+    """The station asks whether this token may charge."""
+    return t.expect_call(
+        step,
+        "Authorize",
+        {"idToken.idToken": id_token, "idToken.type": TOKEN_TYPE},
+        timeout_s=MANUAL_ACTION_TIMEOUT_S,
+    )
+
+
+def request_start(
+    t: Tester,
+    step: str,
+    id_token: str = VALID,
+    evse_id: int | None = None,
+    more: Payload | None = None,
+) -> int:
+    """RequestStartTransaction is accepted; gives the remoteStartId."""
+    session = t.session_on(evse_id)
+    number = t.next_id()
+    request = {
+        "idToken": {"idToken": id_token, "type": TOKEN_TYPE},
+        "remoteStartId": number,
+        "evseId": session.evse_id,
+    }
+    expected: dict[str, Any] = {"status": "Accepted"}
+    if session.is_open:
+        expected["transactionId"] = session.transaction_id
+    t.send_call(step, "RequestStartTransaction", request | (more or {}), expected)
+    return number
+
+
+def start_energy_transfer(
+    t: Tester, evse_id: int | None = None, *, id_token: str = VALID, remote: bool = False
+) -> str:
+    """Energy flows; gives the transactionId."""
+    session = t.session_on(evse_id)
+    if session.id_token is None:
+        authorize_driver(t, id_token, evse_id, remote=remote)
+    if not session.plugged:
+        _plug_in_authorized(t, session)
+    step = "EnergyTransferStarted step 9"
+    charging = {
+        "triggerReason": "ChargingStateChanged",
+        "transactionInfo.chargingState": "Charging",
+    }
+    event = t.peek_event(step, evse_id)
+    if event["transactionInfo"].get("chargingState") in ("EVConnected", "SuspendedEVSE"):
+        t.expect_event(
+            "EnergyTransferStarted step 7", {"triggerReason": "ChargingStateChanged"}, evse_id
+        )
+    t.expect_event(step, charging, evse_id)
+    t.wait_until(lambda: t.is_power_flowing(evse_id), step, "energy from the station to the EV")
+    assert session.transaction_id is not None  # an event was taken
+    return session.transaction_id
+
+
+def _plug_in_authorized(t: Tester, session: Session) -> None:
+    t.plug_in(session.evse_id)
+    t.expect_status("EnergyTransferStarted step 1", "Occupied", session.evse_id)
+    if session.is_open or {"EVConnected", "PowerPathClosed"} & set(t.start_points):
+        t.expect_event(
+            "EnergyTransferStarted step 3",
+            {
+                "triggerReason": one_of("CablePluggedIn", "RemoteStart"),
+                "transactionInfo.chargingState": "EVConnected",
+            },
+            session.evse_id,
+        )
+
+
+def suspend_energy_transfer(t: Tester, evse_id: int | None = None) -> None:
+    """The EV asks for no energy any more."""
+    t.wait(t.settings.transaction_s)
+    t.pause_ev(evse_id)
+    t.expect_event(
+        "EnergyTransferSuspended step 1",
+        {
+            "triggerReason": "ChargingStateChanged",
+            "transactionInfo.chargingState": one_of("EVConnected", "SuspendedEV"),
+            "eventType": one_of("Updated", "Ended"),
+        },
+        evse_id,
+    )
+
+
+# After energy flowed.
+
+
+def authorize_stop(
+    t: Tester, evse_id: int | None = None, *, id_token: str | None = None, remote: bool = False
+) -> None:
+    """The person, or the CSMS, ended the right to charge."""
+    session = t.session_on(evse_id)
+    t.wait(t.settings.transaction_s)
+    if remote:
+        request_stop(t, "StopAuthorized step 1", evse_id)
+        expect_stop(t, "StopAuthorized step 3", evse_id, trigger="RemoteStop", reason="Remote")
+    else:
+        token = id_token or session.id_token
+        assert token is not None  # somebody started it
+        t.present_id_token(token, evse_id)
+        reason = one_of("Local", OMITTED)
+        expect_stop(t, "StopAuthorized step 1", evse_id, "StopAuthorized", reason, token)
+
+
+def request_stop(t: Tester, step: str, evse_id: int | None = None) -> None:
+    """RequestStopTransaction of the transaction of an EVSE is accepted."""
+    request = {"transactionId": t.session_on(evse_id).transaction_id}
+    t.send_call(step, "RequestStopTransaction", request, {"status": "Accepted"})
+
+
+def expect_stop(
+    t: Tester,
+    step: str,
+    evse_id: int | None,
+    trigger: str,
+    reason: Any,
+    id_token: str | None = None,
+) -> list[Payload]:
+    """One event for the stop itself, one for the state it led to, or both in one. Errata 6.2.117.
+
+    The last one ends the transaction where TxStopPoint wants it.
+    """
+    events = [_expect_stop_event(t, step, evse_id, trigger, reason, id_token)]
+    ends = bool(ENDING_POINTS & set(t.stop_points))
+    if ends and events[-1]["eventType"] != "Ended":
+        events.append(_expect_stop_event(t, step, evse_id, trigger, reason, id_token))
+    last = events[-1]
+    check_fields(step, last, {"eventType": "Ended" if ends else "Updated"})
+    if ends:
+        check_fields(step, last, {"transactionInfo.stoppedReason": reason})
+    return events
+
+
+def _expect_stop_event(
+    t: Tester, step: str, evse_id: int | None, trigger: str, reason: Any, id_token: str | None
+) -> Payload:
+    event = t.expect_event(
+        step, {"triggerReason": one_of(trigger, "ChargingStateChanged")}, evse_id
+    )
+    if event["triggerReason"] == "ChargingStateChanged":
+        check_fields(step, event, {"transactionInfo.chargingState": "EVConnected"})
+    elif id_token is not None and "idToken" in event:
+        check_fields(step, event, {"idToken.idToken": id_token, "idToken.type": TOKEN_TYPE})
+    return event
+
+
+def expect_deauthorized(t: Tester, evse_id: int | None = None) -> None:
+    """The CSMS says in a TransactionEventResponse that the token is not valid. Errata 6.2.118."""
+    ends = bool(ENDING_POINTS & set(t.stop_points))
+    t.expect_event(
+        "Deauthorized step 3",
+        {
+            "triggerReason": "Deauthorized",
+            "transactionInfo.chargingState": one_of("EVConnected", "SuspendedEVSE"),
+            "eventType": "Ended" if ends else "Updated",
+            "transactionInfo.stoppedReason": "DeAuthorized" if ends else OMITTED,
+        },
+        evse_id,
+    )
+
+
+def ev_connected_post_session(t: Tester, evse_id: int | None = None) -> None:
+    """Energy flows no more and will not without a new authorization."""
+    session = t.session_on(evse_id)
+    if session.is_open:
+        if session.id_token is not None and not ENDING_POINTS & set(t.stop_points):
+            authorize_stop(t, evse_id)
+        if session.is_open:
+            t.expect_event(
+                "EVConnectedPostSession step 1",
+                {
+                    "triggerReason": "ChargingStateChanged",
+                    "transactionInfo.chargingState": "EVConnected",
+                },
+                evse_id,
+            )
+    t.wait_until(
+        lambda: t.bench.station.read_emulated_evse(session.evse_id)["contactor"] == "open",
+        "EVConnectedPostSession",
+        "open contactor",
+    )
+
+
+def ev_disconnected(t: Tester, evse_id: int | None = None, status: str = "Available") -> None:
+    """Cable and EV are apart."""
+    session = t.session_on(evse_id)
+    t.unplug(evse_id)
+    t.expect_status("EVDisconnected step 1", status, evse_id)
+    if session.is_open:
+        t.expect_event(
+            "EVDisconnected step 3",
+            {
+                "triggerReason": "EVCommunicationLost",
+                "transactionInfo.chargingState": "Idle",
+            },
+            evse_id,
+        )
+
+
+def parking_bay_unoccupied(t: Tester, evse_id: int | None = None) -> None:
+    """What has not happened yet of a session's end; no sensor tells that the EV drove away."""
+    session = t.session_on(evse_id)
+    if session.is_open and session.id_token is not None:
+        authorize_stop(t, evse_id)
+    if session.plugged:
+        ev_connected_post_session(t, evse_id)
+        ev_disconnected(t, evse_id)
+
+
+# Memory states.
+
+
+def id_token_cached(t: Tester, id_token: str = VALID) -> None:
+    """The authorization cache holds the token; a whole session if accepted. Errata 6.2.120."""
+    if not t.profile.supports("C-49"):
+        return
+    accepted = t.csms.responses.id_token_infos[id_token.casefold()]["status"] == "Accepted"
+    if not accepted:
+        t.present_id_token(id_token)
+        expect_authorize(t, "IdTokenCached step 2", id_token)
+        t.bench.wait_settled()
+        t.discard_received()
+        return
+    authorize_driver(t, id_token)
+    start_energy_transfer(t)
+    authorize_stop(t)
+    ev_connected_post_session(t)
+    ev_disconnected(t)
+    t.bench.wait_settled()
+    t.discard_received()
+
+
+def transaction_events_in_queue_ended(t: Tester) -> None:
+    """A whole session while offline: its events wait for the CSMS."""
+    t.configure_variable("AuthCtrlr", "OfflineTxForUnknownIdEnabled", value=True)
+    id_token_cached(t)
+    with t.offline_period():
+        t.plug_in()
+        wait_for_world(t, "plugged", True)
+        t.present_id_token()
+        t.wait_until(t.is_power_flowing, "TransactionEventsInQueueEnded", "energy to the EV")
+        t.present_id_token()
+        wait_for_world(t, "contactor", "open")
+        t.unplug()
+        wait_for_world(t, "plugged", False)
+        t.wait(1.0)
+
+
+def start_offline_transaction(t: Tester, id_token: str = VALID) -> None:
+    """A transaction begins while offline; then the CSMS is there again."""
+    with t.offline_period():
+        t.present_id_token(id_token)
+        t.plug_in()
+        t.wait_until(t.is_power_flowing, "StartOfflineTransaction", "energy to the EV")
+
+
+def wait_for_world(t: Tester, fact: str, value: object, evse_id: int | None = None) -> None:
+    """Until the emulated world shows this at an EVSE."""
+    t.wait_until(
+        lambda: bool(t.bench.station.read_emulated_evse(evse_id or t.evse_id)[fact] == value),
+        "manual action",
+        f"{fact} {value}",
+    )
+
+
+def install_certificate(t: Tester, use: str, certificate: CertifiedKey) -> None:
+    """A root certificate is in the store."""
+    t.send_call(
+        "CertificateInstalled step 1",
+        "InstallCertificate",
+        {"certificateType": use, "certificate": certificate.pem},
+        {"status": "Accepted"},
+    )
+
+
+def installed_certificates(t: Tester, step: str, *uses: str) -> list[Payload]:
+    """certificateHashDataChain of what is installed for these uses; empty where there is none."""
+    request: Payload = {"certificateType": list(uses)} if uses else {}
+    response = t.send_call(
+        step, "GetInstalledCertificateIds", request, {"status": one_of("Accepted", "NotFound")}
+    )
+    if response["status"] == "NotFound":
+        check_fields(step, response, {"certificateHashDataChain": OMITTED})
+        return []
+    return list(response["certificateHashDataChain"])
+
+
+def check_installed_certificates(t: Tester, *wanted: tuple[str, CertifiedKey]) -> None:
+    """Each of these certificates is told, for its use."""
+    step = "GetInstalledCertificates step 2"
+    told = installed_certificates(t, step, *dict.fromkeys(use for use, _ in wanted))
+    for use, certificate in wanted:
+        require(
+            step, is_listed(told, use, certificate), f"{use} {certificate.hash_data()} must be told"
+        )
+
+
+def is_listed(listed: list[Payload], use: str, certificate: CertifiedKey) -> bool:
+    """Whether a certificate is among certificateHashDataChain entries."""
+    return any(
+        entry["certificateType"] == use
+        and same_hash_data(entry["certificateHashData"], certificate.hash_data())
+        for entry in listed
+    )
+
+
+# What several blocks use.
+
+
+def take_queued_events(t: Tester, step: str) -> list[Payload]:
+    """Every event that waited while offline, taken; at least one."""
+    t.take_call(step, TRANSACTION_EVENT, timeout_s=MANUAL_ACTION_TIMEOUT_S)
+    t.bench.wait_settled()
+    frames = [
+        frame.payload for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
+    ]
+    for event in frames:
+        session = t.session_on()
+        session.transaction_id = event["transactionInfo"]["transactionId"]
+        session.is_open = event["eventType"] != "Ended"
+    return frames
+
+
+def check_still_charging(t: Tester, step: str) -> None:
+    """Nothing ended: the transaction is open and energy flows."""
+    ended = t.pending_calls(TRANSACTION_EVENT, {"eventType": "Ended"})
+    require(step, not ended, f"the transaction may not end, came {ended[:1]}")
+    require(step, t.is_power_flowing(), "energy must flow on")
+
+
+def _record_time(t: Tester, action: str, seconds: list[float]) -> None:
+    frames = t.csms.record.frames
+    asked = next((f for f in reversed(frames) if f.action == action and not f.incoming), None)
+    if asked is None:
+        raise CheckFailed(f"{action} was never sent")
+    told = next(f for f in frames[asked.number :] if f.incoming and f.action == TRANSACTION_EVENT)
+    seconds.append(told.monotonic_s - asked.monotonic_s)

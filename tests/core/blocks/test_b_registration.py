@@ -1,0 +1,330 @@
+"""How does the station introduce itself, and stay heard? (B01 to B04, G02)"""
+
+from __future__ import annotations
+
+import pytest
+
+from journal.observations import LinkOpened
+from journal.projections.clock import ClockCorrected
+from journal.projections.outbox import CallAttempted, CallsDropped
+from tests.support.story import (
+    BOOTED,
+    IDLE,
+    LINK_LOST,
+    LINK_OPENED,
+    ONLINE,
+    Json,
+    answer_boot_only,
+    cable_plugged,
+    called,
+    connector_statuses,
+    csms_answers,
+    device_faulted,
+    error_received,
+    frame_received,
+    given,
+    in_transaction,
+    of_kind,
+    queued_payloads,
+    response_payload_in,
+    result_received_for,
+    station_restarted,
+    time_passed,
+    variable_preset,
+)
+
+NOW = "2026-03-01T12:00:00.000Z"
+
+
+def answer_nothing(action: str, payload: Json) -> None:
+    """A CSMS that says nothing at all."""
+
+
+def boot_response(status: str, interval: int = 300, now: str = NOW) -> Json:
+    return {"status": status, "interval": interval, "currentTime": now}
+
+
+def test_a_station_that_started_introduces_itself_b01_fr_01() -> None:
+    station = given(BOOTED, IDLE, csms=answer_nothing)
+    [request] = queued_payloads(station.when(LINK_OPENED), "BootNotification")
+    assert request["reason"] == "PowerUp"
+    assert request["chargingStation"]["vendorName"]
+    assert request["chargingStation"]["model"]
+    assert request["chargingStation"]["firmwareVersion"]
+    assert "serialNumber" not in request["chargingStation"]  # nobody told it
+
+
+def test_it_tells_its_serial_number_b01_fr_01() -> None:
+    number = variable_preset("ChargingStation.SerialNumber", "EVS-2026-0042")
+    station = given(number, BOOTED, IDLE, csms=answer_nothing)
+    [request] = queued_payloads(station.when(LINK_OPENED), "BootNotification")
+    assert request["chargingStation"]["serialNumber"] == "EVS-2026-0042"
+
+
+def test_each_start_is_told_b01_fr_03() -> None:
+    station = given(ONLINE, station_restarted())
+    assert queued_payloads(station.when(LINK_OPENED), "BootNotification")
+
+
+@pytest.mark.parametrize(
+    ("boot_id", "reason"), [("boot-1", "ApplicationReset"), ("boot-2", "PowerUp")]
+)
+def test_the_reason_tells_a_lost_supply_from_a_crash_b01_fr_09(boot_id: str, reason: str) -> None:
+    station = given(ONLINE, station_restarted(boot_id=boot_id))
+    [request] = queued_payloads(station.when(LINK_OPENED), "BootNotification")
+    assert request["reason"] == reason
+
+
+def test_a_boot_message_of_a_dead_run_is_not_sent_b01_fr_09() -> None:
+    """It would tell the reason of another start."""
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    dropped = of_kind(station.when(station_restarted()), CallsDropped)
+    assert dropped
+    [request] = queued_payloads(station.when(LINK_OPENED), "BootNotification")
+    assert request["reason"] == "ApplicationReset"
+
+
+def test_the_interval_of_the_csms_sets_the_heartbeat_b01_fr_04() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(
+        result_received_for("BootNotification", **boot_response("Accepted", 77)), csms_answers()
+    )
+    assert not queued_payloads(station.when(time_passed(seconds=76)), "Heartbeat")
+    assert queued_payloads(station.when(time_passed(seconds=1)), "Heartbeat")
+
+
+def test_interval_zero_leaves_the_heartbeat_as_it_is_b01_fr_04() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response("Accepted", 0)))
+    assert "OCPPCommCtrlr.HeartbeatInterval" not in station.state.variables.values
+
+
+def test_every_connector_is_told_once_accepted_b01_fr_05() -> None:
+    station = given(BOOTED, IDLE, cable_plugged(2), LINK_OPENED, csms=answer_nothing)
+    said = station.when(result_received_for("BootNotification", **boot_response("Accepted")))
+    assert connector_statuses(said) == [(1, "Available"), (2, "Occupied")]
+
+
+def test_the_clock_follows_the_csms_b01_fr_06() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    later = "2026-03-01T12:01:30.500Z"
+    [moved] = of_kind(
+        station.when(
+            result_received_for("BootNotification", **boot_response("Accepted", now=later))
+        ),
+        ClockCorrected,
+    )
+    assert moved.step_ms == 90_500
+    assert station.at.isoformat(timespec="milliseconds") == "2026-03-01T12:01:30.500+00:00"
+
+
+@pytest.mark.parametrize("now", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"])
+def test_the_clock_may_be_told_anything_b01_fr_06(now: str) -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(
+        result_received_for("BootNotification", **boot_response("Accepted", now=now)),
+        csms_answers(),
+    )
+    station.when(in_transaction(1), csms_answers())
+    assert station.state.transactions.on_evse(1)
+
+
+@pytest.mark.parametrize("word", ["Pending", "Rejected"])
+def test_nothing_else_is_said_before_acceptance_b01_fr_08(word: str) -> None:
+    """Not what happens now, and not what waited from before. B02.FR.02, B03.FR.02."""
+    station = given(
+        ONLINE, in_transaction(1), LINK_LOST, time_passed(seconds=61), station_restarted()
+    )
+    assert len(station.state.outbox.transaction)
+    said = station.when(LINK_OPENED)
+    said += station.when(result_received_for("BootNotification", **boot_response(word, 100)))
+    said += station.when(IDLE, cable_plugged(2), device_faulted(2), time_passed(seconds=99))
+    assert [one.action for one in of_kind(said, CallAttempted)] == ["BootNotification"]
+
+
+def test_before_the_first_answer_nothing_else_is_said_b01_fr_08() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    said = station.when(cable_plugged(1), time_passed(seconds=29))
+    assert not of_kind(said, CallAttempted)
+
+
+@pytest.mark.parametrize("word", ["Pending", "Rejected"])
+def test_the_next_introduction_waits_for_the_interval_b02_fr_04_b03_fr_06(word: str) -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response(word, 100)))
+    assert not queued_payloads(station.when(time_passed(seconds=99)), "BootNotification")
+    assert queued_payloads(station.when(time_passed(seconds=1)), "BootNotification")
+
+
+@pytest.mark.parametrize("word", ["Pending", "Rejected"])
+def test_without_an_interval_the_csms_is_not_flooded_b02_fr_07_b03_fr_05(word: str) -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response(word, 0)))
+    said = station.when(time_passed(seconds=59))
+    assert not queued_payloads(said, "BootNotification")
+    assert queued_payloads(station.when(time_passed(seconds=1)), "BootNotification")
+
+
+def test_a_reconnection_does_not_shorten_the_wait_b02_fr_04() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response("Pending", 100)))
+    said = station.when(time_passed(seconds=10), LINK_LOST, LINK_OPENED, time_passed(seconds=89))
+    assert not queued_payloads(said, "BootNotification")
+    assert queued_payloads(station.when(time_passed(seconds=1)), "BootNotification")
+
+
+def test_a_link_lost_before_the_answer_is_no_failed_introduction() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(LINK_LOST)
+    assert queued_payloads(station.when(LINK_OPENED), "BootNotification")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error_received("InternalError"),
+        result_received_for("BootNotification", status="Accepted"),
+        result_received_for("BootNotification", **boot_response("Perhaps")),
+        time_passed(seconds=30),
+    ],
+)
+def test_an_unusable_answer_is_asked_again_later(answer: object) -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    said = station.when(answer, time_passed(seconds=59))  # type: ignore[arg-type]
+    assert not queued_payloads(said, "BootNotification")
+    assert queued_payloads(station.when(time_passed(seconds=1)), "BootNotification")
+
+
+def test_a_pending_station_answers_and_reports_b02_fr_01_b02_fr_02() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response("Pending")))
+    said = station.when(called("GetBaseReport", requestId=1, reportBase="FullInventory"))
+    assert response_payload_in(said) == {"status": "Accepted"}
+    said += station.when(csms_answers())
+    parts = queued_payloads(said, "NotifyReport")
+    attempted = [one.action for one in of_kind(said, CallAttempted)]
+    assert attempted == ["NotifyReport"] * len(parts)
+    assert [part["seqNo"] for part in parts] == list(range(len(parts)))
+    assert [part["tbc"] for part in parts] == [True] * (len(parts) - 1) + [False]
+
+
+def test_a_pending_station_says_what_it_is_asked_to_b02_fr_02() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response("Pending")))
+    said = station.when(called("TriggerMessage", requestedMessage="Heartbeat"))
+    assert response_payload_in(said) == {"status": "Accepted"}
+    assert [one.action for one in of_kind(said, CallAttempted)] == ["Heartbeat"]
+
+
+def test_a_pending_station_introduces_itself_when_asked_b02_fr_04() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response("Pending", 1000)))
+    said = station.when(called("TriggerMessage", requestedMessage="BootNotification"))
+    [request] = queued_payloads(said, "BootNotification")
+    assert request["reason"] == "Triggered"
+
+
+@pytest.mark.parametrize(
+    ("action", "payload"),
+    [
+        (
+            "RequestStartTransaction",
+            {"remoteStartId": 1, "idToken": {"idToken": "#a", "type": "Central"}, "evseId": 1},
+        ),
+        ("RequestStopTransaction", {"transactionId": "none"}),
+    ],
+)
+def test_a_pending_station_starts_and_stops_nothing_b02_fr_05(action: str, payload: Json) -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response("Pending")))
+    answer = response_payload_in(station.when(called(action, **payload)))
+    assert answer["status"] == "Rejected"
+    if action == "RequestStartTransaction":
+        assert answer["statusInfo"]["reasonCode"] == "CSNotAccepted"
+
+
+def test_a_rejected_station_answers_a_call_with_security_error_b03_fr_08() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response("Rejected")))
+    said = station.when(frame_received('[2,"x","GetVariables",{}]'))
+    assert type(said[0]).__name__ == "CallErrorQueued"
+    assert station.state.pending_replies.pending == ()
+
+
+def test_long_offline_every_connector_is_told_b04_fr_01() -> None:
+    station = given(ONLINE, variable_preset("OCPPCommCtrlr.OfflineThreshold", "60"), LINK_LOST)
+    said = station.when(time_passed(seconds=61), LINK_OPENED)
+    assert connector_statuses(said) == [(1, "Available"), (2, "Available")]
+
+
+def test_shortly_offline_only_what_changed_is_told_b04_fr_02() -> None:
+    station = given(ONLINE, variable_preset("OCPPCommCtrlr.OfflineThreshold", "60"), LINK_LOST)
+    assert connector_statuses(station.when(cable_plugged(2))) == []
+    said = station.when(time_passed(seconds=60), LINK_OPENED)
+    assert connector_statuses(said) == [(2, "Occupied")]
+
+
+def test_what_changed_and_changed_back_is_not_told_b04_fr_02() -> None:
+    station = given(ONLINE, LINK_LOST, cable_plugged(2), IDLE)
+    assert connector_statuses(station.when(time_passed(seconds=1), LINK_OPENED)) == []
+
+
+def test_a_status_whose_message_was_lost_is_told_again_b04_fr_02() -> None:
+    station = given(ONLINE)
+    assert connector_statuses(station.when(cable_plugged(1))) == [(1, "Occupied")]
+    assert connector_statuses(station.when(LINK_LOST, LINK_OPENED)) == [(1, "Occupied")]
+
+
+def test_another_call_puts_the_heartbeat_off_g02_fr_05() -> None:
+    station = given(ONLINE, time_passed(seconds=200), cable_plugged(1))
+    assert not queued_payloads(station.when(time_passed(seconds=299)), "Heartbeat")
+    assert queued_payloads(station.when(time_passed(seconds=1)), "Heartbeat")
+
+
+def test_another_csms_is_told_every_connector_though_nothing_changed_b01_fr_05() -> None:
+    station = given(ONLINE, LINK_LOST)
+    station.when(LinkOpened(2, "ws://other/ocpp", 1))
+    said = station.when(result_received_for("BootNotification", **boot_response("Accepted")))
+    assert connector_statuses(said) == [(1, "Available"), (2, "Available")]
+
+
+def test_a_heartbeat_that_waits_for_its_answer_is_not_said_again_g02_fr_02() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(
+        result_received_for("BootNotification", **boot_response("Accepted", 10)), csms_answers()
+    )
+    assert len(queued_payloads(station.when(time_passed(seconds=10)), "Heartbeat")) == 1
+    assert (
+        queued_payloads(station.when(time_passed(seconds=19)), "Heartbeat") == []
+    )  # MessageTimeout is 30
+
+
+def test_what_waits_does_not_keep_the_heartbeat_back_g02_fr_02() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(
+        result_received_for("BootNotification", **boot_response("Accepted", 10)),
+        csms_answers(),
+        cable_plugged(1),
+    )
+    assert station.in_flight
+    assert station.in_flight.action == "StatusNotification"
+    assert len(queued_payloads(station.when(time_passed(seconds=10)), "Heartbeat")) == 1
+
+
+def test_the_clock_follows_a_heartbeat_g02_fr_06() -> None:
+    station = given(ONLINE, csms=answer_boot_only)
+    station.when(csms_answers(), time_passed(seconds=300))
+    said = station.when(result_received_for("Heartbeat", currentTime="2026-03-01T13:05:00Z"))
+    assert of_kind(said, ClockCorrected)
+    assert station.at.hour == 13
+
+
+def test_a_busy_station_still_asks_for_the_time_once_a_day_g02_fr_07() -> None:
+    station = given(
+        variable_preset("SampledDataCtrlr.TxUpdatedInterval", "100"), ONLINE, in_transaction(1)
+    )
+    beats = 0
+    for _ in range(900):  # 25 hours
+        said = station.with_csms(lambda action, payload: {}, time_passed(seconds=100))
+        beats += len(queued_payloads(said, "Heartbeat"))
+    assert beats == 1

@@ -1,0 +1,48 @@
+"""Rules of block F that no other test names: whose transaction it is, what a trigger tells."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.story import (
+    ALICE,
+    ONLINE,
+    accept_everything,
+    cable_plugged,
+    called,
+    charging_started,
+    given,
+    id_token_payload,
+    meter_read,
+    queued_payloads,
+    response_payload_in,
+    variable_preset,
+)
+
+NOT_ASKED = variable_preset("AuthCtrlr.AuthorizeRemoteStart", "false")
+START = called(
+    "RequestStartTransaction", remoteStartId=9, evseId=1, idToken=id_token_payload(ALICE)
+)
+
+
+@pytest.mark.parametrize("asked", [(), (NOT_ASKED,)], ids=["asked", "not asked"])
+def test_the_csms_hears_for_whom_it_is_f02_fr_05_f02_fr_11_f02_fr_12(asked: tuple[()]) -> None:
+    station = given(*asked, ONLINE)
+    said = station.with_csms(accept_everything, START, cable_plugged(1), charging_started(1))
+    [named] = [one for one in queued_payloads(said, "TransactionEvent") if "idToken" in one]
+    assert named["idToken"] == id_token_payload(ALICE)
+
+
+def test_a_trigger_tells_how_it_is_now_f06_fr_09() -> None:
+    station = given(ONLINE, meter_read(1, "1000"))
+    station.with_csms(accept_everything, cable_plugged(1), meter_read(1, "1500"))
+    asked = called("TriggerMessage", requestedMessage="MeterValues", evse={"id": 1})
+    said = station.with_csms(accept_everything, asked)
+    assert response_payload_in(said) == {"status": "Accepted"}
+    [values] = queued_payloads(said, "MeterValues")
+    [value] = values["meterValue"]
+    assert value["sampledValue"][0]["value"] == 1500
+    where = {"id": 1, "connectorId": 1}
+    asked = called("TriggerMessage", requestedMessage="StatusNotification", evse=where)
+    [status] = queued_payloads(station.with_csms(accept_everything, asked), "StatusNotification")
+    assert status["connectorStatus"] == "Occupied"

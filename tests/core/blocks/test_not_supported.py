@@ -1,0 +1,196 @@
+"""Does every message of OCPP 2.0.1 get an answer, whatever the station thinks of itself?"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
+from station.core import decide
+from station.core.blocks import not_supported
+from station.ocpp.messages import ACTIONS
+from tests.ocpp.messages.schemas import example_payload, schema_of
+from tests.support.story import (
+    BOOTED,
+    IDLE,
+    LINK_OPENED,
+    Json,
+    Station,
+    accept_everything,
+    answer_boot_only,
+    called,
+    csms_answers,
+    error_code_in,
+    given,
+    in_transaction,
+    of_kind,
+    payload_of,
+    response_payload_in,
+)
+
+
+def csms_with_boot_status(word: str) -> Any:
+    """A CSMS that answers the boot with that status."""
+
+    def csms(action: str, payload: Json) -> Json | None:
+        answer = accept_everything(action, payload)
+        return {**(answer or {}), "status": word} if action == "BootNotification" else answer
+
+    return csms
+
+
+STATES = {
+    "Accepted": accept_everything,
+    "Pending": csms_with_boot_status("Pending"),
+    "Rejected": csms_with_boot_status("Rejected"),
+    "Unknown": lambda action, payload: None,
+}
+
+
+def station_in_state(word: str, profile_name: str) -> Station:
+    station = given(BOOTED, IDLE, LINK_OPENED, profile_name=profile_name, csms=STATES[word])
+    assert station.state.registration.status == word
+    return station
+
+
+def full_request(action: str) -> Json:
+    """A CALL of that action, as full as the schema lets it be, decimals written as such."""
+    schema = schema_of(f"{action}Request")
+    payload = json.loads(json.dumps(example_payload(schema, schema), default=float))
+    assert isinstance(payload, dict)
+    return payload
+
+
+def minimal_request(action: str) -> Json:
+    """The same with nothing but what it must have."""
+    required = schema_of(f"{action}Request").get("required", ())
+    return {key: value for key, value in full_request(action).items() if key in required}
+
+
+@pytest.mark.parametrize("of", ["development", "evs-flash-300"])
+@pytest.mark.parametrize("word", STATES)
+def test_every_message_gets_an_answer_that_fits_its_schema(word: str, of: str) -> None:
+    """The stories check each answer against its schema, and that there is one."""
+    for action in ACTIONS:
+        for payload in (full_request(action), minimal_request(action)):
+            station = station_in_state(word, of)
+            said = station.when(called(action, **payload))
+            replies = [one for one in said if isinstance(one, CallResultQueued | CallErrorQueued)]
+            assert len(replies) == 1, action
+
+
+def test_every_order_of_the_csms_has_one_handler() -> None:
+    orders = {action for action, known in ACTIONS.items() if known.sender != "station"}
+    assert decide.CALLS.keys() == orders
+
+
+def test_what_a_block_handles_is_no_longer_unsupported() -> None:
+    handled = {
+        action
+        for name in vars(decide)
+        if name[:2] in {f"{letter}_" for letter in "abcdefghijklmnop"}
+        for action in getattr(getattr(decide, name), "CALLS", {})
+    }
+    assert handled
+    assert not handled & not_supported.CALLS.keys()
+
+
+def test_a_rejected_station_talks_to_nobody_b03_fr_08() -> None:
+    for action in ACTIONS:
+        said = station_in_state("Rejected", "development").when(
+            called(action, **full_request(action))
+        )
+        assert error_code_in(said) == "SecurityError", action
+
+
+def test_what_only_a_station_says_is_not_supported_from_a_csms() -> None:
+    for action, known in ACTIONS.items():
+        if known.sender == "station":
+            said = station_in_state("Accepted", "development").when(
+                called(action, **full_request(action))
+            )
+            assert error_code_in(said) == "NotSupported", action
+
+
+def test_an_unknown_action_is_not_implemented() -> None:
+    said = station_in_state("Accepted", "development").when(called("MakeCoffee"))
+    assert error_code_in(said) == "NotImplemented"
+
+
+def response_to(action: str) -> Json:
+    return response_payload_in(
+        station_in_state("Accepted", "development").when(called(action, **full_request(action)))
+    )
+
+
+def test_without_a_local_list_its_version_is_zero_d02_fr_03() -> None:
+    assert response_to("GetLocalListVersion") == {"versionNumber": 0}
+
+
+def test_without_reservations_each_is_rejected_h01_fr_01() -> None:
+    assert response_to("ReserveNow")["status"] == "Rejected"
+
+
+def test_an_unknown_reservation_cannot_be_cancelled_h02_fr_01() -> None:
+    assert response_to("CancelReservation")["status"] == "Rejected"
+
+
+def test_without_smart_charging_a_profile_is_a_call_error_k01_fr_29() -> None:
+    said = station_in_state("Accepted", "development").when(
+        called("SetChargingProfile", **full_request("SetChargingProfile"))
+    )
+    assert error_code_in(said) == "NotSupported"
+
+
+def test_a_schedule_that_cannot_be_told_is_rejected_k08_fr_05() -> None:
+    assert response_to("GetCompositeSchedule")["status"] == "Rejected"
+
+
+def test_where_no_profile_is_none_can_be_cleared_k10_fr_01() -> None:
+    assert response_to("ClearChargingProfile")["status"] == "Unknown"
+
+
+def test_each_monitor_is_refused_by_itself_n04_fr_01() -> None:
+    payload = full_request("SetVariableMonitoring")
+    [one] = payload["setMonitoringData"]
+    other = {**one, "type": "Delta", "severity": 3}
+    said = station_in_state("Accepted", "development").when(
+        called("SetVariableMonitoring", setMonitoringData=[one, other])
+    )
+    results = response_payload_in(said)["setMonitoringResult"]
+    assert [result["status"] for result in results] == ["Rejected", "Rejected"]
+    assert [result["type"] for result in results] == [one["type"], "Delta"]
+    assert results[1]["component"] == one["component"]
+
+
+def test_a_monitor_that_does_not_exist_is_not_found_n06_fr_02() -> None:
+    said = station_in_state("Accepted", "development").when(
+        called("ClearVariableMonitoring", id=[4, 5])
+    )
+    results = response_payload_in(said)["clearMonitoringResult"]
+    assert results == [{"status": "NotFound", "id": 4}, {"status": "NotFound", "id": 5}]
+
+
+def test_an_unknown_vendor_is_told_so_p01_fr_05() -> None:
+    assert response_to("DataTransfer") == {"status": "UnknownVendorId"}
+
+
+def test_no_refusal_touches_what_runs() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, in_transaction(1))
+    before = station.state
+    for action in not_supported.CALLS:
+        station.when(called(action, **full_request(action)), csms_answers(answer_boot_only))
+    assert station.state.transactions == before.transactions
+    assert station.state.variables == before.variables
+    assert station.state.outbox == before.outbox
+
+
+def test_a_refusal_names_its_reason() -> None:
+    station = station_in_state("Accepted", "development")
+    [reply] = of_kind(station.when(called("SetMonitoringLevel", severity=4)), CallResultQueued)
+    assert payload_of(reply) == {
+        "status": "Rejected",
+        "statusInfo": {"reasonCode": "UnsupportedRequest"},
+    }

@@ -1,0 +1,96 @@
+"""One body of every (kind, version) ever written: `<Kind>.<version>.json`.
+
+They are history. `python -m tests.durability.golden` adds what is missing and never changes one; a body of a
+version no station has written yet may be deleted and made again.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from msgspec import inspect
+
+from journal.codec import Registry, build_registry
+from journal.events import Decision, Event, Observation
+
+HOME = Path(__file__).parent
+SAMPLE_FRAME = msgspec.Raw(b'[2,"m-1","Heartbeat",{"meterValue":2935.600}]')
+
+
+def station_kinds() -> Registry:
+    """Every kind the station writes; what tests define for themselves is left out."""
+    importlib.import_module("journal.state")
+    kinds = build_registry(Observation, Decision).kinds.values()
+    return Registry(kind for kind in kinds if kind.__module__.startswith("journal."))
+
+
+def stored_bodies() -> dict[tuple[str, int], str]:
+    """The bodies kept so far, by kind and version."""
+    found = {}
+    for file in sorted(HOME.glob("*.json")):
+        kind, version, _ = file.name.split(".")
+        found[kind, int(version)] = file.read_text(encoding="utf-8").removesuffix("\n")
+    return found
+
+
+def missing_bodies() -> Iterator[tuple[Path, str]]:
+    """Files that should be here and are not, with a made-up body for each."""
+    kinds, kept = station_kinds(), stored_bodies()
+    for cls in kinds.kinds.values():
+        kind, version, body = kinds.encode(example_event(cls))
+        if (kind, version) not in kept:
+            yield HOME / f"{kind}.{version}.json", body
+
+
+def example_event(cls: type[Event]) -> Event:
+    """An event with every field filled, the same each time."""
+    return cast(Event, _example_value(inspect.type_info(cls), cls.__name__))
+
+
+def _example_value(type: inspect.Type, name: str) -> Any:
+    match type:
+        case inspect.StructType(cls=cls, fields=fields):
+            return cls(**{field.name: _example_value(field.type, field.name) for field in fields})
+        case inspect.UnionType(types=types):
+            return _example_value(next(each for each in types if not _is_none_type(each)), name)
+        case inspect.LiteralType(values=values):
+            return values[0]
+        case inspect.EnumType(cls=enum):
+            return next(iter(enum))
+        case inspect.VarTupleType(item_type=item):
+            return (_example_value(item, name), _example_value(item, name))
+        case inspect.TupleType(item_types=items):
+            return tuple(_example_value(item, name) for item in items)
+        case inspect.ListType(item_type=item):
+            return [_example_value(item, name)]
+        case inspect.DictType(key_type=key, value_type=value):
+            return {_example_value(key, name): _example_value(value, name)}
+        case _:
+            return _example_leaf(type, name)
+
+
+def _is_none_type(type: inspect.Type) -> bool:
+    return isinstance(type, inspect.NoneType)
+
+
+def _example_leaf(type: inspect.Type, name: str) -> Any:
+    match type:
+        case inspect.BoolType():
+            return True
+        case inspect.IntType():
+            return len(name)
+        case inspect.DecimalType():
+            return Decimal("2935.600")
+        case inspect.StrType():
+            return f"{name} ü"
+        case inspect.RawType():
+            return SAMPLE_FRAME
+        case inspect.AnyType():
+            return {"value": Decimal("2935.600")}
+        case _:
+            raise TypeError(f"{name}: no example of {type} yet; add a case here")

@@ -1,0 +1,589 @@
+"""Is each why answered from the chain of causes, and does the chain hold?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from journal.events import Decision, Entry, Event, IdToken, Observation
+from journal.observations import (
+    CallPayloadLost,
+    DeviceFaulted,
+    EvStoppedCharging,
+    StopButtonPressed,
+    StorageReported,
+)
+from journal.projections.authorizations import (
+    AuthorizationEnded,
+    AuthorizationGranted,
+    AuthorizationRefused,
+)
+from journal.projections.outbox import (
+    CallAttempted,
+    CallAttemptFailed,
+    CallParked,
+    CallQueued,
+    CallRetryRequested,
+)
+from journal.projections.transactions import TransactionStarted, TransactionStopOrdered
+from station.core import decide
+from station.core.context import Context
+from station.history.explain.causes import build_causal_graph
+from station.history.explain.explanation import History, explain_entry, explain_transaction
+from tests.support.story import (
+    ALICE,
+    BOB,
+    LINK_LOST,
+    LINK_OPENED,
+    ONLINE,
+    Json,
+    Station,
+    Step,
+    accept_everything,
+    answer_boot_only,
+    cable_plugged,
+    cable_unplugged,
+    called,
+    charging_started,
+    charging_stopped,
+    contactor_reported,
+    csms_answers,
+    device_faulted,
+    error_received,
+    flow_reported,
+    given,
+    id_token_named,
+    in_sequence,
+    in_transaction,
+    meter_read,
+    presented,
+    result_received,
+    station_restarted,
+    time_passed,
+    variable_preset,
+)
+
+CAROL = id_token_named("carol")
+
+
+def csms_blocking_bob(action: str, payload: Json) -> Json | None:
+    """A CSMS that likes everybody but Bob."""
+    if payload.get("idToken", {}).get("idToken") == BOB.ref:
+        return {"idTokenInfo": {"status": "Blocked"}}
+    return accept_everything(action, payload)
+
+
+def history_of(station: Station) -> History:
+    entries = {entry.seq: entry for entry in station.entries}
+    return History(build_causal_graph(station.entries), entries.get)
+
+
+def last_entry(station: Station, kind: type[Event]) -> Entry:
+    return [one for one in station.entries if isinstance(one.event, kind)][-1]
+
+
+def answers_about(station: Station, kind: type[Event]) -> str:
+    """What is said of the last entry of that kind."""
+    return "\n".join(explain_entry(history_of(station), last_entry(station, kind).seq).answers)
+
+
+def causes_of_last(station: Station, kind: type[Event]) -> list[str]:
+    """The kinds of the entries that led to the last of that kind."""
+    found = history_of(station).graph.trace_causes(last_entry(station, kind).seq)
+    return [type(station.entries[seq - 1].event).__name__ for seq in found]
+
+
+FULL = StorageReported("full", 0)
+CONNECTOR = {"id": 1, "connectorId": 1}
+
+
+# --- Why was the card refused? -------------------------------------------------------------------
+
+
+def station_after_refusal(*steps: Step, id_token: IdToken = BOB) -> Station:
+    station = given(ONLINE, csms=csms_blocking_bob)
+    station.with_csms(csms_blocking_bob, *steps, presented(id_token, evse_id=1))
+    return station
+
+
+def test_the_csms_refused_it_c01_fr_07() -> None:
+    station = station_after_refusal(cable_plugged(1))
+    assert (
+        answers_about(station, AuthorizationRefused) == "Because the CSMS says Blocked (C01.FR.07)."
+    )
+    assert causes_of_last(station, AuthorizationRefused) == [
+        "IdTokenPresented",
+        "AuthorizationRequested",
+        "CallQueued",
+        "CallAttempted",
+        "FrameReceived",
+        "AuthorizationRefused",
+    ]
+
+
+def test_whoever_asks_for_the_card_hears_of_its_refusal() -> None:
+    station = station_after_refusal(cable_plugged(1))
+    presented_at = next(
+        one.seq for one in station.entries if "Presented" in type(one.event).__name__
+    )
+    told = explain_entry(history_of(station), presented_at)
+    assert any(
+        "not charge at EVSE 1: Blocked, because the CSMS says" in one for one in told.answers
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        (
+            (LINK_LOST,),
+            "Because nobody could be asked, and nothing is known of it here: only "
+            "OfflineTxForUnknownIdEnabled would let it in (C15.FR.08).",
+        ),
+        ((device_faulted(1),), "Because EVSE 1 had a fault, contactor welded (ConnectorStatusEnumType)."),
+        ((FULL,), "Because the disk had room left only to end what ran."),
+        (
+            (called("ChangeAvailability", operationalStatus="Inoperative", evse={"id": 1}),),
+            "Because the CSMS took EVSE 1 out of service (G03.FR.06).",
+        ),
+        (
+            (called("ChangeAvailability", operationalStatus="Inoperative", evse=CONNECTOR),),
+            "Because the CSMS took EVSE 1 connector 1 out of service (G03.FR.04).",
+        ),
+        (
+            (in_transaction(1),),
+            "Because no EVSE was free, and the token may end nothing that runs (C09.FR.03).",
+        ),
+    ],
+    ids=["offline", "faulted", "full", "out of service", "connector", "taken"],
+)  # fmt: skip
+def test_the_station_refused_it(steps: tuple[Step, ...], why: str) -> None:
+    assert (
+        answers_about(
+            station_after_refusal(*steps, id_token=CAROL), AuthorizationRefused
+        ).splitlines()[0]
+        == why
+    )
+
+
+def test_what_nobody_could_be_asked_leads_back_to_the_lost_link() -> None:
+    station = station_after_refusal(cable_plugged(1), LINK_LOST, id_token=CAROL)
+    assert causes_of_last(station, AuthorizationRefused) == [
+        "LinkClosed",
+        "IdTokenPresented",
+        "AuthorizationRefused",
+    ]
+
+
+def test_who_is_let_in_unheard_leads_back_to_the_lost_link_c15_fr_08() -> None:
+    lenient = variable_preset("AuthCtrlr.OfflineTxForUnknownIdEnabled", "true")
+    station = given(lenient, ONLINE, cable_plugged(1), LINK_LOST, presented(CAROL, evse_id=1))
+    assert "C15.FR.08" in answers_about(station, AuthorizationGranted)
+    assert causes_of_last(station, AuthorizationGranted)[0] == "LinkClosed"
+
+
+def test_where_no_answer_came_the_question_is_told() -> None:
+    station = given(ONLINE, cable_plugged(1))
+    station.with_csms(answer_boot_only, presented(CAROL, evse_id=1), time_passed(seconds=60))
+    assert "the CSMS gave no answer of use" in answers_about(station, AuthorizationRefused)
+    assert causes_of_last(station, AuthorizationRefused)[:4] == [
+        "IdTokenPresented",
+        "AuthorizationRequested",
+        "CallQueued",
+        "CallAttempted",
+    ]
+
+
+def test_a_cached_refusal_leads_back_to_what_put_it_there_and_no_further() -> None:
+    """However often the card was shown before."""
+    station = given(ONLINE, cable_plugged(1))
+    for _ in range(3):
+        station.with_csms(csms_blocking_bob, presented(BOB, evse_id=1))
+    station.when(LINK_LOST, presented(BOB, evse_id=1))
+    assert causes_of_last(station, AuthorizationRefused) == [
+        "FrameReceived",
+        "AuthCacheUpdated",
+        "LinkClosed",
+        "IdTokenPresented",
+        "AuthorizationRefused",
+    ]
+
+
+# --- Why did it begin? ---------------------------------------------------------------------------
+
+START: Final = "TxCtrlr.TxStartPoint"
+
+
+@pytest.mark.parametrize(
+    ("point", "steps", "why"),
+    [
+        ("EVConnected", (cable_plugged(1),),
+         "an EV was plugged in, which TxStartPoint makes a start (E01.FR.02)"),
+        ("Authorized", (presented(ALICE, evse_id=1),), "a person was authorised"),
+        ("Authorized", (presented(ALICE),), "TxStartPoint was reached (E01.FR.03)."),
+        ("PowerPathClosed", (cable_plugged(1), presented(ALICE)), "(E01.FR.03 or E01.FR.05)"),
+        ("PowerPathClosed", (presented(ALICE), cable_plugged(1)), "(E01.FR.02 or E01.FR.05)"),
+        ("EnergyTransfer", (cable_plugged(1), presented(ALICE), charging_started(1)),
+         "energy began to flow, which TxStartPoint makes a start (E01.FR.06)"),
+    ],
+    ids=["cable", "card", "card before the cable", "cable, card", "card, cable", "energy"],
+)  # fmt: skip
+def test_a_transaction_says_which_start_point_was_reached_e01_fr_06(
+    point: str, steps: tuple[Step, ...], why: str
+) -> None:
+    station = given(variable_preset(START, point), ONLINE, *steps)
+    assert why in answers_about(station, TransactionStarted)
+
+
+# --- Why did it stop? ----------------------------------------------------------------------------
+
+
+def station_after_stop(*steps: Step) -> Station:
+    station = given(ONLINE, meter_read(1, "1000"), in_transaction(1))
+    station.when(*steps)
+    return station
+
+
+@pytest.mark.parametrize(
+    ("step", "why", "first"),
+    [
+        (presented(ALICE, evse_id=1), "that began it was shown (E07.FR.01", "IdTokenPresented"),
+        (StopButtonPressed(1), "the stop button was pressed (E07.FR.05", "StopButtonPressed"),
+        (EvStoppedCharging(1), "the EV ended its session (E15.FR.04", "EvStoppedCharging"),
+        (cable_unplugged(1), "the EV was disconnected (E09.FR.01", "CableReported"),
+        (device_faulted(1), "EVSE 1 had a fault, contactor welded: charging was forbidden (E06.FR.16)",
+         "DeviceFaulted"),
+        (device_faulted(0), "the station had a fault, contactor welded", "DeviceFaulted"),
+        (called("Reset", type="Immediate"), "immediate reset was ordered (B12.FR.04)",
+         "FrameReceived"),
+        (FULL, "the disk had room left only to end what ran", "StorageReported"),
+    ],
+    ids=["card", "button", "EV", "cable", "fault", "fault of all", "reset", "full"],
+)  # fmt: skip
+def test_a_transaction_says_why_it_stopped(step: Step, why: str, first: str) -> None:
+    station = station_after_stop(step)
+    assert why in answers_about(station, TransactionStopOrdered)
+    assert causes_of_last(station, TransactionStopOrdered)[0] == first
+
+
+def test_a_remote_stop_leads_back_to_the_frame_f03_fr_03() -> None:
+    station = given(ONLINE, in_transaction(1))
+    station.when(
+        called("RequestStopTransaction", transactionId=station.open_transaction.transaction_id)
+    )
+    assert "the CSMS asked for it (F03.FR.02" in answers_about(station, TransactionStopOrdered)
+    assert causes_of_last(station, TransactionStopOrdered)[0] == "FrameReceived"
+
+
+def test_a_token_the_csms_takes_back_c15_fr_04() -> None:
+    station = given(
+        variable_preset("AuthCtrlr.OfflineTxForUnknownIdEnabled", "true"),
+        ONLINE,
+        cable_plugged(1),
+        LINK_LOST,
+    )
+    station.when(
+        presented(BOB, evse_id=1), charging_started(1), LINK_OPENED, csms_answers(csms_blocking_bob)
+    )
+    assert "the CSMS does not accept the token" in answers_about(station, TransactionStopOrdered)
+    assert "C15.FR.04" in answers_about(station, TransactionStopOrdered)
+    led = causes_of_last(station, TransactionStopOrdered)
+    assert led[:2] == ["LinkClosed", "IdTokenPresented"]
+    assert led[-3:] == ["FrameReceived", "AuthorizationEnded", "TransactionStopOrdered"]
+
+
+def test_a_lost_supply_is_told_from_a_fault() -> None:
+    station = given(ONLINE, meter_read(1, "1000"), in_transaction(1))
+    station.when(station_restarted(boot_id="boot-2", gap_s=4_000), ONLINE)
+    assert "the supply was lost" in answers_about(station, TransactionStopOrdered)
+    assert "StationStarted" in causes_of_last(station, TransactionStopOrdered)
+
+
+def test_nobody_plugged_in_e03_fr_05() -> None:
+    station = given(ONLINE, presented(ALICE, evse_id=1))
+    station.with_csms(accept_everything, time_passed(seconds=600))
+    assert "no EV was plugged in in time (E03.FR.05)" in answers_about(station, AuthorizationEnded)
+    assert "AuthorizationGranted" in causes_of_last(station, AuthorizationEnded)
+
+
+def test_the_end_that_was_told_says_why_it_came() -> None:
+    station = station_after_stop(StopButtonPressed(1), charging_stopped(1))
+    ended = [one for one in station.entries if isinstance(one.event, CallQueued)][-1]
+    told = explain_entry(history_of(station), ended.seq)
+    assert any("because the stop button was pressed" in one for one in told.answers)
+
+
+# --- Why is it Unavailable? ----------------------------------------------------------------------
+
+
+def last_status_call(station: Station) -> Entry:
+    """The last StatusNotification."""
+    found = [one for one in station.entries if isinstance(one.event, CallQueued)
+             and one.event.connector_status is not None]  # fmt: skip
+    return found[-1]
+
+
+@pytest.mark.parametrize(
+    ("step", "why", "first"),
+    [
+        (
+            called("ChangeAvailability", operationalStatus="Inoperative"),
+            "the CSMS took the station out of service (G04.FR.07)",
+            "FrameReceived",
+        ),
+        (
+            in_sequence(called("Reset", type="Immediate"), time_passed(seconds=5)),
+            "the station was about to restart (B11.FR.03)",
+            "FrameReceived",
+        ),
+        (device_faulted(2), "EVSE 2 had a fault, contactor welded", "DeviceFaulted"),
+        (FULL, "the disk had room left only to end what ran", "StorageReported"),
+    ],
+    ids=["ordered", "restart", "fault", "full"],
+)
+def test_a_connector_says_what_closed_it(step: Step, why: str, first: str) -> None:
+    station = given(ONLINE)
+    station.when(step)
+    told = explain_entry(history_of(station), last_status_call(station).seq)
+    assert why in told.answers[0]
+    led = told.sections[0].entries
+    assert led[0].entry is not None
+    assert type(led[0].entry.event).__name__ == first
+
+
+def test_told_again_after_a_restart_it_still_says_what_closed_it() -> None:
+    station = given(ONLINE, called("ChangeAvailability", operationalStatus="Inoperative"))
+    order = station.entries[-1].seq
+    station.with_csms(accept_everything, station_restarted(), ONLINE)
+    assert last_status_call(station).seq > order
+    told = explain_entry(history_of(station), last_status_call(station).seq)
+    assert "the CSMS took the station out of service" in told.answers[0]
+
+
+def test_a_change_that_waited_leads_back_to_its_order_g03_fr_05() -> None:
+    station = given(ONLINE, in_transaction(1))
+    change = called("ChangeAvailability", operationalStatus="Inoperative", evse={"id": 1})
+    station.with_csms(
+        accept_everything,
+        change,
+        presented(ALICE, evse_id=1),
+        charging_stopped(1),
+        cable_unplugged(1),
+    )
+    told = explain_entry(history_of(station), last_status_call(station).seq)
+    kinds = [type(one.entry.event).__name__ for one in told.sections[0].entries if one.entry]
+    assert "AvailabilityScheduled" in kinds
+
+
+@pytest.fixture
+def station_with_failing_rule(monkeypatch: pytest.MonkeyPatch) -> Station:
+    """A station with a rule that fails for whoever presses the stop button of EVSE 2."""
+
+    def fails(ctx: Context) -> Iterator[Decision]:
+        if isinstance(ctx.entry.event, StopButtonPressed) and ctx.entry.event.evse_id == 2:
+            raise KeyError("poison")
+        yield from ()
+
+    monkeypatch.setattr(decide, "RULES", (fails, *decide.RULES))
+    station = given(ONLINE, cable_plugged(1))
+    station.checks.expect_no_failures = False
+    station.when(StopButtonPressed(2))
+    return station
+
+
+def test_a_fault_of_the_program_closes_the_station_and_says_so(
+    station_with_failing_rule: Station,
+) -> None:
+    told = explain_entry(
+        history_of(station_with_failing_rule), last_status_call(station_with_failing_rule).seq
+    )
+    assert told.answers[0].startswith("Because the program has a fault, in ")
+    station_with_failing_rule.when(presented(CAROL, evse_id=1))
+    assert "Because the program has a fault, in " in answers_about(
+        station_with_failing_rule, AuthorizationRefused
+    )
+
+
+def test_a_message_that_cannot_be_read_any_more_says_so() -> None:
+    station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
+    station.when(charging_started(1))
+    assert station.in_flight is not None
+    call = station.in_flight.call_seq
+    station.decide_observation(CallPayloadLost(call, "its bytes are not what was written"))
+    told = explain_entry(history_of(station), call).answers
+    seq = last_entry(station, CallParked).seq
+    why = "what it says cannot be read any more: its bytes are not what was written"
+    assert f"It was parked, by entry {seq}: {why}." in told
+
+
+# --- Why was this message sent twice? ------------------------------------------------------------
+
+
+def answers_about_resend(*steps: Step) -> tuple[str, ...]:
+    """What is said of the TransactionEvent under way when these steps come."""
+    station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
+    station.when(charging_started(1))
+    call = station.in_flight
+    assert call is not None
+    station.when(*steps)
+    return explain_entry(history_of(station), call.call_seq).answers
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        (
+            (error_received("InternalError", "no"), time_passed(seconds=60)),
+            "failed, InternalError: no (E13.FR.02, E13.FR.03).",
+        ),
+        ((time_passed(seconds=120),), "failed, no answer within 30 s (E13.FR.02, E13.FR.03)."),
+        (
+            (LINK_LOST, LINK_OPENED),
+            "the link went before the answer came, which counts as no failure (E11.FR.02).",
+        ),
+        (
+            (station_restarted(), LINK_OPENED, csms_answers()),
+            "the program ended before it knew of an answer (E11.FR.02).",
+        ),
+    ],
+    ids=["CALLERROR", "timeout", "link", "restart"],
+)  # fmt: skip
+def test_a_message_says_why_it_was_sent_again(steps: tuple[Step, ...], why: str) -> None:
+    said = answers_about_resend(*steps)
+    assert "It was sent 2 times." in said
+    assert any(one.endswith(why) for one in said), said
+
+
+def test_what_was_sent_once_says_so() -> None:
+    assert "It was sent once." in answers_about_resend(csms_answers())
+
+
+def test_what_may_have_died_before_it_left_says_so() -> None:
+    station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
+    station.decide_observation(contactor_reported(1, closed=True))
+    station.decide_observation(
+        flow_reported(1, "charging")
+    )  # a message is due, and the program ends before it goes
+    call = station.in_flight
+    assert call is not None
+    tried = explain_entry(history_of(station), call.call_seq).answers
+    assert "It was tried once, and not known to have left." in tried
+    station.when(station_restarted(), LINK_OPENED, csms_answers())
+    again = explain_entry(history_of(station), call.call_seq).answers
+    assert "It was tried 2 times, and known to have left once." in again
+
+
+def test_a_parked_message_leads_back_to_every_attempt_e13_fr_04() -> None:
+    station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
+    station.when(charging_started(1))
+    while not any(isinstance(one.event, CallParked) for one in station.entries):
+        under_way = station.in_flight
+        if under_way is None:
+            station.when(time_passed(seconds=1))
+        else:
+            station.when(error_received() if under_way.lane == "transaction" else result_received())
+    failed = [one for one in station.entries if isinstance(one.event, CallAttemptFailed)]
+    assert len(failed) > 1
+    assert causes_of_last(station, CallParked).count("CallAttempted") == len(failed)
+    assert "E13.FR.04" in answers_about(station, CallParked)
+
+
+def test_an_operator_had_it_sent_again() -> None:
+    once = variable_preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1")
+    station = given(
+        once, ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1)
+    )
+    station.when(charging_started(1), error_received(), CallRetryRequested())
+    assert "an operator wanted it" in answers_about(station, CallAttempted)
+
+
+# --- A transaction -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def session() -> Station:
+    """A whole transaction; the link broke under its second message."""
+    station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
+    station.when(
+        charging_started(1),
+        LINK_LOST,
+        time_passed(seconds=10),
+        StopButtonPressed(1),
+        charging_stopped(1),
+    )
+    station.with_csms(accept_everything, LINK_OPENED)
+    return station
+
+
+def test_a_transaction_tells_its_beginning_changes_end_and_messages(session: Station) -> None:
+    [name] = history_of(session).graph.entries_by_transaction
+    told = explain_transaction(history_of(session), name)
+    assert [one.title for one in told.sections] == [
+        "How it began",
+        "What changed",
+        "How it ended",
+        "What the CSMS was told",
+    ]
+    assert told.answers[:2] == (
+        "It began because a person was authorised: TxStartPoint was reached "
+        "(E01.FR.03 or E01.FR.05).",
+        "It ended because the stop button was pressed (E07.FR.05, then E06.FR.03 or E06.FR.06).",
+    )
+    assert "Of its 3 messages the CSMS has answered 3." in told.answers
+    lines = told.sections[-1].lines
+    assert [one.split(",")[0] for one in lines if one.startswith("seqNo")] == [
+        "seqNo 0 Started (Authorized",
+        "seqNo 1 Updated (ChargingStateChanged",
+        "seqNo 2 Ended (StopAuthorized",
+    ]
+    second = [one for one in lines if one.startswith("  attempt")][1:3]
+    assert "the link went with the answer" in second[0]
+    assert "from offline times: entry" in second[1]
+
+
+def test_an_open_transaction_says_so() -> None:
+    station = given(ONLINE, in_transaction(1), csms=answer_boot_only)
+    [name] = history_of(station).graph.entries_by_transaction
+    told = explain_transaction(history_of(station), name)
+    assert "It has not ended." in told.answers
+    assert told.heading.endswith("to now UTC")
+
+
+# --- What always holds ---------------------------------------------------------------------------
+
+
+def test_every_decision_leads_back_to_something_observed(session: Station) -> None:
+    links = history_of(session).graph
+    for entry in session.entries:
+        assert all(seq < entry.seq for seq in links.direct_causes(entry.seq))
+        first = session.entries[links.trace_causes(entry.seq)[0] - 1]
+        assert isinstance(first.event, Observation), entry
+        if isinstance(entry.event, Decision):
+            assert links.direct_causes(entry.seq), entry
+
+
+def test_an_entry_that_cannot_be_read_leaves_a_gap_and_no_error(session: Station) -> None:
+    entries = {entry.seq: entry for entry in session.entries}
+    [name] = history_of(session).graph.entries_by_transaction
+    for missing in entries:
+        rest = {seq: entry for seq, entry in entries.items() if seq != missing}
+        causes = build_causal_graph(rest.values())
+        torn = History(causes, rest.get)
+        for seq in entries:
+            unread = explain_entry(torn, seq).heading == f"Entry {seq}: it cannot be read"
+            assert unread is (seq == missing)
+        if name in causes.entries_by_transaction:
+            assert name in explain_transaction(torn, name).heading
+
+
+def test_a_fault_that_is_over_closes_nothing() -> None:
+    station = given(ONLINE)
+    station.when(device_faulted(1), called("ChangeAvailability", operationalStatus="Inoperative"))
+    fault = last_entry(station, DeviceFaulted).seq
+    assert fault in history_of(station).graph.trace_causes(
+        next(one.seq for one in station.entries if isinstance(one.event, CallQueued)
+             and one.event.connector_status and one.event.connector_status.status == "Faulted")
+    )  # fmt: skip
+    assert fault not in history_of(station).graph.trace_causes(last_status_call(station).seq)

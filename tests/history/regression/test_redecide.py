@@ -1,0 +1,300 @@
+"""Is a journal of this release judged the same again, and does every other judgement show?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from journal.events import Decision, Entry, Observation
+from journal.observations import DeadlineReached, MeterRead, StationStarted, VariablePreset
+from journal.projections.outbox import CallQueued
+from journal.projections.transactions import TransactionStopOrdered
+from journal.state import State, apply_entry
+from station.core import decide as decide_module
+from station.core.context import Context, Product
+from station.core.decide import decide
+from station.history.regression import redecide
+from station.history.regression.redecide import Deviation, redecide_entries
+from station.runtime.loop.startup import event_registry
+from station.simulation.run_plan import PlanRun
+from station.simulation.seeds import make_plan
+from station.simulation.world import run_simulation
+from tests.stories import STORIES, play_story
+from tests.support.story import (
+    ALICE,
+    BOOTED,
+    CONFIGURED,
+    IDLE,
+    JOURNAL_ID,
+    LINK_OPENED,
+    NOON,
+    ONLINE,
+    Station,
+    accept_everything,
+    cable_unplugged,
+    charging_stopped,
+    frame_received,
+    given,
+    in_transaction,
+    load_product,
+    meter_read,
+    presented,
+    station_restarted,
+    time_passed,
+    variable_preset,
+)
+
+# What one of the two products has, and the other has not.
+ASKED = frame_received(
+    '[2,"m-1","GetVariables",{"getVariableData":[{"component":{"name":"CustomizationCtrlr"},'
+    '"variable":{"name":"CustomImplementationEnabled","instance":"ocpp-station.journal"}}]}]'
+)
+
+
+def find_differences(
+    entries: list[Entry],
+    product_for: Callable[[str], Product] = load_product,
+    journal_id: str = JOURNAL_ID,
+) -> list[Deviation]:
+    def product_of(seq: int, start: StationStarted) -> Product:
+        return product_for(start.product_profile)
+
+    return list(redecide_entries(journal_id, entries, event_registry(), product_of))
+
+
+@pytest.fixture(scope="module")
+def session() -> list[Entry]:
+    """Presets, a transaction across a power cut, and its end."""
+    station = given(
+        variable_preset("SampledDataCtrlr.TxUpdatedInterval", "20"),
+        ONLINE,
+        in_transaction(1, ALICE),
+        time_passed(seconds=25),
+        station_restarted(boot_id="boot-2", gap_s=60),
+        IDLE,
+        in_transaction(1, ALICE),
+        LINK_OPENED,
+        time_passed(seconds=25),
+        presented(ALICE, evse_id=1),
+        charging_stopped(1),
+        cable_unplugged(1),
+        meter_read(1, "1900"),
+        time_passed(seconds=5),
+    )
+    return station.entries
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_of_this_release_is_judged_the_same_again(name: str) -> None:
+    assert find_differences(play_story(name).entries) == []
+
+
+def test_restarts_and_presets_are_judged_the_same_again(session: list[Entry]) -> None:
+    assert sum(isinstance(one.event, StationStarted) for one in session) == 2
+    assert find_differences(session) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_world_with_faults_is_judged_the_same_again(seed: int, tmp_path: Path) -> None:
+    """Deaths at any moment, commits that were lost, clocks that jump, links that break."""
+    plan = make_plan(seed)
+    trial = PlanRun(plan, tmp_path)
+    run_simulation(trial.run_world, plan.seed)
+    with trial.world.open_final_journal() as store:
+        entries = list(store.reader.iter_entries())
+        assert trial.world.process_starts > 0
+        assert find_differences(entries, journal_id=store.journal_id) == []
+
+
+@pytest.mark.parametrize("rule", range(len(decide_module.RULES)))
+def test_a_release_that_has_not_got_a_rule_is_found_where_it_decided_something(
+    session: list[Entry], rule: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left out, a rule shows at exactly those observations for which it decided something."""
+    decided: set[int] = set()
+    left_out = decide_module.RULES[rule]
+
+    def watched(ctx: Context) -> Iterator[Decision]:
+        for one in left_out(ctx):
+            decided.add(ctx.entry.seq)
+            yield one
+
+    rules = [*decide_module.RULES[:rule], watched, *decide_module.RULES[rule + 1 :]]
+    monkeypatch.setattr(decide_module, "RULES", tuple(rules))
+    assert find_differences(session) == []
+    monkeypatch.setattr(
+        decide_module, "RULES", (*decide_module.RULES[:rule], *decide_module.RULES[rule + 1 :])
+    )
+    assert {one.seq for one in find_differences(session)} == decided
+
+
+def last_decision_index(entries: list[Entry], kind: type) -> int:
+    """Where the last decision of this kind stands."""
+    return max(place for place, one in enumerate(entries) if type(one.event) is kind)
+
+
+def test_a_decision_with_another_content_is_told_with_its_observation(
+    session: list[Entry],
+) -> None:
+    place = last_decision_index(session, TransactionStopOrdered)
+    old = session[place]
+    assert isinstance(old.event, TransactionStopOrdered)
+    other = replace(old, event=replace(old.event, stopped_reason="Other"))
+    found = find_differences([*session[:place], other, *session[place + 1 :]])
+    assert found[0].seq == old.cause
+    assert f"entry {old.seq}" in found[0].why
+    assert 'stopped_reason: "Other" -> "Local"' in found[0].why
+
+
+def test_a_digit_more_is_another_judgement(session: list[Entry]) -> None:
+    """What goes to the CSMS is compared byte for byte: 1500 is not 1500.0."""
+    place, old = next(
+        (place, one)
+        for place, one in enumerate(session)
+        if isinstance(one.event, CallQueued) and b'"seqNo":1,' in bytes(one.event.payload)
+    )
+    assert isinstance(old.event, CallQueued)
+    payload = bytes(old.event.payload).replace(b'"seqNo":1,', b'"seqNo":1.0,')
+    other = replace(old, event=replace(old.event, payload=msgspec.Raw(payload)))
+    assert [
+        one.seq for one in find_differences([*session[:place], other, *session[place + 1 :]])
+    ] == [old.cause]
+
+
+def renumber_entries(entries: list[Entry]) -> list[Entry]:
+    """The entries as a release would have written them that decided one thing more or less."""
+    numbers = {one.seq: number for number, one in enumerate(entries, start=1)}
+    return [
+        replace(one, seq=numbers[one.seq], cause=one.cause and numbers.get(one.cause))
+        for one in entries
+    ]
+
+
+def test_a_decision_that_today_would_not_be_made_is_told(session: list[Entry]) -> None:
+    station = given(ONLINE)
+    last = station.entries[-1]
+    extra = Entry(last.seq + 1, last.at, last.uptime_ms, TransactionStopOrdered(
+        transaction_id="t-1", trigger_reason="Other", stopped_reason="Other"
+    ), cause=last.cause or last.seq)  # fmt: skip
+    [found] = find_differences([*station.entries, extra])
+    assert (found.seq, "would not decide entry" in found.why) == (extra.cause, True)
+
+
+def test_a_decision_that_was_not_made_is_told() -> None:
+    """The last one of a journal, so that nothing behind it is another's."""
+    station = given(ONLINE, in_transaction(1, ALICE))
+    last = max(place for place, one in enumerate(station.entries) if one.cause)
+    entries = station.entries[:last]
+    found = find_differences(entries)
+    assert [one.seq for one in found] == [station.entries[last].cause]
+    assert "would also decide" in found[0].why
+
+
+def test_only_the_first_difference_of_an_observation_is_told(session: list[Entry]) -> None:
+    heard = next(one for one in session if isinstance(one.event, StationStarted))
+    undecided = renumber_entries([one for one in session if one.cause != heard.seq])
+    found = find_differences(undecided)
+    assert [one.seq for one in found].count(heard.seq) == 1
+
+
+def test_the_journal_s_own_decisions_are_what_is_remembered() -> None:
+    """A release that let nobody in: what follows is judged as it stood, not as it would stand."""
+    station = given(ONLINE)
+    with_rights = station.state
+    before = list(station.entries)
+    station.with_csms(accept_everything, presented(ALICE, evse_id=1))
+    heard = station.entries[len(before)]
+    silent = Entry(heard.seq, heard.at, heard.uptime_ms, heard.event)
+    later = Entry(silent.seq + 1, heard.at, heard.uptime_ms, MeterRead(1, Decimal("1000")))
+    state = apply_entry(with_rights, silent)
+    judged, _ = decide(load_product(), state, later)
+    assert [one.seq for one in find_differences([*before, silent, *judged])] == [heard.seq]
+
+
+@pytest.mark.parametrize("gone", [1, 7, 40])
+def test_behind_a_missing_entry_nothing_is_judged(session: list[Entry], gone: int) -> None:
+    found = find_differences([one for one in session if one.seq != gone])
+    assert found[-1].seq == gone
+    assert "nothing from here on" in found[-1].why
+    assert all(one.seq <= gone for one in found)
+
+
+def test_a_decision_before_any_observation_is_told(session: list[Entry]) -> None:
+    lost = next(one for one in session if one.cause is not None)
+    [found, *_] = find_differences([replace(lost, seq=1), *session[1:]])
+    assert found == Deviation(1, "is a decision that follows from no observation")
+
+
+def test_what_was_heard_before_any_start_is_told() -> None:
+    entry = Entry(1, NOON, 1, MeterRead(1, Decimal(1)))
+    [found] = find_differences([entry])
+    assert (found.seq, "before any start" in found.why) == (1, True)
+
+
+def test_each_run_is_judged_as_the_product_it_was() -> None:
+    """The profile changed between two runs; presets belong to the run that they come before."""
+    entries = run_program("development", [], [variable_preset("x", "1"), CONFIGURED, BOOTED, ASKED])
+    again = replace(
+        BOOTED, product_profile="evs-flash-300", boot_id="boot-2", last_entry_at=NOON.isoformat()
+    )
+    moved = replace(CONFIGURED, url="ws://other/ocpp")
+    entries = run_program("evs-flash-300", entries, [moved, again, ASKED])
+    assert find_differences(entries) == []
+    for name in ("development", "evs-flash-300"):
+        assert find_differences(entries, product_for=lambda _, only=name: load_product(only))  # type: ignore[misc]
+
+
+def run_program(profile: str, before: list[Entry], heard: list[Observation]) -> list[Entry]:
+    """The entries of one more run of the program."""
+    entries, state = list(before), State(JOURNAL_ID)
+    for entry in before:
+        state = apply_entry(state, entry)
+    for observation in heard:
+        made, state = decide(
+            load_product(profile), state, Entry(len(entries) + 1, NOON, 60_000, observation)
+        )
+        entries += made
+    return entries
+
+
+def test_presets_are_judged_as_the_run_that_they_come_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[type, str]] = []
+
+    def watched(of: Product, state: State, entry: Entry) -> tuple[list[Entry], State]:
+        seen.append((type(entry.event), of.profile.name))
+        return decide(of, state, entry)
+
+    monkeypatch.setattr(redecide, "decide", watched)
+    entries = run_program(
+        "development", [], [variable_preset("x", "1"), BOOTED, DeadlineReached(1)]
+    )
+    again = replace(BOOTED, product_profile="evs-flash-300")
+    entries = run_program("evs-flash-300", entries, [CONFIGURED, again])
+    assert find_differences(entries) == []
+    assert seen == [
+        (VariablePreset, "development"),
+        (StationStarted, "development"),
+        (DeadlineReached, "development"),
+        (type(CONFIGURED), "evs-flash-300"),
+        (StationStarted, "evs-flash-300"),
+    ]
+
+
+def test_the_product_is_asked_for_once_a_run() -> None:
+    asked: list[int] = []
+
+    def product_of(seq: int, start: StationStarted) -> Product:
+        asked.append(seq)
+        return load_product(start.product_profile)
+
+    station: Station = given(ONLINE, station_restarted(), LINK_OPENED)
+    starts = [one.seq for one in station.entries if isinstance(one.event, StationStarted)]
+    assert list(redecide_entries(JOURNAL_ID, station.entries, event_registry(), product_of)) == []
+    assert asked == starts

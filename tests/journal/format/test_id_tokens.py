@@ -1,0 +1,257 @@
+"""A person stays out of the entries, and can be erased."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from journal.events import IdToken
+from journal.format.id_tokens import (
+    derive_reference,
+    has_no_personal_value,
+    make_token_row,
+    pseudonymize_payload,
+    restore_payload,
+)
+from journal.storage.reader import Reader
+from tests.journal.kinds import REGISTRY, TokenShown, make_entry, open_writable
+
+STARTED = {
+    "eventType": "Started",
+    "idToken": {
+        "idToken": "04A224B2",
+        "type": "ISO14443",
+        "additionalInfo": [{"additionalIdToken": "DE-ABC-1", "type": "eMAID"}],
+    },
+    "transactionInfo": {"transactionId": "idToken"},
+}
+AUTHORIZED = {
+    "idTokenInfo": {"status": "Accepted", "groupIdToken": {"idToken": "FLEET", "type": "Central"}}
+}
+LIST = {
+    "localAuthorizationList": [
+        {"idToken": {"idToken": f"04A224B{n}", "type": "ISO14443"}} for n in "123"
+    ]
+}
+ASKED = {"requestId": 1, "report": True, "clear": True, "customerIdentifier": "Alice Example"}
+TOLD = {
+    "requestId": 1,
+    "seqNo": 0,
+    "generatedAt": "2026-11-22T17:25:08Z",
+    "data": "Alice, 04A224B2",
+}
+TRANSFERRED = {"vendorId": "x", "data": "kept", "type": "x"}
+
+
+def test_the_reference_is_a_salted_digest_of_type_and_value() -> None:
+    # printf '<16 zero bytes>ISO14443\n04A224B2' | sha256sum
+    assert derive_reference("ISO14443", "04A224B2", bytes(16)) == "#c246cdcb43b330d7"
+    assert derive_reference("Central", "04A224B2", bytes(16)) != derive_reference(
+        "ISO14443", "04A224B2", bytes(16)
+    )
+    assert derive_reference("ISO14443", "04A224B2", bytes(15) + b"1") != derive_reference(
+        "ISO14443", "04A224B2", bytes(16)
+    )
+
+
+@pytest.mark.parametrize("payload", [STARTED, AUTHORIZED, LIST, ASKED, TOLD, TRANSFERRED])
+def test_what_goes_apart_comes_together_again(payload: Any) -> None:
+    names = MemoryReferences()
+    kept = pseudonymize_payload(payload, names.reference_for)
+    assert restore_payload(kept, names.values.get) == payload
+    assert not [word for word in ("04A2", "ABC", "FLEET", "Alice") if word in str(kept)]
+    assert "kept" in str(kept) or payload is not TRANSFERRED
+
+
+class MemoryReferences:
+    """References made up in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def reference_for(self, type: str, value: str) -> IdToken:
+        row = make_token_row(type, value, b"salt")
+        self.values[row.ref] = value
+        return IdToken(row.ref, type)
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["idToken", "type", "additionalIdToken", "customerIdentifier", "x"]),
+            inner,
+        )
+    ),
+)
+
+
+@given(JSON)
+def test_any_payload_comes_together_again(payload: Any) -> None:
+    names = MemoryReferences()
+    names.reference_for = lambda type, value: _exact_reference(names, type, value)  # type: ignore[method-assign]
+    before = repr(payload)
+    assert (
+        restore_payload(pseudonymize_payload(payload, names.reference_for), names.values.get)
+        == payload
+    )
+    assert repr(payload) == before
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"idToken": "a", "type": "Central"},
+        {"additionalIdToken": "a", "type": "Central"},
+        {"customerIdentifier": "a"},
+        {"data": "a", "seqNo": 0, "generatedAt": "2026-11-22T12:00:00Z", "requestId": 1},
+    ],
+)
+def test_a_glance_sees_everybody_however_keys_are_spelled(payload: Any) -> None:
+    dice = random.Random(34)
+    for part in (0.0, 0.05, 0.5, 1.0):
+        for _ in range(50):
+            text = _escape_letters([2, "1", "X", {"x": [payload]}], dice, part)
+            assert json.loads(text)[3]["x"] == [payload]
+            assert not has_no_personal_value(text), text
+
+
+def test_a_glance_at_others_finds_nobody() -> None:
+    assert has_no_personal_value(
+        json.dumps([2, "1", "GetVariables", {"getVariableData": [{"type": "x"}]}])
+    )
+
+
+def _escape_letters(payload: Any, dice: random.Random, part: float) -> str:
+    """JSON in which that part of all letters is escaped."""
+
+    def letter(found: re.Match[str]) -> str:
+        return f"\\u{ord(found[0]):04x}" if dice.random() < part else found[0]
+
+    return re.sub("[a-zA-Z]", letter, json.dumps(payload))
+
+
+def _exact_reference(names: MemoryReferences, type: str, value: str) -> IdToken:
+    """Spellings kept apart: which one comes back is another test's matter."""
+    row = make_token_row(type, value, value.encode())
+    names.values[row.ref] = value
+    return IdToken(row.ref, type)
+
+
+def test_nobodys_token_stays() -> None:
+    payload = {"idToken": {"idToken": "", "type": "NoAuthorization"}}
+    assert pseudonymize_payload(payload, MemoryReferences().reference_for) == payload
+
+
+def test_an_erased_person_stays_a_reference() -> None:
+    names = MemoryReferences()
+    kept = pseudonymize_payload(STARTED, names.reference_for)
+    assert restore_payload(kept, lambda _: None) == kept
+
+
+def test_a_value_that_looks_like_a_reference_is_a_value() -> None:
+    names = MemoryReferences()
+    names.reference_for("ISO14443", "04A224B2")
+    [ref] = names.values
+    sly = {"idToken": {"idToken": ref, "type": "ISO14443"}}
+    assert pseudonymize_payload(sly, names.reference_for) != sly
+    assert restore_payload(pseudonymize_payload(sly, names.reference_for), names.values.get) == sly
+
+
+def test_a_person_has_one_reference_whatever_the_case(tmp_path: Path) -> None:
+    with open_writable(tmp_path / "journal.db") as store:
+        first = store.reference_for("ISO14443", "04A224B2")
+        assert store.reference_for("ISO14443", "04a224b2") == first
+        store.append([make_entry(1, TokenShown(first))])
+        assert store.reference_for("ISO14443", "04a224b2") == first
+        assert store.value_of(first.ref) == "04A224B2"
+        assert store.reference_for("Central", "04A224B2") != first
+
+
+def test_a_customer_identifier_is_kept_to_the_letter(tmp_path: Path) -> None:
+    with open_writable(tmp_path / "journal.db") as store:
+        for name in ("Alice", "alice"):
+            assert store.value_of(store.reference_for("customerIdentifier", name).ref) == name
+
+
+def test_a_value_is_kept_in_the_commit_that_refers_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with open_writable(path) as store, Reader.open(path, REGISTRY) as outside:
+        token = store.reference_for("ISO14443", "04A224B2")
+        assert store.value_of(token.ref) == "04A224B2"
+        assert outside.value_of(token.ref) is None
+        store.append([make_entry(1, TokenShown(token))])
+        assert outside.value_of(token.ref) == "04A224B2"
+        assert outside.find_reference("ISO14443", "04a224B2") == token
+    with open_writable(path) as store:
+        assert store.reference_for("ISO14443", "04A224B2") == token
+
+
+def test_a_failed_commit_keeps_the_value_for_the_next(tmp_path: Path) -> None:
+    with open_writable(tmp_path / "journal.db") as store:
+        token = store.reference_for("ISO14443", "04A224B2")
+        with pytest.raises(ValueError, match="does not follow"):
+            store.append([make_entry(2, TokenShown(token))])
+        store.append([make_entry(1, TokenShown(token))])
+        assert store.reader.value_of(token.ref) == "04A224B2"
+
+
+def test_an_erased_person_comes_back_as_somebody_else(tmp_path: Path) -> None:
+    with open_writable(tmp_path / "journal.db") as store:
+        token = store.reference_for("ISO14443", "04A224B2")
+        store.append([make_entry(1, TokenShown(token))])
+        assert store.erase(token.ref)
+        assert not store.erase(token.ref)
+        assert store.value_of(token.ref) is None
+        assert store.reference_for("ISO14443", "04A224B2") != token
+        fresh = store.reference_for("ISO14443", "04A224B3")
+        assert store.erase(fresh.ref)
+        store.append([make_entry(2, TokenShown(fresh))])
+        assert store.value_of(fresh.ref) is None
+
+
+def test_who_comes_while_being_erased_is_somebody_else_already(tmp_path: Path) -> None:
+    with open_writable(tmp_path / "journal.db") as store:
+        token, other = (
+            store.reference_for("ISO14443", "04A224B2"),
+            store.reference_for("ISO14443", "04A224B3"),
+        )
+        store.append([make_entry(1, TokenShown(token)), make_entry(2, TokenShown(other))])
+        store.mark_for_erasure([token.ref])
+        assert store.value_of(token.ref) == "04A224B2"  # until `forget`
+        again = store.reference_for("ISO14443", "04a224b2")
+        assert again != token
+        store.append([make_entry(3, TokenShown(again))])
+        store.erase(token.ref)
+        assert store.value_of(token.ref) is None
+        assert store.value_of(again.ref) == "04a224b2"
+        assert store.reference_for("ISO14443", "04A224B2") == again
+        assert store.reference_for("ISO14443", "04A224B3") == other
+
+
+def test_an_erased_value_is_gone_from_every_byte_n10(tmp_path: Path) -> None:
+    random_order = random.Random(20261122)
+    path = tmp_path / "journal.db"
+    with open_writable(path) as store:
+        values = [f"{random_order.randrange(2**32):08X}" for _ in range(600)]
+        tokens = {}
+        for seq, value in enumerate(values, 1):
+            tokens[value] = store.reference_for("ISO14443", value)
+            store.append([make_entry(seq, TokenShown(tokens[value]))])
+        gone = random_order.sample(values, 60)
+        for value in gone:
+            store.erase(tokens[value].ref)
+            for file in (path, Path(f"{path}-wal")):
+                content = file.read_bytes().lower()
+                assert value.lower().encode() not in content, f"{value} left in {file.name}"
+        assert [store.value_of(tokens[value].ref) for value in values if value not in gone] == [
+            value for value in values if value not in gone
+        ]

@@ -1,0 +1,139 @@
+"""Whoever reads a journal, the station that writes it does not wait for him."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from journal.maintenance.verify import verify
+from journal.storage.reader import Reader
+from tests.journal.kinds import REGISTRY, SMALL_JOURNAL, archive_until, make_entries, open_writable
+
+REPEATED_READER = """
+import sys
+from pathlib import Path
+from journal.storage.reader import Reader
+from tests.journal.kinds import KINDS
+
+print("reading", flush=True)
+while True:
+    with Reader.open(Path(sys.argv[1]), KINDS) as reader:
+        for _ in reader.entries():
+            pass
+        reader.numbers(newest=5, containing="nothing like it")
+"""
+OPEN_READER = """
+import sqlite3, sys, time
+
+journal = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True, isolation_level=None)
+journal.execute("BEGIN")
+journal.execute("SELECT count(*) FROM entry").fetchone()
+print("reading", flush=True)
+time.sleep(3600)
+"""
+ROUNDS, APPENDS = 6, 40
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.db"
+
+
+@pytest.fixture(
+    params=[REPEATED_READER, OPEN_READER], ids=["reads_all_the_time", "holds_one_state"]
+)
+def concurrent_reader(
+    request: pytest.FixtureRequest, path: Path
+) -> Iterator[subprocess.Popen[str]]:
+    """Another process that reads 5,000 entries, again and again or without an end."""
+    with open_writable(path) as store:
+        store.append(list(make_entries(1, 5000)))
+    with subprocess.Popen(
+        [sys.executable, "-c", request.param, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reading\n"
+        yield process
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def test_a_commit_takes_no_longer_beside_a_reader(
+    path: Path, concurrent_reader: subprocess.Popen[str]
+) -> None:
+    """Half of the time the reader is stopped where it stands, so both halves share the weather."""
+    took_ms: dict[bool, list[float]] = {True: [], False: []}
+    with open_writable(path) as store:
+        for turn in range(2 * ROUNDS):
+            reads = turn % 2 == 0
+            os.kill(concurrent_reader.pid, signal.SIGCONT if reads else signal.SIGSTOP)
+            for _ in range(APPENDS):
+                head = store.head.seq
+                made = list(make_entries(head + 1, head + 3))
+                began = time.perf_counter()
+                store.append(made)
+                took_ms[reads].append(1000 * (time.perf_counter() - began))
+        os.kill(concurrent_reader.pid, signal.SIGCONT)
+        assert store.head.seq == 5000 + 2 * ROUNDS * APPENDS * 3
+    beside_ms, alone_ms = median(took_ms[True]), median(took_ms[False])
+    print(f"median {beside_ms:.2f} ms beside a reader, {alone_ms:.2f} ms alone")
+    assert beside_ms < 3 * alone_ms + 2
+
+
+def test_entries_leave_the_file_beside_a_reader(
+    path: Path, concurrent_reader: subprocess.Popen[str]
+) -> None:
+    """It reads them where they are now, or as they were when it began."""
+    with open_writable(path) as store:
+        for last in range(500, 5000, 500):
+            assert archive_until(store, path, last)
+            store.append(list(make_entries(store.head.seq + 1, store.head.seq + 10)))
+        assert concurrent_reader.poll() is None, "the reader has met with an error"
+    assert list(verify(path)) == []
+
+
+def test_a_slow_reader_keeps_the_log_as_short_as_it_was_p6(path: Path) -> None:
+    """It stands in the middle of the entries for good, and yet holds on to nothing."""
+    log = path.with_name("journal.db-wal")
+    with open_writable(path) as store:
+        store.append(list(make_entries(1, 1000)))
+        store.checkpoint()
+        with Reader.open(path, REGISTRY) as reader:
+            slow = reader.iter_entries()
+            next(slow)
+            for _ in range(500):
+                store.append(list(make_entries(store.head.seq + 1, store.head.seq + 10)))
+                if store.is_checkpoint_due:
+                    assert store.checkpoint()
+            assert log.stat().st_size <= SMALL_JOURNAL.grow_bytes + (1 << 20)
+            assert sum(1 for _ in slow) == 5999
+
+
+def test_who_holds_an_old_state_lets_the_log_grow_until_he_lets_go_p6(path: Path) -> None:
+    """Not our reader: a tool in a transaction. Commits go on, and are moved when it ends."""
+    log = path.with_name("journal.db-wal")
+    with open_writable(path) as store, Reader.open(path, REGISTRY) as reader:
+        store.append(list(make_entries(1, 100)))
+        reader.connection.execute("BEGIN")
+        reader.connection.execute("SELECT max(seq) FROM entry").fetchone()
+        for _ in range(100):
+            store.append(list(make_entries(store.head.seq + 1, store.head.seq + 10)))
+        assert not store.checkpoint(), "all of it was moved, though somebody needs the old state"
+        grown = log.stat().st_size
+        assert grown > 4 * SMALL_JOURNAL.grow_bytes
+        reader.connection.execute("COMMIT")
+        assert store.checkpoint()
+        for _ in range(5):
+            store.append(list(make_entries(store.head.seq + 1, store.head.seq + 10)))
+        assert log.stat().st_size <= grown
+    assert not log.exists()

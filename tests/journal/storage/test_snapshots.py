@@ -1,0 +1,132 @@
+"""A snapshot is good for one journal and one release, or it is ignored."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from journal.storage import snapshots
+from journal.storage.snapshots import Snapshot, SnapshotFile, SnapshotIgnored, code_fingerprint
+
+DIGEST = b"d" * 32
+
+
+def open_snapshots(path: Path, fingerprint: bytes = b"f" * 32) -> SnapshotFile[dict[str, int]]:
+    return SnapshotFile(
+        path / "snapshot",
+        fingerprint,
+        msgspec.json.encode,
+        msgspec.json.Decoder(dict[str, int]).decode,
+    )
+
+
+def digest_at(seq: int) -> bytes | None:
+    return DIGEST if seq == 7 else None
+
+
+@pytest.fixture
+def saved_snapshot(tmp_path: Path) -> Path:
+    open_snapshots(tmp_path).save(7, DIGEST, {"open": 1})
+    return tmp_path
+
+
+def test_a_state_comes_back_with_the_number_it_was_taken_at(saved_snapshot: Path) -> None:
+    assert open_snapshots(saved_snapshot).load(digest_at) == Snapshot(7, {"open": 1})
+
+
+def test_the_newest_replaces_the_one_before(saved_snapshot: Path) -> None:
+    open_snapshots(saved_snapshot).save(7, DIGEST, {"open": 2})
+    assert open_snapshots(saved_snapshot).load(digest_at) == Snapshot(7, {"open": 2})
+    assert [file.name for file in saved_snapshot.iterdir()] == ["snapshot"]
+
+
+def test_without_one_the_journal_is_replayed(tmp_path: Path) -> None:
+    assert open_snapshots(tmp_path).load(digest_at) == SnapshotIgnored("there is none")
+
+
+def test_another_release_makes_its_own(saved_snapshot: Path) -> None:
+    assert open_snapshots(saved_snapshot, b"g" * 32).load(digest_at) == SnapshotIgnored(
+        "another release made it"
+    )
+
+
+def test_one_that_was_prepared_is_for_the_release_it_is_of(saved_snapshot: Path) -> None:
+    open_snapshots(saved_snapshot, b"g" * 32).save_for_next_start(7, DIGEST, {"open": 2})
+    assert open_snapshots(saved_snapshot).load(digest_at) == Snapshot(7, {"open": 1})
+    open_snapshots(saved_snapshot).save(7, DIGEST, {"open": 3})
+    assert open_snapshots(saved_snapshot, b"g" * 32).load(digest_at) == Snapshot(7, {"open": 2})
+    assert open_snapshots(saved_snapshot, b"h" * 32).load(digest_at) == SnapshotIgnored(
+        "another release made it"
+    )
+    open_snapshots(saved_snapshot, b"g" * 32).save(7, DIGEST, {"open": 4})
+    assert open_snapshots(saved_snapshot, b"g" * 32).load(digest_at) == Snapshot(7, {"open": 4})
+
+
+@pytest.mark.parametrize("digest", [None, b"e" * 32])
+def test_another_journals_is_ignored(saved_snapshot: Path, digest: Any) -> None:
+    assert open_snapshots(saved_snapshot).load(lambda _: digest) == SnapshotIgnored(
+        "the journal's entry 7 is another one", seen_seq=7
+    )
+
+
+def test_a_state_that_does_not_decode_is_ignored(saved_snapshot: Path) -> None:
+    open_snapshots(saved_snapshot).save(7, DIGEST, ["open"])  # type: ignore[arg-type]
+    ignored = open_snapshots(saved_snapshot).load(digest_at)
+    assert isinstance(ignored, SnapshotIgnored)
+    assert "does not decode: ValidationError" in ignored.reason
+
+
+def test_any_damage_is_noticed(saved_snapshot: Path) -> None:
+    file = saved_snapshot / "snapshot"
+    whole = file.read_bytes()
+    for position in range(len(whole)):
+        file.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        assert open_snapshots(saved_snapshot).load(digest_at) == SnapshotIgnored("it is damaged")
+        file.write_bytes(whole[:position])
+        assert open_snapshots(saved_snapshot).load(digest_at) == SnapshotIgnored("it is damaged")
+
+
+def test_a_directory_in_its_place_is_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "snapshot").mkdir()
+    assert open_snapshots(tmp_path).load(digest_at) == SnapshotIgnored(
+        "it cannot be read: Is a directory"
+    )
+
+
+def test_a_power_cut_while_saving_leaves_the_old_one(
+    saved_snapshot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PowerLost(Exception):
+        pass
+
+    def cut(_: int) -> None:
+        raise PowerLost
+
+    monkeypatch.setattr("os.fsync", cut)
+    with pytest.raises(PowerLost):
+        open_snapshots(saved_snapshot).save(7, DIGEST, {"open": 2})
+    assert open_snapshots(saved_snapshot).load(digest_at) == Snapshot(7, {"open": 1})
+
+
+def test_the_fingerprint_changes_with_the_code_and_what_else_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(Path(snapshots.__file__).parent, tmp_path / "memory_copy")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = code_fingerprint(["memory_copy"])
+    assert code_fingerprint(["memory_copy"]) == before
+    assert code_fingerprint(["memory_copy"], "CPython 3.12") != before
+    assert code_fingerprint(["memory_copy", "journal"]) != before
+    source = tmp_path / "memory_copy" / "snapshots.py"
+    source.write_bytes(source.read_bytes() + b"\n")
+    assert code_fingerprint(["memory_copy"]) != before
+    one = code_fingerprint(["memory_copy.chain"])
+    assert one != code_fingerprint(["memory_copy.terms"])
+    source.write_bytes(source.read_bytes() + b"\n")
+    assert code_fingerprint(["memory_copy.chain"]) == one
+    with pytest.raises(ModuleNotFoundError, match="no module memory_lost"):
+        code_fingerprint(["memory_lost"])

@@ -1,0 +1,350 @@
+"""The link over a network in memory: where it goes, when, and what ends a connection."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+
+import msgspec
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, WebSocketRequest
+
+from journal.observations import FrameReceived, FrameSent, LinkClosed, LinkFailed, LinkOpened
+from journal.projections.pending_replies import PendingReply
+from station.core.desired import DesiredCall
+from station.runtime.csms.connection import CONNECT_TIMEOUT_S
+from tests.runtime.fixtures_csms import (
+    IDENTITY,
+    PASSWORD,
+    FakeRecorder,
+    MemoryNetwork,
+    accept_request,
+    basic_credentials,
+    desired_link,
+    make_link,
+    serve_until_closed,
+)
+
+LinkScenario = Callable[[FakeRecorder], Awaitable[None]]
+
+
+async def reject_handshake(request: WebSocketRequest) -> None:
+    await request.reject(503)
+
+
+async def accept_and_close(request: WebSocketRequest) -> None:
+    websocket = await accept_request(request)
+    await websocket.aclose(1001, "maintenance")
+
+
+async def test_without_a_loss_there_is_one_connection_a00_fr_001(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = serve_until_closed
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkOpened)
+        await trio.sleep(1000)
+        assert network.attempts == [(0.0, "a")]
+        assert box.observed == [LinkOpened(1, "ws://a/ocpp", 1)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_first_attempt_waits_for_nothing_and_the_others_ever_longer_part_4_5_3(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkFailed, 5)
+        assert [when for when, _ in network.attempts] == [0, 10, 30, 70, 110]
+        nursery.cancel_scope.cancel()
+
+
+async def test_after_a_loss_the_first_wait_is_the_shortest_tc_b_57(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = accept_and_close
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkClosed, 2)
+        network.servers["a"] = reject_handshake
+        await box.wait_for_observation(LinkFailed, 1)
+        network.servers["a"] = serve_until_closed
+        await box.wait_for_observation(LinkOpened, 3)
+        times = [when for when, _ in network.attempts]
+        assert [round(then - before) for before, then in pairwise(times)] == [10, 10, 20]
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_slots_are_walked_b10_fr_03(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a", "b", attempts=2)), MemoryNetwork(nursery)
+        network.servers["b"] = serve_until_closed
+        nursery.start_soon(make_link(box, network).run)
+        opened = await box.wait_for_observation(LinkOpened)
+        assert opened == LinkOpened(2, "ws://b/ocpp", 1)
+        assert [host for _, host in network.attempts] == ["a", "a", "b"]
+        assert [one.slot for one in box.link_failures] == [1, 1]
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_url_ends_with_the_identity_and_the_header_has_the_password_a00_fr_203(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def server(request: WebSocketRequest) -> None:
+        seen.append((request.path, basic_credentials(request)))
+        await serve_until_closed(request)
+
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = server
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkOpened)
+        assert seen == [(f"/ocpp/{IDENTITY}", f"{IDENTITY}:{PASSWORD}")]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_new_password_is_used_at_once_a01_fr_03(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    seen: list[str] = []
+
+    async def server(request: WebSocketRequest) -> None:
+        seen.append(basic_credentials(request))
+        await serve_until_closed(request)
+
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = server
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkOpened)
+        before = trio.current_time()
+        box.set_desired_link(password_reference="<new>")
+        await box.wait_for_observation(LinkOpened, 2)
+        assert trio.current_time() - before < 1
+        assert seen == [f"{IDENTITY}:{PASSWORD}", f"{IDENTITY}:another-password-altogether"]
+        assert LinkClosed("the password was renewed") in box.observed
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_answer_goes_before_the_connection_a01_fr_03(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = serve_until_closed
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkOpened)
+        owed = (PendingReply(7, "m-1", msgspec.Raw(b"{}")),)
+        wanted = box.desired_state.value
+        link = msgspec.structs.replace(wanted.link, password_reference="<new>")
+        box.desired_state.set(msgspec.structs.replace(wanted, link=link, replies=owed))
+        await box.wait_for_observation(FrameSent)
+        await trio.sleep(60)
+        assert not [one for one in box.observed if isinstance(one, LinkClosed)]
+        box.desired_state.set(msgspec.structs.replace(box.desired_state.value, replies=()))
+        await box.wait_for_observation(LinkClosed)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_refused_password_waits_its_turn_and_says_what_it_is(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def server(request: WebSocketRequest) -> None:
+        await request.reject(401)
+
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = server
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkFailed, 3)
+        assert {one.security_event for one in box.link_failures} == {"FailedToAuthenticateAtCsms"}
+        assert [when for when, _ in network.attempts] == [0, 10, 30]
+        assert PASSWORD not in str(box.observed)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("subprotocol", [None, "ocpp1.6"])
+async def test_a_csms_that_does_not_choose_our_subprotocol_is_none_part_4_3_1_2(
+    autojump_clock: trio.testing.MockClock, subprotocol: str | None
+) -> None:
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), HandWrittenServer(nursery)
+        network.subprotocol = subprotocol
+        nursery.start_soon(make_link(box, network).run)
+        failed = await box.wait_for_observation(LinkFailed)
+        assert failed.fault == ""
+        assert not [one for one in box.observed if isinstance(one, LinkOpened)]
+        nursery.cancel_scope.cancel()
+
+
+class HandWrittenServer(MemoryNetwork):
+    """A server that answers by hand, for a library would not answer so."""
+
+    subprotocol: str | None = None
+
+    async def dial(self, host: str, port: int) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        self._nursery.start_soon(self._send_handshake, theirs)
+        return ours
+
+    async def _send_handshake(self, stream: trio.abc.Stream) -> None:
+        request = bytes(await stream.receive_some())
+        key = re.search(rb"Sec-WebSocket-Key: (.+)\r", request, re.IGNORECASE)
+        assert key
+        magic = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
+        accept = base64.b64encode(hashlib.sha1(key[1] + magic).digest()).decode()
+        chosen = f"Sec-WebSocket-Protocol: {self.subprotocol}\r\n" if self.subprotocol else ""
+        await stream.send_all(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept}\r\n{chosen}\r\n".encode()
+        )
+
+
+async def test_a_server_that_never_answers_is_given_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def server(request: WebSocketRequest) -> None:
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = server
+        nursery.start_soon(make_link(box, network).run)
+        began = trio.current_time()
+        failed = await box.wait_for_observation(LinkFailed)
+        assert trio.current_time() - began == CONNECT_TIMEOUT_S
+        assert failed.reason == f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1002, 1008, 1011, 3000, 4001])
+async def test_whatever_code_closes_it_the_station_comes_back(
+    autojump_clock: trio.testing.MockClock, code: int
+) -> None:
+    async def server(request: WebSocketRequest) -> None:
+        websocket = await accept_request(request)
+        await websocket.aclose(code, "because")
+
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = server
+        nursery.start_soon(make_link(box, network).run)
+        closed = await box.wait_for_observation(LinkClosed)
+        assert closed.reason == f"closed by the CSMS: {code} because"
+        network.servers["a"] = serve_until_closed
+        await box.wait_for_observation(LinkOpened, 2)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_half_open_connection_is_noticed_by_its_pings_part_4_5_2(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The packets of the CSMS vanish: nothing closes, nothing answers."""
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a", ping_s=10)), LossyNetwork(nursery)
+        network.servers["a"] = serve_until_closed
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkOpened)
+        await trio.sleep(100)
+        assert not [one for one in box.observed if isinstance(one, LinkClosed)]
+        network.drops_incoming = True
+        began = trio.current_time()
+        closed = await box.wait_for_observation(LinkClosed)
+        assert closed.reason == "no pong within 10 s"
+        assert trio.current_time() - began <= 25
+        nursery.cancel_scope.cancel()
+
+
+class LossyNetwork(MemoryNetwork):
+    """What the CSMS says gets lost while `deaf`."""
+
+    drops_incoming = False
+
+    async def dial(self, host: str, port: int) -> trio.abc.Stream:
+        return LossyStream(await super().dial(host, port), self)
+
+
+class LossyStream(trio.abc.Stream):
+    def __init__(self, stream: trio.abc.Stream, network: LossyNetwork) -> None:
+        self._stream, self._network = stream, network
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        while True:
+            data = bytes(await self._stream.receive_some(max_bytes))
+            if not self._network.drops_incoming:
+                return data
+            if not data:
+                await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def test_frames_go_both_ways(autojump_clock: trio.testing.MockClock) -> None:
+    heard: list[str] = []
+
+    async def server(request: WebSocketRequest) -> None:
+        websocket = await accept_request(request)
+        await websocket.send_message('[2,"m-1","Reset",{}]')
+        try:
+            while True:
+                heard.append(str(await websocket.get_message()))
+        except ConnectionClosed:
+            return
+
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = server
+        nursery.start_soon(make_link(box, network).run)
+        received = await box.wait_for_observation(FrameReceived)
+        assert bytes(received.frame) == b'[2,"m-1","Reset",{}]'
+        call = DesiredCall(3, "m-9", "TransactionEvent", offline=True)
+        box.desired_state.set(msgspec.structs.replace(box.desired_state.value, call=call))
+        assert await box.wait_for_observation(FrameSent) == FrameSent("m-9")
+        await trio.sleep(1)
+        assert heard == ['[2,"m-9","TransactionEvent",{"offline":true}]']
+        nursery.cancel_scope.cancel()
+
+
+async def test_with_no_slot_it_waits_for_one_a00_fr_004(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link()), MemoryNetwork(nursery)
+        network.servers["a"] = serve_until_closed
+        nursery.start_soon(make_link(box, network).run)
+        await trio.sleep(100)
+        assert network.attempts == []
+        box.set_desired_link(candidates=desired_link("a").link.candidates)
+        await box.wait_for_observation(LinkOpened)
+        nursery.cancel_scope.cancel()
+
+
+async def test_after_a_loss_the_slot_in_use_is_tried_first_b10_fr_03(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        box, network = FakeRecorder(desired_link("a", "b", attempts=2)), MemoryNetwork(nursery)
+        network.servers["b"] = accept_and_close
+        nursery.start_soon(make_link(box, network).run)
+        await box.wait_for_observation(LinkClosed)
+        del network.servers["b"]
+        await box.wait_for_observation(LinkFailed, 5)
+        assert [host for _, host in network.attempts] == ["a", "a", "b", "b", "b", "a"]
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,493 @@
+"""The link and real TLS servers on the loopback: whom it talks to, what it says of others."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+import trio
+from cryptography.hazmat.primitives.asymmetric import rsa
+from trio_websocket import wrap_server_stream
+
+from journal.observations import LinkFailed, LinkOpened
+from journal.projections.certificates import CertificateHash, CertificateInstalled
+from journal.projections.network_profiles import NetworkProfile
+from station.core.desired import DesiredLink, DesiredState
+from station.runtime.csms import connection
+from station.runtime.csms.dialer import Dialer
+from station.runtime.csms.tls import NoRootError, check_host_name, create_tls_context, openssl_name
+from tests.runtime.fixtures_csms import PASSWORD, FakeRecorder, make_link, serve_until_closed
+from tests.support.authorities import CertifiedKey, make_authority, make_server_certificate
+
+SUITES = (
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+)
+ROOT, OTHER_ROOT = make_authority("CSO root"), make_authority("Another root")
+HOST = "127.0.0.1"
+GOOD_SERVER = make_server_certificate(ROOT, HOST, common_name="csms.test")
+NOW = datetime.now(UTC)
+ATTEMPT_TIMEOUT_S = 20
+
+
+@pytest.fixture(autouse=True)
+def shorten_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody says goodbye at length in these tests."""
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.01)
+
+
+def server_context(
+    holder: CertifiedKey,
+    *,
+    low: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    high: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ciphers: str = "",
+    clients: CertifiedKey | None = None,
+) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version, context.maximum_version = low, high
+    if ciphers:
+        context.set_ciphers(ciphers)
+    chain = holder.pem
+    if holder.issuer and holder.issuer.issuer:  # a sub-CA goes with the leaf
+        chain += holder.issuer.pem
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(holder.key_pem + chain)
+        file.flush()
+        context.load_cert_chain(file.name)
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=clients.pem)
+    return context
+
+
+class TlsServerLog:
+    """What a TLS server saw."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.ciphers: list[tuple[str, str]] = []  # name and protocol of each handshake done
+        self.clients: list[dict[str, Any] | None] = []
+
+
+@asynccontextmanager
+async def run_tls_server(
+    context: ssl.SSLContext, *, refuses: bool = False
+) -> AsyncIterator[TlsServerLog]:
+    """A CSMS behind TLS on a free port; `refuses` says that no handshake may come about."""
+    seen = TlsServerLog()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        if refuses:
+            await fail_handshake(stream, context)
+            return
+        secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        try:
+            await secure.do_handshake()
+            cipher = secure.cipher()
+            assert cipher
+            seen.ciphers.append((cipher[0], cipher[1]))
+            seen.clients.append(secure.getpeercert())
+            async with trio.open_nursery() as nursery:
+                await serve_until_closed(await wrap_server_stream(nursery, secure))
+                nursery.cancel_scope.cancel()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            await trio.aclose_forcefully(stream)
+        except* Exception as group:  # a station that hangs up breaks the handshake of the library
+            if "Handshake" not in str(group.exceptions) and "Closed" not in str(group.exceptions):
+                raise
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            lambda task_status: trio.serve_tcp(handle, 0, host=HOST, task_status=task_status)
+        )
+        seen.port = listeners[0].socket.getsockname()[1]
+        yield seen
+        nursery.cancel_scope.cancel()
+
+
+async def fail_handshake(stream: trio.SocketStream, context: ssl.SSLContext) -> None:
+    """A handshake that fails, with its alert on the wire: trio's own would keep that back."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    handshake = context.wrap_bio(incoming, outgoing, server_side=True)
+    async with stream:
+        while True:
+            try:
+                handshake.do_handshake()
+            except ssl.SSLWantReadError:
+                await stream.send_all(outgoing.read())
+            except ssl.SSLError:
+                await stream.send_all(outgoing.read())
+                await stream.receive_some()  # until the station hangs up
+                return
+            else:
+                raise AssertionError("the handshake came about")
+            data = await stream.receive_some()
+            if not data:
+                return
+            incoming.write(data)
+
+
+def certificate_installed(
+    holder: CertifiedKey, use: str = "CSMSRootCertificate", key: str = ""
+) -> CertificateInstalled:
+    return CertificateInstalled(
+        use=use,
+        pem=holder.pem,
+        sha256="00",
+        hash_data=CertificateHash("", "", ""),
+        subject="",
+        issuer="",
+        not_before="2020-01-01T00:00:00Z",
+        not_after="2090-01-01T00:00:00Z",
+        private_key_ref=key,
+    )
+
+
+async def attempt_connection(
+    context: ssl.SSLContext,
+    *held: CertificateInstalled,
+    host: str = HOST,
+    suites: Sequence[str] = SUITES,
+    security_profile: int = 2,
+    key_of: Callable[[str], str | None] = lambda reference: None,
+    refuses: bool = False,
+    network: Dialer | None = None,
+) -> tuple[LinkOpened | LinkFailed, TlsServerLog]:
+    """The first thing the link says of a connection."""
+    async with run_tls_server(context, refuses=refuses) as seen:
+        slot = NetworkProfile(1, f"wss://{host}:{seen.port}/ocpp", security_profile)
+        box = FakeRecorder(DesiredState(link=DesiredLink(candidates=(slot,)), certificates=held))
+        async with trio.open_nursery() as nursery:
+            ours = make_link(box, network or Dialer(), cipher_suites=tuple(suites), key_of=key_of)
+            nursery.start_soon(ours.run)
+            with trio.fail_after(ATTEMPT_TIMEOUT_S):
+                while not box.observed:
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    assert PASSWORD not in str(box.observed)
+    return cast(LinkOpened | LinkFailed, box.observed[0]), seen
+
+
+TRUSTED = certificate_installed(ROOT)
+STATION_CERTIFICATE = make_authority("CS001", issuer=ROOT, is_ca=False)
+BOTH_PROFILES = pytest.mark.parametrize("security_profile", [2, 3])
+
+
+async def attempt_with_profile(
+    security_profile: int, context: ssl.SSLContext, *, refuses: bool = False
+) -> tuple[LinkOpened | LinkFailed, TlsServerLog]:
+    """A connection of that profile by a station that lacks nothing for it."""
+    own = certificate_installed(STATION_CERTIFICATE, "ChargingStationCertificate", "<key>")
+    return await attempt_connection(
+        context,
+        TRUSTED,
+        *([own] if security_profile == 3 else []),
+        security_profile=security_profile,
+        key_of={"<key>": STATION_CERTIFICATE.key_pem}.get,
+        refuses=refuses,
+    )
+
+
+class LoopbackNetwork(Dialer):
+    """Every name leads to this host."""
+
+    async def dial(self, host: str, port: int) -> trio.abc.Stream:
+        return await super().dial(HOST, port)
+
+
+def assert_link_failed(result: LinkOpened | LinkFailed, fault: str) -> None:
+    assert isinstance(result, LinkFailed), result
+    assert result.security_event == fault, result
+
+
+# --- Whom it trusts ------------------------------------------------------------------------------
+
+
+@BOTH_PROFILES
+async def test_a_csms_of_an_installed_root_a00_fr_308_a00_fr_415(security_profile: int) -> None:
+    result, seen = await attempt_with_profile(security_profile, server_context(GOOD_SERVER))
+    assert isinstance(result, LinkOpened), result
+    assert [protocol for _, protocol in seen.ciphers] == ["TLSv1.2"]
+
+
+async def test_one_of_several_roots_is_enough_m05() -> None:
+    result, _ = await attempt_connection(
+        server_context(GOOD_SERVER), certificate_installed(OTHER_ROOT), TRUSTED
+    )
+    assert isinstance(result, LinkOpened), result
+
+
+async def test_a_csms_behind_a_sub_ca_a00_fr_308() -> None:
+    behind = make_server_certificate(make_authority("Sub CA", issuer=ROOT), HOST)
+    result, _ = await attempt_connection(server_context(behind), TRUSTED)
+    assert isinstance(result, LinkOpened), result
+
+
+async def test_an_installed_sub_ca_is_an_anchor() -> None:
+    sub = make_authority("Sub CA", issuer=ROOT)
+    result, _ = await attempt_connection(
+        server_context(make_server_certificate(sub, HOST)), certificate_installed(sub)
+    )
+    assert isinstance(result, LinkOpened), result
+
+
+BAD = {
+    "another root": make_server_certificate(OTHER_ROOT, HOST),
+    "signed by itself": make_authority("csms", is_ca=False),
+    "expired": make_server_certificate(ROOT, HOST, valid_until=NOW - timedelta(hours=1)),
+    "not valid yet": make_server_certificate(ROOT, HOST, valid_from=NOW + timedelta(hours=1)),
+    "another address": make_server_certificate(ROOT, "127.0.0.2", common_name="127.0.0.2"),
+    "another name": make_server_certificate(ROOT, "csms.test", common_name="csms.test"),
+    "no name at all": make_server_certificate(ROOT, common_name="csms.test"),
+    "signed by a leaf": make_server_certificate(make_server_certificate(ROOT, HOST), HOST),
+}
+
+
+@BOTH_PROFILES
+@pytest.mark.parametrize("kind", BAD)
+async def test_any_other_csms_is_left_alone_a00_fr_310_a00_fr_311(
+    kind: str, security_profile: int
+) -> None:
+    """A00.FR.308 to 311, A00.FR.411 to 414."""
+    result, seen = await attempt_with_profile(security_profile, server_context(BAD[kind]))
+    assert_link_failed(result, "InvalidCsmsCertificate")
+    assert seen.clients == [] or kind in ("another address", "another name", "no name at all")
+
+
+async def test_without_a_root_nobody_is_trusted_m04() -> None:
+    result, seen = await attempt_connection(
+        server_context(GOOD_SERVER), certificate_installed(ROOT, "ManufacturerRootCertificate")
+    )
+    assert isinstance(result, LinkFailed)
+    assert result.reason == "no CSMSRootCertificate is installed; give [csms] ca_file"
+    assert seen.ciphers == []
+
+
+# --- Names ---------------------------------------------------------------------------------------
+
+
+async def test_the_common_name_is_enough_a00_fr_309_a00_fr_510() -> None:
+    named = make_server_certificate(ROOT, common_name="localhost")
+    result, _ = await attempt_connection(server_context(named), TRUSTED, host="localhost")
+    assert isinstance(result, LinkOpened), result
+
+
+async def test_an_address_may_be_the_common_name_a00_fr_309() -> None:
+    result, _ = await attempt_connection(
+        server_context(make_server_certificate(ROOT, common_name=HOST)), TRUSTED
+    )
+    assert isinstance(result, LinkOpened), result
+
+
+PEER = {
+    "subject": ((("organizationName", "CSO"),), (("commonName", "csms.example.com"),)),
+    "subjectAltName": (
+        ("DNS", "other.example.com"),
+        ("DNS", "*.wild.example.com"),
+        ("IP Address", "10.1.2.3"),
+        ("IP Address", "2001:DB8:0:0:0:0:0:1"),
+        ("email", "mail.example.com"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["csms.example.com", "CSMS.Example.Com", "other.example.com.", "10.1.2.3", "2001:db8::1"],
+)
+def test_a_certificate_names_its_hosts_a00_fr_511(host: str) -> None:
+    check_host_name(PEER, host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.com",
+        "a.csms.example.com",
+        "a.wild.example.com",  # erratum 2.62: wildcards are refused
+        "mail.example.com",
+        "10.1.2.4",
+        "CSO",
+        "",
+    ],
+)
+def test_it_names_nobody_else_a00_fr_309(host: str) -> None:
+    with pytest.raises(Exception, match="it names"):
+        check_host_name(PEER, host)
+
+
+def test_no_certificate_names_nobody() -> None:
+    nobody: list[dict[str, Any] | None] = [None, {}]
+    for peer in nobody:
+        with pytest.raises(Exception, match="it names nobody"):
+            check_host_name(peer, "csms")
+
+
+async def test_a_wildcard_is_refused_erratum_2_62() -> None:
+    wild = make_server_certificate(ROOT, "*.localhost", common_name="*.localhost")
+    here = LoopbackNetwork()
+    result, _ = await attempt_connection(
+        server_context(wild), TRUSTED, host="csms.localhost", network=here
+    )
+    assert_link_failed(result, "InvalidCsmsCertificate")
+    named = server_context(make_server_certificate(ROOT, "csms.localhost"))
+    result, _ = await attempt_connection(named, TRUSTED, host="csms.localhost", network=here)
+    assert isinstance(result, LinkOpened), result
+
+
+# --- Versions and cipher suites ------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
+@BOTH_PROFILES
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+async def test_tls_below_1_2_is_refused_a00_fr_316(
+    version: ssl.TLSVersion, security_profile: int
+) -> None:
+    """A00.FR.313, A00.FR.314, A00.FR.316, A00.FR.416, A00.FR.417, A00.FR.419."""
+    old = server_context(GOOD_SERVER, low=version, high=version, ciphers="ALL:@SECLEVEL=0")
+    result, _ = await attempt_with_profile(security_profile, old, refuses=True)
+    assert_link_failed(result, "InvalidTLSVersion")
+
+
+@BOTH_PROFILES
+@pytest.mark.parametrize("suite", SUITES)
+async def test_each_cipher_suite_of_the_profile_works_a00_fr_319_a00_fr_422(
+    suite: str, security_profile: int
+) -> None:
+    only = server_context(GOOD_SERVER, high=ssl.TLSVersion.TLSv1_2, ciphers=openssl_name(suite))
+    result, seen = await attempt_with_profile(security_profile, only)
+    assert isinstance(result, LinkOpened), result
+    assert [name for name, _ in seen.ciphers] == [openssl_name(suite)]
+
+
+@pytest.mark.parametrize(
+    "ciphers",
+    [
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-ECDSA-AES128-SHA256",
+        "ECDHE-ECDSA-AES256-CCM",
+    ],
+)
+@BOTH_PROFILES
+async def test_no_other_cipher_suite_works_a00_fr_323(ciphers: str, security_profile: int) -> None:
+    """A00.FR.320, A00.FR.323, A00.FR.423, A00.FR.426."""
+    other = server_context(GOOD_SERVER, high=ssl.TLSVersion.TLSv1_2, ciphers=ciphers)
+    result, _ = await attempt_with_profile(security_profile, other, refuses=True)
+    assert_link_failed(result, "InvalidTLSCipherSuite")
+
+
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+RSA_CSMS = make_server_certificate(ROOT, HOST, key=RSA_KEY)
+
+
+async def test_a_csms_with_an_rsa_key_has_no_suite_of_the_certificate_c_41() -> None:
+    result, _ = await attempt_connection(server_context(RSA_CSMS), TRUSTED, refuses=True)
+    assert_link_failed(result, "InvalidTLSCipherSuite")
+
+
+async def test_a_product_with_rsa_suites_takes_it_a00_fr_319() -> None:
+    suites = ("TLS_RSA_WITH_AES_128_GCM_SHA256", "TLS_RSA_WITH_AES_256_GCM_SHA384")
+    context = server_context(RSA_CSMS, high=ssl.TLSVersion.TLSv1_2, ciphers="AES128-GCM-SHA256")
+    result, seen = await attempt_connection(context, TRUSTED, suites=suites)
+    assert isinstance(result, LinkOpened), result
+    assert [name for name, _ in seen.ciphers] == ["AES128-GCM-SHA256"]
+
+
+@pytest.mark.parametrize(
+    "own",
+    [None, (STATION_CERTIFICATE.pem, STATION_CERTIFICATE.key_pem)],
+    ids=["profile 2", "profile 3"],
+)
+def test_exactly_the_suites_of_the_profile_are_offered_c_41(own: tuple[str, str] | None) -> None:
+    context = create_tls_context([ROOT.pem], SUITES, own)
+    offered = {one["name"] for one in context.get_ciphers() if one["protocol"] != "TLSv1.3"}
+    assert offered == {openssl_name(suite) for suite in SUITES}
+    assert context.maximum_version == ssl.TLSVersion.TLSv1_2
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.options & ssl.OP_NO_COMPRESSION  # A00.FR.321, A00.FR.424
+
+
+def test_tls_1_3_is_offered_where_the_profile_names_a_suite_of_it() -> None:
+    context = create_tls_context([ROOT.pem], [*SUITES, "TLS_AES_128_GCM_SHA256"])
+    assert context.maximum_version != ssl.TLSVersion.TLSv1_2
+
+
+def test_there_is_no_context_without_a_root() -> None:
+    with pytest.raises(NoRootError):
+        create_tls_context([], SUITES)
+
+
+# --- Security profile 3 --------------------------------------------------------------------------
+
+
+async def test_the_station_shows_its_certificate_a00_fr_402() -> None:
+    own = make_authority("CS001", issuer=ROOT, is_ca=False)
+    context = server_context(GOOD_SERVER, clients=ROOT)
+    result, seen = await attempt_connection(
+        context,
+        TRUSTED,
+        certificate_installed(own, "ChargingStationCertificate", "<key>"),
+        security_profile=3,
+        key_of={"<key>": own.key_pem}.get,
+    )
+    assert isinstance(result, LinkOpened), result
+    [client] = seen.clients
+    assert client
+    assert (("commonName", "CS001"),) in client["subject"]
+
+
+async def test_without_a_certificate_of_ours_there_is_no_profile_3_a00_fr_401() -> None:
+    result, seen = await attempt_connection(
+        server_context(GOOD_SERVER, clients=ROOT), TRUSTED, security_profile=3
+    )
+    assert isinstance(result, LinkFailed)
+    assert "ChargingStationCertificate" in result.reason
+    assert seen.ciphers == []
+
+
+async def test_an_expired_certificate_of_ours_is_for_the_csms_to_judge_a00_fr_430() -> None:
+    expired = make_authority("CS001", issuer=ROOT, is_ca=False, valid_until=NOW - timedelta(days=1))
+    result, _ = await attempt_connection(
+        server_context(GOOD_SERVER),
+        TRUSTED,
+        certificate_installed(expired, "ChargingStationCertificate", "<key>"),
+        security_profile=3,
+        key_of={"<key>": expired.key_pem}.get,
+    )
+    assert isinstance(result, LinkOpened), result
+
+
+# --- No TLS at all -------------------------------------------------------------------------------
+
+
+async def test_a_plain_server_gets_no_password() -> None:
+    received = bytearray()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        received.extend(await stream.receive_some(4096))
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            lambda task_status: trio.serve_tcp(handle, 0, host=HOST, task_status=task_status)
+        )
+        port = listeners[0].socket.getsockname()[1]
+        slot = NetworkProfile(1, f"wss://{HOST}:{port}/ocpp", 2)
+        box = FakeRecorder(
+            DesiredState(link=DesiredLink(candidates=(slot,)), certificates=(TRUSTED,))
+        )
+        nursery.start_soon(make_link(box, Dialer(), cipher_suites=SUITES).run)
+        with trio.fail_after(ATTEMPT_TIMEOUT_S):
+            while not box.observed:
+                await trio.sleep(0.01)
+        assert_link_failed(box.observed[0], "")  # type: ignore[arg-type]
+        assert b"Authorization" not in received
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,231 @@
+"""A station's body on emulated devices, with the trial in the place of the judgement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+from msgspec.structs import replace
+
+from drivers.emulators.ev import Ev
+from drivers.emulators.orders import execute_order
+from drivers.emulators.station import EmulatedStation
+from drivers.wire.serial_port import Port
+from journal.events import IdToken, Observation
+from journal.observations import (
+    CableReported,
+    ContactorReported,
+    DeviceFaulted,
+    DeviceRecovered,
+    EnergyFlowReported,
+)
+from station.config.hardware import HardwareSettings
+from station.core.desired import DesiredEvse, DesiredState
+from station.profiles import load_profile
+from station.runtime.hardware.hardware import Hardware
+from station.runtime.watched_value import WatchedValue
+from tests.drivers.fixtures_charging import make_memory_world
+
+READY_TIMEOUT_S = 12.0
+Kind = TypeVar("Kind", bound=Observation)
+
+
+class ControlLoopTest:
+    """Wants energy, hears what the body observes, and looks into the world behind it.
+
+    Attributes:
+        seen: every observation with the time since the start, in order.
+        words: for the display, by EVSE.
+        caught: what the body raised, if that was expected.
+        stop: ends the body.
+    """
+
+    def __init__(self, world: EmulatedStation, settings: HardwareSettings, **how: Any) -> None:
+        self.world = world
+        self.timed_observations: list[tuple[float, Observation]] = []
+        self.desired = WatchedValue(DesiredState())
+        self.display_words: dict[int, str] = {}
+        self.caught_error: Exception | None = None
+        self.stop: Callable[[], None] = lambda: None
+        self._settings, self._options = settings, how
+        self._began = trio.current_time()
+        self.hardware = Hardware(
+            settings,
+            load_profile("development"),
+            observe=lambda one: self.timed_observations.append((self.now, one)),
+            reference_for=lambda kind, value: IdToken(f"#{value}", kind),
+            reading_interval_s=10,
+            desired_state=self.desired,
+            **how,
+        )
+        self._requests = {evse: _desired_evse(evse) for evse in (1, 2)}
+
+    @property
+    def now(self) -> float:
+        return trio.current_time() - self._began
+
+    def request_energy(self, evse_id: int, energy: bool = True, *, suspended: bool = False) -> None:
+        """Say what the judgement wants of an EVSE."""
+        self._requests[evse_id] = _desired_evse(evse_id, energy, suspended)
+        self.desired.set(
+            DesiredState(
+                evses=tuple(
+                    replace(wish, display_text=self.display_words.get(evse, ""))
+                    for evse, wish in self._requests.items()
+                )
+            )
+        )
+
+    def restart_station(self) -> ControlLoopTest:
+        """The same station after a restart of the program: a new body on the same world."""
+        return ControlLoopTest(self.world, self._settings, **self._options)
+
+    def observations_of(self, kind: type[Kind], evse_id: int | None = None) -> list[Kind]:
+        """Observations of a kind, of one EVSE."""
+        return [
+            one
+            for _, one in self.timed_observations
+            if isinstance(one, kind) and evse_id in (None, getattr(one, "evse_id", None))
+        ]
+
+    def active_faults(self) -> set[tuple[int, str, str]]:
+        """What is wrong by what was told, told as the memory has it."""
+        wrong: set[tuple[int, str, str]] = set()
+        for _, one in self.timed_observations:
+            if isinstance(one, DeviceFaulted):
+                wrong.add((one.evse_id, one.device, one.fault))
+            elif isinstance(one, DeviceRecovered):
+                wrong.discard((one.evse_id, one.device, one.fault))
+        return wrong
+
+    def blocking_faults(self, evse_id: int) -> list[DeviceFaulted]:
+        """The faults for which an EVSE may not charge now."""
+        wrong = self.active_faults()
+        found = {
+            (one.device, one.fault): one
+            for one in self.observations_of(DeviceFaulted)
+            if one.evse_id in (0, evse_id) and (one.evse_id, one.device, one.fault) in wrong
+        }
+        return [one for one in found.values() if one.blocks_charging]
+
+    def is_closed(self, evse_id: int) -> bool | None:
+        told = self.observations_of(ContactorReported, evse_id)
+        return told[-1].closed if told else None
+
+    def is_plugged(self, evse_id: int) -> bool | None:
+        told = self.observations_of(CableReported, evse_id)
+        return told[-1].plugged_in if told else None
+
+    def energy_flow(self, evse_id: int) -> str:
+        told = self.observations_of(EnergyFlowReported, evse_id)
+        return told[-1].flow if told else "none"
+
+    def inject_fault(self, device: str, kind: str, evse_id: int | None = None, **also: Any) -> None:
+        """Bring a fault into the world, through its control."""
+        self.send_order("fault", device=device, kind=kind, **_evse_argument(evse_id), **also)
+
+    def clear_fault(self, device: str, kind: str, evse_id: int | None = None) -> None:
+        self.send_order("clear_fault", device=device, kind=kind, **_evse_argument(evse_id))
+
+    def send_order(self, operation: str, **arguments: Any) -> None:
+        answer = execute_order(self.world, json.dumps({"op": operation, **arguments}).encode())
+        assert answer["ok"], answer
+
+    async def wait_until(
+        self, condition: Callable[[], Any], seconds: float, description: str = ""
+    ) -> float:
+        """Wait for something; how long it took."""
+        began = trio.current_time()
+        with trio.move_on_after(seconds):
+            while not condition():
+                await trio.sleep(0.01)
+        took = trio.current_time() - began
+        assert condition(), f"not within {seconds} s: {description}\n{self.recent_observations()}"
+        return took
+
+    async def start_charging(self, evse_id: int = 1, ev: Ev | None = None) -> None:
+        """Have an EV charge: energy wanted, cable in, current flows."""
+        self.request_energy(evse_id)
+        self.world.plug_in(evse_id, ev or Ev())
+        await self.wait_until(lambda: self.energy_flow(evse_id) == "charging", 8, "charging")
+        await self.wait_until(lambda: self.world.power_stages[evse_id].current_a > 50, 3, "current")
+
+    def recent_observations(self) -> str:
+        return "\n".join(f"{at:8.3f} {one}" for at, one in self.timed_observations[-40:])
+
+
+def _desired_evse(evse_id: int, energy: bool = False, suspended: bool = False) -> DesiredEvse:
+    return DesiredEvse(evse_id, energy and not suspended, suspended, None, "")
+
+
+def _evse_argument(evse_id: int | None) -> dict[str, int]:
+    return {} if evse_id is None else {"evse_id": evse_id}
+
+
+@asynccontextmanager
+async def run_in_memory(
+    directory: Path, catch: type[Exception] | None = None
+) -> AsyncIterator[ControlLoopTest]:
+    """A body that is ready, on a world on virtual time."""
+    world, ends = make_memory_world(directory)
+
+    def opened(path: str, *, baud: int, parity: str = "N", stop_bits: int = 1) -> Port:
+        return ends[Path(path).stem].open(path, baud=baud, parity=parity, stop_bits=stop_bits)
+
+    trial = ControlLoopTest(world, Hardware.emulated_settings(directory), open_port=opened)
+    async with running_hardware(trial, world.run, catch):
+        yield trial
+
+
+@asynccontextmanager
+async def running_hardware(
+    trial: ControlLoopTest,
+    run_world: Callable[[], Awaitable[None]],
+    catch: type[Exception] | None = None,
+) -> AsyncIterator[None]:
+    """The world lives longer than the body in it, also when the test fails."""
+    ended = trio.Event()
+
+    async def live(scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                await trial.hardware.run()
+            except Exception as error:
+                if catch is None or not isinstance(error, catch):
+                    raise
+                trial.caught_error = error
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.shield = True
+        scope = trio.CancelScope()
+        trial.stop = scope.cancel
+        nursery.start_soon(run_world)
+        nursery.start_soon(live, scope)
+        try:
+            await wait_until_ready(trial)
+            yield
+        finally:
+            scope.cancel()
+            with trio.move_on_after(6, shield=True):
+                await ended.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def wait_until_ready(trial: ControlLoopTest) -> None:
+    """Wait until every device has spoken."""
+
+    def ready() -> bool:
+        body = trial.hardware._control_loop
+        return body is not None and all(body._protections.is_ready(evse) for evse in (1, 2))
+
+    await trial.wait_until(ready, READY_TIMEOUT_S, "devices ready")
+
+
+def world_violations(world: EmulatedStation) -> list[str]:
+    """What the station did and must not."""
+    return [what for bay in world.power_stages.values() for what in bay.violations]

@@ -1,0 +1,73 @@
+"""Does a disk that refuses end an update in words, and not in a task that fails for ever? (L01)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from journal.events import Observation
+from journal.observations import FirmwareDownloadEnded
+from journal.projections.firmware import FirmwareUpdateOrdered
+from journal.state import State
+from station.core.desired import DesiredFirmware, DesiredState
+from station.runtime import transfers
+from station.runtime.jobs.firmware import FirmwareUpdateJob
+from station.runtime.watched_value import WatchedValue
+from tests.support.story import JOURNAL_ID, load_product
+
+ORDERED = FirmwareUpdateOrdered(
+    request_id=7,
+    location="http://127.0.0.1:9/firmware.bin",
+    retrieve_at="",
+    install_at=None,
+    attempts_max=1,
+    retry_interval_s=1,
+    signing_certificate="",
+    signature="",
+)
+LEVEL = DesiredFirmware(update_seq=3, step="download", order=ORDERED, version="")
+
+
+async def download_outcome(directory: Path) -> Observation:
+    """What the work on a download in that directory ends in."""
+    told: list[Observation] = []
+    work = FirmwareUpdateJob(
+        load_product(),
+        directory,
+        installer_command=("false",),
+        installer_base=directory,
+        observe=told.append,
+        current_state=lambda: State(JOURNAL_ID),
+        read_secret=lambda reference: None,
+    )
+    with trio.move_on_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work.run, WatchedValue(DesiredState(firmware=LEVEL)))
+            while not told:
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    [only] = told
+    return only
+
+
+async def test_a_directory_that_cannot_be_made_fails_the_download_l01_fr_30(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where the directory should be")
+    ended = await download_outcome(tmp_path / "file" / "downloads")
+    assert isinstance(ended, FirmwareDownloadEnded)
+    assert (ended.update_seq, ended.succeeded) == (3, False)
+    assert "downloads" in ended.reason
+
+
+async def test_roots_that_cannot_be_loaded_fail_the_download_l01_fr_30(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unusable(roots: str) -> None:
+        raise OSError("the store of the system cannot be read")
+
+    monkeypatch.setattr(transfers, "create_tls_context", unusable)
+    ended = await download_outcome(tmp_path / "downloads")
+    assert isinstance(ended, FirmwareDownloadEnded)
+    assert not ended.succeeded
+    assert "store of the system" in ended.reason

@@ -1,0 +1,114 @@
+"""Is the log made of the right entries, also of a journal that is not whole? (N01)"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from journal.projections.logs import LogUpload, LogUploadOrdered
+from journal.storage.connection import StoreSettings
+from journal.storage.store import Store
+from station.runtime.jobs import logs
+from station.runtime.jobs.logs import LogUploadJob
+from station.runtime.loop.startup import event_registry
+from tests.support.story import (
+    JOURNAL_ID,
+    NOON,
+    ONLINE,
+    Station,
+    given,
+    in_transaction,
+    load_product,
+)
+
+ORDERED = LogUploadOrdered(
+    request_id=1,
+    log_type="DiagnosticsLog",
+    location="http://host/",
+    filename="x.log",
+    oldest_timestamp=None,
+    latest_timestamp=None,
+    attempts_max=1,
+    retry_interval_s=1,
+)
+
+
+@pytest.fixture
+def station() -> Station:
+    return given(ONLINE, in_transaction(1))
+
+
+@pytest.fixture
+def journal(tmp_path: Path, station: Station) -> Path:
+    path = tmp_path / "journal.db"
+    with Store.open(
+        path, event_registry(), journal_id_if_new=JOURNAL_ID, settings=StoreSettings(grow_bytes=0)
+    ) as store:
+        store.append(station.entries)
+    return path
+
+
+def log_seqs(journal: Path, station: Station, **changes: Any) -> list[int]:
+    """The numbers of the entries in a log ordered by the next one."""
+    return [int(line.split()[2]) for line in log_lines(journal, station, **changes)]
+
+
+def log_lines(journal: Path, station: Station, **changes: Any) -> list[str]:
+    work = LogUploadJob(
+        load_product(),
+        journal,
+        event_registry(),
+        journal.parent / "uploads",
+        observe=lambda observation: None,
+        current_state=lambda: station.state,
+        read_secret=lambda reference: None,
+    )
+    ordered = msgspec.structs.replace(ORDERED, **changes)
+    upload = LogUpload(len(station.entries) + 1, ordered)
+    found = work._log_lines(upload, station.state)
+    return [line for line in found if line.startswith("2026-") or "cannot be told" in line]
+
+
+def test_every_entry_before_the_order_is_told(journal: Path, station: Station) -> None:
+    assert log_seqs(journal, station) == list(range(1, len(station.entries) + 1))
+
+
+def test_the_security_log_has_nothing_else(journal: Path, station: Station) -> None:
+    found = log_lines(journal, station, log_type="SecurityLog")
+    events = [one for one in station.entries if type(one.event).__name__ == "SecurityEventLogged"]
+    assert events
+    assert len(found) == len(events)
+    assert "StartupOfTheDevice" in found[0]
+
+
+def test_of_too_many_the_newest_are_told(
+    journal: Path, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "ENTRIES_MAX", 5)
+    last = len(station.entries)
+    assert log_seqs(journal, station) == list(range(last - 4, last + 1))
+
+
+def test_an_entry_that_cannot_be_told_hides_no_other(journal: Path, station: Station) -> None:
+    seq = len(station.entries) + 1
+    row = (seq, "2026-03-01T12:00:00.000Z", 1, "FromTheFuture", 1, None, "{}", bytes(32))
+    with closing(sqlite3.connect(journal)) as db:
+        db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        db.commit()
+    station.entries.append(msgspec.structs.replace(station.entries[-1], seq=seq))
+    found = log_lines(journal, station)
+    assert len(found) == seq
+    assert found[-1].startswith(f"entry {seq} cannot be told")
+
+
+def test_a_span_of_time_is_kept(journal: Path, station: Station) -> None:
+    assert station.entries[0].at == NOON
+    assert log_seqs(journal, station, latest_timestamp="2026-03-01T12:00:00.000Z") == [
+        one.seq for one in station.entries if one.at == NOON
+    ]
+    assert log_seqs(journal, station, oldest="2026-03-02T00:00:00.000Z") == []

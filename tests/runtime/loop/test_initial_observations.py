@@ -1,0 +1,196 @@
+"""What station.toml tells the journal at a start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from journal.events import Entry, Observation
+from journal.observations import CertificatePreset, CsmsConfigured, VariablePreset
+from journal.state import State, apply_entry
+from station.config.station_toml import Config, load_config
+from station.runtime.loop.initial_observations import initial_observations
+from tests.support.authorities import CertifiedKey, make_authority
+from tests.support.story import JOURNAL_ID, NOON
+
+ROOT, OTHER = make_authority("Root 1"), make_authority("Root 2")
+OWN = make_authority("CS001", issuer=ROOT, is_ca=False)
+
+
+class SecretStoreStub:
+    """Where secrets go."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __call__(self, text: str) -> str:
+        self.texts.append(text)
+        return f"<secret {len(self.texts)}>"
+
+
+def write_config(place: Path, extra: str = "", csms: str = "") -> Config:
+    file = place / "station.toml"
+    file.write_text(
+        '[station]\nidentity = "CS001"\n'
+        '[csms]\nurl = "wss://csms/ocpp"\npassword = "correct-horse-battery"\n'
+        f"{csms}\n{extra}\n"
+    )
+    return load_config(file)
+
+
+def write_pem(place: Path, name: str, *holders: CertifiedKey, text: str = "") -> None:
+    (place / name).write_text(text + "".join(holder.pem for holder in holders))
+
+
+def list_initial_observations(
+    config: Config, state: State | None = None, kept: SecretStoreStub | None = None
+) -> list[Observation]:
+    first = state is None
+    return list(
+        initial_observations(config, state or State(JOURNAL_ID), first, kept or SecretStoreStub())
+    )
+
+
+def state_after(*observations: Observation) -> State:
+    state = State(JOURNAL_ID)
+    for seq, observation in enumerate(observations, start=1):
+        state = apply_entry(state, Entry(seq, NOON, seq, observation))
+    return state
+
+
+def test_a_first_start_tells_everything(tmp_path: Path) -> None:
+    write_pem(tmp_path, "csms.pem", ROOT)
+    write_pem(tmp_path, "maker.pem", OTHER)
+    config = write_config(
+        tmp_path,
+        '[[certificate]]\nuse = "ManufacturerRootCertificate"\nfile = "maker.pem"\n'
+        '[[variable]]\ncomponent = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = "60"\n',
+        'ca_file = "csms.pem"',
+    )
+    assert list_initial_observations(config) == [
+        VariablePreset("OCPPCommCtrlr.HeartbeatInterval", "60"),
+        CertificatePreset("ManufacturerRootCertificate", OTHER.pem),
+        CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)),
+    ]
+
+
+def test_a_later_start_tells_only_what_was_changed(tmp_path: Path) -> None:
+    write_pem(tmp_path, "csms.pem", ROOT)
+    config = write_config(tmp_path, csms='ca_file = "csms.pem"')
+    state = state_after(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)))
+    assert list_initial_observations(config, state) == []
+    write_pem(tmp_path, "csms.pem", ROOT, OTHER)
+    assert list_initial_observations(config, state) == [
+        CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem, OTHER.pem))
+    ]
+
+
+def test_a_start_with_known_roots_does_not_load_cryptography(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pem(tmp_path, "csms.pem", ROOT)
+    config = write_config(tmp_path, csms='ca_file = "csms.pem"')
+    monkeypatch.setattr("station.core.x509.parse_root", None)  # calling it would fail
+    assert (
+        list_initial_observations(
+            config, state_after(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)))
+        )
+        == []
+    )
+
+
+def test_a_certificate_added_later_is_ignored_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_pem(tmp_path, "maker.pem", OTHER)
+    config = write_config(
+        tmp_path, '[[certificate]]\nuse = "ManufacturerRootCertificate"\nfile = "maker.pem"\n'
+    )
+    assert (
+        list_initial_observations(config, state_after(CsmsConfigured("wss://csms/ocpp", 2))) == []
+    )
+    assert "counts before the first start only" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_ca_file_of_nonsense_does_not_keep_the_station_from_starting_p8(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    write_pem(tmp_path, "csms.pem", text=text)
+    assert list_initial_observations(write_config(tmp_path, csms='ca_file = "csms.pem"')) == [
+        CsmsConfigured("wss://csms/ocpp", 2, ())
+    ]
+    assert "csms.pem" in caplog.text
+
+
+def test_the_good_ones_of_a_ca_file_are_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_pem(tmp_path, "csms.pem", OWN, ROOT, text="Subject: the root of the CSO\n")
+    [configured_csms] = list_initial_observations(
+        write_config(tmp_path, csms='ca_file = "csms.pem"')
+    )
+    assert configured_csms == CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,))
+    assert "certificate 1 is no CA's" in caplog.text
+
+
+def test_a_bundle_is_cut_to_what_fits_m05_fr_06(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_pem(tmp_path, "csms.pem", *(make_authority(f"Root {number}") for number in range(12)))
+    [configured_csms] = list_initial_observations(
+        write_config(tmp_path, csms='ca_file = "csms.pem"')
+    )
+    assert isinstance(configured_csms, CsmsConfigured)
+    assert len(configured_csms.ca_certificates) == 10
+    assert "12 roots, 10 fit" in caplog.text
+
+
+def config_with_own_certificate(place: Path, key: str) -> Config:
+    write_pem(place, "own.pem", OWN)
+    (place / "own.key").write_text(key)
+    return write_config(
+        place,
+        '[[certificate]]\nuse = "ChargingStationCertificate"\nfile = "own.pem"\n'
+        'key_file = "own.key"\nkey_password = "sesame"\n',
+    )
+
+
+def test_a_private_key_goes_to_the_secrets_p9(tmp_path: Path) -> None:
+    locked = OWN.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"sesame"),
+    ).decode()
+    kept = SecretStoreStub()
+    preset, _ = list_initial_observations(config_with_own_certificate(tmp_path, locked), kept=kept)
+    assert preset == CertificatePreset("ChargingStationCertificate", OWN.pem, "<secret 1>")
+    assert kept.texts == [OWN.key_pem]
+
+
+def test_a_key_of_another_certificate_is_left_out_p8(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = OTHER.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"sesame"),
+    ).decode()
+    [only] = list_initial_observations(config_with_own_certificate(tmp_path, key))
+    assert isinstance(only, CsmsConfigured)
+    assert "does not belong to the key in own.key" in caplog.text
+
+
+def test_a_key_that_cannot_be_opened_is_left_out_p8(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = SecretStoreStub()
+    [only] = list_initial_observations(config_with_own_certificate(tmp_path, "no key"), kept=kept)
+    assert isinstance(only, CsmsConfigured)
+    assert kept.texts == []
+    assert "has no usable key in own.key" in caplog.text
+    assert "sesame" not in caplog.text

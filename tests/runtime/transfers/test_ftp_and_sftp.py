@@ -1,0 +1,178 @@
+"""What FTP and SSH servers do, right and wrong."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+
+from station.runtime.transfers import TransferFailed, TransferLimits, download_file, upload_file
+from tests.runtime.transfers.conftest import ServerStarter, serve_fixed_reply, single_attempt
+from tests.runtime.transfers.ftp_server import FtpServer
+from tests.runtime.transfers.sftp_server import SftpServer
+
+CUT = 150_001
+
+
+@pytest.fixture(params=["ftps", "ftps_implicit"])
+def ftps_server(request: pytest.FixtureRequest, start_server: ServerStarter) -> FtpServer:
+    server = start_server(request.param)
+    assert isinstance(server, FtpServer)
+    return server
+
+
+@pytest.fixture
+def ftp_server(start_server: ServerStarter) -> FtpServer:
+    server = start_server("ftp")
+    assert isinstance(server, FtpServer)
+    return server
+
+
+async def test_what_ftps_carries_is_encrypted_in_one_tls_session(
+    ftps_server: FtpServer, authority: trustme.CA, tmp_path: Path, content: bytes
+) -> None:
+    reused: list[bool | None] = []
+
+    class Noted(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            reused.append(self.session_reused)
+
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    trust.sslsocket_class = Noted
+    (ftps_server.root / "image.bin").write_bytes(content)
+    into = tmp_path / "image.bin"
+    await download_file(ftps_server.url("image.bin"), into, **single_attempt(trust))
+    await upload_file(into, ftps_server.url("back.bin"), **single_attempt(trust))
+    assert ftps_server.protected == [True, True]
+    assert reused == [False, True, False, True]  # control, data, control, data
+    assert (ftps_server.root / "back.bin").read_bytes() == content
+
+
+async def test_a_server_without_tls_never_hears_the_password(
+    ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path
+) -> None:
+    (ftp_server.root / "image.bin").write_bytes(b"image")
+    url = ftp_server.url("image.bin").replace("ftp:", "ftps:")
+    with pytest.raises(TransferFailed) as failed:
+        await download_file(url, tmp_path / "image.bin", **single_attempt(trust))
+    assert failed.value.status == "NotSupportedOperation"
+    assert ftp_server.commands == ["AUTH"]
+
+
+@pytest.mark.parametrize("missing", ["REST", "MDTM", "SIZE"])
+async def test_a_server_that_cannot_resume_sends_it_all_again(
+    ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes, missing: str
+) -> None:
+    ftp_server.handler.proto_cmds = {
+        name: about for name, about in ftp_server.handler.proto_cmds.items() if name != missing
+    }
+    (ftp_server.root / "image.bin").write_bytes(content)
+    ftp_server.faults.cut_at = [CUT]
+    into = tmp_path / "image.bin"
+    with pytest.raises(TransferFailed):
+        await download_file(ftp_server.url("image.bin"), into, **single_attempt(trust))
+    await download_file(ftp_server.url("image.bin"), into, **single_attempt(trust))
+    assert into.read_bytes() == content
+    assert ftp_server.offsets == [0, 0]
+
+
+async def test_an_upload_where_rest_is_unknown_starts_again(
+    ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+) -> None:
+    ftp_server.handler.proto_cmds = {
+        name: about for name, about in ftp_server.handler.proto_cmds.items() if name != "REST"
+    }
+    ftp_server.faults.cut_at = [CUT]
+    source = tmp_path / "log.zip"
+    source.write_bytes(content)
+    arguments = single_attempt(trust)
+    arguments["attempts"] = 2
+    await upload_file(source, ftp_server.url("log.zip"), **arguments)
+    assert (ftp_server.root / "log.zip").read_bytes() == content
+    assert ftp_server.offsets == [0, 0]
+
+
+async def test_an_encoded_slash_makes_a_path_absolute(
+    ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path
+) -> None:
+    (ftp_server.root / "image.bin").write_bytes(b"image")
+    await download_file(
+        ftp_server.url("%2Fimage.bin"), tmp_path / "image.bin", **single_attempt(trust)
+    )
+    assert (tmp_path / "image.bin").read_bytes() == b"image"
+
+
+async def test_a_directory_that_is_none_is_not_made_up(
+    ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path
+) -> None:
+    source = tmp_path / "log.zip"
+    source.write_bytes(b"log")
+    with pytest.raises(TransferFailed, match="550"):
+        await upload_file(source, ftp_server.url("logs/"), **single_attempt(trust))
+    assert list(ftp_server.root.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "why"),
+    [
+        (b"220-hello\r\n" + b"welcome\r\n" * 100_000, "UploadFailure", "262144 bytes of replies"),
+        (b"220 " + b"x" * 100_000 + b"\r\n", "UploadFailure", "more than 8192 bytes"),
+        (b"220 \xff\xfe\r\n", "BadMessage", "makes no sense"),
+        (b"elephant\r\n", "UploadFailure", "elephant"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "UploadFailure", "HTTP"),
+        (b"", "UploadFailure", "closed"),
+    ],
+)
+async def test_nonsense_from_an_ftp_server_fails_the_attempt(
+    trust: ssl.SSLContext,
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    words: bytes,
+    status: str,
+    why: str,
+) -> None:
+    port = await serve_fixed_reply(nursery, words)
+    with pytest.raises(TransferFailed, match=why) as failed:
+        await download_file(
+            f"ftp://127.0.0.1:{port}/x", tmp_path / "image.bin", **single_attempt(trust)
+        )
+    assert failed.value.status == status
+    assert len(str(failed.value)) <= 300
+    assert list(tmp_path.glob("image*")) == []
+
+
+@pytest.mark.parametrize("words", [b"", b"\xff" * 100_000, b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+async def test_nonsense_from_an_ssh_server_fails_the_attempt_in_one_line(
+    trust: ssl.SSLContext,
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    caplog: pytest.LogCaptureFixture,
+    words: bytes,
+) -> None:
+    port = await serve_fixed_reply(nursery, words)
+    arguments = single_attempt(trust)
+    arguments["limits"] = TransferLimits(connect_timeout_s=1, stall_timeout_s=1, free_bytes_min=0)
+    with pytest.raises(TransferFailed) as failed:
+        await download_file(f"sftp://127.0.0.1:{port}/x", tmp_path / "image.bin", **arguments)
+    assert not failed.value.permanent
+    assert [line.name for line in caplog.records if line.name.startswith("paramiko")] == []
+
+
+async def test_the_host_key_that_was_accepted_is_in_the_log(
+    start_server: ServerStarter,
+    trust: ssl.SSLContext,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "station.transfers")
+    server = start_server("sftp")
+    assert isinstance(server, SftpServer)
+    (server.root / "image.bin").write_bytes(b"image")
+    await download_file(server.url("image.bin"), tmp_path / "image.bin", **single_attempt(trust))
+    assert server.key.fingerprint in caplog.text
+    assert "p@ss" not in caplog.text

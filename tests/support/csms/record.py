@@ -1,0 +1,197 @@
+"""What did both ends say, what was wrong with it, and how long did answers take?"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import fmean
+
+from tests.support.csms.frames import (
+    CALL,
+    CALLERROR,
+    CALLRESULT,
+    Frame,
+    frame_violations,
+    parse_frame,
+)
+from tests.support.csms.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class ResponseTimes:
+    """How long the station took to answer CALLs of one action, in seconds."""
+
+    count: int
+    minimum_s: float
+    mean_s: float
+    maximum_s: float
+
+
+class FrameRecord:
+    """Every frame in order, written by the CSMS's thread, read by the test's.
+
+    `problems` holds one line for each thing the *station* did against the protocol. It is never
+    emptied by the record itself: a test that provokes one takes it out by name.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.problems: list[str] = []
+        self.ledger = Ledger()
+        self.condition = threading.Condition()
+        self._action_by_call: dict[
+            tuple[bool, str], str
+        ] = {}  # (incoming, messageId) of CALLs: action
+        self._unanswered: dict[bool, dict[str, int]] = {True: {}, False: {}}  # id: connection
+        self._malformed_texts: list[
+            str
+        ] = []  # texts of the CSMS that are no OCPP-J: any answer may follow
+        self._stalled_connections: set[int] = (
+            set()
+        )  # connections on which time has no meaning any more
+
+    def add_frame(self, text: str, *, connection: int, incoming: bool) -> Frame:
+        """Take a frame down, judge it if the station sent it, and wake whoever waits."""
+        with self.condition:
+            frame = self._parse_text(text, connection, incoming)
+            self.frames.append(frame)
+            if incoming:
+                self._check_frame(frame)
+            self._track_call(frame)
+            self.condition.notify_all()
+        return frame
+
+    def add_problem(self, problem: str) -> None:
+        """Note something the station did against the protocol."""
+        with self.condition:
+            self.problems.append(problem)
+            self.condition.notify_all()
+
+    def waive_response(self, message_id: str) -> None:
+        """The CSMS will not answer this CALL in time: another one may follow it."""
+        with self.condition:
+            self._unanswered[True].pop(message_id, None)
+
+    def tolerate_overlap(self, connection: int) -> None:
+        """The CSMS stopped reading: what it reads later may be a CALL and its own retry."""
+        with self.condition:
+            self._stalled_connections.add(connection)
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float, description: str) -> None:
+        """Wait until a condition over the record holds.
+
+        Raises:
+            TimeoutError: it did not within `message_timeout_s`; names `what` and the last frames.
+        """
+        with self.condition:
+            if not self.condition.wait_for(condition, timeout_s):
+                last = "\n  ".join(frame.text[:200] for frame in self.frames[-8:])
+                raise TimeoutError(
+                    f"no {description} within {timeout_s} s; the last frames:\n  {last}"
+                )
+
+    def wait_for_frame(
+        self, predicate: Callable[[Frame], bool], timeout_s: float, description: str, after: int = 0
+    ) -> Frame:
+        """The first frame from number `after` on that is wanted, waiting for it if need be."""
+        found: list[Frame] = []
+        looked = after
+
+        def look() -> bool:
+            nonlocal looked
+            for frame in self.frames[looked:]:
+                looked += 1
+                if predicate(frame):
+                    found.append(frame)
+                    return True
+            return False
+
+        self.wait_until(look, timeout_s, description)
+        return found[0]
+
+    def response_times(self) -> dict[str, ResponseTimes]:
+        """Per action, how long the station took to answer the CALLs of the CSMS."""
+        asked = {frame.message_id: frame for frame in self.frames if _is_call(frame, False)}
+        took: dict[str, list[float]] = {}
+        for frame in self.frames:
+            call = asked.pop(frame.message_id, None) if _is_response(frame, True) else None
+            if call is not None and call.action is not None:
+                took.setdefault(call.action, []).append(frame.monotonic_s - call.monotonic_s)
+        return {
+            action: ResponseTimes(len(seconds), min(seconds), fmean(seconds), max(seconds))
+            for action, seconds in took.items()
+        }
+
+    def _parse_text(self, text: str, connection: int, incoming: bool) -> Frame:
+        parts = parse_frame(text)
+        action = parts.action
+        if parts.type in (CALLRESULT, CALLERROR) and parts.message_id is not None:
+            action = self._action_by_call.get((not incoming, parts.message_id))
+        return Frame(
+            number=len(self.frames),
+            connection=connection,
+            incoming=incoming,
+            at=datetime.now(UTC),
+            monotonic_s=time.monotonic(),
+            text=text,
+            type=parts.type,
+            message_id=parts.message_id,
+            action=action,
+            payload=parts.payload,
+            error_code=parts.error_code,
+            error_description=parts.error_description,
+        )
+
+    def _check_frame(self, frame: Frame) -> None:
+        if frame.type is not None and frame.action is None and self._answers_malformed_frame(frame):
+            return
+        problems = list(frame_violations(frame))
+        if _is_call(frame, True):
+            if frame.action == "TransactionEvent" and not problems:
+                self.ledger.receive(frame.payload, frame.at)
+            problems += self._call_problems(frame)
+        elif _is_response(frame, True) and frame.message_id != "-1":
+            if frame.action is None:
+                problems.append("answers a CALL the CSMS never made")
+            elif frame.message_id not in self._unanswered[False]:
+                problems.append("answers a CALL a second time")
+        self.problems += [f"{frame.text[:300]}: {problem}" for problem in dict.fromkeys(problems)]
+
+    def _answers_malformed_frame(self, frame: Frame) -> bool:
+        return any(f'"{frame.message_id}"' in text for text in self._malformed_texts)
+
+    def _call_problems(self, frame: Frame) -> list[str]:
+        """Part 4 §4.1.1: one CALL at a time; §4.1.4: no messageId twice."""
+        problems = []
+        if (True, str(frame.message_id)) in self._action_by_call:
+            problems.append("uses a messageId again")
+        waiting = [
+            message_id
+            for message_id, connection in self._unanswered[True].items()
+            if connection == frame.connection and connection not in self._stalled_connections
+        ]
+        if waiting:
+            problems.append(f"is sent while {waiting} still waits for its answer")
+        return problems
+
+    def _track_call(self, frame: Frame) -> None:
+        if frame.type is None and not frame.incoming:
+            self._malformed_texts.append(frame.text)
+        if frame.message_id is None:
+            return
+        if frame.type == CALL and frame.action is not None:
+            self._action_by_call[frame.incoming, frame.message_id] = frame.action
+            self._unanswered[frame.incoming][frame.message_id] = frame.connection
+        elif frame.type in (CALLRESULT, CALLERROR):
+            self._unanswered[not frame.incoming].pop(frame.message_id, None)
+
+
+def _is_call(frame: Frame, incoming: bool) -> bool:
+    return frame.type == CALL and frame.incoming is incoming
+
+
+def _is_response(frame: Frame, incoming: bool) -> bool:
+    return frame.type in (CALLRESULT, CALLERROR) and frame.incoming is incoming

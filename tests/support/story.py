@@ -1,0 +1,652 @@
+"""How does a test tell a story: given the past, when this, then that?
+
+A `Station` here is the judgement core alone, driven as the scribe drives it: an observation
+becomes entries, the entries become the memory, and what is wanted follows. Whatever is sent is
+reported as sent. After every observation it is checked what must hold in every story:
+
+* the entries alone give the same memory again, and it survives being written and read;
+* every payload fits the official schema; every TransactionEvent counts on by one;
+* at most one call is in flight; every CALL of the CSMS gets one answer;
+* no transaction message is lost: it waits, is parked, or was delivered;
+* nothing is due that the alarm does not know of, and nothing is due for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import Any, Final, TypeVar, cast
+
+import jsonschema
+import msgspec
+
+from journal.events import Decision, Entry, Event, IdToken, Observation
+from journal.observations import (
+    CableReported,
+    ContactorReported,
+    CsmsConfigured,
+    DeadlineReached,
+    DeviceFaulted,
+    DeviceRecovered,
+    EnergyFlow,
+    EnergyFlowReported,
+    FrameReceived,
+    FrameSent,
+    IdTokenPresented,
+    LinkClosed,
+    LinkOpened,
+    MeterRead,
+    StationStarted,
+    VariablePreset,
+)
+from journal.projections.outbox import (
+    CallAttempted,
+    CallAttemptFailed,
+    CallDelivered,
+    CallInFlight,
+    CallParked,
+    CallQueued,
+    CallRetryRequested,
+    CallsDropped,
+)
+from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
+from journal.projections.transactions import Transaction
+from journal.state import State, apply_entry, decode_state, encode_state
+from station.core.context import Product
+from station.core.decide import decide
+from station.core.desired import DesiredState, compute_desired_state
+from station.core.device_model.model import DeviceModel
+from station.ocpp import rpc
+from station.ocpp.messages import format_timestamp
+from station.profiles import load_profile
+from tests.ocpp.messages.schemas import schema_of
+
+JOURNAL_ID: Final = "7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1"
+NOON: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+CONSECUTIVE_CALLS_MAX: Final = 5_000  # calls in a row without time passing
+HOST_TIME: Final = "the host's"  # in an answer: a CSMS whose clock runs as the host's does
+
+Json = dict[str, Any]
+CsmsBehavior = Callable[[str, Json], Json | None]  # action and payload to an answer; None: silence
+Step = Observation | Callable[["Station"], list[Decision]]
+D = TypeVar("D", bound=Event)
+
+
+def _decode_payload(payload: msgspec.Raw) -> Json:
+    return cast(Json, json.loads(bytes(payload)))
+
+
+def id_token_named(name: str, type: str = "ISO14443") -> IdToken:
+    """The reference a token of that name would have, readable in a transcript."""
+    return IdToken(ref=f"#{name}", type=type)
+
+
+ALICE: Final = id_token_named("alice")
+BOB: Final = id_token_named("bob")
+FAMILY: Final = id_token_named("family", "Central")  # a group
+
+EVSES: Final = ((1, (1,)), (2, (1,)))
+
+
+@cache
+def load_product(profile_name: str = "development") -> Product:
+    profile = load_profile(profile_name)
+    return Product(profile, DeviceModel(profile))
+
+
+# --- The CSMS ------------------------------------------------------------------------------------
+
+
+def accept_everything(action: str, payload: Json) -> Json | None:
+    """A CSMS that likes everything."""
+    friendly = _ACCEPTING_RESPONSES.get(action)
+    return friendly(payload) if friendly else {}
+
+
+def _accept_boot(payload: Json) -> Json:
+    return {"currentTime": HOST_TIME, "interval": 300, "status": "Accepted"}
+
+
+def _accept_id_token(payload: Json) -> Json:
+    return {"idTokenInfo": {"status": "Accepted"}}
+
+
+def _answer_event(payload: Json) -> Json:
+    return _accept_id_token(payload) if "idToken" in payload else {}
+
+
+_ACCEPTING_RESPONSES: Final[dict[str, Callable[[Json], Json]]] = {
+    "BootNotification": _accept_boot,
+    "Heartbeat": lambda payload: {"currentTime": HOST_TIME},
+    "Authorize": _accept_id_token,
+    "TransactionEvent": _answer_event,
+}
+
+
+def answer_boot_only(action: str, payload: Json) -> Json | None:
+    """A CSMS that never answers anything but the boot."""
+    return _accept_boot(payload) if action == "BootNotification" else None
+
+
+# --- The station ---------------------------------------------------------------------------------
+
+
+class Station:
+    """The judgement core of one station, its journal, and a clock that only tests move."""
+
+    def __init__(self, product: Product) -> None:
+        self.product = product
+        self.entries: list[Entry] = []
+        self.state = State(JOURNAL_ID)
+        self.desired = DesiredState()
+        self.host_at = NOON
+        self.uptime_ms = 60_000
+        self.checks = StoryChecks()
+        self.sent_message_ids: set[str] = set()
+        self.csms_call_count = 0
+
+    def when(self, *steps: Step) -> list[Decision]:
+        """What is decided because of these steps, one after the other."""
+        decisions: list[Decision] = []
+        for step in steps:
+            decisions += (
+                self._observe_and_send(step) if isinstance(step, Observation) else step(self)
+            )
+        return decisions
+
+    def with_csms(self, csms: CsmsBehavior, *steps: Step) -> list[Decision]:
+        """As `when`, while a CSMS answers every call."""
+        decisions: list[Decision] = []
+        for step in steps:
+            decisions += self.when(step)
+            decisions += self.answer_calls(csms)
+        return decisions
+
+    def answer_calls(self, csms: CsmsBehavior) -> list[Decision]:
+        """Let the CSMS answer until nothing is in flight, or it falls silent."""
+        decisions: list[Decision] = []
+        for _ in range(CONSECUTIVE_CALLS_MAX):
+            flight = self.in_flight
+            answer = csms(flight.action, self.payload_of_call(flight.call_seq)) if flight else None
+            if answer is None:
+                return decisions
+            decisions += self.when(result_received(**answer))
+        raise AssertionError(f"a station that never stops talking: {self.in_flight}")
+
+    def payload_of_call(self, call: int) -> Json:
+        """What the call of that number says."""
+        queued = self.entries[call - 1].event
+        assert isinstance(queued, CallQueued), queued
+        return _decode_payload(queued.payload)
+
+    @property
+    def in_flight(self) -> CallInFlight | None:
+        return self.state.outbox.in_flight if self.state.link.online else None
+
+    @property
+    def open_transaction(self) -> Transaction:
+        """The one transaction that is open."""
+        [one] = self.state.transactions.open
+        return one
+
+    @property
+    def at(self) -> datetime:
+        """The station's wall clock."""
+        return self.host_at + timedelta(milliseconds=self.state.clock.offset_ms)
+
+    def advance_clock(self, milliseconds: int) -> None:
+        self.host_at += timedelta(milliseconds=milliseconds)
+        self.uptime_ms += milliseconds
+
+    def _observe_and_send(self, observation: Observation) -> list[Decision]:
+        decisions = self.decide_observation(observation)
+        while self.state.link.online and (message_id := self._find_unsent()):
+            self.sent_message_ids.add(message_id)
+            decisions += self.decide_observation(FrameSent(message_id))
+        return decisions
+
+    def decide_observation(self, observation: Observation) -> list[Decision]:
+        """One observation, as the scribe commits it."""
+        entry = Entry(len(self.entries) + 1, self.at, self.uptime_ms, observation)
+        before = self.state
+        entries, self.state = decide(self.product, before, entry)
+        self.entries += entries
+        self.desired = compute_desired_state(self.product, self.state, entries[-1])
+        self.checks(before, entries, self.state, self.desired)
+        return [cast(Decision, settled.event) for settled in entries[1:]]
+
+    def _find_unsent(self) -> str | None:
+        """A frame that may go out and has not been reported as sent."""
+        if self.desired.replies:
+            return self.desired.replies[0].message_id
+        call = self.desired.call
+        return call.message_id if call and call.message_id not in self.sent_message_ids else None
+
+
+def given(
+    *steps: Step, profile_name: str = "development", csms: CsmsBehavior = accept_everything
+) -> Station:
+    """A station with a past, in which the CSMS answered as it does by habit."""
+    station = Station(load_product(profile_name))
+    station.with_csms(csms, *steps)
+    return station
+
+
+# --- Steps ---------------------------------------------------------------------------------------
+
+BOOTED: Final = StationStarted(
+    boot_id="boot-1",
+    release="0.1.0",
+    product_profile="development",
+    identity="CS001",
+    evses=EVSES,
+    last_entry_at=None,
+    last_entry_uptime_ms=None,
+)
+CONFIGURED: Final = CsmsConfigured(url="ws://csms/ocpp", security_profile=1)  # station.toml
+LINK_OPENED: Final = LinkOpened(slot=1, url="ws://csms/ocpp", security_profile=1)
+LINK_LOST: Final = LinkClosed(reason="lost")
+
+
+def cable_plugged(evse_id: int) -> CableReported:
+    return CableReported(evse_id, 1, True)
+
+
+def cable_unplugged(evse_id: int) -> CableReported:
+    return CableReported(evse_id, 1, False)
+
+
+def contactor_reported(evse_id: int, *, closed: bool) -> ContactorReported:
+    return ContactorReported(evse_id, closed)
+
+
+def flow_reported(evse_id: int, flow: EnergyFlow) -> EnergyFlowReported:
+    return EnergyFlowReported(evse_id, flow)
+
+
+def meter_read(evse_id: int, energy_wh: str, **others: str) -> MeterRead:
+    """A reading; the others are `voltage_v`, `current_a`, `power_w`, `energy_export_wh`."""
+    decimals = {name: Decimal(value) for name, value in others.items()}
+    return MeterRead(evse_id, Decimal(energy_wh), **decimals)  # type: ignore[arg-type]
+
+
+def presented(id_token: IdToken, evse_id: int | None = None, **others: bool) -> IdTokenPresented:
+    return IdTokenPresented(id_token, evse_id, **others)
+
+
+def variable_preset(key: str, value: str) -> VariablePreset:
+    return VariablePreset(key, value)
+
+
+def device_faulted(evse_id: int, device: str = "contactor", fault: str = "welded") -> DeviceFaulted:
+    return DeviceFaulted(evse_id, device, fault, blocks_charging=True, stopped_reason="GroundFault")
+
+
+def device_recovered(
+    evse_id: int, device: str = "contactor", fault: str = "welded"
+) -> DeviceRecovered:
+    return DeviceRecovered(evse_id, device, fault)
+
+
+def in_sequence(*steps: Step) -> Step:
+    """Steps that go together."""
+    return lambda station: station.when(*steps)
+
+
+IDLE: Final = in_sequence(  # what the devices report once they have been asked
+    *(
+        report
+        for evse_id in (1, 2)
+        for report in (
+            contactor_reported(evse_id, closed=False),
+            meter_read(evse_id, f"{evse_id}000"),
+            cable_unplugged(evse_id),
+        )
+    )
+)
+
+
+def charging_started(evse_id: int) -> Step:
+    """Contactors close and energy flows."""
+    return in_sequence(contactor_reported(evse_id, closed=True), flow_reported(evse_id, "charging"))
+
+
+def charging_stopped(evse_id: int) -> Step:
+    """No energy flows and the contactors open."""
+    return in_sequence(flow_reported(evse_id, "none"), contactor_reported(evse_id, closed=False))
+
+
+def time_passed(*, seconds: float) -> Step:
+    """Time passes; whatever is due meanwhile is said by the alarm, exactly when it is due."""
+
+    def step(station: Station) -> list[Decision]:
+        target_ms = station.uptime_ms + round(seconds * 1000)
+        decisions: list[Decision] = []
+        while (due_ms := station.desired.next_due_ms) is not None and due_ms <= target_ms:
+            station.advance_clock(max(0, due_ms - station.uptime_ms))
+            decisions += station.when(DeadlineReached(due_ms))
+        station.advance_clock(target_ms - station.uptime_ms)
+        decisions += station.when(DeadlineReached(target_ms))
+        return decisions
+
+    return step
+
+
+def station_restarted(*, boot_id: str = "boot-1", gap_s: float = 1) -> Step:
+    """The program begins again; with another boot id the host does too, its uptime from 0."""
+
+    def step(station: Station) -> list[Decision]:
+        last = station.entries[-1]
+        station.advance_clock(round(gap_s * 1000))
+        if boot_id != station.state.lifecycle.boot_id:
+            station.uptime_ms = 5_000
+        start = msgspec.structs.replace(
+            BOOTED,
+            boot_id=boot_id,
+            last_entry_at=last.at.isoformat(),
+            last_entry_uptime_ms=last.uptime_ms,
+        )
+        return station.when(start)
+
+    return step
+
+
+def frame_received(text: str) -> FrameReceived:
+    """Any JSON from the CSMS."""
+    return FrameReceived(msgspec.Raw(text.encode()))
+
+
+def called(action: str, /, **payload: Any) -> Step:
+    """A CALL of the CSMS."""
+
+    def step(station: Station) -> list[Decision]:
+        station.csms_call_count += 1
+        return station.when(
+            frame_received(json.dumps([2, f"csms-{station.csms_call_count}", action, payload]))
+        )
+
+    return step
+
+
+def _require_in_flight(station: Station) -> CallInFlight:
+    assert station.in_flight, "no call is in flight"
+    return station.in_flight
+
+
+def result_received(**payload: Any) -> Step:
+    """A CALLRESULT to the call in flight."""
+
+    def step(station: Station) -> list[Decision]:
+        now = format_timestamp(station.host_at)
+        body = {name: now if value == HOST_TIME else value for name, value in payload.items()}
+        return station.when(
+            frame_received(json.dumps([3, _require_in_flight(station).message_id, body]))
+        )
+
+    return step
+
+
+def result_received_for(action: str, /, **payload: Any) -> Step:
+    """A CALLRESULT to the call in flight, which is that action."""
+
+    def step(station: Station) -> list[Decision]:
+        assert _require_in_flight(station).action == action, (
+            f"{_require_in_flight(station).action} is in flight"
+        )
+        return station.when(result_received(**payload))
+
+    return step
+
+
+def error_received(code: str = "InternalError", description: str = "") -> Step:
+    """A CALLERROR to the call in flight."""
+
+    def step(station: Station) -> list[Decision]:
+        message_id = _require_in_flight(station).message_id
+        return station.when(frame_received(json.dumps([4, message_id, code, description, {}])))
+
+    return step
+
+
+def csms_answers(csms: CsmsBehavior = accept_everything) -> Step:
+    """The CSMS answers what waits."""
+    return lambda station: station.answer_calls(csms)
+
+
+def id_token_payload(token: IdToken) -> Json:
+    """A token in a payload, as it comes out of the intake: its reference."""
+    return {"idToken": token.ref, "type": token.type}
+
+
+ONLINE: Final = in_sequence(CONFIGURED, BOOTED, IDLE, LINK_OPENED)  # and, by `given`, accepted
+
+
+def in_transaction(evse_id: int = 1, id_token: IdToken = ALICE) -> Step:
+    """Somebody plugged in, was accepted, and energy flows."""
+
+    def step(station: Station) -> list[Decision]:
+        steps = (
+            cable_plugged(evse_id),
+            presented(id_token, evse_id=evse_id),
+            charging_started(evse_id),
+        )
+        return station.with_csms(accept_everything, *steps)
+
+    return step
+
+
+# --- What came of it -----------------------------------------------------------------------------
+
+
+def of_kind(decisions: Iterable[Decision], kind: type[D]) -> list[D]:
+    return [one for one in decisions if isinstance(one, kind)]
+
+
+def payload_of(decision: Decision) -> Json:
+    """The payload of a CALLRESULT."""
+    assert isinstance(decision, CallResultQueued), decision
+    return _decode_payload(decision.payload)
+
+
+def response_payload_in(decisions: Iterable[Decision]) -> Json:
+    """The payload of the one CALLRESULT among these."""
+    [one] = of_kind(decisions, CallResultQueued)
+    return payload_of(one)
+
+
+def error_code_in(decisions: Iterable[Decision]) -> str:
+    """The code of the one CALLERROR among these."""
+    [one] = of_kind(decisions, CallErrorQueued)
+    return one.error_code
+
+
+def queued_payloads(decisions: Iterable[Decision], action: str) -> list[Json]:
+    """The payloads of the calls of that action."""
+    calls = of_kind(decisions, CallQueued)
+    return [_decode_payload(one.payload) for one in calls if one.action == action]
+
+
+def event_triggers(decisions: Iterable[Decision]) -> list[tuple[str, str]]:
+    """(eventType, triggerReason) of each TransactionEvent."""
+    events = queued_payloads(decisions, "TransactionEvent")
+    return [(one["eventType"], one["triggerReason"]) for one in events]
+
+
+def connector_statuses(decisions: Iterable[Decision]) -> list[tuple[int, str]]:
+    """(evseId, connectorStatus) of each StatusNotification."""
+    calls = queued_payloads(decisions, "StatusNotification")
+    return [(one["evseId"], one["connectorStatus"]) for one in calls]
+
+
+# --- What always holds ---------------------------------------------------------------------------
+
+SAMPLE_TRIGGERS: Final = ("MeterValuePeriodic", "MeterValueClock")
+TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+class StoryChecks:
+    """The promises a story may not break, whatever happens in it."""
+
+    def __init__(self) -> None:
+        self.next_seq_no: dict[str, int] = {}
+        self.ended_transaction_ids: set[str] = set()
+        self.undelivered: dict[int, str] = {}  # TransactionEvents neither delivered nor parked
+        self.parked: dict[int, str] = {}
+        self.in_flight_message_id: str | None = None  # messageId of our CALL that still is
+        self.expect_no_failures = True  # no rule and no projection may fail
+        self.droppable_samples: set[int] = set()  # of those that wait, what room may be made of
+
+    def __call__(
+        self,
+        before: State,
+        entries: Sequence[Entry],
+        after: State,
+        desired: DesiredState,
+    ) -> None:
+        self._check_replay(before, entries, after)
+        self._check_one_in_flight(entries)
+        self._check_calls_answered(entries)
+        if isinstance(entries[0].event, CallRetryRequested):
+            self._requeue_parked(entries[0].event)
+        for entry in entries[1:]:
+            self._track_entry(entry)
+        self._check_nothing_lost(after)
+        if self.expect_no_failures:
+            assert not after.health.failed_rule, f"{after.health.failed_rule} failed"
+            assert not desired.failure, desired.failure
+        evses = [one.evse_id for one in after.transactions.open if one.evse_id]
+        assert len(evses) == len(set(evses)), f"E01.FR.14: transactions at {evses}"
+        held = [one.evse_id for one in after.authorizations.active if one.evse_id is not None]
+        assert len(held) == len(set(held)), f"rights to charge at {held}"
+        self._check_deadline_served(entries, desired)
+
+    def _requeue_parked(self, request: CallRetryRequested) -> None:
+        for call in [
+            one for one in self.parked if not request.call_seqs or one in request.call_seqs
+        ]:
+            self.undelivered[call] = self.parked.pop(call)
+
+    def _check_replay(self, before: State, entries: Sequence[Entry], after: State) -> None:
+        again = before
+        for entry in entries:
+            again = apply_entry(again, entry)
+        assert again == after, "replay gives another memory"
+        written = encode_state(after)
+        read_back = decode_state(written)
+        assert read_back == after, "the memory does not survive being written"
+        assert encode_state(read_back) == written, "two forms of one memory"
+        assert [one.seq for one in entries] == list(
+            range(entries[0].seq, entries[0].seq + len(entries))
+        )
+
+    def _check_one_in_flight(self, entries: Sequence[Entry]) -> None:
+        """Part 4 §4.1.1: no second CALL before the first is answered or given up."""
+        match entries[0].event:
+            case FrameReceived(frame=text):
+                said = rpc.parse_frame(text)
+                if isinstance(said, rpc.CallResultFrame | rpc.CallErrorFrame) and (
+                    said.message_id == self.in_flight_message_id
+                ):
+                    self.in_flight_message_id = None
+            case LinkOpened() | LinkClosed() | StationStarted():
+                self.in_flight_message_id = None
+        for entry in entries[1:]:
+            match entry.event:
+                case CallAttemptFailed(message_id=message_id) if (
+                    message_id == self.in_flight_message_id
+                ):
+                    self.in_flight_message_id = None
+                case CallAttempted(message_id=message_id):
+                    assert self.in_flight_message_id is None, f"two calls in flight: {entry}"
+                    self.in_flight_message_id = message_id
+
+    def _check_calls_answered(self, entries: Sequence[Entry]) -> None:
+        event = entries[0].event
+        said = rpc.parse_frame(event.frame) if isinstance(event, FrameReceived) else None
+        replies = [
+            one for one in entries if isinstance(one.event, CallResultQueued | CallErrorQueued)
+        ]
+        if isinstance(said, rpc.CallFrame):
+            assert len(replies) == 1, f"{len(replies)} answers to one call"
+        if isinstance(said, rpc.CallResultFrame | rpc.CallErrorFrame):
+            assert not replies, "an answer is not answered"
+
+    def _track_entry(self, entry: Entry) -> None:
+        match entry.event:
+            case CallResultQueued(action=action, payload=payload):
+                assert_fits_schema(f"{action}Response", payload)
+            case CallQueued(action=action, payload=payload, transaction_event=mark):
+                assert_fits_schema(f"{action}Request", payload)
+                if mark is not None:
+                    self.undelivered[entry.seq] = mark.transaction_id
+                    if mark.event_type == "Updated" and mark.trigger_reason in SAMPLE_TRIGGERS:
+                        self.droppable_samples.add(entry.seq)
+                    self._check_seq_no(_decode_payload(payload))
+            case CallDelivered(call_seq=call):
+                self.undelivered.pop(call, None)
+                self.parked.pop(call, None)
+            case CallsDropped(call_seqs=calls) if self.droppable_samples & set(calls):
+                assert set(calls) <= self.droppable_samples, "E12.FR.04: more than samples given up"
+                for call in calls:
+                    del self.undelivered[call]
+            case CallParked(call_seq=call):
+                self.parked[call] = self.undelivered.pop(call)
+
+    def _check_seq_no(self, event: Json) -> None:
+        """E01.FR.07, E01.FR.08: from 0, without a gap, Started first, nothing after Ended."""
+        transaction_id = event["transactionInfo"]["transactionId"]
+        expected = self.next_seq_no.get(transaction_id, 0)
+        assert event["seqNo"] == expected, f"seqNo {event['seqNo']} after {expected - 1}"
+        assert (event["eventType"] == "Started") == (expected == 0), event
+        assert transaction_id not in self.ended_transaction_ids, (
+            "told of a transaction that has ended"
+        )
+        if event["eventType"] == "Ended":
+            self.ended_transaction_ids.add(transaction_id)
+        self.next_seq_no[transaction_id] = expected + 1
+
+    def _check_nothing_lost(self, state: State) -> None:
+        assert set(state.outbox.transaction) == set(self.undelivered), (
+            "a transaction message is lost"
+        )
+        assert {one.call_seq for one in state.outbox.parked} >= set(self.parked), "parked and lost"
+
+    def _check_deadline_served(self, entries: Sequence[Entry], desired: DesiredState) -> None:
+        """A deadline that changes nothing must not stay due: the alarm would ring for ever."""
+        if isinstance(entries[0].event, DeadlineReached) and len(entries) == 1:
+            due_ms, now_ms = desired.next_due_ms, entries[0].uptime_ms
+            assert due_ms is None or due_ms > now_ms, f"{due_ms} ms is still due at {now_ms} ms"
+
+
+@cache
+def _schema_validator(message: str) -> Any:
+    return jsonschema.Draft6Validator(schema_of(message))
+
+
+def assert_fits_schema(message_name: str, payload: msgspec.Raw) -> None:
+    """The payload follows its official schema, and its times are written as we write them."""
+    body = _decode_payload(payload)
+    faults = [
+        f"{fault.json_path}: {fault.message}"
+        for fault in _schema_validator(message_name).iter_errors(body)
+    ]
+    assert not faults, f"{message_name}: {faults}"
+    for name, value in _string_fields(body):
+        if name in ("timestamp", "generatedAt"):
+            assert TIMESTAMP.fullmatch(value), f"{message_name}: {name} is {value}"
+
+
+def _string_fields(node: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if isinstance(value, str):
+                yield name, value
+            yield from _string_fields(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _string_fields(item)
