@@ -29,14 +29,10 @@ from station.core.blocks import (
     l_firmware,
     n_customers,
 )
-from station.core.blocks.evse_conditions import (
-    is_in_service,
-    is_out_of_order,
-    may_charge,
-    out_of_order_until_ms,
-)
+from station.core.blocks.evse_conditions import is_in_service, is_out_of_order, may_charge
 from station.core.context import Context, Product
 from station.core.display import OUT_OF_ORDER_TEXT, display_text
+from station.core.evse_status import out_of_order_until_ms
 
 
 class DesiredCall(msgspec.Struct, frozen=True):
@@ -231,7 +227,7 @@ def _due_times_ms(ctx: Context) -> Iterator[int]:
         j_metering.aligned_due_ms(ctx),
         j_metering.keep_due_ms(ctx),
         l_firmware.update_due_ms(ctx),
-        out_of_order_until_ms(ctx) if is_out_of_order(ctx) else None,
+        out_of_order_until_ms(ctx.state.health) if is_out_of_order(ctx) else None,
     ):
         if due_ms is not None:
             yield due_ms

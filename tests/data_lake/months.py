@@ -39,7 +39,7 @@ from journal.observations import (
 from journal.projections.outbox import CallQueued
 from journal.projections.transactions import TransactionStarted
 from journal.state import State
-from station.core.blocks.g_availability import evse_status
+from station.core.blocks.g_availability import current_evse_status
 from station.core.context import Context
 from tests.support.story import (
     BOOTED,
@@ -349,7 +349,7 @@ class SimulatedStation(Station):
         if before is not None:
             self._record_status_time(before, new[0])
         ctx = Context(self.product, self.state, new[0])
-        self._statuses = {evse_id: evse_status(ctx, evse_id) for evse_id in EVSES}
+        self._statuses = {evse_id: current_evse_status(ctx, evse_id) for evse_id in EVSES}
         self._record_sold_energy(new)
         return decisions
 

@@ -22,7 +22,10 @@ from station.core.blocks.e_transactions import (
     end_authorization,
 )
 from station.core.blocks.evse_conditions import is_in_service
-from station.core.blocks.g_availability import connector_status, queue_status_notification
+from station.core.blocks.g_availability import (
+    current_connector_status,
+    queue_status_notification,
+)
 from station.core.blocks.j_metering import trigger_meter_values
 from station.core.context import (
     Call,
@@ -228,7 +231,7 @@ def _trigger_status_notification(ctx: Context, evse: EVSEType | None) -> Iterato
         return
     where = evse.id, evse.connector_id
     if where in ctx.state.lifecycle.connectors:
-        status = connector_status(ctx, *where)
+        status = current_connector_status(ctx, *where)
         yield from queue_status_notification(ctx, *where, status, solicited=True)
 
 

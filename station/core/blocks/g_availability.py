@@ -1,20 +1,28 @@
-"""Which connectors can be used, and what is the CSMS told of them? (Block G)"""
+"""StatusNotification and ChangeAvailability. Block G.
+
+`station.core.evse_status` computes the status and has the table of causes. This block
+reads the facts for it from the state, reports a status to the CSMS when it differs from the one
+reported last, and takes parts of the station out of service.
+
+A part is the station, an EVSE or a connector. A change that would interrupt a transaction is
+Scheduled and applied by `apply_scheduled_changes` when the transaction has ended (G03.FR.05,
+G04.FR.06). `report_statuses` runs after all rules that can change a status, so one entry causes at
+most one StatusNotification for each connector.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from journal.events import Decision
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled, Part
 from journal.projections.outbox import CallQueued, ConnectorStatusSummary
-from station.core.blocks.evse_conditions import (
-    is_closed_for_firmware,
-    is_connector_usable,
-    is_out_of_order,
-    is_storage_full,
-)
+from station.core import evse_status
+from station.core.blocks.evse_conditions import is_closed_for_firmware
 from station.core.context import Call, CallHandler, Context, call_result, queue_call, status_info
 from station.ocpp.messages import format_timestamp
+from station.ocpp.messages.enums import ConnectorStatusEnumType
 from station.ocpp.messages.g_availability import (
     ChangeAvailabilityRequest,
     ChangeAvailabilityResponse,
@@ -24,80 +32,82 @@ from station.ocpp.messages.g_availability import (
 # --- Status --------------------------------------------------------------------------------------
 
 
-def connector_status(ctx: Context, evse_id: int, connector_id: int) -> str:
-    """ConnectorStatusEnumType right now. G01.FR.01 to 05, G03.FR.06, G04.FR.07."""
-    if ctx.state.faults.blocking_fault(evse_id):
-        return "Faulted"
-    if ctx.state.transactions.on_evse(evse_id):
-        return "Occupied"
-    if not is_connector_usable(ctx, evse_id, connector_id):
-        return "Unavailable"  # G03.FR.06, G04.FR.07: whether or not a cable is plugged in
-    if ctx.state.lifecycle.restart:
-        return "Unavailable"  # B11.FR.03
-    if is_out_of_order(ctx):
-        return "Faulted"
-    if is_storage_full(ctx):
-        return "Unavailable"
-    if is_closed_for_firmware(ctx, evse_id):
-        return "Unavailable"  # L01.FR.07
-    plugged = ctx.state.evses.by_id(evse_id).plugged_connector_id == connector_id
-    return "Occupied" if plugged else "Available"
+def current_connector_status(
+    ctx: Context, evse_id: int, connector_id: int
+) -> ConnectorStatusEnumType:
+    """ConnectorStatusEnumType at this entry. G01.FR.01 to 05, G03.FR.06, G04.FR.07."""
+    state = ctx.state
+    return evse_status.connector_status(
+        evse_status.gather_connector_facts(
+            evse_id,
+            connector_id,
+            uptime_ms=ctx.uptime_ms,
+            has_transaction=state.transactions.on_evse(evse_id) is not None,
+            is_closed_for_firmware=is_closed_for_firmware(ctx, evse_id),
+            faults=state.faults,
+            availability=state.availability,
+            lifecycle=state.lifecycle,
+            health=state.health,
+            evses=state.evses,
+        )
+    )
 
 
-def evse_status(ctx: Context, evse_id: int) -> str:
-    """AvailabilityState of an EVSE: the least usable of its connectors."""
-    connectors = dict(ctx.state.lifecycle.evses).get(evse_id, ())
-    return _least_available([connector_status(ctx, evse_id, one) for one in connectors])
+def current_evse_status(ctx: Context, evse_id: int) -> ConnectorStatusEnumType:
+    """AvailabilityState of an EVSE at this entry."""
+    connector_ids = dict(ctx.state.lifecycle.evses).get(evse_id, ())
+    return evse_status.evse_status(
+        current_connector_status(ctx, evse_id, connector_id) for connector_id in connector_ids
+    )
 
 
-def station_status(ctx: Context) -> str:
-    """AvailabilityState of the station: usable as long as one EVSE is."""
-    if not ctx.state.availability.is_operative(0):
-        return "Unavailable"
-    if ctx.state.faults.blocking_fault(0):
-        return "Faulted"
-    statuses = [evse_status(ctx, evse_id) for evse_id in ctx.state.lifecycle.evse_ids]
-    return min(statuses, key=STATUS_ORDER.index) if statuses else "Unavailable"
-
-
-STATUS_ORDER = ("Available", "Reserved", "Occupied", "Unavailable", "Faulted")
-
-
-def _least_available(statuses: list[str]) -> str:
-    return max(statuses, key=STATUS_ORDER.index) if statuses else "Unavailable"
+def current_station_status(ctx: Context) -> ConnectorStatusEnumType:
+    """AvailabilityState of the station at this entry."""
+    return evse_status.station_status(
+        [current_evse_status(ctx, evse_id) for evse_id in ctx.state.lifecycle.evse_ids],
+        is_operative=ctx.state.availability.is_operative(0),
+        has_blocking_fault=ctx.state.faults.blocking_fault(0) is not None,
+    )
 
 
 def report_statuses(ctx: Context) -> Iterator[Decision]:
-    """Tell of each connector whose status is not what the CSMS was told. G01.FR.03 to 07, B04.
+    """Report each connector whose status differs from the last report. G01.FR.03 to 07, B04.
 
-    An EVSE that has not spoken since the program started has no status yet.
+    An EVSE whose cable has not been reported since the program started has no status yet, unless a
+    fault blocks it.
     """
     for evse_id, connector_id in ctx.state.lifecycle.connectors:
-        if not ctx.state.evses.by_id(evse_id).is_cable_known and not _has_blocking_fault(
-            ctx, evse_id
-        ):
+        if not _has_status(ctx, evse_id):
             continue
-        status = connector_status(ctx, evse_id, connector_id)
+        status = current_connector_status(ctx, evse_id, connector_id)
         if status != ctx.state.reported_statuses.on_connector(evse_id, connector_id):
             yield from queue_status_notification(ctx, evse_id, connector_id, status)
 
 
-def _has_blocking_fault(ctx: Context, evse_id: int) -> bool:
-    """A fault is told even where the EVSE never spoke."""
-    return ctx.state.faults.blocking_fault(evse_id) is not None
+def _has_status(ctx: Context, evse_id: int) -> bool:
+    return (
+        ctx.state.evses.by_id(evse_id).is_cable_known
+        or ctx.state.faults.blocking_fault(evse_id) is not None
+    )
 
 
 def queue_status_notification(
-    ctx: Context, evse_id: int, connector_id: int, status: str, *, solicited: bool = False
+    ctx: Context,
+    evse_id: int,
+    connector_id: int,
+    status: ConnectorStatusEnumType,
+    *,
+    solicited: bool = False,
 ) -> Iterator[CallQueued]:
+    """Queue a StatusNotificationRequest."""
     request = StatusNotificationRequest(
         timestamp=format_timestamp(ctx.now),
-        connector_status=status,  # type: ignore[arg-type]
+        connector_status=status,
         evse_id=evse_id,
         connector_id=connector_id,
     )
-    mark = ConnectorStatusSummary(evse_id, connector_id, status)
-    yield from queue_call(ctx, request, solicited=solicited, status=mark)
+    summary = ConnectorStatusSummary(evse_id, connector_id, status)
+    yield from queue_call(ctx, request, solicited=solicited, status=summary)
 
 
 # --- Availability --------------------------------------------------------------------------------
@@ -106,32 +116,25 @@ def queue_status_notification(
 def change_availability(
     ctx: Context, call: Call, request: ChangeAvailabilityRequest
 ) -> Iterator[Decision]:
-    """Take a part out of service or give it back. G03.FR.01 to 05, G04.FR.01 to 06."""
+    """Take a part out of service or put it back. G03.FR.01 to 05, G04.FR.01 to 06."""
     part = (request.evse.id, request.evse.connector_id or 0) if request.evse else (0, 0)
     operative = request.operational_status == "Operative"
     if not _part_exists(ctx, part):
+        code = "UnknownConnectorId" if part[1] else "UnknownEvse"
         yield call_result(
-            call,
-            ChangeAvailabilityResponse(
-                status="Rejected",
-                status_info=status_info("UnknownConnectorId" if part[1] else "UnknownEvse"),
-            ),
+            call, ChangeAvailabilityResponse(status="Rejected", status_info=status_info(code))
         )
-    elif (
-        not operative
-        and ctx.state.availability.is_itself_operative(part)
-        and _has_transaction(ctx, part)
-    ):
-        yield call_result(
-            call, ChangeAvailabilityResponse(status="Scheduled")
-        )  # G03.FR.05, G04.FR.06
+        return
+    availability = ctx.state.availability
+    is_operative = availability.is_itself_operative(part)
+    if not operative and is_operative and _has_transaction(ctx, part):
+        # G03.FR.05, G04.FR.06
+        yield call_result(call, ChangeAvailabilityResponse(status="Scheduled"))
         yield AvailabilityScheduled(*part, operative)
-    else:
-        yield call_result(call, ChangeAvailabilityResponse(status="Accepted"))
-        if ctx.state.availability.is_itself_operative(part) != operative or _is_scheduled(
-            ctx, part
-        ):
-            yield AvailabilityChanged(*part, operative)
+        return
+    yield call_result(call, ChangeAvailabilityResponse(status="Accepted"))
+    if is_operative != operative or _is_scheduled(ctx, part):
+        yield AvailabilityChanged(*part, operative)
 
 
 def _part_exists(ctx: Context, part: Part) -> bool:
@@ -144,7 +147,7 @@ def _part_exists(ctx: Context, part: Part) -> bool:
 
 
 def _has_transaction(ctx: Context, part: Part) -> bool:
-    """Whether a transaction stands in the way."""
+    """Whether an open transaction delays a change of the part."""
     evse_id, _ = part
     if evse_id == 0:
         return bool(ctx.state.transactions.open)
@@ -152,14 +155,14 @@ def _has_transaction(ctx: Context, part: Part) -> bool:
 
 
 def _is_scheduled(ctx: Context, part: Part) -> bool:
-    return any(one == part for one, _ in ctx.state.availability.scheduled)
+    return any(scheduled == part for scheduled, _ in ctx.state.availability.scheduled)
 
 
 def apply_scheduled_changes(ctx: Context) -> Iterator[Decision]:
-    """The transaction a scheduled change waited for is over. G03.FR.05, G04.FR.06."""
+    """Apply a scheduled change when its transaction has ended. G03.FR.05, G04.FR.06."""
     for part, operative in ctx.state.availability.scheduled:
         if not _has_transaction(ctx, part):
             yield AvailabilityChanged(*part, operative)
 
 
-CALLS: dict[str, CallHandler] = {"ChangeAvailability": change_availability}
+CALLS: Final[dict[str, CallHandler]] = {"ChangeAvailability": change_availability}

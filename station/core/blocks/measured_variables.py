@@ -12,7 +12,11 @@ from typing import Final
 
 from journal.observations import DeviceFaulted, MeterRead
 from journal.projections.network_profiles import CONFIGURED_SLOT
-from station.core.blocks.g_availability import connector_status, evse_status, station_status
+from station.core.blocks.g_availability import (
+    current_connector_status,
+    current_evse_status,
+    current_station_status,
+)
 from station.core.context import Context
 from station.core.device_model.model import Component
 from station.ocpp.messages import format_timestamp
@@ -32,10 +36,10 @@ def _boolean_text(value: bool) -> str:
 
 def _read_availability(ctx: Context, component: Component) -> str | None:
     if component.evse_id is None:
-        return station_status(ctx)
+        return current_station_status(ctx)
     if component.connector_id is None:
-        return evse_status(ctx, component.evse_id)
-    return connector_status(ctx, component.evse_id, component.connector_id)
+        return current_evse_status(ctx, component.evse_id)
+    return current_connector_status(ctx, component.evse_id, component.connector_id)
 
 
 def _meter_readings(ctx: Context, component: Component) -> list[MeterRead]:

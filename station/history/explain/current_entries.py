@@ -43,7 +43,7 @@ from journal.projections.transactions import (
     TransactionStarted,
     TransactionStopOrdered,
 )
-from station.core.blocks.evse_conditions import OUT_OF_ORDER_MS
+from station.core.evse_status import OUT_OF_ORDER_MS
 
 StationPart = tuple[int, int]  # (evse_id, connector_id); 0: all of it
 

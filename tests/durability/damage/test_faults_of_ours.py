@@ -16,9 +16,9 @@ from journal.projections.station_health import RuleFailed
 from journal.state import apply_entries, apply_entry
 from station.core import decide
 from station.core import desired as wanted_module
-from station.core.blocks.evse_conditions import OUT_OF_ORDER_MS
 from station.core.context import Context
 from station.core.desired import FAILED_RETRY_MS
+from station.core.evse_status import OUT_OF_ORDER_MS
 from station.simulation.evse_double import SimulatedEv
 from station.simulation.faulty_csms import ALICE as ALICES_UID
 from station.simulation.world import SimulatedWorld, run_simulation

@@ -57,7 +57,9 @@ def _never_offline() -> None:
 def _always_available() -> None:
     from station.core.blocks import g_availability
 
-    replace_attribute(g_availability, "connector_status", lambda _: lambda *place: "Available")
+    replace_attribute(
+        g_availability, "current_connector_status", lambda _: lambda *place: "Available"
+    )
 
 
 def _everybody_is_cached() -> None:

@@ -1,0 +1,170 @@
+"""ConnectorStatus of a connector, and AvailabilityState of an EVSE and of the station. G01.
+
+A status is computed only here. `core/blocks/g_availability.py` reports the result
+to the CSMS; `station/history` uses the same functions for `export states` and `report`, so what the
+CSMS was told and what the history shows cannot differ.
+
+A connector has the status of the first cause in `STATUS_CAUSES` that holds; it is Available if none
+holds. The order matters:
+
+1. A fault that blocks charging comes first: Faulted must show also while a transaction is being
+   stopped because of the fault.
+2. An open transaction comes next. A connector that was taken out of service during a transaction
+   stays Occupied until the transaction ends (G03.FR.05, G04.FR.06), and so does one on a station
+   with a full disk, a pending restart or a failed rule: an EV is still charging or finishing there.
+3. Everything that keeps new EV drivers away follows, whether or not a cable is plugged in
+   (G03.FR.06, G04.FR.07). Out of service by order of the CSMS comes before a failed rule, because a
+   connector that the CSMS has closed must not be reported Faulted.
+4. A plugged in cable makes the connector Occupied (G01.FR.03).
+
+An EVSE has the least usable status of its connectors; the station the most usable status of its
+EVSEs, because it can be used while one of them can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from journal.projections.availability import Availability
+from journal.projections.evses import Evses
+from journal.projections.faults import Faults
+from journal.projections.lifecycle import Lifecycle
+from journal.projections.station_health import StationHealth
+from station.ocpp.messages.enums import ConnectorStatusEnumType
+
+# From the most to the least usable.
+STATUS_ORDER: Final[tuple[ConnectorStatusEnumType, ...]] = (
+    "Available",
+    "Reserved",
+    "Occupied",
+    "Unavailable",
+    "Faulted",
+)
+OUT_OF_ORDER_MS: Final = 600_000  # after a failed rule no new EV driver is admitted for this long
+
+
+class ConnectorFacts(NamedTuple):
+    """What a status is computed from. The fields are in the order of `STATUS_CAUSES`."""
+
+    has_blocking_fault: bool  # of the EVSE or of the whole station
+    has_transaction: bool  # open on the EVSE
+    is_out_of_service: bool  # by ChangeAvailability; also leaving service after a transaction
+    is_restart_ordered: bool
+    is_out_of_order: bool  # a rule failed less than OUT_OF_ORDER_MS ago
+    is_storage_full: bool
+    is_closed_for_firmware: bool  # an update keeps new EV drivers away
+    is_plugged_in: bool  # a cable, at this connector
+
+
+class StatusCause(NamedTuple):
+    """A row of the status table: the fact, the status it leads to, and what it means."""
+
+    fact: str
+    status: ConnectorStatusEnumType
+    description: str
+
+
+STATUS_CAUSES: Final = (
+    StatusCause("has_blocking_fault", "Faulted", "a device fault blocks charging"),
+    StatusCause("has_transaction", "Occupied", "a transaction is open"),
+    StatusCause("is_out_of_service", "Unavailable", "out of service by ChangeAvailability"),
+    StatusCause("is_restart_ordered", "Unavailable", "the station is about to restart"),
+    StatusCause("is_out_of_order", "Faulted", "a rule of the program failed"),
+    StatusCause("is_storage_full", "Unavailable", "the disk is full"),
+    StatusCause("is_closed_for_firmware", "Unavailable", "a firmware update is pending"),
+    StatusCause("is_plugged_in", "Occupied", "an EV is plugged in"),
+)
+assert ConnectorFacts._fields == tuple(cause.fact for cause in STATUS_CAUSES)
+
+
+def status_cause(facts: ConnectorFacts) -> StatusCause | None:
+    """The cause that decides the status; None: the connector is Available."""
+    for holds, cause in zip(facts, STATUS_CAUSES, strict=True):
+        if holds:
+            return cause
+    return None
+
+
+def connector_status(facts: ConnectorFacts) -> ConnectorStatusEnumType:
+    """ConnectorStatusEnumType. G01.FR.01 to 05, G03.FR.06, G04.FR.07, B11.FR.03, L01.FR.07."""
+    cause = status_cause(facts)
+    return cause.status if cause else "Available"
+
+
+def gather_connector_facts(
+    evse_id: int,
+    connector_id: int,
+    *,
+    uptime_ms: int,
+    has_transaction: bool,
+    is_closed_for_firmware: bool,
+    faults: Faults,
+    availability: Availability,
+    lifecycle: Lifecycle,
+    health: StationHealth,
+    evses: Evses,
+) -> ConnectorFacts:
+    """The facts of a connector, read from the projections that hold them."""
+    return ConnectorFacts(
+        has_blocking_fault=faults.blocking_fault(evse_id) is not None,
+        has_transaction=has_transaction,
+        is_out_of_service=not is_connector_usable(availability, evse_id, connector_id),
+        is_restart_ordered=lifecycle.restart is not None,
+        is_out_of_order=is_out_of_order(health, uptime_ms),
+        is_storage_full=is_storage_full(health),
+        is_closed_for_firmware=is_closed_for_firmware,
+        is_plugged_in=evses.by_id(evse_id).plugged_connector_id == connector_id,
+    )
+
+
+def is_connector_usable(availability: Availability, evse_id: int, connector_id: int) -> bool:
+    """Whether the CSMS left a connector in service.
+
+    If the whole station is to leave service, a connector that is not in use leaves at once and
+    does not wait for transactions elsewhere. G04.FR.06, TC_G_14.
+    """
+    return availability.is_operative(evse_id, connector_id) and not availability.is_leaving_service(
+        evse_id, connector_id
+    )
+
+
+def out_of_order_until_ms(health: StationHealth) -> int | None:
+    """Uptime until which no new EV driver is admitted because a rule failed; None: none failed."""
+    failed_ms = health.rule_failed_ms
+    return None if failed_ms is None else failed_ms + OUT_OF_ORDER_MS
+
+
+def is_out_of_order(health: StationHealth, uptime_ms: int) -> bool:
+    """Whether a rule failed less than OUT_OF_ORDER_MS ago. P8."""
+    until_ms = out_of_order_until_ms(health)
+    return until_ms is not None and uptime_ms < until_ms
+
+
+def is_storage_full(health: StationHealth) -> bool:
+    """Whether the free space that is left is reserved for ending open transactions."""
+    return health.storage_level == "full"
+
+
+def evse_status(connector_statuses: Iterable[ConnectorStatusEnumType]) -> ConnectorStatusEnumType:
+    """AvailabilityState of an EVSE: the least usable of its connectors; without any Unavailable."""
+    return max(connector_statuses, key=STATUS_ORDER.index, default="Unavailable")
+
+
+def station_status(
+    evse_statuses: Iterable[ConnectorStatusEnumType],
+    *,
+    is_operative: bool,
+    has_blocking_fault: bool,
+) -> ConnectorStatusEnumType:
+    """AvailabilityState of the station: the most usable of its EVSEs.
+
+    Args:
+        is_operative: the CSMS left the station as a whole in service.
+        has_blocking_fault: a fault of the station as a whole, not of one EVSE.
+    """
+    if not is_operative:
+        return "Unavailable"
+    if has_blocking_fault:
+        return "Faulted"
+    return min(evse_statuses, key=STATUS_ORDER.index, default="Unavailable")
