@@ -205,25 +205,6 @@ def pack_blocks(
         yield _pack_member(link, lines)
 
 
-def write_segment(path: Path, blocks: Iterable[bytes]) -> None:
-    """Put a segment on the disk, whole or, if the power goes, not under its name.
-
-    Raises:
-        OSError: the disk does not take it.
-    """
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("wb") as file:
-        file.writelines(blocks)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 def remove_unfinished_segments(journal: Path, journal_id: str) -> None:
     """Take away what a power cut left of a segment that never got its name.
 

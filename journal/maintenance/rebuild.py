@@ -12,11 +12,11 @@ from typing import NamedTuple
 from journal.format.hash_chain import origin_digest
 from journal.maintenance.salvage import Anchor, Salvage
 from journal.storage.archive import Archive
+from journal.storage.atomic_file import sync_directory
 from journal.storage.connection import (
     StoreSettings,
     connect_writable,
     open_connection,
-    sync_directory,
 )
 from journal.storage.errors import translate_errors
 from journal.storage.quarantine import find_quarantines, quarantine_journal, remove_half_made

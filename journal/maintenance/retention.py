@@ -28,10 +28,10 @@ from journal.format.segments import (
     pack_blocks,
     remove_unfinished_segments,
     segment_path,
-    write_segment,
 )
 from journal.state import State
 from journal.storage.archive import Archive
+from journal.storage.atomic_file import write_atomically
 from journal.storage.errors import JournalDamaged, JournalFailed, translate_errors
 from journal.storage.quarantine import find_quarantines
 from journal.storage.reader import EntryDamage, Reader
@@ -123,7 +123,7 @@ def archive_oldest_entries(
         first, last = gone + 1, rows[-1].seq
         segment = Segment(segment_path(path, store.journal_id, first, last), first, last)
         remove_unfinished_segments(path, store.journal_id)
-        write_segment(segment.path, pack_blocks(store.journal_id, gone, digest, rows))
+        write_atomically(segment.path, pack_blocks(store.journal_id, gone, digest, rows))
         drop_page_cache(segment.path)
         if segment.last_digest(store.journal_id) != rows[-1].digest:
             raise JournalFailed(f"{segment.path}: not as it was written. Check the disk.")

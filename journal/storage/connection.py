@@ -8,14 +8,16 @@ from pathlib import Path
 
 import msgspec
 
+CHECKPOINT_PAGES = 1000  # default; 4 MB of log, which fill GROW_BYTES once
+GROW_BYTES = 4 << 20  # default; 4 MiB
 PAGE_BYTES = 4096  # the unit of eMMC file systems; smaller pages are written as whole ones anyway
 
 
 class StoreSettings(msgspec.Struct, frozen=True):
     """`[journal]` of station.toml, as far as it concerns the file."""
 
-    checkpoint_pages: int = 512  # of the log, about 2 MiB, before they go into the file
-    grow_bytes: int = 4 << 20  # of log written beforehand and kept: twice a checkpoint's worth
+    checkpoint_pages: int = CHECKPOINT_PAGES  # of the log, before they are moved into the file
+    grow_bytes: int = GROW_BYTES  # of log written in advance and kept, so that commits overwrite
     powersafe_overwrite: bool = True  # False: the disk may harm bytes next to those it writes
 
 
@@ -38,15 +40,6 @@ def connect_writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
-
-
-def sync_directory(directory: Path) -> None:
-    """A new file is there after a power cut only if its directory was synced."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 CACHE_KIB = 256  # of SQLite's page cache per connection; a journal is read once, in order

@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 
 from journal.format.sectors import read_file_with_filler
-from journal.storage.connection import sync_directory
+from journal.storage.atomic_file import sync_directory
 from journal.storage.errors import translate_errors
 from journal.storage.lock import WriterLock
 

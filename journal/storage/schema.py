@@ -7,7 +7,8 @@ from pathlib import Path
 
 import migrations
 from journal.format.hash_chain import JOURNAL_FORMAT
-from journal.storage.connection import StoreSettings, connect_writable, sync_directory
+from journal.storage.atomic_file import sync_directory
+from journal.storage.connection import StoreSettings, connect_writable
 from journal.storage.errors import JournalFailed
 
 MIGRATION_SET = "journal"

@@ -6,7 +6,6 @@ wrong with it, it is ignored with a reason, and the journal is replayed from its
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from journal.codec import DECODE_ERRORS
+from journal.storage.atomic_file import write_atomically
 
 State = TypeVar("State")
 
@@ -110,7 +110,7 @@ class SnapshotFile(Generic[State]):
         body = self._encode(state)
         whole = sha256(label)
         whole.update(body)
-        _write_atomically(path, _MAGIC, whole.digest(), label, body)
+        write_atomically(path, (_MAGIC, whole.digest(), label, body))
 
     def load(self, digest_at: Callable[[int], bytes | None]) -> Snapshot[State] | SnapshotIgnored:
         """The snapshot, if it is this journal's and this code's; else one that was prepared.
@@ -149,18 +149,3 @@ class SnapshotFile(Generic[State]):
         except DECODE_ERRORS as error:
             why = " ".join(str(error).split())
             return SnapshotIgnored(f"it does not decode: {type(error).__name__} {why}")
-
-
-def _write_atomically(path: Path, *content: bytes) -> None:
-    """Write the file as a whole or not at all."""
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("wb") as file:
-        file.writelines(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import closing
 from datetime import datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from journal.storage.atomic_file import write_atomically
 from station.commands.shared.exits import CommandFailed, UsageError
 from station.commands.shared.journal_argument import journal_argument, open_journal
 from station.commands.shared.time_range import (
@@ -72,13 +72,11 @@ def _write_page(out: Path, text: str) -> None:
     What a link leads to is replaced, not the link; a device or a pipe is written to.
     """
     target = out.resolve()
-    partial = target.with_name(f".{target.name}.partial")
+    content = text.encode("utf-8")
     try:
         if target.exists() and not target.is_file():
-            target.write_text(text, encoding="utf-8", newline="\n")
-            return
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(partial, target)
+            target.write_bytes(content)
+        else:
+            write_atomically(target, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CommandFailed(f"{out}: {error.strerror}. No page was written.") from None

@@ -8,7 +8,6 @@ there the file's fault ends the start.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from journal.storage.atomic_file import write_atomically
 from station.config.station_toml import Config, ConfigError, parse_config, read_toml
 
 RawConfig = dict[str, Any]
@@ -157,7 +157,4 @@ def _save_last_good(config: Config, base: Path, raw: RawConfig) -> None:
     kept.parent.mkdir(mode=0o700, exist_ok=True)
     if kept.exists() and kept.read_bytes() == text:
         return
-    fresh = kept.with_suffix(".new")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(text)
-    fresh.replace(kept)
+    write_atomically(kept, text, mode=0o600)

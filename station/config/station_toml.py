@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from journal.storage.connection import CHECKPOINT_PAGES, GROW_BYTES
 from station.core.device_model.model import (
     Component,
     DeviceModel,
@@ -103,8 +104,8 @@ class DeviceConfig(msgspec.Struct, frozen=True):
 class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[journal]`: what the disk is trusted with."""
 
-    checkpoint_pages: int = 1000  # pages of 4 KiB in the WAL before it is folded in
-    grow_bytes: int = 4_194_304  # the WAL is grown ahead by so much, so that appends overwrite
+    checkpoint_pages: int = CHECKPOINT_PAGES  # pages of 4 KiB in the WAL before it is folded in
+    grow_bytes: int = GROW_BYTES  # the WAL is grown ahead by so much, so that appends overwrite
     powersafe_overwrite: bool = True  # a torn write harms only the bytes it was writing
     reading_interval_s: int = 10  # a meter reading is journaled at least so often, DESIGN P6
     reserve_bytes: int = 8_388_608  # room kept to end what runs on a full disk

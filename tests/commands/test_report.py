@@ -48,7 +48,7 @@ def test_a_page_is_written_and_named(
     browser = PageChecker(page)
     assert browser.complaints == []
     assert "CS001" in browser.text
-    assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
+    assert [one.name for one in tmp_path.iterdir() if one.name.endswith(".new")] == []
     assert run_station("report", journal.parent).stdout == page, (
         "the same to a pipe, by the directory"
     )
@@ -161,7 +161,7 @@ def test_a_link_stays_a_link_and_a_pipe_a_pipe(
     finally:
         os.close(reader)
     assert pipe.is_fifo()
-    assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
+    assert [one.name for one in tmp_path.iterdir() if one.name.endswith(".new")] == []
 
 
 def _read_exactly(reader: int, size: int) -> bytes:

@@ -69,7 +69,7 @@ def _minimal_struct(kind: type[msgspec.Struct]) -> Any:
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
 def test_every_kind_of_event_has_a_sentence(kind: type[Event]) -> None:
-    assert kind.__name__ in SENTENCES, f"station/sentences has none for {kind.__name__}"
+    assert kind.__name__ in SENTENCES, f"station/transcript has no sentence for {kind.__name__}"
     for event in (_filled_struct(kind), _minimal_struct(kind)):
         who, sentence = describe_event(event)
         assert who

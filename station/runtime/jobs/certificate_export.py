@@ -6,13 +6,13 @@ kept as it changes. Only the station may read it. Nothing reads it back.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import trio
 
 from journal.projections.certificates import CertificateInstalled
+from journal.storage.atomic_file import write_atomically
 from station.core.desired import DesiredState
 from station.runtime.watched_value import WatchedValue
 
@@ -39,13 +39,4 @@ def write_certificate_files(certificates: Iterable[CertificateInstalled], direct
     for path, pem in wanted.items():
         for folder in (directory, path.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
-        _write_atomically(path, pem)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    fresh = path.with_suffix(".new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(text)
-    fresh.replace(path)
+        write_atomically(path, pem.encode("ascii"), mode=0o600)

@@ -12,6 +12,8 @@ import re
 import uuid
 from pathlib import Path
 
+from journal.storage.atomic_file import sync_directory
+
 log = logging.getLogger("station.secrets")
 
 _REFERENCE_PATTERN = re.compile(r"<secret ([0-9a-f]{32})>")
@@ -38,7 +40,7 @@ class SecretStore:
             whole.write(secret.encode())
             whole.flush()
             os.fsync(file)
-        self.sync_directory()
+        sync_directory(self._directory)
         return f"<secret {name}>"
 
     def read_secret(self, reference: str) -> str | None:
@@ -65,10 +67,3 @@ class SecretStore:
         for file in self._directory.iterdir():
             if _FILE_NAME_PATTERN.fullmatch(file.name) and file.name not in wanted:
                 file.unlink()
-
-    def sync_directory(self) -> None:
-        handle = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from journal.storage.atomic_file import sync_directory, write_atomically
 from station.runtime.transfers.results import TransferFailed, TransferLimits
 from station.runtime.transfers.url import TransferUrl
 
@@ -50,7 +51,7 @@ class PartialDownload:
             TransferFailed: permanent; the disk refuses.
         """
         self._destination = destination
-        self._part_file, self._state_file, self._state_draft = _partial_paths(destination)
+        self._part_file, self._state_file, _ = _partial_paths(destination)
         self._url_digest = hashlib.sha256(url.without_credentials.encode()).hexdigest()
         self._limits = limits
         self._may_resume = resume
@@ -157,8 +158,7 @@ class PartialDownload:
             receipt = DownloadState(
                 self._url_digest, self.validator, self.received_bytes, self.total_bytes
             )
-            self._state_draft.write_bytes(msgspec.json.encode(receipt))
-            os.replace(self._state_draft, self._state_file)
+            write_atomically(self._state_file, msgspec.json.encode(receipt))
 
     def _require_space(self, size: int) -> None:
         """Refuse to take what the journal may need."""
@@ -197,14 +197,6 @@ def _partial_paths(destination: Path) -> tuple[Path, Path, Path]:
     """The bytes, the receipt, and the receipt while it is written."""
     part, receipt, draft = (
         destination.with_name(destination.name + suffix)
-        for suffix in (".part", ".part.json", ".part.new")
+        for suffix in (".part", ".part.json", ".part.json.new")
     )
     return part, receipt, draft
-
-
-def sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from journal.events import Decision, Entry, IdToken, Observation
-from journal.format import segments
 from journal.format.segments import Segment
 from journal.maintenance import retention
 from journal.maintenance.retention import ArchiveResult, RetentionLimits, archive_oldest_entries
 from journal.state import State
-from journal.storage import connection, schema, snapshots, store
+from journal.storage import atomic_file, connection, schema, snapshots, store
 from journal.storage.connection import StoreSettings
 from journal.storage.store import Store
 from station.core.context import Product
@@ -313,30 +312,30 @@ def _without_synchronous() -> None:
 
 
 def _without_snapshot_sync() -> None:
-    def replace(path: Path, *content: bytes) -> None:
+    def replace(path: Path, content: Iterable[bytes]) -> None:
         fresh = path.with_name(f"{path.name}.new")
         fresh.write_bytes(b"".join(content))
         fresh.replace(path)
 
-    snapshots._write_atomically = replace
+    setattr(snapshots, "write_atomically", replace)  # noqa: B010  # mypy knows it as another's
 
 
 def _links_a_file() -> None:
     """Not a fault, but nothing the model of the disk knows."""
-    replace = snapshots._write_atomically
+    replace = atomic_file.write_atomically
 
-    def linking(path: Path, *content: bytes) -> None:
-        replace(path, *content)
+    def linking(path: Path, content: Iterable[bytes]) -> None:
+        replace(path, content)
         path.with_name("another").hardlink_to(path)
 
-    snapshots._write_atomically = linking
+    setattr(snapshots, "write_atomically", linking)  # noqa: B010  # mypy knows it as another's
 
 
 def _without_segment_sync() -> None:
     def written(path: Path, blocks: Iterable[bytes]) -> None:
         path.write_bytes(b"".join(blocks))
 
-    setattr(retention, "write_segment", written)  # noqa: B010  # mypy knows it as another's
+    setattr(retention, "write_atomically", written)  # noqa: B010  # mypy knows it as another's
 
 
 def _without_a_segment() -> None:
@@ -349,7 +348,7 @@ def _without_a_segment() -> None:
         content = segment.path.read_bytes()
         segment.path.unlink()
         moved = truly(store, segment, archived_seq, text_bytes)
-        segments.write_segment(segment.path, [content])
+        atomic_file.write_atomically(segment.path, [content])
         return moved
 
     retention._drop_segment_entries = drop_before_write

@@ -24,6 +24,7 @@ from journal.maintenance import retention
 from journal.maintenance.rebuild import rebuild
 from journal.maintenance.retention import RetentionLimits, archive_oldest_entries
 from journal.maintenance.verify import verify
+from journal.storage import atomic_file
 from journal.storage.errors import JournalDamaged, JournalFailed
 from journal.storage.reader import EntryDamage, Reader
 from journal.storage.store import Store
@@ -183,13 +184,13 @@ def test_a_segment_has_a_size(tmp_path: Path) -> None:
     with open_writable(path) as store:
         store.append(list(make_entries(1, 100)))
         for first in (1, 21, 41, 61):
-            moved = archive_until(store, path, 90, entries=20, only_if_worthwhile=True)
+            moved = archive_until(store, path, 90, segment_entries=20, only_if_worthwhile=True)
             assert moved
             assert (moved.segment.first_seq, moved.entry_count) == (first, 20)
-        moved = archive_until(store, path, 90, entries=20, only_if_worthwhile=True)
+        moved = archive_until(store, path, 90, segment_entries=20, only_if_worthwhile=True)
         assert moved
         assert moved.entry_count == 10
-        assert archive_until(store, path, 95, entries=20, only_if_worthwhile=True) is None
+        assert archive_until(store, path, 95, segment_entries=20, only_if_worthwhile=True) is None
     assert verify_complaints(path) == []
 
 
@@ -316,7 +317,7 @@ def test_what_was_damaged_moves_and_is_told_as_before(tmp_path: Path, damage: st
     run_hidden_statements(path, *DAMAGES[damage])
     before = everything_read(path)
     with open_writable(path) as store:
-        while archive_until(store, path, ARCHIVED, entries=1000):
+        while archive_until(store, path, ARCHIVED, segment_entries=1000):
             assert everything_read(path) == before
         assert store.reader.archived_position()[0] in (ARCHIVED, ARCHIVED - 1)
         assert next(store.reader.connection.execute("SELECT min(seq) FROM entry")) > (ARCHIVED,)
@@ -506,7 +507,7 @@ def test_nothing_leaves_the_file_unless_the_disk_gives_the_segment_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "journal.db"
-    truly = segments.write_segment
+    truly = atomic_file.write_atomically
 
     def rotting(to: Path, blocks: object) -> None:
         truly(to, blocks)  # type: ignore[arg-type]
@@ -514,7 +515,7 @@ def test_nothing_leaves_the_file_unless_the_disk_gives_the_segment_back(
         content[len(content) // 2] ^= 1
         to.write_bytes(content)
 
-    monkeypatch.setattr(retention, "write_segment", rotting)
+    monkeypatch.setattr(retention, "write_atomically", rotting)
     with open_writable(path) as store:
         store.append(list(make_entries(1, LAST)))
         with pytest.raises(JournalFailed, match="not as it was written"):

@@ -21,14 +21,14 @@ REPEATED_READER = """
 import sys
 from pathlib import Path
 from journal.storage.reader import Reader
-from tests.journal.kinds import KINDS
+from tests.journal.kinds import REGISTRY
 
 print("reading", flush=True)
 while True:
-    with Reader.open(Path(sys.argv[1]), KINDS) as reader:
-        for _ in reader.entries():
+    with Reader.open(Path(sys.argv[1]), REGISTRY) as reader:
+        for _ in reader.iter_entries():
             pass
-        reader.numbers(newest=5, containing="nothing like it")
+        reader.find_seqs(count_max=5, containing="nothing like it")
 """
 OPEN_READER = """
 import sqlite3, sys, time

@@ -124,9 +124,9 @@ def test_the_fingerprint_changes_with_the_code_and_what_else_counts(
     source = tmp_path / "memory_copy" / "snapshots.py"
     source.write_bytes(source.read_bytes() + b"\n")
     assert code_fingerprint(["memory_copy"]) != before
-    one = code_fingerprint(["memory_copy.chain"])
-    assert one != code_fingerprint(["memory_copy.terms"])
+    alone = code_fingerprint(["memory_copy.lock"])
+    assert alone != code_fingerprint(["memory_copy.errors"])
     source.write_bytes(source.read_bytes() + b"\n")
-    assert code_fingerprint(["memory_copy.chain"]) == one
+    assert code_fingerprint(["memory_copy.lock"]) == alone
     with pytest.raises(ModuleNotFoundError, match="no module memory_lost"):
         code_fingerprint(["memory_lost"])

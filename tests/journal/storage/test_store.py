@@ -241,8 +241,8 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
 def test_an_up_to_date_journal_opens_without_the_tool_that_migrates(tmp_path: Path) -> None:
     path = write_journal(tmp_path / "journal.db", 1)
     code = (
-        "import sys; from pathlib import Path; from tests.journal.kinds import opened;"
-        f"opened(Path({str(path)!r})).close(); assert 'sqlite_utils' not in sys.modules"
+        "import sys; from pathlib import Path; from tests.journal.kinds import open_writable;"
+        f"open_writable(Path({str(path)!r})).close(); assert 'sqlite_utils' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -182,7 +182,7 @@ async def test_a_disk_that_refuses_is_tried_again(
         append_events(memory, [TICK] * (SEGMENT_ENTRIES + 1))
         station = ArchivedStation(memory, tmp_path, days=400)
         with monkeypatch.context() as patched:
-            patched.setattr(retention, "write_segment", raise_no_space)
+            patched.setattr(retention, "write_atomically", raise_no_space)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(station.work.run)
                 await trio.sleep(CHECK_INTERVAL_S / 2)
