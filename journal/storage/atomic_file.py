@@ -1,11 +1,10 @@
 """Replacing a file in one step: a power cut leaves the old content or the new, never a part.
 
-The order of the steps is what makes it safe. The content goes to `<name>.new` beside the file and is
-synced before the rename, because a file system may store a rename before the bytes it leads to. The
-directory is synced after the rename, because only then is the new name on the disk. Every file that
-the station replaces as a whole is written by `write_atomically`, except the emulators' registers
-(drivers import nothing of ours) and the links of `station.firmware.swap`.
-"""
+The order of the steps is what makes it safe. The content goes to `<name>.new` beside the file and
+is synced before the rename, because a file system may store a rename before the bytes it leads to.
+The directory is synced after the rename, because only then is the new name on the disk. Every file
+that the station replaces as a whole is written by `write_atomically`, except the registers of the
+emulated meters (drivers import nothing of ours) and the links of `station.firmware.swap`.
 
 from __future__ import annotations
 
