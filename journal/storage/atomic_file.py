@@ -5,6 +5,7 @@ is synced before the rename, because a file system may store a rename before the
 The directory is synced after the rename, because only then is the new name on the disk. Every file
 that the station replaces as a whole is written by `write_atomically`, except the registers of the
 emulated meters (drivers import nothing of ours) and the links of `station.firmware.swap`.
+"""
 
 from __future__ import annotations
 
