@@ -1,6 +1,8 @@
 # What people type. Each target needs only Python 3.11+ with venv; the first use makes .venv from the lock file.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 4
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 SEEDS ?= 1000
 SEED0 ?= 0
@@ -14,25 +16,28 @@ STATIONS ?= 1000
 JOURNALS ?= 80
 PYTHONS ?= $(PYTHON)
 
-.PHONY: help demo test check octt mutants simulate soak growth offline powercut damage bench fleet questions spark-tools goldens format clean
+.PHONY: help demo test quick check octt mutants simulate soak growth offline powercut damage bench fleet questions spark-tools goldens format clean
 
 help:
-	@echo "make demo    one whole charging session on emulated hardware"
-	@echo "make test    the tests"
-	@echo "make check   ruff format, ruff check, mypy --strict, pytest"
-	@echo "make octt PROFILE=evs-flash-300    the test cases of OCPP 2.0.1 Part 6, with a report"
-	@echo "make mutants                       stations with one fault each, which those cases must notice"
-	@echo "make simulate SEEDS=1000 SEED0=0   worlds with faults, from seeds"
-	@echo "make powercut N=20000 SEED=0       boot from that many disk images that power cuts leave"
-	@echo 'make goldens PYTHONS="python3.11 python3.12"   the same follows from journals of the past, on each of them'
-	@echo "make damage DAMAGES=1000 SEED=0          damage a journal so often, and live on it"
-	@echo "make soak DAYS=30                  a station that works for a month, in two minutes"
-	@echo "make growth                        what it writes to the disk, and how long flash lasts"
-	@echo "make offline EVENTS=170000         a month without a CSMS, and all of it told afterwards"
-	@echo "make bench                         speed and size, beside the machine's limits and other software"
-	@echo "make fleet STATIONS=1000           a month of each, exported, asked of DuckDB and Spark"
-	@echo "make questions JOURNALS=80 SEED=0        journals of which the world knows the truth, and what is answered from them"
-	@echo "make spark-tools                   Apache Spark for that and for its sample in the tests: 430 MB, needs Java 17"
+	@echo 'make demo                                one whole charging session on emulated hardware'
+	@echo 'make test                                all tests, WORKERS=4 at a time'
+	@echo 'make quick                               the tests that take less than a second each: a first answer'
+	@echo 'make check                               ruff format, ruff check, mypy --strict, all tests'
+	@echo 'make octt PROFILE=evs-flash-300          the test cases of OCPP 2.0.1 Part 6, with a report'
+	@echo 'make mutants                             the same cases against stations with one fault each; each must fail'
+	@echo 'make simulate SEEDS=1000 SEED0=0         randomized simulations with faults, one for each seed'
+	@echo 'make powercut N=20000 SEED=0             start the station from N disk images that power cuts leave'
+	@echo 'make damage DAMAGES=1000 SEED=0          damage a journal DAMAGES times and go on with each'
+	@echo 'make goldens PYTHONS="python3.11 python3.12"   replay the golden journals with each of these Pythons'
+	@echo 'make soak DAYS=30                        simulate DAYS days of operation; memory and disk must not grow'
+	@echo 'make growth                              bytes written to the disk, and the life of the flash'
+	@echo 'make offline EVENTS=170000               a month without a CSMS, then delivery of every message'
+	@echo 'make bench                               speed and size, with limits of the machine and other software'
+	@echo 'make fleet STATIONS=1000 DAYS=30         simulated stations, exported, then queried with DuckDB and Spark'
+	@echo 'make questions JOURNALS=80 SEED=0        simulated journals: why, report and export against the known truth'
+	@echo 'make spark-tools                         install Apache Spark for make fleet: 430 MB, needs Java 17'
+	@echo 'make format                              ruff format, ruff check --fix'
+	@echo 'make clean                               delete .venv and .goldens'
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -44,13 +49,16 @@ demo: .venv/.installed
 	$(BIN)/station demo
 
 test: .venv/.installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+quick: .venv/.installed
+	$(PYTEST) -m "not slow"
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 octt: .venv/.installed
 	$(BIN)/python -m tests.conformance.octt --profile $(PROFILE) --report octt-report.json
@@ -99,7 +107,7 @@ goldens:
 		test -x $$venv/bin/pytest || { $$python -m venv $$venv; \
 			$$venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; }; \
 		$$venv/bin/python -m tests.durability.golden.journals check; \
-		$$venv/bin/python -m pytest -q -p no:cacheprovider tests/golden tests/journal/test_golden.py; \
+		$$venv/bin/python -m pytest -q -p no:cacheprovider tests/durability/golden tests/journal/test_golden.py; \
 	done
 
 format: .venv/.installed

@@ -1,0 +1,120 @@
+"""What holds for every test: the mark `slow`, groups for parallel runs, the signals of children.
+
+`pytest -m "not slow"` is the first answer, `make test` the whole suite on all cores. A test is slow
+when it runs a program or works for about a second or more; `SLOW` names it by folder, file or
+function, so that a new end-to-end test needs no mark of its own.
+
+`make test` runs with `-n 4 --dist loadgroup`: each test goes to any worker, except that the tests of
+one group stay in one worker. `ALONE` are tests that measure times; they share one group, so that
+they do not measure each other. `TOGETHER` are files whose tests share a fixture that takes seconds
+to make. Each file is a group.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[1]
+
+SLOW: Final = (
+    "tests/bench",
+    "tests/commands/demo/test_demo.py",
+    "tests/commands/test_emulate.py",
+    "tests/commands/test_regression.py::test_pytest_runs_what_it_wrote_somewhere_else",
+    "tests/conformance/octt/test_sample.py",
+    "tests/core/test_decide.py::TestWorld",
+    "tests/data_lake",
+    "tests/drivers/emulators/test_orders.py::test_any_line_is_answered",
+    "tests/drivers/emulators/test_process.py",
+    "tests/drivers/emulators/test_station.py",
+    "tests/durability/damage/test_archived.py",
+    "tests/durability/damage/test_audit.py",
+    "tests/durability/damage/test_bad_sectors.py",
+    "tests/durability/damage/test_damage.py",
+    "tests/durability/powercut",
+    "tests/e2e",
+    "tests/ground_truth",
+    "tests/history/report/test_simulated_worlds.py",
+    "tests/journal/maintenance/test_verify.py::test_a_flipped_bit_is_found_or_changes_nothing",
+    "tests/journal/storage/test_archive.py",
+    "tests/journal/storage/test_quarantine.py",
+    "tests/ocpp/messages/test_round_trip.py",
+    "tests/runtime/hardware/test_hardware.py",
+    "tests/runtime/hardware/test_power_path.py",
+    "tests/runtime/hardware/test_protections.py",
+    "tests/runtime/transfers/test_everywhere.py",
+    "tests/simulation/experiments",
+    "tests/simulation/test_worlds.py",
+)
+
+ALONE: Final = (
+    "tests/bench",
+    "tests/drivers/emulators/test_station.py",
+    "tests/runtime/hardware/test_power_path.py",
+    "tests/runtime/hardware/test_protections.py",
+)
+
+TOGETHER: Final = (
+    "tests/commands/test_witness.py",
+    "tests/data_lake",
+    "tests/durability/damage/test_archived.py",
+    "tests/durability/damage/test_bad_sectors.py",
+    "tests/durability/damage/test_damage.py",
+    "tests/ground_truth",
+    "tests/history/report/test_simulated_worlds.py",
+    "tests/history/test_subjects.py",
+    "tests/journal/maintenance/test_verify.py",
+    "tests/journal/storage/test_archive.py",
+    "tests/journal/storage/test_quarantine.py",
+    "tests/simulation/experiments",
+)
+
+MEMORY_ADDRESS: Final = re.compile(r" at 0x[0-9a-f]{6,}")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what a test starts, also where the suite runs in the background.
+
+    A shell without job control, as in CI, starts background jobs with SIGINT ignored. Children
+    inherit that, and then ignore the SIGINT that a test sends. A handler is not inherited.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    _check_listed_paths()
+    for item in items:
+        if MEMORY_ADDRESS.search(item.nodeid):
+            raise pytest.UsageError(
+                f"{item.nodeid}: the id has a memory address, which differs in each worker. "
+                "Give the parameter an id."
+            )
+        if _is_listed(item, SLOW):
+            item.add_marker(pytest.mark.slow)
+        if _is_listed(item, ALONE):
+            item.add_marker(pytest.mark.xdist_group("measures times"))
+        elif _is_listed(item, TOGETHER):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def _is_listed(item: pytest.Item, places: tuple[str, ...]) -> bool:
+    """Whether the item is in one of these folders, files or functions."""
+    return any(
+        item.nodeid.startswith(place) and item.nodeid[len(place) :][:1] in ("", "/", ":", "[")
+        for place in places
+    )
+
+
+def _check_listed_paths() -> None:
+    """Refuse a table with a file that was moved: its tests would lose their mark unnoticed."""
+    for place in (*SLOW, *ALONE, *TOGETHER):
+        path = place.partition("::")[0]
+        if not (ROOT / path).exists():
+            raise pytest.UsageError(f"tests/conftest.py: {path} does not exist. Correct the table.")
