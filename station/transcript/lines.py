@@ -1,7 +1,11 @@
-"""What does an entry mean, as a line for people?
+"""One line of the transcript per journal entry.
 
-`>` marks what was seen, the rest was decided. IdTokens show as their references; `named` puts the
-values in. The sentences stand in `station.transcript`, a row for each kind of event.
+    12:00:00.000      33 > EV driver presents ISO14443/#alice at EVSE 1
+    12:00:00.000      40   station   authorizes ISO14443/#alice at EVSE 1: accepted by the CSMS
+
+Time (UTC), entry number, `>` for an observation (a decision has none), source, sentence. IdTokens
+appear as their references; `reveal_id_tokens` replaces references by values. The sentences are in
+`decisions` and `observations`: one row per kind of event.
 """
 
 from __future__ import annotations
@@ -25,30 +29,30 @@ _ID_TOKEN_REFERENCE = re.compile(r"#[0-9a-f]{16}")
 
 
 def format_entry(entry: Entry) -> str:
-    """Time, number, who spoke and what it meant. One line, without control characters."""
-    who, sentence = describe_event(entry.event)
+    """The line of an entry, without control characters."""
+    source, sentence = describe_event(entry.event)
     mark = ">" if isinstance(entry.event, Observation) else " "
     time = entry.at.strftime("%H:%M:%S.") + f"{entry.at.microsecond // 1000:03}"
-    return f"{time} {entry.seq:>7} {mark} {who:<9} {sentence}"
+    return f"{time} {entry.seq:>7} {mark} {source:<9} {sentence}"
 
 
 def describe_event(event: Event) -> tuple[str, str]:
-    """Who spoke, and what it meant."""
-    who, sentence = SENTENCES.get(type(event).__name__, (STATION_SOURCE, _describe_by_fields))
-    return who, escape_control_characters(sentence(event))
+    """The source of an event and its sentence."""
+    source, sentence = SENTENCES.get(type(event).__name__, (STATION_SOURCE, _describe_by_fields))
+    return source, escape_control_characters(sentence(event))
 
 
 def reveal_id_tokens(text: str, find_value: Callable[[str], str | None]) -> str:
-    """The text with the value of every reference that still has one."""
+    """Replace the references of values that are still stored."""
 
-    def value(found: re.Match[str]) -> str:
-        known = find_value(found[0])
-        return found[0] if known is None else escape_control_characters(known)
+    def value_of(reference: re.Match[str]) -> str:
+        value = find_value(reference[0])
+        return reference[0] if value is None else escape_control_characters(value)
 
-    return _ID_TOKEN_REFERENCE.sub(value, text)
+    return _ID_TOKEN_REFERENCE.sub(value_of, text)
 
 
 def _describe_by_fields(event: Event) -> str:
-    """A kind without a sentence of its own: its fields, as far as a line has room."""
+    """Kind and fields, for a kind that has no sentence; cut to the length of a line."""
     fields = ", ".join(f"{name} {getattr(event, name)}" for name in event.__struct_fields__)
     return truncate_text(f"{type(event).__name__}: {fields}")

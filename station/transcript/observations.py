@@ -1,4 +1,4 @@
-"""What does an observation mean, in a sentence, and who made it?"""
+"""Sentences for observations, with the source that reported each."""
 
 from __future__ import annotations
 
@@ -12,47 +12,50 @@ from station.transcript.phrases import (
     Sentence,
     at_evse,
     describe_result,
-    format_payload,
     format_reading,
     format_seconds,
     join_parts,
     list_calls,
     name_location,
+    payload_suffix,
     reason_suffix,
     shorten_id,
 )
 
 
 def _describe_station_start(event: StationStarted) -> str:
-    before = (
-        f"last heard of at {_format_time(event.last_entry_at)}"
+    previous = (
+        f"last entry at {_format_time(event.last_entry_at)}"
         if event.last_entry_at
         else "for the first time"
     )
     return (
-        f"starts, {before}: {event.identity}, release {event.release}, profile {event.product_profile}, "
-        f"{len(event.evses)} EVSEs"
+        f"starts, {previous}: {event.identity}, release {event.release}, "
+        f"profile {event.product_profile}, {len(event.evses)} EVSEs"
     )
 
 
 def _format_time(text: str) -> str:
-    """The time of an entry, as it is told everywhere else."""
+    """A recorded time in the format of the transcript; unchanged if it cannot be parsed."""
     try:
         return format_time(datetime.fromisoformat(text))
     except ValueError:
-        return text  # told as it stands there
+        return text
 
 
 def _describe_frame(event: FrameReceived) -> str:
     match rpc.parse_frame(event.frame):
-        case rpc.CallFrame(message_id=name, action=action, payload=payload):
-            return f"asks {action} {shorten_id(name)}: {format_payload(payload)}"
-        case rpc.CallResultFrame(message_id=name, payload=payload):
-            return f"answers {shorten_id(name)}: {format_payload(payload)}"
-        case rpc.CallErrorFrame(message_id=name, code=code, description=description):
-            return f"refuses {shorten_id(name)}: {code} {description}".rstrip()
-        case rpc.MalformedFrame(reason=why):
-            return f"sends what is no message: {why}"
+        case rpc.CallFrame(message_id=message_id, action=action, payload=payload):
+            return f"requests {action} {shorten_id(message_id)}{payload_suffix(payload)}"
+        case rpc.CallResultFrame(message_id=message_id, payload=payload):
+            return f"answers {shorten_id(message_id)}{payload_suffix(payload)}"
+        case rpc.CallErrorFrame(message_id=message_id, code=code, description=description):
+            return (
+                f"answers {shorten_id(message_id)} with CALLERROR {code}"
+                f"{reason_suffix(description)}"
+            )
+        case rpc.MalformedFrame(reason=reason):
+            return f"sends an invalid message: {reason}"
 
 
 def _describe_ev(event: EvIdentified) -> str:
@@ -63,50 +66,50 @@ def _describe_ev(event: EvIdentified) -> str:
         (event.power_max_w, "W"),
     )
     return join_parts(
-        f"{name_location(event.evse_id)}: introduces itself",
+        f"{name_location(event.evse_id)}: identified",
         f"EVCCID {event.evcc_id}" if event.evcc_id else None,
-        f"at {event.soc_percent} %" if event.soc_percent is not None else None,
+        f"SoC {event.soc_percent} %" if event.soc_percent is not None else None,
         *(f"{value} {unit}" for value, unit in limits if value is not None),
     )
 
 
 def _describe_fault(event: DeviceFaulted) -> str:
-    which = f"{name_location(event.evse_id)}: {event.device} {event.fault}"
-    more = join_parts(event.tech_code, event.tech_info)
-    ends = "; it may not charge" if event.blocks_charging else ""
-    return which + (f" ({more})" if more else "") + ends
+    fault = f"{name_location(event.evse_id)}: fault, {event.device} {event.fault}"
+    details = join_parts(event.tech_code, event.tech_info)
+    effect = "; charging not allowed" if event.blocks_charging else ""
+    return fault + (f" ({details})" if details else "") + effect
 
 
 _FLOW_PHRASES: Final = {
-    "none": "no energy is asked for",
+    "none": "no energy requested",
     "charging": "energy flows",
-    "suspended_ev": "the EV asks for no energy",
-    "suspended_evse": "the station holds the energy back",
+    "suspended_ev": "charging suspended by the EV",
+    "suspended_evse": "charging suspended by the station",
 }
 
 _STORAGE_PHRASES: Final = {
-    "enough": "room enough",
-    "low": "little room left",
-    "full": "room left only to end what runs",
+    "enough": "enough space",
+    "low": "little space left",
+    "full": "space left only to end open transactions",
 }
 
 
-# kind -> who spoke, and what it meant
+# kind -> (source, sentence)
 OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
-    "IdTokenPresented": ("EV driver", lambda e: f"shows {e.id_token}{at_evse(e.evse_id)}"),
+    "IdTokenPresented": ("EV driver", lambda e: f"presents {e.id_token}{at_evse(e.evse_id)}"),
     "StopButtonPressed": ("EV driver", lambda e: f"presses the stop button of EVSE {e.evse_id}"),
     "CallRetryRequested": (
         "operator",
         lambda e: (
-            f"wants {list_calls(e.call_seqs) if e.call_seqs else 'all parked calls'} tried again"
+            f"requests a retry of {list_calls(e.call_seqs) if e.call_seqs else 'all parked calls'}"
         ),
     ),
-    "ErasureRequested": ("operator", lambda e: f"wants {', '.join(e.refs)} forgotten"),
+    "ErasureRequested": ("operator", lambda e: f"requests erasure of {', '.join(e.refs)}"),
     "CableReported": (
         "device",
         lambda e: (
-            f"{name_location(e.evse_id, e.connector_id)}: the cable is "
-            f"{'plugged in' if e.plugged_in else 'not plugged in'}"
+            f"{name_location(e.evse_id, e.connector_id)}: "
+            f"{'EV plugged in' if e.plugged_in else 'no EV plugged in'}"
         ),
     ),
     "ContactorReported": (
@@ -121,20 +124,17 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "DeviceFaulted": ("device", _describe_fault),
     "DeviceRecovered": (
         "device",
-        lambda e: f"{name_location(e.evse_id)}: {e.device} {e.fault} is over",
+        lambda e: f"{name_location(e.evse_id)}: fault cleared, {e.device} {e.fault}",
     ),
     "EvIdentified": ("EV", _describe_ev),
-    "EvStoppedCharging": (
-        "EV",
-        lambda e: f"{name_location(e.evse_id)}: ends the charge by its own wish",
-    ),
+    "EvStoppedCharging": ("EV", lambda e: f"{name_location(e.evse_id)}: ends charging"),
     "LinkOpened": (
         "link",
         lambda e: f"up: {e.url}, slot {e.slot}, security profile {e.security_profile}",
     ),
     "LinkClosed": ("link", lambda e: f"down: {e.reason}"),
-    "LinkFailed": ("link", lambda e: f"no connection through slot {e.slot}: {e.reason}"),
-    "FrameSent": ("link", lambda e: f"{shorten_id(e.message_id)} is on its way"),
+    "LinkFailed": ("link", lambda e: f"cannot connect through slot {e.slot}: {e.reason}"),
+    "FrameSent": ("link", lambda e: f"sent {shorten_id(e.message_id)}"),
     "FrameReceived": ("CSMS", _describe_frame),
     "FrameMalformed": (
         "CSMS",
@@ -142,61 +142,70 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     ),
     "StationStarted": ("station", _describe_station_start),
     "SafeModeEntered": ("station", lambda e: f"runs in safe mode: {'; '.join(e.reasons)}"),
-    "JournalDamageFound": ("journal", lambda e: f"is damaged: {e.reason}"),
+    "JournalDamageFound": ("journal", lambda e: f"damaged: {e.reason}"),
     "StorageReported": (
         "disk",
-        lambda e: f"has {_STORAGE_PHRASES[e.level]}: {e.free_bytes // 1024} KiB are free",
+        lambda e: f"{_STORAGE_PHRASES[e.level]}: {e.free_bytes // 1024} KiB free",
     ),
-    "CallPayloadLost": (
-        "journal",
-        lambda e: f"does not hold call {e.call_seq} any more: {e.reason}",
-    ),
-    "StationStopping": ("station", lambda e: f"shall stop: {e.reason}"),
+    "CallPayloadLost": ("journal", lambda e: f"cannot read call {e.call_seq}: {e.reason}"),
+    "StationStopping": ("station", lambda e: f"stops: {e.reason}"),
     "CsmsConfigured": (
         "station",
-        lambda e: f"finds the CSMS in station.toml: {e.url}, security profile {e.security_profile}",
+        lambda e: f"reads CSMS {e.url}, security profile {e.security_profile} from station.toml",
     ),
-    "CertificatePreset": ("station", lambda e: f"finds a {e.use} in station.toml"),
-    "VariablePreset": ("station", lambda e: f"finds {e.variable} = {e.value} in station.toml"),
-    "ClockStepped": ("clock", lambda e: f"the host's clock jumps by {format_seconds(e.step_ms)}"),
-    "DeadlineReached": ("clock", lambda e: f"uptime {format_seconds(e.due_ms)} has come"),
-    "HeadRecorded": ("station", lambda e: f"notes its head {e.head_seq}:{e.head_digest}"),
+    "CertificatePreset": ("station", lambda e: f"reads certificate {e.use} from station.toml"),
+    "VariablePreset": ("station", lambda e: f"reads {e.variable} = {e.value} from station.toml"),
+    "ClockStepped": ("clock", lambda e: f"the host's clock steps by {format_seconds(e.step_ms)}"),
+    "DeadlineReached": (
+        "clock",
+        lambda e: f"deadline at uptime {format_seconds(e.due_ms)} reached",
+    ),
+    "HeadRecorded": (
+        "station",
+        lambda e: f"records the journal's head {e.head_seq}:{e.head_digest}",
+    ),
     "FirmwareDownloadEnded": (
-        "files",
+        "firmware",
         lambda e: (
-            f"firmware of update {e.update_seq} {describe_result(e.succeeded, 'is here', 'does not come', e.reason)}"
+            f"update of entry {e.update_seq}: "
+            f"{describe_result(e.succeeded, 'downloaded', 'download failed', e.reason)}"
         ),
     ),
     "FirmwareSignatureChecked": (
-        "files",
+        "firmware",
         lambda e: (
-            f"signature of update {e.update_seq} {describe_result(e.valid, 'holds', 'does not hold', e.reason)}"
+            f"update of entry {e.update_seq}: "
+            f"{describe_result(e.valid, 'signature valid', 'signature invalid', e.reason)}"
         ),
     ),
     "FirmwareInstallEnded": (
-        "files",
-        lambda e: f"installer of update {e.update_seq} says {e.outcome}{reason_suffix(e.reason)}",
+        "firmware",
+        lambda e: (
+            f"update of entry {e.update_seq}: installer ended with "
+            f"{e.outcome}{reason_suffix(e.reason)}"
+        ),
     ),
     "FirmwareActivationChecked": (
-        "files",
+        "firmware",
         lambda e: (
-            f"firmware of update {e.update_seq} {describe_result(e.succeeded, 'runs', 'does not run', e.reason)}"
+            f"update of entry {e.update_seq}: "
+            f"{describe_result(e.succeeded, 'running', 'not running', e.reason)}"
         ),
     ),
     "LogUploadEnded": (
-        "files",
-        lambda e: f"upload {e.upload_seq}: {e.status}{reason_suffix(e.reason)}",
+        "upload",
+        lambda e: f"log upload of entry {e.upload_seq}: {e.status}{reason_suffix(e.reason)}",
     ),
     "CustomerDataFound": (
         "station",
-        lambda e: f"finds {len(e.page_refs)} parts for inquiry {e.request_seq}",
+        lambda e: (
+            f"finds {len(e.page_refs)} parts of customer data "
+            f"for the request of entry {e.request_seq}"
+        ),
     ),
     "PersonalValuesErased": ("station", lambda e: f"has erased {', '.join(e.refs)}"),
     "DataTransferRequested": (
         "operator",
-        lambda e: (
-            f"wants the CSMS told by DataTransfer: {e.vendor_id}"
-            + (f" {e.message_id}" if e.message_id else "")
-        ),
+        lambda e: f"requests DataTransfer to the CSMS: {join_parts(e.vendor_id, e.message_id)}",
     ),
 }

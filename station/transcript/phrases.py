@@ -1,4 +1,4 @@
-"""Which words do all sentences share?"""
+"""Phrases that the sentences of the transcript share: places, ids, payloads, readings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import msgspec
 from journal.observations import MeterRead
 
 PAYLOAD_CHARS_MAX: Final = 160  # characters of a payload in a line; the journal has all of it
-LISTED_CALLS_MAX: Final = 8  # numbers told one by one
+LISTED_CALLS_MAX: Final = 8  # numbers listed in a line; above that, a count
+
+EMPTY_PAYLOAD: Final = "empty payload"
 
 Sentence = Callable[[Any], str]
 
@@ -19,62 +21,70 @@ _payload_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def escape_control_characters(text: str) -> str:
-    """What a CSMS or a reader sent must not steer a terminal."""
+    """Escape what a CSMS or a card reader sent, so that it cannot control a terminal."""
     if text.isprintable():
         return text
     return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
     )
 
 
 def name_location(evse_id: int | None, connector_id: int = 0) -> str:
-    """Which part of the station; 0 is all of it."""
+    """The part of the station with these ids; 0 is the whole station."""
     if not evse_id:
         return "the station"
     return f"EVSE {evse_id}" + (f" connector {connector_id}" if connector_id else "")
 
 
 def at_evse(evse_id: int | None) -> str:
-    """Where, if anywhere in particular."""
+    """The phrase " at EVSE 1"; nothing without an EVSE."""
     return f" at EVSE {evse_id}" if evse_id else ""
 
 
 def shorten_id(identifier: str) -> str:
-    """The beginning of a UUID tells it from its neighbours."""
+    """The first eight characters of a UUID; shorter ids are not changed."""
     return f"{identifier[:8]}…" if len(identifier) > 12 else identifier
 
 
 def format_seconds(ms: int) -> str:
-    """Milliseconds as people say them."""
+    """Milliseconds as exact seconds."""
     return f"{Decimal(ms) / 1000:f} s"
 
 
-def list_calls(calls: Sequence[int]) -> str:
-    """Calls by their numbers, the first few of many."""
-    told = ", ".join(map(str, calls[:LISTED_CALLS_MAX]))
-    more = len(calls) - LISTED_CALLS_MAX
-    what = "call" if len(calls) == 1 else "calls"
-    return f"{what} {told}" + (f" and {more} more" if more > 0 else "")
+def list_calls(call_seqs: Sequence[int]) -> str:
+    """Calls by their entry numbers, at most LISTED_CALLS_MAX of them."""
+    numbers = ", ".join(map(str, call_seqs[:LISTED_CALLS_MAX]))
+    more = len(call_seqs) - LISTED_CALLS_MAX
+    noun = "call" if len(call_seqs) == 1 else "calls"
+    return f"{noun} {numbers}" + (f" and {more} more" if more > 0 else "")
 
 
 def format_payload(payload: msgspec.Raw) -> str:
-    """A payload without its punctuation, as far as a line has room."""
+    """A payload without its punctuation, cut to the length of a line."""
     try:
         text = flatten_json(_payload_decoder.decode(payload))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        text = "what cannot be read"
+        text = "unreadable payload"
     return truncate_text(text)
 
 
+def payload_suffix(payload: msgspec.Raw) -> str:
+    """The phrase ": status Accepted", or " with an empty payload"."""
+    text = format_payload(payload)
+    return f" with an {EMPTY_PAYLOAD}" if text == EMPTY_PAYLOAD else f": {text}"
+
+
 def truncate_text(text: str) -> str:
-    """As much as a line has room for."""
+    """Cut a text to PAYLOAD_CHARS_MAX characters."""
     return text if len(text) <= PAYLOAD_CHARS_MAX else f"{text[: PAYLOAD_CHARS_MAX - 1]}…"
 
 
 def flatten_json(node: Any, is_nested: bool = False) -> str:
+    """JSON as "name value, name (name value)"."""
     if isinstance(node, Mapping):
         text = ", ".join(f"{key} {flatten_json(value, True)}" for key, value in node.items())
-        return f"({text})" if is_nested else text or "nothing"
+        return f"({text})" if is_nested else text or EMPTY_PAYLOAD
     if isinstance(node, list):
         return f"[{', '.join(flatten_json(item, True) for item in node)}]"
     if node is None:
@@ -83,30 +93,30 @@ def flatten_json(node: Any, is_nested: bool = False) -> str:
 
 
 def format_reading(read: MeterRead) -> str:
-    """The register first, then whatever else was read."""
-    parts = (
+    """The values of a reading with their units, the register first."""
+    values = (
         (read.energy_wh, "Wh"),
-        (read.energy_export_wh, "Wh from the EV"),
+        (read.energy_export_wh, "Wh exported by the EV"),
         (read.power_w, "W"),
         (read.voltage_v, "V"),
         (read.current_a, "A"),
     )
-    found = [f"{value} {unit}" for value, unit in parts if value is not None]
+    parts = [f"{value} {unit}" for value, unit in values if value is not None]
     if read.soc_percent is not None:
-        found.append(f"EV at {read.soc_percent} %")
-    return ", ".join(found)
+        parts.append(f"SoC {read.soc_percent} %")
+    return ", ".join(parts)
 
 
 def join_parts(*parts: str | None) -> str:
-    """What there is, with commas."""
+    """The parts that are not empty, separated by commas."""
     return ", ".join(part for part in parts if part)
 
 
-def reason_suffix(why: str) -> str:
-    """The reason, if one is given."""
-    return f": {why}" if why else ""
+def reason_suffix(reason: str) -> str:
+    """The phrase ": reason"; nothing without a reason."""
+    return f": {reason}" if reason else ""
 
 
-def describe_result(ok: bool, success: str, failure: str, why: str) -> str:
-    """How it went, and why so."""
-    return (success if ok else failure) + reason_suffix(why)
+def describe_result(ok: bool, success: str, failure: str, reason: str) -> str:
+    """One of two phrases by the result, with its reason."""
+    return (success if ok else failure) + reason_suffix(reason)

@@ -1,4 +1,4 @@
-"""Does every kind of event have a sentence, and does it say what matters?"""
+"""The transcript: a sentence for every kind of event, with what matters in it."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ _SAMPLES: dict[Any, Any] = {
 
 
 def _sample_value(kind: Any) -> Any:
-    """Any value of a field's type; the first of a choice, so None only where nothing else is."""
+    """A value of a field's type: the first of a choice, None only if nothing else is possible."""
     if kind in _SAMPLES:
         return _SAMPLES[kind]
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _filled_struct(kind)
     arguments = get_args(kind)
     if get_origin(kind) is tuple:
-        inner = [one for one in arguments if one is not Ellipsis]
-        return tuple(_sample_value(one) for one in inner)
+        types = [argument for argument in arguments if argument is not Ellipsis]
+        return tuple(_sample_value(argument) for argument in types)
     return arguments[0] if isinstance(arguments[0], str) else _sample_value(arguments[0])
 
 
@@ -62,7 +62,7 @@ def _filled_struct(kind: type[msgspec.Struct]) -> Any:
 
 
 def _minimal_struct(kind: type[msgspec.Struct]) -> Any:
-    """Only what is required."""
+    """Only the required fields."""
     fields = msgspec.structs.fields(kind)
     return kind(**{field.name: _sample_value(field.type) for field in fields if field.required})
 
@@ -71,18 +71,18 @@ def _minimal_struct(kind: type[msgspec.Struct]) -> Any:
 def test_every_kind_of_event_has_a_sentence(kind: type[Event]) -> None:
     assert kind.__name__ in SENTENCES, f"station/transcript has no sentence for {kind.__name__}"
     for event in (_filled_struct(kind), _minimal_struct(kind)):
-        who, sentence = describe_event(event)
-        assert who
+        source, sentence = describe_event(event)
+        assert source
         assert sentence.strip() == sentence
         assert "None" not in sentence
         assert sentence.isprintable()
 
 
-def test_no_sentence_is_left_over() -> None:
+def test_no_sentence_is_for_an_unknown_kind() -> None:
     assert set(SENTENCES) <= {kind.__name__ for kind in KINDS}
 
 
-def test_a_kind_without_a_sentence_is_told_all_the_same() -> None:
+def test_a_kind_without_a_sentence_shows_its_fields() -> None:
     class MoonRose(Event, frozen=True):
         phase: str
 
@@ -90,10 +90,10 @@ def test_a_kind_without_a_sentence_is_told_all_the_same() -> None:
     assert len(describe_event(MoonRose("full" * 100))[1]) == PAYLOAD_CHARS_MAX
 
 
-def test_a_line_tells_time_number_who_and_what() -> None:
-    seen = Entry(12, AT, 1, IdTokenPresented(ALICE, 1))
-    assert format_entry(seen) == (
-        "17:25:08.123      12 > EV driver shows ISO14443/#0123456789abcdef at EVSE 1"
+def test_a_line_has_time_number_source_and_sentence() -> None:
+    presented = Entry(12, AT, 1, IdTokenPresented(ALICE, 1))
+    assert format_entry(presented) == (
+        "17:25:08.123      12 > EV driver presents ISO14443/#0123456789abcdef at EVSE 1"
     )
 
 
@@ -102,12 +102,12 @@ def test_a_decision_has_no_mark() -> None:
     assert format_entry(decided) == "17:25:08.123      13   station   drops calls 3, 4: link lost"
 
 
-def test_a_reading_is_told_as_the_meter_gave_it() -> None:
+def test_a_reading_keeps_the_digits_of_the_meter() -> None:
     read = MeterRead(1, Decimal("2935.600"), power_w=Decimal("96400"), soc_percent=34)
-    assert describe_event(read) == ("device", "EVSE 1: meter at 2935.600 Wh, 96400 W, EV at 34 %")
+    assert describe_event(read) == ("device", "EVSE 1: meter at 2935.600 Wh, 96400 W, SoC 34 %")
 
 
-def test_a_transaction_event_is_told_by_its_mark() -> None:
+def test_a_transaction_event_is_described_by_its_summary() -> None:
     mark = TransactionEventSummary(
         "5f0c7c6e-3d0b", 1, 3, "Updated", "ChargingStateChanged", "Charging"
     )
@@ -119,37 +119,37 @@ def test_a_transaction_event_is_told_by_its_mark() -> None:
     )
     assert describe_event(queued) == (
         "station",
-        "has for the CSMS: TransactionEvent 3 Updated (ChargingStateChanged, Charging) "
+        "queues TransactionEvent Updated, seqNo 3 (ChargingStateChanged, Charging) "
         "of 5f0c7c6e…",
     )
 
 
 @pytest.mark.parametrize(
-    ("frame", "said"),
+    ("frame", "sentence"),
     [
-        ([2, "a1", "Reset", {"type": "OnIdle"}], "asks Reset a1: type OnIdle"),
+        ([2, "a1", "Reset", {"type": "OnIdle"}], "requests Reset a1: type OnIdle"),
         (
             [3, "a1", {"idTokenInfo": {"status": "Accepted"}, "list": [1.50, True]}],
             "answers a1: idTokenInfo (status Accepted), list [1.5, true]",
         ),
-        ([3, "a1", {}], "answers a1: nothing"),
-        ([4, "a1", "InternalError", "", {}], "refuses a1: InternalError"),
-        ([9, "a1"], "sends what is no message: MessageTypeId 9 is none of 2, 3, 4"),
+        ([3, "a1", {}], "answers a1 with an empty payload"),
+        ([4, "a1", "InternalError", "", {}], "answers a1 with CALLERROR InternalError"),
+        ([9, "a1"], "sends an invalid message: MessageTypeId 9 is none of 2, 3, 4"),
     ],
 )
-def test_a_frame_says_what_it_is(frame: list[Any], said: str) -> None:
+def test_a_frame_is_described_by_its_message_type(frame: list[Any], sentence: str) -> None:
     event = FrameReceived(msgspec.Raw(json.dumps(frame).encode()))
-    assert describe_event(event) == ("CSMS", said)
+    assert describe_event(event) == ("CSMS", sentence)
 
 
 def test_a_long_payload_is_cut() -> None:
     frame = json.dumps([2, "a1", "DataTransfer", {"data": "x" * 10_000}])
-    _, said = describe_event(FrameReceived(msgspec.Raw(frame.encode())))
-    assert said.endswith("…")
-    assert len(said) < PAYLOAD_CHARS_MAX + 40
+    _, sentence = describe_event(FrameReceived(msgspec.Raw(frame.encode())))
+    assert sentence.endswith("…")
+    assert len(sentence) < PAYLOAD_CHARS_MAX + 40
 
 
-def test_what_others_sent_steers_no_terminal() -> None:
+def test_received_text_cannot_control_a_terminal() -> None:
     evil = "\x1b[2J\x9b1m\u202eabc\n> 1"
     for event in (
         LinkClosed(evil),
@@ -162,32 +162,32 @@ def test_what_others_sent_steers_no_terminal() -> None:
     assert text.isprintable()
 
 
-def test_nested_beyond_reason_is_told_all_the_same() -> None:
+def test_a_payload_nested_too_deeply_still_gets_a_line() -> None:
     frame = b'[3,"a1",' + b"[" * 5_000 + b"]" * 5_000 + b"]"
     assert describe_event(FrameReceived(msgspec.Raw(frame)))[1].startswith(("answers", "sends"))
 
 
-def test_values_take_the_place_of_references_that_still_have_one() -> None:
+def test_values_replace_the_references_that_still_have_one() -> None:
     text = "ISO14443/#0123456789abcdef and #fedcba9876543210"
     kept = {"#0123456789abcdef": "04A224B2"}
     assert reveal_id_tokens(text, kept.get) == "ISO14443/04A224B2 and #fedcba9876543210"
 
 
-def test_a_whole_story_can_be_told(story: Station) -> None:
-    told = [format_entry(entry) for entry in story.entries]
-    assert any("begins transaction" in each for each in told)
-    assert any("energy flows" in each for each in told)
+def test_a_whole_session_has_a_transcript(story: Station) -> None:
+    lines = [format_entry(entry) for entry in story.entries]
+    assert any("starts transaction" in line for line in lines)
+    assert any("energy flows" in line for line in lines)
 
 
-def test_a_start_says_when_it_was_heard_of_last_as_all_times_are_told() -> None:
+def test_a_start_shows_the_time_of_the_last_entry_in_the_common_format() -> None:
     station = given(ONLINE, station_restarted(gap_s=7))
-    [start] = [one for one in station.entries[2:] if isinstance(one.event, StationStarted)]
+    [start] = [entry for entry in station.entries[2:] if isinstance(entry.event, StationStarted)]
     before = station.entries[start.seq - 2]
-    assert f"starts, last heard of at {format_time(before.at)}: " in format_entry(start)
+    assert f"starts, last entry at {format_time(before.at)}: " in format_entry(start)
 
 
-def test_a_sample_kept_tells_its_reading() -> None:
+def test_a_stored_sample_shows_its_reading() -> None:
     sample = Sample("Sample.Periodic", 0, MeterRead(1, Decimal("5.0")))
     kept = next(kind for kind in KINDS if kind.__name__ == "TransactionSampleKept")
-    _, said = describe_event(kept(transaction_id="5f0c7c6e-3d0b", sample=sample))
-    assert said == "keeps for the end of 5f0c7c6e…: 5.0 Wh (Sample.Periodic)"
+    _, sentence = describe_event(kept(transaction_id="5f0c7c6e-3d0b", sample=sample))
+    assert sentence == "stores a sample for the Ended message of 5f0c7c6e…: 5.0 Wh (Sample.Periodic)"
