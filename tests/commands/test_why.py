@@ -42,13 +42,13 @@ def test_an_entry_is_told_with_what_led_to_it(
     [begun] = [one for one in story.entries if isinstance(one.event, TransactionStarted)]
     told = run_station("why", journal, str(begun.seq))
     assert (told.exit_code, told.stderr) == (0, "")
-    assert told.lines[0].startswith(f"Entry {begun.seq}: station begins transaction")
+    assert told.lines[0].startswith(f"Entry {begun.seq}: station starts transaction")
     assert told.lines[1] == (
-        "Because a person was authorised: TxStartPoint was reached (E01.FR.03 or E01.FR.05)."
+        "Because an IdToken was authorized: TxStartPoint was reached (E01.FR.03 or E01.FR.05)."
     )
     [asked] = [each for each in told.lines if each.startswith("*")]
     assert asked.endswith(f"<- {begun.cause}, {begun.seq - 2} [E01.FR.03 or E01.FR.05]")
-    assert any("EV driver shows" in each for each in told.lines)
+    assert any("EV driver presents" in each for each in told.lines)
     assert "2026-03-01 UTC" in told.stdout
     assert "\x1b" not in told.stdout
 
@@ -59,7 +59,7 @@ def test_a_transaction_is_named_by_its_beginning(
     whole = run_station("why", journal, transaction_id)
     assert whole.exit_code == 0
     assert whole.lines[0].startswith(f"Transaction {transaction_id} at EVSE 1")
-    assert "What the CSMS was told" in whole.stdout
+    assert "Messages to the CSMS" in whole.stdout
     assert run_station("why", journal.parent, transaction_id[:6].upper()) == whole
 
 
@@ -82,10 +82,10 @@ def test_what_befell_a_transaction_is_told_with_it(
         "why", write_journal(tmp_path / "journal.db", told.entries), name.transaction_id
     )
     assert account.exit_code == 0
-    assert f"The program began anew while it was open: entry {restart}." in account.lines
-    assert f"The clock was moved while it was open: entry {moved}." in account.lines
-    changed = account.stdout.partition("What changed")[2].partition("How it ended")[0]
-    assert f" {restart} > station   starts, last heard of" in changed
+    assert f"The program restarted while it was open: entry {restart}." in account.lines
+    assert f"The clock was corrected while it was open: entry {moved}." in account.lines
+    changed = account.stdout.partition("Changes")[2].partition("End")[0]
+    assert f" {restart} > station   starts, last entry at" in changed
     assert f" {moved} > clock " in changed
     assert account.stdout.count("station   starts, ") == 1
 

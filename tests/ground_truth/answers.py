@@ -12,7 +12,7 @@ from tests.ground_truth.asking import Analyst, run_station
 from tests.ground_truth.film import RecordedRun, time_at
 from tests.ground_truth.stage import Question, Scene
 
-_TRANSACTION_STARTED: Final = r"begins transaction (\S+) at EVSE {evse_id}\b"
+_TRANSACTION_STARTED: Final = r"starts transaction (\S+) at EVSE {evse_id}\b"
 _SENT_TIMES: Final = re.compile(r"^seqNo (\d+) was sent (\d+) times: see entry (\d+)\.$")
 _CALL_LINE: Final = re.compile(r"^  seqNo (\d+) .*, call (\d+): (.*)$")
 _BECAUSE_PREFIX: Final = "Because "
@@ -20,16 +20,16 @@ _BECAUSE_PREFIX: Final = "Because "
 # about -> how the transcript tells of the entries that are meant
 SENTENCE_PATTERNS: Final = {
     "dropped": r"drops calls? ",
-    "grant": r"lets \S+ charge at EVSE {evse_id}\b",
+    "grant": r"authorizes \S+ at EVSE {evse_id}\b",
     "parked": r"parks call ",
-    "refusal": r"lets \S+ not charge( at EVSE {evse_id})?:",
+    "refusal": r"refuses \S+( at EVSE {evse_id})?:",
     "reply": r"answers {status} ",
-    "restart": r"restarts now",
-    "right": r"ends the right to charge at EVSE {evse_id}\b",
-    "status": r"has for the CSMS: EVSE {evse_id} connector \d+ is {status}$",
-    "suspension": r"gives the person of entry \d+ (no )?energy",
-    "told": r"has for the CSMS: TransactionEvent \d+ Updated \({status}\b",
-    "update": r"is with update \d+ at {status}\b",
+    "restart": r"restarts \(",
+    "right": r"ends the authorization at EVSE {evse_id}\b",
+    "status": r"queues StatusNotification: EVSE {evse_id} connector \d+ {status}$",
+    "suspension": r"gives (no )?energy to the authorization of entry \d+",
+    "told": r"queues TransactionEvent Updated, seqNo \d+ \({status}\b",
+    "update": r"sets the update of entry \d+ to {status}\b",
 }
 
 
@@ -109,7 +109,7 @@ def _check_verdict(
 
 
 def _check_start(day: PlayedDay, question: Question, transaction_id: str) -> Iterator[str]:
-    yield from _check_verdict("It began because ", day, question, transaction_id)
+    yield from _check_verdict("It started because ", day, question, transaction_id)
 
 
 def _check_stop(day: PlayedDay, question: Question, transaction_id: str) -> Iterator[str]:

@@ -22,19 +22,22 @@ def _disturb_samples(stage: SceneScript, fault: str, seconds: float) -> None:
 def refused_by_the_csms(stage: SceneScript) -> None:
     _disturb_samples(stage, "refused", SAMPLE_INTERVAL_S)
     stage.add_question(
-        "again", "sent again: the attempt before failed, InternalError: not today (E13"
+        "again", "sent again: the previous attempt failed, InternalError: not today (E13"
     )
 
 
 def never_answered(stage: SceneScript) -> None:
     _disturb_samples(stage, "lost", SAMPLE_INTERVAL_S)
-    stage.add_question("again", "sent again: the attempt before failed, no answer within 30 s (E13")
+    stage.add_question(
+        "again", "sent again: the previous attempt failed, no answer within 30 s (E13"
+    )
 
 
 def cut_before_the_answer(stage: SceneScript) -> None:
     _disturb_samples(stage, stage.dice.choice(["cut_after", "cut_before"]), SAMPLE_INTERVAL_S)
     stage.add_question(
-        "again", "sent again: the link went before the answer came, which counts as no failure"
+        "again",
+        "sent again: the link was lost before the answer, which does not count as a failed attempt",
     )
 
 
@@ -44,14 +47,14 @@ def dead_before_the_answer(stage: SceneScript) -> None:
     stage.add_event(66, "crash", gap_s=3, host=False)
     stage.present_id_token(160, ALICE)
     stage.unplug(185)
-    stage.add_question("again", "sent again: the program ended before it knew of an answer")
+    stage.add_question("again", "sent again: the program ended before the answer was recorded")
 
 
 def parked_and_wanted(stage: SceneScript) -> None:
     """Refused three times, parked, and tried once more because somebody said so."""
     _disturb_samples(stage, "refused", SAMPLE_INTERVAL_S + 18)
     stage.add_event(100, "retry_calls", calls=[])
-    stage.add_question("again", "sent again: an operator wanted it")
+    stage.add_question("again", "sent again: an operator requested it")
     stage.add_question(
         "parked", "its last attempt failed, attempt 3 of 3: InternalError: not today (E13.FR.04)"
     )
@@ -81,7 +84,8 @@ def status_goes_with_the_link(stage: SceneScript) -> None:
     stage.add_event(10, "cut_connection")
     stage.unplug(100)
     stage.add_question(
-        "dropped", "the link went, and what counts then is told anew (B04.FR.01, B04.FR.02)"
+        "dropped",
+        "the link went; current values are sent after reconnecting (B04.FR.01, B04.FR.02)",
     )
 
 
@@ -89,14 +93,14 @@ def status_is_refused(stage: SceneScript) -> None:
     stage.add_event(6, "set_fault_rates", seconds=6, refused=1.0)
     stage.plug_in(8)
     stage.unplug(100)
-    stage.add_question("dropped", "the CSMS refused it, InternalError: not today")
+    stage.add_question("dropped", "the CSMS rejected it, InternalError: not today")
 
 
 def status_is_not_answered(stage: SceneScript) -> None:
     stage.add_event(6, "set_fault_rates", seconds=6, lost=1.0)
     stage.plug_in(8)
     stage.unplug(100)
-    stage.add_question("dropped", "no answer within 30 s, and it is not among what must arrive")
+    stage.add_question("dropped", "no answer within 30 s, and its delivery is not required")
 
 
 def samples_are_thinned(stage: SceneScript) -> None:
@@ -107,7 +111,7 @@ def samples_are_thinned(stage: SceneScript) -> None:
     stage.present_id_token(165, ALICE)
     stage.unplug(185)
     stage.add_question(
-        "dropped", "little room was left, so every second sample that waited went (E12.FR.05)"
+        "dropped", "disk space was low, so every second waiting sample was dropped (E12.FR.05)"
     )
     stage.add_question("thinned", "dropped, little room left")
 
@@ -121,7 +125,8 @@ def samples_are_thinned_under_a_call(stage: SceneScript) -> None:
     stage.present_id_token(150, ALICE)
     stage.unplug(185)
     stage.add_question(
-        "again", "sent again: the link went before the answer came, which counts as no failure"
+        "again",
+        "sent again: the link was lost before the answer, which does not count as a failed attempt",
     )
     stage.add_question("dropped", "every second sample that waited went (E12.FR.05)")
 

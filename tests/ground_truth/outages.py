@@ -13,14 +13,14 @@ from tests.ground_truth.stage import SceneBuilder, SceneScript
 def all_out_of_service(stage: SceneScript) -> None:
     stage.change_availability(2, False)
     stage.change_availability(100, True)
-    stage.add_question("status", "the CSMS took the station out of service (G04", "Unavailable")
+    stage.add_question("status", "the CSMS set the station to Inoperative (G04", "Unavailable")
 
 
 def connector_out_of_service(stage: SceneScript) -> None:
     where = stage.evse | {"connectorId": 1}
     stage.change_availability(2, False, where)
     stage.change_availability(100, True, where)
-    says = f"the CSMS took EVSE {stage.evse_id} connector 1 out of service (G03.FR.04)"
+    says = f"the CSMS set EVSE {stage.evse_id} connector 1 to Inoperative (G03.FR.04)"
     stage.add_question("status", says, "Unavailable")
 
 
@@ -31,7 +31,7 @@ def out_of_service_afterwards(stage: SceneScript) -> None:
     stage.unplug(110)
     stage.change_availability(150, True, stage.evse)
     stage.add_question(
-        "status", f"the CSMS took EVSE {stage.evse_id} out of service (G03", "Unavailable"
+        "status", f"the CSMS set EVSE {stage.evse_id} to Inoperative (G03", "Unavailable"
     )
 
 
@@ -41,7 +41,7 @@ def out_of_service_after_a_restart(stage: SceneScript) -> None:
     stage.add_event(40, "crash", gap_s=5, host=True)
     stage.change_availability(120, True, stage.evse)
     stage.add_question(
-        "status", f"the CSMS took EVSE {stage.evse_id} out of service (G03", "Unavailable"
+        "status", f"the CSMS set EVSE {stage.evse_id} to Inoperative (G03", "Unavailable"
     )
 
 
@@ -51,7 +51,7 @@ def all_shall_go_out_of_service(stage: SceneScript) -> None:
     stage.change_availability(40, False)
     stage.present_id_token(60, stage.accepted_id_token())
     stage.change_availability(150, True)
-    leaves = "the CSMS wants the station out of service (G04.FR.06)"
+    leaves = "the CSMS requested Inoperative for the station (G04.FR.06)"
     stage.add_question("refusal", leaves)
     stage.add_question("status", leaves, "Unavailable")
 
@@ -84,33 +84,33 @@ def _start_update(stage: SceneScript, **troubles: str) -> None:
 
 def firmware_is_installed(stage: SceneScript) -> None:
     _start_update(stage)
-    needs = "a firmware update needs the EVSEs free (L01.FR.06, L01.FR.07)"
+    needs = "a firmware update waits until the EVSEs are free (L01.FR.06, L01.FR.07)"
     stage.add_question("update", "the download was due (L01.FR.01)", "Downloading")
-    stage.add_question("update", "it was downloaded, and its signature is checked next (L01.FR.04)",
+    stage.add_question("update", "it was downloaded; its signature is checked next (L01.FR.04)",
                "Downloaded")  # fmt: skip
     stage.add_question(
-        "update", "the manufacturer's signature holds (L01.FR.04)", "SignatureVerified"
+        "update", "the manufacturer's signature is valid (L01.FR.04)", "SignatureVerified"
     )
-    stage.add_question("update", "nothing stood in the way any more (L01.FR.05)", "Installing")
+    stage.add_question("update", "nothing blocked it any more (L01.FR.05)", "Installing")
     stage.add_question(
-        "update", "it needs a restart to come to life (L01.FR.32)", "InstallRebooting"
+        "update", "it needs a restart to take effect (L01.FR.32)", "InstallRebooting"
     )
     stage.add_question(
-        "update", "after the restart it is what runs (L01.FR.28, L01.FR.32)", "Installed"
+        "update", "it is running after the restart (L01.FR.28, L01.FR.32)", "Installed"
     )
-    stage.add_question("restart", "new firmware comes to life by it (L01.FR.32)")
+    stage.add_question("restart", "it starts the new firmware (L01.FR.32)")
     stage.add_question("status", needs, "Unavailable")
 
 
 def firmware_does_not_come(stage: SceneScript) -> None:
     _start_update(stage, download="the server has no such file")
-    says = "no attempt at the download worked: the server has no such file (L01.FR.30)"
+    says = "every download attempt failed: the server has no such file (L01.FR.30)"
     stage.add_question("update", says, "DownloadFailed")
 
 
 def firmware_is_not_signed_well(stage: SceneScript) -> None:
     _start_update(stage, verify="it is another file's")
-    says = "the signature does not hold: it is another file's (L01.FR.04, L01.FR.12)"
+    says = "the signature is invalid: it is another file's (L01.FR.04, L01.FR.12)"
     stage.add_question("update", says, "InvalidSignature")
 
 
@@ -123,13 +123,13 @@ def firmware_cannot_be_installed(stage: SceneScript) -> None:
 
 def firmware_is_not_sound(stage: SceneScript) -> None:
     _start_update(stage, sound="for another model")
-    says = "the installer found it unsound: for another model (L01.FR.29)"
+    says = "the installer rejected it as invalid: for another model (L01.FR.29)"
     stage.add_question("update", says, "InstallVerificationFailed")
 
 
 def firmware_does_not_run(stage: SceneScript) -> None:
     _start_update(stage, confirm="1.0 is in place, not 1.1")
-    says = "after the restart it does not run: 1.0 is in place, not 1.1"
+    says = "it is not running after the restart: 1.0 is in place, not 1.1"
     stage.add_question("update", says, "InstallationFailed")
 
 
@@ -144,11 +144,11 @@ def firmware_waits(stage: SceneScript) -> None:
     stage.charge_at_other_evse(until_s=110)
     _start_update(stage)
     stage.present_id_token(60, stage.accepted_id_token())
-    waits = "it waits for its time, or for somebody who charges (L01.FR.06, L01.FR.16)"
-    needs = "a firmware update needs the EVSEs free (L01.FR.06, L01.FR.07)"
+    waits = "it waits for its scheduled time or for a transaction to end (L01.FR.06, L01.FR.16)"
+    needs = "a firmware update waits until the EVSEs are free (L01.FR.06, L01.FR.07)"
     stage.add_question("update", waits, "InstallScheduled")
     stage.add_question(
-        "update", "after the restart it is what runs (L01.FR.28, L01.FR.32)", "Installed"
+        "update", "it is running after the restart (L01.FR.28, L01.FR.32)", "Installed"
     )
     stage.add_question("status", needs, "Unavailable")
     stage.add_question("refusal", needs)

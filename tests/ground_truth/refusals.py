@@ -21,16 +21,16 @@ def _refuse_token(stage: SceneScript, id_token: str, expected_text: str, at_s: f
 
 def not_accepted_by_the_csms(stage: SceneScript) -> None:
     status = stage.dice.choice(["Blocked", "Expired", "Invalid", "NoCredit", "NotAtThisTime"])
-    _refuse_token(stage, stage.accepted_id_token(status), f"the CSMS says {status} (C01.FR.07)")
+    _refuse_token(stage, stage.accepted_id_token(status), f"the CSMS answered {status} (C01.FR.07)")
 
 
 def unknown_token(stage: SceneScript) -> None:
-    _refuse_token(stage, stage.new_id_token(), "the CSMS says Unknown (C01.FR.07)")
+    _refuse_token(stage, stage.new_id_token(), "the CSMS answered Unknown (C01.FR.07)")
 
 
 def elsewhere_only(stage: SceneScript) -> None:
     who = stage.accepted_id_token(evse_ids=[stage.other_evse_id])
-    _refuse_token(stage, who, "the CSMS allows it at other EVSEs only (C01.FR.21)")
+    _refuse_token(stage, who, "the CSMS allows the IdToken at other EVSEs only (C01.FR.21)")
 
 
 # --- Nobody can be asked -------------------------------------------------------------------------
@@ -38,8 +38,8 @@ def elsewhere_only(stage: SceneScript) -> None:
 
 def nobody_to_ask(stage: SceneScript) -> None:
     stage.go_offline(10, 110)
-    _refuse_token(stage, stage.new_id_token(), "nobody could be asked, and nothing is known of it here: "
-             "only OfflineTxForUnknownIdEnabled would let it in (C15.FR.08)", 60)  # fmt: skip
+    _refuse_token(stage, stage.new_id_token(), "the CSMS could not be asked, and the IdToken is not cached: "
+             "only OfflineTxForUnknownIdEnabled would accept it (C15.FR.08)", 60)  # fmt: skip
 
 
 def blocked_by_the_cache(stage: SceneScript) -> None:
@@ -49,9 +49,9 @@ def blocked_by_the_cache(stage: SceneScript) -> None:
     stage.go_offline(20, 120)
     stage.present_id_token(60, MALLORY)
     stage.unplug()
-    stage.add_question("refusal", "the CSMS says Blocked (C01.FR.07)")
+    stage.add_question("refusal", "the CSMS answered Blocked (C01.FR.07)")
     stage.add_question(
-        "refusal", "nobody could be asked, and the cache knows the token as Blocked (C12"
+        "refusal", "the CSMS could not be asked, and the IdToken is cached as Blocked (C12"
     )
 
 
@@ -69,13 +69,13 @@ def _known_and_offline(stage: SceneScript, expected_text: str) -> None:
 
 def too_old_in_the_cache(stage: SceneScript) -> None:
     stage.set_variable("AuthCacheCtrlr.LifeTime", "20")
-    _known_and_offline(stage, "nobody could be asked, and what the cache knew of it was too old "
+    _known_and_offline(stage, "the CSMS could not be asked, and its cache entry had expired "
                        "(C10.FR.10, C15.FR.08)")  # fmt: skip
 
 
 def cache_does_not_count_offline(stage: SceneScript) -> None:
     stage.set_variable("AuthCtrlr.LocalAuthorizeOffline", "false")
-    _known_and_offline(stage, "nobody could be asked, and LocalAuthorizeOffline forbids to ask "
+    _known_and_offline(stage, "the CSMS could not be asked, and LocalAuthorizeOffline forbids to ask "
                        "the cache")  # fmt: skip
 
 
@@ -84,18 +84,18 @@ def elsewhere_only_by_the_cache(stage: SceneScript) -> None:
     stage.add_event(1, "present_id_token", who=who, evse_id=stage.other_evse_id)
     stage.add_event(3, "present_id_token", who=who, evse_id=stage.other_evse_id)
     stage.go_offline(30, 120)
-    _refuse_token(stage, who, "the CSMS allows it at other EVSEs only (C01.FR.21)", 60)
+    _refuse_token(stage, who, "the CSMS allows the IdToken at other EVSEs only (C01.FR.21)", 60)
 
 
 def csms_errs(stage: SceneScript) -> None:
     stage.add_event(8, "set_fault_rates", seconds=10, refused=1.0)
-    _refuse_token(stage, stage.new_id_token(), "the CSMS gave no answer of use, and nothing is known of it "
+    _refuse_token(stage, stage.new_id_token(), "the CSMS sent no valid answer, and nothing is known of it "
              "here", 12)  # fmt: skip
 
 
 def csms_is_silent(stage: SceneScript) -> None:
     stage.add_event(8, "set_fault_rates", seconds=10, lost=1.0)
-    _refuse_token(stage, stage.new_id_token(), "the CSMS gave no answer of use, and nothing is known of it "
+    _refuse_token(stage, stage.new_id_token(), "the CSMS sent no valid answer, and nothing is known of it "
              "here", 12)  # fmt: skip
 
 
@@ -103,7 +103,10 @@ def link_breaks_under_the_question(stage: SceneScript) -> None:
     stage.add_event(8, "set_fault_rates", seconds=10, lost=1.0)
     stage.go_offline(15, 60)
     _refuse_token(
-        stage, stage.new_id_token(), "nobody could be asked, and nothing is known of it here", 12
+        stage,
+        stage.new_id_token(),
+        "the CSMS could not be asked, and the IdToken is not cached",
+        12,
     )
 
 
@@ -117,15 +120,15 @@ def not_asked_again(stage: SceneScript) -> None:
     stage.present_id_token(10, who)
     stage.present_id_token(60, who)
     stage.unplug()
-    stage.add_question("refusal", "the CSMS says Blocked (C01.FR.07)")
-    stage.add_question("refusal", "the cache knows the token as Blocked, and DisablePostAuthorize or "
-               "DisableRemoteAuthorization forbids to ask the CSMS")  # fmt: skip
+    stage.add_question("refusal", "the CSMS answered Blocked (C01.FR.07)")
+    stage.add_question("refusal", "the IdToken is cached as Blocked, and DisablePostAuthorize or "
+               "DisableRemoteAuthorization does not allow asking the CSMS")  # fmt: skip
 
 
 def never_asked(stage: SceneScript) -> None:
     stage.set_variable("AuthCtrlr.DisableRemoteAuthorization", "true")
-    _refuse_token(stage, stage.new_id_token(), "the cache does not know the token, and "
-             "DisableRemoteAuthorization forbids to ask the CSMS")  # fmt: skip
+    _refuse_token(stage, stage.new_id_token(), "the IdToken is not cached, and "
+             "DisableRemoteAuthorization does not allow asking the CSMS")  # fmt: skip
 
 
 # --- Not here, not now ---------------------------------------------------------------------------
@@ -144,9 +147,9 @@ def out_of_service(stage: SceneScript) -> None:
     stage.change_availability(2, False, stage.evse)
     stage.present_id_token(30, ALICE)
     stage.change_availability(100, True, stage.evse)
-    stage.add_question("refusal", f"the CSMS took EVSE {stage.evse_id} out of service (G03.FR.06")
+    stage.add_question("refusal", f"the CSMS set EVSE {stage.evse_id} to Inoperative (G03.FR.06")
     stage.add_question(
-        "status", f"the CSMS took EVSE {stage.evse_id} out of service (G03", "Unavailable"
+        "status", f"the CSMS set EVSE {stage.evse_id} to Inoperative (G03", "Unavailable"
     )
 
 
@@ -166,7 +169,7 @@ def somebody_else_charges(stage: SceneScript) -> None:
     stage.present_id_token(120, ALICE)
     stage.unplug()
     stage.add_question(
-        "refusal", "no EVSE was free, and the token may end nothing that runs (C09.FR.03)"
+        "refusal", "no EVSE was free, and the IdToken can stop no open transaction (C09.FR.03)"
     )
 
 
@@ -179,7 +182,7 @@ def somebody_was_faster(stage: SceneScript) -> None:
     stage.present_id_token(11, second)
     stage.present_id_token(100, first)
     stage.unplug()
-    stage.add_question("refusal", f"somebody else may charge at EVSE {stage.evse_id}")
+    stage.add_question("refusal", f"another IdToken is authorized at EVSE {stage.evse_id}")
 
 
 def soon_to_restart(stage: SceneScript) -> None:
@@ -187,9 +190,9 @@ def soon_to_restart(stage: SceneScript) -> None:
     stage.csms_calls(40, "Reset", type="OnIdle")
     stage.present_id_token(60, stage.accepted_id_token())
     stage.add_question(
-        "refusal", "the CSMS ordered a restart, which waits for transactions (B12.FR.03)"
+        "refusal", "the CSMS requested a reset, which waits for open transactions (B12.FR.03)"
     )
-    stage.add_question("restart", "the CSMS ordered it, and nothing stands in its way (B11.FR.03)")
+    stage.add_question("restart", "the CSMS requested it, and nothing blocks it (B11.FR.03)")
 
 
 # --- The CSMS is told no -------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Final
 from station.simulation.faulty_csms import ALICE, BOB, CAROL
 from tests.ground_truth.stage import LONG_ABSENCE_S, SceneBuilder, SceneScript
 
-STARTED_BY_TOKEN: Final = "the token that began it was shown (E07.FR.01"
+STARTED_BY_TOKEN: Final = "the IdToken that started it was presented (E07.FR.01"
 RESUMPTION_EXCEEDED: Final = " s, more than TxCtrlr.ResumptionTimeout (OCPP 2.1 E17.FR.20 to 22)"
 
 # device and fault -> EVSE (0: the station, None: here), and the stoppedReason it has
@@ -31,7 +31,7 @@ def card_ends(stage: SceneScript) -> None:
     stage.present_id_token(stage.random_time(60, 60), ALICE)
     stage.unplug()
     stage.add_question(
-        "start", "a person was authorised: TxStartPoint was reached (E01.FR.03 or E01.FR.05"
+        "start", "an IdToken was authorized: TxStartPoint was reached (E01.FR.03 or E01.FR.05"
     )
     stage.add_question("stop", STARTED_BY_TOKEN, "Local")
     stage.add_question("status", "(G01.FR.03)", "Occupied")
@@ -46,7 +46,7 @@ def family_ends(stage: SceneScript) -> None:
     stage.present_id_token(stage.random_time(60, 60), CAROL)
     stage.unplug()
     stage.add_question(
-        "stop", "another token of the group that began it was shown (C09.FR.07", "Local"
+        "stop", "another token of the group that started it was presented (C09.FR.07", "Local"
     )
 
 
@@ -55,7 +55,7 @@ def family_ends_as_the_csms_says(stage: SceneScript) -> None:
     stage.start_charging(BOB)
     stage.present_id_token(stage.random_time(60, 60), stage.accepted_id_token(family=True))
     stage.unplug()
-    says = "another token was shown, which the CSMS says is of the group that began it (C09.FR.03"
+    says = "another IdToken was presented, which the CSMS reported as a member of the same group (C09.FR.03"
     stage.add_question("stop", says, "Local")
 
 
@@ -74,23 +74,27 @@ def card_ends_and_the_ev_stays(stage: SceneScript) -> None:
     stage.present_id_token(90, stage.accepted_id_token())
     stage.unplug(130)
     stage.add_question("right", STARTED_BY_TOKEN)
-    stage.add_question("told", "the token that began it was shown (E07.FR.02)", "StopAuthorized")
+    stage.add_question(
+        "told", "the IdToken that started it was presented (E07.FR.02)", "StopAuthorized"
+    )
     where = f"another transaction was open at EVSE {stage.evse_id}"
     stage.add_question("refusal", f"{where} (C01.FR.23)")
-    stage.add_question("stop", "the EV was disconnected, after the token that began it was shown "
+    stage.add_question("stop", "the EV was disconnected, after the IdToken that started it was presented "
                "(E06.FR.02 or E06.FR.06", "Local")  # fmt: skip
 
 
 def nobody_plugs_in(stage: SceneScript) -> None:
     stage.present_id_token(5, ALICE)
-    stage.add_question("right", "no EV was plugged in in time (E03.FR.05)")
+    stage.add_question("right", "no EV was plugged in within EVConnectionTimeOut (E03.FR.05)")
 
 
 def nobody_plugs_in_after_the_start(stage: SceneScript) -> None:
     stage.set_variable("TxCtrlr.TxStartPoint", "Authorized")
     stage.present_id_token(5, ALICE)
-    stage.add_question("start", "a person was authorised: TxStartPoint was reached (E01.FR.03")
-    stage.add_question("stop", "no EV was plugged in in time (E03.FR.05)", "Timeout")
+    stage.add_question("start", "an IdToken was authorized: TxStartPoint was reached (E01.FR.03")
+    stage.add_question(
+        "stop", "no EV was plugged in within EVConnectionTimeOut (E03.FR.05)", "Timeout"
+    )
 
 
 # --- The EV --------------------------------------------------------------------------------------
@@ -115,7 +119,11 @@ def ev_leaves_and_is_not_back(stage: SceneScript) -> None:
     stage.set_variable("TxCtrlr.TxStopPoint", "Authorized")
     stage.start_charging()
     stage.unplug(50)
-    stage.add_question("stop", "the EV had left, and none came in time (E10.FR.02)", "Timeout")
+    stage.add_question(
+        "stop",
+        "the EV was disconnected, and none was plugged in within EVConnectionTimeOut (E10.FR.02)",
+        "Timeout",
+    )
 
 
 def ev_leaves_which_is_the_end(stage: SceneScript) -> None:
@@ -133,9 +141,9 @@ def energy_begins_and_ends_it(stage: SceneScript) -> None:
     stage.add_event(60, "pause_ev", evse_id=stage.evse_id, seconds=60)
     stage.unplug(110)
     stage.add_question(
-        "start", "energy began to flow, which TxStartPoint makes a start (E01.FR.06)"
+        "start", "energy began to flow: TxStartPoint EnergyTransfer was reached (E01.FR.06)"
     )
-    says = "energy stopped flowing, which TxStopPoint makes an end (E06.FR.07)"
+    says = "energy stopped flowing: TxStopPoint EnergyTransfer was reached (E06.FR.07)"
     stage.add_question("stop", says, "StoppedByEV")
 
 
@@ -150,7 +158,7 @@ def device_breaks(stage: SceneScript) -> None:
     stage.unplug()
     where = f"EVSE {stage.evse_id}" if evse_id is None else "the station"
     stage.add_question(
-        "stop", f"{where} had a fault, {kind}: charging was forbidden (E06.FR.16)", reason
+        "stop", f"{where} had a fault, {kind}: charging was not allowed (E06.FR.16)", reason
     )
     stage.add_question("status", f"{where} had a fault, {kind}", "Faulted")
 
@@ -162,7 +170,7 @@ def both_break(stage: SceneScript) -> None:
     stage.raise_fault(stage.random_time(60, 30), "contactor welded", 30)
     stage.unplug()
     where = f"EVSE {stage.evse_id} had a fault, contactor welded"
-    stage.add_question("stop", f"{where}: charging was forbidden", "Other")
+    stage.add_question("stop", f"{where}: charging was not allowed", "Other")
     stage.add_question("status", where, "Faulted")
 
 
@@ -171,7 +179,7 @@ def emergency_stop(stage: SceneScript) -> None:
     stage.raise_fault(stage.random_time(50, 60), "emergency_stop pressed", 30, 0, "EmergencyStop")
     stage.unplug()
     where = "the station had a fault, emergency_stop pressed"
-    stage.add_question("stop", f"{where}: charging was forbidden (E06.FR.16)", "EmergencyStop")
+    stage.add_question("stop", f"{where}: charging was not allowed (E06.FR.16)", "EmergencyStop")
     stage.add_question("status", where, "Faulted")
 
 
@@ -180,7 +188,7 @@ def disk_is_full(stage: SceneScript) -> None:
     stage.start_charging()
     stage.add_event(60, "fill_disk", free_bytes=0, seconds=70)
     stage.unplug()
-    full = "the disk had room left only to end what ran"
+    full = "the disk had space left only to end open transactions"
     stage.add_question("stop", f"{full} (E06.FR.16)", "Other")
     stage.add_question("status", full, "Unavailable")
 
@@ -192,7 +200,7 @@ def csms_stops(stage: SceneScript) -> None:
     stage.start_charging()
     stage.add_event(stage.random_time(60, 60), "stop_remotely", evse_id=stage.evse_id)
     stage.unplug()
-    stage.add_question("stop", "the CSMS asked for it (F03.FR.03", "Remote")
+    stage.add_question("stop", "the CSMS requested it (F03.FR.03", "Remote")
 
 
 def csms_stops_and_the_ev_stays(stage: SceneScript) -> None:
@@ -200,10 +208,10 @@ def csms_stops_and_the_ev_stays(stage: SceneScript) -> None:
     stage.start_charging()
     stage.add_event(60, "stop_remotely", evse_id=stage.evse_id)
     stage.unplug(130)
-    stage.add_question("told", "the CSMS asked for it (F03.FR.02)", "RemoteStop")
+    stage.add_question("told", "the CSMS requested it (F03.FR.02)", "RemoteStop")
     rules = "E06.FR.02 or E06.FR.06, after F03.FR.02"
     stage.add_question(
-        "stop", f"the EV was disconnected, after the CSMS asked for it ({rules})", "Remote"
+        "stop", f"the EV was disconnected, after the CSMS requested it ({rules})", "Remote"
     )
 
 
@@ -214,33 +222,33 @@ def csms_stops_what_nobody_began(stage: SceneScript) -> None:
     stage.add_event(60, "stop_remotely", evse_id=stage.evse_id)
     stage.unplug(120)
     stage.add_question(
-        "start", "an EV was plugged in, which TxStartPoint makes a start (E01.FR.02)"
+        "start", "an EV was plugged in: TxStartPoint EVConnected was reached (E01.FR.02)"
     )
-    stage.add_question("stop", "the CSMS asked for it (F03.FR.03)", "Remote")
+    stage.add_question("stop", "the CSMS requested it (F03.FR.03)", "Remote")
 
 
 def csms_resets(stage: SceneScript) -> None:
     stage.start_charging()
     stage.csms_calls(stage.random_time(60, 60), "Reset", type="Immediate")
     stage.unplug()
-    stage.add_question("stop", "an immediate reset was ordered (B12.FR.04", "ImmediateReset")
-    stage.add_question("restart", "the CSMS ordered it, and nothing stands in its way (B11.FR.03)")
+    stage.add_question("stop", "an immediate reset was requested (B12.FR.04", "ImmediateReset")
+    stage.add_question("restart", "the CSMS requested it, and nothing blocks it (B11.FR.03)")
 
 
 def csms_thinks_again(stage: SceneScript) -> None:
     """Known to the cache, let in without a CSMS, and then not accepted after all."""
     _revoke_after_offline_start(stage)
-    says = "the CSMS does not accept the token that authorised it (E05.FR.10"
+    says = "the CSMS does not accept the IdToken that authorized it (E05.FR.10"
     stage.add_question("stop", says, "DeAuthorized")
     stage.add_question("grant", "the CSMS accepted the token (C01.FR.02)")
-    stage.add_question("grant", "the cache knew the token as accepted (C12.FR.02)")
+    stage.add_question("grant", "the IdToken was cached as Accepted (C12.FR.02)")
 
 
 def csms_thinks_again_and_energy_stops(stage: SceneScript) -> None:
     stage.set_variable("TxCtrlr.StopTxOnInvalidId", "false")
     who = _revoke_after_offline_start(stage)
     stage.present_id_token(150, who)
-    stage.add_question("suspension", "the CSMS does not accept the token (E05.FR.02)")
+    stage.add_question("suspension", "the CSMS does not accept the IdToken (E05.FR.02)")
     stage.add_question("stop", STARTED_BY_TOKEN, "Local")
 
 
@@ -249,9 +257,11 @@ def csms_thinks_again_and_some_energy_is_left(stage: SceneScript) -> None:
     stage.set_variable("TxCtrlr.MaxEnergyOnInvalidId", "400")
     who = _revoke_after_offline_start(stage)
     stage.present_id_token(165, who)
-    says = "the CSMS does not accept the token, and MaxEnergyOnInvalidId allows so much (E05.FR.03)"
+    says = "the CSMS does not accept the IdToken, and MaxEnergyOnInvalidId allows this energy (E05.FR.03)"
     stage.add_question("suspension", says)
-    stage.add_question("suspension", "what MaxEnergyOnInvalidId allowed has flowed (E05.FR.02)")
+    stage.add_question(
+        "suspension", "the energy allowed by MaxEnergyOnInvalidId was delivered (E05.FR.02)"
+    )
     stage.add_question("stop", STARTED_BY_TOKEN, "Local")
 
 
@@ -276,9 +286,10 @@ def csms_never_knew_them(stage: SceneScript) -> None:
     stage.present_id_token(20, stage.new_id_token())
     stage.unplug()
     stage.add_question(
-        "grant", "nobody could be asked, and unknown tokens are let in then (C15.FR.08)"
+        "grant",
+        "the CSMS could not be asked, and OfflineTxForUnknownIdEnabled accepts unknown IdTokens (C15.FR.08)",
     )
-    says = "the CSMS does not accept the token that authorised it (C15.FR.04"
+    says = "the CSMS does not accept the IdToken that authorized it (C15.FR.04"
     stage.add_question("stop", says, "DeAuthorized")
 
 
@@ -300,8 +311,8 @@ def _start_from_csms(stage: SceneScript) -> None:
     stage.csms_starts(10, stage.accepted_id_token())
     stage.add_event(100, "stop_remotely", evse_id=stage.evse_id)
     stage.unplug()
-    stage.add_question("start", "the CSMS started it, and TxStartPoint was reached (F02.FR.21)")
-    stage.add_question("stop", "the CSMS asked for it (F03.FR.03", "Remote")
+    stage.add_question("start", "the CSMS requested it, and TxStartPoint was reached (F02.FR.21)")
+    stage.add_question("stop", "the CSMS requested it (F03.FR.03", "Remote")
 
 
 def nobody_need_be_asked(stage: SceneScript) -> None:
@@ -309,9 +320,11 @@ def nobody_need_be_asked(stage: SceneScript) -> None:
     stage.add_event(0, "judges", who="", status="Accepted")  # C02.FR.02
     stage.plug_in(5)
     stage.unplug(100)
-    stage.add_question("grant", "authorization is switched off, AuthCtrlr.Enabled (C01.FR.01)")
     stage.add_question(
-        "start", "an EV was plugged in, and nobody needs to be asked: TxStartPoint was"
+        "grant", "AuthCtrlr.Enabled is false: no authorization is needed (C01.FR.01)"
+    )
+    stage.add_question(
+        "start", "an EV was plugged in and no authorization is needed: TxStartPoint was"
     )
     stage.add_question("stop", "the EV was disconnected (E09.FR.01", "EVDisconnected")
 
@@ -327,7 +340,7 @@ def cache_lets_in_at_once(stage: SceneScript) -> None:
     stage.unplug()
     stage.add_question("stop", STARTED_BY_TOKEN, "Local")
     stage.add_question("grant", "the CSMS accepted the token (C01.FR.02)")
-    stage.add_question("grant", "the cache knew the token as accepted (C12.FR.02)")
+    stage.add_question("grant", "the IdToken was cached as Accepted (C12.FR.02)")
 
 
 # --- The program ---------------------------------------------------------------------------------
@@ -335,13 +348,13 @@ def cache_lets_in_at_once(stage: SceneScript) -> None:
 
 def supply_fails(stage: SceneScript) -> None:
     _stay_away(stage, host=True)
-    stage.add_question("stop", "the supply was lost for 40", "PowerLoss")
+    stage.add_question("stop", "the power supply was lost for 40", "PowerLoss")
     stage.add_question("stop", RESUMPTION_EXCEEDED)
 
 
 def program_ends(stage: SceneScript) -> None:
     _stay_away(stage, host=False)
-    stage.add_question("stop", "the program was away for 40", "Reboot")
+    stage.add_question("stop", "the program was not running for 40", "Reboot")
     stage.add_question("stop", RESUMPTION_EXCEEDED)
 
 
@@ -375,14 +388,14 @@ def supply_fails_and_the_clock_too(stage: SceneScript) -> None:
     stage.add_event(60, "crash", gap_s=60, host=True)
     stage.add_event(80, "step_clock", step_s=-3_600)
     stage.unplug()
-    stage.add_question("stop", "the supply was lost, nobody knows for how long: the clock ran backwards "
+    stage.add_question("stop", "the power supply was lost, nobody knows for how long: the clock ran backwards "
                "(OCPP 2.1 E17.FR.20 to 22)", "PowerLoss")  # fmt: skip
 
 
 def program_ends_before_anybody_plugs_in(stage: SceneScript) -> None:
     stage.present_id_token(5, ALICE)
     stage.add_event(20, "crash", gap_s=5, host=False)
-    stage.add_question("right", "the program began anew, and no transaction carried the right on")
+    stage.add_question("right", "the program restarted, and no transaction kept the authorization")
 
 
 SCENES: Final[tuple[SceneBuilder, ...]] = (

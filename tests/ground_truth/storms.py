@@ -29,7 +29,7 @@ DISTURBANCES: Final = ("cut_connection", "switch_network", "slow_network", "rest
 
 _SENT_TIMES: Final = re.compile(r"It was sent (?:once|(\d+) times)\.$")
 _TRIED_TIMES: Final = re.compile(
-    r"It was tried (?:once|(\d+) times), and (not )?known to have left"
+    r"It was tried (?:once|(\d+) times), and (not )?known to have been sent"
 )
 
 
@@ -214,13 +214,13 @@ class StormCheck:
         if resent.run_number != before.run_number:
             yield "the program ended"
         if resent.wire is not before.wire:
-            yield "the link went"
+            yield "the link was lost"
         waited_s = resent.at_s - before.at_s
         if waited_s >= TIMEOUT_S or before.message_id in self.recorded_run.spoiled_message_ids:
-            yield "the attempt before failed"
+            yield "the previous attempt failed"
         if any(one.detail == "CallRetryRequested" and before.at_s <= one.at_s <= resent.at_s
                for one in self.recorded_run.external_events):  # fmt: skip
-            yield "an operator wanted it"
+            yield "an operator requested it"
 
     # --- What does it add up to? -----------------------------------------------------------------
 
@@ -263,82 +263,90 @@ _FAULT_ANSWERS: Final[AnswerChecks] = {
     ),
 }
 _DISK_FULL_ANSWERS: Final[AnswerChecks] = {
-    r"the disk had room left only": lambda storm, seq, evse, found: storm.was_disk_short(seq),
+    r"the disk had space left only": lambda storm, seq, evse, found: storm.was_disk_short(seq),
 }
 _CLOSED_ANSWERS: Final[AnswerChecks] = {
     **_DISK_FULL_ANSWERS,
-    r"the CSMS (took|wants) (EVSE|the station)": lambda storm, seq, evse, found: (
+    r"the CSMS (set|requested Inoperative for) (EVSE|the station)": lambda storm, seq, evse, found: (
         storm.was_requested(seq, "ChangeAvailability")
     ),
     r"the station was about to restart": lambda storm, seq, evse, found: storm.was_requested(
         seq, "Reset"
     ),
-    r"the CSMS ordered (a|an immediate) restart": lambda storm, seq, evse, found: (
+    r"the CSMS requested (a|an immediate) reset": lambda storm, seq, evse, found: (
         storm.was_requested(seq, "Reset")
     ),
 }
 _STOP_ANSWERS: Final[AnswerChecks] = {
     **_FAULT_ANSWERS,
     **_DISK_FULL_ANSWERS,
-    r"the token that began it": lambda storm, seq, evse, found: storm.happened_at(
+    r"the IdToken that started it": lambda storm, seq, evse, found: storm.happened_at(
         seq, evse, "present_id_token"
     ),
-    r"another token": lambda storm, seq, evse, found: storm.happened_at(
-        seq, evse, "present_id_token"
+    r"another IdToken of|another IdToken was presented": lambda storm, seq, evse, found: (
+        storm.happened_at(seq, evse, "present_id_token")
     ),
     r"the stop button was": lambda storm, seq, evse, found: storm.happened_at(
         seq, evse, "press_stop_button"
     ),
     r"the EV ended its session": lambda storm, seq, evse, found: storm.was_ev_full(seq, evse),
+    r"the EV was disconnected, and none": lambda storm, seq, evse, found: storm.is_unplugged(
+        seq, evse
+    ),
     r"the EV was disconnected": lambda storm, seq, evse, found: storm.happened_at(
         seq, evse, "disconnect_ev"
     ),
-    r"the EV had left": lambda storm, seq, evse, found: storm.is_unplugged(seq, evse),
-    r"the CSMS asked for it": lambda storm, seq, evse, found: storm.was_requested(
+    r"the CSMS requested it": lambda storm, seq, evse, found: storm.was_requested(
         seq, "RequestStopTransaction"
     ),
     r"an immediate reset": lambda storm, seq, evse, found: storm.was_requested(seq, "Reset"),
-    r"no EV was plugged in in time": lambda storm, seq, evse, found: storm.is_unplugged(seq, evse),
-    r"the supply was lost": lambda storm, seq, evse, found: storm.had_restarted(seq),
-    r"the program (was away|began anew)": lambda storm, seq, evse, found: storm.had_restarted(seq),
-    r"the CSMS does not accept the token": lambda storm, seq, evse, found: storm.has_csms_status(
+    r"no EV was plugged in within EVConnectionTimeOut": lambda storm, seq, evse, found: (
+        storm.is_unplugged(seq, evse)
+    ),
+    r"the power supply was lost": lambda storm, seq, evse, found: storm.had_restarted(seq),
+    r"the program (was not running|restarted)": lambda storm, seq, evse, found: storm.had_restarted(
+        seq
+    ),
+    r"the CSMS does not accept the IdToken": lambda storm, seq, evse, found: storm.has_csms_status(
         seq, "Blocked", "Unknown"
     ),
 }
-_CSMS_UNREACHABLE: Final = "(nobody could be asked|the CSMS gave no answer of use)"
+_CSMS_UNREACHABLE: Final = "(the CSMS could not be asked|the CSMS sent no valid answer)"
 _REFUSAL_ANSWERS: Final[AnswerChecks] = {
     **_FAULT_ANSWERS,
     **_CLOSED_ANSWERS,
-    r"the CSMS says (\w+)": lambda storm, seq, evse, found: storm.has_csms_status(seq, found[1]),
-    rf"{_CSMS_UNREACHABLE}, and the cache knows the token as (\w+)": lambda storm, seq, evse, found: (
+    r"the CSMS answered (\w+)": lambda storm, seq, evse, found: storm.has_csms_status(
+        seq, found[1]
+    ),
+    rf"{_CSMS_UNREACHABLE}, and the IdToken is cached as (\w+)": lambda storm, seq, evse, found: (
         storm.was_disturbed(seq) and storm.has_csms_status(seq, found[2])
     ),
     _CSMS_UNREACHABLE: lambda storm, seq, evse, found: storm.was_disturbed(seq),
     r"the CSMS had not accepted": lambda storm, seq, evse, found: storm.was_disturbed(seq),
-    r"(no EVSE was free|somebody|another transaction)": lambda storm, seq, evse, found: any(
+    r"(no EVSE was free|another IdToken|another transaction)": lambda storm, seq, evse, found: any(
         storm.events_before(seq, "present_id_token", "ask", within_s=ANY_TIME_S)
     ),
 }
 _GRANT_ANSWERS: Final[AnswerChecks] = {
-    r"the (CSMS accepted|cache knew) the token": lambda storm, seq, evse, found: (
+    r"the (CSMS accepted the IdToken|IdToken was cached as Accepted)": lambda storm, seq, evse, found: (
         storm.has_csms_status(seq, "Accepted")
     ),
-    r"the CSMS started it": lambda storm, seq, evse, found: storm.was_requested(
+    r"the CSMS requested the start": lambda storm, seq, evse, found: storm.was_requested(
         seq, "RequestStartTransaction"
     ),
-    r"authorization is switched off": lambda storm, seq, evse, found: storm.was_requested(
+    r"AuthCtrlr.Enabled is false": lambda storm, seq, evse, found: storm.was_requested(
         seq, "SetVariables"
     ),
 }
 _START_ANSWERS: Final[AnswerChecks] = {
-    r"a person was authorised": lambda storm, seq, evse, found: (
+    r"an IdToken was authorized": lambda storm, seq, evse, found: (
         storm.has_csms_status(seq, "Accepted")
         and storm.has_start_point("Authorized", "PowerPathClosed")
     ),
-    r"an EV was plugged in, and nobody needs to be asked": lambda storm, seq, evse, found: (
+    r"an EV was plugged in and no authorization is needed": lambda storm, seq, evse, found: (
         storm.had_ev(seq, evse) and storm.was_requested(seq, "SetVariables")
     ),
-    r"the EV of an authorised person": lambda storm, seq, evse, found: (
+    r"the EV was plugged in after authorization": lambda storm, seq, evse, found: (
         storm.had_ev(seq, evse) and storm.has_start_point("EVConnected", "PowerPathClosed")
     ),
     r"an EV was plugged in": lambda storm, seq, evse, found: (
@@ -347,7 +355,7 @@ _START_ANSWERS: Final[AnswerChecks] = {
     r"energy (began to flow|flowed)": lambda storm, seq, evse, found: (
         storm.had_ev(seq, evse) and storm.has_start_point("EnergyTransfer")
     ),
-    r"the CSMS started it": lambda storm, seq, evse, found: storm.was_requested(
+    r"the CSMS requested the start": lambda storm, seq, evse, found: storm.was_requested(
         seq, "RequestStartTransaction"
     ),
 }
@@ -357,17 +365,17 @@ _PARKED_ANSWERS: Final[AnswerChecks] = {
     ),
 }
 _DROPPED_ANSWERS: Final[AnswerChecks] = {
-    r"the link went": lambda storm, seq, evse, found: any(
+    r"the link was lost": lambda storm, seq, evse, found: any(
         storm.events_before(
             seq, *DISTURBANCES, within_s=ANY_TIME_S
         )  # one that is silent may stay so for long
     ),
     r"the program ended": lambda storm, seq, evse, found: storm.had_restarted(seq),
-    r"little room was left": lambda storm, seq, evse, found: storm.was_disk_short(seq),
-    r"the CSMS refused it, InternalError: not today": lambda storm, seq, evse, found: (
+    r"disk space was low": lambda storm, seq, evse, found: storm.was_disk_short(seq),
+    r"the CSMS rejected it, InternalError: not today": lambda storm, seq, evse, found: (
         storm.had_csms_fault(seq, "refused")
     ),
-    r"InternalError: not today, and the station introduces itself anew": (
+    r"InternalError: not today; BootNotification is sent again later": (
         lambda storm, seq, evse, found: storm.had_csms_fault(seq, "refused")
     ),
     r"no answer within 30 s": lambda storm, seq, evse, found: storm.was_disturbed(seq),
@@ -376,13 +384,13 @@ _DROPPED_ANSWERS: Final[AnswerChecks] = {
 
 # A sentence of the transcript -> what may be answered to whoever asks why.
 QUESTIONS: Final[tuple[tuple[str, AnswerChecks], ...]] = (
-    (r"begins transaction \S+ at EVSE (?P<evse>\d)", _START_ANSWERS),
-    (r"ends the right to charge(?: at EVSE (?P<evse>\d))?", _STOP_ANSWERS),
-    (r"lets \S+ charge(?: at EVSE (?P<evse>\d)| where)", _GRANT_ANSWERS),
-    (r"brings (?P<name>[0-9a-f]+)\S* to its end", _STOP_ANSWERS),
-    (r"lets \S+ not charge(?: at EVSE (?P<evse>\d))?:", _REFUSAL_ANSWERS),
-    (r"has for the CSMS: EVSE (?P<evse>\d) connector \d is Unavailable", _CLOSED_ANSWERS),
-    (r"has for the CSMS: EVSE (?P<evse>\d) connector \d is Faulted", _FAULT_ANSWERS),
+    (r"starts transaction \S+ at EVSE (?P<evse>\d)", _START_ANSWERS),
+    (r"ends the authorization(?: at EVSE (?P<evse>\d))?", _STOP_ANSWERS),
+    (r"authorizes \S+(?: at EVSE (?P<evse>\d)| for the next EV)", _GRANT_ANSWERS),
+    (r"stops transaction (?P<name>[0-9a-f]+)", _STOP_ANSWERS),
+    (r"refuses \S+(?: at EVSE (?P<evse>\d))?:", _REFUSAL_ANSWERS),
+    (r"queues StatusNotification: EVSE (?P<evse>\d) connector \d Unavailable", _CLOSED_ANSWERS),
+    (r"queues StatusNotification: EVSE (?P<evse>\d) connector \d Faulted", _FAULT_ANSWERS),
     (r"parks call ", _PARKED_ANSWERS),
     (r"drops calls? ", _DROPPED_ANSWERS),
 )

@@ -84,7 +84,7 @@ def check_export(export: Path, fingerprint: str | None) -> None:
     told = json.loads(text)
     key = bytes.fromhex(told["public_key"])
     if not is_signed(key, manifest.with_name(manifest.name + ".sig").read_bytes(), text):
-        sys.exit("the signature does not hold")
+        sys.exit("the signature is invalid")
     if fingerprint and hashlib.sha256(key).hexdigest() != fingerprint:
         sys.exit("somebody else's signature")
     for file in told["files"]:

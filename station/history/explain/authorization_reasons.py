@@ -24,13 +24,16 @@ from station.history.explain.csms_verdict import read_authorization_status
 from station.history.explain.reason import DirectCauses, Reason, first_of_kind
 
 _AUTHORIZED_REASONS: Final = {
-    "CSMS": Reason("the CSMS accepted the token", "C01.FR.02"),
-    "Cache": Reason("the cache knew the token as accepted", "C12.FR.02"),
+    "CSMS": Reason("the CSMS accepted the IdToken", "C01.FR.02"),
+    "Cache": Reason("the IdToken was cached as Accepted", "C12.FR.02"),
     "OfflineUnknownId": Reason(
-        "nobody could be asked, and unknown tokens are let in then", "C15.FR.08"
+        "the CSMS could not be asked, and OfflineTxForUnknownIdEnabled accepts unknown IdTokens",
+        "C15.FR.08",
     ),
-    "Remote": Reason("the CSMS started it and no further authorization was needed", "F01.FR.02"),
-    "NotNeeded": Reason("authorization is switched off, AuthCtrlr.Enabled", "C01.FR.01"),
+    "Remote": Reason(
+        "the CSMS requested the start, and no further authorization was needed", "F01.FR.02"
+    ),
+    "NotNeeded": Reason("AuthCtrlr.Enabled is false: no authorization is needed", "C01.FR.01"),
 }
 
 
@@ -42,24 +45,24 @@ def explain_authorization(event: AuthorizationGranted, causes: DirectCauses) -> 
 def explain_authorization_request(event: AuthorizationRequested, causes: DirectCauses) -> Reason:
     """Why the CSMS is asked about a token."""
     if event.stop_only:
-        return Reason(
-            "where it could begin somebody charges: it can only mean to stop", "C09.FR.05"
-        )
+        return Reason("the EVSE is in use: the IdToken can only stop the transaction", "C09.FR.05")
     known = first_of_kind(causes, AuthCacheUpdated)
     if known is None:
-        return Reason("nothing is known of it here, so the CSMS decides", "C01.FR.02")
-    why = f"the cache knows it as {known.status}, and the CSMS decides all the same"
+        return Reason("the IdToken is not cached, so the CSMS decides", "C01.FR.02")
+    why = f"the IdToken is cached as {known.status}, and the CSMS decides nevertheless"
     return Reason(why, "C01.FR.05" if known.status == "Accepted" else "C10.FR.03")
 
 
 # status -> why the station itself refused, where nothing that stood in the way says more
 _REFUSAL_REASONS: Final = {
-    "NoEvseFree": Reason("no EVSE was free, and the token may end nothing that runs", "C09.FR.03"),
-    "NotAtThisTime": Reason("the EVSE was not in service for anybody new"),
+    "NoEvseFree": Reason(
+        "no EVSE was free, and the IdToken can stop no open transaction", "C09.FR.03"
+    ),
+    "NotAtThisTime": Reason("the EVSE accepted no new EV driver"),
     "UnknownEvse": Reason("the station has no such EVSE"),
-    "ConcurrentTx": Reason("somebody may charge there already"),
+    "ConcurrentTx": Reason("another IdToken is authorized there"),
     "CSNotAccepted": Reason("the CSMS had not accepted the station", "B03.FR.01"),
-    "NotAllowedTypeEVSE": Reason("the CSMS allows it at other EVSEs only", "C01.FR.21"),
+    "NotAllowedTypeEVSE": Reason("the CSMS allows the IdToken at other EVSEs only", "C01.FR.21"),
 }
 
 
@@ -67,7 +70,7 @@ def explain_refusal(event: AuthorizationRefused, causes: DirectCauses) -> Reason
     """Why somebody may not charge."""
     frame = first_of_kind(causes, FrameReceived)
     if frame and read_authorization_status(frame) == event.status:
-        return Reason(f"the CSMS says {event.status}", "C01.FR.07")
+        return Reason(f"the CSMS answered {event.status}", "C01.FR.07")
     obstacle = find_blocking_reason(causes)
     if obstacle is not None and event.status != "NoEvseFree":
         return obstacle
@@ -81,31 +84,33 @@ def explain_refusal(event: AuthorizationRefused, causes: DirectCauses) -> Reason
 def _explain_no_verdict(causes: DirectCauses) -> str:
     """Why the CSMS did not judge, where it might have."""
     if first_of_kind(causes, LinkClosed, StationStarted):
-        return "nobody could be asked"
-    return "the CSMS gave no answer of use"
+        return "the CSMS could not be asked"
+    return "the CSMS sent no valid answer"
 
 
 def _explain_offline_refusal(causes: DirectCauses) -> Reason:
     """Nobody judged, and the settings let nobody in then."""
     asking = _explain_no_verdict(causes)
     if first_of_kind(causes, AuthCacheEntryExpired):
-        why = f"{asking}, and what the cache knew of it was too old"
+        why = f"{asking}, and its cache entry had expired"
         return Reason(why, "C10.FR.10, C15.FR.08")
     if first_of_kind(causes, AuthCacheUpdated):
-        return Reason(f"{asking}, and LocalAuthorizeOffline forbids to ask the cache")
-    why = "nothing is known of it here: only OfflineTxForUnknownIdEnabled would let it in"
+        return Reason(f"{asking}, and LocalAuthorizeOffline does not allow using the cache")
+    why = "the IdToken is not cached: only OfflineTxForUnknownIdEnabled would accept it"
     return Reason(f"{asking}, and {why}", "C15.FR.08")
 
 
 def _explain_cached_refusal(status: str, causes: DirectCauses) -> Reason:
     """The cache judged, or nobody did, because nobody else could or should."""
     known = first_of_kind(causes, AuthCacheUpdated)
-    forbidden = "forbids to ask the CSMS"
+    forbidden = "does not allow asking the CSMS"
     if known is None:
-        return Reason(f"the cache does not know the token, and {_DISABLE_REMOTE} {forbidden}")
+        return Reason(f"the IdToken is not cached, and {_DISABLE_REMOTE} {forbidden}")
     if known.status != status:
-        return Reason("it is of the master pass group, which starts nothing", "C12.FR.09")
-    knows = f"the cache knows the token as {status}"
+        return Reason(
+            "it is in the master pass group, which cannot start transactions", "C12.FR.09"
+        )
+    knows = f"the IdToken is cached as {status}"
     if first_of_kind(causes, IdTokenPresented) and not first_of_kind(
         causes, LinkClosed, StationStarted
     ):
@@ -136,7 +141,7 @@ class AuthorizationEnd(NamedTuple):
 
 _AFTER_ID_TOKEN: Final = "then E06.FR.03 or E06.FR.06"
 _AFTER_UNPLUGGING: Final = "then E06.FR.02 or E06.FR.06"
-_NOT_ACCEPTED_TEXT: Final = "the CSMS does not accept the token that authorised it"
+_NOT_ACCEPTED_TEXT: Final = "the CSMS does not accept the IdToken that authorized it"
 
 # (triggerReason, stoppedReason) -> why the right to charge ended
 _AUTHORIZATION_ENDS: Final = {
@@ -147,7 +152,7 @@ _AUTHORIZATION_ENDS: Final = {
         "the EV ended its session", "", "E15.FR.05", "E15.FR.04"
     ),
     ("RemoteStop", "Remote"): AuthorizationEnd(
-        "the CSMS asked for it", "", "F03.FR.02", "F03.FR.03"
+        "the CSMS requested it", "", "F03.FR.02", "F03.FR.03"
     ),
     ("Deauthorized", "DeAuthorized"): AuthorizationEnd(
         _NOT_ACCEPTED_TEXT, "", "E05.FR.09", "E05.FR.10"
@@ -156,7 +161,7 @@ _AUTHORIZATION_ENDS: Final = {
         "the EV was disconnected", "E09.FR.01", "E09.FR.01", f"E09.FR.01, {_AFTER_UNPLUGGING}"
     ),
     ("EVConnectTimeout", "Timeout"): AuthorizationEnd(
-        "no EV was plugged in in time", "E03.FR.05", "E03.FR.05", "E03.FR.05"
+        "no EV was plugged in within EVConnectionTimeOut", "E03.FR.05", "E03.FR.05", "E03.FR.05"
     ),
 }
 
@@ -171,10 +176,13 @@ def find_authorization_end(
     match event.trigger_reason:
         case "EVConnectTimeout" if first_of_kind(causes, StationStarted):
             return AuthorizationEnd(
-                "the program began anew, and no transaction carried the right on"
+                "the program restarted, and no transaction kept the authorization"
             )
         case "EVConnectTimeout" if first_of_kind(causes, CableReported):
-            return AuthorizationEnd("the EV had left, and none came in time", *["E10.FR.02"] * 3)
+            return AuthorizationEnd(
+                "the EV was disconnected, and none was plugged in within EVConnectionTimeOut",
+                *["E10.FR.02"] * 3,
+            )
         case "Deauthorized" if granted and granted.authorized_by == "OfflineUnknownId":
             return AuthorizationEnd(_NOT_ACCEPTED_TEXT, "", "C15.FR.03", "C15.FR.04")
     return _AUTHORIZATION_ENDS.get((event.trigger_reason, event.stopped_reason))
@@ -185,14 +193,14 @@ def _explain_token_stop(
 ) -> AuthorizationEnd:
     """A card ended it: which one?"""
     if authorization is None:
-        why, rule = "the token that began it, or one of its group, was shown", "E07.FR.01"
+        why, rule = "the IdToken that started it, or one of its group, was presented", "E07.FR.01"
     elif authorization.id_token == event.ended_by_id_token:
-        why, rule = "the token that began it was shown", "E07.FR.01"
+        why, rule = "the IdToken that started it was presented", "E07.FR.01"
     elif first_of_kind(causes, FrameReceived):
-        why = "another token was shown, which the CSMS says is of the group that began it"
+        why = "another IdToken was presented, which the CSMS reported as a member of the same group"
         rule = "C09.FR.03"
     else:
-        why, rule = "another token of the group that began it was shown", "C09.FR.07"
+        why, rule = "another token of the group that started it was presented", "C09.FR.07"
     return AuthorizationEnd(why, rule, "E07.FR.02", f"{rule}, {_AFTER_ID_TOKEN}")
 
 
@@ -205,5 +213,5 @@ def explain_authorization_end(event: AuthorizationEnded, causes: DirectCauses) -
 def explain_suspension(event: AuthorizationSuspended, causes: DirectCauses) -> Reason:
     """Why somebody gets no energy."""
     if event.status == "MaxEnergyOnInvalidId":
-        return Reason("what MaxEnergyOnInvalidId allowed has flowed", "E05.FR.02")
-    return Reason("the CSMS does not accept the token", "E05.FR.02")
+        return Reason("the energy allowed by MaxEnergyOnInvalidId was delivered", "E05.FR.02")
+    return Reason("the CSMS does not accept the IdToken", "E05.FR.02")

@@ -18,7 +18,7 @@ from journal.projections.transactions import TransactionStarted
 from station.history.explain.reason import DirectCauses, Reason
 from station.transcript.phrases import name_location
 
-DISK_FULL_TEXT: Final = "the disk had room left only to end what ran"
+DISK_FULL_TEXT: Final = "the disk had space left only to end open transactions"
 FAULTED_REQUIREMENT: Final = (
     "ConnectorStatusEnumType"  # its Faulted: nothing else of Part 2 says so
 )
@@ -55,29 +55,29 @@ def find_blocking_reason(causes: DirectCauses) -> Reason | None:
             case AvailabilityChanged(evse_id=evse_id, connector_id=connector, operative=False):
                 where = name_location(evse_id, connector)
                 return Reason(
-                    f"the CSMS took {where} out of service",
+                    f"the CSMS set {where} to Inoperative",
                     _UNAVAILABLE_REQUIREMENTS[_availability_scope(one.event)],
                 )
             case AvailabilityScheduled(evse_id=evse_id, connector_id=connector, operative=False):
                 where = name_location(evse_id, connector)
                 return Reason(
-                    f"the CSMS wants {where} out of service",
+                    f"the CSMS requested Inoperative for {where}",
                     _SCHEDULED_REQUIREMENTS[_availability_scope(one.event)],
                 )
             case ResetOrdered(reset_type="OnIdle"):
-                why = "the CSMS ordered a restart, which waits for transactions"
+                why = "the CSMS requested a reset, which waits for open transactions"
                 return Reason(why, "B12.FR.03")
             case ResetOrdered():
-                return Reason("the CSMS ordered an immediate restart", "B11.FR.03")
+                return Reason("the CSMS requested an immediate reset", "B11.FR.03")
             case RestartOrdered():
                 return Reason("the station was about to restart", "B11.FR.03")
             case (
                 FirmwareUpdateOrdered() | FirmwareStatusChanged() | FirmwareWaitingForTransactions()
             ):
-                why = "a firmware update needs the EVSEs free"
+                why = "a firmware update waits until the EVSEs are free"
                 return Reason(why, "L01.FR.06, L01.FR.07")
             case AuthorizationGranted(evse_id=evse_id):
-                return Reason(f"somebody else may charge at EVSE {evse_id}")
+                return Reason(f"another IdToken is authorized at EVSE {evse_id}")
             case TransactionStarted(evse_id=evse_id):
                 return Reason(f"another transaction was open at EVSE {evse_id}", "C01.FR.23")
     return None
@@ -85,9 +85,7 @@ def find_blocking_reason(causes: DirectCauses) -> Reason | None:
 
 def explain_scheduled_availability(event: AvailabilityScheduled, causes: DirectCauses) -> Reason:
     """Why a part goes out of service only later."""
-    return Reason(
-        "a transaction stands in the way", _SCHEDULED_REQUIREMENTS[_availability_scope(event)]
-    )
+    return Reason("a transaction is open", _SCHEDULED_REQUIREMENTS[_availability_scope(event)])
 
 
 def describe_fault(fault: DeviceFaulted) -> str:

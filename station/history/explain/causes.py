@@ -294,7 +294,7 @@ class CausalGraph:
         yield self._current_entries.disk_low_seq
 
     def _authorization_entry(self, entry: Entry, event: Any) -> Iterator[int]:
-        yield event.granted_seq
+        yield event.authorization_seq
 
     # --- Forwards --------------------------------------------------------------------------------
 

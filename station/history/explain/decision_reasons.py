@@ -63,34 +63,34 @@ def explain_decision(entry: Entry, causes: DirectCauses) -> Reason | None:
 
 def _explain_transaction_start(event: TransactionStarted, causes: DirectCauses) -> Reason:
     if event.remote_start_id is not None:
-        return Reason("the CSMS started it, and TxStartPoint was reached", "F02.FR.21")
+        return Reason("the CSMS requested the start, and TxStartPoint was reached", "F02.FR.21")
     if first_of_kind(causes, EnergyFlowReported):
         flows = "began to flow" if isinstance(causes[-1].event, EnergyFlowReported) else "flowed"
-        return Reason(f"energy {flows}, which TxStartPoint makes a start", "E01.FR.06")
+        return Reason(f"energy {flows}: TxStartPoint EnergyTransfer was reached", "E01.FR.06")
     if not event.authorization_seq:
-        return Reason("an EV was plugged in, which TxStartPoint makes a start", "E01.FR.02")
+        return Reason("an EV was plugged in: TxStartPoint EVConnected was reached", "E01.FR.02")
     granted = first_of_kind(causes, AuthorizationGranted)
     if granted is not None and granted.authorized_by == "NotNeeded":
-        why = "an EV was plugged in, and nobody needs to be asked: TxStartPoint was reached"
+        why = "an EV was plugged in and no authorization is needed: TxStartPoint was reached"
         return Reason(why, "E01.FR.02, E01.FR.03 or E01.FR.05")
     if event.trigger_reason == "CablePluggedIn":
-        why = "the EV of an authorised person was plugged in: TxStartPoint was reached"
+        why = "the EV was plugged in after authorization: TxStartPoint was reached"
         return Reason(why, "E01.FR.02 or E01.FR.05")
     rule = "E01.FR.03 or E01.FR.05" if event.evse_id else "E01.FR.03"
-    return Reason("a person was authorised: TxStartPoint was reached", rule)
+    return Reason("an IdToken was authorized: TxStartPoint was reached", rule)
 
 
 def _explain_transaction_stop(event: TransactionStopOrdered, causes: DirectCauses) -> Reason | None:
     if event.trigger_reason == "AbnormalCondition":
         return _explain_abnormal_stop(event, causes)
     if event.trigger_reason == "ResetCommand":
-        return Reason("an immediate reset was ordered", "B12.FR.04")
+        return Reason("an immediate reset was requested", "B12.FR.04")
     if end := first_of_kind(causes, AuthorizationEnded):
         return _explain_authorization_stop(event, end, causes)
     if event.trigger_reason == "RemoteStop":
-        return Reason("the CSMS asked for it", "F03.FR.03")
+        return Reason("the CSMS requested it", "F03.FR.03")
     if event.trigger_reason == "ChargingStateChanged":
-        return Reason("energy stopped flowing, which TxStopPoint makes an end", "E06.FR.07")
+        return Reason("energy stopped flowing: TxStopPoint EnergyTransfer was reached", "E06.FR.07")
     if first_of_kind(causes, CableReported):
         return Reason("the EV was disconnected", "E06.FR.02 or E06.FR.06")
     return None
@@ -114,10 +114,10 @@ def _explain_abnormal_stop(event: TransactionStopOrdered, causes: DirectCauses) 
     for one in causes:
         match one.event:
             case DeviceFaulted(blocks_charging=True) as fault:
-                return Reason(f"{describe_fault(fault)}: charging was forbidden", "E06.FR.16")
+                return Reason(f"{describe_fault(fault)}: charging was not allowed", "E06.FR.16")
             case StationStarted():
                 lost = event.stopped_reason == "PowerLoss"
-                what = "the supply was lost" if lost else "the program was away"
+                what = "the power supply was lost" if lost else "the program was not running"
                 why = what + _describe_interruption(one, causes)
                 return Reason(why, "OCPP 2.1 E17.FR.20 to 22")
             case StorageReported(level="full"):
@@ -129,7 +129,7 @@ def _describe_interruption(start_entry: Entry, causes: DirectCauses) -> str:
     """Why a transaction did not go on once the program was there again."""
     assert isinstance(start_entry.event, StationStarted)
     if any(isinstance(one.event, Observation) and one is not start_entry for one in causes):
-        return ", and then nothing was heard of the EVSE"
+        return ", and then the EVSE reported nothing"
     if start_entry.event.last_entry_at is None:
         return ", nobody knows for how long"
     away = start_entry.at - datetime.fromisoformat(start_entry.event.last_entry_at)
@@ -140,15 +140,15 @@ def _describe_interruption(start_entry: Entry, causes: DirectCauses) -> str:
 
 # triggerReason of TransactionEvent(Updated) -> why it was told
 _UPDATE_REASONS: Final = {
-    "Authorized": Reason("a token was authorised for it", "E02.FR.01"),
+    "Authorized": Reason("an IdToken was authorized for it", "E02.FR.01"),
     "CablePluggedIn": Reason("the EV was plugged in", "E02.FR.13"),
     "ChargingStateChanged": Reason("the charging state changed", "E02.FR.13"),
     "EVCommunicationLost": Reason("the EV was disconnected", "E02.FR.13"),
     "MeterValueClock": Reason("a clock-aligned sample was due", "J01.FR.22"),
     "MeterValuePeriodic": Reason("a sample was due", "J02.FR.11"),
-    "RemoteStart": Reason("the CSMS authorised it", "F01.FR.19"),
+    "RemoteStart": Reason("the CSMS authorized it", "F01.FR.19"),
     "RemoteStop": Reason("the CSMS asked to stop it", "F03.FR.02"),
-    "Trigger": Reason("the CSMS asked for it", "F06.FR.07"),
+    "Trigger": Reason("the CSMS requested it", "F06.FR.07"),
 }
 
 
@@ -161,8 +161,8 @@ def _explain_transaction_event(
         )
     if mark.event_type == "Ended":
         rule = "E06.FR.02 to 07, E06.FR.16"
-        return Reason("the transaction is over, and no energy flows any more", rule)
-    return Reason("a transaction began", "E01.FR.01 to 06")
+        return Reason("the transaction was stopped, and no energy flows", rule)
+    return Reason("a transaction started", "E01.FR.01 to 06")
 
 
 def _explain_authorization_update(
@@ -187,40 +187,40 @@ def _explain_status(mark: ConnectorStatusSummary, causes: DirectCauses) -> Reaso
         return Reason(
             "a transaction is open there" if taken else "an EV is plugged in", "G01.FR.03"
         )
-    return Reason("no EV, no transaction and no fault takes it, and it is in service")
+    return Reason("it is in service, with no EV, no transaction and no fault")
 
 
 # --- Restarts and firmware -----------------------------------------------------------------------
 
 
 def _explain_reset(event: ResetOrdered, causes: DirectCauses) -> Reason:
-    waits = Reason("the CSMS asked for it, once nobody charges", "B12.FR.01")
-    return waits if event.scheduled else Reason("the CSMS asked for it", "B11.FR.01 or B12.FR.02")
+    waits = Reason("the CSMS requested it for when no transaction is open", "B12.FR.01")
+    return waits if event.scheduled else Reason("the CSMS requested it", "B11.FR.01 or B12.FR.02")
 
 
 def _explain_restart(event: RestartOrdered, causes: DirectCauses) -> Reason:
     if event.boot_reason == "FirmwareUpdate":
-        return Reason("new firmware comes to life by it", "L01.FR.32")
-    return Reason("the CSMS ordered it, and nothing stands in its way", "B11.FR.03")
+        return Reason("it starts the new firmware", "L01.FR.32")
+    return Reason("the CSMS requested it, and nothing blocks it", "B11.FR.03")
 
 
-_WAITING_TEXT: Final = "it waits for its time, or for somebody who charges"
+_WAITING_TEXT: Final = "it waits for its scheduled time or for a transaction to end"
 
 # FirmwareStatusEnumType -> why the update came to it
 _FIRMWARE_REASONS: Final = {
     "DownloadScheduled": Reason(_WAITING_TEXT, "L01.FR.13"),
-    "DownloadPaused": Reason("somebody charges, and no download goes on meanwhile", "L01.FR.14"),
+    "DownloadPaused": Reason("downloads pause while a transaction is open", "L01.FR.14"),
     "Downloading": Reason("the download was due", "L01.FR.01"),
-    "Downloaded": Reason("it was downloaded, and its signature is checked next", "L01.FR.04"),
-    "DownloadFailed": Reason("no attempt at the download worked", "L01.FR.30"),
-    "SignatureVerified": Reason("the manufacturer's signature holds", "L01.FR.04"),
-    "InvalidSignature": Reason("the signature does not hold", "L01.FR.04, L01.FR.12"),
+    "Downloaded": Reason("it was downloaded; its signature is checked next", "L01.FR.04"),
+    "DownloadFailed": Reason("every download attempt failed", "L01.FR.30"),
+    "SignatureVerified": Reason("the manufacturer's signature is valid", "L01.FR.04"),
+    "InvalidSignature": Reason("the signature is invalid", "L01.FR.04, L01.FR.12"),
     "InstallScheduled": Reason(_WAITING_TEXT, "L01.FR.06, L01.FR.16"),
-    "Installing": Reason("nothing stood in the way any more", "L01.FR.05"),
-    "InstallRebooting": Reason("it needs a restart to come to life", "L01.FR.32"),
+    "Installing": Reason("nothing blocked it any more", "L01.FR.05"),
+    "InstallRebooting": Reason("it needs a restart to take effect", "L01.FR.32"),
     "InstallationFailed": Reason("the installer failed"),
-    "InstallVerificationFailed": Reason("the installer found it unsound", "L01.FR.29"),
-    "Installed": Reason("after the restart it is what runs", "L01.FR.28, L01.FR.32"),
+    "InstallVerificationFailed": Reason("the installer rejected it as invalid", "L01.FR.29"),
+    "Installed": Reason("it is running after the restart", "L01.FR.28, L01.FR.32"),
 }
 
 
@@ -231,7 +231,7 @@ def _explain_firmware_status(event: FirmwareStatusChanged, causes: DirectCauses)
         and event.status == "InstallationFailed"
         and first_of_kind(causes, FirmwareActivationChecked)
     ):
-        found = Reason("after the restart it does not run")
+        found = Reason("it is not running after the restart")
     return found and Reason(found.why + reason_suffix(event.reason), found.requirement)
 
 
@@ -239,10 +239,10 @@ def _explain_firmware_status(event: FirmwareStatusChanged, causes: DirectCauses)
 
 # action -> why it was said, where its contents tell no more
 _CALL_REASONS: Final = {
-    "Authorize": Reason("the CSMS shall judge a token"),
+    "Authorize": Reason("the CSMS has to authorize an IdToken"),
     "BootNotification": Reason("the CSMS has to accept the station first", "B01.FR.01"),
-    "FirmwareStatusNotification": Reason("the update came to another state", "L01.FR.01"),
-    "Heartbeat": Reason("nothing else was said for HeartbeatInterval", "G02.FR.02"),
+    "FirmwareStatusNotification": Reason("the firmware status changed", "L01.FR.01"),
+    "Heartbeat": Reason("no other message was sent for HeartbeatInterval", "G02.FR.02"),
     "MeterValues": Reason("a clock-aligned sample was due", "J01.FR.14 or J01.FR.22"),
     "SecurityEventNotification": Reason("a critical security event happened", "A04.FR.01"),
 }
@@ -250,7 +250,7 @@ _CALL_REASONS: Final = {
 
 def _explain_queued_call(event: CallQueued, causes: DirectCauses) -> Reason | None:
     if event.requested_by_csms and first_of_kind(causes, FrameReceived):
-        return Reason("the CSMS asked for it", "F06.FR.10")
+        return Reason("the CSMS requested it", "F06.FR.10")
     if event.transaction_event is not None:
         return _explain_transaction_event(event.transaction_event, causes)
     if event.connector_status is not None:
@@ -260,58 +260,58 @@ def _explain_queued_call(event: CallQueued, causes: DirectCauses) -> Reason | No
 
 def _explain_status_resend(event: StatusResendRequired, causes: DirectCauses) -> Reason:
     rule = "B01.FR.05" if first_of_kind(causes, FrameReceived) else "B04.FR.01"
-    return Reason("the CSMS may not know them", rule)
+    return Reason("the CSMS may not have the current statuses", rule)
 
 
 def _explain_failed_attempt(event: CallAttemptFailed, causes: DirectCauses) -> Reason:
     attempt = first_of_kind(causes, CallAttempted)
     of_transaction = attempt is not None and attempt.lane == "transaction"
-    return Reason("no usable answer came", "E13.FR.02" if of_transaction else "")
+    return Reason("no valid answer arrived", "E13.FR.02" if of_transaction else "")
 
 
 def _explain_parked_call(event: CallParked, causes: DirectCauses) -> Reason:
     if first_of_kind(causes, CallPayloadLost):
-        return Reason(f"what it says cannot be read any more: {event.reason}")
+        return Reason(f"its payload cannot be read: {event.reason}")
     return Reason(f"its last attempt failed, {event.reason}", "E13.FR.04")
 
 
 def _explain_dropped_calls(event: CallsDropped, causes: DirectCauses) -> Reason:
     if event.reason == LINK_LOST_REASON:
-        what = "the program ended" if first_of_kind(causes, StationStarted) else "the link went"
-        return Reason(f"{what}, and what counts then is told anew", "B04.FR.01, B04.FR.02")
+        what = "the program ended" if first_of_kind(causes, StationStarted) else "the link was lost"
+        return Reason(f"{what}; current values are sent after reconnecting", "B04.FR.01, B04.FR.02")
     if event.reason == THINNED_REASON:
-        why = "little room was left, so every second sample that waited went"
+        why = "disk space was low, so every second waiting sample was dropped"
         return Reason(why, "E12.FR.05")
     if event.rejected_by_csms:
-        return Reason(f"the CSMS refused it, {event.reason}")
+        return Reason(f"the CSMS rejected it, {event.reason}")
     if first_of_kind(causes, CallPayloadLost):
-        return Reason(f"what it says cannot be read any more: {event.reason}")
+        return Reason(f"its payload cannot be read: {event.reason}")
     call = first_of_kind(causes, CallQueued)
     if call is not None and call.lane == "boot":
-        return Reason(f"{event.reason}, and the station introduces itself anew later")
-    return Reason(f"{event.reason}, and it is not among what must arrive")
+        return Reason(f"{event.reason}; BootNotification is sent again later")
+    return Reason(f"{event.reason}, and its delivery is not required")
 
 
 def _explain_attempt(event: CallAttempted, causes: DirectCauses) -> Reason:
     if failure := first_of_kind(causes, CallAttemptFailed):
         rule = "E13.FR.02, E13.FR.03" if event.lane == "transaction" else ""
-        return Reason(f"sent again: the attempt before failed, {failure.reason}", rule)
+        return Reason(f"sent again: the previous attempt failed, {failure.reason}", rule)
     offline = "E11.FR.02" if event.offline else ""
     if first_of_kind(causes, CallRetryRequested):
-        return Reason("sent again: an operator wanted it")
+        return Reason("sent again: an operator requested it")
     if first_of_kind(causes, StationStarted):
-        return Reason("sent again: the program ended before it knew of an answer", offline)
+        return Reason("sent again: the program ended before the answer was recorded", offline)
     if first_of_kind(causes, LinkClosed, LinkOpened):
-        why = "the link went before the answer came, which counts as no failure"
+        why = "the link was lost before the answer, which does not count as a failed attempt"
         return Reason(f"sent again: {why}", offline)
     if event.offline:
-        return Reason("sent for the first time: it had waited for the link", offline)
-    return Reason("it was its turn")
+        return Reason("sent for the first time, after waiting for the link", offline)
+    return Reason("it was next in the queue")
 
 
 def _explain_clock_correction(event: ClockCorrected, causes: DirectCauses) -> Reason:
     rules = {"BootNotification": "B01.FR.06", "Heartbeat": "G02.FR.06"}
-    return Reason("the CSMS told the time", rules.get(event.source, ""))
+    return Reason("the CSMS sent the time", rules.get(event.source, ""))
 
 
 # kind -> why it is decided
@@ -334,21 +334,28 @@ DECISION_REASONS: Final[dict[str, Reason | Callable[[Any, DirectCauses], Reason 
     "RestartOrdered": _explain_restart,
     "TransactionStarted": _explain_transaction_start,
     "TransactionStopOrdered": _explain_transaction_stop,
-    "AuthorizationBoundToEvse": Reason("who waits longest gets the EVSE that is plugged in"),
-    "AuthorizationLimited": Reason(
-        "the CSMS does not accept the token, and MaxEnergyOnInvalidId allows so much", "E05.FR.03"
+    "AuthorizationBoundToEvse": Reason(
+        "the oldest authorization without an EVSE gets the EVSE where an EV is plugged in"
     ),
-    "AvailabilityChanged": Reason("the CSMS wants it so"),
-    "AuthCacheCleared": Reason("the CSMS wants it so", "C11.FR.01"),
-    "AuthCacheEntryExpired": Reason("its time in the cache was over", "C10.FR.10"),
-    "AuthCacheUpdated": Reason("the CSMS gave its view of the token", "C10.FR.04, C10.FR.05"),
-    "AuthCacheUsed": Reason("its time in the cache counts from its last use", "C10.FR.08"),
+    "AuthorizationLimited": Reason(
+        "the CSMS does not accept the IdToken, and MaxEnergyOnInvalidId allows this energy",
+        "E05.FR.03",
+    ),
+    "AvailabilityChanged": Reason("the CSMS requested it"),
+    "AuthCacheCleared": Reason("the CSMS requested it", "C11.FR.01"),
+    "AuthCacheEntryExpired": Reason("its lifetime in the cache ended", "C10.FR.10"),
+    "AuthCacheUpdated": Reason("the CSMS sent the status of the IdToken", "C10.FR.04, C10.FR.05"),
+    "AuthCacheUsed": Reason("its lifetime in the cache starts at the last use", "C10.FR.08"),
     "CallDelivered": Reason("the CSMS answered"),
-    "FirmwareUpdateOrdered": Reason("the CSMS wants it, and its signer is good", "L01.FR.21"),
-    "RegistrationAnswered": Reason("the CSMS says so"),
+    "FirmwareUpdateOrdered": Reason(
+        "the CSMS requested it, and its signing certificate is valid", "L01.FR.21"
+    ),
+    "RegistrationAnswered": Reason("the CSMS sent this status"),
     "ResetOrdered": _explain_reset,
-    "TransactionSampleKept": Reason("a sample for the end of the transaction was due"),
+    "TransactionSampleKept": Reason("a sample for the Ended message was due"),
     "StatusResendRequired": _explain_status_resend,
-    "TransactionAuthorized": Reason("a person was authorised in it", "E02.FR.20"),
-    "FirmwareWaitingForTransactions": Reason("somebody charges, and the update waits", "L01.FR.06"),
+    "TransactionAuthorized": Reason("an IdToken was authorized in it", "E02.FR.20"),
+    "FirmwareWaitingForTransactions": Reason(
+        "a transaction is open, and the update waits for its end", "L01.FR.06"
+    ),
 }

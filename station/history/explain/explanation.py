@@ -108,9 +108,9 @@ def explain_entry(history: History, seq: int) -> Explanation:
     came = [one for one in _find_consequences(history, seq) if one not in chain]
     entry = history.find_entry(seq)
     said = " ".join(describe_event(entry.event)) if entry else "it cannot be read"
-    sections = [Section("What led to it", history.chain_entries(chain, subject_seq=seq))]
+    sections = [Section("Causes", history.chain_entries(chain, subject_seq=seq))]
     if came:
-        sections.append(Section("What came of it", history.chain_entries(came)))
+        sections.append(Section("Consequences", history.chain_entries(came)))
     answers = (
         *_answer_for_entry(history, seq, entry),
         *_answer_for_decisions(history, chain, came),
@@ -184,7 +184,9 @@ def _describe_attempts(history: History, attempts: list[Entry]) -> str:
     left = sum(_was_sent(history, one.seq) for one in attempts)
     if left == len(attempts):
         return f"sent {_format_times(left)}"
-    known = f"known to have left {_format_times(left)}" if left else "not known to have left"
+    known = (
+        f"known to have been sent {_format_times(left)}" if left else "not known to have been sent"
+    )
     return f"tried {_format_times(len(attempts))}, and {known}"
 
 
@@ -247,14 +249,10 @@ def explain_transaction(
     befell = [seq for seq in disruptions if entries[0].seq < seq < last]
     shown: set[int] = set()
     sections = [
-        _build_section(
-            history, "How it began", [*started, *(one.call for one in messages[:1])], shown
-        ),
-        _build_section(
-            history, "What changed", [*_find_changes(entries, messages), *befell], shown
-        ),
-        _build_section(history, "How it ended", [*stopped, *ended], shown),
-        Section("What the CSMS was told", lines=tuple(_message_lines(history, messages))),
+        _build_section(history, "Start", [*started, *(one.call for one in messages[:1])], shown),
+        _build_section(history, "Changes", [*_find_changes(entries, messages), *befell], shown),
+        _build_section(history, "End", [*stopped, *ended], shown),
+        Section("Messages to the CSMS", lines=tuple(_message_lines(history, messages))),
     ]
     return Explanation(
         _transaction_heading(transaction_id, entries, bool(ended)),
@@ -296,9 +294,9 @@ def _describe_disruptions(history: History, seqs: list[int]) -> Iterator[str]:
     restarts = [seq for seq in seqs if _is_kind(history, seq, StationStarted)]
     moves = [seq for seq in seqs if seq not in restarts]
     if restarts:
-        yield f"The program began anew while it was open: {_format_entry_list(restarts)}."
+        yield f"The program restarted while it was open: {_format_entry_list(restarts)}."
     if moves:
-        yield f"The clock was moved while it was open: {_format_entry_list(moves)}."
+        yield f"The clock was corrected while it was open: {_format_entry_list(moves)}."
 
 
 def _format_entry_list(seqs: list[int]) -> str:
@@ -328,11 +326,11 @@ def _answer_for_transaction(
     messages: list[_TransactionMessage],
 ) -> Iterator[str]:
     for seq in started:
-        yield f"It began because {history.find_reason(seq) or 'of what the chain tells'}."
+        yield f"It started because {history.find_reason(seq) or 'of the entries below'}."
     for seq in stopped:
-        yield f"It ended because {history.find_reason(seq) or 'of what the chain tells'}."
+        yield f"It ended because {history.find_reason(seq) or 'of the entries below'}."
     if not ended:
-        yield "It has not ended." if not stopped else "Its end has not been told yet."
+        yield "It has not ended." if not stopped else "TransactionEvent Ended is not queued yet."
     outcomes = Counter(_call_outcome(history, one.call) for one in messages)
     answered = outcomes.pop(DELIVERED, 0)
     others = "".join(f"; {_count_with_verb(count)} {what}" for what, count in outcomes.items())
@@ -383,7 +381,7 @@ def _message_lines(history: History, messages: list[_TransactionMessage]) -> Ite
 def _attempt_line(history: History, attempt: Entry) -> str:
     event = attempt.event
     assert isinstance(event, CallAttempted)
-    offline = ", from offline times" if event.offline else ""
+    offline = ", marked offline" if event.offline else ""
     return (
         f"entry {attempt.seq}, {attempt.at:%H:%M:%S}, as {shorten_id(event.message_id)}{offline}: "
         f"{_attempt_outcome(history, attempt.seq)}"
@@ -402,7 +400,7 @@ def _attempt_outcome(history: History, attempt_seq: int) -> str:
             case Entry(event=CallAttemptFailed(reason=why)):
                 end = f"entry {seq}, failed: {why}"
             case Entry(event=LinkClosed() | LinkOpened()):
-                end = f"entry {seq}, the link went with the answer"
+                end = f"entry {seq}, the link was lost before the answer"
             case Entry(event=StationStarted()):
-                end = f"entry {seq}, the program had ended"
+                end = f"entry {seq}, the program ended before the answer"
     return end

@@ -111,7 +111,8 @@ def station_after_refusal(*steps: Step, id_token: IdToken = BOB) -> Station:
 def test_the_csms_refused_it_c01_fr_07() -> None:
     station = station_after_refusal(cable_plugged(1))
     assert (
-        answers_about(station, AuthorizationRefused) == "Because the CSMS says Blocked (C01.FR.07)."
+        answers_about(station, AuthorizationRefused)
+        == "Because the CSMS answered Blocked (C01.FR.07)."
     )
     assert causes_of_last(station, AuthorizationRefused) == [
         "IdTokenPresented",
@@ -129,9 +130,7 @@ def test_whoever_asks_for_the_card_hears_of_its_refusal() -> None:
         one.seq for one in station.entries if "Presented" in type(one.event).__name__
     )
     told = explain_entry(history_of(station), presented_at)
-    assert any(
-        "not charge at EVSE 1: Blocked, because the CSMS says" in one for one in told.answers
-    )
+    assert any(": Blocked, because the CSMS answered" in one for one in told.answers)
 
 
 @pytest.mark.parametrize(
@@ -139,22 +138,22 @@ def test_whoever_asks_for_the_card_hears_of_its_refusal() -> None:
     [
         (
             (LINK_LOST,),
-            "Because nobody could be asked, and nothing is known of it here: only "
-            "OfflineTxForUnknownIdEnabled would let it in (C15.FR.08).",
+            "Because the CSMS could not be asked, and the IdToken is not cached: only "
+            "OfflineTxForUnknownIdEnabled would accept it (C15.FR.08).",
         ),
         ((device_faulted(1),), "Because EVSE 1 had a fault, contactor welded (ConnectorStatusEnumType)."),
-        ((FULL,), "Because the disk had room left only to end what ran."),
+        ((FULL,), "Because the disk had space left only to end open transactions."),
         (
             (called("ChangeAvailability", operationalStatus="Inoperative", evse={"id": 1}),),
-            "Because the CSMS took EVSE 1 out of service (G03.FR.06).",
+            "Because the CSMS set EVSE 1 to Inoperative (G03.FR.06).",
         ),
         (
             (called("ChangeAvailability", operationalStatus="Inoperative", evse=CONNECTOR),),
-            "Because the CSMS took EVSE 1 connector 1 out of service (G03.FR.04).",
+            "Because the CSMS set EVSE 1 connector 1 to Inoperative (G03.FR.04).",
         ),
         (
             (in_transaction(1),),
-            "Because no EVSE was free, and the token may end nothing that runs (C09.FR.03).",
+            "Because no EVSE was free, and the IdToken can stop no open transaction (C09.FR.03).",
         ),
     ],
     ids=["offline", "faulted", "full", "out of service", "connector", "taken"],
@@ -187,7 +186,7 @@ def test_who_is_let_in_unheard_leads_back_to_the_lost_link_c15_fr_08() -> None:
 def test_where_no_answer_came_the_question_is_told() -> None:
     station = given(ONLINE, cable_plugged(1))
     station.with_csms(answer_boot_only, presented(CAROL, evse_id=1), time_passed(seconds=60))
-    assert "the CSMS gave no answer of use" in answers_about(station, AuthorizationRefused)
+    assert "the CSMS sent no valid answer" in answers_about(station, AuthorizationRefused)
     assert causes_of_last(station, AuthorizationRefused)[:4] == [
         "IdTokenPresented",
         "AuthorizationRequested",
@@ -220,13 +219,13 @@ START: Final = "TxCtrlr.TxStartPoint"
     ("point", "steps", "why"),
     [
         ("EVConnected", (cable_plugged(1),),
-         "an EV was plugged in, which TxStartPoint makes a start (E01.FR.02)"),
-        ("Authorized", (presented(ALICE, evse_id=1),), "a person was authorised"),
+         "an EV was plugged in: TxStartPoint EVConnected was reached (E01.FR.02)"),
+        ("Authorized", (presented(ALICE, evse_id=1),), "an IdToken was authorized"),
         ("Authorized", (presented(ALICE),), "TxStartPoint was reached (E01.FR.03)."),
         ("PowerPathClosed", (cable_plugged(1), presented(ALICE)), "(E01.FR.03 or E01.FR.05)"),
         ("PowerPathClosed", (presented(ALICE), cable_plugged(1)), "(E01.FR.02 or E01.FR.05)"),
         ("EnergyTransfer", (cable_plugged(1), presented(ALICE), charging_started(1)),
-         "energy began to flow, which TxStartPoint makes a start (E01.FR.06)"),
+         "energy began to flow: TxStartPoint EnergyTransfer was reached (E01.FR.06)"),
     ],
     ids=["cable", "card", "card before the cable", "cable, card", "card, cable", "energy"],
 )  # fmt: skip
@@ -249,16 +248,16 @@ def station_after_stop(*steps: Step) -> Station:
 @pytest.mark.parametrize(
     ("step", "why", "first"),
     [
-        (presented(ALICE, evse_id=1), "that began it was shown (E07.FR.01", "IdTokenPresented"),
+        (presented(ALICE, evse_id=1), "that started it was presented (E07.FR.01", "IdTokenPresented"),
         (StopButtonPressed(1), "the stop button was pressed (E07.FR.05", "StopButtonPressed"),
         (EvStoppedCharging(1), "the EV ended its session (E15.FR.04", "EvStoppedCharging"),
         (cable_unplugged(1), "the EV was disconnected (E09.FR.01", "CableReported"),
-        (device_faulted(1), "EVSE 1 had a fault, contactor welded: charging was forbidden (E06.FR.16)",
+        (device_faulted(1), "EVSE 1 had a fault, contactor welded: charging was not allowed (E06.FR.16)",
          "DeviceFaulted"),
         (device_faulted(0), "the station had a fault, contactor welded", "DeviceFaulted"),
-        (called("Reset", type="Immediate"), "immediate reset was ordered (B12.FR.04)",
+        (called("Reset", type="Immediate"), "immediate reset was requested (B12.FR.04)",
          "FrameReceived"),
-        (FULL, "the disk had room left only to end what ran", "StorageReported"),
+        (FULL, "the disk had space left only to end open transactions", "StorageReported"),
     ],
     ids=["card", "button", "EV", "cable", "fault", "fault of all", "reset", "full"],
 )  # fmt: skip
@@ -273,7 +272,7 @@ def test_a_remote_stop_leads_back_to_the_frame_f03_fr_03() -> None:
     station.when(
         called("RequestStopTransaction", transactionId=station.open_transaction.transaction_id)
     )
-    assert "the CSMS asked for it (F03.FR.02" in answers_about(station, TransactionStopOrdered)
+    assert "the CSMS requested it (F03.FR.02" in answers_about(station, TransactionStopOrdered)
     assert causes_of_last(station, TransactionStopOrdered)[0] == "FrameReceived"
 
 
@@ -287,7 +286,7 @@ def test_a_token_the_csms_takes_back_c15_fr_04() -> None:
     station.when(
         presented(BOB, evse_id=1), charging_started(1), LINK_OPENED, csms_answers(csms_blocking_bob)
     )
-    assert "the CSMS does not accept the token" in answers_about(station, TransactionStopOrdered)
+    assert "the CSMS does not accept the IdToken" in answers_about(station, TransactionStopOrdered)
     assert "C15.FR.04" in answers_about(station, TransactionStopOrdered)
     led = causes_of_last(station, TransactionStopOrdered)
     assert led[:2] == ["LinkClosed", "IdTokenPresented"]
@@ -297,14 +296,16 @@ def test_a_token_the_csms_takes_back_c15_fr_04() -> None:
 def test_a_lost_supply_is_told_from_a_fault() -> None:
     station = given(ONLINE, meter_read(1, "1000"), in_transaction(1))
     station.when(station_restarted(boot_id="boot-2", gap_s=4_000), ONLINE)
-    assert "the supply was lost" in answers_about(station, TransactionStopOrdered)
+    assert "the power supply was lost" in answers_about(station, TransactionStopOrdered)
     assert "StationStarted" in causes_of_last(station, TransactionStopOrdered)
 
 
 def test_nobody_plugged_in_e03_fr_05() -> None:
     station = given(ONLINE, presented(ALICE, evse_id=1))
     station.with_csms(accept_everything, time_passed(seconds=600))
-    assert "no EV was plugged in in time (E03.FR.05)" in answers_about(station, AuthorizationEnded)
+    assert "no EV was plugged in within EVConnectionTimeOut (E03.FR.05)" in answers_about(
+        station, AuthorizationEnded
+    )
     assert "AuthorizationGranted" in causes_of_last(station, AuthorizationEnded)
 
 
@@ -330,7 +331,7 @@ def last_status_call(station: Station) -> Entry:
     [
         (
             called("ChangeAvailability", operationalStatus="Inoperative"),
-            "the CSMS took the station out of service (G04.FR.07)",
+            "the CSMS set the station to Inoperative (G04.FR.07)",
             "FrameReceived",
         ),
         (
@@ -339,7 +340,7 @@ def last_status_call(station: Station) -> Entry:
             "FrameReceived",
         ),
         (device_faulted(2), "EVSE 2 had a fault, contactor welded", "DeviceFaulted"),
-        (FULL, "the disk had room left only to end what ran", "StorageReported"),
+        (FULL, "the disk had space left only to end open transactions", "StorageReported"),
     ],
     ids=["ordered", "restart", "fault", "full"],
 )
@@ -359,7 +360,7 @@ def test_told_again_after_a_restart_it_still_says_what_closed_it() -> None:
     station.with_csms(accept_everything, station_restarted(), ONLINE)
     assert last_status_call(station).seq > order
     told = explain_entry(history_of(station), last_status_call(station).seq)
-    assert "the CSMS took the station out of service" in told.answers[0]
+    assert "the CSMS set the station to Inoperative" in told.answers[0]
 
 
 def test_a_change_that_waited_leads_back_to_its_order_g03_fr_05() -> None:
@@ -414,7 +415,7 @@ def test_a_message_that_cannot_be_read_any_more_says_so() -> None:
     station.decide_observation(CallPayloadLost(call, "its bytes are not what was written"))
     told = explain_entry(history_of(station), call).answers
     seq = last_entry(station, CallParked).seq
-    why = "what it says cannot be read any more: its bytes are not what was written"
+    why = "its payload cannot be read: its bytes are not what was written"
     assert f"It was parked, by entry {seq}: {why}." in told
 
 
@@ -441,11 +442,11 @@ def answers_about_resend(*steps: Step) -> tuple[str, ...]:
         ((time_passed(seconds=120),), "failed, no answer within 30 s (E13.FR.02, E13.FR.03)."),
         (
             (LINK_LOST, LINK_OPENED),
-            "the link went before the answer came, which counts as no failure (E11.FR.02).",
+            "the link was lost before the answer, which does not count as a failed attempt (E11.FR.02).",
         ),
         (
             (station_restarted(), LINK_OPENED, csms_answers()),
-            "the program ended before it knew of an answer (E11.FR.02).",
+            "the program ended before the answer was recorded (E11.FR.02).",
         ),
     ],
     ids=["CALLERROR", "timeout", "link", "restart"],
@@ -469,10 +470,10 @@ def test_what_may_have_died_before_it_left_says_so() -> None:
     call = station.in_flight
     assert call is not None
     tried = explain_entry(history_of(station), call.call_seq).answers
-    assert "It was tried once, and not known to have left." in tried
+    assert "It was tried once, and not known to have been sent." in tried
     station.when(station_restarted(), LINK_OPENED, csms_answers())
     again = explain_entry(history_of(station), call.call_seq).answers
-    assert "It was tried 2 times, and known to have left once." in again
+    assert "It was tried 2 times, and known to have been sent once." in again
 
 
 def test_a_parked_message_leads_back_to_every_attempt_e13_fr_04() -> None:
@@ -496,7 +497,7 @@ def test_an_operator_had_it_sent_again() -> None:
         once, ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1)
     )
     station.when(charging_started(1), error_received(), CallRetryRequested())
-    assert "an operator wanted it" in answers_about(station, CallAttempted)
+    assert "an operator requested it" in answers_about(station, CallAttempted)
 
 
 # --- A transaction -------------------------------------------------------------------------------
@@ -521,13 +522,13 @@ def test_a_transaction_tells_its_beginning_changes_end_and_messages(session: Sta
     [name] = history_of(session).graph.entries_by_transaction
     told = explain_transaction(history_of(session), name)
     assert [one.title for one in told.sections] == [
-        "How it began",
-        "What changed",
-        "How it ended",
-        "What the CSMS was told",
+        "Start",
+        "Changes",
+        "End",
+        "Messages to the CSMS",
     ]
     assert told.answers[:2] == (
-        "It began because a person was authorised: TxStartPoint was reached "
+        "It started because an IdToken was authorized: TxStartPoint was reached "
         "(E01.FR.03 or E01.FR.05).",
         "It ended because the stop button was pressed (E07.FR.05, then E06.FR.03 or E06.FR.06).",
     )
@@ -539,8 +540,8 @@ def test_a_transaction_tells_its_beginning_changes_end_and_messages(session: Sta
         "seqNo 2 Ended (StopAuthorized",
     ]
     second = [one for one in lines if one.startswith("  attempt")][1:3]
-    assert "the link went with the answer" in second[0]
-    assert "from offline times: entry" in second[1]
+    assert "the link was lost before the answer" in second[0]
+    assert "marked offline: entry" in second[1]
 
 
 def test_an_open_transaction_says_so() -> None:
