@@ -1,18 +1,168 @@
-"""TODO."""
+"""Decide a whole batch of observations before it is committed.
+
+The recorder collects observations while a commit is written and passes them on as one batch.
+`decide_batch` gives the entries of the next commit and the state after them. It is pure: the clock
+was read when each observation was made, and readings come in through a function.
+
+The observations are decided in their order, each in the state that the ones before it left. Two
+entries may be added before an observation, so that its decisions use only facts in the journal:
+
+* A meter reading. A decision that carries a register (a TransactionEvent, MeterValues, a kept
+  sample) must carry the newest one, but most readings are not journaled. If the decisions use the
+  meter of an EVSE, its newest reading becomes an entry first and the observation is decided again.
+* The head of the journal. A TransactionEvent Ended may carry it as a witness (Part 2 §2.1.33). If a
+  transaction ends, the head of the last commit becomes a HeadRecorded entry first and the
+  observation is decided again.
+
+Deciding twice is harmless because `decide` is pure: the first result is dropped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from journal.events import Entry
+from journal.events import Entry, Observation
+from journal.observations import HeadRecorded, MeterRead
 from journal.projections.outbox import CallQueued
 from journal.projections.transactions import TransactionSampleKept
+from journal.state import State
+from station.core.blocks.e_transaction_events import includes_journal_head
+from station.core.context import Context, Product
+from station.core.decide import decide
+
+STATION_TIME_MIN: Final = datetime(1970, 1, 1, tzinfo=UTC)
+STATION_TIME_MAX: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-def transaction_ended(entries: Iterable[Entry]) -> bool:
-    """Whether these tell of the end of a transaction."""
+class TimedObservation(NamedTuple):
+    """An observation with the time it was made; it may be decided later, after a slow commit."""
+
+    observation: Observation
+    host_utc: datetime
+    uptime_ms: int
+
+
+class JournalHead(Protocol):
+    """The end of the journal as it is on disk. The station's is `journal.storage.reader.Head`."""
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def digest(self) -> bytes: ...
+
+
+LatestReading = Callable[
+    [int], MeterRead | None
+]  # the newest reading of an EVSE; None: there is none
+
+
+def decide_batch(
+    product: Product,
+    state: State,
+    head: JournalHead,
+    batch: Sequence[TimedObservation],
+    *,
+    queued: Iterable[TimedObservation] = (),
+    latest_reading: LatestReading = lambda evse_id: None,
+) -> tuple[list[Entry], State]:
+    """The entries of one commit, and the state after them.
+
+    Args:
+        state: after the last commit.
+        head: of the last commit.
+        batch: the observations to decide, in order.
+        queued: observations that wait for a later batch.
+        latest_reading: the newest reading of an EVSE that the meter gave, journaled or not.
+    """
+    deciding = _Batch(product, head, queued, latest_reading)
+    for index, timed in enumerate(batch):
+        state = deciding.decide_observation(timed, state, batch[index + 1 :])
+    return deciding.entries, state
+
+
+class _Batch:
+    """The entries decided so far in one batch, and what does not change while it is decided."""
+
+    def __init__(
+        self,
+        product: Product,
+        head: JournalHead,
+        queued: Iterable[TimedObservation],
+        latest_reading: LatestReading,
+    ) -> None:
+        self.entries: list[Entry] = []
+        self._product = product
+        self._head = head
+        self._queued = queued
+        self._latest_reading = latest_reading
+
+    def decide_observation(
+        self, timed: TimedObservation, state: State, later: Sequence[TimedObservation]
+    ) -> State:
+        """Add the entries of an observation; the newest readings it needs are added before it."""
+        state, entries, after = self._decide_with_witness(timed, state)
+        for evse_id in sorted(metered_evse_ids(entries)):
+            reading = self._newest_reading(evse_id, [timed, *later])
+            journaled = state.readings.on_evse(evse_id)
+            in_this_batch = journaled is not None and journaled.seq > self._head.seq
+            if reading is None or reading is timed.observation or in_this_batch:
+                continue
+            _, reading_entries, state = self._decide_with_witness(
+                timed._replace(observation=reading), state
+            )
+            self.entries += reading_entries
+            state, entries, after = self._decide_with_witness(timed, state)
+        self.entries += entries
+        return after
+
+    def _decide_with_witness(
+        self, timed: TimedObservation, state: State
+    ) -> tuple[State, list[Entry], State]:
+        """The state before the observation, its entries, the state after them.
+
+        If a message is to carry the head of the journal, the head is added as an entry before it.
+        """
+        entry = self._make_entry(timed, state)
+        entries, after = decide(self._product, state, entry)
+        if not is_transaction_ended(entries) or not includes_journal_head(
+            Context(self._product, state, entry)
+        ):
+            return state, entries, after
+        witness = HeadRecorded(self._head.seq, self._head.digest.hex())
+        if state.witness.latest_head == witness:
+            return state, entries, after
+        witness_entry = self._make_entry(timed._replace(observation=witness), state)
+        witness_entries, state = decide(self._product, state, witness_entry)
+        self.entries += witness_entries
+        return state, *decide(self._product, state, self._make_entry(timed, state))
+
+    def _newest_reading(
+        self, evse_id: int, undecided: Iterable[TimedObservation]
+    ) -> MeterRead | None:
+        """The newest reading, but not newer than the first one that is not decided yet.
+
+        A newer one would be journaled before an older one, and the register would seem to fall.
+        """
+        for timed in chain(undecided, self._queued):
+            reading = timed.observation
+            if isinstance(reading, MeterRead) and reading.evse_id == evse_id:
+                return reading
+        return self._latest_reading(evse_id)
+
+    def _make_entry(self, timed: TimedObservation, state: State) -> Entry:
+        seq = (self.entries[-1].seq if self.entries else self._head.seq) + 1
+        at = station_time(timed.host_utc, state)
+        return Entry(seq, at, timed.uptime_ms, timed.observation)
+
+
+def is_transaction_ended(entries: Iterable[Entry]) -> bool:
+    """Whether a TransactionEvent Ended is queued by one of the entries."""
     return any(
         isinstance(entry.event, CallQueued)
         and entry.event.transaction_event is not None
@@ -22,14 +172,24 @@ def transaction_ended(entries: Iterable[Entry]) -> bool:
 
 
 def metered_evse_ids(entries: Iterable[Entry]) -> set[int]:
-    """The EVSEs whose meter these decisions speak of."""
-    found: set[int] = set()
+    """The EVSEs whose register one of the entries carries."""
+    evse_ids: set[int] = set()
     for entry in entries:
         match entry.event:
-            case CallQueued(transaction_event=mark) if mark is not None:
-                found.add(mark.evse_id)
+            case CallQueued(transaction_event=summary) if summary is not None:
+                evse_ids.add(summary.evse_id)
             case CallQueued(action="MeterValues", payload=payload):
-                found.add(msgspec.json.decode(payload)["evseId"])
-            case TransactionSampleKept():
-                found.add(entry.event.sample.meter_read.evse_id)
-    return found - {0}  # a transaction that began before its cable has no EVSE yet: E01.FR.03
+                evse_ids.add(msgspec.json.decode(payload)["evseId"])
+            case TransactionSampleKept(sample=sample):
+                evse_ids.add(sample.meter_read.evse_id)
+    return evse_ids - {0}  # a transaction that started before its cable has no EVSE: E01.FR.03
+
+
+def station_time(host_utc: datetime, state: State) -> datetime:
+    """The station's wall clock: the host's UTC plus the offset from the CSMS, in whole ms."""
+    try:
+        moment = host_utc + timedelta(milliseconds=state.clock.offset_ms)
+    except OverflowError:
+        moment = host_utc
+    moment = min(max(moment, STATION_TIME_MIN), STATION_TIME_MAX)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

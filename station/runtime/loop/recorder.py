@@ -9,25 +9,22 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import chain
+from datetime import datetime
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import trio
 
 from journal.events import Entry, Observation
-from journal.observations import ClockStepped, HeadRecorded, MeterRead
+from journal.observations import ClockStepped, MeterRead
 from journal.projections.outbox import CallQueued
 from journal.projections.station_health import RuleFailed
 from journal.state import State
 from journal.storage.errors import DiskFull
 from journal.storage.store import Store
-from station.core.blocks.e_transaction_events import includes_journal_head
-from station.core.context import Context, Product
-from station.core.decide import decide
-from station.core.decide_batch import metered_evse_ids, transaction_ended
+from station.core.context import Product
+from station.core.decide_batch import TimedObservation, decide_batch, station_time
 from station.core.desired import DesiredState, compute_desired_state
 from station.runtime.clock import Clock
 from station.runtime.loop.commit_thread import CommitThread
@@ -39,16 +36,6 @@ BATCH_MAX: Final = 256  # observations in one commit: bounds its length and what
 LAZY_DELAY_S: Final = 1.0  # how long an observation that nobody waits for may wait for company
 CLOCK_STEP_MIN_MS: Final = 1_000  # less is how the host's clock is kept in time
 CACHED_PAYLOADS_MAX: Final = 64  # queued calls whose payload is still at hand
-STATION_TIME_MIN: Final = datetime(1970, 1, 1, tzinfo=UTC)
-STATION_TIME_MAX: Final = datetime(9999, 1, 1, tzinfo=UTC)
-
-
-class TimedObservation(NamedTuple):
-    """An observation and when it was made; it may be judged later, behind a slow commit."""
-
-    observation: Observation
-    host_utc: datetime
-    uptime_ms: int
 
 
 class Recorder:
@@ -136,7 +123,14 @@ class Recorder:
         batch = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
         if not self._queue:
             self._commit_requested, self._delay_scope = trio.Event(), trio.CancelScope()
-        entries, state = self._decide_batch(batch)
+        entries, state = decide_batch(
+            self.product,
+            self.state,
+            self.head,
+            batch,
+            queued=self._queue,
+            latest_reading=self.latest_reading,
+        )
         self._start_commit(entries)
         level = compute_desired_state(self.product, state, entries[-1])  # while the disk is busy
         with trio.CancelScope(shield=True):  # what is taken up is written down
@@ -183,82 +177,9 @@ class Recorder:
         if stumbles and entries and stumbles[-1].seq >= entries[0].seq:
             log.error("entry %d: %s failed: %s", *msgspec.structs.astuple(stumbles[-1]))
 
-    # --- Judging --------------------------------------------------------------------------------
-
-    def _decide_batch(self, batch: list[TimedObservation]) -> tuple[list[Entry], State]:
-        """All entries of one commit, and the memory after them."""
-        entries: list[Entry] = []
-        state = self.state
-        for place, heard in enumerate(batch):
-            state = self._decide_observation(heard, state, entries, batch[place + 1 :])
-        return entries, state
-
-    def _decide_observation(
-        self,
-        observation: TimedObservation,
-        state: State,
-        entries: list[Entry],
-        later: Sequence[TimedObservation],
-    ) -> State:
-        """Judge; where that needs a reading, take the newest one into the journal first."""
-        state, made, after = self._decide_with_witness(observation, state, entries)
-        for evse_id in sorted(metered_evse_ids(made)):
-            reading = self._newest_reading(evse_id, [observation, *later])
-            known = state.readings.on_evse(evse_id)
-            fresh = known is not None and known.seq > self.head.seq
-            if reading is None or reading is observation.observation or fresh:
-                continue
-            first = observation._replace(observation=reading)
-            _, taken, state = self._decide_with_witness(first, state, entries)
-            entries += taken
-            state, made, after = self._decide_with_witness(observation, state, entries)
-        entries += made
-        return after
-
-    def _decide_with_witness(
-        self, observation: TimedObservation, state: State, entries: list[Entry]
-    ) -> tuple[State, list[Entry], State]:
-        """The memory before, what was made, the memory after.
-
-        Where a message shall name the head of the journal, that is an entry before it, so that
-        the judgement depends on nothing that the journal does not hold.
-        """
-        entry = self._make_entry(observation, state, entries)
-        made, after = decide(self.product, state, entry)
-        if not transaction_ended(made) or not includes_journal_head(
-            Context(self.product, state, entry)
-        ):
-            return state, made, after
-        noted = HeadRecorded(self.head.seq, self.head.digest.hex())
-        if state.witness.latest_head == noted:
-            return state, made, after
-        first = self._make_entry(observation._replace(observation=noted), state, entries)
-        taken, state = decide(self.product, state, first)
-        entries += taken
-        return state, *decide(self.product, state, self._make_entry(observation, state, entries))
-
-    def _newest_reading(
-        self, evse_id: int, undecided: Sequence[TimedObservation]
-    ) -> MeterRead | None:
-        """The newest reading, but none that is newer than one that is still to be judged.
-
-        The register would fall, as the journal tells it.
-        """
-        for heard in chain(undecided, self._queue):
-            if isinstance(heard.observation, MeterRead) and heard.observation.evse_id == evse_id:
-                return heard.observation
-        return self.latest_reading(evse_id)
-
-    def _make_entry(
-        self, observation: TimedObservation, state: State, entries: list[Entry]
-    ) -> Entry:
-        seq = (entries[-1].seq if entries else self.head.seq) + 1
-        at = _station_time(observation.host_utc, state)
-        return Entry(seq, at, observation.uptime_ms, observation.observation)
-
     def station_time(self, state: State) -> datetime:
         """The station's wall clock: the host's UTC plus what the CSMS taught, whole ms."""
-        return _station_time(self._clock.utc(), state)
+        return station_time(self._clock.utc(), state)
 
     def _clock_step_ms(self, host_utc: datetime, uptime_ms: int) -> int:
         """By how much the host's wall clock moved against its uptime; 0: it keeps time."""
@@ -297,12 +218,3 @@ class Recorder:
 def _wall_minus_uptime_ms(host_utc: datetime, uptime_ms: int) -> int:
     """Wall clock less uptime."""
     return round(host_utc.timestamp() * 1000) - uptime_ms
-
-
-def _station_time(host_utc: datetime, state: State) -> datetime:
-    try:
-        moment = host_utc + timedelta(milliseconds=state.clock.offset_ms)
-    except OverflowError:
-        moment = host_utc
-    moment = min(max(moment, STATION_TIME_MIN), STATION_TIME_MAX)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
