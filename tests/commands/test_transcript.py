@@ -119,8 +119,7 @@ def test_a_transaction_event_is_described_by_its_summary() -> None:
     )
     assert describe_event(queued) == (
         "station",
-        "queues TransactionEvent Updated, seqNo 3 (ChargingStateChanged, Charging) "
-        "of 5f0c7c6e…",
+        "queues TransactionEvent Updated, seqNo 3 (ChargingStateChanged, Charging) of 5f0c7c6e…",
     )
 
 
@@ -190,4 +189,6 @@ def test_a_stored_sample_shows_its_reading() -> None:
     sample = Sample("Sample.Periodic", 0, MeterRead(1, Decimal("5.0")))
     kept = next(kind for kind in KINDS if kind.__name__ == "TransactionSampleKept")
     _, sentence = describe_event(kept(transaction_id="5f0c7c6e-3d0b", sample=sample))
-    assert sentence == "stores a sample for the Ended message of 5f0c7c6e…: 5.0 Wh (Sample.Periodic)"
+    assert (
+        sentence == "stores a sample for the Ended message of 5f0c7c6e…: 5.0 Wh (Sample.Periodic)"
+    )
