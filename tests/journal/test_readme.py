@@ -1,4 +1,4 @@
-"""A stranger's verifier, as the README gives it, agrees with ours."""
+"""The verifier shown in journal/README.md finds the same as `station verify`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.journal.kinds import (
     run_hidden_statements,
 )
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "journal" / "README.md"
 
 
 @pytest.fixture
