@@ -91,6 +91,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 Rule = Callable[[Context], Iterator[Decision]]
+Deadline = Callable[[Context], int | None]  # uptime at which a rule is due
 CallHandler = Callable[[Context, Call, Any], Iterator[Decision]]  # of the action's own request
 
 ResultHandler = Callable[[Context, int, Any], Iterator[Decision]]  # the call, its response or None

@@ -1,40 +1,59 @@
-"""What do we settle because of an observation?
+"""Decide what follows from an observation: the rules in their order, and frames from the CSMS.
 
-`judge` is pure and total: any observation in any state gives entries, never an exception. Rules
-run in the order of `VALUE_RULES`; each sees the memory with everything decided before it.
+`decide` is pure and total: an observation in any state gives entries and never an exception. It
+applies the observation to the state, runs every rule of `RULES` once in order, and turns what a
+rule yields into entries whose cause is the observation.
+
+What a rule may see
+    `ctx.entry` is the observation, also for the rules after the first. `ctx.state` holds the
+    observation and everything decided by the rules before it in this commit. What a rule yields is
+    applied after it has finished, so it does not see its own decisions. A rule reads nothing else:
+    no clock, no disk, no random numbers; time is `ctx.now` and `ctx.uptime_ms`.
+
+What a rule does
+    It yields decisions or nothing. Rules run after every entry and compare what is true with what
+    was reported or ordered; they keep no notes between two entries. That is why a restart needs no
+    special case, and why most rules begin with a condition that is false for most entries. A rule
+    that has to act at a time without an observation has a function in DEADLINES of its block: the
+    timer then makes an observation at that uptime.
+
+What happens when a rule fails
+    A programming error in a rule is a RuleFailed entry; what the rule yielded is dropped, the other
+    rules go on, and no new EV driver is admitted for OUT_OF_ORDER_MS (`evse_status`). An error in
+    the handler of a CALL is answered with InternalError and nothing of it is kept.
+
+The order
+    `RULE_SECTIONS` gives the order with a reason for each row. In short: the link and the start
+    first, because they drop calls that must not go out any more; then the observation itself;
+    then authorizations end or begin; then transactions stop, then start, then report; then
+    the states that follow from transactions (firmware, connector status, restart); and the outbox
+    last, so that a call queued in this commit can be attempted in this commit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from journal.events import PROGRAMMING_ERRORS, Decision, Entry, Event
-from journal.observations import CallPayloadLost, FrameMalformed, FrameReceived
+from journal.observations import FrameMalformed, FrameReceived
 from journal.projections.outbox import CallInFlight
 from journal.projections.station_health import RuleFailed
 from journal.state import State, apply_entry
-from station.core import outbox_rules
+from station.core import block_tables, outbox_rules
 from station.core.blocks import (
     a_security,
     b_networks,
     b_registration,
     b_reset,
-    b_variables,
     c_authorization,
     c_authorization_cache,
     e_transactions,
-    f_remote_control,
     g_availability,
     j_metering,
     l_firmware,
-    m_certificates,
-    n_customers,
-    n_logs,
-    not_supported,
-    p_data_transfer,
 )
 from station.core.context import (
     Call,
@@ -47,59 +66,58 @@ from station.core.context import (
 )
 from station.ocpp import rpc
 from station.ocpp.messages import ACTIONS, Datatype, decode_request, decode_response
-from station.ocpp.messages.e_transactions import TransactionEventResponse
 from station.ocpp.messages.violations import describe_violation
 
 
 def decide(product: Product, state: State, entry: Entry) -> tuple[list[Entry], State]:
-    """The observation, the decisions made because of it, and the memory that holds them all."""
+    """The observation with the decisions made because of it, and the state after all of them."""
     entries = [entry]
     state = apply_entry(state, entry)
     ctx = Context(product, state, entry)
     for rule in RULES:
         try:
             decisions = tuple(rule(ctx))
-        except PROGRAMMING_ERRORS as fault:
-            decisions = (_record_rule_failure(rule, fault),)
-        if not decisions:  # as nearly all of them
+        except PROGRAMMING_ERRORS as error:
+            decisions = (_record_rule_failure(rule, error),)
+        if not decisions:  # the usual case
             continue
         for decision in decisions:
-            settled = Entry(
+            decided = Entry(
                 entry.seq + len(entries), entry.at, entry.uptime_ms, decision, cause=entry.seq
             )
-            entries.append(settled)
-            state = apply_entry(state, settled)
+            entries.append(decided)
+            state = apply_entry(state, decided)
         ctx = Context(product, state, entry)
     return entries, state
 
 
-def _record_rule_failure(rule: Rule, fault: Exception) -> Decision:
-    """A rule with a fault of ours decides nothing but that it failed. P8."""
+def _record_rule_failure(rule: Rule, error: Exception) -> Decision:
+    """A rule with a programming error decides only that it failed. P8."""
     name = f"{rule.__module__.rpartition('.')[2]}.{rule.__name__}"
-    return RuleFailed(name, type(fault).__name__)
+    return RuleFailed(name, type(error).__name__)
 
 
 # --- Observations --------------------------------------------------------------------------------
 
 
 def decide_observation(ctx: Context) -> Iterator[Decision]:
-    """What an observation means by itself."""
+    """Run the rule that a block declares for this observation, if any."""
     rule = OBSERVED.get(type(ctx.entry.event))
     if rule is not None:
         yield from rule(ctx)
 
 
 def on_frame_malformed(ctx: Context) -> Iterator[Decision]:
-    """Something came that is no message at all. Part 4 §4.2.3."""
-    fault = ctx.entry.event
-    assert isinstance(fault, FrameMalformed)
+    """Answer a frame that is no OCPP-J message at all. Part 4 §4.2.3."""
+    frame = ctx.entry.event
+    assert isinstance(frame, FrameMalformed)
     call = Call(rpc.UNKNOWN_MESSAGE_ID, "", msgspec.Raw(b"{}"))
-    yield call_error(call, "RpcFrameworkError", fault.reason)
-    yield from a_security.log_security_event(ctx, "InvalidMessages", fault.reason)
+    yield call_error(call, "RpcFrameworkError", frame.reason)
+    yield from a_security.log_security_event(ctx, "InvalidMessages", frame.reason)
 
 
 def on_frame_received(ctx: Context) -> Iterator[Decision]:
-    """A frame of the CSMS."""
+    """Decide a frame from the CSMS by its kind: CALL, CALLRESULT, CALLERROR or malformed."""
     assert isinstance(ctx.entry.event, FrameReceived)
     match rpc.parse_frame(ctx.entry.event.frame):
         case rpc.CallFrame() as frame:
@@ -108,18 +126,18 @@ def on_frame_received(ctx: Context) -> Iterator[Decision]:
             yield from _on_call_result(ctx, message_id, payload)
         case rpc.CallErrorFrame() as error:
             yield from _on_call_error(ctx, error)
-        case rpc.MalformedFrame() as broken:
-            if broken.needs_call_error:
-                call = Call(broken.message_id, "", msgspec.Raw(b"{}"))
-                yield call_error(call, broken.code, broken.reason)
-            yield from a_security.log_security_event(ctx, "InvalidMessages", broken.reason)
+        case rpc.MalformedFrame() as malformed:
+            if malformed.needs_call_error:
+                call = Call(malformed.message_id, "", msgspec.Raw(b"{}"))
+                yield call_error(call, malformed.code, malformed.reason)
+            yield from a_security.log_security_event(ctx, "InvalidMessages", malformed.reason)
 
 
-# --- The CSMS calls ------------------------------------------------------------------------------
+# --- CALLs from the CSMS -------------------------------------------------------------------------
 
 
 def _on_call(ctx: Context, call: Call) -> Iterator[Decision]:
-    """Judge a CALL: known, allowed now, well-formed, and then by its block."""
+    """Check that a CALL is known, allowed and well-formed, then run the handler of its block."""
     action = ACTIONS.get(call.action)
     if action is None:
         yield call_error(call, "NotImplemented", f"no action {call.action[:50]}")
@@ -143,30 +161,33 @@ def _on_call(ctx: Context, call: Call) -> Iterator[Decision]:
 def _run_handler(
     ctx: Context, call: Call, handler: CallHandler, request: Datatype
 ) -> Iterator[Decision]:
-    """A fault of ours in one handler must not stop the station: the CSMS hears InternalError.
+    """Run a handler; a programming error in it is answered with InternalError.
 
-    What the handler decided before it failed is not taken, so nothing is half done.
+    The decisions of a handler that failed are all dropped, so nothing is half done.
     """
     try:
         decisions = tuple(handler(ctx, call, request))
     except PROGRAMMING_ERRORS as error:
-        where = f"{type(error).__name__} in the judgement of {call.action}"
-        yield call_error(call, "InternalError", where)
+        description = f"{type(error).__name__} in the handler of {call.action}"
+        yield call_error(call, "InternalError", description)
         return
     yield from decisions
 
 
-# --- The CSMS answers ----------------------------------------------------------------------------
+# --- Answers from the CSMS -----------------------------------------------------------------------
 
 
 def _on_call_result(ctx: Context, message_id: str, payload: msgspec.Raw) -> Iterator[Decision]:
-    """A CALLRESULT: to the call in flight, or late to an earlier attempt."""
-    found = ctx.state.outbox.find_by_message_id(message_id)
-    if found is None:
-        return  # to nothing we asked: the journal has it, and that is all it deserves
-    call, current = found
+    """Pass a CALLRESULT to the block of its CALL: the one in flight, or an earlier attempt.
+
+    A result that answers no attempt is ignored; the journal holds the frame.
+    """
+    attempted = ctx.state.outbox.find_by_message_id(message_id)
+    if attempted is None:
+        return
+    call_seq, is_current = attempted
     flight = ctx.state.outbox.in_flight
-    action = flight.action if current and flight else "TransactionEvent"
+    action = flight.action if is_current and flight else "TransactionEvent"
     try:
         response: Any = decode_response(action, payload)
     except msgspec.ValidationError as error:
@@ -175,111 +196,219 @@ def _on_call_result(ctx: Context, message_id: str, payload: msgspec.Raw) -> Iter
                 ctx, flight, f"unusable answer: {describe_violation(error)[1]}"
             )
             return
-        response = None  # it was received all the same
-    yield from _dispatch_result(ctx, action, call, response)
-    yield from outbox_rules.complete_call(ctx, call, message_id)
-
-
-def _dispatch_result(ctx: Context, action: str, call: int, response: Any) -> Iterator[Decision]:
-    if action == "TransactionEvent":
-        if isinstance(response, TransactionEventResponse):
-            yield from e_transactions.on_transaction_event_response(ctx, call, response)
-    elif action in RESULTS:
-        yield from RESULTS[action](ctx, call, response)
+        response = None  # the CSMS has received the CALL all the same
+    if action in RESULTS:
+        yield from RESULTS[action](ctx, call_seq, response)
+    yield from outbox_rules.complete_call(ctx, call_seq, message_id)
 
 
 def _on_call_error(ctx: Context, error: rpc.CallErrorFrame) -> Iterator[Decision]:
-    """A CALLERROR counts against the attempt it answers. E13.FR.02."""
-    flight: CallInFlight | None = ctx.state.outbox.in_flight
+    """Count a CALLERROR against the attempt it answers. E13.FR.02."""
+    flight = ctx.state.outbox.in_flight
     if flight is None or flight.message_id != error.message_id:
         return
-    if flight.action in RESULTS and flight.action != "BootNotification":
-        yield from RESULTS[flight.action](ctx, flight.call_seq, None)
+    yield from _report_no_response(ctx, flight)
     yield from outbox_rules.fail_by_call_error(
         ctx, flight, f"{error.code}: {error.description}"[:300]
     )
 
 
 def fail_overdue_call(ctx: Context) -> Iterator[Decision]:
-    """No answer came: whoever waits for one hears so before the call is given up."""
+    """On timeout, notify the block that waits for the response, then fail the attempt."""
     flight = ctx.state.outbox.in_flight
     if flight is None or not outbox_rules.is_overdue(ctx, flight):
         return
+    yield from _report_no_response(ctx, flight)
+    yield from outbox_rules.fail_attempt(ctx, flight, outbox_rules.timeout_reason(ctx))
+
+
+def _report_no_response(ctx: Context, flight: CallInFlight) -> Iterator[Decision]:
+    """Pass None to the block of the CALL; `fail_attempt` itself covers BootNotification."""
     if flight.action in RESULTS and flight.action != "BootNotification":
         yield from RESULTS[flight.action](ctx, flight.call_seq, None)
-    yield from outbox_rules.fail_attempt(ctx, flight, outbox_rules.timeout_reason(ctx))
 
 
 # --- Tables --------------------------------------------------------------------------------------
 
-CALLS: Final[dict[str, CallHandler]] = {
-    **not_supported.CALLS,
-    **b_networks.CALLS,
-    **b_reset.CALLS,
-    **b_variables.CALLS,
-    **c_authorization.CALLS,
-    **e_transactions.CALLS,
-    **f_remote_control.CALLS,
-    **g_availability.CALLS,
-    **l_firmware.CALLS,
-    **n_customers.CALLS,
-    **n_logs.CALLS,
-    **p_data_transfer.CALLS,
-    **m_certificates.CALLS,
-}
-
-RESULTS: Final[dict[str, ResultHandler]] = {
-    "Authorize": c_authorization.on_authorize_response,
-    **b_registration.RESULTS,
-}
-
+CALLS: Final[dict[str, CallHandler]] = block_tables.CALLS
+RESULTS: Final[dict[str, ResultHandler]] = block_tables.RESULTS
 OBSERVED: Final[dict[type[Event], Rule]] = {
+    **block_tables.OBSERVED,
     FrameReceived: on_frame_received,
     FrameMalformed: on_frame_malformed,
-    **b_networks.OBSERVED,
-    **m_certificates.OBSERVED,
-    **c_authorization.OBSERVED,
-    **e_transactions.OBSERVED,
-    **n_customers.OBSERVED,
-    **n_logs.OBSERVED,
-    **p_data_transfer.OBSERVED,
-    CallPayloadLost: outbox_rules.on_payload_lost,
 }
 
-RULES: Final[tuple[Rule, ...]] = (
-    c_authorization.resolve_pending_offline,
-    outbox_rules.drop_calls_of_link,
-    b_networks.select_network_slots,
-    b_networks.raise_security_profile,
-    a_security.log_startup,
-    a_security.log_observed_events,
-    b_registration.require_status_resend,
-    c_authorization_cache.drop_expired_cache_entry,
-    decide_observation,
-    fail_overdue_call,
-    e_transactions.end_authorization_on_unplug,
-    e_transactions.suspend_at_energy_limit,
-    c_authorization.expire_authorizations,
-    c_authorization.bind_authorization_to_evse,
-    c_authorization.authorize_without_token,
-    e_transactions.decide_stop,
-    e_transactions.report_ended,
-    g_availability.apply_scheduled_changes,
-    e_transactions.authorize_transactions,
-    e_transactions.start_transactions,
-    e_transactions.start_unbound_transactions,
-    e_transactions.report_started,
-    e_transactions.report_changes,
-    e_transactions.take_samples,
-    j_metering.keep_aligned_samples,
-    j_metering.report_aligned_values,
-    l_firmware.advance_update,
-    g_availability.report_statuses,
-    l_firmware.start_installation,
-    l_firmware.order_update_restart,
-    b_reset.order_restart,
-    b_registration.queue_boot_notification,
-    b_registration.queue_heartbeat,
-    outbox_rules.thin_waiting_samples,
-    outbox_rules.attempt_next_call,
+
+class RuleRow(NamedTuple):
+    """A rule, and why it has this place in the order."""
+
+    rule: Rule
+    reason: str
+
+
+class RuleSection(NamedTuple):
+    title: str
+    rows: tuple[RuleRow, ...]
+
+
+RULE_SECTIONS: Final = (
+    RuleSection(
+        "Link and start",
+        (
+            RuleRow(
+                c_authorization.resolve_pending_offline,
+                "when the link closes: before the next row drops the Authorize calls it resolves",
+            ),
+            RuleRow(
+                outbox_rules.drop_calls_of_link,
+                "before any rule queues a call because of the same start or link event: "
+                "only calls from before it are dropped",
+            ),
+            RuleRow(
+                b_networks.select_network_slots,
+                "at a start: stored slots take effect before anything reads the candidates",
+            ),
+            RuleRow(
+                b_networks.raise_security_profile,
+                "when a link opens: before any rule uses the security profile in use",
+            ),
+            RuleRow(
+                a_security.log_startup,
+                "StartupOfTheDevice is the first message queued in a run",
+            ),
+            RuleRow(a_security.log_observed_events, "after the start, in the order of events"),
+            RuleRow(
+                b_registration.require_status_resend,
+                "when a link opens after a long offline period: before `report_statuses`",
+            ),
+            RuleRow(
+                c_authorization_cache.drop_expired_cache_entry,
+                "when an idToken is presented: before it is decided with the cache. C10.FR.10",
+            ),
+        ),
+    ),
+    RuleSection(
+        "The observation",
+        (
+            RuleRow(decide_observation, "the rules below see what the observation itself means"),
+            RuleRow(
+                fail_overdue_call,
+                "after the observation: an answer in the moment of its timeout still counts",
+            ),
+        ),
+    ),
+    RuleSection(
+        "Authorizations",
+        (
+            RuleRow(
+                e_transactions.end_authorization_on_unplug,
+                "all ends of authorizations come before the transactions are looked at. E09.FR.01",
+            ),
+            RuleRow(e_transactions.suspend_at_energy_limit, "as the row above. E05.FR.02"),
+            RuleRow(
+                c_authorization.expire_authorizations,
+                "before the next row: an expired authorization must not be bound to an EVSE",
+            ),
+            RuleRow(
+                c_authorization.bind_authorization_to_evse,
+                "before a transaction starts: it starts on the EVSE that was plugged in",
+            ),
+            RuleRow(
+                c_authorization.authorize_without_token,
+                "after the row above: an EV driver who was authorized first has precedence",
+            ),
+        ),
+    ),
+    RuleSection(
+        "Transactions stop",
+        (
+            RuleRow(e_transactions.decide_stop, "after all authorizations have ended or begun"),
+            RuleRow(
+                e_transactions.report_ended,
+                "after the row above: without energy flow the transaction ends in this commit",
+            ),
+            RuleRow(
+                g_availability.apply_scheduled_changes,
+                "after the end it waited for, and before a transaction could start there. "
+                "G03.FR.05",
+            ),
+        ),
+    ),
+    RuleSection(
+        "Transactions start and report",
+        (
+            RuleRow(
+                e_transactions.authorize_transactions,
+                "an open transaction takes an authorization before a new one could start with it",
+            ),
+            RuleRow(
+                e_transactions.start_transactions,
+                "after the ends: an EVSE may end a transaction and start the next. E01.FR.14",
+            ),
+            RuleRow(
+                e_transactions.start_unbound_transactions,
+                "after authorizations were bound: only those without an EVSE are left. E01.FR.03",
+            ),
+            RuleRow(
+                e_transactions.report_started,
+                "the Started event comes before any Updated event. E01.FR.07",
+            ),
+            RuleRow(
+                e_transactions.report_changes,
+                "before samples: an event that reports a change carries the newer state",
+            ),
+            RuleRow(e_transactions.take_samples, "after changes; only for transactions reported"),
+            RuleRow(
+                j_metering.keep_aligned_samples,
+                "clock-aligned samples come after the sampled ones of the same moment",
+            ),
+            RuleRow(j_metering.report_aligned_values, "as the row above. J01.FR.14"),
+        ),
+    ),
+    RuleSection(
+        "Firmware, status, restart",
+        (
+            RuleRow(
+                l_firmware.advance_update,
+                "after the transactions it may wait for, before the status that it changes",
+            ),
+            RuleRow(
+                g_availability.report_statuses,
+                "after every rule that can change a status: at most one report per connector",
+            ),
+            RuleRow(
+                l_firmware.start_installation,
+                "after the CSMS was told that the EVSEs are Unavailable. L01.FR.07",
+            ),
+            RuleRow(
+                l_firmware.order_update_restart,
+                "before a reset: a restart into new firmware has its own BootReason. L01.FR.15",
+            ),
+            RuleRow(b_reset.order_restart, "after everything that may still delay it. B12.FR.03"),
+        ),
+    ),
+    RuleSection(
+        "Outbox",
+        (
+            RuleRow(
+                b_registration.queue_boot_notification,
+                "before a Heartbeat: nothing else goes out until the CSMS has accepted. B01.FR.08",
+            ),
+            RuleRow(
+                b_registration.queue_heartbeat,
+                "after all calls of this entry: it is due only if nothing was sent. G02.FR.05",
+            ),
+            RuleRow(
+                outbox_rules.thin_waiting_samples,
+                "before the next attempt, so that no dropped call is attempted. E12.FR.05",
+            ),
+            RuleRow(
+                outbox_rules.attempt_next_call,
+                "last: a call queued in this commit can be attempted in this commit",
+            ),
+        ),
+    ),
+)
+RULES: Final[tuple[Rule, ...]] = tuple(
+    row.rule for section in RULE_SECTIONS for row in section.rows
 )

@@ -19,20 +19,11 @@ from journal.projections.logs import LogUpload
 from journal.projections.network_profiles import NetworkProfile
 from journal.projections.pending_replies import PendingReply
 from journal.state import State
-from station.core import outbox_rules
-from station.core.blocks import (
-    b_registration,
-    b_reset,
-    c_authorization,
-    e_transactions,
-    j_metering,
-    l_firmware,
-    n_customers,
-)
-from station.core.blocks.evse_conditions import is_in_service, is_out_of_order, may_charge
+from station.core.block_tables import DEADLINES
+from station.core.blocks import n_customers
+from station.core.blocks.evse_conditions import is_in_service, may_charge
 from station.core.context import Context, Product
 from station.core.display import OUT_OF_ORDER_TEXT, display_text
-from station.core.evse_status import out_of_order_until_ms
 
 
 class DesiredCall(msgspec.Struct, frozen=True):
@@ -213,26 +204,8 @@ def _next_due_ms(ctx: Context) -> int | None:
 
 
 def _due_times_ms(ctx: Context) -> Iterator[int]:
-    """Every uptime at which a rule may decide without anything else happening."""
-    outbox = ctx.state.outbox
-    if outbox.in_flight:
-        if outbox.in_flight.sent_ms is not None:
-            yield outbox.in_flight.sent_ms + outbox_rules.message_timeout_ms(ctx)
-    elif ctx.may_send_calls and outbox.retry_ms is not None and len(outbox.transaction):
-        yield outbox.retry_ms
-    for due_ms in (
-        b_registration.boot_due_ms(ctx),
-        b_registration.heartbeat_due_ms(ctx),
-        b_reset.restart_due_ms(ctx),
-        j_metering.aligned_due_ms(ctx),
-        j_metering.keep_due_ms(ctx),
-        l_firmware.update_due_ms(ctx),
-        out_of_order_until_ms(ctx.state.health) if is_out_of_order(ctx) else None,
-    ):
+    """Every uptime at which a rule may decide without another observation."""
+    for deadline in DEADLINES:
+        due_ms = deadline(ctx)
         if due_ms is not None:
             yield due_ms
-    for held in ctx.state.authorizations.active:
-        due_ms = c_authorization.connection_due_ms(ctx, held)
-        if due_ms is not None:
-            yield due_ms
-    yield from e_transactions.transaction_deadlines_ms(ctx)

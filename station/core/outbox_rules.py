@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from journal.events import Decision
+from journal.events import Decision, Event
 from journal.observations import CallPayloadLost, LinkClosed, StationStarted
 from journal.projections.outbox import (
     CallAttempted,
@@ -24,7 +24,7 @@ from journal.projections.outbox import (
 )
 from journal.projections.registration import RegistrationFailed
 from journal.projections.thinnable import TransactionUpdatesThinned
-from station.core.context import Context
+from station.core.context import Context, Deadline, Rule
 
 BACKLOG_MIN: Final = 16  # transaction calls; with more waiting, other calls go ahead of them
 THINNED_CALLS_MAX: Final = 512  # samples looked at in one judgement
@@ -189,3 +189,19 @@ def _general_call(outbox: Outbox, call: int) -> tuple[Lane, int, str]:
 def _is_solicited(outbox: Outbox, call: int) -> bool:
     other = outbox.general_info.get(call)
     return other is not None and other.requested_by_csms
+
+
+def next_attempt_due_ms(ctx: Context) -> int | None:
+    """Uptime at which the call in flight is overdue, or the transaction lane may try again."""
+    outbox = ctx.state.outbox
+    if outbox.in_flight:
+        sent_ms = outbox.in_flight.sent_ms
+        return None if sent_ms is None else sent_ms + message_timeout_ms(ctx)
+    if ctx.may_send_calls and len(outbox.transaction):
+        return outbox.retry_ms
+    return None
+
+
+OBSERVED: Final[dict[type[Event], Rule]] = {CallPayloadLost: on_payload_lost}
+DEADLINES: Final[tuple[Deadline, ...]] = (next_attempt_due_ms,)
+RULES: Final[tuple[Rule, ...]] = (drop_calls_of_link, thin_waiting_samples, attempt_next_call)

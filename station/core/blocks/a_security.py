@@ -20,7 +20,7 @@ from journal.observations import (
     StorageReported,
 )
 from journal.projections.security import SecurityEventLogged
-from station.core.context import Context, queue_call
+from station.core.context import Context, Rule, queue_call
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.a_security import SecurityEventNotificationRequest
 
@@ -108,3 +108,6 @@ def log_observed_events(ctx: Context) -> Iterator[Decision]:
             yield from log_security_event(ctx, "TamperDetectionActivated", device.replace("_", " "))
         case _:
             return
+
+
+RULES: Final[tuple[Rule, ...]] = (log_startup, log_observed_events)

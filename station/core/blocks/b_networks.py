@@ -227,3 +227,4 @@ def raise_security_profile(ctx: Context) -> Iterator[Decision]:
 CALLS: Final[dict[str, CallHandler]] = {"SetNetworkProfile": set_network_profile}
 
 OBSERVED: Final[dict[type[Event], Rule]] = {CsmsConfigured: on_csms_configured}
+RULES: Final[tuple[Rule, ...]] = (select_network_slots, raise_security_profile)

@@ -14,7 +14,7 @@ from journal.projections.registration import RegistrationAnswered, RegistrationF
 from journal.projections.reported_statuses import StatusResendRequired
 from journal.projections.variables import VariableChanged
 from station.core.blocks import a_security
-from station.core.context import Context, ResultHandler, encode_raw, queue_call
+from station.core.context import Context, Deadline, ResultHandler, Rule, encode_raw, queue_call
 from station.core.outbox_rules import BOOT_RETRY_S
 from station.ocpp.messages import parse_timestamp
 from station.ocpp.messages.b_provisioning import (
@@ -140,3 +140,5 @@ RESULTS: Final[dict[str, ResultHandler]] = {
     "BootNotification": on_boot_notification_response,
     "Heartbeat": on_heartbeat_response,
 }
+DEADLINES: Final[tuple[Deadline, ...]] = (boot_due_ms, heartbeat_due_ms)
+RULES: Final[tuple[Rule, ...]] = (require_status_resend, queue_boot_notification, queue_heartbeat)

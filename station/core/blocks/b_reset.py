@@ -9,7 +9,15 @@ from journal.events import Decision
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from station.core.blocks import l_firmware
 from station.core.blocks.evse_conditions import is_in_use
-from station.core.context import Call, CallHandler, Context, call_result, status_info
+from station.core.context import (
+    Call,
+    CallHandler,
+    Context,
+    Deadline,
+    Rule,
+    call_result,
+    status_info,
+)
 from station.core.outbox_rules import message_timeout_ms
 from station.ocpp.messages.b_provisioning import ResetRequest, ResetResponse
 
@@ -95,3 +103,5 @@ def restart_due_ms(ctx: Context) -> int | None:
 
 
 CALLS: dict[str, CallHandler] = {"Reset": reset_station}
+DEADLINES: Final[tuple[Deadline, ...]] = (restart_due_ms,)
+RULES: Final[tuple[Rule, ...]] = (order_restart,)

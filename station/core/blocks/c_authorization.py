@@ -32,14 +32,14 @@ from journal.projections.authorizations import (
 from journal.projections.outbox import CallQueued
 from station.core.blocks.c_authorization_cache import (
     cache_id_token_info,
-    clear_cache,
     find_cache_entry,
     renew_cache_entry,
 )
 from station.core.blocks.evse_conditions import is_in_service
 from station.core.context import (
-    CallHandler,
     Context,
+    Deadline,
+    ResultHandler,
     Rule,
     encode_raw,
     id_token_for_message,
@@ -557,8 +557,20 @@ def connection_due_ms(ctx: Context, authorization: Authorization) -> int | None:
     return max(authorization.since_ms, evse.cable_reported_ms) + timeout_ms
 
 
-# --- The cache -----------------------------------------------------------------------------------
+def next_connection_due_ms(ctx: Context) -> int | None:
+    """Uptime at which the next authorization expires."""
+    due_times = (
+        connection_due_ms(ctx, authorization) for authorization in ctx.state.authorizations.active
+    )
+    return min((due_ms for due_ms in due_times if due_ms is not None), default=None)
 
 
-CALLS: dict[str, CallHandler] = {"ClearCache": clear_cache}
 OBSERVED: Final[dict[type[Event], Rule]] = {IdTokenPresented: on_id_token_presented}
+RESULTS: Final[dict[str, ResultHandler]] = {"Authorize": on_authorize_response}
+DEADLINES: Final[tuple[Deadline, ...]] = (next_connection_due_ms,)
+RULES: Final[tuple[Rule, ...]] = (
+    resolve_pending_offline,
+    expire_authorizations,
+    bind_authorization_to_evse,
+    authorize_without_token,
+)

@@ -15,7 +15,15 @@ from journal.projections.auth_cache import (
     AuthCacheUsed,
     CachedIdToken,
 )
-from station.core.context import Call, Context, call_result, id_token_from_message, status_info
+from station.core.context import (
+    Call,
+    CallHandler,
+    Context,
+    Rule,
+    call_result,
+    id_token_from_message,
+    status_info,
+)
 from station.ocpp.messages import format_timestamp, parse_timestamp
 from station.ocpp.messages.c_authorization import ClearCacheRequest, ClearCacheResponse
 from station.ocpp.messages.datatypes import IdTokenInfoType
@@ -103,3 +111,7 @@ def clear_cache(ctx: Context, call: Call, request: ClearCacheRequest) -> Iterato
         return
     yield AuthCacheCleared()
     yield call_result(call, ClearCacheResponse(status="Accepted"))
+
+
+CALLS: Final[dict[str, CallHandler]] = {"ClearCache": clear_cache}
+RULES: Final[tuple[Rule, ...]] = (drop_expired_cache_entry,)

@@ -34,6 +34,8 @@ from station.core.context import (
     Call,
     CallHandler,
     Context,
+    Deadline,
+    ResultHandler,
     Rule,
     call_result,
     id_token_from_message,
@@ -382,8 +384,12 @@ def _sample_intervals_ms(ctx: Context) -> tuple[int, int]:
     ) * 1000
 
 
-def transaction_deadlines_ms(ctx: Context) -> Iterator[int]:
-    """Uptimes at which `samples` and `ends` have something to do."""
+def next_transaction_due_ms(ctx: Context) -> int | None:
+    """Uptime at which a sample is due, or a transaction ends without waiting any longer."""
+    return min(_transaction_due_times_ms(ctx), default=None)
+
+
+def _transaction_due_times_ms(ctx: Context) -> Iterator[int]:
     if not ctx.state.transactions.open:
         return
     interval_ms, ended_ms = _sample_intervals_ms(ctx)
@@ -413,9 +419,11 @@ def transaction_deadlines_ms(ctx: Context) -> Iterator[int]:
 
 
 def on_transaction_event_response(
-    ctx: Context, call: int, response: TransactionEventResponse
+    ctx: Context, call: int, response: TransactionEventResponse | None
 ) -> Iterator[Decision]:
     """The CSMS gave its view of the token. E05, C10.FR.05, C12.FR.06, C15."""
+    if response is None:
+        return
     info, id_token = response.id_token_info, ctx.state.outbox.id_token_by_call.get(call)
     if info is None or id_token is None:
         return
@@ -483,3 +491,17 @@ OBSERVED: Final[dict[type[Event], Rule]] = {
     StopButtonPressed: on_stop_pressed,
     EvStoppedCharging: on_ev_stopped,
 }
+RESULTS: Final[dict[str, ResultHandler]] = {"TransactionEvent": on_transaction_event_response}
+DEADLINES: Final[tuple[Deadline, ...]] = (next_transaction_due_ms,)
+RULES: Final[tuple[Rule, ...]] = (
+    end_authorization_on_unplug,
+    suspend_at_energy_limit,
+    decide_stop,
+    report_ended,
+    authorize_transactions,
+    start_transactions,
+    start_unbound_transactions,
+    report_started,
+    report_changes,
+    take_samples,
+)

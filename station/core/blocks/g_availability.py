@@ -20,7 +20,16 @@ from journal.projections.availability import AvailabilityChanged, AvailabilitySc
 from journal.projections.outbox import CallQueued, ConnectorStatusSummary
 from station.core import evse_status
 from station.core.blocks.evse_conditions import is_closed_for_firmware
-from station.core.context import Call, CallHandler, Context, call_result, queue_call, status_info
+from station.core.context import (
+    Call,
+    CallHandler,
+    Context,
+    Deadline,
+    Rule,
+    call_result,
+    queue_call,
+    status_info,
+)
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.enums import ConnectorStatusEnumType
 from station.ocpp.messages.g_availability import (
@@ -68,6 +77,12 @@ def current_station_status(ctx: Context) -> ConnectorStatusEnumType:
         is_operative=ctx.state.availability.is_operative(0),
         has_blocking_fault=ctx.state.faults.blocking_fault(0) is not None,
     )
+
+
+def out_of_order_due_ms(ctx: Context) -> int | None:
+    """Uptime at which the status no longer counts the rule that failed; None: none failed."""
+    until_ms = evse_status.out_of_order_until_ms(ctx.state.health)
+    return until_ms if until_ms is not None and ctx.uptime_ms < until_ms else None
 
 
 def report_statuses(ctx: Context) -> Iterator[Decision]:
@@ -166,3 +181,5 @@ def apply_scheduled_changes(ctx: Context) -> Iterator[Decision]:
 
 
 CALLS: Final[dict[str, CallHandler]] = {"ChangeAvailability": change_availability}
+DEADLINES: Final[tuple[Deadline, ...]] = (out_of_order_due_ms,)
+RULES: Final[tuple[Rule, ...]] = (apply_scheduled_changes, report_statuses)

@@ -10,7 +10,7 @@ from journal.observations import MeterRead
 from journal.projections.readings import ClockAlignedIntervalHandled
 from journal.projections.transactions import TransactionSampleKept
 from station.core.blocks.e_transaction_events import build_transaction_event
-from station.core.context import Context, queue_call
+from station.core.context import Context, Deadline, Rule, queue_call
 from station.core.meter_values import build_meter_value, make_sample
 from station.ocpp.messages.datatypes import EVSEType
 from station.ocpp.messages.j_metering import MeterValuesRequest
@@ -132,3 +132,7 @@ def trigger_meter_values(ctx: Context, evse: EVSEType | None) -> Iterator[Decisi
         if value is not None:
             request = MeterValuesRequest(evse_id=evse_id, meter_value=(value,))
             yield from queue_call(ctx, request, solicited=True)
+
+
+DEADLINES: Final[tuple[Deadline, ...]] = (aligned_due_ms, keep_due_ms)
+RULES: Final[tuple[Rule, ...]] = (keep_aligned_samples, report_aligned_values)

@@ -38,7 +38,16 @@ from station.core.blocks.transfer_fields import (
     resolve_interval_s,
     to_utc_text,
 )
-from station.core.context import Call, CallHandler, Context, call_result, queue_call, status_info
+from station.core.context import (
+    Call,
+    CallHandler,
+    Context,
+    Deadline,
+    Rule,
+    call_result,
+    queue_call,
+    status_info,
+)
 from station.core.outbox_rules import message_timeout_ms
 from station.ocpp.messages.l_firmware import (
     FirmwareStatusNotificationRequest,
@@ -331,3 +340,5 @@ def is_update_active(ctx: Context) -> bool:
 
 
 CALLS: dict[str, CallHandler] = {"UpdateFirmware": update_firmware}
+DEADLINES: Final[tuple[Deadline, ...]] = (update_due_ms,)
+RULES: Final[tuple[Rule, ...]] = (advance_update, start_installation, order_update_restart)

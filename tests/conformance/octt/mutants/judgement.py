@@ -170,11 +170,9 @@ def _accept_response(response: Any) -> Any:
 
 
 def _ignore_deauthorization() -> None:
-    from station.core.blocks import e_transactions
+    from station.core import decide
 
-    replace_attribute(
-        e_transactions, "on_transaction_event_response", lambda _: lambda *args: iter(())
-    )
+    decide.RESULTS["TransactionEvent"] = lambda *args: iter(())
 
 
 def _patch_constant_result(block: str, name: str, result: Any = None) -> Patch:

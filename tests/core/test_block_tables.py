@@ -1,0 +1,91 @@
+"""Blocks declare themselves: no file, handler or rule is left out."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+from station.core import block_tables, blocks, decide
+from station.core.block_tables import (
+    BLOCK_RULES,
+    BLOCKS,
+    DuplicateHandlerError,
+    declared,
+    merge_tables,
+)
+from station.ocpp.messages import ACTIONS
+
+# Modules of core/blocks that handle nothing themselves: what several blocks use.
+HELPER_MODULES: Final = frozenset(
+    {
+        "e_transaction_events",
+        "evse_conditions",
+        "measured_variables",
+        "transfer_fields",
+    }
+)
+OF_DECIDE: Final = frozenset({decide.decide_observation, decide.fail_overdue_call})
+
+
+def module_name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+def test_every_file_of_blocks_is_a_block_or_a_helper() -> None:
+    files = {path.stem for path in Path(blocks.__path__[0]).glob("*.py")} - {"__init__"}
+    in_blocks = {
+        module_name(block) for block in BLOCKS if block.__name__.startswith(blocks.__name__)
+    }
+    assert files == in_blocks | HELPER_MODULES
+    assert not in_blocks & HELPER_MODULES
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=module_name)
+def test_a_block_declares_something(block: ModuleType) -> None:
+    tables = ("CALLS", "RESULTS", "OBSERVED", "DEADLINES", "RULES", "SEMANTIC_CHECKS")
+    assert any(getattr(block, table, None) for table in tables)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=module_name)
+def test_no_handler_of_a_block_is_left_out(block: ModuleType) -> None:
+    """A public function with the signature of a handler is in CALLS of its block."""
+    handlers = set(getattr(block, "CALLS", {}).values())
+    for name, function in inspect.getmembers(block, inspect.isfunction):
+        parameters = tuple(inspect.signature(function).parameters)
+        if function.__module__ == block.__name__ and parameters == ("ctx", "call", "request"):
+            assert name.startswith("_") or function in handlers, f"{name} is not in CALLS"
+
+
+def test_every_rule_of_a_block_has_one_place_in_the_order() -> None:
+    assert len(set(decide.RULES)) == len(decide.RULES)
+    assert len(set(BLOCK_RULES)) == len(BLOCK_RULES)
+    assert set(decide.RULES) == set(BLOCK_RULES) | OF_DECIDE
+
+
+def test_every_row_of_the_order_has_a_reason() -> None:
+    assert all(row.reason for section in decide.RULE_SECTIONS for row in section.rows)
+
+
+def test_handlers_are_of_actions_that_exist() -> None:
+    assert set(decide.CALLS) | set(decide.RESULTS) <= set(ACTIONS)
+
+
+def test_two_handlers_for_one_key_are_refused() -> None:
+    one, other = ModuleType("one"), ModuleType("other")
+    one.CALLS = {"Reset": print}  # type: ignore[attr-defined]
+    other.CALLS = {"Reset": repr}  # type: ignore[attr-defined]
+    with pytest.raises(DuplicateHandlerError, match="Reset is in one and in other"):
+        merge_tables("CALLS", (one, other))
+
+
+def test_a_table_that_a_block_does_not_declare_is_empty() -> None:
+    assert merge_tables("CALLS", (ModuleType("one"),)) == {}
+    assert declared("RULES", (ModuleType("one"),)) == ()
+
+
+def test_frames_are_decided_by_no_block() -> None:
+    assert len(decide.OBSERVED) == len(block_tables.OBSERVED) + 2
