@@ -1,6 +1,6 @@
 """Can somebody check an export who has the README and nothing else?
 
-The stranger's program is `tests/history/stranger.py`.
+The stranger's program is `tests/support/export_verifier.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from station.history.export.tables import TABLE_COLUMNS
 from tests.commands.fixtures_journals import StationCommand
 
-STRANGER = Path(__file__).parents[1] / "history" / "stranger.py"
+STRANGER = Path(__file__).parents[1] / "support" / "export_verifier.py"
 
 
 def run_verifier(export: Path, *more: str) -> str:
@@ -44,7 +44,7 @@ def test_a_stranger_comes_to_the_same_head(
     said = run_station("verify", out).stdout.split()
     fingerprint, head = said[said.index("key") + 1], said[-1]
     assert run_verifier(out, fingerprint) == head
-    assert run_verifier(out, "0" * 64) == "somebody else's signature"
+    assert run_verifier(out, "0" * 64) == "signed by another key"
 
 
 def flip_byte(path: Path, place: int) -> None:
@@ -76,10 +76,10 @@ def resign_export(out: Path) -> None:
     ("harm", "said"),
     [
         (lambda out: flip_byte(out / "transactions.csv", -20), "transactions.csv: changed"),
-        (lambda out: rename_identity(out / "manifest.json"), "the signature does not hold"),
-        (lambda out: flip_byte(out / "manifest.json.sig", 3), "the signature does not hold"),
-        (lambda out: flip_byte(out / "manifest.json.sig", 40), "the signature does not hold"),
-        (lambda out: (out / "more.csv").touch(), "more.csv: nobody vouches for it"),
+        (lambda out: rename_identity(out / "manifest.json"), "the signature is invalid"),
+        (lambda out: flip_byte(out / "manifest.json.sig", 3), "the signature is invalid"),
+        (lambda out: flip_byte(out / "manifest.json.sig", 40), "the signature is invalid"),
+        (lambda out: (out / "more.csv").touch(), "more.csv: not in the manifest"),
         (resign_export, "rows: 0, not 1"),
     ],
 )

@@ -19,7 +19,7 @@ VALID_UNTIL = datetime(2090, 1, 1, tzinfo=UTC)
 
 @dataclass
 class CertifiedKey:
-    """A certificate, its key, and whoever signed it."""
+    """A certificate, its private key, and the issuer; None: self-signed."""
 
     certificate: x509.Certificate
     key: Key
@@ -48,7 +48,7 @@ def make_authority(
     valid_until: datetime = VALID_UNTIL,
     serial_number: int | None = None,
 ) -> CertifiedKey:
-    """A CA that signs itself, or is signed by another."""
+    """A CA certificate: self-signed, or signed by `issuer`."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     builder = (
         _certificate_builder(name, issuer, key, valid_from, valid_until, serial_number)
@@ -67,7 +67,7 @@ def make_server_certificate(
     valid_from: datetime | None = None,
     valid_until: datetime | None = None,
 ) -> CertifiedKey:
-    """The certificate of a CSMS. `names` go into subjectAltName: hosts or addresses."""
+    """The server certificate of a CSMS. `names`: hosts or addresses for subjectAltName."""
     now = datetime.now(UTC)
     key = key or ec.generate_private_key(ec.SECP256R1())
     builder = _certificate_builder(
@@ -78,7 +78,7 @@ def make_server_certificate(
         valid_until or now + timedelta(days=1),
     )
     if names:
-        alternatives = x509.SubjectAlternativeName([_general_name(each) for each in names])
+        alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
         builder = builder.add_extension(alternatives, critical=False)
     return CertifiedKey(builder.sign(issuer.key, hashes.SHA256()), key, issuer)
 

@@ -1,14 +1,38 @@
-"""How does a test tell a story: given the past, when this, then that?
+"""Test DSL for the pure core: given the past, when this happens, then these decisions follow.
 
-A `Station` here is the judgement core alone, driven as the scribe drives it: an observation
-becomes entries, the entries become the memory, and what is wanted follows. Whatever is sent is
-reported as sent. After every observation it is checked what must hold in every story:
+A `Station` is the core alone (`decide`, `apply_entry`, `compute_desired_state`), driven exactly as
+the recorder drives it, without disk, network or trio:
 
-* the entries alone give the same memory again, and it survives being written and read;
-* every payload fits the official schema; every TransactionEvent counts on by one;
-* at most one call is in flight; every CALL of the CSMS gets one answer;
-* no transaction message is lost: it waits, is parked, or was delivered;
-* nothing is due that the alarm does not know of, and nothing is due for ever.
+    observation -> decide() -> entries -> state -> desired state -> frame sent -> FrameSent ...
+
+1. `given(*steps)` builds a station with a past. The CSMS answers every call of that past
+   (`accept_everything`, unless the test passes another `csms`).
+2. `station.when(*steps)` performs further steps and returns the decisions they caused. The CSMS
+   does not answer: a test passes `result_received(...)` or `error_received(...)` as a step.
+   `station.with_csms(csms, *steps)` does the same with a CSMS that answers every call.
+3. The functions of the section "Results" select what is asserted: `of_kind`, `payload_of`,
+   `queued_payloads`, `event_triggers`, ...
+
+    def test_a_connector_in_use_stays_locked_f05_fr_02() -> None:
+        station = given(ONLINE, in_transaction(1))
+        [response] = station.when(called("UnlockConnector", evseId=1, connectorId=1))
+        assert payload_of(response) == {"status": "OngoingAuthorizedTransaction"}
+
+A step is an observation (`cable_plugged(1)`) or a function of the station (`called(...)`,
+`time_passed(seconds=5)`); `in_sequence` makes one step of several. Steps do not take time: the
+clock (wall clock and uptime) is advanced by `time_passed` and `station_restarted` only. During
+`time_passed`, `DeadlineReached` is observed exactly at each deadline of the desired state, as the
+timer task does.
+Every frame the desired state asks for is reported as sent at once while the link is up.
+
+After every observation, `StoryChecks` asserts the invariants of every story:
+
+* replaying the entries gives the same state, and the state survives encoding and decoding;
+* every payload is valid by the official schema, every seqNo follows the one before;
+* at most one CALL of the station is in flight, every CALL of the CSMS gets exactly one answer;
+* no transaction message is lost: it is queued, parked or delivered, or it is a dropped sample;
+* a deadline that changes nothing does not stay due;
+* each EVSE has at most one transaction and one active authorization; no rule fails.
 """
 
 from __future__ import annotations
@@ -69,10 +93,10 @@ JOURNAL_ID: Final = "7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1"
 NOON: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 CONSECUTIVE_CALLS_MAX: Final = 5_000  # calls in a row without time passing
-HOST_TIME: Final = "the host's"  # in an answer: a CSMS whose clock runs as the host's does
+HOST_TIME: Final = "the host's"  # in a response, replaced by the current time of the host
 
 Json = dict[str, Any]
-CsmsBehavior = Callable[[str, Json], Json | None]  # action and payload to an answer; None: silence
+CsmsBehavior = Callable[[str, Json], Json | None]  # action and payload to response; None: no answer
 Step = Observation | Callable[["Station"], list[Decision]]
 D = TypeVar("D", bound=Event)
 
@@ -82,7 +106,7 @@ def _decode_payload(payload: msgspec.Raw) -> Json:
 
 
 def id_token_named(name: str, type: str = "ISO14443") -> IdToken:
-    """The reference a token of that name would have, readable in a transcript."""
+    """An IdToken with the readable reference `#name`; the core never sees real token values."""
     return IdToken(ref=f"#{name}", type=type)
 
 
@@ -103,9 +127,9 @@ def load_product(profile_name: str = "development") -> Product:
 
 
 def accept_everything(action: str, payload: Json) -> Json | None:
-    """A CSMS that likes everything."""
-    friendly = _ACCEPTING_RESPONSES.get(action)
-    return friendly(payload) if friendly else {}
+    """A CSMS that accepts every request."""
+    respond = _ACCEPTING_RESPONSES.get(action)
+    return respond(payload) if respond else {}
 
 
 def _accept_boot(payload: Json) -> Json:
@@ -129,7 +153,7 @@ _ACCEPTING_RESPONSES: Final[dict[str, Callable[[Json], Json]]] = {
 
 
 def answer_boot_only(action: str, payload: Json) -> Json | None:
-    """A CSMS that never answers anything but the boot."""
+    """A CSMS that answers BootNotification and no other request."""
     return _accept_boot(payload) if action == "BootNotification" else None
 
 
@@ -137,7 +161,7 @@ def answer_boot_only(action: str, payload: Json) -> Json | None:
 
 
 class Station:
-    """The judgement core of one station, its journal, and a clock that only tests move."""
+    """The core of one station, its journal in memory, and a clock that only tests advance."""
 
     def __init__(self, product: Product) -> None:
         self.product = product
@@ -151,7 +175,7 @@ class Station:
         self.csms_call_count = 0
 
     def when(self, *steps: Step) -> list[Decision]:
-        """What is decided because of these steps, one after the other."""
+        """Perform the steps in order and return all decisions they cause."""
         decisions: list[Decision] = []
         for step in steps:
             decisions += (
@@ -160,7 +184,7 @@ class Station:
         return decisions
 
     def with_csms(self, csms: CsmsBehavior, *steps: Step) -> list[Decision]:
-        """As `when`, while a CSMS answers every call."""
+        """As `when`, with a CSMS that answers every call after each step."""
         decisions: list[Decision] = []
         for step in steps:
             decisions += self.when(step)
@@ -168,18 +192,18 @@ class Station:
         return decisions
 
     def answer_calls(self, csms: CsmsBehavior) -> list[Decision]:
-        """Let the CSMS answer until nothing is in flight, or it falls silent."""
+        """Answer the calls in flight until there is none, or the CSMS gives no answer."""
         decisions: list[Decision] = []
         for _ in range(CONSECUTIVE_CALLS_MAX):
-            flight = self.in_flight
-            answer = csms(flight.action, self.payload_of_call(flight.call_seq)) if flight else None
+            call = self.in_flight
+            answer = csms(call.action, self.payload_of_call(call.call_seq)) if call else None
             if answer is None:
                 return decisions
             decisions += self.when(result_received(**answer))
-        raise AssertionError(f"a station that never stops talking: {self.in_flight}")
+        raise AssertionError(f"{CONSECUTIVE_CALLS_MAX} calls in a row, the last: {self.in_flight}")
 
     def payload_of_call(self, call: int) -> Json:
-        """What the call of that number says."""
+        """The payload of the call queued as entry number `call`."""
         queued = self.entries[call - 1].event
         assert isinstance(queued, CallQueued), queued
         return _decode_payload(queued.payload)
@@ -190,9 +214,9 @@ class Station:
 
     @property
     def open_transaction(self) -> Transaction:
-        """The one transaction that is open."""
-        [one] = self.state.transactions.open
-        return one
+        """The open transaction; there must be exactly one."""
+        [transaction] = self.state.transactions.open
+        return transaction
 
     @property
     def at(self) -> datetime:
@@ -211,17 +235,17 @@ class Station:
         return decisions
 
     def decide_observation(self, observation: Observation) -> list[Decision]:
-        """One observation, as the scribe commits it."""
+        """Decide one observation and apply the entries, as the recorder does."""
         entry = Entry(len(self.entries) + 1, self.at, self.uptime_ms, observation)
         before = self.state
         entries, self.state = decide(self.product, before, entry)
         self.entries += entries
         self.desired = compute_desired_state(self.product, self.state, entries[-1])
         self.checks(before, entries, self.state, self.desired)
-        return [cast(Decision, settled.event) for settled in entries[1:]]
+        return [cast(Decision, decided.event) for decided in entries[1:]]
 
     def _find_unsent(self) -> str | None:
-        """A frame that may go out and has not been reported as sent."""
+        """The messageId of a frame that may be sent and was not yet reported as sent."""
         if self.desired.replies:
             return self.desired.replies[0].message_id
         call = self.desired.call
@@ -231,7 +255,7 @@ class Station:
 def given(
     *steps: Step, profile_name: str = "development", csms: CsmsBehavior = accept_everything
 ) -> Station:
-    """A station with a past, in which the CSMS answered as it does by habit."""
+    """A station with a past, in which `csms` answered every call."""
     station = Station(load_product(profile_name))
     station.with_csms(csms, *steps)
     return station
@@ -270,7 +294,7 @@ def flow_reported(evse_id: int, flow: EnergyFlow) -> EnergyFlowReported:
 
 
 def meter_read(evse_id: int, energy_wh: str, **others: str) -> MeterRead:
-    """A reading; the others are `voltage_v`, `current_a`, `power_w`, `energy_export_wh`."""
+    """A meter reading; `others`: `voltage_v`, `current_a`, `power_w`, `energy_export_wh`."""
     decimals = {name: Decimal(value) for name, value in others.items()}
     return MeterRead(evse_id, Decimal(energy_wh), **decimals)  # type: ignore[arg-type]
 
@@ -294,11 +318,11 @@ def device_recovered(
 
 
 def in_sequence(*steps: Step) -> Step:
-    """Steps that go together."""
+    """Several steps as one step."""
     return lambda station: station.when(*steps)
 
 
-IDLE: Final = in_sequence(  # what the devices report once they have been asked
+IDLE: Final = in_sequence(  # the first reports of all devices after a start: no EV, no energy
     *(
         report
         for evse_id in (1, 2)
@@ -312,17 +336,17 @@ IDLE: Final = in_sequence(  # what the devices report once they have been asked
 
 
 def charging_started(evse_id: int) -> Step:
-    """Contactors close and energy flows."""
+    """The contactors of the EVSE close and energy flows."""
     return in_sequence(contactor_reported(evse_id, closed=True), flow_reported(evse_id, "charging"))
 
 
 def charging_stopped(evse_id: int) -> Step:
-    """No energy flows and the contactors open."""
+    """Energy flow stops and the contactors open."""
     return in_sequence(flow_reported(evse_id, "none"), contactor_reported(evse_id, closed=False))
 
 
 def time_passed(*, seconds: float) -> Step:
-    """Time passes; whatever is due meanwhile is said by the alarm, exactly when it is due."""
+    """Advance the clock; observe DeadlineReached at each deadline, exactly when it is due."""
 
     def step(station: Station) -> list[Decision]:
         target_ms = station.uptime_ms + round(seconds * 1000)
@@ -338,7 +362,7 @@ def time_passed(*, seconds: float) -> Step:
 
 
 def station_restarted(*, boot_id: str = "boot-1", gap_s: float = 1) -> Step:
-    """The program begins again; with another boot id the host does too, its uptime from 0."""
+    """Restart the program; with another boot id the host reboots too and its uptime starts over."""
 
     def step(station: Station) -> list[Decision]:
         last = station.entries[-1]
@@ -357,7 +381,7 @@ def station_restarted(*, boot_id: str = "boot-1", gap_s: float = 1) -> Step:
 
 
 def frame_received(text: str) -> FrameReceived:
-    """Any JSON from the CSMS."""
+    """Any frame text from the CSMS."""
     return FrameReceived(msgspec.Raw(text.encode()))
 
 
@@ -392,7 +416,7 @@ def result_received(**payload: Any) -> Step:
 
 
 def result_received_for(action: str, /, **payload: Any) -> Step:
-    """A CALLRESULT to the call in flight, which is that action."""
+    """A CALLRESULT to the call in flight; asserts that this call has the given action."""
 
     def step(station: Station) -> list[Decision]:
         assert _require_in_flight(station).action == action, (
@@ -414,20 +438,20 @@ def error_received(code: str = "InternalError", description: str = "") -> Step:
 
 
 def csms_answers(csms: CsmsBehavior = accept_everything) -> Step:
-    """The CSMS answers what waits."""
+    """The CSMS answers every call that is in flight or queued."""
     return lambda station: station.answer_calls(csms)
 
 
 def id_token_payload(token: IdToken) -> Json:
-    """A token in a payload, as it comes out of the intake: its reference."""
+    """A token in a payload as the core receives it: with its reference in place of its value."""
     return {"idToken": token.ref, "type": token.type}
 
 
-ONLINE: Final = in_sequence(CONFIGURED, BOOTED, IDLE, LINK_OPENED)  # and, by `given`, accepted
+ONLINE: Final = in_sequence(CONFIGURED, BOOTED, IDLE, LINK_OPENED)  # in `given`: and accepted
 
 
 def in_transaction(evse_id: int = 1, id_token: IdToken = ALICE) -> Step:
-    """Somebody plugged in, was accepted, and energy flows."""
+    """The EV driver plugs in, is accepted by the CSMS, and energy flows."""
 
     def step(station: Station) -> list[Decision]:
         steps = (
@@ -440,11 +464,12 @@ def in_transaction(evse_id: int = 1, id_token: IdToken = ALICE) -> Step:
     return step
 
 
-# --- What came of it -----------------------------------------------------------------------------
+# --- Results -------------------------------------------------------------------------------------
 
 
 def of_kind(decisions: Iterable[Decision], kind: type[D]) -> list[D]:
-    return [one for one in decisions if isinstance(one, kind)]
+    """The decisions of one kind, in order."""
+    return [decision for decision in decisions if isinstance(decision, kind)]
 
 
 def payload_of(decision: Decision) -> Json:
@@ -454,52 +479,52 @@ def payload_of(decision: Decision) -> Json:
 
 
 def response_payload_in(decisions: Iterable[Decision]) -> Json:
-    """The payload of the one CALLRESULT among these."""
-    [one] = of_kind(decisions, CallResultQueued)
-    return payload_of(one)
+    """The payload of the only CALLRESULT among these decisions."""
+    [response] = of_kind(decisions, CallResultQueued)
+    return payload_of(response)
 
 
 def error_code_in(decisions: Iterable[Decision]) -> str:
-    """The code of the one CALLERROR among these."""
-    [one] = of_kind(decisions, CallErrorQueued)
-    return one.error_code
+    """The code of the only CALLERROR among these decisions."""
+    [error] = of_kind(decisions, CallErrorQueued)
+    return error.error_code
 
 
 def queued_payloads(decisions: Iterable[Decision], action: str) -> list[Json]:
-    """The payloads of the calls of that action."""
+    """The payloads of the queued calls of one action."""
     calls = of_kind(decisions, CallQueued)
-    return [_decode_payload(one.payload) for one in calls if one.action == action]
+    return [_decode_payload(call.payload) for call in calls if call.action == action]
 
 
 def event_triggers(decisions: Iterable[Decision]) -> list[tuple[str, str]]:
     """(eventType, triggerReason) of each TransactionEvent."""
     events = queued_payloads(decisions, "TransactionEvent")
-    return [(one["eventType"], one["triggerReason"]) for one in events]
+    return [(event["eventType"], event["triggerReason"]) for event in events]
 
 
 def connector_statuses(decisions: Iterable[Decision]) -> list[tuple[int, str]]:
     """(evseId, connectorStatus) of each StatusNotification."""
     calls = queued_payloads(decisions, "StatusNotification")
-    return [(one["evseId"], one["connectorStatus"]) for one in calls]
+    return [(status["evseId"], status["connectorStatus"]) for status in calls]
 
 
-# --- What always holds ---------------------------------------------------------------------------
+# --- Invariants ----------------------------------------------------------------------------------
 
 SAMPLE_TRIGGERS: Final = ("MeterValuePeriodic", "MeterValueClock")
 TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 class StoryChecks:
-    """The promises a story may not break, whatever happens in it."""
+    """The invariants of every story, asserted after each observation. See the module docstring."""
 
     def __init__(self) -> None:
         self.next_seq_no: dict[str, int] = {}
         self.ended_transaction_ids: set[str] = set()
         self.undelivered: dict[int, str] = {}  # TransactionEvents neither delivered nor parked
         self.parked: dict[int, str] = {}
-        self.in_flight_message_id: str | None = None  # messageId of our CALL that still is
+        self.in_flight_message_id: str | None = None  # of the station's CALL
         self.expect_no_failures = True  # no rule and no projection may fail
-        self.droppable_samples: set[int] = set()  # of those that wait, what room may be made of
+        self.droppable_samples: set[int] = set()  # queued samples that may be dropped for space
 
     def __call__(
         self,
@@ -517,40 +542,50 @@ class StoryChecks:
             self._track_entry(entry)
         self._check_nothing_lost(after)
         if self.expect_no_failures:
-            assert not after.health.failed_rule, f"{after.health.failed_rule} failed"
+            assert not after.health.failed_rule, f"rule {after.health.failed_rule} failed"
             assert not desired.failure, desired.failure
-        evses = [one.evse_id for one in after.transactions.open if one.evse_id]
-        assert len(evses) == len(set(evses)), f"E01.FR.14: transactions at {evses}"
-        held = [one.evse_id for one in after.authorizations.active if one.evse_id is not None]
-        assert len(held) == len(set(held)), f"rights to charge at {held}"
+        evse_ids = [
+            transaction.evse_id for transaction in after.transactions.open if transaction.evse_id
+        ]
+        assert len(evse_ids) == len(set(evse_ids)), (
+            f"E01.FR.14: open transactions on EVSEs {evse_ids}"
+        )
+        authorized_evse_ids = [
+            one.evse_id for one in after.authorizations.active if one.evse_id is not None
+        ]
+        assert len(authorized_evse_ids) == len(set(authorized_evse_ids)), (
+            f"active authorizations on EVSEs {authorized_evse_ids}"
+        )
         self._check_deadline_served(entries, desired)
 
     def _requeue_parked(self, request: CallRetryRequested) -> None:
-        for call in [
-            one for one in self.parked if not request.call_seqs or one in request.call_seqs
+        for call_seq in [
+            call_seq
+            for call_seq in self.parked
+            if not request.call_seqs or call_seq in request.call_seqs
         ]:
-            self.undelivered[call] = self.parked.pop(call)
+            self.undelivered[call_seq] = self.parked.pop(call_seq)
 
     def _check_replay(self, before: State, entries: Sequence[Entry], after: State) -> None:
-        again = before
+        replayed = before
         for entry in entries:
-            again = apply_entry(again, entry)
-        assert again == after, "replay gives another memory"
+            replayed = apply_entry(replayed, entry)
+        assert replayed == after, "replay gives another state"
         written = encode_state(after)
         read_back = decode_state(written)
-        assert read_back == after, "the memory does not survive being written"
-        assert encode_state(read_back) == written, "two forms of one memory"
-        assert [one.seq for one in entries] == list(
+        assert read_back == after, "the decoded state differs from the encoded one"
+        assert encode_state(read_back) == written, "one state has two encodings"
+        assert [entry.seq for entry in entries] == list(
             range(entries[0].seq, entries[0].seq + len(entries))
         )
 
     def _check_one_in_flight(self, entries: Sequence[Entry]) -> None:
-        """Part 4 §4.1.1: no second CALL before the first is answered or given up."""
+        """Part 4 §4.1.1: no second CALL before the first is answered or has failed."""
         match entries[0].event:
             case FrameReceived(frame=text):
-                said = rpc.parse_frame(text)
-                if isinstance(said, rpc.CallResultFrame | rpc.CallErrorFrame) and (
-                    said.message_id == self.in_flight_message_id
+                frame = rpc.parse_frame(text)
+                if isinstance(frame, rpc.CallResultFrame | rpc.CallErrorFrame) and (
+                    frame.message_id == self.in_flight_message_id
                 ):
                     self.in_flight_message_id = None
             case LinkOpened() | LinkClosed() | StationStarted():
@@ -567,14 +602,16 @@ class StoryChecks:
 
     def _check_calls_answered(self, entries: Sequence[Entry]) -> None:
         event = entries[0].event
-        said = rpc.parse_frame(event.frame) if isinstance(event, FrameReceived) else None
+        frame = rpc.parse_frame(event.frame) if isinstance(event, FrameReceived) else None
         replies = [
-            one for one in entries if isinstance(one.event, CallResultQueued | CallErrorQueued)
+            entry
+            for entry in entries
+            if isinstance(entry.event, CallResultQueued | CallErrorQueued)
         ]
-        if isinstance(said, rpc.CallFrame):
-            assert len(replies) == 1, f"{len(replies)} answers to one call"
-        if isinstance(said, rpc.CallResultFrame | rpc.CallErrorFrame):
-            assert not replies, "an answer is not answered"
+        if isinstance(frame, rpc.CallFrame):
+            assert len(replies) == 1, f"{len(replies)} answers to one CALL"
+        if isinstance(frame, rpc.CallResultFrame | rpc.CallErrorFrame):
+            assert not replies, "a CALLRESULT or CALLERROR was answered"
 
     def _track_entry(self, entry: Entry) -> None:
         match entry.event:
@@ -591,20 +628,20 @@ class StoryChecks:
                 self.undelivered.pop(call, None)
                 self.parked.pop(call, None)
             case CallsDropped(call_seqs=calls) if self.droppable_samples & set(calls):
-                assert set(calls) <= self.droppable_samples, "E12.FR.04: more than samples given up"
+                assert set(calls) <= self.droppable_samples, "E12.FR.04: dropped more than samples"
                 for call in calls:
                     del self.undelivered[call]
             case CallParked(call_seq=call):
                 self.parked[call] = self.undelivered.pop(call)
 
     def _check_seq_no(self, event: Json) -> None:
-        """E01.FR.07, E01.FR.08: from 0, without a gap, Started first, nothing after Ended."""
+        """E01.FR.07, E01.FR.08: seqNo from 0 without a gap, Started first, nothing after Ended."""
         transaction_id = event["transactionInfo"]["transactionId"]
         expected = self.next_seq_no.get(transaction_id, 0)
         assert event["seqNo"] == expected, f"seqNo {event['seqNo']} after {expected - 1}"
         assert (event["eventType"] == "Started") == (expected == 0), event
         assert transaction_id not in self.ended_transaction_ids, (
-            "told of a transaction that has ended"
+            "TransactionEvent of a transaction that has ended"
         )
         if event["eventType"] == "Ended":
             self.ended_transaction_ids.add(transaction_id)
@@ -614,10 +651,12 @@ class StoryChecks:
         assert set(state.outbox.transaction) == set(self.undelivered), (
             "a transaction message is lost"
         )
-        assert {one.call_seq for one in state.outbox.parked} >= set(self.parked), "parked and lost"
+        assert {call.call_seq for call in state.outbox.parked} >= set(self.parked), (
+            "a parked message is lost"
+        )
 
     def _check_deadline_served(self, entries: Sequence[Entry], desired: DesiredState) -> None:
-        """A deadline that changes nothing must not stay due: the alarm would ring for ever."""
+        """A deadline that changes nothing must not stay due: the timer would never stop firing."""
         if isinstance(entries[0].event, DeadlineReached) and len(entries) == 1:
             due_ms, now_ms = desired.next_due_ms, entries[0].uptime_ms
             assert due_ms is None or due_ms > now_ms, f"{due_ms} ms is still due at {now_ms} ms"
@@ -629,7 +668,7 @@ def _schema_validator(message: str) -> Any:
 
 
 def assert_fits_schema(message_name: str, payload: msgspec.Raw) -> None:
-    """The payload follows its official schema, and its times are written as we write them."""
+    """Assert that a payload is valid by its official schema and its times are UTC with ms."""
     body = _decode_payload(payload)
     faults = [
         f"{fault.json_path}: {fault.message}"

@@ -1,4 +1,4 @@
-"""`python -m tests.conformance.octt`: play the test cases of Part 6 that a product must pass."""
+"""`python -m tests.conformance.octt`: run the test cases of Part 6 that apply to a product."""
 
 from __future__ import annotations
 
@@ -18,36 +18,45 @@ JOBS = 3  # most of a case is waiting
 
 @click.command()
 @click.option("--profile", default="evs-flash-300", show_default=True, help="Name or .toml file.")
-@click.option("--case", "wanted", multiple=True, help="Only this case; may be given again.")
-@click.option("--report", "path", type=click.Path(path_type=Path, dir_okay=False), help="As JSON.")
-@click.option("--jobs", default=JOBS, show_default=True, type=click.IntRange(1), help="At a time.")
-@click.option("--trace", is_flag=True, help="Show the last frames and the log of what failed.")
-@click.option("--list", "only_list", is_flag=True, help="Say what would be played, and why.")
+@click.option("--case", "case_ids", multiple=True, help="Only this case; may be repeated.")
+@click.option(
+    "--report",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the report as JSON.",
+)
+@click.option(
+    "--jobs", default=JOBS, show_default=True, type=click.IntRange(1), help="Cases run at a time."
+)
+@click.option(
+    "--trace", is_flag=True, help="Show the last frames and the station's log of failed cases."
+)
+@click.option("--list", "only_list", is_flag=True, help="List the cases that would run, and why.")
 def main(
     profile: str,
-    wanted: tuple[str, ...],
+    case_ids: tuple[str, ...],
     path: Path | None,
     jobs: int,
     trace: bool,
     only_list: bool,
 ) -> None:
-    """Play the applicable test cases of the Core profile against a station process.
+    """Run the applicable test cases of the Core profile against a station process.
 
-    Exit code 0: all passed; 1: some did not; 2: usage.
+    Exit code 0: all passed; 1: some failed; 2: usage.
     """
     try:
         product = load_profile(profile)
     except ProfileError as error:
         raise click.UsageError(str(error)) from None
     decided = decide_all_cases(product)
-    chosen = _select_cases(decided, wanted)
+    chosen = _select_cases(decided, case_ids)
     if only_list:
         for case_id in chosen:
             click.echo(f"{case_id:<13} {decided[case_id].case.title} ({decided[case_id].reason})")
         return
     began_s = time.monotonic()
-    told = Progress(len(chosen), trace=trace)
-    outcomes = Runner(profile, jobs=jobs, on_outcome=told).run_cases(chosen)
+    progress = Progress(len(chosen), trace=trace)
+    outcomes = Runner(profile, jobs=jobs, on_outcome=progress).run_cases(chosen)
     click.echo()
     for line in report.abstract_lines(decided, outcomes, product):
         click.echo(line)
@@ -58,10 +67,10 @@ def main(
 
 
 def _select_cases(decided: dict[str, Applicability], case_ids: tuple[str, ...]) -> list[str]:
-    """The cases to play: those asked for, or every applicable one of Core.
+    """The cases to run: those requested, or every applicable one of Core.
 
     Raises:
-        click.UsageError: an id nobody knows, or one this product need not pass.
+        click.UsageError: an unknown id, or a case that does not apply and is not implemented.
     """
     ids = [_full_case_id(case_id) for case_id in case_ids]
     for case_id in ids:
@@ -70,7 +79,9 @@ def _select_cases(decided: dict[str, Applicability], case_ids: tuple[str, ...]) 
         if not decided[case_id].applies and case_id not in PLAYS:
             raise click.UsageError(f"{case_id} does not apply: {decided[case_id].reason}")
     return ids or [
-        case_id for case_id, each in decided.items() if each.applies and each.case.profile == CORE
+        case_id
+        for case_id, applicability in decided.items()
+        if applicability.applies and applicability.case.profile == CORE
     ]
 
 

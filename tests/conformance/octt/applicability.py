@@ -1,11 +1,13 @@
-"""Which test cases must a product pass?
+"""The test cases that apply to a product, by the conditions of Part 5.
 
-Part 5 gives each test case a condition over the answers of the certificate (HFS-x, C-xx, AQ-x,
-and those of the optional profiles: AS-x, LA-x, SC-x, R-x, DM-x, ISO-x, UI-x). `cases.json` holds
-them with errata up to 2025-06; this module reads a product's answers out of its profile.
+Part 5 gives each test case a condition on the answers of the certificate (HFS-x, C-xx, AQ-x,
+and those of the optional profiles: AS-x, LA-x, SC-x, R-x, DM-x, ISO-x, UI-x). `cases.json` has
+them with errata up to 2025-06; this module takes a product's answers from its profile.
 
 A condition is written `C-49 and (C-30..C-32 or "ISO 15118 Support") and not AQ-2`, where
 `C-30..C-32` is any of these and a name in quotes is a certification profile or a product subtype.
+It is evaluated in three-valued logic (Kleene): a question without an answer makes the verdict
+None only where it is decisive.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ from station.profiles import Profile
 
 CASES = Path(__file__).with_name("cases.json")
 CORE = "Core"
-SUBTYPES = frozenset({"Mode 1/2 only"})  # a product says nothing of them: it is not of that kind
+SUBTYPES = frozenset({"Mode 1/2 only"})  # never claimed: no profile describes such a product
 
-# Answers about certification profiles the product is not certified for, so that their cases can
-# be chosen and tried all the same. A DC station sets limits in W (SC-2.2), reserves any EVSE (R-2),
-# shows all priorities in ASCII and UTF-8 (UI-1, UI-2.1, UI-2.4).
+# Answers for certification profiles the product is not certified for, so that their cases can be
+# run nevertheless. A DC station sets limits in W (SC-2.2), reserves any EVSE (R-2), displays all
+# priorities in ASCII and UTF-8 (UI-1, UI-2.1, UI-2.4).
 ASSUMED_ANSWERS: Mapping[str, bool] = {
     "AS-2": True,
     "AS-3": True,
@@ -55,11 +57,11 @@ _TOKEN_PATTERN = re.compile(
     r"|(?P<counted>[A-Z]+-\d+)\s*>\s*(?P<least>\d+)|(?P<id>[A-Z]+-\d+(?:\.\d+)?))"
 )
 
-Verdict = bool | None  # None: it hangs on a question the certificate does not answer
+Verdict = bool | None  # None: depends on a question the certificate does not answer
 
 
 class TestCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One test case as Part 5 lists it. `needs` is what its steps take for granted."""
+    """One test case of Part 5. `needs`: the condition its steps presuppose."""
 
     __test__ = False  # not a class of pytest's
 
@@ -69,13 +71,13 @@ class TestCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requirements: tuple[str, ...] = ()
     condition: str = ""
     needs: str = ""
-    removed: str = ""  # the erratum that took it out of the programme
+    removed: str = ""  # the erratum that removed it from the certification program
     errata: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Applicability:
-    """Whether a case applies, and in words why."""
+    """Whether a case applies, and the reason as text."""
 
     case: TestCase
     applies: Verdict
@@ -91,20 +93,20 @@ def load_catalogue() -> tuple[TestCase, ...]:
 def decide_case(case: TestCase, product: Profile) -> Applicability:
     """Whether a product certified as its profile says must pass a case.
 
-    A case of a certification profile the product does not claim is judged as if it did.
+    A case of a certification profile the product does not claim is decided as if it did.
     """
     if case.removed:
-        return Applicability(case, False, f"taken out of the programme by errata {case.removed}")
+        return Applicability(case, False, f"removed from the program by errata {case.removed}")
     answers = ProductAnswers(product, case.profile)
     if not case.condition:
         if case.needs and answers.evaluate(case.needs) is not True:
-            return Applicability(case, None, f"mandatory, but it needs {case.needs}")
+            return Applicability(case, None, f"mandatory, but needs {case.needs}")
         return Applicability(case, True, f"mandatory in {case.profile}")
     verdict = answers.evaluate(case.condition)
-    said = ", ".join(
+    reason = ", ".join(
         f"{question}={_ANSWER_TEXT[answer]}" for question, answer in answers.asked_answers.items()
     )
-    return Applicability(case, verdict, said)
+    return Applicability(case, verdict, reason)
 
 
 def decide_all_cases(product: Profile) -> dict[str, Applicability]:
@@ -116,7 +118,7 @@ _ANSWER_TEXT: Mapping[Verdict, str] = {True: "Yes", False: "No", None: "unanswer
 
 
 class ProductAnswers:
-    """What a product answers; `said` holds every answer that was asked for."""
+    """A product's answers; `asked_answers` has every answer that a condition used."""
 
     def __init__(self, product: Profile, profile: str) -> None:
         self.product = product
@@ -126,15 +128,15 @@ class ProductAnswers:
         self.asked_answers: dict[str, Verdict] = {}
 
     def evaluate(self, condition: str) -> Verdict:
-        """Whether a condition holds; unanswered questions only count where they decide.
+        """Whether a condition holds; None if that depends on an unanswered question.
 
         Raises:
-            ValueError: the condition cannot be read.
+            ValueError: the condition cannot be parsed.
         """
         tokens = list(_tokenize(condition))
         verdict = self._evaluate_or(tokens)
         if tokens:
-            raise ValueError(f"{condition!r}: nothing may follow before {tokens[0]}")
+            raise ValueError(f"{condition!r}: unexpected {tokens[0]}")
         return verdict
 
     def _evaluate_or(self, tokens: list[Token]) -> Verdict:
@@ -147,7 +149,7 @@ class ProductAnswers:
         verdicts = [self._evaluate_term(tokens)]
         while _consume_sign(tokens, "and"):
             verdicts.append(self._evaluate_term(tokens))
-        return _negate(_any_true([_negate(each) for each in verdicts]))
+        return _negate(_any_true([_negate(verdict) for verdict in verdicts]))
 
     def _evaluate_term(self, tokens: list[Token]) -> Verdict:
         if _consume_sign(tokens, "not"):
@@ -155,16 +157,18 @@ class ProductAnswers:
         if _consume_sign(tokens, "("):
             verdict = self._evaluate_or(tokens)
             if not _consume_sign(tokens, ")"):
-                raise ValueError("a bracket is not closed")
+                raise ValueError("missing closing bracket")
             return verdict
         if not tokens:
-            raise ValueError("a condition ends too early")
+            raise ValueError("the condition is incomplete")
         return self._evaluate_fact(tokens.pop(0))
 
     def _evaluate_fact(self, token: Token) -> Verdict:
         match token:
             case ("range", first, last):
-                return _any_true([self._answer_of(each) for each in _expand_range(first, last)])
+                return _any_true(
+                    [self._answer_of(question) for question in _expand_range(first, last)]
+                )
             case ("more", question, least):
                 return self._record_answer(
                     f"{question} > {least}", self._number_of(question) > int(least)
@@ -187,7 +191,7 @@ class ProductAnswers:
     def _number_of(self, question: str) -> int:
         answer = self.product.certificate_answer(question)
         if not isinstance(answer, int):
-            raise TypeError(f"{question} is no number")
+            raise TypeError(f"{question} is not a number")
         return answer
 
     def _record_answer(self, question: str, verdict: Verdict) -> Verdict:
@@ -201,21 +205,21 @@ Token = tuple[str, str, str]
 def _tokenize(condition: str) -> Iterator[Token]:
     at = 0
     while at < len(condition.rstrip()):
-        found = _TOKEN_PATTERN.match(condition, at)
-        if found is None:
-            raise ValueError(f"{condition!r}: cannot read from {condition[at:]!r}")
-        at = found.end()
-        part = found.groupdict()
-        if part["first"]:
-            yield "range", part["first"], part["last"]
-        elif part["counted"]:
-            yield "more", part["counted"], part["least"]
-        elif part["name"]:
-            yield "name", part["name"], ""
-        elif part["id"]:
-            yield "id", part["id"], ""
+        match = _TOKEN_PATTERN.match(condition, at)
+        if match is None:
+            raise ValueError(f"{condition!r}: cannot parse from {condition[at:]!r}")
+        at = match.end()
+        groups = match.groupdict()
+        if groups["first"]:
+            yield "range", groups["first"], groups["last"]
+        elif groups["counted"]:
+            yield "more", groups["counted"], groups["least"]
+        elif groups["name"]:
+            yield "name", groups["name"], ""
+        elif groups["id"]:
+            yield "id", groups["id"], ""
         else:
-            yield "sign", part["word"] or part["mark"], ""
+            yield "sign", groups["word"] or groups["mark"], ""
 
 
 def _consume_sign(tokens: list[Token], sign: str) -> bool:
@@ -236,7 +240,7 @@ def _negate(verdict: Verdict) -> Verdict:
 
 
 def _any_true(verdicts: list[Verdict]) -> Verdict:
-    """True wins, then the unanswered (Kleene)."""
+    """Or in Kleene's logic: True if any is True, else None if any is None."""
     if True in verdicts:
         return True
     return None if None in verdicts else False

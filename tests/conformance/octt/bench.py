@@ -1,7 +1,7 @@
-"""What stands on the tester's bench: a station process, the CSMS it talks to, a file server.
+"""The test bench of one or more cases: station process, CSMS, file server.
 
-Cases may share a bench one after another; `restore` brings it back to the general preconditions
-of Part 6 §2.1. A bench on which a case failed is thrown away.
+Cases may use a bench one after another; `restore_preconditions` brings it back to the general
+preconditions of Part 6 §2.1. A bench on which a case failed is discarded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BLOCKED = "04B10C01"
 EXPIRED = "04E8B1ED"
 UNKNOWN = "04F00D99"
 
-# The device model before the first start: quick to retry, so that no case waits for a back-off.
+# Variables before the first start: short retry intervals, so that no case waits for a back-off.
 INITIAL_VARIABLES = (
     Variable("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "1"),
     Variable("OCPPCommCtrlr", "RetryBackOffRandomRange", "0"),
@@ -56,30 +56,30 @@ PROGRAM = (sys.executable, "-m", "station")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the test system would be configured with. Times in seconds."""
+    """The configuration of the test system. Times in seconds."""
 
     evse_id: int = 1
     connector_id: int = 1
     second_evse_id: int = 2
     transaction_s: float = 3.0
-    message_timeout_s: int = 5  # OCPPCommCtrlr.MessageTimeout, and how long silence is waited for
+    message_timeout_s: int = 5  # OCPPCommCtrlr.MessageTimeout; how long `expect_no_call` waits
     message_attempts: int = 3
     message_attempt_interval_s: int = 2
     ev_connection_timeout_s: int = 4
     clock_aligned_interval_s: int = 5
     sampled_interval_s: int = 3
-    offline_s: int = 6  # how long the CSMS stays away
+    offline_s: int = 6  # how long the CSMS is unreachable
     offline_threshold_s: int = 6
     retry_wait_s: int = 3
     heartbeat_interval_s: int = 5
-    deviation_s: float = 4.0  # of times, as certification laboratories allow
+    deviation_s: float = 4.0  # tolerance of times, as certification laboratories allow
     log_retry_interval_s: int = 3
     schedule_offset_s: int = 8  # of firmware updates
 
 
 @dataclass(frozen=True)
 class BenchCertificates:
-    """The roots of one bench and the certificate its CSMS shows."""
+    """The root certificates of one bench and the server certificate of its CSMS."""
 
     csms_root: CertifiedKey
     manufacturer_root: CertifiedKey
@@ -92,19 +92,19 @@ class BenchCertificates:
 
 
 class TestCsms(Csms):
-    """A CSMS whose certificate can be changed between two connections."""
+    """A CSMS whose server certificate can be changed between two connections."""
 
     __test__ = False  # not a class of pytest's
 
     def show_certificate(self, context: ssl.SSLContext) -> None:
-        """Drop the connection and listen with another certificate."""
+        """Abort the connection and listen with another certificate."""
         self.stop_listening()
         self._tls = context
         self.start_listening()
 
 
 class StationBench:
-    """`with Bench("evs-flash-300") as bench:` runs until the end of the block."""
+    """`with StationBench("evs-flash-300") as bench:` runs until the end of the block."""
 
     def __init__(
         self,
@@ -117,8 +117,8 @@ class StationBench:
         """
         Args:
             profile: a product profile by name or path.
-            security_profile: 1: without TLS.
-            program: what is run as the station; a mutant is another one.
+            security_profile: 1 is without TLS.
+            program: the command that starts the station; mutants have another one.
         """
         self.profile = load_profile(profile)
         self.profile_name = profile
@@ -126,9 +126,8 @@ class StationBench:
         self.program = tuple(program)
         self.security_profile = security_profile
         self.authorities = BenchCertificates.make()
-        self.original_values: dict[
-            tuple[str, str, str | None], str
-        ] = {}  # variables, before the case
+        # Values before the case, by (component, variable, instance).
+        self.original_values: dict[tuple[str, str, str | None], str] = {}
         self._open_resources = ExitStack()
 
     def __enter__(self) -> Self:
@@ -137,8 +136,8 @@ class StationBench:
             opening.callback(shutil.rmtree, directory, ignore_errors=True)
             self.directory = Path(directory)
             self.files = opening.enter_context(FileServer())
-            shown = self.authorities.csms if self.security_profile > 1 else None
-            self.csms = opening.enter_context(self.make_csms(shown))
+            certificate = self.authorities.csms if self.security_profile > 1 else None
+            self.csms = opening.enter_context(self.make_csms(certificate))
             self.station = self._make_station()
             opening.callback(self.station.close)
             self.station.start()
@@ -155,7 +154,7 @@ class StationBench:
         self._open_resources.close()
 
     def make_csms(self, identity: CertifiedKey | None) -> TestCsms:
-        """A CSMS that admits this station, with TLS or without; more than one may run at a time."""
+        """A CSMS that accepts this station, with TLS or without; several may run at a time."""
         context = None if identity is None else tls_context(identity)
         csms = TestCsms(passwords={IDENTITY: PASSWORD}, tls=context)
         csms.responses.boot_interval_s = 300
@@ -163,15 +162,15 @@ class StationBench:
         return csms
 
     def wait_booted(self, csms: Csms, after: int = 0) -> None:
-        """Until the CSMS accepted a BootNotification and the station has nothing left to say."""
+        """Wait until the station has booted, reported its connectors and emptied its outbox."""
         boot = csms.wait_for_call("BootNotification", timeout_s=BOOT_TIMEOUT_S, after=after)
         for evse in self.profile.evse:
-            evse_told = partial(_is_for_evse, evse.id)
-            csms.wait_for_call("StatusNotification", evse_told, BOOT_TIMEOUT_S, after=boot.number)
+            is_for_evse = partial(_is_for_evse, evse.id)
+            csms.wait_for_call("StatusNotification", is_for_evse, BOOT_TIMEOUT_S, after=boot.number)
         self.wait_settled()
 
     def wait_settled(self) -> None:
-        """Until the link is up and the outbox is empty."""
+        """Wait until the link is up and the outbox is empty."""
 
         def settled() -> bool:
             state = self.station.read_state()
@@ -180,10 +179,10 @@ class StationBench:
         wait_until(settled, SETTLE_TIMEOUT_S, "empty outbox")
 
     def restore_preconditions(self) -> None:
-        """Bring back the general preconditions after a case that passed.
+        """Restore the general preconditions after a case that passed.
 
         Raises:
-            Exception: it could not be done; the bench is of no more use.
+            Exception: that failed; the bench must be discarded.
         """
         csms, station = self.csms, self.station
         csms.disturbances.clear()
@@ -200,8 +199,8 @@ class StationBench:
         self._restore_variables()
         csms.call("ChangeAvailability", {"operationalStatus": "Operative"})
         for evse in self.profile.evse:
-            where = {"id": evse.id, "connectorId": 1}
-            csms.call("ChangeAvailability", {"operationalStatus": "Operative", "evse": where})
+            connector = {"id": evse.id, "connectorId": 1}
+            csms.call("ChangeAvailability", {"operationalStatus": "Operative", "evse": connector})
             csms.call(
                 "ChangeAvailability", {"operationalStatus": "Operative", "evse": {"id": evse.id}}
             )
@@ -272,7 +271,7 @@ def _is_for_evse(evse_id: int, payload: Payload) -> bool:
 
 
 def set_known_tokens(csms: Csms) -> None:
-    """What the CSMS says of each token unless a case wants otherwise."""
+    """Set the idTokenInfo of each test token; a case may override it."""
     csms.responses.id_token_infos.clear()
     csms.responses.add_id_token(VALID, group_id_token=GROUP)
     csms.responses.add_id_token(VALID_2, group_id_token=GROUP)

@@ -1,6 +1,6 @@
-"""Which certificates does the tool make, and how does OCPP name them?
+"""Certificates made by the compliance tool, their OCPP hash data, and TLS contexts.
 
-ECDSA throughout: the cipher suites of the certificate's product (C-41) ask for such keys.
+All keys are ECDSA: the cipher suites of the certified product (C-41) require them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST = "127.0.0.1"
 DAY = timedelta(days=1)
-SUITES = {  # names of the certificate: those of OpenSSL
+SUITES = {  # name in the certificate: name in OpenSSL
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
     "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
 }
@@ -28,7 +28,7 @@ SUITES = {  # names of the certificate: those of OpenSSL
 
 @dataclass(frozen=True)
 class CertifiedKey:
-    """A certificate with its key and with whoever signed it (None: itself)."""
+    """A certificate, its private key, and the issuer (None: self-signed)."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
@@ -63,7 +63,7 @@ class CertifiedKey:
 
 
 def same_hash_data(first: dict[str, str], second: dict[str, str]) -> bool:
-    """Whether two hash data name the same certificate; case and leading zeros do not count."""
+    """Whether both hash data identify one certificate; case and leading zeros are ignored."""
     keys = ("hashAlgorithm", "issuerNameHash", "issuerKeyHash")
     return all(first[key].casefold() == second[key].casefold() for key in keys) and int(
         first["serialNumber"], 16
@@ -71,7 +71,7 @@ def same_hash_data(first: dict[str, str], second: dict[str, str]) -> bool:
 
 
 def make_root(name: str, *, signed_by: CertifiedKey | None = None) -> CertifiedKey:
-    """A certificate authority, its own root unless another signs it."""
+    """A certificate authority: self-signed, or signed by `signed_by`."""
     return _issue_certificate(name, signed_by, authority=True)
 
 
@@ -105,10 +105,10 @@ def tls_context(
     suites: tuple[str, ...] = tuple(SUITES.values()),
     version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
 ) -> ssl.SSLContext:
-    """What the CSMS shows in the handshake. TLS 1.3 would have no choice of these suites."""
+    """The CSMS's TLS context. Not TLS 1.3, which does not have these cipher suites."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # old versions are what one case is for
+        warnings.simplefilter("ignore", DeprecationWarning)  # one case tests old versions
         context.minimum_version = version
         context.maximum_version = version
     context.set_ciphers(":".join(suites))
@@ -189,7 +189,7 @@ def _sha256_hex(data: bytes) -> str:
 
 
 def _key_bits(certificate: x509.Certificate) -> bytes:
-    """The public key as the bit string holds it: RFC 6960 hashes it without tag and length."""
+    """The public key's bit string without tag and length, as RFC 6960 hashes it."""
     return certificate.public_key().public_bytes(
         serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
     )

@@ -1,4 +1,4 @@
-"""Where does the station fetch firmware from, and where does it put its logs?"""
+"""HTTP file server of the bench: firmware downloads and log uploads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 
 from tests.e2e.files import make_firmware_image
 
-# A release as the station's own installer takes it, and one it does not.
+# An image the station's installer accepts, and one it refuses.
 FIRMWARE = make_firmware_image("1.1", bytes(range(256)) * 256)
 BROKEN_FIRMWARE = b"this is signed, but no firmware image\n" * 64
 
@@ -20,10 +20,10 @@ CHUNK_BYTES = 16_384
 
 
 class FileServer:
-    """An HTTP server that gives firmware (GET) and takes logs (PUT and POST).
+    """An HTTP server for firmware (GET) and logs (PUT and POST).
 
-    `pause_s` holds every transfer that long, so that something can happen while it is under way.
-    An upload anywhere but under UPLOAD_PATH gets 404, as a path that does not exist would.
+    `pause_s` delays every transfer, so that a case can act during it. An upload to a path that is
+    not under UPLOAD_PATH gets 404.
     """
 
     def __init__(self) -> None:
@@ -95,6 +95,6 @@ class FileServer:
                 self.wfile.write(data)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Keep quiet: the report tells what matters."""
+                """Write no log: the report has all that is needed."""
 
         return Handler

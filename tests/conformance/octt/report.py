@@ -1,7 +1,7 @@
-"""What goes into the abstract of the test report?
+"""The abstract of the test report, as text and as JSON.
 
-The layout is that of the certificate: the product, the certification profiles, the results, the
-features supported, the response times.
+The layout is that of the certificate: product, certification profiles, results, supported
+features, response times.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ResponseTimeRow = Mapping[str, Any]
 
 
 def response_time_rows(outcomes: Sequence[Outcome], product: Profile) -> list[dict[str, Any]]:
-    """The response-time table: name, limit, and what was measured, in seconds."""
+    """The response-time table: name, limit and measured times, in seconds."""
     measured = (
-        [each for outcome in outcomes for each in outcome.measured.responses],
-        [each for outcome in outcomes for each in outcome.measured.triggered],
-        [each for outcome in outcomes for each in outcome.measured.remote_start],
-        [each for outcome in outcomes for each in outcome.measured.remote_stop],
+        [seconds for outcome in outcomes for seconds in outcome.measured.responses],
+        [seconds for outcome in outcomes for seconds in outcome.measured.triggered],
+        [seconds for outcome in outcomes for seconds in outcome.measured.remote_start],
+        [seconds for outcome in outcomes for seconds in outcome.measured.remote_stop],
     )
     names = [(row.name, float(row.limit_s)) for row in product.response_time] or _DEFAULT_LIMITS
     return [
@@ -58,12 +58,15 @@ _DEFAULT_LIMITS = [
 def report_as_json(
     decided: Mapping[str, Applicability], outcomes: Sequence[Outcome], product: Profile
 ) -> dict[str, Any]:
-    """The report for programs."""
+    """The report as a JSON object."""
     played = {outcome.case_id: outcome for outcome in outcomes}
     return {
         "product": product.product.designation,
         "profile": product.name,
-        "cases": [_case_row(each, played.get(case_id)) for case_id, each in decided.items()],
+        "cases": [
+            _case_row(applicability, played.get(case_id))
+            for case_id, applicability in decided.items()
+        ],
         "kpi": {row["name"]: row for row in response_time_rows(outcomes, product)},
     }
 
@@ -72,7 +75,7 @@ def _case_row(decided: Applicability, outcome: Outcome | None) -> dict[str, str]
     if outcome is not None:
         result, reason = RESULTS[outcome.passed], outcome.reason
     elif decided.applies:
-        result, reason = "not_run", "not chosen for this run"
+        result, reason = "not_run", "not selected for this run"
     else:
         undecided = "" if decided.applies is False else "undecided: "
         result, reason = "not_applicable", undecided + decided.reason
@@ -88,7 +91,7 @@ def write_report(
 def abstract_lines(
     decided: Mapping[str, Applicability], outcomes: Sequence[Outcome], product: Profile
 ) -> Iterator[str]:
-    """The report for people, line by line."""
+    """The report as text, line by line."""
     yield "Abstract of the Test Report"
     yield ""
     yield from _product_lines(product)
@@ -117,18 +120,26 @@ def _profile_lines(
 ) -> Iterator[str]:
     yield "Certification profiles"
     played = {outcome.case_id: outcome for outcome in outcomes}
-    for name in dict.fromkeys(each.case.profile for each in decided.values()):
-        mine = [each for each in decided.values() if each.case.profile == name and each.applies]
-        known_results = [played[each.case.id] for each in mine if each.case.id in played]
+    for name in dict.fromkeys(applicability.case.profile for applicability in decided.values()):
+        applicable = [
+            applicability
+            for applicability in decided.values()
+            if applicability.case.profile == name and applicability.applies
+        ]
+        known_results = [
+            played[applicability.case.id]
+            for applicability in applicable
+            if applicability.case.id in played
+        ]
         passed = sum(outcome.passed for outcome in known_results)
         if not known_results:
             verdict = "Not Tested"
-        elif passed == len(mine):
+        elif passed == len(applicable):
             verdict = "Pass"
         else:
-            verdict = f"{passed} of {len(mine)} passed"
-            verdict += f", {len(mine) - len(known_results)} not run" * (
-                len(mine) > len(known_results)
+            verdict = f"{passed} of {len(applicable)} passed"
+            verdict += f", {len(applicable) - len(known_results)} not run" * (
+                len(applicable) > len(known_results)
             )
         yield f"  {name:<38} {verdict}"
 
@@ -146,12 +157,12 @@ def _result_lines(
 
 
 def _answer_lines(product: Profile, names: Mapping[str, str]) -> Iterator[str]:
-    for question, words in names.items():
+    for question, description in names.items():
         try:
             answer = product.certificate_answer(question)
         except KeyError:
-            continue  # the certificate does not ask this product
-        yield f"  {question:<7} {words:<52} {_answer_text(answer)}"
+            continue  # not a question for this product
+        yield f"  {question:<7} {description:<52} {_answer_text(answer)}"
 
 
 def _answer_text(answer: object) -> str:

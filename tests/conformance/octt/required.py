@@ -1,7 +1,7 @@
-"""Which variables must every station report? Part 2, "Referenced Components and Variables".
+"""Variables every station must report. Part 2, "Referenced Components and Variables".
 
-Those of the functional blocks of the Core profile; the others count where their block is
-implemented, which is when the report shows their component.
+Those of the functional blocks of the Core profile are required always; the others where their
+block is implemented, that is, where the report has their component.
 """
 
 from __future__ import annotations
@@ -79,19 +79,19 @@ OPTIONAL = {  # only with their component
 
 
 def missing_of(product: Profile, rows: Iterable[Payload], *, writable: bool) -> list[str]:
-    """Names of required variables that a report leaves out.
+    """Names of required variables that are missing in a report.
 
     Args:
         rows: reportData of the whole report.
-        writable: only those every product lets the CSMS set.
+        writable: only those that the CSMS can set on every product.
     """
     reported = {_reported_place(row) for row in rows}
     components = {component for component, *_ in reported}
-    wanted = {(*name, 0, 0) for name in SETTABLE_VARIABLES}
+    required = {(*name, 0, 0) for name in SETTABLE_VARIABLES}
     if not writable:
-        wanted |= {(*name, 0, 0) for name in READ_ONLY_VARIABLES}
-        wanted |= set(_infrastructure_variables(product))
-    missing = [".".join(filter(None, map(str, place))) for place in sorted(wanted - reported)]
+        required |= {(*name, 0, 0) for name in READ_ONLY_VARIABLES}
+        required |= set(_infrastructure_variables(product))
+    missing = [".".join(filter(None, map(str, place))) for place in sorted(required - reported)]
     if not writable:
         names = {(component, variable) for component, variable, *_ in reported}
         missing += [

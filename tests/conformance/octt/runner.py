@@ -1,7 +1,8 @@
-"""How are the chosen cases played, several at a time, and what came of each?
+"""Runs the chosen cases, several at a time, and collects their outcomes.
 
-Every worker has a bench of its own and plays one case after another on it. A case that fails, or
-that marks itself `fresh`, costs the bench: the next one gets a new one.
+Each worker has a bench of its own and runs one case after another on it. After a case that failed
+or is marked `needs_fresh_station`, or if the preconditions cannot be restored, the bench is
+discarded and the next case gets a new one.
 """
 
 from __future__ import annotations
@@ -42,26 +43,26 @@ class MeasuredTimes:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one case. `reason` is empty for one that passed."""
+    """The result of one case. `reason` is empty if it passed."""
 
     case_id: str
     passed: bool
     reason: str = ""
     took_s: float = 0.0
-    trace: str = ""  # of a case that failed: the last frames, the end of the station's log
+    trace: str = ""  # if it failed: the last frames and the end of the station's log
     measured: MeasuredTimes = field(default_factory=MeasuredTimes)
-    reusable: bool = True  # the station may serve another case once it is set back
+    reusable: bool = True  # the bench may run another case after `restore_preconditions`
 
 
 OutcomeCallback = Callable[[Outcome], None]
 
 
 class Runner:
-    """Plays cases of one product on `jobs` benches.
+    """Runs cases of one product on `jobs` benches.
 
     Args:
-        program: what is run as the station.
-        told: hears of every outcome, from the workers' threads, one at a time.
+        program: the command that starts the station.
+        on_outcome: called with every outcome, from the workers' threads, one at a time.
     """
 
     def __init__(
@@ -80,23 +81,23 @@ class Runner:
         self._outcomes: list[Outcome] = []
 
     def run_cases(self, case_ids: Iterable[str]) -> list[Outcome]:
-        """Play these cases; the outcomes come in the order of the ids."""
-        wanted = list(case_ids)
-        # Those with a station of their own first, so that shared ones are not torn apart by them.
-        ordered = sorted(wanted, key=lambda case_id: not _needs_fresh_station(case_id))
+        """Run these cases; the outcomes are in the order of the ids."""
+        requested = list(case_ids)
+        # Cases that need a fresh station first, so that they do not interrupt shared benches.
+        ordered = sorted(requested, key=lambda case_id: not _needs_fresh_station(case_id))
         waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         for case_id in ordered:
             waiting.put(case_id)
         workers = [
             threading.Thread(target=self._run_worker, args=(waiting,), name=f"worker {number}")
-            for number in range(min(self.jobs, len(wanted)))
+            for number in range(min(self.jobs, len(requested)))
         ]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
-        found = {outcome.case_id: outcome for outcome in self._outcomes}
-        return [found[case_id] for case_id in wanted]
+        outcomes = {outcome.case_id: outcome for outcome in self._outcomes}
+        return [outcomes[case_id] for case_id in requested]
 
     def _run_worker(self, waiting: queue.SimpleQueue[str]) -> None:
         with ExitStack() as stack:
@@ -117,10 +118,10 @@ class Runner:
     def _run_case(
         self, case_id: str, bench: StationBench | None, stack: ExitStack
     ) -> tuple[Outcome, StationBench | None]:
-        """Play one case; gives the bench where the next one may use it."""
+        """Run one case; also returns the bench if the next case may use it."""
         play = PLAYS.get(case_id)
         if play is None:
-            return Outcome(case_id, False, "the tool has no such case"), bench
+            return Outcome(case_id, False, "this case is not implemented"), bench
         began_s = time.monotonic()
         try:
             bench = bench or stack.enter_context(self._make_bench(play))
@@ -134,15 +135,15 @@ class Runner:
         return outcome, None
 
     def _make_bench(self, play: CaseFunction) -> StationBench:
-        secured = security_profile_of(play)
-        return StationBench(self.profile, program=self.program, security_profile=secured)
+        security_profile = security_profile_of(play)
+        return StationBench(self.profile, program=self.program, security_profile=security_profile)
 
 
 def play_on(bench: StationBench, case_id: str, play: CaseFunction) -> Outcome:
-    """Play one case on a bench that meets the general preconditions."""
+    """Run one case on a bench that meets the general preconditions."""
     began_s = time.monotonic()
     csms = bench.csms
-    mark, problems = csms.next_frame_number(), len(csms.problems)
+    first_frame, known_problems = csms.next_frame_number(), len(csms.problems)
     tester = Tester(bench)
     reason = ""
     try:
@@ -152,10 +153,13 @@ def play_on(bench: StationBench, case_id: str, play: CaseFunction) -> Outcome:
         reason = str(failure)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-    broken = [*csms.problems[problems:], *(tester.csms.problems if tester.csms is not csms else [])]
-    if broken and not reason:
-        reason = f"against the protocol: {broken[0]}"
-    frames = csms.record.frames[mark:]
+    violations = [
+        *csms.problems[known_problems:],
+        *(tester.csms.problems if tester.csms is not csms else []),
+    ]
+    if violations and not reason:
+        reason = f"protocol violation: {violations[0]}"
+    frames = csms.record.frames[first_frame:]
     return Outcome(
         case_id,
         not reason,
@@ -178,29 +182,29 @@ def _needs_fresh_station(case_id: str) -> bool:
 
 
 def _restore_bench(bench: StationBench) -> bool:
-    """Whether the bench is again what the next case may expect."""
+    """Restore the preconditions of the next case; False: the bench must be discarded."""
     problems = len(bench.csms.problems)
     try:
         bench.restore_preconditions()
     except Exception:
-        return False  # whatever it was, a new bench costs seconds
+        return False  # whatever the reason, a new bench takes only seconds
     return len(bench.csms.problems) == problems
 
 
 def _response_times(frames: Sequence[Frame]) -> Iterable[float]:
     """How long the station took to answer each CALL of the CSMS."""
-    asked: dict[str | None, float] = {}
+    sent_s: dict[str | None, float] = {}
     for frame in frames:
         if not frame.incoming and frame.type == 2:
-            asked[frame.message_id] = frame.monotonic_s
-        elif frame.incoming and frame.type in (3, 4) and frame.message_id in asked:
-            yield frame.monotonic_s - asked.pop(frame.message_id)
+            sent_s[frame.message_id] = frame.monotonic_s
+        elif frame.incoming and frame.type in (3, 4) and frame.message_id in sent_s:
+            yield frame.monotonic_s - sent_s.pop(frame.message_id)
 
 
 def _failure_trace(bench: StationBench, frames: Sequence[Frame]) -> str:
-    said = [f"{'>' if frame.incoming else '<'} {frame.text[:700]}" for frame in frames[-FRAMES:]]
+    lines = [f"{'>' if frame.incoming else '<'} {frame.text[:700]}" for frame in frames[-FRAMES:]]
     log = bench.station.read_log().splitlines()[-LOG_LINES:]
-    return "\n".join([*said, "--- log of the station", *log])
+    return "\n".join([*lines, "--- log of the station", *log])
 
 
 def _limit_length(text: str) -> str:

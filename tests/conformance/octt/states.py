@@ -1,8 +1,17 @@
 """The reusable states and memory states of Part 6 §2.18 and §2.19, with errata 6.2.116 to 6.2.123.
 
-Each takes what the document calls its state as given where it is already so, and leaves it for
-the next. There is no sensor for the parking bay in these products: ParkingBayOccupied and
-ParkingBayUnoccupied are what the document then makes of them, nothing and EVDisconnected.
+A case is composed of them: each function performs the manual actions and checks the messages that
+lead from the previous state to its own. Which events these are depends on TxStartPoint and
+TxStopPoint (`t.start_points`, `t.stop_points`) and on the session of the EVSE. A state that
+already holds is not entered again.
+
+    parking_bay_occupied     ev_connected_pre_session     authorize_driver   (these in any order)
+    -> start_energy_transfer -> suspend_energy_transfer
+    -> authorize_stop | expect_deauthorized -> ev_connected_post_session -> ev_disconnected
+    -> parking_bay_unoccupied
+
+These products have no parking bay sensor. The document then defines ParkingBayOccupied as no
+action and ParkingBayUnoccupied as EVDisconnected.
 """
 
 from __future__ import annotations
@@ -23,24 +32,24 @@ from tests.support.csms import Payload
 
 ENDING_POINTS = {"Authorized", "PowerPathClosed", "EnergyTransfer"}
 STARTUP = ("StartupOfTheDevice", "ResetOrReboot")
-CARD_TO_CABLE_S = 0.5  # until a person has seen that the card was accepted, and takes the cable
+CARD_TO_CABLE_S = 0.5  # time an EV driver needs to see the acceptance and take the cable
 
 
 # Booting.
 
 
 def reset_station(t: Tester) -> None:
-    """The station restarts; it has not connected yet."""
+    """The station restarts; it has not yet reconnected."""
     t.reset_station("Booting step 1")
 
 
 def reset_and_boot(
     t: Tester, *, reset: bool = True, connectors: dict[int, str] | None = None
 ) -> Payload:
-    """The station restarted, was accepted and told its state. Gives the BootNotification.
+    """The station restarted, was accepted and reported its state. Returns the BootNotification.
 
     Args:
-        reset: by ResetRequest; False: it restarts already.
+        reset: restart it by ResetRequest; False: it is restarting already.
         connectors: AvailabilityState by EVSE where it is not Available.
     """
     if reset:
@@ -54,7 +63,7 @@ def reset_and_boot(
 def make_unavailable(
     t: Tester, evse_id: int | None = None, connector_id: int | None = None
 ) -> None:
-    """The station, an EVSE or a connector is set Inoperative."""
+    """Set the station, an EVSE or a connector Inoperative."""
     request: Payload = {"operationalStatus": "Inoperative"}
     if evse_id is not None:
         request["evse"] = {"id": evse_id} | ({"connectorId": connector_id} if connector_id else {})
@@ -68,14 +77,14 @@ def make_unavailable(
 
 
 def parking_bay_occupied(t: Tester) -> None:
-    """Nothing: no sensor tells."""
+    """No action: there is no sensor."""
     require(
         "ParkingBayOccupied", "ParkingBayOccupancy" not in t.start_points, "no bay sensor exists"
     )
 
 
 def ev_connected_pre_session(t: Tester, evse_id: int | None = None, *, ready: bool = True) -> None:
-    """Cable and EV are connected; with an authorization a transaction may have begun."""
+    """Cable and EV are connected; a transaction may have started."""
     session = t.session_on(evse_id)
     t.plug_in(evse_id, ready=ready)
     t.expect_status("EVConnectedPreSession step 1", "Occupied", evse_id)
@@ -101,11 +110,11 @@ def authorize_driver(
     cached: bool = False,
     anywhere: bool = False,
 ) -> None:
-    """A person may charge: by a card at the reader, or by the CSMS.
+    """The EV driver is authorized, by a card at the reader or by the CSMS (`remote`).
 
     Args:
-        anywhere: the person says nothing about the EVSE.
-        cached: the authorization cache knows the token, so nobody is asked.
+        anywhere: the card is presented for no EVSE in particular.
+        cached: the authorization cache has the token, so no AuthorizeRequest is sent.
     """
     if remote:
         _authorize_remotely(t, id_token, evse_id, cached=cached)
@@ -130,11 +139,11 @@ def _authorize_locally(t: Tester, id_token: str, evse_id: int | None, *, cached:
 
 def _authorize_remotely(t: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
     session = t.session_on(evse_id)
-    number = request_start(t, "Authorized step 1", id_token, evse_id)
+    remote_start_id = request_start(t, "Authorized step 1", id_token, evse_id)
     if t.read_value("AuthCtrlr", "AuthorizeRemoteStart") == "true" and not cached:
         expect_authorize(t, "Authorized step 3", id_token)
     _set_authorized(session, id_token)
-    session.remote_start_id = number
+    session.remote_start_id = remote_start_id
     if starts_by_authorization(t, session):
         first_event_after_authorization(t, "Authorized step 5", evse_id, "RemoteStart")
         _record_time(t, "RequestStartTransaction", t.timings.remote_start)
@@ -147,7 +156,7 @@ def _set_authorized(session: Session, id_token: str) -> None:
 
 
 def starts_by_authorization(t: Tester, session: Session) -> bool:
-    """Whether a token here and now makes the station send a TransactionEvent."""
+    """Whether an authorization in this session makes the station send a TransactionEvent."""
     return (
         session.is_open
         or "Authorized" in t.start_points
@@ -170,7 +179,7 @@ def first_event_after_authorization(
 
 
 def expect_authorize(t: Tester, step: str, id_token: str = VALID) -> Payload:
-    """The station asks whether this token may charge."""
+    """The station sends AuthorizeRequest for this token."""
     return t.expect_call(
         step,
         "Authorize",
@@ -186,25 +195,25 @@ def request_start(
     evse_id: int | None = None,
     more: Payload | None = None,
 ) -> int:
-    """RequestStartTransaction is accepted; gives the remoteStartId."""
+    """RequestStartTransaction is accepted; returns the remoteStartId."""
     session = t.session_on(evse_id)
-    number = t.next_id()
+    remote_start_id = t.next_id()
     request = {
         "idToken": {"idToken": id_token, "type": TOKEN_TYPE},
-        "remoteStartId": number,
+        "remoteStartId": remote_start_id,
         "evseId": session.evse_id,
     }
     expected: dict[str, Any] = {"status": "Accepted"}
     if session.is_open:
         expected["transactionId"] = session.transaction_id
     t.send_call(step, "RequestStartTransaction", request | (more or {}), expected)
-    return number
+    return remote_start_id
 
 
 def start_energy_transfer(
     t: Tester, evse_id: int | None = None, *, id_token: str = VALID, remote: bool = False
 ) -> str:
-    """Energy flows; gives the transactionId."""
+    """Energy flows; returns the transactionId."""
     session = t.session_on(evse_id)
     if session.id_token is None:
         authorize_driver(t, id_token, evse_id, remote=remote)
@@ -222,7 +231,7 @@ def start_energy_transfer(
         )
     t.expect_event(step, charging, evse_id)
     t.wait_until(lambda: t.is_power_flowing(evse_id), step, "energy from the station to the EV")
-    assert session.transaction_id is not None  # an event was taken
+    assert session.transaction_id is not None  # an event was consumed
     return session.transaction_id
 
 
@@ -241,7 +250,7 @@ def _plug_in_authorized(t: Tester, session: Session) -> None:
 
 
 def suspend_energy_transfer(t: Tester, evse_id: int | None = None) -> None:
-    """The EV asks for no energy any more."""
+    """The EV stops requesting energy."""
     t.wait(t.settings.transaction_s)
     t.pause_ev(evse_id)
     t.expect_event(
@@ -261,7 +270,7 @@ def suspend_energy_transfer(t: Tester, evse_id: int | None = None) -> None:
 def authorize_stop(
     t: Tester, evse_id: int | None = None, *, id_token: str | None = None, remote: bool = False
 ) -> None:
-    """The person, or the CSMS, ended the right to charge."""
+    """The EV driver or the CSMS (`remote`) ended the authorization."""
     session = t.session_on(evse_id)
     t.wait(t.settings.transaction_s)
     if remote:
@@ -269,7 +278,7 @@ def authorize_stop(
         expect_stop(t, "StopAuthorized step 3", evse_id, trigger="RemoteStop", reason="Remote")
     else:
         token = id_token or session.id_token
-        assert token is not None  # somebody started it
+        assert token is not None  # the session was authorized
         t.present_id_token(token, evse_id)
         reason = one_of("Local", OMITTED)
         expect_stop(t, "StopAuthorized step 1", evse_id, "StopAuthorized", reason, token)
@@ -289,9 +298,9 @@ def expect_stop(
     reason: Any,
     id_token: str | None = None,
 ) -> list[Payload]:
-    """One event for the stop itself, one for the state it led to, or both in one. Errata 6.2.117.
+    """One event for the stop, one for the resulting state, or both in one. Errata 6.2.117.
 
-    The last one ends the transaction where TxStopPoint wants it.
+    The last one ends the transaction if TxStopPoint says so.
     """
     events = [_expect_stop_event(t, step, evse_id, trigger, reason, id_token)]
     ends = bool(ENDING_POINTS & set(t.stop_points))
@@ -318,7 +327,7 @@ def _expect_stop_event(
 
 
 def expect_deauthorized(t: Tester, evse_id: int | None = None) -> None:
-    """The CSMS says in a TransactionEventResponse that the token is not valid. Errata 6.2.118."""
+    """The CSMS refuses the token in a TransactionEventResponse. Errata 6.2.118."""
     ends = bool(ENDING_POINTS & set(t.stop_points))
     t.expect_event(
         "Deauthorized step 3",
@@ -333,7 +342,7 @@ def expect_deauthorized(t: Tester, evse_id: int | None = None) -> None:
 
 
 def ev_connected_post_session(t: Tester, evse_id: int | None = None) -> None:
-    """Energy flows no more and will not without a new authorization."""
+    """Energy flow has ended and needs a new authorization."""
     session = t.session_on(evse_id)
     if session.is_open:
         if session.id_token is not None and not ENDING_POINTS & set(t.stop_points):
@@ -355,7 +364,7 @@ def ev_connected_post_session(t: Tester, evse_id: int | None = None) -> None:
 
 
 def ev_disconnected(t: Tester, evse_id: int | None = None, status: str = "Available") -> None:
-    """Cable and EV are apart."""
+    """Cable and EV are disconnected."""
     session = t.session_on(evse_id)
     t.unplug(evse_id)
     t.expect_status("EVDisconnected step 1", status, evse_id)
@@ -371,7 +380,7 @@ def ev_disconnected(t: Tester, evse_id: int | None = None, status: str = "Availa
 
 
 def parking_bay_unoccupied(t: Tester, evse_id: int | None = None) -> None:
-    """What has not happened yet of a session's end; no sensor tells that the EV drove away."""
+    """The remaining steps of the end of a session; there is no sensor for the parking bay."""
     session = t.session_on(evse_id)
     if session.is_open and session.id_token is not None:
         authorize_stop(t, evse_id)
@@ -384,7 +393,7 @@ def parking_bay_unoccupied(t: Tester, evse_id: int | None = None) -> None:
 
 
 def id_token_cached(t: Tester, id_token: str = VALID) -> None:
-    """The authorization cache holds the token; a whole session if accepted. Errata 6.2.120."""
+    """The authorization cache has the token, if accepted after a whole session. Errata 6.2.120."""
     if not t.profile.supports("C-49"):
         return
     accepted = t.csms.responses.id_token_infos[id_token.casefold()]["status"] == "Accepted"
@@ -404,7 +413,7 @@ def id_token_cached(t: Tester, id_token: str = VALID) -> None:
 
 
 def transaction_events_in_queue_ended(t: Tester) -> None:
-    """A whole session while offline: its events wait for the CSMS."""
+    """A whole session while offline: its events are queued."""
     t.configure_variable("AuthCtrlr", "OfflineTxForUnknownIdEnabled", value=True)
     id_token_cached(t)
     with t.offline_period():
@@ -420,7 +429,7 @@ def transaction_events_in_queue_ended(t: Tester) -> None:
 
 
 def start_offline_transaction(t: Tester, id_token: str = VALID) -> None:
-    """A transaction begins while offline; then the CSMS is there again."""
+    """A transaction starts while offline; then the CSMS is reachable again."""
     with t.offline_period():
         t.present_id_token(id_token)
         t.plug_in()
@@ -428,7 +437,7 @@ def start_offline_transaction(t: Tester, id_token: str = VALID) -> None:
 
 
 def wait_for_world(t: Tester, fact: str, value: object, evse_id: int | None = None) -> None:
-    """Until the emulated world shows this at an EVSE."""
+    """Wait until the emulated hardware of an EVSE has this value."""
     t.wait_until(
         lambda: bool(t.bench.station.read_emulated_evse(evse_id or t.evse_id)[fact] == value),
         "manual action",
@@ -447,7 +456,7 @@ def install_certificate(t: Tester, use: str, certificate: CertifiedKey) -> None:
 
 
 def installed_certificates(t: Tester, step: str, *uses: str) -> list[Payload]:
-    """certificateHashDataChain of what is installed for these uses; empty where there is none."""
+    """certificateHashDataChain of the certificates installed for these uses; may be empty."""
     request: Payload = {"certificateType": list(uses)} if uses else {}
     response = t.send_call(
         step, "GetInstalledCertificateIds", request, {"status": one_of("Accepted", "NotFound")}
@@ -458,13 +467,15 @@ def installed_certificates(t: Tester, step: str, *uses: str) -> list[Payload]:
     return list(response["certificateHashDataChain"])
 
 
-def check_installed_certificates(t: Tester, *wanted: tuple[str, CertifiedKey]) -> None:
-    """Each of these certificates is told, for its use."""
+def check_installed_certificates(t: Tester, *certificates: tuple[str, CertifiedKey]) -> None:
+    """Assert that each of these certificates is listed for its use."""
     step = "GetInstalledCertificates step 2"
-    told = installed_certificates(t, step, *dict.fromkeys(use for use, _ in wanted))
-    for use, certificate in wanted:
+    listed = installed_certificates(t, step, *dict.fromkeys(use for use, _ in certificates))
+    for use, certificate in certificates:
         require(
-            step, is_listed(told, use, certificate), f"{use} {certificate.hash_data()} must be told"
+            step,
+            is_listed(listed, use, certificate),
+            f"{use} {certificate.hash_data()} must be listed",
         )
 
 
@@ -477,34 +488,40 @@ def is_listed(listed: list[Payload], use: str, certificate: CertifiedKey) -> boo
     )
 
 
-# What several blocks use.
+# Used by several blocks.
 
 
 def take_queued_events(t: Tester, step: str) -> list[Payload]:
-    """Every event that waited while offline, taken; at least one."""
+    """Consume all events that were queued while offline; at least one."""
     t.take_call(step, TRANSACTION_EVENT, timeout_s=MANUAL_ACTION_TIMEOUT_S)
     t.bench.wait_settled()
-    frames = [
+    events = [
         frame.payload for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
     ]
-    for event in frames:
+    for event in events:
         session = t.session_on()
         session.transaction_id = event["transactionInfo"]["transactionId"]
         session.is_open = event["eventType"] != "Ended"
-    return frames
+    return events
 
 
 def check_still_charging(t: Tester, step: str) -> None:
-    """Nothing ended: the transaction is open and energy flows."""
+    """Assert that the transaction is open and energy flows."""
     ended = t.pending_calls(TRANSACTION_EVENT, {"eventType": "Ended"})
-    require(step, not ended, f"the transaction may not end, came {ended[:1]}")
-    require(step, t.is_power_flowing(), "energy must flow on")
+    require(step, not ended, f"the transaction may not end, got {ended[:1]}")
+    require(step, t.is_power_flowing(), "energy must still flow")
 
 
 def _record_time(t: Tester, action: str, seconds: list[float]) -> None:
     frames = t.csms.record.frames
-    asked = next((f for f in reversed(frames) if f.action == action and not f.incoming), None)
-    if asked is None:
+    request = next(
+        (frame for frame in reversed(frames) if frame.action == action and not frame.incoming), None
+    )
+    if request is None:
         raise CheckFailed(f"{action} was never sent")
-    told = next(f for f in frames[asked.number :] if f.incoming and f.action == TRANSACTION_EVENT)
-    seconds.append(told.monotonic_s - asked.monotonic_s)
+    event = next(
+        frame
+        for frame in frames[request.number :]
+        if frame.incoming and frame.action == TRANSACTION_EVENT
+    )
+    seconds.append(event.monotonic_s - request.monotonic_s)

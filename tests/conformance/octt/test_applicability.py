@@ -1,4 +1,4 @@
-"""Does the choice of test cases agree with the one made by hand for the certified product?"""
+"""The selection of test cases equals the one made by hand for the certified product."""
 
 from __future__ import annotations
 
@@ -14,21 +14,31 @@ EXPECTED = Path(__file__).with_name("expected_applicability.json")
 CERTIFIED = load_profile("evs-flash-300")
 
 
-def test_every_case_is_chosen_or_not_as_the_certificate_says() -> None:
+def test_every_case_is_selected_as_the_certificate_states() -> None:
     decided = decide_all_cases(CERTIFIED)
     expected = json.loads(EXPECTED.read_text())
     for name, verdict in (("applies", True), ("applies_not", False), ("undecided", None)):
-        found = [case_id for case_id, each in decided.items() if each.applies is verdict]
-        assert found == expected[name]
+        case_ids = [
+            case_id
+            for case_id, applicability in decided.items()
+            if applicability.applies is verdict
+        ]
+        assert case_ids == expected[name]
     assert len(decided) == 409
 
 
 def test_164_cases_of_core_apply() -> None:
     decided = decide_all_cases(CERTIFIED).values()
-    assert sum(one.applies is True and one.case.profile == "Core" for one in decided) == 164
+    assert (
+        sum(
+            applicability.applies is True and applicability.case.profile == "Core"
+            for applicability in decided
+        )
+        == 164
+    )
 
 
-def test_a_feature_more_brings_its_cases() -> None:
+def test_a_feature_adds_its_cases() -> None:
     development = decide_all_cases(load_profile("development"))
     assert development["TC_E_09_CS"].applies
     assert not decide_all_cases(CERTIFIED)["TC_E_09_CS"].applies
@@ -55,12 +65,12 @@ def test_a_feature_more_brings_its_cases() -> None:
         ("not AS-2", None),
     ],
 )
-def test_a_condition_is_read_and_answered(condition: str, verdict: bool | None) -> None:
+def test_conditions_are_evaluated(condition: str, verdict: bool | None) -> None:
     assert ProductAnswers(CERTIFIED, "Core").evaluate(condition) is verdict
 
 
 @pytest.mark.parametrize("condition", ["C-49 and", "(C-49", "C-49 C-30", "C49", "C-49)", ""])
-def test_a_condition_that_cannot_be_read_is_an_error(condition: str) -> None:
+def test_an_invalid_condition_is_an_error(condition: str) -> None:
     with pytest.raises(ValueError, match=r"^.+$"):
         ProductAnswers(CERTIFIED, "Core").evaluate(condition)
 

@@ -1,25 +1,53 @@
-"""Can every case fail? Each certified one is named by a mutant that must turn it red."""
+"""Every certified case has a mutant that makes it fail, and every mutant can be patched in."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 from station.profiles import load_profile
 from tests.conformance.octt.applicability import decide_all_cases
 from tests.conformance.octt.cases import PLAYS
 from tests.conformance.octt.mutants import MUTANTS
 
-# A station that shows a wrong password never gets as far as the case: the bench admits nobody else.
+# Not testable by a mutant: without the right password the bench refuses the station.
 WITHOUT = {"TC_A_01_CS"}
 
 
 def test_every_certified_case_has_a_mutant() -> None:
     decided = decide_all_cases(load_profile("evs-flash-300"))
-    played = {case for case, verdict in decided.items() if verdict.applies and case in PLAYS}
-    killed = {case for mutant in MUTANTS.values() for case in mutant.failing_cases}
-    assert played - killed == WITHOUT
-    assert killed <= played
+    certified = {case for case, verdict in decided.items() if verdict.applies and case in PLAYS}
+    failing = {case for mutant in MUTANTS.values() for case in mutant.failing_cases}
+    assert certified - failing == WITHOUT
+    assert failing <= certified
 
 
-def test_every_mutant_says_what_is_wrong_with_it() -> None:
-    words = [mutant.description for mutant in MUTANTS.values()]
-    assert all(words)
-    assert len({*words}) == len(words)
+def test_every_mutant_has_a_description_of_its_own() -> None:
+    descriptions = [mutant.description for mutant in MUTANTS.values()]
+    assert all(descriptions)
+    assert len({*descriptions}) == len(descriptions)
+
+
+# Applies every patch, each in a forked process, and prints the mutants whose patch fails.
+APPLY_EVERY_PATCH = """
+import os, sys, traceback
+import station.cli
+from tests.conformance.octt.mutants import MUTANTS
+
+for name, mutant in MUTANTS.items():
+    child = os.fork()
+    if not child:
+        try:
+            mutant.patch()
+        except BaseException:
+            print(name, traceback.format_exc(limit=-1), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_every_patch_finds_what_it_replaces() -> None:
+    """Patches name functions of the product by strings, which a rename does not follow."""
+    program = [sys.executable, "-c", APPLY_EVERY_PATCH]
+    finished = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert finished.stdout == ""

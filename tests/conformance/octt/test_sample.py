@@ -1,6 +1,6 @@
-"""Does the tool play its cases, is every applicable one there, and does it notice a fault?
+"""A sample of the compliance tool: some cases pass, some mutants are detected, the report is right.
 
-A sample only: `make octt` plays them all.
+`make octt` runs all cases.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ SAMPLE = ("TC_B_06_CS", "TC_B_13_CS", "TC_B_20_CS", "TC_E_03_CS", "TC_F_09_CS", 
 @pytest.mark.parametrize("profile", profile_names())
 def test_every_applicable_case_of_core_has_its_function(profile: str) -> None:
     decided = decide_all_cases(load_profile(profile)).values()
-    applicable = {one.case.id for one in decided if one.applies and one.case.profile == CORE}
+    applicable = {
+        applicability.case.id
+        for applicability in decided
+        if applicability.applies and applicability.case.profile == CORE
+    }
     assert applicable <= set(PLAYS)
 
 
@@ -44,24 +48,28 @@ def test_every_mutant_names_cases_that_exist() -> None:
 
 def test_a_sample_of_the_cases_passes() -> None:
     outcomes = Runner(CERTIFIED, jobs=2).run_cases(SAMPLE)
-    assert [one.case_id for one in outcomes] == list(SAMPLE)
-    failed = {one.case_id: f"{one.reason}\n{one.trace}" for one in outcomes if not one.passed}
+    assert [outcome.case_id for outcome in outcomes] == list(SAMPLE)
+    failed = {
+        outcome.case_id: f"{outcome.reason}\n{outcome.trace}"
+        for outcome in outcomes
+        if not outcome.passed
+    }
     assert failed == {}
-    assert all(one.measured.responses for one in outcomes)
+    assert all(outcome.measured.responses for outcome in outcomes)
 
 
 @pytest.mark.parametrize(
-    ("name", "case_id", "said"),
+    ("name", "case_id", "message"),
     [
         ("id-token", "TC_E_04_CS", "idToken.idToken must be"),
         ("network-profile", "TC_B_43_CS", "status must be 'Rejected'"),
     ],
 )
-def test_a_fault_is_noticed_and_named(name: str, case_id: str, said: str) -> None:
+def test_a_mutant_is_detected_and_the_field_named(name: str, case_id: str, message: str) -> None:
     program = (sys.executable, "-m", "tests.conformance.octt.mutants.station", name)
     [outcome] = Runner(CERTIFIED, jobs=1, program=program).run_cases([case_id])
     assert not outcome.passed
-    assert said in outcome.reason
+    assert message in outcome.reason
 
 
 def test_a_station_that_does_not_start_fails_the_case() -> None:
@@ -80,12 +88,12 @@ def test_the_report_has_a_line_for_every_case(tmp_path: Path) -> None:
         Outcome("TC_B_07_CS", False, "step 2: attributeValue must be 'true', is 'false'"),
     ]
     report.write_report(tmp_path / "out.json", decided, outcomes, product)
-    told = json.loads((tmp_path / "out.json").read_text())
-    results = {row["id"]: row["result"] for row in told["cases"]}
+    written = json.loads((tmp_path / "out.json").read_text())
+    results = {row["id"]: row["result"] for row in written["cases"]}
     assert len(results) == len(decided)
     assert (results["TC_B_06_CS"], results["TC_B_07_CS"]) == ("pass", "fail")
     assert results["TC_E_09_CS"] == results["TC_A_19_CS"] == "not_applicable"
-    times = told["kpi"]["OCPP response time"]
+    times = written["kpi"]["OCPP response time"]
     assert (times["count"], times["min_s"], times["max_s"], times["average_s"]) == (
         2,
         0.1,
@@ -98,20 +106,20 @@ def test_the_report_has_a_line_for_every_case(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--case", "TC_X_99"], "is no test case"),
-        (["--case", "TC_B_25"], "does not apply"),  # and nobody has written how to play it
+        (["--case", "TC_B_25"], "does not apply"),  # and is not implemented
         (["--profile", "nothing"], "is not a profile"),
     ],
 )
-def test_what_cannot_be_played_is_a_usage_error(arguments: list[str], said: str) -> None:
+def test_a_case_that_cannot_run_is_a_usage_error(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert said in result.output
+    assert message in result.output
 
 
-def test_the_list_says_why() -> None:
+def test_the_list_gives_the_reason() -> None:
     result = CliRunner().invoke(main, ["--list", "--case", "tc_c_08"])
     assert result.output.startswith("TC_C_08_CS ")
     assert "C-49=Yes" in result.output

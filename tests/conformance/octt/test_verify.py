@@ -1,4 +1,4 @@
-"""Does a validation hold when it should, and say what is wrong when it does not?"""
+"""Field checks pass and fail as they should, with step and field in the message."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_path_leads_into_objects_and_lists() -> None:
 @pytest.mark.parametrize(
     "path", ["nothing", "transactionInfo.nothing", "meterValue[1]", "seqNo.nothing", "seqNo[0]"]
 )
-def test_where_nothing_stands_the_field_is_omitted(path: str) -> None:
+def test_a_path_without_a_value_is_omitted(path: str) -> None:
     assert field_at(EVENT, path) is OMITTED
     check_fields("step 1", EVENT, {path: OMITTED})
 
@@ -49,8 +49,8 @@ def test_where_nothing_stands_the_field_is_omitted(path: str) -> None:
     [
         {"seqNo": 1},
         {"seqNo": OMITTED},
-        {"seqNo": False},  # 0 is no False
-        {"offline": 1},  # nor is True 1
+        {"seqNo": False},  # 0 is not False
+        {"offline": 1},  # True is not 1
         {"offline": one_of("true", OMITTED)},
         {"nothing": PRESENT},
         {"nothing": NOT_EMPTY},
@@ -59,7 +59,7 @@ def test_where_nothing_stands_the_field_is_omitted(path: str) -> None:
         {"transactionInfo.chargingState": "Idle"},
     ],
 )
-def test_what_is_not_as_expected_fails_with_step_and_field(expected: dict[str, Any]) -> None:
+def test_a_failed_check_names_step_and_field(expected: dict[str, Any]) -> None:
     [path] = expected
     with pytest.raises(CheckFailed, match=r"^step 7: ") as failure:
         check_fields("step 7", EVENT, expected)
@@ -77,26 +77,26 @@ def test_what_is_not_as_expected_fails_with_step_and_field(expected: dict[str, A
         {"statusInfo": NO_ERROR_INFO},
     ],
 )
-def test_what_is_as_expected_passes(expected: dict[str, Any]) -> None:
+def test_expected_fields_pass(expected: dict[str, Any]) -> None:
     check_fields("step 7", EVENT, expected)
     assert matches_fields(EVENT, expected)
 
 
-def test_a_status_info_may_only_say_that_nothing_is_wrong() -> None:
+def test_a_status_info_may_only_have_reason_code_no_error() -> None:
     assert matches_fields({"statusInfo": {"reasonCode": "NoError"}}, {"statusInfo": NO_ERROR_INFO})
     assert not matches_fields(
         {"statusInfo": {"reasonCode": "InvalidValue"}}, {"statusInfo": NO_ERROR_INFO}
     )
 
 
-def test_must_tells_what_had_to_be() -> None:
+def test_require_fails_with_its_description() -> None:
     require("step 1", [1], "something must be there")
     with pytest.raises(CheckFailed, match=r"^step 2: something must be there$"):
         require("step 2", [], "something must be there")
 
 
 def check_counting_of(*events: tuple[int, str]) -> None:
-    """`check_counting` over one transaction's (seqNo, eventType), in the order they came."""
+    """`check_counting` of one transaction, given its (seqNo, eventType) in order of arrival."""
     frames = [
         SimpleNamespace(
             payload={"seqNo": number, "eventType": kind, "transactionInfo": {"transactionId": "T"}}
@@ -105,27 +105,25 @@ def check_counting_of(*events: tuple[int, str]) -> None:
     ]
     tester = object.__new__(Tester)
     tester.bench = cast(
-        StationBench, SimpleNamespace(csms=SimpleNamespace(calls=lambda action: frames))
+        StationBench, SimpleNamespace(csms=SimpleNamespace(calls_for=lambda action: frames))
     )
     tester.check_counting()
 
 
-def test_numbers_may_come_in_any_order_and_more_than_once() -> None:
+def test_seq_nos_may_arrive_in_any_order_and_repeatedly() -> None:
     check_counting_of((0, "Started"))
     check_counting_of((1, "Updated"), (0, "Started"), (1, "Updated"), (2, "Ended"))
 
 
 @pytest.mark.parametrize(
-    ("events", "words"),
+    ("events", "message"),
     [
-        ([(1, "Started"), (2, "Ended")], "must count on from 0"),
-        ([(0, "Started"), (2, "Ended")], "must count on from 0"),
+        ([(1, "Started"), (2, "Ended")], "must count from 0"),
+        ([(0, "Started"), (2, "Ended")], "must count from 0"),
         ([(0, "Updated"), (1, "Ended")], "must begin with Started"),
-        ([(0, "Started"), (1, "Ended"), (2, "Updated")], "in its middle"),
+        ([(0, "Started"), (1, "Ended"), (2, "Updated")], "between its first and last event"),
     ],
 )
-def test_a_transaction_that_does_not_count_on_is_noticed(
-    events: list[tuple[int, str]], words: str
-) -> None:
-    with pytest.raises(CheckFailed, match=words):
+def test_a_gap_in_a_transaction_fails(events: list[tuple[int, str]], message: str) -> None:
+    with pytest.raises(CheckFailed, match=message):
         check_counting_of(*events)

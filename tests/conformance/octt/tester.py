@@ -1,8 +1,27 @@
-"""With what does a test case drive the station, and how does it wait for what the station says?
+"""The tester: what a test case uses to operate the station, send CALLs and await messages.
 
-A case is a function of one `Tester`. Messages of the station are consumed: an expectation takes
-the first one of its kind that no earlier expectation took, and checks it. `step` is what the
-document calls the step; it opens the message of a failure.
+A case of Part 6 is a function of one `Tester`, written in the order of the document's steps:
+
+    t.plug_in()                                                        manual action
+    t.expect_status("step 1", "Occupied")                              message awaited and checked
+    t.send_call("step 3", "Reset", {"type": "OnIdle"}, {"status": "Accepted"})    CALL of the CSMS
+
+Rules of waiting and consuming:
+
+* The station's messages are consumed. An `expect_...` takes the first message of its kind that
+  no earlier expectation took, waiting for it if necessary, and checks it. Messages of other kinds
+  stay available, so the order between kinds is not checked, as in the document.
+* `discard_received` ends a phase: everything received so far is ignored by later steps.
+  `go_offline`, `reset_station` and `power_cycle` do that too.
+* `peek_event` returns an event without consuming it. `pending_calls` lists what was not consumed.
+* `expect_no_...` waits for a time (the message timeout unless given) and fails on any match.
+* Periodic samples (`SAMPLE_TRIGGERS`) are no steps of a case: `expect_event` skips them.
+* `expect_event` also checks the rules of §2.1 that hold in all cases, from what the tester did
+  in the `Session` of the EVSE: Started first, idToken and remoteStartId once, EVSE and connector.
+* `check_counting` at the end of each case checks seqNo over all transactions.
+
+`step` is the document's name of the step; a failure message starts with it. Variables a case sets
+are recorded in `bench.original_values`, and the bench sets them back afterwards.
 """
 
 from __future__ import annotations
@@ -29,8 +48,8 @@ from tests.conformance.octt.verify import (
 from tests.e2e.harness import wait_until
 from tests.support.csms import CallErrorReceived, Csms, Frame, Payload
 
-RESPONSE_TIMEOUT_S = 20.0  # OCPP response time and triggered function response time, at most
-MANUAL_ACTION_TIMEOUT_S = 30.0  # what follows something done by hand: a plug, a card
+RESPONSE_TIMEOUT_S = 20.0  # limit of the OCPP and the triggered function response time
+MANUAL_ACTION_TIMEOUT_S = 30.0  # for messages that follow a manual action: plug, card
 SAMPLE_TRIGGERS = ("MeterValuePeriodic", "MeterValueClock")
 TOKEN_TYPE = "ISO14443"
 TRANSACTION_EVENT = "TransactionEvent"
@@ -38,13 +57,13 @@ TRANSACTION_EVENT = "TransactionEvent"
 
 @dataclass
 class Session:
-    """What the tester did at one EVSE, and what the station made of it."""
+    """What the tester did at one EVSE, and what the station has reported about it."""
 
     evse_id: int
-    id_token: str | None = None  # authorized with
+    id_token: str | None = None  # the token that authorized it
     remote_start_id: int | None = None
     plugged: bool = False
-    transaction_id: str | None = None  # of the transaction that began last
+    transaction_id: str | None = None  # of the latest transaction
     is_open: bool = False
     id_token_reported: bool = False
     remote_start_reported: bool = False
@@ -53,7 +72,7 @@ class Session:
 
 @dataclass
 class Timings:
-    """Seconds, for the response-time table of the report."""
+    """Measured times in seconds, for the response-time table of the report."""
 
     triggered: list[float] = field(default_factory=list)
     remote_start: list[float] = field(default_factory=list)
@@ -61,29 +80,26 @@ class Timings:
 
 
 class Tester:
-    """One test case at work on one bench."""
+    """Runs one test case on one bench."""
 
     __test__ = False  # not a class of pytest's
 
-    OFFLINE_STATUS = HTTPStatus.SERVICE_UNAVAILABLE  # what a handshake gets while "offline"
+    OFFLINE_STATUS = HTTPStatus.SERVICE_UNAVAILABLE  # answer to a handshake while "offline"
 
     def __init__(self, bench: StationBench) -> None:
         self.bench = bench
-        self.csms: Csms = bench.csms  # the one in use; a migration changes it
+        self.csms: Csms = bench.csms  # changed by `switch_to`
         self.sessions = {evse.id: Session(evse.id) for evse in bench.profile.evse}
         self.timings = Timings()
         self.start_points: Sequence[str] = bench.profile.transaction.start_points
         self.stop_points: Sequence[str] = bench.profile.transaction.stop_points
         self._consumed_frames: set[int] = set()  # frame numbers
-        self._consumed_reports: set[tuple[int, tuple[int, int]]] = (
-            set()
-        )  # reports taken, by frame and place
-        self.first_relevant_frame = (
-            self.csms.next_frame_number()
-        )  # what came before concerns nobody
+        # Connector reports consumed: (frame number, (evseId, connectorId)).
+        self._consumed_reports: set[tuple[int, tuple[int, int]]] = set()
+        self.first_relevant_frame = self.csms.next_frame_number()  # earlier frames are ignored
         self._numbers = itertools.count(1)
 
-    # What is known of the product.
+    # The product.
 
     @property
     def profile(self) -> Profile:
@@ -104,10 +120,12 @@ class Tester:
     @property
     def connectors(self) -> list[tuple[int, int]]:
         """(evseId, connectorId) of every connector."""
-        return [(evse.id, one.id) for evse in self.profile.evse for one in evse.connectors]
+        return [
+            (evse.id, connector.id) for evse in self.profile.evse for connector in evse.connectors
+        ]
 
     def use_points(self, *, start: str = "", stop: str = "") -> None:
-        """Configuration state: TxStartPoint or TxStopPoint is only this, if it can be set."""
+        """Configuration state: TxStartPoint or TxStopPoint has this single value, if settable."""
         if start and start not in self.start_points:
             self.configure_variable("TxCtrlr", "TxStartPoint", start)
             self.start_points = (start,)
@@ -119,10 +137,10 @@ class Tester:
         return self.sessions[evse_id or self.evse_id]
 
     def next_id(self) -> int:
-        """For requestId and remoteStartId."""
+        """A new number for requestId or remoteStartId."""
         return next(self._numbers)
 
-    # What the CSMS says.
+    # CALLs of the CSMS.
 
     def send_call(
         self,
@@ -131,10 +149,10 @@ class Tester:
         request: Payload | None = None,
         expected: Mapping[str, Any] | None = None,
     ) -> Payload:
-        """Send a request, wait for its response and verify that.
+        """Send a request, wait for its response and check that.
 
         Raises:
-            Failure: a CALLERROR, or a field is not as expected.
+            CheckFailed: a CALLERROR was received, or a field is not as expected.
         """
         try:
             response = self.csms.call(action, request or {}, RESPONSE_TIMEOUT_S)
@@ -152,10 +170,10 @@ class Tester:
             return
         raise CheckFailed(f"{step}: {action} must get CALLERROR {code}, got {response}")
 
-    # What the station says.
+    # CALLs of the station.
 
     def discard_received(self) -> None:
-        """Whatever was said up to now concerns no later step."""
+        """Ignore everything received so far in all later steps."""
         self.first_relevant_frame = self.csms.next_frame_number()
 
     def take_call(
@@ -166,31 +184,31 @@ class Tester:
         timeout_s: float = RESPONSE_TIMEOUT_S,
         description: str = "",
     ) -> Frame:
-        """The first message of this action that is wanted and was not taken yet."""
+        """Consume the first message of this action that meets `predicate`; waits for it."""
         since = self.first_relevant_frame
-        taken = self._consumed_frames
+        consumed = self._consumed_frames
 
-        def is_it(frame: Frame) -> bool:
+        def matches(frame: Frame) -> bool:
             return (
                 frame.incoming
                 and frame.type == 2  # CALL
                 and frame.action == action
-                and frame.number not in taken
+                and frame.number not in consumed
                 and predicate(frame.payload)
             )
 
         try:
             frame = self.csms.record.wait_for_frame(
-                is_it, timeout_s, f"{action} {description}", since
+                matches, timeout_s, f"{action} {description}", since
             )
         except TimeoutError as error:
             raise CheckFailed(f"{step}: {error}") from None
-        taken.add(frame.number)
-        if action == "BootNotification":  # before a case changes what the CSMS answers
-            answer = (False, frame.message_id)
+        consumed.add(frame.number)
+        if action == "BootNotification":  # wait until it is answered: the case may now change that
+            response_key = (False, frame.message_id)
             record = self.csms.record
             record.wait_for_frame(
-                lambda each: (each.incoming, each.message_id) == answer,
+                lambda response: (response.incoming, response.message_id) == response_key,
                 RESPONSE_TIMEOUT_S,
                 "answer",
                 frame.number,
@@ -206,7 +224,7 @@ class Tester:
         predicate: Callable[[Payload], bool] = lambda payload: True,
         timeout_s: float = RESPONSE_TIMEOUT_S,
     ) -> Payload:
-        """The next message of this action, verified."""
+        """Consume the next message of this action and check its fields."""
         frame = self.take_call(step, action, predicate, timeout_s)
         check_fields(f"{step} {action}Request", frame.payload, expected or {})
         return dict(frame.payload)
@@ -219,21 +237,21 @@ class Tester:
         *,
         predicate: Callable[[Payload], bool] = lambda payload: True,
     ) -> Payload:
-        """As `expect`, for what a request just made asked for: its time counts in the report."""
-        asked = next(
+        """As `expect_call`, for a message the last CALL triggered; its time is in the report."""
+        trigger = next(
             frame
             for frame in reversed(self.csms.record.frames)
             if not frame.incoming and frame.type == 2
         )
         frame = self.take_call(step, action, predicate)
         check_fields(f"{step} {action}Request", frame.payload, expected)
-        self.timings.triggered.append(frame.monotonic_s - asked.monotonic_s)
+        self.timings.triggered.append(frame.monotonic_s - trigger.monotonic_s)
         return dict(frame.payload)
 
     def pending_calls(
         self, action: str, expected: Mapping[str, Any] | None = None
     ) -> list[Payload]:
-        """Messages of this action that were said and not taken yet."""
+        """Messages of this action that were received and not consumed."""
         return [
             frame.payload
             for frame in self.csms.calls_for(action, self.first_relevant_frame)
@@ -248,33 +266,33 @@ class Tester:
         expected: Mapping[str, Any] | None = None,
         wait_s: float | None = None,
     ) -> None:
-        """Nothing of this kind comes, for as long as the message timeout.
+        """Assert that no such message is received within `wait_s` (None: the message timeout).
 
         Raises:
-            Failure: it came.
+            CheckFailed: one was received.
         """
         deadline = time.monotonic() + (
             self.settings.message_timeout_s if wait_s is None else wait_s
         )
         while time.monotonic() < deadline:
-            found = self.pending_calls(action, expected)
-            require(step, not found, f"no {action} may come, came {found[:1]}")
+            calls = self.pending_calls(action, expected)
+            require(step, not calls, f"no {action} may be sent, got {calls[:1]}")
             time.sleep(0.05)
 
     def expect_no_event(self, step: str, expected: Mapping[str, Any] | None = None) -> None:
-        """No TransactionEvent comes but samples."""
+        """Assert that no TransactionEvent except samples is received in the message timeout."""
         deadline = time.monotonic() + self.settings.message_timeout_s
         while time.monotonic() < deadline:
-            found = [
+            events = [
                 event
                 for event in self.pending_calls(TRANSACTION_EVENT, expected)
                 if event["triggerReason"] not in SAMPLE_TRIGGERS
             ]
-            require(step, not found, f"no TransactionEvent may come, came {found[:1]}")
+            require(step, not events, f"no TransactionEvent may be sent, got {events[:1]}")
             time.sleep(0.05)
 
     def wait(self, seconds: float) -> None:
-        """The document says: the test system waits."""
+        """The step "the test system waits" of the document."""
         time.sleep(seconds)
 
     # Transactions.
@@ -286,10 +304,11 @@ class Tester:
         evse_id: int | None = None,
         timeout_s: float = MANUAL_ACTION_TIMEOUT_S,
     ) -> Payload:
-        """The next TransactionEvent of an EVSE's transaction that is no sample, verified.
+        """Consume the next TransactionEvent of an EVSE that is no sample, and check it.
 
-        Also checks what holds for every case (§2.1): the first event is Started, the first after
-        an idToken carries it, the first after a remote start says so, and the EVSE is told.
+        Also checks the rules of every case (§2.1): the first event is Started; the first after
+        an authorization has the idToken; the first after a remote start has its trigger reason
+        and remoteStartId; the first after plugging in has EVSE and connector.
         """
         session = self.session_on(evse_id)
         frame = self.take_call(
@@ -302,15 +321,15 @@ class Tester:
             f"as {dict(expected)}",
         )
         event = dict(frame.payload)
-        verified = dict(expected) | self._general_checks(session, event)
-        check_fields(f"{step} TransactionEventRequest", event, verified)
+        checks = dict(expected) | self._general_checks(session, event)
+        check_fields(f"{step} TransactionEventRequest", event, checks)
         self._update_session(session, event)
         return event
 
     def peek_event(
         self, step: str, evse_id: int | None = None, timeout_s: float = MANUAL_ACTION_TIMEOUT_S
     ) -> Payload:
-        """The next TransactionEvent that is no sample, of an EVSE's transaction, left untaken."""
+        """As `expect_event`, but neither checked nor consumed."""
         session = self.session_on(evse_id)
         frame = self.take_call(
             step,
@@ -326,8 +345,8 @@ class Tester:
     def _belongs_to(self, session: Session, event: Payload) -> bool:
         if session.is_open:
             return bool(event["transactionInfo"]["transactionId"] == session.transaction_id)
-        told = event.get("evse", {}).get("id", session.evse_id)
-        return bool(event["eventType"] == "Started" and told == session.evse_id)
+        evse_id = event.get("evse", {}).get("id", session.evse_id)
+        return bool(event["eventType"] == "Started" and evse_id == session.evse_id)
 
     def _general_checks(self, session: Session, event: Payload) -> dict[str, Any]:
         checks: dict[str, Any] = {}
@@ -356,25 +375,37 @@ class Tester:
             session.id_token, session.remote_start_id = None, None
 
     def check_counting(self) -> None:
-        """§2.1, for every transaction of the bench: its first event is Started, its last, if that
-        has come, is Ended, and seqNo counts from 0 on. In which order they came is not asked.
+        """§2.1, for every transaction of the bench: seqNo counts from 0 without a gap, the first
+        event is Started, none but the last is Ended. The order of arrival is not checked.
 
         Raises:
-            Failure: a number is missing, or something came behind Ended.
+            CheckFailed: a number is missing, or an event follows Ended.
         """
-        told: dict[str, dict[int, str]] = {}
+        event_types: dict[str, dict[int, str]] = {}
         for frame in self.bench.csms.calls_for(TRANSACTION_EVENT):
-            name = frame.payload["transactionInfo"]["transactionId"]
-            told.setdefault(name, {})[frame.payload["seqNo"]] = frame.payload["eventType"]
-        for name, kinds in told.items():
-            numbers = sorted(kinds)
-            gapless = numbers == list(range(len(numbers)))
-            require("afterwards", gapless, f"seqNo of {name} must count on from 0, are {numbers}")
-            first, between = kinds[0], {kinds[number] for number in numbers[1:-1]}
+            transaction_id = frame.payload["transactionInfo"]["transactionId"]
+            event_types.setdefault(transaction_id, {})[frame.payload["seqNo"]] = frame.payload[
+                "eventType"
+            ]
+        for transaction_id, types in event_types.items():
+            seq_nos = sorted(types)
+            gapless = seq_nos == list(range(len(seq_nos)))
             require(
-                "afterwards", first == "Started", f"{name} must begin with Started, not {first}"
+                "afterwards",
+                gapless,
+                f"seqNo of {transaction_id} must count from 0 without a gap, are {seq_nos}",
             )
-            require("afterwards", between <= {"Updated"}, f"{name} has {between} in its middle")
+            first, between = types[0], {types[number] for number in seq_nos[1:-1]}
+            require(
+                "afterwards",
+                first == "Started",
+                f"{transaction_id} must begin with Started, not {first}",
+            )
+            require(
+                "afterwards",
+                between <= {"Updated"},
+                f"{transaction_id} has {between} between its first and last event",
+            )
 
     # Connectors.
 
@@ -386,46 +417,50 @@ class Tester:
         connector_id: int | None = None,
         timeout_s: float = MANUAL_ACTION_TIMEOUT_S,
     ) -> None:
-        """The next report of a connector says this AvailabilityState."""
-        where = evse_id or self.evse_id, connector_id or self.connector_id
+        """The next report of a connector has this AvailabilityState."""
+        connector = evse_id or self.evse_id, connector_id or self.connector_id
         deadline = time.monotonic() + timeout_s
         while True:
             for frame in self.csms.record.frames[self.first_relevant_frame :]:
-                told = dict(_reported_statuses(frame)).get(where)
-                if told is not None and (frame.number, where) not in self._consumed_reports:
-                    self._consumed_reports.add((frame.number, where))
-                    require(step, told == status, f"connector {where} must be {status}, is {told}")
+                reported = dict(_reported_statuses(frame)).get(connector)
+                if reported is not None and (frame.number, connector) not in self._consumed_reports:
+                    self._consumed_reports.add((frame.number, connector))
+                    require(
+                        step,
+                        reported == status,
+                        f"connector {connector} must be {status}, is {reported}",
+                    )
                     return
             require(
                 step,
                 time.monotonic() < deadline,
-                f"connector {where} must be reported {status}, nothing came in {timeout_s:.0f} s",
+                f"connector {connector} must be reported {status}, no report in {timeout_s:.0f} s",
             )
             time.sleep(0.02)
 
     def expect_statuses(
         self, step: str, status: str = "Available", *, exceptions: Mapping[int, str] | None = None
     ) -> None:
-        """Every connector is reported; those of the EVSEs in `but` with another state."""
+        """Every connector is reported with `status`, or with that of its EVSE in `exceptions`."""
         for evse_id, connector_id in self.connectors:
             self.expect_status(step, (exceptions or {}).get(evse_id, status), evse_id, connector_id)
 
     def expect_no_status(self, step: str, wait_s: float, evse_id: int | None = None) -> None:
-        """No connector (of an EVSE) is reported for a while."""
+        """Assert that no connector (of this EVSE) is reported within `wait_s`."""
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
             for frame in self.csms.record.frames[self.first_relevant_frame :]:
-                for where, told in _reported_statuses(frame):
-                    if (frame.number, where) not in self._consumed_reports and evse_id in (
+                for connector, reported in _reported_statuses(frame):
+                    if (frame.number, connector) not in self._consumed_reports and evse_id in (
                         None,
-                        where[0],
+                        connector[0],
                     ):
                         raise CheckFailed(
-                            f"{step}: connector {where} may not be reported, is {told}"
+                            f"{step}: connector {connector} may not be reported, is {reported}"
                         )
             time.sleep(0.05)
 
-    # Hands.
+    # Manual actions.
 
     def plug_in(self, evse_id: int | None = None, *, ready: bool = True) -> None:
         self.bench.station.request_operation(
@@ -441,24 +476,24 @@ class Tester:
     def present_id_token(
         self, id_token: str = VALID, evse_id: int | None = None, *, anywhere: bool = False
     ) -> None:
-        """A card at the reader, meant for this EVSE; `anywhere`: wherever the cable goes then."""
-        meant = {} if anywhere else {"evse_id": evse_id or self.evse_id}
+        """Present a card for this EVSE; `anywhere`: for no EVSE in particular."""
+        evse = {} if anywhere else {"evse_id": evse_id or self.evse_id}
         self.bench.station.request_operation(
-            "present_token", id_token=id_token, type=TOKEN_TYPE, **meant
+            "present_token", id_token=id_token, type=TOKEN_TYPE, **evse
         )
 
     def pause_ev(self, evse_id: int | None = None) -> None:
         self.bench.station.request_operation("ev_pause", evse_id=evse_id or self.evse_id)
 
     def is_power_flowing(self, evse_id: int | None = None) -> bool:
-        """What is really so, by the emulated world: not what the station says."""
-        world = self.bench.station.read_emulated_evse(evse_id or self.evse_id)
-        return bool(world["contactor"] == "closed" and Decimal(world["current_a"]) > 0)
+        """Whether power flows in the emulated hardware, whatever the station reports."""
+        evse = self.bench.station.read_emulated_evse(evse_id or self.evse_id)
+        return bool(evse["contactor"] == "closed" and Decimal(evse["current_a"]) > 0)
 
     # The link.
 
     def go_offline(self) -> None:
-        """Close the WebSocket and accept no other."""
+        """Close the WebSocket and refuse every new connection."""
         self.csms.refuse_with = self.OFFLINE_STATUS
         if self.csms.is_connected:
             self.csms.close_connection()
@@ -466,7 +501,7 @@ class Tester:
         self.discard_received()
 
     def go_online(self, timeout_s: float = 60.0) -> None:
-        """Accept the next attempt to connect, and wait for it."""
+        """Accept connections again and wait for one."""
         self.csms.refuse_with = None
         self.csms.wait_connected(timeout_s)
 
@@ -477,7 +512,7 @@ class Tester:
         self.go_online()
 
     def switch_to(self, csms: Csms) -> None:
-        """Go on with another CSMS: the station moved there."""
+        """Continue with another CSMS, to which the station has migrated."""
         self.csms = csms
         self.first_relevant_frame = 0
         self._consumed_frames.clear()
@@ -501,7 +536,7 @@ class Tester:
         """The Actual value.
 
         Raises:
-            Failure: it cannot be had.
+            CheckFailed: the variable cannot be read.
         """
         result = self.get_variable(component, variable, instance)
         check_fields(f"preparation {component}.{variable}", result, {"attributeStatus": "Accepted"})
@@ -514,7 +549,7 @@ class Tester:
     def set_variable(
         self, component: str, variable: str, value: str | int | bool, instance: str | None = None
     ) -> str:
-        """SetVariables of one Actual value; gives the attributeStatus and keeps the old value."""
+        """Set one Actual value and return its attributeStatus; the bench restores the old value."""
         before = self.get_variable(component, variable, instance)
         request = {
             "component": {"name": component},
@@ -532,17 +567,17 @@ class Tester:
     def configure_variable(
         self, component: str, variable: str, value: str | int | bool, instance: str | None = None
     ) -> None:
-        """Configuration state: the variable has this value, if it is implemented."""
-        now = self.get_variable(component, variable, instance)
-        if now["attributeStatus"] in ("UnknownComponent", "UnknownVariable"):
+        """Configuration state: set the variable to this value, if it is implemented."""
+        current = self.get_variable(component, variable, instance)
+        if current["attributeStatus"] in ("UnknownComponent", "UnknownVariable"):
             return
-        if now.get("attributeValue") == _value_text(value):
+        if current.get("attributeValue") == _value_text(value):
             return
         status = self.set_variable(component, variable, value, instance)
         require(
             f"preparation {component}.{variable}",
             status in ("Accepted", "RebootRequired"),
-            f"must become {value}, is {now.get('attributeValue')} and the change was {status}",
+            f"must become {value}, is {current.get('attributeValue')} and the change was {status}",
         )
 
     # Booting.
@@ -550,12 +585,12 @@ class Tester:
     def reset_station(
         self, step: str = "Booted step 1", kind: str = "Immediate", status: Any = "Accepted"
     ) -> None:
-        """A ResetRequest for the whole station, and its answer."""
+        """Send a ResetRequest for the whole station and check the response."""
         self.discard_received()
         self.send_call(step, "Reset", {"type": kind}, {"status": status})
 
     def power_cycle(self) -> None:
-        """Take the station's supply away, and give it back."""
+        """Interrupt the station's supply and restore it."""
         self.discard_received()
         self.bench.station.kill()
         self.csms.wait_disconnected(RESPONSE_TIMEOUT_S)
@@ -569,7 +604,7 @@ class Tester:
     def expect_security_event(
         self, step: str, *kinds: str, timeout_s: float = RESPONSE_TIMEOUT_S
     ) -> None:
-        """One of these SecurityEventNotifications comes, among others perhaps."""
+        """One of these SecurityEventNotifications is received, possibly among others."""
         self.take_call(
             step,
             "SecurityEventNotification",
@@ -580,13 +615,13 @@ class Tester:
 
     @property
     def has_open_authorization(self) -> bool:
-        """Whether somebody was let in and never plugged in: the next case would inherit that."""
+        """Whether an authorization was not used: it would be active in the next case."""
         return any(
             session.id_token is not None and not session.is_open
             for session in self.sessions.values()
         )
 
-    # Whatever takes time.
+    # Waiting.
 
     def wait_until(self, condition: Callable[[], object], step: str, description: str) -> None:
         try:
@@ -596,12 +631,12 @@ class Tester:
 
 
 def _reported_statuses(frame: Frame) -> Iterator[tuple[tuple[int, int], str]]:
-    """(evseId, connectorId) and state of each connector a message reports. B04, G01, N07.FR.19."""
+    """(evseId, connectorId) and state of each connector in a message. B04, G01, N07.FR.19."""
     if not frame.incoming or frame.type != 2:
         return
     if frame.action == "StatusNotification":
-        told = frame.payload
-        yield (told["evseId"], told["connectorId"]), told["connectorStatus"]
+        report = frame.payload
+        yield (report["evseId"], report["connectorId"]), report["connectorStatus"]
     elif frame.action == "NotifyEvent":
         for event in frame.payload["eventData"]:
             component = event["component"]

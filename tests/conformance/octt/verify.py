@@ -1,8 +1,10 @@
-"""How is a validation of a test case written, and what does a failed one say?
+"""Checks of message fields, as the validations of test cases are written.
 
-`verify("step 3", payload, {"evse.id": 1, "idToken": OMITTED, "reason": one_of("A", "B")})`.
-A path names a field, `meterValue[0].sampledValue[0].context` one of a list. What is expected is a
-value, or one of the expectations below.
+    check_fields("step 3", payload, {"evse.id": 1, "idToken": OMITTED, "reason": one_of("A", "B")})
+
+A path names a field, `meterValue[0].sampledValue[0].context` one in a list. The expected value is
+a literal or one of the expectations below. `True` and `1` are different values. A failed check
+raises `CheckFailed` with the step, the path, the expected and the actual value.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ _TEXT_CHARACTERS_MAX = 300
 
 
 class CheckFailed(AssertionError):
-    """A validation did not hold: which step, which field, what it was and what it had to be."""
+    """A validation failed: step, field, expected and actual value."""
 
 
 class _OmittedField:
@@ -27,12 +29,12 @@ class _OmittedField:
         return "omitted"
 
 
-OMITTED = _OmittedField()  # expected: no such field; found: there is none
+OMITTED = _OmittedField()  # as expectation: no such field; as value: there is none
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """Something a field must be, in words for the message and as a test."""
+    """A condition on a field's value, with its description for the failure message."""
 
     description: str
     predicate: Callable[[Any], bool]
@@ -43,42 +45,49 @@ class Expectation:
 
 PRESENT = Expectation("present", lambda value: value is not OMITTED)
 NOT_EMPTY = Expectation("not empty", lambda value: value is not OMITTED and bool(value))
-NO_ERROR_INFO = Expectation(  # of attributeStatusInfo and statusInfo
+NO_ERROR_INFO = Expectation(  # for attributeStatusInfo and statusInfo
     "omitted or with reasonCode NoError",
     lambda info: info is OMITTED or info.get("reasonCode") == "NoError",
 )
 
 
 def one_of(*allowed: Any) -> Expectation:
-    """One of these; OMITTED among them allows the field to be left out."""
-    words = " or ".join(map(repr, allowed))
-    return Expectation(words, lambda value: any(_values_equal(each, value) for each in allowed))
+    """One of these values; OMITTED among them allows the field to be absent."""
+    description = " or ".join(map(repr, allowed))
+    return Expectation(
+        description,
+        lambda value: any(_values_equal(allowed_value, value) for allowed_value in allowed),
+    )
 
 
 def not_in(*forbidden: Any) -> Expectation:
-    words = "not " + " nor ".join(map(repr, forbidden))
+    description = "not " + " nor ".join(map(repr, forbidden))
     return Expectation(
-        words, lambda value: not any(_values_equal(each, value) for each in forbidden)
+        description,
+        lambda value: (
+            not any(_values_equal(forbidden_value, value) for forbidden_value in forbidden)
+        ),
     )
 
 
 def field_at(payload: Any, path: str) -> Any:
-    """What stands at a path; OMITTED where nothing does."""
-    found = payload
+    """The value at a path; OMITTED if there is none."""
+    node = payload
     for name in _INDEX.sub(r".\1", path).split("."):
-        if isinstance(found, list) and name.isdigit() and int(name) < len(found):
-            found = found[int(name)]
-        elif isinstance(found, dict) and name in found:
-            found = found[name]
+        if isinstance(node, list) and name.isdigit() and int(name) < len(node):
+            node = node[int(name)]
+        elif isinstance(node, dict) and name in node:
+            node = node[name]
         else:
             return OMITTED
-    return found
+    return node
 
 
 def matches_fields(payload: Any, expected: Mapping[str, Any]) -> bool:
     """Whether every field is as expected."""
     return all(
-        _meets_expectation(wanted, field_at(payload, path)) for path, wanted in expected.items()
+        _meets_expectation(expectation, field_at(payload, path))
+        for path, expectation in expected.items()
     )
 
 
@@ -86,16 +95,16 @@ def check_fields(step: str, payload: Any, expected: Mapping[str, Any]) -> None:
     """Check every field.
 
     Raises:
-        Failure: the first that is not as expected, named by step and path.
+        CheckFailed: for the first field that is not as expected, with step and path.
     """
-    for path, wanted in expected.items():
-        found = field_at(payload, path)
-        if not _meets_expectation(wanted, found):
-            raise CheckFailed(f"{step}: {path} must be {wanted!r}, is {_short_repr(found)}")
+    for path, expectation in expected.items():
+        actual = field_at(payload, path)
+        if not _meets_expectation(expectation, actual):
+            raise CheckFailed(f"{step}: {path} must be {expectation!r}, is {_short_repr(actual)}")
 
 
 def require(step: str, condition: object, description: str) -> None:
-    """Check something no single field says. `words` tells what had to be."""
+    """Check a condition on more than one field. `description`: what must hold."""
     if not condition:
         raise CheckFailed(f"{step}: {description}")
 

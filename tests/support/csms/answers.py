@@ -1,4 +1,4 @@
-"""What does the CSMS answer to a CALL of the station?"""
+"""The responses of the test CSMS to the CALLs of the station."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 Payload = dict[str, Any]
 ResponseFactory = Callable[[Payload], Payload]
 
-# Everything a Charging Station may ask; what no rule below answers gets an empty response.
+# Every request of a Charging Station. One without a method below gets an empty response.
 ACTIONS = (
     "Authorize",
     "BootNotification",
@@ -42,9 +42,9 @@ ACTIONS = (
 
 @dataclass
 class CsmsResponses:
-    """The CSMS's knowledge and mood. Plain attributes: a test sets them, the next answer obeys.
+    """The responses of the CSMS. A test sets the attributes; they apply from the next CALL on.
 
-    `overriding` holds an answer per action, which goes before everything else.
+    `overrides` holds a response factory per action, which takes precedence over all else.
     """
 
     boot_status: str = "Accepted"
@@ -62,7 +62,7 @@ class CsmsResponses:
         group_id_token: str | None = None,
         cache_expiry: datetime | None = None,
     ) -> None:
-        """Tell the CSMS about an idToken; letter case does not count."""
+        """Set the idTokenInfo of an idToken; idTokens are compared without regard to case."""
         info: Payload = {"status": status}
         if group_id_token is not None:
             info["groupIdToken"] = {"idToken": group_id_token, "type": "Central"}
@@ -71,12 +71,12 @@ class CsmsResponses:
         self.id_token_infos[id_token.casefold()] = info
 
     def response_to(self, action: str, request: Payload) -> Payload:
-        """The response payload, in OCPP's own spelling."""
-        answer = self.overrides.get(action) or getattr(self, f"_{action}", None)
-        return answer(request) if answer is not None else {}
+        """The response payload, with OCPP's field names."""
+        make_response = self.overrides.get(action) or getattr(self, f"_{action}", None)
+        return make_response(request) if make_response is not None else {}
 
     def current_time(self) -> str:
-        """What the CSMS's clock shows."""
+        """The time of the CSMS's clock."""
         return _format_instant(datetime.now(UTC) + self.clock_offset)
 
     def _id_token_info(self, id_token: Payload) -> Payload:

@@ -1,4 +1,4 @@
-"""How does the `ocpp` package route what the station asks?"""
+"""Routing of the station's CALLs by the `ocpp` package."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.support.csms.answers import ACTIONS
 
 Payload = dict[str, Any]
 
-# Its validation in worker threads would answer CALLs out of order.
+# ocpp's validation in worker threads would answer CALLs out of order.
 ocpp.messages.ASYNC_VALIDATION = False
 
 
 class CallRouter(ChargePoint):  # type: ignore[misc]  # ocpp carries no types
-    """ocpp's charge point with a handler for every action; the answers come from outside."""
+    """ocpp's ChargePoint with a handler for every action; `answer` supplies the responses."""
 
     def __init__(
         self,
@@ -29,8 +29,8 @@ class CallRouter(ChargePoint):  # type: ignore[misc]  # ocpp carries no types
     ) -> None:
         """
         Args:
-            send: takes each answer's text as ocpp made it.
-            answer: gives the response payload, by action and messageId of the CALL.
+            send: sends the text of each CALLRESULT or CALLERROR that ocpp made.
+            answer: returns the response payload, by action and messageId of the CALL.
         """
         super().__init__(identity, _SendOnlyConnection(send))
         self.answer = answer
@@ -44,7 +44,7 @@ class _SendOnlyConnection:
 
 
 def make_response(action: str, payload: Payload) -> object:
-    """ocpp's dataclass for a response payload in OCPP's own spelling."""
+    """ocpp's dataclass of a response payload that has OCPP's field names."""
     return getattr(call_result, action)(**camel_to_snake_case(payload))
 
 

@@ -1,4 +1,4 @@
-"""How does a bad CSMS treat a CALL?"""
+"""Disturbed responses of the test CSMS."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass
 class Disturbance:
-    """What is done to the answers of some CALLs of the station.
+    """How the responses to some CALLs of the station are disturbed.
 
-    `copies` 0 swallows the answer, 2 sends it twice. `error` sends a CALLERROR of that code in
-    its place. `times` counts down; None means for ever.
+    `copies` 0 drops the response, 2 sends it twice. `error` sends a CALLERROR of that code
+    instead. `times` is the number of CALLs still to be disturbed; None: no limit.
     """
 
     action: str
@@ -23,7 +23,7 @@ class Disturbance:
     times: int | None = None
 
     def consume_match(self, action: str, payload: dict[str, Any]) -> bool:
-        """Whether this CALL is meant; one of `times` is used up by it."""
+        """Whether to disturb the response to this CALL; if so, decrement `times`."""
         if action != self.action or self.times == 0 or not self.where(payload):
             return False
         if self.times is not None:

@@ -1,4 +1,4 @@
-"""What crossed the wire, and was it OCPP 2.0.1?"""
+"""Frames on the WebSocket, and their check against OCPP 2.0.1."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ _TIMESTAMP_CHECKER.checks("date-time")(_is_instant)
 
 @dataclass(frozen=True)
 class Frame:
-    """One text on the WebSocket, taken apart as far as it can be.
+    """One text frame, parsed as far as possible.
 
-    `type` is None where the text is no OCPP-J message. `action` of an answer is that of the CALL
-    it answers, None where there was no such CALL. Numbers in `payload` are int or Decimal.
+    `type` is None if the text is not an OCPP-J message. `action` of a CALLRESULT or CALLERROR is
+    that of its CALL, None if there was no such CALL. Numbers in `payload` are int or Decimal.
     """
 
     number: int  # position in the record, both directions, from 0
@@ -70,7 +70,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class FrameParts:
-    """The elements of an OCPP-J message as they stand, before any judgement."""
+    """The elements of an OCPP-J message, unchecked."""
 
     type: int | None = None
     message_id: str | None = None
@@ -81,7 +81,7 @@ class FrameParts:
 
 
 def parse_frame(text: str) -> FrameParts:
-    """Read the wrapper of a frame; an unreadable one gives empty parts. Part 4 §4.2."""
+    """Parse the OCPP-J envelope; malformed text gives empty parts. Part 4 §4.2."""
     try:
         message = json.loads(text, parse_float=Decimal)
     except (ValueError, RecursionError):
@@ -98,7 +98,7 @@ def parse_frame(text: str) -> FrameParts:
 
 
 def frame_violations(frame: Frame) -> Iterator[str]:
-    """Say what about this frame is not OCPP 2.0.1; nothing for a good one.
+    """Each violation of OCPP 2.0.1 by this frame; none for a valid one.
 
     The schemas are those of the `ocpp` package. For frames of the station every date-time must
     also be written in UTC with `Z` and milliseconds.
@@ -133,5 +133,5 @@ def _payload_violations(frame: Frame) -> Iterator[str]:
         schema, format_checker=_TIMESTAMP_CHECKER if frame.incoming else None
     )
     for error in validator.iter_errors(frame.payload):
-        where = "/".join(map(str, error.absolute_path)) or "payload"
-        yield f"{frame.action}: {where}: {error.message}"
+        path = "/".join(map(str, error.absolute_path)) or "payload"
+        yield f"{frame.action}: {path}: {error.message}"

@@ -1,4 +1,4 @@
-"""Which TransactionEvents arrived, in what order, and do they make a complete account?"""
+"""Ledger of the TransactionEvents received, and the check that each transaction is complete."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Receipt:
 
 @dataclass(frozen=True)
 class RegisterReading:
-    """The import register of the meter as one sampled value told it."""
+    """The import register of the meter as reported in one sampled value."""
 
     seq_no: int
     at: datetime  # of the sample, the station's clock
@@ -61,9 +61,7 @@ class RegisterReading:
 @dataclass
 class _Account:
     receipts: dict[int, Receipt] = field(default_factory=dict)  # by seqNo, in order of arrival
-    changed_seq_nos: list[int] = field(
-        default_factory=list
-    )  # seqNos that came back with another payload
+    changed_seq_nos: list[int] = field(default_factory=list)  # repeated with another payload
 
 
 class Ledger:
@@ -73,7 +71,7 @@ class Ledger:
         self._accounts: dict[str, _Account] = {}
 
     def receive(self, payload: Payload, at: datetime) -> None:
-        """Enter one TransactionEventRequest. A seqNo seen before only counts as a copy."""
+        """Record one TransactionEventRequest. A seqNo received before only counts as a copy."""
         account = self._accounts.setdefault(payload["transactionInfo"]["transactionId"], _Account())
         seq_no = payload["seqNo"]
         first = account.receipts.get(seq_no)
@@ -85,48 +83,48 @@ class Ledger:
             account.changed_seq_nos.append(seq_no)
 
     def transaction_ids(self) -> list[str]:
-        """transactionIds in the order they were first heard of."""
+        """transactionIds in the order of their first event."""
         return list(self._accounts)
 
     def receipts_of(self, transaction_id: str) -> list[Receipt]:
-        """What arrived for a transaction, each seqNo once, in order of arrival."""
+        """The events of a transaction, each seqNo once, in order of arrival."""
         return list(self._accounts[transaction_id].receipts.values())
 
     def count_duplicates(self, transaction_id: str) -> int:
-        """How many arrivals repeated a seqNo."""
+        """How many events repeated a seqNo."""
         return sum(receipt.copies - 1 for receipt in self.receipts_of(transaction_id))
 
     def ended_event(self, transaction_id: str) -> Receipt | None:
-        """The Ended event, None while there is none."""
+        """The Ended event, or None."""
         events = self._accounts.get(transaction_id, _Account()).receipts.values()
         return next((event for event in events if event.event_type == "Ended"), None)
 
     def is_closed(self, transaction_id: str) -> bool:
-        """Whether Ended arrived, and every seqNo before it."""
+        """Whether Ended and every seqNo before it arrived."""
         ended = self.ended_event(transaction_id)
         return ended is not None and len(self.receipts_of(transaction_id)) > ended.seq_no
 
     def registers_of(self, transaction_id: str) -> list[RegisterReading]:
-        """Every import register told for a transaction, by time of sample."""
+        """Every import register reported for a transaction, by time of sample."""
         events = sorted(self.receipts_of(transaction_id), key=lambda event: event.seq_no)
-        told = [register for event in events for register in _registers_in(event)]
-        return sorted(told, key=lambda register: register.at)
+        registers = [register for event in events for register in _registers_in(event)]
+        return sorted(registers, key=lambda register: register.at)
 
     def energy_wh(self, transaction_id: str) -> Decimal:
         """The register of Transaction.End less that of Transaction.Begin.
 
         Raises:
-            LookupError: one of the two was never told.
+            LookupError: one of the two was never reported.
         """
         registers = self.registers_of(transaction_id)
-        ends = [each for each in registers if each.context == "Transaction.End"]
-        begins = [each for each in registers if each.context == "Transaction.Begin"]
+        ends = [register for register in registers if register.context == "Transaction.End"]
+        begins = [register for register in registers if register.context == "Transaction.Begin"]
         if not begins or not ends:
             raise LookupError(f"{transaction_id}: no register at begin or end in {registers}")
         return ends[-1].energy_wh - begins[0].energy_wh
 
     def find_problems(self, transaction_id: str, *, clock_stepped: bool = False) -> list[str]:
-        """What is wrong with the account of one transaction; empty for a complete one.
+        """The problems of one transaction; empty for a complete one.
 
         Args:
             clock_stepped: the station's clock was moved, so timestamps may run backwards.
@@ -143,7 +141,7 @@ class Ledger:
 
 
 def parse_instant(text: str) -> datetime:
-    """The moment a date-time of a message names; one without an offset is refused."""
+    """The moment of a date-time in a message; ValueError without a UTC offset."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text} has no offset")
@@ -151,7 +149,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def _without_offline(payload: Payload) -> Payload:
-    """A TransactionEvent as far as it may not change between two attempts. E04, E12."""
+    """The part of a TransactionEvent that may not change between two attempts. E04, E12."""
     return {key: payload[key] for key in payload if key != "offline"}
 
 
@@ -164,18 +162,18 @@ def _sequence_problems(account: _Account) -> Iterator[str]:
         if later < earlier:
             yield f"seqNo {later} arrived after {earlier}"
     for seq_no in account.changed_seq_nos:
-        yield f"seqNo {seq_no} came again with another payload"
+        yield f"seqNo {seq_no} repeated with another payload"
 
 
 def _bracket_problems(account: _Account) -> Iterator[str]:
     events = account.receipts.values()
-    for event_type, where in (("Started", 0), ("Ended", max(account.receipts))):
-        found = [event.seq_no for event in events if event.event_type == event_type]
-        if found != [where]:
-            yield f"{event_type} at seqNo {found}, expected at [{where}]"
-    evses = {event.payload["evse"]["id"] for event in events if "evse" in event.payload}
-    if len(evses) > 1:
-        yield f"told for several EVSEs: {sorted(evses)}"
+    for event_type, expected in (("Started", 0), ("Ended", max(account.receipts))):
+        seq_nos = [event.seq_no for event in events if event.event_type == event_type]
+        if seq_nos != [expected]:
+            yield f"{event_type} at seqNo {seq_nos}, expected at [{expected}]"
+    evse_ids = {event.payload["evse"]["id"] for event in events if "evse" in event.payload}
+    if len(evse_ids) > 1:
+        yield f"reported for several EVSEs: {sorted(evse_ids)}"
 
 
 def _time_problems(account: _Account) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What did both ends say, what was wrong with it, and how long did answers take?"""
+"""Record of all frames between station and CSMS: violations and response times."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class ResponseTimes:
 
 
 class FrameRecord:
-    """Every frame in order, written by the CSMS's thread, read by the test's.
+    """Every frame in order, written by the CSMS's thread, read by the test's thread.
 
-    `problems` holds one line for each thing the *station* did against the protocol. It is never
-    emptied by the record itself: a test that provokes one takes it out by name.
+    `problems` has one line for each violation of the protocol by the *station*. The record never
+    removes one: a test that provokes a violation removes it.
     """
 
     def __init__(self) -> None:
@@ -42,19 +42,17 @@ class FrameRecord:
         self.problems: list[str] = []
         self.ledger = Ledger()
         self.condition = threading.Condition()
-        self._action_by_call: dict[
-            tuple[bool, str], str
-        ] = {}  # (incoming, messageId) of CALLs: action
-        self._unanswered: dict[bool, dict[str, int]] = {True: {}, False: {}}  # id: connection
-        self._malformed_texts: list[
-            str
-        ] = []  # texts of the CSMS that are no OCPP-J: any answer may follow
-        self._stalled_connections: set[int] = (
-            set()
-        )  # connections on which time has no meaning any more
+        # By (incoming, messageId) of a CALL.
+        self._action_by_call: dict[tuple[bool, str], str] = {}
+        # By incoming, then messageId: the connection's number.
+        self._unanswered: dict[bool, dict[str, int]] = {True: {}, False: {}}
+        # Texts sent by the CSMS that are not OCPP-J: any answer is allowed to them.
+        self._malformed_texts: list[str] = []
+        # Connections the CSMS stopped reading: the order of frames proves nothing there.
+        self._stalled_connections: set[int] = set()
 
     def add_frame(self, text: str, *, connection: int, incoming: bool) -> Frame:
-        """Take a frame down, judge it if the station sent it, and wake whoever waits."""
+        """Append a frame, check it if the station sent it, and notify all waiting threads."""
         with self.condition:
             frame = self._parse_text(text, connection, incoming)
             self.frames.append(frame)
@@ -65,18 +63,18 @@ class FrameRecord:
         return frame
 
     def add_problem(self, problem: str) -> None:
-        """Note something the station did against the protocol."""
+        """Record a violation of the protocol by the station."""
         with self.condition:
             self.problems.append(problem)
             self.condition.notify_all()
 
     def waive_response(self, message_id: str) -> None:
-        """The CSMS will not answer this CALL in time: another one may follow it."""
+        """Allow another CALL before this one is answered: the CSMS will not answer it in time."""
         with self.condition:
             self._unanswered[True].pop(message_id, None)
 
     def tolerate_overlap(self, connection: int) -> None:
-        """The CSMS stopped reading: what it reads later may be a CALL and its own retry."""
+        """Allow overlapping CALLs: a stopped CSMS may later read both a CALL and its retry."""
         with self.condition:
             self._stalled_connections.add(connection)
 
@@ -84,7 +82,7 @@ class FrameRecord:
         """Wait until a condition over the record holds.
 
         Raises:
-            TimeoutError: it did not within `message_timeout_s`; names `what` and the last frames.
+            TimeoutError: not within `timeout_s`; names `description` and the last frames.
         """
         with self.condition:
             if not self.condition.wait_for(condition, timeout_s):
@@ -96,21 +94,21 @@ class FrameRecord:
     def wait_for_frame(
         self, predicate: Callable[[Frame], bool], timeout_s: float, description: str, after: int = 0
     ) -> Frame:
-        """The first frame from number `after` on that is wanted, waiting for it if need be."""
-        found: list[Frame] = []
-        looked = after
+        """The first frame from number `after` on that meets `predicate`; waits for it."""
+        matches: list[Frame] = []
+        checked = after
 
-        def look() -> bool:
-            nonlocal looked
-            for frame in self.frames[looked:]:
-                looked += 1
+        def has_match() -> bool:
+            nonlocal checked
+            for frame in self.frames[checked:]:
+                checked += 1
                 if predicate(frame):
-                    found.append(frame)
+                    matches.append(frame)
                     return True
             return False
 
-        self.wait_until(look, timeout_s, description)
-        return found[0]
+        self.wait_until(has_match, timeout_s, description)
+        return matches[0]
 
     def response_times(self) -> dict[str, ResponseTimes]:
         """Per action, how long the station took to answer the CALLs of the CSMS."""
@@ -168,13 +166,13 @@ class FrameRecord:
         problems = []
         if (True, str(frame.message_id)) in self._action_by_call:
             problems.append("uses a messageId again")
-        waiting = [
+        unanswered = [
             message_id
             for message_id, connection in self._unanswered[True].items()
             if connection == frame.connection and connection not in self._stalled_connections
         ]
-        if waiting:
-            problems.append(f"is sent while {waiting} still waits for its answer")
+        if unanswered:
+            problems.append(f"is sent while {unanswered} is unanswered")
         return problems
 
     def _track_call(self, frame: Frame) -> None:

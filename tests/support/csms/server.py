@@ -1,4 +1,4 @@
-"""Who listens for stations, and how does a test drive it from outside?"""
+"""The test CSMS: a WebSocket server in a thread, driven by blocking calls from the test."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ T = TypeVar("T")
 
 
 class StationNotConnected(Exception):
-    """There is no station to talk to."""
+    """No station is connected."""
 
 
 class ResponseTimeout(Exception):
-    """The station did not answer a CALL in time, or the connection went first."""
+    """The station did not answer a CALL in time, or the connection closed before."""
 
 
 class CallErrorReceived(Exception):
@@ -57,7 +57,7 @@ class CallErrorReceived(Exception):
 
 @dataclass(frozen=True)
 class Handshake:
-    """One attempt to connect, as it arrived."""
+    """One connection attempt of a station."""
 
     path: str
     identity: str
@@ -81,13 +81,13 @@ class StationLink:
 class Csms:
     """`with Csms() as csms:` listens on a loopback port; `csms.url` is for the station's config.
 
-    Everything public may be called from any thread, blocks, and says so when it takes too long.
-    One station at a time: a new connection becomes the current one.
+    Every public method may be called from any thread, blocks, and raises on timeout. One station
+    at a time: a new connection becomes the current one.
 
     Args:
-        port: 0 takes a free one, kept over `down` and `up`.
-        passwords: password by identity; None admits anybody.
-        tls: makes it `wss`.
+        port: 0 takes a free port, which `stop_listening` and `start_listening` keep.
+        passwords: password by identity; None accepts every station.
+        tls: serve `wss` with this context.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Csms:
         self._thread.join(START_TIMEOUT_S)
         assert not self._thread.is_alive(), "the CSMS's thread did not end"
 
-    # What it heard.
+    # What the station sent.
 
     @property
     def url(self) -> str:
@@ -140,7 +140,7 @@ class Csms:
 
     @property
     def problems(self) -> list[str]:
-        """What the station did against the protocol; empty is good."""
+        """Violations of the protocol by the station; should be empty."""
         return self.record.problems
 
     @property
@@ -148,12 +148,12 @@ class Csms:
         return self._current_link is not None
 
     def next_frame_number(self) -> int:
-        """The number of the next frame: give it as `after` to look only at what follows."""
+        """The number of the next frame; pass it as `after` to ignore all earlier frames."""
         return len(self.record.frames)
 
     def calls_for(self, action: str, after: int = 0) -> list[Frame]:
-        """CALLs of the station for one action so far."""
-        return [each for each in self.record.frames[after:] if _is_call_for(action, each)]
+        """The station's CALLs of one action, from frame `after` on."""
+        return [frame for frame in self.record.frames[after:] if _is_call_for(action, frame)]
 
     def response_times(self) -> dict[str, ResponseTimes]:
         return self.record.response_times()
@@ -166,7 +166,7 @@ class Csms:
         *,
         after: int = 0,
     ) -> Frame:
-        """The first CALL of the station for an action whose payload the predicate likes.
+        """The station's first CALL of an action whose payload meets the predicate.
 
         Raises:
             TimeoutError: none came in time.
@@ -174,7 +174,7 @@ class Csms:
         return self.record.wait_for_frame(
             lambda frame: _is_call_for(action, frame) and predicate(frame.payload),
             timeout_s,
-            f"{action} as wanted",
+            f"matching {action}",
             after,
         )
 
@@ -192,16 +192,16 @@ class Csms:
             lambda: self._current_link is None, timeout_s, "end of the connection"
         )
 
-    # What it says.
+    # Calls to the station.
 
     def call(self, action: str, payload: Payload | None = None, timeout_s: float = 30) -> Payload:
-        """Ask the station and give the response payload; both sides are schema-checked.
+        """Send a CALL and return the response payload; both are checked against the schema.
 
         Raises:
-            CallRefused: a CALLERROR came.
-            NoAnswer: nothing came in time.
-            StationNotConnected: nobody is there.
-            jsonschema.ValidationError: the *request* is not OCPP; use `send_raw` for such.
+            CallErrorReceived: the station answered with a CALLERROR.
+            ResponseTimeout: no answer in time.
+            StationNotConnected: no station is connected.
+            jsonschema.ValidationError: the *request* is invalid; to send it, use `send_raw`.
         """
         request = payload or {}
         get_validator(CALL, action, "2.0.1").validate(request)
@@ -211,27 +211,27 @@ class Csms:
         raise CallErrorReceived(action, str(answer.error_code), str(answer.error_description))
 
     def send_raw(self, text: str | bytes) -> None:
-        """Send a text (or bytes, as a binary frame) as it is."""
+        """Send a text (or bytes, as a binary frame) unchecked."""
         self._run_on_loop(self._send_raw(text))
 
     def disturb_calls(self, action: str, **how: Any) -> Disturbance:
-        """Treat coming CALLs of an action badly; see `Disturbance` for how."""
+        """Disturb the responses to later CALLs of an action; `how`: see `Disturbance`."""
         disturbance = Disturbance(action, **how)
         self.disturbances.append(disturbance)
         return disturbance
 
-    # What it does to the link.
+    # The link.
 
     def close_connection(self, code: int = 1001) -> None:
-        """Close the current connection the polite way."""
+        """Close the current connection with a close frame."""
         self._run_on_loop(self._close_socket(code))
 
     def abort_connection(self) -> None:
-        """Tear the current connection down without a word."""
+        """Abort the TCP connection without a close frame."""
         self._run_on_loop(self._abort_socket())
 
     def stop_listening(self) -> None:
-        """Stop listening and drop the connection: TCP is refused until `up`."""
+        """Stop listening and abort the connection: TCP is refused until `start_listening`."""
         self._run_on_loop(self._stop_server())
 
     def start_listening(self) -> None:
@@ -239,7 +239,7 @@ class Csms:
         self._run_on_loop(self._start_server())
 
     def pause_io(self) -> None:
-        """Neither read nor write any more, on this connection and on new ones."""
+        """Stop reading and writing, on this connection and on new ones, until `resume_io`."""
         self._run_on_loop(self._set_io_paused(True))
 
     def resume_io(self) -> None:
@@ -304,8 +304,8 @@ class Csms:
         user, password = _basic_credentials(request.headers)
         refusal = self.refuse_with
         if refusal is None and self.passwords is not None:
-            known = user == identity and self.passwords.get(identity) == password
-            refusal = None if known else http.HTTPStatus.UNAUTHORIZED
+            is_authorized = user == identity and self.passwords.get(identity) == password
+            refusal = None if is_authorized else http.HTTPStatus.UNAUTHORIZED
         self.handshakes.append(
             Handshake(
                 path=request.path,
@@ -325,7 +325,7 @@ class Csms:
             async for text in socket:
                 self._on_frame(link, text)
         except ConnectionClosed:
-            return  # without a polite close; the station will be back
+            return  # without a close frame
         finally:
             self._on_disconnected(link)
 
@@ -384,22 +384,29 @@ class Csms:
         )
 
     async def _send_response(self, link: StationLink, text: str) -> None:
-        """Send what ocpp decided, or do to it what a disturbance says."""
+        """Send the answer that ocpp made, as changed by the first matching disturbance."""
         call = self._find_call(_message_id_of(text))
         assert call.action is not None
         assert call.message_id is not None
-        how = next(
-            (d for d in self.disturbances if d.consume_match(call.action, call.payload)), None
+        disturbance = next(
+            (
+                candidate
+                for candidate in self.disturbances
+                if candidate.consume_match(call.action, call.payload)
+            ),
+            None,
         )
-        if how is None:
+        if disturbance is None:
             await self._send_frame(link, text)
             return
-        if how.delay_s or not how.copies:
+        if disturbance.delay_s or not disturbance.copies:
             self.record.waive_response(call.message_id)
-        if how.error is not None:
-            text = CallError(call.message_id, how.error, "as the test wants it", {}).to_json()
-        await asyncio.sleep(how.delay_s)
-        for _ in range(how.copies):
+        if disturbance.error is not None:
+            text = CallError(
+                call.message_id, disturbance.error, "injected by the test", {}
+            ).to_json()
+        await asyncio.sleep(disturbance.delay_s)
+        for _ in range(disturbance.copies):
             await self._send_frame(link, text)
 
     async def _send_frame(self, link: StationLink, text: str) -> None:
@@ -411,8 +418,8 @@ class Csms:
             await link.socket.send(text)
 
     def _record_refusal(self, frame: Frame) -> None:
-        """ocpp refused a CALL on its own: the station is at fault."""
-        if frame.error_description != "as the test wants it":
+        """Record a CALLERROR that ocpp sent of its own accord: the station's CALL was invalid."""
+        if frame.error_description != "injected by the test":
             self.record.add_problem(f"ocpp refused {frame.action}: {frame.text[:500]}")
 
     # Asking the station.
@@ -473,20 +480,20 @@ def _is_call_for(action: str, frame: Frame) -> bool:
 
 
 def _message_id_of(text: str) -> str:
-    """Of an answer that ocpp made."""
+    """The messageId of an answer that ocpp made."""
     return str(parse_frame(text).message_id)
 
 
 def _select_subprotocol(socket: ServerConnection, offered: object) -> Subprotocol | None:
-    """Admit stations that offer no subprotocol too: the record complains, the test goes on."""
+    """Accept stations that offer no subprotocol too: a recorded problem, not a failed handshake."""
     assert socket.request is not None
-    ours = SUBPROTOCOL in _offered_subprotocols(socket.request.headers)
-    return Subprotocol(SUBPROTOCOL) if ours else None
+    is_offered = SUBPROTOCOL in _offered_subprotocols(socket.request.headers)
+    return Subprotocol(SUBPROTOCOL) if is_offered else None
 
 
 def _offered_subprotocols(headers: Headers) -> tuple[str, ...]:
     lines = headers.get_all("Sec-WebSocket-Protocol")
-    return tuple(each.strip() for line in lines for each in line.split(","))
+    return tuple(name.strip() for line in lines for name in line.split(","))
 
 
 def _basic_credentials(headers: Headers) -> tuple[str | None, str | None]:

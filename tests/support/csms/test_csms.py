@@ -1,6 +1,6 @@
-"""Does the CSMS hear, answer, disturb and judge as the tests of the station rely on?
+"""The test CSMS receives, answers, disturbs and checks frames as the tests of the station rely on.
 
-The station here is a client a few lines long, so that each frame is the test's own.
+The station here is a minimal WebSocket client, so that every frame is written by the test.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def transaction_event(seq_no: int = 0, event_type: str = "Started") -> dict[str,
 
 
 class FakeStation:
-    """A WebSocket client that says exactly what the test says."""
+    """A WebSocket client that sends exactly the frames of the test."""
 
     def __init__(self, csms: Csms, identity: str = "CS001", **options: Any) -> None:
         self.calls = 0
@@ -74,7 +74,7 @@ class FakeStation:
         return list(json.loads(self.socket.recv(timeout_s)))
 
     def send_call(self, action: str, payload: dict[str, Any]) -> str:
-        """Send a CALL and give its messageId."""
+        """Send a CALL and return its messageId."""
         self.calls += 1
         message_id = f"{id(self)}-{self.calls}"
         self.send_message(2, message_id, action, payload)
@@ -101,16 +101,16 @@ def station(csms: Csms) -> Iterator[FakeStation]:
 def call_with_reply(
     csms: Csms, station: FakeStation, action: str, payload: dict[str, Any], reply: list[Any]
 ) -> Any:
-    """Let the fake station answer one CALL of the CSMS, made on another thread."""
+    """The fake station answers one CALL that the CSMS makes on another thread."""
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(csms.call, action, payload)
-        _, message_id, asked, sent = station.receive_message()
-        assert (asked, sent) == (action, payload)
+        _, message_id, action_received, payload_received = station.receive_message()
+        assert (action_received, payload_received) == (action, payload)
         station.send_message(reply[0], message_id, *reply[1:])
         return call.result(10)
 
 
-def test_boot_is_answered_by_the_settings(csms: Csms, station: FakeStation) -> None:
+def test_a_boot_gets_the_response_that_was_set(csms: Csms, station: FakeStation) -> None:
     csms.responses.boot_status = "Pending"
     csms.responses.boot_interval_s = 7
     csms.responses.clock_offset = timedelta(days=400)
@@ -121,7 +121,7 @@ def test_boot_is_answered_by_the_settings(csms: Csms, station: FakeStation) -> N
     assert csms.problems == []
 
 
-def test_tokens_are_answered_by_what_the_csms_knows(csms: Csms, station: FakeStation) -> None:
+def test_an_id_token_gets_the_info_set_for_it(csms: Csms, station: FakeStation) -> None:
     csms.responses.add_id_token(
         "04a224b2", group_id_token="G1", cache_expiry=datetime(2030, 1, 1, tzinfo=UTC)
     )
@@ -134,14 +134,14 @@ def test_tokens_are_answered_by_what_the_csms_knows(csms: Csms, station: FakeSta
     assert station.call_and_receive("TransactionEvent", transaction_event())[2] == {
         "idTokenInfo": info
     }
-    stranger = {"idToken": {"idToken": "00000000", "type": "ISO14443"}}
-    assert station.call_and_receive("Authorize", stranger)[2] == {
+    unknown = {"idToken": {"idToken": "00000000", "type": "ISO14443"}}
+    assert station.call_and_receive("Authorize", unknown)[2] == {
         "idTokenInfo": {"status": "Unknown"}
     }
-    assert [frame.payload for frame in csms.calls_for("Authorize")][1] == stranger
+    assert [frame.payload for frame in csms.calls_for("Authorize")][1] == unknown
 
 
-def test_an_overriding_answer_goes_first(csms: Csms, station: FakeStation) -> None:
+def test_an_override_takes_precedence(csms: Csms, station: FakeStation) -> None:
     csms.responses.overrides["DataTransfer"] = lambda request: {
         "status": "Accepted",
         "data": request["vendorId"],
@@ -174,13 +174,13 @@ def test_a_callerror_is_raised(csms: Csms, station: FakeStation) -> None:
     assert csms.problems == []
 
 
-def test_a_request_against_the_schema_never_leaves(csms: Csms, station: FakeStation) -> None:
+def test_a_request_against_the_schema_is_not_sent(csms: Csms, station: FakeStation) -> None:
     with pytest.raises(ValidationError):
         csms.call("Reset", {"type": "Sometime"})
     assert csms.next_frame_number() == 0
 
 
-def test_no_answer_no_connection_no_station(csms: Csms, station: FakeStation) -> None:
+def test_no_answer_and_no_connection_raise(csms: Csms, station: FakeStation) -> None:
     with pytest.raises(ResponseTimeout, match="within"):
         csms.call("ClearCache", timeout_s=0.05)
     csms.abort_connection()
@@ -200,10 +200,10 @@ def test_raw_text_goes_out_as_it_is(csms: Csms, station: FakeStation) -> None:
     assert csms.problems == []
 
 
-def test_waiting_finds_what_came_and_what_comes(csms: Csms, station: FakeStation) -> None:
+def test_waiting_finds_past_and_future_calls(csms: Csms, station: FakeStation) -> None:
     station.call_and_receive("Heartbeat", {})
     assert csms.wait_for_call("Heartbeat", timeout_s=10).number == 0
-    with pytest.raises(TimeoutError, match="no Heartbeat as wanted within"):
+    with pytest.raises(TimeoutError, match="no matching Heartbeat within"):
         csms.wait_for_call("Heartbeat", timeout_s=0.05, after=csms.next_frame_number())
     station.send_call("TransactionEvent", transaction_event(0))
     frame = csms.wait_for_call("TransactionEvent", lambda payload: payload["seqNo"] == 0, 10)
@@ -238,7 +238,7 @@ def test_a_call_after_one_that_got_no_answer_is_in_order(csms: Csms, station: Fa
     assert csms.problems == []
 
 
-def test_a_disturbance_can_pick_its_calls(csms: Csms, station: FakeStation) -> None:
+def test_a_disturbance_applies_to_matching_calls_only(csms: Csms, station: FakeStation) -> None:
     csms.disturb_calls(
         "TransactionEvent", error="InternalError", where=lambda call: call["seqNo"] == 1
     )
@@ -266,7 +266,7 @@ def test_a_disturbance_can_pick_its_calls(csms: Csms, station: FakeStation) -> N
         ([4, "-1", "GenericError", "x" * 256, {}], "errorDescription over 255"),
     ],
 )
-def test_what_a_station_does_wrong_is_noted(
+def test_a_violation_by_the_station_is_recorded(
     csms: Csms, station: FakeStation, message: list[Any], problem: str
 ) -> None:
     station.send_message(*message)
@@ -288,9 +288,7 @@ def test_a_second_call_before_the_answer_is_noted() -> None:
     record.add_frame(
         '[2,"3","Heartbeat",{}]', connection=2, incoming=True
     )  # the link broke between
-    assert record.problems == [
-        '[2,"2","Heartbeat",{}]: is sent while [\'1\'] still waits for its answer'
-    ]
+    assert record.problems == ['[2,"2","Heartbeat",{}]: is sent while [\'1\'] is unanswered']
 
 
 def test_an_answer_given_twice_is_noted(csms: Csms, station: FakeStation) -> None:
@@ -323,7 +321,7 @@ def test_the_right_password_opens(csms: Csms) -> None:
         FakeStation(csms, "CS%201", additional_headers=header("wrong horse"))
     with FakeStation(csms, "CS%201", additional_headers=header("correct horse battery")) as station:
         assert station.call_and_receive("Heartbeat", {})[0] == 3
-    assert [(each.user, each.accepted) for each in csms.handshakes] == [
+    assert [(handshake.user, handshake.accepted) for handshake in csms.handshakes] == [
         (None, False),
         ("CS 1", False),
         ("CS 1", True),
@@ -350,8 +348,8 @@ def test_refusing_down_and_up(csms: Csms, station: FakeStation) -> None:
     with pytest.raises(InvalidStatus, match="503"):
         FakeStation(csms)
     csms.refuse_with = None
-    with FakeStation(csms) as again:
-        assert again.call_and_receive("Heartbeat", {})[0] == 3
+    with FakeStation(csms) as reconnected:
+        assert reconnected.call_and_receive("Heartbeat", {})[0] == 3
 
 
 def test_closing_politely(csms: Csms, station: FakeStation) -> None:
@@ -360,7 +358,7 @@ def test_closing_politely(csms: Csms, station: FakeStation) -> None:
         station.receive_message()
 
 
-def test_silence_and_speech(csms: Csms, station: FakeStation) -> None:
+def test_a_paused_csms_reads_nothing_until_it_resumes(csms: Csms, station: FakeStation) -> None:
     csms.pause_io()
     station.send_call("Heartbeat", {})
     with pytest.raises(TimeoutError):
@@ -374,9 +372,9 @@ def test_the_ledger_outlives_the_connection(csms: Csms, station: FakeStation) ->
     station.call_and_receive("TransactionEvent", transaction_event(0))
     csms.stop_listening()
     csms.start_listening()
-    with FakeStation(csms) as again:
-        again.call_and_receive("TransactionEvent", transaction_event(0))
-        again.call_and_receive("TransactionEvent", transaction_event(1, "Ended"))
+    with FakeStation(csms) as reconnected:
+        reconnected.call_and_receive("TransactionEvent", transaction_event(0))
+        reconnected.call_and_receive("TransactionEvent", transaction_event(1, "Ended"))
     assert csms.ledger.find_problems("t") == []
     assert csms.ledger.count_duplicates("t") == 1
 

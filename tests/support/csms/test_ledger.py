@@ -1,4 +1,4 @@
-"""Does the ledger see every way an account of a transaction can be wrong?"""
+"""The ledger reports every way in which the account of a transaction can be incomplete."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_repeated_event_is_one_event_and_one_duplicate() -> None:
     ledger = ledger_of(COMPLETE[0], COMPLETE[1], COMPLETE[1] | {"offline": True}, COMPLETE[2])
     assert ledger.find_problems("t") == []
     assert ledger.count_duplicates("t") == 1
-    assert [each.seq_no for each in ledger.receipts_of("t")] == [0, 1, 2]
+    assert [receipt.seq_no for receipt in ledger.receipts_of("t")] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_repeated_event_is_one_event_and_one_duplicate() -> None:
     [
         ((COMPLETE[0], COMPLETE[2]), "seqNo missing: [1]"),
         ((COMPLETE[0], COMPLETE[2], COMPLETE[1]), "seqNo 1 arrived after 2"),
-        ((*COMPLETE, event_payload(1, wh="102")), "seqNo 1 came again with another payload"),
+        ((*COMPLETE, event_payload(1, wh="102")), "seqNo 1 repeated with another payload"),
         (COMPLETE[:2], "Ended at seqNo [], expected at [1]"),
         ((event_payload(0), *COMPLETE[1:]), "Started at seqNo [], expected at [0]"),
         ((COMPLETE[0], event_payload(1, "Started"), COMPLETE[2]), "Started at seqNo [0, 1]"),

@@ -1,14 +1,16 @@
-"""Stations with one deliberate fault each: the tool must notice every one of them.
+"""Stations with one deliberate fault each: the compliance tool must detect every one.
 
-A mutant is the program as it is, with one function replaced before it starts. Nothing in the
-product knows of this: `python -m tests.conformance.octt.mutants.station NAME run --config …` patches and runs.
+A mutant is the unchanged program with a function, constant or rule replaced before it starts. The
+product has no code for this: `python -m tests.conformance.octt.mutants.station NAME run --config …`
+patches and runs. Each mutant lists the cases that must fail on it. All together list every
+certified case: a case that no fault makes fail checks nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.conformance.octt.mutants import body, judgement
+from tests.conformance.octt.mutants import core, runtime
 from tests.conformance.octt.mutants.fault import Mutant
 
-MUTANTS: Mapping[str, Mutant] = {**judgement.MUTANTS, **body.MUTANTS}
+MUTANTS: Mapping[str, Mutant] = {**core.MUTANTS, **runtime.MUTANTS}

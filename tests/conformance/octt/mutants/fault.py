@@ -1,9 +1,18 @@
-"""What is a mutant made of, and how is a function of the program replaced?"""
+"""Mutants and the ways to replace a function, constant, handler or rule of the program.
+
+Names of the program are given as strings, so a rename or move in the program could leave a patch
+without effect. Every function here therefore fails if the name does not exist or if its module
+does not use it; `test_mutants.py` applies every patch.
+"""
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -13,19 +22,51 @@ Patch = Callable[[], None]
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault, and the cases that must turn red because of it."""
+    """One fault, and the cases that must fail because of it."""
 
     patch: Patch
     failing_cases: tuple[str, ...]
     description: str
 
 
-def replace_attribute(module: Any, name: str, make: Callable[[Any], Any]) -> None:
-    setattr(module, name, make(getattr(module, name)))
+def replace_attribute(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Replace an attribute of a module or class by what `make` returns for the original.
+
+    Raises:
+        AttributeError: there is no such attribute.
+        AssertionError: no function looks that name up, so the patch would have no effect.
+    """
+    original = getattr(owner, name)
+    if isinstance(owner, ModuleType):
+        assert _is_looked_up(owner, name), f"{owner.__name__} does not use {name}"
+    setattr(owner, name, make(original))
+
+
+def _is_looked_up(module: ModuleType, name: str) -> bool:
+    """Whether functions look up `name` in the module, or `module.name` in the core."""
+    qualified = f"{module.__name__.rpartition('.')[2]}.{name}("
+    from station.core import decide
+
+    return name in _names_used_in(module) or qualified in inspect.getsource(decide)
+
+
+@cache
+def _names_used_in(module: ModuleType) -> frozenset[str]:
+    """The names that functions of the module look up when they are called."""
+    tree = ast.parse(inspect.getsource(module))
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return frozenset(
+        node.id
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name)
+    )
 
 
 def _patch_payload(change: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any]:
-    """A maker of `event` functions that change the payload of what they queue."""
+    """Wraps `build_transaction_event` so that `change` edits the payload it queues."""
 
     def make(original: Any) -> Any:
         def event(*args: Any, **kwargs: Any) -> Any:
@@ -42,25 +83,23 @@ def _patch_payload(change: Callable[[dict[str, Any]], None]) -> Callable[[Any], 
 
 
 def patch_events(change: Callable[[dict[str, Any]], None]) -> Patch:
-    """Every TransactionEvent is changed, wherever a block makes one."""
+    """Change every TransactionEvent, in each block that builds one."""
 
     def patch() -> None:
         from station.core.blocks import (
-            e_transaction_events,
             e_transactions,
             f_remote_control,
             j_metering,
         )
 
-        changed = _patch_payload(change)(e_transaction_events.build_transaction_event)
         for module in (e_transactions, f_remote_control, j_metering):
-            module.build_transaction_event = changed  # type: ignore[attr-defined]
+            replace_attribute(module, "build_transaction_event", _patch_payload(change))
 
     return patch
 
 
 def patch_response(action: str, status: str) -> Patch:
-    """An action is answered with this status, and nothing is done."""
+    """Answer an action with this status and do nothing else."""
 
     def patch() -> None:
         from station.core import decide
@@ -72,20 +111,36 @@ def patch_response(action: str, status: str) -> Patch:
         def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
             yield call_result(call, response(status=status))
 
-        decide.CALLS[action] = handler
+        replace_handler(decide.CALLS, action, lambda _: handler)
 
     return patch
 
 
+def replace_handler(table: Any, key: str, make: Callable[[Any], Any]) -> None:
+    """Replace a handler of a table such as `decide.CALLS`.
+
+    Raises:
+        KeyError: the table has no handler for this key.
+    """
+    table[key] = make(table[key])
+
+
 def remove_rule(rule: str) -> Patch:
-    """A rule of the judgement core, as in `e_transactions.starts`, decides nothing any more."""
+    """Remove a rule of the core, named as in `e_transactions.take_samples`."""
+    return replace_rule(rule, lambda *args: iter(()))
+
+
+def replace_rule(name: str, replacement: Callable[..., Iterator[Any]]) -> Patch:
+    """Replace a rule of the core, named as in `e_transactions.take_samples`."""
 
     def patch() -> None:
         from station.core import decide
 
-        kept = tuple(each for each in decide.RULES if _rule_name(each) != rule)
-        assert len(kept) == len(decide.RULES) - 1, f"there is no rule {rule}"
-        decide.RULES = kept  # type: ignore[misc]
+        names = [_rule_name(rule) for rule in decide.RULES]
+        assert names.count(name) == 1, f"there is no rule {name}"
+        decide.RULES = tuple(  # type: ignore[misc]
+            replacement if _rule_name(rule) == name else rule for rule in decide.RULES
+        )
 
     return patch
 

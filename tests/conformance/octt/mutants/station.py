@@ -1,4 +1,4 @@
-"""`python -m tests.conformance.octt.mutants.station NAME …`: the `station` command with one fault in it."""
+"""`python -m tests.conformance.octt.mutants.station NAME …`: the `station` command of a mutant."""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""Is an export what its station signed? Written from the README alone, standard library only.
+"""Independent verifier of an export: written from the documentation alone, standard library only.
 
-    python stranger.py EXPORT [FINGERPRINT]
+    python export_verifier.py EXPORT [FINGERPRINT]
 
-Prints the head of the journal, or one line that says what is wrong.
+Checks the manifest's Ed25519 signature, the key's fingerprint, size and digest of each file, the
+totals, and in `events` the hash chain. Prints the head of the journal as SEQ:DIGEST, or one line
+with the reason why the export is not accepted. `tests/commands/test_stranger.py` compares it with
+`station verify`.
 """
 
 import csv
@@ -43,7 +46,7 @@ def multiply_point(number: int, point: Point) -> Point:
 
 
 def point_of(data: bytes) -> Point:
-    """The point of 32 bytes; ValueError if there is none."""
+    """Decode a point of the curve from 32 bytes; ValueError if there is none."""
     y = int.from_bytes(data, "little")
     odd, y = y >> 255, y & (1 << 255) - 1
     square = (y * y - 1) * pow(CURVE * y * y + 1, -1, PRIME) % PRIME
@@ -60,7 +63,7 @@ BASE = point_of((4 * pow(5, -1, PRIME) % PRIME).to_bytes(32, "little"))
 
 
 def is_signed(key: bytes, signature: bytes, text: bytes) -> bool:
-    """Whether the key signed the text."""
+    """Whether the signature of the text by this key is valid."""
     if len(signature) != 64 or int.from_bytes(signature[32:], "little") >= ORDER:
         return False
     try:
@@ -77,39 +80,43 @@ def is_signed(key: bytes, signature: bytes, text: bytes) -> bool:
 
 
 def check_export(export: Path, fingerprint: str | None) -> None:
-    [manifest] = [
-        one for one in (export / "manifest.json", export / "_manifest.json") if one.is_file()
+    [manifest_path] = [
+        path for path in (export / "manifest.json", export / "_manifest.json") if path.is_file()
     ]
-    text = manifest.read_bytes()
-    told = json.loads(text)
-    key = bytes.fromhex(told["public_key"])
-    if not is_signed(key, manifest.with_name(manifest.name + ".sig").read_bytes(), text):
+    text = manifest_path.read_bytes()
+    manifest = json.loads(text)
+    key = bytes.fromhex(manifest["public_key"])
+    if not is_signed(key, manifest_path.with_name(manifest_path.name + ".sig").read_bytes(), text):
         sys.exit("the signature is invalid")
     if fingerprint and hashlib.sha256(key).hexdigest() != fingerprint:
-        sys.exit("somebody else's signature")
-    for file in told["files"]:
+        sys.exit("signed by another key")
+    for file in manifest["files"]:
         data = (export / file["path"]).read_bytes()
         if len(data) != file["bytes"] or hashlib.sha256(data).hexdigest() != file["sha256"]:
             sys.exit(f"{file['path']}: changed")
         if file["path"].endswith(".csv"):
-            check_rows(told, list(csv.DictReader(data.decode().splitlines(keepends=True))))
-    known = {manifest.name, f"{manifest.name}.sig", *(file["path"] for file in told["files"])}
+            check_rows(manifest, list(csv.DictReader(data.decode().splitlines(keepends=True))))
+    listed = {
+        manifest_path.name,
+        f"{manifest_path.name}.sig",
+        *(file["path"] for file in manifest["files"]),
+    }
     for path in export.rglob("*"):
-        if path.is_file() and path.relative_to(export).as_posix() not in known:
-            sys.exit(f"{path.name}: nobody vouches for it")
-    if not told["whole"]:
+        if path.is_file() and path.relative_to(export).as_posix() not in listed:
+            sys.exit(f"{path.name}: not in the manifest")
+    if not manifest["whole"]:
         sys.exit("the journal was damaged when it was exported")
-    print(f"{told['last_entry']}:{told['last_digest']}")
+    print(f"{manifest['last_entry']}:{manifest['last_digest']}")
 
 
 def check_rows(manifest: dict[str, Any], rows: list[dict[str, str]]) -> None:
-    """The totals, to the last digit; of events, the chain."""
+    """Check the totals exactly; in `events`, also the hash chain."""
     for name, total in manifest["totals"].items():
-        found = Decimal(len(rows))
+        actual = Decimal(len(rows))
         if name != "rows":
-            found = sum((Decimal(row[name] or 0) for row in rows), Decimal())
-        if found != Decimal(total):
-            sys.exit(f"{name}: {found}, not {total}")
+            actual = sum((Decimal(row[name] or 0) for row in rows), Decimal())
+        if actual != Decimal(total):
+            sys.exit(f"{name}: {actual}, not {total}")
     if manifest["table"] == "events" and rows and rows[0]["seq"] == "1" and not manifest["values"]:
         digest = hashlib.sha256(
             f"ocpp-station journal 1 {manifest['journal_id']}".encode()
@@ -121,7 +128,7 @@ def check_rows(manifest: dict[str, Any], rows: list[dict[str, str]]) -> None:
             if digest.hex() != row["digest"]:
                 sys.exit(f"entry {row['seq']}: changed")
         if manifest["last_digest"] != digest.hex():
-            sys.exit("the chain ends elsewhere")
+            sys.exit("last_digest does not match the chain")
 
 
 check_export(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)

@@ -1,4 +1,4 @@
-"""Faults of the judgement core: what a block says, or forgets to say."""
+"""Mutants of the core: wrong or missing decisions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tests.conformance.octt.mutants.fault import (
     patch_response,
     remove_rule,
     replace_attribute,
+    replace_handler,
+    replace_rule,
 )
 
 
@@ -62,8 +64,8 @@ def _always_available() -> None:
     )
 
 
-def _everybody_is_cached() -> None:
-    """Whoever was ever let in is let in again, whatever LocalPreAuthorize says."""
+def _use_cache_without_pre_authorize() -> None:
+    """Authorize from the cache although LocalPreAuthorize is false."""
     from station.core.blocks import c_authorization
 
     assert isinstance(c_authorization.LOCAL_PRE_AUTHORIZE, str)
@@ -86,7 +88,7 @@ def _other_context() -> None:
 
     for module in (e_transactions, j_metering):
         replace_attribute(
-            module, "sample_of", lambda sample_of: lambda reading, _: sample_of(reading, "Other")
+            module, "make_sample", lambda original: lambda reading, _: original(reading, "Other")
         )
 
 
@@ -95,26 +97,29 @@ def _late_heartbeat() -> None:
     from station.core.context import call_result
     from station.ocpp.messages.f_remote_control import TriggerMessageResponse
 
-    trigger = decide.CALLS["TriggerMessage"]
+    def make(original: Any) -> Any:
+        def handler(ctx: Any, call: Any, request: Any) -> Iterator[Any]:
+            if request.requested_message == "Heartbeat":
+                yield call_result(call, TriggerMessageResponse(status="Accepted"))
+            else:
+                yield from original(ctx, call, request)
 
-    def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
-        if request.requested_message == "Heartbeat":
-            yield call_result(call, TriggerMessageResponse(status="Accepted"))
-        else:
-            yield from trigger(case, call, request)
+        return handler
 
-    decide.CALLS["TriggerMessage"] = handler
+    replace_handler(decide.CALLS, "TriggerMessage", make)
 
 
 def _boot_retry_at_once() -> None:
     from station.core.blocks import b_registration
 
     replace_attribute(
-        b_registration, "RegistrationAnswered", lambda made: lambda status, _: made(status, 1)
+        b_registration,
+        "RegistrationAnswered",
+        lambda original: lambda status, _: original(status, 1),
     )
 
 
-def _booted_for_no_reason() -> None:
+def _boot_reason_unknown() -> None:
     from station.core.blocks import b_reset
 
     replace_attribute(
@@ -122,7 +127,7 @@ def _booted_for_no_reason() -> None:
     )
 
 
-def _reading_the_unknown_is_rejected() -> None:
+def _reject_reading_the_unknown() -> None:
     from station.core.blocks import b_variables
 
     def make(original: Any) -> Any:
@@ -137,31 +142,31 @@ def _reading_the_unknown_is_rejected() -> None:
     replace_attribute(b_variables, "_get_variable", make)
 
 
-def _everything_can_be_set() -> None:
+def _accept_every_value() -> None:
     from station.core.blocks import b_variables
 
     replace_attribute(b_variables, "_check_new_value", lambda _: lambda *args: None)
 
 
-def _a_variable_is_left_out() -> None:
+def _omit_a_variable() -> None:
     from station.core.device_model.reports import INVENTORIES
 
-    def but_one(inventory: Any) -> Any:
-        return lambda *args: (one for one in inventory(*args) if one.key.name != "OfflineThreshold")
+    def make(inventory: Any) -> Any:
+        return lambda *args: (row for row in inventory(*args) if row.key.name != "OfflineThreshold")
 
-    for base, inventory in INVENTORIES.items():
-        INVENTORIES[base] = but_one(inventory)
+    for base in list(INVENTORIES):
+        replace_handler(INVENTORIES, base, make)
 
 
-def _nobody_is_refused() -> None:
+def _accept_every_id_token() -> None:
     from station.core import decide
 
-    original = decide.RESULTS["Authorize"]
+    def make(original: Any) -> Any:
+        return lambda ctx, call, response: original(
+            ctx, call, None if response is None else _accept_response(response)
+        )
 
-    def answered(case: Any, call: int, response: Any) -> Any:
-        return original(case, call, None if response is None else _accept_response(response))
-
-    decide.RESULTS["Authorize"] = answered
+    replace_handler(decide.RESULTS, "Authorize", make)
 
 
 def _accept_response(response: Any) -> Any:
@@ -176,7 +181,7 @@ def _ignore_deauthorization() -> None:
 
 
 def _patch_constant_result(block: str, name: str, result: Any = None) -> Patch:
-    """A function of a block that gives the same, whatever it is asked."""
+    """A function of a block returns this result, whatever its arguments."""
 
     def patch() -> None:
         module = import_module(f"station.core.blocks.{block}")
@@ -186,21 +191,23 @@ def _patch_constant_result(block: str, name: str, result: Any = None) -> Patch:
 
 
 def _patch_queue_status(queued: bool) -> Patch:
-    """GetTransactionStatus tells that messages wait, or that none do, whatever is so."""
+    """GetTransactionStatus always reports that messages are queued, or that none are."""
 
     def patch() -> None:
         from station.core import decide
         from station.core.context import call_result
         from station.ocpp.messages.e_transactions import GetTransactionStatusResponse
 
-        def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
+        def handler(ctx: Any, call: Any, request: Any) -> Iterator[Any]:
             ongoing = None
             if request.transaction_id is not None:
-                ongoing = case.state.transactions.by_id(request.transaction_id) is not None
-            told = GetTransactionStatusResponse(messages_in_queue=queued, ongoing_indicator=ongoing)
-            yield call_result(call, told)
+                ongoing = ctx.state.transactions.by_id(request.transaction_id) is not None
+            response = GetTransactionStatusResponse(
+                messages_in_queue=queued, ongoing_indicator=ongoing
+            )
+            yield call_result(call, response)
 
-        decide.CALLS["GetTransactionStatus"] = handler
+        replace_handler(decide.CALLS, "GetTransactionStatus", lambda _: handler)
 
     return patch
 
@@ -211,40 +218,40 @@ def _operative_after_a_restart() -> None:
 
     original = Availability.apply
 
-    def after(self: Any, entry: Any) -> Any:
+    def apply_and_reset(self: Any, entry: Any) -> Any:
         return Availability() if isinstance(entry.event, StationStarted) else original(self, entry)
 
     Availability.HANDLES = (*Availability.HANDLES, StationStarted)  # type: ignore[assignment]
-    Availability.apply = after  # type: ignore[method-assign]
+    Availability.apply = apply_and_reset  # type: ignore[method-assign]
 
 
-def _installed_at_once() -> None:
+def _ignore_firmware_schedule() -> None:
     from station.core.blocks import evse_conditions, l_firmware
 
     for module in (l_firmware, evse_conditions):
-        replace_attribute(module, "passed", lambda _: lambda moment, now: True)
+        replace_attribute(module, "has_passed", lambda _: lambda moment, now: True)
 
 
-def _never_closed_for_firmware() -> None:
+def _stay_available_during_update() -> None:
     from station.core.blocks import evse_conditions, g_availability
 
     for module in (g_availability, evse_conditions):
-        replace_attribute(module, "closed_for_firmware", lambda _: lambda *place: False)
+        replace_attribute(module, "is_closed_for_firmware", lambda _: lambda *place: False)
 
 
 def _other_request_id(block: str) -> Patch:
-    """Statuses of a transfer name another request."""
+    """Status notifications of a transfer have another requestId."""
 
     def patch() -> None:
         module = import_module(f"station.core.blocks.{block}")
 
         def make(original: Any) -> Any:
-            def status(case: Any, word: str, number: int | None, **more: Any) -> Any:
-                return original(case, word, (number or 0) + 1000, **more)
+            def notify(ctx: Any, status: str, request_id: int | None, **more: Any) -> Any:
+                return original(ctx, status, (request_id or 0) + 1000, **more)
 
-            return status
+            return notify
 
-        replace_attribute(module, "status_notification", make)
+        replace_attribute(module, "queue_status_notification", make)
 
     return patch
 
@@ -253,7 +260,9 @@ def _other_hash_data() -> None:
     from station.core.blocks import m_certificates
 
     def make(original: Any) -> Any:
-        return lambda known: msgspec.structs.replace(original(known), issuer_key_hash="00")
+        return lambda certificate: msgspec.structs.replace(
+            original(certificate), issuer_key_hash="00"
+        )
 
     replace_attribute(m_certificates, "_hash_data_for_message", make)
 
@@ -270,7 +279,7 @@ def _no_pause_between_attempts() -> None:
     replace_attribute(
         outbox_rules,
         "CallAttemptFailed",
-        lambda made: lambda call, name, why, _: made(call, name, why, 0),
+        lambda original: lambda call, message_id, reason, _: original(call, message_id, reason, 0),
     )
 
 
@@ -282,22 +291,22 @@ def _more_attempts() -> None:
     )  # a number, and a larger one
 
 
-def _setting_the_unknown_is_rejected() -> None:
+def _reject_setting_the_unknown() -> None:
     from station.core.blocks import b_variables
 
     def make(original: Any) -> Any:
-        def set_one(*args: Any) -> Any:
+        def set_variable(*args: Any) -> Any:
             result, changes = original(*args)
             if result.attribute_status.startswith("Unknown"):
                 result = msgspec.structs.replace(result, attribute_status="Rejected")
             return result, changes
 
-        return set_one
+        return set_variable
 
     replace_attribute(b_variables, "_set_variable", make)
 
 
-def _nothing_can_be_set() -> None:
+def _reject_every_value() -> None:
     from station.core.blocks import b_variables
     from station.core.device_model.definitions import Refusal
 
@@ -305,7 +314,7 @@ def _nothing_can_be_set() -> None:
     replace_attribute(b_variables, "_check_new_value", lambda _: lambda *args: refusal)
 
 
-def _not_in_the_order_of_the_priority() -> None:
+def _ignore_configuration_priority() -> None:
     from station.core.blocks import b_networks
 
     replace_attribute(
@@ -313,42 +322,36 @@ def _not_in_the_order_of_the_priority() -> None:
     )
 
 
-def _rejected_for_another_reason() -> None:
+def _refuse_with_another_error() -> None:
     from station.core import decide
 
-    def make(refuse: Any) -> Any:
-        def refused(call: Any, code: str, words: str) -> Any:
-            return refuse(call, "InternalError" if code == "SecurityError" else code, words)
+    def make(original: Any) -> Any:
+        def call_error(call: Any, code: str, description: str) -> Any:
+            return original(call, "InternalError" if code == "SecurityError" else code, description)
 
-        return refused
+        return call_error
 
     replace_attribute(decide, "call_error", make)
 
 
-def _every_absence_is_long() -> None:
+def _resend_after_every_absence() -> None:
     from journal.observations import LinkOpened
     from journal.projections.reported_statuses import StatusResendRequired
-    from station.core import decide
 
-    def reconnected(case: Any) -> Iterator[Any]:
-        if isinstance(case.entry.event, LinkOpened):
+    def require_status_resend(ctx: Any) -> Iterator[Any]:
+        if isinstance(ctx.entry.event, LinkOpened):
             yield StatusResendRequired("offline")
 
-    rules = [reconnected if _is_named(rule, "reconnected") else rule for rule in decide.RULES]
-    decide.RULES = tuple(rules)  # type: ignore[misc]
+    replace_rule("b_registration.require_status_resend", require_status_resend)()
 
 
-def _is_named(rule: Any, name: str) -> bool:
-    return bool(rule.__name__ == name)
-
-
-def _any_card_stops() -> None:
+def _stop_with_any_card() -> None:
     from station.core.blocks import c_authorization
 
-    def own(case: Any, seen: Any) -> Any:
-        return next(iter(case.state.authorizations.active), None)
+    def any_authorization(ctx: Any, presented: Any) -> Any:
+        return next(iter(ctx.state.authorizations.active), None)
 
-    replace_attribute(c_authorization, "_authorization_of_token", lambda _: own)
+    replace_attribute(c_authorization, "_authorization_of_token", lambda _: any_authorization)
 
 
 def _no_customer_report() -> None:
@@ -358,7 +361,7 @@ def _no_customer_report() -> None:
 
 
 def _another_variable(block: str, name: str, path: str) -> Patch:
-    """A block reads another variable than it means to."""
+    """A block reads a wrong variable."""
 
     def patch() -> None:
         replace_attribute(import_module(f"station.core.blocks.{block}"), name, lambda _: path)
@@ -381,12 +384,12 @@ MUTANTS: Mapping[str, Mutant] = {
     "id-token": Mutant(
         patch_events(_omit_id_token),
         ("TC_E_03_CS", "TC_E_04_CS", "TC_C_39_CS"),
-        "no TransactionEvent tells who charges",
+        "TransactionEvent without idToken",
     ),
     "remote-start-id": Mutant(
         patch_events(_omit_remote_start_id),
         ("TC_F_01_CS", "TC_F_02_CS", "TC_K_38_CS"),
-        "no TransactionEvent tells the remoteStartId",
+        "TransactionEvent without remoteStartId",
     ),
     "trigger-reason": Mutant(
         patch_events(_always_plugged_in),
@@ -414,9 +417,9 @@ MUTANTS: Mapping[str, Mutant] = {
         "no message is marked as offline",
     ),
     "pre-authorize": Mutant(
-        _everybody_is_cached,
+        _use_cache_without_pre_authorize,
         ("TC_C_36_CS",),
-        "the cache is asked although LocalPreAuthorize is false",
+        "the cache is used although LocalPreAuthorize is false",
     ),
     "reset": Mutant(
         patch_response("Reset", "Accepted"),
@@ -425,12 +428,12 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_B_28_CS",
             "TC_B_29_CS",
         ),
-        "a Reset is accepted and forgotten",
+        "Reset is accepted and not performed",
     ),
     "clear-cache": Mutant(
         patch_response("ClearCache", "Accepted"),
         ("TC_C_37_CS", "TC_C_38_CS"),
-        "ClearCache is accepted and forgotten",
+        "ClearCache is accepted and not performed",
     ),
     "change-availability": Mutant(
         patch_response("ChangeAvailability", "Accepted"),
@@ -445,7 +448,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_G_14_CS",
             "TC_G_17_CS",
         ),
-        "ChangeAvailability is accepted and forgotten",
+        "ChangeAvailability is accepted and not performed",
     ),
     "trigger": Mutant(
         patch_response("TriggerMessage", "Accepted"),
@@ -463,12 +466,12 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_F_23_CS",
             "TC_F_24_CS",
         ),
-        "TriggerMessage is accepted and forgotten",
+        "TriggerMessage is accepted and not performed",
     ),
     "remote-stop": Mutant(
         patch_response("RequestStopTransaction", "Accepted"),
         ("TC_F_08_CS", "TC_F_09_CS"),
-        "RequestStopTransaction is accepted and forgotten",
+        "RequestStopTransaction is accepted and not performed",
     ),
     "data-transfer": Mutant(
         patch_response("DataTransfer", "Accepted"),
@@ -489,7 +492,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_M_13_CS",
             "TC_M_17_CS",
         ),
-        "certificates are accepted and forgotten",
+        "certificates are accepted and not stored",
     ),
     "status": Mutant(
         _always_available,
@@ -500,7 +503,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_B_41_CS",
             "TC_G_02_CS",
         ),
-        "every connector is told to be Available",
+        "every connector is reported Available",
     ),
     "sampling": Mutant(
         remove_rule("e_transactions.take_samples"),
@@ -515,7 +518,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "retry": Mutant(
         remove_rule("decide.fail_overdue_call"),
         ("TC_E_41_CS", "TC_E_42_CS"),
-        "an answer that never comes is waited for for ever",
+        "a call without an answer never times out",
     ),
     "connection-timeout": Mutant(
         remove_rule("c_authorization.expire_authorizations"),
@@ -524,7 +527,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_E_39_CS",
             "TC_F_04_CS",
         ),
-        "who does not plug in stays authorized",
+        "an authorization without a plugged-in cable never expires",
     ),
     "seq-gap": Mutant(
         patch_events(_skip_numbers),
@@ -532,23 +535,25 @@ MUTANTS: Mapping[str, Mutant] = {
         "seqNo leaves out every second number",
     ),
     "charging-state": Mutant(
-        patch_events(_never_suspended), ("TC_E_38_CS",), "an EV that waits is told to be charging"
+        patch_events(_never_suspended), ("TC_E_38_CS",), "SuspendedEV is reported as Charging"
     ),
     "context": Mutant(
         _other_context,
         ("TC_J_01_CS", "TC_J_07_CS", "TC_J_09_CS", "TC_F_11_CS"),
-        "no sample tells its context",
+        "every sample has the context Other",
     ),
     "late-heartbeat": Mutant(
-        _late_heartbeat, ("TC_F_20_CS",), "a triggered Heartbeat comes with the next regular one"
+        _late_heartbeat,
+        ("TC_F_20_CS",),
+        "a triggered Heartbeat is sent with the next regular one only",
     ),
     "boot-interval": Mutant(
         _boot_retry_at_once, ("TC_B_03_CS",), "a Rejected station does not wait for the interval"
     ),
     "boot-reason": Mutant(
-        _booted_for_no_reason,
+        _boot_reason_unknown,
         ("TC_B_21_CS", "TC_B_22_CS", "TC_B_23_CS"),
-        "a reset is no reason to boot",
+        "the boot reason after a reset is Unknown",
     ),
     "startup-event": Mutant(
         remove_rule("a_security.log_startup"),
@@ -563,25 +568,25 @@ MUTANTS: Mapping[str, Mutant] = {
     "offline-threshold": Mutant(
         remove_rule("b_registration.require_status_resend"),
         ("TC_B_51_CS",),
-        "after a long absence only what changed is told",
+        "after a long absence only changed statuses are reported",
     ),
     "unknown-variable": Mutant(
-        _reading_the_unknown_is_rejected,
+        _reject_reading_the_unknown,
         ("TC_B_32_CS", "TC_B_33_CS", "TC_B_34_CS"),
-        "what is unknown is Rejected when it is to be read",
+        "reading an unknown variable is Rejected",
     ),
     "read-only": Mutant(
-        _everything_can_be_set,
+        _accept_every_value,
         ("TC_B_11_CS", "TC_B_37_CS", "TC_B_39_CS"),
         "every value of every variable can be set",
     ),
     "inventory": Mutant(
-        _a_variable_is_left_out,
+        _omit_a_variable,
         ("TC_B_12_CS", "TC_B_13_CS", "TC_B_53_CS"),
         "reports leave out a required variable",
     ),
     "refused": Mutant(
-        _nobody_is_refused,
+        _accept_every_id_token,
         (
             "TC_C_02_CS",
             "TC_C_06_CS",
@@ -592,7 +597,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_C_10_CS",
             "TC_C_11_CS",
         ),
-        "whom the CSMS refuses may charge",
+        "an idToken that the CSMS refuses may charge",
     ),
     "deauthorized": Mutant(
         _ignore_deauthorization,
@@ -602,7 +607,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_C_16_CS",
             "TC_C_17_CS",
         ),
-        "what the CSMS says of a token of a transaction is not heard",
+        "the idTokenInfo in a TransactionEventResponse is ignored",
     ),
     "forgetful": Mutant(
         _patch_constant_result("c_authorization", "find_cache_entry"),
@@ -613,17 +618,17 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_C_32_CS",
             "TC_C_41_CS",
         ),
-        "the cache knows nobody",
+        "the cache has no entries",
     ),
     "group": Mutant(
         _patch_constant_result("c_authorization", "_group_of_authorization"),
         ("TC_C_39_CS",),
-        "nobody of the same group can stop a transaction",
+        "a token of the same group cannot stop a transaction",
     ),
     "transaction-status": Mutant(
         _patch_queue_status(queued=False),
         ("TC_E_29_CS", "TC_E_31_CS", "TC_E_33_CS"),
-        "no message ever waits in the queue",
+        "messages are never reported as queued",
     ),
     "availability": Mutant(
         _operative_after_a_restart,
@@ -633,7 +638,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "signer": Mutant(
         _patch_constant_result("l_firmware", "_check_signer", ""),
         ("TC_L_05_CS",),
-        "anybody may sign firmware",
+        "firmware signed by any certificate is accepted",
     ),
     "firmware-request": Mutant(
         _other_request_id("l_firmware"),
@@ -645,35 +650,37 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_L_11_CS",
             "TC_L_12_CS",
         ),
-        "FirmwareStatusNotification names another request",
+        "FirmwareStatusNotification has another requestId",
     ),
     "firmware-schedule": Mutant(
-        _installed_at_once,
+        _ignore_firmware_schedule,
         ("TC_L_02_CS", "TC_L_03_CS"),
-        "firmware is fetched and installed at once",
+        "firmware is downloaded and installed without waiting",
     ),
     "firmware-sessions": Mutant(
-        _never_closed_for_firmware,
+        _stay_available_during_update,
         ("TC_L_13_CS",),
-        "EVSEs stay Available while an update waits",
+        "EVSEs stay Available while an update is pending",
     ),
     "log-request": Mutant(
         _other_request_id("n_logs"),
         ("TC_N_25_CS", "TC_N_35_CS"),
-        "LogStatusNotification names another request",
+        "LogStatusNotification has another requestId",
     ),
     "clear": Mutant(
-        _no_customer_erasure, ("TC_N_30_CS",), "customer information is cleared and kept"
+        _no_customer_erasure,
+        ("TC_N_30_CS",),
+        "clearing customer information is accepted and not performed",
     ),
     "delete-certificate": Mutant(
         patch_response("DeleteCertificate", "Accepted"),
         ("TC_M_20_CS", "TC_M_22_CS"),
-        "certificates are deleted and kept",
+        "deleting a certificate is accepted and not performed",
     ),
     "hash-data": Mutant(
         _other_hash_data,
         ("TC_M_12_CS", "TC_M_18_CS"),
-        "certificates are listed with another hash",
+        "certificates are listed with a wrong hash",
     ),
     "pause": Mutant(
         _no_pause_between_attempts,
@@ -683,44 +690,46 @@ MUTANTS: Mapping[str, Mutant] = {
             "TC_E_42_CS",
             "TC_E_51_CS",
         ),
-        "a message that failed is sent again at once",
+        "a failed message is sent again without delay",
     ),
     "attempts": Mutant(
-        _more_attempts, ("TC_E_41_CS", "TC_E_50_CS"), "a message is tried more often than set"
+        _more_attempts,
+        ("TC_E_41_CS", "TC_E_50_CS"),
+        "a message is attempted more often than configured",
     ),
     "set-unknown": Mutant(
-        _setting_the_unknown_is_rejected,
+        _reject_setting_the_unknown,
         ("TC_B_35_CS", "TC_B_36_CS"),
-        "what is unknown is Rejected when it is to be set",
+        "setting an unknown variable is Rejected",
     ),
-    "set": Mutant(_nothing_can_be_set, ("TC_B_09_CS", "TC_B_10_CS"), "no variable can be set"),
+    "set": Mutant(_reject_every_value, ("TC_B_09_CS", "TC_B_10_CS"), "no variable can be set"),
     "value": Mutant(
         _patch_constant_result("b_variables", "read_attribute", "0"),
         ("TC_B_06_CS", "TC_B_07_CS", "TC_P_03_CS"),
-        "every variable is told to be 0",
+        "every variable reads as 0",
     ),
     "priority": Mutant(
-        _not_in_the_order_of_the_priority,
+        _ignore_configuration_priority,
         ("TC_B_45_CS", "TC_B_50_CS"),
-        "NetworkConfigurationPriority does not count",
+        "NetworkConfigurationPriority is ignored",
     ),
     "rejected": Mutant(
-        _rejected_for_another_reason,
+        _refuse_with_another_error,
         ("TC_B_30_CS",),
         "a Rejected station refuses with another CALLERROR",
     ),
     "short-absence": Mutant(
-        _every_absence_is_long,
+        _resend_after_every_absence,
         ("TC_B_52_CS",),
-        "after a short absence every connector is told",
+        "after a short absence every connector is reported",
     ),
     "any-card": Mutant(
-        _any_card_stops, ("TC_C_04_CS", "TC_C_44_CS"), "any card stops a transaction"
+        _stop_with_any_card, ("TC_C_04_CS", "TC_C_44_CS"), "any card stops a transaction"
     ),
     "queue": Mutant(
         _patch_queue_status(queued=True),
         ("TC_E_28_CS", "TC_E_30_CS", "TC_E_32_CS", "TC_E_34_CS"),
-        "messages always wait in the queue",
+        "messages are always reported as queued",
     ),
     "availability-refused": Mutant(
         patch_response("ChangeAvailability", "Rejected"),
@@ -730,22 +739,22 @@ MUTANTS: Mapping[str, Mutant] = {
     "update-firmware": Mutant(
         patch_response("UpdateFirmware", "Accepted"),
         ("TC_L_11_CS", "TC_L_18_CS"),
-        "UpdateFirmware is accepted, whatever it says",
+        "every UpdateFirmware is accepted",
     ),
     "list-certificates": Mutant(
         patch_response("GetInstalledCertificateIds", "Accepted"),
         ("TC_M_19_CS",),
-        "certificates are listed where there are none",
+        "GetInstalledCertificateIds is always Accepted",
     ),
     "customer": Mutant(
         _no_customer_report,
         ("TC_N_27_CS", "TC_N_28_CS", "TC_N_31_CS", "TC_N_32_CS"),
-        "nothing is told of a customer",
+        "no customer information is reported",
     ),
     "remote-authorization": Mutant(
         _another_variable("c_authorization", "DISABLE_REMOTE_AUTHORIZATION", "-"),
         ("TC_E_52_CS",),
-        "the CSMS is asked although DisableRemoteAuthorization says no",
+        "AuthorizeRequest is sent although DisableRemoteAuthorization is true",
     ),
     "during-idle": Mutant(
         _another_variable("j_metering", "SEND_DURING_IDLE", "-"),
@@ -755,6 +764,6 @@ MUTANTS: Mapping[str, Mutant] = {
     "cached-refusal": Mutant(
         _another_variable("c_authorization", "DISABLE_POST_AUTHORIZE", "AuthCacheCtrlr.Enabled"),
         ("TC_C_12_CS",),
-        "whom the cache knows as refused is not asked about again",
+        "a token refused in the cache is not checked with the CSMS",
     ),
 }
