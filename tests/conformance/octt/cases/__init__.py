@@ -1,4 +1,7 @@
-"""The test cases, one module per functional block, each case a function named by its id."""
+"""The test cases, one module per functional block, each case a function named by its id.
+
+`PLAYS` is the table of all: test case id to function. A new module must be added to `MODULES`.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +52,8 @@ MODULES: tuple[ModuleType, ...] = (
 
 def _cases_of(module: ModuleType) -> Mapping[str, CaseFunction]:
     return {
-        name.upper(): play
-        for name, play in vars(module).items()
+        name.upper(): case_function
+        for name, case_function in vars(module).items()
         if name.startswith("tc_") and name.endswith("_cs")
     }
 
@@ -60,11 +63,11 @@ PLAYS: Mapping[str, CaseFunction] = {
 }
 
 
-def security_profile_of(play: CaseFunction) -> int:
-    """What the station is to begin on."""
-    return int(getattr(play, "security_profile", 2))
+def security_profile_of(case_function: CaseFunction) -> int:
+    """The security profile the station starts with."""
+    return int(getattr(case_function, "security_profile", 2))
 
 
-def wants_fresh_station(play: CaseFunction) -> bool:
-    """Whether a case leaves a station behind that no other case may use."""
-    return bool(getattr(play, "fresh", False))
+def wants_fresh_station(case_function: CaseFunction) -> bool:
+    """Whether a case needs a station that no other case used or will use."""
+    return bool(getattr(case_function, "fresh", False))

@@ -29,20 +29,22 @@ RETRY_WAIT_S = 4.0  # the bench retries after 1 s and doubles once
 
 
 def tc_a_01_cs(t: Tester) -> None:
-    """The CSMS of the bench admits nobody whose header is not Basic <identity>:<password>."""
+    """The bench's CSMS accepts only the header Basic <identity>:<password>."""
     states.reset_and_boot(t)
     _check_password(t, PASSWORD)
 
 
 def _check_password(t: Tester, password: str) -> None:
-    shake = t.csms.handshakes[-1]
-    require("step 1", shake.accepted, "the Authorization header must carry the password")
-    require("step 1", shake.user == shake.identity == IDENTITY, f"the user is {shake.user}")
+    handshake = t.csms.handshakes[-1]
+    require("step 1", handshake.accepted, "the Authorization header must carry the password")
+    require(
+        "step 1", handshake.user == handshake.identity == IDENTITY, f"the user is {handshake.user}"
+    )
     require("step 1", 16 <= len(password) <= 40, "the password has 16 to 40 characters")
 
 
 def _wait_for_reconnect(t: Tester, after: int) -> None:
-    """The station connects again, by itself or because the connection is taken away."""
+    """The station reconnects, by itself or because the CSMS closes the connection."""
     try:
         t.csms.record.wait_until(lambda: len(t.csms.handshakes) > after, 5, "new connection")
     except TimeoutError:
@@ -54,7 +56,7 @@ def _wait_for_reconnect(t: Tester, after: int) -> None:
 @needs_fresh_station
 def tc_a_09_cs(t: Tester) -> None:
     before = len(t.csms.handshakes)
-    assert t.csms.passwords is not None  # of the bench
+    assert t.csms.passwords is not None  # set by the bench
     t.csms.passwords[IDENTITY] = NEW_PASSWORD
     result = set_variable(t, "step 1", "BasicAuthPassword", NEW_PASSWORD, "SecurityCtrlr")
     check_fields("step 2", result, {"attributeStatus": one_of("Accepted", "RebootRequired")})
@@ -97,19 +99,21 @@ def tc_a_05_cs(t: Tester) -> None:
         COMM, "NetworkConfigurationPriority", t.read_value(COMM, "ActiveNetworkProfile")
     )
     t.configure_variable("SecurityCtrlr", "AllowCSMSTLSWildcards", value=False)
-    good = t.bench.authorities.csms
+    valid = t.bench.authorities.csms
     t.csms.abort_connection()
     t.csms.wait_disconnected(RECONNECT_S)
     t.csms.wait_connected(RECONNECT_S)
-    for words, bad in _invalid_certificates(t.bench.authorities.csms_root).items():
+    for description, invalid in _invalid_certificates(t.bench.authorities.csms_root).items():
         before = len(t.csms.handshakes)
         t.discard_received()
-        _show_certificate(t, tls_context(bad))
+        _show_certificate(t, tls_context(invalid))
         t.wait(RETRY_WAIT_S)
-        require("step 7", len(t.csms.handshakes) == before, f"{words}: no handshake may succeed")
-        _show_certificate(t, tls_context(good))
+        require(
+            "step 7", len(t.csms.handshakes) == before, f"{description}: no handshake may succeed"
+        )
+        _show_certificate(t, tls_context(valid))
         t.csms.wait_connected(RECONNECT_S)
-        t.expect_security_event(f"step 10 after {words}", "InvalidCsmsCertificate")
+        t.expect_security_event(f"step 10 after {description}", "InvalidCsmsCertificate")
 
 
 def _invalid_certificates(trusted: CertifiedKey) -> dict[str, CertifiedKey]:
@@ -117,7 +121,7 @@ def _invalid_certificates(trusted: CertifiedKey) -> dict[str, CertifiedKey]:
     return {
         "expired": make_server_certificate(trusted, begin=-30 * DAY, end=-DAY),
         "not valid yet": make_server_certificate(trusted, begin=30 * DAY, end=timedelta(days=60)),
-        "of another root": make_server_certificate(make_root("Somebody else's root")),
+        "of another root": make_server_certificate(make_root("Unknown root")),
         "of another host": make_server_certificate(trusted, name="192.0.2.1", host="192.0.2.1"),
         "with a wildcard": make_server_certificate(trusted, name="*.0.0.1", host=None),
     }

@@ -77,14 +77,16 @@ def tc_b_03_cs(t: Tester) -> None:
     second = t.take_call("step 3", "BootNotification", timeout_s=interval_s + 20)
     waited_s = second.monotonic_s - first.monotonic_s
     require(
-        "step 3", waited_s >= interval_s, f"must come {interval_s} s later, came {waited_s:.2f} s"
+        "step 3",
+        waited_s >= interval_s,
+        f"must be sent after {interval_s} s, was sent after {waited_s:.2f} s",
     )
     between = [
         frame.action
         for frame in t.csms.record.frames[first.number + 1 : second.number]
         if frame.incoming and frame.type == 2
     ]
-    require("step 3", not between, f"nothing may be sent in between, came {between}")
+    require("step 3", not between, f"nothing may be sent in between, got {between}")
     t.expect_statuses("step 5")
 
 
@@ -141,13 +143,13 @@ def tc_b_06_cs(t: Tester) -> None:
 def tc_b_07_cs(t: Tester) -> None:
     t.configure_variable(COMM, "OfflineThreshold", 300)
     t.configure_variable("AuthCtrlr", "LocalAuthorizeOffline", value=True)
-    wanted = (("OfflineThreshold", COMM, "300"), ("LocalAuthorizeOffline", "AuthCtrlr", "true"))
+    expected = (("OfflineThreshold", COMM, "300"), ("LocalAuthorizeOffline", "AuthCtrlr", "true"))
     data = [
         {"variable": {"name": name}, "component": {"name": component}, "attributeType": "Actual"}
-        for name, component, _ in wanted
+        for name, component, _ in expected
     ]
     response = t.send_call("step 1", "GetVariables", {"getVariableData": data})
-    for name, component, value in wanted:
+    for name, component, value in expected:
         result = _result_of(response["getVariableResult"], name)
         check_fields("step 2", result, _expected_value(name, component, value))
 
@@ -181,7 +183,7 @@ def tc_b_09_cs(t: Tester) -> None:
 def tc_b_10_cs(t: Tester) -> None:
     t.configure_variable(COMM, "OfflineThreshold", 299)
     t.configure_variable("AuthCtrlr", "LocalAuthorizeOffline", value=False)
-    wanted = (("OfflineThreshold", COMM, "300"), ("LocalAuthorizeOffline", "AuthCtrlr", "true"))
+    expected = (("OfflineThreshold", COMM, "300"), ("LocalAuthorizeOffline", "AuthCtrlr", "true"))
     data = [
         {
             "variable": {"name": name},
@@ -189,10 +191,10 @@ def tc_b_10_cs(t: Tester) -> None:
             "attributeValue": value,
             "attributeType": "Actual",
         }
-        for name, component, value in wanted
+        for name, component, value in expected
     ]
     response = t.send_call("step 1", "SetVariables", {"setVariableData": data})
-    for name, component, _ in wanted:
+    for name, component, _ in expected:
         result = _result_of(response["setVariableResult"], name)
         check_fields("step 2", result, _expected_change(name, component))
 
@@ -218,21 +220,21 @@ def tc_b_37_cs(t: Tester) -> None:
 
 
 def tc_b_11_cs(t: Tester) -> None:
-    t.configure_variable(COMM, "OfflineThreshold", 60)  # so that it is set back afterwards
+    t.configure_variable(COMM, "OfflineThreshold", 60)  # so that the bench restores it
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     values = ("300", "300.1", "true", now, "abc")
-    accepted_of = {  # component, variable: what fits
+    accepted_of = {  # (component, variable): values of its data type
         (COMM, "OfflineThreshold"): {"300"},
         ("SmartChargingCtrlr", "LimitChangeSignificance"): {"300", "300.1"},
         ("AuthCtrlr", "AuthorizeRemoteStart"): {"true"},
         ("ClockCtrlr", "NextTimeOffsetTransitionDateTime"): {now},
     }
-    for (component, variable), fitting in accepted_of.items():
+    for (component, variable), accepted in accepted_of.items():
         if not _is_writable(t, component, variable):
             continue
         for value in values:
             result = set_variable(t, f"set {value}", variable, value, component)
-            status = "Accepted" if value in fitting else "Rejected"
+            status = "Accepted" if value in accepted else "Rejected"
             reasons = one_of(OMITTED, *(() if status == "Accepted" else ("InvalidValue",)))
             check_fields(
                 f"{component}.{variable} = {value}",
@@ -292,20 +294,20 @@ def tc_b_53_cs(t: Tester) -> None:
 
 
 def _check_values(row: Payload) -> None:
-    """Values are there, except of WriteOnly variables, and within their list."""
-    where = _variable_path(row)
+    """Values are reported, except of WriteOnly variables, and are in their valuesList."""
+    path = _variable_path(row)
     allowed = row["variableCharacteristics"].get("valuesList", "").split(",")
     for attribute in row["variableAttribute"]:
         value = attribute.get("value")
         if attribute.get("mutability") == "WriteOnly":
-            require(where, value is None, "a WriteOnly variable has no value")
-        elif where.startswith("EVSE") and where.endswith(".Power"):
-            check_fields(where, row["variableCharacteristics"], {"maxLimit": PRESENT})
+            require(path, value is None, "a WriteOnly variable has no value")
+        elif path.startswith("EVSE") and path.endswith(".Power"):
+            check_fields(path, row["variableCharacteristics"], {"maxLimit": PRESENT})
         else:
-            require(where, value is not None, "the value must be reported")
+            require(path, value is not None, "the value must be reported")
         if value and row["variableCharacteristics"]["dataType"] in LIST_TYPES:
-            strange = [each for each in value.split(",") if each not in allowed]
-            require(where, not strange, f"{strange} must be in the valuesList {allowed}")
+            unlisted = [member for member in value.split(",") if member not in allowed]
+            require(path, not unlisted, f"{unlisted} must be in the valuesList {allowed}")
 
 
 # Network connection profiles (B09, B10).
@@ -331,15 +333,19 @@ def tc_b_46_cs(t: Tester) -> None:
     t.configure_variable(COMM, "NetworkProfileConnectionAttempts", 2)
     with t.bench.make_csms(t.bench.authorities.csms) as other:
         other.refuse_with = t.OFFLINE_STATUS
-        began = len(t.csms.handshakes)
+        handshakes_before = len(t.csms.handshakes)
         migrate_to(t, other.url)
         t.wait_until(
             lambda: len(other.handshakes) >= 2, "step 7", "two attempts with the new profile"
         )
         t.expect_boot_notification("step 8", timeout_s=60)
         attempts = len(other.handshakes)
-        require("step 7", attempts == 2, f"two attempts must be made, were {attempts}")
-        require("step 8", len(t.csms.handshakes) > began, "the former profile must be used again")
+        require("step 7", attempts == 2, f"there must be two attempts, got {attempts}")
+        require(
+            "step 8",
+            len(t.csms.handshakes) > handshakes_before,
+            "the former profile must be used again",
+        )
         t.expect_statuses("step 9")
         t.expect_security_event("step 9", *states.STARTUP)
 
@@ -354,13 +360,15 @@ def tc_b_49_cs(t: Tester) -> None:
     with t.bench.make_csms(t.bench.authorities.csms) as other:
         other.refuse_with = t.OFFLINE_STATUS
         t.csms.refuse_with = t.OFFLINE_STATUS
-        began = len(t.csms.handshakes)
+        handshakes_before = len(t.csms.handshakes)
         migrate_to(t, other.url)
         t.wait_until(lambda: other.handshakes, "step 7", "attempt with the new profile")
         t.wait_until(
-            lambda: len(t.csms.handshakes) > began, "step 9", "attempt with the former one"
+            lambda: len(t.csms.handshakes) > handshakes_before,
+            "step 9",
+            "attempt with the former profile",
         )
-        refused_s = t.csms.handshakes[began].monotonic_s
+        refused_s = t.csms.handshakes[handshakes_before].monotonic_s
         t.csms.refuse_with = None
         t.expect_boot_notification("step 12", timeout_s=60)
         waited_s = t.csms.handshakes[-1].monotonic_s - refused_s
@@ -382,7 +390,7 @@ def tc_b_50_cs(t: Tester) -> None:
 
 
 def migrate_to(t: Tester, url: str) -> None:
-    """Steps 1 to 6: the profile, its priority, the reset. Errata 6.2.17, 6.2.18."""
+    """Steps 1 to 6: set the profile and its priority, then reset. Errata 6.2.17, 6.2.18."""
     active = int(t.read_value(COMM, "ActiveNetworkProfile"))
     slot = 2 if active == 1 else 1
     t.send_call("step 1", "SetNetworkProfile", network_profile(url, slot), {"status": "Accepted"})
@@ -413,7 +421,7 @@ def _check_slot_in_use(t: Tester) -> None:
 
 def _check_disconnected(t: Tester) -> None:
     require(
-        "afterwards", not t.bench.csms.is_connected, "the former CSMS must be left"
+        "afterwards", not t.bench.csms.is_connected, "the former CSMS must be disconnected"
     )  # B10.FR.06
 
 
@@ -432,11 +440,11 @@ def tc_b_57_cs(t: Tester) -> None:
     first_s = attempts[-1].monotonic_s - closed_s
     require("step 2", first_s >= wait_s, f"must wait {wait_s} s, waited {first_s:.2f} s")
     t.bench.wait_settled()
-    began = len(attempts)
+    attempts_before = len(attempts)
     t.csms.refuse_with = t.OFFLINE_STATUS
     closed_s = _close_websocket(t)
-    t.wait_until(lambda: len(attempts) > began, "step 5", "attempt to connect")
-    refused_s = attempts[began].monotonic_s
+    t.wait_until(lambda: len(attempts) > attempts_before, "step 5", "attempt to connect")
+    refused_s = attempts[attempts_before].monotonic_s
     t.csms.refuse_with = None
     t.csms.wait_connected(2 * wait_s + 20)
     second_s = attempts[-1].monotonic_s - refused_s
@@ -448,14 +456,14 @@ def tc_b_57_cs(t: Tester) -> None:
 
 
 def _close_websocket(t: Tester) -> float:
-    """Close the WebSocket; gives the moment."""
+    """Close the WebSocket; returns the time of it."""
     moment_s = time.monotonic()
     t.csms.close_connection()
     t.csms.wait_disconnected(20)
     return moment_s
 
 
-# What these cases share.
+# Shared by these cases.
 
 
 def get_variable(
@@ -479,21 +487,21 @@ def set_variable(
 
 
 def request_base_report(t: Tester, step: str, base: str) -> list[Payload]:
-    """Ask for a base report and take all its parts; gives the reported variables."""
-    number = t.next_id()
-    request = {"requestId": number, "reportBase": base}
+    """Request a base report and consume all its parts; returns the reported variables."""
+    request_id = t.next_id()
+    request = {"requestId": request_id, "reportBase": base}
     t.send_call(step, "GetBaseReport", request, {"status": "Accepted", "statusInfo": NO_ERROR_INFO})
     rows: list[Payload] = []
-    part = 0
+    seq_no = 0
     more = True
     while more:
-        expected = {"requestId": number, "seqNo": part, "generatedAt": PRESENT}
-        ask = t.expect_triggered_call if part == 0 else t.expect_call
-        report = ask(f"NotifyReport {part}", "NotifyReport", expected)
+        expected = {"requestId": request_id, "seqNo": seq_no, "generatedAt": PRESENT}
+        expect = t.expect_triggered_call if seq_no == 0 else t.expect_call
+        report = expect(f"NotifyReport {seq_no}", "NotifyReport", expected)
         _check_clock(t, report["generatedAt"])
         rows += report.get("reportData", [])
         more = bool(report.get("tbc", False))
-        part += 1
+        seq_no += 1
     for row in rows:
         check_fields(_variable_path(row), row, {"variableCharacteristics": PRESENT})
         if row["variableCharacteristics"]["dataType"] in LIST_TYPES:
@@ -502,23 +510,31 @@ def request_base_report(t: Tester, step: str, base: str) -> list[Payload]:
 
 
 def _check_clock(t: Tester, moment: str) -> None:
-    off_s = abs((datetime.now(UTC) - parse_instant(moment)).total_seconds())
-    require("NotifyReport", off_s < t.settings.deviation_s, f"generatedAt is {off_s:.1f} s off")
+    deviation_s = abs((datetime.now(UTC) - parse_instant(moment)).total_seconds())
+    require(
+        "NotifyReport",
+        deviation_s < t.settings.deviation_s,
+        f"generatedAt is {deviation_s:.1f} s off",
+    )
 
 
 def _is_writable(t: Tester, component: str, variable: str) -> bool:
-    """Whether a variable exists and may be set: setting what it is tells."""
-    now = get_variable(t, "preparation", variable, component)
-    if now["attributeStatus"] != "Accepted" or "attributeValue" not in now:
+    """Whether a variable exists and is writable; found out by setting its present value."""
+    current = get_variable(t, "preparation", variable, component)
+    if current["attributeStatus"] != "Accepted" or "attributeValue" not in current:
         return False
-    result = set_variable(t, "preparation", variable, now["attributeValue"], component)
+    result = set_variable(t, "preparation", variable, current["attributeValue"], component)
     return result["attributeStatus"] in ("Accepted", "RebootRequired")
 
 
 def _result_of(results: list[Payload], variable: str) -> Payload:
-    found = [each for each in results if each["variable"]["name"] == variable]
-    require("step 2", len(found) == 1, f"one result for {variable} must come, came {len(found)}")
-    return found[0]
+    matching = [result for result in results if result["variable"]["name"] == variable]
+    require(
+        "step 2",
+        len(matching) == 1,
+        f"there must be one result for {variable}, got {len(matching)}",
+    )
+    return matching[0]
 
 
 def _expected_value(variable: str, component: str, value: str) -> dict[str, Any]:

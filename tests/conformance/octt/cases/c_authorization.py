@@ -1,4 +1,4 @@
-"""Block C: who may charge, by the word of the CSMS."""
+"""Block C: authorization by the CSMS."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.conformance.octt.verify import require
 
 
 def enable_csms_authorization(t: Tester) -> None:
-    """Configuration state of most cases: the CSMS is asked for every token."""
+    """Configuration state of most cases: the station sends AuthorizeRequest for every token."""
     t.configure_variable("AuthCtrlr", "Enabled", value=True)
     t.configure_variable("AuthCtrlr", "DisableRemoteAuthorization", value=False)
 
 
 def _check_token_refused(t: Tester, id_token: str) -> None:
-    """A token the CSMS refuses starts nothing, with the cable in the EV."""
+    """A token that the CSMS refuses starts no transaction although the EV is connected."""
     enable_csms_authorization(t)
     states.ev_connected_pre_session(t)
     t.present_id_token(id_token)
@@ -58,8 +58,8 @@ def tc_c_04_cs(t: Tester) -> None:
 
 
 def _start_with_group(t: Tester) -> None:
-    """Steps 1 to 5 of the cases by GroupId; the CSMS tells the group of every token in it."""
-    require("preparation", _group_of(t, VALID) == GROUP, "the CSMS must know the group")
+    """Steps 1 to 5 of the cases by GroupId; the CSMS sends the group with each of its tokens."""
+    require("preparation", _group_of(t, VALID) == GROUP, "the CSMS must have the group")
     states.ev_connected_pre_session(t)
     states.authorize_driver(t, VALID)
     states.start_energy_transfer(t)

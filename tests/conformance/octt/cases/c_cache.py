@@ -9,7 +9,7 @@ from tests.conformance.octt.verify import OMITTED, check_fields, one_of, require
 
 
 def enable_cache(t: Tester, *, first: bool = True) -> None:
-    """The cache is on; with `first` it is asked before the CSMS is."""
+    """Enable the cache; `first`: it is used before the CSMS (LocalPreAuthorize)."""
     t.configure_variable("AuthCacheCtrlr", "Enabled", value=True)
     t.configure_variable("AuthCtrlr", "LocalPreAuthorize", value=first)
     t.configure_variable("AuthCacheCtrlr", "DisablePostAuthorize", value=False)
@@ -119,7 +119,7 @@ def tc_c_08_cs(t: Tester) -> None:
 
 
 def _check_asked_again(t: Tester, id_token: str) -> None:
-    """What the cache holds as not accepted is asked of the CSMS again, and refused again."""
+    """A token cached as refused is checked with the CSMS again, and refused again."""
     enable_cache(t)
     states.id_token_cached(t, id_token)
     states.ev_connected_pre_session(t)
@@ -158,7 +158,7 @@ def tc_c_13_cs(t: Tester) -> None:
 
 
 def _start_offline_then_revoke(t: Tester, allowance_wh: int = 0) -> None:
-    """A cached token starts a transaction offline; the CSMS then calls it Invalid."""
+    """A cached token starts a transaction offline; the CSMS then reports it Invalid."""
     enable_cache(t)
     t.configure_variable("AuthCtrlr", "LocalAuthorizeOffline", value=True)
     t.configure_variable("AuthCtrlr", "OfflineTxForUnknownIdEnabled", value=True)
@@ -210,8 +210,8 @@ def _check_no_energy(t: Tester) -> None:
     require("afterwards", not t.is_power_flowing(), "no energy may flow")
 
 
-# With a limit of energy for a token that turned invalid (C-03), a life time (C-53), and without
-# asking again about a refused one (C-59).
+# With an energy limit for a token that became invalid (C-03), a cache life time (C-53), and
+# without checking a refused token again (C-59).
 
 
 def tc_c_15_cs(t: Tester) -> None:
@@ -223,7 +223,7 @@ def tc_c_15_cs(t: Tester) -> None:
     )
     require("step 3", not deauthorized, "the transaction may not be deauthorized")
     require("step 3", not suspended, "the energy transfer may not be suspended")
-    require("afterwards", t.is_power_flowing(), "energy must flow on")
+    require("afterwards", t.is_power_flowing(), "energy must still flow")
 
 
 def tc_c_18_cs(t: Tester) -> None:

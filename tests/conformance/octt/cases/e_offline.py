@@ -1,4 +1,4 @@
-"""Block E: transactions while the CSMS is away, and what it may ask about them."""
+"""Block E: transactions while offline, and GetTransactionStatus."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def _check_all_offline(step: str, events: Iterable[Payload]) -> None:
 
 
 def _check_offline_samples(t: Tester, step: str, online_at: datetime) -> None:
-    """What was queued: Updated, with meter values, marked as offline.
+    """Every queued event is Updated, has meter values, and is marked as offline.
 
     Args:
-        online_at: when the station was connected again; what happened later was not queued.
+        online_at: when the station reconnected; later events were not queued.
     """
     events = states.take_queued_events(t, step)
-    waited = [
+    queued = [
         event for event in events if parse_instant(event["timestamp"]) < online_at - CLOCK_TOLERANCE
     ]
-    require(step, waited, "a TransactionEvent must have waited in the queue")
+    require(step, queued, "there must be queued TransactionEvents")
     expected = {"eventType": "Updated", "meterValue": NOT_EMPTY, "offline": True}
-    for event in waited:
+    for event in queued:
         check_fields(step, event, expected)
     for event in events:
         if parse_instant(event["timestamp"]) > online_at + CLOCK_TOLERANCE:
@@ -52,7 +52,7 @@ def _check_offline_samples(t: Tester, step: str, online_at: datetime) -> None:
 
 
 def _go_online(t: Tester) -> datetime:
-    """Let the station connect; gives the moment it did."""
+    """Let the station reconnect; returns the time of it."""
     t.go_online()
     return datetime.now(UTC)
 
@@ -70,15 +70,15 @@ def tc_e_43_cs(t: Tester) -> None:
     states.transaction_events_in_queue_ended(t)
     events = states.take_queued_events(t, "step 2")
     _check_all_offline("step 2", events)
-    kinds = [event["eventType"] for event in events]
-    require("step 2", "Started" in kinds, "one event must be Started")
-    require("step 2", "Ended" in kinds, "one event must be Ended")
+    event_types = [event["eventType"] for event in events]
+    require("step 2", "Started" in event_types, "one event must be Started")
+    require("step 2", "Ended" in event_types, "one event must be Ended")
 
 
 def _stop_offline(t: Tester, id_token: str | None = None) -> None:
-    """The person stops and leaves while the CSMS is away."""
+    """The EV driver stops charging and unplugs while the station is offline."""
     token = id_token or t.session_on().id_token
-    assert token is not None  # somebody charges
+    assert token is not None  # the session is authorized
     t.go_offline()
     t.present_id_token(token)
     states.wait_for_world(t, "contactor", "open")
@@ -122,7 +122,7 @@ def _check_transaction_status(
 
 
 def _delay_first_response(t: Tester) -> None:
-    """The first event is not answered for a moment, so that the queue is asked about while full."""
+    """Delay the first response, so that GetTransactionStatus is sent while events are queued."""
     t.csms.disturb_calls("TransactionEvent", delay_s=2.0, times=1)
 
 

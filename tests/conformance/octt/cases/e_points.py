@@ -1,4 +1,4 @@
-"""Block E: other TxStartPoints and TxStopPoints, for products that can set them."""
+"""Block E: cases for one TxStartPoint or TxStopPoint, for products that can set them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Block E: where transactions begin and end, and what is sent again when it was not heard."""
+"""Block E: start and end of transactions, and retransmission of their messages."""
 
 from __future__ import annotations
 
@@ -164,11 +164,15 @@ def tc_e_39_cs(t: Tester) -> None:
     require("step 5", not t.is_power_flowing(), "no energy may flow")
 
 
-# A message that is not heard is sent again (E13).
+# A message without a response is sent again (E13).
 
 
-def _fail_charging_event(t: Tester, attempts: int, **how: object) -> list[float]:
-    """The Charging event is answered badly `attempts` times; gives the moments it was sent."""
+def _fail_charging_event(t: Tester, attempts: int, **disturbance: object) -> list[float]:
+    """Disturb the response to the Charging event `attempts` times; returns when it was sent.
+
+    Args:
+        disturbance: `copies=0` for no response, `error=` for a CALLERROR. See `Disturbance`.
+    """
     interval_s = t.settings.message_attempt_interval_s
     t.configure_variable(COMM, "MessageAttempts", t.settings.message_attempts, "TransactionEvent")
     t.configure_variable(COMM, "MessageAttemptInterval", interval_s, "TransactionEvent")
@@ -177,26 +181,28 @@ def _fail_charging_event(t: Tester, attempts: int, **how: object) -> list[float]
         TRANSACTION_EVENT,
         where=lambda event: event["transactionInfo"].get("chargingState") == "Charging",
         times=attempts,
-        **how,
+        **disturbance,
     )
     states.ev_connected_pre_session(t)
     first = t.take_call("step 5", TRANSACTION_EVENT, is_charging, 30)
     seq_no = first.payload["seqNo"]
-    sent = [first.monotonic_s]
+    sent_s = [first.monotonic_s]
     count = t.settings.message_attempts
-    patience_s = count * (count * interval_s + t.settings.message_timeout_s) + 10
-    heard = attempts < count
-    for _ in range(attempts if heard else count - 1):
-        again = t.take_call(
-            "step 5", TRANSACTION_EVENT, lambda event: event["seqNo"] == seq_no, patience_s
+    timeout_s = count * (count * interval_s + t.settings.message_timeout_s) + 10
+    is_delivered = attempts < count
+    for _ in range(attempts if is_delivered else count - 1):
+        repeated = t.take_call(
+            "step 5", TRANSACTION_EVENT, lambda event: event["seqNo"] == seq_no, timeout_s
         )
-        same = {key: value for key, value in again.payload.items() if key != "offline"}
-        was = {key: value for key, value in first.payload.items() if key != "offline"}
-        require("step 5", same == was, "the same message must be sent again")
-        sent.append(again.monotonic_s)
+        repeated_payload = {
+            key: value for key, value in repeated.payload.items() if key != "offline"
+        }
+        first_payload = {key: value for key, value in first.payload.items() if key != "offline"}
+        require("step 5", repeated_payload == first_payload, "the same message must be sent again")
+        sent_s.append(repeated.monotonic_s)
     quiet_s = count * interval_s + t.settings.message_timeout_s + t.settings.deviation_s
     t.expect_no_call("step 5", TRANSACTION_EVENT, {"seqNo": seq_no}, wait_s=quiet_s)
-    return sent
+    return sent_s
 
 
 def is_charging(event: dict[str, object]) -> bool:
@@ -206,14 +212,14 @@ def is_charging(event: dict[str, object]) -> bool:
 
 
 def _check_pauses(t: Tester, sent: list[float], answer_s: float) -> None:
-    """Each pause is the interval times the transmissions before it, after the answer or its end."""
+    """The n-th pause is n intervals, counted from the response or its timeout. E13."""
     interval_s = t.settings.message_attempt_interval_s
     for number, (earlier, later) in enumerate(pairwise(sent), start=1):
         due_s, took_s = interval_s * number + answer_s, later - earlier
         require(
             "step 5",
             due_s - 0.5 <= took_s <= due_s + t.settings.deviation_s,
-            f"transmission {number + 1} must come after {due_s} s, came after {took_s:.2f} s",
+            f"transmission {number + 1} must follow after {due_s} s, followed after {took_s:.2f} s",
         )
 
 

@@ -1,4 +1,4 @@
-"""Block F: what the CSMS orders from afar."""
+"""Block F: remote start and stop, TriggerMessage."""
 
 from __future__ import annotations
 
@@ -89,11 +89,15 @@ def tc_f_11_cs(t: Tester) -> None:
 
 def tc_f_12_cs(t: Tester) -> None:
     trigger_message(t, "step 1", "MeterValues")
-    told = {
+    evse_ids = {
         t.expect_triggered_call("step 3", "MeterValues", {CONTEXT: "Trigger"})["evseId"]
         for _ in t.profile.evse
     }
-    require("step 3", told >= set(t.profile.evse_ids), f"every EVSE must be told, were {told}")
+    require(
+        "step 3",
+        evse_ids >= set(t.profile.evse_ids),
+        f"every EVSE must be reported, got {evse_ids}",
+    )
 
 
 def tc_f_13_cs(t: Tester) -> None:
@@ -108,13 +112,17 @@ def tc_f_14_cs(t: Tester) -> None:
         states.start_energy_transfer(t, evse_id, id_token=id_token)
     trigger_message(t, "step 1", "TransactionEvent")
     expected = _expected_triggered_event() | {"evse.id": one_of(*t.profile.evse_ids)}
-    told = {
+    evse_ids = {
         t.expect_triggered_call("step 3", TRANSACTION_EVENT, expected, predicate=_is_triggered)[
             "evse"
         ]["id"]
         for _ in t.profile.evse
     }
-    require("step 3", told == set(t.profile.evse_ids), f"every EVSE must be told, were {told}")
+    require(
+        "step 3",
+        evse_ids == set(t.profile.evse_ids),
+        f"every EVSE must be reported, got {evse_ids}",
+    )
 
 
 def _expected_triggered_event() -> dict[str, Any]:
@@ -162,13 +170,13 @@ def tc_f_18_cs(t: Tester) -> None:
 @needs_fresh_station
 def tc_f_19_cs(t: Tester) -> None:
     t.bench.files.pause_s = 4.0
-    number = l_firmware.request_update(
+    request_id = l_firmware.request_update(
         t, "step 1", l_firmware.UpdateOrder(signed_data=b"something else", install=None)
     )
-    l_firmware.expect_statuses(t, number, "Downloading")
+    l_firmware.expect_statuses(t, request_id, "Downloading")
     trigger_message(t, "step 5", FIRMWARE_STATUS)
     t.expect_triggered_call("step 7", FIRMWARE_STATUS, {"status": "Downloading"})
-    l_firmware.expect_statuses(t, number, "Downloaded", "InvalidSignature")  # errata 6.2.59
+    l_firmware.expect_statuses(t, request_id, "Downloaded", "InvalidSignature")  # errata 6.2.59
 
 
 def tc_f_20_cs(t: Tester) -> None:

@@ -1,4 +1,4 @@
-"""Block G: what a connector is, and what the CSMS makes of it."""
+"""Block G: connector status and ChangeAvailability."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.support.csms import Payload
 def change_availability(
     t: Tester,
     step: str,
-    operational: str,
+    operational_status: str,
     evse_id: int | None = None,
     connector_id: int | None = None,
     status: Any = "Accepted",
 ) -> None:
-    """ChangeAvailability of a connector, an EVSE or the whole station, and its answer."""
-    request: Payload = {"operationalStatus": operational}
+    """Send ChangeAvailability for a connector, an EVSE or the station; check the response."""
+    request: Payload = {"operationalStatus": operational_status}
     if evse_id is not None:
         request["evse"] = {"id": evse_id} | ({"connectorId": connector_id} if connector_id else {})
     t.send_call(step, "ChangeAvailability", request, {"status": status})
@@ -148,7 +148,7 @@ def tc_g_19_cs(t: Tester) -> None:
 
 
 def _unplug_unavailable(t: Tester) -> None:
-    """The EV drives away from a connector that is out of service: no state changes any more."""
+    """Unplug from an Unavailable connector: its status does not change."""
     states.ev_connected_post_session(t)
     t.unplug()
     t.expect_no_status("afterwards", 2.0, t.evse_id)

@@ -1,4 +1,4 @@
-"""Block J: meter values, by the clock and by the transaction."""
+"""Block J: clock-aligned and sampled meter values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.csms import Payload
 from tests.support.csms.ledger import parse_instant
 
 REGISTER = "Energy.Active.Import.Register"
-SAMPLE_TOLERANCE_S = 0.5  # between intended and told moment of a sample
+SAMPLE_TOLERANCE_S = 0.5  # between due time and timestamp of a sample
 
 
 def tc_j_01_cs(t: Tester) -> None:
@@ -42,14 +42,16 @@ def tc_j_02_cs(t: Tester) -> None:
     t.wait(2 * interval_s + 2)
     messages = t.pending_calls("MeterValues")
     require(
-        "step 1", all(told["evseId"] != t.evse_id for told in messages), "idle EVSEs and the main"
+        "step 1",
+        all(message["evseId"] != t.evse_id for message in messages),
+        "idle EVSEs and the main",
     )
     _check_aligned(t, "step 1", messages)
     events = t.pending_calls(TRANSACTION_EVENT, {"triggerReason": "MeterValueClock"})
-    require("step 3", len(events) >= 2, f"two TransactionEvents must come, came {len(events)}")
+    require("step 3", len(events) >= 2, f"there must be two TransactionEvents, got {len(events)}")
     _check_aligned(t, "step 3", events)
-    for told in (events, messages):
-        _check_intervals("afterwards", _sample_times(told), interval_s)
+    for series in (events, messages):
+        _check_intervals("afterwards", _sample_times(series), interval_s)
 
 
 def tc_j_03_cs(t: Tester) -> None:
@@ -60,13 +62,13 @@ def tc_j_03_cs(t: Tester) -> None:
     states.start_energy_transfer(t)
     t.wait(2 * interval_s + 1)
     values = _end_session(t)["meterValue"]
-    wanted = _configured_measurands(t, "AlignedDataCtrlr", "TxEndedMeasurands")
+    measurands = _configured_measurands(t, "AlignedDataCtrlr", "TxEndedMeasurands")
     for value in values:
         _check_context("afterwards", value, "Sample.Clock")
-        _check_measurands("afterwards", value, wanted)
+        _check_measurands("afterwards", value, measurands)
     moments = sorted({parse_instant(value["timestamp"]) for value in values})
     require(
-        "afterwards", len(moments) >= 2, f"two samples at the interval must be there: {moments}"
+        "afterwards", len(moments) >= 2, f"there must be two samples at the interval: {moments}"
     )
     _check_intervals("afterwards", moments, interval_s)
 
@@ -87,8 +89,8 @@ def tc_j_06_cs(t: Tester) -> None:
         for event in t.csms.calls_for(TRANSACTION_EVENT, charging_from)
         if "meterValue" in event.payload
     ]
-    require("step 4", not during, f"no MeterValues may come, came {len(during)}")
-    require("step 4", not sampled, f"no event with meter values may come, came {len(sampled)}")
+    require("step 4", not during, f"no MeterValues may be sent, got {len(during)}")
+    require("step 4", not sampled, f"no event with meter values may be sent, got {len(sampled)}")
     states.parking_bay_unoccupied(t)
     t.discard_received()
     after = [t.expect_call("step 7", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)]
@@ -115,10 +117,10 @@ def tc_j_07_cs(t: Tester) -> None:
 
 
 def tc_j_08_cs(t: Tester) -> None:
-    """The values come with the first event that tells the EVSE, or when charging starts.
+    """The values are in the first event with the EVSE, or in the one when charging starts.
 
-    The document knows the first way only; E03.FR.11 and E04.FR.11 demand the second, and where
-    the two differ the specification leads (Part 6 §1.2).
+    The document has the first way only; E03.FR.11 and E04.FR.11 require the second, and where the
+    two differ the specification takes precedence (Part 6 §1.2).
     """
     t.use_points(start="Authorized")
     states.authorize_driver(t, anywhere=True)
@@ -126,9 +128,9 @@ def tc_j_08_cs(t: Tester) -> None:
     events = [
         frame.payload for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
     ]
-    telling = next(event for event in events if "evse" in event)
+    first_with_evse = next(event for event in events if "evse" in event)
     charging = next(event for event in events if is_charging(event))
-    begin = telling if "meterValue" in telling else charging
+    begin = first_with_evse if "meterValue" in first_with_evse else charging
     check_fields("afterwards", begin, {"meterValue": NOT_EMPTY})
     for value in begin["meterValue"]:
         _check_context("afterwards", value, "Transaction.Begin")
@@ -144,13 +146,13 @@ def tc_j_09_cs(t: Tester) -> None:
     t.configure_variable("SampledDataCtrlr", "TxUpdatedInterval", interval_s)
     states.start_energy_transfer(t)
     t.wait(3 * interval_s + 1)
-    wanted = _configured_measurands(t, "SampledDataCtrlr", "TxUpdatedMeasurands")
+    measurands = _configured_measurands(t, "SampledDataCtrlr", "TxUpdatedMeasurands")
     events = t.pending_calls(TRANSACTION_EVENT, {"triggerReason": "MeterValuePeriodic"})
-    require("step 1", len(events) >= 2, f"two TransactionEvents must come, came {len(events)}")
+    require("step 1", len(events) >= 2, f"there must be two TransactionEvents, got {len(events)}")
     for event in events:
         for value in event["meterValue"]:
             _check_context("step 1", value, "Sample.Periodic")
-            _check_measurands("step 1", value, wanted)
+            _check_measurands("step 1", value, measurands)
     _check_intervals("afterwards", _sample_times(events), interval_s)
 
 
@@ -161,27 +163,27 @@ def tc_j_10_cs(t: Tester) -> None:
     states.start_energy_transfer(t)
     t.wait(2 * interval_s + 1)
     values = _end_session(t)["meterValue"]
-    wanted = _configured_measurands(t, "SampledDataCtrlr", "TxEndedMeasurands")
+    measurands = _configured_measurands(t, "SampledDataCtrlr", "TxEndedMeasurands")
     contexts = [value["sampledValue"][0].get("context", "Sample.Periodic") for value in values]
     require("afterwards", contexts.count("Transaction.End") == 1, "one sample is Transaction.End")
-    others = set(contexts) - {"Transaction.End", "Transaction.Begin", "Sample.Periodic"}
-    require("afterwards", not others, f"others are Sample.Periodic, not {others}")
+    unexpected = set(contexts) - {"Transaction.End", "Transaction.Begin", "Sample.Periodic"}
+    require("afterwards", not unexpected, f"the others must be Sample.Periodic, not {unexpected}")
     for value in values:
-        _check_measurands("afterwards", value, wanted)
+        _check_measurands("afterwards", value, measurands)
     periodic = [
         parse_instant(value["timestamp"])
         for value, context in zip(values, contexts, strict=True)
         if context == "Sample.Periodic"
     ]
-    require("afterwards", len(periodic) >= 2, "two samples at the interval must be there")
+    require("afterwards", len(periodic) >= 2, "there must be two samples at the interval")
     _check_intervals("afterwards", sorted(set(periodic)), interval_s)
 
 
-# What these cases share.
+# Shared by these cases.
 
 
 def _end_session(t: Tester) -> Payload:
-    """End the session; gives its Ended event, which has meter values."""
+    """End the session; returns its Ended event, which has meter values."""
     states.parking_bay_unoccupied(t)
     [ended] = [
         dict(frame.payload)
@@ -193,33 +195,35 @@ def _end_session(t: Tester) -> Payload:
 
 
 def _configured_measurands(t: Tester, component: str, variable: str) -> list[str]:
-    return [each for each in t.read_value(component, variable).split(",") if each]
+    return [measurand for measurand in t.read_value(component, variable).split(",") if measurand]
 
 
 def _check_aligned(t: Tester, step: str, messages: Iterable[Payload]) -> None:
-    wanted = _configured_measurands(t, "AlignedDataCtrlr", "Measurands")
+    measurands = _configured_measurands(t, "AlignedDataCtrlr", "Measurands")
     for message in messages:
         for value in message["meterValue"]:
             _check_context(step, value, "Sample.Clock")
             if message.get("evseId") != 0:  # the main meter, which these products do not have
-                _check_measurands(step, value, wanted)
+                _check_measurands(step, value, measurands)
 
 
 def _check_context(step: str, value: Payload, context: str) -> None:
-    told = value["sampledValue"][0].get("context", "Sample.Periodic")
-    require(step, told == context, f"context must be {context}, is {told}")
+    actual = value["sampledValue"][0].get("context", "Sample.Periodic")
+    require(step, actual == context, f"context must be {context}, is {actual}")
 
 
 def _check_measurands(step: str, value: Payload, expected: list[str]) -> None:
     samples = value["sampledValue"]
-    told = {sample.get("measurand", REGISTER) for sample in samples}
-    require(step, set(expected) <= told, f"{expected} must be sampled, are {sorted(told)}")
-    strange = [
+    sampled = {sample.get("measurand", REGISTER) for sample in samples}
+    require(step, set(expected) <= sampled, f"{expected} must be sampled, got {sorted(sampled)}")
+    unexpected = [
         sample["measurand"]
         for sample in samples
         if sample.get("location") == "EV" and sample.get("measurand") != "SoC"
     ]
-    require(step, not strange, f"only SoC is measured in the EV, not {strange}")  # errata 6.2.58
+    require(
+        step, not unexpected, f"only SoC is measured in the EV, not {unexpected}"
+    )  # errata 6.2.58
 
 
 def _sample_times(messages: Iterable[Payload]) -> list[datetime]:
@@ -235,9 +239,9 @@ def _sample_times(messages: Iterable[Payload]) -> list[datetime]:
 
 def _check_intervals(step: str, moments: list[datetime], interval_s: int) -> None:
     for earlier, later in pairwise(moments):
-        apart_s = (later - earlier).total_seconds()
+        distance_s = (later - earlier).total_seconds()
         require(
             step,
-            abs(apart_s - interval_s) <= SAMPLE_TOLERANCE_S,
-            f"samples must be {interval_s} s apart, are {apart_s:.3f} s",
+            abs(distance_s - interval_s) <= SAMPLE_TOLERANCE_S,
+            f"samples must be {interval_s} s apart, are {distance_s:.3f} s",
         )

@@ -22,11 +22,11 @@ def tc_k_38_cs(t: Tester) -> None:
             }
         ],
     }
-    number = states.request_start(t, "step 1", more={"chargingProfile": profile})
+    remote_start_id = states.request_start(t, "step 1", more={"chargingProfile": profile})
     session = t.session_on()
     if t.read_value("AuthCtrlr", "AuthorizeRemoteStart") == "true":
         states.expect_authorize(t, "step 3")
-    session.id_token, session.remote_start_id = VALID, number
+    session.id_token, session.remote_start_id = VALID, remote_start_id
     if states.starts_by_authorization(t, session):
         states.first_event_after_authorization(t, "step 5", None, "RemoteStart")
     states.start_energy_transfer(t)

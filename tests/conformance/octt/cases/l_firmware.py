@@ -24,19 +24,19 @@ DOWNLOAD_STATUSES = ("Downloading", "Downloaded", "SignatureVerified")
 
 @dataclass(frozen=True)
 class UpdateOrder:
-    """What UpdateFirmware asks for."""
+    """The arguments of an UpdateFirmwareRequest."""
 
     path: str = FIRMWARE_PATH
-    signed_data: bytes = FIRMWARE  # what the signature is made of
+    signed_data: bytes = FIRMWARE  # the data that is signed
     retrieve: timedelta = LONG_AGO  # from now
     install: timedelta | None = LONG_AGO
-    signer: CertifiedKey | None = None  # None: one the manufacturer's root signed
+    signer: CertifiedKey | None = None  # None: a certificate signed by the manufacturer's root
 
 
 def request_update(
     t: Tester, step: str, update: UpdateOrder, status: Any = "Accepted", **more: int
 ) -> int:
-    """Send UpdateFirmware, verify its answer, give its requestId."""
+    """Send UpdateFirmware, check the response, return the requestId."""
     signer = update.signer or make_signing_certificate(t.bench.authorities.manufacturer_root)
     firmware = {
         "location": t.bench.files.url(update.path),
@@ -46,10 +46,10 @@ def request_update(
     }
     if update.install is not None:
         firmware["installDateTime"] = _timestamp_in(update.install)
-    number = t.next_id()
-    request = {"requestId": number, "firmware": firmware} | more
+    request_id = t.next_id()
+    request = {"requestId": request_id, "firmware": firmware} | more
     t.send_call(step, "UpdateFirmware", request, {"status": status})
-    return number
+    return request_id
 
 
 def _timestamp_in(offset: timedelta) -> str:
@@ -57,34 +57,38 @@ def _timestamp_in(offset: timedelta) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def expect_statuses(t: Tester, number: int, *statuses: str, timeout_s: float = TRANSFER_S) -> None:
-    """These FirmwareStatusNotifications come, in this order."""
+def expect_statuses(
+    t: Tester, request_id: int, *statuses: str, timeout_s: float = TRANSFER_S
+) -> None:
+    """These FirmwareStatusNotifications are received, in this order."""
     for status in statuses:
         t.expect_call(
             f"status {status}",
             STATUS,
-            {"status": status, "requestId": number},
-            predicate=lambda event: bool(event.get("requestId") == number),
+            {"status": status, "requestId": request_id},
+            predicate=lambda event: bool(event.get("requestId") == request_id),
             timeout_s=timeout_s,
         )
 
 
-def expect_installed(t: Tester, number: int) -> None:
+def expect_installed(t: Tester, request_id: int) -> None:
     """From the verified signature to the new firmware: Installing, restarts, Installed.
 
     The station may set connectors Unavailable first and reboot before or after installing; it
-    reconnects at least once, so that the protocol version is agreed anew.
+    reconnects at least once, so that the protocol version is negotiated again.
     """
-    began = t.csms.record.frames[-1].connection
-    statuses = _statuses_until(t, number, "Installed")
-    require("installation", "Installing" in statuses, f"Installing must be told, were {statuses}")
-    strange = set(statuses) - {"InstallRebooting", "Installing", "Installed"}
-    require("installation", not strange, f"{strange} may not be told")
+    connection_before = t.csms.record.frames[-1].connection
+    statuses = _statuses_until(t, request_id, "Installed")
+    require(
+        "installation", "Installing" in statuses, f"Installing must be reported, got {statuses}"
+    )
+    unexpected = set(statuses) - {"InstallRebooting", "Installing", "Installed"}
+    require("installation", not unexpected, f"{unexpected} may not be reported")
     for boot in t.pending_calls("BootNotification"):
         check_fields("after the installation", boot, {"reason": "FirmwareUpdate"})
     t.expect_security_event("after the installation", "FirmwareUpdated", timeout_s=INSTALL_S)
     t.wait_until(
-        lambda: t.csms.record.frames[-1].connection > began,
+        lambda: t.csms.record.frames[-1].connection > connection_before,
         "after the installation",
         "new connection",
     )
@@ -92,18 +96,20 @@ def expect_installed(t: Tester, number: int) -> None:
     _check_connectors(t)
 
 
-def _statuses_until(t: Tester, number: int, *last: str) -> list[str]:
+def _statuses_until(t: Tester, request_id: int, *last: str) -> list[str]:
     statuses: list[str] = []
     while not statuses or statuses[-1] not in last:
-        event = t.expect_call("installation", STATUS, {"requestId": number}, timeout_s=INSTALL_S)
+        event = t.expect_call(
+            "installation", STATUS, {"requestId": request_id}, timeout_s=INSTALL_S
+        )
         statuses.append(event["status"])
         if len(statuses) > 8:
-            raise CheckFailed(f"installation: {last} must be told, were {statuses}")
+            raise CheckFailed(f"installation: {last} must be reported, got {statuses}")
     return statuses
 
 
 def _check_connectors(t: Tester) -> None:
-    """Whoever was set Unavailable is Available again, once its EVSE has spoken."""
+    """Every connector that was set Unavailable is reported Available again."""
     t.wait_until(
         lambda: not _unavailable_connectors(t), "afterwards", "every connector Available again"
     )
@@ -114,63 +120,65 @@ def _unavailable_connectors(t: Tester) -> list[tuple[int, int]]:
     for event in t.csms.calls_for("StatusNotification", t.first_relevant_frame):
         payload = event.payload
         reported[payload["evseId"], payload["connectorId"]] = payload["connectorStatus"]
-    return [where for where, status in reported.items() if status == "Unavailable"]
+    return [connector for connector, status in reported.items() if status == "Unavailable"]
 
 
 @needs_fresh_station
 def tc_l_01_cs(t: Tester) -> None:
-    number = request_update(t, "step 1", UpdateOrder())
-    expect_statuses(t, number, *DOWNLOAD_STATUSES)
-    expect_installed(t, number)
+    request_id = request_update(t, "step 1", UpdateOrder())
+    expect_statuses(t, request_id, *DOWNLOAD_STATUSES)
+    expect_installed(t, request_id)
 
 
 @needs_fresh_station
 def tc_l_02_cs(t: Tester) -> None:
     later = timedelta(seconds=t.settings.schedule_offset_s)
-    number = request_update(t, "step 1", UpdateOrder(install=later))
-    expect_statuses(t, number, *DOWNLOAD_STATUSES, "InstallScheduled")
-    expect_installed(t, number)
+    request_id = request_update(t, "step 1", UpdateOrder(install=later))
+    expect_statuses(t, request_id, *DOWNLOAD_STATUSES, "InstallScheduled")
+    expect_installed(t, request_id)
 
 
 @needs_fresh_station
 def tc_l_03_cs(t: Tester) -> None:
     later = timedelta(seconds=t.settings.schedule_offset_s)
-    number = request_update(t, "step 1", UpdateOrder(retrieve=later))
-    expect_statuses(t, number, "DownloadScheduled", *DOWNLOAD_STATUSES)
-    expect_installed(t, number)
+    request_id = request_update(t, "step 1", UpdateOrder(retrieve=later))
+    expect_statuses(t, request_id, "DownloadScheduled", *DOWNLOAD_STATUSES)
+    expect_installed(t, request_id)
 
 
 @needs_fresh_station
 def tc_l_05_cs(t: Tester) -> None:
-    stranger = make_signing_certificate(make_root("Somebody else's root"))
+    unknown_signer = make_signing_certificate(make_root("Unknown root"))
     status = one_of("InvalidCertificate", "RevokedCertificate")
-    request_update(t, "step 1", UpdateOrder(signer=stranger), status)
+    request_update(t, "step 1", UpdateOrder(signer=unknown_signer), status)
     t.expect_security_event("step 3", "InvalidFirmwareSigningCertificate")
 
 
 @needs_fresh_station
 def tc_l_06_cs(t: Tester) -> None:
-    number = request_update(t, "step 1", UpdateOrder(signed_data=b"something else"))
-    expect_statuses(t, number, "Downloading", "Downloaded", "InvalidSignature")
+    request_id = request_update(t, "step 1", UpdateOrder(signed_data=b"something else"))
+    expect_statuses(t, request_id, "Downloading", "Downloaded", "InvalidSignature")
     t.expect_security_event("step 9", "InvalidFirmwareSignature")
 
 
 @needs_fresh_station
 def tc_l_07_cs(t: Tester) -> None:
     update = UpdateOrder(path=FIRMWARE_PATH + "_does_not_exist")
-    number = request_update(
+    request_id = request_update(
         t, "step 1", update, retries=1, retryInterval=2
-    )  # its own would be minutes
-    statuses = _statuses_until(t, number, "DownloadFailed")
-    strange = set(statuses) - {"Downloading", "DownloadFailed"}
-    require("step 5", not strange, f"{strange} may not be told")
+    )  # the station's own interval is minutes
+    statuses = _statuses_until(t, request_id, "DownloadFailed")
+    unexpected = set(statuses) - {"Downloading", "DownloadFailed"}
+    require("step 5", not unexpected, f"{unexpected} may not be reported")
 
 
 @needs_fresh_station
 def tc_l_08_cs(t: Tester) -> None:
-    number = request_update(t, "step 1", UpdateOrder(path=BROKEN_PATH, signed_data=BROKEN_FIRMWARE))
-    expect_statuses(t, number, *DOWNLOAD_STATUSES)
-    _statuses_until(t, number, "InstallVerificationFailed", "InstallationFailed")
+    request_id = request_update(
+        t, "step 1", UpdateOrder(path=BROKEN_PATH, signed_data=BROKEN_FIRMWARE)
+    )
+    expect_statuses(t, request_id, *DOWNLOAD_STATUSES)
+    _statuses_until(t, request_id, "InstallVerificationFailed", "InstallationFailed")
     t.bench.wait_settled()
     _check_connectors(t)
 
@@ -178,11 +186,11 @@ def tc_l_08_cs(t: Tester) -> None:
 @needs_fresh_station
 def tc_l_11_cs(t: Tester) -> None:
     t.bench.files.pause_s = 4.0
-    number = request_update(t, "step 1", UpdateOrder())
-    expect_statuses(t, number, "Downloading")
+    request_id = request_update(t, "step 1", UpdateOrder())
+    expect_statuses(t, request_id, "Downloading")
     request_update(t, "step 5", UpdateOrder(), "Rejected")
-    expect_statuses(t, number, "Downloaded", "SignatureVerified")
-    expect_installed(t, number)
+    expect_statuses(t, request_id, "Downloaded", "SignatureVerified")
+    expect_installed(t, request_id)
 
 
 @needs_fresh_station
@@ -190,13 +198,13 @@ def tc_l_10_cs(t: Tester) -> None:
     t.bench.files.pause_s = 4.0
     first = request_update(t, "step 1", UpdateOrder())
     expect_statuses(t, first, "Downloading")
-    number = request_update(t, "step 5", UpdateOrder(), "AcceptedCanceled")
-    second = [one for one in t.pending_calls(STATUS) if one["requestId"] == first]
+    second = request_update(t, "step 5", UpdateOrder(), "AcceptedCanceled")
+    canceled = [event for event in t.pending_calls(STATUS) if event["requestId"] == first]
     allowed = ("DownloadFailed", "InstallationFailed")  # errata 6.2.82
-    strange = [one["status"] for one in second if one["status"] not in allowed]
-    require("step 7", not strange, f"of the cancelled update nothing may be told but {allowed}")
-    expect_statuses(t, number, *DOWNLOAD_STATUSES)
-    expect_installed(t, number)
+    unexpected = [event["status"] for event in canceled if event["status"] not in allowed]
+    require("step 7", not unexpected, f"the canceled update may only report {allowed}")
+    expect_statuses(t, second, *DOWNLOAD_STATUSES)
+    expect_installed(t, second)
 
 
 @needs_fresh_station
@@ -215,31 +223,31 @@ def tc_l_18_cs(t: Tester) -> None:
 def tc_l_12_cs(t: Tester) -> None:
     _allow_new_sessions(t, allowed=True)
     states.start_energy_transfer(t)
-    number = request_update(t, "step 1", UpdateOrder())
-    expect_statuses(t, number, "DownloadScheduled")
+    request_id = request_update(t, "step 1", UpdateOrder())
+    expect_statuses(t, request_id, "DownloadScheduled")
     second = t.settings.second_evse_id
     states.start_energy_transfer(t, second, id_token=OTHER)
     states.parking_bay_unoccupied(t)
     states.parking_bay_unoccupied(t, second)
-    expect_statuses(t, number, *DOWNLOAD_STATUSES)
-    expect_installed(t, number)
+    expect_statuses(t, request_id, *DOWNLOAD_STATUSES)
+    expect_installed(t, request_id)
 
 
 @needs_fresh_station
 def tc_l_13_cs(t: Tester) -> None:
     _allow_new_sessions(t, allowed=False)
     states.start_energy_transfer(t)
-    number = request_update(t, "step 1", UpdateOrder())
+    request_id = request_update(t, "step 1", UpdateOrder())
     t.expect_status("step 5", "Unavailable", t.settings.second_evse_id)
-    if t.pending_calls(STATUS, {"status": "DownloadScheduled"}):  # it may tell, and need not
-        expect_statuses(t, number, "DownloadScheduled")
+    if t.pending_calls(STATUS, {"status": "DownloadScheduled"}):  # optional
+        expect_statuses(t, request_id, "DownloadScheduled")
     stop_and_leave(t)
-    expect_statuses(t, number, *DOWNLOAD_STATUSES)
-    expect_installed(t, number)
+    expect_statuses(t, request_id, *DOWNLOAD_STATUSES)
+    expect_installed(t, request_id)
 
 
 def stop_and_leave(t: Tester) -> None:
-    """The session ends; its connector may go out of service at once."""
+    """End the session; its connector may become Unavailable at once."""
     states.authorize_stop(t)
     states.ev_connected_post_session(t)
     t.unplug()

@@ -40,8 +40,8 @@ def tc_m_18_cs(t: Tester) -> None:
     installed = [(use, _install_root(t, use)) for use in (CSMS, MANUFACTURER)]
     response = t.send_call("step 1", "GetInstalledCertificateIds", {}, {"status": "Accepted"})
     for use, certificate in installed:
-        told = states.is_listed(response["certificateHashDataChain"], use, certificate)
-        require("step 2", told, f"the new {use} must be told")
+        is_listed = states.is_listed(response["certificateHashDataChain"], use, certificate)
+        require("step 2", is_listed, f"the new {use} must be listed")
 
 
 @needs_fresh_station
@@ -61,17 +61,21 @@ def tc_m_19_cs(t: Tester) -> None:
 @needs_fresh_station
 def tc_m_20_cs(t: Tester) -> None:
     certificate = _install_root(t, CSMS)  # the one in use cannot be deleted: AQ-1
-    told = states.installed_certificates(t, "step 1", CSMS)
-    require("step 1", states.is_listed(told, CSMS, certificate), "the certificate must be present")
+    listed = states.installed_certificates(t, "step 1", CSMS)
+    require(
+        "step 1", states.is_listed(listed, CSMS, certificate), "the certificate must be present"
+    )
     request = {"certificateHashData": certificate.hash_data()}
     t.send_call("step 2", "DeleteCertificate", request, {"status": "Accepted"})
-    told = states.installed_certificates(t, "step 4", CSMS)
-    require("step 4", not states.is_listed(told, CSMS, certificate), "the certificate must be gone")
+    listed = states.installed_certificates(t, "step 4", CSMS)
+    require(
+        "step 4", not states.is_listed(listed, CSMS, certificate), "the certificate must be deleted"
+    )
 
 
 def tc_m_22_cs(t: Tester) -> None:
     states.installed_certificates(t, "step 1", CSMS)
-    request = {"certificateHashData": make_root("Nobody knows this").hash_data()}
+    request = {"certificateHashData": make_root("Not installed").hash_data()}
     t.send_call("step 2", "DeleteCertificate", request, {"status": "NotFound"})
 
 
@@ -91,5 +95,5 @@ def tc_m_07_cs(t: Tester) -> None:
     t.send_call("step 1", "InstallCertificate", request, {"status": "Rejected"})
     response = t.send_call("step 3", "GetInstalledCertificateIds", {"certificateType": [CSMS]})
     check_fields("step 4", response, {"status": "Accepted"})
-    told = states.is_listed(response["certificateHashDataChain"], CSMS, expired)
-    require("step 4", not told, "the expired certificate may not be told")
+    is_listed = states.is_listed(response["certificateHashDataChain"], CSMS, expired)
+    require("step 4", not is_listed, "the expired certificate may not be listed")

@@ -1,4 +1,4 @@
-"""Block N: logs, and what the station knows of a customer."""
+"""Block N: log uploads and customer information."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ LOG_STATUS = "LogStatusNotification"
 
 
 def _get_log(t: Tester, kind: str, path: str, expected: dict[str, Any], **more: int) -> int:
-    number = t.next_id()
+    request_id = t.next_id()
     location = {"remoteLocation": t.bench.files.url(path)}
-    request = {"logType": kind, "requestId": number, "log": location} | more
+    request = {"logType": kind, "requestId": request_id, "log": location} | more
     t.send_call("step 1", "GetLog", request, {"status": "Accepted"} | expected)
-    return number
+    return request_id
 
 
 def _check_upload(t: Tester, kind: str, expected: dict[str, Any]) -> None:
-    number = _get_log(t, kind, UPLOAD_PATH, expected)
+    request_id = _get_log(t, kind, UPLOAD_PATH, expected)
     for step, status in (("step 3", "Uploading"), ("step 5", "Uploaded")):
-        told = {"status": status, "requestId": number}
-        t.expect_call(step, LOG_STATUS, told, timeout_s=UPLOAD_S)
+        expected_status = {"status": status, "requestId": request_id}
+        t.expect_call(step, LOG_STATUS, expected_status, timeout_s=UPLOAD_S)
     require("afterwards", any(t.bench.files.uploads.values()), "the log must have arrived")
 
 
@@ -46,15 +46,17 @@ def tc_n_35_cs(t: Tester) -> None:
 
 def tc_n_26_cs(t: Tester) -> None:
     interval_s = t.settings.log_retry_interval_s
-    number = _get_log(
+    request_id = _get_log(
         t, "DiagnosticsLog", "/no-such-place/", {}, retries=3, retryInterval=interval_s
     )
     first = t.take_call("step 3", LOG_STATUS, timeout_s=UPLOAD_S)
     t.wait(3 * interval_s + t.settings.deviation_s)
-    told = [first.payload, *t.pending_calls(LOG_STATUS)]
-    for each in told:
-        require("step 5", each.get("requestId") == number, f"requestId must be {number}")
-    statuses = [each["status"] for each in told]
+    notifications = [first.payload, *t.pending_calls(LOG_STATUS)]
+    for notification in notifications:
+        require(
+            "step 5", notification.get("requestId") == request_id, f"requestId must be {request_id}"
+        )
+    statuses = [notification["status"] for notification in notifications]
     failed = [status for status in statuses if status in FAILURES]
     require("step 3", statuses.count("Uploading") in (1, 4), f"Uploading 1 or 4 times: {statuses}")
     require("step 5", len(failed) in (1, 4), f"failed 1 or 4 times: {statuses}")
@@ -63,7 +65,7 @@ def tc_n_26_cs(t: Tester) -> None:
     require(
         "step 5",
         abs(took_s - 3 * interval_s) <= t.settings.deviation_s,
-        f"the last failure must come after {3 * interval_s} s, came after {took_s:.1f} s",
+        f"the last failure must follow after {3 * interval_s} s, followed after {took_s:.1f} s",
     )
 
 
@@ -75,13 +77,13 @@ def tc_n_36_cs(t: Tester) -> None:
     location = {"remoteLocation": t.bench.files.url(UPLOAD_PATH)}
     request = {"logType": "DiagnosticsLog", "requestId": second, "log": location}
     t.send_call("step 5", "GetLog", request, {"status": "AcceptedCanceled"})
-    for step, status, number in (
+    for step, status, request_id in (
         ("step 7", "AcceptedCanceled", first),
         ("step 9", "Uploading", second),
         ("step 11", "Uploaded", second),
     ):
-        told = {"status": status, "requestId": number}
-        t.expect_call(step, LOG_STATUS, told, timeout_s=UPLOAD_S)
+        expected = {"status": status, "requestId": request_id}
+        t.expect_call(step, LOG_STATUS, expected, timeout_s=UPLOAD_S)
 
 
 # CustomerInformation (N09, N10).
@@ -90,10 +92,10 @@ def tc_n_36_cs(t: Tester) -> None:
 def _request_customer_information(
     t: Tester, step: str, *, report: bool, clear: bool
 ) -> list[Payload]:
-    """Ask about the token of the bench and take every part of the report."""
-    number = t.next_id()
+    """Request information about the bench's token; returns all parts of the report."""
+    request_id = t.next_id()
     request = {
-        "requestId": number,
+        "requestId": request_id,
         "report": report,
         "clear": clear,
         "idToken": {"idToken": VALID, "type": TOKEN_TYPE},
@@ -101,60 +103,56 @@ def _request_customer_information(
     t.send_call(step, "CustomerInformation", request, {"status": "Accepted"})
     parts: list[Payload] = []
     while not parts or parts[-1].get("tbc"):
-        expected = {"requestId": number, "seqNo": len(parts)}
-        ask = t.expect_call if parts else t.expect_triggered_call
-        parts.append(ask(f"{step} report {len(parts)}", "NotifyCustomerInformation", expected))
+        expected = {"requestId": request_id, "seqNo": len(parts)}
+        expect = t.expect_call if parts else t.expect_triggered_call
+        parts.append(expect(f"{step} report {len(parts)}", "NotifyCustomerInformation", expected))
     return parts
 
 
-def _make_customer_known(t: Tester) -> None:
+def _create_customer_data(t: Tester) -> None:
     enable_cache(t)
     states.id_token_cached(t)
 
 
 def tc_n_27_cs(t: Tester) -> None:
-    _make_customer_known(t)
+    _create_customer_data(t)
     parts = _request_customer_information(t, "step 1", report=True, clear=False)
     require("step 3", any(part["data"] for part in parts), "data may not be empty")
 
 
 def _clear_customer(t: Tester) -> None:
-    """Nothing is known: whoever had the bench before left nothing behind."""
+    """Erase the data that earlier cases on this bench left."""
     _request_customer_information(t, "preparation", report=False, clear=True)
 
 
 def tc_n_28_cs(t: Tester) -> None:
     _clear_customer(t)
     parts = _request_customer_information(t, "step 1", report=True, clear=False)
-    require(
-        "step 3", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}"
-    )
-    require("step 3", VALID not in parts[0]["data"], "nothing may be known of the token")
+    require("step 3", len(parts) == 1, f"there must be one message without data, got {len(parts)}")
+    require("step 3", VALID not in parts[0]["data"], "there may be no data about the token")
 
 
 def tc_n_30_cs(t: Tester) -> None:
-    _make_customer_known(t)
-    known = [
+    _create_customer_data(t)
+    data = [
         part["data"] for part in _request_customer_information(t, "step 1", report=True, clear=True)
     ]
-    require("step 3", any(known), "data may not be empty")
+    require("step 3", any(data), "data may not be empty")
     parts = _request_customer_information(t, "step 5", report=True, clear=False)
-    require(
-        "step 7", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}"
-    )
-    require("step 7", parts[0]["data"] not in known, "what was cleared may not be told again")
-    require("step 7", VALID not in parts[0]["data"], "nothing may be known of the token")
+    require("step 7", len(parts) == 1, f"there must be one message without data, got {len(parts)}")
+    require("step 7", parts[0]["data"] not in data, "cleared data may not be reported again")
+    require("step 7", VALID not in parts[0]["data"], "there may be no data about the token")
 
 
 def tc_n_31_cs(t: Tester) -> None:
     _clear_customer(t)
     parts = _request_customer_information(t, "step 1", report=True, clear=True)
-    require(
-        "step 3", len(parts) == 1, f"one message tells that nothing is known, came {len(parts)}"
-    )
+    require("step 3", len(parts) == 1, f"there must be one message without data, got {len(parts)}")
 
 
 def tc_n_32_cs(t: Tester) -> None:
     _clear_customer(t)
     parts = _request_customer_information(t, "step 1", report=False, clear=True)
-    require("step 3", len(parts) == 1, f"one message tells it is done, came {len(parts)}")
+    require(
+        "step 3", len(parts) == 1, f"there must be one message as confirmation, got {len(parts)}"
+    )

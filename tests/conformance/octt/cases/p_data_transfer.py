@@ -1,15 +1,15 @@
-"""Block P: what OCPP does not define."""
+"""Block P: DataTransfer and custom data."""
 
 from __future__ import annotations
 
 from tests.conformance.octt.tester import Tester
 from tests.conformance.octt.verify import OMITTED, check_fields, one_of
 
-CUSTOM = {"vendorId": "org.openchargealliance.octt", "note": "of no meaning to a station"}
+CUSTOM = {"vendorId": "org.openchargealliance.octt", "note": "without meaning for the station"}
 
 
 def tc_p_01_cs(t: Tester) -> None:
-    request = {"vendorId": "org.openchargealliance.octt", "messageId": "nobody-knows-this"}
+    request = {"vendorId": "org.openchargealliance.octt", "messageId": "unknown-message"}
     status = one_of("UnknownVendorId", "UnknownMessageId", "Rejected")
     t.send_call("step 1", "DataTransfer", request, {"status": status})
 
