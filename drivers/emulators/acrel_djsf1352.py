@@ -27,7 +27,7 @@ CLOCK, CLOCK_WRITABLE = range(30, 34), range(30, 33)
 Amount: TypeAlias = ValueSource[Decimal | float]
 
 
-class AcrelEmulator(ModbusSlave):
+class EmulatedAcrel(ModbusSlave):
     """One meter.
 
     Every quantity is a number or a callable that gives one; set them at any time.
@@ -151,7 +151,7 @@ def _float_register(value: float, low: bool) -> int:
     return decode_registers(struct.pack(">f", value))[low]
 
 
-_REGISTERS: dict[int, Callable[[AcrelEmulator], int]] = {
+_REGISTERS: dict[int, Callable[[EmulatedAcrel], int]] = {
     0: lambda meter: _encode_unsigned(_to_float(meter.voltage_v), VOLTAGE_EXPONENT),
     1: lambda meter: VOLTAGE_EXPONENT,
     2: lambda meter: _encode_signed(_to_float(meter.current_a), CURRENT_EXPONENT),

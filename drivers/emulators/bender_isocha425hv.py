@@ -33,7 +33,7 @@ PREWARNING, DEVICE_ERROR, WARNING, ALARM = 1, 2, 4, 5
 TESTING = 0x80
 
 
-class BenderEmulator(ModbusSlave):
+class EmulatedBender(ModbusSlave):
     """One insulation monitor.
 
     Attributes:
@@ -147,17 +147,17 @@ class BenderEmulator(ModbusSlave):
         return float(int(trio.current_time() * 10) % 10_000), state, 115 if broken else 1022
 
 
-def _voltage_value(share: float) -> Callable[[BenderEmulator], tuple[float, int, int]]:
+def _voltage_value(share: float) -> Callable[[EmulatedBender], tuple[float, int, int]]:
     return lambda monitor: (share * current_value(monitor.voltage_v), VOLT, 76)
 
 
-_VALUE_BLOCKS: dict[int, Callable[[BenderEmulator], tuple[float, int, int]]] = {
-    1000: BenderEmulator._insulation_value,
+_VALUE_BLOCKS: dict[int, Callable[[EmulatedBender], tuple[float, int, int]]] = {
+    1000: EmulatedBender._insulation_value,
     1008: _voltage_value(1),
     1012: lambda monitor: (1e-6, FARAD, 82),
     1016: _voltage_value(0.5),
     1020: _voltage_value(-0.5),
     1024: lambda monitor: (0.0, PERCENT, 1022),
-    1028: BenderEmulator._insulation_value,
-    1032: BenderEmulator._update_counter,
+    1028: EmulatedBender._insulation_value,
+    1032: EmulatedBender._update_counter,
 }

@@ -22,7 +22,7 @@ FIRMWARE_AND_NAME, SETTINGS = range(0x1E0, 0x1E4), range(0x1E4, 0x1E6)
 ANSWER_DELAY, WATCHDOG_TIME, WATCHDOG_COUNT = 0x1E7, 0x1E8, 0x1EB
 
 
-class M7055Emulator(ModbusSlave):
+class EmulatedM7055(ModbusSlave):
     """One module.
 
     Attributes:
@@ -187,7 +187,7 @@ def _single_address(address: int) -> range:
     return range(address, address + 1)
 
 
-_BIT_READERS: tuple[tuple[range, Callable[[M7055Emulator], int]], ...] = (
+_BIT_READERS: tuple[tuple[range, Callable[[EmulatedM7055], int]], ...] = (
     (OUTPUTS, lambda module: module.outputs),
     (INPUTS, lambda module: module.input_levels()),
     (LATCHED_HIGH, lambda module: module._latched_high),
@@ -200,13 +200,13 @@ _BIT_READERS: tuple[tuple[range, Callable[[M7055Emulator], int]], ...] = (
     (_single_address(WATCHDOG_STATUS), lambda module: int(module.watchdog_fired)),
 )
 
-_BIT_WRITERS: tuple[tuple[range, Callable[[M7055Emulator, int, bool], None]], ...] = (
-    (OUTPUTS, M7055Emulator._write_output),
-    (SAFE_VALUES, M7055Emulator._write_safe_value),
-    (POWER_ON_VALUES, M7055Emulator._write_power_on_value),
-    (_single_address(PROTOCOL), M7055Emulator._write_protocol),
-    (_single_address(WATCHDOG_MODE), M7055Emulator._write_watchdog_mode),
-    (_single_address(WATCHDOG_ON), M7055Emulator._write_watchdog_enable),
-    (_single_address(CLEAR_LATCHES), M7055Emulator._clear_latches),
-    (_single_address(WATCHDOG_STATUS), M7055Emulator._clear_watchdog_status),
+_BIT_WRITERS: tuple[tuple[range, Callable[[EmulatedM7055, int, bool], None]], ...] = (
+    (OUTPUTS, EmulatedM7055._write_output),
+    (SAFE_VALUES, EmulatedM7055._write_safe_value),
+    (POWER_ON_VALUES, EmulatedM7055._write_power_on_value),
+    (_single_address(PROTOCOL), EmulatedM7055._write_protocol),
+    (_single_address(WATCHDOG_MODE), EmulatedM7055._write_watchdog_mode),
+    (_single_address(WATCHDOG_ON), EmulatedM7055._write_watchdog_enable),
+    (_single_address(CLEAR_LATCHES), EmulatedM7055._clear_latches),
+    (_single_address(WATCHDOG_STATUS), EmulatedM7055._clear_watchdog_status),
 )

@@ -69,7 +69,7 @@ class _Card:
     leaves_at: float | None = field(default=None)
 
 
-class Pn532Emulator:
+class EmulatedPn532:
     """One reader on one port.
 
     Attributes:
@@ -226,16 +226,16 @@ class Pn532Emulator:
         return bytes([command[0] + 1, 0])
 
 
-def _echo_line_test(_: Pn532Emulator, command: bytes) -> bytes:
+def _echo_line_test(_: EmulatedPn532, command: bytes) -> bytes:
     """Line test 0: the parameters come back."""
     return bytes([command[0] + 1]) + command[1:]
 
 
-_COMMAND_HANDLERS: dict[int, Callable[[Pn532Emulator, bytes], bytes]] = {
+_COMMAND_HANDLERS: dict[int, Callable[[EmulatedPn532, bytes], bytes]] = {
     pn532.DIAGNOSE: _echo_line_test,
     pn532.GET_FIRMWARE_VERSION: lambda _, command: bytes([command[0] + 1]) + FIRMWARE,
     pn532.SAM_CONFIGURATION: lambda _, command: bytes([command[0] + 1]),
-    pn532.POWER_DOWN: Pn532Emulator._power_down,
-    pn532.RF_CONFIGURATION: Pn532Emulator._configure_rf,
+    pn532.POWER_DOWN: EmulatedPn532._power_down,
+    pn532.RF_CONFIGURATION: EmulatedPn532._configure_rf,
     pn532.IN_RELEASE: lambda _, command: bytes([command[0] + 1, 0]),
 }

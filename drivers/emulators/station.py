@@ -15,18 +15,18 @@ from typing import TypeVar
 
 import trio
 
-from drivers.emulators.acrel_djsf1352 import AcrelEmulator
+from drivers.emulators.acrel_djsf1352 import EmulatedAcrel
 from drivers.emulators.advantics_secc import EmulatedSecc
-from drivers.emulators.bender_isocha425hv import BenderEmulator
+from drivers.emulators.bender_isocha425hv import EmulatedBender
 from drivers.emulators.can_bus import EmulatedCanBus
 from drivers.emulators.ev import Ev
-from drivers.emulators.icpdas_m7055 import M7055Emulator
+from drivers.emulators.icpdas_m7055 import EmulatedM7055
 from drivers.emulators.infypower_modules import EmulatedCabinet
 from drivers.emulators.meter_registers import MeterRegisters
 from drivers.emulators.modbus_slave import ModbusSlave, ModbusSlaveBus
-from drivers.emulators.pn532 import Pn532Emulator
+from drivers.emulators.pn532 import EmulatedPn532
 from drivers.emulators.power_stage import PowerStage
-from drivers.emulators.vt100 import Vt100Emulator
+from drivers.emulators.vt100 import EmulatedVt100
 from drivers.wire import advantics, infypower
 from drivers.wire.serial_port import Port
 
@@ -124,11 +124,11 @@ class EmulatedStation:
         self.monitors = {
             evse: self._build_monitor(self.power_stages[evse]) for evse in self.evse_ids
         }
-        self.reader = Pn532Emulator(ports["reader"])
-        self.display = Vt100Emulator(ports["display"])
+        self.reader = EmulatedPn532(ports["reader"])
+        self.display = EmulatedVt100(ports["display"])
         self.io = {
-            1: M7055Emulator(inputs=self._inputs_of_module_a, address=IO_ADDRESSES[0]),
-            2: M7055Emulator(inputs=self._inputs_of_module_b, address=IO_ADDRESSES[1]),
+            1: EmulatedM7055(inputs=self._inputs_of_module_a, address=IO_ADDRESSES[0]),
+            2: EmulatedM7055(inputs=self._inputs_of_module_b, address=IO_ADDRESSES[1]),
         }
         self.emergency_pressed = self.door_open = self.dispenser_door_open = False
         self.tilted = self.cooling_fault = self.arrester_dead = self.breaker_tripped = False
@@ -147,7 +147,7 @@ class EmulatedStation:
     def _read_clock(self) -> float:
         return self.now
 
-    def _build_meter(self, evse_id: int) -> AcrelEmulator:
+    def _build_meter(self, evse_id: int) -> EmulatedAcrel:
         bay, shown = self.power_stages[evse_id], self.meter_overrides[evse_id]
 
         def present_power_w() -> Decimal | float:
@@ -161,7 +161,7 @@ class EmulatedStation:
         def present_current_a() -> Decimal | float:
             return bay.current_a if shown.current_a is None else shown.current_a
 
-        return AcrelEmulator(
+        return EmulatedAcrel(
             voltage_v=present_voltage_v,
             current_a=present_current_a,
             power_w=present_power_w,
@@ -169,8 +169,8 @@ class EmulatedStation:
             energy_reverse_wh=Decimal(0),
         )
 
-    def _build_monitor(self, power_stage: PowerStage) -> BenderEmulator:
-        return BenderEmulator(
+    def _build_monitor(self, power_stage: PowerStage) -> EmulatedBender:
+        return EmulatedBender(
             resistance_ohm=lambda: power_stage.insulation_ohm, voltage_v=lambda: power_stage.bus_v
         )
 

@@ -10,7 +10,7 @@ SEQUENCE = re.compile(rb"\x1b\[([?0-9;]*)([A-Za-z])|\r\n|[^\x1b\r\n]+")
 SEQUENCE_MAX = 64  # a longer one is no sequence
 
 
-class Vt100Emulator:
+class EmulatedVt100:
     """A terminal that knows what a display driver sends: home, clear, erase to the end, status.
 
     Attributes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from drivers.displays.vt100 import Vt100Display, replace_control_characters
 from drivers.emulators.memory_port import open_memory_line
 from drivers.emulators.pty import Pty
-from drivers.emulators.vt100 import Vt100Emulator
+from drivers.emulators.vt100 import EmulatedVt100
 from drivers.ports import DeviceReady, NoResponse, PortLost
 from tests.drivers.fixtures_serial import ReportLog, running_tasks, wait_until
 
@@ -23,7 +23,7 @@ async def test_the_text_is_written_with_the_sequences_of_the_standard(
     display = Vt100Display("memory", columns=5, rows=2, open_port=station.open)
     display.lines = ("Plug in", "€")
     reports = ReportLog()
-    async with running_tasks(Vt100Emulator(device).run, lambda: display.run(reports)):
+    async with running_tasks(EmulatedVt100(device).run, lambda: display.run(reports)):
         await trio.sleep(1)
     assert station.sent == [
         b"\x1b[5n",
@@ -37,7 +37,7 @@ async def test_a_new_text_replaces_the_old_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     station, device = open_memory_line()
-    terminal = Vt100Emulator(device)
+    terminal = EmulatedVt100(device)
     device.peer_receive_max_bytes = station.peer_receive_max_bytes = 1
     display = Vt100Display("memory", open_port=station.open)
     async with running_tasks(terminal.run, lambda: display.run(ReportLog())):
@@ -53,7 +53,7 @@ async def test_a_message_cannot_steer_the_terminal(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     station, device = open_memory_line()
-    terminal = Vt100Emulator(device)
+    terminal = EmulatedVt100(device)
     display = Vt100Display("memory", open_port=station.open)
     async with running_tasks(terminal.run, lambda: display.run(ReportLog())):
         display.lines = ["a\x1b[2Jb\r\nc\x9b5n"]
@@ -72,7 +72,7 @@ async def test_a_display_that_stops_answering_is_lost(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     station, device = open_memory_line()
-    terminal = Vt100Emulator(device)
+    terminal = EmulatedVt100(device)
     display = Vt100Display("memory", open_port=station.open)
     async with running_tasks(terminal.run):
 
@@ -90,7 +90,7 @@ async def test_a_display_that_cannot_answer_is_not_asked(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     station, device = open_memory_line()
-    terminal = Vt100Emulator(device)
+    terminal = EmulatedVt100(device)
     terminal.silent = True
     display = Vt100Display("memory", health_s=0, open_port=station.open)
     async with running_tasks(terminal.run, lambda: display.run(ReportLog())):
@@ -102,7 +102,7 @@ async def test_a_display_that_cannot_answer_is_not_asked(
 
 async def test_over_a_pty_with_a_pulled_plug(tmp_path: Path) -> None:
     with Pty(tmp_path / "display") as device:
-        terminal = Vt100Emulator(device)
+        terminal = EmulatedVt100(device)
         display = Vt100Display(device.path, health_s=0.05)
         display.lines = ["Ready"]
         async with running_tasks(terminal.run):

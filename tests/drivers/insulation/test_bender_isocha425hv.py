@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from drivers.emulators.bender_isocha425hv import BenderEmulator
+from drivers.emulators.bender_isocha425hv import EmulatedBender
 from drivers.emulators.memory_port import open_memory_line
 from drivers.emulators.modbus_slave import ModbusSlaveBus
 from drivers.emulators.pty import Pty
@@ -83,7 +83,7 @@ def test_a_lost_earth_is_a_device_error_with_code_102() -> None:
 
 
 async def test_the_emulator_answers_with_the_bytes_of_the_manual() -> None:
-    monitor = BenderEmulator(resistance_ohm=850_000.0, voltage_v=lambda: 720.5)
+    monitor = EmulatedBender(resistance_ohm=850_000.0, voltage_v=lambda: 720.5)
     monitor.settings[3007] = 100
     assert monitor.handle_request(RF) == bytes.fromhex(RF_850K)
     assert monitor.handle_request(read_registers(3, 1008, 4)) == bytes.fromhex(UN_720)
@@ -107,7 +107,7 @@ class MonitorBench:
 
     def __init__(self, **settings: float) -> None:
         self.station, device = open_memory_line()
-        self.monitor = BenderEmulator(resistance_ohm=850_000.0, voltage_v=720.5)
+        self.monitor = EmulatedBender(resistance_ohm=850_000.0, voltage_v=720.5)
         self.slaves = ModbusSlaveBus(device, {3: self.monitor})
         self.bus = ModbusMaster("memory", pause_ms=15, open_port=self.station.open)
         frozen_after_s = settings.get("frozen_after_s", 10.0)
@@ -395,7 +395,7 @@ async def test_a_model_without_update_counter_may_stand_still(
 
 
 async def test_two_monitors_on_a_pty(tmp_path: Path) -> None:
-    good, bad = BenderEmulator(resistance_ohm=1e6), BenderEmulator(resistance_ohm=42_000.0)
+    good, bad = EmulatedBender(resistance_ohm=1e6), EmulatedBender(resistance_ohm=42_000.0)
     first, second = ReportLog(), ReportLog()
     with Pty(tmp_path / "insulation") as device:
         bus = ModbusMaster(device.path, baud=19_200, parity="E", pause_ms=1)

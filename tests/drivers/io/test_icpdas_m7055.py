@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from drivers.emulators.icpdas_m7055 import M7055Emulator
+from drivers.emulators.icpdas_m7055 import EmulatedM7055
 from drivers.emulators.memory_port import open_memory_line
 from drivers.emulators.modbus_slave import ModbusSlaveBus
 from drivers.emulators.pty import Pty
@@ -52,7 +52,7 @@ class IoBench:
 
     def __init__(self, inputs: int = 0x8D) -> None:
         self.station, self.device = open_memory_line()
-        self.module = M7055Emulator(inputs=inputs)
+        self.module = EmulatedM7055(inputs=inputs)
         self.slaves = ModbusSlaveBus(self.device, {5: self.module})
         self.bus = ModbusMaster("memory", open_port=self.station.open)
         self.io = IcpdasM7055(self.bus)
@@ -322,7 +322,7 @@ async def test_a_watchdog_that_does_not_fire_is_a_fault(
 async def test_after_a_timeout_mode_1_takes_outputs_at_once_and_mode_0_only_when_cleared(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    module = M7055Emulator()
+    module = EmulatedM7055()
     for mode, outputs in ((0, 0), (1, 0b10)):
         module.reboot()
         for address, on in ((0x103, bool(mode)), (0x104, True)):
@@ -339,7 +339,7 @@ async def test_after_a_timeout_mode_1_takes_outputs_at_once_and_mode_0_only_when
 
 
 async def test_a_dead_coil_and_a_welded_contactor() -> None:
-    module = M7055Emulator(inputs=0)
+    module = EmulatedM7055(inputs=0)
     module.handle_request(modbus_rtu.write_coils(5, 0, (1, 1, 0, 0, 0, 0, 0, 0)))
     module.dead_outputs.add(0)
     module.stuck_inputs[1] = True
@@ -350,7 +350,7 @@ async def test_a_dead_coil_and_a_welded_contactor() -> None:
 
 
 async def test_power_on_and_safe_values_survive_a_reboot() -> None:
-    module = M7055Emulator()
+    module = EmulatedM7055()
     module.handle_request(modbus_rtu.write_coils(5, 0xA0, (0, 1, 0, 0, 0, 0, 0, 0)))
     module.handle_request(modbus_rtu.write_coils(5, 0x80, (0, 0, 1, 0, 0, 0, 0, 0)))
     module.reboot()
@@ -360,7 +360,7 @@ async def test_power_on_and_safe_values_survive_a_reboot() -> None:
 
 
 async def test_latches_remember_an_input_that_moved() -> None:
-    module = M7055Emulator(inputs=0b1)
+    module = EmulatedM7055(inputs=0b1)
     module.handle_request(modbus_rtu.read_coils(5, 0x20, 8))
     module.inputs = 0b10
     high, low = modbus_rtu.read_coils(5, 0x40, 8), modbus_rtu.read_coils(5, 0x60, 8)
@@ -378,7 +378,7 @@ def test_a_ninth_output_is_refused() -> None:
 
 
 async def test_two_modules_on_a_pty_keep_their_cycle(tmp_path: Path) -> None:
-    first, second = M7055Emulator(inputs=0x01), M7055Emulator(inputs=0x80, address=6)
+    first, second = EmulatedM7055(inputs=0x01), EmulatedM7055(inputs=0x80, address=6)
     reports = ReportLog()
     with Pty(tmp_path / "io") as device:
         bus = ModbusMaster(device.path)

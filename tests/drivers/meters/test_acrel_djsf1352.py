@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from drivers.emulators.acrel_djsf1352 import AcrelEmulator
+from drivers.emulators.acrel_djsf1352 import EmulatedAcrel
 from drivers.emulators.memory_port import open_memory_line
 from drivers.emulators.modbus_slave import ModbusSlaveBus
 from drivers.emulators.pty import Pty
@@ -48,9 +48,9 @@ READING = MeterReading(
 )
 
 
-def meter_of_manual() -> AcrelEmulator:
+def meter_of_manual() -> EmulatedAcrel:
     """The meter whose telegrams the manual's numbers give."""
-    meter = AcrelEmulator(
+    meter = EmulatedAcrel(
         voltage_v=Decimal("720.5"),
         current_a=Decimal(250),
         energy_wh=Decimal(1_234_567),
@@ -106,7 +106,7 @@ async def test_the_emulator_answers_with_the_bytes_of_the_manual() -> None:
 
 
 async def test_an_idle_meter_answers_as_the_real_one_measured() -> None:
-    meter = AcrelEmulator(energy_wh=21_018)
+    meter = EmulatedAcrel(energy_wh=21_018)
     meter.rated_a = 250
     assert meter.handle_request(read_registers(1, 12, 8)) == bytes.fromhex(
         "01 03 10 00 00 52 1A 00 00 00 00 00 01 00 FA 00 00 00 00 59 85"
@@ -119,7 +119,7 @@ async def test_an_idle_meter_answers_as_the_real_one_measured() -> None:
 async def test_the_emulator_integrates_power_both_ways(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    meter = AcrelEmulator(voltage_v=400.0, current_a=90.0)
+    meter = EmulatedAcrel(voltage_v=400.0, current_a=90.0)
     meter.integrate_energy()
     await trio.sleep(360)
     meter.integrate_energy()
@@ -135,7 +135,7 @@ async def test_two_meters_on_one_line_are_polled_each_at_its_own_pace(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bus, slaves, _ = bus_with_units(
-        {1: AcrelEmulator(voltage_v=400), 2: AcrelEmulator(voltage_v=800)}
+        {1: EmulatedAcrel(voltage_v=400), 2: EmulatedAcrel(voltage_v=800)}
     )
     first, second = AcrelDjsf1352(bus), AcrelDjsf1352(bus, address=2, interval_s=0.5)
     idle, busy = ReportLog(), ReportLog()
@@ -164,7 +164,7 @@ async def test_the_drivers_first_bytes_are_those_of_the_manual(
 async def test_five_failed_polls_are_a_lost_meter_and_four_are_not(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    meter = AcrelEmulator()
+    meter = EmulatedAcrel()
     bus, slaves, device = bus_with_units({1: meter})
     reports = ReportLog()
     async with running_tasks(slaves.run):
@@ -189,7 +189,7 @@ async def test_five_failed_polls_are_a_lost_meter_and_four_are_not(
 async def test_a_refusing_meter_is_lost_after_five_polls_too(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    meter = AcrelEmulator()
+    meter = EmulatedAcrel()
     bus, slaves, _ = bus_with_units({1: meter})
     async with running_tasks(slaves.run):
 
@@ -205,7 +205,7 @@ async def test_a_refusing_meter_is_lost_after_five_polls_too(
 async def test_a_register_that_goes_back_is_a_fault_until_it_has_caught_up(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    meter = AcrelEmulator(energy_wh=1000)
+    meter = EmulatedAcrel(energy_wh=1000)
     bus, slaves, _ = bus_with_units({1: meter})
     driver, reports = AcrelDjsf1352(bus), ReportLog()
     async with running_tasks(slaves.run):
@@ -222,7 +222,7 @@ async def test_a_register_that_goes_back_is_a_fault_until_it_has_caught_up(
 
 
 async def test_a_broken_wire_is_reported(autojump_clock: trio.testing.MockClock) -> None:
-    meter = AcrelEmulator()
+    meter = EmulatedAcrel()
     meter.broken_wire = True
     bus, slaves, _ = bus_with_units({1: meter})
     reports = ReportLog()
@@ -232,7 +232,7 @@ async def test_a_broken_wire_is_reported(autojump_clock: trio.testing.MockClock)
 
 
 async def test_over_a_pty_with_noise_and_a_pulled_plug(tmp_path: Path) -> None:
-    meter = AcrelEmulator(voltage_v=720.5, current_a=10.0, energy_wh=Decimal(777))
+    meter = EmulatedAcrel(voltage_v=720.5, current_a=10.0, energy_wh=Decimal(777))
     meter.faults.noise = b"\x00\x01\x03"
     reports = ReportLog()
     with Pty(tmp_path / "meters") as device:

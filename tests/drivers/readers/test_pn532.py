@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.emulators.memory_port import MemoryPort, open_memory_line
-from drivers.emulators.pn532 import Pn532Emulator
+from drivers.emulators.pn532 import EmulatedPn532
 from drivers.emulators.pty import Pty
 from drivers.ports import (
     CommandRefused,
@@ -39,7 +39,7 @@ class ReaderBench:
     def __init__(self) -> None:
         self.station, device = open_memory_line()
         self.device: MemoryPort = device
-        self.chip = Pn532Emulator(device)
+        self.chip = EmulatedPn532(device)
         self.reader = Pn532Reader("memory", open_port=self.station.open)
         self.reports = ReportLog()
 
@@ -406,7 +406,7 @@ async def test_the_emulated_chip_answers_with_the_bytes_of_the_manual(
 
 
 def test_a_card_that_does_not_exist_is_not_laid_on() -> None:
-    chip = Pn532Emulator(open_memory_line()[1])
+    chip = EmulatedPn532(open_memory_line()[1])
     with pytest.raises(ValueError, match="4, 7 or 10 bytes"):
         chip.present_card(b"\x01\x02\x03")
 
@@ -442,7 +442,7 @@ def test_no_bytes_break_the_driver_or_the_chip(pieces: list[bytes]) -> None:
 async def test_over_a_pty_with_a_pulled_plug(tmp_path: Path) -> None:
     reports = ReportLog()
     with Pty(tmp_path / "reader") as device:
-        chip = Pn532Emulator(device)
+        chip = EmulatedPn532(device)
         reader = Pn532Reader(device.path, poll_ms=20)
         async with running_tasks(chip.run):
             chip.present_card(DESFIRE, sak=0x20, ats=b"\x75\x77", duration_s=0.1)
