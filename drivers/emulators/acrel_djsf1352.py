@@ -1,6 +1,6 @@
-"""What does an emulated Acrel DJSF1352-RN answer?
+"""Emulated Acrel DJSF1352-RN: the registers of a DC meter, manual V1.8.
 
-The registers of the manual V1.8 over a world that is given as plain numbers or as callables.
+Each measured quantity is a plain number or a callable that returns the present value.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ Amount: TypeAlias = ValueSource[Decimal | float]
 class EmulatedAcrel(ModbusSlave):
     """One meter.
 
-    Every quantity is a number or a callable that gives one; set them at any time.
+    Every quantity is a number or a callable that returns one; it can be set at any time.
 
     Attributes:
         voltage_v, current_a: at the output; a negative current comes from the EV.
         power_w: None: voltage times current.
-        energy_wh, energy_reverse_wh: None: integrated here from the moment the meter was made,
+        energy_wh, energy_reverse_wh: None: integrated here from the creation of the meter,
             beginning with `total_wh` and `total_reverse_wh`.
         temperature_c: inside the meter.
-        broken_wire: what register 4 says.
-        energy_offset_wh: added to the forward register; a negative one makes it jump back.
+        broken_wire: value of register 4.
+        energy_offset_wh: added to the forward register; a negative offset makes it jump back.
         energy_unit_wh: Wh per count of the energy registers.
         ratio, rated_a, switches, alarms: registers 16 to 19.
-        clock: registers 30 to 33, writable as the manual says.
+        clock: registers 30 to 33; the first three are writable, as in the manual.
     """
 
     functions = frozenset({READ_HOLDING_REGISTERS, WRITE_REGISTERS})
@@ -74,7 +74,7 @@ class EmulatedAcrel(ModbusSlave):
         self._integrated_at: float | None = None
 
     def integrate_energy(self) -> None:
-        """Bring the meter's own totals to this moment. Whoever changes the load calls it first."""
+        """Integrate the meter's own totals up to now. Call it before changing the load."""
         at = trio.current_time()
         if self._integrated_at is not None:
             gained = self._present_power_w() * (at - self._integrated_at) / 3600
@@ -131,7 +131,7 @@ def _to_decimal(amount: Amount) -> Decimal:
 
 
 def _encode_mantissa(value: float, exponent: int, lowest: int, highest: int) -> int:
-    """The value as counts of 10^(exponent - 3), held at the end of the register's range."""
+    """The value in counts of 10^(exponent - 3), limited to the register's range."""
     return min(max(round(value * 10.0 ** (3 - exponent)), lowest), highest) & 0xFFFF
 
 

@@ -1,8 +1,43 @@
-"""How does a charge controller lead an EV through a session?
+"""Emulated ADVANTICS charge controller (SECC) of one EVSE: CCS session, CAN messages, faults.
 
-One controller with the EV it is plugged into. The session is told as a story, one `yield` per
-tick: whatever ends it early throws the story away and begins another. Times are shorter than in
-the field, so that plug to closed contactors takes about two seconds.
+A session is a generator with one `yield` per tick. `_run_session` is the regular one:
+
+    step                   states                      continues when
+    negotiation            NEGOTIATING_CONNECTION      `negotiation_s` is over
+    authorization          CCS_AUTHORIZATION_PROCESS   authorization done; refused: session ends
+    _exchange_parameters   CONNECTED_WITH_FULL_INFO    parameters done, then system enabled
+    _test_insulation       INSULATION_TEST             output at 90 % of the EV's maximum voltage,
+                                                       10 readings of at least 100 kohm, then
+                                                       output at 20 V or less
+    _run_precharge         PRECHARGE                   output within 20 V of the battery
+    _run_charging          WAITING_FOR_CHARGE,         stop button, or the EV is finished
+                           CHARGING
+    _end_session           ENDING_CHARGE,              current below 1 A, contactors open,
+                           WELDING_DETECTION,          inlet at 60 V or less
+                           CLOSING_COMMUNICATION
+
+Each wait has a limit in `SeccTimings`. Past it the session is aborted, except in the last row,
+where the limit only ends the wait for the voltage.
+
+A session starts when the station allows it, an EV is plugged in, and that EV has not had its
+session yet. After a session the EV needs a new plug, or a new start authorization, for the next.
+
+`_check_abort_conditions` runs before every tick. A condition that ends the session replaces the
+generator by `_abort_session`: the EV opens its contactors, the power request is withdrawn, an
+emergency is sent for at least `EMERGENCY_MIN_S` and as long as its cause persists.
+
+    condition                                       reported as
+    EV unplugged, or pilot error                    emergency by the EVSE (*)
+    emergency of the EV                             emergency by the EV
+    emergency fault of the controller               emergency by the EVSE (*)
+    no Power_Modules_Status for 0.5 s               emergency by the EVSE (*)
+    system no longer enabled                        emergency by the EVSE while charging, else none
+    insulation below 100 kohm from precharge on     emergency by the EVSE
+    stop button before charging                     regular end
+
+    (*) none before the first DC_Power_Control
+
+Times are shorter than in the field, so that plug to closed contactors takes about two seconds.
 """
 
 from __future__ import annotations
@@ -36,7 +71,7 @@ SessionSteps = Iterator[None]
 
 @dataclass
 class SeccTimings:
-    """How long the steps take, seconds. The field's own values are in the comments."""
+    """Durations and limits of the steps, seconds. Comments give values seen in the field."""
 
     negotiation_s: float = 0.15  # some tens of seconds
     authorization_max_s: float = 60.0
@@ -52,15 +87,15 @@ class SeccTimings:
 
 @dataclass
 class SeccFaults:
-    """How the controller misbehaves, until the attribute is put back.
+    """Faults of the controller, each active until the attribute is reset.
 
     Attributes:
-        silent: says nothing at all.
-        stuck: its state says the same for ever.
+        silent: sends nothing.
+        stuck: the reported state does not change any more.
         emergency: it makes an emergency stop by itself.
         pilot_error: the pilot reads E.
-        no_power_control: DC_Power_Control stays away; legal for up to 60 s.
-        unknown_values: state, function and pilot have numbers of no meaning.
+        no_power_control: DC_Power_Control is not sent; allowed for up to 60 s.
+        unknown_values: state, function and pilot have undefined values.
         never_precharges: the EV's contactors never close.
     """
 
@@ -75,7 +110,7 @@ class SeccFaults:
 
 @dataclass
 class _StationStatus:
-    """What the station told last."""
+    """The last Power_Modules_Status of the station."""
 
     voltage_v: float = 0.0
     current_a: float = 0.0
@@ -86,7 +121,7 @@ class _StationStatus:
 
 @dataclass
 class _PowerControl:
-    """What DC_Power_Control asks for."""
+    """Content of DC_Power_Control."""
 
     function: int = Function.OFF
     voltage_v: float = 0.0
@@ -97,7 +132,12 @@ class _PowerControl:
 
 
 class _SessionEnded(Exception):
-    """The session ends early; for an emergency `origin` says who made it."""
+    """The session ends early.
+
+    Attributes:
+        origin: for an emergency, its origin (`EMERGENCY_BY_EV` or `EMERGENCY_BY_EVSE`); else None.
+        aborted: value of CHARGE_SESSION_FINISHED; False: a regular end.
+    """
 
     def __init__(self, origin: int | None = None, *, aborted: bool = True) -> None:
         super().__init__(origin, aborted)
@@ -107,7 +147,7 @@ class _SessionEnded(Exception):
 
 @dataclass
 class _SequenceFlags:
-    """Sequence_Control as heard last."""
+    """The last Sequence_Control of the station."""
 
     start_allowed: bool = False
     authorization_done: bool = False
@@ -118,7 +158,7 @@ class _SequenceFlags:
 
 @dataclass
 class _ControllerOutput:
-    """What the controller says in each cycle."""
+    """What the controller sends in each cycle."""
 
     state: SeccState = SeccState.NOT_AVAILABLE
     power: _PowerControl | None = None
@@ -131,12 +171,13 @@ class _ControllerOutput:
 class EmulatedSecc:
     """One controller; a `CanNode`.
 
-    Call `tick` often; it does everything. The world plugs EVs in and out.
+    `tick` advances the session and sends what is due; call it every few ten milliseconds.
 
     Attributes:
-        ev: the EV on the cable, None without.
-        faults, times: see there.
+        ev: the EV on the cable, or None.
+        faults, timings: see their classes.
         cable_c: the two contact temperatures, degC.
+        limits: maximum voltage and current from the station's DC_Power_Parameters; 0: none yet.
     """
 
     def __init__(
@@ -155,16 +196,14 @@ class EmulatedSecc:
         self._output = _ControllerOutput()
         self._stop_pressed = False
         self._was_enabled = False
-        self._session_used = (
-            False  # this EV had its session; the next needs a new start or a new plug
-        )
+        self._session_used = False  # this EV had its session
         self._session_steps: SessionSteps | None = None
         self._sent_soc: int | None = None
         self._sent_power: tuple[int, bool, bool, float] | None = None
         self._reported_state = int(SeccState.INITIALIZING)
         self._cycle_due_at = self._slow_due_at = clock()
 
-    # --- what others see and do ------------------------------------------------------------------
+    # --- state and inputs ------------------------------------------------------------------------
 
     @property
     def state(self) -> SeccState:
@@ -176,7 +215,7 @@ class EmulatedSecc:
 
     @property
     def pilot_letter(self) -> str:
-        """The pilot's letter."""
+        """State of the control pilot, A to E."""
         if self.faults.pilot_error:
             return "E"
         if self.ev is None:
@@ -184,18 +223,18 @@ class EmulatedSecc:
         return "C" if self._output.charging_pilot else "B"
 
     def plug_in(self, ev: Ev) -> None:
-        """Put the cable into an EV."""
+        """Plug the cable into an EV."""
         self.ev = ev
         self._session_used = False
 
     def unplug(self) -> None:
-        """Take the cable out, under load or not."""
+        """Take the cable out, also under load."""
         if self.ev is not None:
             self.ev.contactors_closed = False
         self.ev = None
 
     def on_frame(self, frame: CanFrame) -> None:
-        """Take what the station says to this controller."""
+        """Store a message of the station to this controller."""
         message = wire.find_message(frame)
         if message is None or wire.controller_index(frame) != self.index:
             return
@@ -216,7 +255,7 @@ class EmulatedSecc:
         self.limits["current_a"] = values["Maximum_Charge_Current"] / 10
 
     def _on_sequence_control(self, values: dict[str, int]) -> None:
-        before = self._flags
+        previous = self._flags
         self._flags = _SequenceFlags(
             start_allowed=bool(values["Start_Charge_Authorisation"]),
             authorization_done=bool(values["CCS_Authorisation_Done"]),
@@ -224,18 +263,18 @@ class EmulatedSecc:
             parameters_done=bool(values["Charge_Parameters_Done"]),
             stop_button=bool(values["User_Stop_Button"]),
         )
-        if self._flags.stop_button and not before.stop_button:
+        if self._flags.stop_button and not previous.stop_button:
             self._stop_pressed = True
-        if self._flags.start_allowed and not before.start_allowed:
+        if self._flags.start_allowed and not previous.start_allowed:
             self._session_used = False
 
     # --- time ------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Go on: the story, then what is due on the bus."""
+        """Advance the session, then send what is due."""
         now = self._clock()
         if self._is_station_silent and self._session_steps is None:
-            self._flags = _SequenceFlags()  # whoever allowed the start is gone
+            self._flags = _SequenceFlags()  # the start was allowed by a station that is gone
         self._advance_session()
         if self.faults.silent:
             return
@@ -265,15 +304,15 @@ class EmulatedSecc:
             next(self._session_steps)
 
     def _wait_for_start(self) -> None:
-        ready = self._flags.start_allowed and not self.faults.pilot_error
+        can_start = self._flags.start_allowed and not self.faults.pilot_error
         self._output = _ControllerOutput(
-            SeccState.WAITING_FOR_PEV if ready else SeccState.NOT_AVAILABLE
+            SeccState.WAITING_FOR_PEV if can_start else SeccState.NOT_AVAILABLE
         )
         if self.faults.emergency or (self.ev is not None and self.ev.emergency):
             self._output.emergency_origin = (
                 wire.EMERGENCY_BY_EVSE if self.faults.emergency else wire.EMERGENCY_BY_EV
             )
-        elif ready and self.ev is not None and not self._session_used:
+        elif can_start and self.ev is not None and not self._session_used:
             self._session_used = True
             self._stop_pressed = self._was_enabled = False
             self._session_steps = self._run_session(self.ev)
@@ -281,7 +320,7 @@ class EmulatedSecc:
     # --- the session -----------------------------------------------------------------------------
 
     def _run_session(self, ev: Ev) -> SessionSteps:
-        """From the plug to the end by the book."""
+        """The regular session, from the plug to the end."""
         ev.contactors_closed = False
         self._output = _ControllerOutput(
             SeccState.NEGOTIATING_CONNECTION, duty_permille=DUTY_COMMUNICATION_PERMILLE
@@ -320,9 +359,9 @@ class EmulatedSecc:
         self._output.power = _PowerControl(
             Function.INSULATION_TEST, voltage_v, contactors_closed=True
         )
-        high_enough = voltage_v * INSULATION_VOLTAGE_SHARE
+        test_voltage_v = voltage_v * INSULATION_VOLTAGE_SHARE
         yield from self._wait_until(
-            lambda: self._station_status.voltage_v >= high_enough, self.timings.insulation_max_s
+            lambda: self._station_status.voltage_v >= test_voltage_v, self.timings.insulation_max_s
         )
         for _ in range(INSULATION_ROUNDS):
             if self._station_status.insulation_ohm < INSULATION_MIN_OHM:
@@ -338,13 +377,13 @@ class EmulatedSecc:
 
     def _run_precharge(self, ev: Ev) -> SessionSteps:
         self._output.state = SeccState.PRECHARGE
-        wanted_v = ev.battery_v
+        battery_v = ev.battery_v
         self._output.power = _PowerControl(
-            Function.PRECHARGE, wanted_v, PRECHARGE_A, is_range=True, contactors_closed=True
+            Function.PRECHARGE, battery_v, PRECHARGE_A, is_range=True, contactors_closed=True
         )
         yield from self._wait_until(
             lambda: (
-                abs(self._station_status.voltage_v - wanted_v) <= PRECHARGE_TOLERANCE_V
+                abs(self._station_status.voltage_v - battery_v) <= PRECHARGE_TOLERANCE_V
                 and not self.faults.never_precharges
             ),
             self.timings.precharge_max_s,
@@ -359,11 +398,11 @@ class EmulatedSecc:
         self._send_message(wire.CHARGE_STATUS_CHANGE, Vehicle_Ready_for_Charging=1)
         self._output.state = SeccState.CHARGING
         while not (self._stop_pressed or ev.finished):
-            offered_a = self.limits["current_a"] or ev.requested_a
+            limit_a = self.limits["current_a"] or ev.requested_a
             self._output.power = _PowerControl(
                 Function.POWER_TRANSFER,
                 ev.max_voltage_v,
-                min(ev.requested_a, offered_a),
+                min(ev.requested_a, limit_a),
                 contactors_closed=True,
             )
             self._send_soc(ev)
@@ -384,8 +423,8 @@ class EmulatedSecc:
         self._output.power = _PowerControl(Function.STANDBY, lower_voltage=True)
         self._output.state = SeccState.WELDING_DETECTION
         yield from self._wait_seconds(self.timings.welding_detection_s)
-        ends = self._clock() + self.timings.ending_max_s
-        while self._station_status.voltage_v > INLET_UNLOCK_MAX_V and self._clock() < ends:
+        ends_at = self._clock() + self.timings.ending_max_s
+        while self._station_status.voltage_v > INLET_UNLOCK_MAX_V and self._clock() < ends_at:
             yield
         self._output.state = SeccState.CLOSING_COMMUNICATION
         self._output.charging_pilot = False
@@ -393,7 +432,7 @@ class EmulatedSecc:
         self._send_message(wire.CHARGE_SESSION_FINISHED, State=0)
 
     def _abort_session(self, end: _SessionEnded) -> SessionSteps:
-        """Early: the EV opens, an emergency is told while it holds."""
+        """The early end: the EV opens its contactors; an emergency is sent while it persists."""
         if self.ev is not None:
             self.ev.contactors_closed = False
         self._output = _ControllerOutput(
@@ -411,7 +450,7 @@ class EmulatedSecc:
         return self.faults.emergency or (self.ev is not None and self.ev.emergency)
 
     def _check_abort_conditions(self) -> None:
-        """What ends a session at any moment. Raises _Ended."""
+        """Raise _SessionEnded if a condition ends the session; see the module's docstring."""
         if self._output.state is SeccState.CLOSING_COMMUNICATION:
             return
         powered = self._output.power is not None
@@ -437,26 +476,26 @@ class EmulatedSecc:
             raise _SessionEnded(aborted=False)
 
     def _wait_seconds(self, seconds: float) -> SessionSteps:
-        ends = self._clock() + seconds
-        while self._clock() < ends:
+        ends_at = self._clock() + seconds
+        while self._clock() < ends_at:
             yield
 
     def _wait_until(self, condition: Callable[[], bool], timeout_s: float) -> SessionSteps:
-        """Wait for a condition; after `seconds` the session is over."""
-        ends = self._clock() + timeout_s
+        """Wait for a condition; abort the session after `timeout_s`."""
+        ends_at = self._clock() + timeout_s
         while not condition():
-            if self._clock() >= ends:
+            if self._clock() >= ends_at:
                 raise _SessionEnded
             yield
 
-    # --- speaking --------------------------------------------------------------------------------
+    # --- sending ---------------------------------------------------------------------------------
 
     def _send_message(self, message: Message, **values: int) -> None:
         if not self.faults.silent:
             self._send(message.encode(self.index, **values))
 
     def _send_ev_information(self, ev: Ev) -> None:
-        """What the EV tells of itself once."""
+        """What the EV reports about itself, once per session."""
         self._sent_soc = None
         self._send_soc(ev)
         self._send_message(
@@ -472,7 +511,7 @@ class EmulatedSecc:
         self._send_ev_id(ev)
 
     def _send_soc(self, ev: Ev) -> None:
-        """The state of charge, when it changed."""
+        """Send the state of charge if it changed."""
         soc = int(ev.soc)
         if soc == self._sent_soc:
             return
@@ -487,19 +526,22 @@ class EmulatedSecc:
 
     def _send_ev_id(self, ev: Ev) -> None:
         self._send_message(
-            wire.EV_ID, **{f"Byte{place}": byte for place, byte in enumerate(ev.evcc_id)}
+            wire.EV_ID, **{f"Byte{index}": byte for index, byte in enumerate(ev.evcc_id)}
         )
 
     def _send_changed_power(self) -> None:
-        """DC_Power_Control at once for another function; `_speak` sends the rest in its cycle."""
+        """Send DC_Power_Control at once if the request changed.
+
+        A change of the current alone is sent by `_send_cycle`.
+        """
         power = self._output.power
-        asked = (
+        request = (
             None
             if power is None
             else (power.function, power.contactors_closed, power.lower_voltage, power.voltage_v)
         )
-        if asked != self._sent_power:
-            self._sent_power = asked
+        if request != self._sent_power:
+            self._sent_power = request
             self._send_power()
 
     def _send_power(self) -> None:
@@ -540,8 +582,8 @@ class EmulatedSecc:
             self._send_message(wire.EMERGENCY_STOP, Origin=self._output.emergency_origin)
 
     def _send_slow_cycle(self) -> None:
-        hot, other = (min(max(celsius, -40), 215) + 40 for celsius in self.cable_c)
-        self._send_message(wire.INPUTS, CPU_Temperature=51 + 40, Pistol_PTC1=hot, Pistol_PTC2=other)
+        ptc1, ptc2 = (min(max(celsius, -40), 215) + 40 for celsius in self.cable_c)
+        self._send_message(wire.INPUTS, CPU_Temperature=51 + 40, Pistol_PTC1=ptc1, Pistol_PTC2=ptc2)
         if self.ev is not None and self._output.power is not None:
             self._send_ev_id(self.ev)
 

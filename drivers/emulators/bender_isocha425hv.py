@@ -1,7 +1,6 @@
-"""What does an emulated Bender isoCHA425HV answer?
+"""Emulated Bender isoCHA425HV: the registers of an insulation monitor, ISOMETER 4xx manuals.
 
-The registers of the ISOMETER 4xx manuals over a world that is given as plain numbers or as
-callables.
+Resistance and voltage are plain numbers or callables that return the present value.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ class EmulatedBender(ModbusSlave):
 
     Attributes:
         resistance_ohm: of the DC output against earth; a number or a callable.
-        voltage_v: between L1 and L2, half of it each side of earth; likewise.
-        alarm: what it says whatever the resistance is; None: by the settings R1 and R2.
-        device_error, earth_lost: the two faults of its own.
+        voltage_v: between L1 and L2, half of it on each side of earth; a number or a callable.
+        alarm: reported alarm code at any resistance; None: computed from the settings R1 and R2.
+        device_error, earth_lost: the monitor's own two faults.
         test_fails: the next self-tests end in a device error.
-        frozen: every value stays as it is, the update counter too.
-        test_s, fast_test_s: how long a self-test takes; fast needs setting 3021 = 3 and
+        frozen: no value changes any more, the update counter included.
+        test_s, fast_test_s: duration of a self-test; the fast one needs setting 3021 = 3 and
             software 5.00.
-        name, software_version: what it says of itself.
+        name, software_version: its identification.
         settings: registers 3000 to 3028.
     """
 

@@ -1,7 +1,6 @@
-"""What does a CAN bus with a serial adapter look like from the devices' side?
+"""Emulated CAN bus: a serial adapter (slcan) on one port, and any number of nodes on its bus.
 
-One pty stands for the adapter, any number of nodes hang on the bus behind it. As on a real bus
-nobody waits for the station: when it does not read, frames are lost.
+As on a real bus, a node never waits for the station: frames the station does not read are lost.
 """
 
 from __future__ import annotations
@@ -15,27 +14,27 @@ from drivers.wire import slcan
 from drivers.wire.serial_port import Port
 from drivers.wire.slcan import CanFrame
 
-QUEUED_FRAMES_MAX = 200  # frames on their way to the station; about a second of a busy bus
+QUEUED_FRAMES_MAX = 200  # frames waiting for the station to read; about a second of a busy bus
 
 
 class CanNode(Protocol):
     """A device on the bus."""
 
     def on_frame(self, frame: CanFrame) -> None:
-        """The station sent a frame."""
+        """Receive a frame of the station."""
         ...
 
 
 class EmulatedCanBus:
-    """The adapter: speaks slcan with the station, hands frames to nodes and back.
+    """The adapter: slcan towards the station, frames from and to the nodes.
 
     Attributes:
-        nodes: who hears the station.
-        lost: cut through; nothing passes in either direction, the adapter itself still answers.
+        nodes: receive the station's frames.
+        lost: the bus is cut: no frame passes in either direction. The adapter still answers.
     """
 
     def __init__(self, port: Port, bit_rate: int) -> None:
-        """Take the adapter's end of the line; `bit_rate` is the bus's, the station must match."""
+        """Use the adapter's end of the line. The station must select `bit_rate`, the bus's own."""
         self.nodes: list[CanNode] = []
         self.lost = False
         self._port = port
@@ -48,18 +47,18 @@ class EmulatedCanBus:
 
     @property
     def is_connected(self) -> bool:
-        """Frames pass: channel open, at the bit rate of the bus, not cut."""
+        """Whether frames pass: channel open, at the bit rate of the bus, bus not cut."""
         return (
             self._is_open and self._received_speed_command == self._speed_command and not self.lost
         )
 
     def send(self, frame: CanFrame) -> None:
-        """A node says something."""
+        """Send a node's frame to the station. Dropped while frames do not pass."""
         if self.is_connected:
             self._queue_line(slcan.encode_frame(frame))
 
     async def run(self) -> None:
-        """Be there until cancelled."""
+        """Serve the adapter until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write_queue)
             while True:
@@ -70,10 +69,10 @@ class EmulatedCanBus:
         while True:
             await self._queue_filled.wait()
             self._queue_filled = trio.Event()
-            together = b"".join(self._send_queue)
+            lines = b"".join(self._send_queue)
             self._send_queue.clear()
-            if together:
-                await self._port.send(together)
+            if lines:
+                await self._port.send(lines)
 
     def _on_item(self, item: CanFrame | slcan.AdapterReply | slcan.AdapterCommand) -> None:
         if isinstance(item, slcan.AdapterCommand):
@@ -89,7 +88,7 @@ class EmulatedCanBus:
                     node.on_frame(item)
 
     def _execute_command(self, text: str) -> slcan.AdapterReply:
-        """Set-up, as a Lawicel adapter takes it: speed only while closed."""
+        """Set-up, as in a Lawicel adapter: the speed can be set only while closed."""
         if text == "C":
             self._is_open = False
             self._send_queue.clear()

@@ -1,7 +1,6 @@
-"""What does an emulated ICP DAS M-7055D do?
+"""Emulated ICP DAS M-7055D: eight outputs, eight inputs, host watchdog, non-volatile settings.
 
-Eight outputs, eight inputs, a host watchdog that runs on real time, and the memory that survives
-a loss of power. Address mapping of the M-7000 family, rev. 1.13.
+The watchdog runs on the clock of the run. Address mapping of the M-7000 family, rev. 1.13.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ class EmulatedM7055(ModbusSlave):
     """One module.
 
     Attributes:
-        inputs: what the wires say, bit n is DIn; a number or a callable.
-        stuck_inputs: input number to level, whatever the wires say (a welded contactor's feedback,
-            an E-stop pressed, an open door, a broken wire).
-        dead_outputs: outputs whose coil does not pull although the register says on.
-        safe_values, power_on_values: bits, kept through a loss of power.
+        inputs: levels of the wires, bit n is DIn; a number or a callable.
+        stuck_inputs: input number to level, instead of the wire's level (feedback of a welded
+            contactor, a pressed E-stop, an open door, a broken wire).
+        dead_outputs: outputs whose coil does not pull although the register bit is set.
+        safe_values, power_on_values: bits that survive a loss of power.
         watchdog_on, watchdog_time: the host watchdog; the time in 0.1 s.
-        watchdog_mode: 0: after a timeout writes are ignored until the status is cleared;
-            1: a write of outputs clears it.
-        feeds_watchdog: False: the watchdog runs out although requests arrive.
+        watchdog_mode: 0: after a timeout, writes are ignored until the status is cleared;
+            1: a write of outputs clears the status.
+        feeds_watchdog: False: the watchdog expires although requests arrive.
     """
 
     response_delay_s = 0.002
@@ -53,7 +52,7 @@ class EmulatedM7055(ModbusSlave):
         self.reboot()
 
     def reboot(self) -> None:
-        """Lose the power for a moment: power-on values, nothing latched, the reset flag set."""
+        """Lose power briefly: power-on values, no latched inputs, the reset flag set."""
         self._outputs = self.power_on_values
         self._latched_high = self._latched_low = 0
         self._watchdog_fired = False
@@ -63,14 +62,14 @@ class EmulatedM7055(ModbusSlave):
 
     @property
     def outputs(self) -> int:
-        """The output register at this moment, bit n is DOn."""
+        """The present output register, bit n is DOn."""
         self._check_watchdog()
         return self._outputs
 
     @property
     def driven_outputs(self) -> int:
-        """What the outputs really drive: the register without the dead coils."""
-        return self.outputs & ~sum(1 << dead for dead in self.dead_outputs)
+        """The outputs that pull: the register without the dead coils."""
+        return self.outputs & ~sum(1 << number for number in self.dead_outputs)
 
     @property
     def watchdog_fired(self) -> bool:
@@ -78,7 +77,7 @@ class EmulatedM7055(ModbusSlave):
         return self._watchdog_fired
 
     def input_levels(self) -> int:
-        """The inputs at this moment, stuck ones included."""
+        """The present input levels, stuck inputs included."""
         bits = current_value(self.inputs)
         for number, high in self.stuck_inputs.items():
             bits = bits | 1 << number if high else bits & ~(1 << number)
@@ -93,8 +92,8 @@ class EmulatedM7055(ModbusSlave):
 
     def read_bit(self, address: int) -> bool:
         if address == RESET_FLAG:
-            fresh, self._was_reset = self._was_reset, False
-            return fresh
+            was_reset, self._was_reset = self._was_reset, False
+            return was_reset
         for addresses, bits in _BIT_READERS:
             if address in addresses:
                 return bool(bits(self) >> (address - addresses.start) & 1)
@@ -107,16 +106,16 @@ class EmulatedM7055(ModbusSlave):
         raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def read_register(self, address: int) -> int:
-        held = {
+        registers = {
             **dict(zip(FIRMWARE_AND_NAME, (0x0200, 0x0001, 0x5500, 0x0070), strict=True)),
             **dict(zip(SETTINGS, self._settings, strict=True)),
             ANSWER_DELAY: self._answer_delay,
             WATCHDOG_TIME: self.watchdog_time,
             WATCHDOG_COUNT: self._timeout_count,
         }
-        if address not in held:
+        if address not in registers:
             raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
-        return held[address]
+        return registers[address]
 
     def write_register(self, address: int, value: int) -> None:
         if address == WATCHDOG_TIME and value <= 255:
@@ -133,7 +132,7 @@ class EmulatedM7055(ModbusSlave):
             raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def _check_watchdog(self) -> None:
-        """Let the watchdog run out if its time is over; it does so once until cleared."""
+        """Expire the watchdog when its time is over; once, until it is cleared."""
         if (
             not self.watchdog_on
             or self._watchdog_fired
@@ -176,7 +175,7 @@ class EmulatedM7055(ModbusSlave):
 
     def _write_protocol(self, _: int, on: bool) -> None:
         if not on:
-            raise ModbusException(ExceptionCode.ILLEGAL_VALUE)  # DCON would be the end of this line
+            raise ModbusException(ExceptionCode.ILLEGAL_VALUE)  # DCON would end Modbus on this line
 
 
 def _set_bit(bits: int, number: int, on: bool) -> int:

@@ -1,7 +1,7 @@
-"""How do the rectifier modules of a cabinet answer and switch?
+"""Emulated Infypower rectifier modules of a power cabinet: commands, status, guard timeout.
 
-All modules on the cabinet's bus. The world sets what each gives (`voltage_mv`, `current_ma`)
-after asking what it would (`delivering`, set-points and limits).
+`PowerStage` reads what a module can deliver (`is_delivering`, the set-points and
+`current_max_ma`) and writes back what it does deliver (`voltage_mv`, `current_ma`).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class EmulatedModule:
     """One module.
 
     Attributes:
-        evse_id: whose output it is wired to, whatever group it is told to be in.
-        injected: names of status bits that are set on top of the true ones.
-        silent: hears and says nothing; its guard switches it off in time.
-        dead: silent, and gives nothing.
-        share: part of its rated power that it gives; below 1 while derating.
-        voltage_mv, current_ma: what it gives, set by the world.
+        evse_id: the EVSE with the output it is wired to, independent of its group.
+        injected_bits: names of status bits that are set in addition to the true ones.
+        silent: neither receives nor answers; its guard switches it off after the timeout.
+        dead: silent, and delivers nothing.
+        power_share: share of its rated power that it can deliver; below 1 while derating.
+        voltage_mv, current_ma: what it delivers, set by `PowerStage`.
     """
 
     address: int
@@ -61,7 +61,7 @@ class EmulatedModule:
 
     @property
     def is_delivering(self) -> bool:
-        """Its DC side is on and nothing keeps it from giving power."""
+        """Whether its DC side is on and no fault prevents delivery."""
         return (
             self.on
             and not self.dead
@@ -72,20 +72,20 @@ class EmulatedModule:
 
     @property
     def current_max_ma(self) -> float:
-        """The most it gives at its set voltage: a module is a source of constant power."""
-        rated = self.limits.power_w * self.power_share * 1e6 / max(self.set_voltage_mv, 1)
-        return min(float(self.set_current_ma), float(self.limits.current_max_ma), rated)
+        """Maximum current at the set voltage: a module is a source of constant power."""
+        rated_ma = self.limits.power_w * self.power_share * 1e6 / max(self.set_voltage_mv, 1)
+        return min(float(self.set_current_ma), float(self.limits.current_max_ma), rated_ma)
 
     @property
     def status(self) -> wire.Status:
-        true_of = {
+        conditions = {
             "off": not self.is_delivering,
             "walk_in": self.walk_in,
             "sleeping": self.asleep,
             "communication_interrupted": self.guard_fired,
             "derating": self.power_share < 1.0,
         }
-        bits = {name for name, holds in true_of.items() if holds}
+        bits = {name for name, is_set in conditions.items() if is_set}
         return wire.Status(
             self.group,
             self.temperature_c,
@@ -93,7 +93,7 @@ class EmulatedModule:
         )
 
     def reset_after_power_loss(self) -> None:
-        """Lose power and come back: off, without a group."""
+        """Restart after a loss of power: off, without a group."""
         self.on = self.asleep = self.guard_fired = False
         self.group = self.set_voltage_mv = self.set_current_ma = 0
 
@@ -102,7 +102,7 @@ class EmulatedCabinet:
     """The modules on one bus; a `CanNode`.
 
     Attributes:
-        count_error: added to the number of modules that is told.
+        count_error: added to the number of modules that is reported.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class EmulatedCabinet:
         return [module for module in self.modules if module.evse_id == evse_id]
 
     def tick(self) -> None:
-        """Let the guard act: 10 s without the controller, and a module is off."""
+        """Apply the guard: after `GUARD_TIMEOUT_S` without a command, every module switches off."""
         if self._clock() - self._last_command_at > GUARD_TIMEOUT_S:
             for module in self.modules:
                 self._trip_guard(module)
@@ -140,39 +140,40 @@ class EmulatedCabinet:
         module.on = False
 
     def on_frame(self, frame: CanFrame) -> None:
-        """Take a command of the controller and answer as the modules do."""
-        asked = wire.parse_frame(frame)
-        if asked is None or asked.error or not 0xF0 <= asked.source <= 0xF8:
+        """Execute a command of the controller and answer as the modules do."""
+        request = wire.parse_frame(frame)
+        if request is None or request.error or not 0xF0 <= request.source <= 0xF8:
             return
         self._last_command_at = self._clock()
-        meant = self._addressed_modules(asked)
-        for module in meant:
+        modules = self._addressed_modules(request)
+        for module in modules:
             module.guard_fired = False
-        if meant:
-            for answer in self._build_responses(asked, meant):
-                self._send(answer.can_frame)
+        if modules:
+            for response in self._build_responses(request, modules):
+                self._send(response.can_frame)
 
     def _addressed_modules(self, request: Telegram) -> list[EmulatedModule]:
-        there = [module for module in self.modules if not (module.silent or module.dead)]
+        responsive = [module for module in self.modules if not (module.silent or module.dead)]
         if request.is_group:
-            return [module for module in there if module.group == request.destination]
+            return [module for module in responsive if module.group == request.destination]
         if request.destination == wire.ALL_MODULES:
-            return there
-        return [module for module in there if module.address == request.destination]
+            return responsive
+        return [module for module in responsive if module.address == request.destination]
 
     def _build_responses(self, request: Telegram, modules: list[EmulatedModule]) -> list[Telegram]:
-        together = SHARED_READS.get(request.command)
-        if together is not None:
-            return [request.make_response(together(self, modules))]
-        single = MODULE_READS.get(request.command)
-        if single is not None:
+        read_shared = SHARED_READS.get(request.command)
+        if read_shared is not None:
+            return [request.make_response(read_shared(self, modules))]
+        read_module = MODULE_READS.get(request.command)
+        if read_module is not None:
             return [
-                request.make_response(single(module), source=module.address) for module in modules
+                request.make_response(read_module(module), source=module.address)
+                for module in modules
             ]
-        setting = SETTING_HANDLERS.get(request.command)
-        if setting is None:
+        apply_setting = SETTING_HANDLERS.get(request.command)
+        if apply_setting is None:
             return [request.make_response(wire.EMPTY_DATA, error=ErrorCode.COMMAND_INVALID)]
-        error = max(setting(self, module, request.data, len(modules)) for module in modules)
+        error = max(apply_setting(self, module, request.data, len(modules)) for module in modules)
         return [request.make_response(wire.EMPTY_DATA if error else request.data, error=error)]
 
     # --- settings: each returns an error code ----------------------------------------------------
@@ -241,7 +242,7 @@ SHARED_READS: dict[int, Callable[[EmulatedCabinet, list[EmulatedModule]], bytes]
     Command.COUNT: _read_count,
     Command.READ_OUTPUT: _read_output,
 }
-"""Reads that a group or all modules answer once."""
+"""Reads that a group, or all modules together, answer with one frame."""
 
 AC_DECIVOLT = {
     "good": (4800, 4812, 4795),
@@ -265,7 +266,7 @@ MODULE_READS: dict[int, Callable[[EmulatedModule], bytes]] = {
         0,
     ),
 }
-"""Reads that each module answers for itself."""
+"""Reads that each addressed module answers with a frame of its own."""
 
 SETTING_HANDLERS: dict[int, Callable[[EmulatedCabinet, EmulatedModule, bytes, int], int]] = {
     Command.WALK_IN: EmulatedCabinet._set_walk_in,

@@ -1,7 +1,7 @@
-"""How does a Unix socket answer JSON lines, one for one?
+"""Unix socket that answers each JSON line with one JSON line.
 
-A request is an object on one line, its answer an object on one line. Whatever arrives is
-answered: nonsense, lines that are too long, a last line without an end.
+A request is an object on one line, its response an object on one line. Every line gets a response,
+also invalid JSON, a line that is too long, and a last line without a line end.
 """
 
 from __future__ import annotations
@@ -23,58 +23,58 @@ RequestHandler = Callable[[bytes], Awaitable[dict[str, Any]]]
 
 
 class SocketPathError(Exception):
-    """The socket cannot lie there. The message says why and what to do."""
+    """The socket cannot be created at this path. The message gives the reason and the remedy."""
 
 
 class JsonLinesSocket:
-    """A listening socket only its owner may use. Listens from the moment it is made."""
+    """A listening socket that only its owner may use (mode 0600). Listens once constructed."""
 
     def __init__(self, path: Path, handler: RequestHandler) -> None:
-        """Listen; `run` answers. A stale socket file is replaced.
+        """Start to listen; `run` answers. A stale socket file is replaced.
 
         Raises:
-            SocketPathError: the path is too long, or something else lies there.
+            SocketPathError: the path is too long, or the file there is not a socket.
         """
         self._path = path
         self._handler = handler
         self._listener = trio.SocketListener(trio.socket.from_stdlib_socket(_open_listener(path)))
 
     async def run(self) -> None:
-        """Answer until cancelled; the socket file goes away with it."""
+        """Answer until cancelled, then remove the socket file."""
         try:
             await trio.serve_listeners(self._serve_connection, [self._listener])
         finally:
             self._path.unlink(missing_ok=True)
 
     async def _serve_connection(self, stream: trio.SocketStream) -> None:
-        waiting = bytearray()
+        buffer = bytearray()
         too_long = False
         try:
             async with stream:
-                async for arrived in stream:
-                    waiting += arrived
-                    while (end := waiting.find(b"\n")) >= 0:
-                        line, too_long = bytes(waiting[:end]), too_long or end > LINE_MAX
-                        del waiting[: end + 1]
+                async for chunk in stream:
+                    buffer += chunk
+                    while (end := buffer.find(b"\n")) >= 0:
+                        line, too_long = bytes(buffer[:end]), too_long or end > LINE_MAX
+                        del buffer[: end + 1]
                         await stream.send_all(await self._handle_line(line, too_long))
                         too_long = False
-                    if len(waiting) > LINE_MAX:
-                        waiting.clear()
+                    if len(buffer) > LINE_MAX:
+                        buffer.clear()
                         too_long = True
-                if waiting.strip():
-                    await stream.send_all(await self._handle_line(bytes(waiting), too_long))
+                if buffer.strip():
+                    await stream.send_all(await self._handle_line(bytes(buffer), too_long))
         except trio.BrokenResourceError:
-            return  # whoever asked did not wait for the answer
+            return  # the client closed before the response
 
     async def _handle_line(self, line: bytes, too_long: bool) -> bytes:
         if too_long:
-            answer: dict[str, Any] = {
+            response: dict[str, Any] = {
                 "ok": False,
                 "error": f"a line has at most {LINE_MAX} bytes",
             }
         else:
-            answer = await self._handler(line)
-        return json.dumps(answer).encode() + b"\n"
+            response = await self._handler(line)
+        return json.dumps(response).encode() + b"\n"
 
 
 def _open_listener(path: Path) -> socket.socket:
@@ -87,11 +87,11 @@ def _open_listener(path: Path) -> socket.socket:
     if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
         raise SocketPathError(f"{path}: is not a socket; not replaced")
     path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous_umask = os.umask(0o177)
     try:
-        listening.bind(os.fspath(path))
+        listener.bind(os.fspath(path))
     finally:
-        os.umask(before)
-    listening.listen()
-    return listening
+        os.umask(previous_umask)
+    listener.listen()
+    return listener

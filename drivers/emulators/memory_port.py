@@ -1,6 +1,6 @@
-"""How do a driver and an emulated device meet without a file descriptor?
+"""Serial line in memory: two connected `Port`s without a file descriptor.
 
-Two ends in memory, for tests and simulations that run on trio's virtual clock.
+For tests and simulations that run on trio's virtual clock.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import trio
 
 from drivers.ports import PortLost
 
-BUFFERED_BYTES_MAX = 65_536  # a tty holds 4096; whoever overruns this has nobody at the other end
+BUFFERED_BYTES_MAX = (
+    65_536  # a tty holds 4096; more than this means that no task reads the other end
+)
 
 
 class MemoryPort:
@@ -17,7 +19,7 @@ class MemoryPort:
 
     Attributes:
         sent: everything this end sent, one item per send.
-        pieces_of: the other end receives at most so many bytes at once.
+        peer_receive_max_bytes: the other end receives at most so many bytes at once.
     """
 
     def __init__(self) -> None:
@@ -35,12 +37,12 @@ class MemoryPort:
             self._raise_if_closed()
             self._wake = trio.Event()
             await self._wake.wait()
-        taken = bytes(self._buffer[: min(max_bytes, self._receive_max_bytes())])
-        del self._buffer[: len(taken)]
-        return taken
+        data = bytes(self._buffer[: min(max_bytes, self._receive_max_bytes())])
+        del self._buffer[: len(data)]
+        return data
 
     async def send(self, data: bytes) -> None:
-        """Put all bytes before the other end. Raises PortLost when it hung up."""
+        """Append the bytes to the other end's buffer. Raises PortLost when it hung up."""
         await trio.lowlevel.checkpoint()
         self._raise_if_closed()
         assert self._peer is not None
@@ -50,19 +52,19 @@ class MemoryPort:
         self._peer._wake.set()
 
     def drain_input(self) -> None:
-        """Forget what has arrived. Raises PortLost when the other end hung up."""
+        """Discard the received bytes. Raises PortLost when the other end hung up."""
         self._raise_if_closed()
         self._buffer.clear()
 
     def close(self) -> None:
-        """End this side's use; `open` begins another."""
+        """Close this end; `open` opens it again."""
         self._closed = True
         self._wake.set()
 
     def open(
         self, path: str = "", *, baud: int = 0, parity: str = "N", stop_bits: int = 1
     ) -> MemoryPort:
-        """Use this end, again after `close`, with nothing left from before: an `OpenPort`.
+        """Open this end, also after `close`, with an empty buffer. Usable as an `OpenPort`.
 
         Raises:
             PortLost: the other end hung up.
@@ -73,7 +75,7 @@ class MemoryPort:
         return self
 
     def hang_up(self) -> None:
-        """Cut the line: the other end gets PortLost."""
+        """Cut the line: the other end raises PortLost."""
         assert self._peer is not None
         self._peer._hung_up = True
         self._peer._wake.set()

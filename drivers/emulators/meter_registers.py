@@ -1,9 +1,11 @@
-"""How does an emulated meter's register outlive its emulator and never run backwards?
+"""Energy registers of the emulated meters: saved to a file, never running backwards.
 
-The file always holds at least what was shown: while energy flows it is a mark a moment ahead, at
-rest and after a proper end it is the register itself. A killed emulator goes on from the mark.
-Written by renaming, so that a kill leaves the old file or the new one. It is not synced: this is
-to outlive the process, a lost supply takes emulated meters with it.
+The file always holds at least the value that was shown. While energy flows, it holds a value
+`SAVE_AHEAD_S` ahead of the register; at rest and after an orderly end it holds the register itself.
+After a kill, the emulator continues from the saved value, so a kill can only add energy.
+
+The file is written by renaming, so that a kill leaves either the old or the new file. It is not
+synced: registers must survive the process, not a loss of the host's power.
 """
 
 from __future__ import annotations
@@ -13,44 +15,44 @@ from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 
-SAVE_AHEAD_S = 2.0  # of the present flow: the most that a kill adds
+SAVE_AHEAD_S = 2.0  # of the present flow: the most energy that a kill adds
 QUANTUM_WH = Decimal("0.000001")
 
 
 class RegistersDamagedError(Exception):
-    """The file is there and is not ours."""
+    """The file exists but does not hold meter registers."""
 
 
 class MeterRegisters:
-    """Wh registers by number, towards the EV."""
+    """Wh registers by number; energy towards the EV."""
 
     def __init__(self, path: Path, numbers: Iterable[int]) -> None:
-        """Take up the registers in `path`; those it does not have begin at 0.
+        """Load the registers from `path`; those it does not have begin at 0.
 
         Raises:
             RegistersDamagedError: the file cannot be read as registers.
         """
         self._path = path
-        kept = _read_file(path)
-        self._energy_wh = {number: kept.get(str(number), Decimal(0)) for number in numbers}
+        saved = _read_file(path)
+        self._energy_wh = {number: saved.get(str(number), Decimal(0)) for number in numbers}
         self._saved_energy_wh = dict(self._energy_wh)
 
     def __getitem__(self, number: int) -> Decimal:
-        """What the register shows, Wh."""
+        """The value the register shows, Wh."""
         return self._energy_wh[number]
 
     def add_energy(self, number: int, energy_wh: float, seconds: float) -> None:
-        """Count the energy of the last `seconds`; it is on disk before it shows."""
-        gained = Decimal(energy_wh).quantize(QUANTUM_WH)
-        if gained <= 0:
+        """Add the energy of the last `seconds`; the file is written before it is shown."""
+        added_wh = Decimal(energy_wh).quantize(QUANTUM_WH)
+        if added_wh <= 0:
             return
-        shown = self._energy_wh[number] + gained
-        if shown > self._saved_energy_wh[number]:
-            self._saved_energy_wh[number] = shown + (
-                gained * Decimal(SAVE_AHEAD_S / seconds)
+        shown_wh = self._energy_wh[number] + added_wh
+        if shown_wh > self._saved_energy_wh[number]:
+            self._saved_energy_wh[number] = shown_wh + (
+                added_wh * Decimal(SAVE_AHEAD_S / seconds)
             ).quantize(QUANTUM_WH)
             self._write_file()
-        self._energy_wh[number] = shown
+        self._energy_wh[number] = shown_wh
 
     def set_register(self, number: int, energy_wh: Decimal) -> None:
         """Set a register forward.
@@ -68,23 +70,23 @@ class MeterRegisters:
         self._energy_wh[number] = energy_wh
 
     def save_registers(self) -> None:
-        """Nothing flows: let the file say what the registers show."""
+        """Save the registers exactly as shown. Called when no energy flows."""
         if self._saved_energy_wh != self._energy_wh:
             self._saved_energy_wh = dict(self._energy_wh)
             self._write_file()
 
     def _write_file(self) -> None:
-        fresh = self._path.with_name(f".{self._path.name}.new")
-        fresh.write_text(
+        new_path = self._path.with_name(f".{self._path.name}.new")
+        new_path.write_text(
             json.dumps({str(key): f"{wh:f}" for key, wh in self._saved_energy_wh.items()})
         )
-        fresh.replace(self._path)
+        new_path.replace(self._path)
 
 
 def _read_file(path: Path) -> dict[str, Decimal]:
     try:
-        kept = json.loads(path.read_text())
-        return {key: Decimal(value) for key, value in kept.items()}
+        saved = json.loads(path.read_text())
+        return {key: Decimal(value) for key, value in saved.items()}
     except FileNotFoundError:
         return {}
     except (ValueError, ArithmeticError, AttributeError, TypeError) as error:

@@ -1,7 +1,8 @@
-"""How do emulated Modbus units answer on one line?
+"""Emulated Modbus RTU units that share one serial line.
 
-`ModbusSlaveBus` reads requests from a port and lets the unit addressed answer. A unit is a
-`ModbusSlave`: registers and coils by subclass, a delay, and the ways in which a real one goes wrong.
+`ModbusSlaveBus` reads requests from a port and passes each to the addressed unit. A unit is a
+`ModbusSlave`: its subclass has the registers and coils; `SlaveFaults` has the ways a real unit
+fails on the line.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from drivers.wire.modbus_slave import (
 )
 from drivers.wire.serial_port import Port
 
-FRAME_TIMEOUT_S = 0.05  # a request that pauses so long is not finished any more
+FRAME_TIMEOUT_S = 0.05  # an incomplete request is discarded after this pause
 
 T = TypeVar("T")
 ValueSource: TypeAlias = T | Callable[[], T]
 
 
 def current_value(source: ValueSource[T]) -> T:
-    """What a plain attribute holds, or what the emulated world says at this moment."""
+    """The value of a plain attribute, or the present return value of a callable one."""
     return source() if callable(source) else source
 
 
@@ -44,16 +45,16 @@ class ModbusException(Exception):
 
 @dataclass
 class SlaveFaults:
-    """How a unit misbehaves, until the attribute is put back.
+    """Faults of a unit, each active until the attribute is reset.
 
     Attributes:
-        silent: does not answer (and does nothing).
-        bad_crc: answers with a CRC that is wrong.
-        truncated: answers with the first so many bytes; None: with all.
-        exception: refuses everything with this code; None: does not.
-        slow_s: answers so much later.
+        silent: neither executes nor answers requests.
+        bad_crc: answers with a wrong CRC.
+        truncated: sends only the first so many bytes of an answer; None: all.
+        exception: refuses every request with this code; None: refuses none.
+        slow_s: additional delay of an answer.
         noise: bytes on the line before each answer.
-        bit_errors: so many bits of each answer flipped at random.
+        bit_errors: number of bits of each answer that are flipped at random.
     """
 
     silent: bool = False
@@ -66,12 +67,12 @@ class SlaveFaults:
 
 
 class ModbusSlave:
-    """One unit. Subclasses say what its registers and coils hold.
+    """One unit. Subclasses define its registers and coils.
 
     Attributes:
-        delay_s: from the request to the answer.
-        functions: function codes it knows.
-        faults: how it misbehaves.
+        response_delay_s: from the request to the answer.
+        functions: supported function codes.
+        faults: active faults.
     """
 
     response_delay_s = 0.02
@@ -98,10 +99,10 @@ class ModbusSlave:
         raise ModbusException(ExceptionCode.ILLEGAL_ADDRESS)
 
     def on_request(self) -> None:
-        """A valid request for this unit arrived; watchdogs are fed here."""
+        """Called for each valid request to this unit, before it is executed; feeds watchdogs."""
 
     def handle_request(self, request: Request | InvalidRequest) -> bytes:
-        """Do what is asked and give the answer frame, before any fault of the line."""
+        """Execute a request; returns the answer frame, before any fault of the line."""
         self.on_request()
         try:
             if self.faults.exception is not None:
@@ -115,15 +116,15 @@ class ModbusSlave:
             return encode_exception(request.unit, request.function, refusal.code)
 
     def apply_line_faults(self, response: bytes) -> bytes:
-        """The answer as the faults of the moment leave it."""
+        """The answer frame with the active faults of the line applied."""
         faults = self.faults
-        spoilt = bytearray(response)
+        frame = bytearray(response)
         if faults.bad_crc:
-            spoilt[-1] ^= 0xFF
+            frame[-1] ^= 0xFF
         for _ in range(faults.bit_errors):
-            bit = self._random.randrange(8 * len(spoilt))
-            spoilt[bit // 8] ^= 1 << bit % 8
-        return faults.noise + bytes(spoilt[: faults.truncated])
+            bit = self._random.randrange(8 * len(frame))
+            frame[bit // 8] ^= 1 << bit % 8
+        return faults.noise + bytes(frame[: faults.truncated])
 
     def _execute_request(self, request: Request) -> tuple[int, ...]:
         addresses = range(request.address, request.address + request.count)
@@ -140,7 +141,7 @@ class ModbusSlave:
 
 
 class ModbusSlaveBus:
-    """Units that share one line. Requests for others are met with silence.
+    """Units that share one line. Requests to other addresses are not answered.
 
     Args:
         port: the line's device end, a `Pty` or a `MemoryPort`.
@@ -154,18 +155,18 @@ class ModbusSlaveBus:
     async def run(self) -> None:
         """Answer until cancelled."""
         buffer = bytearray()
-        async with trio.open_nursery() as answers:
+        async with trio.open_nursery() as nursery:
             while True:
-                with trio.move_on_after(FRAME_TIMEOUT_S if buffer else float("inf")) as quiet:
+                with trio.move_on_after(FRAME_TIMEOUT_S if buffer else float("inf")) as timeout:
                     buffer += await self.port.receive()
-                if quiet.cancelled_caught:
+                if timeout.cancelled_caught:
                     buffer.clear()
                 while (request := take_request(buffer)) is not None:
                     unit = self.units.get(request.unit)
                     if unit is not None and not unit.faults.silent:
-                        answers.start_soon(self._send_response, unit, request)
+                        nursery.start_soon(self._send_response, unit, request)
 
     async def _send_response(self, unit: ModbusSlave, request: Request | InvalidRequest) -> None:
-        answer = unit.handle_request(request)
+        response = unit.handle_request(request)
         await trio.sleep(unit.response_delay_s + unit.faults.slow_s)
-        await self.port.send(unit.apply_line_faults(answer))
+        await self.port.send(unit.apply_line_faults(response))

@@ -1,8 +1,19 @@
-"""Which orders does the emulated world take, and with which arguments?
+"""Orders to the emulated station: the table of operations, their arguments, and their execution.
 
-One table, op -> function and arguments. An order is a JSON object; its answer is
-`{"ok": true, ...}` or `{"ok": false, "error": "..."}`. What is not exactly understood does nothing
-and says why.
+An order is a JSON object with `op` and the arguments of that operation. The response is
+`{"ok": true, ...}` or `{"ok": false, "error": "..."}`, and never an exception.
+
+`ORDERS` maps each `op` to its function and to a parser for each required and optional argument. A
+line is handled in this order, and each failure stops it before anything has changed:
+
+1. The line is JSON, an object, with a string `op` that is a key of `ORDERS`.
+2. Every argument is one the operation takes, and every required one is given.
+3. Each argument passes its parser: type, range, existing EVSE.
+4. The function acts on `EmulatedStation`. It may still refuse, because of the state of the station
+   (no EV plugged in, register set backwards).
+
+Faults need a rule of their own, because two of them may change the same attribute: `clear_fault`
+resets the attribute and then injects every fault that is still active again (`_apply_fault`).
 """
 
 from __future__ import annotations
@@ -23,17 +34,17 @@ Arguments = dict[str, Any]
 
 
 class OrderError(Exception):
-    """An order that cannot be done; the message goes back to whoever gave it."""
+    """An order that cannot be executed; the message is returned to the sender."""
 
 
-# --- arguments: each parser takes the argument's name, what was sent, and the world ---------------
+# --- arguments: each parser takes the argument's name, the value sent, and the station ------------
 
 Parser = Callable[[str, Any, EmulatedStation], Any]
 
 
 def _parse_evse_id(name: str, value: Any, station: EmulatedStation) -> int:
     if type(value) is not int:
-        raise OrderError(f"{name} wants a whole number, got {_format_value(value)}")
+        raise OrderError(f"{name} must be a whole number, got {_format_value(value)}")
     if value not in station.evse_ids:
         known = ", ".join(map(str, station.evse_ids))
         raise OrderError(f"{name} {value} is not an EVSE of this station; it has {known}")
@@ -42,41 +53,43 @@ def _parse_evse_id(name: str, value: Any, station: EmulatedStation) -> int:
 
 def _parse_text(name: str, value: Any, _: EmulatedStation) -> str:
     if not isinstance(value, str):
-        raise OrderError(f"{name} wants a string, got {_format_value(value)}")
+        raise OrderError(f"{name} must be a string, got {_format_value(value)}")
     return value
 
 
 def _parse_flag(name: str, value: Any, _: EmulatedStation) -> bool:
     if not isinstance(value, bool):
-        raise OrderError(f"{name} wants true or false, got {_format_value(value)}")
+        raise OrderError(f"{name} must be true or false, got {_format_value(value)}")
     return value
 
 
 def _number_parser(low: int, high: int) -> Parser:
     def parse(name: str, value: Any, _: EmulatedStation) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-            raise OrderError(f"{name} wants a number, got {_format_value(value)}")
+            raise OrderError(f"{name} must be a number, got {_format_value(value)}")
         if not low <= value <= high:
-            raise OrderError(f"{name} wants {low} to {high}, got {value}")
+            raise OrderError(f"{name} must be {low} to {high}, got {value}")
         return Decimal(value)
 
     return parse
 
 
 def _nullable_parser(parser: Parser) -> Parser:
-    return lambda name, value, world: None if value is None else parser(name, value, world)
+    return lambda name, value, station: None if value is None else parser(name, value, station)
 
 
 def _parse_uid(name: str, value: Any, station: EmulatedStation) -> bytes:
     text = _parse_text(name, value, station)
     if not re.fullmatch("[0-9A-Fa-f]*", text) or len(text) not in (8, 14, 20):
-        raise OrderError(f"{name} wants 8, 14 or 20 hex digits of an ISO14443 UID, got {text!r}")
+        raise OrderError(f"{name} must be an ISO14443 UID of 8, 14 or 20 hex digits, got {text!r}")
     return bytes.fromhex(text)
 
 
 def _parse_token_type(name: str, value: Any, station: EmulatedStation) -> str:
     if _parse_text(name, value, station) != "ISO14443":
-        raise OrderError(f"{name} wants ISO14443, the only cards this reader reads, got {value!r}")
+        raise OrderError(
+            f"{name} must be ISO14443, the only type of card this reader reads, got {value!r}"
+        )
     return "ISO14443"
 
 
@@ -92,7 +105,7 @@ EV_PARSERS: dict[str, Parser] = {
 
 def _parse_ev(name: str, value: Any, station: EmulatedStation) -> dict[str, float]:
     if not isinstance(value, dict):
-        raise OrderError(f"{name} wants an object, got {_format_value(value)}")
+        raise OrderError(f"{name} must be an object, got {_format_value(value)}")
     for key in value:
         if key not in EV_PARSERS:
             raise OrderError(f"{name} has no {key}{_suggest_name(key, EV_PARSERS)}")
@@ -101,37 +114,40 @@ def _parse_ev(name: str, value: Any, station: EmulatedStation) -> dict[str, floa
 
 @dataclass(frozen=True)
 class Order:
-    """What an op does, and with which arguments."""
+    """Function and arguments of an operation."""
 
     function: Callable[[EmulatedStation, Arguments], Arguments | None]
     required: Mapping[str, Parser] = field(default_factory=dict)
     optional: Mapping[str, Parser] = field(default_factory=dict)
 
 
-# --- what the ops do ------------------------------------------------------------------------------
+# --- operations -----------------------------------------------------------------------------------
 
 
 def plug_in(station: EmulatedStation, arguments: Arguments) -> None:
-    """Cable into an EV."""
+    """Plug the cable into an EV."""
     station.plug_in(
         arguments["evse_id"], Ev(**arguments.get("ev", {}), ready=arguments.get("ready", True))
     )
 
 
 def unplug_ev(station: EmulatedStation, arguments: Arguments) -> None:
-    """Cable out; what was wrong with the EV leaves with it."""
-    evse = arguments["evse_id"]
-    station.unplug(evse)
+    """Unplug the cable; the faults of the EV end with it."""
+    unplugged_evse_id = arguments["evse_id"]
+    station.unplug(unplugged_evse_id)
     station.faults = {
-        (device, kind, where)
-        for device, kind, where in station.faults
-        if where != evse or not FAULTS[device, kind].requires_ev
+        (device, kind, evse_id)
+        for device, kind, evse_id in station.faults
+        if evse_id != unplugged_evse_id or not FAULTS[device, kind].requires_ev
     }
 
 
 def present_token(station: EmulatedStation, arguments: Arguments) -> None:
-    """Queue a card at the reader. For which EVSE it is meant a UID cannot say; that is for whoever
-    passed the order on to remember."""
+    """Queue a card at the reader.
+
+    A UID does not name an EVSE: `evse_id` is only checked here. The station process, which passes
+    the order on, keeps the EVSE the card is meant for.
+    """
     uid = arguments["id_token"]
     if len(uid) == 4:
         station.reader.present_card(uid)
@@ -140,122 +156,126 @@ def present_token(station: EmulatedStation, arguments: Arguments) -> None:
 
 
 def set_ev_ready(station: EmulatedStation, arguments: Arguments) -> None:
-    """The EV wants energy."""
+    """The EV requests energy."""
     station.ev_on_evse(arguments["evse_id"]).ready = True
 
 
 def pause_ev(station: EmulatedStation, arguments: Arguments) -> None:
-    """The EV asks for 0 A."""
+    """The EV requests 0 A."""
     station.ev_on_evse(arguments["evse_id"]).ready = False
 
 
 def press_stop_button(station: EmulatedStation, arguments: Arguments) -> None:
-    """The dispenser's own button."""
+    """Press the stop button of the dispenser."""
     station.press_stop_button(arguments["evse_id"])
 
 
 def press_emergency_stop(station: EmulatedStation, _: Arguments) -> None:
-    """The mushroom button goes in."""
+    """Press the emergency stop button."""
     station.emergency_pressed = True
 
 
 def release_emergency_stop(station: EmulatedStation, _: Arguments) -> None:
-    """The mushroom button comes out."""
+    """Release the emergency stop button."""
     station.emergency_pressed = False
 
 
 def inject_fault(station: EmulatedStation, arguments: Arguments) -> None:
-    """Bring a fault."""
+    """Inject a fault."""
     _apply_fault(station, arguments, on=True)
 
 
 def clear_fault(station: EmulatedStation, arguments: Arguments) -> None:
-    """Take a fault away."""
+    """Clear a fault."""
     _apply_fault(station, arguments, on=False)
 
 
 def _apply_fault(station: EmulatedStation, arguments: Arguments, *, on: bool) -> None:
-    """Bring or take a fault; what else is wrong stays so, also where two faults overlap."""
+    """Inject or clear a fault. Other active faults stay, also where two faults overlap."""
     device, kind = arguments["device"], arguments["kind"]
-    row = FAULTS.get((device, kind))
-    if row is None:
+    fault = FAULTS.get((device, kind))
+    if fault is None:
         raise OrderError(_unknown_fault_message(device, kind))
-    for evse in _affected_evses(station, row, arguments.get("evse_id"), on=on):
-        row.inject(station, evse, on)
-        which = (device, kind, evse if row.per_evse else None)
-        if row.persistent:
-            (station.faults.add if on else station.faults.discard)(which)
+    for evse_id in _affected_evses(station, fault, arguments.get("evse_id"), on=on):
+        fault.inject(station, evse_id, on)
+        fault_key = (device, kind, evse_id if fault.per_evse else None)
+        if fault.persistent:
+            (station.faults.add if on else station.faults.discard)(fault_key)
     if not on:
-        for other, wrong, evse_id in sorted(station.faults, key=str):
-            FAULTS[other, wrong].inject(station, evse_id or station.evse_ids[0], True)
+        for active_device, active_kind, active_evse_id in sorted(station.faults, key=str):
+            active_fault = FAULTS[active_device, active_kind]
+            active_fault.inject(station, active_evse_id or station.evse_ids[0], True)
 
 
 def _affected_evses(
-    station: EmulatedStation, row: Fault, requested_evse_id: int | None, *, on: bool
+    station: EmulatedStation, fault: Fault, requested_evse_id: int | None, *, on: bool
 ) -> tuple[int, ...]:
-    """The EVSEs a fault comes to: the one named, else all that can have it."""
-    if not row.per_evse:
+    """The EVSEs a fault is applied to: the one given, else all that can have the fault."""
+    if not fault.per_evse:
         return station.evse_ids[:1]
-    if not row.requires_ev:
-        return station.evse_ids if requested_evse_id is None else (requested_evse_id,)
-    if requested_evse_id is not None and on:
-        station.ev_on_evse(requested_evse_id)  # says so if there is none
     candidates = station.evse_ids if requested_evse_id is None else (requested_evse_id,)
-    plugged = tuple(evse for evse in candidates if station.power_stages[evse].ev is not None)
+    if not fault.requires_ev:
+        return candidates
+    if requested_evse_id is not None and on:
+        station.ev_on_evse(requested_evse_id)  # raises without an EV
+    plugged = tuple(evse_id for evse_id in candidates if station.power_stages[evse_id].ev)
     if on and not plugged:
         raise OrderError("no EVSE has an EV plugged in")
     return plugged
 
 
 def _unknown_fault_message(device: str, kind: str) -> str:
-    devices = {known for known, _ in FAULTS}
+    devices = {known_device for known_device, _ in FAULTS}
     if device not in devices:
         return f"device {device!r} is not known{_suggest_name(device, devices)}"
-    kinds = sorted(known for of, known in FAULTS if of == device)
+    kinds = sorted(known_kind for known_device, known_kind in FAULTS if known_device == device)
     return f"{device} has no fault {kind!r}; it has {', '.join(kinds)}"
 
 
 def override_meter(station: EmulatedStation, arguments: Arguments) -> None:
-    """What a meter shows: the register forward, the rest until null or the next plug."""
-    evse = arguments["evse_id"]
+    """Set what a meter shows.
+
+    The register can only be set forward. The other values hold until null or until the EV leaves.
+    """
+    evse_id = arguments["evse_id"]
     if "soc" in arguments:
-        station.ev_on_evse(evse).soc = float(arguments["soc"])
+        station.ev_on_evse(evse_id).soc = float(arguments["soc"])
     if "energy_wh" in arguments:
-        station.registers.set_register(evse, arguments["energy_wh"])
+        station.registers.set_register(evse_id, arguments["energy_wh"])
     for name in ("voltage_v", "current_a", "power_w"):
         if name in arguments:
-            setattr(station.meter_overrides[evse], name, arguments[name])
+            setattr(station.meter_overrides[evse_id], name, arguments[name])
 
 
 def describe_station(station: EmulatedStation, _: Arguments) -> Arguments:
-    """The whole truth, for tests."""
+    """The true state of the emulated station, for tests."""
     return {
-        "evses": [_describe_evse(station, evse) for evse in station.evse_ids],
+        "evses": [_describe_evse(station, evse_id) for evse_id in station.evse_ids],
         "emergency_pressed": station.emergency_pressed,
         "cards_waiting": station.reader.cards_waiting,
         "display": station.display.screen,
         "faults": [
-            {"device": device, "kind": kind, "evse_id": evse}
-            for device, kind, evse in sorted(station.faults, key=str)
+            {"device": device, "kind": kind, "evse_id": evse_id}
+            for device, kind, evse_id in sorted(station.faults, key=str)
         ],
     }
 
 
 def _describe_evse(station: EmulatedStation, evse_id: int) -> Arguments:
-    bay, controller = station.power_stages[evse_id], station.seccs[evse_id]
+    stage, secc = station.power_stages[evse_id], station.seccs[evse_id]
     return {
         "evse_id": evse_id,
-        "plugged": bay.ev is not None,
-        "contactor": "closed" if bay.closed else "open",
-        "voltage_v": round(bay.outlet_v, 3),
-        "current_a": round(bay.current_a, 3),
+        "plugged": stage.ev is not None,
+        "contactor": "closed" if stage.closed else "open",
+        "voltage_v": round(stage.outlet_v, 3),
+        "current_a": round(stage.current_a, 3),
         "energy_wh": str(int(station.registers[evse_id])),
         "energy_exact_wh": f"{station.registers[evse_id]:f}",
-        "soc": None if bay.ev is None else round(bay.ev.soc, 3),
-        "bus_voltage_v": round(bay.bus_v, 3),
-        "secc_state": controller.state.name,
-        "pilot": controller.pilot_letter,
-        "violations": list(bay.violations),
+        "soc": None if stage.ev is None else round(stage.ev.soc, 3),
+        "bus_voltage_v": round(stage.bus_v, 3),
+        "secc_state": secc.state.name,
+        "pilot": secc.pilot_letter,
+        "violations": list(stage.violations),
     }
 
 
@@ -290,7 +310,7 @@ ORDERS: dict[str, Order] = {
 
 
 def execute_order(station: EmulatedStation, line: bytes) -> Arguments:
-    """Do what a line says; the answer, which never raises."""
+    """Execute the order on a line; returns the response and never raises."""
     try:
         return {"ok": True, **(_execute_line(station, line) or {})}
     except (OrderError, ValueError) as refusal:
@@ -299,34 +319,34 @@ def execute_order(station: EmulatedStation, line: bytes) -> Arguments:
 
 def _execute_line(station: EmulatedStation, line: bytes) -> Arguments | None:
     try:
-        told = json.loads(line, parse_float=Decimal)
+        arguments = json.loads(line, parse_float=Decimal)
     except (ValueError, RecursionError) as error:
         raise OrderError(f"not JSON: {error}") from error
-    if not isinstance(told, dict) or not isinstance(told.get("op"), str):
+    if not isinstance(arguments, dict) or not isinstance(arguments.get("op"), str):
         raise OrderError('an order is an object with "op", a string')
-    op = told.pop("op")
+    op = arguments.pop("op")
     order = ORDERS.get(op)
     if order is None:
         raise OrderError(f"op {op!r} is not known{_suggest_name(op, ORDERS)}")
-    return order.function(station, _parse_arguments(op, order, told, station))
+    return order.function(station, _parse_arguments(op, order, arguments, station))
 
 
 def _parse_arguments(
     op: str, order: Order, arguments: Arguments, station: EmulatedStation
 ) -> Arguments:
-    known = {**order.required, **order.optional}
+    parsers = {**order.required, **order.optional}
     for name in arguments:
-        if name not in known:
-            raise OrderError(f"{op} takes no {name}{_suggest_name(name, known)}")
+        if name not in parsers:
+            raise OrderError(f"{op} takes no {name}{_suggest_name(name, parsers)}")
     for name in order.required:
         if name not in arguments:
             raise OrderError(f"{op} needs {name}")
-    return {name: known[name](name, value, station) for name, value in arguments.items()}
+    return {name: parsers[name](name, value, station) for name, value in arguments.items()}
 
 
 def _suggest_name(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(names))}"
+    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]}?" if matches else f"; known are {', '.join(sorted(names))}"
 
 
 def _format_value(value: Any) -> str:

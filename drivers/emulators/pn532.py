@@ -1,8 +1,8 @@
-"""What does an emulated PN532 answer, and which card lies on it?
+"""Emulated PN532: the answers of an RFID reader, and a queue of cards presented to it.
 
-Cards are queued and come one after the other. A card's time begins when the chip first sees it,
-and between two cards the field is empty for some polls: no tap is lost because the station was
-slow, and the same card twice is two taps.
+Cards are presented one after the other. The presence of a card begins with the first poll that
+detects it, and after each card the field is empty for `EMPTY_POLLS` polls. So no tap is lost when
+the station polls slowly, and the same card queued twice is two taps.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from drivers.wire.pn532 import (
 )
 from drivers.wire.serial_port import Port
 
-EMPTY_POLLS = 3  # after each card; the reader forgets a card after as many
+EMPTY_POLLS = 3  # after each card; the reader's driver reports a card again after as many
 FIRMWARE = bytes.fromhex("32 01 06 07")  # PN532, version 1.6, types A and B and ISO 18092
-CARDS_MAX = 100  # nobody queues more people before one reader
+CARDS_MAX = 100  # bounds the memory of the emulator; more than any real queue of EV drivers
 RETRIES_UNLIMITED = 0xFF
 
 
 @dataclass
 class ReaderFaults:
-    """How the chip misbehaves. The counts tick down with each answer they spoil.
+    """Faults of the chip. A count decreases with each answer it affects.
 
     Attributes:
-        silent: answers nothing at all, until put back.
-        drop_acks: so many commands get their response without the ACK before it.
-        bad_dcs: so many responses carry a wrong data checksum.
-        partial: so many responses stop in the middle.
-        syntax_errors: so many commands are answered with the application error frame.
-        noise: bytes on the line before each response, until put back.
+        silent: no answers, until reset.
+        drop_acks: number of commands with a response but no ACK before it.
+        bad_dcs: number of responses with a wrong data checksum.
+        partial: number of responses that stop in the middle.
+        syntax_errors: number of commands answered with the application error frame.
+        noise: bytes on the line before each response, until reset.
 
-    A closed port is `Pty.unplug`.
+    For a closed port use `Pty.unplug`.
     """
 
     silent: bool = False
@@ -55,11 +55,11 @@ class ReaderFaults:
     noise: bytes = b""
 
     def consume_fault(self, name: str) -> bool:
-        """Whether the counted fault strikes now; it is used up by one."""
-        left: int = getattr(self, name)
-        if left > 0:
-            setattr(self, name, left - 1)
-        return left > 0
+        """Whether the counted fault applies to this answer; decreases its count."""
+        count: int = getattr(self, name)
+        if count > 0:
+            setattr(self, name, count - 1)
+        return count > 0
 
 
 @dataclass
@@ -73,10 +73,10 @@ class EmulatedPn532:
     """One reader on one port.
 
     Attributes:
-        faults: how it misbehaves.
-        awake: False until 0x55 arrives; before it nothing is answered.
-        field_on: whether cards get power.
-        ack_s, response_s, none_s: from the command to its ACK, to its response, to "no card".
+        faults: active faults.
+        awake: False until 0x55 arrives; until then nothing is answered.
+        field_on: whether the RF field powers cards.
+        ack_s, response_s, no_card_s: from the command to its ACK, to its response, to "no card".
     """
 
     def __init__(self, port: Port) -> None:
@@ -93,7 +93,7 @@ class EmulatedPn532:
 
     @property
     def cards_waiting(self) -> int:
-        """Cards queued and not yet taken away."""
+        """Number of queued cards, the one at the reader included."""
         return len(self._cards)
 
     def present_card(
@@ -105,17 +105,17 @@ class EmulatedPn532:
         ats: bytes = b"",
         duration_s: float = 0.3,
     ) -> None:
-        """Hold a card to the reader, after those already queued.
+        """Queue a card after those already queued.
 
         Args:
             uid: 4, 7 or 10 bytes.
             atqa: SENS_RES, high byte first.
             sak: SEL_RES.
-            ats: without its length byte; told if `sak` has bit 5.
-            duration_s: from the poll that first sees it.
+            ats: without its length byte; sent if `sak` has bit 5.
+            duration_s: presence, from the first poll that detects the card.
 
         Raises:
-            ValueError: a UID that no card has, or more cards than a queue of people has.
+            ValueError: invalid length of the UID, or `CARDS_MAX` cards are queued already.
         """
         if len(uid) not in (4, 7, 10):
             raise ValueError(f"a UID has 4, 7 or 10 bytes, got {uid.hex()}")
@@ -124,7 +124,7 @@ class EmulatedPn532:
         self._cards.append(_Card(Target(1, atqa, sak, uid, ats), duration_s))
 
     def power_cycle(self) -> None:
-        """Lose the power for a moment: asleep, field on, reset values."""
+        """Lose power briefly: asleep, field on, reset values."""
         self._command_scope.cancel()
         self.awake, self.field_on, self._passive_retries = False, True, RETRIES_UNLIMITED
         self._last_response = b""
@@ -132,22 +132,22 @@ class EmulatedPn532:
     async def run(self) -> None:
         """Answer until cancelled."""
         decoder = Decoder()
-        async with trio.open_nursery() as work:
+        async with trio.open_nursery() as nursery:
             while True:
-                quiet = trio.move_on_after(0.1 if decoder.is_inside_frame else float("inf"))
-                heard = b""
-                with quiet:
-                    heard = await self.port.receive()
-                if quiet.cancelled_caught:
+                timeout = trio.move_on_after(0.1 if decoder.is_inside_frame else float("inf"))
+                data = b""
+                with timeout:
+                    data = await self.port.receive()
+                if timeout.cancelled_caught:
                     decoder.reset()
                 if not self.awake:
-                    self.awake = b"\x55" in heard
-                    heard = heard[heard.find(b"\x55") :] if self.awake else b""
-                for received in decoder.feed(heard):
-                    await self._on_frame(received, work)
+                    self.awake = b"\x55" in data
+                    data = data[data.find(b"\x55") :] if self.awake else b""
+                for frame in decoder.feed(data):
+                    await self._on_frame(frame, nursery)
 
-    async def _on_frame(self, received: pn532.ReceivedFrame, nursery: trio.Nursery) -> None:
-        match received:
+    async def _on_frame(self, frame: pn532.ReceivedFrame, nursery: trio.Nursery) -> None:
+        match frame:
             case Ack():
                 self._command_scope.cancel()
             case Nack() if not self.faults.silent:
@@ -162,9 +162,9 @@ class EmulatedPn532:
             await trio.sleep(self.ack_s)
             if not self.faults.consume_fault("drop_acks"):
                 await self.port.send(pn532.ACK)
-            answer = await self._build_response(command)
-            self._last_response = answer
-            await self.port.send(self._apply_faults(answer))
+            response = await self._build_response(command)
+            self._last_response = response
+            await self.port.send(self._apply_faults(response))
 
     async def _build_response(self, command: bytes) -> bytes:
         await trio.sleep(self.response_s)
@@ -172,10 +172,10 @@ class EmulatedPn532:
             return pn532.SYNTAX_ERROR
         if command[0] == pn532.IN_LIST_PASSIVE_TARGET:
             return encode_response(await self._list_targets())
-        do = _COMMAND_HANDLERS.get(command[0])
-        if do is not None:
-            with suppress(IndexError):  # a command cut short
-                return encode_response(do(self, command))
+        handler = _COMMAND_HANDLERS.get(command[0])
+        if handler is not None:
+            with suppress(IndexError):  # a truncated command
+                return encode_response(handler(self, command))
         return pn532.SYNTAX_ERROR
 
     def _apply_faults(self, response: bytes) -> bytes:
@@ -186,7 +186,7 @@ class EmulatedPn532:
         return self.faults.noise + response
 
     async def _list_targets(self) -> bytes:
-        """InListPassiveTarget: look, and look again as MaxRetries says."""
+        """InListPassiveTarget: look for a card, repeatedly as set by MaxRtyPassiveActivation."""
         while True:
             target = self._current_target()
             if target is not None:
@@ -196,7 +196,7 @@ class EmulatedPn532:
                 return pn532.encode_target_list(None)
 
     def _current_target(self) -> Target | None:
-        """The card in the field at this moment."""
+        """The card that is in the field now; starts its presence, removes it at its end."""
         if not self.field_on:
             return None
         if self._empty_polls:
@@ -204,10 +204,10 @@ class EmulatedPn532:
             return None
         if not self._cards:
             return None
-        card, at = self._cards[0], trio.current_time()
+        card, now = self._cards[0], trio.current_time()
         if card.leaves_at is None:
-            card.leaves_at = at + card.duration_s
-        if at <= card.leaves_at:
+            card.leaves_at = now + card.duration_s
+        if now <= card.leaves_at:
             return card.target
         self._cards.popleft()
         self._empty_polls = EMPTY_POLLS - 1  # this poll is the first
@@ -227,7 +227,7 @@ class EmulatedPn532:
 
 
 def _echo_line_test(_: EmulatedPn532, command: bytes) -> bytes:
-    """Line test 0: the parameters come back."""
+    """Line test 0: return the parameters."""
     return bytes([command[0] + 1]) + command[1:]
 
 

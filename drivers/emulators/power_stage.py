@@ -1,7 +1,27 @@
-"""What happens between power modules and battery of one EVSE?
+"""Emulated power stage of one EVSE: modules, output voltage, bleeder, contactors, cable, EV.
 
-Modules, output voltage, bleeder, contactors, cable, EV. Simple physics in small steps; floats.
-It also notes what a station must never do, for tests to read.
+    modules ── bus ── contactors ── outlet, cable ── EV contactors ── battery
+                │
+             bleeder
+
+A simple physical model in floats, advanced in small steps. Each `step` does, in this order, because
+each part uses the result of the one before:
+
+1. Contactors: they follow the coil after `CLOSING_TIME_S` or `OPENING_TIME_S`. A welded contactor
+   stays closed; a stuck one stays open; the emergency stop cuts the coil in hardware.
+2. Offer: the highest set voltage and the sum of the current limits of all delivering modules.
+3. Electricity, one of two states:
+   * battery connected (EV contactors and station contactors closed): the battery sets the voltage,
+     the current rises with `SLEW_A_PER_S` up to the lower of limit and (set voltage - battery
+     voltage) / resistance, and falls at once;
+   * open output: no current. The bus rises to the set voltage with the ramp (slower with walk-in),
+     or decays with the time constant of the bleeder or of the modules. The outlet follows the bus
+     while the contactors are closed; otherwise it shows the battery, or decays.
+4. Modules: each reports the bus voltage and its share of the current.
+5. Cable temperature, then the EV's battery and its requested current.
+
+The model also records what a station must never do, for tests to assert: opening under load,
+closing onto a battery at another voltage, bleeding while a battery is connected (`violations`).
 """
 
 from __future__ import annotations
@@ -15,7 +35,7 @@ from drivers.emulators.infypower_modules import EmulatedModule
 RAMP_V_PER_S = 2_000.0
 WALK_IN_V_PER_S = 200.0
 SLEW_A_PER_S = 3_000.0
-DECAY_TIME_S = 0.3  # own bleeder of the modules; slower ones exist
+DECAY_TIME_S = 0.3  # internal bleeder of the modules; slower ones exist
 BLEEDER_TIME_S = 0.05
 CABLE_DISCHARGE_S = 0.05  # a cable alone holds little charge
 OPENING_TIME_S, CLOSING_TIME_S = 0.02, 0.04
@@ -30,20 +50,20 @@ VIOLATIONS_MAX = 100
 
 
 class PowerStage:
-    """One EVSE's power path.
+    """Power stage of one EVSE.
 
     Attributes:
-        ev: who is plugged in.
-        modules: those wired to this output.
-        coil, bleeding: what the outputs of the I/O module drive; set by the world.
-        emergency: the mushroom button cuts the coil in hardware.
-        welded, stuck_open: how the contactors fail.
-        over_voltage, over_current, keeps_voltage: how the output fails.
-        cable_fault_c: what the contact sensors read instead of the truth.
-        insulation_ohm: of the output against earth.
-        closed: the contactors, and what their feedback says.
-        bus_v: before the contactors; outlet_v: after them; current_a: towards the EV.
-        violations: what the station did and must not; the latest hundred.
+        ev: the EV that is plugged in, or None.
+        modules: the modules wired to this output.
+        coil, bleeding: outputs of the I/O module; set by `EmulatedStation`.
+        emergency: the emergency stop button cuts the coil in hardware.
+        welded, stuck_open: faults of the contactors.
+        over_voltage, over_current, keeps_voltage: faults of the output.
+        cable_fault_c: reading of the contact sensors instead of the true temperature.
+        insulation_ohm: resistance of the output against earth.
+        closed: state of the contactors, and their feedback.
+        bus_v: voltage before the contactors; outlet_v: after them; current_a: towards the EV.
+        violations: forbidden actions of the station; the latest `VIOLATIONS_MAX`.
     """
 
     def __init__(self, evse_id: int, modules: list[EmulatedModule]) -> None:
@@ -64,12 +84,12 @@ class PowerStage:
 
     @property
     def power_w(self) -> float:
-        """Into the EV."""
+        """Power into the EV."""
         return self.outlet_v * self.current_a
 
     @property
     def is_at_rest(self) -> bool:
-        """Nothing moves here until somebody acts."""
+        """Whether no value changes until a device or a person acts."""
         return (
             self.bus_v < 1.0
             and self.current_a == 0.0
@@ -79,11 +99,11 @@ class PowerStage:
 
     @property
     def cable_sensor_c(self) -> int:
-        """What the contact sensors read."""
+        """Reading of the contact sensors."""
         return round(self.cable_c) if self.cable_fault_c is None else self.cable_fault_c
 
     def step(self, seconds: float) -> float:
-        """Let time pass; the energy that flowed to the EV, Wh."""
+        """Advance by `seconds`; returns the energy delivered to the EV, Wh."""
         self._move_contactors(seconds)
         self._check_bleeding()
         target_v, limit_a = self._module_offer()
@@ -121,10 +141,12 @@ class PowerStage:
             return
         if not self.closed and self.current_a > OPENING_CURRENT_MAX_A:
             self._record_violation(f"contactors opened at {self.current_a:.0f} A")
-        meets = self.ev.battery_v if self.ev is not None and self.ev.contactors_closed else None
-        if self.closed and meets is not None and abs(meets - self.bus_v) > INRUSH_VOLTAGE_MAX_V:
+        ev = self.ev
+        if not self.closed or ev is None or not ev.contactors_closed:
+            return
+        if abs(ev.battery_v - self.bus_v) > INRUSH_VOLTAGE_MAX_V:
             self._record_violation(
-                f"contactors closed {self.bus_v:.0f} V onto a battery at {meets:.0f} V"
+                f"contactors closed {self.bus_v:.0f} V onto a battery at {ev.battery_v:.0f} V"
             )
 
     def _check_bleeding(self) -> None:
@@ -138,10 +160,10 @@ class PowerStage:
     # --- electricity -----------------------------------------------------------------------------
 
     def _module_offer(self) -> tuple[float, float]:
-        """Set voltage and current that the modules together try to give; 0 when off."""
-        giving = [module for module in self.modules if module.is_delivering]
-        target_v = max((module.set_voltage_mv for module in giving), default=0) / 1000
-        limit_a = sum(module.current_max_ma for module in giving) / 1000
+        """Set voltage and current limit of all delivering modules together; 0 when off."""
+        delivering = [module for module in self.modules if module.is_delivering]
+        target_v = max((module.set_voltage_mv for module in delivering), default=0) / 1000
+        limit_a = sum(module.current_max_ma for module in delivering) / 1000
         if self.over_voltage:
             target_v *= 1.12
         if self.over_current and limit_a:
@@ -149,25 +171,23 @@ class PowerStage:
         return target_v, limit_a
 
     def _charge_battery(self, ev: Ev, seconds: float, target_v: float, limit_a: float) -> None:
-        """The battery holds the voltage, the modules push a current through its resistance."""
+        """Battery connected: it sets the voltage; the modules drive a current into it."""
         battery_v = ev.battery_v
         if not self._battery_connected and abs(self.bus_v - battery_v) > INRUSH_VOLTAGE_MAX_V:
             self._record_violation(
                 f"EV at {battery_v:.0f} V closed onto an output at {self.bus_v:.0f} V"
             )
         self._battery_connected = True
-        most = max(target_v - battery_v, 0.0) / ev.resistance_ohm
-        aim = min(limit_a, most)
-        step = SLEW_A_PER_S * seconds
-        # modules let go at once, they only rise slowly
-        self.current_a = min(aim, self.current_a + step)
+        current_max_a = max(target_v - battery_v, 0.0) / ev.resistance_ohm
+        # modules reduce the current at once; they only raise it slowly
+        self.current_a = min(limit_a, current_max_a, self.current_a + SLEW_A_PER_S * seconds)
         self.bus_v = self.outlet_v = battery_v + self.current_a * ev.resistance_ohm
 
     def _update_open_output(self, seconds: float, target_v: float) -> None:
-        """No battery: up with the ramp, down with what bleeds."""
+        """No battery: the voltage rises with the ramp and decays through the bleeder."""
         if target_v > self.bus_v:
-            soft = any(module.walk_in for module in self.modules if module.is_delivering)
-            ramp = WALK_IN_V_PER_S if soft else RAMP_V_PER_S
+            walk_in = any(module.walk_in for module in self.modules if module.is_delivering)
+            ramp = WALK_IN_V_PER_S if walk_in else RAMP_V_PER_S
             self.bus_v = min(self.bus_v + ramp * seconds, target_v)
         else:
             self.bus_v = max(
@@ -186,17 +206,17 @@ class PowerStage:
     def _decay_voltage(self, voltage_v: float, seconds: float, constant_s: float) -> float:
         if self.keeps_voltage:
             return voltage_v
-        left = voltage_v * math.exp(-seconds / constant_s)
-        return left if left >= 0.5 else 0.0
+        decayed_v = voltage_v * math.exp(-seconds / constant_s)
+        return decayed_v if decayed_v >= 0.5 else 0.0
 
     def _update_modules(self) -> None:
-        """Each giving module carries its share of the current."""
-        giving = [module for module in self.modules if module.is_delivering]
+        """Each delivering module carries an equal share of the current."""
+        delivering = [module for module in self.modules if module.is_delivering]
         for module in self.modules:
             module.voltage_mv = round(self.bus_v * 1000)
-            carries = self.current_a / len(giving) if module in giving else 0.0
-            module.current_ma = round(carries * 1000)
+            share_a = self.current_a / len(delivering) if module in delivering else 0.0
+            module.current_ma = round(share_a * 1000)
 
     def _warm_cable(self, seconds: float) -> None:
-        aim = AMBIENT_C + 5 + CABLE_RISE_C * self.current_a**2
-        self.cable_c += (aim - self.cable_c) * min(seconds / CABLE_THERMAL_S, 1.0)
+        final_c = AMBIENT_C + 5 + CABLE_RISE_C * self.current_a**2
+        self.cable_c += (final_c - self.cable_c) * min(seconds / CABLE_THERMAL_S, 1.0)

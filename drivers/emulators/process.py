@@ -1,8 +1,8 @@
-"""How do the emulated devices run as a process of their own?
+"""The emulated devices as a process of their own.
 
-`run_emulated_station` makes a pty for each line, links to it under the data directory, and answers on the
-control socket until it is cancelled. Nothing of it needs the station: an EV stays plugged in when
-the station is killed.
+`run_emulated_station` makes a pty for each line, links to it under the data directory, and answers
+orders on a socket until it is cancelled. It does not need the station process: an EV stays plugged
+in when the station is killed.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ async def run_emulated_station(
     """Emulate the devices of one station until cancelled.
 
     Args:
-        directory: what the world remembers, and the links to its lines: `reader.tty`,
+        directory: holds the saved meter registers and the links to the lines: `reader.tty`,
             `meter.tty`, `io.tty`, `insulation.tty`, `secc.tty`, `modules.tty`, `display.tty`.
             Made if missing.
-        sock: the control socket; a stale one is replaced.
-        evses: 1 or 2.
-        task_status: told the world once every line and the socket are there.
+        socket_path: the socket for orders; a stale one is replaced.
+        evse_count: 1 or 2.
+        task_status: started with the emulated station once every line and the socket exist.
 
     Raises:
-        AlreadyRunningError: another process does it.
+        AlreadyRunningError: another process emulates the devices of this directory.
         SocketPathError: the socket's path is too long.
         RegistersDamagedError: the meters' file cannot be read.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with _lock_directory(directory / "lock"), ExitStack() as lines:
         ports = {name: lines.enter_context(Pty(directory / f"{name}.tty")) for name in LINE_NAMES}
-        world = EmulatedStation(ports, directory, evse_count=evse_count)
+        station = EmulatedStation(ports, directory, evse_count=evse_count)
 
-        async def answer(line: bytes) -> Arguments:
-            return execute_order(world, line)
+        async def handle_order(line: bytes) -> Arguments:
+            return execute_order(station, line)
 
-        control = JsonLinesSocket(socket_path, answer)
+        order_socket = JsonLinesSocket(socket_path, handle_order)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(control.run)
-            nursery.start_soon(world.run)
-            task_status.started(world)
+            nursery.start_soon(order_socket.run)
+            nursery.start_soon(station.run)
+            task_status.started(station)
 
 
 @contextmanager
 def _lock_directory(path: Path) -> Iterator[None]:
-    """Hold the lock of a directory; it is free again however this process ends."""
+    """Hold the lock of a directory. The kernel releases it however this process ends."""
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

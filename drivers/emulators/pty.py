@@ -1,7 +1,7 @@
-"""How does an emulated device get a tty of its own?
+"""Pseudo terminal of an emulated device, in raw mode.
 
-A pseudo terminal in raw mode, with a symlink to its slave where the station expects the device.
-The emulator keeps the slave open too: otherwise it reads EIO whenever the station closes it.
+A symlink to its slave is put where the station expects the device. The emulator keeps the slave
+open too: otherwise it would read EIO each time the station closes it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class Pty:
     """The device end of a pseudo terminal; a `drivers.wire.serial_port.Port`.
 
     Attributes:
-        link: where the station finds the device; None: only at `path`.
-        path: what to open: the link if there is one, else the slave's own name.
+        link: path where the station opens the device; None: no link is made.
+        path: the path to open: the link if there is one, else the slave's own name.
     """
 
     def __init__(self, link: Path | None = None) -> None:
         """Make the pty and its link.
 
         Raises:
-            FileExistsError: something other than a symlink lies at `link`.
+            FileExistsError: `link` exists and is not a symlink.
         """
         self.link = link
         self._master = self._slave = -1
@@ -46,7 +46,7 @@ class Pty:
         return self._master >= 0
 
     def plug_in(self) -> None:
-        """Be there (again): a new pty, and the link points to it. A stale link is replaced."""
+        """Make a new pty and point the link to it. A stale link is replaced."""
         if self.is_plugged_in:
             return
         if self.link is not None and self.link.exists() and not self.link.is_symlink():
@@ -61,7 +61,7 @@ class Pty:
         self._plugged.set()
 
     def unplug(self) -> None:
-        """Vanish as a pulled USB adapter does: the station reads EOF or EIO, the link is gone."""
+        """Act as a pulled USB adapter: the station reads EOF or EIO, and the link is removed."""
         if not self.is_plugged_in:
             return
         if self.link is not None and self._owns_link():
@@ -76,7 +76,7 @@ class Pty:
     close = unplug
 
     async def receive(self, max_bytes: int = 4096) -> bytes:
-        """Wait for bytes of the station, through unplugging and plugging."""
+        """Wait for bytes from the station; continues to wait while unplugged."""
         while True:
             await self._plugged.wait()
             with suppress(trio.ClosedResourceError, BlockingIOError):
@@ -84,16 +84,16 @@ class Pty:
                 return os.read(self._master, max_bytes)
 
     async def send(self, data: bytes) -> None:
-        """Send to the station. Lost while unplugged, as on a real line."""
+        """Send to the station. Bytes are lost while unplugged, as on a real line."""
         async with self._send_lock:
-            rest = memoryview(data)
-            while rest and self.is_plugged_in:
+            unsent = memoryview(data)
+            while unsent and self.is_plugged_in:
                 with suppress(trio.ClosedResourceError, BlockingIOError):
                     await trio.lowlevel.wait_writable(self._master)
-                    rest = rest[os.write(self._master, rest) :]
+                    unsent = unsent[os.write(self._master, unsent) :]
 
     def drain_input(self) -> None:
-        """Forget what the station sent and nobody received."""
+        """Discard bytes from the station that were not received yet."""
         with suppress(BlockingIOError):
             while self.is_plugged_in and os.read(self._master, 4096):
                 pass
@@ -115,8 +115,8 @@ class Pty:
 
 
 def _replace_link(link: Path, target: str) -> None:
-    """Make `link` point to `target` in one step, so that no moment is without a device."""
-    fresh = link.with_name(f".{link.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(target)
-    fresh.replace(link)
+    """Point `link` to `target` in one step, so that the device's path always exists."""
+    new_link = link.with_name(f".{link.name}.{os.getpid()}")
+    new_link.unlink(missing_ok=True)
+    new_link.symlink_to(target)
+    new_link.replace(link)

@@ -1,8 +1,9 @@
-"""What is the emulated station made of, and how do its parts act on each other?
+"""The emulated station: all emulated devices, their wiring and their common time steps.
 
-Per EVSE: modules -> contactors -> EV, with a meter, an insulation monitor and a charge controller
-looking on; for all of them the I/O modules' wires, one reader, the mains and the mushroom button.
-The devices answer on their own lines; this couples them, a few dozen times a second.
+Per EVSE: modules -> contactors -> EV, observed by a meter, an insulation monitor and a charge
+controller. Common to all EVSEs: the wires of the I/O modules, one card reader, one display, the
+mains and the emergency stop button. Each device answers on its own line; `step` couples them every
+`ACTIVE_STEP_S`, or every `IDLE_STEP_S` at rest.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ INSULATION_ADDRESSES = (3, 4)
 EVSES_MAX = 2  # two I/O modules, two pistols
 MODULES_PER_EVSE = 6
 START_UP_S = 1.0  # of the modules; three seconds in the field
-ACTIVE_STEP_S, IDLE_STEP_S = 0.02, 0.05  # steps of the world
-STEP_MAX_S = 0.25  # a process that slept does not jump further at once
-BUTTON_PRESS_S = 0.35  # how long a finger presses; three cycles of the I/O modules
+ACTIVE_STEP_S, IDLE_STEP_S = 0.02, 0.05
+STEP_MAX_S = 0.25  # a process that was suspended does not advance further at once
+BUTTON_PRESS_S = 0.35  # duration of a button press; three cycles of the I/O modules
 CARD_PRESENCE_S = 0.3
 
 COIL_OUTPUT, BLEEDER_OUTPUT, HOLSTER_LOCK_OUTPUT = 0, 1, 2  # outputs of an EVSE's own I/O module
@@ -49,7 +50,7 @@ D = TypeVar("D", bound=ModbusSlave)
 
 @dataclass
 class MeterOverride:
-    """What a meter shows instead of the truth; None: the truth."""
+    """Values a meter shows instead of the true ones; None: the true value."""
 
     voltage_v: Decimal | None = None
     current_a: Decimal | None = None
@@ -57,22 +58,22 @@ class MeterOverride:
 
 
 class EmulatedStation:
-    """The emulated devices of one station and what is between them.
+    """The emulated devices of one station and their coupling.
 
     Attributes:
-        lines: the devices' end of each of `LINE_NAMES`.
+        ports: the devices' end of each of `LINE_NAMES`.
         evse_ids: 1 and up.
-        now: seconds, as the controllers and modules count them: while this process did not run
-            they did not wait, or they would take its own absence for the station's silence.
-        bays, seccs, meters, monitors, io: by EVSE id (an I/O module belongs to the EVSE whose
-            contactors it drives).
-        cabinet, reader, display, secc_bus, cabinet_bus: the one of each.
-        emergency_pressed: the mushroom button.
-        door_open, dispenser_door_open, tilted, cooling_fault, arrester_dead, breaker_tripped:
-            what the other wires of the I/O modules say.
-        lock_stuck: EVSE ids whose holster lock does not open any more.
-        shown: what each meter shows instead of the truth.
-        faults: what is injected now, (device, kind, EVSE id or None).
+        now: seconds, as counted by the controllers and modules. It does not advance while this
+            process is suspended; otherwise they would take the suspension for a silent station.
+        power_stages, seccs, meters, monitors, io: by EVSE id (an I/O module belongs to the EVSE
+            with the contactors it drives).
+        cabinet, reader, display, secc_bus, cabinet_bus: one of each.
+        emergency_pressed: the emergency stop button.
+        door_open, dispenser_door_open, tilted, cooling_fault, arrester_dead, breaker_tripped,
+            mains_lost: states of the other wires of the I/O modules.
+        lock_stuck: EVSE ids with a holster lock that does not open any more.
+        meter_overrides: by EVSE id, values its meter shows instead of the true ones.
+        faults: active injected faults: (device, kind, EVSE id or None).
     """
 
     def __init__(
@@ -83,16 +84,16 @@ class EmulatedStation:
         evse_count: int = 2,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
-        """Put everything together.
+        """Build and connect the devices.
 
         Args:
             ports: the devices' end of each of `LINE_NAMES`.
-            directory: where the meters' registers are kept.
-            evses: 1 or 2.
-            clock: seconds.
+            directory: holds the saved meter registers.
+            evse_count: 1 or 2.
+            clock: returns seconds.
 
         Raises:
-            ValueError: more EVSEs than the wiring has.
+            ValueError: `evse_count` is not 1 to `EVSES_MAX`, the number the wiring supports.
             RegistersDamagedError: see `MeterRegisters`.
         """
         if not 1 <= evse_count <= EVSES_MAX:
@@ -148,18 +149,18 @@ class EmulatedStation:
         return self.now
 
     def _build_meter(self, evse_id: int) -> EmulatedAcrel:
-        bay, shown = self.power_stages[evse_id], self.meter_overrides[evse_id]
+        power_stage, override = self.power_stages[evse_id], self.meter_overrides[evse_id]
 
         def present_power_w() -> Decimal | float:
-            if shown.power_w is not None:
-                return shown.power_w
+            if override.power_w is not None:
+                return override.power_w
             return float(present_voltage_v()) * float(present_current_a())
 
         def present_voltage_v() -> Decimal | float:
-            return bay.outlet_v if shown.voltage_v is None else shown.voltage_v
+            return power_stage.outlet_v if override.voltage_v is None else override.voltage_v
 
         def present_current_a() -> Decimal | float:
-            return bay.current_a if shown.current_a is None else shown.current_a
+            return power_stage.current_a if override.current_a is None else override.current_a
 
         return EmulatedAcrel(
             voltage_v=present_voltage_v,
@@ -174,13 +175,13 @@ class EmulatedStation:
             resistance_ohm=lambda: power_stage.insulation_ohm, voltage_v=lambda: power_stage.bus_v
         )
 
-    # --- what people do --------------------------------------------------------------------------
+    # --- actions of people -----------------------------------------------------------------------
 
     def plug_in(self, evse_id: int, ev: Ev) -> None:
         """Put the cable of an EVSE into an EV.
 
         Raises:
-            ValueError: there is one already.
+            ValueError: an EV is plugged in already.
         """
         if self.power_stages[evse_id].ev is not None:
             raise ValueError(f"EVSE {evse_id} has an EV plugged in already")
@@ -188,15 +189,14 @@ class EmulatedStation:
         self.seccs[evse_id].plug_in(ev)
 
     def unplug(self, evse_id: int) -> None:
-        """Take the cable out, whatever flows.
+        """Take the cable out, also under load. Ends the overrides of the EVSE's meter.
 
         Raises:
-            ValueError: there is no EV.
+            ValueError: no EV is plugged in.
         """
         self.ev_on_evse(evse_id)
-        self.meter_overrides[evse_id].voltage_v = self.meter_overrides[
-            evse_id
-        ].current_a = self.meter_overrides[evse_id].power_w = None
+        override = self.meter_overrides[evse_id]
+        override.voltage_v = override.current_a = override.power_w = None
         self.seccs[evse_id].unplug()
         self.power_stages[evse_id].ev = None
 
@@ -208,7 +208,7 @@ class EmulatedStation:
         return ev
 
     def press_stop_button(self, evse_id: int) -> None:
-        """Press the stop button of an EVSE for a moment."""
+        """Press the stop button of an EVSE for `BUTTON_PRESS_S`."""
         self._stop_pressed_until[evse_id] = self._clock() + BUTTON_PRESS_S
 
     # --- wires of the I/O modules, bit n is DIn ---------------------------------------------------
@@ -227,12 +227,12 @@ class EmulatedStation:
         )
 
     def _inputs_of_module_b(self) -> int:
-        """DI6 and DI7 are spare in the station's wiring; here the two stop buttons."""
-        second = self.power_stages.get(2)
+        """DI6 and DI7 are spare in the reference wiring; here they are the two stop buttons."""
+        power_stage = self.power_stages.get(2)
         return _pack_bits(
-            second is not None and second.closed,
-            second is not None and second.ev is None,
-            second is not None and self._is_locked(2),
+            power_stage is not None and power_stage.closed,
+            power_stage is not None and power_stage.ev is None,
+            power_stage is not None and self._is_locked(2),
             not self.tilted,
             not self.dispenser_door_open,
             not self.cooling_fault,
@@ -252,29 +252,29 @@ class EmulatedStation:
     # --- time ------------------------------------------------------------------------------------
 
     def step(self, seconds: float) -> None:
-        """Let a moment pass everywhere."""
+        """Advance all devices by `seconds`."""
         self.now += seconds
-        for evse in self.evse_ids:
-            bay, controller = self.power_stages[evse], self.seccs[evse]
-            bay.emergency = self.emergency_pressed
-            bay.coil = self._is_output_on(evse, COIL_OUTPUT)
-            bay.bleeding = self._is_output_on(evse, BLEEDER_OUTPUT)
-            self.registers.add_energy(evse, bay.step(seconds), seconds)
-            controller.cable_c = [bay.cable_sensor_c, bay.cable_sensor_c - 1]
-            controller.tick()
+        for evse_id in self.evse_ids:
+            power_stage, secc = self.power_stages[evse_id], self.seccs[evse_id]
+            power_stage.emergency = self.emergency_pressed
+            power_stage.coil = self._is_output_on(evse_id, COIL_OUTPUT)
+            power_stage.bleeding = self._is_output_on(evse_id, BLEEDER_OUTPUT)
+            self.registers.add_energy(evse_id, power_stage.step(seconds), seconds)
+            secc.cable_c = [power_stage.cable_sensor_c, power_stage.cable_sensor_c - 1]
+            secc.tick()
         self.cabinet.tick()
-        if not any(bay.current_a for bay in self.power_stages.values()):
+        if not any(power_stage.current_a for power_stage in self.power_stages.values()):
             self.registers.save_registers()
 
     @property
     def is_at_rest(self) -> bool:
-        """Nothing moves that needs small steps."""
-        return all(bay.is_at_rest for bay in self.power_stages.values()) and not any(
-            controller.is_in_session for controller in self.seccs.values()
-        )
+        """Whether no change is under way that needs small steps."""
+        return all(
+            power_stage.is_at_rest for power_stage in self.power_stages.values()
+        ) and not any(secc.is_in_session for secc in self.seccs.values())
 
     async def run(self) -> None:
-        """Be there until cancelled; the registers are settled on the way out."""
+        """Run all devices until cancelled, then save the registers exactly."""
         try:
             async with trio.open_nursery() as nursery:
                 for device in (
@@ -290,21 +290,21 @@ class EmulatedStation:
             self.registers.save_registers()
 
     async def _run_steps(self) -> None:
-        before = self._clock()
+        last_step_at = self._clock()
         while True:
             await trio.sleep(IDLE_STEP_S if self.is_at_rest else ACTIVE_STEP_S)
             now = self._clock()
-            left, before = min(now - before, STEP_MAX_S), now
-            while left > 1e-9:
-                seconds = min(left, IDLE_STEP_S)
+            remaining_s, last_step_at = min(now - last_step_at, STEP_MAX_S), now
+            while remaining_s > 1e-9:
+                seconds = min(remaining_s, IDLE_STEP_S)
                 self.step(seconds)
-                left -= seconds
+                remaining_s -= seconds
 
 
 def _pack_bits(*levels: bool) -> int:
-    return sum(1 << place for place, level in enumerate(levels) if level)
+    return sum(1 << number for number, level in enumerate(levels) if level)
 
 
 def _by_modbus_address(addresses: tuple[int, ...], devices: Mapping[int, D]) -> dict[int, D]:
-    """Devices by Modbus address instead of EVSE."""
+    """Devices by Modbus address instead of EVSE id."""
     return {addresses[evse - 1]: device for evse, device in devices.items()}

@@ -1,4 +1,4 @@
-"""What stands on an emulated VT100 display?"""
+"""Emulated VT100 display: the text on its rows, and the answer to a status request."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 from drivers.wire.serial_port import Port
 
 SEQUENCE = re.compile(rb"\x1b\[([?0-9;]*)([A-Za-z])|\r\n|[^\x1b\r\n]+")
-SEQUENCE_MAX = 64  # a longer one is no sequence
+SEQUENCE_MAX = 64  # bytes; anything longer is not an escape sequence
 
 
 class EmulatedVt100:
-    """A terminal that knows what a display driver sends: home, clear, erase to the end, status.
+    """A terminal with the functions a display driver uses: home, clear, erase to end, status.
 
     Attributes:
-        screen: the text of each row, without the blanks at its end.
+        screen: the text of each row, without trailing blanks.
         silent: does not answer the status request.
     """
 
@@ -30,7 +30,7 @@ class EmulatedVt100:
         return [row.decode("utf-8", "replace").rstrip() for row in self._rows]
 
     async def run(self) -> None:
-        """Show and answer until cancelled."""
+        """Display text and answer status requests until cancelled."""
         while True:
             self._pending += await self.port.receive()
             for _ in range(self._process_pending()):
@@ -38,15 +38,15 @@ class EmulatedVt100:
                     await self.port.send(b"\x1b[0n")
 
     def _process_pending(self) -> int:
-        """Show what is whole; returns how many status requests were among it."""
-        asked = used = 0
-        for found in SEQUENCE.finditer(self._pending):
-            if found.start() != used:
+        """Execute the complete sequences; returns the number of status requests among them."""
+        request_count = used = 0
+        for sequence in SEQUENCE.finditer(self._pending):
+            if sequence.start() != used:
                 break
-            used = found.end()
-            asked += self._execute_sequence(found)
+            used = sequence.end()
+            request_count += self._execute_sequence(sequence)
         self._pending = self._pending[used:][-SEQUENCE_MAX:]
-        return asked
+        return request_count
 
     def _execute_sequence(self, sequence: re.Match[bytes]) -> bool:
         match sequence.group(2):

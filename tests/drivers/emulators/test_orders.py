@@ -1,4 +1,4 @@
-"""Orders to the emulated world: each does what it says or says why not."""
+"""Orders to the emulated station: each is executed or refused with a reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from drivers.emulators.orders import ORDERS, execute_order
 from drivers.emulators.station import EmulatedStation
 from tests.drivers.fixtures_charging import make_memory_world
 
-Answer = dict[str, Any]
+Response = dict[str, Any]
 
 
 @pytest.fixture
@@ -29,25 +29,25 @@ async def world(tmp_path: Path) -> EmulatedStation:
     return make_memory_world(tmp_path)[0]
 
 
-def send_order(world: EmulatedStation, op: str, **arguments: object) -> Answer:
+def send_order(world: EmulatedStation, op: str, **arguments: object) -> Response:
     return execute_order(world, json.dumps({"op": op, **arguments}).encode())
 
 
 def refusal_of(world: EmulatedStation, op: str, **arguments: object) -> str:
-    answer = send_order(world, op, **arguments)
-    assert answer["ok"] is False
-    assert set(answer) == {"ok", "error"}
-    error = answer["error"]
+    response = send_order(world, op, **arguments)
+    assert response["ok"] is False
+    assert set(response) == {"ok", "error"}
+    error = response["error"]
     assert isinstance(error, str)
     return error
 
 
-def evse_state(world: EmulatedStation, number: int = 1) -> Answer:
-    truth: Answer = send_order(world, "world")["evses"][number - 1]
-    return truth
+def evse_state(world: EmulatedStation, number: int = 1) -> Response:
+    evse: Response = send_order(world, "world")["evses"][number - 1]
+    return evse
 
 
-async def test_the_world_tells_the_truth(world: EmulatedStation) -> None:
+async def test_the_order_world_returns_the_true_state(world: EmulatedStation) -> None:
     assert send_order(world, "world") == {
         "ok": True,
         "evses": [evse_state(world, 1), evse_state(world, 2)],
@@ -75,9 +75,9 @@ async def test_the_world_tells_the_truth(world: EmulatedStation) -> None:
 async def test_plug_in_and_unplug(world: EmulatedStation) -> None:
     ev = {"capacity_wh": 60_000, "soc": 50.5, "max_voltage_v": 800, "max_power_w": 50_000}
     assert send_order(world, "plug_in", evse_id=2, ev=ev, ready=False) == {"ok": True}
-    plugged = world.ev_on_evse(2)
-    assert (plugged.capacity_wh, plugged.soc, plugged.ready) == (60_000, 50.5, False)
-    assert (plugged.max_voltage_v, plugged.max_power_w) == (800, 50_000)
+    plugged_ev = world.ev_on_evse(2)
+    assert (plugged_ev.capacity_wh, plugged_ev.soc, plugged_ev.ready) == (60_000, 50.5, False)
+    assert (plugged_ev.max_voltage_v, plugged_ev.max_power_w) == (800, 50_000)
     assert evse_state(world, 2)["plugged"]
     assert evse_state(world, 2)["pilot"] == "B"
     assert not evse_state(world, 1)["plugged"]
@@ -97,8 +97,8 @@ async def test_ready_and_pause(world: EmulatedStation) -> None:
 
 async def test_cards_are_queued(world: EmulatedStation) -> None:
     for uid in ("5A3C917E", "04a25b1c9f6180", "04010203040506070809"):
-        answer = send_order(world, "present_token", id_token=uid, type="ISO14443", evse_id=1)
-        assert answer == {"ok": True}
+        response = send_order(world, "present_token", id_token=uid, type="ISO14443", evse_id=1)
+        assert response == {"ok": True}
     assert send_order(world, "present_token", id_token="5A3C917E") == {"ok": True}
     assert send_order(world, "world")["cards_waiting"] == 4
 
@@ -106,18 +106,18 @@ async def test_cards_are_queued(world: EmulatedStation) -> None:
 @pytest.mark.parametrize(
     "uid", ["", "5A3C91", "5A3C917", "5A3C917E9", "5A3C917G", " 5A3C917", "é" * 8]
 )
-async def test_what_is_no_uid_is_no_card(world: EmulatedStation, uid: str) -> None:
+async def test_an_invalid_uid_is_refused(world: EmulatedStation, uid: str) -> None:
     error = refusal_of(world, "present_token", id_token=uid)
-    assert error == f"id_token wants 8, 14 or 20 hex digits of an ISO14443 UID, got {uid!r}"
+    assert error == f"id_token must be an ISO14443 UID of 8, 14 or 20 hex digits, got {uid!r}"
     assert send_order(world, "world")["cards_waiting"] == 0
 
 
-async def test_another_type_of_token_is_no_card(world: EmulatedStation) -> None:
+async def test_another_type_of_token_is_refused(world: EmulatedStation) -> None:
     error = refusal_of(world, "present_token", id_token="5A3C917E", type="eMAID")
-    assert error == "type wants ISO14443, the only cards this reader reads, got 'eMAID'"
+    assert error == "type must be ISO14443, the only type of card this reader reads, got 'eMAID'"
 
 
-async def test_buttons_are_on_their_wires(
+async def test_buttons_change_their_inputs(
     world: EmulatedStation, autojump_clock: trio.testing.MockClock
 ) -> None:
     assert world.io[1].input_levels() == 0b1111_0101
@@ -151,7 +151,7 @@ async def test_the_meter_can_be_set(world: EmulatedStation) -> None:
     send_order(world, "meter", evse_id=1, soc=50, voltage_v=1)
     assert evse_state(world)["soc"] == 50
     send_order(world, "unplug", evse_id=1)
-    assert read(0) == 0  # the next EV is measured truly
+    assert read(0) == 0  # the override ended with the EV
 
 
 @pytest.mark.parametrize(
@@ -163,22 +163,22 @@ async def test_the_meter_can_be_set(world: EmulatedStation) -> None:
         ('{"op": "plugin"}', "op 'plugin' is not known; did you mean plug_in?"),
         ('{"op": "plug_in"}', "plug_in needs evse_id"),
         ('{"op": "plug_in", "evse": 1}', "plug_in takes no evse; did you mean evse_id?"),
-        ('{"op": "plug_in", "evse_id": "1"}', 'evse_id wants a whole number, got "1"'),
-        ('{"op": "plug_in", "evse_id": true}', "evse_id wants a whole number, got true"),
-        ('{"op": "plug_in", "evse_id": 1.0}', 'evse_id wants a whole number, got "1.0"'),
+        ('{"op": "plug_in", "evse_id": "1"}', 'evse_id must be a whole number, got "1"'),
+        ('{"op": "plug_in", "evse_id": true}', "evse_id must be a whole number, got true"),
+        ('{"op": "plug_in", "evse_id": 1.0}', 'evse_id must be a whole number, got "1.0"'),
         (
             '{"op": "plug_in", "evse_id": 0}',
             "evse_id 0 is not an EVSE of this station; it has 1, 2",
         ),
-        ('{"op": "plug_in", "evse_id": 1, "ready": 1}', "ready wants true or false, got 1"),
-        ('{"op": "plug_in", "evse_id": 1, "ev": 3}', "ev wants an object, got 3"),
+        ('{"op": "plug_in", "evse_id": 1, "ready": 1}', "ready must be true or false, got 1"),
+        ('{"op": "plug_in", "evse_id": 1, "ev": 3}', "ev must be an object, got 3"),
         (
             '{"op": "plug_in", "evse_id": 1, "ev": {"capacity": 3}}',
             "ev has no capacity; did you mean capacity_wh?",
         ),
-        ('{"op": "plug_in", "evse_id": 1, "ev": {"soc": 101}}', "ev.soc wants 0 to 100, got 101"),
-        ('{"op": "plug_in", "evse_id": 1, "ev": {"soc": "x"}}', 'ev.soc wants a number, got "x"'),
-        ('{"op": "meter", "evse_id": 1, "soc": NaN}', "soc wants a number, got NaN"),
+        ('{"op": "plug_in", "evse_id": 1, "ev": {"soc": 101}}', "ev.soc must be 0 to 100, got 101"),
+        ('{"op": "plug_in", "evse_id": 1, "ev": {"soc": "x"}}', 'ev.soc must be a number, got "x"'),
+        ('{"op": "meter", "evse_id": 1, "soc": NaN}', "soc must be a number, got NaN"),
         ('{"op": "fault", "device": "cable"}', "fault needs kind"),
         (
             '{"op": "fault", "device": "cabel", "kind": "hot"}',
@@ -195,7 +195,9 @@ async def test_the_meter_can_be_set(world: EmulatedStation) -> None:
         ('{"op": "fault", "device": "ev", "kind": "stops"}', "no EVSE has an EV plugged in"),
     ],
 )
-async def test_what_is_wrong_is_said(world: EmulatedStation, line: str, error: str) -> None:
+async def test_an_invalid_order_is_refused_with_a_reason(
+    world: EmulatedStation, line: str, error: str
+) -> None:
     assert execute_order(world, line.encode()) == {"ok": False, "error": error}
     assert not evse_state(world)["plugged"]
     assert world.faults == set()
@@ -204,7 +206,7 @@ async def test_what_is_wrong_is_said(world: EmulatedStation, line: str, error: s
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 async def test_any_line_is_answered(world: EmulatedStation, data: st.DataObject) -> None:
-    some = st.recursive(
+    json_value = st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
         max_leaves=5,
@@ -212,7 +214,8 @@ async def test_any_line_is_answered(world: EmulatedStation, data: st.DataObject)
     names = st.sampled_from(
         ["op", "evse_id", "ev", "ready", "id_token", "type", "device", "kind", "energy_wh", "soc"]
     )
-    order = st.dictionaries(names, some | st.sampled_from(sorted(ORDERS)) | st.integers(1, 2))
+    values = json_value | st.sampled_from(sorted(ORDERS)) | st.integers(1, 2)
+    order = st.dictionaries(names, values)
     line = data.draw(st.binary(max_size=60) | order.map(lambda value: json.dumps(value).encode()))
     assert execute_order(world, line)["ok"] in (True, False)
 
@@ -223,27 +226,26 @@ async def test_any_line_is_answered(world: EmulatedStation, data: st.DataObject)
 def visible_state(world: EmulatedStation) -> object:
     """Everything a fault can change, as plain values."""
 
-    def plain(thing: object, depth: int = 0) -> object:
-        if isinstance(thing, (int, float, Decimal, str, bytes, set, frozenset, type(None))):
-            return copy.copy(thing)
-        if isinstance(thing, (list, tuple)):
-            return [plain(item, depth) for item in thing]
-        if isinstance(thing, dict):
-            return {str(key): plain(value, depth) for key, value in thing.items()}
+    def to_plain(value: object, depth: int = 0) -> object:
+        if isinstance(value, (int, float, Decimal, str, bytes, set, frozenset, type(None))):
+            return copy.copy(value)
+        if isinstance(value, (list, tuple)):
+            return [to_plain(item, depth) for item in value]
+        if isinstance(value, dict):
+            return {str(key): to_plain(item, depth) for key, item in value.items()}
         if (
-            hasattr(thing, "__dict__")
+            hasattr(value, "__dict__")
             and depth < 3
-            and "drivers.emulators" in type(thing).__module__
+            and "drivers.emulators" in type(value).__module__
         ):
             return {
-                key: plain(value, depth + 1)
-                for key, value in vars(thing).items()
-                if not key.startswith("_")
-                and key not in ("lines", "ev", "power_stages", "port", "nodes")
+                key: to_plain(item, depth + 1)
+                for key, item in vars(value).items()
+                if not key.startswith("_") and key not in ("ev", "port", "nodes")
             }
         return None
 
-    return plain(
+    return to_plain(
         [
             *world.power_stages.values(),
             *world.seccs.values(),
@@ -256,23 +258,18 @@ def visible_state(world: EmulatedStation) -> object:
             world.cabinet_bus,
             world.reader,
             world.display,
-            [vars(bay.ev) for bay in world.power_stages.values() if bay.ev is not None],
+            [vars(stage.ev) for stage in world.power_stages.values() if stage.ev is not None],
             [world.io[1].input_levels(), world.io[2].input_levels(), world.io[1].outputs],
         ]
     )
 
 
-PULLED = {
-    ("reader", "gone"),
-    ("display", "gone"),
-    ("can", "gone"),
-    ("secc_can", "gone"),
-}  # need a pty
-INSTANT = {("io", "reboot")}
+NEED_A_PTY = {("reader", "gone"), ("display", "gone"), ("can", "gone"), ("secc_can", "gone")}
+MOMENTARY = {("io", "reboot")}
 
 
-@pytest.mark.parametrize(("device", "kind"), sorted(FAULTS.keys() - PULLED - INSTANT))
-async def test_each_fault_is_there_and_goes_again(
+@pytest.mark.parametrize(("device", "kind"), sorted(FAULTS.keys() - NEED_A_PTY - MOMENTARY))
+async def test_each_fault_has_an_effect_until_it_is_cleared(
     world: EmulatedStation, device: str, kind: str
 ) -> None:
     for number in (1, 2):
@@ -283,15 +280,17 @@ async def test_each_fault_is_there_and_goes_again(
     assert with_fault != before
     assert send_order(world, "fault", device=device, kind=kind, evse_id=2) == {"ok": True}
     assert visible_state(world) == with_fault
-    [listed] = send_order(world, "world")["faults"]
-    assert (listed["device"], listed["kind"]) == (device, kind)
-    assert listed["evse_id"] == (2 if FAULTS[device, kind].per_evse else None)
+    [fault] = send_order(world, "world")["faults"]
+    assert (fault["device"], fault["kind"]) == (device, kind)
+    assert fault["evse_id"] == (2 if FAULTS[device, kind].per_evse else None)
     assert send_order(world, "clear_fault", device=device, kind=kind, evse_id=2) == {"ok": True}
     assert visible_state(world) == before
     assert send_order(world, "world")["faults"] == []
 
 
-async def test_a_rebooted_io_module_says_so_and_is_over(world: EmulatedStation) -> None:
+async def test_a_rebooted_io_module_sets_its_reset_flag_and_is_no_lasting_fault(
+    world: EmulatedStation,
+) -> None:
     world.io[1].read_bit(0x110)
     assert not world.io[1].read_bit(0x110)
     send_order(world, "fault", device="io", kind="reboot", evse_id=1)
@@ -299,14 +298,16 @@ async def test_a_rebooted_io_module_says_so_and_is_over(world: EmulatedStation) 
     assert send_order(world, "world")["faults"] == []
 
 
-async def test_without_an_evse_a_fault_comes_to_all(world: EmulatedStation) -> None:
+async def test_a_fault_without_an_evse_affects_all_evses(world: EmulatedStation) -> None:
     send_order(world, "fault", device="cable", kind="hot")
-    assert [bay.cable_sensor_c for bay in world.power_stages.values()] == [85, 85]
+    assert [stage.cable_sensor_c for stage in world.power_stages.values()] == [85, 85]
     send_order(world, "clear_fault", device="cable", kind="hot", evse_id=1)
-    assert [bay.cable_sensor_c for bay in world.power_stages.values()] == [30, 85]
+    assert [stage.cable_sensor_c for stage in world.power_stages.values()] == [30, 85]
 
 
-async def test_of_two_faults_that_overlap_the_other_stays(world: EmulatedStation) -> None:
+async def test_clearing_one_of_two_overlapping_faults_leaves_the_other(
+    world: EmulatedStation,
+) -> None:
     send_order(world, "fault", device="module", kind="dead", evse_id=1)
     send_order(world, "fault", device="breaker", kind="tripped")
     send_order(world, "clear_fault", device="breaker", kind="tripped")
@@ -317,7 +318,7 @@ async def test_of_two_faults_that_overlap_the_other_stays(world: EmulatedStation
     assert world.power_stages[1].cable_sensor_c == 85
 
 
-async def test_an_evs_fault_leaves_with_it(world: EmulatedStation) -> None:
+async def test_a_fault_of_an_ev_ends_when_it_is_unplugged(world: EmulatedStation) -> None:
     send_order(world, "plug_in", evse_id=1)
     send_order(world, "fault", device="ev", kind="emergency_stop")
     assert world.ev_on_evse(1).emergency
@@ -331,22 +332,22 @@ async def test_an_evs_fault_leaves_with_it(world: EmulatedStation) -> None:
 
 
 def order_socket(world: EmulatedStation, path: Path) -> JsonLinesSocket:
-    async def answer(line: bytes) -> Answer:
+    async def answer(line: bytes) -> Response:
         return execute_order(world, line)
 
     return JsonLinesSocket(path, answer)
 
 
-async def send_lines(path: Path, *lines: bytes) -> list[Answer]:
-    """Send lines on one connection, read as many answers."""
+async def send_lines(path: Path, *lines: bytes) -> list[Response]:
+    """Send lines on one connection, read as many responses."""
     stream = await trio.open_unix_socket(str(path))
     async with stream:
         await stream.send_all(b"".join(lines))
-        heard = b""
+        received = b""
         with trio.fail_after(5):
-            while heard.count(b"\n") < len(lines):
-                heard += await stream.receive_some()
-    return [json.loads(line) for line in heard.splitlines()]
+            while received.count(b"\n") < len(lines):
+                received += await stream.receive_some()
+    return [json.loads(line) for line in received.splitlines()]
 
 
 async def test_one_connection_carries_many_orders(tmp_path: Path) -> None:
@@ -354,7 +355,7 @@ async def test_one_connection_carries_many_orders(tmp_path: Path) -> None:
     world = make_memory_world(tmp_path)[0]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(order_socket(world, path).run)
-        answers = await send_lines(
+        responses = await send_lines(
             path,
             b'{"op": "plug_in", "evse_id": 1}\n',
             b"rubbish\n",
@@ -364,21 +365,14 @@ async def test_one_connection_carries_many_orders(tmp_path: Path) -> None:
             b"\xff\xfe\n",
             b'{"op": "unplug", "evse_id": 1}\n',
         )
-        assert [answer["ok"] for answer in answers] == [
-            True,
-            False,
-            False,
-            True,
-            False,
-            False,
-            True,
-        ]
-        assert answers[4]["error"] == f"a line has at most {LINE_MAX} bytes"
+        accepted = [response["ok"] for response in responses]
+        assert accepted == [True, False, False, True, False, False, True]
+        assert responses[4]["error"] == f"a line has at most {LINE_MAX} bytes"
         nursery.cancel_scope.cancel()
     assert not path.exists()
 
 
-async def test_an_order_without_a_line_end_is_answered_when_the_asker_is_done(
+async def test_an_order_without_a_line_end_is_answered_at_the_end_of_the_stream(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "s"
@@ -392,7 +386,7 @@ async def test_an_order_without_a_line_end_is_answered_when_the_asker_is_done(
         nursery.cancel_scope.cancel()
 
 
-async def test_whoever_does_not_wait_for_his_answer_harms_nobody(tmp_path: Path) -> None:
+async def test_a_client_that_does_not_wait_does_not_disturb_others(tmp_path: Path) -> None:
     path = tmp_path / "s"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(order_socket(make_memory_world(tmp_path)[0], path).run)
@@ -418,7 +412,7 @@ async def test_only_the_owner_may_use_the_socket_and_a_stale_one_is_replaced(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_path_that_is_too_long_or_taken_is_said(tmp_path: Path) -> None:
+async def test_a_path_that_is_too_long_or_taken_is_refused(tmp_path: Path) -> None:
     world = make_memory_world(tmp_path)[0]
     with pytest.raises(SocketPathError, match="at most 107 bytes, this one has"):
         order_socket(world, tmp_path / ("x" * 107))

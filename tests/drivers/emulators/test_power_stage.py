@@ -1,4 +1,4 @@
-"""The physics between modules and battery, and what a station must never do there."""
+"""The emulated power stage: electrical behavior, and recording of forbidden actions."""
 
 import pytest
 
@@ -9,189 +9,189 @@ from drivers.emulators.power_stage import PowerStage
 STEP_S = 0.01
 
 
-def make_bay(*, ev: Ev | None = None, joined: bool = False) -> PowerStage:
-    """One EVSE with six modules; joined: contactors and EV closed, no power."""
-    made = PowerStage(1, [EmulatedModule(address, 1) for address in range(6)])
-    made.ev = ev
+def make_stage(*, ev: Ev | None = None, joined: bool = False) -> PowerStage:
+    """One EVSE with six modules; `joined`: all contactors closed, no power."""
+    stage = PowerStage(1, [EmulatedModule(address, 1) for address in range(6)])
+    stage.ev = ev
     if joined:
         assert ev is not None
-        made.coil, made.bus_v = True, ev.battery_v
-        run_bay(made, 0.1)
-        made.bus_v = ev.battery_v
+        stage.coil, stage.bus_v = True, ev.battery_v
+        run_stage(stage, 0.1)
+        stage.bus_v = ev.battery_v
         ev.contactors_closed = True
-        run_bay(made, STEP_S)
-    return made
+        run_stage(stage, STEP_S)
+    return stage
 
 
-def set_output(bay: PowerStage, voltage_v: float, current_a: float) -> None:
-    for module in bay.modules:
+def set_output(stage: PowerStage, voltage_v: float, current_a: float) -> None:
+    for module in stage.modules:
         module.on = True
         module.set_voltage_mv = round(voltage_v * 1000)
         module.set_current_ma = round(current_a * 1000 / 6)
 
 
-def run_bay(bay: PowerStage, seconds: float) -> float:
-    """Let time pass; Wh that flowed."""
-    return sum(bay.step(STEP_S) for _ in range(round(seconds / STEP_S)))
+def run_stage(stage: PowerStage, seconds: float) -> float:
+    """Advance by `seconds`; returns the delivered energy in Wh."""
+    return sum(stage.step(STEP_S) for _ in range(round(seconds / STEP_S)))
 
 
 def test_the_output_rises_by_2000_v_a_second() -> None:
-    it = make_bay()
-    set_output(it, 1000, 2)
-    run_bay(it, 0.25)
-    assert it.bus_v == pytest.approx(500, abs=25)
-    run_bay(it, 0.5)
-    assert it.bus_v == 1000
+    stage = make_stage()
+    set_output(stage, 1000, 2)
+    run_stage(stage, 0.25)
+    assert stage.bus_v == pytest.approx(500, abs=25)
+    run_stage(stage, 0.5)
+    assert stage.bus_v == 1000
 
 
 def test_walk_in_rises_in_5_s() -> None:
-    it = make_bay()
-    set_output(it, 1000, 2)
-    for module in it.modules:
+    stage = make_stage()
+    set_output(stage, 1000, 2)
+    for module in stage.modules:
         module.walk_in = True
-    run_bay(it, 2.5)
-    assert it.bus_v == pytest.approx(500, abs=25)
+    run_stage(stage, 2.5)
+    assert stage.bus_v == pytest.approx(500, abs=25)
 
 
 def test_off_decays_and_the_bleeder_is_faster() -> None:
-    slow, fast = make_bay(), make_bay()
+    slow, fast = make_stage(), make_stage()
     slow.bus_v = fast.bus_v = 500.0
     fast.bleeding = True
-    run_bay(slow, 0.2)
-    run_bay(fast, 0.2)
+    run_stage(slow, 0.2)
+    run_stage(fast, 0.2)
     assert 200 < slow.bus_v < 300
     assert fast.bus_v < 20
-    run_bay(slow, 3)
+    run_stage(slow, 3)
     assert slow.bus_v == 0
 
 
 def test_a_bleeder_that_failed_keeps_the_voltage() -> None:
-    it = make_bay()
-    it.bus_v, it.keeps_voltage, it.bleeding = 400.0, True, True
-    run_bay(it, 60)
-    assert it.bus_v == 400
+    stage = make_stage()
+    stage.bus_v, stage.keeps_voltage, stage.bleeding = 400.0, True, True
+    run_stage(stage, 60)
+    assert stage.bus_v == 400
 
 
 def test_no_current_below_the_battery_then_the_set_current() -> None:
     ev = Ev()
-    it = make_bay(ev=ev, joined=True)
-    set_output(it, ev.battery_v - 5, 100)
-    run_bay(it, 1)
-    assert it.current_a == 0
-    set_output(it, 450, 100)
-    run_bay(it, 1)
-    assert it.current_a == pytest.approx(100, abs=0.1)
-    assert it.outlet_v == pytest.approx(ev.battery_v + 100 * ev.resistance_ohm, abs=0.1)
-    assert sum(module.current_ma for module in it.modules) == pytest.approx(100_000, abs=10)
+    stage = make_stage(ev=ev, joined=True)
+    set_output(stage, ev.battery_v - 5, 100)
+    run_stage(stage, 1)
+    assert stage.current_a == 0
+    set_output(stage, 450, 100)
+    run_stage(stage, 1)
+    assert stage.current_a == pytest.approx(100, abs=0.1)
+    assert stage.outlet_v == pytest.approx(ev.battery_v + 100 * ev.resistance_ohm, abs=0.1)
+    assert sum(module.current_ma for module in stage.modules) == pytest.approx(100_000, abs=10)
 
 
-def test_a_module_gives_no_more_than_its_rated_power() -> None:
+def test_a_module_delivers_at_most_its_rated_power() -> None:
     ev = Ev(max_voltage_v=900)
-    it = make_bay(ev=ev, joined=True)
-    set_output(it, 900, 600)
-    run_bay(it, 2)
-    assert it.current_a == pytest.approx(6 * 30_000 / 900, rel=0.01)
-    it.modules[0].power_share = 0.5
-    run_bay(it, 1)
-    assert it.current_a == pytest.approx(5.5 * 30_000 / 900, rel=0.01)
+    stage = make_stage(ev=ev, joined=True)
+    set_output(stage, 900, 600)
+    run_stage(stage, 2)
+    assert stage.current_a == pytest.approx(6 * 30_000 / 900, rel=0.01)
+    stage.modules[0].power_share = 0.5
+    run_stage(stage, 1)
+    assert stage.current_a == pytest.approx(5.5 * 30_000 / 900, rel=0.01)
 
 
-def test_dead_modules_give_nothing_and_the_rest_goes_on() -> None:
+def test_dead_modules_deliver_nothing_and_the_others_continue() -> None:
     ev = Ev()
-    it = make_bay(ev=ev, joined=True)
-    set_output(it, 450, 120)
-    run_bay(it, 1)
-    it.modules[2].dead = True
-    it.modules[3].injected_bits.add("over_temperature")
-    run_bay(it, 1)
-    assert it.current_a == pytest.approx(80, abs=0.1)
-    assert it.modules[2].current_ma == it.modules[3].current_ma == 0
+    stage = make_stage(ev=ev, joined=True)
+    set_output(stage, 450, 120)
+    run_stage(stage, 1)
+    stage.modules[2].dead = True
+    stage.modules[3].injected_bits.add("over_temperature")
+    run_stage(stage, 1)
+    assert stage.current_a == pytest.approx(80, abs=0.1)
+    assert stage.modules[2].current_ma == stage.modules[3].current_ma == 0
 
 
 def test_energy_is_voltage_times_current_times_time() -> None:
     ev = Ev(capacity_wh=1_000_000)
-    it = make_bay(ev=ev, joined=True)
-    set_output(it, 450, 100)
-    run_bay(it, 1)
-    assert run_bay(it, 36) == pytest.approx(it.outlet_v * 100 * 36 / 3600, rel=1e-3)
+    stage = make_stage(ev=ev, joined=True)
+    set_output(stage, 450, 100)
+    run_stage(stage, 1)
+    assert run_stage(stage, 36) == pytest.approx(stage.outlet_v * 100 * 36 / 3600, rel=1e-3)
 
 
-def test_an_ev_that_is_gone_takes_no_current() -> None:
-    it = make_bay(ev=Ev(), joined=True)
-    set_output(it, 450, 100)
-    run_bay(it, 1)
-    it.ev = None
-    run_bay(it, STEP_S)
-    assert it.current_a == 0
+def test_no_current_flows_once_the_ev_is_unplugged() -> None:
+    stage = make_stage(ev=Ev(), joined=True)
+    set_output(stage, 450, 100)
+    run_stage(stage, 1)
+    stage.ev = None
+    run_stage(stage, STEP_S)
+    assert stage.current_a == 0
 
 
 def test_contactors_follow_their_coil_welded_and_stuck_ones_do_not() -> None:
-    it = make_bay()
-    it.coil = True
-    run_bay(it, 0.1)
-    assert it.closed
-    it.emergency = True
-    run_bay(it, 0.1)
-    assert not it.closed
-    it.emergency, it.stuck_open = False, True
-    run_bay(it, 1)
-    assert not it.closed
-    it.stuck_open, it.coil, it.welded = False, False, True
-    run_bay(it, 0.1)
-    assert it.closed
-    it.welded = False
-    run_bay(it, 0.1)
-    assert not it.closed
+    stage = make_stage()
+    stage.coil = True
+    run_stage(stage, 0.1)
+    assert stage.closed
+    stage.emergency = True
+    run_stage(stage, 0.1)
+    assert not stage.closed
+    stage.emergency, stage.stuck_open = False, True
+    run_stage(stage, 1)
+    assert not stage.closed
+    stage.stuck_open, stage.coil, stage.welded = False, False, True
+    run_stage(stage, 0.1)
+    assert stage.closed
+    stage.welded = False
+    run_stage(stage, 0.1)
+    assert not stage.closed
 
 
-def test_opening_under_load_is_noted_the_mushroom_button_may() -> None:
+def test_opening_under_load_is_a_violation_except_by_emergency_stop() -> None:
     for by_button in (False, True):
-        it = make_bay(ev=Ev(), joined=True)
-        set_output(it, 450, 100)
-        run_bay(it, 1)
-        it.coil, it.emergency = by_button, by_button
-        run_bay(it, 0.1)
-        assert list(it.violations) == ([] if by_button else ["contactors opened at 100 A"])
+        stage = make_stage(ev=Ev(), joined=True)
+        set_output(stage, 450, 100)
+        run_stage(stage, 1)
+        stage.coil, stage.emergency = by_button, by_button
+        run_stage(stage, 0.1)
+        assert list(stage.violations) == ([] if by_button else ["contactors opened at 100 A"])
 
 
-def test_closing_onto_another_voltage_is_noted() -> None:
+def test_closing_onto_a_battery_at_another_voltage_is_a_violation() -> None:
     ev = Ev(contactors_closed=True)
-    it = make_bay(ev=ev)
-    it.coil = True
-    run_bay(it, 0.1)
-    assert it.violations[0] == f"contactors closed 0 V onto a battery at {ev.battery_v:.0f} V"
+    stage = make_stage(ev=ev)
+    stage.coil = True
+    run_stage(stage, 0.1)
+    assert stage.violations[0] == f"contactors closed 0 V onto a battery at {ev.battery_v:.0f} V"
 
 
-def test_bleeding_a_battery_is_noted_once() -> None:
-    it = make_bay(ev=Ev(), joined=True)
-    it.bleeding = True
-    run_bay(it, 1)
-    assert list(it.violations) == ["bleeder on while a battery is connected"]
+def test_bleeding_a_battery_is_a_violation_recorded_once() -> None:
+    stage = make_stage(ev=Ev(), joined=True)
+    stage.bleeding = True
+    run_stage(stage, 1)
+    assert list(stage.violations) == ["bleeder on while a battery is connected"]
 
 
-def test_over_voltage_and_over_current_exceed_the_order() -> None:
-    it = make_bay()
-    it.over_voltage = True
-    set_output(it, 500, 2)
-    run_bay(it, 1)
-    assert it.bus_v == pytest.approx(560)
+def test_over_voltage_and_over_current_exceed_the_set_values() -> None:
+    stage = make_stage()
+    stage.over_voltage = True
+    set_output(stage, 500, 2)
+    run_stage(stage, 1)
+    assert stage.bus_v == pytest.approx(560)
     ev = Ev()
-    it = make_bay(ev=ev, joined=True)
-    it.over_current = True
-    set_output(it, 450, 100)
-    run_bay(it, 1)
-    assert it.current_a == pytest.approx(140, abs=0.1)
+    stage = make_stage(ev=ev, joined=True)
+    stage.over_current = True
+    set_output(stage, 450, 100)
+    run_stage(stage, 1)
+    assert stage.current_a == pytest.approx(140, abs=0.1)
 
 
 def test_the_cable_warms_with_the_square_of_the_current() -> None:
     ev = Ev(capacity_wh=10_000_000)
-    it = make_bay(ev=ev, joined=True)
-    assert it.cable_sensor_c == 30
-    set_output(it, 450, 250)
-    run_bay(it, 600)
-    assert it.cable_sensor_c == 40
-    it.cable_fault_c = 95
-    assert it.cable_sensor_c == 95
+    stage = make_stage(ev=ev, joined=True)
+    assert stage.cable_sensor_c == 30
+    set_output(stage, 450, 250)
+    run_stage(stage, 600)
+    assert stage.cable_sensor_c == 40
+    stage.cable_fault_c = 95
+    assert stage.cable_sensor_c == 95
 
 
 # --- the EV --------------------------------------------------------------------------------------
@@ -211,12 +211,12 @@ def test_an_ev_tapers_above_80_percent(soc: float, share: float) -> None:
     assert ev.target_a == pytest.approx(250 * share)
 
 
-def test_an_evs_power_bounds_its_current() -> None:
+def test_the_maximum_power_of_an_ev_limits_its_current() -> None:
     ev = Ev(max_power_w=10_000, contactors_closed=True)
     assert ev.target_a == pytest.approx(10_000 / ev.battery_v)
 
 
-def test_an_ev_that_is_not_connected_ready_or_done_wants_nothing() -> None:
+def test_an_ev_that_is_not_connected_not_ready_or_finished_requests_no_current() -> None:
     assert Ev().target_a == 0
     assert Ev(contactors_closed=True, ready=False).target_a == 0
     assert Ev(contactors_closed=True, finished=True).target_a == 0
@@ -232,6 +232,6 @@ def test_an_ev_is_finished_at_its_target_and_never_above_full() -> None:
     assert ev.soc == 100
 
 
-def test_a_battery_has_more_voltage_the_fuller_it_is() -> None:
+def test_the_battery_voltage_rises_with_the_state_of_charge() -> None:
     assert Ev(soc=0).battery_v == pytest.approx(360)
     assert Ev(soc=100).battery_v == pytest.approx(427.5)

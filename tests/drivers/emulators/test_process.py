@@ -50,7 +50,7 @@ async def main():
     station = MiniatureStation(Path(sys.argv[1]) / "emulated")
     async with trio.open_nursery() as nursery:
         await nursery.start(station.run)
-        station.authorize()
+        station.allow_charging()
         print("up", flush=True)
 
 trio.run(main)
@@ -78,24 +78,24 @@ def run_program(program: str, data: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def send_order(data: Path, op: str, **arguments: object) -> dict[str, Any]:
-    with socket.socket(socket.AF_UNIX) as asker:
-        asker.settimeout(5)
-        asker.connect(str(data / "s"))
-        asker.sendall(json.dumps({"op": op, **arguments}).encode() + b"\n")
-        answer: dict[str, Any] = json.loads(asker.makefile().readline())
-        return answer
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(str(data / "s"))
+        client.sendall(json.dumps({"op": op, **arguments}).encode() + b"\n")
+        response: dict[str, Any] = json.loads(client.makefile().readline())
+        return response
 
 
 def read_evse(data: Path) -> dict[str, Any]:
-    truth: dict[str, Any] = send_order(data, "world")["evses"][0]
-    return truth
+    evse: dict[str, Any] = send_order(data, "world")["evses"][0]
+    return evse
 
 
 def wait_until(data: Path, name: str, value: object, seconds: float = 20.0) -> None:
-    """Wait until the world says so. Generous: the machine may be busy."""
-    begun = time.monotonic()
+    """Wait until EVSE 1 has the value. The timeout is generous: the machine may be busy."""
+    started_at = time.monotonic()
     while read_evse(data)[name] != value:
-        assert time.monotonic() - begun < seconds, read_evse(data)
+        assert time.monotonic() - started_at < seconds, read_evse(data)
         time.sleep(0.02)
 
 
@@ -106,11 +106,11 @@ async def test_a_session_over_ptys(data: Path) -> None:
         await nursery.start(station.run)
         station.allow_charging()
         await trio.sleep(0.2)
-        answer = await trio.to_thread.run_sync(lambda: send_order(data, "plug_in", evse_id=1))
-        assert answer == {"ok": True}
-        begun = trio.current_time()
+        response = await trio.to_thread.run_sync(lambda: send_order(data, "plug_in", evse_id=1))
+        assert response == {"ok": True}
+        plugged_at = trio.current_time()
         await station.wait_for_state(SeccState.CHARGING)
-        assert trio.current_time() - begun <= 3.0
+        assert trio.current_time() - plugged_at <= 3.0
         with trio.fail_after(10):
             while world.power_stages[1].current_a < 100:
                 await trio.sleep(0.05)
@@ -118,7 +118,7 @@ async def test_a_session_over_ptys(data: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_the_lines_are_links_and_go_with_the_world(data: Path) -> None:
+async def test_the_links_to_the_lines_are_removed_at_the_end(data: Path) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(run_emulated_station, data / "emulated", data / "s")
         links = {name: data / "emulated" / f"{name}.tty" for name in LINE_NAMES}
@@ -128,7 +128,7 @@ async def test_the_lines_are_links_and_go_with_the_world(data: Path) -> None:
     assert sorted(path.name for path in data.iterdir()) == ["emulated"]
 
 
-async def test_one_directory_has_one_world(data: Path) -> None:
+async def test_a_directory_is_emulated_by_one_process_only(data: Path) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(run_emulated_station, data / "emulated", data / "s")
         with pytest.raises(AlreadyRunningError, match=f"by process {os.getpid()} already"):
@@ -137,7 +137,7 @@ async def test_one_directory_has_one_world(data: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_bad_socket_path_leaves_nothing_behind(data: Path) -> None:
+async def test_no_links_remain_when_the_socket_path_is_too_long(data: Path) -> None:
     with pytest.raises(SocketPathError):
         await run_emulated_station(data / "emulated", data / ("x" * 108))
     assert not list((data / "emulated").glob("*.tty"))
@@ -162,7 +162,7 @@ def test_a_killed_station_leaves_the_ev_plugged_in_and_comes_back(data: Path) ->
             assert read_evse(data)["violations"] == []
 
 
-def test_a_killed_world_never_shows_less(data: Path) -> None:
+def test_registers_do_not_run_backwards_when_the_emulation_is_killed(data: Path) -> None:
     with run_program(PROGRAM, data) as world, run_program(STATION, data):
         send_order(data, "plug_in", evse_id=1)
         wait_until(data, "secc_state", "CHARGING")
@@ -176,7 +176,7 @@ def test_a_killed_world_never_shows_less(data: Path) -> None:
         assert not read_evse(data)["plugged"]
 
 
-def test_a_world_that_is_asked_to_end_keeps_its_registers_exactly(data: Path) -> None:
+def test_registers_are_saved_exactly_on_sigterm(data: Path) -> None:
     with run_program(PROGRAM, data) as world:
         send_order(data, "meter", evse_id=1, energy_wh=1234.567)
         world.terminate()
