@@ -1,8 +1,21 @@
-"""Who starts the tasks of the station, and what happens when one of them fails?
+"""Assembly and supervision of the station's tasks.
 
-One nursery. A fault in the link or the control socket restarts that part; devices are looked
-after by `Evses`; a journal that cannot be written ends the program, because a station that
-cannot remember must not sell.
+`StationApp` builds every object of one run, from StationStarted to StationStopping, and starts its
+tasks. Two nurseries give the order of the end:
+
+    inner  connection to the CSMS, hardware, deadlines, firmware, logs, customer data. Cancelled
+           first, so that outputs are off and their last reports reach the recorder.
+    outer  recorder, disk reserve, auditor, checkpoints, archiver, control socket, certificate
+           files. Cancelled after StationStopping was observed; the recorder still commits it.
+
+When a task fails:
+
+    any task            it is started again after 1 s, doubling up to 30 s; a task that ran longer
+                        than 30 s before it failed starts at 1 s again.
+    JournalFailed       ends the program. A station that cannot record must not sell.
+    device faults       are handled in `hardware`; they do not reach this module.
+    recorder, deadlines,
+    checkpoints         are not restarted: a failure there ends the program.
 """
 
 from __future__ import annotations
@@ -11,12 +24,13 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 import trio
 
 from drivers.emulators.json_lines_socket import JsonLinesSocket
-from journal.observations import SafeModeEntered, StationStarted, StationStopping
+from journal.observations import MeterRead, SafeModeEntered, StationStarted, StationStopping
 from journal.state import State
 from journal.storage.connection import StoreSettings
 from journal.storage.errors import DiskFull, JournalFailed
@@ -31,6 +45,7 @@ from station.runtime.csms.frame_filter import FrameFilter
 from station.runtime.disk.archiver import Archiver, CurrentState
 from station.runtime.disk.auditor import audit_journal, verify_command
 from station.runtime.disk.reserve import DiskReserve
+from station.runtime.emulation import EmulatedClock, EmulatedNetwork, Emulation
 from station.runtime.hardware.emulator_process import emulator_socket
 from station.runtime.hardware.hardware import Hardware
 from station.runtime.jobs.certificate_export import export_certificates
@@ -48,36 +63,40 @@ from station.runtime.timer import report_deadlines
 
 log = logging.getLogger("station")
 
-RESTART_PAUSE_S: Final = 1.0  # before a part that failed is started again; doubles
+RESTART_PAUSE_S: Final = 1.0  # before a failed task is started again; doubles
 RESTART_PAUSE_MAX_S: Final = 30.0
-SNAPSHOT_INTERVAL_ENTRIES: Final = 10_000  # a start replays at most about so many
+SNAPSHOT_INTERVAL_ENTRIES: Final = 10_000  # a start replays about this many at most
+
+
+def build_emulation(data_directory: Path) -> Emulation:
+    """Network, clock and device socket of a station without `[hardware]`."""
+    return Emulation(emulator_socket(data_directory), EmulatedNetwork(), EmulatedClock())
 
 
 async def run_station(config: Config, damage_reason: str = "") -> str | None:
-    """Run one life of the station.
+    """Run the station until a signal or a requested restart ends it.
 
     Args:
         config: station.toml.
-        damage: what the life before found wrong with the journal; empty: nothing.
+        damage_reason: damage to the journal that the previous run found; empty: none.
 
     Returns:
-        The reason of the next one (BootReasonEnumType) when the station shall restart; None when
-        it was asked to end.
+        BootReasonEnumType of the next run if the station has to restart; None after a signal.
 
     Raises:
-        JournalDamaged: the journal turned out to be damaged: the next life shall know.
+        JournalDamaged: damage was found in this run. The caller passes it to the next run.
         JournalFailed: the journal cannot be opened or written.
-        SocketPathError: the control socket cannot lie in the data directory.
+        SocketPathError: the data directory's path is too long for a control socket.
     """
-    life = StationApp(config, damage_reason)
+    app = StationApp(config, damage_reason)
     try:
-        return await life.run()
+        return await app.run()
     finally:
-        life.close()
+        app.close()
 
 
 class StationApp:
-    """Everything between one StationStarted and the next."""
+    """All objects and tasks of one run."""
 
     def __init__(self, config: Config, damage_reason: str = "") -> None:
         self.config = config
@@ -88,8 +107,8 @@ class StationApp:
             powersafe_overwrite=config.journal.powersafe_overwrite,
         )
         self.startup = Startup(config.data_directory, settings, damage_reason=damage_reason)
-        self.clock = HostClock()
-        self.network = Dialer()
+        self.emulation = None if config.hardware else build_emulation(config.data_directory)
+        self.clock = self.emulation.clock if self.emulation else HostClock()
         self.secrets = SecretStore(config.data_directory / "secrets")
         self.commit_thread = CommitThread(self.startup.store.write_rows)
         self.recorder = Recorder(
@@ -97,6 +116,8 @@ class StationApp:
             self.startup.store,
             self.startup.state,
             self.clock,
+            latest_reading=self._latest_reading,
+            release_reserve=self._release_reserve,
             commit_thread=self.commit_thread,
         )
         self.hardware = Hardware(
@@ -107,18 +128,26 @@ class StationApp:
             reading_interval_s=config.journal.reading_interval_s,
             desired_state=self.recorder.desired_state,
         )
-        self.recorder.latest_reading = self.hardware.latest_reading
+
         self.reserve = DiskReserve(
             config.data_directory,
             config.journal.reserve_bytes,
             self.recorder.observe,
             level=self.startup.state.health.storage_level,
         )
-        self.recorder.release_reserve = self.reserve.release
+
         self._restart_reason: str | None = None
 
+    def _latest_reading(self, evse_id: int) -> MeterRead | None:
+        """For the recorder, which is built before the hardware that reports to it."""
+        return self.hardware.latest_reading(evse_id)
+
+    def _release_reserve(self) -> bool:
+        """For the recorder, which is built before the reserve that reports to it."""
+        return self.reserve.release()
+
     async def run(self) -> str | None:
-        """Begin, work, and end in good order: power first, then the last commit."""
+        """Start, work, and end in order: outputs off first, the last commit last."""
         control = JsonLinesSocket(
             self.config.data_directory / "control.sock", self._build_control().handle_line
         )
@@ -126,37 +155,39 @@ class StationApp:
         await self._record_start()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.recorder.run)
-            nursery.start_soon(self._restart_on_failure, "room", self.reserve.run)
-            nursery.start_soon(self._restart_on_failure, "audit", self._run_auditor)
+            nursery.start_soon(self._restart_on_failure, "disk reserve", self.reserve.run)
+            nursery.start_soon(self._restart_on_failure, "auditor", self._run_auditor)
             nursery.start_soon(self._run_checkpoints)
-            nursery.start_soon(self._restart_on_failure, "archive", self._run_archiver)
-            nursery.start_soon(self._restart_on_failure, "control", control.run)
+            nursery.start_soon(self._restart_on_failure, "archiver", self._run_archiver)
+            nursery.start_soon(self._restart_on_failure, "control socket", control.run)
             nursery.start_soon(
                 self._restart_on_failure, "certificate files", self._export_certificates
             )
-            with trio.CancelScope() as working:
-                nursery.start_soon(self._stop_on_signal, working)
-                nursery.start_soon(self._stop_on_restart_request, working)
+            with trio.CancelScope() as worker_scope:
+                nursery.start_soon(self._stop_on_signal, worker_scope)
+                nursery.start_soon(self._stop_on_restart_request, worker_scope)
                 await self._run_workers()
             self.recorder.observe(StationStopping(self._restart_reason or "asked to end"))
             nursery.cancel_scope.cancel()
         return self._restart_reason
 
     async def _run_workers(self) -> None:
-        """The tasks that end first, so that the scribe can write down how they did."""
+        """Run the tasks that end first, so that the recorder can record their last reports."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._restart_on_failure, "link", self._build_link().run)
+            nursery.start_soon(
+                self._restart_on_failure, "CSMS connection", self._build_connection().run
+            )
             nursery.start_soon(self._restart_on_failure, "hardware", self.hardware.run)
             nursery.start_soon(
                 report_deadlines, self.recorder.desired_state, self.clock, self.recorder.observe
             )
-            nursery.start_soon(self._restart_on_failure, "firmware", self._run_firmware)
-            nursery.start_soon(self._restart_on_failure, "logs", self._run_logs)
-            nursery.start_soon(self._restart_on_failure, "customers", self._run_customers)
+            nursery.start_soon(self._restart_on_failure, "firmware job", self._run_firmware)
+            nursery.start_soon(self._restart_on_failure, "log upload job", self._run_logs)
+            nursery.start_soon(self._restart_on_failure, "customer data job", self._run_customers)
 
     async def _run_firmware(self) -> None:
         firmware, data = self.config.firmware, self.config.data_directory
-        work = FirmwareUpdateJob(
+        job = FirmwareUpdateJob(
             self.product,
             data / "downloads",
             installer_command=(str(firmware.installer),) if firmware.installer else OWN_INSTALLER,
@@ -165,10 +196,10 @@ class StationApp:
             current_state=self._current_state,
             read_secret=self.secrets.read_secret,
         )
-        await work.run(self.recorder.desired_state)
+        await job.run(self.recorder.desired_state)
 
     async def _run_logs(self) -> None:
-        work = LogUploadJob(
+        job = LogUploadJob(
             self.product,
             self.config.data_directory / "journal.db",
             event_registry(),
@@ -177,10 +208,10 @@ class StationApp:
             current_state=self._current_state,
             read_secret=self.secrets.read_secret,
         )
-        await work.run(self.recorder.desired_state)
+        await job.run(self.recorder.desired_state)
 
     async def _run_customers(self) -> None:
-        work = CustomerDataJob(
+        job = CustomerDataJob(
             self.startup.store,
             self.config.data_directory / "journal.db",
             event_registry(),
@@ -188,13 +219,13 @@ class StationApp:
             current_state=self._current_state,
             wait_until_idle=self.recorder.wait_until_idle,
         )
-        await work.run(self.recorder.desired_state)
+        await job.run(self.recorder.desired_state)
 
     def _current_state(self) -> State:
         return self.recorder.state
 
     def close(self) -> None:
-        """Leave the journal as one file, with a snapshot beside it."""
+        """Save a snapshot, delete unused secrets, and close the journal into one file."""
         self.commit_thread.close()
         try:
             self.startup.save_snapshot(self.recorder.head, self.recorder.state)
@@ -203,13 +234,13 @@ class StationApp:
             self.startup.close()
 
     def _secrets_in_use(self) -> Iterator[str]:
-        """Values that may be references of secrets, and all that are."""
-        yield from self.recorder.state.variables.values.values()
+        """A superset of the secrets' references in use; some values are no references."""
         state = self.recorder.state
-        yield from (one.private_key_ref for one in state.certificates.installed)
-        for work in (state.firmware.running_update, state.logs.upload):
-            if work is not None:
-                yield find_secret_reference(work.order.location) or ""
+        yield from state.variables.values.values()
+        yield from (certificate.private_key_ref for certificate in state.certificates.installed)
+        for transfer in (state.firmware.running_update, state.logs.upload):
+            if transfer is not None:
+                yield find_secret_reference(transfer.order.location) or ""
 
     async def _run_auditor(self) -> None:
         command = verify_command(self.config.data_directory / "journal.db")
@@ -219,13 +250,18 @@ class StationApp:
         try:
             self.reserve.allocate()
         except OSError as error:
-            log.error("no room is kept in reserve: %s", error.strerror)
+            log.error(
+                "%s: cannot allocate %d bytes in reserve: %s. A full disk will stop the station.",
+                self.config.data_directory,
+                self.config.journal.reserve_bytes,
+                error.strerror,
+            )
 
-    # --- Beginning ------------------------------------------------------------------------------
+    # --- Start ----------------------------------------------------------------------------------
 
     async def _record_start(self) -> None:
-        """The first entries of this life."""
-        self.secrets.delete_unreferenced(set(self._secrets_in_use()))  # what a killed run left
+        """Commit the first entries of this run."""
+        self.secrets.delete_unreferenced(set(self._secrets_in_use()))  # left by a killed run
         head = self.startup.store.head
         for observation in initial_observations(
             self.config,
@@ -243,7 +279,8 @@ class StationApp:
                 product_profile=profile.name,
                 identity=self.config.identity,
                 evses=tuple(
-                    (evse.id, tuple(one.id for one in evse.connectors)) for evse in profile.evse
+                    (evse.id, tuple(connector.id for connector in evse.connectors))
+                    for evse in profile.evse
                 ),
                 last_entry_at=head.at.isoformat() if head.at else None,
                 last_entry_uptime_ms=head.uptime_ms if head.at else None,
@@ -255,13 +292,14 @@ class StationApp:
             self.recorder.observe(SafeModeEntered(self.config.complaints))
         await self.recorder.commit_now()
         log.info(
-            "%s, profile %s, journal at entry %d",
+            "station %s started: release %s, profile %s, journal at entry %d",
             self.config.identity,
+            RELEASE,
             profile.name,
             self.recorder.head.seq,
         )
 
-    def _build_link(self) -> CsmsConnection:
+    def _build_connection(self) -> CsmsConnection:
         return CsmsConnection(
             self.config.identity,
             self.recorder,
@@ -270,7 +308,7 @@ class StationApp:
                 self.startup.store.reference_for,
                 self.secrets.store_secret,
             ),
-            self.network,
+            self.emulation.network if self.emulation else Dialer(),
             read_password=self._basic_auth_password,
             value_of=self.startup.store.value_of,
             read_key=self.secrets.read_secret,
@@ -283,86 +321,79 @@ class StationApp:
         )
 
     def _basic_auth_password(self, reference: str) -> str | None:
-        """BasicAuthPassword as the CSMS set it last, else as station.toml has it. A01."""
-        kept = self.secrets.read_secret(reference)
-        if kept is not None:
-            return kept
+        """BasicAuthPassword as the CSMS last set it, else that of station.toml. A01."""
+        stored = self.secrets.read_secret(reference)
+        if stored is not None:
+            return stored
         configured = self.config.csms.password
         return configured.reveal() if configured else None
 
     def _build_control(self) -> ControlHandler:
-        devices = None if self.config.hardware else emulator_socket(self.config.data_directory)
-        return ControlHandler(
-            self.recorder,
-            self.hardware,
-            network=self.network,
-            clock=self.clock,
-            emulator_socket=devices,
-        )
+        return ControlHandler(self.recorder, self.hardware, self.emulation)
 
-    # --- Working --------------------------------------------------------------------------------
+    # --- Work -----------------------------------------------------------------------------------
 
     async def _restart_on_failure(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Start a part again when it fails. Only a journal that fails ends the station."""
+        """Run a task, again after each failure. Only JournalFailed is passed on."""
         pause_s = RESTART_PAUSE_S
         while True:
-            began = trio.current_time()
+            started_at = trio.current_time()
             try:
                 await work()
             except JournalFailed:
                 raise
             except Exception:
-                log.exception("%s failed; it is started again", name)
-            if trio.current_time() - began > RESTART_PAUSE_MAX_S:
+                log.exception("%s failed; it is started again in %.0f s or less", name, pause_s)
+            if trio.current_time() - started_at > RESTART_PAUSE_MAX_S:
                 pause_s = RESTART_PAUSE_S
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, RESTART_PAUSE_MAX_S)
 
     async def _stop_on_signal(self, scope: trio.CancelScope) -> None:
-        """SIGTERM or SIGINT: end in good order."""
+        """SIGTERM or SIGINT: switch off, commit, end."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
-                log.info("%s: ending", signal.Signals(number).name)
+                log.info("%s received: stopping", signal.Signals(number).name)
                 scope.cancel()
                 return
 
     async def _stop_on_restart_request(self, scope: trio.CancelScope) -> None:
-        """The judgement wants a restart. B11.FR.03."""
+        """Stop once the desired state has a reason to restart. B11.FR.03."""
         current = await self.recorder.desired_state.wait_part_changed(
-            lambda level: level.restart_reason, None
+            lambda desired: desired.restart_reason, None
         )
         self._restart_reason = current.restart_reason
         log.info("restarting: %s", current.restart_reason)
         scope.cancel()
 
     async def _run_archiver(self) -> None:
-        def present() -> CurrentState:
+        def read_current() -> CurrentState:
             state = self.recorder.state
             return CurrentState(self.recorder.head, state, self.recorder.station_time(state))
 
-        archiving = Archiver(
+        archiver = Archiver(
             self.startup.store,
             self.config.data_directory / "journal.db",
             timedelta(days=self.config.journal.retention),
-            read_current=present,
+            read_current=read_current,
             write_snapshot=self.startup.save_snapshot,
         )
-        await archiving.run()
+        await archiver.run()
 
     async def _run_checkpoints(self) -> None:
-        """Keep the log short and a snapshot young, beside the commits."""
-        saved = self.recorder.head.seq
+        """Checkpoint the write-ahead log and save snapshots, beside the commits."""
+        saved_seq = self.recorder.head.seq
         while True:
             await self.recorder.committed.wait()
             if self.startup.store.is_checkpoint_due:
                 await self._checkpoint_journal()
-            if self.recorder.head.seq - saved >= SNAPSHOT_INTERVAL_ENTRIES:
+            if self.recorder.head.seq - saved_seq >= SNAPSHOT_INTERVAL_ENTRIES:
                 head, state = self.recorder.head, self.recorder.state
                 await trio.to_thread.run_sync(self.startup.save_snapshot, head, state)
-                saved = head.seq
+                saved_seq = head.seq
 
     async def _checkpoint_journal(self) -> None:
-        """Fold the log into the file. Where that has no room to grow, the log goes on for now."""
+        """Move the write-ahead log into the file; on a full disk release the reserve instead."""
         try:
             await trio.to_thread.run_sync(self.startup.store.checkpoint)
         except DiskFull as failure:

@@ -1,9 +1,9 @@
-"""What time is it, for deadlines and for people?"""
+"""Uptime for deadlines and the host's wall clock for people."""
 
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
-    """Uptime for deadlines, wall clock for people. The wall clock may lie."""
+    """Uptime for deadlines, wall clock for people. The wall clock may be wrong and may step."""
 
     def uptime_ms(self) -> int:
         """Milliseconds since the host booted; never runs backwards within one boot."""
@@ -23,27 +23,15 @@ class Clock(Protocol):
 
 
 class HostClock:
-    """The real one. `step` moves the wall clock the station sees, for the emulated world."""
-
-    def __init__(self) -> None:
-        self._offset = timedelta()
+    """The clocks of the host."""
 
     def uptime_ms(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
     def utc(self) -> datetime:
-        try:
-            return datetime.now(UTC) + self._offset
-        except OverflowError:
-            return datetime.now(UTC)
-
-    def step_wall_clock(self, seconds: float) -> None:
-        """Move the wall clock by so much. Raises OverflowError beyond the year 9999."""
-        step = self._offset + timedelta(seconds=seconds)
-        _ = datetime.now(UTC) + step
-        self._offset = step
+        return datetime.now(UTC)
 
 
 def read_boot_id() -> str:
-    """Names this boot of the host: it changes when the supply was lost, not when we crash."""
+    """Id of this boot of the host: a power cut changes it, a restart of this program does not."""
     return BOOT_ID_FILE.read_text(encoding="ascii").strip()

@@ -15,7 +15,13 @@ from typing import Any, Final, Protocol
 import trio
 
 from journal.events import Entry, Observation
-from journal.observations import CsmsConfigured, StationStarted, StationStopping, VariablePreset
+from journal.observations import (
+    CsmsConfigured,
+    MeterRead,
+    StationStarted,
+    StationStopping,
+    VariablePreset,
+)
 from journal.state import State
 from journal.storage.connection import StoreSettings
 from journal.storage.store import Store
@@ -131,7 +137,12 @@ class StationProcess:
             data, environment.store_settings, entropy=dice.randbytes, damage_reason=damage
         )
         self.recorder = ObservedRecorder(
-            product, self.startup.store, self.startup.state, environment.clock
+            product,
+            self.startup.store,
+            self.startup.state,
+            environment.clock,
+            latest_reading=self._read_meter,
+            release_reserve=self._release_reserve,
         )
         self.recorder.commit_hooks = environment.commit_hooks
         self.control_loop = ControlLoopDouble(
@@ -142,7 +153,7 @@ class StationProcess:
             environment.on_contactor_closing,
             dice,
         )
-        self.recorder.latest_reading = self.control_loop.read_meter
+
         self.disk_reserve = DiskReserve(
             data,
             RESERVE_BYTES,
@@ -150,10 +161,17 @@ class StationProcess:
             level=self.startup.state.health.storage_level,
             measure_free=environment.read_free_bytes,
         )
-        self.recorder.release_reserve = self.disk_reserve.release
         self._link = self._build_link(dice)
         self._kill_scope = trio.CancelScope()
         self._stop_scope = trio.CancelScope()
+
+    def _read_meter(self, evse_id: int) -> MeterRead | None:
+        """For the recorder, which is built before the devices that report to it."""
+        return self.control_loop.read_meter(evse_id)
+
+    def _release_reserve(self) -> bool:
+        """For the recorder, which is built before the reserve that reports to it."""
+        return self.disk_reserve.release()
 
     @property
     def store(self) -> Store:

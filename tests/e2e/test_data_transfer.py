@@ -26,7 +26,7 @@ def test_an_operators_message_reaches_the_csms_p02(station: StationProcess, csms
         ({"vendor_id": "x" * 256}, "vendor_id is a text"),
         ({"vendor_id": "x", "message_id": "y" * 51}, "message_id is a text"),
         ({"vendor_id": "x", "data": "z" * 70_000}, "at most"),
-        ({"vendor_id": "x", "more": 1}, "takes no more"),
+        ({"vendor_id": "x", "more": 1}, "takes no argument more"),
     ],
 )
 def test_an_order_that_makes_no_message_is_refused(

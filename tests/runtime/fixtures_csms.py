@@ -120,7 +120,12 @@ def network_slots(*hosts: str, security_profile: int = 1) -> tuple[NetworkProfil
 
 def desired_link(*hosts: str, **fields: Any) -> DesiredState:
     """A link to those hosts, with a back-off that is easy to add up."""
-    settings = {"attempts": 3, "wait_min_s": 10, "wait_random_s": 0, "repeat_times": 2} | fields
+    settings = {
+        "attempts_per_candidate": 3,
+        "back_off_minimum_s": 10,
+        "back_off_random_s": 0,
+        "back_off_repeat_times": 2,
+    } | fields
     return DesiredState(link=DesiredLink(candidates=network_slots(*hosts), **settings))
 
 

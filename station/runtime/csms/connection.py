@@ -1,9 +1,22 @@
-"""How do frames travel between the journal and the CSMS?
+"""WebSocket connection to the CSMS: connect, send, receive, reconnect. Part 4 §3, §5; B10.
 
-One connection at a time, through the slots that are wanted. What comes in becomes an
-observation; what goes out is read off the wanted level, which holds nothing that is not on the
-disk. A broken connection, however it broke, ends in LinkClosed and another attempt after a
-growing pause.
+The task owns one connection at a time and goes through these states:
+
+    waiting     no slot to try, or the network is down. Ends when a slot is desired.
+    connecting  TCP, TLS, WebSocket handshake, 20 s for all three. Success: LinkOpened. Failure:
+                LinkFailed, with the security event it amounts to, then back-off.
+    open        five tasks run until the first of them ends: receive frames, send frames, send
+                pings, watch the network, watch the password. The end is a LinkClosed.
+    back-off    `BackOff` has the length; `SlotRotation` has the slot of the next attempt.
+
+* Incoming: `FrameFilter` turns each frame into an observation without secrets. The receiver then
+  waits for capacity in the recorder, so a CSMS that floods the station is slowed down by TCP.
+* Outgoing: the sender reads replies and the current call off the desired state, which holds only
+  what is committed (P3). It sends what it has not sent on this connection and reports FrameSent.
+* The desired state may be older than this connection while a commit is slow. Frames are sent only
+  once the journal has counted this connection (`open_count`).
+* When the CSMS sets another BasicAuthPassword, the connection is closed after the reply was sent
+  and opened again at once, without back-off (A01).
 """
 
 from __future__ import annotations
@@ -53,26 +66,39 @@ log = logging.getLogger("station.link")
 
 SUBPROTOCOL: Final = "ocpp2.0.1"  # Part 4 §3.1.2
 CONNECT_TIMEOUT_S: Final = 20.0  # for TCP, TLS and the handshake together
-CLOSE_TIMEOUT_S: Final = 2.0  # for a close handshake with whoever is still there
+CLOSE_TIMEOUT_S: Final = 2.0  # for the close handshake; the CSMS may be gone already
 FRAME_BYTES_MAX: Final = 256 * 1024  # bytes; the largest message of the CSMS is a tenth of it
-PASSWORD_CHANGED: Final = (
-    "the password was renewed"  # ends a connection, and the next comes at once
-)
-QUEUED_FRAMES_MAX: Final = 16  # frames taken from the network but not yet by the scribe
+PASSWORD_CHANGED: Final = "the password was renewed"  # reason; reconnect without back-off
+QUEUED_FRAMES_MAX: Final = 16  # received frames that are not yet with the recorder
 
 
 class RecorderPort(Protocol):
-    """What the link needs of the scribe."""
+    """The part of the recorder that the connection uses."""
 
-    desired_state: WatchedValue[DesiredState]
+    @property
+    def desired_state(self) -> WatchedValue[DesiredState]:
+        """What to connect to and what to send; committed facts only."""
+        ...
 
-    def observe(self, observation: Observation, *, lazy: bool = False) -> None: ...
-    def read_payload(self, call_seq: int) -> msgspec.Raw: ...
-    async def wait_for_capacity(self) -> None: ...
+    def observe(self, observation: Observation, *, lazy: bool = False) -> None:
+        """Record an observation. Never waits; a lazy one may share the commit of a later one."""
+        ...
+
+    def read_payload(self, call_seq: int) -> msgspec.Raw:
+        """Payload of the call queued by entry `call_seq`.
+
+        Raises:
+            LookupError, JournalFailed: it cannot be read.
+        """
+        ...
+
+    async def wait_for_capacity(self) -> None:
+        """Return once the queue of observations is shorter than one commit."""
+        ...
 
 
 class CsmsConnection:
-    """Keeps one connection to a CSMS open, for ever."""
+    """The task that keeps one connection to a CSMS open."""
 
     def __init__(
         self,
@@ -87,7 +113,19 @@ class CsmsConnection:
         cipher_suites: tuple[str, ...] = (),
         random_source: random.Random | None = None,
     ) -> None:
-        """`password` and `read_key` reveal what a reference names: see `secrets`."""
+        """Prepare; `run` connects.
+
+        Args:
+            identity: appended to the URL and sent as user name.
+            recorder: takes observations and publishes the desired state.
+            frame_filter: turns a received frame into an observation.
+            dialer: opens TCP connections.
+            read_password: BasicAuthPassword by its reference.
+            value_of: personal value by its reference.
+            read_key: private key of the ChargingStationCertificate by its reference.
+            cipher_suites: of the product profile; empty: OpenSSL's choice.
+            random_source: for the random part of the back-off.
+        """
         self._identity = identity
         self._recorder = recorder
         self._frame_filter = frame_filter
@@ -97,24 +135,23 @@ class CsmsConnection:
         self._read_key = read_key
         self._cipher_suites = cipher_suites
         self._random_source = random_source or random.Random()
-        self._connection_count = 0  # connections so far; the journal counts them too
+        self._connection_count = 0  # connections of this run; compared with `open_count`
 
     async def run(self) -> None:
         """Connect, serve, reconnect. Part 4 §5.3, B10.FR.09."""
-        walk, back_off = SlotRotation(), BackOff(self._random_source)
+        rotation, back_off = SlotRotation(), BackOff(self._random_source)
         while True:
             await self._dialer.wait_until_up()
-            slot = await self._next_slot(walk)
-            ended = await self._run_connection(slot)
-            if ended is None:
-                walk.on_attempt_failed()
+            slot = await self._next_slot(rotation)
+            close_reason = await self._run_connection(slot)
+            if close_reason is None:
+                rotation.on_attempt_failed()
             else:
-                walk.on_connected(slot.slot)
+                rotation.on_connected(slot.slot)
                 back_off.reset()
-            if ended != PASSWORD_CHANGED:
-                await self._wait_back_off(
-                    back_off.next_wait_s(self._recorder.desired_state.value.link)
-                )
+            if close_reason != PASSWORD_CHANGED:
+                link = self._recorder.desired_state.value.link
+                await self._dialer.wait_back_off(back_off.next_wait_s(link))
 
     async def _next_slot(self, rotation: SlotRotation) -> NetworkProfile:
         current = self._recorder.desired_state.value
@@ -122,23 +159,15 @@ class CsmsConnection:
             current = await self._recorder.desired_state.wait_changed(current)
         return slot
 
-    async def _wait_back_off(self, seconds: float) -> None:
-        """The back-off; `up` of the emulated world ends it."""
-        if self._dialer.mode != "up":
-            return
-        with trio.move_on_after(seconds):
-            await self._dialer.wait_for_change()
-
     async def _run_connection(self, slot: NetworkProfile) -> str | None:
-        """One connection from beginning to end.
+        """Run one connection from the attempt to its end.
 
         Returns:
-            What ended it; None: it never stood.
+            Why it ended; None: the attempt failed.
         """
-        before = self._recorder.desired_state.value.link
+        initial_link = self._recorder.desired_state.value.link
         opened = False
-        why = "closed"
-        event = ""
+        reason, security_event = "closed", ""
         try:
             async with trio.open_nursery() as nursery:
                 with trio.fail_after(CONNECT_TIMEOUT_S):
@@ -148,32 +177,32 @@ class CsmsConnection:
                 self._recorder.observe(LinkOpened(slot.slot, slot.url, slot.security_profile))
                 log.info("connected to %s, slot %d", slot.url, slot.slot)
                 try:
-                    why = await self._serve_connection(websocket, slot, before)
+                    reason = await self._serve_connection(websocket, slot, initial_link)
                 finally:
                     await _close_websocket(websocket)
                     nursery.cancel_scope.cancel()
         except* CONNECTION_FAILURES as group:
             cause = first_cause(group)
-            why, event = _failure_text(cause), security_event_for(cause)
+            reason, security_event = _failure_text(cause), security_event_for(cause)
         except* Exception:
             if opened:
-                self._recorder.observe(LinkClosed("a fault of ours"))
+                self._recorder.observe(LinkClosed("internal error of the station"))
             raise
         if opened:
-            log.warning("link lost: %s", why)
-            self._recorder.observe(LinkClosed(why))
-            return why
-        log.warning("%s, slot %d: %s", slot.url, slot.slot, why)
-        self._recorder.observe(LinkFailed(slot.slot, why, event))
+            log.warning("connection to %s ended: %s", slot.url, reason)
+            self._recorder.observe(LinkClosed(reason))
+            return reason
+        log.warning("cannot connect to %s, slot %d: %s", slot.url, slot.slot, reason)
+        self._recorder.observe(LinkFailed(slot.slot, reason, security_event))
         return None
 
     async def _open_websocket(
         self, nursery: trio.Nursery, slot: NetworkProfile
     ) -> WebSocketConnection:
-        """A WebSocket with our subprotocol. Part 4 §3.1, §3.2.
+        """Open a WebSocket with subprotocol `ocpp2.0.1`. Part 4 §3.1, §3.2.
 
         Raises:
-            one of FAILURES.
+            any of `CONNECTION_FAILURES`.
         """
         parts = urlsplit(connection_url(slot.url, self._identity))
         host = parts.hostname or ""
@@ -198,30 +227,31 @@ class CsmsConnection:
             raise
         if websocket.subprotocol != SUBPROTOCOL:
             await _close_websocket(websocket)
-            raise HandshakeRefused(f"the CSMS does not speak {SUBPROTOCOL}")
+            raise HandshakeRefused(f"the CSMS does not offer the subprotocol {SUBPROTOCOL}")
         return websocket
 
     def _tls_context(self, slot: NetworkProfile) -> ssl.SSLContext | None:
-        """How the connection is secured, as its security profile wants it. A00.FR.312, A00.FR.415.
+        """TLS settings of the slot's security profile; None for 1. A00.FR.312, A00.FR.415.
 
         Raises:
-            NoRootError, ssl.SSLError, HandshakeRefused: it cannot be.
+            NoRootError, ssl.SSLError, HandshakeRefused: a certificate or key is missing or unusable.
         """
         if slot.security_profile < 2:
             return None
-        held = self._recorder.desired_state.value.certificates
-        roots = [one.pem for one in held if one.use == "CSMSRootCertificate"]
-        own = None
-        if slot.security_profile > 2:
-            station = [one for one in held if one.use == "ChargingStationCertificate"]
-            key = self._read_key(station[-1].private_key_ref) if station else None
-            if key is None:
-                raise HandshakeRefused("security profile 3 needs a ChargingStationCertificate")
-            own = station[-1].pem, key
-        return create_tls_context(roots, self._cipher_suites, own)
+        installed = self._recorder.desired_state.value.certificates
+        roots = [cert.pem for cert in installed if cert.use == "CSMSRootCertificate"]
+        if slot.security_profile == 2:
+            return create_tls_context(roots, self._cipher_suites)
+        chains = [cert for cert in installed if cert.use == "ChargingStationCertificate"]
+        key = self._read_key(chains[-1].private_key_ref) if chains else None
+        if key is None:
+            raise HandshakeRefused(
+                "security profile 3 needs a ChargingStationCertificate and its private key"
+            )
+        return create_tls_context(roots, self._cipher_suites, (chains[-1].pem, key))
 
     def _authorization_headers(self, slot: NetworkProfile) -> list[tuple[bytes, bytes]]:
-        """HTTP Basic with the identity as user. A00.FR.202 to 206, A00.FR.301 to 304."""
+        """HTTP Basic with the identity as user name. A00.FR.202 to 206, A00.FR.301 to 304."""
         password = self._read_password(self._recorder.desired_state.value.link.password_reference)
         if password is None or slot.security_profile > 2:
             return []
@@ -231,69 +261,70 @@ class CsmsConnection:
     async def _serve_connection(
         self, websocket: WebSocketConnection, slot: NetworkProfile, initial_link: DesiredLink
     ) -> str:
-        """Carry frames until something ends it.
+        """Send and receive frames until the first of the tasks ends.
 
         Args:
-            before: what was wanted of the link when the connection was made.
+            websocket: the open connection.
+            slot: its network profile.
+            initial_link: desired state of the link before the attempt.
 
         Returns:
-            What ended it.
+            Why the connection ended.
         """
-        ended: list[str] = []
+        reasons: list[str] = []
 
-        async def until_over(work: Callable[[], Awaitable[str]]) -> None:
+        async def run_until_end(work: Callable[[], Awaitable[str]]) -> None:
             try:
-                ended.append(await work())
+                reasons.append(await work())
             except ConnectionClosed as closed:
-                ended.append(_close_reason(closed))
+                reasons.append(_close_reason(closed))
             except trio.BrokenResourceError:
-                ended.append("connection broken")
+                reasons.append("connection broken")
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(until_over, lambda: self._receive_frames(websocket))
+            nursery.start_soon(run_until_end, lambda: self._receive_frames(websocket))
             nursery.start_soon(
-                until_over, lambda: self._send_frames(websocket, self._connection_count)
+                run_until_end, lambda: self._send_frames(websocket, self._connection_count)
             )
-            nursery.start_soon(until_over, lambda: self._send_pings(websocket))
-            nursery.start_soon(until_over, self._wait_until_network_closed)
+            nursery.start_soon(run_until_end, lambda: self._send_pings(websocket))
+            nursery.start_soon(run_until_end, self._wait_until_network_closed)
             if slot.security_profile < 3:
                 nursery.start_soon(
-                    until_over,
+                    run_until_end,
                     lambda: self._wait_until_password_changed(initial_link.password_reference),
                 )
-        return ended[0] if ended else "cancelled"
+        return reasons[0] if reasons else "cancelled"
 
     async def _receive_frames(self, websocket: WebSocketConnection) -> str:
         while True:
             message = await websocket.get_message()
-            if isinstance(message, bytes):  # OCPP-J is text; say so as with any other nonsense
+            if isinstance(message, bytes):  # OCPP-J is text: recorded as FrameMalformed
                 message = message.decode("utf-8", "replace")
             self._recorder.observe(self._frame_filter.to_observation(message))
             await self._recorder.wait_for_capacity()
 
     async def _send_frames(self, websocket: WebSocketConnection, connection_number: int) -> str:
-        """Send what is wanted and not sent yet, as long as this connection is the journal's.
+        """Send each reply and call of the desired state once, while this connection is current.
 
-        Behind a slow commit the level may still be that of a connection before this one: what it
-        wants sent is not for this one.
+        After a slow commit the desired state may still belong to an earlier connection; its frames
+        are not sent on this one.
         """
-        replied = 0
-        called = ""
+        last_reply_seq = 0
+        last_message_id = ""
         current = self._recorder.desired_state.value
         while True:
             if current.link.online and current.link.open_count == connection_number:
                 for reply in current.replies:
-                    if reply.seq > replied:
-                        replied = reply.seq
-                        text = build_reply_frame(reply, self._value_of)
-                        await websocket.send_message(text)
+                    if reply.seq > last_reply_seq:
+                        last_reply_seq = reply.seq
+                        await websocket.send_message(build_reply_frame(reply, self._value_of))
                         self._recorder.observe(
                             FrameSent(reply.message_id), lazy=current.restart_reason is None
                         )
                 call = current.call
-                if call and call.message_id != called:
-                    called = call.message_id
+                if call and call.message_id != last_message_id:
+                    last_message_id = call.message_id
                     frame = self._encode_call(call)
                     if frame is not None:
                         await websocket.send_message(frame)
@@ -301,47 +332,50 @@ class CsmsConnection:
             current = await self._recorder.desired_state.wait_changed(current)
 
     def _encode_call(self, call: DesiredCall) -> str | None:
-        """The frame; None where the journal has lost what was to be said."""
+        """Frame of a call; None, and CallPayloadLost, if the journal cannot return the payload."""
         try:
             payload = self._recorder.read_payload(call.call)
         except JournalDamaged:
             raise
         except (LookupError, JournalFailed) as failure:
-            why = f"entry {call.call} cannot be read: {failure}"
-            log.error("%s %d is not sent: %s", call.action, call.call, failure)
-            self._recorder.observe(CallPayloadLost(call.call, why[:300]))
+            reason = f"entry {call.call} cannot be read: {failure}"
+            log.error("%s of entry %d is not sent: %s", call.action, call.call, failure)
+            self._recorder.observe(CallPayloadLost(call.call, reason[:300]))
             return None
         return build_call_frame(
             call.message_id, call.action, payload, self._value_of, offline=call.offline
         )
 
     async def _send_pings(self, websocket: WebSocketConnection) -> str:
-        """Notice a half-open connection. OCPPCommCtrlr.WebSocketPingInterval, Part 4 §5.2."""
+        """Detect a half-open connection. OCPPCommCtrlr.WebSocketPingInterval, Part 4 §5.2."""
         while True:
             current = await self._recorder.desired_state.wait_part_changed(
-                lambda level: level.link.ping_interval_s, 0
+                lambda desired: desired.link.ping_interval_s, 0
             )
             interval_s = current.link.ping_interval_s
             await trio.sleep(interval_s)
-            with trio.move_on_after(interval_s) as patience:
+            with trio.move_on_after(interval_s) as pong_timeout:
                 await websocket.ping()
-            if patience.cancelled_caught:
+            if pong_timeout.cancelled_caught:
                 return f"no pong within {interval_s} s"
 
     async def _wait_until_network_closed(self) -> str:
         await self._dialer.wait_until_closed()
         return "closed by the emulated network"
 
-    async def _wait_until_password_changed(self, password: str) -> str:
-        """The CSMS set another password, and has our answer: come back with it. A01."""
+    async def _wait_until_password_changed(self, initial_reference: str) -> str:
+        """Return once the CSMS has set another password and received the reply. A01."""
         await self._recorder.desired_state.wait_part_changed(
-            lambda level: level.link.password_reference != password and not level.replies, False
+            lambda desired: (
+                desired.link.password_reference != initial_reference and not desired.replies
+            ),
+            False,
         )
         return PASSWORD_CHANGED
 
 
 class HandshakeRefused(Exception):
-    """The CSMS answered, but not as an OCPP 2.0.1 CSMS."""
+    """The attempt cannot become an OCPP 2.0.1 connection: subprotocol or certificate missing."""
 
 
 CONNECTION_FAILURES: Final = (
@@ -355,18 +389,18 @@ CONNECTION_FAILURES: Final = (
     CsmsCertificateRefused,
     NoRootError,
     TlsVersionRefused,
-    h11.ProtocolError,  # trio-websocket lets these two through where the other end breaks HTTP
+    h11.ProtocolError,  # trio-websocket passes these two on where the CSMS violates HTTP
     ProtocolError,
 )
 
 
 def connection_url(url: str, identity: str) -> str:
-    """Part 4 §3.1.1: the identity is appended, percent-encoded."""
+    """The CSMS's URL with the identity appended, percent-encoded. Part 4 §3.1.1."""
     return f"{url.rstrip('/')}/{quote(identity, safe='')}"
 
 
 async def _close_websocket(websocket: WebSocketConnection) -> None:
-    """Say goodbye, but not to somebody who is gone."""
+    """Close with a handshake, which a CSMS that is gone does not answer: 2 s at most."""
     with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_TIMEOUT_S):
         await websocket.aclose()
 
@@ -379,7 +413,7 @@ def _close_reason(error: ConnectionClosed) -> str:
 
 
 def _failure_text(error: BaseException) -> str:
-    """For a person."""
+    """Why an attempt failed, for log and journal."""
     match error:
         case ConnectionRejected(status_code=status):
             return f"the CSMS refused the connection: HTTP {status}"

@@ -1,7 +1,25 @@
-"""Who turns observations into history?
+"""The recorder: the one task that turns observations into committed entries.
 
-One task, one commit at a time. Whatever arrives during a commit goes into the next one. Nothing
-decided here is visible to anybody before it is on the disk.
+A commit goes through these steps; only one is under way at a time:
+
+1. `observe` puts an observation into the queue, with wall clock and uptime of that moment. It never
+   waits. If the host's wall clock has stepped against its uptime by a second or more, a
+   ClockStepped goes in before it.
+2. The batch: up to 256 queued observations. Whatever arrives during a commit goes into the next one
+   (group commit), so a busy station makes few large commits and an idle one many small ones.
+3. `decide_batch` (pure) gives the entries and the state after them.
+4. The commit thread writes and syncs the entries; meanwhile the loop computes the desired state.
+5. Once the entries are on disk: state and head are replaced, the desired state is published, waiting
+   tasks are woken. Nothing decided here is visible outside before this step (P3).
+
+Rules:
+
+* A lazy observation (FrameSent and the like) does not start a commit by itself for one second, so
+  that it shares the commit of the next observation.
+* When the disk is full, the reserve is released and the same entries are written again, once.
+* Any other failure to write ends the task with JournalFailed: nothing of that commit counts, and the
+  program ends. A station that cannot record must not sell.
+* When the task is cancelled, what is in the queue is still committed.
 """
 
 from __future__ import annotations
@@ -32,14 +50,20 @@ from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station")
 
-BATCH_MAX: Final = 256  # observations in one commit: bounds its length and what a crash undoes
-LAZY_DELAY_S: Final = 1.0  # how long an observation that nobody waits for may wait for company
-CLOCK_STEP_MIN_MS: Final = 1_000  # less is how the host's clock is kept in time
-CACHED_PAYLOADS_MAX: Final = 64  # queued calls whose payload is still at hand
+BATCH_MAX: Final = 256  # observations in one commit: bounds its length and what a crash loses
+LAZY_DELAY_S: Final = 1.0  # how long a lazy observation may wait for another one's commit
+CLOCK_STEP_MIN_MS: Final = 1_000  # smaller steps are how the host keeps its clock in time
+CACHED_PAYLOADS_MAX: Final = 64  # queued calls with the payload in RAM
 
 
 class Recorder:
-    """Owns the memory. `observe` may be called from anywhere in the loop; it never waits."""
+    """Owns state and head of the journal.
+
+    Attributes:
+        state, head: of the last commit.
+        desired_state: computed from them.
+        committed: set by the next commit, then replaced.
+    """
 
     def __init__(
         self,
@@ -49,33 +73,47 @@ class Recorder:
         clock: Clock,
         *,
         latest_reading: Callable[[int], MeterRead | None] = lambda evse_id: None,
+        release_reserve: Callable[[], bool] = lambda: False,
         commit_thread: CommitThread | None = None,
     ) -> None:
-        """Without a writer, commits hold up the loop."""
+        """Prepare; `run` commits.
+
+        Args:
+            product: what is decided with.
+            store: the journal, open for writing.
+            state: at the journal's head.
+            clock: times the observations.
+            latest_reading: the newest reading of an EVSE's meter, recorded or not.
+            release_reserve: frees disk space for one commit; returns whether there was any.
+            commit_thread: writes the entries; None: commits block the loop.
+        """
         self.product = product
         self.state = state
-        self.head = store.head  # of the commit that `state` holds
-        self.latest_reading = latest_reading
-        self.release_reserve: Callable[[], bool] = lambda: False
-        self._logged_failure = ""
+        self.head = store.head
         self.desired_state: WatchedValue[DesiredState] = WatchedValue(DesiredState())
+        self.committed = trio.Event()
+        self._latest_reading = latest_reading
+        self._release_reserve = release_reserve
         self._store = store
         self._clock = clock
         self._commit_thread = commit_thread
         self._queue: deque[TimedObservation] = deque()
         self._commit_requested = trio.Event()
-        self._delay_scope = trio.CancelScope()  # ends when what is lazy has waited long enough
-        self._payloads: OrderedDict[int, msgspec.Raw] = OrderedDict()
-        self._wall_minus_uptime_ms = _wall_minus_uptime_ms(
-            clock.utc(), clock.uptime_ms()
-        )  # as last seen
-        self.committed = trio.Event()
+        self._delay_scope = trio.CancelScope()  # expires when a lazy observation has waited enough
         self._committing = False
+        self._payloads: OrderedDict[int, msgspec.Raw] = OrderedDict()
+        self._wall_minus_uptime_ms = _wall_minus_uptime_ms(clock.utc(), clock.uptime_ms())
+        self._logged_failure = ""  # of the desired state; the same one is logged once
 
-    # --- Taking in ------------------------------------------------------------------------------
+    # --- Queue ----------------------------------------------------------------------------------
 
     def observe(self, observation: Observation, *, lazy: bool = False) -> None:
-        """Take an observation in; a lazy one waits a second for others to share a commit with."""
+        """Queue an observation for the next commit.
+
+        Args:
+            observation: any task may report it; the call never waits.
+            lazy: do not start a commit for it within the next second.
+        """
         host_utc, uptime_ms = self._clock.utc(), self._clock.uptime_ms()
         step_ms = self._clock_step_ms(host_utc, uptime_ms)
         if step_ms:
@@ -87,20 +125,22 @@ class Recorder:
             self._delay_scope.deadline = trio.current_time() + LAZY_DELAY_S
 
     async def wait_for_capacity(self) -> None:
-        """Wait while more is waiting than one commit takes: whoever floods us is slowed down."""
+        """Return once the queue is shorter than one commit. Slows down a CSMS that floods us."""
         while len(self._queue) >= BATCH_MAX:
             await self.committed.wait()
 
     async def wait_until_idle(self) -> None:
-        """Return at a moment when everything that was heard is history."""
+        """Return at a moment when every observation so far is committed."""
         while self._queue or self._committing:
             await self.committed.wait()
 
+    # --- Commit ---------------------------------------------------------------------------------
+
     async def run(self) -> None:
-        """Write history until cancelled. What was taken in before that is still written.
+        """Commit until cancelled; what is queued then is still committed.
 
         Raises:
-            JournalFailed: the disk did not take it. Nothing of that commit counts.
+            JournalFailed: the disk did not take a commit. Nothing of it counts.
         """
         try:
             while True:
@@ -115,7 +155,7 @@ class Recorder:
             raise
 
     async def commit_now(self) -> None:
-        """One commit with everything that waits; for the first entries, before `run`."""
+        """Commit what is queued; for the first entries, before `run`."""
         await self._commit_batch()
 
     async def _commit_batch(self) -> None:
@@ -129,29 +169,26 @@ class Recorder:
             self.head,
             batch,
             queued=self._queue,
-            latest_reading=self.latest_reading,
+            latest_reading=self._latest_reading,
         )
         self._start_commit(entries)
-        level = compute_desired_state(self.product, state, entries[-1])  # while the disk is busy
-        with trio.CancelScope(shield=True):  # what is taken up is written down
+        desired = compute_desired_state(self.product, state, entries[-1])  # while the disk is busy
+        with trio.CancelScope(shield=True):  # a batch that was decided is stored
             await self._store_entries(entries)
         self.state, self.head = state, self._store.head
         self._cache_payloads(entries)
-        self._log_rule_failures(entries)
-        if level.failure and level.failure != self._logged_failure:
-            log.error("the level cannot be told, so nothing is given: %s", level.failure)
-        self._logged_failure = level.failure
-        self.desired_state.set(level)
+        self._log_failures(entries, desired)
+        self.desired_state.set(desired)
         self._committing = False
         self.committed.set()
         self.committed = trio.Event()
 
     async def _store_entries(self, entries: list[Entry]) -> None:
-        """Return once the entries are on the disk, if need be in the room kept in reserve."""
+        """Return once the entries are on disk; a full disk is given the reserve."""
         try:
             await self._finish_commit(entries)
         except DiskFull:
-            if not self.release_reserve():
+            if not self._release_reserve():
                 raise
             self._start_commit(entries)
             await self._finish_commit(entries)
@@ -166,28 +203,39 @@ class Recorder:
         else:
             await self._commit_thread.wait_written()
 
-    def _log_rule_failures(self, entries: Sequence[Entry]) -> None:
-        """A fault of ours is for people to mend, whatever the station makes of it."""
+    def _log_failures(self, entries: Sequence[Entry], desired: DesiredState) -> None:
+        """Log errors in rules, projections and the desired state: bugs for a developer to fix."""
         for entry in entries:
             if isinstance(entry.event, RuleFailed):
                 log.error(
-                    "entry %d: %s failed: %s", entry.seq, entry.event.rule, entry.event.exception
+                    "entry %d: rule %s failed: %s. It decided nothing.",
+                    entry.seq,
+                    entry.event.rule,
+                    entry.event.exception,
                 )
-        stumbles = self.state.health.projection_failures
-        if stumbles and entries and stumbles[-1].seq >= entries[0].seq:
-            log.error("entry %d: %s failed: %s", *msgspec.structs.astuple(stumbles[-1]))
+        failures = self.state.health.projection_failures
+        if failures and entries and failures[-1].seq >= entries[0].seq:
+            log.error(
+                "entry %d: projection %s failed: %s. It keeps its value.",
+                *msgspec.structs.astuple(failures[-1]),
+            )
+        if desired.failure and desired.failure != self._logged_failure:
+            log.error("cannot compute the desired state; charging is disabled: %s", desired.failure)
+        self._logged_failure = desired.failure
+
+    # --- Time -----------------------------------------------------------------------------------
 
     def station_time(self, state: State) -> datetime:
-        """The station's wall clock: the host's UTC plus what the CSMS taught, whole ms."""
+        """The station's wall clock: the host's UTC plus the offset from the CSMS, whole ms."""
         return station_time(self._clock.utc(), state)
 
     def _clock_step_ms(self, host_utc: datetime, uptime_ms: int) -> int:
-        """By how much the host's wall clock moved against its uptime; 0: it keeps time."""
-        apart_ms = _wall_minus_uptime_ms(host_utc, uptime_ms)
-        step_ms = apart_ms - self._wall_minus_uptime_ms
+        """How far the host's wall clock stepped against its uptime since the last call; 0: none."""
+        difference_ms = _wall_minus_uptime_ms(host_utc, uptime_ms)
+        step_ms = difference_ms - self._wall_minus_uptime_ms
         if abs(step_ms) < CLOCK_STEP_MIN_MS:
             return 0
-        self._wall_minus_uptime_ms = apart_ms
+        self._wall_minus_uptime_ms = difference_ms
         return step_ms
 
     # --- Payloads -------------------------------------------------------------------------------
@@ -200,15 +248,15 @@ class Recorder:
             self._payloads.popitem(last=False)
 
     def read_payload(self, call_seq: int) -> msgspec.Raw:
-        """The payload of a queued call: from memory when it is new, else from the journal.
+        """Payload of the call queued by an entry: from RAM if it is recent, else from the journal.
 
         Raises:
-            LookupError: it is not there, or cannot be read.
+            LookupError: the entry is missing, unreadable, or queues no call.
             JournalFailed: the file cannot be read there.
         """
-        found = self._payloads.get(call_seq)
-        if found is not None:
-            return found
+        cached = self._payloads.get(call_seq)
+        if cached is not None:
+            return cached
         event = self._store.read_entry(call_seq).event
         if not isinstance(event, CallQueued):
             raise LookupError(f"entry {call_seq} queues no call")  # noqa: TRY004  # the file's fault
@@ -216,5 +264,4 @@ class Recorder:
 
 
 def _wall_minus_uptime_ms(host_utc: datetime, uptime_ms: int) -> int:
-    """Wall clock less uptime."""
     return round(host_utc.timestamp() * 1000) - uptime_ms

@@ -85,7 +85,10 @@ async def test_after_a_loss_the_first_wait_is_the_shortest_tc_b_57(
 
 async def test_the_slots_are_walked_b10_fr_03(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a", "b", attempts=2)), MemoryNetwork(nursery)
+        box, network = (
+            FakeRecorder(desired_link("a", "b", attempts_per_candidate=2)),
+            MemoryNetwork(nursery),
+        )
         network.servers["b"] = serve_until_closed
         nursery.start_soon(make_link(box, network).run)
         opened = await box.wait_for_observation(LinkOpened)
@@ -182,7 +185,7 @@ async def test_a_csms_that_does_not_choose_our_subprotocol_is_none_part_4_3_1_2(
         network.subprotocol = subprotocol
         nursery.start_soon(make_link(box, network).run)
         failed = await box.wait_for_observation(LinkFailed)
-        assert failed.fault == ""
+        assert failed.security_event == ""
         assert not [one for one in box.observed if isinstance(one, LinkOpened)]
         nursery.cancel_scope.cancel()
 
@@ -251,7 +254,7 @@ async def test_a_half_open_connection_is_noticed_by_its_pings_part_4_5_2(
 ) -> None:
     """The packets of the CSMS vanish: nothing closes, nothing answers."""
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a", ping_s=10)), LossyNetwork(nursery)
+        box, network = FakeRecorder(desired_link("a", ping_interval_s=10)), LossyNetwork(nursery)
         network.servers["a"] = serve_until_closed
         nursery.start_soon(make_link(box, network).run)
         await box.wait_for_observation(LinkOpened)
@@ -340,7 +343,10 @@ async def test_after_a_loss_the_slot_in_use_is_tried_first_b10_fr_03(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a", "b", attempts=2)), MemoryNetwork(nursery)
+        box, network = (
+            FakeRecorder(desired_link("a", "b", attempts_per_candidate=2)),
+            MemoryNetwork(nursery),
+        )
         network.servers["b"] = accept_and_close
         nursery.start_soon(make_link(box, network).run)
         await box.wait_for_observation(LinkClosed)

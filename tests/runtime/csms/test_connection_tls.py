@@ -164,7 +164,7 @@ async def attempt_connection(
         slot = NetworkProfile(1, f"wss://{host}:{seen.port}/ocpp", security_profile)
         box = FakeRecorder(DesiredState(link=DesiredLink(candidates=(slot,)), certificates=held))
         async with trio.open_nursery() as nursery:
-            ours = make_link(box, network or Dialer(), cipher_suites=tuple(suites), key_of=key_of)
+            ours = make_link(box, network or Dialer(), cipher_suites=tuple(suites), read_key=key_of)
             nursery.start_soon(ours.run)
             with trio.fail_after(ATTEMPT_TIMEOUT_S):
                 while not box.observed:

@@ -111,4 +111,4 @@ def test_a_span_of_time_is_kept(journal: Path, station: Station) -> None:
     assert log_seqs(journal, station, latest_timestamp="2026-03-01T12:00:00.000Z") == [
         one.seq for one in station.entries if one.at == NOON
     ]
-    assert log_seqs(journal, station, oldest="2026-03-02T00:00:00.000Z") == []
+    assert log_seqs(journal, station, oldest_timestamp="2026-03-02T00:00:00.000Z") == []

@@ -260,7 +260,7 @@ async def test_a_level_worked_out_while_the_disk_is_busy_is_told_after_it_p3(
 
 
 async def test_a_full_disk_takes_the_commit_in_the_room_kept_in_reserve_p6(tmp_path: Path) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
+    with open_recorder(tmp_path, release_reserve=lambda: True) as (scribe, store, _):
         failures = [DiskFull("no room")]
 
         def write(rows: Sequence[EntryRow]) -> None:
@@ -269,7 +269,6 @@ async def test_a_full_disk_takes_the_commit_in_the_room_kept_in_reserve_p6(tmp_p
             store.write_rows(rows)
 
         with CommitThread(write) as scribe._commit_thread:
-            scribe.release_reserve = lambda: True
             scribe.observe(STATION_STARTED)
             await scribe.commit_now()
         assert store.head.seq == scribe.head.seq > 0
