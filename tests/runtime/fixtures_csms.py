@@ -1,7 +1,7 @@
-"""The two ends of a link in a test: who takes its observations, and a CSMS it can reach.
+"""Both ends of a CSMS connection in a test.
 
-`FakeRecorder` is the scribe as the link knows it; `MemoryNetwork` a network of hosts that exist only in memory,
-which knows when somebody tried to connect.
+`FakeRecorder` takes the place of the recorder; `MemoryNetwork` is a network of hosts in memory that
+logs each attempt to connect.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ RequestHandler = Callable[[WebSocketRequest], Awaitable[None]]
 
 
 class FakeRecorder:
-    """Takes what the link observes, and tells it at once that it is in the journal."""
+    """Keeps the observations of a connection; each counts as committed at once."""
 
-    def __init__(self, wanted: DesiredState) -> None:
-        self.desired_state: WatchedValue[DesiredState] = WatchedValue(wanted)
+    def __init__(self, desired: DesiredState) -> None:
+        self.desired_state: WatchedValue[DesiredState] = WatchedValue(desired)
         self.observed: list[Observation] = []
         self._changed = trio.Event()
 
@@ -54,37 +54,37 @@ class FakeRecorder:
         self._changed = trio.Event()
 
     def set_desired_link(self, **fields: Any) -> None:
-        """What is wanted of the link."""
-        wanted = self.desired_state.value
-        link = msgspec.structs.replace(wanted.link, **fields)
-        self.desired_state.set(msgspec.structs.replace(wanted, link=link))
+        """Change fields of the desired link."""
+        desired = self.desired_state.value
+        link = msgspec.structs.replace(desired.link, **fields)
+        self.desired_state.set(msgspec.structs.replace(desired, link=link))
 
     def read_payload(self, call_seq: int) -> msgspec.Raw:
         return msgspec.Raw(b"{}")
 
     async def wait_for_capacity(self) -> None:
-        """There always is."""
+        """Capacity is never exhausted here."""
 
     async def wait_for_observation(self, kind: type[Observation], count: int = 1) -> Any:
-        """The newest of its kind, once there are `count` of them."""
-        while len(found := [one for one in self.observed if isinstance(one, kind)]) < count:
+        """The newest observation of a kind, once there are `count` of them."""
+        while len(matches := [item for item in self.observed if isinstance(item, kind)]) < count:
             await self._changed.wait()
-        return found[-1]
+        return matches[-1]
 
     @property
     def link_failures(self) -> list[LinkFailed]:
-        return [one for one in self.observed if isinstance(one, LinkFailed)]
+        return [item for item in self.observed if isinstance(item, LinkFailed)]
 
 
 class PlainFrameFilter:
-    """Takes frames as they are."""
+    """Records frames unchanged."""
 
     def to_observation(self, text: str) -> FrameReceived | FrameMalformed:
         return FrameReceived(msgspec.Raw(text.encode()))
 
 
 class MemoryNetwork(Dialer):
-    """Hosts in memory. A host without a server refuses; `tries` says who was called when."""
+    """Hosts in memory. A host without a server refuses; `attempts` has time and host of each."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class MemoryNetwork(Dialer):
         await trio.lowlevel.checkpoint()
         self.attempts.append((round(trio.current_time() - self._began, 3), host))
         if host not in self.servers:
-            raise ConnectionRefusedError(f"{host} is not there")
+            raise ConnectionRefusedError(f"{host} has no server")
         ours, theirs = trio.testing.memory_stream_pair()
         self._nursery.start_soon(self._serve, host, theirs)
         return ours
@@ -110,7 +110,7 @@ class MemoryNetwork(Dialer):
 
 
 def network_slots(*hosts: str, security_profile: int = 1) -> tuple[NetworkProfile, ...]:
-    """A slot for each host, from 1 on."""
+    """A network profile for each host, in slots from 1 on."""
     scheme = "ws" if security_profile == 1 else "wss"
     return tuple(
         NetworkProfile(number, f"{scheme}://{host}/ocpp", security_profile)
@@ -119,7 +119,7 @@ def network_slots(*hosts: str, security_profile: int = 1) -> tuple[NetworkProfil
 
 
 def desired_link(*hosts: str, **fields: Any) -> DesiredState:
-    """A link to those hosts, with a back-off that is easy to add up."""
+    """A desired state with those hosts and a back-off of 10, 20, 40, 40 … s."""
     settings = {
         "attempts_per_candidate": 3,
         "back_off_minimum_s": 10,
@@ -129,11 +129,11 @@ def desired_link(*hosts: str, **fields: Any) -> DesiredState:
     return DesiredState(link=DesiredLink(candidates=network_slots(*hosts), **settings))
 
 
-def make_link(box: FakeRecorder, network: Dialer, **others: Any) -> CsmsConnection:
+def make_link(recorder: FakeRecorder, network: Dialer, **others: Any) -> CsmsConnection:
     passwords = {"": PASSWORD, "<new>": "another-password-altogether"}
     return CsmsConnection(
         IDENTITY,
-        box,
+        recorder,
         PlainFrameFilter(),  # type: ignore[arg-type]
         network,
         read_password=passwords.get,
@@ -143,7 +143,7 @@ def make_link(box: FakeRecorder, network: Dialer, **others: Any) -> CsmsConnecti
 
 
 async def serve_until_closed(request: WebSocketRequest) -> None:
-    """Take the connection, and keep it until the station goes."""
+    """Accept the connection and keep it until the station closes it."""
     websocket = await accept_request(request)
     await until_closed(websocket)
 
@@ -153,7 +153,7 @@ async def accept_request(request: WebSocketRequest) -> WebSocketConnection:
 
 
 async def until_closed(websocket: WebSocketConnection) -> None:
-    """Read until there is nothing more to come."""
+    """Receive and drop frames until the connection is closed."""
     with suppress(ConnectionClosed):
         while True:
             await websocket.get_message()

@@ -62,7 +62,7 @@ from station.runtime.csms.tls import (
 )
 from station.runtime.watched_value import WatchedValue
 
-log = logging.getLogger("station.link")
+log = logging.getLogger("station.csms")
 
 SUBPROTOCOL: Final = "ocpp2.0.1"  # Part 4 §3.1.2
 CONNECT_TIMEOUT_S: Final = 20.0  # for TCP, TLS and the handshake together
@@ -234,7 +234,7 @@ class CsmsConnection:
         """TLS settings of the slot's security profile; None for 1. A00.FR.312, A00.FR.415.
 
         Raises:
-            NoRootError, ssl.SSLError, HandshakeRefused: a certificate or key is missing or unusable.
+            NoRootError, ssl.SSLError, HandshakeRefused: a certificate or key is missing or bad.
         """
         if slot.security_profile < 2:
             return None

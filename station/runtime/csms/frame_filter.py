@@ -1,7 +1,20 @@
-"""How does a frame become an observation that may be kept for ten years?
+"""Filter for received frames: no secret and no personal value enters the journal.
 
-Personal values go to the side table, secrets to their own files; what is left is what the CSMS
-said. A frame that is no JSON is described and quoted only as far as it can hold no secret.
+A frame passes these steps in this order; what is left of it is recorded as FrameReceived:
+
+1. Decode. Text that is no JSON array, or is nested too deeply, becomes FrameMalformed: its
+   length, digest and reason, and its beginning only if it has none of the words that secrets come
+   with.
+2. SetVariables: the value of a secret variable is stored in the secret store and replaced by its
+   reference. A value that the variable cannot hold is replaced by INVALID_SECRET and not stored,
+   so the request is rejected. A variable that this product lacks but that has "password" in its
+   name is redacted.
+3. SetNetworkProfile: passwords, keys and PINs, at any depth, are redacted. They cannot be used.
+4. URLs: one with credentials is stored in the secret store; reference and harmless parts replace it.
+5. Personal values (idTokens) go to the journal's side table and are replaced by references.
+6. Private keys in PEM, in any text, are removed.
+
+Decoding again as exact decimals keeps the digits of every number.
 """
 
 from __future__ import annotations
@@ -23,18 +36,17 @@ from station.core.device_model.definitions import Refusal, check_value
 from station.core.device_model.model import Component, DeviceModel
 from station.runtime.secrets.urls import hide_credentials
 
-log = logging.getLogger("station.ingest")
+log = logging.getLogger("station.csms")
 
-EXCERPT_MAX: Final = 200  # characters of a frame nobody can read
+EXCERPT_MAX: Final = 200  # characters of a malformed frame
 ID_TOKEN_MAX: Final = 36  # characters. IdTokenType
-OVERLONG_ID_TOKEN: Final = "#" * (
-    ID_TOKEN_MAX + 1
-)  # keeps an overlong value overlong, and nobody's
+# Replaces every overlong idToken: still overlong, so the request is refused, but not personal.
+OVERLONG_ID_TOKEN: Final = "#" * (ID_TOKEN_MAX + 1)
 SECRET_WORDS: Final = ("password", "secret", "simpin", '"key"', "idtoken", "private", "://")
 REDACTED: Final = "***"
-LOST_SECRET: Final = f"<secret {'0' * 32}>"  # a reference behind which there is nothing
+LOST_SECRET: Final = f"<secret {'0' * 32}>"  # the reference of no secret
 
-# request -> the way to a URL in it, which may hold a password
+# request -> keys that lead to a URL in it, which may contain a password
 URL_PATHS: Final = {
     "GetLog": ("log", "remoteLocation"),
     "PublishFirmware": ("location",),
@@ -42,12 +54,12 @@ URL_PATHS: Final = {
     "UpdateFirmware": ("firmware", "location"),
 }
 
-# request -> keys of it that are secret wherever they stand in the payload
+# request -> keys that are secret at any depth of the payload
 SECRET_KEYS: Final = {
     "SetNetworkProfile": frozenset({"apnPassword", "simPin", "password", "key"}),
 }
 
-# A private key that somebody sends along with a certificate, in a JSON string. RFC 7468
+# A private key sent along with a certificate, in a JSON string. RFC 7468
 PRIVATE_KEY_PATTERN: Final = re.compile(rb'PRIVATE KEY-----[^"]*')
 
 _json_decoder = msgspec.json.Decoder(float_hook=Decimal)
@@ -55,7 +67,7 @@ _json_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class FrameFilter:
-    """Takes frames in: knows where values and secrets go, and which variables are secret."""
+    """Turns received text into an observation."""
 
     def __init__(
         self,
@@ -63,15 +75,22 @@ class FrameFilter:
         reference_for: Callable[[str, str], IdToken],
         store_secret: Callable[[str], str],
     ) -> None:
+        """Prepare.
+
+        Args:
+            device_model: has which variables are secret.
+            reference_for: stores a personal value, by type and value, and returns its reference.
+            store_secret: stores a secret and returns its reference; raises OSError.
+        """
         self._device_model = device_model
         self._reference_for = reference_for
         self._store_secret = store_secret
 
     def to_observation(self, text: str) -> FrameReceived | FrameMalformed:
-        """The observation a frame makes. Total: any text gives one.
+        """The observation of a frame. Total: any text gives one.
 
-        A secret that the disk refuses does not take the link with it: the variable is Rejected, and
-        the transfer finds the credentials of its URL lost.
+        If a secret cannot be stored, the connection continues: the variable is Rejected, and a
+        transfer fails because the credentials of its URL are lost.
         """
         try:
             frame = _json_decoder.decode(text)
@@ -93,7 +112,7 @@ class FrameFilter:
         return self._reference_for(type, value)
 
     def _without_secrets(self, frame: list[Any]) -> list[Any]:
-        """A CALL with its secrets replaced; every other frame as it is."""
+        """A CALL with its secrets replaced; any other frame unchanged."""
         if len(frame) != 4 or frame[0] != 2 or not isinstance(frame[3], dict):
             return frame
         payload = frame[3]
@@ -106,7 +125,7 @@ class FrameFilter:
         return [*frame[:3], payload]
 
     def _without_credentials(self, payload: Any, path: tuple[str, ...]) -> Any:
-        """The payload with the URL as the journal may have it. N01.FR.17."""
+        """The payload with the URL as the journal may contain it. N01.FR.17."""
         if not isinstance(payload, dict) or path[0] not in payload:
             return payload
         inner = payload[path[0]]
@@ -117,62 +136,64 @@ class FrameFilter:
         return payload | {path[0]: hide_credentials(inner, self._secret_reference)}
 
     def _redact_set_variables(self, payload: dict[str, Any]) -> dict[str, Any]:
-        asked = payload.get("setVariableData")
-        if not isinstance(asked, list):
+        items = payload.get("setVariableData")
+        if not isinstance(items, list):
             return payload
-        return payload | {"setVariableData": [self._redact_variable(one) for one in asked]}
+        return payload | {"setVariableData": [self._redact_variable(item) for item in items]}
 
     def _redact_variable(self, set_variable_data: Any) -> Any:
-        """A secret variable's value is kept if it is fit, and only then. A01.FR.02."""
-        definition = self._secret_variable_path(set_variable_data)
-        if definition is None:
+        """Replace a secret variable's value; store it if the variable can hold it. A01.FR.02."""
+        path = self._secret_variable_path(set_variable_data)
+        if path is None:
             return set_variable_data
-        if definition == REDACTED:
+        if path == REDACTED:
             return set_variable_data | {"attributeValue": REDACTED}
-        fit = (
-            check_value(self._device_model.by_path[definition], set_variable_data["attributeValue"])
-            is None
-        )
-        kept = (
-            self._secret_reference(set_variable_data["attributeValue"]) if fit else INVALID_SECRET
-        )
-        return set_variable_data | {
-            "attributeValue": INVALID_SECRET if kept == LOST_SECRET else kept
-        }
+        value = set_variable_data["attributeValue"]
+        reference = INVALID_SECRET
+        if check_value(self._device_model.by_path[path], value) is None:
+            reference = self._secret_reference(value)
+        if reference == LOST_SECRET:
+            reference = INVALID_SECRET
+        return set_variable_data | {"attributeValue": reference}
 
     def _secret_reference(self, secret: str) -> str:
-        """The reference of a secret that is stored now."""
+        """Store a secret and return its reference; LOST_SECRET if the disk refuses."""
         try:
             return self._store_secret(secret)
         except OSError as error:
-            log.error("a secret of the CSMS cannot be stored: %s", error.strerror)
+            log.error(
+                "a secret received from the CSMS cannot be stored: %s. It is not used.",
+                error.strerror,
+            )
             return LOST_SECRET
 
     def _secret_variable_path(self, set_variable_data: Any) -> str | None:
-        """Path of the secret variable that is set; HIDDEN where it only sounds like one."""
+        """Path of the secret variable to be set; REDACTED where only the name suggests a secret."""
         match set_variable_data:
             case {
-                "component": {"name": str(component), **where},
-                "variable": {"name": str(variable), **which},
+                "component": {"name": str(name), **component_rest},
+                "variable": {"name": str(variable), **variable_rest},
                 "attributeValue": str(),
             }:
-                evse = where.get("evse")
-                at = evse.get("id") if isinstance(evse, dict) else None
-                instance = where.get("instance")
-                place = Component(component, instance if isinstance(instance, str) else None, at)
-                inst = which.get("instance")
-                found = self._device_model.find_variable(
-                    place, variable, inst if isinstance(inst, str) else None
+                evse = component_rest.get("evse")
+                evse_id = evse.get("id") if isinstance(evse, dict) else None
+                component = Component(name, _text_or_none(component_rest.get("instance")), evse_id)
+                definition = self._device_model.find_variable(
+                    component, variable, _text_or_none(variable_rest.get("instance"))
                 )
-                if not isinstance(found, Refusal):
-                    return found.path if found.secret else None
+                if not isinstance(definition, Refusal):
+                    return definition.path if definition.secret else None
                 return REDACTED if "password" in variable.casefold() else None
             case _:
                 return None
 
 
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def _redact_private_keys(frame: bytes) -> bytes:
-    """What follows the head of a private key goes, to the end of its string."""
+    """The frame without the body of any private key, up to the end of its JSON string."""
     return PRIVATE_KEY_PATTERN.sub(REDACTED.encode(), frame) if b"PRIVATE KEY" in frame else frame
 
 

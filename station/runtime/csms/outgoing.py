@@ -1,7 +1,8 @@
-"""What goes over the wire for a call or an answer, given what the journal holds of it?
+"""Text of outgoing frames, from payloads as the journal holds them.
 
-The journal has a payload as it will be sent, except that personal values are references and that
-a TransactionEvent may turn out to be late: `offline` is the one field that may still change.
+The journal holds a payload as it is sent, with two differences: personal values are references, and
+`offline` of a TransactionEvent is decided with each attempt, because it depends on when the message
+is sent.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def build_call_frame(
     """The text of a CALL. E04.FR.03, E11.FR.07, E12.FR.02."""
     payload = restore_personal_values(payload, value_of)
     if offline:
-        body = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
-        payload = msgspec.Raw(msgspec.json.encode(body | {"offline": msgspec.Raw(b"true")}))
+        fields = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+        payload = msgspec.Raw(msgspec.json.encode(fields | {"offline": msgspec.Raw(b"true")}))
     return rpc.encode_call(message_id, action, payload)
 
 
@@ -37,7 +38,7 @@ def build_reply_frame(reply: PendingReply, value_of: ValueOf) -> str:
 
 
 def restore_personal_values(payload: msgspec.Raw, value_of: ValueOf) -> msgspec.Raw:
-    """The payload with personal values back in their places; an erased one stays a reference."""
+    """The payload with personal values for their references; an erased one stays a reference."""
     if b'"#' not in bytes(payload):
         return payload
     return msgspec.Raw(_encoder.encode(restore_payload(_decoder.decode(payload), value_of)))

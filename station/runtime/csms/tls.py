@@ -1,8 +1,13 @@
-"""Is the other end of a TLS connection our CSMS, and what was wrong where it is not?
+"""TLS to the CSMS: settings, handshake, name check, and the security event of a failure.
 
-The station trusts the CSMSRootCertificates of its store and nobody else: with none, no TLS
-connection is opened at all. Names are compared whole, since a wildcard is refused
-(A00.FR.309, erratum 2.62 of 2025-02).
+* The station trusts the CSMSRootCertificates of its store and no others; with none, no TLS
+  connection is attempted.
+* Cipher suites are exactly those of the product profile. TLS 1.2 is the minimum.
+* The certificate must name the host of the URL, in commonName or subjectAltName. Names are compared
+  whole; a wildcard is refused (A00.FR.309, erratum 2.62 of 2025-02).
+* Not a byte of the application is sent before all of that is checked.
+* A failed attempt is one of the security events of Part 2 appendix 1, or none: see
+  `security_event_for`.
 """
 
 from __future__ import annotations
@@ -18,16 +23,16 @@ import trio
 from trio_websocket import ConnectionRejected
 
 HTTP_UNAUTHORIZED: Final = 401
-TLS_1_2: Final = b"\x03\x03"  # as records spell it; TLS 1.3 keeps it
+TLS_1_2: Final = b"\x03\x03"  # in the header of a record; TLS 1.3 has the same
 RECORD_TYPES: Final = frozenset({20, 21, 22, 23})
 
-# What OpenSSL calls the failure of a handshake -> the security event it is.
+# OpenSSL's reason for a failed handshake -> security event.
 EVENT_BY_SSL_REASON: Final[dict[str, str]] = {
-    "UNSUPPORTED_PROTOCOL": "InvalidTLSVersion",  # its choice is below ours. A00.FR.316
+    "UNSUPPORTED_PROTOCOL": "InvalidTLSVersion",  # the CSMS chose one below 1.2. A00.FR.316
     "WRONG_SSL_VERSION": "InvalidTLSVersion",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "InvalidTLSVersion",  # our offer is above its own
+    "TLSV1_ALERT_PROTOCOL_VERSION": "InvalidTLSVersion",  # the CSMS has none from 1.2 on
     "NO_PROTOCOLS_AVAILABLE": "InvalidTLSVersion",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "InvalidTLSCipherSuite",  # none of ours. A00.FR.323
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "InvalidTLSCipherSuite",  # no suite in common. A00.FR.323
     "TLSV1_ALERT_INSUFFICIENT_SECURITY": "InvalidTLSCipherSuite",
     "WRONG_CIPHER_RETURNED": "InvalidTLSCipherSuite",
     "UNKNOWN_CIPHER_RETURNED": "InvalidTLSCipherSuite",
@@ -36,15 +41,15 @@ EVENT_BY_SSL_REASON: Final[dict[str, str]] = {
 
 
 class CsmsCertificateRefused(Exception):
-    """The certificate of the CSMS is none we accept. A00.FR.310."""
+    """The certificate of the CSMS does not name its host. A00.FR.310."""
 
 
 class TlsVersionRefused(Exception):
-    """The CSMS speaks TLS below 1.2. A00.FR.316."""
+    """The CSMS offers no TLS version from 1.2 on. A00.FR.316."""
 
 
 class NoRootError(Exception):
-    """There is nothing a certificate of a CSMS could be checked with."""
+    """No CSMSRootCertificate is installed to check the CSMS's certificate against."""
 
 
 def create_tls_context(
@@ -52,26 +57,27 @@ def create_tls_context(
     cipher_suites: Sequence[str],
     client_certificate: tuple[str, str] | None = None,
 ) -> ssl.SSLContext:
-    """How a TLS connection to the CSMS is made. A00.FR.308 to 321, A00.FR.411 to 424.
+    """TLS settings of a connection to the CSMS. A00.FR.308 to 321, A00.FR.411 to 424.
 
-    Exactly the cipher suites given, so TLS 1.3 only where one of them is of TLS 1.3.
+    TLS 1.3 is enabled only if one of the cipher suites belongs to it.
 
     Args:
         roots: PEM of the CSMSRootCertificates.
-        cipher_suites: IANA names; none: what OpenSSL thinks is safe.
-        own: chain and private key of the ChargingStationCertificate, PEM. A00.FR.402.
+        cipher_suites: IANA names; empty: OpenSSL's choice.
+        client_certificate: chain and private key of the ChargingStationCertificate, PEM.
+            A00.FR.402.
 
     Raises:
         NoRootError: `roots` is empty.
-        ssl.SSLError: our own certificate and key do not fit.
+        ssl.SSLError: certificate and key of the station do not belong together.
     """
     if not roots:
-        raise NoRootError("no CSMSRootCertificate is installed; give [csms] ca_file")
+        raise NoRootError("no CSMSRootCertificate is installed; set [csms] ca_file")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata="".join(roots))
-    # What is installed is an anchor, also where a sub-CA's certificate is.
+    # Each installed certificate is a trust anchor, also that of a sub-CA.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
-    context.check_hostname = False  # `check_host_name` does it: by the commonName too, no wildcards
+    context.check_hostname = False  # `check_host_name` does: commonName too, no wildcards
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION  # A00.FR.321
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cipher_suites:
@@ -85,7 +91,7 @@ def create_tls_context(
 
 
 def openssl_name(suite: str) -> str:
-    """`TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256` as OpenSSL calls it."""
+    """OpenSSL's name of an IANA suite such as `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`."""
     exchange, _, cipher = suite.removeprefix("TLS_").partition("_WITH_")
     cipher = cipher.replace("AES_128", "AES128").replace("AES_256", "AES256")
     prefix = "" if exchange == "RSA" else f"{exchange.replace('_', '-')}-"
@@ -93,7 +99,7 @@ def openssl_name(suite: str) -> str:
 
 
 def _load_client_certificate(context: ssl.SSLContext, chain: str, key: str) -> None:
-    """`ssl` takes a private key from a file only: one that nobody else can read, for a moment."""
+    """`ssl` reads a private key from a file only: a temporary one, mode 0600."""
     handle, path = tempfile.mkstemp()  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
@@ -103,36 +109,37 @@ def _load_client_certificate(context: ssl.SSLContext, chain: str, key: str) -> N
         os.unlink(path)
 
 
-# --- The handshake -------------------------------------------------------------------------------
+# --- Handshake -----------------------------------------------------------------------------------
 
 
 async def start_tls(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
-    """TLS over the stream, to whom we meant. Not a byte of ours goes to anybody else.
+    """Open TLS over a stream and check that the certificate names `host`.
 
     Raises:
-        trio.BrokenResourceError: from an ssl.SSLError that says why not.
-        TlsVersionRefused: it speaks an older TLS.
-        CertificateRefused: the certificate is somebody else's.
+        trio.BrokenResourceError: the handshake failed; its cause is the ssl.SSLError.
+        TlsVersionRefused: the CSMS answered with a TLS version below 1.2.
+        CsmsCertificateRefused: the certificate names another host.
     """
-    heard = _TlsVersionStream(stream)
+    observed = _TlsVersionStream(stream)
     secure: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
-        heard, context, server_hostname=host, https_compatible=True
+        observed, context, server_hostname=host, https_compatible=True
     )
     try:
         await secure.do_handshake()
     except trio.BrokenResourceError:
-        if heard.tls_version and heard.tls_version < TLS_1_2:
-            raise TlsVersionRefused("the CSMS speaks TLS below 1.2") from None
+        if observed.tls_version and observed.tls_version < TLS_1_2:
+            raise TlsVersionRefused("the CSMS offers only TLS below 1.2") from None
         raise
     check_host_name(secure.getpeercert(), host)
     return secure
 
 
 class _TlsVersionStream(trio.abc.Stream):
-    """A stream that remembers which version the first record from the other end is of.
+    """A stream that keeps the TLS version of the first record received.
 
-    An old server finds none of our cipher suites in its version, and complains of those: that the
-    version is the reason shows only here. RFC 5246 §6.2.1: a byte of type, two of version.
+    A server with an older TLS finds none of our cipher suites in its version and sends an alert
+    about the suites; only the version of its record shows the real reason. RFC 5246 §6.2.1: a
+    record begins with one byte of type and two of version.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -141,13 +148,13 @@ class _TlsVersionStream(trio.abc.Stream):
 
     @property
     def tls_version(self) -> bytes:
-        """`03 03` is TLS 1.2; empty where nothing like TLS came."""
-        known = (
+        """`03 03` is TLS 1.2; empty if the first bytes are no TLS record."""
+        is_record = (
             len(self._first_bytes) == 3
             and self._first_bytes[0] in RECORD_TYPES
             and self._first_bytes[1] == 3
         )
-        return self._first_bytes[1:] if known else b""
+        return self._first_bytes[1:] if is_record else b""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
@@ -165,22 +172,23 @@ class _TlsVersionStream(trio.abc.Stream):
         await self._stream.aclose()
 
 
-# --- Whose certificate is it? --------------------------------------------------------------------
+# --- Name of the certificate ---------------------------------------------------------------------
 
 
 def check_host_name(peer: Mapping[str, Any] | None, host: str) -> None:
-    """The certificate names the host we meant: commonName or subjectAltName. A00.FR.309, 510, 511.
+    """Check that commonName or subjectAltName is the host of the URL. A00.FR.309, 510, 511.
 
     Args:
-        peer: as `SSLSocket.getpeercert` gives it.
+        peer: from `SSLSocket.getpeercert`.
+        host: name or address.
 
     Raises:
-        CertificateRefused: it names others, or nobody.
+        CsmsCertificateRefused: it names other hosts, or none.
     """
     names = list(_certificate_names(peer or {}))
     if _normalize_name(host) not in map(_normalize_name, names):
-        told = ", ".join(names)[:150] or "nobody"
-        raise CsmsCertificateRefused(f"certificate of the CSMS: it names {told}, not {host}")
+        listed = ", ".join(names)[:150] or "no host"
+        raise CsmsCertificateRefused(f"certificate of the CSMS: it names {listed}, not {host}")
 
 
 def _certificate_names(peer: Mapping[str, Any]) -> Iterator[str]:
@@ -192,18 +200,18 @@ def _certificate_names(peer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _normalize_name(name: str) -> str:
-    """One spelling for each name or address."""
+    """One spelling per name or address."""
     try:
         return ipaddress.ip_address(name.strip("[]")).compressed
     except ValueError:
         return name.rstrip(".").casefold()
 
 
-# --- What went wrong? ----------------------------------------------------------------------------
+# --- Failures ------------------------------------------------------------------------------------
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """The error that a group, or trio's BrokenResourceError, is about."""
+    """The error inside a group, or the ssl.SSLError that caused trio's BrokenResourceError."""
     while True:
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
@@ -214,7 +222,7 @@ def first_cause(error: BaseException) -> BaseException:
 
 
 def security_event_for(error: BaseException) -> str:
-    """The security event of Part 2 appendix 1 that a failed connection is; empty: none."""
+    """The security event (Part 2 appendix 1) of a failed attempt; empty: none."""
     match error:
         case CsmsCertificateRefused() | ssl.SSLCertVerificationError():
             return "InvalidCsmsCertificate"

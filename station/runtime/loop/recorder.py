@@ -5,20 +5,20 @@ A commit goes through these steps; only one is under way at a time:
 1. `observe` puts an observation into the queue, with wall clock and uptime of that moment. It never
    waits. If the host's wall clock has stepped against its uptime by a second or more, a
    ClockStepped goes in before it.
-2. The batch: up to 256 queued observations. Whatever arrives during a commit goes into the next one
-   (group commit), so a busy station makes few large commits and an idle one many small ones.
+2. The batch: up to 256 queued observations. Whatever arrives during a commit goes into the next
+   one (group commit), so a busy station makes few large commits and an idle one many small ones.
 3. `decide_batch` (pure) gives the entries and the state after them.
 4. The commit thread writes and syncs the entries; meanwhile the loop computes the desired state.
-5. Once the entries are on disk: state and head are replaced, the desired state is published, waiting
-   tasks are woken. Nothing decided here is visible outside before this step (P3).
+5. Once the entries are on disk: state and head are replaced, the desired state is published,
+   waiting tasks are woken. Nothing decided here is visible outside before this step (P3).
 
 Rules:
 
 * A lazy observation (FrameSent and the like) does not start a commit by itself for one second, so
   that it shares the commit of the next observation.
 * When the disk is full, the reserve is released and the same entries are written again, once.
-* Any other failure to write ends the task with JournalFailed: nothing of that commit counts, and the
-  program ends. A station that cannot record must not sell.
+* Any other failure to write ends the task with JournalFailed: nothing of that commit counts, and
+  the program ends. A station that cannot record must not sell.
 * When the task is cancelled, what is in the queue is still committed.
 """
 

@@ -1,4 +1,4 @@
-"""The link over a network in memory: where it goes, when, and what ends a connection."""
+"""CSMS connection over a network in memory: attempts, back-off, slots, and what ends it."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ async def test_without_a_loss_there_is_one_connection_a00_fr_001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = serve_until_closed
-        nursery.start_soon(make_link(box, network).run)
-        await box.wait_for_observation(LinkOpened)
+        nursery.start_soon(make_link(recorder, network).run)
+        await recorder.wait_for_observation(LinkOpened)
         await trio.sleep(1000)
         assert network.attempts == [(0.0, "a")]
-        assert box.observed == [LinkOpened(1, "ws://a/ocpp", 1)]
+        assert recorder.observed == [LinkOpened(1, "ws://a/ocpp", 1)]
         nursery.cancel_scope.cancel()
 
 
-async def test_the_first_attempt_waits_for_nothing_and_the_others_ever_longer_part_4_5_3(
+async def test_the_first_attempt_is_immediate_and_the_waits_double_part_4_5_3(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
-        nursery.start_soon(make_link(box, network).run)
-        await box.wait_for_observation(LinkFailed, 5)
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        nursery.start_soon(make_link(recorder, network).run)
+        await recorder.wait_for_observation(LinkFailed, 5)
         assert [when for when, _ in network.attempts] == [0, 10, 30, 70, 110]
         nursery.cancel_scope.cancel()
 
@@ -70,128 +70,134 @@ async def test_after_a_loss_the_first_wait_is_the_shortest_tc_b_57(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = accept_and_close
-        nursery.start_soon(make_link(box, network).run)
-        await box.wait_for_observation(LinkClosed, 2)
+        nursery.start_soon(make_link(recorder, network).run)
+        await recorder.wait_for_observation(LinkClosed, 2)
         network.servers["a"] = reject_handshake
-        await box.wait_for_observation(LinkFailed, 1)
+        await recorder.wait_for_observation(LinkFailed, 1)
         network.servers["a"] = serve_until_closed
-        await box.wait_for_observation(LinkOpened, 3)
+        await recorder.wait_for_observation(LinkOpened, 3)
         times = [when for when, _ in network.attempts]
         assert [round(then - before) for before, then in pairwise(times)] == [10, 10, 20]
         nursery.cancel_scope.cancel()
 
 
-async def test_the_slots_are_walked_b10_fr_03(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_slots_are_tried_in_order_b10_fr_03(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = (
+        recorder, network = (
             FakeRecorder(desired_link("a", "b", attempts_per_candidate=2)),
             MemoryNetwork(nursery),
         )
         network.servers["b"] = serve_until_closed
-        nursery.start_soon(make_link(box, network).run)
-        opened = await box.wait_for_observation(LinkOpened)
+        nursery.start_soon(make_link(recorder, network).run)
+        opened = await recorder.wait_for_observation(LinkOpened)
         assert opened == LinkOpened(2, "ws://b/ocpp", 1)
         assert [host for _, host in network.attempts] == ["a", "a", "b"]
-        assert [one.slot for one in box.link_failures] == [1, 1]
+        assert [failed.slot for failed in recorder.link_failures] == [1, 1]
         nursery.cancel_scope.cancel()
 
 
 async def test_the_url_ends_with_the_identity_and_the_header_has_the_password_a00_fr_203(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    seen: list[tuple[str, str]] = []
+    requests: list[tuple[str, str]] = []
 
     async def server(request: WebSocketRequest) -> None:
-        seen.append((request.path, basic_credentials(request)))
+        requests.append((request.path, basic_credentials(request)))
         await serve_until_closed(request)
 
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(make_link(box, network).run)
-        await box.wait_for_observation(LinkOpened)
-        assert seen == [(f"/ocpp/{IDENTITY}", f"{IDENTITY}:{PASSWORD}")]
+        nursery.start_soon(make_link(recorder, network).run)
+        await recorder.wait_for_observation(LinkOpened)
+        assert requests == [(f"/ocpp/{IDENTITY}", f"{IDENTITY}:{PASSWORD}")]
         nursery.cancel_scope.cancel()
 
 
 async def test_a_new_password_is_used_at_once_a01_fr_03(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    seen: list[str] = []
+    requests: list[str] = []
 
     async def server(request: WebSocketRequest) -> None:
-        seen.append(basic_credentials(request))
+        requests.append(basic_credentials(request))
         await serve_until_closed(request)
 
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(make_link(box, network).run)
-        await box.wait_for_observation(LinkOpened)
-        before = trio.current_time()
-        box.set_desired_link(password_reference="<new>")
-        await box.wait_for_observation(LinkOpened, 2)
-        assert trio.current_time() - before < 1
-        assert seen == [f"{IDENTITY}:{PASSWORD}", f"{IDENTITY}:another-password-altogether"]
-        assert LinkClosed("the password was renewed") in box.observed
+        nursery.start_soon(make_link(recorder, network).run)
+        await recorder.wait_for_observation(LinkOpened)
+        changed_at = trio.current_time()
+        recorder.set_desired_link(password_reference="<new>")
+        await recorder.wait_for_observation(LinkOpened, 2)
+        assert trio.current_time() - changed_at < 1
+        assert requests == [f"{IDENTITY}:{PASSWORD}", f"{IDENTITY}:another-password-altogether"]
+        assert LinkClosed("the password was renewed") in recorder.observed
         nursery.cancel_scope.cancel()
 
 
-async def test_the_answer_goes_before_the_connection_a01_fr_03(
+async def test_the_reply_is_sent_before_the_connection_is_closed_a01_fr_03(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = serve_until_closed
-        nursery.start_soon(make_link(box, network).run)
-        await box.wait_for_observation(LinkOpened)
-        owed = (PendingReply(7, "m-1", msgspec.Raw(b"{}")),)
-        wanted = box.desired_state.value
-        link = msgspec.structs.replace(wanted.link, password_reference="<new>")
-        box.desired_state.set(msgspec.structs.replace(wanted, link=link, replies=owed))
-        await box.wait_for_observation(FrameSent)
+        nursery.start_soon(make_link(recorder, network).run)
+        await recorder.wait_for_observation(LinkOpened)
+        replies = (PendingReply(7, "m-1", msgspec.Raw(b"{}")),)
+        desired = recorder.desired_state.value
+        link = msgspec.structs.replace(desired.link, password_reference="<new>")
+        recorder.desired_state.set(msgspec.structs.replace(desired, link=link, replies=replies))
+        await recorder.wait_for_observation(FrameSent)
         await trio.sleep(60)
-        assert not [one for one in box.observed if isinstance(one, LinkClosed)]
-        box.desired_state.set(msgspec.structs.replace(box.desired_state.value, replies=()))
-        await box.wait_for_observation(LinkClosed)
+        assert not [item for item in recorder.observed if isinstance(item, LinkClosed)]
+        recorder.desired_state.set(
+            msgspec.structs.replace(recorder.desired_state.value, replies=())
+        )
+        await recorder.wait_for_observation(LinkClosed)
         nursery.cancel_scope.cancel()
 
 
-async def test_a_refused_password_waits_its_turn_and_says_what_it_is(
+async def test_a_refused_password_is_a_security_event_with_back_off(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def server(request: WebSocketRequest) -> None:
         await request.reject(401)
 
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(make_link(box, network).run)
-        await box.wait_for_observation(LinkFailed, 3)
-        assert {one.security_event for one in box.link_failures} == {"FailedToAuthenticateAtCsms"}
+        nursery.start_soon(make_link(recorder, network).run)
+        await recorder.wait_for_observation(LinkFailed, 3)
+        assert {failed.security_event for failed in recorder.link_failures} == {
+            "FailedToAuthenticateAtCsms"
+        }
         assert [when for when, _ in network.attempts] == [0, 10, 30]
-        assert PASSWORD not in str(box.observed)
+        assert PASSWORD not in str(recorder.observed)
         nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("subprotocol", [None, "ocpp1.6"])
-async def test_a_csms_that_does_not_choose_our_subprotocol_is_none_part_4_3_1_2(
+async def test_a_csms_that_does_not_choose_our_subprotocol_is_refused_part_4_3_1_2(
     autojump_clock: trio.testing.MockClock, subprotocol: str | None
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), HandWrittenServer(nursery)
+        recorder, network = FakeRecorder(desired_link("a")), HandWrittenServer(nursery)
         network.subprotocol = subprotocol
-        nursery.start_soon(make_link(box, network).run)
-        failed = await box.wait_for_observation(LinkFailed)
+        nursery.start_soon(make_link(recorder, network).run)
+        failed = await recorder.wait_for_observation(LinkFailed)
         assert failed.security_event == ""
-        assert not [one for one in box.observed if isinstance(one, LinkOpened)]
+        assert not [item for item in recorder.observed if isinstance(item, LinkOpened)]
         nursery.cancel_scope.cancel()
 
 
 class HandWrittenServer(MemoryNetwork):
-    """A server that answers by hand, for a library would not answer so."""
+    """A server with handshakes written by hand: the library has no such answers."""
 
     subprotocol: str | None = None
 
@@ -213,25 +219,25 @@ class HandWrittenServer(MemoryNetwork):
         )
 
 
-async def test_a_server_that_never_answers_is_given_up(
+async def test_an_attempt_without_answer_ends_after_the_timeout(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def server(request: WebSocketRequest) -> None:
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(make_link(box, network).run)
-        began = trio.current_time()
-        failed = await box.wait_for_observation(LinkFailed)
-        assert trio.current_time() - began == CONNECT_TIMEOUT_S
+        nursery.start_soon(make_link(recorder, network).run)
+        started_at = trio.current_time()
+        failed = await recorder.wait_for_observation(LinkFailed)
+        assert trio.current_time() - started_at == CONNECT_TIMEOUT_S
         assert failed.reason == f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
         nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1008, 1011, 3000, 4001])
-async def test_whatever_code_closes_it_the_station_comes_back(
+async def test_after_any_close_code_the_station_reconnects(
     autojump_clock: trio.testing.MockClock, code: int
 ) -> None:
     async def server(request: WebSocketRequest) -> None:
@@ -239,37 +245,40 @@ async def test_whatever_code_closes_it_the_station_comes_back(
         await websocket.aclose(code, "because")
 
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(make_link(box, network).run)
-        closed = await box.wait_for_observation(LinkClosed)
+        nursery.start_soon(make_link(recorder, network).run)
+        closed = await recorder.wait_for_observation(LinkClosed)
         assert closed.reason == f"closed by the CSMS: {code} because"
         network.servers["a"] = serve_until_closed
-        await box.wait_for_observation(LinkOpened, 2)
+        await recorder.wait_for_observation(LinkOpened, 2)
         nursery.cancel_scope.cancel()
 
 
-async def test_a_half_open_connection_is_noticed_by_its_pings_part_4_5_2(
+async def test_a_half_open_connection_is_detected_by_pings_part_4_5_2(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The packets of the CSMS vanish: nothing closes, nothing answers."""
+    """The packets of the CSMS are lost: nothing is closed, nothing is answered."""
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a", ping_interval_s=10)), LossyNetwork(nursery)
+        recorder, network = (
+            FakeRecorder(desired_link("a", ping_interval_s=10)),
+            LossyNetwork(nursery),
+        )
         network.servers["a"] = serve_until_closed
-        nursery.start_soon(make_link(box, network).run)
-        await box.wait_for_observation(LinkOpened)
+        nursery.start_soon(make_link(recorder, network).run)
+        await recorder.wait_for_observation(LinkOpened)
         await trio.sleep(100)
-        assert not [one for one in box.observed if isinstance(one, LinkClosed)]
+        assert not [item for item in recorder.observed if isinstance(item, LinkClosed)]
         network.drops_incoming = True
-        began = trio.current_time()
-        closed = await box.wait_for_observation(LinkClosed)
+        started_at = trio.current_time()
+        closed = await recorder.wait_for_observation(LinkClosed)
         assert closed.reason == "no pong within 10 s"
-        assert trio.current_time() - began <= 25
+        assert trio.current_time() - started_at <= 25
         nursery.cancel_scope.cancel()
 
 
 class LossyNetwork(MemoryNetwork):
-    """What the CSMS says gets lost while `deaf`."""
+    """Loses all data from the CSMS while `drops_incoming`."""
 
     drops_incoming = False
 
@@ -300,28 +309,28 @@ class LossyStream(trio.abc.Stream):
 
 
 async def test_frames_go_both_ways(autojump_clock: trio.testing.MockClock) -> None:
-    heard: list[str] = []
+    texts: list[str] = []
 
     async def server(request: WebSocketRequest) -> None:
         websocket = await accept_request(request)
         await websocket.send_message('[2,"m-1","Reset",{}]')
         try:
             while True:
-                heard.append(str(await websocket.get_message()))
+                texts.append(str(await websocket.get_message()))
         except ConnectionClosed:
             return
 
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
         network.servers["a"] = server
-        nursery.start_soon(make_link(box, network).run)
-        received = await box.wait_for_observation(FrameReceived)
+        nursery.start_soon(make_link(recorder, network).run)
+        received = await recorder.wait_for_observation(FrameReceived)
         assert bytes(received.frame) == b'[2,"m-1","Reset",{}]'
         call = DesiredCall(3, "m-9", "TransactionEvent", offline=True)
-        box.desired_state.set(msgspec.structs.replace(box.desired_state.value, call=call))
-        assert await box.wait_for_observation(FrameSent) == FrameSent("m-9")
+        recorder.desired_state.set(msgspec.structs.replace(recorder.desired_state.value, call=call))
+        assert await recorder.wait_for_observation(FrameSent) == FrameSent("m-9")
         await trio.sleep(1)
-        assert heard == ['[2,"m-9","TransactionEvent",{"offline":true}]']
+        assert texts == ['[2,"m-9","TransactionEvent",{"offline":true}]']
         nursery.cancel_scope.cancel()
 
 
@@ -329,13 +338,13 @@ async def test_with_no_slot_it_waits_for_one_a00_fr_004(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = FakeRecorder(desired_link()), MemoryNetwork(nursery)
+        recorder, network = FakeRecorder(desired_link()), MemoryNetwork(nursery)
         network.servers["a"] = serve_until_closed
-        nursery.start_soon(make_link(box, network).run)
+        nursery.start_soon(make_link(recorder, network).run)
         await trio.sleep(100)
         assert network.attempts == []
-        box.set_desired_link(candidates=desired_link("a").link.candidates)
-        await box.wait_for_observation(LinkOpened)
+        recorder.set_desired_link(candidates=desired_link("a").link.candidates)
+        await recorder.wait_for_observation(LinkOpened)
         nursery.cancel_scope.cancel()
 
 
@@ -343,14 +352,14 @@ async def test_after_a_loss_the_slot_in_use_is_tried_first_b10_fr_03(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        box, network = (
+        recorder, network = (
             FakeRecorder(desired_link("a", "b", attempts_per_candidate=2)),
             MemoryNetwork(nursery),
         )
         network.servers["b"] = accept_and_close
-        nursery.start_soon(make_link(box, network).run)
-        await box.wait_for_observation(LinkClosed)
+        nursery.start_soon(make_link(recorder, network).run)
+        await recorder.wait_for_observation(LinkClosed)
         del network.servers["b"]
-        await box.wait_for_observation(LinkFailed, 5)
+        await recorder.wait_for_observation(LinkFailed, 5)
         assert [host for _, host in network.attempts] == ["a", "a", "b", "b", "b", "a"]
         nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""The link and real TLS servers on the loopback: whom it talks to, what it says of others."""
+"""CSMS connection against real TLS servers on the loopback: accepted and refused ones. A00."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ATTEMPT_TIMEOUT_S = 20
 
 @pytest.fixture(autouse=True)
 def shorten_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody says goodbye at length in these tests."""
+    """Close handshakes are short in these tests."""
     monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.01)
 
 
@@ -67,7 +67,7 @@ def server_context(
 
 
 class TlsServerLog:
-    """What a TLS server saw."""
+    """Handshakes that a TLS server completed."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -79,8 +79,8 @@ class TlsServerLog:
 async def run_tls_server(
     context: ssl.SSLContext, *, refuses: bool = False
 ) -> AsyncIterator[TlsServerLog]:
-    """A CSMS behind TLS on a free port; `refuses` says that no handshake may come about."""
-    seen = TlsServerLog()
+    """A CSMS with TLS on a free port; with `refuses`, its side of the handshake fails."""
+    server_log = TlsServerLog()
 
     async def handle(stream: trio.SocketStream) -> None:
         if refuses:
@@ -91,14 +91,14 @@ async def run_tls_server(
             await secure.do_handshake()
             cipher = secure.cipher()
             assert cipher
-            seen.ciphers.append((cipher[0], cipher[1]))
-            seen.clients.append(secure.getpeercert())
+            server_log.ciphers.append((cipher[0], cipher[1]))
+            server_log.clients.append(secure.getpeercert())
             async with trio.open_nursery() as nursery:
                 await serve_until_closed(await wrap_server_stream(nursery, secure))
                 nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             await trio.aclose_forcefully(stream)
-        except* Exception as group:  # a station that hangs up breaks the handshake of the library
+        except* Exception as group:  # a station that closes breaks the handshake of the library
             if "Handshake" not in str(group.exceptions) and "Closed" not in str(group.exceptions):
                 raise
 
@@ -106,13 +106,13 @@ async def run_tls_server(
         listeners = await nursery.start(
             lambda task_status: trio.serve_tcp(handle, 0, host=HOST, task_status=task_status)
         )
-        seen.port = listeners[0].socket.getsockname()[1]
-        yield seen
+        server_log.port = listeners[0].socket.getsockname()[1]
+        yield server_log
         nursery.cancel_scope.cancel()
 
 
 async def fail_handshake(stream: trio.SocketStream, context: ssl.SSLContext) -> None:
-    """A handshake that fails, with its alert on the wire: trio's own would keep that back."""
+    """Fail a handshake and send its alert, which trio's SSLStream would not send."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     handshake = context.wrap_bio(incoming, outgoing, server_side=True)
     async with stream:
@@ -123,10 +123,10 @@ async def fail_handshake(stream: trio.SocketStream, context: ssl.SSLContext) -> 
                 await stream.send_all(outgoing.read())
             except ssl.SSLError:
                 await stream.send_all(outgoing.read())
-                await stream.receive_some()  # until the station hangs up
+                await stream.receive_some()  # until the station closes
                 return
             else:
-                raise AssertionError("the handshake came about")
+                raise AssertionError("the handshake succeeded")
             data = await stream.receive_some()
             if not data:
                 return
@@ -151,27 +151,31 @@ def certificate_installed(
 
 async def attempt_connection(
     context: ssl.SSLContext,
-    *held: CertificateInstalled,
+    *installed: CertificateInstalled,
     host: str = HOST,
     suites: Sequence[str] = SUITES,
     security_profile: int = 2,
-    key_of: Callable[[str], str | None] = lambda reference: None,
+    read_key: Callable[[str], str | None] = lambda reference: None,
     refuses: bool = False,
     network: Dialer | None = None,
 ) -> tuple[LinkOpened | LinkFailed, TlsServerLog]:
-    """The first thing the link says of a connection."""
-    async with run_tls_server(context, refuses=refuses) as seen:
-        slot = NetworkProfile(1, f"wss://{host}:{seen.port}/ocpp", security_profile)
-        box = FakeRecorder(DesiredState(link=DesiredLink(candidates=(slot,)), certificates=held))
+    """The first observation of an attempt."""
+    async with run_tls_server(context, refuses=refuses) as server_log:
+        slot = NetworkProfile(1, f"wss://{host}:{server_log.port}/ocpp", security_profile)
+        recorder = FakeRecorder(
+            DesiredState(link=DesiredLink(candidates=(slot,)), certificates=installed)
+        )
         async with trio.open_nursery() as nursery:
-            ours = make_link(box, network or Dialer(), cipher_suites=tuple(suites), read_key=key_of)
+            ours = make_link(
+                recorder, network or Dialer(), cipher_suites=tuple(suites), read_key=read_key
+            )
             nursery.start_soon(ours.run)
             with trio.fail_after(ATTEMPT_TIMEOUT_S):
-                while not box.observed:
+                while not recorder.observed:
                     await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
-    assert PASSWORD not in str(box.observed)
-    return cast(LinkOpened | LinkFailed, box.observed[0]), seen
+    assert PASSWORD not in str(recorder.observed)
+    return cast(LinkOpened | LinkFailed, recorder.observed[0]), server_log
 
 
 TRUSTED = certificate_installed(ROOT)
@@ -182,20 +186,20 @@ BOTH_PROFILES = pytest.mark.parametrize("security_profile", [2, 3])
 async def attempt_with_profile(
     security_profile: int, context: ssl.SSLContext, *, refuses: bool = False
 ) -> tuple[LinkOpened | LinkFailed, TlsServerLog]:
-    """A connection of that profile by a station that lacks nothing for it."""
+    """An attempt with that profile by a station that has all it needs for it."""
     own = certificate_installed(STATION_CERTIFICATE, "ChargingStationCertificate", "<key>")
     return await attempt_connection(
         context,
         TRUSTED,
         *([own] if security_profile == 3 else []),
         security_profile=security_profile,
-        key_of={"<key>": STATION_CERTIFICATE.key_pem}.get,
+        read_key={"<key>": STATION_CERTIFICATE.key_pem}.get,
         refuses=refuses,
     )
 
 
 class LoopbackNetwork(Dialer):
-    """Every name leads to this host."""
+    """Every name resolves to this host."""
 
     async def dial(self, host: str, port: int) -> trio.abc.Stream:
         return await super().dial(HOST, port)
@@ -206,14 +210,14 @@ def assert_link_failed(result: LinkOpened | LinkFailed, fault: str) -> None:
     assert result.security_event == fault, result
 
 
-# --- Whom it trusts ------------------------------------------------------------------------------
+# --- Trusted roots -------------------------------------------------------------------------------
 
 
 @BOTH_PROFILES
 async def test_a_csms_of_an_installed_root_a00_fr_308_a00_fr_415(security_profile: int) -> None:
-    result, seen = await attempt_with_profile(security_profile, server_context(GOOD_SERVER))
+    result, server_log = await attempt_with_profile(security_profile, server_context(GOOD_SERVER))
     assert isinstance(result, LinkOpened), result
-    assert [protocol for _, protocol in seen.ciphers] == ["TLSv1.2"]
+    assert [protocol for _, protocol in server_log.ciphers] == ["TLSv1.2"]
 
 
 async def test_one_of_several_roots_is_enough_m05() -> None:
@@ -223,9 +227,9 @@ async def test_one_of_several_roots_is_enough_m05() -> None:
     assert isinstance(result, LinkOpened), result
 
 
-async def test_a_csms_behind_a_sub_ca_a00_fr_308() -> None:
-    behind = make_server_certificate(make_authority("Sub CA", issuer=ROOT), HOST)
-    result, _ = await attempt_connection(server_context(behind), TRUSTED)
+async def test_a_csms_certified_by_a_sub_ca_a00_fr_308() -> None:
+    server = make_server_certificate(make_authority("Sub CA", issuer=ROOT), HOST)
+    result, _ = await attempt_connection(server_context(server), TRUSTED)
     assert isinstance(result, LinkOpened), result
 
 
@@ -251,22 +255,22 @@ BAD = {
 
 @BOTH_PROFILES
 @pytest.mark.parametrize("kind", BAD)
-async def test_any_other_csms_is_left_alone_a00_fr_310_a00_fr_311(
+async def test_any_other_csms_is_refused_a00_fr_310_a00_fr_311(
     kind: str, security_profile: int
 ) -> None:
     """A00.FR.308 to 311, A00.FR.411 to 414."""
-    result, seen = await attempt_with_profile(security_profile, server_context(BAD[kind]))
+    result, server_log = await attempt_with_profile(security_profile, server_context(BAD[kind]))
     assert_link_failed(result, "InvalidCsmsCertificate")
-    assert seen.clients == [] or kind in ("another address", "another name", "no name at all")
+    assert server_log.clients == [] or kind in ("another address", "another name", "no name at all")
 
 
-async def test_without_a_root_nobody_is_trusted_m04() -> None:
-    result, seen = await attempt_connection(
+async def test_without_a_root_no_csms_is_trusted_m04() -> None:
+    result, server_log = await attempt_connection(
         server_context(GOOD_SERVER), certificate_installed(ROOT, "ManufacturerRootCertificate")
     )
     assert isinstance(result, LinkFailed)
-    assert result.reason == "no CSMSRootCertificate is installed; give [csms] ca_file"
-    assert seen.ciphers == []
+    assert result.reason == "no CSMSRootCertificate is installed; set [csms] ca_file"
+    assert server_log.ciphers == []
 
 
 # --- Names ---------------------------------------------------------------------------------------
@@ -317,27 +321,27 @@ def test_a_certificate_names_its_hosts_a00_fr_511(host: str) -> None:
         "",
     ],
 )
-def test_it_names_nobody_else_a00_fr_309(host: str) -> None:
+def test_it_names_no_other_host_a00_fr_309(host: str) -> None:
     with pytest.raises(Exception, match="it names"):
         check_host_name(PEER, host)
 
 
-def test_no_certificate_names_nobody() -> None:
-    nobody: list[dict[str, Any] | None] = [None, {}]
-    for peer in nobody:
-        with pytest.raises(Exception, match="it names nobody"):
+def test_a_missing_certificate_names_no_host() -> None:
+    missing: list[dict[str, Any] | None] = [None, {}]
+    for peer in missing:
+        with pytest.raises(Exception, match="it names no host"):
             check_host_name(peer, "csms")
 
 
 async def test_a_wildcard_is_refused_erratum_2_62() -> None:
     wild = make_server_certificate(ROOT, "*.localhost", common_name="*.localhost")
-    here = LoopbackNetwork()
+    loopback = LoopbackNetwork()
     result, _ = await attempt_connection(
-        server_context(wild), TRUSTED, host="csms.localhost", network=here
+        server_context(wild), TRUSTED, host="csms.localhost", network=loopback
     )
     assert_link_failed(result, "InvalidCsmsCertificate")
     named = server_context(make_server_certificate(ROOT, "csms.localhost"))
-    result, _ = await attempt_connection(named, TRUSTED, host="csms.localhost", network=here)
+    result, _ = await attempt_connection(named, TRUSTED, host="csms.localhost", network=loopback)
     assert isinstance(result, LinkOpened), result
 
 
@@ -362,9 +366,9 @@ async def test_each_cipher_suite_of_the_profile_works_a00_fr_319_a00_fr_422(
     suite: str, security_profile: int
 ) -> None:
     only = server_context(GOOD_SERVER, high=ssl.TLSVersion.TLSv1_2, ciphers=openssl_name(suite))
-    result, seen = await attempt_with_profile(security_profile, only)
+    result, server_log = await attempt_with_profile(security_profile, only)
     assert isinstance(result, LinkOpened), result
-    assert [name for name, _ in seen.ciphers] == [openssl_name(suite)]
+    assert [name for name, _ in server_log.ciphers] == [openssl_name(suite)]
 
 
 @pytest.mark.parametrize(
@@ -395,9 +399,9 @@ async def test_a_csms_with_an_rsa_key_has_no_suite_of_the_certificate_c_41() -> 
 async def test_a_product_with_rsa_suites_takes_it_a00_fr_319() -> None:
     suites = ("TLS_RSA_WITH_AES_128_GCM_SHA256", "TLS_RSA_WITH_AES_256_GCM_SHA384")
     context = server_context(RSA_CSMS, high=ssl.TLSVersion.TLSv1_2, ciphers="AES128-GCM-SHA256")
-    result, seen = await attempt_connection(context, TRUSTED, suites=suites)
+    result, server_log = await attempt_connection(context, TRUSTED, suites=suites)
     assert isinstance(result, LinkOpened), result
-    assert [name for name, _ in seen.ciphers] == ["AES128-GCM-SHA256"]
+    assert [name for name, _ in server_log.ciphers] == ["AES128-GCM-SHA256"]
 
 
 @pytest.mark.parametrize(
@@ -407,7 +411,9 @@ async def test_a_product_with_rsa_suites_takes_it_a00_fr_319() -> None:
 )
 def test_exactly_the_suites_of_the_profile_are_offered_c_41(own: tuple[str, str] | None) -> None:
     context = create_tls_context([ROOT.pem], SUITES, own)
-    offered = {one["name"] for one in context.get_ciphers() if one["protocol"] != "TLSv1.3"}
+    offered = {
+        cipher["name"] for cipher in context.get_ciphers() if cipher["protocol"] != "TLSv1.3"
+    }
     assert offered == {openssl_name(suite) for suite in SUITES}
     assert context.maximum_version == ssl.TLSVersion.TLSv1_2
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
@@ -428,44 +434,44 @@ def test_there_is_no_context_without_a_root() -> None:
 # --- Security profile 3 --------------------------------------------------------------------------
 
 
-async def test_the_station_shows_its_certificate_a00_fr_402() -> None:
+async def test_the_station_sends_its_certificate_a00_fr_402() -> None:
     own = make_authority("CS001", issuer=ROOT, is_ca=False)
     context = server_context(GOOD_SERVER, clients=ROOT)
-    result, seen = await attempt_connection(
+    result, server_log = await attempt_connection(
         context,
         TRUSTED,
         certificate_installed(own, "ChargingStationCertificate", "<key>"),
         security_profile=3,
-        key_of={"<key>": own.key_pem}.get,
+        read_key={"<key>": own.key_pem}.get,
     )
     assert isinstance(result, LinkOpened), result
-    [client] = seen.clients
+    [client] = server_log.clients
     assert client
     assert (("commonName", "CS001"),) in client["subject"]
 
 
 async def test_without_a_certificate_of_ours_there_is_no_profile_3_a00_fr_401() -> None:
-    result, seen = await attempt_connection(
+    result, server_log = await attempt_connection(
         server_context(GOOD_SERVER, clients=ROOT), TRUSTED, security_profile=3
     )
     assert isinstance(result, LinkFailed)
     assert "ChargingStationCertificate" in result.reason
-    assert seen.ciphers == []
+    assert server_log.ciphers == []
 
 
-async def test_an_expired_certificate_of_ours_is_for_the_csms_to_judge_a00_fr_430() -> None:
+async def test_an_expired_certificate_of_ours_is_left_to_the_csms_to_refuse_a00_fr_430() -> None:
     expired = make_authority("CS001", issuer=ROOT, is_ca=False, valid_until=NOW - timedelta(days=1))
     result, _ = await attempt_connection(
         server_context(GOOD_SERVER),
         TRUSTED,
         certificate_installed(expired, "ChargingStationCertificate", "<key>"),
         security_profile=3,
-        key_of={"<key>": expired.key_pem}.get,
+        read_key={"<key>": expired.key_pem}.get,
     )
     assert isinstance(result, LinkOpened), result
 
 
-# --- No TLS at all -------------------------------------------------------------------------------
+# --- Without TLS ---------------------------------------------------------------------------------
 
 
 async def test_a_plain_server_gets_no_password() -> None:
@@ -481,13 +487,13 @@ async def test_a_plain_server_gets_no_password() -> None:
         )
         port = listeners[0].socket.getsockname()[1]
         slot = NetworkProfile(1, f"wss://{HOST}:{port}/ocpp", 2)
-        box = FakeRecorder(
+        recorder = FakeRecorder(
             DesiredState(link=DesiredLink(candidates=(slot,)), certificates=(TRUSTED,))
         )
-        nursery.start_soon(make_link(box, Dialer(), cipher_suites=SUITES).run)
+        nursery.start_soon(make_link(recorder, Dialer(), cipher_suites=SUITES).run)
         with trio.fail_after(ATTEMPT_TIMEOUT_S):
-            while not box.observed:
+            while not recorder.observed:
                 await trio.sleep(0.01)
-        assert_link_failed(box.observed[0], "")  # type: ignore[arg-type]
+        assert_link_failed(recorder.observed[0], "")  # type: ignore[arg-type]
         assert b"Authorization" not in received
         nursery.cancel_scope.cancel()
