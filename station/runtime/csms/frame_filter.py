@@ -10,7 +10,8 @@ A frame passes these steps in this order; what is left of it is recorded as Fram
    so the request is rejected. A variable that this product lacks but that has "password" in its
    name is redacted.
 3. SetNetworkProfile: passwords, keys and PINs, at any depth, are redacted. They cannot be used.
-4. URLs: one with credentials is stored in the secret store; reference and harmless parts replace it.
+4. A URL with credentials is stored in the secret store; its reference and its harmless parts
+   replace it.
 5. Personal values (idTokens) go to the journal's side table and are replaced by references.
 6. Private keys in PEM, in any text, are removed.
 
