@@ -1,17 +1,21 @@
-"""What is a device to the rest of the station?
+"""Device ports: reports, faults, and a Protocol for each kind of device.
 
-A driver owns one device on one port. `run` talks to it until cancelled, calls `report` for each
-thing the device said, and raises a `DeviceFault` when the device or its port is lost; whoever
-started it starts it again. What the device shall do is set as plain attributes or by plain
-methods; the driver brings the device there and keeps it there. Nothing here knows OCPP.
+A driver owns one device on one port. `run` communicates with it until cancelled, calls `report`
+with everything the device reports, and raises a `DeviceFault` when the device or its port is lost;
+the caller starts it again. What the device has to do is set by plain attributes or plain methods;
+the driver brings the device to that state and keeps it there. Nothing here depends on OCPP.
+
+The Protocols contain only what the power path and the control loop use. `drivers.catalog` finds a
+driver by the name in station.toml.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -21,26 +25,26 @@ class DeviceFault(Exception):
 
 
 class PortLost(DeviceFault):
-    """The tty or the bus behind the device closed (EOF, EIO)."""
+    """The tty or the bus of the device closed (EOF, EIO)."""
 
 
 class NoResponse(DeviceFault):
-    """The device was asked as often as its rules allow and stayed silent."""
+    """The device did not respond to any of the attempts its rules allow."""
 
 
 class InvalidResponse(DeviceFault):
-    """The device answered with something its protocol does not allow."""
+    """The device sent a response that its protocol does not allow."""
 
 
 class CommandRefused(DeviceFault):
-    """The device answered with an error code of its own."""
+    """The device responded with an error code of its own."""
 
 
-# --- Reports: what devices say. Units are in the names. -----------------------------------------
+# --- Reports of devices. Units are in the names. ------------------------------------------------
 
 
 class TokenPresented(msgspec.Struct, frozen=True):
-    """A card came to the reader. Reported once until it was absent for 3 polls."""
+    """A card was presented. Reported once until the card was absent for 3 polls."""
 
     uid: bytes  # 4, 7 or 10 bytes, byte 0 first
     uid_is_random: bool  # a 4-byte UID that begins with 0x08 differs at each tap
@@ -79,7 +83,7 @@ class SeccState(IntEnum):
 
 
 class PowerFunction(IntEnum):
-    """What the charge controller wants of the power modules, secc.md section 2."""
+    """What the charge controller requests of the power modules, secc.md section 2."""
 
     OFF = 0
     STANDBY = 1
@@ -89,17 +93,17 @@ class PowerFunction(IntEnum):
 
 
 class PowerRequest(msgspec.Struct, frozen=True):
-    """DC_Power_Control: the EV's wish, at the pace of the EV."""
+    """DC_Power_Control: what the EV requests, at the pace of the EV."""
 
     function: PowerFunction
     voltage_v: Decimal
-    current_a: Decimal  # what to give at most; never negative, a discharge wish is 0
+    current_a: Decimal  # upper limit; never negative, a discharge request is 0
     contactors_closed: bool
     lower_voltage: bool
 
 
 class EvInformation(msgspec.Struct, frozen=True):
-    """What the EV told about itself; None where it did not say (0 on the wire)."""
+    """Data the EV sent about itself; None where it sent none (0 on the wire)."""
 
     capacity_wh: Decimal | None = None
     soc_percent: int | None = None
@@ -112,7 +116,7 @@ class EvInformation(msgspec.Struct, frozen=True):
 
 
 class SeccHeartbeat(msgspec.Struct, frozen=True):
-    """The controller lives. Sent every 100 ms."""
+    """The controller is alive. Sent every 100 ms."""
 
     state: SeccState
 
@@ -131,7 +135,7 @@ class ChargeStatus(msgspec.Struct, frozen=True):
 
 
 class SessionFinished(msgspec.Struct, frozen=True):
-    """The CCS session is over. rushed: not by the book."""
+    """The CCS session is over. aborted: not ended in the regular sequence."""
 
     aborted: bool
 
@@ -158,18 +162,18 @@ class GroupOutput(msgspec.Struct, frozen=True):
 
 
 class ModuleState(msgspec.Struct, frozen=True):
-    """One power module: its state words decoded, power_modules_can.md section 3."""
+    """One power module: its decoded state words, power_modules_can.md section 3."""
 
     address: int
     group: int
     temperature_c: int
-    faults: frozenset[str]  # class "fault"
+    faults: frozenset[str]  # class "fault"; those of the supply are in MAINS_FAULTS
     warnings: frozenset[str]  # class "warning"
     states: frozenset[str]  # class "state": off, sleeping, derating, …
 
 
 class ModuleLimits(msgspec.Struct, frozen=True):
-    """What one power module can do, told by itself (0x0A)."""
+    """Limits of one power module, as it reports them (0x0A)."""
 
     address: int
     voltage_max_v: int
@@ -179,14 +183,14 @@ class ModuleLimits(msgspec.Struct, frozen=True):
 
 
 class ModuleSilent(msgspec.Struct, frozen=True):
-    """A module missed 5 answers (gone False) or said nothing for 15 s (gone True)."""
+    """A module missed 5 responses (lost False) or sent nothing for 15 s (lost True)."""
 
     address: int
     lost: bool
 
 
 class DigitalInputs(msgspec.Struct, frozen=True):
-    """The 8 inputs of one I/O module, bit n is DIn, and what its watchdog says."""
+    """The 8 inputs of one I/O module, bit n is DIn, and the state of its watchdog."""
 
     unit: int
     bits: int
@@ -195,7 +199,7 @@ class DigitalInputs(msgspec.Struct, frozen=True):
 
 
 class InsulationReading(msgspec.Struct, frozen=True):
-    """The insulation monitor's view of one DC output."""
+    """One measurement of the insulation monitor of one DC output."""
 
     resistance_ohm: int | None  # None: invalid, the device measures nothing
     alarm: int  # 0 none, 1 pre-warning, 2 device error, 4 warning, 5 alarm
@@ -205,19 +209,19 @@ class InsulationReading(msgspec.Struct, frozen=True):
 
 
 class DeviceReady(msgspec.Struct, frozen=True):
-    """The device answered its whole set-up: said first in each run, again after a reset."""
+    """The device is set up: first report of each run, and again after a reset."""
 
-    identity: str  # model and firmware as the device told them
+    identity: str  # model and firmware as the device reports them
 
 
 class GroupSilent(msgspec.Struct, frozen=True):
-    """A group that is on told no output for 1 s. The driver has sent it off already."""
+    """A group that is on reported no output for 1 s. The driver has ordered it off already."""
 
     group: int
 
 
 class OrderRefused(msgspec.Struct, frozen=True):
-    """A module or a group did not take an order; the wish stands and is repeated."""
+    """A module or a group refused an order; the order remains and is repeated."""
 
     address: int  # of the module, or the number of the group
     is_group: bool
@@ -248,9 +252,155 @@ DeviceReport = (
 )
 
 
+MAINS_FAULTS: Final = frozenset({"ac_phase_missing", "ac_under_voltage", "ac_over_voltage"})
+"""Faults in `ModuleState.faults` that come from the supply, not from the module."""
+
+# --- Kinds of devices. A class that has these members is a device of that kind. ------------------
+
+
 class Device(Protocol):
     """Anything with a task of its own."""
 
     async def run(self, report: Callable[[DeviceReport], None]) -> None:
-        """Talk to the device until cancelled. Raises DeviceFault when it is lost."""
+        """Communicate with the device until cancelled. Raises DeviceFault when it is lost."""
         ...
+
+
+class Meter(Device, Protocol):
+    """DC energy meter of one EVSE. Reports MeterReading.
+
+    Attributes:
+        interval_s: time between two polls.
+        energy_last_wh: the highest forward register read. Kept between runs, and may be set before
+            the first: a register below it is never reported. J02.FR.17.
+    """
+
+    interval_s: float
+    energy_last_wh: Decimal | None
+
+
+class InsulationMonitor(Device, Protocol):
+    """Insulation monitor of one EVSE. Reports InsulationReading.
+
+    Attributes:
+        interval_s: time between two polls.
+    """
+
+    interval_s: float
+
+    def start_self_test(self) -> None:
+        """Order a self-test.
+
+        Reports have `self_test_running` from the next one until the test is done; `alarm` 2 in
+        the first report after it means that it failed.
+        """
+        ...
+
+
+class IoModule(Device, Protocol):
+    """I/O module: 8 inputs, 8 outputs, host watchdog. Reports DigitalInputs.
+
+    The driver switches power outputs off on its own (start, end, reset, watchdog) and never on.
+    """
+
+    def set_output(self, number: int, on: bool) -> None:
+        """Set one output, without effect on the others; see `drivers.wiring`."""
+        ...
+
+    def clear_watchdog(self) -> None:
+        """Enable the outputs again after the watchdog fired. Only when every EVSE is idle."""
+        ...
+
+
+class ChargeController(Device, Protocol):
+    """CCS charge controller (SECC) of one EVSE.
+
+    Reports SeccHeartbeat, PilotState, PowerRequest, EvInformation, ChargeStatus, SessionFinished,
+    SeccEmergency and CableTemperature. Everything is refused at the start of each run.
+
+    Attributes:
+        voltage_v, current_a: measured at the output.
+        insulation_ohm: measured insulation resistance; None is sent as 0.
+        voltage_max_v, current_max_a: limits sent to the EV.
+        modules_c: temperature of the power modules, degC.
+        enabled: power may flow. False while charging is an emergency stop.
+        start_allowed: the control pilot may leave 100 %.
+        authorized: None while not decided.
+        parameters_done: the limits are final, the session may continue.
+    """
+
+    voltage_v: Decimal
+    current_a: Decimal
+    insulation_ohm: int | None
+    voltage_max_v: Decimal
+    current_max_a: Decimal
+    modules_c: int
+    enabled: bool
+    start_allowed: bool
+    authorized: bool | None
+    parameters_done: bool
+
+    def press_stop_button(self) -> None:
+        """End the session in the regular sequence."""
+        ...
+
+    def send_status_now(self) -> None:
+        """Send the state at once instead of in the next cycle."""
+        ...
+
+
+class PowerModules(Device, Protocol):
+    """Rectifier modules of the cabinet, in groups wired to one EVSE each.
+
+    Reports GroupOutput, ModuleState, ModuleLimits, ModuleSilent, GroupSilent and OrderRefused.
+    """
+
+    @property
+    def module_count(self) -> int:
+        """How many modules responded to the last count; 0 before it."""
+        ...
+
+    def set_group(self, group: int, voltage_mv: int, current_ma: int, on: bool) -> None:
+        """Order the output of a group (numbered as the EVSEs); replaces the previous order."""
+        ...
+
+
+class CardReader(Device, Protocol):
+    """Card reader. Reports TokenPresented while `enabled`."""
+
+    @property
+    def enabled(self) -> bool: ...
+
+    @enabled.setter
+    def enabled(self, on: bool) -> None: ...
+
+
+class Display(Device, Protocol):
+    """Text display for the EV driver."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The text, one item per row."""
+        ...
+
+    @lines.setter
+    def lines(self, lines: Sequence[str]) -> None: ...
+
+
+D = TypeVar("D", bound=Device)
+
+
+@dataclass(frozen=True)
+class OpenDevices(Generic[D]):
+    """Devices of one `[hardware.KIND]` table, as `open` of a driver returns them; not yet running.
+
+    Attributes:
+        devices: by EVSE id, or by number where a device belongs to no EVSE (I/O modules: 1 and 2;
+            reader, display and power modules: 0).
+        bus: a task that all of them need, such as a shared CAN bus; it runs beside them.
+        close: closes what `devices` leave open for each other, such as a shared serial port.
+    """
+
+    devices: Mapping[int, D]
+    bus: Device | None = None
+    close: Callable[[], None] = lambda: None

@@ -6,18 +6,45 @@ console. Its status report tells that it lives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
 
 import trio
 
-from drivers.ports import DeviceReady, DeviceReport, NoResponse
+from drivers.ports import DeviceReady, DeviceReport, Display, NoResponse, OpenDevices
+from drivers.settings import DeviceSettings
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 
 CLEAR_AND_HIDE_CURSOR = b"\x1b[2J\x1b[?25l"
 CURSOR_HOME, CLEAR_TO_END_OF_LINE = b"\x1b[H", b"\x1b[K"
 STATUS_REQUEST, STATUS_OK = b"\x1b[5n", b"\x1b[0n"  # device status report, ECMA-48 §8.3.35
 ATTEMPTS_MAX, RESPONSE_TIMEOUT_S = 3, 0.5
+
+
+class Settings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[hardware.display]`."""
+
+    driver: str = "vt100"
+    baud: int = 115_200
+    columns: int = 40
+    rows: int = 4
+    encoding: str = "utf-8"
+    health_s: float = 10.0  # 0: it sends no status reports
+
+
+def open(
+    settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort
+) -> OpenDevices[Display]:
+    """The display, as number 0; see `drivers.catalog.Driver.open`."""
+    display = Vt100Display(
+        settings.port,
+        baud=settings.baud,
+        columns=settings.columns,
+        rows=settings.rows,
+        encoding=settings.encoding,
+        health_s=settings.health_s,
+        open_port=open_port,
+    )
+    return OpenDevices({0: display})
 
 
 class Vt100Display:
@@ -31,8 +58,6 @@ class Vt100Display:
         health_s: how often it is asked whether it lives; 0 for a display that cannot answer.
         open_port: how to open; tests give their own.
     """
-
-    LINE_DEFAULTS: ClassVar[Mapping[str, int | str]] = {"baud": 115_200}
 
     def __init__(
         self,

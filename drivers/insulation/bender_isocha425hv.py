@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import ClassVar
+from typing import Literal
 
 import msgspec
 import trio
@@ -18,12 +18,16 @@ from drivers.ports import (
     DeviceFault,
     DeviceReady,
     DeviceReport,
+    InsulationMonitor,
     InsulationReading,
     InvalidResponse,
+    OpenDevices,
     PortLost,
 )
+from drivers.settings import InsulationSettings, require_count
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import encode_registers, read_registers, write_registers
+from drivers.wire.serial_port import OpenPort
 
 INSULATION_REGISTER, VOLTAGE_REGISTER, UPDATE_COUNTER_REGISTER = 1000, 1008, 1032
 PREALARM_KOHM, ALARM_KOHM, SELF_TEST_KIND, MEASURING = 3005, 3007, 3021, 3026
@@ -69,6 +73,45 @@ def parse_value(registers: Sequence[int]) -> MeasuredValue:
     return MeasuredValue(number if valid else None, unit, state & 7, state >> 6, registers[3])
 
 
+class Settings(InsulationSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[hardware.insulation]`: the monitors, on one line."""
+
+    driver: str = "bender_isocha425hv"
+    baud: int = 19_200
+    parity: Literal["N", "E", "O"] = "E"
+    stop_bits: Literal[1, 2] = 1
+    timeout_ms: int = 300
+    retries: int = 2
+    pause_ms: int = 15  # the device needs time between requests
+    addresses: tuple[int, ...] = (3, 4)
+    prealarm_kohm: int = 250
+    fast_test: bool = True
+    frozen_after_s: float = 10.0
+
+
+def open(
+    settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort
+) -> OpenDevices[InsulationMonitor]:
+    """The monitors of all EVSEs on one line; see `drivers.catalog.Driver.open`."""
+    require_count("addresses", len(settings.addresses), evse_ids)
+    bus = ModbusMaster.from_settings(settings, open_port, retries=settings.retries)
+    return OpenDevices(
+        {
+            evse_id: BenderIsoCha425hv(
+                bus,
+                address=settings.addresses[evse_id - 1],
+                prealarm_kohm=settings.prealarm_kohm,
+                alarm_kohm=settings.alarm_kohm,
+                fast_test=settings.fast_test,
+                frozen_after_s=settings.frozen_after_s,
+                interval_s=settings.idle_interval_s,
+            )
+            for evse_id in evse_ids
+        },
+        close=bus.close,
+    )
+
+
 class BenderIsoCha425hv:
     """One monitor.
 
@@ -86,15 +129,6 @@ class BenderIsoCha425hv:
             0: do not look at it.
         interval_s: see above.
     """
-
-    LINE_DEFAULTS: ClassVar[Mapping[str, int | str]] = {
-        "baud": 19_200,
-        "parity": "E",
-        "stop_bits": 1,
-        "timeout_ms": 300,
-        "retries": 2,
-        "pause_ms": 15,  # the device is easily overwhelmed
-    }
 
     def __init__(
         self,
@@ -178,7 +212,11 @@ class BenderIsoCha425hv:
         return f"Bender {name} software {version // 100}.{version % 100:02}"
 
     async def _ensure_setting(self, register: int, value: int) -> None:
-        """Write one setting if it differs: its memory wears out. Raises InvalidResponse if not kept."""
+        """Write one setting if it differs: the device's memory wears out.
+
+        Raises:
+            InvalidResponse: the device did not keep the value.
+        """
         [held] = await self._read_registers(register, 1)
         if held == value:
             return

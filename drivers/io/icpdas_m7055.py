@@ -6,9 +6,9 @@ when this program is silent (address mapping of the M-7000 family, rev. 1.13).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import ClassVar
+from typing import Literal
 
 import trio
 
@@ -18,11 +18,16 @@ from drivers.ports import (
     DeviceReport,
     DigitalInputs,
     InvalidResponse,
+    IoModule,
+    OpenDevices,
     PortLost,
 )
+from drivers.settings import IoSettings, SettingsError, require_count
 from drivers.wire import modbus_rtu
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import bits_to_int, read_coils, read_registers, write_coil, write_coils
+from drivers.wire.serial_port import OpenPort
+from drivers.wiring import IO_MODULE_COUNT, POWER_OUTPUTS
 
 CHANNELS = 8
 WATCHDOG_MODE, WATCHDOG_ON, WATCHDOG_STATUS, RESET_FLAG = 0x103, 0x104, 0x10D, 0x110
@@ -32,6 +37,49 @@ REWRITE_INTERVAL_S = 0.5  # outputs are written at least so often
 SHUTDOWN_TIMEOUT_S = (
     0.2  # for all outputs off when the driver ends; the watchdog does it later anyway
 )
+
+
+class Settings(IoSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[hardware.io]`: the two I/O modules, on a line of their own."""
+
+    driver: str = "icpdas_m7055"
+    baud: int = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+    timeout_ms: int = 60
+    pause_ms: int = 5
+    addresses: tuple[int, ...] = (5, 6)
+    cycle_ms: int = 100
+    watchdog_ms: int = 2000
+    input_function: Literal[1, 2] = 2
+
+
+def open(
+    settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort
+) -> OpenDevices[IoModule]:
+    """Both modules, by number; see `drivers.catalog.Driver.open`."""
+    require_count("addresses", len(settings.addresses), evse_ids)
+    if len(evse_ids) > IO_MODULE_COUNT or len(settings.addresses) != IO_MODULE_COUNT:
+        raise SettingsError(
+            f"addresses: the wiring has {IO_MODULE_COUNT} modules, for up to "
+            f"{IO_MODULE_COUNT} EVSEs"
+        )
+    bus = ModbusMaster.from_settings(settings, open_port, retries=0)
+    return OpenDevices(
+        {
+            number: IcpdasM7055(
+                bus,
+                address=address,
+                power_outputs=POWER_OUTPUTS[number],
+                watchdog_ms=settings.watchdog_ms,
+                cycle_ms=settings.cycle_ms,
+                timeout_ms=settings.timeout_ms,
+                input_function=settings.input_function,
+            )
+            for number, address in enumerate(settings.addresses, 1)
+        },
+        close=bus.close,
+    )
 
 
 class IcpdasM7055:
@@ -54,15 +102,6 @@ class IcpdasM7055:
         outputs_at, inputs_at, safe_values_at, power_on_values_at: wire addresses, which differ
             a little over the family.
     """
-
-    LINE_DEFAULTS: ClassVar[Mapping[str, int | str]] = {
-        "baud": 9600,
-        "parity": "N",
-        "stop_bits": 1,
-        "timeout_ms": 60,
-        "retries": 0,
-        "pause_ms": 5,
-    }
 
     def __init__(
         self,

@@ -5,9 +5,9 @@ Acrel DJSF1352-RN on Modbus RTU (manual V1.8).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import ClassVar
+from typing import Literal
 
 import trio
 
@@ -16,16 +16,52 @@ from drivers.ports import (
     DeviceReady,
     DeviceReport,
     InvalidResponse,
+    Meter,
     MeterReading,
+    OpenDevices,
     PortLost,
 )
+from drivers.settings import MeterSettings, require_count
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import read_registers
+from drivers.wire.serial_port import OpenPort
 
 FAILED_POLLS_MAX = 5
 REGISTER_COUNT = 20  # from 0: all of one poll
 SOFTWARE_VERSION_REGISTER = 35
 EXPONENT_MAX = 9  # 10^6 V, A or W a count; more is not a number of this meter
+
+
+class Settings(MeterSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[hardware.meter]`: all meters on one line."""
+
+    driver: str = "acrel_djsf1352"
+    baud: int = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+    timeout_ms: int = 300
+    retries: int = 2
+    pause_ms: int = 5
+    addresses: tuple[int, ...] = (1, 2)  # of EVSE 1, 2
+    energy_unit_wh: Decimal = Decimal(1)
+
+
+def open(settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort) -> OpenDevices[Meter]:
+    """The meters of all EVSEs on one line; see `drivers.catalog.Driver.open`."""
+    require_count("addresses", len(settings.addresses), evse_ids)
+    bus = ModbusMaster.from_settings(settings, open_port, retries=settings.retries)
+    return OpenDevices(
+        {
+            evse_id: AcrelDjsf1352(
+                bus,
+                address=settings.addresses[evse_id - 1],
+                energy_unit_wh=settings.energy_unit_wh,
+                interval_s=settings.idle_interval_s,
+            )
+            for evse_id in evse_ids
+        },
+        close=bus.close,
+    )
 
 
 class AcrelDjsf1352:
@@ -45,15 +81,6 @@ class AcrelDjsf1352:
             0.1: compare with the meter's display at commissioning.
         interval_s: see above.
     """
-
-    LINE_DEFAULTS: ClassVar[Mapping[str, int | str]] = {
-        "baud": 9600,
-        "parity": "N",
-        "stop_bits": 1,
-        "timeout_ms": 300,
-        "retries": 2,
-        "pause_ms": 5,
-    }
 
     def __init__(
         self,

@@ -23,17 +23,45 @@ from drivers.ports import (
     ModuleSilent,
     ModuleState,
     NoResponse,
+    OpenDevices,
     OrderRefused,
     PortLost,
+    PowerModules,
 )
+from drivers.settings import DEFAULT_GROUPS, ModulesSettings, require_count
 from drivers.wire import infypower as wire
-from drivers.wire.can_bus import SharedCanBus
+from drivers.wire.can_bus import SharedCanBus, Transport
 from drivers.wire.infypower import Command, Telegram
+from drivers.wire.serial_port import OpenPort
 from drivers.wire.slcan import CanFrame
 
-DEFAULT_GROUPS = (tuple(range(6)), tuple(range(6, 12)))
 OFF_TIMEOUT_S = 0.3  # on the way out; a bus that takes longer is lost, the modules' guard acts
 COUNT_ATTEMPTS_MAX = 3
+
+
+class Settings(ModulesSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[hardware.modules]`: the rectifier modules of the cabinet, on one bus."""
+
+    driver: str = "infypower"
+    transport: Transport = "slcan"
+    slot_ms: int = 50
+    answer_ms: int = 100
+
+
+def open(
+    settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort
+) -> OpenDevices[PowerModules]:
+    """All modules as one device, number 0; see `drivers.catalog.Driver.open`."""
+    require_count("groups", len(settings.groups), evse_ids)
+    bus = SharedCanBus.over_transport(settings.port, settings.transport, wire.BIT_RATE, open_port)
+    modules = InfypowerModules(
+        bus,
+        groups=settings.groups,
+        slot_ms=settings.slot_ms,
+        answer_ms=settings.answer_ms,
+        stale_after_s=settings.stale_s,
+    )
+    return OpenDevices({0: modules}, bus=bus)
 
 
 class GroupLimits(msgspec.Struct, frozen=True):

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Callable
 
 import trio
 
 from drivers.ports import (
+    CardReader,
     CommandRefused,
     DeviceReady,
     DeviceReport,
     InvalidResponse,
     NoResponse,
+    OpenDevices,
     TokenPresented,
 )
+from drivers.settings import DeviceSettings
 from drivers.wire import pn532
 from drivers.wire.pn532 import (
     TFI_CHIP,
@@ -42,6 +44,31 @@ PASSIVE_RETRIES = 2  # how often InListPassiveTarget looks again before it says 
 PN532_IC = 0x32
 
 
+class Settings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[hardware.reader]`."""
+
+    driver: str = "pn532"
+    baud: int = 115_200
+    poll_ms: int = 150
+    absent_polls: int = 3
+    health_s: float = 10.0
+
+
+def open(
+    settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort
+) -> OpenDevices[CardReader]:
+    """The reader, as number 0; see `drivers.catalog.Driver.open`."""
+    reader = Pn532Reader(
+        settings.port,
+        baud=settings.baud,
+        poll_ms=settings.poll_ms,
+        absent_polls=settings.absent_polls,
+        health_s=settings.health_s,
+        open_port=open_port,
+    )
+    return OpenDevices({0: reader})
+
+
 class Pn532Reader:
     """One reader.
 
@@ -55,8 +82,6 @@ class Pn532Reader:
         health_s: how often a reader that does not poll is asked whether it lives.
         open_port: how to open; tests give their own.
     """
-
-    LINE_DEFAULTS: ClassVar[Mapping[str, int | str]] = {"baud": 115_200}
 
     def __init__(
         self,

@@ -16,10 +16,12 @@ import trio
 
 from drivers.ports import (
     CableTemperature,
+    ChargeController,
     ChargeStatus,
     DeviceReport,
     EvInformation,
     NoResponse,
+    OpenDevices,
     PilotState,
     PortLost,
     PowerFunction,
@@ -29,14 +31,39 @@ from drivers.ports import (
     SeccState,
     SessionFinished,
 )
+from drivers.settings import SeccSettings, require_count
 from drivers.wire import advantics as wire
-from drivers.wire.can_bus import SharedCanBus
+from drivers.wire.can_bus import SharedCanBus, Transport
+from drivers.wire.serial_port import OpenPort
 from drivers.wire.slcan import CanFrame
 
 SignalValues = dict[str, int]
 TENTH = Decimal("0.1")
 SHUTDOWN_TIMEOUT_S = 0.2
 STOP_BUTTON_PULSE_S = 0.3  # the controller acts on the edge; three of its cycles are surely seen
+
+
+class Settings(SeccSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[hardware.secc]`: the charge controllers, on one bus."""
+
+    driver: str = "advantics"
+    transport: Transport = "slcan"
+    indexes: tuple[int, ...] = (1, 2)  # pistol index of EVSE 1, 2
+
+
+def open(
+    settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort
+) -> OpenDevices[ChargeController]:
+    """The controllers of all EVSEs on one bus; see `drivers.catalog.Driver.open`."""
+    require_count("indexes", len(settings.indexes), evse_ids)
+    bus = SharedCanBus.over_transport(settings.port, settings.transport, wire.BIT_RATE, open_port)
+    return OpenDevices(
+        {
+            evse_id: AdvanticsSecc(bus, evse_id=evse_id, index=settings.indexes[evse_id - 1])
+            for evse_id in evse_ids
+        },
+        bus=bus,
+    )
 
 
 class AdvanticsSecc:

@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Literal, Protocol
 
 import trio
 
@@ -27,6 +27,9 @@ SHUTDOWN_GRACE_S = 0.5  # more than any driver takes to leave
 KERNEL_FRAME = struct.Struct("=IB3x8s")  # struct can_frame of linux/can.h
 EXTENDED_FLAG = 0x8000_0000
 REMOTE_OR_ERROR = 0x6000_0000
+
+
+Transport = Literal["slcan", "socketcan"]
 
 
 class CanBus(Protocol):
@@ -189,9 +192,11 @@ class SharedCanBus:
         self._listeners: list[FrameListener] = []
 
     @classmethod
-    def over_slcan(cls, path: str, bit_rate: int) -> SharedCanBus:
-        """A bus behind a serial adapter at `path`."""
-        return cls(path, lambda: SlcanBus.open(path, bit_rate))
+    def over_slcan(
+        cls, path: str, bit_rate: int, open_port: OpenPort = SerialPort.open
+    ) -> SharedCanBus:
+        """A bus reached through a serial adapter at `path`."""
+        return cls(path, lambda: SlcanBus.open(path, bit_rate, open_port))
 
     @classmethod
     def over_socketcan(cls, interface: str) -> SharedCanBus:
@@ -201,6 +206,15 @@ class SharedCanBus:
             return SocketCanBus.open(interface)
 
         return cls(interface, open_bus)
+
+    @classmethod
+    def over_transport(
+        cls, port: str, transport: Transport, bit_rate: int, open_port: OpenPort
+    ) -> SharedCanBus:
+        """The bus of a `[hardware.KIND]` table."""
+        if transport == "socketcan":
+            return cls.over_socketcan(port)
+        return cls.over_slcan(port, bit_rate, open_port)
 
     @property
     def is_open(self) -> bool:

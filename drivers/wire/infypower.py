@@ -262,7 +262,6 @@ STATUS_BITS = {
 }
 """Status 0 is byte 7, status 1 byte 6, status 2 byte 5; the classes are our choice."""
 
-MAINS_FAULTS = frozenset({"ac_phase_missing", "ac_under_voltage", "ac_over_voltage"})
 _BIT_BY_NAME = {name: where for where, (name, _) in STATUS_BITS.items()}
 
 

@@ -5,6 +5,8 @@ One master, one request at a time, however many units and drivers share the line
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import trio
 
 from drivers.ports import CommandRefused, NoResponse, PortLost
@@ -22,6 +24,28 @@ from drivers.wire.modbus_rtu import (
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 
 RECEIVE_BUFFER_MAX = 1024  # bytes looked at for one answer; the longest answer has 256
+
+
+class ModbusLineSettings(Protocol):
+    """Keys of a table whose devices are on one Modbus RTU line."""
+
+    @property
+    def port(self) -> str: ...
+
+    @property
+    def baud(self) -> int: ...
+
+    @property
+    def parity(self) -> str: ...
+
+    @property
+    def stop_bits(self) -> int: ...
+
+    @property
+    def timeout_ms(self) -> int: ...
+
+    @property
+    def pause_ms(self) -> int: ...
 
 
 class ModbusMaster:
@@ -62,6 +86,22 @@ class ModbusMaster:
         self._silence_until = 0.0  # trio time before which nobody speaks
         self._unanswered_request: tuple[Request, float] | None = (
             None  # and until when it may still be
+        )
+
+    @classmethod
+    def from_settings(
+        cls, settings: ModbusLineSettings, open_port: OpenPort, *, retries: int
+    ) -> ModbusMaster:
+        """The line of a `[hardware.KIND]` table."""
+        return cls(
+            settings.port,
+            baud=settings.baud,
+            parity=settings.parity,
+            stop_bits=settings.stop_bits,
+            timeout_ms=settings.timeout_ms,
+            retries=retries,
+            pause_ms=settings.pause_ms,
+            open_port=open_port,
         )
 
     async def execute_request(

@@ -14,7 +14,7 @@ import click
 import trio
 
 from journal.storage.errors import JournalDamaged
-from station.config.hardware import DRIVER_KEYS, parse_hardware
+from station.config.hardware import parse_hardware
 from station.config.safe_mode import load_safely
 from station.config.station_toml import Config, ConfigError
 from station.profiles.toml_tables import TableError
@@ -87,7 +87,7 @@ def _load_config(path: Path) -> Config:
     Raises:
         ConfigError: one line that names the file and the place.
     """
-    config = load_safely(path, DRIVER_KEYS, _check_devices)
+    config = load_safely(path, None, _check_devices)
     for complaint in config.complaints:
         log.error("safe mode: %s", complaint)
     return config

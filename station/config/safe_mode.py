@@ -33,7 +33,7 @@ _json_encoder = msgspec.json.Encoder(decimal_format="number")
 _json_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
-def load_safely(path: Path, drivers: Mapping[str, Any], check: ConfigCheck) -> Config:
+def load_safely(path: Path, drivers: Mapping[str, Any] | None, check: ConfigCheck) -> Config:
     """The configuration of a station.toml, or what is left of it, with `complaints`.
 
     Args:
@@ -60,7 +60,7 @@ def load_safely(path: Path, drivers: Mapping[str, Any], check: ConfigCheck) -> C
 class _ConfigLoader:
     """Loads tables for one station.toml."""
 
-    def __init__(self, path: Path, drivers: Mapping[str, Any], check: ConfigCheck) -> None:
+    def __init__(self, path: Path, drivers: Mapping[str, Any] | None, check: ConfigCheck) -> None:
         self._path = path
         self._drivers = drivers
         self._check = check

@@ -45,9 +45,9 @@ from station.runtime.csms.frame_filter import FrameFilter
 from station.runtime.disk.archiver import Archiver, CurrentState
 from station.runtime.disk.auditor import audit_journal, verify_command
 from station.runtime.disk.reserve import DiskReserve
-from station.runtime.emulation import EmulatedClock, EmulatedNetwork, Emulation
+from station.runtime.emulation import EmulatedCards, EmulatedClock, EmulatedNetwork, Emulation
 from station.runtime.hardware.emulator_process import emulator_socket
-from station.runtime.hardware.hardware import Hardware
+from station.runtime.hardware.hardware import Hardware, evse_unknown
 from station.runtime.jobs.certificate_export import export_certificates
 from station.runtime.jobs.customers import CustomerDataJob
 from station.runtime.jobs.firmware import FirmwareUpdateJob
@@ -70,7 +70,8 @@ SNAPSHOT_INTERVAL_ENTRIES: Final = 10_000  # a start replays about this many at 
 
 def build_emulation(data_directory: Path) -> Emulation:
     """Network, clock and device socket of a station without `[hardware]`."""
-    return Emulation(emulator_socket(data_directory), EmulatedNetwork(), EmulatedClock())
+    socket = emulator_socket(data_directory)
+    return Emulation(socket, EmulatedNetwork(), EmulatedClock(), EmulatedCards())
 
 
 async def run_station(config: Config, damage_reason: str = "") -> str | None:
@@ -127,6 +128,7 @@ class StationApp:
             reference_for=self.startup.store.reference_for,
             reading_interval_s=config.journal.reading_interval_s,
             desired_state=self.recorder.desired_state,
+            evse_for_card=self.emulation.cards.take_evse_id if self.emulation else evse_unknown,
         )
 
         self.reserve = DiskReserve(

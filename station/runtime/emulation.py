@@ -111,9 +111,29 @@ class EmulatedClock(HostClock):
         self._offset = offset
 
 
+class EmulatedCards:
+    """EVSEs that cards presented to the emulated reader are meant for.
+
+    The bytes of a card reader carry a UID only. `present_token` may name an EVSE too; it is kept
+    here until the reader reports the card.
+    """
+
+    def __init__(self) -> None:
+        self._evse_id_by_uid: dict[str, int] = {}  # upper-case hex
+
+    def expect_card(self, uid: str, evse_id: int) -> None:
+        """Keep the EVSE for the next presentation of a card."""
+        self._evse_id_by_uid[uid.upper()] = evse_id
+
+    def take_evse_id(self, uid: str) -> int | None:
+        """The EVSE a presented card is meant for; None: any. Used once."""
+        return self._evse_id_by_uid.pop(uid, None)
+
+
 class Emulation(NamedTuple):
     """What the control socket acts on where the devices are emulated."""
 
     socket: Path  # of the emulated devices
     network: EmulatedNetwork
     clock: EmulatedClock
+    cards: EmulatedCards

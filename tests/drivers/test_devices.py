@@ -1,47 +1,70 @@
-"""What every serial driver has in common."""
+"""Rules for every driver module in the catalog."""
 
-import inspect
-from typing import Any
+from __future__ import annotations
 
+import msgspec
 import pytest
 
-from drivers.displays.vt100 import Vt100Display
-from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
-from drivers.io.icpdas_m7055 import IcpdasM7055
-from drivers.meters.acrel_djsf1352 import AcrelDjsf1352
-from drivers.ports import Device
-from drivers.readers.pn532 import Pn532Reader
-from drivers.wire.modbus_master import ModbusMaster
+from drivers.catalog import KINDS, UnknownDriver, driver_names, load_driver
+from drivers.settings import (
+    DeviceSettings,
+    InsulationSettings,
+    IoSettings,
+    MeterSettings,
+    ModulesSettings,
+    SeccSettings,
+    SettingsError,
+)
+from drivers.wire.serial_port import SerialPort
 
-BUS = ModbusMaster("/dev/null")
-DEVICES: list[Device] = [
-    Pn532Reader("/dev/null"),
-    Vt100Display("/dev/null"),
-    AcrelDjsf1352(BUS),
-    IcpdasM7055(BUS),
-    BenderIsoCha425hv(BUS),
-]
-
-
-def keyword_defaults(function: Any) -> dict[str, Any]:
-    """Keyword-only parameters and their defaults."""
-    parameters = inspect.signature(function).parameters.values()
-    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
-
-
-@pytest.mark.parametrize("device", DEVICES, ids=lambda device: type(device).__name__)
-def test_a_driver_says_what_its_line_is_and_has_a_default_for_every_key(device: Device) -> None:
-    line = getattr(type(device), "LINE_DEFAULTS")  # noqa: B009, Device itself has none
-    known = keyword_defaults(type(device))
-    opens_itself = "open_port" in known
-    assert set(line) <= set(known if opens_itself else keyword_defaults(ModbusMaster))
-    assert inspect.Parameter.empty not in known.values()
-    if opens_itself:
-        assert {key: known[key] for key in line} == dict(line)
+EVSE_IDS = (1, 2)
+SETTINGS_OF_KIND: dict[str, type[DeviceSettings]] = {
+    "reader": DeviceSettings,
+    "display": DeviceSettings,
+    "meter": MeterSettings,
+    "io": IoSettings,
+    "insulation": InsulationSettings,
+    "secc": SeccSettings,
+    "modules": ModulesSettings,
+}
+ONE_PER_EVSE = ("meter", "insulation", "secc")
+DRIVERS = [(kind, name) for kind in KINDS for name in driver_names(kind)]
 
 
-def test_a_line_serves_its_driver() -> None:
-    for kind in (AcrelDjsf1352, IcpdasM7055, BenderIsoCha425hv):
-        settings: dict[str, Any] = dict(kind.LINE_DEFAULTS)
-        bus = ModbusMaster("/dev/null", **settings)
-        assert bus.timeout_ms == kind.LINE_DEFAULTS["timeout_ms"]
+def settings_of(kind: str, name: str) -> DeviceSettings:
+    return msgspec.convert({"driver": name, "port": "/dev/null"}, load_driver(kind, name).Settings)
+
+
+def test_every_kind_has_a_driver() -> None:
+    assert {kind for kind, _ in DRIVERS} == set(KINDS) == set(SETTINGS_OF_KIND)
+
+
+@pytest.mark.parametrize(("kind", "name"), DRIVERS)
+def test_settings_extend_those_of_the_kind_and_need_only_a_port(kind: str, name: str) -> None:
+    settings = settings_of(kind, name)
+    assert isinstance(settings, SETTINGS_OF_KIND[kind])
+    fields = msgspec.structs.fields(settings)
+    assert {field.name for field in fields if field.required} <= {"port"}
+    assert [field.default for field in fields if field.name == "driver"] == [name]
+
+
+@pytest.mark.parametrize(("kind", "name"), DRIVERS)
+def test_open_builds_a_device_for_each_evse_or_as_the_kind_numbers_them(
+    kind: str, name: str
+) -> None:
+    opened = load_driver(kind, name).open(settings_of(kind, name), EVSE_IDS, SerialPort.open)
+    assert set(opened.devices) == ({1, 2} if kind in (*ONE_PER_EVSE, "io") else {0})
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, name in DRIVERS if kind in (*ONE_PER_EVSE, "io")]
+)
+def test_fewer_addresses_than_evses_are_refused(kind: str, name: str) -> None:
+    with pytest.raises(SettingsError, match="2 for 3 EVSEs"):
+        load_driver(kind, name).open(settings_of(kind, name), (1, 2, 3), SerialPort.open)
+
+
+def test_a_driver_of_another_kind_is_unknown() -> None:
+    with pytest.raises(UnknownDriver, match="driver pn532 does not exist; there are vt100"):
+        load_driver("display", "pn532")

@@ -26,6 +26,7 @@ from journal.observations import (
 from station.config.hardware import HardwareSettings
 from station.core.desired import DesiredEvse, DesiredState
 from station.profiles import load_profile
+from station.runtime.emulation import EmulatedCards
 from station.runtime.hardware.hardware import Hardware
 from station.runtime.watched_value import WatchedValue
 from tests.drivers.fixtures_charging import make_memory_world
@@ -53,6 +54,7 @@ class ControlLoopTest:
         self.stop: Callable[[], None] = lambda: None
         self._settings, self._options = settings, how
         self._began = trio.current_time()
+        self.cards = EmulatedCards()
         self.hardware = Hardware(
             settings,
             load_profile("development"),
@@ -60,6 +62,7 @@ class ControlLoopTest:
             reference_for=lambda kind, value: IdToken(f"#{value}", kind),
             reading_interval_s=10,
             desired_state=self.desired,
+            evse_for_card=self.cards.take_evse_id,
             **how,
         )
         self._requests = {evse: _desired_evse(evse) for evse in (1, 2)}

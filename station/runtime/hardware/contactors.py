@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from drivers.io.icpdas_m7055 import IcpdasM7055
-from drivers.io.wiring import OutputA
-from drivers.ports import PowerFunction, PowerRequest, SeccState
+from drivers.ports import IoModule, PowerFunction, PowerRequest, SeccState
+from drivers.wiring import OutputA
 from station.runtime.hardware.inputs import EvseInputs
 
 OPENING_CURRENT_MAX_A: Final = 5  # they open below, safety rule 3
@@ -23,7 +22,7 @@ class Contactors:
         coil: what they are told.
     """
 
-    def __init__(self, inputs: EvseInputs, io: IcpdasM7055, feedback_s: float) -> None:
+    def __init__(self, inputs: EvseInputs, io: IoModule, feedback_s: float) -> None:
         self.coil_on = False
         self._inputs = inputs
         self._io = io

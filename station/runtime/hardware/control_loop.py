@@ -13,7 +13,6 @@ from typing import Final
 
 import trio
 
-from drivers.io.wiring import InputA, InputB, OutputA
 from drivers.ports import (
     DeviceReady,
     DeviceReport,
@@ -27,6 +26,7 @@ from drivers.ports import (
     OrderRefused,
     TokenPresented,
 )
+from drivers.wiring import InputA, InputB, OutputA
 from journal.events import Observation
 from journal.observations import EvStoppedCharging, MeterRead, StopButtonPressed
 from station.config.hardware import HardwareSettings

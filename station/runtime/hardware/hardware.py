@@ -1,7 +1,7 @@
-"""How do the devices of the station become one body?
+"""The devices of the station as one object: observations out, desired state in.
 
-`Evses` is what the rest of the station sees of them: observations come out, what is wanted
-goes in. Each `run` is a fresh `ControlLoop` on fresh drivers.
+`Hardware.run` builds fresh drivers and a fresh `ControlLoop` each time; what must survive a run
+(the last meter registers, the count of cable reports) is kept in `Hardware`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from station.runtime.hardware.control_loop import ControlLoop
 from station.runtime.watched_value import WatchedValue
 
 
-class Hardware:
-    """The devices of the station.
+def evse_unknown(uid: str) -> int | None:
+    """The EVSE a card is meant for: one reader serves all EVSEs, so any."""
+    return None
 
-    Attributes:
-        intended: UID in upper-case hex to the EVSE that the next showing of that card is meant
-            for.
-    """
+
+class Hardware:
+    """The devices of the station."""
 
     def __init__(
         self,
@@ -42,40 +42,39 @@ class Hardware:
         reference_for: Callable[[str, str], IdToken],
         reading_interval_s: float,
         desired_state: WatchedValue[DesiredState],
+        evse_for_card: Callable[[str], int | None] = evse_unknown,
         open_port: OpenPort = SerialPort.open,
     ) -> None:
-        """Say what there is; `run` brings it to life.
+        """Check the settings; `run` starts the devices.
 
         Args:
-            settings: `[hardware.*]` of station.toml, or what `emulated` gives.
+            settings: `[hardware.*]` of station.toml, or the result of `emulated_settings`.
             profile: EVSEs, connectors and their power.
             observe: takes each observation, at once and without waiting, until `run` has ended.
-            refer: the reference of an idToken, by type and value.
-            reading_interval_s: how often a reading is told while energy flows.
-            wanted: what shall be.
-            open_port: how drivers open their ports; tests give lines in memory.
+            reference_for: the reference of an idToken, by type and value.
+            reading_interval_s: interval of recorded readings while energy flows.
+            desired_state: the newest desired state.
+            evse_for_card: the EVSE a presented card is meant for, by UID in upper-case hex; None:
+                any EVSE.
+            open_port: how drivers open their ports; tests pass lines in memory.
 
         Raises:
             TableError: the settings cannot be used.
         """
         if not isinstance(settings, HardwareSettings):
             settings = hardware_settings.parse_hardware(settings)
-        self.evse_id_by_uid: dict[str, int] = {}
         self._settings = settings
         self._profile = profile
         self._observe = observe
         self._reference_for = reference_for
         self._reading_interval_s = reading_interval_s
         self._desired_state = desired_state
+        self._evse_for_card = evse_for_card
         self._open_port = open_port
-        StationDrivers(
-            settings, profile.evse_ids, open_port
-        )  # raises what is wrong with the settings
+        StationDrivers(settings, profile.evse_ids, open_port)  # only for the errors it raises
         self._control_loop: ControlLoop | None = None
         self._last_energy_wh: dict[int, Decimal] = {}
-        self._cable_report_counts: Counter[int] = (
-            Counter()
-        )  # reports of each EVSE's; the journal counts too
+        self._cable_report_counts: Counter[int] = Counter()  # by EVSE; the journal counts too
 
     @staticmethod
     def emulated_settings(directory: Path) -> HardwareSettings:
@@ -85,13 +84,12 @@ class Hardware:
     async def run(self) -> None:
         """Run the devices until cancelled; every output is off before and after.
 
-        A device that fails is started again. Anything else that fails stops all power and is
-        raised.
+        A device that fails is started again. Any other failure stops all power and is raised.
         """
-        devices = StationDrivers(self._settings, self._profile.evse_ids, self._open_port)
+        drivers = StationDrivers(self._settings, self._profile.evse_ids, self._open_port)
         self._control_loop = ControlLoop(
             self._settings,
-            devices,
+            drivers,
             self._profile.evse,
             observe=self._on_observation,
             cable_report_counts=self._cable_report_counts,
@@ -99,25 +97,25 @@ class Hardware:
             reading_interval_s=self._reading_interval_s,
             desired_state=self._desired_state,
         )
-        for evse_id, meter in devices.meters.items():
+        for evse_id, meter in drivers.meters.items():
             meter.energy_last_wh = self._last_energy_wh.get(evse_id)  # never backwards, J02.FR.17
         try:
             await self._control_loop.run()
         finally:
-            for evse_id, meter in devices.meters.items():
+            for evse_id, meter in drivers.meters.items():
                 if meter.energy_last_wh is not None:
                     self._last_energy_wh[evse_id] = meter.energy_last_wh
-            devices.close()
+            drivers.close()
 
     def latest_reading(self, evse_id: int) -> MeterRead | None:
         """The newest reading of an EVSE's meter, with the EV's state of charge; None without."""
         return self._control_loop.latest_reading(evse_id) if self._control_loop else None
 
     def release_faults(self, device: str | None = None, evse_id: int | None = None) -> None:
-        """A person has seen to a fault: if it is latched, it goes as soon as it is good.
+        """Release latched faults after a person has checked the device; each ends once it is good.
 
         Args:
-            device: as `faults.FAULT_RULES` names it; None: all.
+            device: as in `fault_registry.FAULT_RULES`; None: all.
             evse_id: None: all.
         """
         if self._control_loop:
@@ -129,12 +127,11 @@ class Hardware:
         self._observe(observation)
 
     def _on_token_presented(self, token: TokenPresented) -> None:
-        """Someone shows a card."""
         uid = token.uid.hex().upper()
         self._observe(
             IdTokenPresented(
                 id_token=self._reference_for("ISO14443", uid),
-                evse_id=self.evse_id_by_uid.pop(uid, None),
+                evse_id=self._evse_for_card(uid),
                 cacheable=not token.uid_is_random,
             )
         )

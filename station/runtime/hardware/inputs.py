@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 import trio
 
-from drivers.io.wiring import InputA, InputB
 from drivers.ports import (
     CableTemperature,
     DeviceReport,
@@ -30,6 +29,7 @@ from drivers.ports import (
     SeccHeartbeat,
     SeccState,
 )
+from drivers.wiring import InputA, InputB
 
 TICK_S: Final = 0.1
 STALL_MIN_S: Final = 0.1  # a tick later than this was held up by us, not by the devices

@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
-from drivers.ports import InsulationReading
+from drivers.ports import InsulationMonitor, InsulationReading
 
 DEVICE_ERROR: Final = 2  # a failed test's only verdict
 PASS_VALID_S: Final = 600.0  # a passed test
@@ -28,7 +27,7 @@ class InsulationSelfTest:
         failures: how many did since energy last flowed.
     """
 
-    def __init__(self, monitor: BenderIsoCha425hv, now: float) -> None:
+    def __init__(self, monitor: InsulationMonitor, now: float) -> None:
         self.last_failed = False
         self.failure_count = 0
         self._monitor = monitor

@@ -7,7 +7,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Final
 
 from drivers.ports import ModuleLimits, PowerFunction
-from station.config.hardware import SeccSettings
+from drivers.settings import SeccSettings
 from station.runtime.hardware.inputs import EvseInputs
 
 LIMIT_STEP_A: Final = Decimal(1)  # smaller changes are not told to the EV

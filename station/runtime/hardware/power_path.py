@@ -17,21 +17,21 @@ from typing import Final
 
 import msgspec
 
-from drivers.insulation.bender_isocha425hv import BenderIsoCha425hv
-from drivers.io.icpdas_m7055 import IcpdasM7055
-from drivers.meters.acrel_djsf1352 import AcrelDjsf1352
 from drivers.ports import (
+    ChargeController,
     ChargeStatus,
     DeviceReport,
+    InsulationMonitor,
     InsulationReading,
+    IoModule,
+    Meter,
     PowerFunction,
+    PowerModules,
     PowerRequest,
     SeccEmergency,
     SeccState,
     SessionFinished,
 )
-from drivers.power.infypower import InfypowerModules
-from drivers.secc.advantics import AdvanticsSecc
 from station.config.hardware import HardwareSettings
 from station.core.desired import DesiredEvse
 from station.runtime.hardware.contactors import Contactors
@@ -73,11 +73,11 @@ class Phase(Enum):
 class PowerDevices(msgspec.Struct, frozen=True):
     """The devices a power path moves."""
 
-    secc: AdvanticsSecc
-    power_modules: InfypowerModules
-    io: IcpdasM7055
-    insulation_monitor: BenderIsoCha425hv
-    meter: AcrelDjsf1352
+    secc: ChargeController
+    power_modules: PowerModules
+    io: IoModule
+    insulation_monitor: InsulationMonitor
+    meter: Meter
 
 
 class AbortedSession(msgspec.Struct, frozen=True):

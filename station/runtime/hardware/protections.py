@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from drivers.io.wiring import InputA, InputB
-from drivers.ports import SeccState
-from drivers.wire.infypower import MAINS_FAULTS
+from drivers.ports import MAINS_FAULTS, SeccState
+from drivers.wiring import InputA, InputB
 from station.config.hardware import HardwareSettings
 from station.runtime.hardware.fault_registry import FAULT_RULES, FaultRegistry, Finding
 from station.runtime.hardware.inputs import (

@@ -11,7 +11,6 @@ from drivers.emulators.memory_port import open_memory_line
 from drivers.emulators.modbus_slave import ModbusSlaveBus
 from drivers.emulators.pty import Pty
 from drivers.io.icpdas_m7055 import IcpdasM7055
-from drivers.io.wiring import InputA, OutputA
 from drivers.ports import (
     CommandRefused,
     DeviceReady,
@@ -23,6 +22,7 @@ from drivers.ports import (
 from drivers.wire import modbus_rtu
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import ExceptionCode, encode_request
+from drivers.wiring import InputA, OutputA
 from tests.drivers.fixtures_serial import ReportLog, running_tasks, sent_frames, wait_until
 
 CONTACTORS, GREEN = OutputA.CONTACTORS, OutputA.LED_GREEN

@@ -16,6 +16,8 @@ from drivers.emulators.ev import Ev
 from drivers.emulators.memory_port import MemoryPort
 from drivers.emulators.process import run_emulated_station
 from drivers.emulators.station import EmulatedStation
+from drivers.io import icpdas_m7055
+from drivers.meters import acrel_djsf1352
 from journal.events import IdToken
 from journal.observations import (
     CableReported,
@@ -24,7 +26,7 @@ from journal.observations import (
     IdTokenPresented,
     MeterRead,
 )
-from station.config.hardware import DRIVER_KEYS, parse_hardware
+from station.config.hardware import parse_hardware
 from station.config.station_toml import DeviceConfig
 from station.core.desired import DesiredState
 from station.profiles.toml_tables import TableError
@@ -53,7 +55,9 @@ TABLES = {
 
 def test_the_tables_of_station_toml_become_settings() -> None:
     settings = parse_hardware(TABLES)
+    assert isinstance(settings.meter, acrel_djsf1352.Settings)
     assert settings.meter.addresses == (7, 8)
+    assert isinstance(settings.io, icpdas_m7055.Settings)
     assert settings.io.baud == 38_400
     assert settings.modules.groups == ((0, 1), (2, 3))
     assert settings.secc.heartbeat_ms == 200
@@ -100,10 +104,12 @@ def test_too_few_addresses_are_refused() -> None:
         assembly.StationDrivers(settings, (1, 2))
 
 
-def test_every_driver_tells_its_keys() -> None:
-    assert set(DRIVER_KEYS) >= {table.driver for table in TABLES.values()}
-    assert "addresses" in DRIVER_KEYS["icpdas_m7055"]
-    assert "port" not in DRIVER_KEYS["pn532"]
+def test_an_unknown_driver_is_refused_with_the_names_of_its_kind() -> None:
+    tables = {**TABLES, "reader": DeviceConfig("reader", "infypower", "/dev/ttyUSB0", {})}
+    with pytest.raises(TableError) as refused:
+        parse_hardware(tables)
+    expected = "[hardware.reader] driver infypower does not exist; there are pn532"
+    assert str(refused.value) == expected
 
 
 # --- devices that go and come --------------------------------------------------------------------
@@ -193,7 +199,7 @@ async def test_a_card_is_told_by_its_reference_and_its_meant_evse(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     async with run_in_memory(tmp_path) as trial:
-        trial.hardware.evse_id_by_uid["04A224B2C15E80"] = 2
+        trial.cards.expect_card("04a224b2c15e80", 2)
         for id_token in ("04a224b2c15e80", "04A224B2C15E80", "08123456"):
             trial.send_order("present_token", id_token=id_token, type="ISO14443")
             await trio.sleep(3)
@@ -202,7 +208,6 @@ async def test_a_card_is_told_by_its_reference_and_its_meant_evse(
         assert first == IdTokenPresented(token, evse_id=2, cacheable=True)
         assert second == IdTokenPresented(token, evse_id=None, cacheable=True)
         assert third.cacheable is False
-        assert trial.hardware.evse_id_by_uid == {}
 
 
 async def test_a_reader_that_is_not_wanted_reads_nothing(

@@ -6,13 +6,11 @@ The path and its parts without a world: reports go in by hand, drivers are there
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from drivers.io.wiring import OutputA
 from drivers.ports import (
     ChargeStatus,
     DeviceReport,
@@ -25,15 +23,15 @@ from drivers.ports import (
     SeccState,
     SessionFinished,
 )
-from station.config.hardware import emulated_settings
+from drivers.wiring import OutputA
 from station.core.desired import DesiredEvse, DesiredState
-from station.runtime.hardware.assembly import StationDrivers
 from station.runtime.hardware.contactors import OPEN_TIMEOUT_S, Contactors
 from station.runtime.hardware.control_loop import _desired_evse
 from station.runtime.hardware.fault_registry import StopMode
 from station.runtime.hardware.inputs import EvseInputs
 from station.runtime.hardware.insulation_check import InsulationSelfTest
-from station.runtime.hardware.power_path import Phase, PowerDevices, PowerPath
+from station.runtime.hardware.power_path import Phase, PowerPath
+from tests.runtime.hardware.fakes import FakePowerDevices, hardware_settings
 
 ENERGY = DesiredEvse(1, energy_allowed=True, suspended=False, transaction_id=None, display_text="")
 NOTHING = _desired_evse(DesiredState(), 1, shutting_down=False)
@@ -52,20 +50,13 @@ class PowerPathBench:
     """One path; `say` reports, `go` lets time pass with the path at work."""
 
     def __init__(self) -> None:
-        settings = emulated_settings(Path("nowhere"))
-        devices = StationDrivers(settings, (1, 2))
-        self.devices = devices
+        settings = hardware_settings()
+        self.devices = FakePowerDevices()
         self.now = 100.0
         self.ev_stopped = 0
         self.senses = EvseInputs(1)
-        hands = PowerDevices(
-            devices.seccs[1],
-            devices.power_modules,
-            devices.io_modules[1],
-            devices.insulation_monitors[1],
-            devices.meters[1],
-        )
-        self.path = PowerPath(self.senses, hands, settings, self._on_ev_stopped, self.now)
+        devices = self.devices.as_power_devices()
+        self.path = PowerPath(self.senses, devices, settings, self._on_ev_stopped, self.now)
         self.request: DesiredEvse | None = ENERGY
         self.stop = StopMode.NONE
         self.path.current_limit_a, self.path.voltage_range_v = Decimal(400), (150, 1000)
@@ -92,7 +83,7 @@ class PowerPathBench:
         self.path.run_step(self.request, self.stop, self.stop is not StopMode.NONE, True, self.now)
 
     def is_output_on(self, output: OutputA) -> bool:
-        return bool(self.devices.io_modules[1].outputs >> output & 1)
+        return output in self.devices.io.outputs_on
 
     def start_charging(self) -> None:
         """Bring the path to power transfer."""
@@ -103,7 +94,7 @@ class PowerPathBench:
         assert self.path.phase is Phase.SESSION
         assert self.path.is_transferring
         assert self.is_output_on(OutputA.CONTACTORS)
-        assert self.devices.seccs[1].enabled
+        assert self.devices.secc.enabled
 
 
 @pytest.fixture
@@ -139,7 +130,7 @@ async def test_a_driver_that_opened_by_itself_is_not_closed_on_the_way_out(
     power_path_bench: PowerPathBench,
 ) -> None:
     power_path_bench.start_charging()
-    power_path_bench.devices.io_modules[1].set_output(
+    power_path_bench.devices.io.set_output(
         OutputA.CONTACTORS, False
     )  # as after a reset of the module
     power_path_bench.stop = StopMode.EMERGENCY
@@ -185,11 +176,11 @@ async def test_the_controller_is_enabled_only_after_a_self_test(
 ) -> None:
     power_path_bench.report(PilotState("B", 1000), GOOD)
     power_path_bench.report(GOOD, GOOD)  # said before the test began
-    assert not power_path_bench.devices.seccs[1].enabled
+    assert not power_path_bench.devices.secc.enabled
     power_path_bench.report(TESTING)
-    assert not power_path_bench.devices.seccs[1].enabled
+    assert not power_path_bench.devices.secc.enabled
     power_path_bench.report(GOOD)
-    assert power_path_bench.devices.seccs[1].enabled
+    assert power_path_bench.devices.secc.enabled
 
 
 async def test_a_failed_self_test_enables_nothing_and_is_tried_again(
@@ -199,9 +190,9 @@ async def test_a_failed_self_test_enables_nothing_and_is_tried_again(
     power_path_bench.report(TESTING, FAILED)
     assert power_path_bench.path.self_test.last_failed
     power_path_bench.advance(1.2)
-    assert not power_path_bench.devices.seccs[1].enabled
+    assert not power_path_bench.devices.secc.enabled
     power_path_bench.report(TESTING, GOOD)
-    assert power_path_bench.devices.seccs[1].enabled
+    assert power_path_bench.devices.secc.enabled
     assert not power_path_bench.path.self_test.last_failed
 
 
@@ -255,9 +246,7 @@ async def test_nothing_bleeds_while_a_battery_may_be_connected(
 
 
 async def test_feedback_is_judged_by_time_and_by_readings(power_path_bench: PowerPathBench) -> None:
-    contactors = Contactors(
-        power_path_bench.senses, power_path_bench.devices.io_modules[1], feedback_s=0.2
-    )
+    contactors = Contactors(power_path_bench.senses, power_path_bench.devices.io, feedback_s=0.2)
     contactors.update_coil(True, 0.0, 0.0)
     power_path_bench.senses.apply_contactor_feedback(False)
     contactors.update_coil(True, 0.0, 0.0)
@@ -273,7 +262,7 @@ async def test_feedback_is_judged_by_time_and_by_readings(power_path_bench: Powe
 
 
 async def test_a_passed_self_test_counts_for_ten_minutes(power_path_bench: PowerPathBench) -> None:
-    test = InsulationSelfTest(power_path_bench.devices.insulation_monitors[1], now=0.0)
+    test = InsulationSelfTest(power_path_bench.devices.insulation_monitor, now=0.0)
     test.start_if_due(needed=True, idle=True, now=0.0)
     test.on_insulation_report(TESTING, 1.0)
     test.on_insulation_report(GOOD, 2.0)

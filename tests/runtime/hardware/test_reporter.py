@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 
 from drivers.ports import MeterReading, PilotState
 from journal.events import Observation
 from journal.observations import CableReported, MeterRead
-from station.config.hardware import emulated_settings
-from station.runtime.hardware.assembly import StationDrivers
 from station.runtime.hardware.inputs import EvseInputs
-from station.runtime.hardware.power_path import PowerDevices, PowerPath
+from station.runtime.hardware.power_path import PowerPath
 from station.runtime.hardware.reporter import READING_FRESH_S, Reporter
+from tests.runtime.hardware.fakes import FakePowerDevices, hardware_settings
 
 NOTHING = Decimal(0)
 READING = MeterReading(Decimal(1000), NOTHING, NOTHING, NOTHING, NOTHING, Decimal(25), False)
@@ -20,16 +18,9 @@ READING = MeterReading(Decimal(1000), NOTHING, NOTHING, NOTHING, NOTHING, Decima
 
 def reporter_with_silent_meter() -> tuple[EvseInputs, Reporter, list[Observation]]:
     """An EVSE whose pilot has spoken and whose meter has not."""
-    devices = StationDrivers(emulated_settings(Path("nowhere")), (1, 2))
     senses = EvseInputs(1)
-    hands = PowerDevices(
-        devices.seccs[1],
-        devices.power_modules,
-        devices.io_modules[1],
-        devices.insulation_monitors[1],
-        devices.meters[1],
-    )
-    path = PowerPath(senses, hands, emulated_settings(Path("nowhere")), lambda: None, 0.0)
+    devices = FakePowerDevices().as_power_devices()
+    path = PowerPath(senses, devices, hardware_settings(), lambda: None, 0.0)
     told: list[Observation] = []
     teller = Reporter(senses, path, 1, told.append, reading_interval_s=10)
     senses.apply_report(PilotState("A", 0), 0.0, 100_000)

@@ -1,6 +1,6 @@
-"""Which wire goes to which channel of the two I/O modules?
+"""Wiring of the two I/O modules of the reference product: which wire is on which channel.
 
-The wiring of the reference product: module A serves the station and EVSE 1, module B EVSE 2. A
+Module A (number 1) serves the station and EVSE 1, module B (number 2) EVSE 2 and the dispenser. A
 sensor is wired so that a broken wire reads as the bad state. There is no lock for the plug: a
 fixed CCS1 cable is locked by the vehicle's inlet.
 """
@@ -8,6 +8,7 @@ fixed CCS1 cable is locked by the vehicle's inlet.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 
 class OutputA(IntEnum):
@@ -60,3 +61,13 @@ class InputB(IntEnum):
     COOLING_FLOW_GOOD = 5
     EVSE_1_STOP_BUTTON = 6
     EVSE_2_STOP_BUTTON = 7
+
+
+IO_MODULE_COUNT: Final = 2  # module 1 is also EVSE 1's, module 2 EVSE 2's
+
+POWER_OUTPUTS: Final = {
+    1: (OutputA.CONTACTORS, OutputA.BLEEDER, OutputA.AC_ENABLE),
+    2: (OutputB.CONTACTORS, OutputB.BLEEDER),
+}
+"""By module number: the outputs that put power on something. Only the station switches these on;
+a driver may switch them off on its own."""
