@@ -297,7 +297,7 @@ async def test_the_watchdog_proves_itself(autojump_clock: trio.testing.MockClock
         await trio.sleep(4)
         assert cabinet.io.watchdog_works is True
         assert cabinet.module.outputs == 1 << GREEN
-        cabinet.io.switch(CONTACTORS, True)
+        cabinet.io.set_output(CONTACTORS, True)
         with pytest.raises(ValueError, match="power outputs are on"):
             cabinet.io.test_watchdog()
 
