@@ -1,4 +1,10 @@
-"""When do the DC contactors of an EVSE close and open, do they obey, and is what is left bled?"""
+"""DC contactor control for one EVSE: close, open, feedback, bleeding.
+
+Closing is immediate. Opening waits for a current below `OPENING_CURRENT_MAX_A`, measured after the
+modules went off, for at most `OPEN_TIMEOUT_S`: contactors that open under load weld or burn, but
+an emergency must not wait longer (safety rule 3). Both poles are driven by one output and read
+back by one input.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +15,17 @@ from drivers.wiring import OutputA
 from station.runtime.hardware.inputs import EvseInputs
 
 OPENING_CURRENT_MAX_A: Final = 5  # they open below, safety rule 3
-OPEN_TIMEOUT_S: Final = 0.5  # or after so long
+OPEN_TIMEOUT_S: Final = 0.5  # they open after this time in any case
 BLEED_TARGET_V: Final = 20
-FEEDBACKS_MIN: Final = 3  # read after an order, before they are judged
+FEEDBACKS_MIN: Final = 3  # readings after an order before the feedback counts
 MEASUREMENT_DELAY_S: Final = 0.05  # from a measurement to its report
 
 
 class Contactors:
-    """Both poles, driven by one output, seen by one input.
+    """Contactors and bleeder of one EVSE.
 
     Attributes:
-        coil: what they are told.
+        coil_on: whether they are ordered to close.
     """
 
     def __init__(self, inputs: EvseInputs, io: IoModule, feedback_s: float) -> None:
@@ -31,27 +37,27 @@ class Contactors:
         self._differs_since: tuple[float, int] | None = None
 
     def update_coil(self, close: bool, modules_off_at: float, now: float) -> None:
-        """Close at once; open without current, or soon all the same.
+        """Close at once; open without current, or after `OPEN_TIMEOUT_S`.
 
         Args:
-            close: what is wanted.
-            modules_off_at: since when no module gives.
+            close: whether they have to be closed.
+            modules_off_at: since when the modules have been off.
             now: by the `AwakeClock`.
         """
         if close:
             self.coil_on, self._opening_at = True, None
             self._io.set_output(OutputA.CONTACTORS, True)
         elif self.coil_on:
-            # on the way to open nothing is written: a driver that opened by itself stays so
+            # While opening, nothing is written: the output may be off already by the driver itself.
             self._opening_at = now if self._opening_at is None else self._opening_at
-            waited = now - self._opening_at >= OPEN_TIMEOUT_S
-            self.coil_on = not (waited or self._is_current_low(modules_off_at))
+            timed_out = now - self._opening_at >= OPEN_TIMEOUT_S
+            self.coil_on = not (timed_out or self._is_current_low(modules_off_at))
         if not self.coil_on:
             self._io.set_output(OutputA.CONTACTORS, False)
         self._compare_feedback(now)
 
     def _is_current_low(self, modules_off_at: float) -> bool:
-        """A measurement taken after the modules went off says that no current flows."""
+        """A measurement taken after the modules went off shows no current."""
         measured_at = self._inputs.output_at
         fresh = measured_at is not None and measured_at > modules_off_at + MEASUREMENT_DELAY_S
         return fresh and abs(self._inputs.output_a) < OPENING_CURRENT_MAX_A
@@ -63,24 +69,24 @@ class Contactors:
             self._differs_since = now, self._inputs.feedback_count
 
     def set_bleeder(self, request: PowerRequest | None) -> None:
-        """Lower the output, never while the EV's battery may hang on it.
+        """Discharge the output, never while the EV's battery may be connected to it.
 
         Args:
             request: of the controller in a session; None outside.
         """
-        senses = self._inputs
-        opened = senses.contactors_closed is False and not self.coil_on
+        inputs = self._inputs
+        opened = inputs.contactors_closed is False and not self.coil_on
         if request is None:
-            on = opened and senses.output_v > BLEED_TARGET_V
-        else:  # the EV is not connected yet while the insulation is tested
-            safe = opened or senses.secc_state is SeccState.INSULATION_TEST
+            on = opened and inputs.output_v > BLEED_TARGET_V
+        else:  # during the insulation test the EV's own contactors are still open
+            safe = opened or inputs.secc_state is SeccState.INSULATION_TEST
             on = request.lower_voltage and request.function is PowerFunction.STANDBY and safe
         self._io.set_output(OutputA.BLEEDER, on)
 
     def feedback_fault(self, now: float) -> Literal["welded", "stuck_open"] | None:
-        """What the feedback says against the order for too long.
+        """The fault, if the feedback has contradicted the order for too long.
 
-        Time alone does not count: the feedback must have been read a few times since.
+        Time alone is not enough: the feedback must have been read `FEEDBACKS_MIN` times since.
         """
         if self._differs_since is None:
             return None

@@ -1,7 +1,15 @@
-"""What does the station's body do, ten times a second and whenever something happens?
+"""Control loop of the devices: a round every 0.1 s, and at once when something changes.
 
-A round: what is wrong, what shall each power path do, what is worth writing down. A round never
-waits; it looks at what the devices said and at what is wanted, and sets levels.
+A round, in this order:
+
+1. find faults in all inputs and update the fault registry (protections first, so that the power
+   paths never act on a fault later than in the round that sees it);
+2. for each EVSE: set the limits, run a step of its power path, report changes as observations;
+3. set what belongs to no EVSE: mains contactor, fan, reader, watchdogs, display.
+
+A round never waits: it reads the newest reports and the desired state, and sets levels. Drivers
+run beside it in `DriverSupervisor` and outlive it: at the end the power paths are stopped while the
+drivers still run.
 """
 
 from __future__ import annotations
@@ -44,20 +52,20 @@ from station.runtime.hardware.inputs import (
     StationInputs,
 )
 from station.runtime.hardware.power_limits import current_limit_a, voltage_range_v
-from station.runtime.hardware.power_path import Phase, PowerDevices, PowerPath, no_energy
+from station.runtime.hardware.power_output import DEFAULT_MODULE_C, PowerDevices
+from station.runtime.hardware.power_path import Phase, PowerPath, no_energy
 from station.runtime.hardware.protections import Protections
 from station.runtime.hardware.reporter import Reporter
 from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.hardware")
 
-SHUTDOWN_TIMEOUT_S: Final = 3.0  # for contactors open and the last register told, on the way out
-DEFAULT_MODULE_C: Final = 25  # what the controller is told before a module spoke
+SHUTDOWN_TIMEOUT_S: Final = 3.0  # until contactors are open and the last register is reported
 STOP_BUTTONS: Final = {1: InputB.EVSE_1_STOP_BUTTON, 2: InputB.EVSE_2_STOP_BUTTON}
 
 
 class ControlLoop:
-    """One run of the devices, from all off to all off."""
+    """One run of the devices; every output is off before and after."""
 
     def __init__(
         self,
@@ -71,7 +79,13 @@ class ControlLoop:
         reading_interval_s: float,
         desired_state: WatchedValue[DesiredState],
     ) -> None:
-        """As `Evses`; `present` takes a card that is shown, `cables` are reports so far."""
+        """As `Hardware`, and:
+
+        Args:
+            devices: the drivers, not yet running.
+            cable_report_counts: by EVSE, how many CableReported were observed so far.
+            on_token_presented: takes a card that was presented.
+        """
         self._settings = settings
         self._devices = devices
         self._observe = observe
@@ -107,7 +121,7 @@ class ControlLoop:
 
     def _build_power_path(self, evse_id: int, now: float) -> PowerPath:
         devices = self._devices
-        hands = PowerDevices(
+        power_devices = PowerDevices(
             secc=devices.seccs[evse_id],
             power_modules=devices.power_modules,
             io=devices.io_modules[evse_id],
@@ -115,7 +129,7 @@ class ControlLoop:
             meter=devices.meters[evse_id],
         )
         ev_stopped = partial(self._observe, EvStoppedCharging(evse_id))
-        return PowerPath(EvseInputs(evse_id), hands, self._settings, ev_stopped, now)
+        return PowerPath(EvseInputs(evse_id), power_devices, self._settings, ev_stopped, now)
 
     def _has_session(self, evse_id: int) -> bool:
         paths = self._power_paths.values() if evse_id == 0 else (self._power_paths[evse_id],)
@@ -124,11 +138,14 @@ class ControlLoop:
     def latest_reading(self, evse_id: int) -> MeterRead | None:
         return self._reporters[evse_id].latest_reading(self._clock.now())
 
-    # --- the tasks -------------------------------------------------------------------------------
+    # --- Tasks -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run until cancelled. Drivers outlive the power paths: whatever ends this, power goes
-        off in good order. What is no DeviceFault is raised then."""
+        """Run until cancelled.
+
+        Drivers outlive the power paths: whatever ends this, power goes off in the regular order.
+        An exception in a driver that is no DeviceFault is raised after that.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._driver_supervisor.run)
             try:
@@ -154,29 +171,29 @@ class ControlLoop:
                 await self._driver_supervisor.crashed.wait()
 
     async def _shut_down(self) -> None:
-        """Stop what runs while the drivers still live, and tell the last registers."""
+        """Stop all sessions while the drivers still run, and report the last registers."""
         self._shutting_down = True
         for path in self._power_paths.values():
             path.emergency_stop(self._clock.now())
         with trio.move_on_after(SHUTDOWN_TIMEOUT_S, shield=True):
             self._run_round()
             while any(path.is_powered for path in self._power_paths.values()) or any(
-                teller.has_unreported_opening for teller in self._reporters.values()
+                reporter.has_unreported_opening for reporter in self._reporters.values()
             ):
                 await trio.sleep(TICK_S / 2)
                 self._clock.tick()
                 self._run_round()
 
-    # --- hearing ---------------------------------------------------------------------------------
+    # --- Reports ---------------------------------------------------------------------------------
 
     def _on_report(self, name: str, report: DeviceReport) -> None:
-        """Take a report of a driver; go a round at once if it calls for one."""
+        """Handle a report of a driver; run a round at once if the report requires one."""
         kind, _, number = name.partition(" ")
         if self._dispatch_report(kind, int(number or 0), report):
             self._run_round()
 
     def _dispatch_report(self, device_kind: str, number: int, report: DeviceReport) -> bool:
-        """Bring a report to whom it concerns; whether it calls for a round at once."""
+        """Apply a report to the EVSE or the station; whether it requires a round at once."""
         now = self._clock.now()
         match report:
             case DeviceReady(identity=identity):
@@ -197,7 +214,7 @@ class ControlLoop:
                 self._station_inputs.module_count = self._devices.power_modules.module_count
                 return False
             case GroupOutput() | GroupSilent():
-                return True  # the age of its output says the same
+                return True  # the age of the last output has the same meaning
             case OrderRefused():
                 log.warning("modules: %s", report)
                 return False
@@ -230,20 +247,24 @@ class ControlLoop:
             self._observe(StopButtonPressed(evse_id))
         self._pressed_evse_ids = pressed
 
-    # --- a round ---------------------------------------------------------------------------------
+    # --- A round ---------------------------------------------------------------------------------
 
     def _run_round(self, *, repeat: bool = False) -> None:
-        """Look at everything, set every level, tell what is new."""
+        """Find faults, set every level, report changes.
+
+        Args:
+            repeat: also repeat the modules' orders and update the display; every `TICK_S`.
+        """
         now = self._clock.now()
         if not self._settings.in_field:
             self.fault_registry.release_faults(visible_only=True)
         self.fault_registry.update_faults(self._protections.find_faults(now), now)
-        wanted = self._desired_state.value
+        desired_state = self._desired_state.value
         for evse_id, path in self._power_paths.items():
             self._set_limits(evse_id, path)
             path.run_step(
                 _desired_evse(
-                    wanted, evse_id, self._shutting_down, self._cable_report_counts[evse_id]
+                    desired_state, evse_id, self._shutting_down, self._cable_report_counts[evse_id]
                 ),
                 self.fault_registry.stop_mode(evse_id),
                 self.fault_registry.blocks_charging(evse_id),
@@ -251,26 +272,23 @@ class ControlLoop:
                 now,
             )
             if repeat:
-                path.repeat_module_order()
+                path.output.repeat_module_order()
             self._reporters[evse_id].report_changes(now)
-        self._set_station_outputs(wanted)
+        self._set_station_outputs(desired_state)
         if repeat:
-            self._update_display(wanted)
+            self._update_display(desired_state)
 
     def _set_limits(self, evse_id: int, path: PowerPath) -> None:
         usable = self._protections.usable_modules(evse_id)
-        modules = [
-            self._station_inputs.module_limits[one]
-            for one in usable
-            if one in self._station_inputs.module_limits
-        ]
-        states = self._station_inputs.module_states
-        group = [states[one] for one in self._settings.modules.groups[evse_id - 1] if one in states]
-        path.module_temperature_c = max(
-            (state.temperature_c for state in group), default=DEFAULT_MODULE_C
+        limits, states = self._station_inputs.module_limits, self._station_inputs.module_states
+        modules = [limits[address] for address in usable if address in limits]
+        group = self._settings.modules.groups[evse_id - 1]
+        path.output.module_temperature_c = max(
+            (states[address].temperature_c for address in group if address in states),
+            default=DEFAULT_MODULE_C,
         )
-        path.voltage_range_v = voltage_range_v(modules)
-        path.current_limit_a = current_limit_a(
+        path.output.voltage_range_v = voltage_range_v(modules)
+        path.output.current_limit_a = current_limit_a(
             path.inputs,
             modules,
             power_max_w=self._power_max_w[evse_id],
@@ -279,16 +297,18 @@ class ControlLoop:
         )
 
     def _update_display(self, desired_state: DesiredState) -> None:
-        """One row per EVSE: the judgement's words and, while it charges, what the meter says."""
-        if self._devices.display is not None:
-            self._devices.display.lines = tuple(
-                f"{evse.evse_id}  {evse.display_text}{self._reporters[evse.evse_id].display_figures}"
-                for evse in desired_state.evses
-                if evse.evse_id in self._reporters
-            )
+        """One row per EVSE: the text of the desired state and, while charging, figures."""
+        if self._devices.display is None:
+            return
+        figures = {evse_id: each.display_figures for evse_id, each in self._reporters.items()}
+        self._devices.display.lines = tuple(
+            f"{evse.evse_id}  {evse.display_text}{figures[evse.evse_id]}"
+            for evse in desired_state.evses
+            if evse.evse_id in figures
+        )
 
     def _set_station_outputs(self, desired_state: DesiredState) -> None:
-        """What no EVSE decides alone: mains contactor, fan, reader, watchdogs."""
+        """Outputs that belong to no EVSE: mains contactor, fan, reader, watchdogs."""
         emergency = self.fault_registry.has_fault("emergency_stop/pressed", 0)
         welded = any(
             self.fault_registry.has_fault("contactor/welded", evse_id)
@@ -309,14 +329,14 @@ class ControlLoop:
 def _desired_evse(
     desired_state: DesiredState, evse_id: int, shutting_down: bool, cable_report_count: int = 0
 ) -> DesiredEvse | None:
-    """What the judgement wants of an EVSE; nothing before it has spoken and on the way out.
+    """Desired state of an EVSE; without energy before the first decision and while shutting down.
 
-    Behind a slow commit it may still speak of the EV that was there before this one: `cables`
-    are the reports of the cable so far, and it has to know them all to give energy: None until it
-    does. To take energy away it need not.
+    During a slow commit the desired state may still belong to the EV that was plugged in before
+    this one. So it may allow energy only if it includes all `cable_report_count` reports of the
+    cable: None until it does. It may withdraw energy in any case.
     """
     for evse in () if shutting_down else desired_state.evses:
         if evse.evse_id == evse_id:
-            knows = evse.cable_report_count in (None, cable_report_count)
-            return evse if knows or not evse.energy_allowed else None
+            up_to_date = evse.cable_report_count in (None, cable_report_count)
+            return evse if up_to_date or not evse.energy_allowed else None
     return no_energy(evse_id)

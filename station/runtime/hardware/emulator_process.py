@@ -1,7 +1,7 @@
-"""Where are the emulated devices, if no real ones are configured?
+"""Emulated devices of a station without `[hardware]`: their process and its socket.
 
-`station run` uses the process that emulates devices for its data directory; if there is none it
-starts one that lives and dies with it, even when the station is killed.
+`station run` uses the process that already emulates the devices of its data directory; if there is
+none, it starts one that ends with it, even when the station is killed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ READY_TIMEOUT_S = 20.0
 
 
 class EmulatorFailed(Exception):
-    """The emulated devices did not come up. One line."""
+    """The emulated devices did not start. One line."""
 
 
 def emulator_socket(data: Path) -> Path:
@@ -30,12 +30,13 @@ def emulator_socket(data: Path) -> Path:
 
 @contextmanager
 def run_emulator(data: Path) -> Iterator[None]:
-    """Have the devices of `data` emulated, by whoever does it already or by a child of ours.
+    """Have the devices of `data` emulated, by the process that does so already or by a child.
 
-    The child reads our end of a pipe: it ends when we do, however we end.
+    The child reads the other end of a pipe from this process: it ends when this process ends,
+    for whatever reason.
 
     Raises:
-        EmulatorFailed: they do not come up.
+        EmulatorFailed: they do not start.
     """
     if trio.run(_is_listening, emulator_socket(data)):
         log.info("devices: emulated by another process")
@@ -72,7 +73,7 @@ async def _wait_until_ready(child: subprocess.Popen[bytes], path: Path) -> None:
 
 
 async def _is_listening(path: Path) -> bool:
-    """Whether somebody listens there."""
+    """Whether a process listens on a socket."""
     try:
         stream = await trio.open_unix_socket(str(path))
     except OSError:

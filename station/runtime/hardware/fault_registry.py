@@ -1,7 +1,22 @@
-"""What is wrong, since when, and is it over?
+"""Faults: the rule of each fault, and the registry of active ones.
 
-`FAULT_RULES` says for every trouble the devices can tell of what the station does about it; `Ledger`
-holds what is wrong now and says so, once when it comes and once when it is over.
+`FAULT_RULES` says for every fault the devices can report how a session stops, when charging is
+forbidden, and what the CSMS is sent. `FaultRegistry` keeps the active faults and reports each once
+when it begins and once when it ends.
+
+    good ──(finding)──▶ active ──(good for the dwell)──▶ good
+                          │                               ▲
+                          └─ latched ──(release_faults)───┘
+
+* A fault is *active* from the first finding until it has not been found for its dwell time. The
+  dwell keeps a loose contact from ending and starting sessions.
+* A *latched* fault needs a person: it stays active until `release_faults`, then ends as soon as it
+  is good for the dwell. Faults are latched where good readings prove nothing (a welded contactor
+  without power) or where a person must look (emergency stop, doors).
+* A fault that forbids charging only when idle (`BlockMode.WHEN_IDLE`) lets the running session end
+  regularly.
+* With emulated devices, the person who clears a fault releases it too; faults that are visible
+  without power are released in every round, since they come back if they are not gone.
 """
 
 from __future__ import annotations
@@ -28,24 +43,24 @@ class BlockMode(Enum):
     """When a fault forbids charging."""
 
     NEVER = "never"
-    WHEN_IDLE = "when idle"  # what runs may end in peace, nothing new begins
+    WHEN_IDLE = "when idle"  # a session may end regularly, none may start
     ALWAYS = "always"
 
 
 class FaultRule(msgspec.Struct, frozen=True):
-    """One trouble and what follows.
+    """One fault and its consequences.
 
     Attributes:
         device, fault: its name.
-        stop: how a session ends because of it.
-        blocks: when it forbids charging.
-        reason: stoppedReason of the transaction that ends.
-        code: techCode of its NotifyEvent (ChargeX MREC).
-        latched: needs a person; see `Ledger.release_faults`.
-        seen_idle: it shows without power too. One that is latched and does not stays until it
-            is released, however good things look.
-        dwell_s: how long it must have been good, with emulated devices.
-        field_dwell_s: the same with real ones; None: as long.
+        stop_mode: how a session ends because of it.
+        block_mode: when it forbids charging.
+        stopped_reason: stoppedReason of the transaction that ends.
+        tech_code: techCode of its NotifyEvent (ChargeX MREC).
+        latched: needs a person; see `FaultRegistry.release_faults`.
+        visible_when_idle: it is found without power too. A latched fault that is not stays active
+            until it is released, even if all readings are good.
+        dwell_s: how long it must have been good to end, with emulated devices.
+        field_dwell_s: the same with real devices; None: as `dwell_s`.
     """
 
     device: str
@@ -61,7 +76,7 @@ class FaultRule(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A row that is true right now. `blocks` and `latched` override the row's."""
+    """A fault found in this round. `blocks_charging` and `latched` override the rule's."""
 
     rule: FaultRule
     evse_id: int
@@ -74,9 +89,9 @@ _EMERGENCY, _NORMAL, _NONE = StopMode.EMERGENCY, StopMode.NORMAL, StopMode.NONE
 _ALWAYS, _IDLE, _NEVER = BlockMode.ALWAYS, BlockMode.WHEN_IDLE, BlockMode.NEVER
 
 _FAULT_RULES = (
-    # device, fault, stop, blocks, stoppedReason, techCode
-    FaultRule("emergency_stop", "pressed", _EMERGENCY, _ALWAYS, "EmergencyStop", "CX008", latched=True,
-        dwell_s=1.0),
+    # device, fault, stop_mode, block_mode, stopped_reason, tech_code
+    FaultRule("emergency_stop", "pressed", _EMERGENCY, _ALWAYS, "EmergencyStop", "CX008",
+        latched=True, dwell_s=1.0),
     FaultRule("door", "open", _EMERGENCY, _ALWAYS, latched=True),
     FaultRule("dispenser_door", "open", _EMERGENCY, _ALWAYS, latched=True),
     FaultRule("dispenser", "tilted", _EMERGENCY, _ALWAYS, latched=True),
@@ -120,11 +135,12 @@ _FAULT_RULES = (
     FaultRule("module", "wrong_count", _NONE, _NEVER),
     FaultRule("cabinet", "hot", _NONE, _NEVER, tech_code="CX003"),
     FaultRule("contactor", "welded", _EMERGENCY, _ALWAYS, tech_code="CX017", latched=True),
-    FaultRule("contactor", "stuck_open", _NORMAL, _ALWAYS, tech_code="CX017", visible_when_idle=False),
+    FaultRule("contactor", "stuck_open", _NORMAL, _ALWAYS, tech_code="CX017",
+        visible_when_idle=False),
     FaultRule("output", "over_voltage", _EMERGENCY, _ALWAYS, tech_code="CX005", latched=True,
         visible_when_idle=False),
-    FaultRule("output", "over_current", _EMERGENCY, _ALWAYS, "OvercurrentFault", "CX004", latched=True,
-        visible_when_idle=False),
+    FaultRule("output", "over_current", _EMERGENCY, _ALWAYS, "OvercurrentFault", "CX004",
+        latched=True, visible_when_idle=False),
     FaultRule("output", "keeps_voltage", _NONE, _ALWAYS, tech_code="CX024"),
     FaultRule("cable", "hot", _NONE, _NEVER, tech_code="CX018"),
     FaultRule("cable", "over_temperature", _NORMAL, _ALWAYS, tech_code="CX019"),
@@ -135,11 +151,11 @@ _FAULT_RULES = (
     FaultRule("reader", "lost", _NONE, _NEVER, dwell_s=0.0),
     FaultRule("display", "lost", _NONE, _NEVER, dwell_s=0.0),
 )  # fmt: skip
-FAULT_RULES: Final = {f"{row.device}/{row.fault}": row for row in _FAULT_RULES}
+FAULT_RULES: Final = {f"{rule.device}/{rule.fault}": rule for rule in _FAULT_RULES}
 
 
 class _ActiveFault(msgspec.Struct):
-    """A fault that was told and is not over."""
+    """A fault that was reported and has not ended."""
 
     finding: Finding
     blocks_charging: bool
@@ -148,7 +164,7 @@ class _ActiveFault(msgspec.Struct):
 
 
 class FaultRegistry:
-    """What is wrong, told as DeviceFaulted and DeviceRecovered."""
+    """Active faults, reported as DeviceFaulted and DeviceRecovered."""
 
     def __init__(
         self,
@@ -157,48 +173,53 @@ class FaultRegistry:
         *,
         in_field: bool,
     ) -> None:
-        """`in_session` says whether an EVSE has a session, 0 asks for any; `in_field` whether
-        the field's dwell counts."""
+        """No fault is active.
+
+        Args:
+            observe: takes each observation.
+            has_session: whether an EVSE has a session; 0: any EVSE.
+            in_field: whether `field_dwell_s` applies.
+        """
         self._in_field = in_field
         self._observe = observe
         self._has_session = has_session
         self._active_faults: dict[tuple[int, str], _ActiveFault] = {}
 
     def update_faults(self, findings: Iterable[Finding], now: float) -> None:
-        """Take everything that is wrong right now; what is not among it is good."""
+        """Take all findings of a round; what is not among them is good."""
         for finding in findings:
             self.add_finding(finding, now)
-        for key, wrong in tuple(self._active_faults.items()):
-            row = wrong.finding.rule
-            if not wrong.latched and now - wrong.last_seen_at > self._dwell_s(row):
+        for key, active in tuple(self._active_faults.items()):
+            rule = active.finding.rule
+            if not active.latched and now - active.last_seen_at > self._dwell_s(rule):
                 del self._active_faults[key]
-                self._observe(DeviceRecovered(wrong.finding.evse_id, row.device, row.fault))
+                self._observe(DeviceRecovered(active.finding.evse_id, rule.device, rule.fault))
 
     def _dwell_s(self, rule: FaultRule) -> float:
         field_s = rule.field_dwell_s
         return rule.dwell_s if field_s is None or not self._in_field else field_s
 
     def add_finding(self, finding: Finding, now: float) -> None:
-        """Something is wrong at this moment; told if that is new, or forbids more than before."""
-        row = finding.rule
+        """Add a finding; report it if the fault is new or now blocks charging."""
+        rule = finding.rule
         blocks = self._finding_blocks(finding)
-        latched = row.latched if finding.latched is None else finding.latched
-        key = (finding.evse_id, f"{row.device}/{row.fault}")
-        wrong = self._active_faults.get(key)
-        if wrong is not None:
-            wrong.last_seen_at = now
-            wrong.latched = wrong.latched or latched
-            if blocks <= wrong.blocks_charging:
+        latched = rule.latched if finding.latched is None else finding.latched
+        key = (finding.evse_id, f"{rule.device}/{rule.fault}")
+        active = self._active_faults.get(key)
+        if active is not None:
+            active.last_seen_at = now
+            active.latched = active.latched or latched
+            if blocks <= active.blocks_charging:
                 return
         self._active_faults[key] = _ActiveFault(finding, blocks, latched, now)
         self._observe(
             DeviceFaulted(
                 evse_id=finding.evse_id,
-                device=row.device,
-                fault=row.fault,
+                device=rule.device,
+                fault=rule.fault,
                 blocks_charging=blocks,
-                stopped_reason=row.stopped_reason,
-                tech_code=row.tech_code,
+                stopped_reason=rule.stopped_reason,
+                tech_code=rule.tech_code,
                 tech_info=finding.info[:500],  # NotifyEvent techInfo, Part 2 EventDataType
             )
         )
@@ -213,36 +234,42 @@ class FaultRegistry:
     def release_faults(
         self, device: str | None = None, evse_id: int | None = None, *, visible_only: bool = False
     ) -> None:
-        """A person has seen to it: what is latched goes as soon as it is good.
+        """Release latched faults after a person has checked: each ends as soon as it is good.
 
         Args:
             device: None: all.
-            evse_id: None: all; what the whole station has goes with any.
-            shown_only: only what shows without power too, so that it comes back if it is not
-                good.
+            evse_id: None: all; faults of the whole station are released with any EVSE.
+            visible_only: only faults that are visible without power too, which come back if they
+                are not gone.
         """
-        for (where, _), wrong in self._active_faults.items():
-            row = wrong.finding.rule
-            meant = device in (None, row.device) and (evse_id is None or where in (0, evse_id))
-            if meant and (row.visible_when_idle or not visible_only):
-                wrong.latched = False
+        for (fault_evse_id, _), active in self._active_faults.items():
+            rule = active.finding.rule
+            matches = device in (None, rule.device) and (
+                evse_id is None or fault_evse_id in (0, evse_id)
+            )
+            if matches and (rule.visible_when_idle or not visible_only):
+                active.latched = False
 
     def has_fault(self, name: str, evse_id: int) -> bool:
-        """Whether a row is wrong at an EVSE, dwell included."""
+        """Whether a fault is active at an EVSE, dwell included."""
         return (evse_id, name) in self._active_faults
 
     def blocks_charging(self, evse_id: int) -> bool:
         """Whether an EVSE may not charge."""
-        return any(wrong.blocks_charging for wrong in self._faults_on_evse(evse_id))
+        return any(active.blocks_charging for active in self._faults_on_evse(evse_id))
 
     def stop_mode(self, evse_id: int) -> StopMode:
         """How power must go off at an EVSE."""
-        stops = (
-            wrong.finding.rule.stop_mode
-            for wrong in self._faults_on_evse(evse_id)
-            if wrong.blocks_charging
+        modes = (
+            active.finding.rule.stop_mode
+            for active in self._faults_on_evse(evse_id)
+            if active.blocks_charging
         )
-        return max(stops, default=StopMode.NONE)
+        return max(modes, default=StopMode.NONE)
 
     def _faults_on_evse(self, evse_id: int) -> list[_ActiveFault]:
-        return [wrong for (where, _), wrong in self._active_faults.items() if where in (0, evse_id)]
+        return [
+            active
+            for (fault_evse_id, _), active in self._active_faults.items()
+            if fault_evse_id in (0, evse_id)
+        ]

@@ -1,7 +1,8 @@
-"""What do the devices say, and how old is that?
+"""Newest reports of all devices, and their age.
 
-`EvseInputs` and `StationInputs` hold the newest word of every device. `hear` says whether
-somebody should act on it at once; times come from an `AwakeClock`.
+`EvseInputs` and `StationInputs` keep the newest report of each kind. Their `apply_…` methods
+return whether the report requires a round of the control loop at once. Times come from an
+`AwakeClock`.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ from drivers.ports import (
 from drivers.wiring import InputA, InputB
 
 TICK_S: Final = 0.1
-STALL_MIN_S: Final = 0.1  # a tick later than this was held up by us, not by the devices
+STALL_MIN_S: Final = 0.1  # a tick later than this was delayed by this process, not by a device
 STATION_IO, DISPENSER_IO = 1, 2  # the I/O modules; 1 is also EVSE 1's, 2 EVSE 2's
 
 
 class AwakeClock:
     """Seconds during which this process ran.
 
-    A device is not silent while nobody listened: what a held-up loop lost does not count.
+    A device is not silent while this process does not read: the time of a stalled loop does not
+    count.
     """
 
     def __init__(self) -> None:
@@ -52,14 +54,14 @@ class AwakeClock:
     def tick(self) -> None:
         """Called every `TICK_S`."""
         at = trio.current_time()
-        late = at - self._last_tick_at - TICK_S
-        if late > STALL_MIN_S:
-            self._stalled_s += late
+        late_s = at - self._last_tick_at - TICK_S
+        if late_s > STALL_MIN_S:
+            self._stalled_s += late_s
         self._last_tick_at = at
 
 
 def is_older(at: float | None, seconds: float, now: float, started_at: float) -> bool:
-    """Whether something heard `at` is older than `seconds`; if never heard, since `since`."""
+    """Whether a report of time `at` is older than `seconds`; without one, since `started_at`."""
     return now - (started_at if at is None else at) > seconds
 
 
@@ -84,16 +86,16 @@ class EvseInputs(msgspec.Struct):
     low_insulation_polls: int = 0  # in a row, below the limit of power transfer
     meter: MeterReading | None = None
     meter_at: float | None = None
-    contactors_closed: bool | None = None  # the contactors, by their feedback
-    feedback_count: int = 0  # how often it was read
+    contactors_closed: bool | None = None  # by their feedback
+    feedback_count: int = 0  # readings of the feedback
 
     @property
     def ev_plugged(self) -> bool | None:
-        """Whether an EV hangs on the cable; None: the pilot never told."""
+        """Whether an EV is plugged in; None: the pilot was never reported."""
         return None if self.pilot is None else self.pilot != "A"
 
     def apply_report(self, report: DeviceReport, now: float, alarm_ohm: int) -> bool:
-        """Take a report of one of the EVSE's devices; whether it calls for action."""
+        """Keep a report of one of the EVSE's devices; whether it requires a round at once."""
         match report:
             case SeccHeartbeat(state=state):
                 self.heartbeat_at = now
@@ -104,9 +106,9 @@ class EvseInputs(msgspec.Struct):
             case PowerRequest():
                 changed, self.power_request = report != self.power_request, report
                 return changed
-            case GroupOutput(voltage_mv=millivolt, current_ma=milliampere):
-                self.output_v = Decimal(millivolt).scaleb(-3)
-                self.output_a = Decimal(milliampere).scaleb(-3)
+            case GroupOutput(voltage_mv=voltage_mv, current_ma=current_ma):
+                self.output_v = Decimal(voltage_mv).scaleb(-3)
+                self.output_a = Decimal(current_ma).scaleb(-3)
                 self.output_at = now
             case InsulationReading():
                 self._apply_insulation(report, now, alarm_ohm)
@@ -118,13 +120,13 @@ class EvseInputs(msgspec.Struct):
                 self.ev_emergency_at = now
             case SeccEmergency():
                 self.secc_emergency_at = now
-            case CableTemperature(hottest_c=hottest):
-                changed, self.cable_c = hottest != self.cable_c, hottest
+            case CableTemperature(hottest_c=hottest_c):
+                changed, self.cable_c = hottest_c != self.cable_c, hottest_c
                 return changed
         return True
 
     def _apply_pilot(self, letter: str) -> bool:
-        """E says nothing about the cable: the letter before stands."""
+        """E has no information about the cable: the previous letter is kept."""
         if letter == "E":
             changed, self.pilot_error = not self.pilot_error, True
             return changed
@@ -148,12 +150,13 @@ class EvseInputs(msgspec.Struct):
 
 
 class StationInputs(msgspec.Struct):
-    """What belongs to no EVSE alone: wires of the I/O modules, rectifier modules, what is lost.
+    """Inputs of the whole station: wires of the I/O modules, rectifier modules, lost devices.
 
     Attributes:
-        inputs, inputs_at: by I/O module, `STATION` and `DISPENSER_IO`.
-        counted: how many rectifier modules say they are there.
-        lost: name of a driver to what it said when it gave up; until it speaks again.
+        digital_inputs, digital_inputs_at: by I/O module, `STATION_IO` and `DISPENSER_IO`.
+        io_reset_at: when an I/O module reported that it had lost its supply.
+        module_count: how many rectifier modules responded to the count.
+        lost_devices: name of a driver to the message of its `DeviceFault`, until its next report.
     """
 
     digital_inputs: dict[int, DigitalInputs] = msgspec.field(default_factory=dict)
@@ -166,7 +169,7 @@ class StationInputs(msgspec.Struct):
     lost_devices: dict[str, str] = msgspec.field(default_factory=dict)
 
     def apply_digital_inputs(self, io_module: int, report: DigitalInputs, now: float) -> bool:
-        """Take the inputs of an I/O module; whether they changed."""
+        """Keep the inputs of an I/O module; whether they changed."""
         before = self.digital_inputs.get(io_module)
         self.digital_inputs[io_module], self.digital_inputs_at[io_module] = report, now
         if report.was_reset:
@@ -174,7 +177,7 @@ class StationInputs(msgspec.Struct):
         return report != before
 
     def apply_module_report(self, report: DeviceReport) -> None:
-        """Take what a rectifier module says, or that it says nothing."""
+        """Keep a report of a rectifier module, or that it is silent."""
         match report:
             case ModuleState(address=address):
                 self.module_states[address] = report
@@ -186,6 +189,6 @@ class StationInputs(msgspec.Struct):
 
     def input_level(self, wire: InputA | InputB) -> bool | None:
         """The level of an input; None: never read."""
-        number = STATION_IO if isinstance(wire, InputA) else DISPENSER_IO
-        report = self.digital_inputs.get(number)
+        io_module = STATION_IO if isinstance(wire, InputA) else DISPENSER_IO
+        report = self.digital_inputs.get(io_module)
         return None if report is None else bool(report.bits >> wire & 1)

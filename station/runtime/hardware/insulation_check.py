@@ -1,4 +1,12 @@
-"""May the insulation monitor be relied on?"""
+"""Self-test of the insulation monitor, before its readings are relied on.
+
+    NEEDED ──▶ ORDERED ──▶ RUNNING ──▶ PASSED ──▶ NEEDED (after `PASS_VALID_S`, when idle)
+       ▲                       │
+       └── failed, or monitor started again
+
+A test is ordered when an EV is plugged in or may charge, before any voltage is on the output. A
+failed test is repeated after `RETEST_DELAY_S`.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +15,26 @@ from typing import Final
 
 from drivers.ports import InsulationMonitor, InsulationReading
 
-DEVICE_ERROR: Final = 2  # a failed test's only verdict
+DEVICE_ERROR: Final = 2  # alarm code that means a failed test
 PASS_VALID_S: Final = 600.0  # a passed test
 RETEST_DELAY_S: Final = 1.0  # after a failed one
 
 
 class Stage(Enum):
+    """Stage of the self-test."""
+
     NEEDED = "needed"
     ORDERED = "ordered"
-    RUNNING = "runs"
+    RUNNING = "running"
     PASSED = "passed"
 
 
 class InsulationSelfTest:
-    """The monitor's self-test, done when an EV comes or may come, before any voltage is on.
+    """Self-tests of one monitor.
 
     Attributes:
-        failed: the last one did.
-        failures: how many did since energy last flowed.
+        last_failed: the last test failed.
+        failure_count: failed tests since energy last flowed.
     """
 
     def __init__(self, monitor: InsulationMonitor, now: float) -> None:
@@ -39,7 +49,7 @@ class InsulationSelfTest:
         return self._stage is Stage.PASSED
 
     def on_insulation_report(self, report: InsulationReading, now: float) -> None:
-        """What the monitor says before the test begins is no verdict."""
+        """Follow the test. Reports before it has begun are no result."""
         if report.self_test_running and self._stage is Stage.ORDERED:
             self._stage = Stage.RUNNING
         elif not report.self_test_running and self._stage is Stage.RUNNING:
@@ -52,8 +62,8 @@ class InsulationSelfTest:
         """Order a test where one is due.
 
         Args:
-            needed: an EV is there, or somebody may charge.
-            idle: no session relies on the last one.
+            needed: an EV is plugged in or may charge.
+            idle: no session relies on the last test.
             now: by the `AwakeClock`.
         """
         age_s = now - self._ended_at
@@ -66,5 +76,5 @@ class InsulationSelfTest:
             self._monitor.start_self_test()
 
     def on_monitor_restart(self) -> None:
-        """The monitor began anew; what it was testing is lost."""
+        """The monitor was set up again: a test in progress is lost, a passed one is void."""
         self._stage = Stage.NEEDED

@@ -1,4 +1,4 @@
-"""How much current may an EVSE offer right now?"""
+"""Current limit of an EVSE: power modules, product, cable and its temperature."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drivers.ports import ModuleLimits, PowerFunction
 from drivers.settings import SeccSettings
 from station.runtime.hardware.inputs import EvseInputs
 
-LIMIT_STEP_A: Final = Decimal(1)  # smaller changes are not told to the EV
+LIMIT_STEP_A: Final = Decimal(1)  # smaller changes are not sent to the EV
 
 
 def current_limit_a(
@@ -21,17 +21,17 @@ def current_limit_a(
     settings: SeccSettings,
     cooling_works: bool,
 ) -> Decimal:
-    """The most the EVSE may give: modules, product, cable.
+    """The highest current the EVSE may give.
 
     Args:
-        senses: of the EVSE.
+        inputs: of the EVSE.
         modules: those that can give power to it.
         power_max_w: of the EVSE.
         settings: the cable's temperatures and its rating without cooling.
-        cooled: the cable's cooling works.
+        cooling_works: the cable is cooled.
 
     Returns:
-        Whole amperes, rounded down; 0: nothing may flow.
+        Whole amperes, rounded down; 0: no current is allowed.
     """
     if not modules:
         return Decimal(0)
@@ -46,7 +46,7 @@ def current_limit_a(
 
 
 def voltage_range_v(modules: Sequence[ModuleLimits]) -> tuple[int, int]:
-    """The least and the most volts that all of the modules can give; 0, 0 without any."""
+    """The lowest and the highest voltage that all of the modules can give; 0, 0 without any."""
     if not modules:
         return 0, 0
     return (
@@ -56,7 +56,7 @@ def voltage_range_v(modules: Sequence[ModuleLimits]) -> tuple[int, int]:
 
 
 def _voltage_v(inputs: EvseInputs, modules: Sequence[ModuleLimits]) -> Decimal:
-    """At which voltage the power is given: as measured, else the highest it may become."""
+    """Voltage of the power: as measured during transfer, else the highest it may become."""
     request = inputs.power_request
     if request is not None and request.function is PowerFunction.POWER_TRANSFER:
         return max(inputs.output_v, Decimal(min(module.voltage_min_v for module in modules)))
@@ -64,8 +64,10 @@ def _voltage_v(inputs: EvseInputs, modules: Sequence[ModuleLimits]) -> Decimal:
 
 
 def _derating_factor(cable_c: int | None, settings: SeccSettings) -> Decimal:
-    """1 below the first temperature, falling to 0 at the second; unknown is what the cable was
-    made for, for the controller reports it only once a second."""
+    """1 below `cable_derate_c`, falling to 0 at `cable_stop_c`.
+
+    1 while the temperature is unknown: the controller reports it only once a second.
+    """
     if cable_c is None or cable_c < settings.cable_derate_c:
         return Decimal(1)
     span_c = settings.cable_stop_c - settings.cable_derate_c

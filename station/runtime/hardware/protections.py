@@ -310,9 +310,9 @@ class Protections:
                 )
             latched = path.stuck_open_count >= STUCK_OPEN_MAX
             yield Finding(FAULT_RULES["contactor/stuck_open"], evse_id, latched=latched)
-        if path.has_over_voltage(now):
+        if path.output.has_over_voltage(now):
             yield Finding(FAULT_RULES["output/over_voltage"], evse_id, measured)
-        if path.has_over_current(now):
+        if path.output.has_over_current(now):
             yield Finding(FAULT_RULES["output/over_current"], evse_id, measured)
         fresh = not self._is_stale(senses.output_at, self._settings.modules.stale_s, now)
         if fresh and path.has_residual_voltage(now):

@@ -192,7 +192,7 @@ class Reporter:
             return None
         if senses.output_a >= FLOW_MIN_A:
             return "charging"
-        if path.current_limit_a < FLOW_MIN_A or path.suspended:
+        if path.output.current_limit_a < FLOW_MIN_A or path.suspended:
             return "suspended_evse"
         return "suspended_ev" if request.current_a < FLOW_MIN_A else None
 

@@ -17,7 +17,7 @@ from drivers.ports import (
     PowerModules,
 )
 from station.config.hardware import HardwareSettings, emulated_settings
-from station.runtime.hardware.power_path import PowerDevices
+from station.runtime.hardware.power_output import PowerDevices
 
 
 class FakeDevice:

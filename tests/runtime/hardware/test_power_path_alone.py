@@ -59,7 +59,10 @@ class PowerPathBench:
         self.path = PowerPath(self.senses, devices, settings, self._on_ev_stopped, self.now)
         self.request: DesiredEvse | None = ENERGY
         self.stop = StopMode.NONE
-        self.path.current_limit_a, self.path.voltage_range_v = Decimal(400), (150, 1000)
+        self.path.output.current_limit_a, self.path.output.voltage_range_v = (
+            Decimal(400),
+            (150, 1000),
+        )
 
     def _on_ev_stopped(self) -> None:
         self.ev_stopped += 1
@@ -208,10 +211,10 @@ async def test_precharge_has_seven_seconds(power_path_bench: PowerPathBench) -> 
 
 async def test_less_than_the_modules_can_give_is_off(power_path_bench: PowerPathBench) -> None:
     power_path_bench.start_charging()
-    assert power_path_bench.path._module_order == (400_000, 200_000, True)
+    assert power_path_bench.devices.power_modules.orders[1] == (400_000, 200_000, True)
     low = PowerRequest(PowerFunction.POWER_TRANSFER, Decimal(149), Decimal(200), True, False)
     power_path_bench.report(low)
-    assert power_path_bench.path._module_order == (0, 0, False)
+    assert power_path_bench.devices.power_modules.orders[1] == (0, 0, False)
 
 
 async def test_modules_stay_off_until_the_contactors_say_they_are_closed(
@@ -221,9 +224,9 @@ async def test_modules_stay_off_until_the_contactors_say_they_are_closed(
     power_path_bench.report(SeccHeartbeat(SeccState.CHARGING), TRANSFER)
     power_path_bench.advance(0.3, feedback=False)
     assert power_path_bench.is_output_on(OutputA.CONTACTORS)
-    assert power_path_bench.path._module_order == (0, 0, False)
+    assert 1 not in power_path_bench.devices.power_modules.orders
     power_path_bench.advance(0.1)
-    assert power_path_bench.path._module_order[2]
+    assert power_path_bench.devices.power_modules.orders[1][2]
 
 
 @pytest.mark.parametrize(
