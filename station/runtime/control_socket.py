@@ -204,7 +204,7 @@ class ControlHandler:
     ) -> JsonObject:
         token, evse_id = request.get("id_token"), request.get("evse_id")
         if op == "present_token" and isinstance(token, str) and isinstance(evse_id, int):
-            self._emulation.cards.expect_card(token, evse_id)
+            emulation.cards.expect_card(token, evse_id)
         try:
             with trio.fail_after(EMULATOR_TIMEOUT_S):
                 stream = await trio.open_unix_socket(str(emulation.socket))
