@@ -1,4 +1,4 @@
-"""`python -m station` is the command `station`."""
+"""`python -m station` runs the command `station`."""
 
 from station.cli import main
 

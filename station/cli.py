@@ -1,41 +1,56 @@
-"""Which verbs does `station` have, and how does each of them end?
+"""The command `station`: its verbs, its exit codes and its one-line errors.
 
-A verb's module is imported when the verb is used, so that none pays for another. Exit codes:
-0 done, 1 the answer is no, 2 usage. An error that can be expected is one line on stderr.
+`VERBS` has a row for each verb. The module of a verb is imported when the verb is used, because
+`station --help`, shell completion and a short command must not load the whole program.
+
+Exit codes: 0 done, 1 the answer is no, 2 usage, 130 interrupted with Ctrl-C. An expected error is
+one line on stderr: which thing, what happened, what to do. Any other exception is a bug and gives
+a traceback.
+
+Shell completion: with `_STATION_COMPLETE=bash_source` (or `zsh_source`, `fish_source`) in the
+environment, `station` prints the script that a shell evaluates to complete verbs and options.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final, NoReturn
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from station import RELEASE
 
 # verb -> (where its command is, what it does)
 VERBS: Final = {
     "run": ("station.commands.run:run_command", "Run the station that a station.toml describes."),
-    "demo": ("station.commands.demo.session:demo_command", "Watch one whole charging session."),
+    "demo": ("station.commands.demo.session:demo_command", "Show one whole charging session."),
     "sim": ("station.commands.sim:sim_command", "Drive the emulated hardware of a station."),
     "emulate": ("station.commands.emulate:emulate_command", "Run the emulated devices alone."),
-    "replay": ("station.commands.replay:replay_command", "Read a journal, or its state, aloud."),
-    "diff": ("station.commands.diff:diff_command", "Tell what changed between two points."),
-    "why": ("station.commands.why:why_command", "Tell the causes of an entry or a transaction."),
-    "to-test": ("station.commands.regression:to_test_command", "Write a stretch of it as a test."),
+    "replay": (
+        "station.commands.replay:replay_command",
+        "Print the journal, or the state at a point.",
+    ),
+    "diff": ("station.commands.diff:diff_command", "Print what changed between two points."),
+    "why": ("station.commands.why:why_command", "Print the causes of an entry or a transaction."),
+    "to-test": ("station.commands.regression:to_test_command", "Write part of it as a test."),
     "verify": ("station.commands.verify:verify_command", "Check a journal for tampering."),
-    "export": ("station.commands.export:export_command", "Write its history for others, signed."),
-    "report": ("station.commands.report:report_command", "Make one HTML page of how it fared."),
-    "archive": ("station.commands.archive:archive_command", "Compress what is old and settled."),
-    "forget": ("station.commands.forget:forget_command", "Erase a person; the chain stays whole."),
-    "prepare": ("station.commands.prepare:prepare_command", "Make an update's first start fast."),
-    "outbox": ("station.commands.outbox:outbox_command", "See what the CSMS has not confirmed."),
+    "export": ("station.commands.export:export_command", "Export a table of it, signed."),
+    "report": ("station.commands.report:report_command", "Write its uptime, sessions, faults."),
+    "archive": ("station.commands.archive:archive_command", "Compress old, settled entries."),
+    "forget": (
+        "station.commands.forget:forget_command",
+        "Erase an idToken; the chain stays whole.",
+    ),
+    "prepare": ("station.commands.prepare:prepare_command", "Make the start of an update fast."),
+    "outbox": ("station.commands.outbox:outbox_command", "List or retry unconfirmed messages."),
 }
 
-# Failures that are nobody's bug: (module, class, exit code). Imported only when one may be it.
+# Failures that are not bugs: (module, class, exit code). Imported only when one may have occurred.
 EXPECTED_ERRORS: Final = (
     ("station.config.station_toml", "ConfigError", 2),
     ("station.profiles", "ProfileError", 2),
@@ -47,13 +62,16 @@ EXPECTED_ERRORS: Final = (
     ("drivers.emulators.meter_registers", "RegistersDamagedError", 1),
 )
 
-NO_SPACE_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # for our output, say
+NO_SPACE_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-EXIT_INTERRUPTED: Final = 130  # as shells say it of Ctrl-C
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
+
+PROGRAM: Final = "station"
+COMPLETION_VARIABLE: Final = "_STATION_COMPLETE"  # click's name for this program
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported by name."""
+    """A group that imports a command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -66,9 +84,18 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """What each verb does, without importing it."""
+        """Write what each verb does, without importing it."""
         with formatter.section("Verbs"):
             formatter.write_dl([(verb, meaning) for verb, (_, meaning) in VERBS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs, without importing any, then the group's own options."""
+        verbs = [
+            CompletionItem(verb, help=meaning)
+            for verb, (_, meaning) in VERBS.items()
+            if verb.startswith(incomplete)
+        ]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, requested: bool) -> None:
@@ -96,41 +123,36 @@ def station(ctx: click.Context) -> None:
 
 def main() -> NoReturn:
     """The command `station`."""
+    if instruction := os.environ.get(COMPLETION_VARIABLE):
+        sys.exit(shell_complete(station, {}, PROGRAM, COMPLETION_VARIABLE, instruction))
     sys.exit(run_cli(sys.argv[1:]))
 
 
 def run_cli(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; the exit code.
+    """Run the verb that the arguments name.
+
+    Returns:
+        The exit code.
 
     Raises:
-        Exception: what was not expected, for it is a bug.
+        Exception: an unexpected error; it is a bug.
     """
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="backslashreplace")  # a terminal without UTF-8 stops nothing
+            reconfigure(errors="backslashreplace")  # a terminal without UTF-8 is no error
     try:
-        with station.make_context(
-            "station", list(arguments)
-        ) as ctx:  # `run_world` has its own ends
+        with station.make_context(PROGRAM, list(arguments)) as ctx:
             station.invoke(ctx)
         sys.stdout.flush()
-    except click.exceptions.Exit as end:
-        return end.exit_code
+    except click.exceptions.Exit as exit:
+        return exit.exit_code
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
         return _report_failure(error)
     return 0
 
 
-def _error_line(error: click.ClickException) -> str:
-    text = " ".join(error.format_message().split())
-    if isinstance(error, click.UsageError) and error.ctx is not None:
-        path = error.ctx.command_path
-        return f"{path}: {text} See `{path} --help`."
-    return text
-
-
 def _report_failure(error: BaseException) -> int:
-    """Say an expected failure in one line; let anything else through."""
+    """Print an expected failure in one line and return its exit code; raise anything else."""
     cause = _innermost_error(error)
     if isinstance(cause, click.ClickException):
         return _print_error(_error_line(cause), cause.exit_code)
@@ -139,16 +161,25 @@ def _report_failure(error: BaseException) -> int:
     if isinstance(cause, BrokenPipeError):
         return _abandon_output()
     if isinstance(cause, OSError) and cause.errno in NO_SPACE_ERRNOS and cause.filename is None:
-        _abandon_output()  # what is still in the buffer finds no room either
-        return _print_error(f"{cause.strerror}: what was to be written is not complete.", 1)
+        _abandon_output()  # the buffered rest would fail too
+        return _print_error(f"stdout: {cause.strerror}. The output is incomplete.", 1)
     for module, name, code in EXPECTED_ERRORS:
         if isinstance(cause, getattr(import_module(module), name)):
             return _print_error(" ".join(str(cause).split()), code)
     raise error
 
 
+def _error_line(error: click.ClickException) -> str:
+    """One line; a usage error names the command and its help."""
+    text = " ".join(error.format_message().split())
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        path = error.ctx.command_path
+        return f"{path}: {text} See `{path} --help`."
+    return text
+
+
 def _innermost_error(error: BaseException) -> BaseException:
-    """The one exception inside of the groups that nurseries wrap around it."""
+    """The single exception inside the groups that nurseries wrap around it."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
@@ -160,7 +191,7 @@ def _print_error(line: str, code: int) -> int:
 
 
 def _abandon_output() -> int:
-    """Whoever read our output has had enough (`station replay … | head`): that is no error."""
+    """The reader of stdout closed it, as in `station replay … | head`. That is not an error."""
     from station.commands.shared.exits import discard_stdout
 
     discard_stdout()

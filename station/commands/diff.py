@@ -1,4 +1,4 @@
-"""What changed between two points of a journal?"""
+"""`station diff`: what changed in the state between two points of a journal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from station.commands.shared.journal_argument import (
 from station.commands.shared.positions import Position, last_entry_at, parse_position
 from station.history.json_diff import diff_json
 
-JOURNAL_START = Position(0, None)  # before the first entry nothing is known
+JOURNAL_START = Position(0, None)  # before the first entry: the empty state
 
 
 @click.command("diff")
@@ -29,22 +29,25 @@ JOURNAL_START = Position(0, None)  # before the first entry nothing is known
 @click.argument("a", metavar="A", callback=parse_position)
 @click.argument("b", metavar="B", callback=parse_position)
 def diff_command(path: Path, a: Position, b: Position) -> None:
-    """Tell what is different in the state behind B from the state behind A.
+    """Print what differs in the state after B from the state after A.
 
-    A and B are an entry's number, or a time as 2026-11-22T17:25Z: the last entry not later than
-    it. 0 is before the first entry. A line for each thing that changed, `path: old -> new`; exit
-    code 1 when nothing did.
+    A and B are an entry number, or a time such as 2026-11-22T17:25Z: the last entry not later.
+    0 is before the first entry. One line for each change, `path: old -> new`; exit code 1 if
+    nothing changed.
     """
     with closing(open_journal(path)) as reader:
-        points = [0 if one == JOURNAL_START else last_entry_at(path, reader, one) for one in (a, b)]
+        points = [
+            0 if position == JOURNAL_START else last_entry_at(path, reader, position)
+            for position in (a, b)
+        ]
         with progress_bar("replaying", max(points)) as advance:
             states = _replay_states(path, reader, points, advance)
     old, new = (encode_state(states[seq]) for seq in points)
-    nothing = True
+    is_same = True
     for change in diff_json(old, new):
         click.echo(str(change))
-        nothing = False
-    if nothing:
+        is_same = False
+    if is_same:
         raise CommandFailed(
             f"{path}: nothing changed between entry {points[0]} and entry {points[1]}."
         )
@@ -53,12 +56,12 @@ def diff_command(path: Path, a: Position, b: Position) -> None:
 def _replay_states(
     path: Path, reader: Reader, seqs: list[int], advance: Callable[[int], None]
 ) -> dict[int, State]:
-    """The state behind each of these entries, in one walk."""
-    found: dict[int, State] = {}
+    """The state after each of these entries, in one pass."""
+    states: dict[int, State] = {}
     state, begin = State(journal_id=reader.journal_id), 1
     for seq in sorted(seqs):
         state = replay_state(
             path, reader, with_progress(reader.iter_entries(begin, seq), advance), state, begin
         )
-        found[seq], begin = state, seq + 1
-    return found
+        states[seq], begin = state, seq + 1
+    return states

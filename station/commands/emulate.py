@@ -1,4 +1,4 @@
-"""`station emulate`: the emulated devices of a station, as a process of their own."""
+"""`station emulate`: the emulated devices of a station in their own process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import trio
 from drivers.emulators.process import run_emulated_station
 from station.commands.shared.control_client import DEVICES_SOCKET, check_socket_path
 
-EMULATOR_DIRECTORY: Final = "emulated"  # below the data directory: what the world remembers
+EMULATOR_DIRECTORY: Final = "emulated"  # in the data directory: state of the devices between runs
 
 
 @click.command("emulate")
@@ -23,17 +23,17 @@ EMULATOR_DIRECTORY: Final = "emulated"  # below the data directory: what the wor
     "--data",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="The data directory of the station they belong to.",
+    help="The data directory of the station.",
 )
 @click.option(
-    "--evses", type=click.IntRange(1, 2), default=2, show_default=True, help="How many there are."
+    "--evses", type=click.IntRange(1, 2), default=2, show_default=True, help="Number of EVSEs."
 )
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def emulate_command(data: Path, evses: int, until_stdin_closes: bool) -> None:
     """Emulate the devices of a station until SIGTERM or Ctrl-C.
 
-    `station run` with the same data directory finds them there. A car that is plugged in stays
-    so when the station is killed; orders are taken on emulator.sock too.
+    `station run` with the same data directory uses them. An EV stays plugged in when the station is
+    killed. `station sim --devices` sends orders to them directly, over emulator.sock.
     """
     trio.run(_run_emulators, data, evses, until_stdin_closes)
 
@@ -48,14 +48,14 @@ async def _run_emulators(data: Path, evses: int, until_stdin_closes: bool) -> No
             if until_stdin_closes:
                 nursery.start_soon(_cancel_on_stdin_close, nursery.cancel_scope)
             else:
-                click.echo(f"{evses} EVSEs emulated; orders at {sock}.", err=True)
+                click.echo(f"{evses} EVSEs emulated; control socket {sock}.", err=True)
             async for _ in signals:
                 nursery.cancel_scope.cancel()
                 return
 
 
 async def _cancel_on_stdin_close(scope: trio.CancelScope) -> None:
-    """End when whoever holds the other end of our stdin ends, however that is."""
+    """End when the parent process ends, which closes the other end of stdin."""
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin:
         async for _ in stdin:
             continue

@@ -1,4 +1,4 @@
-"""How does the history of a station get to somebody who must be able to trust it?"""
+"""`station export`: a table of a journal as CSV, JSON Lines or Parquet, with a signed manifest."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ import click
 from journal.observations import StationStarted
 from journal.storage.reader import Reader
 from station.commands.shared.atomic_output import staging_directory
-from station.commands.shared.exits import CommandFailed, UsageError
-from station.commands.shared.journal_argument import journal_argument, open_journal, spinner
+from station.commands.shared.exits import CommandFailed
+from station.commands.shared.journal_argument import (
+    journal_argument,
+    no_entries,
+    open_journal,
+    spinner,
+)
 from station.commands.shared.time_range import (
     entries_progress_bar,
     since_option,
@@ -55,12 +60,12 @@ from station.runtime.loop.startup import event_registry
 
 FORMATS: Final = ("csv", "jsonl", "parquet")
 SUFFIXES: Final = frozenset(f".{format}" for format in FORMATS)
-DEFAULT_KEY_PATH: Final = Path("keys") / "export.pem"  # beside the journal
-PARTIAL_SUFFIX: Final = ".partial"  # what is not whole yet
+DEFAULT_KEY_PATH: Final = Path("keys") / "export.pem"  # in the journal's directory
+PARTIAL_SUFFIX: Final = ".partial"  # of the staging directory
 
 
 class ExportRequest(NamedTuple):
-    """What was asked for."""
+    """What to export, and how."""
 
     path: Path
     table: str
@@ -72,19 +77,26 @@ class ExportRequest(NamedTuple):
 @click.command("export")
 @journal_argument
 @click.argument("what", metavar="TABLE", type=click.Choice(list(TABLE_COLUMNS)))
-@click.option("--format", "format", type=click.Choice(FORMATS), default="csv", show_default=True)
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(FORMATS),
+    default="csv",
+    show_default=True,
+    help="Format of the rows.",
+)
 @since_option
 @until_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A new directory, or a file to be made. Without it: to stdout, with no manifest.",
+    help="A new directory or a new file. Without it: stdout, with no manifest.",
 )
-@click.option("--values", is_flag=True, help="Give idTokens and not their references.")
+@click.option("--values", is_flag=True, help="Export idTokens instead of their references.")
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Ed25519 key that signs, PEM; made if absent. Default: keys/export.pem beside JOURNAL.",
+    help="Ed25519 signing key, PEM; made if absent. Default: keys/export.pem beside JOURNAL.",
 )
 def export_command(
     path: Path,
@@ -96,55 +108,53 @@ def export_command(
     values: bool,
     key: Path | None,
 ) -> None:
-    """Write a table of JOURNAL for others, with a signed manifest.
+    """Export a table of JOURNAL, with a signed manifest.
 
     TABLE is transactions, meter-values, states, faults, messages or events.
 
-    Times are the station's own clock. A transaction belongs to the range in which it ended;
-    those still open are told only without --to. What happened after --to does not count.
+    Times are those of the station's clock. A transaction belongs to the range in which it ended;
+    open ones are exported only without --to. Entries after --to have no influence.
     """
-    wish = ExportRequest(path, what, format, time_span(since, until), values)
+    request = ExportRequest(path, what, format, time_span(since, until), values)
     try:
-        done = (
-            _export_to_files(wish, out, key or path.parent / DEFAULT_KEY_PATH)
+        result = (
+            _export_to_files(request, out, key or path.parent / DEFAULT_KEY_PATH)
             if out
-            else _export_to_stdout(wish)
+            else _export_to_stdout(request)
         )
     except (ParquetMissing, DecimalTooLong, SigningKeyFailed) as error:
         raise CommandFailed(str(error)) from None
     except OSError as error:
         if out is None:
-            raise  # whoever reads the rows has gone, or has no room
+            raise  # stdout was closed or is full: `station.cli` reports it
         raise CommandFailed(
             f"{error.filename or out}: {error.strerror}. Nothing was exported."
         ) from None
-    for one in done.damaged_ranges:
-        click.echo(str(one), err=True)
-    if done.damaged_ranges:
-        told = "the export says so" if out else "rows may be missing"
-        raise CommandFailed(f"{path}: not whole; {told}. Run `station verify` on it.")
+    for damaged_range in result.damaged_ranges:
+        click.echo(str(damaged_range), err=True)
+    if result.damaged_ranges:
+        effect = "the manifest records it" if out else "rows may be missing"
+        raise CommandFailed(f"{path}: damaged; {effect}. Run `station verify`.")
 
 
 def _export_to_stdout(request: ExportRequest) -> ExportResult:
-    """The rows alone: for a look, or for a pipe."""
+    """Write the rows alone, without a manifest."""
     if request.format == "parquet":
-        raise UsageError("station export: parquet is not for a terminal or a pipe; name --out.")
+        raise click.UsageError("Parquet is not for a terminal or a pipe. Give --out.")
     with _open_source(request) as reader:
         writer = TextWriter(
             request.format, TABLE_COLUMNS[request.table], Path("-"), sys.stdout.buffer
         )
-        done = _export_rows(request, reader, writer)
+        result = _export_rows(request, reader, writer)
         sys.stdout.flush()
-        return done
+        return result
 
 
 @contextmanager
 def _open_source(request: ExportRequest) -> Iterator[Reader]:
     with closing(open_journal(request.path)) as reader:
         if reader.read_head().seq == 0:
-            raise CommandFailed(
-                f"{request.path}: no entries yet. Start the station, and there will be."
-            )
+            raise no_entries(request.path)
         yield reader
 
 
@@ -154,18 +164,18 @@ def _export_to_files(request: ExportRequest, out: Path, key_path: Path) -> Expor
     with _open_source(request) as reader:
         with spinner(f"reading {request.path}"):
             identity = _station_identity(reader, request.span)
-        place = locate_export(
+        location = locate_export(
             out, SUFFIXES, station=identity if request.format == "parquet" else None
         )
-        _check_destination(place, out, request)
+        _check_destination(location, out, request)
         new_key = not key_path.exists()
         key = open_signing_key(key_path)
-        aside = PARTIAL_SUFFIX if place.is_exclusive else f".{out.name}{PARTIAL_SUFFIX}"
-        with staging_directory(place.root, aside, publish_last=place.manifest.name) as root:
+        staging = PARTIAL_SUFFIX if location.is_exclusive else f".{out.name}{PARTIAL_SUFFIX}"
+        with staging_directory(location.root, staging, publish_last=location.manifest.name) as root:
             with _open_writer(
-                request, root if place.is_exclusive else root / out.name, place.is_exclusive
+                request, root if location.is_exclusive else root / out.name, location.is_exclusive
             ) as writer:
-                done = _export_rows(request, reader, writer)
+                result = _export_rows(request, reader, writer)
             manifest = Manifest(
                 format=FORMAT,
                 table=request.table,
@@ -173,46 +183,48 @@ def _export_to_files(request: ExportRequest, out: Path, key_path: Path) -> Expor
                 journal_id=reader.journal_id,
                 from_=_format_time(request.span.since),
                 to=_format_time(request.span.until),
-                first_entry=done.first_entry,
-                last_entry=done.last_entry,
-                last_digest=done.last_digest.hex(),
-                whole=not done.damaged_ranges,
+                first_entry=result.first_entry,
+                last_entry=result.last_entry,
+                last_digest=result.last_digest.hex(),
+                whole=not result.damaged_ranges,
                 values=request.values,
-                totals=done.totals,
+                totals=result.totals,
                 files=tuple(
                     describe_file(root, file, rows) for file, rows in writer.rows_by_file.items()
                 ),
                 public_key=encode_public_key(key),
             )
             write_manifest(
-                manifest, place._replace(root=root, manifest=root / place.manifest.name), key
+                manifest, location._replace(root=root, manifest=root / location.manifest.name), key
             )
     _print_summary(out, key_path if new_key else None, manifest)
-    return done
+    return result
 
 
 def _print_summary(out: Path, new_key: Path | None, manifest: Manifest) -> None:
-    """What was made; a key that nobody can know yet is said to be one."""
-    new = f", which is new, in {new_key}" if new_key else ""
+    """Print what was written; a new key is marked, because its fingerprint must be passed on."""
+    new = f" (new key, in {new_key})" if new_key else ""
     click.echo(
         f"{out}: {manifest.totals['rows']} rows of entries {manifest.first_entry} to "
         f"{manifest.last_entry}, signed by key {key_fingerprint(manifest.public_key)}{new}"
     )
 
 
-def _check_destination(place: ExportLocation, out: Path, request: ExportRequest) -> None:
-    """Nothing that is there already is written over."""
-    if place.is_exclusive:
-        if place.root.exists() and (not place.root.is_dir() or any(place.root.iterdir())):
-            raise UsageError(f"{place.root}: is there and not empty. Name a directory that is new.")
+def _check_destination(location: ExportLocation, out: Path, request: ExportRequest) -> None:
+    """Refuse to overwrite anything."""
+    if location.is_exclusive:
+        root = location.root
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise click.UsageError(f"{root}: exists and is not empty. Give a new directory.")
     elif out.suffix != f".{request.format}":
-        raise UsageError(
-            f"{out}: does not end as {request.format} does. Name --format {out.suffix[1:]}."
+        raise click.UsageError(
+            f"{out}: the suffix does not match --format {request.format}. Give --format "
+            f"{out.suffix[1:]}."
         )
     else:
-        for path in (out, place.manifest, signature_path(place.manifest)):
+        for path in (out, location.manifest, signature_path(location.manifest)):
             if path.exists():
-                raise UsageError(f"{path}: is there already. Name a file that is new.")
+                raise click.UsageError(f"{path}: exists. Give a new file.")
 
 
 @contextmanager
@@ -231,10 +243,10 @@ def _export_rows(request: ExportRequest, reader: Reader, writer: TableWriter) ->
     value_of = reader.value_of if request.values else None
     reveal = make_revealer(value_of, quoted=request.table == "messages")
     last = find_last_entry(reader, request.span)
-    with entries_progress_bar() as tell:
+    with entries_progress_bar() as update:
 
         def advance(seq: int) -> None:
-            tell(seq, last)
+            update(seq, last)
 
         return export_table(
             reader,
@@ -248,7 +260,7 @@ def _export_rows(request: ExportRequest, reader: Reader, writer: TableWriter) ->
 
 
 def _station_identity(reader: Reader, span: TimeRange) -> str:
-    """What the station was called when the range ended."""
+    """The identity of the station at the end of the range."""
     before = find_last_entry(reader, span) + 1
     for seq in reader.find_seqs(count_max=1, before_seq=before, kinds=("StationStarted",)):
         event = reader.read_entry(seq).event

@@ -1,4 +1,15 @@
-"""How is a person erased from a journal whose chain stays whole?"""
+"""`station forget`: erase the value of an idToken; the hash chain stays intact.
+
+An entry has only a reference to an idToken; the value is in a side table. Erasing the value leaves
+every entry and every digest as it is. Order of the steps:
+
+1. A running station erases: it gets the request over its control socket and records it. Without a
+   station, the command records the request first, so that after a power cut the next start of the
+   station continues.
+2. A value that an undelivered message needs stays until that message is delivered.
+3. Journals that were set aside are rewritten without the value.
+4. Every other file of the data directory is searched; files that contain the value are listed.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +28,11 @@ from station.commands.shared.journal_argument import journal_argument, open_jour
 from station.commands.shared.offline_writer import OfflineWriter, open_offline_writer
 from station.core.blocks.n_customers import is_reference_needed
 
-ERASURE_TIMEOUT_S: Final = 5.0  # a running station erases at once, or has a reason not to
+ERASURE_TIMEOUT_S: Final = 5.0  # a running station erases at once, unless a message needs it
 POLL_INTERVAL_S: Final = 0.1
 
 PENDING_TEXT: Final = (
-    "ordered. It goes once no undelivered message needs it and nobody holds the journal."
+    "requested. Erased once no undelivered message needs it and no other process reads the journal."
 )
 
 
@@ -29,11 +40,10 @@ PENDING_TEXT: Final = (
 @journal_argument
 @click.argument("person", metavar="TOKEN|REF")
 def forget_command(path: Path, person: str) -> None:
-    """Erase the value of an idToken from JOURNAL; entries keep a reference that leads nowhere.
+    """Erase the value of an idToken from JOURNAL; entries keep its reference only.
 
-    TOKEN is the value as it was shown, REF what the journal has instead: # and 16 hex digits.
-    Through the running station, if one runs. A value that an undelivered message needs is erased
-    when that was delivered.
+    TOKEN is the value that was presented, REF its reference in the journal: # and 16 hex digits.
+    A running station erases it. A value that an undelivered message needs is erased after delivery.
     """
     with open_journal(path) as reader:
         known = {ref: reader.value_of(ref) for ref in _find_references(reader, person)}
@@ -44,23 +54,23 @@ def forget_command(path: Path, person: str) -> None:
     for ref in refs:
         click.echo(f"{ref}: {PENDING_TEXT if ref in kept else 'erased.'}")
     shown = {*values.values(), *(() if person.startswith("#") else (person,))}
-    with spinner(f"looking through {path.parent}"):
+    with spinner(f"searching {path.parent}"):
         count, unreached = erase_in_quarantines(path, {person, *refs}, shown)
         left = dict(unreached)
         if refs or count:
             left |= _find_files_containing(path.parent, shown - {values[ref] for ref in kept})
     if not (refs or count or left):
-        raise CommandFailed(f"{path}: knows nobody by {person!r}, or nobody any more.")
+        raise CommandFailed(f"{path}: no value for {person!r}, or it is erased already.")
     if count:
         click.echo(f"{count} rows erased in journals that were set aside.")
     for file, why in left.items():
-        click.echo(f"{file}: {why}. Delete it, if nobody needs it.", err=True)
+        click.echo(f"{file}: {why}. Delete the file if it is not needed.", err=True)
     if left:
         raise click.exceptions.Exit(1)
 
 
 def _request_erasure(path: Path, refs: tuple[str, ...], head_seq: int) -> set[str]:
-    """Have the values erased; which ones something still needs."""
+    """Have the values erased; returns those that are still needed."""
     try:
         send_request(path.parent / STATION_SOCKET, "forget", refs=list(refs))
     except StationUnreachable:
@@ -75,7 +85,7 @@ def _find_references(reader: Reader, person: str) -> list[str]:
 
 
 def _wait_for_erasure(path: Path, refs: tuple[str, ...], head_seq: int) -> set[str]:
-    """Which values the running station keeps for now; behind `head` it says which are erased."""
+    """The values that the running station has not erased, by its entries after `head_seq`."""
     until = time.monotonic() + ERASURE_TIMEOUT_S
     while True:
         with open_journal(path) as reader:
@@ -86,24 +96,24 @@ def _wait_for_erasure(path: Path, refs: tuple[str, ...], head_seq: int) -> set[s
 
 
 def _is_erasure_recorded(reader: Reader, ref: str, head_seq: int) -> bool:
-    """A value that is only gone from the table may still lie in the log."""
-    found = reader.find_seqs(count_max=1, kinds=("PersonalValuesErased",), containing=f'"{ref}"')
-    return bool(found) and found[0] > head_seq
+    """Whether the erasure is recorded. Absence from the table is not enough: see the WAL."""
+    seqs = reader.find_seqs(count_max=1, kinds=("PersonalValuesErased",), containing=f'"{ref}"')
+    return bool(seqs) and seqs[0] > head_seq
 
 
 def _erase_offline(path: Path, refs: tuple[str, ...]) -> set[str]:
-    """Erase ourselves what nothing needs; which values something does.
+    """Erase the values that no message needs; returns the others.
 
-    The order is written down first: should the power go, the station's next start goes on.
+    The request is recorded first: after a power cut, the next start of the station continues.
     """
-    with open_offline_writer(path) as pen:
+    with open_offline_writer(path) as writer:
         with spinner(f"replaying {path}"):
-            state = pen.replay_state()
-        state = pen.append_observation(state, ErasureRequested(refs))
+            state = writer.replay_state()
+        state = writer.append_observation(state, ErasureRequested(refs))
         free = tuple(ref for ref in refs if not is_reference_needed(state, ref))
         if free:
-            _erase_values(pen, free)
-            pen.append_observation(state, PersonalValuesErased(free))
+            _erase_values(writer, free)
+            writer.append_observation(state, PersonalValuesErased(free))
     return set(refs) - set(free)
 
 
@@ -113,15 +123,15 @@ def _erase_values(writer: OfflineWriter, refs: tuple[str, ...]) -> None:
 
 
 def _find_files_containing(data: Path, values: set[str]) -> dict[Path, str]:
-    """Files of the data directory in which a value stands, or that cannot tell, and why."""
-    found = {}
+    """Files of the data directory that contain a value or cannot be read, each with the reason."""
+    reasons = {}
     for file in sorted(data.rglob("*")):
-        emulated = "emulated" in file.relative_to(data).parts  # the world, not the station
+        emulated = "emulated" in file.relative_to(data).parts  # state of the devices, not ours
         if emulated or not file.is_file():
             continue
         try:
             if contains_any_text(file, values):
-                found[file] = "still holds the value"
+                reasons[file] = "contains the value"
         except OSError as error:
-            found[file] = f"cannot be read: {error.strerror}"
-    return found
+            reasons[file] = f"cannot be read: {error.strerror}"
+    return reasons

@@ -1,4 +1,4 @@
-"""What has the CSMS not confirmed, and shall it be tried again?"""
+"""`station outbox`: list the calls that the CSMS has not confirmed, or retry parked ones."""
 
 from __future__ import annotations
 
@@ -39,53 +39,54 @@ AGE_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 @click.argument("action", metavar="list|retry", type=click.Choice(["list", "retry"]))
 @click.argument("calls", metavar="[CALL]...", nargs=-1, type=click.IntRange(1))
 def outbox_command(path: Path, action: str, calls: tuple[int, ...]) -> None:
-    """List the calls that wait or are parked, or try parked ones again.
+    """List the calls that wait or are parked, or retry parked ones.
 
-    JOURNAL is a journal.db or the directory it is in. `retry` goes through the running station;
-    if none runs it is written down for the next start. Without CALLs all parked ones are meant.
+    JOURNAL is a journal.db or its data directory. CALL is the entry number that queued a call;
+    without CALLs, all are listed or retried. A running station retries at once; otherwise the
+    request is recorded for the next start.
     """
-    known = _read_outbox(path)
+    status = _read_outbox(path)
     if action == "list":
-        _list_calls(known, set(calls))
+        _list_calls(status, set(calls))
     else:
-        _retry_calls(path, known, calls)
+        _retry_calls(path, status, calls)
 
 
-# --- What is known -------------------------------------------------------------------------------
+# --- The outbox at the end of the journal --------------------------------------------------------
 
 
 class OutboxStatus(NamedTuple):
-    """A journal's end: the state there, and how often each open call was tried."""
+    """The state at the end of a journal, and the number of attempts of each open call."""
 
     state: State
     head: Entry
     attempts: Counter[int]
-    open_calls: tuple[Entry, ...]  # the entries that queued what is not confirmed, oldest first
+    open_calls: tuple[Entry, ...]  # the entries that queued the unconfirmed calls, oldest first
 
 
 def _read_outbox(path: Path) -> OutboxStatus:
     with closing(open_journal(path)) as reader:
         head = reader.read_head()
         if head.at is None:
-            raise CommandFailed(f"{path}: no entries yet, so nothing waits.")
-        tries: Counter[int] = Counter()
+            raise CommandFailed(f"{path}: no entries yet, so no call waits.")
+        attempts: Counter[int] = Counter()
         with progress_bar("replaying", head.seq) as advance:
             entries = with_progress(reader.iter_entries(1, head.seq), advance)
-            state = replay_state(path, reader, _count_attempts(entries, tries))
+            state = replay_state(path, reader, _count_attempts(entries, attempts))
         outbox = state.outbox
         boot = [] if outbox.boot_call_seq is None else [outbox.boot_call_seq]
         calls = {
             *boot,
             *outbox.transaction,
             *outbox.general,
-            *(one.call_seq for one in outbox.parked),
+            *(call.call_seq for call in outbox.parked),
         }
         queued = tuple(reader.read_entry(call) for call in sorted(calls))
-        return OutboxStatus(state, reader.read_entry(head.seq), tries, queued)
+        return OutboxStatus(state, reader.read_entry(head.seq), attempts, queued)
 
 
 def _count_attempts(entries: Iterable[Entry], attempts: Counter[int]) -> Iterator[Entry]:
-    """The entries, with the attempts at each call that is still open counted on the way."""
+    """The entries; counts the attempts of each open call on the way."""
     for entry in entries:
         match entry.event:
             case CallAttempted(call_seq=call):
@@ -102,30 +103,30 @@ def _count_attempts(entries: Iterable[Entry], attempts: Counter[int]) -> Iterato
 
 
 def _list_calls(status: OutboxStatus, selected: set[int]) -> None:
-    parked = {one.call_seq: one.reason for one in status.state.outbox.parked}
+    parked = {call.call_seq: call.reason for call in status.state.outbox.parked}
     if not status.open_calls:
         raise CommandFailed(
-            f"nothing waits: the CSMS confirmed everything up to entry {status.head.seq}."
+            f"no call waits: the CSMS confirmed all of them up to entry {status.head.seq}."
         )
     for entry in status.open_calls:
         if not selected or entry.seq in selected:
             click.echo(_call_line(entry, status, parked.get(entry.seq)))
     if unknown := selected.difference(entry.seq for entry in status.open_calls):
-        raise CommandFailed(
-            f"{_format_calls(tuple(sorted(unknown)))}: not among what waits or is parked."
-        )
+        raise CommandFailed(f"{_format_calls(tuple(sorted(unknown)))}: neither waiting nor parked.")
 
 
 def _call_line(entry: Entry, status: OutboxStatus, reason: str | None) -> str:
-    """One line about one call; its age is that at the journal's last entry."""
+    """One line about one call; its age is the age at the last entry of the journal."""
     queued = entry.event
     assert isinstance(queued, CallQueued), f"entry {entry.seq} queues no call"
     age = _format_age(status.head.at - entry.at)
     parts = [f"{'parked' if reason else 'waiting':<7} call {entry.seq:<7} {age:>11}", queued.action]
-    if mark := queued.transaction_event:
-        parts.append(f"{mark.transaction_id} seqNo {mark.seq_no} {mark.event_type}")
-    elif told := queued.connector_status:
-        parts.append(f"EVSE {told.evse_id} connector {told.connector_id} {told.status}")
+    if event := queued.transaction_event:
+        parts.append(f"{event.transaction_id} seqNo {event.seq_no} {event.event_type}")
+    elif status_sent := queued.connector_status:
+        parts.append(
+            f"EVSE {status_sent.evse_id} connector {status_sent.connector_id} {status_sent.status}"
+        )
     parts.append(f"attempts {status.attempts[entry.seq]}")
     if reason:
         parts.append(reason)
@@ -150,21 +151,21 @@ def _format_age(age: timedelta) -> str:
 
 
 def _retry_calls(path: Path, status: OutboxStatus, calls: tuple[int, ...]) -> None:
-    parked = [one.call_seq for one in status.state.outbox.parked]
+    parked = [call.call_seq for call in status.state.outbox.parked]
     if not parked:
-        raise CommandFailed(f"{path}: nothing is parked, so there is nothing to try again.")
+        raise CommandFailed(f"{path}: no call is parked, so there is none to retry.")
     for call in calls:
         if call not in parked:
             raise CommandFailed(
-                f"{path}: call {call} is not parked. See `station outbox {path} list`."
+                f"{path}: call {call} is not parked. Run `station outbox {path} list`."
             )
     chosen = calls or tuple(parked)
     try:
         send_request(path.parent / STATION_SOCKET, "retry", calls=list(chosen))
-        how = "the station tries again"
+        how = "the station retries"
     except StationUnreachable:
         _record_retry(path, status, chosen)
-        how = "no station runs, so it is tried again at the next start"
+        how = "no station is running; retried at its next start"
     click.echo(f"{_format_calls(chosen)}: {how}.")
 
 
@@ -173,14 +174,16 @@ def _format_calls(calls: tuple[int, ...]) -> str:
 
 
 def _record_retry(path: Path, status: OutboxStatus, calls: tuple[int, ...]) -> None:
-    """Append the operator's wish ourselves, as the journal's only writer.
+    """Record the request, as the only writer of the journal.
 
     Raises:
-        Misused: a transaction is open.
-        No: somebody wrote meanwhile.
+        click.UsageError: a transaction is open.
+        CommandFailed: another process wrote in the meantime.
         JournalFailed: another process writes the journal.
     """
-    with open_offline_writer(path) as pen:
-        if pen.store.head.seq != status.head.seq:
-            raise CommandFailed(f"{path}: somebody wrote to it meanwhile. Try again.")
-        pen.append_observation(status.state, CallRetryRequested(calls))
+    with open_offline_writer(path) as writer:
+        if writer.store.head.seq != status.head.seq:
+            raise CommandFailed(
+                f"{path}: another process wrote to it in the meantime. Run the command again."
+            )
+        writer.append_observation(status.state, CallRetryRequested(calls))

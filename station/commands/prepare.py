@@ -1,4 +1,4 @@
-"""How does a new release start as fast as the one it takes the place of?"""
+"""`station prepare`: write a snapshot for a new release, so that its first start is fast."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import journal_argument, open_journal, progress_bar
 from station.runtime.loop.startup import open_snapshots
 
-NICENESS: Final = 19  # a station charges somebody on the same processor
+NICENESS: Final = 19  # a running station has the same processor
 
 
 @click.command("prepare")
 @journal_argument
 def prepare_command(path: Path) -> None:
-    """Replay JOURNAL with this release, so that its next start with it need not.
+    """Replay JOURNAL with this release and save a snapshot for its first start.
 
-    For an update, while the release before still runs: a snapshot is laid beside its own.
+    For an update, while the previous release still runs; its own snapshot remains.
     """
     os.nice(NICENESS)
     snapshots = open_snapshots(path.parent)
     with open_journal(path) as reader:
         if isinstance(snapshots.load(reader.digest_at), Snapshot):
-            click.echo(f"{path}: this release has a snapshot already.")
+            click.echo(f"{path}: this release already has a snapshot.")
             return
         head = reader.read_head()
         state = apply_entries(State(reader.journal_id), _read_contiguous(path, reader, head.seq))
     snapshots.save_for_next_start(head.seq, head.digest, state)
-    click.echo(f"{path}: this release starts from entry {head.seq}.")
+    click.echo(f"{path}: snapshot written; this release starts from entry {head.seq}.")
 
 
 def _read_contiguous(path: Path, reader: Reader, last: int) -> Iterator[Entry]:
-    """Every entry up to `last`; what is missing, a start must find for itself, and tell."""
-    due = 1
-    with progress_bar(f"replaying {path}", last) as show:
+    """Every entry up to `last`. If one is missing there is no snapshot: the start must find it."""
+    next_seq = 1
+    with progress_bar(f"replaying {path}", last) as advance:
         for entry in reader.iter_entries(1, last):
-            if entry.seq != due:
+            if entry.seq != next_seq:
                 break
-            due += 1
-            show(entry.seq)
+            next_seq += 1
+            advance(entry.seq)
             yield entry
-    if due <= last:
+    if next_seq <= last:
         raise CommandFailed(
-            f"{path}: entry {due} is missing, so the start has to replay. Run `station verify`."
+            f"{path}: entry {next_seq} is missing. No snapshot was written. Run `station verify`."
         )

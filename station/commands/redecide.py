@@ -1,4 +1,4 @@
-"""How does `station verify --redecide` judge a whole journal again?"""
+"""`station verify --redecide`: decide a whole journal again and print the differences."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from station.runtime.loop.startup import event_registry
 
 
 def redecide_journal(path: Path, profiles: Iterable[str]) -> bool:
-    """Say where this release would decide otherwise, a line for each observation.
+    """Print where this release would decide differently, one line for each observation.
 
     Args:
         path: the journal.
-        profiles: names or files of the products of runs whose profile does not come with the
-            program; the journal has only its name.
+        profiles: names or files of product profiles that are not part of this release; the journal
+            has only the name of its profile.
 
     Returns:
-        Whether all of it would be decided as it was.
+        Whether every decision would be the same.
 
     Raises:
-        No: the product of a run is not known here.
-        ProfileError: one of `profiles` is none.
+        CommandFailed: the product profile of a run is unknown.
+        ProfileError: one of `profiles` is not a profile.
         JournalFailed: the journal cannot be read.
     """
     products = _ProductLookup(path, profiles)
     with closing(open_journal(path)) as reader:
         last = reader.read_head().seq
         if not last:
-            return True  # nothing was decided; `verify` says that it is empty
-        otherwise = 0
-        with progress_bar("judging again", last) as advance:
+            return True  # no decisions; `verify` reports that the journal is empty
+        differences = 0
+        with progress_bar("deciding again", last) as advance:
             entries = with_progress(reader.iter_entries(1, last, on_damage=lambda _: None), advance)
-            for one in redecide_entries(
+            for difference in redecide_entries(
                 reader.journal_id, entries, event_registry(), products.product_for_run
             ):
-                click.echo(str(one), err=True)
-                otherwise += 1
-    if not otherwise:
-        click.echo(f"{path}: this release would decide all of it as it was decided.")
-    return not otherwise
+                click.echo(str(difference), err=True)
+                differences += 1
+    if not differences:
+        click.echo(f"{path}: this release would decide everything the same way.")
+    return not differences
 
 
 class _ProductLookup:
-    """What the station was, run by run."""
+    """The product that each run of the station had."""
 
     def __init__(self, path: Path, profiles: Iterable[str]) -> None:
         self._path = path
-        given = [load_profile(one) for one in profiles]
+        given = [load_profile(name_or_file) for name_or_file in profiles]
         self._by_name = {profile.name: Product(profile, DeviceModel(profile)) for profile in given}
 
     def product_for_run(self, seq: int, start: StationStarted) -> Product:
@@ -66,22 +66,23 @@ class _ProductLookup:
         if name not in self._by_name:
             if name not in profile_names():
                 raise CommandFailed(
-                    f"{self._path}: entry {seq}: the product profile {name} does not come with "
-                    "the program. Give its file with --profile."
+                    f"{self._path}: entry {seq}: the product profile {name} is not part of this "
+                    "release. Give its file with --profile."
                 )
             profile = load_profile(name)
             self._by_name[name] = Product(profile, DeviceModel(profile))
         product = self._by_name[name]
         if _evse_layout(product) != start.evses:
             raise CommandFailed(
-                f"{self._path}: entry {seq}: the profile {name} here has other EVSEs or "
-                "connectors than the station had. Give the one it had with --profile."
+                f"{self._path}: entry {seq}: the profile {name} of this release has other EVSEs or "
+                "connectors than the station had. Give the station's profile with --profile."
             )
         return product
 
 
 def _evse_layout(product: Product) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """As StationStarted tells them."""
+    """EVSEs and connectors in the form of StationStarted."""
     return tuple(
-        (evse.id, tuple(one.id for one in evse.connectors)) for evse in product.profile.evse
+        (evse.id, tuple(connector.id for connector in evse.connectors))
+        for evse in product.profile.evse
     )

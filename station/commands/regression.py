@@ -1,4 +1,4 @@
-"""Can what happened in the field be had as a test, to be run again and again?"""
+"""`station to-test`: write a range of a journal as a regression test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from journal.events import Decision, Entry, Observation
 from journal.storage.reader import Reader
-from station.commands.shared.exits import CommandFailed, UsageError
+from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import (
     journal_argument,
     open_journal,
@@ -28,7 +28,7 @@ from station.history.regression.case_writer import (
 )
 from station.history.regression.replayed_case import DecisionDiffers
 
-ENTRIES_MAX: Final = 2_000  # more is no test that anybody reads
+ENTRIES_MAX: Final = 2_000  # a longer test is not readable
 
 
 @click.command("to-test")
@@ -39,45 +39,50 @@ ENTRIES_MAX: Final = 2_000  # more is no test that anybody reads
     metavar="SEQ|TIME",
     required=True,
     callback=parse_position,
-    help="Begin there.",
+    help="Begin with this entry, or at this time.",
 )
 @click.option(
-    "--to", metavar="SEQ|TIME", callback=parse_position, help="End there; else with the journal."
+    "--to",
+    metavar="SEQ|TIME",
+    callback=parse_position,
+    help="End with this entry, or at this time. Default: the end of JOURNAL.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="A new file, test_….py; else standard output."
+    "--out", type=click.Path(path_type=Path), help="A new file, test_….py. Without it: stdout."
 )
 @click.option(
     "--profile",
     metavar="NAME|FILE",
-    help="The product, if this release does not have the one that the journal names.",
+    help="The product profile, if the one of the journal is not part of this release.",
 )
 def to_test_command(
     path: Path, since: Position, to: Position | None, out: Path | None, profile: str | None
 ) -> None:
-    """Write a stretch of JOURNAL as a test: does this release decide as it was decided then?
+    """Write a range of JOURNAL as a test that this release makes the same decisions.
 
     The file is Python for pytest and needs this program only. Persons, stations, places and keys
-    are replaced by made-up names. It begins with the observation that entry --from belongs to, and
-    ends with all that was decided for the observation of entry --to.
+    are replaced by invented names. It begins with the observation that entry --from belongs to, and
+    ends with the last decision for the observation of entry --to.
     """
     if out is not None and out.exists():
-        raise UsageError(f"{out}: is there already. Name a new file.")
+        raise click.UsageError(f"{out}: exists. Give a new file.")
     with closing(open_journal(path)) as reader, spinner(f"reading {path}"):
-        stretch = _load_range(path, reader, since, to, profile)
-        told = redact_excerpt(stretch)
-        differs, differs_told = stretch.find_difference(), told.find_difference()
-    if _difference_seq(differs) != _difference_seq(differs_told):
+        excerpt = _load_range(path, reader, since, to, profile)
+        redacted = redact_excerpt(excerpt)
+        difference = excerpt.find_difference()
+        redacted_difference = redacted.find_difference()
+    seqs = (_difference_seq(difference), _difference_seq(redacted_difference))
+    if seqs[0] != seqs[1]:
         raise CommandFailed(
-            f"{path}: what is decided from entry {min(_difference_seq(differs), _difference_seq(differs_told))} on hangs "
-            "on something that must not be told. End the stretch before it, or begin behind it."
+            f"{path}: the decisions from entry {min(seqs)} on depend on a value that must be "
+            "redacted. End the range before that entry, or begin after it."
         )
-    text = render_test(told)
+    text = render_test(redacted)
     if out is None:
         click.echo(text, nl=False)
     else:
         _write_test(out, text)
-    click.echo(_result_line(out, told, differs_told), err=out is None)
+    click.echo(_result_line(out, redacted, redacted_difference), err=out is None)
 
 
 def _write_test(out: Path, text: str) -> None:
@@ -90,26 +95,26 @@ def _write_test(out: Path, text: str) -> None:
 def _load_range(
     path: Path, reader: Reader, since: Position, to: Position | None, profile: str | None
 ) -> Excerpt:
-    """The complete commits from `since` to `to`, and the memory before them.
+    """The complete commits from `since` to `to`, and the state before them.
 
     Raises:
-        No: there is no such stretch, or it is too long.
+        CommandFailed: there is no such range, or it is too long.
     """
     first, last = entry_range(path, reader, since, to)
     first = _observation_seq(path, reader, first)
     if last - first >= ENTRIES_MAX:
         raise CommandFailed(
-            f"{path}: {first} to {last} are more than {ENTRIES_MAX} entries. Take fewer of them."
+            f"{path}: {first} to {last} are more than {ENTRIES_MAX} entries. Give a shorter range."
         )
     entries = tuple(_complete_commits(reader, first, last))
-    for due, entry in enumerate(entries, first):
-        if entry.seq != due:
-            raise CommandFailed(f"{path}: entry {due} is missing. Run `station verify` on it.")
+    for seq, entry in enumerate(entries, first):
+        if entry.seq != seq:
+            raise CommandFailed(f"{path}: entry {seq} is missing. Run `station verify`.")
     before = replay_state(path, reader, reader.iter_entries(1, first - 1))
     product = profile or find_profile(before, entries)
     if not product:
         raise CommandFailed(
-            f"{path}: entry {first} does not tell of what product it is. Name its --profile."
+            f"{path}: the product profile at entry {first} is not recorded. Give --profile."
         )
     return Excerpt(before, first - 1, product, entries)
 
@@ -118,30 +123,30 @@ def _observation_seq(path: Path, reader: Reader, seq: int) -> int:
     """The observation that an entry belongs to."""
     try:
         first = reader.read_entry(seq).cause or seq
-        whole = isinstance(reader.read_entry(first).event, Observation)
+        is_present = isinstance(reader.read_entry(first).event, Observation)
     except LookupError:
-        whole = False
-    if not whole:
+        is_present = False
+    if not is_present:
         raise CommandFailed(
-            f"{path}: what entry {seq} was decided for is missing. Begin elsewhere."
+            f"{path}: the observation of entry {seq} is missing. Give another --from."
         )
     return first
 
 
 def _complete_commits(reader: Reader, first: int, last: int) -> Iterator[Entry]:
-    """The entries, with the rest of the last commit."""
+    """The entries, then the rest of the last commit."""
     yield from reader.iter_entries(first, last)
     yield from takewhile(
         lambda entry: isinstance(entry.event, Decision), reader.iter_entries(last + 1)
     )
 
 
-def _difference_seq(differs: DecisionDiffers | None) -> float:
-    return differs.seq if differs else float("inf")
+def _difference_seq(difference: DecisionDiffers | None) -> float:
+    return difference.seq if difference else float("inf")
 
 
-def _result_line(out: Path | None, redacted_range: Excerpt, differs: DecisionDiffers | None) -> str:
-    first, last = redacted_range.entries[0].seq, redacted_range.entries[-1].seq
-    how = f"fails at entry {differs.seq}" if differs else "passes"
+def _result_line(out: Path | None, excerpt: Excerpt, difference: DecisionDiffers | None) -> str:
+    first, last = excerpt.entries[0].seq, excerpt.entries[-1].seq
+    how = f"fails at entry {difference.seq}" if difference else "passes"
     where = f"{out}: " if out else ""
     return f"{where}entries {first} to {last}; with this release the test {how}."

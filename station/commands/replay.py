@@ -1,4 +1,4 @@
-"""What happened, in order; or how did things stand at a point of it?"""
+"""`station replay`: print the journal as a transcript, or the state at a point as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import msgspec
 from journal.events import Entry
 from journal.state import digest_state, encode_state
 from journal.storage.reader import EntryDamage, Reader
-from station.commands.shared.exits import CommandFailed, UsageError
+from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import (
     journal_argument,
     open_journal,
@@ -37,9 +37,9 @@ from station.history.subjects import BLOCKS
 from station.runtime.loop.startup import event_registry
 from station.transcript.lines import describe_event, format_entry, reveal_id_tokens
 
-POLL_INTERVAL_S: Final = 0.2  # how often --follow looks for more
+POLL_INTERVAL_S: Final = 0.2  # of --follow
 
-# Who speaks, as a terminal with colours shows it.
+# The color of each actor on a terminal.
 ACTOR_STYLES: Final = {
     "EV driver": "bold cyan",
     "operator": "bold cyan",
@@ -53,30 +53,30 @@ ACTOR_STYLES: Final = {
 
 
 def _parse_blocks(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> frozenset[str]:
-    """Blocks of OCPP, as capital letters."""
+    """Blocks of OCPP, in capital letters."""
     for name in names:
         if name.upper() not in set(BLOCKS):
-            raise UsageError(f"station replay --block: OCPP has blocks A to P, not {name!r}.")
+            raise click.UsageError(f"--block: OCPP has blocks A to P, not {name!r}.")
     return frozenset(name.upper() for name in names)
 
 
 def _parse_transactions(
     _: click.Context, __: click.Parameter, names: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Beginnings of transactionIds, in small letters."""
+    """Prefixes of transactionIds, in lower case."""
     if "" in names:
-        raise UsageError("station replay --transaction: no name is the beginning of all of them.")
+        raise click.UsageError("--transaction: empty, and would match every transaction.")
     return tuple(name.casefold() for name in names)
 
 
 def _parse_kinds(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> frozenset[str]:
-    """Kinds of event, in whatever case they were typed."""
+    """Event kinds, typed in any case."""
     kinds = {kind.casefold(): kind for kind in event_registry().kinds}
     for name in names:
         if name.casefold() not in kinds:
             near = get_close_matches(name.casefold(), kinds, n=1)
             hint = f" Did you mean {kinds[near[0]]}?" if near else ""
-            raise UsageError(f"station replay --kind: there is no kind of event {name!r}.{hint}")
+            raise click.UsageError(f"--kind: no event kind {name!r}.{hint}")
     return frozenset(kinds[name.casefold()] for name in names)
 
 
@@ -87,16 +87,21 @@ def _parse_kinds(_: click.Context, __: click.Parameter, names: tuple[str, ...]) 
     "since",
     metavar="SEQ|TIME",
     callback=parse_position,
-    help="Begin with it, or at that moment.",
+    help="Begin with this entry, or at this time.",
 )
 @click.option(
     "--to",
     metavar="SEQ|TIME",
     callback=parse_position,
-    help="Stop behind this entry or this moment.",
+    help="End with this entry, or at this time.",
 )
 @click.option(
-    "--evse", "evses", metavar="N", type=click.IntRange(min=1), multiple=True, help="Of this EVSE."
+    "--evse",
+    "evses",
+    metavar="N",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Only entries of this EVSE.",
 )
 @click.option(
     "--transaction",
@@ -104,7 +109,7 @@ def _parse_kinds(_: click.Context, __: click.Parameter, names: tuple[str, ...]) 
     metavar="ID",
     multiple=True,
     callback=_parse_transactions,
-    help="Of this transaction: its transactionId, or the beginning of it.",
+    help="Only entries of this transaction: its transactionId or a prefix of it.",
 )
 @click.option(
     "--block",
@@ -112,7 +117,7 @@ def _parse_kinds(_: click.Context, __: click.Parameter, names: tuple[str, ...]) 
     metavar="A..P",
     multiple=True,
     callback=_parse_blocks,
-    help="Of messages of this block of OCPP.",
+    help="Only messages of this OCPP block, and what followed from them.",
 )
 @click.option(
     "--kind",
@@ -120,11 +125,11 @@ def _parse_kinds(_: click.Context, __: click.Parameter, names: tuple[str, ...]) 
     metavar="KIND",
     multiple=True,
     callback=_parse_kinds,
-    help="Of this kind of entry, as CallQueued.",
+    help="Only entries of this kind, for example CallQueued.",
 )
-@click.option("--state", "as_state", is_flag=True, help="Print the state there, as JSON.")
-@click.option("--follow", is_flag=True, help="Wait for more, until Ctrl-C.")
-@click.option("--values", is_flag=True, help="Show idTokens and not their references.")
+@click.option("--state", "as_state", is_flag=True, help="Print the state at --to, as JSON.")
+@click.option("--follow", is_flag=True, help="Wait for new entries, until Ctrl-C.")
+@click.option("--values", is_flag=True, help="Show idTokens instead of their references.")
 def replay_command(
     path: Path,
     since: Position | None,
@@ -137,26 +142,24 @@ def replay_command(
     follow: bool,
     values: bool,
 ) -> None:
-    """Tell what JOURNAL holds, or with --state how things stood at a point of it.
+    """Print the entries of JOURNAL, or with --state the state at a point.
 
-    JOURNAL is a journal.db or the directory it is in, live or a copy. Nothing is written to it.
+    JOURNAL is a journal.db or its data directory, in use or a copy. Nothing is written to it.
 
-    Filters may be given several times, any of one kind will do; of different kinds all must hold.
+    Filters may be repeated. An entry passes if it matches one value of each filter given.
     """
-    wish = FilterCriteria(
+    criteria = FilterCriteria(
         evse_ids=frozenset(evses),
         transaction_prefixes=transactions,
         blocks=blocks,
         kinds=kinds,
     )
     if follow and (to or as_state):
-        raise UsageError("station replay: --follow knows no end; leave out --to and --state.")
+        raise click.UsageError("--follow has no end. Omit --to and --state.")
     if as_state and values:
-        raise UsageError("station replay: the state knows references only; leave out --values.")
-    if as_state and (since or wish != FilterCriteria()):
-        raise UsageError(
-            "station replay: the state follows from all entries; leave out the filters."
-        )
+        raise click.UsageError("The state has references only. Omit --values.")
+    if as_state and (since or criteria != FilterCriteria()):
+        raise click.UsageError("The state follows from all entries. Omit --from and the filters.")
     with closing(open_journal(path)) as reader:
         if as_state:
             _print_state(path, reader, last_entry_at(path, reader, to))
@@ -168,7 +171,7 @@ def replay_command(
             )
         else:
             first, last = entry_range(path, reader, since, to)
-        _TranscriptPrinter(path, reader, wish, first, show_values=values).print_up_to(
+        _TranscriptPrinter(path, reader, criteria, first, show_values=values).print_up_to(
             last, follow=follow
         )
 
@@ -180,14 +183,14 @@ def _print_state(path: Path, reader: Reader, last: int) -> None:
     with progress_bar("replaying", last) as advance:
         state = replay_state(path, reader, with_progress(reader.iter_entries(1, last), advance))
     digest = reader.digest_at(last)
-    assert digest is not None, f"entry {last} was read just now"
-    told = {
+    assert digest is not None, f"entry {last} was just read"
+    document = {
         "seq": last,
         "digest": digest.hex(),
         "state_digest": digest_state(state),
         "state": msgspec.Raw(encode_state(state)),
     }
-    text = msgspec.json.encode(told)
+    text = msgspec.json.encode(document)
     if sys.stdout.isatty():
         text = msgspec.json.format(text, indent=2)
     click.echo(text.decode())
@@ -197,7 +200,7 @@ def _print_state(path: Path, reader: Reader, last: int) -> None:
 
 
 class _TranscriptPrinter:
-    """One walk through a journal, aloud."""
+    """One pass through a journal that prints the entries that pass the filters."""
 
     def __init__(
         self,
@@ -221,32 +224,32 @@ class _TranscriptPrinter:
         self._printed_nothing = True
 
     def print_up_to(self, last: int, *, follow: bool) -> None:
-        """Tell the entries up to `last`, then those that come.
+        """Print the entries up to `last`, then with `follow` those that are added.
 
         Raises:
-            No: some could not be told, or there was nothing to tell.
+            CommandFailed: entries are unreadable, or no entry passed the filters.
         """
         self._print_committed(last)
-        with suppress(KeyboardInterrupt):  # the way to say that it is enough
+        with suppress(KeyboardInterrupt):  # Ctrl-C ends --follow
             while follow:
                 time.sleep(POLL_INTERVAL_S)
                 self._print_committed(self._reader.read_head().seq)
         if not self._is_complete:
             raise CommandFailed(
-                f"{self._path}: not all of it can be read. Run `station verify` on it."
+                f"{self._path}: entries are missing or unreadable. Run `station verify`."
             )
         if self._printed_nothing and not follow:
-            raise CommandFailed(f"{self._path}: no entry passes the filters. Leave one out.")
+            raise CommandFailed(f"{self._path}: no entry passes the filters. Omit one.")
 
     def _print_committed(self, last: int) -> None:
-        """Tell what is committed; a commit holds whole observations, so nothing is held back."""
+        """Print what is committed. A commit has complete observations, so no group stays open."""
         for entry in self._readable_entries(last):
             self._print_entries(self._filter.filter_entry(entry))
         self._print_entries(self._filter.flush_group())
         sys.stdout.flush()
 
     def _readable_entries(self, last: int) -> Iterator[Entry]:
-        """What can be read up to `last`; what cannot is named where it would stand."""
+        """The readable entries up to `last`; the others are reported in their place."""
         for entry in self._reader.iter_entries(self._next_seq, last, on_damage=self._on_damage):
             self._report_missing(entry.seq)
             yield entry
@@ -260,14 +263,14 @@ class _TranscriptPrinter:
         self._next_seq = damage.seq + 1
 
     def _report_missing(self, seq: int) -> None:
-        """Say which numbers should have come before `seq`."""
+        """Print which entries before `seq` are missing."""
         if seq > self._next_seq:
-            upto = f" up to {seq - 1}" if seq - 1 > self._next_seq else ""
-            self._report_gap(seq - 1, f"{self._next_seq:>7} ! missing{upto}")
+            up_to = f" up to {seq - 1}" if seq - 1 > self._next_seq else ""
+            self._report_gap(seq - 1, f"{self._next_seq:>7} ! missing{up_to}")
             self._next_seq = seq
 
     def _report_gap(self, last: int, text: str) -> None:
-        """Say what is not there, whatever the filters, behind all that comes before it."""
+        """Print a gap whatever the filters, after the entries before it."""
         self._print_entries(self._filter.flush_group())
         if last >= self._first_seq:
             self._print_line("", f"             {text}")
@@ -292,14 +295,14 @@ LinePrinter = Callable[[str, str], None]
 
 
 def _line_printer() -> LinePrinter:
-    """How a line is said: in the colour of who speaks, where there are colours."""
+    """Prints a line, on a terminal in the color of its actor."""
     if not sys.stdout.isatty():
         return lambda _, text: print(text)
-    from rich.console import Console  # only a person pays for this import
+    from rich.console import Console  # imported on a terminal only: it is slow
 
-    console = Console(highlight=False, emoji=False)  # :100: in a message is no emoji
+    console = Console(highlight=False, emoji=False)  # `:100:` in a message stays as it is
 
-    def say(who: str, text: str) -> None:
-        console.print(text, style=ACTOR_STYLES.get(who, "bold"), markup=False, soft_wrap=True)
+    def print_line(actor: str, text: str) -> None:
+        console.print(text, style=ACTOR_STYLES.get(actor, "bold"), markup=False, soft_wrap=True)
 
-    return say
+    return print_line

@@ -1,4 +1,4 @@
-"""How did a station fare in a range of time, as a page to look at?"""
+"""`station report`: one HTML page of uptime, sessions, messages and faults."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from journal.storage.atomic_file import write_atomically
-from station.commands.shared.exits import CommandFailed, UsageError
-from station.commands.shared.journal_argument import journal_argument, open_journal
+from station.commands.shared.exits import CommandFailed
+from station.commands.shared.journal_argument import journal_argument, no_entries, open_journal
 from station.commands.shared.time_range import (
     entries_progress_bar,
     since_option,
@@ -31,20 +31,20 @@ from station.runtime.loop.startup import event_registry
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The page to be written, over one that is there. Without it: to stdout.",
+    help="The page to write; an existing one is replaced. Without it: stdout.",
 )
 def report_command(
     path: Path, since: datetime | None, until: datetime | None, out: Path | None
 ) -> None:
-    """Make one HTML page of how the station of JOURNAL fared.
+    """Write one HTML page about the operation of the station of JOURNAL.
 
-    Time lines, uptime with its evidence, sessions, messages, faults and response times of the
-    whole journal, or of a range of time (UTC). The page opens offline and holds no personal value.
+    Timelines, uptime with its evidence, sessions, messages, faults and response times of the
+    whole journal, or of a time range (UTC). The page needs no network and has no personal data.
     """
-    wanted = time_span(since, until)
+    period = time_span(since, until)
     if out is None and sys.stdout.isatty():
-        raise UsageError("station report: a page is not for a terminal; name --out FILE.html.")
-    facts = _collect_facts(path, wanted)
+        raise click.UsageError("A page is not for a terminal. Give --out FILE.html.")
+    facts = _collect_facts(path, period)
     text = render_page(facts)
     if out is None:
         click.echo(text, nl=False)
@@ -52,24 +52,24 @@ def report_command(
         _write_page(out, text)
         click.echo(f"{out}: {facts.describe_entries}, {len(text.encode()):,} bytes")
     if facts.problems_count:
-        raise CommandFailed(f"{path}: not whole; the page says so. Run `station verify` on it.")
+        raise CommandFailed(f"{path}: damaged; the page shows where. Run `station verify`.")
 
 
 def _collect_facts(path: Path, period: TimeRange) -> ReportData:
     with closing(open_journal(path)) as reader:
         if reader.read_head().seq == 0:
-            raise CommandFailed(f"{path}: no entries yet. Start the station, and there will be.")
+            raise no_entries(path)
         try:
             with entries_progress_bar() as advance:
                 return collect_report_data(reader, event_registry(), period, on_progress=advance)
         except RangeEmptyError as error:
-            raise CommandFailed(f"{path}: {error}. Name another --from or --to.") from None
+            raise CommandFailed(f"{path}: {error}. Give another --from or --to.") from None
 
 
 def _write_page(out: Path, text: str) -> None:
-    """All of it or nothing: a page that was broken off would look like a short one.
+    """Write the whole page or nothing: an incomplete page would look like a short one.
 
-    What a link leads to is replaced, not the link; a device or a pipe is written to.
+    The target of a symbolic link is replaced, not the link; a device or a pipe is written to.
     """
     target = out.resolve()
     content = text.encode("utf-8")

@@ -1,4 +1,12 @@
-"""`station run`: the station itself, until it is asked to end."""
+"""`station run`: the station itself, until SIGTERM or Ctrl-C.
+
+A run of the station may end in three other ways, and this module starts it again:
+
+* OCPP Reset, or a restart the station decided: a new run in the same process (B11.FR.03);
+* a new firmware release was installed: the same command line replaces this process (L01.FR.32);
+* the journal is damaged: one more run, which sets the file aside and makes the journal again. If
+  that run finds damage within `REPAIR_INTERVAL_S`, the disk is at fault and the process ends.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +31,7 @@ from station.runtime.hardware.emulator_process import run_emulator
 
 log = logging.getLogger("station")
 
-REPAIR_INTERVAL_S: Final = 60.0  # between two repairs of the journal by one process
+REPAIR_INTERVAL_S: Final = 60.0  # minimum between two repairs of the journal
 NEW_FIRMWARE: Final = "FirmwareUpdate"  # BootReasonEnumType
 
 
@@ -48,41 +56,44 @@ def run_command(path: Path, quiet: bool) -> None:
     with nullcontext() if config.hardware else run_emulator(config.data_directory):
         if not config.hardware:
             log.warning("no [hardware] in %s: the devices are emulated", path)
-        why = _run_with_repair(config)
-        while why not in (None, NEW_FIRMWARE):
-            log.info("starting again")  # B11.FR.03: a restart is a new life of the same process
-            why = _run_with_repair(config)
-    if why == NEW_FIRMWARE:
+        boot_reason = _run_with_repair(config)
+        while boot_reason not in (None, NEW_FIRMWARE):
+            log.info("restarting: %s", boot_reason)
+            boot_reason = _run_with_repair(config)
+    if boot_reason == NEW_FIRMWARE:
         log.info("starting the new firmware")
         _exec_new_firmware()
 
 
 def _run_with_repair(config: Config) -> str | None:
-    """One life; when it finds the journal damaged, one more, which makes the journal anew.
+    """Run once; if that finds the journal damaged, run again, which repairs it.
+
+    Returns:
+        The BootReasonEnumType of the next run; None to end.
 
     Raises:
-        JournalDamaged: that one finds damage soon, too: the disk is at fault.
+        JournalDamaged: the second run found damage too soon: the disk is at fault.
     """
-    damage, began = "", -REPAIR_INTERVAL_S
+    damage, repaired_s = "", -REPAIR_INTERVAL_S
     while True:
         try:
             return trio.run(_run_once, config, damage)
         except JournalDamaged as failure:
-            if time.monotonic() - began < REPAIR_INTERVAL_S:
+            if time.monotonic() - repaired_s < REPAIR_INTERVAL_S:
                 raise
-            damage, began = str(failure), time.monotonic()
+            damage, repaired_s = str(failure), time.monotonic()
 
 
 def _exec_new_firmware() -> None:
-    """Run the same command line again in place of this program. L01.FR.32.
+    """Replace this process by the same command line. L01.FR.32.
 
-    Started by way of the link to the current release, it is the new one that begins.
+    The command line goes through the link to the current release, which is the new one by now.
     """
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _load_config(path: Path) -> Config:
-    """station.toml with its devices checked, or what can be used of it.
+    """station.toml with its devices checked; in safe mode, the usable part of it.
 
     Raises:
         ConfigError: one line that names the file and the place.
@@ -102,7 +113,7 @@ def _check_devices(config: Config) -> None:
 
 
 async def _run_once(config: Config, damage: str) -> str | None:
-    """One life; what failed comes out of its nurseries as itself."""
+    """One run; an exception in its nurseries is raised without their groups."""
     try:
         return await run_station(config, damage)
     except BaseExceptionGroup as group:

@@ -1,7 +1,7 @@
-"""`station sim`: the hands of a person in front of emulated hardware.
+"""`station sim`: drive emulated hardware as an EV driver or a technician would.
 
 A thin client of the control socket. `VERBS` has a row for each operation; its parameters have
-the names the socket knows them by.
+the names that the socket uses.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import click
 
 from station.commands.shared.control_client import DEVICES_SOCKET, STATION_SOCKET, send_request
-from station.commands.shared.exits import UsageError
 
-DEFAULT_CONFIG: Final = Path("station.toml")  # where a station is looked for that nobody named
+DEFAULT_CONFIG: Final = Path("station.toml")  # used without --config and --data
 
 if TYPE_CHECKING:
     OptionType: TypeAlias = click.ParamType[Any]  # older releases of click have it without []
@@ -27,7 +26,7 @@ SOC_PERCENT: Final = click.FloatRange(0, 100)
 
 
 def _evse_option(*, required: bool) -> click.Option:
-    """Which EVSE; where the operation must know, it is 1 unless told otherwise."""
+    """The option --evse-id; 1 by default if the operation needs an EVSE."""
     default = 1 if required else None
     return click.Option(
         ["--evse-id", "-e"],
@@ -35,7 +34,7 @@ def _evse_option(*, required: bool) -> click.Option:
         metavar="N",
         default=default,
         show_default=required,
-        help="Which EVSE.",
+        help="The EVSE.",
     )
 
 
@@ -51,22 +50,22 @@ def _fault_parameters() -> list[click.Parameter]:
     return [_required_argument("device"), _required_argument("kind"), _evse_option(required=False)]
 
 
-# What the EV is, where it is not the usual one; goes into `ev`.
+# Properties of the EV, sent as the object `ev`.
 EV_ARGUMENTS: Final = ("capacity_wh", "soc", "max_voltage_v", "max_current_a", "max_power_w")
 
 
 def _plug_in_parameters() -> list[click.Parameter]:
     return [
         _evse_option(required=True),
-        _value_option("capacity-wh", NUMBER, "Battery of the EV, Wh."),
-        _value_option("soc", SOC_PERCENT, "Its state of charge, %."),
-        _value_option("max-voltage-v", NUMBER, "The most it takes, V."),
-        _value_option("max-current-a", NUMBER, "The most it takes, A."),
-        _value_option("max-power-w", NUMBER, "The most it takes, W."),
+        _value_option("capacity-wh", NUMBER, "Battery capacity of the EV, Wh."),
+        _value_option("soc", SOC_PERCENT, "State of charge, %."),
+        _value_option("max-voltage-v", NUMBER, "Maximum voltage of the EV, V."),
+        _value_option("max-current-a", NUMBER, "Maximum current of the EV, A."),
+        _value_option("max-power-w", NUMBER, "Maximum power of the EV, W."),
         click.Option(
             ["--ready/--not-ready"],
             default=None,
-            help="Whether it asks for energy at once; later: ev-ready.",
+            help="Whether the EV requests energy at once, or after ev-ready.",
         ),
     ]
 
@@ -74,7 +73,7 @@ def _plug_in_parameters() -> list[click.Parameter]:
 def _present_token_parameters() -> list[click.Parameter]:
     return [
         click.Argument(["id_token"], metavar="UID"),
-        click.Option(["--type"], default="ISO14443", show_default=True, help="Kind of card."),
+        click.Option(["--type"], default="ISO14443", show_default=True, help="IdToken type."),
         _evse_option(required=False),
     ]
 
@@ -82,34 +81,37 @@ def _present_token_parameters() -> list[click.Parameter]:
 def _meter_parameters() -> list[click.Parameter]:
     return [
         _evse_option(required=True),
-        _value_option("energy-wh", NUMBER, "The register, Wh; it never runs backwards."),
-        _value_option("voltage-v", NUMBER, "V, until the next plug."),
-        _value_option("current-a", NUMBER, "A, until the next plug."),
-        _value_option("power-w", NUMBER, "W, until the next plug."),
+        _value_option("energy-wh", NUMBER, "The register, Wh; it never decreases."),
+        _value_option("voltage-v", NUMBER, "Voltage, V, until the next plug-in."),
+        _value_option("current-a", NUMBER, "Current, A, until the next plug-in."),
+        _value_option("power-w", NUMBER, "Power, W, until the next plug-in."),
         _value_option("soc", SOC_PERCENT, "State of charge of the EV, %."),
     ]
 
 
 # verb -> (what happens, its parameters)
 VERBS: Final[Mapping[str, tuple[str, Sequence[click.Parameter]]]] = {
-    "state": ("What the journal knows of the station right now.", []),
+    "state": ("Print the state of the station.", []),
     "plug-in": ("Plug the cable into an EV.", _plug_in_parameters()),
     "unplug": ("Pull the cable out of the EV.", [_evse_option(required=True)]),
-    "present-token": ("Hold a card to the reader: UID in hex.", _present_token_parameters()),
-    "ev-ready": ("The EV asks for energy.", [_evse_option(required=True)]),
-    "ev-pause": ("The EV asks for no energy.", [_evse_option(required=True)]),
-    "stop-button": ("Press the stop button at the dispenser.", [_evse_option(required=True)]),
-    "emergency-stop": ("Push the emergency stop.", []),
-    "emergency-release": ("Pull the emergency stop out again.", []),
-    "fault": ("Break a device: as in `fault cable over_temperature`.", _fault_parameters()),
-    "clear-fault": ("Mend a device.", _fault_parameters()),
-    "meter": ("Set what an emulated meter shows.", _meter_parameters()),
+    "present-token": ("Present an RFID card: UID in hex.", _present_token_parameters()),
+    "ev-ready": ("Let the EV request energy.", [_evse_option(required=True)]),
+    "ev-pause": ("Let the EV pause charging.", [_evse_option(required=True)]),
+    "stop-button": ("Press the stop button of an EVSE.", [_evse_option(required=True)]),
+    "emergency-stop": ("Press the emergency stop button.", []),
+    "emergency-release": ("Release the emergency stop button.", []),
+    "fault": (
+        "Make a device fail, for example `fault cable over_temperature`.",
+        _fault_parameters(),
+    ),
+    "clear-fault": ("Clear the fault of a device.", _fault_parameters()),
+    "meter": ("Set the values of an emulated meter.", _meter_parameters()),
     "link": (
-        "The network: up, closed, or silent (packets vanish).",
+        "Set the network: up, closed, or silent (packets are lost).",
         [_required_argument("mode", click.Choice(["up", "closed", "silent"]))],
     ),
     "clock": (
-        "Step the station's wall clock by so many seconds.",
+        "Step the wall clock of the station by SECONDS.",
         [click.Argument(["step_s"], type=NUMBER, metavar="SECONDS")],
     ),
 }
@@ -120,7 +122,7 @@ VERBS: Final[Mapping[str, tuple[str, Sequence[click.Parameter]]]] = {
 def sim_command(ctx: click.Context) -> None:
     """Drive the emulated hardware of a running station.
 
-    Every verb takes --config or --data to say which station; without either it is the one of
+    Every verb takes --config or --data to name the station; without either it is the station of
     ./station.toml.
     """
     if ctx.invoked_subcommand is None:
@@ -128,11 +130,11 @@ def sim_command(ctx: click.Context) -> None:
         ctx.exit(2)
 
 
-# --- Saying it -----------------------------------------------------------------------------------
+# --- Requests ------------------------------------------------------------------------------------
 
 
 def _send_operation(verb: str, options: dict[str, Any]) -> None:
-    """Send one operation and print what came back."""
+    """Send one operation and print the response."""
     config, data = options.pop("config"), options.pop("data")
     as_json, devices = options.pop("as_json"), options.pop("devices")
     arguments = {
@@ -149,19 +151,19 @@ def _send_operation(verb: str, options: dict[str, Any]) -> None:
     elif verb == "state":
         _print_state(reply)
     else:
-        more = ", ".join(f"{key} {value}" for key, value in reply.items())
-        click.echo(f"{verb}: done" + (f" ({more})" if more else ""))
+        details = ", ".join(f"{key} {value}" for key, value in reply.items())
+        click.echo(f"{verb}: done" + (f" ({details})" if details else ""))
 
 
 def _data_directory(config: Path | None, data: Path | None) -> Path:
-    """The data directory of the station that is meant."""
+    """The data directory of the station named by --data, --config or ./station.toml."""
     if data is not None:
         if config is not None:
-            raise UsageError("station sim: --config and --data both name a station; keep one.")
+            raise click.UsageError("--config and --data both name a station. Omit one.")
         return data
     if config is None and not DEFAULT_CONFIG.is_file():
-        raise UsageError(
-            f"station sim: which station? Give --data or --config; no {DEFAULT_CONFIG} is here."
+        raise click.UsageError(
+            f"No station named: no {DEFAULT_CONFIG} in this directory. Give --data or --config."
         )
     from station.config.station_toml import load_config
 
@@ -169,7 +171,7 @@ def _data_directory(config: Path | None, data: Path | None) -> Path:
 
 
 def _integer_if_whole(value: Any) -> Any:
-    """3600 and not 3600.0."""
+    """3600 instead of 3600.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -179,18 +181,18 @@ def _json_number(value: Any) -> int | float:
 
 
 def _print_state(state: Mapping[str, Any]) -> None:
-    """The reply of `state`, as a person reads it; what is new in it is not left out."""
+    """Print the response of `state` for a person; fields unknown here are printed too."""
     for evse in state["evses"]:
-        told = dict(evse)
+        fields = dict(evse)
         parts = [
-            "plugged in" if told.pop("plugged") else "free",
-            f"contactors {told.pop('contactor')}",
-            f"{told.pop('power_w')} W",
-            f"{told.pop('energy_wh')} Wh",
+            "plugged in" if fields.pop("plugged") else "free",
+            f"contactors {fields.pop('contactor')}",
+            f"{fields.pop('power_w')} W",
+            f"{fields.pop('energy_wh')} Wh",
         ]
-        transaction = told.pop("transaction_id")
+        transaction = fields.pop("transaction_id")
         parts += [f"transaction {transaction}"] if transaction else []
-        click.echo(f"EVSE {told.pop('evse_id')}: {', '.join(parts)}{_format_rest(told)}")
+        click.echo(f"EVSE {fields.pop('evse_id')}: {', '.join(parts)}{_format_rest(fields)}")
     rest = {key: state[key] for key in state if key not in ("evses", "link", "outbox", "journal")}
     click.echo(f"link {state['link']}, outbox {state['outbox']}{_format_rest(rest)}")
     click.echo(f"journal {state['journal']['seq']}:{state['journal']['digest']}")
@@ -204,29 +206,33 @@ def _format_rest(fields: Mapping[str, Any]) -> str:
 
 
 def _station_options() -> list[click.Parameter]:
-    """How every verb is told which station, and how to answer."""
+    """The options of every verb: which station, and the form of the response."""
     return [
         click.Option(
             ["--config"], type=click.Path(path_type=Path), help="The station's station.toml."
         ),
-        click.Option(["--data"], type=click.Path(path_type=Path), help="Or its data directory."),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print the reply as JSON."),
         click.Option(
-            ["--devices"], is_flag=True, help="Ask the devices themselves; no station needs to run."
+            ["--data"], type=click.Path(path_type=Path), help="The station's data directory."
+        ),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the response as JSON."),
+        click.Option(
+            ["--devices"],
+            is_flag=True,
+            help="Send to the emulated devices directly; no station needs to run.",
         ),
     ]
 
 
 def _build_command(verb: str, meaning: str, parameters: Sequence[click.Parameter]) -> click.Command:
-    def callback(**told: Any) -> None:
-        _send_operation(verb, told)
+    def callback(**options: Any) -> None:
+        _send_operation(verb, options)
 
     return click.Command(
         verb,
         params=[*parameters, *_station_options()],
         callback=callback,
         help=meaning,
-        # `clock -3600` is a number and no option
+        # in `clock -3600`, -3600 is a number, not an option
         context_settings={"ignore_unknown_options": verb == "clock"},
     )
 

@@ -1,4 +1,4 @@
-"""Is a journal, or an export, still what the station wrote?"""
+"""`station verify`: check that a journal or an export is what the station wrote."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from journal.codec import Registry
 from journal.maintenance.verify import WitnessedHead, parse_witnessed_head, verify
 from journal.storage.errors import JournalFailed
 from journal.storage.reader import Head, Reader
-from station.commands.shared.exits import CommandFailed, UsageError
+from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import JOURNAL_FILE, find_journal, spinner
 
-MANIFEST_SUFFIX: Final = "manifest.json"  # as the names of all manifests end
+MANIFEST_SUFFIX: Final = "manifest.json"  # end of the name of every manifest
 EXPORT_SUFFIXES: Final = (
     ".csv",
     ".jsonl",
     ".parquet",
     MANIFEST_SUFFIX,
     f"{MANIFEST_SUFFIX}.sig",
-)  # so end those of files
+)
 PARTITION_GLOB: Final = "station=*"  # directories of an export to Parquet
 
 
@@ -34,12 +34,12 @@ def _parse_head(_: click.Context, __: click.Parameter, text: str | None) -> Witn
     try:
         return parse_witnessed_head(text)
     except ValueError as error:
-        raise UsageError(f"station verify --head: {error}.") from None
+        raise click.UsageError(f"--head: {error}.") from None
 
 
 def _check_fingerprint(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
     if text is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
-        raise UsageError(f"station verify --key: a fingerprint is 64 hex digits, not {text!r}.")
+        raise click.UsageError(f"--key: a fingerprint has 64 hex digits, not {text!r}.")
     return text
 
 
@@ -50,25 +50,25 @@ def _check_fingerprint(_: click.Context, __: click.Parameter, text: str | None) 
     "witness",
     metavar="SEQ:DIGEST",
     callback=_parse_head,
-    help="An entry as somebody outside saw it: a cut tail shows in no chain.",
+    help="An entry that was recorded elsewhere: the chain alone does not show a removed end.",
 )
 @click.option(
     "--key",
     metavar="FINGERPRINT",
     callback=_check_fingerprint,
-    help="Of an EXPORT: the key it must be signed with, as somebody trustworthy told it.",
+    help="The key an EXPORT must be signed with, from a trusted source.",
 )
 @click.option(
     "--redecide",
     is_flag=True,
-    help="Also judge the whole JOURNAL again: where would this release decide otherwise?",
+    help="Also decide all of JOURNAL again and print where this release differs.",
 )
 @click.option(
     "--profile",
     "profiles",
     metavar="NAME|FILE",
     multiple=True,
-    help="With --redecide: the profile of a product that does not come with the program.",
+    help="With --redecide: a product profile that is not part of this release.",
 )
 def verify_command(
     path: Path,
@@ -77,23 +77,23 @@ def verify_command(
     redecide: bool,
     profiles: tuple[str, ...],
 ) -> None:
-    """Check that every entry of JOURNAL is there, in order and unchanged; or an EXPORT alone.
+    """Check that every entry of JOURNAL is present, in order and unchanged; or check an EXPORT.
 
-    JOURNAL is a journal.db or the directory it is in, live or a copy with its -wal beside it.
-    EXPORT is the directory, the data file or the manifest that `station export` made.
+    JOURNAL is a journal.db or its data directory, in use or a copy together with its -wal.
+    EXPORT is the directory, the data file or the manifest that `station export` wrote.
     Each complaint is one line on stderr; exit code 1 if there is one.
     """
     if profiles and not redecide:
-        raise UsageError("station verify --profile: says how --redecide judges; add that.")
+        raise click.UsageError("--profile needs --redecide.")
     if _is_export(path):
         if redecide:
-            raise UsageError("station verify --redecide: an export holds no judgement.")
+            raise click.UsageError("--redecide: an export has no decisions. Give the journal.")
         _verify_export(path, witness, key)
     elif key is not None:
-        raise UsageError("station verify --key: a journal is not signed; only an export is.")
+        raise click.UsageError("--key: a journal is not signed; only an export is.")
     elif path.is_dir() and not (path / JOURNAL_FILE).exists():
-        raise UsageError(
-            f"{path}: neither {JOURNAL_FILE} nor {MANIFEST_SUFFIX} is there. Name a journal, or an export."
+        raise click.UsageError(
+            f"{path}: no {JOURNAL_FILE} and no {MANIFEST_SUFFIX}. Give a journal or an export."
         )
     else:
         whole = _verify_journal(find_journal(path), witness)
@@ -103,14 +103,14 @@ def verify_command(
 
 
 def _redecide_journal(path: Path, profiles: tuple[str, ...]) -> bool:
-    from station.commands.redecide import redecide_journal  # who only verifies needs no judgement
+    from station.commands.redecide import redecide_journal  # slow to import, often not needed
 
     return redecide_journal(path, profiles)
 
 
 def _verify_journal(path: Path, witness: WitnessedHead | None) -> bool:
-    """Whether all is as it was written."""
-    before = _journal_extent(path)  # a live journal grows while it is read
+    """Print the complaints; whether there are none."""
+    before = _journal_extent(path)  # first: a journal in use grows while it is read
     complaints = 0
     with spinner(f"verifying {path}"):
         for complaint in verify(path, witness):
@@ -120,24 +120,24 @@ def _verify_journal(path: Path, witness: WitnessedHead | None) -> bool:
         return False
     archived, head = before
     click.echo(
-        f"{path}: whole. {head.seq - archived} entries, the last is {head.seq}:{head.digest.hex()}"
+        f"{path}: intact. {head.seq - archived} entries, the last is {head.seq}:{head.digest.hex()}"
     )
     return True
 
 
 def _is_export(path: Path) -> bool:
-    """Told without the parts that only an export needs: a journal stands in most directories."""
+    """Whether the path names an export. Imports nothing: most paths name a journal."""
     manifests = (
         path / MANIFEST_SUFFIX,
         path / f"_{MANIFEST_SUFFIX}",
         path.with_name(f"{path.name}.{MANIFEST_SUFFIX}"),
     )
-    if path.name.endswith(EXPORT_SUFFIXES) or any(one.is_file() for one in manifests):
+    if path.name.endswith(EXPORT_SUFFIXES) or any(manifest.is_file() for manifest in manifests):
         return True
     if not path.is_dir() or (path / JOURNAL_FILE).exists():
         return False
-    parts = (PARTITION_GLOB, f"*/{PARTITION_GLOB}", *(f"*{name}" for name in EXPORT_SUFFIXES))
-    return any(True for part in parts for _ in path.glob(part))
+    patterns = (PARTITION_GLOB, f"*/{PARTITION_GLOB}", *(f"*{name}" for name in EXPORT_SUFFIXES))
+    return any(True for pattern in patterns for _ in path.glob(pattern))
 
 
 def _verify_export(path: Path, witness: WitnessedHead | None, key: str | None) -> None:
@@ -145,20 +145,20 @@ def _verify_export(path: Path, witness: WitnessedHead | None, key: str | None) -
 
     manifests = find_manifests(path)
     if not manifests:
-        raise CommandFailed(
-            f"{path}: no manifest vouches for it. An export that was broken off has none."
-        )
+        raise CommandFailed(f"{path}: no manifest. An export that was interrupted has none.")
     if len(manifests) > 1 and witness:
-        raise UsageError(f"{path}: {len(manifests)} exports. Name the one that --head is of.")
-    wrong = False
+        raise click.UsageError(
+            f"{path}: {len(manifests)} exports. Give the one that --head belongs to."
+        )
+    is_intact = True
     with spinner(f"verifying {path}"):
         for complaint in chain(
             find_unexported_files(path, manifests) if path.is_dir() else (),
             *(verify_export(manifest, expected_fingerprint=key) for manifest in manifests),
         ):
             click.echo(complaint, err=True)
-            wrong = True
-    if wrong:
+            is_intact = False
+    if not is_intact:
         raise click.exceptions.Exit(1)
     for manifest in manifests:
         _print_export_summary(path if len(manifests) == 1 else manifest.parent, manifest, witness)
@@ -170,12 +170,14 @@ def _print_export_summary(path: Path, manifest: Path, witness: WitnessedHead | N
     export = read_manifest(manifest)
     facts = summarize_manifest(export)
     if witness and witness != (export.last_entry, bytes.fromhex(export.last_digest)):
-        raise CommandFailed(f"{path}: made at {facts['head']}, not at the head you named.")
+        raise CommandFailed(f"{path}: exported at {facts['head']}, not at the given --head.")
     if not export.whole:
-        raise CommandFailed(f"{path}: as it was signed, but of a journal that was damaged.")
+        raise CommandFailed(
+            f"{path}: as it was signed, but the journal was damaged when it was exported."
+        )
     since = f" of entries from {export.first_entry} on" if export.first_entry > 1 else ""
     click.echo(
-        f"{path}: whole. {facts['rows']} rows of {export.table} of {export.station}{since}, "
+        f"{path}: intact. {facts['rows']} rows of {export.table} of {export.station}{since}, "
         f"signed by key {facts['key']} at {facts['head']}"
     )
 
@@ -186,4 +188,4 @@ def _journal_extent(path: Path) -> tuple[int, Head] | None:
         with closing(Reader.open(path, Registry(()))) as reader:
             return reader.position_before_first()[0], reader.read_head()
     except JournalFailed:
-        return None  # `verify` says why, and where
+        return None  # `verify` reports why and where

@@ -1,4 +1,4 @@
-"""Why did it stop, why was the card refused, why was this sent twice?"""
+"""`station why`: print the chain of causes of an entry or of a transaction."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from journal.storage.reader import EntryDamage, Reader
 from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import (
     journal_argument,
+    no_entries,
     open_journal,
     progress_bar,
     with_progress,
@@ -30,60 +31,62 @@ from station.history.explain.explanation import (
 )
 from station.transcript.lines import format_entry, reveal_id_tokens
 
-LISTED_TRANSACTIONS_MAX: Final = 5  # transactions that are told when several are meant
+LISTED_TRANSACTIONS_MAX: Final = 5  # listed if a prefix matches several
 
-TextFormatter = Callable[
-    [str], str
-]  # how a text is told: with the values of its references, or without
+TextFormatter = Callable[[str], str]  # replaces references by their values, or leaves them
 
 
 @click.command("why")
 @journal_argument
 @click.argument("what", metavar="TRANSACTION|SEQ")
-@click.option("--values", is_flag=True, help="Show idTokens and not their references.")
+@click.option("--values", is_flag=True, help="Show idTokens instead of their references.")
 def why_command(path: Path, what: str, values: bool) -> None:
-    """Tell the chain of causes behind an entry, or behind a transaction.
+    """Print the chain of causes of an entry, or of a transaction.
 
-    A number is an entry's, if there is such an entry; anything else is a transactionId or the
-    beginning of one. Each line ends in the entries it follows from and the requirement that
-    decided it, where the journal tells which.
+    A number is an entry number if there is such an entry; anything else is a transactionId or a
+    prefix of one. Each line ends with the entries it follows from and the requirement that
+    decided it, if the journal shows which.
     """
     damages: list[EntryDamage] = []
-    upheavals: list[int] = []
+    disruptions: list[int] = []
     with closing(open_journal(path)) as reader:
         with progress_bar("reading", reader.read_head().seq) as advance:
             first, _ = reader.position_before_first()
-            read = with_progress(reader.iter_entries(on_damage=damages.append), advance)
+            entries = with_progress(reader.iter_entries(on_damage=damages.append), advance)
             causes = build_causal_graph(
-                _collect_disruptions(_record_gaps(read, first + 1, damages), upheavals)
+                _collect_disruptions(_record_gaps(entries, first + 1, damages), disruptions)
             )
         if not causes.last_seq:
-            raise CommandFailed(f"{path}: no entries yet. Start the station, and there will be.")
-        account = _explain_target(path, reader, causes, upheavals, what)
+            raise no_entries(path)
+        explanation = _explain_target(path, reader, causes, disruptions, what)
         _print_explanation(
-            account, lambda text: reveal_id_tokens(text, reader.value_of) if values else text
+            explanation, lambda text: reveal_id_tokens(text, reader.value_of) if values else text
         )
     if damages:
-        told = f"{len(damages)} entries cannot be read, the first is {damages[0].seq}"
-        raise CommandFailed(f"{path}: {told}. Run `station verify` on it.")
+        raise CommandFailed(
+            f"{path}: {len(damages)} entries are missing or unreadable, the first is "
+            f"{damages[0].seq}. Run `station verify`."
+        )
 
 
 def _record_gaps(
     entries: Iterator[Entry], next_seq: int, damages: list[EntryDamage]
 ) -> Iterator[Entry]:
-    """The entries; a number that nothing stands for counts among the damages."""
+    """The entries; each missing number is added to the damages."""
     for entry in entries:
         if entry.seq > next_seq:
-            told = {damage.seq for damage in damages}
+            known = {damage.seq for damage in damages}
             damages += [
-                EntryDamage(one, "missing") for one in range(next_seq, entry.seq) if one not in told
+                EntryDamage(seq, "missing")
+                for seq in range(next_seq, entry.seq)
+                if seq not in known
             ]
         next_seq = entry.seq + 1
         yield entry
 
 
 def _collect_disruptions(entries: Iterable[Entry], disruptions: list[int]) -> Iterator[Entry]:
-    """The entries; those that befall whatever is going on are noted on the way."""
+    """The entries; numbers of those that disturb every open transaction are collected."""
     for entry in entries:
         if is_disruption(entry.event):
             disruptions.append(entry.seq)
@@ -98,34 +101,35 @@ def _explain_target(
     digits = target.isascii() and target.isdigit()
     if digits and archived < int(target) <= causes.last_seq:
         return explain_entry(history, int(target))
-    found = [
+    matches = [
         name for name in causes.entries_by_transaction if target and name.startswith(target.lower())
     ]
-    if digits and not found:
+    if digits and not matches:
         raise CommandFailed(
-            f"{path}: entry {target} is not there; it has {archived + 1} to {causes.last_seq}."
+            f"{path}: no entry {target}; the journal has entries {archived + 1} to "
+            f"{causes.last_seq}."
         )
-    return explain_transaction(history, _single_transaction(path, target, found), disruptions)
+    return explain_transaction(history, _single_transaction(path, target, matches), disruptions)
 
 
 def _read_entry(reader: Reader, seq: int) -> Entry | None:
-    """An entry, as far as it can be read."""
+    """An entry; None if it cannot be read."""
     try:
         return reader.read_entry(seq)
     except (LookupError, JournalFailed):
-        return None  # the chain shows where it would stand
+        return None  # the chain has a line for it all the same
 
 
 def _single_transaction(path: Path, target: str, matches: list[str]) -> str:
-    """The one transaction that can be meant."""
+    """The only match."""
     if not matches:
         raise CommandFailed(
-            f"{path}: no transaction is called {target!r}. `station replay` names them."
+            f"{path}: no transaction {target!r}. `station replay` lists transactionIds."
         )
     if len(matches) > 1:
-        some = ", ".join(matches[:LISTED_TRANSACTIONS_MAX])
+        names = ", ".join(matches[:LISTED_TRANSACTIONS_MAX])
         raise CommandFailed(
-            f"{path}: {len(matches)} transactions begin with {target!r}: {some}. Give more of it."
+            f"{path}: {len(matches)} transactions begin with {target!r}: {names}. Give more of it."
         )
     return matches[0]
 
@@ -137,17 +141,17 @@ def _print_explanation(explanation: Explanation, format_text: TextFormatter) -> 
     for section in explanation.sections:
         click.secho(f"\n{section.title}", bold=True)
         day = None
-        for told in section.entries:
-            if told.entry and told.entry.at.date() != day:
-                day = told.entry.at.date()
+        for chain_entry in section.entries:
+            if chain_entry.entry and chain_entry.entry.at.date() != day:
+                day = chain_entry.entry.at.date()
                 click.echo(f"  {day:%Y-%m-%d} UTC")
-            click.secho(format_text(_chain_entry_line(told)), bold=told.is_subject)
+            click.secho(format_text(_chain_entry_line(chain_entry)), bold=chain_entry.is_subject)
         for text in section.lines:
             click.echo(f"  {format_text(text)}")
 
 
 def _chain_entry_line(chain_entry: ChainEntry) -> str:
-    """A line of the transcript, then what it follows from and the requirement."""
+    """A line of the transcript, then the entries it follows from and the requirement."""
     mark = "*" if chain_entry.is_subject else " "
     if chain_entry.entry is None:
         return f"{mark} {chain_entry.seq:>20} ! archived, missing or unreadable"

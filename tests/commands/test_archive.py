@@ -123,7 +123,7 @@ def test_no_state_follows_without_the_segments_and_it_is_said_what_to_do(
         ran = run_station(verb, journal, *more)
         assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
         assert f"entries 1 to {segment.last_seq} are archived" in ran.stderr
-        assert ran.stderr.endswith("put their segments, journal.*.gz, beside it.\n")
+        assert ran.stderr.endswith("Put the segments, journal.*.gz, into the same directory.\n")
     kept.rename(segment.path)
     assert run_station("replay", journal, "--state").exit_code == 0
 

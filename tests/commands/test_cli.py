@@ -140,7 +140,7 @@ def test_a_person_at_a_terminal_sees_how_far_it_is(
     run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
     verb, *more = typed.split()
-    monkeypatch.setattr("station.commands.shared.journal_argument.ADVANCE_EVERY", 1)
+    monkeypatch.setattr("station.commands.shared.journal_argument.PROGRESS_INTERVAL_ENTRIES", 1)
     assert "%" not in run_station(verb, journal, *more).stderr
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert "100%" in run_station(verb, journal, *more).stderr
@@ -163,7 +163,7 @@ def test_output_that_finds_no_room_is_one_line(journal: Path, typed: str) -> Non
         )
     assert (told.returncode, told.stderr) == (
         1,
-        "No space left on device: what was to be written is not complete.\n",
+        "stdout: No space left on device. The output is incomplete.\n",
     )
 
 

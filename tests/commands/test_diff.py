@@ -37,7 +37,7 @@ def test_what_changed_is_told_by_path_and_in_order(
     told = run_station("diff", journal, "20", str(last))
     assert (told.exit_code, told.stderr) == (0, "")
     assert told.lines == [str(one) for one in diff_json(state_at(story, 20), state_at(story, last))]
-    assert "hardware.evses[1].contactor_closed: false -> true" in told.lines
+    assert "evses.all_evses[1].contactor_closed: false -> true" in told.lines
     paths = [each.partition(": ")[0] for each in told.lines]
     assert len(set(paths)) == len(paths)
     assert run_station("diff", journal, "20", str(last)) == told
@@ -79,7 +79,7 @@ def test_a_moment_is_the_last_entry_not_later(run_station: StationCommand, tmp_p
     path = write_journal(tmp_path / "journal.db", story.entries)
     told = run_station("diff", path, "2026-03-01T12:00:29Z", "2026-03-01T13:01+01:00")
     assert told == run_station("diff", path, str(before), str(len(story.entries)))
-    assert "links.online: true -> false" in told.lines
+    assert "link.online: true -> false" in told.lines
 
 
 def test_a_moment_that_was_twice_is_said_to_be(run_station: StationCommand, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_moment_that_was_twice_is_said_to_be(run_station: StationCommand, tmp_
     path = write_journal(tmp_path / "journal.db", story.entries)
     twice = run_station("diff", path, "1", "2026-03-01T12:00:30Z")
     assert (twice.exit_code, twice.stderr.count("\n")) == (0, 1)
-    assert twice.stderr.startswith("2026-03-01T12:00:30.000Z was passed more than once")
+    assert twice.stderr.startswith("2026-03-01T12:00:30.000Z occurred more than once")
     for once in ("2026-03-01T12:00:05Z", "2026-03-01T12:01:05Z"):
         assert run_station("diff", path, "1", once).stderr == ""
 

@@ -307,7 +307,7 @@ def test_a_payload_that_is_not_at_hand_is_read_again(
     run_station: StationCommand, journal_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = export_rows(run_station, journal_path, tmp_path / "one", "messages")
-    monkeypatch.setattr("station.history.export.tables.QUEUED_MAX", 0)
+    monkeypatch.setattr("station.history.export.tables.CACHED_CALLS_MAX", 0)
     assert export_rows(run_station, journal_path, tmp_path / "two", "messages") == rows
 
 
@@ -562,10 +562,10 @@ def test_the_key_is_the_stations_and_stays(
 @pytest.mark.parametrize(
     ("typed", "code", "said"),
     [
-        (("transactions", "--from", "yesterday"), 2, "no time as"),
+        (("transactions", "--from", "yesterday"), 2, "is not a time"),
         (("events", "--from", "2026-03-02", "--to", "2026-03-01"), 2, "--from is not before --to"),
-        (("transactions", "--format", "parquet"), 2, "name --out"),
-        (("transactions", "--format", "jsonl", "--out", "x.csv"), 2, "Name --format csv"),
+        (("transactions", "--format", "parquet"), 2, "Give --out"),
+        (("transactions", "--format", "jsonl", "--out", "x.csv"), 2, "Give --format csv"),
         (("transactions", "--out", "."), 2, "not empty"),
         (("nonsense",), 2, "Invalid value"),
     ],
@@ -778,8 +778,8 @@ def test_a_damaged_journal_is_told_and_never_vouched_for(
     assert manifest_of(out)["whole"] is False
     assert len(rows_of((out / "transactions.csv").read_text())) == 3
     assert run_station("verify", out).exit_code == 1
-    assert ran.stderr.endswith("not whole; the export says so. Run `station verify` on it.\n")
-    assert "not whole; rows may be missing." in run_station("export", journal_path, "faults").stderr
+    assert ran.stderr.endswith("damaged; the manifest records it. Run `station verify`.\n")
+    assert "damaged; rows may be missing." in run_station("export", journal_path, "faults").stderr
 
 
 def test_a_cut_out_entry_is_named(
@@ -880,15 +880,15 @@ def test_what_a_killed_export_leaves_is_no_export(
     assert [one.name for one in tmp_path.glob("*tx*")] == [".tx.csv.partial"]
     again = run_station("export", journal_path, "transactions", "--out", tmp_path / "tx.csv")
     assert (again.exit_code, again.stderr.count("\n")) == (2, 1)
-    assert "killed or still goes on. Remove it" in again.stderr
+    assert "was killed or is still running. Remove it" in again.stderr
 
 
 KILLED = """
 import os, signal, sys
 from station import cli
 from station.commands import export
-export.seal = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-cli.ended(["export", sys.argv[1], "transactions", "--out", sys.argv[2]])
+export.write_manifest = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+cli.run_cli(["export", sys.argv[1], "transactions", "--out", sys.argv[2]])
 """
 
 
@@ -897,7 +897,7 @@ def test_a_new_key_is_said_to_be_new(
 ) -> None:
     key = tmp_path / "key.pem"
     first = run_station("export", journal_path, "faults", "--out", tmp_path / "one", "--key", key)
-    assert first.stdout.endswith(f", which is new, in {key}\n")
+    assert first.stdout.endswith(f" (new key, in {key})\n")
     assert "new" not in run_station(
         "export", journal_path, "faults", "--out", tmp_path / "two", "--key", key
     ).stdout.removeprefix(str(tmp_path))
@@ -931,7 +931,7 @@ def test_what_no_manifest_vouches_for_is_the_answer_no(
         verified = run_station("verify", name)
         assert (verified.exit_code, verified.stdout) == (1, "")
         assert verified.stderr == (
-            f"{name}: no manifest vouches for it. An export that was broken off has none.\n"
+            f"{name}: no manifest. An export that was interrupted has none.\n"
         )
     (out / "transactions.csv").unlink()
     assert run_station("verify", out).exit_code == 2
@@ -1060,7 +1060,7 @@ def test_stations_share_a_tree_and_each_vouches_for_its_own(
         "export", journal_path, "transactions", "--format", "parquet", "--out", tree
     )
     assert again.exit_code == 2
-    assert "station=CS001: is there and not empty" in again.stderr
+    assert "station=CS001: exists and is not empty" in again.stderr
 
 
 @pytest.mark.parametrize(

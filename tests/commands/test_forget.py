@@ -160,7 +160,7 @@ def test_nobody_is_forgotten_who_is_not_known(run_station: StationCommand, journ
     for person in ("04FFFFFF", "#0000000000000000", ""):
         done = run_station("forget", journal, person)
         assert (done.exit_code, done.stdout) == (1, "")
-        assert "knows nobody" in done.stderr
+        assert "no value for" in done.stderr
 
 
 def test_a_copy_that_still_holds_the_value_is_named(
@@ -173,7 +173,7 @@ def test_a_copy_that_still_holds_the_value_is_named(
     copy.write_bytes(journal.read_bytes())
     done = run_station("forget", journal, UID)
     assert done.exit_code == 1
-    assert done.stderr == f"{copy}: still holds the value. Delete it, if nobody needs it.\n"
+    assert done.stderr == f"{copy}: contains the value. Delete the file if it is not needed.\n"
     assert files_with_value(tmp_path) == ["journal.db"]
 
 
@@ -231,7 +231,7 @@ def test_a_journal_that_was_set_aside_and_cannot_be_reached_is_named(
     assert "erased" in done.stdout
     assert (
         done.stderr
-        == f"{aside}: cannot be read: Input/output error. Delete it, if nobody needs it.\n"
+        == f"{aside}: cannot be read: Input/output error. Delete the file if it is not needed.\n"
     )
     monkeypatch.undo()
     assert files_with_value(tmp_path) == ["journal.db"]

@@ -67,7 +67,7 @@ def story_with_waiting_calls() -> Station:
 def test_an_empty_outbox_says_so_with_1(run_station: StationCommand, journal: Path) -> None:
     listed = run_station("outbox", journal, "list")
     assert (listed.exit_code, listed.stdout) == (1, "")
-    assert listed.stderr.startswith("nothing waits")
+    assert listed.stderr.startswith("no call waits")
 
 
 def test_what_waits_is_listed_oldest_first(
@@ -96,7 +96,7 @@ def test_a_call_that_does_not_wait_is_the_answer_no_and_the_others_are_listed(
     listed = run_station("outbox", path, "list", "1", str(first))
     assert (listed.exit_code, len(listed.lines)) == (1, 1)
     assert listed.lines[0].split()[2] == str(first)
-    assert listed.stderr == "call 1: not among what waits or is parked.\n"
+    assert listed.stderr == "call 1: neither waiting nor parked.\n"
 
 
 def test_what_is_parked_says_why_and_how_often_it_was_tried(
@@ -160,7 +160,7 @@ def test_retry_of_what_is_not_parked_is_no(
         "outbox", write_journal(tmp_path / "other.db", story_with_waiting_calls.entries), "retry"
     )
     assert (nothing.exit_code, nothing.stdout) == (1, "")
-    assert "nothing is parked" in nothing.stderr
+    assert "no call is parked" in nothing.stderr
 
 
 def test_retry_leaves_a_journal_in_use_alone(

@@ -68,7 +68,7 @@ def test_a_journal_of_this_release_is_judged_the_same_again(
     )
     assert (told.exit_code, told.stderr) == (0, "")
     assert len(told.lines) == 2
-    assert told.lines[1].endswith("this release would decide all of it as it was decided.")
+    assert told.lines[1].endswith("this release would decide everything the same way.")
     assert "\x1b" not in told.stdout
 
 

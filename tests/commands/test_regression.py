@@ -243,9 +243,9 @@ def test_moments_are_points_too(run_station: StationCommand, journal: Path) -> N
     ("arguments", "code", "said"),
     [
         ((), 2, "--from"),
-        (("--from", "9999"), 1, "entry 9999 is not there"),
+        (("--from", "9999"), 1, "no entry 9999"),
         (("--from", "20", "--to", "10"), 2, "--to, entry 10, is before --from, entry 20"),
-        (("--from", "yesterday"), 2, "'yesterday' is neither an entry's number nor a time"),
+        (("--from", "yesterday"), 2, "'yesterday' is neither an entry number nor a time"),
         (("--from", "20", "--profile", "tesla"), 2, "tesla is not a profile"),
     ],
 )
@@ -279,7 +279,7 @@ def test_a_file_that_cannot_be_written_is_one_line(
     [
         (30, 20, "entry 30 is missing"),
         (10, 20, "entry 10 is missing"),
-        (20, 20, "what entry 20 was decided for is missing"),
+        (20, 20, "the observation of entry 20 is missing"),
     ],
 )
 def test_what_is_missing_is_one_line(
@@ -398,7 +398,7 @@ def test_what_can_be_judged_only_with_a_certificate_cannot_be_told(
     journal = write_journal(tmp_path / "journal.db", story.entries)
     ran = run_station("to-test", journal, "--from", "1")
     assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
-    assert "hangs on something that must not be told" in ran.stderr
+    assert "depend on a value that must be redacted" in ran.stderr
     behind = run_station("to-test", journal, "--from", str(len(story.entries)))
     assert behind.exit_code == 0, behind.stderr
     assert "BEGIN" not in behind.stdout.partition("BEFORE")[2].replace("BEFORE", "")

@@ -102,10 +102,10 @@ def test_to_a_moment_stops_at_it(
 @pytest.mark.parametrize(
     ("point", "code", "said"),
     [
-        ("9999", 1, "entry 9999 is not there; it has 1 to"),
-        ("0", 1, "entry 0 is not there"),
-        ("1999-01-01", 1, "nothing happened until 1999-01-01T00:00:00.000Z"),
-        ("yesterday", 2, "'yesterday' is neither an entry's number nor a time"),
+        ("9999", 1, "no entry 9999; the journal has entries 1 to"),
+        ("0", 1, "no entry 0"),
+        ("1999-01-01", 1, "no entry up to 1999-01-01T00:00:00.000Z"),
+        ("yesterday", 2, "'yesterday' is neither an entry number nor a time"),
     ],
 )
 def test_a_point_nobody_finds_is_one_line(
@@ -228,7 +228,7 @@ def test_a_history_that_cannot_be_is_no_traceback(
     db.close()
     told = run_station("replay", journal, "--state")
     assert (told.exit_code, told.stderr) == (0, "")  # as the station itself would go on
-    [stumble, *_] = json.loads(told.stdout)["state"]["condition"]["stumbles"]
+    [stumble, *_] = json.loads(told.stdout)["state"]["station_health"]["projection_failures"]
     assert stumble["seq"] == 6
 
 
@@ -364,7 +364,7 @@ def test_a_time_in_which_nothing_happened_is_the_answer_no(
     later = quiet + timedelta(milliseconds=1)
     told = run_station(verb, journal, "--from", quiet.isoformat(), "--to", later.isoformat())
     assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
-    assert "nothing happened then" in told.stderr
+    assert "no entry in that time" in told.stderr
     turned = run_station(verb, journal, "--from", later.isoformat(), "--to", quiet.isoformat())
     assert (turned.exit_code, turned.stdout, turned.stderr.count("\n")) == (2, "", 1)
 
@@ -411,7 +411,7 @@ def test_a_block_is_told_with_what_its_messages_led_to(
     path, _ = busy_journal
     told = run_station("replay", path, "--block", "f")
     what = [" ".join(each.split()[2:5]) for each in transcript_body(told.lines)]
-    assert what == ["> CSMS asks", "station answers UnlockConnector", "> link csms-1"]
+    assert what == ["> CSMS requests", "station answers UnlockConnector", "> link csms-1"]
 
 
 def test_filters_work_together_and_in_a_stretch(

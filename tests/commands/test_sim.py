@@ -170,7 +170,9 @@ def test_no_station_is_one_line_that_names_the_socket(
 ) -> None:
     silent = run_station("sim", "state", "--data", tmp_path)
     assert (silent.exit_code, silent.stdout) == (2, "")
-    assert silent.stderr.startswith(f"{tmp_path / 'control.sock'}: no station answers")
+    assert silent.stderr.startswith(
+        f"station sim state: {tmp_path / 'control.sock'}: no station answers"
+    )
     assert silent.stderr.count("\n") == 1
 
 
@@ -178,7 +180,10 @@ def test_a_station_that_hangs_up_is_one_line(
     run_station: StationCommand, tmp_path: Path, control_socket_answering: ControlSocketStarter
 ) -> None:
     control_socket_answering(b"")
-    assert "hung up on state" in run_station("sim", "state", "--data", tmp_path).stderr
+    assert (
+        "closed without a response to state"
+        in run_station("sim", "state", "--data", tmp_path).stderr
+    )
 
 
 def test_a_path_too_long_for_a_socket_names_the_limit(
@@ -208,11 +213,11 @@ def test_the_station_is_found_by_its_station_toml(
     run_station: StationCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "which station?" in run_station("sim", "state").stderr
+    assert "No station named" in run_station("sim", "state").stderr
     config = tmp_path / "station.toml"
     config.write_text(CONFIG)
     assert "here/control.sock: no station" in run_station("sim", "state").stderr
     assert "here/control.sock: no station" in run_station("sim", "state", "--config", config).stderr
     both = run_station("sim", "state", "--config", config, "--data", tmp_path)
     assert both.exit_code == 2
-    assert "keep one" in both.stderr
+    assert "Omit one" in both.stderr

@@ -29,7 +29,7 @@ def test_a_whole_journal_gives_its_head(
     verified = run_station("verify", journal)
     assert (verified.exit_code, verified.stderr) == (0, "")
     assert verified.stdout == (
-        f"{journal}: whole. {len(story.entries)} entries, the last is {head_of(journal)}\n"
+        f"{journal}: intact. {len(story.entries)} entries, the last is {head_of(journal)}\n"
     )
 
 

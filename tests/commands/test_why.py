@@ -109,10 +109,10 @@ def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_p
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("0", "entry 0 is not there; it has 1 to"),
-        ("99999", "entry 99999 is not there"),
-        ("zebra", "no transaction is called 'zebra'"),
-        ("", "no transaction is called ''"),
+        ("0", "no entry 0; the journal has entries 1 to"),
+        ("99999", "no entry 99999"),
+        ("zebra", "no transaction 'zebra'"),
+        ("", "no transaction ''"),
     ],
 )
 def test_what_is_not_there_is_one_line(
@@ -165,4 +165,4 @@ def test_damage_is_told_and_the_rest_of_the_chain_too(
     told = run_station("why", journal, transaction_id)
     assert told.exit_code == 1
     assert "! archived, missing or unreadable" in told.stdout
-    assert "1 entries cannot be read" in told.stderr
+    assert "1 entries are missing or unreadable" in told.stderr

@@ -100,7 +100,7 @@ def test_it_is_whole_and_would_be_decided_so_again(
     film = play_day(number).film
     told = run_station("verify", film.final_journal, "--redecide")
     assert (told.exit_code, told.stderr) == (0, "")
-    assert f"whole. {film.checker.seq} entries" in told.stdout
+    assert f"intact. {film.checker.seq} entries" in told.stdout
 
 
 def test_diff_tells_what_a_scene_changed(play_day: Callable[[int], PlayedDay]) -> None:

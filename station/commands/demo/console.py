@@ -1,4 +1,4 @@
-"""How is the demo told: on a terminal with colours and a line that moves, or to a pipe?"""
+"""Output of the demo: colors and a live line on a terminal, plain lines into a pipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from station.commands.shared.exits import CommandFailed, discard_stdout
 if TYPE_CHECKING:
     from rich.console import Console
 
-PLAIN_INTERVAL_S: Final = 4.0  # how often a moving line is told where none can move
+PLAIN_INTERVAL_S: Final = 4.0  # between two lines where no live line is possible
 BAR_WIDTH: Final = 12  # characters, so that the line fits into 80
 
 ACTOR_STYLES: Final = {
@@ -23,7 +23,7 @@ ACTOR_STYLES: Final = {
 
 
 class DemoConsole:
-    """Says who did what, and when, counted from its making."""
+    """Prints actor, action and the time since this object was made."""
 
     def __init__(self) -> None:
         self._console = _terminal_console()
@@ -37,11 +37,11 @@ class DemoConsole:
         return time.monotonic() - self._started_s
 
     def print_event(self, actor: str, text: str) -> None:
-        """One thing that happened."""
+        """Print an event with its time and actor."""
         self.print_line(self._format_event(actor, text), ACTOR_STYLES.get(actor, ""))
 
     def print_line(self, text: str = "", style: str = "") -> None:
-        """A line of its own."""
+        """Print a line; ends the live line."""
         if self._has_live_line:
             self._write_stdout("\r\x1b[K")
             self._has_live_line = False
@@ -51,9 +51,9 @@ class DemoConsole:
             self._console.print(text, style=style, markup=False, soft_wrap=True)
 
     def update_line(self, actor: str, text: str) -> None:
-        """What changes all the time: one line that is written over, or a line now and then."""
+        """Overwrite the live line; without one, print a line every `PLAIN_INTERVAL_S`."""
         if self._can_overwrite:
-            assert self._console is not None, "only a terminal has a line that moves"
+            assert self._console is not None, "only a terminal has a live line"
             self._write_stdout(
                 f"\r\x1b[K{self._format_event(actor, text)[: self._console.width - 1]}"
             )
@@ -63,7 +63,7 @@ class DemoConsole:
             self.print_event(actor, text)
 
     def finish_line(self) -> None:
-        """Leave the moving line as it is."""
+        """End the live line and keep its text."""
         if self._has_live_line:
             self._write_stdout("\n")
         self._has_live_line = False
@@ -77,11 +77,11 @@ class DemoConsole:
             sys.stdout.flush()
         except BrokenPipeError:
             discard_stdout()
-            raise CommandFailed("demo: whoever watched has gone, so it ended.") from None
+            raise CommandFailed("demo: stdout was closed. The demo ended.") from None
 
 
 def _terminal_console() -> Console | None:
-    """A terminal, with as many colours as it has."""
+    """The terminal, with as many colors as it has; None if stdout is not a terminal."""
     if not sys.stdout.isatty():
         return None
     from rich.console import Console
@@ -90,6 +90,6 @@ def _terminal_console() -> Console | None:
 
 
 def format_bar(percent: float) -> str:
-    """How full something is."""
+    """A percentage as a bar."""
     filled = round(BAR_WIDTH * min(max(percent, 0.0), 100.0) / 100)
     return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]"

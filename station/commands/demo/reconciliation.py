@@ -1,4 +1,4 @@
-"""Do the CSMS, the journal and the meter tell the same story of a transaction?"""
+"""Comparison of one transaction in the CSMS, in the journal and at the meter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class JournaledTransaction:
     """What a journal holds of one transaction."""
 
     def __init__(self, transaction_id: str, entries: Sequence[Entry]) -> None:
-        """Read `entries`, which hold all of it."""
+        """Collect the transaction from `entries`, which must contain all of it."""
         self.transaction_id = transaction_id
         self.calls: dict[int, TransactionEventSummary] = {}  # by the entry that queued it
         self.delivered: set[int] = set()
@@ -30,20 +30,20 @@ class JournaledTransaction:
         match entry.event:
             case MeterRead(evse_id=evse_id, energy_wh=energy_wh):
                 self._latest_wh[evse_id] = energy_wh
-            case TransactionStarted(transaction_id=name) if name == self.transaction_id:
+            case TransactionStarted(transaction_id=id) if id == self.transaction_id:
                 self.starts_count += 1
-            case CallQueued(transaction_event=mark) if (
-                mark and mark.transaction_id == self.transaction_id
+            case CallQueued(transaction_event=event) if (
+                event and event.transaction_id == self.transaction_id
             ):
-                self.calls[entry.seq] = mark
-                if mark.evse_id in self._latest_wh:
-                    self.registers_wh[mark.event_type] = self._latest_wh[mark.evse_id]
+                self.calls[entry.seq] = event
+                if event.evse_id in self._latest_wh:
+                    self.registers_wh[event.event_type] = self._latest_wh[event.evse_id]
             case CallDelivered(call_seq=call) if call in self.calls:
                 self.delivered.add(call)
 
     @property
     def energy_wh(self) -> Decimal | None:
-        """The last register less the first, as the meter gave them; None without one of them."""
+        """The last register minus the first, from the meter; None if one is absent."""
         begin_wh, end_wh = self.registers_wh.get("Started"), self.registers_wh.get("Ended")
         return None if begin_wh is None or end_wh is None else end_wh - begin_wh
 
@@ -51,35 +51,38 @@ class JournaledTransaction:
 def find_differences(
     record: TransactionRecord, journaled: JournaledTransaction, meter_wh: Decimal
 ) -> Iterator[str]:
-    """Where they disagree, a line each; nothing if all is well.
+    """Where they differ, one line each; empty if they agree.
 
     Args:
-        account: what the CSMS was told.
-        written: what the journal holds.
-        meter_wh: what the meter counted meanwhile.
+        record: the transaction in the ledger of the CSMS.
+        journaled: the transaction in the journal.
+        meter_wh: energy counted by the meter during the session.
     """
     for complaint in record.find_complaints():
         yield f"CSMS: {complaint}"
-    queued = sorted(mark.seq_no for mark in journaled.calls.values())
+    queued = sorted(event.seq_no for event in journaled.calls.values())
     if queued != list(range(len(queued))) or queued != sorted(record.events):
-        yield f"the journal has seqNos {_format_ranges(queued)}, the CSMS {_format_ranges(record.events)}"
+        yield (
+            f"the journal has seqNos {_format_ranges(queued)}, "
+            f"the CSMS {_format_ranges(record.events)}"
+        )
     if journaled.starts_count != 1:
-        yield f"the journal begins the transaction {journaled.starts_count} times"
-    for call, mark in journaled.calls.items():
+        yield f"the journal has {journaled.starts_count} starts of the transaction"
+    for call, event in journaled.calls.items():
         if call not in journaled.delivered:
-            yield f"entry {call}, seqNo {mark.seq_no}: the journal knows it not delivered"
+            yield f"entry {call}, seqNo {event.seq_no}: not delivered, by the journal"
     energies = {"CSMS": record.energy_wh, "journal": journaled.energy_wh, "meter": meter_wh}
     if len(set(energies.values())) > 1:
-        told = ", ".join(f"{who} {energy} Wh" for who, energy in energies.items())
-        yield f"energies differ: {told}"
+        values = ", ".join(f"{source} {energy} Wh" for source, energy in energies.items())
+        yield f"energies differ: {values}"
 
 
 def _format_ranges(numbers: Iterable[int]) -> str:
-    """As in 0-3, 5."""
-    found: list[list[int]] = []
+    """For example 0-3, 5."""
+    ranges: list[list[int]] = []
     for number in sorted(numbers):
-        if found and number == found[-1][-1] + 1:
-            found[-1][1:] = [number]
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1][1:] = [number]
         else:
-            found.append([number])
-    return ", ".join("-".join(map(str, each)) for each in found) or "none"
+            ranges.append([number])
+    return ", ".join("-".join(map(str, bounds)) for bounds in ranges) or "none"

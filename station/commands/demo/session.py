@@ -1,7 +1,7 @@
-"""`station demo`: a CSMS, a station and one whole charging session, to be watched.
+"""`station demo`: a CSMS, a station and one whole charging session.
 
-The station is the real program in a process of its own; its devices and the CSMS are doubles.
-At the end what the CSMS was told, what the journal holds and what the meter counted are compared.
+The station is the real program in a separate process; its devices and the CSMS are doubles.
+After the session, the transaction in the CSMS, in the journal and at the meter are compared.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from station.transcript.lines import describe_event, format_entry
 
 ALICE: Final = "04A224B2"
 EVSE_ID: Final = 1
-EV_PARAMETERS: Final = {  # a small battery, so that one sees it fill
+EV_PARAMETERS: Final = {  # a small battery, so that its state of charge moves visibly
     "capacity_wh": 3_000,
     "soc": 20,
     "max_voltage_v": 800,
@@ -54,26 +54,26 @@ EV_PARAMETERS: Final = {  # a small battery, so that one sees it fill
     "max_power_w": 200_000,
 }
 CHARGING_S: Final = 18.0
-TARGET_SOC_PERCENT: Final = 80  # %; from here an EV takes less and less
-STEP_TIMEOUT_S: Final = 30.0  # for one thing to happen on a loaded machine
-POLL_INTERVAL_S: Final = 0.04  # between two looks at what passes quickly
-METER_POLL_INTERVAL_S: Final = 0.2  # between two looks at the cable
+TARGET_SOC_PERCENT: Final = 80  # %; an EV takes less power above this
+STEP_TIMEOUT_S: Final = 30.0  # for one step on a loaded machine
+POLL_INTERVAL_S: Final = 0.04  # of the stages, some of which are short
+METER_POLL_INTERVAL_S: Final = 0.2
 WH_PER_KWH: Final = Decimal(1000)
 
-# What the charge controller is doing, in the order it comes.
+# The stages of the charge controller, in their order.
 STAGE_TEXTS: Final = {
-    "CCS_AUTHORISATION_PROCESS": "talks with the EV; somebody may charge",
-    "CONNECTED_WITH_FULL_INFO": "knows what the EV can take",
+    "CCS_AUTHORISATION_PROCESS": "communicates with the EV; charging is authorized",
+    "CONNECTED_WITH_FULL_INFO": "received the limits of the EV",
     "INSULATION_TEST": "tests the insulation of the cable",
-    "PRECHARGE": "brings the cable to the voltage of the battery",
-    "WAITING_FOR_CHARGE": "has closed the contactors",
+    "PRECHARGE": "precharges the cable to the battery voltage",
+    "WAITING_FOR_CHARGE": "closed the contactors",
     "CHARGING": "charges",
-    "ENDING_CHARGE": "lets the current go down",
-    "WELDING_DETECTION": "opens the contactors and makes sure they are open",
-    "CLOSING_COMMUNICATION": "says goodbye to the EV",
+    "ENDING_CHARGE": "reduces the current",
+    "WELDING_DETECTION": "opens the contactors and checks that they are open",
+    "CLOSING_COMMUNICATION": "ends the communication with the EV",
 }
 
-# The entries a transaction can be followed by, of all that lie around it.
+# The events that show the course of a session.
 SESSION_EVENTS: Final = (
     IdTokenPresented,
     AuthorizationGranted,
@@ -86,31 +86,30 @@ SESSION_EVENTS: Final = (
 
 
 @click.command("demo")
-@click.option("--once", is_flag=True, help="End after the session; exit code 1 if anything is off.")
+@click.option("--once", is_flag=True, help="End after the session; exit code 1 on any difference.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="Where the station lives.",
+    help="The station's data directory; an existing journal is continued.",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 600),
     default=CHARGING_S,
     show_default=True,
-    help="How long energy flows.",
+    help="Duration of charging.",
 )
 def demo_command(once: bool, data: Path, seconds: float) -> None:
-    """Watch one whole charging session: a CSMS, a station and its devices, all on this machine.
+    """Show one whole charging session: a CSMS, a station and its devices on this machine.
 
-    Afterwards the station stays up to be played with, until Ctrl-C. A journal that is there
-    already is continued.
+    Afterwards the station keeps running, for other commands to try, until Ctrl-C.
     """
-    found = trio.run(_run_until_signal, data, once, seconds)
-    for difference in found:
+    differences = trio.run(_run_until_signal, data, once, seconds)
+    for difference in differences:
         click.echo(f"demo: {difference}", err=True)
-    if found:
+    if differences:
         raise click.exceptions.Exit(1)
 
 
@@ -133,7 +132,7 @@ async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope
 
 
 class Demo:
-    """One performance."""
+    """One run of the demo."""
 
     def __init__(self, data: Path) -> None:
         self.station = DemoStation(data)
@@ -141,14 +140,14 @@ class Demo:
         self.csms = CsmsDouble(
             {ALICE: IdTokenInfoType(status="Accepted")}, on_request=self._on_request
         )
-        self.differences: list[str] | None = None  # what differs, once it is known
+        self.differences: list[str] | None = None  # None until the session is compared
         self._seq_before = 0  # entries of earlier runs
         self._session_first_seq = 1  # the first entry of the session
         self._power_max_w = Decimal(0)
-        self._status_by_evse: dict[int, str] = {}  # of each EVSE, as the CSMS knows it
+        self._status_by_evse: dict[int, str] = {}  # of each EVSE, as last reported to the CSMS
 
     async def run(self, once: bool, seconds: float) -> None:
-        """All of it, with `seconds` of energy; whatever happens, the station is ended."""
+        """Run the session with `seconds` of charging; the station is stopped in any case."""
         try:
             async with trio.open_nursery() as nursery:
                 listening = await nursery.start(
@@ -157,9 +156,9 @@ class Demo:
                 self._print_introduction(listening.url)
                 await self.station.start(listening.url)
                 await self._wait_until_ready()
-                account, meter_wh = await self._run_session(seconds)
-                self.differences = self._find_differences(account, meter_wh)
-                self._print_summary(account)
+                record, meter_wh = await self._run_session(seconds)
+                self.differences = self._find_differences(record, meter_wh)
+                self._print_summary(record)
                 if not once:
                     await self._wait_for_interrupt(listening.url)
                 nursery.cancel_scope.cancel()
@@ -175,60 +174,62 @@ class Demo:
             with closing(open_journal(self.station.journal)) as reader:
                 self._seq_before = reader.read_head().seq
         history = (
-            f", whose journal has {self._seq_before} entries already" if self._seq_before else ""
+            f"; its journal already has {self._seq_before} entries" if self._seq_before else ""
         )
-        self.console.print_line(f"A CSMS double listens on {url}. It knows one card: {ALICE}.")
+        self.console.print_line(f"A CSMS double listens on {url}. It accepts one card: {ALICE}.")
         self.console.print_line(
             f"A station with emulated devices starts in {self.station.directory}{history}."
         )
         self.console.print_line()
 
-    # --- What the CSMS hears ---------------------------------------------------------------------
+    # --- Requests to the CSMS --------------------------------------------------------------------
 
     def _on_request(self, action: str, request: Datatype) -> None:
         match request:
-            case BootNotificationRequest(charging_station=found, reason=reason):
-                said = f"accepts {found.model} by {found.vendor_name}, which started by {reason}"
+            case BootNotificationRequest(charging_station=station, reason=reason):
+                text = f"accepts {station.model} by {station.vendor_name}, boot reason {reason}"
             case StatusNotificationRequest() as status:
                 self._status_by_evse[status.evse_id] = status.connector_status
-                said = f"hears that EVSE {status.evse_id} is {status.connector_status}"
+                text = f"receives EVSE {status.evse_id}: {status.connector_status}"
             case AuthorizeRequest(id_token=id_token):
-                known = (
-                    "Accepted" if id_token.id_token.casefold() in self.csms.id_tokens else "Unknown"
-                )
-                said = f"is asked for card {id_token.id_token}: {known}"
+                is_known = id_token.id_token.casefold() in self.csms.id_tokens
+                text = f"answers {id_token.id_token}: {'Accepted' if is_known else 'Unknown'}"
             case SecurityEventNotificationRequest(type=type):
-                said = f"hears of a security event: {type}"
+                text = f"receives a security event: {type}"
             case TransactionEventRequest(trigger_reason="MeterValuePeriodic"):
-                return  # each two seconds; the moving line tells it better
+                return  # every two seconds; the live line shows it
             case TransactionEventRequest() as event:
-                said = f"hears {_describe_event(event)}"
+                text = f"receives {_describe_event(event)}"
             case _:
-                said = f"hears {action}"
-        self.console.print_event("CSMS", said)
+                text = f"receives {action}"
+        self.console.print_event("CSMS", text)
 
     # --- The session -----------------------------------------------------------------------------
 
     async def _wait_until_ready(self) -> None:
-        await self.station.wait_until(self._is_idle, STEP_TIMEOUT_S, "told an Available EVSE")
+        await self.station.wait_until(self._is_idle, STEP_TIMEOUT_S, "reported EVSE 1 as Available")
         state = await self.station.send_operation("state")
         self.console.print_event(
-            "station", f"is ready; its journal is at entry {state['journal']['seq']}"
+            "station", f"is ready; the journal is at entry {state['journal']['seq']}"
         )
 
     async def _is_idle(self) -> bool:
-        """Whether the CSMS knows everything, and nobody charges."""
+        """Whether everything is delivered and no transaction is open."""
         state = await self.station.send_operation("state")
         busy = any(evse["transaction_id"] for evse in state["evses"])
         free = self._status_by_evse.get(EVSE_ID) == "Available"
         return bool(free and not busy and not state["outbox"])
 
     async def _run_session(self, seconds: float) -> tuple[TransactionRecord, Decimal]:
-        """One session; what the CSMS was told of it, and what the meter counted."""
+        """Run one session.
+
+        Returns:
+            Its record in the CSMS, and the energy counted by the meter.
+        """
         before_wh = await self._read_meter_wh()
-        known = set(self.csms.ledger.transactions)
+        known_ids = set(self.csms.ledger.transactions)
         self._session_first_seq = (await self.station.send_operation("state"))["journal"]["seq"] + 1
-        self.console.print_event("EV driver", f"holds card {ALICE} to the reader")
+        self.console.print_event("EV driver", f"presents card {ALICE}")
         await self.station.send_operation(
             "present_token", id_token=ALICE, type="ISO14443", evse_id=EVSE_ID
         )
@@ -240,25 +241,29 @@ class Demo:
         await self.station.send_operation("plug_in", evse_id=EVSE_ID, ev=EV_PARAMETERS)
         await self._wait_until_charging()
         await self._show_charging(seconds)
-        self.console.print_event("EV driver", "has enough, and shows the card again")
+        self.console.print_event("EV driver", "presents the card again to stop")
         await self.station.send_operation(
             "present_token", id_token=ALICE, type="ISO14443", evse_id=EVSE_ID
         )
         await self._wait_until_open()
-        [account] = [
-            one for name, one in self.csms.ledger.transactions.items() if name not in known
+        [record] = [
+            record
+            for transaction_id, record in self.csms.ledger.transactions.items()
+            if transaction_id not in known_ids
         ]
-        await self.station.wait_until(closed_condition(account), STEP_TIMEOUT_S, "told the end")
-        self.console.print_event("EV driver", "unplugs and drives off")
+        await self.station.wait_until(
+            closed_condition(record), STEP_TIMEOUT_S, "reported the end of the transaction"
+        )
+        self.console.print_event("EV driver", "unplugs and leaves")
         await self.station.send_operation("unplug", evse_id=EVSE_ID)
         await self.station.wait_until(self._is_idle, STEP_TIMEOUT_S, "delivered everything")
-        return account, await self._read_meter_wh() - before_wh
+        return record, await self._read_meter_wh() - before_wh
 
     async def _read_meter_wh(self) -> Decimal:
         return Decimal((await self.station.read_emulated_evse(EVSE_ID))["energy_wh"])
 
     async def _wait_until_charging(self) -> None:
-        """From the plug to flowing energy."""
+        """Wait from plug-in until energy flows."""
         await self._show_stages_until(
             lambda now: now["secc_state"] == "CHARGING" and now["current_a"] > 1
         )
@@ -267,7 +272,7 @@ class Demo:
         await self._show_stages_until(lambda now: now["contactor"] == "open")
 
     async def _show_stages_until(self, reached: Callable[[dict[str, Any]], bool]) -> None:
-        """Tell what the charge controller does until something is so."""
+        """Print each new stage of the charge controller until the condition is true."""
         stage = (await self.station.read_emulated_evse(EVSE_ID))["secc_state"]
         with trio.move_on_after(STEP_TIMEOUT_S):
             while True:
@@ -278,17 +283,17 @@ class Demo:
                 if reached(now):
                     return
                 await trio.sleep(POLL_INTERVAL_S)
-        raise CommandFailed(f"demo: EVSE {EVSE_ID} stays in {stage}. See {self.station.log}.")
+        raise CommandFailed(f"demo: EVSE {EVSE_ID} remains in {stage}. See {self.station.log}.")
 
     def _show_stage(self, stage: str, voltage_v: Decimal) -> None:
-        words = STAGE_TEXTS.get(stage)
-        if words:
+        text = STAGE_TEXTS.get(stage)
+        if text:
             self.console.print_event(
-                "station", words + (f": {voltage_v:.0f} V" if voltage_v > 1 else "")
+                "station", text + (f": {voltage_v:.0f} V" if voltage_v > 1 else "")
             )
 
     async def _show_charging(self, seconds: float) -> None:
-        """Energy flows; a line tells how much."""
+        """Show the power and energy on the live line."""
         began_wh = Decimal((await self.station.read_emulated_evse(EVSE_ID))["energy_exact_wh"])
         with trio.move_on_after(seconds):
             while True:
@@ -300,73 +305,67 @@ class Demo:
                 await trio.sleep(METER_POLL_INTERVAL_S)
         self.console.finish_line()
 
-    # --- What came of it -------------------------------------------------------------------------
+    # --- Comparison ------------------------------------------------------------------------------
 
-    def _find_differences(self, account: TransactionRecord, meter_wh: Decimal) -> list[str]:
-        """Where CSMS, journal and meter disagree, or the journal is not whole."""
+    def _find_differences(self, record: TransactionRecord, meter_wh: Decimal) -> list[str]:
+        """Where CSMS, journal and meter differ, and complaints about the journal."""
         with closing(open_journal(self.station.journal)) as reader:
             entries = list(reader.iter_entries(self._seq_before + 1))
         return [
             *self.csms.complaints,
             *find_differences(
-                account, JournaledTransaction(account.transaction_id, entries), meter_wh
+                record, JournaledTransaction(record.transaction_id, entries), meter_wh
             ),
             *map(str, verify(self.station.journal)),
         ]
 
-    def _print_summary(self, account: TransactionRecord) -> None:
-        """What it came to, and where it is written."""
-        assert self.differences is not None, "compared before it is shown"
-        voice = self.console
+    def _print_summary(self, record: TransactionRecord) -> None:
+        """Print energy, messages, differences and the entries of the session."""
+        assert self.differences is not None, "the session is compared first"
+        print_line = self.console.print_line
         with closing(open_journal(self.station.journal)) as reader:
-            telling = list(
-                _session_entries(reader, self._session_first_seq, account.transaction_id)
-            )
+            entries = list(_session_entries(reader, self._session_first_seq, record.transaction_id))
             head = reader.read_head()
-        voice.print_line()
-        energy_kwh = (account.energy_wh or Decimal(0)) / WH_PER_KWH
-        voice.print_line(
+        print_line()
+        energy_kwh = (record.energy_wh or Decimal(0)) / WH_PER_KWH
+        print_line(
             f"Delivered: {energy_kwh} kWh, at most {self._power_max_w / WH_PER_KWH:.1f} kW.", "bold"
         )
-        voice.print_line(
-            f"The CSMS has {len(account.events)} TransactionEvents, {len(account.missing_seq_nos)} missing, "
-            f"{account.duplicates} sent twice."
+        print_line(
+            f"The CSMS has {len(record.events)} TransactionEvents, "
+            f"{len(record.missing_seq_nos)} missing, {record.duplicates} sent twice."
         )
         for difference in self.differences:
-            voice.print_line(f"They disagree: {difference}", "bold red")
+            print_line(f"Difference: {difference}", "bold red")
         if not self.differences:
-            voice.print_line(
-                "The journal and the meter say the same, and no entry was tampered with."
-            )
-        voice.print_line()
-        voice.print_line("The journal's own words (the rest of them: see below):")
-        for entry in telling:
-            voice.print_line(
-                f"  {format_entry(entry)}", ACTOR_STYLES[describe_event(entry.event)[0]]
-            )
-        voice.print_line(f"  It ends at {head.seq}:{head.digest.hex()}")
-        voice.print_line()
+            print_line("CSMS, journal and meter agree; the journal is intact.")
+        print_line()
+        print_line("From the journal (all of it: `station replay`, below):")
+        for entry in entries:
+            print_line(f"  {format_entry(entry)}", ACTOR_STYLES[describe_event(entry.event)[0]])
+        print_line(f"  Head of the journal: {head.seq}:{head.digest.hex()}")
+        print_line()
 
     async def _wait_for_interrupt(self, url: str) -> None:
-        """Be there to be played with until Ctrl-C, or until the station ends by itself."""
-        name, data = station_command(), shlex.quote(str(self.station.directory))
+        """Print commands to try; wait until Ctrl-C, or until the station ends by itself."""
+        program, data = station_command(), shlex.quote(str(self.station.directory))
         self.console.print_line(
-            "The station stays up. What to try next, in another terminal:", "bold"
+            "The station keeps running. Commands to try in another terminal:", "bold"
         )
         commands = (
-            (f"{name} replay {data} --follow", "watch it think"),
-            (f"{name} sim present-token {ALICE} --data {data}", "show the card"),
-            (f"{name} sim plug-in -e 2 --data {data}", "plug an EV in at EVSE 2"),
-            (f"{name} sim link closed --data {data}", "cut the network; `up` brings it back"),
-            (f"{name} outbox {data} list", "see what waits for the CSMS"),
-            (f"{name} sim emergency-stop --data {data}", "push the red button"),
-            (f"{name} verify {data}", "prove that nothing was touched"),
+            (f"{program} replay {data} --follow", "follow the journal"),
+            (f"{program} sim present-token {ALICE} --data {data}", "present the card"),
+            (f"{program} sim plug-in -e 2 --data {data}", "plug an EV in at EVSE 2"),
+            (f"{program} sim link closed --data {data}", "cut the network; `up` restores it"),
+            (f"{program} outbox {data} list", "list what waits for the CSMS"),
+            (f"{program} sim emergency-stop --data {data}", "press the emergency stop button"),
+            (f"{program} verify {data}", "check the journal for tampering"),
         )
         width = max(len(command) for command, _ in commands)
         for command, purpose in commands:
             self.console.print_line(f"  {command:<{width}}  {purpose}")
-        self.console.print_line(f"The CSMS is at {url}, the station's log at {self.station.log}.")
-        self.console.print_line("Ctrl-C ends it.")
+        self.console.print_line(f"CSMS: {url}. Log of the station: {self.station.log}.")
+        self.console.print_line("Press Ctrl-C to end.")
         code = await self.station.wait_for_exit()
         raise CommandFailed(
             f"demo: the station ended with exit code {code}. See {self.station.log}."
@@ -374,7 +373,7 @@ class Demo:
 
 
 def closed_condition(record: TransactionRecord) -> Callable[[], Awaitable[bool]]:
-    """Whether the CSMS was told the end of a transaction and everything before."""
+    """A condition: the CSMS received the whole transaction, up to Ended."""
 
     async def closed() -> bool:
         return record.is_complete
@@ -382,7 +381,7 @@ def closed_condition(record: TransactionRecord) -> Callable[[], Awaitable[bool]]
     return closed
 
 
-# --- Words ---------------------------------------------------------------------------------------
+# --- Texts ---------------------------------------------------------------------------------------
 
 
 def _describe_event(event: TransactionEventRequest) -> str:
@@ -404,13 +403,13 @@ def _describe_flow(snapshot: Mapping[str, Any], began_wh: Decimal) -> str:
 
 
 def _session_entries(reader: Reader, first: int, transaction_id: str) -> Iterator[Entry]:
-    """The entries a session can be followed by."""
+    """The entries that show the course of a session, from entry `first` on."""
     for entry in reader.iter_entries(first):
         match entry.event:
-            case CallQueued(transaction_event=mark) if (
-                mark and mark.transaction_id == transaction_id
+            case CallQueued(transaction_event=summary) if (
+                summary and summary.transaction_id == transaction_id
             ):
-                if mark.event_type != "Updated":
+                if summary.event_type != "Updated":
                     yield entry
             case event if isinstance(event, SESSION_EVENTS):
                 if getattr(event, "evse_id", EVSE_ID) == EVSE_ID:
@@ -418,7 +417,7 @@ def _session_entries(reader: Reader, first: int, transaction_id: str) -> Iterato
 
 
 def station_command() -> str:
-    """How the person who reads this may type `station`."""
+    """The command line with which this program can be called in a shell."""
     typed = Path(sys.argv[0])
     if typed.name != "station":
         return f"{shlex.quote(sys.executable)} -m station"

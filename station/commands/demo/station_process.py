@@ -1,4 +1,4 @@
-"""How does the demo run a real station as a process of its own, and end it in good order?"""
+"""The real station that the demo runs as a separate process: start, requests, orderly stop."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ IDENTITY: Final = "DEMO-1"
 READY_TIMEOUT_S: Final = 40.0  # imports on a loaded machine included
 STOP_TIMEOUT_S: Final = 12.0  # SIGTERM promises 10
 POLL_INTERVAL_S: Final = 0.05
-SAMPLE_INTERVAL_S: Final = 2  # between two readings told to the CSMS
+SAMPLE_INTERVAL_S: Final = 2  # between two MeterValues sent to the CSMS
 
-# Actual values before the first start, so that a person sees something happen.
+# Actual values before the first start: frequent samples, so that the demo has something to show.
 VARIABLES: Final = (
     ("SampledDataCtrlr", "TxUpdatedInterval", str(SAMPLE_INTERVAL_S)),
     (
@@ -48,8 +48,8 @@ class DemoStation:
         """Prepare the directory.
 
         Raises:
-            Misused: sockets in it would have too long a path.
-            No: it cannot be made, or a station runs in it already.
+            click.UsageError: the paths of its sockets would be too long.
+            CommandFailed: it cannot be made, or a station is running in it.
         """
         self.directory = directory
         self.journal = directory / JOURNAL_FILE
@@ -65,16 +65,16 @@ class DemoStation:
             raise CommandFailed(f"{directory}: {error.strerror}. Give another --data.") from error
         if _station_answers(directory / STATION_SOCKET):
             raise CommandFailed(
-                f"{directory}: a station runs there already. End it, or give another --data."
+                f"{directory}: a station is already running there. End it, or give another --data."
             )
 
     # --- Running ---------------------------------------------------------------------------------
 
     async def start(self, csms_url: str) -> None:
-        """Write its station.toml, start it, and wait until it answers.
+        """Write its station.toml, start it and wait until it answers.
 
         Raises:
-            No: it ended instead, or said nothing.
+            CommandFailed: it ended, or did not answer in time.
         """
         self._write_config(csms_url)
         with self.log.open("ab") as log:
@@ -90,10 +90,10 @@ class DemoStation:
     async def wait_until(
         self, condition: Callable[[], Awaitable[object]], seconds: float, outcome: str
     ) -> None:
-        """Wait for something the station does.
+        """Wait until the condition is true.
 
         Raises:
-            No: it ended, or did not do it in time.
+            CommandFailed: the station ended, or the time is over.
         """
         with trio.move_on_after(seconds):
             while not await condition():
@@ -101,11 +101,11 @@ class DemoStation:
                 await trio.sleep(POLL_INTERVAL_S)
             return
         raise CommandFailed(
-            f"demo: the station never {outcome} within {seconds:.0f} s. See {self.log}."
+            f"demo: the station has not {outcome} within {seconds:.0f} s. See {self.log}."
         )
 
     async def stop(self) -> int:
-        """SIGTERM, and kill if that does not help; the exit code."""
+        """Send SIGTERM, then SIGKILL after a timeout; returns the exit code."""
         process = self._process
         if process is None:
             return 0
@@ -120,15 +120,15 @@ class DemoStation:
         raise AssertionError("a shielded wait ends with the process")
 
     async def wait_for_exit(self) -> int:
-        """Wait for its end, which nobody asked for; the exit code."""
+        """Wait until it ends by itself; returns the exit code."""
         assert self._process is not None, "never started"
         return await self._process.wait()
 
     def _require_running(self) -> None:
         if self._process is not None and (code := self._process.poll()) is not None:
-            last = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["no word"]
+            lines = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
             raise CommandFailed(
-                f"demo: the station ended with exit code {code}: {last[0]}. See {self.log}."
+                f"demo: the station ended with exit code {code}: {lines[0]}. See {self.log}."
             )
 
     async def _is_answering(self) -> bool:
@@ -136,23 +136,23 @@ class DemoStation:
             _station_answers, self.directory / STATION_SOCKET, abandon_on_cancel=True
         )
 
-    # --- Asking ----------------------------------------------------------------------------------
+    # --- Requests --------------------------------------------------------------------------------
 
     async def send_operation(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """One operation of its control socket."""
+        """Send one operation over its control socket."""
         return await _send_request(self.directory / STATION_SOCKET, operation, **arguments)
 
     async def read_emulated_evse(self, evse_id: int) -> dict[str, Any]:
-        """What is really so at an EVSE, by the emulated world itself."""
+        """The actual state of an EVSE, from the emulated devices."""
         evses = (await _send_request(self.directory / DEVICES_SOCKET, "world"))["evses"]
         return next(dict(evse) for evse in evses if evse["evse_id"] == evse_id)
 
     # --- Its station.toml ------------------------------------------------------------------------
 
     def _write_config(self, csms_url: str) -> None:
-        """For its owner's eyes only: there is a password in it."""
+        """Write station.toml, readable by its owner only: it has a password."""
         lines = [
-            "# Written by `station demo` at each of its starts; changes do not last.",
+            "# Written by `station demo` at every start; changes are lost.",
             "[station]",
             f"identity = {_toml_string(IDENTITY)}",
             'profile = "development"',
@@ -174,11 +174,11 @@ class DemoStation:
 
 
 def _toml_string(text: str) -> str:
-    return json.dumps(text)  # JSON's strings are TOML's too
+    return json.dumps(text)  # a JSON string is a TOML string
 
 
 def _station_answers(path: Path) -> bool:
-    """Whether a station answers there."""
+    """Whether a station answers on the socket."""
     try:
         send_request(path, "state")
     except StationUnreachable:

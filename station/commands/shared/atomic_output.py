@@ -1,4 +1,4 @@
-"""How does what was broken off never pass for the whole?"""
+"""Output of several files that appear together or not at all."""
 
 from __future__ import annotations
 
@@ -7,38 +7,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from station.commands.shared.exits import UsageError
+import click
 
 
 @contextmanager
 def staging_directory(directory: Path, name: str, *, publish_last: str) -> Iterator[Path]:
-    """A place to make files in; they come to `directory` when all are made, and else not at all.
+    """A directory to write files in; on success they move to `directory`, else they are deleted.
 
     Args:
-        directory: where they are meant to be; made if it is not there.
-        name: of the place, within the directory. All that is left of a program that was killed.
-        last: how the names begin of what vouches for the others, and so comes after them.
+        directory: where the files belong; made if absent.
+        name: of the staging directory, within `directory`. It remains when the program is killed.
+        publish_last: beginning of the names of files that confirm the others (manifest,
+            signature); these move after the others.
 
     Raises:
-        Misused: the place is there already.
-        OSError: the files cannot be there.
+        click.UsageError: the staging directory exists already.
+        OSError: the files cannot be written there.
     """
     new = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
-    aside = directory / name
+    staging = directory / name
     try:
-        aside.mkdir()
+        staging.mkdir()
     except FileExistsError:
-        raise UsageError(
-            f"{aside}: is there, of an export that was killed or still goes on. Remove it first."
+        raise click.UsageError(
+            f"{staging}: exists, from an export that was killed or is still running. "
+            "Remove it first."
         ) from None
     try:
-        yield aside
-        for one in sorted(
-            aside.iterdir(), key=lambda one: (one.name.startswith(publish_last), one.name)
+        yield staging
+        for file in sorted(
+            staging.iterdir(), key=lambda file: (file.name.startswith(publish_last), file.name)
         ):
-            one.replace(directory / one.name)
+            file.replace(directory / file.name)
     finally:
-        shutil.rmtree(aside)
+        shutil.rmtree(staging)
         if new and not any(directory.iterdir()):
             directory.rmdir()

@@ -1,6 +1,6 @@
-"""How does a command talk to a running station?
+"""Client of the control socket of a running station, or of its emulated devices.
 
-Over the Unix socket in its data directory: a line of JSON there, a line of JSON back.
+A Unix socket in the data directory: one line of JSON for the request, one for the response.
 """
 
 from __future__ import annotations
@@ -12,62 +12,67 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from station.commands.shared.exits import CommandFailed, UsageError
+import click
+
+from station.commands.shared.exits import CommandFailed
 
 STATION_SOCKET: Final = "control.sock"
 DEVICES_SOCKET: Final = "emulator.sock"
-SOCKET_PATH_BYTES_MAX: Final = 107  # bytes of a socket's path; the kernel's limit
-RESPONSE_TIMEOUT_S: Final = 10.0  # it answers at once, or not at all
-RESPONSE_BYTES_MAX: Final = 1 << 20  # bytes; `state` of a station has a few hundred
+SOCKET_PATH_BYTES_MAX: Final = 107  # the kernel's limit for the path of a socket
+RESPONSE_TIMEOUT_S: Final = 10.0  # the station responds at once, or not at all
+RESPONSE_BYTES_MAX: Final = 1 << 20  # `state` has a few hundred bytes
 
 
-class StationUnreachable(UsageError):
+class StationUnreachable(click.UsageError):
     """No station answers on the socket."""
 
 
 def send_request(path: Path, operation: str, /, **arguments: Any) -> dict[str, Any]:
-    """Ask one thing; the answer, with numbers as int or Decimal.
+    """Send one operation.
+
+    Returns:
+        The response, with numbers as int or Decimal.
 
     Raises:
-        StationUnreachable: nobody listens, or hung up without a word.
-        No: the answer is no.
+        StationUnreachable: no process listens, or it closed the connection without a response.
+        CommandFailed: the operation was refused.
     """
     check_socket_path(path)
     line = json.dumps({"op": operation, **arguments}).encode() + b"\n"
     try:
-        with socket.socket(socket.AF_UNIX) as station:
-            station.settimeout(RESPONSE_TIMEOUT_S)
-            station.connect(os.fspath(path))
-            station.sendall(line)
-            with station.makefile("rb") as answers:
-                answer = answers.readline(RESPONSE_BYTES_MAX)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(RESPONSE_TIMEOUT_S)
+            connection.connect(os.fspath(path))
+            connection.sendall(line)
+            with connection.makefile("rb") as responses:
+                response = responses.readline(RESPONSE_BYTES_MAX)
     except TimeoutError:
         raise StationUnreachable(
-            f"{path}: no answer within {RESPONSE_TIMEOUT_S:.0f} s. Is it stopped?"
+            f"{path}: no response within {RESPONSE_TIMEOUT_S:.0f} s. Is the process stopped?"
         ) from None
     except OSError as error:
         why = error.strerror or str(error)
         raise StationUnreachable(
-            f"{path}: no station answers ({why}). Start it: `station run`."
+            f"{path}: no station answers ({why}). Start it with `station run`."
         ) from None
-    if not answer:
-        raise StationUnreachable(f"{path}: hung up on {operation}. Look into the station's log.")
-    reply: dict[str, Any] = json.loads(answer, parse_float=Decimal)
+    if not response:
+        raise StationUnreachable(f"{path}: closed without a response to {operation}. See its log.")
+    reply: dict[str, Any] = json.loads(response, parse_float=Decimal)
     if reply.pop("ok", False) is not True:
         raise CommandFailed(f"{operation}: {reply.get('error', 'refused without a reason')}")
     return reply
 
 
 def check_socket_path(path: Path) -> Path:
-    """The path, if a socket can lie there.
+    """The path, if it is short enough for a socket.
 
     Raises:
-        Misused: it is too long.
+        click.UsageError: it is too long.
     """
     length = len(os.fsencode(path))
     if length > SOCKET_PATH_BYTES_MAX:
-        raise UsageError(
-            f"{path}: a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes, this one has {length}. "
-            "Use a shorter data directory."
+        raise click.UsageError(
+            f"{path}: {length} bytes long, but the path of a socket has at most "
+            f"{SOCKET_PATH_BYTES_MAX} bytes. Use a shorter data directory."
         )
     return path

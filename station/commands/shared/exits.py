@@ -1,4 +1,7 @@
-"""How does a command say no?"""
+"""How a command fails: `CommandFailed` for exit code 1, `click.UsageError` for exit code 2.
+
+`station.cli` prints either as one line on stderr.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,16 @@ import click
 
 
 class CommandFailed(click.ClickException):
-    """The answer is no: one line that says which thing, what happened and what to do."""
+    """The answer is no: one line with the thing, what happened and what to do."""
 
     exit_code = 1
 
 
-class UsageError(click.ClickException):
-    """The command cannot be meant so: one line that says what is wrong with it."""
-
-    exit_code = 2
-
-
 def discard_stdout() -> None:
-    """Write to nobody from now on: whoever read our output has gone.
+    """Send stdout to /dev/null after its reader has closed it.
 
-    Otherwise what is still in the buffer makes the interpreter complain at its exit.
+    Otherwise the interpreter fails at its exit when it flushes the buffered rest.
     """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,4 +1,4 @@
-"""How does a command open the journal it is given?"""
+"""The argument JOURNAL, and how commands read a journal: open, replay, show progress."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import click
 from journal.events import Entry
 from journal.state import State, apply_entries
 from journal.storage.reader import Reader
-from station.commands.shared.exits import CommandFailed, UsageError
+from station.commands.shared.exits import CommandFailed
 from station.runtime.loop.startup import event_registry
 
 JOURNAL_FILE: Final = "journal.db"
-PROGRESS_INTERVAL_ENTRIES: Final = 1_000  # entries between two steps of a bar
+PROGRESS_INTERVAL_ENTRIES: Final = 1_000  # entries between two steps of a progress bar
 
 
 def _resolve_argument(_: click.Context, __: click.Parameter, path: Path) -> Path:
@@ -30,24 +30,29 @@ journal_argument = click.argument(
 
 
 def find_journal(path: Path) -> Path:
-    """The journal's file, given itself or the data directory that holds it.
+    """The journal file, given its path or the data directory that contains it.
 
     Raises:
-        Misused: there is none.
+        click.UsageError: there is none.
     """
     file = path / JOURNAL_FILE if path.is_dir() else path
     if not file.is_file():
-        raise UsageError(f"{file}: no such file. Name the journal, or the data directory it is in.")
+        raise click.UsageError(f"{file}: no such file. Give a journal.db or its data directory.")
     return file
 
 
 def open_journal(path: Path) -> Reader:
-    """The journal, for reading; it may be a live one or a copy.
+    """The journal, for reading; it may be in use by a station, or a copy.
 
     Raises:
-        JournalFailed: it is no journal.
+        JournalFailed: the file is not a journal.
     """
     return Reader.open(path, event_registry())
+
+
+def no_entries(path: Path) -> CommandFailed:
+    """The error of a journal without entries."""
+    return CommandFailed(f"{path}: no entries yet. Start the station first.")
 
 
 def replay_state(
@@ -57,19 +62,19 @@ def replay_state(
     state: State | None = None,
     first_seq: int = 1,
 ) -> State:
-    """The state that follows from `state` and all `entries`, which begin with number `due`.
+    """The state that follows from `state` and all `entries`, the first of which is `first_seq`.
 
-    Without a state they begin with the first entry.
+    Without `state`, the entries begin with the first of the journal.
 
     Raises:
-        No: some are archived or missing, so that the state cannot be known.
-        JournalFailed: one cannot be read.
+        CommandFailed: entries are archived elsewhere or missing, so there is no state.
+        JournalFailed: an entry cannot be read.
     """
     archived, _ = reader.position_before_first()
     if archived:
         raise CommandFailed(
-            f"{path}: entries 1 to {archived} are archived, and not at hand. The state follows "
-            f"from them too: put their segments, {path.stem}.*.gz, beside it."
+            f"{path}: entries 1 to {archived} are archived and their segments are absent, so the "
+            f"state is unknown. Put the segments, {path.stem}.*.gz, into the same directory."
         )
     return apply_entries(
         state or State(journal_id=reader.journal_id), _require_contiguous(path, entries, first_seq)
@@ -77,16 +82,16 @@ def replay_state(
 
 
 def _require_contiguous(path: Path, entries: Iterable[Entry], first_seq: int) -> Iterator[Entry]:
-    for number, entry in enumerate(entries, first_seq):
-        if entry.seq != number:
+    for seq, entry in enumerate(entries, first_seq):
+        if entry.seq != seq:
             raise CommandFailed(
-                f"{path}: entry {number} is missing, so no state follows. Run `station verify`."
+                f"{path}: entry {seq} is missing, so the state is unknown. Run `station verify`."
             )
         yield entry
 
 
 def with_progress(entries: Iterable[Entry], advance: Callable[[int], None]) -> Iterator[Entry]:
-    """The entries; `advance` hears now and then the number of one."""
+    """The entries; `advance` receives the number of every thousandth."""
     for entry in entries:
         if entry.seq % PROGRESS_INTERVAL_ENTRIES == 0:
             advance(entry.seq)
@@ -95,11 +100,11 @@ def with_progress(entries: Iterable[Entry], advance: Callable[[int], None]) -> I
 
 @contextmanager
 def progress_bar(label: str, last_seq: int) -> Iterator[Callable[[int], None]]:
-    """Show a person at a terminal how far it is: give it the numbers of entries up to `last`."""
+    """A progress bar on a terminal; the function it gives takes entry numbers up to `last_seq`."""
     if not sys.stderr.isatty():
         yield lambda seq: None
         return
-    from rich.console import Console  # only a person pays for this import
+    from rich.console import Console  # imported on a terminal only: it is slow
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
@@ -109,11 +114,11 @@ def progress_bar(label: str, last_seq: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def spinner(label: str) -> Iterator[None]:
-    """Show a person that it goes on: a million entries take a while."""
+    """A spinner on a terminal, for work of unknown length: a million entries take a while."""
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console  # only a person pays for this import
+    from rich.console import Console  # imported on a terminal only: it is slow
 
     with Console(stderr=True).status(label):
         yield

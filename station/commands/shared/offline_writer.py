@@ -1,4 +1,4 @@
-"""How does a command write into a journal that no station has open?"""
+"""Write into a journal that no running station has open."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import click
+
 from journal.events import Entry, Observation
 from journal.state import State, apply_entries, apply_entry
 from journal.storage.reader import Reader
 from journal.storage.store import Store
-from station.commands.shared.exits import UsageError
 from station.commands.shared.journal_argument import open_journal
 from station.runtime.clock import HostClock
 from station.runtime.loop.startup import event_registry
 
 
 class OfflineWriter:
-    """The journal at `path`, with nobody else writing."""
+    """The only writer of the journal at `path`."""
 
     def __init__(self, path: Path, store: Store) -> None:
         self.store = store
@@ -30,22 +31,25 @@ class OfflineWriter:
         return self.store.reader
 
     def replay_state(self) -> State:
-        """The memory as the station's next start has it: from all that can be read."""
+        """The state that the next start of the station has: from all readable entries."""
         entries = self.reader.iter_entries(on_damage=lambda _: None)
         return apply_entries(State(self.store.journal_id), entries)
 
     def append_observation(self, state: State, observation: Observation) -> State:
-        """Append what an operator wants; the state then.
+        """Append an operator's request.
+
+        Returns:
+            The state after it.
 
         Raises:
-            Misused: a transaction is open; an entry of now would hide how long it was interrupted.
-            JournalFailed: the disk does not take it.
+            click.UsageError: a transaction is open; a new entry would hide how long it was
+                interrupted.
+            JournalFailed: the disk refuses the write.
         """
         for transaction in state.transactions.open:
-            raise UsageError(
-                f"{self._path}: transaction {transaction.transaction_id} is open, and the station "
-                "decides at its start by the last entry whether it goes on. Start the station, "
-                "then try again."
+            raise click.UsageError(
+                f"{self._path}: transaction {transaction.transaction_id} is open. Whether it "
+                "resumes depends on the time of the last entry. Start the station first."
             )
         at = self.station_time(state)
         entry = Entry(self.store.head.seq + 1, at, self._clock.uptime_ms(), observation)
@@ -53,22 +57,22 @@ class OfflineWriter:
         return apply_entry(state, entry)
 
     def station_time(self, state: State) -> datetime:
-        """The station's wall clock, as it knew itself last; whole milliseconds."""
+        """The station's wall clock, by its last known offset; whole milliseconds."""
         host = self._clock.utc()
         try:
             at = host + timedelta(milliseconds=state.clock.offset_ms)
         except OverflowError:
-            at = host  # as the station itself does where the CSMS leads out of the calendar
+            at = host  # as the station does when the offset leads out of the calendar
         return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 @contextmanager
 def open_offline_writer(path: Path) -> Iterator[OfflineWriter]:
-    """Open the journal as its only writer. It must be one, and whole enough to go on from.
+    """Open the journal as its only writer. It must exist and be undamaged at its end.
 
     Raises:
         JournalInUse: another process writes it.
-        JournalFailed: it is damaged, or the disk is at fault.
+        JournalFailed: it is damaged, or the disk fails.
     """
     with open_journal(path) as reader:
         journal_id = reader.journal_id

@@ -1,4 +1,4 @@
-"""Which range of time does somebody mean, and how far is the walk through it?"""
+"""The options --from and --to that take times, and the progress of a pass through the entries."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from station.commands.shared.exits import UsageError
 from station.history.export.export import TimeRange
 
 
-def parse_time(
-    context: click.Context, option: click.Parameter, text: str | None
-) -> datetime | None:
-    """An ISO 8601 time, UTC where it has no offset; finer than a millisecond is rounded up."""
+def parse_time(_: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
+    """An ISO 8601 time, UTC if it has no offset; rounded up to a millisecond."""
     if text is None:
         return None
     try:
@@ -24,17 +21,17 @@ def parse_time(
         at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
         return at + (-at.microsecond % 1000) * timedelta(microseconds=1)
     except (ValueError, OverflowError):
-        raise UsageError(
-            f"{context.command_path} {option.opts[0]}: {text!r} is no time as 2026-11-22T17:25Z, "
-            "or a day as 2026-11-22."
+        raise click.UsageError(
+            f"{option.opts[0]}: {text!r} is not a time such as 2026-11-22T17:25Z or a day such as "
+            "2026-11-22."
         ) from None
 
 
 since_option = click.option(
-    "--from", "since", metavar="T", callback=parse_time, help="Only from then on."
+    "--from", "since", metavar="T", callback=parse_time, help="Begin at this time."
 )
 until_option = click.option(
-    "--to", "until", metavar="T", callback=parse_time, help="Only before then."
+    "--to", "until", metavar="T", callback=parse_time, help="End before this time."
 )
 
 
@@ -42,21 +39,20 @@ def time_span(since: datetime | None, until: datetime | None) -> TimeRange:
     """The range between them.
 
     Raises:
-        Misused: there is none.
+        click.UsageError: it is empty.
     """
     if since and until and since >= until:
-        path = click.get_current_context().command_path
-        raise UsageError(f"{path}: --from is not before --to, so nothing lies between them.")
+        raise click.UsageError("--from is not before --to, so the range is empty.")
     return TimeRange(since, until)
 
 
 @contextmanager
 def entries_progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Takes how many entries are done, of how many, and shows it to a person at a terminal."""
+    """A progress bar on a terminal; the function it gives takes entries done and entries total."""
     if not sys.stderr.isatty():
         yield lambda done, of: None
         return
-    from rich.console import Console  # only a person pays for this import
+    from rich.console import Console  # imported on a terminal only: it is slow
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:

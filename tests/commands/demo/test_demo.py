@@ -81,11 +81,11 @@ def test_a_whole_session_and_then_another_on_the_same_journal(
     assert (demo.returncode, err) == (0, ""), out
     for said in (
         "CSMS       accepts EVS-FLASH-300",
-        "EV driver  holds card 04A224B2",
-        "station    brings the cable to the voltage of the battery",
+        "EV driver  presents card 04A224B2",
+        "station    precharges the cable to the battery voltage",
         "TransactionEvent 0 Started",
         "Ended: StopAuthorized",
-        "The journal and the meter say the same",
+        "CSMS, journal and meter agree",
     ):
         assert said in out
     assert "\x1b" not in out
@@ -94,14 +94,14 @@ def test_a_whole_session_and_then_another_on_the_same_journal(
     assert float(delivered[1]) > 0
     assert float(delivered[2]) > 50
     assert all_processes_ended(demo_directory), processes_of(demo_directory)
-    head = re.search(r"It ends at (\d+:[0-9a-f]{64})", out)
+    head = re.search(r"Head of the journal: (\d+:[0-9a-f]{64})", out)
     assert head is not None
     assert run_station("verify", demo_directory, "--head", head[1]).exit_code == 0
 
     with start_demo(demo_directory, "--once") as again:
         out, err = again.communicate(timeout=DEMO_TIMEOUT_S)
     assert (again.returncode, err) == (0, ""), out
-    assert re.search(r"whose journal has \d+ entries already", out)
+    assert re.search(r"its journal already has \d+ entries", out)
     assert all_processes_ended(demo_directory), processes_of(demo_directory)
 
 
@@ -130,7 +130,7 @@ def test_it_stays_to_be_played_with_until_ctrl_c(
         said = []
         for line in demo.stdout:
             said.append(line)
-            if "Ctrl-C ends it" in line:
+            if "Press Ctrl-C to end" in line:
                 break
         else:
             pytest.fail("".join([*said, demo.communicate()[1]]))
@@ -138,7 +138,7 @@ def test_it_stays_to_be_played_with_until_ctrl_c(
         assert "EVSE 2" in run_station("sim", "state", "--data", demo_directory).stdout
         second = run_station("demo", "--data", demo_directory)
         assert second.exit_code == 1
-        assert "a station runs there already" in second.stderr
+        assert "a station is already running there" in second.stderr
         os.kill(demo.pid, signal.SIGINT)
         _, err = demo.communicate(timeout=30)
     assert (demo.returncode, err) == (0, "")

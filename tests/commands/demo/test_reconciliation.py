@@ -112,8 +112,8 @@ def shift_register(entry: Entry) -> Entry:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (without_kinds(CallDelivered), "the journal knows it not delivered"),
-        (without_kinds(TransactionStarted), "the journal begins the transaction 0 times"),
+        (without_kinds(CallDelivered), "not delivered, by the journal"),
+        (without_kinds(TransactionStarted), "the journal has 0 starts of the transaction"),
         (without_kinds(MeterRead), "energies differ: CSMS 1935.600 Wh, journal None Wh"),
         (shift_register, "energies differ: CSMS 1935.600 Wh, journal 2000 Wh, meter 1935.600 Wh"),
         (without_kinds(CallQueued), "the journal has seqNos none, the CSMS 0-"),

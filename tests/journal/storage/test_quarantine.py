@@ -206,7 +206,7 @@ def test_a_value_in_a_row_that_is_damaged_is_named(
     quarantined_journal.write_bytes(data[: at - 30] + bytes(20) + data[at - 10 :])
     _, [left] = erase_in_quarantines(tmp_path / "journal.db", (), {ALICE})
     assert left == UnerasedFile(
-        quarantined_journal, "still holds the value, in a row that is damaged"
+        quarantined_journal, "contains the value, in a row that is damaged"
     )
 
 
