@@ -228,8 +228,8 @@ def test_a_history_that_cannot_be_is_no_traceback(
     db.close()
     told = run_station("replay", journal, "--state")
     assert (told.exit_code, told.stderr) == (0, "")  # as the station itself would go on
-    [stumble, *_] = json.loads(told.stdout)["state"]["station_health"]["projection_failures"]
-    assert stumble["seq"] == 6
+    [failure, *_] = json.loads(told.stdout)["state"]["health"]["projection_failures"]
+    assert failure["seq"] == 6
 
 
 def test_a_copy_needs_only_its_wal(
@@ -411,7 +411,7 @@ def test_a_block_is_told_with_what_its_messages_led_to(
     path, _ = busy_journal
     told = run_station("replay", path, "--block", "f")
     what = [" ".join(each.split()[2:5]) for each in transcript_body(told.lines)]
-    assert what == ["> CSMS requests", "station answers UnlockConnector", "> link csms-1"]
+    assert what == ["> CSMS requests", "station answers UnlockConnector", "> link sent"]
 
 
 def test_filters_work_together_and_in_a_stretch(
