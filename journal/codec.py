@@ -1,4 +1,4 @@
-"""How does an event become text, and the text an event again, in every later release?
+"""Encoding of events as JSON text, and decoding of bodies of every version.
 
 Numbers that matter are Decimal and keep their zeros: 2935.600 is written and read as that,
 also inside untyped payloads. The same event gives the same bytes on every Python.
@@ -29,7 +29,7 @@ class UnknownKind(CodecError):
 
 
 class UnreadableBody(CodecError):
-    """The text is not what its kind and version promise."""
+    """The text does not have the shape of its kind and version."""
 
 
 BodyDecoder = Callable[[str], Event]
@@ -39,7 +39,7 @@ DECODE_ERRORS = (msgspec.MsgspecError, LookupError, TypeError, ValueError, Arith
 
 
 def describe_decode_error(kind: object, version: object, error: Exception) -> str:
-    """Why a body cannot be read, in one line."""
+    """The reason a body cannot be read, in one line."""
     if isinstance(error, CodecError):
         return str(error)
     return f"{kind} version {version} does not decode: {type(error).__name__} {error}"
@@ -56,19 +56,19 @@ def format_time(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
-parse_time: Callable[[str], datetime] = datetime.fromisoformat  # `format_time` backwards
+parse_time: Callable[[str], datetime] = datetime.fromisoformat  # the inverse of `format_time`
 
 
 class _BodyDecoders(dict[tuple[str, int], BodyDecoder]):
-    """Readers by (kind, version), each made when first asked for: a cold start needs few."""
+    """Decoders by (kind, version), each made on first use: a cold start needs few."""
 
     def __init__(self, registry: Registry) -> None:
         super().__init__()
         self._registry = registry
 
     def __missing__(self, key: tuple[str, int]) -> BodyDecoder:
-        reader = self[key] = self._registry.make_decoder(*key)
-        return reader
+        decoder = self[key] = self._registry.make_decoder(*key)
+        return decoder
 
 
 class Registry:
@@ -84,7 +84,7 @@ class Registry:
         self._steps = steps
         for kind in kinds:
             if self.kinds.setdefault(kind.__name__, kind) is not kind:
-                raise ValueError(f"two kinds of event are called {kind.__name__}")
+                raise ValueError(f"two kinds of event have the name {kind.__name__}")
             for version in range(1, kind.VERSION):
                 if (kind.__name__, version) not in steps:
                     raise ValueError(f"{kind.__name__}: no upcaster from version {version}")
@@ -117,30 +117,30 @@ class Registry:
             raise UnreadableBody(describe_decode_error(kind, version, error)) from error
 
     def make_decoder(self, kind: str, version: int) -> BodyDecoder:
-        """Make the function that reads bodies of one kind and version; see `readers`.
+        """The function that decodes bodies of one kind and version; see `decoders`.
 
         Raises:
             UnknownKind: kind or version of a newer release.
         """
         cls = self.kinds.get(kind)
         if cls is None:
-            raise UnknownKind(f"{kind} is a kind of event this release does not know")
+            raise UnknownKind(f"this release has no kind of event {kind}")
         newest = cls.VERSION
         if not 1 <= version <= newest:
-            raise UnknownKind(f"{kind} version {version}: this release knows 1 to {newest}")
+            raise UnknownKind(f"{kind} version {version}: this release has versions 1 to {newest}")
         decode = msgspec.json.Decoder(cls, float_hook=Decimal).decode
         if version == newest:
             return decode
 
-        def older(body: str) -> Event:
+        def decode_older(body: str) -> Event:
             newer = upcast(self._steps, kind, version, newest, _untyped.decode(body))
             return decode(_encoder.encode(newer))
 
-        return older
+        return decode_older
 
 
 def build_registry(*bases: type[Event], steps: Steps = STEPS) -> Registry:
-    """Register every class below `bases`, as far as it is imported by now."""
+    """Register every subclass of `bases` that has been imported."""
     return Registry(dict.fromkeys(kind for base in bases for kind in _iter_subclasses(base)), steps)
 
 

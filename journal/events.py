@@ -1,4 +1,4 @@
-"""What are the words every other file uses: event, entry, observation, decision?"""
+"""The terms of the journal: event, entry, observation, decision; and references to IdTokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-# What a fault of our own code raises. Nothing the world does raises one of these.
+# Exceptions that mean a fault of our own code. No input of a device or peer raises one of these.
 PROGRAMMING_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -26,11 +26,11 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Observation(Event, frozen=True):
-    """Something the world told us."""
+    """A fact reported from outside: by a device, the CSMS, the clock, an operator."""
 
 
 class Decision(Event, frozen=True):
-    """Something we settled because of an observation."""
+    """A fact settled by a rule because of an observation."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -40,18 +40,18 @@ class Entry(msgspec.Struct, frozen=True):
     an observation has none.
     """
 
-    seq: int  # gapless, from 1
-    at: datetime  # UTC, whole milliseconds: the wall clock the station believed in
+    seq: int  # entry number, gapless, from 1
+    at: datetime  # UTC, whole milliseconds, by the station's own wall clock at that time
     uptime_ms: int  # since the host booted; deadlines run on this
     event: Event
     cause: int | None = None
 
 
 class IdToken(msgspec.Struct, frozen=True):
-    """What a person shows, as the journal knows it: a reference, never the value.
+    """What the journal holds of an OCPP IdToken: a reference, never the value.
 
-    The value lies in a side table under `ref`, so that a person can be erased without
-    breaking the chain. Two tokens that differ only in case have the same `ref`.
+    The value is in a side table under `ref`, so that a person can be erased without breaking the
+    chain. Two tokens that differ only in case have the same `ref`.
     """
 
     ref: str  # "#" and 16 hex digits
@@ -62,5 +62,5 @@ class IdToken(msgspec.Struct, frozen=True):
 
 
 def derived_uuid(journal_id: str, *parts: object) -> str:
-    """A UUID that the same journal gives again after every replay."""
+    """A UUID that replay of the same journal reproduces."""
     return str(uuid5(UUID(journal_id), "/".join(map(str, parts))))

@@ -1,8 +1,8 @@
-"""Which collections may grow in a frozen state without being copied at each change?
+"""Collections for frozen states, which can grow without being copied at each change.
 
-`ImmutableMap` maps, `Line` queues, `Backlog` keeps what waits in the order of its numbers. All share
-structure between versions; all have one canonical plain form (a dict, a list, a dict of lists), so
-that equal states encode to equal bytes.
+`ImmutableMap` is a mapping, `EntryQueue` a queue of entry numbers, `Backlog` an ordered set of
+entry numbers with an owner each. All share structure between versions; each has one canonical plain
+form (a dict, a list, a dict of lists), so that equal states encode to equal bytes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 CHUNK_NUMBERS = 128  # one append copies at most this many references
-BLOCK_NUMBERS: Final = 1024  # entry numbers in a block: one change copies at most 10 KiB, mostly 2
-_RECORD: Final = Struct("<HQ")  # a number's place in its block, and who owns it
+BLOCK_NUMBERS: Final = 1024  # entry numbers in a block: a change copies at most 10 KiB, usually 2
+_RECORD: Final = Struct("<HQ")  # a number's place in its block, and the first number of its owner
 
 
 class ImmutableMap(Mapping[K, V]):
-    """A persistent mapping; each change gives a new table in O(log n)."""
+    """A persistent mapping; each change returns a new map in O(log n)."""
 
     __slots__ = ("_map",)
 
@@ -37,19 +37,19 @@ class ImmutableMap(Mapping[K, V]):
         return ImmutableMap(self._map.insert(key, value))
 
     def without_key(self, key: K) -> ImmutableMap[K, V]:
-        """The table without `key`; unchanged when it does not hold it."""
+        """The map without `key`; unchanged if it does not contain it."""
         return ImmutableMap(self._map.remove(key)) if key in self._map else self
 
     def __getitem__(self, key: K) -> V:
-        found: V = self._map[key]
-        return found
+        value: V = self._map[key]
+        return value
 
     @overload
     def get(self, key: K, /) -> V | None: ...
     @overload
     def get(self, key: K, /, default: V | T) -> V | T: ...
     def get(self, key: K, /, default: Any = None) -> Any:
-        """As any mapping has it, but without an exception where the key is not there."""
+        """As `Mapping.get`, without raising and catching KeyError."""
         return self._map.get(key, default)
 
     def __iter__(self) -> Iterator[K]:
@@ -68,30 +68,30 @@ class ImmutableMap(Mapping[K, V]):
         return hash(self._map)
 
     def __repr__(self) -> str:
-        return f"Table({dict(self)!r})"
+        return f"ImmutableMap({dict(self)!r})"
 
 
 class EntryQueue:
-    """A persistent queue of entry numbers: in at the end, out anywhere, mostly at the front.
+    """A persistent queue of entry numbers: in at the end, out anywhere, usually at the front.
 
-    Kept in chunks, so that a month of waiting calls costs a copy of a few references per change
-    and not of the whole line.
+    Kept in chunks, so that with a month of waiting calls a change copies a few references and not
+    the whole queue.
     """
 
     __slots__ = ("_chunks", "_length")
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
-        line = tuple(numbers)
+        queue = tuple(numbers)
         self._chunks = tuple(
-            line[at : at + CHUNK_NUMBERS] for at in range(0, len(line), CHUNK_NUMBERS)
+            queue[at : at + CHUNK_NUMBERS] for at in range(0, len(queue), CHUNK_NUMBERS)
         )
-        self._length = len(line)
+        self._length = len(queue)
 
     @classmethod
     def _from_chunks(cls, chunks: tuple[tuple[int, ...], ...], length: int) -> EntryQueue:
-        line = cls.__new__(cls)
-        line._chunks, line._length = chunks, length
-        return line
+        queue = cls.__new__(cls)
+        queue._chunks, queue._length = chunks, length
+        return queue
 
     def with_number(self, number: int) -> EntryQueue:
         chunks = self._chunks
@@ -102,10 +102,10 @@ class EntryQueue:
         return EntryQueue._from_chunks(grown, self._length + 1)
 
     def without_number(self, number: int) -> EntryQueue:
-        """The line without `number`; unchanged when it does not stand in it."""
+        """The queue without `number`; unchanged if it does not contain it."""
         for place, chunk in enumerate(self._chunks):
             if number in chunk:
-                rest = tuple(one for one in chunk if one != number)
+                rest = tuple(other for other in chunk if other != number)
                 kept = (rest,) if rest else ()
                 chunks = (*self._chunks[:place], *kept, *self._chunks[place + 1 :])
                 return EntryQueue._from_chunks(chunks, self._length - 1)
@@ -132,23 +132,23 @@ class EntryQueue:
         return hash(tuple(self))
 
     def __repr__(self) -> str:
-        return f"Line({list(self)!r})"
+        return f"EntryQueue({list(self)!r})"
 
 
 class Backlog:
-    """A persistent set of entry numbers, ascending, each with the name of whoever owns it.
+    """A persistent set of entry numbers, ascending, each with the name of its owner.
 
-    Ten bytes a number, for a month of them must fit: blocks of `BLOCK_NUMBERS` numbers hold the place and,
-    instead of the name, the first number of its owner. A change costs O(log n).
+    Ten bytes a number, because a month of them must fit: blocks of `BLOCK_NUMBERS` numbers hold the
+    place and, instead of the name, the first number of its owner. A change costs O(log n).
 
     Attributes:
-        head: the lowest number; None when there is none.
+        head: the lowest number; None if there is none.
     """
 
     __slots__ = ("_blocks", "_length", "_names", "_owners", "head")
 
     def __init__(self, numbers: Mapping[str, Iterable[int]] | None = None) -> None:
-        """Hold numbers by the names of their owners, those of each ascending."""
+        """Take numbers by the names of their owners, those of each owner ascending."""
         blocks: dict[int, bytearray] = {}
         owners: dict[str, tuple[int, int]] = {}
         for owner, owned in (numbers or {}).items():
@@ -161,13 +161,13 @@ class Backlog:
         self._blocks: HashTrieMap[int, bytes] = HashTrieMap(
             {block: _sort_records(records) for block, records in blocks.items()}
         )
-        self._owners: HashTrieMap[str, tuple[int, int]] = HashTrieMap(owners)  # first, how many
+        self._owners: HashTrieMap[str, tuple[int, int]] = HashTrieMap(owners)  # first number, count
         self._names = HashTrieMap({first: owner for owner, (first, _) in owners.items()})
         self._length = sum(count for _, count in owners.values())
         self.head: int | None = _lowest_number(self._blocks, 0)
 
     def with_number(self, number: int, owner: str) -> Backlog:
-        """With one more number; unchanged when it is there."""
+        """The backlog with one more number; unchanged if it contains it."""
         block, place = divmod(number, BLOCK_NUMBERS)
         records = self._blocks.get(block, b"")
         at = _find_position(records, place)
@@ -184,7 +184,7 @@ class Backlog:
         )
 
     def without_number(self, number: int) -> Backlog:
-        """Without it; unchanged when it is not there."""
+        """The backlog without the number; unchanged if it does not contain it."""
         block, place = divmod(number, BLOCK_NUMBERS)
         records = self._blocks.get(block, b"")
         at = _find_position(records, place)
@@ -215,13 +215,13 @@ class Backlog:
         length: int,
         head: int | None,
     ) -> Backlog:
-        made = cls.__new__(cls)
-        made._blocks, made._owners, made._names = blocks, owners, names
-        made._length, made.head = length, head
-        return made
+        backlog = cls.__new__(cls)
+        backlog._blocks, backlog._owners, backlog._names = blocks, owners, names
+        backlog._length, backlog.head = length, head
+        return backlog
 
     def owner_of(self, number: int) -> str | None:
-        """Who owns a number; None when it is not there."""
+        """The owner of a number; None if the backlog does not contain it."""
         block, place = divmod(number, BLOCK_NUMBERS)
         records = self._blocks.get(block, b"")
         at = _find_position(records, place)
@@ -231,16 +231,16 @@ class Backlog:
         return name
 
     def has_owner(self, owner: str) -> bool:
-        """Whether any number is `owner`'s."""
+        """Whether any number belongs to `owner`."""
         return owner in self._owners
 
     def numbers_by_owner(self) -> dict[str, array[int]]:
-        """All numbers by their owners, those of each ascending."""
-        found: dict[int, array[int]] = {first: array("Q") for first in self._names}
+        """All numbers by their owners, those of each owner ascending."""
+        by_first: dict[int, array[int]] = {first: array("Q") for first in self._names}
         for block in sorted(self._blocks):
             for place, first in _RECORD.iter_unpack(self._blocks[block]):
-                found[first].append(block * BLOCK_NUMBERS + place)
-        return {self._names[first]: numbers for first, numbers in found.items()}
+                by_first[first].append(block * BLOCK_NUMBERS + place)
+        return {self._names[first]: numbers for first, numbers in by_first.items()}
 
     def __iter__(self) -> Iterator[int]:
         for block in sorted(self._blocks):
@@ -264,11 +264,12 @@ class Backlog:
         return hash(tuple(self))
 
     def __repr__(self) -> str:
-        return f"Backlog({ {owner: list(owned) for owner, owned in self.numbers_by_owner().items()}!r})"
+        numbers = {owner: list(owned) for owner, owned in self.numbers_by_owner().items()}
+        return f"Backlog({numbers!r})"
 
 
 def _find_position(records: bytes, place: int) -> int:
-    """Where the record of a place stands, or would stand: mostly the end or the beginning."""
+    """Offset of the record of a place, or of its insertion: usually the end or the beginning."""
     size = len(records)
     if not size or _RECORD.unpack_from(records, size - _RECORD.size)[0] < place:
         return size
@@ -277,7 +278,7 @@ def _find_position(records: bytes, place: int) -> int:
     return _RECORD.size * bisect_left(
         range(size // _RECORD.size),
         place,
-        key=lambda one: _RECORD.unpack_from(records, one * _RECORD.size)[0],
+        key=lambda index: _RECORD.unpack_from(records, index * _RECORD.size)[0],
     )
 
 
@@ -286,40 +287,40 @@ def _has_place_at(records: bytes, at: int, place: int) -> bool:
 
 
 def _lowest_number(blocks: HashTrieMap[int, bytes], block: int) -> int | None:
-    """The lowest number: in `block`, unless that is empty."""
+    """The lowest number of a backlog without numbers before `block`."""
     records = blocks.get(block)
     if records is None:
         if not blocks:
             return None
-        near = range(block + 1, block + 1 + len(blocks))  # mostly the next one
-        found = next((one for one in near if one in blocks), None)
-        block = min(blocks) if found is None else found
+        near = range(block + 1, block + 1 + len(blocks))  # usually the next one
+        next_block = next((number for number in near if number in blocks), None)
+        block = min(blocks) if next_block is None else next_block
         records = blocks[block]
     return block * BLOCK_NUMBERS + int(_RECORD.unpack_from(records)[0])
 
 
 def _sort_records(records: bytes | bytearray) -> bytes:
-    return b"".join(_RECORD.pack(*one) for one in sorted(_RECORD.iter_unpack(records)))
+    return b"".join(_RECORD.pack(*record) for record in sorted(_RECORD.iter_unpack(records)))
 
 
-_EMPTY_BACKLOG: Final = Backlog()  # what a station that is online comes back to with each call
+_EMPTY_BACKLOG: Final = Backlog()  # shared: a station that is online returns to it after each call
 
 
 def encode_collection(value: Any) -> Any:
-    """What msgspec may write in place of a collection of ours (its enc_hook)."""
+    """The plain form of a collection, for msgspec's enc_hook."""
     if isinstance(value, ImmutableMap):
-        return {str(key): one for key, one in value.items()}  # JSON has no other keys
+        return {str(key): item for key, item in value.items()}  # JSON has no other keys
     if isinstance(value, EntryQueue):
         return list(value)
     if isinstance(value, Backlog):
         return value.numbers_by_owner()
-    if isinstance(value, array):  # of a backlog: only those of one owner are ever a list
+    if isinstance(value, array):  # of a backlog: one owner at a time becomes a list
         return value.tolist()
     raise TypeError(f"{type(value).__name__} has no plain form")
 
 
 def decode_collection(target_type: Any, value: Any) -> Any:
-    """The collection of ours that `plain` wrote (msgspec's dec_hook)."""
+    """The collection from its plain form, for msgspec's dec_hook."""
     if target_type is EntryQueue:
         return EntryQueue(value)
     if target_type is Backlog:
@@ -330,9 +331,9 @@ def decode_collection(target_type: Any, value: Any) -> Any:
         return ImmutableMap(
             {
                 convert(key, key_type, strict=False): convert(
-                    one, value_type, dec_hook=decode_collection
+                    item, value_type, dec_hook=decode_collection
                 )
-                for key, one in value.items()
+                for key, item in value.items()
             }
         )
-    raise TypeError(f"{target_type} cannot be read back")
+    raise TypeError(f"{target_type} cannot be decoded")

@@ -1,4 +1,4 @@
-"""What can the world tell us?
+"""Observations: facts reported by devices, the CSMS, the clock, operators and the program itself.
 
 Every struct here is written to the journal as it is, so a field may be added only with a new
 VERSION and an upcaster. `evse_id` 0 means the whole station. Registers, volts, amperes and watts
@@ -17,103 +17,99 @@ from journal.events import IdToken, Observation
 EnergyFlow = Literal["none", "charging", "suspended_ev", "suspended_evse"]
 
 
-# --- The station's own life ----------------------------------------------------------------------
+# --- Start, configuration and clock --------------------------------------------------------------
 
 
 class StationStarted(Observation, frozen=True):
-    """The program began. Another `read_boot_id` than last time: the host lost its supply or rebooted."""
+    """The program started. With another `boot_id` than before, the host was off or rebooted."""
 
-    boot_id: str  # the host's, new at each of its boots
-    release: str
-    product_profile: str
-    identity: str
+    boot_id: str  # of the host, new at each of its boots
+    release: str  # of this software
+    product_profile: str  # name of the product profile
+    identity: str  # of the station at the CSMS
     evses: tuple[tuple[int, tuple[int, ...]], ...]  # (evse_id, its connector ids)
-    last_entry_at: str | None  # the last entry of the run before; None at the first start
-    last_entry_uptime_ms: int | None
+    last_entry_at: str | None  # `at` of the last entry of the previous run; None at the first start
+    last_entry_uptime_ms: int | None  # its uptime; comparable only within one boot of the host
 
 
 class StationStopping(Observation, frozen=True):
-    """The program was asked to end in good order (SIGTERM, or its own restart)."""
+    """The program ends in an orderly way (SIGTERM, or a restart it ordered itself)."""
 
     reason: str
 
 
 class VariablePreset(Observation, frozen=True):
-    """station.toml sets a variable before the first start."""
+    """station.toml gave a variable its value, before the first start."""
 
-    variable: str
+    variable: str  # Component[instance].Variable[instance], with evse and connector if any
     value: str
 
 
 class CsmsConfigured(Observation, frozen=True):
-    """`[csms]` of station.toml, at the first start and whenever somebody on site changed it."""
+    """`[csms]` of station.toml, at the first start and after each change of it on site."""
 
-    url: str
+    url: str  # without the identity
     security_profile: int
-    ca_certificates: tuple[str, ...] = ()  # of its ca_file, PEM
+    ca_certificates: tuple[str, ...] = ()  # content of its ca_file, PEM
 
 
 class CertificatePreset(Observation, frozen=True):
-    """station.toml puts a certificate into the store before the first start."""
+    """station.toml put a certificate into the store, before the first start."""
 
-    use: str
+    use: str  # GetCertificateIdUseEnumType, or ChargingStationCertificate
     pem: str  # leaf first
-    private_key_ref: str = ""  # reference of the private key, where the station holds one
+    private_key_ref: str = ""  # reference of the private key, if the station has it
 
 
 class ClockStepped(Observation, frozen=True):
-    """The host's wall clock moved against its uptime."""
+    """The host's wall clock was stepped against its uptime."""
 
-    step_ms: int
+    step_ms: int  # positive: forward
 
 
 class HeadRecorded(Observation, frozen=True):
-    """The head of the journal before this commit: on the disk, so others may be told of it."""
+    """The head of the journal before this commit. It is on disk, so it may be sent to others."""
 
-    head_seq: int
+    head_seq: int  # number of the last entry
     head_digest: str  # hex
 
 
 class DeadlineReached(Observation, frozen=True):
-    """A moment that a projection waits for has come."""
+    """A deadline of the state has been reached."""
 
-    due_ms: int
+    due_ms: int  # uptime of the deadline
 
 
-# --- The station's own condition -----------------------------------------------------------------
+# --- Health of the station -----------------------------------------------------------------------
 
 
 class JournalDamageFound(Observation, frozen=True):
-    """A part of the journal is not what was written, or is gone. P5."""
+    """A part of the journal differs from what was written, or is missing. P5."""
 
     reason: str
-    first_seq: int | None = None  # entries concerned, as far as their numbers are known
+    first_seq: int | None = None  # the damaged entries, as far as their numbers are known
     last_seq: int | None = None
-    quarantine_directory: str = (
-        ""  # directory, within the data directory, that keeps the file as it was found
-    )
-    id_namespace: str = (
-        ""  # numbers may be given out twice: whatever is named from now on holds this too
-    )
+    quarantine_directory: str = ""  # in the data directory; keeps the file as it was found
+    id_namespace: str = ""  # part of every id from now on, because entry numbers may repeat
 
 
 class SafeModeEntered(Observation, frozen=True):
-    """The station runs without something it should have. P8. Holds until the program ends."""
+    """The station runs without a part of its configuration, until the program ends. P8."""
 
-    reasons: tuple[str, ...]  # each names what it is, what is wrong, and what is used instead
+    reasons: tuple[str, ...]  # each: the part, what is wrong with it, what is used instead
 
 
 class StorageReported(Observation, frozen=True):
-    """How much room is left for the journal."""
+    """Free space for the journal."""
 
     level: Literal["enough", "low", "full"]
-    free_bytes: int
+    free_bytes: int  # besides the reserve
 
 
 class CallPayloadLost(Observation, frozen=True):
-    """A call is due whose entry cannot be read any more."""
+    """A call is due, but the entry with its payload cannot be read any more."""
 
-    call_seq: int
+    call_seq: int  # entry that queued it
     reason: str
 
 
@@ -121,7 +117,7 @@ class CallPayloadLost(Observation, frozen=True):
 
 
 class LinkOpened(Observation, frozen=True):
-    """A WebSocket to the CSMS is open, its handshake done."""
+    """A WebSocket connection to the CSMS is open."""
 
     slot: int  # configuration slot of the network connection profile
     url: str
@@ -129,42 +125,36 @@ class LinkOpened(Observation, frozen=True):
 
 
 class LinkClosed(Observation, frozen=True):
-    """The WebSocket is gone: closed by either side, half-open, or the network failed."""
+    """The WebSocket connection ended: closed by either side, half-open, or the network failed."""
 
     reason: str
 
 
 class LinkFailed(Observation, frozen=True):
-    """An attempt to connect failed.
-
-    `fault` names the security event it is, as Part 2 appendix 1 does; empty: only the network's.
-    """
+    """An attempt to connect failed."""
 
     slot: int
     reason: str
-    security_event: str = ""
+    security_event: str = ""  # Part 2 appendix 1; empty: a network failure, no security event
 
 
 class FrameReceived(Observation, frozen=True):
-    """A frame of valid JSON, idToken values and secrets already taken out."""
+    """A valid OCPP-J message arrived."""
 
-    frame: msgspec.Raw
+    frame: msgspec.Raw  # as received, idToken values and secrets replaced by references
 
 
 class FrameMalformed(Observation, frozen=True):
-    """A frame that is no JSON array of an OCPP-J message. Part 4 §4.2.3.
-
-    The text itself is kept only as far as it can hold no secret.
-    """
+    """A frame arrived that is not the JSON array of an OCPP-J message. Part 4 §4.2.3."""
 
     size_bytes: int
     sha256: str
     reason: str
-    excerpt: str
+    excerpt: str  # as much of its beginning as cannot contain a secret
 
 
 class FrameSent(Observation, frozen=True):
-    """A frame left for the network. Says nothing about its arrival."""
+    """A frame was handed to the network. This is no proof of its arrival."""
 
     message_id: str
 
@@ -173,15 +163,15 @@ class FrameSent(Observation, frozen=True):
 
 
 class IdTokenPresented(Observation, frozen=True):
-    """Someone held a card to the reader."""
+    """A card was presented to the reader."""
 
     id_token: IdToken
-    evse_id: int | None = None  # where the person or the tester said which EVSE is meant
-    cacheable: bool = True  # False: the UID is random at each tap and worth nothing in a cache
+    evse_id: int | None = None  # the EVSE, if the EV driver chose one
+    cacheable: bool = True  # False: the UID is random at each tap and useless in a cache
 
 
 class StopButtonPressed(Observation, frozen=True):
-    """The stop button at the dispenser, not the emergency stop."""
+    """The stop button of an EVSE was pressed, not the emergency stop."""
 
     evse_id: int
 
@@ -190,7 +180,7 @@ class StopButtonPressed(Observation, frozen=True):
 
 
 class CableReported(Observation, frozen=True):
-    """An EV is, or no longer is, at the other end of the cable."""
+    """An EV was plugged in or unplugged; also the present state, after a start."""
 
     evse_id: int
     connector_id: int
@@ -198,31 +188,31 @@ class CableReported(Observation, frozen=True):
 
 
 class ContactorReported(Observation, frozen=True):
-    """Feedback of the DC contactors: what they do, not what they were told."""
+    """Feedback of the DC contactors: their position, not what was ordered."""
 
     evse_id: int
     closed: bool
 
 
 class EnergyFlowReported(Observation, frozen=True):
-    """Who, if anyone, holds the energy back."""
+    """Energy flow changed."""
 
     evse_id: int
-    flow: EnergyFlow
+    flow: EnergyFlow  # suspended_ev: the EV takes none; suspended_evse: the EVSE offers none
 
 
 class EvStoppedCharging(Observation, frozen=True):
-    """The EV ended the charge by its own wish."""
+    """The EV ended charging on its own initiative."""
 
     evse_id: int
 
 
 class EvIdentified(Observation, frozen=True):
-    """What the EV told about itself."""
+    """The EV reported its identity and limits."""
 
     evse_id: int
-    evcc_id: str | None = None
-    soc_percent: int | None = None
+    evcc_id: str | None = None  # of the EV's communication controller
+    soc_percent: int | None = None  # state of charge
     battery_capacity_wh: Decimal | None = None
     voltage_max_v: Decimal | None = None
     current_max_a: Decimal | None = None
@@ -230,11 +220,11 @@ class EvIdentified(Observation, frozen=True):
 
 
 class MeterRead(Observation, frozen=True):
-    """One reading of an EVSE's energy meter, and the EV's state of charge beside it."""
+    """A reading of an EVSE's energy meter, with the EV's state of charge at that time."""
 
     evse_id: int
-    energy_wh: Decimal  # to the EV: the meter's own register, never re-based. J02.FR.17
-    energy_export_wh: Decimal | None = None  # from the EV
+    energy_wh: Decimal  # register of energy to the EV, as the meter shows it. J02.FR.17
+    energy_export_wh: Decimal | None = None  # register of energy from the EV
     voltage_v: Decimal | None = None
     current_a: Decimal | None = None
     power_w: Decimal | None = None
@@ -242,23 +232,19 @@ class MeterRead(Observation, frozen=True):
 
 
 class DeviceFaulted(Observation, frozen=True):
-    """A device or a protection is in trouble.
-
-    `blocks` says that the EVSE may not charge; `stopped_reason` is then what a running
-    transaction ends with.
-    """
+    """A device failed, or a protection tripped."""
 
     evse_id: int
     device: str
-    fault: str
-    blocks_charging: bool
-    stopped_reason: str = "Other"
-    tech_code: str = ""
+    fault: str  # kind of fault of this device
+    blocks_charging: bool  # the EVSE must not charge until it has recovered
+    stopped_reason: str = "Other"  # ReasonEnumType of a transaction that it ends
+    tech_code: str = ""  # as in NotifyEvent
     tech_info: str = ""
 
 
 class DeviceRecovered(Observation, frozen=True):
-    """The trouble is over, dwell included."""
+    """The fault is over, and its minimum duration has passed."""
 
     evse_id: int
     device: str
@@ -269,7 +255,7 @@ class DeviceRecovered(Observation, frozen=True):
 
 
 class FirmwareDownloadEnded(Observation, frozen=True):
-    """The firmware is on the disk, or every attempt failed. L01.FR.30."""
+    """The firmware was downloaded, or every attempt failed. L01.FR.30."""
 
     update_seq: int  # entry that ordered the update
     succeeded: bool
@@ -277,7 +263,7 @@ class FirmwareDownloadEnded(Observation, frozen=True):
 
 
 class FirmwareSignatureChecked(Observation, frozen=True):
-    """The downloaded firmware was compared with its signature. L01.FR.04."""
+    """The signature of the downloaded firmware was checked. L01.FR.04."""
 
     update_seq: int
     valid: bool
@@ -285,54 +271,56 @@ class FirmwareSignatureChecked(Observation, frozen=True):
 
 
 class FirmwareInstallEnded(Observation, frozen=True):
-    """The installer is through. `invalid`: it would not begin, for the firmware is not sound."""
+    """The installer ended.
+
+    `restart_required`: installed, and the next start runs it. `invalid_firmware`: refused before
+    installing, because the image does not match its manifest.
+    """
 
     update_seq: int
-    outcome: Literal[
-        "restart_required", "failed", "invalid_firmware"
-    ]  # done, and a restart brings it to life
+    outcome: Literal["restart_required", "failed", "invalid_firmware"]
     reason: str = ""
-    version: str = ""  # of the firmware that is in place now
+    version: str = ""  # of the firmware that is installed now
 
 
 class FirmwareActivationChecked(Observation, frozen=True):
-    """After the restart: whether the new firmware is the one that runs. L01.FR.32."""
+    """After the restart, the running firmware was compared with the update. L01.FR.32."""
 
     update_seq: int
-    succeeded: bool
+    succeeded: bool  # the new firmware runs
     reason: str = ""
 
 
 class LogUploadEnded(Observation, frozen=True):
-    """The log is where the CSMS wanted it, or every attempt failed. N01.FR.09, N01.FR.10."""
+    """The log was uploaded, or every attempt failed. N01.FR.09, N01.FR.10."""
 
-    upload_seq: int  # entry that ordered it
+    upload_seq: int  # entry that ordered the upload
     status: str  # UploadLogStatusEnumType
     reason: str = ""
 
 
 class CustomerDataFound(Observation, frozen=True):
-    """What the station holds about a person, in parts; each is a reference. N09.FR.05."""
+    """The data held about a person was collected. N09.FR.05."""
 
-    request_seq: int  # entry that asked
-    page_refs: tuple[str, ...] = ()
+    request_seq: int  # entry of the request
+    page_refs: tuple[str, ...] = ()  # the report in parts; each a reference
 
 
 class ErasureRequested(Observation, frozen=True):
-    """An operator wants everything about these values gone, as the CSMS may with N10."""
+    """An operator requested erasure of personal values, as the CSMS can with N10."""
 
-    refs: tuple[str, ...]
+    refs: tuple[str, ...]  # references of the values
 
 
 class PersonalValuesErased(Observation, frozen=True):
-    """Personal values are gone from the disk; entries keep their references. N10.FR.03."""
+    """Personal values were erased from the disk; entries keep their references. N10.FR.03."""
 
     refs: tuple[str, ...]
 
 
 class DataTransferRequested(Observation, frozen=True):
-    """An operator wants something said that OCPP has no message for. P02."""
+    """An operator requested a DataTransfer to the CSMS. P02."""
 
     vendor_id: str
     message_id: str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"null")  # any JSON; null: none
+    data: msgspec.Raw = msgspec.Raw(b"null")  # any JSON value; null: no data

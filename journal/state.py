@@ -1,4 +1,9 @@
-"""What is the whole memory, and how does it follow from the entries?"""
+"""The state of the station, and how it follows from the entries.
+
+`State` has one field per projection. `apply_entry` gives each entry to the projections that name
+its kind in `HANDLES`; nothing else changes a state. Equal states encode to equal bytes, on every
+Python.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +44,7 @@ from journal.projections.witness import Witness
 
 
 class State(msgspec.Struct, frozen=True):
-    """One field per question. Built from entries by `apply_entry`, and by nothing else."""
+    """One projection per question. Built by `apply_entry` and `apply_entries` only."""
 
     journal_id: str
     lifecycle: Lifecycle = Lifecycle()
@@ -69,18 +74,18 @@ class State(msgspec.Struct, frozen=True):
 
 
 def _projection_types() -> dict[str, type[Projection]]:
-    """By field. The condition first: it remembers the faults of those behind it."""
+    """Projections by field name. Health comes first: it records the faults of those after it."""
     fields = msgspec.structs.fields(State)
-    found = {one.name: one.type for one in fields if one.name != "journal_id"}
-    return {"health": found.pop("health"), **found}
+    types = {field.name: field.type for field in fields if field.name != "journal_id"}
+    return {"health": types.pop("health"), **types}
 
 
 def _index_by_event() -> dict[type[Event], tuple[str, ...]]:
-    found: dict[type[Event], list[str]] = {}
+    names_by_kind: dict[type[Event], list[str]] = {}
     for name, projection in PROJECTIONS.items():
-        for heard in projection.HANDLES:
-            found.setdefault(heard, []).append(name)
-    return {kind: tuple(names) for kind, names in found.items()}
+        for kind in projection.HANDLES:
+            names_by_kind.setdefault(kind, []).append(name)
+    return {kind: tuple(names) for kind, names in names_by_kind.items()}
 
 
 PROJECTIONS = _projection_types()
@@ -88,10 +93,10 @@ PROJECTIONS_BY_EVENT = _index_by_event()
 
 
 def apply_entry(state: State, entry: Entry) -> State:
-    """The memory once `entry` is part of history. Pure; defined for every entry in every state.
+    """The state after `entry`. Pure; defined for every entry in every state.
 
-    A projection with a fault stays as it was, and `condition` remembers that: one bad entry must
-    not keep the station from starting for ever. P8.
+    If a projection raises, it stays as it was and `health` records the failure: one bad entry must
+    not prevent the station from starting for ever. P8.
     """
     changes: dict[str, Any] = {}
     for name in PROJECTIONS_BY_EVENT.get(type(entry.event), ()):
@@ -109,16 +114,17 @@ def apply_entry(state: State, entry: Entry) -> State:
 
 
 def apply_entries(state: State, entries: Iterable[Entry]) -> State:
-    """`apply_entry` over many entries, a sixth faster: no state is made in between."""
-    memory: dict[str, Any] = {name: getattr(state, name) for name in PROJECTIONS}
+    """As `apply_entry` for each entry, a sixth faster: no state is built in between."""
+    projections: dict[str, Any] = {name: getattr(state, name) for name in PROJECTIONS}
     for entry in entries:
         for name in PROJECTIONS_BY_EVENT.get(type(entry.event), ()):
             try:
-                memory[name] = memory[name].apply(entry)
+                projections[name] = projections[name].apply(entry)
             except PROGRAMMING_ERRORS as fault:
-                who = _name_of(memory[name])
-                memory["health"] = memory["health"].with_projection_failure(entry, who, fault)
-    return replace(state, **memory)
+                failed = _name_of(projections[name])
+                health = projections["health"]
+                projections["health"] = health.with_projection_failure(entry, failed, fault)
+    return replace(state, **projections)
 
 
 def _name_of(projection: Projection) -> str:
@@ -132,7 +138,7 @@ _decoder = msgspec.json.Decoder(State, dec_hook=decode_collection)
 
 
 def encode_state(state: State) -> bytes:
-    """The one canonical form: equal states give equal bytes."""
+    """The canonical form: equal states give equal bytes."""
     return _encoder.encode(state)
 
 

@@ -1,4 +1,4 @@
-"""What did the CSMS last say of each IdToken?"""
+"""The Authorization Cache: the last status the CSMS gave for each IdToken. C10 to C12."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from journal.projections.customer_requests import CustomerDataCleared
 
 
 class AuthCacheUpdated(Decision, frozen=True, kw_only=True):
-    """The CSMS gave its view of a token, whatever it is. C10.FR.01, C10.FR.04, C10.FR.05."""
+    """The CSMS gave the status of a token, accepted or not. C10.FR.01, C10.FR.04, C10.FR.05."""
 
     id_token: IdToken
     status: str  # AuthorizationStatusEnumType
     group_id_token: IdToken | None = None
-    expires_at: str | None = (
-        None  # UTC; cacheExpiryDateTime, else by AuthCacheLifeTime. C10.FR.08/13
-    )
-    allowed_evse_ids: tuple[int, ...] = ()
-    evicted_refs: tuple[str, ...] = ()  # references that made room. C10.FR.07
+    # UTC; cacheExpiryDateTime, else by AuthCacheLifeTime. C10.FR.08, C10.FR.13
+    expires_at: str | None = None
+    allowed_evse_ids: tuple[int, ...] = ()  # empty: any EVSE
+    evicted_refs: tuple[str, ...] = ()  # references removed because the cache was full. C10.FR.07
 
 
 class AuthCacheUsed(Decision, frozen=True):
@@ -35,30 +34,33 @@ class AuthCacheUsed(Decision, frozen=True):
 
 
 class AuthCacheEntryExpired(Decision, frozen=True):
-    """The time of an entry is over: it goes. C10.FR.10."""
+    """A cached token expired and was removed. C10.FR.10."""
 
     ref: str
 
 
 class AuthCacheCleared(Decision, frozen=True):
-    """C11.FR.01."""
+    """The CSMS cleared the cache. C11.FR.01."""
 
 
 class CachedIdToken(msgspec.Struct, frozen=True):
+    """What the cache holds of one token."""
+
     type: str
     status: str
     group_id_token: IdToken | None
     expires_at: str | None
     allowed_evse_ids: tuple[int, ...]
-    seq: int  # entry that wrote it last
+    seq: int  # entry that updated it last
 
 
 class AuthCache(Projection, frozen=True):
     HANDLES = (
-        AuthCacheUpdated, AuthCacheUsed, AuthCacheEntryExpired, AuthCacheCleared, CustomerDataCleared, ErasureRequested,
+        AuthCacheUpdated, AuthCacheUsed, AuthCacheEntryExpired, AuthCacheCleared,
+        CustomerDataCleared, ErasureRequested,
     )  # fmt: skip
 
-    entries: ImmutableMap[str, CachedIdToken] = ImmutableMap()
+    entries: ImmutableMap[str, CachedIdToken] = ImmutableMap()  # by reference
 
     def apply(self, entry: Entry) -> AuthCache:
         match entry.event:
@@ -75,11 +77,11 @@ class AuthCache(Projection, frozen=True):
                     entry.seq,
                 )
                 return AuthCache(entries.with_item(update.id_token.ref, new))
-            case AuthCacheUsed(ref=ref, expires_at=until):
+            case AuthCacheUsed(ref=ref, expires_at=expires_at):
                 old = self.entries.get(ref)
                 if old is None:
                     return self
-                return AuthCache(self.entries.with_item(ref, replace(old, expires_at=until)))
+                return AuthCache(self.entries.with_item(ref, replace(old, expires_at=expires_at)))
             case AuthCacheEntryExpired(ref=ref):
                 return AuthCache(self.entries.without_key(ref))
             case AuthCacheCleared():
@@ -93,11 +95,11 @@ class AuthCache(Projection, frozen=True):
                 return self
 
     def for_token(self, id_token: IdToken, now: datetime) -> CachedIdToken | None:
-        """What is cached of the token and still counts at `now`."""
-        found = self.entries.get(id_token.ref)
-        if found is None or found.type != id_token.type or is_expired(found, now):
+        """The cached status of the token, if it is still valid at `now`."""
+        cached = self.entries.get(id_token.ref)
+        if cached is None or cached.type != id_token.type or is_expired(cached, now):
             return None
-        return found
+        return cached
 
 
 def is_expired(cached: CachedIdToken, now: datetime) -> bool:

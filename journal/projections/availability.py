@@ -1,7 +1,8 @@
-"""Which parts has the CSMS taken out of service, and which shall follow?
+"""Operational status ordered by the CSMS: of the station, its EVSEs and its connectors. Block G.
 
-A part is (evse_id, connector_id); (0, 0) is the station, (n, 0) a whole EVSE. Each keeps its own
-word, so that giving the station back returns its EVSEs to what they were. G03.FR.07, G04.FR.08.
+A part is (evse_id, connector_id); (0, 0) is the station, (n, 0) a whole EVSE. Each part keeps its
+own status, so that setting the station Operative returns its EVSEs to what they were. G03.FR.07,
+G04.FR.08.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ Part = tuple[int, int]
 
 
 class AvailabilityChanged(Decision, frozen=True):
-    """Holds over restart and power loss. G03.FR.08, G04.FR.09."""
+    """A part was set Operative or Inoperative; persists over restarts. G03.FR.08, G04.FR.09."""
 
     evse_id: int
     connector_id: int
@@ -21,7 +22,7 @@ class AvailabilityChanged(Decision, frozen=True):
 
 
 class AvailabilityScheduled(Decision, frozen=True):
-    """The change waits for a transaction to end. G03.FR.05, G04.FR.06."""
+    """The change of a part waits for a transaction to end. G03.FR.05, G04.FR.06."""
 
     evse_id: int
     connector_id: int
@@ -38,9 +39,9 @@ class Availability(Projection, frozen=True):
         match entry.event:
             case AvailabilityChanged(evse_id=evse, connector_id=connector, operative=operative):
                 part = (evse, connector)
-                others = {one for one in self.inoperative if one != part}
-                now = others if operative else others | {part}
-                return Availability(tuple(sorted(now)), self._scheduled_without(part))
+                others = {other for other in self.inoperative if other != part}
+                inoperative = others if operative else others | {part}
+                return Availability(tuple(sorted(inoperative)), self._scheduled_without(part))
             case AvailabilityScheduled(evse_id=evse, connector_id=connector, operative=operative):
                 part = (evse, connector)
                 return Availability(
@@ -50,21 +51,21 @@ class Availability(Projection, frozen=True):
                 return self
 
     def is_operative(self, evse_id: int, connector_id: int = 0) -> bool:
-        """Whether the part and everything it belongs to is in service."""
+        """Whether the part and everything it belongs to is Operative."""
         if not self.inoperative:
             return True
         return not {(0, 0), (evse_id, 0), (evse_id, connector_id)} & set(self.inoperative)
 
     def is_leaving_service(self, evse_id: int, connector_id: int = 0) -> bool:
-        """Whether the part goes out of service when a transaction is over, perhaps elsewhere."""
+        """Whether the part becomes Inoperative when a transaction ends, perhaps on another EVSE."""
         if not self.scheduled:
             return False
         waiting = {part for part, operative in self.scheduled if not operative}
         return bool({(0, 0), (evse_id, 0), (evse_id, connector_id)} & waiting)
 
     def is_itself_operative(self, part: Part) -> bool:
-        """Whether the part itself, whatever it belongs to, is in service."""
+        """Whether the part itself is Operative, regardless of what it belongs to."""
         return part not in self.inoperative
 
     def _scheduled_without(self, part: Part) -> tuple[tuple[Part, bool], ...]:
-        return tuple(one for one in self.scheduled if one[0] != part)
+        return tuple(change for change in self.scheduled if change[0] != part)

@@ -1,8 +1,8 @@
-"""Which certificates does the station hold, and what for? (M03 to M05)
+"""Certificates in the store of the station, and their uses. M03 to M05.
 
-The certificates themselves are part of the memory: there are few (CertificateEntries), and with
-them the journal tells for ever whom the station trusted when. Private keys are not: `key` is the
-reference of a secret.
+The certificates themselves are part of the state: there are few (CertificateEntries), and so the
+journal shows for ever which certificates the station trusted when. Private keys are not:
+`private_key_ref` is the reference of a secret.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ class CertificateHash(msgspec.Struct, frozen=True):
 
 
 class CertificateInstalled(Decision, frozen=True, kw_only=True):
-    """A certificate is in the store; the same one again replaces itself. M05.FR.02, M05.FR.17."""
+    """A certificate was stored; the same one replaces itself. M05.FR.02, M05.FR.17."""
 
     use: str  # GetCertificateIdUseEnumType, or ChargingStationCertificate
     pem: str  # leaf first
     sha256: str  # of the first certificate as DER
     hash_data: CertificateHash
-    child_hash_data: tuple[CertificateHash, ...] = ()  # the sub-CAs that came with it. M03.FR.05
+    child_hash_data: tuple[CertificateHash, ...] = ()  # the sub-CAs in its chain. M03.FR.05
     subject: str
     issuer: str
     not_before: str  # RFC 3339, UTC
     not_after: str
-    private_key_ref: str = ""
+    private_key_ref: str = ""  # reference of the private key, if the station has it
 
 
 class CertificateDeleted(Decision, frozen=True):
-    """It is out of the store. M04.FR.02."""
+    """A certificate was removed from the store. M04.FR.02."""
 
     use: str
     sha256: str
@@ -58,7 +58,7 @@ class Certificates(Projection, frozen=True):
                 return self
 
     def _without_certificate(self, use: str, sha256: str) -> tuple[CertificateInstalled, ...]:
-        return tuple(one for one in self.installed if (one.use, one.sha256) != (use, sha256))
+        return tuple(each for each in self.installed if (each.use, each.sha256) != (use, sha256))
 
     def for_uses(self, *uses: str) -> tuple[CertificateInstalled, ...]:
-        return tuple(one for one in self.installed if one.use in uses)
+        return tuple(each for each in self.installed if each.use in uses)

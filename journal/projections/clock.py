@@ -1,4 +1,4 @@
-"""How far is the host's clock from the CSMS's, and may a time be trusted?"""
+"""The offset of the station's wall clock from the host's, and whether it is synchronized."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ClockCorrected(Decision, frozen=True):
 
     offset_ms: int
     step_ms: int  # by how much `at` moves
-    source: str  # the message that told
+    source: str  # the OCPP message with the time
 
 
 class Clock(Projection, frozen=True):

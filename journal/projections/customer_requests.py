@@ -1,7 +1,7 @@
-"""Whose data does the CSMS ask for, and which personal values shall go? (N09, N10)
+"""CustomerInformation requests, and the personal values that are to be erased. N09, N10.
 
-A value goes as soon as nothing needs it any more: what a transaction still has to tell comes
-first. The parts of a report are personal too, and go once the CSMS has them.
+A value is erased as soon as nothing needs it any more; undelivered messages of transactions come
+first. The parts of a report are personal too, and are erased once the CSMS has them.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ REPORT_ACTION = "NotifyCustomerInformation"
 
 
 class CustomerInformationRequested(Decision, frozen=True, kw_only=True):
-    """The CSMS wants to know what is held about a person. N09.FR.02."""
+    """The CSMS requested the data held about a person. N09.FR.02."""
 
     request_id: int
     id_token: IdToken
-    clear: bool  # and then have it removed. N10.FR.03
+    clear: bool  # the data is to be erased afterwards. N10.FR.03
 
 
 class CustomerInformationAnswered(Decision, frozen=True):
-    """The CSMS hears what was found. N09.FR.05, N09.FR.06."""
+    """The report of the data was queued. N09.FR.05, N09.FR.06."""
 
-    request_seq: int  # entry that asked
+    request_seq: int  # entry of the request
 
 
 class CustomerDataCleared(Decision, frozen=True):
-    """Everything about these values goes, and they themselves as soon as they can. N10.FR.03."""
+    """Data about these values was cleared; the values follow when possible. N10.FR.03."""
 
-    refs: tuple[str, ...]
+    refs: tuple[str, ...]  # references of the values
 
 
 class CustomerRequest(msgspec.Struct, frozen=True):
-    """A question of the CSMS, known by the entry that took it in."""
+    """A request of the CSMS, identified by its entry."""
 
     seq: int
     request: CustomerInformationRequested
@@ -47,15 +47,13 @@ class CustomerRequest(msgspec.Struct, frozen=True):
 
 class CustomerRequests(Projection, frozen=True):
     HANDLES = (
-        CustomerInformationRequested, CustomerInformationAnswered, CustomerDataCleared, ErasureRequested, PersonalValuesErased,
-        CallQueued, CallDelivered, CallsDropped,
+        CustomerInformationRequested, CustomerInformationAnswered, CustomerDataCleared,
+        ErasureRequested, PersonalValuesErased, CallQueued, CallDelivered, CallsDropped,
     )  # fmt: skip
 
-    pending: tuple[CustomerRequest, ...] = ()  # not answered yet, oldest first
-    report_ref_by_call: ImmutableMap[int, str] = (
-        ImmutableMap()
-    )  # call -> reference of the part it carries
-    refs_to_erase: tuple[str, ...] = ()  # references whose values shall go
+    pending: tuple[CustomerRequest, ...] = ()  # without an answer, oldest first
+    report_ref_by_call: ImmutableMap[int, str] = ImmutableMap()  # call -> its part of a report
+    refs_to_erase: tuple[str, ...] = ()  # references of values that are to be erased
 
     def apply(self, entry: Entry) -> CustomerRequests:
         match entry.event:
@@ -67,11 +65,11 @@ class CustomerRequests(Projection, frozen=True):
                 return (
                     self._on_reports_settled((call,)) if call in self.report_ref_by_call else self
                 )
-            case CustomerInformationRequested() as asked:
-                return replace(self, pending=(*self.pending, CustomerRequest(entry.seq, asked)))
-            case CustomerInformationAnswered(request_seq=inquiry):
-                open = tuple(one for one in self.pending if one.seq != inquiry)
-                return replace(self, pending=open)
+            case CustomerInformationRequested() as request:
+                return replace(self, pending=(*self.pending, CustomerRequest(entry.seq, request)))
+            case CustomerInformationAnswered(request_seq=request_seq):
+                others = tuple(each for each in self.pending if each.seq != request_seq)
+                return replace(self, pending=others)
             case CustomerDataCleared(refs=refs) | ErasureRequested(refs=refs):
                 return self._with_refs_to_erase(refs)
             case PersonalValuesErased(refs=refs):
@@ -91,15 +89,13 @@ class CustomerRequests(Projection, frozen=True):
         return replace(self, report_ref_by_call=self.report_ref_by_call.with_item(call_seq, data))
 
     def _on_reports_settled(self, call_seqs: tuple[int, ...]) -> CustomerRequests:
-        customers = self
+        requests = self
         for call in call_seqs:
-            ref = customers.report_ref_by_call.get(call)
-            assert ref is not None, f"call {call} carries nothing personal"
-            kept = replace(
-                customers, report_ref_by_call=customers.report_ref_by_call.without_key(call)
-            )
-            customers = kept._with_refs_to_erase((ref,))
-        return customers
+            ref = requests.report_ref_by_call.get(call)
+            assert ref is not None, f"call {call} carries no part of a report"
+            rest = requests.report_ref_by_call.without_key(call)
+            requests = replace(requests, report_ref_by_call=rest)._with_refs_to_erase((ref,))
+        return requests
 
     def _with_refs_to_erase(self, refs: tuple[str, ...]) -> CustomerRequests:
         new = tuple(ref for ref in refs if ref not in self.refs_to_erase)

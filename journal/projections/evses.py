@@ -1,4 +1,4 @@
-"""What do the cables, contactors and EVs of each EVSE do right now?"""
+"""Cable, contactors, energy flow and EV of each EVSE, as last reported."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from journal.projections.base import Projection
 
 
 class Evse(msgspec.Struct, frozen=True):
-    """What is known of one EVSE. None: not reported since the program started."""
+    """Reports of one EVSE. None: not reported since the program started."""
 
     evse_id: int
-    plugged_connector_id: int | None = None  # the connector an EV hangs on; 0: none
-    cable_report_count: int = 0  # reports of the cable since the program started
+    plugged_connector_id: int | None = None  # the connector with an EV; 0: none
+    cable_report_count: int = 0  # cable reports since the program started
     cable_reported_seq: int = 0  # entry that reported the cable last
     cable_reported_ms: int = 0  # uptime of that report
     contactor_closed: bool | None = None
@@ -39,7 +39,7 @@ class Evse(msgspec.Struct, frozen=True):
 
     @property
     def is_deenergized(self) -> bool:
-        """No energy can flow any more."""
+        """Whether the contactors are open and no energy flows."""
         return self.contactor_closed is False and self.flow == "none"
 
 

@@ -1,4 +1,4 @@
-"""What is broken?"""
+"""Active faults of devices and protections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from journal.projections.base import Projection
 
 
 class Faults(Projection, frozen=True):
-    """Faults are levels of the devices: after a start they are reported anew."""
+    """A fault is a state of a device, not an event: after a start the devices report it again."""
 
     HANDLES = (DeviceFaulted, DeviceRecovered, StationStarted)
 
@@ -26,7 +26,7 @@ class Faults(Projection, frozen=True):
                 return self
 
     def blocking_fault(self, evse_id: int) -> DeviceFaulted | None:
-        """The first fault for which this EVSE may not charge; 0 asks for the station."""
+        """The first fault that forbids charging at this EVSE; 0: at the whole station."""
         for fault in self.active:
             if fault.blocks_charging and fault.evse_id in (0, evse_id):
                 return fault

@@ -1,7 +1,7 @@
-"""Which firmware update runs, and how far is it? (L01)
+"""The latest firmware update and its status. L01.
 
-The status is the whole story: it is what the CSMS was told last, and what has to be done next
-follows from it. An update stays known after its end, for whoever asks how it went.
+The status is the whole progress: it is the one sent to the CSMS last, and the next step follows
+from it. An update stays here after its end, for queries about its result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from journal.events import Decision, Entry
 from journal.observations import FirmwareInstallEnded, StationStarted
 from journal.projections.base import Projection
 
-# FirmwareStatusEnumType: what an update ends in, by the enumeration's own description.
+# Values of FirmwareStatusEnumType that end an update, by the enumeration's own description.
 FINAL_STATUSES: Final = frozenset(
     {
         "DownloadFailed",
@@ -28,42 +28,42 @@ FINAL_STATUSES: Final = frozenset(
 
 
 class FirmwareUpdateOrdered(Decision, frozen=True, kw_only=True):
-    """An update shall take place; whoever signed it has been found good. L01.FR.21."""
+    """The CSMS ordered an update; its signing certificate is valid. L01.FR.21."""
 
     request_id: int
     location: str  # URL; credentials in it are the reference of a secret
     retrieve_at: str  # RFC 3339, UTC
     install_at: str | None  # None: as soon as possible. L01.FR.05
-    attempts_max: int  # at the download, in all
-    retry_interval_s: int  # between two of them
+    attempts_max: int  # download attempts in total
+    retry_interval_s: int  # between two attempts
     signing_certificate: str  # PEM
     signature: str  # base64
 
 
 class FirmwareStatusChanged(Decision, frozen=True):
-    """The update entered a state. L01.FR.01."""
+    """The update has a new status. L01.FR.01."""
 
-    update_seq: int  # entry that ordered it
+    update_seq: int  # entry that ordered the update
     status: str  # FirmwareStatusEnumType
     reason: str = ""
 
 
 class FirmwareWaitingForTransactions(Decision, frozen=True):
-    """The update has to wait for transactions to end; EVSEs that are free may close. L01.FR.07."""
+    """Installation waits for transactions to end; free EVSEs may become Unavailable. L01.FR.07."""
 
     update_seq: int
 
 
 class FirmwareUpdate(msgspec.Struct, frozen=True):
-    """One update, known by the entry that ordered it."""
+    """An update, identified by the entry that ordered it."""
 
     seq: int
     order: FirmwareUpdateOrdered
-    status: str = ""  # as the CSMS was told last; empty: accepted, nothing told yet
-    status_since_ms: int = 0  # uptime of that, or of the start of the program if that came later
-    waited_for_transactions: bool = False  # it had to wait for transactions
-    restarted: bool = False  # the program began anew since the status was entered
-    version: str = ""  # of what the installer put in place
+    status: str = ""  # last one sent to the CSMS; empty: accepted, none sent yet
+    status_since_ms: int = 0  # uptime of that, or of the program's start if that was later
+    waited_for_transactions: bool = False
+    restarted: bool = False  # the program restarted since the last status
+    version: str = ""  # of what the installer installed
 
     @property
     def has_ended(self) -> bool:
@@ -83,8 +83,8 @@ class Firmware(Projection, frozen=True):
 
     def apply(self, entry: Entry) -> Firmware:
         match entry.event:
-            case FirmwareUpdateOrdered() as ordered:
-                return Firmware(FirmwareUpdate(entry.seq, ordered, status_since_ms=entry.uptime_ms))
+            case FirmwareUpdateOrdered() as order:
+                return Firmware(FirmwareUpdate(entry.seq, order, status_since_ms=entry.uptime_ms))
             case FirmwareStatusChanged(update_seq=update, status=status):
                 return self._change_update(
                     update, status=status, status_since_ms=entry.uptime_ms, restarted=False
@@ -102,7 +102,7 @@ class Firmware(Projection, frozen=True):
 
     @property
     def running_update(self) -> FirmwareUpdate | None:
-        """The update that has not come to an end."""
+        """The update, while it has not ended."""
         return (
             None
             if self.latest_update is None or self.latest_update.has_ended

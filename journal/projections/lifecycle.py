@@ -1,4 +1,4 @@
-"""Which run of the program is this, what ended the one before, and is a restart due?"""
+"""The present run of the program: identity, end of the previous run, pending restart."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from journal.projections.base import Projection
 
 
 class ResetOrdered(Decision, frozen=True):
-    """The station shall restart once nothing stands in the way. B11.FR.01, B12.FR.01/02."""
+    """The CSMS ordered a reset; it follows when nothing prevents it. B11.FR.01, B12.FR.01/02."""
 
     reset_type: Literal["Immediate", "OnIdle"]
-    request_message_id: str  # messageId of the ResetRequest: its answer goes out first
-    scheduled: bool = False  # the answer was that it has to wait for a transaction
+    request_message_id: str  # messageId of the ResetRequest; its response is sent first
+    scheduled: bool = False  # the response was Scheduled: it waits for a transaction
 
 
 class RestartOrdered(Decision, frozen=True):
-    """Nothing stands in the way any more: the program ends and begins again. B11.FR.03."""
+    """Nothing prevents the restart any more: the program ends and starts again. B11.FR.03."""
 
-    boot_reason: str  # BootReasonEnumType of the run to come
+    boot_reason: str  # BootReasonEnumType of the next run
 
 
 class Lifecycle(Projection, frozen=True):
@@ -38,8 +38,8 @@ class Lifecycle(Projection, frozen=True):
     started_seq: int = 0
     started_ms: int = 0
     boot_reason: str = "PowerUp"
-    host_rebooted: bool = False  # the host itself was down before this run
-    downtime_ms: int | None = None  # how long nobody was there; None: cannot be known
+    host_rebooted: bool = False  # the host itself was off before this run
+    downtime_ms: int | None = None  # between the previous run and this one; None: unknown
     stopped_cleanly: bool = False
     reset: ResetOrdered | None = None
     reset_ordered_ms: int = 0
@@ -75,7 +75,7 @@ class Lifecycle(Projection, frozen=True):
         )
 
     def _boot_reason(self, host_rebooted: bool) -> str:
-        """BootReasonEnumType. B01.FR.09: an order of ours, then the supply, then our own fault."""
+        """BootReasonEnumType. B01.FR.09: ordered restart, else power-up, else a fault of ours."""
         if self.restart is not None:
             return self.restart.boot_reason
         if self.run_count == 0 or host_rebooted:
@@ -85,7 +85,7 @@ class Lifecycle(Projection, frozen=True):
     @property
     def connectors(self) -> tuple[tuple[int, int], ...]:
         """Every (evse_id, connector_id) of the station."""
-        return tuple((evse, one) for evse, connectors in self.evses for one in connectors)
+        return tuple((evse, each) for evse, connectors in self.evses for each in connectors)
 
     @property
     def evse_ids(self) -> tuple[int, ...]:
@@ -93,10 +93,10 @@ class Lifecycle(Projection, frozen=True):
 
 
 def _downtime_ms(entry: Entry, start: StationStarted, host_rebooted: bool) -> int | None:
-    """Length of the interruption; within one boot of the host its uptime knows it exactly."""
+    """Length of the interruption: by uptime within one boot of the host, else by the clock."""
     if start.last_entry_at is None or start.last_entry_uptime_ms is None:
         return None
     if not host_rebooted:
         return entry.uptime_ms - start.last_entry_uptime_ms
     gap = (entry.at - datetime.fromisoformat(start.last_entry_at)).total_seconds()
-    return round(gap * 1000) if gap >= 0 else None  # a clock that ran backwards knows nothing
+    return round(gap * 1000) if gap >= 0 else None  # the clock was stepped backwards

@@ -1,4 +1,4 @@
-"""Are we connected, since when, and through which slot?"""
+"""The link to the CSMS: online or offline, since when, and through which slot."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Link(Projection, frozen=True):
 
     online: bool = False
     opened_seq: int = 0  # calls queued before this entry are sent as offline. E11.FR.07
-    open_count: int = 0  # how often it opened since the program started
+    open_count: int = 0  # connections since the program started
     slot: int = 0
     security_profile: int = 0
     since_ms: int = 0  # uptime of the last change between online and offline
-    last_offline_ms: int = 0  # how long the last absence was; counts from the program's start
-    failed_attempts: int = 0  # attempts that failed since the link was last open
+    last_offline_ms: int = 0  # length of the last offline period; counts from the program's start
+    failed_attempts: int = 0  # since the link was last open
 
     def apply(self, entry: Entry) -> Link:
         match entry.event:

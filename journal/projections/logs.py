@@ -1,4 +1,4 @@
-"""Which log is on its way to the CSMS? (N01)"""
+"""The log upload that is in progress. N01."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from journal.projections.base import Projection
 
 
 class LogUploadOrdered(Decision, frozen=True, kw_only=True):
-    """A log shall be written and uploaded; what it tells ends before this entry. N01.FR.02."""
+    """The CSMS ordered a log; it contains entries before this one. N01.FR.02."""
 
     request_id: int
     log_type: str  # LogEnumType
@@ -17,19 +17,19 @@ class LogUploadOrdered(Decision, frozen=True, kw_only=True):
     filename: str
     oldest_timestamp: str | None  # RFC 3339, UTC
     latest_timestamp: str | None
-    attempts_max: int  # at the upload, in all
-    retry_interval_s: int  # between two of them
+    attempts_max: int  # upload attempts in total
+    retry_interval_s: int  # between two attempts
 
 
 class LogUploadClosed(Decision, frozen=True):
-    """The upload is over: it ended, or gave way to another. N01.FR.09, N01.FR.10, N01.FR.12."""
+    """The upload ended or was replaced by another. N01.FR.09, N01.FR.10, N01.FR.12."""
 
-    upload_seq: int  # entry that ordered it
+    upload_seq: int  # entry that ordered the upload
     status: str  # UploadLogStatusEnumType
 
 
 class LogUpload(msgspec.Struct, frozen=True):
-    """One upload, known by the entry that ordered it."""
+    """An upload, identified by the entry that ordered it."""
 
     seq: int
     order: LogUploadOrdered
@@ -42,8 +42,8 @@ class Logs(Projection, frozen=True):
 
     def apply(self, entry: Entry) -> Logs:
         match entry.event:
-            case LogUploadOrdered() as ordered:
-                return Logs(LogUpload(entry.seq, ordered))
+            case LogUploadOrdered() as order:
+                return Logs(LogUpload(entry.seq, order))
             case LogUploadClosed():
                 return Logs()
             case _:

@@ -1,7 +1,7 @@
-"""Through which slots may the CSMS be reached, and which of them count in this run? (B09, B10)
+"""Network connection profiles: those stored by slot, and those tried in this run. B09, B10.
 
-A slot that is set counts from the next start on (B10.FR.04), so what may be tried now is kept
-apart from what is stored.
+A slot that is set takes effect at the next start (B10.FR.04), so the candidates of this run are
+kept apart from the stored profiles.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ class NetworkProfile(msgspec.Struct, frozen=True):
     slot: int
     url: str  # without the identity
     security_profile: int
-    message_timeout_s: int = 0  # 0: as OCPPCommCtrlr.MessageTimeout[Default] is at the factory
-    interface: str = ""  # OCPPInterfaceEnumType; empty: whatever the host's routes say
+    message_timeout_s: int = 0  # 0: the factory value of OCPPCommCtrlr.MessageTimeout[Default]
+    interface: str = ""  # OCPPInterfaceEnumType; empty: by the host's routes
 
 
 class NetworkProfileSet(Decision, frozen=True):
-    """The CSMS filled a slot. B09.FR.01."""
+    """The CSMS set the profile of a slot. B09.FR.01."""
 
     profile: NetworkProfile
 
 
 class NetworkSlotsSelected(Decision, frozen=True):
-    """The slots that are tried in this run, in this order. B10.FR.04."""
+    """The profiles to try in this run were determined. B10.FR.04."""
 
-    candidates: tuple[NetworkProfile, ...]
+    candidates: tuple[NetworkProfile, ...]  # in this order
 
 
 class SecurityProfileRaised(Decision, frozen=True):
-    """A connection of a higher security profile stands; there is no way back. A05.FR.06."""
+    """A connection with a higher security profile was opened; this is final. A05.FR.06."""
 
     security_profile: int
-    removed_slots: tuple[int, ...]  # slots of a lower one
+    removed_slots: tuple[int, ...]  # slots with a lower security profile
 
 
 class NetworkProfiles(Projection, frozen=True):
@@ -54,11 +54,11 @@ class NetworkProfiles(Projection, frozen=True):
         LinkOpened,
     )
 
-    stored_profiles: tuple[NetworkProfile, ...] = ()  # what is stored, by number
-    candidates: tuple[NetworkProfile, ...] = ()  # what is tried in this run, in this order
-    last_configured: CsmsConfigured | None = None  # what station.toml said last
+    stored_profiles: tuple[NetworkProfile, ...] = ()  # sorted by slot
+    candidates: tuple[NetworkProfile, ...] = ()  # of this run, in the order of attempts
+    last_configured: CsmsConfigured | None = None  # last [csms] of station.toml
     security_profile: int = 0  # SecurityCtrlr.SecurityProfile; 0 before the first start
-    last_connected_slot: int = 0  # of the last successful connection. B10.FR.07
+    last_connected_slot: int = 0  # of the last opened connection. B10.FR.07
 
     def apply(self, entry: Entry) -> NetworkProfiles:
         match entry.event:
@@ -77,7 +77,7 @@ class NetworkProfiles(Projection, frozen=True):
                 return self
 
     def _on_csms_configured(self, configured: CsmsConfigured) -> NetworkProfiles:
-        """A person on site may also go back to a lower security profile. A00.FR.005."""
+        """station.toml, changed on site, may also lower the security profile. A00.FR.005."""
         reached, own = self.security_profile, configured.security_profile
         return replace(
             self,
@@ -92,22 +92,22 @@ class NetworkProfiles(Projection, frozen=True):
         return replace(
             self,
             stored_profiles=tuple(
-                one for one in self.stored_profiles if one.slot not in raised.removed_slots
+                each for each in self.stored_profiles if each.slot not in raised.removed_slots
             ),
             candidates=tuple(
-                one for one in self.candidates if one.slot not in raised.removed_slots
+                each for each in self.candidates if each.slot not in raised.removed_slots
             ),
             security_profile=raised.security_profile,
         )
 
     def _stored_profiles_with(self, profile: NetworkProfile) -> tuple[NetworkProfile, ...]:
-        others = [one for one in self.stored_profiles if one.slot != profile.slot]
-        return tuple(sorted([*others, profile], key=lambda one: one.slot))
+        others = [each for each in self.stored_profiles if each.slot != profile.slot]
+        return tuple(sorted([*others, profile], key=lambda each: each.slot))
 
     def stored_profile(self, slot: int) -> NetworkProfile | None:
-        """What the slot holds."""
-        return next((one for one in self.stored_profiles if one.slot == slot), None)
+        """The profile stored in the slot."""
+        return next((each for each in self.stored_profiles if each.slot == slot), None)
 
     def candidate_profile(self, slot: int) -> NetworkProfile | None:
-        """What the slot held when this run began."""
-        return next((one for one in self.candidates if one.slot == slot), None)
+        """The profile of the slot that this run uses."""
+        return next((each for each in self.candidates if each.slot == slot), None)

@@ -1,8 +1,18 @@
-"""Which calls has the CSMS not confirmed, in what order do they go, and which one is under way?
+"""The outbox: CALLs that the CSMS has not confirmed, their order, and the one in flight.
 
-One lane keeps the strict order of transaction messages, one holds everything else, and the
-BootNotification has a place of its own. A call is known by the number of the entry that queued
-it; the payload stays in that entry, so a month offline costs this memory ten bytes per call.
+There are three lanes. *transaction* keeps the strict order of TransactionEvents; *general* holds
+everything else; *boot* has one place, for the BootNotification. At most one call is in flight over
+all lanes. A call is identified by the entry that queued it; the payload stays in that entry, so
+that a month offline costs the state ten bytes per call.
+
+A call of the transaction lane is *current* from its first attempt until it is settled: delivered,
+dropped, or *parked* after its last failed attempt (E13.FR.04), and then the lane continues. A
+parked call that an operator retries is *requeued* before all later ones. Answers to earlier
+attempts still count, for parked and requeued calls too: the messageIds of all attempts are kept.
+
+A failed attempt of a general call that survives the loss of the link moves it to the end of its
+lane; the others there need not wait for it. A lost link or a restart takes the call out of flight
+and is not a failed attempt.
 """
 
 from __future__ import annotations
@@ -21,7 +31,7 @@ Lane = Literal["boot", "transaction", "general"]
 
 
 class TransactionEventSummary(msgspec.Struct, frozen=True):
-    """What a TransactionEvent tells, for whoever must not read payloads."""
+    """The content of a TransactionEvent that projections and rules need without its payload."""
 
     transaction_id: str
     evse_id: int
@@ -29,15 +39,14 @@ class TransactionEventSummary(msgspec.Struct, frozen=True):
     event_type: Literal["Started", "Updated", "Ended"]
     trigger_reason: str
     charging_state: str | None = None
-    includes: tuple[
-        str, ...
-    ] = ()  # of "evse", "id_token", "remote_start_id", "begin_values", "authorization_end"
-    id_token: IdToken | None = None  # whom the CSMS will judge in its answer. E01.FR.12
-    authorization_seq: int = 0  # the right to charge that the transaction has, or had
+    # Of "evse", "id_token", "remote_start_id", "begin_values", "authorization_end"
+    includes: tuple[str, ...] = ()
+    id_token: IdToken | None = None  # the token whose status the answer gives. E01.FR.12
+    authorization_seq: int = 0  # the authorization of the transaction; 0: none
 
 
 class ConnectorStatusSummary(msgspec.Struct, frozen=True):
-    """What a StatusNotification tells."""
+    """The content of a StatusNotification."""
 
     evse_id: int
     connector_id: int
@@ -45,71 +54,67 @@ class ConnectorStatusSummary(msgspec.Struct, frozen=True):
 
 
 class CallQueued(Decision, frozen=True, kw_only=True):
-    """A CALL waits for its turn. Its payload is final but for `offline`."""
+    """A CALL was queued. Its payload is final except for `offline`."""
 
     lane: Lane
     action: str
-    payload: msgspec.Raw
+    payload: msgspec.Raw  # idToken values replaced by references
     transaction_event: TransactionEventSummary | None = None
     connector_status: ConnectorStatusSummary | None = None
-    keep_when_offline: bool = (
-        False  # survives the loss of the link: QueueAllMessages, or OCPP demands it
-    )
-    requested_by_csms: bool = (
-        False  # the CSMS asked for it, so it may go before acceptance. B02.FR.02
-    )
+    keep_when_offline: bool = False  # by QueueAllMessages, or because OCPP demands delivery
+    requested_by_csms: bool = False  # may be sent before acceptance. B02.FR.02
 
 
 class CallAttempted(Decision, frozen=True, kw_only=True):
-    """A CALL goes out, once, under this messageId. Part 4 §4.1.4: each attempt has its own."""
+    """A CALL is sent, under a messageId of this attempt alone. Part 4 §4.1.4."""
 
     call_seq: int
     lane: Lane
     action: str
     message_id: str
-    attempt: int
+    attempt: int  # from 1
     offline: bool = False  # TransactionEvent only. E11.FR.02, E11.FR.07, E12.FR.02
 
 
 class CallDelivered(Decision, frozen=True):
-    """The CSMS answered the call, to this or an earlier attempt."""
+    """The CSMS answered the call."""
 
     call_seq: int
-    message_id: str
+    message_id: str  # of the attempt that was answered, the last or an earlier one
 
 
 class CallAttemptFailed(Decision, frozen=True):
-    """A CALLERROR, an unusable answer, or none in time. E13.FR.02. A lost link is none of these."""
+    """A CALLERROR, an unusable answer, or a timeout. E13.FR.02. Not the loss of the link."""
 
     call_seq: int
     message_id: str
     reason: str
-    retry_after_ms: int  # back-off from now on. E13.FR.03
+    retry_after_ms: int  # back-off from this entry. E13.FR.03
 
 
 class CallParked(Decision, frozen=True):
-    """The last attempt failed: the call steps aside and the lane goes on. E13.FR.04."""
+    """The last attempt failed: the call is parked and its lane continues. E13.FR.04."""
 
     call_seq: int
     reason: str
 
 
 class CallsDropped(Decision, frozen=True):
-    """Calls that nobody has to hear of any more."""
+    """Calls were removed without delivery, because they are no longer needed."""
 
     call_seqs: tuple[int, ...]
     reason: str
-    rejected_by_csms: bool = False  # the CSMS had them, and would have none of it
+    rejected_by_csms: bool = False  # the CSMS answered with a CALLERROR
 
 
 class CallRetryRequested(Observation, frozen=True):
-    """An operator wants the parked calls to be tried again; without numbers, all of them."""
+    """An operator ordered parked calls to be tried again."""
 
-    call_seqs: tuple[int, ...] = ()
+    call_seqs: tuple[int, ...] = ()  # empty: all
 
 
 class GeneralCallInfo(msgspec.Struct, frozen=True):
-    """A call outside of transactions."""
+    """What the general lane has to record of a call."""
 
     action: str
     keep_when_offline: bool
@@ -117,24 +122,28 @@ class GeneralCallInfo(msgspec.Struct, frozen=True):
 
 
 class CallInFlight(msgspec.Struct, frozen=True):
+    """The call that was attempted and is not answered yet."""
+
     call_seq: int
     lane: Lane
     action: str
     message_id: str
     attempt: int
     offline: bool
-    sent_ms: int | None = None  # uptime at which it left; a slow commit may hold it back
+    sent_ms: int | None = None  # uptime of sending; None: not sent yet
 
 
 class ParkedCall(msgspec.Struct, frozen=True):
+    """A call after its last failed attempt."""
+
     call_seq: int
     reason: str
     transaction_id: str | None
-    message_ids: tuple[str, ...]
+    message_ids: tuple[str, ...]  # of all its attempts
 
 
 class Outbox(Projection, frozen=True):
-    """Invariant: at most one call is in flight; mostly one that waits, rarely one settled late."""
+    """Invariant: at most one call is in flight. It waits in a lane, or was settled late."""
 
     HANDLES = (
         CallQueued, CallAttempted, CallDelivered, CallAttemptFailed, CallParked, CallsDropped,
@@ -144,19 +153,15 @@ class Outbox(Projection, frozen=True):
     boot_call_seq: int | None = None
     transaction: Backlog = Backlog()  # by transactionId
     general: EntryQueue = EntryQueue()
-    general_info: ImmutableMap[int, GeneralCallInfo] = (
-        ImmutableMap()
-    )  # what `rest` has to know of its calls
-    id_token_by_call: ImmutableMap[int, IdToken] = (
-        ImmutableMap()
-    )  # call -> whose idToken it carries, parked or not
+    general_info: ImmutableMap[int, GeneralCallInfo] = ImmutableMap()  # by call
+    id_token_by_call: ImmutableMap[int, IdToken] = ImmutableMap()  # call -> its idToken; parked too
     in_flight: CallInFlight | None = None
-    current: int | None = None  # of the transaction lane: it keeps the lane until it is settled
-    failed_attempts: int = 0  # of the call being tried
-    attempt_ids: tuple[str, ...] = ()  # its messageIds so far: a late answer still counts
-    retry_ms: int | None = None  # uptime before which the transaction lane rests
+    current: int | None = None  # call that occupies the transaction lane until it is settled
+    failed_attempts: int = 0  # of the current call
+    attempt_ids: tuple[str, ...] = ()  # messageIds of the current call's attempts
+    retry_ms: int | None = None  # uptime of the next attempt in the transaction lane
     parked: tuple[ParkedCall, ...] = ()
-    requeued: tuple[ParkedCall, ...] = ()  # were parked and wait anew: a late answer still counts
+    requeued: tuple[ParkedCall, ...] = ()  # were parked, and wait again
 
     def apply(self, entry: Entry) -> Outbox:
         match entry.event:
@@ -164,8 +169,8 @@ class Outbox(Projection, frozen=True):
                 return self._on_call_queued(entry.seq, queued)
             case CallAttempted() as attempt:
                 return self._on_call_attempted(entry, attempt)
-            case FrameSent(message_id=sent):
-                return self._on_frame_sent(entry.uptime_ms, sent)
+            case FrameSent(message_id=message_id):
+                return self._on_frame_sent(entry.uptime_ms, message_id)
             case CallDelivered(call_seq=call, message_id=message_id):
                 settled = self._on_call_delivered(call, message_id)
                 return replace(settled, id_token_by_call=self.id_token_by_call.without_key(call))
@@ -192,30 +197,24 @@ class Outbox(Projection, frozen=True):
             case "boot":
                 return replace(self, boot_call_seq=call_seq)
             case "transaction":
-                assert queued.transaction_event is not None, (
-                    f"call {call_seq} belongs to no transaction"
-                )
-                owner, id_token = (
-                    queued.transaction_event.transaction_id,
-                    queued.transaction_event.id_token,
-                )
+                event = queued.transaction_event
+                assert event is not None, f"call {call_seq} belongs to no transaction"
+                id_tokens = self.id_token_by_call
+                if event.id_token:
+                    id_tokens = id_tokens.with_item(call_seq, event.id_token)
                 return replace(
                     self,
-                    transaction=self.transaction.with_number(call_seq, owner),
-                    id_token_by_call=self.id_token_by_call.with_item(call_seq, id_token)
-                    if id_token
-                    else self.id_token_by_call,
+                    transaction=self.transaction.with_number(call_seq, event.transaction_id),
+                    id_token_by_call=id_tokens,
                 )
             case "general":
+                info = GeneralCallInfo(
+                    queued.action, queued.keep_when_offline, queued.requested_by_csms
+                )
                 return replace(
                     self,
                     general=self.general.with_number(call_seq),
-                    general_info=self.general_info.with_item(
-                        call_seq,
-                        GeneralCallInfo(
-                            queued.action, queued.keep_when_offline, queued.requested_by_csms
-                        ),
-                    ),
+                    general_info=self.general_info.with_item(call_seq, info),
                 )
 
     def _on_call_attempted(self, entry: Entry, attempt: CallAttempted) -> Outbox:
@@ -228,7 +227,7 @@ class Outbox(Projection, frozen=True):
             offline=attempt.offline,
         )
         if attempt.lane != "transaction" or attempt.call_seq not in self.transaction:
-            return replace(self, in_flight=flight)  # the latter: where entries were swapped
+            return replace(self, in_flight=flight)  # not waiting: entries were swapped
         return replace(
             self,
             in_flight=flight,
@@ -243,9 +242,9 @@ class Outbox(Projection, frozen=True):
         return replace(self, in_flight=replace(flight, sent_ms=uptime_ms))
 
     def _on_call_delivered(self, call_seq: int, message_id: str) -> Outbox:
-        """A late answer settles the call, but the attempt under way is still unanswered.
+        """A late answer settles the call, but its latest attempt is still unanswered.
 
-        It stays in flight, or two calls would be open at once. Part 4 §4.1.1.
+        That attempt stays in flight, or two calls would be open at once. Part 4 §4.1.1.
         """
         flight = self.in_flight
         settled = self._without_call(call_seq)
@@ -254,54 +253,52 @@ class Outbox(Projection, frozen=True):
         return settled
 
     def _on_attempt_failed(self, entry: Entry, failed: CallAttemptFailed) -> Outbox:
-        landed = replace(self, in_flight=None)
-        if self.is_kept_when_offline(
-            failed.call_seq
-        ):  # it goes behind the others, which need not wait for it
-            return replace(
-                landed,
-                general=self.general.without_number(failed.call_seq).with_number(failed.call_seq),
-            )
-        if failed.call_seq != self.current:
-            return landed
+        call_seq = failed.call_seq
+        outbox = replace(self, in_flight=None)
+        if self.is_kept_when_offline(call_seq):  # to the end: the others need not wait for it
+            others = self.general.without_number(call_seq)
+            return replace(outbox, general=others.with_number(call_seq))
+        if call_seq != self.current:
+            return outbox
         return replace(
-            landed,
+            outbox,
             failed_attempts=self.failed_attempts + 1,
             retry_ms=entry.uptime_ms + failed.retry_after_ms,
         )
 
     def _park_call(self, call_seq: int, reason: str) -> Outbox:
-        before = next((one.message_ids for one in self.requeued if one.call_seq == call_seq), ())
-        aside = ParkedCall(
-            call_seq, reason, self.transaction.owner_of(call_seq), (*before, *self.attempt_ids)
+        earlier_ids = next(
+            (call.message_ids for call in self.requeued if call.call_seq == call_seq), ()
+        )
+        parked = ParkedCall(
+            call_seq, reason, self.transaction.owner_of(call_seq), (*earlier_ids, *self.attempt_ids)
         )
         rest = self._without_call(call_seq)
-        return replace(rest, parked=(*rest.parked, aside))
+        return replace(rest, parked=(*rest.parked, parked))
 
     def _requeue_parked(self, call_seqs: tuple[int, ...]) -> Outbox:
-        chosen = [one for one in self.parked if not call_seqs or one.call_seq in call_seqs]
-        outbox = replace(self, parked=tuple(one for one in self.parked if one not in chosen))
-        for one in chosen:
-            if one.transaction_id is None:
+        chosen = [call for call in self.parked if not call_seqs or call.call_seq in call_seqs]
+        outbox = replace(self, parked=tuple(call for call in self.parked if call not in chosen))
+        for call in chosen:
+            if call.transaction_id is None:
                 continue
             outbox = replace(
                 outbox,
-                requeued=(*outbox.requeued, one),
-                transaction=outbox.transaction.with_number(one.call_seq, one.transaction_id),
+                requeued=(*outbox.requeued, call),
+                transaction=outbox.transaction.with_number(call.call_seq, call.transaction_id),
             )
         return outbox
 
     def _without_call(self, call_seq: int) -> Outbox:
-        """The outbox when `call` is settled, wherever it stood."""
+        """The outbox after a call is settled, from whichever lane."""
         if call_seq == self.boot_call_seq:
             return replace(self, boot_call_seq=None, in_flight=self._in_flight_without(call_seq))
         transaction = self.transaction.without_number(call_seq)
         if transaction is not self.transaction:
             return self._without_transaction_call(call_seq, transaction)
-        if any(one.call_seq == call_seq for one in self.parked):
-            return replace(
-                self, parked=tuple(one for one in self.parked if one.call_seq != call_seq)
-            )
+        if any(call.call_seq == call_seq for call in self.parked):
+            parked = tuple(call for call in self.parked if call.call_seq != call_seq)
+            return replace(self, parked=parked)
         return replace(
             self,
             general=self.general.without_number(call_seq),
@@ -313,7 +310,7 @@ class Outbox(Projection, frozen=True):
         settled = replace(
             self,
             transaction=transaction,
-            requeued=tuple(one for one in self.requeued if one.call_seq != call_seq),
+            requeued=tuple(call for call in self.requeued if call.call_seq != call_seq),
             in_flight=self._in_flight_without(call_seq),
         )
         if call_seq != self.current:
@@ -331,30 +328,29 @@ class Outbox(Projection, frozen=True):
 
     @property
     def next_transaction_call(self) -> int | None:
-        """The call of the transaction lane whose turn it is.
+        """The next call of the transaction lane: the current one, else the oldest.
 
-        One that was parked and waits anew stands before what came after it, but not before a call
-        that is being tried.
+        A requeued call precedes all later ones, but not the current call.
         """
         return self.transaction.head if self.current is None else self.current
 
     def transaction_id_of(self, call_seq: int) -> str | None:
         """The transactionId of a call that waits or is parked."""
-        parked = next((one.transaction_id for one in self.parked if one.call_seq == call_seq), None)
-        return self.transaction.owner_of(call_seq) or parked
+        parked = (call.transaction_id for call in self.parked if call.call_seq == call_seq)
+        return self.transaction.owner_of(call_seq) or next(parked, None)
 
     def is_kept_when_offline(self, call_seq: int) -> bool:
-        """Whether a call outside of transactions survives the loss of the link."""
-        other = self.general_info.get(call_seq)
-        return other is not None and other.keep_when_offline
+        """Whether a general call survives the loss of the link."""
+        info = self.general_info.get(call_seq)
+        return info is not None and info.keep_when_offline
 
     def find_by_message_id(self, message_id: str) -> tuple[int, bool] | None:
-        """Which call an answer belongs to, and whether it answers the attempt under way."""
+        """The call that an answer belongs to, and whether it answers the attempt in flight."""
         if self.in_flight and self.in_flight.message_id == message_id:
             return self.in_flight.call_seq, True
         if message_id in self.attempt_ids and self.current is not None:
             return self.current, False
-        for one in (*self.parked, *self.requeued):
-            if message_id in one.message_ids:
-                return one.call_seq, False
+        for call in (*self.parked, *self.requeued):
+            if message_id in call.message_ids:
+                return call.call_seq, False
         return None

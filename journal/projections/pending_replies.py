@@ -1,4 +1,4 @@
-"""Which answers do we owe the CSMS on this connection?"""
+"""CALLRESULTs and CALLERRORs that are not sent yet on this connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from journal.projections.base import Projection
 
 
 class CallResultQueued(Decision, frozen=True):
-    """A CALLRESULT shall go out."""
+    """A CALL of the CSMS was answered with a CALLRESULT."""
 
     message_id: str
     action: str
@@ -18,7 +18,7 @@ class CallResultQueued(Decision, frozen=True):
 
 
 class CallErrorQueued(Decision, frozen=True):
-    """A CALLERROR shall go out. Part 4 §4.2.3, §4.3."""
+    """A CALL of the CSMS was answered with a CALLERROR. Part 4 §4.2.3, §4.3."""
 
     message_id: str
     error_code: str
@@ -26,7 +26,7 @@ class CallErrorQueued(Decision, frozen=True):
 
 
 class PendingReply(msgspec.Struct, frozen=True):
-    """An answer on its way: a result, or an error where `code` is set."""
+    """A CALLRESULT, or a CALLERROR if `error_code` is set."""
 
     seq: int
     message_id: str
@@ -36,7 +36,7 @@ class PendingReply(msgspec.Struct, frozen=True):
 
 
 class PendingReplies(Projection, frozen=True):
-    """An answer belongs to the connection that asked: with it, it is gone."""
+    """A reply belongs to the connection of its CALL; the end of the connection discards it."""
 
     HANDLES = (CallResultQueued, CallErrorQueued, FrameSent, LinkOpened, LinkClosed, StationStarted)
 
@@ -44,17 +44,21 @@ class PendingReplies(Projection, frozen=True):
 
     def apply(self, entry: Entry) -> PendingReplies:
         match entry.event:
-            case FrameSent(message_id=sent):
+            case FrameSent(message_id=message_id):
                 return (
-                    PendingReplies(_without_first_reply(self.pending, sent))
+                    PendingReplies(_without_first_reply(self.pending, message_id))
                     if self.pending
                     else self
                 )
-            case CallResultQueued(message_id=asked, payload=payload):
-                return PendingReplies((*self.pending, PendingReply(entry.seq, asked, payload)))
-            case CallErrorQueued(message_id=asked, error_code=code, error_description=description):
+            case CallResultQueued(message_id=message_id, payload=payload):
+                reply = PendingReply(entry.seq, message_id, payload)
+                return PendingReplies((*self.pending, reply))
+            case CallErrorQueued() as error:
                 reply = PendingReply(
-                    entry.seq, asked, error_code=code, error_description=description
+                    entry.seq,
+                    error.message_id,
+                    error_code=error.error_code,
+                    error_description=error.error_description,
                 )
                 return PendingReplies((*self.pending, reply))
             case LinkOpened() | LinkClosed() | StationStarted() if self.pending:

@@ -1,4 +1,4 @@
-"""Has the CSMS accepted us, and when do we speak to it next unasked?"""
+"""Registration at the CSMS: BootNotification status, retry, and heartbeat times. B01 to B03."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from journal.projections.outbox import CallAttempted, CallQueued
 
 
 class RegistrationAnswered(Decision, frozen=True):
-    """The CSMS answered our BootNotification. B01.FR.02, B02, B03."""
+    """The CSMS answered the BootNotification. B01.FR.02, B02, B03."""
 
     status: Literal["Accepted", "Pending", "Rejected"]
     retry_after_s: int  # until the next BootNotification; 0 when accepted
 
 
 class RegistrationFailed(Decision, frozen=True):
-    """The BootNotification got no usable answer; it is tried again after `retry_after_s`."""
+    """The BootNotification got no usable answer; it is repeated after `retry_after_s`."""
 
     retry_after_s: int
 
@@ -33,22 +33,23 @@ class Registration(Projection, frozen=True):
 
     status: Literal["Unknown", "Accepted", "Pending", "Rejected"] = "Unknown"
     ever_accepted: bool = False  # in this or an earlier run
-    retry_ms: int | None = None  # uptime from which the next BootNotification may go
+    retry_ms: int | None = None  # uptime from which the next BootNotification may be sent
     answered_seq: int = 0
-    last_call_ms: int = 0  # uptime of our last CALL: the heartbeat counts from here. G02.FR.05
-    last_heartbeat_ms: int = 0  # uptime of our last Heartbeat. G02.FR.07
-    slot: int = 0  # through which we introduce ourselves; 0: not connected in this run
-    slot_changed: bool = (
-        False  # to another slot since the start: a boot without a reboot. B10.FR.10
+    last_call_ms: int = (
+        0  # uptime of the last CALL; the heartbeat interval counts from it. G02.FR.05
     )
+    last_heartbeat_ms: int = 0  # uptime of the last Heartbeat. G02.FR.07
+    slot: int = 0  # of the registration; 0: not connected in this run
+    slot_changed: bool = False  # since the start: a boot without a reboot. B10.FR.10
 
     def apply(self, entry: Entry) -> Registration:
         match entry.event:
             case CallAttempted():
                 return replace(self, last_call_ms=entry.uptime_ms)
             case CallQueued(action=action):
-                beats = action == "Heartbeat"
-                return replace(self, last_heartbeat_ms=entry.uptime_ms) if beats else self
+                if action != "Heartbeat":
+                    return self
+                return replace(self, last_heartbeat_ms=entry.uptime_ms)
             case StationStarted():
                 return Registration(
                     ever_accepted=self.ever_accepted,
@@ -58,13 +59,12 @@ class Registration(Projection, frozen=True):
             case LinkOpened(slot=slot) if slot != self.slot:
                 return self._use_slot(slot)
             case RegistrationAnswered(status=status, retry_after_s=retry_s):
-                due = None if status == "Accepted" else entry.uptime_ms + retry_s * 1000
-                ever = self.ever_accepted or status == "Accepted"
+                accepted = status == "Accepted"
                 return replace(
                     self,
                     status=status,
-                    ever_accepted=ever,
-                    retry_ms=due,
+                    ever_accepted=self.ever_accepted or accepted,
+                    retry_ms=None if accepted else entry.uptime_ms + retry_s * 1000,
                     answered_seq=entry.seq,
                 )
             case RegistrationFailed(retry_after_s=retry_s):
@@ -73,7 +73,7 @@ class Registration(Projection, frozen=True):
                 return self
 
     def _use_slot(self, slot: int) -> Registration:
-        """Behind another slot may be another CSMS, which has never heard of us. B10.FR.10."""
+        """Another slot may lead to another CSMS, where the station must register. B10.FR.10."""
         if self.slot == 0:
             return replace(self, slot=slot)
         return replace(self, slot=slot, status="Unknown", retry_ms=None, slot_changed=True)

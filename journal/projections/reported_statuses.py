@@ -1,7 +1,7 @@
-"""What does the CSMS believe of each connector?
+"""The connector statuses that were sent to the CSMS, to be compared with the present ones.
 
-A status counts as told from the moment it is queued. If its message is dropped, or the CSMS may
-have forgotten, it is told again.
+A status counts as reported when its message is queued. If that message is dropped, or the CSMS may
+have lost the status, it is reported again.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from journal.projections.outbox import CallQueued, CallsDropped, ConnectorStatus
 
 
 class StatusResendRequired(Decision, frozen=True):
-    """All connectors shall be told anew. B01.FR.05, B04.FR.01."""
+    """The status of every connector has to be sent again. B01.FR.05, B04.FR.01."""
 
     reason: str
 
 
 class ReportedStatus(msgspec.Struct, frozen=True):
+    """The status of a connector and the call that reports it."""
+
     evse_id: int
     connector_id: int
-    status: str
+    status: str  # ConnectorStatusEnumType
     call_seq: int
 
 
@@ -34,25 +36,24 @@ class ReportedStatuses(Projection, frozen=True):
 
     def apply(self, entry: Entry) -> ReportedStatuses:
         match entry.event:
-            case CallQueued(connector_status=mark):
-                return self if mark is None else self._with_status(entry.seq, mark)
+            case CallQueued(connector_status=summary):
+                return self if summary is None else self._with_status(entry.seq, summary)
             case CallsDropped(rejected_by_csms=True):
-                return self  # told again at once, it would be refused again at once
+                return self  # sent again at once, it would be refused again at once
             case CallsDropped(call_seqs=calls) if any(
-                one.call_seq in calls for one in self.reported
+                each.call_seq in calls for each in self.reported
             ):
-                return ReportedStatuses(
-                    tuple(one for one in self.reported if one.call_seq not in calls)
-                )
+                left = tuple(each for each in self.reported if each.call_seq not in calls)
+                return ReportedStatuses(left)
             case StatusResendRequired() | StationStarted():
                 return ReportedStatuses()
             case _:
                 return self
 
     def on_connector(self, evse_id: int, connector_id: int) -> str | None:
-        for one in self.reported:
-            if (one.evse_id, one.connector_id) == (evse_id, connector_id):
-                return one.status
+        for each in self.reported:
+            if (each.evse_id, each.connector_id) == (evse_id, connector_id):
+                return each.status
         return None
 
     def _with_status(self, call_seq: int, summary: ConnectorStatusSummary) -> ReportedStatuses:
@@ -62,5 +63,7 @@ class ReportedStatuses(Projection, frozen=True):
         )
 
     def _without_connector(self, evse_id: int, connector_id: int) -> tuple[ReportedStatus, ...]:
-        where = (evse_id, connector_id)
-        return tuple(one for one in self.reported if (one.evse_id, one.connector_id) != where)
+        connector = (evse_id, connector_id)
+        return tuple(
+            each for each in self.reported if (each.evse_id, each.connector_id) != connector
+        )

@@ -1,4 +1,4 @@
-"""What is wrong with the station itself: its disk, its memory, its judgement, its configuration?"""
+"""Health of the station: disk space, damage of the journal, safe mode, faults of our code. P8."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from journal.observations import (
 )
 from journal.projections.base import Projection
 
-DAMAGES_MAX = 32  # told apart; after that the newest push out the oldest
-PROJECTION_FAILURES_MAX = 32
+DAMAGES_MAX = 32  # kept; a further one replaces the oldest
+PROJECTION_FAILURES_MAX = 32  # kept; a further one replaces the oldest
 
 
 class RuleFailed(Decision, frozen=True):
-    """A rule has a fault. What it would have decided is not taken; the other rules went on. P8."""
+    """A rule raised an exception. Its decisions were discarded; the other rules continued. P8."""
 
-    rule: str
+    rule: str  # name of the function
     exception: str  # class of the exception
 
 
 class ProjectionFailure(msgspec.Struct, frozen=True):
-    """A part of the memory that could not take an entry in, and stayed as it was."""
+    """A projection raised an exception on an entry and stayed as it was."""
 
     seq: int
     projection: str
@@ -41,9 +41,9 @@ class StationHealth(Projection, frozen=True):
     storage_level: Literal["enough", "low", "full"] = "enough"
     safe_mode_reasons: tuple[str, ...] = ()  # of this run
     journal_damages: tuple[JournalDamageFound, ...] = ()
-    id_namespace: str = ""  # part of every name given from now on, once numbers may have been lost
-    failed_rule: str = ""  # the rule that failed last in this run
-    rule_failed_ms: int | None = None  # uptime at which it did
+    id_namespace: str = ""  # part of every new id, once entry numbers may have been lost
+    failed_rule: str = ""  # the rule or projection that failed last in this run
+    rule_failed_ms: int | None = None  # uptime of that failure
     projection_failures: tuple[ProjectionFailure, ...] = ()
 
     def apply(self, entry: Entry) -> StationHealth:
@@ -52,8 +52,8 @@ class StationHealth(Projection, frozen=True):
                 return replace(self, safe_mode_reasons=(), failed_rule="", rule_failed_ms=None)
             case StorageReported(level=level):
                 return replace(self, storage_level=level)
-            case SafeModeEntered(reasons=why):
-                return replace(self, safe_mode_reasons=(*self.safe_mode_reasons, *why))
+            case SafeModeEntered(reasons=reasons):
+                return replace(self, safe_mode_reasons=(*self.safe_mode_reasons, *reasons))
             case JournalDamageFound() as damage:
                 damages = (*self.journal_damages, damage)[-DAMAGES_MAX:]
                 return replace(
@@ -69,18 +69,19 @@ class StationHealth(Projection, frozen=True):
     def with_projection_failure(
         self, entry: Entry, projection: str, exception: Exception
     ) -> StationHealth:
-        """As after an entry that a projection has a fault with. It counts as a fault of a rule."""
-        stumble = ProjectionFailure(entry.seq, projection, type(exception).__name__)
+        """The health after a projection raised on an entry. It counts as a failed rule."""
+        failure = ProjectionFailure(entry.seq, projection, type(exception).__name__)
         return replace(
             self,
-            projection_failures=(*self.projection_failures, stumble)[-PROJECTION_FAILURES_MAX:],
+            projection_failures=(*self.projection_failures, failure)[-PROJECTION_FAILURES_MAX:],
             failed_rule=projection,
             rule_failed_ms=entry.uptime_ms,
         )
 
     def has_damage_at(self, seq: int) -> bool:
-        """Whether damage that begins at this entry is told already."""
+        """Whether damage at this entry was reported already."""
         return any(
-            one.first_seq is not None and one.first_seq <= seq <= (one.last_seq or one.first_seq)
-            for one in self.journal_damages
+            damage.first_seq is not None
+            and damage.first_seq <= seq <= (damage.last_seq or damage.first_seq)
+            for damage in self.journal_damages
         )

@@ -1,7 +1,8 @@
-"""Which waiting messages could be given up, if room for the journal runs out? (E12.FR.04)
+"""Waiting messages that may be dropped when space for the journal runs out. E12.FR.04.
 
-Samples of transactions: TransactionEvent(Updated) that tells nothing but readings, so that the
-next one says as much, only later. One that was looked at once is not looked at again.
+These are TransactionEvents (Updated) that contain only periodic readings, so that the next one
+carries the same registers, later. Each thinning drops every second of them; a message that was kept
+once is not considered again.
 """
 
 from __future__ import annotations
@@ -17,30 +18,30 @@ PERIODIC_TRIGGER_REASONS = frozenset({"MeterValuePeriodic", "MeterValueClock"})
 
 
 class TransactionUpdatesThinned(Decision, frozen=True):
-    """Every second spare message up to a call was given up; the others stay. E12.FR.05."""
+    """Every second waiting sample up to a call was dropped; the others stay. E12.FR.05."""
 
-    last_call_seq: int  # the last call that was looked at
+    last_call_seq: int  # the last call that was considered
 
 
 class Thinnable(Projection, frozen=True):
-    """None of these was ever attempted, or looked at."""
+    """Calls that were neither attempted nor considered before."""
 
     HANDLES = (CallQueued, CallAttempted, TransactionUpdatesThinned)
 
-    waiting: Backlog = Backlog()  # of transactionIds
+    waiting: Backlog = Backlog()  # calls by transactionId
 
     def apply(self, entry: Entry) -> Thinnable:
         match entry.event:
-            case CallQueued(transaction_event=mark) if mark is not None:
-                if mark.trigger_reason in PERIODIC_TRIGGER_REASONS and not mark.includes:
-                    return Thinnable(self.waiting.with_number(entry.seq, mark.transaction_id))
+            case CallQueued(transaction_event=summary) if summary is not None:
+                if summary.trigger_reason in PERIODIC_TRIGGER_REASONS and not summary.includes:
+                    return Thinnable(self.waiting.with_number(entry.seq, summary.transaction_id))
                 return self
             case CallAttempted(call_seq=call):
                 waiting = self.waiting.without_number(call)
                 return self if waiting is self.waiting else Thinnable(waiting)
-            case TransactionUpdatesThinned(last_call_seq=to):
+            case TransactionUpdatesThinned(last_call_seq=last):
                 waiting = self.waiting
-                for call in takewhile(lambda one: one <= to, self.waiting):
+                for call in takewhile(lambda call: call <= last, self.waiting):
                     waiting = waiting.without_number(call)
                 return Thinnable(waiting)
             case _:

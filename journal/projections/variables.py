@@ -1,4 +1,4 @@
-"""Which variables differ from what the product profile gives them?"""
+"""Values of variables that differ from the product profile."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from journal.projections.base import Projection
 
 
 class VariableChanged(Decision, frozen=True):
-    """The CSMS set an attribute. B05.FR.10. A secret's value is the reference to it."""
+    """The CSMS set an attribute. B05.FR.10."""
 
     variable: str
-    value: str
+    value: str  # of a secret, its reference
 
 
 class RebootRequired(Decision, frozen=True):
-    """A value was taken that counts only after the next restart."""
+    """A variable was set that takes effect at the next restart."""
 
     variable: str
 
@@ -26,7 +26,7 @@ class RebootRequired(Decision, frozen=True):
 class Variables(Projection, frozen=True):
     HANDLES = (VariablePreset, VariableChanged)
 
-    values: ImmutableMap[str, str] = ImmutableMap()
+    values: ImmutableMap[str, str] = ImmutableMap()  # by variable
 
     def apply(self, entry: Entry) -> Variables:
         match entry.event:

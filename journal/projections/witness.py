@@ -1,4 +1,4 @@
-"""Which head of its own journal may the station name to others?"""
+"""The latest head of the journal that is on disk and may be sent to others as a witness."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from journal.projections.base import Projection
 class Witness(Projection, frozen=True):
     HANDLES = (HeadRecorded,)
 
-    latest_head: HeadRecorded | None = None  # the newest
+    latest_head: HeadRecorded | None = None
 
     def apply(self, entry: Entry) -> Witness:
         match entry.event:
-            case HeadRecorded() as noted:
-                return Witness(noted)
+            case HeadRecorded() as head:
+                return Witness(head)
             case _:
                 return self

@@ -1,7 +1,7 @@
 """Who is the only writer of a journal, and how long a log did the writer before leave?
 
-Both stand in `journal.storage.lock`. The lock itself is the process's, not the file's: it is gone when the
-process is, however it ends.
+Both stand in `journal.storage.lock`. The lock itself is the process's, not the file's: it is gone
+when the process is, however it ends.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def test_a_missing_step_is_found_before_anything_is_read() -> None:
 
 def test_two_kinds_of_one_name_are_refused() -> None:
     twin: Any = msgspec.defstruct("MeterRead", [("x", int)], bases=(Event,), frozen=True)
-    with pytest.raises(ValueError, match="called MeterRead"):
+    with pytest.raises(ValueError, match="have the name MeterRead"):
         Registry([MeterRead, twin])
 
 

@@ -1,4 +1,4 @@
-"""Every body ever written is read for ever."""
+"""Every golden body decodes for ever."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import pytest
 
 from tests.durability.golden import station_kinds, stored_bodies
 
-KEPT = stored_bodies()
+STORED = stored_bodies()
 
 
-def test_every_kind_and_version_has_a_body_kept() -> None:
+def test_every_kind_and_version_has_a_golden_body() -> None:
     written = {
         (name, version)
         for name, kind in station_kinds().kinds.items()
         for version in range(1, kind.VERSION + 1)
     }
     assert written
-    assert not written - KEPT.keys(), (
+    assert not written - STORED.keys(), (
         "run `python -m tests.durability.golden` and commit what it adds"
     )
 
 
-@pytest.mark.parametrize(("kind", "version"), sorted(KEPT))
-def test_a_body_is_read_whatever_its_age(kind: Any, version: Any) -> None:
+@pytest.mark.parametrize(("kind", "version"), sorted(STORED))
+def test_a_golden_body_of_any_age_decodes(kind: Any, version: Any) -> None:
     kinds = station_kinds()
-    event = kinds.decode(kind, version, KEPT[kind, version])
+    event = kinds.decode(kind, version, STORED[kind, version])
     newest = kinds.encode(event)
     assert kinds.decode(*newest) == event
     if newest[1] == version:
-        assert newest == (kind, version, KEPT[kind, version])
+        assert newest == (kind, version, STORED[kind, version])

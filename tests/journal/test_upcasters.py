@@ -1,4 +1,4 @@
-"""Old bodies become new ones, one step at a time."""
+"""Bodies of older versions are raised to the newest, one step at a time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.journal import kinds
 
 
 def test_a_body_takes_every_step_from_its_version_on() -> None:
-    def lifted(version: int, body: dict[str, object]) -> dict[str, object]:
+    def raised(version: int, body: dict[str, object]) -> dict[str, object]:
         return upcast(kinds.UPCASTERS, "LidOpened", version, 3, body)
 
-    assert lifted(1, {"open_s": 2}) == {"open_ms": 2000, "who": None}
-    assert lifted(2, {"open_ms": 2}) == {"open_ms": 2, "who": None}
-    assert lifted(3, {"open_ms": 2, "who": "me"}) == {"open_ms": 2, "who": "me"}
+    assert raised(1, {"open_s": 2}) == {"open_ms": 2000, "who": None}
+    assert raised(2, {"open_ms": 2}) == {"open_ms": 2, "who": None}
+    assert raised(3, {"open_ms": 2, "who": "me"}) == {"open_ms": 2, "who": "me"}
 
 
-def test_a_step_leaves_the_body_it_was_given_alone() -> None:
+def test_a_step_does_not_change_the_body_it_receives() -> None:
     body = {"open_ms": 2}
     upcast(kinds.UPCASTERS, "LidOpened", 2, 3, body)
     assert body == {"open_ms": 2}

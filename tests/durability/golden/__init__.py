@@ -1,7 +1,7 @@
-"""One body of every (kind, version) ever written: `<Kind>.<version>.json`.
+"""Golden bodies: one body of every (kind, version) ever written, `<Kind>.<version>.json`.
 
-They are history. `python -m tests.durability.golden` adds what is missing and never changes one; a body of a
-version no station has written yet may be deleted and made again.
+They are never changed. `python -m tests.durability.golden` adds those that are missing; a body of a
+version that no station has written yet may be deleted and made again.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ SAMPLE_FRAME = msgspec.Raw(b'[2,"m-1","Heartbeat",{"meterValue":2935.600}]')
 
 
 def station_kinds() -> Registry:
-    """Every kind the station writes; what tests define for themselves is left out."""
+    """Every kind the station writes, without the kinds that tests define."""
     importlib.import_module("journal.state")
     kinds = build_registry(Observation, Decision).kinds.values()
     return Registry(kind for kind in kinds if kind.__module__.startswith("journal."))
 
 
 def stored_bodies() -> dict[tuple[str, int], str]:
-    """The bodies kept so far, by kind and version."""
-    found = {}
+    """The golden bodies, by kind and version."""
+    bodies = {}
     for file in sorted(HOME.glob("*.json")):
         kind, version, _ = file.name.split(".")
-        found[kind, int(version)] = file.read_text(encoding="utf-8").removesuffix("\n")
-    return found
+        bodies[kind, int(version)] = file.read_text(encoding="utf-8").removesuffix("\n")
+    return bodies
 
 
 def missing_bodies() -> Iterator[tuple[Path, str]]:
-    """Files that should be here and are not, with a made-up body for each."""
-    kinds, kept = station_kinds(), stored_bodies()
-    for cls in kinds.kinds.values():
-        kind, version, body = kinds.encode(example_event(cls))
-        if (kind, version) not in kept:
+    """Files that are missing here, each with the body of an example event."""
+    registry, stored = station_kinds(), stored_bodies()
+    for cls in registry.kinds.values():
+        kind, version, body = registry.encode(example_event(cls))
+        if (kind, version) not in stored:
             yield HOME / f"{kind}.{version}.json", body
 
 

@@ -1,4 +1,4 @@
-"""Keep a body of every kind and version that has none yet."""
+"""Writes a golden body for every kind and version that has none."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Journals of stations that were, whole, and what follows from each for ever.
+"""Golden journals: whole journals of earlier releases, and what must follow from each for ever. P4.
 
 `<name>.db.gz` is the file as the station left it, `<name>.json` what followed from it in the
-release that wrote it: the state (also whole, in `<name>.state.json.gz`) and every byte it had for
-the CSMS. They are history: `python -m tests.durability.golden.journals` adds journals and never changes one.
-Where a later release means to differ in its judgement or in the shape of its state,
-`changed.toml` says why; for outbound bytes there is no such excuse.
+release that wrote it: the state (also whole, in `<name>.state.json.gz`) and every byte sent to the
+CSMS. They are never changed; `python -m tests.durability.golden.journals` adds further ones. Where
+a later release deliberately decides otherwise, or has a state of another shape, `changed.toml`
+gives the reason. Different outbound bytes are never accepted.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ CHANGED: Final = HOME / "changed.toml"
 
 
 class PinnedResults(msgspec.Struct, frozen=True):
-    """What followed from a journal in the release that wrote it."""
+    """The results of a journal in the release that wrote it."""
 
     made_by: str  # release
     head: str  # SEQ:DIGEST
     state: str  # digest
-    frames: int  # calls (each attempt) and answers the station had for the CSMS
+    frames: int  # CALLs (each attempt) and replies to the CSMS
     outbound: str  # SHA-256 over their texts in order, each with a line feed
-    judged: bool = True  # by that release; not where entries are made up
+    judged: bool = True  # decided by that release; False: examples of entries
 
 
 def journal_names() -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def journal_names() -> tuple[str, ...]:
 
 
 def unpack_journal(name: str, directory: Path) -> Path:
-    """The journal's file in a directory, to be opened like any other."""
+    """Write the journal's file into a directory, to be opened like any other."""
     path = directory / "journal.db"
     path.write_bytes(gzip.decompress((HOME / f"{name}.db.gz").read_bytes()))
     return path
@@ -65,17 +65,17 @@ def load_pins(name: str) -> PinnedResults:
 
 
 def pinned_state(name: str) -> bytes:
-    """The state as it was pinned, canonical."""
+    """The pinned state in canonical form."""
     return gzip.decompress((HOME / f"{name}.state.json.gz").read_bytes())
 
 
 def accepted_changes(subject: str) -> dict[str, str]:
-    """Journals from which something else follows today, and why. `what`: judgement or state."""
+    """Journals with another result today, and the reason. `subject`: judgement or state."""
     table: dict[str, dict[str, str]] = tomllib.loads(CHANGED.read_text(encoding="utf-8"))
     return table[subject]
 
 
-# --- What follows --------------------------------------------------------------------------------
+# --- Results -------------------------------------------------------------------------------------
 
 
 def replay_state(reader: Reader) -> State:
@@ -83,7 +83,7 @@ def replay_state(reader: Reader) -> State:
 
 
 def outbound_frames(reader: Reader) -> Iterator[str]:
-    """The text of every call, for each attempt at it, and of every answer, in order."""
+    """The text of every CALL, once per attempt, and of every reply, in order."""
     for entry in reader.iter_entries():
         match entry.event:
             case CallAttempted() as attempt:
@@ -96,17 +96,16 @@ def outbound_frames(reader: Reader) -> Iterator[str]:
                     reader.value_of,
                     offline=attempt.offline,
                 )
-            case CallResultQueued(message_id=asked, payload=payload):
-                yield build_reply_frame(PendingReply(entry.seq, asked, payload), reader.value_of)
-            case CallErrorQueued(message_id=asked, error_code=code, error_description=why):
-                yield build_reply_frame(
-                    PendingReply(entry.seq, asked, error_code=code, error_description=why),
-                    reader.value_of,
-                )
+            case CallResultQueued(message_id=message_id, payload=payload):
+                reply = PendingReply(entry.seq, message_id, payload)
+                yield build_reply_frame(reply, reader.value_of)
+            case CallErrorQueued(message_id=message_id, error_code=code, error_description=text):
+                reply = PendingReply(entry.seq, message_id, error_code=code, error_description=text)
+                yield build_reply_frame(reply, reader.value_of)
 
 
 def compute_pins(reader: Reader, release: str, *, was_decided: bool) -> PinnedResults:
-    """What follows from a journal today."""
+    """The results of a journal today."""
     sha, frames = hashlib.sha256(), 0
     for text in outbound_frames(reader):
         sha.update(f"{text}\n".encode())
@@ -123,13 +122,12 @@ def compute_pins(reader: Reader, release: str, *, was_decided: bool) -> PinnedRe
 
 
 def decision_differences(reader: Reader) -> list[Deviation]:
-    """Where today's code would decide otherwise than the release that wrote it."""
-    kinds = station_kinds()
+    """Where today's code decides otherwise than the release that wrote the journal."""
     return list(
         redecide_entries(
             reader.journal_id,
             reader.iter_entries(),
-            kinds,
+            station_kinds(),
             lambda _, start: _load_product(start.product_profile),
         )
     )
@@ -142,9 +140,9 @@ def _load_product(name: str) -> Product:
 
 
 def complaints_of(name: str, directory: Path) -> Iterator[str]:
-    """What does not follow today as it is pinned; nothing, if all of it does.
+    """Differences between today's results and the pinned ones.
 
-    `download_directory` is an empty one, to unpack the journal into.
+    `directory` is an empty one, to unpack the journal into.
     """
     path, pins = unpack_journal(name, directory), load_pins(name)
     yield from map(str, verify(path))
@@ -153,7 +151,7 @@ def complaints_of(name: str, directory: Path) -> Iterator[str]:
         if today.head != pins.head:
             yield f"the head is {today.head}"
         if (today.frames, today.outbound) != (pins.frames, pins.outbound):
-            yield f"{today.frames} frames go out, with other bytes"
+            yield f"{today.frames} frames are sent, with other bytes"
         if name not in accepted_changes("state"):
             yield from (f"state: {change}" for change in state_changes(name, replay_state(reader)))
         if pins.judged and name not in accepted_changes("judgement"):
@@ -161,10 +159,10 @@ def complaints_of(name: str, directory: Path) -> Iterator[str]:
 
 
 def state_changes(name: str, today: State) -> list[Change]:
-    """What of the pinned state is otherwise today. What a later release also remembers is new."""
+    """Differences of today's state from the pinned one. Fields added later are no differences."""
     pinned = pinned_state(name)
-    known = _as_pinned(_decoder.decode(encode_state(today)), _decoder.decode(pinned))
-    return list(diff_json(pinned, _encoder.encode(known)))
+    comparable = _as_pinned(_decoder.decode(encode_state(today)), _decoder.decode(pinned))
+    return list(diff_json(pinned, _encoder.encode(comparable)))
 
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
@@ -172,7 +170,7 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def _as_pinned(today: Any, pinned: Any) -> Any:
-    """Today's document without the fields of structs that the pinned one does not have."""
+    """Today's document without struct fields that the pinned one does not have."""
     if isinstance(today, list) and isinstance(pinned, list) and len(today) == len(pinned):
         return [_as_pinned(new, old) for new, old in zip(today, pinned, strict=True)]
     if not isinstance(today, dict) or not isinstance(pinned, dict):
@@ -187,15 +185,15 @@ def _as_pinned(today: Any, pinned: Any) -> Any:
 
 @cache
 def _struct_field_names() -> frozenset[str]:
-    """The names of the fields of everything that is remembered; no table has one as a key."""
-    found: set[str] = set()
-    due: list[type[msgspec.Struct]] = [msgspec.Struct]
-    while due:
-        for one in due.pop().__subclasses__():
-            due.append(one)
-            if one.__module__.startswith("journal."):
-                found.update(one.__struct_fields__)
-    return frozenset(found)
+    """The names of all fields of the state's structs. No map of the state has one as a key."""
+    names: set[str] = set()
+    ahead: list[type[msgspec.Struct]] = [msgspec.Struct]
+    while ahead:
+        for cls in ahead.pop().__subclasses__():
+            ahead.append(cls)
+            if cls.__module__.startswith("journal."):
+                names.update(cls.__struct_fields__)
+    return frozenset(names)
 
 
 def event_kinds_in(reader: Reader) -> set[type[Event]]:

@@ -1,12 +1,12 @@
-"""Keep another journal for ever, or compare what follows from those that are kept.
+"""Keeps a further golden journal, or compares today's results with those that are pinned.
 
     python -m tests.durability.golden.journals keep NAME JOURNAL   of any station that is stopped
     python -m tests.durability.golden.journals world NAME SEED     of a simulated one
-    python -m tests.durability.golden.journals story NAME          one of `render_sessions.STORIES`
-    python -m tests.durability.golden.journals examples NAME       with an entry of each kind that none has
-    python -m tests.durability.golden.journals check               what follows today, as it is pinned?
+    python -m tests.durability.golden.journals story NAME          of a story of `sessions.STORIES`
+    python -m tests.durability.golden.journals examples NAME       an entry of each missing kind
+    python -m tests.durability.golden.journals check               are today's results as pinned?
 
-A journal that is kept is never written over.
+A golden journal is never overwritten.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tests.support.story import JOURNAL_ID, NOON
 
 
 def keep_journal(name: str, journal: str) -> int:
-    """Keep the journal that lies there."""
+    """Keep the journal at a path, or of a data directory."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "journal.db"
         source = Path(journal) / "journal.db" if Path(journal).is_dir() else Path(journal)
@@ -76,11 +76,11 @@ def _copy_database(store: Store, path: Path) -> None:
 
 
 def keep_story(name: str) -> int:
-    """Keep the journal of a session that only the judgement saw."""
+    """Keep the journal of a story that is decided without a runtime."""
     from tests.durability.golden.journals.sessions import STORIES
 
     if name not in STORIES:
-        print(f"no story is called {name}; there are {', '.join(STORIES)}")
+        print(f"there is no story {name}; there are {', '.join(STORIES)}")
         return 2
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "journal.db"
@@ -97,10 +97,10 @@ def _write_journal(path: Path, entries: list[Entry]) -> None:
 
 
 def keep_examples(name: str) -> int:
-    """Keep a journal of made-up entries, one for each kind that is in no other."""
+    """Keep a journal of example entries, one for each kind that no golden journal contains."""
     kinds = list(_uncovered_kinds())
     if not kinds:
-        print("every kind is in one of them")
+        print("the golden journals contain every kind")
         return 1
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "journal.db"
@@ -109,15 +109,15 @@ def keep_examples(name: str) -> int:
 
 
 def _uncovered_kinds() -> Iterator[type[Event]]:
-    known: set[type[Event]] = set()
+    covered: set[type[Event]] = set()
     for name in journal_names():
         with _open_golden_journal(name) as reader:
-            known |= event_kinds_in(reader)
-    yield from (kind for kind in station_kinds().kinds.values() if kind not in known)
+            covered |= event_kinds_in(reader)
+    yield from (kind for kind in station_kinds().kinds.values() if kind not in covered)
 
 
 def _example_entries(kinds: list[type[Event]]) -> Iterator[Entry]:
-    """Each after a start; decisions as if made because of a reading."""
+    """A start, a reading, then an entry of each kind; decisions have the reading as their cause."""
     yield Entry(1, NOON, 60_000, example_event(StationStarted))
     yield Entry(2, NOON, 60_000, example_event(MeterRead))
     for seq, kind in enumerate(sorted(kinds, key=lambda kind: issubclass(kind, Observation)), 3):
@@ -128,11 +128,11 @@ def _example_entries(kinds: list[type[Event]]) -> Iterator[Entry]:
 def _store_golden_journal(name: str, path: Path, *, was_decided: bool = True) -> int:
     files = [HOME / f"{name}{end}" for end in (".db.gz", ".state.json.gz", ".json")]
     if any(file.exists() for file in files):
-        print(f"{name} is kept already, and never written over")
+        print(f"{name} exists and is never overwritten")
         return 1
     with Reader.open(path, station_kinds()) as reader:
-        if was_decided and (found := decision_differences(reader)):
-            print(f"{name}: not of this release: {found[0]}")
+        if was_decided and (differences := decision_differences(reader)):
+            print(f"{name}: not of this release: {differences[0]}")
             return 1
         pins = compute_pins(reader, RELEASE, was_decided=was_decided)
         state = encode_state(replay_state(reader))
@@ -154,15 +154,16 @@ def _open_golden_journal(name: str) -> Iterator[Reader]:
 
 
 def check_journals() -> int:
-    """Say what follows from each today; exit code 1 if it is not what is pinned."""
-    wrong = 0
+    """Compare the results of each with the pinned ones; exit code 1 on a difference."""
+    differing = 0
     for name in journal_names():
         with tempfile.TemporaryDirectory() as directory:
             complaints = list(complaints_of(name, Path(directory)))
-        wrong += bool(complaints)
-        print(f"{name}: {complaints[0] if complaints else 'as it was'}")
-    print(f"Python {sys.version.split()[0]}: {len(journal_names())} journals, {wrong} otherwise")
-    return min(wrong, 1)
+        differing += bool(complaints)
+        print(f"{name}: {complaints[0] if complaints else 'as pinned'}")
+    python = sys.version.split()[0]
+    print(f"Python {python}: {len(journal_names())} journals, {differing} with differences")
+    return min(differing, 1)
 
 
 VERBS: Final[dict[str, Callable[..., int]]] = {
@@ -175,7 +176,7 @@ VERBS: Final[dict[str, Callable[..., int]]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; exit code 2 for what cannot be meant."""
+    """Run the command line; exit code 2 for wrong usage."""
     verb = VERBS.get(arguments[0]) if arguments else None
     if verb is None or len(arguments) - 1 != verb.__code__.co_argcount:
         print(__doc__)
@@ -184,5 +185,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    logging.disable()  # the stations of a world have much to say
+    logging.disable()  # the stations of a world log much
     sys.exit(main(sys.argv[1:]))

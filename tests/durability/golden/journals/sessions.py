@@ -1,7 +1,7 @@
-"""Which journals are told by the judgement alone, for kinds that seldom come from the world?
+"""Stories for golden journals, decided without a runtime: kinds that rarely occur in simulated worlds.
 
-`python -m tests.durability.golden.journals story NAME` keeps one of them. A session that was kept once may be
-told otherwise here: the journal stays what it is.
+`python -m tests.durability.golden.journals story NAME` keeps one of them. A story may be changed
+here after that; the journal that was kept stays as it is.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from tests.support.story import (
 
 
 class UncheckedStation(Station):
-    """A station in which calls may go that were not delivered: room is short, entries are lost."""
+    """A station that may drop undelivered calls: the disk is full, or entries are lost."""
 
     def __init__(self, product: Product) -> None:
         super().__init__(product)
@@ -62,7 +62,7 @@ class UncheckedStation(Station):
 
 
 def people_story() -> Station:
-    """A card before its cable, a group, somebody blocked meanwhile, somebody forgotten."""
+    """A card before the cable, a group, a token blocked while charging, a person erased."""
     return given(
         variable_preset("TxCtrlr.StopTxOnInvalidId", "false"),
         variable_preset("TxCtrlr.MaxEnergyOnInvalidId", "500"),
@@ -90,7 +90,7 @@ def people_story() -> Station:
 
 
 def service_story() -> Station:
-    """Out of service, a disk that is full, damage, a CSMS that does not take a message."""
+    """Inoperative EVSEs, a full disk, damage, a CSMS that refuses a message."""
     station = UncheckedStation(load_product())
     station.with_csms(
         accept_everything,
@@ -134,12 +134,12 @@ SET_NETWORK_PRIORITY: Final[Json] = {
 
 
 def drive_away(evse_id: int) -> tuple[Step, ...]:
-    """The last reading, and the cable goes."""
+    """The last reading, the end of energy flow, the cable unplugged."""
     return meter_read(evse_id, "2600"), charging_stopped(evse_id), cable_unplugged(evse_id)
 
 
 def block_during_charging(station: Station) -> list[Decision]:
-    """Alice may charge; by the first event the CSMS knows her group, and has blocked her."""
+    """Alice is authorized; the answer to the first event has her group and the status Blocked."""
 
     def csms(action: str, payload: Json) -> Json | None:
         if action != "TransactionEvent" or "idToken" not in payload:
@@ -152,22 +152,25 @@ def block_during_charging(station: Station) -> list[Decision]:
 
 
 def customer_data_found(station: Station) -> list[Decision]:
-    inquiry = station.desired.customer_request
-    assert inquiry is not None
-    return station.when(CustomerDataFound(inquiry.seq, ("#page1",)))
+    request = station.desired.customer_request
+    assert request is not None
+    return station.when(CustomerDataFound(request.seq, ("#page1",)))
 
 
 def online_without_a_payload(station: Station) -> list[Decision]:
-    """The link is back; what is to be sent first of a transaction cannot be read any more."""
-    said = station.when(LINK_OPENED)
+    """The link opens; the payload of the first transaction message cannot be read."""
+    decisions = station.when(LINK_OPENED)
     while station.in_flight and station.in_flight.lane != "transaction":
-        said += answer_current_call(station)
+        decisions += answer_current_call(station)
     assert station.in_flight is not None
-    return [*said, *station.when(CallPayloadLost(station.in_flight.call_seq, "it was changed"))]
+    return [
+        *decisions,
+        *station.when(CallPayloadLost(station.in_flight.call_seq, "it was changed")),
+    ]
 
 
 def answer_current_call(station: Station) -> list[Decision]:
-    """The call in flight gets its answer."""
+    """The CSMS answers the call in flight."""
     flight = station.in_flight
     assert flight is not None
     return station.when(
