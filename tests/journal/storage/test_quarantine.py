@@ -205,9 +205,7 @@ def test_a_value_in_a_row_that_is_damaged_is_named(
     at = data.index(ALICE.encode())
     quarantined_journal.write_bytes(data[: at - 30] + bytes(20) + data[at - 10 :])
     _, [left] = erase_in_quarantines(tmp_path / "journal.db", (), {ALICE})
-    assert left == UnerasedFile(
-        quarantined_journal, "contains the value, in a row that is damaged"
-    )
+    assert left == UnerasedFile(quarantined_journal, "contains the value, in a row that is damaged")
 
 
 def test_what_can_be_read_of_a_file_with_a_bad_sector_is_erased_and_the_file_named(
