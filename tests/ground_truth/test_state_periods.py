@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from station.core import outbox_rules
-from station.core.blocks import c_authorization, e_transactions, g_availability, l_firmware
+from station.core import evse_status, outbox_rules
+from station.core.blocks import c_authorization, e_start_stop_points, e_transactions, l_firmware
 from station.history.regression.replayed_case import DecisionDiffers
 from tests.ground_truth.answers import PlayedDay
 from tests.ground_truth.asking import Analyst, CommandResult, run_station
@@ -21,22 +21,37 @@ SEED: Final = 5
 START_OFFSET_S: Final = {"firmware_does_not_run": 5.0}  # what hangs on a certificate cannot be told
 NAMES: Final = ("SIM-1", "csms.invalid", "files.invalid", "001122334455", "Maker root")
 
+
 # scene -> what decided it, and how it is in a station that has a fault there
+def stop_causes_without(requirement: str) -> object:
+    return tuple(
+        cause for cause in e_start_stop_points.STOP_CAUSES if cause.requirement != requirement
+    )
+
+
 BROKEN: Final[dict[str, tuple[object, str, object]]] = {
-    "card_ends": (c_authorization, "_authorization_of_token", lambda case, seen: None),
+    "card_ends": (c_authorization, "authorization_of_token", lambda case, seen: None),
     "family_ends_as_the_csms_says": (
         c_authorization,
-        "_group_of_authorization",
+        "group_of_authorization",
         lambda case, held: None,
     ),
     "ev_leaves_and_is_not_back": (c_authorization, "connection_due_ms", lambda case, held: None),
-    "device_breaks": (e_transactions, "_fault_cause", lambda case, transaction: None),
+    "device_breaks": (e_start_stop_points, "STOP_CAUSES", stop_causes_without("E06.FR.16")),
     "csms_thinks_again": (e_transactions, "end_authorization", lambda held, trigger, stopped: None),
-    "elsewhere_only_by_the_cache": (c_authorization, "_evse_allowed", lambda known, evse_id: True),
-    "out_of_service": (g_availability, "usable", lambda case, evse_id, connector_id: True),
+    "elsewhere_only_by_the_cache": (c_authorization, "evse_allowed", lambda known, evse_id: True),
+    "out_of_service": (
+        evse_status,
+        "is_connector_usable",
+        lambda availability, evse_id, connector_id: True,
+    ),
     "samples_are_thinned": (outbox_rules, "THINNED_CALLS_MAX", 0),
     "firmware_does_not_run": (l_firmware, "_reported_status", lambda event, update: None),
-    "supply_fails": (e_transactions, "_interruption_cause", lambda case, transaction: None),
+    "supply_fails": (
+        e_start_stop_points,
+        "STOP_CAUSES",
+        stop_causes_without("OCPP 2.1 E17.FR.20 to 22"),
+    ),
 }
 
 

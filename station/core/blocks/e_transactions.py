@@ -1,8 +1,27 @@
-"""When does a transaction start, change and end, and what is the CSMS told of it? (Block E)
+"""Transactions: start, change, stop, samples, and the answers of the CSMS. Block E.
 
-Rules compare what is true of an EVSE with what the CSMS was told, and close the gap. They run
-after every entry, so nothing has to be remembered between two of them, and a restart needs no
-special case: what is still open goes on from what is then true.
+The rules compare what is true of an EVSE with what the CSMS was told about it, and close the gap.
+They run after every entry and keep no notes between two entries; what is still open after a restart
+goes on from what is true then.
+
+The life of a transaction, and the rule that decides each step:
+
+    start point reached          start_transactions            TransactionStarted
+      (before a cable is in)     start_unbound_transactions    TransactionStarted, evse_id 0
+    not reported yet             report_started                TransactionEvent Started, seqNo 0
+    an authorization is added    authorize_transactions        TransactionAuthorized
+    something changed            report_changes                TransactionEvent Updated
+    a sample is due              take_samples                  TransactionEvent Updated, or kept
+    a stop cause holds           decide_stop                   TransactionStopOrdered
+    stopped, no energy flows     report_ended                  TransactionEvent Ended
+
+`e_start_stop_points` has the tables of start points and stop causes with their requirements;
+`e_transaction_events` builds the messages. A TransactionEvent is a decision like any other: its
+seqNo, payload and what it reports are settled when it is queued, whenever it is sent.
+
+An authorization and a transaction are two things. A stop button, an idToken, a remote stop or a
+deauthorization ends the *authorization* (AuthorizationEnded); whether that stops the transaction is
+up to TxStopPoint. That order lets one table serve every way to stop.
 """
 
 from __future__ import annotations
@@ -11,14 +30,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from journal.events import Decision, Event
-from journal.observations import CableReported, DeviceFaulted, EvStoppedCharging, StopButtonPressed
+from journal.observations import CableReported, EvStoppedCharging, StopButtonPressed
 from journal.projections.authorizations import (
     Authorization,
     AuthorizationEnded,
     AuthorizationLimited,
     AuthorizationSuspended,
 )
-from journal.projections.evses import Evse
 from journal.projections.transactions import (
     GroupIdTokenReceived,
     Transaction,
@@ -28,8 +46,15 @@ from journal.projections.transactions import (
     TransactionStopOrdered,
 )
 from station.core.blocks.c_authorization_cache import cache_id_token_info
+from station.core.blocks.e_start_stop_points import (
+    METER_TIMEOUT_MS,
+    RESUMPTION_TIMEOUT,
+    TX_START_POINT,
+    is_start_point_reached,
+    stop_cause,
+)
 from station.core.blocks.e_transaction_events import SAMPLED_DATA_ENABLED, build_transaction_event
-from station.core.blocks.evse_conditions import charging_state, is_in_service, is_storage_full
+from station.core.blocks.evse_conditions import charging_state, is_in_service
 from station.core.context import (
     Call,
     CallHandler,
@@ -47,87 +72,61 @@ from station.ocpp.messages.e_transactions import (
     TransactionEventResponse,
 )
 
-TX_START_POINT: Final = "TxCtrlr.TxStartPoint"
-TX_STOP_POINT: Final = "TxCtrlr.TxStopPoint"
 STOP_TX_ON_INVALID_ID: Final = "TxCtrlr.StopTxOnInvalidId"
+STOP_TX_ON_UNPLUG: Final = "TxCtrlr.StopTxOnEVSideDisconnect"
 MAX_ENERGY_ON_INVALID_ID: Final = "TxCtrlr.MaxEnergyOnInvalidId"
-RESUMPTION_TIMEOUT: Final = "TxCtrlr.ResumptionTimeout"
 TX_UPDATED_INTERVAL: Final = "SampledDataCtrlr.TxUpdatedInterval"
 TX_ENDED_INTERVAL: Final = "SampledDataCtrlr.TxEndedInterval"
 
-POWER_DOWN_TIMEOUT_MS: Final = (
-    6_000  # a normal stop takes at most 5 s; after that the end is told anyway
-)
-METER_TIMEOUT_MS: Final = (
-    30_000  # after a restart, for the meter's word on an interrupted transaction
-)
-AUTHORIZATION_STOP_POINTS: Final = frozenset({"Authorized", "PowerPathClosed", "EnergyTransfer"})
+# A normal stop takes at most 5 s; after this time the end is reported even if energy still flows.
+POWER_DOWN_TIMEOUT_MS: Final = 6_000
 
-
-def is_start_point_reached(ctx: Context, evse_id: int) -> bool:
-    """Whether one of the conditions of TxStartPoint holds. E01.FR.01 to 06."""
-    evse = ctx.state.evses.by_id(evse_id)
-    held = ctx.state.authorizations.on_evse(evse_id)
-    if held is None and not evse.is_plugged_in and evse.flow != "charging":
-        return False  # nobody is here, whatever the points are
-    points = ctx.variable_list(TX_START_POINT)
-    return (
-        ("EVConnected" in points and evse.is_plugged_in and _is_newly_plugged(ctx, evse))
-        or ("Authorized" in points and held is not None)
-        or ("PowerPathClosed" in points and held is not None and evse.is_plugged_in)
-        or ("EnergyTransfer" in points and evse.flow == "charging")
-    )
-
-
-def _is_newly_plugged(ctx: Context, evse: Evse) -> bool:
-    """Whether this connection has not had its transaction yet."""
-    return evse.cable_reported_seq > ctx.state.transactions.last_end_seq(evse.evse_id)
-
-
-# --- Starting ------------------------------------------------------------------------------------
+# --- Start ---------------------------------------------------------------------------------------
 
 
 def start_transactions(ctx: Context) -> Iterator[Decision]:
-    """Begin a transaction where a start point is reached and none is open. E01.FR.14."""
+    """Start a transaction on each EVSE that reaches a start point and has none open. E01.FR.14."""
     for evse in ctx.state.evses.all_evses:
-        if ctx.state.transactions.on_evse(evse.evse_id) or not is_start_point_reached(
-            ctx, evse.evse_id
+        evse_id = evse.evse_id
+        if (
+            ctx.state.transactions.on_evse(evse_id)
+            or not is_start_point_reached(ctx, evse_id)
+            or not is_in_service(ctx, evse_id)
         ):
             continue
-        if not is_in_service(ctx, evse.evse_id):
-            continue
-        held = ctx.state.authorizations.on_evse(evse.evse_id)
+        authorization = ctx.state.authorizations.on_evse(evse_id)
+        granted = authorization.granted if authorization else None
         yield TransactionStarted(
-            transaction_id=ctx.make_uuid("transaction", evse.evse_id, ctx.entry.seq),
-            evse_id=evse.evse_id,
-            trigger_reason=_start_trigger_reason(ctx, held),
-            authorization_seq=held.seq if held else 0,
-            id_token=held.id_token if held else None,
-            group_id_token=held.granted.group_id_token if held else None,
-            remote_start_id=held.granted.remote_start_id if held else None,
+            transaction_id=ctx.make_uuid("transaction", evse_id, ctx.entry.seq),
+            evse_id=evse_id,
+            trigger_reason=_start_trigger_reason(ctx, authorization),
+            authorization_seq=authorization.seq if authorization else 0,
+            id_token=authorization.id_token if authorization else None,
+            group_id_token=granted.group_id_token if granted else None,
+            remote_start_id=granted.remote_start_id if granted else None,
         )
 
 
 def start_unbound_transactions(ctx: Context) -> Iterator[Decision]:
-    """With TxStartPoint Authorized a person's transaction begins before their cable. E01.FR.03."""
+    """With TxStartPoint Authorized, start before the cable is plugged in. E01.FR.03."""
     unbound = ctx.state.authorizations.unbound
     if not unbound or "Authorized" not in ctx.variable_list(TX_START_POINT):
         return
-    begun = {transaction.authorization_seq for transaction in ctx.state.transactions.open}
-    for held in unbound:
-        if held.seq not in begun:
+    started = {transaction.authorization_seq for transaction in ctx.state.transactions.open}
+    for authorization in unbound:
+        if authorization.seq not in started:
             yield TransactionStarted(
-                transaction_id=ctx.make_uuid("transaction", "unbound", held.seq),
+                transaction_id=ctx.make_uuid("transaction", "unbound", authorization.seq),
                 evse_id=0,
                 trigger_reason="Authorized",
-                authorization_seq=held.seq,
-                id_token=held.id_token,
-                group_id_token=held.granted.group_id_token,
+                authorization_seq=authorization.seq,
+                id_token=authorization.id_token,
+                group_id_token=authorization.granted.group_id_token,
             )
 
 
 def _start_trigger_reason(ctx: Context, authorization: Authorization | None) -> str:
-    """TriggerReasonEnumType of the first event. F02.FR.21: a remote start always says so."""
+    """TriggerReasonEnumType of the first event. After a remote start RemoteStart. F02.FR.21."""
     if authorization and authorization.granted.remote_start_id is not None:
         return "RemoteStart"
     if isinstance(ctx.entry.event, CableReported):
@@ -136,59 +135,75 @@ def _start_trigger_reason(ctx: Context, authorization: Authorization | None) -> 
 
 
 def report_started(ctx: Context) -> Iterator[Decision]:
-    """Tell of a transaction that has not been told of. E01.FR.07: seqNo 0."""
+    """Queue the Started event of each transaction that has none yet. E01.FR.07: seqNo 0."""
     for transaction in ctx.state.transactions.open:
         if transaction.next_seq_no == 0:
-            trigger = _started_trigger_reason(ctx, transaction)
-            yield build_transaction_event(ctx, transaction, "Started", trigger)
+            trigger_reason = _started_trigger_reason(ctx, transaction)
+            yield build_transaction_event(ctx, transaction, "Started", trigger_reason)
 
 
 def _started_trigger_reason(ctx: Context, transaction: Transaction) -> str:
     if transaction.remote_start_id is not None:
         return "RemoteStart"
     if not transaction.evse_id:
-        return "Authorized"  # nothing else begins one before its cable: E01.FR.03
+        return "Authorized"  # nothing else starts a transaction before its cable: E01.FR.03
     return _start_trigger_reason(ctx, ctx.state.authorizations.on_evse(transaction.evse_id))
 
 
 def authorize_transactions(ctx: Context) -> Iterator[Decision]:
-    """Someone may charge in a transaction that began without. E02.FR.20."""
+    """Add an authorization to a transaction that started without, or whose own ended. E02.FR.20."""
     for transaction in ctx.state.transactions.open:
-        held = ctx.state.authorizations.on_evse(transaction.evse_id)
-        if held is None or transaction.stop_order:
+        authorization = ctx.state.authorizations.on_evse(transaction.evse_id)
+        if authorization is None or transaction.stop_order:
             continue
         if transaction.id_token is None or transaction.authorization_end is not None:
             yield TransactionAuthorized(
                 transaction_id=transaction.transaction_id,
-                authorization_seq=held.seq,
-                id_token=held.id_token,
-                group_id_token=held.granted.group_id_token,
-                remote_start_id=held.granted.remote_start_id,
+                authorization_seq=authorization.seq,
+                id_token=authorization.id_token,
+                group_id_token=authorization.granted.group_id_token,
+                remote_start_id=authorization.granted.remote_start_id,
             )
 
 
-# --- Ending --------------------------------------------------------------------------------------
+# --- The authorization ends ----------------------------------------------------------------------
 
 
 def on_stop_pressed(ctx: Context) -> Iterator[Decision]:
-    """The stop button ends the right to charge, as the person's own token would. E07.FR.05."""
+    """End the authorization on the stop button, as the EV driver's idToken would. E07.FR.05."""
     assert isinstance(ctx.entry.event, StopButtonPressed)
-    held = ctx.state.authorizations.on_evse(ctx.entry.event.evse_id)
-    if held:
-        yield end_authorization(held, "StopAuthorized", "Local")
+    authorization = ctx.state.authorizations.on_evse(ctx.entry.event.evse_id)
+    if authorization:
+        yield end_authorization(authorization, "StopAuthorized", "Local")
 
 
 def on_ev_stopped(ctx: Context) -> Iterator[Decision]:
-    """The EV ended its session. E15.FR.04, E15.FR.05."""
+    """End the authorization when the EV ends its session. E15.FR.04, E15.FR.05."""
     assert isinstance(ctx.entry.event, EvStoppedCharging)
-    held = ctx.state.authorizations.on_evse(ctx.entry.event.evse_id)
-    if held:
-        yield end_authorization(held, "StopAuthorized", "StoppedByEV")
+    authorization = ctx.state.authorizations.on_evse(ctx.entry.event.evse_id)
+    if authorization:
+        yield end_authorization(authorization, "StopAuthorized", "StoppedByEV")
+
+
+def end_authorization_on_unplug(ctx: Context) -> Iterator[Decision]:
+    """With StopTxOnEVSideDisconnect, end the authorization with the connection. E09.FR.01."""
+    match ctx.entry.event:
+        case CableReported(evse_id=evse_id, plugged_in=False):
+            authorization = ctx.state.authorizations.on_evse(evse_id)
+            if (
+                authorization
+                and ctx.state.transactions.on_evse(evse_id)
+                and ctx.variable_boolean(STOP_TX_ON_UNPLUG, default=True)
+            ):
+                yield end_authorization(authorization, "EVCommunicationLost", "EVDisconnected")
+        case _:
+            return
 
 
 def end_authorization(
     authorization: Authorization, trigger_reason: str, stopped_reason: str
 ) -> AuthorizationEnded:
+    """The decision that ends an authorization."""
     return AuthorizationEnded(
         authorization_seq=authorization.seq,
         evse_id=authorization.evse_id,
@@ -197,40 +212,21 @@ def end_authorization(
     )
 
 
-def end_authorization_on_unplug(ctx: Context) -> Iterator[Decision]:
-    """With StopTxOnEVSideDisconnect the right to charge ends with the connection. E09.FR.01."""
-    match ctx.entry.event:
-        case CableReported(evse_id=evse_id, plugged_in=False):
-            held = ctx.state.authorizations.on_evse(evse_id)
-            used = ctx.state.transactions.on_evse(evse_id)
-            if (
-                held
-                and used
-                and ctx.variable_boolean("TxCtrlr.StopTxOnEVSideDisconnect", default=True)
-            ):
-                yield end_authorization(held, "EVCommunicationLost", "EVDisconnected")
-        case _:
-            return
+# --- Stop ----------------------------------------------------------------------------------------
 
 
 def decide_stop(ctx: Context) -> Iterator[Decision]:
-    """Decide which open transactions shall end, and why. E06."""
+    """Order each open transaction to stop for which a stop cause holds. E06."""
     for transaction in ctx.state.transactions.open:
         if transaction.stop_order is None:
             yield from _stop_transaction(ctx, transaction)
 
 
 def _stop_transaction(ctx: Context, transaction: Transaction) -> Iterator[Decision]:
-    cause = (
-        _fault_cause(ctx, transaction)
-        or _interruption_cause(ctx, transaction)
-        or _reset_cause(ctx)
-        or _storage_cause(ctx)
-        or _stop_point_cause(ctx, transaction)
-    )
-    if cause is None:
+    stop = stop_cause(ctx, transaction)
+    if stop is None:
         return
-    trigger_reason, stopped_reason = cause
+    _, (trigger_reason, stopped_reason) = stop
     end = transaction.authorization_end
     yield TransactionStopOrdered(
         transaction_id=transaction.transaction_id,
@@ -240,74 +236,8 @@ def _stop_transaction(ctx: Context, transaction: Transaction) -> Iterator[Decisi
     )
 
 
-StopCause = tuple[str, str]  # TriggerReasonEnumType, ReasonEnumType
-
-
-def _fault_cause(ctx: Context, transaction: Transaction) -> StopCause | None:
-    """E06.FR.16: a fault that forbids charging ends what runs."""
-    fault: DeviceFaulted | None = ctx.state.faults.blocking_fault(transaction.evse_id)
-    return ("AbnormalCondition", fault.stopped_reason) if fault else None
-
-
-def _interruption_cause(ctx: Context, transaction: Transaction) -> StopCause | None:
-    """The program was away too long, or cannot know for how long, or never finds its EVSE again.
-
-    The pattern of OCPP 2.1 E17.FR.20 to 22.
-    """
-    life = ctx.state.lifecycle
-    if transaction.interrupted_seq != life.started_seq:
-        return None
-    limit_ms = ctx.variable_integer(RESUMPTION_TIMEOUT) * 1000
-    away = life.downtime_ms is None or life.downtime_ms > limit_ms
-    unseen = not ctx.state.evses.by_id(transaction.evse_id).is_cable_known
-    lost = unseen and ctx.uptime_ms - life.started_ms > max(limit_ms, METER_TIMEOUT_MS)
-    if away or lost:
-        return "AbnormalCondition", "PowerLoss" if life.host_rebooted else "Reboot"
-    return None
-
-
-def _reset_cause(ctx: Context) -> StopCause | None:
-    """B12.FR.04: an immediate reset ends what runs."""
-    reset = ctx.state.lifecycle.reset
-    if reset and reset.reset_type == "Immediate":
-        return "ResetCommand", "ImmediateReset"
-    return None
-
-
-def _storage_cause(ctx: Context) -> StopCause | None:
-    """What is left of the disk is kept for the ends of what runs."""
-    return ("AbnormalCondition", "Other") if is_storage_full(ctx) else None
-
-
-def _stop_point_cause(ctx: Context, transaction: Transaction) -> StopCause | None:
-    """E06.FR.02, E06.FR.03, E06.FR.06, E06.FR.07."""
-    points = frozenset(ctx.variable_list(TX_STOP_POINT))
-    evse = ctx.state.evses.by_id(transaction.evse_id)
-    end = transaction.authorization_end
-    if end and points & AUTHORIZATION_STOP_POINTS:
-        return end.trigger_reason, end.stopped_reason
-    if end and end.trigger_reason == "EVConnectTimeout":
-        return end.trigger_reason, end.stopped_reason  # E03.FR.05
-    gone = (
-        evse.is_cable_known
-        and not evse.is_plugged_in
-        and transaction.charging_state not in (None, "Idle")
-    )
-    held = ctx.state.authorizations.on_evse(transaction.evse_id)
-    # Without a cable and an authorization no stop point can be reached any more.
-    if gone and (held is None or points & {"EVConnected", "PowerPathClosed"}):
-        return "EVCommunicationLost", (end.stopped_reason if end else "EVDisconnected")
-    if end and evse.is_cable_known and not evse.is_plugged_in:
-        return end.trigger_reason, end.stopped_reason  # it never began
-    paused = transaction.energy_flowed and transaction.charging_since_ms is None
-    if "EnergyTransfer" in points and paused:  # even for a moment: Part 2 §2.6.5
-        reason = "StoppedByEV" if evse.flow == "suspended_ev" else "Other"
-        return "ChargingStateChanged", "EVDisconnected" if gone else reason
-    return None
-
-
 def report_ended(ctx: Context) -> Iterator[Decision]:
-    """Tell of the end as soon as no energy flows, so that the last register is the last."""
+    """Queue the Ended event as soon as no energy flows, so that its register is the last one."""
     for transaction in ctx.state.transactions.open:
         stop = transaction.stop_order
         if stop and _is_ready_to_end(ctx, transaction):
@@ -315,33 +245,54 @@ def report_ended(ctx: Context) -> Iterator[Decision]:
 
 
 def _is_ready_to_end(ctx: Context, transaction: Transaction) -> bool:
+    """Whether no energy flows, or the wait for that is over.
+
+    After an interruption the transaction also waits for a register that the meter reports in this
+    run of the program.
+    """
     if transaction.evse_id == 0:
-        return True  # it never had a place where energy could flow
+        return True  # it never had an EVSE where energy could flow
     waited_ms = ctx.uptime_ms - transaction.stop_ordered_ms
-    evse = ctx.state.evses.by_id(transaction.evse_id)
-    if transaction.interrupted_seq == ctx.state.lifecycle.started_seq:
-        reading = ctx.state.readings.on_evse(transaction.evse_id)
-        fresh = reading is not None and reading.seq > transaction.interrupted_seq
-        return (fresh and evse.is_deenergized) or waited_ms >= METER_TIMEOUT_MS
-    return evse.is_deenergized or waited_ms >= POWER_DOWN_TIMEOUT_MS
+    is_deenergized = ctx.state.evses.by_id(transaction.evse_id).is_deenergized
+    if not _is_interrupted(ctx, transaction):
+        return is_deenergized or waited_ms >= POWER_DOWN_TIMEOUT_MS
+    reading = ctx.state.readings.on_evse(transaction.evse_id)
+    has_new_reading = reading is not None and reading.seq > transaction.interrupted_seq
+    return (has_new_reading and is_deenergized) or waited_ms >= METER_TIMEOUT_MS
 
 
-# --- Changing ------------------------------------------------------------------------------------
+def _is_interrupted(ctx: Context, transaction: Transaction) -> bool:
+    """Whether the start of this run interrupted the transaction."""
+    return transaction.interrupted_seq == ctx.state.lifecycle.started_seq
+
+
+# --- Change --------------------------------------------------------------------------------------
 
 
 def report_changes(ctx: Context) -> Iterator[Decision]:
-    """Tell what changed in a transaction that goes on. E02.FR.13, E02.FR.17."""
+    """Queue an Updated event for what changed in an open transaction. E02.FR.13, E02.FR.17."""
     for transaction in ctx.state.transactions.open:
-        if transaction.stop_order or transaction.next_seq_no == 0:
+        if not _is_reportable(ctx, transaction):
             continue
-        if not ctx.state.evses.by_id(transaction.evse_id).is_cable_known:
-            continue  # after a start, until the EVSE has spoken
-        trigger = _change_trigger_reason(ctx, transaction)
-        if trigger:
-            yield build_transaction_event(ctx, transaction, "Updated", trigger)
+        trigger_reason = _change_trigger_reason(ctx, transaction)
+        if trigger_reason:
+            yield build_transaction_event(ctx, transaction, "Updated", trigger_reason)
+
+
+def _is_reportable(ctx: Context, transaction: Transaction) -> bool:
+    """Whether an Updated event may be sent: started, not stopped, the state of its EVSE known.
+
+    After a start of the program the EVSE is unknown until its cable is reported.
+    """
+    return (
+        transaction.stop_order is None
+        and transaction.next_seq_no > 0
+        and ctx.state.evses.by_id(transaction.evse_id).is_cable_known
+    )
 
 
 def _change_trigger_reason(ctx: Context, transaction: Transaction) -> str | None:
+    """TriggerReasonEnumType of the first change that is not reported; None: there is none."""
     if transaction.remote_start_id is not None and not transaction.remote_start_reported:
         return "RemoteStart"  # F01.FR.19
     if transaction.id_token is not None and not transaction.id_token_reported:
@@ -349,25 +300,29 @@ def _change_trigger_reason(ctx: Context, transaction: Transaction) -> str | None
     end = transaction.authorization_end
     if end and not transaction.authorization_end_reported:
         return end.trigger_reason  # E05.FR.09, F03.FR.02
-    now = charging_state(ctx, transaction.evse_id)
-    if now == transaction.charging_state:
+    return _charging_state_trigger_reason(transaction, charging_state(ctx, transaction.evse_id))
+
+
+def _charging_state_trigger_reason(transaction: Transaction, state: str) -> str | None:
+    if state == transaction.charging_state:
         return None
-    if transaction.charging_state == "Idle" and now == "EVConnected":
+    if transaction.charging_state == "Idle" and state == "EVConnected":
         return "CablePluggedIn"
-    return "EVCommunicationLost" if now == "Idle" else "ChargingStateChanged"
+    return "EVCommunicationLost" if state == "Idle" else "ChargingStateChanged"
+
+
+# --- Samples -------------------------------------------------------------------------------------
 
 
 def take_samples(ctx: Context) -> Iterator[Decision]:
-    """Take the periodic samples that are due. J02.FR.11, and SampledDataCtrlr.TxEndedInterval."""
+    """Take the periodic samples that are due. J02.FR.11, SampledDataCtrlr.TxEndedInterval."""
     if not ctx.state.transactions.open:
         return
-    interval_ms, ended_ms = _sample_intervals_ms(ctx)
+    updated_ms, ended_ms = _sample_intervals_ms(ctx)
     for transaction in ctx.state.transactions.open:
-        if transaction.stop_order or transaction.next_seq_no == 0:
+        if not _is_reportable(ctx, transaction):
             continue
-        if not ctx.state.evses.by_id(transaction.evse_id).is_cable_known:
-            continue
-        if interval_ms and ctx.uptime_ms >= transaction.last_sample_ms + interval_ms:
+        if updated_ms and ctx.uptime_ms >= transaction.last_sample_ms + updated_ms:
             yield build_transaction_event(ctx, transaction, "Updated", "MeterValuePeriodic")
         reading = ctx.state.readings.on_evse(transaction.evse_id)
         if ended_ms and reading and ctx.uptime_ms >= transaction.last_kept_sample_ms + ended_ms:
@@ -376,12 +331,13 @@ def take_samples(ctx: Context) -> Iterator[Decision]:
 
 
 def _sample_intervals_ms(ctx: Context) -> tuple[int, int]:
-    """Between two samples that are told, and two that are kept for the end; 0: none are taken."""
+    """Intervals of samples to report and of samples to keep for the Ended event; 0: none."""
     if not ctx.variable_boolean(SAMPLED_DATA_ENABLED, default=True):
         return 0, 0
-    return ctx.variable_integer(TX_UPDATED_INTERVAL) * 1000, ctx.variable_integer(
-        TX_ENDED_INTERVAL
-    ) * 1000
+    return (
+        ctx.variable_integer(TX_UPDATED_INTERVAL) * 1000,
+        ctx.variable_integer(TX_ENDED_INTERVAL) * 1000,
+    )
 
 
 def next_transaction_due_ms(ctx: Context) -> int | None:
@@ -392,106 +348,106 @@ def next_transaction_due_ms(ctx: Context) -> int | None:
 def _transaction_due_times_ms(ctx: Context) -> Iterator[int]:
     if not ctx.state.transactions.open:
         return
-    interval_ms, ended_ms = _sample_intervals_ms(ctx)
+    updated_ms, ended_ms = _sample_intervals_ms(ctx)
     for transaction in ctx.state.transactions.open:
         if transaction.evse_id == 0:
-            continue  # it waits for a cable, and c_authorization says for how long
+            continue  # it waits for a cable: `c_authorization` has that deadline
         if transaction.stop_order:
-            interrupted = transaction.interrupted_seq == ctx.state.lifecycle.started_seq
+            is_interrupted = _is_interrupted(ctx, transaction)
             yield transaction.stop_ordered_ms + (
-                METER_TIMEOUT_MS if interrupted else POWER_DOWN_TIMEOUT_MS
+                METER_TIMEOUT_MS if is_interrupted else POWER_DOWN_TIMEOUT_MS
             )
             continue
         if not ctx.state.evses.by_id(transaction.evse_id).is_cable_known:
             wait_ms = max(ctx.variable_integer(RESUMPTION_TIMEOUT) * 1000, METER_TIMEOUT_MS)
             yield ctx.state.lifecycle.started_ms + wait_ms + 1
             continue
-        if interval_ms:
-            yield transaction.last_sample_ms + interval_ms
+        if updated_ms:
+            yield transaction.last_sample_ms + updated_ms
         if ended_ms:
             yield transaction.last_kept_sample_ms + ended_ms
 
 
-# --- The message ---------------------------------------------------------------------------------
-
-
-# --- What the CSMS says --------------------------------------------------------------------------
+# --- Answers of the CSMS -------------------------------------------------------------------------
 
 
 def on_transaction_event_response(
-    ctx: Context, call: int, response: TransactionEventResponse | None
+    ctx: Context, call_seq: int, response: TransactionEventResponse | None
 ) -> Iterator[Decision]:
-    """The CSMS gave its view of the token. E05, C10.FR.05, C12.FR.06, C15."""
+    """Apply the idTokenInfo of a TransactionEventResponse. E05, C10.FR.05, C12.FR.06, C15.
+
+    A status other than Accepted ends the authorization, or limits it (`StopTxOnInvalidId`).
+    """
     if response is None:
         return
-    info, id_token = response.id_token_info, ctx.state.outbox.id_token_by_call.get(call)
+    info, id_token = response.id_token_info, ctx.state.outbox.id_token_by_call.get(call_seq)
     if info is None or id_token is None:
         return
     if id_token.ref in ctx.state.auth_cache.entries:  # a new one only by Authorize: C15.FR.01
         yield from cache_id_token_info(ctx, id_token, info)
-    transaction = ctx.state.transactions.by_id(ctx.state.outbox.transaction_id_of(call) or "")
+    transaction_id = ctx.state.outbox.transaction_id_of(call_seq)
+    transaction = ctx.state.transactions.by_id(transaction_id or "")
     if transaction is None or transaction.id_token != id_token:
-        return  # it is over, or this token only ended it
+        return  # it has ended, or this idToken only stopped it
     if info.group_id_token and transaction.group_id_token is None:
         yield GroupIdTokenReceived(
             transaction.transaction_id, id_token_from_message(info.group_id_token)
         )
-    held = ctx.state.authorizations.on_evse(transaction.evse_id)
-    if info.status == "Accepted" or held is None or transaction.stop_order:
+    authorization = ctx.state.authorizations.on_evse(transaction.evse_id)
+    if info.status == "Accepted" or authorization is None or transaction.stop_order:
         return
     if ctx.variable_boolean(STOP_TX_ON_INVALID_ID, default=True):
-        yield end_authorization(held, "Deauthorized", "DeAuthorized")  # E05.FR.09, E05.FR.10
-    elif held.until_register_wh is None and not held.suspended:
-        yield from _limit_or_suspend(ctx, held, info.status)
+        # E05.FR.09, E05.FR.10
+        yield end_authorization(authorization, "Deauthorized", "DeAuthorized")
+    elif authorization.until_register_wh is None and not authorization.suspended:
+        yield from _limit_or_suspend(ctx, authorization, info.status)
 
 
 def _limit_or_suspend(
     ctx: Context, authorization: Authorization, status: str
 ) -> Iterator[Decision]:
-    """No more energy, or MaxEnergyOnInvalidId at most. E05.FR.02, E05.FR.03, C15.FR.06/07."""
+    """Allow MaxEnergyOnInvalidId at most, or no more energy. E05.FR.02/03, C15.FR.06/07."""
     reading = ctx.state.readings.on_evse(authorization.evse_id or 0)
     allowance_wh = ctx.variable_integer(MAX_ENERGY_ON_INVALID_ID)
     if allowance_wh and reading:
-        until_wh = reading.meter_read.energy_wh + allowance_wh
-        yield AuthorizationLimited(authorization.seq, status, until_wh)
+        until_register_wh = reading.meter_read.energy_wh + allowance_wh
+        yield AuthorizationLimited(authorization.seq, status, until_register_wh)
     else:
         yield AuthorizationSuspended(authorization.seq, status)
 
 
 def suspend_at_energy_limit(ctx: Context) -> Iterator[Decision]:
-    """The energy that was still allowed has flowed. E05.FR.02, E05.FR.03."""
-    for held in ctx.state.authorizations.active:
-        reading = ctx.state.readings.on_evse(held.evse_id or 0)
-        if held.suspended or held.until_register_wh is None or reading is None:
+    """Suspend an authorization whose MaxEnergyOnInvalidId has been used. E05.FR.02, E05.FR.03."""
+    for authorization in ctx.state.authorizations.active:
+        reading = ctx.state.readings.on_evse(authorization.evse_id or 0)
+        until_register_wh = authorization.until_register_wh
+        if authorization.suspended or until_register_wh is None or reading is None:
             continue
-        if reading.meter_read.energy_wh >= held.until_register_wh:
-            yield AuthorizationSuspended(held.seq, "MaxEnergyOnInvalidId")
+        if reading.meter_read.energy_wh >= until_register_wh:
+            yield AuthorizationSuspended(authorization.seq, "MaxEnergyOnInvalidId")
 
 
 def get_transaction_status(
     ctx: Context, call: Call, request: GetTransactionStatusRequest
 ) -> Iterator[Decision]:
-    """Does it run, and do messages wait? E14.FR.01 to 08."""
-    outbox, named = ctx.state.outbox, request.transaction_id
-    if named is None:
-        waits = len(outbox.transaction) > 0
-        yield call_result(call, GetTransactionStatusResponse(messages_in_queue=waits))
-        return
-    yield call_result(
-        call,
-        GetTransactionStatusResponse(
-            messages_in_queue=outbox.transaction.has_owner(named),
-            ongoing_indicator=ctx.state.transactions.by_id(named) is not None,
-        ),
-    )
+    """Report whether a transaction is open and whether its messages wait. E14.FR.01 to 08."""
+    waiting, transaction_id = ctx.state.outbox.transaction, request.transaction_id
+    if transaction_id is None:
+        response = GetTransactionStatusResponse(messages_in_queue=len(waiting) > 0)
+    else:
+        response = GetTransactionStatusResponse(
+            messages_in_queue=waiting.has_owner(transaction_id),
+            ongoing_indicator=ctx.state.transactions.by_id(transaction_id) is not None,
+        )
+    yield call_result(call, response)
 
 
-CALLS: dict[str, CallHandler] = {"GetTransactionStatus": get_transaction_status}
+CALLS: Final[dict[str, CallHandler]] = {"GetTransactionStatus": get_transaction_status}
+RESULTS: Final[dict[str, ResultHandler]] = {"TransactionEvent": on_transaction_event_response}
 OBSERVED: Final[dict[type[Event], Rule]] = {
     StopButtonPressed: on_stop_pressed,
     EvStoppedCharging: on_ev_stopped,
 }
-RESULTS: Final[dict[str, ResultHandler]] = {"TransactionEvent": on_transaction_event_response}
 DEADLINES: Final[tuple[Deadline, ...]] = (next_transaction_due_ms,)
 RULES: Final[tuple[Rule, ...]] = (
     end_authorization_on_unplug,

@@ -351,7 +351,7 @@ def _stop_with_any_card() -> None:
     def any_authorization(ctx: Any, presented: Any) -> Any:
         return next(iter(ctx.state.authorizations.active), None)
 
-    replace_attribute(c_authorization, "_authorization_of_token", lambda _: any_authorization)
+    replace_attribute(c_authorization, "authorization_of_token", lambda _: any_authorization)
 
 
 def _no_customer_report() -> None:
@@ -621,7 +621,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "the cache has no entries",
     ),
     "group": Mutant(
-        _patch_constant_result("c_authorization", "_group_of_authorization"),
+        _patch_constant_result("c_authorization", "group_of_authorization"),
         ("TC_C_39_CS",),
         "a token of the same group cannot stop a transaction",
     ),

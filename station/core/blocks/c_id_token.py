@@ -1,0 +1,170 @@
+"""What a presented idToken means: the authorization it ends, or the EVSE it is for.
+
+Helper module of `c_authorization`, which has the rules. Nothing here yields a decision.
+
+One reader serves all EVSEs and the EV driver does not choose one first (AQ-8). A presented idToken
+means the first of these that fits:
+
+1. the EVSE that came with it (an operator, a remote start or a test named one);
+2. the authorization that this idToken has: presenting it again ends it (C01.FR.03 a, E07.FR.01);
+3. the EVSE that was plugged in last and has no authorization yet: it is a request to charge there;
+4. an authorization of the same group: it ends (C01.FR.03 b, C09.FR.07);
+5. the next EVSE that is plugged in within EVConnectionTimeOut.
+
+If there is no EVSE left for a new EV driver, the idToken can only be meant to stop (C09.FR.05).
+
+`local_refusal` lists what forbids to start whatever the CSMS would say. It is checked when the
+idToken is presented and again when the answer of the CSMS arrives, because the EVSE may be taken by
+then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from journal.events import IdToken
+from journal.observations import IdTokenPresented
+from journal.projections.auth_cache import CachedIdToken
+from journal.projections.authorizations import Authorization
+from station.core.blocks.c_authorization_cache import find_cache_entry
+from station.core.blocks.evse_conditions import is_in_service
+from station.core.context import Context
+
+TX_BEFORE_ACCEPTED: Final = "TxCtrlr.TxBeforeAcceptedEnabled"
+MASTER_PASS_GROUP_ID: Final = "AuthCtrlr.MasterPassGroupId"
+
+# --- Authorizations ------------------------------------------------------------------------------
+
+
+def authorization_of_token(ctx: Context, presentation: IdTokenPresented) -> Authorization | None:
+    """The active authorization that this idToken has; on the EVSE that came with it, if any."""
+    for authorization in ctx.state.authorizations.active:
+        if authorization.id_token == presentation.id_token and presentation.evse_id in (
+            None,
+            authorization.evse_id,
+        ):
+            return authorization
+    return None
+
+
+def bound_authorizations(ctx: Context, presentation: IdTokenPresented) -> Iterator[Authorization]:
+    """The active authorizations that have an EVSE; only that EVSE, if one came with the idToken."""
+    for authorization in ctx.state.authorizations.active:
+        if authorization.evse_id is not None and presentation.evse_id in (
+            None,
+            authorization.evse_id,
+        ):
+            yield authorization
+
+
+def cached_group(ctx: Context, id_token: IdToken) -> IdToken | None:
+    """The group of an idToken that is cached as Accepted. C09.FR.11: no other status may stop."""
+    cache_entry = find_cache_entry(ctx, id_token)
+    return cache_entry.group_id_token if cache_entry and cache_entry.status == "Accepted" else None
+
+
+def group_of_authorization(ctx: Context, authorization: Authorization) -> IdToken | None:
+    """The group of an authorization; some arrive with a TransactionEventResponse. C09.FR.12."""
+    groups = (
+        transaction.group_id_token
+        for transaction in ctx.state.transactions.open
+        if transaction.authorization_seq == authorization.seq
+    )
+    return authorization.granted.group_id_token or next(groups, None)
+
+
+def authorization_allows_evse(authorization: Authorization, evse_id: int) -> bool:
+    """Whether the CSMS allows the EVSE; it allows every one if it named none. C01.FR.21."""
+    allowed_evse_ids = authorization.granted.allowed_evse_ids
+    return not allowed_evse_ids or evse_id in allowed_evse_ids
+
+
+# --- EVSEs ---------------------------------------------------------------------------------------
+
+
+def find_waiting_evse(ctx: Context) -> int | None:
+    """The EVSE that was plugged in last and has no authorization."""
+    waiting = [
+        (evse.cable_reported_seq, evse.evse_id)
+        for evse in ctx.state.evses.all_evses
+        if evse.is_plugged_in
+        and ctx.state.authorizations.on_evse(evse.evse_id) is None
+        and is_in_service(ctx, evse.evse_id)
+        and not has_stopping_transaction(ctx, evse.evse_id)
+    ]
+    return max(waiting)[1] if waiting else None
+
+
+def has_stopping_transaction(ctx: Context, evse_id: int) -> bool:
+    """Whether the EVSE has a transaction that is ordered to stop. C01.FR.23."""
+    transaction = ctx.state.transactions.on_evse(evse_id)
+    return transaction is not None and transaction.stop_order is not None
+
+
+def has_free_evse(ctx: Context) -> bool:
+    """Whether an EVSE is left for one more EV driver who is authorized before plugging in."""
+    free = [
+        evse.evse_id
+        for evse in ctx.state.evses.all_evses
+        if not evse.is_plugged_in
+        and ctx.state.authorizations.on_evse(evse.evse_id) is None
+        and is_in_service(ctx, evse.evse_id)
+    ]
+    return len(free) > len(ctx.state.authorizations.unbound)
+
+
+# --- Refusals ------------------------------------------------------------------------------------
+
+
+def local_refusal(ctx: Context, id_token: IdToken, evse_id: int | None) -> str | None:
+    """The status of AuthorizationRefused, whatever the CSMS would answer; None: none."""
+    if evse_id is not None:
+        refusal = _refusal_at_evse(ctx, id_token, evse_id)
+        if refusal:
+            return refusal
+    cache_entry = find_cache_entry(ctx, id_token)
+    group = cache_entry.group_id_token if cache_entry else None
+    master_group = ctx.variable_text(MASTER_PASS_GROUP_ID)
+    if master_group and group and group.ref == master_group:
+        return "Invalid"  # C12.FR.09: a master pass cannot start a transaction
+    return None
+
+
+def _refusal_at_evse(ctx: Context, id_token: IdToken, evse_id: int) -> str | None:
+    if evse_id not in ctx.state.lifecycle.evse_ids:
+        return "UnknownEvse"
+    if not is_in_service(ctx, evse_id):
+        return "NotAtThisTime"
+    if ctx.state.authorizations.on_evse(evse_id):
+        return "ConcurrentTx"
+    transaction = ctx.state.transactions.on_evse(evse_id)
+    if transaction and transaction.id_token not in (None, id_token):
+        return "NotAtThisTime"  # C01.FR.23
+    return None
+
+
+def evse_allowed(cache_entry: CachedIdToken, evse_id: int | None) -> bool:
+    """Whether the cache entry allows the EVSE; every one if it names none. C01.FR.21."""
+    return (
+        not cache_entry.allowed_evse_ids
+        or evse_id is None
+        or evse_id in cache_entry.allowed_evse_ids
+    )
+
+
+def cached_refusal(cache_entry: CachedIdToken) -> str:
+    """The status of a refusal by the cache; an accepted idToken may charge elsewhere. C01.FR.21."""
+    return "NotAllowedTypeEVSE" if cache_entry.status == "Accepted" else cache_entry.status
+
+
+def may_start_before_accepted(ctx: Context) -> bool:
+    """Whether a transaction may start as far as the registration goes. B03.FR.01.
+
+    Before the CSMS has accepted the station only TxBeforeAcceptedEnabled allows it. Without a link
+    an acceptance in the past counts.
+    """
+    registration = ctx.state.registration
+    if registration.is_accepted or ctx.variable_boolean(TX_BEFORE_ACCEPTED):
+        return True
+    return registration.status == "Unknown" and registration.ever_accepted
