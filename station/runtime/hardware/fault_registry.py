@@ -1,6 +1,6 @@
 """Faults: the rule of each fault, and the registry of active ones.
 
-`FAULT_RULES` says for every fault the devices can report how a session stops, when charging is
+`FAULT_RULES` defines for every fault the devices can report how a session stops, when charging is
 forbidden, and what the CSMS is sent. `FaultRegistry` keeps the active faults and reports each once
 when it begins and once when it ends.
 

@@ -1,7 +1,12 @@
-"""What of all that the devices say is worth writing down?
+"""Observations of one EVSE: changes, and readings at intervals, from many reports a second.
 
-Devices repeat themselves many times a second; the journal hears of changes, and of a reading now
-and then. A `Reporter` speaks for one EVSE.
+* A cable change is reported at once, but after the start only when the meter has been read: an
+  EVSE that is Available can be asked for its register. F06.FR.06
+* The begin of a charge is reported at once; any other flow after `FLOW_STABLE_S`.
+* Open contactors are reported together with the last register, because a transaction may end on
+  them; without a meter after `LAST_READING_TIMEOUT_S`.
+* A reading is reported at first, every interval while energy flows, and when the register moved
+  without a charge.
 """
 
 from __future__ import annotations
@@ -23,16 +28,16 @@ from journal.observations import (
 from station.runtime.hardware.inputs import EvseInputs
 from station.runtime.hardware.power_path import Phase, PowerPath
 
-FLOW_MIN_A: Final = 1  # less is no charge
-FLOW_STABLE_S: Final = 1.0  # how long another flow must hold before it is told
+FLOW_MIN_A: Final = 1  # less is not a charge
+FLOW_STABLE_S: Final = 1.0  # how long a different flow must last before it is reported
 LAST_READING_TIMEOUT_S: Final = 1.5  # how long an opened contactor waits for the last register
-METER_ANSWER_S: Final = 0.1  # what a meter that is asked takes to answer
-EV_SETTLE_S: Final = 0.2  # what an EV tells comes in several messages
-READING_FRESH_S: Final = 5.0  # older volts and amperes say nothing of now
+METER_ANSWER_S: Final = 0.1  # from a request to the response of a meter
+EV_SETTLE_S: Final = 0.2  # an EV sends its data in several messages
+READING_FRESH_S: Final = 5.0  # older voltages and currents are not reported
 
 
 class Reporter:
-    """Says what changed at one EVSE."""
+    """Reports the changes at one EVSE."""
 
     def __init__(
         self,
@@ -56,13 +61,13 @@ class Reporter:
         self._pending_flow: tuple[EnergyFlow, float] | None = None
         self._latest_ev = self._reported_ev = EvInformation()
         self._ev_changed_at = 0.0
-        self._reading_reported_at: float | None = None  # when a reading was told
+        self._reading_reported_at: float | None = None
         self._reported_energy_wh: Decimal | None = None
         self._reported_meter_at: float | None = None
 
     @property
     def has_unreported_opening(self) -> bool:
-        """An opened contactor is not told yet."""
+        """An opened contactor is not reported yet."""
         return self._opened_at is not None
 
     @property
@@ -72,11 +77,11 @@ class Reporter:
         if self._reported_flow != "charging" or meter is None:
             return ""
         soc = self._inputs.ev.soc_percent
-        shown = f"  {meter.power_w / 1000:.1f} kW"
-        return shown if soc is None else f"{shown}  {soc} %"
+        power = f"  {meter.power_w / 1000:.1f} kW"
+        return power if soc is None else f"{power}  {soc} %"
 
     def report_changes(self, now: float) -> None:
-        """Say what is new."""
+        """Report what has changed since the last call."""
         if self._started_at is None:
             self._started_at = now
         if (
@@ -84,7 +89,7 @@ class Reporter:
             and self._inputs.meter is None
             and now - self._started_at < READING_FRESH_S
         ):
-            return  # an EVSE that is Available can be asked for its register. F06.FR.06
+            return  # F06.FR.06, see above
         self._report_cable_change()
         self._report_ev_change(now)
         self._report_flow_change(now)
@@ -92,7 +97,7 @@ class Reporter:
         self._report_due_reading(now)
 
     def latest_reading(self, now: float) -> MeterRead | None:
-        """The newest reading; without volts and amperes when the meter fell silent."""
+        """The newest reading; the register only, when it is older than `READING_FRESH_S`."""
         meter, at = self._inputs.meter, self._inputs.meter_at
         if meter is None or at is None:
             return None
@@ -111,7 +116,7 @@ class Reporter:
             soc_percent=soc,
         )
 
-    # --- cable and EV ----------------------------------------------------------------------------
+    # --- Cable and EV ----------------------------------------------------------------------------
 
     def _report_cable_change(self) -> None:
         plugged = self._inputs.ev_plugged
@@ -120,10 +125,10 @@ class Reporter:
             self._observe(CableReported(self._evse_id, self._connector_id, plugged))
             self._reported_ev = EvInformation()
             if not plugged:
-                self._reported_flow, self._pending_flow = "none", None  # the cable says it
+                self._reported_flow, self._pending_flow = "none", None  # implied by the cable
 
     def _report_ev_change(self, now: float) -> None:
-        """Say who the EV is, once it has said so; the state of charge goes with the readings."""
+        """Report the EV's identity once complete; its state of charge is part of the readings."""
         ev = self._inputs.ev
         if ev != self._latest_ev:
             self._latest_ev, self._ev_changed_at = ev, now
@@ -146,13 +151,13 @@ class Reporter:
             )
         )
 
-    # --- flow ------------------------------------------------------------------------------------
+    # --- Flow ------------------------------------------------------------------------------------
 
     def _report_flow_change(self, now: float) -> None:
-        """Say who holds the energy back, once that is no moment's matter.
+        """Report which side suspends the energy, once that lasts.
 
-        Only the begin of a charge is told at once, and only if the EV asks for it: what is left
-        of the current that charged the cable up is none (TC_E_38).
+        Only the begin of a charge is reported at once, and only if the EV requests current: the
+        rest of the current that charged the cable's capacitance is not a charge (TC_E_38).
         """
         flow = self._current_flow()
         if flow is None or flow == self._reported_flow:
@@ -161,8 +166,8 @@ class Reporter:
         if self._pending_flow is None or self._pending_flow[0] != flow:
             self._pending_flow = (flow, now)
         request = self._inputs.power_request
-        asked = request is not None and request.current_a >= FLOW_MIN_A
-        begins = self._reported_flow == "none" and flow == "charging" and asked
+        requested = request is not None and request.current_a >= FLOW_MIN_A
+        begins = self._reported_flow == "none" and flow == "charging" and requested
         if begins or now - self._pending_flow[1] >= FLOW_STABLE_S:
             self._emit_flow(flow)
 
@@ -173,38 +178,38 @@ class Reporter:
             self._observe(EnergyFlowReported(self._evse_id, flow))
 
     def _current_flow(self) -> EnergyFlow | None:
-        """What flows; None: nobody can say at this moment, what was told stands."""
-        path, senses = self._power_path, self._inputs
-        if not senses.ev_plugged:
+        """The present flow; None: not determined now, the reported one remains."""
+        path, inputs = self._power_path, self._inputs
+        if not inputs.ev_plugged:
             return "none"
         if path.phase is not Phase.SESSION:
             return (
                 None
-                if senses.contactors_closed and senses.output_a >= FLOW_MIN_A
+                if inputs.contactors_closed and inputs.output_a >= FLOW_MIN_A
                 else self._flow_after_session()
             )
-        request = senses.power_request
-        if request is None or senses.contactors_closed is not True:
+        request = inputs.power_request
+        if request is None or inputs.contactors_closed is not True:
             return None
-        if senses.secc_state is SeccState.CHARGE_PAUSE:
+        if inputs.secc_state is SeccState.CHARGE_PAUSE:
             return "suspended_ev"
         if request.function is not PowerFunction.POWER_TRANSFER:
             return None
-        if senses.output_a >= FLOW_MIN_A:
+        if inputs.output_a >= FLOW_MIN_A:
             return "charging"
         if path.output.current_limit_a < FLOW_MIN_A or path.suspended:
             return "suspended_evse"
         return "suspended_ev" if request.current_a < FLOW_MIN_A else None
 
     def _flow_after_session(self) -> EnergyFlow | None:
-        """After a session: open contactors say it first, welded ones never."""
+        """No flow after a session, once open contactors are reported; never if they are welded."""
         ended = self._power_path.phase in (Phase.ENDED, Phase.IDLE)
         return "none" if ended and not self.has_unreported_opening else None
 
-    # --- contactors and meter --------------------------------------------------------------------
+    # --- Contactors and meter --------------------------------------------------------------------
 
     def _report_contactor_change(self, now: float) -> None:
-        """Say that they opened only with the last register: a transaction may end on it."""
+        """Report an opening only with the last register: a transaction may end on it."""
         closed = self._inputs.contactors_closed
         if closed is None or closed is self._reported_closed:
             self._opened_at = None
@@ -215,10 +220,10 @@ class Reporter:
         if self._opened_at is None:
             self._opened_at = now
         read_at = self._inputs.meter_at
-        read = read_at is not None and read_at > self._opened_at + METER_ANSWER_S
-        if read:
+        read_after = read_at is not None and read_at > self._opened_at + METER_ANSWER_S
+        if read_after:
             self._emit_reading(now)
-        if read or now - self._opened_at > LAST_READING_TIMEOUT_S:
+        if read_after or now - self._opened_at > LAST_READING_TIMEOUT_S:
             self._emit_flow("none")
             self._emit_contactors(False)
 
@@ -227,13 +232,13 @@ class Reporter:
         self._observe(ContactorReported(self._evse_id, closed))
 
     def _report_due_reading(self, now: float) -> None:
-        """The first one, one every interval while energy flows, and one that should not be."""
+        """Report the first reading, one per interval while energy flows, and unexpected energy."""
         meter = self._inputs.meter
         if meter is None:
             return
-        worth_it = self._reported_flow == "charging" or meter.energy_wh != self._reported_energy_wh
+        moving = self._reported_flow == "charging" or meter.energy_wh != self._reported_energy_wh
         if self._reading_reported_at is None or (
-            worth_it and now - self._reading_reported_at >= self._reading_interval_s
+            moving and now - self._reading_reported_at >= self._reading_interval_s
         ):
             self._emit_reading(now)
 
@@ -246,5 +251,5 @@ class Reporter:
 
 
 def _ev_identity(ev: EvInformation) -> tuple[object, ...]:
-    """What does not change while an EV charges."""
+    """Data that does not change while an EV charges."""
     return ev.evcc_id, ev.capacity_wh, ev.voltage_max_v, ev.current_max_a, ev.power_max_w
