@@ -1,6 +1,14 @@
-"""Is everything the station acknowledged still there after a power cut?
+"""Power cuts: everything the station acknowledged is still there after one. Promise P1.
 
-`syscalls` watches a process, `recording` keeps what it did to its files, `session` is what it did,
-`disk` makes the images a power cut can leave of that, `reference` knows what each of them must
-hold, `boot` opens one and goes on from it, `sweep` does so for many and counts.
+One run of the station is recorded at the level of system calls. From the recording, the disk
+images that a power cut may leave at each moment are computed, and the station is booted from them:
+
+    session  -> the recorded program: a station that sells, is killed, delivers, archives, erases
+    syscalls -> every file system call of the session, by ptrace
+    recording-> the list of writes, resizes, names and syncs, with the session's own reports
+    disk     -> a model of a disk: which images a cut at a moment may leave
+    reference-> what the journal of such an image must contain and may contain
+    boot     -> opens an image, compares it with the reference, and finishes the session
+    sweep    -> does that for many moments and images, and counts
+    faults   -> programs and disks with one fault each, which a sweep must detect
 """

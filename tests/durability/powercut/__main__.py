@@ -1,8 +1,8 @@
-"""`python -m tests.durability.powercut`: cut the power wherever it can be cut.
+"""`python -m tests.durability.powercut`: boot the station from the images that power cuts leave.
 
-Records a station at work, once for each setting of `powersafe_overwrite`, and boots it from every
-disk image a power cut may leave: at each moment with nothing and with all of what was not synced,
-then by the dice until there are as many different images as asked for.
+Records a session once for each setting of `powersafe_overwrite`. Boots from two images of each
+moment (nothing and all of what was not synced is on the disk), then from random images until
+there are as many different ones as requested.
 """
 
 from __future__ import annotations
@@ -33,21 +33,25 @@ OVERWRITE_SETTINGS: Final[dict[str, tuple[str, ...]]] = {
 
 
 @click.command()
-@click.option("--images", default=20_000, show_default=True, help="Different ones to boot from.")
-@click.option("--seed", default=0, show_default=True, help="Of the dice.")
-@click.option("--faults", is_flag=True, help="Instead: is each deliberate fault noticed?")
+@click.option(
+    "--images", default=20_000, show_default=True, help="Number of different images to boot."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the random images.")
+@click.option(
+    "--faults", is_flag=True, help="Instead, check that each deliberate fault is detected."
+)
 def main(images: int, seed: int, faults: bool) -> None:
     """Boot the station from the images that power cuts leave of a session.
 
-    Exit code 0: nothing acknowledged was lost; 1: it was, and the images are kept; 2: this machine
-    does not let a process be watched.
+    Exit code 0: nothing acknowledged was lost; 1: something was, and the images are kept; 2: this
+    machine does not allow a process to be traced.
     """
     try:
-        kept = _all_faults_noticed(seed) if faults else _run_sweeps(images, seed)
+        passed = _all_faults_detected(seed) if faults else _run_sweeps(images, seed)
     except CannotTraceError as error:
         click.echo(f"powercut: {error}. Allow ptrace(2) and try again.", err=True)
         sys.exit(2)
-    sys.exit(0 if kept else 1)
+    sys.exit(0 if passed else 1)
 
 
 def _run_sweeps(images: int, seed: int) -> bool:
@@ -55,10 +59,11 @@ def _run_sweeps(images: int, seed: int) -> bool:
         _sweep_setting(name, options, images // len(OVERWRITE_SETTINGS), seed)
         for name, options in OVERWRITE_SETTINGS.items()
     ]
-    lost = sum(len(one.failures) for one in outcomes)
+    lost = sum(len(outcome.failures) for outcome in outcomes)
+    booted = sum(outcome.distinct_total for outcome in outcomes)
     click.echo(
-        f"{sum(one.distinct_total for one in outcomes)} different images booted, seed {seed}: "
-        + (f"{lost} of them BREAK THE PROMISE" if lost else "nothing acknowledged was lost")
+        f"{booted} different images booted, seed {seed}: "
+        + (f"{lost} of them LOST ACKNOWLEDGED ENTRIES" if lost else "nothing acknowledged was lost")
     )
     return not lost
 
@@ -83,22 +88,22 @@ def _sweep_setting(name: str, options: tuple[str, ...], images: int, seed: int) 
 
 
 def _save_image(failure: SweepFailure) -> Path:
-    """Save an image, for whoever wants to know why."""
-    place = Path(mkdtemp(prefix=f"powercut-{failure.cut}-{failure.fate}-"))
+    """Save an image for analysis."""
+    directory = Path(mkdtemp(prefix=f"powercut-{failure.cut}-{failure.fate}-"))
     for name, content in failure.image.items():
-        (place / name).write_bytes(content)
-    return place
+        (directory / name).write_bytes(content)
+    return directory
 
 
-def _all_faults_noticed(seed: int) -> bool:
+def _all_faults_detected(seed: int) -> bool:
     whole: tuple[Recording, Image] = record_session()
-    found: dict[str, SweepFailure | None] = {
+    failures: dict[str, SweepFailure | None] = {
         name: find_program_fault(name, seed) for name in PROGRAM_FAULTS
     }
-    found |= {name: find_disk_fault(name, whole, seed) for name in DISK_FAULTS}
-    for name, failure in found.items():
-        click.echo(f"{name}: {failure or 'NOT NOTICED'}")
-    return all(found.values())
+    failures |= {name: find_disk_fault(name, whole, seed) for name in DISK_FAULTS}
+    for name, failure in failures.items():
+        click.echo(f"{name}: {failure or 'NOT DETECTED'}")
+    return all(failures.values())
 
 
 if __name__ == "__main__":

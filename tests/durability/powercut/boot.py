@@ -1,8 +1,9 @@
-"""Does a station come back from this image, with everything it owes?
+"""Boot of one disk image, and the comparison of the result with the reference.
 
-`faults` is empty where the promise was kept: the journal opens and verifies, whatever was
-acknowledged is in it, nothing else is, the snapshot is whole, the forgotten are gone, and the
-session can be finished to a complete account.
+`find_faults` is empty if the promise holds: the journal opens and verifies; it ends with the last
+acknowledged entry or with a whole commit that was under way; entries and state equal the
+reference; the snapshot is complete; erased idTokens are in no file; and the session can be
+finished, after which the CSMS has a complete account of every transaction.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from tests.durability.powercut.disk import Image
 from tests.durability.powercut.reference import ExpectedJournal, Reference
 from tests.durability.powercut.session import GROW_BYTES, SEGMENT_ENTRIES
 
-INDEX_BYTES: Final = 32 << 10  # of `-shm`, which a power cut leaves in any state
+INDEX_BYTES: Final = 32 << 10  # size of `-shm`, which may have any content after a power cut
 
 
 class ImageBoot:
-    """Opens images, all in one directory."""
+    """Boots images, one after another in one directory."""
 
     def __init__(self, directory: Path, reference: Reference, *, powersafe_overwrite: bool) -> None:
         self._data = directory
@@ -39,7 +40,7 @@ class ImageBoot:
         self._snapshots = open_snapshots(directory)
 
     def write_image(self, image: Image, dice: random.Random) -> None:
-        """Put an image where the station looks for it."""
+        """Write an image to the station's data directory."""
         shutil.rmtree(self._data)
         self._data.mkdir()
         for name, content in image.items():
@@ -48,93 +49,94 @@ class ImageBoot:
             (self._data / "journal.db-shm").write_bytes(dice.randbytes(INDEX_BYTES))
 
     def find_faults(self, expected: ExpectedJournal) -> Iterator[str]:
-        """What is wrong with the image that was laid."""
+        """The faults of the image written last."""
         yield from self._check_erased(expected)
-        if expected.acknowledged:  # before, there is no journal yet
-            yield from (f"as found: {one}" for one in verify(self._data / "journal.db"))
+        if expected.acknowledged:  # before the first commit, there is no journal yet
+            yield from (f"as found: {fault}" for fault in verify(self._data / "journal.db"))
         try:
-            memory = Startup(self._data, self._settings, entropy=random.Random(0).randbytes)
+            startup = Startup(self._data, self._settings, entropy=random.Random(0).randbytes)
         except JournalFailed as error:
             yield f"does not open: {error}"
             return
         try:
-            yield from self._check_journal(memory, expected)
-            yield from self._finish_session(memory, expected)
+            yield from self._check_journal(startup, expected)
+            yield from self._finish_session(startup, expected)
         finally:
-            memory.close()
-        yield from (f"at the end: {one}" for one in verify(self._data / "journal.db"))
+            startup.close()
+        yield from (f"at the end: {fault}" for fault in verify(self._data / "journal.db"))
         yield from self._check_erased(expected)
 
-    def _check_journal(self, memory: Startup, expected: ExpectedJournal) -> Iterator[str]:
-        head = memory.store.head
-        if memory.store.lost_commits:
-            yield f"says it lost {memory.store.lost_commits}"
+    def _check_journal(self, startup: Startup, expected: ExpectedJournal) -> Iterator[str]:
+        head = startup.store.head
+        if startup.store.lost_commits:
+            yield f"reports lost commits: {startup.store.lost_commits}"
         if head.seq not in (expected.acknowledged, *expected.begun):
             yield f"ends at entry {head.seq}; {expected.acknowledged} is acknowledged"
         if head.seq and head.digest != self._reference.digests.get(head.seq):
-            yield f"entry {head.seq} is another one"
-        elif memory.state != (
-            self._reference.states[head.seq] if head.seq else _initial_state(memory)
+            yield f"entry {head.seq} has another digest"
+        elif startup.state != (
+            self._reference.states[head.seq] if head.seq else _initial_state(startup)
         ):
-            yield f"another memory at entry {head.seq}"
-        yield from self._check_entries(memory)
-        yield from self._check_snapshot(memory, expected)
-        yield from self._check_id_tokens(memory, expected)
+            yield f"the state at entry {head.seq} differs"
+        yield from self._check_entries(startup)
+        yield from self._check_snapshot(startup, expected)
+        yield from self._check_id_tokens(startup, expected)
 
-    def _check_entries(self, memory: Startup) -> Iterator[str]:
-        """Each is there once, in the file or in the archive."""
-        found = [(row.seq, row.digest) for row in memory.store.reader.iter_rows()]
-        if found != [(seq, self._reference.digests.get(seq)) for seq, _ in found]:
-            yield "entries are not what they were"
-        if [seq for seq, _ in found] != list(range(1, memory.store.head.seq + 1)):
-            yield f"{len(found)} entries can be read of {memory.store.head.seq}"
+    def _check_entries(self, startup: Startup) -> Iterator[str]:
+        """Each entry is there once, in the file or in the archive."""
+        digests = [(row.seq, row.digest) for row in startup.store.reader.iter_rows()]
+        if digests != [(seq, self._reference.digests.get(seq)) for seq, _ in digests]:
+            yield "entries differ from the reference"
+        if [seq for seq, _ in digests] != list(range(1, startup.store.head.seq + 1)):
+            yield f"{len(digests)} of {startup.store.head.seq} entries are readable"
 
-    def _check_snapshot(self, memory: Startup, expected: ExpectedJournal) -> Iterator[str]:
-        """The last complete one or the one under way: a cut never costs the fast start."""
-        found = self._snapshots.load(memory.store.reader.digest_at)
-        seq = 0 if isinstance(found, SnapshotIgnored) else found.seq
+    def _check_snapshot(self, startup: Startup, expected: ExpectedJournal) -> Iterator[str]:
+        """The last complete snapshot or the one being written: never none."""
+        snapshot = self._snapshots.load(startup.store.reader.digest_at)
+        seq = 0 if isinstance(snapshot, SnapshotIgnored) else snapshot.seq
         if seq not in (expected.saved, expected.saving):
-            yield f"snapshot of entry {expected.saved}: {found if seq == 0 else seq}"
+            actual = snapshot if seq == 0 else seq
+            yield f"expected the snapshot of entry {expected.saved}, is {actual}"
 
-    def _check_id_tokens(self, memory: Startup, expected: ExpectedJournal) -> Iterator[str]:
-        for ref, value in expected.people.items():
-            found = memory.store.value_of(ref)
-            due = (
-                expected.acknowledged > expected.introduced[ref] and ref not in expected.forgetting
+    def _check_id_tokens(self, startup: Startup, expected: ExpectedJournal) -> Iterator[str]:
+        for ref, value in expected.id_tokens.items():
+            actual = startup.store.value_of(ref)
+            is_required = (
+                expected.acknowledged > expected.introduced[ref] and ref not in expected.erasing
             )
-            if found not in (None, value) or (due and found is None):
-                yield f"{ref} is {found}, was {value}"
+            if actual not in (None, value) or (is_required and actual is None):
+                yield f"{ref} is {actual}, was {value}"
 
     def _check_erased(self, expected: ExpectedJournal) -> Iterator[str]:
-        for ref in expected.forgotten:
-            value = expected.people[ref].encode()
+        for ref in expected.erased:
+            value = expected.id_tokens[ref].encode()
             for path in self._data.iterdir():
                 if value in path.read_bytes():
-                    yield f"{ref} was forgotten and is in {path.name}"
+                    yield f"{ref} was erased and is in {path.name}"
 
-    def _finish_session(self, memory: Startup, expected: ExpectedJournal) -> Iterator[str]:
-        """Go on from here, on this very file."""
-        if memory.store.head.seq not in self._reference.digests and memory.store.head.seq:
+    def _finish_session(self, startup: Startup, expected: ExpectedJournal) -> Iterator[str]:
+        """Finish the session on this journal, from its head."""
+        if startup.store.head.seq not in self._reference.digests and startup.store.head.seq:
             return
-        ending = self._reference.ending_from(memory.store.head.seq, expected.taken)
+        ending = self._reference.ending_from(startup.store.head.seq, expected.delivered_count)
         yield from ending.complaints
         for entries in ending.commits:
-            memory.store.append(entries)
-        _archive_all(memory, self._data / "journal.db")
-        memory.store.checkpoint()
+            startup.store.append(entries)
+        _archive_all(startup, self._data / "journal.db")
+        startup.store.checkpoint()
 
 
-def _archive_all(memory: Startup, path: Path) -> None:
-    """Take up what was interrupted, if it was, and go on."""
-    head = memory.store.head
-    assert head.at is not None, "the session was finished"
+def _archive_all(startup: Startup, path: Path) -> None:
+    """Continue an interrupted archiving, if any, and archive everything."""
+    head = startup.store.head
+    assert head.at is not None, "the session was not finished"
     limits = RetentionLimits(head.seq, (), head.at)
     while archive_oldest_entries(
-        memory.store, path, limits, only_if_worthwhile=False, segment_entries=SEGMENT_ENTRIES
+        startup.store, path, limits, only_if_worthwhile=False, segment_entries=SEGMENT_ENTRIES
     ):
         pass
 
 
-def _initial_state(memory: Startup) -> State:
-    """What a station knows that was cut before its first entry: the journal may be a new one."""
-    return State(memory.store.journal_id)
+def _initial_state(startup: Startup) -> State:
+    """The state before the first entry; the journal may be another one than the recorded."""
+    return State(startup.store.journal_id)

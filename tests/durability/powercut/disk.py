@@ -1,9 +1,27 @@
-"""What does a power cut leave of what was written?
+"""Model of a disk: which writes survive a power cut.
 
-A disk owes nothing until it is told to sync. What was written since may be there, not there, or
-half there, each sector on its own and in any order; a sector that is just being written may hold
-noise. Names follow the same rule with the sync of their directory. What was synced stays, with
-one exception: a disk without powersafe overwrite may harm all of the sector it writes to.
+`Disk` replays the operations of a recording and separates what is certainly on the disk from what
+is pending. The rules:
+
+* A write or resize is pending until its file is synced. A pending one may be on the disk, missing
+  or there in part, each sector independently and in any order.
+* A sector that is being written at the cut may contain noise (random bytes, zeros, erased flash).
+  With powersafe overwrite, noise is limited to the bytes written; without, it may replace the
+  whole sector, including neighboring bytes that were synced before.
+* Names (create, rename, remove) are pending until the directory is synced. Each is atomic, and may
+  survive without the others. A name may therefore refer to an empty file.
+* Everything else that was synced stays.
+
+A `Fate` turns a disk at a moment into one image that these rules allow:
+
+    dropped     nothing that is pending                                    one image per moment
+    kept        all that is pending, as after a kill of the process only   one image per moment
+    prefix      the first writes of each file, the last of them torn       random
+    reordered   any sectors of any writes                                  random
+    noisy       as reordered, with noise in some sectors                   random
+
+Not modeled: bit rot of synced data (tests/durability/damage), disks that acknowledge a sync they
+have not performed.
 """
 
 from __future__ import annotations
@@ -23,11 +41,8 @@ from tests.durability.powercut.recording import (
     SessionReport,
 )
 
-Image = dict[str, bytes]  # a directory as it is found when the power is back
-SECTOR_SIZES: Final = (
-    512,
-    4096,
-)  # bytes a disk writes at a time: what it is, and what eMMC really does
+Image = dict[str, bytes]  # the files of the directory after the power cut, by name
+SECTOR_SIZES: Final = (512, 4096)  # bytes written atomically: by the standard, and by most eMMC
 
 
 class SectorPiece(NamedTuple):
@@ -35,11 +50,11 @@ class SectorPiece(NamedTuple):
 
     offset: int
     data: bytes
-    sector: int  # where the sector begins
+    sector: int  # offset of the sector
 
 
 class Disk:
-    """What is on the disk for sure, and what is on its way."""
+    """The content certainly on the disk, and the pending operations."""
 
     def __init__(self, *, powersafe_overwrite: bool) -> None:
         self.powersafe_overwrite = powersafe_overwrite
@@ -49,7 +64,7 @@ class Disk:
         self.pending_names: list[NameSet | NameRemoved] = []
 
     def apply_op(self, op: Op) -> None:
-        """What the station does next."""
+        """Perform the next operation of the station."""
         match op:
             case FileWritten() | FileResized():
                 self.pending.setdefault(op.file, []).append(op)
@@ -65,11 +80,11 @@ class Disk:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is on its way: every power cut leaves the same."""
+        """Whether nothing is pending: every power cut leaves the same image."""
         return not self.pending_names and not any(self.pending.values())
 
     def content_after(self, file: int, ops: list[FileWritten | FileResized]) -> bytes:
-        """A file with these of its changes, in order."""
+        """The content of a file after these of its pending operations, in order."""
         content = bytearray(self.content.get(file, b""))
         for op in ops:
             match op:
@@ -94,7 +109,7 @@ def _resize(content: bytearray, size: int) -> None:
 
 
 def _apply_names(names: dict[str, int], ops: list[NameSet | NameRemoved]) -> dict[str, int]:
-    """Names after these changes. Each is whole or not at all, and may come without the others."""
+    """The names after these operations, each of which is atomic and independent."""
     names = dict(names)
     for op in ops:
         match op:
@@ -108,7 +123,7 @@ def _apply_names(names: dict[str, int], ops: list[NameSet | NameRemoved]) -> dic
 
 
 def split_by_sector(op: FileWritten, sector: int) -> Iterator[SectorPiece]:
-    """A write, sector by sector."""
+    """Split a write at the sector boundaries."""
     offset, end = op.offset, op.offset + len(op.data)
     while offset < end:
         begin = offset // sector * sector
@@ -117,18 +132,18 @@ def split_by_sector(op: FileWritten, sector: int) -> Iterator[SectorPiece]:
         offset = until
 
 
-# --- Fates: what a cut makes of a disk -----------------------------------------------------------
+# --- Fates: images of a disk after a cut ---------------------------------------------------------
 
 Fate = Callable[[Disk, random.Random], Image]
 
 
 def drop_unsynced(disk: Disk, dice: random.Random) -> Image:
-    """Nothing that was not synced."""
+    """Drop everything pending."""
     return disk.make_image(disk.names, disk.content)
 
 
 def keep_unsynced(disk: Disk, dice: random.Random) -> Image:
-    """All of it, as after a kill of the process alone."""
+    """Keep everything pending, as after a kill of the process only."""
     content = {
         file: disk.content_after(file, disk.pending.get(file, []))
         for file in disk.content.keys() | disk.pending.keys()
@@ -137,28 +152,28 @@ def keep_unsynced(disk: Disk, dice: random.Random) -> Image:
 
 
 def keep_prefix(disk: Disk, dice: random.Random) -> Image:
-    """Of each file, and of the names, whatever came first; the last write perhaps in part."""
+    """Keep the first operations of each file, and the first names; the last write may be torn."""
     content = dict(disk.content)
     for file, ops in disk.pending.items():
         count = dice.randint(0, len(ops))
-        some = ops[:count]
+        survivors = ops[:count]
         if count < len(ops) and isinstance(torn := ops[count], FileWritten):
             parts = list(split_by_sector(torn, dice.choice(SECTOR_SIZES)))
-            some += [
+            survivors += [
                 FileWritten(file, at, data) for at, data, _ in parts[: dice.randrange(len(parts))]
             ]
-        content[file] = disk.content_after(file, some)
+        content[file] = disk.content_after(file, survivors)
     names = disk.pending_names[: dice.randint(0, len(disk.pending_names))]
     return disk.make_image(_apply_names(disk.names, names), content)
 
 
 def reorder_writes(disk: Disk, dice: random.Random) -> Image:
-    """Any of it, sector by sector, in any order."""
+    """Keep any sectors of any writes."""
     return _scatter_writes(disk, dice, noise=0)
 
 
 def corrupt_writes(disk: Disk, dice: random.Random) -> Image:
-    """Any of it, and noise where it was being written."""
+    """Keep any sectors of any writes, with noise in some of the sectors being written."""
     return _scatter_writes(disk, dice, noise=dice.choice((0.02, 0.2, 0.6)))
 
 
@@ -169,36 +184,38 @@ FATES: Final[dict[str, Fate]] = {
     "reordered": reorder_writes,
     "noisy": corrupt_writes,
 }
-DETERMINISTIC_FATES: Final = ("dropped", "kept")  # the same for every throw of the dice
+DETERMINISTIC_FATES: Final = ("dropped", "kept")  # do not depend on the dice
 
 
 def _scatter_writes(disk: Disk, dice: random.Random, noise: float) -> Image:
     sector = dice.choice(SECTOR_SIZES)
-    here = dice.choice((0.1, 0.5, 0.9))  # how probably a piece is there
+    survival = dice.choice((0.1, 0.5, 0.9))  # probability that a piece survives
     content = dict(disk.content)
     for file, ops in disk.pending.items():
-        some = bytearray(disk.content.get(file, b""))
+        survivors = bytearray(disk.content.get(file, b""))
         for op in ops:
             if isinstance(op, FileResized):
-                if dice.random() < here:
-                    _resize(some, op.size)
+                if dice.random() < survival:
+                    _resize(survivors, op.size)
                 continue
             for piece in split_by_sector(op, sector):
                 if dice.random() < noise:
-                    _write_noise(some, piece, sector, dice, piece_only=disk.powersafe_overwrite)
-                elif dice.random() < here:
-                    _write_bytes(some, piece.offset, piece.data)
-                elif dice.random() < here:  # the room is there, the data are not
-                    _resize(some, max(len(some), piece.offset + len(piece.data)))
-        content[file] = bytes(some)
-    names = [op for op in disk.pending_names if dice.random() < here]
+                    _write_noise(
+                        survivors, piece, sector, dice, piece_only=disk.powersafe_overwrite
+                    )
+                elif dice.random() < survival:
+                    _write_bytes(survivors, piece.offset, piece.data)
+                elif dice.random() < survival:  # the file has the size, but not the data
+                    _resize(survivors, max(len(survivors), piece.offset + len(piece.data)))
+        content[file] = bytes(survivors)
+    names = [op for op in disk.pending_names if dice.random() < survival]
     return disk.make_image(_apply_names(disk.names, names), content)
 
 
 def _write_noise(
     content: bytearray, piece: SectorPiece, sector: int, dice: random.Random, *, piece_only: bool
 ) -> None:
-    """Noise in place of a piece; unless it is harmed `alone`, in place of its whole sector."""
+    """Write noise over a piece (`piece_only`) or over its whole sector."""
     begin, size = (piece.offset, len(piece.data)) if piece_only else (piece.sector, sector)
     noise = dice.choice((dice.randbytes, bytes, _erased_flash))(size)
     end = max(len(content), piece.offset + len(piece.data))
@@ -206,5 +223,5 @@ def _write_noise(
 
 
 def _erased_flash(size: int) -> bytes:
-    """As flash is after it was erased."""
+    """The content of erased flash memory."""
     return b"\xff" * size

@@ -1,6 +1,8 @@
-"""Does a sweep notice a station, or a disk, that does not keep the promise?
+"""Programs and disks with one deliberate fault each, which a sweep must detect.
 
-Each of these has one fault. `found` is where the sweep noticed it, or None.
+A fault of the program (`session.PROGRAM_PATCHES`) is recorded anew; a fault of the disk is made
+by editing a sound recording: some syncs are removed. `find_..._fault` returns the first failure
+of a sweep, None if the fault was not detected.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from tests.durability.powercut.session import PROGRAM_PATCHES as PROGRAMS
 from tests.durability.powercut.sweep import Sweep, SweepFailure
 
 RecordedSession = tuple[Recording, Image]
-IMAGES_MAX: Final = 2_000  # by then a fault has shown
+IMAGES_MAX: Final = 2_000  # enough images to detect every fault
 
 
 def _without_syncs(recording: Recording, is_dropped: Callable[[Op, Op], bool]) -> Recording:
-    """As if these syncs had not been asked for; each is given with the operation before it."""
+    """Remove the syncs for which `is_dropped(operation before, sync)` is true."""
     ops = recording.ops
     kept = [
         op
@@ -56,7 +58,7 @@ def _without_sync_after_erasure(recording: Recording) -> Recording:
 
 
 def _without_powersafe_overwrite(recording: Recording) -> Recording:
-    """A disk that does not keep what `powersafe_overwrite = true` takes for granted."""
+    """A disk without the property that `powersafe_overwrite = true` relies on."""
     return recording._replace(powersafe_overwrite=False)
 
 
@@ -64,27 +66,27 @@ PROGRAM_FAULTS: Final = (*PROGRAMS, ACKNOWLEDGE_EARLY)
 DISK_FAULTS: Final[dict[str, Callable[[Recording], Recording]]] = {
     "directory_unsynced": _without_directory_sync,
     "checkpoint_unsynced": _without_checkpoint_sync,
-    "log_unsynced_after_forgetting": _without_sync_after_erasure,
-    "neighbours_harmed": _without_powersafe_overwrite,
+    "wal_unsynced_after_erasure": _without_sync_after_erasure,
+    "neighboring_bytes_corrupted": _without_powersafe_overwrite,
 }
 
 
 def find_program_fault(name: str, seed: int) -> SweepFailure | None:
-    """Record the lives of a station with this fault, as far as it takes, and sweep."""
+    """Record a station with this fault, as many runs as needed, and sweep."""
     if name in ARCHIVE_FAULTS:
         recording, files = record_session((name,))
         return _first_failure((recording, files), seed, archiving_span(recording))
-    return _first_failure(record_session((name,), lives=("first",)), seed)
+    return _first_failure(record_session((name,), runs=("first",)), seed)
 
 
 def find_disk_fault(name: str, whole: RecordedSession, seed: int) -> SweepFailure | None:
-    """Take a recording of a station without fault, give it this one, and sweep."""
+    """Add this fault to the recording of a sound station, and sweep."""
     recording, files = whole
     return _first_failure((DISK_FAULTS[name](recording), files), seed)
 
 
 def archiving_span(recording: Recording) -> range:
-    """The moments from before the first entries leave until a little after the last did."""
+    """The moments from before archiving until shortly after it."""
     cuts = [
         cut
         for cut, op in enumerate(recording.ops)

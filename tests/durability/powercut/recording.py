@@ -1,8 +1,16 @@
-"""What did the station do to its files, in which order?
+"""Recording of all file operations of the session, in order.
 
-A `Recording` is the list of its writes, truncations, syncs and names, with what it said meanwhile
-(`SessionReport`) between them. Files are told apart by a number of their own, because a name may come to
-mean another file.
+A `Recording` is the list of writes, resizes, syncs and names of one data directory, with the
+session's reports (`SessionReport`) between them, from its first boot to its last. It has all
+that the model of the disk needs, so that images of any moment can be computed afterwards.
+
+* A file is identified by a number, because a name may later refer to another file.
+* Only successful calls are recorded, with the data read from the memory of the traced process.
+* The session writes its reports to a file beside the data directory. The order of that write
+  among the others is what counts: a report follows exactly what it reports.
+* `journal.db-shm` is not recorded: SQLite rebuilds it at every open.
+* A call whose effect the model does not have (a link, a writable mapping, `fallocate`, ...) on a
+  recorded file is an error, so that no image is computed from an incomplete recording.
 """
 
 from __future__ import annotations
@@ -17,15 +25,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from tests.durability.powercut.session import LIVES, NO_POWERSAFE_OVERWRITE
+from tests.durability.powercut.session import NO_POWERSAFE_OVERWRITE, RUNS
 from tests.durability.powercut.syscalls import SystemCall, TracedProcess
 
-SESSION_LOG: Final = "said"  # the file, beside the data directory, into which the session speaks
+SESSION_LOG: Final = (
+    "reports.jsonl"  # beside the data directory; the session writes its reports there
+)
 DIRECTORY: Final = 0  # the number of the data directory itself; files count from 1
 SESSION_MODULE: Final = "tests.durability.powercut.session"
 
 _AT_FDCWD: Final = -100
-_PATH_ARGUMENTS: Final = {  # which arguments are a directory's descriptor, if any, and a path
+_PATH_ARGUMENTS: Final = {  # positions of: the directory's descriptor, if any; the path
     "unlink": ((None, 0),),
     "unlinkat": ((0, 1),),
     "rename": ((None, 0), (None, 1)),
@@ -42,7 +52,7 @@ _PATH_ARGUMENTS: Final = {  # which arguments are a directory's descriptor, if a
     "symlinkat": ((1, 2),),
     "openat2": ((0, 1),),
 }
-_DESCRIPTOR_ARGUMENTS: Final = {  # which argument is the descriptor that is written to
+_DESCRIPTOR_ARGUMENTS: Final = {  # position of the argument: the descriptor that is written to
     "writev": 0,
     "pwritev": 0,
     "pwritev2": 0,
@@ -54,7 +64,7 @@ _DESCRIPTOR_ARGUMENTS: Final = {  # which argument is the descriptor that is wri
 
 
 class FileWritten(NamedTuple):
-    """Bytes went into a file; they are anywhere between cache and disk until it is synced."""
+    """Bytes were written to a file."""
 
     file: int
     offset: int
@@ -62,14 +72,14 @@ class FileWritten(NamedTuple):
 
 
 class FileResized(NamedTuple):
-    """A file was given a size, in bytes."""
+    """The size of a file was set, in bytes."""
 
     file: int
     size: int
 
 
 class NameSet(NamedTuple):
-    """A name of the directory came to mean a file; with `replaces` it replaces that name."""
+    """A name was created for a file, or renamed from `replaces`."""
 
     name: str
     file: int
@@ -77,7 +87,7 @@ class NameSet(NamedTuple):
 
 
 class NameRemoved(NamedTuple):
-    """A name of the directory was removed."""
+    """A name was removed from the directory."""
 
     name: str
 
@@ -89,30 +99,28 @@ class FileSynced(NamedTuple):
 
 
 class SessionReport(NamedTuple):
-    """What the session said: `Began`, `Acknowledged` and so on, see `session`."""
+    """A report of the session; see `ExpectedJournal.apply_report` for the keys."""
 
     body: dict[str, Any]
 
 
 Op = FileWritten | FileResized | NameSet | NameRemoved | FileSynced | SessionReport
-StopPredicate = Callable[
-    [SystemCall, list[Op]], bool
-]  # from a call and what this life has done so far
+StopPredicate = Callable[[SystemCall, list[Op]], bool]  # a call, and the operations of this run
 
 
 class Recording(NamedTuple):
-    """All that happened to one data directory, from its beginning."""
+    """All operations on one data directory, from its creation on."""
 
     ops: tuple[Op, ...]
     powersafe_overwrite: bool
 
     def names_by_file(self) -> dict[int, str]:
-        """Which file has, or had, which name; the last it was given."""
+        """The last name of each file."""
         return {op.file: op.name for op in self.ops if isinstance(op, NameSet)}
 
 
 class SyscallRecorder:
-    """Watches runs of the session on one data directory."""
+    """Records runs of the session on one data directory."""
 
     def __init__(self, data: Path) -> None:
         self.ops: list[Op] = []
@@ -124,12 +132,12 @@ class SyscallRecorder:
     def run(
         self, arguments: list[str], kill_before: StopPredicate = lambda call, ops: False
     ) -> None:
-        """Run the session to its end, or kill it before the first call that `kill_before` names.
+        """Run the session to its end, or kill it before the first call that `kill_before` matches.
 
         Raises:
-            CannotTraceError: this machine does not allow it.
-            RuntimeError: the session failed, or made a call of which we do not know what a power
-                cut makes of it.
+            CannotTraceError: this machine does not allow tracing.
+            RuntimeError: the session failed.
+            AssertionError: it made a call on a recorded file that the model does not have.
         """
         begin = len(self.ops)
         command = [sys.executable, "-m", SESSION_MODULE, str(self._data), *arguments]
@@ -149,7 +157,7 @@ class SyscallRecorder:
     # --- Calls -----------------------------------------------------------------------------------
 
     def _before_call(self, process: TracedProcess, call: SystemCall) -> None:
-        """Names are read before the call is made: afterwards they may mean something else."""
+        """Read the paths before the call is made: afterwards they may refer to other files."""
         self._paths = [
             process.read_path(_AT_FDCWD if at is None else call.arguments[at], call.arguments[name])
             for at, name in _PATH_ARGUMENTS.get(call.name, ())
@@ -174,7 +182,7 @@ class SyscallRecorder:
                 self._reject_call(process, call)
 
     def _is_recorded(self, path: Path) -> bool:
-        """Whether a power cut leaves anything of it: the log's index is made anew."""
+        """Whether the path is recorded: all of the data directory but `-shm`, which is rebuilt."""
         return path.parent == self._data and not path.name.endswith("-shm")
 
     def _on_open(self, process: TracedProcess, descriptor: int, flags: int) -> None:
@@ -190,7 +198,7 @@ class SyscallRecorder:
 
     def _on_rename(self, old: Path, new: Path) -> None:
         if self._is_recorded(old) or self._is_recorded(new):
-            assert old.parent == new.parent, f"{old} to {new}: beyond this model"
+            assert old.parent == new.parent, f"{old} to {new}: the model has one directory only"
             self._names[new.name] = self._names.pop(old.name)
             self.ops.append(NameSet(new.name, self._names[new.name], old.name))
 
@@ -212,40 +220,46 @@ class SyscallRecorder:
             self.ops.append(FileWritten(file, offset, process.read_memory(arguments[1], result)))
 
     def _on_mmap(self, process: TracedProcess, call: SystemCall) -> None:
-        """Memory that is a file changes without a call."""
+        """A recorded file must not be mapped for writing: it would change without a call."""
         _, _, protection, flags, descriptor, _ = call.arguments
         if flags & mmap.MAP_SHARED and protection & mmap.PROT_WRITE and not flags & mmap.MAP_ANON:
             path, _, _ = process.open_file_info(descriptor)
-            assert not self._is_recorded(path), f"{path} is mapped for writing: not seen from here"
+            assert not self._is_recorded(path), (
+                f"{path} is mapped for writing, which cannot be recorded"
+            )
 
     def _reject_call(self, process: TracedProcess, call: SystemCall) -> None:
-        """What this model knows nothing of must not happen where it counts."""
-        place = _DESCRIPTOR_ARGUMENTS.get(call.name)
-        paths = self._paths if place is None else [process.open_file_info(call.arguments[place])[0]]
-        known = paths and not any(map(self._is_recorded, paths))
-        assert known, f"{call.name} of {paths}: what does a power cut make of that?"
+        """Assert that a call the model does not have is not made on a recorded file."""
+        argument = _DESCRIPTOR_ARGUMENTS.get(call.name)
+        paths = (
+            self._paths
+            if argument is None
+            else [process.open_file_info(call.arguments[argument])[0]]
+        )
+        is_unrecorded = paths and not any(map(self._is_recorded, paths))
+        assert is_unrecorded, f"{call.name} of {paths}: not in the model of the disk"
 
 
 def record_session(
-    options: tuple[str, ...] = (), lives: Iterable[str] = tuple(LIVES)
+    options: tuple[str, ...] = (), runs: Iterable[str] = tuple(RUNS)
 ) -> tuple[Recording, dict[str, bytes]]:
-    """Lives of the session, one after the other, on one data directory.
+    """Record the runs of the session, one after the other, on one data directory.
 
-    The first is killed in a commit, so that the second finds in the system's cache what is not
-    on the disk.
+    The first run is killed in a commit, so that the second reads from the system's cache what is
+    not yet on the disk.
 
     Returns:
-        What was done, and the files as the last life left them.
+        The recording, and the files as the last run left them.
 
     Raises:
-        CannotTraceError: this machine does not allow it.
+        CannotTraceError: this machine does not allow tracing.
     """
-    with TemporaryDirectory() as place:
-        data = Path(place).resolve() / "data"
+    with TemporaryDirectory() as directory:
+        data = Path(directory).resolve() / "data"
         data.mkdir()
         recorder = SyscallRecorder(data)
-        for life in lives:
-            recorder.run([life, *options], _is_fatal_sync)
+        for name in runs:
+            recorder.run([name, *options], _is_fatal_sync)
         return Recording(tuple(recorder.ops), NO_POWERSAFE_OVERWRITE not in options), {
             path.name: path.read_bytes()
             for path in data.iterdir()
@@ -254,8 +268,8 @@ def record_session(
 
 
 def _is_fatal_sync(call: SystemCall, ops: list[Op]) -> bool:
-    """Before the sync of the commit in which the session says that it dies."""
+    """Whether this is the sync of the commit in which the session is to be killed."""
     if call.name not in ("fsync", "fdatasync"):
         return False
-    said = [op.body for op in ops if isinstance(op, SessionReport)]
-    return {"dies": True} in said and "began" in said[-1]
+    reports = [op.body for op in ops if isinstance(op, SessionReport)]
+    return {"dies_in_commit": True} in reports and "commit_begun" in reports[-1]

@@ -1,7 +1,7 @@
-"""What must a station know after a power cut, and what may it know?
+"""The reference: what the journal must and may contain after a power cut at a moment.
 
-Whatever was acknowledged before the cut, all of it; and of what was under way the whole commit or
-nothing. The rest of this is fixed by the journal that the undisturbed session left.
+Everything acknowledged before the cut must be there; a commit under way may be there as a whole
+or not at all. Entries, digests and states must equal those of the undisturbed session.
 """
 
 from __future__ import annotations
@@ -29,49 +29,49 @@ TRANSACTION: Final = "TransactionEvent"
 
 
 class ExpectedJournal(msgspec.Struct):
-    """What is known of the journal at a moment of the recording."""
+    """The requirements on the journal at a moment of the recording, from the reports so far."""
 
-    acknowledged: int = 0  # the last entry the station may have told somebody of
-    begun: tuple[int, ...] = ()  # last entries of commits that were under way since
-    saved: int = 0  # the entry of the last snapshot that is complete
-    saving: int = 0  # and of the last one that was begun
-    people: dict[str, str] = {}  # reference to value, of whoever is known
-    introduced: dict[str, int] = {}  # reference to the last entry before they were
-    forgetting: frozenset[str] = frozenset()
-    forgotten: frozenset[str] = frozenset()
-    taken: int = 0  # TransactionEvents the CSMS has taken in
+    acknowledged: int = 0  # the last entry whose effects may be visible outside
+    begun: tuple[int, ...] = ()  # last entries of the commits begun since
+    saved: int = 0  # the entry of the last complete snapshot
+    saving: int = 0  # the entry of the last snapshot begun
+    id_tokens: dict[str, str] = {}  # reference: value
+    introduced: dict[str, int] = {}  # reference: the last entry before the idToken was stored
+    erasing: frozenset[str] = frozenset()  # references whose erasure has begun
+    erased: frozenset[str] = frozenset()  # references whose erasure is acknowledged
+    delivered_count: int = 0  # TransactionEvents the CSMS has answered
 
     def apply_report(self, report: dict[str, Any]) -> ExpectedJournal:
-        """Hear what the session says next."""
+        """Apply the session's next report."""
         change: dict[str, Any] = {}
         match report:
-            case {"began": last}:
+            case {"commit_begun": last}:
                 change = {"begun": (*self.begun, last)}
             case {"acknowledged": last}:
                 change = {"acknowledged": last, "begun": ()}
-            case {"saving": seq}:
+            case {"snapshot_begun": seq}:
                 change = {"saving": seq}
-            case {"saved": seq}:
+            case {"snapshot_saved": seq}:
                 change = {"saved": seq}
-            case {"person": ref, "uid": uid} if ref not in self.people:
+            case {"id_token": ref, "uid": uid} if ref not in self.id_tokens:
                 change = {
-                    "people": self.people | {ref: uid},
+                    "id_tokens": self.id_tokens | {ref: uid},
                     "introduced": self.introduced | {ref: self.acknowledged},
                 }
-            case {"forgetting": ref}:
-                change = {"forgetting": self.forgetting | {ref}}
-            case {"forgot": ref}:
-                change = {"forgotten": self.forgotten | {ref}}
-            case {"took": _}:
-                change = {"taken": self.taken + 1}
+            case {"erasing": ref}:
+                change = {"erasing": self.erasing | {ref}}
+            case {"erased": ref}:
+                change = {"erased": self.erased | {ref}}
+            case {"delivered": _}:
+                change = {"delivered_count": self.delivered_count + 1}
         return msgspec.structs.replace(self, **change)
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """How a session goes on after a cut."""
+    """The rest of a session after a cut."""
 
     commits: tuple[list[Entry], ...]
-    complaints: tuple[str, ...]  # of the CSMS, at the end
+    complaints: tuple[str, ...]  # about the CSMS's account, at the end
 
 
 class _FinishedStation(ContinuedStation):
@@ -90,13 +90,13 @@ class _FinishedStation(ContinuedStation):
 
 
 class Reference:
-    """The journal of the undisturbed session, its digests and states, and what the CSMS took."""
+    """The journal of the undisturbed session: entries, digests, states, delivered events."""
 
     def __init__(self, files: Image, delivered: list[dict[str, Any]]) -> None:
-        with TemporaryDirectory() as place:
+        with TemporaryDirectory() as directory:
             for name, content in files.items():
-                (Path(place) / name).write_bytes(content)
-            with Reader.open(Path(place) / "journal.db", event_registry()) as journal:
+                (Path(directory) / name).write_bytes(content)
+            with Reader.open(Path(directory) / "journal.db", event_registry()) as journal:
                 self.entries = list(journal.iter_entries())
                 self.digests = {row.seq: row.digest for row in journal.iter_rows()}
                 self.states = [State(journal.journal_id)]
@@ -108,24 +108,24 @@ class Reference:
         self._endings: dict[tuple[int, int], Ending] = {}
 
     def ending_from(self, head: int, delivered_count: int) -> Ending:
-        """How the session goes on from entry `head`, where the CSMS has taken so many events.
+        """The rest of the session from entry `head`, when the CSMS has received so many events.
 
-        Pure, hence the same for every image with that head: it is worked out once.
+        Pure, hence the same for every image with that head: computed once.
         """
-        known = self._endings.get((head, delivered_count))
-        if known is None:
-            known = self._endings[head, delivered_count] = self._compute_ending(
+        ending = self._endings.get((head, delivered_count))
+        if ending is None:
+            ending = self._endings[head, delivered_count] = self._compute_ending(
                 head, self._delivered_events[:delivered_count]
             )
-        return known
+        return ending
 
     def _compute_ending(self, head: int, delivered: list[TransactionEventRequest]) -> Ending:
         station = _FinishedStation(self.entries[:head], self.states[head])
         before = set(_queued_event_keys(station.entries))
         complaints = [
-            f"the CSMS has what the journal has not: {one}"
-            for one in delivered
-            if _event_key(one) not in before
+            f"the CSMS has an event that the journal does not have: {event}"
+            for event in delivered
+            if _event_key(event) not in before
         ]
         station.when(finish_session(self.entries[:head], station.answer_call))
         ledger = CsmsLedger()
@@ -134,10 +134,16 @@ class Reference:
         for account in ledger.transactions.values():
             complaints += account.find_complaints()
             if not account.is_complete:
-                complaints.append(f"transaction {account.transaction_id} is never ended")
-        known = {(name, no) for name, one in ledger.transactions.items() for no in one.events}
+                complaints.append(f"transaction {account.transaction_id} is not complete")
+        delivered_keys = {
+            (transaction_id, seq_no)
+            for transaction_id, account in ledger.transactions.items()
+            for seq_no in account.events
+        }
         complaints += [
-            f"never told: {one}" for one in _queued_event_keys(station.entries) if one not in known
+            f"never delivered: {key}"
+            for key in _queued_event_keys(station.entries)
+            if key not in delivered_keys
         ]
         return Ending(tuple(station.commits), tuple(complaints))
 
@@ -153,7 +159,7 @@ def _event_key(event: TransactionEventRequest) -> tuple[str, int]:
 
 
 def _queued_event_keys(entries: list[Entry]) -> Iterator[tuple[str, int]]:
-    """Every TransactionEvent of a journal: transactionId and seqNo."""
+    """transactionId and seqNo of every TransactionEvent in a journal."""
     for entry in entries:
         if isinstance(entry.event, CallQueued) and (mark := entry.event.transaction_event):
             yield mark.transaction_id, mark.seq_no

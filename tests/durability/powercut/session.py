@@ -1,11 +1,15 @@
-"""What does the recorded station do?
+"""The recorded program: runs of a station core on a real journal.
 
-`python -m tests.durability.powercut.session DATA LIFE [OPTION...]`: one life of a station on a real journal,
-watched by `recording`. It boots, sells energy offline, is killed, comes back, delivers, is closed
-in good order, comes back again, sells to a second person and forgets the first. Snapshots and
-checkpoints come at their worst: in the middle of a transaction.
+`python -m tests.durability.powercut.session DATA RUN [OPTION...]` is one run, traced by
+`recording`. Snapshots and checkpoints happen at the worst moments, within transactions:
 
-It says what it has acknowledged, and to whom, in the file `said` beside the data directory.
+    first    boots, authorizes, starts a transaction offline, is killed within a commit
+    second   boots from that, resumes the transaction, delivers, loses the link, ends in order
+    third    boots again, ends the transaction, starts another remotely, archives, erases the
+             idToken of the first EV driver, ends, archives twice more
+
+The session reports what it has acknowledged and done as JSON lines in `reports.jsonl` beside the
+data directory. The options select a fault (`PROGRAM_PATCHES`) or a setting.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, cast
 
 from journal.events import Decision, Entry, IdToken, Observation
@@ -58,17 +63,15 @@ from tests.support.story import (
 )
 
 JOURNAL_ID: Final = uuid.UUID("7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1")
-GROW_BYTES: Final = (
-    96 << 10
-)  # of log: room for about 23 pages, so that it is used up and begun anew
+GROW_BYTES: Final = 96 << 10  # of the WAL: about 23 pages, so that it is filled and restarted
 SEGMENT_ENTRIES: Final = 96
-ENTRIES_PER_COMMIT: Final = 40  # of them leave in one commit, so that it takes three
+ENTRIES_PER_COMMIT: Final = 40  # archived in one commit, so that a segment takes three
 ALICE_UID, BOB_UID = "04A224B2C3D4E5", "04B224B2C3D4E5"
 ReportFunction = Callable[..., None]
 
 
 class ContinuedStation(Station):
-    """A station with a journal, which it goes on from. What it decides it commits first. P3."""
+    """A station that continues a journal, and commits every decision before its effects. P3."""
 
     def __init__(self, product: Product, entries: list[Entry], state: State) -> None:
         super().__init__(product)
@@ -79,7 +82,7 @@ class ContinuedStation(Station):
             self.desired = compute_desired_state(product, state, entries[-1])
 
     def commit_entries(self, entries: list[Entry]) -> None:
-        """Put one observation and its decisions on the disk."""
+        """Commit one observation and its decisions."""
         raise NotImplementedError
 
     def decide_observation(self, observation: Observation) -> list[Decision]:
@@ -89,36 +92,36 @@ class ContinuedStation(Station):
         self.entries += entries
         self.state = state
         self.desired = compute_desired_state(self.product, state, entries[-1])
-        return [cast(Decision, settled.event) for settled in entries[1:]]
+        return [cast(Decision, decided.event) for decided in entries[1:]]
 
 
 class RecordedStation(ContinuedStation):
-    """A station on a real journal that says what it does."""
+    """A station on a real journal that reports what it does."""
 
     def __init__(
-        self, memory: Startup, data: Path, report: ReportFunction, *, acknowledges_early: bool
+        self, startup: Startup, data: Path, report: ReportFunction, *, acknowledges_early: bool
     ) -> None:
-        super().__init__(load_product(), list(memory.store.reader.iter_entries()), memory.state)
-        self.memory, self.data, self.report = memory, data, report
+        super().__init__(load_product(), list(startup.store.reader.iter_entries()), startup.state)
+        self.startup, self.data, self.report = startup, data, report
         self._acknowledges_early = acknowledges_early
 
     def commit_entries(self, entries: list[Entry]) -> None:
         last = entries[-1].seq
-        self.report(began=last)
+        self.report(commit_begun=last)
         if self._acknowledges_early:
             self.report(acknowledged=last)
-        self.memory.store.append(entries)
+        self.startup.store.append(entries)
         self.report(acknowledged=last)
 
     def refer_id_token(self, uid: str) -> IdToken:
-        token = self.memory.store.reference_for("ISO14443", uid)
-        self.report(person=token.ref, uid=uid)
+        token = self.startup.store.reference_for("ISO14443", uid)
+        self.report(id_token=token.ref, uid=uid)
         return token
 
     def answer_call(self, action: str, payload: Json) -> Json | None:
-        """Takes everything in."""
+        """Accept everything; report each TransactionEvent."""
         if action == "TransactionEvent":
-            self.report(took=payload)
+            self.report(delivered=payload)
         return accept_everything(action, payload)
 
 
@@ -138,51 +141,51 @@ def _deliver_calls(station: Station) -> list[Decision]:
 
 
 def _run_checkpoint(station: Station) -> list[Decision]:
-    assert _as_recorded(station).memory.store.checkpoint()
+    assert _as_recorded(station).startup.store.checkpoint()
     return []
 
 
 def _save_snapshot(station: Station) -> list[Decision]:
-    here = _as_recorded(station)
-    here.report(saving=len(here.entries))
-    here.memory.save_snapshot(here.memory.store.head, here.state)
-    here.report(saved=len(here.entries))
+    recorded = _as_recorded(station)
+    recorded.report(snapshot_begun=len(recorded.entries))
+    recorded.startup.save_snapshot(recorded.startup.store.head, recorded.state)
+    recorded.report(snapshot_saved=len(recorded.entries))
     return []
 
 
 def _archive_entries(station: Station) -> list[Decision]:
-    """What is settled leaves the file, a little at a time, with a snapshot before."""
-    here = _as_recorded(station)
-    here.report(archiving=True)
+    """Archive the oldest entries in several commits, after a snapshot."""
+    recorded = _as_recorded(station)
+    recorded.report(archiving=True)
 
-    def before() -> None:
+    def save_before() -> None:
         _save_snapshot(station)
 
-    moved = archive_oldest_entries(
-        here.memory.store,
-        here.data / "journal.db",
-        RetentionLimits.from_state(here.state, len(here.entries), here.at),
+    result = archive_oldest_entries(
+        recorded.startup.store,
+        recorded.data / "journal.db",
+        RetentionLimits.from_state(recorded.state, len(recorded.entries), recorded.at),
         only_if_worthwhile=False,
         segment_entries=SEGMENT_ENTRIES,
-        before_removal=before,
+        before_removal=save_before,
     )
-    assert moved, "there is nothing to archive"
-    here.report(archived=moved.segment.last_seq)
+    assert result, "there is nothing to archive"
+    recorded.report(archived=result.segment.last_seq)
     return []
 
 
 def _die_in_commit(station: Station) -> list[Decision]:
-    """The process dies in its next commit, after the writes, before the sync."""
-    _as_recorded(station).report(dies=True)
+    """The process is killed in its next commit, between the writes and the sync."""
+    _as_recorded(station).report(dies_in_commit=True)
     return station.when(meter_read(1, "5600"))
 
 
 def _erase_alice(station: Station) -> list[Decision]:
-    here = _as_recorded(station)
-    ref = here.memory.store.reference_for("ISO14443", ALICE_UID).ref
-    here.report(forgetting=ref)
-    assert here.memory.store.erase(ref)
-    here.report(forgot=ref)
+    recorded = _as_recorded(station)
+    ref = recorded.startup.store.reference_for("ISO14443", ALICE_UID).ref
+    recorded.report(erasing=ref)
+    assert recorded.startup.store.erase(ref)
+    recorded.report(erased=ref)
     return []
 
 
@@ -194,7 +197,7 @@ def _remote_start(station: Station) -> list[Decision]:
     )
 
 
-LIVES: Final[dict[str, Step]] = {
+RUNS: Final[dict[str, Step]] = {
     "first": in_sequence(
         CONFIGURED,
         station_restarted(),
@@ -262,7 +265,7 @@ LIVES: Final[dict[str, Step]] = {
         time_passed(seconds=60),
         _run_checkpoint,
         _save_snapshot,
-        called("RequestStopTransaction", transactionId="nobody's"),
+        called("RequestStopTransaction", transactionId="unknown"),
         charging_stopped(2),
         cable_unplugged(2),
         _deliver_calls,
@@ -275,7 +278,7 @@ LIVES: Final[dict[str, Step]] = {
 
 
 def finish_session(entries: list[Entry], csms: CsmsBehavior) -> Step:
-    """The power is back: whatever was open ends, and somebody else is sold energy."""
+    """After the cut: boot, end the open transactions, charge one more EV, deliver everything."""
     first: tuple[Step, ...] = () if entries else (CONFIGURED,)
     return in_sequence(
         *first,
@@ -296,81 +299,87 @@ def finish_session(entries: list[Entry], csms: CsmsBehavior) -> Step:
     )
 
 
-# --- Programs with a fault, which a sweep must notice --------------------------------------------
+# --- Programs with a fault, which a sweep must detect --------------------------------------------
 
 
-def _without_synchronous() -> None:
-    writable = connection.connect_writable
+def _replace(module: ModuleType, name: str, replacement: Callable[..., Any]) -> None:
+    """Replace a function of a module. AttributeError: the module has none of that name."""
+    getattr(module, name)
+    setattr(module, name, replacement)
 
-    def careless(path: Path, settings: StoreSettings) -> Any:
-        opened = writable(path, settings)
-        opened.execute("PRAGMA synchronous = OFF")
-        return opened
+
+def _turn_off_synchronous() -> None:
+    original = connection.connect_writable
+
+    def connect_unsynced(path: Path, settings: StoreSettings) -> Any:
+        database = original(path, settings)
+        database.execute("PRAGMA synchronous = OFF")
+        return database
 
     for module in (store, schema):
-        module.connect_writable = careless  # type: ignore[attr-defined]
+        _replace(module, "connect_writable", connect_unsynced)
 
 
-def _without_snapshot_sync() -> None:
-    def replace(path: Path, content: Iterable[bytes]) -> None:
-        fresh = path.with_name(f"{path.name}.new")
-        fresh.write_bytes(b"".join(content))
-        fresh.replace(path)
+def _omit_snapshot_sync() -> None:
+    def replace_unsynced(path: Path, content: Iterable[bytes]) -> None:
+        temporary = path.with_name(f"{path.name}.new")
+        temporary.write_bytes(b"".join(content))
+        temporary.replace(path)
 
-    setattr(snapshots, "write_atomically", replace)  # noqa: B010  # mypy knows it as another's
+    _replace(snapshots, "write_atomically", replace_unsynced)
 
 
-def _links_a_file() -> None:
-    """Not a fault, but nothing the model of the disk knows."""
-    replace = atomic_file.write_atomically
+def _link_a_file() -> None:
+    """Not a fault, but an operation that the model of the disk does not have."""
+    original = atomic_file.write_atomically
 
-    def linking(path: Path, content: Iterable[bytes]) -> None:
-        replace(path, content)
+    def write_and_link(path: Path, content: Iterable[bytes]) -> None:
+        original(path, content)
         path.with_name("another").hardlink_to(path)
 
-    setattr(snapshots, "write_atomically", linking)  # noqa: B010  # mypy knows it as another's
+    _replace(snapshots, "write_atomically", write_and_link)
 
 
-def _without_segment_sync() -> None:
-    def written(path: Path, blocks: Iterable[bytes]) -> None:
+def _omit_segment_sync() -> None:
+    def write_unsynced(path: Path, blocks: Iterable[bytes]) -> None:
         path.write_bytes(b"".join(blocks))
 
-    setattr(retention, "write_atomically", written)  # noqa: B010  # mypy knows it as another's
+    _replace(retention, "write_atomically", write_unsynced)
 
 
-def _without_a_segment() -> None:
-    """The entries leave before they are anywhere else."""
-    truly = retention._drop_segment_entries
+def _drop_entries_before_segment() -> None:
+    """Entries are deleted from the file before the segment with them is written."""
+    original = retention._drop_segment_entries
 
     def drop_before_write(
         store: Store, segment: Segment, archived_seq: int, text_bytes: int
     ) -> ArchiveResult:
         content = segment.path.read_bytes()
         segment.path.unlink()
-        moved = truly(store, segment, archived_seq, text_bytes)
+        result = original(store, segment, archived_seq, text_bytes)
         atomic_file.write_atomically(segment.path, [content])
-        return moved
+        return result
 
-    retention._drop_segment_entries = drop_before_write
+    _replace(retention, "_drop_segment_entries", drop_before_write)
 
 
 PROGRAM_PATCHES: Final[dict[str, Callable[[], None]]] = {
-    "synchronous_off": _without_synchronous,
-    "snapshot_unsynced": _without_snapshot_sync,
-    "segment_unsynced": _without_segment_sync,
-    "entries_leave_before_the_segment_is_there": _without_a_segment,
+    "synchronous_off": _turn_off_synchronous,
+    "snapshot_unsynced": _omit_snapshot_sync,
+    "segment_unsynced": _omit_segment_sync,
+    "entries_dropped_before_segment": _drop_entries_before_segment,
 }
-ARCHIVE_FAULTS: Final = frozenset({"segment_unsynced", "entries_leave_before_the_segment_is_there"})
-PATCHES: Final = {**PROGRAM_PATCHES, "links_a_file": _links_a_file}
+ARCHIVE_FAULTS: Final = frozenset({"segment_unsynced", "entries_dropped_before_segment"})
+PATCHES: Final = {**PROGRAM_PATCHES, "links_a_file": _link_a_file}
 ACKNOWLEDGE_EARLY: Final = "acknowledged_before_commit"
 NO_POWERSAFE_OVERWRITE: Final = "no_powersafe_overwrite"
 
 
-def main(data: Path, life: str, *options: str) -> None:
-    said = os.open(data.parent / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def main(data: Path, run: str, *options: str) -> None:
+    reports = os.open(data.parent / "reports.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def say(**what: Any) -> None:
-        os.write(said, json.dumps(what).encode() + b"\n")
+    def report(**body: Any) -> None:
+        os.write(reports, json.dumps(body).encode() + b"\n")
 
     for option in PATCHES.keys() & set(options):
         PATCHES[option]()
@@ -379,14 +388,16 @@ def main(data: Path, life: str, *options: str) -> None:
     )
     uuid.uuid4 = lambda: JOURNAL_ID
     retention.ENTRIES_PER_COMMIT = ENTRIES_PER_COMMIT  # type: ignore[misc]
-    load_product()  # read its files before anybody watches
+    load_product()  # read its files before tracing starts
     trace_me()
-    memory = Startup(data, settings, entropy=random.Random(life).randbytes)
-    station = RecordedStation(memory, data, say, acknowledges_early=ACKNOWLEDGE_EARLY in options)
+    startup = Startup(data, settings, entropy=random.Random(run).randbytes)
+    station = RecordedStation(
+        startup, data, report, acknowledges_early=ACKNOWLEDGE_EARLY in options
+    )
     if station.entries:
-        say(acknowledged=len(station.entries))
-    station.when(LIVES[life])
-    memory.close()
+        report(acknowledged=len(station.entries))
+    station.when(RUNS[run])
+    startup.close()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What does a process ask of the kernel?
+"""System calls of a child process, traced with ptrace(2) through ctypes.
 
-ptrace(2) through ctypes: every call of the real program with the real libraries is seen, in
-order, with its arguments and its result, and nothing of the program is replaced. Linux 5.3 or
-newer (PTRACE_GET_SYSCALL_INFO), x86-64 or arm64.
+Every call of the real program with the real libraries is traced, in order, with its arguments and
+its result; nothing of the program is replaced. Needs Linux 5.3 or later
+(PTRACE_GET_SYSCALL_INFO) on x86-64 or arm64.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 TRACEME, SYSCALL, SETOPTIONS, GET_SYSCALL_INFO = 0, 24, 0x4200, 0x420E
-TELL_SYSCALLS_APART, DIE_WITH_TRACER = 0x01, 0x100000
+TRACE_SYSGOOD, DIE_WITH_TRACER = 0x01, 0x100000
 ENTRY, EXIT = 1, 2  # of ptrace_syscall_info.op
 _INFO_BYTES: Final = 88
 _AT_FDCWD: Final = -100
@@ -86,11 +86,11 @@ _NAMES: Final[Mapping[str, Mapping[int, str]]] = {
 
 
 class CannotTraceError(Exception):
-    """This machine does not let one process watch another. Says why."""
+    """This machine does not allow one process to trace another; the message has the reason."""
 
 
 class SystemCall(NamedTuple):
-    """A call that may change a file, before it is made (`result` None) and after."""
+    """A call that may change a file: once before it is made (`result` None), once after."""
 
     name: str
     arguments: tuple[int, ...]
@@ -98,12 +98,12 @@ class SystemCall(NamedTuple):
 
 
 class TracedProcess:
-    """A child that stops at every call it makes.
+    """A child process that stops at every system call.
 
     Only the thread that started it may use it.
 
     Raises:
-        CannotTraceError: the kernel refuses, or is none we know the calls of.
+        CannotTraceError: the kernel refuses, or there is no table of its calls.
     """
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -117,13 +117,13 @@ class TracedProcess:
         _, status = os.waitpid(self.pid, 0)
         if not os.WIFSTOPPED(status):
             raise CannotTraceError(f"the child ended with {os.waitstatus_to_exitcode(status)}")
-        _call_ptrace(SETOPTIONS, self.pid, 0, TELL_SYSCALLS_APART | DIE_WITH_TRACER)
+        _call_ptrace(SETOPTIONS, self.pid, 0, TRACE_SYSGOOD | DIE_WITH_TRACER)
 
     def traced_calls(self) -> Iterator[SystemCall]:
         """Every call of interest, twice: before it is made and after, until the child ends.
 
         Raises:
-            RuntimeError: it ended with an error.
+            RuntimeError: the child ended with an error.
         """
         arguments: tuple[int, ...] = ()
         pending = 0
@@ -157,7 +157,7 @@ class TracedProcess:
             raise RuntimeError(f"the recorded program ended with {code}")
 
     def kill_at_next_call(self) -> None:
-        """Let it never come back from the call it stands before; nor is that call made."""
+        """Kill the child at the call it has stopped before; that call is not made."""
         self.killed = True
 
     def read_memory(self, address: int, size: int) -> bytes:
@@ -166,14 +166,14 @@ class TracedProcess:
 
     def read_string(self, address: int) -> str:
         """A path, up to its zero byte."""
-        found = b""
-        while b"\0" not in found:  # page by page: what lies behind may not be readable
-            room = 4096 - (address + len(found)) % 4096
-            found += self.read_memory(address + len(found), room)
-        return os.fsdecode(found[: found.index(b"\0")])
+        data = b""
+        while b"\0" not in data:  # page by page: the next page may not be readable
+            size = 4096 - (address + len(data)) % 4096
+            data += self.read_memory(address + len(data), size)
+        return os.fsdecode(data[: data.index(b"\0")])
 
     def read_path(self, directory: int, address: int) -> Path:
-        """A path as the child means it, relative to a descriptor."""
+        """A path argument of the child, resolved against a directory descriptor."""
         at = ctypes.c_int(directory & 0xFFFFFFFF).value
         base = "cwd" if at == _AT_FDCWD else f"fd/{at}"
         return Path(os.readlink(f"/proc/{self.pid}/{base}")) / self.read_string(address)
@@ -186,7 +186,7 @@ class TracedProcess:
 
 
 def trace_me() -> None:
-    """Called by the child: be watched by the parent, and wait until it is ready.
+    """Called by the child: allow the parent to trace it, and wait until the parent is ready.
 
     Raises:
         CannotTraceError: the kernel refuses.

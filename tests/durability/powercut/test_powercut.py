@@ -1,4 +1,4 @@
-"""P1: nothing acknowledged is lost, wherever the power is cut. `make powercut` does all of it."""
+"""P1: nothing acknowledged is lost wherever the power is cut. A sample of `make powercut`."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ from tests.durability.powercut.sweep import Sweep
 from tests.durability.powercut.syscalls import CannotTraceError
 
 SEED = 20_261_122
-IMAGES = 100  # a sample: of each setting
+IMAGES = 100  # a sample for each setting
 
 
 @cache
 def record_or_skip(*options: str) -> tuple[Recording, dict[str, bytes]]:
     try:
         return record_session(options)
-    except CannotTraceError as error:  # a sandbox; everywhere else this is the proof of P1
-        pytest.skip(f"no process may be watched here: {error}")
+    except CannotTraceError as error:  # a sandbox; on any other machine this must not be skipped
+        pytest.skip(f"no process may be traced here: {error}")
 
 
 @pytest.mark.parametrize("options", [(), (NO_POWERSAFE_OVERWRITE,)], ids=["safe", "unsafe"])
@@ -63,21 +63,21 @@ def test_nothing_acknowledged_is_lost_wherever_the_power_is_cut_p1(
 
 
 def erasure_span(recording: Recording) -> range:
-    """The moments from before a person is forgotten until a little after."""
+    """The moments from before an erasure until shortly after it."""
     first, last = (
         cut
         for cut, op in enumerate(recording.ops)
-        if isinstance(op, SessionReport) and op.body.keys() & {"forgetting", "forgot"}
+        if isinstance(op, SessionReport) and op.body.keys() & {"erasing", "erased"}
     )
     return range(first, last + 10)
 
 
 @pytest.mark.parametrize("synced", [True, False])
-def test_the_power_may_go_while_a_person_is_forgotten_p1(synced: bool) -> None:
-    """The log is cut to nothing, and that is synced before anything is written into it again."""
+def test_an_erasure_is_complete_or_not_acknowledged_after_a_power_cut_p1(synced: bool) -> None:
+    """The WAL is truncated and synced before anything is written into it again."""
     recording, files = record_or_skip()
     if not synced:
-        recording = DISK_FAULTS["log_unsynced_after_forgetting"](recording)
+        recording = DISK_FAULTS["wal_unsynced_after_erasure"](recording)
     print(f"SEED={SEED}")
     sweep = Sweep(recording, files, SEED)
     span = erasure_span(recording)
@@ -85,7 +85,7 @@ def test_the_power_may_go_while_a_person_is_forgotten_p1(synced: bool) -> None:
     assert (not outcome.failures) == synced, "\n".join(map(str, outcome.failures))
 
 
-def test_the_power_may_go_while_entries_are_archived_p1() -> None:
+def test_a_power_cut_during_archiving_loses_no_entry_p1() -> None:
     recording, files = record_or_skip()
     print(f"SEED={SEED}")
     span = archiving_span(recording)
@@ -95,18 +95,18 @@ def test_the_power_may_go_while_entries_are_archived_p1() -> None:
 
 
 @pytest.mark.parametrize("fault", PROGRAM_FAULTS)
-def test_the_sweep_notices_a_station_that_is_careless(fault: str) -> None:
+def test_a_sweep_detects_a_faulty_program(fault: str) -> None:
     record_or_skip()
     assert find_program_fault(fault, SEED) is not None
 
 
-@pytest.mark.parametrize("fault", sorted(set(DISK_FAULTS) - {"log_unsynced_after_forgetting"}))
-def test_the_sweep_notices_a_sync_that_is_missing(fault: str) -> None:
+@pytest.mark.parametrize("fault", sorted(set(DISK_FAULTS) - {"wal_unsynced_after_erasure"}))
+def test_a_sweep_detects_a_missing_sync(fault: str) -> None:
     assert find_disk_fault(fault, record_or_skip(), SEED) is not None
 
 
-def test_the_recording_is_what_the_process_did() -> None:
-    """What was written, with nothing lost by a power cut, are the files as they are."""
+def test_a_recording_reproduces_the_files() -> None:
+    """Replayed without a power cut, the recording gives the files of the last run."""
     recording, files = record_or_skip()
     disk = Disk(powersafe_overwrite=True)
     for op in recording.ops:
@@ -114,10 +114,10 @@ def test_the_recording_is_what_the_process_did() -> None:
     assert keep_unsynced(disk, random.Random(SEED)) == files
 
 
-def test_a_recorder_that_knows_a_call_not_refuses_it(tmp_path: Path) -> None:
+def test_a_call_that_is_not_in_the_model_is_refused(tmp_path: Path) -> None:
     record_or_skip()
     recorder = SyscallRecorder(tmp_path)
-    with pytest.raises(AssertionError, match="what does a power cut make of that"):
+    with pytest.raises(AssertionError, match="not in the model of the disk"):
         recorder.run(["first", "links_a_file"])
 
 
@@ -125,7 +125,7 @@ def test_a_recorder_that_knows_a_call_not_refuses_it(tmp_path: Path) -> None:
 
 
 def make_disk(*, powersafe_overwrite: bool = True) -> Disk:
-    """One file of three sectors, synced; then something is written into the second."""
+    """A synced file of three sectors with a pending write into the second."""
     disk = Disk(powersafe_overwrite=powersafe_overwrite)
     for op in (
         NameSet("a", 1),
@@ -144,13 +144,13 @@ def images_of(disk: Disk, fate: object, count: int = 400) -> list[bytes]:
     return [fate(disk, dice)["a"] for _ in range(count)]
 
 
-def test_what_was_synced_stays() -> None:
+def test_synced_bytes_stay() -> None:
     for fate in (drop_unsynced, keep_unsynced, keep_prefix, reorder_writes, corrupt_writes):
         for image in images_of(make_disk(), fate):
             assert image[:600] + image[700:] == b"o" * 1436
 
 
-def test_what_is_being_written_is_old_or_new_or_noise() -> None:
+def test_a_pending_write_is_old_new_or_noise() -> None:
     assert {image[600:700] for image in images_of(make_disk(), reorder_writes)} == {
         b"o" * 100,
         b"n" * 100,
@@ -168,7 +168,7 @@ def test_a_file_whose_directory_was_not_synced_may_be_gone_or_back() -> None:
     disk.apply_op(NameRemoved("a"))
     disk.apply_op(NameSet("b", 2))
     names = {frozenset(reorder_writes(disk, random.Random(seed))) for seed in range(60)}
-    assert names == {frozenset(one) for one in ((), ("a",), ("b",), ("a", "b"))}
+    assert names == {frozenset(names_left) for names_left in ((), ("a",), ("b",), ("a", "b"))}
 
 
 def test_a_write_falls_into_sectors() -> None:
