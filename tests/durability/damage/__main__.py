@@ -1,7 +1,7 @@
-"""How many damaged journals does a station live on?
+"""`python -m tests.durability.damage --damages 1000 --seed 0`: run a station on damaged journals.
 
-`python -m tests.durability.damage --damages 1000 --seed 0`: each damage is done to a journal whose entries lie
-in its file, and to one whose entries lie in its log. Prints what did not hold.
+Half of the damages are done to a journal whose entries are in the database file, half to one whose
+entries are in its write-ahead log. Prints every violation. `--sectors`: unreadable sectors only.
 """
 
 from __future__ import annotations
@@ -28,37 +28,39 @@ PROGRESS_INTERVAL_S = 10.0  # between two lines of progress
 def main(arguments: list[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="tests.durability.damage", description=__doc__)
-    parser.add_argument("--damages", type=int, default=1000, help="how many, of each journal")
+    parser.add_argument(
+        "--damages", type=int, default=1000, help="number of damages to each journal"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sectors", action="store_true", help="they cannot be read, that is all")
-    asked = parser.parse_args(arguments)
-    if asked.sectors and LIST_ENV_VAR not in os.environ:
+    parser.add_argument("--sectors", action="store_true", help="unreadable sectors only")
+    options = parser.parse_args(arguments)
+    if options.sectors and LIST_ENV_VAR not in os.environ:
         return rerun_with_bad_sectors(arguments)
-    kinds = generate_bad_sectors if asked.sectors else generate_damages
+    generate = generate_bad_sectors if options.sectors else generate_damages
     logging.disable(logging.CRITICAL)
     scratch = Path(tempfile.mkdtemp(prefix="damage-", dir=shared_memory_directory()))
-    bad, count, told = 0, 0, time.perf_counter()
+    violations, damages, printed_s = 0, 0, time.perf_counter()
     try:
         for checkpointed in (True, False):
-            made = make_original(scratch / f"{checkpointed}", checkpointed=checkpointed)
-            for damage in islice(kinds(made, asked.seed), asked.damages):
-                count += 1
-                for what in find_violations(made, damage, scratch):
-                    bad += 1
-                    print(f"{'file' if checkpointed else 'log'}: {damage[0]}: {what}")
-                if time.perf_counter() - told > PROGRESS_INTERVAL_S:
-                    told = time.perf_counter()
-                    print(f"{count} damages, {bad} broken", file=sys.stderr)
+            original = make_original(scratch / f"{checkpointed}", checkpointed=checkpointed)
+            for damage in islice(generate(original, options.seed), options.damages):
+                damages += 1
+                for violation in find_violations(original, damage, scratch):
+                    violations += 1
+                    print(f"{'file' if checkpointed else 'log'}: {damage[0]}: {violation}")
+                if time.perf_counter() - printed_s > PROGRESS_INTERVAL_S:
+                    printed_s = time.perf_counter()
+                    print(f"{damages} damages, {violations} violations", file=sys.stderr)
     finally:
         shutil.rmtree(scratch)
-    print(f"{count} damages, {bad} broken")
-    return 1 if bad else 0
+    print(f"{damages} damages, {violations} violations")
+    return 1 if violations else 0
 
 
 def rerun_with_bad_sectors(arguments: list[str]) -> int:
-    """The same in a process that can have some."""
-    with tempfile.TemporaryDirectory() as place:
-        env = {**os.environ, **prepare_environment(Path(place))}
+    """Run the same arguments in a process for which sectors can be made unreadable."""
+    with tempfile.TemporaryDirectory() as directory:
+        env = {**os.environ, **prepare_environment(Path(directory))}
         return subprocess.run(
             [sys.executable, "-m", "tests.durability.damage", *arguments], env=env
         ).returncode

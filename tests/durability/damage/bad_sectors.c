@@ -1,10 +1,10 @@
-/* Sectors that cannot be read, for whatever program this is loaded into before anything else.
+/* Simulated unreadable sectors, for any program that preloads this library.
 
-   Each line of the file that $BAD_SECTORS names is `INODE FIRST END`, in bytes. Reading there ends
-   with EIO, and so does writing a part of it, for which the rest must be read; what was mapped of
-   it cannot be touched. Written as a whole, or where the file ended, it is good again: the disk
-   takes another sector, and the line's inode becomes 0. The list is read at every call, so sectors
-   may go bad at any time. */
+   Each line of the file $BAD_SECTORS is `INODE FIRST END`, in bytes. A read in that range fails
+   with EIO, and so does a partial write, for which a disk must read the rest; a mapping of it is
+   inaccessible. After a write of the whole range, or one at the end of the file, it is good again,
+   as on a disk that reallocates the sector: the inode in the line becomes 0. The list is read at
+   every call, so sectors may become bad at any time. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -37,7 +37,7 @@ static int begun(struct bad *bad, int file)
     return bad->list != NULL;
 }
 
-/* The next bad range of the file with a byte in this one; 0: there is no other. */
+/* The next bad range of the file that overlaps this range; 0: there is none. */
 static int next(struct bad *bad, off_t at, off_t end)
 {
     unsigned long inode;
@@ -59,7 +59,7 @@ static ssize_t failed(struct bad *bad)
     return -1;
 }
 
-/* How many of `size` bytes at `at` can be read before the first that cannot; -1: not one. */
+/* Number of readable bytes at `at` before the first bad one, at most `size`; -1: none. */
 static ssize_t readable(int file, size_t size, off_t at)
 {
     struct bad bad;

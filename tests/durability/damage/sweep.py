@@ -1,6 +1,18 @@
-"""What can happen to a journal's files, and what must hold afterwards?
+"""Damages to the files of a journal, and what must hold on each of them.
 
-Every damage is a name and a function that does it to a copy. `broken` gives what did not hold.
+A `Damage` is a name and a function that damages a copy of the original journal: flipped bits,
+noise or zeros in pages and sectors, truncation, a missing log, entries removed, duplicated,
+swapped or changed behind the triggers, and (in a process with `bad_sectors`) unreadable sectors.
+
+`find_violations` runs `verify` and then a station on the copy, and checks promise P5:
+
+1. If `verify` reports nothing, no entry may differ from the original.
+2. The station starts, an EV is charged, and no message stays queued.
+3. Every event whose entry is intact on the disk reaches the CSMS. "Intact" is decided by reading
+   the damaged file and the original with `Salvage` and comparing entry by entry.
+4. No rule and no projection fails.
+5. If entries are harmed, `verify` or the station reports that. If the station found damage, the
+   CSMS receives a TamperDetectionActivated security event.
 """
 
 from __future__ import annotations
@@ -26,13 +38,13 @@ from tests.durability.damage.worlds import NAMES, Aftermath, Original, has_charg
 LOG = f"{JOURNAL_FILE}-wal"
 PAGE_BYTES = 4096
 SECTOR_BYTES = 512
-LOST_ENTRIES_MAX = 80  # entries that one page of them can hold, with one that leads to more
+LOST_ENTRIES_MAX = 80  # entries on one page, or on the pages below one interior page
 
 Damage = tuple[str, Callable[[Path], None]]
 
 
 def generate_damages(original: Original, seed: int) -> Iterator[Damage]:
-    """Damages without end; the first hundred hold some of each kind."""
+    """Infinitely many damages; the first hundred have some of each kind."""
     dice = random.Random(seed)
     kinds = (
         _damage_file_bit,
@@ -48,11 +60,11 @@ def generate_damages(original: Original, seed: int) -> Iterator[Damage]:
         for kind in kinds:
             yield kind(original, dice)
         if dice.random() < 0.3:
-            yield "log gone", lambda place: (place / LOG).unlink()
+            yield "log deleted", lambda directory: (directory / LOG).unlink()
 
 
 def generate_bad_sectors(original: Original, seed: int) -> Iterator[Damage]:
-    """Sectors that cannot be read, without end, for a process that can have some."""
+    """Infinitely many sets of unreadable sectors; needs the environment of `bad_sectors`."""
     dice = random.Random(seed)
     in_file = (original.directory / JOURNAL_FILE).stat().st_size // SECTOR_READ
     in_log = _used_bytes(original.directory / LOG) // SECTOR_READ
@@ -110,22 +122,22 @@ def _truncate_log_damage(original: Original, dice: random.Random) -> Damage:
 
 
 def _damage_rows(original: Original, dice: random.Random) -> Damage:
-    one, other = dice.sample(range(1, original.head + 1), 2)
+    seq, other_seq = dice.sample(range(1, original.head + 1), 2)
     columns = "at, uptime_ms, kind, version, cause, body, digest"
-    more = original.head + 1
-    doings = (
-        (f"entry {one} removed", [f"DELETE FROM entry WHERE seq = {one}"]),
+    next_seq = original.head + 1
+    changes = (
+        (f"entry {seq} removed", [f"DELETE FROM entry WHERE seq = {seq}"]),
         (
-            f"entry {one} once more at the end",
-            [f"INSERT INTO entry SELECT {more}, {columns} FROM entry WHERE seq = {one}"],
+            f"entry {seq} duplicated at the end",
+            [f"INSERT INTO entry SELECT {next_seq}, {columns} FROM entry WHERE seq = {seq}"],
         ),
         (
-            f"entries {one} and {other} swapped",
-            swap_statements(one, other),
+            f"entries {seq} and {other_seq} swapped",
+            swap_statements(seq, other_seq),
         ),
-        (f"entry {one} says something else", [f"UPDATE entry SET body = '{{}}' WHERE seq = {one}"]),
+        (f"entry {seq} changed", [f"UPDATE entry SET body = '{{}}' WHERE seq = {seq}"]),
     )
-    name, statements = dice.choice(doings)
+    name, statements = dice.choice(changes)
     return name, partial(run_hidden_statements, statements)
 
 
@@ -141,105 +153,105 @@ def _used_bytes(log: Path) -> int:
     return len(log.read_bytes().rstrip(b"\0"))
 
 
-def _flip_bit(name: str, at: int, bit: int, place: Path) -> None:
-    data = bytearray((place / name).read_bytes())
+def _flip_bit(name: str, at: int, bit: int, directory: Path) -> None:
+    data = bytearray((directory / name).read_bytes())
     data[at] ^= 1 << bit
-    (place / name).write_bytes(data)
+    (directory / name).write_bytes(data)
 
 
-def _overwrite_bytes(name: str, at: int, noise: bytes, place: Path) -> None:
-    data = bytearray((place / name).read_bytes())
+def _overwrite_bytes(name: str, at: int, noise: bytes, directory: Path) -> None:
+    data = bytearray((directory / name).read_bytes())
     data[at : at + len(noise)] = noise
-    (place / name).write_bytes(data)
+    (directory / name).write_bytes(data)
 
 
-def _make_unreadable(name: str, numbers: list[int], place: Path) -> None:
-    clear_unreadable()  # what a file that is gone had is no other's
-    mark_unreadable(place / name, *numbers)
+def _make_unreadable(name: str, numbers: list[int], directory: Path) -> None:
+    clear_unreadable()  # of a deleted file whose inode number may be reused
+    mark_unreadable(directory / name, *numbers)
 
 
-def _truncate_file(name: str, size: int, place: Path) -> None:
-    (place / name).write_bytes((place / name).read_bytes()[:size])
+def _truncate_file(name: str, size: int, directory: Path) -> None:
+    (directory / name).write_bytes((directory / name).read_bytes()[:size])
 
 
 def run_hidden_statements(statements: list[str], directory: Path) -> None:
-    """What somebody with a tool would do, and hide."""
+    """Change the database as an attacker would: around the triggers, which are restored."""
     with closing(sqlite3.connect(directory / JOURNAL_FILE)) as connection:
-        guards = connection.execute(
+        triggers = connection.execute(
             "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
         ).fetchall()
-        for name, _ in guards:
+        for name, _ in triggers:
             connection.execute(f"DROP TRIGGER {name}")
         for statement in statements:
             connection.execute(statement)
-        for _, guard in guards:
-            connection.execute(guard)
+        for _, sql in triggers:
+            connection.execute(sql)
         connection.commit()
 
 
-# --- What must hold ------------------------------------------------------------------------------
+# --- Checks --------------------------------------------------------------------------------------
 
 
 def find_violations(original: Original, damage: Damage, scratch: Path) -> list[str]:
-    """Damage a copy, let a station live on it, and say what did not hold."""
-    _, do = damage
-    place = scratch / "damaged"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
+    """Damage a copy, run a station on it, and return the violations."""
+    _, damage_files = damage
+    directory = scratch / "damaged"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
     for name in NAMES:
         if (original.directory / name).exists():
-            shutil.copyfile(original.directory / name, place / name)
-    do(place)
+            shutil.copyfile(original.directory / name, directory / name)
+    damage_files(directory)
     before, left = (
         _intact_rows(original.directory / JOURNAL_FILE),
-        _intact_rows(place / JOURNAL_FILE),
+        _intact_rows(directory / JOURNAL_FILE),
     )
-    same = {seq for seq, row in before.items() if left.get(seq) == row}
-    harmed = set(before) - same
-    differs = list(_undetected_changes(before, place))
-    aftermath = run_on_damaged(place)
-    unsaid = [] if aftermath.complaints else differs  # damage that verify is silent of must be none
-    return [*unsaid, *_unmet_requirements(original, harmed, aftermath)]
+    intact = {seq for seq, row in before.items() if left.get(seq) == row}
+    harmed = set(before) - intact
+    changes = list(_undetected_changes(before, directory))
+    aftermath = run_on_damaged(directory)
+    undetected = [] if aftermath.complaints else changes  # only if verify reports nothing
+    return [*undetected, *_unmet_requirements(original, harmed, aftermath)]
 
 
 def _intact_rows(path: Path) -> dict[int, EntryRow]:
-    """Entries that stand whole, wherever they stand."""
-    with Salvage(path) as found:
+    """Entries that are intact, wherever they are in the file or in its log."""
+    with Salvage(path) as salvage:
         rows: dict[int, EntryRow] = {}
-        for row in found.iter_rows():
+        for row in salvage.iter_rows():
             rows.setdefault(row.seq, row)
         last = rows[max(rows)] if rows else None
-        begin = (last.seq, last.digest) if last is not None else found.position_before_first
-        return rows | {row.seq: row for row in found.iter_hidden_rows(*begin)}
+        begin = (last.seq, last.digest) if last is not None else salvage.position_before_first
+        return rows | {row.seq: row for row in salvage.iter_hidden_rows(*begin)}
 
 
-def _undetected_changes(before: dict[int, EntryRow], place: Path) -> Iterator[str]:
+def _undetected_changes(before: dict[int, EntryRow], directory: Path) -> Iterator[str]:
     try:
-        with Reader.open(place / JOURNAL_FILE, Registry(())) as reader:
+        with Reader.open(directory / JOURNAL_FILE, Registry(())) as reader:
             rows = {row.seq: row for row in reader.iter_rows()}
     except JournalFailed as failure:
-        yield f"verify is silent, but: {failure}"
+        yield f"verify reports nothing, but: {failure}"
         return
     changed = sorted(seq for seq in rows if seq in before and rows[seq] != before[seq])
     if changed:
-        yield f"verify is silent, but entries {changed} differ"
+        yield f"verify reports nothing, but entries {changed} differ"
 
 
 def _unmet_requirements(
     original: Original, harmed: set[int], aftermath: Aftermath
 ) -> Iterator[str]:
     if not has_charged(aftermath):
-        yield "nobody could charge"
+        yield "no EV was charged"
     if len(aftermath.state.outbox):
-        yield f"{len(aftermath.state.outbox)} messages still wait"
+        yield f"{len(aftermath.state.outbox)} messages are still queued"
     for seq, transaction_id, seq_no in original.undelivered:
-        heard = seq_no in aftermath.seq_nos_by_transaction.get(transaction_id, ())
-        if seq not in harmed and not heard:
-            yield f"entry {seq} is not harmed: seqNo {seq_no} of {transaction_id} did not arrive"
+        is_received = seq_no in aftermath.seq_nos_by_transaction.get(transaction_id, ())
+        if seq not in harmed and not is_received:
+            yield f"entry {seq} is intact: seqNo {seq_no} of {transaction_id} did not arrive"
     if aftermath.state.health.projection_failures or aftermath.state.health.failed_rule:
-        yield f"the judgement stumbled: {aftermath.state.health}"
+        yield f"a rule or projection failed: {aftermath.state.health}"
     lost = aftermath.state.health.journal_damages
     if lost and "TamperDetectionActivated" not in aftermath.reported_security_events:
-        yield "the CSMS was not told"
+        yield "the CSMS received no security event"
     if harmed and not lost and not aftermath.complaints:
-        yield f"entries {sorted(harmed)} are harmed and nobody says so"
+        yield f"entries {sorted(harmed)} are harmed and nothing reports it"

@@ -1,4 +1,4 @@
-"""A damaged journal is archived all the same, and tells of its damage what it told before. P5."""
+"""A damaged journal can be archived, and all commands report the same damage afterwards. P5."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.durability.damage.sweep import Damage, generate_damages
 from tests.durability.damage.worlds import NAMES, Original, make_original
 
 SEED = 20261123
-SAMPLE = 14  # some of each kind
+SAMPLE = 14  # has damages of each kind
 SETTINGS = StoreSettings(grow_bytes=0)
 LONG_AFTER = datetime(2099, 1, 1, tzinfo=UTC)
-KEPT_ENTRIES = 40  # entries at the end
+KEPT_ENTRIES = 40  # not archived
 
 OutputCollector = Callable[[Path], list[object]]
 
@@ -34,16 +34,16 @@ OutputCollector = Callable[[Path], list[object]]
 def original_journal(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Original:
-    """A journal of sessions, most of it in its file or in its log."""
+    """The original journal, with most entries in its file or in its log."""
     return make_original(tmp_path_factory.mktemp("made"), checkpointed=request.param == "file")
 
 
 @pytest.fixture
 def command_outputs(capsys: pytest.CaptureFixture[str]) -> OutputCollector:
-    """Exit code and words of each command that reads."""
+    """Exit code and output of each command that reads a journal."""
 
-    def say(journal: Path) -> list[object]:
-        words: list[object] = []
+    def run_commands(journal: Path) -> list[object]:
+        outputs: list[object] = []
         for verb, *more in (
             ("verify",),
             ("verify", "--redecide"),
@@ -55,63 +55,69 @@ def command_outputs(capsys: pytest.CaptureFixture[str]) -> OutputCollector:
         ):
             capsys.readouterr()
             code = run_cli([verb, str(journal), *more])
-            words.append((verb, code, *capsys.readouterr()))
-        return words
+            outputs.append((verb, code, *capsys.readouterr()))
+        return outputs
 
-    return say
+    return run_commands
 
 
-def test_damage_is_archived_and_told_as_before(
+def test_a_damaged_journal_reports_the_same_after_archiving(
     original_journal: Original, tmp_path: Path, command_outputs: OutputCollector
 ) -> None:
-    """What a start or the archive had to make anew is compared as it was then."""
+    """If a start or the archiving rebuilds the journal, the outputs after that are compared."""
     print(f"seed {SEED}")
-    whole = 0
+    undamaged = 0
     for damage in islice(generate_damages(original_journal, SEED), SAMPLE):
-        place = damaged_copy(original_journal, damage, tmp_path / "damaged")
-        journal = place / JOURNAL_FILE
-        start_on_damaged(place, "")
+        directory = damaged_copy(original_journal, damage, tmp_path / "damaged")
+        journal = directory / JOURNAL_FILE
+        start_on_damaged(directory, "")
         before = command_outputs(journal)
         try:
-            archive_settled(place)
-        except JournalDamaged as found:
-            start_on_damaged(place, str(found))
+            archive_settled(directory)
+        except JournalDamaged as damaged:
+            start_on_damaged(directory, str(damaged))
             before = command_outputs(journal)
-            archive_settled(place)
+            archive_settled(directory)
         assert command_outputs(journal) == before, damage[0]
-        whole += before[0][1] == 0  # type: ignore[index]
-    assert whole < SAMPLE
+        undamaged += before[0][1] == 0  # type: ignore[index]
+    assert undamaged < SAMPLE
 
 
-def damaged_copy(original_journal: Original, damage: Damage, place: Path) -> Path:
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
+def damaged_copy(original_journal: Original, damage: Damage, directory: Path) -> Path:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
     for name in NAMES:
         if (original_journal.directory / name).exists():
-            shutil.copyfile(original_journal.directory / name, place / name)
-    damage[1](place)
-    return place
+            shutil.copyfile(original_journal.directory / name, directory / name)
+    damage[1](directory)
+    return directory
 
 
-def start_on_damaged(place: Path, damage: str) -> list[JournalDamageFound]:
-    """A start: what cannot be used is made anew."""
-    memory = Startup(place, SETTINGS, damage_reason=damage)
-    memory.close()
-    return memory.damage_found
+def start_on_damaged(directory: Path, damage: str) -> list[JournalDamageFound]:
+    """Start on a damaged journal, which rebuilds what is unusable."""
+    startup = Startup(directory, SETTINGS, damage_reason=damage)
+    startup.close()
+    return startup.damage_found
 
 
-def archive_settled(place: Path) -> None:
-    """All but the last entries go to the archive."""
-    memory = Startup(place, SETTINGS)
+def archive_settled(directory: Path) -> None:
+    """Archive all entries but the last."""
+    startup = Startup(directory, SETTINGS)
     try:
-        head = memory.store.head.seq
+        head = startup.store.head.seq
         limits = RetentionLimits(head - KEPT_ENTRIES, (), LONG_AFTER)
         while archive_oldest_entries(
-            memory.store, place / JOURNAL_FILE, limits, only_if_worthwhile=False, segment_entries=60
+            startup.store,
+            directory / JOURNAL_FILE,
+            limits,
+            only_if_worthwhile=False,
+            segment_entries=60,
         ):
             pass
-        left = memory.store.reader.iter_rows(memory.store.reader.archived_position()[0] + 1)
-        assert all(row.seq >= head - KEPT_ENTRIES for row in left)
-        assert head < 100 or len(find_segments(place / JOURNAL_FILE, memory.store.journal_id)) > 1
+        rows = startup.store.reader.iter_rows(startup.store.reader.archived_position()[0] + 1)
+        assert all(row.seq >= head - KEPT_ENTRIES for row in rows)
+        assert (
+            head < 100 or len(find_segments(directory / JOURNAL_FILE, startup.store.journal_id)) > 1
+        )
     finally:
-        memory.close()
+        startup.close()

@@ -1,4 +1,4 @@
-"""A damaged journal: the damage is found, the rest is delivered, and the station charges. P5."""
+"""A damaged journal: the damage is reported, intact entries delivered, an EV charged. P5."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SAMPLE = 8
 def original_journal(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Original:
-    """A journal of sessions, most of it in its file or in its log."""
+    """The original journal, with most entries in its file or in its log."""
     return make_original(tmp_path_factory.mktemp("made"), checkpointed=request.param == "file")
 
 
@@ -52,32 +52,32 @@ def checkpointed_journal(tmp_path_factory: pytest.TempPathFactory) -> Original:
     return make_original(tmp_path_factory.mktemp("made"), checkpointed=True)
 
 
-def copy_original(original_journal: Original, place: Path) -> Path:
-    place.mkdir()
+def copy_original(original_journal: Original, directory: Path) -> Path:
+    directory.mkdir()
     for name in NAMES:
         if (original_journal.directory / name).exists():
-            shutil.copyfile(original_journal.directory / name, place / name)
-    return place
+            shutil.copyfile(original_journal.directory / name, directory / name)
+    return directory
 
 
-def zero_page(place: Path, number: int) -> None:
-    """The file alone, with a page that holds nothing but zeros."""
-    with closing(sqlite3.connect(place / JOURNAL_FILE)) as connection:
+def zero_page(directory: Path, number: int) -> None:
+    """Leave only the database file, and fill one of its pages with zeros."""
+    with closing(sqlite3.connect(directory / JOURNAL_FILE)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    (place / LOG).unlink(missing_ok=True)
-    (place / "journal.storage.lock").unlink(missing_ok=True)
-    data = bytearray((place / JOURNAL_FILE).read_bytes())
+    (directory / LOG).unlink(missing_ok=True)
+    (directory / "journal.lock").unlink(missing_ok=True)
+    data = bytearray((directory / JOURNAL_FILE).read_bytes())
     data[(number - 1) * PAGE_BYTES : number * PAGE_BYTES] = bytes(PAGE_BYTES)
-    (place / JOURNAL_FILE).write_bytes(data)
+    (directory / JOURNAL_FILE).write_bytes(data)
 
 
-def root_page_of(place: Path, name: str) -> int:
-    with closing(sqlite3.connect(place / JOURNAL_FILE)) as connection:
+def root_page_of(directory: Path, name: str) -> int:
+    with closing(sqlite3.connect(directory / JOURNAL_FILE)) as connection:
         query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
         return int(connection.execute(query, (name,)).fetchone()[0])
 
 
-def test_damage_without_end_stops_no_station(original_journal: Original, tmp_path: Path) -> None:
+def test_no_damage_stops_the_station(original_journal: Original, tmp_path: Path) -> None:
     print(f"seed {SEED}")
     for damage in islice(generate_damages(original_journal, SEED), SAMPLE):
         assert find_violations(original_journal, damage, tmp_path) == [], damage[0]
@@ -87,9 +87,9 @@ def test_damage_without_end_stops_no_station(original_journal: Original, tmp_pat
 def test_a_journal_without_the_root_of_a_table_loses_nothing(
     checkpointed_journal: Original, tmp_path: Path, name: str
 ) -> None:
-    place = copy_original(checkpointed_journal, tmp_path / "damaged")
-    zero_page(place, 1 if name == "sqlite_schema" else root_page_of(place, name))
-    aftermath = run_on_damaged(place)
+    directory = copy_original(checkpointed_journal, tmp_path / "damaged")
+    zero_page(directory, 1 if name == "sqlite_schema" else root_page_of(directory, name))
+    aftermath = run_on_damaged(directory)
     assert aftermath.complaints
     assert has_charged(aftermath)
     assert not len(aftermath.state.outbox)
@@ -97,40 +97,42 @@ def test_a_journal_without_the_root_of_a_table_loses_nothing(
         assert seq_no in aftermath.seq_nos_by_transaction[transaction_id]
 
 
-def test_what_was_rebuilt_is_as_it_was_and_the_old_file_is_kept(
+def test_a_rebuilt_journal_equals_the_original_and_the_damaged_file_is_kept(
     checkpointed_journal: Original, tmp_path: Path
 ) -> None:
-    place = copy_original(checkpointed_journal, tmp_path / "damaged")
-    zero_page(place, root_page_of(place, "entry"))
-    before = (place / JOURNAL_FILE).read_bytes()
-    rebuilt = rebuild(place / JOURNAL_FILE, "7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1")
+    directory = copy_original(checkpointed_journal, tmp_path / "damaged")
+    zero_page(directory, root_page_of(directory, "entry"))
+    before = (directory / JOURNAL_FILE).read_bytes()
+    rebuilt = rebuild(directory / JOURNAL_FILE, "7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1")
     assert (rebuilt.last_seq, rebuilt.missing_ranges, rebuilt.id_recovered) == (
         checkpointed_journal.head,
         [],
         True,
     )
     assert (rebuilt.quarantine / JOURNAL_FILE).read_bytes() == before
-    assert list(verify(place / JOURNAL_FILE)) == []
-    with Reader.open(place / JOURNAL_FILE, event_registry()) as reader:
+    assert list(verify(directory / JOURNAL_FILE)) == []
+    with Reader.open(directory / JOURNAL_FILE, event_registry()) as reader:
         assert list(reader.iter_entries()) == checkpointed_journal.entries
 
 
 def test_only_the_newest_damaged_files_are_kept(
     checkpointed_journal: Original, tmp_path: Path
 ) -> None:
-    place = copy_original(checkpointed_journal, tmp_path / "damaged")
+    directory = copy_original(checkpointed_journal, tmp_path / "damaged")
     for number in range(QUARANTINES_MAX + 2):
-        aside = rebuild(place / JOURNAL_FILE, "7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1").quarantine
-        (aside / "number").write_text(str(number))
-    kept = {int((one / "number").read_text()) for one in place.glob("journal.damaged-*")}
+        quarantine = rebuild(
+            directory / JOURNAL_FILE, "7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1"
+        ).quarantine
+        (quarantine / "number").write_text(str(number))
+    kept = {int((path / "number").read_text()) for path in directory.glob("journal.damaged-*")}
     assert kept == set(range(2, QUARANTINES_MAX + 2))
 
 
-def test_a_power_cut_while_rebuilding_leaves_one_whole_journal(
+def test_a_power_cut_while_rebuilding_leaves_one_complete_journal(
     checkpointed_journal: Original, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = copy_original(checkpointed_journal, tmp_path / "damaged")
-    zero_page(place, root_page_of(place, "entry"))
+    directory = copy_original(checkpointed_journal, tmp_path / "damaged")
+    zero_page(directory, root_page_of(directory, "entry"))
 
     def cut(self: Path, target: Path) -> Path:
         if self.suffix == ".rebuilt":
@@ -141,82 +143,86 @@ def test_a_power_cut_while_rebuilding_leaves_one_whole_journal(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", cut)
         with pytest.raises(KeyboardInterrupt):
-            rebuild(place / JOURNAL_FILE, "7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1")
-    assert not (place / JOURNAL_FILE).exists()
-    aftermath = run_on_damaged(place)
+            rebuild(directory / JOURNAL_FILE, "7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1")
+    assert not (directory / JOURNAL_FILE).exists()
+    aftermath = run_on_damaged(directory)
     assert has_charged(aftermath)
     assert aftermath.new_entries[0].seq > checkpointed_journal.head
     assert "TamperDetectionActivated" in aftermath.reported_security_events
 
 
-def test_what_a_power_cut_left_half_made_is_taken_away(
+def test_an_incomplete_rebuild_is_deleted_at_the_next_start(
     checkpointed_journal: Original, tmp_path: Path
 ) -> None:
-    """It holds personal values, and nobody would forget them there."""
-    place = copy_original(checkpointed_journal, tmp_path / "damaged")
-    left = [place / f"journal.rebuilding{ending}" for ending in ("", "-wal", "-shm")]
-    for file in left:
-        file.write_bytes((place / JOURNAL_FILE).read_bytes())
-    Startup(place, STORE_SETTINGS).close()
-    assert not any(file.exists() for file in left)
+    """It has personal data, which no erasure would find there."""
+    directory = copy_original(checkpointed_journal, tmp_path / "damaged")
+    leftovers = [directory / f"journal.rebuilding{ending}" for ending in ("", "-wal", "-shm")]
+    for file in leftovers:
+        file.write_bytes((directory / JOURNAL_FILE).read_bytes())
+    Startup(directory, STORE_SETTINGS).close()
+    assert not any(file.exists() for file in leftovers)
 
 
-def test_a_lost_tail_is_told_and_its_numbers_give_other_names(
+def test_a_lost_tail_is_reported_and_new_ids_do_not_repeat_lost_ones(
     checkpointed_journal: Original, tmp_path: Path
 ) -> None:
-    place = copy_original(checkpointed_journal, tmp_path / "damaged")
-    (place / LOG).write_bytes((place / LOG).read_bytes()[:9000])
-    aftermath = run_on_damaged(place)
+    directory = copy_original(checkpointed_journal, tmp_path / "damaged")
+    (directory / LOG).write_bytes((directory / LOG).read_bytes()[:9000])
+    aftermath = run_on_damaged(directory)
     assert "TamperDetectionActivated" in aftermath.reported_security_events
     assert aftermath.state.health.id_namespace
-    [found] = [
-        one.event for one in aftermath.new_entries if isinstance(one.event, JournalDamageFound)
+    [damage] = [
+        entry.event
+        for entry in aftermath.new_entries
+        if isinstance(entry.event, JournalDamageFound)
     ]
-    assert "commits it held are lost" in found.reason
-    assert found.quarantine_directory == "journal.damaged-1"
+    assert "commits it held are lost" in damage.reason
+    assert damage.quarantine_directory == "journal.damaged-1"
 
 
-def test_a_rotten_snapshot_is_ignored(checkpointed_journal: Original, tmp_path: Path) -> None:
-    place = copy_original(checkpointed_journal, tmp_path / "damaged")
-    (place / "snapshot").write_bytes(b"rotten" * 100)
-    aftermath = run_on_damaged(place)
+def test_a_damaged_snapshot_is_ignored(checkpointed_journal: Original, tmp_path: Path) -> None:
+    directory = copy_original(checkpointed_journal, tmp_path / "damaged")
+    (directory / "snapshot").write_bytes(b"broken" * 100)
+    aftermath = run_on_damaged(directory)
     assert has_charged(aftermath)
     assert aftermath.state.health.journal_damages == ()
 
 
-def test_an_attempt_that_was_moved_behind_its_delivery_holds_nothing_up(
+def test_an_attempt_moved_after_its_delivery_blocks_nothing(
     checkpointed_journal: Original, tmp_path: Path
 ) -> None:
-    """Found by `python -m tests.durability.damage --seed 5`: a settled call was sent for ever."""
+    """Found by `python -m tests.durability.damage --seed 5`: a delivered call was sent forever."""
     later = [
-        one.seq for one in checkpointed_journal.entries if isinstance(one.event, CableReported)
+        entry.seq
+        for entry in checkpointed_journal.entries
+        if isinstance(entry.event, CableReported)
     ][-1]
-    place = copy_original(checkpointed_journal, tmp_path / "damaged")
+    directory = copy_original(checkpointed_journal, tmp_path / "damaged")
     attempts = [
-        one.seq
-        for one in checkpointed_journal.entries
-        if isinstance(one.event, CallAttempted) and one.event.lane == "transaction"
+        entry.seq
+        for entry in checkpointed_journal.entries
+        if isinstance(entry.event, CallAttempted) and entry.event.lane == "transaction"
     ]
-    run_hidden_statements(swap_statements(attempts[0], later), place)
-    aftermath = run_on_damaged(place)
+    run_hidden_statements(swap_statements(attempts[0], later), directory)
+    aftermath = run_on_damaged(directory)
     assert not len(aftermath.state.outbox)
 
 
-def test_readers_say_what_is_missing_and_go_on(
+def test_commands_report_a_missing_entry_and_continue(
     checkpointed_journal: Original, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = copy_original(checkpointed_journal, tmp_path / "damaged")
-    with closing(sqlite3.connect(place / JOURNAL_FILE)) as connection:
+    directory = copy_original(checkpointed_journal, tmp_path / "damaged")
+    with closing(sqlite3.connect(directory / JOURNAL_FILE)) as connection:
         connection.execute("DROP TRIGGER entry_not_deleted")
         connection.execute("DELETE FROM entry WHERE seq = 100")
         connection.commit()
-    journal = str(place / JOURNAL_FILE)
-    said = {}
+    journal = str(directory / JOURNAL_FILE)
+    outputs = {}
     for verb in (["replay", journal], ["why", journal, "150"], ["export", journal, "events"]):
         assert run_cli(verb) == 1, verb
-        said[verb[0]] = capsys.readouterr()
-    assert "100" in said["replay"].out
-    assert all(f"{seq}" in said["replay"].out for seq in (99, 101, checkpointed_journal.head))
-    assert "100" in said["why"].err + said["why"].out
-    assert "entry 100" in said["export"].err
-    assert len(said["export"].out.splitlines()) >= checkpointed_journal.head - 1
+        outputs[verb[0]] = capsys.readouterr()
+    assert "100" in outputs["replay"].out
+    assert all(f"{seq}" in outputs["replay"].out for seq in (99, 101, checkpointed_journal.head))
+    assert "100" in outputs["why"].err + outputs["why"].out
+    assert "entry 100" in outputs["export"].err
+    assert len(outputs["export"].out.splitlines()) >= checkpointed_journal.head - 1

@@ -1,4 +1,4 @@
-"""A full disk: what is given up, in which order, what is told, and how it comes back. P6."""
+"""A full disk: what is dropped in which order, what is reported, and the recovery. P6."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from station.simulation.faulty_csms import ALICE, BOB
 from station.simulation.station_process import RESERVE_BYTES
 from station.simulation.world import SimulatedWorld, run_simulation
 from tests.durability.damage.worlds import FAST_RETRIES, STORE_SETTINGS, SecurityEventWatcher
-from tests.support.story import BOB as BOBS_CARD
+from tests.support.story import BOB as BOB_TOKEN
 from tests.support.story import (
     LINK_LOST,
     ONLINE,
@@ -43,7 +43,7 @@ KIB = 1024
 
 
 class FullDisk(SecurityEventWatcher):
-    """A disk that has room for nothing but what the reserve gives up."""
+    """A disk that is full except for the space that the reserve releases."""
 
     full = False
     commits_left = 0
@@ -55,76 +55,85 @@ class FullDisk(SecurityEventWatcher):
         if self.commits_left == 0:
             self.refused += 1
             self.commits_left = 1000
-            raise DiskFull("no room")
+            raise DiskFull("no space")
         self.commits_left -= 1
 
 
-def test_what_runs_is_ended_in_the_reserve_and_charging_comes_back(tmp_path: Path) -> None:
-    ear = FullDisk()
+def test_transactions_end_within_the_reserve_and_charging_resumes_with_space(
+    tmp_path: Path,
+) -> None:
+    disk = FullDisk()
     statuses: list[str] = []
     world: SimulatedWorld
 
     async def script() -> None:
         world.schedule_session(1, ALICE, SimulatedEv(energy_needed_wh=Decimal(90_000)), 9_000)
         await trio.sleep(60)
-        life = world.process
-        assert life is not None
-        assert (life.disk_reserve._reserve_file).exists()
-        ear.full, world.free_bytes = True, 0
+        process = world.process
+        assert process is not None
+        assert (process.disk_reserve._reserve_file).exists()
+        disk.full, world.free_bytes = True, 0
         await trio.sleep(60)
-        assert world.process is life, "the station is the same"
-        assert not life.disk_reserve._reserve_file.exists()
+        assert world.process is process, "the program must not restart"
+        assert not process.disk_reserve._reserve_file.exists()
         [account] = world.csms.double.ledger.transactions.values()
         assert account.ended_event is not None
         assert account.ended_event.transaction_info.stopped_reason == "Other"
         assert account.find_complaints() == []
-        assert "MemoryExhaustion" in ear.reported_types
-        assert [one.display_text for one in life.recorder.desired_state.value.evses] == [
+        assert "MemoryExhaustion" in disk.reported_types
+        assert [evse.display_text for evse in process.recorder.desired_state.value.evses] == [
             "Out of service: memory full"
         ] * 2
         world.unplug_all()
         world.schedule_session(2, BOB, SimulatedEv(energy_needed_wh=Decimal(9_000)), 30)
         await trio.sleep(60)
-        assert len(world.csms.double.ledger.transactions) == 1, "nothing new begins"
+        assert len(world.csms.double.ledger.transactions) == 1, "no transaction may start"
         world.unplug_all()
-        ear.full, world.free_bytes = False, 1 << 30
+        disk.full, world.free_bytes = False, 1 << 30
         await trio.sleep(30)
-        assert life.disk_reserve._reserve_file.stat().st_size == RESERVE_BYTES
+        assert process.disk_reserve._reserve_file.stat().st_size == RESERVE_BYTES
         world.schedule_session(2, BOB, SimulatedEv(energy_needed_wh=Decimal(9_000)), 30)
         await trio.sleep(90)
         assert len(world.csms.double.ledger.transactions) == 2
-        assert all(one.is_complete for one in world.csms.double.ledger.transactions.values())
-        statuses.extend(told.status for told in life.recorder.state.reported_statuses.reported)
+        assert all(
+            transaction.is_complete
+            for transaction in world.csms.double.ledger.transactions.values()
+        )
+        statuses.extend(
+            report.status for report in process.recorder.state.reported_statuses.reported
+        )
 
     async def main() -> None:
         nonlocal world
         world = SimulatedWorld(
-            tmp_path, seed=3, observer=ear, variables=FAST_RETRIES, store_settings=STORE_SETTINGS
+            tmp_path, seed=3, observer=disk, variables=FAST_RETRIES, store_settings=STORE_SETTINGS
         )
         await world.run(script)
 
     run_simulation(main, 3)
-    assert ear.refused == 1
+    assert disk.refused == 1
     assert set(statuses) == {"Available"}
 
 
-def test_a_disk_that_takes_nothing_at_all_ends_the_program(tmp_path: Path) -> None:
-    class Stuck(FullDisk):
+def test_a_disk_without_any_space_ends_the_program(tmp_path: Path) -> None:
+    class NoSpace(FullDisk):
         async def before_commit(self, entries: list[Entry]) -> None:
             if self.full:
-                raise DiskFull("no room")
+                raise DiskFull("no space")
 
-    ear = Stuck()
+    disk = NoSpace()
     world: SimulatedWorld
 
     async def script() -> None:
         world.schedule_session(1, ALICE, SimulatedEv(energy_needed_wh=Decimal(90_000)), 9_000)
         await trio.sleep(60)
-        lives, ear.full = world.process_starts, True
+        starts, disk.full = world.process_starts, True
         await trio.sleep(30)
-        assert world.process_starts > lives
-        assert not any(bay.contactor_closed for bay in world.evses.values()), "it must not sell"
-        ear.full = False
+        assert world.process_starts > starts
+        assert not any(evse.contactor_closed for evse in world.evses.values()), (
+            "no energy may be sold"
+        )
+        disk.full = False
         await trio.sleep(60)
         world.unplug_all()
         await trio.sleep(60)
@@ -135,92 +144,108 @@ def test_a_disk_that_takes_nothing_at_all_ends_the_program(tmp_path: Path) -> No
     async def main() -> None:
         nonlocal world
         world = SimulatedWorld(
-            tmp_path, seed=3, observer=ear, variables=FAST_RETRIES, store_settings=STORE_SETTINGS
+            tmp_path, seed=3, observer=disk, variables=FAST_RETRIES, store_settings=STORE_SETTINGS
         )
         await world.run(script)
 
     run_simulation(main, 3)
 
 
-# --- The samples that wait -----------------------------------------------------------------------
+# --- Queued samples ------------------------------------------------------------------------------
 
 SAMPLES = variable_preset("SampledDataCtrlr.TxUpdatedInterval", "10")
 LOW = StorageReported("low", 1_000_000)
 
 
-def waiting_events(station: Station) -> list[tuple[int, str]]:
-    """(seqNo, triggerReason) of the transaction events that wait."""
+def queued_events(station: Station) -> list[tuple[int, str]]:
+    """(seqNo, triggerReason) of the queued transaction events."""
     events = [station.payload_of_call(call) for call in station.state.outbox.transaction]
-    return [(one["seqNo"], one["triggerReason"]) for one in events]
+    return [(event["seqNo"], event["triggerReason"]) for event in events]
 
 
-def test_every_second_sample_that_waits_goes_and_nothing_else_e12_fr_05() -> None:
+def test_every_second_queued_sample_is_dropped_and_nothing_else_e12_fr_05() -> None:
     station = given(SAMPLES, ONLINE, in_transaction(1), LINK_LOST)
     station.when(time_passed(seconds=35), flow_reported(1, "suspended_ev"), time_passed(seconds=31))
-    before = waiting_events(station)
+    before = queued_events(station)
     samples = [seq_no for seq_no, trigger in before if trigger == "MeterValuePeriodic"]
     assert len(samples) == 6
-    said = station.when(LOW)
-    [dropped] = of_kind(said, CallsDropped)
+    decisions = station.when(LOW)
+    [dropped] = of_kind(decisions, CallsDropped)
     assert len(dropped.call_seqs) == 3
-    assert waiting_events(station) == [one for one in before if one[0] not in samples[::2]]
-    assert of_kind(station.when(LOW), CallsDropped) == [], "none is looked at twice"
+    assert queued_events(station) == [event for event in before if event[0] not in samples[::2]]
+    assert of_kind(station.when(LOW), CallsDropped) == [], "a sample is considered once only"
     station.when(time_passed(seconds=40))
-    assert len([one for one in waiting_events(station) if one[0] > samples[-1]]) == 2
+    assert len([event for event in queued_events(station) if event[0] > samples[-1]]) == 2
 
 
 def test_each_transaction_keeps_its_second_samples_e12_fr_05() -> None:
-    station = given(SAMPLES, ONLINE, in_transaction(1), in_transaction(2, BOBS_CARD), LINK_LOST)
+    station = given(SAMPLES, ONLINE, in_transaction(1), in_transaction(2, BOB_TOKEN), LINK_LOST)
     station.when(time_passed(seconds=45))
     events = [station.payload_of_call(call) for call in station.state.outbox.transaction]
-    of = {one["transactionInfo"]["transactionId"] for one in events}
+    transaction_ids = {event["transactionInfo"]["transactionId"] for event in events}
     station.when(LOW)
-    left = [station.payload_of_call(call) for call in station.state.outbox.transaction]
-    for name in of:
-        assert len([one for one in left if one["transactionInfo"]["transactionId"] == name]) == 2
+    remaining = [station.payload_of_call(call) for call in station.state.outbox.transaction]
+    for transaction_id in transaction_ids:
+        assert (
+            len(
+                [
+                    event
+                    for event in remaining
+                    if event["transactionInfo"]["transactionId"] == transaction_id
+                ]
+            )
+            == 2
+        )
 
 
-def test_with_room_nothing_is_given_up_e12_fr_01() -> None:
+def test_with_enough_space_nothing_is_dropped_e12_fr_01() -> None:
     station = given(SAMPLES, ONLINE, in_transaction(1), LINK_LOST)
     station.when(time_passed(seconds=100), StorageReported("enough", 10**9))
-    assert len(waiting_events(station)) == 10
+    assert len(queued_events(station)) == 10
 
 
-def test_on_a_full_disk_nothing_begins_and_what_runs_ends() -> None:
+def test_on_a_full_disk_transactions_end_and_none_starts() -> None:
     station = given(ONLINE, in_transaction(1))
-    said = station.with_csms(accept_everything, StorageReported("full", 0), charging_stopped(1))
-    assert event_triggers(said)[-1] == ("Ended", "AbnormalCondition")
-    assert queued_payloads(said, "SecurityEventNotification")[0]["type"] == "MemoryExhaustion"
-    said = station.with_csms(accept_everything, cable_unplugged(1))
-    assert set(connector_statuses(said)) <= {(1, "Unavailable"), (2, "Unavailable")}
-    said = station.with_csms(accept_everything, presented(BOBS_CARD, evse_id=2), cable_plugged(2))
-    assert event_triggers(said) == []
+    decisions = station.with_csms(
+        accept_everything, StorageReported("full", 0), charging_stopped(1)
+    )
+    assert event_triggers(decisions)[-1] == ("Ended", "AbnormalCondition")
+    assert queued_payloads(decisions, "SecurityEventNotification")[0]["type"] == "MemoryExhaustion"
+    decisions = station.with_csms(accept_everything, cable_unplugged(1))
+    assert set(connector_statuses(decisions)) <= {(1, "Unavailable"), (2, "Unavailable")}
+    decisions = station.with_csms(
+        accept_everything, presented(BOB_TOKEN, evse_id=2), cable_plugged(2)
+    )
+    assert event_triggers(decisions) == []
     assert station.desired.evses[1].display_text == "Out of service: memory full"
-    said = station.with_csms(
+    decisions = station.with_csms(
         accept_everything, cable_unplugged(2), StorageReported("enough", 10**9)
     )
-    assert {(1, "Available"), (2, "Available")} <= set(connector_statuses(said))
+    assert {(1, "Available"), (2, "Available")} <= set(connector_statuses(decisions))
 
 
 # --- The reserve ---------------------------------------------------------------------------------
 
 
 class Disk:
+    """A DiskReserve of 100 KiB on a disk with `free` bytes."""
+
     def __init__(self, directory: Path, free: int) -> None:
-        self.told: list[StorageReported] = []
+        self.reports: list[StorageReported] = []
         self.free = free
-        self.room = DiskReserve(
-            directory, 100 * KIB, self.told.append, measure_free=lambda _: self.free
+        self.reserve = DiskReserve(
+            directory, 100 * KIB, self.reports.append, measure_free=lambda _: self.free
         )
 
     def report_levels(self) -> list[str]:
-        self.room._check_disk()
-        levels: list[str] = [one.level for one in self.told]
-        self.told.clear()
+        """Check the disk once; returns the levels reported."""
+        self.reserve._check_disk()
+        levels: list[str] = [report.level for report in self.reports]
+        self.reports.clear()
         return levels
 
 
-def test_levels_follow_what_is_free_beside_the_reserve(tmp_path: Path) -> None:
+def test_levels_follow_the_free_space_beside_the_reserve(tmp_path: Path) -> None:
     disk = Disk(tmp_path, 1000 * KIB)
     assert disk.report_levels() == []
     assert (tmp_path / "reserve").stat().st_blocks * 512 >= 100 * KIB
@@ -232,13 +257,13 @@ def test_levels_follow_what_is_free_beside_the_reserve(tmp_path: Path) -> None:
         assert (free, disk.report_levels()) == (free, expected)
 
 
-def test_the_reserve_is_given_once_and_kept_again_when_there_is_room(tmp_path: Path) -> None:
+def test_the_reserve_is_released_once_and_allocated_again_with_space(tmp_path: Path) -> None:
     disk = Disk(tmp_path, 1000 * KIB)
     disk.report_levels()
-    assert disk.room.release()
-    assert not disk.room.release()
-    assert [one.level for one in disk.told] == ["full"]
-    disk.told.clear()
+    assert disk.reserve.release()
+    assert not disk.reserve.release()
+    assert [report.level for report in disk.reports] == ["full"]
+    disk.reports.clear()
     disk.free = 200 * KIB
     assert disk.report_levels() == []
     assert not (tmp_path / "reserve").exists()
@@ -247,8 +272,8 @@ def test_the_reserve_is_given_once_and_kept_again_when_there_is_room(tmp_path: P
     assert (tmp_path / "reserve").exists()
 
 
-def test_without_a_reserve_nobody_looks(tmp_path: Path) -> None:
-    room = DiskReserve(tmp_path, 0, lambda _: None)
-    room.allocate()
+def test_a_reserve_of_zero_bytes_does_nothing(tmp_path: Path) -> None:
+    reserve = DiskReserve(tmp_path, 0, lambda _: None)
+    reserve.allocate()
     assert os.listdir(tmp_path) == []
-    assert not room.release()
+    assert not reserve.release()

@@ -1,7 +1,8 @@
-"""Which journal is damaged, and what does a station make of the damaged one?
+"""The original journal of the damage tests, and the run of a station on a damaged copy.
 
-`Original` is a real journal: sessions, a link that goes, a transaction that still runs, messages
-that wait. `after` lets the real station live on a damaged copy of it, in the simulated world.
+`make_original` runs the real station in the simulated world and copies its files as a crash would
+leave them: finished sessions, a lost link, a running transaction, queued messages.
+`run_on_damaged` runs the station on a damaged copy: it must start, deliver and charge.
 """
 
 from __future__ import annotations
@@ -34,20 +35,21 @@ from station.simulation.world import (
     run_simulation,
 )
 
-NAMES = (JOURNAL_FILE, f"{JOURNAL_FILE}-wal", "journal.storage.lock", "journal.rebuilt", "snapshot")
+NAMES = (JOURNAL_FILE, f"{JOURNAL_FILE}-wal", "journal.lock", "journal.rebuilt", "snapshot")
 FAST_RETRIES = {
     "OCPPCommCtrlr.RetryBackOffWaitMinimum": "1",
     "OCPPCommCtrlr.RetryBackOffRandomRange": "0",
     "SampledDataCtrlr.TxUpdatedInterval": "10",
 }
-STORE_SETTINGS = StoreSettings(grow_bytes=1 << 20)  # as in the field, more than a log takes up
+STORE_SETTINGS = StoreSettings(grow_bytes=1 << 20)  # as in the field, larger than the WAL
 RUN_S = 240.0
 
 
 class Original(msgspec.Struct):
-    """A journal as a crash leaves it, and what is true of it.
+    """A journal as a crash leaves it, and its content.
 
-    `waits`: entry that queued it, transactionId and seqNo of each event not yet delivered.
+    `undelivered`: number of the queuing entry, transactionId and seqNo of each event that was not
+    delivered.
     """
 
     directory: Path
@@ -60,20 +62,20 @@ class Original(msgspec.Struct):
 
 
 class Aftermath(msgspec.Struct):
-    """What became of a station on a damaged journal."""
+    """The result of a station's run on a damaged journal."""
 
-    complaints: list[str]  # of verify, before
-    seq_nos_by_transaction: dict[str, set[int]]  # transactionId to the seqNos that the CSMS has
-    ended_transactions: set[str]  # transactions the CSMS knows the end of
-    reported_security_events: list[str]  # security events that the CSMS heard of
-    logged_security_events: list[str]  # and those in the journal
-    new_entries: list[Entry]  # what this life added
+    complaints: list[str]  # of verify, before the run
+    seq_nos_by_transaction: dict[str, set[int]]  # transactionId: seqNos that the CSMS received
+    ended_transactions: set[str]  # transactions whose end the CSMS received
+    reported_security_events: list[str]  # security events that the CSMS received
+    logged_security_events: list[str]  # security events in the journal
+    new_entries: list[Entry]  # added by this run
     state: State
     run_count: int
 
 
 def make_original(directory: Path, *, checkpointed: bool = False) -> Original:
-    """Make one: most of it in the file (`checkpointed`) or in the log."""
+    """Make the original journal: most entries in the file (`checkpointed`) or in the log."""
     kept = directory / "original"
     kept.mkdir(parents=True)
     world: SimulatedWorld
@@ -87,10 +89,10 @@ def make_original(directory: Path, *, checkpointed: bool = False) -> Original:
         await trio.sleep(120)
         world.schedule_session(1, BOB, SimulatedEv(energy_needed_wh=Decimal(90_000)), 9_000)
         await trio.sleep(60)
-        life = world.process
-        assert life is not None
+        process = world.process
+        assert process is not None
         if checkpointed:
-            life.store.checkpoint()
+            process.store.checkpoint()
         for name in NAMES:
             if (world._data_directory / name).exists():
                 shutil.copyfile(world._data_directory / name, kept / name)
@@ -110,7 +112,7 @@ def make_original(directory: Path, *, checkpointed: bool = False) -> Original:
 
 
 def undelivered_events(entries: Iterable[Entry]) -> list[tuple[int, str, int]]:
-    """The transaction events that nobody has confirmed."""
+    """The transaction events without a response of the CSMS."""
     state, marks = State("5f0c7c6e-3d0b-4b0e-9a51-0d6f1c2b3a49"), {}
     for entry in entries:
         state = apply_entry(state, entry)
@@ -121,7 +123,7 @@ def undelivered_events(entries: Iterable[Entry]) -> list[tuple[int, str, int]]:
 
 
 class SecurityEventWatcher(SimulationObserver):
-    """Hears which security events the CSMS is told."""
+    """Collects the security events sent to the CSMS."""
 
     def __init__(self) -> None:
         self.reported_types: list[str] = []
@@ -133,7 +135,7 @@ class SecurityEventWatcher(SimulationObserver):
 
 
 class DamagedWorld(SimulatedWorld):
-    """A world that begins with a file."""
+    """A simulated world that starts with the files of a journal."""
 
     def set_files(self, files: Path) -> None:
         self._files = files
@@ -142,40 +144,46 @@ class DamagedWorld(SimulatedWorld):
         self._data_directory.mkdir(parents=True)
         for name in NAMES:
             if (self._files / name).exists():
-                # the file itself, not a copy: that would have other sectors
+                # the file itself: a copy would have other sectors
                 (self._data_directory / name).hardlink_to(self._files / name)
 
 
 def run_on_damaged(damaged: Path) -> Aftermath:
-    """Let a station live on the files in `damaged`, and change them: it delivers, and charges."""
-    complaints = [str(each) for each in verify(damaged / JOURNAL_FILE)]
-    found: Aftermath | None = None
-    ear = SecurityEventWatcher()
+    """Run a station on the files in `damaged`, which it changes: it delivers, and charges."""
+    complaints = [str(complaint) for complaint in verify(damaged / JOURNAL_FILE)]
+    aftermath: Aftermath | None = None
+    watcher = SecurityEventWatcher()
     world: DamagedWorld
 
     async def script() -> None:
-        nonlocal found
+        nonlocal aftermath
         await trio.sleep(30)
         world.unplug_all()
         await trio.sleep(60)
         world.schedule_session(2, ALICE, SimulatedEv(energy_needed_wh=Decimal(9_000)), 60)
         await trio.sleep(RUN_S - 90)
-        assert world.process is not None, "the station does not live"
+        assert world.process is not None, "the station is not running"
         state = world.process.recorder.state
         ledger = world.csms.double.ledger.transactions
         entries = list(world.process.store.reader.iter_entries(on_damage=lambda _: None))
-        boots = [one.seq for one in entries if isinstance(one.event, StationStarted)]
-        found = Aftermath(
+        boots = [entry.seq for entry in entries if isinstance(entry.event, StationStarted)]
+        aftermath = Aftermath(
             complaints=complaints,
-            seq_nos_by_transaction={name: set(one.events) for name, one in ledger.items()},
-            ended_transactions={
-                name for name, one in ledger.items() if one.ended_event is not None
+            seq_nos_by_transaction={
+                transaction_id: set(account.events) for transaction_id, account in ledger.items()
             },
-            reported_security_events=ear.reported_types,
+            ended_transactions={
+                transaction_id
+                for transaction_id, account in ledger.items()
+                if account.ended_event is not None
+            },
+            reported_security_events=watcher.reported_types,
             logged_security_events=[
-                one.event.type for one in entries if isinstance(one.event, SecurityEventLogged)
+                entry.event.type
+                for entry in entries
+                if isinstance(entry.event, SecurityEventLogged)
             ],
-            new_entries=[one for one in entries if one.seq >= boots[-world.process_starts]],
+            new_entries=[entry for entry in entries if entry.seq >= boots[-world.process_starts]],
             state=state,
             run_count=world.process_starts,
         )
@@ -185,7 +193,7 @@ def run_on_damaged(damaged: Path) -> Aftermath:
         world = DamagedWorld(
             damaged / "world",
             seed=2,
-            observer=ear,
+            observer=watcher,
             variables=FAST_RETRIES,
             store_settings=STORE_SETTINGS,
         )
@@ -193,13 +201,13 @@ def run_on_damaged(damaged: Path) -> Aftermath:
         await world.run(script)
 
     run_simulation(main, 2)
-    assert found is not None
-    return found
+    assert aftermath is not None
+    return aftermath
 
 
 def has_charged(aftermath: Aftermath) -> bool:
-    """Whether contactors closed in the life on the damaged journal."""
+    """Whether contactors closed in the run on the damaged journal."""
     return any(
-        isinstance(one.event, ContactorReported) and one.event.closed
-        for one in aftermath.new_entries
+        isinstance(entry.event, ContactorReported) and entry.event.closed
+        for entry in aftermath.new_entries
     )
