@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,7 @@ from journal.events import Entry
 from journal.format.hash_chain import EntryRow, entry_digest
 from journal.format.id_tokens import ValueOf
 from journal.storage.errors import JournalFailed
-from journal.storage.reader import Reader
+from journal.storage.reader import EntryDamage, Reader
 from station.history.export.table import TableRow
 from station.history.export.tables import TABLE_COLUMNS, Reveal, create_table
 from station.history.export.transaction_rows import EXACT_CONTEXT
@@ -179,8 +179,8 @@ class _ExportWalk:
             self._record_damage(row.seq, "cannot be read")
             return None
 
-    def _on_damage(self, damage: Any) -> None:
-        self._record_damage(damage.seq, damage.why)
+    def _on_damage(self, damage: EntryDamage) -> None:
+        self._record_damage(damage.seq, damage.reason)
 
     def _record_missing(self, first_seq: int, last_seq: int) -> None:
         """No rows stand there. Damage was told by its beginning; it reaches to the next."""
