@@ -4,7 +4,7 @@
 when it runs a program or works for about a second or more; `SLOW` names it by folder, file or
 function, so that a new end-to-end test needs no mark of its own.
 
-`make test` runs with `-n 4 --dist loadgroup`: each test goes to any worker, except that the tests of
+`make test` runs with `-n 4 --dist loadgroup`: each test goes to any worker, except that tests of
 one group stay in one worker. `ALONE` are tests that measure times; they share one group, so that
 they do not measure each other. `TOGETHER` are files whose tests share a fixture that takes seconds
 to make. Each file is a group.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -172,3 +175,78 @@ def test_each_expected_failure_exists(module: str, name: str, code: int) -> None
     found = getattr(__import__(module, fromlist=[name]), name)
     assert issubclass(found, Exception)
     assert code in (1, 2)
+
+
+# --- Shell completion ----------------------------------------------------------------------------
+
+
+def complete_in_bash(*words: str) -> list[str]:
+    """What a real bash offers for the last word, with the script that `station` prints."""
+    line = " ".join(shlex.quote(word) for word in words)
+    script = (
+        'eval "$(_STATION_COMPLETE=bash_source station)"\n'
+        f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}\n"
+        '_station_completion station "" ""\n'
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    completed = subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return completed.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("station", "re"), ["replay", "report"]),
+        (("station", "replay", "--fo"), ["--follow"]),
+        (("station", "sim", "p"), ["plug-in", "present-token"]),
+        (("station", "sim", "plug-in", "--max-p"), ["--max-power-w"]),
+        (("station", "export", "journal.db", "me"), ["meter-values", "messages"]),
+        (("station", "--v"), ["--version"]),
+        (("station", "fly"), []),
+    ],
+    ids=lambda value: "-".join(value),
+)
+def test_bash_completes_verbs_options_and_values(
+    words: tuple[str, ...], offered: list[str]
+) -> None:
+    assert sorted(complete_in_bash(*words)) == sorted(offered)
+
+
+def test_verbs_are_completed_without_importing_any() -> None:
+    completed = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "station"],
+        env={**os.environ, "_STATION_COMPLETE": "bash_complete", "COMP_WORDS": "station ",
+             "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    assert completed.stdout.split() == [f"plain,{verb}" for verb in VERBS]
+    assert "station.commands" not in completed.stderr
+
+
+# --- Signals of children -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_suite_passes_with_sigint_ignored() -> None:
+    """As in a background job of a shell without job control; `tests/conftest.py` resets it."""
+    tests = "tests/commands/test_replay.py"
+    ran = subprocess.run(
+        ["sh", "-c", f"trap '' INT; exec {sys.executable} -m pytest -q -n 0 -p no:cacheprovider "
+                     f"{tests} -k follow"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout
