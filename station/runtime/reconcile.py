@@ -1,4 +1,4 @@
-"""How does a task do what is wanted, and stop when something else is?"""
+"""Run a task for a part of the desired state; cancel it when that part changes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ async def run_while_desired(
     select: Callable[[DesiredState], Part],
     work: Callable[[Part], Awaitable[None]],
 ) -> None:
-    """Do the work for each level that `pick` gives; it is cancelled once another is wanted.
+    """Run `work` for each value of a part of the desired state; a new value cancels it.
 
-    Work that ends before that has done what it could, and is not begun again.
+    Work that returns earlier is not started again for the same value.
     """
     current = desired_state.value
     while True:
-        level = select(current)
+        part = select(current)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(work, level)
-            current = await desired_state.wait_part_changed(select, level)
+            nursery.start_soon(work, part)
+            current = await desired_state.wait_part_changed(select, part)
             nursery.cancel_scope.cancel()

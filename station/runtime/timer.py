@@ -1,4 +1,4 @@
-"""Who wakes the station when something is due?"""
+"""Timer: reports DeadlineReached when the earliest deadline of the desired state has passed."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from station.core.desired import DesiredState
 from station.runtime.clock import Clock
 from station.runtime.watched_value import WatchedValue
 
-REPEAT_PAUSE_MS = 100
+REPEAT_PAUSE_MS = 100  # before the same deadline is reported again
 RECHECK_INTERVAL_S = (
-    60.0  # the loop's clock may stand still while the host sleeps; look again so often
+    60.0  # the loop's clock may stop while the host sleeps: check uptime this often
 )
 
 
 async def report_deadlines(
     desired_state: WatchedValue[DesiredState], clock: Clock, observe: Callable[[Observation], None]
 ) -> None:
-    """Say DeadlineReached when the earliest deadline passes.
+    """Report DeadlineReached for each deadline; runs until cancelled.
 
-    A deadline that nothing answers is said again after a pause, or it would fill the journal.
+    If a report changes nothing, the deadline is reported again after 100 ms. Without that pause it
+    would fill the journal.
     """
-    pause_ms = 0
+    not_before_ms = 0
     while True:
         current = desired_state.value
         if current.next_due_ms is None:
             await desired_state.wait_part_changed(_due_ms, None)
             continue
-        rest_s = (max(current.next_due_ms, pause_ms) - clock.uptime_ms()) / 1000
-        if rest_s > 0:
-            with trio.move_on_after(min(rest_s, RECHECK_INTERVAL_S)):
+        remaining_s = (max(current.next_due_ms, not_before_ms) - clock.uptime_ms()) / 1000
+        if remaining_s > 0:
+            with trio.move_on_after(min(remaining_s, RECHECK_INTERVAL_S)):
                 await desired_state.wait_part_changed(_due_ms, current.next_due_ms)
             continue
         observe(DeadlineReached(current.next_due_ms))
-        pause_ms = clock.uptime_ms() + REPEAT_PAUSE_MS
+        not_before_ms = clock.uptime_ms() + REPEAT_PAUSE_MS
         await desired_state.wait_changed(current)
 
 

@@ -1,4 +1,4 @@
-"""How does a task learn that a level changed, without a queue that could grow?"""
+"""A value that tasks can wait on: only the newest counts, so there is no queue that could grow."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class WatchedValue(Generic[T]):
-    """A value of which only the newest counts. One writer, any number of waiting readers.
+    """A value with one writer and any number of waiting readers.
 
-    Most changes concern one reader of ten, and waking a task costs more than looking at the part
-    it waits for: so a reader names its part, and sleeps on while the rest changes.
+    Most changes concern one reader of ten, and waking a task costs more than comparing the part it
+    waits for. So a reader names its part and is woken only when that part changes.
     """
 
     def __init__(self, value: T) -> None:
@@ -23,21 +23,21 @@ class WatchedValue(Generic[T]):
 
     def set(self, value: T) -> None:
         self.value = value
-        for woken, (part, seen) in self._waiters.items():
-            if part(value) != seen:
-                woken.set()
+        for changed, (select, last_seen) in self._waiters.items():
+            if select(value) != last_seen:
+                changed.set()
 
     async def wait_part_changed(self, select: Callable[[T], object], last_seen: object) -> T:
-        """Return the newest value as soon as `part` of it, which never raises, is not `seen`."""
+        """Return the newest value once `select(value)`, which never raises, is not `last_seen`."""
         while select(self.value) == last_seen:
-            woken = trio.Event()
-            self._waiters[woken] = select, last_seen
+            changed = trio.Event()
+            self._waiters[changed] = select, last_seen
             try:
-                await woken.wait()
+                await changed.wait()
             finally:
-                del self._waiters[woken]
+                del self._waiters[changed]
         return self.value
 
     async def wait_changed(self, last_seen: T) -> T:
-        """Return the newest value as soon as it is not the one that was `seen`."""
+        """Return the newest value once it is another object than `last_seen`."""
         return await self.wait_part_changed(lambda value: value is last_seen, True)

@@ -66,7 +66,7 @@ async def test_an_installer_that_fails_says_why(
 
 async def test_an_installer_that_hangs_is_killed(base: Path) -> None:
     began = trio.current_time()
-    with pytest.raises(InstallFailed, match="not done"):
+    with pytest.raises(InstallFailed, match="not finished"):
         await install_image(
             Path("image"),
             base,

@@ -1,4 +1,4 @@
-"""A scribe on a journal of its own, under a clock that the test moves."""
+"""A recorder with a journal of its own and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IDLE_REPORTS: tuple[Observation, ...] = tuple(
 
 
 class ManualClock:
-    """Stands still until somebody moves it."""
+    """A clock that moves only by `advance`."""
 
     def __init__(self) -> None:
         self.now_ms = 1_000

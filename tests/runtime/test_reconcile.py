@@ -1,4 +1,4 @@
-"""Is work done for every level that is wanted, and stopped with it?"""
+"""Work for a part of the desired state: started, cancelled, not repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from station.runtime.watched_value import WatchedValue
 
 
 class RecordedWork:
-    """Work that takes ten seconds and notes what became of it."""
+    """Work of ten seconds that notes its start and its end."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -34,36 +34,36 @@ def desired_state(restart: str | None, wake_ms: int = 0) -> DesiredState:
 async def run_changes(
     autojump_clock: MockClock, *changes: tuple[float, DesiredState], first: str | None
 ) -> list[str]:
-    """What the diary says after these changes, each so many seconds after the last."""
-    diary, wanted = RecordedWork(), WatchedValue(desired_state(first))
+    """The notes after these changes, each so many seconds after the one before."""
+    work, desired = RecordedWork(), WatchedValue(desired_state(first))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
-            run_while_desired, wanted, lambda level: level.restart_reason, diary.run_work
+            run_while_desired, desired, lambda state: state.restart_reason, work.run_work
         )
-        for seconds, level in changes:
+        for seconds, changed in changes:
             await trio.sleep(seconds)
-            wanted.set(level)
+            desired.set(changed)
         await trio.sleep(60)
         nursery.cancel_scope.cancel()
-    return diary.notes
+    return work.notes
 
 
-async def test_each_level_gets_its_work(autojump_clock: MockClock) -> None:
+async def test_each_value_gets_its_work(autojump_clock: MockClock) -> None:
     notes = await run_changes(autojump_clock, (20, desired_state("b")), first="a")
     assert notes == ["begins a", "ends a", "begins b", "ends b"]
 
 
-async def test_work_nobody_wants_any_more_is_left(autojump_clock: MockClock) -> None:
+async def test_work_for_an_old_value_is_cancelled(autojump_clock: MockClock) -> None:
     notes = await run_changes(autojump_clock, (5, desired_state(None)), first="a")
     assert notes == ["begins a", "leaves a", "begins None", "ends None"]
 
 
-async def test_the_same_level_again_changes_nothing(autojump_clock: MockClock) -> None:
+async def test_the_same_value_again_changes_nothing(autojump_clock: MockClock) -> None:
     changes = [(1.0, desired_state("a", wake_ms=number)) for number in range(30)]
     assert await run_changes(autojump_clock, *changes, first="a") == ["begins a", "ends a"]
 
 
-async def test_a_level_that_comes_back_is_begun_again(autojump_clock: MockClock) -> None:
+async def test_a_value_that_returns_is_started_again(autojump_clock: MockClock) -> None:
     notes = await run_changes(
         autojump_clock, (1, desired_state("b")), (1, desired_state("a")), first="a"
     )

@@ -1,4 +1,4 @@
-"""Does the station wake when something is due, and only then?"""
+"""Timer: one report per deadline, and no flood."""
 
 from __future__ import annotations
 
@@ -23,59 +23,59 @@ class LoopClock:
         return datetime(2026, 11, 22, tzinfo=UTC)
 
 
-async def test_a_deadline_is_said_once_when_it_comes(
+async def test_a_deadline_is_reported_once_when_it_is_due(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    clock, heard = LoopClock(), []
-    wanted = WatchedValue(DesiredState(next_due_ms=clock.uptime_ms() + 5_000))
+    clock, reports = LoopClock(), []
+    desired_state = WatchedValue(DesiredState(next_due_ms=clock.uptime_ms() + 5_000))
 
     def observe(observation: Observation) -> None:
-        heard.append((observation, trio.current_time()))
-        wanted.set(DesiredState())
+        reports.append((observation, trio.current_time()))
+        desired_state.set(DesiredState())
 
-    began = trio.current_time()
+    started_at = trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(report_deadlines, wanted, clock, observe)
+        nursery.start_soon(report_deadlines, desired_state, clock, observe)
         await trio.sleep(60)
         nursery.cancel_scope.cancel()
-    [(said, at)] = heard
-    assert isinstance(said, DeadlineReached)
-    assert abs(at - began - 5) < 0.01
+    [(report, at)] = reports
+    assert isinstance(report, DeadlineReached)
+    assert abs(at - started_at - 5) < 0.01
 
 
 async def test_an_earlier_deadline_replaces_a_later_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    clock, heard = LoopClock(), []
-    wanted = WatchedValue(DesiredState(next_due_ms=clock.uptime_ms() + 600_000))
+    clock, reports = LoopClock(), []
+    desired_state = WatchedValue(DesiredState(next_due_ms=clock.uptime_ms() + 600_000))
 
     def observe(observation: Observation) -> None:
-        heard.append(trio.current_time())
-        wanted.set(DesiredState())
+        reports.append(trio.current_time())
+        desired_state.set(DesiredState())
 
-    began = trio.current_time()
+    started_at = trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(report_deadlines, wanted, clock, observe)
+        nursery.start_soon(report_deadlines, desired_state, clock, observe)
         await trio.sleep(1)
-        wanted.set(DesiredState(next_due_ms=clock.uptime_ms() + 1_000))
+        desired_state.set(DesiredState(next_due_ms=clock.uptime_ms() + 1_000))
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
-    [at] = heard
-    assert abs(at - began - 2) < 0.01
+    [at] = reports
+    assert abs(at - started_at - 2) < 0.01
 
 
-async def test_a_deadline_nobody_answers_does_not_flood_the_journal(
+async def test_a_deadline_that_changes_nothing_does_not_flood_the_journal(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    clock, heard = LoopClock(), []
-    wanted = WatchedValue(DesiredState(next_due_ms=0))
+    clock, reports = LoopClock(), []
+    desired_state = WatchedValue(DesiredState(next_due_ms=0))
 
     def observe(observation: Observation) -> None:
-        heard.append(observation)
-        wanted.set(DesiredState(next_due_ms=0))
+        reports.append(observation)
+        desired_state.set(DesiredState(next_due_ms=0))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(report_deadlines, wanted, clock, observe)
+        nursery.start_soon(report_deadlines, desired_state, clock, observe)
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
-    assert 2 <= len(heard) <= 110
+    assert 2 <= len(reports) <= 110

@@ -1,8 +1,12 @@
-"""When do settled entries leave the journal's file for the archive?
+"""Archiving of old, settled entries: from the journal's file to compressed segments.
 
-Seldom, a little at a time, and when nobody charges: a segment is compressed and synced in a thread,
-and what waits for a commit meanwhile waits for one of many small ones. `journal.maintenance.retention` says
-how nothing is lost.
+Every hour the task looks for entries older than `[journal] retention`. It moves one segment per
+minute, in a thread, and only while no transaction is open (or after a day without such a moment).
+Entries are removed from the file in many small commits, so the recorder never waits long. A
+snapshot is saved before entries are removed, so no start needs them. The order of steps that loses
+nothing in a power cut is in `journal.maintenance.retention`.
+
+Damaged journals that were set aside are deleted after the same retention.
 """
 
 from __future__ import annotations
@@ -28,13 +32,13 @@ from journal.storage.store import Store
 
 log = logging.getLogger("station.archive")
 
-CHECK_INTERVAL_S: Final = 3_600.0  # between two looks whether there is anything to move
-SEGMENT_INTERVAL_S: Final = 60.0  # between two segments, while there is more
-IDLE_TIMEOUT_S: Final = 86_400.0  # with a station that always charges somebody
+CHECK_INTERVAL_S: Final = 3_600.0  # while there is nothing to move
+SEGMENT_INTERVAL_S: Final = 60.0  # between two segments
+IDLE_TIMEOUT_S: Final = 86_400.0  # then archive although a transaction is open
 
 
 class CurrentState(NamedTuple):
-    """What the station knows right now, and what time it takes it to be."""
+    """Head, state and station time of one moment."""
 
     head: Head
     state: State
@@ -42,7 +46,7 @@ class CurrentState(NamedTuple):
 
 
 class Archiver:
-    """Moves what is older than the legal period, for as long as the station runs."""
+    """The task that archives; at most one segment per minute."""
 
     def __init__(
         self,
@@ -53,7 +57,15 @@ class Archiver:
         read_current: Callable[[], CurrentState],
         write_snapshot: Callable[[Head, State], None],
     ) -> None:
-        """`snapshot` is called in a thread before entries leave, so that no start needs them."""
+        """Prepare; `run` archives.
+
+        Args:
+            store: the journal, open for writing.
+            journal: its path.
+            retention: how long entries stay in the file.
+            read_current: head, state and time now; called in the loop.
+            write_snapshot: saves a snapshot; called in a thread before entries are removed.
+        """
         self._store = store
         self._journal = journal
         self._retention = retention
@@ -61,11 +73,11 @@ class Archiver:
         self._write_snapshot = write_snapshot
 
     async def run(self) -> None:
-        """Look, move, rest. A disk that refuses is tried again: the entries are still there.
+        """Archive until cancelled. After a failure the entries are still there; it tries again.
 
         Raises:
-            JournalDamaged: what should move cannot be read, and nobody charges: a good moment to
-                make the file anew.
+            JournalDamaged: entries to move cannot be read, and no transaction is open: a good
+                moment to end this run and rebuild the file.
         """
         while True:
             await self._wait_until_idle()
@@ -77,18 +89,18 @@ class Archiver:
                     and not self._read_current().state.transactions.open
                 ):
                     raise
-                log.warning("%s Nothing is archived for now.", failure)
+                log.warning("%s Nothing is archived; next try in an hour.", failure)
                 moved = None
             await trio.sleep(CHECK_INTERVAL_S if moved is None else SEGMENT_INTERVAL_S)
 
     async def _wait_until_idle(self) -> None:
-        """Wait for a moment without a transaction, but not for ever."""
+        """Return when no transaction is open, but after a day at the latest."""
         with trio.move_on_after(IDLE_TIMEOUT_S):
             while self._read_current().state.transactions.open:
                 await trio.sleep(SEGMENT_INTERVAL_S)
 
     def _archive_segment(self, current: CurrentState) -> ArchiveResult | None:
-        """In a thread."""
+        """Move one segment; None: nothing to move. Blocks: runs in a thread."""
         self._remove_old_quarantined()
         moved = archive_oldest_entries(
             self._store,
@@ -100,15 +112,23 @@ class Archiver:
             before_removal=lambda: self._write_snapshot(current.head, current.state),
         )
         if moved is not None:
-            log.info("archive: %d entries up to %d", moved.entry_count, moved.segment.last_seq)
+            log.info(
+                "archive: %d entries moved, up to entry %d",
+                moved.entry_count,
+                moved.segment.last_seq,
+            )
         return moved
 
     def _remove_old_quarantined(self) -> None:
-        """Damaged journals that were set aside are kept as long as entries stay in the file."""
+        """Delete damaged journals that were set aside longer ago than the retention."""
         try:
-            for aside in remove_older_quarantines(
+            for directory in remove_older_quarantines(
                 self._journal, datetime.now(UTC) - self._retention
             ):
-                log.info("%s: removed, it was set aside %s ago", aside.name, self._retention)
+                log.info(
+                    "%s: deleted; it was set aside more than %d days ago",
+                    directory.name,
+                    self._retention.days,
+                )
         except OSError as error:
-            log.warning("a journal that was set aside cannot be removed: %s", error)
+            log.warning("a damaged journal that was set aside cannot be deleted: %s", error)

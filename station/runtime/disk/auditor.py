@@ -1,7 +1,7 @@
-"""Is the journal still what the station wrote, today?
+"""Daily audit of the journal: `station verify` as a process of its own, at the lowest priority.
 
-`station verify` runs beside the station as a process of its own, at the lowest priority, now and
-then. What it complains of is told like any other damage: the CSMS and the operator hear of it.
+Each damage it reports that the state does not list yet becomes a JournalDamageFound, so the CSMS
+receives a security event.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from journal.projections.station_health import StationHealth
 
 log = logging.getLogger("station")
 
-FIRST_DELAY_S: Final = 900.0  # after a start, which has enough to do
+FIRST_DELAY_S: Final = 900.0  # after a start, which is busy enough
 AUDIT_INTERVAL_S: Final = 86_400.0
-REPORTED_MAX: Final = 5  # complaints of one look: more say no more
-COMPLAINT_LENGTH_MAX: Final = 200
+REPORTED_MAX: Final = 5  # damages per audit; more add nothing a person needs
+COMPLAINT_LENGTH_MAX: Final = 200  # characters
 COMPLAINT_PATTERN: Final = re.compile(r"(?:entry (?P<first>\d+): )?(?P<why>.+)")
 
 
 def verify_command(journal: Path) -> list[str]:
-    """The command that looks."""
+    """The command line of `station verify`, at the lowest priority if `nice` is installed."""
     nice = shutil.which("nice")
-    gently = [nice, "-n", "19"] if nice else []
-    return [*gently, sys.executable, "-m", "station", "verify", str(journal)]
+    prefix = [nice, "-n", "19"] if nice else []
+    return [*prefix, sys.executable, "-m", "station", "verify", str(journal)]
 
 
 async def audit_journal(
@@ -44,14 +44,14 @@ async def audit_journal(
     first_delay_s: float = FIRST_DELAY_S,
     interval_s: float = AUDIT_INTERVAL_S,
 ) -> None:
-    """Look, for ever, and tell what nobody has told yet.
+    """Run the audit daily until cancelled; report damage that is not reported yet.
 
     Args:
-        command: ends with 1 and says on stderr, line by line, what is wrong.
-        observe: hears of damage.
-        condition: what is known.
-        first_s: until the first look.
-        every_s: between two.
+        command: exits with 1 if there is damage, one line each on stderr.
+        observe: receives each damage.
+        health: has the damage already reported.
+        first_delay_s: before the first audit.
+        interval_s: between two audits.
     """
     await trio.sleep(first_delay_s)
     while True:
@@ -63,19 +63,25 @@ async def audit_journal(
 
 
 async def _run_verify(command: Sequence[str]) -> list[JournalDamageFound]:
-    done = await trio.run_process(
+    result = await trio.run_process(
         list(command),
         stdout=subprocess.DEVNULL,
         capture_stderr=True,
         check=False,
     )
-    said = done.stderr.decode("utf-8", "replace").splitlines()
-    if done.returncode not in (0, 1):
-        log.warning("the journal is not verified: %s", " ".join(said[-1:]))
-    return [_parse_complaint(line) for line in said[:REPORTED_MAX]] if done.returncode == 1 else []
+    lines = result.stderr.decode("utf-8", "replace").splitlines()
+    if result.returncode == 1:
+        return [_parse_complaint(line) for line in lines[:REPORTED_MAX]]
+    if result.returncode:
+        log.warning(
+            "the journal could not be verified, exit code %d: %s. Next try tomorrow.",
+            result.returncode,
+            " ".join(lines[-1:]),
+        )
+    return []
 
 
 def _parse_complaint(line: str) -> JournalDamageFound:
-    found = COMPLAINT_PATTERN.match(line)
-    first = int(found["first"]) if found and found["first"] else None
-    return JournalDamageFound(line[:COMPLAINT_LENGTH_MAX], first, first)
+    match = COMPLAINT_PATTERN.match(line)
+    first_seq = int(match["first"]) if match and match["first"] else None
+    return JournalDamageFound(line[:COMPLAINT_LENGTH_MAX], first_seq, first_seq)

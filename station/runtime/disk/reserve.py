@@ -1,7 +1,16 @@
-"""Is there room for the journal, and what is kept in reserve for when there is none?
+"""Disk space: three storage levels, and a reserve file for ending transactions on a full disk.
 
-A file of its own takes up room as long as nobody needs it. When a commit finds the disk full, the
-file goes, and the commit is done again in its place: enough to end everything that runs.
+The file `<data>/reserve` occupies `[journal] reserve_bytes`. When a commit finds the disk full, the
+file is deleted and the commit is written again in its place: enough to end all transactions.
+
+The level is measured every 5 s, as free space beside the reserve:
+
+    enough   at least 4 reserves. Normal operation.
+    low      1 to 4 reserves. Every second waiting sample of a transaction is dropped (E12.FR.05).
+    full     less than 1 reserve, or the reserve was used. Nothing new starts; transactions end.
+
+A better level is reached only 25 % above its limit, so the level does not flap. Each change is a
+StorageReported. When space is free again, the reserve file is allocated again.
 """
 
 from __future__ import annotations
@@ -20,24 +29,28 @@ log = logging.getLogger("station")
 
 StorageLevel = Literal["enough", "low", "full"]
 
-CHECK_INTERVAL_S: Final = 5.0  # between two looks at the disk
-LOW_FACTOR: Final = 4  # times the reserve: less is little
-FULL_FACTOR: Final = 1  # times the reserve: less is for what runs to end
-RECOVERY_PERCENT: Final = 125  # of a limit, before it counts as kept again
+CHECK_INTERVAL_S: Final = 5.0  # between two measurements
+LOW_FACTOR: Final = 4  # times the reserve: below it, the level is low
+FULL_FACTOR: Final = 1  # times the reserve: below it, the level is full
+RECOVERY_PERCENT: Final = 125  # of a limit, to reach the better level again
 LEVELS: Final[tuple[StorageLevel, ...]] = ("full", "low", "enough")
+LEVEL_FACTORS: Final[tuple[tuple[StorageLevel, int], ...]] = (
+    ("low", FULL_FACTOR),
+    ("enough", LOW_FACTOR),
+)
 
 
 def free_bytes(directory: Path) -> int:
-    """What the file system has left for us."""
-    found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize
+    """Bytes of the file system that this user may still write."""
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize
 
 
 class DiskReserve:
-    """The reserve of one data directory, and who looks how full its disk is.
+    """The reserve file of a data directory and the task that watches its disk.
 
     Attributes:
-        level: as told last.
+        level: as last reported.
     """
 
     def __init__(
@@ -49,14 +62,14 @@ class DiskReserve:
         level: StorageLevel = "enough",
         measure_free: Callable[[Path], int] = free_bytes,
     ) -> None:
-        """Look after `data`.
+        """Prepare; `allocate` writes the file, `run` watches.
 
         Args:
-            data: the data directory.
-            reserve_bytes: to be kept; 0: nothing is, and nobody looks.
-            observe: hears of every change.
-            level: as the journal has it.
-            free: tells the bytes that are left; raises OSError.
+            data_directory: of the station.
+            reserve_bytes: size of the file; 0: no reserve, and the disk is not watched.
+            observe: receives each change of the level.
+            level: from the journal.
+            measure_free: free bytes of a directory's disk; raises OSError.
         """
         self.level = level
         self._data_directory = data_directory
@@ -66,38 +79,45 @@ class DiskReserve:
         self._measure_free = measure_free
 
     def allocate(self) -> None:
-        """Take up the reserve, if there is room for it and for what runs."""
+        """Write the reserve file if twice its size is free. Raises OSError."""
         if self.is_allocated() or not self._reserve_bytes:
             return
         if self._measure_free(self._data_directory) < (1 + FULL_FACTOR) * self._reserve_bytes:
             return
-        fresh = self._reserve_file.with_suffix(".new")
-        with fresh.open("wb") as file:
+        draft = self._reserve_file.with_suffix(".new")
+        with draft.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, self._reserve_bytes)
-        fresh.replace(self._reserve_file)
+        draft.replace(self._reserve_file)
 
     def release(self) -> bool:
-        """Give the reserve away for a commit that found no room.
+        """Delete the reserve file for a commit that found the disk full.
 
         Returns:
-            Whether there was one.
+            Whether there was a file.
         """
         try:
             self._reserve_file.unlink()
         except OSError:
             return False
-        log.error("the disk is full: the reserve is used to end what runs")
+        log.error(
+            "the disk of %s is full: the reserve of %d KiB is released to end transactions",
+            self._data_directory,
+            self._reserve_bytes // 1024,
+        )
         self._report_level("full")
         return True
 
     async def run(self) -> None:
-        """Look, for ever."""
+        """Measure the disk until cancelled."""
         while self._reserve_bytes:
             try:
                 self._check_disk()
             except OSError as error:
                 log.warning(
-                    "%s: cannot tell how full it is: %s", self._data_directory, error.strerror
+                    "%s: free space cannot be measured: %s. The storage level stays %s.",
+                    self._data_directory,
+                    error.strerror,
+                    self.level,
                 )
             await trio.sleep(CHECK_INTERVAL_S)
         await trio.sleep_forever()
@@ -110,20 +130,20 @@ class DiskReserve:
             self._report_level(level)
 
     def _current_level(self) -> StorageLevel:
-        """By what is left beside the reserve; better only when it is clearly so."""
-        left = self._measure_free(self._data_directory) - (
+        """The level by the space free beside the reserve; a better one needs 25 % more."""
+        free = self._measure_free(self._data_directory) - (
             0 if self.is_allocated() else self._reserve_bytes
         )
-        found: StorageLevel = "full"
-        for level, times in (("low", FULL_FACTOR), ("enough", LOW_FACTOR)):
-            better = LEVELS.index(level) > LEVELS.index(self.level)
-            limit = times * self._reserve_bytes * (RECOVERY_PERCENT if better else 100) // 100
-            if left >= limit:
-                found = level  # type: ignore[assignment]
-        return found
+        current: StorageLevel = "full"
+        for level, factor in LEVEL_FACTORS:
+            is_better = LEVELS.index(level) > LEVELS.index(self.level)
+            percent = RECOVERY_PERCENT if is_better else 100
+            if free >= factor * self._reserve_bytes * percent // 100:
+                current = level
+        return current
 
     def is_allocated(self) -> bool:
-        """Whether the reserve is there."""
+        """Whether the reserve file exists."""
         return self._reserve_file.exists()
 
     def _report_level(self, level: StorageLevel) -> None:
@@ -133,9 +153,10 @@ class DiskReserve:
             free = 0
         log.log(
             logging.INFO if level == "enough" else logging.ERROR,
-            "the disk of %s has %d KiB free: %s",
+            "the disk of %s has %d KiB free: storage level %s; %s",
             self._data_directory,
             free // 1024,
+            level,
             LEVEL_CONSEQUENCES[level],
         )
         self.level = level
@@ -143,7 +164,7 @@ class DiskReserve:
 
 
 LEVEL_CONSEQUENCES: Final[dict[StorageLevel, str]] = {
-    "enough": "enough",
-    "low": "every second sample that waits is given up",
-    "full": "nothing new begins, what runs ends",
+    "enough": "normal operation",
+    "low": "every second waiting sample of a transaction is dropped",
+    "full": "no new transaction starts, open ones end",
 }

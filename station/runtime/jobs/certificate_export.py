@@ -1,7 +1,7 @@
-"""Where do other programs of the host find the certificates of the store?
+"""Export of the installed certificates to files, for other programs of the host.
 
-`<data>/certificates/<use>/<sha256>.pem`: a mirror of the memory, made anew at every start and
-kept as it changes. Only the station may read it. Nothing reads it back.
+`<data>/certificates/<use>/<sha256>.pem` mirrors the certificates of the state: written at each
+start and after each change, mode 0600. The station never reads these files.
 """
 
 from __future__ import annotations
@@ -18,25 +18,30 @@ from station.runtime.watched_value import WatchedValue
 
 
 async def export_certificates(desired_state: WatchedValue[DesiredState], directory: Path) -> None:
-    """Keep the mirror until cancelled.
+    """Keep the files equal to the state until cancelled.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: they cannot be written.
     """
     written: tuple[CertificateInstalled, ...] | None = None
     while True:
-        current = await desired_state.wait_part_changed(lambda level: level.certificates, written)
+        current = await desired_state.wait_part_changed(
+            lambda desired: desired.certificates, written
+        )
         written = current.certificates
         await trio.to_thread.run_sync(write_certificate_files, written, directory)
 
 
 def write_certificate_files(certificates: Iterable[CertificateInstalled], directory: Path) -> None:
-    """Write what is missing, remove what is too much. Raises OSError."""
-    wanted = {directory / one.use / f"{one.sha256}.pem": one.pem for one in certificates}
+    """Write every certificate, delete every other file. Raises OSError."""
+    pem_by_path = {
+        directory / certificate.use / f"{certificate.sha256}.pem": certificate.pem
+        for certificate in certificates
+    }
     for path in directory.glob("*/*"):
-        if path not in wanted:
+        if path not in pem_by_path:
             path.unlink()
-    for path, pem in wanted.items():
+    for path, pem in pem_by_path.items():
         for folder in (directory, path.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
         write_atomically(path, pem.encode("ascii"), mode=0o600)

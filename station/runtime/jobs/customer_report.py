@@ -1,4 +1,8 @@
-"""What does the journal tell about a person, in words? (N09)"""
+"""Report of the data held about one customer, as text for NotifyCustomerInformation. N09.
+
+The station holds two kinds of data about an idToken: its entry in the Authorization Cache, and the
+transactions it started or authorized. Each becomes one sentence.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +14,34 @@ from journal.projections.transactions import TransactionAuthorized, TransactionS
 from journal.state import State
 from station.ocpp.messages import format_timestamp
 
-PAGE_CHARACTERS_MAX: Final = 512  # characters. NotifyCustomerInformationRequest.data
+PAGE_CHARACTERS_MAX: Final = 512  # NotifyCustomerInformationRequest.data
 TRANSACTIONS_MAX: Final = 1_000  # the newest; about 250 messages
 CUSTOMER_EVENT_KINDS: Final = (
     "TransactionStarted",
     "TransactionAuthorized",
-)  # that say who charges
+)  # kinds with the idToken of the EV driver
 
 
 def build_report_pages(
     id_token: IdToken, state: State, entries: Iterable[Entry]
 ) -> tuple[str, ...]:
-    """What is held about somebody, in parts that each fit a message; none: nothing is held.
+    """The report, in pages that fit one message each; empty: no data is held.
 
     Args:
-        entries: those of KINDS that speak of this person, oldest first.
+        id_token: of the customer.
+        state: has the Authorization Cache.
+        entries: of CUSTOMER_EVENT_KINDS with this idToken, oldest first.
     """
-    found: list[str] = []
+    pages: list[str] = []
     for sentence in (
         *_describe_cache_entry(id_token, state),
         *_describe_transactions(id_token, entries),
     ):
-        if found and len(found[-1]) + 1 + len(sentence) <= PAGE_CHARACTERS_MAX:
-            found[-1] += f"\n{sentence}"
+        if pages and len(pages[-1]) + 1 + len(sentence) <= PAGE_CHARACTERS_MAX:
+            pages[-1] += f"\n{sentence}"
         else:
-            found.append(sentence[:PAGE_CHARACTERS_MAX])
-    return tuple(found)
+            pages.append(sentence[:PAGE_CHARACTERS_MAX])
+    return tuple(pages)
 
 
 def _describe_cache_entry(id_token: IdToken, state: State) -> Iterator[str]:
@@ -49,11 +55,13 @@ def _describe_cache_entry(id_token: IdToken, state: State) -> Iterator[str]:
 def _describe_transactions(id_token: IdToken, entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         match entry.event:
-            case TransactionStarted(id_token=who, transaction_id=transaction_id, evse_id=evse_id):
+            case TransactionStarted(
+                id_token=entry_token, transaction_id=transaction_id, evse_id=evse_id
+            ):
                 where = f" at EVSE {evse_id}" if evse_id else ""
-            case TransactionAuthorized(id_token=who, transaction_id=transaction_id):
+            case TransactionAuthorized(id_token=entry_token, transaction_id=transaction_id):
                 where = ""
             case _:
                 continue
-        if who is not None and who.ref == id_token.ref:
+        if entry_token is not None and entry_token.ref == id_token.ref:
             yield f"Transaction {transaction_id}{where}, since {format_timestamp(entry.at)}."

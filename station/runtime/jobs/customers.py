@@ -1,4 +1,11 @@
-"""Who looks for what the station holds about a person, and who erases it? (N09, N10)"""
+"""Jobs for personal data: customer reports and erasure. N09, N10.
+
+* Report: search the journal for the customer's idToken and store the pages as personal values; the
+  CustomerDataFound entry holds only their references.
+* Erase: remove values from the side table, then from damaged journals that were set aside. It
+  starts when every observation is committed, so that no entry on its way can use an erased
+  reference.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +37,11 @@ from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.customers")
 
-ERASE_RETRY_INTERVAL_S: Final = 60.0  # while another program still reads what shall be erased
+ERASE_RETRY_INTERVAL_S: Final = 60.0  # while another program reads the journal
 
 
 class CustomerDataJob:
-    """Does what `wanted.inquiry` and `wanted.erase` say."""
+    """Executes `customer_request` and `references_to_erase` of the desired state."""
 
     def __init__(
         self,
@@ -46,7 +53,16 @@ class CustomerDataJob:
         current_state: Callable[[], State],
         wait_until_idle: Callable[[], Awaitable[None]],
     ) -> None:
-        """`settled`: returns at a moment when everything observed is history."""
+        """Prepare.
+
+        Args:
+            store: the journal, open for writing.
+            journal: its path.
+            registry: decodes its events.
+            observe: records the results.
+            current_state: the state of the last commit.
+            wait_until_idle: returns when every observation so far is committed.
+        """
         self._store = store
         self._journal = journal
         self._registry = registry
@@ -64,39 +80,39 @@ class CustomerDataJob:
             nursery.start_soon(
                 run_while_desired,
                 desired_state,
-                lambda level: level.customer_request,
-                self._answer_inquiry,
+                lambda desired: desired.customer_request,
+                self._report_customer,
             )
             nursery.start_soon(
-                run_while_desired, desired_state, lambda level: level.references_to_erase, erase
+                run_while_desired, desired_state, lambda desired: desired.references_to_erase, erase
             )
 
-    async def _answer_inquiry(self, inquiry: CustomerRequest | None) -> None:
-        """Search the journal. What is found lies beside the entries, as every personal value."""
-        if inquiry is None:
+    async def _report_customer(self, customer: CustomerRequest | None) -> None:
+        """Search the journal and store the report as personal values."""
+        if customer is None:
             return
         state = self._current_state()
-        found = await trio.to_thread.run_sync(self._find_pages, inquiry.request.id_token, state)
-        refs = tuple(self._store.reference_for(CUSTOMER_DATA, page).ref for page in found)
-        self._observe(CustomerDataFound(inquiry.seq, refs))
+        pages = await trio.to_thread.run_sync(self._build_pages, customer.request.id_token, state)
+        refs = tuple(self._store.reference_for(CUSTOMER_DATA, page).ref for page in pages)
+        self._observe(CustomerDataFound(customer.seq, refs))
 
-    def _find_pages(self, id_token: IdToken, state: State) -> tuple[str, ...]:
-        """In a thread."""
+    def _build_pages(self, id_token: IdToken, state: State) -> tuple[str, ...]:
+        """The pages of the report. Blocks: runs in a thread."""
         if not id_token.ref.startswith("#"):
-            return ()  # the empty idToken is nobody's
+            return ()  # the empty idToken (type NoAuthorization) belongs to no customer
         with Reader.open(self._journal, self._registry) as reader:
-            numbers = reader.find_seqs(
+            seqs = reader.find_seqs(
                 count_max=TRANSACTIONS_MAX,
                 kinds=CUSTOMER_EVENT_KINDS,
                 containing=f'"{id_token.ref}"',
             )
-            return build_report_pages(id_token, state, _readable_entries(reader, numbers))
+            return build_report_pages(id_token, state, _readable_entries(reader, seqs))
 
     async def _erase_values(self, refs: tuple[str, ...]) -> None:
-        """Take the values off the disk, as soon as nobody else holds on to them.
+        """Erase values from the disk, again each minute while another program reads the journal.
 
-        Nothing observed is on its way to the journal now, and whoever is seen from now on gets
-        another reference: no entry to come can need these values.
+        No uncommitted observation uses these references now, and the same idToken gets a new
+        reference from now on, so no later entry needs these values.
         """
         self._store.mark_for_erasure(refs)
         values = [value for ref in refs if (value := self._store.value_of(ref)) is not None]
@@ -107,7 +123,7 @@ class CustomerDataJob:
             except JournalDamaged:
                 raise
             except JournalFailed as failure:
-                log.warning("%s Once more in %.0f s.", failure, ERASE_RETRY_INTERVAL_S)
+                log.warning("%s Next try to erase in %.0f s.", failure, ERASE_RETRY_INTERVAL_S)
                 await trio.sleep(ERASE_RETRY_INTERVAL_S)
             else:
                 break
@@ -115,20 +131,24 @@ class CustomerDataJob:
         self._observe(PersonalValuesErased(refs))
 
     def _erase_quarantined(self, refs: tuple[str, ...], values: list[str]) -> None:
-        """In a thread. What cannot be reached there is named, and does not hold up the rest."""
+        """Erase values in damaged journals that were set aside; log what is left. Blocks."""
         try:
             _, left = erase_in_quarantines(self._journal, refs, values)
         except OSError as error:
-            log.error("journals that were set aside cannot be read: %s", error.strerror)
+            log.error(
+                "damaged journals that were set aside cannot be read: %s. They may hold erased "
+                "personal values; delete them.",
+                error.strerror,
+            )
             return
-        for file, why in left:
-            log.error("%s: %s, of somebody who shall be forgotten. Delete it.", file, why)
+        for file, reason in left:
+            log.error("%s: %s. It may hold erased personal values; delete it.", file, reason)
 
 
 def _readable_entries(reader: Reader, seqs: Iterable[int]) -> Iterator[Entry]:
-    """The entries that can be read; a damaged one must not stop the station. P5."""
-    for number in seqs:
+    """The entries that can be read; damaged ones are logged and skipped. P5."""
+    for seq in seqs:
         try:
-            yield reader.read_entry(number)
+            yield reader.read_entry(seq)
         except JournalFailed as failure:
             log.error("%s", failure)

@@ -1,9 +1,16 @@
-"""Who fetches, checks and installs the firmware the CSMS wants? (L01)
+"""Job for firmware updates: download, verify, install, confirm. L01.
 
-One step at a time, as `wanted.firmware` says, and each ends in an observation; what is not wanted
-any more is cancelled. After a restart the step comes out of the journal again: a download goes on
-where it broke off, everything else is done anew. The installer is a program of its own; its
-contract stands in `station.firmware.swap`.
+The desired state has one step at a time; each step ends with an observation, from which the rules
+of block L decide the next one:
+
+    download   fetch the file, with the attempts of the request     FirmwareDownloadEnded
+    verify     check its signature                                  FirmwareSignatureChecked
+    install    check the signature again, run the installer         FirmwareInstallEnded
+    confirm    after the restart: is the new release current?       FirmwareActivationChecked
+
+A step that is not desired any more is cancelled. After a restart of the station the journal gives
+the same step again: a download continues where it was interrupted, any other step is repeated. The
+installer is a program of its own, with the contract in `station.firmware.swap`.
 """
 
 from __future__ import annotations
@@ -46,7 +53,7 @@ INSTALL_OUTCOMES: Final[dict[InstallFailureStatus, Literal["failed", "invalid_fi
 
 
 class FirmwareUpdateJob:
-    """Does what `wanted.firmware` says."""
+    """Executes `firmware` of the desired state."""
 
     def __init__(
         self,
@@ -59,7 +66,17 @@ class FirmwareUpdateJob:
         current_state: Callable[[], State],
         read_secret: Callable[[str], str | None],
     ) -> None:
-        """`directory`: of this task alone, for downloads. `base`: the installer's."""
+        """Prepare.
+
+        Args:
+            product: has the file transfer protocols.
+            download_directory: used by this job only.
+            installer_command: the installer, without its arguments.
+            installer_base: directory of the releases, for the installer.
+            observe: records the results.
+            current_state: the state of the last commit.
+            read_secret: a URL with credentials, by its reference.
+        """
         self._product = product
         self._download_directory = download_directory
         self._installer_command = installer_command
@@ -75,42 +92,42 @@ class FirmwareUpdateJob:
         }
 
     async def run(self, desired_state: WatchedValue[DesiredState]) -> None:
-        await run_while_desired(desired_state, lambda level: level.firmware, self._run_step)
+        await run_while_desired(desired_state, lambda desired: desired.firmware, self._run_step)
 
     async def _run_step(self, update: DesiredFirmware | None) -> None:
         try:
             await trio.to_thread.run_sync(self._delete_other_files, update)
-        except OSError as error:  # the step finds out whether it can do without
-            log.warning("%s: %s", self._download_directory, error)
+        except OSError as error:  # the step itself may still succeed
+            log.warning("%s: old downloads cannot be deleted: %s", self._download_directory, error)
         if update is not None and update.step in self._steps:
-            log.info("firmware update %d: %s", update.order.request_id, update.step)
+            log.info("firmware update %d: step %s", update.order.request_id, update.step)
             await self._steps[update.step](update)
 
     def _image_path(self, update: DesiredFirmware) -> Path:
         return self._download_directory / f"{update.update_seq}.bin"
 
     def _delete_other_files(self, update: DesiredFirmware | None) -> None:
-        """Only the update that runs has files here. Blocks."""
+        """Delete the files of all updates but this one. Blocks."""
         if update is None:
             shutil.rmtree(self._download_directory, ignore_errors=True)
             return
         self._download_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for each in self._download_directory.iterdir():
-            if not each.name.startswith(f"{update.update_seq}."):
-                each.unlink()
+        for file in self._download_directory.iterdir():
+            if not file.name.startswith(f"{update.update_seq}."):
+                file.unlink()
 
-    # --- The steps ------------------------------------------------------------------------------
+    # --- Steps ----------------------------------------------------------------------------------
 
     async def _download_image(self, update: DesiredFirmware) -> None:
-        """L01.FR.30: whatever went wrong is told once all attempts are made."""
-        why = await self._fetch_image(update)
-        if why:
-            log.warning("firmware update %d: %s", update.order.request_id, why)
-        self._observe(FirmwareDownloadEnded(update.update_seq, not why, why))
+        """Report the result after the last attempt. L01.FR.30."""
+        problem = await self._download_problem(update)
+        if problem:
+            log.warning("firmware update %d: download: %s", update.order.request_id, problem)
+        self._observe(FirmwareDownloadEnded(update.update_seq, not problem, problem))
 
-    async def _fetch_image(self, update: DesiredFirmware) -> str:
-        """Why the file could not be fetched; empty: it is here."""
-        # Here, and not above: it brings half a second of imports with it.
+    async def _download_problem(self, update: DesiredFirmware) -> str:
+        """Download the file; the reason if that failed, else empty."""
+        # Not imported at the top: it takes half a second, which each start would pay.
         from station.runtime.transfers import (
             SCHEMES,
             TransferFailed,
@@ -120,16 +137,15 @@ class FirmwareUpdateJob:
 
         file, ordered = self._image_path(update), update.order
         if await trio.to_thread.run_sync(file.exists):
-            return ""  # complete, but the program ended before it could say so
+            return ""  # complete, but the program ended before that was committed
         url = restore_url(ordered.location, self._read_secret)
         if url is None:
             return "the credentials of the URL are lost"
         scheme = url.partition("://")[0].lower()
         if SCHEMES.get(scheme) not in self._product.profile.limits.file_transfer_protocols:
             return f"{scheme[:10]!r} is no protocol of this product"
-        roots = "".join(
-            one.pem for one in self._current_state().certificates.for_uses("CSMSRootCertificate")
-        )
+        certificates = self._current_state().certificates.for_uses("CSMSRootCertificate")
+        roots = "".join(certificate.pem for certificate in certificates)
         try:
             await download_file(
                 url,
@@ -143,40 +159,40 @@ class FirmwareUpdateJob:
         return ""
 
     async def _verify_signature(self, update: DesiredFirmware) -> None:
-        """L01.FR.04. A file that is gone was never downloaded; one that is wrong is of no use."""
+        """Check the signature; a file that is lost counts as a failed download. L01.FR.04."""
         try:
-            why = await self._signature_problem(update)
+            problem = await self._signature_problem(update)
         except OSError as error:
             self._observe(
                 FirmwareDownloadEnded(update.update_seq, False, f"the file is lost: {error}")
             )
             return
-        self._observe(FirmwareSignatureChecked(update.update_seq, not why, why))
+        self._observe(FirmwareSignatureChecked(update.update_seq, not problem, problem))
 
     async def _signature_problem(self, update: DesiredFirmware) -> str:
         """What is wrong with the signature; empty: nothing. Raises OSError."""
         ordered = update.order
-        why = await trio.to_thread.run_sync(
+        problem = await trio.to_thread.run_sync(
             signature_problem,
             self._image_path(update),
             ordered.signing_certificate,
             ordered.signature,
         )
-        if why:
-            log.warning("firmware update %d: %s", ordered.request_id, why)
-        return why
+        if problem:
+            log.warning("firmware update %d: signature: %s", ordered.request_id, problem)
+        return problem
 
     async def _install_image(self, update: DesiredFirmware) -> None:
-        """Hand the file to the installer, if it still is what was signed. L01.FR.28, L01.FR.29."""
+        """Run the installer if the file still has its signature. L01.FR.28, L01.FR.29."""
         try:
-            why = await self._signature_problem(update)
+            problem = await self._signature_problem(update)
         except OSError as error:
             self._observe(
                 FirmwareInstallEnded(update.update_seq, "failed", f"the file is lost: {error}")
             )
             return
-        if why:
-            self._observe(FirmwareInstallEnded(update.update_seq, "invalid_firmware", why))
+        if problem:
+            self._observe(FirmwareInstallEnded(update.update_seq, "invalid_firmware", problem))
             return
         try:
             version = await install_image(
@@ -195,25 +211,28 @@ class FirmwareUpdateJob:
             )
 
     async def _confirm_activation(self, update: DesiredFirmware) -> None:
-        """After the restart: is it the new release that counts? L01.FR.32 (a).
+        """After the restart, check that the new release is the current one. L01.FR.32 (a).
 
-        It is not where somebody went back to the one before, because the new one did not start.
+        It is not if the service manager went back to the previous release because the new one did
+        not start.
         """
         try:
             version = await current_version(self._installer_base, program=self._installer_command)
         except InstallFailed as failure:
-            why = str(failure)
+            problem = str(failure)
         else:
-            why = (
-                "" if version == update.version else f"{version} is in place, not {update.version}"
+            problem = (
+                ""
+                if version == update.version
+                else f"release {version} is current, not {update.version}"
             )
-        self._observe(FirmwareActivationChecked(update.update_seq, not why, why))
+        self._observe(FirmwareActivationChecked(update.update_seq, not problem, problem))
 
 
 def signature_problem(file: Path, certificate_pem: str, signature: str) -> str:
     """What is wrong with the signature of a file; empty: nothing. Blocks.
 
-    The certificate was found good when the update was ordered.
+    The certificate was checked when the update was requested.
 
     Raises:
         OSError: the file cannot be read.

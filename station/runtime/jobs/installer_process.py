@@ -1,7 +1,7 @@
-"""How is a firmware image installed?
+"""The installer of firmware images, run as a process of its own.
 
-By a program of the product's own choice (`station.firmware.swap` unless it names another), run as a
-process: what it may break is itself. Its exit code is the answer.
+The program is `station.firmware.swap` unless `[firmware] installer` names another one. As a process
+it cannot damage the station's memory or block its loop. Its exit code is the result.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import trio
 from station.firmware import EXIT_IMAGE_INVALID, EXIT_OK
 
 DEFAULT_INSTALLER: Final = (sys.executable, "-m", "station.firmware.swap")
-OUTPUT_LENGTH_MAX: Final = 300  # characters of what the program said
+OUTPUT_LENGTH_MAX: Final = 300  # characters of its last line
 INSTALLER_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 InstallFailureStatus = Literal["InstallVerificationFailed", "InstallationFailed"]
 
 
 class InstallFailed(Exception):
-    """The release that ran still does. One line.
+    """Nothing was installed; the release in use is unchanged. The message is one line.
 
     Attributes:
         status: for FirmwareStatusNotification. L01.FR.01, L01.FR.29.
@@ -40,13 +40,13 @@ async def install_image(
     """Make `image` the release that runs after the next start.
 
     Args:
-        image: verified: whoever signed it is the manufacturer.
+        image: with a verified signature of the manufacturer.
         base: directory of the releases.
         program: gets `install BASE IMAGE` as further arguments.
         timeout_s: after that the program is killed.
 
     Returns:
-        What the program said last on stdout: the version.
+        The last line of its stdout: the version.
 
     Raises:
         InstallFailed: exit code 3 is InstallVerificationFailed, any other InstallationFailed.
@@ -57,7 +57,7 @@ async def install_image(
 async def roll_back(
     base: Path, *, program: tuple[str, ...] = DEFAULT_INSTALLER, timeout_s: float = 60
 ) -> str:
-    """Have the previous release run after the next start.
+    """Make the previous release the one that runs after the next start.
 
     Returns:
         Its version.
@@ -71,7 +71,7 @@ async def roll_back(
 async def current_version(
     base: Path, *, program: tuple[str, ...] = DEFAULT_INSTALLER, timeout_s: float = 60
 ) -> str:
-    """Ask for the version that was installed last and not gone back from.
+    """The version that runs after the next start.
 
     Raises:
         InstallFailed: there is none, or the program fails.
@@ -80,7 +80,7 @@ async def current_version(
 
 
 async def _run_installer(command: tuple[str, ...], timeout_s: float) -> str:
-    """The program ends with us: cancelling kills it."""
+    """Run the program; a cancellation kills it."""
     try:
         with trio.fail_after(timeout_s):
             result = await trio.run_process(
@@ -93,7 +93,7 @@ async def _run_installer(command: tuple[str, ...], timeout_s: float) -> str:
             )
     except trio.TooSlowError:
         raise InstallFailed(
-            f"installer not done after {timeout_s:g} s; killed", "InstallationFailed"
+            f"installer not finished after {timeout_s:g} s; killed", "InstallationFailed"
         ) from None
     except OSError as error:
         raise InstallFailed(

@@ -1,8 +1,8 @@
-"""What stands in a log that the CSMS asks for? (N01)
+"""Text of the logs that the CSMS requests with GetLog. N01.
 
-Text, a line for each thing. The diagnostics log begins with the station as it is and goes on with
-the journal in words; the security log has the security events. People appear as references, and
-secrets not at all: the journal holds neither.
+The diagnostics log has a header, the state of the station, and the journal as a transcript. The
+security log has a header and the security events. EV drivers appear as references and secrets not
+at all, because the journal holds neither.
 """
 
 from __future__ import annotations
@@ -23,27 +23,32 @@ from station.transcript.lines import format_entry
 def format_header(
     ordered: LogUploadOrdered, state: State, product: Product, at: datetime
 ) -> Iterator[str]:
-    """Which log this is, of whom, and what of it was asked for."""
-    life = state.lifecycle
-    yield f"{ordered.log_type} of {life.identity}, written {format_timestamp(at)}"
+    """Kind of log, station, release, and the requested period."""
+    lifecycle = state.lifecycle
+    oldest = ordered.oldest_timestamp or "the beginning"
+    latest = ordered.latest_timestamp or "now"
+    yield f"{ordered.log_type} of {lifecycle.identity}, written {format_timestamp(at)}"
     yield f"release {RELEASE}, profile {product.profile.name}, journal {state.journal_id}"
-    yield f"from {ordered.oldest_timestamp or 'the beginning'} to {ordered.latest_timestamp or 'now'}"
+    yield f"from {oldest} to {latest}"
     yield ""
 
 
 def format_station_state(state: State, product: Product) -> Iterator[str]:
-    """The station as it is: what somebody who cannot see it asks first."""
-    life, clock, outbox = state.lifecycle, state.clock, state.outbox
-    yield f"run {life.run_count} since entry {life.started_seq}, boot {life.boot_id}: {life.boot_reason}"
+    """The state of the station, for a reader who cannot see it."""
+    lifecycle, clock, outbox = state.lifecycle, state.clock, state.outbox
+    yield (
+        f"run {lifecycle.run_count} since entry {lifecycle.started_seq}, "
+        f"boot {lifecycle.boot_id}: {lifecycle.boot_reason}"
+    )
     yield f"registration {state.registration.status}"
     yield f"link {'up' if state.link.online else 'down'}, slot {state.link.slot}"
     yield (
-        f"clock {clock.offset_ms} ms from the host's, "
-        f"{'' if clock.synchronized else 'not '}synchronised, corrected {clock.correction_count} times"
+        f"clock {clock.offset_ms} ms from the host's, {'' if clock.synchronized else 'not '}"
+        f"synchronized, corrected {clock.correction_count} times"
     )
     yield f"outbox {len(outbox)} calls waiting, {len(outbox.parked)} parked"
-    for one in outbox.parked:
-        yield f"parked call {one.call_seq}: {one.reason}"
+    for call in outbox.parked:
+        yield f"parked call {call.call_seq}: {call.reason}"
     for evse in state.evses.all_evses:
         yield (
             f"EVSE {evse.evse_id}: {'plugged in' if evse.is_plugged_in else 'no cable'}, "
@@ -55,7 +60,7 @@ def format_station_state(state: State, product: Product) -> Iterator[str]:
         yield f"transaction {transaction.transaction_id} open at EVSE {transaction.evse_id}"
     if state.firmware.latest_update is not None:
         update = state.firmware.latest_update
-        yield f"firmware update {update.order.request_id}: {update.status or 'not begun'}"
+        yield f"firmware update {update.order.request_id}: {update.status or 'not started'}"
     for certificate in state.certificates.installed:
         yield f"{certificate.use} until {certificate.not_after}: {certificate.subject}"
     for path, value in sorted(state.variables.values.items()):
@@ -65,7 +70,7 @@ def format_station_state(state: State, product: Product) -> Iterator[str]:
 
 
 def format_diagnostics_entry(entry: Entry) -> str:
-    """An entry of the diagnostics log: its day, then as `station replay` tells it."""
+    """An entry of the diagnostics log: its date, then its line of `station replay`."""
     return f"{entry.at:%Y-%m-%d} {format_entry(entry)}"
 
 
@@ -74,5 +79,5 @@ def format_security_event(entry: Entry) -> str:
     event = entry.event
     assert isinstance(event, SecurityEventLogged), event
     critical = "critical" if event.critical else "-"
-    when = format_timestamp(entry.at.astimezone(UTC))
-    return f"{when} {entry.seq:>7} {critical:<8} {event.type} {event.tech_info}".rstrip()
+    time = format_timestamp(entry.at.astimezone(UTC))
+    return f"{time} {entry.seq:>7} {critical:<8} {event.type} {event.tech_info}".rstrip()

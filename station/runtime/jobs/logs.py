@@ -1,7 +1,7 @@
-"""Who writes the log the CSMS asked for, and brings it there? (N01)
+"""Job for log uploads: write the log, upload it, delete it, report the result. N01.
 
-The file is made from the journal, in a thread, each time it is needed: after a restart it is made
-anew, the same but for its heading. It is gone once the upload is over.
+The file is written from the journal in a thread. After a restart of the station, a running upload
+starts again with a new file, equal but for its header.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.logs")
 
-ENTRIES_MAX: Final = 50_000  # of one log, the newest: about 10 MB, for a mobile network
-LINES_PER_CANCEL_CHECK: Final = 500  # between two looks at whether the log is still wanted
+ENTRIES_MAX: Final = 50_000  # per log, the newest: about 10 MB, for a mobile network
+LINES_PER_CANCEL_CHECK: Final = 500  # between two checks whether the job was cancelled
 
 SECURITY_EVENT_KINDS: Final = ("SecurityEventLogged",)
 
 
 class LogUploadJob:
-    """Does what `wanted.upload` says."""
+    """Executes `log_upload` of the desired state."""
 
     def __init__(
         self,
@@ -56,7 +56,17 @@ class LogUploadJob:
         current_state: Callable[[], State],
         read_secret: Callable[[str], str | None],
     ) -> None:
-        """`directory`: of this task alone, for the file while it is on its way."""
+        """Prepare.
+
+        Args:
+            product: for the header and the state of the station.
+            journal: its path.
+            registry: decodes its events.
+            directory: used by this job only, for the file to upload.
+            observe: records the result.
+            current_state: the state of the last commit.
+            read_secret: a URL with credentials, by its reference.
+        """
         self._product = product
         self._journal = journal
         self._registry = registry
@@ -66,32 +76,36 @@ class LogUploadJob:
         self._read_secret = read_secret
 
     async def run(self, desired_state: WatchedValue[DesiredState]) -> None:
-        await run_while_desired(desired_state, lambda level: level.log_upload, self._upload_log)
+        await run_while_desired(desired_state, lambda desired: desired.log_upload, self._upload_log)
 
     async def _upload_log(self, upload: LogUpload | None) -> None:
-        """Write it, send it, delete it, and tell how it went."""
+        """Write, upload and delete the log, and report the result."""
         await trio.to_thread.run_sync(self._delete_files)
         if upload is None:
             return
         try:
-            status, why = await self._send_log(upload)
+            status, reason = await self._send_log(upload)
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._delete_files)
         log.log(
             logging.INFO if status == "Uploaded" else logging.WARNING,
-            "log %s: %s%s",
+            "upload of log %s: %s%s",
             upload.order.filename,
             status,
-            f": {why}" if why else "",
+            f": {reason}" if reason else "",
         )
-        self._observe(LogUploadEnded(upload.seq, status, why))
+        self._observe(LogUploadEnded(upload.seq, status, reason))
 
     async def _send_log(self, upload: LogUpload) -> tuple[str, str]:
-        """The UploadLogStatusEnumType it ends with, and why."""
-        # Here, and not above: it brings half a second of imports with it.
-        from station.runtime.transfers import SCHEMES, TransferFailed, create_tls_context
-        from station.runtime.transfers import upload_file as send
+        """UploadLogStatusEnumType of the result, and its reason."""
+        # Not imported at the top: it takes half a second, which each start would pay.
+        from station.runtime.transfers import (
+            SCHEMES,
+            TransferFailed,
+            create_tls_context,
+            upload_file,
+        )
 
         ordered = upload.order
         url = restore_url(ordered.location, self._read_secret)
@@ -103,14 +117,14 @@ class LogUploadJob:
             return "NotSupportedOperation", f"{scheme[:10]!r} is no protocol of this product"
         file = self._directory / ordered.filename
         state = self._current_state()
-        roots = "".join(one.pem for one in state.certificates.for_uses("CSMSRootCertificate"))
+        certificates = state.certificates.for_uses("CSMSRootCertificate")
+        roots = "".join(certificate.pem for certificate in certificates)
         try:
             await trio.to_thread.run_sync(self._write_log, file, upload, state)
-            trust = await trio.to_thread.run_sync(create_tls_context, roots)
-            await send(
+            await upload_file(
                 file,
                 url,
-                tls_context=trust,
+                tls_context=await trio.to_thread.run_sync(create_tls_context, roots),
                 attempts=ordered.attempts_max,
                 interval_s=ordered.retry_interval_s,
             )
@@ -123,15 +137,16 @@ class LogUploadJob:
     # --- The file, in a thread -------------------------------------------------------------------
 
     def _delete_files(self) -> None:
-        """Nothing of a log stays on the disk."""
+        """No part of a log stays on the disk."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _write_log(self, file: Path, upload: LogUpload, state: State) -> None:
-        """Write the log, until nobody wants it any more.
+        """Write the log. Blocks: runs in a thread.
 
         Raises:
-            JournalFailed, OSError: the journal cannot be read, the file not written.
-            trio.Cancelled: it is not wanted any more.
+            JournalFailed: the journal cannot be read.
+            OSError: the file cannot be written.
+            trio.Cancelled: the job was cancelled.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with file.open("w", encoding="utf-8") as text:
@@ -146,24 +161,24 @@ class LogUploadJob:
         yield from format_header(ordered, state, self._product, _utc_now())
         if not security:
             yield from format_station_state(state, self._product)
-        word: Callable[[Entry], str] = (
+        format_line: Callable[[Entry], str] = (
             format_security_event if security else format_diagnostics_entry
         )
         with Reader.open(self._journal, self._registry) as reader:
-            numbers = reader.find_seqs(
+            seqs = reader.find_seqs(
                 count_max=ENTRIES_MAX,
                 before_seq=upload.seq,
                 oldest=_parse_datetime(ordered.oldest_timestamp),
                 latest=_parse_datetime(ordered.latest_timestamp),
                 kinds=SECURITY_EVENT_KINDS if security else (),
             )
-            if len(numbers) == ENTRIES_MAX:
-                yield f"The newest {ENTRIES_MAX} entries; for others ask for an earlier time."
-            for number in numbers:
+            if len(seqs) == ENTRIES_MAX:
+                yield f"The newest {ENTRIES_MAX} entries; request an earlier period for older ones."
+            for seq in seqs:
                 try:
-                    yield word(reader.read_entry(number))
+                    yield format_line(reader.read_entry(seq))
                 except JournalFailed as failure:
-                    yield f"entry {number} cannot be told: {failure}"
+                    yield f"entry {seq} cannot be read: {failure}"
 
 
 def _parse_datetime(text: str | None) -> datetime | None:

@@ -1,7 +1,7 @@
-"""How does the loop go on while a commit waits for the disk?
+"""The thread that writes commits, so that the loop continues while the disk is busy.
 
-A thread of its own takes rows and says through a pipe when they are on the disk. trio's own
-threads would do the same, at three times the processor time: and that is paid by every answer.
+It takes rows from a queue and writes one byte to a pipe when they are on disk. trio's worker
+threads would do the same at three times the processor time, a cost to every reply to the CSMS.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WriteRows = Callable[[Sequence[EntryRow]], None]
 
 
 class CommitThread:
-    """Calls `write` in its thread, for one task at a time. A context manager."""
+    """Calls `write_rows` in a thread, for one task at a time. A context manager."""
 
     def __init__(self, write_rows: WriteRows) -> None:
         self._write_rows = write_rows
@@ -31,14 +31,14 @@ class CommitThread:
         self._thread.start()
 
     def start_write(self, rows: Sequence[EntryRow]) -> None:
-        """Begin to write. `written` must follow before more is given."""
+        """Start a write. `wait_written` must return before the next one is started."""
         self._queue.put(rows)
 
     async def wait_written(self) -> None:
-        """Return once what was given is on the disk. Cancelled, it returns no sooner.
+        """Return once the rows are on disk; a cancellation is delivered only after that.
 
         Raises:
-            whatever the writing does.
+            what `write_rows` raised.
         """
         with trio.CancelScope(shield=True):
             await trio.lowlevel.wait_readable(self._done_read_fd)
@@ -48,7 +48,7 @@ class CommitThread:
             raise failure
 
     async def write_and_wait(self, rows: Sequence[EntryRow]) -> None:
-        """Both."""
+        """Write rows and return once they are on disk."""
         self.start_write(rows)
         await self.wait_written()
 
@@ -56,12 +56,12 @@ class CommitThread:
         while (rows := self._queue.get()) is not None:
             try:
                 self._write_rows(rows)
-            except BaseException as failure:  # it is raised in the loop
+            except BaseException as failure:  # raised again by `wait_written`
                 self._failure = failure
             os.write(self._done_write_fd, b"\0")
 
     def close(self) -> None:
-        """End the thread; whatever was given to it is written first."""
+        """End the thread, after all rows given to it are written."""
         self._queue.put(None)
         self._thread.join()
         os.close(self._done_read_fd)

@@ -1,8 +1,12 @@
-"""What does station.toml tell the journal when the program starts?
+"""Observations made from station.toml at each start, before StationStarted.
 
-`[[variable]]` and `[[certificate]]` count before the first start; `[csms]` counts whenever it is
-not what it was. A certificate that cannot be used is complained of and left out: the station
-starts all the same, and says what is missing (DESIGN P8 of a station that always boots).
+    first start               every [[variable]] and [[certificate]].
+    start after damage        those of which the journal holds nothing any more.
+    any other start           none of them. A certificate file that changed is reported in the log.
+    every start               [csms], if it differs from the last start's.
+
+A certificate that cannot be used is left out with an error in the log: the station starts without
+it (P8).
 """
 
 from __future__ import annotations
@@ -32,14 +36,14 @@ def initial_observations(
     *,
     journal_damaged: bool = False,
 ) -> Iterator[Observation]:
-    """What the journal has to hear before StationStarted.
+    """The observations to record before StationStarted.
 
     Args:
         config: station.toml.
-        state: the memory so far.
-        first: the journal is empty.
-        damaged: a part of the journal is lost: what nothing is known of any more counts again.
-        keep_secret: stores a private key and gives its reference.
+        state: at the head of the journal.
+        journal_empty: this is the first start.
+        store_secret: stores a private key and returns its reference.
+        journal_damaged: a part of the journal is lost; use settings missing in the state again.
 
     Raises:
         OSError: a private key cannot be stored.
@@ -62,21 +66,27 @@ def initial_observations(
 
 def _csms_observations(config: Config, state: State) -> Iterator[Observation]:
     csms = config.csms
-    room = config.profile.limits.certificate_entries
-    before = state.network_profiles.last_configured
-    known = before.ca_certificates if before else ()
-    roots = tuple(_usable_roots(csms.ca_file, known)) if csms.ca_file else ()
-    if len(roots) > room:
-        log.error("[csms] ca_file has %d roots, %d fit: the first are taken", len(roots), room)
-    told = CsmsConfigured(csms.url, csms.security_profile, roots[:room])
-    if told != before:
-        yield told
+    roots_max = config.profile.limits.certificate_entries
+    previous = state.network_profiles.last_configured
+    accepted = previous.ca_certificates if previous else ()
+    roots = tuple(_usable_roots(csms.ca_file, accepted)) if csms.ca_file else ()
+    if len(roots) > roots_max:
+        log.error(
+            "[csms] ca_file %s: %d roots, the product stores %d; the first %d are used",
+            csms.ca_file,
+            len(roots),
+            roots_max,
+            roots_max,
+        )
+    configured = CsmsConfigured(csms.url, csms.security_profile, roots[:roots_max])
+    if configured != previous:
+        yield configured
 
 
 def _usable_roots(file: Path, accepted: tuple[str, ...]) -> Iterator[str]:
-    """The usable roots in a PEM file; of each that is none, the log says why.
+    """The usable roots in a PEM file; the log has the reason for each other certificate.
 
-    What an earlier start has looked at is not looked at again: it would cost this one dearly.
+    Roots accepted at an earlier start are not parsed again: `cryptography` takes long to import.
     """
     for number, block in enumerate(_read_pem_blocks("[csms] ca_file", file), start=1):
         if block in accepted:
@@ -84,28 +94,28 @@ def _usable_roots(file: Path, accepted: tuple[str, ...]) -> Iterator[str]:
             continue
         try:
             x509.parse_root(CSMS_ROOT, block, (), None)
-        except CertificateUnusable as fault:
-            log.error("[csms] ca_file %s: certificate %d %s; it is left out", file, number, fault)
+        except CertificateUnusable as error:
+            log.error("[csms] ca_file %s: certificate %d %s; it is left out", file, number, error)
         else:
             yield block
 
 
 def _read_pem_blocks(setting: str, file: Path) -> tuple[str, ...]:
-    """The certificates in a PEM file; none where it cannot be read, and the log says so."""
+    """The certificates in a PEM file; none, with an error in the log, if it cannot be read."""
     try:
         blocks = x509.pem_blocks(file.read_text("ascii", "replace"))
     except OSError as error:
-        log.error("%s %s cannot be read: %s", setting, file, error.strerror)
+        log.error("%s %s cannot be read: %s; it is left out", setting, file, error.strerror)
         return ()
     if not blocks:
-        log.error("%s %s holds no certificate in PEM", setting, file)
+        log.error("%s %s contains no certificate in PEM; it is left out", setting, file)
     return blocks
 
 
 def _certificate_presets(
     row: CertificateConfig, store_secret: Callable[[str], str]
 ) -> Iterator[CertificatePreset]:
-    """One `[[certificate]]`: each root by itself, a chain of ours as a whole."""
+    """One `[[certificate]]`: one preset per root, one for a whole chain of the station."""
     blocks = _read_pem_blocks("[[certificate]] file", row.file)
     try:
         if not CERTIFICATE_USES[row.use]:
@@ -116,15 +126,15 @@ def _certificate_presets(
             chain = "".join(blocks)
             x509.parse_own_chain(row.use, chain, (), "")
             yield CertificatePreset(row.use, chain, store_secret(_read_private_key(row, blocks[0])))
-    except CertificateUnusable as fault:
-        log.error("[[certificate]] file %s: it %s; it is left out", row.file, fault)
+    except CertificateUnusable as error:
+        log.error("[[certificate]] file %s: it %s; it is left out", row.file, error)
 
 
 def _read_private_key(row: CertificateConfig, leaf_pem: str) -> str:
-    """The private key in PEM, without its password: the file it goes to is only ours to read.
+    """The private key in PEM without its password; the secret store protects it from then on.
 
     Raises:
-        Unfit: it cannot be read, or is not the certificate's.
+        CertificateUnusable: it cannot be read, or does not belong to the certificate.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
@@ -147,22 +157,24 @@ def _read_private_key(row: CertificateConfig, leaf_pem: str) -> str:
 
 
 def _log_ignored_certificates(config: Config, state: State) -> None:
-    """A file that was changed after the first start says so in the log."""
+    """Warn of each `[[certificate]]` that was added or changed after the first start."""
     for row in _missing_certificates(config, state):
         log.warning(
-            "[[certificate]] %s %s is not in the store; it counts before the first start only",
+            "[[certificate]] %s %s is not in the store and is ignored: "
+            "it is used at the first start only",
             row.use,
             row.file,
         )
 
 
 def _missing_certificates(config: Config, state: State) -> Iterator[CertificateConfig]:
-    """Those of the file of which something is not in the store."""
-    held = {block for one in state.certificates.installed for block in _split_pem(one.pem)}
+    """The `[[certificate]]` rows of which at least one certificate is not in the store."""
+    installed = {
+        block
+        for certificate in state.certificates.installed
+        for block in x509.pem_blocks(certificate.pem)
+    }
     for row in config.certificates:
-        if any(block not in held for block in _read_pem_blocks("[[certificate]] file", row.file)):
+        blocks = _read_pem_blocks("[[certificate]] file", row.file)
+        if not installed.issuperset(blocks):
             yield row
-
-
-def _split_pem(pem: str) -> tuple[str, ...]:
-    return x509.pem_blocks(pem)

@@ -1,4 +1,22 @@
-"""How does a run begin with everything the runs before it knew?"""
+"""Start-up: open the journal, restore the state, and repair a journal that is damaged.
+
+The usual start reads the snapshot and applies the entries after it. The snapshot is disposable: one
+of another release (by fingerprint of the modules that compute the state), of another journal, or
+damaged, is ignored and all entries are applied.
+
+What may be wrong, and what follows:
+
+    the file cannot be used, or the   it is set aside whole and rebuilt from all entries that can
+    previous run found it damaged     be read; the gaps are reported.
+    a rebuild was interrupted         it is done again.
+    entries cannot be read            they are skipped and reported.
+    archive segments are missing      reported.
+    head before the snapshot's entry  entries at the end are missing: reported, with a new namespace
+                                      for ids, so that no id is used twice.
+
+Reported means: a log line now, and a JournalDamageFound after StationStarted, so the CSMS receives
+it as a security event. Damage that the state already lists is not reported again.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +38,10 @@ from journal.storage.reader import EntryDamage, Head
 from journal.storage.snapshots import SnapshotFile, SnapshotIgnored, code_fingerprint
 from journal.storage.store import Store
 
-log = logging.getLogger("station.memory")
+log = logging.getLogger("station.startup")
 
-# Modules that decide which memory follows from entries: all that `journal.state` and the codec
-# import. A release that leaves them as they were goes on from the snapshot of the one before.
+# Modules that compute the state from entries: all that `journal.state` and the codec import. A
+# release that does not change them can use the snapshot of the release before.
 STATE_MODULES: Final = (
     "journal.codec",
     "journal.observations",
@@ -41,7 +59,7 @@ def event_registry() -> Registry:
 
 
 def open_snapshots(data: Path) -> SnapshotFile[State]:
-    """The snapshot of a data directory, good for whoever makes the same memory of an entry."""
+    """The snapshot of a data directory, valid for the same STATE_MODULES."""
     return SnapshotFile(
         data / "snapshot", code_fingerprint(STATE_MODULES), encode_state, decode_state
     )
@@ -51,8 +69,9 @@ class Startup:
     """The journal of a data directory, open for writing, and the state at its head.
 
     Attributes:
-        found: damage to be told, once somebody takes it down.
-        complaints: what else could not be used.
+        store: the journal.
+        state: at its head.
+        damage_found: to be observed after StationStarted.
     """
 
     def __init__(
@@ -63,18 +82,16 @@ class Startup:
         entropy: Callable[[int], bytes] = os.urandom,
         damage_reason: str = "",
     ) -> None:
-        """Open or create the journal and fold what the snapshot does not hold.
-
-        A journal that cannot be used is set aside, and made anew from all that stands whole in it.
+        """Open or create the journal and restore the state.
 
         Args:
-            data: the data directory.
+            data: the data directory; created if missing.
             settings: of the file.
-            entropy: gives the salts of personal values: as many bytes as asked for.
-            damage: what the run before has found out about the file; empty: nothing.
+            entropy: random bytes, for the salts of personal values.
+            damage_reason: damage that the previous run found; empty: none.
 
         Raises:
-            JournalFailed: another process has it, or the disk is at fault.
+            JournalFailed: another process has the journal open, or the disk fails.
         """
         data.mkdir(parents=True, exist_ok=True)
         self.damage_found: list[JournalDamageFound] = []
@@ -82,7 +99,7 @@ class Startup:
         self._settings, self._entropy = settings, entropy
         self._snapshots = open_snapshots(data)
         if damage_reason or is_rebuild_unfinished(self._path):
-            self._rebuild_journal(damage_reason or "the power went while it was rebuilt")
+            self._rebuild_journal(damage_reason or "its last rebuild was interrupted")
         try:
             self.store, self.state = self._open_store()
         except JournalDamaged as failure:
@@ -107,77 +124,90 @@ class Startup:
             raise
 
     def _rebuild_journal(self, reason: str) -> None:
-        """Save what can be saved, and know what could not."""
-        log.error("journal: %s It is made anew from what can be read.", reason)
+        """Set the file aside and rebuild the journal from all entries that can be read."""
+        log.error("journal: %s It is rebuilt from all entries that can be read.", reason)
         rebuilt = rebuild(self._path, str(uuid.uuid4()))
-        aside = rebuilt.quarantine.name
-        told = f"{_shorten_reason(reason)}; rebuilt up to entry {rebuilt.last_seq}, kept in {aside}"
+        quarantine = rebuilt.quarantine.name
+        summary = (
+            f"{_shorten_reason(reason)}; rebuilt up to entry {rebuilt.last_seq}, "
+            f"kept in {quarantine}"
+        )
         self.damage_found.append(
-            JournalDamageFound(told, quarantine_directory=aside, id_namespace=str(uuid.uuid4()))
+            JournalDamageFound(
+                summary, quarantine_directory=quarantine, id_namespace=str(uuid.uuid4())
+            )
         )
         for first, last in rebuilt.missing_ranges:
             self._report_lost_entries(first, last, "missing")
-        log.error("journal: %s", told)
+        log.error("journal: %s", summary)
 
     def _report_missing_tail(self, head_seq: int, snapshot_seq: int) -> None:
-        why = f"entries behind {head_seq} are gone: a snapshot was made at {snapshot_seq}"
-        log.error("journal: %s. Run `station verify`.", why)
+        reason = f"entries after {head_seq} are missing: a snapshot was made at {snapshot_seq}"
+        log.error("journal: %s. Run `station verify`.", reason)
         self.damage_found.append(
-            JournalDamageFound(why, head_seq + 1, snapshot_seq, id_namespace=str(uuid.uuid4()))
+            JournalDamageFound(reason, head_seq + 1, snapshot_seq, id_namespace=str(uuid.uuid4()))
         )
 
     def _report_lost_entries(self, first_seq: int, last_seq: int, reason: str) -> None:
-        span = (
+        entries = (
             f"entry {first_seq}" if first_seq == last_seq else f"entries {first_seq} to {last_seq}"
         )
-        log.error("journal: %s: %s. Run `station verify`.", span, reason)
-        self.damage_found.append(JournalDamageFound(f"{span}: {reason}", first_seq, last_seq))
+        log.error("journal: %s: %s. Run `station verify`.", entries, reason)
+        self.damage_found.append(JournalDamageFound(f"{entries}: {reason}", first_seq, last_seq))
 
     def _restore_state(self, store: Store) -> State:
         snapshot = self._snapshots.load(store.reader.digest_at)
         if isinstance(snapshot, SnapshotIgnored):
             if store.head.seq:
-                log.info("snapshot: %s; replaying the journal", snapshot.reason)
+                log.info(
+                    "snapshot not used: %s; replaying %d entries", snapshot.reason, store.head.seq
+                )
             if snapshot.seen_seq > store.head.seq and not self.damage_found:
                 self._report_missing_tail(store.head.seq, snapshot.seen_seq)
             first, state = 1, State(store.journal_id)
         else:
             first, state = snapshot.seq + 1, snapshot.state
-        begin, _ = store.reader.position_before_first()
-        if first <= begin and not state.health.has_damage_at(first):
-            self._report_lost_entries(first, begin, "archived, and the segments are missing")
-        unread: list[EntryDamage] = []
-        state = apply_entries(state, store.reader.iter_entries(first, on_damage=unread.append))
-        for first, last, why in _merge_adjacent(unread):
+        last_missing, _ = store.reader.position_before_first()
+        if first <= last_missing and not state.health.has_damage_at(first):
+            self._report_lost_entries(
+                first, last_missing, "archived, but the archive's segments are missing"
+            )
+        unreadable: list[EntryDamage] = []
+        state = apply_entries(state, store.reader.iter_entries(first, on_damage=unreadable.append))
+        for first, last, reason in _merge_adjacent(unreadable):
             if not state.health.has_damage_at(first):
-                self._report_lost_entries(first, last, why)
+                self._report_lost_entries(first, last, reason)
         return state
 
     def save_snapshot(self, head: Head, state: State) -> None:
-        """Save the state at `head`. A disk that refuses only makes the next start slower."""
+        """Save the state at `head`. If that fails, only the next start takes longer."""
         try:
             self._snapshots.save(head.seq, head.digest, state)
         except OSError as error:
-            log.warning("snapshot: not saved: %s", error.strerror)
+            log.warning(
+                "snapshot at entry %d not saved: %s. The next start takes longer.",
+                head.seq,
+                error.strerror,
+            )
 
     def close(self) -> None:
         self.store.close()
 
 
 def _merge_adjacent(damaged_entries: Iterable[EntryDamage]) -> Iterator[tuple[int, int, str]]:
-    """Damaged entries in a row as one: first, last, and why the first cannot be read."""
-    stretch: tuple[int, int, str] | None = None
+    """Adjacent damaged entries as one range: first, last, and why the first cannot be read."""
+    damaged_range: tuple[int, int, str] | None = None
     for damage in damaged_entries:
-        if stretch is not None and damage.seq == stretch[1] + 1:
-            stretch = (stretch[0], damage.seq, stretch[2])
+        if damaged_range is not None and damage.seq == damaged_range[1] + 1:
+            damaged_range = (damaged_range[0], damage.seq, damaged_range[2])
             continue
-        if stretch is not None:
-            yield stretch
-        stretch = (damage.seq, damage.seq, damage.reason)
-    if stretch is not None:
-        yield stretch
+        if damaged_range is not None:
+            yield damaged_range
+        damaged_range = (damage.seq, damage.seq, damage.reason)
+    if damaged_range is not None:
+        yield damaged_range
 
 
 def _shorten_reason(reason: str) -> str:
-    """Without the directory and what a person should do: for the CSMS."""
+    """The reason for the CSMS: without the path and without the advice to a person."""
     return reason.rpartition("journal.db: ")[2].rstrip(".").partition(". ")[0]

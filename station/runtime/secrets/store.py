@@ -1,7 +1,8 @@
-"""Where do passwords lie, if never in the journal?
+"""Secret store: passwords and private keys in files, so that they never enter the journal.
 
-Each in a file of its own that only the station may read, named by a reference. The journal
-knows the reference; the file is written and synced before the entry that speaks of it.
+Each secret is a file `<data>/secrets/<32 hex digits>`, mode 0600. The journal holds the reference
+`<secret …>` with these digits. The file is synced before the entry with its reference is committed;
+at each start and end of the station, files without a reference in use are deleted.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _FILE_NAME_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 
 class SecretStore:
+    """The secrets of a data directory."""
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
@@ -35,35 +38,41 @@ class SecretStore:
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = uuid.uuid4().hex
-        file = os.open(self._directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "wb") as whole:
-            whole.write(secret.encode())
-            whole.flush()
-            os.fsync(file)
+        handle = os.open(self._directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secret.encode())
+            file.flush()
+            os.fsync(handle)
         sync_directory(self._directory)
         return f"<secret {name}>"
 
     def read_secret(self, reference: str) -> str | None:
-        """The secret behind a reference; None where there is none (any more), or none to be read.
+        """The secret of a reference; None if the text is no reference or the file is gone.
 
-        A rotten file is no reason to stop: what needs the secret says that it lacks it. P8.
+        An unreadable file counts as gone, with an error in the log: the function that needs the
+        secret reports that it is missing (P8).
         """
-        found = _REFERENCE_PATTERN.fullmatch(reference)
-        if found is None:
+        match = _REFERENCE_PATTERN.fullmatch(reference)
+        if match is None:
             return None
         try:
-            return (self._directory / found[1]).read_text(encoding="utf-8")
+            return (self._directory / match[1]).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            log.error("secret %s… cannot be read: %s", found[1][:8], type(error).__name__)
+            log.error(
+                "secret %s… cannot be read: %s. It counts as lost; set it again.",
+                match[1][:8],
+                type(error).__name__,
+            )
             return None
 
     def delete_unreferenced(self, references: set[str]) -> None:
-        """Delete every secret that no reference names any more, and nothing else."""
-        wanted = {found[1] for one in references if (found := _REFERENCE_PATTERN.fullmatch(one))}
+        """Delete the secrets that none of the references names. Other files are kept."""
+        matches = (_REFERENCE_PATTERN.fullmatch(reference) for reference in references)
+        in_use = {match[1] for match in matches if match}
         if not self._directory.is_dir():
             return
         for file in self._directory.iterdir():
-            if _FILE_NAME_PATTERN.fullmatch(file.name) and file.name not in wanted:
+            if _FILE_NAME_PATTERN.fullmatch(file.name) and file.name not in in_use:
                 file.unlink()

@@ -1,4 +1,4 @@
-"""When entries leave the journal's file, and what the station notices of it: nothing."""
+"""Archiver: when entries leave the journal's file, and that nothing is lost. P2, P8."""
 
 from __future__ import annotations
 
@@ -47,65 +47,65 @@ TICK: Event = ClockStepped(1)
 
 @pytest.fixture
 def run_threads_inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No threads: the clock of these tests jumps while they work."""
+    """No threads: the mock clock would jump while they run."""
 
-    async def run_sync(work: Callable[..., object], *arguments: object) -> object:
+    async def run_sync(archiver_task: Callable[..., object], *arguments: object) -> object:
         await trio.lowlevel.checkpoint()
-        return work(*arguments)
+        return archiver_task(*arguments)
 
     monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
 
 
 @contextmanager
-def open_memory(data: Path) -> Iterator[Startup]:
-    memory = Startup(data, SMALL_JOURNAL)
+def open_startup(data: Path) -> Iterator[Startup]:
+    startup = Startup(data, SMALL_JOURNAL)
     try:
-        yield memory
+        yield startup
     finally:
-        memory.close()
+        startup.close()
 
 
-def append_events(memory: Startup, events: list[Event], *, step_s: int = 60) -> State:
-    """Append, and the state then."""
-    first, state = memory.store.head.seq + 1, memory.state
+def append_events(startup: Startup, events: list[Event], *, step_s: int = 60) -> State:
+    """Append events and return the state after them."""
+    first, state = startup.store.head.seq + 1, startup.state
     entries = [
         Entry(seq, START + timedelta(seconds=step_s * seq), 1000 * seq, event)
         for seq, event in enumerate(events, first)
     ]
-    memory.store.append(entries)
+    startup.store.append(entries)
     for entry in entries:
         state = apply_entry(state, entry)
-    memory.state = state
+    startup.state = state
     return state
 
 
 class ArchivedStation:
-    """What the archive sees of a station."""
+    """A station as the archiver uses it, with a time that the test sets."""
 
-    def __init__(self, memory: Startup, data: Path, days: float) -> None:
-        self.memory = memory
+    def __init__(self, startup: Startup, data: Path, days: float) -> None:
+        self.startup = startup
         self.days = days
         self.saved: list[int] = []
-        self.work = Archiver(
-            memory.store,
+        self.archiver_task = Archiver(
+            startup.store,
             data / "journal.db",
             RETENTION,
-            read_current=self.present,
-            write_snapshot=self.snapshot,
+            read_current=self.read_current,
+            write_snapshot=self.write_snapshot,
         )
 
-    def present(self) -> CurrentState:
+    def read_current(self) -> CurrentState:
         return CurrentState(
-            self.memory.store.head, self.memory.state, START + timedelta(days=self.days)
+            self.startup.store.head, self.startup.state, START + timedelta(days=self.days)
         )
 
-    def snapshot(self, head: Head, state: State) -> None:
+    def write_snapshot(self, head: Head, state: State) -> None:
         self.saved.append(head.seq)
-        self.memory.save_snapshot(head, state)
+        self.startup.save_snapshot(head, state)
 
 
-async def run_archiver(work: Archiver) -> None:
-    """Let it work until it rests."""
+async def run_archiver(archiver_task: Archiver) -> None:
+    """Give the archiver time to move every segment it may."""
     for _ in range(20):
         await wait_all_tasks_blocked()
         await trio.sleep(SEGMENT_INTERVAL_S)
@@ -118,59 +118,59 @@ def transaction_started(transaction_id: str) -> Event:
 
 
 def event_queued(transaction_id: str, event_type: str) -> Event:
-    mark = TransactionEventSummary(transaction_id, 1, 0, event_type, "CablePluggedIn")  # type: ignore[arg-type]
+    summary = TransactionEventSummary(transaction_id, 1, 0, event_type, "CablePluggedIn")  # type: ignore[arg-type]
     return CallQueued(
         lane="transaction",
         action="TransactionEvent",
         payload=msgspec.Raw(b"{}"),
-        transaction_event=mark,
+        transaction_event=summary,
     )
 
 
-async def test_what_is_older_than_the_legal_period_moves_by_itself(
+async def test_entries_older_than_the_retention_are_archived(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, run_threads_inline: None
 ) -> None:
-    with open_memory(tmp_path) as memory:
-        state = append_events(memory, [TICK] * 3 * SEGMENT_ENTRIES)
-        station = ArchivedStation(memory, tmp_path, days=30 + 2 * SEGMENT_ENTRIES / 1440)
+    with open_startup(tmp_path) as startup:
+        state = append_events(startup, [TICK] * 3 * SEGMENT_ENTRIES)
+        station = ArchivedStation(startup, tmp_path, days=30 + 2 * SEGMENT_ENTRIES / 1440)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(station.work.run)
-            await run_archiver(station.work)
-            moved, _ = memory.store.reader.archived_position()
-            assert moved == 2 * SEGMENT_ENTRIES - 1, "up to what is thirty days old"
+            nursery.start_soon(station.archiver_task.run)
+            await run_archiver(station.archiver_task)
+            moved, _ = startup.store.reader.archived_position()
+            assert moved == 2 * SEGMENT_ENTRIES - 1, "entries up to thirty days old stay"
             assert station.saved == [3 * SEGMENT_ENTRIES] * 2
             station.days += 1
             await trio.sleep(CHECK_INTERVAL_S)
             await wait_all_tasks_blocked()
-            assert memory.store.reader.archived_position()[0] == moved, (
+            assert startup.store.reader.archived_position()[0] == moved, (
                 "a day is not worth a segment"
             )
             nursery.cancel_scope.cancel()
     assert list(verify(tmp_path / "journal.db")) == []
-    for forgotten in ((), ("snapshot",)):
-        for name in forgotten:
+    for deleted_files in ((), ("snapshot",)):
+        for name in deleted_files:
             (tmp_path / name).unlink()
-        with open_memory(tmp_path) as memory:
-            assert encode_state(memory.state) == encode_state(state)
+        with open_startup(tmp_path) as startup:
+            assert encode_state(startup.state) == encode_state(state)
 
 
-async def test_it_waits_for_a_moment_without_a_transaction_but_not_for_ever(
+async def test_it_waits_until_no_transaction_is_open_for_a_day_at_most(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, run_threads_inline: None
 ) -> None:
-    with open_memory(tmp_path) as memory:
-        append_events(memory, [*[TICK] * SEGMENT_ENTRIES, transaction_started("t")])
-        station = ArchivedStation(memory, tmp_path, days=400)
+    with open_startup(tmp_path) as startup:
+        append_events(startup, [*[TICK] * SEGMENT_ENTRIES, transaction_started("t")])
+        station = ArchivedStation(startup, tmp_path, days=400)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(station.work.run)
+            nursery.start_soon(station.archiver_task.run)
             await trio.sleep(archiver.IDLE_TIMEOUT_S - SEGMENT_INTERVAL_S)
-            assert memory.store.reader.archived_position()[0] == 0
+            assert startup.store.reader.archived_position()[0] == 0
             await trio.sleep(2 * SEGMENT_INTERVAL_S)
             await wait_all_tasks_blocked()
-            assert memory.store.reader.archived_position()[0] == SEGMENT_ENTRIES
+            assert startup.store.reader.archived_position()[0] == SEGMENT_ENTRIES
             nursery.cancel_scope.cancel()
 
 
-async def test_a_disk_that_refuses_is_tried_again(
+async def test_a_full_disk_is_tried_again(
     tmp_path: Path,
     autojump_clock: trio.testing.MockClock,
     run_threads_inline: None,
@@ -178,59 +178,61 @@ async def test_a_disk_that_refuses_is_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
-    with open_memory(tmp_path) as memory:
-        append_events(memory, [TICK] * (SEGMENT_ENTRIES + 1))
-        station = ArchivedStation(memory, tmp_path, days=400)
+    with open_startup(tmp_path) as startup:
+        append_events(startup, [TICK] * (SEGMENT_ENTRIES + 1))
+        station = ArchivedStation(startup, tmp_path, days=400)
         with monkeypatch.context() as patched:
             patched.setattr(retention, "write_atomically", raise_no_space)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(station.work.run)
+                nursery.start_soon(station.archiver_task.run)
                 await trio.sleep(CHECK_INTERVAL_S / 2)
                 assert "No space" in caplog.text
                 patched.undo()
                 await trio.sleep(CHECK_INTERVAL_S)
                 await wait_all_tasks_blocked()
                 nursery.cancel_scope.cancel()
-        assert memory.store.reader.archived_position()[0] == SEGMENT_ENTRIES
+        assert startup.store.reader.archived_position()[0] == SEGMENT_ENTRIES
 
 
 async def test_a_damaged_journal_that_was_set_aside_is_kept_as_long_as_entries(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, run_threads_inline: None
 ) -> None:
-    with open_memory(tmp_path) as memory:
-        append_events(memory, [TICK])
+    with open_startup(tmp_path) as startup:
+        append_events(startup, [TICK])
         for days in (29, 31):
-            aside = tmp_path / f"journal.damaged-{days}"
-            aside.mkdir()
+            quarantine = tmp_path / f"journal.damaged-{days}"
+            quarantine.mkdir()
             at = time.time() - days * 86_400
-            os.utime(aside, (at, at))
-        station = ArchivedStation(memory, tmp_path, days=0)
+            os.utime(quarantine, (at, at))
+        station = ArchivedStation(startup, tmp_path, days=0)
         with trio.move_on_after(CHECK_INTERVAL_S):
-            await station.work.run()
-    assert [one.name for one in tmp_path.glob("journal.damaged-*")] == ["journal.damaged-29"]
+            await station.archiver_task.run()
+    assert [directory.name for directory in tmp_path.glob("journal.damaged-*")] == [
+        "journal.damaged-29"
+    ]
 
 
 @pytest.mark.parametrize("charging", [False, True])
-async def test_what_cannot_be_read_ends_the_life_once_nobody_charges(
+async def test_unreadable_entries_end_the_run_once_no_transaction_is_open(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, run_threads_inline: None, charging: bool
 ) -> None:
-    """The next one makes the file anew."""
-    with open_memory(tmp_path) as memory:
-        append_events(memory, [TICK] * SEGMENT_ENTRIES)
+    """The next run rebuilds the file."""
+    with open_startup(tmp_path) as startup:
+        append_events(startup, [TICK] * SEGMENT_ENTRIES)
     path = tmp_path / "journal.db"
     content = path.read_bytes()
     at = content.index(b"ClockStepped", len(content) // 2)
     path.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
-    with open_memory(tmp_path) as memory:
-        append_events(memory, [transaction_started("t") if charging else TICK])
-        station = ArchivedStation(memory, tmp_path, days=400)
-        with trio.move_on_after(2 * archiver.IDLE_TIMEOUT_S) as lasting:
+    with open_startup(tmp_path) as startup:
+        append_events(startup, [transaction_started("t") if charging else TICK])
+        station = ArchivedStation(startup, tmp_path, days=400)
+        with trio.move_on_after(2 * archiver.IDLE_TIMEOUT_S) as timeout:
             if charging:
-                await station.work.run()
+                await station.archiver_task.run()
             with pytest.raises(JournalDamaged, match="is to be archived"):
-                await station.work.run()
-        assert lasting.cancelled_caught is charging
-        assert memory.store.reader.archived_position()[0] == 0
+                await station.archiver_task.run()
+        assert timeout.cancelled_caught is charging
+        assert startup.store.reader.archived_position()[0] == 0
 
 
 def raise_no_space(*_: object) -> None:
@@ -246,7 +248,7 @@ def raise_no_space(*_: object) -> None:
         ([transaction_started("t"), event_queued("t", "Ended"), TICK], 2),
     ],
 )
-def test_what_the_memory_may_ask_for_stays_in_the_file_p2(events: list[Event], first: int) -> None:
+def test_entries_the_state_refers_to_stay_in_the_file_p2(events: list[Event], first: int) -> None:
     state = State("0b8c7f4e-98a5-4f2e-8f5d-3b8a5f1c2d3e")
     for seq, event in enumerate(events, 1):
         state = apply_entry(state, Entry(seq, START, 0, event))
@@ -257,46 +259,46 @@ def test_what_the_memory_may_ask_for_stays_in_the_file_p2(events: list[Event], f
 
 
 def test_a_call_that_is_parked_is_sent_again_from_the_archive_p2(tmp_path: Path) -> None:
-    """It does not keep the file long, and is not lost."""
-    with open_memory(tmp_path) as memory:
+    """A parked call does not keep entries in the file, and is not lost."""
+    with open_startup(tmp_path) as startup:
         parked = [
             transaction_started("t"),
             event_queued("t", "Ended"),
             CallParked(2, "refused"),
             *[TICK] * 5000,
         ]
-        state = append_events(memory, parked)
+        state = append_events(startup, parked)
         assert archive_oldest_entries(
-            memory.store,
+            startup.store,
             tmp_path / "journal.db",
-            RetentionLimits.from_state(state, memory.store.head.seq, START + timedelta(days=300)),
+            RetentionLimits.from_state(state, startup.store.head.seq, START + timedelta(days=300)),
             only_if_worthwhile=True,
         )
-        state = append_events(memory, [CallRetryRequested()])
+        state = append_events(startup, [CallRetryRequested()])
         assert state.outbox.transaction.head == 2
-        queued = memory.store.read_entry(2).event
+        queued = startup.store.read_entry(2).event
         assert isinstance(queued, CallQueued)
         assert bytes(queued.payload) == b"{}"
-    with open_memory(tmp_path) as memory:
-        assert encode_state(memory.state) == encode_state(state)
+    with open_startup(tmp_path) as startup:
+        assert encode_state(startup.state) == encode_state(state)
 
 
-@pytest.mark.parametrize("rotten", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
-def test_a_station_without_its_archive_boots_from_the_snapshot_and_says_so_without_p8(
-    tmp_path: Path, rotten: Callable[[Path], None]
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_missing_segments_are_reported_only_when_the_snapshot_is_missing_too_p8(
+    tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    with open_memory(tmp_path) as memory:
-        state = append_events(memory, [TICK] * (SEGMENT_ENTRIES + 100))
-        station = ArchivedStation(memory, tmp_path, days=400)
-        assert station.work._archive_segment(station.present())
-        [segment] = find_segments(tmp_path / "journal.db", memory.store.journal_id)
-    rotten(segment.path)
-    with open_memory(tmp_path) as memory:
-        assert encode_state(memory.state) == encode_state(state)
-        assert memory.damage_found == []
-        append_events(memory, [TICK])
+    with open_startup(tmp_path) as startup:
+        state = append_events(startup, [TICK] * (SEGMENT_ENTRIES + 100))
+        station = ArchivedStation(startup, tmp_path, days=400)
+        assert station.archiver_task._archive_segment(station.read_current())
+        [segment] = find_segments(tmp_path / "journal.db", startup.store.journal_id)
+    damage(segment.path)
+    with open_startup(tmp_path) as startup:
+        assert encode_state(startup.state) == encode_state(state)
+        assert startup.damage_found == []
+        append_events(startup, [TICK])
     (tmp_path / "snapshot").unlink()
-    with open_memory(tmp_path) as memory:
-        [damage] = memory.damage_found
-        assert (damage.first_seq, memory.store.head.seq) == (1, SEGMENT_ENTRIES + 101)
+    with open_startup(tmp_path) as startup:
+        [lost] = startup.damage_found
+        assert (lost.first_seq, startup.store.head.seq) == (1, SEGMENT_ENTRIES + 101)
     assert [each.seq for each in verify(tmp_path / "journal.db")] == [1]

@@ -1,4 +1,4 @@
-"""The mirror of the store in the data directory."""
+"""Export of installed certificates to the data directory."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def certificate_installed(name: str, use: str = "CSMSRootCertificate") -> Certif
 
 
 def mirrored_files(directory: Path) -> dict[str, str]:
-    found = sorted(directory.glob("*/*"))
-    return {str(path.relative_to(directory)): path.read_text() for path in found}
+    paths = sorted(directory.glob("*/*"))
+    return {str(path.relative_to(directory)): path.read_text() for path in paths}
 
 
-def test_each_certificate_is_a_file_of_its_own_that_only_the_station_reads(tmp_path: Path) -> None:
-    place = tmp_path / "certificates"
+def test_each_certificate_is_a_file_that_only_the_station_can_read(tmp_path: Path) -> None:
+    directory = tmp_path / "certificates"
     write_certificate_files(
-        [certificate_installed("a"), certificate_installed("b", "MORootCertificate")], place
+        [certificate_installed("a"), certificate_installed("b", "MORootCertificate")], directory
     )
-    assert mirrored_files(place) == {
+    assert mirrored_files(directory) == {
         "CSMSRootCertificate/a.pem": "PEM of a\n",
         "MORootCertificate/b.pem": "PEM of b\n",
     }
-    modes = {path.stat().st_mode & 0o777 for path in (place, *place.glob("*"))}
+    modes = {path.stat().st_mode & 0o777 for path in (directory, *directory.glob("*"))}
     assert modes == {0o700}
-    assert {path.stat().st_mode & 0o777 for path in place.glob("*/*")} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in directory.glob("*/*")} == {0o600}
 
 
-def test_what_is_deleted_goes_and_what_was_changed_by_others_comes_back(tmp_path: Path) -> None:
+def test_deleted_certificates_are_removed_and_changed_files_restored(tmp_path: Path) -> None:
     write_certificate_files([certificate_installed("a"), certificate_installed("b")], tmp_path)
     (tmp_path / "CSMSRootCertificate" / "a.pem").write_text("mine")
     (tmp_path / "CSMSRootCertificate" / "stranger.pem").write_text("trust me")
@@ -59,15 +59,17 @@ def test_an_empty_store_needs_no_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "certificates").exists()
 
 
-async def test_the_mirror_follows_the_level(tmp_path: Path) -> None:
-    wanted = WatchedValue(DesiredState(certificates=(certificate_installed("a"),)))
+async def test_the_files_follow_the_desired_state(tmp_path: Path) -> None:
+    desired_state = WatchedValue(DesiredState(certificates=(certificate_installed("a"),)))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(export_certificates, wanted, tmp_path)
+        nursery.start_soon(export_certificates, desired_state, tmp_path)
         with trio.fail_after(10):
             while list(mirrored_files(tmp_path)) != ["CSMSRootCertificate/a.pem"]:
                 await trio.sleep(0.01)
-            wanted.set(
-                msgspec.structs.replace(wanted.value, certificates=(certificate_installed("b"),))
+            desired_state.set(
+                msgspec.structs.replace(
+                    desired_state.value, certificates=(certificate_installed("b"),)
+                )
             )
             while list(mirrored_files(tmp_path)) != ["CSMSRootCertificate/b.pem"]:
                 await trio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What is told of a person, and does each part fit a message? (N09)"""
+"""Customer report: its sentences and its pages. N09."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def transaction_started(
     )
 
 
-def test_of_nobody_nothing_is_told() -> None:
+def test_without_data_the_report_is_empty() -> None:
     assert build_report_pages(ALICE, EMPTY, []) == ()
 
 
-def test_what_the_cache_holds_is_told() -> None:
+def test_the_cache_entry_is_reported() -> None:
     station = given(ONLINE, presented(ALICE, evse_id=1))
     assert build_report_pages(ALICE, station.state, []) == (
         "Authorization Cache: ISO14443, Accepted, until 2026-03-31T12:00:00.000Z.",
@@ -44,18 +44,21 @@ def test_what_the_cache_holds_is_told() -> None:
     assert build_report_pages(BOB, station.state, []) == ()
 
 
-def test_the_same_reference_of_another_type_is_somebody_else() -> None:
+def test_the_same_reference_of_another_type_is_another_customer() -> None:
     station = given(ONLINE, presented(ALICE, evse_id=1))
     assert build_report_pages(IdToken(ALICE.ref, "eMAID"), station.state, []) == ()
 
 
-def test_transactions_begun_or_taken_over_are_told() -> None:
-    taken = TransactionAuthorized(transaction_id="t-2", authorization_seq=1, id_token=ALICE)
+def test_transactions_started_or_authorized_are_reported() -> None:
+    authorized = TransactionAuthorized(transaction_id="t-2", authorization_seq=1, id_token=ALICE)
     [page] = build_report_pages(
         ALICE,
         EMPTY,
         make_entries(
-            transaction_started(1), transaction_started(2, BOB), transaction_started(3, None), taken
+            transaction_started(1),
+            transaction_started(2, BOB),
+            transaction_started(3, None),
+            authorized,
         ),
     )
     assert page.splitlines() == [
@@ -65,15 +68,15 @@ def test_transactions_begun_or_taken_over_are_told() -> None:
     ]
 
 
-def test_parts_are_as_full_as_a_message_lets_them_be() -> None:
-    told = build_report_pages(ALICE, EMPTY, make_entries(*map(transaction_started, range(50))))
-    lines = [line for page in told for line in page.splitlines()]
+def test_pages_are_as_full_as_a_message_allows() -> None:
+    pages = build_report_pages(ALICE, EMPTY, make_entries(*map(transaction_started, range(50))))
+    lines = [line for page in pages for line in page.splitlines()]
     assert len(lines) == 50
-    assert all(len(page) <= PAGE_CHARACTERS_MAX for page in told)
-    assert len(told) == -(-50 // (PAGE_CHARACTERS_MAX // (len(lines[0]) + 1)))
+    assert all(len(page) <= PAGE_CHARACTERS_MAX for page in pages)
+    assert len(pages) == -(-50 // (PAGE_CHARACTERS_MAX // (len(lines[0]) + 1)))
 
 
-def test_entries_of_other_kinds_say_nothing() -> None:
+def test_entries_of_other_kinds_are_ignored() -> None:
     assert isinstance(BOOTED, StationStarted)
     assert build_report_pages(ALICE, EMPTY, make_entries(BOOTED)) == ()
 

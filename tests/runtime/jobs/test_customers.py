@@ -1,4 +1,4 @@
-"""Is a value erased only when nothing on its way to the journal can need it? (N10)"""
+"""Erasure of personal values: when, where, and that no later entry needs them. N10."""
 
 from __future__ import annotations
 
@@ -24,115 +24,123 @@ from tests.support.story import frame_received, id_token_payload
 UID = "04A224B2"
 
 
-def make_worker(scribe: Recorder, store: Store, directory: Path) -> CustomerDataJob:
+def make_worker(recorder: Recorder, store: Store, directory: Path) -> CustomerDataJob:
     return CustomerDataJob(
         store,
         directory / "journal.db",
         event_registry(),
-        observe=scribe.observe,
-        current_state=lambda: scribe.state,
-        wait_until_idle=scribe.wait_until_idle,
+        observe=recorder.observe,
+        current_state=lambda: recorder.state,
+        wait_until_idle=recorder.wait_until_idle,
     )
 
 
-async def order_erasure(scribe: Recorder, store: Store) -> IdToken:
-    """Somebody the journal knows, and whom the CSMS wants forgotten."""
+async def order_erasure(recorder: Recorder, store: Store) -> IdToken:
+    """An idToken in the journal that the CSMS has requested to clear."""
     token = store.reference_for("ISO14443", UID)
-    everybody = VariablePreset("AuthCtrlr.OfflineTxForUnknownIdEnabled", "true")
+    unknown_ids = VariablePreset("AuthCtrlr.OfflineTxForUnknownIdEnabled", "true")
     at_once = VariablePreset("TxCtrlr.TxBeforeAcceptedEnabled", "true")
-    for observation in (everybody, at_once, STATION_STARTED, *IDLE_REPORTS, _clear_request(token)):
-        scribe.observe(observation)
-    await scribe.commit_now()
-    assert scribe.desired_state.value.references_to_erase == (token.ref,)
+    for observation in (
+        unknown_ids,
+        at_once,
+        STATION_STARTED,
+        *IDLE_REPORTS,
+        _clear_request(token),
+    ):
+        recorder.observe(observation)
+    await recorder.commit_now()
+    assert recorder.desired_state.value.references_to_erase == (token.ref,)
     return token
 
 
 def _clear_request(token: IdToken) -> FrameReceived:
-    """CustomerInformation of the CSMS, as it comes out of the intake."""
-    asked = {"requestId": 1, "report": False, "clear": True, "idToken": id_token_payload(token)}
-    return frame_received(json.dumps([2, "csms-1", "CustomerInformation", asked]))
+    """CustomerInformationRequest, as the frame filter records it."""
+    payload = {"requestId": 1, "report": False, "clear": True, "idToken": id_token_payload(token)}
+    return frame_received(json.dumps([2, "csms-1", "CustomerInformation", payload]))
 
 
-async def run_until_erased(scribe: Recorder, store: Store, directory: Path) -> None:
+async def run_until_erased(recorder: Recorder, store: Store, directory: Path) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(scribe.run)
-        nursery.start_soon(make_worker(scribe, store, directory).run, scribe.desired_state)
-        while scribe.state.customer_requests.refs_to_erase:
-            await scribe.committed.wait()
+        nursery.start_soon(recorder.run)
+        nursery.start_soon(make_worker(recorder, store, directory).run, recorder.desired_state)
+        while recorder.state.customer_requests.refs_to_erase:
+            await recorder.committed.wait()
         nursery.cancel_scope.cancel()
 
 
-async def test_who_is_cleared_is_erased(tmp_path: Path) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
-        token = await order_erasure(scribe, store)
-        await run_until_erased(scribe, store, tmp_path)
+async def test_a_cleared_customer_is_erased_n10(tmp_path: Path) -> None:
+    with open_recorder(tmp_path) as (recorder, store, _):
+        token = await order_erasure(recorder, store)
+        await run_until_erased(recorder, store, tmp_path)
         assert store.value_of(token.ref) is None
 
 
 @pytest.mark.parametrize("readable", [True, False])
-async def test_who_is_cleared_is_erased_from_what_was_set_aside_or_it_is_named_n10_fr_01(
+async def test_values_in_a_damaged_journal_are_erased_or_logged_n10_fr_01(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     readable: bool,
 ) -> None:
-    aside = tmp_path / "journal.damaged-1" / "journal.db"
-    aside.parent.mkdir()
-    with open_recorder(tmp_path) as (scribe, store, _):
-        token = await order_erasure(scribe, store)
+    quarantined = tmp_path / "journal.damaged-1" / "journal.db"
+    quarantined.parent.mkdir()
+    with open_recorder(tmp_path) as (recorder, store, _):
+        token = await order_erasure(recorder, store)
         store.checkpoint()
-        shutil.copy(tmp_path / "journal.db", aside)
-        assert UID.encode() in aside.read_bytes()
+        shutil.copy(tmp_path / "journal.db", quarantined)
+        assert UID.encode() in quarantined.read_bytes()
         if not readable:
             monkeypatch.setattr(os, "pread", raise_io_error)
-        await run_until_erased(scribe, store, tmp_path)
+        await run_until_erased(recorder, store, tmp_path)
         assert store.value_of(token.ref) is None
-    assert (UID.encode() in aside.read_bytes()) is not readable
-    assert (f"{aside}: cannot be read" in caplog.text) is not readable
+    assert (UID.encode() in quarantined.read_bytes()) is not readable
+    assert (f"{quarantined}: cannot be read" in caplog.text) is not readable
 
 
 def raise_io_error(*_: int) -> bytes:
     raise OSError(5, "Input/output error")
 
 
-async def test_who_is_on_the_way_to_the_journal_is_not_erased(
+async def test_a_value_that_a_queued_observation_uses_is_not_erased(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
-        token = await order_erasure(scribe, store)
-        left: list[tuple[str, ...]] = []
-        monkeypatch.setattr(store, "mark_for_erasure", left.append)
-        scribe.observe(IdTokenPresented(store.reference_for("ISO14443", UID), evse_id=1), lazy=True)
+    with open_recorder(tmp_path) as (recorder, store, _):
+        token = await order_erasure(recorder, store)
+        marked: list[tuple[str, ...]] = []
+        monkeypatch.setattr(store, "mark_for_erasure", marked.append)
+        recorder.observe(
+            IdTokenPresented(store.reference_for("ISO14443", UID), evse_id=1), lazy=True
+        )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(make_worker(scribe, store, tmp_path).run, scribe.desired_state)
+            nursery.start_soon(make_worker(recorder, store, tmp_path).run, recorder.desired_state)
             await trio.testing.wait_all_tasks_blocked()
-            await scribe.commit_now()  # they may charge now
-            assert scribe.desired_state.value.references_to_erase == ()
+            await recorder.commit_now()  # the token is authorized now
+            assert recorder.desired_state.value.references_to_erase == ()
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
-        assert left == []
+        assert marked == []
         assert store.value_of(token.ref) == UID
 
 
-async def test_who_holds_on_to_the_file_only_delays_it(
+async def test_a_program_that_reads_the_journal_delays_the_erasure(
     tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
-        token = await order_erasure(scribe, store)
-        forget, refusals = store.erase, iter([True, True])
+    with open_recorder(tmp_path) as (recorder, store, _):
+        token = await order_erasure(recorder, store)
+        erase, refusals = store.erase, iter([True, True])
 
-        def busy(ref: str) -> bool:
+        def erase_if_free(ref: str) -> bool:
             if next(refusals, False):
                 raise JournalFailed("another program still reads.")
-            return forget(ref)
+            return erase(ref)
 
-        monkeypatch.setattr(store, "erase", busy)
+        monkeypatch.setattr(store, "erase", erase_if_free)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(scribe.run)
-            nursery.start_soon(make_worker(scribe, store, tmp_path).run, scribe.desired_state)
-            began = trio.current_time()
-            while scribe.state.customer_requests.refs_to_erase:
-                await scribe.committed.wait()
+            nursery.start_soon(recorder.run)
+            nursery.start_soon(make_worker(recorder, store, tmp_path).run, recorder.desired_state)
+            started_at = trio.current_time()
+            while recorder.state.customer_requests.refs_to_erase:
+                await recorder.committed.wait()
             nursery.cancel_scope.cancel()
-        assert trio.current_time() - began >= 120
+        assert trio.current_time() - started_at >= 120
         assert store.value_of(token.ref) is None

@@ -1,4 +1,4 @@
-"""Does a disk that refuses end an update in words, and not in a task that fails for ever? (L01)"""
+"""Firmware job: a disk that fails ends the step with a result. L01.FR.30."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ ORDERED = FirmwareUpdateOrdered(
     signing_certificate="",
     signature="",
 )
-LEVEL = DesiredFirmware(update_seq=3, step="download", order=ORDERED, version="")
+DOWNLOAD_STEP = DesiredFirmware(update_seq=3, step="download", order=ORDERED, version="")
 
 
 async def download_outcome(directory: Path) -> Observation:
-    """What the work on a download in that directory ends in."""
-    told: list[Observation] = []
-    work = FirmwareUpdateJob(
+    """The observation that ends a download to that directory."""
+    observed: list[Observation] = []
+    job = FirmwareUpdateJob(
         load_product(),
         directory,
         installer_command=("false",),
         installer_base=directory,
-        observe=told.append,
+        observe=observed.append,
         current_state=lambda: State(JOURNAL_ID),
         read_secret=lambda reference: None,
     )
     with trio.move_on_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(work.run, WatchedValue(DesiredState(firmware=LEVEL)))
-            while not told:
+            nursery.start_soon(job.run, WatchedValue(DesiredState(firmware=DOWNLOAD_STEP)))
+            while not observed:
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
-    [only] = told
-    return only
+    [observation] = observed
+    return observation
 
 
 async def test_a_directory_that_cannot_be_made_fails_the_download_l01_fr_30(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("where the directory should be")
+    (tmp_path / "file").write_text("a file in place of the directory")
     ended = await download_outcome(tmp_path / "file" / "downloads")
     assert isinstance(ended, FirmwareDownloadEnded)
     assert (ended.update_seq, ended.succeeded) == (3, False)

@@ -1,4 +1,4 @@
-"""What stands in a log, and what must not? (N01)"""
+"""Text of diagnostics and security logs, without secrets and personal values. N01."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ORDERED = LogUploadOrdered(
 )
 
 
-def test_the_heading_says_whose_log_it_is_and_of_when() -> None:
+def test_the_header_has_station_and_period() -> None:
     station = given(ONLINE)
     text = "\n".join(format_header(ORDERED, station.state, station.product, NOON))
     assert "DiagnosticsLog of CS001, written 2026-03-01T12:00:00.000Z" in text
@@ -43,7 +43,7 @@ def test_the_heading_says_whose_log_it_is_and_of_when() -> None:
     assert "ftp" not in text
 
 
-def test_the_diagnosis_says_what_is_going_on() -> None:
+def test_the_station_state_has_link_transactions_and_faults() -> None:
     station = given(ONLINE, in_transaction(1), device_faulted(2), LINK_LOST)
     text = "\n".join(format_station_state(station.state, station.product))
     assert "link down" in text
@@ -53,20 +53,20 @@ def test_the_diagnosis_says_what_is_going_on() -> None:
     assert ALICE.ref not in text
 
 
-def test_the_diagnosis_of_a_new_station_has_its_parts() -> None:
+def test_the_station_state_of_a_new_station() -> None:
     text = "\n".join(format_station_state(given(ONLINE, IDLE).state, given(ONLINE).product))
     assert "registration Accepted" in text
     assert "firmware update" not in text
 
 
-def test_a_secret_variable_is_only_said_to_be_set() -> None:
+def test_a_secret_variable_is_shown_as_set() -> None:
     reference = f"<secret {'0' * 32}>"
     station = given(variable_preset("SecurityCtrlr.BasicAuthPassword", reference), ONLINE)
     lines = list(format_station_state(station.state, station.product))
     assert "SecurityCtrlr.BasicAuthPassword = (set)" in lines
 
 
-def test_an_entry_is_told_with_its_day() -> None:
+def test_an_entry_has_its_date() -> None:
     station = given(ONLINE)
     assert format_diagnostics_entry(station.entries[0]).startswith(
         "2026-03-01 12:00:00.000       1 > "

@@ -1,4 +1,4 @@
-"""Is the log made of the right entries, also of a journal that is not whole? (N01)"""
+"""Log uploads: which entries a log has, also of a damaged journal. N01."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def journal(tmp_path: Path, station: Station) -> Path:
 
 
 def log_seqs(journal: Path, station: Station, **changes: Any) -> list[int]:
-    """The numbers of the entries in a log ordered by the next one."""
+    """The numbers of the entries in a log requested by the next entry."""
     return [int(line.split()[2]) for line in log_lines(journal, station, **changes)]
 
 
 def log_lines(journal: Path, station: Station, **changes: Any) -> list[str]:
-    work = LogUploadJob(
+    job = LogUploadJob(
         load_product(),
         journal,
         event_registry(),
@@ -70,23 +70,25 @@ def log_lines(journal: Path, station: Station, **changes: Any) -> list[str]:
     )
     ordered = msgspec.structs.replace(ORDERED, **changes)
     upload = LogUpload(len(station.entries) + 1, ordered)
-    found = work._log_lines(upload, station.state)
-    return [line for line in found if line.startswith("2026-") or "cannot be told" in line]
+    lines = job._log_lines(upload, station.state)
+    return [line for line in lines if line.startswith("2026-") or "cannot be read" in line]
 
 
-def test_every_entry_before_the_order_is_told(journal: Path, station: Station) -> None:
+def test_every_entry_before_the_request_is_in_the_log(journal: Path, station: Station) -> None:
     assert log_seqs(journal, station) == list(range(1, len(station.entries) + 1))
 
 
-def test_the_security_log_has_nothing_else(journal: Path, station: Station) -> None:
-    found = log_lines(journal, station, log_type="SecurityLog")
-    events = [one for one in station.entries if type(one.event).__name__ == "SecurityEventLogged"]
+def test_the_security_log_has_only_security_events(journal: Path, station: Station) -> None:
+    lines = log_lines(journal, station, log_type="SecurityLog")
+    events = [
+        entry for entry in station.entries if type(entry.event).__name__ == "SecurityEventLogged"
+    ]
     assert events
-    assert len(found) == len(events)
-    assert "StartupOfTheDevice" in found[0]
+    assert len(lines) == len(events)
+    assert "StartupOfTheDevice" in lines[0]
 
 
-def test_of_too_many_the_newest_are_told(
+def test_of_too_many_entries_the_newest_are_in_the_log(
     journal: Path, station: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "ENTRIES_MAX", 5)
@@ -94,21 +96,21 @@ def test_of_too_many_the_newest_are_told(
     assert log_seqs(journal, station) == list(range(last - 4, last + 1))
 
 
-def test_an_entry_that_cannot_be_told_hides_no_other(journal: Path, station: Station) -> None:
+def test_an_unreadable_entry_hides_no_other(journal: Path, station: Station) -> None:
     seq = len(station.entries) + 1
     row = (seq, "2026-03-01T12:00:00.000Z", 1, "FromTheFuture", 1, None, "{}", bytes(32))
     with closing(sqlite3.connect(journal)) as db:
         db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         db.commit()
     station.entries.append(msgspec.structs.replace(station.entries[-1], seq=seq))
-    found = log_lines(journal, station)
-    assert len(found) == seq
-    assert found[-1].startswith(f"entry {seq} cannot be told")
+    lines = log_lines(journal, station)
+    assert len(lines) == seq
+    assert lines[-1].startswith(f"entry {seq} cannot be read")
 
 
-def test_a_span_of_time_is_kept(journal: Path, station: Station) -> None:
+def test_only_entries_of_the_period_are_in_the_log(journal: Path, station: Station) -> None:
     assert station.entries[0].at == NOON
     assert log_seqs(journal, station, latest_timestamp="2026-03-01T12:00:00.000Z") == [
-        one.seq for one in station.entries if one.at == NOON
+        entry.seq for entry in station.entries if entry.at == NOON
     ]
     assert log_seqs(journal, station, oldest_timestamp="2026-03-02T00:00:00.000Z") == []

@@ -1,4 +1,4 @@
-"""What station.toml tells the journal at a start."""
+"""Observations made from station.toml at the first start and at later ones. P8, P9."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWN = make_authority("CS001", issuer=ROOT, is_ca=False)
 
 
 class SecretStoreStub:
-    """Where secrets go."""
+    """Keeps the secrets it is given."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -30,8 +30,8 @@ class SecretStoreStub:
         return f"<secret {len(self.texts)}>"
 
 
-def write_config(place: Path, extra: str = "", csms: str = "") -> Config:
-    file = place / "station.toml"
+def write_config(directory: Path, extra: str = "", csms: str = "") -> Config:
+    file = directory / "station.toml"
     file.write_text(
         '[station]\nidentity = "CS001"\n'
         '[csms]\nurl = "wss://csms/ocpp"\npassword = "correct-horse-battery"\n'
@@ -40,16 +40,18 @@ def write_config(place: Path, extra: str = "", csms: str = "") -> Config:
     return load_config(file)
 
 
-def write_pem(place: Path, name: str, *holders: CertifiedKey, text: str = "") -> None:
-    (place / name).write_text(text + "".join(holder.pem for holder in holders))
+def write_pem(directory: Path, name: str, *holders: CertifiedKey, text: str = "") -> None:
+    (directory / name).write_text(text + "".join(holder.pem for holder in holders))
 
 
 def list_initial_observations(
-    config: Config, state: State | None = None, kept: SecretStoreStub | None = None
+    config: Config, state: State | None = None, secrets: SecretStoreStub | None = None
 ) -> list[Observation]:
     first = state is None
     return list(
-        initial_observations(config, state or State(JOURNAL_ID), first, kept or SecretStoreStub())
+        initial_observations(
+            config, state or State(JOURNAL_ID), first, secrets or SecretStoreStub()
+        )
     )
 
 
@@ -60,7 +62,7 @@ def state_after(*observations: Observation) -> State:
     return state
 
 
-def test_a_first_start_tells_everything(tmp_path: Path) -> None:
+def test_the_first_start_records_every_setting(tmp_path: Path) -> None:
     write_pem(tmp_path, "csms.pem", ROOT)
     write_pem(tmp_path, "maker.pem", OTHER)
     config = write_config(
@@ -76,7 +78,7 @@ def test_a_first_start_tells_everything(tmp_path: Path) -> None:
     ]
 
 
-def test_a_later_start_tells_only_what_was_changed(tmp_path: Path) -> None:
+def test_a_later_start_records_only_a_changed_csms_table(tmp_path: Path) -> None:
     write_pem(tmp_path, "csms.pem", ROOT)
     config = write_config(tmp_path, csms='ca_file = "csms.pem"')
     state = state_after(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)))
@@ -101,7 +103,7 @@ def test_a_start_with_known_roots_does_not_load_cryptography(
     )
 
 
-def test_a_certificate_added_later_is_ignored_and_the_log_says_so(
+def test_a_certificate_added_later_is_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_pem(tmp_path, "maker.pem", OTHER)
@@ -111,13 +113,13 @@ def test_a_certificate_added_later_is_ignored_and_the_log_says_so(
     assert (
         list_initial_observations(config, state_after(CsmsConfigured("wss://csms/ocpp", 2))) == []
     )
-    assert "counts before the first start only" in caplog.text
+    assert "it is used at the first start only" in caplog.text
 
 
 @pytest.mark.parametrize(
     "text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
-def test_a_ca_file_of_nonsense_does_not_keep_the_station_from_starting_p8(
+def test_the_station_starts_with_an_unusable_ca_file_p8(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     write_pem(tmp_path, "csms.pem", text=text)
@@ -127,7 +129,7 @@ def test_a_ca_file_of_nonsense_does_not_keep_the_station_from_starting_p8(
     assert "csms.pem" in caplog.text
 
 
-def test_the_good_ones_of_a_ca_file_are_taken(
+def test_the_usable_roots_of_a_ca_file_are_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_pem(tmp_path, "csms.pem", OWN, ROOT, text="Subject: the root of the CSO\n")
@@ -138,7 +140,7 @@ def test_the_good_ones_of_a_ca_file_are_taken(
     assert "certificate 1 is no CA's" in caplog.text
 
 
-def test_a_bundle_is_cut_to_what_fits_m05_fr_06(
+def test_a_bundle_is_cut_to_the_size_of_the_store_m05_fr_06(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_pem(tmp_path, "csms.pem", *(make_authority(f"Root {number}") for number in range(12)))
@@ -147,29 +149,31 @@ def test_a_bundle_is_cut_to_what_fits_m05_fr_06(
     )
     assert isinstance(configured_csms, CsmsConfigured)
     assert len(configured_csms.ca_certificates) == 10
-    assert "12 roots, 10 fit" in caplog.text
+    assert "12 roots, the product stores 10" in caplog.text
 
 
-def config_with_own_certificate(place: Path, key: str) -> Config:
-    write_pem(place, "own.pem", OWN)
-    (place / "own.key").write_text(key)
+def config_with_own_certificate(directory: Path, key: str) -> Config:
+    write_pem(directory, "own.pem", OWN)
+    (directory / "own.key").write_text(key)
     return write_config(
-        place,
+        directory,
         '[[certificate]]\nuse = "ChargingStationCertificate"\nfile = "own.pem"\n'
         'key_file = "own.key"\nkey_password = "sesame"\n',
     )
 
 
-def test_a_private_key_goes_to_the_secrets_p9(tmp_path: Path) -> None:
+def test_a_private_key_is_stored_as_a_secret_p9(tmp_path: Path) -> None:
     locked = OWN.key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"sesame"),
     ).decode()
-    kept = SecretStoreStub()
-    preset, _ = list_initial_observations(config_with_own_certificate(tmp_path, locked), kept=kept)
+    secrets = SecretStoreStub()
+    preset, _ = list_initial_observations(
+        config_with_own_certificate(tmp_path, locked), secrets=secrets
+    )
     assert preset == CertificatePreset("ChargingStationCertificate", OWN.pem, "<secret 1>")
-    assert kept.texts == [OWN.key_pem]
+    assert secrets.texts == [OWN.key_pem]
 
 
 def test_a_key_of_another_certificate_is_left_out_p8(
@@ -180,17 +184,19 @@ def test_a_key_of_another_certificate_is_left_out_p8(
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"sesame"),
     ).decode()
-    [only] = list_initial_observations(config_with_own_certificate(tmp_path, key))
-    assert isinstance(only, CsmsConfigured)
+    [observation] = list_initial_observations(config_with_own_certificate(tmp_path, key))
+    assert isinstance(observation, CsmsConfigured)
     assert "does not belong to the key in own.key" in caplog.text
 
 
 def test_a_key_that_cannot_be_opened_is_left_out_p8(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = SecretStoreStub()
-    [only] = list_initial_observations(config_with_own_certificate(tmp_path, "no key"), kept=kept)
-    assert isinstance(only, CsmsConfigured)
-    assert kept.texts == []
+    secrets = SecretStoreStub()
+    [observation] = list_initial_observations(
+        config_with_own_certificate(tmp_path, "no key"), secrets=secrets
+    )
+    assert isinstance(observation, CsmsConfigured)
+    assert secrets.texts == []
     assert "has no usable key in own.key" in caplog.text
     assert "sesame" not in caplog.text

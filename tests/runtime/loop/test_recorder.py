@@ -1,4 +1,4 @@
-"""Is what the world can see always on the disk, and is a commit whole?"""
+"""Recorder: commit before effect, group commit, readings, clock steps, failing disk. P3, P4, P6."""
 
 from __future__ import annotations
 
@@ -34,66 +34,66 @@ from tests.runtime.fixtures_recorder import IDLE_REPORTS, STATION_STARTED, open_
 ALICE = IdToken("#0123456789abcdef", "ISO14443")
 
 
-async def test_nothing_is_wanted_before_it_is_on_the_disk_p3(tmp_path: Path) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
-        seen: list[int] = []
+async def test_the_desired_state_changes_after_the_commit_p3(tmp_path: Path) -> None:
+    with open_recorder(tmp_path) as (recorder, store, _):
+        committed_seqs: list[int] = []
         append = store.append
 
-        def spied(entries: Any) -> None:
-            assert scribe.desired_state.value.link.open_count == 0, "visible before the commit"
+        def checked_append(entries: Any) -> None:
+            assert recorder.desired_state.value.link.open_count == 0, "visible before the commit"
             append(entries)
-            seen.append(store.head.seq)
+            committed_seqs.append(store.head.seq)
 
-        store.append = spied  # type: ignore[method-assign]
-        scribe.observe(STATION_STARTED)
-        scribe.observe(LinkOpened(1, "ws://csms", 1))
-        await scribe.commit_now()
-        assert scribe.desired_state.value.link.open_count == 1
-        opened = scribe.state.link.opened_seq
+        store.append = checked_append  # type: ignore[method-assign]
+        recorder.observe(STATION_STARTED)
+        recorder.observe(LinkOpened(1, "ws://csms", 1))
+        await recorder.commit_now()
+        assert recorder.desired_state.value.link.open_count == 1
+        opened = recorder.state.link.opened_seq
         assert type(store.read_entry(opened).event).__name__ == "LinkOpened"
-        assert scribe.desired_state.value.call is not None  # BootNotification
-        assert seen == [store.head.seq]
+        assert recorder.desired_state.value.call is not None  # BootNotification
+        assert committed_seqs == [store.head.seq]
 
 
-async def test_what_arrives_together_shares_a_commit(tmp_path: Path) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
+async def test_observations_queued_together_share_a_commit(tmp_path: Path) -> None:
+    with open_recorder(tmp_path) as (recorder, store, _):
         commits: list[int] = []
         append = store.append
 
-        def counted(entries: Any) -> None:
+        def counting_append(entries: Any) -> None:
             append(entries)
             commits.append(len(entries))
 
-        store.append = counted  # type: ignore[method-assign]
+        store.append = counting_append  # type: ignore[method-assign]
         for report in (STATION_STARTED, *IDLE_REPORTS):
-            scribe.observe(report)
-        await scribe.commit_now()
+            recorder.observe(report)
+        await recorder.commit_now()
         assert len(commits) == 1
         assert commits[0] >= 5
 
 
-async def test_the_memory_is_what_the_journal_gives_again_p4(tmp_path: Path) -> None:
-    with open_recorder(tmp_path) as (scribe, store, clock):
+async def test_replay_gives_the_same_state_p4(tmp_path: Path) -> None:
+    with open_recorder(tmp_path) as (recorder, store, clock):
         for report in (STATION_STARTED, *IDLE_REPORTS, LinkOpened(1, "ws://csms", 1)):
-            scribe.observe(report)
+            recorder.observe(report)
             clock.advance(1)
-            await scribe.commit_now()
+            await recorder.commit_now()
         state = State(store.journal_id)
         for entry in store.iter_entries():
             state = apply_entry(state, entry)
-        assert digest_state(state) == digest_state(scribe.state)
+        assert digest_state(state) == digest_state(recorder.state)
 
 
-async def test_a_reading_is_journaled_with_what_needs_it(tmp_path: Path) -> None:
+async def test_a_reading_is_journaled_with_the_message_that_carries_it(tmp_path: Path) -> None:
     reading = MeterRead(1, Decimal("2935.600"))
-    with open_recorder(tmp_path, latest_reading=lambda evse_id: reading) as (scribe, store, _):
+    with open_recorder(tmp_path, latest_reading=lambda evse_id: reading) as (recorder, store, _):
         for report in (STATION_STARTED, *IDLE_REPORTS):
-            scribe.observe(report)
-        await scribe.commit_now()
+            recorder.observe(report)
+        await recorder.commit_now()
         before = store.head.seq
-        scribe.state = evolve_authorized(scribe.state)
-        scribe.observe(CableReported(1, 1, True))
-        await scribe.commit_now()
+        recorder.state = evolve_authorized(recorder.state)
+        recorder.observe(CableReported(1, 1, True))
+        await recorder.commit_now()
         kinds = [type(entry.event).__name__ for entry in store.iter_entries(before + 1)]
         assert kinds[0] == "MeterRead"
         [started] = [
@@ -104,19 +104,19 @@ async def test_a_reading_is_journaled_with_what_needs_it(tmp_path: Path) -> None
         assert b"2935.600" in bytes(started.payload)
 
 
-async def test_a_transaction_without_an_evse_asks_no_meter_e01_fr_03(tmp_path: Path) -> None:
+async def test_a_transaction_without_an_evse_reads_no_meter_e01_fr_03(tmp_path: Path) -> None:
     meters = {1: MeterRead(1, Decimal("2935.600")), 2: MeterRead(2, Decimal("17"))}
-    with open_recorder(tmp_path, latest_reading=meters.__getitem__) as (scribe, store, _):
+    with open_recorder(tmp_path, latest_reading=meters.__getitem__) as (recorder, store, _):
         for report in (
             STATION_STARTED,
             VariablePreset("TxCtrlr.TxStartPoint", "Authorized"),
             *IDLE_REPORTS,
         ):
-            scribe.observe(report)
-        await scribe.commit_now()
-        scribe.state = evolve_authorized(scribe.state)
-        scribe.observe(ContactorReported(1, False))
-        await scribe.commit_now()
+            recorder.observe(report)
+        await recorder.commit_now()
+        recorder.state = evolve_authorized(recorder.state)
+        recorder.observe(ContactorReported(1, False))
+        await recorder.commit_now()
         [started] = [
             entry.event
             for entry in store.iter_entries()
@@ -127,7 +127,7 @@ async def test_a_transaction_without_an_evse_asks_no_meter_e01_fr_03(tmp_path: P
 
 
 def evolve_authorized(state: State) -> State:
-    """The memory in which Alice has been allowed to charge at the next EVSE."""
+    """The state after the CSMS has authorized Alice, at no EVSE yet."""
     from journal.events import Entry
     from journal.projections.authorizations import AuthorizationGranted
     from tests.runtime.fixtures_recorder import ManualClock
@@ -136,131 +136,133 @@ def evolve_authorized(state: State) -> State:
     return apply_entry(state, Entry(3, ManualClock().utc(), 1_000, granted))
 
 
-async def test_a_clock_that_jumps_is_told_before_anything_else_p7(tmp_path: Path) -> None:
-    with open_recorder(tmp_path) as (scribe, store, clock):
-        scribe.observe(STATION_STARTED)
-        await scribe.commit_now()
+async def test_a_clock_step_is_recorded_before_the_next_observation_p7(tmp_path: Path) -> None:
+    with open_recorder(tmp_path) as (recorder, store, clock):
+        recorder.observe(STATION_STARTED)
+        await recorder.commit_now()
         before = store.head.seq
         clock.advance(10)
         clock.now_utc = clock.now_utc.replace(year=1976)
-        scribe.observe(IdTokenPresented(ALICE))
-        await scribe.commit_now()
+        recorder.observe(IdTokenPresented(ALICE))
+        await recorder.commit_now()
         step = store.read_entry(before + 1).event
         assert isinstance(step, ClockStepped)
         assert step.step_ms < -49 * 365 * 86_400_000
         assert store.read_entry(before + 1).uptime_ms == 11_000
 
 
-async def test_the_wall_clock_follows_what_the_csms_taught(tmp_path: Path) -> None:
-    with open_recorder(tmp_path) as (scribe, _, clock):
-        scribe.observe(STATION_STARTED)
-        await scribe.commit_now()
+async def test_the_station_time_has_the_offset_from_the_csms(tmp_path: Path) -> None:
+    with open_recorder(tmp_path) as (recorder, _, clock):
+        recorder.observe(STATION_STARTED)
+        await recorder.commit_now()
         from journal.events import Entry
 
         corrected = ClockCorrected(90_000, 90_000, "Heartbeat")
-        scribe.state = apply_entry(scribe.state, Entry(2, clock.utc(), 1_000, corrected))
-        assert (scribe.station_time(scribe.state) - clock.utc()).total_seconds() == 90
+        recorder.state = apply_entry(recorder.state, Entry(2, clock.utc(), 1_000, corrected))
+        assert (recorder.station_time(recorder.state) - clock.utc()).total_seconds() == 90
 
 
-async def test_a_disk_that_fails_leaves_memory_and_wishes_as_they_were(tmp_path: Path) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
-        scribe.observe(STATION_STARTED)
-        await scribe.commit_now()
-        state, wanted = scribe.state, scribe.desired_state.value
+async def test_a_failed_commit_changes_neither_state_nor_desired_state(tmp_path: Path) -> None:
+    with open_recorder(tmp_path) as (recorder, store, _):
+        recorder.observe(STATION_STARTED)
+        await recorder.commit_now()
+        state, desired = recorder.state, recorder.desired_state.value
 
         def full(entries: Any) -> None:
             raise JournalFailed("disk full")
 
         store.append = full  # type: ignore[method-assign]
-        scribe.observe(LinkOpened(1, "ws://csms", 1))
+        recorder.observe(LinkOpened(1, "ws://csms", 1))
         with pytest.raises(JournalFailed):
-            await scribe.commit_now()
-        assert scribe.state is state
-        assert scribe.desired_state.value is wanted
+            await recorder.commit_now()
+        assert recorder.state is state
+        assert recorder.desired_state.value is desired
 
 
-async def test_what_nobody_waits_for_waits_for_company(
+async def test_a_lazy_observation_shares_a_later_commit(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
-        scribe.observe(STATION_STARTED)
-        await scribe.commit_now()
+    with open_recorder(tmp_path) as (recorder, store, _):
+        recorder.observe(STATION_STARTED)
+        await recorder.commit_now()
         before = store.head.seq
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(scribe.run)
-            scribe.observe(FrameSent("x"), lazy=True)
+            nursery.start_soon(recorder.run)
+            recorder.observe(FrameSent("x"), lazy=True)
             await trio.sleep(LAZY_DELAY_S / 2)
             assert store.head.seq == before
             await trio.sleep(LAZY_DELAY_S)
             assert store.head.seq == before + 1
-            scribe.observe(FrameSent("y"), lazy=True)
-            scribe.observe(LinkOpened(1, "ws://csms", 1))
-            await scribe.committed.wait()
+            recorder.observe(FrameSent("y"), lazy=True)
+            recorder.observe(LinkOpened(1, "ws://csms", 1))
+            await recorder.committed.wait()
             assert store.head.seq > before + 2
             nursery.cancel_scope.cancel()
 
 
-async def test_what_was_taken_in_is_written_before_the_end(tmp_path: Path) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
+async def test_queued_observations_are_committed_before_the_end(tmp_path: Path) -> None:
+    with open_recorder(tmp_path) as (recorder, store, _):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(scribe.run)
+            nursery.start_soon(recorder.run)
             await trio.testing.wait_all_tasks_blocked()
-            scribe.observe(STATION_STARTED)
+            recorder.observe(STATION_STARTED)
             nursery.cancel_scope.cancel()
         assert type(store.read_entry(1).event).__name__ == "StationStarted"
 
 
-async def test_whoever_floods_the_scribe_waits_for_the_disk_p6(tmp_path: Path) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
+async def test_a_full_queue_waits_for_a_commit_p6(tmp_path: Path) -> None:
+    with open_recorder(tmp_path) as (recorder, store, _):
         for number in range(BATCH_MAX):
-            scribe.observe(FrameSent(str(number)))
+            recorder.observe(FrameSent(str(number)))
         with trio.move_on_after(0) as waiting:
-            await scribe.wait_for_capacity()
+            await recorder.wait_for_capacity()
         assert waiting.cancelled_caught
-        await scribe.commit_now()
-        await scribe.wait_for_capacity()
+        await recorder.commit_now()
+        await recorder.wait_for_capacity()
         assert store.head.seq >= BATCH_MAX
 
 
 async def test_a_batch_that_is_being_written_survives_the_end(tmp_path: Path) -> None:
     with (
-        open_recorder(tmp_path) as (scribe, store, _),
-        CommitThread(store.write_rows) as scribe._commit_thread,
+        open_recorder(tmp_path) as (recorder, store, _),
+        CommitThread(store.write_rows) as recorder._commit_thread,
     ):
         async with trio.open_nursery() as nursery:
-            scribe.observe(STATION_STARTED)
-            nursery.start_soon(scribe.run)
-            nursery.cancel_scope.cancel()  # before the worker thread is even asked
+            recorder.observe(STATION_STARTED)
+            nursery.start_soon(recorder.run)
+            nursery.cancel_scope.cancel()  # before the commit thread has started
         async with trio.open_nursery() as nursery:
-            scribe.observe(LinkOpened(1, "ws://csms", 1))
+            recorder.observe(LinkOpened(1, "ws://csms", 1))
             nursery.cancel_scope.cancel()
-            nursery.start_soon(scribe.commit_now)
+            nursery.start_soon(recorder.commit_now)
         assert "LinkOpened" in {type(entry.event).__name__ for entry in store.iter_entries()}
 
 
-async def test_a_level_worked_out_while_the_disk_is_busy_is_told_after_it_p3(
+async def test_a_desired_state_computed_during_a_commit_is_published_after_it_p3(
     tmp_path: Path,
 ) -> None:
-    with open_recorder(tmp_path) as (scribe, store, _):
+    with open_recorder(tmp_path) as (recorder, store, _):
         disk = threading.Event()
 
         def write(rows: Sequence[EntryRow]) -> None:
             disk.wait()
             store.write_rows(rows)
 
-        with CommitThread(write) as scribe._commit_thread:
-            scribe.observe(STATION_STARTED)
-            scribe.observe(LinkOpened(1, "ws://csms", 1))
+        with CommitThread(write) as recorder._commit_thread:
+            recorder.observe(STATION_STARTED)
+            recorder.observe(LinkOpened(1, "ws://csms", 1))
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(scribe.commit_now)
+                nursery.start_soon(recorder.commit_now)
                 await trio.testing.wait_all_tasks_blocked()
-                assert scribe.desired_state.value.link.open_count == 0, "visible before the commit"
+                assert recorder.desired_state.value.link.open_count == 0, (
+                    "visible before the commit"
+                )
                 disk.set()
-            assert scribe.desired_state.value.link.open_count == 1
+            assert recorder.desired_state.value.link.open_count == 1
 
 
-async def test_a_full_disk_takes_the_commit_in_the_room_kept_in_reserve_p6(tmp_path: Path) -> None:
-    with open_recorder(tmp_path, release_reserve=lambda: True) as (scribe, store, _):
+async def test_a_commit_on_a_full_disk_uses_the_reserve_p6(tmp_path: Path) -> None:
+    with open_recorder(tmp_path, release_reserve=lambda: True) as (recorder, store, _):
         failures = [DiskFull("no room")]
 
         def write(rows: Sequence[EntryRow]) -> None:
@@ -268,7 +270,7 @@ async def test_a_full_disk_takes_the_commit_in_the_room_kept_in_reserve_p6(tmp_p
                 raise failures.pop()
             store.write_rows(rows)
 
-        with CommitThread(write) as scribe._commit_thread:
-            scribe.observe(STATION_STARTED)
-            await scribe.commit_now()
-        assert store.head.seq == scribe.head.seq > 0
+        with CommitThread(write) as recorder._commit_thread:
+            recorder.observe(STATION_STARTED)
+            await recorder.commit_now()
+        assert store.head.seq == recorder.head.seq > 0

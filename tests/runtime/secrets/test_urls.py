@@ -1,4 +1,4 @@
-"""Does a URL with credentials in it stay out of the journal, and all others in it?"""
+"""URLs with credentials stay out of the journal; all others are unchanged. P9."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_url_without_credentials_is_kept_as_it_is(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "safe_parts"),
     [
         ("ftp://user:pass@host/dir/", "ftp://host/dir/"),
         ("ftp://user@host:2121/dir/", "ftp://host:2121/dir/"),
@@ -62,9 +62,9 @@ def test_a_url_without_credentials_is_kept_as_it_is(url: str) -> None:
         ("ftp://me:1234/5678@host/x", ""),
     ],
 )
-def test_credentials_are_kept_apart_and_come_back(url: str, shown: str) -> None:
+def test_credentials_are_stored_and_restored(url: str, safe_parts: str) -> None:
     location = hide_credentials(url, keep_secret)
-    assert location == f"{REFERENCE} {shown}".rstrip()
+    assert location == f"{REFERENCE} {safe_parts}".rstrip()
     assert find_secret_reference(location) == REFERENCE
     assert restore_url(location, secret_reader(url)) == url
 
@@ -75,7 +75,7 @@ def test_a_lost_secret_is_no_url() -> None:
     )
 
 
-def test_an_overlong_url_stays_overlong_and_is_not_kept() -> None:
+def test_an_overlong_url_stays_overlong_and_is_not_stored() -> None:
     location = hide_credentials("ftp://user:pass@host/" + "x" * URL_LENGTH_MAX, lambda text: "kept")
     assert len(location) > URL_LENGTH_MAX
     assert set(location) == {"*"}
@@ -85,7 +85,7 @@ def test_an_overlong_url_stays_overlong_and_is_not_kept() -> None:
     password=st.text(st.characters(categories=("L", "N", "P", "S")), min_size=8, max_size=60),
     form=st.sampled_from(["ftp://me:{}@host/x", "https://host/?sig={}", "sftp://{}@h", "x:{}@y"]),
 )
-def test_no_password_survives_whatever_it_is(password: str, form: str) -> None:
+def test_no_password_stays_in_the_location(password: str, form: str) -> None:
     location = hide_credentials(form.format(password), keep_secret)
     assert password not in location.replace(REFERENCE, "")
     assert len(location) <= URL_LENGTH_MAX or set(location) == {"*"}
@@ -99,34 +99,35 @@ def test_no_password_survives_whatever_it_is(password: str, form: str) -> None:
         ("PublishFirmware", {"location": "ftp://me:hunter22@host/"}),
     ],
 )
-def test_the_intake_takes_credentials_out(
+def test_the_frame_filter_removes_credentials(
     tmp_path: Path, action: str, payload: dict[str, object]
 ) -> None:
     secrets = SecretStore(tmp_path / "secrets")
-    intake = FrameFilter(
+    frame_filter = FrameFilter(
         load_product().device_model, lambda type, value: IdToken("#x", type), secrets.store_secret
     )
-    seen = bytes(intake.to_observation(json.dumps([2, "m-1", action, payload])).frame).decode()  # type: ignore[union-attr]
-    assert "hunter22" not in seen
-    location = seen[seen.index("<secret") :].partition('"')[0]
+    observation = frame_filter.to_observation(json.dumps([2, "m-1", action, payload]))
+    frame = bytes(observation.frame).decode()  # type: ignore[union-attr]
+    assert "hunter22" not in frame
+    location = frame[frame.index("<secret") :].partition('"')[0]
     assert restore_url(location, secrets.read_secret) == "ftp://me:hunter22@host/"
 
 
 @pytest.mark.parametrize("payload", [[], {}, {"log": 3}, {"log": {"remoteLocation": 3}}, None])
-def test_a_request_of_another_shape_passes(tmp_path: Path, payload: object) -> None:
-    intake = FrameFilter(
+def test_a_request_of_another_shape_is_unchanged(tmp_path: Path, payload: object) -> None:
+    frame_filter = FrameFilter(
         load_product().device_model, lambda type, value: IdToken("#x", type), lambda text: "kept"
     )
     frame = [2, "m-1", "GetLog", payload]
-    seen = intake.to_observation(json.dumps(frame))
-    assert json.loads(bytes(seen.frame)) == frame  # type: ignore[union-attr]
+    observation = frame_filter.to_observation(json.dumps(frame))
+    assert json.loads(bytes(observation.frame)) == frame  # type: ignore[union-attr]
 
 
-def test_a_garbled_frame_with_a_url_is_not_quoted() -> None:
-    intake = FrameFilter(
+def test_a_malformed_frame_with_a_url_is_not_quoted() -> None:
+    frame_filter = FrameFilter(
         load_product().device_model, lambda type, value: IdToken("#x", type), lambda text: "kept"
     )
-    seen = intake.to_observation(
+    observation = frame_filter.to_observation(
         '[2,"m","GetLog",{"log":{"remoteLocation":"ftp://me:hunter22@host/"'
     )
-    assert seen.excerpt == ""  # type: ignore[union-attr]
+    assert observation.excerpt == ""  # type: ignore[union-attr]
