@@ -1,13 +1,15 @@
-"""Which requirements bind this station, and what test holds each?
+"""Requirement coverage: the requirements that bind the station, and the tests that hold them.
 
 The scope is every requirement of the use cases behind the certified test cases of the Core profile,
-with those the errata up to 2025-06 added to them.
-`ids.json` says whom each one binds: station, csms, both, or the operator (who makes certificates
-and chooses passwords). `excused.toml` lists what needs no test of its own, each with its reason.
+with those added to them by errata up to 2025-06. `ids.json` lists the party that each one binds:
+station, csms, both, or the operator (who makes certificates and chooses passwords).
 
-A requirement is cited by a test module that names it (`_b05_fr_02`, `B05.FR.02`, `B05.FR.02/03`,
-`B07.FR.01 to 13`), or by a test case of Part 6 that is played for a profile of ours and names it
-in `tests/conformance/octt/cases.json`.
+A requirement is held if it is cited
+* by a test module that names it: `_b05_fr_02`, `B05.FR.02`, `B05.FR.02/03`, `B07.FR.01 to 13`; or
+* by a test case of Part 6 that runs for one of `PROFILES` and lists it in `octt/cases.json`.
+
+Every other one must be in `excused.toml` with a reason: it cannot apply to the product, is the
+same as another one, or is not built. `verdict_of` has the order in which these count.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from tests.conformance.octt.applicability import decide_all_cases
 from tests.conformance.octt.cases import PLAYS
 
 HERE = Path(__file__).parent
-TESTS = HERE.parent
-PROFILES = ("evs-flash-300", "development")  # a case counts where one of these must pass it
+TESTS = HERE.parents[1]
+PROFILES = ("evs-flash-300", "development")  # a case counts if it applies to one of these
 STATION_BOUND = frozenset({"station", "both"})
 
 _CITED = re.compile(
@@ -41,14 +43,14 @@ _MORE = re.compile(r"(?P<to>to|-)?[\s_/,]*(?:fr[._])?(?P<number>\d{2,3})", re.IG
 
 @dataclass(frozen=True)
 class Excuses:
-    """Why a requirement needs no test of its own.
+    """The content of `excused.toml`: why requirements need no test of their own.
 
     Attributes:
-        reasons: pattern over ids (`*` and `?`) to a reason. What the product is not.
-        same: id to the id of the same rule elsewhere, which a test must hold.
-        named_only: pattern to a reason. A case of Part 6 names these and does not try them, so
-            that it holds nothing; a test module that cites one still counts.
-        not_built: id to what is missing. The station falls short of these.
+        reasons: pattern of ids (`*`, `?`, `[...]`) to a reason: they do not apply to the product.
+        same: id to the id of the same rule elsewhere, which must be cited.
+        named_only: pattern to a reason. Cases of Part 6 list these and do not test them, so a
+            case does not count for them; a test module does.
+        not_built: id to what is missing. The station does not fulfill these.
     """
 
     reasons: Mapping[str, str]
@@ -59,7 +61,7 @@ class Excuses:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What holds one requirement; neither says: nothing does."""
+    """What holds one requirement. Missing if there is neither a citation nor an excuse."""
 
     requirement: str
     cited_by: tuple[str, ...] = ()
@@ -72,17 +74,17 @@ class Verdict:
 
     @property
     def is_by_cases_only(self) -> bool:
-        """No test of ours names it: a played case of Part 6 does."""
-        return bool(self.cited_by) and all(one.startswith("TC_") for one in self.cited_by)
+        """Whether only cases of Part 6 cite it, no test module."""
+        return bool(self.cited_by) and all(citation.startswith("TC_") for citation in self.cited_by)
 
 
 def bound_parties() -> Mapping[str, str]:
-    """Requirement id to whom it binds."""
+    """Requirement id to the party it binds."""
     table = msgspec.json.decode((HERE / "ids.json").read_bytes(), type=dict[str, dict[str, str]])
     return {
-        f"{use_case}.FR.{number}": whom
+        f"{use_case}.FR.{number}": party
         for use_case, numbers in table.items()
-        for number, whom in numbers.items()
+        for number, party in numbers.items()
     }
 
 
@@ -91,21 +93,21 @@ def load_excuses() -> Excuses:
 
 
 def requirements_in(text: str) -> Iterator[str]:
-    """Every requirement id a text names, ranges and lists written out."""
-    for found in _CITED.finditer(text):
-        use_case, last = found["use_case"].upper(), found["first"]
+    """Every requirement id in a text; ranges and lists are expanded."""
+    for match in _CITED.finditer(text):
+        use_case, last = match["use_case"].upper(), match["first"]
         yield f"{use_case}.FR.{last}"
-        for more in _MORE.finditer(found["more"]):
+        for more in _MORE.finditer(match["more"]):
             number = more["number"]
             begin = int(last) + 1 if more["to"] else int(number)
-            for one in range(begin, int(number) + 1):
-                yield f"{use_case}.FR.{one:0{len(number)}}"
+            for member in range(begin, int(number) + 1):
+                yield f"{use_case}.FR.{member:0{len(number)}}"
             last = number
 
 
 @cache
 def citing_modules() -> Mapping[str, tuple[str, ...]]:
-    """Requirement id to the test modules that name it."""
+    """Requirement id to the test modules that cite it."""
     return _group_by_requirement(
         (requirement, path.relative_to(TESTS).as_posix())
         for path in _test_modules()
@@ -115,7 +117,7 @@ def citing_modules() -> Mapping[str, tuple[str, ...]]:
 
 @cache
 def citing_cases() -> Mapping[str, tuple[str, ...]]:
-    """Requirement id to the played test cases that Part 6 says try it."""
+    """Requirement id to the test cases that apply and list it."""
     return _group_by_requirement(
         (requirement, case_id)
         for profile in PROFILES
@@ -126,24 +128,24 @@ def citing_cases() -> Mapping[str, tuple[str, ...]]:
 
 
 def _group_by_requirement(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
-    found: dict[str, set[str]] = {}
-    for requirement, where in pairs:
-        found.setdefault(requirement, set()).add(where)
-    return {requirement: tuple(sorted(where)) for requirement, where in found.items()}
+    groups: dict[str, set[str]] = {}
+    for requirement, source in pairs:
+        groups.setdefault(requirement, set()).add(source)
+    return {requirement: tuple(sorted(source)) for requirement, source in groups.items()}
 
 
 def _test_modules() -> Iterator[Path]:
     yield from (path for path in TESTS.rglob("test_*.py") if HERE not in path.parents)
-    yield from (TESTS / "octt" / "cases").glob("*.py")
+    yield from (TESTS / "conformance" / "octt" / "cases").glob("*.py")
 
 
 def all_verdicts() -> list[Verdict]:
-    """What holds each requirement that binds the station, in the order of their ids."""
+    """The verdict on each requirement that binds the station, by id."""
     excused = load_excuses()
     return [
-        verdict_of(one, excused)
-        for one, whom in sorted(bound_parties().items())
-        if whom in STATION_BOUND
+        verdict_of(requirement, excused)
+        for requirement, party in sorted(bound_parties().items())
+        if party in STATION_BOUND
     ]
 
 
@@ -154,7 +156,9 @@ def verdict_of(requirement: str, excused: Excuses) -> Verdict:
         return Verdict(requirement, cited_by=cited)
     other = excused.same.get(requirement)
     if other and (cited := citations_of(other, excused)):
-        return Verdict(requirement, cited_by=tuple(f"{one} (as {other})" for one in cited))
+        return Verdict(
+            requirement, cited_by=tuple(f"{citation} (as {other})" for citation in cited)
+        )
     reason = _matching_reason(requirement, excused.named_only) or _matching_reason(
         requirement, excused.reasons
     )
@@ -162,7 +166,7 @@ def verdict_of(requirement: str, excused: Excuses) -> Verdict:
 
 
 def citations_of(requirement: str, excused: Excuses) -> tuple[str, ...]:
-    """What holds a requirement by its own id."""
+    """The test modules and cases that cite this id."""
     modules = citing_modules().get(requirement, ())
     if _matching_reason(requirement, excused.named_only):
         return modules
@@ -170,5 +174,7 @@ def citations_of(requirement: str, excused: Excuses) -> tuple[str, ...]:
 
 
 def _matching_reason(requirement: str, reasons: Mapping[str, str]) -> str:
-    """The reason of the first pattern that fits, or nothing."""
-    return next((why for one, why in reasons.items() if fnmatchcase(requirement, one)), "")
+    """The reason of the first matching pattern, or an empty string."""
+    return next(
+        (reason for pattern, reason in reasons.items() if fnmatchcase(requirement, pattern)), ""
+    )

@@ -1,4 +1,4 @@
-"""Does every requirement that binds the station have a test or a reason?"""
+"""Every requirement that binds the station is cited by a test or excused with a reason."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ from tests.conformance.requirements import (
 
 
 def test_every_requirement_is_cited_or_excused() -> None:
-    assert [one.requirement for one in all_verdicts() if one.is_missing] == []
+    assert [verdict.requirement for verdict in all_verdicts() if verdict.is_missing] == []
 
 
 def test_every_excuse_excuses_something() -> None:
-    """A requirement that is tested by now, or that nobody has, needs none."""
+    """A requirement that is tested, or does not exist, needs no excuse."""
     excused = load_excuses()
-    ours = {one for one, whom in bound_parties().items() if whom in STATION_BOUND}
-    uncited = {one for one in ours if not citations_of(one, excused)}
+    bound = {
+        requirement for requirement, party in bound_parties().items() if party in STATION_BOUND
+    }
+    uncited = {requirement for requirement in bound if not citations_of(requirement, excused)}
     assert {*excused.same} <= uncited
-    assert {*excused.not_built} <= ours
-    needless = [
+    assert {*excused.not_built} <= bound
+    unused = [
         pattern
         for pattern in (*excused.reasons, *excused.named_only)
-        if not any(fnmatchcase(one, pattern) for one in uncited - {*excused.same})
+        if not any(fnmatchcase(requirement, pattern) for requirement in uncited - {*excused.same})
     ]
-    assert needless == []
+    assert unused == []
 
 
-def test_what_is_the_same_elsewhere_is_tested_there() -> None:
+def test_a_requirement_excused_as_the_same_as_another_has_a_test_there() -> None:
     excused = load_excuses()
     assert [other for other in excused.same.values() if not citations_of(other, excused)] == []
 
 
-def test_a_case_that_only_names_a_requirement_holds_nothing() -> None:
+def test_a_case_that_only_names_a_requirement_does_not_count() -> None:
     named = "J01.FR.03"
     assert named in citing_cases()
     assert verdict_of(named, load_excuses()).excuse
@@ -52,7 +54,7 @@ def test_a_case_that_only_names_a_requirement_holds_nothing() -> None:
     ).is_by_cases_only
 
 
-def test_a_requirement_nobody_names_is_missing() -> None:
+def test_a_requirement_without_citation_is_missing() -> None:
     assert verdict_of("Q99.FR.01", load_excuses()).is_missing
 
 
@@ -69,5 +71,5 @@ def test_a_requirement_nobody_names_is_missing() -> None:
         ("_tc_e_17 and 2048 bytes", []),
     ],
 )
-def test_what_a_text_cites(text: str, cited: list[str]) -> None:
+def test_citations_in_a_text(text: str, cited: list[str]) -> None:
     assert list(requirements_in(text)) == cited
