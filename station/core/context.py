@@ -1,8 +1,12 @@
-"""What lies on the table when something is judged?
+"""Decision context: product, state and the entry being decided; and what handlers yield with it.
 
-A case is the product, the memory that already holds the observation, and the observation itself.
-Handlers and rules are generators over a case: they yield decisions and do nothing else. They see
-the memory as it was when they were called; what they decide is visible to whoever is asked next.
+A rule or handler is a generator over a `Context`: it reads the product, the state and the entry,
+and yields decisions. It does nothing else, so the same entry in the same state always gives the
+same decisions. The state already holds the entry; what the rule itself yields is applied after it
+ends.
+
+The functions below the classes build the decisions that most handlers need: the answer to a CALL
+(`call_result`, `call_error`, `status_info`) and a CALL of the station (`queue_call`).
 """
 
 from __future__ import annotations
@@ -24,13 +28,15 @@ from station.profiles import Profile
 
 
 class Product(msgspec.Struct, frozen=True):
-    """What never changes while the program runs: the profile and the device model it gives."""
+    """What does not change while the program runs: the profile and its device model."""
 
     profile: Profile
     device_model: DeviceModel
 
 
 class Context(msgspec.Struct, frozen=True):
+    """What a decision may depend on."""
+
     product: Product
     state: State
     entry: Entry
@@ -42,17 +48,18 @@ class Context(msgspec.Struct, frozen=True):
 
     @property
     def uptime_ms(self) -> int:
+        """Uptime of the host at this entry; deadlines run on it."""
         return self.entry.uptime_ms
 
     @property
     def may_send_calls(self) -> bool:
-        """Whether calls of our own may go out at all. B01.FR.08, B02.FR.02."""
+        """Whether the station may send CALLs of its own. B01.FR.08, B02.FR.02."""
         return self.state.link.online and self.state.registration.is_accepted
 
     def variable_text(self, variable: str) -> str | None:
-        """What a variable is set to, by its path: `OCPPCommCtrlr.MessageTimeout[Default]`.
+        """The value of a variable, by its path: `OCPPCommCtrlr.MessageTimeout[Default]`.
 
-        None where the product does not have it. Not for what the station measures.
+        None if the product does not have the variable. Not for variables that are measured.
         """
         definition = self.product.device_model.by_path.get(variable)
         if definition is None:
@@ -60,30 +67,31 @@ class Context(msgspec.Struct, frozen=True):
         return self.state.variables.values.get(variable, definition.attributes[0].value or "")
 
     def variable_integer(self, variable: str, default: int = 0) -> int:
-        """An integer variable; `absent` where the product does not have it or it is empty."""
+        """An integer variable; `default` if the product does not have it or it is empty."""
         value = self.variable_text(variable)
         return int(value) if value else default
 
     def variable_boolean(self, variable: str, default: bool = False) -> bool:
-        """A boolean variable; `absent` where the product does not have it or it is empty."""
+        """A boolean variable; `default` if the product does not have it or it is empty."""
         value = self.variable_text(variable)
         return value == "true" if value else default
 
     def variable_list(self, variable: str) -> tuple[str, ...]:
-        """A list variable; empty where the product does not have it."""
+        """A list variable; empty if the product does not have it."""
         return split_list(self.variable_text(variable) or "")
 
     def make_uuid(self, *parts: object) -> str:
-        """A UUID of this journal, the same after every replay.
+        """A UUID derived from the journal's id and the parts, so replay gives the same one.
 
-        Where entries were lost, their numbers come again: then the era keeps the names apart.
+        After entries were lost, entry numbers are used again; from then on a namespace in the state
+        keeps the UUIDs apart.
         """
-        era = self.state.health.id_namespace
-        return derived_uuid(self.state.journal_id, *((era, *parts) if era else parts))
+        namespace = self.state.health.id_namespace
+        return derived_uuid(self.state.journal_id, *((namespace, *parts) if namespace else parts))
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A CALL of the CSMS: its messageId, action and payload as text."""
+    """A CALL from the CSMS: its messageId, action and encoded payload."""
 
     message_id: str
     action: str
@@ -91,28 +99,28 @@ class Call(msgspec.Struct, frozen=True):
 
 
 Rule = Callable[[Context], Iterator[Decision]]
-Deadline = Callable[[Context], int | None]  # uptime at which a rule is due
-CallHandler = Callable[[Context, Call, Any], Iterator[Decision]]  # of the action's own request
-
-ResultHandler = Callable[[Context, int, Any], Iterator[Decision]]  # the call, its response or None
+Deadline = Callable[[Context], int | None]  # uptime at which a rule is due; None: at no time
+CallHandler = Callable[[Context, Call, Any], Iterator[Decision]]  # with the request of the action
+ResultHandler = Callable[[Context, int, Any], Iterator[Decision]]  # entry of the CALL; or None
 
 
 def encode_raw(message: Datatype) -> msgspec.Raw:
+    """A message as it stands in the payload of a frame."""
     return msgspec.Raw(encode(message))
 
 
 def call_result(call: Call, response: Datatype) -> CallResultQueued:
-    """A CALLRESULT."""
+    """A CALLRESULT that answers the call."""
     return CallResultQueued(call.message_id, call.action, encode_raw(response))
 
 
 def call_error(call: Call, code: str, description: str) -> CallErrorQueued:
-    """A CALLERROR. Part 4 §4.3."""
+    """A CALLERROR that answers the call. Part 4 §4.3."""
     return CallErrorQueued(call.message_id, code, description[:255])
 
 
 def status_info(code: str, text: str | None = None) -> StatusInfoType:
-    """Why a request is refused: a code of Part 2 appendix 5 and, where it helps, a sentence."""
+    """The reason of a refusal: a code of Part 2 appendix 5 and, if it helps, a text for people."""
     if text is None:
         return StatusInfoType(reason_code=code)
     return StatusInfoType(reason_code=code, additional_info=text[:512])
@@ -126,14 +134,18 @@ def queue_call(
     solicited: bool = False,
     status: ConnectorStatusSummary | None = None,
 ) -> Iterator[CallQueued]:
-    """Queue a call beside the transaction lane, unless nobody could hear it and it need not last.
+    """Queue a CALL in the general lane; none if it cannot be sent now and need not be kept.
 
-    `keep` is for what must arrive; `OCPPCommCtrlr.QueueAllMessages` asks it for everything.
-    `solicited` calls may go before the CSMS accepted us. B02.FR.02.
+    Args:
+        keep: it must arrive, also after an offline period. `OCPPCommCtrlr.QueueAllMessages` keeps
+            every CALL.
+        solicited: the CSMS requested it, so it may go before the CSMS has accepted the station.
+            B02.FR.02.
+        status: the status that the CALL reports, for StatusNotification.
     """
     keep = keep or ctx.variable_boolean("OCPPCommCtrlr.QueueAllMessages")
-    audible = ctx.may_send_calls or (solicited and ctx.state.link.online)
-    if audible or keep:
+    can_be_sent = ctx.may_send_calls or (solicited and ctx.state.link.online)
+    if can_be_sent or keep:
         yield CallQueued(
             lane="general",
             action=action_name(request),
@@ -145,15 +157,15 @@ def queue_call(
 
 
 def action_name(request: Datatype) -> str:
-    """The action a request is sent under. Part 4 §4.1.6."""
+    """The action that a request is sent under. Part 4 §4.1.6."""
     return type(request).__name__.removesuffix("Request")
 
 
 def id_token_from_message(message_id_token: IdTokenType) -> IdToken:
-    """An IdToken of a message as the memory keeps it: what came in is already a reference."""
+    """An IdToken of a received message; its value is a reference already."""
     return IdToken(ref=message_id_token.id_token, type=message_id_token.type)
 
 
 def id_token_for_message(id_token: IdToken) -> IdTokenType:
-    """An IdToken of the memory as a message carries it: the value is put in when it is sent."""
+    """An IdToken for a message; the reference is replaced by the value when it is sent."""
     return IdTokenType(id_token=id_token.ref, type=id_token.type)  # type: ignore[arg-type]

@@ -1,7 +1,12 @@
-"""How should things be? A level, not a list of commands.
+"""The desired state: how the hardware, the link and the jobs should be after a commit.
 
-Computed after every commit from the memory alone. Hands, link and alarm act on the difference
-between this and what they have done, so a restart needs no list of half-done orders.
+`compute_desired_state` is pure and computes it after every commit from the state alone. It says how
+things should be, not what to do next: power path, link, timer and jobs act on the difference
+between it and what they have done, so a restart needs no list of half-done orders. An action counts
+as done when an observation reports it.
+
+If it cannot be computed because of a programming error, `_safe_state` takes its place: no energy on
+any EVSE, no card reader, no display text but "Out of order"; the link stays and answers are sent.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from station.core.display import OUT_OF_ORDER_TEXT, display_text
 
 
 class DesiredCall(msgspec.Struct, frozen=True):
-    """The attempt that is under way; its payload lies in entry `call`."""
+    """The attempt in flight. Its payload is in the entry `call`."""
 
     call: int
     message_id: str
@@ -36,21 +41,20 @@ class DesiredCall(msgspec.Struct, frozen=True):
 
 
 class DesiredEvse(msgspec.Struct, frozen=True):
-    """What the power path of one EVSE shall do."""
+    """What the power path and the display of one EVSE should do."""
 
     evse_id: int
-    energy_allowed: bool  # whoever is plugged in may charge
-    suspended: bool  # somebody may charge, but not now: stay connected without energy
+    energy_allowed: bool  # the EV may charge
+    suspended: bool  # authorized, but without energy now: stay connected
     transaction_id: str | None
-    display_text: str  # for the display
-    cable_report_count: int | None = (
-        None  # reports of the cable this was judged with; None: whichever
-    )
+    display_text: str
+    # Reports of the cable that this was decided with; None: it applies to any.
+    cable_report_count: int | None = None
 
 
 FirmwareStep = Literal["wait", "download", "verify", "install", "confirm"]
 
-FAILED_RETRY_MS: Final = 10_000  # the least between two deadlines after a rule failed
+FAILED_RETRY_MS: Final = 10_000  # least time between two deadlines after a rule failed
 
 STEP_BY_STATUS: Final[dict[str, FirmwareStep]] = {
     "Downloading": "download",
@@ -60,24 +64,24 @@ STEP_BY_STATUS: Final[dict[str, FirmwareStep]] = {
 
 
 class DesiredFirmware(msgspec.Struct, frozen=True):
-    """What to do next for a firmware update. L01."""
+    """The next step of a firmware update. L01."""
 
     update_seq: int  # entry that ordered it
     step: FirmwareStep
     order: FirmwareUpdateOrdered
-    version: str = ""  # of what the installer has put in place
+    version: str = ""  # of the firmware that was installed
 
 
 class DesiredLink(msgspec.Struct, frozen=True):
-    """How to reach the CSMS, and how patiently. Part 4 §5.3, §8; B10."""
+    """How to connect to the CSMS: candidates, attempts, pings, back-off. Part 4 §5.3, §8; B10."""
 
     candidates: tuple[NetworkProfile, ...] = ()  # in the order they are tried. B10.FR.04
-    attempts_per_candidate: int = 1  # for each of them. B10.FR.03
-    last_successful: NetworkProfile | None = None  # of the last successful connection
-    fallback_enabled: bool = False  # to that one, once all have failed. B10.FR.07, C-47
-    open_count: int = 0  # of this run of the program; the last one is the present connection
+    attempts_per_candidate: int = 1  # B10.FR.03
+    last_successful: NetworkProfile | None = None  # profile of the last successful connection
+    fallback_enabled: bool = False  # to it, after all candidates failed. B10.FR.07, C-47
+    open_count: int = 0  # connections of this run; the last one is the present connection
     online: bool = False
-    password_reference: str = ""  # reference of BasicAuthPassword; empty: the one in station.toml
+    password_reference: str = ""  # of BasicAuthPassword; empty: the password in station.toml
     ping_interval_s: int = 0  # 0: no pings. WebSocketPingInterval
     back_off_minimum_s: int = 10
     back_off_random_s: int = 0
@@ -85,35 +89,34 @@ class DesiredLink(msgspec.Struct, frozen=True):
 
 
 class DesiredState(msgspec.Struct, frozen=True):
+    """How everything outside the core should be."""
+
     link: DesiredLink = DesiredLink()
     replies: tuple[PendingReply, ...] = ()
     call: DesiredCall | None = None
     evses: tuple[DesiredEvse, ...] = ()
     reader_enabled: bool = True
-    next_due_ms: int | None = None  # uptime at which something is due
+    next_due_ms: int | None = None  # uptime at which a rule is due
     restart_reason: str | None = None  # BootReasonEnumType of the next run
     firmware: DesiredFirmware | None = None
-    log_upload: LogUpload | None = None  # the log that shall be on its way
-    customer_request: CustomerRequest | None = None  # whose data shall be looked for
-    references_to_erase: tuple[str, ...] = ()  # references of personal values that shall go now
+    log_upload: LogUpload | None = None  # the log to upload
+    customer_request: CustomerRequest | None = None  # whose data is to be searched
+    references_to_erase: tuple[str, ...] = ()  # of personal values to erase now
     certificates: tuple[CertificateInstalled, ...] = ()
-    failure: str = ""  # why this is only the level that harms nobody
+    failure: str = ""  # why this is the safe state
 
 
 def compute_desired_state(product: Product, state: State, entry: Entry) -> DesiredState:
-    """The level that follows from the memory as it is after `entry`.
-
-    Where that has a fault of ours, the level that harms nobody, which says so. P8.
-    """
+    """The desired state after `entry`; after a programming error the safe one. P8."""
     ctx = Context(product, state, entry)
     try:
         return _desired_state(ctx)
-    except PROGRAMMING_ERRORS as fault:
-        return _safe_state(ctx, fault)
+    except PROGRAMMING_ERRORS as error:
+        return _safe_state(ctx, error)
 
 
-def _safe_state(ctx: Context, fault: Exception) -> DesiredState:
-    """No energy anywhere; the CSMS still gets its answers."""
+def _safe_state(ctx: Context, error: Exception) -> DesiredState:
+    """No energy on any EVSE; the CSMS still gets its answers."""
     return DesiredState(
         link=_desired_link(ctx),
         replies=ctx.state.pending_replies.pending,
@@ -123,7 +126,7 @@ def _safe_state(ctx: Context, fault: Exception) -> DesiredState:
         ),
         reader_enabled=False,
         next_due_ms=ctx.uptime_ms + FAILED_RETRY_MS,
-        failure=f"{type(fault).__name__}: {fault}",
+        failure=f"{type(error).__name__}: {error}",
     )
 
 
@@ -182,12 +185,12 @@ def _desired_firmware(update: FirmwareUpdate | None) -> DesiredFirmware | None:
 
 
 def _desired_evse(ctx: Context, evse_id: int) -> DesiredEvse:
-    held = ctx.state.authorizations.on_evse(evse_id)
+    authorization = ctx.state.authorizations.on_evse(evse_id)
     transaction = ctx.state.transactions.on_evse(evse_id)
     return DesiredEvse(
         evse_id=evse_id,
         energy_allowed=may_charge(ctx, evse_id),
-        suspended=held is not None and held.suspended,
+        suspended=authorization is not None and authorization.suspended,
         transaction_id=transaction.transaction_id if transaction else None,
         display_text=display_text(ctx, evse_id),
         cable_report_count=ctx.state.evses.by_id(evse_id).cable_report_count,
@@ -195,7 +198,7 @@ def _desired_evse(ctx: Context, evse_id: int) -> DesiredEvse:
 
 
 def _next_due_ms(ctx: Context) -> int | None:
-    """The earliest deadline; after a failed rule not at once: it may leave one in the past."""
+    """The earliest deadline; after a failed rule not at once, because it may stay in the past."""
     due_ms = min(_due_times_ms(ctx), default=None)
     failed_ms = ctx.state.health.rule_failed_ms
     if due_ms is None or failed_ms is None:

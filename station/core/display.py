@@ -1,4 +1,4 @@
-"""TODO."""
+"""Text of the display for each EVSE, from the state alone."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from station.core.blocks.evse_conditions import (
 from station.core.context import Context
 
 OUT_OF_ORDER_TEXT: Final = "Out of order"
+AUTHORIZED_TEXTS: Final = {"Idle": "Plug in the cable", "Charging": "Charging"}  # by chargingState
 
 
 def display_text(ctx: Context, evse_id: int) -> str:
-    """What the person in front of the station reads."""
+    """What the EV driver reads; the first line that applies."""
     if ctx.state.faults.blocking_fault(evse_id):
         return OUT_OF_ORDER_TEXT
     transaction = ctx.state.transactions.on_evse(evse_id)
@@ -24,7 +25,7 @@ def display_text(ctx: Context, evse_id: int) -> str:
         return "Thank you. Unplug the cable"
     state = charging_state(ctx, evse_id)
     if ctx.state.authorizations.on_evse(evse_id):
-        return {"Idle": "Plug in the cable", "Charging": "Charging"}.get(state, "Please wait")
+        return AUTHORIZED_TEXTS.get(state, "Please wait")
     if is_out_of_order(ctx):
         return OUT_OF_ORDER_TEXT
     if is_storage_full(ctx):

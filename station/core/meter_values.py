@@ -1,4 +1,4 @@
-"""How does a reading become a MeterValue?"""
+"""MeterValueType from a reading of the meter. J01, J02."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def _soc_percent(read: MeterRead) -> Decimal | None:
 
 
 class Measurand(NamedTuple):
-    """What the reading says of it, and where it is measured."""
+    """How a measurand is taken from a reading, its unit, and where it is measured."""
 
     get_value: Callable[[MeterRead], Decimal | None]
     unit: str
     location: str
 
 
-# all of a DC output. J02.FR.05
+# Measurands of the DC output; its location is Outlet. J02.FR.05
 MEASURANDS: Final = {
     "Energy.Active.Import.Register": Measurand(lambda read: read.energy_wh, "Wh", "Outlet"),
     "Energy.Active.Export.Register": Measurand(lambda read: read.energy_export_wh, "Wh", "Outlet"),
@@ -40,27 +40,28 @@ MEASURANDS: Final = {
 
 
 def make_sample(reading: Reading, context: str) -> Sample:
+    """A reading as a sample. `context` is a ReadingContextEnumType."""
     return Sample(context, reading.at_unix_ms, reading.meter_read)
 
 
 def build_meter_value(sample: Sample, measurands: Iterable[str]) -> MeterValueType | None:
-    """The wanted measurands of one reading; None where it has none of them.
+    """The selected measurands of a sample; None if the reading has none of them.
 
-    Registers go out exactly as the meter gave them. J02.FR.16, J02.FR.17.
+    Registers are sent exactly as the meter gave them. J02.FR.16, J02.FR.17.
     """
     values = []
     for measurand in measurands:
-        known = MEASURANDS.get(measurand)
-        value = known.get_value(sample.meter_read) if known else None
-        if known is None or value is None:
+        row = MEASURANDS.get(measurand)
+        value = row.get_value(sample.meter_read) if row else None
+        if row is None or value is None:
             continue
         values.append(
             SampledValueType(
                 value=value,
                 context=sample.context,  # type: ignore[arg-type]
                 measurand=measurand,  # type: ignore[arg-type]
-                location=known.location,  # type: ignore[arg-type]
-                unit_of_measure=UnitOfMeasureType(unit=known.unit),
+                location=row.location,  # type: ignore[arg-type]
+                unit_of_measure=UnitOfMeasureType(unit=row.unit),
             )
         )
     if not values:

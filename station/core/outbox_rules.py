@@ -1,7 +1,41 @@
-"""Which call goes out next, and what becomes of one that failed?
+"""The outbox: which CALL is sent next, and what follows when one fails.
 
-Rules over the outbox. The transaction lane keeps its order whatever happens (E13); a lost link is
-no failed attempt; everything else may go in between, so that a long backlog silences nothing.
+A CALL is queued once, as a CallQueued entry with its action and payload, and *attempted* until it
+is delivered, dropped or parked. An attempt is a CallAttempted entry with its own messageId,
+committed before the frame leaves. At most one CALL is in flight (Part 4 §4.1.1).
+
+Lanes
+    boot         one BootNotification. Nothing else goes out before it is answered, except what
+                 the CSMS itself requested while the station is Pending (B02.FR.02).
+    transaction  TransactionEvents, in strict order, never dropped (P2). Only the head is attempted.
+    general      everything else, in order. It goes between transaction messages: a general call
+                 that is older than the head of the transaction lane goes first, and with
+                 BACKLOG_MIN or more transaction messages waiting, every general call goes first.
+                 So a long backlog after an offline period delays no Heartbeat and no status.
+
+Attempts
+    A CALLERROR or a timeout is a failed attempt. A lost link is not: the CALL is attempted again
+    when the link opens. What a failed attempt does depends on the lane:
+
+    transaction  the lane waits MessageAttemptInterval × attempts (E13.FR.03), then tries again;
+                 after MessageAttempts attempts the CALL is parked, with the reason, and the lane
+                 goes on (E13.FR.04). A parked CALL can be requeued by the operator.
+    boot         the CALL is dropped; another BootNotification follows after BOOT_RETRY_S.
+    general      after a CALLERROR the CALL is dropped: the CSMS has decided. After a timeout it is
+                 dropped too, unless it is kept when offline; then it is attempted again.
+
+Late answers
+    A CALLRESULT to an earlier attempt of a transaction message still counts as delivery, also if
+    another attempt is in flight by then. A CALLERROR counts only for the attempt in flight.
+
+Link and restart
+    When the link closes or the program starts, general calls that are not kept when offline are
+    dropped, and so is a waiting BootNotification; what they reported is reported again (B04). The
+    transaction lane stays as it is.
+
+Full disk
+    With little space left, every second waiting sample of a transaction is dropped (E12.FR.05);
+    events that report more than readings stay, and so does what was already attempted.
 """
 
 from __future__ import annotations
@@ -26,169 +60,197 @@ from journal.projections.registration import RegistrationFailed
 from journal.projections.thinnable import TransactionUpdatesThinned
 from station.core.context import Context, Deadline, Rule
 
-BACKLOG_MIN: Final = 16  # transaction calls; with more waiting, other calls go ahead of them
-THINNED_CALLS_MAX: Final = 512  # samples looked at in one judgement
-BOOT_RETRY_S: Final = 60  # where the CSMS names no interval. B02.FR.07, B03.FR.05
+BACKLOG_MIN: Final = 16  # transaction calls; with more waiting, general calls go first
+THINNED_CALLS_MAX: Final = 512  # samples looked at for one entry
+BOOT_RETRY_S: Final = 60  # if the CSMS names no interval. B02.FR.07, B03.FR.05
 LINK_LOST_REASON: Final = "link lost"  # reasons of CallsDropped
 THINNED_REASON: Final = "little room left, every second sample goes (E12.FR.05)"
 MESSAGE_TIMEOUT: Final = "OCPPCommCtrlr.MessageTimeout[Default]"
 MESSAGE_ATTEMPTS: Final = "OCPPCommCtrlr.MessageAttempts[TransactionEvent]"
 MESSAGE_ATTEMPT_INTERVAL: Final = "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]"
 
+# --- Timeout -------------------------------------------------------------------------------------
+
 
 def message_timeout_ms(ctx: Context) -> int:
-    """How long an answer may take. Part 4 §4.1.1 leaves it to us."""
+    """How long an answer may take. Part 4 §4.1.1 leaves it to the station."""
     return message_timeout_s(ctx) * 1000
 
 
 def message_timeout_s(ctx: Context) -> int:
-    """Seconds, as the network connection profile in use has it. B09, messageTimeout."""
+    """messageTimeout of the network connection profile in use, else MessageTimeout. B09."""
     in_use = ctx.state.network_profiles.candidate_profile(ctx.state.link.slot)
-    told = in_use.message_timeout_s if in_use else 0
-    return told or ctx.variable_integer(MESSAGE_TIMEOUT, default=30)
-
-
-def complete_call(ctx: Context, call: int, message_id: str) -> Iterator[Decision]:
-    """The CSMS answered, in time or late."""
-    yield CallDelivered(call, message_id)
-
-
-def fail_attempt(
-    ctx: Context, flight: CallInFlight, why: str, *, refused_by_csms: bool = False
-) -> Iterator[Decision]:
-    """An attempt ended without a usable answer. E13.FR.02 to 04 for transactions."""
-    outbox = ctx.state.outbox
-    match flight.lane:
-        case "transaction" if flight.call_seq == outbox.next_transaction_call:
-            tries = outbox.failed_attempts + 1
-            wait_ms = ctx.variable_integer(MESSAGE_ATTEMPT_INTERVAL, default=60) * 1000 * tries
-            yield CallAttemptFailed(flight.call_seq, flight.message_id, why, wait_ms)
-            if tries >= ctx.variable_integer(MESSAGE_ATTEMPTS, default=3):
-                yield CallParked(flight.call_seq, f"attempt {tries} of {tries}: {why}")
-        case "boot":
-            yield CallAttemptFailed(flight.call_seq, flight.message_id, why, 0)
-            yield CallsDropped((flight.call_seq,), why)
-            yield RegistrationFailed(BOOT_RETRY_S)
-        case "general" if refused_by_csms or not outbox.is_kept_when_offline(flight.call_seq):
-            yield CallAttemptFailed(flight.call_seq, flight.message_id, why, 0)
-            yield CallsDropped((flight.call_seq,), why, refused_by_csms)
-        case _:
-            yield CallAttemptFailed(flight.call_seq, flight.message_id, why, 0)
-
-
-def fail_by_call_error(ctx: Context, flight: CallInFlight, why: str) -> Iterator[Decision]:
-    """A CALLERROR. What is not a transaction's is not asked twice: the CSMS has spoken."""
-    yield from fail_attempt(ctx, flight, why, refused_by_csms=True)
+    timeout_s = in_use.message_timeout_s if in_use else 0
+    return timeout_s or ctx.variable_integer(MESSAGE_TIMEOUT, default=30)
 
 
 def is_overdue(ctx: Context, flight: CallInFlight) -> bool:
-    """Whether the answer to the call in flight did not come in time, since it left."""
+    """Whether the timeout of the call in flight has passed since its frame left."""
     return flight.sent_ms is not None and ctx.uptime_ms >= flight.sent_ms + message_timeout_ms(ctx)
 
 
 def timeout_reason(ctx: Context) -> str:
+    """The reason of an attempt that timed out."""
     return f"no answer within {message_timeout_s(ctx)} s"
 
 
-def drop_calls_of_link(ctx: Context) -> Iterator[Decision]:
-    """What need not survive the link, or the program, goes. What it said is told anew. B04.
+# --- The end of an attempt -----------------------------------------------------------------------
 
-    A BootNotification that waited tells the reason of another start. B01.FR.09.
+
+def complete_call(ctx: Context, call_seq: int, message_id: str) -> Iterator[Decision]:
+    """The CSMS answered an attempt, in time or late."""
+    yield CallDelivered(call_seq, message_id)
+
+
+def fail_attempt(
+    ctx: Context, flight: CallInFlight, reason: str, *, refused_by_csms: bool = False
+) -> Iterator[Decision]:
+    """Fail an attempt that ended without a usable answer. E13.FR.02 to 04 for transactions."""
+    outbox, call_seq = ctx.state.outbox, flight.call_seq
+    match flight.lane:
+        case "transaction" if call_seq == outbox.next_transaction_call:
+            attempts = outbox.failed_attempts + 1
+            interval_s = ctx.variable_integer(MESSAGE_ATTEMPT_INTERVAL, default=60)
+            yield CallAttemptFailed(
+                call_seq, flight.message_id, reason, interval_s * 1000 * attempts
+            )
+            if attempts >= ctx.variable_integer(MESSAGE_ATTEMPTS, default=3):
+                yield CallParked(call_seq, f"attempt {attempts} of {attempts}: {reason}")
+        case "boot":
+            yield CallAttemptFailed(call_seq, flight.message_id, reason, 0)
+            yield CallsDropped((call_seq,), reason)
+            yield RegistrationFailed(BOOT_RETRY_S)
+        case "general" if refused_by_csms or not outbox.is_kept_when_offline(call_seq):
+            yield CallAttemptFailed(call_seq, flight.message_id, reason, 0)
+            yield CallsDropped((call_seq,), reason, refused_by_csms)
+        case _:
+            yield CallAttemptFailed(call_seq, flight.message_id, reason, 0)
+
+
+def fail_by_call_error(ctx: Context, flight: CallInFlight, reason: str) -> Iterator[Decision]:
+    """Fail an attempt by a CALLERROR. Only a transaction message is attempted again."""
+    yield from fail_attempt(ctx, flight, reason, refused_by_csms=True)
+
+
+def on_payload_lost(ctx: Context) -> Iterator[Decision]:
+    """Set aside a call whose payload cannot be read, so that the next one can be sent."""
+    assert isinstance(ctx.entry.event, CallPayloadLost)
+    call_seq, reason = ctx.entry.event.call_seq, ctx.entry.event.reason
+    flight = ctx.state.outbox.in_flight
+    if flight is None or flight.call_seq != call_seq:
+        return
+    if flight.lane == "transaction":
+        yield CallParked(call_seq, reason)
+    else:
+        yield CallsDropped((call_seq,), reason)
+
+
+# --- Calls that are dropped ----------------------------------------------------------------------
+
+
+def drop_calls_of_link(ctx: Context) -> Iterator[Decision]:
+    """Drop what need not outlive the link or the program; it is reported again. B04.
+
+    A waiting BootNotification carries the reason of an earlier start. B01.FR.09.
     """
     if not isinstance(ctx.entry.event, LinkClosed | StationStarted):
         return
     outbox = ctx.state.outbox
-    gone = tuple(call for call in outbox.general if not outbox.is_kept_when_offline(call))
+    dropped = tuple(
+        call_seq for call_seq in outbox.general if not outbox.is_kept_when_offline(call_seq)
+    )
     if outbox.boot_call_seq is not None:
-        gone = (outbox.boot_call_seq, *gone)
-    if gone:
-        yield CallsDropped(gone, LINK_LOST_REASON)
+        dropped = (outbox.boot_call_seq, *dropped)
+    if dropped:
+        yield CallsDropped(dropped, LINK_LOST_REASON)
 
 
 def thin_waiting_samples(ctx: Context) -> Iterator[Decision]:
-    """Short of room: of the samples that wait, the 1st, 3rd, 5th … of a transaction go. E12.FR.05.
-
-    What tells more than readings stays, and so does what was tried already.
-    """
-    if ctx.state.health.storage_level == "enough" or len(ctx.state.thinnable.waiting) < 2:
+    """Short of space, drop the 1st, 3rd, 5th … waiting sample of each transaction. E12.FR.05."""
+    waiting = ctx.state.thinnable.waiting
+    if ctx.state.health.storage_level == "enough" or len(waiting) < 2:
         return
-    looked = tuple(islice(ctx.state.thinnable.waiting, THINNED_CALLS_MAX))
-    of: dict[str | None, list[int]] = {}
-    for call in looked:
-        of.setdefault(ctx.state.thinnable.waiting.owner_of(call), []).append(call)
-    gone = sorted(call for calls in of.values() for call in calls[: len(calls) // 2 * 2 : 2])
-    if gone:
-        yield CallsDropped(tuple(gone), THINNED_REASON)
-        yield TransactionUpdatesThinned(looked[-1])
+    examined = tuple(islice(waiting, THINNED_CALLS_MAX))
+    calls_by_transaction: dict[str | None, list[int]] = {}
+    for call_seq in examined:
+        calls_by_transaction.setdefault(waiting.owner_of(call_seq), []).append(call_seq)
+    dropped = sorted(
+        call_seq
+        for calls in calls_by_transaction.values()
+        for call_seq in calls[: len(calls) // 2 * 2 : 2]
+    )
+    if dropped:
+        yield CallsDropped(tuple(dropped), THINNED_REASON)
+        yield TransactionUpdatesThinned(examined[-1])
 
 
-def on_payload_lost(ctx: Context) -> Iterator[Decision]:
-    """What was to be sent is gone: the call steps aside, so that the others can go."""
-    assert isinstance(ctx.entry.event, CallPayloadLost)
-    call, why = ctx.entry.event.call_seq, ctx.entry.event.reason
-    flight = ctx.state.outbox.in_flight
-    if flight is None or flight.call_seq != call:
-        return
-    if flight.lane == "transaction":
-        yield CallParked(call, why)
-    else:
-        yield CallsDropped((call,), why)
+# --- The next attempt ----------------------------------------------------------------------------
 
 
 def attempt_next_call(ctx: Context) -> Iterator[Decision]:
-    """Send the next call, if one may go. At most one is in flight. Part 4 §4.1.1."""
+    """Attempt the next call if none is in flight. Part 4 §4.1.1.
+
+    A transaction message from before the link opened is marked `offline` (E04, E11, E12).
+    """
     outbox = ctx.state.outbox
     if not ctx.state.link.online or outbox.in_flight is not None:
         return
-    chosen = _select_next_call(ctx)
-    if chosen is None:
+    selected = _select_next_call(ctx)
+    if selected is None:
         return
-    lane, call, action = chosen
+    lane, call_seq, action = selected
     yield CallAttempted(
-        call_seq=call,
+        call_seq=call_seq,
         lane=lane,
         action=action,
-        message_id=ctx.make_uuid("call", call, ctx.entry.seq),
+        message_id=ctx.make_uuid("call", call_seq, ctx.entry.seq),
         attempt=outbox.failed_attempts + 1 if lane == "transaction" else 1,
-        offline=lane == "transaction" and call < ctx.state.link.opened_seq,
+        offline=lane == "transaction" and call_seq < ctx.state.link.opened_seq,
     )
 
 
-def _select_next_call(ctx: Context) -> tuple[Lane, int, str] | None:
-    """The lane, the call and its action."""
+NextCall = tuple[Lane, int, str]  # lane, entry of the call, action
+
+
+def _select_next_call(ctx: Context) -> NextCall | None:
+    """The call to attempt next. The order of the lanes is in the module text."""
     outbox = ctx.state.outbox
     if outbox.boot_call_seq is not None:
         return "boot", outbox.boot_call_seq, "BootNotification"
     if not ctx.state.registration.is_accepted:
-        return next(
-            (_general_call(outbox, call) for call in outbox.general if _is_solicited(outbox, call)),
-            None,
+        solicited = (
+            _general_call(outbox, call_seq)
+            for call_seq in outbox.general
+            if _is_solicited(outbox, call_seq)
         )
-    first, other = _due_transaction_call(ctx), outbox.general.head
-    if first is None:
-        return None if other is None else _general_call(outbox, other)
-    if other is not None and (other < first or len(outbox.transaction) >= BACKLOG_MIN):
-        return _general_call(outbox, other)
-    return "transaction", first, "TransactionEvent"
+        return next(solicited, None)
+    transaction_seq, general_seq = _due_transaction_call(ctx), outbox.general.head
+    if transaction_seq is None:
+        return None if general_seq is None else _general_call(outbox, general_seq)
+    if general_seq is not None and (
+        general_seq < transaction_seq or len(outbox.transaction) >= BACKLOG_MIN
+    ):
+        return _general_call(outbox, general_seq)
+    return "transaction", transaction_seq, "TransactionEvent"
 
 
 def _due_transaction_call(ctx: Context) -> int | None:
-    """The head of the lane, unless it rests between two attempts. E13.FR.03."""
+    """The head of the transaction lane, unless it waits between two attempts. E13.FR.03."""
     outbox = ctx.state.outbox
     if outbox.retry_ms is not None and ctx.uptime_ms < outbox.retry_ms:
         return None
     return outbox.next_transaction_call
 
 
-def _general_call(outbox: Outbox, call: int) -> tuple[Lane, int, str]:
-    other = outbox.general_info.get(call)
-    assert other is not None, f"call {call} waits, but nothing is known of it"
-    return "general", call, other.action
+def _general_call(outbox: Outbox, call_seq: int) -> NextCall:
+    info = outbox.general_info.get(call_seq)
+    assert info is not None, f"call {call_seq} waits in the general lane without its info"
+    return "general", call_seq, info.action
 
 
-def _is_solicited(outbox: Outbox, call: int) -> bool:
-    other = outbox.general_info.get(call)
-    return other is not None and other.requested_by_csms
+def _is_solicited(outbox: Outbox, call_seq: int) -> bool:
+    info = outbox.general_info.get(call_seq)
+    return info is not None and info.requested_by_csms
 
 
 def next_attempt_due_ms(ctx: Context) -> int | None:

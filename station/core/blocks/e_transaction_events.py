@@ -1,4 +1,15 @@
-"""TODO."""
+"""Build TransactionEventRequests: what each event reports, its samples, and the witnessed head.
+
+Helper module of the blocks that queue TransactionEvents (E, F, J).
+
+OCPP wants some details once: evse, idToken and remoteStartId go into the first event that can carry
+them (`_unreported_details`). Which details an event carries is recorded with it
+(`TransactionEventSummary.includes`), and the Transactions projection marks them as reported.
+
+`SAMPLE_CONTEXTS` gives the measurands and the reading context for each kind of event. The begin
+values go into Started, or, if the meter could not be read then, into the first event with
+chargingState Charging (E01.FR.17).
+"""
 
 from __future__ import annotations
 
@@ -20,28 +31,23 @@ from station.ocpp.messages.datatypes import EVSEType, MeterValueType
 from station.ocpp.messages.e_transactions import TransactionEventRequest, TransactionType
 from station.ocpp.messages.primitives import CustomDataType
 
-VENDOR_ID: Final = "ocpp-station.journal"  # of our customData, and so the instance of the variable
-
-
+# vendorId of the station's customData, and the instance of the variable that switches it on.
+VENDOR_ID: Final = "ocpp-station.journal"
 JOURNAL_HEAD_ENABLED: Final = f"CustomizationCtrlr.CustomImplementationEnabled[{VENDOR_ID}]"
-
-
 TX_STARTED_MEASURANDS: Final = "SampledDataCtrlr.TxStartedMeasurands"
-
-
 TX_UPDATED_MEASURANDS: Final = "SampledDataCtrlr.TxUpdatedMeasurands"
-
-
 TX_ENDED_MEASURANDS: Final = "SampledDataCtrlr.TxEndedMeasurands"
-
-
 SAMPLED_DATA_ENABLED: Final = "SampledDataCtrlr.Enabled"
-
-
 ALIGNED_TX_ENDED_MEASURANDS: Final = "AlignedDataCtrlr.TxEndedMeasurands"
-
-
 CLOCK_CONTEXT: Final = "Sample.Clock"
+
+# (eventType, triggerReason or "") -> (variable that lists the measurands, reading context)
+SAMPLE_CONTEXTS: Final = {
+    ("Started", ""): (TX_STARTED_MEASURANDS, "Transaction.Begin"),  # E01.FR.09
+    ("Updated", "MeterValuePeriodic"): (TX_UPDATED_MEASURANDS, "Sample.Periodic"),  # J02.FR.11
+    ("Updated", "Trigger"): (TX_UPDATED_MEASURANDS, "Trigger"),  # F06.FR.07
+    ("Ended", ""): (TX_ENDED_MEASURANDS, "Transaction.End"),  # E06.FR.11
+}
 
 
 def build_transaction_event(
@@ -53,18 +59,19 @@ def build_transaction_event(
     stop: TransactionStopOrdered | None = None,
     meter_values: tuple[MeterValueType, ...] | None = None,
 ) -> CallQueued:
-    """One TransactionEvent: counted, marked, ready to be sent at any time. E01.FR.07, E01.FR.15.
+    """One TransactionEvent with its seqNo, ready to be sent at any time. E01.FR.07, E01.FR.15.
 
-    What OCPP wants told once (evse, idToken, remoteStartId) goes into the first event that can
-    tell it. E01.FR.16, E03.FR.01, F02.FR.21.
+    Args:
+        stop: for Ended, the order that stopped the transaction.
+        meter_values: instead of a sample taken now.
     """
     state = charging_state(ctx, transaction.evse_id)
     evse = ctx.state.evses.by_id(transaction.evse_id)
     meter_values = meter_values or _build_meter_values(ctx, transaction, event_type, trigger_reason)
-    tells = tuple(_unreported_details(transaction, evse.is_plugged_in))
+    includes = tuple(_unreported_details(transaction, evse.is_plugged_in))
     if meter_values and (event_type == "Started" or _is_first_charging(transaction, state)):
-        tells = (*tells, "begin_values")
-    id_token = transaction.id_token if "id_token" in tells else None
+        includes = (*includes, "begin_values")
+    id_token = transaction.id_token if "id_token" in includes else None
     if stop and stop.stopped_by_id_token:
         id_token = stop.stopped_by_id_token  # E07.FR.02
     elif trigger_reason == "StopAuthorized" and transaction.authorization_end:
@@ -79,23 +86,23 @@ def build_transaction_event(
             charging_state=state,  # type: ignore[arg-type]
             time_spent_charging=total_charging_ms(transaction, ctx.uptime_ms) // 1000,
             stopped_reason=stop.stopped_reason if stop else None,  # type: ignore[arg-type]
-            remote_start_id=transaction.remote_start_id if "remote_start_id" in tells else None,
+            remote_start_id=transaction.remote_start_id if "remote_start_id" in includes else None,
         ),
         meter_value=meter_values or None,
         evse=EVSEType(id=transaction.evse_id, connector_id=evse.plugged_connector_id or None)
-        if "evse" in tells or (trigger_reason == "Trigger" and transaction.evse_id)  # TC_F_14
+        if "evse" in includes or (trigger_reason == "Trigger" and transaction.evse_id)  # TC_F_14
         else None,
         id_token=id_token_for_message(id_token) if id_token else None,
         custom_data=_journal_head(ctx) if event_type == "Ended" else None,
     )
-    mark = TransactionEventSummary(
+    summary = TransactionEventSummary(
         transaction_id=transaction.transaction_id,
         evse_id=transaction.evse_id,
         seq_no=transaction.next_seq_no,
         event_type=event_type,  # type: ignore[arg-type]
         trigger_reason=trigger_reason,
         charging_state=state,
-        includes=tells,
+        includes=includes,
         id_token=id_token,
         authorization_seq=transaction.authorization_seq,
     )
@@ -103,25 +110,13 @@ def build_transaction_event(
         lane="transaction",
         action="TransactionEvent",
         payload=encode_raw(request),
-        transaction_event=mark,
+        transaction_event=summary,
     )
 
 
-def includes_journal_head(ctx: Context) -> bool:
-    """Whether the last event of a transaction names the head of the journal. Part 2 §2.1.33."""
-    return ctx.variable_boolean(JOURNAL_HEAD_ENABLED)
-
-
-def _journal_head(ctx: Context) -> CustomDataType | None:
-    """The head before the commit, so that the CSMS can tell later if the tail was cut off."""
-    noted = ctx.state.witness.latest_head
-    if noted is None or not includes_journal_head(ctx):
-        return None
-    return CustomDataType(vendorId=VENDOR_ID, seq=noted.head_seq, digest=noted.head_digest)
-
-
-def _unreported_details(transaction: Transaction, plugged: bool) -> Iterator[str]:
-    if not transaction.evse_reported and plugged:
+def _unreported_details(transaction: Transaction, plugged_in: bool) -> Iterator[str]:
+    """Details this event is the first to carry. E01.FR.16, E03.FR.01, F02.FR.21."""
+    if not transaction.evse_reported and plugged_in:
         yield "evse"
     if transaction.id_token is not None and not transaction.id_token_reported:
         yield "id_token"
@@ -131,44 +126,52 @@ def _unreported_details(transaction: Transaction, plugged: bool) -> Iterator[str
         yield "authorization_end"
 
 
-# (eventType, triggerReason or "") -> (variable that lists the measurands, reading context)
-SAMPLE_CONTEXTS: Final = {
-    ("Started", ""): (TX_STARTED_MEASURANDS, "Transaction.Begin"),  # E01.FR.09
-    ("Updated", "MeterValuePeriodic"): (TX_UPDATED_MEASURANDS, "Sample.Periodic"),  # J02.FR.11
-    ("Updated", "Trigger"): (TX_UPDATED_MEASURANDS, "Trigger"),  # F06.FR.07
-    ("Ended", ""): (TX_ENDED_MEASURANDS, "Transaction.End"),  # E06.FR.11
-}
+# --- The head of the journal ---------------------------------------------------------------------
+
+
+def includes_journal_head(ctx: Context) -> bool:
+    """Whether the last event of a transaction carries the head of the journal. Part 2 §2.1.33."""
+    return ctx.variable_boolean(JOURNAL_HEAD_ENABLED)
+
+
+def _journal_head(ctx: Context) -> CustomDataType | None:
+    """The head before the commit; with it the CSMS can find out later if the tail was cut off."""
+    head = ctx.state.witness.latest_head
+    if head is None or not includes_journal_head(ctx):
+        return None
+    return CustomDataType(vendorId=VENDOR_ID, seq=head.head_seq, digest=head.head_digest)
+
+
+# --- Samples -------------------------------------------------------------------------------------
 
 
 def _is_first_charging(transaction: Transaction, state: str) -> bool:
-    """Charging starts, and the first event could not tell the meter's state. E01.FR.17."""
+    """Whether charging begins and no event carried the begin values yet. E01.FR.17."""
     return not transaction.begin_values_reported and state == "Charging"
 
 
 def _build_meter_values(
     ctx: Context, transaction: Transaction, event_type: str, trigger_reason: str
 ) -> tuple[MeterValueType, ...]:
-    found = SAMPLE_CONTEXTS.get((event_type, trigger_reason)) or SAMPLE_CONTEXTS.get(
-        (event_type, "")
-    )
+    """The samples of an event: the newest reading, and for Ended the samples that were kept."""
+    row = SAMPLE_CONTEXTS.get((event_type, trigger_reason)) or SAMPLE_CONTEXTS.get((event_type, ""))
     if event_type == "Updated" and _is_first_charging(
         transaction, charging_state(ctx, transaction.evse_id)
     ):
-        found = SAMPLE_CONTEXTS["Started", ""]  # E02.FR.21, E03.FR.11
+        row = SAMPLE_CONTEXTS["Started", ""]  # E02.FR.21, E03.FR.11
     reading = ctx.state.readings.on_evse(transaction.evse_id)
-    if found is None or reading is None:
+    if row is None or reading is None:
         return ()
-    variable, context = found
+    variable, context = row
     samples: tuple[Sample, ...] = transaction.kept_samples if event_type == "Ended" else ()
     if context == "Trigger" or ctx.variable_boolean(SAMPLED_DATA_ENABLED, default=True):
         samples = (*samples, make_sample(reading, context))
     else:
-        samples = tuple(one for one in samples if one.context == CLOCK_CONTEXT)
-    chosen = {
-        CLOCK_CONTEXT: ALIGNED_TX_ENDED_MEASURANDS
-    }  # J01.FR.07, TC_J_03: what the clock took has its own list
+        samples = tuple(sample for sample in samples if sample.context == CLOCK_CONTEXT)
+    # Clock-aligned samples have their own list of measurands. J01.FR.07, TC_J_03
+    variables = {CLOCK_CONTEXT: ALIGNED_TX_ENDED_MEASURANDS}
     values = (
-        build_meter_value(one, ctx.variable_list(chosen.get(one.context, variable)))
-        for one in samples
+        build_meter_value(sample, ctx.variable_list(variables.get(sample.context, variable)))
+        for sample in samples
     )
     return tuple(value for value in values if value is not None)
