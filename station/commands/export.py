@@ -183,11 +183,11 @@ def _export_to_files(request: ExportRequest, out: Path, key_path: Path) -> Expor
                 journal_id=reader.journal_id,
                 from_=_format_time(request.span.since),
                 to=_format_time(request.span.until),
-                first_entry=result.first_entry,
-                last_entry=result.last_entry,
+                first_seq=result.first_seq,
+                last_seq=result.last_seq,
                 last_digest=result.last_digest.hex(),
-                whole=not result.damaged_ranges,
-                values=request.values,
+                complete=not result.damaged_ranges,
+                id_tokens_revealed=request.values,
                 totals=result.totals,
                 files=tuple(
                     describe_file(root, file, rows) for file, rows in writer.rows_by_file.items()
@@ -205,8 +205,8 @@ def _print_summary(out: Path, new_key: Path | None, manifest: Manifest) -> None:
     """Print what was written; a new key is marked, because its fingerprint must be passed on."""
     new = f" (new key, in {new_key})" if new_key else ""
     click.echo(
-        f"{out}: {manifest.totals['rows']} rows of entries {manifest.first_entry} to "
-        f"{manifest.last_entry}, signed by key {key_fingerprint(manifest.public_key)}{new}"
+        f"{out}: {manifest.totals['rows']} rows of entries {manifest.first_seq} to "
+        f"{manifest.last_seq}, signed by key {key_fingerprint(manifest.public_key)}{new}"
     )
 
 

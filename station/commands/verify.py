@@ -169,13 +169,13 @@ def _print_export_summary(path: Path, manifest: Path, witness: WitnessedHead | N
 
     export = read_manifest(manifest)
     facts = summarize_manifest(export)
-    if witness and witness != (export.last_entry, bytes.fromhex(export.last_digest)):
+    if witness and witness != (export.last_seq, bytes.fromhex(export.last_digest)):
         raise CommandFailed(f"{path}: exported at {facts['head']}, not at the given --head.")
-    if not export.whole:
+    if not export.complete:
         raise CommandFailed(
             f"{path}: as it was signed, but the journal was damaged when it was exported."
         )
-    since = f" of entries from {export.first_entry} on" if export.first_entry > 1 else ""
+    since = f" of entries from {export.first_seq} on" if export.first_seq > 1 else ""
     click.echo(
         f"{path}: intact. {facts['rows']} rows of {export.table} of {export.station}{since}, "
         f"signed by key {facts['key']} at {facts['head']}"

@@ -69,6 +69,7 @@ from tests.support.story import (
 )
 
 TABLES = list(TABLE_COLUMNS)
+README = Path(__file__).parents[2] / "station" / "history" / "README.md"
 
 
 def add_session(run_station: Station, start: str, stop: str, *, minutes: int = 10) -> None:
@@ -143,16 +144,16 @@ def test_a_transaction_is_one_row_with_exact_registers(
     assert [row["energy_wh"] for row in rows] == ["1935.600", "0.003", "9064.497"]
     first, last = rows[0], rows[-1]
     started = [one for one in history.entries if isinstance(one.event, TransactionStarted)]
-    assert first["entry_first"] == str(started[0].seq)
+    assert first["first_seq"] == str(started[0].seq)
     assert (first["evse_id"], first["connector_id"]) == ("1", "1")
     assert (first["id_token_type"], first["id_token"]) == ("ISO14443", ALICE.ref)
-    assert first["started_time_quality"] == "synchronised"
+    assert first["started_time_quality"] == "synchronized"
     assert first["duration_ms"] == "600000"
-    assert (first["stopped_reason"], first["stopped_trigger"]) == ("Local", "StopAuthorized")
+    assert (first["stopped_reason"], first["stopped_trigger_reason"]) == ("Local", "StopAuthorized")
     assert (first["seq_no_first"], first["seq_no_missing"]) == ("0", "0")
-    assert first["delivered"] == first["messages"] == str(int(first["seq_no_last"]) + 1)
+    assert first["delivered_count"] == first["message_count"] == str(int(first["seq_no_last"]) + 1)
     assert first["ended_message_id"]
-    assert (last["delivered"], last["ended_message_id"], last["ended_answer_entry"]) == (
+    assert (last["delivered_count"], last["ended_message_id"], last["ended_response_seq"]) == (
         "0",
         "",
         "",
@@ -167,7 +168,7 @@ def test_totals_reconcile_to_the_last_decimal(
     assert totals["energy_wh"] == "11000.100"
     assert Decimal(totals["energy_wh"]) == sum(Decimal(row["energy_wh"]) for row in rows)
     assert totals["rows"] == "3"
-    assert int(totals["messages"]) == sum(int(row["messages"]) for row in rows)
+    assert int(totals["message_count"]) == sum(int(row["message_count"]) for row in rows)
 
 
 def test_ranges_that_meet_tell_everything_once(
@@ -252,12 +253,12 @@ def test_a_transaction_tells_its_gaps_and_clock_changes(
     )
     path = write_journal(tmp_path / "journal.db", told.entries)
     [row] = export_rows(run_station, path, tmp_path / "out")
-    assert (row["interruptions"], row["interrupted_ms"]) == ("1", "90000")
-    assert row["clock_changes"] == "1"
+    assert (row["restart_count"], row["restart_gap_ms"]) == ("1", "90000")
+    assert row["clock_change_count"] == "1"
     assert row["clock_change_ms"] == "3600000"
     assert row["duration_ms"] == "120000"  # what an honest watch would have shown
     assert row["energy_wh"] == "2.50"
-    assert row["ended_time_quality"] == "not synchronised"
+    assert row["ended_time_quality"] == "not synchronized"
 
 
 def test_a_parked_message_shows_in_its_transaction(
@@ -271,7 +272,10 @@ def test_a_parked_message_shows_in_its_transaction(
     )
     path = write_journal(tmp_path / "journal.db", told.entries)
     [row] = export_rows(run_station, path, tmp_path / "out")
-    assert (row["parked"], int(row["delivered"])) == ("1", int(row["messages"]) - 1)
+    assert (row["parked_count"], int(row["delivered_count"])) == (
+        "1",
+        int(row["message_count"]) - 1,
+    )
 
 
 def test_a_person_who_came_before_the_cable_e01_fr_03(
@@ -291,7 +295,7 @@ def test_every_frame_is_a_message(
     run_station: StationCommand, journal_path: Path, tmp_path: Path, history: Station
 ) -> None:
     rows = export_rows(run_station, journal_path, tmp_path / "out", "messages")
-    calls = [row for row in rows if (row["direction"], row["type"]) == ("out", "CALL")]
+    calls = [row for row in rows if (row["direction"], row["frame_type"]) == ("out", "CALL")]
     attempts = [one for one in history.entries if isinstance(one.event, CallAttempted)]
     assert [row["seq"] for row in calls] == [str(one.seq) for one in attempts]
     answered = {row["message_id"]: row for row in rows if row["direction"] == "in"}
@@ -325,7 +329,7 @@ def test_a_stranger_can_check_the_chain_of_the_events(
 ) -> None:
     digest = origin_digest(JOURNAL_ID)
     for row in export_rows(run_station, journal_path, tmp_path / "out", "events"):
-        cause = int(row["cause"]) if row["cause"] else None
+        cause = int(row["cause_seq"]) if row["cause_seq"] else None
         digest = entry_digest(
             digest, int(row["seq"]), row["at"], int(row["uptime_ms"]), row["kind"],
             int(row["version"]), cause, row["body"],
@@ -385,7 +389,7 @@ def state_rows(
 
 def state_periods(rows: list[dict[str, str]], evse_id: int) -> list[tuple[str, str, str]]:
     """State, day and time of the begin, in order."""
-    return [(row["state"], row["from_at"][8:19], row["duration_ms"])
+    return [(row["state"], row["started_at"][8:19], row["duration_ms"])
             for row in rows if row["evse_id"] == str(evse_id)]  # fmt: skip
 
 
@@ -425,15 +429,15 @@ def test_how_each_evse_stood_and_for_how_long(
         ("Occupied", "01T12:10:00", "300000"),
         ("Faulted", "01T12:15:00", "60000"),
         ("Faulted", "01T12:16:00", "30000"),
-        ("Off", "01T12:16:30", "42210000"),
-        ("Off", "02T00:00:00", "4590000"),
+        ("NotRunning", "01T12:16:30", "42210000"),
+        ("NotRunning", "02T00:00:00", "4590000"),
         ("Available", "02T01:16:30", "35000"),
     ]
     assert state_periods(rows, 2) == [
         ("Available", "01T12:00:00", "960000"),
         ("Faulted", "01T12:16:00", "30000"),
-        ("Off", "01T12:16:30", "42210000"),
-        ("Off", "02T00:00:00", "4590000"),
+        ("NotRunning", "01T12:16:30", "42210000"),
+        ("NotRunning", "02T00:00:00", "4590000"),
         ("Available", "02T01:16:30", "10000"),
         ("Unavailable", "02T01:16:40", "20000"),
         ("Faulted", "02T01:17:00", "5000"),
@@ -449,9 +453,9 @@ def test_states_of_days_that_meet_are_told_once(
     after_midnight = state_rows(
         run_station, troubled_journal, tmp_path / "two", "--from", "2026-03-02"
     )
-    assert after_midnight == [row for row in whole if row["from_at"] >= "2026-03-02"]
+    assert after_midnight == [row for row in whole if row["started_at"] >= "2026-03-02"]
     before = state_rows(run_station, troubled_journal, tmp_path / "one", "--to", "2026-03-02")
-    assert before == [row for row in whole if row["from_at"] < "2026-03-01T12:16:30"]
+    assert before == [row for row in whole if row["started_at"] < "2026-03-01T12:16:30"]
 
 
 def test_a_clock_that_is_moved_adds_and_takes_no_time(
@@ -490,10 +494,10 @@ def test_a_correction_by_the_csms_adds_and_takes_no_time(
         "60000",
         "40000",
     ]
-    assert [row["time_quality"] for row in rows if row["evse_id"] == "2"] == [
-        "synchronised",
-        "not synchronised",
-        "synchronised",
+    assert [row["ended_time_quality"] for row in rows if row["evse_id"] == "2"] == [
+        "synchronized",
+        "not synchronized",
+        "synchronized",
     ]
 
 
@@ -502,7 +506,7 @@ def test_each_fault_tells_how_long_it_lasted_by_uptime(
 ) -> None:
     rows = export_rows(run_station, troubled_journal, tmp_path / "out", "faults")
     told = [
-        (row["evse_id"], row["device"], row["fault"], row["blocks"], row["ended"],
+        (row["evse_id"], row["device"], row["fault"], row["blocks_charging"], row["end_reason"],
          row["duration_ms"]) for row in rows
     ]  # fmt: skip
     assert told == [
@@ -602,7 +606,7 @@ def test_a_key_that_is_none_is_one_line(
     key.write_text("no key")
     ran = run_station("export", journal_path, "events", "--out", tmp_path / "out", "--key", key)
     assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1)
-    assert "no private key" in ran.stderr
+    assert "not a private key" in ran.stderr
 
 
 def test_an_empty_journal_has_nothing_to_tell(run_station: StationCommand, tmp_path: Path) -> None:
@@ -637,11 +641,11 @@ def rewrite_manifest(out: Path) -> None:
     [
         (change_file, "changed; its SHA-256"),
         (shorten_file, "bytes, not"),
-        (rewrite_manifest, "its signature does not hold"),
+        (rewrite_manifest, "invalid signature"),
         (lambda out: (out / "transactions.csv").unlink(), "missing"),
-        (lambda out: (out / "manifest.json.sig").unlink(), "nobody vouches"),
-        (lambda out: (out / "manifest.json.sig").write_bytes(b""), "its signature does not hold"),
-        (lambda out: (out / "manifest.json").write_text("{"), "no manifest that can be read"),
+        (lambda out: (out / "manifest.json.sig").unlink(), "the manifest is not signed"),
+        (lambda out: (out / "manifest.json.sig").write_bytes(b""), "invalid signature"),
+        (lambda out: (out / "manifest.json").write_text("{"), "not a readable manifest"),
         (lambda out: (out / "more.csv").touch(), "not in the manifest"),
     ],
 )
@@ -722,7 +726,7 @@ def test_whoever_signs_anew_is_found_by_the_key(
     assert run_station("verify", out).exit_code == 0  # whole, but of whom? The fingerprint tells
     verified = run_station("verify", out, "--key", key)
     assert (verified.exit_code, verified.stdout) == (1, "")
-    assert "which is not the one you named" in verified.stderr
+    assert "not with the given key" in verified.stderr
 
 
 def test_a_signature_of_another_export_does_not_fit(
@@ -734,7 +738,7 @@ def test_a_signature_of_another_export_does_not_fit(
     (tmp_path / "one" / "manifest.json.sig").write_bytes(signature)
     verified = run_station("verify", tmp_path / "one")
     assert verified.exit_code == 1
-    assert "its signature does not hold" in verified.stderr
+    assert "invalid signature" in verified.stderr
 
 
 def test_an_export_is_held_against_a_key_and_a_head_from_outside(
@@ -746,7 +750,7 @@ def test_an_export_is_held_against_a_key_and_a_head_from_outside(
     key, head = said[said.index("key") + 1], said[-1]
     assert run_station("verify", journal_path).stdout.split()[-1] == head
     assert run_station("verify", out, "--key", key.upper(), "--head", head).exit_code == 0
-    assert "not the one you named" in run_station("verify", out, "--key", "0" * 64).stderr
+    assert "not with the given key" in run_station("verify", out, "--key", "0" * 64).stderr
     assert run_station("verify", out, "--head", f"1:{'0' * 64}").exit_code == 1
     assert run_station("verify", out, "--key", "short").exit_code == 2
     assert run_station("verify", journal_path, "--key", key).exit_code == 2
@@ -775,7 +779,7 @@ def test_a_damaged_journal_is_told_and_never_vouched_for(
     lines = ran.stderr.splitlines()
     assert lines[0].startswith("entry 7: changed")
     assert any(each.startswith("entry 9: ") for each in lines)
-    assert manifest_of(out)["whole"] is False
+    assert manifest_of(out)["complete"] is False
     assert len(rows_of((out / "transactions.csv").read_text())) == 3
     assert run_station("verify", out).exit_code == 1
     assert ran.stderr.endswith("damaged; the manifest records it. Run `station verify`.\n")
@@ -949,7 +953,7 @@ def test_what_begins_behind_the_first_entry_says_so(
         segment.unlink()
     out = tmp_path / "rest"
     export_rows(run_station, journal_path, out)
-    first = manifest_of(out)["first_entry"]
+    first = manifest_of(out)["first_seq"]
     assert first > 1
     assert f" of entries from {first} on, signed" in run_station("verify", out).stdout
 
@@ -1020,7 +1024,7 @@ def test_the_columns_of_parquet_are_those_of_the_readme(
 
 def documented_columns(table: str, types: dict[str, str]) -> list[tuple[str, str]]:
     """The columns as the README lists them: `name` of text, `name:kind` of others."""
-    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    readme = README.read_text(encoding="utf-8")
     [text] = re.findall(rf"^\| `{table}` \| (`.*`) \|$", readme, re.MULTILINE)
     pairs = [name.partition(":") for name in re.findall(r"`([a-z_:]+)`", text)]
     return [(name, types[kind or "text"]) for name, _, kind in pairs]
@@ -1066,7 +1070,7 @@ def test_stations_share_a_tree_and_each_vouches_for_its_own(
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda tree: (tree / "station=CS001").rename(tree / "station=CS002"), "is not named"),
+        (lambda tree: (tree / "station=CS001").rename(tree / "station=CS002"), "must be named"),
         (lambda tree: (tree / "more.parquet").touch(), "more.parquet: in no export"),
         (
             lambda tree: shutil.copytree(tree / DAY, tree / "station=CS9" / "day=2026-03-01"),

@@ -82,7 +82,7 @@ def test_what_would_be_otherwise_is_one_line_that_names_the_entry(
     told = run_station("verify", "--redecide", path)
     assert told.exit_code == 1
     assert told.stderr.splitlines()[0].startswith(f"entry {old.cause}: ")
-    assert f"entry {old.seq} otherwise" in told.stderr.splitlines()[0]
+    assert f"entry {old.seq} differently" in told.stderr.splitlines()[0]
     assert 'stopped_reason: "Other" -> ' in told.stderr.splitlines()[0]
     assert "would decide all" not in told.stdout
 
@@ -132,7 +132,7 @@ def test_behind_a_missing_entry_nothing_is_judged(
     path = delete_entry(write_journal(tmp_path / "journal.db", session.entries), 40)
     told = run_station("verify", "--redecide", path)
     assert told.exit_code == 1
-    assert "nothing from here on is judged again" in told.stderr
+    assert "nothing from here on is decided again" in told.stderr
     assert "Traceback" not in told.stderr
 
 

@@ -111,7 +111,7 @@ def test_a_stretch_that_is_decided_as_it_was_passes(make_test: CaseMaker, name: 
 def test_a_whole_journal_needs_no_memory_before_it(make_test: CaseMaker) -> None:
     played = make_test(play_story("refused_token").entries, "--from", "1")
     assert played.failure is None
-    assert "after=0" in played.text
+    assert "last_seq=0" in played.text
 
 
 def test_a_first_start_with_settings_is_told_from_its_beginning(make_test: CaseMaker) -> None:
@@ -182,7 +182,7 @@ def test_a_stretch_that_today_would_be_decided_otherwise_fails_at_that_entry(
     played = make_test(entries, "--from", "30")
     assert f"with this release the test fails at entry {seq}." in played.command_result.stdout
     assert played.failure is not None
-    assert str(played.failure).startswith(f"entry {seq}: then the station decided")
+    assert str(played.failure).startswith(f"entry {seq}: the station decided")
 
 
 def test_pytest_runs_what_it_wrote_somewhere_else(make_test: CaseMaker, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_pytest_runs_what_it_wrote_somewhere_else(make_test: CaseMaker, tmp_path
     assert "PASSED test_as_it_was.py" in done.stdout
     for name, seq in seqs.items():
         assert f"FAILED test_{name}.py" in done.stdout
-        assert f"Differs: entry {seq}: then the station decided" in done.stdout
+        assert f"DecisionDiffers: entry {seq}: the station decided" in done.stdout
 
 
 # --- Where it begins and ends --------------------------------------------------------------------
@@ -414,7 +414,7 @@ def test_it_reads_as_a_story_and_has_no_fault(run_station: StationCommand, tmp_p
     assert run_station("to-test", journal, "--from", "40", "--out", file).exit_code == 0
     text = file.read_text()
     assert "    # 12:00:00.000" in text
-    assert "> EV driver shows" in text
+    assert "> EV driver presents" in text
     assert "from tests" not in text
     ruff = Path(sys.executable).with_name("ruff")
     checked = subprocess.run(

@@ -102,7 +102,7 @@ def test_a_stranger_follows_the_chain_of_the_events(
     """Even the station's own key does not make another history of it."""
     out = export_table(run_station, journal, tmp_path / "out", "events")
     told = json.loads((out / "manifest.json").read_bytes())
-    assert run_verifier(out) == f"{told['last_entry']}:{told['last_digest']}"
+    assert run_verifier(out) == f"{told['last_seq']}:{told['last_digest']}"
     data = out / "events.csv"
     data.write_bytes(data.read_bytes().replace(b"2935.600", b"2934.600"))
     told["files"][0]["sha256"] = sha256(data.read_bytes()).hexdigest()

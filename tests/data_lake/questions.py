@@ -1,7 +1,7 @@
-"""What does the README ask of a lake, and what do DuckDB and Spark answer?
+"""Runs the SQL of station/history/README.md over a lake with DuckDB and Spark.
 
-The SQL is taken from the README, so that what stands there is what is tested. Each of its blocks
-begins with a comment that names it.
+The SQL is read from that page, so the page is what is tested. Each block of SQL begins with a
+comment that names it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from shutil import which
 from typing import Any, Final
 
-README: Final = Path(__file__).parents[2] / "README.md"
+ROOT: Final = Path(__file__).parents[2]
+README: Final = ROOT / "station" / "history" / "README.md"
 ENGINES: Final = ("DuckDB", "Spark")
 SPARK_HEAP: Final = "2g"
 JAVA_MIN: Final = 17
@@ -80,7 +81,7 @@ def spark_answers(lake: Path) -> QueryResults:
     """
     asked = [sys.executable, "-m", "tests.data_lake.spark", str(lake)]
     done = subprocess.run(
-        asked, capture_output=True, text=True, check=False, cwd=README.parent, timeout=3_600
+        asked, capture_output=True, text=True, check=False, cwd=ROOT, timeout=3_600
     )
     if done.returncode:
         raise RuntimeError(f"Spark: {done.stderr[-4_000:]}")

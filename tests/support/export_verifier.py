@@ -1,4 +1,4 @@
-"""Independent verifier of an export: written from the documentation alone, standard library only.
+"""Independent verifier of an export: written from station/history/README.md alone, standard library only.
 
     python export_verifier.py EXPORT [FINGERPRINT]
 
@@ -104,9 +104,9 @@ def check_export(export: Path, fingerprint: str | None) -> None:
     for path in export.rglob("*"):
         if path.is_file() and path.relative_to(export).as_posix() not in listed:
             sys.exit(f"{path.name}: not in the manifest")
-    if not manifest["whole"]:
+    if not manifest["complete"]:
         sys.exit("the journal was damaged when it was exported")
-    print(f"{manifest['last_entry']}:{manifest['last_digest']}")
+    print(f"{manifest['last_seq']}:{manifest['last_digest']}")
 
 
 def check_rows(manifest: dict[str, Any], rows: list[dict[str, str]]) -> None:
@@ -117,12 +117,13 @@ def check_rows(manifest: dict[str, Any], rows: list[dict[str, str]]) -> None:
             actual = sum((Decimal(row[name] or 0) for row in rows), Decimal())
         if actual != Decimal(total):
             sys.exit(f"{name}: {actual}, not {total}")
-    if manifest["table"] == "events" and rows and rows[0]["seq"] == "1" and not manifest["values"]:
+    is_whole_chain = manifest["table"] == "events" and rows and rows[0]["seq"] == "1"
+    if is_whole_chain and not manifest["id_tokens_revealed"]:
         digest = hashlib.sha256(
             f"ocpp-station journal 1 {manifest['journal_id']}".encode()
         ).digest()
         for row in rows:
-            columns = ("seq", "at", "uptime_ms", "kind", "version", "cause", "body")
+            columns = ("seq", "at", "uptime_ms", "kind", "version", "cause_seq", "body")
             line = "\n".join(row[name] for name in columns)
             digest = hashlib.sha256(digest + line.encode()).digest()
             if digest.hex() != row["digest"]:

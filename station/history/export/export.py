@@ -1,7 +1,8 @@
-"""How does a table of a journal get into files?
+"""Writes one table of a journal to files.
 
-One walk, from the first entry to the end of the range, with the chain checked on the way. Nothing
-that happened after the range counts, so that the same range gives the same bytes ever after.
+The journal is read once, from its first entry to the end of the range, and the hash chain is
+checked on the way. Entries after the range are not used, so the same range always gives the same
+bytes, however the journal continues.
 """
 
 from __future__ import annotations
@@ -26,32 +27,38 @@ from station.history.export.transaction_rows import EXACT_CONTEXT
 from station.history.export.writers import TableWriter
 
 SUMMED_COLUMNS: Final = {
-    "transactions": ("energy_wh", "messages", "delivered", "parked", "dropped"),
+    "transactions": (
+        "energy_wh",
+        "message_count",
+        "delivered_count",
+        "parked_count",
+        "dropped_count",
+    ),
     "states": ("duration_ms",),
     "faults": ("duration_ms",),
 }
-DAMAGED_RANGES_MAX: Final = 100  # damaged places that are told one by one
+DAMAGED_RANGES_MAX: Final = 100  # damaged ranges that are listed
 
 _ID_TOKEN_REFERENCE = re.compile(r"#[0-9a-f]{16}")
 
 
 class DamagedRange(NamedTuple):
-    """Entries in a row that are not as they were written."""
+    """Consecutive entries that are missing, changed or unreadable."""
 
     first_seq: int
     last_seq: int
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        upto = f" (to {self.last_seq})" if self.last_seq > self.first_seq else ""
-        return f"entry {self.first_seq}: {self.why}{upto}"
+        end = f" (to {self.last_seq})" if self.last_seq > self.first_seq else ""
+        return f"entry {self.first_seq}: {self.reason}{end}"
 
 
 DamagedRanges = list[DamagedRange]
 
 
 class TimeRange(NamedTuple):
-    """From `since`, until but not including `until`, on the station's clock; None: no end."""
+    """From `since` to before `until`, by the station's clock; None: unbounded."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -61,34 +68,36 @@ class TimeRange(NamedTuple):
 
 
 class ExportResult(NamedTuple):
-    """What an export came to."""
+    """The range, head and totals of an export, for its manifest."""
 
-    first_entry: int
-    last_entry: int
+    first_seq: int
+    last_seq: int
     last_digest: bytes
     totals: dict[str, str]
-    damaged_ranges: DamagedRanges  # where the journal is not whole
+    damaged_ranges: DamagedRanges  # empty: every entry was there, readable and unchanged
 
 
 def make_revealer(find_value: ValueOf | None, *, quoted: bool = False) -> Reveal:
-    """Puts the values of references in; without a table to look in, nothing.
+    """A function that replaces references by their values.
 
-    `quoted`: the text is JSON, where a value may need escapes.
+    Args:
+        find_value: the value of a reference; None: change nothing.
+        quoted: the text is JSON, in which a value may need escapes.
     """
     if find_value is None:
         return lambda text: text
 
-    def value(found: re.Match[str]) -> str:
-        known = find_value(found[0])
-        if known is None:
-            return found[0]  # erased: the reference stays
-        return msgspec.json.encode(known).decode()[1:-1] if quoted else known
+    def value_of(reference: re.Match[str]) -> str:
+        value = find_value(reference[0])
+        if value is None:
+            return reference[0]  # erased: the reference stays
+        return msgspec.json.encode(value).decode()[1:-1] if quoted else value
 
-    return lambda text: _ID_TOKEN_REFERENCE.sub(value, text)
+    return lambda text: _ID_TOKEN_REFERENCE.sub(value_of, text)
 
 
 def find_last_entry(reader: Reader, time_range: TimeRange) -> int:
-    """The last entry that the range knows; 0: none."""
+    """The last entry in the range; 0: none."""
     if time_range.until is None:
         return reader.read_head().seq
     latest = time_range.until - timedelta(milliseconds=1)
@@ -105,24 +114,27 @@ def export_table(
     reveal: Reveal,
     on_progress: Callable[[int], None],
 ) -> ExportResult:
-    """Write the rows of a table that lie in the range; `advance` hears how many entries are done.
+    """Write the rows of a table that belong to the range.
+
+    Args:
+        on_progress: called with the number of the last entry read.
 
     Raises:
         JournalFailed: the file cannot be read at all.
         OSError: a file cannot be written.
     """
     walk = _ExportWalk(reader, registry, find_last_entry(reader, time_range))
-    rows, sums = create_table(table_name, reveal, walk.find_entry), _ColumnSums(table_name)
+    table, sums = create_table(table_name, reveal, walk.find_entry), _ColumnSums(table_name)
 
-    def take(lines: Iterator[TableRow]) -> None:
-        for line in lines:
-            if time_range.contains(line.at):
-                writer.write(line)
-                sums.add(line)
+    def write_rows(rows: Iterator[TableRow]) -> None:
+        for table_row in rows:
+            if time_range.contains(table_row.at):
+                writer.write(table_row)
+                sums.add(table_row)
 
     for row, entry in walk.read_entries(on_progress):
-        take(rows.apply(entry, row))
-    take(rows.finish(open_ended=time_range.until is None))
+        write_rows(table.apply(entry, row))
+    write_rows(table.finish(open_ended=time_range.until is None))
     writer.close()
     return ExportResult(
         walk.first_seq, walk.last_seq, walk.last_digest, sums.totals, walk.damaged_ranges
@@ -130,46 +142,46 @@ def export_table(
 
 
 class _ExportWalk:
-    """The entries in order, and whether they are all there and unchanged."""
+    """Reads the entries in order and collects what is missing, changed or unreadable."""
 
     def __init__(self, reader: Reader, registry: Registry, last_seq: int) -> None:
         self._reader = reader
         self._registry = registry
-        archived, self.last_digest = reader.position_before_first()
-        self.first_seq = archived + 1
+        archived_seq, self.last_digest = reader.position_before_first()
+        self.first_seq = archived_seq + 1
         self.last_seq = last_seq
         self.damaged_ranges: DamagedRanges = []
 
     def find_entry(self, seq: int) -> Entry | None:
-        """One entry by its number; None if it cannot be read."""
+        """An entry by its number; None if it cannot be read."""
         try:
             return self._reader.read_entry(seq)
         except (LookupError, JournalFailed):
             return None
 
     def read_entries(self, on_progress: Callable[[int], None]) -> Iterator[tuple[EntryRow, Entry]]:
-        due = self.first_seq
+        next_seq = self.first_seq
         for row in self._reader.iter_rows(self.first_seq, self.last_seq, on_damage=self._on_damage):
-            if row.seq != due:
-                self._record_missing(due, row.seq - 1)
+            if row.seq != next_seq:
+                self._record_missing(next_seq, row.seq - 1)
             elif not self._continues_chain(row):
                 self._record_damage(row.seq, "changed, or does not follow the entry before")
             self.last_digest = row.digest if isinstance(row.digest, bytes) else b""
-            due = row.seq + 1
+            next_seq = row.seq + 1
             entry = self._decode_row(row)
             if entry is not None:
                 yield row, entry
             if row.seq % 256 == 0:
                 on_progress(row.seq)
-        if due <= self.last_seq:
-            self._record_missing(due, self.last_seq)
+        if next_seq <= self.last_seq:
+            self._record_missing(next_seq, self.last_seq)
         on_progress(self.last_seq)
 
     def _continues_chain(self, row: EntryRow) -> bool:
         try:
             return bool(entry_digest(self.last_digest, *row[:-1]) == row.digest)
         except (TypeError, AttributeError, UnicodeEncodeError):
-            return False  # a column is not what it should be
+            return False  # a column has the wrong type
 
     def _decode_row(self, row: EntryRow) -> Entry | None:
         try:
@@ -183,26 +195,30 @@ class _ExportWalk:
         self._record_damage(damage.seq, damage.reason)
 
     def _record_missing(self, first_seq: int, last_seq: int) -> None:
-        """No rows stand there. Damage was told by its beginning; it reaches to the next."""
-        told = [one for one in self.damaged_ranges if one.first_seq >= first_seq]
-        del self.damaged_ranges[len(self.damaged_ranges) - len(told) :]
-        end, *ends = [*(one.first_seq - 1 for one in told), last_seq]
+        """There are no rows for these numbers.
+
+        Damage that the reader reported within them has only a first number: it extends to the next
+        reported one.
+        """
+        reported = [damage for damage in self.damaged_ranges if damage.first_seq >= first_seq]
+        del self.damaged_ranges[len(self.damaged_ranges) - len(reported) :]
+        end, *ends = [*(damage.first_seq - 1 for damage in reported), last_seq]
         if first_seq <= end:
             self._record_damage(first_seq, "missing", end)
-        for one, end in zip(told, ends, strict=True):
-            self._record_damage(one.first_seq, one.why, end)
+        for damage, end in zip(reported, ends, strict=True):
+            self._record_damage(damage.first_seq, damage.reason, end)
 
-    def _record_damage(self, first_seq: int, why: str, last_seq: int = 0) -> None:
-        """Note a place; what goes on where the place before ends, for the same reason, is of it."""
-        known = self.damaged_ranges[-1] if self.damaged_ranges else None
-        if known and (known.last_seq + 1, known.why) == (first_seq, why):
-            self.damaged_ranges[-1] = known._replace(last_seq=max(first_seq, last_seq))
+    def _record_damage(self, first_seq: int, reason: str, last_seq: int = 0) -> None:
+        """Add a damaged range, or extend the last one if it ends here and has the same reason."""
+        last = self.damaged_ranges[-1] if self.damaged_ranges else None
+        if last and (last.last_seq + 1, last.reason) == (first_seq, reason):
+            self.damaged_ranges[-1] = last._replace(last_seq=max(first_seq, last_seq))
         elif len(self.damaged_ranges) < DAMAGED_RANGES_MAX:
-            self.damaged_ranges.append(DamagedRange(first_seq, max(first_seq, last_seq), why))
+            self.damaged_ranges.append(DamagedRange(first_seq, max(first_seq, last_seq), reason))
 
 
 class _ColumnSums:
-    """Totals over all rows, to the last digit."""
+    """Exact totals over all rows."""
 
     def __init__(self, table_name: str) -> None:
         names = [name for name, _ in TABLE_COLUMNS[table_name]]
@@ -214,8 +230,8 @@ class _ColumnSums:
 
     def add(self, table_row: TableRow) -> None:
         self._row_count += 1
-        for name, place in self._column_indexes.items():
-            value = table_row.values[place]
+        for name, index in self._column_indexes.items():
+            value = table_row.values[index]
             if value is not None:
                 self._sum_by_column[name] = EXACT_CONTEXT.add(
                     Decimal(self._sum_by_column[name]), Decimal(value)

@@ -1,8 +1,8 @@
-"""What makes an export trustworthy without the station?
+"""Signed manifest of an export: writing it and verifying an export against it.
 
-A manifest beside the data names every file with its SHA-256, the range, and the journal's head
-digest; its bytes are signed with Ed25519. Whoever knows the station's public key, or its
-fingerprint, needs nothing else.
+The manifest is beside the data. It lists every file with its SHA-256, the range, and the journal's
+head digest; its bytes are signed with Ed25519. With the station's public key, or its fingerprint,
+an export can be verified without the journal and without the station.
 """
 
 from __future__ import annotations
@@ -21,28 +21,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 FORMAT: Final = "ocpp-station export 1"
 MANIFEST_NAME: Final = "manifest.json"
-HIDDEN_NAME: Final = (
-    f"_{MANIFEST_NAME}"  # in a tree of Parquet: engines pass over names that begin so
-)
-PARTITION_PREFIX: Final = (
-    "station="  # begins the name of the directory that a station has in a tree
-)
-SIGNATURE_SUFFIX: Final = ".sig"  # behind the manifest's name: 64 bytes over the manifest's bytes
+HIDDEN_NAME: Final = f"_{MANIFEST_NAME}"  # in a Parquet tree: query engines skip names with `_`
+PARTITION_PREFIX: Final = "station="  # of the directory of one station in a tree
+SIGNATURE_SUFFIX: Final = ".sig"  # appended to the manifest's name: 64 bytes over its bytes
 
 
 class SigningKeyFailed(Exception):
-    """The signing key cannot be read or made. One line: which file, what to do."""
+    """The signing key cannot be read or created. One line: which file, what to do."""
 
 
 class ManifestFile(msgspec.Struct, frozen=True):
-    path: str  # from the manifest's directory, with slashes
+    path: str  # relative to the manifest's directory, with slashes
     bytes: int
     rows: int
     sha256: str
 
 
 class Manifest(msgspec.Struct, frozen=True, rename={"from_": "from"}):
-    """What an export says of itself."""
+    """The contents of manifest.json; a field is a key of the file (`from_` is `from`)."""
 
     format: str
     table: str
@@ -50,30 +46,34 @@ class Manifest(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     journal_id: str
     from_: str | None
     to: str | None
-    first_entry: int
-    last_entry: int
-    last_digest: str  # of that entry: the chain up to it, as `station verify --head` takes it
-    whole: bool  # every entry up to the last was there, readable and unchanged
-    values: bool  # idTokens, not their references
+    first_seq: int
+    last_seq: int
+    last_digest: str  # of entry last_seq; `last_seq:last_digest` is a head for `verify --head`
+    complete: bool  # every entry from first_seq to last_seq was there, readable and unchanged
+    id_tokens_revealed: bool  # idToken values instead of references
     totals: dict[str, str]
     files: tuple[ManifestFile, ...]
     public_key: str  # Ed25519, 32 bytes in hex
 
 
 class ExportLocation(NamedTuple):
-    """Where an export lies."""
+    """Paths of an export."""
 
-    root: Path  # directory that the paths in the manifest start from
+    root: Path  # directory to which the paths in the manifest are relative
     manifest: Path
-    is_exclusive: bool  # the directory holds nothing else
+    is_exclusive: bool  # the directory contains nothing but the export
 
 
 def locate_export(
     path: Path, suffixes: frozenset[str], *, station: str | None = None
 ) -> ExportLocation:
-    """A path that ends as a data file is one, with its manifest beside it; else a directory.
+    """Where an export to `path` is written.
 
-    `station`: the path is a tree that stations share, and each has a directory of its own there.
+    A path with the suffix of a data file is that file, with its manifest beside it; any other path
+    is a directory.
+
+    Args:
+        station: the path is a tree that several stations share; this station has a directory in it.
     """
     if path.suffix in suffixes and not path.is_dir():
         return ExportLocation(
@@ -81,47 +81,47 @@ def locate_export(
         )
     if station is None:
         return ExportLocation(path, path / MANIFEST_NAME, is_exclusive=True)
-    own = path / partition_name(station)
-    return ExportLocation(own, own / HIDDEN_NAME, is_exclusive=True)
+    directory = path / partition_name(station)
+    return ExportLocation(directory, directory / HIDDEN_NAME, is_exclusive=True)
 
 
 def partition_name(station: str) -> str:
-    """The name of a station's directory in a tree, as Hive writes it."""
+    """Name of a station's directory in a tree, in Hive's notation."""
     return PARTITION_PREFIX + quote(station, safe="")
 
 
-# --- Making --------------------------------------------------------------------------------------
+# --- Writing -------------------------------------------------------------------------------------
 
 
 def describe_file(root: Path, path: Path, row_count: int) -> ManifestFile:
-    """What the manifest says of a file."""
+    """The manifest's row for a file."""
     with path.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     return ManifestFile(path.relative_to(root).as_posix(), path.stat().st_size, row_count, digest)
 
 
 def open_signing_key(path: Path) -> Ed25519PrivateKey:
-    """The key in `path`, made when it is not there, for its owner's eyes only.
+    """Read the key in `path`, or create it, readable by the owner only.
 
     Raises:
-        SigningKeyFailed: it is no such key, or there cannot be one.
+        SigningKeyFailed: the file is not such a key, or cannot be read or created.
     """
     try:
         if path.exists():
             key = serialization.load_pem_private_key(path.read_bytes(), password=None)
             if not isinstance(key, Ed25519PrivateKey):
                 raise SigningKeyFailed(
-                    f"{path}: no Ed25519 key. Move it away, and a new one is made."
+                    f"{path}: not an Ed25519 key. Move the file away; a new key is then created."
                 )
             return key
         return _create_key(path)
     except OSError as error:
         raise SigningKeyFailed(
-            f"{path}: {error.strerror}. Name a key that can be read or made with --key."
+            f"{path}: {error.strerror}. Give the path of a readable or new key with --key."
         ) from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SigningKeyFailed(
-            f"{path}: no private key. Move it away, and a new one is made."
+            f"{path}: not a private key. Move the file away; a new key is then created."
         ) from error
 
 
@@ -146,7 +146,7 @@ def encode_public_key(key: Ed25519PrivateKey) -> str:
 
 
 def key_fingerprint(public_key_hex: str) -> str:
-    """What a person compares: SHA-256 of the 32 bytes of the public key."""
+    """SHA-256 of the 32 bytes of the public key, for comparison by a person."""
     return sha256(bytes.fromhex(public_key_hex)).hexdigest()
 
 
@@ -161,11 +161,11 @@ def signature_path(manifest_path: Path) -> Path:
     return manifest_path.with_name(manifest_path.name + SIGNATURE_SUFFIX)
 
 
-# --- Checking ------------------------------------------------------------------------------------
+# --- Verifying -----------------------------------------------------------------------------------
 
 
 def find_manifest(path: Path) -> Path | None:
-    """The manifest of the export that `path` names: its directory, one of its files, or itself."""
+    """The manifest of an export, given its directory, one of its files or the manifest itself."""
     beside = path.with_name(f"{path.name}.{MANIFEST_NAME}")
     itself = path.with_name(path.name.removesuffix(SIGNATURE_SUFFIX))
     candidates = [
@@ -173,52 +173,54 @@ def find_manifest(path: Path) -> Path | None:
         path / HIDDEN_NAME,
         itself if itself.name.endswith(MANIFEST_NAME) else beside,
     ]
-    if path.is_file():  # one of those that the directory's manifest names; Parquet by days
+    if path.is_file():  # a file listed in the directory's manifest; with Parquet, a file of a day
         candidates += [
             path.parent / MANIFEST_NAME,
             path.parent / HIDDEN_NAME,
             path.parent.parent / HIDDEN_NAME,
         ]
-    return next((one for one in candidates if one.is_file()), None)
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def find_manifests(path: Path) -> list[Path]:
-    """The manifest of the export that `path` names, or those of all stations of a tree."""
-    one = find_manifest(path)
-    return [one] if one else sorted(path.rglob(HIDDEN_NAME)) if path.is_dir() else []
+    """The manifest of the export at `path`, or those of all stations of a tree."""
+    if manifest := find_manifest(path):
+        return [manifest]
+    return sorted(path.rglob(HIDDEN_NAME)) if path.is_dir() else []
 
 
 def find_unexported_files(tree: Path, manifest_paths: list[Path]) -> Iterator[str]:
-    """Files of a tree that are in nobody's export, though an engine would read them."""
-    known = {manifest.parent for manifest in manifest_paths}
+    """Files of a tree that belong to no export; a query engine would read them."""
+    directories = {manifest.parent for manifest in manifest_paths}
     for path in sorted(tree.rglob("*")):
-        if path.is_file() and known.isdisjoint(path.parents):
+        if path.is_file() and directories.isdisjoint(path.parents):
             yield f"{path}: in no export with a manifest"
 
 
 def read_manifest(manifest_path: Path) -> Manifest:
-    """Raises OSError or ValueError: it cannot be read, or is no manifest."""
+    """Read a manifest. Raises OSError or ValueError: unreadable, or not a manifest."""
     return msgspec.json.decode(manifest_path.read_bytes(), type=Manifest)
 
 
 def verify_export(path: Path, *, expected_fingerprint: str | None = None) -> Iterator[str]:
-    """What is wrong with an export, a line each.
+    """Every complaint about an export, one line each.
 
     Args:
         path: its manifest.
-        expected: the fingerprint the key must have; None: any key.
+        expected_fingerprint: of the key; None: any key.
     """
     try:
         text = path.read_bytes()
         manifest = msgspec.json.decode(text, type=Manifest)
     except (OSError, ValueError) as error:
-        yield f"{path}: no manifest that can be read: {error}"
+        yield f"{path}: not a readable manifest: {error}"
         return
     yield from _verify_signature(path, text, manifest.public_key, expected_fingerprint)
     if manifest.format != FORMAT:
-        yield f"{path}: format {manifest.format!r}; this release knows {FORMAT!r}"
+        yield f"{path}: format {manifest.format!r}; this release reads {FORMAT!r}"
     if path.name == HIDDEN_NAME and path.absolute().parent.name != partition_name(manifest.station):
-        yield f"{path.parent}: is not named {partition_name(manifest.station)}; engines would believe it"
+        expected = partition_name(manifest.station)
+        yield f"{path.parent}: must be named {expected}: query engines take the station from it"
     for file in manifest.files:
         yield from _verify_file(path.parent, file)
     if path.name in (MANIFEST_NAME, HIDDEN_NAME):
@@ -232,21 +234,21 @@ def _verify_signature(
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key_hex))
         key.verify(signature_path(path).read_bytes(), text)
     except FileNotFoundError:
-        yield f"{signature_path(path)}: missing, so nobody vouches for the manifest"
+        yield f"{signature_path(path)}: missing; the manifest is not signed"
     except (InvalidSignature, ValueError, OSError, UnsupportedAlgorithm):
-        yield f"{path}: its signature does not hold; it is not what was signed"
+        yield f"{path}: invalid signature; the manifest was changed after signing"
     else:
         if (
             expected_fingerprint is not None
             and key_fingerprint(public_key_hex) != expected_fingerprint.lower()
         ):
-            yield f"{path}: signed with key {key_fingerprint(public_key_hex)}, which is not the one you named"
+            yield f"{path}: signed with key {key_fingerprint(public_key_hex)}, not with the given key"
 
 
 def _verify_file(root: Path, file: ManifestFile) -> Iterator[str]:
     path = root / file.path
     if not path.resolve().is_relative_to(root.resolve()):
-        yield f"{file.path}: lies outside of the export"
+        yield f"{file.path}: outside of the export"
     elif not path.is_file():
         yield f"{path}: missing"
     elif path.stat().st_size != file.bytes:
@@ -254,21 +256,21 @@ def _verify_file(root: Path, file: ManifestFile) -> Iterator[str]:
     else:
         with path.open("rb") as data:
             if file_digest(data, "sha256").hexdigest() != file.sha256:
-                yield f"{path}: changed; its SHA-256 is not the manifest's"
+                yield f"{path}: changed; its SHA-256 differs from the manifest"
 
 
 def _find_unlisted_files(manifest_path: Path, listed_paths: set[Path]) -> Iterator[str]:
-    """A file that nobody vouches for would be read along with the others."""
-    own = {manifest_path, signature_path(manifest_path)}
+    """Files that are not in the manifest; a query engine would read them with the others."""
+    own_paths = {manifest_path, signature_path(manifest_path)}
     for path in sorted(manifest_path.parent.rglob("*")):
-        if path.is_file() and path not in listed_paths and path not in own:
+        if path.is_file() and path not in listed_paths and path not in own_paths:
             yield f"{path}: not in the manifest"
 
 
 def summarize_manifest(manifest: Manifest) -> dict[str, Any]:
-    """What a person is told of an export that is whole."""
+    """What `station verify` prints of an export without complaints."""
     return {
         "rows": sum(file.rows for file in manifest.files),
-        "head": f"{manifest.last_entry}:{manifest.last_digest}",
+        "head": f"{manifest.last_seq}:{manifest.last_digest}",
         "key": key_fingerprint(manifest.public_key),
     }

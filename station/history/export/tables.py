@@ -1,8 +1,17 @@
-"""What does an export tell: which tables are there, and what stands in a row?
+"""The tables of an export and their columns.
 
-A table hears the whole journal in order and gives a row as soon as it is complete, so that an
-export needs no more memory for ten years than for a day. Registers are the meter's own decimals;
-an energy is the exact difference of two of them.
+A table reads the journal once, in order, and returns a row as soon as the row is complete: an
+export of ten years needs no more memory than one of a day. `station/history/README.md` explains
+every column for an auditor.
+
+Rules that hold in all tables:
+
+* A number of a journal entry is a column `…seq`; a row that covers several entries has `first_seq`
+  and `last_seq`. `seq_no…` is OCPP's seqNo, which counts within a transaction.
+* A register has the digits of the meter. An energy is the exact difference of two registers.
+* A time is the station's wall clock at that entry, UTC. The column `…time_quality` beside it is
+  `synchronized` if the CSMS had set the clock in that run before.
+* An idToken is its reference, or with `--values` its value.
 """
 
 from __future__ import annotations
@@ -31,7 +40,7 @@ from station.ocpp import rpc
 from station.transcript.lines import describe_event
 
 FindEntry = Callable[[int], Entry | None]
-Reveal = Callable[[str], str]  # a text with the values of its references, or as it is
+Reveal = Callable[[str], str]  # replaces references in a text by values, or changes nothing
 
 
 # --- Events --------------------------------------------------------------------------------------
@@ -41,29 +50,29 @@ EVENT_COLUMNS: Final[Columns] = (
     ("at", "time"),
     ("time_quality", "text"),
     ("uptime_ms", "int"),
-    ("cause", "int"),
-    ("who", "text"),
+    ("cause_seq", "int"),  # of a decision: the observation it was made for
+    ("source", "text"),  # who reported or decided it
     ("kind", "text"),
     ("version", "int"),
-    ("meaning", "text"),
-    ("body", "text"),  # as it lies in the journal: with these columns the digest can be checked
+    ("description", "text"),  # as in the transcript
+    ("body", "text"),  # as stored: with the columns above, the digest can be recomputed
     ("digest", "text"),
 )
 
 
 class EventsTable:
-    """Every entry as it is."""
+    """One row for each entry."""
 
     def __init__(self, reveal: Reveal) -> None:
         self._reveal = reveal
         self._clock_quality = ClockQuality()
 
     def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
-        who, text = describe_event(entry.event)
+        source, text = describe_event(entry.event)
         quality = self._clock_quality.assess_time(entry)
         yield TableRow(
             entry.at,
-            (entry.seq, entry.at, quality, entry.uptime_ms, entry.cause, who, row.kind,
+            (entry.seq, entry.at, quality, entry.uptime_ms, entry.cause, source, row.kind,
              row.version, self._reveal(text), row.body, row.digest.hex()),
         )  # fmt: skip
 
@@ -89,7 +98,7 @@ METER_VALUE_COLUMNS: Final[Columns] = (
 
 
 class MeterValuesTable:
-    """Every reading in the journal, and the transaction that was open at its EVSE."""
+    """One row for each reading, with the transaction that was open on its EVSE."""
 
     def __init__(self) -> None:
         self._current_entries = CurrentEntries()
@@ -119,10 +128,10 @@ MESSAGE_COLUMNS: Final[Columns] = (
     ("at", "time"),
     ("time_quality", "text"),
     ("direction", "text"),  # out, in
-    ("type", "text"),  # CALL, CALLRESULT, CALLERROR, none
+    ("frame_type", "text"),  # CALL, CALLRESULT, CALLERROR, none
     ("message_id", "text"),
     ("action", "text"),
-    ("call", "int"),  # entry that queued the CALL; the same for every attempt at it
+    ("call_seq", "int"),  # entry that queued the CALL; the same for every attempt
     ("attempt", "int"),
     ("transaction_id", "text"),
     ("seq_no", "int"),
@@ -131,52 +140,50 @@ MESSAGE_COLUMNS: Final[Columns] = (
 )
 
 
-CACHED_CALLS_MAX: Final = 256  # calls whose payload is at hand; others are read again
+CACHED_CALLS_MAX: Final = 256  # calls kept in memory; others are read from the journal again
 
 
 class _CallInfo(NamedTuple):
-    """What a CALL of ours is about, for whoever sees only its messageId."""
+    """Columns of a CALL of the station, kept by messageId for its answer."""
 
     action: str
-    call: int | None = None
+    call_seq: int | None = None
     attempt: int | None = None
     transaction_id: str | None = None
     seq_no: int | None = None
 
 
 class MessagesTable:
-    """Every frame that was heard, or that the journal allowed to leave."""
+    """One row for each frame received, and for each frame committed for sending."""
 
     def __init__(self, reveal: Reveal, find_entry: FindEntry) -> None:
         self._reveal = reveal
         self._find_entry = find_entry
         self._clock_quality = ClockQuality()
-        self._info_by_message_id: dict[str, _CallInfo] = {}  # messageId -> of calls that still wait
-        self._message_ids_by_call: dict[int, list[str]] = {}  # call -> its messageIds so far
-        self._recent_calls: OrderedDict[int, CallQueued] = (
-            OrderedDict()
-        )  # the newest: most go at once
+        self._info_by_message_id: dict[str, _CallInfo] = {}  # of calls that are not delivered
+        self._message_ids_by_call: dict[int, list[str]] = {}  # call -> messageIds of its attempts
+        self._recent_calls: OrderedDict[int, CallQueued] = OrderedDict()  # most are sent at once
 
     def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
         quality = self._clock_quality.assess_time(entry)
-        told = self._message_fields(entry)
-        if told is not None:
-            direction, type, name, known, offline, payload = told
+        fields = self._message_fields(entry)
+        if fields is not None:
+            direction, frame_type, message_id, call_columns, offline, payload = fields
             yield TableRow(
                 entry.at,
-                (entry.seq, entry.at, quality, direction, type, name, *known, offline,
-                 self._reveal(payload)),
+                (entry.seq, entry.at, quality, direction, frame_type, message_id, *call_columns,
+                 offline, self._reveal(payload)),
             )  # fmt: skip
         match entry.event:
             case CallQueued() as queued:
                 self._recent_calls[entry.seq] = queued
                 if len(self._recent_calls) > CACHED_CALLS_MAX:
                     self._recent_calls.popitem(last=False)
-            case CallDelivered(call_seq=call):
-                self._drop_call(call)
-            case CallsDropped(call_seqs=calls):
-                for call in calls:
-                    self._drop_call(call)
+            case CallDelivered(call_seq=call_seq):
+                self._drop_call(call_seq)
+            case CallsDropped(call_seqs=call_seqs):
+                for call_seq in call_seqs:
+                    self._drop_call(call_seq)
 
     def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
         yield from ()
@@ -184,21 +191,18 @@ class MessagesTable:
     def _message_fields(
         self, entry: Entry
     ) -> tuple[str, str, str, tuple[Any, ...], str, str] | None:
+        """Direction, frame type, messageId, columns of the CALL, offline, payload."""
         match entry.event:
-            case CallAttempted(message_id=name, offline=offline) as attempt:
-                payload, known = self._record_attempt(attempt)
-                return "out", "CALL", name, _call_columns(known), str(offline).lower(), payload
-            case CallResultQueued(message_id=name, action=action, payload=raw):
-                return (
-                    "out",
-                    "CALLRESULT",
-                    name,
-                    _call_columns(_CallInfo(action)),
-                    "",
-                    _decode_raw(raw),
-                )
-            case CallErrorQueued(message_id=name, error_code=code, error_description=description):
-                return "out", "CALLERROR", name, _call_columns(None), "", f"{code} {description}"
+            case CallAttempted(message_id=message_id, offline=offline) as attempt:
+                payload, info = self._record_attempt(attempt)
+                columns = _call_columns(info)
+                return "out", "CALL", message_id, columns, str(offline).lower(), payload
+            case CallResultQueued(message_id=message_id, action=action, payload=raw):
+                columns = _call_columns(_CallInfo(action))
+                return "out", "CALLRESULT", message_id, columns, "", _decode_raw(raw)
+            case CallErrorQueued() as error:
+                text = f"{error.error_code} {error.error_description}"
+                return "out", "CALLERROR", error.message_id, _call_columns(None), "", text
             case FrameReceived(frame=frame):
                 return ("in", *self._parse_received_frame(frame))
             case FrameMalformed(excerpt=excerpt):
@@ -207,22 +211,22 @@ class MessagesTable:
                 return None
 
     def _record_attempt(self, attempt: CallAttempted) -> tuple[str, _CallInfo]:
-        """The payload as it was queued; `offline` is the one field that changes at sending."""
+        """The payload as queued (only its field `offline` may change when it is sent), and its CALL."""
         queued = self._find_queued_call(attempt.call_seq)
-        mark = queued.transaction_event if queued else None
-        known = _CallInfo(
+        transaction = queued.transaction_event if queued else None
+        info = _CallInfo(
             attempt.action,
             attempt.call_seq,
             attempt.attempt,
-            mark.transaction_id if mark else None,
-            mark.seq_no if mark else None,
+            transaction.transaction_id if transaction else None,
+            transaction.seq_no if transaction else None,
         )
-        self._info_by_message_id[attempt.message_id] = known
+        self._info_by_message_id[attempt.message_id] = info
         self._message_ids_by_call.setdefault(attempt.call_seq, []).append(attempt.message_id)
-        return (_decode_raw(queued.payload) if queued else ""), known
+        return (_decode_raw(queued.payload) if queued else ""), info
 
     def _find_queued_call(self, seq: int) -> CallQueued | None:
-        """What was queued there, if it can be read."""
+        """The CALL queued by an entry; None if the entry cannot be read."""
         if seq in self._recent_calls:
             return self._recent_calls[seq]
         entry = self._find_entry(seq)
@@ -232,25 +236,21 @@ class MessagesTable:
         self, frame: msgspec.Raw
     ) -> tuple[str, str, tuple[Any, ...], str, str]:
         match rpc.parse_frame(frame):
-            case rpc.CallFrame(message_id=name, action=action, payload=payload):
-                return "CALL", name, _call_columns(_CallInfo(action)), "", _decode_raw(payload)
-            case rpc.CallResultFrame(message_id=name, payload=payload):
-                return (
-                    "CALLRESULT",
-                    name,
-                    _call_columns(self._info_by_message_id.get(name)),
-                    "",
-                    _decode_raw(payload),
-                )
-            case rpc.CallErrorFrame(message_id=name, code=code, description=description):
-                known = _call_columns(self._info_by_message_id.get(name))
-                return "CALLERROR", name, known, "", f"{code} {description}"
+            case rpc.CallFrame(message_id=message_id, action=action, payload=payload):
+                columns = _call_columns(_CallInfo(action))
+                return "CALL", message_id, columns, "", _decode_raw(payload)
+            case rpc.CallResultFrame(message_id=message_id, payload=payload):
+                columns = _call_columns(self._info_by_message_id.get(message_id))
+                return "CALLRESULT", message_id, columns, "", _decode_raw(payload)
+            case rpc.CallErrorFrame(message_id=message_id, code=code, description=description):
+                columns = _call_columns(self._info_by_message_id.get(message_id))
+                return "CALLERROR", message_id, columns, "", f"{code} {description}"
             case _:
                 return "none", "", _call_columns(None), "", _decode_raw(frame)
 
-    def _drop_call(self, call: int) -> None:
-        for name in self._message_ids_by_call.pop(call, ()):
-            self._info_by_message_id.pop(name, None)
+    def _drop_call(self, call_seq: int) -> None:
+        for message_id in self._message_ids_by_call.pop(call_seq, ()):
+            self._info_by_message_id.pop(message_id, None)
 
 
 def _call_columns(call_info: _CallInfo | None) -> tuple[Any, ...]:
@@ -261,11 +261,11 @@ def _decode_raw(raw: msgspec.Raw) -> str:
     return bytes(raw).decode(errors="backslashreplace")
 
 
-# --- All of them ---------------------------------------------------------------------------------
+# --- Transactions ---------------------------------------------------------------------------------
 
 
 class TransactionsTable:
-    """One row for each transaction, once its account is complete."""
+    """One row for each transaction, once it has ended and its messages are delivered."""
 
     def __init__(self, reveal: Reveal) -> None:
         self._records = TransactionRecords()
@@ -274,13 +274,15 @@ class TransactionsTable:
 
     def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
         quality = self._clock_quality.assess_time(entry)
-        for session in self._records.apply(entry, quality):
-            yield TableRow(session.ended_at or session.started_at, session.build_row(self._reveal))
+        for record in self._records.apply(entry, quality):
+            yield TableRow(record.ended_at or record.started_at, record.build_row(self._reveal))
 
     def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
-        for session in self._records.finish(open_ended=open_ended):
-            yield TableRow(session.ended_at or session.started_at, session.build_row(self._reveal))
+        for record in self._records.finish(open_ended=open_ended):
+            yield TableRow(record.ended_at or record.started_at, record.build_row(self._reveal))
 
+
+# --- All of them ---------------------------------------------------------------------------------
 
 TABLE_COLUMNS: Final[dict[str, Columns]] = {
     "transactions": TRANSACTION_COLUMNS,
@@ -293,8 +295,8 @@ TABLE_COLUMNS: Final[dict[str, Columns]] = {
 
 
 def create_table(table_name: str, reveal: Reveal, find_entry: FindEntry) -> Table:
-    """The table of that name, before the first entry."""
-    made: dict[str, Callable[[], Table]] = {
+    """A table by its name, before the first entry."""
+    factories: dict[str, Callable[[], Table]] = {
         "transactions": lambda: TransactionsTable(reveal),
         "meter-values": MeterValuesTable,
         "states": StatesTable,
@@ -302,4 +304,4 @@ def create_table(table_name: str, reveal: Reveal, find_entry: FindEntry) -> Tabl
         "messages": lambda: MessagesTable(reveal, find_entry),
         "events": lambda: EventsTable(reveal),
     }
-    return made[table_name]()
+    return factories[table_name]()

@@ -1,4 +1,13 @@
-"""What is the account of a transaction, from its first entry to the last proof of delivery?"""
+"""Table `transactions`: one record per transaction, from its start to its last delivered message.
+
+A record is complete when the transaction has ended and each of its messages is delivered or
+dropped; its row is written then. A parked message keeps the record incomplete, because an operator
+can have it sent again. At the end of a range, records that have ended are written as they are; at
+the end of the journal, open transactions too.
+
+`start_wh` and `stop_wh` are the last registers that the meter of the EVSE reported before
+TransactionEvent Started and Ended were queued.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +36,7 @@ from journal.projections.transactions import (
     TransactionStopOrdered,
 )
 
-# Sums and differences of registers keep every digit, or fail.
+# Arithmetic with registers keeps every digit or raises.
 EXACT_CONTEXT: Final = Context(prec=200, traps=[Inexact, InvalidOperation])
 
 TRANSACTION_COLUMNS: Final[tuple[tuple[str, Any], ...]] = (
@@ -35,97 +44,98 @@ TRANSACTION_COLUMNS: Final[tuple[tuple[str, Any], ...]] = (
     ("evse_id", "int"),
     ("connector_id", "int"),
     ("id_token_type", "text"),
-    ("id_token", "text"),  # its reference, or with --values what it stands for
+    ("id_token", "text"),  # its reference, or with --values its value
     ("group_id_token", "text"),
     ("remote_start_id", "int"),
     ("started_at", "time"),
     ("started_time_quality", "text"),
-    ("started_reason", "text"),  # TriggerReasonEnumType
+    ("started_trigger_reason", "text"),  # TriggerReasonEnumType
     ("ended_at", "time"),  # empty: still open
     ("ended_time_quality", "text"),
     ("stopped_reason", "text"),  # ReasonEnumType
-    ("stopped_trigger", "text"),  # TriggerReasonEnumType
-    ("duration_ms", "int"),  # by the wall clock, its changes taken out
+    ("stopped_trigger_reason", "text"),  # TriggerReasonEnumType
+    ("duration_ms", "int"),  # by the wall clock, without its changes
     ("start_wh", "decimal"),
     ("stop_wh", "decimal"),
     ("energy_wh", "decimal"),
     ("seq_no_first", "int"),
     ("seq_no_last", "int"),
-    ("seq_no_missing", "int"),  # between first and last; 0 is what must be
-    ("messages", "int"),
-    ("delivered", "int"),
-    ("parked", "int"),
-    ("dropped", "int"),
-    ("ended_message_id", "text"),  # of the attempt at the last message that the CSMS answered
-    ("ended_answer_entry", "int"),  # entry that holds the CSMS's answer
-    ("interruptions", "int"),  # restarts of the program in between
-    ("interrupted_ms", "int"),  # how long, in all; empty: a clock that ran backwards cannot say
-    ("clock_changes", "int"),  # of the wall clock in between
-    ("clock_change_ms", "int"),
-    ("entry_first", "int"),
-    ("entry_last", "int"),
+    ("seq_no_missing", "int"),  # between first and last; must be 0
+    ("message_count", "int"),
+    ("delivered_count", "int"),
+    ("parked_count", "int"),
+    ("dropped_count", "int"),
+    ("ended_message_id", "text"),  # of the attempt at TransactionEvent Ended that was answered
+    ("ended_response_seq", "int"),  # entry with that answer of the CSMS
+    ("restart_count", "int"),  # restarts of the program while it was open
+    ("restart_gap_ms", "int"),  # sum of the times without program; empty: clock ran backwards
+    ("clock_change_count", "int"),  # changes of the wall clock while it was open
+    ("clock_change_ms", "int"),  # sum of the changes
+    ("first_seq", "int"),
+    ("last_seq", "int"),
 )
 
 
 @dataclass
 class TransactionRecord:
-    """A transaction as far as it has been heard."""
+    """A transaction, as far as the entries read so far show it."""
 
     transaction_id: str
     evse_id: int
     started_at: datetime
     started_time_quality: str
-    started_reason: str
-    entry_first: int
-    entry_last: int
+    started_trigger_reason: str
+    first_seq: int
+    last_seq: int
     id_token: IdToken | None = None
     group_id_token: IdToken | None = None
     remote_start_id: int | None = None
     connector_id: int | None = None
-    granted_seq: int = 0  # entry that granted the right to charge
+    authorization_seq: int = 0  # entry that authorized it; 0: none
     start_wh: Decimal | None = None
     stop_wh: Decimal | None = None
     ended_at: datetime | None = None
     ended_time_quality: str = ""
     stopped_reason: str = ""
-    stopped_trigger: str = ""
-    seq_no_summary: list[int] = field(default_factory=list)  # first, last, how many
+    stopped_trigger_reason: str = ""
+    seq_no_summary: list[int] = field(default_factory=list)  # first, last, count
     delivered_count: int = 0
     dropped_count: int = 0
     waiting_calls: set[int] = field(default_factory=set)
     parked_calls: set[int] = field(default_factory=set)
     ended_call: int = 0
     ended_message_id: str = ""
-    ended_answer_seq: int | None = None
-    interruptions: int = 0
-    interrupted_ms: int | None = 0
-    clock_changes: int = 0
+    ended_response_seq: int | None = None
+    restart_count: int = 0
+    restart_gap_ms: int | None = 0
+    clock_change_count: int = 0
     clock_change_ms: int = 0
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is over and the CSMS has confirmed all of it."""
+        """Whether it has ended and no message waits."""
         return self.ended_at is not None and not self.waiting_calls
 
     def count_seq_no(self, seq_no: int) -> None:
-        first, _, known = self.seq_no_summary or (seq_no, 0, 0)
-        self.seq_no_summary = [first, seq_no, known + 1]
+        first, _, count = self.seq_no_summary or (seq_no, 0, 0)
+        self.seq_no_summary = [first, seq_no, count + 1]
 
     def build_row(self, reveal: Callable[[str], str]) -> tuple[Any, ...]:
         """A row of `TRANSACTION_COLUMNS`."""
-        first, last, messages = self.seq_no_summary or (None, None, 0)
-        missing = 0 if first is None or last is None else last - first + 1 - messages
+        first, last, message_count = self.seq_no_summary or (None, None, 0)
+        missing = 0 if first is None or last is None else last - first + 1 - message_count
         token, group = self.id_token, self.group_id_token
         return (
             self.transaction_id, self.evse_id or None, self.connector_id,
             token.type if token else None, reveal(token.ref) if token else None,
             reveal(group.ref) if group else None, self.remote_start_id,
-            self.started_at, self.started_time_quality, self.started_reason,
-            self.ended_at, self.ended_time_quality, self.stopped_reason, self.stopped_trigger,
+            self.started_at, self.started_time_quality, self.started_trigger_reason,
+            self.ended_at, self.ended_time_quality, self.stopped_reason, self.stopped_trigger_reason,
             self._compute_duration_ms(), self.start_wh, self.stop_wh, self._compute_energy_wh(),
-            first, last, missing, messages, self.delivered_count, len(self.parked_calls), self.dropped_count,
-            self.ended_message_id, self.ended_answer_seq, self.interruptions, self.interrupted_ms,
-            self.clock_changes, self.clock_change_ms, self.entry_first, self.entry_last,
+            first, last, missing, message_count, self.delivered_count, len(self.parked_calls),
+            self.dropped_count, self.ended_message_id, self.ended_response_seq,
+            self.restart_count, self.restart_gap_ms,
+            self.clock_change_count, self.clock_change_ms, self.first_seq, self.last_seq,
         )  # fmt: skip
 
     def _compute_energy_wh(self) -> Decimal | None:
@@ -140,19 +150,17 @@ class TransactionRecord:
 
 
 class TransactionRecords:
-    """Keeps a transaction until its account is complete; what is complete is forgotten."""
+    """The records that are not complete; a complete record is returned and dropped."""
 
     def __init__(self) -> None:
         self._records: dict[str, TransactionRecord] = {}
-        self._record_by_call: dict[
-            int, TransactionRecord
-        ] = {}  # call -> whose it is, until the CSMS has it
-        self._register_by_evse: dict[int, Decimal] = {}  # evse_id -> what its meter said last
-        self._connector_by_evse: dict[int, int] = {}  # evse_id -> connector the EV hangs on
+        self._record_by_call: dict[int, TransactionRecord] = {}  # by calls that are not delivered
+        self._register_by_evse: dict[int, Decimal] = {}  # evse_id -> last register
+        self._connector_by_evse: dict[int, int] = {}  # evse_id -> connector with a cable plugged in
         self._lifecycle = Lifecycle()
 
     def apply(self, entry: Entry, time_quality: str) -> Iterator[TransactionRecord]:
-        """Those that are complete with this entry; `quality` is that of its time."""
+        """The records that this entry completes; `time_quality` is that of the entry's time."""
         match entry.event:
             case MeterRead(evse_id=evse_id, energy_wh=energy_wh):
                 self._register_by_evse[evse_id] = energy_wh
@@ -162,8 +170,8 @@ class TransactionRecords:
                 self._on_clock_changed(step_ms)
             case TransactionStarted() as start:
                 self._start_record(entry, start, time_quality)
-            case CallQueued(transaction_event=mark) if mark is not None:
-                self._on_call_queued(entry, mark, time_quality)
+            case CallQueued(transaction_event=summary) if summary is not None:
+                self._on_call_queued(entry, summary, time_quality)
             case CallDelivered() | CallParked() | CallsDropped():
                 yield from self._on_call_finished(entry)
             case _:
@@ -174,14 +182,18 @@ class TransactionRecords:
                 self._on_restart()
 
     def finish(self, *, open_ended: bool) -> Iterator[TransactionRecord]:
-        """Those that are over though not confirmed, as they ended; `ever`: then the open ones."""
-        ended = [one for one in self._records.values() if one.ended_at is not None]
-        yield from sorted(ended, key=lambda one: one.ended_call)
+        """Records that have ended but are not confirmed, by their end; then the open ones.
+
+        Args:
+            open_ended: the journal ends here, not only the range; else no open ones are returned.
+        """
+        ended = [record for record in self._records.values() if record.ended_at is not None]
+        yield from sorted(ended, key=lambda record: record.ended_call)
         if open_ended:
-            yield from (one for one in self._records.values() if one.ended_at is None)
+            yield from self._open_records()
 
     def _open_records(self) -> Iterator[TransactionRecord]:
-        return (one for one in self._records.values() if one.ended_at is None)
+        return (record for record in self._records.values() if record.ended_at is None)
 
     def _start_record(self, entry: Entry, start: TransactionStarted, time_quality: str) -> None:
         self._records[start.transaction_id] = TransactionRecord(
@@ -189,34 +201,33 @@ class TransactionRecords:
             evse_id=start.evse_id,
             started_at=entry.at,
             started_time_quality=time_quality,
-            started_reason=start.trigger_reason,
-            entry_first=entry.seq,
-            entry_last=entry.seq,
+            started_trigger_reason=start.trigger_reason,
+            first_seq=entry.seq,
+            last_seq=entry.seq,
             id_token=start.id_token,
             group_id_token=start.group_id_token,
             remote_start_id=start.remote_start_id,
             connector_id=self._connector_by_evse.get(start.evse_id),
             start_wh=self._register_by_evse.get(start.evse_id),
-            granted_seq=start.authorization_seq,
+            authorization_seq=start.authorization_seq,
         )
 
     def _update_record(self, entry: Entry) -> None:
         match entry.event:
-            case AuthorizationBoundToEvse(authorization_seq=granted, evse_id=evse_id):
-                self._bind_evse(granted, evse_id)
-            case TransactionAuthorized(transaction_id=name) as grant:
-                if one := self._records.get(name):
-                    one.id_token, one.group_id_token = grant.id_token, grant.group_id_token
-                    one.remote_start_id = grant.remote_start_id or one.remote_start_id
-            case GroupIdTokenReceived(transaction_id=name, group_id_token=group):
-                if one := self._records.get(name):
-                    one.group_id_token = group
-            case TransactionStopOrdered(transaction_id=name) as stop:
-                if one := self._records.get(name):
-                    one.stopped_reason, one.stopped_trigger = (
-                        stop.stopped_reason,
-                        stop.trigger_reason,
-                    )
+            case AuthorizationBoundToEvse(authorization_seq=authorization_seq, evse_id=evse_id):
+                self._bind_evse(authorization_seq, evse_id)
+            case TransactionAuthorized(transaction_id=transaction_id) as authorized:
+                if record := self._records.get(transaction_id):
+                    record.id_token = authorized.id_token
+                    record.group_id_token = authorized.group_id_token
+                    record.remote_start_id = authorized.remote_start_id or record.remote_start_id
+            case GroupIdTokenReceived(transaction_id=transaction_id, group_id_token=group):
+                if record := self._records.get(transaction_id):
+                    record.group_id_token = group
+            case TransactionStopOrdered(transaction_id=transaction_id) as stop:
+                if record := self._records.get(transaction_id):
+                    record.stopped_reason = stop.stopped_reason
+                    record.stopped_trigger_reason = stop.trigger_reason
             case _:
                 pass
 
@@ -225,71 +236,74 @@ class TransactionRecords:
             self._connector_by_evse.pop(cable.evse_id, None)
             return
         self._connector_by_evse[cable.evse_id] = cable.connector_id
-        for one in self._open_records():
-            if one.evse_id == cable.evse_id:
-                one.connector_id = one.connector_id or cable.connector_id
+        for record in self._open_records():
+            if record.evse_id == cable.evse_id:
+                record.connector_id = record.connector_id or cable.connector_id
 
-    def _bind_evse(self, granted_seq: int, evse_id: int) -> None:
-        """Who was authorised before there was a cable has found an EVSE. E01.FR.03."""
-        for one in self._open_records():
-            if one.granted_seq == granted_seq and not one.evse_id:
-                one.evse_id = evse_id
-                one.connector_id = self._connector_by_evse.get(evse_id)
+    def _bind_evse(self, authorization_seq: int, evse_id: int) -> None:
+        """A transaction that started before an EV was plugged in gets its EVSE. E01.FR.03."""
+        for record in self._open_records():
+            if record.authorization_seq == authorization_seq and not record.evse_id:
+                record.evse_id = evse_id
+                record.connector_id = self._connector_by_evse.get(evse_id)
 
     def _on_call_queued(
-        self, entry: Entry, mark: TransactionEventSummary, time_quality: str
+        self, entry: Entry, summary: TransactionEventSummary, time_quality: str
     ) -> None:
-        one = self._records.get(mark.transaction_id)
-        if one is None:
-            return  # its beginning is archived or damaged
-        one.count_seq_no(mark.seq_no)
-        one.waiting_calls.add(entry.seq)
-        one.entry_last = entry.seq
-        self._record_by_call[entry.seq] = one
-        if one.start_wh is None:
-            one.start_wh = self._register_by_evse.get(one.evse_id)  # not known before
-        if mark.event_type == "Ended":
-            one.ended_at, one.ended_time_quality = entry.at, time_quality
-            one.ended_call = entry.seq
-            one.stop_wh = self._register_by_evse.get(one.evse_id)
+        record = self._records.get(summary.transaction_id)
+        if record is None:
+            return  # its start is archived or damaged
+        record.count_seq_no(summary.seq_no)
+        record.waiting_calls.add(entry.seq)
+        record.last_seq = entry.seq
+        self._record_by_call[entry.seq] = record
+        if record.start_wh is None:  # no register was known at its start
+            record.start_wh = self._register_by_evse.get(record.evse_id)
+        if summary.event_type == "Ended":
+            record.ended_at, record.ended_time_quality = entry.at, time_quality
+            record.ended_call = entry.seq
+            record.stop_wh = self._register_by_evse.get(record.evse_id)
 
     def _on_call_finished(self, entry: Entry) -> Iterator[TransactionRecord]:
         match entry.event:
-            case CallDelivered(call_seq=call, message_id=name):
-                if one := self._record_by_call.pop(call, None):
-                    one.delivered_count += 1
-                    if call == one.ended_call:
-                        one.ended_message_id, one.ended_answer_seq = name, entry.cause
-                    yield from self._remove_call(one, call, entry)
-            case CallParked(call_seq=call):
-                if one := self._record_by_call.get(call):
-                    one.parked_calls.add(call)
-                    one.entry_last = entry.seq
-            case CallsDropped(call_seqs=calls):
-                for call in calls:
-                    if one := self._record_by_call.pop(call, None):
-                        one.dropped_count += 1
-                        yield from self._remove_call(one, call, entry)
+            case CallDelivered(call_seq=call_seq, message_id=message_id):
+                if record := self._record_by_call.pop(call_seq, None):
+                    record.delivered_count += 1
+                    if call_seq == record.ended_call:
+                        record.ended_message_id = message_id
+                        record.ended_response_seq = entry.cause
+                    yield from self._remove_call(record, call_seq, entry)
+            case CallParked(call_seq=call_seq):
+                if record := self._record_by_call.get(call_seq):
+                    record.parked_calls.add(call_seq)
+                    record.last_seq = entry.seq
+            case CallsDropped(call_seqs=call_seqs):
+                for call_seq in call_seqs:
+                    if record := self._record_by_call.pop(call_seq, None):
+                        record.dropped_count += 1
+                        yield from self._remove_call(record, call_seq, entry)
 
     def _remove_call(
-        self, record: TransactionRecord, call: int, entry: Entry
+        self, record: TransactionRecord, call_seq: int, entry: Entry
     ) -> Iterator[TransactionRecord]:
-        """A call is off the table: with the last of them the account is complete."""
-        record.waiting_calls.discard(call)
-        record.parked_calls.discard(call)
-        record.entry_last = entry.seq
+        """A call no longer waits; the record is complete with the last one."""
+        record.waiting_calls.discard(call_seq)
+        record.parked_calls.discard(call_seq)
+        record.last_seq = entry.seq
         if record.is_complete:
             del self._records[record.transaction_id]
             yield record
 
     def _on_clock_changed(self, step_ms: int) -> None:
-        for one in self._open_records():
-            one.clock_changes += 1
-            one.clock_change_ms += step_ms
+        for record in self._open_records():
+            record.clock_change_count += 1
+            record.clock_change_ms += step_ms
 
     def _on_restart(self) -> None:
         gap_ms = self._lifecycle.downtime_ms
-        for one in self._open_records():
-            one.interruptions += 1
-            known = one.interrupted_ms is not None and gap_ms is not None
-            one.interrupted_ms = (one.interrupted_ms or 0) + (gap_ms or 0) if known else None
+        for record in self._open_records():
+            record.restart_count += 1
+            is_known = record.restart_gap_ms is not None and gap_ms is not None
+            record.restart_gap_ms = (
+                (record.restart_gap_ms or 0) + (gap_ms or 0) if is_known else None
+            )

@@ -1,7 +1,7 @@
-"""How does a row become a line of a file?
+"""Writers of export files: CSV, JSON lines and Parquet.
 
-Decimals are written with all their digits, also in Parquet, and times as UTC. The same rows give
-the same bytes (Parquet: with the same release of pyarrow).
+Decimals keep all their digits, also in Parquet; times are UTC. The same rows give the same bytes
+(Parquet: with the same release of pyarrow).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import msgspec
 from journal.codec import format_time
 from station.history.export.table import Columns, ColumnType, TableRow
 
-DECIMAL_DIGITS: Final = (38, 9)  # of a Parquet decimal: in all, and behind the point
-BATCH_ROWS_MAX: Final = 10_000  # of Parquet in memory: some megabytes
+DECIMAL_DIGITS: Final = (38, 9)  # of a Parquet decimal: in total, and after the point
+BATCH_ROWS_MAX: Final = 10_000  # Parquet rows kept in memory: a few megabytes
 
 _json_encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -33,9 +33,9 @@ class DecimalTooLong(Exception):
 
 
 class TableWriter(Protocol):
-    """Takes rows and leaves files."""
+    """Writes rows to one or more files."""
 
-    rows_by_file: dict[Path, int]  # made so far, and how many rows each has
+    rows_by_file: dict[Path, int]  # files written so far, with their numbers of rows
 
     def write(self, table_row: TableRow) -> None: ...
 
@@ -43,20 +43,22 @@ class TableWriter(Protocol):
 
 
 class _PassThroughFile:
-    """A file that hands back what is written to it."""
+    """A file whose `write` returns the text."""
 
     def write(self, text: str) -> str:
         return text
 
 
-_csv_writer: Any = csv.writer(_PassThroughFile(), lineterminator="\n")  # gives what the file gives
+_csv_writer: Any = csv.writer(
+    _PassThroughFile(), lineterminator="\n"
+)  # returns what `write` returns
 
 
 # --- Text ----------------------------------------------------------------------------------------
 
 
 def encode_csv_row(columns: Columns, table_row: TableRow) -> bytes:
-    """RFC 4180 with a bare line feed; nothing for what is not known."""
+    """RFC 4180 with a bare line feed; an unknown value is empty."""
     text: str = _csv_writer.writerow([_format_value(value) for value in table_row.values])
     return text.encode()
 
@@ -66,7 +68,7 @@ def encode_csv_header(columns: Columns) -> bytes:
 
 
 def encode_json_line(columns: Columns, table_row: TableRow) -> bytes:
-    """One object; decimals are numbers that keep their zeros."""
+    """One JSON object; decimals are numbers and keep their trailing zeros."""
     row = {
         name: format_time(value) if isinstance(value, datetime) else value
         for (name, _), value in zip(columns, table_row.values, strict=True)
@@ -92,12 +94,12 @@ class TextWriter:
     """CSV or JSON lines into an open file."""
 
     def __init__(self, format: str, columns: Columns, path: Path, file: BinaryIO) -> None:
-        head, self._encode_row = TEXT_FORMATS[format]
+        encode_header, self._encode_row = TEXT_FORMATS[format]
         self._columns = columns
         self._path = path
         self._file = file
         self.rows_by_file = {path: 0}
-        file.write(head(columns))
+        file.write(encode_header(columns))
 
     def write(self, table_row: TableRow) -> None:
         self._file.write(self._encode_row(self._columns, table_row))
@@ -111,10 +113,10 @@ class TextWriter:
 
 
 def import_pyarrow() -> tuple[Any, Any]:
-    """pyarrow and its Parquet part.
+    """The modules pyarrow and pyarrow.parquet.
 
     Raises:
-        ParquetMissing: they are an extra that is not installed.
+        ParquetMissing: the extra `parquet` is not installed.
     """
     try:
         import pyarrow
@@ -127,10 +129,10 @@ def import_pyarrow() -> tuple[Any, Any]:
 
 
 class ParquetWriter:
-    """One file, or one in each `day=…/`, the layout engines know."""
+    """One file, or one in each directory `day=…/`, the layout that query engines read."""
 
     def __init__(self, table_name: str, columns: Columns, path: Path, *, daily: bool) -> None:
-        """`path`: the file, or the directory of the days.
+        """Prepare to write to `path`: the file, or the directory of the days.
 
         Raises:
             ParquetMissing: pyarrow is not installed.
@@ -158,22 +160,22 @@ class ParquetWriter:
 
     def close(self) -> None:
         if self._open_writer is None and not self._daily:
-            self._start_file("")  # an empty file still tells its columns
+            self._start_file("")  # an empty file still has its columns
         self._flush_rows()
         if self._open_writer is not None:
             self._open_writer.close()
             self._open_writer = None
 
     def _start_file(self, day: str) -> None:
-        """Begin the next file. A clock that is set back may begin a day anew."""
+        """Start the next file. After the clock was set back, a day can have a second file."""
         if self._open_writer is not None:
             self.close()
         self._current_day, self._current_path = day, self._path
         if self._daily:
-            part = self._path / f"day={day}"
-            part.mkdir(parents=True, exist_ok=True)
+            directory = self._path / f"day={day}"
+            directory.mkdir(parents=True, exist_ok=True)
             self._current_path = (
-                part / f"{self._table_name}-{len(self.rows_by_file) + 1:04}.parquet"
+                directory / f"{self._table_name}-{len(self.rows_by_file) + 1:04}.parquet"
             )
         self.rows_by_file[self._current_path] = 0
         self._open_writer = self._parquet.ParquetWriter(self._current_path, self._schema)
@@ -181,7 +183,7 @@ class ParquetWriter:
     def _flush_rows(self) -> None:
         if not self._pending_rows:
             return
-        values = list(zip(*(line.values for line in self._pending_rows), strict=True))
+        values = list(zip(*(table_row.values for table_row in self._pending_rows), strict=True))
         try:
             columns = [
                 self._pyarrow.array(column, type=field.type)

@@ -1,8 +1,15 @@
-"""Where would this release have judged otherwise?
+"""Finds the decisions of a journal that this release would make differently.
 
-Each observation of a journal is judged once more, with the memory as the journal's own entries
-give it, and what comes of it is compared with the decisions that follow in the journal. Ids are
-made from the journal's, so equal judgement gives equal bytes. Old decisions stand either way.
+For each observation of the journal, in order:
+
+1. The state is the one that the journal's own entries give; it is never the result of a new decision.
+2. The observation is decided again with the product of its run. A run is named by its StationStarted;
+   observations that a program records before its StationStarted (`BEFORE_START`) belong to that run.
+3. The new decisions are compared with those that follow in the journal: kind, body, cause and time.
+   Ids are derived from the journal's id, so an equal decision has equal bytes.
+4. The journal's entries are applied to the state, whatever the result. Old decisions stand.
+
+A missing or unreadable entry ends the comparison, because the state after it is unknown.
 """
 
 from __future__ import annotations
@@ -26,51 +33,52 @@ from station.core.decide import decide
 from station.history.json_diff import diff_json
 from station.transcript.lines import describe_event
 
-# What a run of the program may hear before its StationStarted: judged as that run's product.
+# Observations that a run can record before its StationStarted; they belong to that run.
 BEFORE_START: Final = (CertificatePreset, ClockStepped, CsmsConfigured, VariablePreset)
 
-CHANGES_MAX: Final = 3  # of one decision: more than a line has room for
+CHANGES_MAX: Final = 3  # of one decision that are listed in a line
 
-DecisionGroup = list[Entry]  # an observation and the decisions made because of it
+DecisionGroup = list[Entry]  # an observation and its decisions
 FindProduct = Callable[[int, StationStarted], Product]
 
 
 class Deviation(NamedTuple):
-    """An observation that today's code judges otherwise, or that cannot be judged again."""
+    """An observation that this release decides differently, or that cannot be decided again."""
 
     seq: int
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"entry {self.seq}: {self.why}"
+        return f"entry {self.seq}: {self.reason}"
 
 
 class HistoryIncomplete(Exception):
-    """The entries do not go on: nothing from there on can be judged. Holds an Otherwise."""
+    """An entry is missing; nothing after it can be decided again. Its argument is a Deviation."""
 
 
 def redecide_entries(
     journal_id: str, entries: Iterable[Entry], registry: Registry, find_product: FindProduct
 ) -> Iterator[Deviation]:
-    """Every observation of which something else would come today, in order. Memory is constant.
+    """Every observation that this release decides differently, in order, in constant memory.
 
     Args:
-        journal_id: the UUID that ids are made from.
-        entries: of a journal, from its first on. At one that is missing the walk ends, and the
-            last of what is given says so.
-        registry: writes events, to compare them byte for byte.
-        product_of: the product of the run that so began at this entry; may raise what it likes.
+        journal_id: the UUID that ids are derived from.
+        entries: of a journal, from the first on. A missing entry ends the comparison; the last
+            deviation then says so.
+        registry: encodes events, to compare them byte for byte.
+        find_product: the product of the run that began with this entry. What it raises is not
+            caught here.
     """
     walk = _RedecideWalk(journal_id, registry, find_product)
     try:
         for start, group in _assign_runs(_group_entries(entries)):
             yield from walk.redecide_group(start, group)
-    except HistoryIncomplete as broken:
-        yield broken.args[0]
+    except HistoryIncomplete as error:
+        yield error.args[0]
 
 
 class _RedecideWalk:
-    """The memory and the product of one walk."""
+    """State and product of one pass over a journal."""
 
     def __init__(self, journal_id: str, registry: Registry, find_product: FindProduct) -> None:
         self._state = State(journal_id)
@@ -82,20 +90,21 @@ class _RedecideWalk:
     def redecide_group(
         self, start_entry: Entry | None, group: DecisionGroup
     ) -> Iterator[Deviation]:
-        """Judge the observation of one group again, and take the group into the memory."""
-        heard = group[0]
+        """Decide the observation of a group again, then apply the group to the state."""
+        observed = group[0]
         product = self._product_for_run(start_entry)
-        if not isinstance(heard.event, Observation):
-            yield Deviation(heard.seq, "is a decision that follows from no observation")
+        if not isinstance(observed.event, Observation):
+            yield Deviation(observed.seq, "is a decision without an observation")
         elif product is None:
-            yield Deviation(heard.seq, "was heard before any start of the program")
+            yield Deviation(observed.seq, "was recorded before any start of the program")
         else:
-            made, after = decide(product, self._state, heard)
-            why = next(self._compare_decisions(group[1:], made[1:]), None)
-            if why is None:
-                self._state = after  # the entries are the same, so the memory is
+            decided, state = decide(product, self._state, observed)
+            difference = next(self._compare_decisions(group[1:], decided[1:]), None)
+            if difference is None:
+                self._state = state  # equal entries give an equal state
                 return
-            yield Deviation(heard.seq, f"{_describe_entry(heard)}: today's code {why}")
+            reason = f"{_describe_entry(observed)}: this release {difference}"
+            yield Deviation(observed.seq, reason)
         for entry in group:
             self._state = apply_entry(self._state, entry)
 
@@ -106,26 +115,26 @@ class _RedecideWalk:
             self._start_entry = start_entry
         return self._product
 
-    def _compare_decisions(self, journaled: DecisionGroup, today: DecisionGroup) -> Iterator[str]:
-        """What would be otherwise; the first says enough, for the rest may follow from it."""
-        for old, new in zip_longest(journaled, today):
+    def _compare_decisions(self, recorded: DecisionGroup, decided: DecisionGroup) -> Iterator[str]:
+        """The differences. The caller uses the first; later ones may follow from it."""
+        for old, new in zip_longest(recorded, decided):
             if old is None:
                 yield f"would also decide {_describe_entry(new)}"
             elif new is None:
                 yield f"would not decide entry {old.seq}, {_describe_entry(old)}"
             elif type(old.event) is not type(new.event):
-                yield f"would decide {_describe_entry(new)} in place of entry {old.seq}, {_describe_entry(old)}"
+                yield f"would decide {_describe_entry(new)} instead of entry {old.seq}, {_describe_entry(old)}"
             elif self._encode_event(old.event) != self._encode_event(new.event):
-                yield f"would decide entry {old.seq} otherwise, {self._describe_changes(old, new)}"
+                yield f"would decide entry {old.seq} differently, {self._describe_changes(old, new)}"
             elif old != new:
-                yield f"would give entry {old.seq} another cause or time"
+                yield f"would give entry {old.seq} a different cause or time"
 
     def _describe_changes(self, old: Entry, new: Entry) -> str:
         kind = type(old.event).__name__
         (_, _, before), (_, _, after) = self._encode_event(old.event), self._encode_event(new.event)
-        found = list(diff_json(before.encode(), after.encode()))
-        shown = [f"{kind}.{one}" for one in found[:CHANGES_MAX]]
-        more = len(found) - len(shown)
+        changes = list(diff_json(before.encode(), after.encode()))
+        shown = [f"{kind}.{change}" for change in changes[:CHANGES_MAX]]
+        more = len(changes) - len(shown)
         return "; ".join(shown) + (f"; and {more} more" if more else "")
 
 
@@ -134,19 +143,19 @@ def _describe_entry(entry: Entry) -> str:
 
 
 def _group_entries(entries: Iterable[Entry]) -> Iterator[DecisionGroup]:
-    """Each observation with its decisions; what comes before the first observation goes alone.
+    """Each observation with its decisions; decisions before the first observation are single groups.
 
     Raises:
         HistoryIncomplete: an entry is missing.
     """
     group: DecisionGroup = []
-    due = 1
+    next_seq = 1
     for entry in entries:
-        if entry.seq != due:
+        if entry.seq != next_seq:
             yield from [group] if group else []
-            why = "cannot be read or is missing; nothing from here on is judged again"
-            raise HistoryIncomplete(Deviation(due, why))
-        due += 1
+            reason = "cannot be read or is missing; nothing from here on is decided again"
+            raise HistoryIncomplete(Deviation(next_seq, reason))
+        next_seq += 1
         if group and (isinstance(entry.event, Observation) or not _starts_with_observation(group)):
             yield group
             group = []
@@ -160,18 +169,18 @@ def _starts_with_observation(group: DecisionGroup) -> bool:
 
 
 def _assign_runs(groups: Iterable[DecisionGroup]) -> Iterator[tuple[Entry | None, DecisionGroup]]:
-    """Each group with the StationStarted of the run that heard it."""
+    """Each group with the StationStarted of its run."""
     start: Entry | None = None
-    early: list[DecisionGroup] = []  # as many as station.toml has lines, at most
+    early: list[DecisionGroup] = []  # at most as many as station.toml has entries
     for group in groups:
         if isinstance(group[0].event, BEFORE_START):
             early.append(group)
             continue
         if isinstance(group[0].event, StationStarted):
             start = group[0]
-        for one in early:
-            yield start, one
+        for early_group in early:
+            yield start, early_group
         early.clear()
         yield start, group
-    for one in early:
-        yield start, one
+    for early_group in early:
+        yield start, early_group

@@ -1,7 +1,7 @@
-"""Does this release decide a stretch of a journal as it was decided then?
+"""Decides an excerpt of a journal again and compares with the decisions made then.
 
-A file that `station to-test` wrote tells the stretch to a `ReplayedCase`: what was heard, and what was
-decided because of it. The first decision that would be another one today raises `DecisionDiffers`.
+A file written by `station to-test` gives a `ReplayedCase` each observation and the decisions made
+because of it. The first decision that this release would make differently raises `DecisionDiffers`.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ from station.core.device_model.model import DeviceModel
 from station.profiles import load_profile
 from station.transcript.lines import describe_event
 
-BODY_MAX: Final = 2_000  # characters of an event in a message: a payload may be longer
+BODY_MAX: Final = 2_000  # characters of an event in an error message
 
 
 class DecisionDiffers(AssertionError):
-    """Today something else is decided. `seq` is the entry from which on."""
+    """This release decides differently from entry `seq` on."""
 
-    def __init__(self, seq: int, why: str) -> None:
-        super().__init__(f"entry {seq}: {why}")
+    def __init__(self, seq: int, reason: str) -> None:
+        super().__init__(f"entry {seq}: {reason}")
         self.seq = seq
 
 
 def raw_json(text: str) -> msgspec.Raw:
-    """A payload or a frame as the journal has it."""
+    """A payload or a frame as stored in the journal."""
     return msgspec.Raw(text.encode())
 
 
 class ReplayedCase:
-    """Judges what it is told, from a memory on that is given.
+    """Decides observations, starting from a given state.
 
     Attributes:
-        state: the memory now.
-        seq: the last entry that was told.
+        state: after the last entry.
+        last_seq: number of the last entry.
     """
 
     def __init__(self, state_before: str | State, *, last_seq: int, profile: str) -> None:
-        """Remember what the station remembered.
+        """Start from a state.
 
         Args:
-            before: the memory before the stretch, or its canonical JSON.
-            after: number of the last entry that is in it; 0: none.
-            profile: of the product, by name or path.
+            state_before: the state before the excerpt, or its canonical JSON.
+            last_seq: number of the last entry in that state; 0: none.
+            profile: name or path of the product profile.
 
         Raises:
-            ProfileError: there is no such product.
+            ProfileError: there is no such profile.
         """
         self.state = (
             decode_state(state_before.encode()) if isinstance(state_before, str) else state_before
@@ -65,40 +65,40 @@ class ReplayedCase:
         self._profile = profile
         self._product = _load_product(profile)
         self._registry = build_registry(Observation, Decision)
-        self._pending_decisions: list[Entry] = []  # decided and not told yet
+        self._pending_decisions: list[Entry] = []  # decided, not compared yet
 
     def observe(self, seq: int, at: str, uptime_ms: int, observation: Observation) -> None:
-        """Something was heard, as this entry, at this time.
+        """Decide an observation.
 
         Raises:
-            Differs: more would have been decided before.
+            DecisionDiffers: this release made more decisions for the observation before.
         """
         self.observe_entry(Entry(seq, parse_time(at), uptime_ms, observation))
 
     def expect_decisions(self, *decisions: Decision) -> None:
-        """What was decided because of it then is decided today.
+        """Compare the decisions made then with those of this release.
 
         Raises:
-            Differs: it is not, or something else is.
+            DecisionDiffers: they are not equal.
         """
-        made = [one.event for one in self._pending_decisions]
-        for old, new in zip_longest(decisions, made):
+        new_decisions = [entry.event for entry in self._pending_decisions]
+        for old, new in zip_longest(decisions, new_decisions):
             self.last_seq += 1
-            why = describe_difference(self._registry, old, new)
-            if why:
-                raise DecisionDiffers(self.last_seq, why)
+            difference = describe_difference(self._registry, old, new)
+            if difference:
+                raise DecisionDiffers(self.last_seq, difference)
         self._pending_decisions = []
 
     def finish(self) -> None:
-        """That was all.
+        """End of the excerpt.
 
         Raises:
-            Differs: more would have been decided.
+            DecisionDiffers: this release made more decisions for the last observation.
         """
         self.expect_decisions()
 
     def observe_entry(self, entry: Entry) -> None:
-        """As `heard`."""
+        """As `observe`, with an entry."""
         self.finish()
         assert entry.seq == self.last_seq + 1, f"entry {entry.seq} after {self.last_seq}"
         if isinstance(entry.event, StationStarted) and _is_profile_name(self._profile):
@@ -108,22 +108,22 @@ class ReplayedCase:
 
 
 def _is_profile_name(profile: str) -> bool:
-    """Whether each run of the program tells what it is; a product given as a file is that file."""
+    """Whether each StationStarted selects the profile; a profile given as a file is kept."""
     return Path(profile).suffix != ".toml"
 
 
 def _load_product(profile: str) -> Product:
-    loaded = load_profile(profile)
-    return Product(loaded, DeviceModel(loaded))
+    product_profile = load_profile(profile)
+    return Product(product_profile, DeviceModel(product_profile))
 
 
 def describe_difference(registry: Registry, old: Event | None, new: Event | None) -> str:
-    """How a decision of then and one of today differ; empty: not at all."""
+    """How an old and a new decision differ; empty: they are equal."""
     if old is not None and new is not None and registry.encode(old) == registry.encode(new):
         return ""
-    then = "nothing more" if old is None else _format_event(registry, old)
-    today = "nothing more" if new is None else _format_event(registry, new)
-    return f"then the station decided\n  {then}\nand today\n  {today}"
+    before = "nothing more" if old is None else _format_event(registry, old)
+    now = "nothing more" if new is None else _format_event(registry, new)
+    return f"the station decided\n  {before}\nand this release decides\n  {now}"
 
 
 def _format_event(registry: Registry, event: Event) -> str:
@@ -134,27 +134,27 @@ def _format_event(registry: Registry, event: Event) -> str:
 def find_first_difference(
     state_before: State, last_seq: int, profile: str, entries: Iterable[Entry]
 ) -> DecisionDiffers | None:
-    """Where today's code parts from these entries, which begin with an observation.
+    """The first difference to these entries, which begin with an observation; None: no difference.
 
     Raises:
-        ProfileError: there is no such product.
+        ProfileError: there is no such profile.
     """
-    story = ReplayedCase(state_before, last_seq=last_seq, profile=profile)
+    case = ReplayedCase(state_before, last_seq=last_seq, profile=profile)
     try:
-        for heard, decided in group_by_observation(entries):
-            story.observe_entry(heard)
-            story.expect_decisions(*decided)
-    except DecisionDiffers as differs:
-        return differs
+        for entry, decisions in group_by_observation(entries):
+            case.observe_entry(entry)
+            case.expect_decisions(*decisions)
+    except DecisionDiffers as difference:
+        return difference
     return None
 
 
 def group_by_observation(entries: Iterable[Entry]) -> list[tuple[Entry, list[Decision]]]:
-    """Each observation with what was decided because of it."""
-    found: list[tuple[Entry, list[Decision]]] = []
+    """Each observation with its decisions."""
+    groups: list[tuple[Entry, list[Decision]]] = []
     for entry in entries:
         if isinstance(entry.event, Decision):
-            found[-1][1].append(entry.event)
+            groups[-1][1].append(entry.event)
         else:
-            found.append((entry, []))
-    return found
+            groups.append((entry, []))
+    return groups

@@ -247,7 +247,7 @@ def render_sessions(report_data: ReportData) -> Iterator[str]:
 def _session_cells(session: ReportedSession) -> Iterator[str]:
     one = session.record
     yield format_moment(datetime_to_ms(one.started_at)) + (
-        "" if one.started_time_quality == "synchronised" else " ≈"
+        "" if one.started_time_quality == SYNCHRONIZED else " ≈"
     )
     yield (
         format_duration(datetime_to_ms(one.ended_at) - datetime_to_ms(one.started_at))
@@ -264,10 +264,10 @@ def _session_cells(session: ReportedSession) -> Iterator[str]:
     yield f"<span{title}>{format_decimal(session.energy_wh)}</span>"
     yield _max_power_cell(session)
     yield _soc_cell(session)
-    yield escape_text(one.started_reason)
+    yield escape_text(one.started_trigger_reason)
     yield _end_reason_cell(session)
     yield _delivery_cell(session)
-    yield f"{format_seq(one.entry_first)}–{format_seq(one.entry_last)}"
+    yield f"{format_seq(one.first_seq)}–{format_seq(one.last_seq)}"
 
 
 def _max_power_cell(session: ReportedSession) -> str:
@@ -294,8 +294,8 @@ def _soc_cell(session: ReportedSession) -> str:
 def _end_reason_cell(session: ReportedSession) -> str:
     one = session.record
     told = escape_text(one.stopped_reason) or ("Local" if session.has_ended else "")
-    trigger = f" ({escape_text(one.stopped_trigger)})" if one.stopped_trigger else ""
-    times = f"; {one.interruptions} × interrupted" if one.interruptions else ""
+    trigger = f" ({escape_text(one.stopped_trigger_reason)})" if one.stopped_trigger_reason else ""
+    times = f"; {one.restart_count} × interrupted" if one.restart_count else ""
     return (told + trigger + times) or NO_VALUE
 
 

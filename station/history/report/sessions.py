@@ -169,7 +169,7 @@ class ReportedSessions:
         return iter(
             sorted(
                 self._listed_sessions,
-                key=lambda one: (one.record.started_at, one.record.entry_first),
+                key=lambda one: (one.record.started_at, one.record.first_seq),
             )
         )
 

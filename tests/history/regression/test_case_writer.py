@@ -28,7 +28,7 @@ def golden_event(path: Path) -> tuple[Event, str]:
 
 def evaluate_code(text: str) -> Any:
     """What the code makes, where every struct of ours is known by its name."""
-    names: dict[str, Any] = {"raw": raw_json}
+    names: dict[str, Any] = {"raw_json": raw_json}
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in ("journal", "station"):
             names |= {

@@ -147,8 +147,8 @@ def test_a_decision_with_another_content_is_told_with_its_observation(
     other = replace(old, event=replace(old.event, stopped_reason="Other"))
     found = find_differences([*session[:place], other, *session[place + 1 :]])
     assert found[0].seq == old.cause
-    assert f"entry {old.seq}" in found[0].why
-    assert 'stopped_reason: "Other" -> "Local"' in found[0].why
+    assert f"entry {old.seq}" in found[0].reason
+    assert 'stopped_reason: "Other" -> "Local"' in found[0].reason
 
 
 def test_a_digit_more_is_another_judgement(session: list[Entry]) -> None:
@@ -182,7 +182,7 @@ def test_a_decision_that_today_would_not_be_made_is_told(session: list[Entry]) -
         transaction_id="t-1", trigger_reason="Other", stopped_reason="Other"
     ), cause=last.cause or last.seq)  # fmt: skip
     [found] = find_differences([*station.entries, extra])
-    assert (found.seq, "would not decide entry" in found.why) == (extra.cause, True)
+    assert (found.seq, "would not decide entry" in found.reason) == (extra.cause, True)
 
 
 def test_a_decision_that_was_not_made_is_told() -> None:
@@ -192,7 +192,7 @@ def test_a_decision_that_was_not_made_is_told() -> None:
     entries = station.entries[:last]
     found = find_differences(entries)
     assert [one.seq for one in found] == [station.entries[last].cause]
-    assert "would also decide" in found[0].why
+    assert "would also decide" in found[0].reason
 
 
 def test_only_the_first_difference_of_an_observation_is_told(session: list[Entry]) -> None:
@@ -220,20 +220,20 @@ def test_the_journal_s_own_decisions_are_what_is_remembered() -> None:
 def test_behind_a_missing_entry_nothing_is_judged(session: list[Entry], gone: int) -> None:
     found = find_differences([one for one in session if one.seq != gone])
     assert found[-1].seq == gone
-    assert "nothing from here on" in found[-1].why
+    assert "nothing from here on" in found[-1].reason
     assert all(one.seq <= gone for one in found)
 
 
 def test_a_decision_before_any_observation_is_told(session: list[Entry]) -> None:
     lost = next(one for one in session if one.cause is not None)
     [found, *_] = find_differences([replace(lost, seq=1), *session[1:]])
-    assert found == Deviation(1, "is a decision that follows from no observation")
+    assert found == Deviation(1, "is a decision without an observation")
 
 
 def test_what_was_heard_before_any_start_is_told() -> None:
     entry = Entry(1, NOON, 1, MeterRead(1, Decimal(1)))
     [found] = find_differences([entry])
-    assert (found.seq, "before any start" in found.why) == (1, True)
+    assert (found.seq, "before any start" in found.reason) == (1, True)
 
 
 def test_each_run_is_judged_as_the_product_it_was() -> None:
