@@ -22,6 +22,7 @@ import msgspec
 
 from journal.events import PROGRAMMING_ERRORS, Entry, Event, Observation
 from journal.state import PROJECTIONS, State
+from station.core.blocks.evse_conditions import is_closed_for_firmware
 from station.core.blocks.g_availability import current_evse_status
 from station.core.context import Context, Product
 from station.core.device_model.model import DeviceModel
@@ -70,9 +71,16 @@ class EvseStatusTracker:
 
     def status_on_evse(self, evse_id: int) -> ConnectorStatusEnumType:
         """AvailabilityState of an EVSE after the last entry."""
+        return current_evse_status(self._context(), evse_id)
+
+    def is_closed_for_firmware(self, evse_id: int) -> bool:
+        """Whether an update keeps new EV drivers away from an EVSE after the last entry."""
+        return is_closed_for_firmware(self._context(), evse_id)
+
+    def _context(self) -> Context:
         assert self._entry is not None, "no entry yet"
         product = find_product(self._state.lifecycle.product_profile)
-        return current_evse_status(Context(product, self._state, self._entry), evse_id)
+        return Context(product, self._state, self._entry)
 
     def _depends_on_time(self) -> bool:
         """Whether a status can change by time alone: a failed rule, an update with a start time."""

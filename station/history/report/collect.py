@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from journal.codec import Registry
-from journal.events import Entry
+from journal.events import Entry, Event
 from journal.observations import (
     CableReported,
     ClockStepped,
@@ -227,8 +227,7 @@ class _ReportWalk:
             self._apply_statistics(entry, moment, counts)
         if kind in _DRAW_HANDLERS:
             _DRAW_HANDLERS[kind](self, entry, moment)
-        if kind in conditions.HANDLERS:
-            self._apply_conditions(entry, moment)
+        self._apply_conditions(entry, moment)
         self._last_moment_ms = moment
         facts.first_entry = facts.first_entry or (entry.seq if counts else 0)
         facts.last_entry, facts.last_entry_ms = entry.seq, moment
@@ -246,15 +245,13 @@ class _ReportWalk:
 
     def _apply_conditions(self, entry: Entry, moment_ms: int) -> None:
         condition, event = self._conditions, entry.event
-        if isinstance(event, CallQueued) and event.connector_status is None:
-            mark = event.transaction_event
-            if mark is None or mark.event_type != "Ended":
-                return  # nearly all of them
         online = condition.is_online
         if isinstance(event, StationStarted):
             self._on_program_start(entry, event, moment_ms)
-        for span in condition.apply(entry, moment_ms):
-            self._report_data.fault_statistics.add_period(span)
+        for fault_period in condition.apply(entry, moment_ms):
+            self._report_data.fault_statistics.add_period(fault_period)
+        if not condition.may_have_changed or _keeps_states(event):
+            return
         self._update_states(moment_ms, entry.seq)
         if condition.is_online != online:
             self._draw_link(moment_ms, online)
@@ -325,8 +322,7 @@ class _ReportWalk:
         read = entry.event
         assert isinstance(read, MeterRead)
         self._draw_last_reading(read.evse_id, moment_ms)
-        running = read.evse_id in self._conditions.open_transactions.values()
-        if not running:
+        if not self._conditions.has_transaction(read.evse_id):
             self._readings.pop(read.evse_id, None)
             return
         self._readings[read.evse_id] = _Reading(moment_ms, _compute_power_w(read), read.soc_percent)
@@ -364,7 +360,7 @@ class _ReportWalk:
         for evse_id, lanes in self._report_data.timelines.items():
             if event.evse_id in (0, evse_id):
                 text = f"{event.device} {event.fault} (entry {entry.seq})"
-                lanes.add_mark("fault" if event.blocks_charging else "trouble", moment_ms, text)
+                lanes.add_mark("fault" if event.blocks_charging else "other_fault", moment_ms, text)
 
     def _draw_clock(self, entry: Entry, moment_ms: int) -> None:
         event, facts = entry.event, self._report_data
@@ -394,7 +390,7 @@ class _ReportWalk:
                 text = "the journal ends: nothing shows that it was up"
                 cause = OutageCause(facts.last_entry, text)
                 self._record_period(
-                    evse_id, _StatePeriod(ends, "down", (cause,)), facts.until_ms, 0
+                    evse_id, _StatePeriod(ends, "not_running", (cause,)), facts.until_ms, 0
                 )
         for uptime in facts.uptimes.values():
             uptime.close()
@@ -423,6 +419,14 @@ class _ReportWalk:
         self._report_data.problems_count += 1
         if len(self._report_data.problems) < LISTED_PROBLEMS_MAX:
             self._report_data.problems.append(f"entry {seq}: {why}")
+
+
+def _keeps_states(event: Event) -> bool:
+    """Whether an event changes no state: nearly all queued calls, of which there are many."""
+    if not isinstance(event, CallQueued):
+        return False
+    transaction = event.transaction_event
+    return transaction is None or transaction.event_type != "Ended"
 
 
 def _compute_power_w(read: MeterRead) -> int | None:

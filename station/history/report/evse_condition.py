@@ -1,8 +1,26 @@
-"""In what state is each EVSE, and what keeps it from being used?
+"""State of each EVSE for the report, and the causes of its outages.
 
-The rule for public funding (US 23 CFR 680.116 (b)) calls a port up while it is online and available
-for use, or in use. A `Cause` is what makes it not so, with the entry that shows it; its `ExclusionGround`
-says whether the rule lets an outage out of the count for it.
+US 23 CFR 680.116 (b) counts a charging port as up while it is online and available for use, or in
+use. The state of an EVSE is the first of these that holds:
+
+    none            the station has no such EVSE (yet)
+    not_running     no program runs: from the last entry of a run to the start of the next
+    faulted         status Faulted: a fault blocks charging, or a rule failed
+    charging        a transaction is open, and energy flows
+    suspended       a transaction is open, and no energy flows
+    out_of_service  status Unavailable, or a reset waits: new EV drivers are refused
+    offline         no link to the CSMS, or the CSMS has not accepted the station
+    occupied        status Occupied: an EV is plugged in
+    available       status Available
+
+The status is the one of `station.core.evse_status`, through `EvseStatusTracker`; it is not computed
+here. Offline comes after the status, because an EVSE out of service would not be available with a
+link either. A waiting reset is no cause of a status (the CSMS is still told Available), but refuses
+new EV drivers, so the report counts it.
+
+`faulted`, `out_of_service`, `offline` and `not_running` are outages. An `OutageCause` is what keeps
+the EVSE from being used, with the entry that shows it; its `ExclusionGround` says whether the rule
+excludes the outage from the count. An outage can have several causes.
 """
 
 from __future__ import annotations
@@ -20,38 +38,45 @@ from journal.observations import (
     LinkOpened,
     StationStarted,
     StationStopping,
+    StorageReported,
 )
-from journal.projections.authorizations import AuthorizationBoundToEvse
-from journal.projections.availability import AvailabilityChanged
-from journal.projections.firmware import FirmwareStatusChanged, FirmwareUpdateOrdered
+from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled
+from journal.projections.firmware import (
+    FirmwareStatusChanged,
+    FirmwareUpdateOrdered,
+    FirmwareWaitingForTransactions,
+)
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
-from journal.projections.outbox import CallQueued
 from journal.projections.registration import RegistrationAnswered
-from journal.projections.transactions import TransactionStarted
+from station.history.evse_statuses import EvseStatusTracker
 
 EvseState = Literal[
-    "none", "available", "occupied", "waiting", "charging", "offline", "closed", "down", "faulted"
+    "none",
+    "available",
+    "occupied",
+    "suspended",
+    "charging",
+    "offline",
+    "out_of_service",
+    "not_running",
+    "faulted",
 ]
-OUTAGE_STATES: Final[frozenset[EvseState]] = frozenset({"offline", "closed", "down", "faulted"})
-
-FAULT_RESUME_MAX_MS: Final = (
-    60_000  # a fault told again so soon after a start is the one from before it
+OUTAGE_STATES: Final[frozenset[EvseState]] = frozenset(
+    {"offline", "out_of_service", "not_running", "faulted"}
 )
-INSTALL_STATUSES: Final = frozenset(
-    {"Installing", "InstallRebooting"}
-)  # L01.FR.07: nobody may begin
+
+INSTALL_STATUSES: Final = ("Installing", "InstallRebooting")
+
+# A fault reported this soon after a start is the continuation of the one before the start.
+FAULT_RESUME_MAX_MS: Final = 60_000
 
 
 class ExclusionGround(NamedTuple):
-    """A reason for which the rule excludes an outage.
-
-    `proven`: the journal shows it; otherwise an operator may be able to. `covers`: what begins
-    while it lasts is its consequence, so that the port would otherwise have been operational.
-    """
+    """A reason for which the rule excludes an outage."""
 
     name: str
-    is_proven: bool = False
-    covers_consequences: bool = False
+    is_proven: bool = False  # by the journal; else an operator may have other evidence
+    covers_consequences: bool = False  # a cause that begins during it is its consequence
 
 
 UTILITY: Final = ExclusionGround(
@@ -71,12 +96,12 @@ VANDALISM_CLAIMABLE: Final = ExclusionGround("vandalism")
 FAULT_GROUNDS: Final[dict[tuple[str, str], ExclusionGround]] = {
     ("mains", "lost"): UTILITY,
     ("mains", "phase_missing"): UTILITY,
-    ("mains", "under_voltage"): UTILITY_CLAIMABLE,  # the quality of the supply, no interruption
+    ("mains", "under_voltage"): UTILITY_CLAIMABLE,  # quality of the supply, not an interruption
     ("mains", "over_voltage"): UTILITY_CLAIMABLE,
     ("ev", "emergency_stop"): VEHICLE,
-    ("ev", "session_aborted"): VEHICLE_CLAIMABLE,  # nobody else said why: no proof
-    ("ev", "no_precharge"): VEHICLE_CLAIMABLE,  # or our modules were too slow
-    ("pilot", "error"): VEHICLE_CLAIMABLE,  # or our cable
+    ("ev", "session_aborted"): VEHICLE_CLAIMABLE,  # the EV gave no reason: not proven
+    ("ev", "no_precharge"): VEHICLE_CLAIMABLE,  # or the modules were too slow
+    ("pilot", "error"): VEHICLE_CLAIMABLE,  # or the cable of the station
     ("dispenser", "tilted"): VANDALISM_CLAIMABLE,
     ("door", "open"): VANDALISM_CLAIMABLE,
     ("dispenser_door", "open"): VANDALISM_CLAIMABLE,
@@ -84,18 +109,18 @@ FAULT_GROUNDS: Final[dict[tuple[str, str], ExclusionGround]] = {
 
 
 class OutageCause(NamedTuple):
-    """What keeps an EVSE from being used. `seq`: the entry that shows it."""
+    """Why an EVSE cannot be used."""
 
-    seq: int
+    seq: int  # entry that shows it
     text: str
     ground: ExclusionGround | None = None
 
 
 class ActiveFault(NamedTuple):
-    """A fault that lasts."""
+    """A fault that has not ended."""
 
     seq: int
-    began_ms: int  # moment
+    began_ms: int  # corrected time
     event: DeviceFaulted
 
 
@@ -103,98 +128,105 @@ FaultKey = tuple[int, str, str]
 
 
 class FaultPeriod(NamedTuple):
-    """A fault that is over, or not yet. One that goes on after a restart comes again, longer."""
+    """A fault with its end; without an end, one that is still active.
+
+    A fault that is reported again after a restart gets a second, longer period.
+    """
 
     fault: ActiveFault
-    ended_ms: int | None = None  # moment
+    ended_ms: int | None = None  # corrected time
     ended_seq: int | None = None
 
 
 class EvseConditions:
-    """What is true at a point of the journal. `hears` entries in order."""
+    """States and outage causes of all EVSEs after the entries applied so far."""
 
     def __init__(self) -> None:
         self.evse_ids: tuple[int, ...] = ()
         self.active_faults: dict[FaultKey, ActiveFault] = {}
         self.is_online = False
-        self.open_transactions: dict[
-            str, int
-        ] = {}  # open transaction -> its EVSE; 0: not known yet
         self.down_cause: OutageCause | None = None  # only between two runs
+        self.may_have_changed = False  # by the last entry
+        self._statuses = EvseStatusTracker()
         self._offline_cause = OutageCause(0, "")
-        self._not_accepted_cause: OutageCause | None = None  # no word of acceptance yet
+        self._not_accepted_cause: OutageCause | None = None  # not accepted by the CSMS
         self._flow_by_evse: dict[int, str] = {}
-        self._plugged_by_evse: dict[int, bool] = {}
-        self._inoperative_parts: dict[tuple[int, int], OutageCause] = {}
-        self._reported_unavailable: dict[int, OutageCause] = {}  # told Unavailable to the CSMS
-        self._connectors_by_evse: dict[int, tuple[int, ...]] = {}
-        self._transaction_by_granted_seq: dict[int, str] = {}  # entry that granted -> transaction
+        self._inoperative_causes: dict[tuple[int, int], OutageCause] = {}
         self._restart_cause: OutageCause | None = None  # a reset or a restart is ordered
-        self._stop_reason = ""  # the program was asked to end
+        self._disk_full_cause: OutageCause | None = None
+        self._failed_rule_cause: OutageCause | None = None
+        self._rule_failed_ms: int | None = None  # uptime of the failure of that cause
+        self._stop_reason = ""  # of a program that was asked to end
         self._firmware_order: FirmwareUpdateOrdered | None = None
-        self._firmware_order_seq = 0  # entry of it
-        self._install_cause: OutageCause | None = None
+        self._firmware_order_seq = 0
+        self._firmware_seq = 0  # entry since which the running update has its status; 0: none
+        self._is_installing = False
         self._faults_before_start: dict[FaultKey, ActiveFault] = {}
-        self._started_ms = 0  # moment
+        self._started_ms = 0  # corrected time
         self._boot_id = ""
 
-    # --- What is so ------------------------------------------------------------------------------
+    # --- State and causes ------------------------------------------------------------------------
 
     def evse_state(self, evse_id: int) -> EvseState:
-        """The one word for an EVSE, the worst that is true of it; none: there is none such."""
-        if evse_id not in self._connectors_by_evse:
+        """The state of an EVSE after the last entry."""
+        if evse_id not in self.evse_ids:
             return "none"
         if self.down_cause:
-            return "down"
-        if any(
-            one.event.blocks_charging and key[0] in (0, evse_id)
-            for key, one in self.active_faults.items()
-        ):
+            return "not_running"
+        status = self._statuses.status_on_evse(evse_id)
+        if status == "Faulted":
             return "faulted"
-        if evse_id in self.open_transactions.values():
-            return "charging" if self._flow_by_evse.get(evse_id) == "charging" else "waiting"
-        if any(self._unavailable_causes(evse_id)):
-            return "closed"
+        if self.has_transaction(evse_id):
+            return "charging" if self._flow_by_evse.get(evse_id) == "charging" else "suspended"
+        if status == "Unavailable" or self._restart_cause:
+            return "out_of_service"
         if not self.is_online or self._not_accepted_cause:
             return "offline"
-        return "occupied" if self._plugged_by_evse.get(evse_id) else "available"
+        return "occupied" if status == "Occupied" else "available"
+
+    def has_transaction(self, evse_id: int) -> bool:
+        """Whether a transaction is open on an EVSE."""
+        return self._statuses.state.transactions.on_evse(evse_id) is not None
 
     def outage_causes(self, evse_id: int) -> tuple[OutageCause, ...]:
-        """Everything for which it cannot be used, oldest first."""
-        if evse_id not in self._connectors_by_evse:
+        """Every cause for which an EVSE cannot be used, oldest first."""
+        if evse_id not in self.evse_ids:
             return ()
-        found = [_fault_cause(one) for key, one in self.active_faults.items()
-                 if one.event.blocks_charging and key[0] in (0, evse_id)]  # fmt: skip
+        causes = [_fault_cause(fault) for key, fault in self.active_faults.items()
+                  if fault.event.blocks_charging and key[0] in (0, evse_id)]  # fmt: skip
         if self.down_cause:
-            found.append(self.down_cause)
-        if evse_id not in self.open_transactions.values():
-            found += self._unavailable_causes(evse_id)
+            causes.append(self.down_cause)
+        if not self.has_transaction(evse_id):
+            causes += self._unavailable_causes(evse_id)
             if not self.is_online:
-                found.append(self._offline_cause)
+                causes.append(self._offline_cause)
             elif self._not_accepted_cause:
-                found.append(self._not_accepted_cause)
-        return tuple(sorted(found, key=lambda one: one.seq))
+                causes.append(self._not_accepted_cause)
+        return tuple(sorted(causes, key=lambda cause: cause.seq))
 
     def _unavailable_causes(self, evse_id: int) -> Iterator[OutageCause]:
-        known = [
-            self._inoperative_parts[part]
-            for part in ((0, 0), (evse_id, 0))
-            if part in self._inoperative_parts
-        ]
-        connectors = [
-            self._inoperative_parts.get((evse_id, one)) for one in self._connectors_by_evse[evse_id]
-        ]
-        if connectors and all(connectors):
-            known += [one for one in connectors if one]
-        known += [one for one in (self._restart_cause, self._install_cause) if one]
-        if not known and evse_id in self._reported_unavailable:
-            known = [self._reported_unavailable[evse_id]]
-        yield from known
+        """Causes of the status Unavailable, and of Faulted by a failed rule."""
+        status = self._statuses.status_on_evse(evse_id)
+        if status == "Unavailable":
+            yield from self._inoperative_causes_on(evse_id)
+            if self._disk_full_cause:
+                yield self._disk_full_cause
+            if self._firmware_seq and self._statuses.is_closed_for_firmware(evse_id):
+                yield self._installation_cause()
+        if status == "Faulted" and self._failed_rule_cause:
+            yield self._failed_rule_cause
+        if self._restart_cause:
+            yield self._restart_cause
 
-    # --- What changes it -------------------------------------------------------------------------
+    def _inoperative_causes_on(self, evse_id: int) -> Iterator[OutageCause]:
+        for part, cause in self._inoperative_causes.items():
+            if part[0] in (0, evse_id):
+                yield cause
+
+    # --- Changes ---------------------------------------------------------------------------------
 
     def explain_downtime(self, entry: Entry, started: StationStarted) -> OutageCause:
-        """Why nobody was there before this start. Ask before it is heard."""
+        """Why no program ran before this start. Call it before the start is applied."""
         if not self._boot_id:
             return OutageCause(entry.seq, "first start")
         if self._restart_cause:
@@ -202,47 +234,56 @@ class EvseConditions:
             return OutageCause(entry.seq, f"restarted: {self._restart_cause.text}", ground)
         if started.boot_id != self._boot_id:
             return OutageCause(
-                entry.seq, "the host lost its supply or was rebooted", UTILITY_CLAIMABLE
+                entry.seq, "the host lost its power supply or was rebooted", UTILITY_CLAIMABLE
             )
         if self._stop_reason:
             return OutageCause(
                 entry.seq, f"the program ended: {self._stop_reason}", MAINTENANCE_CLAIMABLE
             )
-        return OutageCause(entry.seq, "the program broke off")
+        return OutageCause(entry.seq, "the program ended unexpectedly")
 
     def apply(self, entry: Entry, moment_ms: int) -> tuple[FaultPeriod, ...]:
-        """Take an entry in; the faults that are over with it."""
+        """Apply an entry; the faults that end with it. Entries come in order.
+
+        Sets `may_have_changed`: whether a state or a cause may be different now.
+        """
         handler = HANDLERS.get(type(entry.event))
+        self.may_have_changed = self._statuses.apply(entry) or handler is not None
+        self._update_failed_rule(entry)
         return (handler(self, entry, moment_ms) or ()) if handler else ()
 
+    def _update_failed_rule(self, entry: Entry) -> None:
+        health = self._statuses.state.health
+        if health.rule_failed_ms != self._rule_failed_ms:
+            self._rule_failed_ms = health.rule_failed_ms
+            text = f"rule {health.failed_rule} failed"
+            is_failed = health.rule_failed_ms is not None
+            self._failed_rule_cause = OutageCause(entry.seq, text) if is_failed else None
+
     def _on_station_started(self, entry: Entry, moment_ms: int) -> tuple[FaultPeriod, ...]:
-        """Faults are levels of the devices: after a start they are reported anew."""
+        """A start ends every fault: the devices report their faults again."""
         start = entry.event
         assert isinstance(start, StationStarted)
         self.evse_ids = tuple(sorted(evse_id for evse_id, _ in start.evses if evse_id))
-        self._connectors_by_evse = dict(start.evses)
         self._boot_id, self._started_ms = start.boot_id, moment_ms
         self._faults_before_start, self.active_faults = self.active_faults, {}
         self.is_online, self._offline_cause = False, OutageCause(entry.seq, "no link to the CSMS")
-        self._not_accepted_cause = OutageCause(
-            entry.seq, "the CSMS has not accepted the station yet"
-        )
-        self._flow_by_evse, self._plugged_by_evse, self._reported_unavailable = {}, {}, {}
+        self._not_accepted_cause = OutageCause(entry.seq, "not accepted by the CSMS yet")
+        self._flow_by_evse = {}
         self._restart_cause, self._stop_reason = None, ""
         return tuple(
-            FaultPeriod(one, moment_ms, entry.seq) for one in self._faults_before_start.values()
+            FaultPeriod(fault, moment_ms, entry.seq) for fault in self._faults_before_start.values()
         )
 
     def _on_device_faulted(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, DeviceFaulted)
         key = (event.evse_id, event.device, event.fault)
-        known = self.active_faults.get(key)
-        if known is None and moment_ms - self._started_ms <= FAULT_RESUME_MAX_MS:
-            known = self._faults_before_start.pop(key, None)
-        self.active_faults[key] = ActiveFault(known.seq, known.began_ms, event) if known else ActiveFault(
-            entry.seq, moment_ms, event
-        )  # fmt: skip
+        earlier = self.active_faults.get(key)
+        if earlier is None and moment_ms - self._started_ms <= FAULT_RESUME_MAX_MS:
+            earlier = self._faults_before_start.pop(key, None)
+        seq, began_ms = (earlier.seq, earlier.began_ms) if earlier else (entry.seq, moment_ms)
+        self.active_faults[key] = ActiveFault(seq, began_ms, event)
 
     def _on_device_recovered(self, entry: Entry, moment_ms: int) -> tuple[FaultPeriod, ...]:
         event = entry.event
@@ -255,22 +296,19 @@ class EvseConditions:
 
     def _on_link_closed(self, entry: Entry, moment_ms: int) -> None:
         if self.is_online:
-            self.is_online, self._offline_cause = (
-                False,
-                OutageCause(entry.seq, "no link to the CSMS"),
-            )
+            self.is_online = False
+            self._offline_cause = OutageCause(entry.seq, "no link to the CSMS")
 
     def _on_registration_answered(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, RegistrationAnswered)
         accepted = event.status == "Accepted"
-        text = f"the CSMS answers {event.status}"
+        text = f"registration status {event.status}"
         self._not_accepted_cause = None if accepted else OutageCause(entry.seq, text)
 
     def _on_cable_reported(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, CableReported)
-        self._plugged_by_evse[event.evse_id] = event.plugged_in
         if not event.plugged_in:
             self._flow_by_evse.pop(event.evse_id, None)
 
@@ -281,45 +319,26 @@ class EvseConditions:
 
     def _on_availability_changed(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
-        assert isinstance(event, AvailabilityChanged)
+        assert isinstance(event, AvailabilityChanged | AvailabilityScheduled)
         part = (event.evse_id, event.connector_id)
-        self._inoperative_parts.pop(part, None)
+        self._inoperative_causes.pop(part, None)
         if not event.operative:
-            text = "taken out of service by the CSMS"
-            self._inoperative_parts[part] = OutageCause(entry.seq, text, MAINTENANCE_CLAIMABLE)
+            text = "set to Inoperative by the CSMS"
+            self._inoperative_causes[part] = OutageCause(entry.seq, text, MAINTENANCE_CLAIMABLE)
 
-    def _on_transaction_started(self, entry: Entry, moment_ms: int) -> None:
+    def _on_storage_reported(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
-        assert isinstance(event, TransactionStarted)
-        self.open_transactions[event.transaction_id] = event.evse_id
-        if not event.evse_id:
-            self._transaction_by_granted_seq[event.authorization_seq] = event.transaction_id
-
-    def _on_authorization_bound(self, entry: Entry, moment_ms: int) -> None:
-        event = entry.event
-        assert isinstance(event, AuthorizationBoundToEvse)
-        name = self._transaction_by_granted_seq.pop(event.authorization_seq, None)
-        if name in self.open_transactions:
-            self.open_transactions[name] = event.evse_id
-
-    def _on_call_queued(self, entry: Entry, moment_ms: int) -> None:
-        event = entry.event
-        assert isinstance(event, CallQueued)
-        if event.transaction_event is not None and event.transaction_event.event_type == "Ended":
-            self.open_transactions.pop(event.transaction_event.transaction_id, None)
-        if event.connector_status is not None:
-            mark = event.connector_status
-            self._reported_unavailable.pop(mark.evse_id, None)
-            if mark.status == "Unavailable":
-                self._reported_unavailable[mark.evse_id] = OutageCause(
-                    entry.seq, "told the CSMS: Unavailable"
-                )
+        assert isinstance(event, StorageReported)
+        if event.level != "full":
+            self._disk_full_cause = None
+        elif self._disk_full_cause is None:
+            self._disk_full_cause = OutageCause(entry.seq, "the disk is full")
 
     def _on_restart_ordered(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         if isinstance(event, ResetOrdered):
             self._restart_cause = OutageCause(
-                entry.seq, f"reset {event.reset_type} ordered by the CSMS"
+                entry.seq, f"Reset {event.reset_type} requested by the CSMS"
             )
         elif isinstance(event, RestartOrdered) and self._restart_cause is None:
             self._restart_cause = OutageCause(entry.seq, f"restart for {event.boot_reason}")
@@ -333,26 +352,28 @@ class EvseConditions:
         event = entry.event
         if isinstance(event, FirmwareUpdateOrdered):
             self._firmware_order, self._firmware_order_seq = event, entry.seq
-        elif isinstance(event, FirmwareStatusChanged):
-            if event.status not in INSTALL_STATUSES:
-                self._install_cause = None
-            elif self._install_cause is None:
-                self._install_cause = self._installation_cause(entry.seq)
+        update = self._statuses.state.firmware.running_update
+        installs = update is not None and update.status in INSTALL_STATUSES
+        if not (installs and self._is_installing):  # the first entry of an installation is kept
+            self._firmware_seq = entry.seq if update else 0
+        self._is_installing = installs
 
-    def _installation_cause(self, seq: int) -> OutageCause:
-        """Scheduled is what was ordered for a time to come; the order is the proof."""
+    def _installation_cause(self) -> OutageCause:
+        """A firmware update. Scheduled maintenance is one ordered for a time; the order proves it."""
         update = self._firmware_order
         if update is None or update.install_at is None:
-            return OutageCause(seq, "firmware is installed", MAINTENANCE_CLAIMABLE)
-        text = f"firmware is installed, ordered by entry {self._firmware_order_seq} for {update.install_at}"
-        return OutageCause(seq, text, MAINTENANCE)
+            return OutageCause(self._firmware_seq, "firmware update", MAINTENANCE_CLAIMABLE)
+        text = (
+            f"firmware update, ordered by entry {self._firmware_order_seq} for {update.install_at}"
+        )
+        return OutageCause(self._firmware_seq, text, MAINTENANCE)
 
 
 def _fault_cause(fault: ActiveFault) -> OutageCause:
     event = fault.event
-    where = "" if event.evse_id else ", whole station"
+    location = "" if event.evse_id else ", whole station"
     ground = FAULT_GROUNDS.get((event.device, event.fault))
-    return OutageCause(fault.seq, f"{event.device} {event.fault}{where}", ground)
+    return OutageCause(fault.seq, f"{event.device} {event.fault}{location}", ground)
 
 
 Handler = Callable[[EvseConditions, Entry, int], tuple[FaultPeriod, ...] | None]
@@ -360,6 +381,7 @@ Handler = Callable[[EvseConditions, Entry, int], tuple[FaultPeriod, ...] | None]
 HANDLERS: Final[dict[type[Event], Handler]] = {
     StationStarted: EvseConditions._on_station_started,
     StationStopping: EvseConditions._on_station_stopping,
+    StorageReported: EvseConditions._on_storage_reported,
     LinkOpened: EvseConditions._on_link_opened,
     LinkClosed: EvseConditions._on_link_closed,
     RegistrationAnswered: EvseConditions._on_registration_answered,
@@ -368,11 +390,10 @@ HANDLERS: Final[dict[type[Event], Handler]] = {
     CableReported: EvseConditions._on_cable_reported,
     EnergyFlowReported: EvseConditions._on_flow_reported,
     AvailabilityChanged: EvseConditions._on_availability_changed,
-    TransactionStarted: EvseConditions._on_transaction_started,
-    AuthorizationBoundToEvse: EvseConditions._on_authorization_bound,
-    CallQueued: EvseConditions._on_call_queued,
+    AvailabilityScheduled: EvseConditions._on_availability_changed,
     ResetOrdered: EvseConditions._on_restart_ordered,
     RestartOrdered: EvseConditions._on_restart_ordered,
     FirmwareUpdateOrdered: EvseConditions._on_firmware_event,
     FirmwareStatusChanged: EvseConditions._on_firmware_event,
+    FirmwareWaitingForTransactions: EvseConditions._on_firmware_event,
 }

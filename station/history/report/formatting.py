@@ -17,12 +17,12 @@ NO_VALUE: Final = '<span class="none">–</span>'
 # What an EVSE is, as it is told, and the letter where a band has no room for more.
 STATE_LABELS: Final[dict[EvseState, tuple[str, str]]] = {
     "charging": ("Charging", "C"),
-    "waiting": ("In use, no energy", "W"),
+    "suspended": ("In use, no energy", "W"),
     "occupied": ("Occupied", "O"),
     "available": ("Available", "A"),
     "offline": ("Offline", "L"),
-    "closed": ("Out of service", "S"),
-    "down": ("Not running", "X"),
+    "out_of_service": ("Out of service", "S"),
+    "not_running": ("Not running", "X"),
     "faulted": ("Faulted", "F"),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from journal.events import IdToken
+from station.history.export.table import SYNCHRONIZED
 from station.history.report import messages, sessions
 from station.history.report.clock_corrections import datetime_to_ms
 from station.history.report.collect import ReportData

@@ -7,16 +7,16 @@ from typing import Final
 _LIGHT_COLORS: Final = """
   --paper:#fdfdfb; --card:#ffffff; --ink:#1d2428; --soft:#5b666d; --line:#d9dedf; --faint:#eef1f0;
   --accent:#0f6e5c; --bad:#b3261e; --warn:#8a5a00; --good:#1c6b3f;
-  --s-available:#dfe9e2; --s-occupied:#b6cde4; --s-waiting:#9fd0c4; --s-charging:#0f7d68;
-  --s-offline:#f1cf86; --s-closed:#c9cdd3; --s-down:#5d666e; --s-faulted:#cf3b2f;
+  --s-available:#dfe9e2; --s-occupied:#b6cde4; --s-suspended:#9fd0c4; --s-charging:#0f7d68;
+  --s-offline:#f1cf86; --s-out_of_service:#c9cdd3; --s-not_running:#5d666e; --s-faulted:#cf3b2f;
   --s-blank:#f3f4f3; --pattern:rgba(20,30,35,.45); --pattern-light:rgba(255,255,255,.55);
   --power:#0f7d68; --power-fill:rgba(15,125,104,.20); --soc:#7a3fb0; --up:#7fa98f; --down:#d1791f;
 """
 _DARK_COLORS: Final = """
   --paper:#14181b; --card:#1b2125; --ink:#e4e9ea; --soft:#98a5ab; --line:#333c42; --faint:#232a2f;
   --accent:#5fd0b5; --bad:#ff8a7d; --warn:#f0bd5e; --good:#79d29b;
-  --s-available:#2b3a33; --s-occupied:#35587c; --s-waiting:#2c6f63; --s-charging:#35b598;
-  --s-offline:#a97a1f; --s-closed:#59626b; --s-down:#8b959c; --s-faulted:#d9544a;
+  --s-available:#2b3a33; --s-occupied:#35587c; --s-suspended:#2c6f63; --s-charging:#35b598;
+  --s-offline:#a97a1f; --s-out_of_service:#59626b; --s-not_running:#8b959c; --s-faulted:#d9544a;
   --s-blank:#1d2327; --pattern:rgba(0,0,0,.45); --pattern-light:rgba(0,0,0,.5);
   --power:#5fd0b5; --power-fill:rgba(95,208,181,.22); --soc:#c79bf0; --up:#4d7a61; --down:#f0a04b;
 """
@@ -100,30 +100,30 @@ svg .tick{text-anchor:middle;font-size:10.5px}
 svg .t{text-anchor:middle;font-size:11px;fill:var(--ink);pointer-events:none;
   paint-order:stroke;stroke:var(--halo,transparent);stroke-width:3px;stroke-linejoin:round}
 svg .t-charging{fill:#fff}
-svg .t-down,svg .t-faulted{fill:#fff;font-weight:650;--halo:rgba(0,0,0,.55)}
-svg .t-offline,svg .t-closed,svg .t-waiting{--halo:rgba(255,255,255,.6)}
+svg .t-not_running,svg .t-faulted{fill:#fff;font-weight:650;--halo:rgba(0,0,0,.55)}
+svg .t-offline,svg .t-out_of_service,svg .t-suspended{--halo:rgba(255,255,255,.6)}
 .grid{stroke:var(--line);stroke-width:.7;fill:none}
 .base{stroke:var(--soft);stroke-width:.8;fill:none}
 .outside{fill:url(#p-blank)}
 .ink{stroke:var(--pattern);stroke-width:1;fill:none}
-#p-down .ink,#p-faulted .ink{stroke:var(--pattern-light)}
+#p-not_running .ink,#p-faulted .ink{stroke:var(--pattern-light)}
 #p-blank .ink{stroke:var(--line)}
 .dot{fill:var(--pattern)}
 .c-blank{fill:var(--s-blank)}
-.c-waiting{fill:var(--s-waiting)} .c-offline{fill:var(--s-offline)} .c-closed{fill:var(--s-closed)}
-.c-down{fill:var(--s-down)} .c-faulted{fill:var(--s-faulted)}
+.c-suspended{fill:var(--s-suspended)} .c-offline{fill:var(--s-offline)} .c-out_of_service{fill:var(--s-out_of_service)}
+.c-not_running{fill:var(--s-not_running)} .c-faulted{fill:var(--s-faulted)}
 .b-available{fill:var(--s-available)} .b-occupied{fill:var(--s-occupied)}
-.b-charging{fill:var(--s-charging)} .b-waiting{fill:url(#p-waiting)}
-.b-offline{fill:url(#p-offline)} .b-closed{fill:url(#p-closed)} .b-down{fill:url(#p-down)}
+.b-charging{fill:var(--s-charging)} .b-suspended{fill:url(#p-suspended)}
+.b-offline{fill:url(#p-offline)} .b-out_of_service{fill:url(#p-out_of_service)} .b-not_running{fill:url(#p-not_running)}
 .b-faulted{fill:url(#p-faulted)}
 .l-up{fill:var(--up)} .l-down{fill:var(--down)}
 .power{fill:var(--power-fill);stroke:var(--power);stroke-width:1;stroke-linejoin:round}
 .soc{fill:none;stroke:var(--soc);stroke-width:1.6;stroke-linejoin:round}
-.m-fault{fill:var(--bad)} .m-trouble{fill:none;stroke:var(--bad);stroke-width:1.3}
+.m-fault{fill:var(--bad)} .m-other_fault{fill:none;stroke:var(--bad);stroke-width:1.3}
 .m-clock{fill:none;stroke:var(--soc);stroke-width:1.6} .m-start{fill:var(--ink)}
 @media (prefers-color-scheme:dark){
   svg .t-charging{fill:#08241d}
-  svg .t-offline,svg .t-closed,svg .t-waiting{--halo:rgba(0,0,0,.5)}
+  svg .t-offline,svg .t-out_of_service,svg .t-suspended{--halo:rgba(0,0,0,.5)}
 }
 @media screen and (max-width:700px){main{padding:20px 14px 40px} h1{font-size:26px}
   td+td:not([class]){min-width:18em}}

@@ -22,11 +22,11 @@ ROW_LENGTHS_MS: Final = (DAY_MS, 7 * DAY_MS, 28 * DAY_MS, 364 * DAY_MS)
 _FIRST_MONDAY_MS: Final = 4 * DAY_MS  # 1970-01-05: where weeks begin
 
 STATES_BY_SEVERITY: Final[tuple[EvseState, ...]] = (
-    "none", "available", "occupied", "waiting", "charging", "offline", "closed", "down", "faulted",
+    "none", "available", "occupied", "suspended", "charging", "offline", "out_of_service", "not_running", "faulted",
 )  # fmt: skip
 READING_HOLD_MAX_MS: Final = 900_000  # a reading is journaled at least so often while energy flows
 
-MarkKind = Literal["fault", "trouble", "clock", "start"]
+MarkKind = Literal["fault", "other_fault", "clock", "start"]
 MARK_CELLS: Final = 8  # marks of a kind closer than this are one
 
 

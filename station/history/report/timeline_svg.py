@@ -52,18 +52,18 @@ POWER_SCALES_W: Final = tuple(
 
 MARK_GLYPHS: Final[dict[MarkKind, tuple[str, str]]] = {
     "fault": ("M-5-5h10l-5 9z", "Fault that stops a charge"),
-    "trouble": ("M-4-4h8l-4 7z", "Other fault"),
+    "other_fault": ("M-4-4h8l-4 7z", "Other fault"),
     "clock": ("M0-5l5 5l-5 5l-5-5z", "Clock moved"),
     "start": ("M-1-6h2v12h-2zM1-6l6 3.5l-6 3.5z", "Program started"),
 }
 
 # Patterns over the colour of a state: what a black and white print shows of it.
 STATE_PATTERNS: Final[dict[str, str]] = {
-    "waiting": '<path d="M0 6h6" class="ink"/>',
+    "suspended": '<path d="M0 6h6" class="ink"/>',
     "offline": '<circle cx="1.5" cy="1.5" r="1.1" class="dot"/>'
     '<circle cx="4.5" cy="4.5" r="1.1" class="dot"/>',
-    "closed": '<path d="M3 0v6" class="ink"/>',
-    "down": '<path d="M-1 1l2-2M0 6l6-6M5 7l2-2" class="ink"/>',
+    "out_of_service": '<path d="M3 0v6" class="ink"/>',
+    "not_running": '<path d="M-1 1l2-2M0 6l6-6M5 7l2-2" class="ink"/>',
     "faulted": '<path d="M0 0l6 6M0 6l6-6" class="ink"/>',
     "blank": '<path d="M-1 1l2-2M0 6l6-6M5 7l2-2" class="ink"/>',
 }

@@ -431,7 +431,7 @@ def test_marks_that_stand_too_close_are_one_with_their_number() -> None:
 
 def test_states_that_are_outages_are_worse_than_those_that_are_not() -> None:
     worst: list[EvseState] = list(timeline.STATES_BY_SEVERITY)
-    assert set(worst[-4:]) == {"offline", "closed", "down", "faulted"}
+    assert set(worst[-4:]) == {"offline", "out_of_service", "not_running", "faulted"}
 
 
 def test_scales_are_round_and_have_room() -> None:

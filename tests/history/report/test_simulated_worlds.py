@@ -170,7 +170,8 @@ def test_minutes_of_outage_are_those_of_the_course(
     for evse_id, one in facts.uptimes.items():
         assert abs(ms_to_s(one.ms_by_state["faulted"]) - blocked_time_s(evse_id)) < 1
         for state, (begins, ends), which in (
-            ("offline", LINK_DOWN, (1, 2)), ("closed", CLOSED, (1,)), ("down", HOST_DOWN, (1, 2)),
+            ("offline", LINK_DOWN, (1, 2)), ("out_of_service", CLOSED, (1,)),
+            ("not_running", HOST_DOWN, (1, 2)),
         ):  # fmt: skip
             expected = ends - begins if evse_id in which else 0
             found = ms_to_s(one.ms_by_state[state])  # type: ignore[index]
@@ -244,7 +245,7 @@ def test_moments_are_true_though_the_clock_was_not(
 def test_the_starts_are_those_of_the_lives(reported_day: tuple[SimulatedDay, ReportData]) -> None:
     lived, facts = reported_day
     assert facts.starts_count == lived.world.process_starts == 2
-    assert facts.starts[-1].why == "the host lost its supply or was rebooted"
+    assert facts.starts[-1].why == "the host lost its power supply or was rebooted"
     assert facts.starts[-1].gap_ms is not None
     assert 0 <= ms_to_s(facts.starts[-1].gap_ms) - (HOST_DOWN[1] - HOST_DOWN[0]) < SLACK_S
 
@@ -285,7 +286,7 @@ def test_a_world_with_faults_is_told_as_the_csms_heard_of_it(
         )
         assert 0 <= total.excluded_ms + total.claimable_ms <= total.outage_ms <= total.whole_ms
         listed = [*account.excluded_outages, *account.counted_outages]
-        assert sum(one.ms for one in listed) == total.outage_ms
+        assert sum(outage.duration_ms for outage in listed) == total.outage_ms
     made = render_page(facts)
     assert PageChecker(made).complaints == []
     assert render_page(report_facts_at(journal_in(fast_directory))) == made

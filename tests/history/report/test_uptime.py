@@ -151,10 +151,10 @@ def test_a_program_that_is_away_is_down_from_its_last_entry(tmp_path: Path) -> N
         minutes_pass(10),
     )
     one = uptime_of(tmp_path, *steps)
-    assert whole_minutes(one.total.outage_ms) == whole_minutes(one.ms_by_state["down"]) == 10
+    assert whole_minutes(one.total.outage_ms) == whole_minutes(one.ms_by_state["not_running"]) == 10
     [outage] = one.counted_outages
     assert outage.verdict == "counted"
-    assert outage.causes[0].text == "the program broke off"
+    assert outage.causes[0].text == "the program ended unexpectedly"
 
 
 def test_a_station_the_csms_does_not_accept_is_not_available(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_station_the_csms_does_not_accept_is_not_available(tmp_path: Path) -> 
     station.when(minutes_pass(9))
     one = report_facts_of(station.entries, tmp_path, NOON).uptimes[1]
     assert one.total.outage_ms == one.total.whole_ms
-    assert list(one.counted_outages)[-1].causes[-1].text == "the CSMS answers Pending"
+    assert list(one.counted_outages)[-1].causes[-1].text == "registration status Pending"
 
 
 # --- What is excluded ----------------------------------------------------------------------------
@@ -257,12 +257,11 @@ def test_what_the_csms_took_out_of_service_may_be_claimed_as_maintenance(tmp_pat
     assert uptime_of(tmp_path, *steps, evse_id=2).total.outage_ms == 0
 
 
-def firmware_events(install_at: str | None) -> list[Event]:
-    ordered = FirmwareUpdateOrdered(
+def firmware_order(install_at: str | None) -> FirmwareUpdateOrdered:
+    return FirmwareUpdateOrdered(
         request_id=1, location="https://files/f", retrieve_at="2026-03-01T12:00:00Z",
         install_at=install_at, attempts_max=1, retry_interval_s=1, signing_certificate="", signature="",
     )  # fmt: skip
-    return [ordered, FirmwareStatusChanged(1, "Installing")]
 
 
 @pytest.mark.parametrize(
@@ -281,13 +280,14 @@ def test_firmware_ordered_for_a_time_to_come_is_scheduled_maintenance(
         uptime_ms = 60_000 + minutes * MINUTE
         entries.append(type(last)(last.seq + 1, at, uptime_ms, event))
 
-    order, installs = firmware_events(install_at)
+    order = firmware_order(install_at)
     add(order, 1)
-    add(installs, 5)
+    order_seq = entries[-1].seq
+    add(FirmwareStatusChanged(order_seq, "Installing"), 5)
     add(RestartOrdered("FirmwareUpdate"), 10)
     add(StationStopping("restart"), 10)
     add(entries[1].event, 12)
-    add(FirmwareStatusChanged(order.request_id, "Installed"), 20)  # type: ignore[attr-defined]
+    add(FirmwareStatusChanged(order_seq, "Installed"), 20)
     add(LINK_OPENED, 20)
     one = report_facts_of(entries, tmp_path, NOON, NOON + timedelta(minutes=20)).uptimes[1]
     assert one.total.outage_ms == 15 * MINUTE
