@@ -265,6 +265,8 @@ def test_a_walk_remembers_only_what_may_still_be_spoken_of(two_sessions: Station
     subjects = SubjectTracker()
     for entry in two_sessions.entries:
         subjects.find_subject(entry)
-    remembered = {name: len(kept) for name, kept in vars(subjects).items() if name != "_observation_subject"}
+    remembered = {
+        name: len(kept) for name, kept in vars(subjects).items() if name != "_observation_subject"
+    }
     assert not len(two_sessions.state.outbox)
     assert remembered == dict.fromkeys(remembered, 0)
