@@ -325,7 +325,7 @@ def test_a_device_model_that_makes_no_sense(tmp_path: Path, text: str, said: str
 
 def test_reading_a_profile_imports_nothing_heavy() -> None:
     program = (
-        "import sys; from station.profiles import load; load('development');"
+        "import sys; from station.profiles import load_profile; load_profile('development');"
         "print(sorted({'trio', 'sqlite3', 'difflib', 'cryptography'} & set(sys.modules)))"
     )
     result = subprocess.run(

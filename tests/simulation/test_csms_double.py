@@ -307,7 +307,7 @@ async def test_a_station_with_its_password_is_served_both_ways(nursery: trio.Nur
         while there.is_connected:
             await trio.sleep(0.01)
         with pytest.raises(CallFailedError, match="no station is connected"):
-            await there.call(RESET)
+            await there.send_request(RESET)
         nursery.cancel_scope.cancel()
 
 

@@ -46,8 +46,8 @@ def test_the_same_seed_gives_the_same_journal_byte_for_byte_p4() -> None:
 
 
 def test_another_process_with_other_hashes_gives_the_same_journal_p4() -> None:
-    told = "import logging; logging.disable()\nfrom station.simulation.run_plan import tried\n"
-    told += "from station.simulation.seeds import planned\nprint(tried(planned(7)).head)"
+    told = "import logging; logging.disable()\nfrom station.simulation.run_plan import run_plan\n"
+    told += "from station.simulation.seeds import make_plan\nprint(run_plan(make_plan(7)).head)"
     environment = os.environ | {"PYTHONHASHSEED": "1234"}
     done = subprocess.run(
         [sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True
