@@ -17,7 +17,9 @@ ROOT: Final = Path(__file__).parents[2]
 HERE: Final = Path(__file__).parent
 
 # Words that replace a role ("the CSMS", "the caller") or a plain adverb ("again", "after").
-VAGUE: Final = "whoever|whomever|whom|whose|somebody|someone|nobody|no one|anybody|anyone|everybody|anew|behind"
+VAGUE: Final = (
+    "whoever|whomever|whom|whose|somebody|someone|nobody|no one|anybody|anyone|everybody|anew|behind"
+)
 # Verbs of people. Programs send, report, store and erase.
 STORYTELLING: Final = (
     "tells?|told|telling|says?|said|saying|hears?|heard|hearing|speaks?|spoke|speaking|wish|wishes|"
@@ -68,9 +70,9 @@ def text_files(*roots: Path) -> Iterator[Path]:
         files = [root] if root.is_file() else sorted(root.rglob("*"))
         for path in files:
             parts = path.relative_to(ROOT).parts
-            if path.suffix in (".py", ".md") and not any(part.startswith(".") for part in parts):
-                if parts[0] != "tests" or parts[1] != "language":
-                    yield path
+            hidden = any(part.startswith(".") for part in parts)
+            if path.suffix in (".py", ".md") and not hidden and parts[:2] != ("tests", "language"):
+                yield path
 
 
 def prose_lines(path: Path) -> Iterator[tuple[int, str]]:
