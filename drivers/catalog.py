@@ -1,8 +1,8 @@
 """Drivers by kind and name: `[hardware.meter] driver = "acrel_djsf1352"` is
 `drivers/meters/acrel_djsf1352.py`.
 
-Each module in the package of a kind is a driver; there is no list to maintain. A driver module
-has:
+Each module in the package of a kind is a driver, unless its name begins with an underscore; there
+is no list to maintain. A driver module has:
 
 * `Settings`: a struct of its table, which extends the struct of the kind in `drivers.settings`;
 * `open`: builds the devices of the table, not yet running; see `Driver.open`.
@@ -41,7 +41,7 @@ class Driver(Protocol):
 
     @property
     def Settings(self) -> type[DeviceSettings]:
-        """Struct of the driver's table. Every key but `port` has a default."""
+        """Struct of the driver's table. A key without a sensible default is required."""
         ...
 
     def open(
@@ -63,7 +63,8 @@ class Driver(Protocol):
 def driver_names(kind: str) -> tuple[str, ...]:
     """Names of the drivers of a kind, sorted."""
     package = importlib.import_module(KINDS[kind])
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(sorted(name for name in names if not name.startswith("_")))
 
 
 def load_driver(kind: str, name: str) -> Driver:

@@ -58,7 +58,7 @@ class MeterReading(msgspec.Struct, frozen=True):
     voltage_v: Decimal
     current_a: Decimal  # negative: from the EV
     power_w: Decimal
-    temperature_c: Decimal
+    temperature_c: Decimal | None  # inside the meter; None: not measured
     broken_wire: bool
 
 

@@ -83,7 +83,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("journal.events",),
     # Vocabulary: imports nothing of ours outside its own package
     ("station.ocpp.rpc",),
-    ("drivers.emulators.*", "station.ocpp", "station.ocpp.messages.*"),
+    (
+        "drivers.catalog",
+        "drivers.emulators.*",
+        "station.ocpp",
+        "station.ocpp.messages.*",
+    ),
     (
         "drivers.displays.*",
         "drivers.insulation.*",
@@ -97,6 +102,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "drivers",
         "drivers.ports",
+        "drivers.settings",
+        "drivers.wiring",
         "migrations.*",
         "station",
         "station.firmware.*",

@@ -1,35 +1,25 @@
-"""How much energy went to the EV, and at which voltage and current?
+"""Acrel DJSF1352-RN DC energy meter on Modbus RTU (manual V1.8).
 
-Acrel DJSF1352-RN on Modbus RTU (manual V1.8).
+One poll reads registers 0 to 19: voltage, current and power, each a mantissa with an exponent, and
+both energy registers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
-import trio
-
-from drivers.ports import (
-    DeviceFault,
-    DeviceReady,
-    DeviceReport,
-    InvalidResponse,
-    Meter,
-    MeterReading,
-    OpenDevices,
-    PortLost,
-)
+from drivers.meters._polled_meter import PolledMeter
+from drivers.ports import InvalidResponse, Meter, MeterReading, OpenDevices
 from drivers.settings import MeterSettings, require_count
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import read_registers
 from drivers.wire.serial_port import OpenPort
 
-FAILED_POLLS_MAX = 5
 REGISTER_COUNT = 20  # from 0: all of one poll
 SOFTWARE_VERSION_REGISTER = 35
-EXPONENT_MAX = 9  # 10^6 V, A or W a count; more is not a number of this meter
+EXPONENT_MAX = 9  # 10^6 V, A or W per count; a higher exponent is not of this meter
 
 
 class Settings(MeterSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,22 +54,15 @@ def open(settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort) -> 
     )
 
 
-class AcrelDjsf1352:
-    """One meter, or one channel of a two-channel meter, which answers as two.
-
-    Reports DeviceReady after its first answers, then a MeterReading each poll.
-
-    Attributes:
-        interval_s: from one poll to the next; 1 s idle, 0.5 s in a session.
-        energy_last_wh: the highest forward register seen. Kept from run to run, and may be
-            set before the first: a register below it is never reported.
+class AcrelDjsf1352(PolledMeter):
+    """One meter, or one channel of a two-channel meter, which responds as two units.
 
     Args:
         bus: the line; other units may share it.
         address: Modbus address.
         energy_unit_wh: Wh per count of the energy registers. The sources differ between 1 and
             0.1: compare with the meter's display at commissioning.
-        interval_s: see above.
+        interval_s: time between two polls; 1 s idle, 0.5 s in a session.
     """
 
     def __init__(
@@ -90,56 +73,23 @@ class AcrelDjsf1352:
         energy_unit_wh: Decimal = Decimal(1),
         interval_s: float = 1.0,
     ) -> None:
+        super().__init__(f"meter {address} on {bus.path}", interval_s)
         self.bus = bus
         self.address = address
         self.energy_unit_wh = energy_unit_wh
-        self.interval_s = interval_s
-        self.energy_last_wh: Decimal | None = None
-        self._name = f"meter {address} on {bus.path}"
 
-    async def run(self, report: Callable[[DeviceReport], None]) -> None:
-        """Poll the meter.
-
-        Raises:
-            NoAnswer, Refused, InvalidResponse: five polls in a row failed; the last one's way.
-            InvalidResponse: the forward register went back, at once. Running backwards is treated
-                as a lost meter is; run again, it raises again until the register has caught up.
-            PortLost: the tty is lost.
-        """
+    async def read_identity(self) -> str:
         [version] = await self.bus.execute_request(
             read_registers(self.address, SOFTWARE_VERSION_REGISTER, 1)
         )
-        report(DeviceReady(f"Acrel DJSF1352-RN software {version >> 8}.{version & 0xFF:02}"))
-        failed = 0
-        due = trio.current_time()
-        while True:
-            try:
-                reading = await self._read_registers()
-            except PortLost:
-                raise
-            except DeviceFault as fault:
-                failed += 1
-                if failed == FAILED_POLLS_MAX:
-                    raise type(fault)(f"{self._name}: {failed} polls failed: {fault}") from fault
-            else:
-                failed = 0
-                self._update_energy(reading.energy_wh)
-                report(reading)
-            due = max(due + self.interval_s, trio.current_time())
-            await trio.sleep_until(due)
+        return f"Acrel DJSF1352-RN software {version >> 8}.{version & 0xFF:02}"
 
-    async def _read_registers(self) -> MeterReading:
+    async def read_values(self) -> MeterReading:
         registers = await self.bus.execute_request(read_registers(self.address, 0, REGISTER_COUNT))
         try:
             return parse_registers(registers, self.energy_unit_wh)
         except ValueError as error:
-            raise InvalidResponse(f"{self._name}: {error}") from error
-
-    def _update_energy(self, energy_wh: Decimal) -> None:
-        last = self.energy_last_wh
-        if last is not None and energy_wh < last:
-            raise InvalidResponse(f"{self._name}: register went back from {last} to {energy_wh} Wh")
-        self.energy_last_wh = energy_wh
+            raise InvalidResponse(f"{self.name}: {error}") from error
 
 
 def parse_registers(registers: Sequence[int], energy_unit_wh: Decimal) -> MeterReading:
@@ -160,7 +110,7 @@ def parse_registers(registers: Sequence[int], energy_unit_wh: Decimal) -> MeterR
 
 
 def scale_value(mantissa: int, exponent: int) -> Decimal:
-    """`mantissa` times 10^(exponent - 3), in V, A or W, with the decimals the meter has.
+    """`mantissa` times 10^(exponent - 3), in V, A or W, with the resolution of the meter.
 
     Raises:
         ValueError: an exponent that this meter does not have.

@@ -27,12 +27,21 @@ SETTINGS_OF_KIND: dict[str, type[DeviceSettings]] = {
     "secc": SeccSettings,
     "modules": ModulesSettings,
 }
+REQUIRED_OPTIONS: dict[str, dict[str, object]] = {
+    "modbus_generic": {
+        "energy": {"register": 0, "type": "uint32"},
+        "voltage": {"register": 2, "type": "uint16"},
+        "current": {"register": 3, "type": "int16"},
+    },
+}
+"""Values for keys without a default, by driver."""
 ONE_PER_EVSE = ("meter", "insulation", "secc")
 DRIVERS = [(kind, name) for kind in KINDS for name in driver_names(kind)]
 
 
 def settings_of(kind: str, name: str) -> DeviceSettings:
-    return msgspec.convert({"driver": name, "port": "/dev/null"}, load_driver(kind, name).Settings)
+    table = {"driver": name, "port": "/dev/null", **REQUIRED_OPTIONS.get(name, {})}
+    return msgspec.convert(table, load_driver(kind, name).Settings)
 
 
 def test_every_kind_has_a_driver() -> None:
@@ -40,11 +49,12 @@ def test_every_kind_has_a_driver() -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), DRIVERS)
-def test_settings_extend_those_of_the_kind_and_need_only_a_port(kind: str, name: str) -> None:
+def test_settings_extend_those_of_the_kind_and_have_defaults(kind: str, name: str) -> None:
     settings = settings_of(kind, name)
     assert isinstance(settings, SETTINGS_OF_KIND[kind])
     fields = msgspec.structs.fields(settings)
-    assert {field.name for field in fields if field.required} <= {"port"}
+    required = {field.name for field in fields if field.required}
+    assert required == {"port", *REQUIRED_OPTIONS.get(name, {})}
     assert [field.default for field in fields if field.name == "driver"] == [name]
 
 
