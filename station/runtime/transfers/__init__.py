@@ -1,7 +1,7 @@
-"""How does a file come from a URL the CSMS names, and how does one get there?
+"""File transfers: downloads of firmware (L01, L02) and uploads of logs (N01).
 
-`download` for firmware (L01, L02), `upload` for logs (N01); `http`, `ftp` and `sftp` each speak one
-family of protocols, `transfer` has what they share: attempts, pauses, the end of it.
+`http`, `ftp` and `sftp` have one family of protocols each; `retry` has the attempts and the pauses
+between them, which all protocols share.
 """
 
 from station.runtime.transfers.partial_download import discard_partial

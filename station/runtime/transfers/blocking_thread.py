@@ -1,7 +1,8 @@
-"""How is work that blocks on sockets done in a thread, and stopped at once?
+"""Blocking network work in a thread that can be cancelled at once.
 
-`ftplib` and `paramiko` block. Their thread ends when its sockets do: a cord runs through all of
-them, and cancelling pulls it.
+`ftplib` and `paramiko` block. A thread cannot be stopped from outside, but its reads and writes
+fail when its sockets are shut down. So all sockets of a thread belong to a `SocketGroup`, and a
+cancellation shuts the group down.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import trio
 from station.runtime.transfers.results import ProgressCallback, TransferLimits
 from station.runtime.transfers.url import TransferUrl
 
-THREAD_EXIT_TIMEOUT_S: Final = 0.8  # for a thread whose sockets are shut to let go of its files
+THREAD_EXIT_TIMEOUT_S: Final = 0.8  # for a thread to end after its sockets were shut down
 
 
 class SocketGroup:
-    """Reaches every socket of one thread. Safe to use from any thread."""
+    """All sockets of one thread. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,13 +30,13 @@ class SocketGroup:
         self._is_shut_down = False
 
     def add_socket(self, connection: socket.socket) -> socket.socket:
-        """Have `connection` shut when the cord is pulled.
+        """Add a socket to the group.
 
-        A duplicate is kept: wrapping a socket in TLS detaches the socket, and leaves the
-        connection with the duplicate.
+        The group keeps a duplicate: wrapping a socket in TLS detaches the socket, but the duplicate
+        still reaches the connection.
 
         Raises:
-            ConnectionAbortedError: it is pulled already.
+            ConnectionAbortedError: the group is shut down.
         """
         with self._lock:
             if self._is_shut_down:
@@ -45,10 +46,10 @@ class SocketGroup:
         return connection
 
     def connect(self, address: tuple[str, int], limits: TransferLimits) -> socket.socket:
-        """A connection to a numeric address.
+        """Connect to a numeric address.
 
         Raises:
-            OSError: there is none.
+            OSError: it does not accept.
         """
         [(family, kind, protocol, _, where)] = socket.getaddrinfo(
             *address, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
@@ -64,7 +65,7 @@ class SocketGroup:
         return connection
 
     def shut_down_all(self) -> None:
-        """Shut every socket; whoever reads or writes one fails."""
+        """Shut down every socket; reads and writes of them fail."""
         with self._lock:
             self._is_shut_down = True
             for handle in self._duplicates:
@@ -72,20 +73,20 @@ class SocketGroup:
                     handle.shutdown(socket.SHUT_RDWR)
 
     def close_duplicates(self) -> None:
-        """Let go of the sockets. Their owner has closed them."""
+        """Close the duplicates, after the sockets were closed."""
         with self._lock:
             while self._duplicates:
                 self._duplicates.pop().close()
 
 
 async def _open_socket(url: TransferUrl, limits: TransferLimits) -> socket.socket:
-    """A blocking TCP socket to the first address of the host that answers."""
+    """A blocking TCP socket to the first address of the host that accepts."""
     try:
         with trio.fail_after(limits.connect_timeout_s):
             stream = await trio.open_tcp_stream(url.host, url.port)
     except trio.TooSlowError:
         raise url.transfer_error(f"no connection within {limits.connect_timeout_s:g} s") from None
-    except (OSError, UnicodeError) as error:  # the latter: a host name no resolver could take
+    except (OSError, UnicodeError) as error:  # the latter: a host name that cannot be encoded
         raise url.transfer_error(f"no connection: {error}") from error
     connection = socket.socket(fileno=stream.socket.detach())
     connection.settimeout(limits.stall_timeout_s)
@@ -95,45 +96,45 @@ async def _open_socket(url: TransferUrl, limits: TransferLimits) -> socket.socke
 async def run_in_thread(
     url: TransferUrl, limits: TransferLimits, work: Callable[[socket.socket, SocketGroup], None]
 ) -> None:
-    """Connect, and do `work` with the connection in a thread.
+    """Connect and run `work` with the connection in a thread.
 
-    When cancelled, pull the cord and wait for the thread to end. One that is held up by a disk
-    instead of a socket is left behind after GRACE_S.
+    A cancellation shuts the sockets down and waits for the thread to end. A thread that waits for a
+    disk instead of a socket is abandoned after THREAD_EXIT_TIMEOUT_S.
 
     Raises:
-        TransferFailed: no connection; and whatever `work` raises.
+        TransferFailed: no connection; or what `work` raises.
     """
-    cord = SocketGroup()
-    begun = False
+    sockets = SocketGroup()
+    started = False
     ended = trio.Event()
     token = trio.lowlevel.current_trio_token()
 
-    def body() -> None:
-        nonlocal begun
-        begun = True
+    def run_work() -> None:
+        nonlocal started
+        started = True
         try:
-            work(connection, cord)
+            work(connection, sockets)
         finally:
-            with contextlib.suppress(trio.RunFinishedError):  # the station is down already
+            with contextlib.suppress(trio.RunFinishedError):  # the station has ended already
                 token.run_sync_soon(ended.set)
 
     with await _open_socket(url, limits) as connection:
-        cord.add_socket(connection)
+        sockets.add_socket(connection)
         try:
-            await trio.to_thread.run_sync(body, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(run_work, abandon_on_cancel=True)
         except trio.Cancelled:
-            cord.shut_down_all()
-            with trio.move_on_after(THREAD_EXIT_TIMEOUT_S if begun else 0, shield=True):
+            sockets.shut_down_all()
+            with trio.move_on_after(THREAD_EXIT_TIMEOUT_S if started else 0, shield=True):
                 await ended.wait()
             raise
         finally:
-            cord.close_duplicates()
+            sockets.close_duplicates()
 
 
 def progress_from_thread(progress: ProgressCallback) -> ProgressCallback:
-    """`progress` for use in a thread. Raises trio.Cancelled there once nobody listens."""
+    """`progress` for use in a thread. Raises trio.Cancelled there after a cancellation."""
 
-    def tell(size: int, total: int | None) -> None:
+    def report(size: int, total: int | None) -> None:
         trio.from_thread.run_sync(progress, size, total)
 
-    return tell
+    return report

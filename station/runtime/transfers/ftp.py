@@ -1,8 +1,12 @@
-"""How does a file travel over FTP and FTPS?
+"""Transfers over FTP and FTPS.
 
-Always passive (L01, N01: remarks), always binary. A broken transfer goes on by REST, both ways
-(RFC 3659 §5). FTPS is AUTH TLS, or TLS from the first byte on port 990; data travels encrypted too,
-never in the clear because a server would have it so. Everything here blocks, in a thread.
+* Always passive mode (L01, N01: remarks) and binary.
+* An interrupted transfer continues with REST, in both directions (RFC 3659 §5).
+* FTPS is AUTH TLS, or TLS from the first byte on port 990. Data connections are encrypted too; a
+  server that refuses that gets no file.
+* A download that has all bytes counts as complete even without the server's final reply.
+
+Everything here blocks and runs in a thread.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from station.runtime.transfers.results import (
 from station.runtime.transfers.upload_source import UploadSource
 from station.runtime.transfers.url import IMPLICIT_FTPS, TransferUrl
 
-REPLY_BYTES_MAX: Final = 256 * 1024  # bytes a server may say on one control connection
+REPLY_BYTES_MAX: Final = 256 * 1024  # of replies on one control connection
 STATUS_BY_REPLY_CODE: Final[dict[str, TransferFailureStatus]] = {
     "500": "NotSupportedOperation",
     "501": "BadMessage",
@@ -43,18 +47,14 @@ STATUS_BY_REPLY_CODE: Final[dict[str, TransferFailureStatus]] = {
 
 
 async def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
-    """Receive what is missing of the file.
+    """Download the missing part of the file. Raises TransferFailed."""
 
-    Raises:
-        TransferFailed: see its text.
-    """
-
-    def work(connection: socket.socket, cord: SocketGroup) -> None:
-        with _open_session(url, connection, cord, options) as client:
+    def work(connection: socket.socket, sockets: SocketGroup) -> None:
+        with _open_session(url, connection, sockets, options) as client:
             _receive_file(client, url.decoded_path, download, options)
         if download.total_bytes is not None and download.received_bytes != download.total_bytes:
             raise url.transfer_error(
-                f"{download.received_bytes} of {download.total_bytes} bytes came"
+                f"received {download.received_bytes} of {download.total_bytes} bytes"
             )
 
     await run_in_thread(url, options.limits, work)
@@ -63,14 +63,10 @@ async def fetch_file(url: TransferUrl, download: PartialDownload, options: Trans
 async def send_file(
     url: TransferUrl, upload_source: UploadSource, options: TransferOptions
 ) -> None:
-    """Send what is missing of the file at the other end.
+    """Upload the part of the file that the server lacks. Raises TransferFailed."""
 
-    Raises:
-        TransferFailed: see its text.
-    """
-
-    def work(connection: socket.socket, cord: SocketGroup) -> None:
-        with _open_session(url, connection, cord, options) as client:
+    def work(connection: socket.socket, sockets: SocketGroup) -> None:
+        with _open_session(url, connection, sockets, options) as client:
             _store_file(
                 client,
                 client.upload_path(url.decoded_path, upload_source.name),
@@ -87,47 +83,47 @@ def _receive_file(
     total = client.file_size(path)
     changed = client.modification_time(path)
     validator = f"{total} {changed}" if total is not None and changed else ""
-    rest = (
+    offset = (
         download.received_bytes if download.is_resumable and download.validator == validator else 0
     )
-    data, rest = client.open_data_connection(f"RETR {path}", rest)
+    data, offset = client.open_data_connection(f"RETR {path}", offset)
     with data:
-        if not rest:
+        if not offset:
             download.start_from_zero(total, validator)
-        tell = progress_from_thread(options.progress)
+        report = progress_from_thread(options.progress)
         while chunk := data.recv(CHUNK_BYTES):
             download.append(chunk)
-            tell(download.received_bytes, download.total_bytes)
-    if download.received_bytes != total:  # if it is, the count tells more than the server's word
+            report(download.received_bytes, download.total_bytes)
+    if download.received_bytes != total:  # the reply matters only if bytes are missing
         client.voidresp()
 
 
 def _store_file(
     client: _FtpClient, path: str, upload_source: UploadSource, options: TransferOptions
 ) -> None:
-    rest = (
+    offset = (
         min(client.file_size(path) or 0, upload_source.sent_bytes)
         if upload_source.sent_bytes
         else 0
     )
     with upload_source.open() as file:
-        data, rest = client.open_data_connection(f"STOR {path}", rest)
+        data, offset = client.open_data_connection(f"STOR {path}", offset)
         with data:
-            upload_source.sent_bytes = file.seek(rest)
-            tell = progress_from_thread(options.progress)
+            upload_source.sent_bytes = file.seek(offset)
+            report = progress_from_thread(options.progress)
             while chunk := file.read(CHUNK_BYTES):
                 data.sendall(chunk)
                 upload_source.sent_bytes += len(chunk)
-                tell(upload_source.sent_bytes, upload_source.size_bytes)
-            with contextlib.suppress(OSError):  # whether all came, the reply tells
+                report(upload_source.sent_bytes, upload_source.size_bytes)
+            with contextlib.suppress(OSError):  # the reply has whether all was received
                 if isinstance(data, ssl.SSLSocket):
                     data.unwrap()
-                data.shutdown(socket.SHUT_WR)  # closing is not enough: the cord holds it open
+                data.shutdown(socket.SHUT_WR)  # closing is not enough: the group has a duplicate
     client.voidresp()
 
 
 class _FtpClient(ftplib.FTP_TLS):
-    """A control connection whose every socket the cord reaches. Without AUTH it is plain FTP."""
+    """An FTP client with all its sockets in one SocketGroup. Without AUTH it is plain FTP."""
 
     def __init__(
         self,
@@ -145,7 +141,7 @@ class _FtpClient(ftplib.FTP_TLS):
         self._reply_bytes = 0
 
     def log_in(self, url: TransferUrl) -> None:
-        """Greeting, TLS if it is FTPS, login."""
+        """Greeting, TLS for FTPS, login."""
         assert self.sock is not None
         if url.scheme == "ftps" and url.port == IMPLICIT_FTPS:
             self.sock = self.context.wrap_socket(self.sock, server_hostname=self.host)
@@ -158,7 +154,7 @@ class _FtpClient(ftplib.FTP_TLS):
         self.voidcmd("TYPE I")
 
     def getline(self) -> str:
-        """Bounded: ftplib would collect the lines of an endless reply for ever."""
+        """Limit the replies: ftplib would collect the lines of an endless reply."""
         line = super().getline()
         self._reply_bytes += len(line)
         if self._reply_bytes > REPLY_BYTES_MAX:
@@ -170,8 +166,8 @@ class _FtpClient(ftplib.FTP_TLS):
     ) -> tuple[socket.socket, int | None]:
         """As ftplib's, passive only, with two differences.
 
-        The cord reaches the data connection from its beginning, and its TLS session is the control
-        connection's: servers demand it, as proof that both come from the same client.
+        The data connection is in the SocketGroup from its start, and it reuses the TLS session of
+        the control connection: servers require it as proof that both are of the same client.
         """
         assert self.sock is not None
         host, port = self.makepasv()
@@ -192,28 +188,28 @@ class _FtpClient(ftplib.FTP_TLS):
         return connection, None
 
     def open_data_connection(self, command: str, offset: int) -> tuple[socket.socket, int]:
-        """The data connection, and the byte it starts at: 0 if the server cannot REST."""
+        """The data connection and the byte it starts at: 0 if the server does not support REST."""
         if offset:
             with contextlib.suppress(ftplib.error_perm):
                 return self.transfercmd(command, offset), offset
         return self.transfercmd(command), 0
 
     def file_size(self, path: str) -> int | None:
-        """None if there is no such file, or the server does not tell."""
+        """Size of a file; None: no such file, or the server does not support SIZE."""
         try:
             return self.size(path)
         except ftplib.error_perm:
             return None
 
     def modification_time(self, path: str) -> str:
-        """When the file was changed, "" if the server does not tell."""
+        """Time of the last change; empty: the server does not support MDTM."""
         try:
             return self.sendcmd(f"MDTM {path}").removeprefix("213 ")
         except ftplib.error_perm:
             return ""
 
     def upload_path(self, path: str, name: str) -> str:
-        """Where to store a file called `name`: in `path`, if that is a directory, or as `path`."""
+        """The path to upload to: `name` in `path` if that is a directory, else `path`."""
         if not path:
             return name
         try:
@@ -229,7 +225,7 @@ class _FtpClient(ftplib.FTP_TLS):
 def _open_session(
     url: TransferUrl, connection: socket.socket, sockets: SocketGroup, options: TransferOptions
 ) -> Iterator[_FtpClient]:
-    """A client that is logged in; what goes wrong is put in words."""
+    """A client that is logged in. Errors become TransferFailed."""
     with _translate_errors(url, options.limits):
         client = _FtpClient(url, connection, sockets, options)
         try:
@@ -247,10 +243,10 @@ def _translate_errors(url: TransferUrl, limits: TransferLimits) -> Iterator[None
         status = STATUS_BY_REPLY_CODE.get(str(error)[:3], "UploadFailure")
         raise url.transfer_error(str(error), status) from error
     except TimeoutError as error:
-        raise url.transfer_error(f"not a byte for {limits.stall_timeout_s:g} s") from error
+        raise url.transfer_error(f"no data for {limits.stall_timeout_s:g} s") from error
     except EOFError as error:
         raise url.transfer_error("connection closed") from error
     except ValueError as error:
-        raise url.transfer_error(f"a reply that makes no sense: {error}", "BadMessage") from error
+        raise url.transfer_error(f"malformed reply: {error}", "BadMessage") from error
     except OSError as error:
         raise url.transfer_error(str(error)) from error

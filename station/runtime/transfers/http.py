@@ -1,8 +1,11 @@
-"""How does a file travel over HTTP and HTTPS?
+"""Transfers over HTTP and HTTPS.
 
-Down by GET; the rest of a broken one by Range and If-Range (RFC 9110 §13.1.5, §14.2). Up by PUT;
-where PUT is not understood, by POST as a form with one file (N01.FR.18, N01.FR.19). HTTP has no way
-to go on with a broken upload: it starts again.
+* Download: GET; the rest of an interrupted download by Range and If-Range (RFC 9110 §13.1.5,
+  §14.2). If the answer is not exactly the missing part, the whole file is requested.
+* Upload: PUT; if the server does not support PUT, POST of a form with one file (N01.FR.18,
+  N01.FR.19). HTTP cannot continue an interrupted upload: it starts again.
+* Redirects: at most 5, never from https to http. Credentials are sent only to the origin they were
+  given for.
 """
 
 from __future__ import annotations
@@ -36,12 +39,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, sign
 
 OK, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 200, 206, 416
 REDIRECT_STATUSES: Final = {"GET": (301, 302, 303, 307, 308), "PUT": (307, 308), "POST": (307, 308)}
-PUT_UNSUPPORTED_STATUSES: Final = (
-    404,
-    405,
-    415,
-    501,
-)  # what servers that only know the form answer to PUT
+PUT_UNSUPPORTED_STATUSES: Final = (404, 405, 415, 501)  # then the form is tried
 CONTENT_RANGE_PATTERN: Final = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19}|\*)")
 STATUS_BY_HTTP_CODE: Final[dict[int, TransferFailureStatus]] = {
     400: "BadMessage",
@@ -56,14 +54,15 @@ STATUS_BY_HTTP_CODE: Final[dict[int, TransferFailureStatus]] = {
 
 
 async def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
-    """Receive what is missing of the file.
-
-    Raises:
-        TransferFailed: see its text.
-    """
+    """Download the missing part of the file. Raises TransferFailed."""
     async with _HttpSession(options) as exchange:
-        ask = {"Range": f"bytes={download.received_bytes}-", "If-Range": download.validator}
-        response = await exchange.send_request("GET", url, ask if download.is_resumable else {})
+        range_headers = {
+            "Range": f"bytes={download.received_bytes}-",
+            "If-Range": download.validator,
+        }
+        response = await exchange.send_request(
+            "GET", url, range_headers if download.is_resumable else {}
+        )
         if response.status_code == RANGE_NOT_SATISFIABLE or not _is_usable_response(
             download, response
         ):
@@ -77,22 +76,20 @@ async def fetch_file(url: TransferUrl, download: PartialDownload, options: Trans
         with exchange.translate_errors(url):
             await _write_body(response, download, options.progress)
     if download.total_bytes is not None and download.received_bytes != download.total_bytes:
-        raise url.transfer_error(f"{download.received_bytes} of {download.total_bytes} bytes came")
+        raise url.transfer_error(
+            f"received {download.received_bytes} of {download.total_bytes} bytes"
+        )
 
 
 async def send_file(
     url: TransferUrl, upload_source: UploadSource, options: TransferOptions
 ) -> None:
-    """Send the whole file.
-
-    Raises:
-        TransferFailed: see its text.
-    """
-    place = url.join_name(upload_source.name) if url.path.endswith("/") else url
+    """Upload the whole file. Raises TransferFailed."""
+    file_url = url.join_name(upload_source.name) if url.path.endswith("/") else url
     with await trio.to_thread.run_sync(upload_source.open) as file:
         async with _HttpSession(options) as exchange:
             plain = _plain_body(file, upload_source, options.progress)
-            response = await exchange.send_request("PUT", place, plain.headers, plain)
+            response = await exchange.send_request("PUT", file_url, plain.headers, plain)
             if response.status_code in PUT_UNSUPPORTED_STATUSES:
                 form = _form_body(file, upload_source, options.progress)
                 response = await exchange.send_request("POST", url, form.headers, form)
@@ -103,10 +100,10 @@ async def send_file(
 async def _write_body(
     response: httpx.Response, download: PartialDownload, progress: ProgressCallback
 ) -> None:
-    """The body into the file.
+    """Write the body of a response to the file.
 
-    When the disk refuses, the body's nested generators are ended from within, by cancelling the
-    next read: left from outside, they would be cleaned up by nobody.
+    If the disk fails, the next read is cancelled, so that the nested generators of the body end
+    from within: nothing would clean them up if the loop were left.
     """
     refused: TransferFailed | None = None
     with trio.CancelScope() as reading:
@@ -125,10 +122,10 @@ async def _write_body(
 
 
 def strong_validator(headers: Mapping[str, str]) -> str:
-    """What If-Range may carry: "" if nothing tells this version of the file from the next.
+    """The value for If-Range: strong ETag or date; empty: the response has neither.
 
-    A date counts once it is a second older than the answer: within that second the file may have
-    changed again (RFC 9110 §8.8.2.2).
+    A date is used only if it is at least a second older than the response: within that second the
+    file may have changed again (RFC 9110 §8.8.2.2).
     """
     tag = headers.get("ETag", "")
     if tag:
@@ -136,13 +133,13 @@ def strong_validator(headers: Mapping[str, str]) -> str:
     changed, answered = headers.get("Last-Modified", ""), headers.get("Date", "")
     try:
         age = parsedate_to_datetime(answered) - parsedate_to_datetime(changed)
-    except (ValueError, TypeError):  # absent, nonsense, or one of them without a zone
+    except (ValueError, TypeError):  # absent, malformed, or without a time zone
         return ""
     return changed if age >= timedelta(seconds=1) else ""
 
 
 class _FileBody(httpx.AsyncByteStream):
-    """A file as the body of a request, with what goes before and after it. May be sent again."""
+    """A file as the body of a request, with bytes before and after it. May be sent again."""
 
     def __init__(
         self,
@@ -166,7 +163,7 @@ class _FileBody(httpx.AsyncByteStream):
 def _plain_body(
     file: BinaryIO, upload_source: UploadSource, progress: ProgressCallback
 ) -> _FileBody:
-    """The file and nothing else; a server that stores by name finds the name in a header."""
+    """The file alone; a header has its name, for servers that store by name."""
     headers = {
         "Content-Type": "application/octet-stream",
         "Content-Disposition": f'attachment; filename="{_quote_name(upload_source.name)}"',
@@ -177,7 +174,7 @@ def _plain_body(
 def _form_body(
     file: BinaryIO, upload_source: UploadSource, progress: ProgressCallback
 ) -> _FileBody:
-    """multipart/form-data with the one field N01.FR.19 shows."""
+    """multipart/form-data with one field, as in N01.FR.19."""
     boundary = uuid.uuid4().hex
     name = _quote_name(upload_source.name)
     head = (
@@ -191,12 +188,12 @@ def _form_body(
 
 
 def _quote_name(name: str) -> str:
-    """RFC 7578 §4.2."""
+    """A file name for Content-Disposition. RFC 7578 §4.2."""
     return quote(name, safe=" !#$&'()*+,;=@[]^`{}~")
 
 
 class _BodyIterator:
-    """A body read once. Not a generator: nobody closes one that a broken connection leaves."""
+    """Reads a body once. Not a generator: after a broken connection nothing would close one."""
 
     def __init__(
         self,
@@ -231,7 +228,7 @@ class _BodyIterator:
 
 
 class _HttpSession(contextlib.AsyncExitStack):
-    """One attempt's requests and answers, closed together."""
+    """Requests and responses of one attempt, closed together."""
 
     def __init__(self, options: TransferOptions) -> None:
         super().__init__()
@@ -241,7 +238,7 @@ class _HttpSession(contextlib.AsyncExitStack):
             timeout=httpx.Timeout(
                 options.limits.stall_timeout_s, connect=options.limits.connect_timeout_s
             ),
-            trust_env=False,  # what a station does must not depend on a shell's variables
+            trust_env=False,  # environment variables must not change what a station does
             headers={"Accept-Encoding": "identity"},  # the file, byte for byte
         )
         self.push_async_exit(self._client)
@@ -253,7 +250,7 @@ class _HttpSession(contextlib.AsyncExitStack):
         headers: Mapping[str, str],
         body: _FileBody | None = None,
     ) -> httpx.Response:
-        """The first answer that is no redirect; its body is not read yet."""
+        """The first response that is no redirect; its body is not read yet."""
         for _ in range(self._limits.redirects_max + 1):
             with self.translate_errors(url):
                 request = self._client.build_request(
@@ -270,7 +267,7 @@ class _HttpSession(contextlib.AsyncExitStack):
 
     @contextlib.contextmanager
     def translate_errors(self, url: TransferUrl) -> Iterator[None]:
-        """Put what goes wrong on the way in words."""
+        """Turn errors of httpx into TransferFailed."""
         try:
             yield
         except httpx.ConnectTimeout:
@@ -278,7 +275,7 @@ class _HttpSession(contextlib.AsyncExitStack):
                 f"no connection within {self._limits.connect_timeout_s:g} s"
             ) from None
         except httpx.TimeoutException:
-            raise url.transfer_error(f"not a byte for {self._limits.stall_timeout_s:g} s") from None
+            raise url.transfer_error(f"no data for {self._limits.stall_timeout_s:g} s") from None
         except (httpx.ProtocolError, httpx.InvalidURL, UnicodeError) as error:
             raise url.transfer_error(str(error), "BadMessage") from error
         except httpx.HTTPError as error:
@@ -286,7 +283,7 @@ class _HttpSession(contextlib.AsyncExitStack):
 
 
 def _error_text(error: BaseException) -> str:
-    """What the first of the exceptions behind `error` says that says anything."""
+    """The first text in the chain of exceptions that is not empty."""
     inner: BaseException | None = error
     while inner is not None:
         if str(inner):
@@ -296,40 +293,38 @@ def _error_text(error: BaseException) -> str:
 
 
 def _basic_auth(url: TransferUrl) -> httpx.BasicAuth | None:
-    """N01.FR.17."""
+    """Credentials of the URL as HTTP Basic. N01.FR.17."""
     if not url.user and not url.password:
         return None
     return httpx.BasicAuth(url.user, url.password)
 
 
 def _follow_redirect(url: TransferUrl, response: httpx.Response) -> TransferUrl:
-    """Where the answer sends us. Credentials stay with the origin they were given for."""
+    """The URL of a redirect. It gets the credentials only if its origin is the same."""
     location = response.headers.get("Location", "")
     try:
-        found = parse_url(urljoin(url.without_credentials, location))
+        target = parse_url(urljoin(url.without_credentials, location))
     except (TransferFailed, ValueError) as error:
-        raise url.transfer_error(
-            f"redirected to a place that is none: {error}", "BadMessage"
-        ) from None
-    if found.scheme not in ("https", url.scheme) or not location:
-        raise url.transfer_error(f"redirected to {found.loggable_url}; refused")
-    if found.origin == url.origin and not found.user:
-        return msgspec.structs.replace(found, user=url.user, password=url.password)
-    return found
+        raise url.transfer_error(f"redirected to an unusable URL: {error}", "BadMessage") from None
+    if target.scheme not in ("https", url.scheme) or not location:
+        raise url.transfer_error(f"redirected to {target.loggable_url}; refused")
+    if target.origin == url.origin and not target.user:
+        return msgspec.structs.replace(target, user=url.user, password=url.password)
+    return target
 
 
 def _is_usable_response(download: PartialDownload, response: httpx.Response) -> bool:
-    """Whether the answer, if it is a part of the file, is the part that is missing."""
+    """Whether a partial response is the missing part. True for any other response."""
     if response.status_code != PARTIAL_CONTENT:
         return True
-    found = CONTENT_RANGE_PATTERN.fullmatch(response.headers.get("Content-Range", ""))
+    content_range = CONTENT_RANGE_PATTERN.fullmatch(response.headers.get("Content-Range", ""))
     same_file = response.headers.get("ETag", download.validator) == download.validator
     return (
         download.is_resumable
         and same_file
-        and found is not None
-        and int(found[1]) == download.received_bytes
-        and found[2] in ("*", str(download.total_bytes))
+        and content_range is not None
+        and int(content_range[1]) == download.received_bytes
+        and content_range[2] in ("*", str(download.total_bytes))
     )
 
 

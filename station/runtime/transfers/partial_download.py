@@ -1,8 +1,8 @@
-"""What is on the disk of a download that is not complete?
+"""An incomplete download on disk, which a later attempt or run can continue.
 
-`<file>.part` holds the bytes, `<file>.part.json` what is needed to go on after a restart: of which
-URL and which version of the file they are, and how many of them are surely on the disk. The name
-asked for appears at the end, whole. All methods block: call them in a thread.
+`<file>.part` holds the bytes. `<file>.part.json` holds what is needed to continue after a restart:
+URL, version of the file, and how many bytes are synced; it is written after each sync. The file
+gets its name when it is complete. All methods block: call them in a thread.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from journal.storage.atomic_file import sync_directory, write_atomically
 from station.runtime.transfers.results import TransferFailed, TransferLimits
 from station.runtime.transfers.url import TransferUrl
 
-SYNC_INTERVAL_BYTES: Final = 4 * 1024 * 1024  # at most this much is fetched again after a power cut
+SYNC_INTERVAL_BYTES: Final = 4 * 1024 * 1024  # downloaded again after a power cut, at most
 
 
 class DownloadState(msgspec.Struct, frozen=True):
-    """What is known of the bytes in `<file>.part`."""
+    """Content of `<file>.part.json`, about the bytes in `<file>.part`."""
 
     source: str  # SHA-256 of the URL without credentials
-    validator: str  # what tells one version of the file at that URL from another
+    validator: str  # identifies the version of the file at that URL
     size: int  # bytes that are synced
     total: int | None
 
@@ -37,18 +37,18 @@ class PartialDownload:
     """The bytes of one download so far.
 
     Attributes:
-        size: bytes received.
-        total: bytes in all, if the other end said.
-        validator: the version of the file, "" if the other end has no way to tell.
+        received_bytes: so far.
+        total_bytes: of the complete file; None: unknown.
+        validator: version of the file; empty: the server has no way to identify it.
     """
 
     def __init__(
         self, destination: Path, url: TransferUrl, limits: TransferLimits, *, resume: bool
     ) -> None:
-        """Open what an earlier run left of the same URL, or start empty.
+        """Open what an earlier run has downloaded of the same URL, or start empty.
 
         Raises:
-            TransferFailed: permanent; the disk refuses.
+            TransferFailed: permanent; the disk fails.
         """
         self._destination = destination
         self._part_file, self._state_file, _ = _partial_paths(destination)
@@ -60,22 +60,22 @@ class PartialDownload:
         self.validator = ""
         self._synced_bytes = 0
         with self._translate_errors():
-            known = self._read_state() if resume else None
-            self._file = self._part_file.open("r+b" if known else "wb", buffering=0)
-        if known:
-            self._restore_state(known)
+            stored = self._read_state() if resume else None
+            self._file = self._part_file.open("r+b" if stored else "wb", buffering=0)
+        if stored:
+            self._restore_state(stored)
 
     @property
     def is_resumable(self) -> bool:
-        """Whether the rest may be asked for, and then be trusted to be of the same file."""
+        """Whether the rest alone may be requested: it can be checked to be of the same file."""
         whole = self.total_bytes is not None and self.received_bytes >= self.total_bytes
         return self._may_resume and self.received_bytes > 0 and bool(self.validator) and not whole
 
     def start_from_zero(self, total: int | None, validator: str) -> None:
-        """Start at byte 0 with what the other end says of the file.
+        """Start at byte 0.
 
         Raises:
-            TransferFailed: permanent; there is no room, or the disk refuses.
+            TransferFailed: permanent; not enough disk space, or the disk fails.
         """
         self.received_bytes, self.total_bytes, self.validator = 0, total, validator
         with self._translate_errors():
@@ -86,10 +86,10 @@ class PartialDownload:
             self._require_space(total or 0)
 
     def append(self, chunk: bytes) -> None:
-        """Take the next bytes.
+        """Append the next bytes.
 
         Raises:
-            TransferFailed: permanent; the disk is full or refuses.
+            TransferFailed: permanent; not enough disk space, or the disk fails.
         """
         with self._translate_errors():
             rest = memoryview(chunk)
@@ -104,7 +104,7 @@ class PartialDownload:
         """Give the complete file its name, durably.
 
         Raises:
-            TransferFailed: permanent; the disk refuses.
+            TransferFailed: permanent; the disk fails.
         """
         with self._translate_errors():
             os.fsync(self._file.fileno())
@@ -114,10 +114,10 @@ class PartialDownload:
             sync_directory(self._destination.parent)
 
     def close(self) -> None:
-        """Keep what a later attempt can go on from, and nothing else.
+        """Keep the bytes if a later download can continue them; otherwise delete them.
 
         Raises:
-            TransferFailed: permanent; the disk refuses.
+            TransferFailed: permanent; the disk fails.
         """
         if self._file.closed:
             return
@@ -130,14 +130,14 @@ class PartialDownload:
                 discard_partial(self._destination)
 
     def _read_state(self) -> DownloadState | None:
-        """The receipt of what is there, if it is of this URL and can be true."""
+        """The stored state, if it is of this URL and the bytes it promises exist."""
         try:
-            receipt = msgspec.json.decode(self._state_file.read_bytes(), type=DownloadState)
+            state = msgspec.json.decode(self._state_file.read_bytes(), type=DownloadState)
             size = self._part_file.stat().st_size
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
-        matches = receipt.source == self._url_digest and receipt.validator != ""
-        return receipt if matches and 0 < receipt.size <= size else None
+        matches = state.source == self._url_digest and state.validator != ""
+        return state if matches and 0 < state.size <= size else None
 
     def _restore_state(self, state: DownloadState) -> None:
         try:
@@ -155,25 +155,25 @@ class PartialDownload:
         os.fsync(self._file.fileno())
         self._synced_bytes = self.received_bytes
         if self.is_resumable:
-            receipt = DownloadState(
+            state = DownloadState(
                 self._url_digest, self.validator, self.received_bytes, self.total_bytes
             )
-            write_atomically(self._state_file, msgspec.json.encode(receipt))
+            write_atomically(self._state_file, msgspec.json.encode(state))
 
     def _require_space(self, size: int) -> None:
-        """Refuse to take what the journal may need."""
+        """Raise TransferFailed if `size` bytes more would use space kept for the journal."""
         free = shutil.disk_usage(self._part_file.parent).free
         if free < size + self._limits.free_bytes_min:
             self._may_resume = False
             raise TransferFailed(
-                f"{self._destination}: no room for {size} bytes more: {free} free, of which"
-                f" {self._limits.free_bytes_min} are kept for the journal",
+                f"{self._destination}: not enough disk space for {size} bytes more: {free} free, of"
+                f" which {self._limits.free_bytes_min} are kept for the journal",
                 permanent=True,
             )
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Put the disk's refusal in words. Nothing is kept then: the journal needs the space."""
+        """Turn OSError into TransferFailed. Nothing is kept then: the journal needs the space."""
         try:
             yield
         except OSError as error:
@@ -184,19 +184,19 @@ class PartialDownload:
 
 
 def discard_partial(destination: Path) -> None:
-    """Remove what an unfinished download of `into` left. Blocks.
+    """Delete the files of an unfinished download. Blocks.
 
     Raises:
-        OSError: it cannot be removed.
+        OSError: one cannot be deleted.
     """
-    for name in _partial_paths(destination):
-        name.unlink(missing_ok=True)
+    for path in _partial_paths(destination):
+        path.unlink(missing_ok=True)
 
 
 def _partial_paths(destination: Path) -> tuple[Path, Path, Path]:
-    """The bytes, the receipt, and the receipt while it is written."""
-    part, receipt, draft = (
+    """Paths of the bytes, the state, and the state while it is written."""
+    part, state, draft = (
         destination.with_name(destination.name + suffix)
         for suffix in (".part", ".part.json", ".part.json.new")
     )
-    return part, receipt, draft
+    return part, state, draft

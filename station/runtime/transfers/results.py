@@ -1,4 +1,4 @@
-"""Which words do all protocols share?"""
+"""Limits, options and failures that all transfer protocols share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final, Literal
 
 import msgspec
 
-CHUNK_BYTES: Final = 64 * 1024  # bytes in memory at a time, per transfer
-LINE_LENGTH_MAX: Final = 300  # characters of an error; a hostile peer writes part of them
+CHUNK_BYTES: Final = 64 * 1024  # in memory at a time, per transfer
+LINE_LENGTH_MAX: Final = 300  # characters of an error; a hostile server can write part of it
 
-ProgressCallback = Callable[[int, int | None], None]  # bytes so far, bytes in all if anybody knows
+ProgressCallback = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
 
 TransferFailureStatus = Literal[
     "UploadFailure", "BadMessage", "PermissionDenied", "NotSupportedOperation"
@@ -22,8 +22,8 @@ class TransferFailed(Exception):
     """A transfer or one attempt at it failed. One line, without credentials.
 
     Attributes:
-        status: what LogStatusNotification calls it. N01.FR.10.
-        permanent: the obstacle is on our side (disk, unusable URL); further attempts were not made.
+        status: for LogStatusNotification. N01.FR.10.
+        permanent: the cause is on our side (disk, unusable URL); there were no further attempts.
     """
 
     def __init__(
@@ -35,16 +35,16 @@ class TransferFailed(Exception):
 
 
 class TransferLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a transfer may take. The defaults suit a station on a mobile network."""
+    """Limits of a transfer. The defaults suit a station on a mobile network."""
 
     connect_timeout_s: float = 20.0  # for one address, and for each handshake
-    stall_timeout_s: float = 30.0  # without a single byte
-    free_bytes_min: int = 64 * 1024 * 1024  # of disk stay free: the journal needs them more
+    stall_timeout_s: float = 30.0  # without any byte received or sent
+    free_bytes_min: int = 64 * 1024 * 1024  # of disk that stay free for the journal
     redirects_max: int = 5
 
 
 class TransferOptions(msgspec.Struct, frozen=True):
-    """What every attempt of a transfer is made with."""
+    """What every attempt of a transfer uses."""
 
     tls_context: ssl.SSLContext
     limits: TransferLimits
@@ -52,9 +52,7 @@ class TransferOptions(msgspec.Struct, frozen=True):
 
 
 def to_one_line(text: str) -> str:
-    """`text` fit for a log: printable, on one line, of bounded length."""
-    printable = "".join(
-        letter if letter.isprintable() else " " for letter in text[: 4 * LINE_LENGTH_MAX]
-    )
+    """The text for a log: printable, one line, of bounded length."""
+    printable = "".join(char if char.isprintable() else " " for char in text[: 4 * LINE_LENGTH_MAX])
     line = " ".join(printable.split())
     return line if len(line) <= LINE_LENGTH_MAX else line[: LINE_LENGTH_MAX - 1] + "…"

@@ -1,8 +1,12 @@
-"""How often is a transfer attempted, and when is it over?
+"""Attempts of a transfer: how many, when, and when it ends.
 
-`attempts` counts the first one too: OCPP's `retries` + 1. Every failure is attempted again, a
-missing file and a wrong password as well (L01.FR.30, N01.FR.10): the CSMS asked for it, and may put
-things right meanwhile. Only what is wrong on our own side ends a transfer at once.
+* `attempts` includes the first one: OCPP's `retries` + 1.
+* The interval is counted from the start of one attempt to the start of the next. If an attempt took
+  longer than that, the whole interval is waited after it.
+* After any failure of the server or the network there is another attempt, also after a missing file
+  or a wrong password (L01.FR.30, N01.FR.10): the CSMS requested it and may correct it meanwhile.
+* A permanent failure, one on our side (disk, unusable URL), ends the transfer at once.
+* The failure of the last attempt is raised.
 """
 
 from __future__ import annotations
@@ -38,32 +42,32 @@ async def download_file(
     resume: bool = True,
     limits: TransferLimits | None = None,
 ) -> None:
-    """Fetch a file; `into` appears when all of it is there and synced.
+    """Download a file; `destination` exists once it is complete and synced.
 
-    Cancelled or failed, it leaves what a later download of the same URL can go on from, if the
-    other end can tell whether the file has changed since; otherwise nothing.
+    A failed or cancelled download keeps its bytes for a later download of the same URL, if the
+    server has a way to show whether the file has changed since; otherwise it keeps nothing.
 
     Args:
-        url: of one of SCHEMES, with credentials if need be.
-        into: in a directory that exists.
-        trust: checks certificates; the operating system's authorities if None.
+        url: of one of SCHEMES, with credentials if the server needs them.
+        destination: in a directory that exists.
+        tls_context: checks certificates; None: the operating system's authorities.
         attempts: in all, from 1.
-        interval_s: from the beginning of one attempt to the next, or, where an attempt took
-            longer, from its end.
+        interval_s: see the top of this module.
         progress: called after each chunk.
-        resume: go on where an earlier attempt broke off.
+        resume: continue an interrupted download.
+        limits: None: the defaults.
 
     Raises:
-        TransferFailed: the last attempt's failure.
+        TransferFailed: of the last attempt.
     """
-    target = parse_url(url)
-    means = await _transfer_options(tls_context, limits, progress)
-    fetch, _ = await trio.to_thread.run_sync(_load_protocol, target.scheme)
+    parsed_url = parse_url(url)
+    options = await _transfer_options(tls_context, limits, progress)
+    fetch, _ = await trio.to_thread.run_sync(_load_protocol, parsed_url.scheme)
     partial = await trio.to_thread.run_sync(
-        lambda: PartialDownload(destination, target, means.limits, resume=resume)
+        lambda: PartialDownload(destination, parsed_url, options.limits, resume=resume)
     )
     try:
-        await run_attempts(lambda: fetch(target, partial, means), attempts, interval_s)
+        await run_attempts(lambda: fetch(parsed_url, partial, options), attempts, interval_s)
         await trio.to_thread.run_sync(partial.move_into_place)
     finally:
         with trio.CancelScope(shield=True):
@@ -80,34 +84,35 @@ async def upload_file(
     progress: ProgressCallback | None = None,
     limits: TransferLimits | None = None,
 ) -> None:
-    """Send a file, under its own name where the URL names a directory (N01.FR.02).
+    """Upload a file, with its own name if the URL is a directory (N01.FR.02).
 
     Args:
         source: does not change until this returns.
-        url: of one of SCHEMES. Of HTTP, one that ends in / is a directory; FTP and SFTP ask.
-        trust: checks certificates; the operating system's authorities if None.
+        url: of one of SCHEMES. With HTTP, a URL that ends in / is a directory; with FTP and SFTP
+            the server is asked.
+        tls_context: checks certificates; None: the operating system's authorities.
         attempts: in all, from 1.
-        interval_s: from the beginning of one attempt to the next, or, where an attempt took
-            longer, from its end.
+        interval_s: see the top of this module.
         progress: called after each chunk.
+        limits: None: the defaults.
 
     Raises:
-        TransferFailed: the last attempt's failure; its `status` is for LogStatusNotification.
+        TransferFailed: of the last attempt; its `status` is for LogStatusNotification.
     """
-    target = parse_url(url)
-    means = await _transfer_options(tls_context, limits, progress)
-    outgoing = await trio.to_thread.run_sync(UploadSource, source)
-    _, send = await trio.to_thread.run_sync(_load_protocol, target.scheme)
-    await run_attempts(lambda: send(target, outgoing, means), attempts, interval_s)
+    parsed_url = parse_url(url)
+    options = await _transfer_options(tls_context, limits, progress)
+    upload_source = await trio.to_thread.run_sync(UploadSource, source)
+    _, send = await trio.to_thread.run_sync(_load_protocol, parsed_url.scheme)
+    await run_attempts(lambda: send(parsed_url, upload_source, options), attempts, interval_s)
 
 
 def create_tls_context(roots_pem: str) -> ssl.SSLContext:
-    """Checks certificates against the operating system's authorities and these. Blocks.
+    """TLS settings that trust the operating system's authorities and these roots. Blocks.
 
     Source: N01.FR.15 (the CSMS's chain), N01.FR.16 (the usual ones).
 
     Raises:
-        ssl.SSLError: no PEM.
+        ssl.SSLError: `roots_pem` is no PEM.
     """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -119,17 +124,17 @@ def create_tls_context(roots_pem: str) -> ssl.SSLContext:
 async def run_attempts(
     attempt: Callable[[], Awaitable[None]], attempts: int, interval_s: float
 ) -> None:
-    """One attempt after the other, until one succeeds."""
+    """Make attempts until one succeeds. Raises TransferFailed of the last."""
     for left in reversed(range(attempts)):
-        began = trio.current_time()
+        started_at = trio.current_time()
         try:
             return await attempt()
         except TransferFailed as failure:
             if failure.permanent or not left:
                 raise
-            pause_s = interval_s - (trio.current_time() - began)
+            pause_s = interval_s - (trio.current_time() - started_at)
             pause_s = pause_s if pause_s > 0 else interval_s
-            log.warning("%s; %d more attempts, the next in %.0f s", failure, left, pause_s)
+            log.warning("%s; attempts left: %d, the next in %.0f s", failure, left, pause_s)
         await trio.sleep(pause_s)
     raise AssertionError(f"{attempts} attempts")
 
@@ -153,7 +158,7 @@ SendFunction = Callable[[TransferUrl, UploadSource, TransferOptions], Awaitable[
 
 
 def _load_protocol(scheme: str) -> tuple[FetchFunction, SendFunction]:
-    """Imported where it is used: httpx alone would double the time a station takes to start."""
+    """Import a protocol when it is used: httpx alone would double the start time of the station."""
     if scheme in ("http", "https"):
         from station.runtime.transfers import http
 

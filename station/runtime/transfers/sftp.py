@@ -1,9 +1,11 @@
-"""How does a file travel over SFTP?
+"""Transfers over SFTP.
 
-A broken transfer goes on at its byte, both ways. Nothing in OCPP tells a station the host keys of
-file servers, so every key is accepted, and its fingerprint logged: SFTP keeps eavesdroppers out,
-not impostors. A firmware image proves itself by its signature; a log for which that is not enough
-goes by HTTPS or FTPS. Everything here blocks, in a thread.
+* An interrupted transfer continues at its byte, in both directions.
+* OCPP has no way to give a station the host keys of file servers. So every host key is accepted and
+  its fingerprint is logged: SFTP protects against eavesdroppers, not against impostors. A firmware
+  image is protected by its signature; for logs that need more, use HTTPS or FTPS.
+
+Everything here blocks and runs in a thread.
 """
 
 from __future__ import annotations
@@ -28,25 +30,23 @@ from station.runtime.transfers.url import TransferUrl
 if TYPE_CHECKING:
     import paramiko
 
-REQUEST_BYTES: Final = 32 * 1024  # bytes; what one request of SFTP carries
+REQUEST_BYTES: Final = 32 * 1024  # of one SFTP request
 
 log = logging.getLogger("station.transfers")
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # tracebacks of what we report in a line
+logging.getLogger("paramiko").setLevel(
+    logging.CRITICAL
+)  # it logs tracebacks of errors that we log in one line
 
 
 async def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
-    """Receive what is missing of the file.
+    """Download the missing part of the file. Raises TransferFailed."""
 
-    Raises:
-        TransferFailed: see its text.
-    """
-
-    def work(connection: socket.socket, cord: SocketGroup) -> None:
+    def work(connection: socket.socket, sockets: SocketGroup) -> None:
         with _open_session(url, connection, options.limits) as client:
             _receive_file(client, _remote_path(url), download, options)
         if download.received_bytes != download.total_bytes:
             raise url.transfer_error(
-                f"{download.received_bytes} of {download.total_bytes} bytes came"
+                f"received {download.received_bytes} of {download.total_bytes} bytes"
             )
 
     await run_in_thread(url, options.limits, work)
@@ -55,19 +55,17 @@ async def fetch_file(url: TransferUrl, download: PartialDownload, options: Trans
 async def send_file(
     url: TransferUrl, upload_source: UploadSource, options: TransferOptions
 ) -> None:
-    """Send what is missing of the file at the other end.
+    """Upload the part of the file that the server lacks. Raises TransferFailed."""
 
-    Raises:
-        TransferFailed: see its text.
-    """
-
-    def work(connection: socket.socket, cord: SocketGroup) -> None:
+    def work(connection: socket.socket, sockets: SocketGroup) -> None:
         with _open_session(url, connection, options.limits) as client:
             path = _upload_path(client, _remote_path(url), upload_source.name)
             _store_file(client, path, upload_source, options)
-            there = client.stat(path).st_size
-        if there != upload_source.size_bytes:
-            raise url.transfer_error(f"{there} of {upload_source.size_bytes} bytes are there")
+            stored_bytes = client.stat(path).st_size
+        if stored_bytes != upload_source.size_bytes:
+            raise url.transfer_error(
+                f"the server stored {stored_bytes} of {upload_source.size_bytes} bytes"
+            )
 
     await run_in_thread(url, options.limits, work)
 
@@ -75,43 +73,43 @@ async def send_file(
 def _receive_file(
     client: paramiko.SFTPClient, path: str, download: PartialDownload, options: TransferOptions
 ) -> None:
-    tell = progress_from_thread(options.progress)
+    report = progress_from_thread(options.progress)
     with client.open(path, "rb") as file:
-        about = file.stat()
-        validator = f"{about.st_size} {about.st_mtime}" if about.st_mtime else ""
+        attributes = file.stat()
+        validator = f"{attributes.st_size} {attributes.st_mtime}" if attributes.st_mtime else ""
         if download.is_resumable and download.validator == validator:
             file.seek(download.received_bytes)
         else:
-            download.start_from_zero(about.st_size, validator)
+            download.start_from_zero(attributes.st_size, validator)
         while chunk := file.read(REQUEST_BYTES):
             download.append(chunk)
-            tell(download.received_bytes, download.total_bytes)
+            report(download.received_bytes, download.total_bytes)
 
 
 def _store_file(
     client: paramiko.SFTPClient, path: str, upload_source: UploadSource, options: TransferOptions
 ) -> None:
-    """One write at a time: of several under way the first may fail, and leave a hole."""
-    tell = progress_from_thread(options.progress)
-    rest = (
+    """Write one chunk at a time: of several under way the first may fail and leave a hole."""
+    report = progress_from_thread(options.progress)
+    offset = (
         min(_file_size(client, path), upload_source.sent_bytes) if upload_source.sent_bytes else 0
     )
-    with upload_source.open() as source, client.open(path, "r+b" if rest else "wb") as file:
-        file.seek(rest)
-        upload_source.sent_bytes = source.seek(rest)
+    with upload_source.open() as source, client.open(path, "r+b" if offset else "wb") as file:
+        file.seek(offset)
+        upload_source.sent_bytes = source.seek(offset)
         while chunk := source.read(REQUEST_BYTES):
             file.write(chunk)
             upload_source.sent_bytes += len(chunk)
-            tell(upload_source.sent_bytes, upload_source.size_bytes)
+            report(upload_source.sent_bytes, upload_source.size_bytes)
 
 
 def _remote_path(url: TransferUrl) -> str:
-    """Absolute, except behind /~/, which is the user's home."""
+    """The path on the server: absolute, but /~/ is the user's home directory."""
     return url.decoded_path[2:] if url.decoded_path.startswith("~/") else "/" + url.decoded_path
 
 
 def _upload_path(client: paramiko.SFTPClient, path: str, name: str) -> str:
-    """Where to store a file called `name`: in `path`, if that is a directory, or as `path`."""
+    """The path to upload to: `name` in `path` if that is a directory, else `path`."""
     try:
         mode = client.stat(path or ".").st_mode
     except FileNotFoundError:
@@ -122,7 +120,7 @@ def _upload_path(client: paramiko.SFTPClient, path: str, name: str) -> str:
 
 
 def _file_size(client: paramiko.SFTPClient, path: str) -> int:
-    """0 if there is no such file."""
+    """Size of a file on the server; 0 if there is none."""
     try:
         return client.stat(path).st_size or 0
     except FileNotFoundError:
@@ -133,8 +131,8 @@ def _file_size(client: paramiko.SFTPClient, path: str) -> int:
 def _open_session(
     url: TransferUrl, connection: socket.socket, limits: TransferLimits
 ) -> Iterator[paramiko.SFTPClient]:
-    """A client that is logged in; what goes wrong is put in words."""
-    import paramiko  # costs a tenth of a second and 10 MB: only where it is used
+    """A client that is logged in. Errors become TransferFailed."""
+    import paramiko  # takes 0.1 s and 10 MB: imported only when used
 
     with _translate_errors(url, limits):
         transport = paramiko.Transport(connection)
@@ -146,7 +144,10 @@ def _open_session(
             transport.start_client(timeout=limits.connect_timeout_s)
             key = transport.get_remote_server_key()
             log.info(
-                "%s: host key %s %s accepted", url.loggable_url, key.get_name(), key.fingerprint
+                "%s: host key %s %s accepted; it is not checked",
+                url.loggable_url,
+                key.get_name(),
+                key.fingerprint,
             )
             transport.auth_password(url.user, url.password)
             client = paramiko.SFTPClient.from_transport(transport)
@@ -172,7 +173,7 @@ def _translate_errors(url: TransferUrl, limits: TransferLimits) -> Iterator[None
     except PermissionError as error:
         raise url.transfer_error("permission denied", "PermissionDenied") from error
     except TimeoutError as error:
-        raise url.transfer_error(f"not a byte for {limits.stall_timeout_s:g} s") from error
+        raise url.transfer_error(f"no data for {limits.stall_timeout_s:g} s") from error
     except EOFError as error:
         raise url.transfer_error("connection closed") from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which file is sent?"""
+"""The file to upload, and how much of it earlier attempts have sent."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class UploadSource:
     """A file that is complete and does not change while it is sent.
 
     Attributes:
-        name: what it is called at the other end, unless the URL says.
-        size: in bytes.
-        sent: bytes that earlier attempts handed over. What is at the other end beyond them is not
-            ours, or not in order.
+        name: of the file on the server, unless the URL has one.
+        size_bytes: of the file.
+        sent_bytes: that earlier attempts sent. Bytes on the server beyond them are not ours, or
+            not in order.
     """
 
     def __init__(self, path: Path) -> None:
-        """Look at the file. Blocks.
+        """Open the file to learn its size. Blocks.
 
         Raises:
-            TransferFailed: permanent; there is none that can be read.
+            TransferFailed: permanent; it cannot be opened.
         """
         self.name = path.name
         self.sent_bytes = 0
@@ -31,7 +31,7 @@ class UploadSource:
             self.size_bytes = file.seek(0, 2)
 
     def open(self) -> BinaryIO:
-        """The file, to read from its start. Blocks.
+        """Open the file at its start. Blocks.
 
         Raises:
             TransferFailed: permanent; it cannot be opened.

@@ -1,4 +1,4 @@
-"""Where does a URL lead, and how is it spoken of without its secrets?"""
+"""URLs of file servers: parsed, and without credentials for logs and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMPLICIT_FTPS: Final = 990  # TLS from the first byte; on every other port AUTH 
 
 
 class TransferUrl(msgspec.Struct, frozen=True):
-    """A URL taken apart. `path` and `query` stay percent-encoded."""
+    """A parsed URL. `path` and `query` stay percent-encoded."""
 
     scheme: str
     host: str
@@ -37,12 +37,12 @@ class TransferUrl(msgspec.Struct, frozen=True):
 
     @property
     def without_credentials(self) -> str:
-        """The URL without credentials. Its query may be one: a signed URL."""
+        """The URL without user and password. Its query may be a credential: a signed URL."""
         return self._base_url + self.path + (f"?{self.query}" if self.query else "")
 
     @property
     def loggable_url(self) -> str:
-        """What may be logged: neither credentials nor query."""
+        """The URL for logs: neither credentials nor query."""
         return self._base_url + self.path + ("?…" if self.query else "")
 
     @property
@@ -53,11 +53,11 @@ class TransferUrl(msgspec.Struct, frozen=True):
 
     @property
     def decoded_path(self) -> str:
-        """The path as FTP and SFTP take it: decoded, without the first slash. RFC 1738 §3.2.2."""
+        """The path for FTP and SFTP: decoded, without the first slash. RFC 1738 §3.2.2."""
         return unquote(self.path).removeprefix("/")
 
     def join_name(self, name: str) -> TransferUrl:
-        """The file `name` in the directory this target is."""
+        """The URL of a file in the directory that this URL names."""
         return msgspec.structs.replace(self, path=self.path.rstrip("/") + "/" + quote(name))
 
     def transfer_error(
@@ -67,21 +67,21 @@ class TransferUrl(msgspec.Struct, frozen=True):
         *,
         permanent: bool = False,
     ) -> TransferFailed:
-        """The exception that says so; what a peer echoes of our credentials is struck out."""
+        """A TransferFailed with this URL; credentials that a server echoes are replaced by ***."""
         for secret in filter(None, (self.password, self.query)):
             problem = problem.replace(secret, "***")
         return TransferFailed(f"{self.loggable_url}: {problem}", status=status, permanent=permanent)
 
     def __repr__(self) -> str:
-        return f"Target({self.loggable_url!r})"
+        return f"TransferUrl({self.loggable_url!r})"
 
 
 def parse_url(url: str) -> TransferUrl:
-    """Take a URL apart.
+    """Parse a URL.
 
     Raises:
-        TransferFailed: permanent; no such scheme, no host, or bytes no protocol could carry. Says
-            nothing of a URL it could not take apart: any part of it may be the password.
+        TransferFailed: permanent; unknown scheme, no host, or control characters. The text quotes
+            nothing of a URL that cannot be parsed: any part of it may be the password.
     """
     try:
         parts = urlsplit(url)
@@ -90,10 +90,13 @@ def parse_url(url: str) -> TransferUrl:
             unquote(part, errors="strict") for part in (parts.path, *_encoded_credentials(url))
         ]
     except ValueError:
-        raise _url_error("URL cannot be taken apart", "BadMessage") from None
+        raise _url_error("the URL cannot be parsed", "BadMessage") from None
     if parts.scheme not in SCHEMES:
         offered = ", ".join(sorted(SCHEMES))
-        raise _url_error(f"{parts.scheme!r} is none of {offered}", "NotSupportedOperation")
+        raise _url_error(
+            f"scheme {parts.scheme!r} is not supported; supported are {offered}",
+            "NotSupportedOperation",
+        )
     if not host:
         raise _url_error(f"{parts.scheme} URL without a host", "BadMessage")
     if not "".join((host, *decoded)).isprintable():
@@ -110,7 +113,7 @@ def parse_url(url: str) -> TransferUrl:
 
 
 def _encoded_credentials(url: str) -> tuple[str, str]:
-    """User and password, percent-encoded. A password may hold @ and :, as N01.FR.17 shows one."""
+    """User and password, percent-encoded. A password may contain @ and : (N01.FR.17)."""
     userinfo, _, _ = urlsplit(url).netloc.rpartition("@")
     user, _, password = userinfo.partition(":")
     return user, password

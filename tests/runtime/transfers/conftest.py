@@ -1,4 +1,4 @@
-"""One server of each kind, on loopback, and one way to use them all."""
+"""One server of each protocol on loopback, with one interface for all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.runtime.transfers.ftp_server import FtpServer
 from tests.runtime.transfers.http_server import HttpServer
 from tests.runtime.transfers.sftp_server import SftpServer
 
-FILE_BYTES = 300_001  # bytes: several chunks, and no whole number of them
+FILE_BYTES = 300_001  # several chunks, and not a multiple of them
 
 FAST_LIMITS = TransferLimits(connect_timeout_s=5, stall_timeout_s=5, free_bytes_min=0)
 
@@ -38,7 +38,7 @@ def single_attempt(trust: ssl.SSLContext) -> SingleAttempt:
 async def serve_fixed_reply(
     nursery: trio.Nursery, reply: bytes, *, after_request: bool = False
 ) -> int:
-    """The port of a server that says the same to everybody and hangs up."""
+    """The port of a server that sends fixed bytes to every client and closes."""
 
     async def talk(stream: trio.SocketStream) -> None:
         with suppress(trio.BrokenResourceError):
@@ -98,7 +98,7 @@ ServerStarter = Callable[[str], FileServer]
 def start_server(
     tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ServerStarter]:
-    """Starts a server of one kind on an empty directory."""
+    """Starts a server of one protocol on an empty directory."""
     servers: list[FileServer] = []
 
     def start(kind: str) -> FileServer:

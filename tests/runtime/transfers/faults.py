@@ -1,34 +1,34 @@
-"""What may a file server under test do wrong?"""
+"""Faults of a file server under test: cut connections and stalls."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
 
-STALL_TIMEOUT_S = 20.0  # of a stalled server, should a test forget it
+STALL_TIMEOUT_S = 20.0  # after which a stalled server ends by itself
 
 
 class ConnectionCut(Exception):
-    """The server ends the connection here, without a word."""
+    """Raised where the server closes the connection without a reply."""
 
 
 @dataclass
 class TransferFaults:
-    """The file's bytes pass through `carried`, in either direction."""
+    """Counts the bytes of files, in either direction, and cuts or stalls them."""
 
     cut_at: list[int] = field(
         default_factory=list
     )  # bytes after which a connection is cut, in turn
-    stall_at: int | None = None  # bytes after which nothing moves any more
-    passed_bytes: int = 0  # bytes, since the last cut
+    stall_at: int | None = None  # bytes after which the server stalls
+    passed_bytes: int = 0  # since the last cut
     stalled: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
 
     def pass_bytes(self, size: int) -> int:
-        """How many of `size` bytes may pass now, at least one.
+        """How many of `size` bytes are passed now, at least one.
 
         Raises:
-            Cut: none.
+            ConnectionCut: none are.
         """
         allowed = size
         if self.stall_at is not None:

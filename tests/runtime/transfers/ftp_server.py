@@ -1,4 +1,4 @@
-"""pyftpdlib on loopback, with faults: FTP and FTPS from people who are not us."""
+"""pyftpdlib on loopback with faults: an FTP and FTPS server of another make."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class FtpServer:
     """Serves a directory.
 
     Attributes:
-        offsets: the byte each transfer began at.
+        offsets: the byte each transfer started at.
         protected: whether each data connection was encrypted.
-        commands: what was said before the login.
+        commands: received before the login.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ def _make_handler(files: FtpServer, certificate: Path | None, *, implicit: bool)
             try:
                 allowed = files.faults.pass_bytes(len(content))
             except ConnectionCut:
-                self.cmd_channel.close()  # and this connection with it
+                self.cmd_channel.close()  # closes this connection too
                 return 0
             return int(super().send(content[:allowed]))
 
@@ -85,7 +85,7 @@ def _make_handler(files: FtpServer, certificate: Path | None, *, implicit: bool)
             try:
                 return bytes(super().recv(files.faults.pass_bytes(size)))
             except ConnectionCut:
-                self.cmd_channel.close()  # and this connection with it
+                self.cmd_channel.close()  # closes this connection too
                 return b""
 
         def _noted(self) -> list[int]:
@@ -94,13 +94,13 @@ def _make_handler(files: FtpServer, certificate: Path | None, *, implicit: bool)
             self.counted = True
             if certificate is not None:
                 files.protected.append(bool(self.cmd_channel._prot))
-            return [self.cmd_channel.began]
+            return [self.cmd_channel.start_offset]
 
     class Control(control):  # type: ignore[misc, valid-type]
         dtp_handler = Data
         use_sendfile = False
         auth_failed_timeout = 0.01
-        began = 0
+        start_offset = 0
 
         def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
             if not self.authenticated:
@@ -108,11 +108,11 @@ def _make_handler(files: FtpServer, certificate: Path | None, *, implicit: bool)
             super().pre_process_command(line, cmd, arg)
 
         def ftp_RETR(self, file: str) -> Any:
-            self.began = self._restart_position
+            self.start_offset = self._restart_position
             return super().ftp_RETR(file)
 
         def ftp_STOR(self, file: str, mode: str = "w") -> Any:
-            self.began = self._restart_position
+            self.start_offset = self._restart_position
             return super().ftp_STOR(file, mode)
 
         if implicit:

@@ -1,4 +1,4 @@
-"""A file server for HTTP and HTTPS on loopback, as good or as bad as a test wants it."""
+"""A file server for HTTP and HTTPS on loopback, with faults."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ CHUNK_BYTES = 16 * 1024
 
 
 class HttpServer:
-    """Serves a directory; what it was asked is in `requests`.
+    """Serves a directory; `requests` has the requests received.
 
     Attributes:
         requests: method, path and headers of each.
-        offsets: the byte each download began at.
+        offsets: the byte each download started at.
         answers: status and headers given instead of the file, by method and path.
         etag: of every file, None for none.
-        ranges: whether Range is understood.
-        credentials: what Basic has to say, None for everybody.
+        ranges: whether Range is supported.
+        credentials: required with HTTP Basic; None: no credentials are required.
     """
 
     def __init__(self, root: Path, tls: ssl.SSLContext | None = None) -> None:
@@ -98,7 +98,9 @@ class FileRequestHandler(BaseHTTPRequestHandler):
             if self.headers["Authorization"] != f"Basic {expected}":
                 wanted = 401, {}
         if wanted:
-            self.rfile.read(int(self.headers["Content-Length"] or 0))  # else closing is a reset
+            self.rfile.read(
+                int(self.headers["Content-Length"] or 0)
+            )  # unread data would turn the close into a reset
             self.send_answer(*wanted)
             return False
         return True

@@ -19,7 +19,7 @@ class SftpServer:
     """Serves a directory.
 
     Attributes:
-        offsets: the byte each transfer began at.
+        offsets: the byte each transfer started at.
         key: what the server identifies itself with.
     """
 

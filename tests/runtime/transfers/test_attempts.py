@@ -1,4 +1,4 @@
-"""How often, and when?"""
+"""Attempts of a transfer: how many, and when. L01, N01."""
 
 from __future__ import annotations
 
@@ -13,52 +13,54 @@ from tests.support.authorities import make_authority
 
 
 class FailingAttempt:
-    """Takes its time, then fails, until the last."""
+    """An attempt of a given duration that fails a given number of times."""
 
     def __init__(self, *, takes_s: float, failures: int, permanent: bool = False) -> None:
-        self.began: list[float] = []
+        self.start_times: list[float] = []
         self._takes_s = takes_s
         self._failures = failures
         self._permanent = permanent
 
     async def __call__(self) -> None:
-        self.began.append(trio.current_time())
+        self.start_times.append(trio.current_time())
         await trio.sleep(self._takes_s)
-        if len(self.began) <= self._failures:
+        if len(self.start_times) <= self._failures:
             raise TransferFailed("gone", permanent=self._permanent)
 
 
-async def test_retries_begin_an_interval_apart_tc_n_26(autojump_clock: MockClock) -> None:
+async def test_attempts_start_an_interval_apart_tc_n_26(autojump_clock: MockClock) -> None:
     attempt = FailingAttempt(takes_s=3, failures=4)
     with pytest.raises(TransferFailed):
         await retry.run_attempts(attempt, attempts=4, interval_s=10)
-    assert [began - attempt.began[0] for began in attempt.began] == [0, 10, 20, 30]
+    assert [time - attempt.start_times[0] for time in attempt.start_times] == [0, 10, 20, 30]
 
 
-async def test_after_an_attempt_longer_than_the_interval_comes_a_whole_one(
+async def test_after_a_long_attempt_the_whole_interval_is_waited(
     autojump_clock: MockClock,
 ) -> None:
     attempt = FailingAttempt(takes_s=25, failures=1)
     await retry.run_attempts(attempt, attempts=4, interval_s=10)
-    assert [began - attempt.began[0] for began in attempt.began] == [0, 35]
+    assert [time - attempt.start_times[0] for time in attempt.start_times] == [0, 35]
 
 
 async def test_no_retries_is_one_attempt(autojump_clock: MockClock) -> None:
     attempt = FailingAttempt(takes_s=0, failures=9)
     with pytest.raises(TransferFailed):
         await retry.run_attempts(attempt, attempts=1, interval_s=10)
-    assert len(attempt.began) == 1
+    assert len(attempt.start_times) == 1
 
 
-async def test_what_is_wrong_here_is_not_attempted_again(autojump_clock: MockClock) -> None:
+async def test_a_permanent_failure_is_not_attempted_again(autojump_clock: MockClock) -> None:
     attempt = FailingAttempt(takes_s=0, failures=9, permanent=True)
     with pytest.raises(TransferFailed):
         await retry.run_attempts(attempt, attempts=4, interval_s=10)
-    assert len(attempt.began) == 1
+    assert len(attempt.start_times) == 1
 
 
 async def test_an_unknown_scheme_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(TransferFailed, match="'gopher' is none of ftp") as failed:
+    with pytest.raises(
+        TransferFailed, match="'gopher' is not supported; supported are ftp"
+    ) as failed:
         await download_file(
             "gopher://host/x", tmp_path / "x", tls_context=None, attempts=3, interval_s=60
         )
@@ -68,7 +70,7 @@ async def test_an_unknown_scheme_is_refused_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https", "ftp", "ftps", "sftp"])
 @pytest.mark.parametrize("host", ["a..b", "ä" * 70])
-async def test_a_host_that_can_have_no_address_is_a_failed_attempt(
+async def test_an_impossible_host_name_is_a_failed_attempt(
     tmp_path: Path, scheme: str, host: str
 ) -> None:
     with pytest.raises(TransferFailed):
@@ -77,12 +79,12 @@ async def test_a_host_that_can_have_no_address_is_a_failed_attempt(
         )
 
 
-def test_trust_that_is_no_certificate_is_refused() -> None:
+def test_roots_that_are_no_pem_are_refused() -> None:
     with pytest.raises(OSError, match=r"PEM|certificate"):
         create_tls_context("elephant")
 
 
-def test_the_authorities_of_the_host_count_beside_the_roots_of_the_csms_n01_fr_16(
+def test_authorities_of_the_host_and_roots_of_the_csms_are_trusted_n01_fr_16(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """N01.FR.15, N01.FR.16."""

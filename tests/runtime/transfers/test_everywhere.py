@@ -1,4 +1,4 @@
-"""What holds for a transfer whatever the protocol is."""
+"""Transfers over every protocol: complete, resumed, limited, cancelled, refused."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ async def test_a_download_is_the_file_l01_fr_04(
 ) -> None:
     (server.root / "new image.bin").write_bytes(content)
     into = tmp_path / "image.bin"
-    seen: list[tuple[int, int | None]] = []
+    reported: list[tuple[int, int | None]] = []
     await download_file(
         server.url("new%20image.bin"),
         into,
         tls_context=trust,
         attempts=1,
         interval_s=0,
-        progress=lambda size, total: seen.append((size, total)),
+        progress=lambda size, total: reported.append((size, total)),
         limits=FAST_LIMITS,
     )
     assert into.read_bytes() == content
-    assert seen[-1] == (FILE_BYTES, FILE_BYTES)
-    assert seen == sorted(seen)
+    assert reported[-1] == (FILE_BYTES, FILE_BYTES)
+    assert reported == sorted(reported)
     assert [file.name for file in tmp_path.glob("image*")] == ["image.bin"]
 
 
@@ -54,18 +54,18 @@ async def test_an_upload_is_the_file_n01_fr_02(
 ) -> None:
     source = tmp_path / "station log.zip"
     source.write_bytes(content)
-    seen: list[tuple[int, int | None]] = []
+    reported: list[tuple[int, int | None]] = []
     await upload_file(
         source,
         server.url("renamed.zip"),
         tls_context=trust,
         attempts=1,
         interval_s=0,
-        progress=lambda size, total: seen.append((size, total)),
+        progress=lambda size, total: reported.append((size, total)),
         limits=FAST_LIMITS,
     )
     assert (server.root / "renamed.zip").read_bytes() == content
-    assert seen[-1] == (FILE_BYTES, FILE_BYTES)
+    assert reported[-1] == (FILE_BYTES, FILE_BYTES)
 
 
 @pytest.mark.parametrize("size", [0, 1, FILE_BYTES])
@@ -84,7 +84,7 @@ async def test_a_file_of_any_size_keeps_its_name_in_a_directory_n01_fr_01_n01_fr
     assert into.read_bytes() == content[:size]
 
 
-async def test_a_broken_download_goes_on_at_its_byte(
+async def test_an_interrupted_download_resumes(
     server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
 ) -> None:
     image = server.root / "image.bin"
@@ -98,7 +98,7 @@ async def test_a_broken_download_goes_on_at_its_byte(
     assert into.read_bytes() == content
     first, second, third = server.offsets
     assert first == 0
-    assert 0 < second <= 100_001  # what was on its way when the cut came may be lost
+    assert 0 < second <= 100_001  # bytes under way at the cut may be lost
     assert second <= third <= second + 120_000
 
 
@@ -123,7 +123,7 @@ async def test_a_file_that_changed_meanwhile_starts_again(
     image.write_bytes(content)
     os.utime(image, (1_000_000_000, 1_000_000_000))
     if isinstance(server, HttpServer):
-        server.etag = None  # the date tells
+        server.etag = None  # only the date is left
     server.faults.cut_at = [CUT]
     into = tmp_path / "image.bin"
     url = server.url("image.bin")
@@ -136,7 +136,7 @@ async def test_a_file_that_changed_meanwhile_starts_again(
     assert server.offsets == [0, 0]
 
 
-async def test_a_later_download_goes_on_where_an_earlier_one_failed(
+async def test_a_later_download_resumes_a_failed_one(
     server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
 ) -> None:
     (server.root / "image.bin").write_bytes(content)
@@ -154,7 +154,7 @@ async def test_a_later_download_goes_on_where_an_earlier_one_failed(
     assert [file.name for file in tmp_path.glob("image*")] == ["image.bin"]
 
 
-async def test_a_broken_upload_is_made_whole_n01(
+async def test_an_interrupted_upload_is_completed_n01(
     server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
 ) -> None:
     source = tmp_path / "log.zip"
@@ -165,7 +165,7 @@ async def test_a_broken_upload_is_made_whole_n01(
         source, url, tls_context=trust, attempts=2, interval_s=0.05, limits=FAST_LIMITS
     )
     assert (server.root / "log.zip").read_bytes() == content
-    if not isinstance(server, HttpServer):  # HTTP has no way to go on
+    if not isinstance(server, HttpServer):  # HTTP cannot resume an upload
         first, second = server.offsets
         assert first == 0
         assert 0 < second <= CUT
@@ -194,11 +194,11 @@ async def test_a_missing_file_fails_after_all_attempts_l01_fr_30(
     assert not failed.value.permanent
     assert "does_not_exist" in str(failed.value)
     lines = [line.getMessage() for line in caplog.records if line.name == "station.transfers"]
-    assert len([line for line in lines if "more attempts" in line]) == 2
+    assert len([line for line in lines if "attempts left" in line]) == 2
     assert list(tmp_path.glob("image*")) == []
 
 
-async def test_a_wrong_password_is_permission_denied_and_never_told_n01_fr_10(
+async def test_a_wrong_password_is_permission_denied_and_not_logged_n01_fr_10(
     server: FileServer, trust: ssl.SSLContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -218,7 +218,7 @@ async def test_a_wrong_password_is_permission_denied_and_never_told_n01_fr_10(
     assert not (server.root / "log.zip").exists()
 
 
-async def test_nobody_there_is_a_failed_attempt(
+async def test_a_refused_connection_is_a_failed_attempt(
     server: FileServer, trust: ssl.SSLContext, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -230,7 +230,7 @@ async def test_nobody_there_is_a_failed_attempt(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "ftp", "ftps", "sftp"])
-async def test_a_server_that_says_nothing_ends_the_attempt(
+async def test_a_silent_server_ends_the_attempt(
     trust: ssl.SSLContext, tmp_path: Path, scheme: str
 ) -> None:
     arguments = single_attempt(trust)
@@ -250,8 +250,8 @@ async def test_a_stall_ends_the_attempt(
     (server.root / "image.bin").write_bytes(content)
     server.faults.stall_at = CUT
     limits = TransferLimits(connect_timeout_s=5, stall_timeout_s=0.3, free_bytes_min=0)
-    began = trio.current_time()
-    with pytest.raises(TransferFailed, match=r"not a byte for 0\.3 s"):
+    started_at = trio.current_time()
+    with pytest.raises(TransferFailed, match=r"no data for 0\.3 s"):
         await download_file(
             server.url("image.bin"),
             tmp_path / "image.bin",
@@ -260,17 +260,17 @@ async def test_a_stall_ends_the_attempt(
             interval_s=0,
             limits=limits,
         )
-    assert trio.current_time() - began < 3
+    assert trio.current_time() - started_at < 3
 
 
-async def test_a_stalled_upload_ends_too(
+async def test_a_stalled_upload_ends_the_attempt(
     server: FileServer, trust: ssl.SSLContext, tmp_path: Path
 ) -> None:
     source = tmp_path / "log.zip"
-    source.write_bytes(bytes(16 * 1024 * 1024))  # more than sockets and windows hold
+    source.write_bytes(bytes(16 * 1024 * 1024))  # more than the buffers of the sockets
     server.faults.stall_at = CUT
     limits = TransferLimits(connect_timeout_s=5, stall_timeout_s=0.3, free_bytes_min=0)
-    with trio.fail_after(5), pytest.raises(TransferFailed, match=r"not a byte for 0\.3 s"):
+    with trio.fail_after(5), pytest.raises(TransferFailed, match=r"no data for 0\.3 s"):
         await upload_file(
             source,
             server.url("log.zip"),
@@ -321,12 +321,12 @@ async def test_cancelling_stops_an_upload_within_a_second_n01_fr_12(
     assert open_file_count(source) == 0
 
 
-async def test_a_disk_without_room_refuses_before_the_first_byte(
+async def test_a_full_disk_fails_before_the_first_byte(
     server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
 ) -> None:
     (server.root / "image.bin").write_bytes(content)
     limits = TransferLimits(free_bytes_min=1 << 60)
-    with pytest.raises(TransferFailed, match=r"no room for 300001 bytes") as failed:
+    with pytest.raises(TransferFailed, match=r"not enough disk space for 300001 bytes") as failed:
         await download_file(
             server.url("image.bin"),
             tmp_path / "image.bin",
@@ -357,7 +357,7 @@ async def test_a_disk_that_fills_up_gets_its_space_back(
     assert list(tmp_path.glob("image*")) == []
 
 
-async def test_a_source_that_is_not_there_is_our_own_fault(
+async def test_a_missing_source_is_a_permanent_failure(
     server: FileServer, trust: ssl.SSLContext, tmp_path: Path
 ) -> None:
     with pytest.raises(TransferFailed, match="No such file") as failed:
@@ -406,26 +406,26 @@ async def test_a_certificate_for_another_host_is_refused(
 
 
 async def wait_stalled(server: FileServer) -> float:
-    """The moment at which nothing moves any more."""
+    """Return when the transfer has stalled."""
     with trio.fail_after(5):
         while not server.faults.stalled.is_set():
             await trio.sleep(0.01)
-    await trio.sleep(0.05)  # for what is on its way to us
+    await trio.sleep(0.05)  # for bytes under way
     return trio.current_time()
 
 
 def open_file_count(path: Path) -> int:
-    """How many handles on files called `path…` this process holds."""
+    """Number of open files of this process with names that start with `path`."""
     held = 0
     for handle in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # the handle of this very listing
+        with suppress(FileNotFoundError):  # the handle of this listing
             held += os.readlink(handle).startswith(str(path))
     return held
 
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """A disk with room for `size` bytes of a file. Python leaves SIGXFSZ to the error number."""
+    """A disk with space for `size` bytes per file; Python turns SIGXFSZ into an OSError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -1,4 +1,4 @@
-"""What FTP and SSH servers do, right and wrong."""
+"""Transfers over FTP, FTPS and SFTP: resuming, encryption, and servers that misbehave."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ftp_server(start_server: ServerStarter) -> FtpServer:
     return server
 
 
-async def test_what_ftps_carries_is_encrypted_in_one_tls_session(
+async def test_ftps_data_is_encrypted_in_one_tls_session(
     ftps_server: FtpServer, authority: trustme.CA, tmp_path: Path, content: bytes
 ) -> None:
     reused: list[bool | None] = []
@@ -53,7 +53,7 @@ async def test_what_ftps_carries_is_encrypted_in_one_tls_session(
     assert (ftps_server.root / "back.bin").read_bytes() == content
 
 
-async def test_a_server_without_tls_never_hears_the_password(
+async def test_a_server_without_tls_never_receives_the_password(
     ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path
 ) -> None:
     (ftp_server.root / "image.bin").write_bytes(b"image")
@@ -65,7 +65,7 @@ async def test_a_server_without_tls_never_hears_the_password(
 
 
 @pytest.mark.parametrize("missing", ["REST", "MDTM", "SIZE"])
-async def test_a_server_that_cannot_resume_sends_it_all_again(
+async def test_without_rest_the_whole_file_is_sent_again(
     ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes, missing: str
 ) -> None:
     ftp_server.handler.proto_cmds = {
@@ -81,7 +81,7 @@ async def test_a_server_that_cannot_resume_sends_it_all_again(
     assert ftp_server.offsets == [0, 0]
 
 
-async def test_an_upload_where_rest_is_unknown_starts_again(
+async def test_an_upload_without_rest_starts_again(
     ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
 ) -> None:
     ftp_server.handler.proto_cmds = {
@@ -107,7 +107,7 @@ async def test_an_encoded_slash_makes_a_path_absolute(
     assert (tmp_path / "image.bin").read_bytes() == b"image"
 
 
-async def test_a_directory_that_is_none_is_not_made_up(
+async def test_a_missing_directory_is_not_created(
     ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path
 ) -> None:
     source = tmp_path / "log.zip"
@@ -122,13 +122,13 @@ async def test_a_directory_that_is_none_is_not_made_up(
     [
         (b"220-hello\r\n" + b"welcome\r\n" * 100_000, "UploadFailure", "262144 bytes of replies"),
         (b"220 " + b"x" * 100_000 + b"\r\n", "UploadFailure", "more than 8192 bytes"),
-        (b"220 \xff\xfe\r\n", "BadMessage", "makes no sense"),
+        (b"220 \xff\xfe\r\n", "BadMessage", "malformed reply"),
         (b"elephant\r\n", "UploadFailure", "elephant"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "UploadFailure", "HTTP"),
         (b"", "UploadFailure", "closed"),
     ],
 )
-async def test_nonsense_from_an_ftp_server_fails_the_attempt(
+async def test_a_malformed_ftp_reply_fails_the_attempt(
     trust: ssl.SSLContext,
     tmp_path: Path,
     nursery: trio.Nursery,
@@ -147,7 +147,7 @@ async def test_nonsense_from_an_ftp_server_fails_the_attempt(
 
 
 @pytest.mark.parametrize("words", [b"", b"\xff" * 100_000, b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-async def test_nonsense_from_an_ssh_server_fails_the_attempt_in_one_line(
+async def test_a_malformed_ssh_banner_fails_the_attempt_in_one_line(
     trust: ssl.SSLContext,
     tmp_path: Path,
     nursery: trio.Nursery,
@@ -163,7 +163,7 @@ async def test_nonsense_from_an_ssh_server_fails_the_attempt_in_one_line(
     assert [line.name for line in caplog.records if line.name.startswith("paramiko")] == []
 
 
-async def test_the_host_key_that_was_accepted_is_in_the_log(
+async def test_the_accepted_host_key_is_logged(
     start_server: ServerStarter,
     trust: ssl.SSLContext,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""What HTTP servers do, right and wrong."""
+"""Transfers over HTTP: resuming, redirects, forms, and servers that misbehave."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def interrupt_download(http_server: HttpServer, target: Path, trust: ssl.S
         await download_file(http_server.url("image.bin"), target, **single_attempt(trust))
 
 
-async def test_a_server_without_ranges_sends_it_all_again(
+async def test_without_ranges_the_whole_file_is_sent_again(
     http_server: HttpServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
 ) -> None:
     (http_server.root / "image.bin").write_bytes(content)
@@ -88,7 +88,7 @@ async def test_a_date_is_enough_to_resume(
     assert http_server.offsets[-1] > 0
 
 
-async def test_a_weak_tag_is_no_ground_to_resume(
+async def test_a_weak_tag_is_not_resumed(
     http_server: HttpServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
 ) -> None:
     (http_server.root / "image.bin").write_bytes(content)
@@ -121,7 +121,7 @@ async def test_a_file_that_shrank_under_the_same_tag_is_fetched_whole(
         {"Content-Range": "elephants 1-2/3"},
     ],
 )
-async def test_a_part_that_was_not_asked_for_is_refused(
+async def test_a_part_that_was_not_requested_is_refused(
     http_server: HttpServer,
     trust: ssl.SSLContext,
     tmp_path: Path,
@@ -208,7 +208,7 @@ async def test_no_redirect_leads_out_of_http(
     assert not failed.value.permanent
 
 
-async def test_redirects_end(
+async def test_redirects_are_limited(
     http_server: HttpServer, trust: ssl.SSLContext, tmp_path: Path
 ) -> None:
     http_server.fixed_responses["GET", "/round"] = 302, {"Location": "/round"}
@@ -239,7 +239,7 @@ async def test_credentials_go_to_their_own_origin_only_n01_fr_17(
 
 
 @pytest.mark.parametrize("status", [404, 405, 415, 501])
-async def test_where_put_is_unknown_a_form_is_posted_n01_fr_19(
+async def test_without_put_a_form_is_posted_n01_fr_19(
     http_server: HttpServer, trust: ssl.SSLContext, source: Path, status: int
 ) -> None:
     http_server.fixed_responses["PUT", "/upload"] = status, {}
@@ -254,7 +254,7 @@ async def test_where_put_is_unknown_a_form_is_posted_n01_fr_19(
     assert part.get_payload(decode=True) == b"the log"
 
 
-async def test_a_put_says_what_the_file_is_called_n01_fr_19(
+async def test_a_put_has_the_name_of_the_file_n01_fr_19(
     http_server: HttpServer, trust: ssl.SSLContext, source: Path
 ) -> None:
     await upload_file(source, http_server.url("upload"), **single_attempt(trust))
@@ -276,7 +276,7 @@ async def test_a_put_says_what_the_file_is_called_n01_fr_19(
         (304, "UploadFailure"),
     ],
 )
-async def test_a_refusal_has_ocpps_name_n01_fr_10(
+async def test_http_errors_have_a_status_of_ocpp_n01_fr_10(
     http_server: HttpServer, trust: ssl.SSLContext, source: Path, status: int, meaning: str
 ) -> None:
     http_server.fixed_responses["PUT", "/log"] = http_server.fixed_responses["POST", "/log"] = (
@@ -288,7 +288,7 @@ async def test_a_refusal_has_ocpps_name_n01_fr_10(
     assert failed.value.status == meaning
 
 
-async def test_a_signed_url_is_used_and_not_told(
+async def test_a_signed_url_is_used_and_not_logged(
     http_server: HttpServer,
     trust: ssl.SSLContext,
     tmp_path: Path,
@@ -302,7 +302,7 @@ async def test_a_signed_url_is_used_and_not_told(
     assert "s3cret" not in str(failed.value) + caplog.text
 
 
-async def test_the_environment_names_no_proxy(
+async def test_proxies_of_the_environment_are_not_used(
     http_server: HttpServer, trust: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
@@ -323,7 +323,7 @@ async def test_the_environment_names_no_proxy(
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000,
     ],
 )
-async def test_nonsense_fails_the_attempt(
+async def test_a_malformed_response_fails_the_attempt(
     trust: ssl.SSLContext, tmp_path: Path, nursery: trio.Nursery, answer: bytes
 ) -> None:
     port = await serve_fixed_reply(nursery, answer, after_request=True)
@@ -366,7 +366,5 @@ async def test_nonsense_fails_the_attempt(
         ({}, ""),
     ],
 )
-def test_only_what_tells_versions_apart_validates(
-    headers: Mapping[str, str], validator: str
-) -> None:
+def test_strong_validators(headers: Mapping[str, str], validator: str) -> None:
     assert strong_validator(headers) == validator

@@ -1,4 +1,4 @@
-"""Are URLs taken apart right, and do they keep their secrets?"""
+"""URLs of file servers: parsing, refusals, and texts without credentials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from station.runtime.transfers.url import parse_url
         ("http://username:p@ss:w@[::1]:80/", ("http", "::1", 80), ("username", "p@ss:w"), ""),
     ],
 )
-def test_a_url_is_taken_apart_n01(
+def test_a_url_is_parsed_n01(
     url: str, where: tuple[str, str, int], credentials: tuple[str, str], file: str
 ) -> None:
     target = parse_url(url)
@@ -49,7 +49,7 @@ def test_a_url_is_taken_apart_n01(
         ("ftp://host/%ff", "BadMessage"),
     ],
 )
-def test_a_url_that_leads_nowhere_is_refused(url: str, status: UploadLogStatusEnumType) -> None:
+def test_an_unusable_url_is_refused(url: str, status: UploadLogStatusEnumType) -> None:
     with pytest.raises(TransferFailed) as failed:
         parse_url(url)
     assert failed.value.permanent
@@ -57,7 +57,7 @@ def test_a_url_that_leads_nowhere_is_refused(url: str, status: UploadLogStatusEn
 
 
 @given(st.text(max_size=80) | st.text("htps:/@[]%.0aftp\\?#", max_size=40).map("ftp://".__add__))
-def test_whatever_the_url_it_is_refused_or_a_target(url: str) -> None:
+def test_any_url_is_parsed_or_refused(url: str) -> None:
     with suppress(TransferFailed):
         target = parse_url(url)
         assert target.scheme in SCHEMES
@@ -65,7 +65,7 @@ def test_whatever_the_url_it_is_refused_or_a_target(url: str) -> None:
         assert (again.origin, again.decoded_path) == (target.origin, target.decoded_path)
 
 
-def test_nothing_said_of_a_target_holds_its_secrets() -> None:
+def test_texts_of_a_url_have_no_credentials() -> None:
     target = parse_url("https://user:s3cret@host/log?token=t0ken")
     failure = target.transfer_error("530 no such user: user/s3cret, token=t0ken\r\n\x1b[2J")
     for text in (target.loggable_url, repr(target), str(failure)):
@@ -80,7 +80,7 @@ def test_a_failure_is_one_line_of_bounded_length() -> None:
     assert len(str(failure)) <= 300
 
 
-def test_the_certificate_names_what_is_built_ors_24() -> None:
+def test_the_schemes_are_those_of_the_certificate_ors_24() -> None:
     assert set(profiles.load_profile("evs-flash-300").limits.file_transfer_protocols) == set(
         SCHEMES.values()
     )
