@@ -19,11 +19,11 @@ from tests.bench.peers import Peer
 
 PEERS: Final = Path(".bench/bin/python")
 PARTS: Final = ("disk", "history", "wire", "many")
-RUN_TIMEOUT_S: Final = 1_800  # of a run on a machine that others use; alone it takes eight minutes
+RUN_TIMEOUT_S: Final = 1_800  # of a run on a busy machine; on an idle one it takes eight minutes
 
 
 def measure_parts(directory: Path, size: Size, parts: Collection[str]) -> Iterator[Row]:
-    """Row by row, as they are found."""
+    """The rows of the parts, each when it is measured."""
     for part in parts:
         (directory / part).mkdir()
     if "disk" in parts:
@@ -40,20 +40,20 @@ def measure_parts(directory: Path, size: Size, parts: Collection[str]) -> Iterat
 def main(arguments: list[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="does it run? goals do not count")
+    parser.add_argument("--quick", action="store_true", help="a short trial; goals do not count")
     parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--directory", type=Path, default=Path(), help="on the disk to measure")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     goals = missed = 0
     began = time.monotonic()
-    print(f"{os.cpu_count()} processors, of which others keep {os.getloadavg()[0]:.1f} busy")
-    with TemporaryDirectory(dir=asked.directory.absolute(), prefix=".b") as directory:
-        size = QUICK if asked.quick else FULL
-        for row in measure_parts(Path(directory), size, set(asked.only or PARTS)):
+    print(f"{os.cpu_count()} processors; load average {os.getloadavg()[0]:.1f}")
+    with TemporaryDirectory(dir=options.directory.absolute(), prefix=".b") as directory:
+        size = QUICK if options.quick else FULL
+        for row in measure_parts(Path(directory), size, set(options.only or PARTS)):
             print(row, flush=True)
             goals += row.limit is not None
             missed += not row.is_met
-    if asked.quick:
+    if options.quick:
         return 0
     minutes = (time.monotonic() - began) / 60
     print(f"{missed} of {goals} goals missed; {minutes:.0f} minutes")
@@ -61,9 +61,11 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    logging.disable()  # here, for it holds for the whole process
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a start is no compilation
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # stations end too
-    signal.signal(signal.SIGALRM, lambda number, frame: sys.exit("something does not end"))
+    logging.disable()  # here, because it affects the whole process
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # so that no start compiles
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # so that started stations end too
+    signal.signal(signal.SIGALRM, lambda number, frame: sys.exit("bench: not finished in time"))
     signal.alarm(RUN_TIMEOUT_S)
     sys.exit(main(sys.argv[1:]))

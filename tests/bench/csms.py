@@ -1,7 +1,7 @@
-"""Who asks the stations, and takes the time?
+"""A minimal CSMS that sends CALLs to stations and measures the time to their responses.
 
-The least CSMS that can: it accepts whoever boots and answers everything else with nothing, as fast
-as it may, so that what is measured is the other end.
+It accepts every boot and answers everything else with an empty payload, as fast as possible, so
+that the other end is measured.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ TIMEOUT_S: Final = 60.0
 ACCEPTED: Final = {"idTokenInfo": {"status": "Accepted"}}
 RESPONSES: Final = {"Authorize": ACCEPTED, "TransactionEvent": {}}
 
-ReceivedCall = tuple[float, dict[str, Any]]  # when, and what
-ReceivedResponse = tuple[float, str]  # when, and the frame
+ReceivedCall = tuple[float, dict[str, Any]]  # time, payload
+ReceivedResponse = tuple[float, str]  # time, frame
 
 
 class BenchStation:
-    """One station, or peer, as the CSMS knows it."""
+    """One station, or peer, on the side of the CSMS."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -39,38 +39,38 @@ class BenchStation:
         self._message_numbers = count(1)
 
     def calls_of(self, action: str) -> asyncio.Queue[ReceivedCall]:
-        """The CALLs of one action, as they came."""
+        """The received CALLs of one action, in order."""
         return self._calls_by_action.setdefault(action, asyncio.Queue())
 
     async def call_accepted(
         self, action: str, payload: dict[str, Any], accepted_min: int = 0
     ) -> float:
-        """Ask; the seconds until it answered.
+        """Send a CALL; the seconds until its response.
 
         Raises:
-            AssertionError: with a CALLERROR, or with fewer that are Accepted.
-            TimeoutError: it did not.
+            AssertionError: the response is a CALLERROR, or has too few Accepted.
+            TimeoutError: there is none.
         """
-        seconds, told = await self.send_call(action, payload)
-        assert told.startswith("[3,"), told
-        assert told.count('"Accepted"') >= accepted_min, told
+        seconds, frame = await self.send_call(action, payload)
+        assert frame.startswith("[3,"), frame
+        assert frame.count('"Accepted"') >= accepted_min, frame
         return seconds
 
     async def send_call(self, action: str, payload: dict[str, Any]) -> tuple[float, str]:
-        """Ask; the seconds until it answered, and whatever it said.
+        """Send a CALL; the seconds until its response, and the frame of it.
 
         Raises:
-            TimeoutError: it did not.
+            TimeoutError: there is no response.
         """
-        assert self._socket is not None, "nobody is there"
+        assert self._socket is not None, "no station is connected"
         message_id = str(next(self._message_numbers))
         text = json.dumps([2, message_id, action, payload], default=float)
-        answered = self._pending_calls[message_id] = asyncio.Future()
+        response = self._pending_calls[message_id] = asyncio.Future()
         began = time.perf_counter()
         await self._socket.send(text)
         async with asyncio.timeout(TIMEOUT_S):
-            at, told = await answered
-        return at - began, told
+            at, frame = await response
+        return at - began, frame
 
     async def serve_connection(self, socket: ServerConnection) -> None:
         """Serve one connection until it ends."""
@@ -80,7 +80,7 @@ class BenchStation:
             async for text in socket:
                 await self._on_frame(socket, str(text), time.perf_counter())
         except ConnectionClosed:
-            return  # it was killed
+            return  # the station was killed
 
     async def _on_frame(self, socket: ServerConnection, text: str, now: float) -> None:
         self.frames += 1
@@ -89,17 +89,17 @@ class BenchStation:
             self._pending_calls.pop(message_id).set_result((now, text))
             return
         action, payload = rest
-        answer: dict[str, Any] = RESPONSES.get(action, {})
+        response: dict[str, Any] = RESPONSES.get(action, {})
         if action in ("BootNotification", "Heartbeat"):
-            answer = {"currentTime": datetime.now(UTC).isoformat(timespec="milliseconds")}
+            response = {"currentTime": datetime.now(UTC).isoformat(timespec="milliseconds")}
         if action == "BootNotification":
-            answer |= {"interval": 300, "status": "Accepted"}
-        await socket.send(json.dumps([3, message_id, answer]))
+            response |= {"interval": 300, "status": "Accepted"}
+        await socket.send(json.dumps([3, message_id, response]))
         self.calls_of(action).put_nowait((now, payload))
 
 
 class BenchCsms:
-    """All of them, by identity."""
+    """All stations, by identity."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -110,7 +110,7 @@ class BenchCsms:
         return f"ws://127.0.0.1:{self.port}"
 
     def station_of(self, identity: str) -> BenchStation:
-        """Who is called so, whether they are there or not."""
+        """The station with this identity, connected or not."""
         return self.stations.setdefault(identity, BenchStation())
 
     async def _on_connected(self, socket: ServerConnection) -> None:
@@ -120,7 +120,7 @@ class BenchCsms:
 
 @asynccontextmanager
 async def run_csms() -> AsyncIterator[BenchCsms]:
-    """A CSMS on a port of its own."""
+    """A CSMS on a free port."""
     csms = BenchCsms()
     subprotocol = Subprotocol("ocpp2.0.1")
     server = await serve(

@@ -1,4 +1,4 @@
-"""What does a durable entry cost: time, and bytes written?"""
+"""Cost of a durable entry: time, and bytes written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KB: Final = 1000
 
 
 class RawDisk:
-    """The machine's own limit: overwrite 4 KiB, and wait until they are on the disk."""
+    """The limit of the machine: overwrite 4 KiB and wait until they are on the disk."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT)
@@ -58,44 +58,44 @@ def measure_rows(directory: Path, size: Size, peer: Peer | None) -> Iterator[Row
         if peer is None:
             yield from waiting.unmeasured_rows("no eventsourcing: `make bench` installs it")
         else:
-            yield from waiting.measure_rows(directory / "scribe", store, source, size, peer)
+            yield from waiting.measure_rows(directory / "recorder", store, source, size, peer)
         yield from _bytes_per_entry(store, source, size)
 
 
 async def _append_latencies(
     store: Store, writer: CommitThread, source: Iterator[Entry], raw: RawDisk, size: Size
 ) -> list[Row]:
-    """Raw and ours in turn, so that both meet the same disk."""
+    """Raw and ours in turn, so that both see the same disk."""
     inline: list[list[float]] = []
-    handed: list[list[float]] = []
-    alone: list[list[float]] = []
+    in_thread: list[list[float]] = []
+    raw_s: list[list[float]] = []
     for _ in range(size.rounds):
-        for each in (inline, handed, alone):
+        for each in (inline, in_thread, raw_s):
             each.append([])
         for _ in range(size.repetitions):
-            alone[-1].append(_time_call(raw.write_page))
+            raw_s[-1].append(_time_call(raw.write_page))
             inline[-1].append(_time_call(partial(store.append, [next(source)])))
             entry = next(source)
             began = time.perf_counter()
             await writer.write_and_wait(store.chain_rows([entry]))
-            handed[-1].append(time.perf_counter() - began)
+            in_thread[-1].append(time.perf_counter() - began)
             if store.is_checkpoint_due:
                 await trio.to_thread.run_sync(store.checkpoint)
-    found = []
-    for what, ours in (("in the loop", inline), ("by a thread, as in service", handed)):
+    rows = []
+    for name, ours in (("in the loop", inline), ("in a thread, as in service", in_thread)):
         for part, limit in ((0.5, 2.0), (0.99, 2.5)):
-            mine = [percentile_of(one, part) for one in ours]
-            limits = [percentile_of(one, part) for one in alone]
-            found.append(
+            mine = [percentile_of(seconds, part) for seconds in ours]
+            limits = [percentile_of(seconds, part) for seconds in raw_s]
+            rows.append(
                 Row(
-                    f"durable append p{part * 100:.0f}, {what}",
+                    f"durable append p{part * 100:.0f}, {name}",
                     median_ratio(mine, limits),
                     "x raw",
                     limit,
                     details=f"{_format_us(mine)} us; raw {_format_us(limits)} us",
                 )
             )
-    return found
+    return rows
 
 
 def _format_us(seconds: Sequence[float]) -> str:
@@ -109,8 +109,8 @@ def _time_call(act: Callable[[], None]) -> float:
 
 
 def _bytes_per_entry(store: Store, source: Iterator[Entry], size: Size) -> Iterator[Row]:
-    """Written to the device, the log's and the file's, per entry."""
-    commits = size.repetitions * 2  # of each: many checkpoints, not only the last
+    """Bytes written to the device per entry, for the log and the database file."""
+    commits = size.repetitions * 2  # so that there are many checkpoints, not only the last
     for group, limit in ((1, 11), (10, 3), (100, 2)):
         store.checkpoint()
         before = _device_bytes_written()
@@ -120,7 +120,7 @@ def _bytes_per_entry(store: Store, source: Iterator[Entry], size: Size) -> Itera
                 store.checkpoint()
         store.checkpoint()
         written = _device_bytes_written() - before
-        each = written / (commits * group) / KB if written else math.nan  # tmpfs counts nothing
+        each = written / (commits * group) / KB if written else math.nan  # on tmpfs the count is 0
         yield Row(f"written per entry, {group} in a commit", each, "KB", limit)
 
 
@@ -128,4 +128,4 @@ def _device_bytes_written() -> int:
     for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines():
         if line.startswith("write_bytes:"):
             return int(line.split()[1])
-    raise OSError("the kernel does not tell write_bytes")
+    raise OSError("/proc/self/io has no write_bytes")

@@ -1,4 +1,4 @@
-"""How fast is a long journal read, replayed and verified, and in how much memory?"""
+"""Speed and memory of reading, replaying and verifying a long journal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from station.simulation.world import JOURNAL_ID
 from tests.bench import journals
 from tests.bench.measures import Row, Size, cpu_time_of, median_ratio, run_command
 
-PAIRED_ENTRIES: Final = 200_000  # entries of each pair; the whole is measured once, by the commands
+PAIRED_ENTRIES: Final = 200_000  # of each pair; the whole journal is measured by the commands
 READ_SQL: Final = "SELECT kind, version, body FROM entry WHERE seq <= ? ORDER BY seq"
 RSS_MIB: Final = 40
 
@@ -28,33 +28,35 @@ def measure_rows(directory: Path, size: Size) -> Iterator[Row]:
     journals.write_journal(path.parent, size.entries)
     rate = size.entries / (time.perf_counter() - began)
     file_bytes = path.stat().st_size
-    beside = f"{rate:.0f}/s written; {file_bytes / size.entries:.0f} B each"
-    yield Row("a journal of so many entries", file_bytes / 2**20, "MiB", details=beside)
+    details = f"{rate:.0f}/s written; {file_bytes / size.entries:.0f} B each"
+    yield Row(f"a journal of {size.entries} entries", file_bytes / 2**20, "MiB", details=details)
     yield _measure_replay(path, min(PAIRED_ENTRIES, size.entries), size)
     for command in (["replay", "--state"], ["replay"], ["verify"]):
         arguments = [sys.executable, "-m", "station", command[0], str(path), *command[1:]]
         ended = run_command(arguments)
         assert ended.exit_code == 0, arguments
-        what = f"station {' '.join(command)}, {size.entries} entries"
-        yield Row(f"{what}: per second", size.entries / ended.cpu_s, "entries")
-        yield Row(f"{what}: peak RSS", ended.peak_mib, "MiB")
+        name = f"station {' '.join(command)}, {size.entries} entries"
+        yield Row(f"{name}: per second", size.entries / ended.cpu_s, "entries")
+        yield Row(f"{name}: peak RSS", ended.peak_mib, "MiB")
 
 
 def _measure_replay(path: Path, last: int, size: Size) -> Row:
     with Reader.open(path, event_registry()) as reader:
-        reader_of = event_registry().decoders
+        decoders = event_registry().decoders
 
-        def decoded() -> None:
+        def decode_all() -> None:
             for kind, version, body in reader.connection.execute(READ_SQL, (last,)):
-                reader_of[kind, version](body)
+                decoders[kind, version](body)
 
-        def replayed() -> None:
+        def replay_all() -> None:
             apply_entries(State(JOURNAL_ID), reader.iter_entries(1, last))
 
-        alone, whole = [], []
+        decode_s, replay_s = [], []
         for _ in range(size.rounds):
-            alone.append(cpu_time_of(decoded))
-            whole.append(cpu_time_of(replayed))
-    rates = [last / statistics.median(each) for each in (whole, alone)]
-    beside = "{:.0f}/s; read and decode {:.0f}/s".format(*rates)
-    return Row("replay and fold", median_ratio(alone, whole), "x decode", 0.8, ">=", beside)
+            decode_s.append(cpu_time_of(decode_all))
+            replay_s.append(cpu_time_of(replay_all))
+    rates = [last / statistics.median(each) for each in (replay_s, decode_s)]
+    details = "{:.0f}/s; read and decode {:.0f}/s".format(*rates)
+    return Row(
+        "replay: decode and apply", median_ratio(decode_s, replay_s), "x decode", 0.8, ">=", details
+    )

@@ -1,7 +1,7 @@
-"""Where does a journal of a million entries come from, in seconds?
+"""Journals of a million entries, written in seconds.
 
-A station works for some hours of a simulated world; what it wrote between two quiet moments is then
-appended again and again by the journal's own code, with numbers and times moved on.
+A station runs for an hour of a simulation. The entries between two quiet moments are appended
+repeatedly by the journal's own code, with shifted numbers and times.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from station.simulation.world import (
     shared_memory_directory,
 )
 
-SETTLE_S: Final = 120.0  # until what boots, or leaves, is told
+SETTLE_S: Final = 120.0  # until everything of a boot, or of a session, is delivered
 SESSION_S: Final = 3_000.0
-BATCH: Final = 5_000  # entries in a commit: it is about the length, not the disk
+BATCH: Final = 5_000  # entries in a commit: the length matters here, not the disk
 ENTRY_NUMBER_FIELDS: Final = (
     "call_seq",
     "authorization_seq",
@@ -44,7 +44,7 @@ ENTRY_NUMBER_FIELDS: Final = (
 
 
 class Template(msgspec.Struct, frozen=True):
-    """What a station writes: at the beginning, and then in an hour with two cars."""
+    """The entries of a boot, and of an hour with two EVs."""
 
     opening: tuple[Entry, ...]
     hour: tuple[Entry, ...]
@@ -52,7 +52,7 @@ class Template(msgspec.Struct, frozen=True):
 
 @cache
 def simulated_template() -> Template:
-    """Simulated once in a process."""
+    """The template, simulated once in a process."""
     ends: list[int] = []
 
     async def main() -> None:
@@ -72,57 +72,57 @@ def simulated_template() -> Template:
 
 
 async def _simulate_hour(world: SimulatedWorld, ends: list[int]) -> None:
-    """Let it boot, then let two cars come and go; the entry numbers between."""
+    """Boot, then one session at each EVSE; appends the entry numbers before and after to `ends`."""
     await trio.sleep(SETTLE_S)
-    life = world.process
-    assert life is not None
-    ends.append(life.recorder.head.seq)
+    process = world.process
+    assert process is not None
+    ends.append(process.recorder.head.seq)
     for evse_id, uid in zip(world.evses, (ALICE, BOB), strict=True):
         world.schedule_session(evse_id, uid, SimulatedEv(power_w=22_000), SESSION_S)
     await trio.sleep(SESSION_S + SETTLE_S)
-    ends.append(life.recorder.head.seq)
-    assert len(life.recorder.state.outbox) == 0, "the hour ends with something to tell"
+    ends.append(process.recorder.head.seq)
+    assert len(process.recorder.state.outbox) == 0, "the hour ends with undelivered calls"
 
 
 def endless_entries() -> Iterator[Entry]:
-    """Entries without end: a beginning, and one hour like the other."""
-    kept = simulated_template()
-    yield from kept.opening
-    length = len(kept.hour)
-    lasts = kept.hour[-1].at - kept.hour[0].at + timedelta(minutes=5)
-    lasts_ms = lasts // timedelta(milliseconds=1)
-    numbers, turn = range(kept.hour[0].seq, kept.hour[-1].seq + 1), 0
+    """Entries without end: the opening, then the same hour repeatedly."""
+    template = simulated_template()
+    yield from template.opening
+    length = len(template.hour)
+    duration = template.hour[-1].at - template.hour[0].at + timedelta(minutes=5)
+    duration_ms = duration // timedelta(milliseconds=1)
+    numbers, repetition = range(template.hour[0].seq, template.hour[-1].seq + 1), 0
     while True:
-        for entry in kept.hour:
+        for entry in template.hour:
             yield Entry(
-                entry.seq + turn * length,
-                entry.at + turn * lasts,
-                entry.uptime_ms + turn * lasts_ms,
-                _shift_entry_numbers(entry.event, numbers, turn * length),
-                None if entry.cause is None else entry.cause + turn * length,
+                entry.seq + repetition * length,
+                entry.at + repetition * duration,
+                entry.uptime_ms + repetition * duration_ms,
+                _shift_entry_numbers(entry.event, numbers, repetition * length),
+                None if entry.cause is None else entry.cause + repetition * length,
             )
-        turn += 1
+        repetition += 1
 
 
 def _shift_entry_numbers(event: Event, numbers: range, offset: int) -> Event:
-    """The event as it would be so many entries later."""
+    """The event with its entry numbers in `numbers` shifted by `offset`."""
     changes: dict[str, Any] = {
         name: value + offset
         for name in ENTRY_NUMBER_FIELDS
         if isinstance(value := getattr(event, name, None), int) and value in numbers
     }
-    mark = getattr(event, "transaction_event", None)
-    if mark is not None and getattr(mark, "authorization_seq", 0) in numbers:
+    summary = getattr(event, "transaction_event", None)
+    if summary is not None and getattr(summary, "authorization_seq", 0) in numbers:
         changes["transaction_event"] = replace(
-            mark, authorization_seq=mark.authorization_seq + offset
+            summary, authorization_seq=summary.authorization_seq + offset
         )
     if calls := getattr(event, "call_seqs", ()):
-        changes["call_seqs"] = tuple(one + offset if one in numbers else one for one in calls)
+        changes["call_seqs"] = tuple(call + offset if call in numbers else call for call in calls)
     return replace(event, **changes) if changes else event
 
 
 def write_journal(directory: Path, entries: int) -> Path:
-    """A journal of so many entries in a data directory; its path."""
+    """Write a journal of this length into a data directory; returns its path."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "journal.db"
     source = endless_entries()

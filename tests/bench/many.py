@@ -1,4 +1,4 @@
-"""How many messages a second, and how much memory, where many stations share a process?"""
+"""Messages a second and memory of many stations in one process."""
 
 from __future__ import annotations
 
@@ -16,58 +16,61 @@ from tests.bench.stations import raise_file_limit
 ROOT: Final = Path(__file__).parents[2]
 OUR_PROGRAM: Final = "tests.bench.stations"
 PEER_PROGRAM: Final = "tests.bench.peers.charge_points"
-FEW_DIVISOR: Final = 5  # one in so many is few: memory is what the rest adds
-MEASURED_ROUNDS: Final = 1  # that are measured, after one that is not
+FEW_DIVISOR: Final = 5  # memory of one station: the difference to this many times fewer
+MEASURED_ROUNDS: Final = 1  # after one that is not measured
 TIMEOUT_S: Final = 600.0
 
 
 class CrowdResult(NamedTuple):
-    """What so many stations in one process came to."""
+    """Figures of one process with many stations."""
 
     frames: int  # in both directions
-    worked_s: float
+    busy_s: float
     kib: float
 
     @property
     def rate(self) -> float:
-        """Messages per processor second; the CSMS's share is in it."""
-        return self.frames / self.worked_s
+        """Messages per processor second, the share of the CSMS included."""
+        return self.frames / self.busy_s
 
 
-def run_crowd(program: str, stations: int, turns: int) -> CrowdResult:
+def run_crowd(program: str, stations: int, rounds: int) -> CrowdResult:
     """Run one of the two programs.
 
     Raises:
-        CalledProcessError: it failed; it has said why on stderr.
-        TimeoutExpired: the talk came to a standstill.
+        CalledProcessError: it failed; the reason is on stderr.
+        TimeoutExpired: the exchange stopped.
     """
-    arguments = [sys.executable, "-W", "ignore", "-m", program, str(stations), str(turns)]
-    told = subprocess.run(
+    arguments = [sys.executable, "-W", "ignore", "-m", program, str(stations), str(rounds)]
+    completed = subprocess.run(
         arguments, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, timeout=TIMEOUT_S
     )
-    frames, worked_s, kib = told.stdout.split()
-    return CrowdResult(int(frames), float(worked_s), float(kib))
+    frames, busy_s, kib = completed.stdout.split()
+    return CrowdResult(int(frames), float(busy_s), float(kib))
 
 
 def measure_rows(size: Size) -> Iterator[Row]:
-    """Messages per second, in turn with the peer, and what one more station takes up."""
+    """Messages per second, in turn with the peer, and the memory of one more station."""
     many, few = size.stations, size.stations // FEW_DIVISOR
-    what = f"{many} stations in one process"
+    name = f"{many} stations in one process"
     if not raise_file_limit(many):
-        beside = "too few files may be open at once: ulimit -n"
-        yield Row(f"{what}, messages/s", math.nan, "x ocpp", 8, ">=", beside)
-        yield Row(f"{what}, each", math.nan, "KiB", 60, details=beside)
+        details = "the limit of open files is too low: ulimit -n"
+        yield Row(f"{name}, messages/s", math.nan, "x ocpp", 8, ">=", details)
+        yield Row(f"{name}, each", math.nan, "KiB", 60, details=details)
         return
     ours, peers = [], []
     for _ in range(size.rounds):
         ours.append(run_crowd(OUR_PROGRAM, many, MEASURED_ROUNDS))
         peers.append(run_crowd(PEER_PROGRAM, many, MEASURED_ROUNDS))
-    rates = [one.rate for one in ours], [one.rate for one in peers]
-    beside = "{:.0f}/s; ocpp {:.0f}/s".format(*map(statistics.median, rates))
-    yield Row(f"{what}, messages/s", median_ratio(*rates), "x ocpp", 8, ">=", beside)
+    rates = [crowd.rate for crowd in ours], [crowd.rate for crowd in peers]
+    details = "{:.0f}/s; ocpp {:.0f}/s".format(*map(statistics.median, rates))
+    yield Row(f"{name}, messages/s", median_ratio(*rates), "x ocpp", 8, ">=", details)
     each = [
-        (statistics.median(one.kib for one in all_) - run_crowd(program, few, MEASURED_ROUNDS).kib)
+        (
+            statistics.median(crowd.kib for crowd in crowds)
+            - run_crowd(program, few, MEASURED_ROUNDS).kib
+        )
         / (many - few)
-        for program, all_ in ((OUR_PROGRAM, ours), (PEER_PROGRAM, peers))
+        for program, crowds in ((OUR_PROGRAM, ours), (PEER_PROGRAM, peers))
     ]
-    yield Row(f"{what}, each", each[0], "KiB", 60, details=f"ocpp {each[1]:.0f} KiB")
+    yield Row(f"{name}, each", each[0], "KiB", 60, details=f"ocpp {each[1]:.0f} KiB")

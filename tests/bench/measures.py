@@ -1,4 +1,4 @@
-"""What is a figure, and how is it taken?"""
+"""Rows of the result table, and functions that measure time and memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-ROUNDS: Final = 5  # of which the median counts
-SAMPLE_INTERVAL_S: Final = 0.02  # how often the size of a process is looked up
+ROUNDS: Final = 5  # the median counts
+SAMPLE_INTERVAL_S: Final = 0.02  # between two readings of the size of a process
 
 
 class Size(NamedTuple):
@@ -21,7 +21,7 @@ class Size(NamedTuple):
 
     entries: int  # of the long journal
     rounds: int
-    repetitions: int  # that something small is repeated in a round
+    repetitions: int  # of a short operation in a round
     stations: int = 0  # in one process
 
 
@@ -35,9 +35,9 @@ class Row(NamedTuple):
     name: str
     figure: float
     unit: str
-    limit: float | None = None  # the goal; None: told, without a goal
+    limit: float | None = None  # the goal; None: no goal
     comparison: Literal["<=", ">="] = "<="
-    details: str = ""  # the absolute figures behind a ratio
+    details: str = ""  # the absolute figures of a ratio
 
     @property
     def is_met(self) -> bool:
@@ -63,7 +63,7 @@ def percentile_of(values: Iterable[float], part: float) -> float:
 
 
 def cpu_time_of(act: Callable[[], object]) -> float:
-    """Processor seconds it took: for what only computes, whoever else is on the machine."""
+    """Processor seconds of a call: for what only computes, independent of other programs."""
     began = time.process_time()
     act()
     return time.process_time() - began
@@ -71,7 +71,7 @@ def cpu_time_of(act: Callable[[], object]) -> float:
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """The median of the ratios of pairs."""
-    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
+    return statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
 
 
 def rss_mib(pid: int, field: Literal["VmRSS", "VmHWM"] = "VmRSS") -> float:
@@ -79,13 +79,13 @@ def rss_mib(pid: int, field: Literal["VmRSS", "VmHWM"] = "VmRSS") -> float:
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
-    raise OSError(f"the kernel does not tell {field}")
+    raise OSError(f"/proc/{pid}/status has no {field}")
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds that all threads of a process have been running."""
+    """Processor seconds of all threads of a process."""
     threads = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 class CommandUsage(NamedTuple):
@@ -97,9 +97,9 @@ class CommandUsage(NamedTuple):
 
 
 def run_command(arguments: Sequence[str | Path]) -> CommandUsage:
-    """Run a command, and throw away what it says.
+    """Run a command and discard its output.
 
-    Its peak is looked up while it runs: what `wait4` tells begins with the size of who started it.
+    The peak is read while it runs: the peak of `wait4` begins with the size of the parent.
     """
     process, peak_mib = subprocess.Popen(arguments, stdout=subprocess.DEVNULL), 0.0
     ended, status, usage = os.wait4(process.pid, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""Does the bench measure what it says? Whether the goals are met `make bench` shows."""
+"""The functions of the bench measure what they report. `make bench` measures the goals."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from station.runtime.clock import HostClock
 from station.runtime.loop.recorder import Recorder
 from station.runtime.loop.startup import Startup, event_registry
 from station.simulation.world import JOURNAL_ID, load_product
-from tests.bench import journals, many, measures, talk, waiting
+from tests.bench import exchange, journals, many, measures, waiting
 from tests.bench.__main__ import main
+from tests.bench.exchange import ExchangeGroup
 from tests.bench.measures import Row, Size, percentile_of, run_command
-from tests.bench.talk import TalkGroup
 
 ENTRIES = 6_000
 
 
-def test_a_journal_made_of_hours_is_a_history_that_holds(tmp_path: Path) -> None:
+def test_a_journal_of_repeated_hours_verifies_and_ends_idle(tmp_path: Path) -> None:
     template = journals.simulated_template()
     hours = 1 + (ENTRIES - len(template.opening)) // len(template.hour)
     entries = len(template.opening) + hours * len(template.hour)
@@ -42,7 +42,7 @@ def test_a_journal_made_of_hours_is_a_history_that_holds(tmp_path: Path) -> None
         for entry in reader.iter_entries():
             state = apply_entry(state, entry)
     assert entry.seq == entries
-    assert not len(state.outbox), "what was told is told"
+    assert not len(state.outbox), "every call is delivered"
     assert not state.outbox.id_token_by_call
     assert not state.transactions.open
     assert not state.authorizations.active
@@ -50,98 +50,98 @@ def test_a_journal_made_of_hours_is_a_history_that_holds(tmp_path: Path) -> None
     assert list(verify(path)) == []
 
 
-def test_a_goal_is_met_or_missed_in_its_sense() -> None:
+def test_a_goal_is_a_minimum_or_a_maximum() -> None:
     assert Row("few", 2.0, "x", 2.0).is_met
     assert not Row("few", 2.1, "x", 2.0).is_met
     assert Row("many", 2.1, "x", 2.0, ">=").is_met
     assert not Row("many", 1.9, "x", 2.0, ">=").is_met
-    assert Row("told", 99, "x").is_met
+    assert Row("no goal", 99, "x").is_met
     assert "MISSED" in str(Row("few", 2.1, "x", 2.0))
 
 
-def test_a_percentile_is_a_value_that_came() -> None:
+def test_a_percentile_is_one_of_the_values() -> None:
     assert percentile_of(range(1, 101), 0.99) == 99
     assert percentile_of([7.0], 0.5) == 7.0
 
 
 def test_the_peak_of_a_command_is_its_own() -> None:
     mebibytes = 60
-    some = f"import time; held = b'x' * ({mebibytes} << 20); time.sleep(0.3)"
-    held = run_command([sys.executable, "-c", some])
+    program = f"import time; data = b'x' * ({mebibytes} << 20); time.sleep(0.3)"
+    large = run_command([sys.executable, "-c", program])
     empty = run_command([sys.executable, "-c", "import time; time.sleep(0.3)"])
-    assert held.exit_code == empty.exit_code == 0
-    assert mebibytes < held.peak_mib - empty.peak_mib + 1 < mebibytes + 10
+    assert large.exit_code == empty.exit_code == 0
+    assert mebibytes < large.peak_mib - empty.peak_mib + 1 < mebibytes + 10
 
 
-def test_a_goal_of_which_nothing_is_known_is_missed() -> None:
+def test_a_goal_that_was_not_measured_is_missed() -> None:
     assert not Row("not measured", float("nan"), "x", 2.0).is_met
     assert not Row("not measured", float("nan"), "x", 2.0, ">=").is_met
 
 
 @pytest.mark.parametrize("program", [many.OUR_PROGRAM, many.PEER_PROGRAM])
-def test_stations_and_peers_are_talked_to_in_the_same_words(program: str) -> None:
-    stations, turns = 2, 3
-    found = many.run_crowd(program, stations, turns)
-    assert found.frames == stations * turns * talk.FRAMES_PER_TALK
-    assert found.worked_s > 0
-    assert found.kib > 10_000, "a Python and two stations"
+def test_stations_and_peers_exchange_the_same_messages(program: str) -> None:
+    stations, rounds = 2, 3
+    crowd = many.run_crowd(program, stations, rounds)
+    assert crowd.frames == stations * rounds * exchange.FRAMES_PER_ROUND
+    assert crowd.busy_s > 0
+    assert crowd.kib > 10_000, "a Python and two stations"
 
 
-def test_a_talk_ends_with_whoever_refuses_or_talks_of_something_else() -> None:
-    said: list[str] = []
+def test_an_exchange_fails_on_a_refusal_or_an_unexpected_frame() -> None:
+    frames: list[str] = []
     ends: list[str] = []
-    everybody = TalkGroup()
-    one = everybody.add_talk(said.append, lambda: datetime.now(UTC))
-    one.on_frame('[2,"a","StatusNotification",{}]')
-    assert json.loads(said.pop()) == [3, "a", {}]
-    everybody.start_rounds(1, lambda: ends.append("over"))
-    assert json.loads(said.pop())[:3] == [2, "1", "GetVariables"]
+    exchanges = ExchangeGroup()
+    exchange = exchanges.add_exchange(frames.append, lambda: datetime.now(UTC))
+    exchange.on_frame('[2,"a","StatusNotification",{}]')
+    assert json.loads(frames.pop()) == [3, "a", {}]
+    exchanges.start_rounds(1, lambda: ends.append("finished"))
+    assert json.loads(frames.pop())[:3] == [2, "1", "GetVariables"]
     with pytest.raises(AssertionError, match="while"):
-        one.on_frame('[2,"b","StatusNotification",{}]')
+        exchange.on_frame('[2,"b","StatusNotification",{}]')
     with pytest.raises(AssertionError, match="Rejected"):
-        one.on_frame('[3,"1",{"status":"Rejected"}]')
-    with pytest.raises(AssertionError, match="something else"):
-        one.on_frame('[3,"2",{"status":"Accepted"}]')
+        exchange.on_frame('[3,"1",{"status":"Rejected"}]')
+    with pytest.raises(AssertionError, match="response to 2, not 1"):
+        exchange.on_frame('[3,"2",{"status":"Accepted"}]')
     assert not ends
 
 
-async def test_many_tasks_share_commits_and_each_waits_for_its_own_entry(
+async def test_many_tasks_share_commits_and_each_waits_for_its_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks, times = 8, 3
     commits: list[int] = []
-    with closing(Startup(tmp_path, StoreSettings())) as memory:
-        append = memory.store.append
+    with closing(Startup(tmp_path, StoreSettings())) as startup:
+        append = startup.store.append
 
-        def counted(entries: Sequence[Entry]) -> None:
+        def counting_append(entries: Sequence[Entry]) -> None:
             commits.append(len(entries))
             append(entries)
 
-        monkeypatch.setattr(memory.store, "append", counted)
-        scribe = Recorder(load_product(), memory.store, memory.state, HostClock())
+        monkeypatch.setattr(startup.store, "append", counting_append)
+        recorder = Recorder(load_product(), startup.store, startup.state, HostClock())
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(scribe.run)
+            nursery.start_soon(recorder.run)
             await wait_all_tasks_blocked()
-            rate = await waiting.observation_rate(scribe, count(1), tasks, times)
+            rate = await waiting.observation_rate(recorder, count(1), tasks, times)
             nursery.cancel_scope.cancel()
-        events = [entry.event for entry in memory.store.iter_entries()]
-    assert [one.energy_wh.scaleb(1) for one in events if isinstance(one, MeterRead)] == [
+        events = [entry.event for entry in startup.store.iter_entries()]
+    assert [event.energy_wh.scaleb(1) for event in events if isinstance(event, MeterRead)] == [
         *range(1, tasks * times + 1)
     ]
     assert len(commits) == times
     assert rate > 0
 
 
-def test_it_runs(
+def test_a_quick_run_prints_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tests.bench.__main__.QUICK", Size(entries=2_000, rounds=1, repetitions=5))
     assert (
         main(["--quick", "--directory", str(tmp_path), "--only", "disk", "--only", "history"]) == 0
     )
-    told = capsys.readouterr().out
-    assert "durable append p99, by a thread" in told
-    assert "replay and fold" in told
-    assert "station verify, 2000 entries" in told
-    assert not list(tmp_path.iterdir()), "nothing is left"
+    table = capsys.readouterr().out
+    assert "durable append p99, in a thread" in table
+    assert "replay: decode and apply" in table
+    assert "station verify, 2000 entries" in table
+    assert not list(tmp_path.iterdir()), "the directory is empty again"
     assert measures.FULL.rounds >= 5

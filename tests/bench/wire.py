@@ -1,4 +1,4 @@
-"""How fast does the station answer, start and begin to charge, beside the `ocpp` package?"""
+"""Response times, start-up, start of a transaction and memory, compared with the `ocpp` package."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ HEARTBEAT: Final = {
 }
 CLOCK_VARIABLE: Final = {"component": {"name": "ClockCtrlr"}, "variable": {"name": "DateTime"}}
 PEER: Final = "peer"
-BATCH: Final = 26  # items of a long request: as many as BytesPerMessage, 2048, takes (ORS-5)
+BATCH: Final = 26  # items of a long request: as many as BytesPerMessage, 2048, allows (ORS-5)
 ID_TOKEN: Final = {"idToken": "04A224B2", "type": "ISO14443"}
 SETTINGS: Final = (
     ("TxCtrlr", "TxStartPoint", "Authorized"),
     ("TxCtrlr", "TxStopPoint", "Authorized"),
     ("AuthCtrlr", "AuthorizeRemoteStart", "false"),
 )
-START_S: Final = 300.0  # with a whole journal to replay
+START_S: Final = 300.0  # with the whole journal to replay
 RSS_MIB: Final = 40
 GROWTH_MIB_MAX: Final = 2  # what a million entries may add
 SETTLE_S: Final = 3.0
-UNREACHABLE_URL: Final = "http://127.0.0.1:9/logs"  # nobody listens
-LONG_DIVISOR: Final = 8  # so many times fewer long requests
+UNREACHABLE_URL: Final = "http://127.0.0.1:9/logs"  # no process listens
+LONG_DIVISOR: Final = 8  # long requests are fewer by this factor
 
 
 def get_variables_request(items: int) -> tuple[str, dict[str, Any]]:
@@ -59,10 +59,10 @@ def set_variables_request(value: str, items: int = 1) -> tuple[str, dict[str, An
 
 
 def measure_rows(directory: Path, size: Size) -> Iterator[Row]:
-    """All rows that need a CSMS."""
+    """The rows that need a CSMS."""
     with asyncio.Runner() as runner:
-        found = _measure_rows(directory, size)
-        while rows := runner.run(anext(found, None)):
+        row_groups = _measure_rows(directory, size)
+        while rows := runner.run(anext(row_groups, None)):
             yield from rows
 
 
@@ -111,7 +111,7 @@ class _BenchSite:
         self.devices = EmulatedDevices(self.station.data)
 
     async def start(self) -> float:
-        """Start it; the seconds until the CSMS is told of it."""
+        """Start the station; the seconds until its BootNotification arrives."""
         boots = self._csms.station_of(IDENTITY).calls_of("BootNotification")
         while not boots.empty():
             boots.get_nowait()
@@ -125,7 +125,7 @@ class _BenchSite:
         return at - began
 
     def stop(self) -> None:
-        """End it in good order: the next start finds a snapshot."""
+        """Stop the station with SIGTERM, so that the next start finds a snapshot."""
         self.station.terminate()
 
     def close(self) -> None:
@@ -147,9 +147,9 @@ def _run_peer(csms: BenchCsms) -> Iterator[subprocess.Popen[bytes]]:
 async def _measure_starts(
     csms: BenchCsms, short: _BenchSite, long: _BenchSite, size: Size
 ) -> list[Row]:
-    """In turn, so that all meet the same machine."""
+    """Starts in turn, so that all see the same machine."""
     for site in (short, long):
-        await site.start()  # replays; from then on there is a snapshot
+        await site.start()  # replays; after this there is a snapshot
         site.stop()
     empty, full, peers = [], [], []
     for _ in range(size.rounds):
@@ -161,14 +161,14 @@ async def _measure_starts(
         with _run_peer(csms):
             at, _ = await csms.station_of(PEER).calls_of("BootNotification").get()
             peers.append(at - began)
-    beside = f"{_format_ms(full)} ms; empty {_format_ms(empty)} ms; ocpp {_format_ms(peers)} ms"
+    details = f"{_format_ms(full)} ms; empty {_format_ms(empty)} ms; ocpp {_format_ms(peers)} ms"
     return [
         Row(
             f"cold start, {size.entries} entries, to BootNotification",
             median_ratio(full, empty),
             "x empty",
             1.05,
-            details=beside,
+            details=details,
         ),
         Row("the same", median_ratio(full, peers), "x ocpp", 0.8),
     ]
@@ -179,14 +179,14 @@ def _format_ms(seconds: list[float]) -> str:
 
 
 class MeasuredStation(NamedTuple):
-    """Who is asked, and the process it is."""
+    """A station that is measured, and its process."""
 
     station: BenchStation
     pid: int
 
 
 class RequestTimes(NamedTuple):
-    """What requests took, in rounds: seconds of each, and the mean of processor seconds."""
+    """Times of requests by round: seconds of each, and the mean of processor seconds."""
 
     seconds: list[list[float]]
     cpu_s: list[float]
@@ -196,12 +196,12 @@ Request = Callable[[int], tuple[str, dict[str, Any]]]
 
 
 async def _measure_responses(ours: MeasuredStation, peer: MeasuredStation, size: Size) -> list[Row]:
-    """Requests to both in turn."""
+    """Send requests to both in turn."""
     await asyncio.sleep(SETTLE_S)
     await _time_in_turn(
         ours, peer, size, lambda number: get_variables_request(1)
-    )  # both have seen it once
-    one = await _time_in_turn(ours, peer, size, lambda number: get_variables_request(1))
+    )  # a warm-up round
+    single = await _time_in_turn(ours, peer, size, lambda number: get_variables_request(1))
     durable = await _time_in_turn(
         ours, peer, size, lambda number: set_variables_request(str(300 + number % 100))
     )
@@ -209,7 +209,7 @@ async def _measure_responses(ours: MeasuredStation, peer: MeasuredStation, size:
         ours, peer, size, lambda number: get_variables_request(BATCH), items=BATCH
     )
     return [
-        _latency_row("GetVariables p50", one, 0.25),
+        _latency_row("GetVariables p50", single, 0.25),
         _rate_row("durable SetVariables", durable, 2.5),
         _rate_row(f"GetVariables of {BATCH} items", many, 40),
     ]
@@ -218,30 +218,30 @@ async def _measure_responses(ours: MeasuredStation, peer: MeasuredStation, size:
 async def _time_in_turn(
     ours: MeasuredStation, peer: MeasuredStation, size: Size, request: Request, items: int = 1
 ) -> tuple[RequestTimes, RequestTimes]:
-    """Ask both in rounds; all items are Accepted. Long requests are fewer."""
+    """Send requests to both in rounds; every item is Accepted. Long requests are fewer."""
     taken = RequestTimes([], []), RequestTimes([], [])
     times = size.repetitions if items == 1 else size.repetitions // LONG_DIVISOR
     for _ in range(size.rounds):
-        for who, of in zip((ours, peer), taken, strict=True):
-            before = cpu_s(who.pid)
-            of.seconds.append(
+        for measured, result in zip((ours, peer), taken, strict=True):
+            before = cpu_s(measured.pid)
+            result.seconds.append(
                 [
-                    await who.station.call_accepted(*request(one), accepted_min=items)
-                    for one in range(times)
+                    await measured.station.call_accepted(*request(number), accepted_min=items)
+                    for number in range(times)
                 ]
             )
-            of.cpu_s.append((cpu_s(who.pid) - before) / times)
+            result.cpu_s.append((cpu_s(measured.pid) - before) / times)
     return taken
 
 
 def _latency_row(row_name: str, times: tuple[RequestTimes, RequestTimes], limit: float) -> Row:
-    mine, peers = ([percentile_of(one, 0.5) for one in each.seconds] for each in times)
-    beside = f"{_format_ms(mine)} ms; ocpp {_format_ms(peers)} ms; {_format_cpu(times)}"
-    return Row(row_name, median_ratio(mine, peers), "x ocpp", limit, details=beside)
+    mine, peers = ([percentile_of(seconds, 0.5) for seconds in each.seconds] for each in times)
+    details = f"{_format_ms(mine)} ms; ocpp {_format_ms(peers)} ms; {_format_cpu(times)}"
+    return Row(row_name, median_ratio(mine, peers), "x ocpp", limit, details=details)
 
 
 def _rate_row(row_name: str, times: tuple[RequestTimes, RequestTimes], limit: float) -> Row:
-    mine, peers = ([len(one) / sum(one) for one in each.seconds] for each in times)
+    mine, peers = ([len(seconds) / sum(seconds) for seconds in each.seconds] for each in times)
     rates = f"{statistics.median(mine):.0f}/s; ocpp {statistics.median(peers):.0f}/s"
     return Row(
         row_name, median_ratio(mine, peers), "x ocpp", limit, ">=", f"{rates}; {_format_cpu(times)}"
@@ -254,9 +254,9 @@ def _format_cpu(times: tuple[RequestTimes, RequestTimes]) -> str:
 
 
 async def _measure_transaction_starts(station: BenchStation, size: Size) -> list[Row]:
-    """From the answer to RequestStartTransaction to TransactionEvent(Started). F02.
+    """From the response to RequestStartTransaction to TransactionEvent(Started). F02.
 
-    A transaction begins when somebody is authorized, so that no cable takes its time.
+    TxStartPoint is Authorized, so that the time of plugging in is not measured.
     """
     for component, variable, value in SETTINGS:
         data = {
@@ -266,37 +266,37 @@ async def _measure_transaction_starts(station: BenchStation, size: Size) -> list
         }
         await station.call_accepted("SetVariables", {"setVariableData": [data]}, accepted_min=1)
     events = station.calls_of("TransactionEvent")
-    taken, since_asked = [], []
+    taken, since_request = [], []
     for number in range(size.rounds * max(5, size.repetitions // 4)):
         while not events.empty():
             events.get_nowait()
-        asked = {"evseId": 1, "remoteStartId": number + 1, "idToken": ID_TOKEN}
+        request = {"evseId": 1, "remoteStartId": number + 1, "idToken": ID_TOKEN}
         began = time.perf_counter()
         accepted = began + await station.call_accepted(
-            "RequestStartTransaction", asked, accepted_min=1
+            "RequestStartTransaction", request, accepted_min=1
         )
-        at, told = await _wait_for_event(events, "Started")
+        at, event = await _wait_for_event(events, "Started")
         taken.append(at - accepted)
-        since_asked.append(at - began)
-        named = {"transactionId": told["transactionInfo"]["transactionId"]}
-        await station.call_accepted("RequestStopTransaction", named)
+        since_request.append(at - began)
+        stop_request = {"transactionId": event["transactionInfo"]["transactionId"]}
+        await station.call_accepted("RequestStopTransaction", stop_request)
         await _wait_for_event(events, "Ended")
     p50, p99 = (percentile_of(taken, part) * 1000 for part in (0.5, 0.99))
-    what = "RemoteStart accepted to Started, p99"
-    whole = f"from the request p99 {percentile_of(since_asked, 0.99) * 1000:.1f} ms"
-    return [Row(what, p99, "ms", 20, details=f"p50 {p50:.1f} ms of {len(taken)}; {whole}")]
+    name = "RemoteStart accepted to Started, p99"
+    since = f"from the request p99 {percentile_of(since_request, 0.99) * 1000:.1f} ms"
+    return [Row(name, p99, "ms", 20, details=f"p50 {p50:.1f} ms of {len(taken)}; {since}")]
 
 
 async def _wait_for_event(events: asyncio.Queue[tuple[float, dict[str, Any]]], kind: str) -> Any:
     async with asyncio.timeout(30):
         while True:
-            at, told = await events.get()
-            if told["eventType"] == kind:
-                return at, told
+            at, event = await events.get()
+            if event["eventType"] == kind:
+                return at, event
 
 
 async def _run_usual_load(station: BenchStation) -> None:
-    """Reports, transactions, settings, refusals."""
+    """The messages of an ordinary day: reports, transactions, variables, refusals."""
     await asyncio.sleep(SETTLE_S)
     await station.call_accepted("GetBaseReport", {"requestId": 1, "reportBase": "FullInventory"})
     await _measure_transaction_starts(station, Size(0, 1, 20))
@@ -308,7 +308,7 @@ async def _run_usual_load(station: BenchStation) -> None:
         ("GetTransactionStatus", {}),
         ("ClearCache", {}),
         ("GetInstalledCertificateIds", {}),
-        ("DataTransfer", {"vendorId": "nobody"}),
+        ("DataTransfer", {"vendorId": "unknown"}),
         ("SetNetworkProfile", _network_profile_request()),
         ("UnlockConnector", {"evseId": 2, "connectorId": 1}),
     ):
@@ -331,29 +331,29 @@ def _network_profile_request() -> dict[str, Any]:
 class ResidentMemory(NamedTuple):
     """RSS in MiB."""
 
-    usual_mib: float  # after what happens on any day
-    all_calls_mib: float  # after everything a CSMS may ask
+    usual_mib: float  # after the messages of an ordinary day
+    all_calls_mib: float  # after every CALL a CSMS can send
 
 
 async def _measure_memory(station: BenchStation, site: _BenchSite) -> ResidentMemory:
     await site.start()
     await _run_usual_load(station)
-    worked = rss_mib(site.station.pid)
+    usual_mib = rss_mib(site.station.pid)
     await _send_every_call(station)
-    called = rss_mib(site.station.pid)
+    all_calls_mib = rss_mib(site.station.pid)
     site.stop()
-    return ResidentMemory(worked, called)
+    return ResidentMemory(usual_mib, all_calls_mib)
 
 
 async def _send_every_call(station: BenchStation) -> None:
-    """Ask everything once, with all fields there are, and what makes work for other libraries."""
-    for action, known in ACTIONS.items():
-        if known.sender != "station" and action != "Reset":
+    """Send every CALL once with all its fields, then calls that load other libraries."""
+    for action, definition in ACTIONS.items():
+        if definition.sender != "station" and action != "Reset":
             schema = schema_of(f"{action}Request")
             await station.send_call(action, example_payload(schema, schema))
     root = {"certificateType": "CSMSRootCertificate", "certificate": make_authority().pem}
     await station.call_accepted("InstallCertificate", root, accepted_min=1)
     log = {"remoteLocation": UNREACHABLE_URL}
-    wanted = {"logType": "DiagnosticsLog", "requestId": 1, "retries": 0, "log": log}
-    await station.call_accepted("GetLog", wanted, accepted_min=1)
+    request = {"logType": "DiagnosticsLog", "requestId": 1, "retries": 0, "log": log}
+    await station.call_accepted("GetLog", request, accepted_min=1)
     await asyncio.sleep(SETTLE_S)

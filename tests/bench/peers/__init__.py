@@ -1,7 +1,7 @@
-"""Who does the same with other means?
+"""Programs that do the same with other packages, for comparison.
 
-Each module here is a program of its own that imports nothing of the station; `events` runs in an
-environment that has only the peer, and prints one number.
+Each module is a program that imports nothing of the station; `events` runs in an environment that
+has only its package, and prints one number.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ PROGRAMS: Final = Path(__file__).parent
 
 
 class Peer(NamedTuple):
-    """A Python that has the peer."""
+    """A Python interpreter with the package to compare with."""
 
     python: Path
 
     def run_program(self, program: str, *arguments: object) -> float:
-        """Run one of these programs; what it prints.
+        """Run one of these programs and return the number it prints.
 
         Raises:
             CalledProcessError: it failed.
         """
-        told = subprocess.run(
+        completed = subprocess.run(
             [self.python, "-W", "ignore", PROGRAMS / program, *map(str, arguments)],
             check=True,
             capture_output=True,
             text=True,
         )
-        return float(told.stdout)
+        return float(completed.stdout)

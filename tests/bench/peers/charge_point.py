@@ -12,7 +12,7 @@ from ocpp.v201 import ChargePoint, call, call_result
 
 
 class PeerStation(ChargePoint):  # type: ignore[misc]
-    """Answers out of its memory."""
+    """Answers from values in memory."""
 
     def __init__(self, name: str, connection: object) -> None:
         super().__init__(name, connection)
@@ -20,9 +20,9 @@ class PeerStation(ChargePoint):  # type: ignore[misc]
         self.transaction_id = ""
 
     async def send_boot(self) -> None:
-        """Say who we are, and that both connectors are free. B01."""
-        about = {"model": "peer", "vendor_name": "peer"}
-        await self.call(call.BootNotification(charging_station=about, reason="PowerUp"))
+        """Send BootNotification, then Available for both connectors. B01."""
+        charging_station = {"model": "peer", "vendor_name": "peer"}
+        await self.call(call.BootNotification(charging_station=charging_station, reason="PowerUp"))
         for evse_id in (1, 2):
             await self._send_status(evse_id, "Available")
 
@@ -34,26 +34,26 @@ class PeerStation(ChargePoint):  # type: ignore[misc]
                 {
                     "attribute_status": "Accepted",
                     "attribute_value": self.values["HeartbeatInterval"],
-                    "component": one["component"],
-                    "variable": one["variable"],
+                    "component": data["component"],
+                    "variable": data["variable"],
                 }
-                for one in get_variable_data
+                for data in get_variable_data
             ]
         )
 
     @on("SetVariables")  # type: ignore[untyped-decorator]
     def set_variables(self, set_variable_data: list[dict[str, object]]) -> object:
         """B05."""
-        for one in set_variable_data:
-            self.values["HeartbeatInterval"] = str(one["attribute_value"])
+        for data in set_variable_data:
+            self.values["HeartbeatInterval"] = str(data["attribute_value"])
         return call_result.SetVariables(
             set_variable_result=[
                 {
                     "attribute_status": "Accepted",
-                    "component": one["component"],
-                    "variable": one["variable"],
+                    "component": data["component"],
+                    "variable": data["variable"],
                 }
-                for one in set_variable_data
+                for data in set_variable_data
             ]
         )
 
@@ -76,9 +76,9 @@ class PeerStation(ChargePoint):  # type: ignore[misc]
         self, evse_id: int, remote_start_id: int, id_token: object
     ) -> None:
         self.transaction_id = str(uuid4())
-        about = {"remote_start_id": remote_start_id}
+        start = {"remote_start_id": remote_start_id}
         await self._send_transaction_event(
-            "Started", "RemoteStart", "Transaction.Begin", 0, about, id_token
+            "Started", "RemoteStart", "Transaction.Begin", 0, start, id_token
         )
         await self._send_status(evse_id, "Occupied")
 
@@ -127,10 +127,10 @@ class PeerStation(ChargePoint):  # type: ignore[misc]
         await self.call(event)
 
     async def _send_status(self, evse_id: int, status: str) -> None:
-        told = call.StatusNotification(
+        request = call.StatusNotification(
             timestamp=_current_timestamp(), connector_status=status, evse_id=evse_id, connector_id=1
         )
-        await self.call(told)
+        await self.call(request)
 
 
 def _current_timestamp() -> str:
@@ -138,7 +138,7 @@ def _current_timestamp() -> str:
 
 
 async def main(url: str) -> None:
-    """Connect, say who we are, and listen."""
+    """Connect, send the boot messages and answer CALLs."""
     async with websockets.connect(url, subprotocols=["ocpp2.0.1"]) as connection:  # type: ignore[list-item]
         station = PeerStation(url.rpartition("/")[2], connection)
         listening = asyncio.create_task(station.start())

@@ -1,6 +1,6 @@
-"""The same as `tests.bench.stations`, with charge points of the `ocpp` package: STATIONS TURNS.
+"""The same as `tests.bench.stations`, with charge points of the `ocpp` package: STATIONS ROUNDS.
 
-They validate what they say and hear, as they do unless told otherwise.
+They validate what they send and receive, which is the default of the package.
 """
 
 import asyncio
@@ -10,17 +10,19 @@ import sys
 import time
 from datetime import UTC, datetime
 
+from tests.bench.exchange import ExchangeGroup
 from tests.bench.measures import rss_mib
 from tests.bench.peers.charge_point import PeerStation
-from tests.bench.talk import TalkGroup
 
 
 class MemoryConnection:
     """One station's connection, without a network."""
 
-    def __init__(self, everybody: TalkGroup) -> None:
+    def __init__(self, exchanges: ExchangeGroup) -> None:
         self._to_station: asyncio.Queue[str] = asyncio.Queue()
-        self._talk = everybody.add_talk(self._to_station.put_nowait, lambda: datetime.now(UTC))
+        self._exchange = exchanges.add_exchange(
+            self._to_station.put_nowait, lambda: datetime.now(UTC)
+        )
 
     async def recv(self) -> str:
         """The next frame for the station."""
@@ -28,33 +30,33 @@ class MemoryConnection:
 
     async def send(self, text: str) -> None:
         """A frame of the station."""
-        self._talk.on_frame(text)
+        self._exchange.on_frame(text)
 
 
-async def run_crowd(stations: int, turns: int) -> str:
-    """Let them boot, talk a turn, then so many; what is printed."""
-    everybody = TalkGroup()
+async def run_crowd(stations: int, rounds: int) -> str:
+    """Boot all stations, run one round, then measure the others; rerounds the line to print."""
+    exchanges = ExchangeGroup()
     async with asyncio.TaskGroup() as tasks:
-        there = [
-            PeerStation(str(number), MemoryConnection(everybody)) for number in range(stations)
+        crowd = [
+            PeerStation(str(number), MemoryConnection(exchanges)) for number in range(stations)
         ]
-        listening = [tasks.create_task(station.start()) for station in there]
-        await asyncio.gather(*(station.send_boot() for station in there))
-        await _run_talks(everybody, 1)
-        before, began = everybody.frame_count, time.process_time()
-        await _run_talks(everybody, turns)
-        worked_s = time.process_time() - began
-        frames = everybody.frame_count - before
+        listening = [tasks.create_task(station.start()) for station in crowd]
+        await asyncio.gather(*(station.send_boot() for station in crowd))
+        await _run_rounds(exchanges, 1)
+        before, began = exchanges.frame_count, time.process_time()
+        await _run_rounds(exchanges, rounds)
+        busy_s = time.process_time() - began
+        frames = exchanges.frame_count - before
         kib = rss_mib(os.getpid()) * 1024
         for task in listening:
             task.cancel()
-    return f"{frames} {worked_s} {kib}"
+    return f"{frames} {busy_s} {kib}"
 
 
-async def _run_talks(everybody: TalkGroup, turns: int) -> None:
-    over = asyncio.Event()
-    everybody.start_rounds(turns, over.set)
-    await over.wait()
+async def _run_rounds(exchanges: ExchangeGroup, rounds: int) -> None:
+    finished = asyncio.Event()
+    exchanges.start_rounds(rounds, finished.set)
+    await finished.wait()
 
 
 if __name__ == "__main__":

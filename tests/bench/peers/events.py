@@ -1,6 +1,6 @@
 """Events per second that the `eventsourcing` package stores in SQLite: FILE SAVES EVENTS.
 
-As many saves go before: a new file grows, and that takes longer.
+The same number of saves goes before: a new file grows, which takes longer.
 """
 
 import os
@@ -16,23 +16,23 @@ from eventsourcing.domain import Aggregate, event  # type: ignore[import-not-fou
 
 
 class Transaction(Aggregate):  # type: ignore[misc]
-    """What one EVSE did."""
+    """The readings of one EVSE."""
 
     def __init__(self) -> None:
         self.energy_wh = ""
 
     @event("MeterRead")  # type: ignore[untyped-decorator]
     def read_meter(self, evse_id: int, energy_wh: str, voltage_v: str, current_a: str) -> None:
-        """A reading."""
+        """Store a reading."""
         self.energy_wh = energy_wh
 
 
 def time_saves(application: Any, transaction: Transaction) -> float:
-    """The seconds that all saves take."""
+    """Seconds for all saves."""
     began = time.perf_counter()
     for number in range(saves):
-        for each in range(count):
-            transaction.read_meter(1, f"{number * count + each}.600", "400.1", "125.0")
+        for index in range(count):
+            transaction.read_meter(1, f"{number * count + index}.600", "400.1", "125.0")
         application.save(transaction)
     return time.perf_counter() - began
 

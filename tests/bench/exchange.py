@@ -1,7 +1,7 @@
-"""What does a CSMS talk about with each of many stations in one process, ours or the peer's?
+"""The messages that a CSMS exchanges with each of many stations in one process, ours or the peer's.
 
-Plain functions that belong to no loop, so that both are asked the same by the same code. Nothing
-of ours is imported: the peer's program talks so, too.
+Plain functions without an event loop, so that the same code drives both. Nothing of the station is
+imported, because the peer's program uses this module too.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ class CsmsCall(NamedTuple):
 
     action: str
     payload: dict[str, Any]
-    follow_up_actions: frozenset[str] = frozenset()  # what the station calls because of it
+    follow_up_actions: frozenset[str] = frozenset()  # CALLs of the station that follow
 
 
 SESSION_CALLS: Final = frozenset({"TransactionEvent", "StatusNotification"})
-TALK_CALLS: Final = (
+EXCHANGE_CALLS: Final = (
     CsmsCall("GetVariables", {"getVariableData": [VARIABLE]}),
     CsmsCall("SetVariables", {"setVariableData": [{**VARIABLE, "attributeValue": "300"}]}),
     CsmsCall("TriggerMessage", {"requestedMessage": "Heartbeat"}, frozenset({"Heartbeat"})),
     CsmsCall("RequestStartTransaction", {"evseId": 1, "idToken": ID_TOKEN}, SESSION_CALLS),
     CsmsCall("RequestStopTransaction", {}, SESSION_CALLS),
 )
-FRAMES_PER_TALK: Final = sum(
-    2 + 2 * len(ask.follow_up_actions) for ask in TALK_CALLS
-)  # of a turn, in both directions
+FRAMES_PER_ROUND: Final = sum(
+    2 + 2 * len(call.follow_up_actions) for call in EXCHANGE_CALLS
+)  # in both directions
 
 
-class Talk:
-    """With one station: ask, hear the answer and what follows, ask the next."""
+class Exchange:
+    """Rounds of `EXCHANGE_CALLS` with one station: call, response, follow-up CALLs, next call."""
 
     def __init__(
         self,
@@ -48,50 +48,54 @@ class Talk:
         now: Callable[[], datetime],
         on_finished: Callable[[], None],
     ) -> None:
-        """`say` sends a text to the station, `now` is the time, `through` is told of the end."""
+        """`send_text` sends a frame to the station; `on_finished` follows the last round."""
         self.frames = 0
         self._send_text, self._now, self._on_finished = send_text, now, on_finished
-        self._remaining_calls: list[CsmsCall] = []  # the next is the last
+        self._remaining_calls: list[CsmsCall] = []  # the next is at the end
         self._expected: set[str] = set()
         self._call_count = 0
         self._transaction_id = ""
 
     def start_rounds(self, rounds: int) -> None:
-        """Talk so many turns, from now on."""
-        self._remaining_calls = [*reversed(TALK_CALLS)] * rounds
+        """Exchange so many turns, from now on."""
+        self._remaining_calls = [*reversed(EXCHANGE_CALLS)] * rounds
         self._send_next_call()
 
     def on_frame(self, text: str) -> None:
-        """A frame of the station.
+        """Process a frame of the station.
 
         Raises:
-            AssertionError: it refuses, or talks of something else.
+            AssertionError: the station refuses, or sends something unexpected.
         """
         self.frames += 1
         kind, message_id, *rest = json.loads(text)
         if kind != 2:
             assert kind == 3, text
             assert '"Accepted"' in text, text
-            assert int(message_id) == self._call_count, "an answer to something else"
-            self._mark_received("answer")
+            assert int(message_id) == self._call_count, (
+                f"response to {message_id}, not {self._call_count}"
+            )
+            self._mark_received("response")
             return
         action, payload = rest
         if action == "TransactionEvent":
             self._transaction_id = payload["transactionInfo"]["transactionId"]
         self._send_frame([3, message_id, self._response_payload(action)])
-        if self._expected:  # else it has just come, and says what there is
+        if self._expected:  # otherwise a CALL of the boot
             self._mark_received(action)
 
     def _response_payload(self, action: str) -> dict[str, Any]:
-        answer: dict[str, Any] = {}
+        response: dict[str, Any] = {}
         if action in ("BootNotification", "Heartbeat"):
-            answer = {"currentTime": self._now().isoformat(timespec="milliseconds")}
+            response = {"currentTime": self._now().isoformat(timespec="milliseconds")}
         if action == "BootNotification":
-            answer |= {"interval": 300, "status": "Accepted"}
-        return answer
+            response |= {"interval": 300, "status": "Accepted"}
+        return response
 
     def _mark_received(self, received: str) -> None:
-        assert received in self._expected, f"{received}, while {sorted(self._expected)} are to come"
+        assert received in self._expected, (
+            f"{received}, while {sorted(self._expected)} are expected"
+        )
         self._expected.remove(received)
         if not self._expected:
             self._send_next_call()
@@ -100,15 +104,15 @@ class Talk:
         if not self._remaining_calls:
             self._on_finished()
             return
-        ask = self._remaining_calls.pop()
+        call = self._remaining_calls.pop()
         self._call_count += 1
-        self._expected = {"answer", *ask.follow_up_actions}
+        self._expected = {"response", *call.follow_up_actions}
         self._send_frame(
-            [2, str(self._call_count), ask.action, ask.payload | self._round_fields(ask.action)]
+            [2, str(self._call_count), call.action, call.payload | self._round_fields(call.action)]
         )
 
     def _round_fields(self, action: str) -> dict[str, Any]:
-        """What is another in every turn."""
+        """Fields that differ in every round."""
         if action == "RequestStartTransaction":
             return {"remoteStartId": self._call_count}
         if action == "RequestStopTransaction":
@@ -120,31 +124,33 @@ class Talk:
         self._send_text(json.dumps(frame))
 
 
-class TalkGroup:
-    """The talks with all stations, at the same time."""
+class ExchangeGroup:
+    """The exchanges with all stations, concurrently."""
 
     def __init__(self) -> None:
-        self._talks: list[Talk] = []
+        self._exchanges: list[Exchange] = []
         self._running_count = 0
         self._on_finished: Callable[[], None] = lambda: None
 
-    def add_talk(self, send_text: Callable[[str], None], now: Callable[[], datetime]) -> Talk:
-        """One more."""
-        self._talks.append(Talk(send_text, now, self._on_talk_finished))
-        return self._talks[-1]
+    def add_exchange(
+        self, send_text: Callable[[str], None], now: Callable[[], datetime]
+    ) -> Exchange:
+        """The exchange with one more station."""
+        self._exchanges.append(Exchange(send_text, now, self._on_exchange_finished))
+        return self._exchanges[-1]
 
     @property
     def frame_count(self) -> int:
-        """In both directions, until now."""
-        return sum(talk.frames for talk in self._talks)
+        """Frames in both directions so far."""
+        return sum(exchange.frames for exchange in self._exchanges)
 
     def start_rounds(self, rounds: int, on_finished: Callable[[], None]) -> None:
-        """Talk to all of them; `over` is told when the last is through."""
-        self._running_count, self._on_finished = len(self._talks), on_finished
-        for talk in self._talks:
-            talk.start_rounds(rounds)
+        """Exchange to all of them; `over` is told when the last is through."""
+        self._running_count, self._on_finished = len(self._exchanges), on_finished
+        for exchange in self._exchanges:
+            exchange.start_rounds(rounds)
 
-    def _on_talk_finished(self) -> None:
+    def _on_exchange_finished(self) -> None:
         self._running_count -= 1
         if not self._running_count:
             self._on_finished()
