@@ -57,7 +57,7 @@ class Exchange:
         self._transaction_id = ""
 
     def start_rounds(self, rounds: int) -> None:
-        """Exchange so many turns, from now on."""
+        """Start this number of rounds."""
         self._remaining_calls = [*reversed(EXCHANGE_CALLS)] * rounds
         self._send_next_call()
 
@@ -145,7 +145,7 @@ class ExchangeGroup:
         return sum(exchange.frames for exchange in self._exchanges)
 
     def start_rounds(self, rounds: int, on_finished: Callable[[], None]) -> None:
-        """Exchange to all of them; `over` is told when the last is through."""
+        """Start rounds with all stations; `on_finished` is called after the last."""
         self._running_count, self._on_finished = len(self._exchanges), on_finished
         for exchange in self._exchanges:
             exchange.start_rounds(rounds)
