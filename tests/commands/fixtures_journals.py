@@ -61,6 +61,6 @@ class StationCommand:
 
     def __call__(self, *arguments: str | Path) -> CommandResult:
         self._capture.readouterr()
-        code = cli.run_cli([str(each) for each in arguments])
+        code = cli.run_cli([str(argument) for argument in arguments])
         found = self._capture.readouterr()
         return CommandResult(code, found.out, found.err)

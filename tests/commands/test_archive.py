@@ -85,8 +85,8 @@ def outputs_of(run_station: StationCommand, journal: Path) -> list[tuple[int, st
     """What every other command says."""
     found = []
     for verb, *more in OTHER_COMMANDS:
-        ran = run_station(verb, journal, *more)
-        found.append((ran.exit_code, ran.stdout, ran.stderr))
+        result = run_station(verb, journal, *more)
+        found.append((result.exit_code, result.stdout, result.stderr))
     return found
 
 
@@ -95,10 +95,10 @@ def test_what_is_archived_is_seen_by_every_command_as_before(
 ) -> None:
     journal = write_journal(tmp_path / "journal.db", archivable_story.entries)
     before = outputs_of(run_station, journal)
-    done = run_station("archive", journal, "--days", "1")
-    assert done.exit_code == 0, done.stderr
+    result = run_station("archive", journal, "--days", "1")
+    assert result.exit_code == 0, result.stderr
     [segment] = find_segments(journal, JOURNAL_ID)
-    assert done.stdout == (
+    assert result.stdout == (
         f"{segment.path}: {segment.last_seq} entries in {segment.path.stat().st_size} bytes\n"
     )
     assert outputs_of(run_station, journal) == before
@@ -120,10 +120,10 @@ def test_no_state_follows_without_the_segments_and_it_is_said_what_to_do(
     [segment] = find_segments(journal, JOURNAL_ID)
     kept = segment.path.rename(tmp_path / "kept")
     for verb, *more in (("replay", "--state"), ("outbox", "list")):
-        ran = run_station(verb, journal, *more)
-        assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
-        assert f"entries 1 to {segment.last_seq} are archived" in ran.stderr
-        assert ran.stderr.endswith("Put the segments, journal.*.gz, into the same directory.\n")
+        result = run_station(verb, journal, *more)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+        assert f"entries 1 to {segment.last_seq} are archived" in result.stderr
+        assert result.stderr.endswith("Put the segments, journal.*.gz, into the same directory.\n")
     kept.rename(segment.path)
     assert run_station("replay", journal, "--state").exit_code == 0
 
@@ -132,12 +132,12 @@ def test_nothing_old_is_no(
     run_station: StationCommand, tmp_path: Path, archivable_story: Station
 ) -> None:
     journal = write_journal(tmp_path / "journal.db", archivable_story.entries)
-    done = run_station("archive", journal, "--days", "3650")
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert "older than 3650 days" in done.stderr
+    result = run_station("archive", journal, "--days", "3650")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "older than 3650 days" in result.stderr
     assert run_station("archive", journal, "--days", "1").exit_code == 0
-    again = run_station("archive", journal, "--days", "1")
-    assert again.exit_code == 1
+    completed = run_station("archive", journal, "--days", "1")
+    assert completed.exit_code == 1
     assert list(verify(journal)) == []
 
 
@@ -168,10 +168,10 @@ def test_a_running_station_does_it_by_itself(
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(archivable_story.entries)
-        done = run_station("archive", path)
-    assert done.exit_code == 2
-    assert "archives by itself" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+        result = run_station("archive", path)
+    assert result.exit_code == 2
+    assert "archives by itself" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_segment_that_is_gone_is_told_by_every_command(
@@ -186,8 +186,8 @@ def test_a_segment_that_is_gone_is_told_by_every_command(
     )
     for verb, *more in OTHER_COMMANDS:
         if (verb, *more) not in {("export", "events"), ("replay",), ("export", "messages")}:
-            ran = run_station(verb, journal, *more)
-            assert len(ran.stderr.splitlines()) <= 3, ran.stderr
+            result = run_station(verb, journal, *more)
+            assert len(result.stderr.splitlines()) <= 3, result.stderr
     assert f"{segment.last_seq + 1:>7}" in run_station("replay", journal).stdout
     events = run_station("export", journal, "events")
     assert events.stdout.splitlines()[1].startswith(f"{segment.last_seq + 1},")

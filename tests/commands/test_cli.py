@@ -26,15 +26,15 @@ def test_every_verb_is_there_and_has_help(run_station: StationCommand) -> None:
 
 
 def test_help_names_every_verb_without_importing_any() -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "station", "--help"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert all(verb in told.stdout for verb in VERBS)
-    assert "station.commands" not in told.stderr
-    assert "trio" not in told.stderr
+    assert all(verb in result.stdout for verb in VERBS)
+    assert "station.commands" not in result.stderr
+    assert "trio" not in result.stderr
 
 
 def test_version(run_station: StationCommand) -> None:
@@ -45,9 +45,9 @@ def test_version(run_station: StationCommand) -> None:
 def test_nothing_typed_shows_the_help_and_is_a_usage_error(
     run_station: StationCommand, typed: tuple[str, ...]
 ) -> None:
-    shown = run_station(*typed)
-    assert shown.exit_code == 2
-    assert " ".join(["Usage: station", *typed, "[OPTIONS]"]) in shown.stdout
+    result = run_station(*typed)
+    assert result.exit_code == 2
+    assert " ".join(["Usage: station", *typed, "[OPTIONS]"]) in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_expected_failures_have_no_traceback(
     run_station: StationCommand, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int
 ) -> None:
     _make_verify_raise(monkeypatch, raised)
-    ended = run_station("verify")
-    assert ended.exit_code == code
-    assert ended.stderr == ("station.toml: no\n" if code == 2 else "")
+    result = run_station("verify")
+    assert result.exit_code == code
+    assert result.stderr == ("station.toml: no\n" if code == 2 else "")
 
 
 def test_a_bug_is_not_hidden(run_station: StationCommand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,14 +157,14 @@ def test_a_person_at_a_terminal_sees_how_far_it_is(
 def test_output_that_finds_no_room_is_one_line(journal: Path, typed: str) -> None:
     verb, *more = typed.split()
     with Path("/dev/full").open("wb") as full:
-        told = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "station", verb, journal, *more],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
-    assert (told.returncode, told.stderr) == (
+    assert (result.returncode, result.stderr) == (
         1,
         "stdout: No space left on device. The output is incomplete.\n",
     )
@@ -240,7 +240,7 @@ def test_verbs_are_completed_without_importing_any() -> None:
 def test_the_suite_passes_with_sigint_ignored() -> None:
     """As in a background job of a shell without job control; `tests/conftest.py` resets it."""
     tests = "tests/commands/test_replay.py"
-    ran = subprocess.run(
+    result = subprocess.run(
         ["sh", "-c", f"trap '' INT; exec {sys.executable} -m pytest -q -n 0 -p no:cacheprovider "
                      f"{tests} -k follow"],
         cwd=Path(__file__).parents[2],
@@ -249,4 +249,4 @@ def test_the_suite_passes_with_sigint_ignored() -> None:
         timeout=60,
         check=False,
     )  # fmt: skip
-    assert ran.returncode == 0, ran.stdout
+    assert result.returncode == 0, result.stdout

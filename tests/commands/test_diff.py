@@ -34,22 +34,24 @@ def test_what_changed_is_told_by_path_and_in_order(
     run_station: StationCommand, journal: Path, story: Station
 ) -> None:
     last = len(story.entries)
-    told = run_station("diff", journal, "20", str(last))
-    assert (told.exit_code, told.stderr) == (0, "")
-    assert told.lines == [str(one) for one in diff_json(state_at(story, 20), state_at(story, last))]
-    assert "evses.all_evses[1].contactor_closed: false -> true" in told.lines
-    paths = [each.partition(": ")[0] for each in told.lines]
+    result = run_station("diff", journal, "20", str(last))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.lines == [
+        str(one) for one in diff_json(state_at(story, 20), state_at(story, last))
+    ]
+    assert "evses.all_evses[1].contactor_closed: false -> true" in result.lines
+    paths = [line.partition(": ")[0] for line in result.lines]
     assert len(set(paths)) == len(paths)
-    assert run_station("diff", journal, "20", str(last)) == told
+    assert run_station("diff", journal, "20", str(last)) == result
 
 
 def test_the_other_way_round_it_is_told_the_other_way_round(
     run_station: StationCommand, journal: Path
 ) -> None:
-    told = run_station("diff", journal, "44", "20")
+    result = run_station("diff", journal, "44", "20")
     back = run_station("diff", journal, "20", "44")
-    assert told.exit_code == back.exit_code == 0
-    turned = [f"{p}: {new} -> {old}" for p, old, new in map(_split_change, told.lines)]
+    assert result.exit_code == back.exit_code == 0
+    turned = [f"{p}: {new} -> {old}" for p, old, new in map(_split_change, result.lines)]
     assert turned == back.lines
 
 
@@ -60,16 +62,16 @@ def _split_change(line: str) -> tuple[str, str, str]:
 
 
 def test_0_is_before_everything(run_station: StationCommand, journal: Path, story: Station) -> None:
-    told = run_station("diff", journal, "0", "3")
-    assert told.lines == [str(one) for one in diff_json(state_at(story, 0), state_at(story, 3))]
-    assert 'lifecycle.identity: "" -> "CS001"' in told.lines
+    result = run_station("diff", journal, "0", "3")
+    assert result.lines == [str(one) for one in diff_json(state_at(story, 0), state_at(story, 3))]
+    assert 'lifecycle.identity: "" -> "CS001"' in result.lines
 
 
 def test_nothing_changed_is_the_answer_no(run_station: StationCommand, journal: Path) -> None:
-    told = run_station("diff", journal, "20", "20")
-    assert (told.exit_code, told.stdout) == (1, "")
-    assert told.stderr.count("\n") == 1
-    assert "nothing changed" in told.stderr
+    result = run_station("diff", journal, "20", "20")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    assert "nothing changed" in result.stderr
 
 
 def test_a_moment_is_the_last_entry_not_later(run_station: StationCommand, tmp_path: Path) -> None:
@@ -77,9 +79,9 @@ def test_a_moment_is_the_last_entry_not_later(run_station: StationCommand, tmp_p
     before = len(story.entries)
     story.when(time_passed(seconds=30), charging_started(1), LINK_LOST)
     path = write_journal(tmp_path / "journal.db", story.entries)
-    told = run_station("diff", path, "2026-03-01T12:00:29Z", "2026-03-01T13:01+01:00")
-    assert told == run_station("diff", path, str(before), str(len(story.entries)))
-    assert "link.online: true -> false" in told.lines
+    result = run_station("diff", path, "2026-03-01T12:00:29Z", "2026-03-01T13:01+01:00")
+    assert result == run_station("diff", path, str(before), str(len(story.entries)))
+    assert "link.online: true -> false" in result.lines
 
 
 def test_a_moment_that_was_twice_is_said_to_be(run_station: StationCommand, tmp_path: Path) -> None:
@@ -98,16 +100,16 @@ def test_a_moment_that_was_twice_is_said_to_be(run_station: StationCommand, tmp_
 def test_a_point_that_is_not_there_is_one_line(
     run_station: StationCommand, journal: Path, points: list[str]
 ) -> None:
-    told = run_station("diff", journal, *points)
-    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
+    result = run_station("diff", journal, *points)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
 
 
 @pytest.mark.parametrize("points", [["1"], ["1", "soon"], ["-1", "5"]])
 def test_what_is_no_point_is_a_usage_error(
     run_station: StationCommand, journal: Path, points: list[str]
 ) -> None:
-    told = run_station("diff", journal, *points)
-    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (2, "", 1)
+    result = run_station("diff", journal, *points)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
 
 
 def test_no_state_follows_from_what_is_not_whole(
@@ -116,9 +118,9 @@ def test_no_state_follows_from_what_is_not_whole(
     story = given(ONLINE)
     path = tmp_path / "journal.db"
     delete_entry(write_journal(path, story.entries), 9)
-    told = run_station("diff", path, "3", "20")
-    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
-    assert "entry 9" in told.stderr
+    result = run_station("diff", path, "3", "20")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert "entry 9" in result.stderr
     assert run_station("diff", path, "3", "8").exit_code == 0
 
 

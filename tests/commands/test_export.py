@@ -112,8 +112,8 @@ def export_rows(
     *more: str,
 ) -> list[dict[str, str]]:
     """The rows of a CSV export."""
-    ran = run_station("export", journal_path, table, "--out", out, *more)
-    assert (ran.exit_code, ran.stderr) == (0, "")
+    result = run_station("export", journal_path, table, "--out", out, *more)
+    assert (result.exit_code, result.stderr) == (0, "")
     return rows_of((out / f"{table}.csv").read_text())
 
 
@@ -143,7 +143,7 @@ def test_a_transaction_is_one_row_with_exact_registers(
     assert [row["stop_wh"] for row in rows] == ["2935.600", "2935.603", "12000.1"]
     assert [row["energy_wh"] for row in rows] == ["1935.600", "0.003", "9064.497"]
     first, last = rows[0], rows[-1]
-    started = [one for one in history.entries if isinstance(one.event, TransactionStarted)]
+    started = [entry for entry in history.entries if isinstance(entry.event, TransactionStarted)]
     assert first["first_seq"] == str(started[0].seq)
     assert (first["evse_id"], first["connector_id"]) == ("1", "1")
     assert (first["id_token_type"], first["id_token"]) == ("ISO14443", ALICE.ref)
@@ -241,17 +241,17 @@ def test_an_open_transaction_is_told_only_where_the_journal_ends(
 def test_a_transaction_tells_its_gaps_and_clock_changes(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
-    told = given(ONLINE, meter_read(1, "10"), in_transaction(1))
-    told.with_csms(accept_everything, station_restarted(gap_s=90), cable_plugged(1), LINK_OPENED)
-    told.with_csms(
+    station = given(ONLINE, meter_read(1, "10"), in_transaction(1))
+    station.with_csms(accept_everything, station_restarted(gap_s=90), cable_plugged(1), LINK_OPENED)
+    station.with_csms(
         accept_everything, meter_read(1, "11"), charging_started(1), time_passed(seconds=30)
     )
-    told.host_at += timedelta(hours=1)
-    told.when(ClockStepped(3_600_000))
-    told.with_csms(
+    station.host_at += timedelta(hours=1)
+    station.when(ClockStepped(3_600_000))
+    station.with_csms(
         accept_everything, meter_read(1, "12.50"), presented(ALICE, evse_id=1), charging_stopped(1)
     )
-    path = write_journal(tmp_path / "journal.db", told.entries)
+    path = write_journal(tmp_path / "journal.db", station.entries)
     [row] = export_rows(run_station, path, tmp_path / "out")
     assert (row["restart_count"], row["restart_gap_ms"]) == ("1", "90000")
     assert row["clock_change_count"] == "1"
@@ -265,12 +265,12 @@ def test_a_parked_message_shows_in_its_transaction(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     once = variable_preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1")
-    told = given(once, ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
-    told.when(charging_started(1), error_received())
-    told.with_csms(
+    station = given(once, ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
+    station.when(charging_started(1), error_received())
+    station.with_csms(
         accept_everything, presented(ALICE, evse_id=1), charging_stopped(1), cable_unplugged(1)
     )
-    path = write_journal(tmp_path / "journal.db", told.entries)
+    path = write_journal(tmp_path / "journal.db", station.entries)
     [row] = export_rows(run_station, path, tmp_path / "out")
     assert (row["parked_count"], int(row["delivered_count"])) == (
         "1",
@@ -282,10 +282,10 @@ def test_a_person_who_came_before_the_cable_e01_fr_03(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     early = variable_preset("TxCtrlr.TxStartPoint", "Authorized")
-    told = given(early, ONLINE, meter_read(2, "77.0"), presented(BOB))
-    told.with_csms(accept_everything, cable_plugged(2), charging_started(2), meter_read(2, "78"))
-    told.with_csms(accept_everything, presented(BOB), charging_stopped(2), cable_unplugged(2))
-    path = write_journal(tmp_path / "journal.db", told.entries)
+    station = given(early, ONLINE, meter_read(2, "77.0"), presented(BOB))
+    station.with_csms(accept_everything, cable_plugged(2), charging_started(2), meter_read(2, "78"))
+    station.with_csms(accept_everything, presented(BOB), charging_stopped(2), cable_unplugged(2))
+    path = write_journal(tmp_path / "journal.db", station.entries)
     [row] = export_rows(run_station, path, tmp_path / "out")
     assert (row["evse_id"], row["connector_id"]) == ("2", "1")
     assert (row["start_wh"], row["energy_wh"]) == ("77.0", "1.0")
@@ -296,8 +296,8 @@ def test_every_frame_is_a_message(
 ) -> None:
     rows = export_rows(run_station, journal_path, tmp_path / "out", "messages")
     calls = [row for row in rows if (row["direction"], row["frame_type"]) == ("out", "CALL")]
-    attempts = [one for one in history.entries if isinstance(one.event, CallAttempted)]
-    assert [row["seq"] for row in calls] == [str(one.seq) for one in attempts]
+    attempts = [entry for entry in history.entries if isinstance(entry.event, CallAttempted)]
+    assert [row["seq"] for row in calls] == [str(entry.seq) for entry in attempts]
     answered = {row["message_id"]: row for row in rows if row["direction"] == "in"}
     assert sum(row["message_id"] in answered for row in calls) > 10
     for row in calls:
@@ -341,10 +341,10 @@ def test_a_stranger_can_check_the_chain_of_the_events(
 def test_jsonl_keeps_the_zeros(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
-    ran = run_station(
+    result = run_station(
         "export", journal_path, "transactions", "--format", "jsonl", "--out", tmp_path / "out"
     )
-    assert ran.exit_code == 0
+    assert result.exit_code == 0
     first = (tmp_path / "out" / "transactions.jsonl").read_text().splitlines()[0]
     assert '"stop_wh":2935.600,' in first
 
@@ -355,11 +355,11 @@ def test_values_are_told_only_when_asked_for(run_station: StationCommand, tmp_pa
         token = store.reference_for("ISO14443", "04A224B2")
         store.append(given(ONLINE, cable_plugged(1), presented(token, evse_id=1)).entries)
     for what in ("transactions", "messages", "events"):
-        hidden = run_station("export", path, what)
-        shown = run_station("export", path, what, "--values")
-        assert "04A224B2" not in hidden.stdout
-        assert token.ref in hidden.stdout
-        assert "04A224B2" in shown.stdout
+        result = run_station("export", path, what)
+        completed = run_station("export", path, what, "--values")
+        assert "04A224B2" not in result.stdout
+        assert token.ref in result.stdout
+        assert "04A224B2" in completed.stdout
 
 
 def test_what_is_complete_is_forgotten(history: Station, tmp_path: Path) -> None:
@@ -396,28 +396,28 @@ def state_periods(rows: list[dict[str, str]], evse_id: int) -> list[tuple[str, s
 @pytest.fixture
 def troubled_journal(tmp_path: Path) -> Path:
     """A transaction, a fault, a power cut over midnight, and a part out of service."""
-    told = given(ONLINE, time_passed(seconds=600))
-    told.with_csms(
+    station = given(ONLINE, time_passed(seconds=600))
+    station.with_csms(
         accept_everything, in_transaction(1), time_passed(seconds=300), device_faulted(1)
     )
-    told.with_csms(
+    station.with_csms(
         accept_everything,
         charging_stopped(1),
         cable_unplugged(1),
         time_passed(seconds=60),
         device_recovered(1),
     )
-    told.with_csms(accept_everything, device_faulted(0, "cabinet", "door"), time_passed(seconds=30))
-    told.with_csms(
+    station.with_csms(accept_everything, device_faulted(0, "cabinet", "door"), time_passed(seconds=30))
+    station.with_csms(
         accept_everything, station_restarted(boot_id="boot-2", gap_s=13 * 3600), LINK_OPENED
     )
-    told.with_csms(accept_everything, time_passed(seconds=10))
+    station.with_csms(accept_everything, time_passed(seconds=10))
     closing = called("ChangeAvailability", evse={"id": 2}, operationalStatus="Inoperative")
-    told.with_csms(
+    station.with_csms(
         accept_everything, closing, time_passed(seconds=20), device_faulted(2, "meter", "silent")
     )
-    told.with_csms(accept_everything, time_passed(seconds=5))
-    return write_journal(tmp_path / "journal.db", told.entries)
+    station.with_csms(accept_everything, time_passed(seconds=5))
+    return write_journal(tmp_path / "journal.db", station.entries)
 
 
 def test_how_each_evse_stood_and_for_how_long(
@@ -461,14 +461,14 @@ def test_states_of_days_that_meet_are_told_once(
 def test_a_clock_that_is_moved_adds_and_takes_no_time(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
-    told = given(ONLINE, time_passed(seconds=100))
-    told.host_at += timedelta(days=400)
-    told.when(ClockStepped(400 * 86_400_000))
-    told.with_csms(accept_everything, time_passed(seconds=50))
-    told.host_at -= timedelta(days=900)
-    told.when(ClockStepped(-900 * 86_400_000))
-    told.with_csms(accept_everything, time_passed(seconds=25))
-    path = write_journal(tmp_path / "journal.db", told.entries)
+    station = given(ONLINE, time_passed(seconds=100))
+    station.host_at += timedelta(days=400)
+    station.when(ClockStepped(400 * 86_400_000))
+    station.with_csms(accept_everything, time_passed(seconds=50))
+    station.host_at -= timedelta(days=900)
+    station.when(ClockStepped(-900 * 86_400_000))
+    station.with_csms(accept_everything, time_passed(seconds=25))
+    path = write_journal(tmp_path / "journal.db", station.entries)
     rows = state_rows(run_station, path, tmp_path / "out")
     assert [row["duration_ms"] for row in rows if row["evse_id"] == "1"] == [
         "100000",
@@ -480,14 +480,14 @@ def test_a_clock_that_is_moved_adds_and_takes_no_time(
 def test_a_correction_by_the_csms_adds_and_takes_no_time(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
-    told = given(ONLINE, time_passed(seconds=100))
-    told.host_at -= timedelta(days=70)
-    told.when(ClockStepped(-70 * 86_400_000))
-    told.with_csms(accept_everything, time_passed(seconds=60))
-    later = format_timestamp(told.host_at + timedelta(days=70))
-    told.when(called("TriggerMessage", requestedMessage="Heartbeat"))
-    told.when(result_received_for("Heartbeat", currentTime=later), time_passed(seconds=40))
-    path = write_journal(tmp_path / "journal.db", told.entries)
+    station = given(ONLINE, time_passed(seconds=100))
+    station.host_at -= timedelta(days=70)
+    station.when(ClockStepped(-70 * 86_400_000))
+    station.with_csms(accept_everything, time_passed(seconds=60))
+    later = format_timestamp(station.host_at + timedelta(days=70))
+    station.when(called("TriggerMessage", requestedMessage="Heartbeat"))
+    station.when(result_received_for("Heartbeat", currentTime=later), time_passed(seconds=40))
+    path = write_journal(tmp_path / "journal.db", station.entries)
     rows = state_rows(run_station, path, tmp_path / "out")
     assert [row["duration_ms"] for row in rows if row["evse_id"] == "2"] == [
         "100000",
@@ -525,14 +525,14 @@ def test_each_fault_tells_how_long_it_lasted_by_uptime(
 
 
 def test_without_out_the_rows_go_to_stdout(journal_path: Path) -> None:
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "station", "export", str(journal_path), "transactions"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert len(rows_of(ran.stdout)) == 3
-    assert ran.stderr == ""
+    assert len(rows_of(result.stdout)) == 3
+    assert result.stderr == ""
 
 
 def test_a_file_has_its_manifest_beside_it(
@@ -583,9 +583,9 @@ def test_what_cannot_be_meant_is_one_line(
     said: str,
 ) -> None:
     monkeypatch.chdir(journal_path.parent)
-    ran = run_station("export", journal_path, *typed)
-    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (code, "", 1)
-    assert said in ran.stderr
+    result = run_station("export", journal_path, *typed)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (code, "", 1)
+    assert said in result.stderr
 
 
 def test_parquet_that_is_not_installed_is_one_line(
@@ -593,9 +593,9 @@ def test_parquet_that_is_not_installed_is_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     out = tmp_path / "out"
-    ran = run_station("export", journal_path, "events", "--format", "parquet", "--out", out)
-    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
-    assert "ocpp-station[parquet]" in ran.stderr
+    result = run_station("export", journal_path, "events", "--format", "parquet", "--out", out)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert "ocpp-station[parquet]" in result.stderr
     assert not out.exists()
 
 
@@ -604,15 +604,15 @@ def test_a_key_that_is_none_is_one_line(
 ) -> None:
     key = tmp_path / "key.pem"
     key.write_text("no key")
-    ran = run_station("export", journal_path, "events", "--out", tmp_path / "out", "--key", key)
-    assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1)
-    assert "not a private key" in ran.stderr
+    result = run_station("export", journal_path, "events", "--out", tmp_path / "out", "--key", key)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "not a private key" in result.stderr
 
 
 def test_an_empty_journal_has_nothing_to_tell(run_station: StationCommand, tmp_path: Path) -> None:
-    ran = run_station("export", write_journal(tmp_path / "journal.db", []), "events")
-    assert (ran.exit_code, ran.stdout) == (1, "")
-    assert "no entries yet" in ran.stderr
+    result = run_station("export", write_journal(tmp_path / "journal.db", []), "events")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no entries yet" in result.stderr
 
 
 # --- Whether it can be trusted -------------------------------------------------------------------
@@ -715,8 +715,8 @@ def test_whoever_signs_anew_is_found_by_the_key(
     """A forger changes a row, makes the manifest fit, and signs it with a key of their own."""
     out = tmp_path / "out"
     export_rows(run_station, journal_path, out)
-    said = run_station("verify", out).stdout.split()
-    key = said[said.index("key") + 1]
+    output = run_station("verify", out).stdout.split()
+    key = output[output.index("key") + 1]
     rewrite_manifest(out)
     forger = Ed25519PrivateKey.generate()
     manifest = manifest_of(out) | {"public_key": forger.public_key().public_bytes_raw().hex()}
@@ -746,8 +746,8 @@ def test_an_export_is_held_against_a_key_and_a_head_from_outside(
 ) -> None:
     out = tmp_path / "out"
     export_rows(run_station, journal_path, out)
-    said = run_station("verify", out).stdout.split()
-    key, head = said[said.index("key") + 1], said[-1]
+    output = run_station("verify", out).stdout.split()
+    key, head = output[output.index("key") + 1], output[-1]
     assert run_station("verify", journal_path).stdout.split()[-1] == head
     assert run_station("verify", out, "--key", key.upper(), "--head", head).exit_code == 0
     assert "not with the given key" in run_station("verify", out, "--key", "0" * 64).stderr
@@ -774,15 +774,15 @@ def test_a_damaged_journal_is_told_and_never_vouched_for(
         db.execute("UPDATE entry SET body = '{' WHERE seq = 9")
     db.close()
     out = tmp_path / "out"
-    ran = run_station("export", journal_path, "transactions", "--out", out)
-    assert ran.exit_code == 1
-    lines = ran.stderr.splitlines()
+    result = run_station("export", journal_path, "transactions", "--out", out)
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
     assert lines[0].startswith("entry 7: changed")
-    assert any(each.startswith("entry 9: ") for each in lines)
+    assert any(line.startswith("entry 9: ") for line in lines)
     assert manifest_of(out)["complete"] is False
     assert len(rows_of((out / "transactions.csv").read_text())) == 3
     assert run_station("verify", out).exit_code == 1
-    assert ran.stderr.endswith("damaged; the manifest records it. Run `station verify`.\n")
+    assert result.stderr.endswith("damaged; the manifest records it. Run `station verify`.\n")
     assert "damaged; rows may be missing." in run_station("export", journal_path, "faults").stderr
 
 
@@ -793,9 +793,9 @@ def test_a_cut_out_entry_is_named(
         db.execute("DROP TRIGGER entry_not_deleted")
         db.execute("DELETE FROM entry WHERE seq = 8")
     db.close()
-    ran = run_station("export", journal_path, "events", "--out", tmp_path / "out")
-    assert ran.exit_code == 1
-    assert ran.stderr.startswith("entry 8: missing")
+    result = run_station("export", journal_path, "events", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("entry 8: missing")
 
 
 def test_places_that_cannot_be_read_are_told_from_where_to_where(
@@ -807,9 +807,9 @@ def test_places_that_cannot_be_read_are_told_from_where_to_where(
         db.execute("DELETE FROM entry WHERE seq BETWEEN 20 AND 29")
         db.execute("UPDATE entry SET body = CAST(x'ff' AS TEXT) WHERE seq IN (23, 30, 31, 32, 40)")
     db.close()
-    ran = run_station("export", journal_path, "events", "--out", tmp_path / "out")
-    assert ran.exit_code == 1
-    told = [line.partition(": ")[::2] for line in ran.stderr.splitlines()[:-1]]
+    result = run_station("export", journal_path, "events", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    told = [line.partition(": ")[::2] for line in result.stderr.splitlines()[:-1]]
     places = [name for name, _ in told]
     assert places == ["entry 20", "entry 30", "entry 40"]
     assert told[0][1] == "missing (to 29)"
@@ -825,19 +825,19 @@ def test_a_damaged_segment_is_told_once_from_where_to_where(
     assert moved
     segment = moved.segment.path
     segment.write_bytes(segment.read_bytes()[:1000])
-    ran = run_station("export", journal_path, "events", "--out", tmp_path / "out")
-    assert ran.exit_code == 1
-    assert ran.stderr.splitlines()[0].endswith(f"(to {moved.segment.last_seq})")
-    assert len(ran.stderr.splitlines()) == 2
+    result = run_station("export", journal_path, "events", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0].endswith(f"(to {moved.segment.last_seq})")
+    assert len(result.stderr.splitlines()) == 2
 
 
 def test_an_export_into_a_directory_that_cannot_be_is_one_line(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    ran = run_station("export", journal_path, "events", "--out", tmp_path / "file" / "out")
-    assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1)
-    assert "Nothing was exported" in ran.stderr
+    result = run_station("export", journal_path, "events", "--out", tmp_path / "file" / "out")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "Nothing was exported" in result.stderr
 
 
 class FailingWriter(TextWriter):
@@ -862,9 +862,9 @@ def test_nothing_is_left_of_an_export_that_breaks_off(
 ) -> None:
     monkeypatch.setattr(command, "TextWriter", FailingWriter)
     monkeypatch.setattr(FailingWriter, "error", error)
-    ran = run_station("export", journal_path, "transactions", "--out", tmp_path / name)
-    assert ran.exit_code == (1 if isinstance(error, OSError) else 130)
-    assert ran.stdout == ""
+    result = run_station("export", journal_path, "transactions", "--out", tmp_path / name)
+    assert result.exit_code == (1 if isinstance(error, OSError) else 130)
+    assert result.stdout == ""
     assert not (tmp_path / "out").exists()
     monkeypatch.undo()
     assert (
@@ -881,10 +881,10 @@ def test_what_a_killed_export_leaves_is_no_export(
         check=False,
     )
     assert monkey.returncode == -signal.SIGKILL
-    assert [one.name for one in tmp_path.glob("*tx*")] == [".tx.csv.partial"]
-    again = run_station("export", journal_path, "transactions", "--out", tmp_path / "tx.csv")
-    assert (again.exit_code, again.stderr.count("\n")) == (2, 1)
-    assert "was killed or is still running. Remove it" in again.stderr
+    assert [file.name for file in tmp_path.glob("*tx*")] == [".tx.csv.partial"]
+    result = run_station("export", journal_path, "transactions", "--out", tmp_path / "tx.csv")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "was killed or is still running. Remove it" in result.stderr
 
 
 KILLED = """
@@ -967,8 +967,8 @@ def export_parquet(
     run_station: StationCommand, journal_path: Path, out: Path, table: str, *more: str
 ) -> Path:
     """A tree."""
-    ran = run_station("export", journal_path, table, "--format", "parquet", "--out", out, *more)
-    assert (ran.exit_code, ran.stderr) == (0, "")
+    result = run_station("export", journal_path, table, "--format", "parquet", "--out", out, *more)
+    assert (result.exit_code, result.stderr) == (0, "")
     return out
 
 
@@ -1041,10 +1041,10 @@ def test_a_journal_with_exports_beside_it_is_still_the_journal(
 def make_other_journal(journal_path: Path, identity: str) -> Path:
     """The journal of another station."""
     start = msgspec.structs.replace(BOOTED, identity=identity)
-    told = given(in_sequence(CONFIGURED, start, IDLE, LINK_OPENED))
-    add_session(told, "1", "2")
+    station = given(in_sequence(CONFIGURED, start, IDLE, LINK_OPENED))
+    add_session(station, "1", "2")
     journal_path.mkdir()
-    return write_journal(journal_path / "journal.db", told.entries)
+    return write_journal(journal_path / "journal.db", station.entries)
 
 
 def test_stations_share_a_tree_and_each_vouches_for_its_own(
@@ -1060,11 +1060,11 @@ def test_stations_share_a_tree_and_each_vouches_for_its_own(
     verified = run_station("verify", tree)
     assert (verified.exit_code, verified.stderr, len(verified.lines)) == (0, "", 2)
     assert run_station("verify", tree, "--head", f"1:{'0' * 64}").exit_code == 2
-    again = run_station(
+    result = run_station(
         "export", journal_path, "transactions", "--format", "parquet", "--out", tree
     )
-    assert again.exit_code == 2
-    assert "station=CS001: exists and is not empty" in again.stderr
+    assert result.exit_code == 2
+    assert "station=CS001: exists and is not empty" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,9 @@ def test_a_person_is_erased_and_the_chain_stays_whole(
     assert files_with_value(tmp_path) == ["journal.db"]
     assert UID in run_station("export", journal, "transactions", "--values").stdout
     person = {"value": UID, "spelling": UID.upper(), "reference": token.ref}[named]
-    done = run_station("forget", journal, person)
-    assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == f"{token.ref}: erased.\n"
+    result = run_station("forget", journal, person)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{token.ref}: erased.\n"
     assert files_with_value(tmp_path) == []
     assert list(verify(journal)) == []
     with Reader.open(journal, event_registry()) as reader:
@@ -125,9 +125,9 @@ def test_a_value_that_a_waiting_message_needs_stays_until_then_p2(
     with open_writable(journal) as store:
         past, token = write_session(store, offline=True)
     assert len(past.state.outbox.transaction)
-    done = run_station("forget", journal, UID)
-    assert done.exit_code == 0
-    assert "no undelivered message needs it" in done.stdout
+    result = run_station("forget", journal, UID)
+    assert result.exit_code == 0
+    assert "no undelivered message needs it" in result.stdout
     assert files_with_value(tmp_path) == ["journal.db"]
     with Reader.open(journal, event_registry()) as reader:
         *_, last = reader.iter_entries()
@@ -147,9 +147,9 @@ def test_whoever_charges_is_not_forgotten_by_hand(
     with open_writable(journal) as store:
         write_session(store, done=False)
         head = store.head.seq
-    done = run_station("forget", journal, UID)
-    assert done.exit_code == 2
-    assert "Start the station" in done.stderr
+    result = run_station("forget", journal, UID)
+    assert result.exit_code == 2
+    assert "Start the station" in result.stderr
     with open_writable(journal) as store:
         assert store.head.seq == head
 
@@ -158,9 +158,9 @@ def test_nobody_is_forgotten_who_is_not_known(run_station: StationCommand, journ
     with open_writable(journal) as store:
         write_session(store)
     for person in ("04FFFFFF", "#0000000000000000", ""):
-        done = run_station("forget", journal, person)
-        assert (done.exit_code, done.stdout) == (1, "")
-        assert "no value for" in done.stderr
+        result = run_station("forget", journal, person)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "no value for" in result.stderr
 
 
 def test_a_copy_that_still_holds_the_value_is_named(
@@ -171,9 +171,9 @@ def test_a_copy_that_still_holds_the_value_is_named(
     copy = tmp_path / "copies" / "journal.db"
     copy.parent.mkdir()
     copy.write_bytes(journal.read_bytes())
-    done = run_station("forget", journal, UID)
-    assert done.exit_code == 1
-    assert done.stderr == f"{copy}: contains the value. Delete the file if it is not needed.\n"
+    result = run_station("forget", journal, UID)
+    assert result.exit_code == 1
+    assert result.stderr == f"{copy}: contains the value. Delete the file if it is not needed.\n"
     assert files_with_value(tmp_path) == ["journal.db"]
 
 
@@ -184,9 +184,9 @@ def test_a_person_is_erased_from_a_journal_that_was_set_aside(
         _, token = write_session(store)
     aside = rebuild(journal, JOURNAL_ID).quarantine / "journal.db"
     assert len(files_with_value(tmp_path)) == 2
-    done = run_station("forget", journal, UID)
-    assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == (
+    result = run_station("forget", journal, UID)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
         f"{token.ref}: erased.\n1 rows erased in journals that were set aside.\n"
     )
     assert files_with_value(tmp_path) == []
@@ -205,11 +205,11 @@ def test_whoever_only_a_journal_that_was_set_aside_knows_is_erased_there(
         [token] = store.reader.find_references(UID)
         store.erase(token.ref)
     assert files_with_value(tmp_path) == ["journal.db"]
-    done = run_station("forget", journal, UID.upper())
-    assert (done.exit_code, done.stderr) == (0, "")
+    result = run_station("forget", journal, UID.upper())
+    assert (result.exit_code, result.stderr) == (0, "")
     assert files_with_value(aside) == []
-    done = run_station("forget", journal, UID)
-    assert (done.exit_code, done.stdout) == (1, "")
+    result = run_station("forget", journal, UID)
+    assert (result.exit_code, result.stdout) == (1, "")
 
 
 def test_a_journal_that_was_set_aside_and_cannot_be_reached_is_named(
@@ -226,11 +226,11 @@ def test_a_journal_that_was_set_aside_and_cannot_be_reached_is_named(
         return pread(file, length, at)
 
     monkeypatch.setattr(os, "pread", refused)
-    done = run_station("forget", journal, UID)
-    assert done.exit_code == 1
-    assert "erased" in done.stdout
+    result = run_station("forget", journal, UID)
+    assert result.exit_code == 1
+    assert "erased" in result.stdout
     assert (
-        done.stderr
+        result.stderr
         == f"{aside}: cannot be read: Input/output error. Delete the file if it is not needed.\n"
     )
     monkeypatch.undo()
@@ -243,8 +243,8 @@ def test_a_gap_in_the_journal_keeps_nobody_from_being_forgotten(
     with open_writable(journal) as store:
         write_session(store)
     delete_entry(journal, 3)
-    done = run_station("forget", journal, UID)
-    assert (done.exit_code, done.stderr) == (0, "")
+    result = run_station("forget", journal, UID)
+    assert (result.exit_code, result.stderr) == (0, "")
     assert files_with_value(tmp_path) == []
 
 
@@ -280,7 +280,7 @@ def test_a_running_station_is_asked(
 ) -> None:
     store, heard = station_in_use
     [token] = store.reader.find_references(UID)
-    done = run_station("forget", journal, UID)
-    assert (done.exit_code, done.stdout) == (0, f"{token.ref}: erased.\n")
+    result = run_station("forget", journal, UID)
+    assert (result.exit_code, result.stdout) == (0, f"{token.ref}: erased.\n")
     assert heard == [f'{{"op": "forget", "refs": ["{token.ref}"]}}\n'.encode()]
     assert files_with_value(tmp_path) == []

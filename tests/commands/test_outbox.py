@@ -77,7 +77,7 @@ def test_what_waits_is_listed_oldest_first(
         "outbox", write_journal(tmp_path / "journal.db", story_with_waiting_calls.entries), "list"
     )
     assert listed.exit_code == 0
-    calls = [int(each.split()[2]) for each in listed.lines]
+    calls = [int(line.split()[2]) for line in listed.lines]
     assert calls == list(story_with_waiting_calls.state.outbox.transaction)
     first = listed.lines[0]
     transaction = story_with_waiting_calls.open_transaction.transaction_id
@@ -119,10 +119,10 @@ def test_retry_without_a_station_is_written_down(
 ) -> None:
     journal = write_journal(tmp_path / "journal.db", story_with_parked_call.entries)
     [one] = story_with_parked_call.state.outbox.parked
-    told = run_station("outbox", journal, "retry")
-    assert told.exit_code == 0, told.stderr
-    assert f"call {one.call_seq}" in told.stdout
-    assert "next start" in told.stdout
+    result = run_station("outbox", journal, "retry")
+    assert result.exit_code == 0, result.stderr
+    assert f"call {one.call_seq}" in result.stdout
+    assert "next start" in result.stdout
     with open_writable(journal) as store:
         *before, last = store.iter_entries()
     assert before == story_with_parked_call.entries
@@ -141,9 +141,9 @@ def test_retry_hides_no_interruption(
     """An entry of now would make a long absence look short to the next start. E17."""
     story_with_parked_call.when(in_transaction(1))
     journal = write_journal(tmp_path / "journal.db", story_with_parked_call.entries)
-    told = run_station("outbox", journal, "retry")
-    assert told.exit_code == 2
-    assert "Start the station" in told.stderr
+    result = run_station("outbox", journal, "retry")
+    assert result.exit_code == 2
+    assert "Start the station" in result.stderr
     with open_writable(journal) as store:
         assert store.head.seq == len(story_with_parked_call.entries)
 
@@ -169,9 +169,9 @@ def test_retry_leaves_a_journal_in_use_alone(
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(story_with_parked_call.entries)
-        told = run_station("outbox", path, "retry")
-    assert told.exit_code == 2
-    assert "another process" in told.stderr
+        result = run_station("outbox", path, "retry")
+    assert result.exit_code == 2
+    assert "another process" in result.stderr
 
 
 @pytest.fixture
@@ -203,6 +203,6 @@ def test_retry_goes_through_the_running_station(
     [one] = story_with_parked_call.state.outbox.parked
     with open_writable(path) as store:
         store.append(story_with_parked_call.entries)
-        told = run_station("outbox", path, "retry", str(one.call_seq))
-    assert (told.exit_code, told.stderr) == (0, "")
+        result = run_station("outbox", path, "retry", str(one.call_seq))
+    assert (result.exit_code, result.stderr) == (0, "")
     assert control_socket_requests == [{"op": "retry", "calls": [one.call_seq]}]

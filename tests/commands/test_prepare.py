@@ -54,8 +54,8 @@ def test_what_was_prepared_beside_the_release_that_runs_is_where_the_next_begins
     old = (data / "snapshot").read_bytes()
     with monkeypatch.context() as patched:
         pretend_other_release(patched)
-        done = run_station("prepare", journal)
-        assert (done.exit_code, done.stderr) == (0, "")
+        result = run_station("prepare", journal)
+        assert (result.exit_code, result.stderr) == (0, "")
     assert (data / "snapshot").read_bytes() == old
     running = Startup(data, SMALL)
     state = append_events(running, [TICK] * 3)
@@ -77,9 +77,9 @@ def test_what_was_prepared_beside_the_release_that_runs_is_where_the_next_begins
 def test_a_release_that_has_a_snapshot_needs_no_other(
     run_station: StationCommand, journal: Path
 ) -> None:
-    done = run_station("prepare", journal)
-    assert (done.exit_code, done.stderr) == (0, "")
-    assert "already" in done.stdout
+    result = run_station("prepare", journal)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "already" in result.stdout
     assert not (journal.parent / "snapshot.next").exists()
 
 
@@ -88,7 +88,7 @@ def test_what_is_missing_is_for_the_start_to_tell(
 ) -> None:
     delete_entry(journal, 3)
     pretend_other_release(monkeypatch)
-    done = run_station("prepare", journal)
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert "entry 3 is missing" in done.stderr
+    result = run_station("prepare", journal)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "entry 3 is missing" in result.stderr
     assert not (journal.parent / "snapshot.next").exists()

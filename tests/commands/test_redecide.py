@@ -63,13 +63,13 @@ def with_other_decision(entries: list[Entry]) -> tuple[list[Entry], Entry, Entry
 def test_a_journal_of_this_release_is_judged_the_same_again(
     run_station: StationCommand, tmp_path: Path, session: Station
 ) -> None:
-    told = run_station(
+    result = run_station(
         "verify", "--redecide", write_journal(tmp_path / "journal.db", session.entries)
     )
-    assert (told.exit_code, told.stderr) == (0, "")
-    assert len(told.lines) == 2
-    assert told.lines[1].endswith("this release would decide everything the same way.")
-    assert "\x1b" not in told.stdout
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert len(result.lines) == 2
+    assert result.lines[1].endswith("this release would decide everything the same way.")
+    assert "\x1b" not in result.stdout
 
 
 def test_what_would_be_otherwise_is_one_line_that_names_the_entry(
@@ -79,20 +79,20 @@ def test_what_would_be_otherwise_is_one_line_that_names_the_entry(
     entries, old, _ = with_other_decision(session.entries)
     path = write_journal(tmp_path / "journal.db", entries)
     assert run_station("verify", path).exit_code == 0  # nobody tampered with it
-    told = run_station("verify", "--redecide", path)
-    assert told.exit_code == 1
-    assert told.stderr.splitlines()[0].startswith(f"entry {old.cause}: ")
-    assert f"entry {old.seq} differently" in told.stderr.splitlines()[0]
-    assert 'stopped_reason: "Other" -> ' in told.stderr.splitlines()[0]
-    assert "would decide all" not in told.stdout
+    result = run_station("verify", "--redecide", path)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0].startswith(f"entry {old.cause}: ")
+    assert f"entry {old.seq} differently" in result.stderr.splitlines()[0]
+    assert 'stopped_reason: "Other" -> ' in result.stderr.splitlines()[0]
+    assert "would decide all" not in result.stdout
 
 
 def test_without_redecide_nothing_is_judged(
     run_station: StationCommand, tmp_path: Path, session: Station
 ) -> None:
     entries, _, _ = with_other_decision(session.entries)
-    told = run_station("verify", write_journal(tmp_path / "journal.db", entries))
-    assert (told.exit_code, len(told.lines)) == (0, 1)
+    result = run_station("verify", write_journal(tmp_path / "journal.db", entries))
+    assert (result.exit_code, len(result.lines)) == (0, 1)
 
 
 def test_a_profile_that_is_not_here_is_asked_for(
@@ -100,10 +100,10 @@ def test_a_profile_that_is_not_here_is_asked_for(
 ) -> None:
     story = given(CONFIGURED, replace(BOOTED, product_profile="ours"), IDLE, LINK_OPENED)
     path = write_journal(tmp_path / "journal.db", story.entries)
-    told = run_station("verify", "--redecide", path)
-    assert (told.exit_code, told.stderr.count("\n")) == (1, 1)
-    assert "ours" in told.stderr
-    assert "--profile" in told.stderr
+    result = run_station("verify", "--redecide", path)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "ours" in result.stderr
+    assert "--profile" in result.stderr
 
 
 def test_a_profile_of_the_integrator_is_given_as_a_file(
@@ -113,32 +113,32 @@ def test_a_profile_of_the_integrator_is_given_as_a_file(
     path = write_journal(tmp_path / "journal.db", story.entries)
     file = tmp_path / "ours.toml"
     file.write_text(f'inherits = "{PROFILE_DIRECTORY / "development.toml"}"\nname = "ours"\n')
-    told = run_station("verify", "--redecide", "--profile", file, path)
-    assert (told.exit_code, told.stderr) == (0, "")
+    result = run_station("verify", "--redecide", "--profile", file, path)
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_a_profile_with_other_evses_is_not_the_station_s(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     path = write_journal(tmp_path / "journal.db", given(CONFIGURED, ONE_EVSE).entries)
-    told = run_station("verify", "--redecide", path)
-    assert (told.exit_code, told.stderr.count("\n")) == (1, 1)
-    assert "EVSEs" in told.stderr
+    result = run_station("verify", "--redecide", path)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "EVSEs" in result.stderr
 
 
 def test_behind_a_missing_entry_nothing_is_judged(
     run_station: StationCommand, tmp_path: Path, session: Station
 ) -> None:
     path = delete_entry(write_journal(tmp_path / "journal.db", session.entries), 40)
-    told = run_station("verify", "--redecide", path)
-    assert told.exit_code == 1
-    assert "nothing from here on is decided again" in told.stderr
-    assert "Traceback" not in told.stderr
+    result = run_station("verify", "--redecide", path)
+    assert result.exit_code == 1
+    assert "nothing from here on is decided again" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_an_empty_journal_is_told_once(run_station: StationCommand, tmp_path: Path) -> None:
-    told = run_station("verify", "--redecide", write_journal(tmp_path / "journal.db", []))
-    assert (told.exit_code, told.stderr, told.stdout) == (1, "no entries\n", "")
+    result = run_station("verify", "--redecide", write_journal(tmp_path / "journal.db", []))
+    assert (result.exit_code, result.stderr, result.stdout) == (1, "no entries\n", "")
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_an_empty_journal_is_told_once(run_station: StationCommand, tmp_path: Pa
 def test_what_cannot_be_meant_is_a_usage_error(
     run_station: StationCommand, journal: Path, arguments: list[str]
 ) -> None:
-    told = run_station("verify", journal, *arguments)
-    assert (told.exit_code, told.stderr.count("\n")) == (2, 1)
+    result = run_station("verify", journal, *arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
 
 
 def test_reading_changes_nothing(run_station: StationCommand, journal: Path) -> None:

@@ -88,7 +88,7 @@ def make_test(run_station: StationCommand, tmp_path: Path) -> CaseMaker:
 
 
 def seq_of(entries: Sequence[Entry], kind: type[Event], nth: int = 0) -> int:
-    return [one.seq for one in entries if isinstance(one.event, kind)][nth]
+    return [entry.seq for entry in entries if isinstance(entry.event, kind)][nth]
 
 
 # --- What it says --------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def test_a_first_start_with_settings_is_told_from_its_beginning(make_test: CaseM
     """Of which product it is, only its start tells; decisions were made before."""
     configured = variable_preset("AlignedDataCtrlr.Interval", "300")
     entries = given(CsmsConfigured(url=URL, security_profile=2), configured, BOOTED, IDLE).entries
-    decided_first = next(one for one in entries if one.cause is not None)
+    decided_first = next(entry for entry in entries if entry.cause is not None)
     assert decided_first.seq < seq_of(entries, StationStarted)
     assert make_test(entries, "--from", "1").failure is None
 
@@ -139,9 +139,9 @@ def _change_trigger_reason(entries: list[Entry]) -> int:
 def _change_payload(entries: list[Entry]) -> int:
     """A message that said something else."""
     seq = next(
-        one.seq
-        for one in entries
-        if isinstance(one.event, CallQueued) and one.event.action == "TransactionEvent"
+        entry.seq
+        for entry in entries
+        if isinstance(entry.event, CallQueued) and entry.event.action == "TransactionEvent"
     )
     event = entries[seq - 1].event
     assert isinstance(event, CallQueued)
@@ -193,7 +193,7 @@ def test_pytest_runs_what_it_wrote_somewhere_else(make_test: CaseMaker, tmp_path
         seqs[name] = change(entries)
         make_test(entries, "--from", "30", name=name)
     make_test(good, "--from", "30", name="as_it_was")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", tmp_path],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT_DIRECTORY), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -202,12 +202,12 @@ def test_pytest_runs_what_it_wrote_somewhere_else(make_test: CaseMaker, tmp_path
         timeout=60,
         check=False,
     )
-    assert done.returncode == 1, done.stderr
-    assert "4 failed, 1 passed" in done.stdout
-    assert "PASSED test_as_it_was.py" in done.stdout
+    assert result.returncode == 1, result.stderr
+    assert "4 failed, 1 passed" in result.stdout
+    assert "PASSED test_as_it_was.py" in result.stdout
     for name, seq in seqs.items():
-        assert f"FAILED test_{name}.py" in done.stdout
-        assert f"DecisionDiffers: entry {seq}: the station decided" in done.stdout
+        assert f"FAILED test_{name}.py" in result.stdout
+        assert f"DecisionDiffers: entry {seq}: the station decided" in result.stdout
 
 
 # --- Where it begins and ends --------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_it_holds_complete_commits(make_test: CaseMaker) -> None:
     played = make_test(entries, "--from", str(middle), "--to", str(middle))
     seen = entries[middle - 1].cause
     assert seen is not None
-    end = max(one.seq for one in entries if one.cause == seen)
+    end = max(entry.seq for entry in entries if entry.cause == seen)
     assert end > middle > seen
     assert f"entries {seen} to {end};" in played.command_result.stdout
     assert played.failure is None
@@ -228,10 +228,10 @@ def test_it_holds_complete_commits(make_test: CaseMaker) -> None:
 def test_it_goes_to_standard_output_and_the_verdict_to_the_other(
     run_station: StationCommand, journal: Path
 ) -> None:
-    ran = run_station("to-test", journal, "--from", "20", "--to", "25")
-    assert ran.exit_code == 0
-    compile(ran.stdout, "test_field.py", "exec")
-    assert "with this release the test passes." in ran.stderr
+    result = run_station("to-test", journal, "--from", "20", "--to", "25")
+    assert result.exit_code == 0
+    compile(result.stdout, "test_field.py", "exec")
+    assert "with this release the test passes." in result.stderr
 
 
 def test_moments_are_points_too(run_station: StationCommand, journal: Path) -> None:
@@ -252,9 +252,9 @@ def test_moments_are_points_too(run_station: StationCommand, journal: Path) -> N
 def test_what_cannot_be_is_one_line(
     run_station: StationCommand, journal: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
-    ran = run_station("to-test", journal, *arguments)
-    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (code, "", 1)
-    assert said in ran.stderr
+    result = run_station("to-test", journal, *arguments)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (code, "", 1)
+    assert said in result.stderr
 
 
 def test_nothing_is_written_over(
@@ -262,16 +262,16 @@ def test_nothing_is_written_over(
 ) -> None:
     mine = tmp_path / "test_mine.py"
     mine.write_text("mine")
-    ran = run_station("to-test", journal, "--from", "20", "--out", mine)
-    assert (ran.exit_code, mine.read_text()) == (2, "mine")
+    result = run_station("to-test", journal, "--from", "20", "--out", mine)
+    assert (result.exit_code, mine.read_text()) == (2, "mine")
 
 
 def test_a_file_that_cannot_be_written_is_one_line(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
-    ran = run_station("to-test", journal, "--from", "20", "--out", tmp_path / "none" / "test_it.py")
-    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
-    assert ran.stderr.endswith("No such file or directory. No test was written.\n")
+    result = run_station("to-test", journal, "--from", "20", "--out", tmp_path / "none" / "test_it.py")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.endswith("No such file or directory. No test was written.\n")
 
 
 @pytest.mark.parametrize(
@@ -289,9 +289,9 @@ def test_what_is_missing_is_one_line(
         db.execute("DROP TRIGGER entry_not_deleted")
         db.execute("DELETE FROM entry WHERE seq = ?", (gone,))
     db.close()
-    ran = run_station("to-test", journal, "--from", str(begin), "--to", "40")
-    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
-    assert said in ran.stderr
+    result = run_station("to-test", journal, "--from", str(begin), "--to", "40")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert said in result.stderr
 
 
 def test_more_than_anybody_reads_is_refused(
@@ -299,9 +299,9 @@ def test_more_than_anybody_reads_is_refused(
 ) -> None:
     monkeypatch.setattr("station.commands.regression.ENTRIES_MAX", 50)
     journal = write_journal(tmp_path / "journal.db", play_story("refused_token").entries)
-    ran = run_station("to-test", journal, "--from", "1")
-    assert ran.exit_code == 1
-    assert "more than 50 entries" in ran.stderr
+    result = run_station("to-test", journal, "--from", "1")
+    assert result.exit_code == 1
+    assert "more than 50 entries" in result.stderr
 
 
 # --- Who is in it --------------------------------------------------------------------------------
@@ -354,7 +354,7 @@ def story_with_personal_data() -> Station:
 
 def test_nobody_is_in_it_and_it_passes_all_the_same(make_test: CaseMaker) -> None:
     entries = story_with_personal_data().entries
-    before = "".join(event_registry().encode(one.event)[2] for one in entries)
+    before = "".join(event_registry().encode(entry.event)[2] for entry in entries)
     untold = [one for one in PERSONAL_DATA if one not in before]
     assert not untold, "the station never heard of them"
     played = make_test(entries, "--from", str(seq_of(entries, StationStarted)))
@@ -396,13 +396,13 @@ def test_what_can_be_judged_only_with_a_certificate_cannot_be_told(
         called("ClearCache"),
     )
     journal = write_journal(tmp_path / "journal.db", story.entries)
-    ran = run_station("to-test", journal, "--from", "1")
-    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
-    assert "depend on a value that must be redacted" in ran.stderr
-    behind = run_station("to-test", journal, "--from", str(len(story.entries)))
-    assert behind.exit_code == 0, behind.stderr
-    assert "BEGIN" not in behind.stdout.partition("BEFORE")[2].replace("BEFORE", "")
-    assert "certificate-1" in behind.stdout
+    result = run_station("to-test", journal, "--from", "1")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert "depend on a value that must be redacted" in result.stderr
+    completed = run_station("to-test", journal, "--from", str(len(story.entries)))
+    assert completed.exit_code == 0, completed.stderr
+    assert "BEGIN" not in completed.stdout.partition("BEFORE")[2].replace("BEFORE", "")
+    assert "certificate-1" in completed.stdout
 
 
 # --- How it reads --------------------------------------------------------------------------------

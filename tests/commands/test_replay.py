@@ -54,7 +54,7 @@ from tests.support.story import (
 
 def transcript_body(lines: list[str]) -> list[str]:
     """The transcript without its headings."""
-    return [each for each in lines if each[2] == ":"]
+    return [line for line in lines if line[2] == ":"]
 
 
 def state_at(entries: list[Entry], last: int) -> State:
@@ -67,11 +67,11 @@ def state_at(entries: list[Entry], last: int) -> State:
 def test_a_journal_is_told_entry_by_entry(
     run_station: StationCommand, journal: Path, story: Station
 ) -> None:
-    told = run_station("replay", journal)
-    assert (told.exit_code, told.stderr) == (0, "")
-    assert told.lines[0] == "2026-03-01 UTC"
-    assert transcript_body(told.lines) == [format_entry(entry) for entry in story.entries]
-    assert "\x1b" not in told.stdout
+    result = run_station("replay", journal)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.lines[0] == "2026-03-01 UTC"
+    assert transcript_body(result.lines) == [format_entry(entry) for entry in story.entries]
+    assert "\x1b" not in result.stdout
 
 
 def test_a_data_directory_is_as_good_as_its_journal(
@@ -83,8 +83,8 @@ def test_a_data_directory_is_as_good_as_its_journal(
 def test_to_a_number_stops_behind_it(
     run_station: StationCommand, journal: Path, story: Station
 ) -> None:
-    told = run_station("replay", journal, "--to", "7")
-    assert transcript_body(told.lines) == [format_entry(entry) for entry in story.entries[:7]]
+    result = run_station("replay", journal, "--to", "7")
+    assert transcript_body(result.lines) == [format_entry(entry) for entry in story.entries[:7]]
 
 
 @pytest.mark.parametrize("text", ["2026-03-01T12:00:10Z", "2026-03-01T13:00:10+01:00"])
@@ -95,8 +95,8 @@ def test_to_a_moment_stops_at_it(
     story.when(time_passed(seconds=30))
     journal = write_journal(tmp_path / "later.db", story.entries)
     assert len(story.entries) > before
-    told = run_station("replay", journal, "--to", text)
-    assert len(transcript_body(told.lines)) == before
+    result = run_station("replay", journal, "--to", text)
+    assert len(transcript_body(result.lines)) == before
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_to_a_moment_stops_at_it(
 def test_a_point_nobody_finds_is_one_line(
     run_station: StationCommand, journal: Path, point: str, code: int, said: str
 ) -> None:
-    told = run_station("replay", journal, "--to", point)
-    assert (told.exit_code, told.stdout) == (code, "")
-    assert said in told.stderr
-    assert told.stderr.count("\n") == 1
+    result = run_station("replay", journal, "--to", point)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_the_state_is_one_canonical_document(
@@ -122,9 +122,9 @@ def test_the_state_is_one_canonical_document(
 ) -> None:
     last = len(story.entries)
     for seq in (1, last // 2, last):
-        told = run_station("replay", journal, "--to", str(seq), "--state")
-        assert told.exit_code == 0
-        document = json.loads(told.stdout)
+        result = run_station("replay", journal, "--to", str(seq), "--state")
+        assert result.exit_code == 0
+        document = json.loads(result.stdout)
         encoded = encode_state(state_at(story.entries, seq))
         with Reader.open(journal, event_registry()) as reader:
             digest = reader.digest_at(seq)
@@ -132,7 +132,7 @@ def test_the_state_is_one_canonical_document(
         assert list(document) == ["seq", "digest", "state_digest", "state"]
         assert (document["seq"], document["digest"]) == (seq, digest.hex())
         assert document["state_digest"] == hashlib.sha256(encoded).hexdigest()
-        raw = msgspec.json.decode(told.stdout, type=dict[str, msgspec.Raw])["state"]
+        raw = msgspec.json.decode(result.stdout, type=dict[str, msgspec.Raw])["state"]
         assert bytes(raw) == encoded
         assert decode_state(bytes(raw)) == state_at(story.entries, seq)
 
@@ -165,9 +165,9 @@ def test_two_wishes_that_exclude_each_other_are_a_usage_error(
 
 def test_no_journal_is_a_usage_error(run_station: StationCommand, tmp_path: Path) -> None:
     for path in (tmp_path / "none.db", tmp_path):
-        told = run_station("replay", path)
-        assert told.exit_code == 2
-        assert "no such file" in told.stderr
+        result = run_station("replay", path)
+        assert result.exit_code == 2
+        assert "no such file" in result.stderr
 
 
 def test_what_is_no_journal_is_told_in_one_line(
@@ -175,14 +175,14 @@ def test_what_is_no_journal_is_told_in_one_line(
 ) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"something else, and long enough to be read as a page" * 100)
-    told = run_station("replay", path)
-    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
+    result = run_station("replay", path)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
 
 
 def test_an_empty_journal_has_nothing_to_tell(run_station: StationCommand, tmp_path: Path) -> None:
-    told = run_station("replay", write_journal(tmp_path / "journal.db", []))
-    assert told.exit_code == 1
-    assert "no entries yet" in told.stderr
+    result = run_station("replay", write_journal(tmp_path / "journal.db", []))
+    assert result.exit_code == 1
+    assert "no entries yet" in result.stderr
 
 
 @pytest.fixture
@@ -200,19 +200,19 @@ def damaged_journal(journal: Path) -> Path:
 def test_damage_is_named_where_it_stands_and_the_rest_is_told(
     run_station: StationCommand, damaged_journal: Path, story: Station
 ) -> None:
-    told = run_station("replay", damaged_journal)
-    assert told.exit_code == 1
-    assert "station verify" in told.stderr
-    assert len(transcript_body(told.lines)) == len(story.entries) - 3
-    marks = [each.split()[:4] for each in told.lines if " ! " in each]
+    result = run_station("replay", damaged_journal)
+    assert result.exit_code == 1
+    assert "station verify" in result.stderr
+    assert len(transcript_body(result.lines)) == len(story.entries) - 3
+    marks = [line.split()[:4] for line in result.lines if " ! " in line]
     assert [mark[0] for mark in marks] == ["5", "8"]
-    assert "8 ! missing up to 9" in told.stdout
+    assert "8 ! missing up to 9" in result.stdout
 
 
 def test_no_state_follows_from_damage(run_station: StationCommand, damaged_journal: Path) -> None:
-    told = run_station("replay", damaged_journal, "--state")
-    assert (told.exit_code, told.stdout) == (1, "")
-    assert "entry 5" in told.stderr
+    result = run_station("replay", damaged_journal, "--state")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "entry 5" in result.stderr
     assert run_station("replay", damaged_journal, "--state", "--to", "4").exit_code == 0
 
 
@@ -226,9 +226,9 @@ def test_a_history_that_cannot_be_is_no_traceback(
             """'{"lane":"transaction","action":"TransactionEvent","payload":{}}' WHERE seq = 6"""
         )
     db.close()
-    told = run_station("replay", journal, "--state")
-    assert (told.exit_code, told.stderr) == (0, "")  # as the station itself would go on
-    [failure, *_] = json.loads(told.stdout)["state"]["health"]["projection_failures"]
+    result = run_station("replay", journal, "--state")
+    assert (result.exit_code, result.stderr) == (0, "")  # as the station itself would go on
+    [failure, *_] = json.loads(result.stdout)["state"]["health"]["projection_failures"]
     assert failure["seq"] == 6
 
 
@@ -242,8 +242,8 @@ def test_a_copy_needs_only_its_wal(
         copy.parent.mkdir()
         shutil.copy(live, copy)
         shutil.copy(f"{live}-wal", f"{copy}-wal")
-    told = run_station("replay", copy)
-    assert len(transcript_body(told.lines)) == len(story.entries)
+    result = run_station("replay", copy)
+    assert len(transcript_body(result.lines)) == len(story.entries)
 
 
 def test_reading_changes_nothing(run_station: StationCommand, journal: Path) -> None:
@@ -295,9 +295,9 @@ def test_follow_may_begin_with_what_is_still_to_come(
         assert run_station("replay", path, "--from", now).exit_code == 1
         story.when(time_passed(seconds=2), LINK_LOST)
         coming += story.entries[count:]
-        told = run_station("replay", path, "--follow", "--from", now)
-    assert (told.exit_code, told.stderr) == (0, "")
-    assert transcript_body(told.lines) == [format_entry(one) for one in story.entries[count:]]
+        result = run_station("replay", path, "--follow", "--from", now)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert transcript_body(result.lines) == [format_entry(entry) for entry in story.entries[count:]]
 
 
 # --- Filters -------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_follow_may_begin_with_what_is_still_to_come(
 @pytest.fixture
 def busy_journal(tmp_path: Path) -> tuple[Path, list[Entry]]:
     """Two transactions at once, a CALL of the CSMS, and a lost link."""
-    told = given(
+    station = given(
         ONLINE,
         in_transaction(1, ALICE),
         in_transaction(2, BOB),
@@ -314,18 +314,18 @@ def busy_journal(tmp_path: Path) -> tuple[Path, list[Entry]]:
         LINK_LOST,
         time_passed(seconds=30),
     )
-    return write_journal(tmp_path / "journal.db", told.entries), told.entries
+    return write_journal(tmp_path / "journal.db", station.entries), station.entries
 
 
 def transcript_seqs(result: CommandResult) -> list[int]:
-    return [int(each[12:20]) for each in transcript_body(result.lines)]
+    return [int(line[12:20]) for line in transcript_body(result.lines)]
 
 
 def transaction_id_on(evse_id: int, entries: list[Entry]) -> str:
     [found] = [
-        one.event.transaction_id
-        for one in entries
-        if isinstance(one.event, TransactionStarted) and one.event.evse_id == evse_id
+        entry.event.transaction_id
+        for entry in entries
+        if isinstance(entry.event, TransactionStarted) and entry.event.evse_id == evse_id
     ]
     return found
 
@@ -333,8 +333,8 @@ def transaction_id_on(evse_id: int, entries: list[Entry]) -> str:
 def test_from_a_number_begins_with_it(
     run_station: StationCommand, journal: Path, story: Station
 ) -> None:
-    told = run_station("replay", journal, "--from", "7", "--to", "9")
-    assert transcript_body(told.lines) == [format_entry(entry) for entry in story.entries[6:9]]
+    result = run_station("replay", journal, "--from", "7", "--to", "9")
+    assert transcript_body(result.lines) == [format_entry(entry) for entry in story.entries[6:9]]
 
 
 @pytest.mark.parametrize(("text", "before"), [("12:00:30Z", 0), ("13:00:30.0004+01:00", 1)])
@@ -342,12 +342,12 @@ def test_from_a_moment_begins_with_the_first_entry_not_earlier(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]], text: str, before: int
 ) -> None:
     path, entries = busy_journal
-    last = [one.seq for one in entries if one.at == entries[-1].at]
+    last = [entry.seq for entry in entries if entry.at == entries[-1].at]
     later = Entry(len(entries) + 1, entries[-1].at + timedelta(seconds=1), 99_000, LINK_OPENED)
     with open_writable(path) as store:
         store.append([later])
-    told = run_station("replay", path, "--from", f"2026-03-01T{text}")
-    assert transcript_seqs(told) == [*(last if not before else []), later.seq]
+    result = run_station("replay", path, "--from", f"2026-03-01T{text}")
+    assert transcript_seqs(result) == [*(last if not before else []), later.seq]
 
 
 @pytest.mark.parametrize("verb", ["replay", "to-test"])
@@ -362,20 +362,22 @@ def test_a_time_in_which_nothing_happened_is_the_answer_no(
         if following.at - one.at > timedelta(milliseconds=2)
     )
     later = quiet + timedelta(milliseconds=1)
-    told = run_station(verb, journal, "--from", quiet.isoformat(), "--to", later.isoformat())
-    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
-    assert "no entry in that time" in told.stderr
-    turned = run_station(verb, journal, "--from", later.isoformat(), "--to", quiet.isoformat())
-    assert (turned.exit_code, turned.stdout, turned.stderr.count("\n")) == (2, "", 1)
+    result = run_station(verb, journal, "--from", quiet.isoformat(), "--to", later.isoformat())
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert "no entry in that time" in result.stderr
+    completed = run_station(verb, journal, "--from", later.isoformat(), "--to", quiet.isoformat())
+    assert (completed.exit_code, completed.stdout, completed.stderr.count("\n")) == (2, "", 1)
 
 
 def test_kinds_are_told_alone(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
     path, entries = busy_journal
-    told = run_station("replay", path, "--kind", "CallQueued", "--kind", "transactionstarted")
-    wanted = [one for one in entries if isinstance(one.event, CallQueued | TransactionStarted)]
-    assert transcript_body(told.lines) == [format_entry(one) for one in wanted]
+    result = run_station("replay", path, "--kind", "CallQueued", "--kind", "transactionstarted")
+    wanted = [
+        entry for entry in entries if isinstance(entry.event, CallQueued | TransactionStarted)
+    ]
+    assert transcript_body(result.lines) == [format_entry(one) for one in wanted]
 
 
 def test_an_evse_is_told_without_the_other(
@@ -397,10 +399,10 @@ def test_a_transaction_is_told_by_the_beginning_of_its_name(
 ) -> None:
     path, entries = busy_journal
     name = transaction_id_on(2, entries)
-    told = run_station("replay", path, "--transaction", name)
-    assert told.stdout
-    assert run_station("replay", path, "--transaction", name[:6].upper()) == told
-    assert set(transcript_seqs(told)) < set(
+    result = run_station("replay", path, "--transaction", name)
+    assert result.stdout
+    assert run_station("replay", path, "--transaction", name[:6].upper()) == result
+    assert set(transcript_seqs(result)) < set(
         transcript_seqs(run_station("replay", path, "--evse", "2"))
     )
 
@@ -409,8 +411,8 @@ def test_a_block_is_told_with_what_its_messages_led_to(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
     path, _ = busy_journal
-    told = run_station("replay", path, "--block", "f")
-    what = [" ".join(each.split()[2:5]) for each in transcript_body(told.lines)]
+    result = run_station("replay", path, "--block", "f")
+    what = [" ".join(line.split()[2:5]) for line in transcript_body(result.lines)]
     assert what == ["> CSMS requests", "station answers UnlockConnector", "> link sent"]
 
 
@@ -421,9 +423,9 @@ def test_filters_work_together_and_in_a_stretch(
     alone = [run_station("replay", path, *each) for each in (["--evse", "2"], ["--block", "E"])]
     both = set.intersection(*(set(transcript_seqs(each)) for each in alone))
     middle = sorted(both)[len(both) // 2]
-    told = run_station("replay", path, "--evse", "2", "--block", "E", "--from", str(middle))
-    assert transcript_seqs(told) == sorted(one for one in both if one >= middle)
-    assert len(transcript_seqs(told)) > 2
+    result = run_station("replay", path, "--evse", "2", "--block", "E", "--from", str(middle))
+    assert transcript_seqs(result) == sorted(one for one in both if one >= middle)
+    assert len(transcript_seqs(result)) > 2
 
 
 def test_follow_tells_only_what_is_asked_for(
@@ -455,14 +457,14 @@ def test_values_are_shown_in_what_is_filtered(run_station: StationCommand, tmp_p
     with open_writable(path) as store:
         shown = presented(store.reference_for("ISO14443", "04A224B2C81190"), evse_id=1)
         store.append(given(ONLINE, shown).entries)
-    told = run_station("replay", path, "--kind", "IdTokenPresented", "--values")
-    assert "04A224B2C81190" in told.stdout
-    assert len(told.lines) == 2
+    result = run_station("replay", path, "--kind", "IdTokenPresented", "--values")
+    assert "04A224B2C81190" in result.stdout
+    assert len(result.lines) == 2
 
 
 def test_nothing_of_that_is_the_answer_no(run_station: StationCommand, journal: Path) -> None:
-    told = run_station("replay", journal, "--evse", "2", "--kind", "TransactionStarted")
-    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
+    result = run_station("replay", journal, "--evse", "2", "--kind", "TransactionStarted")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
 
 
 @pytest.mark.parametrize(
@@ -482,8 +484,8 @@ def test_nothing_of_that_is_the_answer_no(run_station: StationCommand, journal: 
 def test_a_filter_that_cannot_be_meant_is_a_usage_error(
     run_station: StationCommand, journal: Path, wish: list[str]
 ) -> None:
-    told = run_station("replay", journal, *wish)
-    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (2, "", 1)
+    result = run_station("replay", journal, *wish)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
 
 
 def test_a_kind_that_is_misspelt_is_told_the_right_one(
@@ -497,11 +499,11 @@ def test_a_kind_that_is_misspelt_is_told_the_right_one(
 def test_damage_is_named_whatever_the_filter_and_in_its_place(
     run_station: StationCommand, damaged_journal: Path
 ) -> None:
-    told = run_station("replay", damaged_journal, "--evse", "1")
-    assert told.exit_code == 1
-    numbers = [int(each[12:20]) for each in told.lines if each[12:20].strip().isdigit()]
+    result = run_station("replay", damaged_journal, "--evse", "1")
+    assert result.exit_code == 1
+    numbers = [int(line[12:20]) for line in result.lines if line[12:20].strip().isdigit()]
     assert numbers == sorted(numbers)
-    assert any(" ! " in each for each in told.lines)
+    assert any(" ! " in line for line in result.lines)
 
 
 # --- On a terminal -------------------------------------------------------------------------------

@@ -41,14 +41,14 @@ def test_a_page_is_written_and_named(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "page.html"
-    ran = run_station("report", journal, "--out", out)
-    assert (ran.exit_code, ran.stderr) == (0, "")
-    assert ran.stdout.startswith(f"{out}: entries 1 to ")
+    result = run_station("report", journal, "--out", out)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"{out}: entries 1 to ")
     page = out.read_text(encoding="utf-8")
     browser = PageChecker(page)
     assert browser.complaints == []
     assert "CS001" in browser.text
-    assert [one.name for one in tmp_path.iterdir() if one.name.endswith(".new")] == []
+    assert [file.name for file in tmp_path.iterdir() if file.name.endswith(".new")] == []
     assert run_station("report", journal.parent).stdout == page, (
         "the same to a pipe, by the directory"
     )
@@ -92,15 +92,15 @@ def test_a_quiet_range_says_that_nothing_was_written_in_it(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "page.html"
-    ran = run_station(
+    result = run_station(
         "report", journal, "--from", "2026-03-01T12:00:30Z", "--to", "2026-03-01T12:00:31Z",
         "--out", out,
     )  # fmt: skip
-    assert (ran.exit_code, ran.stderr) == (0, "")
-    assert re.search(r"page.html: no entry, the last before it is \d+, ", ran.stdout)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert re.search(r"page.html: no entry, the last before it is \d+, ", result.stdout)
     page = out.read_text(encoding="utf-8")
     assert "no entry, the last before it is" in PageChecker(page).text
-    assert f"{len(page.encode()):,} bytes" in ran.stdout
+    assert f"{len(page.encode()):,} bytes" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -115,31 +115,31 @@ def test_a_quiet_range_says_that_nothing_was_written_in_it(
 def test_what_cannot_be_meant_is_a_usage_error(
     run_station: StationCommand, journal: Path, arguments: list[str], told: str
 ) -> None:
-    ran = run_station("report", journal, *arguments)
-    assert (ran.exit_code, ran.stdout) == (2, "")
-    assert told in ran.stderr
-    assert ran.stderr.count("\n") == 1
+    result = run_station("report", journal, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_range_that_holds_nothing_is_a_no(run_station: StationCommand, journal: Path) -> None:
-    ran = run_station("report", journal, "--from", "2027-01-01")
-    assert (ran.exit_code, ran.stdout) == (1, "")
-    assert "holds nothing of that range" in ran.stderr
+    result = run_station("report", journal, "--from", "2027-01-01")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "holds nothing of that range" in result.stderr
 
 
 def test_a_journal_without_entries_is_a_no(run_station: StationCommand, tmp_path: Path) -> None:
     open_writable(tmp_path / "journal.db").close()
-    ran = run_station("report", tmp_path)
-    assert (ran.exit_code, ran.stdout) == (1, "")
-    assert "no entries yet" in ran.stderr
+    result = run_station("report", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no entries yet" in result.stderr
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
-    ran = run_station("report", journal, "--out", tmp_path / "nowhere" / "page.html")
-    assert (ran.exit_code, ran.stdout) == (1, "")
-    assert "No page was written" in ran.stderr
+    result = run_station("report", journal, "--out", tmp_path / "nowhere" / "page.html")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "No page was written" in result.stderr
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -161,7 +161,7 @@ def test_a_link_stays_a_link_and_a_pipe_a_pipe(
     finally:
         os.close(reader)
     assert pipe.is_fifo()
-    assert [one.name for one in tmp_path.iterdir() if one.name.endswith(".new")] == []
+    assert [file.name for file in tmp_path.iterdir() if file.name.endswith(".new")] == []
 
 
 def _read_exactly(reader: int, size: int) -> bytes:
@@ -177,9 +177,9 @@ def test_a_terminal_is_not_flooded(
     run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    ran = run_station("report", journal)
-    assert (ran.exit_code, ran.stdout) == (2, "")
-    assert "--out" in ran.stderr
+    result = run_station("report", journal)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--out" in result.stderr
 
 
 def test_progress_is_for_terminals_only(
@@ -187,9 +187,9 @@ def test_progress_is_for_terminals_only(
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    ran = run_station("report", journal, "--out", tmp_path / "page.html")
-    assert ran.exit_code == 0
-    assert "entries" in ran.stderr
+    result = run_station("report", journal, "--out", tmp_path / "page.html")
+    assert result.exit_code == 0
+    assert "entries" in result.stderr
 
 
 def test_a_damaged_journal_gives_a_page_that_says_so(
@@ -201,17 +201,19 @@ def test_a_damaged_journal_gives_a_page_that_says_so(
             connection.execute(f"DROP TRIGGER {name}")
         connection.execute("DELETE FROM entry WHERE seq = 40")
     out = tmp_path / "page.html"
-    ran = run_station("report", journal, "--out", out)
-    assert ran.exit_code == 1
-    assert "damaged" in ran.stderr
+    result = run_station("report", journal, "--out", out)
+    assert result.exit_code == 1
+    assert "damaged" in result.stderr
     assert "entry 40: missing" in PageChecker(out.read_text(encoding="utf-8")).text
 
 
 def test_no_value_of_a_person_is_on_the_page(run_station: StationCommand, tmp_path: Path) -> None:
     with open_writable(tmp_path / "journal.db") as store:
         token = store.reference_for("ISO14443", "04A224B2C3D4E5")
-        told = given(ONLINE, cable_plugged(1), presented(token, evse_id=1), time_passed(seconds=60))
-        store.append(told.entries)
+        station = given(
+            ONLINE, cable_plugged(1), presented(token, evse_id=1), time_passed(seconds=60)
+        )
+        store.append(station.entries)
     page = run_station("report", tmp_path).stdout
     assert token.ref in page
     assert "04A224B2" not in page.upper()

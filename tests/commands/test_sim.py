@@ -124,10 +124,10 @@ def test_each_verb_asks_for_what_it_says(
     heard = control_socket_answering(
         json.dumps(STATE).encode() + b"\n" if typed == ["state"] else b'{"ok":true}\n'
     )
-    done = run_station("sim", *typed, "--data", tmp_path)
-    assert (done.exit_code, done.stderr) == (0, "")
+    result = run_station("sim", *typed, "--data", tmp_path)
+    assert (result.exit_code, result.stderr) == (0, "")
     assert heard == [asked]
-    assert typed == ["state"] or done.stdout == f"{typed[0]}: done\n"
+    assert typed == ["state"] or result.stdout == f"{typed[0]}: done\n"
 
 
 def test_every_operation_of_the_emulated_world_has_a_verb() -> None:

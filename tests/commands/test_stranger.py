@@ -24,8 +24,8 @@ STRANGER = Path(__file__).parents[1] / "support" / "export_verifier.py"
 def run_verifier(export: Path, *more: str) -> str:
     """With nothing but the standard library."""
     asked = [sys.executable, "-I", "-S", str(STRANGER), str(export), *more]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return (done.stdout + done.stderr).strip()
+    result = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return (result.stdout + result.stderr).strip()
 
 
 def export_table(
@@ -41,8 +41,8 @@ def test_a_stranger_comes_to_the_same_head(
     run_station: StationCommand, journal: Path, tmp_path: Path, what: str, format: str
 ) -> None:
     out = export_table(run_station, journal, tmp_path / "out", what, format)
-    said = run_station("verify", out).stdout.split()
-    fingerprint, head = said[said.index("key") + 1], said[-1]
+    output = run_station("verify", out).stdout.split()
+    fingerprint, head = output[output.index("key") + 1], output[-1]
     assert run_verifier(out, fingerprint) == head
     assert run_verifier(out, "0" * 64) == "signed by another key"
 

@@ -34,9 +34,9 @@ def test_a_whole_journal_gives_its_head(
 
 
 def test_what_it_prints_is_what_head_takes(run_station: StationCommand, journal: Path) -> None:
-    said = run_station("verify", journal).stdout.split()[-1]
-    assert run_station("verify", journal, "--head", said).exit_code == 0
-    assert run_station("verify", journal.parent, "--head", said.upper()).exit_code == 0
+    output = run_station("verify", journal).stdout.split()[-1]
+    assert run_station("verify", journal, "--head", output).exit_code == 0
+    assert run_station("verify", journal.parent, "--head", output.upper()).exit_code == 0
 
 
 def test_a_live_journal_and_a_copy_of_it(

@@ -32,25 +32,27 @@ from tests.support.story import (
 
 @pytest.fixture
 def transaction_id(story: Station) -> str:
-    [started] = [one.event for one in story.entries if isinstance(one.event, TransactionStarted)]
+    [started] = [
+        entry.event for entry in story.entries if isinstance(entry.event, TransactionStarted)
+    ]
     return started.transaction_id
 
 
 def test_an_entry_is_told_with_what_led_to_it(
     run_station: StationCommand, journal: Path, story: Station
 ) -> None:
-    [begun] = [one for one in story.entries if isinstance(one.event, TransactionStarted)]
-    told = run_station("why", journal, str(begun.seq))
-    assert (told.exit_code, told.stderr) == (0, "")
-    assert told.lines[0].startswith(f"Entry {begun.seq}: station starts transaction")
-    assert told.lines[1] == (
+    [begun] = [entry for entry in story.entries if isinstance(entry.event, TransactionStarted)]
+    result = run_station("why", journal, str(begun.seq))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.lines[0].startswith(f"Entry {begun.seq}: station starts transaction")
+    assert result.lines[1] == (
         "Because an IdToken was authorized: TxStartPoint was reached (E01.FR.03 or E01.FR.05)."
     )
-    [asked] = [each for each in told.lines if each.startswith("*")]
+    [asked] = [line for line in result.lines if line.startswith("*")]
     assert asked.endswith(f"<- {begun.cause}, {begun.seq - 2} [E01.FR.03 or E01.FR.05]")
-    assert any("EV driver presents" in each for each in told.lines)
-    assert "2026-03-01 UTC" in told.stdout
-    assert "\x1b" not in told.stdout
+    assert any("EV driver presents" in line for line in result.lines)
+    assert "2026-03-01 UTC" in result.stdout
+    assert "\x1b" not in result.stdout
 
 
 def test_a_transaction_is_named_by_its_beginning(
@@ -66,20 +68,22 @@ def test_a_transaction_is_named_by_its_beginning(
 def test_what_befell_a_transaction_is_told_with_it(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
-    told = given(
+    station = given(
         ONLINE, station_restarted(gap_s=5), LINK_OPENED, IDLE, cable_plugged(1), presented(ALICE, evse_id=1),
         charging_started(1), station_restarted(gap_s=7), LINK_OPENED, cable_plugged(1), meter_read(1, "1500"), charging_stopped(1),
     )  # fmt: skip
-    told.host_at -= timedelta(hours=2)
-    told.with_csms(
+    station.host_at -= timedelta(hours=2)
+    station.with_csms(
         accept_everything, ClockStepped(-7_200_000), presented(ALICE, evse_id=1), charging_stopped(1),
         cable_unplugged(1), station_restarted(), ClockStepped(999),
     )  # fmt: skip
-    name = next(one.event for one in told.entries if isinstance(one.event, TransactionStarted))
-    restart = [one.seq for one in told.entries if isinstance(one.event, StationStarted)][2]
-    [moved, _] = [one.seq for one in told.entries if isinstance(one.event, ClockStepped)]
+    name = next(
+        entry.event for entry in station.entries if isinstance(entry.event, TransactionStarted)
+    )
+    restart = [entry.seq for entry in station.entries if isinstance(entry.event, StationStarted)][2]
+    [moved, _] = [entry.seq for entry in station.entries if isinstance(entry.event, ClockStepped)]
     account = run_station(
-        "why", write_journal(tmp_path / "journal.db", told.entries), name.transaction_id
+        "why", write_journal(tmp_path / "journal.db", station.entries), name.transaction_id
     )
     assert account.exit_code == 0
     assert f"The program restarted while it was open: entry {restart}." in account.lines
@@ -94,9 +98,11 @@ def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_p
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         token = store.reference_for("ISO14443", "04A224B2")
-        told = given(ONLINE, cable_plugged(1), presented(token, evse_id=1))
-        store.append(told.entries)
-    [begun] = [one.seq for one in told.entries if isinstance(one.event, TransactionStarted)]
+        station = given(ONLINE, cable_plugged(1), presented(token, evse_id=1))
+        store.append(station.entries)
+    [begun] = [
+        entry.seq for entry in station.entries if isinstance(entry.event, TransactionStarted)
+    ]
     hidden, shown = (
         run_station("why", path, str(begun)),
         run_station("why", path, str(begun), "--values"),
@@ -118,9 +124,9 @@ def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_p
 def test_what_is_not_there_is_one_line(
     run_station: StationCommand, journal: Path, what: str, said: str
 ) -> None:
-    told = run_station("why", journal, what)
-    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
-    assert said in told.stderr
+    result = run_station("why", journal, what)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert said in result.stderr
 
 
 @pytest.fixture
@@ -137,9 +143,9 @@ def journal_of_thirty(tmp_path: Path) -> Path:
 def test_a_beginning_that_several_share_names_them(
     run_station: StationCommand, journal_of_thirty: Path
 ) -> None:
-    told = run_station("why", journal_of_thirty, "d")
-    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
-    assert "4 transactions begin with 'd': dabf" in told.stderr
+    result = run_station("why", journal_of_thirty, "d")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert "4 transactions begin with 'd': dabf" in result.stderr
 
 
 def test_digits_are_an_entry_first_and_then_a_transaction(
@@ -150,9 +156,9 @@ def test_digits_are_an_entry_first_and_then_a_transaction(
 
 
 def test_an_empty_journal_has_nothing_to_tell(run_station: StationCommand, tmp_path: Path) -> None:
-    told = run_station("why", write_journal(tmp_path / "journal.db", []), "1")
-    assert (told.exit_code, told.stdout) == (1, "")
-    assert "no entries yet" in told.stderr
+    result = run_station("why", write_journal(tmp_path / "journal.db", []), "1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no entries yet" in result.stderr
 
 
 def test_damage_is_told_and_the_rest_of_the_chain_too(
@@ -162,7 +168,7 @@ def test_damage_is_told_and_the_rest_of_the_chain_too(
         db.execute("DROP TRIGGER entry_not_updated")
         db.execute("UPDATE entry SET body = '{' WHERE kind = 'AuthorizationGranted'")
     db.close()
-    told = run_station("why", journal, transaction_id)
-    assert told.exit_code == 1
-    assert "! archived, missing or unreadable" in told.stdout
-    assert "1 entries are missing or unreadable" in told.stderr
+    result = run_station("why", journal, transaction_id)
+    assert result.exit_code == 1
+    assert "! archived, missing or unreadable" in result.stdout
+    assert "1 entries are missing or unreadable" in result.stderr

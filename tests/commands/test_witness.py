@@ -51,7 +51,9 @@ class WitnessedRun(NamedTuple):
 
     @property
     def ended_events(self) -> list[TransactionEventRequest]:
-        return [one.ended_event for one in self.ledger.transactions.values() if one.ended_event]
+        return [
+            value.ended_event for value in self.ledger.transactions.values() if value.ended_event
+        ]
 
     @property
     def heads(self) -> list[str]:
@@ -141,8 +143,8 @@ def test_a_head_is_on_the_disk_before_the_message_that_names_it(
 def test_the_journal_holds_all_that_the_judgement_of_a_head_needs(
     witnessed_run: WitnessedRun, run_station: StationCommand
 ) -> None:
-    ran = run_station("verify", witnessed_run.path, "--redecide")
-    assert (ran.exit_code, ran.stderr) == (0, "")
+    result = run_station("verify", witnessed_run.path, "--redecide")
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_a_forged_witness_is_refused(
@@ -173,9 +175,9 @@ def test_a_tail_that_was_cut_off_shows_though_the_chain_holds(
     assert run_station("verify", path).exit_code == 0  # nobody can tell from the file alone
     for head in witnessed_run.heads:
         cut = int(head.partition(":")[0]) >= last
-        ran = run_station("verify", path, "--head", head)
-        assert ran.exit_code == cut
-        assert (f"entry {last}: missing" in ran.stderr) == cut
+        result = run_station("verify", path, "--head", head)
+        assert result.exit_code == cut
+        assert (f"entry {last}: missing" in result.stderr) == cut
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -190,7 +192,9 @@ def test_every_witness_holds_in_a_world_with_faults(seed: int, tmp_path: Path) -
         pass
     [path] = tmp_path.glob("*/journal.db")
     accounts = trial.world.csms.double.ledger.transactions.values()
-    for head in _reported_heads([one.ended_event for one in accounts if one.ended_event]):
+    for head in _reported_heads(
+        [account.ended_event for account in accounts if account.ended_event]
+    ):
         assert list(verify(path, parse_witnessed_head(head))) == []
 
 
@@ -205,19 +209,21 @@ def ended_event(
     profile_name: str, *before: HeadRecorded, witness_enabled: bool
 ) -> dict[str, object]:
     """The event that ends a transaction."""
-    told = given(ONLINE, profile_name=profile_name)
+    station = given(ONLINE, profile_name=profile_name)
     if witness_enabled:
         component = {"name": "CustomizationCtrlr"}
         variable = {"name": "CustomImplementationEnabled", "instance": VENDOR_ID}
         asked = {"attributeValue": "true", "component": component, "variable": variable}
-        [result] = response_payload_in(told.when(called("SetVariables", setVariableData=[asked])))[
-            "setVariableResult"
-        ]
+        [result] = response_payload_in(
+            station.when(called("SetVariables", setVariableData=[asked]))
+        )["setVariableResult"]
         assert result["attributeStatus"] == "Accepted"
-    told.when(in_transaction(1), *before)
-    decisions = told.when(presented(id_token_named("alice"), evse_id=1), charging_stopped(1))
+    station.when(in_transaction(1), *before)
+    decisions = station.when(presented(id_token_named("alice"), evse_id=1), charging_stopped(1))
     [event] = [
-        one for one in queued_payloads(decisions, "TransactionEvent") if one["eventType"] == "Ended"
+        queued_payload
+        for queued_payload in queued_payloads(decisions, "TransactionEvent")
+        if queued_payload["eventType"] == "Ended"
     ]
     return event
 

@@ -255,7 +255,7 @@ class StationProcess(Process):
     def read_emulated_evse(self, evse_id: int) -> dict[str, Any]:
         """What is really so at one EVSE, by the emulated world itself."""
         evses = request_control(self.data / "emulator.sock", "world")["evses"]
-        [evse] = [each for each in evses if each["evse_id"] == evse_id]
+        [evse] = [evse for evse in evses if evse["evse_id"] == evse_id]
         return dict(evse)
 
     def emulated_meter_wh(self, evse_id: int) -> Decimal:

@@ -109,9 +109,9 @@ def test_a_station_archives_sells_forgets_and_starts_again_p6(
     for refs in ([], "#0123456789abcdef", [ALICE], ["#0123456789ABCDEF"], None):
         with pytest.raises(ControlRefused, match="forget: "):
             old_station.request_operation("forget", refs=refs)
-    done = old_station.run_verb("forget", str(old_station.journal), ALICE)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(": erased.\n")
+    result = old_station.run_verb("forget", str(old_station.journal), ALICE)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith(": erased.\n")
     assert files_with_value(old_station.data, ALICE) == []
     check_journal(old_station)
     after = csms.next_frame_number()
@@ -119,9 +119,9 @@ def test_a_station_archives_sells_forgets_and_starts_again_p6(
     old_station.restart()
     wait_booted(old_station, csms, after=after)
     assert old_station.terminate() == 0
-    told = run_command("replay", str(old_station.journal))
-    assert told.returncode == 0, told.stderr
-    assert "the host's clock jumps" in told.stdout.splitlines()[1]
+    completed = run_command("replay", str(old_station.journal))
+    assert completed.returncode == 0, completed.stderr
+    assert "the host's clock jumps" in completed.stdout.splitlines()[1]
     assert run_command("verify", str(old_station.journal)).stdout.count("intact. ") == 1
 
 
@@ -141,8 +141,8 @@ def test_a_station_archives_what_is_damaged_all_the_same_p5(
     authorize_and_plug_in(old_station)
     wait_charging(csms, after=after)
     assert old_station.terminate() == 0
-    told = run_command("verify", str(old_station.journal))
-    changed, missing = told.stderr.splitlines()
+    result = run_command("verify", str(old_station.journal))
+    changed, missing = result.stderr.splitlines()
     assert changed == "entry 50: does not match its digest"
     assert missing.endswith(": missing")
     assert (aside / "journal.db").exists()

@@ -39,10 +39,10 @@ def request_customer_information(
     csms.wait_for_call(
         "NotifyCustomerInformation", lambda part: not part.get("tbc"), STEP_TIMEOUT_S, after=after
     )
-    parts = [one.payload for one in csms.calls_for("NotifyCustomerInformation", after)]
-    assert {one["requestId"] for one in parts} == {request_id}
-    assert [one["seqNo"] for one in parts] == list(range(len(parts)))
-    return "\n".join(one["data"] for one in parts)
+    parts = [frame.payload for frame in csms.calls_for("NotifyCustomerInformation", after)]
+    assert {part["requestId"] for part in parts} == {request_id}
+    assert [part["seqNo"] for part in parts] == list(range(len(parts)))
+    return "\n".join(part["data"] for part in parts)
 
 
 def complete_session(station: StationProcess, csms: Csms, id_token: str = ALICE) -> str:
@@ -80,7 +80,12 @@ def test_what_was_reported_does_not_stay_n09_fr_05(station: StationProcess, csms
     transaction_id = complete_session(station, csms)
     request_customer_information(csms, 1, ALICE, report=True, clear=False)
     wait_until(
-        lambda: not any(transaction_id.upper() in one for one in stored_id_tokens(station)),
+        lambda: (
+            not any(
+                transaction_id.upper() in stored_id_token
+                for stored_id_token in stored_id_tokens(station)
+            )
+        ),
         STEP_TIMEOUT_S,
         "erasure of the report",
     )
@@ -113,9 +118,9 @@ def test_who_charges_is_told_of_to_the_end_and_then_erased(
     ended = wait_transaction_ended(csms, transaction_id)
     assert ended.get("idToken", {"idToken": ALICE})["idToken"] == ALICE
     assert not [
-        one
-        for one in csms.calls_for("TransactionEvent")
-        if one.payload.get("idToken", {}).get("idToken", "").startswith("#")
+        frame
+        for frame in csms.calls_for("TransactionEvent")
+        if frame.payload.get("idToken", {}).get("idToken", "").startswith("#")
     ]
     wait_until(lambda: ALICE not in stored_id_tokens(station), STEP_TIMEOUT_S, "erasure")
     check_journal(station)

@@ -88,7 +88,10 @@ def get_variables(csms: Csms, *wanted: Payload) -> list[Payload]:
 def test_a_base_report_is_complete_and_says_nothing_twice_b07(
     report_base: str, station: StationProcess, csms: Csms
 ) -> None:
-    told = [variable_key(each) for each in base_report_parts(csms, report_base, 17)]
+    told = [
+        variable_key(base_report_part)
+        for base_report_part in base_report_parts(csms, report_base, 17)
+    ]
     assert len(told) == len(set(told))
     if report_base == "FullInventory":
         assert {(name[0], name[4]) for name in told} >= REQUIRED
@@ -100,9 +103,10 @@ def test_what_a_report_says_is_what_getvariables_says_b06_b07(
     station: StationProcess, csms: Csms
 ) -> None:
     steady = [
-        each
-        for each in base_report_parts(csms, "FullInventory", 18)
-        if each["variable"]["name"] not in MEASURED and each["component"]["name"] != "ConnectedEV"
+        base_report_part
+        for base_report_part in base_report_parts(csms, "FullInventory", 18)
+        if base_report_part["variable"]["name"] not in MEASURED
+        and base_report_part["component"]["name"] != "ConnectedEV"
     ]
     compared = 0
     for start in range(0, len(steady), 10):  # well within BytesPerMessageGetVariables
@@ -137,7 +141,7 @@ def test_getvariables_answers_item_by_item_in_order_b06(
         wanted("txctrlr", "TXSTARTPOINT"),  # names are not case-sensitive
         wanted("SecurityCtrlr", "BasicAuthPassword"),
     )
-    assert [each["attributeStatus"] for each in results] == [
+    assert [result["attributeStatus"] for result in results] == [
         "Accepted",
         "UnknownComponent",
         "UnknownVariable",

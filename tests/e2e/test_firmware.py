@@ -89,11 +89,11 @@ def wait_status(csms: Csms, status: str, after: int = 0) -> int:
 
 
 def firmware_statuses(csms: Csms) -> list[str]:
-    return [str(one.payload["status"]) for one in csms.calls_for("FirmwareStatusNotification")]
+    return [str(frame.payload["status"]) for frame in csms.calls_for("FirmwareStatusNotification")]
 
 
 def security_events(csms: Csms) -> list[str]:
-    return [str(one.payload["type"]) for one in csms.calls_for("SecurityEventNotification")]
+    return [str(frame.payload["type"]) for frame in csms.calls_for("SecurityEventNotification")]
 
 
 def wait_security_event(csms: Csms, type: str) -> None:
@@ -131,7 +131,9 @@ def test_a_signed_release_is_fetched_checked_installed_and_started_tc_l_01(
     )
     wait_status(csms, "Installed")
     assert firmware_statuses(csms) == [*INSTALL_STATUSES, "Installed"]
-    assert {one.payload["requestId"] for one in csms.calls_for("FirmwareStatusNotification")} == {1}
+    assert {
+        frame.payload["requestId"] for frame in csms.calls_for("FirmwareStatusNotification")
+    } == {1}
     assert boot_reason(csms) == "FirmwareUpdate"
     wait_security_event(csms, "FirmwareUpdated")
     assert current_release(station) == "1.1"
@@ -173,9 +175,9 @@ def test_the_evses_are_unavailable_while_it_is_installed_and_available_after(
         after=csms.calls_for("FirmwareStatusNotification")[-2].number,
     )
     told = [
-        one.payload.get("status") or one.payload["connectorStatus"]
-        for one in csms.record.frames[after:]
-        if one.incoming and one.action in ("FirmwareStatusNotification", "StatusNotification")
+        frame.payload.get("status") or frame.payload["connectorStatus"]
+        for frame in csms.record.frames[after:]
+        if frame.incoming and frame.action in ("FirmwareStatusNotification", "StatusNotification")
     ]
     assert told.index("SignatureVerified") < told.index("Unavailable") < told.index("Installing")
 
@@ -304,9 +306,9 @@ def test_an_installer_that_fails_leaves_the_old_release(
         after=csms.calls_for("FirmwareStatusNotification")[-1].number - 2,
     )
     [advanced] = [
-        one.body
-        for one in station_with_installer.read_entries("FirmwareStatusChanged")
-        if one.body["why"]
+        row.body
+        for row in station_with_installer.read_entries("FirmwareStatusChanged")
+        if row.body["why"]
     ]
     assert "flash is worn out" in advanced["why"]
 
@@ -456,6 +458,6 @@ def test_another_order_takes_the_place_of_a_download_l01_fr_24(
         == "AcceptedCanceled"
     )
     wait_status(csms, "Installed")
-    told = [one.payload for one in csms.calls_for("FirmwareStatusNotification")]
+    told = [frame.payload for frame in csms.calls_for("FirmwareStatusNotification")]
     assert told[0] == {"status": "Downloading", "requestId": 1}
     assert {one["requestId"] for one in told[1:]} == {2}

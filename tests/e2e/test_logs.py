@@ -163,7 +163,7 @@ def test_only_the_span_asked_for_is_told(
     reply = csms.call("GetLog", {"log": asked, "logType": "DiagnosticsLog", "requestId": 1})
     wait_status(csms, "Uploaded")
     lines = (http_server.root / reply["filename"]).read_text().splitlines()
-    within = [one for one in entries if span["oldestTimestamp"] <= one.at <= entries[-1].at]
+    within = [entry for entry in entries if span["oldestTimestamp"] <= entry.at <= entries[-1].at]
     told = [line for line in lines if line[:4].isdigit() and line[10:11] == " "]
     assert len(within) <= len(told) < len(within) + 5  # others of the same last millisecond
 
@@ -205,7 +205,7 @@ def test_a_second_request_takes_the_place_of_the_first_tc_n_36(
     wait_status(csms, "AcceptedCanceled", 1)
     wait_status(csms, "Uploaded", 2)
     assert (http_server.root / reply["filename"]).exists()
-    statuses = [one.payload["status"] for one in csms.calls_for("LogStatusNotification")]
+    statuses = [frame.payload["status"] for frame in csms.calls_for("LogStatusNotification")]
     assert statuses == ["Uploading", "AcceptedCanceled", "Uploading", "Uploaded"]
 
 

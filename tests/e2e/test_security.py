@@ -56,7 +56,7 @@ def set_profile(csms: Csms, slot: int, url: str, security_profile: int) -> str:
 
 
 def security_events(csms: Csms, after: int = 0) -> list[str]:
-    return [one.payload["type"] for one in csms.calls_for("SecurityEventNotification", after)]
+    return [frame.payload["type"] for frame in csms.calls_for("SecurityEventNotification", after)]
 
 
 # --- A01 -----------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ def test_sessions_one_after_another_share_nothing(station: StationProcess, csms:
         check_transaction_complete(station, csms, transaction_id, meter_before_wh)
         transactions.append(transaction_id)
     assert len(set(transactions)) == 2
-    first, second = (csms.ledger.registers_of(each) for each in transactions)
+    first, second = (csms.ledger.registers_of(transaction) for transaction in transactions)
     assert second[0].energy_wh >= first[-1].energy_wh > Decimal(0)
 
 
