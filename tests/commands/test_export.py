@@ -265,7 +265,9 @@ def test_a_parked_message_shows_in_its_transaction(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     once = variable_preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1")
-    station = given(once, ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
+    station = given(
+        once, ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1)
+    )
     station.when(charging_started(1), error_received())
     station.with_csms(
         accept_everything, presented(ALICE, evse_id=1), charging_stopped(1), cable_unplugged(1)
@@ -407,7 +409,9 @@ def troubled_journal(tmp_path: Path) -> Path:
         time_passed(seconds=60),
         device_recovered(1),
     )
-    station.with_csms(accept_everything, device_faulted(0, "cabinet", "door"), time_passed(seconds=30))
+    station.with_csms(
+        accept_everything, device_faulted(0, "cabinet", "door"), time_passed(seconds=30)
+    )
     station.with_csms(
         accept_everything, station_restarted(boot_id="boot-2", gap_s=13 * 3600), LINK_OPENED
     )

@@ -269,7 +269,9 @@ def test_nothing_is_written_over(
 def test_a_file_that_cannot_be_written_is_one_line(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
-    result = run_station("to-test", journal, "--from", "20", "--out", tmp_path / "none" / "test_it.py")
+    result = run_station(
+        "to-test", journal, "--from", "20", "--out", tmp_path / "none" / "test_it.py"
+    )
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert result.stderr.endswith("No such file or directory. No test was written.\n")
 

@@ -221,9 +221,9 @@ def ended_event(
     station.when(in_transaction(1), *before)
     decisions = station.when(presented(id_token_named("alice"), evse_id=1), charging_stopped(1))
     [event] = [
-        queued_payload
-        for queued_payload in queued_payloads(decisions, "TransactionEvent")
-        if queued_payload["eventType"] == "Ended"
+        payload
+        for payload in queued_payloads(decisions, "TransactionEvent")
+        if payload["eventType"] == "Ended"
     ]
     return event
 

@@ -80,12 +80,7 @@ def test_what_was_reported_does_not_stay_n09_fr_05(station: StationProcess, csms
     transaction_id = complete_session(station, csms)
     request_customer_information(csms, 1, ALICE, report=True, clear=False)
     wait_until(
-        lambda: (
-            not any(
-                transaction_id.upper() in stored_id_token
-                for stored_id_token in stored_id_tokens(station)
-            )
-        ),
+        lambda: not any(transaction_id.upper() in value for value in stored_id_tokens(station)),
         STEP_TIMEOUT_S,
         "erasure of the report",
     )

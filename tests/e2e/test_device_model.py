@@ -88,10 +88,7 @@ def get_variables(csms: Csms, *wanted: Payload) -> list[Payload]:
 def test_a_base_report_is_complete_and_says_nothing_twice_b07(
     report_base: str, station: StationProcess, csms: Csms
 ) -> None:
-    told = [
-        variable_key(base_report_part)
-        for base_report_part in base_report_parts(csms, report_base, 17)
-    ]
+    told = [variable_key(reported) for reported in base_report_parts(csms, report_base, 17)]
     assert len(told) == len(set(told))
     if report_base == "FullInventory":
         assert {(name[0], name[4]) for name in told} >= REQUIRED
@@ -103,10 +100,10 @@ def test_what_a_report_says_is_what_getvariables_says_b06_b07(
     station: StationProcess, csms: Csms
 ) -> None:
     steady = [
-        base_report_part
-        for base_report_part in base_report_parts(csms, "FullInventory", 18)
-        if base_report_part["variable"]["name"] not in MEASURED
-        and base_report_part["component"]["name"] != "ConnectedEV"
+        reported
+        for reported in base_report_parts(csms, "FullInventory", 18)
+        if reported["variable"]["name"] not in MEASURED
+        and reported["component"]["name"] != "ConnectedEV"
     ]
     compared = 0
     for start in range(0, len(steady), 10):  # well within BytesPerMessageGetVariables

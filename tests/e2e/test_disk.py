@@ -73,7 +73,7 @@ def display_words(station: StationProcess) -> set[str]:
 def test_a_second_process_is_refused_in_one_line(station: StationProcess) -> None:
     second = station.run_verb("run", "--config", str(station.config), "--quiet")
     assert second.returncode == 2
-    [line] = [splitline for line in second.stderr.splitlines() if " WARNING " not in splitline]
+    [line] = [line for line in second.stderr.splitlines() if " WARNING " not in line]
     assert f"another process (pid {station.pid}) writes this journal" in line
     assert station.is_alive
     assert station.read_state()["link"] == "up"
