@@ -1,7 +1,7 @@
-"""What happened that concerns the security of the station, and who hears of it? (A04)
+"""Security events: the security log and SecurityEventNotification. A04.
 
-Every security event is a line of the security log; the critical ones the CSMS hears of, and they
-wait for it as long as it takes (A04.FR.02).
+Every security event is an entry and a line of the security log. Critical ones are also reported to
+the CSMS; these calls are kept until they are delivered (A04.FR.02).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from station.ocpp.messages.a_security import SecurityEventNotificationRequest
 
 TIME_ADJUSTMENT_THRESHOLD: Final = "ClockCtrlr.TimeAdjustmentReportingThreshold"
 TECH_INFO_MAX: Final = 255  # characters. SecurityEventNotificationRequest
-DOOR_DEVICES: Final = frozenset({"door", "dispenser_door"})  # devices that tell of a tampering
+DOOR_DEVICES: Final = frozenset({"door", "dispenser_door"})  # their faults are tampering
 
 # Part 2 appendix 1: whether an event is critical.
 CRITICAL_BY_TYPE: Final[dict[str, bool]] = {
@@ -54,10 +54,10 @@ CRITICAL_BY_TYPE: Final[dict[str, bool]] = {
 
 
 def log_security_event(ctx: Context, event_type: str, tech_info: str = "") -> Iterator[Decision]:
-    """Log a security event of Part 2 appendix 1, and tell the CSMS where it is critical.
+    """Log a security event of Part 2 appendix 1, and report it to the CSMS if it is critical.
 
     Args:
-        tech_info: for a person; never a secret (A01.FR.12).
+        tech_info: text for people; never a secret (A01.FR.12).
     """
     critical = CRITICAL_BY_TYPE[event_type]
     yield SecurityEventLogged(event_type, critical, tech_info[:TECH_INFO_MAX])
@@ -71,17 +71,17 @@ def log_security_event(ctx: Context, event_type: str, tech_info: str = "") -> It
 
 
 def log_startup(ctx: Context) -> Iterator[Decision]:
-    """The station has booted; where a run ended before without the supply's fault, it rebooted."""
+    """Log the start, and a reboot if an earlier run did not end with the supply."""
     if not isinstance(ctx.entry.event, StationStarted):
         return
-    life = ctx.state.lifecycle
-    yield from log_security_event(ctx, "StartupOfTheDevice", f"release {life.release}")
-    if life.run_count > 1 and life.boot_reason != "PowerUp":
-        yield from log_security_event(ctx, "ResetOrReboot", life.boot_reason)
+    lifecycle = ctx.state.lifecycle
+    yield from log_security_event(ctx, "StartupOfTheDevice", f"release {lifecycle.release}")
+    if lifecycle.run_count > 1 and lifecycle.boot_reason != "PowerUp":
+        yield from log_security_event(ctx, "ResetOrReboot", lifecycle.boot_reason)
 
 
 def log_clock_step(ctx: Context, step_ms: int, source: str) -> Iterator[Decision]:
-    """The wall clock jumped by more than TimeAdjustmentReportingThreshold. Appendix 1."""
+    """Log a step of the wall clock of more than TimeAdjustmentReportingThreshold. Appendix 1."""
     if abs(step_ms) > ctx.variable_integer(TIME_ADJUSTMENT_THRESHOLD, default=20) * 1000:
         yield from log_security_event(
             ctx, "SettingSystemTime", f"by {step_ms / 1000:+.3f} s, {source}"
@@ -89,21 +89,22 @@ def log_clock_step(ctx: Context, step_ms: int, source: str) -> Iterator[Decision
 
 
 def log_observed_events(ctx: Context) -> Iterator[Decision]:
-    """Security events that the world tells of."""
+    """Log the security events that observations report."""
     match ctx.entry.event:
-        case LinkFailed(security_event=fault, reason=why) if fault:
+        case LinkFailed(security_event=event_type, reason=reason) if event_type:
             if ctx.state.security.newest_seq == ctx.entry.seq:
-                yield from log_security_event(ctx, fault, why)
+                yield from log_security_event(ctx, event_type, reason)
         case ClockStepped(step_ms=step_ms):
             yield from log_clock_step(ctx, step_ms, "the host's clock was set")
-        case JournalDamageFound(reason=why):
-            yield from log_security_event(ctx, "TamperDetectionActivated", f"journal: {why}")
-        case StorageReported(level=level, free_bytes=free) if level != "enough":
+        case JournalDamageFound(reason=reason):
+            yield from log_security_event(ctx, "TamperDetectionActivated", f"journal: {reason}")
+        case StorageReported(level=level, free_bytes=free_bytes) if level != "enough":
             yield from log_security_event(
-                ctx, "MemoryExhaustion", f"disk {level}: {free // 1024} KiB free"
+                ctx, "MemoryExhaustion", f"disk {level}: {free_bytes // 1024} KiB free"
             )
-        case SafeModeEntered(reasons=why):
-            yield from log_security_event(ctx, "StartupOfTheDevice", f"safe mode: {'; '.join(why)}")
+        case SafeModeEntered(reasons=reasons):
+            tech_info = f"safe mode: {'; '.join(reasons)}"
+            yield from log_security_event(ctx, "StartupOfTheDevice", tech_info)
         case DeviceFaulted(device=device) if device in DOOR_DEVICES:
             yield from log_security_event(ctx, "TamperDetectionActivated", device.replace("_", " "))
         case _:

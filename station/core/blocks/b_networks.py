@@ -1,4 +1,13 @@
-"""Which ways lead to a CSMS, and in which order are they tried? (B09, B10, A05)"""
+"""Network connection profiles: slots, their priority, and the security profile. B09, B10, A05.
+
+A *slot* holds one network connection profile. NetworkConfigurationPriority lists the slots in the
+order they are tried. A stored profile or a changed priority takes effect at the next start, when
+`select_network_slots` makes the list of candidates (B10.FR.04).
+
+The security profile in use can only rise. A slot with a higher one may be put into the priority if
+the certificates it needs are installed (A05.FR.02, A05.FR.03); once a link of the higher profile
+has opened, slots of lower ones are dropped (A05.FR.06).
+"""
 
 from __future__ import annotations
 
@@ -27,18 +36,18 @@ from station.ocpp.messages.b_provisioning import (
 )
 
 CONFIGURATION_PRIORITY: Final = "OCPPCommCtrlr.NetworkConfigurationPriority"
-OCPP_VERSION: Final = "OCPP20"  # how OCPPVersionEnumType calls 2.0.1
-MESSAGE_TIMEOUT_MAX_S: Final = 3600  # one lost answer keeps everything else waiting for so long
+OCPP_VERSION: Final = "OCPP20"  # OCPPVersionEnumType of 2.0.1
+MESSAGE_TIMEOUT_MAX_S: Final = 3600  # a lost answer delays every other call for this long
 SCHEME_BY_PROFILE: Final = {1: "ws", 2: "wss", 3: "wss"}  # by security profile
 
 
-# --- B09: filling a slot -------------------------------------------------------------------------
+# --- B09: store a profile ------------------------------------------------------------------------
 
 
 def set_network_profile(
     ctx: Context, call: Call, request: SetNetworkProfileRequest
 ) -> Iterator[Decision]:
-    """Store a way to a CSMS; it counts after the next start. B09.FR.01 to 05."""
+    """Store a network connection profile; it takes effect at a start. B09.FR.01 to 05."""
     slot, data = request.configuration_slot, request.connection_data
     new = NetworkProfile(
         slot=slot,
@@ -66,17 +75,17 @@ def set_network_profile(
 
 
 def _check_slot(ctx: Context, slot: int) -> tuple[str, str] | None:
-    """B09.FR.05: only what the valuesList of the priority has."""
+    """Only slots in the valuesList of the priority. B09.FR.05."""
     if str(slot) in ctx.product.profile.network_slots:
         return None
-    known = ",".join(ctx.product.profile.network_slots)
-    return "InvalidValue", f"there are slots {known}, not {slot}"
+    slots = ",".join(ctx.product.profile.network_slots)
+    return "InvalidValue", f"there are slots {slots}, not {slot}"
 
 
 def _check_slot_in_priority(ctx: Context, network_slot: NetworkProfile) -> tuple[str, str] | None:
-    """What the priority would refuse today must not get into it by way of a slot it names.
+    """Refuse a profile that the priority would refuse, for a slot that is in the priority.
 
-    After the next start the station would try a way that cannot work. A05.FR.02, A05.FR.03.
+    Otherwise the station would try a profile that cannot work at the next start. A05.FR.02, FR.03.
     """
     if str(network_slot.slot) not in ctx.variable_list(CONFIGURATION_PRIORITY):
         return None
@@ -89,27 +98,27 @@ def _check_slot_in_priority(ctx: Context, network_slot: NetworkProfile) -> tuple
 def _check_connection_data(
     ctx: Context, data: NetworkConnectionProfileType
 ) -> tuple[str, str] | None:
-    """Reason code and text of the first thing wrong. B09.FR.02, B09.FR.04."""
-    reached, own = ctx.state.network_profiles.security_profile, data.security_profile
+    """Reason code and text of the first refusal; None: it is usable. B09.FR.02, B09.FR.04."""
+    in_use, own = ctx.state.network_profiles.security_profile, data.security_profile
     allowed = ctx.product.profile.security_profiles
-    if own < reached:
-        return "InvalidValue", f"security profile {own} is lower than {reached}, which is in use"
+    if own < in_use:
+        return "InvalidValue", f"security profile {own} is lower than {in_use}, which is in use"
     if own not in allowed:
         return "InvalidValue", f"security profile {own} is none of {','.join(map(str, allowed))}"
     if data.ocpp_version != OCPP_VERSION or data.ocpp_transport != "JSON":
-        return "UnsupportedParam", f"only {OCPP_VERSION} over JSON is spoken here"
+        return "UnsupportedParam", f"only {OCPP_VERSION} over JSON is supported"
     if not 1 <= data.message_timeout <= MESSAGE_TIMEOUT_MAX_S:
-        told = f"messageTimeout is 1 to {MESSAGE_TIMEOUT_MAX_S} s, not {data.message_timeout}"
-        return "ValueOutOfRange", told
+        text = f"messageTimeout is 1 to {MESSAGE_TIMEOUT_MAX_S} s, not {data.message_timeout}"
+        return "ValueOutOfRange", text
     if data.apn is not None or data.vpn is not None:
-        # To accept a tunnel and then go without it would be worse than to say no.
+        # A tunnel that was accepted and is not used would be worse than a refusal.
         return "UnsupportedParam", "modem and tunnel are set up in the host, not by OCPP"
     fault = check_url(data.ocpp_csms_url, own)
     return ("InvalidURL", fault) if fault else None
 
 
 def check_url(url: str, security_profile: int) -> str | None:
-    """What is wrong with a URL for that security profile; None: nothing. Part 4 §3.1.1."""
+    """Why a URL is unusable with a security profile; None: it is usable. Part 4 §3.1.1."""
     scheme = SCHEME_BY_PROFILE[security_profile]
     try:
         parts = urlsplit(url)
@@ -127,13 +136,13 @@ def check_url(url: str, security_profile: int) -> str | None:
     return None
 
 
-# --- B10: the order ------------------------------------------------------------------------------
+# --- B10: the priority ---------------------------------------------------------------------------
 
 
 def check_priority(ctx: Context, text: str) -> Refusal | None:
-    """Why NetworkConfigurationPriority cannot be this. B10.FR.02, A05.FR.02 to 04.
+    """Why a value of NetworkConfigurationPriority is refused. B10.FR.02, A05.FR.02 to 04.
 
-    Its form has been checked; the sense is judged here.
+    Its form has been checked by its variable definition.
     """
     networks = ctx.state.network_profiles
     for member in split_list(text):
@@ -145,23 +154,23 @@ def check_priority(ctx: Context, text: str) -> Refusal | None:
     return None
 
 
-def _priority_refusal(why: str) -> Refusal:
-    return Refusal("Rejected", "InvalidValue", why)
+def _priority_refusal(text: str) -> Refusal:
+    return Refusal("Rejected", "InvalidValue", text)
 
 
 def _check_security_profile(ctx: Context, network_slot: NetworkProfile) -> str | None:
-    """Why a slot cannot be put to use."""
-    reached, own = ctx.state.network_profiles.security_profile, network_slot.security_profile
-    if own < reached:
-        return f"security profile {own} is lower than {reached}"  # A05, remark
+    """Why a slot cannot be used; None: it can."""
+    in_use, own = ctx.state.network_profiles.security_profile, network_slot.security_profile
+    if own < in_use:
+        return f"security profile {own} is lower than {in_use}"  # A05, remark
     if (
-        own > reached
+        own > in_use
         and own > 1
         and not m_certificates.has_valid_certificate(ctx, m_certificates.CSMS_ROOT)
     ):
         return "no valid CSMSRootCertificate is installed"  # A05.FR.02
     if (
-        own > reached
+        own > in_use
         and own == 3
         and not m_certificates.has_valid_certificate(ctx, m_certificates.STATION_CERTIFICATE)
     ):
@@ -170,31 +179,35 @@ def _check_security_profile(ctx: Context, network_slot: NetworkProfile) -> str |
 
 
 def select_network_slots(ctx: Context) -> Iterator[Decision]:
-    """What is stored counts from this start on. B10.FR.04, A05.FR.05.
+    """At a start, make the candidates from the stored profiles. B10.FR.04, A05.FR.05.
 
-    A station must not be stranded (B10.FR.09): where the priority leaves no usable slot, every
-    usable one is tried.
+    If the priority leaves no usable slot, every usable one is tried, so that the station is not
+    cut off from the CSMS (B10.FR.09).
     """
     if not isinstance(ctx.entry.event, StationStarted):
         return
     networks = ctx.state.network_profiles
     usable = [
-        one for one in networks.stored_profiles if one.security_profile >= networks.security_profile
+        profile
+        for profile in networks.stored_profiles
+        if profile.security_profile >= networks.security_profile
     ]
-    by_slot = {str(one.slot): one for one in usable}
-    chosen = [
-        by_slot[member] for member in ctx.variable_list(CONFIGURATION_PRIORITY) if member in by_slot
+    usable_by_slot = {str(profile.slot): profile for profile in usable}
+    in_priority = [
+        usable_by_slot[slot]
+        for slot in ctx.variable_list(CONFIGURATION_PRIORITY)
+        if slot in usable_by_slot
     ]
-    candidates = tuple(chosen or usable)
+    candidates = tuple(in_priority or usable)
     if candidates != networks.candidates:
         yield NetworkSlotsSelected(candidates)
 
 
 def on_csms_configured(ctx: Context) -> Iterator[Decision]:
-    """station.toml was changed: whoever stood at the station wants its slot tried first."""
+    """After a change of `[csms]` in station.toml, put its slot first in the priority."""
     yield from m_certificates.install_csms_roots(ctx)
     others = [
-        one for one in ctx.variable_list(CONFIGURATION_PRIORITY) if one != str(CONFIGURED_SLOT)
+        slot for slot in ctx.variable_list(CONFIGURATION_PRIORITY) if slot != str(CONFIGURED_SLOT)
     ]
     priority = ",".join([str(CONFIGURED_SLOT), *others])
     if ctx.state.lifecycle.run_count and priority != ctx.variable_text(CONFIGURATION_PRIORITY):
@@ -202,17 +215,17 @@ def on_csms_configured(ctx: Context) -> Iterator[Decision]:
 
 
 def raise_security_profile(ctx: Context) -> Iterator[Decision]:
-    """A connection of a higher security profile stands: the way back is closed. A05.FR.06."""
+    """When a link of a higher security profile opens, drop slots of lower ones. A05.FR.06."""
     event, networks = ctx.entry.event, ctx.state.network_profiles
     if not isinstance(event, LinkOpened) or event.security_profile <= networks.security_profile:
         return
     dropped = {
-        one.slot
-        for one in networks.stored_profiles
-        if one.security_profile < event.security_profile
+        profile.slot
+        for profile in networks.stored_profiles
+        if profile.security_profile < event.security_profile
     }
     yield SecurityProfileRaised(event.security_profile, tuple(sorted(dropped)))
-    kept = [one for one in ctx.variable_list(CONFIGURATION_PRIORITY) if int(one) not in dropped]
+    kept = [slot for slot in ctx.variable_list(CONFIGURATION_PRIORITY) if int(slot) not in dropped]
     priority = ",".join(kept or [str(event.slot)])
     if priority != ctx.variable_text(CONFIGURATION_PRIORITY):
         yield VariableChanged(CONFIGURATION_PRIORITY, priority)

@@ -1,4 +1,10 @@
-"""How does the station introduce itself, and stay heard? (B01 to B04, G02)"""
+"""BootNotification, Heartbeat, and the clock they correct. B01 to B04, G02.
+
+The registration is Unknown, Pending, Accepted or Rejected. A BootNotification is queued when the
+link is open, the station is not Accepted and none waits; the CSMS names the interval until the
+next one. Once Accepted, the station sends a Heartbeat after HeartbeatInterval without a CALL, and
+at least one a day, because its answer is also the time source (`ClockCtrlr.TimeSource`).
+"""
 
 from __future__ import annotations
 
@@ -28,17 +34,19 @@ HEARTBEAT_INTERVAL: Final = "OCPPCommCtrlr.HeartbeatInterval"
 OFFLINE_THRESHOLD: Final = "OCPPCommCtrlr.OfflineThreshold"
 TIME_SOURCE: Final = "ClockCtrlr.TimeSource"
 DAY_MS: Final = 24 * 3600 * 1000
-SERIAL_NUMBER: Final = "ChargingStation.SerialNumber"  # empty: nobody told
-CLOCK_STEP_MIN_MS: Final = 1_000  # a CSMS may tell whole seconds; less is no correction
+SERIAL_NUMBER: Final = "ChargingStation.SerialNumber"  # empty: unknown
+CLOCK_STEP_MIN_MS: Final = 1_000  # a CSMS may send whole seconds; less is no correction
 HEARTBEAT_INTERVAL_MAX_S: Final = 2**31 - 1
 
 
 def queue_boot_notification(ctx: Context) -> Iterator[Decision]:
-    """Introduce ourselves after a start, and again when the CSMS said so. B01.FR.01, B02.FR.04."""
+    """Queue a BootNotification after a start and at the retry interval. B01.FR.01, B02.FR.04."""
     due_ms = boot_due_ms(ctx)
     if due_ms is not None and ctx.uptime_ms >= due_ms:
-        moved = ctx.state.registration.slot_changed  # no BootReasonEnumType says so. B10.FR.10
-        yield build_boot_notification(ctx, "Unknown" if moved else ctx.state.lifecycle.boot_reason)
+        # After a change of the slot there is no fitting BootReasonEnumType. B10.FR.10
+        slot_changed = ctx.state.registration.slot_changed
+        boot_reason = "Unknown" if slot_changed else ctx.state.lifecycle.boot_reason
+        yield build_boot_notification(ctx, boot_reason)
 
 
 def boot_due_ms(ctx: Context) -> int | None:
@@ -53,8 +61,8 @@ def boot_due_ms(ctx: Context) -> int | None:
     return registration.retry_ms or 0
 
 
-def build_boot_notification(ctx: Context, why: str) -> CallQueued:
-    """B01.FR.09 names the reason."""
+def build_boot_notification(ctx: Context, boot_reason: str) -> CallQueued:
+    """A BootNotification with a reason. B01.FR.09."""
     product = ctx.product.profile.product
     request = BootNotificationRequest(
         charging_station=ChargingStationType(
@@ -63,15 +71,15 @@ def build_boot_notification(ctx: Context, why: str) -> CallQueued:
             serial_number=ctx.variable_text(SERIAL_NUMBER) or None,
             firmware_version=product.firmware_version,
         ),
-        reason=why,  # type: ignore[arg-type]
+        reason=boot_reason,  # type: ignore[arg-type]
     )
     return CallQueued(lane="boot", action="BootNotification", payload=encode_raw(request))
 
 
 def on_boot_notification_response(
-    ctx: Context, call: int, response: BootNotificationResponse | None
+    ctx: Context, call_seq: int, response: BootNotificationResponse | None
 ) -> Iterator[Decision]:
-    """Accepted, Pending or Rejected. B01.FR.04 to 06, B02.FR.07/08, B03.FR.05/06."""
+    """Apply status, time and interval. B01.FR.04 to 06, B02.FR.07/08, B03.FR.05/06."""
     if response is None:
         yield RegistrationFailed(BOOT_RETRY_S)
         return
@@ -87,29 +95,33 @@ def on_boot_notification_response(
 
 
 def correct_clock(ctx: Context, current_time: str, source: str) -> Iterator[Decision]:
-    """The CSMS told the time. Less than a second apart is the network's. B01.FR.06, G02.FR.06."""
+    """Correct the clock by currentTime. B01.FR.06, G02.FR.06.
+
+    A difference under a second is delay of the network and is not corrected.
+    """
     if "Heartbeat" not in ctx.variable_list(TIME_SOURCE):
         return
     try:
         step_ms = round((parse_timestamp(current_time) - ctx.now) / timedelta(milliseconds=1))
     except ValueError:
-        return  # not a time; the journal has the frame
+        return  # not a time; the journal holds the frame
     clock = ctx.state.clock
     if abs(step_ms) >= CLOCK_STEP_MIN_MS or not clock.synchronized:
-        moved = step_ms if abs(step_ms) >= CLOCK_STEP_MIN_MS else 0
-        yield ClockCorrected(clock.offset_ms + moved, moved, source)
-        yield from a_security.log_clock_step(ctx, moved, f"told by {source}")
+        correction_ms = step_ms if abs(step_ms) >= CLOCK_STEP_MIN_MS else 0
+        yield ClockCorrected(clock.offset_ms + correction_ms, correction_ms, source)
+        yield from a_security.log_clock_step(ctx, correction_ms, f"told by {source}")
 
 
 def on_heartbeat_response(
-    ctx: Context, call: int, response: HeartbeatResponse | None
+    ctx: Context, call_seq: int, response: HeartbeatResponse | None
 ) -> Iterator[Decision]:
+    """Correct the clock. G02.FR.06."""
     if response is not None:
         yield from correct_clock(ctx, response.current_time, "Heartbeat")
 
 
 def queue_heartbeat(ctx: Context) -> Iterator[Decision]:
-    """Speak when there was silence for HeartbeatInterval. G02.FR.02, G02.FR.05, G02.FR.07."""
+    """Queue a Heartbeat after HeartbeatInterval without a CALL. G02.FR.02, G02.FR.05, G02.FR.07."""
     due_ms = heartbeat_due_ms(ctx)
     if due_ms is None or ctx.uptime_ms < due_ms:
         return
@@ -129,7 +141,7 @@ def heartbeat_due_ms(ctx: Context) -> int | None:
 
 
 def require_status_resend(ctx: Context) -> Iterator[Decision]:
-    """Long absent: every connector is told anew; shortly: only what changed. B04.FR.01/02."""
+    """After a long offline period, report every connector again. B04.FR.01, B04.FR.02."""
     if isinstance(ctx.entry.event, LinkOpened):
         threshold_ms = ctx.variable_integer(OFFLINE_THRESHOLD) * 1000
         if ctx.state.link.last_offline_ms > threshold_ms:

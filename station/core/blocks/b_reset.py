@@ -1,4 +1,10 @@
-"""When does the station restart itself? (B11, B12)"""
+"""Reset: accept, schedule, and restart when nothing delays it. B11, B12.
+
+An Immediate reset stops open transactions (`e_start_stop_points`); an OnIdle one waits until the
+station is not busy. In both cases the restart is ordered when the ResetResponse has left and the
+transaction messages are delivered, at the latest after MessageTimeout; what is not delivered by
+then is sent after the restart.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +27,11 @@ from station.core.context import (
 from station.core.outbox_rules import message_timeout_ms
 from station.ocpp.messages.b_provisioning import ResetRequest, ResetResponse
 
-BOOT_REASON_BY_SCHEDULED: Final = {
-    False: "RemoteReset",
-    True: "ScheduledReset",
-}  # by ResetOrdered.scheduled
+BOOT_REASON_BY_SCHEDULED: Final = {False: "RemoteReset", True: "ScheduledReset"}
 
 
 def reset_station(ctx: Context, call: Call, request: ResetRequest) -> Iterator[Decision]:
-    """Restart now, or once nobody charges. B11.FR.01 to 09, B12.FR.01, B12.FR.02."""
+    """Order a reset, now or when the station is idle. B11.FR.01 to 09, B12.FR.01, B12.FR.02."""
     if request.evse_id is not None:
         yield _reject_reset(call, "UnsupportedParam", "a single EVSE cannot be reset")  # B11.FR.09
         return
@@ -36,18 +39,16 @@ def reset_station(ctx: Context, call: Call, request: ResetRequest) -> Iterator[D
         yield _reject_reset(call, "Unspecified", "the station restarts already")
         return
     if request.type == "Immediate" and _is_update_uncancellable(ctx):
-        yield _reject_reset(
-            call, "FwUpdateInProgress", "new firmware is being installed"
-        )  # B11.FR.06
+        # B11.FR.06
+        yield _reject_reset(call, "FwUpdateInProgress", "new firmware is being installed")
         return
-    kind = request.type
-    scheduled = kind == "OnIdle" and is_busy(ctx)
+    scheduled = request.type == "OnIdle" and is_busy(ctx)
     yield call_result(call, ResetResponse(status="Scheduled" if scheduled else "Accepted"))
-    yield ResetOrdered(kind, call.message_id, scheduled)
+    yield ResetOrdered(request.type, call.message_id, scheduled)
 
 
 def _is_immediate_reset_pending(ctx: Context) -> bool:
-    """Whether transactions are being ended for a reset already: no other may put it off."""
+    """Whether an immediate reset stops transactions already; another request must not delay it."""
     pending = ctx.state.lifecycle.reset
     return pending is not None and pending.reset_type == "Immediate"
 
@@ -57,51 +58,50 @@ def _reject_reset(call: Call, code: str, text: str) -> Decision:
 
 
 def is_busy(ctx: Context) -> bool:
-    """Whether somebody charges, or files are on their way. Erratum 2.14 (2025-06)."""
+    """Whether the station is in use or a file transfer is active. Erratum 2.14 (2025-06)."""
     return is_in_use(ctx) or l_firmware.is_update_active(ctx) or ctx.state.logs.upload is not None
 
 
 def _is_update_uncancellable(ctx: Context) -> bool:
-    """Whether an update has come too far to be broken off."""
+    """Whether an update can no longer be cancelled."""
     update = ctx.state.firmware.running_update
     return update is not None and update.status in l_firmware.UNCANCELLABLE_STATUSES
 
 
 def order_restart(ctx: Context) -> Iterator[Decision]:
-    """Order the restart once nothing stands in its way. B12.FR.03 to 05.
-
-    The answer has left, transactions are over, and, for as long as an answer may take, their
-    messages have been heard; what has not been heard is sent after the restart.
-    """
-    life = ctx.state.lifecycle
+    """Order the restart when nothing delays it any more. B12.FR.03 to 05."""
+    reset = ctx.state.lifecycle.reset
     due_ms = restart_due_ms(ctx)
-    if life.reset is None or due_ms is None:
+    if reset is None or due_ms is None:
         return
-    if ctx.uptime_ms < due_ms:
-        if any(
-            reply.message_id == life.reset.request_message_id
-            for reply in ctx.state.pending_replies.pending
-        ):
-            return
-        if (
-            len(ctx.state.outbox.transaction)
-            and ctx.may_send_calls
-            and life.reset.reset_type == "Immediate"
-        ):
-            return
-    yield RestartOrdered(BOOT_REASON_BY_SCHEDULED[life.reset.scheduled])
+    if ctx.uptime_ms < due_ms and (_is_reply_pending(ctx, reset) or _awaits_delivery(ctx, reset)):
+        return
+    yield RestartOrdered(BOOT_REASON_BY_SCHEDULED[reset.scheduled])
+
+
+def _is_reply_pending(ctx: Context, reset: ResetOrdered) -> bool:
+    """Whether the ResetResponse has not left yet."""
+    return any(
+        reply.message_id == reset.request_message_id for reply in ctx.state.pending_replies.pending
+    )
+
+
+def _awaits_delivery(ctx: Context, reset: ResetOrdered) -> bool:
+    """Whether transaction messages can still be delivered before an immediate restart."""
+    has_messages = len(ctx.state.outbox.transaction) > 0
+    return has_messages and ctx.may_send_calls and reset.reset_type == "Immediate"
 
 
 def restart_due_ms(ctx: Context) -> int | None:
-    """Uptime at which `restarts` waits no longer; None while somebody charges."""
-    life = ctx.state.lifecycle
-    if life.reset is None or life.restart or ctx.state.transactions.open:
+    """Uptime at which the restart waits no longer; None while transactions are open."""
+    lifecycle = ctx.state.lifecycle
+    if lifecycle.reset is None or lifecycle.restart or ctx.state.transactions.open:
         return None
-    if life.reset.reset_type == "OnIdle" and is_busy(ctx):
+    if lifecycle.reset.reset_type == "OnIdle" and is_busy(ctx):
         return None
-    return life.reset_ordered_ms + message_timeout_ms(ctx)
+    return lifecycle.reset_ordered_ms + message_timeout_ms(ctx)
 
 
-CALLS: dict[str, CallHandler] = {"Reset": reset_station}
+CALLS: Final[dict[str, CallHandler]] = {"Reset": reset_station}
 DEADLINES: Final[tuple[Deadline, ...]] = (restart_due_ms,)
 RULES: Final[tuple[Rule, ...]] = (order_restart,)

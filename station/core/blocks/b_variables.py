@@ -1,4 +1,10 @@
-"""How does the CSMS read, set and list the device model? (B05 to B08)"""
+"""GetVariables, SetVariables, GetBaseReport, GetReport. B05 to B08.
+
+The definitions and their checks are in `station.core.device_model`; values come from the state
+(what was set), from `measured_variables` (what the station measures) or from the definition (the
+factory value). `SEMANTIC_CHECKS` and `CHANGE_EFFECTS` are for variables that depend on more than
+their own definition.
+"""
 
 from __future__ import annotations
 
@@ -55,12 +61,12 @@ from station.ocpp.messages.b_provisioning import (
 from station.ocpp.messages.datatypes import ComponentType, StatusInfoType
 
 ITEMS_PER_MESSAGE: Final = "DeviceDataCtrlr.ItemsPerMessage[{}]"
-INVALID_SECRET: Final = "<unfit secret>"  # where one broke its rule, or could not be stored
+INVALID_SECRET: Final = "<unfit secret>"  # in place of one that broke its rule or was not stored
 BYTES_PER_MESSAGE: Final = "DeviceDataCtrlr.BytesPerMessage[{}]"
 
 
 def component_from_message(component: ComponentType) -> Component:
-    """A component as the device model names it."""
+    """A component of a message as the device model has it."""
     evse = component.evse
     return Component(
         component.name,
@@ -73,7 +79,7 @@ def component_from_message(component: ComponentType) -> Component:
 def read_attribute(
     ctx: Context, definition: VariableDefinition, attribute_type: str = "Actual"
 ) -> str:
-    """An attribute as it is right now."""
+    """The value of an attribute at this entry."""
     return attribute_value(
         definition, ctx.state.variables.values, partial(read_measured_value, ctx), attribute_type
     )
@@ -83,17 +89,17 @@ def read_attribute(
 
 
 def get_variables(ctx: Context, call: Call, request: GetVariablesRequest) -> Iterator[Decision]:
-    """One result for each attribute asked for. B06.FR.01 to 17."""
-    asked = request.get_variable_data
-    if excess := _check_message_size(ctx, call, "GetVariables", len(asked)):
-        yield excess
+    """One result for each attribute requested. B06.FR.01 to 17."""
+    items = request.get_variable_data
+    if refusal := _check_message_size(ctx, call, "GetVariables", len(items)):
+        yield refusal
         return
-    results = tuple(_get_variable(ctx, one) for one in asked)
+    results = tuple(_get_variable(ctx, item) for item in items)
     yield call_result(call, GetVariablesResponse(get_variable_result=results))
 
 
 def _check_message_size(ctx: Context, call: Call, action: str, items: int) -> Decision | None:
-    """More than a message may hold. B06.FR.16, B06.FR.17, B08.FR.17, B08.FR.18."""
+    """A CALLERROR for a message over its limits. B06.FR.16, B06.FR.17, B08.FR.17, B08.FR.18."""
     items_max = ctx.variable_integer(ITEMS_PER_MESSAGE.format(action))
     if items_max and items > items_max:
         return call_error(call, "OccurrenceConstraintViolation", f"at most {items_max} items")
@@ -103,25 +109,32 @@ def _check_message_size(ctx: Context, call: Call, action: str, items: int) -> De
     return None
 
 
-def _get_variable(ctx: Context, variable_data: GetVariableDataType) -> GetVariableResultType:
-    attribute_type = variable_data.attribute_type or "Actual"  # B06.FR.11
-    found = ctx.product.device_model.find_variable(
-        component_from_message(variable_data.component),
-        variable_data.variable.name,
-        variable_data.variable.instance,
-    )
-    refusal = found if isinstance(found, Refusal) else check_readable(found, attribute_type)
+def _get_variable(ctx: Context, item: GetVariableDataType) -> GetVariableResultType:
+    attribute_type = item.attribute_type or "Actual"  # B06.FR.11
+    definition = _find_variable(ctx, item)
+    if isinstance(definition, Refusal):
+        refusal: Refusal | None = definition
+    else:
+        refusal = check_readable(definition, attribute_type)
     value = None
     if refusal is None:
-        assert not isinstance(found, Refusal)
-        value = read_attribute(ctx, found, attribute_type)[:2500]
+        assert not isinstance(definition, Refusal)
+        value = read_attribute(ctx, definition, attribute_type)[:2500]
     return GetVariableResultType(
         attribute_status=refusal.status if refusal else "Accepted",
         attribute_status_info=_refusal_info(refusal),
         attribute_type=attribute_type,
         attribute_value=value,
-        component=variable_data.component,
-        variable=variable_data.variable,
+        component=item.component,
+        variable=item.variable,
+    )
+
+
+def _find_variable(
+    ctx: Context, item: GetVariableDataType | SetVariableDataType
+) -> VariableDefinition | Refusal:
+    return ctx.product.device_model.find_variable(
+        component_from_message(item.component), item.variable.name, item.variable.instance
     )
 
 
@@ -133,71 +146,76 @@ def _refusal_info(refusal: Refusal | None) -> StatusInfoType | None:
 
 
 def set_variables(ctx: Context, call: Call, request: SetVariablesRequest) -> Iterator[Decision]:
-    """One result for each attribute to set; each stands for itself. B05.FR.01 to 13."""
-    asked = request.set_variable_data
-    if excess := _check_message_size(ctx, call, "SetVariables", len(asked)):
-        yield excess
+    """Set each attribute on its own; one result for each. B05.FR.01 to 13."""
+    items = request.set_variable_data
+    if refusal := _check_message_size(ctx, call, "SetVariables", len(items)):
+        yield refusal
         return
     results = []
-    for one in asked:
-        result, changes = _set_variable(ctx, one)
+    for item in items:
+        result, changes = _set_variable(ctx, item)
         results.append(result)
         yield from changes
     yield call_result(call, SetVariablesResponse(set_variable_result=tuple(results)))
 
 
 def _set_variable(
-    ctx: Context, variable_data: SetVariableDataType
+    ctx: Context, item: SetVariableDataType
 ) -> tuple[SetVariableResultType, Sequence[Decision]]:
-    attribute_type = variable_data.attribute_type or "Actual"  # B05.FR.12
-    found = ctx.product.device_model.find_variable(
-        component_from_message(variable_data.component),
-        variable_data.variable.name,
-        variable_data.variable.instance,
-    )
-    refusal = (
-        found
-        if isinstance(found, Refusal)
-        else _check_new_value(found, attribute_type, variable_data)
-    )
-    if refusal is None and not isinstance(found, Refusal) and found.path in SEMANTIC_CHECKS:
-        refusal = SEMANTIC_CHECKS[found.path](ctx, variable_data.attribute_value)
+    """The result for one attribute, and the decisions that set it."""
+    attribute_type = item.attribute_type or "Actual"  # B05.FR.12
+    definition = _find_variable(ctx, item)
+    refusal: Refusal | None
     changes: Sequence[Decision] = ()
     status = "Accepted"  # B05.FR.10
-    if refusal is None:
-        assert not isinstance(found, Refusal)
-        changes = (
-            VariableChanged(found.attribute_path(attribute_type), variable_data.attribute_value),
-            *CHANGE_EFFECTS.get(found.path, _no_effect)(ctx),
-        )
-        status = "RebootRequired" if found.reboot_required else "Accepted"
-    return (
-        SetVariableResultType(
-            attribute_status=refusal.status if refusal else status,  # type: ignore[arg-type]
-            attribute_status_info=_refusal_info(refusal),
-            attribute_type=attribute_type,
-            component=variable_data.component,
-            variable=variable_data.variable,
-        ),
-        changes,
+    if isinstance(definition, Refusal):
+        refusal = definition
+    else:
+        refusal = _check_new_value(ctx, definition, attribute_type, item.attribute_value)
+        if refusal is None:
+            changes = (
+                VariableChanged(definition.attribute_path(attribute_type), item.attribute_value),
+                *CHANGE_EFFECTS.get(definition.path, _no_effect)(ctx),
+            )
+            status = "RebootRequired" if definition.reboot_required else "Accepted"
+    result = SetVariableResultType(
+        attribute_status=refusal.status if refusal else status,  # type: ignore[arg-type]
+        attribute_status_info=_refusal_info(refusal),
+        attribute_type=attribute_type,
+        component=item.component,
+        variable=item.variable,
     )
+    return result, changes
 
 
 def _check_new_value(
-    definition: VariableDefinition, attribute_type: str, variable_data: SetVariableDataType
+    ctx: Context, definition: VariableDefinition, attribute_type: str, value: str
 ) -> Refusal | None:
-    """B05.FR.06 to 09. Of a secret, only its reference and whether it is fit come this far."""
+    """Why a value is refused: by its definition, then by what else it depends on."""
+    refusal = _check_by_definition(definition, attribute_type, value)
+    if refusal is None and definition.path in SEMANTIC_CHECKS:
+        return SEMANTIC_CHECKS[definition.path](ctx, value)
+    return refusal
+
+
+def _check_by_definition(
+    definition: VariableDefinition, attribute_type: str, value: str
+) -> Refusal | None:
+    """Why a value is refused. B05.FR.06 to 09.
+
+    Of a secret only its reference arrives here, or INVALID_SECRET.
+    """
     if not definition.secret:
-        return check_settable(definition, attribute_type, variable_data.attribute_value)
+        return check_settable(definition, attribute_type, value)
     if definition.find_attribute(attribute_type) is None:
         return check_settable(definition, attribute_type, "")
-    if variable_data.attribute_value == INVALID_SECRET:
+    if value == INVALID_SECRET:
         return Refusal("Rejected", "InvalidValue", f"{definition.path}: not a fit secret")
     return None
 
 
 def _log_password_change(ctx: Context) -> Iterator[Decision]:
-    """The link reconnects with the new one by itself. A01.FR.11, A01.FR.12."""
+    """Log that the password was set; the link reconnects by itself. A01.FR.11, A01.FR.12."""
     yield from a_security.log_security_event(
         ctx, "ReconfigurationOfSecurityParameters", "BasicAuthPassword set"
     )
@@ -229,25 +247,25 @@ def _supports_report_base(ctx: Context, base: str) -> bool:
 
 
 def get_report(ctx: Context, call: Call, request: GetReportRequest) -> Iterator[Decision]:
-    """Report what matches. B08.FR.01 to 25."""
-    asked = request.component_variable or ()
-    if excess := _check_message_size(ctx, call, "GetReport", len(asked)):
-        yield excess
+    """Report the variables that match. B08.FR.01 to 25."""
+    items = request.component_variable or ()
+    if refusal := _check_message_size(ctx, call, "GetReport", len(items)):
+        yield refusal
         return
     criteria = request.component_criteria or ()
     if not set(criteria) <= set(CRITERIA):
         yield call_result(call, GetReportResponse(status="NotSupported"))  # B08.FR.02
         return
-    wanted = tuple(
+    filters = tuple(
         ReportFilter(
-            component_from_message(one.component),
-            one.variable.name if one.variable else None,
-            one.variable.instance if one.variable else None,
+            component_from_message(item.component),
+            item.variable.name if item.variable else None,
+            item.variable.instance if item.variable else None,
         )
-        for one in asked
+        for item in items
     )
     definitions = tuple(
-        select_variables(ctx.product.device_model, criteria, wanted, partial(read_attribute, ctx))
+        select_variables(ctx.product.device_model, criteria, filters, partial(read_attribute, ctx))
     )
     if not definitions:
         yield call_result(call, GetReportResponse(status="EmptyResultSet"))  # B08.FR.15
@@ -259,9 +277,12 @@ def get_report(ctx: Context, call: Call, request: GetReportRequest) -> Iterator[
 def _queue_report(
     ctx: Context, request_id: int, definitions: Sequence[VariableDefinition]
 ) -> Iterator[Decision]:
-    """The report, in parts that each fit a message. B07.FR.03/04/10, B08.FR.03/04/14."""
-    overrides, live = ctx.state.variables.values, partial(read_measured_value, ctx)
-    items = [msgspec.json.encode(report_data(one, overrides, live)) for one in definitions]
+    """Queue the report in parts that each fit a message. B07.FR.03/04/10, B08.FR.03/04/14."""
+    stored_values, read_measured = ctx.state.variables.values, partial(read_measured_value, ctx)
+    items = [
+        msgspec.json.encode(report_data(definition, stored_values, read_measured))
+        for definition in definitions
+    ]
     parts = split_into_messages(
         [len(item) for item in items],
         ctx.variable_integer(ITEMS_PER_MESSAGE.format("GetReport"), default=len(items)),
@@ -273,7 +294,7 @@ def _queue_report(
             "generatedAt": format_timestamp(ctx.now),
             "seqNo": seq_no,
             "tbc": seq_no < len(parts) - 1,
-            "reportData": [msgspec.Raw(items[place]) for place in part],
+            "reportData": [msgspec.Raw(items[index]) for index in part],
         }
         yield CallQueued(
             lane="general",
@@ -284,15 +305,15 @@ def _queue_report(
         )
 
 
-# What else a value must make sense with, besides the definition of its variable.
+# Checks of a value that depend on more than the definition of its variable.
 SEMANTIC_CHECKS: Final[dict[str, Callable[[Context, str], Refusal | None]]] = {
     b_networks.CONFIGURATION_PRIORITY: b_networks.check_priority,
 }
 
-# What else follows when a variable is set.
+# Decisions that follow when a variable is set.
 CHANGE_EFFECTS: Final[dict[str, Rule]] = {"SecurityCtrlr.BasicAuthPassword": _log_password_change}
 
-CALLS: dict[str, CallHandler] = {
+CALLS: Final[dict[str, CallHandler]] = {
     "GetVariables": get_variables,
     "SetVariables": set_variables,
     "GetBaseReport": get_base_report,

@@ -1,4 +1,16 @@
-"""Which readings does the CSMS get by the clock, or because it asks? (Block J)"""
+"""Clock-aligned meter values, and MeterValues on request. Block J.
+
+The day is divided into intervals of AlignedDataCtrlr.Interval; an interval has an index that counts
+from 1970. The first entry in a new interval takes the values (`report_aligned_values`). An interval
+that passed while the program was off, or that a step of the clock skipped, is not made up for.
+The first one after a change of the interval only sets the index.
+
+Values go out as MeterValues, or, if the EVSE has an open transaction, in a TransactionEvent.
+`keep_aligned_samples` keeps samples for the Ended event (AlignedDataCtrlr.TxEndedInterval).
+
+Readings of several EVSEs arrive one after the other. Neither rule runs in the entry of a reading
+but at the deadline that follows, so that no EVSE is reported with the reading of the moment before.
+"""
 
 from __future__ import annotations
 
@@ -22,42 +34,41 @@ TX_ENDED_INTERVAL: Final = "AlignedDataCtrlr.TxEndedInterval"
 ALIGNED_DATA_ENABLED: Final = "AlignedDataCtrlr.Enabled"
 
 
-def clock_slot(ctx: Context, interval_s: int) -> int:
-    """Which whole interval of the day, and of all days before, `now` lies in."""
+def interval_index(ctx: Context, interval_s: int) -> int:
+    """Index of the clock-aligned interval at this entry, counted from 1970."""
     return int(ctx.now.timestamp()) // interval_s
 
 
 def report_aligned_values(ctx: Context) -> Iterator[Decision]:
-    """Clock-aligned values at every interval of the wall clock. J01.FR.14, J01.FR.19/20, FR.22.
-
-    A moment that passed while the program was away, or that a clock jumped over, is not made up
-    for; the first one after a change of the interval only sets the pace.
-    """
-    interval_s = ctx.variable_integer(ALIGNED_INTERVAL)
-    if (
-        not interval_s
-        or not ctx.variable_boolean(ALIGNED_DATA_ENABLED, default=True)
-        or _is_meter_reading(ctx)
-    ):
+    """Report the values of each EVSE once per interval. J01.FR.14, J01.FR.19/20, J01.FR.22."""
+    interval_s = _enabled_interval_s(ctx, ALIGNED_INTERVAL)
+    if not interval_s or _is_meter_reading(ctx):
         return
-    readings, slot = ctx.state.readings, clock_slot(ctx, interval_s)
-    if readings.aligned_interval_index == slot and readings.aligned_interval_s == interval_s:
+    readings, index = ctx.state.readings, interval_index(ctx, interval_s)
+    if readings.aligned_interval_index == index and readings.aligned_interval_s == interval_s:
         return
-    yield ClockAlignedIntervalHandled(slot, interval_s)
+    yield ClockAlignedIntervalHandled(index, interval_s)
     if readings.aligned_interval_index is None or readings.aligned_interval_s != interval_s:
         return
     yield from _queue_aligned_values(ctx)
 
 
+def _enabled_interval_s(ctx: Context, variable: str) -> int:
+    """An interval in seconds; 0: no clock-aligned values."""
+    enabled = ctx.variable_boolean(ALIGNED_DATA_ENABLED, default=True)
+    return ctx.variable_integer(variable) if enabled else 0
+
+
 def _queue_aligned_values(ctx: Context) -> Iterator[Decision]:
+    """Queue the newest reading of each EVSE whose cable is known."""
     measurands = ctx.variable_list(ALIGNED_MEASURANDS)
     only_idle = ctx.variable_boolean(SEND_DURING_IDLE)
     if only_idle and ctx.state.transactions.open:
-        return  # J01.FR.20: the variable is the station's
+        return  # J01.FR.20: the variable is for the whole station
     for evse_id in ctx.state.lifecycle.evse_ids:
         reading = ctx.state.readings.on_evse(evse_id)
         if reading is None or not ctx.state.evses.by_id(evse_id).is_cable_known:
-            continue  # after a start, until the EVSE has spoken: the reading is of the run before
+            continue  # not reported since the start: the reading is of an earlier run
         value = build_meter_value(make_sample(reading, "Sample.Clock"), measurands)
         if value is None:
             continue
@@ -71,57 +82,52 @@ def _queue_aligned_values(ctx: Context) -> Iterator[Decision]:
 
 
 def _is_meter_reading(ctx: Context) -> bool:
-    """Whether a meter was read just now: at a clock-aligned moment each is read in its turn.
-
-    The deadline of that moment is judged when all of them have been, so that no EVSE is told of
-    with an old reading because another one's came first.
-    """
+    """Whether the entry is a reading: the values wait until every meter has been read."""
     return isinstance(ctx.entry.event, MeterRead)
 
 
 def aligned_due_ms(ctx: Context) -> int | None:
-    """Uptime of the next clock-aligned moment, as the wall clock has it now."""
-    interval_s = ctx.variable_integer(ALIGNED_INTERVAL)
-    if not interval_s or not ctx.variable_boolean(ALIGNED_DATA_ENABLED, default=True):
+    """Uptime at which the next interval begins by the wall clock."""
+    interval_s = _enabled_interval_s(ctx, ALIGNED_INTERVAL)
+    if not interval_s:
         return None
     if ctx.state.readings.aligned_interval_s != interval_s:
         return ctx.uptime_ms
-    into_ms = round(ctx.now.timestamp() * 1000) % (interval_s * 1000)
-    return ctx.uptime_ms + interval_s * 1000 - into_ms
+    return _next_interval_ms(ctx, interval_s)
+
+
+def _next_interval_ms(ctx: Context, interval_s: int) -> int:
+    """Uptime at which the next interval of this length begins."""
+    elapsed_ms = round(ctx.now.timestamp() * 1000) % (interval_s * 1000)
+    return ctx.uptime_ms + interval_s * 1000 - elapsed_ms
 
 
 def keep_aligned_samples(ctx: Context) -> Iterator[Decision]:
-    """Clock-aligned readings for TransactionEvent(Ended). AlignedDataCtrlr.TxEndedInterval."""
-    interval_s = ctx.variable_integer(TX_ENDED_INTERVAL)
-    if (
-        not interval_s
-        or not ctx.variable_boolean(ALIGNED_DATA_ENABLED, default=True)
-        or _is_meter_reading(ctx)
-    ):
+    """Keep clock-aligned samples for the Ended event. AlignedDataCtrlr.TxEndedInterval."""
+    interval_s = _enabled_interval_s(ctx, TX_ENDED_INTERVAL)
+    if not interval_s or _is_meter_reading(ctx):
         return
-    slot = clock_slot(ctx, interval_s)
+    index = interval_index(ctx, interval_s)
     for transaction in ctx.state.transactions.open:
         reading = ctx.state.readings.on_evse(transaction.evse_id)
         if reading is None or transaction.stop_order:
             continue
-        if transaction.last_aligned_at_unix_ms // (interval_s * 1000) != slot:
+        if transaction.last_aligned_at_unix_ms // (interval_s * 1000) != index:
             yield TransactionSampleKept(
                 transaction.transaction_id, make_sample(reading, "Sample.Clock")
             )
 
 
 def keep_due_ms(ctx: Context) -> int | None:
-    """Uptime at which `keep_aligned_samples` has something to keep."""
-    interval_s = ctx.variable_integer(TX_ENDED_INTERVAL)
-    enabled = ctx.variable_boolean(ALIGNED_DATA_ENABLED, default=True)
-    if not interval_s or not enabled or not ctx.state.transactions.open:
+    """Uptime at which a sample is to be kept."""
+    interval_s = _enabled_interval_s(ctx, TX_ENDED_INTERVAL)
+    if not interval_s or not ctx.state.transactions.open:
         return None
-    into_ms = round(ctx.now.timestamp() * 1000) % (interval_s * 1000)
-    return ctx.uptime_ms + interval_s * 1000 - into_ms
+    return _next_interval_ms(ctx, interval_s)
 
 
 def trigger_meter_values(ctx: Context, evse: EVSEType | None) -> Iterator[Decision]:
-    """The most recent measurements, now. F06.FR.06, F06.FR.11."""
+    """Queue the newest reading of the EVSE requested, or of all. F06.FR.06, F06.FR.11."""
     for evse_id in ctx.state.lifecycle.evse_ids:
         reading = ctx.state.readings.on_evse(evse_id)
         if reading is None or (evse is not None and evse.id not in (0, evse_id)):

@@ -1,10 +1,23 @@
-"""How does new firmware get onto the station? (Block L)
+"""UpdateFirmware: download, verify, install, restart. Block L.
 
-The status is the state (L01.FR.01): each entry into one is told, and what has to be done next
-follows from it. Only signed firmware is taken (L01); what L02 describes is refused.
+The FirmwareStatusEnumType of an update is its state (L01.FR.01); every change is reported to the
+CSMS, and the desired state gets the next step from it. The way through:
 
-Whether the station downloads (AQ-7) or installs (C-43) while somebody charges, and whether it lets
-go of an update once it runs (C-60), the product profile says.
+    ""                  DownloadScheduled, or Downloading at once
+    DownloadScheduled   Downloading when retrieveDateTime has come
+    Downloading         Downloaded or DownloadFailed (reported); DownloadPaused for transactions
+    Downloaded          SignatureVerified or InvalidSignature (reported)
+    SignatureVerified   InstallScheduled if it may not install yet, else Installing
+    InstallScheduled    Installing when installDateTime has come and the use of the station allows
+    Installing          InstallRebooting, InstallationFailed or InstallVerificationFailed (reported)
+    InstallRebooting    the station restarts; Installed or InstallationFailed (reported)
+
+Installing is entered by a rule of its own, `start_installation`, after the connector status: the
+CSMS receives Unavailable before Installing (L01.FR.05, L01.FR.07).
+
+Only signed firmware is accepted (L01); unsigned firmware (L02) is rejected. The product profile has
+whether the station downloads (AQ-7) or installs (C-43) while transactions run, and whether a newer
+request cancels an update (C-60).
 """
 
 from __future__ import annotations
@@ -62,32 +75,31 @@ ACTIVE_STATUSES: Final = frozenset(
     {"Downloading", "Downloaded", "SignatureVerified", "Installing", "InstallRebooting"}
 )
 
-# status -> the security event it is. L01.FR.03, L01.FR.31
+# status -> security event. L01.FR.03, L01.FR.31
 SECURITY_EVENT_BY_STATUS: Final = {
     "InvalidSignature": "InvalidFirmwareSignature",
     "Installed": "FirmwareUpdated",
 }
 
 
-# --- The order -----------------------------------------------------------------------------------
+# --- The request ---------------------------------------------------------------------------------
 
 
 def update_firmware(ctx: Context, call: Call, request: UpdateFirmwareRequest) -> Iterator[Decision]:
-    """Take an update on, if its signer is good and no other is in the way. L01.FR.21 to 27."""
+    """Accept an update if its signing certificate is valid. L01.FR.21 to 27."""
     firmware, running = request.firmware, ctx.state.firmware.running_update
     if firmware.signing_certificate is None or firmware.signature is None:
-        yield _reject_update(call, "Rejected", "MissingParam", "only signed firmware is taken")
+        yield _reject_update(call, "Rejected", "MissingParam", "only signed firmware is accepted")
         return
-    complaint = _check_signer(ctx, firmware.signing_certificate)
-    if complaint:
-        yield _reject_update(call, "InvalidCertificate", "InvalidCertificate", complaint)
-        yield from log_security_event(
-            ctx, "InvalidFirmwareSigningCertificate", complaint
-        )  # L01.FR.02
+    refusal = _check_signer(ctx, firmware.signing_certificate)
+    if refusal:
+        yield _reject_update(call, "InvalidCertificate", "InvalidCertificate", refusal)
+        # L01.FR.02
+        yield from log_security_event(ctx, "InvalidFirmwareSigningCertificate", refusal)
         return
     if running and not _is_cancellable(ctx, running):
-        told = f"update {running.order.request_id} cannot be cancelled"
-        yield _reject_update(call, "Rejected", "FwUpdateInProgress", told)
+        text = f"update {running.order.request_id} cannot be cancelled"
+        yield _reject_update(call, "Rejected", "FwUpdateInProgress", text)
         return
     status = "AcceptedCanceled" if running else "Accepted"
     yield call_result(call, UpdateFirmwareResponse(status=status))  # type: ignore[arg-type]
@@ -104,13 +116,14 @@ def update_firmware(ctx: Context, call: Call, request: UpdateFirmwareRequest) ->
 
 
 def _check_signer(ctx: Context, pem: str) -> str:
-    """What is wrong with whoever signed it; empty: nothing. L01.FR.12, L01.FR.21."""
+    """Why a signing certificate is refused; empty: it is valid. L01.FR.12, L01.FR.21."""
     from station.firmware.signature import (  # a slow import
         SigningCertificateRefused,
         load_signing_certificate,
     )
 
-    roots = [one.pem for one in ctx.state.certificates.for_uses("ManufacturerRootCertificate")]
+    certificates = ctx.state.certificates.for_uses("ManufacturerRootCertificate")
+    roots = [certificate.pem for certificate in certificates]
     try:
         load_signing_certificate(pem, roots, ctx.now)
     except SigningCertificateRefused as refusal:
@@ -129,29 +142,29 @@ def _reject_update(call: Call, status: str, code: str, text: str) -> Decision:
 
 
 def _is_cancellable(ctx: Context, update: FirmwareUpdate) -> bool:
-    """L01.FR.24, L01.FR.27."""
+    """Whether a newer request may cancel the update. L01.FR.24, L01.FR.27."""
     return (
         ctx.product.profile.supports(CANCELS_UPDATE) and update.status not in UNCANCELLABLE_STATUSES
     )
 
 
-# --- Going on ------------------------------------------------------------------------------------
+# --- The states ----------------------------------------------------------------------------------
 
 
 def advance_update(ctx: Context) -> Iterator[Decision]:
-    """Enter every state that what happened, the clock and the transactions lead to.
+    """Enter every state that the observation, the clock and the transactions lead to.
 
-    All but Installing: before that the CSMS hears that the EVSEs are Unavailable.
+    Except Installing, which `start_installation` enters.
     """
     update = ctx.state.firmware.running_update
     if update is None:
         return
-    entered = _reported_status(ctx.entry.event, update)
-    status, why = entered or (_next_status(ctx, update), "")
+    reported = _reported_status(ctx.entry.event, update)
+    status, reason = reported or (_next_status(ctx, update), "")
     while status is not None:
-        yield from _enter_status(ctx, update, status, why)
+        yield from _enter_status(ctx, update, status, reason)
         update = msgspec.structs.replace(update, status=status)
-        status, why = _next_status(ctx, update), ""
+        status, reason = _next_status(ctx, update), ""
     if (
         not update.waited_for_transactions
         and not update.has_ended
@@ -161,7 +174,7 @@ def advance_update(ctx: Context) -> Iterator[Decision]:
 
 
 def _reported_status(event: Event, update: FirmwareUpdate) -> tuple[str, str] | None:
-    """The state that a report on this update leads to, and why; None: it is no such report."""
+    """The state that the report of a job leads to, with its reason; None: it is no such report."""
     if getattr(event, "update_seq", None) != update.seq:
         return None
     match event:
@@ -170,19 +183,19 @@ def _reported_status(event: Event, update: FirmwareUpdate) -> tuple[str, str] | 
             "DownloadPaused",
         ):
             return "Downloaded", ""
-        case FirmwareDownloadEnded(succeeded=False, reason=why) if update.status in (
+        case FirmwareDownloadEnded(succeeded=False, reason=reason) if update.status in (
             "Downloading",
             "Downloaded",
         ):
-            return "DownloadFailed", why  # L01.FR.30
-        case FirmwareSignatureChecked(valid=ok, reason=why) if update.status == "Downloaded":
-            return ("SignatureVerified" if ok else "InvalidSignature"), why
-        case FirmwareInstallEnded(outcome=outcome, reason=why) if update.status == "Installing":
-            return STATUS_BY_OUTCOME[outcome], why
-        case FirmwareActivationChecked(succeeded=ok, reason=why) if (
+            return "DownloadFailed", reason  # L01.FR.30
+        case FirmwareSignatureChecked(valid=valid, reason=reason) if update.status == "Downloaded":
+            return ("SignatureVerified" if valid else "InvalidSignature"), reason
+        case FirmwareInstallEnded(outcome=outcome, reason=reason) if update.status == "Installing":
+            return STATUS_BY_OUTCOME[outcome], reason
+        case FirmwareActivationChecked(succeeded=succeeded, reason=reason) if (
             update.status == "InstallRebooting"
         ):
-            return ("Installed" if ok else "InstallationFailed"), why
+            return ("Installed" if succeeded else "InstallationFailed"), reason
         case _:
             return None
 
@@ -195,7 +208,7 @@ STATUS_BY_OUTCOME: Final = {
 
 
 def _next_status(ctx: Context, update: FirmwareUpdate) -> str | None:
-    """The state that the clock and the transactions lead to, from the one it is in."""
+    """The state that the clock and the transactions lead to; None: it stays as it is."""
     match update.status:
         case "":
             return "Downloading" if _may_download(ctx, update) else "DownloadScheduled"
@@ -212,25 +225,25 @@ def _next_status(ctx: Context, update: FirmwareUpdate) -> str | None:
 
 
 def _may_download(ctx: Context, update: FirmwareUpdate) -> bool:
-    """Whether a download may begin; a clock set back later does not undo it. L01.FR.13."""
+    """Whether the download may begin; a later step of the clock does not undo it. L01.FR.13."""
     return has_passed(update.order.retrieve_at, ctx.now) and _may_transfer(ctx)
 
 
 def _may_transfer(ctx: Context) -> bool:
-    """AQ-7."""
+    """Whether data may be downloaded now. AQ-7."""
     return ctx.product.profile.supports(DOWNLOADS_WHILE_CHARGING) or not ctx.state.transactions.open
 
 
 def _waits_for_transactions(ctx: Context, update: FirmwareUpdate) -> bool:
-    """Whether nothing but people who charge is in its way. L01.FR.06, L01.FR.33."""
-    ordered = update.order
+    """Whether only the use of the station delays the update. L01.FR.06, L01.FR.33."""
+    order = update.order
     match update.status:
         case "DownloadScheduled":
-            return has_passed(ordered.retrieve_at, ctx.now)
+            return has_passed(order.retrieve_at, ctx.now)
         case "DownloadPaused":
             return True
         case "InstallScheduled":
-            return has_passed(ordered.install_at, ctx.now) and not may_install(ctx, update)
+            return has_passed(order.install_at, ctx.now) and not may_install(ctx, update)
         case "InstallRebooting":
             return is_in_use(ctx) and not update.restarted
         case _:
@@ -238,29 +251,32 @@ def _waits_for_transactions(ctx: Context, update: FirmwareUpdate) -> bool:
 
 
 def start_installation(ctx: Context) -> Iterator[Decision]:
-    """Begin to install, now that the CSMS has been told of the EVSEs. L01.FR.05."""
+    """Enter Installing, after the EVSEs were reported Unavailable. L01.FR.05."""
     update = ctx.state.firmware.running_update
     if update and is_ready_to_install(ctx, update):
         yield from _enter_status(ctx, update, "Installing", "")
 
 
 def _enter_status(
-    ctx: Context, update: FirmwareUpdate, status: str, why: str
+    ctx: Context, update: FirmwareUpdate, status: str, reason: str
 ) -> Iterator[Decision]:
-    """L01.FR.01, L01.FR.10; told also after the link was lost, or the program ended."""
-    yield FirmwareStatusChanged(update.seq, status, why)
+    """Change the state and report it, with its security event. L01.FR.01, L01.FR.10."""
+    yield FirmwareStatusChanged(update.seq, status, reason)
     yield from queue_status_notification(ctx, status, update.order.request_id)
     if status in SECURITY_EVENT_BY_STATUS:
-        about = f"update {update.order.request_id}"
-        yield from log_security_event(
-            ctx, SECURITY_EVENT_BY_STATUS[status], f"{about}: {why}" if why else about
-        )
+        update_name = f"update {update.order.request_id}"
+        tech_info = f"{update_name}: {reason}" if reason else update_name
+        yield from log_security_event(ctx, SECURITY_EVENT_BY_STATUS[status], tech_info)
 
 
 def queue_status_notification(
     ctx: Context, status: str, request_id: int | None, *, solicited: bool = False
 ) -> Iterator[CallQueued]:
-    """L01.FR.20: the requestId is left out only where there is none."""
+    """Queue a FirmwareStatusNotification; it is kept until delivered. L01.FR.20.
+
+    Args:
+        request_id: None only if no update has one.
+    """
     request = FirmwareStatusNotificationRequest(
         status=status,  # type: ignore[arg-type]
         request_id=request_id,
@@ -272,23 +288,23 @@ def queue_status_notification(
 
 
 def order_update_restart(ctx: Context) -> Iterator[Decision]:
-    """Restart into the new firmware once nobody charges and the CSMS has heard of it.
+    """Restart into the new firmware when the station is not in use. L01.FR.15, L01.FR.33.
 
-    It need not have heard longer than an answer may take. L01.FR.15, L01.FR.33.
+    Waiting calls are delivered first, for MessageTimeout at the longest.
     """
     update = ctx.state.firmware.running_update
     due_ms = _restart_due_ms(ctx)
     if update is None or due_ms is None:
         return
     outbox = ctx.state.outbox
-    unheard = len(outbox.general) or outbox.in_flight
-    if unheard and ctx.may_send_calls and ctx.uptime_ms < due_ms:
+    has_calls = len(outbox.general) or outbox.in_flight
+    if has_calls and ctx.may_send_calls and ctx.uptime_ms < due_ms:
         return
     yield RestartOrdered("FirmwareUpdate")
 
 
 def _restart_due_ms(ctx: Context) -> int | None:
-    """Uptime at which `reboots` waits for no answer any more; None: it is not its turn."""
+    """Uptime at which the restart waits no longer; None: no restart is due."""
     update = ctx.state.firmware.running_update
     if update is None or update.status != "InstallRebooting" or update.restarted:
         return None
@@ -297,11 +313,11 @@ def _restart_due_ms(ctx: Context) -> int | None:
     return update.status_since_ms + message_timeout_ms(ctx)
 
 
-# --- Seen from elsewhere -------------------------------------------------------------------------
+# --- For other blocks ----------------------------------------------------------------------------
 
 
 def update_due_ms(ctx: Context) -> int | None:
-    """Uptime at which the next step is due by the clock alone."""
+    """Uptime at which the next step of the update is due."""
     update = ctx.state.firmware.running_update
     if update is None:
         return None
@@ -315,30 +331,30 @@ def update_due_ms(ctx: Context) -> int | None:
 
 
 def _uptime_at(ctx: Context, moment: str | None) -> int | None:
-    """Uptime of a moment on the wall clock; None if it has come."""
+    """Uptime of a moment on the wall clock; None if it has passed."""
     if moment is None or has_passed(moment, ctx.now):
         return None
-    ahead = datetime.fromisoformat(moment) - ctx.now
-    return ctx.uptime_ms + ahead // timedelta(milliseconds=1) + 1
+    remaining = datetime.fromisoformat(moment) - ctx.now
+    return ctx.uptime_ms + remaining // timedelta(milliseconds=1) + 1
 
 
 def trigger_firmware_status(ctx: Context) -> Iterator[Decision]:
-    """TriggerMessage: what was told last, or Idle. L01.FR.25, L01.FR.26, F06.FR.16."""
-    last = ctx.state.firmware.latest_update
-    if last is None or last.status in ("", "Installed"):
+    """TriggerMessage: queue the last status, or Idle. L01.FR.25, L01.FR.26, F06.FR.16."""
+    latest = ctx.state.firmware.latest_update
+    if latest is None or latest.status in ("", "Installed"):
         yield from queue_status_notification(ctx, "Idle", None, solicited=True)
     else:
         yield from queue_status_notification(
-            ctx, last.status, last.order.request_id, solicited=True
+            ctx, latest.status, latest.order.request_id, solicited=True
         )
 
 
 def is_update_active(ctx: Context) -> bool:
-    """Whether an update is being fetched or installed right now. B11, erratum 2.14 (2025-06)."""
+    """Whether an update is downloading or installing. B11, erratum 2.14 (2025-06)."""
     update = ctx.state.firmware.running_update
     return update is not None and update.status in ACTIVE_STATUSES
 
 
-CALLS: dict[str, CallHandler] = {"UpdateFirmware": update_firmware}
+CALLS: Final[dict[str, CallHandler]] = {"UpdateFirmware": update_firmware}
 DEADLINES: Final[tuple[Deadline, ...]] = (update_due_ms,)
 RULES: Final[tuple[Rule, ...]] = (advance_update, start_installation, order_update_restart)

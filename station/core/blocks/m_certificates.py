@@ -1,4 +1,8 @@
-"""Which certificates may the CSMS put in, list and take out? (M03, M04, M05)"""
+"""Certificates: install, list, delete; those of station.toml. M03 to M05.
+
+The CSMS installs root certificates; the certificates of the station itself come from station.toml.
+`station.core.x509` checks a certificate and describes it; this block decides whether it is kept.
+"""
 
 from __future__ import annotations
 
@@ -33,26 +37,25 @@ CSMS_ROOT: Final = "CSMSRootCertificate"
 STATION_CERTIFICATE: Final = "ChargingStationCertificate"
 V2G_CHAIN: Final = "V2GCertificateChain"
 ROOT_USES: Final[frozenset[str]] = frozenset(get_args(InstallCertificateUseEnumType))
-LISTED_USES: Final[frozenset[str]] = ROOT_USES | {
-    V2G_CHAIN
-}  # our own is no GetCertificateIdUseEnumType
+# ChargingStationCertificate is no GetCertificateIdUseEnumType.
+LISTED_USES: Final[frozenset[str]] = ROOT_USES | {V2G_CHAIN}
 HASH_ALGORITHM: Final = "SHA256"  # A00.FR.506
 
 
-# --- Installing ----------------------------------------------------------------------------------
+# --- Install -------------------------------------------------------------------------------------
 
 
 def install_certificate(
     ctx: Context, call: Call, request: InstallCertificateRequest
 ) -> Iterator[Decision]:
-    """Trust another root. M05.FR.01 to 07, M05.FR.17."""
+    """Install a root certificate. M05.FR.01 to 07, M05.FR.17."""
     use = request.certificate_type
     try:
         new = x509.parse_root(
             use, request.certificate, ctx.state.certificates.for_uses(use), ctx.now
         )
-    except CertificateUnusable as fault:
-        yield call_result(call, _reject_install("InvalidCertificate", f"the certificate {fault}"))
+    except CertificateUnusable as error:
+        yield call_result(call, _reject_install("InvalidCertificate", f"the certificate {error}"))
         return
     if not has_free_entry(ctx, new):
         limit = f"{_entries_max(ctx)} certificates are installed, which is the limit"
@@ -65,14 +68,15 @@ def install_certificate(
     )
 
 
-def _reject_install(code: str, why: str) -> InstallCertificateResponse:
-    return InstallCertificateResponse(status="Rejected", status_info=status_info(code, why))
+def _reject_install(code: str, text: str) -> InstallCertificateResponse:
+    return InstallCertificateResponse(status="Rejected", status_info=status_info(code, text))
 
 
 def has_free_entry(ctx: Context, certificate: CertificateInstalled) -> bool:
-    """A certificate that is there already takes no other place. M05.FR.06, M05.FR.17."""
+    """Whether a certificate has room; one that is installed needs none. M05.FR.06, M05.FR.17."""
     installed = ctx.state.certificates.installed
-    if any((one.use, one.sha256) == (certificate.use, certificate.sha256) for one in installed):
+    key = (certificate.use, certificate.sha256)
+    if any((other.use, other.sha256) == key for other in installed):
         return True
     return len(installed) < _entries_max(ctx)
 
@@ -82,17 +86,20 @@ def _entries_max(ctx: Context) -> int:
 
 
 def on_certificate_preset(ctx: Context) -> Iterator[Decision]:
-    """A certificate of station.toml. Who wrote the file has read what it says, so a wrong clock
-    at a first start does not count; what is unfit the start has already complained of."""
-    told = ctx.entry.event
-    assert isinstance(told, CertificatePreset)
+    """Install a certificate of station.toml.
+
+    Its validity period is not checked, because the clock may be wrong at a first start. An unusable
+    certificate is ignored here; the check of station.toml has reported it.
+    """
+    preset = ctx.entry.event
+    assert isinstance(preset, CertificatePreset)
     trusted = ctx.state.certificates.installed
     try:
-        if told.use in ROOT_USES:
-            new = x509.parse_root(told.use, told.pem, trusted, None)
+        if preset.use in ROOT_USES:
+            new = x509.parse_root(preset.use, preset.pem, trusted, None)
         else:
-            use = V2G_CHAIN if told.use == "V2GCertificate" else told.use
-            new = x509.parse_own_chain(use, told.pem, trusted, told.private_key_ref)
+            use = V2G_CHAIN if preset.use == "V2GCertificate" else preset.use
+            new = x509.parse_own_chain(use, preset.pem, trusted, preset.private_key_ref)
     except CertificateUnusable:
         return
     if has_free_entry(ctx, new):
@@ -100,43 +107,45 @@ def on_certificate_preset(ctx: Context) -> Iterator[Decision]:
 
 
 def install_csms_roots(ctx: Context) -> Iterator[Decision]:
-    """The roots of `[csms] ca_file`; `b_networks` asks when it is told of a changed `[csms]`."""
-    told = ctx.entry.event
-    assert isinstance(told, CsmsConfigured)
+    """Install the roots of `[csms] ca_file`. Called by `b_networks` when `[csms]` changed."""
+    configured = ctx.entry.event
+    assert isinstance(configured, CsmsConfigured)
     trusted = ctx.state.certificates.for_uses(CSMS_ROOT)
     free = _entries_max(ctx) - len(ctx.state.certificates.installed)
-    known = {one.sha256 for one in trusted}
-    for pem in told.ca_certificates:
+    installed = {certificate.sha256 for certificate in trusted}
+    for pem in configured.ca_certificates:
         try:
             new = x509.parse_root(CSMS_ROOT, pem, trusted, None)
         except CertificateUnusable:
             continue
-        if new.sha256 not in known and free > 0:
-            known.add(new.sha256)
+        if new.sha256 not in installed and free > 0:
+            installed.add(new.sha256)
             free -= 1
             yield new
 
 
-# --- Listing -------------------------------------------------------------------------------------
+# --- List ----------------------------------------------------------------------------------------
 
 
 def get_installed_certificate_ids(
     ctx: Context, call: Call, request: GetInstalledCertificateIdsRequest
 ) -> Iterator[Decision]:
-    """The hash data of what is installed. M03.FR.01 to 05."""
+    """List the hash data of installed certificates. M03.FR.01 to 05."""
     uses = set(request.certificate_type or LISTED_USES) & LISTED_USES
-    found = ctx.state.certificates.for_uses(*uses)
-    if not found:
+    certificates = ctx.state.certificates.for_uses(*uses)
+    if not certificates:
         yield call_result(call, GetInstalledCertificateIdsResponse(status="NotFound"))
         return
     chains = tuple(
         CertificateHashDataChainType(
-            certificate_hash_data=_hash_data_for_message(one.hash_data),
-            certificate_type=one.use,  # type: ignore[arg-type]
-            child_certificate_hash_data=tuple(map(_hash_data_for_message, one.child_hash_data[:4]))
+            certificate_hash_data=_hash_data_for_message(certificate.hash_data),
+            certificate_type=certificate.use,  # type: ignore[arg-type]
+            child_certificate_hash_data=tuple(
+                map(_hash_data_for_message, certificate.child_hash_data[:4])
+            )
             or None,
         )
-        for one in found
+        for certificate in certificates
     )
     yield call_result(
         call,
@@ -153,35 +162,37 @@ def _hash_data_for_message(certificate_hash: CertificateHash) -> CertificateHash
     )
 
 
-# --- Deleting ------------------------------------------------------------------------------------
+# --- Delete --------------------------------------------------------------------------------------
 
 
 def delete_certificate(
     ctx: Context, call: Call, request: DeleteCertificateRequest
 ) -> Iterator[Decision]:
-    """Trust a root no more. M04.FR.01 to 06."""
-    found = [
-        one
-        for one in ctx.state.certificates.installed
-        if _matches_hash(request.certificate_hash_data, one.hash_data)
+    """Delete a certificate. M04.FR.01 to 06."""
+    matching = [
+        certificate
+        for certificate in ctx.state.certificates.installed
+        if _matches_hash(request.certificate_hash_data, certificate.hash_data)
     ]
-    if not found:
+    if not matching:
         yield call_result(call, DeleteCertificateResponse(status="NotFound"))  # M04.FR.04
         return
-    if why := next(filter(None, (_deletion_refusal(ctx, one) for one in found)), None):
-        info = status_info("Unspecified", why)
+    refusals = (_deletion_refusal(ctx, certificate) for certificate in matching)
+    if refusal := next(filter(None, refusals), None):
+        info = status_info("Unspecified", refusal)
         yield call_result(call, DeleteCertificateResponse(status="Failed", status_info=info))
         return
-    for one in found:
-        yield CertificateDeleted(one.use, one.sha256)
+    for certificate in matching:
+        yield CertificateDeleted(certificate.use, certificate.sha256)
     yield call_result(call, DeleteCertificateResponse(status="Accepted"))  # M04.FR.02
-    for one in found:
-        told = f"{one.use} deleted"
-        yield from a_security.log_security_event(ctx, "ReconfigurationOfSecurityParameters", told)
+    for certificate in matching:
+        yield from a_security.log_security_event(
+            ctx, "ReconfigurationOfSecurityParameters", f"{certificate.use} deleted"
+        )
 
 
 def _matches_hash(hash_data: CertificateHashDataType, certificate_hash: CertificateHash) -> bool:
-    """The CSMS names it as we listed it (M04.FR.07); case does not count in an identifierString."""
+    """Whether the hash data is that of a certificate. M04.FR.07; identifierStrings ignore case."""
     return hash_data.hash_algorithm == HASH_ALGORITHM and (
         hash_data.issuer_name_hash.casefold(),
         hash_data.issuer_key_hash.casefold(),
@@ -194,7 +205,7 @@ def _matches_hash(hash_data: CertificateHashDataType, certificate_hash: Certific
 
 
 def _deletion_refusal(ctx: Context, certificate: CertificateInstalled) -> str | None:
-    """Why a certificate must stay; None: it may go. M04.FR.03, M04.FR.06, AQ-1."""
+    """Why a certificate cannot be deleted; None: it can. M04.FR.03, M04.FR.06, AQ-1."""
     if certificate.use in (STATION_CERTIFICATE, V2G_CHAIN):
         return f"the {certificate.use} of the station cannot be deleted"
     if certificate.use != CSMS_ROOT or ctx.product.profile.supports("AQ-1"):
@@ -207,12 +218,13 @@ def _deletion_refusal(ctx: Context, certificate: CertificateInstalled) -> str | 
     return "it is the last valid CSMSRootCertificate; without one no CSMS could be trusted"
 
 
-# --- Asked by others -----------------------------------------------------------------------------
+# --- For other blocks ----------------------------------------------------------------------------
 
 
 def has_valid_certificate(ctx: Context, use: str) -> bool:
-    """Whether a certificate of that use is installed and in its time. A05.FR.02, A05.FR.03."""
-    return any(x509.is_valid(one, ctx.now) for one in ctx.state.certificates.for_uses(use))
+    """Whether a certificate of that use is installed and valid now. A05.FR.02, A05.FR.03."""
+    certificates = ctx.state.certificates.for_uses(use)
+    return any(x509.is_valid(certificate, ctx.now) for certificate in certificates)
 
 
 CALLS: Final[dict[str, CallHandler]] = {

@@ -1,7 +1,8 @@
-"""What do the variables say that the station measures itself?
+"""Values of the variables that the station measures. B06, B07.
 
-One function for each name of `station.core.device_model.model.SOURCES`. A component without an EVSE speaks
-for the whole station.
+Helper module of `b_variables`. `SOURCE_READERS` has one function for each name in
+`station.core.device_model.model.VALUE_SOURCES`; a variable names its source in
+`profiles/device_model.toml`. A component without an EVSE covers the whole station.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from station.core.device_model.model import Component
 from station.ocpp.messages import format_timestamp
 
 SourceReader = Callable[[Context, Component], str | None]
-CACHE_ENTRY_BYTES: Final = 200  # about what a token takes in memory
+CACHE_ENTRY_BYTES: Final = 200  # about what an idToken takes in RAM
 
 
 def read_measured_value(ctx: Context, source: str, component: Component) -> str | None:
-    """What `source` says of a component; None where nothing is known yet."""
+    """The value of a source for a component; None: not known yet."""
     return SOURCE_READERS[source](ctx, component)
 
 
@@ -43,12 +44,16 @@ def _read_availability(ctx: Context, component: Component) -> str | None:
 
 
 def _meter_readings(ctx: Context, component: Component) -> list[MeterRead]:
-    found = ctx.state.readings.latest
-    return [one.meter_read for one in found if component.evse_id in (None, one.meter_read.evse_id)]
+    """The newest readings of the EVSEs that a component covers."""
+    return [
+        reading.meter_read
+        for reading in ctx.state.readings.latest
+        if component.evse_id in (None, reading.meter_read.evse_id)
+    ]
 
 
 def _measurement_reader(get_value: Callable[[MeterRead], Decimal | None]) -> SourceReader:
-    """A measurement of one EVSE, or the sum over all of them."""
+    """A reader of a measurement of one EVSE, or of the sum over all EVSEs."""
 
     def read_measurement(ctx: Context, component: Component) -> str | None:
         values = [
@@ -69,7 +74,7 @@ def _read_soc(ctx: Context, component: Component) -> str | None:
 
 
 def _component_faults(ctx: Context, component: Component) -> list[DeviceFaulted]:
-    """The faults of a component, by the device that has them."""
+    """The active faults of the devices that belong to a component."""
     devices = DEVICES_BY_COMPONENT.get(component.name)
     return [
         fault
@@ -108,14 +113,14 @@ def _read_ev_connected(ctx: Context, component: Component) -> str:
 
 
 def _read_network_slot(ctx: Context, component: Component) -> str:
-    """The slot in use, or the one that is tried first."""
+    """The slot in use, or the first candidate."""
     candidates = ctx.state.network_profiles.candidates
     first = candidates[0].slot if candidates else CONFIGURED_SLOT
     return str(ctx.state.link.slot or first)
 
 
 def _read_message_timeout(ctx: Context, component: Component) -> str | None:
-    """As the network connection profile in use has it; None: it has none of its own."""
+    """messageTimeout of the network connection profile in use; None: it has none."""
     in_use = ctx.state.network_profiles.candidate_profile(ctx.state.link.slot)
     return str(in_use.message_timeout_s or "") or None if in_use else None
 
@@ -126,15 +131,15 @@ def _read_nothing(ctx: Context, component: Component) -> None:
 
 SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "active": _read_active,
-    "auth_cache_bytes": lambda case, _: str(len(case.state.auth_cache.entries) * CACHE_ENTRY_BYTES),
+    "auth_cache_bytes": lambda ctx, _: str(len(ctx.state.auth_cache.entries) * CACHE_ENTRY_BYTES),
     "availability": _read_availability,
-    "certificates": lambda case, _: str(len(case.state.certificates.installed)),
-    "clock": lambda case, _: format_timestamp(case.now),
+    "certificates": lambda ctx, _: str(len(ctx.state.certificates.installed)),
+    "clock": lambda ctx, _: format_timestamp(ctx.now),
     "current_a": _measurement_reader(lambda read: read.current_a),
     "energy_export_wh": _measurement_reader(lambda read: read.energy_export_wh),
     "energy_import_wh": _measurement_reader(lambda read: read.energy_wh),
     "ev_connected": _read_ev_connected,
-    "identity": lambda case, _: case.state.lifecycle.identity,
+    "identity": lambda ctx, _: ctx.state.lifecycle.identity,
     "insulation_ohm": _read_nothing,
     "message_timeout": _read_message_timeout,
     "network_slot": _read_network_slot,
@@ -142,8 +147,8 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "pilot_state": _read_nothing,
     "power_w": _measurement_reader(lambda read: read.power_w),
     "problem": _read_problem,
-    "security_profile": lambda case, _: (
-        str(case.state.network_profiles.security_profile or "") or None
+    "security_profile": lambda ctx, _: (
+        str(ctx.state.network_profiles.security_profile or "") or None
     ),
     "soc_percent": _read_soc,
     "temperature_c": _read_nothing,
@@ -151,7 +156,7 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "voltage_v": _measurement_reader(lambda read: read.voltage_v),
 }
 
-# component -> the devices whose faults are its problems; others speak for everything they cover
+# component -> devices whose faults are its problems; any other component has those of its EVSE
 DEVICES_BY_COMPONENT: Final = {
     "TokenReader": {"reader"},
     "FiscalMetering": {"meter"},

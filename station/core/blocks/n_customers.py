@@ -1,8 +1,12 @@
-"""What does the station hold about a person, and how is it told and removed? (N09, N10)
+"""CustomerInformation: report and erase what is stored about a person. N09, N10.
 
-A person is known by an idToken: what the CSMS said of it lies in the Authorization Cache, what it
-did in the journal. Entries hold a reference; the value lies beside them, and with it goes the
-person (N10). What a transaction still owes the CSMS is told first.
+A person is identified by an idToken. The Authorization Cache has what the CSMS answered for it, the
+journal has what was done with it. Entries hold only a reference; the value is in a side table, and
+erasing it there erases the person without breaking the hash chain (N10). A value that an
+undelivered message still needs is erased after the message is delivered (P2 before N10).
+
+A report needs a search of the journal: CustomerInformationRequested orders it, a job reports
+CustomerDataFound, and the pages are queued then.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ from station.ocpp.messages.n_diagnostics import (
 )
 
 FINDS_BY_IDENTIFIER: Final = "C-14"
-INQUIRIES_MAX: Final = 16  # at once; each takes a search of the journal
+INQUIRIES_MAX: Final = 16  # pending requests; each needs a search of the journal
 NO_DATA_TEXT: Final = "No data found."  # N09.FR.06, N10.FR.04
 CLEARED_TEXT: Final = "The data has been cleared."  # N10.FR.06
 CLEARED_LATER_TEXT: Final = (
@@ -48,12 +52,12 @@ CLEARED_LATER_TEXT: Final = (
 def customer_information(
     ctx: Context, call: Call, request: CustomerInformationRequest
 ) -> Iterator[Decision]:
-    """Report or clear what is held about a person. N09.FR.02 to 09, N10.FR.01 to 07.
+    """Report or clear what is stored about a person. N09.FR.02 to 09, N10.FR.01 to 07.
 
-    There is nothing about anybody's certificate: the product does no Plug & Charge.
+    Nothing is stored for a customerCertificate: the product has no Plug & Charge.
     """
-    named = (request.id_token, request.customer_certificate, request.customer_identifier)
-    if sum(one is not None for one in named) != 1:
+    identifiers = (request.id_token, request.customer_certificate, request.customer_identifier)
+    if sum(identifier is not None for identifier in identifiers) != 1:
         yield call_result(call, CustomerInformationResponse(status="Invalid"))  # N09.FR.09
         return
     person = _requested_id_token(request)
@@ -64,12 +68,12 @@ def customer_information(
         FINDS_BY_IDENTIFIER
     ):
         yield _reject_request(
-            call, "UnsupportedParam", "nothing is held under a customerIdentifier"
+            call, "UnsupportedParam", "nothing is stored under a customerIdentifier"
         )
-        yield from _request_erasure(person)  # but for what the request itself brought
+        yield from _request_erasure(person)  # the value that came with the request
         return
     if len(ctx.state.customer_requests.pending) >= INQUIRIES_MAX:
-        yield _reject_request(call, "OutOfMemory", "too many inquiries are open")  # N09.FR.03
+        yield _reject_request(call, "OutOfMemory", "too many requests are pending")  # N09.FR.03
         return
     yield call_result(call, CustomerInformationResponse(status="Accepted"))
     if person is None:
@@ -85,7 +89,7 @@ def customer_information(
 
 
 def _requested_id_token(request: CustomerInformationRequest) -> IdToken | None:
-    """By what reference the memory knows who is meant; None for the bearer of a certificate."""
+    """The idToken reference of the person; None for a customerCertificate."""
     if request.id_token is not None:
         return id_token_from_message(request.id_token)
     if request.customer_identifier is not None:
@@ -99,21 +103,21 @@ def _reject_request(call: Call, code: str, text: str) -> Decision:
 
 
 def on_customer_data_found(ctx: Context) -> Iterator[Decision]:
-    """Tell what is held, and clear it if that was asked for. N09.FR.05, N09.FR.06, N10.FR.03."""
-    found = ctx.entry.event
-    assert isinstance(found, CustomerDataFound)
-    for inquiry in ctx.state.customer_requests.pending:
-        if inquiry.seq != found.request_seq:
+    """Report what was found, and clear it if requested. N09.FR.05, N09.FR.06, N10.FR.03."""
+    report = ctx.entry.event
+    assert isinstance(report, CustomerDataFound)
+    for pending in ctx.state.customer_requests.pending:
+        if pending.seq != report.request_seq:
             continue
-        asked = inquiry.request
-        yield CustomerInformationAnswered(inquiry.seq)
-        yield from _queue_report(ctx, asked.request_id, found.page_refs or (NO_DATA_TEXT,))
-        if asked.clear:
-            yield from _request_erasure(asked.id_token)
+        request = pending.request
+        yield CustomerInformationAnswered(pending.seq)
+        yield from _queue_report(ctx, request.request_id, report.page_refs or (NO_DATA_TEXT,))
+        if request.clear:
+            yield from _request_erasure(request.id_token)
 
 
 def _queue_report(ctx: Context, request_id: int, pages: tuple[str, ...]) -> Iterator[Decision]:
-    """One message for each part; a part that is personal is a reference until it leaves."""
+    """Queue one message for each page. A page is a reference until it is sent."""
     for seq_no, data in enumerate(pages):
         request = NotifyCustomerInformationRequest(
             data=data,
@@ -126,15 +130,16 @@ def _queue_report(ctx: Context, request_id: int, pages: tuple[str, ...]) -> Iter
 
 
 def _request_erasure(id_token: IdToken | None) -> Iterator[Decision]:
-    if id_token is not None and id_token.ref.startswith("#"):  # the empty idToken is nobody's
+    """Order the value to be erased; the empty idToken has none."""
+    if id_token is not None and id_token.ref.startswith("#"):
         yield CustomerDataCleared((id_token.ref,))
 
 
-# --- Erasing -------------------------------------------------------------------------------------
+# --- Erase ---------------------------------------------------------------------------------------
 
 
 def erasable_references(ctx: Context) -> tuple[str, ...]:
-    """References whose values shall go, and which nothing needs any more. N10.FR.03."""
+    """References whose values are to be erased and no longer needed. N10.FR.03."""
     return tuple(
         ref
         for ref in ctx.state.customer_requests.refs_to_erase
@@ -143,31 +148,31 @@ def erasable_references(ctx: Context) -> tuple[str, ...]:
 
 
 def is_reference_needed(state: State, ref: str) -> bool:
-    """Whether a message that carries the value may still go out. P2 comes before N10."""
+    """Whether a message that carries the value may still be sent. P2 comes before N10."""
     return ref in set(_needed_references(state))
 
 
 def _needed_references(state: State) -> Iterator[str]:
-    """References of whoever charges, is asked about, or stands in an undelivered message."""
+    """References in open transactions, authorizations and undelivered messages."""
     yield from state.customer_requests.report_ref_by_call.values()
     for transaction in state.transactions.open:
-        ended = transaction.authorization_end
-        stopping = transaction.stop_order
+        end = transaction.authorization_end
+        stop = transaction.stop_order
         for id_token in (
             transaction.id_token,
             transaction.group_id_token,
-            ended.ended_by_id_token if ended else None,
-            stopping.stopped_by_id_token if stopping else None,
+            end.ended_by_id_token if end else None,
+            stop.stopped_by_id_token if stop else None,
         ):
             if id_token is not None:
                 yield id_token.ref
-    for held in state.authorizations.active:
-        yield held.id_token.ref
-    for asked in state.authorizations.pending:
-        yield asked.request.id_token.ref
+    for authorization in state.authorizations.active:
+        yield authorization.id_token.ref
+    for pending in state.authorizations.pending:
+        yield pending.request.id_token.ref
     for id_token in state.outbox.id_token_by_call.values():
         yield id_token.ref
 
 
-CALLS: dict[str, CallHandler] = {"CustomerInformation": customer_information}
+CALLS: Final[dict[str, CallHandler]] = {"CustomerInformation": customer_information}
 OBSERVED: Final[dict[type[Event], Rule]] = {CustomerDataFound: on_customer_data_found}

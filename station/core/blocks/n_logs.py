@@ -1,7 +1,7 @@
-"""How does the CSMS get a log? (Block N, N01)
+"""GetLog: accept, order the upload, report its status. N01.
 
-An order is taken on at once; the file is written and sent by somebody else, who tells how it ended.
-Whether a running upload gives way to another one (C-57), the product profile says.
+A request is answered at once; a job writes and uploads the file and reports LogUploadEnded. The
+product profile has whether a newer request cancels a running upload (C-57).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ UNSAFE_FILENAME_CHARACTERS: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def get_log(ctx: Context, call: Call, request: GetLogRequest) -> Iterator[Decision]:
-    """Take an upload on. N01.FR.01, N01.FR.02, N01.FR.05, N01.FR.12."""
+    """Order an upload, if none runs that cannot be cancelled. N01.FR.01/02/05/12."""
     running = ctx.state.logs.upload
     if running and not ctx.product.profile.supports(CANCELS_UPLOAD):
-        told = f"upload {running.order.request_id} is under way and cannot be cancelled"
-        yield _reject_request(call, "Unspecified", told)
+        text = f"upload {running.order.request_id} is running and cannot be cancelled"
+        yield _reject_request(call, "Unspecified", text)
         return
     if _is_period_empty(ctx, request):
-        yield _reject_request(call, "NotFound", "nothing was logged in that span of time")
+        yield _reject_request(call, "NotFound", "the requested period has no log")
         return
     filename = _log_filename(ctx, request)
     status = "AcceptedCanceled" if running else "Accepted"
@@ -69,7 +69,7 @@ def _reject_request(call: Call, code: str, text: str) -> Decision:
 
 
 def _is_period_empty(ctx: Context, request: GetLogRequest) -> bool:
-    """Whether the span of time asked for ends before it begins, or begins later than now."""
+    """Whether the requested period ends before it begins, or begins later than now."""
     if request.log.oldest_timestamp is None:
         return False
     oldest, latest = parse_timestamp(request.log.oldest_timestamp), request.log.latest_timestamp
@@ -77,14 +77,14 @@ def _is_period_empty(ctx: Context, request: GetLogRequest) -> bool:
 
 
 def _log_filename(ctx: Context, request: GetLogRequest) -> str:
-    """Tells whose log it is, which and from when; unlike any other of this station."""
+    """Identity, log type, time and entry number: unique for this station."""
     identity = UNSAFE_FILENAME_CHARACTERS.sub("-", ctx.state.lifecycle.identity)
     moment = ctx.now.strftime("%Y%m%dT%H%M%SZ")
     return f"{identity}_{LOG_NAMES[request.log_type]}_{moment}_{ctx.entry.seq}.log"
 
 
 def on_upload_ended(ctx: Context) -> Iterator[Decision]:
-    """Tell how it ended. Of one that gave way, that has been told. N01.FR.09, N01.FR.10."""
+    """Report how the upload ended, unless it was cancelled. N01.FR.09, N01.FR.10."""
     ended, upload = ctx.entry.event, ctx.state.logs.upload
     assert isinstance(ended, LogUploadEnded)
     if upload and upload.seq == ended.upload_seq:
@@ -99,7 +99,7 @@ def _close_upload(ctx: Context, upload: LogUpload, status: str) -> Iterator[Deci
 def queue_status_notification(
     ctx: Context, status: str, request_id: int | None, *, solicited: bool = False
 ) -> Iterator[CallQueued]:
-    """N01.FR.07, N01.FR.13; told also after the link was lost, or the program ended."""
+    """Queue a LogStatusNotification; it is kept until delivered. N01.FR.07, N01.FR.13."""
     request = LogStatusNotificationRequest(
         status=status,  # type: ignore[arg-type]
         request_id=request_id,
@@ -108,7 +108,7 @@ def queue_status_notification(
 
 
 def trigger_log_status(ctx: Context) -> Iterator[Decision]:
-    """TriggerMessage. F06.FR.14, F06.FR.15."""
+    """TriggerMessage: queue Uploading, or Idle. F06.FR.14, F06.FR.15."""
     upload = ctx.state.logs.upload
     if upload is None:
         yield from queue_status_notification(ctx, "Idle", None, solicited=True)
@@ -118,5 +118,5 @@ def trigger_log_status(ctx: Context) -> Iterator[Decision]:
         )
 
 
-CALLS: dict[str, CallHandler] = {"GetLog": get_log}
+CALLS: Final[dict[str, CallHandler]] = {"GetLog": get_log}
 OBSERVED: Final[dict[type[Event], Rule]] = {LogUploadEnded: on_upload_ended}

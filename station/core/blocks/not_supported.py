@@ -1,8 +1,8 @@
-"""What does the station answer to what it cannot do?
+"""Answers to actions that the product does not support.
 
-Where the message has a status that says no, that status, with a reason code of Part 2 appendix 5;
-where it has none, or the specification wants it so, a CALLERROR `NotSupported` (Part 4 §4.3).
-An action that a block handles stands in that block's table and not here.
+If the response has a status for a refusal, that status with a reason code of Part 2 appendix 5;
+otherwise, or if the specification requires it, a CALLERROR NotSupported (Part 4 §4.3). An action
+that is supported is in CALLS of its block and not here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NOT_FOUND: Final = status_info("NotFound")
 
 
 def _fixed_response(response: Datatype) -> CallHandler:
-    """A handler that gives the same answer to whatever is asked."""
+    """A handler that gives the same response to every request."""
 
     def handler(ctx: Context, call: Call, request: Datatype) -> Iterator[Decision]:
         yield call_result(call, response)
@@ -50,24 +50,24 @@ def _fixed_response(response: Datatype) -> CallHandler:
 
 
 def refuse_not_supported(ctx: Context, call: Call, request: Datatype) -> Iterator[Decision]:
-    """For messages whose answer cannot say no."""
+    """For actions whose response has no status for a refusal."""
     yield call_error(call, "NotSupported", f"{call.action} is not supported by this station")
 
 
 def set_variable_monitoring(
     ctx: Context, call: Call, request: SetVariableMonitoringRequest
 ) -> Iterator[Decision]:
-    """One refusal for each monitor. N04.FR.01."""
+    """Reject each monitor. N04.FR.01."""
     results = tuple(
         SetMonitoringResultType(
             status="Rejected",
-            type=one.type,
-            component=one.component,
-            variable=one.variable,
-            severity=one.severity,
+            type=item.type,
+            component=item.component,
+            variable=item.variable,
+            severity=item.severity,
             status_info=UNSUPPORTED_REQUEST,
         )
-        for one in request.set_monitoring_data
+        for item in request.set_monitoring_data
     )
     yield call_result(call, SetVariableMonitoringResponse(set_monitoring_result=results))
 
@@ -75,17 +75,19 @@ def set_variable_monitoring(
 def clear_variable_monitoring(
     ctx: Context, call: Call, request: ClearVariableMonitoringRequest
 ) -> Iterator[Decision]:
-    """There are no monitors, so none has that number. N06.FR.01, N06.FR.02."""
-    results = tuple(ClearMonitoringResultType(status="NotFound", id=one) for one in request.id)
+    """Answer NotFound for each id: there are no monitors. N06.FR.01, N06.FR.02."""
+    results = tuple(
+        ClearMonitoringResultType(status="NotFound", id=monitor_id) for monitor_id in request.id
+    )
     yield call_result(call, ClearVariableMonitoringResponse(clear_monitoring_result=results))
 
 
 _RESPONSES: Final[dict[str, Datatype]] = {
-    # A02: no CSR of ours is open, so no certificate can be the answer to one
+    # A02: the station has sent no CSR that a certificate could answer
     "CertificateSigned": CertificateSignedResponse(
         status="Rejected", status_info=UNSUPPORTED_REQUEST
     ),
-    # D01: there is no list that could take it
+    # D01: there is no local list
     "SendLocalList": SendLocalListResponse(status="Failed", status_info=NOT_ENABLED),
     # D02.FR.03
     "GetLocalListVersion": GetLocalListVersionResponse(version_number=0),
@@ -97,7 +99,7 @@ _RESPONSES: Final[dict[str, Datatype]] = {
     "GetCompositeSchedule": GetCompositeScheduleResponse(
         status="Rejected", status_info=UNSUPPORTED_REQUEST
     ),
-    # K09: none is installed, so none matches
+    # K09: no profile is installed
     "GetChargingProfiles": GetChargingProfilesResponse(
         status="NoProfiles", status_info=UNSUPPORTED_REQUEST
     ),
@@ -105,9 +107,9 @@ _RESPONSES: Final[dict[str, Datatype]] = {
     "ClearChargingProfile": ClearChargingProfileResponse(
         status="Unknown", status_info=UNSUPPORTED_REQUEST
     ),
-    # L03: for Local Controllers
+    # L03: only for Local Controllers
     "PublishFirmware": PublishFirmwareResponse(status="Rejected", status_info=UNSUPPORTED_REQUEST),
-    # L04: nothing was ever published
+    # L04: no firmware was published
     "UnpublishFirmware": UnpublishFirmwareResponse(status="NoFirmware"),
     # N02.FR.02
     "GetMonitoringReport": GetMonitoringReportResponse(
@@ -136,6 +138,6 @@ CALLS: Final[dict[str, CallHandler]] = {
     "SetVariableMonitoring": set_variable_monitoring,
     "ClearVariableMonitoring": clear_variable_monitoring,
     "SetChargingProfile": refuse_not_supported,  # K01.FR.29
-    "CostUpdated": refuse_not_supported,  # I02: the answer has no status
+    "CostUpdated": refuse_not_supported,  # I02: the response has no status
     "SetDisplayMessage": refuse_not_supported,  # the example of Part 4 §4.2.3
 }

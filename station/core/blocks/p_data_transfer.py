@@ -1,7 +1,7 @@
-"""What do both ends say to each other that OCPP has no message for? (Block P)
+"""DataTransfer in both directions. Block P.
 
-`HANDLERS_BY_VENDOR` names whom the station understands, and which of their messages. A vendor extension adds a
-row; the product as certified has none.
+`HANDLERS_BY_VENDOR` has the vendor extensions of the station: a handler for each vendorId and
+messageId. The certified product has none.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from journal.observations import DataTransferRequested
 from station.core.context import Call, CallHandler, Context, Rule, call_result, queue_call
 from station.ocpp.messages.p_data_transfer import DataTransferRequest, DataTransferResponse
 
-HANDLERS_BY_VENDOR: Final[
-    dict[str, dict[str | None, CallHandler]]
-] = {}  # vendorId -> messageId -> handler
+# vendorId -> messageId -> handler
+HANDLERS_BY_VENDOR: Final[dict[str, dict[str | None, CallHandler]]] = {}
 
 
 def data_transfer(ctx: Context, call: Call, request: DataTransferRequest) -> Iterator[Decision]:
-    """Pass on to whoever understands it. P01.FR.05, P01.FR.06."""
+    """Run the handler of a vendor extension, or reject. P01.FR.05, P01.FR.06."""
     vendor = HANDLERS_BY_VENDOR.get(request.vendor_id)
     handler = vendor.get(request.message_id) if vendor is not None else None
     if vendor is None:
@@ -32,7 +31,7 @@ def data_transfer(ctx: Context, call: Call, request: DataTransferRequest) -> Ite
 
 
 def on_data_transfer_ordered(ctx: Context) -> Iterator[Decision]:
-    """Say what an operator wants said; not worth keeping for a CSMS that is not there. P02."""
+    """Queue the DataTransfer that an operator ordered; it is not kept when offline. P02."""
     order = ctx.entry.event
     assert isinstance(order, DataTransferRequested)
     request = DataTransferRequest(
@@ -43,5 +42,5 @@ def on_data_transfer_ordered(ctx: Context) -> Iterator[Decision]:
     yield from queue_call(ctx, request)
 
 
-CALLS: dict[str, CallHandler] = {"DataTransfer": data_transfer}
+CALLS: Final[dict[str, CallHandler]] = {"DataTransfer": data_transfer}
 OBSERVED: Final[dict[type[Event], Rule]] = {DataTransferRequested: on_data_transfer_ordered}
