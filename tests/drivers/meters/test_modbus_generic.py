@@ -70,7 +70,6 @@ async def poll_once(settings: Settings, frames: dict[str, str]) -> MeterReading:
     """One poll of a meter that responds to literal requests with literal bytes."""
     station, device = open_memory_line()
     meter = GenericModbusMeter(ModbusMaster("memory", open_port=station.open), 1, settings)
-    result: list[MeterReading] = []
 
     async def respond() -> None:
         while True:
@@ -78,8 +77,8 @@ async def poll_once(settings: Settings, frames: dict[str, str]) -> MeterReading:
             await device.send(bytes.fromhex(frames[request]))
 
     async with running_tasks(respond):
-        result.append(await meter.read_values())
-    return result[0]
+        return await meter.read_values()
+    raise AssertionError
 
 
 @pytest.mark.parametrize(
@@ -209,7 +208,9 @@ async def test_a_value_that_is_no_number_is_refused(
 ) -> None:
     response = modbus_rtu.append_crc(bytes.fromhex(registers)).hex(" ")
     frames = {**EASTRON_BYTES, "01 04 00 00 00 02 71 CB": response}
-    with pytest.raises(InvalidResponse, match=f"meter 1 on memory: {message}"):
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(InvalidResponse, match=f"meter 1 on memory: {message}")
+    ):
         await poll_once(generic_settings(**EASTRON), frames)
 
 
