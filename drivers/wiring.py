@@ -38,7 +38,7 @@ class OutputB(IntEnum):
 
 
 class InputA(IntEnum):
-    """Inputs of module A; 1 is what the name says, and good."""
+    """Inputs of module A; 1 means what the name states, which is the good state."""
 
     EMERGENCY_STOP_LOOP_CLOSED = 0
     CONTACTORS_CLOSED = 1  # feedback; 0 while they are open
@@ -51,7 +51,10 @@ class InputA(IntEnum):
 
 
 class InputB(IntEnum):
-    """Inputs of module B; 1 is what the name says, and good. The buttons are 1 while pressed."""
+    """Inputs of module B; 1 means what the name states, which is the good state.
+
+    The buttons are 1 while pressed.
+    """
 
     CONTACTORS_CLOSED = 0
     PLUG_IN_HOLSTER = 1

@@ -1,7 +1,7 @@
-"""What does the EV driver read?
+"""VT100 text display on a serial port.
 
-Any serial terminal that speaks VT100 (ECMA-48): text displays with a terminal mode, a Linux
-console. Its status report tells that it lives.
+Any serial terminal with VT100 control sequences (ECMA-48): text displays with a terminal mode, a
+Linux console. The driver requests a status report every `health_s` to detect a lost display.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ def open(
 
 
 class Vt100Display:
-    """One display. Reports DeviceReady when it answered, nothing else.
+    """One display. Reports DeviceReady after its first status report, nothing else.
 
     Args:
         port: path of the tty.
         baud: as the display is set.
-        columns, rows: what fits; the rest of a text is cut.
-        encoding: what the display understands; other characters become "?".
-        health_s: how often it is asked whether it lives; 0 for a display that cannot answer.
-        open_port: how to open; tests give their own.
+        columns, rows: its size; a longer text is cut.
+        encoding: of the display; other characters become "?".
+        health_s: interval of status requests; 0 for a display that cannot respond.
+        open_port: how to open the port.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Vt100Display:
         """Keep the text on the display.
 
         Raises:
-            NoAnswer: three status requests in a row stayed unanswered.
+            NoResponse: three status requests in a row had no response.
             PortLost: the tty is lost.
         """
         port = self._open_port(self.port, baud=self._baud)
@@ -105,19 +105,19 @@ class Vt100Display:
             while True:
                 self._changed = trio.Event()
                 await port.send(self._render_page())
-                with trio.move_on_after(self._health_s or float("inf")) as calm:
+                with trio.move_on_after(self._health_s or float("inf")) as timeout:
                     await self._changed.wait()
-                if calm.cancelled_caught:
+                if timeout.cancelled_caught:
                     await self._check_alive(port)
         finally:
             port.close()
 
     def _render_page(self) -> bytes:
         columns, rows = self._size
-        shown = [*self._lines, *[""] * rows][:rows]
+        lines = [*self._lines, *[""] * rows][:rows]
         texts = (
             replace_control_characters(line)[:columns].encode(self._encoding, "replace")
-            for line in shown
+            for line in lines
         )
         return CURSOR_HOME + b"\r\n".join(text + CLEAR_TO_END_OF_LINE for text in texts)
 
@@ -128,13 +128,13 @@ class Vt100Display:
             port.drain_input()
             await port.send(STATUS_REQUEST)
             with trio.move_on_after(RESPONSE_TIMEOUT_S):
-                heard = b""
-                while STATUS_OK not in heard:
-                    heard = (heard + await port.receive())[-64:]
+                received = b""
+                while STATUS_OK not in received:
+                    received = (received + await port.receive())[-64:]
                 return
         raise NoResponse(f"display on {self.port}: no status report in {ATTEMPTS_MAX} tries")
 
 
 def replace_control_characters(text: str) -> str:
-    """The text without control characters: a message must not steer the terminal."""
+    """The text without control characters: a text must not control the terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,6 +1,8 @@
-"""How well is the DC output insulated from earth?
+"""Bender isoCHA425HV insulation monitor on Modbus RTU.
 
-Bender isoCHA425HV on Modbus RTU; the registers are those of the ISOMETER 4xx family.
+The registers are those of the ISOMETER 4xx family. In each run the driver writes and verifies its
+settings, then polls insulation and voltage. A self-test is ordered by `start_self_test`; while it
+runs and after a lost poll, polling is at most `FAST_POLL_S` apart.
 """
 
 from __future__ import annotations
@@ -41,16 +43,16 @@ EARTH_LOST = 102
 DEVICE_ERROR = 2
 
 LOST_POLLS_MAX = 3
-FAST_POLL_S = 0.5  # the pace after a lost poll and during a self-test
+FAST_POLL_S = 0.5  # interval after a lost poll and during a self-test
 TEST_START_TIMEOUT_S = 2.0
 TEST_END_TIMEOUT_S = 30.0
 
 
 class MeasuredValue(msgspec.Struct, frozen=True):
-    """Four registers of the device: a number and what it says about it.
+    """Four registers of the device: a number, its unit and its state.
 
     Attributes:
-        number: None where the device has none to give.
+        number: None if the device marks it as invalid.
         unit: 2 ohm, 4 V.
         alarm: 0 none, 1 pre-warning, 2 device error, 4 warning, 5 alarm.
         test: 0 none, 1 internal, 2 external.
@@ -65,7 +67,7 @@ class MeasuredValue(msgspec.Struct, frozen=True):
 
 
 def parse_value(registers: Sequence[int]) -> MeasuredValue:
-    """Read the four registers of one measured value."""
+    """Decode the four registers of one measured value."""
     [number] = struct.unpack(">f", encode_registers(registers[:2]))
     state, kind = registers[2] >> 8, registers[2] & 0xFF
     unit = kind & 0x1F
@@ -115,18 +117,18 @@ def open(
 class BenderIsoCha425hv:
     """One monitor.
 
-    Reports DeviceReady once its settings are verified, then Insulation each poll.
+    Reports DeviceReady once its settings are verified, then an InsulationReading in each poll.
 
     Attributes:
-        interval_s: from one poll to the next; 2 s idle, 0.5 s in a session.
+        interval_s: time between two polls; 2 s idle, 0.5 s in a session.
 
     Args:
         bus: the line; a second monitor may share it.
         address: Modbus address, 3 to 90.
         prealarm_kohm, alarm_kohm: R1 and R2; alarm below pre-alarm.
-        fast_test: use the short self-test where the firmware knows it (5.00 and later).
-        frozen_after_s: the value is stale when the update counter stands still for so long;
-            0: do not look at it.
+        fast_test: use the short self-test where the firmware has it (5.00 and later).
+        frozen_after_s: the value is stale when the update counter has not changed for this time;
+            0: the counter is not checked.
         interval_s: see above.
     """
 
@@ -158,8 +160,8 @@ class BenderIsoCha425hv:
     def start_self_test(self) -> None:
         """Order a self-test.
 
-        Reports say `testing` from the next one until the device is done; then `alarm` 2 means
-        that it failed.
+        Reports have `self_test_running` from the next one until the test is done; then `alarm` 2
+        means that it failed.
         """
         self._test_ordered.set()
 
@@ -167,30 +169,30 @@ class BenderIsoCha425hv:
         """Set the monitor up and poll it.
 
         Raises:
-            NoAnswer, Refused: three polls in a row failed, or the set-up did.
-            InvalidResponse: a setting was not kept, a self-test does not begin or end, the value
-                stands still.
+            NoResponse, CommandRefused: three polls in a row failed, or the set-up did.
+            InvalidResponse: a setting was not kept, a self-test does not begin or end, or the value
+                is not updated.
             PortLost: the tty is lost.
         """
         self._self_test = None
         report(DeviceReady(await self._set_up()))
         self._counter_changed_at = trio.current_time()
-        lost = 0
+        lost_polls = 0
         while True:
-            begun = trio.current_time()
+            polled_at = trio.current_time()
             try:
                 await self._poll_values(report)
-                lost = 0
+                lost_polls = 0
             except (PortLost, InvalidResponse):
                 raise
             except DeviceFault as fault:
-                lost += 1
-                if lost == LOST_POLLS_MAX:
-                    raise type(fault)(f"{self._name}: {lost} polls lost: {fault}") from fault
-            hurry = lost or self._self_test is not None
-            due = begun + (min(self.interval_s, FAST_POLL_S) if hurry else self.interval_s)
+                lost_polls += 1
+                if lost_polls == LOST_POLLS_MAX:
+                    raise type(fault)(f"{self._name}: {lost_polls} polls lost: {fault}") from fault
+            fast = lost_polls or self._self_test is not None
+            due = polled_at + (min(self.interval_s, FAST_POLL_S) if fast else self.interval_s)
             with trio.move_on_at(due):
-                await (trio.sleep_forever() if lost else self._test_ordered.wait())
+                await (trio.sleep_forever() if lost_polls else self._test_ordered.wait())
 
     async def _set_up(self) -> str:
         """Write the settings that differ, verify them, return model and firmware."""
@@ -217,13 +219,13 @@ class BenderIsoCha425hv:
         Raises:
             InvalidResponse: the device did not keep the value.
         """
-        [held] = await self._read_registers(register, 1)
-        if held == value:
+        [stored] = await self._read_registers(register, 1)
+        if stored == value:
             return
         await self.bus.execute_request(write_registers(self.address, register, (value,)))
-        [held] = await self._read_registers(register, 1)
-        if held != value:
-            raise InvalidResponse(f"{self._name}: setting {register} is {held}, wrote {value}")
+        [stored] = await self._read_registers(register, 1)
+        if stored != value:
+            raise InvalidResponse(f"{self._name}: setting {register} is {stored}, wrote {value}")
 
     async def _poll_values(self, report: Callable[[DeviceReport], None]) -> None:
         if self._test_ordered.is_set():
@@ -244,7 +246,11 @@ class BenderIsoCha425hv:
         self._self_test = _SelfTest(trio.current_time())
 
     async def _check_updates(self) -> None:
-        """Raise InvalidResponse when the device measures nothing new. A self-test may stop it."""
+        """Check that the update counter moves; during a self-test it may not.
+
+        Raises:
+            InvalidResponse: it has not moved for `frozen_after_s`.
+        """
         if not self._frozen_after_s:
             return
         at = trio.current_time()
@@ -253,7 +259,7 @@ class BenderIsoCha425hv:
             self._update_counter, self._counter_changed_at = updates, at
         elif at - self._counter_changed_at > self._frozen_after_s:
             raise InvalidResponse(
-                f"{self._name}: value stands still for {at - self._counter_changed_at:.1f} s"
+                f"{self._name}: value not updated for {at - self._counter_changed_at:.1f} s"
             )
 
     async def _read_value(self, register: int) -> MeasuredValue:
@@ -274,9 +280,12 @@ class _SelfTest(msgspec.Struct):
     started: bool = False
 
     def check_running(self, testing: bool, at: float, name: str) -> bool:
-        """Whether the test is still to be waited for. Raises InvalidResponse after too long.
+        """Whether the test is not over yet.
 
-        The device may take a moment to begin: not to test *yet* is no passed test.
+        The device may need a moment to begin: a test that has not begun has not passed.
+
+        Raises:
+            InvalidResponse: it did not begin or end in time.
         """
         self.started = self.started or testing
         if self.started and not testing:
@@ -291,7 +300,7 @@ class _SelfTest(msgspec.Struct):
 def to_insulation_reading(
     insulation: MeasuredValue, voltage: MeasuredValue, testing: bool
 ) -> InsulationReading:
-    """Put RF and Un together.
+    """Combine insulation resistance and voltage into one report.
 
     "Lower than" and "higher than" count as the number itself: the one is low enough, the other
     high enough for every decision.

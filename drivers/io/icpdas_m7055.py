@@ -1,7 +1,8 @@
-"""What do the contacts say, and which outputs are on?
+"""ICP DAS M-7055D I/O module on Modbus RTU: 8 inputs, 8 outputs and a host watchdog.
 
-ICP DAS M-7055D on Modbus RTU: 8 inputs, 8 outputs and a host watchdog that drops the outputs
-when this program is silent (address mapping of the M-7000 family, rev. 1.13).
+The watchdog switches the outputs off when this program is silent (address mapping of the M-7000
+family, rev. 1.13). Each cycle reads the inputs and, in turns, the watchdog status and the reset
+flag; outputs are written when they change, and at least every `REWRITE_INTERVAL_S`.
 """
 
 from __future__ import annotations
@@ -33,10 +34,8 @@ CHANNELS = 8
 WATCHDOG_MODE, WATCHDOG_ON, WATCHDOG_STATUS, RESET_FLAG = 0x103, 0x104, 0x10D, 0x110
 FIRMWARE_AND_NAME, WATCHDOG_TIME = 0x1E0, 0x1E8
 MISSED_CYCLES_MAX = 3
-REWRITE_INTERVAL_S = 0.5  # outputs are written at least so often
-SHUTDOWN_TIMEOUT_S = (
-    0.2  # for all outputs off when the driver ends; the watchdog does it later anyway
-)
+REWRITE_INTERVAL_S = 0.5  # the longest time between two writes of the outputs
+SHUTDOWN_TIMEOUT_S = 0.2  # to switch all outputs off at the end; otherwise the watchdog does
 
 
 class Settings(IoSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,20 +84,20 @@ def open(
 class IcpdasM7055:
     """One module.
 
-    Reports DeviceReady after each set-up of a run, then DigitalInputs each cycle.
+    Reports DeviceReady after each set-up, then DigitalInputs in each cycle.
 
-    The driver opens on its own and never closes: when it starts, ends, finds the module reset or
-    its watchdog fired, it takes the `power_outputs` out of `outputs`. Whoever wants them on sets
-    them again. The other outputs (lights, fans) come back by themselves.
+    The driver switches `power_outputs` off on its own and never on: it removes them from `outputs`
+    when it starts or ends, and when the module was reset or its watchdog fired. The caller has to
+    set them again. The other outputs (lights, fans) are restored.
 
     Args:
         bus: the line; a second module may share it, nothing else should.
         address: Modbus address.
-        power_outputs: numbers of the outputs that put power on something.
-        watchdog_ms: silence after which the module drops its outputs, in steps of 100.
-        cycle_ms: from one reading of the inputs to the next.
-        timeout_ms: patience with one answer. A cycle without answer is missed, not repeated.
-        input_function: 1 or 2, whichever the batch knows.
+        power_outputs: numbers of the outputs that switch power.
+        watchdog_ms: silence after which the module switches its outputs off, in steps of 100.
+        cycle_ms: time between two readings of the inputs.
+        timeout_ms: for one response. A cycle without a response is missed, not repeated.
+        input_function: 1 or 2, depending on the batch of the module.
         outputs_at, inputs_at, safe_values_at, power_on_values_at: wire addresses, which differ
             a little over the family.
     """
@@ -121,7 +120,7 @@ class IcpdasM7055:
         self.bus = bus
         self.address = address
         self.watchdog_works: bool | None = None
-        """What the last `test_watchdog` found; None: not tried."""
+        """Result of the last `test_watchdog`; None: not tested."""
         self._power_mask = sum(1 << number for number in set(power_outputs))
         self._watchdog_ms = watchdog_ms
         self._cycle_s = cycle_ms / 1000
@@ -139,7 +138,7 @@ class IcpdasM7055:
 
     @property
     def outputs(self) -> int:
-        """How the outputs shall be, bit n is DOn. A change is written at once."""
+        """Ordered outputs, bit n is DOn. A change is written at once."""
         return self._outputs
 
     @outputs.setter
@@ -151,18 +150,18 @@ class IcpdasM7055:
             self._changed.set()
 
     def set_output(self, number: int, on: bool) -> None:
-        """Set one output, leaving the others."""
+        """Set one output, without effect on the others."""
         bit = 1 << number
         self.outputs = self._outputs | bit if on else self._outputs & ~bit
 
     def clear_watchdog(self) -> None:
-        """Let the outputs work again after the watchdog fired. Only when every EVSE is idle."""
+        """Enable the outputs again after the watchdog fired. Only when every EVSE is idle."""
         self._watchdog_clear_ordered = True
 
     def test_watchdog(self) -> None:
-        """Be silent until the watchdog must have fired, and see whether it did. Only when idle.
+        """Be silent until the watchdog must have fired, and check that it did. Only when idle.
 
-        The outcome is in `watchdog_works`; if it did not, `run` raises InvalidResponse.
+        The result is in `watchdog_works`; if it did not fire, `run` raises InvalidResponse.
 
         Raises:
             ValueError: a power output is on.
@@ -172,37 +171,39 @@ class IcpdasM7055:
         self._watchdog_test_ordered = True
 
     async def run(self, report: Callable[[DeviceReport], None]) -> None:
-        """Set the module up and keep the cycle. All outputs are off before and after.
+        """Set the module up and run the cycle. All outputs are off before and after.
 
         Raises:
-            NoAnswer, Refused: three cycles in a row failed, or the set-up did.
+            NoResponse, CommandRefused: three cycles in a row failed, or the set-up did.
             InvalidResponse: the watchdog does not work.
             PortLost: the tty is lost.
         """
         try:
             report(DeviceReady(await self._set_up()))
-            missed = 0
+            missed_cycles = 0
             due = trio.current_time()
             while True:
                 try:
                     await self._run_cycle(report)
-                    missed = 0
+                    missed_cycles = 0
                 except (PortLost, InvalidResponse):
                     raise
                 except DeviceFault as fault:
-                    missed += 1
-                    if missed == MISSED_CYCLES_MAX:
+                    missed_cycles += 1
+                    if missed_cycles == MISSED_CYCLES_MAX:
                         name = f"I/O module {self.address} on {self.bus.path}"
-                        raise type(fault)(f"{name}: {missed} cycles missed: {fault}") from fault
+                        raise type(fault)(
+                            f"{name}: {missed_cycles} cycles missed: {fault}"
+                        ) from fault
                 due = max(due + self._cycle_s, trio.current_time())
                 await self._wait_until(due)
         finally:
             self._clear_power_outputs()
             with trio.move_on_after(SHUTDOWN_TIMEOUT_S, shield=True), suppress(DeviceFault):
-                await self._write_outputs(0)  # if it does not get there, the watchdog does the same
+                await self._write_outputs(0)  # if this fails, the watchdog switches them off
 
     async def _set_up(self) -> str:
-        """Bring the module to a known state; returns its name and firmware as it tells them."""
+        """Set the module to a known state; returns the name and firmware it reports."""
         self._clear_power_outputs()
         low, high, name_low, name_high = await self._execute_request(
             read_registers(self.address, FIRMWARE_AND_NAME, 4)
@@ -217,9 +218,7 @@ class IcpdasM7055:
         await self._execute_request(write_coil(self.address, WATCHDOG_MODE, False))
         await self._execute_request(write_coil(self.address, WATCHDOG_ON, True))
         await self._clear_watchdog_status()
-        await self._write_outputs(
-            0
-        )  # while the watchdog's status was set, the first one was ignored
+        await self._write_outputs(0)  # again: ignored while the watchdog's status was set
         await self._read_bit(RESET_FLAG)
         return f"ICP DAS {name_high:04X}{name_low:04X} firmware {high:04X}{low:04X}"
 
@@ -238,7 +237,7 @@ class IcpdasM7055:
         report(DigitalInputs(self.address, bits, self._watchdog_fired, was_reset=False))
 
     async def _check_module(self) -> bool:
-        """Ask in turns whether the watchdog fired and whether the module lost its power.
+        """Read in turns whether the watchdog fired and whether the module lost its power.
 
         Returns:
             Whether the module lost its power since the last set-up.
@@ -251,14 +250,14 @@ class IcpdasM7055:
         return not self._status_turn and await self._read_bit(RESET_FLAG)
 
     async def _wait_until(self, due: float) -> None:
-        """Wait for the next cycle, writing outputs that change meanwhile."""
+        """Wait for the next cycle; write outputs that change in the meantime."""
         while True:
             with trio.move_on_at(due) as pause:
                 await self._changed.wait()
             if pause.cancelled_caught:
                 return
-            self._changed = trio.Event()  # also where a change was taken back and nothing is due
-            with suppress(DeviceFault):  # the cycle writes it again, and counts
+            self._changed = trio.Event()  # also if a change was reversed and nothing is due
+            with suppress(DeviceFault):  # the cycle writes it again, and counts failures
                 await self._write_if_due()
 
     async def _write_if_due(self) -> None:
@@ -268,7 +267,7 @@ class IcpdasM7055:
 
     async def _write_outputs(self, bits: int) -> None:
         self._changed = trio.Event()
-        self._written_bits = None  # unknown until it is answered
+        self._written_bits = None  # unknown until the response
         values = modbus_rtu.unpack_bits(bytes([bits]), CHANNELS)
         await self._execute_request(write_coils(self.address, self._outputs_at, values))
         self._written_bits, self._written_at = bits, trio.current_time()
@@ -287,8 +286,9 @@ class IcpdasM7055:
         self.watchdog_works = fired and not any(outputs)
         if not self.watchdog_works:
             raise InvalidResponse(
-                f"I/O module {self.address} on {self.bus.path}: silent for {self._watchdog_ms} ms "
-                f"and more, yet watchdog status {fired:d}, outputs {bits_to_int(outputs):#04x}"
+                f"I/O module {self.address} on {self.bus.path}: after more than "
+                f"{self._watchdog_ms} ms of silence, watchdog status {fired:d}, "
+                f"outputs {bits_to_int(outputs):#04x}"
             )
         await self._clear_watchdog_status()
 

@@ -1,7 +1,7 @@
 """Any DC energy meter on Modbus RTU, with its registers set in station.toml.
 
-For meters with fixed registers (Eastron, Carlo Gavazzi, …) and for SunSpec devices, whose values
-have a scale factor in a register of its own:
+For meters with fixed registers (Eastron, Carlo Gavazzi, …), and for SunSpec devices, which have the
+scale factor of a value in another register:
 
     [hardware.meter]
     driver = "modbus_generic"
@@ -13,7 +13,7 @@ have a scale factor in a register of its own:
 
 The number in the registers, times `scale`, times 10 to the power of the number in
 `scale_register` (if there is one), is the quantity in `unit`. Power is voltage times current where
-it has no registers. Quantities whose registers are adjacent are read in one request; others in one
+it has no registers. Quantities in adjacent registers are read in one request; others in one
 request each, because a meter may refuse to read a gap.
 """
 

@@ -1,9 +1,16 @@
-"""How are the rectifier modules of the cabinet kept at what their groups shall give?
+"""Infypower rectifier modules of the cabinet on CAN, in groups wired to one EVSE each.
 
-One `InfypowerModules` owns all modules on the cabinet's bus. One command leaves every 50 ms:
-each group's output is read in turn, then a module's state; a changed order takes the next slot,
-an order to switch off waits for none. While a group is on its orders are repeated every second,
-which is also what keeps the modules' own 10 s guard quiet.
+`InfypowerModules` controls all modules on the cabinet's bus:
+
+* A command is sent in each slot (`slot_ms`, 50 ms). Reads take turns: the output of each group, one
+  value of one module, one order that is due for repetition.
+* A changed order takes the next slot, at most every other one, so that reading continues. In one
+  group, voltage and current come before switching on; switching off comes before everything.
+* An order to switch off waits for no slot.
+* While a group is on, its orders are repeated every `repeat_s`. This also keeps the modules' own
+  guard (10 s without a command) from switching them off.
+* A group that is on and reports no output for `stale_after_s` is switched off.
+* Orders never exceed what the modules of the group can give: they would refuse all of it.
 """
 
 from __future__ import annotations
@@ -35,7 +42,7 @@ from drivers.wire.infypower import Command, Telegram
 from drivers.wire.serial_port import OpenPort
 from drivers.wire.slcan import CanFrame
 
-OFF_TIMEOUT_S = 0.3  # on the way out; a bus that takes longer is lost, the modules' guard acts
+OFF_TIMEOUT_S = 0.3  # at the end; a slower bus is lost, and the modules' guard switches off
 COUNT_ATTEMPTS_MAX = 3
 
 
@@ -65,7 +72,7 @@ def open(
 
 
 class GroupLimits(msgspec.Struct, frozen=True):
-    """What the modules of one group can do together; gone modules do not count."""
+    """Limits of one group: sum of its modules, without lost ones."""
 
     addresses: tuple[int, ...]
     voltage_max_v: int = 0
@@ -75,7 +82,7 @@ class GroupLimits(msgspec.Struct, frozen=True):
 
 
 class PowerModule(msgspec.Struct):
-    """What we know of one module."""
+    """State of one module."""
 
     address: int
     group: int
@@ -86,7 +93,7 @@ class PowerModule(msgspec.Struct):
     ac_decivolt: tuple[int, int, int] = (0, 0, 0)
     missed_responses: int = 0
     lost: bool = False
-    # read once, when nothing needs the slot more
+    # read once, when no other command needs the slot
     pending_reads: list[Command] = msgspec.field(
         default_factory=lambda: [Command.AC_INPUT, Command.BARCODE]
     )
@@ -99,14 +106,14 @@ class _GroupOrder(msgspec.Struct, frozen=True):
 
 
 class _GroupState(msgspec.Struct):
-    """One group's order and how much of it the modules heard."""
+    """One group's order, and how much of it was sent."""
 
     order: _GroupOrder = _GroupOrder()
     sent_output: tuple[int, int] | None = None  # mV and mA of the last 0x1B
     sent_on: bool | None = None  # the last 0x1A; None: unknown
     output_due_at: float = 0.0
     switch_due_at: float = 0.0
-    last_output_at: float = 0.0  # the last output told
+    last_output_at: float = 0.0  # time of the last reported output
     on_since_at: float = 0.0
 
 
@@ -128,24 +135,25 @@ class InfypowerModules:
         lost_after_s: float = 15.0,
         stale_after_s: float = 1.0,
     ) -> None:
-        """Say which modules feed which EVSE.
+        """Assign modules to EVSEs; nothing is sent before `run`.
 
         Args:
-            line: the cabinet's bus, 125 kbit/s.
+            bus: the cabinet's bus, 125 kbit/s.
             groups: addresses of the modules wired to EVSE 1, 2, … Wiring is fixed: a module in
                 the wrong group would put its current on the other cable.
             slot_ms: pause between commands; the vendor advises 50 to 200.
-            answer_ms: how long a slot waits for its answer.
-            repeat_s: how often the orders of a group that is on are repeated; below 10 s.
-            silent_after: missed answers until a module is reported silent.
-            gone_after_s: silence after which a module surely gives no current; above its own
-                guard of 10 s.
-            stale_after_s: a group that is on and does not tell its output is switched off.
+            answer_ms: how long a slot waits for the response.
+            repeat_s: interval at which orders of a group that is on are repeated; below 10 s.
+            missed_responses_max: missed responses until a module is reported silent.
+            lost_after_s: silence after which a module gives no current for certain; above its
+                own guard of 10 s.
+            stale_after_s: a group that is on is switched off after this time without output
+                reports.
         """
         self.bus = bus
         self.modules: dict[int, PowerModule] = {}
-        self.module_count = 0  # how many modules said they are there
-        self.ready = trio.Event()  # set up: power may be offered; a new one in each run
+        self.module_count = 0  # modules that responded to the count
+        self.ready = trio.Event()  # set when power may be offered; a new one in each run
         self._addresses_by_group = {number: tuple(group) for number, group in enumerate(groups, 1)}
         self._group_states = {number: _GroupState() for number in self._addresses_by_group}
         self._slot_s = slot_ms / 1000
@@ -162,33 +170,33 @@ class InfypowerModules:
 
     @property
     def group_limits(self) -> dict[int, GroupLimits]:
-        """What each group can do now."""
+        """Present limits of each group."""
         return {number: self._limits_of_group(number) for number in self._addresses_by_group}
 
     def _limits_of_group(self, number: int) -> GroupLimits:
-        there = [
+        limits_of_modules = [
             module.limits
             for module in self.modules.values()
             if module.group == number and module.limits is not None and not module.lost
         ]
-        if not there:
+        if not limits_of_modules:
             return GroupLimits(self._addresses_by_group[number])
         return GroupLimits(
             addresses=self._addresses_by_group[number],
-            voltage_max_v=min(limits.voltage_max_v for limits in there),
-            voltage_min_v=max(limits.voltage_min_v for limits in there),
-            current_max_ma=sum(limits.current_max_ma for limits in there),
-            power_w=sum(limits.power_w for limits in there),
+            voltage_max_v=min(limits.voltage_max_v for limits in limits_of_modules),
+            voltage_min_v=max(limits.voltage_min_v for limits in limits_of_modules),
+            current_max_ma=sum(limits.current_max_ma for limits in limits_of_modules),
+            power_w=sum(limits.power_w for limits in limits_of_modules),
         )
 
     def set_group(self, group: int, voltage_mv: int, current_ma: int, on: bool) -> None:
-        """Order what a group shall give from now on; replaces the order before.
+        """Order the output of a group; replaces the previous order.
 
-        More than the group's modules can do is cut to what they can. Off leaves at once, a
-        change in the next slot. Orders are forgotten whenever `run` begins.
+        An order above the limits of the group is reduced to them. Off is sent at once, a change
+        in the next slot. Orders are discarded whenever `run` begins.
 
         Args:
-            group: 1 and up, as EVSEs.
+            group: from 1, as EVSE ids.
             voltage_mv: output voltage.
             current_ma: the group's total.
             on: False switches the DC side off.
@@ -198,26 +206,28 @@ class InfypowerModules:
             ValueError: a negative number.
         """
         if voltage_mv < 0 or current_ma < 0:
-            raise ValueError(f"group {group}: {voltage_mv} mV, {current_ma} mA is not an order")
-        kept = self._group_states[group]
-        if on and not kept.order.on:
-            kept.on_since_at = trio.current_time()
-        kept.order = _GroupOrder(voltage_mv, current_ma, on)
+            raise ValueError(
+                f"group {group}: {voltage_mv} mV, {current_ma} mA is not a valid order"
+            )
+        state = self._group_states[group]
+        if on and not state.order.on:
+            state.on_since_at = trio.current_time()
+        state.order = _GroupOrder(voltage_mv, current_ma, on)
         self._notify_waiters()
 
     def switch_all_off(self) -> None:
         """Order every group off."""
-        for kept in self._group_states.values():
-            kept.order = _GroupOrder()
+        for state in self._group_states.values():
+            state.order = _GroupOrder()
         self._notify_waiters()
 
-    # --- the task --------------------------------------------------------------------------------
+    # --- Task --------------------------------------------------------------------------------
 
     async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Keep the modules at their orders until cancelled.
 
-        Begins and ends with everything off. Raises PortLost when the bus is lost and NoAnswer
-        when no module is there.
+        Begins and ends with everything off. Raises PortLost when the bus is lost and NoResponse
+        when no module responds.
         """
         self._report = report
         self.ready = trio.Event()
@@ -233,25 +243,25 @@ class InfypowerModules:
                 await self._switch_off_on_exit()
 
     async def _switch_off_on_exit(self) -> None:
-        """Switch everything off on the way out; a lost bus leaves it to the modules' guard."""
+        """Switch everything off at the end; on a lost bus, the modules' guard does it."""
         self.ready = trio.Event()
         with trio.move_on_after(OFF_TIMEOUT_S, shield=True), suppress(PortLost):
             await self.bus.send(wire.switch_output(wire.ALL_MODULES, on=False).can_frame)
 
     async def _set_up(self) -> None:
-        """Everything off, then learn who is there and what they can."""
+        """Switch everything off, then read which modules respond and their limits."""
         await self._send_in_slot(wire.switch_output(wire.ALL_MODULES, on=False))
-        for kept in self._group_states.values():
-            kept.sent_on = False
+        for state in self._group_states.values():
+            state.sent_on = False
         for _ in range(COUNT_ATTEMPTS_MAX):
-            counted = await self._send_and_wait(wire.read_data(Command.COUNT, wire.ALL_MODULES))
-            if counted is not None:
+            response = await self._send_and_wait(wire.read_data(Command.COUNT, wire.ALL_MODULES))
+            if response is not None:
                 break
         else:
             raise NoResponse(
                 f"{self.bus.name}: no power module answered {COUNT_ATTEMPTS_MAX} counts"
             )
-        self.module_count = wire.decode_count(counted.data)
+        self.module_count = wire.decode_count(response.data)
         now = trio.current_time()
         for group, addresses in self._addresses_by_group.items():
             for address in addresses:
@@ -260,13 +270,14 @@ class InfypowerModules:
             if await self._poll_module(module, Command.STATE):
                 await self._poll_module(module, Command.LIMITS)
                 await self._send_in_slot(wire.set_group(module.address, module.group))
-                module.status = None  # until it tells its group again
+                module.status = None  # until it reports its group again
         if all(module.limits is None for module in self.modules.values()):
-            known = sorted(self.modules)
-            raise NoResponse(f"{self.bus.name}: no power module answers at the addresses {known}")
+            raise NoResponse(
+                f"{self.bus.name}: no power module answers at addresses {sorted(self.modules)}"
+            )
 
     async def _run_slots(self) -> None:
-        """A changed order takes every other slot at most, so that reading goes on beside it."""
+        """Use one slot after the other; a changed order takes every other slot at most."""
         changed = False
         while True:
             await self._wait_for_slot()
@@ -276,7 +287,7 @@ class InfypowerModules:
             self._check_stale_groups()
 
     async def _take_next_turn(self) -> None:
-        """Each group's output, one thing of one module, an order that is to be repeated."""
+        """Read a group's output or one value of one module, or repeat an order, in turn."""
         groups = tuple(self._addresses_by_group)
         self._poll_turn = (self._poll_turn + 1) % (len(groups) + 2)
         if self._poll_turn < len(groups):
@@ -293,8 +304,8 @@ class InfypowerModules:
                 await self._send_now(repeat)
 
     async def _read_module(self, module: PowerModule) -> None:
-        """Read a module's state, or first what it lost or never told."""
-        on = any(kept.order.on for kept in self._group_states.values())
+        """Read a module's state; its limits first if unknown, or a value that is read once."""
+        on = any(state.order.on for state in self._group_states.values())
         if module.limits is None and module.status is not None:
             await self._poll_module(module, Command.LIMITS)
         elif module.pending_reads and not (module.missed_responses or on or module.status is None):
@@ -303,35 +314,35 @@ class InfypowerModules:
             await self._restore_group(module, module.status)
 
     async def _restore_group(self, module: PowerModule, status: wire.Status) -> None:
-        """Tell a module that lost its power which group it is in; it gives nothing without."""
+        """Assign a module that lost its supply to its group again; it gives no current without."""
         if status.group != module.group:
             await self._send_in_slot(wire.set_group(module.address, module.group))
-            module.status = None  # until it tells its group again
+            module.status = None  # until it reports its group again
 
-    # --- orders ----------------------------------------------------------------------------------
+    # --- Orders ----------------------------------------------------------------------------------
 
     def _next_changed_order(self) -> Telegram | None:
-        """The next order that a group has not heard: off before all, voltage before on."""
-        for number, kept in self._group_states.items():
-            if not kept.order.on and kept.sent_on is not False:
-                return self._switch_telegram(number, kept, on=False)
-        for number, kept in self._group_states.items():
-            if not kept.order.on:
+        """The next order not sent yet: off before everything, voltage before on."""
+        for number, state in self._group_states.items():
+            if not state.order.on and state.sent_on is not False:
+                return self._switch_telegram(number, state, on=False)
+        for number, state in self._group_states.items():
+            if not state.order.on:
                 continue
-            if kept.sent_output != self._limit_order(number, kept.order):
-                return self._output_telegram(number, kept)
-            if kept.sent_on is not True:
-                return self._switch_telegram(number, kept, on=True)
+            if state.sent_output != self._limit_order(number, state.order):
+                return self._output_telegram(number, state)
+            if state.sent_on is not True:
+                return self._switch_telegram(number, state, on=True)
         return None
 
     def _next_repeated_order(self) -> Telegram | None:
-        """An order that a group heard `repeat_s` ago or more."""
+        """An order that was sent `repeat_s` ago or more."""
         now = trio.current_time()
-        for number, kept in self._group_states.items():
-            if kept.order.on and now >= kept.output_due_at:
-                return self._output_telegram(number, kept)
-            if now >= kept.switch_due_at:
-                return self._switch_telegram(number, kept, on=kept.order.on)
+        for number, state in self._group_states.items():
+            if state.order.on and now >= state.output_due_at:
+                return self._output_telegram(number, state)
+            if now >= state.switch_due_at:
+                return self._switch_telegram(number, state, on=state.order.on)
         return None
 
     def _output_telegram(self, number: int, state: _GroupState) -> Telegram:
@@ -347,7 +358,7 @@ class InfypowerModules:
         return wire.switch_output(number, on=on, is_group=True)
 
     def _limit_order(self, number: int, order: _GroupOrder) -> tuple[int, int]:
-        """The order, not above what the modules can: they would refuse all of it."""
+        """The order, reduced to the limits of the group."""
         group = self._limits_of_group(number)
         return (
             min(order.voltage_mv, group.voltage_max_v * 1000),
@@ -355,56 +366,59 @@ class InfypowerModules:
         )
 
     async def _send_urgent_offs(self) -> None:
-        """Switch off what shall be off and was told to be on, without waiting for a slot."""
-        for number, kept in self._group_states.items():
-            if not kept.order.on and kept.sent_on:
-                await self.bus.send(self._switch_telegram(number, kept, on=False).can_frame)
+        """Switch off groups that are on and ordered off, without waiting for a slot."""
+        for number, state in self._group_states.items():
+            if not state.order.on and state.sent_on:
+                await self.bus.send(self._switch_telegram(number, state, on=False).can_frame)
 
     def _check_stale_groups(self) -> None:
         now = trio.current_time()
-        for number, kept in self._group_states.items():
-            fresh_at = max(kept.last_output_at, kept.on_since_at)
-            if kept.order.on and now - fresh_at > self._stale_after_s:
-                kept.order = _GroupOrder()
+        for number, state in self._group_states.items():
+            fresh_at = max(state.last_output_at, state.on_since_at)
+            if state.order.on and now - fresh_at > self._stale_after_s:
+                state.order = _GroupOrder()
                 self._report(GroupSilent(number))
 
-    # --- slots -----------------------------------------------------------------------------------
+    # --- Slots -----------------------------------------------------------------------------------
 
     async def _wait_for_slot(self) -> None:
-        """Wait for the next slot. What leaves in it is settled only then: an order to switch off
-        that came meanwhile must not be followed by the order to switch on from before."""
+        """Wait for the next slot.
+
+        The command of the slot is chosen after this wait: an older order to switch on must not
+        follow an order to switch off that came in the meantime.
+        """
         await self._wait_until(lambda: False, self._slot_due_at - trio.current_time())
 
     async def _send_now(self, telegram: Telegram) -> None:
-        """Send now; the next slot is a pause away."""
+        """Send now; the next slot begins `slot_ms` later."""
         self._slot_due_at = trio.current_time() + self._slot_s
         await self.bus.send(telegram.can_frame)
 
     async def _send_in_slot(self, telegram: Telegram) -> None:
-        """Send an order in its slot; its answer is heard, not awaited."""
+        """Send an order in the next slot, without waiting for the response."""
         await self._wait_for_slot()
         await self._send_now(telegram)
 
     async def _send_and_wait(self, telegram: Telegram) -> Telegram | None:
-        """Send a read in its slot and wait for its answer; None if there is none in time."""
+        """Send a read in the next slot and wait for the response; None if there is none in time."""
         await self._send_in_slot(telegram)
         self._responses.clear()
-        found: list[Telegram] = []
+        matching: list[Telegram] = []
 
         def is_answered() -> bool:
-            found.extend(
-                heard
-                for heard in self._responses
-                if (heard.command, heard.is_group) == (telegram.command, telegram.is_group)
-                and heard.source == telegram.destination
+            matching.extend(
+                response
+                for response in self._responses
+                if (response.command, response.is_group) == (telegram.command, telegram.is_group)
+                and response.source == telegram.destination
             )
-            return bool(found)
+            return bool(matching)
 
         await self._wait_until(is_answered, self._response_timeout_s)
-        return found[0] if found and found[0].error == wire.ErrorCode.NONE else None
+        return matching[0] if matching and matching[0].error == wire.ErrorCode.NONE else None
 
     async def _poll_module(self, module: PowerModule, command: Command) -> bool:
-        """Ask one module; count it missed if it stays silent."""
+        """Read a value of one module; count a missed response."""
         if await self._send_and_wait(wire.read_data(command, module.address)) is not None:
             return True
         module.missed_responses += 1
@@ -416,21 +430,21 @@ class InfypowerModules:
         return False
 
     async def _wait_until(self, is_done: Callable[[], bool], timeout_s: float) -> None:
-        """Wait for something, `seconds` at most; orders to switch off leave meanwhile."""
+        """Wait for a condition, at most `timeout_s`; orders to switch off are sent meanwhile."""
         deadline = trio.current_time() + timeout_s
         while True:
-            stir = self._changed
+            changed = self._changed
             await self._send_urgent_offs()
             if is_done() or trio.current_time() >= deadline:
                 return
             with trio.move_on_at(deadline):
-                await stir.wait()
+                await changed.wait()
 
     def _notify_waiters(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
-    # --- hearing ---------------------------------------------------------------------------------
+    # --- Responses -------------------------------------------------------------------------------
 
     def _on_frame(self, frame: CanFrame) -> None:
         telegram = wire.parse_frame(frame)
@@ -452,9 +466,9 @@ class InfypowerModules:
             module.last_response_at = trio.current_time()
             self._update_module(module, telegram)
         elif telegram.is_group and telegram.command == Command.READ_OUTPUT:
-            kept = self._group_states.get(telegram.source)
-            if kept is not None:
-                kept.last_output_at = trio.current_time()
+            state = self._group_states.get(telegram.source)
+            if state is not None:
+                state.last_output_at = trio.current_time()
                 self._report(GroupOutput(telegram.source, *wire.decode_pair(telegram.data)))
 
     def _update_module(self, module: PowerModule, telegram: Telegram) -> None:

@@ -1,6 +1,7 @@
-"""Which card lies on the reader?
+"""NXP PN532 card reader on a UART (UM0701-02, AN10609), for ISO 14443 type A.
 
-NXP PN532 on a UART (UM0701-02, AN10609): one reader for ISO 14443 type A.
+The driver polls for a card every `poll_ms` and reports each tap once. While the reader is
+disabled, its field is off and it is tested every `health_s`.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ ATTEMPTS_MAX = 3
 ACK_TIMEOUT_S = 0.1  # the chip acknowledges within 15 ms
 SET_UP_TIMEOUT_S = 0.5
 POLL_TIMEOUT_S = 1.0
-FRAME_GAP_MAX_S = 0.1  # silence inside a frame after which its rest does not come
-PASSIVE_RETRIES = 2  # how often InListPassiveTarget looks again before it says "none"
+FRAME_GAP_MAX_S = 0.1  # after a longer gap inside a frame its rest is lost
+PASSIVE_RETRIES = 2  # repetitions of InListPassiveTarget before it reports no card
 PN532_IC = 0x32
 
 
@@ -72,15 +73,15 @@ def open(
 class Pn532Reader:
     """One reader.
 
-    Reports DeviceReady once its set-up is done, then a TokenPresented for each card that comes.
+    Reports DeviceReady after its set-up, then a TokenPresented for each card presented.
 
     Args:
         port: path of the tty.
-        baud: the chip's power-on value is the default.
-        poll_ms: pause between two looks for a card.
-        absent_polls: after so many looks without it a card counts as taken away.
-        health_s: how often a reader that does not poll is asked whether it lives.
-        open_port: how to open; tests give their own.
+        baud: the default is the chip's power-on value.
+        poll_ms: pause between two polls.
+        absent_polls: number of polls without a card after which it counts as removed.
+        health_s: interval of line tests while the reader is disabled.
+        open_port: how to open the port.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Pn532Reader:
 
     @property
     def enabled(self) -> bool:
-        """Whether cards are looked for. Off: the field is off too, cards get no power."""
+        """Whether the reader polls for cards. Off: the field is off too, cards get no power."""
         return self._enabled
 
     @enabled.setter
@@ -114,11 +115,11 @@ class Pn532Reader:
             self._enabled_changed.set()
 
     async def run(self, report: Callable[[DeviceReport], None]) -> None:
-        """Set the chip up and look for cards.
+        """Set the chip up and poll for cards.
 
         Raises:
-            NoAnswer, Refused: the same command failed three times.
-            InvalidResponse: this is no PN532, or its line test fails.
+            NoResponse, CommandRefused: the same command failed three times.
+            InvalidResponse: the device is no PN532, or its line test failed.
             PortLost: the tty is lost.
         """
         port = self._open_port(self.port, baud=self._baud)
@@ -136,7 +137,7 @@ class Pn532Reader:
             port.close()
 
     async def _poll_once(self, chip: _Chip, report: Callable[[DeviceReport], None]) -> None:
-        """Look once for a card, then pause."""
+        """Poll once for a card, then pause."""
         target = await chip.find_card()
         token = self._presence.on_poll(target)
         if token is not None:
@@ -163,7 +164,7 @@ class Pn532Reader:
 
 
 class CardPresence:
-    """Tells each tap once: a card stays the same tap until it was absent for some polls."""
+    """Filters polls to one report per tap: a tap ends when the card was absent for some polls."""
 
     def __init__(self, absent_polls: int) -> None:
         self._absent_polls = absent_polls
@@ -171,14 +172,14 @@ class CardPresence:
         self._absent_count = 0
 
     def reset(self) -> None:
-        """Whatever lies there now is new."""
+        """Treat the next card as a new tap."""
         self._present = None
 
     def on_poll(self, target: Target | None) -> TokenPresented | None:
-        """What to report after one look.
+        """What to report after one poll.
 
-        A phone draws a new random UID each time it is found; one random UID after the other
-        without an absence is one tap.
+        A phone generates a new random UID for each poll; consecutive random UIDs without an
+        absence are one tap.
         """
         if target is None:
             self._absent_count += 1
@@ -195,7 +196,7 @@ class CardPresence:
 
 
 class _Chip:
-    """Commands to the PN532 and their answers, one at a time."""
+    """Commands to the PN532 and their responses, one at a time."""
 
     def __init__(self, port: Port, name: str) -> None:
         self._port = port
@@ -216,7 +217,7 @@ class _Chip:
         return f"NXP PN532 firmware {version[2]}.{version[3]}"
 
     async def find_card(self) -> Target | None:
-        """The card in the field. One with a UID that no card may have is none."""
+        """The card in the field; None also for one with an invalid UID."""
         answer = await self.send_command(pn532.LIST_ONE_TYPE_A, POLL_TIMEOUT_S)
         try:
             return pn532.parse_target(answer)
@@ -225,7 +226,7 @@ class _Chip:
             return None
 
     async def test_line(self) -> None:
-        """Have the chip echo two bytes. Raises InvalidResponse if it does not."""
+        """Let the chip echo two bytes. Raises InvalidResponse if it does not."""
         echo = await self.send_command(pn532.LINE_TEST, POLL_TIMEOUT_S)
         if echo[1:] != pn532.LINE_TEST[1:]:
             raise InvalidResponse(f"{self._name}: line test answered {echo.hex(' ')}")
@@ -233,19 +234,19 @@ class _Chip:
     async def send_command(
         self, command: bytes, response_timeout_s: float, *, prefix: bytes = b""
     ) -> bytes:
-        """Send a command until it is answered, three times at most.
+        """Send a command until the chip responds, three times at most.
 
         Args:
             command: code and parameters.
-            answer_s: patience from the ACK to the response.
-            before: bytes sent ahead in the same write.
+            response_timeout_s: from the ACK to the response.
+            prefix: bytes sent before it in the same write.
 
         Returns:
             The response from its code on.
 
         Raises:
-            NoAnswer: silence or damage each time.
-            Refused: the chip answered the last try with a syntax error.
+            NoResponse: no response, or damaged ones, in every attempt.
+            CommandRefused: the response to the last attempt was a syntax error.
         """
         refused = False
         for _ in range(ATTEMPTS_MAX):
@@ -264,32 +265,32 @@ class _Chip:
     async def _attempt_command(
         self, frame: bytes, code: int, response_timeout_s: float
     ) -> bytes | SyntaxErrorFrame | None:
-        """Send once. The response counts even if its ACK was lost."""
+        """Send once. The response is valid even if its ACK was lost."""
         self._port.drain_input()
         self._decoder.reset()
         self._received.clear()
         await self._port.send(frame)
-        asked_again = False
-        with trio.move_on_after(ACK_TIMEOUT_S) as patience:
+        nack_sent = False
+        with trio.move_on_after(ACK_TIMEOUT_S) as timeout:
             while True:
                 match await self._next_frame():
                     case Ack():
-                        patience.deadline = trio.current_time() + response_timeout_s
+                        timeout.deadline = trio.current_time() + response_timeout_s
                     case InformationFrame(tfi, data) if tfi == TFI_CHIP and data[0] == code:
                         return data
                     case SyntaxErrorFrame() as refused:
                         return refused
                     case DamagedFrame() if not self._received:
-                        if asked_again:
+                        if nack_sent:
                             return None
-                        asked_again = True
+                        nack_sent = True
                         await self._port.send(pn532.NACK)
         return None
 
     async def _next_frame(self) -> ReceivedFrame:
         while not self._received:
-            patience = FRAME_GAP_MAX_S if self._decoder.is_inside_frame else math.inf
-            with trio.move_on_after(patience) as gap:
+            gap_s = FRAME_GAP_MAX_S if self._decoder.is_inside_frame else math.inf
+            with trio.move_on_after(gap_s) as gap:
                 self._received.extend(self._decoder.feed(await self._port.receive()))
             if gap.cancelled_caught:
                 self._received.extend(self._decoder.flush_incomplete())

@@ -1,8 +1,8 @@
-"""How does the station talk to the charge controller of one EVSE?
+"""ADVANTICS ADM-CS-SECC charge controller on CAN.
 
-One `AdvanticsSecc` per EVSE, all on one CAN line. It tells the controller what the station
-measured and allows, every 100 ms, and reports what the controller says. What it shall tell is
-set as plain attributes; it starts with everything refused, and goes back to that at each start.
+One `AdvanticsSecc` per EVSE, all on one bus. It sends measurements, limits and permissions to the
+controller every 100 ms, and reports the controller's messages. What is sent is set by plain
+attributes; each run begins with everything refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from drivers.wire.slcan import CanFrame
 SignalValues = dict[str, int]
 TENTH = Decimal("0.1")
 SHUTDOWN_TIMEOUT_S = 0.2
-STOP_BUTTON_PULSE_S = 0.3  # the controller acts on the edge; three of its cycles are surely seen
+STOP_BUTTON_PULSE_S = 0.3  # three cycles of the controller, which acts on the edge
 
 
 class Settings(SeccSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,16 +69,16 @@ def open(
 class AdvanticsSecc:
     """One charge controller; a `drivers.ports.Device`.
 
-    Attributes set by whoever controls power; each is sent in the next status, at most
-    100 ms later, the authorisation flags at once:
+    Attributes set by the power path; each is sent in the next status, at most 100 ms later, the
+    authorization flags at once:
         voltage_v, current_a: measured at the output.
         modules_c, enclosure_c: temperatures, degC.
-        enabled: System_Enable. Taking it back while charging is an emergency stop.
-        insulation_ohm: None is told as 0: unknown is as bad as none.
-        voltage_max_v, current_max_a: limits told to the EV; 0 leaves the controller's own.
+        enabled: System_Enable. Withdrawing it while charging is an emergency stop.
+        insulation_ohm: None is sent as 0: unknown is treated as no insulation.
+        voltage_max_v, current_max_a: limits sent to the EV; 0 leaves the controller's own.
         start_allowed: the pilot may leave 100 %.
-        authorised: None while not settled, then True or False.
-        parameters_done: the limits are final, the session may go on.
+        authorized: None while not decided, then True or False.
+        parameters_done: the limits are final, the session may continue.
         leds: red, green, blue, 0 to 255.
     """
 
@@ -92,17 +92,17 @@ class AdvanticsSecc:
         status_ms: int = 100,
         repeat_s: float = 1.0,
     ) -> None:
-        """Name the controller.
+        """Identify the controller; nothing is sent before `run`.
 
         Args:
-            line: the controllers' bus, 500 kbit/s.
-            evse_id: 1 and up.
+            bus: the controllers' bus, 500 kbit/s.
+            evse_id: from 1.
             index: the pistol index in its configuration; the EVSE's number if not given.
-            silent_after_s: raise NoAnswer after so long without a heartbeat; None: never, the
-                power control judges the age of SeccHeartbeat itself (0.2 s in the field).
-            status_ms: pace of Power_Modules_Status.
-            repeat_s: pace of Outputs, and of limits and flags that did not change: a controller
-                that restarted has to hear them again.
+            silent_after_s: raise NoResponse after this time without a heartbeat; None: never, the
+                protections check the age of SeccHeartbeat themselves (0.2 s in the field).
+            status_ms: interval of Power_Modules_Status.
+            repeat_s: interval of Outputs, and of limits and flags that did not change: a
+                controller that restarted needs them again.
         """
         self.bus = bus
         self.evse_id = evse_id
@@ -110,7 +110,7 @@ class AdvanticsSecc:
         self._silent_after_s = silent_after_s
         self._status_s = status_ms / 1000
         self._repeat_s = repeat_s
-        # the controller takes limits no faster than this, interface v3.6, timing
+        # the controller accepts limits no faster than this, interface v3.6, timing
         self._min_intervals_s = {self._index << 24 | wire.DC_POWER_PARAMETERS.base: self._status_s}
         self._last_heartbeat_at = 0.0
         self._reset_to_safe()
@@ -162,7 +162,7 @@ class AdvanticsSecc:
         self._changed.set()
 
     def press_stop_button(self) -> None:
-        """Press the stop button and let it go: the EV ends the session by the book."""
+        """Press and release the stop button: the EV ends the session in the regular sequence."""
         self._stop_pressed_until = trio.current_time() + STOP_BUTTON_PULSE_S
         self._changed.set()
 
@@ -170,12 +170,12 @@ class AdvanticsSecc:
         """Send the status at once, for a stop that must not wait for the next cycle."""
         self._changed.set()
 
-    # --- the task --------------------------------------------------------------------------------
+    # --- Task --------------------------------------------------------------------------------
 
     async def run(self, report: Callable[[DeviceReport], None]) -> None:
-        """Talk to the controller until cancelled.
+        """Communicate with the controller until cancelled.
 
-        Raises PortLost when the bus is lost, NoAnswer when a heartbeat limit is set and passed.
+        Raises PortLost when the bus is lost, NoResponse when a heartbeat limit is set and exceeded.
         """
         self._reset_to_safe()
         self._report = report
@@ -208,13 +208,13 @@ class AdvanticsSecc:
             await self._wait_for_cycle(due)
 
     async def _wait_for_cycle(self, due: float) -> None:
-        """Wait for the next cycle, or for a flag to change, or for the button to come up."""
+        """Wait for the next cycle, a changed flag, or the release of the stop button."""
         with trio.move_on_at(min(due, self._stop_pressed_until or due)):
             await self._changed.wait()
         self._changed = trio.Event()
 
     async def _send_safe_status(self) -> None:
-        """Say on the way out that no power may flow; the controller's own guard is the other."""
+        """Send at the end that no power may flow; the controller also has a guard of its own."""
         self._reset_to_safe()
         with trio.move_on_after(SHUTDOWN_TIMEOUT_S, shield=True), suppress(PortLost):
             await self.bus.send(self._status_frame())
@@ -224,7 +224,7 @@ class AdvanticsSecc:
         if self._silent_after_s is not None and silent_s > self._silent_after_s:
             raise NoResponse(f"EVSE {self.evse_id}: charge controller silent for {silent_s:.1f} s")
 
-    # --- what the station says -------------------------------------------------------------------
+    # --- Messages to the controller --------------------------------------------------------------
 
     def _status_frame(self) -> CanFrame:
         return wire.POWER_MODULES_STATUS.encode(
@@ -261,7 +261,7 @@ class AdvanticsSecc:
         red, green, blue = self.leds
         return wire.OUTPUTS.encode(self._index, Led1=red, Led2=green, Led3=blue)
 
-    # --- what the controller says ----------------------------------------------------------------
+    # --- Messages of the controller --------------------------------------------------------------
 
     def _on_frame(self, frame: CanFrame) -> None:
         if wire.controller_index(frame) != self._index:
@@ -269,27 +269,27 @@ class AdvanticsSecc:
         message = wire.find_message(frame)
         if message is None or len(frame.data) < message.length:
             return
-        said = message.decode(frame.data)
+        values = message.decode(frame.data)
         if message in EV_MESSAGES:
-            self._on_ev_message(message, said)
+            self._on_ev_message(message, values)
             return
         if message is wire.CONTROLLER_STATUS:
             self._last_heartbeat_at = trio.current_time()
         elif message is wire.NEW_CHARGE_SESSION and message.name not in self._ev_values:
-            self._ev_information, self._ev_values = EvInformation(), {message.name: said}
+            self._ev_information, self._ev_values = EvInformation(), {message.name: values}
         elif message is wire.CHARGE_SESSION_FINISHED:
             self._ev_values = {}
-        read = REPORT_DECODERS.get(message.base)
-        if read is not None:
-            self._report(read(said))
+        decode = REPORT_DECODERS.get(message.base)
+        if decode is not None:
+            self._report(decode(values))
 
     def _on_ev_message(self, message: wire.Message, values: SignalValues) -> None:
-        """Put together what the EV tells in several messages; report it when it changed."""
+        """Combine the EV's data from several messages; report it when it changed."""
         self._ev_values[message.name] = values
-        told = _build_ev_information(self._ev_values)
-        if told != self._ev_information:
-            self._ev_information = told
-            self._report(told)
+        information = _build_ev_information(self._ev_values)
+        if information != self._ev_information:
+            self._ev_information = information
+            self._report(information)
 
 
 EV_MESSAGES = (wire.EV_BATTERY, wire.EV_VOLTAGES, wire.EV_CHARGE_LIMITS, wire.EV_ID)
@@ -308,7 +308,7 @@ def _encode_temperature(celsius: int) -> int:
 
 
 def _build_ev_information(values_by_message: dict[str, SignalValues]) -> EvInformation:
-    """0 means that the EV did not say."""
+    """The EV's data; 0 on the wire means that the EV sent none."""
     battery = values_by_message.get(wire.EV_BATTERY.name, {})
     voltages = values_by_message.get(wire.EV_VOLTAGES.name, {})
     limits = values_by_message.get(wire.EV_CHARGE_LIMITS.name, {})
@@ -340,7 +340,7 @@ def _decode_heartbeat(values: SignalValues) -> DeviceReport:
 
 
 def _decode_power_request(values: SignalValues) -> DeviceReport:
-    """A function we do not know is Off: unknown is bad. A discharge wish is 0 A."""
+    """An unknown function is treated as Off, a request for discharge as 0 A."""
     function = values["Power_Function"]
     known = function in PowerFunction.__members__.values()
     return PowerRequest(
@@ -360,19 +360,21 @@ def _decode_temperatures(values: SignalValues) -> DeviceReport:
 
 
 def _decode_pilot(values: SignalValues) -> DeviceReport:
-    """A pilot voltage we do not know is an error."""
+    """An unknown pilot voltage is treated as an error."""
     return PilotState(wire.PILOT_LETTERS.get(values["CP_State"], "E"), values["CP_Duty_Cycle"])
 
 
 REPORT_DECODERS: dict[int, Callable[[SignalValues], DeviceReport]] = {
     wire.CONTROLLER_STATUS.base: _decode_heartbeat,
     wire.DC_POWER_CONTROL.base: _decode_power_request,
-    wire.CHARGE_STATUS_CHANGE.base: lambda said: ChargeStatus(
-        bool(said["Vehicle_Ready_for_Charging"])
+    wire.CHARGE_STATUS_CHANGE.base: lambda values: ChargeStatus(
+        bool(values["Vehicle_Ready_for_Charging"])
     ),
-    wire.CHARGE_SESSION_FINISHED.base: lambda said: SessionFinished(aborted=bool(said["State"])),
-    wire.EMERGENCY_STOP.base: lambda said: SeccEmergency(
-        by_ev=said["Origin"] == wire.EMERGENCY_BY_EV
+    wire.CHARGE_SESSION_FINISHED.base: lambda values: SessionFinished(
+        aborted=bool(values["State"])
+    ),
+    wire.EMERGENCY_STOP.base: lambda values: SeccEmergency(
+        by_ev=values["Origin"] == wire.EMERGENCY_BY_EV
     ),
     wire.INPUTS.base: _decode_temperatures,
     wire.EXTRA_INFORMATION.base: _decode_pilot,

@@ -1,9 +1,9 @@
-"""What do charge controller and station say to each other on CAN?
+"""CAN messages between an ADVANTICS charge controller and the station.
 
-ADVANTICS generic EVSE interface v3.6, the messages the station uses. The tables here are the
-codec (importing cantools would cost a cold start); `secc.dbc` beside it says the same to bus
-analysers, and a test holds the two together. Values stay as they are on the wire: whole numbers
-in the unit the signal's name states. Little endian throughout.
+ADVANTICS generic EVSE interface v3.6, the messages the station uses. The tables here are the codec
+(importing cantools would slow down the start); `secc.dbc` has the same tables for bus analyzers,
+and a test compares the two. Values remain as on the wire: whole numbers in the unit stated at the
+signal. Little endian throughout.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from drivers.wire.slcan import CanFrame
 
 BIT_RATE = 500_000
-BASE_MASK = 0xFF_FFFF  # below it the message, above it the controller's index, 1 to 16
+BASE_MASK = 0xFF_FFFF  # the message; the bits above are the controller's index, 1 to 16
 TEMPERATURE_OFFSET = 40  # raw = degC + 40
 INSULATION_MAX_OHM = 510_000  # the signal saturates: 255 counts of 2 kohm
 
@@ -30,7 +30,7 @@ class Signal(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message: name and identifier as the vendor has them."""
+    """A message: name and identifier of the vendor's document."""
 
     name: str
     base: int
@@ -71,7 +71,7 @@ def controller_index(frame: CanFrame) -> int:
 
 
 def find_message(frame: CanFrame) -> Message | None:
-    """What a frame is; None for one we do not use."""
+    """The message of a frame; None for one the station does not use."""
     return MESSAGE_BY_BASE.get(frame.id & BASE_MASK) if frame.extended else None
 
 
@@ -86,7 +86,7 @@ class Function(IntEnum):
 
 
 PILOT_LETTERS = {0: "E", 3: "D", 6: "C", 9: "B", 12: "A"}
-"""CCS_Extra_Information.CP_State: the pilot's voltage tells its letter; 0 is E or F."""
+"""CCS_Extra_Information.CP_State: the pilot's letter by its voltage; 0 is E or F."""
 
 EMERGENCY_BY_EVSE, EMERGENCY_BY_EV = 1, 3
 

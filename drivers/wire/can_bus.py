@@ -1,9 +1,8 @@
-"""How do several drivers share one CAN bus?
+"""CAN bus shared by several drivers, over a serial adapter (slcan) or the kernel's SocketCAN.
 
-A `SharedCanBus` owns the port and has a task of its own: it opens the bus, reads, and calls whoever
-listens, right after the read and before anything else. Drivers send through it. Two transports
-are the same to it: a serial adapter (slcan) and the kernel's SocketCAN. Frames are a small type
-of our own: the message type of python-can costs a tenth of a second to import.
+A `SharedCanBus` owns the port and has a task of its own: it opens the bus, reads, and calls the
+listeners right after each read, before anything else. Drivers send through it. Frames are a small
+type of their own, because importing python-can takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from drivers.wire import slcan
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 from drivers.wire.slcan import CanFrame
 
-ADAPTER_TIMEOUT_S = 0.2  # old firmware answers nothing; waiting longer helps nobody
+ADAPTER_TIMEOUT_S = 0.2  # old firmware sends no reply; a longer wait does not help
 ADAPTER_BAUD = 115_200  # USB adapters ignore it
-SHUTDOWN_GRACE_S = 0.5  # more than any driver takes to leave
+SHUTDOWN_GRACE_S = 0.5  # more than any driver needs to end
 KERNEL_FRAME = struct.Struct("=IB3x8s")  # struct can_frame of linux/can.h
 EXTENDED_FLAG = 0x8000_0000
 REMOTE_OR_ERROR = 0x6000_0000
@@ -36,35 +35,35 @@ class CanBus(Protocol):
     """An open bus. One task receives; any task sends."""
 
     async def send(self, frame: CanFrame) -> None:
-        """Hand a frame over. Raises PortLost."""
+        """Send a frame. Raises PortLost."""
         ...
 
     async def receive(self) -> list[CanFrame]:
-        """Wait for frames, oldest first; at least one. Raises PortLost."""
+        """Wait for at least one frame; oldest first. Raises PortLost."""
         ...
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the port."""
         ...
 
 
 class SlcanBus:
-    """A CAN bus behind a serial adapter."""
+    """A CAN bus reached through a serial adapter."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
         self._decoder = slcan.Decoder()
-        self.refused_count = 0  # frames the adapter did not take, since it was opened
+        self.refused_count = 0  # frames the adapter refused since it was opened
 
     @classmethod
     async def open(
         cls, path: str, bit_rate: int, open_port: OpenPort = SerialPort.open
     ) -> SlcanBus:
-        """Open the adapter and forget what it said before.
+        """Open the adapter and discard its earlier output.
 
         Raises:
             PortLost: no such tty.
-            Refused: the adapter does not take the bit rate.
+            CommandRefused: the adapter does not support the bit rate.
             ValueError: a bit rate the protocol has no digit for.
         """
         commands = slcan.open_commands(bit_rate)
@@ -82,7 +81,7 @@ class SlcanBus:
         return bus
 
     async def _send_command(self, command: bytes) -> slcan.AdapterReply | None:
-        """Give a command; the adapter's answer, None if it gave none."""
+        """Send a command; returns the adapter's reply, None without one."""
         await self._port.send(command)
         with trio.move_on_after(ADAPTER_TIMEOUT_S):
             while True:
@@ -96,9 +95,9 @@ class SlcanBus:
 
     async def receive(self) -> list[CanFrame]:
         while True:
-            found = self._decoder.feed(await self._port.receive())
-            self.refused_count += found.count(slcan.AdapterReply.REFUSED)
-            frames = [item for item in found if isinstance(item, CanFrame)]
+            items = self._decoder.feed(await self._port.receive())
+            self.refused_count += items.count(slcan.AdapterReply.REFUSED)
+            frames = [item for item in items if isinstance(item, CanFrame)]
             if frames:
                 return frames
 
@@ -110,7 +109,7 @@ class SocketCanBus:
     """A CAN bus of the kernel; its bit rate is set with `ip link`, not here."""
 
     def __init__(self, bound_socket: socket.socket) -> None:
-        """Take over a bound raw CAN socket."""
+        """Use a bound raw CAN socket, which is closed with this."""
         bound_socket.setblocking(False)
         self._socket = bound_socket
 
@@ -181,10 +180,10 @@ FrameListener = Callable[[CanFrame], None]
 
 
 class SharedCanBus:
-    """One bus and everyone on our end of it. A `drivers.ports.Device` without reports."""
+    """One bus and the drivers that share it. A `drivers.ports.Device` without reports."""
 
     def __init__(self, name: str, open_bus: Callable[[], Awaitable[CanBus]]) -> None:
-        """Name a bus and say how to open it; nothing is opened before `run`."""
+        """Name a bus and how to open it; nothing is opened before `run`."""
         self.name = name
         self._open_bus = open_bus
         self._bus: CanBus | None = None
@@ -232,7 +231,7 @@ class SharedCanBus:
 
     @contextmanager
     def attach_listener(self, listener: FrameListener) -> Iterator[None]:
-        """Call `listener` with every frame that arrives meanwhile. It must not wait."""
+        """Call `listener` with every frame that arrives in the block. It must not wait."""
         self._listeners.append(listener)
         try:
             yield
@@ -267,7 +266,7 @@ class SharedCanBus:
             bus.close()
 
     async def _wait_for_listeners(self) -> None:
-        """Stay open while the drivers, cancelled with us, send their last word: all off."""
+        """Stay open while the drivers, cancelled at the same time, send their last frame: off."""
         with trio.move_on_after(SHUTDOWN_GRACE_S, shield=True):
             while self._listeners:
                 await self._changed.wait()

@@ -1,4 +1,4 @@
-"""What do Infypower rectifier modules say on the cabinet's CAN bus?
+"""Messages of Infypower rectifier modules on the cabinet's CAN bus.
 
 Protocol V1.09 and V1.13 (REG, CEG, LRG series): the command, both addresses and an error code
 are in the 29-bit identifier, the data is always 8 bytes, big endian. We use the integer forms
@@ -48,7 +48,7 @@ class Command(IntEnum):
 
 
 class ErrorCode(IntEnum):
-    """The error code of an answer; codes without a name occur and are left as numbers."""
+    """The error code of a response; codes without a name occur and remain numbers."""
 
     NONE = 0
     COMMAND_INVALID = 2
@@ -58,7 +58,7 @@ class ErrorCode(IntEnum):
 
 
 class Telegram(msgspec.Struct, frozen=True):
-    """One frame, its identifier taken apart."""
+    """One frame with its identifier decoded."""
 
     command: int
     destination: int
@@ -81,13 +81,13 @@ class Telegram(msgspec.Struct, frozen=True):
         return CanFrame(identifier, self.data)
 
     def make_response(self, data: bytes, *, source: int | None = None, error: int = 0) -> Telegram:
-        """The answer: same device number and command, addresses swapped."""
-        who = self.destination if source is None else source
-        return Telegram(self.command, self.source, who, data, self.is_group, error)
+        """The response: same device number and command, addresses swapped."""
+        sender = self.destination if source is None else source
+        return Telegram(self.command, self.source, sender, data, self.is_group, error)
 
 
 def parse_frame(frame: CanFrame) -> Telegram | None:
-    """Take a frame apart; None if it is none of this protocol."""
+    """Decode a frame; None if it does not belong to this protocol."""
     device = frame.id >> 22 & 0xF
     if not frame.extended or len(frame.data) != 8 or device not in (DEVICE_SINGLE, DEVICE_GROUP):
         return None
@@ -105,7 +105,7 @@ def parse_frame(frame: CanFrame) -> Telegram | None:
 
 
 def read_data(command: Command, address: int, *, is_group: bool = False) -> Telegram:
-    """A read: eight bytes of nothing."""
+    """A read request: eight zero bytes."""
     return Telegram(command, address, CONTROLLER_ADDRESS, EMPTY_DATA, is_group)
 
 
@@ -137,7 +137,7 @@ def set_module(address: int, voltage_mv: int, current_ma: int) -> Telegram:
 
 
 def set_group(address: int, group: int) -> Telegram:
-    """0x16: put one module into a group; forgotten when it loses power."""
+    """0x16: put one module into a group; the module loses this with its supply."""
     return Telegram(Command.SET_GROUP, address, CONTROLLER_ADDRESS, _encode_first_byte(group))
 
 
@@ -147,7 +147,7 @@ def set_walk_in(address: int, *, on: bool) -> Telegram:
 
 
 def set_sleep(address: int, *, on: bool) -> Telegram:
-    """0x19: take one module out of its group's work."""
+    """0x19: exclude one module from its group."""
     return Telegram(Command.SLEEP, address, CONTROLLER_ADDRESS, _encode_first_byte(int(on)))
 
 
@@ -155,7 +155,7 @@ def _encode_first_byte(value: int) -> bytes:
     return bytes([value]) + bytes(7)
 
 
-# --- Data of answers -----------------------------------------------------------------------------
+# --- Data of responses ---------------------------------------------------------------------------
 
 
 def encode_pair(first: int, second: int) -> bytes:
@@ -180,12 +180,12 @@ def encode_shorts(first: int, second: int, third: int, fourth: int) -> bytes:
 
 
 def decode_count(data: bytes) -> int:
-    """Number of modules in the answer to 0x02."""
+    """Number of modules in the response to 0x02."""
     return data[2]
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a module can do, 0x0A."""
+    """Limits of a module, 0x0A."""
 
     voltage_max_v: int
     voltage_min_v: int
@@ -203,7 +203,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 def decode_limits(data: bytes) -> Limits:
-    """The answer to 0x0A."""
+    """The response to 0x0A."""
     high, low, deci_amps, ten_watts = _FOUR_SHORTS.unpack(data)
     return Limits(high, low, deci_amps * 100, ten_watts * 10)
 
@@ -225,7 +225,7 @@ def decode_barcode(data: bytes) -> str:
 
 
 def encode_barcode(text: str) -> bytes:
-    """The data that says `text`, 17 characters. Raises ValueError for any other length."""
+    """The data of a barcode of 17 characters. Raises ValueError for any other length."""
     if len(text) != 17:
         raise ValueError(f"a barcode has 17 characters, not {len(text)}")
     return (
@@ -236,7 +236,7 @@ def encode_barcode(text: str) -> bytes:
 
 
 STATUS_BITS = {
-    # (byte of the answer to 0x04, bit): (name, class)
+    # (byte of the response to 0x04, bit): (name, class)
     (7, 0): ("output_short_circuit", "fault"),
     (7, 3): ("input_abnormal", "fault"),
     (7, 4): ("sleeping", "state"),
@@ -260,13 +260,13 @@ STATUS_BITS = {
     (5, 6): ("ac_over_voltage", "fault"),
     (5, 7): ("pfc_off", "state"),
 }
-"""Status 0 is byte 7, status 1 byte 6, status 2 byte 5; the classes are our choice."""
+"""Status 0 is byte 7, status 1 byte 6, status 2 byte 5; the classes are defined here."""
 
-_BIT_BY_NAME = {name: where for where, (name, _) in STATUS_BITS.items()}
+_BIT_BY_NAME = {name: place for place, (name, _) in STATUS_BITS.items()}
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The answer to 0x04."""
+    """The response to 0x04."""
 
     group: int
     temperature_c: int
@@ -292,7 +292,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def decode_status(data: bytes) -> Status:
-    """The answer to 0x04; bits without a meaning are left out."""
+    """The response to 0x04; bits without a meaning are ignored."""
     return Status(
         group=data[2],
         temperature_c=int.from_bytes(data[4:5], "big", signed=True),

@@ -1,7 +1,4 @@
-"""Who may speak on a Modbus RTU line, and for how long does he wait?
-
-One master, one request at a time, however many units and drivers share the line.
-"""
+"""Modbus RTU master: one request at a time on a line that several units and drivers share."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ from drivers.wire.modbus_rtu import (
 )
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 
-RECEIVE_BUFFER_MAX = 1024  # bytes looked at for one answer; the longest answer has 256
+RECEIVE_BUFFER_MAX = 1024  # bytes searched for one response; the longest has 256
 
 
 class ModbusLineSettings(Protocol):
-    """Keys of a table whose devices are on one Modbus RTU line."""
+    """Keys of a table of devices on one Modbus RTU line."""
 
     @property
     def port(self) -> str: ...
@@ -51,16 +48,16 @@ class ModbusLineSettings(Protocol):
 class ModbusMaster:
     """The master's end of one RS-485 line. Opens its port with the first request.
 
-    Several drivers share a bus; each gets its own errors. A lost port is closed and opened again
-    by the next request.
+    Several drivers share a bus; each receives its own errors. A lost port is closed, and opened
+    again by the next request.
 
     Args:
         port: path of the tty.
         baud, parity, stop_bits: as `SerialPort.open` takes them.
-        timeout_ms: from the request to its whole answer, the bytes' own time included.
+        timeout_ms: from the request to its complete response, transmission included.
         retries: how often a request is repeated after silence, noise or "busy".
         pause_ms: silence kept before each request.
-        open_port: how to open; tests give their own.
+        open_port: how to open the port.
     """
 
     def __init__(
@@ -83,10 +80,9 @@ class ModbusMaster:
         self._open_port = open_port
         self._port: Port | None = None
         self._lock = trio.Lock()
-        self._silence_until = 0.0  # trio time before which nobody speaks
-        self._unanswered_request: tuple[Request, float] | None = (
-            None  # and until when it may still be
-        )
+        self._silence_until = 0.0  # trio time before which nothing is sent
+        # the last request without a response, and until when one may still come
+        self._unanswered_request: tuple[Request, float] | None = None
 
     @classmethod
     def from_settings(
@@ -107,14 +103,14 @@ class ModbusMaster:
     async def execute_request(
         self, request: Request, *, timeout_ms: int | None = None, retries: int | None = None
     ) -> tuple[int, ...]:
-        """Ask one unit, waiting for our turn on the line.
+        """Send a request when the line is free, and wait for the response.
 
         Returns:
             The bits or registers read; nothing for a write.
 
         Raises:
-            NoAnswer: silence, or nothing with a good CRC, each time.
-            Refused: the unit answered with an exception.
+            NoResponse: no response with a valid CRC in any attempt.
+            CommandRefused: the unit responded with an exception.
             PortLost: the tty is lost.
         """
         timeout_ms = self.timeout_ms if timeout_ms is None else timeout_ms
@@ -134,7 +130,7 @@ class ModbusMaster:
         raise NoResponse(f"{name}: no answer in {tries} tries of {timeout_ms} ms")
 
     def close(self) -> None:
-        """Give the port back; the next request opens it again."""
+        """Close the port; the next request opens it again."""
         if self._port is not None:
             self._port.close()
             self._port = None
@@ -142,7 +138,7 @@ class ModbusMaster:
     async def _attempt_request(
         self, request: Request, frame: bytes, timeout_s: float
     ) -> Response | ExceptionResponse | None:
-        """Ask once. None: no answer in time."""
+        """Send once. None: no response in time."""
         await trio.sleep_until(max(self._silence_until, self._late_response_until(request)))
         try:
             port = self._ensure_open()
@@ -150,9 +146,9 @@ class ModbusMaster:
             self._unanswered_request = (request, trio.current_time() + 2 * timeout_s)
             await port.send(frame)
             with trio.move_on_after(timeout_s):
-                answer = await _receive_response(port, request)
+                response = await _receive_response(port, request)
                 self._unanswered_request = None
-                return answer
+                return response
         except PortLost:
             self.close()
             self._unanswered_request = None
@@ -162,10 +158,10 @@ class ModbusMaster:
         return None
 
     def _late_response_until(self, request: Request) -> float:
-        """Until when an answer to an earlier request could be taken for the answer to this one.
+        """Until when the response to an earlier request could be mistaken for that to this one.
 
-        Answers do not say what they answer: those of two reads of the same length look alike. A
-        write waits for nobody: it may be what opens a contactor.
+        A response does not name its request: those of two reads of the same length look alike. A
+        write never waits: it may open a contactor.
         """
         if self._unanswered_request is None or request.function in SINGLE_WRITES | MULTIPLE_WRITES:
             return 0.0
@@ -185,9 +181,9 @@ class ModbusMaster:
 
 
 async def _receive_response(port: Port, request: Request) -> Response | ExceptionResponse:
-    arrived = b""
+    received = b""
     while True:
-        arrived = (arrived + await port.receive())[-RECEIVE_BUFFER_MAX:]
-        answer = find_response(arrived, request)
-        if answer is not None:
-            return answer
+        received = (received + await port.receive())[-RECEIVE_BUFFER_MAX:]
+        response = find_response(received, request)
+        if response is not None:
+            return response

@@ -1,8 +1,8 @@
-"""What do the bytes on a Modbus RTU line mean to the master?
+"""Modbus RTU frames of the master: encode requests, find responses.
 
-Requests and answers of functions 1 to 6, 15 and 16, and their CRC. Nothing here waits. User
-space cannot time the silence of 3.5 characters that ends a frame; so an answer is found by the
-length its request gives it and by its CRC, through any noise before it. The slave's side is in
+Requests and responses of functions 1 to 6, 15 and 16, and their CRC. Nothing here waits. User space
+cannot measure the silence of 3.5 characters that ends a frame. So a response is found by its CRC
+and by the length that follows from its request, after any noise. The slave's side is in
 `modbus_slave`.
 
 Source: Modbus application protocol 1.1b3; Modbus over serial line 1.02.
@@ -40,7 +40,7 @@ FRAME_MAX = 256  # address, 253 bytes, CRC: Modbus over serial line §2.5.1
 
 
 class ExceptionCode(IntEnum):
-    """Why a slave refuses."""
+    """Why a slave refuses a request."""
 
     ILLEGAL_FUNCTION = 1
     ILLEGAL_ADDRESS = 2
@@ -50,9 +50,9 @@ class ExceptionCode(IntEnum):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What a master asks of one slave.
+    """A request of the master to one slave.
 
-    `values` holds what is to be written, a bit (0 or 1) or a 16-bit register each; reads have none.
+    `values` has the bits (0 or 1) or 16-bit registers to write; reads have none.
     """
 
     unit: int  # 1 to 247
@@ -63,7 +63,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What a slave says: the bits or registers read; nothing for a write."""
+    """A response: the bits or registers read; nothing for a write."""
 
     values: tuple[int, ...] = ()
 
@@ -150,7 +150,7 @@ def decode_registers(data: bytes) -> tuple[int, ...]:
 
 
 def pack_bits(bits: Sequence[int]) -> bytes:
-    """Bits as on the wire: eight a byte, the first in bit 0, the last byte filled with 0."""
+    """Bits as on the wire: eight per byte, the first in bit 0, the last byte padded with 0."""
     number = sum(1 << at for at, bit in enumerate(bits) if bit)
     return number.to_bytes((len(bits) + 7) // 8, "little")
 
@@ -170,7 +170,7 @@ def encode_request(request: Request) -> bytes:
     """The frame a master sends.
 
     Raises:
-        ValueError: a unit, function, address, count or value that Modbus does not have.
+        ValueError: a unit, function, address, count or value outside of Modbus.
     """
     _validate_request(request)
     head = bytes([request.unit, request.function]) + request.address.to_bytes(2, "big")
@@ -191,7 +191,7 @@ def encode_request(request: Request) -> bytes:
 def _validate_request(request: Request) -> None:
     most = COUNT_MAX.get(request.function)
     if most is None:
-        raise ValueError(f"no such Modbus function here: {request.function}")
+        raise ValueError(f"unsupported Modbus function: {request.function}")
     if not 1 <= request.unit <= 247:
         raise ValueError(f"a Modbus unit is 1 to 247, got {request.unit}")
     if not 1 <= request.count <= most or request.address + request.count > 0x10000:
@@ -205,7 +205,7 @@ def _validate_request(request: Request) -> None:
 
 
 def response_size(request: Request) -> int:
-    """Bytes of the good answer; an exception has 5."""
+    """Bytes of a regular response; an exception has 5."""
     if request.function in BIT_READS:
         return 5 + (request.count + 7) // 8
     if request.function in REGISTER_READS:
@@ -214,21 +214,21 @@ def response_size(request: Request) -> int:
 
 
 def find_response(buffer: bytes, request: Request) -> Response | ExceptionResponse | None:
-    """Find the answer to `request` anywhere in what has arrived.
+    """Find the response to `request` anywhere in the received bytes.
 
     Returns:
-        None while it is not there: wait for more, up to the timeout.
+        None if it is not complete yet.
     """
-    good, bad = (
+    regular, refused = (
         bytes([request.unit, request.function]),
         bytes([request.unit, request.function | 128]),
     )
     size = response_size(request)
     for start in range(len(buffer) - 4):
         head = buffer[start : start + 2]
-        if head == good and (answer := _parse_response(buffer[start : start + size], request)):
-            return answer
-        if head == bad and has_valid_crc(buffer[start : start + 5]):
+        if head == regular and (response := _parse_response(buffer[start : start + size], request)):
+            return response
+        if head == refused and has_valid_crc(buffer[start : start + 5]):
             return ExceptionResponse(buffer[start + 2])
     return None
 
@@ -247,7 +247,7 @@ def _parse_response(frame: bytes, request: Request) -> Response | None:
     if request.function in REGISTER_READS:
         return Response(decode_registers(data))
     if int.from_bytes(data, "little") >> request.count:
-        return None  # the filling is 0: these are bits of another question
+        return None  # the padding is not 0: a response to another request
     return Response(unpack_bits(data, request.count))
 
 

@@ -1,6 +1,6 @@
-"""What do the bytes on a Modbus RTU line mean to a slave?
+"""Modbus RTU frames of a slave: decode requests, encode responses.
 
-The counterpart of `modbus`, for emulated devices and for tests.
+The counterpart of `modbus_rtu`, for emulated devices and for tests.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from drivers.wire.modbus_rtu import (
 
 
 class InvalidRequest(msgspec.Struct, frozen=True):
-    """A request with a good CRC that a slave answers with an exception."""
+    """A request with a valid CRC that a slave refuses with an exception."""
 
     unit: int
     function: int
@@ -42,10 +42,10 @@ class InvalidRequest(msgspec.Struct, frozen=True):
 
 
 def take_request(buffer: bytearray) -> Request | InvalidRequest | None:
-    """Take the first whole request out of `buffer`, and the noise before it.
+    """Remove the first complete request from `buffer`, and the noise before it.
 
     Returns:
-        None while no request is whole; what is too old to begin one is dropped.
+        None while no request is complete; bytes too old to begin one are dropped.
     """
     for start in range(len(buffer) - 3):
         for size in _possible_request_sizes(buffer, start):
@@ -58,13 +58,13 @@ def take_request(buffer: bytearray) -> Request | InvalidRequest | None:
 
 
 def _possible_request_sizes(buffer: bytearray, start: int) -> tuple[int, ...]:
-    """How long a request that begins at `start` may be."""
+    """Possible lengths of a request that begins at `start`."""
     function = buffer[start + 1]
     if function in MULTIPLE_WRITES:
         return (9 + buffer[start + 6],) if start + 6 < len(buffer) else ()
     if function in COUNT_MAX:
         return (8,)
-    return (len(buffer),) if start == 0 else ()  # an unknown function: perhaps all that is there
+    return (len(buffer),) if start == 0 else ()  # an unknown function: all bytes, perhaps
 
 
 def _decode_request(frame: bytes) -> Request | InvalidRequest:
@@ -73,18 +73,18 @@ def _decode_request(frame: bytes) -> Request | InvalidRequest:
         return InvalidRequest(unit, function, ExceptionCode.ILLEGAL_FUNCTION)
     address, fourth = decode_registers(frame[2:6])
     if function == WRITE_COIL:
-        fine = fourth in (COIL_ON, COIL_OFF)
+        valid = fourth in (COIL_ON, COIL_OFF)
         request = Request(unit, function, address, 1, (int(fourth == COIL_ON),))
     elif function == WRITE_REGISTER:
-        fine, request = True, Request(unit, function, address, 1, (fourth,))
+        valid, request = True, Request(unit, function, address, 1, (fourth,))
     else:
         request = Request(
             unit, function, address, fourth, _decode_written_values(function, fourth, frame[7:-2])
         )
-        fine = 1 <= fourth <= COUNT_MAX[function] and _has_expected_length(
+        valid = 1 <= fourth <= COUNT_MAX[function] and _has_expected_length(
             function, fourth, frame[7:-2]
         )
-    return request if fine else InvalidRequest(unit, function, ExceptionCode.ILLEGAL_VALUE)
+    return request if valid else InvalidRequest(unit, function, ExceptionCode.ILLEGAL_VALUE)
 
 
 def _decode_written_values(function: int, count: int, data: bytes) -> tuple[int, ...]:
@@ -96,13 +96,13 @@ def _decode_written_values(function: int, count: int, data: bytes) -> tuple[int,
 
 
 def _has_expected_length(function: int, count: int, data: bytes) -> bool:
-    """Whether the bytes written are as many as the count says."""
+    """Whether the number of bytes matches the count."""
     expected = {WRITE_COILS: (count + 7) // 8, WRITE_REGISTERS: 2 * count}
     return function not in expected or len(data) == expected[function]
 
 
 def encode_response(request: Request, values: Sequence[int] = ()) -> bytes:
-    """The frame a slave answers with; `values` are the bits or registers read."""
+    """The response frame; `values` are the bits or registers read."""
     if request.function in SINGLE_WRITES:
         return encode_request(request)
     head = bytes([request.unit, request.function])
@@ -113,5 +113,5 @@ def encode_response(request: Request, values: Sequence[int] = ()) -> bytes:
 
 
 def encode_exception(unit: int, function: int, code: int) -> bytes:
-    """The frame of a slave that refuses."""
+    """The frame of a refusal."""
     return append_crc(bytes([unit, function | 0x80, code]))

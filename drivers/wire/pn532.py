@@ -1,7 +1,7 @@
-"""What do the bytes between host and PN532 mean?
+"""Frames of the NXP PN532 on its UART (UM0701-02 §6.2), in both directions.
 
-Frames of the NXP PN532 on its UART (UM0701-02 §6.2), both directions, and the few commands the
-reader needs. Nothing here waits: bytes go in, `ReceivedFrame` comes out.
+Also the few commands that the reader needs. Nothing here waits: bytes go in, `ReceivedFrame` comes
+out.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ START_CODE = b"\x00\xff"
 ACK = bytes.fromhex("00 00 FF 00 FF 00")
 NACK = bytes.fromhex("00 00 FF FF 00 00")
 SYNTAX_ERROR = bytes.fromhex("00 00 FF 01 FF 7F 81 00")
-WAKE_UP = b"\x55\x55" + bytes(14)  # 0x55 wakes the UART, the zeros give it time
+WAKE_UP = b"\x55\x55" + bytes(14)  # 0x55 wakes the UART, the zeros are the time it needs
 
 PAYLOAD_MAX = 265  # TFI and 264 bytes, UM0701-02 §6.2.1.2
 
-# Commands; the answer's code is one more. UM0701-02 §7.
+# Commands; the code of the response is one higher. UM0701-02 §7.
 DIAGNOSE = 0x00
 GET_FIRMWARE_VERSION = 0x02
 SAM_CONFIGURATION = 0x14
@@ -39,7 +39,7 @@ def set_max_retries(passive_activation: int) -> bytes:
     """RFConfiguration item 5.
 
     Args:
-        passive_activation: how often InListPassiveTarget looks again; 0xFF is for ever.
+        passive_activation: repetitions of InListPassiveTarget; 0xFF: without end.
     """
     return bytes([RF_CONFIGURATION, 0x05, 0xFF, 0x01, passive_activation])
 
@@ -50,19 +50,19 @@ def release_target(target: int) -> bytes:
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """The command arrived; from the host: stop what you do."""
+    """The command was received; from the host: abort the command."""
 
 
 class Nack(msgspec.Struct, frozen=True):
-    """The host wants the last response again."""
+    """The host requests the last response again."""
 
 
 class SyntaxErrorFrame(msgspec.Struct, frozen=True):
-    """The PN532 did not understand the command (application error frame)."""
+    """The PN532 could not parse the command (application error frame)."""
 
 
 class DamagedFrame(msgspec.Struct, frozen=True):
-    """A frame with a good length and a bad checksum passed by."""
+    """A frame with a valid length and a wrong checksum."""
 
 
 class InformationFrame(msgspec.Struct, frozen=True):
@@ -76,10 +76,10 @@ ReceivedFrame = Ack | Nack | SyntaxErrorFrame | DamagedFrame | InformationFrame
 
 
 def encode_frame(tfi: int, data: bytes) -> bytes:
-    """Wrap a command or a response; extended when it is longer than 255 bytes.
+    """The frame of a command or a response; extended when it is longer than 255 bytes.
 
     Raises:
-        ValueError: empty, or longer than the PN532 takes.
+        ValueError: empty, or longer than the PN532 accepts.
     """
     payload = bytes([tfi]) + data
     if not data or len(payload) > PAYLOAD_MAX:
@@ -94,20 +94,20 @@ def encode_frame(tfi: int, data: bytes) -> bytes:
 
 
 def encode_command(data: bytes) -> bytes:
-    """What the host sends."""
+    """The frame of a command to the chip."""
     return encode_frame(TFI_HOST, data)
 
 
 def encode_response(data: bytes) -> bytes:
-    """What the PN532 sends."""
+    """The frame of a response of the chip."""
     return encode_frame(TFI_CHIP, data)
 
 
 class Decoder:
     """Finds frames in a stream of bytes, in pieces of any size, through any noise.
 
-    A header with a bad checksum is noise: the search goes on one byte later. So it does inside a
-    frame with a bad data checksum, because what looked like its header may have been noise too.
+    A header with a wrong checksum is noise: the search continues one byte later. The same applies
+    inside a frame with a wrong data checksum, because its header may have been noise too.
     """
 
     def __init__(self) -> None:
@@ -115,25 +115,25 @@ class Decoder:
 
     @property
     def is_inside_frame(self) -> bool:
-        """Whether bytes wait for the rest of their frame."""
+        """Whether a frame has begun and is not complete."""
         return self._find_start() is not None
 
     def feed(self, data: bytes) -> list[ReceivedFrame]:
-        """Take bytes; give what they complete, in order."""
+        """Add received bytes; returns the frames they complete, in order."""
         self._buffer += data
         return self._take_frames()
 
     def flush_incomplete(self) -> list[ReceivedFrame]:
-        """The rest of the frame does not come: look for frames behind its header."""
-        found: list[ReceivedFrame] = []
+        """Give up the incomplete frame: search for frames after its header."""
+        frames: list[ReceivedFrame] = []
         while (start := self._find_start()) is not None:
             del self._buffer[: start + 1]
-            found += self._take_frames()
+            frames += self._take_frames()
         self.reset()
-        return found
+        return frames
 
     def reset(self) -> None:
-        """Forget what is there."""
+        """Discard all bytes."""
         self._buffer.clear()
 
     def _find_start(self) -> int | None:
@@ -141,22 +141,22 @@ class Decoder:
         return None if start < 0 else start
 
     def _take_frames(self) -> list[ReceivedFrame]:
-        found: list[ReceivedFrame] = []
+        frames: list[ReceivedFrame] = []
         while (start := self._find_start()) is not None:
             del self._buffer[:start]
-            taken = _parse_buffer(bytes(self._buffer[: PAYLOAD_MAX + 16]))
-            if taken is None:
-                return found
-            received, used = taken
+            parsed = _parse_buffer(bytes(self._buffer[: PAYLOAD_MAX + 16]))
+            if parsed is None:
+                return frames
+            received, used = parsed
             del self._buffer[:used]
             if received is not None:
-                found.append(received)
+                frames.append(received)
         del self._buffer[:-1]  # a last 00 may begin the next start code
-        return found
+        return frames
 
 
 def _parse_buffer(buffer: bytes) -> tuple[ReceivedFrame | None, int] | None:
-    """Judge a buffer that begins with the start code: what it is and the bytes used up.
+    """Parse a buffer that begins with the start code: the frame and the bytes it uses.
 
     None: more bytes are needed. (None, 1): no frame begins here.
     """
@@ -182,13 +182,13 @@ def _parse_header(buffer: bytes) -> tuple[int, int] | None:
     if len(buffer) < 4:
         return None
     if buffer[2:4] != b"\xff\xff":
-        good = (buffer[2] + buffer[3]) & 0xFF == 0
-        return (buffer[2] if good else 0), 4
+        valid = (buffer[2] + buffer[3]) & 0xFF == 0
+        return (buffer[2] if valid else 0), 4
     if len(buffer) < 7:
         return None
     size = buffer[4] << 8 | buffer[5]
-    good = sum(buffer[4:7]) & 0xFF == 0 and size <= PAYLOAD_MAX
-    return (size if good else 0), 7
+    valid = sum(buffer[4:7]) & 0xFF == 0 and size <= PAYLOAD_MAX
+    return (size if valid else 0), 7
 
 
 def _classify_payload(payload: bytes) -> ReceivedFrame:
@@ -200,47 +200,47 @@ def _classify_payload(payload: bytes) -> ReceivedFrame:
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A card in the field, as InListPassiveTarget tells it (UM0701-02 §7.3.5)."""
+    """A card in the field, as InListPassiveTarget reports it (UM0701-02 §7.3.5)."""
 
     number: int
-    sens_res: bytes  # ATQA as the chip gives it, high byte first
-    sel_res: int  # SAK; bit 5: the card speaks ISO 14443-4
+    sens_res: bytes  # ATQA as the chip sends it, high byte first
+    sel_res: int  # SAK; bit 5: the card supports ISO 14443-4
     uid: bytes  # 4, 7 or 10 bytes without cascade tags
     ats: bytes = b""  # without its length byte
 
     @property
     def uid_is_random(self) -> bool:
-        """A 4-byte UID that begins with 0x08 is drawn anew at each tap (ISO 14443-3)."""
+        """A 4-byte UID that begins with 0x08 is generated for each tap (ISO 14443-3)."""
         return len(self.uid) == 4 and self.uid[0] == 0x08
 
 
 def parse_target(data: bytes) -> Target | None:
-    """Read the response to `LIST_ONE_TYPE_A`: `4B NbTg [Tg SENS_RES SEL_RES UIDLen UID [ATS]]`.
+    """Parse the response to `LIST_ONE_TYPE_A`: `4B NbTg [Tg SENS_RES SEL_RES UIDLen UID [ATS]]`.
 
     Returns:
-        The card, None if there is none.
+        The card; None without one.
 
     Raises:
-        ValueError: not such a response, cut short, or a UID of a length that no card has.
+        ValueError: another response, a truncated one, or a UID of an invalid length.
     """
     if len(data) < 2 or data[0] != IN_LIST_PASSIVE_TARGET + 1:
-        raise ValueError(f"not an answer to InListPassiveTarget: {data.hex(' ')}")
+        raise ValueError(f"not a response to InListPassiveTarget: {data.hex(' ')}")
     if data[1] == 0:
         return None
     if len(data) < 7 or len(data) < 7 + data[6]:
-        raise ValueError(f"target cut short: {data.hex(' ')}")
+        raise ValueError(f"truncated target: {data.hex(' ')}")
     end_of_uid = 7 + data[6]
     ats = data[end_of_uid:]
     if ats and ats[0] != len(ats):
-        raise ValueError(f"ATS of {len(ats)} bytes says it has {ats[0]}: {data.hex(' ')}")
+        raise ValueError(f"ATS of {len(ats)} bytes has length byte {ats[0]}: {data.hex(' ')}")
     return Target(data[2], data[3:5], data[5], strip_cascade_tags(data[7:end_of_uid]), ats[1:])
 
 
 def strip_cascade_tags(uid: bytes) -> bytes:
-    """Drop the 0x88 that some chips of the family leave before each further level.
+    """Remove the 0x88 that some chips of the family leave before each further level.
 
     Raises:
-        ValueError: a length that no card has.
+        ValueError: an invalid length.
     """
     if len(uid) == 8 and uid[0] == 0x88:
         return uid[1:]

@@ -1,7 +1,7 @@
-"""How does a byte get to a serial device and back?
+"""Serial ports: open, read and write a tty in trio.
 
-pyserial opens and configures the tty, trio waits on its file descriptor. A pty opens exactly as
-`/dev/ttyUSB0` does, so the emulated devices are reached by the code that runs in the field.
+pyserial opens and configures the tty, trio waits on its file descriptor. A pty opens in the same
+way as `/dev/ttyUSB0`, so emulated devices are reached by the code that runs in the field.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from drivers.ports import PortLost
 
 
 class Port(Protocol):
-    """Bytes in, bytes out, in order; pieces of any size.
+    """An open port: bytes in and out, in order, in pieces of any size.
 
-    `receive` has one waiter at a time; `send` may be called by several tasks and never mixes
+    One task at a time may wait in `receive`. Several tasks may call `send`, which never mixes
     their bytes. Both raise PortLost when the other end is lost.
     """
 
@@ -29,23 +29,23 @@ class Port(Protocol):
         ...
 
     async def send(self, data: bytes) -> None:
-        """Hand over all of `data`. If cancelled, a part may have left."""
+        """Send all of `data`. If cancelled, a part may have been sent."""
         ...
 
     def drain_input(self) -> None:
-        """Forget what has arrived and was not received."""
+        """Discard what has arrived and was not received."""
         ...
 
     def close(self) -> None:
-        """Give the port back; may be called again. Whoever waits gets trio.ClosedResourceError."""
+        """Close the port; may be called again. Waiting tasks get trio.ClosedResourceError."""
         ...
 
 
 class OpenPort(Protocol):
-    """How a driver opens its port; tests give it one in memory."""
+    """How a driver opens its port; tests pass a port in memory."""
 
     def __call__(self, path: str, *, baud: int, parity: str = "N", stop_bits: int = 1) -> Port:
-        """Open for this process alone. Raises PortLost if there is none or it is in use."""
+        """Open for this process only. Raises PortLost if it does not exist or is in use."""
         ...
 
 
@@ -56,13 +56,13 @@ def _open_tty(path: str, baud: int, parity: str, stop_bits: int) -> serial.Seria
         parity=parity,
         stopbits=stop_bits,
         exclusive=True,
-        # VMIN 1: an empty read then says EAGAIN, and b"" means one thing, the end.
+        # VMIN 1: an empty read then raises EAGAIN, and b"" only means the end.
         inter_byte_timeout=0,
     )
 
 
 class SerialPort:
-    """An open tty: 8 data bits, no flow control, no other process on it."""
+    """An open tty: 8 data bits, no flow control, for this process only."""
 
     def __init__(self, tty: serial.Serial) -> None:
         self._tty = tty
@@ -82,13 +82,13 @@ class SerialPort:
 
         Raises:
             PortLost: no such tty, no permission, or another process has it.
-            ValueError: a setting that no tty has.
+            ValueError: an unsupported setting.
         """
         try:
             try:
                 tty = _open_tty(path, baud, parity, stop_bits)
             except termios.error:
-                # A pty carries no parity, and says so (EINVAL) when nothing else changes either.
+                # A pty has no parity, and refuses it (EINVAL) when nothing else changes either.
                 tty = _open_tty(path, baud, "N", stop_bits)
         except (serial.SerialException, termios.error) as error:
             raise PortLost(f"{path}: cannot open: {error}") from error
@@ -99,12 +99,12 @@ class SerialPort:
         """Wait for bytes. Raises PortLost on EOF or EIO."""
         while True:
             await trio.lowlevel.wait_readable(self._require_fd())
-            arrived = self._read_available(max_bytes)
-            if arrived:
-                return arrived
+            data = self._read_available(max_bytes)
+            if data:
+                return data
 
     async def send(self, data: bytes) -> None:
-        """Hand all bytes to the kernel, waiting while its buffer is full. Raises PortLost."""
+        """Write all bytes, waiting while the kernel's buffer is full. Raises PortLost."""
         async with self._send_lock:
             rest = memoryview(data)
             while rest:
@@ -117,7 +117,7 @@ class SerialPort:
                     raise PortLost(f"{self._path}: write: {error.strerror}") from error
 
     def drain_input(self) -> None:
-        """Forget what the kernel holds. Raises PortLost on EOF or EIO."""
+        """Discard what the kernel has received. Raises PortLost on EOF or EIO."""
         while self._read_available(4096):
             pass
 
@@ -125,7 +125,7 @@ class SerialPort:
         """Close the tty and wake a task that waits on it. Inside trio only."""
         if self._tty.is_open:
             trio.lowlevel.notify_closing(self._fd)
-            self._fd = -1  # the kernel gives the number to the next open file
+            self._fd = -1  # the kernel uses the number for the next open file
             self._tty.close()
 
     def __enter__(self) -> Self:
@@ -145,13 +145,13 @@ class SerialPort:
         return self._fd
 
     def _read_available(self, max_bytes: int) -> bytes:
-        """Read without waiting; b"" when nothing is there."""
+        """Read without waiting; b"" when nothing has arrived."""
         try:
-            arrived = os.read(self._require_fd(), max_bytes)
+            data = os.read(self._require_fd(), max_bytes)
         except BlockingIOError:
             return b""
         except OSError as error:
             raise PortLost(f"{self._path}: read: {error.strerror}") from error
-        if not arrived:
+        if not data:
             raise PortLost(f"{self._path}: the other end closed")
-        return arrived
+        return data

@@ -1,9 +1,9 @@
-"""How does a CAN frame travel over a serial line?
+"""CAN frames on a serial line: the Lawicel ASCII protocol (slcan).
 
-The Lawicel ASCII protocol, spoken by CANable and most serial CAN adapters: one line per frame,
-ended by CR. `T` 8 hex digits of identifier, one digit of length, two per byte; `t` with 3 digits
-for 11-bit identifiers. The adapter answers CR for done, BEL for refused, `Z` or `z` CR for sent.
-Nothing here waits or touches a port.
+CANable and most serial CAN adapters use it. One line per frame, ended by CR: `T`, 8 hex digits of
+identifier, one digit of length, two digits per byte; `t` with 3 digits for 11-bit identifiers. The
+adapter replies CR for done, BEL for refused, `Z` or `z` CR for sent. Nothing here waits or uses a
+port.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BIT_RATES = {
     800_000: 7,
     1_000_000: 8,
 }
-"""Bits per second and the digit that asks for them in `S<n>`."""
+"""Bits per second to the digit that selects them in `S<n>`."""
 
 
 class CanFrame(msgspec.Struct, frozen=True):
@@ -51,17 +51,17 @@ class CanFrame(msgspec.Struct, frozen=True):
 
 
 def parse_frame(text: str) -> CanFrame:
-    """Read the notation `0106B000#01`; 3 digits before the sign mean an 11-bit identifier.
+    """Parse the notation `0106B000#01`; 3 digits before the `#` are an 11-bit identifier.
 
     Raises:
-        ValueError: not that notation.
+        ValueError: another notation.
     """
     identifier, _, data = text.partition("#")
     return CanFrame(int(identifier, 16), bytes.fromhex(data), len(identifier) > 3)
 
 
 class AdapterReply(Enum):
-    """What an adapter says beside frames."""
+    """Replies of an adapter to commands and frames."""
 
     DONE = CR
     REFUSED = BEL
@@ -69,7 +69,7 @@ class AdapterReply(Enum):
 
 
 class AdapterCommand(msgspec.Struct, frozen=True):
-    """A line that is no frame: set-up for the adapter, or its answer to a question."""
+    """A line that is no frame: a command to the adapter, or its reply to a query."""
 
     text: str
 
@@ -84,7 +84,7 @@ def open_commands(bit_rate: int) -> tuple[bytes, bytes, bytes]:
     """The commands that close, set up and open an adapter.
 
     Raises:
-        ValueError: a bit rate without a digit of its own.
+        ValueError: a bit rate without a digit.
     """
     if bit_rate not in BIT_RATES:
         raise ValueError(f"slcan has no bit rate {bit_rate}; it has {sorted(BIT_RATES)}")
@@ -92,30 +92,30 @@ def open_commands(bit_rate: int) -> tuple[bytes, bytes, bytes]:
 
 
 class Decoder:
-    """Finds frames and replies in a stream of bytes, whatever else is in it.
+    """Finds frames and replies in a stream of bytes, through any noise.
 
-    Both ends use it: a command that arrives at the adapter comes out as `Command`.
+    Both ends use it: a command that arrives at the adapter becomes an `AdapterCommand`.
     """
 
     def __init__(self) -> None:
         self._line = bytearray()
         self._overlong = False
-        self.malformed_count = 0  # lines that looked like frames and were none
+        self.malformed_count = 0  # lines that began like a frame but were none
 
     def feed(self, data: bytes) -> list[CanFrame | AdapterReply | AdapterCommand]:
-        """Take bytes as they come; give what they complete, in order."""
-        found: list[CanFrame | AdapterReply | AdapterCommand] = []
+        """Add received bytes; returns what they complete, in order."""
+        items: list[CanFrame | AdapterReply | AdapterCommand] = []
         for byte in data:
             if byte == BEL[0]:
                 self._line.clear()
-                found.append(AdapterReply.REFUSED)
+                items.append(AdapterReply.REFUSED)
             elif byte == CR[0]:
-                self._finish_line(found)
+                self._finish_line(items)
             elif len(self._line) < LINE_MAX:
                 self._line.append(byte)
             else:
                 self._overlong = True
-        return found
+        return items
 
     def _finish_line(self, items: list[CanFrame | AdapterReply | AdapterCommand]) -> None:
         line, overlong = bytes(self._line), self._overlong
@@ -143,7 +143,7 @@ def _parse_line(line: bytes) -> CanFrame | AdapterReply | AdapterCommand | None:
 
 
 def _parse_data_frame(line: bytes, digits: int) -> CanFrame | None:
-    """The frame in a line; some adapters add four digits of time stamp, which we drop."""
+    """The frame in a line; four digits of time stamp, which some adapters add, are ignored."""
     body = line[1:]
     length = body[digits : digits + 1]
     if not (body.isalnum() and length.isdigit() and int(length) <= 8):

@@ -378,7 +378,7 @@ async def test_a_frozen_value_is_a_fault(autojump_clock: trio.testing.MockClock)
             bay.monitor.frozen = True
 
         async with running_tasks(freeze):
-            with pytest.raises(InvalidResponse, match="value stands still"):
+            with pytest.raises(InvalidResponse, match="value not updated"):
                 await bay.run_driver()
     assert 15 < trio.current_time() < 20
 
