@@ -21,7 +21,7 @@ import msgspec
 
 
 class DeviceFault(Exception):
-    """A device did not do what its datasheet specifies. The message names device, fact and numbers."""
+    """A device violates its datasheet. The message names the device, what happened, and numbers."""
 
 
 class PortLost(DeviceFault):
