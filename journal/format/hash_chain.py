@@ -1,8 +1,8 @@
-"""What is the digest of an entry, and what does it prove?
+"""The digest of an entry, and the row of the table that holds it.
 
-Each entry's digest covers its own columns and the digest before it, so a changed, removed,
-inserted or swapped entry breaks the chain there. It does not prove that the tail is all there:
-for that the head must be witnessed outside.
+Each entry's digest covers its own columns and the previous digest, so a changed, removed, inserted
+or swapped entry breaks the chain there. A chain does not prove that the tail is complete: for that
+the head must be witnessed outside.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ JOURNAL_FORMAT = 1
 
 
 class EntryRow(NamedTuple):
-    """An entry as it lies in the file."""
+    """A row of table `entry`."""
 
     seq: int
     at: str  # UTC, 2026-11-22T17:25:08.123Z
@@ -26,7 +26,7 @@ class EntryRow(NamedTuple):
     digest: bytes
 
 
-# Of the columns, in order. The file may be told, or damaged, to give others.
+# Of the columns, in order. A damaged or manipulated file may return others.
 COLUMN_TYPES: tuple[type | tuple[type, ...], ...] = (
     int,
     str,
@@ -40,7 +40,7 @@ COLUMN_TYPES: tuple[type | tuple[type, ...], ...] = (
 
 
 def origin_digest(journal_id: str) -> bytes:
-    """The digest before the first entry: names the journal, so no chain fits another's."""
+    """The digest before entry 1. It contains the journal's id, so chains cannot be exchanged."""
     return sha256(f"ocpp-station journal {JOURNAL_FORMAT} {journal_id}".encode()).digest()
 
 
@@ -54,9 +54,9 @@ def entry_digest(
     cause: int | None,
     body: str,
 ) -> bytes:
-    """SHA-256 over the previous digest and the columns, one to a line, no cause as nothing.
+    """SHA-256 over the previous digest and the columns, one per line, a missing cause as "".
 
-    Unambiguous because only `body`, the last, may hold a line break.
+    Unambiguous because only `body`, the last, may contain a line feed.
     """
     columns = (
         f"{seq}\n{at}\n{uptime_ms}\n{kind}\n{version}\n{'' if cause is None else cause}\n{body}"

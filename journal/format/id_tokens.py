@@ -1,8 +1,8 @@
-"""How does a person stay out of the entries?
+"""Personal values apart from the entries: references, and their replacement in OCPP payloads.
 
-An entry holds a reference; the value lies in a side table. The reference is a salted digest:
-once the row with the salt is erased, nobody can tell whose it was, not even by trying every
-UID a card can have.
+An entry holds a reference; the value is in a side table. The reference is a salted digest: once the
+row with the salt is erased, the reference cannot be traced to a value, not even by trying every UID
+a card can have.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from journal.events import IdToken
 SALT_BYTES = 16
 _REF_HEX = 16
 
-CUSTOMER_IDENTIFIER = "customerIdentifier"  # not an IdTokenEnumType, hence the small letter
+CUSTOMER_IDENTIFIER = "customerIdentifier"  # not an IdTokenEnumType, hence the lower case
 CUSTOMER_DATA = "customerData"
 
-# Values of these types are kept to the letter. IdTokens are identifierStrings: case does not
-# count (Part 2 §2.1), so two spellings of one are one person.
+# Values of these types are compared exactly. IdTokens are identifierStrings: case does not count
+# (Part 2 §2.1), so two spellings of a value are the same token.
 _CASE_SENSITIVE_TYPES = frozenset({CUSTOMER_IDENTIFIER, CUSTOMER_DATA})
 
 ReferenceFor = Callable[[str, str], IdToken]  # (type, value) -> reference
@@ -28,24 +28,24 @@ ValueOf = Callable[[str], str | None]  # reference -> value, None if erased
 
 
 class TokenRow(NamedTuple):
-    """A personal value as it lies in the side table."""
+    """A row of the side table `id_token`."""
 
     ref: str  # "#" and 16 hex digits
     type: str
-    value: str  # as it was first shown
-    folded: str
-    salt: bytes
+    value: str  # as it was presented first
+    folded: str  # without case, where case does not count
+    salt: bytes  # SALT_BYTES random bytes
 
 
 def fold_case(type: str, value: str) -> str:
-    """The value without case, where case does not count."""
+    """The value as it is compared: without case, where case does not count."""
     return value if type in _CASE_SENSITIVE_TYPES else value.casefold()
 
 
 def derive_reference(type: str, value: str, salt: bytes) -> str:
     """The reference: "#" and the first 16 hex digits of SHA-256 over salt, type and value.
 
-    Two spellings of one IdToken share a reference because the table is asked for the folded
+    Two spellings of an IdToken share a reference because the table is searched for the folded
     value first. "#" is no character of an identifierString: no IdToken looks like a reference.
     """
     digest = sha256(salt + f"{type}\n{value}".encode()).hexdigest()
@@ -53,66 +53,65 @@ def derive_reference(type: str, value: str, salt: bytes) -> str:
 
 
 def make_token_row(type: str, value: str, salt: bytes) -> TokenRow:
-    """The row that keeps `value` apart."""
+    """The side table's row for a value."""
     return TokenRow(derive_reference(type, value, salt), type, value, fold_case(type, value), salt)
 
 
 def pseudonymize_payload(payload: Any, reference_for: ReferenceFor) -> Any:
-    """The OCPP payload (or any part of one) with every personal value replaced by its reference.
+    """A copy of an OCPP payload, or of a part, with references in place of personal values.
 
     Personal are: the `idToken` of every IdTokenType and `additionalIdToken` of every
-    AdditionalInfoType, wherever they stand; `customerIdentifier` of a CustomerInformationRequest;
-    `data` of a NotifyCustomerInformationRequest. An empty value is nobody's (NoAuthorization)
-    and stays. The payload itself is not changed.
+    AdditionalInfoType, at any depth; `customerIdentifier` of a CustomerInformationRequest; `data`
+    of a NotifyCustomerInformationRequest. An empty value (NoAuthorization) stays.
     """
     return _replace_values(payload, lambda type, value: reference_for(type, value).ref)
 
 
 def has_no_personal_value(text: str) -> bool:
-    """Whether this JSON surely holds nothing personal: `apart` would give it back as it is.
+    """Whether `pseudonymize_payload` would certainly leave this JSON unchanged.
 
-    A glance at the text, a hundred times as fast as a walk through a long payload.
+    A search of the text, a hundred times as fast as a walk through a long payload.
     """
     return not any(trace in text for trace in _PERSONAL_MARKERS)
 
 
 def restore_payload(payload: Any, value_of: ValueOf) -> Any:
-    """`apart` backwards. The reference of an erased person stays where it is."""
+    """The inverse of `pseudonymize_payload`. The reference of an erased value stays."""
 
-    def value(_: str, ref: str) -> str:
-        known = value_of(ref) if ref.startswith("#") else None
-        return ref if known is None else known
+    def restore(_: str, ref: str) -> str:
+        value = value_of(ref) if ref.startswith("#") else None
+        return ref if value is None else value
 
-    return _replace_values(payload, value)
+    return _replace_values(payload, restore)
 
 
 def _replace_values(part: Any, change: Callable[[str, str], str]) -> Any:
-    if isinstance(part, str):  # as most parts
+    if isinstance(part, str):  # most parts
         return part
     if isinstance(part, dict):
-        walked = {key: _replace_values(value, change) for key, value in part.items()}
+        changed = {key: _replace_values(value, change) for key, value in part.items()}
         for key, type in _personal_keys(part).items():
             value = part.get(key)
             if isinstance(value, str) and value:
-                walked[key] = change(type, value)
-        return walked
+                changed[key] = change(type, value)
+        return changed
     if isinstance(part, list | tuple):
         return [_replace_values(item, change) for item in part]
     return part
 
 
 def _personal_keys(part: Mapping[str, Any]) -> Mapping[str, str]:
-    """Which keys of this object are personal, and the type under which each is kept."""
-    kinds = _ALWAYS_PERSONAL
+    """The keys of this object with personal values, and the type of each value."""
+    types = _ALWAYS_PERSONAL
     type = part.get("type")
     if isinstance(type, str):
-        kinds = {**kinds, "idToken": type, "additionalIdToken": type}
+        types = {**types, "idToken": type, "additionalIdToken": type}
     if part.keys() >= _NOTIFY_CUSTOMER_INFORMATION:
-        kinds = {**kinds, "data": CUSTOMER_DATA}
-    return kinds
+        types = {**types, "data": CUSTOMER_DATA}
+    return types
 
 
-# What every text with a personal value holds: a key, or an escape by which one can be spelled.
+# Every text with a personal value contains one of these: a key, or an escape that can spell one.
 _PERSONAL_MARKERS = ("dToken", "customerIdentifier", '"data"', "\\u")
 
 _ALWAYS_PERSONAL = {"customerIdentifier": CUSTOMER_IDENTIFIER}

@@ -1,7 +1,7 @@
-"""What can be read of a file when the disk cannot read all of it?
+"""Reading files of which the disk cannot read some sectors.
 
-A sector that cannot be read is damage in that one place. What cannot be read of any other cause
-(no right to, no file) is none, and raises OSError as ever.
+A sector that cannot be read (EIO) is damage in that place only. Any other failure to read (no
+permission, no file) raises OSError.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import os
 from pathlib import Path
 from typing import Final
 
-SECTOR_BYTES: Final = 4096  # what the system reads at least, and so loses with a bad sector in it
-FILLER: Final = b"\xff"  # in place of what cannot be read: no text has it, no frame of a log
+SECTOR_BYTES: Final = 4096  # the least that the system reads, and so loses with a bad sector
+FILLER: Final = b"\xff"  # in place of unreadable bytes; occurs in no text and no frame of a log
 
 
 def read_with_filler(file: int, size: int, offset: int) -> tuple[bytes, int]:
-    """Read a descriptor's bytes from `at` on; fewer than `size` where the file ends.
+    """Read `size` bytes at an offset of a descriptor; fewer where the file ends.
 
     Returns:
-        The bytes, and how many of them are FILLER because they cannot be read.
+        The bytes, and the number of them that are FILLER because they cannot be read.
 
     Raises:
         OSError: for another cause than a bad sector.
@@ -28,7 +28,7 @@ def read_with_filler(file: int, size: int, offset: int) -> tuple[bytes, int]:
     while offset < end:
         sector = min(end, (offset // SECTOR_BYTES + 1) * SECTOR_BYTES)
         piece = _read_or_none(file, end - offset, offset)
-        if piece is None:  # the bad one may lie further on
+        if piece is None:  # the bad sector may be further on
             piece = _read_or_none(file, sector - offset, offset)
         if piece is None:
             piece = FILLER * (sector - offset)
@@ -41,17 +41,17 @@ def read_with_filler(file: int, size: int, offset: int) -> tuple[bytes, int]:
 
 
 def read_file_with_filler(path: Path) -> bytes:
-    """A file as a whole, FILLER where it cannot be read.
+    """The whole file, FILLER where it cannot be read.
 
     Raises:
-        OSError: it is not there, or cannot be read for another cause than a bad sector.
+        OSError: there is no such file, or for another cause than a bad sector.
     """
     with path.open("rb") as file:
         return read_with_filler(file.fileno(), os.fstat(file.fileno()).st_size, 0)[0]
 
 
 def _read_or_none(file: int, size: int, offset: int) -> bytes | None:
-    """None: a sector of it is bad."""
+    """The bytes; None if one of their sectors is bad."""
     try:
         return os.pread(file, size, offset)
     except OSError as error:

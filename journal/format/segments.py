@@ -1,11 +1,10 @@
-"""What does a segment of the archive hold, and is it still what was written?
+"""Segments of the archive: files of gzip members, each a block of entries checkable alone.
 
-A segment is a file of gzip members, each a block of entries in order. A block begins with its link,
-the number and digest of the entry before it, so that each can be checked without the others, and
-what lies behind a damaged one is found and followed again. Digests are not kept but made anew:
-they cannot be compressed, and would be two thirds of the file. Only where an entry does not follow
-from the one before it, because either was damaged or missing already, its own is kept whole: so
-the segment says of that damage exactly what the file did.
+A block begins with its link, the number and digest of the entry before it, so that it can be
+checked without the other blocks, and the entries after a damaged block are found and chained again.
+Digests are not stored but recomputed: they cannot be compressed, and would be two thirds of the
+file. Only where an entry does not follow from the one before it, because either was damaged or
+missing already, its digest is stored whole: so a segment shows the same damage as the file did.
 """
 
 from __future__ import annotations
@@ -22,30 +21,30 @@ import msgspec
 from journal.format.hash_chain import JOURNAL_FORMAT, EntryRow, entry_digest
 from journal.format.sectors import read_file_with_filler
 
-BLOCK_ENTRIES: Final = 512  # more compress hardly better; what one damaged byte costs
-BLOCK_BYTES: Final = 256 << 10  # of text; an entry that is longer is a block of its own
-BLOCK_TEXT_BYTES_MAX: Final = 64 << 20  # a block whose text is longer was not written by us
+BLOCK_ENTRIES: Final = 512  # more compress hardly better; a damaged byte costs a block
+BLOCK_BYTES: Final = 256 << 10  # of text; a longer entry is a block of its own
+BLOCK_TEXT_BYTES_MAX: Final = 64 << 20  # a longer text was not written by a station
 NAME_DIGITS: Final = 8  # of the journal's id, in the names of its segments
-MARK_DIGITS: Final = 4  # of an entry's digest, to say which one was changed
-DIGEST_DIGITS: Final = 64  # all of them, where it cannot be made anew
+MARK_DIGITS: Final = 4  # of an entry's digest, to locate a changed entry
+DIGEST_DIGITS: Final = 64  # all of a digest, where it cannot be recomputed
 
 # gzip, RFC 1952: magic, deflate, a comment follows, no time, slowest, unknown system; the comment.
-# No text has these bytes, so a member is found even behind one that is damaged.
+# No text contains these bytes, so a member is found even after a damaged one.
 _MEMBER_HEADER: Final = (
     b"\x1f\x8b\x08\x10\0\0\0\0\x02\xff" + f"ocpp-station journal {JOURNAL_FORMAT}\0".encode()
 )
 _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 
-# A row, its digest cut to a mark or whole.
+# A row, with the mark of its digest or the whole digest.
 _Record = tuple[int, str, int, str, int, int | None, str, str]
 _encoder = msgspec.json.Encoder()
 _record_decoder = msgspec.json.Decoder(_Record)
 
 
 class BlockLink(msgspec.Struct, frozen=True):
-    """The entry before a block, and whose journal it is of."""
+    """The entry before a block."""
 
-    journal: str  # its id
+    journal: str  # id of the journal
     seq: int
     digest: str  # hex
 
@@ -54,7 +53,7 @@ _link_decoder = msgspec.json.Decoder(BlockLink)
 
 
 class MissingRange(NamedTuple):
-    """Entries that should be in a segment and are not."""
+    """Entries that are missing in a segment or between segments."""
 
     first_seq: int
     last_seq: int
@@ -62,7 +61,7 @@ class MissingRange(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Entries in order, as they lie in a segment. A number left out had no entry in the file."""
+    """Entries of a segment in order. A missing number had no entry in the file."""
 
     link: BlockLink
     records: list[_Record]
@@ -78,8 +77,8 @@ class Block(NamedTuple):
     def iter_rows(self) -> Iterator[EntryRow]:
         """The entries with their digests.
 
-        One that was changed here has its mark in place of the digest, which fits nothing. What
-        follows from it follows from that, for the true digest is nowhere.
+        An entry that was changed here has its mark in place of the digest, which matches nothing.
+        The entries after it are chained to the changed text, because its true digest is lost.
         """
         digest, changed = bytes.fromhex(self.link.digest), False
         for seq, at, uptime_ms, kind, version, cause, body, mark in self.records:
@@ -98,28 +97,28 @@ class Block(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """One file of the archive, which holds entries `first` to `last` by its name."""
+    """A file of the archive; by its name it holds entries `first_seq` to `last_seq`."""
 
     path: Path
     first_seq: int
     last_seq: int
 
     def iter_blocks(self, journal_id: str) -> Iterator[Block | MissingRange]:
-        """What it holds, in order, and where something is missing.
+        """Its blocks in order, and the ranges that are missing between them.
 
         Raises:
             OSError: it cannot be read.
         """
-        due = self.first_seq
+        expected = self.first_seq
         for block in self._readable_blocks(journal_id):
-            if block.link.seq + 1 < due or block.last_seq > self.last_seq:
-                continue  # no writer of ours
-            if block.link.seq + 1 > due:
-                yield MissingRange(due, block.link.seq, self._damage_reason(due))
+            if block.link.seq + 1 < expected or block.last_seq > self.last_seq:
+                continue  # not written by a station
+            if block.link.seq + 1 > expected:
+                yield MissingRange(expected, block.link.seq, self._damage_reason(expected))
             yield block
-            due = block.last_seq + 1
-        if due <= self.last_seq:
-            yield MissingRange(due, self.last_seq, self._damage_reason(due))
+            expected = block.last_seq + 1
+        if expected <= self.last_seq:
+            yield MissingRange(expected, self.last_seq, self._damage_reason(expected))
 
     def digest_before_first(self, journal_id: str) -> bytes | None:
         """The digest before its first entry; None if that cannot be read."""
@@ -148,36 +147,37 @@ class Segment(NamedTuple):
         content = read_file_with_filler(self.path)
         at = content.find(_MEMBER_HEADER)
         while at >= 0:
-            behind = content.find(_MEMBER_HEADER, at + 1)
-            block = _unpack_member(content[at : behind if behind >= 0 else None])
+            end = content.find(_MEMBER_HEADER, at + 1)
+            block = _unpack_member(content[at : end if end >= 0 else None])
             if block is not None and block.link.journal == journal_id:
                 yield block
-            at = behind
+            at = end
 
     def _damage_reason(self, first_seq: int) -> str:
         return f"entries from {first_seq} on are damaged in {self.path.name}"
 
 
 def find_segments(journal: Path, journal_id: str) -> list[Segment]:
-    """The segments of the journal at this path, by their numbers; unfinished ones are none.
+    """The segments of the journal at this path, by their numbers, without unfinished ones.
 
-    Another journal's may lie there too, where one was given up for a new one.
+    The directory may also hold segments of another journal that this one replaced.
 
     Raises:
         OSError: the directory cannot be read.
     """
     stem = re.escape(f"{journal.stem}.{journal_id[:NAME_DIGITS]}.")
     name = re.compile(rf"{stem}(\d{{12,18}})-(\d{{12,18}})\.gz", re.ASCII)
-    found = [(journal.parent / each, name.fullmatch(each)) for each in os.listdir(journal.parent)]
-    segments = [Segment(path, int(one[1]), int(one[2])) for path, one in found if one]
+    directory = journal.parent
+    matches = [match for each in os.listdir(directory) if (match := name.fullmatch(each))]
+    segments = [Segment(directory / match[0], int(match[1]), int(match[2])) for match in matches]
     return sorted(
-        (one for one in segments if 0 < one.first_seq <= one.last_seq),
-        key=lambda one: one.first_seq,
+        (segment for segment in segments if 0 < segment.first_seq <= segment.last_seq),
+        key=lambda segment: segment.first_seq,
     )
 
 
 def segment_path(journal: Path, journal_id: str, first: int, last: int) -> Path:
-    """Where a segment lies: `journal.5f0c7c6e.000000000001-000000008192.gz`, by `journal.db`."""
+    """Path of a segment: `journal.5f0c7c6e.000000000001-000000008192.gz` beside `journal.db`."""
     name = f"{journal.stem}.{journal_id[:NAME_DIGITS]}.{first:012}-{last:012}.gz"
     return journal.with_name(name)
 
@@ -185,9 +185,9 @@ def segment_path(journal: Path, journal_id: str, first: int, last: int) -> Path:
 def pack_blocks(
     journal_id: str, seq: int, digest: bytes, rows: Iterable[EntryRow]
 ) -> Iterator[bytes]:
-    """The blocks of a segment, given what comes before its rows.
+    """The blocks of a segment, given number and digest of the entry before its rows.
 
-    Rows may be changed and numbers missing; each row has the types it was written with.
+    Rows may be changed and numbers missing; the columns must have their types.
     """
     link, lines, size = BlockLink(journal_id, seq, digest.hex()), list[bytes](), 0
     for row in rows:
@@ -206,19 +206,19 @@ def pack_blocks(
 
 
 def remove_unfinished_segments(journal: Path, journal_id: str) -> None:
-    """Take away what a power cut left of a segment that never got its name.
+    """Remove segments that a power cut left under their temporary name.
 
     Raises:
         OSError: the directory cannot be written.
     """
-    begin = f"{journal.stem}.{journal_id[:NAME_DIGITS]}."
+    prefix = f"{journal.stem}.{journal_id[:NAME_DIGITS]}."
     for name in os.listdir(journal.parent):
-        if name.startswith(begin) and name.endswith(".gz.new"):
+        if name.startswith(prefix) and name.endswith(".gz.new"):
             (journal.parent / name).unlink()
 
 
 def drop_page_cache(path: Path) -> None:
-    """Have the next reading come from the disk and not from what the system remembers."""
+    """Make the next read of a file come from the disk and not from the page cache."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -239,7 +239,7 @@ def _pack_member(link: BlockLink, lines: list[bytes]) -> bytes:
 
 
 def _unpack_member(member: bytes) -> Block | None:
-    """A block, if it is one and its checksum fits."""
+    """The block in a gzip member; None if it is damaged or none."""
     inflate = zlib.decompressobj(_GZIP_WBITS)
     try:
         text = inflate.decompress(member, BLOCK_TEXT_BYTES_MAX)
@@ -248,8 +248,9 @@ def _unpack_member(member: bytes) -> Block | None:
         first, *lines = text.splitlines()  # a body's line breaks are escaped, as JSON has it
         link = _link_decoder.decode(first)
         records = [_record_decoder.decode(line) for line in lines]
-        for text in (link.digest, *(one[-1] for one in records if len(one[-1]) == DIGEST_DIGITS)):
-            bytes.fromhex(text)
+        digests = (record[-1] for record in records if len(record[-1]) == DIGEST_DIGITS)
+        for digest in (link.digest, *digests):
+            bytes.fromhex(digest)
     except (zlib.error, ValueError, msgspec.MsgspecError):
         return None
     numbers = [link.seq, *(record[0] for record in records)]

@@ -1,4 +1,7 @@
-"""TODO."""
+"""Reading rows from the pages of an SQLite file without SQLite, also from a damaged file.
+
+Source: SQLite, "Database File Format", sections 1.5 to 2.1 (pages, cells, records).
+"""
 
 from __future__ import annotations
 
@@ -11,38 +14,28 @@ from typing import Any
 
 from journal.format.sectors import read_with_filler
 
-PAGE_BYTES = 4096  # as the store makes them
-
-
-TABLE_LEAF = 0x0D  # of a table
-
-
-_PAYLOAD_MAX = 64 << 20  # of one row: more is a damaged length
-
-
-_FILE_HEADER_BYTES = 100  # the file's header, on the first page before its tree
-
-
+PAGE_BYTES = 4096  # page size of the store
+TABLE_LEAF = 0x0D  # page type: leaf of a table
+_PAYLOAD_MAX = 64 << 20  # bytes of a row: more is a damaged length
+_FILE_HEADER_BYTES = 100  # on the first page, before its tree
 _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}  # serial type to length
 
 
 class PagedFile:
     """The pages of a file, numbered from 1.
 
-    Not by memory mapping: a page that cannot be read there ends the program.
+    Not memory-mapped: there a page that cannot be read ends the program.
     """
 
     def __init__(self, path: Path, files: ExitStack) -> None:
         self.page_count = 0
-        self.unreadable_pages: set[int] = (
-            set()
-        )  # and are not tried again: the disk takes its time over each
+        self.unreadable_pages: set[int] = set()  # not tried again: the disk is slow on each
         if path.exists():
             self._file = files.enter_context(path.open("rb")).fileno()
             self.page_count = -(-os.fstat(self._file).st_size // PAGE_BYTES)
 
     def __getitem__(self, number: int) -> bytes:
-        """Raises KeyError: it is not there, or cannot be read."""
+        """Raises KeyError if the page does not exist or cannot be read."""
         if not 0 < number <= self.page_count or number in self.unreadable_pages:
             raise KeyError(number)
         page, unread = read_with_filler(self._file, PAGE_BYTES, (number - 1) * PAGE_BYTES)
@@ -53,7 +46,7 @@ class PagedFile:
 
 
 class PageView:
-    """The pages of a file, some of them as a log has them."""
+    """The pages of a file, some of them replaced by those of a log."""
 
     def __init__(self, file: PagedFile, overlay: Mapping[int, bytes]) -> None:
         self._file = file
@@ -68,7 +61,7 @@ class PageView:
 
     @property
     def without_log(self) -> PageView:
-        """As the file itself has them."""
+        """The pages of the file alone."""
         return PageView(self._file, {})
 
     def overlaid_with(self, overlay: Mapping[int, bytes]) -> PageView:
@@ -76,7 +69,7 @@ class PageView:
 
 
 def iter_leaf_records(pages: PageView, number: int) -> Iterator[tuple[int, list[Any]]]:
-    """The rows on a leaf: rowid and columns. What is harmed is passed over."""
+    """The rows on a leaf: rowid and columns. Damaged rows are skipped."""
     try:
         page = pages[number]
     except KeyError:
@@ -90,7 +83,7 @@ def iter_leaf_records(pages: PageView, number: int) -> Iterator[tuple[int, list[
             (at,) = struct.unpack_from(">H", page, start + 8 + 2 * cell)
             yield _parse_cell(pages, page, at)
         except (IndexError, KeyError, ValueError, struct.error):
-            continue  # this row is the damage
+            continue  # a damaged row
 
 
 def _parse_cell(pages: PageView, page: bytes, offset: int) -> tuple[int, list[Any]]:
@@ -107,7 +100,7 @@ def _parse_cell(pages: PageView, page: bytes, offset: int) -> tuple[int, list[An
 
 
 def _local_bytes(length: int) -> int:
-    """How many bytes of a row stand on the leaf itself."""
+    """The number of bytes of a row that are on the leaf itself."""
     if length <= PAGE_BYTES - 35:
         return length
     least = (PAGE_BYTES - 12) * 32 // 255 - 23
@@ -116,16 +109,16 @@ def _local_bytes(length: int) -> int:
 
 
 def _read_overflow(pages: PageView, number: int, length: int) -> bytes:
-    found = b""
-    while len(found) < length:
+    content = b""
+    while len(content) < length:
         page = pages[number]
         (number,) = struct.unpack_from(">I", page)
-        found += page[4 : 4 + length - len(found)]
-    return found
+        content += page[4 : 4 + length - len(content)]
+    return content
 
 
 def _parse_columns(payload: bytes) -> list[Any]:
-    """The values of a record. Raises ValueError for what is none."""
+    """The values of a record. Raises ValueError if it is no record."""
     size, at = _parse_varint(payload, 0)
     types = []
     while at < size:
@@ -152,7 +145,7 @@ def _parse_value(payload: bytes, offset: int, type: int) -> tuple[Any, int]:
         end = offset + (type - 12) // 2
         raw = payload[offset:end]
         return (raw.decode() if type % 2 else raw), end
-    raise ValueError(f"no column of ours has serial type {type}")
+    raise ValueError(f"no column has serial type {type}")
 
 
 def _parse_varint(data: bytes, offset: int) -> tuple[int, int]:

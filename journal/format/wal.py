@@ -1,8 +1,8 @@
-"""Does the write-ahead log hold commits that its reader cannot reach?
+"""The write-ahead log: its frames, and commits in it that SQLite cannot reach.
 
-SQLite reads a log up to the first frame whose checksum is wrong. After a power cut that frame
-belongs to the one commit that was under way, or to the padding before it. Where more than one
-commit lies behind it, the log was damaged afterwards, and what it hides was acknowledged.
+SQLite reads a log up to the first frame with a wrong checksum. After a power cut that frame belongs
+to the one commit that was in progress, or to the padding before it. If more than one commit follows
+it, the log was damaged later, and the commits it hides were acknowledged.
 
 Source: SQLite, "WAL-mode File Format", and sections 4.1 to 4.4 of "Database File Format".
 """
@@ -16,14 +16,15 @@ from typing import NamedTuple
 
 from journal.format.sectors import read_file_with_filler, read_with_filler
 
-_MAGIC_LITTLE, _MAGIC_BIG = 0x377F0682, 0x377F0683  # how the checksums read their words
-_LOG_HEADER = struct.Struct(
-    ">8I"
-)  # magic, version, page size, checkpoint, two salts, two checksums
+_MAGIC_LITTLE, _MAGIC_BIG = (
+    0x377F0682,
+    0x377F0683,
+)  # magic number: byte order of the checksums' words
+# Magic, version, page size, checkpoint number, two salts, two checksums
+_LOG_HEADER = struct.Struct(">8I")
 _ZEROS = bytes(4096)
-_FRAME_HEADER = struct.Struct(
-    ">6I"
-)  # page, pages of the file if it ends a commit, salts, checksums
+# Page, pages of the file if the frame ends a commit, two salts, two checksums
+_FRAME_HEADER = struct.Struct(">6I")
 
 
 class _Frame(NamedTuple):
@@ -31,14 +32,14 @@ class _Frame(NamedTuple):
     ends_commit: bool
     salts: tuple[int, int]
     checksum: tuple[int, int]
-    checksummed_header: bytes  # what the checksum covers, with the image
+    checksummed_header: bytes  # covered by the checksum, with the image
     image: bytes
 
 
 def find_lost_commits(path: Path) -> str | None:
-    """Say which commits the log at `path`-wal holds and does not give; None: all is in reach.
+    """Describe commits in the log at `path`-wal that SQLite cannot reach; None if there are none.
 
-    Looks twice: a log in use may change while it is read.
+    Checks twice: a log in use may change while it is read.
     """
     first = _find_lost_commits_once(path)
     return first and _find_lost_commits_once(path)
@@ -64,9 +65,9 @@ def _find_lost_commits_once(path: Path) -> str | None:
 
 
 def split_frames(log: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:
-    """Pages and their images: of the commits its reader can reach, and of those it cannot.
+    """Pages and their images: of the commits SQLite can reach, and of those it cannot.
 
-    What belongs to no whole commit is in neither.
+    Frames that belong to no whole commit are in neither.
     """
     frames = list(_iter_frames(log))
     if not frames:
@@ -80,39 +81,39 @@ def split_frames(log: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, b
             break
         good += 1
     reached = max((at + 1 for at in range(good) if frames[at].ends_commit), default=0)
-    behind = [frame for frame in frames[reached:] if frame.salts == salts]
-    ends = max((at + 1 for at, frame in enumerate(behind) if frame.ends_commit), default=0)
+    hidden = [frame for frame in frames[reached:] if frame.salts == salts]
+    ends = max((at + 1 for at, frame in enumerate(hidden) if frame.ends_commit), default=0)
     return (
         [(frame.page, frame.image) for frame in frames[:reached]],
-        [(frame.page, frame.image) for frame in behind[:ends]],
+        [(frame.page, frame.image) for frame in hidden[:ends]],
     )
 
 
 def recompute_checksums(before: bytes, after: bytes) -> bytes:
-    """A log in which images were changed, with the checksums that its frames need now.
+    """A log in which images were changed, with the checksums that its frames need then.
 
-    A frame that did not follow from the one before it does not follow now either: what the log
-    hid it goes on hiding, and what it gave it gives.
+    A frame that did not follow from the one before it still does not: SQLite reaches the same
+    commits in the log as before.
     """
     log = bytearray(after)
     words = "<" if before[:4] == _MAGIC_LITTLE.to_bytes(4, "big") else ">"
     old = new = _LOG_HEADER.unpack_from(before)[6:8] if len(before) >= _LOG_HEADER.size else (0, 0)
     at = _LOG_HEADER.size
-    for one, other in zip(
-        _iter_frames(before), _iter_frames(after, _used_bytes(before)), strict=True
-    ):
-        follows = _extend_checksum(words, one.checksummed_header + one.image, old) == one.checksum
-        seal = one.checksum
-        if follows and (one.image != other.image or new != old):
-            seal = _extend_checksum(words, other.checksummed_header + other.image, new)
-            struct.pack_into(">2I", log, at + _FRAME_HEADER.size - 8, *seal)
-        old, new = one.checksum, seal
-        at += _FRAME_HEADER.size + len(one.image)
+    changed_frames = _iter_frames(after, _used_bytes(before))
+    for frame, changed in zip(_iter_frames(before), changed_frames, strict=True):
+        content = frame.checksummed_header + frame.image
+        follows = _extend_checksum(words, content, old) == frame.checksum
+        checksum = frame.checksum
+        if follows and (frame.image != changed.image or new != old):
+            checksum = _extend_checksum(words, changed.checksummed_header + changed.image, new)
+            struct.pack_into(">2I", log, at + _FRAME_HEADER.size - 8, *checksum)
+        old, new = frame.checksum, checksum
+        at += _FRAME_HEADER.size + len(frame.image)
     return bytes(log)
 
 
 def _parse_header(log: bytes) -> tuple[str, tuple[int, int], tuple[int, int]] | None:
-    """How the checksums read their words, the salts, the checksum so far; None: it is damaged."""
+    """Byte order of the checksums, salts, checksum so far; None if the header is damaged."""
     magic, _, _, _, salt_1, salt_2, *given = _LOG_HEADER.unpack_from(log)
     words = "<" if magic == _MAGIC_LITTLE else ">"
     checksum = _extend_checksum(words, log[:24], (0, 0))
@@ -124,10 +125,10 @@ def _parse_header(log: bytes) -> tuple[str, tuple[int, int], tuple[int, int]] | 
 def _describe_lost_after(
     byte_order: str, frames: list[_Frame], damaged_index: int, salts: tuple[int, int]
 ) -> str | None:
-    """What lies behind frame `number`, which cannot be read, and was written after the same start.
+    """Describe the commits after a damaged frame, written since the log's last restart.
 
-    One commit may: its writes reach the disk in any order before the power goes. So may what a
-    commit was padded with, to the disk's sector: its last frame once more.
+    None for a single commit: its writes reach the disk in any order before a power cut. Padding to
+    the disk's sector, which repeats a commit's last frame, counts to that commit.
     """
     pairs = zip(frames[damaged_index:], frames[damaged_index + 1 :], strict=False)
     whole = (
@@ -138,7 +139,7 @@ def _describe_lost_after(
         ends = [at for at in ends if at - 1 not in ends or frames[at].page != frames[at - 1].page]
     commits = sum(at >= damaged_index for at in ends)
     return (
-        f"{commits} commits behind damaged frame {damaged_index + 1} of the log"
+        f"{commits} commits after damaged frame {damaged_index + 1} of the log"
         if commits > 1
         else None
     )
@@ -147,7 +148,7 @@ def _describe_lost_after(
 def _has_unpadded_commit(
     frames: list[_Frame], is_valid: list[bool], commit_ends: list[int]
 ) -> bool:
-    """Whether some commit shows that commits were not padded: its last frame comes only once.
+    """Whether some commit shows that commits were not padded: its last frame occurs only once.
 
     Otherwise two ends in a row, of the same page, may be one commit.
     """
@@ -165,7 +166,7 @@ def _has_unpadded_commit(
 
 
 def _is_valid_after(byte_order: str, before: _Frame, frame: _Frame) -> bool:
-    """Whether a frame is as it was written, if the one before it has its checksum."""
+    """Whether a frame is as it was written, provided that the one before it is."""
     return (
         _extend_checksum(byte_order, frame.checksummed_header + frame.image, before.checksum)
         == frame.checksum
@@ -173,10 +174,10 @@ def _is_valid_after(byte_order: str, before: _Frame, frame: _Frame) -> bool:
 
 
 def _describe_lost_header(path: Path, frames: list[_Frame]) -> str | None:
-    """A log without a readable header is lost as a whole, unless the file has all of it.
+    """Describe the loss of a log without a readable header; None if the file has its content.
 
-    It has, when the power went while the log was begun anew. A first commit may lack it too, on a
-    disk that harms the bytes next to those it writes.
+    The file has it if the power failed while the log was restarted. A log with one commit may have
+    a damaged header too, on a disk that harms the bytes next to those it writes.
     """
     written = _first_valid_run(frames)
     while written and not written[-1].ends_commit:
@@ -186,16 +187,16 @@ def _describe_lost_header(path: Path, frames: list[_Frame]) -> str | None:
     latest = {frame.page: frame.image for frame in written}
     with path.open("rb") as file:
         for page, image in latest.items():
-            at = max(page - 1, 0) * len(image)  # there is no page 0: a damaged frame
+            at = max(page - 1, 0) * len(image)  # page 0 does not exist: a damaged frame
             if read_with_filler(file.fileno(), len(image), at)[0] != image:
                 return "the header of the log is damaged, and with it all its commits are lost"
     return None
 
 
 def _first_valid_run(frames: list[_Frame]) -> list[_Frame]:
-    """The first frames of which one follows from the other; the first alone, if none does.
+    """The first run of frames that follow from each other; the first frame alone if none do.
 
-    Before them there may be noise, from growing the log or because that is the damage.
+    Noise may precede them, from growing the log or as damage.
     """
     run = frames[:1]
     for frame in frames[1:]:
@@ -209,7 +210,7 @@ def _first_valid_run(frames: list[_Frame]) -> list[_Frame]:
 
 
 def _used_bytes(log: bytes) -> int:
-    """Where the zeros begin that the log was grown with. Zeros before that are damage."""
+    """Offset of the zeros that the log was grown with. Earlier zeros are damage."""
     for at in reversed(range(0, len(log), len(_ZEROS))):
         piece = log[at : at + len(_ZEROS)]
         if piece != _ZEROS[: len(piece)]:
@@ -218,7 +219,7 @@ def _used_bytes(log: bytes) -> int:
 
 
 def _iter_frames(log: bytes, used_bytes: int | None = None) -> Iterator[_Frame]:
-    """Whole frames that begin in the first `used` bytes; None: as many as there are."""
+    """Whole frames that begin in the first `used_bytes`; None: in all that are used."""
     used_bytes = _used_bytes(log) if used_bytes is None else used_bytes
     if len(log) < _LOG_HEADER.size:
         return

@@ -1,10 +1,10 @@
-"""What becomes of a journal that was set aside because it was damaged?
+"""Erasing personal values in damaged journals that were set aside.
 
-It is kept for a while, for whoever looks at the damage; a person can be forgotten in it all the
-same. Such a file may be beyond SQLite, and a value may stand where nothing leads to: on a page that
-was given up, in a frame of the log that is written over next. So rows are found by their shape, and
-written over in place: reference and type stay, the rest becomes zeros. Everything else is left as
-the damage left it.
+Such a journal is kept for a while, for analysis of the damage; persons must be erased in it all the
+same. The file may be unusable for SQLite, and a value may be where nothing leads to: on a page that
+was given up, or in a frame of the log that is overwritten next. So rows are found by their shape
+and overwritten in place: reference and type stay, the rest becomes zeros. Everything else stays as
+it is.
 
 Source: SQLite, "Database File Format", section 2.1 (records).
 """
@@ -25,26 +25,26 @@ from journal.format.wal import recompute_checksums
 from journal.storage.quarantine import find_quarantines
 
 _WINDOW_BYTES: Final = 1 << 20
-_ROW_BYTES_MAX: Final = 8 << 10  # of a personal value's row: on one page, unless its text is long
+_ROW_BYTES_MAX: Final = 8 << 10  # of a personal value: on one page, unless its text is long
 
-# A record begins with its own length, then says what its columns are. A text of n bytes is
-# 13 + 2n, in one byte or two; a reference of 17 is 47; a salt, a blob of 16, is 44.
+# A record begins with the length of its header, then the serial types of its columns. A text of n
+# bytes is 13 + 2n, in one byte or two; a reference of 17 is 47; a salt, a blob of 16, is 44.
 _TEXT = rb"([\x81-\xff]?[\x00-\x7f])"
 _ROW = re.compile(rb"[\x06-\x09]\x2f" + 3 * _TEXT + rb"\x2c(#[0-9a-f]{16})", re.DOTALL)
 _ROWID = rb"[\x01-\x06\x08\x09]"
 
 
 class UnerasedFile(NamedTuple):
-    """A file that may hold a value still."""
+    """A file that may still contain a value."""
 
     file: Path
     reason: str
 
 
 class _FoundRow(NamedTuple):
-    """Where a row's value begins in a file; both its spellings and the salt follow at once."""
+    """A row of a personal value in a file."""
 
-    offset: int
+    offset: int  # of the value; its folded form and the salt follow immediately
     token: TokenRow
 
 
@@ -53,79 +53,78 @@ def erase_in_quarantines(
 ) -> tuple[int, list[UnerasedFile]]:
     """Erase personal values from the journals that were set aside beside this one. Blocks.
 
-    Whoever is meant is meant under every other reference too: a journal that lost somebody has
-    known them by a new one since.
+    Every reference of a value is covered: a journal that lost the row of a value has given it a new
+    reference since.
 
     Args:
-        journal: the one in use; it is not touched.
-        refs: what entries have in their place.
-        values: as they are shown, of any type.
+        journal: the one in use; it is not changed.
+        refs: references of the values.
+        values: the values themselves, of any type.
 
     Returns:
-        How many rows were overwritten, and the files that could not be read or written, be it in
-        part, or hold a value that was not in a whole row.
+        The number of rows overwritten, and the files that could not be read or written, also in
+        part, or contain a value that was not in a whole row.
     """
-    files = [file for aside in find_quarantines(journal) for file in sorted(aside.iterdir())]
-    left: dict[Path, str] = {}
-    found: dict[Path, list[_FoundRow]] = {}
+    directories = find_quarantines(journal)
+    files = [file for directory in directories for file in sorted(directory.iterdir())]
+    unerased: dict[Path, str] = {}
+    rows_by_file: dict[Path, list[_FoundRow]] = {}
     for file in files:
         try:
-            found[file] = list(_find_rows(file))
+            rows_by_file[file] = list(_find_rows(file))
         except OSError as error:
-            left[file] = f"cannot be read: {error.strerror}"
-    people = {
+            unerased[file] = f"cannot be read: {error.strerror}"
+    folded_tokens = {
         (token.type, token.folded)
-        for rows in found.values()
+        for rows in rows_by_file.values()
         for _, token in rows
         if token.ref in refs or any(token.folded == fold_case(token.type, each) for each in values)
     }
-    texts = {*values, *(text for _, text in people)}
+    texts = {*values, *(text for _, text in folded_tokens)}
     count = 0
-    for file, rows in found.items():
-        meant = [row for row in rows if (row.token.type, row.token.folded) in people]
+    for file, rows in rows_by_file.items():
+        chosen = [row for row in rows if (row.token.type, row.token.folded) in folded_tokens]
         try:
-            _overwrite_spans(file, {*_row_spans(meant), *_index_spans(file, people)})
-            count += len(meant)
-            why = _unerased_reason(file, texts)
+            _overwrite_spans(file, {*_row_spans(chosen), *_index_spans(file, folded_tokens)})
+            count += len(chosen)
+            reason = _unerased_reason(file, texts)
         except OSError as error:
-            why = f"cannot be written: {error.strerror}"
-        if why:
-            left[file] = why
-    return count, [UnerasedFile(file, why) for file, why in left.items()]
+            reason = f"cannot be written: {error.strerror}"
+        if reason:
+            unerased[file] = reason
+    return count, [UnerasedFile(file, reason) for file, reason in unerased.items()]
 
 
 def _unerased_reason(file: Path, texts: Collection[str]) -> str:
-    """Why a value may be there still; empty: it is not."""
+    """Why a file may still contain a value; empty: it does not."""
     try:
         return (
-            "still holds the value, in a row that is damaged"
-            if contains_any_text(file, texts)
-            else ""
+            "contains the value, in a row that is damaged" if contains_any_text(file, texts) else ""
         )
     except OSError as error:
         return f"cannot be read as a whole: {error.strerror}"
 
 
 def contains_any_text(file: Path, texts: Collection[str]) -> bool:
-    """Whether one of these texts stands in a file, however it is spelled.
+    """Whether a file contains one of these texts, in upper or lower case.
 
     Raises:
-        OSError: it cannot be read; or not all of it can, and they are not in the rest.
+        OSError: it cannot be read, or only in part and that part contains none.
     """
     needles = [text.casefold().encode() for text in texts if text]
-    bad = 0
+    unread_bytes = 0
     for _, window, unread in _iter_windows(file):
-        small = window.lower()
-        if any(needle in small for needle in needles):
+        lower = window.lower()
+        if any(needle in lower for needle in needles):
             return True
-        bad += unread
-    if bad:
+        unread_bytes += unread
+    if unread_bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     return False
 
 
 def _find_rows(file: Path) -> Iterator[_FoundRow]:
-    """Every row of a personal value that stands whole anywhere in a file."""
+    """Every whole row of a personal value anywhere in a file."""
     for start, window, _ in _iter_windows(file):
         for match in _ROW.finditer(window):
             lengths = [_text_length(each) for each in match.groups()[:3]]
@@ -140,14 +139,14 @@ def _parse_token(window: bytes, offset: int, ref: bytes, lengths: list[int]) -> 
     if min(lengths) < 1 or len(salt) < SALT_BYTES:
         return None
     try:
-        type, value, spelled = (window[one:end].decode() for one, end in pairwise(ends))
+        type, value, folded = (window[start:end].decode() for start, end in pairwise(ends))
     except UnicodeDecodeError:
         return None
-    return TokenRow(ref.decode(), type, value, spelled, salt)
+    return TokenRow(ref.decode(), type, value, folded, salt)
 
 
 def _row_spans(rows: list[_FoundRow]) -> Iterator[tuple[int, int]]:
-    """Where their values stand, and for how many bytes."""
+    """Offset and length of the values of rows."""
     for at, token in rows:
         yield at, len(token.value.encode()) + len(token.folded.encode()) + SALT_BYTES
 
@@ -155,7 +154,7 @@ def _row_spans(rows: list[_FoundRow]) -> Iterator[tuple[int, int]]:
 def _index_spans(
     file: Path, folded_tokens: Collection[tuple[str, str]]
 ) -> Iterator[tuple[int, int]]:
-    """The same of the index over type and folded value."""
+    """Offset and length of the values in the index over type and folded value."""
     cells = [
         rb"[\x04-\x06]"
         + re.escape(_serial_type(type) + _serial_type(text))
@@ -171,12 +170,12 @@ def _index_spans(
     pattern = re.compile(b"|".join(cells), re.DOTALL)
     for start, window, _ in _iter_windows(file):
         for match in pattern.finditer(window):
-            begin, end = match.span(match.lastindex or 0)
-            yield start + begin, end - begin
+            first, end = match.span(match.lastindex or 0)
+            yield start + first, end - first
 
 
 def _overwrite_spans(file: Path, spans: Collection[tuple[int, int]]) -> None:
-    """Zeros in place, on the disk when this returns. A log is given the checksums of its new text.
+    """Overwrite with zeros, synced. The frames of a log get checksums of their new content.
 
     Raises:
         OSError: the disk refuses.
@@ -189,10 +188,10 @@ def _overwrite_spans(file: Path, spans: Collection[tuple[int, int]]) -> None:
             after = bytearray(before)
             for at, length in spans:
                 after[at : at + length] = bytes(length)
-            sealed = recompute_checksums(before, bytes(after))
-            for at in range(0, len(sealed), SECTOR_BYTES):  # but none that cannot be read
-                if sealed[at : at + SECTOR_BYTES] != before[at : at + SECTOR_BYTES]:
-                    os.pwrite(out.fileno(), sealed[at : at + SECTOR_BYTES], at)
+            valid = recompute_checksums(before, bytes(after))
+            for at in range(0, len(valid), SECTOR_BYTES):  # unreadable sectors are unchanged
+                if valid[at : at + SECTOR_BYTES] != before[at : at + SECTOR_BYTES]:
+                    os.pwrite(out.fileno(), valid[at : at + SECTOR_BYTES], at)
         else:
             for at, length in spans:
                 os.pwrite(out.fileno(), bytes(length), at)
@@ -200,9 +199,9 @@ def _overwrite_spans(file: Path, spans: Collection[tuple[int, int]]) -> None:
 
 
 def _iter_windows(file: Path) -> Iterator[tuple[int, bytes, int]]:
-    """The file by pieces: where each begins, its bytes, how many of them cannot be read.
+    """The file in windows: offset, bytes, and the number of bytes that cannot be read.
 
-    Each has the begin of the next, for what spans.
+    Each contains the beginning of the next, for rows that span two.
     """
     with file.open("rb") as content:
         for start in range(0, os.fstat(content.fileno()).st_size, _WINDOW_BYTES):

@@ -1,4 +1,9 @@
-"""TODO."""
+"""Rebuilding a damaged journal from everything in it that is whole.
+
+The new file is written as `<name>.rebuilding`, synced and renamed to `<name>.rebuilt`; then the old
+files are set aside and the new one takes their place. A power cut leaves the old journal, or a
+finished rebuild that the next start completes (`is_rebuild_unfinished`).
+"""
 
 from __future__ import annotations
 
@@ -22,23 +27,23 @@ from journal.storage.errors import translate_errors
 from journal.storage.quarantine import find_quarantines, quarantine_journal, remove_half_made
 from journal.storage.schema import INSERT_ENTRY, INSERT_TOKEN, prepare_schema
 
-QUARANTINES_MAX = 8  # damaged journals that are kept: a dying disk may harm one after the other
+QUARANTINES_MAX = 8  # damaged journals kept: a dying disk may damage one after the other
 
 
 class RebuildResult(NamedTuple):
-    """A journal that was made anew from what a damaged one still held."""
+    """The result of a rebuild."""
 
-    quarantine: Path  # the directory that keeps the damaged one
-    last_seq: int  # the last entry that was found
-    missing_ranges: list[tuple[int, int]]  # numbers that were not: first and last of each stretch
-    id_recovered: bool  # whether the journal's own name was found
+    quarantine: Path  # path of the damaged journal in its directory
+    last_seq: int  # the last entry that was saved
+    missing_ranges: list[tuple[int, int]]  # first and last number of each range that is lost
+    id_recovered: bool  # whether the journal's own id was found
 
 
 def rebuild(path: Path, journal_id_if_lost: str) -> RebuildResult:
-    """Make the journal anew from whatever stands whole in it; the old one is set aside.
+    """Rebuild the journal from everything in it that is whole; the old one is set aside.
 
-    Digests, numbers and the side table are as they were; what is missing is a gap that `verify`
-    tells. The power may go at any moment: the old one or the new one is there.
+    Digests, numbers and the side table are as they were; a missing entry is a gap that `verify`
+    reports. The power may fail at any moment: the old journal or the new one exists.
 
     Raises:
         JournalFailed: it is in use, or the disk is at fault.
@@ -47,46 +52,46 @@ def rebuild(path: Path, journal_id_if_lost: str) -> RebuildResult:
     with translate_errors(path):
         if not done.exists():
             _write_rebuilt(path, journal_id_if_lost)
-        with Salvage(done) as made:
-            named = made.journal_id != journal_id_if_lost
-        gaps, last = _find_missing_ranges(done)
-    aside = _swap_in_rebuilt(path)
-    return RebuildResult(aside, last, gaps, named)
+        with Salvage(done) as rebuilt:
+            id_recovered = rebuilt.journal_id != journal_id_if_lost
+        missing, last = _find_missing_ranges(done)
+    quarantine = _swap_in_rebuilt(path)
+    return RebuildResult(quarantine, last, missing, id_recovered)
 
 
 def is_rebuild_unfinished(path: Path) -> bool:
-    """Whether the power went when `rebuild` was all but done; call it again."""
+    """Whether a power cut interrupted `rebuild` before its last step; call it again."""
     return path.with_suffix(".rebuilt").exists()
 
 
 def _swap_in_rebuilt(path: Path) -> Path:
-    aside = quarantine_journal(path).parent
+    quarantine = quarantine_journal(path).parent
     with translate_errors(path):
         path.with_suffix(".rebuilt").replace(path)
         sync_directory(path.parent)
         for old in find_quarantines(path)[:-QUARANTINES_MAX]:
             shutil.rmtree(old)
-    return aside
+    return quarantine
 
 
 def _write_rebuilt(path: Path, journal_id_if_lost: str) -> None:
-    making = path.with_suffix(".rebuilding")
+    draft = path.with_suffix(".rebuilding")
     remove_half_made(path)
-    with Salvage(path) as found:
-        prepare_schema(making, found.journal_id or journal_id_if_lost, StoreSettings())
-        if found.journal_id is not None:
-            found.anchor = _recover_anchor(path, found.journal_id, found.anchor)
-        with closing(connect_writable(making, StoreSettings())) as connection:
-            _insert_salvaged(connection, found)
+    with Salvage(path) as salvage:
+        prepare_schema(draft, salvage.journal_id or journal_id_if_lost, StoreSettings())
+        if salvage.journal_id is not None:
+            salvage.anchor = _recover_anchor(path, salvage.journal_id, salvage.anchor)
+        with closing(connect_writable(draft, StoreSettings())) as connection:
+            _insert_salvaged(connection, salvage)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    with making.open("rb") as file:
+    with draft.open("rb") as file:
         os.fsync(file.fileno())
-    making.replace(path.with_suffix(".rebuilt"))
+    draft.replace(path.with_suffix(".rebuilt"))
     sync_directory(path.parent)
 
 
 def _recover_anchor(path: Path, journal_id: str, salvaged: Anchor | None) -> Anchor | None:
-    """Where the archive ends: as the anchor says, or, if that is damaged, as the segments do."""
+    """The end of the archive by the anchor, or by the segments if the anchor is damaged."""
     segments = Archive(path, journal_id)
     if salvaged is None or segments.digest_at(salvaged.seq) != salvaged.digest:
         last = segments.last_seq()
@@ -97,7 +102,7 @@ def _recover_anchor(path: Path, journal_id: str, salvaged: Anchor | None) -> Anc
 
 
 def _insert_salvaged(connection: sqlite3.Connection, salvage: Salvage) -> None:
-    """Write what was found, gaps and all, in one commit."""
+    """Insert everything that is whole, with gaps, in one commit."""
     connection.execute("BEGIN IMMEDIATE")
     (guard,) = connection.execute(
         "SELECT sql FROM sqlite_schema WHERE name = 'entry_gapless'"
@@ -117,12 +122,12 @@ def _insert_salvaged(connection: sqlite3.Connection, salvage: Salvage) -> None:
 
 
 def _find_missing_ranges(path: Path) -> tuple[list[tuple[int, int]], int]:
-    """Stretches of numbers that are missing, and the last that is not."""
-    gaps: list[tuple[int, int]] = []
+    """The ranges of missing numbers, and the last number that is present."""
+    missing: list[tuple[int, int]] = []
     with closing(open_connection(path, mode="ro", options="&immutable=1")) as connection:
-        (due,) = connection.execute("SELECT 1 + coalesce(max(seq), 0) FROM anchor").fetchone()
+        (expected,) = connection.execute("SELECT 1 + coalesce(max(seq), 0) FROM anchor").fetchone()
         for (seq,) in connection.execute("SELECT seq FROM entry ORDER BY seq"):
-            if seq > due:
-                gaps.append((due, seq - 1))
-            due = seq + 1
-    return gaps, due - 1
+            if seq > expected:
+                missing.append((expected, seq - 1))
+            expected = seq + 1
+    return missing, expected - 1

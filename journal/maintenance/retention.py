@@ -1,12 +1,13 @@
-"""Which entries may leave the journal's file, and how do they without being lost?
+"""Moving old entries from the journal's file to the archive without losing one.
 
-The oldest go first, a segment at a time: it is written, synced, given its name, read back from
+The oldest go first, a segment at a time: the segment is written, synced, renamed, read back from
 the disk and compared; only then do its entries leave the file, some at a time, each time in one
-commit with the anchor that takes their place. Wherever that is cut off, each entry is in the
-file, in a segment, or in both, and whoever comes next finds the segment and goes on.
+commit with the anchor that replaces them. Wherever that is interrupted, each entry is in the file,
+in a segment, or in both, and the next call finds the segment and continues.
 
-Damage stops nothing. A changed entry goes as it is, a missing number stays missing. Only what
-cannot be read from the file has to be: its owner makes the file anew, and then it is missing.
+Damage does not stop it. A changed entry is archived as it is, a missing number stays missing. Only
+entries that cannot be read from the file must be dealt with first: the caller rebuilds the file,
+and then they are missing.
 """
 
 from __future__ import annotations
@@ -39,47 +40,45 @@ from journal.storage.store import Store
 
 SEGMENT_ENTRIES: Final = 8_192  # about two days of a busy station, 200 KB
 SEGMENT_BYTES: Final = 4 << 20  # of text, in memory once
-ENTRIES_PER_COMMIT: Final = 512  # entries that leave the file in one commit, which others wait for
-CLOCK_VALID_FROM: Final = datetime(
-    2018, 1, 1, tzinfo=UTC
-)  # older than OCPP 2.0: nobody had set the clock
+ENTRIES_PER_COMMIT: Final = 512  # that leave the file in one commit; other commits wait for it
+CLOCK_VALID_FROM: Final = datetime(2018, 1, 1, tzinfo=UTC)  # earlier times: the clock was not set
 
 
 class RetentionLimits(NamedTuple):
-    """What must stay in the file."""
+    """The entries that must stay in the file."""
 
-    first_kept_seq: int  # entry that must: the memory may still ask for it
-    unsent_transaction_ids: Collection[str]  # and everything since these began
-    keep_since: datetime  # and everything that is newer
+    first_kept_seq: int  # this entry and all later ones: the state may need them
+    unsent_transaction_ids: Collection[str]  # everything since the start of the first of these
+    keep_since: datetime  # everything from this time on
 
     @classmethod
     def from_state(cls, state: State, head_seq: int, since: datetime) -> RetentionLimits:
-        """What a station with this memory needs; `since` is where the legal period begins.
+        """The limits of a station in this state; `since` is the beginning of the retention period.
 
-        What is parked may go: the archive is read as the file is, and one message that is never
-        tried again must not keep ten years in the file.
+        Parked calls do not count: they can be read from the archive too, and a message that is
+        never tried again must not keep ten years in the file.
         """
         outbox = state.outbox
         upload, update = state.logs.upload, state.firmware.running_update
+        calls = (outbox.boot_call_seq, outbox.transaction.head)
         needed = [
-            head_seq,  # how the next run knows what happened last
-            *(one for one in (outbox.boot_call_seq,) if one is not None),
-            *(one for one in (outbox.transaction.head,) if one is not None),
+            head_seq,  # the next run reads the last entry
+            *(call for call in calls if call is not None),
             *outbox.general,
-            *(one.started_seq for one in state.transactions.open),
-            *(one.seq for one in state.customer_requests.pending),
-            *(one.seq for one in (upload, update) if one is not None),
+            *(transaction.started_seq for transaction in state.transactions.open),
+            *(request.seq for request in state.customer_requests.pending),
+            *(job.seq for job in (upload, update) if job is not None),
         ]
-        waiting = {outbox.transaction_id_of(call) for call in outbox.transaction}
-        return cls(min(needed), {name for name in waiting if name}, since)
+        unsent = {outbox.transaction_id_of(call) for call in outbox.transaction}
+        return cls(min(needed), {name for name in unsent if name}, since)
 
 
 class ArchiveResult(NamedTuple):
-    """What one step came to."""
+    """The result of archiving one segment."""
 
     segment: Segment
-    entry_count: int  # that left the file
-    text_bytes: int  # of them, before they were compressed; 0: the segment was there already
+    entry_count: int  # entries that left the file
+    text_bytes: int  # of their bodies, uncompressed; 0: the segment existed already
 
 
 def archive_oldest_entries(
@@ -91,68 +90,69 @@ def archive_oldest_entries(
     segment_entries: int = SEGMENT_ENTRIES,
     before_removal: Callable[[], None] = lambda: None,
 ) -> ArchiveResult | None:
-    """Move the oldest segment's worth of entries; None: nothing may go.
+    """Move the oldest entries to a segment; None if there is nothing to move.
 
-    Blocks for as long as that takes; commits go on meanwhile, with pauses of one of `ENTRIES_PER_COMMIT`.
+    Blocks meanwhile; other commits continue, except during commits of `ENTRIES_PER_COMMIT` entries.
 
     Args:
         store: the journal at `path`, open for writing.
+        path: the journal's file.
         limits: what must stay.
-        worth: not before there is half a segment, that there may be few.
-        entries: that fill one.
-        before: is called before the first entry leaves the file.
+        only_if_worthwhile: move nothing until half a segment is full, to keep segments few.
+        segment_entries: entries that fill a segment.
+        before_removal: called before the first entry leaves the file.
 
     Raises:
-        JournalDamaged: entries that would go cannot be read. Make the file anew.
-        JournalFailed: the disk does not take it, or does not give back what it took.
+        JournalDamaged: entries to be moved cannot be read. Rebuild the file.
+        JournalFailed: the segment cannot be written, or not be read back as written.
     """
     with translate_errors(path), Reader.open(path, Registry(())) as reader:
-        gone, digest = _archived_position(path, reader)
-        there = _find_unfinished_segment(path, store.journal_id, reader, gone)
-        if there is not None:
+        archived, digest = _archived_position(path, reader)
+        unfinished = _find_unfinished_segment(path, store.journal_id, reader, archived)
+        if unfinished is not None:
             before_removal()
-            return _drop_segment_entries(store, there, gone, 0)
-        rows, size, unread = _select_rows(reader, limits, gone, segment_entries)
+            return _drop_segment_entries(store, unfinished, archived, 0)
+        rows, size, unread = _select_rows(reader, limits, archived, segment_entries)
         if not rows or (
             only_if_worthwhile and len(rows) < segment_entries // 2 and size < SEGMENT_BYTES // 2
         ):
             return None
         if unread:
-            seq, why = unread[0]
-            raise JournalDamaged(f"{path}: entry {seq} is to be archived: {why}.")
-        first, last = gone + 1, rows[-1].seq
+            seq, reason = unread[0]
+            raise JournalDamaged(f"{path}: entry {seq} is to be archived: {reason}.")
+        first, last = archived + 1, rows[-1].seq
         segment = Segment(segment_path(path, store.journal_id, first, last), first, last)
         remove_unfinished_segments(path, store.journal_id)
-        write_atomically(segment.path, pack_blocks(store.journal_id, gone, digest, rows))
+        write_atomically(segment.path, pack_blocks(store.journal_id, archived, digest, rows))
         drop_page_cache(segment.path)
         if segment.last_digest(store.journal_id) != rows[-1].digest:
             raise JournalFailed(f"{segment.path}: not as it was written. Check the disk.")
         before_removal()
-        return _drop_segment_entries(store, segment, gone, size)
+        return _drop_segment_entries(store, segment, archived, size)
 
 
 def _archived_position(path: Path, reader: Reader) -> tuple[int, bytes]:
-    """Number and digest before the oldest entry that has to go: the anchor's, if it can be right.
+    """Number and digest before the oldest entry to be moved: the anchor's, if it is plausible.
 
-    Else it was damaged: what is in the file has not gone, whatever an anchor says, and what is
-    in a segment is not missing.
+    Otherwise the anchor was damaged: an entry in the file has not been archived, and an entry in a
+    segment is not missing.
     """
     anchor, digest = reader.archived_position()
     (first,) = reader.connection.execute("SELECT min(seq) FROM entry").fetchone()
     if first is None or first == anchor + 1:
         return anchor, digest
     segments = Archive(path, reader.journal_id)
-    gone = min(first - 1, max(anchor, segments.last_seq()))
-    return gone, (segments.digest_at(gone) if gone != anchor else None) or digest
+    archived = min(first - 1, max(anchor, segments.last_seq()))
+    return archived, (segments.digest_at(archived) if archived != anchor else None) or digest
 
 
 def _find_unfinished_segment(
     path: Path, journal_id: str, reader: Reader, archived_seq: int
 ) -> Segment | None:
-    """A segment that was written before, and whose entries have not all left the file.
+    """A segment that exists, while some of its entries are still in the file.
 
-    One that does not hold what the file holds is taken away where nothing has left yet; where
-    something has, it is left to `verify`.
+    A segment that differs from the file is removed if none of its entries has left the file;
+    otherwise it stays, and `verify` reports the difference.
     """
     for segment in find_segments(path, journal_id):
         if not segment.first_seq <= archived_seq + 1 <= segment.last_seq:
@@ -167,12 +167,12 @@ def _find_unfinished_segment(
 def _select_rows(
     reader: Reader, limits: RetentionLimits, archived_seq: int, entries_max: int
 ) -> tuple[list[EntryRow], int, list[EntryDamage]]:
-    """The oldest rows that may go, how much text they are, and what cannot be read among them.
+    """The oldest rows that may be moved, the bytes of their bodies, and unreadable entries.
 
-    An entry that says it is newer goes with an older one behind it: the clock was set in between.
+    An entry with a newer time is moved if an older one follows: the clock was set in between.
     """
     clock_set, since = format_time(CLOCK_VALID_FROM), format_time(limits.keep_since)
-    rows, size, old, old_size = list[EntryRow](), 0, 0, 0
+    rows, size, old_count, old_size = list[EntryRow](), 0, 0, 0
     unread: list[EntryDamage] = []
     for row in reader.iter_rows(
         archived_seq + 1, limits.first_kept_seq - 1, on_damage=unread.append
@@ -182,21 +182,22 @@ def _select_rows(
                 EntryDamage(row.seq, "a column has another type than it was written with")
             )
             continue
-        began = row.kind == "TransactionStarted"
-        if began and any(one in row.body for one in limits.unsent_transaction_ids):
+        started = row.kind == "TransactionStarted"
+        if started and any(each in row.body for each in limits.unsent_transaction_ids):
             break
         rows.append(row)
         size += len(row.body)
         if clock_set <= row.at < since:
-            old, old_size = len(rows), size
+            old_count, old_size = len(rows), size
         if size >= SEGMENT_BYTES or len(rows) == entries_max:
             break
-    settled = rows[:old]
-    return settled, old_size, [one for one in unread if settled and one.seq < settled[-1].seq]
+    movable = rows[:old_count]
+    damages = [damage for damage in unread if movable and damage.seq < movable[-1].seq]
+    return movable, old_size, damages
 
 
 def _has_column_types(row: EntryRow) -> bool:
-    """Whether a segment can hold it; what cannot, no new file holds either. `Salvage.iter_rows`"""
+    """Whether a segment can hold the row. `Salvage.iter_rows` drops the same rows."""
     typed = all(isinstance(value, type) for value, type in zip(row, COLUMN_TYPES, strict=True))
     return typed and len(row.digest) == DIGEST_DIGITS // 2
 
@@ -212,17 +213,20 @@ def _drop_segment_entries(
 
 
 def remove_older_quarantines(journal: Path, cutoff: datetime) -> list[Path]:
-    """Take away what was set aside longer ago, by the host's clock; what was.
+    """Remove damaged journals that were set aside before `cutoff`, by the host's clock.
+
+    Returns:
+        The directories that were removed.
 
     Raises:
-        OSError: it cannot be removed.
+        OSError: one cannot be removed.
     """
-    gone = []
-    for aside in find_quarantines(journal):
-        at = datetime.fromtimestamp(aside.stat().st_mtime, UTC)
+    removed = []
+    for directory in find_quarantines(journal):
+        at = datetime.fromtimestamp(directory.stat().st_mtime, UTC)
         if at < CLOCK_VALID_FROM:
-            os.utime(aside)  # its age counts from when the clock is set
+            os.utime(directory)  # its age counts from the setting of the clock
         elif at < cutoff:
-            shutil.rmtree(aside)
-            gone.append(aside)
-    return gone
+            shutil.rmtree(directory)
+            removed.append(directory)
+    return removed

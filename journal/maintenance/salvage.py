@@ -1,8 +1,8 @@
-"""What can be saved of a journal that SQLite cannot use any more?
+"""Reading what is whole in a journal that SQLite cannot use any more.
 
-Reads the pages of the file and of its log without SQLite: whatever row stands whole on a page is
-found, whichever page that leads there is harmed. A page that the disk cannot read is a page that
-is harmed. Nothing is written.
+The pages of the file and of its log are read without SQLite: every row that is whole on a page is
+found, however damaged the pages are that lead there. A page that the disk cannot read counts as
+damaged. Nothing is written.
 
 Source: SQLite, "Database File Format", sections 1.5 to 2.1 (pages, cells, records) and 4 (log).
 """
@@ -29,7 +29,7 @@ _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 
 
 class Anchor(NamedTuple):
-    """As table `anchor` has it."""
+    """A row of table `anchor`."""
 
     seq: int
     digest: bytes
@@ -37,19 +37,19 @@ class Anchor(NamedTuple):
 
 
 class Salvage:
-    """What stands whole in the file at a path and in its log. A context manager.
+    """Everything that is whole in the file at a path and in its log. A context manager.
 
     Attributes:
-        journal_id: None: the name is gone.
-        anchor: None: there is none, or it is gone.
+        journal_id: None if it is lost.
+        anchor: None if there is none, or it is lost.
         tokens: the side table.
     """
 
     def __init__(self, path: Path) -> None:
-        """Look once at everything but the entries.
+        """Read everything except the entries.
 
         Raises:
-            OSError: a file is there and nothing of it, or of its log, can be read.
+            OSError: there is a file, but nothing of it or of its log can be read.
         """
         self.journal_id: str | None = None
         self.anchor: Anchor | None = None
@@ -85,35 +85,33 @@ class Salvage:
 
     @property
     def position_before_first(self) -> tuple[int, bytes]:
-        """Number and digest before the first entry that is not archived; empty, if that is gone."""
+        """Number and digest before the first entry that is not archived; b"" if that is lost."""
         if self.anchor is not None:
             return self.anchor.seq, self.anchor.digest
         return 0, origin_digest(self.journal_id) if self.journal_id is not None else b""
 
     def iter_rows(self) -> Iterator[EntryRow]:
-        """Entries that are not archived, as they lie; a number may come twice, the first counts."""
+        """Entries that are not archived, by pages. Of two with one number the first counts."""
         archived = self.anchor.seq if self.anchor else 0
-        for pages in (
-            self._pages,
-            self._pages.without_log,
-        ):  # a log that was cut may hide newer ones
+        # The file too: pages of a log that was cut may be older than the file's
+        for pages in (self._pages, self._pages.without_log):
             for number, columns in self._iter_records(pages):
                 row = _parse_entry_row(number, columns)
                 if row is not None and row.seq > archived:
                     yield row
 
     def iter_hidden_rows(self, seq: int, digest: bytes) -> Iterator[EntryRow]:
-        """Entries of commits that a damaged log hides, as far as the chain leads behind `seq`."""
+        """Entries of commits that a damaged log hides, as far as they are chained to `seq`."""
         hidden: dict[int, EntryRow] = {}
         for number, columns in self._iter_hidden_records():
             row = _parse_entry_row(number, columns)
             if row is not None:
                 hidden[number] = row
-        while (more := hidden.get(seq + 1)) is not None:
-            if entry_digest(digest, *more[:-1]) != more.digest:
+        while (row := hidden.get(seq + 1)) is not None:
+            if entry_digest(digest, *row[:-1]) != row.digest:
                 return
-            yield more
-            seq, digest = more.seq, more.digest
+            yield row
+            seq, digest = row.seq, row.digest
 
     def _iter_records(self, pages: PageView) -> Iterator[tuple[int, list[Any]]]:
         for number in pages.page_numbers:
@@ -130,9 +128,9 @@ class Salvage:
                 self._tokens[ref] = TokenRow._make(columns)
             case [int() as format, str() as name] if format == JOURNAL_FORMAT and _is_uuid(name):
                 self.journal_id = self.journal_id or name
-            case [_, bytes() as digest, bytes() as begun] if len(digest) == DIGEST_BYTES:
-                found = Anchor(number, digest, begun)
-                self.anchor = max(self.anchor or found, found)
+            case [_, bytes() as digest, bytes() as origin] if len(digest) == DIGEST_BYTES:
+                anchor = Anchor(number, digest, origin)
+                self.anchor = max(self.anchor or anchor, anchor)
 
 
 def _parse_entry_row(number: int, columns: list[Any]) -> EntryRow | None:
@@ -158,9 +156,6 @@ def _is_uuid(text: str) -> bool:
         return str(UUID(text)) == text
     except ValueError:
         return False
-
-
-# --- Pages ---------------------------------------------------------------------------------------
 
 
 def _read_log(path: Path) -> bytes:

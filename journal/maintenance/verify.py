@@ -1,7 +1,7 @@
-"""Is the journal what the station wrote, from the first entry to the last?
+"""Verification of a journal against damage and tampering, from the first entry to the last.
 
-Finds every changed, removed, inserted or swapped entry, and says at which number. A tail that was
-cut off shows in no chain: for that give the head somebody outside has seen. Nothing is written.
+Finds every changed, removed, inserted or swapped entry, with its number. A tail that was cut off
+shows in no chain: for that, give a head that was witnessed outside. Nothing is written.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from journal.storage.errors import READ_ERRORS, JournalFailed
 from journal.storage.reader import EntryDamage, Reader
 from journal.storage.schema import MIGRATION_SET, MIGRATIONS
 
-WitnessedHead = tuple[int, bytes]  # seq and digest of an entry, as seen outside
+WitnessedHead = tuple[int, bytes]  # seq and digest of an entry, as recorded outside
 
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _DIGEST_BYTES = 32
@@ -38,9 +38,9 @@ _SCHEMA = "SELECT name, type, tbl_name, sql FROM sqlite_schema"
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong."""
+    """A finding."""
 
-    seq: int | None  # the first damaged or missing number; None: not about an entry
+    seq: int | None  # the first damaged or missing entry; None: not about an entry
     text: str
 
     def __str__(self) -> str:
@@ -48,10 +48,10 @@ class Problem(NamedTuple):
 
 
 def parse_witnessed_head(text: str) -> WitnessedHead:
-    """Read SEQ:DIGEST, the digest in hex.
+    """Parse SEQ:DIGEST, the digest in hex.
 
     Raises:
-        ValueError: it is not of that form.
+        ValueError: it does not have that form.
     """
     seq, _, digest = text.partition(":")
     if not re.fullmatch(r"\d+:[0-9a-fA-F]{64}", text, re.ASCII):
@@ -60,11 +60,11 @@ def parse_witnessed_head(text: str) -> WitnessedHead:
 
 
 def verify(path: Path, head: WitnessedHead | None = None) -> Iterator[Problem]:
-    """Say what is wrong with the journal at `path`; nothing, if it is as it was written.
+    """Find the problems of the journal at `path`; none if it is as it was written.
 
     Args:
         path: a journal in use, a closed one, or a copy with its `-wal` beside it.
-        head: number and digest of an entry as seen outside.
+        head: number and digest of an entry, as recorded outside.
     """
     try:
         with Reader.open(path, Registry(())) as journal:
@@ -74,31 +74,29 @@ def verify(path: Path, head: WitnessedHead | None = None) -> Iterator[Problem]:
 
 
 class _Verifier:
-    """One walk over one file."""
+    """One pass over one journal."""
 
     def __init__(self, path: Path, journal: Reader, head: WitnessedHead | None) -> None:
         self._path = path
         self._journal = journal
         self._witnessed_head = head
         self._damage: list[EntryDamage] = []
-        self._first_seq = 1  # the number the file should begin with
+        self._first_seq = 1  # the number that the file should begin with
         self._journal_id = ""
-        self._expected_seq = 1  # the number that should come
-        self._possible_digests: tuple[
-            bytes, ...
-        ] = ()  # what the digest before may be; none: unknown
-        self._uptime_ms = 0
-        self._witness_checked = False  # of the witness
-        self._entry_reported = False  # a complaint that names an entry
+        self._expected_seq = 1  # the number that should come next
+        self._possible_digests: tuple[bytes, ...] = ()  # of the entry before; empty: unknown
+        self._uptime_ms = 0  # of the entry before
+        self._witness_checked = False
+        self._entry_reported = False  # whether a problem had an entry number
 
     def find_problems(self) -> Iterator[Problem]:
-        """Everything there is to say, entries first."""
+        """All problems, those of entries first."""
         if not self._journal.connection.execute(_SCHEMA).fetchall():
             yield Problem(None, "no entries")
             return
-        for complaint in self._check_content():
-            self._entry_reported |= complaint.seq is not None
-            yield complaint
+        for problem in self._check_content():
+            self._entry_reported |= problem.seq is not None
+            yield problem
         yield from self._check_pages()
 
     def _check_content(self) -> Iterator[Problem]:
@@ -110,29 +108,29 @@ class _Verifier:
         yield from self._check_tokens()
 
     def _check_schema(self) -> Iterator[Problem]:
-        done, unknown = self._applied_migrations()
+        scripts, unknown = self._applied_migrations()
         if unknown:
-            yield Problem(None, f"{self._path}: migration {unknown[0]} is of no known release")
-        expected = _expected_schema(done)
-        found = {
+            yield Problem(None, f"{self._path}: migration {unknown[0]} is not of this release")
+        expected = _expected_schema(scripts)
+        present = {
             row[0]: row
             for row in self._journal.connection.execute(_SCHEMA)
             if "_sqlite_migrations" not in str(row[0]) and row[3] is not None
         }
-        for name in sorted(expected.keys() | found.keys(), key=str):
-            _, type, table, _ = expected.get(name) or found[name]
-            if name not in found:
+        for name in sorted(expected.keys() | present.keys(), key=str):
+            _, type, table, _ = expected.get(name) or present[name]
+            if name not in present:
                 yield Problem(None, f"{type} {name} of {table} is missing")
             elif name not in expected:
                 yield Problem(None, f"{type} {name} of {table} is not the station's")
-            elif found[name] != expected[name]:
+            elif present[name] != expected[name]:
                 yield Problem(None, f"{type} {name} of {table} was altered")
 
     def _applied_migrations(self) -> tuple[list[str], list[str]]:
-        """The scripts that made this file, and what else it says it went through."""
+        """The scripts that this file records as run, and recorded names without a script."""
         known = _migration_scripts()
         try:
-            found = [
+            recorded = [
                 str(name)
                 for (name,) in self._journal.connection.execute(
                     "SELECT name FROM _sqlite_migrations WHERE migration_set = ? ORDER BY name",
@@ -141,24 +139,24 @@ class _Verifier:
             ]
         except READ_ERRORS as error:
             return list(known.values()), [f"(unreadable: {error})"]
-        return [script for name, script in known.items() if name in found], [
-            name for name in found if name not in known
+        return [script for name, script in known.items() if name in recorded], [
+            name for name in recorded if name not in known
         ]
 
     def _check_identity(self) -> Iterator[Problem]:
-        """The journal's id and format begin the chain; the anchor stands for what was archived."""
+        """Check id and format, which begin the chain, and the anchor, which continues it."""
         try:
-            named = self._journal.connection.execute("SELECT format, journal_id FROM meta")
-            [(format, journal_id)] = named.fetchall()
+            meta = self._journal.connection.execute("SELECT format, journal_id FROM meta")
+            [(format, journal_id)] = meta.fetchall()
             UUID(journal_id)
             self._possible_digests, self._journal_id = (origin_digest(journal_id),), journal_id
         except READ_ERRORS as error:
             yield Problem(None, f"meta: {_one_line(str(error))}")
         except (ValueError, TypeError, AttributeError):
-            yield Problem(None, "meta: the journal's name is gone or was changed")
+            yield Problem(None, "meta: the journal's id is missing or was changed")
         else:
             if format != JOURNAL_FORMAT:
-                yield Problem(None, f"meta: format {format}; this release knows {JOURNAL_FORMAT}")
+                yield Problem(None, f"meta: format {format}; this release reads {JOURNAL_FORMAT}")
         try:
             anchors = self._journal.connection.execute("SELECT * FROM anchor").fetchall()
         except READ_ERRORS as error:
@@ -168,32 +166,32 @@ class _Verifier:
         if not anchors:
             yield from self._check_missing_anchor()
         else:
-            seq, digest, begun = max(anchors)
+            seq, digest, origin = max(anchors)
             if (
                 len(anchors) > 1
-                or begun not in self._possible_digests
+                or origin not in self._possible_digests
                 or not isinstance(digest, bytes)
             ):
-                yield Problem(None, "anchor: was changed, or is another journal's")
+                yield Problem(None, "anchor: was changed, or belongs to another journal")
             yield from self._check_archive(seq)
             if self._possible_digests and digest not in self._possible_digests:
                 yield Problem(None, "anchor: is not the end of the archive")
             elif not self._possible_digests and self._contradicts_witness(seq, digest):
-                yield Problem(None, "anchor: was changed, or is another journal's")
+                yield Problem(None, "anchor: was changed, or belongs to another journal")
             self._first_seq = self._expected_seq = seq + 1
             if digest not in self._possible_digests:
                 self._possible_digests = (digest,) if isinstance(digest, bytes) else ()
 
     def _check_missing_anchor(self) -> Iterator[Problem]:
-        """Nothing has left the file, says the file; the archive may have what it lacks."""
+        """Without an anchor, nothing should be archived and the file should begin with entry 1."""
         try:
             if not Archive(self._path, self._journal_id).last_seq():
                 return
             (first,) = self._journal.connection.execute("SELECT min(seq) FROM entry").fetchone()
         except (OSError, *READ_ERRORS):
-            return  # told with the entries
+            return  # reported with the entries
         if (first or 1) > 1:
-            yield Problem(None, f"anchor: missing, though the entries begin with {first}")
+            yield Problem(None, f"anchor: missing, but the entries begin with {first}")
 
     # --- The archive -----------------------------------------------------------------------------
 
@@ -201,41 +199,41 @@ class _Verifier:
         """Entries 1 to `last`, which have left the file."""
         archive = Archive(self._path, self._journal_id)
         try:
-            for found in archive.iter_blocks(1, last):
-                if isinstance(found, MissingRange):
-                    yield from self._check_missing_segment(found.first_seq)
-                    yield Problem(found.first_seq, f"{found.reason} (to {found.last_seq})")
-                    self._expected_seq, self._possible_digests = found.last_seq + 1, ()
+            for block in archive.iter_blocks(1, last):
+                if isinstance(block, MissingRange):
+                    yield from self._check_missing_segment(block.first_seq)
+                    yield Problem(block.first_seq, f"{block.reason} (to {block.last_seq})")
+                    self._expected_seq, self._possible_digests = block.last_seq + 1, ()
                 else:
-                    yield from self._check_missing_segment(found.link.seq + 1)
-                    yield from self._check_block(found, last)
+                    yield from self._check_missing_segment(block.link.seq + 1)
+                    yield from self._check_block(block, last)
         except OSError as error:
             yield Problem(self._expected_seq, f"the archive cannot be read: {error.strerror}")
             self._expected_seq, self._possible_digests = last + 1, ()
         yield from self._check_missing_segment(last + 1)
 
     def _check_missing_segment(self, seq: int) -> Iterator[Problem]:
-        """Archived entries before `seq` that no segment here has."""
+        """Report archived entries before `seq` that no segment has."""
         if self._expected_seq < seq:
-            why = f"the segment with entry {self._expected_seq} is missing (to {seq - 1})"
-            yield Problem(self._expected_seq, why)
+            reason = f"the segment with entry {self._expected_seq} is missing (to {seq - 1})"
+            yield Problem(self._expected_seq, reason)
             self._expected_seq, self._possible_digests = seq, ()
 
     def _check_block(self, block: Block, last: int) -> Iterator[Problem]:
-        """A block by itself, for it begins with what it follows."""
+        """Check a block by its own link, which names the entry before it."""
         before = bytes.fromhex(block.link.digest)
         if block.link.seq + 1 == self._expected_seq and before not in self._possible_digests:
             if self._possible_digests:
                 yield Problem(block.first_seq, "does not follow the entry before, in the archive")
             else:
-                self._uptime_ms = 0  # what it was before is not known
+                self._uptime_ms = 0  # the entry before is unknown
             self._possible_digests = (before,)
         for row in block.iter_rows():
             if not self._expected_seq <= row.seq <= last:
-                continue  # two segments may hold it
+                continue  # two segments may contain it
             yield from self._check_gap(row.seq)
             yield from self._check_row(row)
-            if len(row.digest) != _DIGEST_BYTES:  # changed; the rest follows from what it was
+            if len(row.digest) != _DIGEST_BYTES:  # changed; the rest is chained to the original
                 self._expected_seq, self._possible_digests = min(last, block.last_seq) + 1, ()
                 return
 
@@ -246,22 +244,23 @@ class _Verifier:
             yield from self._check_gap(row.seq)
             yield from self._check_row(row)
         if self._damage:
-            why = _one_line(self._damage[0].reason)
-            yield Problem(self._expected_seq, f"{why}; nothing behind it can be read")
+            reason = _one_line(self._damage[0].reason)
+            yield Problem(self._expected_seq, f"{reason}; nothing after it can be read")
         if self._expected_seq == self._first_seq == 1 and not self._damage:
             yield Problem(None, "no entries")
 
     def _check_gap(self, seq: int) -> Iterator[Problem]:
-        """Entries that should stand before `seq` and do not: unreadable or missing."""
+        """Report entries before `seq` that are unreadable or missing."""
         if seq < self._expected_seq:
-            yield Problem(seq, f"stands behind number {self._expected_seq - 1}")
+            yield Problem(seq, f"follows number {self._expected_seq - 1}, out of order")
         if seq <= self._expected_seq:
             return
         first, last = self._expected_seq, seq - 1
-        why = next((each.reason for each in self._damage if first <= each.seq <= last), "missing")
-        self._damage.clear()  # all of it lies before `seq`, which could be read
+        reasons = (damage.reason for damage in self._damage if first <= damage.seq <= last)
+        reason = next(reasons, "missing")
+        self._damage.clear()  # all of it is before `seq`, which could be read
         span = "" if first == last else f" (to {last})"
-        yield Problem(first, f"{_one_line(why)}{span}")
+        yield Problem(first, f"{_one_line(reason)}{span}")
         self._expected_seq, self._possible_digests = seq, ()
 
     def _check_row(self, row: EntryRow) -> Iterator[Problem]:
@@ -270,25 +269,25 @@ class _Verifier:
             self._possible_digests = (row.digest,) if isinstance(row.digest, bytes) else ()
             yield Problem(row.seq, "a column has another type than it was written with")
             return
-        wrong = self._implausible_reason(row)
-        made = [entry_digest(link, *row[:-1]) for link in self._possible_digests]
-        if made and row.digest not in made:
+        implausible = self._implausible_reason(row)
+        computed = [entry_digest(previous, *row[:-1]) for previous in self._possible_digests]
+        if computed and row.digest not in computed:
             yield Problem(row.seq, "does not match its digest")
-            self._possible_digests = (row.digest, *made)  # either may have been the true one
+            self._possible_digests = (row.digest, *computed)  # either may be the original
         else:
             self._possible_digests = (row.digest,)
-            if wrong:
-                yield Problem(row.seq, wrong)
+            if implausible:
+                yield Problem(row.seq, implausible)
         self._uptime_ms = row.uptime_ms
         if self._contradicts_witness(row.seq, row.digest):
-            yield Problem(row.seq, "is not the entry that was seen outside")
+            yield Problem(row.seq, "is not the entry that was recorded outside")
 
     def _implausible_reason(self, row: EntryRow) -> str | None:
-        """What no station writes, even where the digest fits."""
+        """Why no station writes such a row, even if the digest matches; None: plausible."""
         if not _AT.fullmatch(row.at) or not row.kind.isidentifier():
             return "has no readable time or kind"
         if row.cause is not None and not 1 <= row.cause < row.seq:
-            return f"names entry {row.cause} as its cause"
+            return f"has entry {row.cause} as its cause"
         if row.cause is not None and row.uptime_ms < self._uptime_ms and self._possible_digests:
             return f"uptime {row.uptime_ms} ms is before its cause's {self._uptime_ms} ms"
         if row.uptime_ms < 0 or row.version < 1:
@@ -296,7 +295,7 @@ class _Verifier:
         return None
 
     def _contradicts_witness(self, seq: int, digest: bytes) -> bool:
-        """Whether the witness saw this number, and something else there."""
+        """Whether the witnessed head has this number and another digest."""
         if self._witnessed_head is None or self._witnessed_head[0] != seq:
             return False
         self._witness_checked = True
@@ -307,9 +306,9 @@ class _Verifier:
             return
         seq = self._witnessed_head[0]
         if seq >= self._expected_seq:
-            yield Problem(self._expected_seq, f"missing: entry {seq} was seen outside")
+            yield Problem(self._expected_seq, f"missing: entry {seq} was recorded outside")
         elif seq < self._first_seq:
-            yield Problem(None, f"entry {seq} is archived, and not to be compared from here")
+            yield Problem(None, f"entry {seq} is archived elsewhere and cannot be compared")
 
     def _check_log(self) -> Iterator[Problem]:
         lost = find_lost_commits(self._path)
@@ -324,7 +323,7 @@ class _Verifier:
                 if not (_is_consistent(token) or _is_erased_in_quarantine(token)):
                     yield Problem(
                         self._first_use_seq(token),
-                        f"{token.ref}: the value is not the one referred to",
+                        f"{token.ref}: the value does not match its reference",
                     )
         except READ_ERRORS as error:
             yield Problem(None, f"id_token: {_one_line(str(error))}")
@@ -333,21 +332,21 @@ class _Verifier:
         refs = {str(token.ref)}
         if isinstance(token.value, str) and isinstance(token.salt, bytes):
             refs.add(derive_reference(str(token.type), token.value, token.salt))
-        for row in self._journal.iter_rows(on_damage=lambda _: None):  # told already
+        for row in self._journal.iter_rows(on_damage=lambda _: None):  # reported already
             if any(ref in str(row.body) for ref in refs):
                 return row.seq
         return None
 
     def _check_pages(self) -> Iterator[Problem]:
-        """What SQLite finds wrong with its structure: an entry may be there and not be found."""
+        """Report the first structural fault by SQLite: it may make entries impossible to find."""
         try:
-            found = self._journal.connection.execute("PRAGMA integrity_check").fetchall()
+            results = self._journal.connection.execute("PRAGMA integrity_check").fetchall()
         except READ_ERRORS as error:
-            found = [(str(error),)]
-        wrong = [_one_line(str(text)) for (text,) in found if text != "ok"]
-        if wrong:
+            results = [(str(error),)]
+        faults = [_one_line(str(text)) for (text,) in results if text != "ok"]
+        if faults:
             seq = None if self._entry_reported else self._first_unindexed_seq()
-            yield Problem(seq, f"{self._path}: {wrong[0]}")
+            yield Problem(seq, f"{self._path}: {faults[0]}")
 
     def _first_unindexed_seq(self) -> int | None:
         for seq in range(self._first_seq, self._expected_seq):
@@ -369,15 +368,15 @@ def _is_consistent(token: TokenRow) -> bool:
 
 
 def _is_erased_in_quarantine(token: TokenRow) -> bool:
-    """Somebody was forgotten in a journal that had been set aside."""
+    """Whether the value was erased in a journal that had been set aside: zeros everywhere."""
     return not (any(token.salt) or str(token.value).strip("\0") or str(token.folded).strip("\0"))
 
 
 @cache
 def _migration_scripts() -> dict[str, str]:
     """This release's migrations, in order: name to SQL."""
-    steps = sorted(MIGRATIONS.glob("[0-9]*.sql"))
-    return {step.stem: step.read_text(encoding="utf-8") for step in steps}
+    files = sorted(MIGRATIONS.glob("[0-9]*.sql"))
+    return {file.stem: file.read_text(encoding="utf-8") for file in files}
 
 
 def _expected_schema(scripts: list[str]) -> dict[str, tuple[str, str, str, str]]:
@@ -386,10 +385,10 @@ def _expected_schema(scripts: list[str]) -> dict[str, tuple[str, str, str, str]]
     try:
         for script in scripts:
             connection.executescript(script)
-        found = connection.execute(f"{_SCHEMA} WHERE sql IS NOT NULL").fetchall()
+        rows = connection.execute(f"{_SCHEMA} WHERE sql IS NOT NULL").fetchall()
     finally:
         connection.close()
-    return {row[0]: row for row in found}
+    return {row[0]: row for row in rows}
 
 
 def _one_line(text: str) -> str:

@@ -41,7 +41,7 @@ class TransactionEventSummary(msgspec.Struct, frozen=True):
     charging_state: str | None = None
     # Of "evse", "id_token", "remote_start_id", "begin_values", "authorization_end"
     includes: tuple[str, ...] = ()
-    id_token: IdToken | None = None  # the token whose status the answer gives. E01.FR.12
+    id_token: IdToken | None = None  # the answer has its status. E01.FR.12
     authorization_seq: int = 0  # the authorization of the transaction; 0: none
 
 

@@ -1,7 +1,6 @@
-"""Where are the entries that are no longer in the journal's file?
+"""Entries that have left the journal's file: the segments beside it, for reading.
 
-In segments beside it, up to the anchor. Which segments there are is asked of the directory each
-time: a running station adds to them.
+The directory is listed at each access, because a running station adds segments.
 """
 
 from __future__ import annotations
@@ -15,22 +14,20 @@ from journal.format.segments import DIGEST_DIGITS, Block, MissingRange, Segment,
 
 
 class Archive:
-    """The segments of one journal, for reading.
+    """The segments of one journal.
 
-    Raises OSError where the directory or a segment cannot be read.
+    Every method raises OSError if the directory or a segment cannot be read.
     """
 
     def __init__(self, journal: Path, journal_id: str) -> None:
         self._journal = journal
         self._journal_id = journal_id
-        self._latest_block: Block | None = (
-            None  # whoever asks for one entry asks for its neighbours
-        )
+        self._latest_block: Block | None = None  # the next entry read is usually near the last
 
     def position_before_first(self, anchor: int, digest: bytes) -> tuple[int, bytes]:
-        """Number and digest before the first entry there is, in a segment or behind the anchor.
+        """Number and digest before the first entry, in a segment or after the anchor.
 
-        The digest is empty where a damaged segment does not tell it.
+        The digest is empty if the segment with it is damaged.
         """
         first = next(iter(self._segment_parts(anchor)), None)
         if first is None:
@@ -43,36 +40,35 @@ class Archive:
 
     def last_seq(self) -> int:
         """The last entry that is in a segment; it may still be in the journal's file too."""
-        return max(
-            (one.last_seq for one in find_segments(self._journal, self._journal_id)), default=0
-        )
+        segments = find_segments(self._journal, self._journal_id)
+        return max((segment.last_seq for segment in segments), default=0)
 
     def iter_blocks(self, first: int, last: int) -> Iterator[Block | MissingRange]:
-        """Blocks with entries `first` to `last`, in order, and what is missing between them.
+        """Blocks with entries `first` to `last`, in order, and the ranges missing between them.
 
-        The first and the last block may hold more. What lies before the first segment is not
-        missed: it was never here, or was put elsewhere as a whole.
+        The first and the last block may hold more. Entries before the first segment do not count
+        as missing: their segments were moved elsewhere.
         """
         parts = self._segment_parts(last)
         if not parts:
             return
-        due = max(first, parts[0].segment.first_seq)
+        expected = max(first, parts[0].segment.first_seq)
         for part in parts:
-            if part.last_seq < due:
+            if part.last_seq < expected:
                 continue
-            if part.segment.first_seq > due:
-                yield _missing_range(due, part.segment.first_seq - 1)
-                due = part.segment.first_seq
+            if part.segment.first_seq > expected:
+                yield _missing_range(expected, part.segment.first_seq - 1)
+                expected = part.segment.first_seq
             for block in part.segment.iter_blocks(self._journal_id):
-                here = _clip_to_range(block, due, part.last_seq)
-                if here is not None:
-                    yield here
-            due = part.last_seq + 1
-        if due <= last:
-            yield _missing_range(due, last)
+                clipped = _clip_to_range(block, expected, part.last_seq)
+                if clipped is not None:
+                    yield clipped
+            expected = part.last_seq + 1
+        if expected <= last:
+            yield _missing_range(expected, last)
 
     def iter_blocks_backwards(self, last: int) -> Iterator[Block]:
-        """Blocks with entries up to `last`, the newest first; a segment in memory at a time."""
+        """Blocks with entries up to `last`, the newest first; one segment in memory at a time."""
         for part in reversed(self._segment_parts(last)):
             blocks = list(part.segment.iter_blocks(self._journal_id))
             for block in reversed(blocks):
@@ -80,33 +76,33 @@ class Archive:
                     yield block
 
     def find_block(self, seq: int) -> Block | MissingRange | None:
-        """The block with this entry; a hole where it is damaged; None if no segment is its."""
+        """The block with this entry, or the missing range; None if no segment covers it."""
         latest = self._latest_block
         if latest is None or not latest.link.seq < seq <= latest.last_seq:
-            found = next(self.iter_blocks(seq, seq), None)
-            if not isinstance(found, Block):
-                return found
-            latest = self._latest_block = found
+            block = next(self.iter_blocks(seq, seq), None)
+            if not isinstance(block, Block):
+                return block
+            latest = self._latest_block = block
         return latest
 
     def digest_at(self, seq: int) -> bytes | None:
-        """The digest of an entry; None where no segment has it as it was written."""
+        """The digest of an entry; None if no segment has the entry as it was written."""
         block = self.find_block(seq)
         rows = block.iter_rows() if isinstance(block, Block) else ()
         digest = next((row.digest for row in rows if row.seq == seq), b"")
         return digest if len(digest) == DIGEST_DIGITS // 2 else None
 
     def _segment_parts(self, last: int) -> list[_SegmentPart]:
-        """The segments up to entry `last`, each up to where the next one begins.
+        """The segments up to entry `last`, each up to the beginning of the next one.
 
-        Two hold the same entries where the older one was left unfinished, or is damaged.
+        Two hold the same entries if archiving stopped after the older one, or it is damaged.
         """
-        found = [
-            one for one in find_segments(self._journal, self._journal_id) if one.first_seq <= last
-        ]
-        ends = [*(one.first_seq - 1 for one in found[1:]), last]  # one too many where none is found
+        every_segment = find_segments(self._journal, self._journal_id)
+        segments = [segment for segment in every_segment if segment.first_seq <= last]
+        ends = [*(segment.first_seq - 1 for segment in segments[1:]), last]
         parts = [
-            _SegmentPart(one, min(one.last_seq, end)) for one, end in zip(found, ends, strict=False)
+            _SegmentPart(segment, min(segment.last_seq, end))
+            for segment, end in zip(segments, ends, strict=False)  # no segments: one end too many
         ]
         return [part for part in parts if part.segment.first_seq <= part.last_seq]
 
@@ -125,8 +121,10 @@ def _missing_range(first: int, last: int) -> MissingRange:
 def _clip_to_range(
     block: Block | MissingRange, first: int, last: int
 ) -> Block | MissingRange | None:
-    """What of it lies in this stretch; blocks stay whole, for their digests."""
+    """The part within `first` to `last`; blocks stay whole, for their digests."""
     if isinstance(block, Block):
         return block if block.link.seq < last and block.last_seq >= first else None
-    hole = block._replace(first_seq=max(block.first_seq, first), last_seq=min(block.last_seq, last))
-    return hole if hole.first_seq <= hole.last_seq else None
+    missing = block._replace(
+        first_seq=max(block.first_seq, first), last_seq=min(block.last_seq, last)
+    )
+    return missing if missing.first_seq <= missing.last_seq else None

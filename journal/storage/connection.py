@@ -1,4 +1,4 @@
-"""TODO."""
+"""SQLite connections to a journal, for the writer and for readers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 
 CHECKPOINT_PAGES = 1000  # default; 4 MB of log, which fill GROW_BYTES once
 GROW_BYTES = 4 << 20  # default; 4 MiB
-PAGE_BYTES = 4096  # the unit of eMMC file systems; smaller pages are written as whole ones anyway
+PAGE_BYTES = 4096  # the unit of eMMC file systems; smaller pages are written as whole ones
 
 
 class StoreSettings(msgspec.Struct, frozen=True):
-    """`[journal]` of station.toml, as far as it concerns the file."""
+    """The keys of `[journal]` in station.toml that concern the file."""
 
     checkpoint_pages: int = CHECKPOINT_PAGES  # of the log, before they are moved into the file
     grow_bytes: int = GROW_BYTES  # of log written in advance and kept, so that commits overwrite
@@ -22,6 +22,7 @@ class StoreSettings(msgspec.Struct, frozen=True):
 
 
 def connect_writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
+    """Open or create the file for writing: WAL, every commit synced, erased bytes overwritten."""
     psow = int(settings.powersafe_overwrite)
     connection = open_connection(path, mode="rwc", options=f"&psow={psow}")
     for pragma in (
@@ -42,7 +43,7 @@ def connect_writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
     return connection
 
 
-CACHE_KIB = 256  # of SQLite's page cache per connection; a journal is read once, in order
+CACHE_KIB = 256  # SQLite's page cache per connection; a journal is read once, in order
 
 
 def open_connection(
@@ -50,7 +51,7 @@ def open_connection(
 ) -> sqlite3.Connection:
     """Open the file, `mode` ro or rwc, for any thread, without implicit transactions.
 
-    `alone`: nobody else has it open, so that the log's index needs no shared memory.
+    `exclusive`: no other process has it open, so that the log's index needs no shared memory.
     """
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}{options}",
@@ -71,11 +72,11 @@ def open_connection(
 
 
 def connect_readable(path: Path) -> sqlite3.Connection:
-    """Connect for reading, wherever the file lies.
+    """Connect for reading, also in a read-only directory.
 
-    A file in WAL mode wants a `-shm` beside it, which a read-only directory does not allow.
-    There nobody can write either: without a `-wal` the file is read as immutable, with one the
-    log's index is kept in memory, which SQLite does for a connection that has the file to itself.
+    A file in WAL mode needs a `-shm` beside it, which a read-only directory does not allow. No
+    process can write there: without a `-wal` the file is read as immutable; with one, the log's
+    index is kept in memory, which SQLite does for an exclusive connection.
     """
     try:
         return open_connection(path, mode="ro")

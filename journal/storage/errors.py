@@ -1,4 +1,4 @@
-"""TODO."""
+"""Failures of the journal: what SQLite and the file system raise, as one line for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# What reading damaged pages raises. The last: SQLite quotes them, and Python reads the quotation.
+# Raised by reading damaged pages. The last: Python decodes SQLite's message, which quotes them.
 READ_ERRORS = (sqlite3.Error, MemoryError, OverflowError, UnicodeDecodeError)
 
 
@@ -17,21 +17,21 @@ class JournalFailed(Exception):
 
 
 class JournalDamaged(JournalFailed):
-    """The file is not what SQLite or the station wrote. `journal.maintenance.salvage` knows what to do."""
+    """The file differs from what was written. `journal.maintenance.rebuild` saves what is whole."""
 
 
 class JournalInUse(JournalFailed):
-    """Another process writes it."""
+    """Another process writes this journal."""
 
 
 class DiskFull(JournalFailed):
-    """There is no room. Nothing was written; with more room the same may be tried again."""
+    """The disk is full. Nothing was written; the same commit may be tried again later."""
 
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-# A sector that cannot be read is one of these, or SQLITE_CORRUPT, as the moment has it.
+# For a sector that cannot be read SQLite reports one of these, or SQLITE_CORRUPT.
 _BAD_SECTOR_CODES = (
     sqlite3.SQLITE_IOERR_CORRUPTFS,
     sqlite3.SQLITE_IOERR_DATA,
@@ -39,7 +39,7 @@ _BAD_SECTOR_CODES = (
 )
 
 
-# SQLITE_ERROR: what we say is the same every time, so the tables are not ours any more.
+# SQLITE_ERROR is among them: our statements are always the same, so the tables were changed.
 _DAMAGE_CODES = frozenset(
     {
         sqlite3.SQLITE_CORRUPT,
@@ -59,17 +59,17 @@ _REMEDIES = {
     sqlite3.SQLITE_READONLY: "Make the file and its directory writable",
     sqlite3.SQLITE_PERM: "Make the file and its directory writable",
     sqlite3.SQLITE_CANTOPEN: "Check that the directory exists and can be written",
-    sqlite3.SQLITE_IOERR: "Check the disk; what was acknowledged before this is kept",
+    sqlite3.SQLITE_IOERR: "Check the disk; everything acknowledged before is kept",
     sqlite3.SQLITE_CORRUPT: "Run `station verify` on it",
     sqlite3.SQLITE_NOTADB: "It is not a journal, or its first page is damaged",
-    sqlite3.SQLITE_BUSY: "Close the other program that holds it",
-    sqlite3.SQLITE_LOCKED: "Close the other program that holds it",
+    sqlite3.SQLITE_BUSY: "Close the other program that uses it",
+    sqlite3.SQLITE_LOCKED: "Close the other program that uses it",
 }
 
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system raise into JournalFailed."""
+    """Raise errors of SQLite and of the file system as JournalFailed."""
     try:
         yield
     except sqlite3.Error as error:
@@ -84,7 +84,7 @@ def translate_errors(path: Path) -> Iterator[None]:
 
 
 def _error_class(error: sqlite3.Error) -> type[JournalFailed]:
-    """Which failure an error of SQLite's is."""
+    """The class of failure of an SQLite error."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code & 0xFF == sqlite3.SQLITE_FULL:
         return DiskFull

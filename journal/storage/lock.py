@@ -1,7 +1,8 @@
-"""Who is the only writer of a journal, and how long a log did the writer before leave?
+"""The lock that admits one writer, and its record of the log's length.
 
-Both stand in `journal.storage.lock`. The lock itself is the process's, not the file's: it is gone
-when the process is, however it ends.
+The file is `journal.lock` beside the journal. The lock belongs to the process, not to the file: it
+ends with the process, however that ends. The record in the file allows the next writer to notice
+that a log is missing or was cut.
 """
 
 from __future__ import annotations
@@ -14,20 +15,18 @@ from typing import Final
 from journal.format.sectors import read_with_filler
 from journal.storage.errors import JournalInUse, translate_errors
 
-_SIZE_RECORD: Final = (
-    "log at least {:>12}\n"  # at the begin of the file; the pid of the writer follows
-)
+_SIZE_RECORD: Final = "log at least {:>12}\n"  # at the beginning; the writer's pid follows
 _SIZE_RECORD_BYTES: Final = len(_SIZE_RECORD.format(0))
 
 
 class WriterLock:
-    """Held from `WriterLock(journal)` to `close`."""
+    """The right to write a journal, from `WriterLock(journal)` to `close`."""
 
     def __init__(self, journal: Path) -> None:
         """Become the only writer.
 
         Raises:
-            JournalInUse: another process is.
+            JournalInUse: another process is the writer.
             JournalFailed: the directory cannot be written.
         """
         self._journal = journal
@@ -52,44 +51,42 @@ class WriterLock:
 
     @property
     def log_bytes_min(self) -> int:
-        """Bytes that the log is never shorter than, as last noted."""
+        """The least number of bytes of the log, as recorded last."""
         return self._read_log_size() or 0
 
     def record_log_size(self, log_bytes: int) -> None:
-        """Note what the log is never shorter than, until it is closed: 0.
+        """Record the least number of bytes of the log; 0 before the log may shrink or be removed.
 
-        Only 0 must be on the disk before what follows; any other that is not hides damage at
-        worst.
+        Only 0 must be synced before the next step: losing it would report damage where none is.
+        Losing another number only leaves damage undetected.
         """
         os.pwrite(self._file, _SIZE_RECORD.format(log_bytes).encode(), 0)
         if not log_bytes:
             os.fdatasync(self._file)
 
     def find_missing_log(self) -> str | None:
-        """Say so where the last writer left a log, and it is not here, or not all of it."""
-        log, left = Path(f"{self._journal}-wal"), self.log_bytes_min
-        there = log.stat().st_size if log.exists() else 0
-        if there >= left:
+        """Describe the loss if the log is missing or shorter than recorded; else None."""
+        log, recorded = Path(f"{self._journal}-wal"), self.log_bytes_min
+        present = log.stat().st_size if log.exists() else 0
+        if present >= recorded:
             return None
-        return f"the log has {there} bytes, {left} were left: commits it held are lost"
+        return f"the log has {present} bytes of {recorded}: commits in it are lost"
 
     def close(self) -> None:
-        """Let another process write."""
+        """Release the lock."""
         os.close(self._file)
 
     def _write_pid(self) -> None:
         if self._read_log_size() is None:
-            os.ftruncate(self._file, 0)  # a bad sector is not written in part either
+            os.ftruncate(self._file, 0)  # a bad sector cannot be written in part either
             self.record_log_size(0)
         os.ftruncate(self._file, _SIZE_RECORD_BYTES)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), _SIZE_RECORD_BYTES)
 
     def _read_log_size(self) -> int | None:
-        """What stands there; None before the first, or where it cannot be read."""
-        found = read_with_filler(self._file, _SIZE_RECORD_BYTES, 0)[0].decode("ascii", "replace")
-        number = found.removeprefix("log at least ").strip()
-        return (
-            int(number)
-            if number.isdecimal() and found == _SIZE_RECORD.format(int(number))
-            else None
-        )
+        """The recorded length; None if there is none, or it cannot be read."""
+        record = read_with_filler(self._file, _SIZE_RECORD_BYTES, 0)[0].decode("ascii", "replace")
+        number = record.removeprefix("log at least ").strip()
+        if not number.isdecimal() or record != _SIZE_RECORD.format(int(number)):
+            return None
+        return int(number)

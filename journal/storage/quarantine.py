@@ -1,4 +1,8 @@
-"""TODO."""
+"""Damaged journals, set aside in `journal.damaged-N` beside the new one.
+
+They are kept for analysis; `journal.maintenance.erase_quarantined` erases personal values in them,
+and retention removes them when they are old.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +16,26 @@ from journal.storage.lock import WriterLock
 
 
 def copy_log_to_quarantine(path: Path) -> None:
-    aside = _make_quarantine_directory(path)
-    (aside / f"{path.name}-wal").write_bytes(read_file_with_filler(Path(f"{path}-wal")))
+    """Keep a copy of a damaged log, which the store is going to overwrite."""
+    directory = _make_quarantine_directory(path)
+    (directory / f"{path.name}-wal").write_bytes(read_file_with_filler(Path(f"{path}-wal")))
 
 
 def _make_quarantine_directory(path: Path) -> Path:
     number = next(n for n in count(1) if not path.with_suffix(f".damaged-{n}").exists())
-    aside = path.with_suffix(f".damaged-{number}")
-    aside.mkdir()
-    return aside
+    directory = path.with_suffix(f".damaged-{number}")
+    directory.mkdir()
+    return directory
 
 
 def quarantine_journal(path: Path) -> Path:
-    """Put a journal that cannot be opened out of the way, whole, and say where it is now.
+    """Move a journal that cannot be opened into a quarantine directory, whole.
 
-    What can be read of it `BodyDecoder.iter_entries(damaged=...)` still gives. A power cut meanwhile leaves
-    it in one place or in both.
+    `Reader.iter_entries(on_damage=...)` still reads what can be read of it. A power cut meanwhile
+    leaves it in one place or in both.
+
+    Returns:
+        Its new path.
 
     Raises:
         JournalFailed: it is in use, or the directory cannot be written.
@@ -35,32 +43,32 @@ def quarantine_journal(path: Path) -> Path:
     lock = WriterLock(path)
     try:
         with translate_errors(path):
-            aside = _make_quarantine_directory(path)
-            names = [f"{path.name}{ending}" for ending in ("", "-shm", "-wal")]
-            there = [name for name in names if (path.parent / name).exists()]
-            for name in there:
-                (aside / name).hardlink_to(path.parent / name)
-            sync_directory(aside)
-            for name in there:
+            directory = _make_quarantine_directory(path)
+            names = [f"{path.name}{suffix}" for suffix in ("", "-shm", "-wal")]
+            existing = [name for name in names if (path.parent / name).exists()]
+            for name in existing:
+                (directory / name).hardlink_to(path.parent / name)
+            sync_directory(directory)
+            for name in existing:
                 (path.parent / name).unlink()
             sync_directory(path.parent)
             lock.record_log_size(0)
     finally:
         lock.close()
-    return aside / path.name
+    return directory / path.name
 
 
 def remove_half_made(path: Path) -> None:
-    """Take away what a power cut left of a journal that was being made anew: it holds people."""
-    for ending in ("", "-wal", "-shm"):
-        Path(f"{path.with_suffix('.rebuilding')}{ending}").unlink(missing_ok=True)
+    """Remove an unfinished rebuild, left by a power cut: it contains personal values."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path.with_suffix('.rebuilding')}{suffix}").unlink(missing_ok=True)
 
 
 def find_quarantines(journal: Path) -> list[Path]:
-    """The directories with damaged journals, by the time they were set aside.
+    """The directories with damaged journals, the oldest first.
 
     Raises:
         OSError: the directory cannot be read.
     """
-    found = journal.parent.glob(f"{journal.stem}.damaged-*")
-    return sorted(found, key=lambda one: one.stat().st_mtime_ns)
+    directories = journal.parent.glob(f"{journal.stem}.damaged-*")
+    return sorted(directories, key=lambda directory: directory.stat().st_mtime_ns)

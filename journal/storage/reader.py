@@ -1,9 +1,9 @@
-"""What does the journal hold, in its file and in the archive beside it?
+"""Reading a journal: its file, and the archive beside it.
 
-Reading never blocks the writer and never changes the file. It is done in short strokes, so a
-slow reader does not keep the write-ahead log from being reused. Entries that have gone to the
-archive are read from there, and nobody who reads needs to know; those that go while somebody
-reads, too, for they are in a segment before they leave the file.
+Reading never blocks the writer and never changes the file. It is done in short batches, so a slow
+reader does not keep the write-ahead log from being reused. Archived entries are read from their
+segments without the caller noticing, also when they are archived during the reading: a segment is
+complete before its entries leave the file.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ from journal.storage.archive import Archive
 from journal.storage.connection import connect_readable
 from journal.storage.errors import READ_ERRORS, JournalDamaged, JournalFailed, translate_errors
 
-BATCH_ROWS = 256  # a stroke of reading: about 100 KiB, under a millisecond
+BATCH_ROWS = 256  # rows read at a time: about 100 KiB, under a millisecond
 
 _COLUMNS = "seq, at, uptime_ms, kind, version, cause, body, digest"
 _BATCH_QUERY = "SELECT {} FROM entry WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
 _ROWS_QUERY = _BATCH_QUERY.format(_COLUMNS)
-_ENTRIES_QUERY = _BATCH_QUERY.format(
-    _COLUMNS.removesuffix(", digest")
-)  # a twentieth faster without
+_ENTRIES_QUERY = _BATCH_QUERY.format(_COLUMNS.removesuffix(", digest"))  # a twentieth faster
 _ROW_QUERY = f"SELECT {_COLUMNS} FROM entry WHERE seq = ?"
 _LAST_ROW_QUERY = (
     "SELECT seq, digest, CAST(at AS BLOB), uptime_ms FROM entry ORDER BY seq DESC LIMIT 1"
@@ -40,8 +38,8 @@ _LAST_ROW_QUERY = (
 
 _SEQ_MAX = 2**63 - 1
 _LATEST_TIME_TEXT = "9999-99"  # later than any time of an entry, as text
-_ENTRY_BYTES_MIN = 64  # a digest, a time and the least of the rest
-_PROBED_SEQS_MAX = 64 * BATCH_ROWS  # behind a damaged head, before giving up: a tenth of a second
+_ENTRY_BYTES_MIN = 64  # a digest, a time and the least for the other columns
+_PROBED_SEQS_MAX = 64 * BATCH_ROWS  # tried after a damaged head: a tenth of a second
 
 
 class EntryDamage(NamedTuple):
@@ -64,13 +62,13 @@ OnDamage = Callable[[EntryDamage], None]
 
 
 def _ignore_damage(damage: EntryDamage) -> None:
-    """Whoever searches is told of what is there; `verify` tells of the rest."""
+    """A search reports only entries it can read; `verify` reports damage."""
 
 
 class Reader:
-    """A journal, open for reading: a live one, a closed one, or a copy of either.
+    """A journal, open for reading: in use, closed, or a copy of either.
 
-    Safe in any thread, one at a time. A context manager.
+    May be used in any thread, by one at a time. A context manager.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, registry: Registry) -> None:
@@ -91,7 +89,7 @@ class Reader:
             return cls(path, connect_readable(path), registry)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.connection.close()
 
     def __enter__(self) -> Self:
@@ -102,7 +100,7 @@ class Reader:
 
     @property
     def journal_id(self) -> str:
-        """The UUID the journal was given at the first start.
+        """The UUID that the journal got at the first start.
 
         Raises:
             JournalFailed: it has none, or cannot be read.
@@ -110,14 +108,14 @@ class Reader:
         with translate_errors(self._path):
             row = self.connection.execute("SELECT journal_id FROM meta").fetchone()
         if row is None:
-            raise JournalDamaged(f"{self._path}: the journal has no name. Run `station verify`.")
+            raise JournalDamaged(f"{self._path}: the journal has no id. Run `station verify`.")
         return str(row[0])
 
     def position_before_first(self) -> tuple[int, bytes]:
-        """Number and digest before the first entry that is here: 0 and the origin for the first.
+        """Number and digest before the first entry: 0 and the origin.
 
-        More only where archived segments have been put elsewhere. The digest is empty where a
-        damaged segment does not tell it.
+        Higher only if archived segments were moved elsewhere. The digest is empty if the segment
+        with it is damaged.
         """
         with translate_errors(self._path):
             return self._segments.position_before_first(*self.archived_position())
@@ -125,16 +123,16 @@ class Reader:
     def archived_position(self) -> tuple[int, bytes]:
         """Number and digest of the last entry that has left the file; 0 and origin if none has."""
         with translate_errors(self._path):
-            found = self.connection.execute(
+            anchor = self.connection.execute(
                 "SELECT seq, digest FROM anchor ORDER BY seq DESC LIMIT 1"
             ).fetchone()
-        return (found[0], found[1]) if found else (0, origin_digest(self.journal_id))
+        return (anchor[0], anchor[1]) if anchor else (0, origin_digest(self.journal_id))
 
     def read_head(self) -> Head:
         """The end of the chain.
 
-        A changed last entry does not stop the station: a column of it that cannot be read is as
-        before the first entry, and the chain goes on, with `verify` to tell where it broke.
+        A changed last entry does not stop the station: a column that cannot be read gets the value
+        before the first entry, and the chain continues; `verify` reports where it is broken.
 
         Raises:
             JournalFailed: the end of the file cannot be read.
@@ -160,31 +158,31 @@ class Reader:
     ) -> Iterator[EntryRow]:
         """Rows `first` to `last` in order, as they were written; `last` None: to the end.
 
-        Rows on damaged pages are told to `damaged` and skipped; of those missing from the archive
-        the first. Other missing numbers are not told: who cares compares `seq`.
+        Rows on damaged pages are passed to `on_damage` and skipped; of a range missing from the
+        archive, the first. Other missing numbers are not reported: compare `seq`.
 
         Raises:
-            JournalFailed: on a damaged page, if nobody asked to be told.
+            JournalFailed: on a damaged page, without `on_damage`.
         """
-        for stroke in self._read_batches(_ROWS_QUERY, first, last, on_damage):
-            yield from map(EntryRow._make, stroke)
+        for batch in self._read_batches(_ROWS_QUERY, first, last, on_damage):
+            yield from map(EntryRow._make, batch)
 
     def iter_entries(
         self, first: int = 1, last: int | None = None, *, on_damage: OnDamage | None = None
     ) -> Iterator[Entry]:
         """Entries `first` to `last` in order; `last` None: to the end.
 
-        Entries that cannot be read are told to `damaged` and skipped.
+        Entries that cannot be read are passed to `on_damage` and skipped.
 
         Raises:
-            JournalFailed: on an entry that cannot be read, if nobody asked to be told.
+            JournalFailed: on an entry that cannot be read, without `on_damage`.
         """
-        readers = self._registry.decoders
-        for stroke in self._read_batches(_ENTRIES_QUERY, first, last, on_damage):
-            for seq, at, uptime_ms, kind, version, cause, body in stroke:
+        decoders = self._registry.decoders
+        for batch in self._read_batches(_ENTRIES_QUERY, first, last, on_damage):
+            for seq, at, uptime_ms, kind, version, cause, body in batch:
                 try:
                     entry = Entry(
-                        seq, parse_time(at), uptime_ms, readers[kind, version](body), cause
+                        seq, parse_time(at), uptime_ms, decoders[kind, version](body), cause
                     )
                 except DECODE_ERRORS as error:
                     self._report_damage(seq, describe_decode_error(kind, version, error), on_damage)
@@ -205,8 +203,8 @@ class Reader:
             event = self._registry.decoders[row.kind, row.version](row.body)
             return Entry(row.seq, parse_time(row.at), row.uptime_ms, event, row.cause)
         except DECODE_ERRORS as error:
-            why = describe_decode_error(row.kind, row.version, error)
-            raise JournalFailed(f"{self._path}: entry {seq}: {why}.") from error
+            reason = describe_decode_error(row.kind, row.version, error)
+            raise JournalFailed(f"{self._path}: entry {seq}: {reason}.") from error
 
     def find_seqs(
         self,
@@ -218,18 +216,18 @@ class Reader:
         kinds: Collection[str] = (),
         containing: str = "",
     ) -> list[int]:
-        """The numbers of the newest entries that fit, in order; for `entry`. Blocks for as long.
+        """The numbers of the newest matching entries, in ascending order. Blocks meanwhile.
+
+        Entries on damaged pages are skipped.
 
         Args:
-            newest: at most so many.
-            before: only lower numbers.
+            count_max: at most this many.
+            before_seq: only lower numbers.
             oldest: only entries of this time and later; both ends by the wall clock, which may
                 have been set in between.
             latest: only entries of this time and earlier.
-            kinds: only these; none: all.
-            containing: only bodies with this text in them.
-
-        Entries on damaged pages are passed over.
+            kinds: only these; empty: all.
+            containing: only bodies that contain this text.
         """
         query = (
             f"SELECT seq FROM entry WHERE seq < ? AND at >= ? AND at <= ? AND instr(body, ?) > 0"
@@ -242,14 +240,14 @@ class Reader:
         )
 
         def fits(at: str, kind: str, body: str) -> bool:
-            right = not kinds or kind in kinds
-            return right and span[0] <= at <= span[1] and containing in body
+            kind_matches = not kinds or kind in kinds
+            return kind_matches and span[0] <= at <= span[1] and containing in body
 
         try:
             live = self.connection.execute(
                 query, (before_seq, *span, containing, *kinds, count_max)
             )
-            found = [int(seq) for (seq,) in live]
+            seqs = [int(seq) for (seq,) in live]
         except READ_ERRORS:  # a damaged page ends a query; row by row the others can be read
             rows = self.iter_rows(1, before_seq - 1, on_damage=_ignore_damage)
             return list(
@@ -257,11 +255,11 @@ class Reader:
                     (row.seq for row in rows if fits(row.at, row.kind, row.body)), maxlen=count_max
                 )
             )
-        for seq in self._find_archived_seqs(found[-1] if found else before_seq, fits):
-            if len(found) >= count_max:
+        for seq in self._find_archived_seqs(seqs[-1] if seqs else before_seq, fits):
+            if len(seqs) >= count_max:
                 break
-            found.append(seq)
-        return found[::-1]
+            seqs.append(seq)
+        return seqs[::-1]
 
     def digest_at(self, seq: int) -> bytes | None:
         """The digest of one entry as it was written; None if there is no such entry."""
@@ -269,49 +267,50 @@ class Reader:
         return row and bytes(row.digest)
 
     def value_of(self, ref: str) -> str | None:
-        """The personal value behind a reference; None if it was erased or never was."""
+        """The personal value of a reference; None if it was erased or never existed."""
         with translate_errors(self._path):
-            found = self.connection.execute(
+            row = self.connection.execute(
                 "SELECT value FROM id_token WHERE ref = ?", (ref,)
             ).fetchone()
-        return (
-            (str(found[0]).strip("\0") or None) if found else None
-        )  # zeros: `journal.maintenance.erase_quarantined`
+        # Zeros: erased by `journal.maintenance.erase_quarantined`
+        return (str(row[0]).strip("\0") or None) if row else None
 
     def find_references(self, value: str) -> list[IdToken]:
-        """Every reference of a personal value, whatever its type; case counts where it does."""
+        """Every reference of a personal value, of any type."""
         with translate_errors(self._path):
-            found = self.connection.execute(
+            rows = self.connection.execute(
                 "SELECT ref, type, folded FROM id_token WHERE folded IN (?, ?)",
                 (value, value.casefold()),
             ).fetchall()
         return [
-            IdToken(str(ref), kind) for ref, kind, own in found if own == fold_case(kind, value)
+            IdToken(str(ref), type)
+            for ref, type, folded in rows
+            if folded == fold_case(type, value)
         ]
 
     def find_reference(self, type: str, value: str) -> IdToken | None:
-        """The reference of a personal value, if the journal knows it."""
+        """The reference of a personal value; None if the journal has none."""
         with translate_errors(self._path):
-            found = self.connection.execute(
+            row = self.connection.execute(
                 "SELECT ref FROM id_token WHERE type = ? AND folded = ?",
                 (type, fold_case(type, value)),
             ).fetchone()
-        return found and IdToken(str(found[0]), type)
+        return row and IdToken(str(row[0]), type)
 
     @cached_property
     def _segments(self) -> Archive:
         return Archive(self._path, self.journal_id)
 
     def _find_row(self, seq: int) -> EntryRow | None:
-        """One row by its number, wherever it lies.
+        """One row by its number, from the file or the archive.
 
         Raises:
             JournalFailed: it cannot be read.
         """
         with translate_errors(self._path):
-            found = self.connection.execute(_ROW_QUERY, (seq,)).fetchone()
-            if found is not None:
-                return EntryRow._make(found)
+            columns = self.connection.execute(_ROW_QUERY, (seq,)).fetchone()
+            if columns is not None:
+                return EntryRow._make(columns)
             if not 0 < seq <= self._last_archived_seq():
                 return None
             block = self._segments.find_block(seq)
@@ -322,23 +321,23 @@ class Reader:
     def _find_archived_seqs(
         self, before_seq: int, fits: Callable[[str, str, str], bool]
     ) -> Iterator[int]:
-        """The numbers of archived entries that fit, the newest first."""
+        """The numbers of matching archived entries, the newest first."""
         with translate_errors(self._path):
             for block in self._segments.iter_blocks_backwards(
                 min(before_seq - 1, self._last_archived_seq())
             ):
                 for seq, at, _, kind, _, _, body, _ in reversed(block.records):
                     if seq < before_seq and fits(at, kind, body):
-                        before_seq = seq  # two segments may hold it
+                        before_seq = seq  # two segments may contain it
                         yield seq
 
     def _last_archived_seq(self) -> int:
-        """Up to which number the entries are in the archive."""
+        """The last archived entry."""
         try:
-            (found,) = self.connection.execute("SELECT max(seq) FROM anchor").fetchone()
+            (last,) = self.connection.execute("SELECT max(seq) FROM anchor").fetchone()
         except READ_ERRORS:
-            return self._segments.last_seq()  # what is in both is the same
-        return found or self._segments.last_seq()  # a journal made anew may have lost its anchor
+            return self._segments.last_seq()  # entries in both are the same
+        return last or self._segments.last_seq()  # a rebuilt journal may have lost its anchor
 
     def _report_damage(self, seq: int, reason: str, on_damage: OnDamage | None) -> None:
         if on_damage is None:
@@ -348,49 +347,49 @@ class Reader:
     def _read_batches(
         self, query: str, first: int, last: int | None, on_damage: OnDamage | None
     ) -> Iterator[list[Any]]:
-        """The rows of `query` by strokes; each row begins with its number."""
+        """The rows of `query` in batches; each row begins with its number."""
         last = _SEQ_MAX if last is None else last
-        behind = first - 1  # the last number that could be read
+        last_read = first - 1
         while first <= last:
-            stroke, error = self._try_read_batch(query, first, last)
-            if not (stroke and stroke[0][0] == first) and first <= (
-                moved := self._last_archived_seq()
+            batch, error = self._try_read_batch(query, first, last)
+            if not (batch and batch[0][0] == first) and first <= (
+                archived := self._last_archived_seq()
             ):
-                yield from self._read_archived_batches(query, first, min(last, moved), on_damage)
-                behind = min(last, moved)
+                yield from self._read_archived_batches(query, first, min(last, archived), on_damage)
+                last_read = min(last, archived)
             elif error is not None:
                 if on_damage is None:
                     raise JournalFailed(
-                        f"{self._path}: {error} behind entry {first - 1}. Run `station verify`."
+                        f"{self._path}: {error} after entry {first - 1}. Run `station verify`."
                     ) from error
-                end = min(last, first + BATCH_ROWS - 1, self._highest_possible_seq(behind))
-                for stroke in self._read_around_damage(query, first, end, on_damage):
-                    yield stroke
-                    behind = stroke[-1][0]
+                end = min(last, first + BATCH_ROWS - 1, self._highest_possible_seq(last_read))
+                for batch in self._read_around_damage(query, first, end, on_damage):
+                    yield batch
+                    last_read = batch[-1][0]
                 if end < first:
                     return
                 first = end + 1
                 continue
-            elif not stroke:
+            elif not batch:
                 return
             else:
-                yield stroke
-                behind = stroke[-1][0]
-            first = behind + 1
+                yield batch
+                last_read = batch[-1][0]
+            first = last_read + 1
 
     def _read_archived_batches(
         self, query: str, first: int, last: int, on_damage: OnDamage | None
     ) -> Iterator[list[Any]]:
-        """What `query` would give, of entries that are in the archive."""
+        """The rows of `query` for archived entries."""
         with translate_errors(self._path):
-            for found in self._segments.iter_blocks(first, last):
-                if isinstance(found, MissingRange):
-                    self._report_damage(found.first_seq, found.reason, on_damage)
+            for block in self._segments.iter_blocks(first, last):
+                if isinstance(block, MissingRange):
+                    self._report_damage(block.first_seq, block.reason, on_damage)
                     continue
-                stroke = _select_columns(query, found, first, last)
-                if stroke:
-                    yield stroke
-                first = max(first, found.last_seq + 1)  # two segments may hold it
+                batch = _select_columns(query, block, first, last)
+                if batch:
+                    yield batch
+                first = max(first, block.last_seq + 1)  # two segments may contain it
 
     def _try_read_batch(
         self, query: str, first: int, last: int
@@ -401,20 +400,20 @@ class Reader:
             return [], error
 
     def _read_batch(self, query: str, first: int, last: int) -> list[Any]:
-        rows = min(BATCH_ROWS, last - first + 1)  # no step further: it may lead to a damaged page
-        stroke = self.connection.execute(query, (first, last, rows)).fetchall()
-        if stroke and not first <= stroke[0][0] <= stroke[-1][0] <= last:
-            raise sqlite3.DatabaseError("rows are out of order")  # and would be read for ever
-        return stroke
+        rows = min(BATCH_ROWS, last - first + 1)  # no row further: it may be on a damaged page
+        batch = self.connection.execute(query, (first, last, rows)).fetchall()
+        if batch and not first <= batch[0][0] <= batch[-1][0] <= last:
+            raise sqlite3.DatabaseError("rows are out of order")  # reading on would never end
+        return batch
 
     def _read_around_damage(
         self, query: str, first: int, last: int, on_damage: OnDamage
     ) -> Iterator[list[tuple]]:  # type: ignore[type-arg]
-        """Read what can be read of a damaged stretch, by halves."""
+        """Read what can be read of a damaged range, by halves."""
         if first > last:
             return
         try:
-            stroke = self._read_batch(query, first, last)
+            batch = self._read_batch(query, first, last)
         except READ_ERRORS as error:
             if first == last:
                 on_damage(EntryDamage(first, str(error) or type(error).__name__))
@@ -423,20 +422,20 @@ class Reader:
             yield from self._read_around_damage(query, first, middle, on_damage)
             yield from self._read_around_damage(query, middle + 1, last, on_damage)
         else:
-            if stroke:
-                yield stroke
+            if batch:
+                yield batch
 
     def _highest_possible_seq(self, last_read_seq: int) -> int:
-        """A number no entry behind a damage is above, given the last that could be read.
+        """An upper bound of entry numbers after damage, given the last entry that was read.
 
-        The head's, unless the head itself is damaged, or a number that does not fit the file.
+        The number of the head, unless that is damaged or too high for the size of the file.
         """
-        room = self._path.stat().st_size // _ENTRY_BYTES_MIN + _PROBED_SEQS_MAX
+        limit = self._path.stat().st_size // _ENTRY_BYTES_MIN + _PROBED_SEQS_MAX
         try:
             (head,) = self.connection.execute("SELECT max(seq) FROM entry").fetchone()
         except READ_ERRORS:
             return last_read_seq + _PROBED_SEQS_MAX
-        return min(int(head or 0), last_read_seq + room)
+        return min(int(head or 0), last_read_seq + limit)
 
 
 def _select_columns(query: str, block: Block, first: int, last: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The tables of a journal: migrations to this release, and the statements that insert rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSERT_TOKEN = "INSERT INTO id_token (ref, type, value, folded, salt) VALUES (?,
 
 
 def prepare_schema(path: Path, journal_id: str, settings: StoreSettings) -> None:
-    """Bring the file to this release's shape and name a new journal."""
+    """Run the migrations that the file has not had, and give a new journal its id."""
     connection = connect_writable(path, settings)
     try:
         pending = _pending_migrations(path, connection)
@@ -36,7 +36,7 @@ def prepare_schema(path: Path, journal_id: str, settings: StoreSettings) -> None
 
 
 def _pending_migrations(path: Path, connection: sqlite3.Connection) -> list[Path]:
-    """The migrations this file has not seen. Read by hand: importing sqlite_utils takes longer."""
+    """The migrations this file has not had. Without sqlite_utils: importing it takes longer."""
     known = sorted(MIGRATIONS.glob("[0-9]*.sql"))
     if not connection.execute(
         "SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'"

@@ -1,7 +1,7 @@
-"""How does a station with a million entries start as fast as a new one?
+"""Snapshots: the state at entry N, so that a start need not replay the whole journal.
 
-A snapshot is the state at entry N, for the code that made it. It is disposable: whatever is
-wrong with it, it is ignored with a reason, and the journal is replayed from its beginning.
+A snapshot is valid for the code that made it and is disposable: whatever is wrong with it, it is
+ignored with a reason, and the journal is replayed from its beginning.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ _DIGEST_BYTES = 32
 
 
 class _SnapshotHeader(msgspec.Struct, frozen=True):
-    """What a snapshot is good for."""
+    """The code and the entry that a snapshot belongs to."""
 
-    fingerprint: bytes
-    seq: int
+    fingerprint: bytes  # of the code of the state
+    seq: int  # the last entry in the state
     digest: bytes  # of entry `seq`
 
 
 class Snapshot(NamedTuple, Generic[State]):
-    """A state and the entry it holds after."""
+    """A state and the last entry in it."""
 
     seq: int
     state: State
 
 
 class SnapshotIgnored(NamedTuple):
-    """No snapshot: replay the whole journal."""
+    """There is no valid snapshot: replay the whole journal."""
 
     reason: str
-    seen_seq: int = 0  # an entry it is good for, of this journal or another one; 0: it tells none
+    seen_seq: int = 0  # its entry, if it is a snapshot for this code; 0: it is none
 
 
 def code_fingerprint(modules: Iterable[str], *extra: str) -> bytes:
-    """SHA-256 over the sources of `modules`, and whatever else decides what a state means.
+    """SHA-256 over the sources of `modules` and over `extra`.
 
-    Covers every .py file by name and content, of packages too, without importing it.
+    Covers every .py file of modules and packages, by name and content, without importing it.
 
     Raises:
         ModuleNotFoundError: there is no such module.
@@ -68,9 +68,9 @@ def code_fingerprint(modules: Iterable[str], *extra: str) -> bytes:
 
 
 class SnapshotFile(Generic[State]):
-    """The one snapshot of a journal, in a file of its own.
+    """The snapshot of a journal, in a file of its own.
 
-    Before an update there may be another: of the release to come, made while this one runs.
+    Before an update there may be a second one, for the next release, made while this one runs.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class SnapshotFile(Generic[State]):
         encode: Callable[[State], bytes],
         decode: Callable[[bytes | memoryview], State],
     ) -> None:
-        """Keep it at `path`. `decode` raises for what `encode` has not made."""
+        """Use the file at `path`. `decode` raises for anything that `encode` has not made."""
         self._path = path
         self._next_path = path.with_suffix(".next")
         self._fingerprint = fingerprint
@@ -88,17 +88,17 @@ class SnapshotFile(Generic[State]):
         self._decode = decode
 
     def save(self, seq: int, digest: bytes, state: State) -> None:
-        """Replace the snapshot by the state after entry `seq`, whose digest is given.
+        """Replace the snapshot by the state after entry `seq`, which has this digest.
 
-        A power cut leaves the old one or the new one.
+        A power cut leaves the old snapshot or the new one.
 
         Raises:
-            OSError: it cannot be written. The old one is untouched.
+            OSError: it cannot be written. The old snapshot is unchanged.
         """
         self._write_snapshot(self._path, seq, digest, state)
 
     def save_for_next_start(self, seq: int, digest: bytes, state: State) -> None:
-        """The same for the next start, beside the snapshot of the release that runs now.
+        """Save a snapshot for the next release, beside that of the running one.
 
         Raises:
             OSError: it cannot be written.
@@ -106,46 +106,46 @@ class SnapshotFile(Generic[State]):
         self._write_snapshot(self._next_path, seq, digest, state)
 
     def _write_snapshot(self, path: Path, seq: int, digest: bytes, state: State) -> None:
-        label = msgspec.json.encode(_SnapshotHeader(self._fingerprint, seq, digest)) + b"\n"
+        header = msgspec.json.encode(_SnapshotHeader(self._fingerprint, seq, digest)) + b"\n"
         body = self._encode(state)
-        whole = sha256(label)
-        whole.update(body)
-        write_atomically(path, (_MAGIC, whole.digest(), label, body))
+        content_digest = sha256(header)
+        content_digest.update(body)
+        write_atomically(path, (_MAGIC, content_digest.digest(), header, body))
 
     def load(self, digest_at: Callable[[int], bytes | None]) -> Snapshot[State] | SnapshotIgnored:
-        """The snapshot, if it is this journal's and this code's; else one that was prepared.
+        """The snapshot, if it belongs to this journal and this code; else the prepared one.
 
         Args:
             digest_at: the digest of an entry of the journal; None if there is no such entry.
         """
-        found = self._load_from(self._path, digest_at)
-        if isinstance(found, SnapshotIgnored) and not found.seen_seq:
+        snapshot = self._load_from(self._path, digest_at)
+        if isinstance(snapshot, SnapshotIgnored) and not snapshot.seen_seq:
             prepared = self._load_from(self._next_path, digest_at)
-            return found if isinstance(prepared, SnapshotIgnored) else prepared
-        return found
+            return snapshot if isinstance(prepared, SnapshotIgnored) else prepared
+        return snapshot
 
     def _load_from(
         self, path: Path, digest_at: Callable[[int], bytes | None]
     ) -> Snapshot[State] | SnapshotIgnored:
         try:
-            found = path.read_bytes()
+            data = path.read_bytes()
         except FileNotFoundError:
             return SnapshotIgnored("there is none")
         except OSError as error:
             return SnapshotIgnored(f"it cannot be read: {error.strerror}")
-        begins = len(_MAGIC) + _DIGEST_BYTES
-        content = memoryview(found)[begins:]  # no copies: a month of waiting calls is megabytes
-        if found[:begins] != _MAGIC + sha256(content).digest():
+        start = len(_MAGIC) + _DIGEST_BYTES
+        content = memoryview(data)[start:]  # no copies: a month of waiting calls is megabytes
+        if data[:start] != _MAGIC + sha256(content).digest():
             return SnapshotIgnored("it is damaged")
-        ends = found.index(b"\n", begins)
-        label = msgspec.json.decode(found[begins:ends], type=_SnapshotHeader)
-        body = memoryview(found)[ends + 1 :]
-        if label.fingerprint != self._fingerprint:
+        end = data.index(b"\n", start)
+        header = msgspec.json.decode(data[start:end], type=_SnapshotHeader)
+        body = memoryview(data)[end + 1 :]
+        if header.fingerprint != self._fingerprint:
             return SnapshotIgnored("another release made it")
-        if digest_at(label.seq) != label.digest:
-            return SnapshotIgnored(f"the journal's entry {label.seq} is another one", label.seq)
+        if digest_at(header.seq) != header.digest:
+            return SnapshotIgnored(f"the journal's entry {header.seq} is another one", header.seq)
         try:
-            return Snapshot(label.seq, self._decode(body))
+            return Snapshot(header.seq, self._decode(body))
         except DECODE_ERRORS as error:
-            why = " ".join(str(error).split())
-            return SnapshotIgnored(f"it does not decode: {type(error).__name__} {why}")
+            reason = " ".join(str(error).split())
+            return SnapshotIgnored(f"it does not decode: {type(error).__name__} {reason}")

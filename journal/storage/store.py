@@ -1,9 +1,9 @@
-"""How does an entry get onto the disk, and stay there?
+"""Writing a journal: the one writer appends entries, erases values and drops archived entries.
 
-One writer. A commit is one overwrite in the write-ahead log and one fdatasync: the log is grown
-beforehand and kept, and moving it into the file (`checkpoint`) happens beside the commits.
+A commit is one overwrite in the write-ahead log and one fdatasync: the log is grown in advance and
+kept, and moving it into the file (`checkpoint`) happens beside the commits.
 
-Raises `JournalFailed` wherever the disk or the file does not do its part.
+Every method raises `JournalFailed` if the disk or the file fails.
 """
 
 from __future__ import annotations
@@ -40,15 +40,18 @@ from journal.storage.schema import INSERT_ENTRY, INSERT_TOKEN, prepare_schema
 _LAST_ROW_UP_TO = "SELECT seq, digest FROM entry WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _DELETE_TOKEN = "DELETE FROM id_token WHERE ref = ?"
 _ZEROS = bytes(PAGE_BYTES)
-_RETIRED_PAGES = 16  # of the log: the schema, the anchor, inner and free-list pages
+_DROPPED_PAGES = 16  # of the log per drop: the schema, the anchor, inner and free-list pages
 
 
 class Store:
     """The journal, open for writing. A context manager.
 
-    `append`, `write` and `forget` may run in any thread, one at a time. `checkpoint` may run in
-    another thread at the same time. Everything else is for the loop's thread and never waits for a
-    commit.
+    `append`, `write_rows`, `erase` and `drop_archived` may run in any thread, one at a time.
+    `checkpoint` may run in another thread at the same time. Everything else belongs to the loop's
+    thread and never waits for a commit.
+
+    Attributes:
+        lost_commits: description of commits that a damaged log hid at the start; None: no damage.
     """
 
     def __init__(
@@ -60,13 +63,13 @@ class Store:
         lock: WriterLock,
     ) -> None:
         """Use `Store.open`."""
-        self.lost_commits: str | None = None  # commits a damaged log hid at the start, in words
+        self.lost_commits: str | None = None
         self._path = path
         self._registry = registry
         self._settings = settings
         self._entropy = entropy
         self._lock = lock
-        self._log_size_recorded = False  # beside the lock: how long the log is
+        self._log_size_recorded = False  # in the lock's file
         self._commit_mutex = threading.Lock()
         self._new_tokens: dict[str, TokenRow] = {}
         self._new_refs: dict[tuple[str, str], str] = {}
@@ -99,13 +102,19 @@ class Store:
     ) -> Self:
         """Open or create the journal, as its only writer.
 
-        `entropy` gives the salts of personal values: as many bytes as asked for. Where the log was
-        damaged and hides commits, the journal goes on without them: `lost` says so, and a copy of
-        the log is kept beside it, because the log itself will be written over. `strict`: it does
-        not go on, for `rebuild` can save more.
+        If a damaged log hides commits, the journal continues without them: `lost_commits` describes
+        them, and a copy of the log is kept, because the log itself is going to be overwritten.
+
+        Args:
+            path: the file.
+            registry: the kinds of event.
+            journal_id_if_new: UUID of a journal that is created.
+            settings: of the file.
+            entropy: returns a number of random bytes, for the salts of personal values.
+            strict: raise JournalDamaged instead of continuing, because `rebuild` saves more.
 
         Raises:
-            JournalDamaged: the file is not as it was written; `rebuild` may help.
+            JournalDamaged: the file is not as it was written; `rebuild` saves what is whole.
             JournalFailed: another process has it, a newer release wrote it, or the disk is
                 at fault.
         """
@@ -118,10 +127,8 @@ class Store:
                     raise JournalDamaged(f"{path}: {lost}")
                 if lost is not None and Path(f"{path}-wal").exists():
                     copy_log_to_quarantine(path)
-                if lock.log_bytes_min:
-                    lock.record_log_size(
-                        0
-                    )  # SQLite takes the old log away, once all of it is in the file
+                if lock.log_bytes_min:  # SQLite is going to remove the old log
+                    lock.record_log_size(0)
                 prepare_schema(path, journal_id_if_new, settings)
                 store = cls(path, registry, settings, entropy, lock)
                 store.lost_commits = lost
@@ -131,10 +138,10 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Move the log into the file and let go of it. The file alone is then the journal."""
+        """Move the log into the file and close it. The file alone is then the journal."""
         try:
             with translate_errors(self._path):
-                self._lock.record_log_size(0)  # first: without its log it is whole from now on
+                self._lock.record_log_size(0)  # first: from now on the log may be missing
                 self._connections.close()
         finally:
             self._lock.close()
@@ -147,41 +154,41 @@ class Store:
 
     @property
     def head(self) -> Head:
-        """The end of the chain, as committed."""
+        """The end of the committed chain."""
         return self._head
 
     @property
     def is_checkpoint_due(self) -> bool:
-        """Whether the log holds about `checkpoint_pages` pages that are not in the file."""
+        """Whether the log has about `checkpoint_pages` pages that are not in the file."""
         return self._log_pages >= self._settings.checkpoint_pages
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Commit `entries` together, with the personal values referred to since the last commit.
+        """Commit `entries` together, with the personal values referenced since the last commit.
 
-        On return they are on the disk. On JournalFailed none of them is, and `head` is unchanged.
+        On return they are on disk. On JournalFailed none of them is, and `head` is unchanged.
 
         Raises:
             JournalFailed: they cannot be written.
-            ValueError: their numbers do not follow the head's; or a time finer than it is kept.
+            ValueError: their numbers do not follow the head's, or a time is finer than 1 ms.
             UnknownKind: the class of an event is not registered.
         """
         if entries:
             self.write_rows(self.chain_rows(entries))
 
     def chain_rows(self, entries: Sequence[Entry]) -> list[EntryRow]:
-        """The rows of entries that follow the head, for `write`.
+        """The rows of entries that follow the head, for `write_rows`.
 
-        `append` is both. A thread that has just woken takes several times as long for this as the
-        loop, so the loop does it.
+        `append` is both. A thread that has just been woken takes several times as long for this as
+        the loop, so the loop does it.
 
         Raises:
-            ValueError: their numbers do not follow the head's; or a time finer than it is kept.
+            ValueError: their numbers do not follow the head's, or a time is finer than 1 ms.
             UnknownKind: the class of an event is not registered.
         """
         return list(self._iter_chained_rows(entries))
 
     def write_rows(self, rows: Sequence[EntryRow]) -> None:
-        """Commit the rows that `chained` gave, one or more, as `append` does.
+        """Commit the rows that `chain_rows` returned, one or more, as `append` does.
 
         Raises:
             JournalFailed: they cannot be written.
@@ -190,23 +197,21 @@ class Store:
             fresh = list(self._new_tokens.values())
             with self._commit_transaction() as connection:
                 if fresh:
-                    leaving = [
-                        (ref,) for ref in tuple(self._refs_being_erased)
-                    ]  # or a value is there twice
-                    connection.executemany(_DELETE_TOKEN, leaving)
+                    # Or a value would have two rows
+                    being_erased = [(ref,) for ref in tuple(self._refs_being_erased)]
+                    connection.executemany(_DELETE_TOKEN, being_erased)
                     connection.executemany(INSERT_TOKEN, fresh)
                 connection.executemany(INSERT_ENTRY, rows)
-            if not self._log_size_recorded:  # now the log's name is on the disk, too
+            if not self._log_size_recorded:  # now the log's name is on disk too
                 self._log_size_recorded = True
                 size = Path(f"{self._path}-wal").stat().st_size
-                self._lock.record_log_size(
-                    min(size, self._settings.grow_bytes)
-                )  # SQLite keeps so much
+                kept_size = min(size, self._settings.grow_bytes)  # SQLite cuts the log to this
+                self._lock.record_log_size(kept_size)
             last = rows[-1]
             self._head = Head(last.seq, last.digest, parse_time(last.at), last.uptime_ms)
             for token in fresh:
                 self._drop_new_token(token.ref)
-            self._log_pages += 2 + sum(len(each.body) + 128 for each in rows) // PAGE_BYTES
+            self._log_pages += 2 + sum(len(row.body) + 128 for row in rows) // PAGE_BYTES
 
     def read_entry(self, seq: int) -> Entry:
         """One committed entry by its number.
@@ -218,42 +223,42 @@ class Store:
         return self.reader.read_entry(seq)
 
     def iter_entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
-        """Committed entries, in order. For more see `BodyDecoder.iter_entries` on `store.reader`."""
+        """Committed entries, in order. For damaged journals see `Reader.iter_entries`."""
         return self.reader.iter_entries(first, last)
 
     def reference_for(self, type: str, value: str) -> IdToken:
-        """The reference of a personal value. A new one is kept with the next `append`."""
+        """The reference of a personal value. A new one is stored with the next commit."""
         ref = self._new_refs.get((type, fold_case(type, value)))
         if ref is not None:
             return IdToken(ref, type)
-        known = self.reader.find_reference(type, value)
-        if known is not None and known.ref not in self._refs_being_erased:
-            return known
+        id_token = self.reader.find_reference(type, value)
+        if id_token is not None and id_token.ref not in self._refs_being_erased:
+            return id_token
         return self._new_reference(type, value)
 
     def value_of(self, ref: str) -> str | None:
-        """The personal value behind a reference; None if it was erased or never was."""
-        fresh = self._new_tokens.get(ref)
-        return fresh.value if fresh else self.reader.value_of(ref)
+        """The personal value of a reference; None if it was erased or never existed."""
+        row = self._new_tokens.get(ref)
+        return row.value if row else self.reader.value_of(ref)
 
     def mark_for_erasure(self, refs: Collection[str]) -> None:
-        """Say that `forget` will follow: from now on these values get other references.
+        """Announce `erase`: from now on these values get other references.
 
-        Else a person who comes back at that moment would be known by a number without a value.
+        Otherwise a token presented at that moment would get a reference without a value.
         """
         self._refs_being_erased.update(refs)
 
     def erase(self, ref: str) -> bool:
-        """Erase a personal value. What remains of it in the entries is a number without a person.
+        """Erase a personal value. The entries keep the reference, which has no value then.
 
-        The bytes are gone from the file and its log when this returns.
+        On return its bytes are overwritten in the file and its log.
 
         Returns:
-            Whether there was one.
+            Whether there was such a value.
 
         Raises:
-            JournalFailed: the file cannot be written, or another program keeps reading an old
-                state of it; call again.
+            JournalFailed: the file cannot be written, or another program reads an old state of
+                it; call again.
         """
         with self._commit_mutex:
             was_fresh = ref in self._new_tokens
@@ -267,7 +272,7 @@ class Store:
                 busy, _, _ = self._write_connection.execute(
                     "PRAGMA wal_checkpoint(TRUNCATE)"
                 ).fetchone()
-                self._sync_log()  # or a power cut may leave the old log, harmed by what follows
+                self._sync_log()  # or a power cut may leave the old log, partly overwritten
                 self._grow_log()
             if busy:
                 raise JournalFailed(
@@ -277,14 +282,14 @@ class Store:
             return bool(erased) or was_fresh
 
     def drop_archived(self, last_seq: int) -> int:
-        """Take entries up to `last` out of the file; an anchor keeps the last one's digest.
+        """Remove entries up to `last_seq` from the file; an anchor keeps the last one's digest.
 
-        For the archive alone, after it has written them elsewhere and synced them. Their pages
-        are used again and not overwritten, for no entry holds a personal value: that would be
-        as many writes as the entries took.
+        Only for the archive, after it has written them to a segment and synced that. Their pages
+        are reused and not overwritten, because no entry holds a personal value: overwriting would
+        take as many writes as the entries took.
 
         Returns:
-            How many there were; 0: the anchor stays where it is.
+            The number of entries removed; 0: the anchor is unchanged.
 
         Raises:
             JournalFailed: the file cannot be written.
@@ -298,8 +303,8 @@ class Store:
 
     def _delete_archived(self, last_seq: int) -> int:
         with self._commit_transaction() as connection:
-            found = connection.execute(_LAST_ROW_UP_TO, (last_seq,)).fetchone()
-            if found is None:
+            last_row = connection.execute(_LAST_ROW_UP_TO, (last_seq,)).fetchone()
+            if last_row is None:
                 return 0
             guards = connection.execute(
                 "SELECT name, sql FROM sqlite_schema "
@@ -308,19 +313,19 @@ class Store:
             for name, _ in guards:
                 connection.execute(f"DROP TRIGGER {name}")
             connection.execute("DELETE FROM anchor")
-            anchor = (*found, origin_digest(self.journal_id))
+            anchor = (*last_row, origin_digest(self.journal_id))
             connection.execute("INSERT INTO anchor VALUES (?, ?, ?)", anchor)
-            gone = connection.execute("DELETE FROM entry WHERE seq <= ?", (last_seq,)).rowcount
+            count = connection.execute("DELETE FROM entry WHERE seq <= ?", (last_seq,)).rowcount
             for _, guard in guards:
                 connection.execute(guard)
-        self._log_pages += _RETIRED_PAGES
-        return gone
+        self._log_pages += _DROPPED_PAGES
+        return count
 
     def checkpoint(self) -> bool:
-        """Move the log into the file, so that it can be written over from its beginning.
+        """Move the log into the file, so that it can be overwritten from its beginning.
 
-        Commits go on meanwhile. What they add is moved in a second pass; only for a third, when
-        they were still faster, do they wait.
+        Commits continue meanwhile, and a second pass moves what they add; they wait only during a
+        third pass, if they were still faster.
 
         Returns:
             Whether all of it was moved. False: another program reads an old state.
@@ -342,13 +347,13 @@ class Store:
         return not busy and pages == moved
 
     def _iter_chained_rows(self, entries: Sequence[Entry]) -> Iterator[EntryRow]:
-        seq, digest, moment, at = self._head.seq, self._head.digest, None, ""
+        seq, digest, last_at, at = self._head.seq, self._head.digest, None, ""
         for entry in entries:
             if entry.seq != seq + 1:
                 raise ValueError(f"entry {entry.seq} does not follow entry {seq}")
             kind, version, body = self._registry.encode(entry.event)
-            if entry.at is not moment:  # as what was decided has of what was seen
-                moment, at = entry.at, format_time(entry.at)
+            if entry.at is not last_at:  # decisions share the object with their observation
+                last_at, at = entry.at, format_time(entry.at)
             seq = entry.seq
             columns = (seq, at, entry.uptime_ms, kind, version, entry.cause, body)
             digest = entry_digest(digest, *columns)
@@ -363,15 +368,13 @@ class Store:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                with suppress(
-                    sqlite3.Error
-                ):  # it may be rolled back already; the first error tells
+                with suppress(sqlite3.Error):  # rolled back already: the first error counts
                     connection.execute("ROLLBACK")
                 raise
 
     def _new_reference(self, type: str, value: str) -> IdToken:
         row = make_token_row(type, value, self._entropy(SALT_BYTES))
-        while self.value_of(row.ref) is not None:  # 64 bits do meet, once in an age
+        while self.value_of(row.ref) is not None:  # 64 bits do collide, very rarely
             row = make_token_row(type, value, self._entropy(SALT_BYTES))
         self._new_tokens[row.ref] = row
         self._new_refs[row.type, row.folded] = row.ref
@@ -390,13 +393,13 @@ class Store:
             os.close(log)
 
     def _grow_log(self) -> None:
-        """Write zeros behind the log's end, so that commits overwrite and never extend.
+        """Write zeros after the log's end, so that commits overwrite and never extend.
 
-        Zeros are no frames: whoever recovers the log stops before them. Page by page, because
-        the kernel keeps a large write as one large folio and then counts (and on some file
-        systems writes) all of it for every commit into it. Whole pages, from the first boundary
-        behind the end: a disk that harms the bytes next to those it writes must not harm the last
-        frame. A full disk only means that commits will be slower, if there is room for them.
+        Zeros are no frames: recovery of the log stops before them. Page by page, because the kernel
+        keeps a large write as one large folio and then counts (and on some file systems writes) all
+        of it for every commit into it. Whole pages, from the first boundary after the end: a disk
+        that harms the bytes next to those it writes must not harm the last frame. A full disk only
+        makes commits slower, as long as there is space for them.
         """
         log = os.open(f"{self._path}-wal", os.O_WRONLY)
         try:
@@ -416,5 +419,5 @@ def _checked_uuid(path: Path, text: str) -> str:
         return str(UUID(text))
     except ValueError:
         raise JournalDamaged(
-            f"{path}: the journal's name was changed. Run `station verify`."
+            f"{path}: the journal's id was changed. Run `station verify`."
         ) from None

@@ -153,7 +153,7 @@ def test_a_forged_witness_is_refused(
     for head in witnessed_run.heads:
         seq = head.partition(":")[0]
         [complaint] = verify(witnessed_run.path, parse_witnessed_head(f"{seq}:{FORGED}"))
-        assert str(complaint) == f"entry {seq}: is not the entry that was seen outside"
+        assert str(complaint) == f"entry {seq}: is not the entry that was recorded outside"
     assert run_station("verify", witnessed_run.path, "--head", f"{seq}:{FORGED}").exit_code == 1
 
 

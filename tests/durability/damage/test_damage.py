@@ -176,7 +176,7 @@ def test_a_lost_tail_is_reported_and_new_ids_do_not_repeat_lost_ones(
         for entry in aftermath.new_entries
         if isinstance(entry.event, JournalDamageFound)
     ]
-    assert "commits it held are lost" in damage.reason
+    assert "commits in it are lost" in damage.reason
     assert damage.quarantine_directory == "journal.damaged-1"
 
 

@@ -130,16 +130,16 @@ def test_a_journal_without_entries_says_so(tmp_path: Path) -> None:
         ("UPDATE anchor SET seq = 9", "entry 6: the segment with entry 6 is missing (to 9)"),
         (
             "UPDATE anchor SET origin = zeroblob(32)",
-            "anchor: was changed, or is another journal's",
+            "anchor: was changed, or belongs to another journal",
         ),
         (
             "INSERT INTO anchor VALUES (3, zeroblob(32), zeroblob(32))",
-            "anchor: was changed, or is another journal's",
+            "anchor: was changed, or belongs to another journal",
         ),
-        ("DELETE FROM anchor", "anchor: missing, though the entries begin with 6"),
-        ("UPDATE meta SET journal_id = 'x'", "meta: the journal's name is gone or was changed"),
-        ("UPDATE meta SET format = 2", "meta: format 2; this release knows 1"),
-        ("DELETE FROM meta", "meta: the journal's name is gone or was changed"),
+        ("DELETE FROM anchor", "anchor: missing, but the entries begin with 6"),
+        ("UPDATE meta SET journal_id = 'x'", "meta: the journal's id is missing or was changed"),
+        ("UPDATE meta SET format = 2", "meta: format 2; this release reads 1"),
+        ("DELETE FROM meta", "meta: the journal's id is missing or was changed"),
         ("CREATE TABLE more (x)", "table more of more is not the station's"),
         ("DELETE FROM id_token WHERE value LIKE '04A2240E'", None),
     ],
@@ -196,7 +196,7 @@ def test_a_value_that_is_not_the_one_referred_to_is_found_at_its_first_entry(
     )
     [complaint] = verify(damaged_copy)
     assert complaint.seq == 14
-    assert "the value is not the one referred to" in complaint.text
+    assert "the value does not match its reference" in complaint.text
 
 
 def test_an_erased_person_is_no_complaint(damaged_copy: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_cut_tail_shows_only_to_a_witness(damaged_copy: Path) -> None:
     run_hidden_statements(damaged_copy, "DELETE FROM entry WHERE seq > 50")
     assert verify_complaints(damaged_copy) == []
     assert verify_complaints(damaged_copy, head=(head.seq, head.digest)) == [
-        "entry 51: missing: entry 60 was seen outside"
+        "entry 51: missing: entry 60 was recorded outside"
     ]
 
 
@@ -223,12 +223,12 @@ def test_a_witness_is_compared_wherever_it_points(damaged_copy: Path) -> None:
     assert verify_complaints(damaged_copy, head=(30, seen[30])) == []
     assert verify_complaints(damaged_copy, head=anchor) == []
     assert verify_complaints(damaged_copy, head=(30, seen[31])) == [
-        "entry 30: is not the entry that was seen outside"
+        "entry 30: is not the entry that was recorded outside"
     ]
     assert verify_complaints(damaged_copy, head=(2, seen[2])) == []
     for archived_seq in (2, 5):
         assert verify_complaints(damaged_copy, head=(archived_seq, seen[31])) == [
-            f"entry {archived_seq}: is not the entry that was seen outside"
+            f"entry {archived_seq}: is not the entry that was recorded outside"
         ]
 
 
@@ -244,8 +244,8 @@ def test_a_head_is_written_as_number_and_digest() -> None:
     [
         ("at", "yesterday", "has no readable time or kind"),
         ("kind", "Two words", "has no readable time or kind"),
-        ("cause", 60, "names entry 60 as its cause"),
-        ("cause", 0, "names entry 0 as its cause"),
+        ("cause", 60, "has entry 60 as its cause"),
+        ("cause", 0, "has entry 0 as its cause"),
         ("uptime_ms", -1, "uptime -1 ms is before its cause's 59000 ms"),
         ("version", 0, "uptime 60000 ms, version 0"),
     ],
@@ -304,7 +304,7 @@ def test_a_destroyed_head_is_located(tmp_path: Path) -> None:
     first = next(verify(path))
     assert first.seq is not None
     assert 2900 < first.seq <= 3000
-    assert "nothing behind it can be read" in first.text
+    assert "nothing after it can be read" in first.text
 
 
 @pytest.mark.parametrize("size", [1, 100, 4095, 5000])
@@ -404,7 +404,7 @@ def test_commits_hidden_by_a_damaged_log_are_found(tmp_path: Path) -> None:
             shm.unlink()
         [*_, found] = verify(path)
         assert found.seq == expected or "no entries" in str(found)
-        assert f"behind damaged frame {frame + 1} of the log" in str(found)
+        assert f"after damaged frame {frame + 1} of the log" in str(found)
 
 
 def test_the_commit_that_was_under_way_when_the_power_went_is_no_complaint(tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_the_commit_that_was_under_way_when_the_power_went_is_no_complaint(tmp_p
 @pytest.mark.parametrize("size", [512, 4096])
 @pytest.mark.parametrize("noise", [b"\0", b"\xff", b"rot?"])
 @pytest.mark.parametrize(
-    ("sector", "expected"), [(0, "the header"), (3, "7 commits behind"), (7, "3 commits behind")]
+    ("sector", "expected"), [(0, "the header"), (3, "7 commits after"), (7, "3 commits after")]
 )
 def test_a_sector_of_the_log_that_says_something_else_is_found(
     tmp_path: Path, sector: int, expected: str, noise: bytes, size: int

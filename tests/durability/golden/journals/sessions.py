@@ -1,4 +1,4 @@
-"""Stories for golden journals, decided without a runtime: kinds that rarely occur in simulated worlds.
+"""Stories for golden journals, decided without a runtime: kinds that are rare in simulations.
 
 `python -m tests.durability.golden.journals story NAME` keeps one of them. A story may be changed
 here after that; the journal that was kept stays as it is.
