@@ -433,9 +433,13 @@ def test_an_entry_of_a_newer_release_is_told_and_skipped_or_stops_the_reading(
         assert [each.seq for each in reader.iter_entries(on_damage=told.append)] == [1, 2, 4]
         assert [each.seq for each in told] == [3]
         assert "this release has no kind of event LidOpened" in told[0].reason
-        with pytest.raises(JournalFailed, match="entry 3: this release has no kind of event LidOpened"):
+        with pytest.raises(
+            JournalFailed, match="entry 3: this release has no kind of event LidOpened"
+        ):
             list(reader.iter_entries())
-        with pytest.raises(JournalFailed, match="entry 3: this release has no kind of event LidOpened"):
+        with pytest.raises(
+            JournalFailed, match="entry 3: this release has no kind of event LidOpened"
+        ):
             reader.read_entry(3)
 
 
