@@ -1,7 +1,7 @@
-"""Which is the first seed whose world breaks a promise of the station?
+"""Run simulated worlds with faults, one per seed, and stop at the first that breaks a promise.
 
-`python -m station.simulation --seeds 10000 --seed0 0` tries one seed after the other and stops at
-the first that fails: its plan, its transcript and what was broken are printed.
+`python -m station.simulation --seeds 10000 --seed0 0`. For a seed that fails, the plan, the end of
+the transcript and the broken promise are printed.
 """
 
 from __future__ import annotations
@@ -21,52 +21,54 @@ PROGRESS_INTERVAL_S = 10.0  # between two lines of progress
 def main(arguments: list[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="station.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1000, help="how many")
-    parser.add_argument("--seed0", type=int, default=0, help="the first")
-    parser.add_argument("--shrink", action="store_true", help="look for the least that breaks it")
-    asked = parser.parse_args(arguments)
-    began = told = time.perf_counter()
+    parser.add_argument("--seeds", type=int, default=1000, help="number of seeds")
+    parser.add_argument("--seed0", type=int, default=0, help="first seed")
+    parser.add_argument(
+        "--shrink", action="store_true", help="reduce a failing plan to the smallest that fails"
+    )
+    options = parser.parse_args(arguments)
+    started_at = printed_at = time.perf_counter()
     totals: Counter[str] = Counter()
-    for seed in range(asked.seed0, asked.seed0 + asked.seeds):
-        verdict = run_plan(make_plan(seed))
-        if verdict.violation:
-            print(format_failure(seed, verdict))
-            if asked.shrink:
-                print(f"\nThe least that breaks it:\n{shrink_plan(verdict.plan)}")
+    for seed in range(options.seed0, options.seed0 + options.seeds):
+        result = run_plan(make_plan(seed))
+        if result.violation:
+            print(format_failure(seed, result))
+            if options.shrink:
+                print(f"\nThe smallest plan that fails:\n{shrink_plan(result.plan)}")
             return 1
         totals.update(
             seeds=1,
-            entries=verdict.entries,
-            lives=verdict.process_starts,
-            transactions=verdict.transactions,
-            resent=verdict.resent_count,
+            entries=result.entries,
+            process_starts=result.process_starts,
+            transactions=result.transactions,
+            resent=result.resent_count,
         )
-        if time.perf_counter() - told > PROGRESS_INTERVAL_S:
-            told = time.perf_counter()
-            print(format_summary(totals, told - began), flush=True)
-    print(format_summary(totals, time.perf_counter() - began))
+        if time.perf_counter() - printed_at > PROGRESS_INTERVAL_S:
+            printed_at = time.perf_counter()
+            print(format_summary(totals, printed_at - started_at), flush=True)
+    print(format_summary(totals, time.perf_counter() - started_at))
     return 0
 
 
 def format_summary(totals: Counter[str], seconds: float) -> str:
-    """What was tried so far, for a person."""
+    """Totals of the seeds run so far, on one line."""
     return (
         f"{totals['seeds']} seeds kept every promise, {totals['seeds'] / seconds:.1f} seeds/s: "
-        f"{totals['transactions']} transactions, {totals['lives']} lives, "
+        f"{totals['transactions']} transactions, {totals['process_starts']} starts of the program, "
         f"{totals['entries']} entries, {totals['resent']} messages sent again"
     )
 
 
-def format_failure(seed: int, verdict: RunResult) -> str:
-    """A seed that failed, with everything to see why."""
-    plan = "\n".join(f"  {one.at_s:8.2f} s  {one}" for one in verdict.plan.events)
-    variables = "\n".join(f"  {name} = {value}" for name, value in verdict.plan.variables.items())
+def format_failure(seed: int, result: RunResult) -> str:
+    """A seed that failed: transcript, variables, plan and the broken promise."""
+    plan = "\n".join(f"  {event.at_s:8.2f} s  {event}" for event in result.plan.events)
+    variables = "\n".join(f"  {name} = {value}" for name, value in result.plan.variables.items())
     return (
-        f"{verdict.transcript}\n\nseed {seed}\n{variables}\n{plan}\n"
-        f"seed {seed} broke a promise. {verdict.violation}"
+        f"{result.transcript}\n\nseed {seed}\n{variables}\n{plan}\n"
+        f"seed {seed} broke a promise. {result.violation}"
     )
 
 
 if __name__ == "__main__":
-    logging.disable()  # here, for it holds for the whole process
+    logging.disable()  # only here: it affects the whole process
     sys.exit(main(sys.argv[1:]))

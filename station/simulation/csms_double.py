@@ -1,8 +1,8 @@
-"""What would a CSMS say, where there is none?
+"""A CSMS for tests, simulations and the demo.
 
-`CsmsDouble` is the whole of it without a network: text in, texts out. It accepts the station,
-knows some people, keeps a ledger of what it was told, and may ask the station anything. `serve`
-puts a WebSocket around it. It is for the demo and for simulations, never for a station in service.
+`CsmsDouble` is the CSMS without a network: it takes the text of a frame and returns the texts to
+send. It accepts the station, has a table of id tokens, records TransactionEvents in a ledger, and
+can send any request. `serve_csms` puts it on a WebSocket. It is never for a station in service.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from station.simulation.csms_ledger import CsmsLedger
 
 SUBPROTOCOL: Final = "ocpp2.0.1"  # Part 4 §3.1.2
 HEARTBEAT_S: Final = 300
-COMPLAINTS_MAX: Final = 100  # kept; a station that goes on and on is wrong all the same
+COMPLAINTS_MAX: Final = 100  # bounds the memory; the first ones are enough to find the cause
 
 UNKNOWN_TOKEN_INFO: Final = IdTokenInfoType(status="Unknown")
 
-# What the rest is answered with: the least its response must have. Everything else is empty.
+# Responses to other requests that have required fields. Any further response is empty.
 MINIMAL_RESPONSES: Final[Mapping[str, dict[str, Any]]] = {
     "DataTransfer": {"status": "UnknownVendorId"},
     "SignCertificate": {"status": "Accepted"},
@@ -60,13 +60,13 @@ MINIMAL_RESPONSES: Final[Mapping[str, dict[str, Any]]] = {
 
 
 class CsmsCall:
-    """A CALL of ours. `answer` is None until the station said something."""
+    """A CALL of the CSMS. `response` is None until the station's CALLRESULT arrived."""
 
     def __init__(self, message_id: str, request: Datatype) -> None:
         self.message_id = message_id
         self.request = request
         self.response: Datatype | None = None
-        self.failure: str | None = None  # the station's CALLERROR, or that it never answered
+        self.failure: str | None = None  # the station's CALLERROR, or why there is no response
 
     @property
     def action(self) -> str:
@@ -74,7 +74,7 @@ class CsmsCall:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether it has a response or failed."""
         return self.response is not None or self.failure is not None
 
 
@@ -82,9 +82,9 @@ RequestCallback = Callable[[str, Datatype], None]  # action and request of a CAL
 
 
 class CsmsDouble:
-    """One CSMS for one station, as far as it can be had without a network.
+    """One CSMS for one station, without a network.
 
-    Plain attributes: change them, and the next answer obeys.
+    The public attributes can be changed at any time; the next response uses them.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class CsmsDouble:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_request: RequestCallback = lambda action, request: None,
     ) -> None:
-        """Be a CSMS that accepts every station.
+        """A CSMS that accepts every station.
 
         Args:
-            tokens: what it knows of people, by idToken; case does not count.
-            clock: its time, aware.
-            told: hears of every request of the station before it is answered.
+            id_tokens: idTokenInfo by idToken, case-insensitive; any other idToken is Unknown.
+            clock: its time, with time zone.
+            on_request: called with every request of the station before it is answered.
         """
         self.id_tokens = {value.casefold(): info for value, info in (id_tokens or {}).items()}
         self.clock = clock
@@ -107,16 +107,15 @@ class CsmsDouble:
         self.registration_status: str = "Accepted"
         self.heartbeat_interval_s = HEARTBEAT_S
         self.ledger = CsmsLedger()
-        self.complaints: list[str] = []  # what the station did against the protocol
-        self._pending_calls: deque[CsmsCall] = (
-            deque()
-        )  # the first is with the station. Part 4 §4.1.1
+        self.complaints: list[str] = []  # violations of the protocol by the station
+        # The first is in flight, the others wait. Part 4 §4.1.1
+        self._pending_calls: deque[CsmsCall] = deque()
         self._calls_count = 0
 
-    # --- Text in, texts out ----------------------------------------------------------------------
+    # --- Frames ----------------------------------------------------------------------------------
 
     def receive_frame(self, text: str) -> list[str]:
-        """Take one frame of the station in; the frames it leads to, in order."""
+        """Process one frame of the station; returns the frames to send, in order."""
         match rpc.parse_frame(text.encode()):
             case rpc.CallFrame(message_id=message_id, action=action, payload=payload):
                 return [self._handle_call(message_id, action, payload)]
@@ -125,24 +124,24 @@ class CsmsDouble:
             case rpc.CallErrorFrame(message_id=message_id, code=code, description=description):
                 return self._finish_call(message_id, failure=f"{code}: {description}".rstrip(": "))
             case rpc.MalformedFrame(
-                message_id=message_id, code=code, reason=why, needs_call_error=answer
+                message_id=message_id, code=code, reason=reason, needs_call_error=needs_error
             ):
-                self._record_complaint(f"a frame that is no message: {why}")
-                return [rpc.encode_error(message_id, code, why)] if answer else []
+                self._record_complaint(f"malformed frame: {reason}")
+                return [rpc.encode_error(message_id, code, reason)] if needs_error else []
 
     def queue_call(self, request: Datatype) -> tuple[CsmsCall, list[str]]:
-        """Ask the station something; at once, or when it has answered what was asked before.
+        """Queue a CALL; it is sent when all earlier ones are finished.
 
         Returns:
             The call, and the frames to send now.
         """
         self._calls_count += 1
-        asked = CsmsCall(f"csms-{self._calls_count}", request)
-        self._pending_calls.append(asked)
-        return asked, self._next_frames() if len(self._pending_calls) == 1 else []
+        call = CsmsCall(f"csms-{self._calls_count}", request)
+        self._pending_calls.append(call)
+        return call, self._next_frames() if len(self._pending_calls) == 1 else []
 
     def abandon_call(self, call: CsmsCall, reason: str) -> list[str]:
-        """Wait for its answer no longer, if none came; the frames to send now."""
+        """Fail a call that is not finished; returns the frames to send now."""
         if call not in self._pending_calls:
             return []
         was_first = self._pending_calls[0] is call
@@ -151,17 +150,17 @@ class CsmsDouble:
         return self._next_frames() if was_first else []
 
     def on_disconnected(self) -> None:
-        """The connection is gone, and with it the answers to what was asked."""
-        for asked in self._pending_calls:
-            asked.failure = "the connection ended first"
+        """The connection ended: fail all pending calls."""
+        for call in self._pending_calls:
+            call.failure = "the connection ended first"
         self._pending_calls.clear()
 
-    # --- The station asks ------------------------------------------------------------------------
+    # --- CALLs of the station --------------------------------------------------------------------
 
     def _handle_call(self, message_id: str, action: str, payload: msgspec.Raw) -> str:
-        known = ACTIONS.get(action)
-        if known is None or known.sender == "csms":
-            self._record_complaint(f"{action} is nothing a station may ask")
+        definition = ACTIONS.get(action)
+        if definition is None or definition.sender == "csms":
+            self._record_complaint(f"{action} is not a request of a station")
             return rpc.encode_error(message_id, "NotImplemented", f"no {action[:50]} here")
         try:
             request = decode_request(action, payload)
@@ -193,40 +192,40 @@ class CsmsDouble:
     def _token_info(self, id_token: str) -> IdTokenInfoType:
         return self.id_tokens.get(id_token.casefold(), UNKNOWN_TOKEN_INFO)
 
-    # --- The station answers ---------------------------------------------------------------------
+    # --- Responses of the station ----------------------------------------------------------------
 
     def _handle_result(self, message_id: str, payload: msgspec.Raw) -> list[str]:
         if not self._expects_response(message_id):
             return []
-        asked = self._pending_calls[0]
+        call = self._pending_calls[0]
         try:
-            asked.response = decode_response(asked.action, payload)
+            call.response = decode_response(call.action, payload)
         except msgspec.ValidationError as error:
             self._record_complaint(
-                f"answer to {asked.action}: {describe_violation(error).description}"
+                f"response to {call.action}: {describe_violation(error).description}"
             )
-            asked.failure = f"unusable answer: {describe_violation(error).description}"
+            call.failure = f"invalid response: {describe_violation(error).description}"
         return self._finish_call(message_id)
 
     def _finish_call(self, message_id: str, failure: str | None = None) -> list[str]:
         if not self._expects_response(message_id):
             return []
-        asked = self._pending_calls.popleft()
+        call = self._pending_calls.popleft()
         if failure is not None:
-            asked.failure = failure
+            call.failure = failure
         return self._next_frames()
 
     def _expects_response(self, message_id: str) -> bool:
-        due = bool(self._pending_calls) and self._pending_calls[0].message_id == message_id
-        if not due:
-            self._record_complaint(f"an answer to {message_id}, which nobody asked")
-        return due
+        expected = bool(self._pending_calls) and self._pending_calls[0].message_id == message_id
+        if not expected:
+            self._record_complaint(f"response to {message_id}, which is not in flight")
+        return expected
 
     def _next_frames(self) -> list[str]:
         if not self._pending_calls:
             return []
-        asked = self._pending_calls[0]
-        return [rpc.encode_call(asked.message_id, asked.action, encode(asked.request))]
+        call = self._pending_calls[0]
+        return [rpc.encode_call(call.message_id, call.action, encode(call.request))]
 
     def _record_complaint(self, complaint: str) -> None:
         if len(self.complaints) < COMPLAINTS_MAX:
@@ -237,64 +236,64 @@ class CsmsDouble:
 
 
 class CallFailedError(Exception):
-    """The station refused a CALL of ours, or did not answer it in time."""
+    """The station refused a CALL of the CSMS, or did not answer it in time."""
 
 
 class CsmsServer:
-    """A `CsmsDouble` with its ear on a port."""
+    """A `CsmsDouble` that listens on a port."""
 
     def __init__(self, double: CsmsDouble, host: str, passwords: Mapping[str, str] | None) -> None:
         self.double = double
         self.host = host
         self.port = 0
-        self.refused_handshakes = 0  # handshakes
+        self.refused_handshakes = 0
         self._passwords = passwords
         self._connection: WebSocketConnection | None = None
         self._changed = trio.Event()
 
     @property
     def url(self) -> str:
-        """What goes into `[csms] url` of station.toml."""
+        """Value for `[csms] url` of station.toml."""
         return f"ws://{self.host}:{self.port}/ocpp"
 
     @property
     def is_connected(self) -> bool:
-        """Whether a station is there."""
+        """Whether a station is connected."""
         return self._connection is not None
 
     async def send_request(self, request: Datatype, timeout_s: float = 30) -> Datatype:
-        """Ask the station something; its answer.
+        """Send a request to the station and return its response.
 
         Raises:
-            CallFailedError: it is not there, refused, or said nothing in time.
+            CallFailedError: no station is connected, it refused, or it did not answer in time.
         """
         socket = self._connection
         if socket is None:
             raise CallFailedError("no station is connected")
-        asked, texts = self.double.queue_call(request)
-        with suppress(ConnectionClosed):  # then `on_disconnected` settles it
+        call, texts = self.double.queue_call(request)
+        with suppress(ConnectionClosed):  # then `on_disconnected` fails the call
             await self._send_frames(socket, texts)
             with trio.move_on_after(timeout_s):
-                while not asked.is_finished:
+                while not call.is_finished:
                     await self._changed.wait()
             await self._send_frames(
-                socket, self.double.abandon_call(asked, f"silent for {timeout_s} s")
+                socket, self.double.abandon_call(call, f"no response for {timeout_s} s")
             )
-        if asked.response is None:
-            raise CallFailedError(f"{asked.action}: {asked.failure or 'the connection ended'}")
-        return asked.response
+        if call.response is None:
+            raise CallFailedError(f"{call.action}: {call.failure or 'the connection ended'}")
+        return call.response
 
     async def handle_connection(self, request: WebSocketRequest) -> None:
-        """One connection, from handshake to end. A new one takes the place of the one before."""
+        """One connection, from handshake to end. A new one closes the one before."""
         refusal = self._refusal_status(request)
         if refusal is not None:
             self.refused_handshakes += 1
             await request.reject(refusal)
             return
         socket = await request.accept(subprotocol=SUBPROTOCOL)
-        self._connection, before = socket, self._connection
-        if before is not None:
-            await before.aclose()
+        self._connection, previous = socket, self._connection
+        if previous is not None:
+            await previous.aclose()
         try:
             while True:
                 text = await socket.get_message()
@@ -302,7 +301,7 @@ class CsmsServer:
                     await self._send_frames(socket, self.double.receive_frame(text))
                 self._notify_waiters()
         except ConnectionClosed:
-            return  # it will be back, or not; that is the station's to decide
+            return  # reconnecting is up to the station
         finally:
             if self._connection is socket:
                 self._connection = None
@@ -318,7 +317,7 @@ class CsmsServer:
         self._changed = trio.Event()
 
     def _refusal_status(self, request: WebSocketRequest) -> int | None:
-        """The HTTP status a handshake is refused with. Part 4 §3.1.2, A00.FR.204."""
+        """The HTTP status that refuses a handshake, or None. Part 4 §3.1.2, A00.FR.204."""
         identity = unquote(request.path.rpartition("/")[2])
         if SUBPROTOCOL not in request.proposed_subprotocols:
             return 400
@@ -326,12 +325,12 @@ class CsmsServer:
             return None
         headers = {name.lower(): value for name, value in request.headers}
         user, password = parse_credentials(headers.get(b"authorization", b""))
-        known = user == identity and self._passwords.get(identity) == password
-        return None if known else 401
+        valid = user == identity and self._passwords.get(identity) == password
+        return None if valid else 401
 
 
 def parse_credentials(header: bytes) -> tuple[str, str] | tuple[None, None]:
-    """User and password of an Authorization header; (None, None) of any other text."""
+    """User and password of a Basic Authorization header; (None, None) for any other text."""
     scheme, _, encoded = header.partition(b" ")
     try:
         text = base64.b64decode(encoded.strip(), validate=True).decode()
@@ -349,21 +348,21 @@ async def serve_csms(
     passwords: Mapping[str, str] | None = None,
     task_status: trio.TaskStatus[CsmsServer] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Be that CSMS on a port until cancelled.
+    """Serve a CSMS double on a port until cancelled.
 
     Args:
-        double: what is said.
-        host: where to listen.
-        port: 0: any that is free; `CsmsServer.url` says which.
-        passwords: identity to password; None: everybody may come in. A00.FR.204.
-        task_status: told the `CsmsServer` once stations may connect.
+        double: the CSMS.
+        host: address to listen on.
+        port: 0: any free port; see `CsmsServer.url`.
+        passwords: identity to password; None: every station may connect. A00.FR.204.
+        task_status: started with the `CsmsServer` once stations can connect.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
-    listening = CsmsServer(double, host, passwords)
+    server = CsmsServer(double, host, passwords)
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(serve_websocket, listening.handle_connection, host, port, None)
-        listening.port = server.port
-        task_status.started(listening)
+        websocket = await nursery.start(serve_websocket, server.handle_connection, host, port, None)
+        server.port = websocket.port
+        task_status.started(server)
     raise AssertionError("serve_websocket never ends by itself")

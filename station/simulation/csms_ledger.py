@@ -1,4 +1,8 @@
-"""Which TransactionEvents has a CSMS taken in, and do they make a complete account?"""
+"""Ledger of the TransactionEvents a CSMS received, and the checks of each transaction.
+
+The checks are those a CSMS can make on its own: E01.FR.07, E02, E06 and a register that never
+decreases. They are independent of the station's code, so that a fault there is found.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +22,16 @@ WH_PER_UNIT: Final = {"Wh": Decimal(1), "kWh": Decimal(1000)}
 
 
 class TransactionRecord:
-    """What arrived for one transaction."""
+    """The events received for one transaction."""
 
     def __init__(self, transaction_id: str) -> None:
         self.transaction_id = transaction_id
         self.events: dict[int, TransactionEventRequest] = {}  # by seqNo, in order of arrival
-        self.duplicates = 0  # arrivals of a seqNo that was there already
-        self._changed_seq_nos: list[int] = []  # seqNos that came again and said something else
+        self.duplicates = 0  # events with a seqNo that was received before
+        self._changed_seq_nos: list[int] = []  # seqNos received again with different content
 
     def add_event(self, event: TransactionEventRequest) -> None:
-        """Enter one event; what was there before stays as it was."""
+        """Record one event. The first event of a seqNo is kept."""
         first = self.events.get(event.seq_no)
         if first is None:
             self.events[event.seq_no] = event
@@ -38,37 +42,37 @@ class TransactionRecord:
 
     @property
     def missing_seq_nos(self) -> list[int]:
-        """seqNos that should be there: of the account so far, from 0 to the highest."""
+        """The seqNos from 0 to the highest received that were not received."""
         return sorted(set(range(max(self.events, default=-1) + 1)) - set(self.events))
 
     @property
     def ended_event(self) -> TransactionEventRequest | None:
-        """The event that ended it."""
-        return next((one for one in self.events.values() if one.event_type == "Ended"), None)
+        """The event with eventType Ended."""
+        return next((event for event in self.events.values() if event.event_type == "Ended"), None)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the end is known, and everything before it."""
+        """Whether the Ended event and all events before it were received."""
         return self.ended_event is not None and not self.missing_seq_nos
 
     @property
     def evse_id(self) -> int | None:
-        """Where it took place, once told. E01.FR.16."""
-        return next((one.evse.id for one in self.events.values() if one.evse), None)
+        """The EVSE of the transaction, once reported. E01.FR.16."""
+        return next((event.evse.id for event in self.events.values() if event.evse), None)
 
     @property
     def begin_wh(self) -> Decimal | None:
-        """The register at the begin of the transaction."""
+        """The register at the beginning of the transaction."""
         return next(self._register_values("Transaction.Begin"), None)
 
     @property
     def end_wh(self) -> Decimal | None:
-        """The register at its end."""
+        """The register at the end of the transaction."""
         return next(self._register_values("Transaction.End"), None)
 
     @property
     def energy_wh(self) -> Decimal | None:
-        """What was delivered, exactly; None while one of the two registers is missing."""
+        """The exact delivered energy; None while one of the two registers is missing."""
         begin_wh, end_wh = self.begin_wh, self.end_wh
         return None if begin_wh is None or end_wh is None else end_wh - begin_wh
 
@@ -80,11 +84,11 @@ class TransactionRecord:
                         yield energy_in_wh(sample)
 
     def find_complaints(self) -> list[str]:
-        """What is wrong with the account; empty for a complete one."""
+        """Every violation found in the events; empty for a complete transaction."""
         return [
             *(f"seqNo {seq_no} is missing" for seq_no in self.missing_seq_nos),
             *(
-                f"seqNo {seq_no} came again and said something else"
+                f"seqNo {seq_no} was received again with different content"
                 for seq_no in self._changed_seq_nos
             ),
             *self._find_misplaced(),
@@ -92,13 +96,15 @@ class TransactionRecord:
         ]
 
     def _find_misplaced(self) -> Iterator[str]:
-        """E01.FR.07, E02, E06: one Started first, one Ended last, arrivals in order."""
+        """E01.FR.07, E02, E06: one Started first, one Ended last, events received in order."""
         if not self.events:
             return
-        for event_type, where in (("Started", 0), ("Ended", max(self.events))):
-            found = [no for no, one in self.events.items() if one.event_type == event_type]
-            if found != [where]:
-                yield f"{event_type} at seqNo {found or 'none'}, expected at {where}"
+        for event_type, expected in (("Started", 0), ("Ended", max(self.events))):
+            seq_nos = [
+                seq_no for seq_no, event in self.events.items() if event.event_type == event_type
+            ]
+            if seq_nos != [expected]:
+                yield f"{event_type} at seqNo {seq_nos or 'none'}, expected at {expected}"
         for earlier, later in pairwise(self.events):
             if later < earlier:
                 yield f"seqNo {later} arrived after {earlier}"
@@ -118,17 +124,17 @@ class TransactionRecord:
 
 
 class CsmsLedger:
-    """All accounts by transactionId, in the order they were first heard of."""
+    """The records of all transactions by transactionId, in order of their first event."""
 
     def __init__(self) -> None:
         self.transactions: dict[str, TransactionRecord] = {}
 
     def add_event(self, event: TransactionEventRequest) -> TransactionRecord:
-        """Enter one event; the account it belongs to."""
-        name = event.transaction_info.transaction_id
-        account = self.transactions.setdefault(name, TransactionRecord(name))
-        account.add_event(event)
-        return account
+        """Record one event; returns the record of its transaction."""
+        transaction_id = event.transaction_info.transaction_id
+        record = self.transactions.setdefault(transaction_id, TransactionRecord(transaction_id))
+        record.add_event(event)
+        return record
 
 
 def is_register(sample: SampledValueType) -> bool:
@@ -137,10 +143,10 @@ def is_register(sample: SampledValueType) -> bool:
 
 
 def energy_in_wh(sample: SampledValueType) -> Decimal:
-    """An energy, exactly.
+    """The exact energy of a sample, in Wh.
 
     Raises:
-        KeyError: its unit is none of an energy.
+        KeyError: the unit is not Wh or kWh.
     """
     unit = sample.unit_of_measure
     if unit is None:
@@ -149,5 +155,5 @@ def energy_in_wh(sample: SampledValueType) -> Decimal:
 
 
 def _without_offline(event: TransactionEventRequest) -> TransactionEventRequest:
-    """The event as far as it may not change between two attempts. E04, E12."""
+    """The event without the one field that may differ between two attempts. E04, E12."""
     return replace(event, offline=None)

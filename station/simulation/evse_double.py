@@ -1,8 +1,9 @@
-"""What stands at an EVSE, and what do the devices there say of it?
+"""Simulated EVSEs and the control loop of the simulation.
 
-A `Bay` is the physical side: cable, EV, contactor, meter, faults. It outlives the program; when
-the program dies, its contactor opens. `Hands` is one life's body: it acts on what is wanted and
-tells what happens, in the words and the order of the real one.
+`EvseDouble` is the physical side: cable, EV, contactor, meter, faults. It survives the program;
+when the program is killed, its contactor opens. `ControlLoopDouble` belongs to one run of the
+program: it acts on the desired state and reports what happens, with the same observations and in
+the same order as `station.runtime.hardware`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ WATT_MS_PER_TENTH_WH: Final = 360_000  # watts times milliseconds in a tenth of 
 
 @dataclass
 class SimulatedEv:
-    """A car that wants so much."""
+    """An EV with the energy it needs and the power it takes."""
 
     energy_needed_wh: Decimal = Decimal(20_000)
     power_w: int = 60_000
@@ -46,15 +47,16 @@ class SimulatedEv:
 
 
 class DeviceFaults:
-    """What is wrong with the devices; EVSE 0 is the station."""
+    """Active faults of the devices; EVSE 0 is the station."""
 
     def __init__(self) -> None:
         self.faults: dict[tuple[int, str, str], DeviceFaulted] = {}
 
     def blocks_evse(self, evse_id: int) -> bool:
-        """Whether an EVSE may not charge."""
+        """Whether a fault forbids charging at an EVSE."""
         return any(
-            one.blocks_charging and one.evse_id in (0, evse_id) for one in self.faults.values()
+            fault.blocks_charging and fault.evse_id in (0, evse_id)
+            for fault in self.faults.values()
         )
 
     def add_fault(self, fault: DeviceFaulted) -> None:
@@ -66,7 +68,7 @@ class DeviceFaults:
 
 @dataclass
 class EvseDouble:
-    """One EVSE as it stands there."""
+    """The physical side of one EVSE."""
 
     evse_id: int
     ev: SimulatedEv | None = None
@@ -74,10 +76,10 @@ class EvseDouble:
     energy_flowing: bool = False
     register_tenths_wh: int = 1_000_000  # of a Wh: the meter's register
     faults: DeviceFaults = field(default_factory=lambda: DeviceFaults())
-    on_change: Callable[[], None] = lambda: None  # whoever watches it wants to know
-    _remainder_watt_ms: int = 0  # watt-milliseconds that are no tenth yet
+    on_change: Callable[[], None] = lambda: None  # wakes the control loop
+    _remainder_watt_ms: int = 0  # watt-milliseconds that do not make a tenth of a Wh yet
     _counted_at_s: float = 0.0
-    _needed_tenths_wh: int = 0  # tenths the EV still takes
+    _needed_tenths_wh: int = 0  # of a Wh, that the EV still takes
 
     @property
     def is_blocked(self) -> bool:
@@ -90,7 +92,7 @@ class EvseDouble:
 
     @property
     def energy_wh(self) -> Decimal:
-        """The register, as exact as this meter is."""
+        """The register, with the resolution of this meter, 0.1 Wh."""
         self._update_register()
         return Decimal(self.register_tenths_wh).scaleb(-1)
 
@@ -99,7 +101,7 @@ class EvseDouble:
         return self.ev.power_w if self.ev and self.energy_flowing else 0
 
     def full_at_s(self) -> float:
-        """When the EV has what it needs, of trio's clock; infinite while nothing flows."""
+        """When the EV has the energy it needs, of trio's clock; infinite while none flows."""
         if not self.power_w:
             return float("inf")
         return (
@@ -112,7 +114,7 @@ class EvseDouble:
             self.on_change()
 
     def disconnect_ev(self) -> None:
-        """The EV side lets go; a closed contactor opens by itself."""
+        """Unplug the EV; a closed contactor opens by itself."""
         if self.ev is not None:
             self.open_contactor()
             self.ev = None
@@ -132,17 +134,17 @@ class EvseDouble:
         self.energy_flowing = flowing
 
     def _update_register(self) -> None:
-        """Bring the register up to now."""
+        """Count the energy up to now."""
         now = trio.current_time()
         watt_ms = self.power_w * round((now - self._counted_at_s) * 1000) + self._remainder_watt_ms
         self._counted_at_s = now
-        grown, self._remainder_watt_ms = divmod(watt_ms, WATT_MS_PER_TENTH_WH)
-        self.register_tenths_wh += grown
-        self._needed_tenths_wh -= grown
+        added_tenths_wh, self._remainder_watt_ms = divmod(watt_ms, WATT_MS_PER_TENTH_WH)
+        self.register_tenths_wh += added_tenths_wh
+        self._needed_tenths_wh -= added_tenths_wh
 
 
 class ControlLoopDouble:
-    """The body of one life: senses and hands for all bays."""
+    """The control loop of one run of the program, for all EVSEs."""
 
     def __init__(
         self,
@@ -153,15 +155,15 @@ class ControlLoopDouble:
         on_closing: Callable[[int], None],
         random_source: random.Random,
     ) -> None:
-        """Get ready; `run` begins.
+        """Prepare; `run` starts the loop.
 
         Args:
-            bays: what is out there, by EVSE.
-            trouble: what is wrong with the devices.
-            wanted: what shall be.
-            observe: takes what is told.
-            closing: told right before a contactor closes.
-            dice: for how long devices take.
+            evses: the physical side, by EVSE id.
+            faults: active faults of the devices.
+            desired_state: the state to establish.
+            observe: receives the observations.
+            on_closing: called right before a contactor closes.
+            random_source: for the delays of devices.
         """
         self._desired_state = desired_state
         self._observe = observe
@@ -170,59 +172,61 @@ class ControlLoopDouble:
         self._change_event = trio.Event()
         self._is_running = False
         self._evse_controls = {
-            evse_id: EvseControlDouble(bay, observe, on_closing, random_source)
-            for evse_id, bay in evses.items()
+            evse_id: EvseControlDouble(evse, observe, on_closing, random_source)
+            for evse_id, evse in evses.items()
         }
 
     def read_meter(self, evse_id: int) -> MeterRead | None:
-        """The newest reading, as the scribe asks for it."""
-        arm = self._evse_controls.get(evse_id)
-        return arm.read_meter() if arm and self._is_running else None
+        """The newest reading, for the recorder."""
+        control = self._evse_controls.get(evse_id)
+        return control.read_meter() if control and self._is_running else None
 
     async def run(self) -> None:
-        """Act and tell until cancelled; then all contactors open, and it is told."""
+        """Act and report until cancelled; then open all contactors and report it."""
         self._is_running = True
-        for arm in self._evse_controls.values():
-            arm.evse.on_change = self.request_step
+        for control in self._evse_controls.values():
+            control.evse.on_change = self.request_step
         try:
             while True:
                 self._change_event = trio.Event()
-                seen = self._desired_state.value
+                desired_state = self._desired_state.value
                 self._report_faults()
-                due = min(arm.run_step(seen) for arm in self._evse_controls.values())
+                due = min(
+                    control.run_step(desired_state) for control in self._evse_controls.values()
+                )
                 with trio.move_on_at(due):
-                    await self._wait_for_change(seen)
+                    await self._wait_for_change(desired_state)
         finally:
-            for arm in self._evse_controls.values():
-                arm.evse.on_change = lambda: None
-                arm.shut_down()
+            for control in self._evse_controls.values():
+                control.evse.on_change = lambda: None
+                control.shut_down()
 
     def request_step(self) -> None:
-        """Something is different out there."""
+        """The physical side changed."""
         self._change_event.set()
 
     def _report_faults(self) -> None:
-        now = dict(self._faults.faults)
-        for name in sorted(self._reported_faults.keys() - now.keys()):
+        faults = dict(self._faults.faults)
+        for name in sorted(self._reported_faults.keys() - faults.keys()):
             self._observe(DeviceRecovered(*name))
-        for name in sorted(now.keys() - self._reported_faults.keys()):
-            self._observe(now[name])
-        self._reported_faults = now
+        for name in sorted(faults.keys() - self._reported_faults.keys()):
+            self._observe(faults[name])
+        self._reported_faults = faults
 
-    async def _wait_for_change(self, seen: DesiredState) -> None:
+    async def _wait_for_change(self, current: DesiredState) -> None:
         async with trio.open_nursery() as nursery:
 
-            async def wanted() -> None:
-                await self._desired_state.wait_changed(seen)
+            async def wait_desired_state() -> None:
+                await self._desired_state.wait_changed(current)
                 nursery.cancel_scope.cancel()
 
-            nursery.start_soon(wanted)
+            nursery.start_soon(wait_desired_state)
             await self._change_event.wait()
             nursery.cancel_scope.cancel()
 
 
 class EvseControlDouble:
-    """What one life does and says at one bay. Times are of trio's clock."""
+    """Control of one EVSE by one run of the program. Times are of trio's clock."""
 
     def __init__(
         self,
@@ -235,16 +239,16 @@ class EvseControlDouble:
         self._observe = observe
         self._on_closing = on_closing
         self._random_source = random_source
-        self._reported_plugged: bool | None = None  # as told; the next four too
+        self._reported_plugged: bool | None = None
         self._cable_changes = 0
         self._reported_closed: bool | None = None
         self._reported_flow: EnergyFlow = "none"
         self._last_reading_s: float | None = None
-        self._move_due_s: float | None = None  # the contactor moves
-        self._ev_stopped = False  # the EV's wish to end was told
+        self._move_due_s: float | None = None  # when the contactor moves
+        self._ev_stopped = False  # EvStoppedCharging was reported
 
     def run_step(self, desired_state: DesiredState) -> float:
-        """Do and tell what is to be done by now; when to look again."""
+        """Act on the desired state and report; returns the time of the next step."""
         now = trio.current_time()
         self._report_cable()
         energy, suspended = _desired_energy(desired_state, self.evse.evse_id, self._cable_changes)
@@ -255,61 +259,63 @@ class EvseControlDouble:
         return min(self._wake_times(now))
 
     def shut_down(self) -> None:
-        """The way out: open, and say the last register."""
+        """Open the contactor, and report it and the last register."""
         if self.evse.contactor_closed:
             self.evse.open_contactor()
         if self._reported_plugged is not None:
             self._report_power(False)
 
     def read_meter(self) -> MeterRead:
-        bay = self.evse
-        volts = Decimal("800.5") if bay.contactor_closed else Decimal("0.0")
+        evse = self.evse
+        voltage_v = Decimal("800.5") if evse.contactor_closed else Decimal("0.0")
         return MeterRead(
-            evse_id=bay.evse_id,
-            energy_wh=bay.energy_wh,
-            voltage_v=volts,
-            current_a=Decimal(bay.power_w // 80).scaleb(-1),
-            power_w=Decimal(bay.power_w),
+            evse_id=evse.evse_id,
+            energy_wh=evse.energy_wh,
+            voltage_v=voltage_v,
+            current_a=Decimal(evse.power_w // 80).scaleb(-1),
+            power_w=Decimal(evse.power_w),
         )
 
-    # --- Doing -----------------------------------------------------------------------------------
+    # --- Acting ----------------------------------------------------------------------------------
 
     def _move_contactor(self, should_close: bool, now: float) -> None:
         """Close or open the contactor, after the time it takes."""
-        bay = self.evse
-        shall = should_close and bay.ev is not None and not bay.is_blocked and not self._ev_stopped
-        if shall is bay.contactor_closed:
+        evse = self.evse
+        close = (
+            should_close and evse.ev is not None and not evse.is_blocked and not self._ev_stopped
+        )
+        if close is evse.contactor_closed:
             self._move_due_s = None
             return
-        if bay.is_blocked and bay.contactor_closed:
-            bay.open_contactor()  # protection waits for nobody
+        if evse.is_blocked and evse.contactor_closed:
+            evse.open_contactor()  # a protective action opens at once
             self._move_due_s = None
             return
         if self._move_due_s is None:
             self._move_due_s = now + self._random_source.uniform(
-                *(CLOSE_DELAY_S if shall else OPEN_DELAY_S)
+                *(CLOSE_DELAY_S if close else OPEN_DELAY_S)
             )
         if now < self._move_due_s:
             return
         self._move_due_s = None
-        if shall:
-            self._on_closing(bay.evse_id)
-            bay.contactor_closed = True
+        if close:
+            self._on_closing(evse.evse_id)
+            evse.contactor_closed = True
         else:
-            bay.open_contactor()
+            evse.open_contactor()
 
     def _update_flow(self, suspended: bool) -> None:
-        bay = self.evse
-        if bay.ev and bay.contactor_closed and bay.is_full and not self._ev_stopped:
+        evse = self.evse
+        if evse.ev and evse.contactor_closed and evse.is_full and not self._ev_stopped:
             self._ev_stopped = True
-            bay.set_flow(False)
-            self._observe(EvStoppedCharging(bay.evse_id))
-        flows = bay.contactor_closed and bay.ev is not None and not bay.ev.is_paused
+            evse.set_flow(False)
+            self._observe(EvStoppedCharging(evse.evse_id))
+        flows = evse.contactor_closed and evse.ev is not None and not evse.ev.is_paused
         flows = flows and not suspended and self._move_due_s is None and not self._ev_stopped
-        if flows is not bay.energy_flowing:
-            bay.set_flow(flows)
+        if flows is not evse.energy_flowing:
+            evse.set_flow(flows)
 
-    # --- Telling ---------------------------------------------------------------------------------
+    # --- Reporting -------------------------------------------------------------------------------
 
     def _report_cable(self) -> None:
         plugged = self.evse.ev is not None
@@ -325,7 +331,7 @@ class EvseControlDouble:
             self._reported_flow = "none"
 
     def _report_power(self, suspended: bool) -> None:
-        """Flow and contactor; before an open one is told, the last register."""
+        """Report flow and contactor; the last register before an opened contactor."""
         closed, flow = self.evse.contactor_closed, self._current_flow(suspended)
         if self._reported_closed and not closed:
             self._report_reading()
@@ -364,9 +370,14 @@ class EvseControlDouble:
             yield max(now + 0.001, self.evse.full_at_s() + 0.001)
 
 
-def _desired_energy(desired_state: DesiredState, evse_id: int, cables: int) -> tuple[bool, bool]:
-    """Energy, or none but stay connected; for the EV that is there now, not one before it."""
+def _desired_energy(
+    desired_state: DesiredState, evse_id: int, cable_changes: int
+) -> tuple[bool, bool]:
+    """Whether energy is allowed, and whether it is suspended with the contactor closed.
+
+    Only for the present EV: a desired state for an earlier cable report does not count.
+    """
     for evse in desired_state.evses:
-        if evse.evse_id == evse_id and evse.cable_report_count == cables:
+        if evse.evse_id == evse_id and evse.cable_report_count == cable_changes:
             return evse.energy_allowed, evse.suspended
     return False, False

@@ -1,7 +1,26 @@
-"""What may happen to a station in a world with faults?
+"""Plans of simulated worlds: the events that can happen to a station, and what each does.
 
-A `Plan` is a whole world: how the station is configured, and the things that happen to it, each
-with its time. Everything that happens is a `ScheduledEvent`; its name is a row of HAPPENINGS.
+A `Plan` is a whole world: seed, configured variables, and a sequence of `ScheduledEvent`s. The kind
+of an event is a key of `EVENT_ACTIONS`, which is the name of the function that carries it out:
+
+    EV driver    start_session, connect_ev, disconnect_ev, present_id_token, pause_ev,
+                 press_stop_button
+    network      cut_connection, switch_network, slow_network
+    CSMS         restart_csms, set_fault_rates, set_registration, send_csms_request, stop_remotely,
+                 send_raw_frame
+    station      raise_fault, step_clock, retry_calls, send_sigterm
+    host, disk   kill_process, kill_at_commit, fail_disk, fill_disk, stall_disk
+
+Rules:
+
+* An event that lasts registers its end with `undo_after`. At the end of the plan all such ends are
+  carried out at once, latest first; after that the world has no faults.
+* `seeds.py` makes the arguments of an event; a plan is data and can be written by hand (see
+  `tests/simulation/test_found_seeds.py`) or shrunk.
+* The commit faults have two phases. "before": the commit is lost. "after": it is in the file, but
+  the recorder does not know yet. Both must look the same from outside, apart from the entries.
+* The names of events and of their arguments are kept in plans of tests; renaming one means to
+  rename it there, in `seeds.py` and in `tests/ground_truth`.
 """
 
 from __future__ import annotations
@@ -22,25 +41,29 @@ from station.simulation.faulty_csms import NO_FAULTS, FaultRates
 from station.simulation.station_process import ProcessKilledError, StationProcess
 from station.simulation.world import SimulatedWorld
 
-NOISE_MESSAGE_IDS: Final = ("noise-", "-1")  # how the messageIds of what answers it begin
+NOISE_MESSAGE_IDS: Final = ("noise-", "-1")  # prefixes of the messageIds of `send_raw_frame`
 
 
 class ScheduledEvent(msgspec.Struct, frozen=True):
-    """Something that happens, so many seconds after the beginning."""
+    """An event, at so many seconds after the beginning."""
 
     at_s: float
     kind: str
     arguments: dict[str, Any]
 
     def __str__(self) -> str:
-        how = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
-        return f"{self.kind}({how})"
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.kind}({arguments})"
 
 
 class Plan(msgspec.Struct, frozen=True):
     """A whole world.
 
-    `seed` is of the dice that are thrown on the way: latencies, and which call meets a mischief.
+    Attributes:
+        seed: of the random source of the run: latencies, and which CALL has a fault of the CSMS.
+        variables: preset at the first start, by path.
+        events: in order of their time.
+        profile: the product.
     """
 
     seed: int
@@ -50,18 +73,18 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def last_event_s(self) -> float:
-        return max((one.at_s for one in self.events), default=0)
+        return max((event.at_s for event in self.events), default=0)
 
 
 class FaultyDisk:
-    """A disk, and a host, that fail on demand."""
+    """Faults of the disk, and of the host at a commit, raised on demand."""
 
     def __init__(self) -> None:
-        self.stall_s = 0.0  # of the next commit
-        self.stalled_until_s = 0.0  # the one under way
-        self.fail_phase: str | None = None  # the next commit: "before" or "after" it is in the file
-        self.kill_phase: str | None = None  # the program, at that moment: "before" or "after"
-        self.is_full = False  # but for what the reserve gives up
+        self.stall_s = 0.0  # how long the next commit takes
+        self.stalled_until_s = 0.0  # end of the commit under way
+        self.fail_phase: str | None = None  # fail the next commit "before" or "after" the write
+        self.kill_phase: str | None = None  # kill the program "before" or "after" the write
+        self.is_full = False  # no room except the released reserve
 
     def clear_faults(self) -> None:
         self.stall_s, self.stalled_until_s, self.fail_phase, self.kill_phase = 0, 0, None, None
@@ -84,25 +107,25 @@ class FaultyDisk:
             raise ProcessKilledError
 
 
-# --- What happens --------------------------------------------------------------------------------
+# --- Events --------------------------------------------------------------------------------------
 
 
 class EventTarget(Protocol):
-    """Where it happens."""
+    """The run an event acts on."""
 
     world: SimulatedWorld
     disk: FaultyDisk
     steps_until_kill: int
 
     def undo_after(self, delay_s: float, action: Callable[[], None]) -> None:
-        """Undo a happening after so many seconds, at the end at the latest."""
+        """Call `action` after so many seconds, at the end of the plan at the latest."""
 
 
 def start_session(
-    stage: EventTarget, *, evse_id: int, who: str, stays_s: float, power_w: int
+    stage: EventTarget, *, evse_id: int, id_token: str, stays_s: float, power_w: int
 ) -> None:
     ev = SimulatedEv(energy_needed_wh=Decimal(5_000), power_w=power_w)
-    stage.world.schedule_session(evse_id, who, ev, stays_s)
+    stage.world.schedule_session(evse_id, id_token, ev, stays_s)
 
 
 def connect_ev(stage: EventTarget, *, evse_id: int) -> None:
@@ -113,14 +136,14 @@ def disconnect_ev(stage: EventTarget, *, evse_id: int) -> None:
     stage.world.evses[evse_id].disconnect_ev()
 
 
-def present_id_token(stage: EventTarget, *, who: str, evse_id: int | None) -> None:
-    stage.world.present_id_token(who, evse_id)
+def present_id_token(stage: EventTarget, *, id_token: str, evse_id: int | None) -> None:
+    stage.world.present_id_token(id_token, evse_id)
 
 
 def pause_ev(stage: EventTarget, *, evse_id: int, seconds: float) -> None:
-    bay = stage.world.evses[evse_id]
-    bay.set_paused(True)
-    stage.undo_after(seconds, partial(bay.set_paused, False))
+    evse = stage.world.evses[evse_id]
+    evse.set_paused(True)
+    stage.undo_after(seconds, partial(evse.set_paused, False))
 
 
 def press_stop_button(stage: EventTarget, *, evse_id: int) -> None:
@@ -137,9 +160,9 @@ def switch_network(stage: EventTarget, *, mode: str, seconds: float) -> None:
 
 
 def slow_network(stage: EventTarget, *, latency_s: float, seconds: float) -> None:
-    lines = stage.world.network
-    lines.latency_s = (latency_s / 4, latency_s)
-    stage.undo_after(seconds, lambda: setattr(lines, "latency_s", (0.005, 0.08)))
+    network = stage.world.network
+    network.latency_s = (latency_s / 4, latency_s)
+    stage.undo_after(seconds, lambda: setattr(network, "latency_s", (0.005, 0.08)))
 
 
 def restart_csms(stage: EventTarget, *, seconds: float) -> None:
@@ -147,9 +170,9 @@ def restart_csms(stage: EventTarget, *, seconds: float) -> None:
     switch_network(stage, mode="down", seconds=seconds)
 
 
-def set_fault_rates(stage: EventTarget, *, seconds: float, **mischief: float) -> None:
+def set_fault_rates(stage: EventTarget, *, seconds: float, **rates: float) -> None:
     csms = stage.world.csms
-    csms.fault_rates = FaultRates(**mischief)
+    csms.fault_rates = FaultRates(**rates)
     stage.undo_after(seconds, lambda: setattr(csms, "fault_rates", NO_FAULTS))
 
 
@@ -157,10 +180,10 @@ def set_registration(stage: EventTarget, *, status: str, interval_s: int, second
     double = stage.world.csms.double
     double.registration_status, double.heartbeat_interval_s = status, interval_s
 
-    def accepts() -> None:
+    def accept_station() -> None:
         double.registration_status, double.heartbeat_interval_s = "Accepted", 300
 
-    stage.undo_after(seconds, accepts)
+    stage.undo_after(seconds, accept_station)
 
 
 def step_clock(stage: EventTarget, *, step_s: float) -> None:
@@ -176,25 +199,25 @@ def raise_fault(
 
 
 def add_device_fault(stage: EventTarget, fault: DeviceFaulted, seconds: float) -> None:
-    """Something is wrong with a device for so long."""
+    """A device has a fault for so many seconds."""
     world = stage.world
     world.device_faults.add_fault(fault)
     _notify_evses(world)
 
-    def ends() -> None:
+    def clear_fault() -> None:
         world.device_faults.clear_fault(fault)
         _notify_evses(world)
 
-    stage.undo_after(seconds, ends)
+    stage.undo_after(seconds, clear_fault)
 
 
 def _notify_evses(world: SimulatedWorld) -> None:
-    for bay in world.evses.values():
-        bay.on_change()
+    for evse in world.evses.values():
+        evse.on_change()
 
 
 def kill_process(stage: EventTarget, *, steps: int, gap_s: float, host: bool) -> None:
-    """The program is killed after so many steps of any task from now on."""
+    """Kill the program after so many steps of any of its tasks."""
     _set_restart_gap(stage, gap_s, host)
     stage.steps_until_kill = steps
 
@@ -205,7 +228,7 @@ def kill_at_commit(stage: EventTarget, *, when: str, gap_s: float, host: bool) -
 
 
 def _set_restart_gap(stage: EventTarget, gap_s: float, host: bool) -> None:
-    """For how long nobody is there, and whether the host is not there either."""
+    """Set how long the program stays away, and whether its host restarts too."""
     stage.world.restart_gap_s = gap_s
     if host:
         stage.world.host_reboot_pending = True
@@ -217,13 +240,13 @@ def fail_disk(stage: EventTarget, *, when: str, gap_s: float) -> None:
 
 
 def fill_disk(stage: EventTarget, *, free_bytes: int, seconds: float) -> None:
-    """Somebody else takes up the room, for a while."""
+    """Leave only so many free bytes, for so many seconds."""
 
-    def fills(left: int) -> None:
-        stage.world.free_bytes, stage.disk.is_full = left, left == 0
+    def set_free_bytes(free: int) -> None:
+        stage.world.free_bytes, stage.disk.is_full = free, free == 0
 
-    stage.undo_after(seconds, partial(fills, stage.world.free_bytes))
-    fills(free_bytes)
+    stage.undo_after(seconds, partial(set_free_bytes, stage.world.free_bytes))
+    set_free_bytes(free_bytes)
 
 
 def stall_disk(stage: EventTarget, *, seconds: float) -> None:
@@ -242,10 +265,10 @@ def send_csms_request(stage: EventTarget, *, action: str, payload: dict[str, Any
 
 
 def stop_remotely(stage: EventTarget, *, evse_id: int) -> None:
-    """The CSMS ends what it knows to run there."""
-    for account in stage.world.csms.double.ledger.transactions.values():
-        if account.evse_id == evse_id and account.ended_event is None:
-            payload = {"transactionId": account.transaction_id}
+    """The CSMS stops each transaction that its ledger has open on the EVSE."""
+    for record in stage.world.csms.double.ledger.transactions.values():
+        if record.evse_id == evse_id and record.ended_event is None:
+            payload = {"transactionId": record.transaction_id}
             send_csms_request(stage, action="RequestStopTransaction", payload=payload)
 
 
@@ -254,15 +277,16 @@ def send_raw_frame(stage: EventTarget, *, text: str) -> None:
 
 
 def retry_calls(stage: EventTarget, *, calls: list[int]) -> None:
-    """Somebody at the station wants parked calls to be tried again."""
+    """An operator retries parked calls; an empty list: all of them."""
     stage.world.observe(CallRetryRequested(tuple(calls)))
 
 
 EVENT_ACTIONS: Final[dict[str, Callable[..., None]]] = {
-    one.__name__: one
-    for one in (
+    action.__name__: action
+    for action in (
         start_session, connect_ev, disconnect_ev, present_id_token, pause_ev, press_stop_button,
-        cut_connection, switch_network, slow_network, restart_csms, set_fault_rates, set_registration, step_clock, raise_fault,
+        cut_connection, switch_network, slow_network, restart_csms, set_fault_rates,
+        set_registration, step_clock, raise_fault,
         kill_process, kill_at_commit, fail_disk, fill_disk, stall_disk, send_sigterm,
         send_csms_request, stop_remotely, send_raw_frame, retry_calls,
     )

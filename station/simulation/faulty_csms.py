@@ -1,8 +1,8 @@
-"""How does a CSMS behave on its bad days?
+"""A CSMS with faults, on simulated connections.
 
-`FaultyCsms` puts a `CsmsDouble` behind simulated wires. Its `FaultRates` says how often an answer is
-lost, late, doubled, refused or nonsense, and how often the wire breaks right before or after the
-CSMS has taken a message in.
+`FaultyCsms` connects a `CsmsDouble` to the simulated network. `FaultRates` has the probability of
+each fault per CALL of the station: a response that is missing, late, duplicated, malformed or a
+CALLERROR, and a connection that breaks right before or after the CSMS processed the CALL.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from station.simulation.event_queue import EventQueue, SimulatedClock
 from station.simulation.network import GOING_AWAY, SimulatedConnection, SimulatedNetwork
 
 LATE_RESPONSE_S: Final = (5.0, 150.0)  # the station waits 30 s
-DUPLICATE_DELAY_MAX_S: Final = 3.0  # until an answer comes again, at most
-CALLS_MAX: Final = 200  # calls of ours that are remembered
+DUPLICATE_DELAY_MAX_S: Final = 3.0  # until a response is sent again, at most
+CALLS_MAX: Final = 200  # of the CSMS, that are kept
 
 ALICE, BOB, CAROL, MALLORY = "04A224B2", "04B224B2", "04C224B2", "04D224B2"
 GROUP_ID_TOKEN: Final = IdTokenType(id_token="FAMILY", type="Central")
@@ -39,40 +39,44 @@ ID_TOKENS: Final = {
 
 
 class FaultRates(msgspec.Struct, frozen=True, kw_only=True):
-    """How probable each mischief is, per call of the station. The rest is answered."""
+    """Probability of each fault per CALL of the station. All other CALLs are answered.
 
-    lost: float = 0  # taken in, never answered
-    deaf: float = 0  # not even taken in
-    late: float = 0
-    twice: float = 0
-    refused: float = 0  # a CALLERROR
-    nonsense: float = 0  # taken in, answered with what is no answer
-    cut_before: float = 0  # the wire breaks before it is taken in
-    cut_after: float = 0  # and after, before the answer leaves
+    The order of the fields is the order in which one random number is compared with them.
+    """
+
+    no_response: float = 0  # processed, never answered
+    ignored: float = 0  # neither processed nor answered
+    late_response: float = 0
+    duplicate_response: float = 0
+    call_error: float = 0  # not processed, answered with a CALLERROR
+    malformed_response: float = 0  # processed, answered with an invalid payload
+    cut_before_processing: float = 0  # the connection breaks, the CALL is not processed
+    cut_after_processing: float = 0  # the connection breaks before the response is sent
 
 
 NO_FAULTS: Final = FaultRates()
 
 
 class CsmsObserver:
-    """Whoever watches the line and the ledger. This one does not care."""
+    """Observer of connections and ledger. This base class ignores everything."""
 
     def on_connected(self, connection: SimulatedConnection) -> None:
-        """A station is there."""
+        """A station connected."""
 
     def on_frame_sent(self, connection: SimulatedConnection, text: str) -> None:
-        """The station sends a frame."""
+        """The station sent a frame."""
 
     def on_transaction_event(self, event: TransactionEventRequest) -> None:
-        """The CSMS takes a TransactionEvent in."""
+        """The CSMS received a TransactionEvent."""
 
 
 class FaultyCsms:
-    """The CSMS's end of all wires.
+    """The CSMS's end of all connections.
 
     Attributes:
-        temper, registration: change them, and the next answer obeys.
-        did: how often each mischief was done.
+        fault_rates: can be changed at any time; used for the next CALL.
+        fault_counts: how often each fault occurred.
+        calls: the latest `CALLS_MAX` CALLs of the CSMS.
     """
 
     def __init__(
@@ -93,17 +97,17 @@ class FaultyCsms:
         self._get_network = get_network
         self._connection: SimulatedConnection | None = None
         self._fault_actions = {
-            "lost": self._process_silently,
-            "deaf": lambda wire, text: None,
-            "late": self._respond_late,
-            "twice": self._respond_twice,
-            "refused": self._respond_with_error,
-            "nonsense": self._respond_malformed,
-            "cut_before": lambda wire, text: wire.cut(),
-            "cut_after": self._process_then_cut,
+            "no_response": self._process_silently,
+            "ignored": lambda connection, text: None,
+            "late_response": self._respond_late,
+            "duplicate_response": self._respond_twice,
+            "call_error": self._respond_with_error,
+            "malformed_response": self._respond_malformed,
+            "cut_before_processing": lambda connection, text: connection.cut(),
+            "cut_after_processing": self._process_then_cut,
         }
 
-    # --- The wire --------------------------------------------------------------------------------
+    # --- Connections -----------------------------------------------------------------------------
 
     def on_connected(self, connection: SimulatedConnection) -> None:
         if self._connection is not None:
@@ -115,14 +119,14 @@ class FaultyCsms:
         self._observer.on_frame_sent(connection, text)
 
     def on_frame_arrived(self, connection: SimulatedConnection, text: str) -> None:
-        """A frame of the station, treated as the temper has it."""
-        called = isinstance(rpc.parse_frame(text.encode()), rpc.CallFrame)
-        mischief = self._pick_fault() if called else None
-        if mischief is None:
+        """Process a frame of the station; a CALL may have one of the faults."""
+        is_call = isinstance(rpc.parse_frame(text.encode()), rpc.CallFrame)
+        fault = self._pick_fault() if is_call else None
+        if fault is None:
             self._send_responses(connection, text)
         else:
-            self.fault_counts[mischief] += 1
-            self._fault_actions[mischief](connection, text)
+            self.fault_counts[fault] += 1
+            self._fault_actions[fault](connection, text)
 
     def on_disconnected(self, connection: SimulatedConnection) -> None:
         if connection is self._connection:
@@ -130,27 +134,27 @@ class FaultyCsms:
             self.double.on_disconnected()
 
     def restart(self) -> None:
-        """It goes away and comes back; what it has taken in is in its database."""
+        """Cut the connection as a restarting CSMS does; its ledger is kept."""
         self._get_network().cut_connection(CloseReason(GOING_AWAY, "restarting"))
 
-    # --- Asking ----------------------------------------------------------------------------------
+    # --- CALLs of the CSMS -----------------------------------------------------------------------
 
     def send_request(self, request: Datatype) -> None:
-        """Ask the station something, if one is there."""
-        wire = self._connection
-        if wire is None:
+        """Send a request to the station, if one is connected."""
+        connection = self._connection
+        if connection is None:
             return
-        asked, texts = self.double.queue_call(request)
-        self.calls = [*self.calls[-CALLS_MAX:], asked]
+        call, texts = self.double.queue_call(request)
+        self.calls = [*self.calls[-CALLS_MAX:], call]
         for text in texts:
-            wire.send_to_station(text)
+            connection.send_to_station(text)
 
     def send_text(self, text: str) -> None:
-        """Send any text at all."""
+        """Send any text, valid or not."""
         if self._connection is not None:
             self._connection.send_to_station(text)
 
-    # --- Mischief --------------------------------------------------------------------------------
+    # --- Faults ----------------------------------------------------------------------------------
 
     def _pick_fault(self) -> str | None:
         chance = self._random_source.random()
@@ -161,25 +165,25 @@ class FaultyCsms:
         return None
 
     def _send_responses(self, connection: SimulatedConnection, text: str) -> None:
-        for answer in self.double.receive_frame(text):
-            connection.send_to_station(answer)
+        for response in self.double.receive_frame(text):
+            connection.send_to_station(response)
 
     def _process_silently(self, connection: SimulatedConnection, text: str) -> None:
         self.double.receive_frame(text)
 
     def _respond_late(self, connection: SimulatedConnection, text: str) -> None:
-        for answer in self.double.receive_frame(text):
+        for response in self.double.receive_frame(text):
             self._event_queue.run_after(
                 self._random_source.uniform(*LATE_RESPONSE_S),
-                partial(connection.send_to_station, answer),
+                partial(connection.send_to_station, response),
             )
 
     def _respond_twice(self, connection: SimulatedConnection, text: str) -> None:
-        for answer in self.double.receive_frame(text):
-            connection.send_to_station(answer)
+        for response in self.double.receive_frame(text):
+            connection.send_to_station(response)
             self._event_queue.run_after(
                 self._random_source.uniform(0, DUPLICATE_DELAY_MAX_S),
-                partial(connection.send_to_station, answer),
+                partial(connection.send_to_station, response),
             )
 
     def _respond_with_error(self, connection: SimulatedConnection, text: str) -> None:

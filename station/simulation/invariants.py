@@ -1,8 +1,38 @@
-"""What must hold at every step, whatever happens?
+"""Invariants of the station that are checked at every step of a simulation.
 
-`Witness` sees each commit, each frame, each entry in the CSMS's ledger and each contactor that
-closes, and keeps books of its own: a second memory, folded from what is in the file and nothing
-else. It raises `InvariantError` at the first step that breaks a promise (README, section 2).
+`InvariantChecker` observes each commit, each frame, each event in the CSMS's ledger and each
+contactor that closes. It keeps records of its own: a second `State`, applied from the entries in
+the file and from nothing else. The first step that breaks a promise raises `InvariantError`, which
+begins with its name:
+
+    P1      Nothing acknowledged is lost: at each start the file holds all entries seen before, and
+            a commit under way either whole or not at all.
+            on_process_started, _apply_entries
+    P2      TransactionEvents: seqNo gapless from 0, Started first, nothing after Ended; sent in
+            order, and again only without a response; dropped only on a full disk; at the end the
+            ledger of the CSMS equals the journal. Registers never decrease.
+            _check_queued, _check_order, _check_resend, _check_dropped, check_completeness,
+            _record_entry
+    P3      Commit before effect: every frame sent and every closing contactor follows from entries
+            in the file.
+            _check_sent_call, _check_sent_reply, on_transaction_event, on_contactor_closing
+    P4      Replay is exact: after start-up and after each commit, the state equals the second one
+            and encodes to the same bytes.
+            on_process_started, after_commit
+    P6      Bounds: size of the state, waiting observations, deadlines without an effect.
+            on_process_started, after_commit, _check_deadline_effect
+    P7      The pause between two attempts is kept on uptime, whatever the wall clock does.
+            _check_retry_interval
+    P8      No rule raises.
+            _apply_entries
+    E13     An attempt fails only by an error or after the message timeout.
+            _check_failed_attempt
+    Part 4  One CALL is in flight, and no messageId is sent twice.
+            _check_sent_call
+
+Other promises are checked elsewhere: P5 by the mutation sweep of `verify`, P9 by the tests of TLS,
+parsers and floods, P10 by the benchmarks, P11 by the reconciliation of registers in export and
+report.
 """
 
 from __future__ import annotations
@@ -41,97 +71,99 @@ from station.simulation.station_process import StationProcess
 from station.simulation.world import SimulationObserver
 from station.transcript import lines
 
-STATE_BYTES_MAX: Final = 256 * 1024  # bytes of the memory, written: hours of faults leave less
-WAITING_OBSERVATIONS_MAX: Final = 5_000  # observations that the scribe has not taken yet
-IDLE_DEADLINES_MAX: Final = 20  # deadlines in a row that nothing follows from
-TRANSCRIPT_LINES_MAX: Final = 400  # of the transcript
+STATE_BYTES_MAX: Final = 256 * 1024  # of the encoded state; hours of faults need less
+WAITING_OBSERVATIONS_MAX: Final = 5_000  # in the queue of the recorder
+IDLE_DEADLINES_MAX: Final = 20  # deadlines in a row without an effect
+TRANSCRIPT_LINES_MAX: Final = 400  # kept for the report of a failure
 
 _payload_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
 class InvariantError(AssertionError):
-    """A promise of the station, and how it was broken."""
+    """An invariant, and how it was broken."""
 
 
 def check(condition: object, invariant: str, message: str) -> None:
-    """Raise unless it was kept."""
+    """Raise InvariantError unless the condition holds."""
     if not condition:
         raise InvariantError(f"{invariant}: {message}")
 
 
 class SentAttempt(msgspec.Struct):
-    """A CALL that went, or may go, over the wire."""
+    """An attempt of a CALL, as journaled; sent once it has a connection."""
 
-    call: int
+    call: int  # number of the entry that queued it
     action: str
     message_id: str
     offline: bool
-    connection: SimulatedConnection | None = None  # that it went over
-    sent_uptime_ms: int | None = None  # uptime at which it did
-    already_answered: bool = False  # at the decision an earlier attempt was answered already
+    connection: SimulatedConnection | None = None  # it was sent on
+    sent_uptime_ms: int | None = None
+    already_answered: bool = False  # an earlier attempt was answered when this one was decided
     answered: bool = False  # a CALLRESULT for it is in the journal
-    is_finished: bool = False  # it is given up, or answered
+    is_finished: bool = False  # it has a response, or was given up
 
 
 class InvariantChecker(SimulationObserver):
-    """Keeps the books.
+    """Checks the invariants; see the module's docstring.
 
     Attributes:
-        lines: what happened last, for a person.
-        resent: TransactionEvents that went over the wire again.
-        excused: how often an answer did not come in time, was an error, or came to nobody.
+        recent_lines: the latest entries and events, for the report of a failure.
+        resent_count: TransactionEvents that were sent again.
+        allowed_resends: attempts that failed, or were lost with their connection.
     """
 
     def __init__(self, product: Product) -> None:
         self.product = product
         self.process: StationProcess | None = None
-        self.state: State | None = None  # of what is in the file
+        self.state: State | None = None  # from the entries in the file
         self.seq = 0
         self.recent_lines: deque[str | Entry] = deque(maxlen=TRANSCRIPT_LINES_MAX)
         self.resent_count = self.allowed_resends = 0
-        self._pending_commit: list[Entry] = []  # a commit of which nobody knows yet how it ended
+        self._pending_commit: list[Entry] = []  # a commit with an unknown outcome
         self._queued_calls: dict[int, CallQueued] = {}
-        self._calls_by_transaction: dict[str, list[int]] = {}  # calls by transactionId, in order
+        self._calls_by_transaction: dict[str, list[int]] = {}  # by transactionId, in order
         self._ended_transactions: set[str] = set()
         self._delivered_calls: set[int] = set()
         self._parked_calls: set[int] = set()
-        self._dropped_calls: set[int] = set()  # given up for want of room. E12.FR.05
+        self._dropped_calls: set[int] = set()  # on a full disk. E12.FR.05
         self._attempt_by_id: dict[str, SentAttempt] = {}  # by messageId
         self._attempts_by_call: dict[int, list[SentAttempt]] = {}
-        self._in_flight: SentAttempt | None = None  # on the wire in use
+        self._in_flight: SentAttempt | None = None  # on the connection in use
         self._allowed_replies: dict[str, list[str]] = {}  # messageId to the texts that may be sent
         self._registers_wh: dict[int, Decimal] = {}
         self._idle_deadlines = 0
 
     def add_line(self, text: str) -> None:
-        """Something happened that no entry tells."""
+        """Add an event of the simulation to the transcript."""
         self.recent_lines.append(text)
 
     def recent_transcript(self) -> str:
-        """The last that happened."""
+        """The latest entries and events, one per line."""
         return "\n".join(
-            one if isinstance(one, str) else lines.format_entry(one) for one in self.recent_lines
+            line if isinstance(line, str) else lines.format_entry(line)
+            for line in self.recent_lines
         )
 
     # --- The file --------------------------------------------------------------------------------
 
     def on_process_started(self, process: StationProcess) -> None:
-        """A life remembers exactly what is in the file: all of what was acknowledged. P1, P4."""
+        """The state after start-up is exactly that of the file, with every commit. P1, P4."""
         self.process = process
         store = process.store
         if self.state is None:
             self.state = State(store.journal_id)
         head = store.head.seq
-        check(head >= self.seq, "P1", f"the file ends at {head}, it was at {self.seq} before")
-        more = list(store.reader.iter_entries(self.seq + 1))
-        whole = not more or [one.seq for one in more] == [one.seq for one in self._pending_commit]
-        check(whole, "P1", f"a part of a commit is in the file: {[one.seq for one in more]}")
+        check(head >= self.seq, "P1", f"the file ends at entry {head}, before at {self.seq}")
+        new_entries = list(store.reader.iter_entries(self.seq + 1))
+        new_seqs = [entry.seq for entry in new_entries]
+        is_whole = not new_seqs or new_seqs == [entry.seq for entry in self._pending_commit]
+        check(is_whole, "P1", f"only a part of a commit is in the file: {new_seqs}")
         self._pending_commit = []
-        self._apply_entries(more)
-        check(process.startup.state == self.state, "P4", "replay gives another memory")
-        written = encode_state(self.state)
-        check(encode_state(process.startup.state) == written, "P4", "two forms of one memory")
-        check(len(written) < STATE_BYTES_MAX, "P6", f"the memory takes {len(written)} bytes")
+        self._apply_entries(new_entries)
+        check(process.startup.state == self.state, "P4", "replay gives another state")
+        encoded = encode_state(self.state)
+        check(encode_state(process.startup.state) == encoded, "P4", "two encodings of one state")
+        check(len(encoded) < STATE_BYTES_MAX, "P6", f"the state takes {len(encoded)} bytes")
         self._in_flight = None
 
     async def before_commit(self, entries: list[Entry]) -> None:
@@ -142,11 +174,11 @@ class InvariantChecker(SimulationObserver):
         self._pending_commit = []
 
     def after_commit(self, state: State) -> None:
-        """What the scribe goes on with is what the file says. P4."""
-        check(state == self.state, "P4", "the memory is not what the journal gives")
+        """The state of the recorder equals the state of the file. P4."""
+        check(state == self.state, "P4", "the recorder's state is not that of the journal")
         assert self.process is not None
-        waiting = len(self.process.recorder._queue)
-        check(waiting < WAITING_OBSERVATIONS_MAX, "P6", f"{waiting} observations wait")
+        waiting_count = len(self.process.recorder._queue)
+        check(waiting_count < WAITING_OBSERVATIONS_MAX, "P6", f"{waiting_count} observations wait")
 
     def _apply_entries(self, entries: Iterable[Entry]) -> None:
         assert self.state is not None
@@ -158,16 +190,16 @@ class InvariantChecker(SimulationObserver):
             self._record_entry(entry)
             self.state = apply_entry(self.state, entry)
             failed = self.state.health.failed_rule
-            check(not failed, "P8", f"{failed} has a fault")
+            check(not failed, "P8", f"rule {failed} failed")
 
     def _check_deadline_effect(self, entry: Entry) -> None:
-        """A deadline from which nothing follows must not come again and again. P6."""
+        """A deadline without an effect must not be repeated endlessly. P6."""
         if isinstance(entry.event, DeadlineReached):
             self._idle_deadlines += 1
             check(
                 self._idle_deadlines < IDLE_DEADLINES_MAX,
                 "P6",
-                f"{self._idle_deadlines} deadlines in vain",
+                f"{self._idle_deadlines} deadlines in a row without an effect",
             )
         elif entry.cause is not None or not isinstance(entry.event, DeadlineReached):
             self._idle_deadlines = 0
@@ -193,78 +225,76 @@ class InvariantChecker(SimulationObserver):
                 self._check_dropped({call for call in calls if self._is_transaction_event(call)})
             case CallRetryRequested(call_seqs=calls):
                 self._parked_calls -= set(calls) if calls else set(self._parked_calls)
-            case CallResultQueued(message_id=asked, payload=payload):
-                self._allowed_replies.setdefault(asked, []).append(
-                    rpc.encode_result(asked, payload)
-                )
-            case CallErrorQueued(message_id=asked, error_code=code, error_description=why):
-                self._allowed_replies.setdefault(asked, []).append(
-                    rpc.encode_error(asked, code, why)
-                )
+            case CallResultQueued(message_id=message_id, payload=payload):
+                text = rpc.encode_result(message_id, payload)
+                self._allowed_replies.setdefault(message_id, []).append(text)
+            case CallErrorQueued(
+                message_id=message_id, error_code=code, error_description=description
+            ):
+                text = rpc.encode_error(message_id, code, description)
+                self._allowed_replies.setdefault(message_id, []).append(text)
             case MeterRead(evse_id=evse_id, energy_wh=energy_wh):
-                before = self._registers_wh.get(evse_id, Decimal(0))
-                told = f"the register of EVSE {evse_id} fell from {before} to {energy_wh} Wh"
-                check(energy_wh >= before, "P2", told)
+                previous_wh = self._registers_wh.get(evse_id, Decimal(0))
+                change = f"register of EVSE {evse_id} fell from {previous_wh} to {energy_wh} Wh"
+                check(energy_wh >= previous_wh, "P2", change)
                 self._registers_wh[evse_id] = energy_wh
 
     def _check_dropped(self, events: set[int]) -> None:
-        """Only samples that were never tried, and only where there is no room. E12.FR.05."""
+        """Only samples that were never sent are dropped, and only on a full disk. E12.FR.05."""
         assert self.state is not None
-        short = self.state.health.storage_level != "enough"
-        check(short or not events, "P2", f"TransactionEvents {events} dropped")
+        is_short = self.state.health.storage_level != "enough"
+        check(is_short or not events, "P2", f"TransactionEvents {events} dropped")
         for call in events:
             body = json.loads(bytes(self._queued_calls[call].payload))
-            check(body["eventType"] == "Updated", "P2", f"dropped for want of room: {body}")
-            check(call not in self._attempts_by_call, "P2", f"{call} dropped, though it was tried")
+            check(body["eventType"] == "Updated", "P2", f"dropped on a full disk: {body}")
+            check(call not in self._attempts_by_call, "P2", f"{call} dropped after an attempt")
         self._dropped_calls |= events
 
     def _is_transaction_event(self, call: int) -> bool:
         return call in self._queued_calls and self._queued_calls[call].transaction_event is not None
 
     def _check_queued(self, call: int, queued: CallQueued) -> None:
-        """E01.FR.07: from 0, without a gap, Started first, nothing after Ended."""
+        """E01.FR.07: seqNo from 0 without a gap, Started first, nothing after Ended."""
         self._queued_calls[call] = queued
-        mark = queued.transaction_event
-        if mark is None:
+        event = queued.transaction_event
+        if event is None:
             return
-        told = self._calls_by_transaction.setdefault(mark.transaction_id, [])
+        calls = self._calls_by_transaction.setdefault(event.transaction_id, [])
         body = json.loads(bytes(queued.payload))
         check(
-            mark.seq_no == body["seqNo"] == len(told),
+            event.seq_no == body["seqNo"] == len(calls),
             "P2",
-            f"seqNo {body['seqNo']} of {mark.transaction_id} where {len(told)} was due",
+            f"seqNo {body['seqNo']} of {event.transaction_id}, expected {len(calls)}",
         )
-        check((body["eventType"] == "Started") == (not told), "P2", f"not the first: {body}")
-        check(
-            mark.transaction_id not in self._ended_transactions, "P2", f"told after its end: {body}"
-        )
-        self._check_idle_reported(mark)
+        check((body["eventType"] == "Started") == (not calls), "P2", f"Started not first: {body}")
+        check(event.transaction_id not in self._ended_transactions, "P2", f"after Ended: {body}")
+        self._check_idle_reported(event)
         if body["eventType"] == "Ended":
-            self._ended_transactions.add(mark.transaction_id)
-        told.append(call)
+            self._ended_transactions.add(event.transaction_id)
+        calls.append(call)
 
-    def _check_idle_reported(self, mark: TransactionEventSummary) -> None:
-        """After a start nobody says that the EV is gone before its EVSE has spoken. E02.FR.13.
+    def _check_idle_reported(self, event: TransactionEventSummary) -> None:
+        """After a start, Idle is not reported before the EVSE reported its cable. E02.FR.13.
 
-        Of an EV that was never told of Idle says nothing new.
+        Idle is no news for a transaction without a charging state, or with Idle as the last one.
         """
         assert self.state is not None
-        before = self.state.transactions.by_id(mark.transaction_id)
-        told = None if before is None else before.charging_state
-        if mark.charging_state != "Idle" or told in (None, "Idle"):
+        transaction = self.state.transactions.by_id(event.transaction_id)
+        last_state = None if transaction is None else transaction.charging_state
+        if event.charging_state != "Idle" or last_state in (None, "Idle"):
             return
-        known = mark.evse_id == 0 or self.state.evses.by_id(mark.evse_id).is_cable_known
-        check(known, "P2", f"Idle, but EVSE {mark.evse_id} has not spoken: {mark}")
+        is_known = event.evse_id == 0 or self.state.evses.by_id(event.evse_id).is_cable_known
+        check(is_known, "P2", f"Idle, but EVSE {event.evse_id} has no cable report: {event}")
 
     def _record_attempt(self, entry: Entry, attempted: CallAttempted) -> None:
         self._check_retry_interval(entry, attempted)
-        before = self._attempts_by_call.get(attempted.call_seq, [])
+        earlier_attempts = self._attempts_by_call.get(attempted.call_seq, [])
         attempt = SentAttempt(
             attempted.call_seq,
             attempted.action,
             attempted.message_id,
             attempted.offline,
-            already_answered=any(one.answered for one in before),
+            already_answered=any(earlier.answered for earlier in earlier_attempts),
         )
         self._attempt_by_id[attempted.message_id] = attempt
         self._attempts_by_call.setdefault(attempted.call_seq, []).append(attempt)
@@ -272,11 +302,11 @@ class InvariantChecker(SimulationObserver):
     def _check_retry_interval(self, entry: Entry, attempted: CallAttempted) -> None:
         """The pause between two attempts is kept, on uptime. E13.FR.03, P7."""
         assert self.state is not None
-        until_ms = self.state.outbox.retry_ms
-        if attempted.lane != "transaction" or until_ms is None:
+        retry_ms = self.state.outbox.retry_ms
+        if attempted.lane != "transaction" or retry_ms is None:
             return
-        late_ms = entry.uptime_ms - until_ms
-        check(late_ms >= 0, "P7", f"{-late_ms} ms before the pause is over: {attempted}")
+        late_ms = entry.uptime_ms - retry_ms
+        check(late_ms >= 0, "P7", f"{-late_ms} ms before the end of the pause: {attempted}")
 
     def _on_frame_received(self, frame: msgspec.Raw) -> None:
         match rpc.parse_frame(frame):
@@ -295,7 +325,7 @@ class InvariantChecker(SimulationObserver):
             self._in_flight = None
 
     def _check_failed_attempt(self, entry: Entry, failed: CallAttemptFailed) -> None:
-        """An attempt fails by an answer that is none, or by a silence that was long enough."""
+        """An attempt fails by an invalid response, or after the message timeout. E13."""
         attempt = self._attempt_by_id[failed.message_id]
         assert self.state is not None
         limit_ms = (
@@ -303,32 +333,35 @@ class InvariantChecker(SimulationObserver):
             * 1000
         )
         waited_ms = entry.uptime_ms - (attempt.sent_uptime_ms or entry.uptime_ms)
-        patient = attempt.is_finished or waited_ms >= limit_ms
-        check(patient, "E13", f"given up {waited_ms} ms after it left: {failed}")
+        is_due = attempt.is_finished or waited_ms >= limit_ms
+        check(is_due, "E13", f"given up {waited_ms} ms after it was sent: {failed}")
         self.allowed_resends += 1
         self._finish_attempt(failed.message_id, answered=False)
 
-    # --- The wire --------------------------------------------------------------------------------
+    # --- Frames ----------------------------------------------------------------------------------
 
     def on_connected(self, connection: SimulatedConnection) -> None:
         self._in_flight = None
 
     def on_frame_sent(self, connection: SimulatedConnection, text: str) -> None:
-        """Nothing leaves that the file does not hold, and nothing leaves twice without need."""
+        """Every frame is in the file; no CALL is sent twice without need. P2, P3."""
         match rpc.parse_frame(text.encode()):
-            case rpc.CallFrame() as frame:
-                self._check_sent_call(connection, frame)
-            case rpc.CallResultFrame(message_id=asked) | rpc.CallErrorFrame(message_id=asked):
-                self._check_sent_reply(asked, text)
-            case broken:
-                check(False, "P3", f"a frame that is no message: {broken}")
+            case rpc.CallFrame() as call:
+                self._check_sent_call(connection, call)
+            case (
+                rpc.CallResultFrame(message_id=message_id)
+                | rpc.CallErrorFrame(message_id=message_id)
+            ):
+                self._check_sent_reply(message_id, text)
+            case frame:
+                check(False, "P3", f"malformed frame sent: {frame}")
 
     def _check_sent_call(self, connection: SimulatedConnection, frame: rpc.CallFrame) -> None:
         attempt = self._attempt_by_id.get(frame.message_id)
         if attempt is None:
             raise InvariantError(f"P3: {frame.action} sent, but not journaled")
-        flying = self._in_flight
-        check(flying is None, "Part 4 §4.1.1", f"{attempt} while {flying} is in flight")
+        in_flight = self._in_flight
+        check(in_flight is None, "Part 4 §4.1.1", f"{attempt} while {in_flight} is in flight")
         check(attempt.connection is None, "Part 4 §4.1.4", f"{attempt} sent twice")
         assert self.process is not None
         attempt.connection, self._in_flight = connection, attempt
@@ -351,96 +384,97 @@ class InvariantChecker(SimulationObserver):
         check(body == expected, "P3", f"sent {body}, journaled {expected}")
 
     def _check_order(self, attempt: SentAttempt) -> None:
-        """Everything before it of its transaction is delivered or parked. E13.
+        """The calls before it in its transaction are delivered, parked or dropped. E13.
 
-        Not so for a message that went before: what is tried again goes behind it.
+        Does not apply to a message that was sent before: a retried call is sent after later ones.
         """
-        if sum(one.connection is not None for one in self._attempts_by_call[attempt.call]) > 1:
+        attempts = self._attempts_by_call[attempt.call]
+        if sum(earlier.connection is not None for earlier in attempts) > 1:
             return
-        mark = self._queued_calls[attempt.call].transaction_event
-        assert mark is not None
-        for earlier in self._calls_by_transaction[mark.transaction_id][: mark.seq_no]:
+        event = self._queued_calls[attempt.call].transaction_event
+        assert event is not None
+        settled = self._delivered_calls | self._parked_calls | self._dropped_calls
+        for call in self._calls_by_transaction[event.transaction_id][: event.seq_no]:
             check(
-                any(
-                    earlier in one
-                    for one in (self._delivered_calls, self._parked_calls, self._dropped_calls)
-                ),
+                call in settled,
                 "P2",
-                f"seqNo {mark.seq_no} of {mark.transaction_id} goes before call {earlier}",
+                f"seqNo {event.seq_no} of {event.transaction_id} sent before call {call}",
             )
 
     def _check_resend(self, attempt: SentAttempt) -> None:
-        """A message goes again only where its answer did not come, was an error, or is lost."""
-        *before, _ = [
-            one for one in self._attempts_by_call[attempt.call] if one.connection is not None
+        """A message is sent again only if its response is missing, an error, or lost."""
+        *earlier, _ = [
+            sent for sent in self._attempts_by_call[attempt.call] if sent.connection is not None
         ]
-        check(not attempt.already_answered, "P2", f"{attempt} sent again, though answered")
-        if before:
+        check(not attempt.already_answered, "P2", f"{attempt} sent again after its response")
+        if earlier:
             self.resent_count += 1
-            lost = before[-1].connection is not attempt.connection
-            check(lost or before[-1].is_finished, "P2", f"{attempt} sent again without need")
-            self.allowed_resends += lost
+            is_lost = earlier[-1].connection is not attempt.connection
+            check(is_lost or earlier[-1].is_finished, "P2", f"{attempt} sent again without need")
+            self.allowed_resends += is_lost
 
     def _check_sent_reply(self, message_id: str, text: str) -> None:
-        said = _payload_decoder.decode(text)
+        reply = _payload_decoder.decode(text)
         assert self.process is not None
         value_of = self.process.store.value_of
-        texts = self._allowed_replies.get(message_id, [])
-        journaled = any(
-            restore_payload(_payload_decoder.decode(one), value_of) == said for one in texts
+        is_journaled = any(
+            restore_payload(_payload_decoder.decode(allowed), value_of) == reply
+            for allowed in self._allowed_replies.get(message_id, [])
         )
-        check(journaled, "P3", f"an answer that is not journaled: {text}")
+        check(is_journaled, "P3", f"response sent, but not journaled: {text}")
 
     def on_transaction_event(self, event: TransactionEventRequest) -> None:
-        """The CSMS takes in only what the journal has."""
+        """The CSMS receives only events that are in the journal."""
         calls = self._calls_by_transaction.get(event.transaction_info.transaction_id, [])
-        check(event.seq_no < len(calls), "P3", f"the CSMS has what the journal has not: {event}")
+        check(event.seq_no < len(calls), "P3", f"the CSMS received, not journaled: {event}")
 
-    # --- The power -------------------------------------------------------------------------------
+    # --- Contactors ------------------------------------------------------------------------------
 
     def on_contactor_closing(self, evse_id: int) -> None:
-        """No contactor closes without cable, authorization and health, as journaled. P3."""
+        """A contactor closes only with a journaled cable and authorization, and no fault. P3."""
         assert self.state is not None
-        held = self.state.authorizations.on_evse(evse_id)
+        authorization = self.state.authorizations.on_evse(evse_id)
         evse = self.state.evses.by_id(evse_id)
-        blocking = self.state.faults.blocking_fault(evse_id)
-        where = f"EVSE {evse_id} closes"
-        check(held is not None, "P3", f"{where} without an authorization")
-        check(evse.is_plugged_in, "P3", f"{where} without a cable")
-        check(blocking is None, "P3", f"{where} despite {blocking}")
+        fault = self.state.faults.blocking_fault(evse_id)
+        check(authorization is not None, "P3", f"EVSE {evse_id} closes without an authorization")
+        check(evse.is_plugged_in, "P3", f"EVSE {evse_id} closes without a cable")
+        check(fault is None, "P3", f"EVSE {evse_id} closes despite {fault}")
 
     # --- The end ---------------------------------------------------------------------------------
 
     def check_completeness(self, records: dict[str, TransactionRecord]) -> None:
-        """The ledger of the CSMS is the journal's account: all of it, and nothing else. P2."""
+        """The ledger of the CSMS equals the journal: every event, and no other. P2."""
         assert self.state is not None
         check(not self.state.outbox.parked, "P2", f"parked: {self.state.outbox.parked}")
-        for name in [*records, *self._calls_by_transaction]:
-            check(name in self._calls_by_transaction, "P2", f"{name} is not in the journal")
-            check(name in records, "P2", f"{name} is not in the ledger")
-        for name, calls in self._calls_by_transaction.items():
-            self._check_record(records[name], calls)
-            check(name in self._ended_transactions, "P2", f"{name} never ended")
-        again = sum(one.duplicates for one in records.values())
-        check(again <= self.resent_count <= self.allowed_resends, "P2", f"{again} came again")
+        for transaction_id in [*records, *self._calls_by_transaction]:
+            in_journal = transaction_id in self._calls_by_transaction
+            check(in_journal, "P2", f"{transaction_id} is not in the journal")
+            check(transaction_id in records, "P2", f"{transaction_id} is not in the ledger")
+        for transaction_id, calls in self._calls_by_transaction.items():
+            self._check_record(records[transaction_id], calls)
+            is_ended = transaction_id in self._ended_transactions
+            check(is_ended, "P2", f"{transaction_id} has no Ended event")
+        duplicates = sum(record.duplicates for record in records.values())
+        is_allowed = duplicates <= self.resent_count <= self.allowed_resends
+        check(is_allowed, "P2", f"{duplicates} duplicates received")
 
     def _check_record(self, record: TransactionRecord, calls: list[int]) -> None:
-        taken = sorted(record.events)
-        name = record.transaction_id
+        transaction_id = record.transaction_id
+        received = sorted(record.events)
         due = [seq_no for seq_no, call in enumerate(calls) if call not in self._dropped_calls]
-        check(taken == due, "P2", f"{name}: {due} to be told, {taken} taken")
-        changed = [line for line in record.find_complaints() if "something else" in line]
-        check(not changed, "P2", f"{name}: {changed}")
+        check(received == due, "P2", f"{transaction_id}: {due} queued, {received} received")
+        changed = [line for line in record.find_complaints() if "different content" in line]
+        check(not changed, "P2", f"{transaction_id}: {changed}")
         for seq_no in due:
-            told = json.loads(bytes(self._queued_calls[calls[seq_no]].payload))
-            heard = json.loads(encode(record.events[seq_no]))
+            queued = json.loads(bytes(self._queued_calls[calls[seq_no]].payload))
+            event = json.loads(encode(record.events[seq_no]))
             check(
-                _comparable_fields(told) == _comparable_fields(heard),
+                _comparable_fields(queued) == _comparable_fields(event),
                 "P2",
-                f"{name}: {heard} is not {told}",
+                f"{transaction_id}: received {event}, queued {queued}",
             )
 
 
 def _comparable_fields(body: dict[str, Any]) -> dict[str, Any]:
-    """What may not differ between journal and ledger; the idToken is a reference here only."""
+    """Fields that must be equal in journal and ledger. The journal has a reference as idToken."""
     return {key: body.get(key) for key in body if key not in ("offline", "idToken")}

@@ -1,8 +1,20 @@
-"""How do frames get from the station to a CSMS and back, where there is no network?
+"""Simulated network between station and CSMS: connections, latency and interruptions.
 
-A `SimulatedConnection` is one connection as the link sees it, with the methods of a trio-websocket that the link
-uses. Frames keep their order, arrive some time after they were sent, and are lost where the wire
-is cut or silent. `SimulatedNetwork` hand out wires, or do not.
+`SimulatedConnection` is one WebSocket with the methods of a trio-websocket connection that
+`station.runtime.csms` uses. `SimulatedNetwork` opens connections, or refuses to.
+
+Rules of a connection:
+
+* Frames of each direction keep their order. Each arrives after a latency drawn from the random
+  source, but never before the frame sent before it.
+* `cut` ends the connection for both ends at once. A random number of the frames in transit to the
+  CSMS still arrives; frames in transit to the station are lost.
+* `silent`: packets are lost in both directions, and neither end is informed. The station's first
+  frame starts TCP's timeout (`TCP_TIMEOUT_S`), which then cuts the connection; a ping is never
+  answered.
+* Modes of the network. "up": connections open after two latencies. "down": they are refused, and
+  the connection in use is cut. "silent": opening one never ends, and the connection in use becomes
+  silent.
 """
 
 from __future__ import annotations
@@ -17,24 +29,24 @@ from trio_websocket import CloseReason, ConnectionClosed
 from station.simulation.event_queue import EventQueue
 
 GOING_AWAY: Final = 1001
-TCP_TIMEOUT_S: Final = 924.6  # Linux, tcp_retries2 = 15: nobody acknowledged anything
-UNREAD_FRAMES_MAX: Final = 1_000  # that nobody fetched: a station that does not read is wrong
+TCP_TIMEOUT_S: Final = 924.6  # Linux, tcp_retries2 = 15, without any acknowledgement
+UNREAD_FRAMES_MAX: Final = 1_000  # more than this means that the station does not read
 
 
 class ConnectionListener(Protocol):
-    """The other end, and whoever watches the line."""
+    """The CSMS's end of all connections."""
 
     def on_connected(self, connection: SimulatedConnection) -> None:
-        """A station is there."""
+        """The station connected."""
 
     def on_frame_sent(self, connection: SimulatedConnection, text: str) -> None:
-        """The station sends a frame; it may still be lost."""
+        """The station sent a frame; it may still be lost."""
 
     def on_frame_arrived(self, connection: SimulatedConnection, text: str) -> None:
         """A frame of the station arrived."""
 
     def on_disconnected(self, connection: SimulatedConnection) -> None:
-        """This connection is over."""
+        """This connection ended."""
 
 
 class SimulatedConnection:
@@ -47,15 +59,14 @@ class SimulatedConnection:
         draw_latency_s: Callable[[], float],
         random_source: random.Random,
     ) -> None:
-        self.silent = False  # packets vanish, and nobody is told
+        self.silent = False  # packets are lost, and neither end is informed
         self.closed = False
         self._event_queue = event_queue
         self._listener = listener
         self._draw_latency_s = draw_latency_s
         self._random_source = random_source
-        self._uplink_free_s = self._downlink_free_s = (
-            trio.current_time()
-        )  # when the frame before has arrived
+        # When the previous frame has arrived, per direction.
+        self._uplink_free_s = self._downlink_free_s = trio.current_time()
         self._in_transit: list[str] = []  # to the CSMS
         self._tcp_timeout_scheduled = False
         self._close_reason: CloseReason | None = None
@@ -68,7 +79,7 @@ class SimulatedConnection:
         """Send a frame.
 
         Raises:
-            ConnectionClosed: the wire is cut, as far as the station knows.
+            ConnectionClosed: the connection is closed.
         """
         await trio.lowlevel.checkpoint()
         if self.closed:
@@ -87,10 +98,10 @@ class SimulatedConnection:
             self._event_queue.run_after(TCP_TIMEOUT_S, self.cut)
 
     async def get_message(self) -> str:
-        """The next frame.
+        """Wait for the next frame.
 
         Raises:
-            ConnectionClosed: there will be none.
+            ConnectionClosed: the connection is closed, and all frames were returned.
         """
         try:
             return await self._receive_channel.receive()
@@ -98,10 +109,10 @@ class SimulatedConnection:
             raise ConnectionClosed(self._close_reason) from None
 
     async def ping(self) -> None:
-        """Return when the other end has answered; on a silent wire it never does.
+        """Wait for the pong of the CSMS; on a silent connection until it is closed.
 
         Raises:
-            ConnectionClosed: the wire is cut.
+            ConnectionClosed: the connection is closed.
         """
         if self.silent:
             await self._closed_event.wait()
@@ -110,7 +121,7 @@ class SimulatedConnection:
             raise ConnectionClosed(self._close_reason)
 
     async def aclose(self) -> None:
-        """The station hangs up."""
+        """Close the connection from the station's end."""
         await trio.lowlevel.checkpoint()
         self.cut()
 
@@ -135,13 +146,13 @@ class SimulatedConnection:
         self._listener.on_frame_arrived(self, self._in_transit.pop(0))
 
     def cut(self, reason: CloseReason | None = None) -> None:
-        """End it, now. Of what was under way to the CSMS, a part may still arrive."""
+        """Close the connection now. A random part of the frames to the CSMS still arrives."""
         if self.closed:
             return
         self.closed, self._close_reason = True, reason
         if not self.silent:
-            still = self._random_source.randint(0, len(self._in_transit))
-            for text in self._in_transit[:still]:
+            arriving_count = self._random_source.randint(0, len(self._in_transit))
+            for text in self._in_transit[:arriving_count]:
                 self._listener.on_frame_arrived(self, text)
         self._in_transit.clear()
         self._send_channel.close()
@@ -150,11 +161,12 @@ class SimulatedConnection:
 
 
 class SimulatedNetwork:
-    """The way to the CSMS.
+    """The network between station and CSMS.
 
     Attributes:
-        mode: `up`; `down`: connecting is refused at once; `silent`: nobody answers, and what is
-            connected already loses its packets.
+        mode: `up`, `down` or `silent`; see the module's docstring.
+        latency_s: range of the latency of a frame.
+        connection: the connection in use.
     """
 
     def __init__(
@@ -162,26 +174,26 @@ class SimulatedNetwork:
     ) -> None:
         self.mode = "up"
         self.latency_s = (0.005, 0.08)
-        self.connection: SimulatedConnection | None = None  # the one in use
+        self.connection: SimulatedConnection | None = None
         self._event_queue = event_queue
         self._listener = listener
         self._random_source = random_source
 
     def draw_latency_s(self) -> float:
-        """Seconds the next frame takes."""
+        """Draw the latency of the next frame."""
         return self._random_source.uniform(*self.latency_s)
 
     async def connect(self) -> SimulatedConnection:
-        """A new connection.
+        """Open a connection. Never returns while the network is silent.
 
         Raises:
-            ConnectionRefusedError: nobody listens. While the network is silent it never returns.
+            ConnectionRefusedError: the network is down.
         """
         await trio.sleep(2 * self.draw_latency_s())
         if self.mode == "silent":
             await trio.sleep_forever()
         if self.mode == "down":
-            raise ConnectionRefusedError("nobody listens")
+            raise ConnectionRefusedError("the CSMS does not listen")
         self.connection = SimulatedConnection(
             self._event_queue, self._listener, self.draw_latency_s, self._random_source
         )
@@ -189,7 +201,7 @@ class SimulatedNetwork:
         return self.connection
 
     def switch_mode(self, mode: str) -> None:
-        """Change the network, for connections in use as well."""
+        """Change the mode; affects the connection in use too."""
         self.mode = mode
         if mode == "down":
             self.cut_connection()
@@ -197,7 +209,7 @@ class SimulatedNetwork:
             self.connection.silent = True
 
     def cut_connection(self, reason: CloseReason | None = None) -> None:
-        """Cut the connection in use; the next may come at once."""
+        """Cut the connection in use; the station may reconnect at once."""
         if self.connection:
             self.connection.cut(reason)
             self.connection = None

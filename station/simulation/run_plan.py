@@ -1,7 +1,8 @@
-"""Does the station keep its promises in the world of a plan?
+"""Run a plan and check the station's promises; shrink a plan that breaks one.
 
-`tried` runs a plan to its end: the happenings, then a world without faults in which everything
-must be delivered, and then the books are closed.
+`run_plan` runs three phases: the events of the plan; recovery, a world without faults in which
+everything must be delivered within `RECOVERY_TIMEOUT_S`; and the final checks of ledger and
+journal.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from station.simulation.world import (
     shared_memory_directory,
 )
 
-RECOVERY_TIMEOUT_S: Final = 1_800  # in a world without faults, until everything is delivered
+RECOVERY_TIMEOUT_S: Final = 1_800  # simulated time until everything must be delivered
 POLL_INTERVAL_S: Final = 5
 
 
 class RunResult(msgspec.Struct):
-    """What came of a plan."""
+    """The result of a plan."""
 
     plan: Plan
-    violation: str = ""  # which promise; empty: none
+    violation: str = ""  # "PROMISE: how it was broken"; empty: none was
     transcript: str = ""
     head: str = ""  # SEQ:DIGEST of the journal
     entries: int = 0
@@ -47,30 +48,30 @@ class RunResult(msgspec.Struct):
 
 
 class FaultyDiskChecker(InvariantChecker):
-    """Keeps the books on a disk that fails."""
+    """The invariant checker, with a disk that fails as planned."""
 
     disk: FaultyDisk
 
     async def before_commit(self, entries: list[Entry]) -> None:
-        life = self.process
-        assert life is not None
-        if life.is_killed:
+        process = self.process
+        assert process is not None
+        if process.is_killed:
             raise ProcessKilledError
         await super().before_commit(entries)
         await self._stall_commit()
-        self.disk.raise_if_full(life)
-        self.disk.kill_if_due("before", life)
+        self.disk.raise_if_full(process)
+        self.disk.kill_if_due("before", process)
         self.disk.raise_if_due("before")
 
     async def _stall_commit(self) -> None:
-        """A slow disk; who dies meanwhile does not wait for it."""
-        life, disk = self.process, self.disk
+        """Wait for a slow disk; a killed program does not wait."""
+        process, disk = self.process, self.disk
         disk.stalled_until_s, disk.stall_s = trio.current_time() + disk.stall_s, 0
         with trio.CancelScope(shield=True):
             while (
                 trio.current_time() < disk.stalled_until_s
-                and life is not None
-                and not life.is_killed
+                and process is not None
+                and not process.is_killed
             ):
                 await trio.sleep(min(0.1, disk.stalled_until_s - trio.current_time()))
 
@@ -84,7 +85,7 @@ class FaultyDiskChecker(InvariantChecker):
 
 
 class PlanRun(trio.abc.Instrument):
-    """One plan, from its beginning to the closed books."""
+    """One run of a plan, from its first event to the final checks."""
 
     def __init__(self, plan: Plan, directory: Path) -> None:
         self.plan = plan
@@ -97,7 +98,7 @@ class PlanRun(trio.abc.Instrument):
         self.world: SimulatedWorld
 
     async def run_world(self) -> None:
-        """Needs trio's loop."""
+        """Build the world and run the plan in it; needs trio's loop."""
         self.world = SimulatedWorld(
             self._directory,
             seed=self.plan.seed,
@@ -108,37 +109,37 @@ class PlanRun(trio.abc.Instrument):
         trio.lowlevel.add_instrument(self)
         await self.world.run(self._run_script)
 
-    # --- Killed between any two steps ------------------------------------------------------------
+    # --- Kill between any two steps --------------------------------------------------------------
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Count down to the moment the program is killed."""
+        """Count down the steps until the program is killed."""
         if self.steps_until_kill:
             self.steps_until_kill -= 1
             if not self.steps_until_kill and self.world.process is not None:
                 self.world.process.kill()
 
-    # --- The course of it ------------------------------------------------------------------------
+    # --- Phases ----------------------------------------------------------------------------------
 
     async def _run_script(self) -> None:
-        for happening in self.plan.events:
-            await trio.sleep(max(0, happening.at_s - trio.current_time()))
-            self.checker.add_line(f"--- {trio.current_time():.2f} s: {happening}")
-            EVENT_ACTIONS[happening.kind](self, **happening.arguments)
+        for event in self.plan.events:
+            await trio.sleep(max(0, event.at_s - trio.current_time()))
+            self.checker.add_line(f"--- {trio.current_time():.2f} s: {event}")
+            EVENT_ACTIONS[event.kind](self, **event.arguments)
         await self._recover_world()
         self._check_final_state()
 
     def undo_after(self, delay_s: float, action: Callable[[], None]) -> None:
-        def undone() -> None:
+        def undo() -> None:
             if action in self._undo_actions:
                 self._undo_actions.remove(action)
                 self.checker.add_line(f"--- {trio.current_time():.2f} s: over")
                 action()
 
         self._undo_actions.append(action)
-        self.world.event_queue.run_after(delay_s, undone)
+        self.world.event_queue.run_after(delay_s, undo)
 
     async def _recover_world(self) -> None:
-        """No more faults: everybody leaves, everything is delivered."""
+        """End all faults, unplug all EVs, and wait until everything is delivered."""
         self.checker.add_line(f"--- {trio.current_time():.2f} s: no more faults")
         self.disk.clear_faults()
         self.steps_until_kill = 0
@@ -155,8 +156,10 @@ class PlanRun(trio.abc.Instrument):
             )
 
     def _is_recovered(self) -> bool:
-        life, state = self.world.process, self.checker.state
-        if life is None or state is None or len(self.world.event_queue) or life.recorder.is_busy:
+        process, state = self.world.process, self.checker.state
+        if process is None or state is None:
+            return False
+        if len(self.world.event_queue) or process.recorder.is_busy:
             return False
         if state.outbox.parked and not len(state.outbox):
             self.world.observe(CallRetryRequested())
@@ -166,56 +169,56 @@ class PlanRun(trio.abc.Instrument):
             or state.transactions.open
             or state.pending_replies.pending
             or state.lifecycle.restart
-            or not all(one.is_finished for one in self.world.csms.calls)
+            or not all(call.is_finished for call in self.world.csms.calls)
         )
 
     def _describe_backlog(self) -> str:
         state = self.checker.state
         assert state is not None
-        unsettled = [one.action for one in self.world.csms.calls if not one.is_finished]
-        return f"{unsettled}, {state.outbox}, {state.transactions.open}, {state.pending_replies}"
+        calls = [call.action for call in self.world.csms.calls if not call.is_finished]
+        return f"{calls}, {state.outbox}, {state.transactions.open}, {state.pending_replies}"
 
     def _check_final_state(self) -> None:
         double = self.world.csms.double
         self.checker.check_completeness(double.ledger.transactions)
-        noise = tuple(f"an answer to {name}" for name in NOISE_MESSAGE_IDS)
-        complaints = [one for one in double.complaints if not one.startswith(noise)]
-        check(not complaints, "Part 4", f"the CSMS complains: {complaints}")
+        noise = tuple(f"response to {message_id}" for message_id in NOISE_MESSAGE_IDS)
+        complaints = [text for text in double.complaints if not text.startswith(noise)]
+        check(not complaints, "Part 4", f"complaints of the CSMS: {complaints}")
 
 
 def run_plan(plan: Plan) -> RunResult:
-    """Run a plan; what came of it. Never raises for what the station did."""
+    """Run a plan. A broken promise or an exception is in the result, never raised."""
     directory = Path(tempfile.mkdtemp(prefix="trial-", dir=shared_memory_directory()))
-    trial = PlanRun(plan, directory)
-    verdict = RunResult(plan)
+    run = PlanRun(plan, directory)
+    result = RunResult(plan)
     try:
-        run_simulation(trial.run_world, plan.seed)
-    except InvariantError as broken:
-        verdict.violation = str(broken)
-    except (Exception, trio.Cancelled) as crash:
-        verdict.violation = f"crashed: {type(crash).__name__}: {crash}"
+        run_simulation(run.run_world, plan.seed)
+    except InvariantError as error:
+        result.violation = str(error)
+    except (Exception, trio.Cancelled) as error:
+        result.violation = f"crashed: {type(error).__name__}: {error}"
     else:
-        with trial.world.open_final_journal() as store:
-            verdict.head = f"{store.head.seq}:{store.head.digest.hex()}"
+        with run.world.open_final_journal() as store:
+            result.head = f"{store.head.seq}:{store.head.digest.hex()}"
     finally:
         shutil.rmtree(directory)
-    if verdict.violation:
-        verdict.transcript = trial.checker.recent_transcript()
-    verdict.entries, verdict.resent_count = trial.checker.seq, trial.checker.resent_count
-    verdict.process_starts = trial.world.process_starts
-    verdict.transactions = len(trial.world.csms.double.ledger.transactions)
-    return verdict
+    if result.violation:
+        result.transcript = run.checker.recent_transcript()
+    result.entries, result.resent_count = run.checker.seq, run.checker.resent_count
+    result.process_starts = run.world.process_starts
+    result.transactions = len(run.world.csms.double.ledger.transactions)
+    return result
 
 
 def shrink_plan(plan: Plan) -> Plan:
-    """The plan without everything that it breaks the same promise without."""
-    promised = run_plan(plan).violation.partition(":")[0]
-    smaller = True
-    while smaller:
-        smaller = False
-        for less in _smaller_plans(plan):
-            if run_plan(less).violation.partition(":")[0] == promised:
-                plan, smaller = less, True
+    """Remove events and variables as long as the plan still breaks the same promise."""
+    promise = run_plan(plan).violation.partition(":")[0]
+    shrunk = True
+    while shrunk:
+        shrunk = False
+        for smaller in _smaller_plans(plan):
+            if run_plan(smaller).violation.partition(":")[0] == promise:
+                plan, shrunk = smaller, True
                 break
     return plan
 
@@ -225,8 +228,7 @@ def _smaller_plans(plan: Plan) -> Iterator[Plan]:
     for size in (count // 2, count // 4, 1):
         for start in range(0, count, max(1, size)):
             if size:
-                left = plan.events[:start] + plan.events[start + size :]
-                yield replace(plan, events=left)
+                yield replace(plan, events=plan.events[:start] + plan.events[start + size :])
     for name in plan.variables:
-        less = {key: value for key, value in plan.variables.items() if key != name}
-        yield replace(plan, variables=less)
+        variables = {key: value for key, value in plan.variables.items() if key != name}
+        yield replace(plan, variables=variables)

@@ -1,7 +1,23 @@
-"""What does a seed stand for?
+"""Random plans: the world of a seed.
 
-`planned` throws a seed's dice: how the station is configured, who comes to charge, and what goes
-wrong meanwhile. Half of the plans take kinds of mischief that have to do with each other.
+`make_plan` draws from one `random.Random(seed)`, in this order, and **the order of draws never
+changes**: a seed that once found a fault must find it again, and seeds are quoted in tests and in
+issues.
+
+1. The number of configured variables, which ones (always `SAMPLE_INTERVAL`), then a value for each,
+   sorted by path.
+2. The length: `SHORT_PLAN_S`, in one of six plans four times as long. One to five sessions.
+3. The kinds of further events: for half of the plans one row of `RELATED_EVENTS`, because faults
+   that interact are found by combining them; for the others six kinds at random.
+4. One to 25 events: kind, time, arguments (`ARGUMENT_MAKERS`). 70 % of the times are near the
+   moments of a session where something changes: presentation of the card, the end, or anywhere
+   between.
+5. A full disk is drawn from a random source of its own, for one of `DISK_FULL_EVERY` seeds, because
+   it was added later: it must not change the draws of 1 to 4.
+
+Values are drawn by position, and a draw depends on the length of its table: a new value, variable,
+kind or row changes the world of every seed. What is added later gets a random source of its own, as
+in 5.
 """
 
 from __future__ import annotations
@@ -15,10 +31,10 @@ from station.simulation.faulty_csms import ALICE, BOB, CAROL, MALLORY
 from station.simulation.station_process import RESERVE_BYTES
 
 YEAR_S: Final = 365 * 86_400
-DISK_FULL_EVERY: Final = 8  # plans, the disk is short of room in one
-SHORT_PLAN_S: Final = 600  # of most plans; some are four times as long
+DISK_FULL_EVERY: Final = 8  # in one of so many plans the disk is full
+SHORT_PLAN_S: Final = 600  # length of most plans; some are four times as long
 
-# Kinds that have to do with each other; half of the plans are made of one such set.
+# Kinds that interact; half of the plans are made of one such row.
 RELATED_EVENTS: Final = (
     ("set_fault_rates", "set_fault_rates", "step_clock"),
     ("set_fault_rates", "cut_connection", "kill_process"),
@@ -47,7 +63,7 @@ DEVICE_FAULTS: Final = (
     ("insulation", "low", True),
     ("reader", "gone", False),
 )
-SAMPLE_INTERVAL: Final = "SampledDataCtrlr.TxUpdatedInterval"  # how much there is to be delivered
+SAMPLE_INTERVAL: Final = "SampledDataCtrlr.TxUpdatedInterval"  # decides how many events are queued
 VARIABLE_VALUES: Final = {
     SAMPLE_INTERVAL: ("0", "2", "5", "10", "60"),
     "SampledDataCtrlr.TxEndedInterval": ("0", "0", "20"),
@@ -87,51 +103,54 @@ RAW_FRAMES: Final = (
     "\ud800",
 )
 CSMS_FAULTS: Final = (
-    "lost",
-    "deaf",
-    "late",
-    "twice",
-    "refused",
-    "nonsense",
-    "cut_before",
-    "cut_after",
+    "no_response",
+    "ignored",
+    "late_response",
+    "duplicate_response",
+    "call_error",
+    "malformed_response",
+    "cut_before_processing",
+    "cut_after_processing",
 )
 
 
 def make_plan(seed: int) -> Plan:
     """The plan of a seed."""
-    dice = random.Random(seed)
-    some = {
+    random_source = random.Random(seed)
+    names = {
         SAMPLE_INTERVAL,
-        *dice.sample(sorted(VARIABLE_VALUES), dice.randint(0, len(VARIABLE_VALUES))),
+        *random_source.sample(
+            sorted(VARIABLE_VALUES), random_source.randint(0, len(VARIABLE_VALUES))
+        ),
     }
-    variables = {name: dice.choice(VARIABLE_VALUES[name]) for name in sorted(some)}
-    happenings = [*_random_events(dice), *_disk_events(seed)]
+    variables = {name: random_source.choice(VARIABLE_VALUES[name]) for name in sorted(names)}
+    events = [*_random_events(random_source), *_disk_events(seed)]
     return Plan(
         seed=seed,
         variables=variables,
-        events=tuple(sorted(happenings, key=lambda one: one.at_s)),
+        events=tuple(sorted(events, key=lambda event: event.at_s)),
     )
 
 
 def _disk_events(seed: int) -> Iterator[ScheduledEvent]:
-    """Now and then in an eighth of the plans there is little room on the disk, or none."""
+    """Times of little or no room on the disk, in one of `DISK_FULL_EVERY` plans."""
     if seed % DISK_FULL_EVERY != DISK_FULL_EVERY - 1:
         return
-    dice = random.Random(f"room {seed}")
-    for _ in range(dice.randint(1, 3)):
-        left = dice.choice([0, 0, RESERVE_BYTES // 2, 2 * RESERVE_BYTES])
-        at_s, lasts_s = round(dice.uniform(0, SHORT_PLAN_S), 2), round(dice.uniform(10, 300), 1)
-        yield ScheduledEvent(at_s, "fill_disk", {"free_bytes": left, "seconds": lasts_s})
-        if dice.random() < 0.5:  # so that samples wait
-            away_s = round(lasts_s + dice.uniform(0, 100), 1)
+    random_source = random.Random(f"room {seed}")
+    for _ in range(random_source.randint(1, 3)):
+        free_bytes = random_source.choice([0, 0, RESERVE_BYTES // 2, 2 * RESERVE_BYTES])
+        at_s = round(random_source.uniform(0, SHORT_PLAN_S), 2)
+        seconds = round(random_source.uniform(10, 300), 1)
+        yield ScheduledEvent(at_s, "fill_disk", {"free_bytes": free_bytes, "seconds": seconds})
+        if random_source.random() < 0.5:  # without a CSMS, samples wait in the outbox
+            silent_s = round(seconds + random_source.uniform(0, 100), 1)
             yield ScheduledEvent(
-                max(0, at_s - 60), "switch_network", {"mode": "silent", "seconds": away_s}
+                max(0, at_s - 60), "switch_network", {"mode": "silent", "seconds": silent_s}
             )
 
 
 def _random_events(random_source: random.Random) -> Iterator[ScheduledEvent]:
-    """Some sessions, and mischief of a few kinds, most of it while somebody charges."""
+    """Some sessions, and other events of a few kinds, most of them near a session."""
     length_s = SHORT_PLAN_S * random_source.choice([1, 1, 1, 1, 1, 4])
     sessions = [
         ScheduledEvent(
@@ -148,11 +167,11 @@ def _random_events(random_source: random.Random) -> Iterator[ScheduledEvent]:
         else random_source.sample(list(ARGUMENT_MAKERS), 6)
     )
     for _ in range(random_source.randint(1, 25)):
-        what = random_source.choice(kinds)
+        kind = random_source.choice(kinds)
         yield ScheduledEvent(
             _random_time_s(random_source, sessions, length_s),
-            what,
-            ARGUMENT_MAKERS[what](random_source),
+            kind,
+            ARGUMENT_MAKERS[kind](random_source),
         )
 
 
@@ -172,18 +191,20 @@ def _random_time_s(
 def _session_arguments(random_source: random.Random) -> dict[str, Any]:
     return {
         "evse_id": random_source.choice([1, 2]),
-        "who": random_source.choice(ID_TOKENS),
+        "id_token": random_source.choice(ID_TOKENS),
         "stays_s": round(random_source.uniform(20, 300), 1),
         "power_w": random_source.choice([11_000, 60_000, 150_000]),
     }
 
 
 def _fault_rates(random_source: random.Random) -> dict[str, Any]:
-    alone = random_source.random() < 0.3  # what is late is rarely so in company
-    which = ["late"] if alone else random_source.sample(CSMS_FAULTS, random_source.randint(1, 3))
-    share = random_source.choice([0.2, 0.5, 0.9]) / len(which)
+    if random_source.random() < 0.3:  # mixed with other faults, late responses rarely matter
+        faults = ["late_response"]
+    else:
+        faults = random_source.sample(CSMS_FAULTS, random_source.randint(1, 3))
+    rate = random_source.choice([0.2, 0.5, 0.9]) / len(faults)
     seconds = round(random_source.choice([20, 60, 300]) * random_source.uniform(0.5, 2), 2)
-    return {"seconds": seconds, **dict.fromkeys(which, share)}
+    return {"seconds": seconds, **dict.fromkeys(faults, rate)}
 
 
 def _random_duration_s(random_source: random.Random) -> float:
@@ -197,9 +218,9 @@ def _random_step_s(random_source: random.Random) -> float:
 
 def _fault_arguments(random_source: random.Random) -> dict[str, Any]:
     device, kind, blocks = random_source.choice(DEVICE_FAULTS)
-    where = random_source.choice([0, 1, 2])
+    evse_id = random_source.choice([0, 1, 2])
     return {
-        "evse_id": where, "device": device, "kind": kind, "blocks": blocks,
+        "evse_id": evse_id, "device": device, "kind": kind, "blocks": blocks,
         "seconds": _random_duration_s(random_source),
     }  # fmt: skip
 
@@ -216,8 +237,8 @@ def _request_arguments(random_source: random.Random) -> dict[str, Any]:
 def _set_variables_request(
     component: str, variable: str, value: str, instance: str | None = None
 ) -> Any:
-    which = {"name": variable} | ({"instance": instance} if instance else {})
-    data = {"attributeValue": value, "component": {"name": component}, "variable": which}
+    variable_type = {"name": variable} | ({"instance": instance} if instance else {})
+    data = {"attributeValue": value, "component": {"name": component}, "variable": variable_type}
     return "SetVariables", {"setVariableData": [data]}
 
 
@@ -257,34 +278,47 @@ CSMS_REQUESTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 )
 
 ARGUMENT_MAKERS: Final[dict[str, Callable[[random.Random], dict[str, Any]]]] = {
-    "connect_ev": lambda dice: {"evse_id": dice.choice([1, 2])},
-    "disconnect_ev": lambda dice: {"evse_id": dice.choice([1, 2])},
-    "present_id_token": lambda dice: {"who": dice.choice(ID_TOKENS), "evse_id": dice.choice([None, 1, 2])},
-    "pause_ev": lambda dice: {"evse_id": dice.choice([1, 2]), "seconds": _random_duration_s(dice)},
-    "press_stop_button": lambda dice: {"evse_id": dice.choice([1, 2])},
-    "cut_connection": lambda dice: {},
-    "switch_network": lambda dice: {"mode": dice.choice(["down", "silent"]), "seconds": _random_duration_s(dice)},
-    "slow_network": lambda dice: {"latency_s": dice.choice([1, 10, 40]), "seconds": _random_duration_s(dice)},
-    "restart_csms": lambda dice: {"seconds": _random_duration_s(dice)},
+    "connect_ev": lambda source: {"evse_id": source.choice([1, 2])},
+    "disconnect_ev": lambda source: {"evse_id": source.choice([1, 2])},
+    "present_id_token": lambda source: {
+        "id_token": source.choice(ID_TOKENS), "evse_id": source.choice([None, 1, 2])
+    },
+    "pause_ev": lambda source: {
+        "evse_id": source.choice([1, 2]), "seconds": _random_duration_s(source)
+    },
+    "press_stop_button": lambda source: {"evse_id": source.choice([1, 2])},
+    "cut_connection": lambda source: {},
+    "switch_network": lambda source: {
+        "mode": source.choice(["down", "silent"]), "seconds": _random_duration_s(source)
+    },
+    "slow_network": lambda source: {
+        "latency_s": source.choice([1, 10, 40]), "seconds": _random_duration_s(source)
+    },
+    "restart_csms": lambda source: {"seconds": _random_duration_s(source)},
     "set_fault_rates": _fault_rates,
-    "set_registration": lambda dice: {
-        "status": dice.choice(["Pending", "Rejected"]),
-        "interval_s": dice.choice([0, 5, 60]),
-        "seconds": _random_duration_s(dice),
+    "set_registration": lambda source: {
+        "status": source.choice(["Pending", "Rejected"]),
+        "interval_s": source.choice([0, 5, 60]),
+        "seconds": _random_duration_s(source),
     },
-    "step_clock": lambda dice: {"step_s": _random_step_s(dice)},
+    "step_clock": lambda source: {"step_s": _random_step_s(source)},
     "raise_fault": _fault_arguments,
-    "kill_process": lambda dice: {
-        "steps": dice.randint(1, 400), "host": dice.random() < 0.5, **_gap_arguments(dice)
+    "kill_process": lambda source: {
+        "steps": source.randint(1, 400), "host": source.random() < 0.5, **_gap_arguments(source)
     },
-    "kill_at_commit": lambda dice: {
-        "when": dice.choice(["before", "after"]), "host": dice.random() < 0.5, **_gap_arguments(dice)
+    "kill_at_commit": lambda source: {
+        "when": source.choice(["before", "after"]), "host": source.random() < 0.5,
+        **_gap_arguments(source),
     },
-    "fail_disk": lambda dice: {"when": dice.choice(["before", "after"]), **_gap_arguments(dice)},
-    "stall_disk": lambda dice: {"seconds": _random_duration_s(dice)},
+    "fail_disk": lambda source: {
+        "when": source.choice(["before", "after"]), **_gap_arguments(source)
+    },
+    "stall_disk": lambda source: {"seconds": _random_duration_s(source)},
     "send_sigterm": _gap_arguments,
     "send_csms_request": _request_arguments,
-    "stop_remotely": lambda dice: {"evse_id": dice.choice([1, 2])},
-    "send_raw_frame": lambda dice: {"text": dice.choice(RAW_FRAMES)},
-    "retry_calls": lambda dice: {"calls": [dice.randint(1, 200)] if dice.random() < 0.5 else []},
+    "stop_remotely": lambda source: {"evse_id": source.choice([1, 2])},
+    "send_raw_frame": lambda source: {"text": source.choice(RAW_FRAMES)},
+    "retry_calls": lambda source: {
+        "calls": [source.randint(1, 200)] if source.random() < 0.5 else []
+    },
 }  # fmt: skip

@@ -1,9 +1,11 @@
-"""How does the real station run in a world that is not?
+"""One run of the station's program in a simulation.
 
-`Life` is what `station.runtime.app.Life` is: memory, scribe, alarm, link and body in one
-nursery, from StationStarted to the end. The first four are the real ones on a real SQLite file;
-the wire, the clock and the body are simulated. It may die between any two steps: then nothing
-counts that is not in the file.
+`StationProcess` is the counterpart of `station.runtime.app`: start-up, recorder, timer, connection
+and control loop in one nursery, from StationStarted to the end. The first four are the real ones,
+on a real SQLite file; network, clocks and control loop are simulated.
+
+It can be killed between any two steps: from then on nothing counts that is not in the file. The
+tasks still run to their cancellation, but `ProcessKilledError` keeps them from writing.
 """
 
 from __future__ import annotations
@@ -46,31 +48,31 @@ SNAPSHOT_ENTRIES: Final = 10_000
 
 
 class ProcessKilledError(Exception):
-    """The process is no more. Whatever its tasks still do changes nothing."""
+    """The process was killed. Nothing its tasks still do has an effect."""
 
 
 class CommitHooks(Protocol):
-    """What may go wrong with a commit, and who looks on."""
+    """Faults and observation of each commit."""
 
     async def before_commit(self, entries: list[Entry]) -> None:
-        """It begins: may take its time, fail, or never return."""
+        """A commit begins: may wait, fail, or never return."""
 
     def after_write(self, entries: list[Entry]) -> None:
-        """They are in the file, and nobody knows yet; may fail all the same."""
+        """The entries are in the file, and the recorder does not know yet; may still fail."""
 
     def after_commit(self, state: State) -> None:
-        """The scribe has taken note."""
+        """The recorder finished the commit."""
 
 
 class ObservedRecorder(Recorder):
-    """The real scribe, with a disk that may fail."""
+    """The real recorder, with a disk that can fail."""
 
     commit_hooks: CommitHooks
-    _commits_underway = 0  # under way
+    _commits_underway = 0
 
     @property
     def is_busy(self) -> bool:
-        """Whether something was heard that is not committed."""
+        """Whether an observation is not committed yet."""
         return bool(self._queue or self._commits_underway)
 
     async def _finish_commit(self, entries: list[Entry]) -> None:
@@ -86,17 +88,17 @@ class ObservedRecorder(Recorder):
 
 
 class SimulatedLink(CsmsConnection):
-    """The real link on a simulated wire."""
+    """The real connection to the CSMS, on the simulated network."""
 
     network: SimulatedNetwork
 
     async def _open_websocket(self, *_: Any, **__: Any) -> Any:
-        wire: SimulatedConnection = await self.network.connect()
-        return wire
+        connection: SimulatedConnection = await self.network.connect()
+        return connection
 
 
 class SimulationEnvironment(Protocol):
-    """What of the world a life touches."""
+    """The part of the world that a process uses."""
 
     clock: SimulatedClock
     network: SimulatedNetwork
@@ -117,24 +119,24 @@ class StationProcess:
     """One run of the program.
 
     Attributes:
-        store, scribe: the journal and who writes it.
-        dead: nothing this life does counts any more.
+        store, recorder: the journal, and the task that commits to it.
+        is_killed: nothing this process does has an effect any more.
     """
 
     def __init__(
         self, environment: SimulationEnvironment, product: Product, data: Path, damage: str = ""
     ) -> None:
-        """Open the journal and remember; `damage` is what the life before found wrong with it.
+        """Open the journal and replay it; `damage` is what the process before found wrong with it.
 
         Raises:
-            JournalFailed: it cannot be opened.
+            JournalFailed: the journal cannot be opened.
         """
         self.environment = environment
         self.product = product
         self.is_killed = False
-        dice = random.Random(environment.random_source.random())
+        random_source = random.Random(environment.random_source.random())
         self.startup = Startup(
-            data, environment.store_settings, entropy=dice.randbytes, damage_reason=damage
+            data, environment.store_settings, entropy=random_source.randbytes, damage_reason=damage
         )
         self.recorder = ObservedRecorder(
             product,
@@ -151,9 +153,8 @@ class StationProcess:
             self.recorder.desired_state,
             self.recorder.observe,
             environment.on_contactor_closing,
-            dice,
+            random_source,
         )
-
         self.disk_reserve = DiskReserve(
             data,
             RESERVE_BYTES,
@@ -161,7 +162,7 @@ class StationProcess:
             level=self.startup.state.health.storage_level,
             measure_free=environment.read_free_bytes,
         )
-        self._link = self._build_link(dice)
+        self._link = self._build_link(random_source)
         self._kill_scope = trio.CancelScope()
         self._stop_scope = trio.CancelScope()
 
@@ -191,14 +192,14 @@ class StationProcess:
         return link
 
     async def run(self) -> str | None:
-        """Live.
+        """Run until the end.
 
         Returns:
-            The reason of the next life, as the station wants one; None after `end`.
+            The reason of the restart the station requested; None after `stop`.
 
         Raises:
-            ProcessKilledError: it died.
-            JournalFailed: the disk did not take a commit.
+            ProcessKilledError: the process was killed.
+            JournalFailed: a commit failed.
         """
         with self._kill_scope:
             self.disk_reserve.allocate()
@@ -209,24 +210,24 @@ class StationProcess:
                 with self._stop_scope:
                     nursery.start_soon(self._stop_on_restart)
                     await self._run_tasks()
-                why = self.recorder.desired_state.value.restart_reason
-                self.recorder.observe(StationStopping(why or "asked to end"))
+                reason = self.recorder.desired_state.value.restart_reason
+                self.recorder.observe(StationStopping(reason or "asked to end"))
                 nursery.cancel_scope.cancel()
         if self.is_killed:
             raise ProcessKilledError
         return self.recorder.desired_state.value.restart_reason
 
     def kill(self) -> None:
-        """Be dead from now on."""
+        """Kill the process, as SIGKILL does."""
         self.is_killed = True
         self._kill_scope.cancel()
 
     def stop(self) -> None:
-        """Be asked to end in good order."""
+        """Request an orderly end, as SIGTERM does."""
         self._stop_scope.cancel()
 
     def close(self) -> None:
-        """Let go of the file as a run that ended in good order does."""
+        """Save a snapshot and close the journal, as after an orderly end."""
         self.startup.save_snapshot(self.recorder.head, self.recorder.state)
         self.startup.close()
 
@@ -250,7 +251,10 @@ class StationProcess:
             release=RELEASE,
             product_profile=profile.name,
             identity=IDENTITY,
-            evses=tuple((one.id, tuple(at.id for at in one.connectors)) for one in profile.evse),
+            evses=tuple(
+                (evse.id, tuple(connector.id for connector in evse.connectors))
+                for evse in profile.evse
+            ),
             last_entry_at=head.at.isoformat() if head.at else None,
             last_entry_uptime_ms=head.uptime_ms if head.at else None,
         )
@@ -269,22 +273,22 @@ class StationProcess:
 
     async def _stop_on_restart(self) -> None:
         await self.recorder.desired_state.wait_part_changed(
-            lambda level: level.restart_reason, None
+            lambda desired_state: desired_state.restart_reason, None
         )
         self._stop_scope.cancel()
 
     async def _run_checkpoints(self) -> None:
-        """As the real one does, but in the one thread there is: it takes no time here."""
-        saved = self.recorder.head.seq
+        """Checkpoints and snapshots as in the real program, but in the loop's own thread."""
+        saved_seq = self.recorder.head.seq
         while True:
             await self.recorder.committed.wait()
             if self.is_killed:
                 continue
             if self.store.is_checkpoint_due:
                 self.store.checkpoint()
-            if self.recorder.head.seq - saved >= SNAPSHOT_ENTRIES:
+            if self.recorder.head.seq - saved_seq >= SNAPSHOT_ENTRIES:
                 self.startup.save_snapshot(self.recorder.head, self.recorder.state)
-                saved = self.recorder.head.seq
+                saved_seq = self.recorder.head.seq
 
 
 def _secret_reference(secret: str) -> str:

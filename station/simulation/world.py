@@ -1,8 +1,21 @@
-"""What surrounds the station in a simulation, and how does the station live and die in it?
+"""The simulated world: everything outside the program, and the runs of the program in it.
 
-One process, one thread, trio's MockClock: time jumps from one event to the next. The world keeps
-what outlives the program (the file, the cars, the CSMS and its ledger, the clocks) and runs one
-`Life` after the other on it.
+One process, one thread, trio's MockClock: time jumps from one event to the next.
+
+`SimulatedWorld` keeps what survives the program: the journal's file, EVs and EVSEs, the CSMS with
+its ledger, the network, the clocks. It runs one `StationProcess` after the other:
+
+    end of a process            before the next start
+    orderly, or restart         snapshot saved, journal closed
+    killed, or disk failed      the files are copied as they are, without the clean-up of a close
+    journal damaged             the same; the reason is passed to the next start
+
+    in every case               contactors open, the connection is cut, `restart_gap_s` passes
+    `host_reboot_pending`       a new boot id, and the uptime starts again
+
+Determinism: all random numbers come from `random_source`, trio's scheduler is seeded
+(`run_simulation`), and nothing reads the real clock. So the same seed gives the same journal, byte
+for byte. A test compares the digests of two runs, also in a process with another hash seed.
 """
 
 from __future__ import annotations
@@ -40,7 +53,7 @@ from station.simulation.station_process import (
 
 JOURNAL_ID: Final = "0b8c7f4e-98a5-4f2e-8f5d-3b8a5f1c2d3e"
 JOURNAL_FILE: Final = "journal.db"
-RESTART_GAP_S: Final = 1.0  # until a program that ended is started again
+RESTART_GAP_S: Final = 1.0  # from the end of the program to its next start
 
 
 @cache
@@ -50,30 +63,33 @@ def load_product(name: str = "development") -> Product:
 
 
 class SimulationObserver(CsmsObserver):
-    """Whoever sees everything. This one lets everything pass."""
+    """Observer of the whole world. This base class ignores everything."""
 
     def on_process_started(self, process: StationProcess) -> None:
-        """A life has opened the journal and remembers."""
+        """A process opened the journal and replayed it."""
 
     async def before_commit(self, entries: list[Entry]) -> None:
-        """A commit begins: may take its time, fail, or never return."""
+        """A commit begins: may wait, fail, or never return."""
 
     def after_write(self, entries: list[Entry]) -> None:
-        """They are in the file, and nobody knows yet; may fail all the same."""
+        """The entries are in the file, and the recorder does not know yet; may still fail."""
 
     def after_commit(self, state: State) -> None:
-        """The scribe has taken note."""
+        """The recorder finished the commit."""
 
     def on_contactor_closing(self, evse_id: int) -> None:
         """A contactor is about to close."""
 
 
 class SimulatedWorld:
-    """Everything but the program.
+    """Everything outside the program.
 
     Attributes:
-        life: the run of the program that is under way; None between two.
-        lives: how many there were.
+        process: the present run of the program; None between two.
+        process_starts: number of runs so far.
+        restart_gap_s: time until the next start; used once.
+        host_reboot_pending: the host reboots with the next start; used once.
+        free_bytes: free bytes on the disk.
     """
 
     def __init__(
@@ -90,11 +106,11 @@ class SimulatedWorld:
 
         Args:
             directory: for the journal, empty.
-            seed: of all dice.
-            watcher: sees everything.
+            seed: of the random source.
+            observer: observes the world.
             variables: preset at the first start, by path.
             profile: the product.
-            settings: of the journal's file.
+            store_settings: of the journal's file.
         """
         self.random_source = random.Random(seed)
         self.product = load_product(profile)
@@ -117,16 +133,16 @@ class SimulatedWorld:
         self.boot_id = "boot-1"
         self.process: StationProcess | None = None
         self.process_starts = 0
-        self.restart_gap_s = RESTART_GAP_S  # until the next life begins
-        self.host_reboot_pending = False  # with the present life
+        self.restart_gap_s = RESTART_GAP_S
+        self.host_reboot_pending = False
         self._directory = directory
         self._data_directory = directory / "1"
-        self._damage = ""  # what the last life found wrong with the file
+        self._damage = ""  # what the last process found wrong with the file
 
-    # --- Living ----------------------------------------------------------------------------------
+    # --- Runs of the program ---------------------------------------------------------------------
 
     async def run(self, script: Callable[[], Awaitable[None]]) -> None:
-        """Let the station live in this world until the script is over."""
+        """Run the station in this world until the script ends."""
         self._create_journal()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.event_queue.run)
@@ -135,12 +151,12 @@ class SimulatedWorld:
             nursery.cancel_scope.cancel()
 
     def _create_journal(self) -> None:
-        """An empty journal whose name is no dice throw."""
+        """Put an empty journal with a fixed journal id into the data directory."""
         self._data_directory.mkdir(parents=True)
         shutil.copyfile(_blank_journal(), self._data_directory / JOURNAL_FILE)
 
     async def _run_processes(self) -> None:
-        """One life after the other."""
+        """Run one process after the other."""
         while True:
             await self._run_process()
             gap_s, self.restart_gap_s = self.restart_gap_s, RESTART_GAP_S
@@ -151,27 +167,28 @@ class SimulatedWorld:
                 self.clock.reboot_host()
 
     async def _run_process(self) -> None:
-        life = self.process = StationProcess(self, self.product, self._data_directory, self._damage)
+        process = StationProcess(self, self.product, self._data_directory, self._damage)
+        self.process = process
         self._damage = ""
         self.process_starts += 1
-        well = False
+        orderly = False
         try:
-            self.observer.on_process_started(life)
-            await life.run()
-            well = True
+            self.observer.on_process_started(process)
+            await process.run()
+            orderly = True
         except* JournalDamaged as damage:
-            life.is_killed = True
+            process.is_killed = True
             self._damage = str(_innermost_error(damage))
         except* (ProcessKilledError, JournalFailed):
-            life.is_killed = True
+            process.is_killed = True
         finally:
             self.process = None
-            self._clean_up(life, well)
+            self._clean_up(process, orderly)
 
     def _clean_up(self, process: StationProcess, clean: bool) -> None:
-        """What remains of a life: open contactors, a cut wire, and the file."""
-        for bay in self.evses.values():
-            bay.open_contactor()
+        """After the end of a process: open contactors, cut the connection, keep the files."""
+        for evse in self.evses.values():
+            evse.open_contactor()
         self.network.cut_connection()
         if clean:
             process.close()
@@ -179,18 +196,18 @@ class SimulatedWorld:
             self._copy_crashed_files(process)
 
     def _copy_crashed_files(self, process: StationProcess) -> None:
-        """Leave the file as a process leaves it that had no time to close it."""
-        left = self._directory / f"{self.process_starts + 1}"
-        left.mkdir()
+        """Keep the files as a killed process leaves them: copied before they are closed."""
+        copy = self._directory / f"{self.process_starts + 1}"
+        copy.mkdir()
         for name in (JOURNAL_FILE, f"{JOURNAL_FILE}-wal", "snapshot"):
             if (self._data_directory / name).exists():
-                shutil.copyfile(self._data_directory / name, left / name)
+                shutil.copyfile(self._data_directory / name, copy / name)
         process.startup.close()
         shutil.rmtree(self._data_directory)
-        self._data_directory = left
+        self._data_directory = copy
 
     def open_final_journal(self) -> Store:
-        """The journal of the life that was under way when the script ended."""
+        """Open the journal of the process that was running when the script ended."""
         return Store.open(
             self._data_directory / JOURNAL_FILE,
             event_registry(),
@@ -199,21 +216,21 @@ class SimulatedWorld:
         )
 
     def read_free_bytes(self, directory: Path) -> int:
-        """Bytes left on the disk, as the station is told."""
+        """Free bytes on the disk, as reported to the station."""
         return self.free_bytes
 
     def on_contactor_closing(self, evse_id: int) -> None:
         self.observer.on_contactor_closing(evse_id)
 
-    # --- What people do --------------------------------------------------------------------------
+    # --- Actions of people -----------------------------------------------------------------------
 
     def observe(self, observation: Observation) -> None:
-        """Something is heard, if anybody listens."""
+        """Pass an observation to the program, if it runs."""
         if self.process is not None and not self.process.is_killed:
             self.process.recorder.observe(observation)
 
     def present_id_token(self, token_value: str, evse_id: int | None = None) -> None:
-        """Somebody holds a card to the reader."""
+        """Present a card at the reader; without effect while the reader is disabled."""
         if (
             self.process is not None
             and not self.process.is_killed
@@ -223,18 +240,18 @@ class SimulatedWorld:
             self.process.recorder.observe(IdTokenPresented(id_token, evse_id))
 
     def press_stop_button(self, evse_id: int) -> None:
-        """Somebody presses the button at the dispenser."""
+        """Press the stop button at the dispenser."""
         self.observe(StopButtonPressed(evse_id))
 
     def unplug_all(self) -> None:
-        """Everybody takes their car away."""
-        for bay in self.evses.values():
-            bay.disconnect_ev()
+        """Unplug every EV."""
+        for evse in self.evses.values():
+            evse.disconnect_ev()
 
     def schedule_session(
         self, evse_id: int, token_value: str, ev: SimulatedEv, stay_s: float
     ) -> None:
-        """Somebody comes, charges, and leaves after so many seconds."""
+        """Plug in now, present the card after 8 s and after `stay_s`, unplug 15 s later."""
         self.evses[evse_id].connect_ev(ev)
         self.event_queue.run_after(8, lambda: self.present_id_token(token_value, evse_id))
         self.event_queue.run_after(stay_s, lambda: self.present_id_token(token_value, evse_id))
@@ -243,7 +260,7 @@ class SimulatedWorld:
 
 @cache
 def _blank_journal() -> Path:
-    """A journal without entries, made once."""
+    """An empty journal, made once per process."""
     import atexit
     import tempfile
 
@@ -257,9 +274,9 @@ def _blank_journal() -> Path:
 
 
 def run_simulation(main: Callable[[], Awaitable[None]], seed: int) -> None:
-    """Run a world in a loop of its own, the same for the same seed.
+    """Run `main` in a trio loop of its own, the same for the same seed.
 
-    Whatever a watcher finds wrong is raised as it is, not as a group.
+    An exception of an observer is raised as it is, not as a group.
     """
     import trio._core._run as scheduler
 
@@ -278,6 +295,6 @@ def _innermost_error(error: BaseException) -> BaseException:
 
 
 def shared_memory_directory() -> Path | None:
-    """Where files are fast: nothing here survives a power cut, and nothing needs to."""
+    """A directory in RAM, if there is one. Simulations need no file after a power cut."""
     path = Path("/dev/shm")
     return path if path.is_dir() else None

@@ -20,21 +20,21 @@ def _disturb_samples(stage: SceneScript, fault: str, seconds: float) -> None:
 
 
 def refused_by_the_csms(stage: SceneScript) -> None:
-    _disturb_samples(stage, "refused", SAMPLE_INTERVAL_S)
+    _disturb_samples(stage, "call_error", SAMPLE_INTERVAL_S)
     stage.add_question(
         "again", "sent again: the previous attempt failed, InternalError: not today (E13"
     )
 
 
 def never_answered(stage: SceneScript) -> None:
-    _disturb_samples(stage, "lost", SAMPLE_INTERVAL_S)
+    _disturb_samples(stage, "no_response", SAMPLE_INTERVAL_S)
     stage.add_question(
         "again", "sent again: the previous attempt failed, no answer within 30 s (E13"
     )
 
 
 def cut_before_the_answer(stage: SceneScript) -> None:
-    _disturb_samples(stage, stage.dice.choice(["cut_after", "cut_before"]), SAMPLE_INTERVAL_S)
+    _disturb_samples(stage, stage.dice.choice(["cut_after_processing", "cut_before_processing"]), SAMPLE_INTERVAL_S)
     stage.add_question(
         "again",
         "sent again: the link was lost before the answer, which does not count as a failed attempt",
@@ -43,7 +43,7 @@ def cut_before_the_answer(stage: SceneScript) -> None:
 
 def dead_before_the_answer(stage: SceneScript) -> None:
     stage.start_charging()
-    stage.add_event(50, "set_fault_rates", seconds=SAMPLE_INTERVAL_S + 5, lost=1.0)
+    stage.add_event(50, "set_fault_rates", seconds=SAMPLE_INTERVAL_S + 5, no_response=1.0)
     stage.add_event(66, "crash", gap_s=3, host=False)
     stage.present_id_token(160, ALICE)
     stage.unplug(185)
@@ -52,7 +52,7 @@ def dead_before_the_answer(stage: SceneScript) -> None:
 
 def parked_and_wanted(stage: SceneScript) -> None:
     """Refused three times, parked, and tried once more because somebody said so."""
-    _disturb_samples(stage, "refused", SAMPLE_INTERVAL_S + 18)
+    _disturb_samples(stage, "call_error", SAMPLE_INTERVAL_S + 18)
     stage.add_event(100, "retry_calls", calls=[])
     stage.add_question("again", "sent again: an operator requested it")
     stage.add_question(
@@ -71,7 +71,7 @@ def sent_once(stage: SceneScript) -> None:
 
 def answered_with_nonsense(stage: SceneScript) -> None:
     """An answer that cannot be used is an answer: the CSMS has the message."""
-    _disturb_samples(stage, "nonsense", SAMPLE_INTERVAL_S)
+    _disturb_samples(stage, "malformed_response", SAMPLE_INTERVAL_S)
     stage.add_question("again", "")
 
 
@@ -90,14 +90,14 @@ def status_goes_with_the_link(stage: SceneScript) -> None:
 
 
 def status_is_refused(stage: SceneScript) -> None:
-    stage.add_event(6, "set_fault_rates", seconds=6, refused=1.0)
+    stage.add_event(6, "set_fault_rates", seconds=6, call_error=1.0)
     stage.plug_in(8)
     stage.unplug(100)
     stage.add_question("dropped", "the CSMS rejected it, InternalError: not today")
 
 
 def status_is_not_answered(stage: SceneScript) -> None:
-    stage.add_event(6, "set_fault_rates", seconds=6, lost=1.0)
+    stage.add_event(6, "set_fault_rates", seconds=6, no_response=1.0)
     stage.plug_in(8)
     stage.unplug(100)
     stage.add_question("dropped", "no answer within 30 s, and its delivery is not required")
@@ -119,7 +119,7 @@ def samples_are_thinned(stage: SceneScript) -> None:
 def samples_are_thinned_under_a_call(stage: SceneScript) -> None:
     """One of them is under way just then, stays, and goes again once there is a link."""
     stage.start_charging()
-    stage.add_event(48, "set_fault_rates", seconds=36, deaf=1.0)
+    stage.add_event(48, "set_fault_rates", seconds=36, ignored=1.0)
     stage.add_event(76, "fill_disk", free_bytes=2 * RESERVE_BYTES, seconds=40)
     stage.add_event(83, "cut_connection")
     stage.present_id_token(150, ALICE)

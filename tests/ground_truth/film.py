@@ -224,12 +224,12 @@ class RecordedRun(PlanRun):
         self._record_calls_of(world.network, "switch_mode", lambda mode: (0, mode))
         for evse_id, bay in world.evses.items():
             self._record_calls_of(
-                bay, "disconnect_ev", lambda at=evse_id, bay=bay: (at, "full" * bay.full)
+                bay, "disconnect_ev", lambda at=evse_id, bay=bay: (at, "full" * bay.is_full)
             )
             self._record_calls_of(bay, "connect_ev", lambda ev, at=evse_id: (at, ""))
 
         mischief: dict[str, Any] = world.csms._fault_actions  # to be told of it
-        for name in ("refused", "nonsense"):
+        for name in ("call_error", "malformed_response"):
             mischief[name] = self._record_spoiled(mischief[name])
 
     def _record_spoiled(

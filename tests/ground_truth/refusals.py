@@ -81,26 +81,26 @@ def cache_does_not_count_offline(stage: SceneScript) -> None:
 
 def elsewhere_only_by_the_cache(stage: SceneScript) -> None:
     who = stage.accepted_id_token(evse_ids=[stage.other_evse_id])
-    stage.add_event(1, "present_id_token", who=who, evse_id=stage.other_evse_id)
-    stage.add_event(3, "present_id_token", who=who, evse_id=stage.other_evse_id)
+    stage.add_event(1, "present_id_token", id_token=who, evse_id=stage.other_evse_id)
+    stage.add_event(3, "present_id_token", id_token=who, evse_id=stage.other_evse_id)
     stage.go_offline(30, 120)
     _refuse_token(stage, who, "the CSMS allows the IdToken at other EVSEs only (C01.FR.21)", 60)
 
 
 def csms_errs(stage: SceneScript) -> None:
-    stage.add_event(8, "set_fault_rates", seconds=10, refused=1.0)
+    stage.add_event(8, "set_fault_rates", seconds=10, call_error=1.0)
     _refuse_token(stage, stage.new_id_token(), "the CSMS sent no valid answer, and nothing is known of it "
              "here", 12)  # fmt: skip
 
 
 def csms_is_silent(stage: SceneScript) -> None:
-    stage.add_event(8, "set_fault_rates", seconds=10, lost=1.0)
+    stage.add_event(8, "set_fault_rates", seconds=10, no_response=1.0)
     _refuse_token(stage, stage.new_id_token(), "the CSMS sent no valid answer, and nothing is known of it "
              "here", 12)  # fmt: skip
 
 
 def link_breaks_under_the_question(stage: SceneScript) -> None:
-    stage.add_event(8, "set_fault_rates", seconds=10, lost=1.0)
+    stage.add_event(8, "set_fault_rates", seconds=10, no_response=1.0)
     stage.go_offline(15, 60)
     _refuse_token(
         stage,

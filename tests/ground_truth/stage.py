@@ -130,7 +130,7 @@ class SceneScript:
         self.add_event(at_s, "disconnect_ev", evse_id=self.evse_id)
 
     def present_id_token(self, at_s: float, id_token: str) -> None:
-        self.add_event(at_s, "present_id_token", who=id_token, evse_id=self.evse_id)
+        self.add_event(at_s, "present_id_token", id_token=id_token, evse_id=self.evse_id)
 
     def start_charging(self, id_token: str = ALICE) -> None:
         """Somebody plugs in, is accepted, and energy flows within 12 s."""
@@ -141,8 +141,8 @@ class SceneScript:
         """Somebody charges at the other EVSE for a while."""
         who = self.accepted_id_token()
         self.add_event(2, "connect_ev", evse_id=self.other_evse_id)
-        self.add_event(5, "present_id_token", who=who, evse_id=self.other_evse_id)
-        self.add_event(until_s, "present_id_token", who=who, evse_id=self.other_evse_id)
+        self.add_event(5, "present_id_token", id_token=who, evse_id=self.other_evse_id)
+        self.add_event(until_s, "present_id_token", id_token=who, evse_id=self.other_evse_id)
         self.add_event(until_s + 10, "disconnect_ev", evse_id=self.other_evse_id)
 
     def raise_fault(

@@ -100,14 +100,14 @@ class StormCheck:
         return any(one.evse_id == evse_id for one in found)
 
     def was_requested(self, seq: int, *actions: str) -> bool:
-        found = self.events_before(seq, "ask", within_s=ANY_TIME_S)
+        found = self.events_before(seq, "send_request", within_s=ANY_TIME_S)
         return any(one.detail == f"{action}Request" for one in found for action in actions)
 
     def was_faulted(self, seq: int, evse_id: int, fault: str) -> bool:
         """Whether it broke before, and had not been mended long before."""
-        began = [one.at_s for one in self.events_before(seq, "begins", within_s=ANY_TIME_S)
+        began = [one.at_s for one in self.events_before(seq, "add_fault", within_s=ANY_TIME_S)
                  if (one.evse_id, one.detail) == (evse_id, fault)]  # fmt: skip
-        ended = [one.at_s for one in self.events_before(seq, "ends", within_s=ANY_TIME_S)
+        ended = [one.at_s for one in self.events_before(seq, "clear_fault", within_s=ANY_TIME_S)
                  if (one.evse_id, one.detail) == (evse_id, fault)]  # fmt: skip
         late_s = self.recorded_run.observer.written_s[seq] - self._slack_s
         mended_s = max(ended, default=0)
@@ -324,7 +324,7 @@ _REFUSAL_ANSWERS: Final[AnswerChecks] = {
     _CSMS_UNREACHABLE: lambda storm, seq, evse, found: storm.was_disturbed(seq),
     r"the CSMS had not accepted": lambda storm, seq, evse, found: storm.was_disturbed(seq),
     r"(no EVSE was free|another IdToken|another transaction)": lambda storm, seq, evse, found: any(
-        storm.events_before(seq, "present_id_token", "ask", within_s=ANY_TIME_S)
+        storm.events_before(seq, "present_id_token", "send_request", within_s=ANY_TIME_S)
     ),
 }
 _GRANT_ANSWERS: Final[AnswerChecks] = {
@@ -373,13 +373,13 @@ _DROPPED_ANSWERS: Final[AnswerChecks] = {
     r"the program ended": lambda storm, seq, evse, found: storm.had_restarted(seq),
     r"disk space was low": lambda storm, seq, evse, found: storm.was_disk_short(seq),
     r"the CSMS rejected it, InternalError: not today": lambda storm, seq, evse, found: (
-        storm.had_csms_fault(seq, "refused")
+        storm.had_csms_fault(seq, "call_error")
     ),
     r"InternalError: not today; BootNotification is sent again later": (
-        lambda storm, seq, evse, found: storm.had_csms_fault(seq, "refused")
+        lambda storm, seq, evse, found: storm.had_csms_fault(seq, "call_error")
     ),
     r"no answer within 30 s": lambda storm, seq, evse, found: storm.was_disturbed(seq),
-    r"unusable answer": lambda storm, seq, evse, found: storm.had_csms_fault(seq, "nonsense"),
+    r"unusable answer": lambda storm, seq, evse, found: storm.had_csms_fault(seq, "malformed_response"),
 }
 
 # A sentence of the transcript -> what may be answered to whoever asks why.

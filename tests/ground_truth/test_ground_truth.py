@@ -130,7 +130,7 @@ def test_the_export_is_what_the_csms_was_told(
 
 
 def test_the_outbox_is_what_the_csms_has_not(tmp_path: Path) -> None:
-    session = {"evse_id": 1, "who": "04A224B2", "stays_s": 200.0, "power_w": 60_000}
+    session = {"evse_id": 1, "id_token": "04A224B2", "stays_s": 200.0, "power_w": 60_000}
     plan = Plan(
         11,
         {SAMPLE_INTERVAL: "5"},

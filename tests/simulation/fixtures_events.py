@@ -1,4 +1,4 @@
-"""TransactionEvents as a station sends them, for tests of whoever takes them in."""
+"""TransactionEvents as a station sends them, for tests of a CSMS's side."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ CONTEXTS = {"Started": "Transaction.Begin", "Ended": "Transaction.End"}
 
 
 def event_payload(seq_no: int, event_type: str, energy_wh: str | None = None, **more: Any) -> Any:
-    """A TransactionEventRequest in OCPP's own spelling; seconds of its time are its seqNo."""
+    """A TransactionEventRequest as JSON object; the seconds of its timestamp are its seqNo."""
     at = f"2026-11-22T12:00:{seq_no:02}.000Z"
-    told: dict[str, Any] = {
+    payload: dict[str, Any] = {
         "eventType": event_type,
         "timestamp": at,
         "triggerReason": "CablePluggedIn",
@@ -28,16 +28,16 @@ def event_payload(seq_no: int, event_type: str, energy_wh: str | None = None, **
             "measurand": "Energy.Active.Import.Register",
             "unitOfMeasure": {"unit": "Wh"},
         }
-        told["meterValue"] = [{"timestamp": at, "sampledValue": [sample]}]
-    return told | more
+        payload["meterValue"] = [{"timestamp": at, "sampledValue": [sample]}]
+    return payload | more
 
 
 def make_event(
     seq_no: int, event_type: str, energy_wh: str | None = None, **more: Any
 ) -> TransactionEventRequest:
-    """The same, as the message it is."""
-    told = json.dumps(event_payload(seq_no, event_type, energy_wh, **more))
-    request = decode_request("TransactionEvent", told.encode())
+    """The same as a decoded message."""
+    payload = json.dumps(event_payload(seq_no, event_type, energy_wh, **more))
+    request = decode_request("TransactionEvent", payload.encode())
     assert isinstance(request, TransactionEventRequest)
     return request
 

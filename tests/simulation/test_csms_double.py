@@ -1,4 +1,4 @@
-"""Does the CSMS double speak OCPP, take in what it is told, and ask one thing at a time?"""
+"""The CSMS double: valid responses, a ledger, one CALL at a time, handshakes."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ RESET = ResetRequest(type="OnIdle")
 
 
 def make_csms_double() -> CsmsDouble:
-    known = {ALICE: IdTokenInfoType(status="Accepted", group_id_token=FAMILY)}
-    return CsmsDouble(known, clock=lambda: NOW)
+    id_tokens = {ALICE: IdTokenInfoType(status="Accepted", group_id_token=FAMILY)}
+    return CsmsDouble(id_tokens, clock=lambda: NOW)
 
 
 def response_of(double: CsmsDouble, action: str, request: Any) -> Any:
-    """What the double answers, checked against the official schema."""
+    """The response of the double, checked against the official schema."""
     [text] = double.receive_frame(json.dumps([2, "a1", action, request]))
-    kind, message_id, answer = json.loads(text)
-    assert (kind, message_id) == (3, "a1"), text
-    jsonschema.validate(answer, schema_of(f"{action}Response"))
-    return answer
+    message_type, message_id, response = json.loads(text)
+    assert (message_type, message_id) == (3, "a1"), text
+    jsonschema.validate(response, schema_of(f"{action}Response"))
+    return response
 
 
-# --- Answers -------------------------------------------------------------------------------------
+# --- Responses -----------------------------------------------------------------------------------
 
 BOOT = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
 
@@ -55,21 +55,19 @@ def test_a_boot_is_accepted_with_time_and_interval_b01() -> None:
     expected = {"currentTime": format_timestamp(NOW), "interval": 300, "status": "Accepted"}
     assert response_of(double, "BootNotification", BOOT) == expected
     double.registration_status, double.heartbeat_interval_s = "Pending", 7
-    told = response_of(double, "BootNotification", BOOT)
-    assert (told["status"], told["interval"]) == ("Pending", 7)
+    response = response_of(double, "BootNotification", BOOT)
+    assert (response["status"], response["interval"]) == ("Pending", 7)
 
 
 @pytest.mark.parametrize(
     ("value", "status"), [(ALICE, "Accepted"), (ALICE.lower(), "Accepted"), ("DEADBEEF", "Unknown")]
 )
-def test_people_are_known_by_a_table_in_which_case_does_not_count_c01(
-    value: str, status: str
-) -> None:
+def test_id_tokens_are_case_insensitive_and_others_unknown_c01(value: str, status: str) -> None:
     request = {"idToken": {"idToken": value, "type": "ISO14443"}}
     assert response_of(make_csms_double(), "Authorize", request)["idTokenInfo"]["status"] == status
 
 
-def test_transaction_events_go_into_the_ledger_e01() -> None:
+def test_transaction_events_are_recorded_in_the_ledger_e01() -> None:
     double = make_csms_double()
     token = {"idToken": ALICE, "type": "ISO14443"}
     first = response_of(
@@ -81,14 +79,14 @@ def test_transaction_events_go_into_the_ledger_e01() -> None:
     assert double.ledger.transactions["tx-1"].energy_wh == 500
 
 
-def test_whoever_watches_hears_every_request_before_its_answer() -> None:
-    heard: list[tuple[str, Datatype]] = []
-    double = CsmsDouble(on_request=lambda action, request: heard.append((action, request)))
+def test_on_request_is_called_for_every_request() -> None:
+    requests: list[tuple[str, Datatype]] = []
+    double = CsmsDouble(on_request=lambda action, request: requests.append((action, request)))
     response_of(double, "Heartbeat", {})
-    assert [action for action, _ in heard] == ["Heartbeat"]
+    assert [action for action, _ in requests] == ["Heartbeat"]
 
 
-# A request of each action that needs more than nothing to be one.
+# A minimal request of each action that has required fields.
 REQUESTS: dict[str, Any] = {
     "Authorize": {"idToken": {"idToken": ALICE, "type": "ISO14443"}},
     "BootNotification": BOOT,
@@ -186,13 +184,13 @@ REQUESTS: dict[str, Any] = {
 @pytest.mark.parametrize(
     "action", sorted(name for name, action in ACTIONS.items() if action.sender != "csms")
 )
-def test_every_request_of_a_station_is_answered_as_its_schema_says(action: str) -> None:
+def test_every_request_of_a_station_has_a_response_that_fits_its_schema(action: str) -> None:
     double = make_csms_double()
     response_of(double, action, REQUESTS.get(action, {}))
     assert double.complaints == []
 
 
-# --- What a station does wrong -------------------------------------------------------------------
+# --- Violations by the station -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -205,53 +203,53 @@ def test_every_request_of_a_station_is_answered_as_its_schema_says(action: str) 
         ([2, "a1"], "RpcFrameworkError"),
     ],
 )
-def test_a_wrong_call_is_refused_and_remembered(frame: list[Any], code: str) -> None:
+def test_an_invalid_call_is_refused_and_recorded(frame: list[Any], code: str) -> None:
     double = make_csms_double()
     [text] = double.receive_frame(json.dumps(frame))
     assert json.loads(text)[0::2][:2] == [4, code] or json.loads(text)[2] == code
     assert len(double.complaints) == 1
 
 
-def test_noise_is_refused_and_remembered_no_more_than_so_often() -> None:
+def test_the_number_of_recorded_complaints_is_bounded() -> None:
     double = make_csms_double()
     for _ in range(200):
         double.receive_frame("}{")
     assert len(double.complaints) == 100
 
 
-def test_an_answer_nobody_asked_for_is_remembered() -> None:
+def test_a_response_without_a_call_is_recorded() -> None:
     double = make_csms_double()
     assert double.receive_frame('[3,"csms-1",{}]') == []
-    assert double.complaints == ["an answer to csms-1, which nobody asked"]
+    assert double.complaints == ["response to csms-1, which is not in flight"]
 
 
-# --- Asking the station --------------------------------------------------------------------------
+# --- CALLs of the CSMS ---------------------------------------------------------------------------
 
 
-def test_one_call_at_a_time_in_order_part_4_4_1_1() -> None:
+def test_calls_are_sent_one_at_a_time_in_order_part_4_4_1_1() -> None:
     double = make_csms_double()
-    first, now = double.queue_call(RESET)
-    second, later = double.queue_call(TriggerMessageRequest(requested_message="Heartbeat"))
-    assert now == ['[2,"csms-1","Reset",{"type":"OnIdle"}]']
-    assert later == []
-    follows = double.receive_frame('[3,"csms-1",{"status":"Accepted"}]')
-    assert follows == ['[2,"csms-2","TriggerMessage",{"requestedMessage":"Heartbeat"}]']
+    first, first_frames = double.queue_call(RESET)
+    second, second_frames = double.queue_call(TriggerMessageRequest(requested_message="Heartbeat"))
+    assert first_frames == ['[2,"csms-1","Reset",{"type":"OnIdle"}]']
+    assert second_frames == []
+    next_frames = double.receive_frame('[3,"csms-1",{"status":"Accepted"}]')
+    assert next_frames == ['[2,"csms-2","TriggerMessage",{"requestedMessage":"Heartbeat"}]']
     assert first.response is not None
     assert not second.is_finished
     assert double.receive_frame('[4,"csms-2","NotSupported","no",{}]') == []
     assert (second.response, second.failure) == (None, "NotSupported: no")
 
 
-def test_an_unusable_answer_settles_the_call_and_is_remembered() -> None:
+def test_an_invalid_response_fails_the_call_and_is_recorded() -> None:
     double = make_csms_double()
-    asked, _ = double.queue_call(RESET)
+    call, _ = double.queue_call(RESET)
     double.receive_frame('[3,"csms-1",{"status":"Maybe"}]')
-    assert asked.response is None
-    assert asked.failure is not None
+    assert call.response is None
+    assert call.failure is not None
     assert len(double.complaints) == 1
 
 
-def test_calls_end_with_the_connection_or_with_patience() -> None:
+def test_calls_fail_with_the_connection_or_when_abandoned() -> None:
     double = make_csms_double()
     first, _ = double.queue_call(RESET)
     second, _ = double.queue_call(RESET)
@@ -273,70 +271,70 @@ async def start_csms(nursery: trio.Nursery, double: CsmsDouble) -> CsmsServer:
     async def start(task_status: trio.TaskStatus[CsmsServer]) -> None:
         await serve_csms(double, passwords=PASSWORDS, task_status=task_status)
 
-    found: CsmsServer = await nursery.start(start)
-    return found
+    server: CsmsServer = await nursery.start(start)
+    return server
 
 
-async def test_a_station_with_its_password_is_served_both_ways(nursery: trio.Nursery) -> None:
+async def test_requests_of_both_ends_over_a_websocket(nursery: trio.Nursery) -> None:
     with trio.fail_after(20):
         double = make_csms_double()
-        there = await start_csms(nursery, double)
+        server = await start_csms(nursery, double)
         async with open_websocket_url(
-            f"{there.url}/CS001", subprotocols=["ocpp2.0.1"], extra_headers=[BASIC]
+            f"{server.url}/CS001", subprotocols=["ocpp2.0.1"], extra_headers=[BASIC]
         ) as socket:
             assert socket.subprotocol == "ocpp2.0.1"
             await socket.send_message(json.dumps([2, "a1", "Heartbeat", {}]))
             assert json.loads(await socket.get_message())[2] == {
                 "currentTime": format_timestamp(NOW)
             }
-            assert there.is_connected
+            assert server.is_connected
 
-            answers: list[Datatype] = []
+            responses: list[Datatype] = []
 
             async def reset() -> None:
-                answers.append(await there.send_request(RESET))
+                responses.append(await server.send_request(RESET))
 
-            async with trio.open_nursery() as asking:
-                asking.start_soon(reset)
+            async with trio.open_nursery() as calls:
+                calls.start_soon(reset)
                 assert json.loads(await socket.get_message())[2] == "Reset"
                 await socket.send_message('[3,"csms-1",{"status":"Accepted"}]')
-            assert [type(each).__name__ for each in answers] == ["ResetResponse"]
+            assert [type(response).__name__ for response in responses] == ["ResetResponse"]
 
-            with pytest.raises(CallFailedError, match=r"Reset: silent for 0\.1 s"):
-                await there.send_request(RESET, timeout_s=0.1)
-        while there.is_connected:
+            with pytest.raises(CallFailedError, match=r"Reset: no response for 0\.1 s"):
+                await server.send_request(RESET, timeout_s=0.1)
+        while server.is_connected:
             await trio.sleep(0.01)
         with pytest.raises(CallFailedError, match="no station is connected"):
-            await there.send_request(RESET)
+            await server.send_request(RESET)
         nursery.cancel_scope.cancel()
 
 
-async def test_a_call_under_way_fails_with_the_connection(nursery: trio.Nursery) -> None:
+async def test_a_call_in_flight_fails_with_the_connection(nursery: trio.Nursery) -> None:
     with trio.fail_after(20):
-        there = await start_csms(nursery, make_csms_double())
+        server = await start_csms(nursery, make_csms_double())
 
         async def reset() -> None:
             with pytest.raises(CallFailedError, match="connection ended"):
-                await there.send_request(RESET)
+                await server.send_request(RESET)
 
-        url = f"{there.url}/CS001"
-        async with trio.open_nursery() as asking:
+        url = f"{server.url}/CS001"
+        async with trio.open_nursery() as calls:
             async with open_websocket_url(
                 url, subprotocols=["ocpp2.0.1"], extra_headers=[BASIC]
             ) as socket:
-                asking.start_soon(reset)
+                calls.start_soon(reset)
                 await socket.get_message()
-            await trio.lowlevel.checkpoint()  # the call outlives the connection
+            await trio.lowlevel.checkpoint()  # the connection ends before the call
         nursery.cancel_scope.cancel()
 
 
 async def handshake_status(
-    there: CsmsServer, path: str, subprotocol: str, authorization: str
+    server: CsmsServer, path: str, subprotocol: str, authorization: str
 ) -> int:
     """The HTTP status of a handshake."""
     lines = (
         f"GET /ocpp/{path} HTTP/1.1",
-        f"Host: {there.host}:{there.port}",
+        f"Host: {server.host}:{server.port}",
         "Connection: Upgrade",
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
@@ -346,10 +344,10 @@ async def handshake_status(
         "",
         "",
     )
-    async with await trio.open_tcp_stream(there.host, there.port) as stream:
+    async with await trio.open_tcp_stream(server.host, server.port) as stream:
         await stream.send_all("\r\n".join(lines).encode())
-        answer = await stream.receive_some()
-    return int(answer.split()[1])
+        response = await stream.receive_some()
+    return int(response.split()[1])
 
 
 @pytest.mark.parametrize(
@@ -362,27 +360,27 @@ async def handshake_status(
         ("CS001", "ocpp2.0.1", "Basic !!!", 401),
         ("CS001", "ocpp1.6", BASIC[1].decode(), 400),
     ],
-    ids=["known", "choice", "no_password", "another_identity", "nonsense", "another_subprotocol"],
+    ids=["valid", "choice", "no_password", "another_identity", "malformed", "another_subprotocol"],
 )
-async def test_only_a_known_station_gets_in_a00_fr_204(
+async def test_only_a_station_with_its_password_may_connect_a00_fr_204(
     nursery: trio.Nursery, path: str, subprotocol: str, authorization: str, status: int
 ) -> None:
     with trio.fail_after(20):
-        there = await start_csms(nursery, make_csms_double())
-        assert await handshake_status(there, path, subprotocol, authorization) == status
-        assert there.refused_handshakes == (status != 101)
+        server = await start_csms(nursery, make_csms_double())
+        assert await handshake_status(server, path, subprotocol, authorization) == status
+        assert server.refused_handshakes == (status != 101)
         nursery.cancel_scope.cancel()
 
 
 async def test_a_port_in_use_is_an_error(nursery: trio.Nursery) -> None:
-    there = await start_csms(nursery, make_csms_double())
+    server = await start_csms(nursery, make_csms_double())
     with pytest.raises((OSError, ExceptionGroup)):
-        await serve_csms(make_csms_double(), port=there.port)
+        await serve_csms(make_csms_double(), port=server.port)
     nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
-    ("header", "found"),
+    ("header", "expected"),
     [
         (b"Basic YTpiOmM=", ("a", "b:c")),
         (b"basic YTpi", ("a", "b")),
@@ -393,5 +391,7 @@ async def test_a_port_in_use_is_an_error(nursery: trio.Nursery) -> None:
         (b"", (None, None)),
     ],
 )
-def test_credentials(header: bytes, found: tuple[str | None, str | None]) -> None:
-    assert parse_credentials(header) == found
+def test_credentials_of_an_authorization_header(
+    header: bytes, expected: tuple[str | None, str | None]
+) -> None:
+    assert parse_credentials(header) == expected

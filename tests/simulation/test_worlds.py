@@ -1,6 +1,6 @@
-"""Does the station keep its promises in worlds with faults, and would the simulation notice?
+"""The station keeps its promises in worlds with faults; stations broken on purpose are found.
 
-A fair sample of seeds here; `make simulate SEEDS=10000 SEED0=0` for more. Another sample:
+A sample of seeds; `make simulate SEEDS=10000 SEED0=0` runs more. Another sample:
 SIMULATION_SEED0=5000 pytest tests/simulation/test_worlds.py
 """
 
@@ -35,8 +35,8 @@ SAMPLE = 40
 
 @pytest.mark.parametrize("seed", range(SEED0, SEED0 + SAMPLE))
 def test_a_world_with_faults_breaks_no_promise(seed: int) -> None:
-    verdict = run_plan(make_plan(seed))
-    assert not verdict.violation, format_failure(seed, verdict)
+    result = run_plan(make_plan(seed))
+    assert not result.violation, format_failure(seed, result)
 
 
 def test_the_same_seed_gives_the_same_journal_byte_for_byte_p4() -> None:
@@ -46,19 +46,26 @@ def test_the_same_seed_gives_the_same_journal_byte_for_byte_p4() -> None:
 
 
 def test_another_process_with_other_hashes_gives_the_same_journal_p4() -> None:
-    told = "import logging; logging.disable()\nfrom station.simulation.run_plan import run_plan\n"
-    told += "from station.simulation.seeds import make_plan\nprint(run_plan(make_plan(7)).head)"
-    environment = os.environ | {"PYTHONHASHSEED": "1234"}
-    done = subprocess.run(
-        [sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True
+    program = (
+        "import logging; logging.disable()\nfrom station.simulation.run_plan import run_plan\n"
     )
-    assert done.stdout.strip() == run_plan(make_plan(7)).head
+    program += "from station.simulation.seeds import make_plan\nprint(run_plan(make_plan(7)).head)"
+    environment = os.environ | {"PYTHONHASHSEED": "1234"}
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout.strip() == run_plan(make_plan(7)).head
 
 
-def test_the_sample_meets_everything_that_can_happen() -> None:
+def test_the_first_200_seeds_have_every_kind_of_event() -> None:
     assert set(EVENT_ACTIONS) == {*ARGUMENT_MAKERS, "start_session", "fill_disk"}
-    assert {kind for theme in RELATED_EVENTS for kind in theme} <= set(ARGUMENT_MAKERS)
-    assert {one.kind for seed in range(200) for one in make_plan(seed).events} == set(EVENT_ACTIONS)
+    assert {kind for row in RELATED_EVENTS for kind in row} <= set(ARGUMENT_MAKERS)
+    kinds = {event.kind for seed in range(200) for event in make_plan(seed).events}
+    assert kinds == set(EVENT_ACTIONS)
 
 
 # --- Broken on purpose ---------------------------------------------------------------------------
@@ -67,32 +74,34 @@ SimulationFault = Callable[[pytest.MonkeyPatch], None]
 
 
 def publish_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The level is published before its entries are on the disk."""
-    write = ObservedRecorder._store_entries
+    """The desired state is published before its entries are on disk."""
+    store_entries = ObservedRecorder._store_entries
 
-    async def early(self: ObservedRecorder, entries: list[Entry]) -> None:
+    async def publish_and_store(self: ObservedRecorder, entries: list[Entry]) -> None:
         state: State = self.state
         for entry in entries:
             state = apply_entry(state, entry)
         self._cache_payloads(entries)
         self.desired_state.set(compute_desired_state(self.product, state, entries[-1]))
-        await write(self, entries)
+        await store_entries(self, entries)
 
-    monkeypatch.setattr(ObservedRecorder, "_store_entries", early)
+    monkeypatch.setattr(ObservedRecorder, "_store_entries", publish_and_store)
 
 
 def count_seq_no_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """seqNo comes from a counter in memory instead of the journal."""
+    """seqNo comes from a counter in RAM instead of the journal."""
     counters: dict[str, int] = {}
-    event = e_transaction_events.build_transaction_event
+    build_event = e_transaction_events.build_transaction_event
 
-    def counted(ctx: Context, transaction: Any, event_type: str, *rest: Any, **more: Any) -> Any:
-        name = transaction.transaction_id
-        seq_no = counters.get(name, 0)
-        counters[name] = seq_no + 1
-        return event(ctx, replace(transaction, next_seq_no=seq_no), event_type, *rest, **more)
+    def build_counted(
+        ctx: Context, transaction: Any, event_type: str, *args: Any, **kwargs: Any
+    ) -> Any:
+        seq_no = counters.get(transaction.transaction_id, 0)
+        counters[transaction.transaction_id] = seq_no + 1
+        changed = replace(transaction, next_seq_no=seq_no)
+        return build_event(ctx, changed, event_type, *args, **kwargs)
 
-    monkeypatch.setattr(e_transactions, "build_transaction_event", counted)
+    monkeypatch.setattr(e_transactions, "build_transaction_event", build_counted)
 
 
 def retry_by_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,60 +119,60 @@ def _first_call_by_wall_clock(ctx: Context) -> int | None:
 
 
 def lose_queued_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Now and then a message is not queued, and nobody is told."""
-    queued = Outbox._on_call_queued
+    """Some messages are lost from the queue, without an entry."""
+    on_call_queued = Outbox._on_call_queued
 
-    def lossy(self: Outbox, call: int, one: CallQueued) -> Outbox:
-        if one.lane == "transaction" and call % 7 == 0:
+    def lose_some(self: Outbox, seq: int, call: CallQueued) -> Outbox:
+        if call.lane == "transaction" and seq % 7 == 0:
             return self
-        return queued(self, call, one)
+        return on_call_queued(self, seq, call)
 
-    monkeypatch.setattr(Outbox, "_on_call_queued", lossy)
+    monkeypatch.setattr(Outbox, "_on_call_queued", lose_some)
 
 
 def ignore_late_responses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the attempt under way may be answered."""
-    named = Outbox.find_by_message_id
+    """Only a response to the attempt in flight counts."""
+    find_by_message_id = Outbox.find_by_message_id
 
-    def current(self: Outbox, message_id: str) -> tuple[int, bool] | None:
-        found = named(self, message_id)
-        return found if found and found[1] else None
+    def find_in_flight(self: Outbox, message_id: str) -> tuple[int, bool] | None:
+        call = find_by_message_id(self, message_id)
+        return call if call and call[1] else None
 
-    monkeypatch.setattr(Outbox, "find_by_message_id", current)
+    monkeypatch.setattr(Outbox, "find_by_message_id", find_in_flight)
 
 
-# How the station is broken, the promise that shows it, and within how many seeds from 0 on.
+# How the station is broken, the promise it breaks, and within how many seeds from 0 on.
 VARIANTS: tuple[tuple[SimulationFault, str, int], ...] = (
     (publish_before_commit, "P3", 30),
     (count_seq_no_in_memory, "P2", 30),
-    (retry_by_wall_clock, "P6", 60),  # the deadline comes, by uptime, and nothing follows from it
+    (retry_by_wall_clock, "P6", 60),  # the deadline, on uptime, has no effect
     (lose_queued_calls, "P2", 30),
     (ignore_late_responses, "P2", 100),
 )
 
 
 @pytest.mark.parametrize(
-    ("broken", "promise", "within"), VARIANTS, ids=[one.__name__ for one, _, _ in VARIANTS]
+    ("inject", "promise", "seeds_max"), VARIANTS, ids=[inject.__name__ for inject, _, _ in VARIANTS]
 )
 def test_a_station_broken_on_purpose_is_found(
-    broken: SimulationFault, promise: str, within: int, monkeypatch: pytest.MonkeyPatch
+    inject: SimulationFault, promise: str, seeds_max: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken(monkeypatch)
-    for seed in range(within):
-        found = run_plan(make_plan(seed)).violation
-        if found:
+    inject(monkeypatch)
+    for seed in range(seeds_max):
+        violation = run_plan(make_plan(seed)).violation
+        if violation:
             break
-    assert found.startswith(promise), f"seed {seed}: {found or 'not found'}"
+    assert violation.startswith(promise), f"seed {seed}: {violation or 'no violation'}"
 
 
-def test_the_first_seed_that_fails_is_told_with_its_story(
+def test_the_first_seed_that_fails_is_printed_with_its_transcript(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lose_queued_calls(monkeypatch)
     assert main(["--seeds", "20"]) == 1
-    told = capsys.readouterr().out
-    assert "TransactionEvent" in told, "no transcript"
-    assert "broke a promise. P2" in told.splitlines()[-1]
+    output = capsys.readouterr().out
+    assert "TransactionEvent" in output, "no transcript"
+    assert "broke a promise. P2" in output.splitlines()[-1]
 
 
 def test_seeds_that_keep_their_promises_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,9 @@
-"""What does a month without a CSMS cost, and does all of it arrive?
+"""A month without a CSMS: cost of the queue, and delivery of every event.
 
-`python -m station.simulation.experiments.offline --events 170000`: the link is down and both EVSEs charge, one
-car after the other, until so many transaction events wait. Then the link comes back, and while the
-station tells them it is ended and killed in turn. Every event must arrive, in the order in which it
-was queued, and none twice but the one that a restart left unanswered.
+`python -m station.simulation.experiments.offline --events 170000`: the link is down and both EVSEs
+charge one EV after the other, until so many TransactionEvents wait. Then the link is restored;
+while the station sends them, it is ended and killed in turn. Every event must arrive, in the order
+in which it was queued, and none twice except the one that a restart left unanswered.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ from station.simulation.world import (
     shared_memory_directory,
 )
 
-STAY_S: Final = 3_000.0  # a car
-ARRIVAL_DELAY_S: Final = 600.0  # the next one, after it
+STAY_S: Final = 3_000.0  # of an EV
+ARRIVAL_DELAY_S: Final = 600.0  # of the next EV
 VARIABLES: Final = {
     "SampledDataCtrlr.TxUpdatedInterval": "27",  # 170,000 events of two EVSEs in 30 days
     "AuthCtrlr.OfflineTxForUnknownIdEnabled": "true",
 }
 NEVER_FULL_EV: Final = SimulatedEv(
     power_w=22_000, energy_needed_wh=SimulatedEv().energy_needed_wh * 10
-)  # never full
+)
 RESTARTS: Final = 10
-QUEUE_SIZES: Final = (1_000, 10_000, 100_000)  # at which is measured, and at the end
-DRAIN_STEPS: Final = 10  # of the drain, at which is measured
-POLL_INTERVAL_S: Final = 60.0  # how often it is looked whether nothing waits any more
-DRAIN_TIMEOUT_S: Final = 40 * 86_400.0  # for the drain of a lane that does not move
-REPETITIONS: Final = 500  # that an operation is repeated to be measured
+QUEUE_SIZES: Final = (1_000, 10_000, 100_000)  # measured at these sizes, and at the end
+DRAIN_STEPS: Final = 10  # measurements during the drain
+POLL_INTERVAL_S: Final = 60.0
+DRAIN_TIMEOUT_S: Final = 40 * 86_400.0  # simulated time; ends the run if a lane does not drain
+REPETITIONS: Final = 500  # of each measured operation
 
 
 Operation = Literal["queue_us", "next_us", "attempt_us", "deliver_us"]
@@ -71,13 +71,13 @@ class QueueCosts(msgspec.Struct, frozen=True):
     """Figures with so many calls waiting."""
 
     waiting_calls: int
-    queue_us: float  # of the memory: one call more
+    queue_us: float  # applying CallQueued to the outbox
     next_us: float
     attempt_us: float
     deliver_us: float
     state_bytes: int
-    encode_ms: float  # the memory, for a snapshot
-    decode_ms: float  # and back, at a start
+    encode_ms: float  # the state, for a snapshot
+    decode_ms: float  # the snapshot, at a start
     entries: int
     rss_kib: int
 
@@ -87,13 +87,13 @@ class DrainStep(msgspec.Struct, frozen=True):
 
     arrived: int
     waiting_calls: int
-    events_per_s: float  # events per second of this machine's time
-    simulated_s: float  # since the link came back
+    events_per_s: float  # per second of real time
+    simulated_s: float  # since the link was restored
     rss_kib: int
 
 
 class DeliveryLedger(CsmsLedger):
-    """What a CSMS was told, compared with what was queued, in eight bytes per event."""
+    """Compares the events received with those queued, in eight bytes per event."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,39 +102,41 @@ class DeliveryLedger(CsmsLedger):
         self.duplicates = 0
         self.complaints: list[str] = []
         self.on_event: Callable[[], None] = lambda: None
-        self._next_seq_no: dict[str, int] = {}  # seqNo of each transaction
+        self._next_seq_no: dict[str, int] = {}  # by transactionId
 
-    def add_queued(self, mark: TransactionEventSummary) -> None:
-        """The station has written that it will tell this."""
-        due = self._next_seq_no.get(mark.transaction_id, 0)
-        if mark.seq_no != due:
-            self.complaints.append(f"{mark.transaction_id}: seqNo {mark.seq_no} queued, not {due}")
-        self._next_seq_no[mark.transaction_id] = due + 1
-        self.queued.append(hash((mark.transaction_id, mark.seq_no)))
+    def add_queued(self, event: TransactionEventSummary) -> None:
+        """Record an event that the journal queued."""
+        expected = self._next_seq_no.get(event.transaction_id, 0)
+        if event.seq_no != expected:
+            self.complaints.append(
+                f"{event.transaction_id}: seqNo {event.seq_no} queued, expected {expected}"
+            )
+        self._next_seq_no[event.transaction_id] = expected + 1
+        self.queued.append(hash((event.transaction_id, event.seq_no)))
 
     def add_event(self, event: TransactionEventRequest) -> TransactionRecord:
-        name = event.transaction_info.transaction_id
-        this = hash((name, event.seq_no))
-        if self.arrived < len(self.queued) and this == self.queued[self.arrived]:
+        transaction_id = event.transaction_info.transaction_id
+        event_hash = hash((transaction_id, event.seq_no))
+        if self.arrived < len(self.queued) and event_hash == self.queued[self.arrived]:
             self.arrived += 1
-        elif self.arrived and this == self.queued[self.arrived - 1]:
+        elif self.arrived and event_hash == self.queued[self.arrived - 1]:
             self.duplicates += 1
         else:
-            self.complaints.append(f"{name}: seqNo {event.seq_no} arrived out of order")
+            self.complaints.append(f"{transaction_id}: seqNo {event.seq_no} arrived out of order")
         self.on_event()
-        return TransactionRecord(name)
+        return TransactionRecord(transaction_id)
 
     @property
     def missing_count(self) -> int:
-        """How many were queued and have not arrived."""
+        """Number of queued events that have not arrived."""
         return len(self.queued) - self.arrived
 
 
 class QueueObserver(SimulationObserver):
-    """Enters each transaction event that the journal queues."""
+    """Records each TransactionEvent that the journal queues, and the duration of each start."""
 
     def __init__(self, ledger: DeliveryLedger) -> None:
-        self.startup_durations_s: list[float] = []  # how long each start took, up to the first wait
+        self.startup_durations_s: list[float] = []  # from the end of a process to its replay
         self.stopped_at_s = 0.0
         self._ledger = ledger
 
@@ -146,19 +148,19 @@ class QueueObserver(SimulationObserver):
     def after_write(self, entries: list[Entry]) -> None:
         for entry in entries:
             match entry.event:
-                case CallQueued(transaction_event=mark) if mark is not None:
-                    self._ledger.add_queued(mark)
+                case CallQueued(transaction_event=event) if event is not None:
+                    self._ledger.add_queued(event)
 
 
 class OfflineExperiment:
-    """A month without a CSMS, and the days after.
+    """A month without a CSMS, and the delivery after it.
 
     Attributes:
         costs: figures while the queue grew.
-        steps: figures while it became shorter.
-        tally: what arrived.
-        starts_s: how long the station took to remember, at each restart.
-        gives_up_s: simulated time after which what has not arrived will not.
+        drain_steps: figures while it was delivered.
+        ledger: what arrived.
+        startup_durations_s: duration of each restart.
+        drain_timeout_s: simulated time for the delivery.
     """
 
     def __init__(
@@ -186,19 +188,19 @@ class OfflineExperiment:
         self._world: SimulatedWorld
 
     def run(self) -> None:
-        """Live it."""
+        """Simulate all of it."""
         run_simulation(self._run_world, self._seed)
         self.startup_durations_s = self._observer.startup_durations_s
 
     @property
     def complaints(self) -> list[str]:
-        """What should not be; empty when everything arrived once and in order."""
-        found = [*self.ledger.complaints, *self._world.csms.double.complaints]
+        """Everything that is wrong; empty if every event arrived once and in order."""
+        complaints = [*self.ledger.complaints, *self._world.csms.double.complaints]
         if self.ledger.missing_count:
-            found.append(f"{self.ledger.missing_count} events have not arrived")
+            complaints.append(f"{self.ledger.missing_count} events have not arrived")
         if self.ledger.duplicates > self._restarts:
-            found.append(f"{self.ledger.duplicates} duplicates in {self._restarts} restarts")
-        return found
+            complaints.append(f"{self.ledger.duplicates} duplicates in {self._restarts} restarts")
+        return complaints
 
     async def _run_world(self) -> None:
         self._world = SimulatedWorld(
@@ -213,7 +215,7 @@ class OfflineExperiment:
         world.network.switch_mode("down")
         for evse_id, uid in zip(world.evses, (ALICE, BOB), strict=True):
             self._start_session(evse_id, uid)
-        for size in sorted({*(one for one in QUEUE_SIZES if one < self._events), self._events}):
+        for size in sorted({*(size for size in QUEUE_SIZES if size < self._events), self._events}):
             while self.ledger.missing_count < size:
                 await trio.sleep(POLL_INTERVAL_S)
             self._record_figures(self._measure_costs())
@@ -225,75 +227,78 @@ class OfflineExperiment:
         if not self._arrivals_enabled:
             return
         self._world.schedule_session(evse_id, token_value, NEVER_FULL_EV, STAY_S)
-        again = STAY_S + ARRIVAL_DELAY_S
-        self._world.event_queue.run_after(again, lambda: self._start_session(evse_id, token_value))
+        delay_s = STAY_S + ARRIVAL_DELAY_S
+        self._world.event_queue.run_after(
+            delay_s, lambda: self._start_session(evse_id, token_value)
+        )
 
     async def _wait_until_drained(self) -> None:
-        """Wait until nothing waits any more; end the program now and then."""
-        total, began_s, began = self.ledger.missing_count, trio.current_time(), time.perf_counter()
-        stops = [total * one // (self._restarts + 1) for one in range(self._restarts, 0, -1)]
-        marks = [total * one // DRAIN_STEPS for one in range(DRAIN_STEPS, 0, -1)]
-        before = self.ledger.arrived
+        """Wait until every event has arrived; interrupt the program `restarts` times meanwhile."""
+        total, started_s = self.ledger.missing_count, trio.current_time()
+        parts = self._restarts + 1
+        restarts_at = [total * part // parts for part in range(self._restarts, 0, -1)]
+        steps_at = [total * step // DRAIN_STEPS for step in range(DRAIN_STEPS, 0, -1)]
+        step_started_at, arrived_before = time.perf_counter(), self.ledger.arrived
 
-        def told() -> None:
-            nonlocal began, before
+        def on_event() -> None:
+            nonlocal step_started_at, arrived_before
             arrived = self.ledger.arrived
-            if stops and arrived >= stops[-1]:
-                stops.pop()
-                self._interrupt_process(kill=len(stops) % 2 == 0)
-            if marks and arrived >= marks[-1]:
-                marks.pop()
+            if restarts_at and arrived >= restarts_at[-1]:
+                restarts_at.pop()
+                self._interrupt_process(kill=len(restarts_at) % 2 == 0)
+            if steps_at and arrived >= steps_at[-1]:
+                steps_at.pop()
                 now = time.perf_counter()
                 self._record_figures(
                     DrainStep(
                         arrived=arrived,
                         waiting_calls=self.ledger.missing_count,
-                        events_per_s=(arrived - before) / (now - began),
-                        simulated_s=trio.current_time() - began_s,
+                        events_per_s=(arrived - arrived_before) / (now - step_started_at),
+                        simulated_s=trio.current_time() - started_s,
                         rss_kib=read_rss_kib(),
                     )
                 )
-                began, before = now, arrived
+                step_started_at, arrived_before = now, arrived
 
-        self.ledger.on_event = told
+        self.ledger.on_event = on_event
         with trio.move_on_after(self.drain_timeout_s):
             while self.ledger.missing_count or self._is_busy():
                 await trio.sleep(POLL_INTERVAL_S)
 
     def _is_busy(self) -> bool:
-        life = self._world.process
-        return life is None or bool(life.recorder.state.transactions.open)
+        process = self._world.process
+        return process is None or bool(process.recorder.state.transactions.open)
 
     def _interrupt_process(self, kill: bool) -> None:
         """End the program, or kill it; the world starts it again."""
-        life = self._world.process
-        if life is None or life.is_killed:
+        process = self._world.process
+        if process is None or process.is_killed:
             return
         self._observer.stopped_at_s = time.perf_counter()
         if kill:
-            life.kill()
+            process.kill()
         else:
-            life.stop()
+            process.stop()
 
     def _measure_costs(self) -> QueueCosts:
-        life = self._world.process
-        assert life is not None, "the station is not there"
-        state = life.recorder.state
+        process = self._world.process
+        assert process is not None, "the station does not run"
+        state = process.recorder.state
         gc.collect()
-        rss = read_rss_kib()
-        began = process_time()
-        written = encode_state(state)
-        between = process_time()
-        assert decode_state(written) == state
-        read_ms = (process_time() - between) * 1000
+        rss_kib = read_rss_kib()
+        started_at = process_time()
+        encoded = encode_state(state)
+        encoded_at = process_time()
+        assert decode_state(encoded) == state
+        decode_ms = (process_time() - encoded_at) * 1000
         return QueueCosts(
             waiting_calls=len(state.outbox.transaction),
-            **measure_operations(state.outbox, life.recorder.head.seq),
-            state_bytes=len(written),
-            encode_ms=(between - began) * 1000,
-            decode_ms=read_ms,
-            entries=life.recorder.head.seq,
-            rss_kib=rss,
+            **measure_operations(state.outbox, process.recorder.head.seq),
+            state_bytes=len(encoded),
+            encode_ms=(encoded_at - started_at) * 1000,
+            decode_ms=decode_ms,
+            entries=process.recorder.head.seq,
+            rss_kib=rss_kib,
         )
 
     def _record_figures(self, figures: QueueCosts | DrainStep) -> None:
@@ -302,13 +307,13 @@ class OfflineExperiment:
 
 
 def measure_operations(outbox: Outbox, seq: int) -> dict[Operation, float]:
-    """Microseconds of a processor that each operation of an outbox takes, on average."""
+    """Average CPU time of each operation of an outbox, in microseconds."""
     calls = list(outbox.transaction)[:REPETITIONS]
-    marks = [
-        TransactionEventSummary(f"{one % 7}", 1, 0, "Updated", "Trigger")
-        for one in range(REPETITIONS)
+    summaries = [
+        TransactionEventSummary(f"{number % 7}", 1, 0, "Updated", "Trigger")
+        for number in range(REPETITIONS)
     ]
-    queued = [_make_queued(mark) for mark in marks]
+    queued = [_make_queued(summary) for summary in summaries]
     attempted = [_make_attempted(call) for call in calls]
     delivered = [CallDelivered(call, "m") for call in calls]
     return {
@@ -318,9 +323,8 @@ def measure_operations(outbox: Outbox, seq: int) -> dict[Operation, float]:
         )
         / REPETITIONS
         * 1e6,
-        "attempt_us": _measure_apply_us(
-            outbox, seq, attempted, accumulate=False
-        ),  # else all would be of one call
+        # Not accumulated: only the first call in the outbox can have an attempt.
+        "attempt_us": _measure_apply_us(outbox, seq, attempted, accumulate=False),
         "deliver_us": _measure_apply_us(outbox, seq, delivered),
     }
 
@@ -328,21 +332,21 @@ def measure_operations(outbox: Outbox, seq: int) -> dict[Operation, float]:
 def _measure_apply_us(
     outbox: Outbox, seq: int, events: Sequence[Event], accumulate: bool = True
 ) -> float:
-    """Of each event, one after the other; or each alone, if it `folds` not."""
-    entries = [Entry(seq + one, START_TIME, 0, event) for one, event in enumerate(events, 1)]
-    began = process_time()
+    """Average time to apply an event: to the result of the one before, or to the same outbox."""
+    entries = [Entry(seq + number, START_TIME, 0, event) for number, event in enumerate(events, 1)]
+    started_at = process_time()
     for entry in entries:
-        after = outbox.apply(entry)
-        outbox = after if accumulate else outbox
-    return (process_time() - began) / len(events) * 1e6
+        result = outbox.apply(entry)
+        outbox = result if accumulate else outbox
+    return (process_time() - started_at) / len(events) * 1e6
 
 
-def _make_queued(mark: TransactionEventSummary) -> CallQueued:
+def _make_queued(summary: TransactionEventSummary) -> CallQueued:
     return CallQueued(
         lane="transaction",
         action="TransactionEvent",
         payload=msgspec.Raw(b"{}"),
-        transaction_event=mark,
+        transaction_event=summary,
     )
 
 
@@ -353,18 +357,18 @@ def _make_attempted(call: int) -> CallAttempted:
 
 
 def format_figures(figures: QueueCosts | DrainStep) -> str:
-    """Figures, for a person."""
+    """Figures, on one line."""
     rss = f"RSS {figures.rss_kib / 1024:6.1f} MiB"
     if isinstance(figures, DrainStep):
         return (
             f"arrived {figures.arrived:7}  waiting {figures.waiting_calls:7}  {rss}  "
-            f"{figures.events_per_s:6.0f} events/s  {figures.simulated_s / 3600:5.1f} h on the line"
+            f"{figures.events_per_s:6.0f} events/s  {figures.simulated_s / 3600:5.1f} h online"
         )
     return (
         f"waiting {figures.waiting_calls:7}  {rss}  queue {figures.queue_us:5.1f}  "
         f"next {figures.next_us:4.2f}  attempt {figures.attempt_us:4.1f}  "
         f"deliver {figures.deliver_us:5.1f} us  snapshot {figures.state_bytes / 1024:6.0f} KiB, "
-        f"written in {figures.encode_ms:5.1f} ms, read in {figures.decode_ms:5.1f} ms  "
+        f"encoded in {figures.encode_ms:5.1f} ms, decoded in {figures.decode_ms:5.1f} ms  "
         f"{figures.entries} entries"
     )
 
@@ -375,27 +379,28 @@ def main(arguments: list[str]) -> int:
         prog="station.simulation.experiments.offline", description=__doc__
     )
     parser.add_argument(
-        "--events", type=int, default=170_000, help="that wait before the link is back"
+        "--events", type=int, default=170_000, help="that wait before the link is restored"
     )
     parser.add_argument("--restarts", type=int, default=RESTARTS)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args(arguments)
-    began = time.perf_counter()
+    options = parser.parse_args(arguments)
+    started_at = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=shared_memory_directory(), prefix="offline-") as directory:
-        offline = OfflineExperiment(
+        experiment = OfflineExperiment(
             Path(directory),
-            asked.events,
-            seed=asked.seed,
-            restarts=asked.restarts,
+            options.events,
+            seed=options.seed,
+            restarts=options.restarts,
             on_figures=lambda figures: print(format_figures(figures), flush=True),
         )
-        offline.run()
-    complaints, tally = offline.complaints, offline.ledger
+        experiment.run()
+    complaints, ledger = experiment.complaints, experiment.ledger
+    startup_durations_s = experiment.startup_durations_s
     print(
-        f"{tally.arrived} of {len(tally.queued)} events arrived in order, "
-        f"{tally.duplicates} of them twice; "
-        f"{len(offline.startup_durations_s)} restarts, of {max(offline.startup_durations_s, default=0):.1f} s at most; "
-        f"{time.perf_counter() - began:.0f} s in all"
+        f"{ledger.arrived} of {len(ledger.queued)} events arrived in order, "
+        f"{ledger.duplicates} of them twice; "
+        f"{len(startup_durations_s)} restarts of at most {max(startup_durations_s, default=0):.1f} "
+        f"s; {time.perf_counter() - started_at:.0f} s in all"
     )
     for complaint in complaints:
         print(complaint)
@@ -403,5 +408,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    logging.disable()  # here, for it holds for the whole process
+    logging.disable()  # only here: it affects the whole process
     sys.exit(main(sys.argv[1:]))

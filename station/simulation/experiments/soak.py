@@ -1,7 +1,7 @@
-"""Does a station that only works, day after day, stay as small as it was?
+"""Soak run: days of normal operation, with the memory measured once a day.
 
-`python -m station.simulation.experiments.soak --days 30`: people come and go, the link fails now and then,
-heartbeats and clock-aligned values are told. Memory is measured once a day.
+`python -m station.simulation.experiments.soak --days 30`: sessions come and go, the link fails now
+and then, heartbeats and clock-aligned values are sent. Neither memory nor state may grow.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from station.simulation.world import (
 )
 
 DAY_S: Final = 86_400
-ARRIVAL_INTERVAL_S: Final = (1_800, 10_800)  # between two cars
+ARRIVAL_INTERVAL_S: Final = (1_800, 10_800)  # between two EVs
 STAY_S: Final = (600, 3_600)
 LINK_UP_S: Final = (3_600, 30_000)
 LINK_DOWN_S: Final = (5, 1_200)
@@ -45,17 +45,17 @@ class DayFigures(msgspec.Struct, frozen=True):
 
     number: int
     rss_kib: int
-    traced_kib: int  # what Python allocated and still holds; 0 unless it is traced
-    state_bytes: int  # the memory, written
-    waiting_calls: int  # calls
+    traced_kib: int  # allocated by Python; 0 unless traced
+    state_bytes: int  # of the encoded state
+    waiting_calls: int
     entries: int  # of the journal, so far
     journal_bytes: int
-    sessions: int  # accounts that the CSMS could close, so far
-    elapsed_s: float  # it took
+    sessions: int  # complete transactions of the CSMS, so far
+    elapsed_s: float  # real time of this day
 
 
 class LedgerCloser(SimulationObserver):
-    """Closes each account of the CSMS as soon as it is complete, so that only the station grows."""
+    """Checks and removes complete transactions of the ledger, so that only the station grows."""
 
     def __init__(self) -> None:
         self.closed_count = 0
@@ -64,14 +64,20 @@ class LedgerCloser(SimulationObserver):
 
     def on_transaction_event(self, event: TransactionEventRequest) -> None:
         assert self.world is not None
-        accounts = self.world.csms.double.ledger.transactions
-        for name in [name for name, one in accounts.items() if one.is_complete]:
-            self.complaints.update(accounts.pop(name).find_complaints())
+        records = self.world.csms.double.ledger.transactions
+        complete = [name for name, record in records.items() if record.is_complete]
+        for transaction_id in complete:
+            self.complaints.update(records.pop(transaction_id).find_complaints())
             self.closed_count += 1
 
 
 class SoakExperiment:
-    """Some days of work."""
+    """Some days of operation.
+
+    Attributes:
+        days: figures of each day.
+        complaints: what the CSMS found wrong.
+    """
 
     def __init__(
         self,
@@ -92,11 +98,7 @@ class SoakExperiment:
         self._ledger_closer = LedgerCloser()
 
     def run(self) -> None:
-        """Live them all.
-
-        Raises:
-            AssertionError: the CSMS has a complaint.
-        """
+        """Simulate all days."""
         run_simulation(self._run_world, self._seed)
 
     async def _run_world(self) -> None:
@@ -111,64 +113,64 @@ class SoakExperiment:
             self._schedule_session(evse_id)
         self._schedule_link_loss()
         for number in range(1, self._days_count + 1):
-            began = time.perf_counter()
+            started_at = time.perf_counter()
             await trio.sleep(self._day_s)
-            self.days.append(self._measure_day(number, time.perf_counter() - began))
+            self.days.append(self._measure_day(number, time.perf_counter() - started_at))
             self._on_day(self.days[-1])
 
     def _schedule_session(self, evse_id: int) -> None:
-        world, dice = self._world, self._world.random_source
-        stays_s = dice.uniform(*STAY_S)
-        wait_s = dice.uniform(*ARRIVAL_INTERVAL_S)
+        world, random_source = self._world, self._world.random_source
+        stay_s = random_source.uniform(*STAY_S)
+        wait_s = random_source.uniform(*ARRIVAL_INTERVAL_S)
 
-        def comes() -> None:
-            ev = SimulatedEv(power_w=dice.choice([22_000, 60_000, 120_000]))
-            world.schedule_session(evse_id, dice.choice([ALICE, BOB, CAROL]), ev, stays_s)
-            world.event_queue.run_after(stays_s + 30, lambda: self._schedule_session(evse_id))
+        def start_session() -> None:
+            ev = SimulatedEv(power_w=random_source.choice([22_000, 60_000, 120_000]))
+            world.schedule_session(evse_id, random_source.choice([ALICE, BOB, CAROL]), ev, stay_s)
+            world.event_queue.run_after(stay_s + 30, lambda: self._schedule_session(evse_id))
 
-        world.event_queue.run_after(wait_s, comes)
+        world.event_queue.run_after(wait_s, start_session)
 
     def _schedule_link_loss(self) -> None:
-        world, dice = self._world, self._world.random_source
+        world, random_source = self._world, self._world.random_source
 
-        def goes() -> None:
-            world.network.switch_mode(dice.choice(["down", "down", "silent"]))
-            world.event_queue.run_after(dice.uniform(*LINK_DOWN_S), comes)
+        def lose_link() -> None:
+            world.network.switch_mode(random_source.choice(["down", "down", "silent"]))
+            world.event_queue.run_after(random_source.uniform(*LINK_DOWN_S), restore_link)
 
-        def comes() -> None:
+        def restore_link() -> None:
             world.network.switch_mode("up")
             self._schedule_link_loss()
 
-        world.event_queue.run_after(dice.uniform(*LINK_UP_S), goes)
+        world.event_queue.run_after(random_source.uniform(*LINK_UP_S), lose_link)
 
     def _measure_day(self, number: int, seconds: float) -> DayFigures:
-        life = self._world.process
-        assert life is not None, "the station is not there at the end of a day"
+        process = self._world.process
+        assert process is not None, "the station does not run at the end of a day"
         gc.collect()
         traced, _ = tracemalloc.get_traced_memory()
         return DayFigures(
             number=number,
             rss_kib=read_rss_kib(),
             traced_kib=traced >> 10,
-            state_bytes=len(encode_state(life.recorder.state)),
-            waiting_calls=len(life.recorder.state.outbox),
-            entries=life.recorder.head.seq,
-            journal_bytes=sum(one.stat().st_size for one in self._directory.rglob("journal.db*")),
+            state_bytes=len(encode_state(process.recorder.state)),
+            waiting_calls=len(process.recorder.state.outbox),
+            entries=process.recorder.head.seq,
+            journal_bytes=sum(path.stat().st_size for path in self._directory.rglob("journal.db*")),
             sessions=self._ledger_closer.closed_count,
             elapsed_s=seconds,
         )
 
 
 def read_rss_kib() -> int:
-    """Resident memory of this process."""
+    """Resident set size of this process."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
-    raise OSError("the kernel does not tell VmRSS")
+    raise OSError("the kernel does not report VmRSS")
 
 
 def format_day(day: DayFigures) -> str:
-    """A day, for a person."""
+    """The figures of a day, on one line."""
     columns = (
         f"day {day.number:3}",
         f"RSS {day.rss_kib / 1024:6.2f} MiB",
@@ -190,24 +192,24 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--trace", action="store_true", help="what grew, by place in the code")
-    asked = parser.parse_args(arguments)
-    if asked.trace:
+    parser.add_argument("--trace", action="store_true", help="also measure Python's allocations")
+    options = parser.parse_args(arguments)
+    if options.trace:
         tracemalloc.start(10)
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=shared_memory_directory(), prefix="soak-") as directory:
         soak = SoakExperiment(
             Path(directory),
-            asked.days,
+            options.days,
             lambda day: print(format_day(day), flush=True),
-            asked.seed,
+            options.seed,
         )
         soak.run()
-    settled = soak.days[min(1, len(soak.days) - 1)]
-    grown = soak.days[-1].rss_kib - settled.rss_kib
+    base = soak.days[min(1, len(soak.days) - 1)]  # on day 1 pools, caches and imports fill
+    growth_kib = soak.days[-1].rss_kib - base.rss_kib
     print(
-        f"{asked.days} days in {time.perf_counter() - began:.0f} s; "
-        f"RSS grew by {grown / 1024:+.2f} MiB since day {settled.number}; "
+        f"{options.days} days in {time.perf_counter() - started_at:.0f} s; "
+        f"RSS grew by {growth_kib / 1024:+.2f} MiB since day {base.number}; "
         f"{len(soak.complaints)} complaints of the CSMS"
     )
     for complaint in soak.complaints:
@@ -216,5 +218,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    logging.disable()  # here, for it holds for the whole process
+    logging.disable()  # only here: it affects the whole process
     sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""How much does the station write? `make growth` for the figures; bounds here."""
+"""Bounds of what the station writes; `make growth` prints the figures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def charging_hour(tmp_path_factory: pytest.TempPathFactory) -> tuple[GrowthSampl
 
 def test_an_hour_of_charging_has_a_bound_p6(charging_hour: tuple[GrowthSample, Path]) -> None:
     hour = charging_hour[0].scaled_to(1)
-    assert 360 < hour.entries < ENTRIES_MAX, "or nothing was charged"
+    assert 360 < hour.entries < ENTRIES_MAX, "fewer entries mean that nothing was charged"
     assert 0 < hour.journal_bytes < JOURNAL_MAX
     assert hour.written_bytes < WRITTEN_MAX
 
@@ -39,22 +39,23 @@ def test_an_hour_of_charging_has_a_bound_p6(charging_hour: tuple[GrowthSample, P
 def test_an_idle_station_writes_little_p6(
     charging_hour: tuple[GrowthSample, Path], tmp_path: Path
 ) -> None:
-    rest = measure_idle(tmp_path, hours=1)
-    assert 0 < rest.entries < charging_hour[0].scaled_to(1).entries / 5
-    assert rest.journal_bytes < charging_hour[0].scaled_to(1).journal_bytes
+    idle = measure_idle(tmp_path, hours=1)
+    assert 0 < idle.entries < charging_hour[0].scaled_to(1).entries / 5
+    assert idle.journal_bytes < charging_hour[0].scaled_to(1).journal_bytes
 
 
 def test_the_archive_takes_an_eighth_or_less_p6(charging_hour: tuple[GrowthSample, Path]) -> None:
-    moved = archive_journal(charging_hour[1])
-    assert moved.entries > 100
-    assert moved.compression_ratio > RATIO_MIN
+    archived = archive_journal(charging_hour[1])
+    assert archived.entries > 100
+    assert archived.compression_ratio > RATIO_MIN
     [journal] = charging_hour[1].rglob("journal.db")
     assert list(verify(journal)) == []
 
 
-def test_a_day_is_what_is_idle_and_what_is_charged() -> None:
-    rest, charge = GrowthSample(24, 240, 24_000, 2_400_000), GrowthSample(1, 110, 11_000, 1_100_000)
-    assert charging_day(rest, charge, 2) == GrowthSample(24, 440, 44_000, 4_400_000)
-    table = format_report(rest, charge, ArchiveResult(1000, 300_000, 25_000, 600_000))
+def test_a_charging_day_is_the_idle_day_plus_the_charging_hours() -> None:
+    idle = GrowthSample(24, 240, 24_000, 2_400_000)
+    charging = GrowthSample(1, 110, 11_000, 1_100_000)
+    assert charging_day(idle, charging, 2) == GrowthSample(24, 440, 44_000, 4_400_000)
+    table = format_report(idle, charging, ArchiveResult(1000, 300_000, 25_000, 600_000))
     assert table[2] == "| hour of charging, one EVSE | 110 | 11 kB | 3 kB | 1.2 MB |  |"
     assert "a 12th" in table[-1]

@@ -1,6 +1,6 @@
-"""Does everything arrive that was said while nobody could hear it?
+"""Every event queued without a CSMS arrives once and in order.
 
-A few hours here; `make offline` for a month.
+A few hours; `make offline` runs a month.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ SLOWER_MAX = 6.0  # an operation with a hundred times as many waiting; measured 
 
 @pytest.fixture(scope="module")
 def offline_run(tmp_path_factory: pytest.TempPathFactory) -> OfflineExperiment:
-    lived = OfflineExperiment(tmp_path_factory.mktemp("offline"), EVENTS)
-    lived.run()
-    return lived
+    experiment = OfflineExperiment(tmp_path_factory.mktemp("offline"), EVENTS)
+    experiment.run()
+    return experiment
 
 
-def test_everything_arrives_once_and_in_order_whatever_interrupts_it_e04_e12(
+def test_every_event_arrives_once_and_in_order_across_restarts_e04_e12(
     offline_run: OfflineExperiment,
 ) -> None:
     assert offline_run.complaints == []
@@ -32,10 +32,11 @@ def test_everything_arrives_once_and_in_order_whatever_interrupts_it_e04_e12(
     assert offline_run.ledger.duplicates <= len(offline_run.startup_durations_s) == RESTARTS
 
 
-def test_what_waits_costs_a_few_bytes_each_p6(offline_run: OfflineExperiment) -> None:
+def test_a_waiting_call_costs_a_few_bytes_of_state_p6(offline_run: OfflineExperiment) -> None:
     first, *_, last = offline_run.costs
-    grown = (last.state_bytes - first.state_bytes) / (last.waiting_calls - first.waiting_calls)
-    assert 5 < grown < STATE_BYTES_PER_CALL_MAX, offline_run.costs
+    calls = last.waiting_calls - first.waiting_calls
+    bytes_per_call = (last.state_bytes - first.state_bytes) / calls
+    assert 5 < bytes_per_call < STATE_BYTES_PER_CALL_MAX, offline_run.costs
 
 
 def full_outbox(waiting: int) -> Outbox:
@@ -47,24 +48,26 @@ def full_outbox(waiting: int) -> Outbox:
     return outbox
 
 
-def test_no_operation_becomes_slower_with_what_waits_p6() -> None:
+def test_no_operation_becomes_slower_with_more_waiting_calls_p6() -> None:
     few, many = full_outbox(500), full_outbox(50_000)
     before = [measure_operations(few, 10**6) for _ in range(5)]
     after = [measure_operations(many, 10**6) for _ in range(5)]
     for name in ("queue_us", "next_us", "attempt_us", "deliver_us"):
-        fastest, then = min(one[name] for one in before), min(one[name] for one in after)
-        assert then < SLOWER_MAX * fastest + 1, f"{name}: {fastest:.2f}, then {then:.2f}"
+        few_us = min(costs[name] for costs in before)
+        many_us = min(costs[name] for costs in after)
+        assert many_us < SLOWER_MAX * few_us + 1, f"{name}: {few_us:.2f}, then {many_us:.2f}"
 
 
-def test_what_is_lost_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    queued = Outbox._on_call_queued
+def test_lost_calls_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_call_queued = Outbox._on_call_queued
 
-    def lossy(self: Outbox, call: int, one: CallQueued) -> Outbox:
-        return self if one.lane == "transaction" and call % 97 == 0 else queued(self, call, one)
+    def lose_some(self: Outbox, seq: int, call: CallQueued) -> Outbox:
+        is_lost = call.lane == "transaction" and seq % 97 == 0
+        return self if is_lost else on_call_queued(self, seq, call)
 
-    monkeypatch.setattr(Outbox, "_on_call_queued", lossy)
-    lived = OfflineExperiment(tmp_path, 300, restarts=0)
-    lived.drain_timeout_s = 3_600
-    lived.run()
-    assert any("out of order" in one for one in lived.complaints)
-    assert any("not arrived" in one for one in lived.complaints)
+    monkeypatch.setattr(Outbox, "_on_call_queued", lose_some)
+    experiment = OfflineExperiment(tmp_path, 300, restarts=0)
+    experiment.drain_timeout_s = 3_600
+    experiment.run()
+    assert any("out of order" in complaint for complaint in experiment.complaints)
+    assert any("not arrived" in complaint for complaint in experiment.complaints)
