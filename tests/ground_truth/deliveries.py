@@ -34,7 +34,11 @@ def never_answered(stage: SceneScript) -> None:
 
 
 def cut_before_the_answer(stage: SceneScript) -> None:
-    _disturb_samples(stage, stage.dice.choice(["cut_after_processing", "cut_before_processing"]), SAMPLE_INTERVAL_S)
+    _disturb_samples(
+        stage,
+        stage.dice.choice(["cut_after_processing", "cut_before_processing"]),
+        SAMPLE_INTERVAL_S,
+    )
     stage.add_question(
         "again",
         "sent again: the link was lost before the answer, which does not count as a failed attempt",

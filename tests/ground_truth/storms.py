@@ -379,7 +379,9 @@ _DROPPED_ANSWERS: Final[AnswerChecks] = {
         lambda storm, seq, evse, found: storm.had_csms_fault(seq, "call_error")
     ),
     r"no answer within 30 s": lambda storm, seq, evse, found: storm.was_disturbed(seq),
-    r"unusable answer": lambda storm, seq, evse, found: storm.had_csms_fault(seq, "malformed_response"),
+    r"unusable answer": lambda storm, seq, evse, found: storm.had_csms_fault(
+        seq, "malformed_response"
+    ),
 }
 
 # A sentence of the transcript -> what may be answered to whoever asks why.
