@@ -61,6 +61,7 @@ class FaultRule(msgspec.Struct, frozen=True):
             until it is released, even if all readings are good.
         dwell_s: how long it must have been good to end, with emulated devices.
         field_dwell_s: the same with real devices; None: as `dwell_s`.
+        note: for README.md: what the protections decide for each finding.
     """
 
     device: str
@@ -73,6 +74,7 @@ class FaultRule(msgspec.Struct, frozen=True):
     visible_when_idle: bool = True
     dwell_s: float = 2.0
     field_dwell_s: float | None = None
+    note: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -111,16 +113,20 @@ _FAULT_RULES = (
     FaultRule("secc", "silent", _EMERGENCY, _ALWAYS, field_dwell_s=10.0),
     FaultRule("secc", "unknown_values", _EMERGENCY, _ALWAYS),
     FaultRule("secc", "emergency_stop", _EMERGENCY, _ALWAYS),
-    FaultRule("pilot", "error", _EMERGENCY, _ALWAYS, tech_code="CX014", dwell_s=1.0),
+    FaultRule("pilot", "error", _EMERGENCY, _ALWAYS, tech_code="CX014", dwell_s=1.0,
+        note="ends with pilot A"),
     FaultRule("ev", "emergency_stop", _EMERGENCY, _ALWAYS, dwell_s=1.0),
     FaultRule("ev", "no_precharge", _EMERGENCY, _ALWAYS, tech_code="CX012"),
     FaultRule("ev", "session_aborted", _EMERGENCY, _ALWAYS),
-    FaultRule("insulation", "low", _EMERGENCY, _ALWAYS, "GroundFault", "CX022"),
-    FaultRule("insulation", "alarm", _EMERGENCY, _ALWAYS, "GroundFault", "CX022"),
+    FaultRule("insulation", "low", _EMERGENCY, _ALWAYS, "GroundFault", "CX022",
+        note="latched if energy was transferred"),
+    FaultRule("insulation", "alarm", _EMERGENCY, _ALWAYS, "GroundFault", "CX022",
+        note="latched if energy was transferred"),
     FaultRule("insulation", "warning", _NONE, _NEVER),
     FaultRule("insulation", "cable_check", _EMERGENCY, _ALWAYS, "GroundFault", "CX011",
-        visible_when_idle=False),
-    FaultRule("insulation", "self_test", _EMERGENCY, _ALWAYS, "GroundFault", "CX011"),
+        visible_when_idle=False, note="latched after 3 in a row"),
+    FaultRule("insulation", "self_test", _EMERGENCY, _ALWAYS, "GroundFault", "CX011",
+        note="ends with a passed test; latched after 3 in a row"),
     FaultRule("insulation", "device_error", _EMERGENCY, _ALWAYS, field_dwell_s=10.0),
     FaultRule("insulation", "earth_lost", _EMERGENCY, _ALWAYS, field_dwell_s=10.0),
     FaultRule("insulation", "lost", _EMERGENCY, _ALWAYS, dwell_s=1.0, field_dwell_s=10.0),
@@ -136,17 +142,20 @@ _FAULT_RULES = (
     FaultRule("cabinet", "hot", _NONE, _NEVER, tech_code="CX003"),
     FaultRule("contactor", "welded", _EMERGENCY, _ALWAYS, tech_code="CX017", latched=True),
     FaultRule("contactor", "stuck_open", _NORMAL, _ALWAYS, tech_code="CX017",
-        visible_when_idle=False),
+        visible_when_idle=False, note="latched after 2 in a row"),
     FaultRule("output", "over_voltage", _EMERGENCY, _ALWAYS, tech_code="CX005", latched=True,
         visible_when_idle=False),
     FaultRule("output", "over_current", _EMERGENCY, _ALWAYS, "OvercurrentFault", "CX004",
         latched=True, visible_when_idle=False),
     FaultRule("output", "keeps_voltage", _NONE, _ALWAYS, tech_code="CX024"),
     FaultRule("cable", "hot", _NONE, _NEVER, tech_code="CX018"),
-    FaultRule("cable", "over_temperature", _NORMAL, _ALWAYS, tech_code="CX019"),
+    FaultRule("cable", "over_temperature", _NORMAL, _ALWAYS, tech_code="CX019",
+        note="ends below `cable_restart_c`"),
     FaultRule("cable", "sensor_broken", _NORMAL, _ALWAYS, tech_code="CX019"),
-    FaultRule("meter", "silent", _NORMAL, _ALWAYS, dwell_s=1.0),
-    FaultRule("meter", "broken_wire", _NORMAL, _ALWAYS, dwell_s=1.0),
+    FaultRule("meter", "silent", _NORMAL, _ALWAYS, dwell_s=1.0,
+        note="when idle; a session only after `lost_s`"),
+    FaultRule("meter", "broken_wire", _NORMAL, _ALWAYS, dwell_s=1.0,
+        note="when idle; a session only after `lost_s`"),
     FaultRule("lock", "stuck", _NONE, _IDLE),
     FaultRule("reader", "lost", _NONE, _NEVER, dwell_s=0.0),
     FaultRule("display", "lost", _NONE, _NEVER, dwell_s=0.0),
