@@ -15,7 +15,16 @@ from station.runtime.hardware.driver_supervisor import RESTART_PAUSE_MAX_S, REST
 from station.runtime.hardware.fault_registry import FAULT_RULES, BlockMode, FaultRule, StopMode
 
 README = Path(__file__).parents[3] / "station" / "runtime" / "hardware" / "README.md"
-HEADER = "| device, fault | stop | blocks charging | stoppedReason | ends when good for | techCode | note |"
+COLUMNS = (
+    "device, fault",
+    "stop",
+    "blocks charging",
+    "stoppedReason",
+    "ends when good for",
+    "techCode",
+    "note",
+)
+HEADER = f"| {' | '.join(COLUMNS)} |"
 STOPS = {StopMode.NONE: "-", StopMode.NORMAL: "normal", StopMode.EMERGENCY: "emergency"}
 BLOCKS = {BlockMode.NEVER: "no", BlockMode.WHEN_IDLE: "when idle", BlockMode.ALWAYS: "yes"}
 
