@@ -91,7 +91,7 @@ def load_catalogue() -> tuple[TestCase, ...]:
 
 
 def decide_case(case: TestCase, product: Profile) -> Applicability:
-    """Whether a product certified as its profile says must pass a case.
+    """Whether a product must pass a case, by the certificate in its profile.
 
     A case of a certification profile the product does not claim is decided as if it did.
     """

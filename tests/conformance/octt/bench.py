@@ -92,7 +92,7 @@ class BenchCertificates:
 
 
 class TestCsms(Csms):
-    """A CSMS whose server certificate can be changed between two connections."""
+    """A CSMS with a server certificate that can be changed between two connections."""
 
     __test__ = False  # not a class of pytest's
 

@@ -95,7 +95,7 @@ def make_server_certificate(
 def make_signing_certificate(
     authority: CertifiedKey, name: str = "Firmware signing"
 ) -> CertifiedKey:
-    """A certificate whose key signs firmware."""
+    """A certificate for signing firmware."""
     return _issue_certificate(name, authority)
 
 

@@ -300,7 +300,7 @@ def expect_stop(
 ) -> list[Payload]:
     """One event for the stop, one for the resulting state, or both in one. Errata 6.2.117.
 
-    The last one ends the transaction if TxStopPoint says so.
+    The last one ends the transaction if TxStopPoint requires it.
     """
     events = [_expect_stop_event(t, step, evse_id, trigger, reason, id_token)]
     ends = bool(ENDING_POINTS & set(t.stop_points))

@@ -1,6 +1,6 @@
 """Requirement coverage: the requirements that bind the station, and the tests that hold them.
 
-The scope is every requirement of the use cases behind the certified test cases of the Core profile,
+The scope is every requirement of the use cases that the certified test cases of Core belong to,
 with those added to them by errata up to 2025-06. `ids.json` lists the party that each one binds:
 station, csms, both, or the operator (who makes certificates and chooses passwords).
 

@@ -1,7 +1,7 @@
 """`python -m tests.durability.damage --damages 1000 --seed 0`: run a station on damaged journals.
 
-Half of the damages are done to a journal whose entries are in the database file, half to one whose
-entries are in its write-ahead log. Prints every violation. `--sectors`: unreadable sectors only.
+The damages are done to a journal with its entries in the database file, and to one with its
+entries in the write-ahead log. Prints every violation. `--sectors`: unreadable sectors only.
 """
 
 from __future__ import annotations

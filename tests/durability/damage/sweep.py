@@ -2,13 +2,13 @@
 
 A `Damage` is a name and a function that damages a copy of the original journal: flipped bits,
 noise or zeros in pages and sectors, truncation, a missing log, entries removed, duplicated,
-swapped or changed behind the triggers, and (in a process with `bad_sectors`) unreadable sectors.
+swapped or changed past the triggers, and (in a process with `bad_sectors`) unreadable sectors.
 
 `find_violations` runs `verify` and then a station on the copy, and checks promise P5:
 
 1. If `verify` reports nothing, no entry may differ from the original.
 2. The station starts, an EV is charged, and no message stays queued.
-3. Every event whose entry is intact on the disk reaches the CSMS. "Intact" is decided by reading
+3. Every event with an intact entry on the disk reaches the CSMS. "Intact" is decided by reading
    the damaged file and the original with `Salvage` and comparing entry by entry.
 4. No rule and no projection fails.
 5. If entries are harmed, `verify` or the station reports that. If the station found damage, the

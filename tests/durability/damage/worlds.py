@@ -66,7 +66,7 @@ class Aftermath(msgspec.Struct):
 
     complaints: list[str]  # of verify, before the run
     seq_nos_by_transaction: dict[str, set[int]]  # transactionId: seqNos that the CSMS received
-    ended_transactions: set[str]  # transactions whose end the CSMS received
+    ended_transactions: set[str]  # transactions of which the CSMS received the end
     reported_security_events: list[str]  # security events that the CSMS received
     logged_security_events: list[str]  # security events in the journal
     new_entries: list[Entry]  # added by this run

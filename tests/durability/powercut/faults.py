@@ -1,6 +1,6 @@
 """Programs and disks with one deliberate fault each, which a sweep must detect.
 
-A fault of the program (`session.PROGRAM_PATCHES`) is recorded anew; a fault of the disk is made
+A fault of the program (`session.PROGRAM_PATCHES`) has a recording of its own; one of the disk is made
 by editing a sound recording: some syncs are removed. `find_..._fault` returns the first failure
 of a sweep, None if the fault was not detected.
 """

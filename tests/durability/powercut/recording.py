@@ -9,7 +9,7 @@ that the model of the disk needs, so that images of any moment can be computed a
 * The session writes its reports to a file beside the data directory. The order of that write
   among the others is what counts: a report follows exactly what it reports.
 * `journal.db-shm` is not recorded: SQLite rebuilds it at every open.
-* A call whose effect the model does not have (a link, a writable mapping, `fallocate`, ...) on a
+* A call that the model does not have (a link, a writable mapping, `fallocate`, ...) on a
   recorded file is an error, so that no image is computed from an incomplete recording.
 """
 

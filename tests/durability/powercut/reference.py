@@ -31,14 +31,14 @@ TRANSACTION: Final = "TransactionEvent"
 class ExpectedJournal(msgspec.Struct):
     """The requirements on the journal at a moment of the recording, from the reports so far."""
 
-    acknowledged: int = 0  # the last entry whose effects may be visible outside
+    acknowledged: int = 0  # the last entry with effects that may be visible outside
     begun: tuple[int, ...] = ()  # last entries of the commits begun since
     saved: int = 0  # the entry of the last complete snapshot
     saving: int = 0  # the entry of the last snapshot begun
     id_tokens: dict[str, str] = {}  # reference: value
     introduced: dict[str, int] = {}  # reference: the last entry before the idToken was stored
-    erasing: frozenset[str] = frozenset()  # references whose erasure has begun
-    erased: frozenset[str] = frozenset()  # references whose erasure is acknowledged
+    erasing: frozenset[str] = frozenset()  # references of idTokens being erased
+    erased: frozenset[str] = frozenset()  # references of erased idTokens
     delivered_count: int = 0  # TransactionEvents the CSMS has answered
 
     def apply_report(self, report: dict[str, Any]) -> ExpectedJournal:

@@ -166,7 +166,7 @@ class Csms:
         *,
         after: int = 0,
     ) -> Frame:
-        """The station's first CALL of an action whose payload meets the predicate.
+        """The station's first CALL of an action with a payload that meets the predicate.
 
         Raises:
             TimeoutError: none came in time.
