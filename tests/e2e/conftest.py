@@ -1,4 +1,4 @@
-"""What does each scenario get: a CSMS, a station connected to it, and a check of all it said."""
+"""Fixtures of end-to-end tests: a CSMS, a station connected to it, a check of every frame."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 
 from tests.e2e.harness import IDENTITY, PASSWORD, Process, StationProcess, Variable
-from tests.e2e.steps import ALICE, ALICES_SPOUSE, BOB, FAST_RETRIES, wait_booted
+from tests.e2e.steps import ALICE, ALICE_SPOUSE, BOB, FAST_RETRIES, wait_booted
 from tests.support.csms import Csms
 
 
 @pytest.fixture
 def short_directory() -> Iterator[Path]:
-    """A directory with a short path: the sockets in it have room for 107 bytes."""
+    """A directory with a short path, because socket paths are limited to 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="cs-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
 
 
 @pytest.fixture
 def csms() -> Iterator[Csms]:
-    """A CSMS that knows some people. At the end nothing the station said may have been wrong."""
+    """A CSMS with some idTokens. At the end, no frame of the station may violate OCPP."""
     with Csms(passwords={IDENTITY: PASSWORD}) as csms:
         csms.responses.add_id_token(ALICE, group_id_token="FAMILY")
-        csms.responses.add_id_token(ALICES_SPOUSE, group_id_token="FAMILY")
+        csms.responses.add_id_token(ALICE_SPOUSE, group_id_token="FAMILY")
         csms.responses.add_id_token(BOB)
         yield csms
     assert csms.problems == []
@@ -42,7 +42,7 @@ def variables() -> tuple[Variable, ...]:
 def station(
     csms: Csms, short_directory: Path, variables: tuple[Variable, ...]
 ) -> Iterator[StationProcess]:
-    """A station that booted, was accepted and has nothing left to say."""
+    """A station that booted, was accepted and has emptied its outbox."""
     station = StationProcess(short_directory, csms.url, variables=variables)
     try:
         station.start()
@@ -54,7 +54,7 @@ def station(
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Show the end of each process's log beside a failed scenario."""
+    """Show the end of each process's log with a failed test."""
     outcome = yield
     report = outcome.get_result()
     if report.failed:

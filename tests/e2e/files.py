@@ -1,4 +1,4 @@
-"""Which files do scenarios move, and where to? Servers and firmware for firmware and log tests."""
+"""Firmware images and their signatures, for firmware tests."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ PAST = "2020-01-01T00:00:00Z"
 
 
 class Manufacturer:
-    """A manufacturer: a root the stations hold, and a key that signs firmware."""
+    """A manufacturer: its root certificate, which stations trust, and keys that sign firmware."""
 
     def __init__(self) -> None:
         self.root = make_authority("Maker root")
         self.signer = self._make_signer(self.root, ec.generate_private_key(ec.SECP256R1()))
         self.rsa_signer = self._make_signer(self.root, rsa.generate_private_key(65537, 2048))
-        self.untrusted_signer = self._make_signer(make_authority("Somebody else"), None)
+        self.untrusted_signer = self._make_signer(make_authority("Unknown root"), None)
 
     @staticmethod
     def _make_signer(issuer: CertifiedKey, key: Any) -> CertifiedKey:
         return make_server_certificate(issuer, common_name="Firmware", key=key)
 
     def station_toml(self, directory: Path) -> str:
-        """What `station.toml` needs to trust this manufacturer."""
+        """The part of `station.toml` by which a station trusts this manufacturer."""
         file = directory / "maker.pem"
         file.write_text(self.root.pem)
         return (
@@ -44,7 +44,7 @@ class Manufacturer:
     def update_firmware_request(
         self, url: str, image: bytes, request_id: int = 1, **firmware: Any
     ) -> dict[str, Any]:
-        """An UpdateFirmwareRequest for an image that lies at `url`."""
+        """An UpdateFirmwareRequest for the image at `url`."""
         return {
             "requestId": request_id,
             "retries": 2,
@@ -60,19 +60,19 @@ class Manufacturer:
 
 
 def sign_image(signer: CertifiedKey, image: bytes) -> str:
-    """As L01.FR.04 has it, base64."""
+    """The signature of an image, base64. L01.FR.04."""
     if isinstance(signer.key, rsa.RSAPrivateKey):
         pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
-        proof = signer.key.sign(image, pss, hashes.SHA256())
+        signature = signer.key.sign(image, pss, hashes.SHA256())
     else:
-        proof = signer.key.sign(image, ec.ECDSA(hashes.SHA256()))
-    return base64.b64encode(proof).decode()
+        signature = signer.key.sign(image, ec.ECDSA(hashes.SHA256()))
+    return base64.b64encode(signature).decode()
 
 
 def make_firmware_image(
     version: str, content: bytes = b"program", *, declared_content: bytes | None = None
 ) -> bytes:
-    """A firmware image for `station.firmware.swap`; with `declared` its manifest lies."""
+    """A firmware image; `declared_content`: the manifest has the digest of this instead."""
     digest = hashlib.sha256(content if declared_content is None else declared_content).hexdigest()
     manifest = json.dumps({"version": version, "files": {"bin/station": digest}}).encode()
     image = io.BytesIO()
@@ -85,5 +85,5 @@ def make_firmware_image(
 
 
 def future_timestamp(seconds: float) -> str:
-    """A moment to come, RFC 3339."""
+    """A time in the future, RFC 3339."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")

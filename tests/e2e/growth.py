@@ -1,7 +1,7 @@
-"""`python -m tests.e2e.growth MINUTES`: what does the real process write, idle and charging?
+"""`python -m tests.e2e.growth MINUTES`: bytes that the real process writes, idle and charging.
 
-The same figures as `station.simulation.experiments.growth`, of one station that runs in real time on emulated
-devices of another process, with the settings of the product; the kernel counts its writes.
+The same figures as `station.simulation.experiments.growth`, of one station in real time, with
+emulated devices in another process and the settings of the product; the kernel counts the writes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SETTLES_S = 20.0
 
 
 class GrowthSample(NamedTuple):
-    """So far."""
+    """Counts since the start of the process."""
 
     at_s: float
     entries: int
@@ -36,7 +36,7 @@ def take_sample(station: StationProcess) -> GrowthSample:
 
 
 def hourly_rates(station: StationProcess, minutes: float) -> str:
-    """Wait, and tell the rates."""
+    """Measure for that many minutes; returns the rates per hour."""
     time.sleep(SETTLES_S)
     before = take_sample(station)
     time.sleep(60 * minutes)
@@ -49,24 +49,24 @@ def hourly_rates(station: StationProcess, minutes: float) -> str:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="tests.e2e.growth", description=__doc__)
-    parser.add_argument("minutes", type=float, help="for idle and for charging, each")
+    parser.add_argument("minutes", type=float, help="duration of each of the two measurements")
     parser.add_argument("--directory", type=Path, help="on a real disk, with a short path")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with (
-        tempfile.TemporaryDirectory(prefix="gr-", dir=asked.directory) as place,
+        tempfile.TemporaryDirectory(prefix="gr-", dir=options.directory) as directory,
         Csms(passwords={IDENTITY: PASSWORD}) as csms,
     ):
         csms.responses.add_id_token(ALICE)
-        devices = EmulatedDevices(Path(place) / "data")
-        station = StationProcess(Path(place), csms.url)
+        devices = EmulatedDevices(Path(directory) / "data")
+        station = StationProcess(Path(directory), csms.url)
         try:
             devices.start()
             station.start()
             wait_booted(station, csms)
-            print(f"idle: {hourly_rates(station, asked.minutes)}", flush=True)
+            print(f"idle: {hourly_rates(station, options.minutes)}", flush=True)
             authorize_and_plug_in(station)
             wait_charging(csms)
-            print(f"charging: {hourly_rates(station, asked.minutes)}", flush=True)
+            print(f"charging: {hourly_rates(station, options.minutes)}", flush=True)
         finally:
             station.close()
             devices.close()

@@ -1,4 +1,4 @@
-"""How does a test run the real station as a process, kill it, and read what it left behind?"""
+"""The station as a process, for tests: start, kill, control socket, journal, log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class ControlRefused(Exception):
-    """The other end of a control socket said `"ok": false`."""
+    """A control socket answered `"ok": false`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class JournalRow:
-    """One entry as it lies in the journal's file."""
+    """One entry as stored in the journal's file."""
 
     seq: int
     at: str
@@ -58,16 +58,16 @@ class JournalRow:
 
 
 def wait_until(condition: Callable[[], T], timeout_s: float, description: str) -> T:
-    """Poll until the condition gives something true, and give that.
+    """Poll until the condition returns a true value, and return that.
 
     Raises:
-        TimeoutError: it did not in time; names `what`.
+        TimeoutError: not in time; names `description`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        found = condition()
-        if found:
-            return found
+        value = condition()
+        if value:
+            return value
         if time.monotonic() > deadline:
             raise TimeoutError(f"no {description} within {timeout_s} s")
         time.sleep(POLL_S)
@@ -76,13 +76,13 @@ def wait_until(condition: Callable[[], T], timeout_s: float, description: str) -
 def request_control(
     path: Path, operation: str, timeout_s: float = 10, **arguments: Any
 ) -> dict[str, Any]:
-    """One request over a control socket: a line of JSON there, a line of JSON back.
+    """One request over a control socket: one line of JSON sent, one line received.
 
-    Numbers come back as int or Decimal.
+    Numbers are returned as int or Decimal.
 
     Raises:
-        Refused: it answered with an error.
-        OSError: nobody listens there, or it hung up.
+        ControlRefused: the answer is an error.
+        OSError: no process listens there, or it closed the connection.
     """
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(timeout_s)
@@ -90,7 +90,7 @@ def request_control(
         line.sendall(json.dumps({"op": operation, **arguments}).encode() + b"\n")
         answer = line.makefile("rb").readline()
     if not answer:
-        raise ConnectionResetError(f"{path}: hung up on {operation}")
+        raise ConnectionResetError(f"{path}: closed without an answer to {operation}")
     reply: dict[str, Any] = json.loads(answer, parse_float=Decimal)
     if reply["ok"] is not True:
         raise ControlRefused(f"{operation}: {reply['error']}")
@@ -98,7 +98,7 @@ def request_control(
 
 
 class Process:
-    """A `station` command that runs until it is stopped, with a log of what it said."""
+    """A `station` command that runs until it is stopped, with its output in a log file."""
 
     PROGRAM = (sys.executable, "-m", "station")
 
@@ -130,29 +130,29 @@ class Process:
         self._started.append(self._popen)
 
     def kill(self) -> None:
-        """kill -9 of this process alone, not of what it started."""
+        """kill -9 of this process only, not of processes it started."""
         assert self._popen is not None
         self._popen.kill()
         self._popen.wait()
 
     def terminate(self) -> int:
-        """SIGTERM; gives the exit code."""
+        """Send SIGTERM; returns the exit code."""
         assert self._popen is not None
         self._popen.terminate()
         return self._popen.wait(STOP_TIMEOUT_S)
 
     def wait(self, timeout_s: float) -> int:
-        """Wait for it to end on its own; gives the exit code."""
+        """Wait for it to end on its own; returns the exit code."""
         assert self._popen is not None
         return self._popen.wait(timeout_s)
 
     def close(self) -> None:
-        """End it and whatever it started, on every start."""
+        """Kill it and all processes it started, of every start."""
         for popen in self._started:
             try:
                 os.killpg(popen.pid, signal.SIGKILL)  # each start has a session of its own
             except ProcessLookupError:
-                continue  # the whole group has gone already
+                continue  # the whole group has ended already
             finally:
                 popen.wait()
 
@@ -164,7 +164,7 @@ class Process:
 
 
 class EmulatedDevices(Process):
-    """`station emulate`: the car stays plugged in while the station is killed."""
+    """`station emulate`: the EV stays plugged in while the station is killed."""
 
     def __init__(self, data: Path) -> None:
         data.mkdir(parents=True, exist_ok=True)
@@ -182,13 +182,13 @@ class EmulatedDevices(Process):
 
 
 class StationProcess(Process):
-    """`station run` in a directory of its own, which holds its config, its data and its log.
+    """`station run` in a directory of its own, with its configuration, data and log.
 
     Args:
-        directory: short, for the sockets in it may have paths of 107 bytes at most.
+        directory: a short path, because socket paths are limited to 107 bytes.
         csms_url: without the identity.
         variables: Actual values before the first start.
-        more: appended to `station.toml` as it is.
+        extra_toml: appended to `station.toml` unchanged.
     """
 
     def __init__(
@@ -248,22 +248,22 @@ class StationProcess(Process):
         return self.request_operation("state")
 
     def read_evse(self, evse_id: int) -> dict[str, Any]:
-        """What `state` says about one EVSE."""
-        [evse] = [each for each in self.read_state()["evses"] if each["evse_id"] == evse_id]
+        """One EVSE in the answer to `state`."""
+        [evse] = [evse for evse in self.read_state()["evses"] if evse["evse_id"] == evse_id]
         return dict(evse)
 
     def read_emulated_evse(self, evse_id: int) -> dict[str, Any]:
-        """What is really so at one EVSE, by the emulated world itself."""
+        """One EVSE of the emulated hardware, whatever the station reports."""
         evses = request_control(self.data / "emulator.sock", "world")["evses"]
         [evse] = [evse for evse in evses if evse["evse_id"] == evse_id]
         return dict(evse)
 
     def emulated_meter_wh(self, evse_id: int) -> Decimal:
-        """What the emulated meter shows, whatever the station knows of it: it counts whole Wh."""
+        """The register of the emulated meter, in whole Wh as the meter reports it."""
         return Decimal(int(Decimal(self.read_emulated_evse(evse_id)["energy_wh"])))
 
     def read_entries(self, kind: str | None = None) -> list[JournalRow]:
-        """The journal's entries in order, read beside the running writer."""
+        """The journal's entries in order, read while the station writes."""
         return list(read_rows(self.journal, kind))
 
     def run_verb(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
@@ -296,7 +296,7 @@ def read_rows(journal: Path, kind: str | None = None) -> Iterator[JournalRow]:
 
 
 def _is_serving(process: Process, path: Path, operation: str) -> bool:
-    """Whether the process serves its control socket yet; one that ended never will."""
+    """Whether the process answers on its socket; AssertionError if it has ended."""
     if not process.is_alive:
         raise AssertionError(f"{process.arguments} ended at its start:\n{process.log_tail()}")
     try:
@@ -307,7 +307,7 @@ def _is_serving(process: Process, path: Path, operation: str) -> bool:
 
 
 def _render_toml(*tables: tuple[str, dict[str, Any]]) -> str:
-    """TOML of tables with plain values; None is left out. JSON's strings are TOML's too."""
+    """TOML of tables with plain values; None is omitted. JSON strings are valid TOML."""
     return "\n".join(
         "\n".join([header, *(f"{k} = {json.dumps(v)}" for k, v in keys.items() if v is not None)])
         + "\n"

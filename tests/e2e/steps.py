@@ -1,4 +1,4 @@
-"""Which steps do scenarios share?"""
+"""Steps shared by end-to-end tests."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tests.e2e.harness import StationProcess, Variable, wait_until
 from tests.support.csms import Csms, Frame, Payload
 
 ALICE = "04A224B2"
-ALICES_SPOUSE = "04B7C1D9E35A80"
+ALICE_SPOUSE = "04B7C1D9E35A80"
 BOB = "04C0FFEE"
 
-STEP_TIMEOUT_S = 45  # for one thing to happen on a loaded machine
-DRAWN_WH = Decimal(20)  # enough energy to tell a register from its neighbour
+STEP_TIMEOUT_S = 45  # for one step on a loaded machine
+DRAWN_WH = Decimal(20)  # enough energy to distinguish two readings
 
-# Quick to retry, so that no scenario waits for a back-off; nothing else differs from delivery.
+# Short retry intervals, so that no test waits for a back-off; all else is as delivered.
 FAST_RETRIES = (
     Variable("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "1"),
     Variable("OCPPCommCtrlr", "RetryBackOffRandomRange", "1"),
@@ -26,14 +26,14 @@ FAST_RETRIES = (
 
 
 def wait_booted(station: StationProcess, csms: Csms, after: int = 0) -> Frame:
-    """Until the CSMS accepted a BootNotification and the station has nothing left to say."""
+    """Wait until the CSMS accepted a BootNotification and the outbox is empty."""
     boot = csms.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S, after=after)
     wait_delivered(station)
     return boot
 
 
 def wait_delivered(station: StationProcess) -> None:
-    """Until the link is up and the outbox is empty."""
+    """Wait until the link is up and the outbox is empty."""
 
     def delivered() -> bool:
         state = station.read_state()
@@ -45,13 +45,13 @@ def wait_delivered(station: StationProcess) -> None:
 def authorize_and_plug_in(
     station: StationProcess, evse_id: int = 1, id_token: str = ALICE, *, ready: bool = True
 ) -> None:
-    """A person shows an RFID token for an EVSE and plugs in there."""
+    """The EV driver presents a card for an EVSE and plugs in there."""
     station.request_operation("present_token", id_token=id_token, type="ISO14443", evse_id=evse_id)
     station.request_operation("plug_in", evse_id=evse_id, ready=ready)
 
 
 def wait_charging(csms: Csms, evse_id: int = 1, *, after: int = 0) -> str:
-    """Until a transaction on this EVSE is Charging; gives its transactionId."""
+    """Wait until a transaction on this EVSE is Charging; returns its transactionId."""
     started = csms.wait_for_call(
         "TransactionEvent",
         lambda event: event["eventType"] == "Started" and event["evse"]["id"] == evse_id,
@@ -76,7 +76,7 @@ def _is_charging(event: Payload, transaction_id: str) -> bool:
 def wait_energy_drawn(
     station: StationProcess, evse_id: int = 1, energy_wh: Decimal = DRAWN_WH
 ) -> None:
-    """Until the EV has taken some energy, by the emulated meter."""
+    """Wait until the EV has drawn some energy, by the emulated meter."""
     goal = station.emulated_meter_wh(evse_id) + energy_wh
     wait_until(
         lambda: station.emulated_meter_wh(evse_id) >= goal, STEP_TIMEOUT_S, f"{energy_wh} Wh drawn"
@@ -84,7 +84,7 @@ def wait_energy_drawn(
 
 
 def wait_transaction_ended(csms: Csms, transaction_id: str) -> Payload:
-    """Until Ended and all before it arrived; gives the Ended event."""
+    """Wait until Ended and all events before it arrived; returns the Ended event."""
     csms.record.wait_until(
         lambda: csms.ledger.is_closed(transaction_id), STEP_TIMEOUT_S, f"Ended of {transaction_id}"
     )
@@ -96,7 +96,7 @@ def wait_transaction_ended(csms: Csms, transaction_id: str) -> Payload:
 def check_transaction_complete(
     station: StationProcess, csms: Csms, transaction_id: str, meter_before_wh: Decimal
 ) -> None:
-    """The account is complete, its energy is the meter's, and the journal is whole."""
+    """Assert that all events arrived, with the energy of the meter, and verify reports nothing."""
     evse_id = csms.ledger.receipts_of(transaction_id)[0].payload["evse"]["id"]
     assert csms.ledger.find_problems(transaction_id) == []
     drawn_wh = station.emulated_meter_wh(evse_id) - meter_before_wh
@@ -106,6 +106,6 @@ def check_transaction_complete(
 
 
 def check_journal(station: StationProcess) -> None:
-    """`station verify` finds nothing, beside the running station."""
+    """Assert that `station verify` reports nothing, while the station runs."""
     verified = station.run_verb("verify", str(station.journal))
     assert verified.returncode == 0, verified.stderr

@@ -1,4 +1,4 @@
-"""Does a real station move what is old by itself, and erase whom an operator names?"""
+"""A real station archives old entries by itself, and erases an idToken on request."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ ENTRIES = 10_000
 
 
 def leave_intact(journal: Path) -> None:
-    """Nothing happened to it."""
+    """No damage."""
 
 
 def damage_entries(journal: Path) -> None:
-    """An entry was changed, and one cannot be read."""
+    """Change one entry and make another unreadable."""
     content = journal.read_bytes()
     at = content.index(b"ClockStepped", len(content) // 9)
     journal.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
     run_hidden_statements(journal, "UPDATE entry SET body = '{}' WHERE seq = 50")
 
 
-def has_rebuilt(station: StationProcess, asides: int) -> bool:
-    """Whether it goes on, having made so many journals anew."""
-    made = len(list(station.data.glob("journal.damaged-*")))
-    return made == asides and (station.data / "control.sock").exists()
+def has_rebuilt(station: StationProcess, quarantines: int) -> bool:
+    """Whether it runs after that many rebuilds of the journal."""
+    actual = len(list(station.data.glob("journal.damaged-*")))
+    return actual == quarantines and (station.data / "control.sock").exists()
 
 
 @pytest.fixture
 def old_station(
     csms: Csms, short_directory: Path, request: pytest.FixtureRequest
 ) -> Iterator[StationProcess]:
-    """A station that has been at work for years, and starts again with a retention of a day."""
-    harm: Callable[[Path], None] = getattr(request, "param", leave_intact)
+    """A station with a journal of years, started with a retention of one day."""
+    damage: Callable[[Path], None] = getattr(request, "param", leave_intact)
     station = StationProcess(short_directory, csms.url, extra_toml="\n[journal]\nretention = 1\n")
     station.data.mkdir()
     with Store.open(station.journal, event_registry(), journal_id_if_new=JOURNAL_ID) as store:
@@ -66,13 +66,13 @@ def old_station(
                 for seq in range(1, ENTRIES + 1)
             ]
         )
-    harm(station.journal)
+    damage(station.journal)
     try:
         station.start()
         wait_until(
-            lambda: has_rebuilt(station, 0 if harm is leave_intact else 1),
+            lambda: has_rebuilt(station, 0 if damage is leave_intact else 1),
             STEP_TIMEOUT_S,
-            "its last beginning",
+            "its last start",
         )
         wait_booted(station, csms)
         yield station
@@ -86,7 +86,7 @@ def files_with_value(directory: Path, value: str) -> list[str]:
     return [file.name for file in files if needle in file.read_bytes().lower()]
 
 
-def test_a_station_archives_sells_forgets_and_starts_again_p6(
+def test_a_station_archives_charges_erases_and_restarts_p6(
     old_station: StationProcess, csms: Csms
 ) -> None:
     segments = wait_until(
@@ -94,11 +94,11 @@ def test_a_station_archives_sells_forgets_and_starts_again_p6(
     )
     assert segments[0].first_seq == 1
 
-    def moved() -> bool:
+    def is_archived() -> bool:
         with Reader.open(old_station.journal, event_registry()) as reader:
             return reader.archived_position()[0] == segments[0].last_seq
 
-    wait_until(moved, STEP_TIMEOUT_S, "the entries in it to leave the file")
+    wait_until(is_archived, STEP_TIMEOUT_S, "deletion of the archived entries from the file")
     check_journal(old_station)
     after = csms.next_frame_number()
     authorize_and_plug_in(old_station)
@@ -109,9 +109,9 @@ def test_a_station_archives_sells_forgets_and_starts_again_p6(
     for refs in ([], "#0123456789abcdef", [ALICE], ["#0123456789ABCDEF"], None):
         with pytest.raises(ControlRefused, match="forget: "):
             old_station.request_operation("forget", refs=refs)
-    result = old_station.run_verb("forget", str(old_station.journal), ALICE)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.endswith(": erased.\n")
+    done = old_station.run_verb("forget", str(old_station.journal), ALICE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(": erased.\n")
     assert files_with_value(old_station.data, ALICE) == []
     check_journal(old_station)
     after = csms.next_frame_number()
@@ -119,30 +119,28 @@ def test_a_station_archives_sells_forgets_and_starts_again_p6(
     old_station.restart()
     wait_booted(old_station, csms, after=after)
     assert old_station.terminate() == 0
-    completed = run_command("replay", str(old_station.journal))
-    assert completed.returncode == 0, completed.stderr
-    assert "the host's clock jumps" in completed.stdout.splitlines()[1]
+    replayed = run_command("replay", str(old_station.journal))
+    assert replayed.returncode == 0, replayed.stderr
+    assert "the host's clock jumps" in replayed.stdout.splitlines()[1]
     assert run_command("verify", str(old_station.journal)).stdout.count("intact. ") == 1
 
 
 @pytest.mark.parametrize("old_station", [damage_entries], indirect=True)
-def test_a_station_archives_what_is_damaged_all_the_same_p5(
-    old_station: StationProcess, csms: Csms
-) -> None:
-    """What cannot be read has the file made anew, and the life begin again."""
+def test_a_damaged_journal_is_archived_too_p5(old_station: StationProcess, csms: Csms) -> None:
+    """Unreadable entries cause a rebuild of the file and a restart."""
 
-    def moved() -> bool:
+    def is_archived() -> bool:
         with Reader.open(old_station.journal, event_registry()) as reader:
             return reader.archived_position()[0] >= ENTRIES // 2
 
-    wait_until(moved, STEP_TIMEOUT_S, "a segment")
-    [aside] = old_station.data.glob("journal.damaged-*")
+    wait_until(is_archived, STEP_TIMEOUT_S, "a segment")
+    [quarantine] = old_station.data.glob("journal.damaged-*")
     after = csms.next_frame_number()
     authorize_and_plug_in(old_station)
     wait_charging(csms, after=after)
     assert old_station.terminate() == 0
-    result = run_command("verify", str(old_station.journal))
-    changed, missing = result.stderr.splitlines()
+    verified = run_command("verify", str(old_station.journal))
+    changed, missing = verified.stderr.splitlines()
     assert changed == "entry 50: does not match its digest"
     assert missing.endswith(": missing")
-    assert (aside / "journal.db").exists()
+    assert (quarantine / "journal.db").exists()

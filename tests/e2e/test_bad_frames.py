@@ -1,4 +1,4 @@
-"""Does a frame that is no OCPP get the right CALLERROR, and the next good one its answer?"""
+"""Invalid frames get the right CALLERROR, and the next valid one gets its response."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ GOOD = {
     "getVariableData": [{"component": {"name": "TxCtrlr"}, "variable": {"name": "TxStartPoint"}}]
 }
 
-# Part 4 §4.2.3 and §4.3. Where the table leaves a choice, each of the codes it allows.
+# Part 4 §4.2.3 and §4.3. If the table leaves a choice, all codes it allows.
 FRAMES: dict[str, tuple[object, str, set[str]]] = {
-    # name: frame (text as it is, or a message), messageId of the answer, codes
+    # name: frame (raw text, or a message), messageId of the answer, codes
     "no_json": ("{not json", "-1", {"RpcFrameworkError", "FormatViolation"}),
     "no_message": ("42", "-1", {"RpcFrameworkError", "FormatViolation"}),
     "empty_array": ([], "-1", {"RpcFrameworkError", "FormatViolation", "ProtocolError"}),
@@ -34,7 +34,7 @@ FRAMES: dict[str, tuple[object, str, set[str]]] = {
     ),
     "unknown_action": ([2, "m4", "MakeCoffee", {}], "m4", {"NotImplemented"}),
     "action_in_small_letters": ([2, "m5", "getvariables", GOOD], "m5", {"NotImplemented"}),
-    "an_action_only_a_station_asks": (
+    "an_action_only_a_station_sends": (
         [2, "m6", "BootNotification", {}],
         "m6",
         {"NotImplemented", "NotSupported"},
@@ -76,7 +76,7 @@ def send_frame(csms: Csms, frame: object) -> None:
     csms.send_raw(frame if isinstance(frame, str) else json.dumps(frame))
 
 
-def test_every_bad_frame_gets_its_error_and_the_station_goes_on_4_2_3(
+def test_every_invalid_frame_gets_its_error_and_the_station_continues_4_2_3(
     station: StationProcess, csms: Csms
 ) -> None:
     wrong = {}

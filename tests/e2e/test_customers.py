@@ -1,4 +1,4 @@
-"""Is a person told and forgotten by a real station, with a journal that stays whole? (N09, N10)"""
+"""A real station reports and erases customer information; its journal stays intact. N09, N10."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.e2e.steps import (
 )
 from tests.support.csms import Csms
 
-NOBODY = "04FFFFFF"
+UNKNOWN = "04FFFFFF"
 
 
 def request_customer_information(
     csms: Csms, request_id: int, id_token: str, *, report: bool, clear: bool
 ) -> str:
-    """The status, and the whole text that follows."""
+    """Request customer information; returns the text of all parts of the report."""
     after = csms.next_frame_number()
     status = csms.call(
         "CustomerInformation",
@@ -56,12 +56,12 @@ def complete_session(station: StationProcess, csms: Csms, id_token: str = ALICE)
 
 
 def stored_id_tokens(station: StationProcess) -> set[str]:
-    """What lies in the side table."""
+    """The idTokens in the side table."""
     with closing(sqlite3.connect(f"file:{station.journal}?mode=ro", uri=True)) as db:
         return {str(value).upper() for (value,) in db.execute("SELECT value FROM id_token")}
 
 
-def test_a_person_is_told_of_then_cleared_then_unknown_n10_fr_03(
+def test_customer_information_is_reported_then_cleared_n10_fr_03(
     station: StationProcess, csms: Csms
 ) -> None:
     transaction_id = complete_session(station, csms)
@@ -76,7 +76,7 @@ def test_a_person_is_told_of_then_cleared_then_unknown_n10_fr_03(
     check_journal(station)
 
 
-def test_what_was_reported_does_not_stay_n09_fr_05(station: StationProcess, csms: Csms) -> None:
+def test_the_text_of_a_report_is_erased_n09_fr_05(station: StationProcess, csms: Csms) -> None:
     transaction_id = complete_session(station, csms)
     request_customer_information(csms, 1, ALICE, report=True, clear=False)
     wait_until(
@@ -87,7 +87,9 @@ def test_what_was_reported_does_not_stay_n09_fr_05(station: StationProcess, csms
     assert ALICE in stored_id_tokens(station)
 
 
-def test_clearing_without_a_report_says_so_n10_fr_06(station: StationProcess, csms: Csms) -> None:
+def test_clearing_without_a_report_is_confirmed_n10_fr_06(
+    station: StationProcess, csms: Csms
+) -> None:
     complete_session(station, csms)
     complete_session(station, csms, BOB)
     assert "cleared" in request_customer_information(csms, 1, ALICE, report=False, clear=True)
@@ -96,13 +98,13 @@ def test_clearing_without_a_report_says_so_n10_fr_06(station: StationProcess, cs
     assert ALICE.encode() not in station.journal.read_bytes()
 
 
-def test_of_nobody_nothing_is_found_n09_fr_06(station: StationProcess, csms: Csms) -> None:
+def test_an_unknown_id_token_has_no_data_n09_fr_06(station: StationProcess, csms: Csms) -> None:
     assert (
-        request_customer_information(csms, 1, NOBODY, report=True, clear=False) == "No data found."
+        request_customer_information(csms, 1, UNKNOWN, report=True, clear=False) == "No data found."
     )
 
 
-def test_who_charges_is_told_of_to_the_end_and_then_erased(
+def test_an_id_token_in_a_transaction_is_reported_to_its_end_and_then_erased(
     station: StationProcess, csms: Csms
 ) -> None:
     authorize_and_plug_in(station)

@@ -1,4 +1,4 @@
-"""Does an operator's message reach the CSMS as it is? (P02)"""
+"""A DataTransfer ordered by the operator reaches the CSMS unchanged. P02."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_an_operators_message_reaches_the_csms_p02(station: StationProcess, csms
 
 
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("arguments", "message"),
     [
         ({}, "vendor_id is a text"),
         ({"vendor_id": ""}, "vendor_id is a text"),
@@ -29,9 +29,9 @@ def test_an_operators_message_reaches_the_csms_p02(station: StationProcess, csms
         ({"vendor_id": "x", "more": 1}, "takes no argument more"),
     ],
 )
-def test_an_order_that_makes_no_message_is_refused(
-    station: StationProcess, arguments: dict[str, object], why: str
+def test_invalid_arguments_are_refused(
+    station: StationProcess, arguments: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(ControlRefused, match=why):
+    with pytest.raises(ControlRefused, match=message):
         station.request_operation("data_transfer", **arguments)
     assert station.read_entries("DataTransferRequested") == []

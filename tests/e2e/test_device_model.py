@@ -1,4 +1,4 @@
-"""Does the station tell its device model completely, in order and consistently?"""
+"""The device model is reported completely, in order and consistently. B05 to B07."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.e2e.harness import PASSWORD, StationProcess
 from tests.e2e.steps import STEP_TIMEOUT_S, check_journal, wait_booted
 from tests.support.csms import Csms, Payload
 
-# Required by Part 2 for every Charging Station, one of each controller it must have.
+# Required by Part 2 for every Charging Station; some of each required controller.
 REQUIRED = {
     ("OCPPCommCtrlr", "HeartbeatInterval"),
     ("OCPPCommCtrlr", "NetworkConfigurationPriority"),
@@ -38,12 +38,12 @@ REQUIRED = {
 }
 
 
-# What moves while it is looked at: the first reading may come in between.
+# Values that may change between two requests.
 MEASURED = {"DateTime", "DCCurrent", "DCVoltage", "Power", "EnergyImport", "EnergyExport"}
 
 
 def base_report_parts(csms: Csms, report_base: str, request_id: int) -> list[Payload]:
-    """All parts of one base report in the order they came, tbc and seqNo checked. B07."""
+    """All parts of one base report in order of arrival; checks tbc and seqNo. B07."""
     after = csms.next_frame_number()
     answer = csms.call("GetBaseReport", {"requestId": request_id, "reportBase": report_base})
     assert answer["status"] == "Accepted"
@@ -62,7 +62,7 @@ def base_report_parts(csms: Csms, report_base: str, request_id: int) -> list[Pay
 
 
 def variable_key(result: Payload) -> tuple[Any, ...]:
-    """What makes a component's variable one."""
+    """The identity of a variable."""
     component, variable = result["component"], result["variable"]
     evse = component.get("evse", {})
     return (
@@ -76,8 +76,8 @@ def variable_key(result: Payload) -> tuple[Any, ...]:
 
 
 def get_variables(csms: Csms, *wanted: Payload) -> list[Payload]:
-    """GetVariables of at most what one request may hold; gives the results."""
-    request = [{"component": each["component"], "variable": each["variable"]} for each in wanted]
+    """GetVariables with at most as many items as allowed; returns the results."""
+    request = [{"component": item["component"], "variable": item["variable"]} for item in wanted]
     results: list[Payload] = csms.call("GetVariables", {"getVariableData": request})[
         "getVariableResult"
     ]
@@ -85,34 +85,31 @@ def get_variables(csms: Csms, *wanted: Payload) -> list[Payload]:
 
 
 @pytest.mark.parametrize("report_base", ["FullInventory", "ConfigurationInventory"])
-def test_a_base_report_is_complete_and_says_nothing_twice_b07(
+def test_a_base_report_is_complete_without_duplicates_b07(
     report_base: str, station: StationProcess, csms: Csms
 ) -> None:
-    told = [variable_key(reported) for reported in base_report_parts(csms, report_base, 17)]
-    assert len(told) == len(set(told))
+    keys = [variable_key(row) for row in base_report_parts(csms, report_base, 17)]
+    assert len(keys) == len(set(keys))
     if report_base == "FullInventory":
-        assert {(name[0], name[4]) for name in told} >= REQUIRED
-        assert {name[2] for name in told if name[0] == "EVSE"} == {1, 2}
-        assert {name[2:4] for name in told if name[0] == "Connector"} == {(1, 1), (2, 1)}
+        assert {(key[0], key[4]) for key in keys} >= REQUIRED
+        assert {key[2] for key in keys if key[0] == "EVSE"} == {1, 2}
+        assert {key[2:4] for key in keys if key[0] == "Connector"} == {(1, 1), (2, 1)}
 
 
-def test_what_a_report_says_is_what_getvariables_says_b06_b07(
-    station: StationProcess, csms: Csms
-) -> None:
+def test_a_report_and_getvariables_agree_b06_b07(station: StationProcess, csms: Csms) -> None:
     steady = [
-        reported
-        for reported in base_report_parts(csms, "FullInventory", 18)
-        if reported["variable"]["name"] not in MEASURED
-        and reported["component"]["name"] != "ConnectedEV"
+        row
+        for row in base_report_parts(csms, "FullInventory", 18)
+        if row["variable"]["name"] not in MEASURED and row["component"]["name"] != "ConnectedEV"
     ]
     compared = 0
     for start in range(0, len(steady), 10):  # well within BytesPerMessageGetVariables
-        some = steady[start : start + 10]
-        for reported, got in zip(some, get_variables(csms, *some), strict=True):
+        batch = steady[start : start + 10]
+        for reported, got in zip(batch, get_variables(csms, *batch), strict=True):
             [actual] = [
-                each
-                for each in reported["variableAttribute"]
-                if each.get("type", "Actual") == "Actual"
+                attribute
+                for attribute in reported["variableAttribute"]
+                if attribute.get("type", "Actual") == "Actual"
             ] or [{"mutability": "WriteOnly"}]
             if actual.get("mutability") == "WriteOnly":
                 assert got["attributeStatus"] == "Rejected", variable_key(reported)
@@ -133,7 +130,7 @@ def test_getvariables_answers_item_by_item_in_order_b06(
     results = get_variables(
         csms,
         wanted("OCPPCommCtrlr", "HeartbeatInterval"),
-        wanted("Nobody", "HeartbeatInterval"),
+        wanted("Unknown", "HeartbeatInterval"),
         wanted("OCPPCommCtrlr", "Nothing"),
         wanted("txctrlr", "TXSTARTPOINT"),  # names are not case-sensitive
         wanted("SecurityCtrlr", "BasicAuthPassword"),
@@ -148,7 +145,7 @@ def test_getvariables_answers_item_by_item_in_order_b06(
     assert results[3]["attributeValue"] == "PowerPathClosed"
 
 
-def test_a_set_value_is_told_and_outlives_kill_9_b05(station: StationProcess, csms: Csms) -> None:
+def test_a_set_value_is_kept_over_kill_9_b05(station: StationProcess, csms: Csms) -> None:
     interval = {
         "component": {"name": "SampledDataCtrlr"},
         "variable": {"name": "TxUpdatedInterval"},
@@ -167,7 +164,7 @@ def test_a_set_value_is_told_and_outlives_kill_9_b05(station: StationProcess, cs
     check_journal(station)
 
 
-def test_no_password_ever_reaches_journal_or_log(station: StationProcess, csms: Csms) -> None:
+def test_no_password_is_written_to_journal_or_log(station: StationProcess, csms: Csms) -> None:
     secret = "a-new-password-of-the-station"
     csms.call(
         "SetVariables",
@@ -182,10 +179,10 @@ def test_no_password_ever_reaches_journal_or_log(station: StationProcess, csms: 
         },
     )
     station.terminate()
-    left = {path: path.read_bytes() for path in station.data.rglob("*") if path.is_file()}
-    left[station.log_path] = station.log_path.read_bytes()
-    assert station.journal in left
-    for path, content in left.items():
+    contents = {path: path.read_bytes() for path in station.data.rglob("*") if path.is_file()}
+    contents[station.log_path] = station.log_path.read_bytes()
+    assert station.journal in contents
+    for path, content in contents.items():
         if "journal" in path.name or path == station.log_path:
             assert secret.encode() not in content, path
             assert PASSWORD.encode() not in content, path

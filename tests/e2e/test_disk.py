@@ -1,7 +1,7 @@
-"""A disk that is full, fails or rots under the real program. P5, P6, P8.
+"""The real program on a full, failing or damaged disk. P5, P6, P8.
 
-Some of it needs a file system of its own, or strace to make calls fail: where neither is allowed
-these scenarios are skipped, and the simulation's (`tests/damage`) have to do.
+Some tests mount a file system or use strace to make calls fail. Where that is not allowed they
+are skipped; `tests/durability/damage` has the same cases in simulation.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ HARDWARE = "".join(  # devices on ports that are not there
 
 
 def disk_params(first: Any, *others: Any) -> list[Any]:
-    """The first of many alike; all of them with DISKS=all."""
+    """The first of several similar parameters; all of them with DISKS=all."""
     return [first, *others] if os.environ.get("DISKS") == "all" else [first]
 
 
 def wait_security_event(csms: Csms, type: str, after: int = 0) -> None:
-    """Until the CSMS heard of a security event."""
+    """Wait until the CSMS received this security event."""
     csms.wait_for_call(
         "SecurityEventNotification",
         lambda event: event["type"] == type,
@@ -70,7 +70,7 @@ def display_words(station: StationProcess) -> set[str]:
 # --- One writer ----------------------------------------------------------------------------------
 
 
-def test_a_second_process_is_refused_in_one_line(station: StationProcess) -> None:
+def test_a_second_process_is_refused(station: StationProcess) -> None:
     second = station.run_verb("run", "--config", str(station.config), "--quiet")
     assert second.returncode == 2
     [line] = [line for line in second.stderr.splitlines() if " WARNING " not in line]
@@ -79,7 +79,7 @@ def test_a_second_process_is_refused_in_one_line(station: StationProcess) -> Non
     assert station.read_state()["link"] == "up"
 
 
-# --- Rot -----------------------------------------------------------------------------------------
+# --- Damage --------------------------------------------------------------------------------------
 
 
 PageDamage = Callable[[Path, int], None]
@@ -89,7 +89,7 @@ PageDamage = Callable[[Path, int], None]
 def damage_page(
     request: pytest.FixtureRequest, short_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> PageDamage:
-    """What may become of a page, for a station that is started afterwards."""
+    """Ways to damage a page, for a station started afterwards."""
     if request.param == "zeroed":
         return _zero_page
     for name, value in bad_sectors.prepare_environment(short_directory).items():
@@ -104,7 +104,7 @@ def _zero_page(file: Path, page: int) -> None:
 
 
 @pytest.mark.parametrize("table", disk_params("entry", "sqlite_schema", "id_token"))
-def test_a_station_lives_on_a_damaged_journal(
+def test_a_station_continues_on_a_damaged_journal_p5(
     station: StationProcess, csms: Csms, damage_page: PageDamage, table: str
 ) -> None:
     authorize_and_plug_in(station)
@@ -118,7 +118,7 @@ def test_a_station_lives_on_a_damaged_journal(
     boots = csms.next_frame_number()
     station.start()
     wait_transaction_ended(csms, transaction_id)
-    if table == "id_token":  # nobody looks there before somebody comes
+    if table == "id_token":  # the table is first read when a card is presented
         station.request_operation("present_token", id_token="04C0FFEE", type="ISO14443", evse_id=2)
     wait_security_event(csms, "TamperDetectionActivated", after=boots)
     wait_delivered(station)
@@ -126,8 +126,8 @@ def test_a_station_lives_on_a_damaged_journal(
     assert "rebuilt up to entry" in station.read_state()["damage"][0]
     check_journal(station)
     assert len(list(_stored_seqs(station.journal))) > seq
-    [aside] = station.data.glob("journal.damaged-*")
-    assert (aside / "journal.db").exists()
+    [quarantine] = station.data.glob("journal.damaged-*")
+    assert (quarantine / "journal.db").exists()
     authorize_and_plug_in(station, 2, "04C0FFEE")
     wait_charging(csms, 2, after=boots)
 
@@ -138,13 +138,13 @@ def _stored_seqs(journal: Path) -> Iterator[int]:
 
 
 def _damage_table(journal: Path, table: str, damage_page: PageDamage) -> None:
-    """Fold the log in, then harm the page that everything in a table is found by."""
+    """Checkpoint, then damage the root page of a table."""
     with closing(sqlite3.connect(journal)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
-        found = db.execute(query, (table,)).fetchone()
-        page = found[0] if found else 1
-    journal.with_suffix(".lock").unlink()  # whoever folds the log in takes it away
+        row = db.execute(query, (table,)).fetchone()
+        page = row[0] if row else 1
+    journal.with_suffix(".lock").unlink()  # its record of the log's length is obsolete
     damage_page(journal, page)
 
 
@@ -159,7 +159,7 @@ def small_disk(short_directory: Path) -> Iterator[Path]:
     command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "none", str(data)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("mounting a file system is not allowed here")
-    world = short_directory / "world"  # the emulated devices have a disk of their own
+    world = short_directory / "world"  # the emulated devices use another disk
     world.mkdir()
     (data / "emulated").symlink_to(world)
     try:
@@ -172,7 +172,7 @@ def small_disk(short_directory: Path) -> Iterator[Path]:
 def small_disk_station(
     small_disk: Path, short_directory: Path, csms: Csms, variables: tuple[Variable, ...]
 ) -> Iterator[StationProcess]:
-    """A station on it."""
+    """A station on the small disk."""
     station = StationProcess(
         short_directory, csms.url, variables=variables, extra_toml=SMALL_JOURNAL
     )
@@ -184,7 +184,7 @@ def small_disk_station(
         station.close()
 
 
-def test_on_a_full_disk_what_runs_ends_and_with_room_charging_comes_back(
+def test_on_a_full_disk_transactions_end_and_charging_resumes_with_space_p6(
     small_disk_station: StationProcess, csms: Csms
 ) -> None:
     authorize_and_plug_in(small_disk_station)
@@ -205,11 +205,13 @@ def test_on_a_full_disk_what_runs_ends_and_with_room_charging_comes_back(
     }
     small_disk_station.request_operation("unplug", evse_id=1)
     csms.wait_for_call(
-        "StatusNotification", lambda told: told["connectorStatus"] == "Unavailable", STEP_TIMEOUT_S
+        "StatusNotification",
+        lambda status: status["connectorStatus"] == "Unavailable",
+        STEP_TIMEOUT_S,
     )
     filler.unlink()
     wait_until(
-        lambda: small_disk_station.read_state()["storage"] == "enough", STEP_TIMEOUT_S, "room"
+        lambda: small_disk_station.read_state()["storage"] == "enough", STEP_TIMEOUT_S, "space"
     )
     assert reserve.exists()
     authorize_and_plug_in(small_disk_station, 2, "04C0FFEE")
@@ -226,7 +228,7 @@ def _fill_disk(filler: Path) -> None:
             return
 
 
-def test_a_disk_that_became_read_only_refuses_the_start_in_one_line(
+def test_a_read_only_disk_refuses_the_start(
     small_disk: Path, short_directory: Path, csms: Csms, variables: tuple[Variable, ...]
 ) -> None:
     station = StationProcess(
@@ -253,7 +255,7 @@ def test_a_disk_that_became_read_only_refuses_the_start_in_one_line(
 
 @pytest.fixture
 def devices(short_directory: Path) -> Iterator[EmulatedDevices]:
-    """Emulated hardware that outlives the station."""
+    """Emulated hardware in a process that keeps running when the station ends."""
     devices = EmulatedDevices(short_directory / "data")
     try:
         devices.start()
@@ -264,7 +266,7 @@ def devices(short_directory: Path) -> Iterator[EmulatedDevices]:
 
 @contextmanager
 def failing_calls(station: StationProcess, calls: str, error: str) -> Iterator[None]:
-    """From now on these system calls of the station fail."""
+    """Make these system calls of the station fail."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     inject = f"inject={calls}:error={error}"
@@ -273,8 +275,8 @@ def failing_calls(station: StationProcess, calls: str, error: str) -> Iterator[N
         stderr=subprocess.DEVNULL,
     )
     try:
-        traced = Path(f"/proc/{station.pid}/status")
-        wait_until(_is_traced(traced, tracer), STEP_TIMEOUT_S, "tracer")
+        status = Path(f"/proc/{station.pid}/status")
+        wait_until(_is_traced(status, tracer), STEP_TIMEOUT_S, "tracer")
         yield
     finally:
         tracer.kill()
@@ -294,7 +296,7 @@ def _is_traced(status: Path, tracer: subprocess.Popen[bytes]) -> Callable[[], bo
     ("calls", "error"),
     disk_params(("fdatasync,fsync", "EIO"), ("pwrite64", "EIO"), ("pwrite64", "EROFS")),
 )
-def test_a_station_that_cannot_remember_stops_and_goes_on_after_a_restart(
+def test_a_station_that_cannot_write_stops_and_continues_after_a_restart_p8(
     devices: EmulatedDevices, station: StationProcess, csms: Csms, calls: str, error: str
 ) -> None:
     authorize_and_plug_in(station)
@@ -326,7 +328,7 @@ def test_a_station_that_cannot_remember_stops_and_goes_on_after_a_restart(
 # --- Safe mode -----------------------------------------------------------------------------------
 
 
-def test_a_broken_station_toml_is_a_safe_mode_that_says_so(
+def test_an_invalid_station_toml_causes_safe_mode_which_is_reported(
     station: StationProcess, csms: Csms
 ) -> None:
     assert station.terminate() == 0
@@ -348,7 +350,7 @@ def test_a_broken_station_toml_is_a_safe_mode_that_says_so(
     assert station.run_verb("export", str(station.journal), "events").returncode == 0
 
 
-def test_a_device_without_its_port_is_a_fault_and_no_end(
+def test_a_missing_device_port_is_a_fault_and_does_not_stop_the_station(
     short_directory: Path, csms: Csms, variables: tuple[Variable, ...]
 ) -> None:
     station = StationProcess(short_directory, csms.url, variables=variables, extra_toml=HARDWARE)

@@ -1,4 +1,4 @@
-"""Does new firmware get onto a real station, whatever breaks on the way? (L01)"""
+"""Firmware updates of a real station, with failures at each step. L01."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def manufacturer() -> Manufacturer:
 def station(
     csms: Csms, short_directory: Path, manufacturer: Manufacturer
 ) -> Iterator[StationProcess]:
-    """A station that trusts the manufacturer, on a release 1.0."""
+    """A station with release 1.0 that trusts the manufacturer."""
     station = StationProcess(
         short_directory,
         csms.url,
@@ -78,7 +78,7 @@ def order_update(csms: Csms, order: dict[str, Any]) -> str:
 
 
 def wait_status(csms: Csms, status: str, after: int = 0) -> int:
-    """Until the CSMS hears of that status; gives the frame's number."""
+    """Wait until the CSMS receives that status; returns the frame's number."""
     notified = csms.wait_for_call(
         "FirmwareStatusNotification",
         lambda payload: payload["status"] == status,
@@ -103,7 +103,7 @@ def wait_security_event(csms: Csms, type: str) -> None:
 
 
 def current_release(station: StationProcess) -> str:
-    """The release that counts."""
+    """The active release."""
     return (station.data / "firmware" / "current").readlink().name
 
 
@@ -111,16 +111,16 @@ def boot_reason(csms: Csms) -> str:
     return str(csms.calls_for("BootNotification")[-1].payload["reason"])
 
 
-@pytest.mark.parametrize("by", ["signer", "rsa_signer"])
-def test_a_signed_release_is_fetched_checked_installed_and_started_tc_l_01(
+@pytest.mark.parametrize("signer_name", ["signer", "rsa_signer"])
+def test_a_signed_release_is_downloaded_verified_installed_and_started_tc_l_01(
     station: StationProcess,
     csms: Csms,
     file_server: HttpServer,
     manufacturer: Manufacturer,
-    by: str,
+    signer_name: str,
 ) -> None:
-    image, holder = make_firmware_image("1.1"), getattr(manufacturer, by)
-    signed = {"signingCertificate": holder.pem, "signature": sign_image(holder, image)}
+    image, signer = make_firmware_image("1.1"), getattr(manufacturer, signer_name)
+    signed = {"signingCertificate": signer.pem, "signature": sign_image(signer, image)}
     before = station.pid
     assert (
         order_update(
@@ -138,14 +138,14 @@ def test_a_signed_release_is_fetched_checked_installed_and_started_tc_l_01(
     wait_security_event(csms, "FirmwareUpdated")
     assert current_release(station) == "1.1"
     assert station.is_alive
-    assert station.pid == before  # the program made room for another in its place
+    assert station.pid == before  # the new program was executed in the same process
     wait_until(
         lambda: not (station.data / "downloads").exists(), STEP_TIMEOUT_S, "end of the download"
     )
     check_journal(station)
 
 
-def test_a_second_release_takes_the_place_of_the_first(
+def test_a_second_release_replaces_the_first(
     station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     after = 0
@@ -161,7 +161,7 @@ def test_a_second_release_takes_the_place_of_the_first(
     assert firmware_statuses(csms) == [*INSTALL_STATUSES, "Installed"] * 3
 
 
-def test_the_evses_are_unavailable_while_it_is_installed_and_available_after(
+def test_evses_are_unavailable_during_the_installation(
     station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     image = make_firmware_image("1.1")
@@ -174,16 +174,20 @@ def test_the_evses_are_unavailable_while_it_is_installed_and_available_after(
         STEP_TIMEOUT_S,
         after=csms.calls_for("FirmwareStatusNotification")[-2].number,
     )
-    told = [
+    statuses = [
         frame.payload.get("status") or frame.payload["connectorStatus"]
         for frame in csms.record.frames[after:]
         if frame.incoming and frame.action in ("FirmwareStatusNotification", "StatusNotification")
     ]
-    assert told.index("SignatureVerified") < told.index("Unavailable") < told.index("Installing")
+    assert (
+        statuses.index("SignatureVerified")
+        < statuses.index("Unavailable")
+        < statuses.index("Installing")
+    )
 
 
 @pytest.mark.parametrize("cut_at", [[40_000], [40_000, 70_000]])
-def test_a_broken_download_goes_on_where_it_broke(
+def test_an_interrupted_download_is_continued(
     station: StationProcess,
     csms: Csms,
     file_server: HttpServer,
@@ -199,7 +203,7 @@ def test_a_broken_download_goes_on_where_it_broke(
     assert all(file_server.offsets[1:])
 
 
-def test_a_file_that_is_not_there_fails_after_all_attempts_tc_l_07(
+def test_a_missing_file_fails_after_all_attempts_tc_l_07(
     station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     order_update(csms, manufacturer.update_firmware_request(file_server.url("missing"), b""))
@@ -208,7 +212,7 @@ def test_a_file_that_is_not_there_fails_after_all_attempts_tc_l_07(
     assert len(file_server.requests) == 3
 
 
-def test_a_wrong_signature_is_not_installed_and_told_of_tc_l_06(
+def test_an_invalid_signature_is_reported_and_not_installed_tc_l_06(
     station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     image = make_firmware_image("1.1")
@@ -221,7 +225,7 @@ def test_a_wrong_signature_is_not_installed_and_told_of_tc_l_06(
     assert not (station.data / "firmware").exists()
 
 
-def test_a_signer_nobody_knows_is_refused_and_told_of_tc_l_05(
+def test_an_unknown_signer_is_refused_and_reported_tc_l_05(
     station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     image = make_firmware_image("1.1")
@@ -237,7 +241,7 @@ def test_a_signer_nobody_knows_is_refused_and_told_of_tc_l_05(
     assert file_server.requests == []
 
 
-def test_an_image_that_is_not_sound_leaves_the_old_release_tc_l_08(
+def test_an_invalid_image_keeps_the_old_release_tc_l_08(
     station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     image = make_firmware_image("1.0")
@@ -254,7 +258,7 @@ def test_an_image_that_is_not_sound_leaves_the_old_release_tc_l_08(
 
 @pytest.fixture
 def own_installer(short_directory: Path) -> Path:
-    """An installer of the product's own, which a test writes into."""
+    """A custom installer, which the test writes."""
     file = short_directory / "installer"
     file.write_text("#!/bin/sh\nexit 0\n")
     file.chmod(0o755)
@@ -262,7 +266,7 @@ def own_installer(short_directory: Path) -> Path:
 
 
 def write_installer(installer: Path, script: str) -> None:
-    """The installer is that Python program, and otherwise the one we bring."""
+    """Write an installer that runs this Python code, then the standard installer."""
     installer.write_text(
         f"#!{sys.executable}\nimport os, sys, time\nfrom station.firmware.swap import main\n"
         f"verb, base = sys.argv[1:3]\n{script}\nsys.exit(main(sys.argv[1:]))\n"
@@ -273,12 +277,14 @@ def write_installer(installer: Path, script: str) -> None:
 def station_with_installer(
     csms: Csms, short_directory: Path, manufacturer: Manufacturer, own_installer: Path
 ) -> Iterator[StationProcess]:
-    """A station with an installer of its own."""
-    more = (
+    """A station with a custom installer."""
+    extra_toml = (
         manufacturer.station_toml(short_directory)
         + f'\n[firmware]\ninstaller = "{own_installer}"\n'
     )
-    station = StationProcess(short_directory, csms.url, variables=FAST_RETRIES, extra_toml=more)
+    station = StationProcess(
+        short_directory, csms.url, variables=FAST_RETRIES, extra_toml=extra_toml
+    )
     try:
         station.start()
         wait_booted(station, csms)
@@ -287,7 +293,7 @@ def station_with_installer(
         station.close()
 
 
-def test_an_installer_that_fails_leaves_the_old_release(
+def test_a_failing_installer_keeps_the_old_release(
     station_with_installer: StationProcess,
     csms: Csms,
     file_server: HttpServer,
@@ -305,15 +311,15 @@ def test_an_installer_that_fails_leaves_the_old_release(
         STEP_TIMEOUT_S,
         after=csms.calls_for("FirmwareStatusNotification")[-1].number - 2,
     )
-    [advanced] = [
+    [failed] = [
         row.body
         for row in station_with_installer.read_entries("FirmwareStatusChanged")
-        if row.body["why"]
+        if row.body["reason"]
     ]
-    assert "flash is worn out" in advanced["why"]
+    assert "flash is worn out" in failed["reason"]
 
 
-def test_a_release_that_was_rolled_back_before_it_spoke_was_not_installed_l01_fr_32(
+def test_a_release_rolled_back_before_it_connected_is_not_installed_l01_fr_32(
     station_with_installer: StationProcess,
     csms: Csms,
     file_server: HttpServer,
@@ -334,10 +340,10 @@ def test_a_release_that_was_rolled_back_before_it_spoke_was_not_installed_l01_fr
     assert current_release(station_with_installer) == "1.0"
 
 
-def test_killed_in_the_middle_of_the_download_it_goes_on_after_the_restart(
+def test_a_download_continues_after_a_kill(
     station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
-    image = make_firmware_image("1.1", os.urandom(9_000_000))  # more than is synced at a time
+    image = make_firmware_image("1.1", os.urandom(9_000_000))  # more than one sync interval
     url = offer_image(file_server, image)
     file_server.faults.stall_at = 8_000_000
     order_update(csms, manufacturer.update_firmware_request(url, image))
@@ -345,7 +351,7 @@ def test_killed_in_the_middle_of_the_download_it_goes_on_after_the_restart(
         lambda: file_server.faults.passed_bytes >= 8_000_000, STEP_TIMEOUT_S, "most of the download"
     )
     part = next((station.data / "downloads").glob("*.part.json"))
-    wait_until(part.exists, STEP_TIMEOUT_S, "a part that is synced")
+    wait_until(part.exists, STEP_TIMEOUT_S, "a synced part")
     station.kill()
     file_server.faults.stall_at = None
     file_server.faults.released.set()
@@ -358,20 +364,20 @@ def test_killed_in_the_middle_of_the_download_it_goes_on_after_the_restart(
     check_journal(station)
 
 
-def test_killed_in_the_middle_of_the_installation_it_is_installed_after_the_restart(
+def test_an_installation_is_repeated_after_a_kill(
     station_with_installer: StationProcess,
     csms: Csms,
     file_server: HttpServer,
     manufacturer: Manufacturer,
     own_installer: Path,
 ) -> None:
-    begun = own_installer.with_name("begun")
+    started = own_installer.with_name("begun")
     write_installer(
-        own_installer, f"if verb == 'install': open({str(begun)!r}, 'w'); time.sleep(60)"
+        own_installer, f"if verb == 'install': open({str(started)!r}, 'w'); time.sleep(60)"
     )
     image = make_firmware_image("1.1")
     order_update(csms, manufacturer.update_firmware_request(offer_image(file_server, image), image))
-    wait_until(begun.exists, STEP_TIMEOUT_S, "the installer")
+    wait_until(started.exists, STEP_TIMEOUT_S, "the installer")
     station_with_installer.kill()
     write_installer(own_installer, "pass")
     station_with_installer.restart()
@@ -381,21 +387,21 @@ def test_killed_in_the_middle_of_the_installation_it_is_installed_after_the_rest
     check_journal(station_with_installer)
 
 
-def test_killed_between_the_installation_and_its_report_it_is_installed_all_the_same(
+def test_an_installation_is_reported_after_a_kill_before_its_report(
     station_with_installer: StationProcess,
     csms: Csms,
     file_server: HttpServer,
     manufacturer: Manufacturer,
     own_installer: Path,
 ) -> None:
-    done = own_installer.with_name("done")
+    finished = own_installer.with_name("done")
     write_installer(
         own_installer,
-        f"if verb == 'install': main(sys.argv[1:]); open({str(done)!r}, 'w'); time.sleep(60)",
+        f"if verb == 'install': main(sys.argv[1:]); open({str(finished)!r}, 'w'); time.sleep(60)",
     )
     image = make_firmware_image("1.1")
     order_update(csms, manufacturer.update_firmware_request(offer_image(file_server, image), image))
-    wait_until(done.exists, STEP_TIMEOUT_S, "the installation")
+    wait_until(finished.exists, STEP_TIMEOUT_S, "the installation")
     assert current_release(station_with_installer) == "1.1"
     station_with_installer.kill()
     write_installer(own_installer, "pass")
@@ -404,7 +410,7 @@ def test_killed_between_the_installation_and_its_report_it_is_installed_all_the_
     assert firmware_statuses(csms) == [*INSTALL_STATUSES, "Installed"]
 
 
-def test_times_to_come_are_kept_tc_l_02_tc_l_03(
+def test_download_and_installation_wait_for_their_times_tc_l_02_tc_l_03(
     station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     image = make_firmware_image("1.1")
@@ -425,7 +431,7 @@ def test_times_to_come_are_kept_tc_l_02_tc_l_03(
     ]
 
 
-def test_an_update_waits_for_who_charges_tc_l_13(
+def test_an_update_waits_for_transactions_tc_l_13(
     station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     authorize_and_plug_in(station)
@@ -444,7 +450,7 @@ def test_an_update_waits_for_who_charges_tc_l_13(
     assert firmware_statuses(csms) == ["DownloadScheduled", *INSTALL_STATUSES, "Installed"]
 
 
-def test_another_order_takes_the_place_of_a_download_l01_fr_24(
+def test_another_request_cancels_a_download_l01_fr_24(
     station: StationProcess, csms: Csms, file_server: HttpServer, manufacturer: Manufacturer
 ) -> None:
     image = make_firmware_image("1.1", os.urandom(50_000))
@@ -458,6 +464,6 @@ def test_another_order_takes_the_place_of_a_download_l01_fr_24(
         == "AcceptedCanceled"
     )
     wait_status(csms, "Installed")
-    told = [frame.payload for frame in csms.calls_for("FirmwareStatusNotification")]
-    assert told[0] == {"status": "Downloading", "requestId": 1}
-    assert {one["requestId"] for one in told[1:]} == {2}
+    notifications = [frame.payload for frame in csms.calls_for("FirmwareStatusNotification")]
+    assert notifications[0] == {"status": "Downloading", "requestId": 1}
+    assert {notification["requestId"] for notification in notifications[1:]} == {2}

@@ -1,4 +1,4 @@
-"""Do the harness's own parts work, without a station?"""
+"""The parts of the harness that need no station."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.e2e.harness import (
 
 @pytest.fixture
 def listener(short_directory: Path) -> Iterator[Path]:
-    """A socket that answers each line with what it holds, in order."""
+    """A socket that answers each request with the next of its answers."""
     path = short_directory / "s"
     answers = [b'{"ok": true, "x": 1.50}\n', b'{"ok": false, "error": "no such op"}\n', b""]
     with socket.socket(socket.AF_UNIX) as server:
@@ -44,15 +44,15 @@ def listener(short_directory: Path) -> Iterator[Path]:
         thread.join()
 
 
-def test_a_control_request_gives_the_answer_the_error_or_the_hang_up(listener: Path) -> None:
+def test_a_control_request_returns_the_answer_or_raises(listener: Path) -> None:
     assert str(request_control(listener, "meter")["x"]) == "1.50"
     with pytest.raises(ControlRefused, match="fly: no such op"):
         request_control(listener, "fly")
-    with pytest.raises(ConnectionResetError, match="hung up on state"):
+    with pytest.raises(ConnectionResetError, match="closed without an answer to state"):
         request_control(listener, "state")
 
 
-def test_the_config_says_what_the_test_says(short_directory: Path) -> None:
+def test_the_config_has_the_arguments_of_the_test(short_directory: Path) -> None:
     station = StationProcess(
         short_directory,
         "ws://127.0.0.1:1/ocpp",
@@ -76,7 +76,7 @@ def test_socket_paths_fit_into_the_limit_of_the_kernel(short_directory: Path) ->
 
 
 class ParentProcess(Process):
-    """A program that starts another, says its pid and waits."""
+    """A program that starts another, prints its pid and waits."""
 
     PROGRAM = (
         sys.executable,
@@ -93,7 +93,7 @@ def test_kill_ends_one_process_and_close_all_it_started(short_directory: Path) -
     child = int(wait_until(lambda: parent.read_log().strip(), 30, "pid of the child"))
     parent.kill()
     assert not parent.is_alive
-    os.kill(child, 0)  # still there
+    os.kill(child, 0)  # still running
     parent.spawn()
     second = int(
         wait_until(lambda: parent.read_log().split()[1:], 30, "pid of the second child")[0]
@@ -110,8 +110,8 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-def test_until_gives_what_it_waited_for_or_says_what_it_missed() -> None:
-    left = [0, 0, 7]
-    assert wait_until(lambda: left.pop(0), 10, "number") == 7
+def test_wait_until_returns_the_value_or_names_the_condition() -> None:
+    values = [0, 0, 7]
+    assert wait_until(lambda: values.pop(0), 10, "number") == 7
     with pytest.raises(TimeoutError, match="no rain within"):
         wait_until(lambda: False, 0.05, "rain")

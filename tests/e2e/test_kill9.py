@@ -1,8 +1,8 @@
-"""Does one transaction survive kill -9 at any moment, again and again, without losing a fact?
+"""One transaction survives `kill -9` at random moments without losing an event or energy. P1.
 
-The emulated devices run in a process of their own, so the car stays plugged in. Each round the
-station is killed at a random moment of its life: while it starts, while it connects, while it
-charges, while the link is down. `SEED` repeats a run, `KILLS` sets how many.
+The emulated devices run in a process of their own, so the EV stays plugged in. In each round the
+station is killed at a random moment: during start, connecting, charging, or while the link is
+down. The environment variable `SEED` repeats a run, `KILLS` sets the number of kills.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from tests.support.csms import Csms
 
 KILLS = int(os.environ.get("KILLS", "50"))
 SEED = int(os.environ.get("SEED", str(random.SystemRandom().randrange(2**32))))
-SECONDS_PER_KILL = 7  # the budget: 50 kills in less than six minutes
+SECONDS_PER_KILL = 7  # 50 kills in less than six minutes
 CALM_TIMEOUT_S = 120  # from the last kill until everything is delivered
 
 pytestmark = pytest.mark.timeout(KILLS * SECONDS_PER_KILL + 2 * CALM_TIMEOUT_S)
 
 LONG_RESUMPTION = (
-    Variable("TxCtrlr", "ResumptionTimeout", "3600"),  # the rounds may add up to minutes
+    Variable("TxCtrlr", "ResumptionTimeout", "3600"),  # all rounds may take minutes
     Variable("TxCtrlr", "AllowEnergyTransferResumption", "true"),
 )
 
@@ -60,7 +60,7 @@ def variables() -> tuple[Variable, ...]:
 
 @pytest.fixture
 def devices(short_directory: Path) -> Iterator[EmulatedDevices]:
-    """The emulated hardware and the EV, which outlive the station."""
+    """The emulated hardware and EV, in a process that keeps running when the station is killed."""
     devices = EmulatedDevices(short_directory / "data")
     try:
         devices.start()
@@ -73,7 +73,7 @@ def devices(short_directory: Path) -> Iterator[EmulatedDevices]:
 def restartable_station(
     devices: EmulatedDevices, csms: Csms, short_directory: Path, variables: tuple[Variable, ...]
 ) -> Iterator[StationProcess]:
-    """A booted station on emulated hardware of another process."""
+    """A booted station with emulated hardware in another process."""
     station = StationProcess(short_directory, csms.url, variables=variables)
     try:
         station.start()
@@ -84,7 +84,7 @@ def restartable_station(
 
 
 class LinkDisturber:
-    """What happens to the link between two kills."""
+    """Random disturbances of the link between two kills."""
 
     def __init__(self, dice: random.Random, csms: Csms) -> None:
         self.dice = dice
@@ -92,9 +92,9 @@ class LinkDisturber:
         self.listening = True
 
     def disturb_link(self) -> str:
-        """Let the CSMS go, come back, hang up or lose an answer."""
+        """Stop or restart the CSMS, abort the connection, drop or duplicate an answer."""
         if not self.listening:
-            return self.restore_link() if self.dice.random() < 0.5 else "still refusing"
+            return self.restore_link() if self.dice.random() < 0.5 else "still refuses connections"
         match self.dice.randrange(6):
             case 0:
                 self.csms.stop_listening()
@@ -102,15 +102,15 @@ class LinkDisturber:
                 return "refuses connections"
             case 1:
                 self.csms.disturb_calls("TransactionEvent", copies=0, times=1)
-                return "swallows an answer"
+                return "drops an answer"
             case 2:
                 self.csms.disturb_calls("TransactionEvent", copies=2, times=1)
                 return "answers twice"
             case 3 if self.csms.is_connected:
                 self.csms.abort_connection()
-                return "tears the connection"
+                return "aborts the connection"
             case _:
-                return "fine"
+                return "does nothing special"
 
     def restore_link(self) -> str:
         if not self.listening:
@@ -119,10 +119,10 @@ class LinkDisturber:
         return "listens again"
 
 
-def kill_once(station: StationProcess, weather: LinkDisturber, dice: random.Random) -> str:
-    """One life of the station, ended at a random moment; says what happened."""
+def kill_once(station: StationProcess, link: LinkDisturber, dice: random.Random) -> str:
+    """Start the station and kill it at a random moment; returns a description."""
     station.spawn()
-    happened = weather.disturb_link()
+    disturbance = link.disturb_link()
     if dice.random() < 0.5:  # half the kills hit the start, at any point of it
         life_s = dice.uniform(0.0, 1.5)
     else:
@@ -130,7 +130,7 @@ def kill_once(station: StationProcess, weather: LinkDisturber, dice: random.Rand
         life_s = dice.uniform(0.0, 0.8)
     time.sleep(life_s)
     station.kill()
-    return f"killed after {life_s:.3f} s more; the CSMS {happened}"
+    return f"killed after {life_s:.3f} s more; the CSMS {disturbance}"
 
 
 def is_charging(station: StationProcess) -> bool:
@@ -143,7 +143,7 @@ def is_charging(station: StationProcess) -> bool:
     return bool(evse["contactor"] == "closed" and evse["power_w"] > 0)
 
 
-def test_one_transaction_survives_every_kill(
+def test_one_transaction_survives_every_kill_p1(
     restartable_station: StationProcess, csms: Csms
 ) -> None:
     print(f"SEED={SEED} KILLS={KILLS}")
@@ -152,10 +152,10 @@ def test_one_transaction_survives_every_kill(
     authorize_and_plug_in(restartable_station)
     transaction_id = wait_charging(csms)
     restartable_station.kill()
-    weather = LinkDisturber(dice, csms)
+    link = LinkDisturber(dice, csms)
     for number in range(1, KILLS + 1):
-        print(f"{number}: {kill_once(restartable_station, weather, dice)}")
-    weather.restore_link()
+        print(f"{number}: {kill_once(restartable_station, link, dice)}")
+    link.restore_link()
     restartable_station.start()
     wait_until(
         lambda: is_charging(restartable_station),
@@ -177,22 +177,29 @@ def test_one_transaction_survives_every_kill(
     assert csms.ledger.energy_wh(transaction_id) == drawn_wh
     assert drawn_wh >= DRAWN_WH
     assert csms.ledger.count_duplicates(transaction_id) <= KILLS + len(csms.disturbances) + 20
-    check_memory(restartable_station)
+    check_replay(restartable_station)
 
 
-def check_memory(station: StationProcess) -> None:
-    """Replay gives what the station told of itself, and verify finds nothing."""
-    said = station.read_state()["journal"]
-    replayed = run_command("replay", str(station.journal), "--to", str(said["seq"]), "--state")
+def check_replay(station: StationProcess) -> None:
+    """Assert that replay gives the digest the station reports, and verify reports nothing."""
+    reported_head = station.read_state()["journal"]
+    replayed = run_command(
+        "replay", str(station.journal), "--to", str(reported_head["seq"]), "--state"
+    )
     assert replayed.returncode == 0, replayed.stderr
-    assert said["digest"] in replayed.stdout
+    assert reported_head["digest"] in replayed.stdout
     verified = run_command("verify", str(station.journal))
     assert verified.returncode == 0, verified.stderr
-    head = run_command("verify", str(station.journal), "--head", f"{said['seq']}:{said['digest']}")
+    head = run_command(
+        "verify",
+        str(station.journal),
+        "--head",
+        f"{reported_head['seq']}:{reported_head['digest']}",
+    )
     assert head.returncode == 0, head.stderr
 
 
-def test_a_kill_in_the_middle_resumes_with_the_same_transaction_e17(
+def test_after_a_kill_the_same_transaction_resumes_e17(
     restartable_station: StationProcess, csms: Csms
 ) -> None:
     authorize_and_plug_in(restartable_station)
@@ -214,7 +221,7 @@ def test_a_kill_in_the_middle_resumes_with_the_same_transaction_e17(
     assert csms.ledger.find_problems(transaction_id) == []
 
 
-def test_a_car_gone_while_the_station_was_dead_ends_the_transaction_e17(
+def test_an_ev_unplugged_while_the_station_was_down_ends_the_transaction_e17(
     restartable_station: StationProcess, devices: EmulatedDevices, csms: Csms
 ) -> None:
     meter_before_wh = restartable_station.emulated_meter_wh(1)
@@ -238,7 +245,7 @@ def is_contactor_open(station: StationProcess) -> bool:
     return bool(station.read_emulated_evse(1)["contactor"] == "open")
 
 
-def test_one_flipped_byte_is_found_and_named(
+def test_a_flipped_bit_is_detected_and_its_entry_named(
     restartable_station: StationProcess, csms: Csms, short_directory: Path
 ) -> None:
     authorize_and_plug_in(restartable_station)
@@ -246,25 +253,25 @@ def test_one_flipped_byte_is_found_and_named(
     restartable_station.request_operation("unplug", evse_id=1)
     wait_transaction_ended(csms, transaction_id)
     restartable_station.terminate()
-    whole = short_directory / "whole.db"
+    intact = short_directory / "whole.db"
     with closing(sqlite3.connect(restartable_station.journal)) as db:
-        db.execute("VACUUM INTO ?", (str(whole),))
-    assert run_command("verify", str(whole)).returncode == 0
+        db.execute("VACUUM INTO ?", (str(intact),))
+    assert run_command("verify", str(intact)).returncode == 0
     print(f"SEED={SEED}")
-    for row in random.Random(SEED).sample(list(read_rows(whole)), 5):
+    for row in random.Random(SEED).sample(list(read_rows(intact)), 5):
         flipped = short_directory / f"flipped-{row.seq}.db"
-        shutil.copyfile(whole, flipped)
+        shutil.copyfile(intact, flipped)
         flip_a_byte_of(flipped, row.digest)
         verified = run_command("verify", str(flipped))
         assert verified.returncode == 1
-        named = [int(number) for number in re.findall(r"entry (\d+)", verified.stderr)]
-        assert named, verified.stderr
-        assert named[0] in (row.seq, row.seq + 1), verified.stderr
+        seqs = [int(number) for number in re.findall(r"entry (\d+)", verified.stderr)]
+        assert seqs, verified.stderr
+        assert seqs[0] in (row.seq, row.seq + 1), verified.stderr
         assert "Traceback" not in verified.stderr
 
 
 def flip_a_byte_of(path: Path, digest: bytes) -> None:
-    """Damage the one place in the file where this digest lies."""
+    """Flip a bit of this digest in the file."""
     content = bytearray(path.read_bytes())
     assert content.count(digest) == 1
     content[content.index(digest) + 7] ^= 0x10

@@ -1,4 +1,4 @@
-"""Does a log arrive where the CSMS wants it, and nothing in it that is nobody's business? (N01)"""
+"""Log uploads of a real station over every protocol, without secrets or idTokens. N01."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def station(csms: Csms, short_directory: Path, authority: trustme.CA) -> Iterator[StationProcess]:
-    """A station that trusts the authority of the file servers, as a CSMS of its own would say."""
+    """A station that trusts the file servers' authority, installed by the CSMS."""
     station = StationProcess(short_directory, csms.url)
     try:
         station.start()
@@ -59,7 +59,7 @@ def certificate(authority: trustme.CA, short_directory: Path) -> Path:
 def file_server(
     request: pytest.FixtureRequest, short_directory: Path, certificate: Path
 ) -> Iterator[Server]:
-    """One file server of each protocol the product speaks."""
+    """A file server for each protocol of the product."""
     root = short_directory / "files"
     root.mkdir()
     server = start_server(str(request.param), root, certificate)
@@ -95,15 +95,15 @@ def http_server(short_directory: Path) -> Iterator[HttpServer]:
 def get_log(
     csms: Csms, url: str, request_id: int = 1, log_type: str = "DiagnosticsLog", **more: Any
 ) -> dict[str, Any]:
-    asked = {"log": {"remoteLocation": url}, "logType": log_type, "requestId": request_id}
-    return csms.call("GetLog", asked | more)
+    request = {"log": {"remoteLocation": url}, "logType": log_type, "requestId": request_id}
+    return csms.call("GetLog", request | more)
 
 
 def wait_status(csms: Csms, status: str, request_id: int = 1, after: int = 0) -> int:
-    """Until the CSMS hears that status of that upload; gives the frame's number."""
-    wanted = {"status": status, "requestId": request_id}
+    """Wait until the CSMS receives this status of this upload; returns the frame's number."""
+    expected = {"status": status, "requestId": request_id}
     notified = csms.wait_for_call(
-        "LogStatusNotification", lambda payload: payload == wanted, STEP_TIMEOUT_S, after=after
+        "LogStatusNotification", lambda payload: payload == expected, STEP_TIMEOUT_S, after=after
     )
     return notified.number
 
@@ -122,7 +122,7 @@ def test_a_log_arrives_over_every_protocol_n01_fr_02(
     check_journal(station)
 
 
-def test_the_log_holds_neither_secrets_nor_people(
+def test_a_log_has_neither_secrets_nor_id_tokens_n01(
     station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
     authorize_and_plug_in(station)
@@ -145,7 +145,7 @@ def test_the_log_holds_neither_secrets_nor_people(
 def test_the_security_log_has_the_security_events_n01_fr_03(
     station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
-    csms.send_raw("this is no OCPP")
+    csms.send_raw("not an OCPP message")
     reply = get_log(csms, http_server.url(""), log_type="SecurityLog")
     wait_status(csms, "Uploaded")
     text = (http_server.root / reply["filename"]).read_text()
@@ -154,34 +154,34 @@ def test_the_security_log_has_the_security_events_n01_fr_03(
     assert "BootNotification" not in text
 
 
-def test_only_the_span_asked_for_is_told(
+def test_a_log_has_only_the_requested_time_range(
     station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
     entries = station.read_entries()
     span = {"oldestTimestamp": entries[3].at, "latestTimestamp": entries[-1].at}
-    asked = {"remoteLocation": http_server.url("")} | span
-    reply = csms.call("GetLog", {"log": asked, "logType": "DiagnosticsLog", "requestId": 1})
+    log = {"remoteLocation": http_server.url("")} | span
+    reply = csms.call("GetLog", {"log": log, "logType": "DiagnosticsLog", "requestId": 1})
     wait_status(csms, "Uploaded")
     lines = (http_server.root / reply["filename"]).read_text().splitlines()
     within = [entry for entry in entries if span["oldestTimestamp"] <= entry.at <= entries[-1].at]
-    told = [line for line in lines if line[:4].isdigit() and line[10:11] == " "]
-    assert len(within) <= len(told) < len(within) + 5  # others of the same last millisecond
+    timestamped = [line for line in lines if line[:4].isdigit() and line[10:11] == " "]
+    assert len(within) <= len(timestamped) < len(within) + 5  # others of the same last millisecond
 
 
-def test_an_upload_is_tried_as_often_as_asked_and_no_more_tc_n_26(
+def test_an_upload_has_as_many_attempts_as_requested_tc_n_26(
     station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
-    http_server.fixed_responses |= {(way, "/no/log"): (404, {}) for way in ("PUT", "POST")}
+    http_server.fixed_responses |= {(method, "/no/log"): (404, {}) for method in ("PUT", "POST")}
     get_log(csms, http_server.url("no/log"), retries=2, retryInterval=1)
     wait_status(csms, "UploadFailure")
-    assert [way for way, _, _ in http_server.requests].count("PUT") == 3
+    assert [method for method, _, _ in http_server.requests].count("PUT") == 3
     assert len(csms.calls_for("LogStatusNotification")) == 2
 
 
-def test_a_server_that_refuses_us_is_told_as_such_n01_fr_10(
+def test_a_server_that_refuses_the_credentials_is_reported_n01_fr_10(
     station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
-    http_server.credentials = ("somebody", "else")
+    http_server.credentials = ("other", "user")
     get_log(csms, http_server.url(""), retries=0)
     wait_status(csms, "PermissionDenied")
 
@@ -193,7 +193,7 @@ def test_an_unknown_protocol_is_not_supported_n01_fr_10(
     wait_status(csms, "NotSupportedOperation")
 
 
-def test_a_second_request_takes_the_place_of_the_first_tc_n_36(
+def test_a_second_request_cancels_the_first_tc_n_36(
     station: StationProcess, csms: Csms, http_server: HttpServer
 ) -> None:
     http_server.faults.stall_at = 1_000

@@ -1,4 +1,4 @@
-"""Does a station without its CSMS still sell energy, and tell everything when it is back?"""
+"""Charging while the CSMS is unreachable, and complete delivery afterwards. E04, E11 to E13."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def wait_offline(station: StationProcess) -> None:
 
 
 def cache_id_token(station: StationProcess, csms: Csms) -> None:
-    """One short session online, so that the station has seen this person."""
+    """A short session online, so that the cache has this idToken."""
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
     station.request_operation("unplug", evse_id=1)
@@ -59,10 +59,13 @@ def cache_id_token(station: StationProcess, csms: Csms) -> None:
 
 
 def wait_new_transaction(station: StationProcess, previous_id: str | None = None) -> str:
-    """The transactionId the station itself tells for EVSE 1."""
+    """Wait for a new transaction on EVSE 1, by the station's own state."""
     return str(
         wait_until(
-            lambda: (found := station.read_evse(1)["transaction_id"]) != previous_id and found,
+            lambda: (
+                (transaction_id := station.read_evse(1)["transaction_id"]) != previous_id
+                and transaction_id
+            ),
             STEP_TIMEOUT_S,
             "transaction at EVSE 1",
         )
@@ -70,7 +73,7 @@ def wait_new_transaction(station: StationProcess, previous_id: str | None = None
 
 
 @pytest.mark.parametrize("how", LINK_OUTAGES)
-def test_a_session_from_the_cache_offline_is_told_in_full_later_e04_e12(
+def test_a_session_from_the_cache_offline_is_delivered_completely_e04_e12(
     how: str, station: StationProcess, csms: Csms
 ) -> None:
     break_link, mend_link = LINK_OUTAGES[how]
@@ -97,7 +100,9 @@ def test_a_session_from_the_cache_offline_is_told_in_full_later_e04_e12(
     check_transaction_complete(station, csms, transaction_id, meter_before_wh)
 
 
-def test_a_stranger_offline_gets_no_energy_c15(station: StationProcess, csms: Csms) -> None:
+def test_an_unknown_id_token_offline_gets_no_energy_c15(
+    station: StationProcess, csms: Csms
+) -> None:
     station.request_operation("link", mode="closed")
     wait_offline(station)
     authorize_and_plug_in(station, id_token="DEADBEEF")
@@ -110,7 +115,7 @@ def test_a_stranger_offline_gets_no_energy_c15(station: StationProcess, csms: Cs
 
 
 @pytest.mark.parametrize("how", LINK_OUTAGES)
-def test_a_link_lost_in_the_middle_loses_nothing_e11(
+def test_a_link_loss_during_a_transaction_loses_nothing_e11(
     how: str, station: StationProcess, csms: Csms
 ) -> None:
     break_link, mend_link = LINK_OUTAGES[how]
@@ -130,7 +135,7 @@ def test_a_link_lost_in_the_middle_loses_nothing_e11(
 
 
 @pytest.mark.timeout(240)
-def test_answers_lost_refused_late_and_double_lose_nothing_e13(
+def test_lost_refused_late_and_duplicate_responses_lose_nothing_e13(
     station: StationProcess, csms: Csms
 ) -> None:
     meter_before_wh = station.emulated_meter_wh(1)
@@ -150,7 +155,7 @@ def test_answers_lost_refused_late_and_double_lose_nothing_e13(
 
 
 @pytest.mark.timeout(240)
-def test_a_csms_that_never_takes_an_event_parks_it_and_the_rest_goes_on_e13(
+def test_an_event_that_is_always_refused_is_parked_and_the_rest_delivered_e13(
     station: StationProcess, csms: Csms
 ) -> None:
     csms.disturb_calls(
@@ -171,7 +176,7 @@ def test_a_csms_that_never_takes_an_event_parks_it_and_the_rest_goes_on_e13(
 
 
 @pytest.mark.timeout(240)
-def test_a_silent_csms_is_noticed_and_nothing_is_lost_e11(
+def test_a_silent_csms_is_detected_and_nothing_is_lost_e11(
     station: StationProcess, csms: Csms
 ) -> None:
     meter_before_wh = station.emulated_meter_wh(1)
@@ -179,7 +184,7 @@ def test_a_silent_csms_is_noticed_and_nothing_is_lost_e11(
     transaction_id = wait_charging(csms)
     csms.pause_io()
     wait_until(
-        lambda: station.read_state()["link"] == "down", 90, "silence noticed"
+        lambda: station.read_state()["link"] == "down", 90, "detection of the silence"
     )  # ping each 10 s
     wait_energy_drawn(station)
     csms.resume_io()

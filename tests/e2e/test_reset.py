@@ -1,4 +1,4 @@
-"""Does a Reset end what must end, wait for what must go on, and come back saying so?"""
+"""Reset of a real station: transactions end or are waited for; the boot reason is right. B11, B12."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ RESET_TIMEOUT_S = 90
 
 
 def wait_rebooted(station: StationProcess, csms: Csms, after: int) -> Frame:
-    """Until the station reports its new boot. Where the program ends for it, start it again."""
+    """Wait for the BootNotification after a reset; starts the program again if it ended."""
     boots: list[Frame] = []
 
-    def back() -> bool:
+    def is_back() -> bool:
         if not station.is_alive:
             station.start()
         boots[:] = csms.calls_for("BootNotification", after)
         return bool(boots)
 
-    wait_until(back, RESET_TIMEOUT_S, "BootNotification after the reset")
+    wait_until(is_back, RESET_TIMEOUT_S, "BootNotification after the reset")
     wait_delivered(station)
     return boots[0]
 
@@ -57,7 +57,7 @@ def test_a_reset_on_idle_waits_for_the_transaction_b12_fr_01(
     transaction_id = wait_charging(csms)
     after = csms.next_frame_number()
     assert csms.call("Reset", {"type": "OnIdle"})["status"] == "Scheduled"
-    wait_energy_drawn(station)  # it goes on
+    wait_energy_drawn(station)  # the transaction continues
     assert csms.calls_for("BootNotification", after) == []
     assert csms.ledger.ended_event(transaction_id) is None
     station.request_operation("unplug", evse_id=1)
@@ -68,7 +68,7 @@ def test_a_reset_on_idle_waits_for_the_transaction_b12_fr_01(
 
 
 def connector_statuses(csms: Csms, after: int) -> set[tuple[int, int, str]]:
-    """What was told of the connectors, by either message. G01.FR.03."""
+    """The reported connector statuses, by either message. G01.FR.03."""
     return {
         (call.payload["evseId"], call.payload["connectorId"], call.payload["connectorStatus"])
         for call in csms.calls_for("StatusNotification", after)
@@ -106,7 +106,7 @@ def test_a_reset_of_an_idle_station_reports_every_connector_b11_fr_03(
     )
 
 
-def test_sigterm_ends_in_good_order_and_the_next_start_goes_on(
+def test_after_sigterm_the_next_start_ends_the_transaction(
     station: StationProcess, csms: Csms
 ) -> None:
     authorize_and_plug_in(station, 2)
@@ -114,7 +114,7 @@ def test_sigterm_ends_in_good_order_and_the_next_start_goes_on(
     assert station.terminate() == 0
     wait_until(lambda: not csms.is_connected, STEP_TIMEOUT_S, "end of the connection")
     station.start()
-    # its own emulated devices lived and died with it: the EV is gone, and that ends the transaction
+    # the emulated devices ended with the program: the EV is unplugged, which ends the transaction
     ended = wait_transaction_ended(csms, transaction_id)
     assert ended["transactionInfo"]["transactionId"] == transaction_id
     assert csms.ledger.find_problems(transaction_id) == []

@@ -1,4 +1,4 @@
-"""Does a fault in a session end as OCPP and the safety table say, on the real process?"""
+"""Faults during a session end it with the right reason, and clear, on a real station. E06."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ BACK_S = 5.0  # from the end of a self-clearing fault to a free connector
 
 
 def last_status(csms: Csms, evse_id: int) -> str | None:
-    """What the CSMS heard last of a connector."""
-    told = [
+    """The last connector status the CSMS received."""
+    statuses = [
         frame.payload["connectorStatus"]
         for frame in csms.calls_for("StatusNotification")
         if frame.payload["evseId"] == evse_id
     ]
-    return told[-1] if told else None
+    return statuses[-1] if statuses else None
 
 
-def wait_status(csms: Csms, evse_id: int, expected: set[str], patience_s: float) -> float:
+def wait_status(csms: Csms, evse_id: int, expected: set[str], timeout_s: float) -> float:
     began = time.monotonic()
     wait_until(
-        lambda: last_status(csms, evse_id) in expected, patience_s, f"EVSE {evse_id} {expected}"
+        lambda: last_status(csms, evse_id) in expected, timeout_s, f"EVSE {evse_id} {expected}"
     )
     return time.monotonic() - began
 
 
 Do = Callable[[StationProcess], object]
 FAULTS: dict[str, tuple[Do, Do, str, bool]] = {
-    # name: what happens, what ends it, stoppedReason, whether the other EVSE has it too
+    # name: the fault, its end, stoppedReason, whether the other EVSE is affected
     "emergency_stop": (
         lambda station: station.request_operation("emergency_stop"),
         lambda station: station.request_operation("emergency_release"),
@@ -59,7 +59,7 @@ FAULTS: dict[str, tuple[Do, Do, str, bool]] = {
         "GroundFault",
         False,
     ),
-    "over_current": (  # latched, and not to be seen without power
+    "over_current": (  # latched, and detectable only with power
         lambda station: station.request_operation(
             "fault", device="output", kind="over_current", evse_id=1
         ),
@@ -83,13 +83,15 @@ FAULTS: dict[str, tuple[Do, Do, str, bool]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_in_a_session_e06_fr_16(name: str, station: StationProcess, csms: Csms) -> None:
-    happen, end, reason, station_wide = FAULTS[name]
+def test_a_fault_ends_the_session_and_clears_e06_fr_16(
+    name: str, station: StationProcess, csms: Csms
+) -> None:
+    start_fault, end_fault, reason, station_wide = FAULTS[name]
     meter_before_wh = station.emulated_meter_wh(1)
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)
     wait_energy_drawn(station)
-    happen(station)
+    start_fault(station)
     ended = wait_transaction_ended(csms, transaction_id)
     assert ended["triggerReason"] == "AbnormalCondition"
     assert ended["transactionInfo"]["stoppedReason"] == reason
@@ -98,7 +100,7 @@ def test_a_fault_in_a_session_e06_fr_16(name: str, station: StationProcess, csms
     assert (last_status(csms, 2) == "Faulted") is station_wide
     check_transaction_complete(station, csms, transaction_id, meter_before_wh)
     station.request_operation("unplug", evse_id=1)
-    end(station)
+    end_fault(station)
     assert wait_status(csms, 1, {"Available"}, STEP_TIMEOUT_S) < BACK_S
     wait_status(csms, 2, {"Available"}, STEP_TIMEOUT_S)
     wait_delivered(station)

@@ -1,4 +1,4 @@
-"""Does the real station keep its secrets, its trust and its way to the CSMS in order?"""
+"""Passwords, network profiles, root certificates and TLS of a real station. A01, A05, B09, B10."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEW_PASSWORD = "another-battery-of-correct-horses"
 CIPHER_SUITES = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"
 HOST = "127.0.0.1"
 TWO_ATTEMPTS = (  # one attempt for each slot, a second apart
-    *(one for one in FAST_RETRIES if not one.variable.startswith("RetryBackOff")),
+    *(entry for entry in FAST_RETRIES if not entry.variable.startswith("RetryBackOff")),
     Variable("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "1"),
     Variable("OCPPCommCtrlr", "RetryBackOffRandomRange", "0"),
     Variable("OCPPCommCtrlr", "RetryBackOffRepeatTimes", "0"),
@@ -30,15 +30,15 @@ StationMaker = Callable[..., StationProcess]
 
 
 def set_variable(csms: Csms, name: str, value: str, component: str = "OCPPCommCtrlr") -> str:
-    """The attributeStatus."""
-    asked = {"component": {"name": component}, "variable": {"name": name}, "attributeValue": value}
-    reply = csms.call("SetVariables", {"setVariableData": [asked]})
+    """Set a variable; returns the attributeStatus."""
+    item = {"component": {"name": component}, "variable": {"name": name}, "attributeValue": value}
+    reply = csms.call("SetVariables", {"setVariableData": [item]})
     return str(reply["setVariableResult"][0]["attributeStatus"])
 
 
 def get_variable(csms: Csms, name: str, component: str = "OCPPCommCtrlr") -> str:
-    asked = {"component": {"name": component}, "variable": {"name": name}}
-    reply = csms.call("GetVariables", {"getVariableData": [asked]})
+    item = {"component": {"name": component}, "variable": {"name": name}}
+    reply = csms.call("GetVariables", {"getVariableData": [item]})
     return str(reply["getVariableResult"][0]["attributeValue"])
 
 
@@ -62,7 +62,7 @@ def security_events(csms: Csms, after: int = 0) -> list[str]:
 # --- A01 -----------------------------------------------------------------------------------------
 
 
-def test_a_new_password_is_used_at_once_and_outlives_a_restart_a01(
+def test_a_new_password_is_used_at_once_and_kept_over_a_restart_a01(
     station: StationProcess, csms: Csms
 ) -> None:
     assert csms.passwords is not None
@@ -71,19 +71,19 @@ def test_a_new_password_is_used_at_once_and_outlives_a_restart_a01(
     assert set_variable(csms, "BasicAuthPassword", NEW_PASSWORD, "SecurityCtrlr") == "Accepted"
     wait_until(lambda: len(csms.handshakes) > before, STEP_TIMEOUT_S, "another handshake")
     wait_until(lambda: csms.is_connected, STEP_TIMEOUT_S, "connection with the new password")
-    mark = csms.next_frame_number()
+    after = csms.next_frame_number()
     assert station.terminate() == 0
     station.restart()
-    wait_booted(station, csms, mark)
+    wait_booted(station, csms, after)
     assert "FailedToAuthenticateAtCsms" not in str(station.read_entries("LinkFailed"))
     check_no_secret(station, NEW_PASSWORD)
     check_journal(station)
 
 
 def check_no_secret(station: StationProcess, *secrets: str) -> None:
-    """Nowhere but in the directory of the secrets, which nobody else may read. P9, A01.FR.12."""
-    place = station.data / "secrets"
-    assert not place.exists() or place.stat().st_mode & 0o777 == 0o700
+    """Assert that secrets are only in their directory, readable by its owner. P9, A01.FR.12."""
+    directory = station.data / "secrets"
+    assert not directory.exists() or directory.stat().st_mode & 0o777 == 0o700
     for path in [station.log_path, *station.data.rglob("*")]:
         if path.is_file() and path.parent.name != "secrets":
             content = path.read_bytes()
@@ -105,7 +105,7 @@ def test_a_refused_password_changes_nothing_a01(station: StationProcess, csms: C
 
 @pytest.fixture
 def two_csms(short_directory: Path) -> Iterator[tuple[Csms, Csms, StationProcess]]:
-    """Two CSMSs without TLS; the station is at the first."""
+    """Two CSMSs without TLS; the station is connected to the first."""
     passwords = {IDENTITY: PASSWORD}
     with Csms(passwords=passwords) as first, Csms(passwords=passwords) as second:
         station = StationProcess(short_directory, first.url, variables=TWO_ATTEMPTS)
@@ -124,43 +124,43 @@ def migrate_to(csms: Csms, url: str, security_profile: int = 1) -> None:
     assert csms.call("Reset", {"type": "OnIdle"})["status"] == "Accepted"
 
 
-def test_the_station_moves_to_another_csms_b10_fr_04(
+def test_the_station_migrates_to_another_csms_b10_fr_04(
     two_csms: tuple[Csms, Csms, StationProcess],
 ) -> None:
     first, second, station = two_csms
-    mark = first.next_frame_number()
+    after = first.next_frame_number()
     migrate_to(first, second.url)
     boot = second.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S)
     assert boot.payload["reason"] in ("RemoteReset", "ScheduledReset")
     assert get_variable(second, "ActiveNetworkProfile") == "2"
     assert not first.is_connected
-    assert first.calls_for("BootNotification", mark) == []
+    assert first.calls_for("BootNotification", after) == []
     check_journal(station)
 
 
-def test_a_csms_that_is_not_there_leads_back_b10_fr_03(
+def test_an_unreachable_csms_leads_back_to_the_former_b10_fr_03(
     two_csms: tuple[Csms, Csms, StationProcess],
 ) -> None:
     first, second, station = two_csms
     second.stop_listening()
-    mark = first.next_frame_number()
+    after = first.next_frame_number()
     migrate_to(first, second.url)
-    first.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S, after=mark)
-    tries = [row.body["slot"] for row in station.read_entries("LinkFailed")]
-    assert tries == [2, 2]
+    first.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S, after=after)
+    slots = [row.body["slot"] for row in station.read_entries("LinkFailed")]
+    assert slots == [2, 2]
     assert get_variable(first, "ActiveNetworkProfile") == "1"
 
 
-def test_another_slot_in_use_is_another_boot_b10_fr_10(
+def test_a_change_of_slot_sends_a_boot_notification_b10_fr_10(
     two_csms: tuple[Csms, Csms, StationProcess],
 ) -> None:
-    """The CSMS goes while the station runs: it introduces itself to the next."""
+    """The CSMS becomes unreachable while the station runs: it boots at the next one."""
     first, second, station = two_csms
     assert set_profile(first, 2, second.url, 1) == "Accepted"
     assert set_variable(first, "NetworkConfigurationPriority", "1,2") == "RebootRequired"
-    mark = first.next_frame_number()
+    after = first.next_frame_number()
     assert first.call("Reset", {"type": "OnIdle"})["status"] == "Accepted"
-    first.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S, after=mark)
+    first.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S, after=after)
     first.stop_listening()
     boot = second.wait_for_call("BootNotification", timeout_s=STEP_TIMEOUT_S)
     assert boot.payload["reason"] == "Unknown"
@@ -180,7 +180,7 @@ def tls_context(authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def make_certified_station(short_directory: Path) -> Iterator[StationMaker]:
-    """Makes a station of the certified product that trusts one authority."""
+    """A factory of stations with the certified profile that trust one authority."""
     with ExitStack() as stations:
 
         def make(csms: Csms, trusted: trustme.CA, **options: Any) -> StationProcess:
@@ -202,11 +202,11 @@ def make_certified_station(short_directory: Path) -> Iterator[StationMaker]:
         yield make
 
 
-def test_a_bad_certificate_is_told_once_it_is_over_a00_fr_310(
+def test_an_invalid_certificate_is_reported_after_it_was_replaced_a00_fr_310(
     make_certified_station: StationMaker,
 ) -> None:
-    authority, stranger = trustme.CA(), trustme.CA()
-    context = tls_context(stranger)
+    authority, untrusted = trustme.CA(), trustme.CA()
+    context = tls_context(untrusted)
     with Csms(tls=context, passwords={IDENTITY: PASSWORD}) as csms:
         station = make_certified_station(csms, authority)
         wait_until(
@@ -219,7 +219,7 @@ def test_a_bad_certificate_is_told_once_it_is_over_a00_fr_310(
         assert csms.problems == []
 
 
-def test_a_move_to_a_csms_with_another_root_b10_fr_04_m05_fr_02(
+def test_a_migration_to_a_csms_with_another_root_b10_fr_04_m05_fr_02(
     make_certified_station: StationMaker,
 ) -> None:
     old, new = trustme.CA(), trustme.CA()
@@ -251,14 +251,16 @@ def test_a_move_to_a_csms_with_another_root_b10_fr_04_m05_fr_02(
 
 
 def check_files(station: StationProcess, count: int) -> None:
-    """The mirror holds so many roots, and only the station may read them."""
-    place = station.data / "certificates" / "CSMSRootCertificate"
-    wait_until(lambda: len(list(place.glob("*.pem"))) == count, STEP_TIMEOUT_S, f"{count} files")
-    assert place.stat().st_mode & 0o777 == 0o700
-    assert all(path.stat().st_mode & 0o777 == 0o600 for path in place.iterdir())
+    """Assert that the exported files are that many roots, readable by the station only."""
+    directory = station.data / "certificates" / "CSMSRootCertificate"
+    wait_until(
+        lambda: len(list(directory.glob("*.pem"))) == count, STEP_TIMEOUT_S, f"{count} files"
+    )
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in directory.iterdir())
 
 
-def test_an_upgrade_to_tls_closes_the_way_back_a05_fr_06(short_directory: Path) -> None:
+def test_after_an_upgrade_to_tls_there_is_no_downgrade_a05_fr_06(short_directory: Path) -> None:
     authority = trustme.CA()
     passwords = {IDENTITY: PASSWORD}
     with (
@@ -280,10 +282,10 @@ def test_an_upgrade_to_tls_closes_the_way_back_a05_fr_06(short_directory: Path) 
             wait_booted(station, secure)
             assert get_variable(secure, "SecurityProfile", "SecurityCtrlr") == "2"
             assert get_variable(secure, "NetworkConfigurationPriority") == "2"
-            mark = secure.next_frame_number()
+            after = secure.next_frame_number()
             station.terminate()
-            station.restart()  # station.toml still has ws://, and does not count any more
-            wait_booted(station, secure, mark)
+            station.restart()  # station.toml still has ws://, which is ignored now
+            wait_booted(station, secure, after)
             assert not plain.is_connected
         finally:
             station.close()

@@ -1,6 +1,6 @@
-"""Does one charging session after another go as OCPP says, from the first frame to the register?
+"""Charging sessions of a real station, from the first frame to the last register.
 
-Every scenario ends in the same question: is the account complete, and is its energy the meter's?
+Every test ends with the same check: all events arrived, and their energy equals the meter's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import (
     ALICE,
-    ALICES_SPOUSE,
+    ALICE_SPOUSE,
     BOB,
     STEP_TIMEOUT_S,
     authorize_and_plug_in,
@@ -25,7 +25,7 @@ from tests.e2e.steps import (
 )
 from tests.support.csms import Csms, Payload
 
-# How a session ends: what is done, and what its Ended event must say.
+# How a session is ended.
 Stop = Callable[[StationProcess, Csms, str], None]
 
 
@@ -38,7 +38,7 @@ def present_lower_case_token(station: StationProcess, csms: Csms, transaction_id
 
 
 def present_group_token(station: StationProcess, csms: Csms, transaction_id: str) -> None:
-    station.request_operation("present_token", id_token=ALICES_SPOUSE, type="ISO14443", evse_id=1)
+    station.request_operation("present_token", id_token=ALICE_SPOUSE, type="ISO14443", evse_id=1)
 
 
 def unplug_ev(station: StationProcess, csms: Csms, transaction_id: str) -> None:
@@ -51,7 +51,7 @@ def remote_stop(station: StationProcess, csms: Csms, transaction_id: str) -> Non
 
 
 STOPS: dict[str, tuple[Stop, set[str], set[str]]] = {
-    # name: what is done, triggerReasons of the stop, stoppedReasons (Local may be left out)
+    # name: action, triggerReasons of the stop, stoppedReasons (Local may be omitted)
     "same_token_e07": (present_same_token, {"StopAuthorized"}, {"Local"}),
     "letter_case_e07": (present_lower_case_token, {"StopAuthorized"}, {"Local"}),
     "group_token_c09": (present_group_token, {"StopAuthorized"}, {"Local"}),
@@ -61,7 +61,9 @@ STOPS: dict[str, tuple[Stop, set[str], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", STOPS)
-def test_a_session_ends_complete_by(name: str, station: StationProcess, csms: Csms) -> None:
+def test_a_session_is_complete_when_ended_by(
+    name: str, station: StationProcess, csms: Csms
+) -> None:
     stop, triggers, reasons = STOPS[name]
     meter_before_wh = station.emulated_meter_wh(1)
     authorize_and_plug_in(station)
@@ -69,8 +71,8 @@ def test_a_session_ends_complete_by(name: str, station: StationProcess, csms: Cs
     wait_energy_drawn(station)
     stop(station, csms, transaction_id)
     ended = wait_transaction_ended(csms, transaction_id)
-    said = {event.trigger_reason for event in csms.ledger.receipts_of(transaction_id)}
-    assert said & triggers
+    trigger_reasons = {event.trigger_reason for event in csms.ledger.receipts_of(transaction_id)}
+    assert trigger_reasons & triggers
     assert ended["transactionInfo"].get("stoppedReason", "Local") in reasons
     wait_until(
         lambda: station.read_emulated_evse(1)["contactor"] == "open",
@@ -81,7 +83,7 @@ def test_a_session_ends_complete_by(name: str, station: StationProcess, csms: Cs
     check_transaction_complete(station, csms, transaction_id, meter_before_wh)
 
 
-def test_a_local_start_tells_who_where_and_when_e01_fr_05(
+def test_a_local_start_reports_id_token_evse_and_register_e01_fr_05(
     station: StationProcess, csms: Csms
 ) -> None:
     authorize_and_plug_in(station, evse_id=2, id_token=BOB)
@@ -100,7 +102,7 @@ def test_a_local_start_tells_who_where_and_when_e01_fr_05(
     assert station.read_evse(1)["transaction_id"] is None
 
 
-def test_nothing_starts_before_the_plug_with_power_path_closed_e01_fr_05(
+def test_with_power_path_closed_nothing_starts_before_plugging_in_e01_fr_05(
     station: StationProcess, csms: Csms
 ) -> None:
     station.request_operation("present_token", id_token=ALICE, type="ISO14443", evse_id=1)
@@ -111,7 +113,7 @@ def test_nothing_starts_before_the_plug_with_power_path_closed_e01_fr_05(
     assert wait_charging(csms)
 
 
-def test_a_stranger_gets_no_energy_c01(station: StationProcess, csms: Csms) -> None:
+def test_an_unknown_id_token_gets_no_energy_c01(station: StationProcess, csms: Csms) -> None:
     meter_before_wh = station.emulated_meter_wh(1)
     authorize_and_plug_in(station, id_token="DEADBEEF")
     csms.wait_for_call("Authorize", timeout_s=STEP_TIMEOUT_S)
@@ -162,7 +164,7 @@ def test_two_evses_charge_at_once(station: StationProcess, csms: Csms) -> None:
         wait_energy_drawn(station, evse_id)
     station.request_operation("unplug", evse_id=1)
     wait_transaction_ended(csms, transactions[1])
-    wait_energy_drawn(station, 2)  # the other goes on
+    wait_energy_drawn(station, 2)  # the other one continues
     station.request_operation("present_token", id_token=BOB, type="ISO14443", evse_id=2)
     wait_transaction_ended(csms, transactions[2])
     wait_delivered(station)
@@ -170,7 +172,7 @@ def test_two_evses_charge_at_once(station: StationProcess, csms: Csms) -> None:
         check_transaction_complete(station, csms, transactions[evse_id], before_wh[evse_id])
 
 
-def test_an_ev_that_pauses_is_told_and_comes_back_e01_fr_19(
+def test_a_pausing_ev_is_reported_and_resumes_e01_fr_19(
     station: StationProcess, csms: Csms
 ) -> None:
     authorize_and_plug_in(station)
@@ -186,7 +188,7 @@ def test_an_ev_that_pauses_is_told_and_comes_back_e01_fr_19(
     assert csms.ledger.find_problems(transaction_id) == []
 
 
-def test_samples_come_at_the_interval_and_never_run_backwards_j02(
+def test_samples_are_sent_at_the_interval_and_never_decrease_j02(
     station: StationProcess, csms: Csms
 ) -> None:
     authorize_and_plug_in(station)
@@ -210,7 +212,7 @@ def test_samples_come_at_the_interval_and_never_run_backwards_j02(
     assert csms.ledger.find_problems(transaction_id) == []
 
 
-def test_sessions_one_after_another_share_nothing(station: StationProcess, csms: Csms) -> None:
+def test_two_sessions_are_independent(station: StationProcess, csms: Csms) -> None:
     transactions = []
     for id_token in (ALICE, BOB):
         meter_before_wh = station.emulated_meter_wh(1)
@@ -224,10 +226,10 @@ def test_sessions_one_after_another_share_nothing(station: StationProcess, csms:
         check_transaction_complete(station, csms, transaction_id, meter_before_wh)
         transactions.append(transaction_id)
     assert len(set(transactions)) == 2
-    first, second = (csms.ledger.registers_of(transaction) for transaction in transactions)
+    first, second = (csms.ledger.registers_of(transaction_id) for transaction_id in transactions)
     assert second[0].energy_wh >= first[-1].energy_wh > Decimal(0)
 
 
 def has_charging_state(charging_state: str) -> Callable[[Payload], bool]:
-    """Whether a TransactionEvent tells this chargingState."""
+    """A predicate: the TransactionEvent has this chargingState."""
     return lambda event: bool(event["transactionInfo"].get("chargingState") == charging_state)

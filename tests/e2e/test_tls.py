@@ -1,4 +1,4 @@
-"""Does the certified profile speak TLS to the right CSMS, and only to that?"""
+"""The certified profile uses TLS, and only with a CSMS that it trusts. A00."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.e2e.steps import (
 )
 from tests.support.csms import Csms
 
-# The two of the certificate (C-41); TLS 1.2, for TLS 1.3 has no choice of these.
+# The two of the certificate (C-41); with TLS 1.2, because TLS 1.3 does not have them.
 CIPHER_SUITES = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"
 
 StationMaker = Callable[[trustme.CA], StationProcess]
@@ -51,7 +51,7 @@ def csms_with_tls(authority: trustme.CA) -> Iterator[Csms]:
 
 @pytest.fixture
 def make_certified_station(csms_with_tls: Csms, short_directory: Path) -> Iterator[StationMaker]:
-    """Makes a station of the certified product that trusts one authority."""
+    """A factory of stations with the certified profile that trust one authority."""
     with ExitStack() as stations:
 
         def make(trusted: trustme.CA) -> StationProcess:
@@ -87,7 +87,7 @@ def test_a_session_under_security_profile_2_a00_fr_312(
     check_transaction_complete(station, csms_with_tls, transaction_id, meter_before_wh)
 
 
-def test_a_csms_of_another_authority_is_left_alone_a00_fr_311(
+def test_a_csms_of_an_untrusted_authority_gets_no_connection_a00_fr_311(
     make_certified_station: StationMaker, csms_with_tls: Csms
 ) -> None:
     station = make_certified_station(trustme.CA())

@@ -1,7 +1,7 @@
 """Programs and disks with one deliberate fault each, which a sweep must detect.
 
-A fault of the program (`session.PROGRAM_PATCHES`) has a recording of its own; one of the disk is made
-by editing a sound recording: some syncs are removed. `find_..._fault` returns the first failure
+A fault of the program (`session.PROGRAM_PATCHES`) has a recording of its own. A fault of the disk
+is made by removing some syncs from a sound recording. `find_..._fault` returns the first failure
 of a sweep, None if the fault was not detected.
 """
 
