@@ -1,4 +1,4 @@
-"""Reset of a real station: transactions end or are waited for; the boot reason is right. B11, B12."""
+"""Reset of a real station: transactions end or are waited for, and the boot has its reason."""
 
 from __future__ import annotations
 
