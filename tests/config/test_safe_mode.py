@@ -1,4 +1,4 @@
-"""A station that has run starts with any station.toml, and says what it left out. P8."""
+"""After its first start, a station starts with any station.toml and reports what it ignored. P8."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_config_safely(directory: Path, text: str) -> Config:
 
 @pytest.fixture
 def started_station_directory(tmp_path: Path) -> Path:
-    """A station that has run with the good file."""
+    """A station that has started with the valid file."""
     (tmp_path / "password").write_text(PASSWORD)
     config = load_config_safely(tmp_path, GOOD)
     assert config.complaints == ()
@@ -58,7 +58,7 @@ def test_before_the_first_start_a_bad_file_is_an_error(tmp_path: Path) -> None:
         ("[jornal]\ngrow_bytes = 1\n", "jornal is not a key"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_left_out_and_named(
+def test_an_unusable_row_is_ignored_and_named(
     started_station_directory: Path, more: str, named: str
 ) -> None:
     config = load_config_safely(started_station_directory, GOOD + more)
@@ -68,7 +68,7 @@ def test_a_row_that_cannot_be_used_is_left_out_and_named(
     assert config.journal.grow_bytes == 65536
 
 
-def test_only_the_bad_rows_go(started_station_directory: Path) -> None:
+def test_only_invalid_rows_are_ignored(started_station_directory: Path) -> None:
     row = (
         '[[variable]]\ncomponent = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = "{}"\n'
     )
@@ -80,7 +80,7 @@ def test_only_the_bad_rows_go(started_station_directory: Path) -> None:
     assert len(config.complaints) == 1
 
 
-def test_roots_that_are_gone_are_left_out(started_station_directory: Path) -> None:
+def test_missing_root_files_are_ignored(started_station_directory: Path) -> None:
     config = load_config_safely(
         started_station_directory, GOOD.replace("[journal]", 'ca_file = "gone.pem"\n[journal]')
     )
@@ -101,7 +101,7 @@ def test_roots_that_are_gone_are_left_out(started_station_directory: Path) -> No
         GOOD.replace("password_file", "pasword_file"),
     ],
 )
-def test_where_the_core_is_bad_the_last_good_file_counts(
+def test_without_usable_main_tables_the_last_valid_file_is_used(
     started_station_directory: Path, bad: str
 ) -> None:
     config = load_config_safely(started_station_directory, bad)
@@ -113,7 +113,7 @@ def test_where_the_core_is_bad_the_last_good_file_counts(
     assert complaint.endswith("; the last one that worked is used")
 
 
-def test_a_file_that_is_gone_does_not_stop_it(started_station_directory: Path) -> None:
+def test_a_missing_file_does_not_stop_the_start(started_station_directory: Path) -> None:
     (started_station_directory / "station.toml").unlink()
     (started_station_directory / "password").unlink()
     config = load_safely(started_station_directory / "station.toml", DRIVERS, lambda config: None)
@@ -121,19 +121,19 @@ def test_a_file_that_is_gone_does_not_stop_it(started_station_directory: Path) -
     assert "cannot be read" in config.complaints[0]
 
 
-def test_a_rescue_does_not_count_as_good(started_station_directory: Path) -> None:
+def test_a_file_with_ignored_rows_is_not_kept_as_valid(started_station_directory: Path) -> None:
     before = (started_station_directory / "data" / LAST_GOOD_FILE).read_bytes()
     load_config_safely(started_station_directory, "[station")
     load_config_safely(started_station_directory, GOOD + "[jornal]\n")
     assert (started_station_directory / "data" / LAST_GOOD_FILE).read_bytes() == before
 
 
-def test_the_kept_file_is_for_our_eyes_only(started_station_directory: Path) -> None:
+def test_the_kept_file_is_readable_by_its_owner_only(started_station_directory: Path) -> None:
     assert (started_station_directory / "data" / LAST_GOOD_FILE).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("kept", [b"", b"{}", b"nonsense", b'{"base": 5, "raw": {}}'])
-def test_without_a_good_file_the_fault_is_told(
+def test_without_a_kept_file_the_error_is_reported(
     started_station_directory: Path, kept: bytes
 ) -> None:
     (started_station_directory / "data" / LAST_GOOD_FILE).write_bytes(kept)

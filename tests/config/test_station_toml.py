@@ -1,4 +1,4 @@
-"""Does a bad station.toml say in one line what is wrong, and does a good one mean what it says?"""
+"""station.toml: every key is read, and every mistake is reported in one line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def load_text(directory: Path, text: str) -> Config:
     return load_config(write_config(directory, text), DRIVERS)
 
 
-def test_the_least_a_file_must_say_a00_fr_004(tmp_path: Path) -> None:
+def test_the_minimal_file_a00_fr_004(tmp_path: Path) -> None:
     config = load_text(tmp_path, GOOD)
     assert config.identity == "CS001"
     assert config.profile.name == "development"  # without hardware
@@ -49,7 +49,7 @@ def test_the_least_a_file_must_say_a00_fr_004(tmp_path: Path) -> None:
     assert config.journal.powersafe_overwrite is True
 
 
-def test_everything_a_file_can_say(tmp_path: Path) -> None:
+def test_a_file_with_every_key(tmp_path: Path) -> None:
     for name in ("ca.pem", "leaf.pem", "leaf.key"):
         (tmp_path / name).write_text("pem")
     (tmp_path / "secret.txt").write_text("correct horse battery\n")
@@ -96,7 +96,7 @@ def test_everything_a_file_can_say(tmp_path: Path) -> None:
     assert config.csms.ca_file == tmp_path / "ca.pem"
     assert config.variables == {
         "OCPPCommCtrlr.HeartbeatInterval": "60",
-        "ChargingStation.Model": "Other",  # ReadOnly, and settable here all the same
+        "ChargingStation.Model": "Other",  # ReadOnly for the CSMS, settable here
     }
     [certificate] = config.certificates
     assert certificate.key_file == tmp_path / "leaf.key"
@@ -110,7 +110,7 @@ def test_everything_a_file_can_say(tmp_path: Path) -> None:
     assert config.journal.retention == 30
 
 
-def test_with_hardware_the_certified_profile_is_taken(tmp_path: Path) -> None:
+def test_with_hardware_the_default_is_the_certified_profile(tmp_path: Path) -> None:
     text = GOOD.replace("ws:", "wss:") + '[hardware.reader]\ndriver = "pn532"\nport = "/dev/ttyS0"'
     config = load_text(tmp_path, text)
     assert config.profile.name == "evs-flash-300"
@@ -128,16 +128,16 @@ def test_security_profile_3_needs_no_password(tmp_path: Path) -> None:
     assert load_text(tmp_path, text).csms.password is None
 
 
-def test_a_secret_shows_nowhere(tmp_path: Path) -> None:
+def test_a_secret_is_not_printed(tmp_path: Path) -> None:
     config = load_text(tmp_path, GOOD)
     assert "0123456789abcdef" not in repr(config)
     assert config.csms.password is not None
     assert "0123456789abcdef" not in f"{config.csms.password} {config.csms.password!r}"
 
 
-def test_a_refused_password_is_not_repeated(tmp_path: Path) -> None:
-    said = config_error(tmp_path, GOOD.replace("0123456789abcdef", "hunter2hunter2"))
-    assert "hunter2" not in said
+def test_a_refused_password_is_not_in_the_message(tmp_path: Path) -> None:
+    message = config_error(tmp_path, GOOD.replace("0123456789abcdef", "hunter2hunter2"))
+    assert "hunter2" not in message
 
 
 def test_a_profile_file_is_found_beside_the_config(tmp_path: Path) -> None:
@@ -380,12 +380,12 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), BAD.values(), ids=BAD.keys())
-def test_a_bad_file_says_in_one_line_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
-    assert config_error(tmp_path, text) == f"station.toml: {said}"
+@pytest.mark.parametrize(("text", "expected"), BAD.values(), ids=BAD.keys())
+def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    assert config_error(tmp_path, text) == f"station.toml: {expected}"
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "station.toml")
     assert str(caught.value) == (
@@ -393,24 +393,24 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "station.toml").write_bytes(b"# \xff")
     with pytest.raises(ConfigError, match=r"^station.toml: byte 2 is not UTF-8$"):
         load_config(tmp_path / "station.toml")
 
 
-def test_what_is_no_toml_names_line_and_column(tmp_path: Path) -> None:
-    said = config_error(tmp_path, "[station\n")
-    assert said.startswith("station.toml: line 1, column 9: expected")
+def test_invalid_toml_is_reported_with_line_and_column(tmp_path: Path) -> None:
+    message = config_error(tmp_path, "[station\n")
+    assert message.startswith("station.toml: line 1, column 9: expected")
 
 
-def test_drivers_are_not_checked_where_none_are_known(tmp_path: Path) -> None:
+def test_drivers_are_not_checked_without_a_list_of_drivers(tmp_path: Path) -> None:
     text = GOOD.replace("ws:", "wss:") + '[hardware.x]\ndriver = "any"\nport = "p"\nown = 1'
     config = load_config(write_config(tmp_path, text))
     assert config.hardware["x"].options == {"own": 1}
 
 
-def test_an_installer_of_the_products_own(tmp_path: Path) -> None:
+def test_a_custom_installer(tmp_path: Path) -> None:
     (tmp_path / "install").write_text("#!/bin/sh\n")
     (tmp_path / "install").chmod(0o755)
     text = f'{GOOD}\n[firmware]\ninstaller = "install"\ndirectory = "releases"'
@@ -420,7 +420,7 @@ def test_an_installer_of_the_products_own(tmp_path: Path) -> None:
     assert load_text(tmp_path, GOOD).firmware == FirmwareConfig()
 
 
-def test_an_installer_that_cannot_run_is_told(tmp_path: Path) -> None:
+def test_an_installer_that_cannot_run_is_reported(tmp_path: Path) -> None:
     text = f'{GOOD}\n[firmware]\ninstaller = "install"'
     assert "[firmware] installer install does not exist" in config_error(tmp_path, text)
     (tmp_path / "install").write_text("#!/bin/sh\n")

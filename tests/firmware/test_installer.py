@@ -1,4 +1,4 @@
-"""Is the installer asked, believed, bounded, and killed when it hangs?"""
+"""The installer program: its arguments, result, errors, time limit and environment."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
-async def test_without_a_release_there_is_nothing_to_tell_or_to_go_back_to(base: Path) -> None:
-    for ask in (current_version, roll_back):
+async def test_without_a_release_there_is_no_version_and_no_rollback(base: Path) -> None:
+    for operation in (current_version, roll_back):
         with pytest.raises(InstallFailed, match=r"no (previous )?release") as failed:
-            await ask(base)
+            await operation(base)
         assert failed.value.status == "InstallationFailed"
 
 
-async def test_an_image_that_is_none_is_not_verified_l01_fr_29(base: Path, tmp_path: Path) -> None:
+async def test_a_file_that_is_not_an_image_is_not_verified_l01_fr_29(
+    base: Path, tmp_path: Path
+) -> None:
     image = tmp_path / "image"
     image.write_bytes(b"elephant")
     with pytest.raises(InstallFailed, match="image: ") as failed:
@@ -40,14 +42,14 @@ def python_command(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
 
 
-async def test_a_products_own_installer_is_asked(base: Path) -> None:
+async def test_a_custom_installer_is_run(base: Path) -> None:
     code = "import sys; print('working'); print(*sys.argv[1:])"
     version = await install_image(Path("image"), base, program=python_command(code))
     assert version == f"install {base} image"
 
 
 @pytest.mark.parametrize(
-    ("program", "why"),
+    ("program", "message"),
     [
         (python_command("raise SystemExit('no flash')"), "no flash"),
         (python_command("import os; os._exit(9)"), "exit code 9"),
@@ -55,10 +57,10 @@ async def test_a_products_own_installer_is_asked(base: Path) -> None:
         (("/does/not/exist",), "No such file"),
     ],
 )
-async def test_an_installer_that_fails_says_why(
-    base: Path, program: tuple[str, ...], why: str
+async def test_a_failing_installer_is_reported_with_its_message(
+    base: Path, program: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(InstallFailed, match=why) as failed:
+    with pytest.raises(InstallFailed, match=message) as failed:
         await install_image(Path("image"), base, program=program)
     assert failed.value.status == "InstallationFailed"
     assert str(failed.value).isprintable()
@@ -76,7 +78,7 @@ async def test_an_installer_that_hangs_is_killed(base: Path) -> None:
     assert trio.current_time() - began < 5
 
 
-async def test_the_installer_sees_no_secret_of_ours(
+async def test_the_installer_gets_no_secrets_in_its_environment(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STATION_PASSWORD", "s3cret")

@@ -1,4 +1,4 @@
-"""Is only the manufacturer's firmware taken for the manufacturer's?"""
+"""Only firmware signed by the manufacturer is accepted. L01."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def make_certificate(
     if critical is not None:
         builder = builder.add_extension(critical, critical=True)
     signer = issuer.key if issuer else key
-    ours = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashed or hashes.SHA256()
-    return CertifiedKey(key, builder.sign(signer, ours))  # type: ignore[arg-type]
+    algorithm = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashed or hashes.SHA256()
+    return CertifiedKey(key, builder.sign(signer, algorithm))  # type: ignore[arg-type]
 
 
 USAGES = """digital_signature content_commitment key_encipherment data_encipherment key_agreement
@@ -118,11 +118,11 @@ def test_extensions_may_be_absent_a00_fr_512(usage: str | None, ca: bool | None)
     assert load_signing_certificate(leaf.pem, [ROOT.pem], NOW)
 
 
-def test_what_is_sent_along_with_the_certificate_does_not_count() -> None:
-    stranger = make_root(RSA_KEY, "stranger")
-    leaf = make_certificate("signer", RSA_KEY, stranger)
+def test_certificates_sent_with_the_signing_certificate_are_not_trusted() -> None:
+    unknown = make_root(RSA_KEY, "unknown")
+    leaf = make_certificate("signer", RSA_KEY, unknown)
     with pytest.raises(SigningCertificateRefused, match="not issued by"):
-        load_signing_certificate(leaf.pem + stranger.pem, [ROOT.pem], NOW)
+        load_signing_certificate(leaf.pem + unknown.pem, [ROOT.pem], NOW)
 
 
 def test_a_root_of_the_same_name_is_not_the_root() -> None:
@@ -145,7 +145,7 @@ def test_without_a_root_nothing_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("leaf", "why"),
+    ("leaf", "message"),
     [
         (make_certificate("old", RSA_KEY, ROOT, days=(-30, -1)), "valid from"),
         (make_certificate("early", RSA_KEY, ROOT, days=(1, 30)), "valid from"),
@@ -166,9 +166,9 @@ def test_without_a_root_nothing_is_accepted() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_a_certificate_that_may_not_sign_firmware_is_refused_l01_fr_22(
-    leaf: CertifiedKey, why: str
+    leaf: CertifiedKey, message: str
 ) -> None:
-    with pytest.raises(SigningCertificateRefused, match=why):
+    with pytest.raises(SigningCertificateRefused, match=message):
         load_signing_certificate(leaf.pem, [ROOT.pem], NOW)
 
 
@@ -181,7 +181,7 @@ def test_a_certificate_that_may_not_sign_firmware_is_refused_l01_fr_22(
         make_certificate("root", CURVE_KEY, ca=True, usage="key_cert_sign", days=(-30, -1)),
     ],
 )
-def test_a_root_that_is_no_authority_vouches_for_nobody(root: CertifiedKey) -> None:
+def test_a_root_that_is_not_an_authority_is_not_trusted(root: CertifiedKey) -> None:
     leaf = make_certificate("signer", RSA_KEY, root)
     with pytest.raises(SigningCertificateRefused):
         load_signing_certificate(leaf.pem, [root.pem], NOW)
@@ -194,7 +194,7 @@ def test_the_first_and_the_last_second_are_valid(days: int) -> None:
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(encode_pem))
-def test_whatever_comes_as_a_certificate_is_refused(pem: str) -> None:
+def test_any_other_text_is_refused_as_certificate(pem: str) -> None:
     with pytest.raises(SigningCertificateRefused) as refused:
         load_signing_certificate(pem, [ROOT.pem], NOW)
     assert str(refused.value).isprintable()
@@ -205,18 +205,18 @@ LEAF = make_certificate("signer", CURVE_KEY, ROOT)
 
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @pytest.mark.parametrize("flipped", [0x01, 0x80, 0xFF])
-def test_nothing_in_a_certificate_can_be_changed(flipped: int) -> None:
+def test_any_change_of_a_certificate_is_refused(flipped: int) -> None:
     raw = LEAF.certificate.public_bytes(serialization.Encoding.DER)
     refused = 0
-    for where in range(len(raw)):
+    for at in range(len(raw)):
         changed = bytearray(raw)
-        changed[where] ^= flipped
+        changed[at] ^= flipped
         try:
-            found = load_signing_certificate(encode_pem(bytes(changed)), [ROOT.pem], NOW)
+            loaded = load_signing_certificate(encode_pem(bytes(changed)), [ROOT.pem], NOW)
         except SigningCertificateRefused:
             refused += 1
-        else:  # how many bits of the signature's last byte are unused is not signed
-            assert found.tbs_certificate_bytes == LEAF.certificate.tbs_certificate_bytes
+        else:  # the number of unused bits in the signature is not signed
+            assert loaded.tbs_certificate_bytes == LEAF.certificate.tbs_certificate_bytes
     assert refused >= len(raw) - 1
 
 
@@ -269,6 +269,6 @@ def test_the_older_rsa_padding_is_refused_l01_fr_04() -> None:
 
 
 @given(st.text(max_size=100) | st.binary(max_size=300).map(lambda b: base64.b64encode(b).decode()))
-def test_whatever_comes_as_a_signature_is_refused(signature: str) -> None:
+def test_any_other_text_is_refused_as_signature(signature: str) -> None:
     with pytest.raises(SignatureRefused):
         check_signature(LEAF.certificate, bytes(32), signature)

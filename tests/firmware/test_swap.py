@@ -1,4 +1,4 @@
-"""Does exactly one whole release run, whatever happens to an installation?"""
+"""Exactly one complete release is active, whatever happens during an installation. L01."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def base(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pack_image(tmp_path: Path) -> Image:
-    """Packs a release; a manifest that lies is given with `files`."""
+    """Packs a release; `files` is another manifest than the true one."""
 
     def pack(
         version: str,
@@ -64,7 +64,9 @@ def release_names(base: Path) -> set[str]:
     return {path.name for path in (base / "releases").iterdir()}
 
 
-def test_the_new_release_takes_over_and_the_old_one_stays(base: Path, pack_image: Image) -> None:
+def test_the_new_release_becomes_active_and_the_old_one_is_kept(
+    base: Path, pack_image: Image
+) -> None:
     assert swap.install_image(base, pack_image("1.0", b"old")) == "1.0"
     assert swap.install_image(base, pack_image("1.1", b"new")) == "1.1"
     assert current_program(base) == b"new"
@@ -74,13 +76,13 @@ def test_the_new_release_takes_over_and_the_old_one_stays(base: Path, pack_image
     assert current_program(base) == b"new"
 
 
-def test_a_third_release_takes_the_place_of_the_first(base: Path, pack_image: Image) -> None:
+def test_a_third_release_replaces_the_first(base: Path, pack_image: Image) -> None:
     for version in ("1.0", "1.1", "1.2"):
         swap.install_image(base, pack_image(version))
     assert release_names(base) == {"1.1", "1.2"}
 
 
-def test_the_running_release_once_more_changes_nothing(base: Path, pack_image: Image) -> None:
+def test_installing_the_active_release_again_changes_nothing(base: Path, pack_image: Image) -> None:
     swap.install_image(base, pack_image("1.0"))
     swap.install_image(base, pack_image("1.1", b"new"))
     inode = (base / "current" / "bin" / "station").stat().st_ino
@@ -89,7 +91,7 @@ def test_the_running_release_once_more_changes_nothing(base: Path, pack_image: I
     assert swap.roll_back(base) == "1.0"
 
 
-def test_the_running_release_is_never_written_over(base: Path, pack_image: Image) -> None:
+def test_the_active_release_is_never_overwritten(base: Path, pack_image: Image) -> None:
     swap.install_image(base, pack_image("1.0", b"old"))
     with pytest.raises(swap.CannotInstall, match="another build"):
         swap.install_image(base, pack_image("1.0", b"new"))
@@ -103,7 +105,7 @@ def test_the_previous_release_can_be_installed_again(base: Path, pack_image: Ima
     assert current_program(base) == b"old, repaired"
 
 
-def test_there_may_be_no_way_back(base: Path, pack_image: Image) -> None:
+def test_without_a_previous_release_there_is_no_rollback(base: Path, pack_image: Image) -> None:
     with pytest.raises(swap.CannotInstall, match="no previous"):
         swap.roll_back(base)
     swap.install_image(base, pack_image("1.0"))
@@ -145,7 +147,7 @@ def archive_member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> 
         "no version",
         "hidden version",
         "long version",
-    ],  # fmt: skip
+    ],
 )
 def test_an_image_that_is_not_as_declared_changes_nothing_l01_fr_29(
     base: Path, pack_image: Image, bad: dict[str, object]
@@ -158,7 +160,7 @@ def test_an_image_that_is_not_as_declared_changes_nothing_l01_fr_29(
 
 
 @pytest.mark.parametrize("content", [b"", b"elephant" * 1000, b"\x1f\x8b\x08\x00"])
-def test_what_is_no_archive_is_refused_l01_fr_29(
+def test_a_file_that_is_not_an_archive_is_refused_l01_fr_29(
     base: Path, tmp_path: Path, content: bytes
 ) -> None:
     file = tmp_path / "image"
@@ -168,10 +170,10 @@ def test_what_is_no_archive_is_refused_l01_fr_29(
 
 
 def test_a_truncated_image_is_refused_l01_fr_29(base: Path, pack_image: Image) -> None:
-    whole = pack_image("1.0", os.urandom(100_000))
-    whole.write_bytes(whole.read_bytes()[:50_000])
+    image = pack_image("1.0", os.urandom(100_000))
+    image.write_bytes(image.read_bytes()[:50_000])
     with pytest.raises(swap.ImageInvalid):
-        swap.install_image(base, whole)
+        swap.install_image(base, image)
     assert release_names(base) == set()
 
 
@@ -179,15 +181,15 @@ def test_a_truncated_image_is_refused_l01_fr_29(base: Path, pack_image: Image) -
 def test_a_damaged_image_is_refused_l01_fr_29(
     base: Path, tmp_path: Path, pack_image: Image, kind: str
 ) -> None:
-    """Wherever the damage is, as long as it matters: in a header's padding it does not."""
-    with tarfile.open(pack_image("1.0", b"program")) as whole:
+    """Damage anywhere is refused, except in the padding of a header, which has no effect."""
+    with tarfile.open(pack_image("1.0", b"program")) as original:
         packed = tmp_path / "packed"
         with tarfile.open(packed, f"w:{kind}") as archive:  # type: ignore[call-overload]
-            for member in whole.getmembers():
-                archive.addfile(member, whole.extractfile(member) if member.isfile() else None)
+            for member in original.getmembers():
+                archive.addfile(member, original.extractfile(member) if member.isfile() else None)
     raw = packed.read_bytes()
-    for where in range(len(raw)):
-        packed.write_bytes(raw[:where] + bytes([raw[where] ^ 0x55]) + raw[where + 1 :])
+    for at in range(len(raw)):
+        packed.write_bytes(raw[:at] + bytes([raw[at] ^ 0x55]) + raw[at + 1 :])
         with contextlib.suppress(swap.ImageInvalid):
             swap.install_image(base, packed)
             assert current_program(base) == b"program"
@@ -196,11 +198,11 @@ def test_a_damaged_image_is_refused_l01_fr_29(
 
 
 class PowerCut(BaseException):
-    """Nothing after this happens."""
+    """Ends the installation at this step."""
 
 
 @pytest.mark.parametrize("step", range(40))
-def test_a_power_cut_at_any_step_leaves_a_whole_release_running(
+def test_a_power_cut_at_any_step_leaves_a_complete_release_active(
     base: Path, pack_image: Image, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     for version in ("0.9", "1.0"):
@@ -208,7 +210,7 @@ def test_a_power_cut_at_any_step_leaves_a_whole_release_running(
     new = pack_image("1.1", b"1.1")
     steps = iter(range(1000))
 
-    def counted(work: Callable[..., object]) -> Callable[..., object]:
+    def interrupted(work: Callable[..., object]) -> Callable[..., object]:
         def before(*arguments: object, **options: object) -> object:
             if next(steps) >= step:
                 raise PowerCut
@@ -224,7 +226,7 @@ def test_a_power_cut_at_any_step_leaves_a_whole_release_running(
             (Path, "mkdir"),
             (Path, "symlink_to"),
         ):
-            patched.setattr(owner, name, counted(getattr(owner, name)))
+            patched.setattr(owner, name, interrupted(getattr(owner, name)))
         with contextlib.suppress(PowerCut):
             swap.install_image(base, new)
     assert current_program(base) in (b"1.0", b"1.1")
@@ -239,7 +241,7 @@ def run_swap(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def test_the_installer_is_a_program(base: Path, pack_image: Image) -> None:
+def test_the_installer_is_a_program_with_three_verbs(base: Path, pack_image: Image) -> None:
     for version in ("1.0", "1.1"):
         done = run_swap("install", base, pack_image(version))
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{version}\n", "")
@@ -248,14 +250,14 @@ def test_the_installer_is_a_program(base: Path, pack_image: Image) -> None:
     assert run_swap("current", base).stdout == "1.0\n"
 
 
-def test_exit_codes_tell_a_bad_image_from_a_bad_disk_l01_fr_29(
+def test_exit_codes_distinguish_a_bad_image_from_a_bad_disk_l01_fr_29(
     base: Path, pack_image: Image
 ) -> None:
-    bad = run_swap("install", base, pack_image("1.0", files={}))
-    assert (bad.returncode, bad.stdout) == (3, "")
-    assert bad.stderr == "'bin/link' is not as the manifest says\n"
+    refused = run_swap("install", base, pack_image("1.0", files={}))
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert refused.stderr == "'bin/link' is not as the manifest says\n"
     assert run_swap("install", "/dev/null/base", pack_image("1.0")).returncode == 1
     for verb in ("rollback", "current"):
-        none = run_swap(verb, base)
-        assert (none.returncode, len(none.stderr.splitlines())) == (1, 1)
+        failed = run_swap(verb, base)
+        assert (failed.returncode, len(failed.stderr.splitlines())) == (1, 1)
     assert run_swap("dance").returncode == 2

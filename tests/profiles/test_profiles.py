@@ -1,4 +1,4 @@
-"""Is the certificate in the profile, and does a profile with a mistake in it say so?"""
+"""The profiles have the answers of the certificate, and mistakes in a profile are reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from station.profiles import (
 CERTIFIED = load_profile("evs-flash-300")
 DEVELOPMENT = load_profile("development")
 
-# What the certificate answers with yes; everything else is no.
+# The questions that the certificate answers with yes; all others are no.
 YES = [
     "C-01", "C-06.2", "C-09.4", "C-10.1", "C-10.2", "C-12.2", "C-20", "C-21", "C-23", "C-28",
     "C-29.1", "C-29.2", "C-29.3", "C-29.5", "C-29.6", "C-30", "C-36", "C-37", "C-38", "C-41",
@@ -124,7 +124,7 @@ def test_a_condition_reads_the_answers(condition: str, holds: bool) -> None:
     assert CERTIFIED.meets_condition(condition) is holds
 
 
-def test_a_condition_on_a_question_nobody_asked() -> None:
+def test_a_condition_with_an_unknown_question_is_an_error() -> None:
     with pytest.raises(ProfileError, match=r"no answer to 'C-99' of a condition"):
         CERTIFIED.meets_condition("C-99")
 
@@ -207,12 +207,14 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), BAD.values(), ids=BAD.keys())
-def test_a_bad_profile_says_in_one_line_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize(("text", "expected"), BAD.values(), ids=BAD.keys())
+def test_an_invalid_profile_is_reported_in_one_line(
+    tmp_path: Path, text: str, expected: str
+) -> None:
     with pytest.raises(ProfileError) as caught:
         load_text(tmp_path, text)
     message = str(caught.value)
-    assert message == f"mine.toml: {said}" or (said.endswith(": ") and said in message)
+    assert message == f"mine.toml: {expected}" or (expected.endswith(": ") and expected in message)
     assert "\n" not in message
 
 
@@ -232,7 +234,7 @@ def test_profiles_may_not_inherit_in_a_circle(tmp_path: Path) -> None:
         load_profile(tmp_path / "a.toml")
 
 
-def test_a_name_that_is_no_profile() -> None:
+def test_an_unknown_profile_name_is_an_error() -> None:
     with pytest.raises(ProfileError, match="there are development, evs-flash-300"):
         load_profile("evs-flash")
     with pytest.raises(ProfileError, match="cannot be read: No such file"):
@@ -280,7 +282,7 @@ def test_another_product_is_another_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (
             '[[variable]]\ncomponent = "TxCtrlr"\nvariable = "Nothing"\nvalue = "1"',
@@ -316,11 +318,11 @@ def test_another_product_is_another_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_device_model_that_makes_no_sense(tmp_path: Path, text: str, said: str) -> None:
+def test_an_inconsistent_device_model_is_an_error(tmp_path: Path, text: str, expected: str) -> None:
     profile = load_text(tmp_path, text)
     with pytest.raises(ProfileError) as caught:
         DeviceModel(profile)
-    assert str(caught.value) == said
+    assert str(caught.value) == expected
 
 
 def test_reading_a_profile_imports_nothing_heavy() -> None:

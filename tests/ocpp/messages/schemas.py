@@ -1,4 +1,4 @@
-"""What do the official JSON schemas say, as shapes that can be compared and as payloads?"""
+"""The official JSON schemas: as comparable shapes, mutants, valid and invalid payloads."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Json = Any
 Schema = dict[str, Any]
 Shape = dict[str, Any]
 
-INTEGER_BOUND = 2**63  # ours; the schemas have none
+INTEGER_BOUND = 2**63  # of the station; the schemas have none
 
 CORRECTIONS: dict[str, Schema] = {
-    # The `ocpp` package carries an older limit. Edition 3 and its schemas say 5600, and
-    # OCPPCommCtrlr.FieldLength is how a station would announce more.
+    # The `ocpp` package has an older limit. Edition 3 and its schemas have 5600;
+    # OCPPCommCtrlr.FieldLength is the way to announce more.
     "Get15118EVCertificateResponse": {"exiResponse": {"type": "string", "maxLength": 5600}},
 }
 
@@ -52,13 +52,13 @@ def schema_text(message: str) -> str:
 
 
 def schema_names() -> set[str]:
-    """Every message there is a schema for."""
+    """Every message with a schema."""
     folder = files("ocpp.v201") / "schemas"
     return {entry.name.removesuffix(".json") for entry in folder.iterdir()}
 
 
 def schema_of(message: str) -> Schema:
-    """The schema of a message, a fresh copy."""
+    """A new copy of the schema of a message."""
     schema: Schema = json.loads(schema_text(message))
     for name, corrected in CORRECTIONS.get(message, {}).items():
         assert schema["properties"][name].keys() >= corrected.keys()
@@ -67,7 +67,7 @@ def schema_of(message: str) -> Schema:
 
 
 def resolve_reference(schema: Schema, part: Schema) -> tuple[str, Schema]:
-    """A part of a schema behind its reference, and its name if it has one."""
+    """Follow the reference of a subschema; returns the definition's name, if any, and the part."""
     if "$ref" not in part:
         return "", part
     name = part["$ref"].removeprefix("#/definitions/")
@@ -75,22 +75,22 @@ def resolve_reference(schema: Schema, part: Schema) -> tuple[str, Schema]:
 
 
 def shape_of(schema: Schema, part: Schema, name: str) -> Shape:
-    """What a schema demands. A keyword this walker does not know is an error, not ignored."""
-    found, part = resolve_reference(schema, part)
-    name = found or name
+    """The shape of a schema. An unknown keyword is an error."""
+    definition, part = resolve_reference(schema, part)
+    name = definition or name
     if "type" not in part:
         assert part.keys() <= _IGNORED_KEYWORDS, f"{name}: {part}"
         return {"anything": True}
     kind = part["type"]
     unknown = part.keys() - _IGNORED_KEYWORDS - _KNOWN_KEYWORDS[kind]
-    assert not unknown, f"{name}: what is {unknown}?"
+    assert not unknown, f"{name}: unknown keywords {unknown}"
     return _SHAPES[kind](schema, part, name)
 
 
 def _object_shape(schema: Schema, part: Schema, name: str) -> Shape:
     required = set(part.get("required", ()))
     properties = part.get("properties", {})
-    assert required <= properties.keys(), f"{name} requires what it does not have"
+    assert required <= properties.keys(), f"{name} requires properties it does not define"
     return {
         "object": name,
         "open": part.get("additionalProperties", True),
@@ -136,35 +136,35 @@ _SHAPES: dict[str, Callable[[Schema, Schema, str], Shape]] = {
 
 
 def schema_mutants(schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """The schema with one thing changed, for each thing that a shape should notice."""
+    """The schema with one change, for each change that must change its shape."""
     reached = _used_definitions(schema)
     for path in _schema_paths(schema, ()):
         if path[:1] == ("definitions",) and path[1] not in reached:
             continue
-        for what, change in _CHANGES.items():
+        for description, change in _CHANGES.items():
             changed = json.loads(json.dumps(schema))
             part = changed
             for step in path:
                 part = part[step]
             if change(part) is not None:
-                yield f"{'/'.join(map(str, path))} {what}", changed
+                yield f"{'/'.join(map(str, path))} {description}", changed
 
 
 def _used_definitions(schema: Schema) -> set[str]:
-    """The definitions that the message uses."""
+    """The definitions the message uses, directly or indirectly."""
     reached: set[str] = set()
-    waiting = [json.dumps({**schema, "definitions": {}})]
-    while waiting:
-        text = waiting.pop()
+    pending = [json.dumps({**schema, "definitions": {}})]
+    while pending:
+        text = pending.pop()
         for name, part in schema.get("definitions", {}).items():
             if name not in reached and f'"#/definitions/{name}"' in text:
                 reached.add(name)
-                waiting.append(json.dumps(part))
+                pending.append(json.dumps(part))
     return reached
 
 
 def _schema_paths(part: Schema, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The path of every schema in a schema."""
+    """The path of every subschema."""
     yield path
     for group in ("properties", "definitions"):
         for key, value in part.get(group, {}).items():
@@ -198,14 +198,14 @@ def _make_optional(part: Schema) -> object:
 
 
 def _make_required(part: Schema) -> object:
-    spare = sorted(part.get("properties", {}).keys() - set(part.get("required", ())))
-    return part.setdefault("required", []).append(spare[0]) or part if spare else None
+    optional = sorted(part.get("properties", {}).keys() - set(part.get("required", ())))
+    return part.setdefault("required", []).append(optional[0]) or part if optional else None
 
 
 def _rename_property(part: Schema) -> object:
     properties = part.get("properties", {})
-    spare = sorted(properties.keys() - set(part.get("required", ())))
-    return properties.update(renamed=properties.pop(spare[0])) or part if spare else None
+    optional = sorted(properties.keys() - set(part.get("required", ())))
+    return properties.update(renamed=properties.pop(optional[0])) or part if optional else None
 
 
 def _remove_enum_value(part: Schema) -> object:
@@ -231,11 +231,11 @@ _CHANGES = {
     "no minItems": _remove_keyword("minItems"),
     "no format": _remove_keyword("format"),
     "other type": _change_type,
-    "one less required": _make_optional,
-    "one more required": _make_required,
+    "one required less": _make_optional,
+    "one required more": _make_required,
     "one renamed": _rename_property,
-    "one word less": _remove_enum_value,
-    "one word more": _add_enum_value,
+    "one enumeration value less": _remove_enum_value,
+    "one enumeration value more": _add_enum_value,
     "open": _allow_additional,
 }
 
@@ -251,7 +251,7 @@ _MOMENTS = st.datetimes().map(lambda moment: moment.isoformat(timespec="millisec
 
 
 def valid_payloads(schema: Schema, part: Schema) -> st.SearchStrategy[Json]:
-    """Payloads that fit a schema; decimals are `Decimal`."""
+    """Valid payloads of a schema; numbers are `Decimal`."""
     _, part = resolve_reference(schema, part)
     match part.get("type"):
         case None:
@@ -293,7 +293,7 @@ def _valid_objects(schema: Schema, part: Schema) -> st.SearchStrategy[Json]:
 
 
 def example_payload(schema: Schema, part: Schema) -> Json:
-    """One payload that fits a schema, with every field it can have."""
+    """A valid payload of a schema with all its fields."""
     _, part = resolve_reference(schema, part)
     match part.get("type"):
         case None:
@@ -319,27 +319,27 @@ def example_payload(schema: Schema, part: Schema) -> Json:
 
 
 def invalid_payloads(schema: Schema, part: Schema, seen: set[str]) -> Iterator[tuple[str, Json]]:
-    """Payloads with one fault each, for every rule of the schema.
+    """Payloads with one violation each, for every rule of the schema.
 
-    Definitions in `seen` are not gone through again; those gone through are added to it.
+    Skips the definitions in `seen` and adds those it covers.
     """
     name, part = resolve_reference(schema, part)
     if name in seen:
         return
     if name:
         seen.add(name)
-    good = example_payload(schema, part)
-    for what, bad in _invalid_values(part, good):
-        yield f"{name}: {what}", bad
+    valid = example_payload(schema, part)
+    for description, invalid in _invalid_values(part, valid):
+        yield f"{name}: {description}", invalid
     for key, value in part.get("properties", {}).items():
-        for what, bad in invalid_payloads(schema, value, seen):
-            yield f"{name}.{key} {what}", good | {key: bad}
+        for description, invalid in invalid_payloads(schema, value, seen):
+            yield f"{name}.{key} {description}", valid | {key: invalid}
     if "items" in part:
-        for what, bad in invalid_payloads(schema, part["items"], seen):
-            yield f"{name}[] {what}", [bad]
+        for description, invalid in invalid_payloads(schema, part["items"], seen):
+            yield f"{name}[] {description}", [invalid]
 
 
-def _invalid_values(part: Schema, good: Json) -> Iterator[tuple[str, Json]]:
+def _invalid_values(part: Schema, valid: Json) -> Iterator[tuple[str, Json]]:
     kind = part.get("type")
     if kind is None:
         return
@@ -350,18 +350,18 @@ def _invalid_values(part: Schema, good: Json) -> Iterator[tuple[str, Json]]:
     match kind:
         case "object":
             for key in part.get("required", ()):
-                yield f"without {key}", {other: good[other] for other in good if other != key}
+                yield f"without {key}", {other: valid[other] for other in valid if other != key}
             if part.get("additionalProperties") is False:
-                yield "with an unknown field", good | {"unknown": 1}
+                yield "with an unknown field", valid | {"unknown": 1}
         case "array":
             yield "empty", []
             if "maxItems" in part:
-                yield "too long", [good[0]] * (part["maxItems"] + 1)
+                yield "too long", [valid[0]] * (part["maxItems"] + 1)
         case "string" if "enum" in part:
-            yield "another word", "Another"
-            yield "in other case", good.swapcase()
+            yield "another value", "Another"
+            yield "in other case", valid.swapcase()
         case "string" if "maxLength" in part:
-            yield "too long", good + "x"
+            yield "too long", valid + "x"
         case "integer":
             for bound, step in (("minimum", -1), ("maximum", 1)):
                 if bound in part:

@@ -1,4 +1,4 @@
-"""What do our structs demand, in the shapes of the schemas?"""
+"""The shapes of the message structs, comparable with those of the schemas."""
 
 from __future__ import annotations
 

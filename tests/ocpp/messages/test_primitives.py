@@ -1,4 +1,4 @@
-"""Are moments read and written to the millisecond?"""
+"""Timestamps are parsed and formatted in UTC with milliseconds."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ _RUN = settings(max_examples=300, derandomize=True, deadline=None, database=None
         (datetime(1, 1, 1, tzinfo=UTC), "0001-01-01T00:00:00.000Z"),
     ],
 )
-def test_a_moment_is_written_in_utc_with_z_and_milliseconds(moment: datetime, text: str) -> None:
+def test_a_timestamp_is_formatted_in_utc_with_z_and_milliseconds(
+    moment: datetime, text: str
+) -> None:
     assert format_timestamp(moment) == text
 
 
-def test_a_moment_without_a_zone_is_our_mistake() -> None:
+def test_formatting_a_time_without_a_zone_is_a_program_error() -> None:
     with pytest.raises(AssertionError, match="no time zone"):
         format_timestamp(datetime(2026, 11, 22))  # noqa: DTZ001
 
@@ -54,21 +56,21 @@ def test_a_moment_without_a_zone_is_our_mistake() -> None:
         ("9999-12-31T23:59:60-01:00", datetime(9999, 12, 31, 23, 59, 59, 999_000, UTC)),
     ],
 )
-def test_a_moment_is_read_as_utc(text: str, moment: datetime) -> None:
+def test_a_timestamp_is_parsed_as_utc(text: str, moment: datetime) -> None:
     read = parse_timestamp(text)
     assert read == moment
     assert read.utcoffset() == timedelta()
 
 
 @pytest.mark.parametrize("text", ["1900-02-29T00:00:00Z", "2026-11-22", "", "yesterday"])
-def test_what_is_no_moment_is_an_error_that_shows_it(text: str) -> None:
+def test_an_invalid_timestamp_is_an_error_with_the_text(text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"not an RFC 3339 date-time: {text!r}")):
         parse_timestamp(text)
 
 
 @_RUN
 @given(text=st.from_regex(TIMESTAMP_PATTERN))
-def test_whatever_decodes_as_a_moment_can_be_read_as_one(text: str) -> None:
+def test_every_timestamp_that_matches_the_pattern_can_be_parsed(text: str) -> None:
     written = format_timestamp(parse_timestamp(text))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", written)
     assert format_timestamp(parse_timestamp(written)) == written
@@ -76,7 +78,7 @@ def test_whatever_decodes_as_a_moment_can_be_read_as_one(text: str) -> None:
 
 @_RUN
 @given(moment=st.datetimes(timezones=st.timezones()))
-def test_reading_a_moment_that_was_written_gives_it_back(moment: datetime) -> None:
+def test_parsing_a_formatted_timestamp_returns_it(moment: datetime) -> None:
     try:
         utc = moment.astimezone(UTC)
     except OverflowError:
@@ -88,5 +90,5 @@ def test_reading_a_moment_that_was_written_gives_it_back(moment: datetime) -> No
 
 @_RUN
 @given(day=st.dates())
-def test_every_day_there_is_can_be_read(day: datetime) -> None:
+def test_every_date_can_be_parsed(day: datetime) -> None:
     assert parse_timestamp(f"{day.isoformat()}T12:00:00Z").date() == day

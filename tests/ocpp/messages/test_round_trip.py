@@ -1,4 +1,4 @@
-"""Does every payload a schema allows go in and come out again, and does nothing else go in?"""
+"""Every payload that a schema allows survives decoding and encoding; all others are refused."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def decode_message(message: str, raw: bytes) -> Datatype:
 
 def assert_round_trip(message: str, raw: bytes) -> None:
     schema_validator(message).validate(json.loads(raw))
-    again = encode(decode_message(message, raw))
-    schema_validator(message).validate(json.loads(again))
-    assert _READER.decode(again) == _READER.decode(raw)
+    encoded = encode(decode_message(message, raw))
+    schema_validator(message).validate(json.loads(encoded))
+    assert _READER.decode(encoded) == _READER.decode(raw)
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_a_message_with_all_its_fields_comes_out_as_it_went_in(message: str) -> None:
+def test_a_message_with_all_its_fields_survives_a_round_trip(message: str) -> None:
     schema = schema_of(message)
     assert_round_trip(message, _WRITER.encode(example_payload(schema, schema)))
 
@@ -69,32 +69,34 @@ def test_a_message_with_all_its_fields_comes_out_as_it_went_in(message: str) -> 
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())
-def test_a_valid_message_comes_out_as_it_went_in(message: str, data: st.DataObject) -> None:
+def test_a_random_valid_message_survives_a_round_trip(message: str, data: st.DataObject) -> None:
     schema = schema_of(message)
     payload = data.draw(valid_payloads(schema, schema))
     assert_round_trip(message, _WRITER.encode(payload))
 
 
-def test_an_invalid_message_is_refused_by_its_schema_and_by_us() -> None:
-    seen: set[str] = set()  # a definition breaks the same way wherever it is used
-    tried = 0
+def test_an_invalid_message_is_refused_by_schema_and_decoder() -> None:
+    seen: set[str] = set()  # the violations of a definition are the same wherever it is used
+    count = 0
     for message in MESSAGES:
         schema = schema_of(message)
-        for what, payload in invalid_payloads(schema, schema, seen):
+        for violation, payload in invalid_payloads(schema, schema, seen):
             raw = _WRITER.encode(payload)
-            assert not schema_validator(message).is_valid(json.loads(raw)), f"{message}: {what}"
+            assert not schema_validator(message).is_valid(json.loads(raw)), (
+                f"{message}: {violation}"
+            )
             with pytest.raises(msgspec.ValidationError):
-                raise AssertionError(f"{message}: {what}: {decode_message(message, raw)}")
-            tried += 1
-    assert tried > 2500
+                raise AssertionError(f"{message}: {violation}: {decode_message(message, raw)}")
+            count += 1
+    assert count > 2500
     assert {"CustomDataType", "IdTokenType", "ChargingProfileType", "VPNType"} <= seen
 
 
-def test_a_response_need_not_hold_anything() -> None:
+def test_a_response_may_be_empty() -> None:
     assert encode(decode_response("StatusNotification", b"{}")) == b"{}"
 
 
-def test_fields_are_written_in_the_order_of_the_struct_whatever_the_order_they_came_in() -> None:
+def test_fields_are_encoded_in_the_order_of_the_struct() -> None:
     raw = b'{"customData":{"z":1,"vendorId":"x"},"connectorId":2,"evseId":1}'
     assert encode(decode_request("UnlockConnector", raw)) == (
         b'{"evseId":1,"connectorId":2,"customData":{"z":1,"vendorId":"x"}}'
@@ -106,13 +108,13 @@ def test_a_decimal_keeps_its_zeroes_both_ways() -> None:
     assert encode(decode_request("CostUpdated", raw)) == raw
 
 
-def test_a_number_may_be_whole() -> None:
+def test_a_number_may_be_an_integer() -> None:
     request = decode_request("CostUpdated", b'{"totalCost":12,"transactionId":"t"}')
     assert encode(request) == b'{"totalCost":12,"transactionId":"t"}'
 
 
 @pytest.mark.parametrize("text", [b"1.0", b"1e0", b"10E-1", b"0.01e2", b"1.000"])
-def test_a_number_without_a_fraction_is_an_integer_however_it_is_written_fr_02(
+def test_an_integer_may_be_written_as_a_decimal_or_with_an_exponent(
     text: bytes,
 ) -> None:
     raw = b'{"evseId":%b,"connectorId":2}' % text
@@ -120,7 +122,7 @@ def test_a_number_without_a_fraction_is_an_integer_however_it_is_written_fr_02(
     assert encode(decode_request("UnlockConnector", raw)) == b'{"evseId":1,"connectorId":2}'
 
 
-def test_a_whole_number_written_as_a_fraction_spoils_no_decimal_beside_it() -> None:
+def test_an_integer_written_as_a_decimal_does_not_change_decimals_beside_it() -> None:
     raw = (
         b'{"evseId":1.0,"meterValue":[{"sampledValue":[{"value":2935.601}],'
         b'"timestamp":"2026-11-22T17:25:08Z"}]}'
@@ -132,7 +134,7 @@ def test_a_whole_number_written_as_a_fraction_spoils_no_decimal_beside_it() -> N
 
 
 @pytest.mark.parametrize("text", [b"1.5", b'"1"', b"true", b"null", b"1e-1", b"9" * 19, b"1e19"])
-def test_what_is_no_integer_or_too_big_for_any_store_is_refused(text: bytes) -> None:
+def test_non_integers_and_integers_over_64_bits_are_refused(text: bytes) -> None:
     with pytest.raises(msgspec.ValidationError):
         decode_request("UnlockConnector", b'{"evseId":%b,"connectorId":2}' % text)
 
@@ -141,7 +143,7 @@ def test_what_is_no_integer_or_too_big_for_any_store_is_refused(text: bytes) -> 
     "text",
     [b'"1.5"', b'"NaN"', b'"Infinity"', b"true", b"null", b"1e400", b"-1e9999999999999999999"],
 )
-def test_what_is_no_number_or_beyond_a_double_is_refused(text: bytes) -> None:
+def test_non_numbers_and_numbers_beyond_a_double_are_refused(text: bytes) -> None:
     with pytest.raises(msgspec.ValidationError):
         decode_request("CostUpdated", b'{"totalCost":%b,"transactionId":"t"}' % text)
 
@@ -168,13 +170,13 @@ def test_what_is_no_number_or_beyond_a_double_is_refused(text: bytes) -> None:
         "",
     ],
 )
-def test_a_moment_that_never_was_is_refused(moment: str) -> None:
+def test_an_impossible_timestamp_is_refused(moment: str) -> None:
     raw = json.dumps({"currentTime": moment}).encode()
     with pytest.raises(msgspec.ValidationError):
         decode_response("Heartbeat", raw)
 
 
-def test_custom_data_keeps_what_nobody_here_knows() -> None:
+def test_custom_data_keeps_unknown_content() -> None:
     raw = b'{"customData":{"vendorId":"x","deep":{"list":[1,2.50,null]},"vendor_id":0}}'
     request = decode_request("Heartbeat", raw)
     assert request.custom_data is not None
@@ -183,13 +185,13 @@ def test_custom_data_keeps_what_nobody_here_knows() -> None:
     assert encode(request) == raw
 
 
-def test_data_that_is_null_reads_as_absent() -> None:
+def test_data_of_null_is_decoded_as_absent() -> None:
     assert encode(decode_request("DataTransfer", b'{"vendorId":"x","data":null}')) == (
         b'{"vendorId":"x"}'
     )
 
 
-def test_a_field_of_odd_capitals_keeps_them() -> None:
+def test_a_field_name_with_odd_capitals_keeps_them() -> None:
     raw = b'{"ocspRequestData":{"hashAlgorithm":"SHA256","issuerNameHash":"a",'
     raw += b'"issuerKeyHash":"b","serialNumber":"c","responderURL":"http://o"}}'
     assert encode(decode_request("GetCertificateStatus", raw)) == raw
@@ -212,7 +214,7 @@ def test_a_field_of_odd_capitals_keeps_them() -> None:
     ],
     ids=lambda raw: repr(raw[:40]),
 )
-def test_what_is_no_json_is_malformed(raw: bytes) -> None:
+def test_invalid_json_is_malformed(raw: bytes) -> None:
     with pytest.raises(MalformedPayload):
         decode_request("Heartbeat", raw)
 
@@ -226,7 +228,7 @@ def test_no_bytes_break_the_decoder(raw: bytes) -> None:
 
 @settings(max_examples=400, derandomize=True, deadline=None, database=None)
 @given(at=st.integers(min_value=0), byte=st.integers(0, 255))
-def test_one_wrong_byte_breaks_no_decoder(at: int, byte: int) -> None:
+def test_no_wrong_byte_breaks_the_decoder(at: int, byte: int) -> None:
     schema = schema_of("SetChargingProfileRequest")
     raw = bytearray(_WRITER.encode(example_payload(schema, schema)))
     raw[at % len(raw)] = byte
@@ -246,13 +248,13 @@ def test_messages_can_be_compared_and_hashed() -> None:
     schema = schema_of("UpdateFirmwareRequest")
     payload: dict[str, Any] = example_payload(schema, schema)
     del payload["customData"], payload["firmware"]["customData"]
-    one, other = (decode_request("UpdateFirmware", _WRITER.encode(payload)) for _ in range(2))
-    assert isinstance(one, UpdateFirmwareRequest)
-    assert one == other
-    assert len({one, other}) == 1
+    first, second = (decode_request("UpdateFirmware", _WRITER.encode(payload)) for _ in range(2))
+    assert isinstance(first, UpdateFirmwareRequest)
+    assert first == second
+    assert len({first, second}) == 1
 
 
-def test_who_may_send_what() -> None:
+def test_every_action_has_its_sender() -> None:
     senders = {name: action.sender for name, action in ACTIONS.items()}
     assert {name for name, sender in senders.items() if sender == "both"} == {"DataTransfer"}
     assert [senders[name] for name in ("Heartbeat", "TransactionEvent", "SignCertificate")] == [

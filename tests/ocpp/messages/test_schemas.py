@@ -1,4 +1,4 @@
-"""Are our structs what the official JSON schemas say, to the last limit?"""
+"""Every message struct has exactly the shape of its official JSON schema."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ def schema_shape(message: str) -> dict[str, Any]:
     return shape_of(schema, schema, message)
 
 
-def test_every_message_of_ocpp_is_there_and_no_other() -> None:
+def test_the_messages_are_exactly_those_of_ocpp() -> None:
     assert set(MESSAGES) == schema_names()
     assert len(ACTIONS) == 64
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_a_message_is_what_its_schema_says(message: str) -> None:
+def test_a_message_has_the_shape_of_its_schema(message: str) -> None:
     assert shape_of_struct(struct_of(message)) == schema_shape(message)
 
 
-def test_every_list_of_words_has_the_name_the_order_and_the_spelling_of_its_schema() -> None:
-    ours = {name: get_args(alias) for name, alias in vars(enums).items() if name[-4:] == "Type"}
-    theirs = {
+def test_every_enumeration_has_the_name_order_and_spelling_of_its_schema() -> None:
+    actual = {name: get_args(alias) for name, alias in vars(enums).items() if name[-4:] == "Type"}
+    expected = {
         name: tuple(part["enum"])
         for message in MESSAGES
         for name, part in schema_of(message).get("definitions", {}).items()
         if "enum" in part
     }
-    assert ours == theirs
+    assert actual == expected
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_a_schema_with_anything_changed_is_noticed(message: str) -> None:
-    ours = shape_of_struct(struct_of(message))
+def test_any_change_of_a_schema_is_detected(message: str) -> None:
+    shape = shape_of_struct(struct_of(message))
     changed = list(schema_mutants(schema_of(message)))
     assert changed
-    for what, schema in changed:
-        assert shape_of(schema, schema, message) != ours, what
+    for change, schema in changed:
+        assert shape_of(schema, schema, message) != shape, change
 
 
-class Faithful(Datatype, frozen=True):
+class Equal(Datatype, frozen=True):
     type: ResetEnumType
     evse_id: Maybe[Integer] = None
 
@@ -67,25 +67,25 @@ class WithAnotherName(Datatype, frozen=True):
     evse: Maybe[Integer] = None
 
 
-class WithOneMore(Faithful, frozen=True):
+class WithExtraField(Equal, frozen=True):
     more: Maybe[Integer] = None
 
 
-class WithOneLess(Datatype, frozen=True):
+class WithMissingField(Datatype, frozen=True):
     type: ResetEnumType
 
 
-class WithOtherWords(Datatype, frozen=True):
+class WithOtherEnumeration(Datatype, frozen=True):
     type: enums.OperationalStatusEnumType
     evse_id: Maybe[Integer] = None
 
 
-class WithAnyText(Datatype, frozen=True):
+class WithString(Datatype, frozen=True):
     type: str
     evse_id: Maybe[Integer] = None
 
 
-class WithItRequired(Datatype, frozen=True):
+class WithRequiredField(Datatype, frozen=True):
     type: ResetEnumType
     evse_id: Integer
 
@@ -95,12 +95,12 @@ class WithABound(Datatype, frozen=True):
     evse_id: Maybe[Annotated[int, Meta(ge=0, le=2**63 - 1)]] = None
 
 
-class WithAMoment(Datatype, frozen=True):
+class WithTimestamp(Datatype, frozen=True):
     type: ResetEnumType
     evse_id: Maybe[Annotated[str, Meta(max_length=36)]] = None
 
 
-class WithUnknownFields(Faithful, frozen=True, forbid_unknown_fields=False):
+class WithUnknownFields(Equal, frozen=True, forbid_unknown_fields=False):
     pass
 
 
@@ -122,28 +122,28 @@ def shape_as_reset(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return shape_of_struct(kind) | {"object": "ResetRequest"}
 
 
-def test_a_struct_that_says_the_same_has_the_same_shape() -> None:
-    assert shape_as_reset(Faithful) == schema_shape("ResetRequest") == shape_as_reset(ResetRequest)
+def test_an_equal_struct_has_the_same_shape() -> None:
+    assert shape_as_reset(Equal) == schema_shape("ResetRequest") == shape_as_reset(ResetRequest)
 
 
 @pytest.mark.parametrize(
     "kind",
     [
         WithAnotherName,
-        WithOneMore,
-        WithOneLess,
-        WithOtherWords,
-        WithAnyText,
-        WithItRequired,
+        WithExtraField,
+        WithMissingField,
+        WithOtherEnumeration,
+        WithString,
+        WithRequiredField,
         WithABound,
-        WithAMoment,
+        WithTimestamp,
         WithUnknownFields,
         WithAnotherCase,
         WithoutCustomData,
         WithClosedCustomData,
     ],
 )
-def test_a_struct_that_drifted_is_noticed(kind: type[msgspec.Struct]) -> None:
+def test_any_change_of_a_struct_is_detected(kind: type[msgspec.Struct]) -> None:
     assert shape_as_reset(kind) != schema_shape("ResetRequest")
 
 
@@ -157,7 +157,7 @@ class WithADefault(Datatype, frozen=True):
 
 
 @pytest.mark.parametrize("kind", [Nullable, WithADefault])
-def test_a_struct_of_a_kind_no_schema_asks_for_is_refused(kind: type[msgspec.Struct]) -> None:
+def test_null_and_defaults_are_refused_in_structs(kind: type[msgspec.Struct]) -> None:
     with pytest.raises(AssertionError):
         shape_of_struct(kind)
 

@@ -1,4 +1,4 @@
-"""Does the CALLERROR name the right code, the place, and never the value?"""
+"""A CALLERROR has the right code and the path of the violation, and never the value."""
 
 from __future__ import annotations
 
@@ -108,13 +108,13 @@ def violation_of(action: str, raw: bytes) -> Violation:
         ),
     ],
 )
-def test_each_fault_has_its_code_and_its_place_fr_03(
+def test_each_violation_has_its_code_and_path(
     action: str, raw: bytes, code: str, description: str
 ) -> None:
     assert violation_of(action, raw) == (code, description)
 
 
-def test_a_payload_nested_without_end_is_a_format_violation() -> None:
+def test_an_endlessly_nested_payload_is_a_format_violation() -> None:
     raw = b'{"vendorId":"x","data":' + b"[" * 100_000
     assert violation_of("DataTransfer", raw) == (FORMAT, "cannot be read: nested too deeply")
 
@@ -146,11 +146,11 @@ SECRET = "hunter2-hunter2-hunter2"
         ("CostUpdated", {"totalCost": SECRET}),
     ],
 )
-def test_no_value_gets_into_a_description(action: str, raw: object) -> None:
+def test_no_description_has_a_value_of_the_payload(action: str, raw: object) -> None:
     assert "hunter2" not in violation_of(action, msgspec.json.encode(raw)).description
 
 
-def test_every_way_to_break_a_schema_has_a_kind_of_its_own() -> None:
+def test_every_violation_of_a_schema_has_a_known_kind() -> None:
     seen: set[str] = set()
     codes = set()
     for message in MESSAGES:
@@ -164,7 +164,7 @@ def test_every_way_to_break_a_schema_has_a_kind_of_its_own() -> None:
     assert codes == {TYPE, OCCURRENCE, PROPERTY, PROTOCOL}
 
 
-def test_a_fault_worded_as_never_before_still_has_an_answer() -> None:
+def test_an_unknown_violation_still_gets_an_answer() -> None:
     error = msgspec.ValidationError("Something of a later msgspec: hunter2 - at `$.key`")
     assert describe_violation(error) == (PROPERTY, "$.key: invalid value")
     assert describe_violation(MalformedPayload("whatever")).code == FORMAT
