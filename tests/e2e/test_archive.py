@@ -121,7 +121,7 @@ def test_a_station_archives_charges_erases_and_restarts_p6(
     assert old_station.terminate() == 0
     replayed = run_command("replay", str(old_station.journal))
     assert replayed.returncode == 0, replayed.stderr
-    assert "the host's clock jumps" in replayed.stdout.splitlines()[1]
+    assert "the host's clock steps" in replayed.stdout.splitlines()[1]
     assert run_command("verify", str(old_station.journal)).stdout.count("intact. ") == 1
 
 
