@@ -97,9 +97,9 @@ def test_a_quiet_range_says_that_nothing_was_written_in_it(
         "--out", out,
     )  # fmt: skip
     assert (result.exit_code, result.stderr) == (0, "")
-    assert re.search(r"page.html: no entry, the last before it is \d+, ", result.stdout)
+    assert re.search(r"page.html: no entry; the last entry before it is \d+, ", result.stdout)
     page = out.read_text(encoding="utf-8")
-    assert "no entry, the last before it is" in PageChecker(page).text
+    assert "no entry; the last entry before it is" in PageChecker(page).text
     assert f"{len(page.encode()):,} bytes" in result.stdout
 
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_meant_is_a_usage_error(
 def test_a_range_that_holds_nothing_is_a_no(run_station: StationCommand, journal: Path) -> None:
     result = run_station("report", journal, "--from", "2027-01-01")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "holds nothing of that range" in result.stderr
+    assert "has no entry in that range" in result.stderr
 
 
 def test_a_journal_without_entries_is_a_no(run_station: StationCommand, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def _check_thinned(day: PlayedDay, question: Question, transaction_id: str) -> I
         yield f"seqNos {sorted(told)} are told as given up, the CSMS does not have {missing}"
     number = len(missing)
     told_number = f"; {number} {'is' if number == 1 else 'are'} {question.expected_text}"
-    if not any(one.startswith("Of its ") and told_number in one for one in lines):
+    if not any(one.startswith("The CSMS has answered ") and told_number in one for one in lines):
         yield f"why {transaction_id} says {lines[:6]}, not {told_number}"
     for call in told.values():
         lines = day.analyst.explain(call).lines

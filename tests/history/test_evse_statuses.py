@@ -123,7 +123,7 @@ def is_down_in_sql(state: str) -> bool:
             load_questions(Path("lake"))["uptime of each EVSE"]
         ).fetchall()
     assert (down_ms, uptime_percent) in ((1000, 0.0), (0, 100.0)), "a state is up or down"
-    return down_ms == 1000
+    return bool(down_ms)
 
 
 @pytest.mark.parametrize("in_use", [False, True], ids=["idle", "in use"])

@@ -1,4 +1,4 @@
-"""Why may somebody charge, why not, and why no longer?"""
+"""Reasons of authorizations: granted, refused, ended, suspended."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ _AUTHORIZED_REASONS: Final = {
 
 
 def explain_authorization(event: AuthorizationGranted, causes: DirectCauses) -> Reason:
-    """Why somebody may charge."""
+    """Why an IdToken is authorized."""
     return _AUTHORIZED_REASONS[event.authorized_by]
 
 
 def explain_authorization_request(event: AuthorizationRequested, causes: DirectCauses) -> Reason:
-    """Why the CSMS is asked about a token."""
+    """Why the CSMS is asked about an IdToken."""
     if event.stop_only:
         return Reason("the EVSE is in use: the IdToken can only stop the transaction", "C09.FR.05")
-    known = first_of_kind(causes, AuthCacheUpdated)
-    if known is None:
+    cached = first_of_kind(causes, AuthCacheUpdated)
+    if cached is None:
         return Reason("the IdToken is not cached, so the CSMS decides", "C01.FR.02")
-    why = f"the IdToken is cached as {known.status}, and the CSMS decides nevertheless"
-    return Reason(why, "C01.FR.05" if known.status == "Accepted" else "C10.FR.03")
+    text = f"the IdToken is cached as {cached.status}, and the CSMS decides nevertheless"
+    return Reason(text, "C01.FR.05" if cached.status == "Accepted" else "C10.FR.03")
 
 
-# status -> why the station itself refused, where nothing that stood in the way says more
+# status -> why the station refused, where no blocking entry shows more
 _REFUSAL_REASONS: Final = {
     "NoEvseFree": Reason(
         "no EVSE was free, and the IdToken can stop no open transaction", "C09.FR.03"
@@ -67,13 +67,13 @@ _REFUSAL_REASONS: Final = {
 
 
 def explain_refusal(event: AuthorizationRefused, causes: DirectCauses) -> Reason:
-    """Why somebody may not charge."""
+    """Why an IdToken is refused."""
     frame = first_of_kind(causes, FrameReceived)
     if frame and read_authorization_status(frame) == event.status:
         return Reason(f"the CSMS answered {event.status}", "C01.FR.07")
-    obstacle = find_blocking_reason(causes)
-    if obstacle is not None and event.status != "NoEvseFree":
-        return obstacle
+    blocking_reason = find_blocking_reason(causes)
+    if blocking_reason is not None and event.status != "NoEvseFree":
+        return blocking_reason
     if event.status in _REFUSAL_REASONS:
         return _REFUSAL_REASONS[event.status]
     if event.status == "Offline":
@@ -82,60 +82,59 @@ def explain_refusal(event: AuthorizationRefused, causes: DirectCauses) -> Reason
 
 
 def _explain_no_verdict(causes: DirectCauses) -> str:
-    """Why the CSMS did not judge, where it might have."""
+    """Why there is no answer of the CSMS."""
     if first_of_kind(causes, LinkClosed, StationStarted):
         return "the CSMS could not be asked"
     return "the CSMS sent no valid answer"
 
 
 def _explain_offline_refusal(causes: DirectCauses) -> Reason:
-    """Nobody judged, and the settings let nobody in then."""
-    asking = _explain_no_verdict(causes)
+    """There is no answer, and the variables do not allow unknown IdTokens."""
+    no_answer = _explain_no_verdict(causes)
     if first_of_kind(causes, AuthCacheEntryExpired):
-        why = f"{asking}, and its cache entry had expired"
-        return Reason(why, "C10.FR.10, C15.FR.08")
+        text = f"{no_answer}, and its cache entry had expired"
+        return Reason(text, "C10.FR.10, C15.FR.08")
     if first_of_kind(causes, AuthCacheUpdated):
-        return Reason(f"{asking}, and LocalAuthorizeOffline does not allow using the cache")
-    why = "the IdToken is not cached: only OfflineTxForUnknownIdEnabled would accept it"
-    return Reason(f"{asking}, and {why}", "C15.FR.08")
+        return Reason(f"{no_answer}, and LocalAuthorizeOffline does not allow using the cache")
+    text = "the IdToken is not cached: only OfflineTxForUnknownIdEnabled would accept it"
+    return Reason(f"{no_answer}, and {text}", "C15.FR.08")
 
 
 def _explain_cached_refusal(status: str, causes: DirectCauses) -> Reason:
-    """The cache judged, or nobody did, because nobody else could or should."""
-    known = first_of_kind(causes, AuthCacheUpdated)
-    forbidden = "does not allow asking the CSMS"
-    if known is None:
-        return Reason(f"the IdToken is not cached, and {_DISABLE_REMOTE} {forbidden}")
-    if known.status != status:
+    """The cache decided, or its lack of an entry, because the CSMS could or should not be asked."""
+    cached = first_of_kind(causes, AuthCacheUpdated)
+    not_allowed = "does not allow asking the CSMS"
+    if cached is None:
+        return Reason(f"the IdToken is not cached, and {_DISABLE_REMOTE} {not_allowed}")
+    if cached.status != status:
         return Reason(
             "it is in the master pass group, which cannot start transactions", "C12.FR.09"
         )
-    knows = f"the IdToken is cached as {status}"
+    cached_text = f"the IdToken is cached as {status}"
     if first_of_kind(causes, IdTokenPresented) and not first_of_kind(
         causes, LinkClosed, StationStarted
     ):
-        return Reason(f"{knows}, and DisablePostAuthorize or {_DISABLE_REMOTE} {forbidden}")
-    return Reason(f"{_explain_no_verdict(causes)}, and {knows}", "C12.FR.02")
+        return Reason(f"{cached_text}, and DisablePostAuthorize or {_DISABLE_REMOTE} {not_allowed}")
+    return Reason(f"{_explain_no_verdict(causes)}, and {cached_text}", "C12.FR.02")
 
 
 _DISABLE_REMOTE: Final = "DisableRemoteAuthorization"
 
 
 class AuthorizationEnd(NamedTuple):
-    """Why a right to charge ended, and by which requirement.
+    """Why an authorization ended, and its requirements."""
 
-    `updated` says that the CSMS is told while the transaction goes on, `ended` that it is over.
-    """
-
-    why: str
+    text: str
     main_requirement: str = ""
-    updated_requirement: str = ""
-    ended_requirement: str = ""
+    updated_requirement: str = ""  # for TransactionEvent Updated, if the transaction continues
+    ended_requirement: str = ""  # for TransactionEvent Ended
 
     @property
     def requirement(self) -> str:
         return self.main_requirement or " or ".join(
-            one for one in (self.updated_requirement, self.ended_requirement) if one
+            requirement
+            for requirement in (self.updated_requirement, self.ended_requirement)
+            if requirement
         )
 
 
@@ -143,7 +142,7 @@ _AFTER_ID_TOKEN: Final = "then E06.FR.03 or E06.FR.06"
 _AFTER_UNPLUGGING: Final = "then E06.FR.02 or E06.FR.06"
 _NOT_ACCEPTED_TEXT: Final = "the CSMS does not accept the IdToken that authorized it"
 
-# (triggerReason, stoppedReason) -> why the right to charge ended
+# (triggerReason, stoppedReason) -> why the authorization ended
 _AUTHORIZATION_ENDS: Final = {
     ("StopAuthorized", "Local"): AuthorizationEnd(
         "the stop button was pressed", "E07.FR.05", "E07.FR.02", f"E07.FR.05, {_AFTER_ID_TOKEN}"
@@ -169,10 +168,10 @@ _AUTHORIZATION_ENDS: Final = {
 def find_authorization_end(
     event: AuthorizationEnded, causes: DirectCauses
 ) -> AuthorizationEnd | None:
-    """What ended a right to charge."""
-    granted = first_of_kind(causes, AuthorizationGranted)
+    """What ended an authorization; None: the journal does not show it."""
+    authorization = first_of_kind(causes, AuthorizationGranted)
     if event.ended_by_id_token is not None:
-        return _explain_token_stop(event, granted, causes)
+        return _explain_token_stop(event, authorization, causes)
     match event.trigger_reason:
         case "EVConnectTimeout" if first_of_kind(causes, StationStarted):
             return AuthorizationEnd(
@@ -183,7 +182,7 @@ def find_authorization_end(
                 "the EV was disconnected, and none was plugged in within EVConnectionTimeOut",
                 *["E10.FR.02"] * 3,
             )
-        case "Deauthorized" if granted and granted.authorized_by == "OfflineUnknownId":
+        case "Deauthorized" if authorization and authorization.authorized_by == "OfflineUnknownId":
             return AuthorizationEnd(_NOT_ACCEPTED_TEXT, "", "C15.FR.03", "C15.FR.04")
     return _AUTHORIZATION_ENDS.get((event.trigger_reason, event.stopped_reason))
 
@@ -191,27 +190,32 @@ def find_authorization_end(
 def _explain_token_stop(
     event: AuthorizationEnded, authorization: AuthorizationGranted | None, causes: DirectCauses
 ) -> AuthorizationEnd:
-    """A card ended it: which one?"""
+    """An IdToken ended it: the same, another of its group, or one the CSMS confirmed."""
     if authorization is None:
-        why, rule = "the IdToken that started it, or one of its group, was presented", "E07.FR.01"
+        text, requirement = (
+            "the IdToken that started it, or one of its group, was presented",
+            "E07.FR.01",
+        )
     elif authorization.id_token == event.ended_by_id_token:
-        why, rule = "the IdToken that started it was presented", "E07.FR.01"
+        text, requirement = "the IdToken that started it was presented", "E07.FR.01"
     elif first_of_kind(causes, FrameReceived):
-        why = "another IdToken was presented, which the CSMS reported as a member of the same group"
-        rule = "C09.FR.03"
+        text = (
+            "another IdToken was presented, which the CSMS reported as a member of the same group"
+        )
+        requirement = "C09.FR.03"
     else:
-        why, rule = "another token of the group that started it was presented", "C09.FR.07"
-    return AuthorizationEnd(why, rule, "E07.FR.02", f"{rule}, {_AFTER_ID_TOKEN}")
+        text, requirement = "another token of the group that started it was presented", "C09.FR.07"
+    return AuthorizationEnd(text, requirement, "E07.FR.02", f"{requirement}, {_AFTER_ID_TOKEN}")
 
 
 def explain_authorization_end(event: AuthorizationEnded, causes: DirectCauses) -> Reason | None:
-    """Why somebody may charge no longer."""
+    """Why an authorization ended."""
     end = find_authorization_end(event, causes)
-    return end and Reason(end.why, end.requirement)
+    return end and Reason(end.text, end.requirement)
 
 
 def explain_suspension(event: AuthorizationSuspended, causes: DirectCauses) -> Reason:
-    """Why somebody gets no energy."""
+    """Why an authorization gives no energy."""
     if event.status == "MaxEnergyOnInvalidId":
         return Reason("the energy allowed by MaxEnergyOnInvalidId was delivered", "E05.FR.02")
     return Reason("the CSMS does not accept the IdToken", "E05.FR.02")

@@ -1,4 +1,4 @@
-"""What kept a connector, or an EVSE, from somebody?"""
+"""Reasons why a connector or an EVSE accepted no new EV driver."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from station.history.explain.reason import DirectCauses, Reason
 from station.transcript.phrases import name_location
 
 DISK_FULL_TEXT: Final = "the disk had space left only to end open transactions"
-FAULTED_REQUIREMENT: Final = (
-    "ConnectorStatusEnumType"  # its Faulted: nothing else of Part 2 says so
-)
+FAULTED_REQUIREMENT: Final = "ConnectorStatusEnumType"  # only its value Faulted defines this
 
-# which part goes out of service -> what says that its connectors are Unavailable then, or later
+# part that goes out of service -> requirement that makes its connectors Unavailable
 _UNAVAILABLE_REQUIREMENTS: Final = {
     "station": "G04.FR.07",
     "EVSE": "G03.FR.06",
@@ -43,30 +41,30 @@ def _availability_scope(event: AvailabilityChanged | AvailabilityScheduled) -> s
 
 
 def find_blocking_reason(causes: DirectCauses) -> Reason | None:
-    """What kept a connector, or an EVSE, from anybody new."""
-    for one in causes:
-        match one.event:
+    """The first cause that blocks a connector or an EVSE; None: no cause does."""
+    for cause in causes:
+        match cause.event:
             case DeviceFaulted(blocks_charging=True) as fault:
                 return Reason(describe_fault(fault), FAULTED_REQUIREMENT)
             case StorageReported(level="full"):
                 return Reason(DISK_FULL_TEXT)
             case RuleFailed(rule=rule):
-                return Reason(f"the program has a fault, in {rule}, and trusts itself with nobody")
-            case AvailabilityChanged(evse_id=evse_id, connector_id=connector, operative=False):
-                where = name_location(evse_id, connector)
+                return Reason(f"rule {rule} failed, so new EV drivers are refused")
+            case AvailabilityChanged(evse_id=evse_id, connector_id=connector_id, operative=False):
+                location = name_location(evse_id, connector_id)
                 return Reason(
-                    f"the CSMS set {where} to Inoperative",
-                    _UNAVAILABLE_REQUIREMENTS[_availability_scope(one.event)],
+                    f"the CSMS set {location} to Inoperative",
+                    _UNAVAILABLE_REQUIREMENTS[_availability_scope(cause.event)],
                 )
-            case AvailabilityScheduled(evse_id=evse_id, connector_id=connector, operative=False):
-                where = name_location(evse_id, connector)
+            case AvailabilityScheduled(evse_id=evse_id, connector_id=connector_id, operative=False):
+                location = name_location(evse_id, connector_id)
                 return Reason(
-                    f"the CSMS requested Inoperative for {where}",
-                    _SCHEDULED_REQUIREMENTS[_availability_scope(one.event)],
+                    f"the CSMS requested Inoperative for {location}",
+                    _SCHEDULED_REQUIREMENTS[_availability_scope(cause.event)],
                 )
             case ResetOrdered(reset_type="OnIdle"):
-                why = "the CSMS requested a reset, which waits for open transactions"
-                return Reason(why, "B12.FR.03")
+                text = "the CSMS requested a reset, which waits for open transactions"
+                return Reason(text, "B12.FR.03")
             case ResetOrdered():
                 return Reason("the CSMS requested an immediate reset", "B11.FR.03")
             case RestartOrdered():
@@ -74,8 +72,8 @@ def find_blocking_reason(causes: DirectCauses) -> Reason | None:
             case (
                 FirmwareUpdateOrdered() | FirmwareStatusChanged() | FirmwareWaitingForTransactions()
             ):
-                why = "a firmware update waits until the EVSEs are free"
-                return Reason(why, "L01.FR.06, L01.FR.07")
+                text = "a firmware update waits until the EVSEs are free"
+                return Reason(text, "L01.FR.06, L01.FR.07")
             case AuthorizationGranted(evse_id=evse_id):
                 return Reason(f"another IdToken is authorized at EVSE {evse_id}")
             case TransactionStarted(evse_id=evse_id):
@@ -84,10 +82,10 @@ def find_blocking_reason(causes: DirectCauses) -> Reason | None:
 
 
 def explain_scheduled_availability(event: AvailabilityScheduled, causes: DirectCauses) -> Reason:
-    """Why a part goes out of service only later."""
+    """Why a part goes out of service later."""
     return Reason("a transaction is open", _SCHEDULED_REQUIREMENTS[_availability_scope(event)])
 
 
 def describe_fault(fault: DeviceFaulted) -> str:
-    """Which device, where."""
+    """Location, device and fault."""
     return f"{name_location(fault.evse_id)} had a fault, {fault.device} {fault.fault}"

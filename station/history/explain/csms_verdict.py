@@ -1,4 +1,4 @@
-"""What did the CSMS say of a token, in an answer of its own?"""
+"""Authorization status in an answer of the CSMS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from station.ocpp import rpc
 
 
 def read_authorization_status(event: FrameReceived) -> str | None:
-    """AuthorizationStatusEnumType of a CALLRESULT; None: the frame is no answer, or has none."""
+    """AuthorizationStatusEnumType of a CALLRESULT; None: not a CALLRESULT, or without a status."""
     frame = rpc.parse_frame(event.frame)
     if not isinstance(frame, rpc.CallResultFrame):
         return None

@@ -1,8 +1,8 @@
-"""Why was it decided so, in a sentence, and which requirement says so?
+"""Reason of a decision, with its requirement, per kind of decision.
 
-The sentence is told from the decision and the entries it follows from at once; where the journal
-does not tell which of several rules it was, no requirement is named. Requirements are those of
-Part 2 unless they say otherwise.
+A reason is derived from the decision and the entries it directly follows from (`causes`); it does
+not evaluate rules again. Where the journal does not show which of several rules applied, several
+requirements or none are given. Requirements are those of Part 2 unless stated.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ from station.transcript.phrases import reason_suffix
 
 
 def explain_decision(entry: Entry, causes: DirectCauses) -> Reason | None:
-    """Why `entry` was decided; None for what was observed, or has no better reason than that."""
-    found = DECISION_REASONS.get(type(entry.event).__name__)
-    return found(entry.event, causes) if callable(found) else found
+    """Why `entry` was decided; None: an observation, or no reason beyond its cause."""
+    reason = DECISION_REASONS.get(type(entry.event).__name__)
+    return reason(entry.event, causes) if callable(reason) else reason
 
 
 # --- Transactions --------------------------------------------------------------------------------
@@ -65,17 +65,17 @@ def _explain_transaction_start(event: TransactionStarted, causes: DirectCauses) 
     if event.remote_start_id is not None:
         return Reason("the CSMS requested the start, and TxStartPoint was reached", "F02.FR.21")
     if first_of_kind(causes, EnergyFlowReported):
-        flows = "began to flow" if isinstance(causes[-1].event, EnergyFlowReported) else "flowed"
-        return Reason(f"energy {flows}: TxStartPoint EnergyTransfer was reached", "E01.FR.06")
+        verb = "began to flow" if isinstance(causes[-1].event, EnergyFlowReported) else "flowed"
+        return Reason(f"energy {verb}: TxStartPoint EnergyTransfer was reached", "E01.FR.06")
     if not event.authorization_seq:
         return Reason("an EV was plugged in: TxStartPoint EVConnected was reached", "E01.FR.02")
-    granted = first_of_kind(causes, AuthorizationGranted)
-    if granted is not None and granted.authorized_by == "NotNeeded":
-        why = "an EV was plugged in and no authorization is needed: TxStartPoint was reached"
-        return Reason(why, "E01.FR.02, E01.FR.03 or E01.FR.05")
+    authorization = first_of_kind(causes, AuthorizationGranted)
+    if authorization is not None and authorization.authorized_by == "NotNeeded":
+        text = "an EV was plugged in and no authorization is needed: TxStartPoint was reached"
+        return Reason(text, "E01.FR.02, E01.FR.03 or E01.FR.05")
     if event.trigger_reason == "CablePluggedIn":
-        why = "the EV was plugged in after authorization: TxStartPoint was reached"
-        return Reason(why, "E01.FR.02 or E01.FR.05")
+        text = "the EV was plugged in after authorization: TxStartPoint was reached"
+        return Reason(text, "E01.FR.02 or E01.FR.05")
     rule = "E01.FR.03 or E01.FR.05" if event.evse_id else "E01.FR.03"
     return Reason("an IdToken was authorized: TxStartPoint was reached", rule)
 
@@ -99,46 +99,50 @@ def _explain_transaction_stop(event: TransactionStopOrdered, causes: DirectCause
 def _explain_authorization_stop(
     event: TransactionStopOrdered, end: AuthorizationEnded, causes: DirectCauses
 ) -> Reason | None:
-    """The right to charge is over, and with it, or later, the transaction."""
-    why = authorization_reasons.find_authorization_end(end, causes)
-    if why is None:
+    """The authorization ended, and with it or later the transaction."""
+    reason = authorization_reasons.find_authorization_end(end, causes)
+    if reason is None:
         return None
     if event.trigger_reason == end.trigger_reason:
-        return Reason(why.why, why.ended_requirement)
-    rule = f"E06.FR.02 or E06.FR.06, after {why.main_requirement or why.updated_requirement}"
-    return Reason(f"the EV was disconnected, after {why.why}", rule)
+        return Reason(reason.text, reason.ended_requirement)
+    earlier = reason.main_requirement or reason.updated_requirement
+    text = f"the EV was disconnected, after {reason.text}"
+    return Reason(text, f"E06.FR.02 or E06.FR.06, after {earlier}")
 
 
 def _explain_abnormal_stop(event: TransactionStopOrdered, causes: DirectCauses) -> Reason | None:
-    """A fault, an interruption, or a disk that is full."""
-    for one in causes:
-        match one.event:
+    """A fault, an interruption, or a full disk."""
+    for cause in causes:
+        match cause.event:
             case DeviceFaulted(blocks_charging=True) as fault:
                 return Reason(f"{describe_fault(fault)}: charging was not allowed", "E06.FR.16")
             case StationStarted():
-                lost = event.stopped_reason == "PowerLoss"
-                what = "the power supply was lost" if lost else "the program was not running"
-                why = what + _describe_interruption(one, causes)
-                return Reason(why, "OCPP 2.1 E17.FR.20 to 22")
+                is_power_loss = event.stopped_reason == "PowerLoss"
+                text = (
+                    "the power supply was lost" if is_power_loss else "the program was not running"
+                )
+                return Reason(
+                    text + _describe_interruption(cause, causes), "OCPP 2.1 E17.FR.20 to 22"
+                )
             case StorageReported(level="full"):
                 return Reason(DISK_FULL_TEXT, "E06.FR.16")
     return None
 
 
 def _describe_interruption(start_entry: Entry, causes: DirectCauses) -> str:
-    """Why a transaction did not go on once the program was there again."""
+    """Why a transaction was not resumed after a restart of the program."""
     assert isinstance(start_entry.event, StationStarted)
-    if any(isinstance(one.event, Observation) and one is not start_entry for one in causes):
+    if any(isinstance(cause.event, Observation) and cause is not start_entry for cause in causes):
         return ", and then the EVSE reported nothing"
     if start_entry.event.last_entry_at is None:
-        return ", nobody knows for how long"
-    away = start_entry.at - datetime.fromisoformat(start_entry.event.last_entry_at)
-    if away < timedelta(0):
-        return ", nobody knows for how long: the clock ran backwards"
-    return f" for {away.total_seconds():.0f} s, more than TxCtrlr.ResumptionTimeout"
+        return " for an unknown time"
+    gap = start_entry.at - datetime.fromisoformat(start_entry.event.last_entry_at)
+    if gap < timedelta(0):
+        return " for an unknown time: the clock ran backwards"
+    return f" for {gap.total_seconds():.0f} s, more than TxCtrlr.ResumptionTimeout"
 
 
-# triggerReason of TransactionEvent(Updated) -> why it was told
+# triggerReason of TransactionEvent Updated -> why it was queued
 _UPDATE_REASONS: Final = {
     "Authorized": Reason("an IdToken was authorized for it", "E02.FR.01"),
     "CablePluggedIn": Reason("the EV was plugged in", "E02.FR.13"),
@@ -153,39 +157,39 @@ _UPDATE_REASONS: Final = {
 
 
 def _explain_transaction_event(
-    mark: TransactionEventSummary, causes: DirectCauses
+    summary: TransactionEventSummary, causes: DirectCauses
 ) -> Reason | None:
-    if mark.event_type == "Updated":
-        return _explain_authorization_update(mark, causes) or _UPDATE_REASONS.get(
-            mark.trigger_reason
+    if summary.event_type == "Updated":
+        return _explain_authorization_update(summary, causes) or _UPDATE_REASONS.get(
+            summary.trigger_reason
         )
-    if mark.event_type == "Ended":
+    if summary.event_type == "Ended":
         rule = "E06.FR.02 to 07, E06.FR.16"
         return Reason("the transaction was stopped, and no energy flows", rule)
     return Reason("a transaction started", "E01.FR.01 to 06")
 
 
 def _explain_authorization_update(
-    mark: TransactionEventSummary, causes: DirectCauses
+    summary: TransactionEventSummary, causes: DirectCauses
 ) -> Reason | None:
-    """The right to charge is over; None: it is not that which is told."""
+    """The authorization ended; None: the message has another reason."""
     end = first_of_kind(causes, AuthorizationEnded)
-    if end is None or end.trigger_reason != mark.trigger_reason:
+    if end is None or end.trigger_reason != summary.trigger_reason:
         return None
-    why = authorization_reasons.find_authorization_end(end, causes)
-    return why and Reason(why.why, why.updated_requirement)
+    reason = authorization_reasons.find_authorization_end(end, causes)
+    return reason and Reason(reason.text, reason.updated_requirement)
 
 
 # --- Connectors -----------------------------------------------------------------------------------
 
 
-def _explain_status(mark: ConnectorStatusSummary, causes: DirectCauses) -> Reason | None:
-    if mark.status in ("Faulted", "Unavailable"):
+def _explain_status(summary: ConnectorStatusSummary, causes: DirectCauses) -> Reason | None:
+    if summary.status in ("Faulted", "Unavailable"):
         return find_blocking_reason(causes)
-    if mark.status == "Occupied":
-        taken = first_of_kind(causes, TransactionStarted)
+    if summary.status == "Occupied":
+        transaction = first_of_kind(causes, TransactionStarted)
         return Reason(
-            "a transaction is open there" if taken else "an EV is plugged in", "G01.FR.03"
+            "a transaction is open there" if transaction else "an EV is plugged in", "G01.FR.03"
         )
     return Reason("it is in service, with no EV, no transaction and no fault")
 
@@ -194,8 +198,8 @@ def _explain_status(mark: ConnectorStatusSummary, causes: DirectCauses) -> Reaso
 
 
 def _explain_reset(event: ResetOrdered, causes: DirectCauses) -> Reason:
-    waits = Reason("the CSMS requested it for when no transaction is open", "B12.FR.01")
-    return waits if event.scheduled else Reason("the CSMS requested it", "B11.FR.01 or B12.FR.02")
+    delayed = Reason("the CSMS requested it for when no transaction is open", "B12.FR.01")
+    return delayed if event.scheduled else Reason("the CSMS requested it", "B11.FR.01 or B12.FR.02")
 
 
 def _explain_restart(event: RestartOrdered, causes: DirectCauses) -> Reason:
@@ -206,7 +210,7 @@ def _explain_restart(event: RestartOrdered, causes: DirectCauses) -> Reason:
 
 _WAITING_TEXT: Final = "it waits for its scheduled time or for a transaction to end"
 
-# FirmwareStatusEnumType -> why the update came to it
+# FirmwareStatusEnumType -> why the update has it
 _FIRMWARE_REASONS: Final = {
     "DownloadScheduled": Reason(_WAITING_TEXT, "L01.FR.13"),
     "DownloadPaused": Reason("downloads pause while a transaction is open", "L01.FR.14"),
@@ -225,19 +229,19 @@ _FIRMWARE_REASONS: Final = {
 
 
 def _explain_firmware_status(event: FirmwareStatusChanged, causes: DirectCauses) -> Reason | None:
-    found = _FIRMWARE_REASONS.get(event.status)
+    reason = _FIRMWARE_REASONS.get(event.status)
     if (
-        found
+        reason
         and event.status == "InstallationFailed"
         and first_of_kind(causes, FirmwareActivationChecked)
     ):
-        found = Reason("it is not running after the restart")
-    return found and Reason(found.why + reason_suffix(event.reason), found.requirement)
+        reason = Reason("it is not running after the restart")
+    return reason and Reason(reason.text + reason_suffix(event.reason), reason.requirement)
 
 
 # --- Messages ------------------------------------------------------------------------------------
 
-# action -> why it was said, where its contents tell no more
+# action -> why it was queued, where its payload does not show more
 _CALL_REASONS: Final = {
     "Authorize": Reason("the CSMS has to authorize an IdToken"),
     "BootNotification": Reason("the CSMS has to accept the station first", "B01.FR.01"),
@@ -277,11 +281,15 @@ def _explain_parked_call(event: CallParked, causes: DirectCauses) -> Reason:
 
 def _explain_dropped_calls(event: CallsDropped, causes: DirectCauses) -> Reason:
     if event.reason == LINK_LOST_REASON:
-        what = "the program ended" if first_of_kind(causes, StationStarted) else "the link was lost"
-        return Reason(f"{what}; current values are sent after reconnecting", "B04.FR.01, B04.FR.02")
+        event_text = (
+            "the program ended" if first_of_kind(causes, StationStarted) else "the link was lost"
+        )
+        return Reason(
+            f"{event_text}; current values are sent after reconnecting", "B04.FR.01, B04.FR.02"
+        )
     if event.reason == THINNED_REASON:
-        why = "disk space was low, so every second waiting sample was dropped"
-        return Reason(why, "E12.FR.05")
+        text = "disk space was low, so every second waiting sample was dropped"
+        return Reason(text, "E12.FR.05")
     if event.rejected_by_csms:
         return Reason(f"the CSMS rejected it, {event.reason}")
     if first_of_kind(causes, CallPayloadLost):
@@ -302,19 +310,19 @@ def _explain_attempt(event: CallAttempted, causes: DirectCauses) -> Reason:
     if first_of_kind(causes, StationStarted):
         return Reason("sent again: the program ended before the answer was recorded", offline)
     if first_of_kind(causes, LinkClosed, LinkOpened):
-        why = "the link was lost before the answer, which does not count as a failed attempt"
-        return Reason(f"sent again: {why}", offline)
+        text = "the link was lost before the answer, which does not count as a failed attempt"
+        return Reason(f"sent again: {text}", offline)
     if event.offline:
         return Reason("sent for the first time, after waiting for the link", offline)
     return Reason("it was next in the queue")
 
 
 def _explain_clock_correction(event: ClockCorrected, causes: DirectCauses) -> Reason:
-    rules = {"BootNotification": "B01.FR.06", "Heartbeat": "G02.FR.06"}
-    return Reason("the CSMS sent the time", rules.get(event.source, ""))
+    requirements = {"BootNotification": "B01.FR.06", "Heartbeat": "G02.FR.06"}
+    return Reason("the CSMS sent the time", requirements.get(event.source, ""))
 
 
-# kind -> why it is decided
+# kind -> its reason, or the function that derives it
 DECISION_REASONS: Final[dict[str, Reason | Callable[[Any, DirectCauses], Reason | None]]] = {
     "AuthorizationRequested": authorization_reasons.explain_authorization_request,
     "AuthorizationEnded": authorization_reasons.explain_authorization_end,

@@ -1,6 +1,7 @@
-"""What is told to whoever asks why: about an entry, and about a whole transaction?
+"""Explanation of an entry or a transaction, for `station why`.
 
-An account is a heading, its answers in a line each, and the entries that prove them, in order.
+An explanation has a heading, answers (one line each), and sections with the entries that prove them,
+in order.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ KEY_DECISIONS: Final = (
     AuthorizationRefused,
     TransactionStopOrdered,
 )
-CLOCK_STEP_MIN_MS: Final = 1_000  # by which a clock moves before anybody wonders
+CLOCK_STEP_MIN_MS: Final = 1_000  # smaller steps are not mentioned
 ROUTINE_TRIGGERS: Final = frozenset({"MeterValuePeriodic", "MeterValueClock", "Trigger"})
 
 
 class ChainEntry(NamedTuple):
-    """An entry of a chain: what it follows from at once, and why it was decided."""
+    """An entry of a chain of causes, with its direct causes and its reason."""
 
     seq: int
     entry: Entry | None
@@ -67,7 +68,7 @@ class Explanation(NamedTuple):
 
 
 class History:
-    """The links of a journal and the entries themselves."""
+    """The links of a journal, and access to its entries."""
 
     def __init__(self, graph: CausalGraph, fetch_entry: FetchEntry) -> None:
         self.graph = graph
@@ -77,14 +78,12 @@ class History:
         return self._fetch_entry(seq)
 
     def find_reason(self, seq: int) -> Reason | None:
-        """Why an entry was decided, as far as it and what it follows from can be read."""
+        """Why an entry was decided, as far as it and its causes can be read."""
         entry = self._fetch_entry(seq)
         if entry is None:
             return None
-        behind = [
-            found for one in self.graph.direct_causes(seq) if (found := self._fetch_entry(one))
-        ]
-        return explain_decision(entry, behind)
+        causes = map(self._fetch_entry, self.graph.direct_causes(seq))
+        return explain_decision(entry, [cause for cause in causes if cause])
 
     def chain_entries(self, seqs: list[int], subject_seq: int = 0) -> tuple[ChainEntry, ...]:
         return tuple(
@@ -103,27 +102,27 @@ class History:
 
 
 def explain_entry(history: History, seq: int) -> Explanation:
-    """Why an entry is there, back to what was observed, and what came of it."""
+    """The causes of an entry, back to observations, and its consequences."""
     chain = history.graph.trace_causes(seq)
-    came = [one for one in _find_consequences(history, seq) if one not in chain]
+    consequences = [other for other in _find_consequences(history, seq) if other not in chain]
     entry = history.find_entry(seq)
-    said = " ".join(describe_event(entry.event)) if entry else "it cannot be read"
+    description = " ".join(describe_event(entry.event)) if entry else "cannot be read"
     sections = [Section("Causes", history.chain_entries(chain, subject_seq=seq))]
-    if came:
-        sections.append(Section("Consequences", history.chain_entries(came)))
+    if consequences:
+        sections.append(Section("Consequences", history.chain_entries(consequences)))
     answers = (
         *_answer_for_entry(history, seq, entry),
-        *_answer_for_decisions(history, chain, came),
+        *_answer_for_decisions(history, chain, consequences),
     )
-    return Explanation(f"Entry {seq}: {said}", answers, tuple(sections))
+    return Explanation(f"Entry {seq}: {description}", answers, tuple(sections))
 
 
 def _find_consequences(history: History, seq: int) -> list[int]:
-    """What was decided for it at once, what became of that on the wire, and of the answers."""
-    causes = history.graph
-    came = causes.trace_messages(seq, *causes.find_effects([seq]))
-    heard = [one for one in came if _is_kind(history, one, FrameReceived)]
-    return sorted({*came, *causes.find_effects(heard)})
+    """Decisions made for an entry, their messages, and the decisions made for the answers."""
+    graph = history.graph
+    effects = graph.trace_messages(seq, *graph.find_effects([seq]))
+    answers = [effect for effect in effects if _is_kind(history, effect, FrameReceived)]
+    return sorted({*effects, *graph.find_effects(answers)})
 
 
 def _is_kind(history: History, seq: int, *kinds: type[Event]) -> bool:
@@ -138,8 +137,8 @@ def _answer_for_entry(history: History, seq: int, entry: Entry | None) -> Iterat
         yield f"It answers entry {links[0]}."
     elif isinstance(entry.event, Observation):
         yield "This was observed, not decided."
-    elif why := history.find_reason(seq):
-        yield f"Because {why}."
+    elif reason := history.find_reason(seq):
+        yield f"Because {reason}."
     elif entry.cause is not None:
         yield f"Because of entry {entry.cause}."
     if isinstance(entry.event, CallQueued):
@@ -149,18 +148,18 @@ def _answer_for_entry(history: History, seq: int, entry: Entry | None) -> Iterat
 def _answer_for_decisions(
     history: History, chain: list[int], consequences: list[int]
 ) -> Iterator[str]:
-    """The decisions that people ask about, where they stand around the entry that was asked for."""
-    asked = max(chain)
+    """Reasons of the key decisions among the causes and consequences of an entry."""
+    subject_seq = max(chain)
     for seq in (*chain, *consequences):
         entry = history.find_entry(seq)
-        if entry is None or seq == asked or not isinstance(entry.event, KEY_DECISIONS):
+        if entry is None or seq == subject_seq or not isinstance(entry.event, KEY_DECISIONS):
             continue
-        if why := history.find_reason(seq):
-            yield f"Entry {seq} {describe_event(entry.event)[1]}, because {why}."
+        if reason := history.find_reason(seq):
+            yield f"Entry {seq} {describe_event(entry.event)[1]}, because {reason}."
 
 
 def _describe_sending(history: History, call: int) -> Iterator[str]:
-    """How often a call was sent, and why more than once."""
+    """How often a call was sent, and why again."""
     attempts = find_attempts(history, call)
     yield (
         f"It was {_describe_attempts(history, attempts)}." if attempts else "It has not been sent."
@@ -171,12 +170,12 @@ def _describe_sending(history: History, call: int) -> Iterator[str]:
 
 
 def _describe_nondelivery(history: History, call: int) -> Iterator[str]:
-    """Why a call is not, or was not, delivered; nothing where it was after all."""
-    found = [entry for seq in history.graph.outcomes(call) if (entry := history.find_entry(seq))]
-    for entry in found[-1:]:
+    """Why a call was parked or dropped; nothing if it was delivered after all."""
+    outcomes = [entry for seq in history.graph.outcomes(call) if (entry := history.find_entry(seq))]
+    for entry in outcomes[-1:]:
         if isinstance(entry.event, CallsDropped | CallParked):
-            what = "parked" if isinstance(entry.event, CallParked) else "dropped"
-            yield f"It was {what}, by entry {entry.seq}: {history.find_reason(entry.seq)}."
+            verb = "parked" if isinstance(entry.event, CallParked) else "dropped"
+            yield f"It was {verb}, by entry {entry.seq}: {history.find_reason(entry.seq)}."
 
 
 def _describe_attempts(history: History, attempts: list[Entry]) -> str:
@@ -191,7 +190,7 @@ def _describe_attempts(history: History, attempts: list[Entry]) -> str:
 
 
 def _was_sent(history: History, attempt_seq: int) -> bool:
-    """Whether the journal knows that an attempt went over the wire."""
+    """Whether the journal shows that an attempt was sent."""
     return any(
         _is_kind(history, seq, FrameSent, FrameReceived)
         for seq in history.graph.outcomes(attempt_seq)
@@ -204,20 +203,20 @@ def _format_times(count: int) -> str:
 
 def find_attempts(history: History, call: int) -> list[Entry]:
     """The attempts at a call, in order."""
-    found = (history.find_entry(seq) for seq in history.graph.outcomes(call))
-    return [one for one in found if one and isinstance(one.event, CallAttempted)]
+    outcomes = (history.find_entry(seq) for seq in history.graph.outcomes(call))
+    return [entry for entry in outcomes if entry and isinstance(entry.event, CallAttempted)]
 
 
 # --- A transaction -------------------------------------------------------------------------------
 
 
 class _TransactionMessage(NamedTuple):
-    call: int
-    mark: TransactionEventSummary
+    call_seq: int
+    summary: TransactionEventSummary
 
 
 def is_disruption(event: Event) -> bool:
-    """Whether this explains what it does not cause: the program began anew, or the clock moved."""
+    """Whether an event affects a transaction without causing its decisions: a start, a clock step."""
     return (
         isinstance(event, StationStarted) or abs(getattr(event, "step_ms", 0)) >= CLOCK_STEP_MIN_MS
     )
@@ -226,31 +225,36 @@ def is_disruption(event: Event) -> bool:
 def explain_transaction(
     history: History, transaction_id: str, disruptions: Iterable[int] = ()
 ) -> Explanation:
-    """Why it began, why it changed and why it ended, and what the CSMS was told of it.
+    """Why a transaction started, changed and ended, and its messages to the CSMS.
 
     Args:
         history: of the whole journal.
-        transaction_id: the whole of it.
-        upheavals: entries of the journal, in order, that may have fallen into it.
+        transaction_id: the complete id.
+        disruptions: starts and clock steps of the journal, in order; those during the transaction
+            are shown.
 
     Raises:
-        LookupError: nothing of it can be read.
+        LookupError: none of its entries can be read.
     """
-    own = [history.find_entry(seq) for seq in history.graph.entries_by_transaction[transaction_id]]
-    entries = [one for one in own if one is not None]
+    own_entries = [
+        history.find_entry(seq) for seq in history.graph.entries_by_transaction[transaction_id]
+    ]
+    entries = [entry for entry in own_entries if entry is not None]
     if not entries:
         raise LookupError(transaction_id)
-    messages = [_TransactionMessage(one.seq, one.event.transaction_event) for one in entries
-                if isinstance(one.event, CallQueued) and one.event.transaction_event]  # fmt: skip
+    messages = [_TransactionMessage(entry.seq, entry.event.transaction_event) for entry in entries
+                if isinstance(entry.event, CallQueued) and entry.event.transaction_event]  # fmt: skip
     started = _seqs_of_kind(entries, TransactionStarted)
     stopped = _seqs_of_kind(entries, TransactionStopOrdered)
-    ended = [one.call for one in messages if one.mark.event_type == "Ended"]
+    ended = [message.call_seq for message in messages if message.summary.event_type == "Ended"]
     last = ended[-1] if ended else history.graph.last_seq
-    befell = [seq for seq in disruptions if entries[0].seq < seq < last]
+    during = [seq for seq in disruptions if entries[0].seq < seq < last]
     shown: set[int] = set()
     sections = [
-        _build_section(history, "Start", [*started, *(one.call for one in messages[:1])], shown),
-        _build_section(history, "Changes", [*_find_changes(entries, messages), *befell], shown),
+        _build_section(
+            history, "Start", [*started, *(message.call_seq for message in messages[:1])], shown
+        ),
+        _build_section(history, "Changes", [*_find_changes(entries, messages), *during], shown),
         _build_section(history, "End", [*stopped, *ended], shown),
         Section("Messages to the CSMS", lines=tuple(_message_lines(history, messages))),
     ]
@@ -258,45 +262,48 @@ def explain_transaction(
         _transaction_heading(transaction_id, entries, bool(ended)),
         (
             *_answer_for_transaction(history, started, stopped, ended, messages),
-            *_describe_disruptions(history, befell),
+            *_describe_disruptions(history, during),
         ),
-        tuple(one for one in sections if one.entries or one.lines),
+        tuple(section for section in sections if section.entries or section.lines),
     )
 
 
 def _seqs_of_kind(entries: list[Entry], kind: type[Event]) -> list[int]:
-    return [one.seq for one in entries if isinstance(one.event, kind)]
+    return [entry.seq for entry in entries if isinstance(entry.event, kind)]
 
 
 def _build_section(history: History, title: str, seqs: list[int], shown: set[int]) -> Section:
-    """The chains of these entries, without what an earlier part has told."""
+    """The causes of these entries, without entries of an earlier section."""
     new = [seq for seq in history.graph.trace_causes(*seqs) if seq not in shown]
     shown.update(new)
     return Section(title, history.chain_entries(new))
 
 
 def _find_changes(entries: list[Entry], messages: list[_TransactionMessage]) -> Iterator[int]:
-    """What happened between start and end, samples left out unless the charging state changed."""
-    state = None
+    """Changes between start and end; samples only if the charging state changed."""
+    charging_state = None
     for message in messages:
-        mark = message.mark
-        news = mark.trigger_reason not in ROUTINE_TRIGGERS or mark.charging_state != state
-        state = mark.charging_state
-        if mark.event_type == "Updated" and news:
-            yield message.call
-    for one in entries:
-        if not isinstance(one.event, CallQueued | TransactionStarted | TransactionStopOrdered):
-            yield one.seq
+        summary = message.summary
+        is_change = (
+            summary.trigger_reason not in ROUTINE_TRIGGERS
+            or summary.charging_state != charging_state
+        )
+        charging_state = summary.charging_state
+        if summary.event_type == "Updated" and is_change:
+            yield message.call_seq
+    for entry in entries:
+        if not isinstance(entry.event, CallQueued | TransactionStarted | TransactionStopOrdered):
+            yield entry.seq
 
 
 def _describe_disruptions(history: History, seqs: list[int]) -> Iterator[str]:
-    """What fell into it: why energy stopped, or why times run backwards."""
+    """Starts and clock steps during the transaction."""
     restarts = [seq for seq in seqs if _is_kind(history, seq, StationStarted)]
-    moves = [seq for seq in seqs if seq not in restarts]
+    clock_steps = [seq for seq in seqs if seq not in restarts]
     if restarts:
         yield f"The program restarted while it was open: {_format_entry_list(restarts)}."
-    if moves:
-        yield f"The clock was corrected while it was open: {_format_entry_list(moves)}."
+    if clock_steps:
+        yield f"The clock was corrected while it was open: {_format_entry_list(clock_steps)}."
 
 
 def _format_entry_list(seqs: list[int]) -> str:
@@ -304,10 +311,14 @@ def _format_entry_list(seqs: list[int]) -> str:
 
 
 def _transaction_heading(transaction_id: str, entries: list[Entry], has_ended: bool) -> str:
-    evses = (getattr(one.event, "evse_id", 0) or _evse_of_call(one.event) for one in entries)
-    where = next((f"EVSE {evse}" for evse in evses if evse), "no EVSE")
-    first, last = (f"{one.at:%Y-%m-%d %H:%M:%S}" for one in (entries[0], entries[-1]))
-    return f"Transaction {transaction_id} at {where}, {first} to {last if has_ended else 'now'} UTC"
+    evse_ids = (
+        getattr(entry.event, "evse_id", 0) or _evse_of_call(entry.event) for entry in entries
+    )
+    location = next((f"EVSE {evse_id}" for evse_id in evse_ids if evse_id), "no EVSE")
+    first, last = (f"{entry.at:%Y-%m-%d %H:%M:%S}" for entry in (entries[0], entries[-1]))
+    return (
+        f"Transaction {transaction_id} at {location}, {first} to {last if has_ended else 'now'} UTC"
+    )
 
 
 def _evse_of_call(event: Event) -> int:
@@ -331,15 +342,15 @@ def _answer_for_transaction(
         yield f"It ended because {history.find_reason(seq) or 'of the entries below'}."
     if not ended:
         yield "It has not ended." if not stopped else "TransactionEvent Ended is not queued yet."
-    outcomes = Counter(_call_outcome(history, one.call) for one in messages)
+    outcomes = Counter(_call_outcome(history, message.call_seq) for message in messages)
     answered = outcomes.pop(DELIVERED, 0)
-    others = "".join(f"; {_count_with_verb(count)} {what}" for what, count in outcomes.items())
-    yield f"Of its {len(messages)} messages the CSMS has answered {answered}{others}."
-    for one in messages:
-        attempts = find_attempts(history, one.call)
+    others = "".join(f"; {_count_with_verb(count)} {text}" for text, count in outcomes.items())
+    yield f"The CSMS has answered {answered} of its {len(messages)} messages{others}."
+    for message in messages:
+        attempts = find_attempts(history, message.call_seq)
         if len(attempts) > 1:
-            often = _describe_attempts(history, attempts)
-            yield f"seqNo {one.mark.seq_no} was {often}: see entry {one.call}."
+            attempts_text = _describe_attempts(history, attempts)
+            yield f"seqNo {message.summary.seq_no} was {attempts_text}: see entry {message.call_seq}."
 
 
 def _count_with_verb(count: int) -> str:
@@ -352,29 +363,29 @@ DELIVERED: Final = "delivered"
 
 
 def _call_outcome(history: History, call: int) -> str:
-    """What became of a call in the end."""
+    """The final outcome of a call."""
     outcome = "not sent yet"
     for seq in history.graph.trace_messages(call):
         match history.find_entry(seq):
             case Entry(event=CallDelivered()):
                 return DELIVERED
-            case Entry(event=CallParked(reason=why)):
-                outcome = f"parked, {why}"
-            case Entry(event=CallsDropped(reason=why)):
-                outcome = f"dropped, {why}"
+            case Entry(event=CallParked(reason=reason)):
+                outcome = f"parked, {reason}"
+            case Entry(event=CallsDropped(reason=reason)):
+                outcome = f"dropped, {reason}"
             case Entry(event=CallAttempted()):
                 outcome = "not answered yet"
     return outcome
 
 
 def _message_lines(history: History, messages: list[_TransactionMessage]) -> Iterator[str]:
-    for call, mark in messages:
-        state = f", {mark.charging_state}" if mark.charging_state else ""
+    for call_seq, summary in messages:
+        state = f", {summary.charging_state}" if summary.charging_state else ""
         yield (
-            f"seqNo {mark.seq_no} {mark.event_type} ({mark.trigger_reason}{state}), "
-            f"call {call}: {_call_outcome(history, call)}"
+            f"seqNo {summary.seq_no} {summary.event_type} ({summary.trigger_reason}{state}), "
+            f"call {call_seq}: {_call_outcome(history, call_seq)}"
         )
-        for number, attempt in enumerate(find_attempts(history, call), 1):
+        for number, attempt in enumerate(find_attempts(history, call_seq), 1):
             yield f"  attempt {number}, {_attempt_line(history, attempt)}"
 
 
@@ -389,18 +400,18 @@ def _attempt_line(history: History, attempt: Entry) -> str:
 
 
 def _attempt_outcome(history: History, attempt_seq: int) -> str:
-    """How an attempt ended; the word of the CSMS, if it came, counts more than a lost link."""
-    end = "no answer yet"
+    """The outcome of an attempt. An answer of the CSMS takes precedence over a lost link."""
+    outcome = "no answer yet"
     for seq in history.graph.outcomes(attempt_seq):
         match history.find_entry(seq):
             case Entry(event=CallDelivered()):
-                return end
+                return outcome
             case Entry(event=FrameReceived() as frame):
-                end = f"entry {seq}, {describe_event(frame)[1]}"
-            case Entry(event=CallAttemptFailed(reason=why)):
-                end = f"entry {seq}, failed: {why}"
+                outcome = f"entry {seq}, {describe_event(frame)[1]}"
+            case Entry(event=CallAttemptFailed(reason=reason)):
+                outcome = f"entry {seq}, failed: {reason}"
             case Entry(event=LinkClosed() | LinkOpened()):
-                end = f"entry {seq}, the link was lost before the answer"
+                outcome = f"entry {seq}, the link was lost before the answer"
             case Entry(event=StationStarted()):
-                end = f"entry {seq}, the program ended before the answer"
-    return end
+                outcome = f"entry {seq}, the program ended before the answer"
+    return outcome

@@ -1,4 +1,4 @@
-"""What is told of why something was decided: a sentence, and what says so."""
+"""A reason: why something was decided, and the requirement that says so."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import NamedTuple, TypeVar
 
 from journal.events import Entry, Event
 
-DirectCauses = Sequence[Entry]  # what an entry follows from at once, in order
+DirectCauses = Sequence[Entry]  # the entries that an entry directly follows from, in order
 E = TypeVar("E", bound=Event)
 
 
 class Reason(NamedTuple):
-    """Why, and by which requirements; empty where none is known."""
+    """Text and requirement ids of a reason."""
 
-    why: str
-    requirement: str = ""
+    text: str
+    requirement: str = ""  # empty: the journal does not show which
 
     def __str__(self) -> str:
-        return f"{self.why} ({self.requirement})" if self.requirement else self.why
+        return f"{self.text} ({self.requirement})" if self.requirement else self.text
 
 
 def first_of_kind(causes: DirectCauses, *kinds: type[E]) -> E | None:
-    """The earliest of these kinds."""
-    return next((one.event for one in causes if isinstance(one.event, kinds)), None)
+    """The first event of one of these kinds."""
+    return next((entry.event for entry in causes if isinstance(entry.event, kinds)), None)

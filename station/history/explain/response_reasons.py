@@ -1,4 +1,4 @@
-"""Why was a CALL of the CSMS answered so?"""
+"""Reasons of answers to CALLs of the CSMS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from journal.projections.pending_replies import CallErrorQueued, CallResultQueue
 from station.history.explain.reason import DirectCauses, Reason
 from station.transcript.phrases import reason_suffix
 
-# (action, reasonCode of Part 2 appendix 5) -> what wants it refused
+# (action, reasonCode of Part 2 appendix 5) -> requirement for the refusal
 _REFUSAL_REQUIREMENTS: Final = {
     ("ClearCache", "NotEnabled"): "C11.FR.04",
     ("InstallCertificate", "OutOfStorage"): "M05.FR.06",
@@ -28,17 +28,17 @@ _REFUSAL_REQUIREMENTS: Final = {
 
 
 def explain_call_result(event: CallResultQueued, causes: DirectCauses) -> Reason | None:
-    """What the answer itself gives for a reason; None: nothing."""
+    """The statusInfo of the answer; None: it has none."""
     match msgspec.json.decode(event.payload):
         case {"statusInfo": {"reasonCode": str(code), **more}}:
-            told = str(more.get("additionalInfo", ""))
+            details = str(more.get("additionalInfo", ""))
             return Reason(
-                code + reason_suffix(told), _REFUSAL_REQUIREMENTS.get((event.action, code), "")
+                code + reason_suffix(details), _REFUSAL_REQUIREMENTS.get((event.action, code), "")
             )
         case _:
             return None
 
 
 def explain_call_error(event: CallErrorQueued, causes: DirectCauses) -> Reason:
-    """What the CALLERROR says. Part 4 §4.3."""
+    """Error code and description of the CALLERROR. Part 4 §4.3."""
     return Reason(event.error_code + reason_suffix(event.error_description), "Part 4 §4.3")

@@ -1,7 +1,8 @@
-"""What did a journal hold about a range of time?
+"""Collects the data of a report from a journal.
 
-One walk for the clock, one for everything else. What lies before the range is heard, for it says
-how things stood when the range began; what lies behind it does not count.
+The journal is read twice: first for its clock changes, so that every entry has a corrected time;
+then for everything else. Entries before the range are applied too, because they give the state at
+its beginning. Entries after the range are not used.
 """
 
 from __future__ import annotations
@@ -39,30 +40,30 @@ from station.history.report.evse_condition import EvseConditions, EvseState, Out
 from station.history.report.fault_statistics import FaultStatistics
 from station.history.report.messages import MessageStatistics, UnconfirmedCall
 from station.history.report.sessions import ReportedSessions
-from station.history.report.timeline import EvseTimeline, create_grid
+from station.history.report.timeline import EvseTimeline, MarkKind, create_grid
 from station.history.report.uptime import EvseUptime
 
-EVSES_MAX: Final = 32  # that are told; a station has a handful
-LISTED_EVENTS_MAX: Final = 100  # starts and changes of the clock, the newest
+EVSES_MAX: Final = 32  # that are shown; a station has a few
+LISTED_EVENTS_MAX: Final = 100  # newest starts and changes of the clock
 LISTED_PROBLEMS_MAX: Final = 20
 POWER_MAX_W: Final = Decimal(10_000_000)
 
-# What folding an entry raises that only a tampered or damaged history can hold.
+# Exceptions that only the entries of a tampered or damaged journal cause.
 _INVALID_HISTORY: Final = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
 
 
 class ProgramStart(NamedTuple):
-    """A run of the program began; `downtime_ms` since the last entry of the one before, None: first."""
+    """A start of the program."""
 
     seq: int
     moment_ms: int
     release: str
-    why: str
-    gap_ms: int | None
+    cause: str
+    gap_ms: int | None  # since the last entry of the run before; None: first run
 
 
 class ClockChange(NamedTuple):
-    """The wall clock moved. `source`: who said so."""
+    """A change of the wall clock."""
 
     seq: int
     moment_ms: int
@@ -72,7 +73,7 @@ class ClockChange(NamedTuple):
 
 @dataclass
 class ReportData:
-    """Everything a page tells."""
+    """Everything the page shows."""
 
     journal_id: str
     requested_range: TimeRange
@@ -88,8 +89,8 @@ class ReportData:
     identity: str = "unknown"
     profile: str = ""
     release: str = ""
-    last_entry_ms: int = 0  # moment of the last entry that was heard
-    uncovered_ms: int = 0  # of the range, behind the journal's end
+    last_entry_ms: int = 0  # corrected time of the last entry
+    uncovered_ms: int = 0  # part of the range after the last entry
     starts: deque[ProgramStart] = field(default_factory=lambda: deque(maxlen=LISTED_EVENTS_MAX))
     starts_count: int = 0
     clock_changes: deque[ClockChange] = field(
@@ -97,7 +98,7 @@ class ReportData:
     )
     clock_changes_count: int = 0
     unconfirmed_calls: tuple[UnconfirmedCall, ...] = ()
-    starts_late: bool = False  # the journal begins after the range that was asked for
+    starts_late: bool = False  # the journal begins after the requested range
     archived_count: int = 0  # entries before the first that can be read
     problems: list[str] = field(default_factory=list)
     problems_count: int = 0
@@ -108,14 +109,14 @@ class ReportData:
 
     @property
     def describe_entries(self) -> str:
-        """Which entries lie in the range."""
+        """The entries in the range, as text."""
         if not self.first_entry:
-            return f"no entry, the last before it is {self.last_entry:,}"
+            return f"no entry; the last entry before it is {self.last_entry:,}"
         return f"entries {self.first_entry:,} to {self.last_entry:,}"
 
 
 class RangeEmptyError(Exception):
-    """The range holds no moment of the journal. One line."""
+    """The range contains no entry and no time between two entries. One line."""
 
 
 def collect_report_data(
@@ -125,10 +126,13 @@ def collect_report_data(
     *,
     on_progress: Callable[[int, int], None],
 ) -> ReportData:
-    """Walk a journal; `advance` hears how many entries are done, of how many.
+    """Read a journal.
+
+    Args:
+        on_progress: called with the entries read so far and their total.
 
     Raises:
-        RangeEmptyError: the range holds nothing.
+        RangeEmptyError: the range contains nothing.
         JournalFailed: the file cannot be read at all.
     """
     head = reader.read_head().seq
@@ -157,11 +161,11 @@ def collect_report_data(
 def _empty_report_data(
     reader: Reader, time_range: TimeRange, corrected_times: CorrectedTimes
 ) -> ReportData:
-    """The range, as far as the journal reaches back, with nothing in it."""
+    """Empty data for the range, limited to the beginning of the journal."""
     since = (
         corrected_times.first_ms if time_range.since is None else datetime_to_ms(time_range.since)
     )
-    late = since < corrected_times.first_ms
+    starts_late = since < corrected_times.first_ms
     since = max(since, corrected_times.first_ms)
     until = (
         max(corrected_times.last_ms, since + 1)
@@ -169,7 +173,7 @@ def _empty_report_data(
         else datetime_to_ms(time_range.until)
     )
     if not corrected_times.last_seq or since > corrected_times.last_ms or until <= since:
-        raise RangeEmptyError("the journal holds nothing of that range")
+        raise RangeEmptyError("the journal has no entry in that range")
     return ReportData(
         journal_id=reader.journal_id,
         requested_range=time_range,
@@ -180,12 +184,12 @@ def _empty_report_data(
         sessions=ReportedSessions(since, until, open_ended=time_range.until is None),
         fault_statistics=FaultStatistics(since, until),
         message_statistics=MessageStatistics(),
-        starts_late=late,
+        starts_late=starts_late,
     )
 
 
 class _StatePeriod(NamedTuple):
-    """What an EVSE is, and since when."""
+    """The state of an EVSE, and since when."""
 
     since_ms: int
     state: EvseState = "none"
@@ -199,7 +203,7 @@ class _Reading(NamedTuple):
 
 
 class _ReportWalk:
-    """The second walk, entry by entry."""
+    """The second pass, entry by entry."""
 
     def __init__(self, report_data: ReportData, corrected_times: CorrectedTimes) -> None:
         self._report_data = report_data
@@ -210,26 +214,26 @@ class _ReportWalk:
         self._readings: dict[int, _Reading] = {}
         self._link_since_ms = 0
         self._last_moment_ms = 0  # of the last entry
-        self._damaged_seqs: set[int] = set()  # entries that were complained of, the last few
+        self._damaged_seqs: set[int] = set()  # entries reported as damaged since the last good one
 
     # --- Entries ---------------------------------------------------------------------------------
 
     def apply(self, entry: Entry) -> bool:
-        """Take an entry in; False: it lies behind the range."""
+        """Apply an entry; False: it is after the range."""
         facts, kind = self._report_data, type(entry.event)
         moment = self._corrected_times.moment_ms(entry)
         if facts.requested_range.until is not None and moment >= facts.until_ms:
             if isinstance(entry.event, StationStarted):
-                self._mark_down(entry, entry.event)  # the range ends where nobody was there
+                self._mark_down(entry, entry.event)  # the range ends while no program runs
             return False
-        counts = moment >= facts.since_ms
+        in_range = moment >= facts.since_ms
         if kind in messages.HANDLES or kind in sessions.HANDLES:
-            self._apply_statistics(entry, moment, counts)
+            self._apply_statistics(entry, moment, in_range)
         if kind in _DRAW_HANDLERS:
             _DRAW_HANDLERS[kind](self, entry, moment)
         self._apply_conditions(entry, moment)
         self._last_moment_ms = moment
-        facts.first_entry = facts.first_entry or (entry.seq if counts else 0)
+        facts.first_entry = facts.first_entry or (entry.seq if in_range else 0)
         facts.last_entry, facts.last_entry_ms = entry.seq, moment
         return True
 
@@ -241,7 +245,7 @@ class _ReportWalk:
             if kind in sessions.HANDLES:
                 self._report_data.sessions.apply(entry, moment_ms)
         except _INVALID_HISTORY:
-            self.add_problem(entry.seq, "fits no history")
+            self.add_problem(entry.seq, "contradicts the entries before")
 
     def _apply_conditions(self, entry: Entry, moment_ms: int) -> None:
         condition, event = self._conditions, entry.event
@@ -257,7 +261,7 @@ class _ReportWalk:
             self._draw_link(moment_ms, online)
 
     def _on_program_start(self, entry: Entry, started: StationStarted, moment_ms: int) -> None:
-        """Between the last entry of a run and the start of the next one."""
+        """Record the start and the time without a program before it."""
         condition, facts = self._conditions, self._report_data
         cause = self._mark_down(entry, started)
         condition.down_cause = None
@@ -269,12 +273,12 @@ class _ReportWalk:
                 ProgramStart(entry.seq, moment_ms, started.release, cause.text, gap_ms)
             )
             facts.starts_count += 1
-        for lanes in facts.timelines.values():
-            lanes.add_mark("start", moment_ms, f"started: {cause.text} (entry {entry.seq})")
+        for timeline in facts.timelines.values():
+            timeline.add_mark("start", moment_ms, f"started: {cause.text} (entry {entry.seq})")
         self._link_since_ms = moment_ms
 
     def _mark_down(self, entry: Entry, started: StationStarted) -> OutageCause:
-        """Nobody is there from the last entry on."""
+        """No program has run since the last entry; returns the cause."""
         condition = self._conditions
         condition.down_cause = cause = condition.explain_downtime(entry, started)
         if self._state_periods:
@@ -287,35 +291,35 @@ class _ReportWalk:
     # --- States ----------------------------------------------------------------------------------
 
     def _update_states(self, moment_ms: int, seq: int) -> None:
-        """Close what is over for each EVSE, and hold what is so now."""
+        """End the periods of states that changed, and begin new ones."""
         condition = self._conditions
         for evse_id in dict.fromkeys((*self._state_periods, *condition.evse_ids[:EVSES_MAX])):
-            held = self._state_periods.get(evse_id) or self._add_evse(evse_id, moment_ms)
+            period = self._state_periods.get(evse_id) or self._add_evse(evse_id, moment_ms)
             state, causes = condition.evse_state(evse_id), condition.outage_causes(evse_id)
-            if (state, causes) != held[1:]:
-                self._record_period(evse_id, held, moment_ms, seq)
-                held = _StatePeriod(moment_ms, state, causes)
-            self._state_periods[evse_id] = held
+            if (state, causes) != period[1:]:
+                self._record_period(evse_id, period, moment_ms, seq)
+                period = _StatePeriod(moment_ms, state, causes)
+            self._state_periods[evse_id] = period
 
     def _add_evse(self, evse_id: int, moment_ms: int) -> _StatePeriod:
-        """An EVSE is heard of for the first time."""
+        """The first entry that mentions an EVSE."""
         self._report_data.uptimes[evse_id] = EvseUptime(evse_id)
         self._report_data.timelines[evse_id] = EvseTimeline(self._grid)
         return _StatePeriod(moment_ms)
 
     def _record_period(self, evse_id: int, period: _StatePeriod, moment_ms: int, seq: int) -> None:
         facts = self._report_data
-        uptime, lanes = facts.uptimes[evse_id], facts.timelines[evse_id]
+        uptime, timeline = facts.uptimes[evse_id], facts.timelines[evse_id]
         began, ended = max(period.since_ms, facts.since_ms), min(moment_ms, facts.until_ms)
         if began < ended:
             uptime.add_period(began, ended, seq, period.state, period.causes)
-            lanes.add_state(began, ended, period.state)
+            timeline.add_state(began, ended, period.state)
 
     # --- Drawing ---------------------------------------------------------------------------------
 
     def _draw_link(self, moment_ms: int, is_up: bool) -> None:
-        for lanes in self._report_data.timelines.values():
-            lanes.add_link(self._link_since_ms, moment_ms, is_up)
+        for timeline in self._report_data.timelines.values():
+            timeline.add_link(self._link_since_ms, moment_ms, is_up)
         self._link_since_ms = moment_ms
 
     def _draw_reading(self, entry: Entry, moment_ms: int) -> None:
@@ -328,21 +332,21 @@ class _ReportWalk:
         self._readings[read.evse_id] = _Reading(moment_ms, _compute_power_w(read), read.soc_percent)
 
     def _draw_last_reading(self, evse_id: int, moment_ms: int) -> None:
-        """What was read last held until now."""
-        reading, lanes = self._readings.get(evse_id), self._report_data.timelines.get(evse_id)
-        if reading is None or lanes is None:
+        """The last reading held until now."""
+        reading, timeline = self._readings.get(evse_id), self._report_data.timelines.get(evse_id)
+        if reading is None or timeline is None:
             return
         if reading.power_w is not None:
-            lanes.add_power(
+            timeline.add_power(
                 reading.moment_ms, max(moment_ms, reading.moment_ms + 1), reading.power_w
             )
         if reading.soc_percent is not None:
-            lanes.add_soc(
+            timeline.add_soc(
                 reading.moment_ms, max(moment_ms, reading.moment_ms + 1), reading.soc_percent
             )
 
     def _draw_end(self, entry: Entry, moment_ms: int) -> None:
-        """No energy can flow any more, so nothing holds."""
+        """No energy flows, so the last reading no longer holds."""
         event = entry.event
         assert isinstance(event, CableReported | ContactorReported | EnergyFlowReported)
         if getattr(event, "flow", "") == "none" or not getattr(event, "closed", True):
@@ -357,44 +361,45 @@ class _ReportWalk:
     def _draw_fault(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
         assert isinstance(event, DeviceFaulted)
-        for evse_id, lanes in self._report_data.timelines.items():
+        for evse_id, timeline in self._report_data.timelines.items():
             if event.evse_id in (0, evse_id):
                 text = f"{event.device} {event.fault} (entry {entry.seq})"
-                lanes.add_mark("fault" if event.blocks_charging else "other_fault", moment_ms, text)
+                kind: MarkKind = "fault" if event.blocks_charging else "other_fault"
+                timeline.add_mark(kind, moment_ms, text)
 
     def _draw_clock(self, entry: Entry, moment_ms: int) -> None:
         event, facts = entry.event, self._report_data
         assert isinstance(event, ClockStepped | ClockCorrected)
         if not event.step_ms or moment_ms < facts.since_ms:
             return
-        source = f"told by {event.source}" if isinstance(event, ClockCorrected) else "the host's"
+        source = f"CSMS, {event.source}" if isinstance(event, ClockCorrected) else "host"
         facts.clock_changes.append(ClockChange(entry.seq, moment_ms, event.step_ms, source))
         facts.clock_changes_count += 1
-        text = f"clock moved by {Decimal(event.step_ms) / 1000} s, {source} (entry {entry.seq})"
-        for lanes in facts.timelines.values():
-            lanes.add_mark("clock", moment_ms, text)
+        text = f"clock changed by {Decimal(event.step_ms) / 1000} s, {source} (entry {entry.seq})"
+        for timeline in facts.timelines.values():
+            timeline.add_mark("clock", moment_ms, text)
 
     # --- The end ---------------------------------------------------------------------------------
 
     def close(self, reader: Reader) -> None:
-        """The range is over, and so may the journal be."""
+        """End of the range, or of the journal."""
         facts, condition = self._report_data, self._conditions
-        ends = min(self._last_moment_ms, facts.until_ms)
+        end_ms = min(self._last_moment_ms, facts.until_ms)
         if facts.requested_range.until is None or facts.last_entry < self._corrected_times.last_seq:
-            ends = facts.until_ms  # the journal goes on: what held, held until then
-        facts.uncovered_ms = facts.until_ms - ends
-        for evse_id, held in self._state_periods.items():
-            self._record_period(evse_id, held, ends, 0)
-            self._draw_last_reading(evse_id, ends)
-            if ends < facts.until_ms:
-                text = "the journal ends: nothing shows that it was up"
+            end_ms = facts.until_ms  # the journal continues: the last state holds until then
+        facts.uncovered_ms = facts.until_ms - end_ms
+        for evse_id, period in self._state_periods.items():
+            self._record_period(evse_id, period, end_ms, 0)
+            self._draw_last_reading(evse_id, end_ms)
+            if end_ms < facts.until_ms:
+                text = "no entry after this one shows that the station was up"
                 cause = OutageCause(facts.last_entry, text)
                 self._record_period(
-                    evse_id, _StatePeriod(ends, "not_running", (cause,)), facts.until_ms, 0
+                    evse_id, _StatePeriod(end_ms, "not_running", (cause,)), facts.until_ms, 0
                 )
         for uptime in facts.uptimes.values():
             uptime.close()
-        self._draw_link(ends, condition.is_online)
+        self._draw_link(end_ms, condition.is_online)
         for fault in condition.active_faults.values():
             facts.fault_statistics.add_period(conditions.FaultPeriod(fault))
         facts.sessions.close()
@@ -402,7 +407,7 @@ class _ReportWalk:
             facts.message_statistics.unconfirmed_calls(_make_find_entry(reader))
         )
         if not facts.uptimes:
-            raise RangeEmptyError("no station started in that range")
+            raise RangeEmptyError("no program started before the end of that range")
 
     # --- Damage ----------------------------------------------------------------------------------
 
@@ -411,14 +416,14 @@ class _ReportWalk:
         self.add_problem(damage.seq, damage.reason)
 
     def is_reported(self, seq: int) -> bool:
-        told = seq in self._damaged_seqs
+        is_reported = seq in self._damaged_seqs
         self._damaged_seqs.clear()
-        return told
+        return is_reported
 
-    def add_problem(self, seq: int, why: str) -> None:
+    def add_problem(self, seq: int, reason: str) -> None:
         self._report_data.problems_count += 1
         if len(self._report_data.problems) < LISTED_PROBLEMS_MAX:
-            self._report_data.problems.append(f"entry {seq}: {why}")
+            self._report_data.problems.append(f"entry {seq}: {reason}")
 
 
 def _keeps_states(event: Event) -> bool:
@@ -430,7 +435,7 @@ def _keeps_states(event: Event) -> bool:
 
 
 def _compute_power_w(read: MeterRead) -> int | None:
-    """For a curve: whole watts, none that no station has."""
+    """Whole watts for the curve, limited to POWER_MAX_W."""
     power_w = read.power_w
     if power_w is None and read.voltage_v is not None and read.current_a is not None:
         power_w = read.voltage_v * read.current_a
@@ -438,13 +443,13 @@ def _compute_power_w(read: MeterRead) -> int | None:
 
 
 def _make_find_entry(reader: Reader) -> Callable[[int], Entry | None]:
-    def fetch(seq: int) -> Entry | None:
+    def find_entry(seq: int) -> Entry | None:
         try:
             return reader.read_entry(seq)
         except (LookupError, JournalFailed):
             return None
 
-    return fetch
+    return find_entry
 
 
 _DRAW_HANDLERS: Final[dict[type, Callable[[_ReportWalk, Entry, int], None]]] = {

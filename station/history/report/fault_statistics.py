@@ -1,4 +1,4 @@
-"""Which faults were there, how often, and how far apart?"""
+"""Faults of a range by kind: how often, how long, and the mean time between them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Final, NamedTuple
 
 from station.history.report.evse_condition import FaultKey, FaultPeriod
 
-KINDS_MAX: Final = 300  # a product has some fifty kinds of fault; a forged journal may have more
-RECENT_MAX: Final = 3  # occurrences that are told with their entries
+KINDS_MAX: Final = 300  # a product has about fifty; a forged journal can have more
+RECENT_MAX: Final = 3  # latest occurrences that are listed with their entries
 
 
 class Occurrence(NamedTuple):
-    """One time that a fault lasted; moments. None: it still does."""
+    """One occurrence of a fault, in corrected times."""
 
     began_ms: int
     began_seq: int
-    ended_ms: int | None
+    ended_ms: int | None  # None: still active
     ended_seq: int | None
 
 
 @dataclass
 class FaultKind:
-    """All times of one fault at one place; `evse_id` 0 is the station."""
+    """All occurrences of one fault at one location."""
 
-    evse_id: int
+    evse_id: int  # 0: the station
     device: str
     fault: str
     blocks: bool = False
@@ -41,26 +41,27 @@ class FaultKind:
         return bool(self.recent) and self.recent[-1].ended_ms is None
 
     def mean_between_ms(self, range_ms: int) -> int | None:
-        """Mean time between: without the fault, divided by how often it came."""
+        """Mean time between: the time without the fault, divided by the number of occurrences."""
         return (range_ms - self.total_ms) // self.count if self.count else None
 
     def add_occurrence(self, period: FaultPeriod, duration_ms: int) -> None:
-        """One more, or the last one again: a restart lay in between and it went on."""
-        one = Occurrence(period.fault.began_ms, period.fault.seq, period.ended_ms, period.ended_seq)
-        again = bool(self.recent) and self.recent[-1].began_seq == one.began_seq
-        if again:
-            self.recent[-1] = one
+        """Add an occurrence, or extend the last one if it continued after a restart."""
+        fault = period.fault
+        occurrence = Occurrence(fault.began_ms, fault.seq, period.ended_ms, period.ended_seq)
+        continues = bool(self.recent) and self.recent[-1].began_seq == occurrence.began_seq
+        if continues:
+            self.recent[-1] = occurrence
         else:
-            self.recent.append(one)
+            self.recent.append(occurrence)
         self.blocks = self.blocks or period.fault.event.blocks_charging
-        self.count += not again
-        self.total_ms += duration_ms - (self._last_duration_ms if again else 0)
+        self.count += not continues
+        self.total_ms += duration_ms - (self._last_duration_ms if continues else 0)
         self.longest_ms = max(self.longest_ms, duration_ms)
         self._last_duration_ms = duration_ms
 
 
 class FaultStatistics:
-    """The faults of a range, `since` to `until`."""
+    """The faults of a range, by kind."""
 
     def __init__(self, since_ms: int, until_ms: int) -> None:
         self._since_ms = since_ms
@@ -69,7 +70,7 @@ class FaultStatistics:
         self.left_out_count = 0  # occurrences of kinds beyond KINDS_MAX
 
     def add_period(self, period: FaultPeriod) -> None:
-        """A fault that is over, or that lasts when the range ends."""
+        """Add a fault that has ended, or that is still active at the end of the range."""
         began, ended = (
             period.fault.began_ms,
             self._until_ms if period.ended_ms is None else period.ended_ms,
@@ -87,12 +88,18 @@ class FaultStatistics:
         kind.add_occurrence(period, max(0, min(ended, self._until_ms) - max(began, self._since_ms)))
 
     def __iter__(self) -> Iterator[FaultKind]:
-        """Those that stop a charge first, the longest first."""
-        order = sorted(
+        """Kinds that block charging first, then by total duration."""
+        kinds = sorted(
             self._kind_by_key.values(),
-            key=lambda one: (not one.blocks, -one.total_ms, one.evse_id, one.device, one.fault),
+            key=lambda kind: (
+                not kind.blocks,
+                -kind.total_ms,
+                kind.evse_id,
+                kind.device,
+                kind.fault,
+            ),
         )
-        return iter(order)
+        return iter(kinds)
 
     def __len__(self) -> int:
-        return sum(one.count for one in self._kind_by_key.values()) + self.left_out_count
+        return sum(kind.count for kind in self._kind_by_key.values()) + self.left_out_count

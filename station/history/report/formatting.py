@@ -1,4 +1,4 @@
-"""How are figures written on the page? Everything here is safe to stand in HTML."""
+"""Formatting of values for the report page. Every result is safe as HTML text."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from station.history.report.clock_corrections import ms_to_datetime
 from station.history.report.evse_condition import EvseState
 from station.transcript.phrases import escape_control_characters
 
-DIGITS_MAX: Final = 30  # of a number that is written out
+DIGITS_MAX: Final = 30  # of a number that is written in full
 NO_VALUE: Final = '<span class="none">–</span>'
 
-# What an EVSE is, as it is told, and the letter where a band has no room for more.
+# state -> (name, letter used where the name does not fit)
 STATE_LABELS: Final[dict[EvseState, tuple[str, str]]] = {
     "charging": ("Charging", "C"),
-    "suspended": ("In use, no energy", "W"),
+    "suspended": ("In use, no energy", "S"),
     "occupied": ("Occupied", "O"),
     "available": ("Available", "A"),
     "offline": ("Offline", "L"),
-    "out_of_service": ("Out of service", "S"),
+    "out_of_service": ("Out of service", "U"),
     "not_running": ("Not running", "X"),
     "faulted": ("Faulted", "F"),
 }
@@ -31,12 +31,12 @@ _DURATION_UNITS: Final = ((86_400_000, "d", 3_600_000, "h"), (3_600_000, "h", 60
 
 
 def escape_text(value: object) -> str:
-    """Anything at all, as harmless text: what a CSMS sent must steer neither page nor reader."""
+    """Any value as escaped text: it can control neither the page nor a terminal."""
     return escape(escape_control_characters(str(value)), quote=True)
 
 
 def format_moment(moment_ms: int, *, exact: bool = False) -> str:
-    """A moment in UTC, to the second or the millisecond: 2026-03-01 12:00:05."""
+    """A time in UTC, to the second or the millisecond: 2026-03-01 12:00:05."""
     at = ms_to_datetime(moment_ms if exact else _round_ms(moment_ms, 1_000))
     return f"{format_day(at)} {format_clock(at)}" + (
         f".{at.microsecond // 1000:03}" if exact else ""
@@ -44,18 +44,18 @@ def format_moment(moment_ms: int, *, exact: bool = False) -> str:
 
 
 def format_clock(at: datetime) -> str:
-    """12:00:05."""
+    """The time of day: 12:00:05."""
     return f"{at:%H:%M:%S}"
 
 
 def format_span(began_ms: int, began_seq: int, ended_ms: int | None, ended_seq: int | None) -> str:
-    """From when to when, each with the entry that shows it; None: it goes on."""
+    """Start and end, each with its entry; without an end, "now"."""
     first = f"{format_moment(began_ms)} {format_seq(began_seq)} to "
     if ended_ms is None:
         return f"{first}now"
-    whole = format_moment(ended_ms)
-    same_day = whole.startswith(format_moment(began_ms)[:10])
-    return f"{first}{whole[11:] if same_day else whole} {format_seq(ended_seq or 0)}"
+    end = format_moment(ended_ms)
+    is_same_day = end.startswith(format_moment(began_ms)[:10])
+    return f"{first}{end[11:] if is_same_day else end} {format_seq(ended_seq or 0)}"
 
 
 def _round_ms(ms: int, unit_ms: int) -> int:
@@ -63,30 +63,30 @@ def _round_ms(ms: int, unit_ms: int) -> int:
 
 
 def format_day(at: datetime) -> str:
-    """2026-03-01, also before the year 1000."""
+    """The date: 2026-03-01; four digits also before the year 1000."""
     return f"{at.year:04}-{at.month:02}-{at.day:02}"
 
 
 def format_duration(ms: int) -> str:
-    """The largest unit that fits, and the next: 3 d 4 h; below a minute, seconds."""
+    """The largest unit that fits and the next smaller one: 3 d 4 h; below a minute, seconds."""
     if ms >= 60_000:
         ms = _round_ms(ms, 1_000)
-    for size, unit, smaller, its in _DURATION_UNITS:
+    for size, unit, smaller_size, smaller_unit in _DURATION_UNITS:
         if ms >= size:
-            rest = ms % size // smaller
-            return f"{ms // size:,} {unit}" + (f" {rest} {its}" if rest else "")
+            rest = ms % size // smaller_size
+            return f"{ms // size:,} {unit}" + (f" {rest} {smaller_unit}" if rest else "")
     if ms % 1000 == 0:
         return f"{ms // 1000} s"
     return f"{ms} ms" if ms < 1000 else f"{Decimal(ms) / 1000:.1f} s"
 
 
 def format_minutes(ms: int) -> str:
-    """To a hundredth."""
+    """Minutes with two decimals."""
     return f"{(Decimal(ms) / 60_000).quantize(Decimal('0.01'), ROUND_HALF_UP):,}"
 
 
 def format_seconds(ms: int) -> str:
-    """Exactly."""
+    """Exact seconds."""
     return f"{Decimal(ms).scaleb(-3):,f}"
 
 
@@ -95,19 +95,19 @@ def format_percent(value: Decimal | None) -> str:
 
 
 def format_decimal(value: Decimal | None) -> str:
-    """All its digits and zeros, in groups of three; what no meter gives, as it was written."""
+    """All digits and trailing zeros, in groups of three; an absurd exponent is kept."""
     if value is None:
         return NO_VALUE
     return f"{value:,f}" if abs(value.adjusted()) <= DIGITS_MAX else escape_text(value)
 
 
 def format_kwh(energy_wh: Decimal | None) -> str:
-    """The same thousand times less, exactly."""
+    """Wh as exact kWh."""
     return NO_VALUE if energy_wh is None else format_decimal(energy_wh.scaleb(-3))
 
 
 def format_kilowatts(power_w: Decimal | int) -> str:
-    """A power for people: two digits behind the point at most."""
+    """W as kW with at most two decimals."""
     if Decimal(power_w).adjusted() > DIGITS_MAX - 6:
         return escape_text(power_w)
     kw = (Decimal(power_w) / 1000).quantize(Decimal("0.01"), ROUND_HALF_UP).normalize()
@@ -115,12 +115,12 @@ def format_kilowatts(power_w: Decimal | int) -> str:
 
 
 def format_seq(seq: int) -> str:
-    """An entry number, to be looked up with `station replay` or `why`."""
+    """An entry number."""
     return f'<span class="seq">{seq}</span>' if seq else NO_VALUE
 
 
 def shorten_id(identifier: str) -> str:
-    """The beginning of a long id, the whole of it at hand."""
+    """The beginning of a long id, with the whole id as its title."""
     if len(identifier) <= 12:
         return escape_text(identifier)
     return f'<abbr title="{escape_text(identifier)}">{escape_text(identifier[:8])}…</abbr>'

@@ -1,7 +1,7 @@
-"""What stands on the page? One HTML document that needs nothing but itself.
+"""The report page: one HTML document without external resources.
 
-No script runs, nothing is fetched and the policy in its head forbids both: what a CSMS, a car or
-a hand at the journal wrote is only ever text.
+It runs no script and fetches nothing, and the content security policy in its head forbids both.
+Everything that a CSMS, an EV or a manipulated journal supplies appears as escaped text only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CONTENT_SECURITY_POLICY: Final = (
 
 
 def render_page(report_data: ReportData) -> str:
-    """The whole document; the same facts give the same text."""
+    """The whole document. Equal data give equal text."""
     title = f"Station {escape_text(report_data.identity)}, {format_moment(report_data.since_ms)} to {format_moment(report_data.until_ms)} UTC"
     body = "\n".join(_render_body(report_data))
     return (
@@ -58,9 +58,9 @@ def _render_body(report_data: ReportData) -> Iterator[str]:
 
 
 SECTION_TITLES: Final = (
-    ("timeline", "Time line"), ("uptime", "Uptime"), ("sessions", "Sessions"),
-    ("messages", "Messages"), ("faults", "Faults"), ("answers", "Response times"),
-    ("life", "Starts and clock"), ("counting", "How this is counted"),
+    ("timeline", "Timeline"), ("uptime", "Uptime"), ("sessions", "Sessions"),
+    ("messages", "Messages"), ("faults", "Faults"), ("response-times", "Response times"),
+    ("starts", "Starts and clock"), ("counting-rules", "How uptime is counted"),
 )  # fmt: skip
 
 
@@ -75,35 +75,35 @@ def _render_header(report_data: ReportData) -> str:
     )
 
 
-# --- What to know before reading -----------------------------------------------------------------
+# --- Notices -----------------------------------------------------------------
 
 
 def _render_notices(report_data: ReportData) -> Iterator[str]:
     if report_data.problems_count:
-        told = "; ".join(escape_text(one) for one in report_data.problems)
+        problems = "; ".join(map(escape_text, report_data.problems))
         more = report_data.problems_count - len(report_data.problems)
         yield _render_notice(
-            "The journal is not whole.",
-            f"{told}{f'; and {more} more' if more else ''}. Figures leave out what cannot be read. "
+            "The journal is damaged.",
+            f"{problems}{f'; and {more} more' if more else ''}. Unreadable entries are not counted. "
             "Run <code>station verify</code>.",
         )
     if report_data.starts_late and report_data.archived_count:
         yield _render_notice(
-            "The range begins earlier.",
-            f"Entries up to {report_data.archived_count} are not there: it is counted from "
+            "The range begins before the first entry.",
+            f"Entries up to {report_data.archived_count} are not in this journal. Counting starts at "
             f"{format_moment(report_data.since_ms)}.",
         )
     elif report_data.starts_late:
         yield _render_notice(
-            "The range begins earlier.",
-            f"The station's first entry is of {format_moment(report_data.since_ms)}: it is counted from there.",
+            "The range begins before the first entry.",
+            f"The journal begins at {format_moment(report_data.since_ms)}; counting starts there.",
         )
     if report_data.uncovered_ms:
         yield _render_notice(
-            "The journal ends before the range does.",
+            "The journal ends before the range.",
             f"Its last entry is {report_data.last_entry}, {format_moment(report_data.last_entry_ms)}. The "
-            f"{format_duration(report_data.uncovered_ms)} behind it count as outage, for nothing shows "
-            "the station up.",
+            f"{format_duration(report_data.uncovered_ms)} after it count as outage, because no entry "
+            "shows that the station was up.",
         )
 
 
@@ -115,23 +115,23 @@ def _render_notice(title: str, message: str) -> str:
 
 
 def _render_figures(report_data: ReportData) -> str:
-    visits, talks = report_data.sessions, report_data.message_statistics
-    still = sum(not one.has_ended for one in visits)
+    sessions, messages = report_data.sessions, report_data.message_statistics
+    open_count = sum(not session.has_ended for session in sessions)
     items = [
-        _render_figure("Energy delivered, kWh", format_kwh(visits.energy_wh),
-                f"{format_decimal(visits.energy_wh)} Wh by the meters"),
-        _render_figure("Sessions", f"{visits.ended_count:,}", f"ended; {still} still open"),
+        _render_figure("Energy delivered, kWh", format_kwh(sessions.energy_wh),
+                f"{format_decimal(sessions.energy_wh)} Wh by the registers"),
+        _render_figure("Sessions", f"{sessions.ended_count:,}", f"ended; {open_count} open"),
         *(
-            _render_figure(f"Uptime EVSE {evse_id}", format_percent(one.total.uptime_percent),
-                    f"{format_minutes(one.total.outage_ms - one.total.excluded_ms)} min of outage counted",
-                    is_bad=(one.total.uptime_percent or 100) < 97)
-            for evse_id, one in sorted(report_data.uptimes.items())
+            _render_figure(f"Uptime EVSE {evse_id}", format_percent(uptime.total.uptime_percent),
+                    f"{format_minutes(uptime.total.outage_ms - uptime.total.excluded_ms)} min of outage counted",
+                    is_bad=(uptime.total.uptime_percent or 100) < 97)
+            for evse_id, uptime in sorted(report_data.uptimes.items())
         ),
         _render_figure("Faults", f"{len(report_data.fault_statistics):,}",
-                f"{sum(one.count for one in report_data.fault_statistics if one.blocks)} that stop a charge"),
-        _render_figure("Not confirmed", f"{talks.waiting_count + talks.parked_count:,}",
-                f"{talks.waiting_count} waiting, {talks.parked_count} parked",
-                is_bad=talks.parked_count > 0),
+                f"{sum(kind.count for kind in report_data.fault_statistics if kind.blocks)} that block charging"),
+        _render_figure("Messages not confirmed", f"{messages.waiting_count + messages.parked_count:,}",
+                f"{messages.waiting_count} waiting, {messages.parked_count} parked",
+                is_bad=messages.parked_count > 0),
     ]  # fmt: skip
     return f'<ul class="figures">{"".join(items)}</ul>'
 
@@ -143,25 +143,25 @@ def _render_figure(name: str, value: str, note: str, *, is_bad: bool = False) ->
     )
 
 
-# --- Time lines ----------------------------------------------------------------------------------
+# --- Timelines ----------------------------------------------------------------------------------
 
 
 def _render_timelines(report_data: ReportData) -> Iterator[str]:
     scale = timeline_svg.choose_power_scale_w(
-        max((one.power_max_w for one in report_data.timelines.values()), default=0)
+        max((timeline.power_max_w for timeline in report_data.timelines.values()), default=0)
     )
-    yield '<h2 id="timeline">Time line</h2>'
+    yield '<h2 id="timeline">Timeline</h2>'
     yield timeline_svg.render_legend()
-    for evse_id, lanes in sorted(report_data.timelines.items()):
+    for evse_id, timeline in sorted(report_data.timelines.items()):
         yield f"<h3>EVSE {evse_id}</h3>"
-        yield timeline_svg.render_timeline(lanes, evse_id, scale)
+        yield timeline_svg.render_timeline(timeline, evse_id, scale)
 
 
 def _render_footer(report_data: ReportData) -> str:
     return (
-        f"<footer>Made by ocpp-station {escape_text(RELEASE)} from entries up to {report_data.last_entry:,}, "
+        f"<footer>Written by ocpp-station {escape_text(RELEASE)} from entries up to {report_data.last_entry:,}, "
         f"{format_moment(report_data.last_entry_ms, exact=True)} UTC. "
-        "Numbers in typewriter face are journal entries: <code>station why JOURNAL NUMBER</code> "
-        "tells what led to one. This page proves nothing by itself; "
-        "<code>station verify</code> and a signed <code>station export</code> do.</footer>"
+        "Numbers in monospace are journal entries: <code>station why JOURNAL NUMBER</code> "
+        "explains one. This page is no proof; "
+        "<code>station verify</code> and a signed <code>station export</code> are.</footer>"
     )

@@ -1,4 +1,7 @@
-"""Which tables stand on the page?"""
+"""Sections of the report page: their tables and the texts above them.
+
+Cells are HTML; every text from the journal passes through `escape_text`.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,8 @@ from station.history.report.sessions import ReportedSession
 from station.history.report.uptime import EvseUptime, LongestOutages, Outage, UptimeTally
 
 Cells = Iterable[str]
-_NUMBER_CLASS: Final = "n"  # a column of numbers
-_NOWRAP_CLASS: Final = "w"  # one that is not broken
+_NUMBER_CLASS: Final = "n"  # column of numbers
+_NOWRAP_CLASS: Final = "w"  # column without line breaks
 
 
 def render_table(
@@ -44,16 +47,17 @@ def render_table(
     caption: str = "",
     foot: Cells | None = None,
 ) -> str:
-    """A table; each column has a title and a class. Cells are HTML."""
-    known = tuple(columns)
-    kinds = [f' class="{kind}"' if kind else "" for _, kind in known]
-    head = "".join(f"<th{kind}>{title}</th>" for kind, (title, _) in zip(kinds, known, strict=True))
+    """A table. A column is a title and a CSS class; cells are HTML."""
+    columns = tuple(columns)
+    titles = [title for title, _ in columns]
+    kinds = [f' class="{kind}"' if kind else "" for _, kind in columns]
+    head = "".join(f"<th{kind}>{title}</th>" for kind, title in zip(kinds, titles, strict=True))
     body = "".join(f"<tr>{_render_cells(row, kinds)}</tr>" for row in rows)
-    under = f"<tfoot><tr>{_render_cells(foot, kinds)}</tr></tfoot>" if foot else ""
-    above = f"<caption>{caption}</caption>" if caption else ""
+    footer = f"<tfoot><tr>{_render_cells(foot, kinds)}</tr></tfoot>" if foot else ""
+    header = f"<caption>{caption}</caption>" if caption else ""
     return (
-        f'<div class="scroll"><table>{above}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody>{under}</table></div>"
+        f'<div class="scroll"><table>{header}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody>{footer}</table></div>"
     )
 
 
@@ -71,24 +75,26 @@ def _render_paragraph(message: str) -> str:
 def render_uptime(report_data: ReportData) -> Iterator[str]:
     yield '<h2 id="uptime">Uptime</h2>'
     yield (
-        '<p class="lead">For each EVSE as US 23 CFR 680.116 (b) counts a charging port, over the '
-        "minutes of this range.</p>"
+        '<p class="lead">Counted for each EVSE as US 23 CFR 680.116 (b) counts a charging port, '
+        "over the minutes of this range.</p>"
     )
-    accounts = [one for _, one in sorted(report_data.uptimes.items())]
+    accounts = [uptime for _, uptime in sorted(report_data.uptimes.items())]
     yield _uptime_table(accounts)
-    for one in accounts:
-        yield _render_formula(one)
-    months = sorted({month for one in accounts for month in one.tally_by_month})
+    for uptime in accounts:
+        yield _render_formula(uptime)
+    months = sorted({month for uptime in accounts for month in uptime.tally_by_month})
     if len(months) > 1:
         yield "<h3>By calendar month</h3>"
         yield _months_table(accounts, months)
-    yield "<h3>Excluded minutes and their evidence</h3>"
+    yield "<h3>Excluded outages with evidence</h3>"
     yield _outages_table(
-        [(one.evse_id, one.excluded_outages) for one in accounts], "No minute is excluded."
+        [(uptime.evse_id, uptime.excluded_outages) for uptime in accounts],
+        "No outage is excluded.",
     )
     yield "<h3>Counted outages</h3>"
     yield _outages_table(
-        [(one.evse_id, one.counted_outages) for one in accounts], "There was no outage."
+        [(uptime.evse_id, uptime.counted_outages) for uptime in accounts],
+        "No outage is counted.",
     )
     yield "<h3>Time in each state</h3>"
     yield _states_table(accounts)
@@ -97,11 +103,11 @@ def render_uptime(report_data: ReportData) -> Iterator[str]:
 def _uptime_table(accounts: list[EvseUptime]) -> str:
     columns = (
         ("EVSE", _NOWRAP_CLASS), ("Range, min", _NUMBER_CLASS), ("Outage, min", _NUMBER_CLASS),
-        ("of it excluded, min", _NUMBER_CLASS), ("Counted, min", _NUMBER_CLASS), ("Uptime", _NUMBER_CLASS),
-        ("Counted, but may be claimed, min", _NUMBER_CLASS), ("Uptime if all of it is shown", _NUMBER_CLASS),
-        ("Outages", _NUMBER_CLASS), ("Mean time between", _NUMBER_CLASS),
+        ("Excluded, min", _NUMBER_CLASS), ("Counted, min", _NUMBER_CLASS), ("Uptime", _NUMBER_CLASS),
+        ("Claimable, min", _NUMBER_CLASS), ("Uptime if all claims are proven", _NUMBER_CLASS),
+        ("Outages", _NUMBER_CLASS), ("Mean time between outages", _NUMBER_CLASS),
     )  # fmt: skip
-    return render_table(columns, (_uptime_cells(one) for one in accounts))
+    return render_table(columns, map(_uptime_cells, accounts))
 
 
 def _uptime_cells(account: EvseUptime) -> Iterator[str]:
@@ -124,7 +130,7 @@ def _tally_cells(tally: UptimeTally) -> Iterator[str]:
 
 
 def _render_formula(account: EvseUptime) -> str:
-    """In seconds, which tell all of it: somebody with a calculator gets the same."""
+    """The formula in exact seconds, so that it can be recalculated."""
     total = account.total
     whole, outage, excluded = map(
         format_seconds, (total.whole_ms, total.outage_ms, total.excluded_ms)
@@ -138,13 +144,13 @@ def _render_formula(account: EvseUptime) -> str:
 def _months_table(accounts: list[EvseUptime], months: list[str]) -> str:
     columns = (
         ("Month, UTC", ""), ("EVSE", _NOWRAP_CLASS), ("Range, min", _NUMBER_CLASS), ("Outage, min", _NUMBER_CLASS),
-        ("of it excluded, min", _NUMBER_CLASS), ("Counted, min", _NUMBER_CLASS), ("Uptime", _NUMBER_CLASS),
+        ("Excluded, min", _NUMBER_CLASS), ("Counted, min", _NUMBER_CLASS), ("Uptime", _NUMBER_CLASS),
     )  # fmt: skip
     rows = (
-        (month, f"EVSE {one.evse_id}", *_tally_cells(one.tally_by_month[month]))
+        (month, f"EVSE {uptime.evse_id}", *_tally_cells(uptime.tally_by_month[month]))
         for month in months
-        for one in accounts
-        if month in one.tally_by_month
+        for uptime in accounts
+        if month in uptime.tally_by_month
     )
     return render_table(columns, rows)
 
@@ -154,14 +160,16 @@ def _outages_table(listed: list[tuple[int, LongestOutages]], empty_message: str)
         return _render_paragraph(empty_message)
     columns = (
         ("EVSE", _NOWRAP_CLASS), ("From, UTC", _NOWRAP_CLASS), ("To, UTC", _NOWRAP_CLASS), ("Minutes", _NUMBER_CLASS),
-        ("What, and the entry that shows it", ""), ("Over with entry", _NUMBER_CLASS), ("", _NOWRAP_CLASS),
+        ("Causes, with their entries", ""), ("Ended by entry", _NUMBER_CLASS), ("", _NOWRAP_CLASS),
     )  # fmt: skip
     rows = (
-        (f"EVSE {evse_id}", *_outage_cells(one)) for evse_id, outages in listed for one in outages
+        (f"EVSE {evse_id}", *_outage_cells(outage))
+        for evse_id, outages in listed
+        for outage in outages
     )
     left_out = "".join(
-        f" Of EVSE {evse_id} {outages.others_count:,} shorter ones are not listed, "
-        f"{format_minutes(outages.others_ms)} min in all."
+        f" EVSE {evse_id}: {outages.others_count:,} shorter outages are not listed, "
+        f"{format_minutes(outages.others_ms)} min in total."
         for evse_id, outages in listed
         if outages.others_count
     )
@@ -178,7 +186,7 @@ def _outage_cells(outage: Outage) -> Iterator[str]:
     if outage.verdict == "counted":
         yield '<span class="tag counted">counted</span>'
     elif outage.verdict == "claimable":
-        yield f'<span class="tag claimable">counted</span> may be claimed:<br>{escape_text(grounds)}'
+        yield f'<span class="tag claimable">counted</span> claimable:<br>{escape_text(grounds)}'
     else:
         yield f'<span class="tag excluded">excluded</span><br>{escape_text(grounds)}'
 
@@ -188,16 +196,19 @@ def _render_cause(cause: OutageCause) -> str:
 
 
 def _states_table(accounts: list[EvseUptime]) -> str:
-    columns = (("State", ""), *((f"EVSE {one.evse_id}, min", _NUMBER_CLASS) for one in accounts),
-               *((f"EVSE {one.evse_id}", _NUMBER_CLASS) for one in accounts))  # fmt: skip
+    columns = (("State", ""), *((f"EVSE {uptime.evse_id}, min", _NUMBER_CLASS) for uptime in accounts),
+               *((f"EVSE {uptime.evse_id}", _NUMBER_CLASS) for uptime in accounts))  # fmt: skip
     rows = (
         (
             name,
-            *(format_minutes(one.ms_by_state[state]) for one in accounts),
-            *(_format_share(one.ms_by_state[state], one.total.whole_ms) for one in accounts),
+            *(format_minutes(uptime.ms_by_state[state]) for uptime in accounts),
+            *(
+                _format_share(uptime.ms_by_state[state], uptime.total.whole_ms)
+                for uptime in accounts
+            ),
         )
         for state, (name, _) in STATE_LABELS.items()
-        if any(one.ms_by_state[state] for one in accounts)
+        if any(uptime.ms_by_state[state] for uptime in accounts)
     )
     return render_table(columns, rows)
 
@@ -209,78 +220,83 @@ def _format_share(part: int, whole: int) -> str:
 # --- Sessions ------------------------------------------------------------------------------------
 
 SESSION_COLUMNS: Final = (
-    ("Begun, UTC", _NOWRAP_CLASS), ("Length", _NUMBER_CLASS), ("EVSE", _NUMBER_CLASS), ("Transaction", _NOWRAP_CLASS),
-    ("idToken", _NOWRAP_CLASS), ("Energy, Wh", _NUMBER_CLASS), ("Most, kW", _NUMBER_CLASS),
-    ("SoC", _NUMBER_CLASS), ("Begun by", ""), ("Ended by", ""), ("Messages", ""),
+    ("Started, UTC", _NOWRAP_CLASS), ("Duration", _NUMBER_CLASS), ("EVSE", _NUMBER_CLASS), ("Transaction", _NOWRAP_CLASS),
+    ("idToken", _NOWRAP_CLASS), ("Energy, Wh", _NUMBER_CLASS), ("Highest power, kW", _NUMBER_CLASS),
+    ("SoC", _NUMBER_CLASS), ("Started by", ""), ("Ended by", ""), ("Messages", ""),
     ("Entries", _NUMBER_CLASS),
 )  # fmt: skip
 
 
 def render_sessions(report_data: ReportData) -> Iterator[str]:
-    known = report_data.sessions
+    listed = report_data.sessions
     yield '<h2 id="sessions">Sessions</h2>'
-    if not len(known):
-        yield _render_paragraph("No session ended in this range, and none is open.")
+    if not len(listed):
+        yield _render_paragraph("No session ended in this range or is open.")
         return
-    left_out = known.ended_count + sum(not one.has_ended for one in known) - len(known)
+    open_count = sum(not session.has_ended for session in listed)
+    left_out = listed.ended_count + open_count - len(listed)
     reasons = ", ".join(
-        f"{escape_text(name)} {count}" for name, count in known.stop_reasons.most_common()
+        f"{escape_text(name)} {count}" for name, count in listed.stop_reasons.most_common()
     )
     yield (
-        '<p class="lead">Those that ended in the range, and those still open when it ends. An '
-        "energy is the exact difference of two registers of the meter. Ended by: "
-        f"{reasons or 'none'}. A number of messages alone: the CSMS has confirmed all of them."
-        + (f" The newest {len(known):,} are listed, {left_out:,} are not." if left_out > 0 else "")
+        '<p class="lead">Sessions that ended in the range, and those open at its end. Energy is '
+        "the exact difference of two registers of the meter. Ended by: "
+        f"{reasons or 'none'}. Messages: a number alone means that the CSMS has confirmed all."
+        + (f" The newest {len(listed):,} are listed, {left_out:,} are not." if left_out > 0 else "")
         + "</p>"
     )
     foot = (
         "",
         "",
         "",
-        f"{known.ended_count:,} ended",
+        f"{listed.ended_count:,} ended",
         "",
-        format_decimal(known.energy_wh),
+        format_decimal(listed.energy_wh),
         *[""] * 6,
     )
-    yield render_table(SESSION_COLUMNS, map(_session_cells, known), foot=foot)
+    yield render_table(SESSION_COLUMNS, map(_session_cells, listed), foot=foot)
 
 
 def _session_cells(session: ReportedSession) -> Iterator[str]:
-    one = session.record
-    yield format_moment(datetime_to_ms(one.started_at)) + (
-        "" if one.started_time_quality == SYNCHRONIZED else " ≈"
+    record = session.record
+    yield format_moment(datetime_to_ms(record.started_at)) + (
+        "" if record.started_time_quality == SYNCHRONIZED else " ≈"
     )
     yield (
-        format_duration(datetime_to_ms(one.ended_at) - datetime_to_ms(one.started_at))
-        if one.ended_at
+        format_duration(datetime_to_ms(record.ended_at) - datetime_to_ms(record.started_at))
+        if record.ended_at
         else "open"
     )
-    yield str(one.evse_id or NO_VALUE)
-    yield shorten_id(one.transaction_id)
-    yield _id_token_cell(one.id_token) if one.id_token else NO_VALUE
+    yield str(record.evse_id or NO_VALUE)
+    yield shorten_id(record.transaction_id)
+    yield _id_token_cell(record.id_token) if record.id_token else NO_VALUE
     registers = (
-        f"{format_decimal(one.start_wh)} to {format_decimal(one.stop_wh)} Wh" if one.stop_wh else ""
+        f"{format_decimal(record.start_wh)} to {format_decimal(record.stop_wh)} Wh"
+        if record.stop_wh
+        else ""
     )
-    title = f' title="{registers}"' if registers and one.start_wh else ""
+    title = f' title="{registers}"' if registers and record.start_wh else ""
     yield f"<span{title}>{format_decimal(session.energy_wh)}</span>"
     yield _max_power_cell(session)
     yield _soc_cell(session)
-    yield escape_text(one.started_trigger_reason)
+    yield escape_text(record.started_trigger_reason)
     yield _end_reason_cell(session)
     yield _delivery_cell(session)
-    yield f"{format_seq(one.first_seq)}–{format_seq(one.last_seq)}"
+    yield f"{format_seq(record.first_seq)}–{format_seq(record.last_seq)}"
 
 
 def _max_power_cell(session: ReportedSession) -> str:
-    """The highest power that was read; no reading, or none while the energy flowed, tells none."""
-    unseen = not session.power_max_w and session.energy_wh
+    """The highest power read; no value without readings, or if readings missed the energy flow."""
+    is_missed = not session.power_max_w and session.energy_wh
     return (
-        NO_VALUE if session.power_max_w is None or unseen else format_kilowatts(session.power_max_w)
+        NO_VALUE
+        if session.power_max_w is None or is_missed
+        else format_kilowatts(session.power_max_w)
     )
 
 
 def _id_token_cell(id_token: IdToken) -> str:
-    """The reference; never the value, which this page does not know."""
+    """The reference. The report never has the value."""
     return (
         f'<abbr class="seq" title="{escape_text(id_token.type)}">{escape_text(id_token.ref)}</abbr>'
     )
@@ -293,69 +309,75 @@ def _soc_cell(session: ReportedSession) -> str:
 
 
 def _end_reason_cell(session: ReportedSession) -> str:
-    one = session.record
-    told = escape_text(one.stopped_reason) or ("Local" if session.has_ended else "")
-    trigger = f" ({escape_text(one.stopped_trigger_reason)})" if one.stopped_trigger_reason else ""
-    times = f"; {one.restart_count} × interrupted" if one.restart_count else ""
-    return (told + trigger + times) or NO_VALUE
+    record = session.record
+    reason = escape_text(record.stopped_reason) or ("Local" if session.has_ended else "")
+    trigger_reason = escape_text(record.stopped_trigger_reason)
+    trigger = f" ({trigger_reason})" if trigger_reason else ""
+    restarts = f"; {record.restart_count} × interrupted" if record.restart_count else ""
+    return (reason + trigger + restarts) or NO_VALUE
 
 
 def _delivery_cell(session: ReportedSession) -> str:
-    """What became of its messages: all is well, or what is not."""
-    one = session.record
-    messages = one.seq_no_summary[2] if one.seq_no_summary else 0
-    waiting = len(one.waiting_calls - one.parked_calls)
+    """The number of its messages, and how many are not delivered."""
+    record = session.record
+    message_count = record.seq_no_summary[2] if record.seq_no_summary else 0
+    waiting = len(record.waiting_calls - record.parked_calls)
     parts = [
-        f"{len(one.parked_calls)} parked" if one.parked_calls else "",
+        f"{len(record.parked_calls)} parked" if record.parked_calls else "",
         f"{waiting} waiting" if waiting else "",
-        f"{one.dropped_count} dropped" if one.dropped_count else "",
+        f"{record.dropped_count} dropped" if record.dropped_count else "",
     ]
-    wrong = ", ".join(part for part in parts if part)
-    return f"{messages}: {wrong}" if wrong else str(messages)
+    undelivered = ", ".join(part for part in parts if part)
+    return f"{message_count}: {undelivered}" if undelivered else str(message_count)
 
 
 # --- Messages ------------------------------------------------------------------------------------
 
 
 def render_messages(report_data: ReportData) -> Iterator[str]:
-    known = report_data.message_statistics
+    statistics = report_data.message_statistics
     yield '<h2 id="messages">Messages the CSMS has not confirmed</h2>'
     dropped = ", ".join(
-        f"{count} {escape_text(why)}" for why, count in sorted(known.dropped_by_reason.items())
+        f"{count} {escape_text(reason)}"
+        for reason, count in sorted(statistics.dropped_by_reason.items())
     )
     yield (
-        f'<p class="lead">When the range ends {known.waiting_count:,} wait and '
-        f"{known.parked_count:,} are parked. In the range {known.times_parked:,} were parked"
-        + (f" and these dropped: {dropped}" if dropped else " and none was dropped")
+        f'<p class="lead">At the end of the range {statistics.waiting_count:,} wait and '
+        f"{statistics.parked_count:,} are parked. In the range {statistics.times_parked:,} were parked"
+        + (f", and dropped were: {dropped}" if dropped else " and none was dropped")
         + ".</p>"
     )
     if not report_data.unconfirmed_calls:
         return
     columns = (
         ("Call", _NUMBER_CLASS), ("", _NOWRAP_CLASS), ("Queued, UTC", _NOWRAP_CLASS), ("Action", ""),
-        ("Transaction", _NOWRAP_CLASS), ("seqNo", _NUMBER_CLASS), ("Attempts", _NUMBER_CLASS), ("Why parked", ""),
+        ("Transaction", _NOWRAP_CLASS), ("seqNo", _NUMBER_CLASS), ("Attempts", _NUMBER_CLASS), ("Reason for parking", ""),
     )  # fmt: skip
     yield render_table(columns, map(_unconfirmed_cells, report_data.unconfirmed_calls))
-    left_out = known.waiting_count + known.parked_count - len(report_data.unconfirmed_calls)
+    left_out = (
+        statistics.waiting_count + statistics.parked_count - len(report_data.unconfirmed_calls)
+    )
     if left_out > 0:
         yield _render_paragraph(
-            f"The oldest {messages.LISTED_CALLS_MAX} of each are listed, {left_out:,} are not: see "
+            f"The oldest {messages.LISTED_CALLS_MAX} of each kind are listed, {left_out:,} are not: see "
             "<code>station outbox JOURNAL list</code>."
         )
 
 
 def _unconfirmed_cells(call: UnconfirmedCall) -> Iterator[str]:
     queued = find_queued_call(call.queued_entry)
-    mark = queued.transaction_event if queued else None
+    transaction = queued.transaction_event if queued else None
     yield format_seq(call.call)
-    kind, name = ("counted", "parked") if call.reason else ("claimable", "waits")
+    kind, name = ("counted", "parked") if call.reason else ("claimable", "waiting")
     yield f'<span class="tag {kind}">{name}</span>'
     yield format_moment(datetime_to_ms(call.queued_entry.at)) if call.queued_entry else NO_VALUE
     yield (
-        escape_text(queued.action) + (f" {mark.event_type}" if mark else "") if queued else NO_VALUE
+        escape_text(queued.action) + (f" {transaction.event_type}" if transaction else "")
+        if queued
+        else NO_VALUE
     )
-    yield shorten_id(mark.transaction_id) if mark else NO_VALUE
-    yield str(mark.seq_no) if mark else NO_VALUE
+    yield shorten_id(transaction.transaction_id) if transaction else NO_VALUE
+    yield str(transaction.seq_no) if transaction else NO_VALUE
     yield str(call.attempts)
     yield escape_text(call.reason) if call.reason else NO_VALUE
 
@@ -369,21 +391,21 @@ def render_faults(report_data: ReportData) -> Iterator[str]:
         yield _render_paragraph("No device reported a fault.")
         return
     yield (
-        '<p class="lead">Mean time between: the range without the fault, divided by how often it '
-        "came. A fault told again within a minute of a restart is the one from before it.</p>"
+        '<p class="lead">Mean time between faults: the time without the fault, divided by the number '
+        "of its occurrences. A fault reported again within a minute of a restart is counted once.</p>"
     )
     columns = (
-        ("Fault", ""), ("Where", _NOWRAP_CLASS), ("", _NOWRAP_CLASS), ("Times", _NUMBER_CLASS),
-        ("In all", _NUMBER_CLASS), ("Longest", _NUMBER_CLASS), ("Mean", _NUMBER_CLASS),
-        ("Mean time between", _NUMBER_CLASS), ("The last ones, UTC, and their entries", _NOWRAP_CLASS),
+        ("Fault", ""), ("Location", _NOWRAP_CLASS), ("", _NOWRAP_CLASS), ("Count", _NUMBER_CLASS),
+        ("Total", _NUMBER_CLASS), ("Longest", _NUMBER_CLASS), ("Mean", _NUMBER_CLASS),
+        ("Mean time between", _NUMBER_CLASS), ("Latest, UTC, with their entries", _NOWRAP_CLASS),
     )  # fmt: skip
     yield render_table(
         columns,
-        (_fault_cells(one, report_data.duration_ms) for one in report_data.fault_statistics),
+        (_fault_cells(kind, report_data.duration_ms) for kind in report_data.fault_statistics),
     )
     if report_data.fault_statistics.left_out_count:
         yield _render_paragraph(
-            f"{report_data.fault_statistics.left_out_count:,} more, of kinds beyond the first, are left out."
+            f"{report_data.fault_statistics.left_out_count:,} occurrences of further kinds are not listed."
         )
 
 
@@ -391,7 +413,9 @@ def _fault_cells(fault_kind: FaultKind, range_ms: int) -> Iterator[str]:
     between = fault_kind.mean_between_ms(range_ms)
     yield f"{escape_text(fault_kind.device)} {escape_text(fault_kind.fault)}"
     yield f"EVSE {fault_kind.evse_id}" if fault_kind.evse_id else "station"
-    kind, name = ("stops", "stops a charge") if fault_kind.blocks else ("goes", "goes on")
+    kind, name = (
+        ("blocks", "blocks charging") if fault_kind.blocks else ("allows", "charging continues")
+    )
     yield f'<span class="tag {kind}">{name}</span>'
     yield f"{fault_kind.count:,}"
     yield format_duration(fault_kind.total_ms)
@@ -399,8 +423,10 @@ def _fault_cells(fault_kind: FaultKind, range_ms: int) -> Iterator[str]:
     yield format_duration(fault_kind.total_ms // fault_kind.count) if fault_kind.count else NO_VALUE
     yield NO_VALUE if between is None else format_duration(between)
     yield "<br>".join(
-        format_span(each.began_ms, each.began_seq, each.ended_ms, each.ended_seq)
-        for each in fault_kind.recent
+        format_span(
+            occurrence.began_ms, occurrence.began_seq, occurrence.ended_ms, occurrence.ended_seq
+        )
+        for occurrence in fault_kind.recent
     )
 
 
@@ -408,27 +434,30 @@ def _fault_cells(fault_kind: FaultKind, range_ms: int) -> Iterator[str]:
 
 
 def render_response_times(report_data: ReportData) -> Iterator[str]:
-    yield '<h2 id="answers">Response times</h2>'
+    yield '<h2 id="response-times">Response times</h2>'
     yield (
-        '<p class="lead">By the uptime in the journal, from the frame on the wire to the answer. '
-        "The 95th percentile is told to a tenth of itself.</p>"
+        '<p class="lead">By uptime, from sending a request to receiving its answer, or the reverse. '
+        "The 95th percentile is exact to 10 %.</p>"
     )
-    for title, known, failing in (
-        ("The CSMS answers", report_data.message_statistics.csms_times, True),
-        ("The station answers", report_data.message_statistics.station_times, False),
+    for title, times_by_action, with_failures in (
+        ("Answers of the CSMS", report_data.message_statistics.csms_times, True),
+        ("Answers of the station", report_data.message_statistics.station_times, False),
     ):
         yield f"<h3>{title}</h3>"
-        if not known:
-            yield _render_paragraph("Nothing was asked.")
+        if not times_by_action:
+            yield _render_paragraph("No requests.")
             continue
         columns = [
-            ("Action", ""), ("Answers", _NUMBER_CLASS), ("Least", _NUMBER_CLASS), ("Mean", _NUMBER_CLASS),
-            ("95 % within", _NUMBER_CLASS), ("Most", _NUMBER_CLASS),
+            ("Action", ""), ("Answers", _NUMBER_CLASS), ("Shortest", _NUMBER_CLASS), ("Mean", _NUMBER_CLASS),
+            ("95 % within", _NUMBER_CLASS), ("Longest", _NUMBER_CLASS),
         ]  # fmt: skip
-        columns += [("Attempts that failed", _NUMBER_CLASS)] if failing else []
+        columns += [("Failed attempts", _NUMBER_CLASS)] if with_failures else []
         yield render_table(
             columns,
-            (_response_time_cells(name, one, failing) for name, one in sorted(known.items())),
+            (
+                _response_time_cells(action, times, with_failures)
+                for action, times in sorted(times_by_action.items())
+            ),
         )
 
 
@@ -455,40 +484,40 @@ def _response_time_cells(
 
 
 def render_starts(report_data: ReportData) -> Iterator[str]:
-    yield '<h2 id="life">Starts and clock</h2>'
+    yield '<h2 id="starts">Starts and clock</h2>'
     if not report_data.starts:
-        yield _render_paragraph("The program ran from beginning to end.")
+        yield _render_paragraph("The program did not start in this range.")
     else:
-        columns = (("Started, UTC", _NOWRAP_CLASS), ("Entry", _NUMBER_CLASS), ("Nobody there for", _NUMBER_CLASS),
-                   ("Release", ""), ("Why", ""))  # fmt: skip
+        columns = (("Started, UTC", _NOWRAP_CLASS), ("Entry", _NUMBER_CLASS), ("Not running for", _NUMBER_CLASS),
+                   ("Release", ""), ("Cause", ""))  # fmt: skip
         yield render_table(
             columns,
             (
-                (format_moment(one.moment_ms), format_seq(one.seq),
-                 NO_VALUE if one.gap_ms is None else format_duration(one.gap_ms),
-                 escape_text(one.release), escape_text(one.why))
-                for one in report_data.starts
+                (format_moment(start.moment_ms), format_seq(start.seq),
+                 NO_VALUE if start.gap_ms is None else format_duration(start.gap_ms),
+                 escape_text(start.release), escape_text(start.cause))
+                for start in report_data.starts
             ),
             caption=_newest_caption("start", report_data.starts_count, len(report_data.starts)),
         )  # fmt: skip
     if not report_data.clock_changes:
-        yield _render_paragraph("The clock was not moved.")
+        yield _render_paragraph("The clock was not changed.")
         return
     yield render_table(
         (
-            ("Clock moved, UTC", _NOWRAP_CLASS),
+            ("Clock changed, UTC", _NOWRAP_CLASS),
             ("Entry", _NUMBER_CLASS),
             ("By", _NUMBER_CLASS),
-            ("Who", ""),
+            ("Source", ""),
         ),
         (
             (
-                format_moment(one.moment_ms),
-                format_seq(one.seq),
-                _format_step(one.step_ms),
-                escape_text(one.source),
+                format_moment(change.moment_ms),
+                format_seq(change.seq),
+                _format_step(change.step_ms),
+                escape_text(change.source),
             )
-            for one in report_data.clock_changes
+            for change in report_data.clock_changes
         ),
         caption=_newest_caption(
             "change", report_data.clock_changes_count, len(report_data.clock_changes)
@@ -504,38 +533,38 @@ def _newest_caption(noun: str, count: int, listed_count: int) -> str:
     return f"The newest {listed_count} of {count:,} {noun}s." if count > listed_count else ""
 
 
-# --- How it is counted ---------------------------------------------------------------------------
+# --- How uptime is counted ---------------------------------------------------------------------------
 
 COUNTING_RULES: Final = (
-    "<b>Up</b> is an EVSE while a transaction is open there and no fault forbids energy, or while "
-    "the program runs, the CSMS has accepted the station, the link is open, nobody has taken the "
-    "EVSE out of service and no fault forbids energy. Everything else is <b>outage</b>.",
-    "A program that broke off is down from its last entry on: nothing later shows it up. So is "
-    "the time behind the journal's last entry, if the range goes on. Time before the first start "
-    "is not counted at all.",
-    "An outage is <b>excluded</b> while each of its causes is proven by the journal to be one the "
-    "rule excludes, or began while such a one lasted: mains lost or a phase missing (electric "
-    "utility service interruption), the EV's own emergency stop (fault of the vehicle), the "
-    "installation of firmware that was ordered for a time to come (scheduled maintenance).",
-    "What the journal cannot prove is <b>counted, but may be claimed</b> by whoever has other "
-    "evidence: taken out of service by the CSMS, a host without supply, a program ended on site, "
-    "doors, a tilted dispenser, sessions an EV broke off, mains out of its limits.",
-    "A link that is down is never excluded: the rule names no network. Power below the rule's "
-    "minimum is not judged; faults that lower it stand in the table of faults.",
-    "Milliseconds are counted; minutes are rounded for print, percentages are cut, never rounded "
-    "up.",
-    "Times are UTC as the CSMS told it, also where the station's clock was wrong until then: "
-    "uptime says how far away a moment was. A ≈ stands where nobody had told it in that run.",
+    "An EVSE is <b>up</b> while a transaction is open and no fault blocks charging; or while the "
+    "program runs, the CSMS has accepted the station, the link is open, the status of the EVSE is "
+    "Available or Occupied, and no reset waits. Everything else is <b>outage</b>.",
+    "While no program runs, the EVSE is down from the last entry on, because no later entry shows "
+    "it up. The same holds for the time between the last entry of the journal and the end of the "
+    "range. Time before the first start is not counted.",
+    "An outage is <b>excluded</b> while the journal proves that each of its causes is one that the "
+    "rule excludes, or that it began during such a cause: mains lost or a phase missing (electric "
+    "utility service interruption), emergency stop by the EV (fault of the vehicle), installation "
+    "of firmware ordered for a time (scheduled maintenance).",
+    "An outage that the journal cannot prove to be excluded is counted. It is <b>claimable</b> if "
+    "the operator may have other evidence: set to Inoperative by the CSMS, host without supply, "
+    "program ended on site, doors, tilted dispenser, sessions aborted by the EV, mains out of "
+    "limits.",
+    "A lost link is never excluded: the rule does not mention networks. Power below the rule's "
+    "minimum is not assessed; faults that reduce it are in the table of faults.",
+    "Milliseconds are counted. Minutes are rounded for display, percentages are truncated.",
+    "Times are UTC as given by the CSMS, also where the station's clock was wrong at the time: "
+    "uptime gives the distance. ≈ marks times of a run before the CSMS had set the clock.",
 )
 
 
 def render_counting_rules(report_data: ReportData) -> Iterator[str]:
-    yield '<h2 id="counting">How this is counted</h2>'
+    yield '<h2 id="counting-rules">How uptime is counted</h2>'
     yield (
         '<div class="formula">uptime = ((minutes of the range − (outage − excluded)) / minutes of '
         "the range) × 100 &nbsp; (a year has 525,600)</div>"
     )
-    yield f'<ul class="how">{"".join(f"<li>{one}</li>" for one in COUNTING_RULES)}</ul>'
+    yield f'<ul class="how">{"".join(f"<li>{rule}</li>" for rule in COUNTING_RULES)}</ul>'
     if report_data.sessions.ended_count > sessions.LISTED_SESSIONS_MAX:
         total = format_kwh(report_data.sessions.energy_wh)
         yield _render_paragraph(

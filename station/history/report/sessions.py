@@ -1,4 +1,8 @@
-"""Which sessions were there, and what did each come to?"""
+"""Sessions of a range: transactions with energy, state of charge and highest power.
+
+The records are those of the export (`TransactionRecords`), so both give the same energies. Times are
+corrected times.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ from station.history.report.clock_corrections import ms_to_datetime
 
 LISTED_SESSIONS_MAX: Final = 1_000  # the newest; `station export` has all
 STOP_REASONS_MAX: Final = 60  # ReasonEnumType has 17
-CORRECTED_EVENTS: Final = (TransactionStarted, CallQueued)  # whose time the account takes over
+CORRECTED_EVENTS: Final = (TransactionStarted, CallQueued)  # their times go into a record
 HANDLES: Final = frozenset(
     (
         MeterRead, EvIdentified, CableReported, ClockStepped, ClockCorrected, Started,
@@ -44,7 +48,7 @@ HANDLES: Final = frozenset(
 
 @dataclass
 class ReportedSession:
-    """A session as a page tells it."""
+    """A row of the table of sessions."""
 
     record: TransactionRecord
     energy_wh: Decimal | None
@@ -58,12 +62,10 @@ class ReportedSession:
 
 
 class ReportedSessions:
-    """The sessions that ended in a range, as an export tells them, and those still open.
-
-    `ever`: the range has no end, so that what ended with the last entry belongs to it.
-    """
+    """The sessions that ended in a range, as in an export, and those still open at its end."""
 
     def __init__(self, since_ms: int, until_ms: int, *, open_ended: bool) -> None:
+        """`open_ended`: the range has no end; a session ended by the last entry belongs to it."""
         self._since, self._until, self._open_ended = (
             ms_to_datetime(since_ms),
             ms_to_datetime(until_ms),
@@ -72,18 +74,16 @@ class ReportedSessions:
         self._records = TransactionRecords()
         self._clock_quality = ClockQuality()
         self._open_sessions: dict[str, ReportedSession] = {}
-        self._transaction_by_evse: dict[int, str] = {}  # evse_id -> its transaction
+        self._transaction_by_evse: dict[int, str] = {}  # evse_id -> transactionId
         self._register_by_evse: dict[int, Decimal] = {}
-        self._soc_by_evse: dict[
-            int, int | None
-        ] = {}  # as the EV said before there was a transaction
+        self._soc_by_evse: dict[int, int | None] = {}  # last SoC, also before a transaction
         self._listed_sessions: deque[ReportedSession] = deque(maxlen=LISTED_SESSIONS_MAX)
         self.ended_count = 0
         self.energy_wh = Decimal(0)
         self.stop_reasons: Counter[str] = Counter()
 
     def apply(self, entry: Entry, moment_ms: int) -> None:
-        """Take an entry in; its time is set right."""
+        """Apply an entry; `moment_ms` is its corrected time."""
         quality = self._clock_quality.assess_time(entry)
         if isinstance(entry.event, CORRECTED_EVENTS):
             at = ms_to_datetime(moment_ms)
@@ -97,79 +97,82 @@ class ReportedSessions:
                 self._soc_by_evse[evse_id] = soc
             case CableReported(evse_id=evse_id, plugged_in=False):
                 self._soc_by_evse.pop(evse_id, None)
-            case TransactionStarted(transaction_id=name, evse_id=evse_id):
-                self._transaction_by_evse[evse_id] = name
-                self._find_session(name).soc_first = self._soc_by_evse.get(evse_id)
+            case TransactionStarted(transaction_id=transaction_id, evse_id=evse_id):
+                self._transaction_by_evse[evse_id] = transaction_id
+                self._find_session(transaction_id).soc_first = self._soc_by_evse.get(evse_id)
             case AuthorizationBoundToEvse(evse_id=evse_id) if 0 in self._transaction_by_evse:
                 self._transaction_by_evse[evse_id] = self._transaction_by_evse.pop(0)
-            case CallQueued(transaction_event=mark) if mark and mark.event_type == "Ended":
-                self._transaction_by_evse = {evse: one for evse, one in self._transaction_by_evse.items()
-                            if one != mark.transaction_id}  # fmt: skip
+            case CallQueued(transaction_event=summary) if summary and summary.event_type == "Ended":
+                self._transaction_by_evse = {
+                    evse_id: transaction_id
+                    for evse_id, transaction_id in self._transaction_by_evse.items()
+                    if transaction_id != summary.transaction_id
+                }
 
     def _find_session(self, transaction_id: str) -> ReportedSession:
-        blank = TransactionRecord(transaction_id, 0, self._since, "", "", 0, 0)
-        return self._open_sessions.setdefault(transaction_id, ReportedSession(blank, None))
+        empty_record = TransactionRecord(transaction_id, 0, self._since, "", "", 0, 0)
+        return self._open_sessions.setdefault(transaction_id, ReportedSession(empty_record, None))
 
     def _on_meter_read(self, read: MeterRead) -> None:
         self._register_by_evse[read.evse_id] = read.energy_wh
-        name = self._transaction_by_evse.get(read.evse_id)
+        transaction_id = self._transaction_by_evse.get(read.evse_id)
         if read.soc_percent is not None:
             self._soc_by_evse[read.evse_id] = read.soc_percent
-        if name is None:
+        if transaction_id is None:
             return
-        visit = self._find_session(name)
+        session = self._find_session(transaction_id)
         if read.soc_percent is not None:
-            if visit.soc_first is None:
-                visit.soc_first = read.soc_percent
-            visit.soc_last = read.soc_percent
+            if session.soc_first is None:
+                session.soc_first = read.soc_percent
+            session.soc_last = read.soc_percent
         if read.power_w is not None:
-            visit.power_max_w = max(visit.power_max_w or read.power_w, read.power_w)
+            session.power_max_w = max(session.power_max_w or read.power_w, read.power_w)
 
     def _end_session(self, record: TransactionRecord) -> None:
-        visit = self._open_sessions.pop(record.transaction_id, None) or ReportedSession(
-            record, None
-        )
-        visit.record = record
-        visit.energy_wh = _subtract_registers(record.start_wh, record.stop_wh)
-        ended = record.ended_at
-        assert ended is not None, "what is not over is not complete"
-        if not self._is_in_range(ended):
+        session = self._pop_session(record)
+        session.energy_wh = _subtract_registers(record.start_wh, record.stop_wh)
+        assert record.ended_at is not None, "a complete record has an end"
+        if not self._is_in_range(record.ended_at):
             return
         self.ended_count += 1
-        if visit.energy_wh is not None:
+        if session.energy_wh is not None:
             try:
-                self.energy_wh = EXACT_CONTEXT.add(self.energy_wh, visit.energy_wh)
+                self.energy_wh = EXACT_CONTEXT.add(self.energy_wh, session.energy_wh)
             except DecimalException:
-                visit.energy_wh = None  # what no meter gives is in no sum, and not told either
+                session.energy_wh = None  # an impossible register: not shown and not summed
         reason = record.stopped_reason or "Local"
-        room = reason in self.stop_reasons or len(self.stop_reasons) < STOP_REASONS_MAX
-        self.stop_reasons[reason if room else "(others)"] += 1
-        self._listed_sessions.append(visit)
+        is_counted = reason in self.stop_reasons or len(self.stop_reasons) < STOP_REASONS_MAX
+        self.stop_reasons[reason if is_counted else "(others)"] += 1
+        self._listed_sessions.append(session)
+
+    def _pop_session(self, record: TransactionRecord) -> ReportedSession:
+        session = self._open_sessions.pop(record.transaction_id, None)
+        if session is None:
+            return ReportedSession(record, None)
+        session.record = record
+        return session
 
     def _is_in_range(self, at: datetime) -> bool:
         return self._since <= at and (self._open_ended or at < self._until)
 
     def close(self) -> None:
-        """The range is over: what the CSMS has not confirmed, and what is still open."""
-        for session in self._records.finish(open_ended=True):
-            if session.ended_at is not None:
-                self._end_session(session)
+        """End of the range: add sessions that are not confirmed, and those still open."""
+        for record in self._records.finish(open_ended=True):
+            if record.ended_at is not None:
+                self._end_session(record)
                 continue
-            visit = self._open_sessions.pop(session.transaction_id, None) or ReportedSession(
-                session, None
+            session = self._pop_session(record)
+            session.energy_wh = _subtract_registers(
+                record.start_wh, self._register_by_evse.get(record.evse_id)
             )
-            visit.record = session
-            visit.energy_wh = _subtract_registers(
-                session.start_wh, self._register_by_evse.get(session.evse_id)
-            )
-            self._listed_sessions.append(visit)
+            self._listed_sessions.append(session)
 
     def __iter__(self) -> Iterator[ReportedSession]:
-        """In order of their beginning."""
+        """The listed sessions in order of their start."""
         return iter(
             sorted(
                 self._listed_sessions,
-                key=lambda one: (one.record.started_at, one.record.first_seq),
+                key=lambda session: (session.record.started_at, session.record.first_seq),
             )
         )
 
@@ -178,7 +181,7 @@ class ReportedSessions:
 
 
 def _subtract_registers(start_wh: Decimal | None, stop_wh: Decimal | None) -> Decimal | None:
-    """The exact difference of two registers; None: one is missing, or is none a meter gives."""
+    """The exact difference of two registers; None: one is missing or impossible."""
     if start_wh is None or stop_wh is None:
         return None
     try:

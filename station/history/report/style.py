@@ -1,4 +1,4 @@
-"""How does the page look? One sheet for light, dark and paper; no font or picture is fetched."""
+"""Style sheet of the report page for light, dark and print. No font or image is fetched."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",mo
 abbr{text-decoration:none}
 .tag{display:inline-block;border:1px solid currentColor;border-radius:3px;font-size:.86em;
   line-height:1.35;padding:0 5px;white-space:nowrap}
-.tag.counted,.tag.stops{color:var(--bad)}
+.tag.counted,.tag.blocks{color:var(--bad)}
 .tag.claimable{color:var(--warn)}
-.tag.excluded,.tag.goes{color:var(--good)}
+.tag.excluded,.tag.allows{color:var(--good)}
 .formula{font-size:14px;background:var(--faint);border-radius:6px;padding:10px 14px;margin:8px 0;
   overflow-x:auto;white-space:nowrap}
 ul.how{padding-left:20px;max-width:90ch}

@@ -1,8 +1,8 @@
-"""What of a long range fits into a drawing?
+"""Contents of the timeline of an EVSE, in cells.
 
-The range is laid out in rows of equal length, each row in COLUMNS cells. A cell keeps the worst
-state, the highest power and the last state of charge that fell into it, so that no fault is lost
-in a drawing however long the range is, and memory is that of the drawing.
+The range is divided into rows of equal length, each with ROW_CELLS cells. A cell keeps the worst
+state, the highest power and the last state of charge within its time. So a fault is visible however
+long the range is, and memory does not depend on the range.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ from typing import Final, Literal, NamedTuple
 from station.history.report.clock_corrections import datetime_to_ms, ms_to_datetime
 from station.history.report.evse_condition import EvseState
 
-ROW_CELLS: Final = 1000  # cells of a row: one unit of the drawing each
+ROW_CELLS: Final = 1000  # cells of a row; a cell is one unit of the drawing
 ROWS_MAX: Final = 14
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
-SINGLE_ROW_MAX_MS: Final = 30 * HOUR_MS  # up to here one row is enough
+SINGLE_ROW_MAX_MS: Final = 30 * HOUR_MS  # up to this length one row is used
 ROW_LENGTHS_MS: Final = (DAY_MS, 7 * DAY_MS, 28 * DAY_MS, 364 * DAY_MS)
-_FIRST_MONDAY_MS: Final = 4 * DAY_MS  # 1970-01-05: where weeks begin
+_FIRST_MONDAY_MS: Final = 4 * DAY_MS  # 1970-01-05: weeks begin on Monday
 
 STATES_BY_SEVERITY: Final[tuple[EvseState, ...]] = (
     "none", "available", "occupied", "suspended", "charging", "offline", "out_of_service", "not_running", "faulted",
 )  # fmt: skip
-READING_HOLD_MAX_MS: Final = 900_000  # a reading is journaled at least so often while energy flows
+READING_HOLD_MAX_MS: Final = (
+    900_000  # readings are recorded more often than this while energy flows
+)
 
 MarkKind = Literal["fault", "other_fault", "clock", "start"]
-MARK_CELLS: Final = 8  # marks of a kind closer than this are one
+MARK_CELLS: Final = 8  # closer marks of one kind are merged
 
 
 class Grid(NamedTuple):
-    """Where rows begin, and how long they are. Moments and milliseconds."""
+    """Position and length of the rows, in milliseconds."""
 
     since_ms: int
     until_ms: int
@@ -43,7 +45,7 @@ class Grid(NamedTuple):
         return (moment_ms - self.origin_ms) * ROW_CELLS // self.row_ms
 
     def find_end_cell(self, moment_ms: int) -> int:
-        """The cell behind a span that ends at a moment."""
+        """The first cell after a period that ends at this time."""
         return -((self.origin_ms - moment_ms) * ROW_CELLS // self.row_ms)
 
     def row_start_ms(self, row: int) -> int:
@@ -51,7 +53,7 @@ class Grid(NamedTuple):
 
 
 def create_grid(since_ms: int, until_ms: int) -> Grid:
-    """Rows of a day, a week, four weeks or 52, as many as are needed; a short range is one row."""
+    """Rows of a day, a week, 4 or 52 weeks, as many as needed; a short range is one row."""
     length = max(until_ms - since_ms, 1)
     if length <= SINGLE_ROW_MAX_MS:
         return Grid(since_ms, until_ms, since_ms, length, 1)
@@ -68,16 +70,16 @@ def create_grid(since_ms: int, until_ms: int) -> Grid:
 
 
 class Mark(NamedTuple):
-    """Something that happened at a moment; `times` of them stand too close to be drawn apart."""
+    """An event at a time, or several of one kind that are too close to be drawn separately."""
 
     kind: MarkKind
-    moment_ms: int
+    moment_ms: int  # of the first
     text: str
     occurrences: int
 
 
 class CellRun(NamedTuple):
-    """Cells of a row that look the same, `first` to before `end`."""
+    """Consecutive cells of a row with the same value."""
 
     first_cell: int
     end_cell: int
@@ -85,13 +87,13 @@ class CellRun(NamedTuple):
 
 
 class EvseTimeline:
-    """The drawing of an EVSE, as it fills."""
+    """Cells and marks of one EVSE."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         size = grid.rows * ROW_CELLS
         self._state_levels = bytearray(size)
-        self._link_levels = bytearray(size)  # 0: no word, 1: up, 2: down
+        self._link_levels = bytearray(size)  # 0: unknown, 1: up, 2: down
         self._power_w: list[int] = [-1] * size
         self._soc_percent: list[int] = [-1] * size
         self._marks: dict[tuple[MarkKind, int], Mark] = {}
@@ -105,7 +107,7 @@ class EvseTimeline:
         self._raise_level(self._link_levels, began_ms, ended_ms, 1 if is_up else 2)
 
     def add_power(self, began_ms: int, ended_ms: int, power_w: int) -> None:
-        """Held from one reading to the next."""
+        """Power from one reading to the next."""
         for cell in self._cell_range(began_ms, min(ended_ms, began_ms + READING_HOLD_MAX_MS)):
             self._power_w[cell] = max(self._power_w[cell], power_w)
 
@@ -116,13 +118,12 @@ class EvseTimeline:
     def add_mark(self, kind: MarkKind, moment_ms: int, text: str) -> None:
         if not self.grid.since_ms <= moment_ms <= self.grid.until_ms:
             return
-        place = (
+        key = (
             kind,
             min(self.grid.find_cell(moment_ms), len(self._state_levels) - 1) // MARK_CELLS,
         )
-        known = self._marks.get(place)
-        first = known or Mark(kind, moment_ms, text, 0)
-        self._marks[place] = first._replace(occurrences=first.occurrences + 1)
+        first = self._marks.get(key) or Mark(kind, moment_ms, text, 0)
+        self._marks[key] = first._replace(occurrences=first.occurrences + 1)
 
     def _cell_range(self, began_ms: int, ended_ms: int) -> range:
         began_ms, ended_ms = max(began_ms, self.grid.since_ms), min(ended_ms, self.grid.until_ms)
@@ -135,10 +136,10 @@ class EvseTimeline:
             if levels[cell] < level:
                 levels[cell] = level
 
-    # --- Looking ---------------------------------------------------------------------------------
+    # --- Reading ---------------------------------------------------------------------------------
 
     def state_runs(self, row: int) -> Iterator[CellRun]:
-        """What the EVSE was, run by run."""
+        """Runs of equal states."""
         for first, end, level in _split_runs(self._state_levels, row):
             if level:
                 yield CellRun(first, end, STATES_BY_SEVERITY[level])
@@ -149,17 +150,17 @@ class EvseTimeline:
                 yield CellRun(first, end, "up" if level == 1 else "down")
 
     def power_runs(self, row: int) -> list[tuple[int, int, int]]:
-        """(first cell, end, W), where there was any reading."""
-        return [one for one in _split_runs(self._power_w, row) if one[2] >= 0]
+        """(first cell, end, W), where there is a reading."""
+        return [run for run in _split_runs(self._power_w, row) if run[2] >= 0]
 
     def soc_runs(self, row: int) -> list[tuple[int, int, int]]:
-        """(first cell, end, %)."""
-        return [one for one in _split_runs(self._soc_percent, row) if one[2] >= 0]
+        """(first cell, end, %), where there is a reading."""
+        return [run for run in _split_runs(self._soc_percent, row) if run[2] >= 0]
 
     def row_marks(self, row: int) -> list[Mark]:
-        found = [one for (_, place), one in self._marks.items()
-                 if place * MARK_CELLS // ROW_CELLS == row]  # fmt: skip
-        return sorted(found, key=lambda one: (one.moment_ms, one.kind))
+        marks = [mark for (_, group), mark in self._marks.items()
+                 if group * MARK_CELLS // ROW_CELLS == row]  # fmt: skip
+        return sorted(marks, key=lambda mark: (mark.moment_ms, mark.kind))
 
     @property
     def power_max_w(self) -> int:

@@ -1,7 +1,8 @@
-"""What does the time line of an EVSE look like? Pure SVG, without a script.
+"""SVG drawing of the timeline of an EVSE, without scripts.
 
-Each row of the grid is a drawing of its own, so that a printer may break between them. States are
-told by colour, pattern and letter at once, marks by shape; everything has a title.
+Each row of the grid is a separate drawing, so that a page can break between rows. A state has a
+color, a pattern and a letter, a mark has a shape: the drawing is readable in black and white.
+Everything has a title.
 """
 
 from __future__ import annotations
@@ -32,32 +33,32 @@ from station.history.report.timeline import (
 MARGIN_LEFT, MARGIN_RIGHT = 92, 44  # beside the cells
 WIDTH = MARGIN_LEFT + ROW_CELLS + MARGIN_RIGHT
 MARKS_Y, STATES_Y, STATES_HEIGHT, LINK_Y, LINK_HEIGHT, CURVES_Y = 8, 18, 18, 38, 4, 48
-CURVES_HEIGHT, SINGLE_CURVES_HEIGHT = 36, 150  # a row of many, and one alone
+CURVES_HEIGHT, SINGLE_CURVES_HEIGHT = 36, 150  # in one of several rows, and in a single row
 ROW_GAP: Final = 10
-LETTER_WIDTH_MIN, CHARACTER_WIDTH = 11, 6.3  # room that a letter alone needs, and each of a word
+LETTER_WIDTH_MIN, CHARACTER_WIDTH = 11, 6.3  # of a letter alone, and of each character of a word
 
-# Distances of ticks, the shortest first; a row has four to twelve.
+# Distances of ticks, ascending; a row has four to twelve ticks.
 TICK_STEPS_MS: Final = (
     *(1, 2, 5, 10, 20, 50, 100, 200, 500),
-    *(each * 1_000 for each in (1, 2, 5, 10, 15, 30)),
-    *(each * 60_000 for each in (1, 2, 5, 10, 15, 30)),
-    *(each * HOUR_MS for each in (1, 2, 3, 6, 12)),
-    *(each * DAY_MS for each in (1, 2, 7, 14, 28, 91, 182, 364, 3_640)),
+    *(count * 1_000 for count in (1, 2, 5, 10, 15, 30)),
+    *(count * 60_000 for count in (1, 2, 5, 10, 15, 30)),
+    *(count * HOUR_MS for count in (1, 2, 3, 6, 12)),
+    *(count * DAY_MS for count in (1, 2, 7, 14, 28, 91, 182, 364, 3_640)),
 )
 TICKS_MAX: Final = 12
 
 POWER_SCALES_W: Final = tuple(
-    each * 10**zeros for zeros in range(7) for each in (1, 2, 3, 4, 5, 6, 8)
+    digit * 10**zeros for zeros in range(7) for digit in (1, 2, 3, 4, 5, 6, 8)
 )
 
 MARK_GLYPHS: Final[dict[MarkKind, tuple[str, str]]] = {
-    "fault": ("M-5-5h10l-5 9z", "Fault that stops a charge"),
+    "fault": ("M-5-5h10l-5 9z", "Fault that blocks charging"),
     "other_fault": ("M-4-4h8l-4 7z", "Other fault"),
-    "clock": ("M0-5l5 5l-5 5l-5-5z", "Clock moved"),
+    "clock": ("M0-5l5 5l-5 5l-5-5z", "Clock changed"),
     "start": ("M-1-6h2v12h-2zM1-6l6 3.5l-6 3.5z", "Program started"),
 }
 
-# Patterns over the colour of a state: what a black and white print shows of it.
+# Patterns over the color of a state, for prints in black and white.
 STATE_PATTERNS: Final[dict[str, str]] = {
     "suspended": '<path d="M0 6h6" class="ink"/>',
     "offline": '<circle cx="1.5" cy="1.5" r="1.1" class="dot"/>'
@@ -70,7 +71,7 @@ STATE_PATTERNS: Final[dict[str, str]] = {
 
 
 def render_definitions() -> str:
-    """The patterns, once for the page."""
+    """The patterns, defined once per page."""
     patterns = "".join(
         f'<pattern id="p-{name}" width="6" height="6" patternUnits="userSpaceOnUse">'
         f'<rect width="6" height="6" class="c-{name}"/>{lines}</pattern>'
@@ -82,7 +83,7 @@ def render_definitions() -> str:
 
 
 def render_legend() -> str:
-    """What the drawings mean."""
+    """The legend of the drawings."""
     states = "".join(
         f'<li><svg width="26" height="16" aria-hidden="true">{_render_swatch(state)}</svg>{name}</li>'
         for state, (name, _) in STATE_LABELS.items()
@@ -95,7 +96,7 @@ def render_legend() -> str:
     lines = "".join(
         f'<li><svg width="26" height="16" aria-hidden="true">{drawn}</svg>{name}</li>'
         for drawn, name in (
-            ('<rect y="4" width="26" height="10" class="power"/>', "Power, the highest"),
+            ('<rect y="4" width="26" height="10" class="power"/>', "Highest power"),
             ('<path d="M0 8h26" class="soc"/>', "State of charge"),
             ('<rect y="6" width="26" height="4" class="l-up"/>', "Link up"),
             ('<rect y="6" width="26" height="4" class="l-down"/>', "Link down"),
@@ -113,15 +114,15 @@ def _render_swatch(state: EvseState) -> str:
 
 
 def render_timeline(timeline: EvseTimeline, evse_id: int, power_max_w: int) -> str:
-    """All rows of an EVSE, with an axis below."""
+    """All rows of an EVSE with an axis below."""
     rows = "".join(_render_row(timeline, row, power_max_w) for row in range(timeline.grid.rows))
-    name = f"Time line of EVSE {evse_id}"
+    name = f"Timeline of EVSE {evse_id}"
     return f'<div class="timeline" role="group" aria-label="{name}">{rows}{_render_axis(timeline.grid)}</div>'
 
 
 def choose_power_scale_w(power_w: int) -> int:
-    """The least round number of watts that has room for all."""
-    return next((one for one in POWER_SCALES_W if one >= max(power_w, 1_000)), power_w)
+    """The smallest scale that covers a power."""
+    return next((scale_w for scale_w in POWER_SCALES_W if scale_w >= max(power_w, 1_000)), power_w)
 
 
 # --- A row ---------------------------------------------------------------------------------------
@@ -160,8 +161,8 @@ def _render_labels(
     grid: Grid, row: int, curve_height: int, power_max_w: int, has_soc: bool
 ) -> Iterator[str]:
     yield f'<text x="0" y="{STATES_Y + 13}" class="rowname">{_row_name(grid, row)}</text>'
-    most = f"{format_kilowatts(power_max_w)} kW"
-    yield f'<text x="{MARGIN_LEFT - 8}" y="{CURVES_Y + 8}" class="scale end">{most}</text>'
+    scale = f"{format_kilowatts(power_max_w)} kW"
+    yield f'<text x="{MARGIN_LEFT - 8}" y="{CURVES_Y + 8}" class="scale end">{scale}</text>'
     yield f'<text x="{MARGIN_LEFT - 8}" y="{CURVES_Y + curve_height}" class="scale end">0</text>'
     if has_soc:
         x = MARGIN_LEFT + ROW_CELLS + 6
@@ -170,7 +171,7 @@ def _render_labels(
 
 
 def _render_out_of_range(grid: Grid, row: int, curve_height: int) -> Iterator[str]:
-    """The part of a row that lies before or behind the range."""
+    """The parts of a row before and after the range."""
     first = max(0, min(ROW_CELLS, grid.find_cell(grid.since_ms) - row * ROW_CELLS))
     end = max(0, min(ROW_CELLS, grid.find_end_cell(grid.until_ms) - row * ROW_CELLS))
     for x, width in ((0, first), (end, ROW_CELLS - end)):
@@ -196,7 +197,7 @@ def _render_state(grid: Grid, row: int, run: CellRun) -> str:
         f'class="b-{run.value}"><title>{_describe_run(grid, row, run, name)}</title></rect>'
     )
     if run.value == "available" and width < ROW_CELLS // 8:
-        return shape  # the quiet state needs no letter
+        return shape  # a short Available needs no letter
     label = name if width > CHARACTER_WIDTH * len(name) + 8 else letter
     if width < LETTER_WIDTH_MIN:
         return shape
@@ -205,10 +206,10 @@ def _render_state(grid: Grid, row: int, run: CellRun) -> str:
 
 
 def _describe_run(grid: Grid, row: int, run: CellRun, label: str) -> str:
-    """A run in words; a cell is as exact as a drawing is."""
-    begins = grid.row_start_ms(row)
-    since = max(grid.since_ms, begins + run.first_cell * grid.row_ms // ROW_CELLS)
-    until = min(grid.until_ms, begins + run.end_cell * grid.row_ms // ROW_CELLS)
+    """A run as text, with the accuracy of a cell."""
+    row_start_ms = grid.row_start_ms(row)
+    since = max(grid.since_ms, row_start_ms + run.first_cell * grid.row_ms // ROW_CELLS)
+    until = min(grid.until_ms, row_start_ms + run.end_cell * grid.row_ms // ROW_CELLS)
     return f"{label}: about {format_duration(until - since)}, from {format_moment(since)} to {format_moment(until)} UTC"
 
 
@@ -222,7 +223,7 @@ def _render_link(grid: Grid, row: int, run: CellRun) -> str:
 
 def _render_mark(grid: Grid, row: int, mark: Mark) -> str:
     x = MARGIN_LEFT + (mark.moment_ms - grid.row_start_ms(row)) * ROW_CELLS // grid.row_ms
-    more = f" and {mark.occurrences - 1} more close by" if mark.occurrences > 1 else ""
+    more = f" and {mark.occurrences - 1} more nearby" if mark.occurrences > 1 else ""
     title = f"{format_moment(mark.moment_ms)} UTC: {escape_text(mark.text)}{more}"
     path, _ = MARK_GLYPHS[mark.kind]
     return (
@@ -235,27 +236,27 @@ def _render_mark(grid: Grid, row: int, mark: Mark) -> str:
 
 
 def _render_power(runs: list[tuple[int, int, int]], power_max_w: int, curve_height: int) -> str:
-    """Steps over the base line, tenths of a unit."""
-    base, behind = CURVES_Y + curve_height, -1
+    """Steps above the base line, in tenths of a unit."""
+    base, last_end = CURVES_Y + curve_height, -1
     path: list[str] = []
     for first, end, power_w in runs:
         y = _format_tenths(base * 10 - min(power_w, power_max_w) * curve_height * 10 // power_max_w)
-        if first != behind:
+        if first != last_end:
             path.append((f"V{base}z" if path else "") + f"M{MARGIN_LEFT + first} {base}")
         path.append(f"V{y}H{MARGIN_LEFT + end}")
-        behind = end
+        last_end = end
     return f'<path d="{"".join(path)}V{base}z" class="power"/>' if path else ""
 
 
 def _render_soc(runs: list[tuple[int, int, int]], curve_height: int) -> str:
-    base, behind = CURVES_Y + curve_height, -1
+    base, last_end = CURVES_Y + curve_height, -1
     path: list[str] = []
     for first, end, percent in runs:
         y = _format_tenths(base * 10 - min(max(percent, 0), 100) * curve_height // 10)
         path.append(
-            f"{'L' if first == behind else 'M'}{MARGIN_LEFT + first} {y}H{MARGIN_LEFT + end}"
+            f"{'L' if first == last_end else 'M'}{MARGIN_LEFT + first} {y}H{MARGIN_LEFT + end}"
         )
-        behind = end
+        last_end = end
     return f'<path d="{"".join(path)}" class="soc"/>' if path else ""
 
 
@@ -267,28 +268,29 @@ def _format_tenths(tenths: int) -> str:
 
 
 def _render_axis(grid: Grid) -> str:
-    """Named ticks. Where rows are days or longer, they count from the beginning of the row."""
-    named = "".join(
+    """Labels of the ticks. For rows of a day or longer they count from the start of the row."""
+    labels = "".join(
         f'<text x="{MARGIN_LEFT + x}" y="10" class="tick">{name}</text>'
         for x, name in _place_ticks(grid, 0)
     )
-    return f'<svg class="axis" viewBox="0 0 {WIDTH} 16" aria-hidden="true">{named}</svg>'
+    return f'<svg class="axis" viewBox="0 0 {WIDTH} 16" aria-hidden="true">{labels}</svg>'
 
 
 def _place_ticks(grid: Grid, row: int) -> Iterator[tuple[int, str]]:
     step_ms = next(
-        (one for one in TICK_STEPS_MS if grid.row_ms <= one * TICKS_MAX), TICK_STEPS_MS[-1]
+        (step_ms for step_ms in TICK_STEPS_MS if grid.row_ms <= step_ms * TICKS_MAX),
+        TICK_STEPS_MS[-1],
     )
-    begins = grid.row_start_ms(row)
-    alone = grid.rows == 1
+    row_start_ms = grid.row_start_ms(row)
+    is_single = grid.rows == 1
     midnight = datetime_to_ms(
-        ms_to_datetime(begins).replace(hour=0, minute=0, second=0, microsecond=0)
+        ms_to_datetime(row_start_ms).replace(hour=0, minute=0, second=0, microsecond=0)
     )
-    offset = -((begins - midnight) % step_ms) % step_ms if alone else 0
+    offset = -((row_start_ms - midnight) % step_ms) % step_ms if is_single else 0
     for distance in range(offset, grid.row_ms + 1, step_ms):
         yield (
             distance * ROW_CELLS // grid.row_ms,
-            _tick_label(grid, begins + distance, distance, step_ms),
+            _tick_label(grid, row_start_ms + distance, distance, step_ms),
         )
 
 

@@ -1,10 +1,21 @@
-"""How long was each EVSE up, and what is the evidence for every minute that is not counted?
+"""Uptime of an EVSE over a range, with the evidence for every excluded outage.
 
 US 23 CFR 680.116 (b)(3): uptime = ((M - (outage - excluded)) / M) x 100, where M is the 525,600
-minutes of a year; here those of the range. An outage is a span in which a port is neither online
-and available nor in use. A span of it is excluded only if each of its causes is a ground the
-journal proves, or began while such a ground covered it: the port would otherwise have been
-operational. What an operator may be able to show by other means is told apart, but counted.
+minutes of a year; here, the length of the range.
+
+An outage is a period in which the EVSE is neither online and available nor in use: its state is in
+`OUTAGE_STATES`. A period has causes (`evse_condition`), and its verdict is the first that applies:
+
+1. excluded: each cause has a ground that the journal proves, or began while a proven ground that
+   covers its consequences held. The rule wants a port that would otherwise have been operational,
+   so one cause without a ground makes the whole period count. A cause that was there before the
+   covering ground is not a consequence of it.
+2. claimable: the same with grounds that an operator may be able to prove by other evidence.
+   Claimable time is counted; the page shows the uptime with and without it.
+3. counted: everything else.
+
+Consecutive periods with the same verdict and grounds are one outage. Milliseconds are counted;
+a percentage is truncated, so 97 % is reached or it is not.
 """
 
 from __future__ import annotations
@@ -27,26 +38,26 @@ from station.history.report.evse_condition import (
 
 Verdict = Literal["excluded", "claimable", "counted"]
 
-CAUSES_MAX: Final = 20  # of an outage that are told
-LISTED_OUTAGES_MAX: Final = 400  # spans of a kind that are told one by one; the longest of them
+CAUSES_MAX: Final = 20  # of an outage that are listed
+LISTED_OUTAGES_MAX: Final = 400  # longest outages of a verdict that are listed
 _HUNDRED = Decimal(100)
-_PERCENT_STEP = Decimal("0.001")  # of a percentage, rounded down: 97 % is reached or it is not
+_PERCENT_STEP = Decimal("0.001")  # of a percentage, rounded down
 
 
 class Outage(NamedTuple):
-    """A span for which an EVSE could not be used and that counts one way."""
+    """A period in which an EVSE could not be used, with one verdict."""
 
     duration_ms: int
-    began_ms: int  # moment
+    began_ms: int  # corrected time
     ended_ms: int
-    ended_seq: int  # entry that ended it; 0: the range did
+    ended_seq: int  # entry that ended it; 0: the end of the range
     causes: tuple[OutageCause, ...]
     verdict: Verdict
 
     @property
     def grounds(self) -> tuple[str, ...]:
-        """What it is excluded for, or may be."""
-        names = (one.ground.name for one in self.causes if one.ground)
+        """Grounds for which it is excluded or claimable."""
+        names = (cause.ground.name for cause in self.causes if cause.ground)
         return tuple(dict.fromkeys(names)) if self.verdict != "counted" else ()
 
 
@@ -67,26 +78,26 @@ class UptimeTally:
 
     @property
     def uptime_percent(self) -> Decimal | None:
-        """In percent, as the rule counts; None: there is nothing to count."""
+        """In percent, as the rule counts; None: the range is empty."""
         return floor_percent(self.whole_ms - (self.outage_ms - self.excluded_ms), self.whole_ms)
 
     @property
     def claimable_uptime_percent(self) -> Decimal | None:
-        """The same if the operator can show whatever the journal cannot prove."""
+        """Uptime if the operator can prove every claimable outage."""
         return floor_percent(
             self.whole_ms - (self.outage_ms - self.excluded_ms - self.claimable_ms), self.whole_ms
         )
 
 
 def floor_percent(part: int, whole: int) -> Decimal | None:
-    """Rounded down: what falls short of a bound must not look as if it reached it."""
+    """A share in percent, rounded down, so that it does not seem to reach a bound it misses."""
     if not whole:
         return None
     return (Decimal(part) * _HUNDRED / Decimal(whole)).quantize(_PERCENT_STEP, ROUND_DOWN)
 
 
 class LongestOutages:
-    """The longest outages of a kind; of the others, how many and how long."""
+    """The longest outages of a verdict; number and total length of the others."""
 
     def __init__(self) -> None:
         self._longest: list[tuple[int, int, Outage]] = []
@@ -103,8 +114,9 @@ class LongestOutages:
         self.others_ms += shortest[0]
 
     def __iter__(self) -> Iterator[Outage]:
-        """In order of time."""
-        return iter(sorted((one for _, _, one in self._longest), key=lambda one: one.began_ms))
+        """The listed outages in order of time."""
+        outages = (outage for _, _, outage in self._longest)
+        return iter(sorted(outages, key=lambda outage: outage.began_ms))
 
     def __len__(self) -> int:
         return len(self._longest) + self.others_count
@@ -112,17 +124,17 @@ class LongestOutages:
 
 @dataclass
 class EvseUptime:
-    """The account of an EVSE."""
+    """Tallies and outages of one EVSE."""
 
     evse_id: int
     total: UptimeTally = field(default_factory=UptimeTally)
     tally_by_month: dict[str, UptimeTally] = field(default_factory=dict)  # as 2026-11
     ms_by_state: Counter[EvseState] = field(default_factory=Counter)  # milliseconds
-    outage_count: int = 0  # whole ones, whatever their causes
+    outage_count: int = 0  # uninterrupted outages, whatever their causes and verdicts
     excluded_outages: LongestOutages = field(default_factory=LongestOutages)
     counted_outages: LongestOutages = field(default_factory=LongestOutages)
-    _open_outage: Outage | None = None  # it may go on
-    _previous_end_ms: int = -1  # where the outage before ended
+    _open_outage: Outage | None = None  # the next period may continue it
+    _previous_end_ms: int = -1  # end of the previous outage
 
     def add_period(
         self,
@@ -132,20 +144,20 @@ class EvseUptime:
         state: EvseState,
         causes: tuple[OutageCause, ...],
     ) -> None:
-        """Enter a span of one state. Spans come in order."""
-        ms = ended_ms - began_ms
-        if ms <= 0 or state == "none":
+        """Add a period of one state. Periods come in order."""
+        duration_ms = ended_ms - began_ms
+        if duration_ms <= 0 or state == "none":
             return
-        self.ms_by_state[state] += ms
+        self.ms_by_state[state] += duration_ms
         verdict = decide_verdict(causes) if state in OUTAGE_STATES else None
-        self.total.add_period(ms, verdict)
-        for month, its_ms in _split_by_month(began_ms, ended_ms):
-            self.tally_by_month.setdefault(month, UptimeTally()).add_period(its_ms, verdict)
+        self.total.add_period(duration_ms, verdict)
+        for month, month_ms in _split_by_month(began_ms, ended_ms):
+            self.tally_by_month.setdefault(month, UptimeTally()).add_period(month_ms, verdict)
         if verdict is None:
             return
         self.outage_count += began_ms != self._previous_end_ms
         self._previous_end_ms = ended_ms
-        outage = Outage(ms, began_ms, ended_ms, ended_seq, causes, verdict)
+        outage = Outage(duration_ms, began_ms, ended_ms, ended_seq, causes, verdict)
         if self._open_outage is not None and _is_continued(self._open_outage, outage):
             self._open_outage = _merge_outages(self._open_outage, outage)
         else:
@@ -153,7 +165,7 @@ class EvseUptime:
             self._open_outage = outage
 
     def close(self) -> None:
-        """List the outage that was entered last: nothing can prolong it any more."""
+        """Add the last outage to its list; no period continues it."""
         if self._open_outage is not None:
             (
                 self.excluded_outages
@@ -169,7 +181,7 @@ def _is_continued(outage: Outage, following: Outage) -> bool:
 
 
 def _merge_outages(outage: Outage, following: Outage) -> Outage:
-    """Both as one, with the causes of both."""
+    """One outage with the causes of both."""
     causes = tuple(dict.fromkeys((*outage.causes, *following.causes)))[:CAUSES_MAX]
     return following._replace(
         duration_ms=outage.duration_ms + following.duration_ms,
@@ -179,37 +191,40 @@ def _merge_outages(outage: Outage, following: Outage) -> Outage:
 
 
 def decide_verdict(causes: Iterable[OutageCause]) -> Verdict:
-    """Whether an outage with these causes counts."""
-    known = tuple(causes)
-    proven = [one for one in known if one.ground and one.ground.is_proven]
-    if _is_explained(known, proven):
+    """The verdict on a period with these causes; see the rules above."""
+    all_causes = tuple(causes)
+    proven = [cause for cause in all_causes if cause.ground and cause.ground.is_proven]
+    if _is_explained(all_causes, proven):
         return "excluded"
-    grounds = [one for one in known if one.ground]
-    return "claimable" if _is_explained(known, grounds) else "counted"
+    with_ground = [cause for cause in all_causes if cause.ground]
+    return "claimable" if _is_explained(all_causes, with_ground) else "counted"
 
 
-def _is_explained(causes: tuple[OutageCause, ...], grounds: list[OutageCause]) -> bool:
-    """Whether each cause is a ground, or the consequence of one."""
-    covering = [one.seq for one in grounds if _require_ground(one).covers_consequences]
-    since = min(covering, default=None)
-    return bool(grounds) and all(
-        one in grounds or (since is not None and one.seq > since) for one in causes
+def _is_explained(causes: tuple[OutageCause, ...], with_ground: list[OutageCause]) -> bool:
+    """Whether each cause has one of these grounds, or is the consequence of one."""
+    covering = [cause.seq for cause in with_ground if _require_ground(cause).covers_consequences]
+    since_seq = min(covering, default=None)
+    return bool(with_ground) and all(
+        cause in with_ground or (since_seq is not None and cause.seq > since_seq)
+        for cause in causes
     )
 
 
 def _require_ground(cause: OutageCause) -> ExclusionGround:
-    assert cause.ground is not None, "asked of grounds only"
+    assert cause.ground is not None, cause
     return cause.ground
 
 
 def _split_by_month(began_ms: int, ended_ms: int) -> Iterator[tuple[str, int]]:
-    """The span, cut where calendar months (UTC) meet."""
+    """The parts of a period by calendar month (UTC)."""
     while began_ms < ended_ms:
         at = ms_to_datetime(began_ms)
-        first = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        if (first.year, first.month) == (9999, 12):
-            end = ended_ms  # the calendar goes no further
+        month_start = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        if (month_start.year, month_start.month) == (9999, 12):
+            end_ms = ended_ms  # end of the calendar
         else:
-            end = min(ended_ms, datetime_to_ms((first + timedelta(days=32)).replace(day=1)))
-        yield f"{at:%Y-%m}", end - began_ms
-        began_ms = end
+            end_ms = min(
+                ended_ms, datetime_to_ms((month_start + timedelta(days=32)).replace(day=1))
+            )
+        yield f"{at:%Y-%m}", end_ms - began_ms
+        began_ms = end_ms

@@ -400,11 +400,9 @@ def test_a_fault_of_the_program_closes_the_station_and_says_so(
     told = explain_entry(
         history_of(station_with_failing_rule), last_status_call(station_with_failing_rule).seq
     )
-    assert told.answers[0].startswith("Because the program has a fault, in ")
+    assert told.answers[0].startswith("Because rule ")
     station_with_failing_rule.when(presented(CAROL, evse_id=1))
-    assert "Because the program has a fault, in " in answers_about(
-        station_with_failing_rule, AuthorizationRefused
-    )
+    assert "Because rule " in answers_about(station_with_failing_rule, AuthorizationRefused)
 
 
 def test_a_message_that_cannot_be_read_any_more_says_so() -> None:
@@ -532,7 +530,7 @@ def test_a_transaction_tells_its_beginning_changes_end_and_messages(session: Sta
         "(E01.FR.03 or E01.FR.05).",
         "It ended because the stop button was pressed (E07.FR.05, then E06.FR.03 or E06.FR.06).",
     )
-    assert "Of its 3 messages the CSMS has answered 3." in told.answers
+    assert "The CSMS has answered 3 of its 3 messages." in told.answers
     lines = told.sections[-1].lines
     assert [one.split(",")[0] for one in lines if one.startswith("seqNo")] == [
         "seqNo 0 Started (Authorized",
@@ -573,7 +571,7 @@ def test_an_entry_that_cannot_be_read_leaves_a_gap_and_no_error(session: Station
         causes = build_causal_graph(rest.values())
         torn = History(causes, rest.get)
         for seq in entries:
-            unread = explain_entry(torn, seq).heading == f"Entry {seq}: it cannot be read"
+            unread = explain_entry(torn, seq).heading == f"Entry {seq}: cannot be read"
             assert unread is (seq == missing)
         if name in causes.entries_by_transaction:
             assert name in explain_transaction(torn, name).heading

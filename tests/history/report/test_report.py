@@ -140,7 +140,11 @@ def test_no_power_is_told_where_none_was_read_while_energy_flowed(
         meter_read(1, "1000", power_w=power_w), time_passed(seconds=9), meter_read(1, "1176", power_w="0"),
         presented(ALICE, evse_id=1), charging_stopped(1), cable_unplugged(1),
     )  # fmt: skip
-    row = check_page(station, tmp_path).text.partition("Most, kW")[2].partition("StopAuthorized")[0]
+    row = (
+        check_page(station, tmp_path)
+        .text.partition("Highest power, kW")[2]
+        .partition("StopAuthorized")[0]
+    )
     assert f"176{told}–" in row
 
 
@@ -343,7 +347,7 @@ def test_what_is_missing_is_told_on_the_page(busy_station: Station, tmp_path: Pa
         connection.execute("UPDATE entry SET body = '{' WHERE seq = 70")
     facts = report_facts_of([], tmp_path)
     assert [one.partition(":")[0] for one in facts.problems] == ["entry 60", "entry 70"]
-    assert "not whole" in PageChecker(render_page(facts)).text
+    assert "The journal is damaged" in PageChecker(render_page(facts)).text
 
 
 def test_a_range_without_a_moment_of_the_journal_is_no_report(

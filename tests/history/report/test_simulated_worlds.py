@@ -233,7 +233,7 @@ def test_moments_are_true_though_the_clock_was_not(
     reported_day: tuple[SimulatedDay, ReportData],
 ) -> None:
     _, facts = reported_day
-    assert [one.step_ms for one in facts.clock_changes if one.source == "the host's"] == [
+    assert [one.step_ms for one in facts.clock_changes if one.source == "host"] == [
         pytest.approx(step_s * 1000, abs=5) for _, step_s in CLOCK_STEPS
     ]
     last = max(facts.sessions, key=lambda one: one.record.started_at)
@@ -245,7 +245,7 @@ def test_moments_are_true_though_the_clock_was_not(
 def test_the_starts_are_those_of_the_lives(reported_day: tuple[SimulatedDay, ReportData]) -> None:
     lived, facts = reported_day
     assert facts.starts_count == lived.world.process_starts == 2
-    assert facts.starts[-1].why == "the host lost its power supply or was rebooted"
+    assert facts.starts[-1].cause == "the host lost its power supply or was rebooted"
     assert facts.starts[-1].gap_ms is not None
     assert 0 <= ms_to_s(facts.starts[-1].gap_ms) - (HOST_DOWN[1] - HOST_DOWN[0]) < SLACK_S
 
