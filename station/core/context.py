@@ -105,7 +105,7 @@ ResultHandler = Callable[[Context, int, Any], Iterator[Decision]]  # entry of th
 
 
 def encode_raw(message: Datatype) -> msgspec.Raw:
-    """A message as it stands in the payload of a frame."""
+    """A message as the payload of a frame."""
     return msgspec.Raw(encode(message))
 
 

@@ -2,7 +2,7 @@
 
 `decide` is pure and total: an observation in any state gives entries and never an exception. It
 applies the observation to the state, runs every rule of `RULES` once in order, and turns what a
-rule yields into entries whose cause is the observation.
+rule yields into entries with the observation as their cause.
 
 What a rule may see
     `ctx.entry` is the observation, also for the rules after the first. `ctx.state` holds the
@@ -378,7 +378,7 @@ RULE_SECTIONS: Final = (
             ),
             RuleRow(
                 l_firmware.start_installation,
-                "after the CSMS was told that the EVSEs are Unavailable. L01.FR.07",
+                "after the CSMS has received that the EVSEs are Unavailable. L01.FR.07",
             ),
             RuleRow(
                 l_firmware.order_update_restart,

@@ -172,7 +172,7 @@ def is_transaction_ended(entries: Iterable[Entry]) -> bool:
 
 
 def metered_evse_ids(entries: Iterable[Entry]) -> set[int]:
-    """The EVSEs whose register one of the entries carries."""
+    """The EVSEs with a register that one of the entries carries."""
     evse_ids: set[int] = set()
     for entry in entries:
         match entry.event:

@@ -1,6 +1,6 @@
 """The desired state: how the hardware, the link and the jobs should be after a commit.
 
-`compute_desired_state` is pure and computes it after every commit from the state alone. It says how
+`compute_desired_state` is pure and computes it after every commit from the state alone. It is how
 things should be, not what to do next: power path, link, timer and jobs act on the difference
 between it and what they have done, so a restart needs no list of half-done orders. An action counts
 as done when an observation reports it.
@@ -100,7 +100,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     restart_reason: str | None = None  # BootReasonEnumType of the next run
     firmware: DesiredFirmware | None = None
     log_upload: LogUpload | None = None  # the log to upload
-    customer_request: CustomerRequest | None = None  # whose data is to be searched
+    customer_request: CustomerRequest | None = None  # the person to search the journal for
     references_to_erase: tuple[str, ...] = ()  # of personal values to erase now
     certificates: tuple[CertificateInstalled, ...] = ()
     failure: str = ""  # why this is the safe state

@@ -2,7 +2,7 @@
 
 A status is computed only here. `core/blocks/g_availability.py` reports the result
 to the CSMS; `station/history` uses the same functions for `export states` and `report`, so what the
-CSMS was told and what the history shows cannot differ.
+CSMS received and what the history shows cannot differ.
 
 A connector has the status of the first cause in `STATUS_CAUSES` that holds; it is Available if none
 holds. The order matters:

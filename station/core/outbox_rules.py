@@ -133,7 +133,7 @@ def fail_by_call_error(ctx: Context, flight: CallInFlight, reason: str) -> Itera
 
 
 def on_payload_lost(ctx: Context) -> Iterator[Decision]:
-    """Set aside a call whose payload cannot be read, so that the next one can be sent."""
+    """Set aside a call with an unreadable payload, so that the next one can be sent."""
     assert isinstance(ctx.entry.event, CallPayloadLost)
     call_seq, reason = ctx.entry.event.call_seq, ctx.entry.event.reason
     flight = ctx.state.outbox.in_flight

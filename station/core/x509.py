@@ -1,7 +1,7 @@
-"""What does a certificate say, and may the station trust it as a root? (A00.FR.501 to 508, M05)
+"""Parse, check and describe X.509 certificates. A00.FR.501 to 508, M05.
 
-Pure. `cryptography` is imported where it is used: it is a fifth of a cold start, and most runs
-never look at a certificate.
+`cryptography` is imported in the functions that use it: the import takes a fifth of a cold start,
+and most runs of the program parse no certificate.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ class CertificateUnusable(Exception):
 
 
 def pem_blocks(text: str) -> tuple[str, ...]:
-    """The certificates in a PEM text, in its order; what stands between them is left out."""
-    return tuple(f"{found[0]}\n" for found in PEM_BLOCK.finditer(text))
+    """The certificates in a PEM text, in order, without the text between them."""
+    return tuple(f"{block[0]}\n" for block in PEM_BLOCK.finditer(text))
 
 
 def parse_root(
     use: str, pem: str, trusted: Sequence[CertificateInstalled], now: datetime | None
 ) -> CertificateInstalled:
-    """A root certificate, checked, as the store keeps it.
+    """Check a root certificate, and describe it for the state.
 
-    It signs itself, or one of `trusted` signs it: otherwise nobody could tell the hash of its
-    issuer's key, which names it in every message.
+    It must be signed by itself or by one of `trusted`: the hash of its issuer's key identifies it
+    in every message and cannot be computed otherwise.
 
     Args:
         pem: one certificate.
-        now: the station's time; None where it cannot be known yet (A00.FR.308 is then left to
-            the handshake).
+        now: the station's time; None if it is not known yet (A00.FR.308 is then checked in the
+            handshake).
 
     Raises:
-        Unfit: it is no certificate, no CA's, too weak, out of its time, or not signed.
+        CertificateUnusable: not a certificate, not of a CA, too weak, not valid now, or not signed.
     """
     certificate = _load_single(pem)
     _check_ca(certificate)
@@ -63,14 +63,14 @@ def parse_root(
 def parse_own_chain(
     use: str, pem: str, trusted: Sequence[CertificateInstalled], key: str
 ) -> CertificateInstalled:
-    """A certificate of the station with its sub-CAs, leaf first, as the store keeps it.
+    """Check a certificate of the station with its sub-CAs, leaf first, and describe it.
 
     Args:
-        trusted: where the issuer of the last one may be; a station need not hold it.
+        trusted: may have the issuer of the last one; a station need not have it.
         key: reference of its private key.
 
     Raises:
-        Unfit: there is no certificate in it, or the chain is not signed link by link.
+        CertificateUnusable: there is no certificate, or one is not signed by the next.
     """
     chain = tuple(_load_block(block) for block in pem_blocks(pem))
     if not chain:
@@ -81,18 +81,18 @@ def parse_own_chain(
 
 
 def is_valid(certificate: CertificateInstalled, now: datetime) -> bool:
-    """Whether the time is between its two dates."""
-    first, last = (
+    """Whether the time is in the validity period."""
+    not_before, not_after = (
         datetime.fromisoformat(text) for text in (certificate.not_before, certificate.not_after)
     )
-    return first <= now <= last
+    return not_before <= now <= not_after
 
 
-# --- Reading -------------------------------------------------------------------------------------
+# --- Load and check--------------------------------------------------------------------------------
 
 
 def _load_single(pem: str) -> x509.Certificate:
-    """Exactly one: who is trusted must not hide behind somebody else. Erratum 2.7 (2025-01)."""
+    """The only certificate of a text: a second one must not go unnoticed. Erratum 2.7 (2025-01)."""
     blocks = pem_blocks(pem)
     if len(blocks) != 1:
         raise CertificateUnusable(f"holds {len(blocks)} certificates in PEM, not one")
@@ -107,7 +107,7 @@ def _load_block(block: str) -> x509.Certificate:
         certificate.extensions  # noqa: B018 - parsed when they are first read
         certificate.public_key()
         certificate.subject, certificate.issuer  # noqa: B018 - as above
-    except Exception as error:  # whatever a parser of hostile bytes comes up with
+    except Exception as error:  # a parser of hostile bytes may raise anything
         raise CertificateUnusable(f"cannot be read: {type(error).__name__}") from error
     return certificate
 
@@ -118,13 +118,13 @@ def _check_ca(certificate: x509.Certificate) -> None:
     try:
         basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
-        raise CertificateUnusable("is no CA's: it has no basicConstraints") from None
+        raise CertificateUnusable("is not of a CA: it has no basicConstraints") from None
     if not basic.ca:
-        raise CertificateUnusable("is no CA's")
+        raise CertificateUnusable("is not of a CA")
 
 
 def _check_strength(certificate: x509.Certificate) -> None:
-    """A00.FR.501 to 504."""
+    """Key sizes and signature hash. A00.FR.501 to 504."""
     from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
     key = certificate.public_key()
@@ -148,8 +148,8 @@ def _hash_algorithm(certificate: x509.Certificate) -> str:
     try:
         algorithm = certificate.signature_hash_algorithm
     except UnsupportedAlgorithm:
-        raise CertificateUnusable("is signed in an unknown way") from None
-    return algorithm.name if algorithm else ""  # Ed25519 and Ed448 bring their own
+        raise CertificateUnusable("is signed with an unknown algorithm") from None
+    return algorithm.name if algorithm else ""  # Ed25519 and Ed448 have none
 
 
 def _check_validity(certificate: x509.Certificate, now: datetime) -> None:
@@ -166,11 +166,11 @@ def _check_validity(certificate: x509.Certificate, now: datetime) -> None:
 def _require_issuer(
     certificate: x509.Certificate, trusted: Sequence[CertificateInstalled]
 ) -> x509.Certificate:
-    """Who signed it."""
-    found = _find_issuer(certificate, trusted)
-    if found is None:
+    """The certificate that signed it: itself or an installed root."""
+    issuer = _find_issuer(certificate, trusted)
+    if issuer is None:
         raise CertificateUnusable("neither signs itself nor is signed by an installed root")
-    return found
+    return issuer
 
 
 def _find_issuer(
@@ -179,13 +179,13 @@ def _find_issuer(
     """Itself, or the first of the trusted that signed it.
 
     Raises:
-        Unfit: it claims to sign itself, and does not.
+        CertificateUnusable: it names itself as its issuer and is not signed by itself.
     """
     if certificate.subject == certificate.issuer:
         _check_signature(certificate, certificate)
         return certificate
-    for each in trusted:
-        candidate = _load_block(pem_blocks(each.pem)[0])
+    for root in trusted:
+        candidate = _load_block(pem_blocks(root.pem)[0])
         try:
             _check_signature(certificate, candidate)
         except CertificateUnusable:
@@ -205,7 +205,7 @@ def _check_signature(child: x509.Certificate, parent: x509.Certificate) -> None:
         ) from None
 
 
-# --- Describing ----------------------------------------------------------------------------------
+# --- Describe ------------------------------------------------------------------------------------
 
 
 def _build_installed(
@@ -218,15 +218,17 @@ def _build_installed(
     from cryptography.hazmat.primitives.serialization import Encoding
 
     first = chain[0]
-    named = [
-        _hash_certificate(one, by) for one, by in zip(chain, [*chain[1:], last_issuer], strict=True)
+    issuers = [*chain[1:], last_issuer]
+    hashes = [
+        _hash_certificate(certificate, issuer)
+        for certificate, issuer in zip(chain, issuers, strict=True)
     ]
     return CertificateInstalled(
         use=use,
         pem="".join(pem_blocks(pem)),
         sha256=hashlib.sha256(first.public_bytes(Encoding.DER)).hexdigest(),
-        hash_data=named[0],
-        child_hash_data=tuple(one for one in named[1:] if one.issuer_key_hash),
+        hash_data=hashes[0],
+        child_hash_data=tuple(child for child in hashes[1:] if child.issuer_key_hash),
         subject=first.subject.rfc4514_string()[:500],
         issuer=first.issuer.rfc4514_string()[:500],
         not_before=_format_rfc3339(first.not_valid_before_utc),
@@ -238,9 +240,9 @@ def _build_installed(
 def _hash_certificate(
     certificate: x509.Certificate, issuer: x509.Certificate | None
 ) -> CertificateHash:
-    """CertificateHashDataType: the same three that name a certificate in OCSP. RFC 6960 §4.1.1.
+    """The CertificateHashDataType of a certificate, as in an OCSP request. RFC 6960 §4.1.1.
 
-    Without its issuer the hash of the issuer's key stays empty.
+    Without the issuer the hash of the issuer's key is empty.
     """
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.x509 import ocsp

@@ -1,8 +1,8 @@
-"""What is this product, and what may it do?
+"""Product profiles: load one by name or path, with what it inherits, and check it.
 
-A product profile is a TOML file: the certificate's answers, the hardware, the limits, the
-factory defaults. `load` reads one by name (a file beside this one) or by path. A profile may
-inherit another and say only what differs. README, "Product profiles", explains the keys.
+A profile is a TOML file with the answers of the certificate, the hardware, the limits and the
+factory values. A profile may inherit another and contain only the differences. The README in this
+directory explains the keys.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from station.profiles.toml_tables import TableError, convert_table
 __all__ = ["Profile", "ProfileError", "load_profile", "profile_names"]
 
 PROFILE_DIRECTORY = Path(__file__).parent
-INHERITANCE_DEPTH_MAX = 8  # a chain longer than this is a circle
+INHERITANCE_DEPTH_MAX = 8  # a longer chain is taken for a circle
 
 
 def profile_names() -> tuple[str, ...]:
     """The profiles that come with the program."""
-    with_name = (path for path in PROFILE_DIRECTORY.glob("*.toml") if path.stem != "device_model")
-    return tuple(sorted(path.stem for path in with_name))
+    stems = (path.stem for path in PROFILE_DIRECTORY.glob("*.toml"))
+    return tuple(sorted(stem for stem in stems if stem != "device_model"))
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
-    """A product profile, complete: inherited, typed and checked.
+    """A product profile with everything it inherits, typed and checked.
 
     Args:
         name_or_path: `evs-flash-300`, or the path of a file ending in `.toml`.
@@ -47,8 +47,8 @@ def load_profile(name_or_path: str | Path) -> Profile:
         rows = convert_table(catalogue, DeviceModelFile).component
     except TableError as error:
         raise ProfileError(f"{path.name}: {error}") from None
-    for complaint in find_contradictions(profile):
-        raise ProfileError(f"{path.name}: {complaint}")
+    for contradiction in find_contradictions(profile):
+        raise ProfileError(f"{path.name}: {contradiction}")
     return msgspec.structs.replace(profile, component=(*rows, *profile.component))
 
 
@@ -56,13 +56,12 @@ def _resolve_path(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix == ".toml":
         return path
-    inside = PROFILE_DIRECTORY / f"{path.name}.toml"
     if str(name_or_path) not in profile_names():
         raise ProfileError(
-            f"{name_or_path} is not a profile; there are {', '.join(profile_names())}, or give the path"
-            " of a .toml file"
+            f"{name_or_path} is not a profile; there are {', '.join(profile_names())}, or give the"
+            " path of a .toml file"
         )
-    return inside
+    return PROFILE_DIRECTORY / f"{path.name}.toml"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -76,30 +75,33 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _read_with_parents(path: Path) -> dict[str, Any]:
-    """The file with everything it inherits; lists are replaced whole, tables are merged."""
+    """The file merged with what it inherits: tables are merged, lists are replaced whole."""
     chain = [_read_toml(path)]
     while parent := chain[-1].pop("inherits", None):
         if len(chain) > INHERITANCE_DEPTH_MAX:
-            raise ProfileError(f"{path.name}: inherits in a circle; take one `inherits` out")
-        beside = path.parent / str(parent)
-        chain.append(_read_toml(beside if beside.suffix == ".toml" else _resolve_path(str(parent))))
+            raise ProfileError(f"{path.name}: inherits in a circle; remove one `inherits`")
+        parent_path = path.parent / str(parent)
+        if parent_path.suffix != ".toml":
+            parent_path = _resolve_path(str(parent))
+        chain.append(_read_toml(parent_path))
     merged: dict[str, Any] = {}
     for raw in reversed(chain):
-        merged.pop("certificate", None)  # a product is certified as it is, not by descent
+        merged.pop("certificate", None)  # a certificate is for one product, never inherited
         merged = _merge_tables(merged, raw)
     return merged
 
 
 def _merge_tables(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
-    both = {
+    merged = {
         key: _merge_tables(base[key], override[key])
         for key in base.keys() & override.keys()
         if isinstance(base[key], dict) and isinstance(override[key], dict)
     }
-    return base | override | both
+    return base | override | merged
 
 
 def _read_device_model(path: Path, raw: dict[str, Any]) -> dict[str, Any]:
+    """The device model file: beside the profile, else in this directory."""
     name = str(raw.get("device_model", "device_model.toml"))
-    beside = path.parent / name
-    return _read_toml(beside if beside.exists() else PROFILE_DIRECTORY / name)
+    own = path.parent / name
+    return _read_toml(own if own.exists() else PROFILE_DIRECTORY / name)

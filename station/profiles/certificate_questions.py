@@ -1,8 +1,8 @@
-"""Which questions does a certificate answer?
+"""The questions that a certificate answers, by their ids, and the OCPP values of each.
 
 The ids are those of the certification profiles (Part 5: hardware features, optional features,
-additional questions, other relevant settings), so that the condition of a test case can be
-looked up in a product profile as it stands.
+additional questions, other relevant settings), so that the condition of a test case can be looked
+up in a product profile unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What in a product profile contradicts itself or the specification?"""
+"""Contradictions of a product profile with itself or with the specification."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from station.profiles.toml_tables import unknown_key_message
 
 
 def find_contradictions(profile: Profile) -> Iterator[str]:
-    """What contradicts itself or the specification, one line each."""
+    """Each contradiction as one line for people."""
     sections = (
         ("hardware", profile.hardware, certificate_questions.HARDWARE_FEATURES),
         ("features", profile.features, certificate_questions.OPTIONAL_FEATURES),
@@ -24,7 +24,8 @@ def find_contradictions(profile: Profile) -> Iterator[str]:
             if key not in answers:
                 yield f"[{section}] {key} is missing: {meaning}"
             elif type(answers[key]) is not _answer_type(key):
-                yield f"[{section}] {key} wants {_TYPE_NAMES[_answer_type(key)]}, got {answers[key]!r}"
+                expected = _TYPE_NAMES[_answer_type(key)]
+                yield f"[{section}] {key} needs {expected}, got {answers[key]!r}"
     yield from _check_hardware(profile)
     yield from _check_choices(profile)
 
@@ -49,7 +50,7 @@ def _answer_type(question: str) -> type:
 def _check_hardware(profile: Profile) -> Iterator[str]:
     count, most = profile.certificate_answer("HFS-8"), profile.supply.power_max_w
     if len(profile.evse) != count:
-        yield f"[hardware] HFS-8 says {count} EVSEs, [[evse]] lists {len(profile.evse)}"
+        yield f"[hardware] HFS-8 has {count} EVSEs, [[evse]] lists {len(profile.evse)}"
     for number, evse in enumerate(profile.evse, start=1):
         if evse.id != number:
             yield f"[[evse]] {number}: id is {evse.id}; EVSEs are numbered from 1 without gaps"
@@ -75,7 +76,7 @@ def _check_choices(profile: Profile) -> Iterator[str]:
         if not any(profile.supports(part) for part in parts):
             yield f"[features] {group}: at least one of {', '.join(parts)} must be true"
     if profile.supports("C-01") and not (profile.supports("C-02") or profile.supports("C-49")):
-        yield "[features] C-01 needs C-02 or C-49: offline there is nobody else to ask"
+        yield "[features] C-01 needs C-02 or C-49: offline nothing else can authorize"
     if "Heartbeat" not in profile.time_sources:
         yield "[features] C-23 must list Heartbeat"
     if profile.limits.network_slots < 2:
@@ -84,8 +85,8 @@ def _check_choices(profile: Profile) -> Iterator[str]:
         ("start_points", profile.transaction.start_points, profile.tx_start_points, "C-09"),
         ("stop_points", profile.transaction.stop_points, profile.tx_stop_points, "C-10"),
     )
-    for key, chosen, offered, group in points:
-        for point in chosen:
+    for key, configured, offered, group in points:
+        for point in configured:
             if point not in offered:
                 yield f"[transaction] {key} has {point}, which {group} does not offer"
     for field in Measurands.__struct_fields__:

@@ -1,6 +1,6 @@
-"""What does a product profile say?
+"""The structs of product profiles and device model files.
 
-The structs of the TOML files in this directory; README, "Product profiles", explains the keys.
+The README in this directory explains the keys.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Answer = bool | int | str | tuple[str, ...]
 
 
 class ProfileError(Exception):
-    """A profile cannot be used. The message is one line: which file, what, what to do."""
+    """A profile is invalid. The message is one line: the file, the error, what to do."""
 
 
 class ProductCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who tested the product, when, and under which numbers. Dates are ISO 8601."""
+    """Certificate of the product: holder, laboratory, numbers. Dates are ISO 8601."""
 
     number: str
     holder: str
@@ -36,7 +36,7 @@ class ProductCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class Nameplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What BootNotification and the nameplate say."""
+    """Texts of BootNotification and of the nameplate."""
 
     designation: str
     model: str
@@ -45,7 +45,7 @@ class Nameplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Supply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The grid connection. A DC station is fed by AC all the same."""
+    """The grid connection, AC also for a DC station."""
 
     phases: int
     power_max_w: int
@@ -72,7 +72,7 @@ class MeasurandChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     supported: tuple[str, ...]
     default: tuple[str, ...]
-    tested: tuple[str, ...] = ()  # what the laboratory saw; no effect on the station
+    tested: tuple[str, ...] = ()  # seen by the laboratory; no effect on the station
 
 
 class Measurands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,14 +86,14 @@ class Measurands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TransactionPoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a transaction begins and ends unless the CSMS changed it."""
+    """Factory values of TxStartPoint and TxStopPoint."""
 
     start_points: tuple[str, ...]
     stop_points: tuple[str, ...]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much at once. The ids of the certificate are in `known.LIMIT_BY_SETTING`."""
+    """Limits of messages, stores and slots. `LIMIT_BY_SETTING` has their ids in the certificate."""
 
     items_per_message_get_report: int
     items_per_message_get_variables: int
@@ -109,7 +109,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ResponseTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of the certificate's response-time table, in seconds; None: not measured."""
+    """A row of the response-time table of the certificate, in seconds; None: not measured."""
 
     name: str
     limit_s: Decimal
@@ -131,34 +131,32 @@ DataType = Literal[
 
 
 class VariableRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One variable of the device model as the file has it; `station.core.device_model.model` makes it real.
+    """One variable of a device model file; `core.device_model.model` makes its definition.
 
-    `value`, `max` and `values` may be a fact of the profile, written `$limits.network_slots`.
-    `when` and `writable` may be a condition on answers, written `C-51 and not C-13`.
+    `value`, `max` and `values` may refer to a fact of the profile: `$limits.network_slots`.
+    `when` and `writable` may be a condition on answers: `C-51 and not C-13`.
     """
 
     name: str
     type: DataType
     instance: str | None = None
-    value: str | None = None  # at the factory
+    value: str | None = None  # factory value
     unit: str | None = None
     min: int | None = None
     max: int | str | None = None
     values: str | None = None  # comma separated
     writable: bool | str = False
-    when: str | None = None  # the variable exists
-    source: str | None = None  # the value is read from the state of the station, by this name
+    when: str | None = None  # condition for the variable to exist
+    source: str | None = None  # name of a measured value: VALUE_SOURCES
     constant: bool = False  # never changes while the station runs
     secret: bool = False  # WriteOnly, never journaled, logged or reported
     reboot: bool = False  # a change takes effect after a reboot
     may_be_empty: bool = False  # of lists
-    rule: str | None = (
-        None  # a further check, by its name in `station.core.device_model.model.RULES`
-    )
+    rule: str | None = None  # name of a further check: VALUE_RULES
 
 
 class ComponentRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One component of the device model, once per `per`."""
+    """One component of the device model, made once for each `per`."""
 
     name: str
     variables: tuple[VariableRow, ...]
@@ -168,26 +166,26 @@ class ComponentRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeviceModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A device-model file."""
+    """A device model file."""
 
     component: tuple[ComponentRow, ...]
 
 
 class VariableOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a profile changes in one variable of the device model: `[[variable]]`."""
+    """A change of one variable of the device model: `[[variable]]` of a profile."""
 
     component: str
     variable: str
     instance: str | None = None  # of the component
     variable_instance: str | None = None
-    evse: int | None = None  # None: every one
+    evse: int | None = None  # None: all
     connector: int | None = None
     value: str | None = None
     writable: bool | None = None
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A product. Everything here is fixed while the station runs."""
+    """A product. Nothing in it changes while the station runs."""
 
     name: str
     device_model: str  # file beside the profile, or beside this module
@@ -206,7 +204,11 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variable: tuple[VariableOverride, ...] = ()
 
     def certificate_answer(self, question: str) -> Answer:
-        """What the certificate answers to HFS-x, C-xx, AQ-x or ORS-x. Raises KeyError."""
+        """The answer to HFS-x, C-xx, AQ-x or ORS-x.
+
+        Raises:
+            KeyError: there is no such question.
+        """
         if question in certificate_questions.LIMIT_BY_SETTING:
             value: Answer = getattr(self.limits, certificate_questions.LIMIT_BY_SETTING[question])
             return value
@@ -216,13 +218,16 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         raise KeyError(question)
 
     def supports(self, question: str) -> bool:
-        """Whether the answer is yes, a list with something in it, or a number above 0."""
+        """Whether the answer is true, a list that is not empty, or a number above 0."""
         return bool(self.certificate_answer(question))
 
     def meets_condition(self, condition: str) -> bool:
         """Whether a condition such as `C-07 or C-08` or `C-51 and not C-13` holds.
 
-        `and` binds tighter than `or`; there are no brackets. Raises ProfileError for an unknown id.
+        `and` binds tighter than `or`; there are no brackets.
+
+        Raises:
+            ProfileError: an unknown question.
         """
         return any(
             all(self._meets_term(term.strip()) for term in group.split(" and "))
@@ -246,32 +251,35 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def security_profiles(self) -> tuple[int, ...]:
-        """What the station may connect with; profile 1 only where C-61 allows it."""
+        """The security profiles the station may use; profile 1 only if C-61 allows it."""
         return (1, 2, 3) if self.supports("C-61") else (2, 3)
 
     @property
     def tx_start_points(self) -> tuple[str, ...]:
-        """C-09."""
+        """TxStartPoint values of the product. C-09."""
         return self._supported_names(certificate_questions.TX_START_POINTS)
 
     @property
     def tx_stop_points(self) -> tuple[str, ...]:
-        """C-10."""
+        """TxStopPoint values of the product. C-10."""
         return self._supported_names(certificate_questions.TX_STOP_POINTS)
 
     @property
     def triggers(self) -> tuple[str, ...]:
-        """C-29. Heartbeat and the certificate triggers are no options and not listed here."""
+        """Messages that TriggerMessage may request. C-29.
+
+        Heartbeat and the certificate triggers are not optional and not listed here.
+        """
         return self._supported_names(certificate_questions.TRIGGERS)
 
     @property
     def local_id_token_types(self) -> tuple[str, ...]:
-        """IdTokenEnumType values that may start a transaction here, C-30 to C-35."""
+        """IdTokenEnumType values that may start a transaction at the station. C-30 to C-35."""
         return self._supported_names(certificate_questions.LOCAL_ID_TOKEN_TYPES)
 
     @property
     def remote_id_token_types(self) -> tuple[str, ...]:
-        """IdTokenEnumType values that may come with RequestStartTransaction, C-36 to C-39."""
+        """IdTokenEnumType values in RequestStartTransaction. C-36 to C-39."""
         return self._supported_names(certificate_questions.REMOTE_ID_TOKEN_TYPES)
 
     @property
@@ -281,27 +289,27 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def time_sources(self) -> tuple[str, ...]:
-        """C-23."""
+        """Time sources. C-23."""
         return _as_tuple(self.certificate_answer("C-23"))
 
     @property
     def cipher_suites(self) -> tuple[str, ...]:
-        """C-41, by their IANA names."""
+        """TLS cipher suites by their IANA names. C-41."""
         return _as_tuple(self.certificate_answer("C-41"))
 
     @property
     def cache_policies(self) -> tuple[str, ...]:
-        """C-54; none: the CSMS has no say in it."""
+        """Policies for replacing cached idTokens; none: the CSMS cannot set one. C-54."""
         return _as_tuple(self.certificate_answer("C-54"))
 
     @property
     def network_slots(self) -> tuple[str, ...]:
-        """The slots SetNetworkProfile may fill, from 1 (B09.FR.06)."""
+        """The slots of SetNetworkProfile, from 1. B09.FR.06."""
         return tuple(str(slot) for slot in range(1, self.limits.network_slots + 1))
 
     @property
     def unlocks_on_ev_side_disconnect(self) -> bool:
-        """C-12.1; a fixed cable has nothing to unlock."""
+        """Whether a detachable cable is unlocked when the EV is disconnected. C-12.1."""
         return self.supports("C-12.1") and self.supports("HFS-1")
 
 

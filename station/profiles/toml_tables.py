@@ -1,7 +1,7 @@
-"""What is wrong with this table, in one line a person can act on?
+"""Convert TOML tables to typed structs, with one-line errors a person can act on.
 
-Converts what a TOML file said into typed structs. The good case costs one call into msgspec;
-only a bad file is walked to find the nearest known key.
+A valid table costs one call into msgspec. Only after an error the table is walked to find unknown
+keys and the nearest known ones.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ Kind = TypeVar("Kind")
 
 
 class TableError(ValueError):
-    """A table says something we cannot take. The message names the place and what to do."""
+    """A table is invalid. The message has the place and what to do."""
 
 
 def convert_table(raw: Mapping[str, Any], struct_type: type[Kind]) -> Kind:
-    """`raw` as a `kind`.
+    """`raw` as a `struct_type`.
 
     Raises:
-        TableError: a key nobody knows, a missing key or a value of the wrong type.
+        TableError: an unknown key, a missing key or a value of the wrong type.
     """
     try:
         return msgspec.convert(raw, struct_type)
     except msgspec.ValidationError as error:
-        stray = next(find_unknown_keys(raw, struct_type), None)
-        raise TableError(stray or explain_error(str(error))) from None
+        unknown_key = next(find_unknown_keys(raw, struct_type), None)
+        raise TableError(unknown_key or explain_error(str(error))) from None
 
 
 def unknown_key_message(key: str, known: Iterable[str], thing: str = "a key") -> str:
-    """Say that `key` means nothing here, and which known one it resembles."""
-    import difflib  # only a bad file pays for this import
+    """The error for an unknown key, with the known one it resembles most."""
+    import difflib  # imported only for an invalid file
 
     names = list(known)
     folded = {name.casefold(): name for name in names}
@@ -45,7 +45,7 @@ def unknown_key_message(key: str, known: Iterable[str], thing: str = "a key") ->
 
 
 def find_unknown_keys(raw: object, expected_type: Any, place: str = "$") -> Iterator[str]:
-    """Each key of `raw` that the struct `kind`, or a struct inside it, does not have."""
+    """Errors for keys of `raw` that the struct type, or a struct inside it, does not have."""
     if (
         isinstance(raw, Mapping)
         and isinstance(expected_type, type)
@@ -64,18 +64,18 @@ def find_unknown_keys(raw: object, expected_type: Any, place: str = "$") -> Iter
 
 
 def toml_location(place: str) -> str:
-    """A msgspec path as the file has it: `$.csms` is `[csms] `, `$.evse[1]` is `[[evse]] 2: `."""
+    """A msgspec path in TOML notation: `$.csms` is `[csms] `, `$.evse[1]` is `[[evse]] 2: `."""
     steps = re.findall(r"\.([\w-]+)|\[(\d+)\]", place)
-    shown = ""
+    location = ""
     for position, (name, index) in enumerate(steps):
         indexed = position + 1 < len(steps) and bool(steps[position + 1][1])
         if index:
-            shown += f"{int(index) + 1}: "
+            location += f"{int(index) + 1}: "
         elif position == 0:
-            shown = f"[[{name}]] " if indexed else f"[{name}] "
+            location = f"[[{name}]] " if indexed else f"[{name}] "
         else:
-            shown += f"{name} "
-    return shown
+            location += f"{name} "
+    return location
 
 
 TYPE_NAMES = {
@@ -91,15 +91,15 @@ TYPE_NAMES = {
 
 
 def explain_error(message: str) -> str:
-    """What msgspec complains of, in the words and places of the file."""
+    """An error of msgspec in the words and places of the file."""
     what, _, place = message.partition(" - at `")
     place = place.rstrip("`") or "$"
     if missing := re.fullmatch(r"Object missing required field `(.+)`", what):
         key = missing[1]
         return f"[{key}] is missing" if place == "$" else f"{toml_location(place)}{key} is missing"
     if wrong := re.fullmatch(r"Expected `(.+)`, got `(.+)`", what):
-        wanted = " or ".join(TYPE_NAMES.get(name, name) for name in wrong[1].split(" | "))
-        return f"{toml_location(place)}wants {wanted}, got {TYPE_NAMES.get(wrong[2], wrong[2])}"
+        expected = " or ".join(TYPE_NAMES.get(name, name) for name in wrong[1].split(" | "))
+        return f"{toml_location(place)}needs {expected}, got {TYPE_NAMES.get(wrong[2], wrong[2])}"
     if value := re.fullmatch(r"Invalid enum value (.+)", what):
         return f"{toml_location(place)}{value[1]} is not one of the known values"
     return f"{toml_location(place)}{what[0].lower()}{what[1:]}"

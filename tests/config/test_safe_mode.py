@@ -51,7 +51,7 @@ def test_before_the_first_start_a_bad_file_is_an_error(tmp_path: Path) -> None:
         (
             '[[variable]]\ncomponent = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\n'
             'value = "5m"\n',
-            'OCPPCommCtrlr.HeartbeatInterval wants an integer of s, got "5m"',
+            'OCPPCommCtrlr.HeartbeatInterval needs an integer of s, got "5m"',
         ),
         ('[[certificate]]\nuse = "CSMSRootCertificate"\nfile = "gone.pem"\n', "gone.pem"),
         ('[firmware]\ninstaller = "gone"\n', "gone"),

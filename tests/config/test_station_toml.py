@@ -178,7 +178,7 @@ BAD = {
     "a key missing": (good_config_with(IDENTITY, ""), "[station] identity is missing"),
     "a wrong type": (
         good_config_with(PASSWORD, f"{PASSWORD}\nsecurity_profile = '1'"),
-        "[csms] security_profile wants a whole number or nothing, got text in quotes",
+        "[csms] security_profile needs a whole number or nothing, got text in quotes",
     ),
     "an empty identity": (
         good_config_with(IDENTITY, 'identity = ""'),
@@ -248,15 +248,15 @@ BAD = {
     ),
     "a short password": (
         good_config_with("0123456789abcdef", "0123456789abcde"),
-        "[csms] password wants at least 16 characters, got 15 characters",
+        "[csms] password needs at least 16 characters, got 15 characters",
     ),
     "a long password": (
         good_config_with("0123456789abcdef", "x" * 41),
-        "[csms] password wants at most 40 characters, got 41 characters",
+        "[csms] password needs at most 40 characters, got 41 characters",
     ),
     "a control character in the password": (
         good_config_with("0123456789abcdef", "0123456789abcdef\\n"),
-        "[csms] password wants no control characters, got 17 characters",
+        "[csms] password needs no control characters, got 17 characters",
     ),
     "a password file that is not there": (
         good_config_with(PASSWORD, 'password_file = "gone"'),
@@ -274,7 +274,7 @@ BAD = {
         good_config_with_variable(
             'component = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = 5'
         ),
-        "[[variable]] 1: value wants text in quotes, got a whole number",
+        "[[variable]] 1: value needs text in quotes, got a whole number",
     ),
     "a key of a variable": (
         good_config_with_variable(
@@ -297,19 +297,19 @@ BAD = {
         good_config_with_variable(
             'component = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = "5m"'
         ),
-        '[[variable]] 1: OCPPCommCtrlr.HeartbeatInterval wants an integer of s, got "5m"',
+        '[[variable]] 1: OCPPCommCtrlr.HeartbeatInterval needs an integer of s, got "5m"',
     ),
     "a variable out of range": (
         good_config_with_variable(
             'component = "OCPPCommCtrlr"\nvariable = "WebSocketPingInterval"\nvalue = "-1"'
         ),
-        '[[variable]] 1: OCPPCommCtrlr.WebSocketPingInterval wants 0 or more, got "-1"',
+        '[[variable]] 1: OCPPCommCtrlr.WebSocketPingInterval needs 0 or more, got "-1"',
     ),
     "a measurand that is not offered": (
         good_config_with_variable(
             'component = "AlignedDataCtrlr"\nvariable = "Measurands"\nvalue = "Frequency"'
         ),
-        "[[variable]] 1: AlignedDataCtrlr.Measurands wants only values of Current.Import,"
+        "[[variable]] 1: AlignedDataCtrlr.Measurands needs only values of Current.Import,"
         "Energy.Active.Export.Register,Energy.Active.Import.Register,Power.Active.Import,SoC,"
         'Voltage, got "Frequency"',
     ),

@@ -142,7 +142,7 @@ BAD = {
     ),
     "an answer of the wrong kind": (
         '[features]\nC-49 = "yes"',
-        "[features] C-49 wants true or false, got 'yes'",
+        "[features] C-49 needs true or false, got 'yes'",
     ),
     "an unknown limit": (
         "[limits]\nnetwork_slot = 4",
@@ -150,7 +150,7 @@ BAD = {
     ),
     "EVSEs miscounted": (
         "[hardware]\nHFS-8 = 3",
-        "[hardware] HFS-8 says 3 EVSEs, [[evse]] lists 2",
+        "[hardware] HFS-8 has 3 EVSEs, [[evse]] lists 2",
     ),
     "a cable the hardware does not have": (
         "[hardware]\nHFS-1 = true",
@@ -181,7 +181,7 @@ BAD = {
     ),
     "offline with nobody to ask": (
         "[features]\nC-49 = false",
-        "[features] C-01 needs C-02 or C-49: offline there is nobody else to ask",
+        "[features] C-01 needs C-02 or C-49: offline nothing else can authorize",
     ),
     "one network slot": (
         "[limits]\nnetwork_slots = 1",
@@ -290,7 +290,7 @@ def test_another_product_is_another_file(tmp_path: Path) -> None:
         ),
         (
             '[[variable]]\ncomponent = "TxCtrlr"\nvariable = "ResumptionTimeout"\nvalue = "5m"',
-            'mine: TxCtrlr.ResumptionTimeout wants an integer of s, got "5m"',
+            'mine: TxCtrlr.ResumptionTimeout needs an integer of s, got "5m"',
         ),
         (
             '[[component]]\nname = "TxCtrlr"\n'

@@ -124,7 +124,7 @@ def end_by_id_token(authorization: Authorization, id_token: IdToken) -> Authoriz
 
 
 def _authorization_of_group(ctx: Context, presentation: IdTokenPresented) -> Authorization | None:
-    """The first authorization on an EVSE whose group is the cached group of the idToken."""
+    """The first authorization on an EVSE that has the cached group of the idToken."""
     group = cached_group(ctx, presentation.id_token)
     for authorization in bound_authorizations(ctx, presentation):
         if group is not None and group_of_authorization(ctx, authorization) == group:

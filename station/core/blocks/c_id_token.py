@@ -13,7 +13,7 @@ means the first of these that fits:
 
 If there is no EVSE left for a new EV driver, the idToken can only be meant to stop (C09.FR.05).
 
-`local_refusal` lists what forbids to start whatever the CSMS would say. It is checked when the
+`local_refusal` lists what forbids to start whatever the CSMS would answer. It is checked when the
 idToken is presented and again when the answer of the CSMS arrives, because the EVSE may be taken by
 then.
 """

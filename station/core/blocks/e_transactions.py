@@ -1,6 +1,6 @@
 """Transactions: start, change, stop, samples, and the answers of the CSMS. Block E.
 
-The rules compare what is true of an EVSE with what the CSMS was told about it, and close the gap.
+The rules compare what is true of an EVSE with what was reported to the CSMS, and close the gap.
 They run after every entry and keep no notes between two entries; what is still open after a restart
 goes on from what is true then.
 
@@ -151,7 +151,7 @@ def _started_trigger_reason(ctx: Context, transaction: Transaction) -> str:
 
 
 def authorize_transactions(ctx: Context) -> Iterator[Decision]:
-    """Add an authorization to a transaction that started without, or whose own ended. E02.FR.20."""
+    """Add an authorization to a transaction that has none, or has none any more. E02.FR.20."""
     for transaction in ctx.state.transactions.open:
         authorization = ctx.state.authorizations.on_evse(transaction.evse_id)
         if authorization is None or transaction.stop_order:
@@ -417,7 +417,7 @@ def _limit_or_suspend(
 
 
 def suspend_at_energy_limit(ctx: Context) -> Iterator[Decision]:
-    """Suspend an authorization whose MaxEnergyOnInvalidId has been used. E05.FR.02, E05.FR.03."""
+    """Suspend an authorization when MaxEnergyOnInvalidId is used up. E05.FR.02, E05.FR.03."""
     for authorization in ctx.state.authorizations.active:
         reading = ctx.state.readings.on_evse(authorization.evse_id or 0)
         until_register_wh = authorization.until_register_wh

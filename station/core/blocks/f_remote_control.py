@@ -164,7 +164,7 @@ def request_stop_transaction(
 
 
 def _stop_without_authorization(ctx: Context, transaction: Transaction) -> Iterator[Decision]:
-    """Stop a transaction that has no active authorization whose end could stop it."""
+    """Stop a transaction that has no active authorization to end."""
     if stops_with_authorization(ctx):
         yield TransactionStopOrdered(
             transaction_id=transaction.transaction_id,

@@ -86,10 +86,9 @@ def out_of_order_due_ms(ctx: Context) -> int | None:
 
 
 def report_statuses(ctx: Context) -> Iterator[Decision]:
-    """Report each connector whose status differs from the last report. G01.FR.03 to 07, B04.
+    """Report each connector with a status other than the last one reported. G01.FR.03 to 07, B04.
 
-    An EVSE whose cable has not been reported since the program started has no status yet, unless a
-    fault blocks it.
+    Until its cable is reported after a start, an EVSE has no status, unless a fault blocks it.
     """
     for evse_id, connector_id in ctx.state.lifecycle.connectors:
         if not _has_status(ctx, evse_id):

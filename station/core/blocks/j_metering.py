@@ -60,7 +60,7 @@ def _enabled_interval_s(ctx: Context, variable: str) -> int:
 
 
 def _queue_aligned_values(ctx: Context) -> Iterator[Decision]:
-    """Queue the newest reading of each EVSE whose cable is known."""
+    """Queue the newest reading of each EVSE that has reported its cable."""
     measurands = ctx.variable_list(ALIGNED_MEASURANDS)
     only_idle = ctx.variable_boolean(SEND_DURING_IDLE)
     if only_idle and ctx.state.transactions.open:

@@ -156,7 +156,7 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "voltage_v": _measurement_reader(lambda read: read.voltage_v),
 }
 
-# component -> devices whose faults are its problems; any other component has those of its EVSE
+# component -> devices with faults that are its problems; others have all faults of their EVSE
 DEVICES_BY_COMPONENT: Final = {
     "TokenReader": {"reader"},
     "FiscalMetering": {"meter"},

@@ -139,7 +139,7 @@ def _request_erasure(id_token: IdToken | None) -> Iterator[Decision]:
 
 
 def erasable_references(ctx: Context) -> tuple[str, ...]:
-    """References whose values are to be erased and no longer needed. N10.FR.03."""
+    """References of values that are to be erased and no longer needed. N10.FR.03."""
     return tuple(
         ref
         for ref in ctx.state.customer_requests.refs_to_erase

@@ -50,7 +50,7 @@ def _fixed_response(response: Datatype) -> CallHandler:
 
 
 def refuse_not_supported(ctx: Context, call: Call, request: Datatype) -> Iterator[Decision]:
-    """For actions whose response has no status for a refusal."""
+    """For actions with a response that has no status for a refusal."""
     yield call_error(call, "NotSupported", f"{call.action} is not supported by this station")
 
 

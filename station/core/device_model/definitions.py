@@ -1,7 +1,7 @@
-"""What is a variable, and which texts may it hold?
+"""Variable definitions, and the checks on them: readable, settable, valid value. B05, B06.
 
-The definitions that `station.core.device_model.model` makes from a profile, and the checks of B05 and B06 on
-one of them: may it be read, may it be set, can it hold this text. Nothing here knows a value.
+`station.core.device_model.model` makes the definitions from a profile. A definition has everything
+about a variable but its value. The checks give a Refusal, or None if the access is allowed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ AttributeType = Literal["Actual", "Target", "MinSet", "MaxSet"]
 Mutability = Literal["ReadOnly", "WriteOnly", "ReadWrite"]
 
 VALUE_SIZE_MAX = 1000  # characters of a value that is set; SetVariableDataType.attributeValue
-SHOWN_CHARACTERS_MAX = 40  # characters of a refused value that we repeat
+SHOWN_CHARACTERS_MAX = 40  # characters of a refused value that its refusal repeats
 INTEGER_MAX = 2**31 - 1  # Part 2 §2.1.4: 32 bit
 
 
 class Component(msgspec.Struct, frozen=True):
-    """A component and where it stands. None: at no EVSE, at no connector, the only instance."""
+    """A component and its place. None: at no EVSE, at no connector, the only instance."""
 
     name: str
     instance: str | None = None
@@ -53,7 +53,7 @@ def _component_sort_key(component: Component) -> tuple[str, int, int, str]:
 
 
 class VariableKey(msgspec.Struct, frozen=True):
-    """Names one variable of one component."""
+    """The key of one variable of one component."""
 
     component: Component
     name: str
@@ -74,11 +74,11 @@ def _variable_sort_key(key: VariableKey) -> tuple[tuple[str, int, int, str], str
 
 
 class Attribute(msgspec.Struct, frozen=True):
-    """One of the up to four values of a variable, and what may be done with it."""
+    """One of the up to four values of a variable, and how it may be accessed."""
 
     type: AttributeType = "Actual"
     mutability: Mutability = "ReadOnly"
-    value: str | None = None  # at the factory
+    value: str | None = None  # factory value
     persistent: bool = False
     constant: bool = False
 
@@ -92,37 +92,37 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
     unit: str | None = None
     min_limit: int | None = None
     max_limit: int | None = None  # of text and lists: the greatest length
-    values: tuple[str, ...] = ()  # what a list may hold, in the order it is reported
-    source: str | None = None  # one of SOURCES
-    rule: str | None = None  # one of RULES
+    values: tuple[str, ...] = ()  # that a list may have, in the order they are reported
+    source: str | None = None  # one of VALUE_SOURCES
+    rule: str | None = None  # one of VALUE_RULES
     secret: bool = False
     reboot_required: bool = False
     may_be_empty: bool = False
 
     @property
     def path(self) -> str:
-        """The name of the Actual value in the journal and in messages to people."""
+        """The name of the Actual value in the journal and in texts for people."""
         return self.key.path
 
     def find_attribute(self, attribute_type: str) -> Attribute | None:
-        """The attribute of that type, None where the variable does not have it."""
-        for each in self.attributes:
-            if each.type == attribute_type:
-                return each
+        """The attribute of that type; None if the variable does not have it."""
+        for attribute in self.attributes:
+            if attribute.type == attribute_type:
+                return attribute
         return None
 
     def attribute_path(self, attribute_type: str = "Actual") -> str:
-        """The key under which `overrides` holds the value: `EVSE@1.Power`, with `#Target`."""
+        """The key of the value in the stored values: `EVSE@1.Power`, with `#Target`."""
         return self.path if attribute_type == "Actual" else f"{self.path}#{attribute_type}"
 
     @property
     def is_settable(self) -> bool:
         """Whether the CSMS may set any of its attributes."""
-        return any(each.mutability != "ReadOnly" for each in self.attributes)
+        return any(attribute.mutability != "ReadOnly" for attribute in self.attributes)
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a variable cannot be read or set: the status, statusInfo.reasonCode and its text."""
+    """The refusal of an access: the status, statusInfo.reasonCode and its text."""
 
     status: Literal["Rejected", "UnknownComponent", "UnknownVariable", "NotSupportedAttributeType"]
     reason_code: str
@@ -131,11 +131,11 @@ class Refusal(msgspec.Struct, frozen=True):
 
 def split_list(text: str) -> tuple[str, ...]:
     """The values of a list variable: `A, B` is ("A", "B"), empty text is none."""
-    return tuple(each.strip() for each in text.split(",")) if text.strip() else ()
+    return tuple(value.strip() for value in text.split(",")) if text.strip() else ()
 
 
 def check_readable(definition: VariableDefinition, attribute_type: str) -> Refusal | None:
-    """Why the CSMS may not read this, None when it may (B06.FR.08, FR.09)."""
+    """Why the CSMS may not read an attribute; None: it may. B06.FR.08, B06.FR.09."""
     attribute = definition.find_attribute(attribute_type)
     if attribute is None:
         return _missing_attribute(definition, attribute_type)
@@ -147,10 +147,9 @@ def check_readable(definition: VariableDefinition, attribute_type: str) -> Refus
 def check_settable(
     definition: VariableDefinition, attribute_type: str, text: str
 ) -> Refusal | None:
-    """Why the CSMS may not set this attribute to this text, None when it may.
+    """Why the CSMS may not set an attribute to a value; None: it may. B05.FR.06 to 09.
 
-    The caller answers RebootRequired instead of Accepted where `definition.reboot` is set.
-    Source: B05.FR.06 to FR.09.
+    The caller answers RebootRequired instead of Accepted if `definition.reboot_required` is set.
     """
     attribute = definition.find_attribute(attribute_type)
     if attribute is None:
@@ -161,10 +160,10 @@ def check_settable(
 
 
 def check_value(definition: VariableDefinition, text: str) -> Refusal | None:
-    """Why this variable can never hold this text, None when it can.
+    """Why a value is invalid for a variable; None: it is valid.
 
-    Type, length, range, list and the rule the variable has of its own. A secret text is never
-    repeated in the refusal.
+    Checks type, length, range, list and the rule of the variable. A secret value is never repeated
+    in the refusal.
     """
     if len(text) > VALUE_SIZE_MAX:
         return _refuse_value(
@@ -172,8 +171,8 @@ def check_value(definition: VariableDefinition, text: str) -> Refusal | None:
         )
     refusal = TYPE_CHECKS[definition.data_type](definition, text)
     if refusal is None and definition.rule:
-        wanted = VALUE_RULES[definition.rule](text)
-        return _refuse_value(definition, text, wanted) if wanted else None
+        expected = VALUE_RULES[definition.rule](text)
+        return _refuse_value(definition, text, expected) if expected else None
     return refusal
 
 
@@ -193,7 +192,7 @@ def _refuse_value(
     else:
         shown = text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
         got = f'got "{shown}"'
-    return Refusal("Rejected", reason_code, f"{definition.path} wants {expected}, {got}")
+    return Refusal("Rejected", reason_code, f"{definition.path} needs {expected}, {got}")
 
 
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")
@@ -220,16 +219,16 @@ def _check_decimal(definition: VariableDefinition, text: str) -> Refusal | None:
 
 
 def _check_range(definition: VariableDefinition, text: str) -> Refusal | None:
-    """B05.FR.08, and the 32 bits of Part 2 §2.1.4 where the variable names no limit."""
+    """The limits of the variable, or the 32 bits of Part 2 §2.1.4. B05.FR.08."""
     least = -INTEGER_MAX - 1 if definition.min_limit is None else definition.min_limit
     most = INTEGER_MAX if definition.max_limit is None else definition.max_limit
     if least <= Decimal(text) <= most:
         return None
     if definition.max_limit is None and definition.min_limit is not None:
-        wanted = f"{least} or more" if Decimal(text) < least else f"at most {most}"
+        expected = f"{least} or more" if Decimal(text) < least else f"at most {most}"
     else:
-        wanted = f"{least} to {most}"
-    return _refuse_value(definition, text, wanted, "ValueOutOfRange")
+        expected = f"{least} to {most}"
+    return _refuse_value(definition, text, expected, "ValueOutOfRange")
 
 
 def _check_boolean(definition: VariableDefinition, text: str) -> Refusal | None:
@@ -259,14 +258,14 @@ def _check_option(definition: VariableDefinition, text: str) -> Refusal | None:
 
 
 def _check_list(definition: VariableDefinition, text: str) -> Refusal | None:
-    """Both a set and a sequence hold each value once; a sequence keeps its order."""
-    chosen = split_list(text)
-    if not chosen and not definition.may_be_empty:
+    """A MemberList and a SequenceList have each value once; a SequenceList keeps its order."""
+    values = split_list(text)
+    if not values and not definition.may_be_empty:
         return _refuse_value(definition, text, f"some of {','.join(definition.values)}")
-    for value in chosen:
+    for value in values:
         if value not in definition.values:
             return _refuse_value(definition, text, f"only values of {','.join(definition.values)}")
-    if len(set(chosen)) < len(chosen):
+    if len(set(values)) < len(values):
         return _refuse_value(definition, text, "each value once")
     return _check_string(definition, text)
 
@@ -290,7 +289,7 @@ TIME_ZONE = re.compile(r"([A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*)?")
 
 
 def _check_password(text: str) -> str | None:
-    """A00.FR.205 with errata 2025-01: any UTF-8; control characters cannot travel (RFC 7617)."""
+    """A00.FR.205 with errata 2025-01: any UTF-8 but control characters (RFC 7617)."""
     if len(text) < PASSWORD_CHARACTERS_MIN:
         return f"at least {PASSWORD_CHARACTERS_MIN} characters"
     if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in text):
@@ -302,7 +301,7 @@ def _pattern_rule(pattern: re.Pattern[str], expected: str) -> Callable[[str], st
     return lambda text: None if pattern.fullmatch(text) else expected
 
 
-# What a rule's variable wants in place of a text, None when the text is good.
+# Name of a rule -> what is expected instead of a value; None: the value is valid.
 VALUE_RULES: dict[str, Callable[[str], str | None]] = {
     "identifier": _pattern_rule(IDENTIFIER, "letters, digits and * - _ = : + | @ . only"),
     "not empty": lambda text: None if text.strip() else "some text",

@@ -1,9 +1,9 @@
-"""Which variables does this station have, and what do they hold?
+"""The device model: all variables of one product, and how to find them. B05, B06.
 
-A `DeviceModel` is made from a product profile once and never changes. Values do not live here:
-what the CSMS or the integrator set comes in as `overrides` (path to text, from the journal),
-what the station measures comes in through a `MeasuredReader` function, everything else is the value at
-the factory. Use cases B05 and B06; `station.core.device_model.reports` has B07 and B08.
+A `DeviceModel` is made from a product profile once and never changes. It holds definitions and no
+values. The value of a variable is, in this order: what the station measures (a `MeasuredReader`
+function, for variables with a source), what the CSMS or the integrator set (`StoredValues`, from
+the state), the factory value of the profile. `station.core.device_model.reports` has B07 and B08.
 """
 
 from __future__ import annotations
@@ -53,46 +53,50 @@ __all__ = [
     "split_list",
 ]
 
-# Where live values come from. The core resolves each for the component it is asked about; one
-# name means the same thing for every component.
+# Sources of measured values, with their meaning; the same for every component.
+# `core/blocks/measured_variables.py` has a function for each.
 VALUE_SOURCES = {
-    "active": "On, pressed, open or locked right now: a boolean.",
-    "auth_cache_bytes": "Bytes the authorization cache holds.",
+    "active": "On, pressed, open or locked: a boolean.",
+    "auth_cache_bytes": "Bytes used by the Authorization Cache.",
     "availability": "Available, Occupied, Reserved, Unavailable or Faulted.",
-    "certificates": "How many certificates are installed.",
-    "clock": "What time it is: RFC 3339, UTC, milliseconds.",
+    "certificates": "Number of installed certificates.",
+    "clock": "The time: RFC 3339, UTC, milliseconds.",
     "current_a": "Current at the output of the EVSE.",
     "energy_export_wh": "The meter's register, from the EV.",
     "energy_import_wh": "The meter's register, to the EV.",
     "ev_connected": "An EV is plugged in: a boolean.",
     "identity": "The station's identity.",
     "insulation_ohm": "Insulation resistance of the DC output.",
-    "message_timeout": "Seconds, where the network connection profile in use names them.",
+    "message_timeout": "Seconds, of the network connection profile in use.",
     "network_slot": "The slot of the network connection profile in use.",
-    "overload": "Derating because of heat or load: a boolean.",
+    "overload": "Power is reduced because of heat or load: a boolean.",
     "pilot_state": "Control pilot, A to F.",
     "power_w": "Power to the EV, or to all of them.",
-    "problem": "Something is wrong with the component: a boolean.",
+    "problem": "The component has a fault: a boolean.",
     "security_profile": "The security profile in use.",
-    "soc_percent": "State of charge as the EV told it.",
-    "temperature_c": "The hottest point of the component.",
-    "tripped": "It acted and wants a person or an operator: a boolean.",
+    "soc_percent": "State of charge as the EV reported it.",
+    "temperature_c": "Temperature at the hottest point of the component.",
+    "tripped": "It tripped and needs a person or an operator: a boolean.",
     "voltage_v": "Voltage at the output of the EVSE.",
 }
 
 
 StoredValues = Mapping[str, str]  # attribute_path to text
-MeasuredReader = Callable[[str, Component], str | None]  # a name of SOURCES; None: not known yet
+MeasuredReader = Callable[[str, Component], str | None]  # one of VALUE_SOURCES; None: unknown
 
 
 class DeviceModel:
-    """All variables of one product, in the order of reports, and how to find them.
+    """All variables of one product, in the order of reports.
 
-    Built once per profile; stations of the same product may share it. Raises ProfileError when
-    a row or a change of the profile makes no sense.
+    Built once per profile; stations of the same product may share it.
     """
 
     def __init__(self, profile: Profile) -> None:
+        """Build the definitions.
+
+        Raises:
+            ProfileError: a row of the profile, or a change in it, is contradictory.
+        """
         self.definitions: tuple[VariableDefinition, ...] = tuple(
             sorted(_build_definitions(profile), key=lambda definition: definition.key)
         )
@@ -101,16 +105,17 @@ class DeviceModel:
             raise ProfileError(f"{profile.name}: {complaint}")
         self._components: dict[object, dict[object, VariableDefinition]] = {}
         for definition in self.definitions:
-            held = self._components.setdefault(_component_lookup_key(definition.key.component), {})
-            held[_variable_lookup_key(definition.key.name, definition.key.instance)] = definition
+            key = definition.key
+            variables = self._components.setdefault(_component_lookup_key(key.component), {})
+            variables[_variable_lookup_key(key.name, key.instance)] = definition
 
     def find_variable(
         self, component: Component, variable: str, instance: str | None = None
     ) -> VariableDefinition | Refusal:
-        """The variable meant, or UnknownComponent or UnknownVariable.
+        """The definition of a variable, or a Refusal: UnknownComponent or UnknownVariable.
 
-        Case does not count (identifierString), and an empty instance is none; without an
-        instance only what has none is meant (B06.FR.06, FR.07, FR.14, FR.15, B05.FR.04, FR.05).
+        Case is ignored (identifierString). An empty instance is no instance; without an instance
+        only a variable without one matches. B06.FR.06, FR.07, FR.14, FR.15, B05.FR.04, FR.05.
         """
         variables = self._components.get(_component_lookup_key(component))
         if variables is None:
@@ -131,11 +136,15 @@ class DeviceModel:
         *,
         evse_id: int | None = None,
     ) -> VariableDefinition:
-        """A variable the program itself needs. Raises KeyError when the profile has it not."""
-        found = self.find_variable(Component(name, evse_id=evse_id), variable, instance)
-        if isinstance(found, Refusal):
-            raise KeyError(found.info)
-        return found
+        """A variable that the program itself needs.
+
+        Raises:
+            KeyError: the profile does not have it.
+        """
+        definition = self.find_variable(Component(name, evse_id=evse_id), variable, instance)
+        if isinstance(definition, Refusal):
+            raise KeyError(definition.info)
+        return definition
 
 
 def _component_lookup_key(component: Component) -> object:
@@ -151,7 +160,7 @@ def _variable_lookup_key(name: str, instance: str | None) -> object:
     return name.casefold(), (instance or "").casefold()
 
 
-# From a profile's rows to definitions.
+# --- From the rows of a profile to definitions ---------------------------------------------------
 
 
 def _build_definitions(profile: Profile) -> Iterator[VariableDefinition]:
@@ -167,10 +176,10 @@ def _build_definitions(profile: Profile) -> Iterator[VariableDefinition]:
 def _find_contradictions(
     profile: Profile, definitions: Sequence[VariableDefinition]
 ) -> Iterator[str]:
-    """What in the rows and changes of the profile makes no sense, one line each."""
+    """Contradictions in the rows and changes of the profile, one line each."""
     paths = [definition.path for definition in definitions]
-    if twice := {path for path, same in pairwise(paths) if path == same}:
-        yield f"two rows make {min(twice)}; their `when` must exclude each other"
+    if duplicates := {path for path, following in pairwise(paths) if path == following}:
+        yield f"two rows make {min(duplicates)}; their `when` must exclude each other"
     for change in profile.variable:
         if not any(_applies_to(change, definition.key) for definition in definitions):
             name = f"{change.component}.{change.variable}"
@@ -189,7 +198,7 @@ def _find_contradictions(
 def _expand_component(
     row: ComponentRow, profile: Profile
 ) -> Iterator[tuple[Component, dict[str, Any]]]:
-    """Where the component stands, and the facts `$evse` and `$connector` mean there."""
+    """The components that a row makes, and the facts `$evse` and `$connector` of each."""
     if row.per == "station":
         yield Component(row.name, row.instance), {}
         return
@@ -198,8 +207,8 @@ def _expand_component(
             yield Component(row.name, row.instance, evse.id), {"evse": evse}
             continue
         for connector in evse.connectors:
-            where = Component(row.name, row.instance, evse.id, connector.id)
-            yield where, {"evse": evse, "connector": connector}
+            component = Component(row.name, row.instance, evse.id, connector.id)
+            yield component, {"evse": evse, "connector": connector}
 
 
 def _build_definition(
@@ -207,8 +216,10 @@ def _build_definition(
 ) -> VariableDefinition:
     key = VariableKey(component, row.name, row.instance)
     changes = [change for change in profile.variable if _applies_to(change, key)]
-    value = next((each.value for each in changes if each.value is not None), row.value)
-    writable = next((each.writable for each in changes if each.writable is not None), row.writable)
+    new_values = (change.value for change in changes if change.value is not None)
+    new_writable = (change.writable for change in changes if change.writable is not None)
+    value = next(new_values, row.value)
+    writable = next(new_writable, row.writable)
     if isinstance(writable, str):
         writable = profile.meets_condition(writable)
     mutability: Mutability = "WriteOnly" if row.secret else "ReadWrite" if writable else "ReadOnly"
@@ -249,7 +260,7 @@ def _applies_to(override: VariableOverride, key: VariableKey) -> bool:
 
 
 def _resolve_fact(text: str | None, profile: Profile, scope: Mapping[str, Any]) -> str | None:
-    """`text`, or the fact it names: `$limits.network_slots` is an attribute of the profile."""
+    """`text`, or the fact it refers to: `$limits.network_slots` is an attribute of the profile."""
     if text is None or not text.startswith("$"):
         return text
     first, *rest = text[1:].split(".")
@@ -270,11 +281,11 @@ def attribute_value(
     read_measured: MeasuredReader,
     attribute_type: str = "Actual",
 ) -> str:
-    """What the variable holds now; empty text where it holds nothing (B06.FR.13)."""
+    """The value of an attribute now; empty if it has none. B06.FR.13."""
     attribute = definition.find_attribute(attribute_type)
     assert attribute is not None, f"{definition.path} has no {attribute_type}"
     if definition.source and attribute_type == "Actual":
-        known = read_measured(definition.source, definition.key.component)
-        if known is not None:
-            return known
+        measured = read_measured(definition.source, definition.key.component)
+        if measured is not None:
+            return measured
     return stored_values.get(definition.attribute_path(attribute_type), attribute.value or "")

@@ -1,7 +1,7 @@
-"""Which variables belong into a report, and how is it shared out over messages?
+"""Select the variables of a report, and split it into messages. B07, B08.
 
-GetBaseReport and GetReport, use cases B07 and B08. Pure: values come in through `ValueReader`, or as the
-overrides and live values of `station.core.device_model.model`.
+Values are arguments: a `ValueReader`, or the stored and measured values of
+`station.core.device_model.model`.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def full_inventory(model: DeviceModel, read_value: ValueReader) -> Iterator[Vari
 def configuration_inventory(
     model: DeviceModel, read_value: ValueReader
 ) -> Iterator[VariableDefinition]:
-    """Every variable the operator may set, secret ones too. B07.FR.07."""
+    """Every variable the operator may set, including secrets. B07.FR.07."""
     for definition in model.definitions:
         if definition.is_settable:
             yield definition
 
 
 def summary_inventory(model: DeviceModel, read_value: ValueReader) -> Iterator[VariableDefinition]:
-    """Who is available, and whatever is wrong right now. B07.FR.09."""
+    """Availability, and every problem that is true now. B07.FR.09."""
     for definition in model.definitions:
         name = definition.key.name
         if name == "AvailabilityState" or (
@@ -59,7 +59,7 @@ INVENTORIES: dict[str, Callable[[DeviceModel, ValueReader], Iterator[VariableDef
     "SummaryInventory": summary_inventory,
 }
 
-# ComponentCriterionEnumType: the variable to look at, and what a component without it counts as.
+# ComponentCriterionEnumType: the variable to read, and the value for a component without it.
 CRITERIA = {
     "Active": True,  # B08.FR.07
     "Available": True,  # B08.FR.08
@@ -69,20 +69,22 @@ CRITERIA = {
 
 
 class ReportFilter(msgspec.Struct, frozen=True):
-    """One componentVariable of GetReport; what is None is not restricted."""
+    """One componentVariable of GetReport; None: not restricted."""
 
     component: Component
     variable: str | None = None
     instance: str | None = None
 
     def matches(self, key: VariableKey) -> bool:
-        """B08.FR.20 to FR.25: what is left out stands for everything there is."""
-        component, held = self.component, key.component
+        """Whether a variable matches; what the filter leaves out matches all. B08.FR.20 to 25."""
+        component, other = self.component, key.component
         return (
-            _equals_ignoring_case(component.name, held.name)
-            and component.evse_id in (None, held.evse_id)
-            and component.connector_id in (None, held.connector_id)
-            and (not component.instance or _equals_ignoring_case(component.instance, held.instance))
+            _equals_ignoring_case(component.name, other.name)
+            and component.evse_id in (None, other.evse_id)
+            and component.connector_id in (None, other.connector_id)
+            and (
+                not component.instance or _equals_ignoring_case(component.instance, other.instance)
+            )
             and (not self.variable or _equals_ignoring_case(self.variable, key.name))
             and (not self.instance or _equals_ignoring_case(self.instance, key.instance))
         )
@@ -98,23 +100,23 @@ def select_variables(
     filters: Sequence[ReportFilter],
     read_value: ValueReader,
 ) -> Iterator[VariableDefinition]:
-    """The variables GetReport asks for; none at all: answer EmptyResultSet. B08.
+    """The variables that GetReport requests; the answer to none is EmptyResultSet. B08.
 
-    Of several criteria one is enough (B08.FR.13); with criteria and components both must hold.
+    One of several criteria is enough (B08.FR.13). With criteria and filters both must match.
 
     Raises:
-        KeyError: a criterion not in CRITERIA (B08.FR.02: answer NotSupported).
+        KeyError: a criterion is not in CRITERIA (B08.FR.02: the answer is NotSupported).
     """
-    asked = {criterion: CRITERIA[criterion] for criterion in criteria}
-    for _, group in groupby(model.definitions, key=lambda each: each.key.component):
+    defaults = {criterion: CRITERIA[criterion] for criterion in criteria}
+    for _, group in groupby(model.definitions, key=lambda definition: definition.key.component):
         definitions = tuple(group)
-        if asked and not any(
-            _meets_criterion(definitions, criterion, otherwise, read_value)
-            for criterion, otherwise in asked.items()
+        if defaults and not any(
+            _meets_criterion(definitions, criterion, default, read_value)
+            for criterion, default in defaults.items()
         ):
             continue
         for definition in definitions:
-            if not filters or any(each.matches(definition.key) for each in filters):
+            if not filters or any(item.matches(definition.key) for item in filters):
                 yield definition
 
 
@@ -131,7 +133,7 @@ def _meets_criterion(
 
 
 def component_data(component: Component) -> dict[str, Any]:
-    """ComponentType as OCPP writes it."""
+    """ComponentType as JSON data."""
     data: dict[str, Any] = {"name": component.name}
     if component.instance:
         data["instance"] = component.instance
@@ -145,7 +147,7 @@ def component_data(component: Component) -> dict[str, Any]:
 def report_data(
     definition: VariableDefinition, stored_values: StoredValues, read_measured: MeasuredReader
 ) -> dict[str, Any]:
-    """ReportDataType as OCPP writes it: all attributes (B07.FR.11), characteristics (B08.FR.12).
+    """ReportDataType as JSON data: all attributes (B07.FR.11), characteristics (B08.FR.12).
 
     Only a WriteOnly attribute has no value (B07.FR.03 with errata 2025-01).
     """
@@ -182,7 +184,7 @@ def _attribute_data(
 def _characteristics_data(definition: VariableDefinition) -> dict[str, Any]:
     data: dict[str, Any] = {
         "dataType": definition.data_type,
-        "supportsMonitoring": False,  # Advanced Device Management is no part of the product
+        "supportsMonitoring": False,  # the product has no Advanced Device Management
     }
     if definition.unit:
         data["unit"] = definition.unit
@@ -195,7 +197,7 @@ def _characteristics_data(definition: VariableDefinition) -> dict[str, Any]:
     return data
 
 
-# What a NotifyReport frame has around its reportData: action, messageId, requestId, generatedAt,
+# Bytes of a NotifyReport frame around its reportData: action, messageId, requestId, generatedAt,
 # seqNo and tbc at their longest.
 NOTIFY_REPORT_OVERHEAD = 192
 
@@ -203,27 +205,27 @@ NOTIFY_REPORT_OVERHEAD = 192
 def split_into_messages(
     sizes: Sequence[int], items_max: int, bytes_max: int, overhead: int = NOTIFY_REPORT_OVERHEAD
 ) -> list[range]:
-    """Share entries out over messages, keeping their order.
+    """Divide entries among messages, keeping their order.
 
     Args:
         sizes: bytes of each entry as it will be encoded.
         items_max: entries per message, ItemsPerMessage.
-        bytes_max: bytes per message, BytesPerMessage. An entry that is too large alone still
-            goes, alone: a report with a hole in it would be worse.
+        bytes_max: bytes per message, BytesPerMessage. An entry that is larger than that is sent
+            alone, because a report without it would be worse.
         overhead: bytes of a message without entries.
 
     Returns:
         The indices of each message's entries; no entries: no message.
     """
-    shares: list[range] = []
+    parts: list[range] = []
     start, used = 0, overhead
     for index, size in enumerate(sizes):
         comma = 1 if index > start else 0
         full = index - start >= items_max or used + comma + size > bytes_max
         if index > start and full:
-            shares.append(range(start, index))
+            parts.append(range(start, index))
             start, used, comma = index, overhead, 0
         used += comma + size
     if sizes:
-        shares.append(range(start, len(sizes)))
-    return shares
+        parts.append(range(start, len(sizes)))
+    return parts

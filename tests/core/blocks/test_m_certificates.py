@@ -118,8 +118,8 @@ UNFIT_CERTIFICATES = {
 REFUSAL_TEXT = {
     "expired": "was valid until 2025",
     "not valid yet": "is valid from 2027",
-    "no CA": "is no CA's",
-    "a server": "is no CA's: it has no basicConstraints",
+    "no CA": "is not of a CA",
+    "a server": "is not of a CA: it has no basicConstraints",
     "RSA of 1024 bits": "RSA key of 1024 bits",
     "DSA of 1024 bits": "DSA key of 1024 bits",
     "EC of 192 bits": "EC key of 192 bits",

@@ -472,7 +472,7 @@ def test_decimals_have_at_most_six_places() -> None:
         assert check_value(power, text) is not None, text
     over = check_value(power, "300000.000001")
     assert over is not None
-    assert over.info == 'EVSE@1.Power wants 0 to 300000, got "300000.000001"'
+    assert over.info == 'EVSE@1.Power needs 0 to 300000, got "300000.000001"'
 
 
 def test_a_refused_secret_is_not_repeated() -> None:

@@ -84,7 +84,7 @@ def tables_with(name: str, **options: Any) -> dict[str, DeviceConfig]:
         ),
         (
             tables_with("io", feedback_ms="fast"),
-            "[hardware.io] feedback_ms wants a whole number, got text in quotes",
+            "[hardware.io] feedback_ms needs a whole number, got text in quotes",
         ),
         (
             {**TABLES, "metre": TABLES["meter"]},

@@ -137,7 +137,7 @@ def test_the_usable_roots_of_a_ca_file_are_used(
         write_config(tmp_path, csms='ca_file = "csms.pem"')
     )
     assert configured_csms == CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,))
-    assert "certificate 1 is no CA's" in caplog.text
+    assert "certificate 1 is not of a CA" in caplog.text
 
 
 def test_a_bundle_is_cut_to_the_size_of_the_store_m05_fr_06(
