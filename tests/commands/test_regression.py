@@ -95,7 +95,7 @@ def seq_of(entries: Sequence[Entry], kind: type[Event], nth: int = 0) -> int:
 
 
 @pytest.mark.parametrize(
-    "name", ["somebody_of_the_group_stops", "short_power_cut_in_a_transaction"]
+    "name", ["stopped_by_another_token_of_the_group", "short_power_cut_in_a_transaction"]
 )
 def test_a_stretch_that_is_decided_as_it_was_passes(make_test: CaseMaker, name: str) -> None:
     entries = play_story(name).entries
@@ -169,8 +169,11 @@ def _remove_decision(entries: list[Entry]) -> int:
 
 
 CHANGES: Final[dict[str, HistoryChange]] = {
-    "other": _change_trigger_reason, "payload": _change_payload, "more": _add_decision, "less": _remove_decision,
-}  # fmt: skip
+    "other": _change_trigger_reason,
+    "payload": _change_payload,
+    "more": _add_decision,
+    "less": _remove_decision,
+}
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -429,5 +432,5 @@ def test_it_reads_as_a_story_and_has_no_fault(run_station: StationCommand, tmp_p
 
 
 def test_a_csms_that_is_silent_is_a_story_as_well(make_test: CaseMaker) -> None:
-    entries = play_story("a_message_the_csms_never_takes").entries
+    entries = play_story("a_message_the_csms_never_accepts").entries
     assert make_test(entries, "--from", "40").failure is None

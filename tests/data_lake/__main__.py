@@ -1,6 +1,6 @@
-"""`python -m tests.data_lake --stations 1000`: a month of each, asked of DuckDB and Spark.
+"""`python -m tests.data_lake --stations 1000`: a month of each, queried with DuckDB and Spark.
 
-Ends 1 if an answer is not the truth.
+Exit code 1 if an answer differs from the truth.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from tests.data_lake.truth import find_differences
 
 
 @click.command()
-@click.option("--stations", default=100, show_default=True, help="How many.")
-@click.option("--days", default=30, show_default=True, help="Of each.")
+@click.option("--stations", default=100, show_default=True, help="Number of stations.")
+@click.option("--days", default=30, show_default=True, help="Days per station.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--lake", type=click.Path(path_type=Path), help="A new directory that is kept.")
+@click.option(
+    "--lake", type=click.Path(path_type=Path), help="Keep the lake in this new directory."
+)
 def main(stations: int, days: int, seed: int, lake: Path | None) -> None:
-    """Let stations live, export them, ask the questions of the README."""
+    """Simulate stations, export them, and run the queries of the documentation."""
     logging.disable()
     with tempfile.TemporaryDirectory(prefix="fleet-") as directory:
         wrong = _run_fleet(lake or Path(directory) / "lake", stations, days, seed)
@@ -40,37 +42,37 @@ def _run_fleet(lake: Path, stations: int, days: int, seed: int) -> bool:
     files = list(lake.rglob("*.parquet"))
     click.echo(
         f"{stations} stations, {days} days each, seed {seed}: "
-        f"{sum(one.entry_count for one in truths)} entries, "
-        f"{sum(one.transaction_count for one in truths)} transactions, "
-        f"{sum(sum(one.fault_counts.values()) for one in truths)} faults; {len(files)} files, "
-        f"{sum(one.stat().st_size for one in files) / 2**20:.0f} MiB, in {took_s:.0f} s"
+        f"{sum(truth.entry_count for truth in truths)} entries, "
+        f"{sum(truth.transaction_count for truth in truths)} transactions, "
+        f"{sum(sum(truth.fault_counts.values()) for truth in truths)} faults; {len(files)} files, "
+        f"{sum(file.stat().st_size for file in files) / 2**20:.0f} MiB, in {took_s:.0f} s"
     )
     wrong = _query_engine("DuckDB", duckdb_answers, lake, truths)
     missing = missing_for_spark()
     if missing:
-        click.echo(f"Spark: not asked, {missing}")
+        click.echo(f"Spark: not run, {missing}")
         return wrong
     return _query_engine("Spark", spark_answers, lake, truths) or wrong
 
 
 def _query_engine(
-    engine: str, ask: Callable[[Path], QueryResults], lake: Path, truths: list[GroundTruth]
+    engine: str, query: Callable[[Path], QueryResults], lake: Path, truths: list[GroundTruth]
 ) -> bool:
     began = time.perf_counter()
-    answers = ask(lake)
-    found = find_differences(answers, truths)
-    told = ", ".join(f"{name}: {len(rows)} rows" for name, rows in answers.items())
+    answers = query(lake)
+    differences = find_differences(answers, truths)
+    counts = ", ".join(f"{name}: {len(rows)} rows" for name, rows in answers.items())
     click.echo(
-        f"{engine}: {told}, in {time.perf_counter() - began:.1f} s; "
-        f"{len(found)} differences from what is true"
+        f"{engine}: {counts}, in {time.perf_counter() - began:.1f} s; "
+        f"{len(differences)} differences from the truth"
     )
-    for one in found[:20]:
-        click.echo(f"  {one}")
-    return bool(found)
+    for difference in differences[:20]:
+        click.echo(f"  {difference}")
+    return bool(differences)
 
 
 class Progress:
-    """How many are done, for a person at a terminal."""
+    """Prints the number of finished stations on a terminal."""
 
     def __init__(self, stations: int) -> None:
         self._stations = stations

@@ -1,7 +1,7 @@
-"""How do the months of many stations get into one tree?
+"""Fills a directory tree with the exports of many stations.
 
 Each station's journal is written by the real store and exported by the real command, once for each
-table; then it is thrown away, for a thousand of them would fill a disk.
+table. Then the journal is deleted: a thousand of them would fill a disk.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def fill_lake(
     seed: int,
     on_station_done: Callable[[int, GroundTruth], None],
 ) -> list[GroundTruth]:
-    """Let the stations live and put them into the lake; what is true of each, by its number.
+    """Simulate and export the stations; returns the truth about each, in order of their numbers.
 
-    `told` hears of each station as it is done.
+    `on_station_done` is called for each finished station.
 
     Raises:
-        ExportFailed: the command did not end with 0.
+        ExportFailed: the exit code of the command is not 0.
     """
     truths: dict[int, GroundTruth] = {}
     context = get_context("spawn")
@@ -47,27 +47,27 @@ def fill_lake(
             pool.submit(make_month, lake, number, days, seed): number
             for number in range(1, stations + 1)
         }
-        for done in as_completed(months):
-            truths[months[done]] = done.result()
-            on_station_done(months[done], done.result())
+        for month in as_completed(months):
+            truths[months[month]] = month.result()
+            on_station_done(months[month], month.result())
     return [truths[number] for number in sorted(truths)]
 
 
 class ExportFailed(Exception):
-    """What the command said."""
+    """`station export` failed; the message is its output."""
 
 
 def make_month(lake: Path, number: int, days: int, seed: int) -> GroundTruth:
-    """One station, lived, written, exported."""
-    lived = SimulatedStation(number, seed)
-    entries = lived.simulate_days(days)
-    data = lake / f".{lived.identity}"
+    """Simulate, write and export one station."""
+    station = SimulatedStation(number, seed)
+    entries = station.simulate_days(days)
+    data = lake / f".{station.identity}"
     data.mkdir(parents=True)
     try:
         with Store.open(
             data / "journal.db",
             event_registry(),
-            journal_id_if_new=lived.state.journal_id,
+            journal_id_if_new=station.state.journal_id,
             settings=StoreSettings(grow_bytes=0),
         ) as store:
             for first in range(0, len(entries), BATCH):
@@ -76,13 +76,13 @@ def make_month(lake: Path, number: int, days: int, seed: int) -> GroundTruth:
             _export_table(data, table, lake)
     finally:
         shutil.rmtree(data)
-    return lived.ground_truth
+    return station.ground_truth
 
 
 def _export_table(data: Path, table: str, lake: Path) -> None:
     out = ["--format", "parquet", "--out", str(lake / table), "--key", str(lake / ".key.pem")]
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         code = cli.run_cli(["export", str(data), table, *out])
     if code != 0:
-        raise ExportFailed(said.getvalue())
+        raise ExportFailed(output.getvalue())

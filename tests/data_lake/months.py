@@ -1,14 +1,14 @@
-"""How does a station of the fleet live, and what is true of its month?
+"""Simulation of one station of the fleet for some days, and the truth about it.
 
-What is simulated: the real judgement (`station.core.decide`) and the real memory, entry by entry, with
-ids, messages, retries and deadlines as in service. What is not: tasks, sockets, wires and drivers;
-observations are made up from a seed. A CSMS that likes everything answers at once. To keep a month
-at ten thousand entries the CSMS asks for a heartbeat every four hours and for a sample every
-quarter of an hour; people, faults, outages, crashes, lost links and maintenance are as frequent as
-the constants say.
+The real core (`decide`, `apply_entry`) runs entry by entry, with ids, messages, retries and
+deadlines as in service. There are no tasks, sockets, wires or drivers: the observations are
+generated from a seed, and a CSMS that accepts everything answers at once. To limit a month to ten
+thousand entries, the CSMS sets a heartbeat interval of four hours and a sample interval of a
+quarter of an hour. The frequency of sessions, faults, outages, crashes, lost links and maintenance
+is set by the constants.
 
-The truth is kept beside the journal and not taken from any export: registers as the meter showed
-them, faults as they were made, and for how long the memory itself said an EVSE was in which state.
+The truth is recorded independently of any export: registers as the meter showed them, faults as
+they were raised, and the duration of each EVSE status as computed from the state.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ from tests.support.story import (
 )
 
 EVSES: Final = (1, 2)
-PEOPLE: Final = tuple(id_token_named(f"driver-{number}") for number in range(40))
+ID_TOKENS: Final = tuple(id_token_named(f"driver-{number}") for number in range(40))
 HOUR_S: Final = 3_600
 HEARTBEAT_S: Final = 4 * HOUR_S
 SAMPLE_INTERVAL_S: Final = 900
 
-# Mean hours between two of them, and how many minutes each lasts.
-EV_ARRIVAL_H: Final = 9.0  # to one EVSE
+# Mean hours between two events, and the range of their durations in minutes.
+EV_ARRIVAL_H: Final = 9.0  # at one EVSE
 SESSION_MIN: Final = (12, 75)
 LINK_LOSS_H: Final = 60.0
 LINK_OUTAGE_MIN: Final = (1, 150)
-OUT_OF_SERVICE_H: Final = 300.0  # of one EVSE, by order of the CSMS
+OUT_OF_SERVICE_H: Final = 300.0  # of one EVSE, by ChangeAvailability
 OUT_OF_SERVICE_MIN: Final = (30, 300)
 POWER_OUTAGE_H: Final = 250.0  # of the supply
 POWER_OUTAGE_MIN: Final = (1, 400)
@@ -80,14 +80,14 @@ POWERS_KW: Final = (22, 60, 120, 180)
 
 
 class FaultKind(msgspec.Struct, frozen=True):
-    """A fault that happens now and then."""
+    """A fault with its frequency and duration."""
 
     device: str
     fault: str
     blocks: bool
     mean_interval_h: float  # mean hours between two, at one EVSE or at the station
     duration_min: tuple[int, int]
-    stopped_reason: str = "Other"  # ReasonEnumType of what it ends
+    stopped_reason: str = "Other"  # ReasonEnumType of the transaction it ends
 
 
 EVSE_FAULTS: Final = (
@@ -104,11 +104,9 @@ STATION_FAULTS: Final = (
 
 @dataclass
 class GroundTruth:
-    """What is true of a stretch of life."""
+    """The truth about the simulated time."""
 
-    energy_wh_by_day: dict[str, list[Decimal]] = field(
-        default_factory=dict
-    )  # day of the end -> Wh of each
+    energy_wh_by_day: dict[str, list[Decimal]] = field(default_factory=dict)  # by day of the end
     status_ms: Counter[tuple[int, str]] = field(default_factory=Counter)  # (EVSE, state)
     fault_counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (device, fault)
     fault_ms: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -120,7 +118,7 @@ class GroundTruth:
 
 
 def accept_with_long_intervals(action: str, payload: Json) -> Json | None:
-    """A CSMS that likes everything and wants to hear from the station six times a day."""
+    """A CSMS that accepts everything and sets a heartbeat interval of four hours."""
     answer = accept_everything(action, payload)
     if action == "BootNotification" and answer is not None:
         return answer | {"interval": HEARTBEAT_S}
@@ -128,14 +126,14 @@ def accept_with_long_intervals(action: str, payload: Json) -> Json | None:
 
 
 class NoChecks(StoryChecks):
-    """What every story checks at each step takes longer than the step."""
+    """No checks: they would take longer than the simulation itself."""
 
     def __call__(self, *_: object) -> None:
         pass
 
 
 class SimulatedStation(Station):
-    """One station, lived by the dice."""
+    """A station with random events from a seed."""
 
     def __init__(self, number: int, seed: int) -> None:
         super().__init__(load_product())
@@ -156,7 +154,7 @@ class SimulatedStation(Station):
         self._boots = 1
 
     def simulate_days(self, days: int) -> list[Entry]:
-        """So many days from noon on; the journal of them."""
+        """Simulate that many days from noon on; returns the journal."""
         self._run_steps(
             CONFIGURED,
             variable_preset("SampledDataCtrlr.TxUpdatedInterval", str(SAMPLE_INTERVAL_S)),
@@ -174,9 +172,9 @@ class SimulatedStation(Station):
         self._schedule_mean(CRASH_H, self._on_crash)
         end_ms = self._now_ms + days * 24 * HOUR_S * 1000
         while self._scheduled[0][0] < end_ms:
-            due_ms, _, happens = heapq.heappop(self._scheduled)
+            due_ms, _, action = heapq.heappop(self._scheduled)
             self._advance_to(due_ms)
-            happens()
+            action()
         self._advance_to(end_ms)
         self.ground_truth.fault_counts.update((device, fault) for _, device, fault in self._faults)
         self.ground_truth.entry_count = len(self.entries)
@@ -188,21 +186,23 @@ class SimulatedStation(Station):
     def _now_ms(self) -> int:
         return round(self.host_at.timestamp() * 1000)
 
-    def _schedule_mean(self, mean_h: float, action: Callable[..., None], *about: object) -> None:
-        self._schedule_in(self._dice.expovariate(1 / mean_h) * HOUR_S, action, *about)
+    def _schedule_mean(
+        self, mean_h: float, action: Callable[..., None], *arguments: object
+    ) -> None:
+        self._schedule_in(self._dice.expovariate(1 / mean_h) * HOUR_S, action, *arguments)
 
     def _schedule_within(
-        self, minutes: tuple[int, int], action: Callable[..., None], *about: object
+        self, minutes: tuple[int, int], action: Callable[..., None], *arguments: object
     ) -> None:
-        self._schedule_in(self._dice.uniform(*minutes) * 60, action, *about)
+        self._schedule_in(self._dice.uniform(*minutes) * 60, action, *arguments)
 
-    def _schedule_in(self, seconds: float, action: Callable[..., None], *about: object) -> None:
+    def _schedule_in(self, seconds: float, action: Callable[..., None], *arguments: object) -> None:
         due_ms = self._now_ms + round(seconds * 1000)
-        heapq.heappush(self._scheduled, (due_ms, next(self._order), lambda: action(*about)))
+        heapq.heappush(self._scheduled, (due_ms, next(self._order), lambda: action(*arguments)))
 
     def _advance_to(self, due_ms: int) -> None:
-        """Time passes, and what is due meanwhile is answered."""
-        end_ms = self.uptime_ms + max(0, due_ms - self._now_ms)  # an outage may have outlasted it
+        """Advance the clock and observe each deadline when it is due."""
+        end_ms = self.uptime_ms + max(0, due_ms - self._now_ms)  # an outage may have lasted longer
         while (wake_ms := self.desired.next_due_ms) is not None and wake_ms <= end_ms:
             self.advance_clock(max(0, wake_ms - self.uptime_ms))
             self._run_steps(DeadlineReached(wake_ms))
@@ -211,10 +211,10 @@ class SimulatedStation(Station):
     def _run_steps(self, *steps: Step) -> None:
         self.with_csms(accept_with_long_intervals, *steps)
 
-    # --- What happens ----------------------------------------------------------------------------
+    # --- Events ----------------------------------------------------------------------------------
 
     def _on_ev_arrival(self, evse_id: int) -> None:
-        """Somebody plugs in and shows a card."""
+        """An EV driver plugs in and presents a card."""
         self._power_kw_by_evse[evse_id] = self._dice.choice(POWERS_KW)
         self._run_steps(self._read_meter(evse_id), CableReported(evse_id, 1, True))
         self._present_id_token(evse_id)
@@ -223,15 +223,17 @@ class SimulatedStation(Station):
         self._schedule_within(SESSION_MIN, self._on_ev_departure, evse_id)
 
     def _present_id_token(self, evse_id: int) -> None:
-        self._run_steps(presented(self._dice.choice(PEOPLE), evse_id=evse_id))
+        self._run_steps(presented(self._dice.choice(ID_TOKENS), evse_id=evse_id))
 
     def _start_energy_flow(self, evse_id: int) -> None:
-        allowed = any(one.evse_id == evse_id and one.energy_allowed for one in self.desired.evses)
+        allowed = any(
+            evse.evse_id == evse_id and evse.energy_allowed for evse in self.desired.evses
+        )
         if evse_id in self._power_kw_by_evse and allowed:
             self._run_steps(charging_started(evse_id))
 
     def _advance_meter(self, evse_id: int) -> None:
-        """The meter goes on while energy flows."""
+        """Advance the register while energy flows."""
         if evse_id not in self._power_kw_by_evse:
             return
         if self.state.evses.by_id(evse_id).flow == "charging":
@@ -258,9 +260,9 @@ class SimulatedStation(Station):
         )
         self._faults[evse_id, fault_kind.device, fault_kind.fault] = fault, self.uptime_ms
         self._run_steps(fault)
-        for concerned in EVSES if evse_id == 0 else (evse_id,):
+        for affected_id in EVSES if evse_id == 0 else (evse_id,):
             if fault_kind.blocks:
-                self._run_steps(charging_stopped(concerned))
+                self._run_steps(charging_stopped(affected_id))
         self._schedule_within(fault_kind.duration_min, self._clear_fault, evse_id, fault_kind)
 
     def _clear_fault(self, evse_id: int, fault_kind: FaultKind) -> None:
@@ -298,7 +300,7 @@ class SimulatedStation(Station):
         self._schedule_mean(LINK_LOSS_H, self._lose_link)
 
     def _on_power_outage(self) -> None:
-        """The supply is gone for a while, and the host's uptime begins anew."""
+        """The supply fails for a while; the host's uptime starts again."""
         self._boots += 1
         self._restart_after(self._dice.uniform(*POWER_OUTAGE_MIN) * 60)
         self._schedule_mean(POWER_OUTAGE_H, self._on_power_outage)
@@ -317,7 +319,7 @@ class SimulatedStation(Station):
         self._boot_program(last)
 
     def _boot_program(self, last: Entry | None) -> None:
-        """The program begins, and the devices say how they are."""
+        """Start the program; the devices report their state."""
         start = msgspec.structs.replace(
             BOOTED,
             boot_id=f"boot-{self._boots}",
@@ -339,13 +341,13 @@ class SimulatedStation(Station):
     def _read_meter(self, evse_id: int) -> MeterRead:
         return MeterRead(evse_id, self._register_wh[evse_id])
 
-    # --- What is true ----------------------------------------------------------------------------
+    # --- Truth -----------------------------------------------------------------------------------
 
     def decide_observation(self, observation: Observation) -> list[Decision]:
         before = self.entries[-1] if self.entries else None
-        known = len(self.entries)
+        entry_count = len(self.entries)
         decisions = super().decide_observation(observation)
-        new = self.entries[known:]
+        new = self.entries[entry_count:]
         if before is not None:
             self._record_status_time(before, new[0])
         ctx = Context(self.product, self.state, new[0])
@@ -354,7 +356,7 @@ class SimulatedStation(Station):
         return decisions
 
     def _record_status_time(self, before: Entry, now: Entry) -> None:
-        """The time between two entries counts as the memory said at the first of them."""
+        """The time between two entries has the statuses as of the first of them."""
         passed_ms = (now.at - before.at) // timedelta(milliseconds=1)
         assert passed_ms >= 0, f"time runs backwards: entry {now.seq} at {now.at}"
         for evse_id, status in self._statuses.items():
@@ -364,8 +366,8 @@ class SimulatedStation(Station):
     def _record_sold_energy(self, new: Sequence[Entry]) -> None:
         for entry in new:
             match entry.event:
-                case TransactionStarted(transaction_id=name, evse_id=evse_id):
-                    self._start_register_wh[name] = self._register_wh[evse_id]
+                case TransactionStarted(transaction_id=transaction_id, evse_id=evse_id):
+                    self._start_register_wh[transaction_id] = self._register_wh[evse_id]
                 case CallQueued(transaction_event=mark) if mark and mark.event_type == "Ended":
                     sold_wh = self._register_wh[mark.evse_id] - self._start_register_wh.pop(
                         mark.transaction_id

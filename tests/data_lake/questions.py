@@ -31,22 +31,22 @@ QueryResults = dict[str, ResultRows]  # question -> rows; days and decimals as t
 def sql_blocks(lake: Path) -> dict[str, list[str]]:
     """The statements of each block of SQL in the README, by its name, over this lake."""
     text = README.read_text(encoding="utf-8")
-    found = {}
+    blocks = {}
     for name, body in re.findall(
         r"^```sql\n-- ([^\n]+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL
     ):
         statements = body.replace("'lake/", f"'{lake}/").split(";")
-        found[name] = [one.strip() for one in statements if one.strip()]
-    return found
+        blocks[name] = [statement.strip() for statement in statements if statement.strip()]
+    return blocks
 
 
 def load_questions(lake: Path) -> dict[str, str]:
-    """Those that ask something, the same for both engines."""
-    return {name: one for name, [one, *_] in sql_blocks(lake).items() if name not in ENGINES}
+    """The queries, which are the same for both engines, by name."""
+    return {name: query for name, [query, *_] in sql_blocks(lake).items() if name not in ENGINES}
 
 
 def duckdb_answers(lake: Path) -> QueryResults:
-    """What DuckDB says."""
+    """The answers of DuckDB."""
     import duckdb
 
     with duckdb.connect() as engine:
@@ -59,38 +59,38 @@ def duckdb_answers(lake: Path) -> QueryResults:
 
 
 def missing_for_spark() -> str | None:
-    """What is missing for Spark; None: nothing."""
+    """What is missing to run Spark, None if nothing."""
     if find_spec("pyspark") is None:
         return "pyspark is not installed: `make spark-tools`"
     home = os.environ.get("JAVA_HOME")
     java = which("java", path=f"{home}/bin") if home else which("java")
     if java is None:
         return "Spark needs Java, on the PATH or in JAVA_HOME"
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    found = re.search(r'version "(\d+)', told)
-    if found is None or int(found[1]) < JAVA_MIN:
-        return f"Spark needs Java {JAVA_MIN} or newer, not {told.partition(chr(10))[0]!r}"
+    version = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(\d+)', version)
+    if match is None or int(match[1]) < JAVA_MIN:
+        return f"Spark needs Java {JAVA_MIN} or newer, not {version.partition(chr(10))[0]!r}"
     return None
 
 
 def spark_answers(lake: Path) -> QueryResults:
-    """What Spark says, in local mode, in a process of its own: a JVM does not leave by itself.
+    """The answers of Spark in local mode, in a process of its own: a JVM does not end by itself.
 
     Raises:
-        CalledProcessError: it failed; its stderr says why.
+        RuntimeError: the process failed; the message has the end of its stderr.
     """
-    asked = [sys.executable, "-m", "tests.data_lake.spark", str(lake)]
-    done = subprocess.run(
-        asked, capture_output=True, text=True, check=False, cwd=ROOT, timeout=3_600
+    command = [sys.executable, "-m", "tests.data_lake.spark", str(lake)]
+    completed = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=3_600
     )
-    if done.returncode:
-        raise RuntimeError(f"Spark: {done.stderr[-4_000:]}")
-    answers: QueryResults = json.loads(done.stdout.splitlines()[-1])
+    if completed.returncode:
+        raise RuntimeError(f"Spark: {completed.stderr[-4_000:]}")
+    answers: QueryResults = json.loads(completed.stdout.splitlines()[-1])
     return answers
 
 
 def rows_as_json(rows: list[tuple[Any, ...]]) -> ResultRows:
-    """As JSON can carry it; a decimal without the zeros that its column adds."""
+    """Rows as JSON values; decimals without the zeros that their column adds."""
     return [[_json_value(value) for value in row] for row in rows]
 
 
@@ -105,5 +105,5 @@ def _json_value(value: Any) -> Any:
 
 
 def format_plain(value: Decimal) -> str:
-    """Without an exponent, and without the zeros that a column adds."""
+    """A decimal without exponent and without trailing zeros."""
     return format(value.normalize(), "f")

@@ -1,4 +1,4 @@
-"""`python -m tests.data_lake.spark LAKE`: what Apache Spark answers, as one line of JSON."""
+"""`python -m tests.data_lake.spark LAKE`: the answers of Apache Spark, as one line of JSON."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SPARK_SETTINGS: Final = {
     "spark.driver.memory": SPARK_HEAP,
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # begins sooner
-    "spark.sql.codegen.wholeStage": "false",  # three questions are over before it pays
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # starts faster
+    "spark.sql.codegen.wholeStage": "false",  # not worth it for three queries
     "spark.sql.shuffle.partitions": "2",
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
 }

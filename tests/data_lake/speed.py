@@ -1,7 +1,7 @@
-"""`python -m tests.data_lake.speed --entries 1000000`: how fast is an export, and how much memory?
+"""`python -m tests.data_lake.speed --entries 1000000`: CPU time and memory of exports.
 
-A journal of that many entries is made (or taken with --journal), and each table exported in each
-format by a process of its own. CPU time, because a machine has other things to do as well.
+A journal of that many entries is made (or given with --journal), and each table exported in each
+format by a process of its own. CPU time is measured, because the machine may be busy otherwise.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from station.runtime.loop.startup import event_registry
 from tests.data_lake.lake import BATCH
 from tests.data_lake.months import SimulatedStation
 
-ENTRIES_A_DAY: Final = 350  # about as many a station of the fleet makes
+ENTRIES_A_DAY: Final = 350  # about as many as a station of the fleet
 FORMATS: Final = ("csv", "jsonl", "parquet")
 
 
 class ProcessUsage(NamedTuple):
-    """What one process took."""
+    """The resources used by one process."""
 
     cpu_s: float
     wall_s: float
@@ -38,8 +38,12 @@ class ProcessUsage(NamedTuple):
 
 
 @click.command()
-@click.option("--entries", default=1_000_000, show_default=True, help="About so many.")
-@click.option("--journal", type=click.Path(path_type=Path, exists=True), help="One that is there.")
+@click.option(
+    "--entries", default=1_000_000, show_default=True, help="Number of entries, approximately."
+)
+@click.option(
+    "--journal", type=click.Path(path_type=Path, exists=True), help="An existing data directory."
+)
 def main(entries: int, journal: Path | None) -> None:
     """Measure each table in each format."""
     logging.disable()
@@ -48,9 +52,9 @@ def main(entries: int, journal: Path | None) -> None:
         with Reader.open(data / "journal.db", event_registry()) as reader:
             count = reader.read_head().seq
         click.echo(f"{count} entries")
-        nothing = _measure_command([])
+        baseline = _measure_command([])
         click.echo(
-            f"{'(the command alone)':27} {nothing.cpu_s:7.2f} s CPU {nothing.peak_mib:20.0f} MiB"
+            f"{'(the command alone)':27} {baseline.cpu_s:7.2f} s CPU {baseline.peak_mib:20.0f} MiB"
         )
         for table in TABLE_COLUMNS:
             for format in FORMATS:
@@ -61,21 +65,21 @@ def main(entries: int, journal: Path | None) -> None:
 
 def _print_export_speed(table: str, format: str, data: Path, out: Path, count: int) -> None:
     key = str(out.with_name("key.pem"))
-    asked = ["export", str(data), table, "--format", format, "--out", str(out), "--key", key]
-    figure = _measure_command(asked)
-    if figure.code:
-        sys.exit(f"{table} {format}: exit code {figure.code}")
+    arguments = ["export", str(data), table, "--format", format, "--out", str(out), "--key", key]
+    usage = _measure_command(arguments)
+    if usage.code:
+        sys.exit(f"{table} {format}: exit code {usage.code}")
     click.echo(
-        f"{table:17} {format:9} {figure.cpu_s:7.2f} s CPU {figure.wall_s:8.2f} s "
-        f"{count / figure.cpu_s:9.0f} entries/s {figure.peak_mib:6.0f} MiB"
+        f"{table:17} {format:9} {usage.cpu_s:7.2f} s CPU {usage.wall_s:8.2f} s "
+        f"{count / usage.cpu_s:9.0f} entries/s {usage.peak_mib:6.0f} MiB"
     )
 
 
 CHILD_PROGRAM: Final = """
 import sys, time
 from station import cli
-code = cli.ended(sys.argv[1:]) if sys.argv[1:] else 0
-with open("/proc/self/status") as status:  # not getrusage: that remembers the parent's
+code = cli.run_cli(sys.argv[1:]) if sys.argv[1:] else 0
+with open("/proc/self/status") as status:  # not getrusage, which includes the parent's
     [peak] = [line.split()[1] for line in status if line.startswith("VmHWM")]
 print(code, time.process_time(), peak)
 """
@@ -83,28 +87,28 @@ print(code, time.process_time(), peak)
 
 def _measure_command(arguments: list[str]) -> ProcessUsage:
     began = time.perf_counter()
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", CHILD_PROGRAM, *arguments],
         capture_output=True,
         text=True,
         check=True,
     )
-    code, cpu_s, peak_kib = done.stdout.splitlines()[-1].split()
+    code, cpu_s, peak_kib = completed.stdout.splitlines()[-1].split()
     return ProcessUsage(float(cpu_s), time.perf_counter() - began, int(peak_kib) / 1024, int(code))
 
 
 def _make_journal(data: Path, entries: int) -> Path:
-    lived = SimulatedStation(1, 0)
-    made = lived.simulate_days(-(-entries // ENTRIES_A_DAY))
+    station = SimulatedStation(1, 0)
+    journal_entries = station.simulate_days(-(-entries // ENTRIES_A_DAY))
     data.mkdir()
     with Store.open(
         data / "journal.db",
         event_registry(),
-        journal_id_if_new=lived.state.journal_id,
+        journal_id_if_new=station.state.journal_id,
         settings=StoreSettings(grow_bytes=0),
     ) as store:
-        for first in range(0, len(made), BATCH):
-            store.append(made[first : first + BATCH])
+        for first in range(0, len(journal_entries), BATCH):
+            store.append(journal_entries[first : first + BATCH])
             if store.is_checkpoint_due:
                 store.checkpoint()
     return data

@@ -1,6 +1,6 @@
-"""Do the engines tell of many stations what is true of them?
+"""DuckDB and Spark give the true answers about a fleet of stations.
 
-A few stations here; `make fleet STATIONS=1000` for as many months.
+With a few stations; `make fleet STATIONS=1000` simulates a month of a thousand.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ STATIONS, DAYS, SEED = 4, 9, 20260301
 
 @pytest.fixture(scope="module")
 def filled_lake(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[GroundTruth]]:
-    """A lake, and what is true of each station in it."""
+    """A lake, and the truth about each station in it."""
     lake = tmp_path_factory.mktemp("fleet") / "lake"
     print(f"seed {SEED}")
     return lake, fill_lake(lake, STATIONS, DAYS, SEED, lambda number, truth: None)
 
 
-def test_duckdb_tells_what_is_true(filled_lake: tuple[Path, list[GroundTruth]]) -> None:
+def test_duckdb_gives_the_true_answers(filled_lake: tuple[Path, list[GroundTruth]]) -> None:
     lake, truths = filled_lake
     assert find_differences(duckdb_answers(lake), truths) == []
 
 
-@pytest.mark.timeout(300)  # a JVM takes its time on a busy machine
+@pytest.mark.timeout(300)  # a JVM is slow on a busy machine
 @pytest.mark.skipif(NO_SPARK is not None, reason=str(NO_SPARK))
-def test_spark_tells_what_is_true(filled_lake: tuple[Path, list[GroundTruth]]) -> None:
+def test_spark_gives_the_true_answers(filled_lake: tuple[Path, list[GroundTruth]]) -> None:
     lake, truths = filled_lake
     assert find_differences(spark_answers(lake), truths) == []
 
 
-def test_the_whole_lake_is_vouched_for(
+def test_the_whole_lake_verifies(
     filled_lake: tuple[Path, list[GroundTruth]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lake, _ = filled_lake
@@ -59,8 +59,10 @@ def test_the_whole_lake_is_vouched_for(
         assert len(verified.lines) == STATIONS
 
 
-def test_enough_happened(filled_lake: tuple[Path, list[GroundTruth]]) -> None:
-    """A fleet in which nothing goes wrong would agree with anything."""
+def test_the_fleet_has_sessions_faults_and_outages(
+    filled_lake: tuple[Path, list[GroundTruth]],
+) -> None:
+    """Without them, the comparison would prove nothing."""
     _, truths = filled_lake
     assert sum(truth.transaction_count for truth in truths) > 10 * STATIONS
     states = {state for truth in truths for (_, state), ms in truth.status_ms.items() if ms}
@@ -68,7 +70,7 @@ def test_enough_happened(filled_lake: tuple[Path, list[GroundTruth]]) -> None:
     assert len({name for truth in truths for name in truth.fault_counts}) > 3
 
 
-# --- Whether a difference would be seen ----------------------------------------------------------
+# --- Detection of differences --------------------------------------------------------------------
 
 
 def reduce_energy(rows: ResultRows) -> None:
@@ -84,7 +86,7 @@ def remove_fault(rows: ResultRows) -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "harm"),
+    ("question", "falsify"),
     [
         ("energy per day", reduce_energy),
         ("energy per day", lambda rows: rows.pop()),
@@ -94,16 +96,18 @@ def remove_fault(rows: ResultRows) -> None:
         ("fault rates", lambda rows: rows.pop()),
     ],
 )
-def test_any_difference_is_told(
-    filled_lake: tuple[Path, list[GroundTruth]], question: str, harm: Callable[[ResultRows], None]
+def test_any_difference_is_detected(
+    filled_lake: tuple[Path, list[GroundTruth]],
+    question: str,
+    falsify: Callable[[ResultRows], None],
 ) -> None:
     lake, truths = filled_lake
     answers: QueryResults = duckdb_answers(lake)
-    harm(answers[question])
-    assert any(one.startswith(question) for one in find_differences(answers, truths))
+    falsify(answers[question])
+    assert any(difference.startswith(question) for difference in find_differences(answers, truths))
 
 
-def test_every_question_of_the_readme_is_asked() -> None:
+def test_every_query_of_the_documentation_is_run() -> None:
     assert list(sql_blocks(Path("lake"))) == [
         "DuckDB",
         "Spark",

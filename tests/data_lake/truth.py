@@ -1,4 +1,4 @@
-"""Is what an engine answers what is true of the stations?"""
+"""The true answers to the queries, and their comparison with those of an engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOUR_MS: Final = 3_600_000
 
 
 def expected_results(truths: list[GroundTruth]) -> QueryResults:
-    """The answers, station 1 first."""
+    """The true answers, in order of the stations' numbers."""
     return {
         "energy per day": list(_energy_rows(truths)),
         "uptime of each EVSE": list(_uptime_rows(truths)),
@@ -32,12 +32,20 @@ def _energy_rows(truths: list[GroundTruth]) -> Iterator[list[Any]]:
 def _uptime_rows(truths: list[GroundTruth]) -> Iterator[list[Any]]:
     for number, truth in enumerate(truths, 1):
         for evse_id in EVSES:
-            stood = {state: ms for (evse, state), ms in truth.status_ms.items() if evse == evse_id}
-            told_ms, down_ms = (
-                sum(stood.values()),
-                sum(stood.get(state, 0) for state in DOWN_STATES),
+            duration_ms = {
+                state: ms for (evse, state), ms in truth.status_ms.items() if evse == evse_id
+            }
+            total_ms, down_ms = (
+                sum(duration_ms.values()),
+                sum(duration_ms.get(state, 0) for state in DOWN_STATES),
             )
-            yield [f"{number:06}", evse_id, told_ms, down_ms, 100 * (told_ms - down_ms) / told_ms]
+            yield [
+                f"{number:06}",
+                evse_id,
+                total_ms,
+                down_ms,
+                100 * (total_ms - down_ms) / total_ms,
+            ]
 
 
 def _fault_rows(truths: list[GroundTruth]) -> Iterator[list[Any]]:
@@ -53,23 +61,25 @@ def _fault_rows(truths: list[GroundTruth]) -> Iterator[list[Any]]:
 
 
 def find_differences(answers: QueryResults, truths: list[GroundTruth]) -> list[str]:
-    """Where the answers are not the truth, a line each; numbers with a point to nine digits."""
-    true = expected_results(truths)
-    found = list(true.keys() ^ answers.keys())
-    for name in true.keys() & answers.keys():
-        found += (f"{name}: {one}" for one in _compare_rows(answers[name], true[name]))
-    return found
+    """One line for each difference; floats are compared to nine digits."""
+    expected = expected_results(truths)
+    differences = list(expected.keys() ^ answers.keys())
+    for name in expected.keys() & answers.keys():
+        differences += (
+            f"{name}: {difference}" for difference in _compare_rows(answers[name], expected[name])
+        )
+    return differences
 
 
-def _compare_rows(actual: ResultRows, true: ResultRows) -> Iterable[str]:
-    if len(actual) != len(true):
-        yield f"{len(actual)} rows, not {len(true)}"
-    for row, should in zip(actual, true, strict=False):
-        if not all(_values_match(*pair) for pair in zip(row, should, strict=True)):
-            yield f"{row}, not {should}"
+def _compare_rows(actual: ResultRows, expected: ResultRows) -> Iterable[str]:
+    if len(actual) != len(expected):
+        yield f"{len(actual)} rows, not {len(expected)}"
+    for row, expected_row in zip(actual, expected, strict=False):
+        if not all(_values_match(*pair) for pair in zip(row, expected_row, strict=True)):
+            yield f"{row}, not {expected_row}"
 
 
-def _values_match(actual: Any, true: Any) -> bool:
-    if isinstance(true, float):
-        return bool(abs(actual - true) <= 1e-9 * abs(true))
-    return bool(actual == true)
+def _values_match(actual: Any, expected: Any) -> bool:
+    if isinstance(expected, float):
+        return bool(abs(actual - expected) <= 1e-9 * abs(expected))
+    return bool(actual == expected)

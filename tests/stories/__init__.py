@@ -1,7 +1,8 @@
-"""Which stories are told in full, and how does each begin and go on?
+"""Stories: whole sessions of the core, with their transcripts.
 
-`<name>.txt` beside this file is the transcript of each, `>` what was seen, the rest what was
-decided. `python -m tests.stories` writes them anew; read the difference before committing it.
+`STORIES` has the steps of each; `<name>.txt` beside this file is the expected transcript, with `>`
+before observations, decisions without. `python -m tests.stories` writes all transcripts again;
+read the diff before committing it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ HERE: Final = Path(__file__).parent
 
 
 def authorize_answered(status: str) -> Step:
-    """The CSMS judges the token it is asked about."""
+    """The CSMS answers the AuthorizeRequest in flight with this status."""
     return result_received_for("Authorize", idTokenInfo={"status": status})
 
 
@@ -98,7 +99,7 @@ STORIES: Final[dict[str, tuple[Step, ...]]] = {
         cable_unplugged(2),
         csms_answers(),
     ),
-    "offline_with_cache_and_told_later": (
+    "offline_with_cache_and_delivered_later": (
         BOOT_ONLINE,
         presented(ALICE, evse_id=1),
         csms_answers(),
@@ -131,7 +132,7 @@ STORIES: Final[dict[str, tuple[Step, ...]]] = {
         csms_answers(),
         DRIVE_AWAY,
     ),
-    "somebody_of_the_group_stops": (
+    "stopped_by_another_token_of_the_group": (
         BOOT_ONLINE,
         cable_plugged(1),
         presented(ALICE),
@@ -186,7 +187,7 @@ STORIES: Final[dict[str, tuple[Step, ...]]] = {
         LINK_OPENED,
         csms_answers(),
     ),
-    "a_message_the_csms_never_takes": (
+    "a_message_the_csms_never_accepts": (
         variable_preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "2"),
         variable_preset("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]", "10"),
         BOOT_ONLINE,

@@ -1,4 +1,4 @@
-"""Write every transcript anew."""
+"""`python -m tests.stories`: write every transcript again."""
 
 from __future__ import annotations
 

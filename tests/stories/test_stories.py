@@ -1,4 +1,4 @@
-"""Are the stories still told as they were, and does each survive a power cut at any entry?"""
+"""Every story has its transcript, and its state survives encoding after every entry."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.support.story import JOURNAL_ID
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_a_story_is_told_as_it_was(name: str) -> None:
-    """Where a change is wanted: `python -m tests.stories`, and read the difference."""
+def test_a_story_has_its_transcript(name: str) -> None:
+    """After an intended change: `python -m tests.stories`, and read the diff."""
     assert transcript_of(name) == transcript_path(name).read_text(encoding="utf-8")
 
 
@@ -20,8 +20,8 @@ def test_every_transcript_has_its_story() -> None:
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_the_power_may_go_after_any_entry(name: str) -> None:
-    """What was written and read back at any point leads to the same memory."""
+def test_the_state_survives_encoding_after_every_entry_p1(name: str) -> None:
+    """A state that was encoded and decoded at any point leads to the same final state."""
     station = play_story(name)
     state = State(JOURNAL_ID)
     for at, entry in enumerate(station.entries, start=1):
