@@ -1,4 +1,4 @@
--- What the station heard and decided, in order. Append-only: the triggers refuse the rest.
+-- Observations and decisions of the station, in order. Append-only: triggers refuse anything else.
 
 CREATE TABLE meta (
     format     INTEGER NOT NULL,  -- of the digest rule
@@ -16,7 +16,7 @@ CREATE TABLE entry (
     digest    BLOB    NOT NULL      -- SHA-256 over the previous digest and this row
 ) STRICT;
 
--- The last entry that went to an archive, in one row or none: the chain begins behind it.
+-- The last archived entry, in one row or none: the chain of the table continues after it.
 CREATE TABLE anchor (
     seq    INTEGER PRIMARY KEY,
     digest BLOB    NOT NULL,

@@ -1,1 +1,1 @@
-"""The journal's shape, step by step: NNNN_what.sql, run in order, never edited once released."""
+"""The tables of the journal as SQL scripts, run in order. See README.md here."""

@@ -1,4 +1,4 @@
-"""A small journal of its own: events, a registry and a clock for the tests of the ground."""
+"""A small journal for tests: events, a registry, entries and a clock."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class MeterRead(Event, frozen=True):
 
 
 class FrameHeard(Event, frozen=True):
-    """An OCPP frame, whatever it says."""
+    """An OCPP frame."""
 
     payload: dict[str, Any]
 
 
 class TokenShown(Event, frozen=True):
-    """A person at the reader."""
+    """A presented token."""
 
     id_token: IdToken
 
 
 class LidOpened(Event, frozen=True):
-    """A kind with a past: version 1 said `open_s`, version 2 `open_ms`, version 3 adds who."""
+    """A kind with older versions: 1 had `open_s`, 2 `open_ms`, 3 adds `opened_by`."""
 
     VERSION: ClassVar[int] = 3
 
     open_ms: int
-    who: str | None
+    opened_by: str | None
 
 
 def lid_opened_1_to_2(body: dict[str, Any]) -> dict[str, Any]:
@@ -57,8 +57,8 @@ def lid_opened_1_to_2(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def lid_opened_2_to_3(body: dict[str, Any]) -> dict[str, Any]:
-    """Nobody asked, before version 3."""
-    return body | {"who": None}
+    """Not recorded before version 3."""
+    return body | {"opened_by": None}
 
 
 UPCASTERS = {("LidOpened", 1): lid_opened_1_to_2, ("LidOpened", 2): lid_opened_2_to_3}
@@ -67,8 +67,8 @@ REGISTRY = Registry([MeterRead, FrameHeard, TokenShown, LidOpened], UPCASTERS)
 
 def fixed_entropy() -> Callable[[int], bytes]:
     """Entropy that is the same in every run."""
-    throws = count()
-    return lambda size: sha256(f"throw {next(throws)}".encode()).digest()[:size]
+    calls = count()
+    return lambda size: sha256(f"call {next(calls)}".encode()).digest()[:size]
 
 
 def make_entry(seq: int, event: Event | None = None, cause: int | None = None) -> Entry:
@@ -78,26 +78,26 @@ def make_entry(seq: int, event: Event | None = None, cause: int | None = None) -
 
 
 def make_entries(first: int, last: int) -> Iterator[Entry]:
-    """Readings `first` to `last`; every third was decided because of the one before."""
+    """Readings `first` to `last`; every third has the one before as its cause."""
     for seq in range(first, last + 1):
         yield make_entry(seq, cause=None if seq % 3 else seq - 1)
 
 
 def open_writable(path: Path, settings: StoreSettings = SMALL_JOURNAL) -> Store:
-    """The journal at `path`, for writing."""
+    """Open the journal at `path` for writing."""
     return Store.open(
         path, REGISTRY, journal_id_if_new=JOURNAL_ID, settings=settings, entropy=fixed_entropy()
     )
 
 
 def archive_until(store: Store, path: Path, last: int, **more: Any) -> ArchiveResult | None:
-    """Move what may go of entries up to `last`, one segment."""
+    """Archive one segment of entries up to `last`."""
     limits = RetentionLimits(last + 1, (), START + timedelta(days=999))
     return archive_oldest_entries(store, path, limits, **({"only_if_worthwhile": False} | more))
 
 
 def run_hidden_statements(path: Path, *statements: str) -> None:
-    """What somebody with a tool would do, and hide."""
+    """Change the tables as a forger with a tool would, restoring the triggers."""
     connection = sqlite3.connect(path)
     guards = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
     for name, guard in guards.fetchall():
@@ -110,14 +110,14 @@ def run_hidden_statements(path: Path, *statements: str) -> None:
 
 
 def copy_journal(directory: Path, journal: Path) -> Path:
-    """A copy of a closed journal, with its archive."""
-    for one in journal.parent.glob(f"{journal.stem}.*.gz"):
-        shutil.copy(one, directory)
+    """Copy a closed journal with its archive."""
+    for segment in journal.parent.glob(f"{journal.stem}.*.gz"):
+        shutil.copy(segment, directory)
     return Path(shutil.copy(journal, directory / journal.name))
 
 
 def write_journal(path: Path, last: int) -> Path:
-    """A closed journal of `last` readings."""
+    """Write and close a journal of `last` readings."""
     with open_writable(path) as store:
         store.append(list(make_entries(1, last)))
     return path

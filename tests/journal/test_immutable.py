@@ -1,4 +1,4 @@
-"""Do the collections that share structure behave as plain ones would?"""
+"""The persistent collections behave as plain ones do."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ def test_a_backlog_is_in_the_order_of_its_numbers() -> None:
     backlog = Backlog().with_number(7, "b").with_number(3 * BLOCK_NUMBERS, "a").with_number(5, "a")
     assert list(backlog) == [5, 7, 3 * BLOCK_NUMBERS]
     assert backlog.head == 5
-    assert [backlog.owner_of(one) for one in (5, 6, 7)] == ["a", None, "b"]
+    assert [backlog.owner_of(number) for number in (5, 6, 7)] == ["a", None, "b"]
     assert {owner: list(owned) for owner, owned in backlog.numbers_by_owner().items()} == {
         "a": [5, 3 * BLOCK_NUMBERS],
         "b": [7],
     }
 
 
-def test_a_backlog_that_changes_leaves_the_one_before_as_it_was() -> None:
+def test_a_change_leaves_the_earlier_backlog_as_it_was() -> None:
     before = Backlog({"a": [1, 2]})
     after = before.without_number(1).with_number(9, "b")
     assert (list(before), before.head, len(before)) == ([1, 2], 1, 2)
     assert (list(after), after.head, len(after)) == ([2, 9], 2, 2)
 
 
-def test_what_is_there_is_not_added_and_what_is_not_is_not_taken() -> None:
+def test_adding_a_present_number_and_removing_a_missing_one_change_nothing() -> None:
     backlog = Backlog({"a": [4]})
     assert backlog.with_number(4, "a") is backlog
     assert backlog.without_number(5) is backlog
@@ -53,7 +53,7 @@ def test_a_backlog_does_what_a_dict_does(seed: int) -> None:
         assert len(backlog) == len(model)
         assert backlog.owner_of(number) == model.get(number)
         assert backlog.has_owner("owner 3") == ("owner 3" in model.values())
-    assert {one: backlog.owner_of(one) for one in backlog} == model, f"seed {seed}"
+    assert {number: backlog.owner_of(number) for number in backlog} == model, f"seed {seed}"
     assert list(backlog) == sorted(model)
     for number in list(backlog):
         backlog = backlog.without_number(number)

@@ -15,9 +15,9 @@ def test_a_body_takes_every_step_from_its_version_on() -> None:
     def raised(version: int, body: dict[str, object]) -> dict[str, object]:
         return upcast(kinds.UPCASTERS, "LidOpened", version, 3, body)
 
-    assert raised(1, {"open_s": 2}) == {"open_ms": 2000, "who": None}
-    assert raised(2, {"open_ms": 2}) == {"open_ms": 2, "who": None}
-    assert raised(3, {"open_ms": 2, "who": "me"}) == {"open_ms": 2, "who": "me"}
+    assert raised(1, {"open_s": 2}) == {"open_ms": 2000, "opened_by": None}
+    assert raised(2, {"open_ms": 2}) == {"open_ms": 2, "opened_by": None}
+    assert raised(3, {"open_ms": 2, "opened_by": "me"}) == {"open_ms": 2, "opened_by": "me"}
 
 
 def test_a_step_does_not_change_the_body_it_receives() -> None:

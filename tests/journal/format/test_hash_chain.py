@@ -1,4 +1,4 @@
-"""The digest rule, with literal bytes: a change here would orphan every journal in the field."""
+"""The digest rule, with literal bytes: a change would invalidate every journal in the field."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ ORIGIN = "45666f1c06ca1c42b42dd785216941b949d0916d6ef6d1ff8652d532aa52863e"
 DIGEST = "2fa136794ae2e1e09454045e02944b87e07a7e42bb374c9bb144345c8ceec287"
 
 
-def test_the_origin_names_the_journal() -> None:
+def test_the_origin_contains_the_id_of_the_journal() -> None:
     assert origin_digest(JOURNAL_ID).hex() == ORIGIN
 
 
-def test_an_entry_is_sealed_with_the_digest_before_it() -> None:
+def test_a_digest_covers_the_digest_before_it() -> None:
     assert entry_digest(origin_digest(JOURNAL_ID), *FIRST).hex() == DIGEST
 
 

@@ -1,4 +1,4 @@
-"""A person stays out of the entries, and can be erased."""
+"""Personal values are kept out of the entries, and can be erased."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_reference_is_a_salted_digest_of_type_and_value() -> None:
 
 
 @pytest.mark.parametrize("payload", [STARTED, AUTHORIZED, LIST, ASKED, TOLD, TRANSFERRED])
-def test_what_goes_apart_comes_together_again(payload: Any) -> None:
+def test_a_pseudonymized_payload_is_restored(payload: Any) -> None:
     names = MemoryReferences()
     kept = pseudonymize_payload(payload, names.reference_for)
     assert restore_payload(kept, names.values.get) == payload
@@ -71,7 +71,7 @@ def test_what_goes_apart_comes_together_again(payload: Any) -> None:
 
 
 class MemoryReferences:
-    """References made up in memory."""
+    """References in memory."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -95,7 +95,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_payload_comes_together_again(payload: Any) -> None:
+def test_any_payload_is_restored(payload: Any) -> None:
     names = MemoryReferences()
     names.reference_for = lambda type, value: _exact_reference(names, type, value)  # type: ignore[method-assign]
     before = repr(payload)
@@ -115,7 +115,7 @@ def test_any_payload_comes_together_again(payload: Any) -> None:
         {"data": "a", "seqNo": 0, "generatedAt": "2026-11-22T12:00:00Z", "requestId": 1},
     ],
 )
-def test_a_glance_sees_everybody_however_keys_are_spelled(payload: Any) -> None:
+def test_the_quick_search_notices_every_value_however_keys_are_escaped(payload: Any) -> None:
     dice = random.Random(34)
     for part in (0.0, 0.05, 0.5, 1.0):
         for _ in range(50):
@@ -124,34 +124,34 @@ def test_a_glance_sees_everybody_however_keys_are_spelled(payload: Any) -> None:
             assert not has_no_personal_value(text), text
 
 
-def test_a_glance_at_others_finds_nobody() -> None:
+def test_the_quick_search_passes_texts_without_values() -> None:
     assert has_no_personal_value(
         json.dumps([2, "1", "GetVariables", {"getVariableData": [{"type": "x"}]}])
     )
 
 
 def _escape_letters(payload: Any, dice: random.Random, part: float) -> str:
-    """JSON in which that part of all letters is escaped."""
+    """JSON in which this share of the letters is escaped."""
 
-    def letter(found: re.Match[str]) -> str:
-        return f"\\u{ord(found[0]):04x}" if dice.random() < part else found[0]
+    def letter(match: re.Match[str]) -> str:
+        return f"\\u{ord(match[0]):04x}" if dice.random() < part else match[0]
 
     return re.sub("[a-zA-Z]", letter, json.dumps(payload))
 
 
 def _exact_reference(names: MemoryReferences, type: str, value: str) -> IdToken:
-    """Spellings kept apart: which one comes back is another test's matter."""
+    """References by exact spelling; another test covers case."""
     row = make_token_row(type, value, value.encode())
     names.values[row.ref] = value
     return IdToken(row.ref, type)
 
 
-def test_nobodys_token_stays() -> None:
+def test_an_empty_id_token_stays() -> None:
     payload = {"idToken": {"idToken": "", "type": "NoAuthorization"}}
     assert pseudonymize_payload(payload, MemoryReferences().reference_for) == payload
 
 
-def test_an_erased_person_stays_a_reference() -> None:
+def test_an_erased_value_stays_a_reference() -> None:
     names = MemoryReferences()
     kept = pseudonymize_payload(STARTED, names.reference_for)
     assert restore_payload(kept, lambda _: None) == kept
@@ -166,7 +166,7 @@ def test_a_value_that_looks_like_a_reference_is_a_value() -> None:
     assert restore_payload(pseudonymize_payload(sly, names.reference_for), names.values.get) == sly
 
 
-def test_a_person_has_one_reference_whatever_the_case(tmp_path: Path) -> None:
+def test_a_token_has_one_reference_in_any_case(tmp_path: Path) -> None:
     with open_writable(tmp_path / "journal.db") as store:
         first = store.reference_for("ISO14443", "04A224B2")
         assert store.reference_for("ISO14443", "04a224b2") == first
@@ -176,13 +176,13 @@ def test_a_person_has_one_reference_whatever_the_case(tmp_path: Path) -> None:
         assert store.reference_for("Central", "04A224B2") != first
 
 
-def test_a_customer_identifier_is_kept_to_the_letter(tmp_path: Path) -> None:
+def test_a_customer_identifier_is_compared_exactly(tmp_path: Path) -> None:
     with open_writable(tmp_path / "journal.db") as store:
         for name in ("Alice", "alice"):
             assert store.value_of(store.reference_for("customerIdentifier", name).ref) == name
 
 
-def test_a_value_is_kept_in_the_commit_that_refers_to_it(tmp_path: Path) -> None:
+def test_a_value_is_stored_in_the_commit_that_refers_to_it(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store, Reader.open(path, REGISTRY) as outside:
         token = store.reference_for("ISO14443", "04A224B2")
@@ -195,7 +195,7 @@ def test_a_value_is_kept_in_the_commit_that_refers_to_it(tmp_path: Path) -> None
         assert store.reference_for("ISO14443", "04A224B2") == token
 
 
-def test_a_failed_commit_keeps_the_value_for_the_next(tmp_path: Path) -> None:
+def test_after_a_failed_commit_the_value_is_stored_with_the_next(tmp_path: Path) -> None:
     with open_writable(tmp_path / "journal.db") as store:
         token = store.reference_for("ISO14443", "04A224B2")
         with pytest.raises(ValueError, match="does not follow"):
@@ -204,7 +204,7 @@ def test_a_failed_commit_keeps_the_value_for_the_next(tmp_path: Path) -> None:
         assert store.reader.value_of(token.ref) == "04A224B2"
 
 
-def test_an_erased_person_comes_back_as_somebody_else(tmp_path: Path) -> None:
+def test_an_erased_token_gets_another_reference(tmp_path: Path) -> None:
     with open_writable(tmp_path / "journal.db") as store:
         token = store.reference_for("ISO14443", "04A224B2")
         store.append([make_entry(1, TokenShown(token))])
@@ -218,7 +218,7 @@ def test_an_erased_person_comes_back_as_somebody_else(tmp_path: Path) -> None:
         assert store.value_of(fresh.ref) is None
 
 
-def test_who_comes_while_being_erased_is_somebody_else_already(tmp_path: Path) -> None:
+def test_a_token_presented_while_it_is_being_erased_gets_another_reference(tmp_path: Path) -> None:
     with open_writable(tmp_path / "journal.db") as store:
         token, other = (
             store.reference_for("ISO14443", "04A224B2"),
@@ -226,7 +226,7 @@ def test_who_comes_while_being_erased_is_somebody_else_already(tmp_path: Path) -
         )
         store.append([make_entry(1, TokenShown(token)), make_entry(2, TokenShown(other))])
         store.mark_for_erasure([token.ref])
-        assert store.value_of(token.ref) == "04A224B2"  # until `forget`
+        assert store.value_of(token.ref) == "04A224B2"  # until `erase`
         again = store.reference_for("ISO14443", "04a224b2")
         assert again != token
         store.append([make_entry(3, TokenShown(again))])
@@ -237,7 +237,7 @@ def test_who_comes_while_being_erased_is_somebody_else_already(tmp_path: Path) -
         assert store.reference_for("ISO14443", "04A224B3") == other
 
 
-def test_an_erased_value_is_gone_from_every_byte_n10(tmp_path: Path) -> None:
+def test_no_byte_of_an_erased_value_remains_n10(tmp_path: Path) -> None:
     random_order = random.Random(20261122)
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
@@ -246,12 +246,12 @@ def test_an_erased_value_is_gone_from_every_byte_n10(tmp_path: Path) -> None:
         for seq, value in enumerate(values, 1):
             tokens[value] = store.reference_for("ISO14443", value)
             store.append([make_entry(seq, TokenShown(tokens[value]))])
-        gone = random_order.sample(values, 60)
-        for value in gone:
+        erased = random_order.sample(values, 60)
+        for value in erased:
             store.erase(tokens[value].ref)
             for file in (path, Path(f"{path}-wal")):
                 content = file.read_bytes().lower()
                 assert value.lower().encode() not in content, f"{value} left in {file.name}"
-        assert [store.value_of(tokens[value].ref) for value in values if value not in gone] == [
-            value for value in values if value not in gone
+        assert [store.value_of(tokens[value].ref) for value in values if value not in erased] == [
+            value for value in values if value not in erased
         ]

@@ -1,4 +1,4 @@
-"""What a disk does not give is told apart from what it gives, to the sector."""
+"""Unreadable sectors are distinguished from readable ones, to the sector."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from journal.format.sectors import FILLER, SECTOR_BYTES, read_file_with_filler, 
 
 SEED = 20_261_123
 SECTORS = 9
-TAIL = 123  # bytes behind the last whole sector
+TAIL = 123  # bytes after the last whole sector
 
 SectorMarker = Callable[[set[int], bool], None]
 
@@ -30,14 +30,14 @@ def file(tmp_path: Path) -> Path:
 def mark_unreadable(monkeypatch: pytest.MonkeyPatch) -> SectorMarker:
     """Sectors that cannot be read, counted from 0.
 
-    A system gives what lies before the bad one, or, where it reads more at a time, nothing.
+    The system returns the bytes before the bad sector or, if it reads more at a time, none.
     """
     pread = os.pread
 
     def spoilt(bad: set[int], at_once: bool) -> None:
         def read(file: int, size: int, at: int) -> bytes:
             touched = range(at // SECTOR_BYTES, -(-(at + size) // SECTOR_BYTES))
-            first = next((one for one in touched if one in bad), None)
+            first = next((sector for sector in touched if sector in bad), None)
             if first is None:
                 return pread(file, size, at)
             if at_once or first == touched[0]:
@@ -56,10 +56,10 @@ def test_only_the_bad_sectors_are_missing(
     before, dice = file.read_bytes(), random.Random(SEED)
     print("seed", SEED)
     for _ in range(50):
-        bad = {one for one in range(SECTORS + 1) if dice.random() < 0.3}
+        bad = {sector for sector in range(SECTORS + 1) if dice.random() < 0.3}
         expected = bytearray(before)
-        for one in bad:
-            span = slice(one * SECTOR_BYTES, (one + 1) * SECTOR_BYTES)
+        for sector in bad:
+            span = slice(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES)
             expected[span] = FILLER * len(expected[span])
         at = dice.randrange(len(before))
         size = dice.randrange(len(before) - at)

@@ -1,4 +1,4 @@
-"""Whatever is done to a journal shows, and is located."""
+"""Every change of a journal is found and located."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TABLES = ("entry", "meta", "id_token", "anchor")
 
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A closed journal with a bit of everything in it."""
+    """A closed journal with readings, frames, tokens and causes."""
     path = tmp_path_factory.mktemp("whole") / "journal.db"
     with open_writable(path) as store:
         for seq, made in enumerate(make_entries(1, LAST), 1):
@@ -52,7 +52,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def damaged_copy(journal: Path, tmp_path: Path) -> Path:
-    """A copy to be mistreated."""
+    """A copy to be damaged."""
     return copy_journal(tmp_path, journal)
 
 
@@ -61,7 +61,7 @@ def verify_complaints(path: Path, **more: Any) -> list[str]:
 
 
 def run_hidden_statements(path: Path, *statements: str, guarded: bool = False) -> None:
-    """Do to the tables what somebody with a tool would do, and hide it."""
+    """Change the tables as a forger with a tool would, leaving no trace in the schema."""
     connection = sqlite3.connect(path)
     guards = connection.execute(
         "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
@@ -90,17 +90,17 @@ def table_contents(path: Path) -> dict[str, list[Any]]:
         }
 
 
-def test_a_whole_journal_gives_no_complaint(journal: Path) -> None:
+def test_a_whole_journal_has_no_problem(journal: Path) -> None:
     assert verify_complaints(journal) == []
 
 
-def test_a_journal_in_use_gives_no_complaint(tmp_path: Path) -> None:
+def test_a_journal_in_use_has_no_problem(tmp_path: Path) -> None:
     with open_writable(tmp_path / "journal.db") as store:
         store.append(list(make_entries(1, 600)))
         assert verify_complaints(tmp_path / "journal.db") == []
 
 
-def test_a_journal_without_entries_says_so(tmp_path: Path) -> None:
+def test_a_journal_without_entries_is_reported(tmp_path: Path) -> None:
     open_writable(tmp_path / "journal.db").close()
     assert verify_complaints(tmp_path / "journal.db") == ["no entries"]
     (tmp_path / "empty.db").touch()
@@ -144,14 +144,12 @@ def test_a_journal_without_entries_says_so(tmp_path: Path) -> None:
         ("DELETE FROM id_token WHERE value LIKE '04A2240E'", None),
     ],
 )
-def test_what_somebody_did_to_a_table_is_found(
-    damaged_copy: Path, statement: Any, expected: Any
-) -> None:
+def test_a_change_of_a_table_is_found(damaged_copy: Path, statement: Any, expected: Any) -> None:
     run_hidden_statements(damaged_copy, statement)
     assert verify_complaints(damaged_copy)[:1] == ([expected] if expected else [])
 
 
-def test_swapped_entries_are_found_where_they_stand(damaged_copy: Path) -> None:
+def test_swapped_entries_are_located(damaged_copy: Path) -> None:
     run_hidden_statements(
         damaged_copy,
         "UPDATE entry SET seq = -1 WHERE seq = 20",
@@ -162,7 +160,7 @@ def test_swapped_entries_are_found_where_they_stand(damaged_copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "expected"),
+    ("statement", "expected"),
     [
         ("DROP TRIGGER entry_not_deleted", "trigger entry_not_deleted of entry is missing"),
         (
@@ -171,12 +169,14 @@ def test_swapped_entries_are_found_where_they_stand(damaged_copy: Path) -> None:
         ),
     ],
 )
-def test_the_guards_of_the_file_are_looked_at(damaged_copy: Path, wish: Any, expected: Any) -> None:
-    run_hidden_statements(damaged_copy, wish, guarded=True)
+def test_missing_and_foreign_triggers_are_found(
+    damaged_copy: Path, statement: Any, expected: Any
+) -> None:
+    run_hidden_statements(damaged_copy, statement, guarded=True)
     assert verify_complaints(damaged_copy) == [expected]
 
 
-def test_an_altered_guard_is_found(damaged_copy: Path) -> None:
+def test_an_altered_trigger_is_found(damaged_copy: Path) -> None:
     run_hidden_statements(damaged_copy, "DROP TRIGGER entry_not_updated", guarded=True)
     run_hidden_statements(
         damaged_copy,
@@ -187,7 +187,7 @@ def test_an_altered_guard_is_found(damaged_copy: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["value", "folded", "type", "salt", "ref"])
-def test_a_value_that_is_not_the_one_referred_to_is_found_at_its_first_entry(
+def test_a_changed_value_is_located_at_the_first_entry_with_its_reference(
     damaged_copy: Path, column: Any
 ) -> None:
     other = "x'00'" if column == "salt" else "'x'"
@@ -199,13 +199,13 @@ def test_a_value_that_is_not_the_one_referred_to_is_found_at_its_first_entry(
     assert "the value does not match its reference" in complaint.text
 
 
-def test_an_erased_person_is_no_complaint(damaged_copy: Path) -> None:
+def test_an_erased_value_is_no_problem(damaged_copy: Path) -> None:
     with open_writable(damaged_copy) as store:
         assert store.erase(store.reference_for("ISO14443", "04A2240E").ref)
     assert verify_complaints(damaged_copy) == []
 
 
-def test_a_cut_tail_shows_only_to_a_witness(damaged_copy: Path) -> None:
+def test_a_cut_tail_is_found_with_a_witnessed_head_only(damaged_copy: Path) -> None:
     with Reader.open(damaged_copy, REGISTRY) as reader:
         head = reader.read_head()
     run_hidden_statements(damaged_copy, "DELETE FROM entry WHERE seq > 50")
@@ -215,7 +215,7 @@ def test_a_cut_tail_shows_only_to_a_witness(damaged_copy: Path) -> None:
     ]
 
 
-def test_a_witness_is_compared_wherever_it_points(damaged_copy: Path) -> None:
+def test_a_witnessed_head_is_compared_at_any_entry(damaged_copy: Path) -> None:
     with Reader.open(damaged_copy, REGISTRY) as reader:
         seen = {row.seq: row.digest for row in reader.iter_rows()}
         anchor = reader.archived_position()
@@ -232,7 +232,7 @@ def test_a_witness_is_compared_wherever_it_points(damaged_copy: Path) -> None:
         ]
 
 
-def test_a_head_is_written_as_number_and_digest() -> None:
+def test_a_head_is_parsed_as_number_and_digest() -> None:
     assert parse_witnessed_head("48112:" + "0a" * 32) == (48112, b"\n" * 32)
     for wrong in ("48112", "x:00", "1:0a", "1:" + "zz" * 32, ""):
         with pytest.raises(ValueError, match="SEQ:DIGEST"):
@@ -250,14 +250,16 @@ def test_a_head_is_written_as_number_and_digest() -> None:
         ("version", 0, "uptime 60000 ms, version 0"),
     ],
 )
-def test_what_no_station_writes_is_found_though_the_digest_fits(
+def test_an_implausible_entry_is_found_although_its_digest_matches(
     damaged_copy: Path, column: Any, value: Any, expected: Any
 ) -> None:
     forge_last_entry(damaged_copy, lambda row: row | {column: value})
     assert verify_complaints(damaged_copy) == [f"entry 60: {expected}"]
 
 
-def test_a_decision_before_its_cause_is_found_though_the_digest_fits(damaged_copy: Path) -> None:
+def test_a_decision_before_its_cause_is_found_although_its_digest_matches(
+    damaged_copy: Path,
+) -> None:
     forge_last_entry(damaged_copy, lambda row: row | {"uptime_ms": 58_999, "cause": 59})
     assert verify_complaints(damaged_copy) == [
         "entry 60: uptime 58999 ms is before its cause's 59000 ms"
@@ -265,7 +267,7 @@ def test_a_decision_before_its_cause_is_found_though_the_digest_fits(damaged_cop
 
 
 def forge_last_entry(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Write the last entry anew, with the digest it then must have."""
+    """Change the last entry, with the digest that it then has."""
     with Reader.open(path, REGISTRY) as reader:
         before, last = reader.iter_rows(59)
     row = change(last._asdict())
@@ -289,9 +291,9 @@ def test_a_destroyed_page_is_located_and_the_rest_still_checked(tmp_path: Path) 
     data[page * 4096 : (page + 1) * 4096] = random.Random(SEED).randbytes(4096)
     data[data.index(b'"energy_wh":2999.600') + 13] ^= 1
     path.write_bytes(data)
-    found = list(verify(path))
-    assert [each.seq for each in found[:2]] == [lost[0], 2999]
-    assert f"(to {lost[-1]})" in found[0].text
+    problems = list(verify(path))
+    assert [problem.seq for problem in problems[:2]] == [lost[0], 2999]
+    assert f"(to {lost[-1]})" in problems[0].text
     assert len(lost) > 10
 
 
@@ -310,18 +312,18 @@ def test_a_destroyed_head_is_located(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 100, 4095, 5000])
 def test_a_file_cut_short_is_unreadable_in_one_line(damaged_copy: Path, size: Any) -> None:
     damaged_copy.write_bytes(damaged_copy.read_bytes()[:size])
-    found = verify_complaints(damaged_copy)
-    assert found
-    assert not [line for line in found if "\n" in line]
+    problems = verify_complaints(damaged_copy)
+    assert problems
+    assert not [line for line in problems if "\n" in line]
 
 
-def test_no_file_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_in_one_line(tmp_path: Path) -> None:
     assert verify_complaints(tmp_path / "journal.db") == [
         f"{tmp_path}/journal.db: no such file. Name the journal, as in DATA/journal.db."
     ]
 
 
-# The second found a bit of the journal's name that no complaint covered once entries were retired.
+# The second seed found a bit of the journal's id without a check once entries were archived.
 @pytest.mark.parametrize("seed", [SEED, 20262124])
 def test_a_flipped_bit_is_found_or_changes_nothing(
     journal: Path, tmp_path: Path, seed: Any
@@ -337,9 +339,9 @@ def test_a_flipped_bit_is_found_or_changes_nothing(
         flipped = bytearray(data)
         flipped[position] ^= mask
         path.write_bytes(flipped)
-        found = list(verify(path))
-        assert all(isinstance(each, Problem) and "\n" not in str(each) for each in found)
-        if not found:
+        problems = list(verify(path))
+        assert all(isinstance(each, Problem) and "\n" not in str(each) for each in problems)
+        if not problems:
             silent += 1
             assert table_contents(path) == original, f"byte {position} ^ {mask}"
         for leftover in tmp_path.glob("journal.db-*"):
@@ -347,21 +349,21 @@ def test_a_flipped_bit_is_found_or_changes_nothing(
     assert silent < 500
 
 
-def test_a_number_changed_within_a_page_is_located_and_not_read_in_circles(
+def test_a_number_changed_within_a_page_is_located_and_reading_ends(
     journal: Path, tmp_path: Path
 ) -> None:
     data, path = journal.read_bytes(), copy_journal(tmp_path, journal)
     body = data.index(b'{"evse_id":2,"energy_wh":59.600}')
     places = [place for place in range(body - 80, body) if data[place] == 59]
-    assert places  # the row's number stands before its columns
+    assert places  # the row's number precedes its columns
     for place in places:
         for other in (7, 60, 228):
             path.write_bytes(data[:place] + bytes([other]) + data[place + 1 :])
-            found = [each.seq for each in verify(path) if each.seq]
-            assert found[0] in range(6, 61)
+            seqs = [problem.seq for problem in verify(path) if problem.seq]
+            assert seqs[0] in range(6, 61)
 
 
-def test_a_spelling_changed_in_the_side_table_is_found(damaged_copy: Path) -> None:
+def test_a_changed_folded_value_in_the_side_table_is_found(damaged_copy: Path) -> None:
     run_hidden_statements(
         damaged_copy, "UPDATE id_token SET value = '04a2240e' WHERE value = '04A2240E'"
     )
@@ -402,12 +404,12 @@ def test_commits_hidden_by_a_damaged_log_are_found(tmp_path: Path) -> None:
         log.write_bytes(data)
         for shm in path.parent.glob("*-shm"):
             shm.unlink()
-        [*_, found] = verify(path)
-        assert found.seq == expected or "no entries" in str(found)
-        assert f"after damaged frame {frame + 1} of the log" in str(found)
+        [*_, problem] = verify(path)
+        assert problem.seq == expected or "no entries" in str(problem)
+        assert f"after damaged frame {frame + 1} of the log" in str(problem)
 
 
-def test_the_commit_that_was_under_way_when_the_power_went_is_no_complaint(tmp_path: Path) -> None:
+def test_the_commit_in_progress_at_a_power_cut_is_no_problem(tmp_path: Path) -> None:
     path, log = journal_with_log(tmp_path, 10)
     data = bytearray(log.read_bytes())
     data[32 + 9 * 4120 + 24 + 4000] ^= 4
@@ -422,7 +424,7 @@ def test_the_commit_that_was_under_way_when_the_power_went_is_no_complaint(tmp_p
 @pytest.mark.parametrize(
     ("sector", "expected"), [(0, "the header"), (3, "7 commits after"), (7, "3 commits after")]
 )
-def test_a_sector_of_the_log_that_says_something_else_is_found(
+def test_a_changed_sector_of_the_log_is_found(
     tmp_path: Path, sector: int, expected: str, noise: bytes, size: int
 ) -> None:
     path, log = journal_with_log(tmp_path, 10)
@@ -440,7 +442,7 @@ def test_a_log_without_its_header_is_found(tmp_path: Path) -> None:
     assert "entry 1: missing: the header of the log is damaged" in verify_complaints(path)[-1]
 
 
-def test_a_log_that_lost_its_header_when_it_was_begun_anew_is_no_complaint(tmp_path: Path) -> None:
+def test_a_log_without_header_whose_content_is_in_the_file_is_no_problem(tmp_path: Path) -> None:
     path, log = journal_with_log(tmp_path, 10)
     whole = log.read_bytes()
     sqlite3.connect(path).close()

@@ -1,4 +1,4 @@
-"""Entries that have left the file are read, verified and missed as those that have not."""
+"""Archived entries are read, verified and reported missing like entries in the file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def damaged_copy(journal: Path, tmp_path: Path) -> Path:
-    """A copy to be mistreated."""
+    """A copy to be damaged."""
     return copy_journal(tmp_path, journal)
 
 
@@ -75,16 +75,18 @@ def verify_complaints(path: Path) -> list[str]:
 def read_entries(
     path: Path, first: int = 1, last: int | None = None
 ) -> tuple[list[int], list[EntryDamage]]:
-    """The numbers that can be read, and what was told of the others."""
-    told: list[EntryDamage] = []
+    """The numbers that can be read, and the damage reported of the others."""
+    damages: list[EntryDamage] = []
     with Reader.open(path, REGISTRY) as reader:
-        return [each.seq for each in reader.iter_entries(first, last, on_damage=told.append)], told
+        return [
+            each.seq for each in reader.iter_entries(first, last, on_damage=damages.append)
+        ], damages
 
 
 # --- Reading -------------------------------------------------------------------------------------
 
 
-def test_an_archived_journal_reads_as_if_nothing_had_moved(journal: Path) -> None:
+def test_an_archived_journal_reads_like_one_that_is_not_archived(journal: Path) -> None:
     with Reader.open(journal, REGISTRY) as reader:
         assert reader.archived_position()[0] == ARCHIVED
         assert reader.position_before_first() == (0, origin_digest(JOURNAL_ID))
@@ -107,7 +109,7 @@ def test_an_archived_journal_reads_as_if_nothing_had_moved(journal: Path) -> Non
     assert verify_complaints(journal) == []
 
 
-def test_a_search_goes_through_the_archive_too(journal: Path) -> None:
+def test_a_search_includes_the_archive(journal: Path) -> None:
     with Reader.open(journal, REGISTRY) as reader:
         assert reader.find_seqs(count_max=3, before_seq=2502) == [2499, 2500, 2501]
         assert reader.find_seqs(count_max=2, latest=START + timedelta(seconds=1000)) == [999, 1000]
@@ -121,7 +123,7 @@ def test_a_search_goes_through_the_archive_too(journal: Path) -> None:
         assert reader.find_seqs(count_max=LAST) == list(range(1, LAST + 1))
 
 
-def test_a_reader_never_misses_what_moves_while_it_reads(tmp_path: Path) -> None:
+def test_a_reader_misses_no_entry_that_is_archived_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(list(make_entries(1, LAST)))
@@ -133,7 +135,7 @@ def test_a_reader_never_misses_what_moves_while_it_reads(tmp_path: Path) -> None
     assert seen == list(range(1, LAST + 1))
 
 
-def test_zcat_shows_what_a_segment_holds(journal: Path) -> None:
+def test_zcat_shows_the_entries_of_a_segment(journal: Path) -> None:
     first = find_segments(journal, JOURNAL_ID)[0]
     assert first.path.name == "journal.5f0c7c6e.000000000001-000000001000.gz"
     lines = list(map(json.loads, gzip.decompress(first.path.read_bytes()).splitlines()))
@@ -144,7 +146,7 @@ def test_zcat_shows_what_a_segment_holds(journal: Path) -> None:
     assert [row[0] for row in rows] == list(range(1, 1001))
 
 
-def test_a_body_with_line_breaks_and_every_letter_comes_back(tmp_path: Path) -> None:
+def test_a_body_with_line_breaks_and_any_character_is_archived_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     texts = ["\n\r\u2028\0", "a\tb", "\U0001f50c", "x" * 400_000, "\x1f\x8b\x08\x10"]
     written = [make_entry(seq, FrameHeard({"text": text})) for seq, text in enumerate(texts, 1)]
@@ -155,10 +157,10 @@ def test_a_body_with_line_breaks_and_every_letter_comes_back(tmp_path: Path) -> 
     assert verify_complaints(path) == []
 
 
-# --- Moving --------------------------------------------------------------------------------------
+# --- Archiving -----------------------------------------------------------------------------------
 
 
-def test_only_a_settled_prefix_moves(tmp_path: Path) -> None:
+def test_only_old_and_settled_entries_are_archived(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(list(make_entries(1, 100)))
@@ -179,7 +181,7 @@ def test_only_a_settled_prefix_moves(tmp_path: Path) -> None:
     assert verify_complaints(path) == []
 
 
-def test_a_segment_has_a_size(tmp_path: Path) -> None:
+def test_a_segment_has_at_most_the_given_number_of_entries(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(list(make_entries(1, 100)))
@@ -194,18 +196,18 @@ def test_a_segment_has_a_size(tmp_path: Path) -> None:
     assert verify_complaints(path) == []
 
 
-def test_a_clock_that_was_wrong_neither_keeps_nor_hurries_the_rest(tmp_path: Path) -> None:
-    """Ahead in entries 20 to 29, not set yet (1970) in 60 to 69."""
+def test_entries_of_a_wrong_clock_do_not_delay_or_advance_the_others(tmp_path: Path) -> None:
+    """The clock is ahead in entries 20 to 29 and not set (1970) in 60 to 69."""
     path = tmp_path / "journal.db"
 
-    def told(seq: int) -> timedelta:
+    def clock_error(seq: int) -> timedelta:
         ahead, unset = 20 <= seq < 30, 60 <= seq < 70
         return timedelta(days=18_000 if ahead else -20_000 if unset else 0)
 
     with open_writable(path) as store:
-        for made in make_entries(1, 100):
-            at = made.at + told(made.seq)
-            store.append([type(made)(made.seq, at, made.uptime_ms, made.event, made.cause)])
+        for entry in make_entries(1, 100):
+            at = entry.at + clock_error(entry.seq)
+            store.append([type(entry)(entry.seq, at, entry.uptime_ms, entry.event, entry.cause)])
         limits = RetentionLimits(100, (), START + timedelta(seconds=41))
         moved = archive_oldest_entries(store, path, limits, only_if_worthwhile=False)
         assert moved
@@ -214,12 +216,12 @@ def test_a_clock_that_was_wrong_neither_keeps_nor_hurries_the_rest(tmp_path: Pat
 
 
 class TransactionStarted(Event, frozen=True):
-    """As the station's: only its kind and the id in its body count."""
+    """Like the station's event: only its kind and the id in its body count."""
 
     transaction_id: str
 
 
-def test_a_transaction_that_is_not_delivered_stays_whole(tmp_path: Path) -> None:
+def test_an_undelivered_transaction_is_not_archived(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     kinds = Registry([MeterRead, TransactionStarted])
     begins = {20: "delivered", 40: "waiting", 60: "another"}
@@ -238,7 +240,7 @@ def test_a_transaction_that_is_not_delivered_stays_whole(tmp_path: Path) -> None
         assert moved.segment.last_seq == 89
 
 
-def test_the_file_holds_what_moved_no_more_and_does_not_grow(tmp_path: Path) -> None:
+def test_archived_entries_leave_the_file_and_it_does_not_grow(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     sizes = []
     with open_writable(path) as store:
@@ -251,26 +253,29 @@ def test_the_file_holds_what_moved_no_more_and_does_not_grow(tmp_path: Path) -> 
         live = store.reader.connection.execute("SELECT count(*) FROM entry").fetchone()
     assert live == (1000,)
     assert sizes[-1] <= sizes[4] + 4 * 4096
-    assert sum(one.path.stat().st_size for one in find_segments(path, JOURNAL_ID)) < 19_000 * 20
+    assert (
+        sum(segment.path.stat().st_size for segment in find_segments(path, JOURNAL_ID))
+        < 19_000 * 20
+    )
     assert verify_complaints(path) == []
 
 
-# --- Damaged before it moved ---------------------------------------------------------------------
+# --- Damaged before archiving ---------------------------------------------------------------------
 
 
 def everything_read(path: Path) -> list[object]:
-    """Everything that a reader and `verify` have to say of a journal."""
-    told: list[EntryDamage] = []
+    """Everything that a reader and `verify` report of a journal."""
+    damages: list[EntryDamage] = []
     with Reader.open(path, REGISTRY) as reader:
-        said: list[object] = [*reader.iter_rows(), *reader.iter_entries(on_damage=told.append)]
+        items: list[object] = [*reader.iter_rows(), *reader.iter_entries(on_damage=damages.append)]
         for seq in (1, 10, 40, 77, 78, 90, 512, 513, 700, 1000, 1500, 1900, 2500, LAST, LAST + 1):
             try:
-                said += [reader.digest_at(seq), reader.read_entry(seq)]
+                items += [reader.digest_at(seq), reader.read_entry(seq)]
             except (LookupError, JournalFailed) as error:
-                said.append(str(error))
+                items.append(str(error))
         for query in ({"containing": "1.6"}, {"kinds": ("MeterRead",)}, {"before_seq": 1100}):
-            said.append(reader.find_seqs(count_max=2000, **query))
-    return [*said, *told, *verify(path)]
+            items.append(reader.find_seqs(count_max=2000, **query))
+    return [*items, *damages, *verify(path)]
 
 
 REMOVED = "DELETE FROM entry WHERE seq "
@@ -282,8 +287,8 @@ DAMAGES = {
         f"{REMOVED} IN (40, 512, 513, 1000, 1024)"
     ],
     "every other removed": [f"{REMOVED} % 2 = 1 AND seq < 300"],
-    "the last that would go removed": [f"{REMOVED} = 2500"],
-    "said something else": ["UPDATE entry SET body = '{}' WHERE seq IN (1, 77, 512, 513, 2500)"],
+    "the last to be archived removed": [f"{REMOVED} = 2500"],
+    "body replaced": ["UPDATE entry SET body = '{}' WHERE seq IN (1, 77, 512, 513, 2500)"],
     "changed well": ["UPDATE entry SET body = replace(body, '77.600', '77.601') WHERE seq % 7 = 0"],
     "digest changed": [
         "UPDATE entry SET digest = zeroblob(32) WHERE seq IN (1, 77, 512, 1000, 2500)"
@@ -310,7 +315,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_was_damaged_moves_and_is_told_as_before(tmp_path: Path, damage: str) -> None:
+def test_damaged_entries_are_archived_and_reported_as_before(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(list(make_entries(1, LAST)))
@@ -324,28 +329,28 @@ def test_what_was_damaged_moves_and_is_told_as_before(tmp_path: Path, damage: st
     assert everything_read(path) == before
 
 
-def test_what_is_harmed_in_a_segment_is_told_beside_what_was_before(tmp_path: Path) -> None:
+def test_damage_of_a_segment_is_reported_besides_earlier_damage(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(list(make_entries(1, LAST)))
     run_hidden_statements(path, f"{REMOVED} = 10", "UPDATE entry SET body = '{}' WHERE seq = 1030")
     with open_writable(path) as store:
         assert archive_until(store, path, ARCHIVED)
-    [one] = find_segments(path, JOURNAL_ID)
+    [segment] = find_segments(path, JOURNAL_ID)
 
     def more(lines: list[str]) -> list[str]:
         return [line.replace(":700.600", ":700.601") for line in lines]
 
-    rewrite_block(one.path, more, block=1)
+    rewrite_block(segment.path, more, block=1)
     assert verify_complaints(path) == [
         "entry 10: missing",
         "entry 700: does not match its digest",
         "entry 1030: does not match its digest",
     ]
-    assert one.last_digest(JOURNAL_ID) is None
+    assert segment.last_digest(JOURNAL_ID) is None
 
 
-def test_what_cannot_be_read_has_the_file_made_anew_first(tmp_path: Path) -> None:
+def test_unreadable_entries_require_a_rebuild_before_archiving(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(list(make_entries(1, LAST)))
@@ -365,15 +370,15 @@ def test_what_cannot_be_read_has_the_file_made_anew_first(tmp_path: Path) -> Non
     assert verify_complaints(path) == ["entry 77: missing"]
 
 
-@pytest.mark.parametrize("told", [None, 600, 1700])
-def test_whatever_a_damaged_anchor_says_nothing_is_lost(tmp_path: Path, told: int | None) -> None:
-    """It is gone, or names an entry before or behind the last that went."""
+@pytest.mark.parametrize("anchor", [None, 600, 1700])
+def test_a_damaged_anchor_loses_no_entry(tmp_path: Path, anchor: int | None) -> None:
+    """The anchor is missing, or has a number before or after the last archived entry."""
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(list(make_entries(1, LAST)))
         assert archive_until(store, path, 1000)
     run_hidden_statements(
-        path, "DELETE FROM anchor" if told is None else f"UPDATE anchor SET seq = {told}"
+        path, "DELETE FROM anchor" if anchor is None else f"UPDATE anchor SET seq = {anchor}"
     )
     with open_writable(path) as store:
         assert archive_until(store, path, ARCHIVED)
@@ -381,7 +386,7 @@ def test_whatever_a_damaged_anchor_says_nothing_is_lost(tmp_path: Path, told: in
     assert verify_complaints(path) == []
 
 
-def test_a_file_made_anew_has_its_anchor_from_the_archive(tmp_path: Path) -> None:
+def test_a_rebuilt_file_gets_its_anchor_from_the_archive(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(list(make_entries(1, LAST)))
@@ -407,7 +412,7 @@ class PowerCutError(Exception):
 def archived_until_cut(
     store: Store, path: Path, last: int, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The power goes after so many of the commits that take entries out."""
+    """The power fails after this many of the commits that remove entries."""
     retire, done = store.drop_archived, list[int]()
 
     def cut(last: int) -> int:
@@ -422,10 +427,10 @@ def archived_until_cut(
 
 
 @pytest.mark.parametrize("retired", [0, 1, 2])
-def test_what_was_interrupted_is_taken_up_again(
+def test_interrupted_archiving_is_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retired: int
 ) -> None:
-    """After the segment has its name, and after so many commits that take entries out."""
+    """Interrupted after the segment has its name and this many commits removed entries."""
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(list(make_entries(1, LAST)))
@@ -439,7 +444,7 @@ def test_what_was_interrupted_is_taken_up_again(
         assert moved.segment.last_seq == 2000
         assert moved.text_bytes == 0
         assert archive_until(store, path, 2500)
-    assert [one.last_seq for one in find_segments(path, JOURNAL_ID)] == [2000, 2500]
+    assert [segment.last_seq for segment in find_segments(path, JOURNAL_ID)] == [2000, 2500]
     assert verify_complaints(path) == []
 
 
@@ -452,7 +457,7 @@ def test_what_was_interrupted_is_taken_up_again(
         "digest changed",
     ],
 )
-def test_what_was_interrupted_over_a_damage_is_taken_up_again(
+def test_interrupted_archiving_of_a_damaged_journal_is_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, retired: int
 ) -> None:
     path = tmp_path / "journal.db"
@@ -472,7 +477,7 @@ def test_what_was_interrupted_over_a_damage_is_taken_up_again(
     assert everything_read(path) == before
 
 
-def test_a_segment_that_is_not_what_the_file_holds_is_written_anew(tmp_path: Path) -> None:
+def test_a_segment_that_differs_from_the_file_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.append(list(make_entries(1, LAST)))
@@ -483,13 +488,13 @@ def test_a_segment_that_is_not_what_the_file_holds_is_written_anew(tmp_path: Pat
         assert not left.exists()
         left = segments.segment_path(
             path, JOURNAL_ID, 900, 1400
-        )  # a stray one over the end of the archive
+        )  # a stray segment across the end of the archive
         left.write_bytes(b"torn")
         assert archive_until(store, path, 2000)
     assert read_entries(path, 1001) == (list(range(1001, LAST + 1)), [])
 
 
-def test_what_never_got_its_name_is_taken_away(tmp_path: Path) -> None:
+def test_an_unfinished_segment_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     left = tmp_path / "journal.5f0c7c6e.000000000001-000000000700.gz.new"
     others = tmp_path / "journal.0b8c7f4e.000000000001-000000000700.gz.new"
@@ -503,14 +508,14 @@ def test_what_never_got_its_name_is_taken_away(tmp_path: Path) -> None:
     assert verify_complaints(path) == []
 
 
-def test_nothing_leaves_the_file_unless_the_disk_gives_the_segment_back(
+def test_no_entry_leaves_the_file_unless_the_segment_reads_back_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "journal.db"
-    truly = atomic_file.write_atomically
+    write = atomic_file.write_atomically
 
     def rotting(to: Path, blocks: object) -> None:
-        truly(to, blocks)  # type: ignore[arg-type]
+        write(to, blocks)  # type: ignore[arg-type]
         content = bytearray(to.read_bytes())
         content[len(content) // 2] ^= 1
         to.write_bytes(content)
@@ -540,9 +545,9 @@ def test_a_missing_segment_is_located_and_the_rest_is_read(damaged_copy: Path) -
     assert verify_complaints(damaged_copy) == [
         "entry 1001: the segment with entry 1001 is missing (to 2000)"
     ]
-    numbers, told = read_entries(damaged_copy)
+    numbers, damages = read_entries(damaged_copy)
     assert numbers == [*range(1, 1001), *range(2001, LAST + 1)]
-    assert [damage.seq for damage in told] == [1001]
+    assert [damage.seq for damage in damages] == [1001]
     with Reader.open(damaged_copy, REGISTRY) as reader:
         with pytest.raises(JournalFailed, match="entry 1001 is missing"):
             list(reader.iter_entries())
@@ -552,14 +557,12 @@ def test_a_missing_segment_is_located_and_the_rest_is_read(damaged_copy: Path) -
 
 
 @pytest.mark.parametrize("kept", [0, 1])
-def test_segments_put_elsewhere_leave_a_journal_that_begins_later(
-    damaged_copy: Path, kept: int
-) -> None:
+def test_a_journal_without_its_first_segments_begins_later(damaged_copy: Path, kept: int) -> None:
     with Reader.open(damaged_copy, REGISTRY) as reader:
         begin = ARCHIVED if kept == 0 else 2000
         before = reader.digest_at(begin)
-    for one in find_segments(damaged_copy, JOURNAL_ID)[: 3 - kept]:
-        one.path.unlink()
+    for segment in find_segments(damaged_copy, JOURNAL_ID)[: 3 - kept]:
+        segment.path.unlink()
     assert read_entries(damaged_copy) == (list(range(begin + 1, LAST + 1)), [])
     with Reader.open(damaged_copy, REGISTRY) as reader:
         assert reader.position_before_first() == (begin, before)
@@ -578,16 +581,16 @@ def test_a_flipped_bit_in_a_segment_is_located_and_costs_a_block(
         path = copy_journal(tmp_path, journal)
         chosen = dice.choice(find_segments(path, JOURNAL_ID))
         flip_bit(chosen.path, dice)
-        numbers, told = read_entries(path)
-        found = list(verify(path))
+        numbers, damages = read_entries(path)
+        problems = list(verify(path))
         if numbers == whole:
-            continue  # a bit of gzip's own that means nothing
+            continue  # a bit of the gzip header without a meaning
         lost = sorted(set(whole) - set(numbers))
         assert len(lost) <= segments.BLOCK_ENTRIES
         assert chosen.first_seq <= lost[0]
         assert lost[-1] <= chosen.last_seq
-        assert [damage.seq for damage in told] == [lost[0]]
-        assert [each.seq for each in found] == [lost[0]], found
+        assert [damage.seq for damage in damages] == [lost[0]]
+        assert [problem.seq for problem in problems] == [lost[0]], problems
     assert len(lost) > 400
 
 
@@ -608,7 +611,7 @@ def test_a_segment_cut_anywhere_is_located(journal: Path, tmp_path: Path) -> Non
 
 
 def rewrite_block(path: Path, change: Callable[[list[str]], list[str]], *, block: int) -> None:
-    """Somebody unpacks a segment, changes a block of it and packs it well."""
+    """Unpack a segment, change one of its blocks and pack it correctly."""
     members = path.read_bytes().split(segments._MEMBER_HEADER)[1:]
     link, *lines = gzip.decompress(segments._MEMBER_HEADER + members[block]).decode().splitlines()
     changed = segments._pack_member(
@@ -620,7 +623,7 @@ def rewrite_block(path: Path, change: Callable[[list[str]], list[str]], *, block
 
 
 @pytest.mark.parametrize("block", [0, 1])
-def test_a_changed_entry_in_a_segment_is_found_where_it_is(damaged_copy: Path, block: int) -> None:
+def test_a_changed_entry_in_a_segment_is_located(damaged_copy: Path, block: int) -> None:
     seq = 2101 if block == 0 else 2513 - 13
     path = find_segments(damaged_copy, JOURNAL_ID)[2].path
     if block:
@@ -633,7 +636,7 @@ def test_a_changed_entry_in_a_segment_is_found_where_it_is(damaged_copy: Path, b
     assert verify_complaints(damaged_copy) == [f"entry {seq}: does not match its digest"]
 
 
-def test_entries_taken_out_of_a_segment_are_missed(damaged_copy: Path) -> None:
+def test_entries_removed_from_a_segment_are_reported_missing(damaged_copy: Path) -> None:
     rewrite_block(
         find_segments(damaged_copy, JOURNAL_ID)[0].path, lambda lines: lines[:-12], block=0
     )
@@ -643,7 +646,7 @@ def test_entries_taken_out_of_a_segment_are_missed(damaged_copy: Path) -> None:
     ]
 
 
-def test_a_host_that_booted_in_a_missing_segment_is_no_complaint(tmp_path: Path) -> None:
+def test_a_boot_of_the_host_in_a_missing_segment_is_no_problem(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     rebooted = [
         msgspec.structs.replace(each, uptime_ms=each.seq) if each.seq > 1500 else each
@@ -660,9 +663,7 @@ def test_a_host_that_booted_in_a_missing_segment_is_no_complaint(tmp_path: Path)
     ]
 
 
-def test_a_segment_of_another_journal_is_none_of_this_one(
-    damaged_copy: Path, tmp_path: Path
-) -> None:
+def test_a_segment_of_another_journal_is_ignored(damaged_copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     path = other / "journal.db"
@@ -672,26 +673,26 @@ def test_a_segment_of_another_journal_is_none_of_this_one(
     connection.execute("UPDATE meta SET journal_id = 'c1a5bd24-98a5-4f2e-8f5d-3b8a5f1c2d3e'")
     connection.commit()
     connection.close()
-    for one in find_segments(damaged_copy, JOURNAL_ID):
-        shutil.copy(one.path, other)
+    for segment in find_segments(damaged_copy, JOURNAL_ID):
+        shutil.copy(segment.path, other)
     assert read_entries(path) == (list(range(ARCHIVED + 1, LAST + 1)), [])
-    for one in find_segments(damaged_copy, JOURNAL_ID):
-        shutil.copy(one.path, other / one.path.name.replace("5f0c7c6e", "c1a5bd24"))
-    numbers, told = read_entries(path)
+    for segment in find_segments(damaged_copy, JOURNAL_ID):
+        shutil.copy(segment.path, other / segment.path.name.replace("5f0c7c6e", "c1a5bd24"))
+    numbers, damages = read_entries(path)
     assert numbers == list(range(ARCHIVED + 1, LAST + 1))
-    assert [damage.seq for damage in told] == [1, 1001, 2001]
+    assert [damage.seq for damage in damages] == [1, 1001, 2001]
 
 
-def test_a_value_in_no_segment(tmp_path: Path) -> None:
-    """What a person showed lies beside the entries, never in them."""
+def test_no_segment_contains_a_personal_value(tmp_path: Path) -> None:
+    """The value of a presented token is in the side table, never in an entry."""
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         token = store.reference_for("ISO14443", "04A224B2C3D4E5")
         store.append([make_entry(1, TokenShown(token)), make_entry(2, MeterRead(1, Decimal(7)))])
         assert archive_until(store, path, 1)
         assert store.erase(token.ref)
-        [one] = find_segments(path, JOURNAL_ID)
-        assert token.ref in gzip.decompress(one.path.read_bytes()).decode()
+        [segment] = find_segments(path, JOURNAL_ID)
+        assert token.ref in gzip.decompress(segment.path.read_bytes()).decode()
     for file in tmp_path.iterdir():
         assert b"04A224B2C3D4E5" not in file.read_bytes()
     assert verify_complaints(path) == []

@@ -1,4 +1,4 @@
-"""Whoever is forgotten is forgotten in the journals that were set aside, and all else stays."""
+"""Values are erased in journals that were set quarantined, and everything else stays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.journal.kinds import REGISTRY, TokenShown, make_entry, open_writable
 
 SEED = 20_261_123
 ALICE, BOB, PIN = "04A224b2C3D4E5", "04A224B2C3D4E6", "1234"
-REPORT = "Transaction 5f0c at EVSE 1. " * 18  # 504 characters, as long as a part of a report is
+REPORT = "Transaction 5f0c at EVSE 1. " * 18  # 504 characters, as in a part of a report
 LARGE_LOG = StoreSettings(grow_bytes=1 << 20, checkpoint_pages=10_000)
 SHOWN = (
     ("ISO14443", ALICE),
@@ -57,7 +57,7 @@ def crashed_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quarantined_journal(crashed_directory: Path, tmp_path: Path) -> Path:
-    """It was set aside; the file is named."""
+    """The crashed journal, set aside; the path of its file."""
     directory = tmp_path / "journal.damaged-1"
     shutil.copytree(crashed_directory, directory)
     return directory / "journal.db"
@@ -71,9 +71,9 @@ def reference_of(quarantined_journal: Path, type: str, value: str) -> str:
 
 
 def values_found(quarantined_journal: Path, *values: str) -> list[str]:
-    """Which values stand in any of its files, however they are spelled."""
+    """The values that occur in any of its files, in upper or lower case."""
     files = [file.read_bytes().lower() for file in quarantined_journal.parent.iterdir()]
-    return [one for one in values if any(one.lower().encode() in text for text in files)]
+    return [value for value in values if any(value.lower().encode() in text for text in files)]
 
 
 def all_rows(quarantined_journal: Path) -> list[object]:
@@ -82,7 +82,7 @@ def all_rows(quarantined_journal: Path) -> list[object]:
 
 
 @pytest.mark.parametrize("by", ["reference", "value", "another reference"])
-def test_a_person_is_gone_and_everything_else_is_there(
+def test_a_value_is_erased_and_everything_else_stays(
     quarantined_journal: Path, tmp_path: Path, by: str
 ) -> None:
     journal = tmp_path / "journal.db"
@@ -114,13 +114,11 @@ def test_a_person_is_gone_and_everything_else_is_there(
         assert reader.find_reference("ISO14443", ALICE) is None
     with Salvage(quarantined_journal) as salvage:
         [erased] = [row for row in salvage.tokens if row.ref == ref]
-    assert not any(erased.salt), "the salt would let somebody try every number there is"
+    assert not any(erased.salt), "with the salt every possible number could be tried"
     assert erase_in_quarantines(journal, *meant) == (0, [])
 
 
-def test_short_values_take_nothing_else_with_them(
-    quarantined_journal: Path, tmp_path: Path
-) -> None:
+def test_erasing_a_short_value_changes_no_other(quarantined_journal: Path, tmp_path: Path) -> None:
     before = all_rows(quarantined_journal)
     count, _ = erase_in_quarantines(
         tmp_path / "journal.db", {reference_of(quarantined_journal, "KeyCode", PIN)}
@@ -129,7 +127,7 @@ def test_short_values_take_nothing_else_with_them(
     with Reader.open(quarantined_journal, REGISTRY) as reader:
         known = {shown for shown in SHOWN if reader.find_reference(*shown) is not None}
         values = {reader.value_of(reference_of(quarantined_journal, *shown)) for shown in known}
-    assert known == {*SHOWN} - {("KeyCode", PIN)}, "somebody else has the same number"
+    assert known == {*SHOWN} - {("KeyCode", PIN)}, "another type has the same number"
     assert values == {value for _, value in known}
     assert all_rows(quarantined_journal) == before
 
@@ -142,8 +140,8 @@ def test_a_long_text_is_erased(quarantined_journal: Path, tmp_path: Path) -> Non
     assert values_found(quarantined_journal, "EVSE 1", ALICE) == [ALICE]
 
 
-def test_what_verify_says_of_it_is_what_it_said(quarantined_journal: Path, tmp_path: Path) -> None:
-    """But for the index, which SQLite now finds out of order."""
+def test_verify_reports_the_same_after_erasing(quarantined_journal: Path, tmp_path: Path) -> None:
+    """Except for the index, which SQLite now finds out of order."""
     connection = sqlite3.connect(quarantined_journal)
     connection.execute("DROP TRIGGER entry_not_updated")
     connection.execute("UPDATE entry SET body = '{}' WHERE seq = 77")
@@ -152,13 +150,15 @@ def test_what_verify_says_of_it_is_what_it_said(quarantined_journal: Path, tmp_p
     before = list(verify(quarantined_journal))
     erase_in_quarantines(tmp_path / "journal.db", (), {ALICE})
     after = [
-        one for one in verify(quarantined_journal) if "sqlite_autoindex_id_token_2" not in one.text
+        problem
+        for problem in verify(quarantined_journal)
+        if "sqlite_autoindex_id_token_2" not in problem.text
     ]
     assert after == before
     assert len(before) > 1
 
 
-def test_whatever_was_damaged_the_value_is_gone_or_its_file_is_named(
+def test_after_any_damage_a_value_is_erased_or_its_file_is_named(
     crashed_directory: Path, tmp_path: Path
 ) -> None:
     dice = random.Random(SEED)
@@ -168,8 +168,8 @@ def test_whatever_was_damaged_the_value_is_gone_or_its_file_is_named(
     for _ in range(30):
         shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(crashed_directory, directory)
-        aside = directory / "journal.db"
-        file = dice.choice([aside, Path(f"{aside}-wal")])
+        quarantined = directory / "journal.db"
+        file = dice.choice([quarantined, Path(f"{quarantined}-wal")])
         data = bytearray(file.read_bytes())
         at = dice.randrange(len(data))
         match dice.randrange(3):
@@ -180,12 +180,12 @@ def test_whatever_was_damaged_the_value_is_gone_or_its_file_is_named(
             case 2:
                 del data[at:]
         file.write_bytes(data)
-        hidden = list(map(len, split_frames(Path(f"{aside}-wal").read_bytes())))
-        lost, before = find_lost_commits(aside), readable_rows(aside)
+        hidden = list(map(len, split_frames(Path(f"{quarantined}-wal").read_bytes())))
+        lost, before = find_lost_commits(quarantined), readable_rows(quarantined)
         _, left = erase_in_quarantines(tmp_path / "journal.db", (), {ALICE})
-        assert bool(left) == bool(values_found(aside, ALICE))
-        assert list(map(len, split_frames(Path(f"{aside}-wal").read_bytes()))) == hidden
-        assert (find_lost_commits(aside), readable_rows(aside)) == (lost, before)
+        assert bool(left) == bool(values_found(quarantined, ALICE))
+        assert list(map(len, split_frames(Path(f"{quarantined}-wal").read_bytes()))) == hidden
+        assert (find_lost_commits(quarantined), readable_rows(quarantined)) == (lost, before)
         named += bool(left)
     assert named < 4
 
@@ -208,7 +208,7 @@ def test_a_value_in_a_row_that_is_damaged_is_named(
     assert left == UnerasedFile(quarantined_journal, "contains the value, in a row that is damaged")
 
 
-def test_what_can_be_read_of_a_file_with_a_bad_sector_is_erased_and_the_file_named(
+def test_with_a_bad_sector_the_readable_values_are_erased_and_the_file_is_named(
     quarantined_journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref, pread = reference_of(quarantined_journal, "ISO14443", ALICE), os.pread
@@ -239,7 +239,7 @@ def test_what_can_be_read_of_a_file_with_a_bad_sector_is_erased_and_the_file_nam
         assert ALICE.lower().encode() not in (now[: span.start] + now[span.stop :]).lower()
 
 
-def test_what_was_set_aside_goes_when_it_is_old(tmp_path: Path) -> None:
+def test_an_old_quarantine_is_removed(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     for number, days in ((1, 91), (2, 89), (3, 20_000)):
         directory = tmp_path / f"journal.damaged-{number}"
@@ -250,8 +250,8 @@ def test_what_was_set_aside_goes_when_it_is_old(tmp_path: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"")
     journal = tmp_path / "journal.db"
     for _ in range(2):  # the third was set aside before the clock was set
-        gone = remove_older_quarantines(journal, now - timedelta(days=90))
-        kept = {one.name for one in find_quarantines(journal)}
+        removed = remove_older_quarantines(journal, now - timedelta(days=90))
+        kept = {directory.name for directory in find_quarantines(journal)}
         assert kept == {"journal.damaged-2", "journal.damaged-3"}
-    assert gone == []
+    assert removed == []
     assert journal.exists()

@@ -1,4 +1,4 @@
-"""Whoever reads a journal, the station that writes it does not wait for him."""
+"""Readers do not delay the station that writes the journal."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def path(tmp_path: Path) -> Path:
 def concurrent_reader(
     request: pytest.FixtureRequest, path: Path
 ) -> Iterator[subprocess.Popen[str]]:
-    """Another process that reads 5,000 entries, again and again or without an end."""
+    """Another process that reads 5,000 entries repeatedly, or keeps a transaction open."""
     with open_writable(path) as store:
         store.append(list(make_entries(1, 5000)))
     with subprocess.Popen(
@@ -71,7 +71,7 @@ def concurrent_reader(
 def test_a_commit_takes_no_longer_beside_a_reader(
     path: Path, concurrent_reader: subprocess.Popen[str]
 ) -> None:
-    """Half of the time the reader is stopped where it stands, so both halves share the weather."""
+    """In every other round the reader is stopped: both share the load of the machine."""
     took_ms: dict[bool, list[float]] = {True: [], False: []}
     with open_writable(path) as store:
         for turn in range(2 * ROUNDS):
@@ -93,17 +93,17 @@ def test_a_commit_takes_no_longer_beside_a_reader(
 def test_entries_leave_the_file_beside_a_reader(
     path: Path, concurrent_reader: subprocess.Popen[str]
 ) -> None:
-    """It reads them where they are now, or as they were when it began."""
+    """The reader gets them from the archive, or as they were when it began."""
     with open_writable(path) as store:
         for last in range(500, 5000, 500):
             assert archive_until(store, path, last)
             store.append(list(make_entries(store.head.seq + 1, store.head.seq + 10)))
-        assert concurrent_reader.poll() is None, "the reader has met with an error"
+        assert concurrent_reader.poll() is None, "the reader failed"
     assert list(verify(path)) == []
 
 
 def test_a_slow_reader_keeps_the_log_as_short_as_it_was_p6(path: Path) -> None:
-    """It stands in the middle of the entries for good, and yet holds on to nothing."""
+    """The reader stops in the middle of the entries and holds no lock."""
     log = path.with_name("journal.db-wal")
     with open_writable(path) as store:
         store.append(list(make_entries(1, 1000)))
@@ -119,8 +119,8 @@ def test_a_slow_reader_keeps_the_log_as_short_as_it_was_p6(path: Path) -> None:
             assert sum(1 for _ in slow) == 5999
 
 
-def test_who_holds_an_old_state_lets_the_log_grow_until_he_lets_go_p6(path: Path) -> None:
-    """Not our reader: a tool in a transaction. Commits go on, and are moved when it ends."""
+def test_a_reader_with_an_open_transaction_makes_the_log_grow_until_it_ends_p6(path: Path) -> None:
+    """Not our reader but a tool in a transaction. Commits continue, and are moved when it ends."""
     log = path.with_name("journal.db-wal")
     with open_writable(path) as store, Reader.open(path, REGISTRY) as reader:
         store.append(list(make_entries(1, 100)))
@@ -128,7 +128,7 @@ def test_who_holds_an_old_state_lets_the_log_grow_until_he_lets_go_p6(path: Path
         reader.connection.execute("SELECT max(seq) FROM entry").fetchone()
         for _ in range(100):
             store.append(list(make_entries(store.head.seq + 1, store.head.seq + 10)))
-        assert not store.checkpoint(), "all of it was moved, though somebody needs the old state"
+        assert not store.checkpoint(), "all of it was moved, although a reader uses the old state"
         grown = log.stat().st_size
         assert grown > 4 * SMALL_JOURNAL.grow_bytes
         reader.connection.execute("COMMIT")

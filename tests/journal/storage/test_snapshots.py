@@ -1,4 +1,4 @@
-"""A snapshot is good for one journal and one release, or it is ignored."""
+"""A snapshot is valid for one journal and one release, otherwise it is ignored."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def saved_snapshot(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_state_comes_back_with_the_number_it_was_taken_at(saved_snapshot: Path) -> None:
+def test_a_state_is_loaded_with_its_entry_number(saved_snapshot: Path) -> None:
     assert open_snapshots(saved_snapshot).load(digest_at) == Snapshot(7, {"open": 1})
 
 
-def test_the_newest_replaces_the_one_before(saved_snapshot: Path) -> None:
+def test_a_new_snapshot_replaces_the_old_one(saved_snapshot: Path) -> None:
     open_snapshots(saved_snapshot).save(7, DIGEST, {"open": 2})
     assert open_snapshots(saved_snapshot).load(digest_at) == Snapshot(7, {"open": 2})
     assert [file.name for file in saved_snapshot.iterdir()] == ["snapshot"]
 
 
-def test_without_one_the_journal_is_replayed(tmp_path: Path) -> None:
+def test_without_a_snapshot_the_journal_is_replayed(tmp_path: Path) -> None:
     assert open_snapshots(tmp_path).load(digest_at) == SnapshotIgnored("there is none")
 
 
-def test_another_release_makes_its_own(saved_snapshot: Path) -> None:
+def test_the_snapshot_of_another_release_is_ignored(saved_snapshot: Path) -> None:
     assert open_snapshots(saved_snapshot, b"g" * 32).load(digest_at) == SnapshotIgnored(
         "another release made it"
     )
 
 
-def test_one_that_was_prepared_is_for_the_release_it_is_of(saved_snapshot: Path) -> None:
+def test_a_prepared_snapshot_is_loaded_by_its_release(saved_snapshot: Path) -> None:
     open_snapshots(saved_snapshot, b"g" * 32).save_for_next_start(7, DIGEST, {"open": 2})
     assert open_snapshots(saved_snapshot).load(digest_at) == Snapshot(7, {"open": 1})
     open_snapshots(saved_snapshot).save(7, DIGEST, {"open": 3})
@@ -67,7 +67,7 @@ def test_one_that_was_prepared_is_for_the_release_it_is_of(saved_snapshot: Path)
 
 
 @pytest.mark.parametrize("digest", [None, b"e" * 32])
-def test_another_journals_is_ignored(saved_snapshot: Path, digest: Any) -> None:
+def test_the_snapshot_of_another_journal_is_ignored(saved_snapshot: Path, digest: Any) -> None:
     assert open_snapshots(saved_snapshot).load(lambda _: digest) == SnapshotIgnored(
         "the journal's entry 7 is another one", seen_seq=7
     )
@@ -80,7 +80,7 @@ def test_a_state_that_does_not_decode_is_ignored(saved_snapshot: Path) -> None:
     assert "does not decode: ValidationError" in ignored.reason
 
 
-def test_any_damage_is_noticed(saved_snapshot: Path) -> None:
+def test_any_damage_of_a_snapshot_is_noticed(saved_snapshot: Path) -> None:
     file = saved_snapshot / "snapshot"
     whole = file.read_bytes()
     for position in range(len(whole)):
@@ -90,7 +90,7 @@ def test_any_damage_is_noticed(saved_snapshot: Path) -> None:
         assert open_snapshots(saved_snapshot).load(digest_at) == SnapshotIgnored("it is damaged")
 
 
-def test_a_directory_in_its_place_is_a_reason(tmp_path: Path) -> None:
+def test_a_directory_in_its_place_is_reported(tmp_path: Path) -> None:
     (tmp_path / "snapshot").mkdir()
     assert open_snapshots(tmp_path).load(digest_at) == SnapshotIgnored(
         "it cannot be read: Is a directory"
@@ -115,18 +115,18 @@ def test_a_power_cut_while_saving_leaves_the_old_one(
 def test_the_fingerprint_changes_with_the_code_and_what_else_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(Path(snapshots.__file__).parent, tmp_path / "memory_copy")
+    shutil.copytree(Path(snapshots.__file__).parent, tmp_path / "state_copy")
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = code_fingerprint(["memory_copy"])
-    assert code_fingerprint(["memory_copy"]) == before
-    assert code_fingerprint(["memory_copy"], "CPython 3.12") != before
-    assert code_fingerprint(["memory_copy", "journal"]) != before
-    source = tmp_path / "memory_copy" / "snapshots.py"
+    before = code_fingerprint(["state_copy"])
+    assert code_fingerprint(["state_copy"]) == before
+    assert code_fingerprint(["state_copy"], "CPython 3.12") != before
+    assert code_fingerprint(["state_copy", "journal"]) != before
+    source = tmp_path / "state_copy" / "snapshots.py"
     source.write_bytes(source.read_bytes() + b"\n")
-    assert code_fingerprint(["memory_copy"]) != before
-    alone = code_fingerprint(["memory_copy.lock"])
-    assert alone != code_fingerprint(["memory_copy.errors"])
+    assert code_fingerprint(["state_copy"]) != before
+    alone = code_fingerprint(["state_copy.lock"])
+    assert alone != code_fingerprint(["state_copy.errors"])
     source.write_bytes(source.read_bytes() + b"\n")
-    assert code_fingerprint(["memory_copy.lock"]) == alone
-    with pytest.raises(ModuleNotFoundError, match="no module memory_lost"):
-        code_fingerprint(["memory_lost"])
+    assert code_fingerprint(["state_copy.lock"]) == alone
+    with pytest.raises(ModuleNotFoundError, match="no module no_such_module"):
+        code_fingerprint(["no_such_module"])

@@ -1,4 +1,4 @@
-"""Entries get onto the disk, in order, and stay."""
+"""Entries are committed in order, durably, and read again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.journal.kinds import (
 )
 
 
-def test_what_was_appended_is_there_after_a_restart(tmp_path: Path) -> None:
+def test_appended_entries_are_read_after_a_restart(tmp_path: Path) -> None:
     path = write_journal(tmp_path / "journal.db", 600)
     with open_writable(path) as store:
         assert list(store.iter_entries()) == list(make_entries(1, 600))
@@ -48,7 +48,7 @@ def test_what_was_appended_is_there_after_a_restart(tmp_path: Path) -> None:
         assert store.head[:1] + store.head[2:] == (600, make_entry(600).at, 600_000)
 
 
-def test_a_journal_keeps_its_first_name(tmp_path: Path) -> None:
+def test_a_journal_keeps_its_first_id(tmp_path: Path) -> None:
     path = write_journal(tmp_path / "journal.db", 1)
     with Store.open(path, REGISTRY, journal_id_if_new="another") as store:
         assert store.journal_id == JOURNAL_ID
@@ -62,7 +62,7 @@ def test_an_empty_journal_has_a_head_before_the_first_entry(tmp_path: Path) -> N
         assert store.head.seq == 0
 
 
-def test_each_row_is_sealed_with_the_digest_of_the_row_before(tmp_path: Path) -> None:
+def test_each_digest_covers_the_digest_of_the_row_before(tmp_path: Path) -> None:
     digest = origin_digest(JOURNAL_ID)
     with open_writable(tmp_path / "journal.db") as store:
         store.append(list(make_entries(1, 3)))
@@ -89,7 +89,7 @@ def test_a_commit_is_all_or_nothing(tmp_path: Path) -> None:
         store.append([make_entry(2)])
 
 
-def test_a_commit_that_fails_half_way_leaves_nothing_and_the_next_goes_on(tmp_path: Path) -> None:
+def test_a_failed_commit_leaves_nothing_and_the_next_one_succeeds(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         other = sqlite3.connect(path)
@@ -107,7 +107,7 @@ def test_a_commit_that_fails_half_way_leaves_nothing_and_the_next_goes_on(tmp_pa
         assert [each.seq for each in store.iter_entries()] == [1, 2, 3]
 
 
-def test_one_entry_can_be_looked_up(tmp_path: Path) -> None:
+def test_an_entry_is_read_by_its_number(tmp_path: Path) -> None:
     with open_writable(tmp_path / "journal.db") as store:
         store.append(list(make_entries(1, 20)))
         assert store.read_entry(17) == make_entry(17)
@@ -115,7 +115,7 @@ def test_one_entry_can_be_looked_up(tmp_path: Path) -> None:
             store.read_entry(21)
 
 
-def test_entries_are_read_from_and_to_a_number(tmp_path: Path) -> None:
+def test_a_range_of_entries_is_read(tmp_path: Path) -> None:
     with open_writable(tmp_path / "journal.db") as store:
         store.append(list(make_entries(1, 700)))
         assert [each.seq for each in store.iter_entries(255, 513)] == list(range(255, 514))
@@ -135,7 +135,7 @@ def test_entries_are_read_from_and_to_a_number(tmp_path: Path) -> None:
         "UPDATE id_token SET value = 'x'",
     ],
 )
-def test_the_file_refuses_what_is_not_appended(tmp_path: Path, statement: Any) -> None:
+def test_the_file_refuses_everything_but_appending(tmp_path: Path, statement: Any) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.reference_for("ISO14443", "04A224B2")
@@ -161,7 +161,7 @@ def test_the_file_refuses_what_is_not_appended(tmp_path: Path, statement: Any) -
         ({"containing": "%"}, []),
     ],
 )
-def test_the_newest_entries_that_fit_are_found(
+def test_the_newest_matching_entries_are_found(
     tmp_path: Path, asked: dict[str, Any], numbers: list[int]
 ) -> None:
     with Reader.open(write_journal(tmp_path / "journal.db", 10), REGISTRY) as reader:
@@ -189,7 +189,7 @@ def test_a_slow_reader_does_not_hold_the_writer_or_its_log(tmp_path: Path) -> No
         assert Path(f"{path}-wal").stat().st_size == SMALL_JOURNAL.grow_bytes
 
 
-def test_the_log_is_grown_beforehand_and_kept(tmp_path: Path) -> None:
+def test_the_log_is_grown_in_advance_and_kept(tmp_path: Path) -> None:
     log = tmp_path / "journal.db-wal"
     with open_writable(tmp_path / "journal.db") as store:
         assert log.stat().st_size >= SMALL_JOURNAL.grow_bytes
@@ -238,7 +238,7 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
     open_writable(tmp_path / "journal.db").close()
 
 
-def test_an_up_to_date_journal_opens_without_the_tool_that_migrates(tmp_path: Path) -> None:
+def test_an_up_to_date_journal_opens_without_importing_sqlite_utils(tmp_path: Path) -> None:
     path = write_journal(tmp_path / "journal.db", 1)
     code = (
         "import sys; from pathlib import Path; from tests.journal.kinds import open_writable;"
@@ -247,7 +247,7 @@ def test_an_up_to_date_journal_opens_without_the_tool_that_migrates(tmp_path: Pa
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
+def test_a_journal_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     path = write_journal(tmp_path / "journal.db", 1)
     connection = sqlite3.connect(path)
     connection.execute(
@@ -260,7 +260,7 @@ def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
         open_writable(path)
 
 
-def test_a_new_file_cut_off_before_it_was_named_is_named_at_the_next_start(tmp_path: Path) -> None:
+def test_a_new_file_without_an_id_gets_one_at_the_next_start(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     open_writable(path).close()
     connection = sqlite3.connect(path)
@@ -272,7 +272,7 @@ def test_a_new_file_cut_off_before_it_was_named_is_named_at_the_next_start(tmp_p
         assert store.journal_id == JOURNAL_ID
 
 
-def test_a_disk_that_promises_nothing_gets_a_padded_log(tmp_path: Path) -> None:
+def test_without_powersafe_overwrite_commits_are_padded(tmp_path: Path) -> None:
     frames = {}
     for safe in (True, False):
         path = tmp_path / f"{safe}.db"
@@ -286,10 +286,10 @@ def test_a_disk_that_promises_nothing_gets_a_padded_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("safe", [True, False])
-def test_growing_the_log_writes_whole_sectors_behind_the_last_frame(
+def test_growing_the_log_writes_whole_sectors_after_the_last_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, safe: bool
 ) -> None:
-    """A disk without powersafe overwrite may harm what shares a sector with what is written."""
+    """A disk without powersafe overwrite may harm bytes in the sector that is written."""
     with open_writable(
         tmp_path / "was.db", StoreSettings(grow_bytes=0, powersafe_overwrite=safe)
     ) as was:
@@ -302,14 +302,14 @@ def test_growing_the_log_writes_whole_sectors_behind_the_last_frame(
     writes: list[tuple[int, int]] = []
 
     def pwrite(file: int, data: bytes, at: int, write: Callable[..., int] = os.pwrite) -> int:
-        if len(data) == 4096:  # the other is the lock's
+        if len(data) == 4096:  # the other write is the lock's
             writes.append((at, len(data)))
         return write(file, data, at)
 
     monkeypatch.setattr(os, "pwrite", pwrite)
     settings = StoreSettings(grow_bytes=len(held) + 50_001, powersafe_overwrite=safe)
     with (
-        Reader.open(tmp_path / "journal.db", REGISTRY),  # or opening would begin the log anew
+        Reader.open(tmp_path / "journal.db", REGISTRY),  # or opening would restart the log
         open_writable(tmp_path / "journal.db", settings) as store,
     ):
         assert writes
@@ -322,11 +322,11 @@ def test_growing_the_log_writes_whole_sectors_behind_the_last_frame(
 
 
 def frames_in_log(path: Path) -> int:
-    """Frames: padding repeats a commit's last one up to the sector's end."""
+    """The number of frames; padding repeats a commit's last one up to the sector's end."""
     return (Path(f"{path}-wal").stat().st_size - 32) // (4096 + 24)
 
 
-def test_a_full_disk_is_one_line_and_room_makes_it_go_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line_and_commits_succeed_after_it(tmp_path: Path) -> None:
     with open_writable(tmp_path / "journal.db", StoreSettings(grow_bytes=0)) as store:
         store.append([make_entry(1)])
         before = store.head
@@ -342,7 +342,7 @@ def test_a_full_disk_is_one_line_and_room_makes_it_go_on(tmp_path: Path) -> None
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """No file grows beyond `size` bytes: what a full disk is to a program that runs as root."""
+    """No file grows beyond `size` bytes: a full disk for a program that runs as root."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -351,7 +351,7 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_file_that_is_no_journal_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_journal_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"not a journal, but long enough to be looked at" * 100)
     for attempt in (lambda: open_writable(path), lambda: Reader.open(path, REGISTRY)):
@@ -361,7 +361,7 @@ def test_a_file_that_is_no_journal_is_one_line(tmp_path: Path) -> None:
         Reader.open(tmp_path / "nothing.db", REGISTRY)
 
 
-def test_a_failed_open_lets_go_of_the_lock(tmp_path: Path) -> None:
+def test_a_failed_open_releases_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"x" * 8192)
     with pytest.raises(JournalFailed):
@@ -380,8 +380,8 @@ def test_a_copy_with_only_its_log_beside_it_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_log", [True, False])
-def test_a_copy_in_a_directory_nobody_can_write_is_read(with_log: Any) -> None:
-    with TemporaryDirectory() as home:  # pytest's own are closed to everybody else
+def test_a_copy_in_a_read_only_directory_is_read(with_log: Any) -> None:
+    with TemporaryDirectory() as home:  # pytest's directories are closed to other users
         path = Path(home) / "journal.db"
         with open_writable(path) as store:
             store.append(list(make_entries(1, 300)))
@@ -390,7 +390,7 @@ def test_a_copy_in_a_directory_nobody_can_write_is_read(with_log: Any) -> None:
             copied = copy_journal(path, Path(home) / "closed")
         before = {file.name: file.read_bytes() for file in copied.parent.iterdir()}
         assert (f"{path.name}-wal" in before) == with_log
-        assert list(verify(path)) == []  # whoever reads may not be allowed to see our sources
+        assert list(verify(path)) == []  # reading must not need our source files
         with read_only_directory(copied.parent), Reader.open(copied, REGISTRY) as reader:
             assert list(reader.iter_entries()) == list(make_entries(1, 300))
             assert list(verify(copied)) == []
@@ -398,7 +398,7 @@ def test_a_copy_in_a_directory_nobody_can_write_is_read(with_log: Any) -> None:
 
 
 def copy_journal(path: Path, directory: Path) -> Path:
-    """What somebody takes home: the file, and its log if there is one."""
+    """Copy the file, and its log if there is one."""
     directory.mkdir()
     for name in (path.name, f"{path.name}-wal"):
         if (path.parent / name).exists():
@@ -408,7 +408,7 @@ def copy_journal(path: Path, directory: Path) -> Path:
 
 @contextmanager
 def read_only_directory(directory: Path) -> Iterator[None]:
-    """Nobody may write here; root, who may anywhere, is somebody else meanwhile."""
+    """Make the directory read-only; root, who may write anywhere, becomes another user."""
     directory.parent.chmod(0o755)
     directory.chmod(0o555)
     me = os.geteuid()
@@ -421,18 +421,18 @@ def read_only_directory(directory: Path) -> Iterator[None]:
         directory.chmod(0o755)
 
 
-def test_an_entry_of_a_newer_release_is_told_and_skipped_or_stops_the_reading(
+def test_an_entry_of_a_newer_release_is_reported_and_skipped_or_ends_the_reading(
     tmp_path: Path,
 ) -> None:
     path = write_journal(tmp_path / "journal.db", 2)
     with open_writable(path) as store:
         store.append([make_entry(3, LidOpened(1, None)), make_entry(4)])
     older = Registry([MeterRead])
-    told: list[EntryDamage] = []
+    damages: list[EntryDamage] = []
     with Reader.open(path, older) as reader:
-        assert [each.seq for each in reader.iter_entries(on_damage=told.append)] == [1, 2, 4]
-        assert [each.seq for each in told] == [3]
-        assert "this release has no kind of event LidOpened" in told[0].reason
+        assert [each.seq for each in reader.iter_entries(on_damage=damages.append)] == [1, 2, 4]
+        assert [each.seq for each in damages] == [3]
+        assert "this release has no kind of event LidOpened" in damages[0].reason
         with pytest.raises(
             JournalFailed, match="entry 3: this release has no kind of event LidOpened"
         ):
@@ -449,18 +449,18 @@ def test_entries_outside_a_damaged_page_stay_readable(tmp_path: Path) -> None:
     page = content.index(b'"energy_wh":1500.600') // 4096
     content[page * 4096 : (page + 1) * 4096] = bytes(4096)
     path.write_bytes(content)
-    told: list[EntryDamage] = []
+    damages: list[EntryDamage] = []
     with Reader.open(path, REGISTRY) as reader:
-        read = [each.seq for each in reader.iter_entries(on_damage=told.append)]
-        lost = [each.seq for each in told]
+        read = [each.seq for each in reader.iter_entries(on_damage=damages.append)]
+        lost = [each.seq for each in damages]
     assert sorted(read + lost) == list(range(1, 3001))
     assert 1500 in lost
     assert len(lost) < 64
-    with open_writable(path) as store:  # and it goes on behind them
+    with open_writable(path) as store:  # and it continues after them
         store.append([make_entry(3001)])
 
 
-def test_a_search_passes_over_a_damaged_page(tmp_path: Path) -> None:
+def test_a_search_skips_a_damaged_page(tmp_path: Path) -> None:
     path = write_journal(tmp_path / "journal.db", 3000)
     content = bytearray(path.read_bytes())
     page = content.index(b'"energy_wh":1500.600') // 4096
@@ -474,22 +474,22 @@ def test_a_search_passes_over_a_damaged_page(tmp_path: Path) -> None:
         assert reader.find_seqs(count_max=9, kinds=("FrameHeard",)) == []
 
 
-def test_reading_ends_behind_a_damaged_head(tmp_path: Path) -> None:
+def test_reading_ends_at_a_damaged_head(tmp_path: Path) -> None:
     path = write_journal(tmp_path / "journal.db", 3000)
     content = bytearray(path.read_bytes())
     page = content.index(b'"energy_wh":3000.600') // 4096
     content[page * 4096 : (page + 1) * 4096] = bytes(4096)
     path.write_bytes(content)
-    told: list[EntryDamage] = []
+    damages: list[EntryDamage] = []
     with Reader.open(path, REGISTRY) as reader:
-        read = [each.seq for each in reader.iter_entries(on_damage=told.append)]
+        read = [each.seq for each in reader.iter_entries(on_damage=damages.append)]
     assert read == list(range(1, read[-1] + 1))
     assert 2900 < read[-1] < 3000
     with pytest.raises(JournalFailed, match="malformed"):
         open_writable(path)
 
 
-def test_commits_hidden_by_a_damaged_log_are_told_at_the_start(tmp_path: Path) -> None:
+def test_commits_hidden_by_a_damaged_log_are_reported_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         store.checkpoint()
@@ -525,9 +525,9 @@ def test_a_changed_last_entry_does_not_stop_the_station(tmp_path: Path, damage: 
     with open_writable(path) as store:
         store.append([make_entry(10)])
         store.append([make_entry(11)])
-        told: list[EntryDamage] = []
-        read = [each.seq for each in store.reader.iter_entries(on_damage=told.append)]
-        assert sorted(read + [each.seq for each in told]) == list(range(1, 12))
+        damages: list[EntryDamage] = []
+        read = [each.seq for each in store.reader.iter_entries(on_damage=damages.append)]
+        assert sorted(read + [each.seq for each in damages]) == list(range(1, 12))
     assert {each.seq for each in verify(path)} <= {9, 10}
     assert next(verify(path)).seq == 9
 
@@ -543,16 +543,16 @@ def test_a_journal_that_cannot_be_opened_is_set_aside_whole(tmp_path: Path) -> N
         Path(f"{path}-wal").write_bytes(b"log")
         with pytest.raises(JournalFailed):
             open_writable(path)
-        aside = quarantine_journal(path)
-        assert aside == tmp_path / f"journal.damaged-{number}" / "journal.db"
-        assert aside.read_bytes() == data
+        quarantined = quarantine_journal(path)
+        assert quarantined == tmp_path / f"journal.damaged-{number}" / "journal.db"
+        assert quarantined.read_bytes() == data
         assert not list(tmp_path.glob("journal.db*"))
-        told: list[EntryDamage] = []
-        with Reader.open(aside, REGISTRY) as reader:
-            assert len(list(reader.iter_entries(on_damage=told.append))) > 2900
+        damages: list[EntryDamage] = []
+        with Reader.open(quarantined, REGISTRY) as reader:
+            assert len(list(reader.iter_entries(on_damage=damages.append))) > 2900
 
 
-def test_retired_entries_leave_an_anchor_for_the_chain(tmp_path: Path) -> None:
+def test_dropped_entries_leave_an_anchor_for_the_chain(tmp_path: Path) -> None:
     path = write_journal(tmp_path / "journal.db", 10)
     with open_writable(path) as store:
         digest = store.reader.digest_at(7)
