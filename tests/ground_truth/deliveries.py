@@ -89,7 +89,7 @@ def status_goes_with_the_link(stage: SceneScript) -> None:
     stage.unplug(100)
     stage.add_question(
         "dropped",
-        "the link went; current values are sent after reconnecting (B04.FR.01, B04.FR.02)",
+        "the link was lost; current values are sent after reconnecting (B04.FR.01, B04.FR.02)",
     )
 
 
@@ -132,7 +132,7 @@ def samples_are_thinned_under_a_call(stage: SceneScript) -> None:
         "again",
         "sent again: the link was lost before the answer, which does not count as a failed attempt",
     )
-    stage.add_question("dropped", "every second sample that waited went (E12.FR.05)")
+    stage.add_question("dropped", "every second waiting sample was dropped (E12.FR.05)")
 
 
 SCENES: Final[tuple[SceneBuilder, ...]] = (

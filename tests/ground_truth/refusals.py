@@ -75,8 +75,8 @@ def too_old_in_the_cache(stage: SceneScript) -> None:
 
 def cache_does_not_count_offline(stage: SceneScript) -> None:
     stage.set_variable("AuthCtrlr.LocalAuthorizeOffline", "false")
-    _known_and_offline(stage, "the CSMS could not be asked, and LocalAuthorizeOffline forbids to ask "
-                       "the cache")  # fmt: skip
+    _known_and_offline(stage, "the CSMS could not be asked, and LocalAuthorizeOffline does not "
+                       "allow using the cache")  # fmt: skip
 
 
 def elsewhere_only_by_the_cache(stage: SceneScript) -> None:
@@ -89,14 +89,14 @@ def elsewhere_only_by_the_cache(stage: SceneScript) -> None:
 
 def csms_errs(stage: SceneScript) -> None:
     stage.add_event(8, "set_fault_rates", seconds=10, call_error=1.0)
-    _refuse_token(stage, stage.new_id_token(), "the CSMS sent no valid answer, and nothing is known of it "
-             "here", 12)  # fmt: skip
+    _refuse_token(stage, stage.new_id_token(), "the CSMS sent no valid answer, and the IdToken is "
+             "not cached", 12)  # fmt: skip
 
 
 def csms_is_silent(stage: SceneScript) -> None:
     stage.add_event(8, "set_fault_rates", seconds=10, no_response=1.0)
-    _refuse_token(stage, stage.new_id_token(), "the CSMS sent no valid answer, and nothing is known of it "
-             "here", 12)  # fmt: skip
+    _refuse_token(stage, stage.new_id_token(), "the CSMS sent no valid answer, and the IdToken is "
+             "not cached", 12)  # fmt: skip
 
 
 def link_breaks_under_the_question(stage: SceneScript) -> None:

@@ -240,7 +240,7 @@ def csms_thinks_again(stage: SceneScript) -> None:
     _revoke_after_offline_start(stage)
     says = "the CSMS does not accept the IdToken that authorized it (E05.FR.10"
     stage.add_question("stop", says, "DeAuthorized")
-    stage.add_question("grant", "the CSMS accepted the token (C01.FR.02)")
+    stage.add_question("grant", "the CSMS accepted the IdToken (C01.FR.02)")
     stage.add_question("grant", "the IdToken was cached as Accepted (C12.FR.02)")
 
 
@@ -295,14 +295,14 @@ def csms_never_knew_them(stage: SceneScript) -> None:
 
 def csms_begins(stage: SceneScript) -> None:
     _start_from_csms(stage)
-    stage.add_question("grant", "the CSMS accepted the token (C01.FR.02)")
+    stage.add_question("grant", "the CSMS accepted the IdToken (C01.FR.02)")
 
 
 def csms_begins_unasked(stage: SceneScript) -> None:
     stage.set_variable("AuthCtrlr.AuthorizeRemoteStart", "false")
     _start_from_csms(stage)
     stage.add_question(
-        "grant", "the CSMS started it and no further authorization was needed (F01.FR.02)"
+        "grant", "the CSMS requested the start, and no further authorization was needed (F01.FR.02)"
     )
 
 
@@ -311,7 +311,9 @@ def _start_from_csms(stage: SceneScript) -> None:
     stage.csms_starts(10, stage.accepted_id_token())
     stage.add_event(100, "stop_remotely", evse_id=stage.evse_id)
     stage.unplug()
-    stage.add_question("start", "the CSMS requested it, and TxStartPoint was reached (F02.FR.21)")
+    stage.add_question(
+        "start", "the CSMS requested the start, and TxStartPoint was reached (F02.FR.21)"
+    )
     stage.add_question("stop", "the CSMS requested it (F03.FR.03", "Remote")
 
 
@@ -339,7 +341,7 @@ def cache_lets_in_at_once(stage: SceneScript) -> None:
     stage.present_id_token(90, who)
     stage.unplug()
     stage.add_question("stop", STARTED_BY_TOKEN, "Local")
-    stage.add_question("grant", "the CSMS accepted the token (C01.FR.02)")
+    stage.add_question("grant", "the CSMS accepted the IdToken (C01.FR.02)")
     stage.add_question("grant", "the IdToken was cached as Accepted (C12.FR.02)")
 
 
@@ -388,7 +390,7 @@ def supply_fails_and_the_clock_too(stage: SceneScript) -> None:
     stage.add_event(60, "crash", gap_s=60, host=True)
     stage.add_event(80, "step_clock", step_s=-3_600)
     stage.unplug()
-    stage.add_question("stop", "the power supply was lost, nobody knows for how long: the clock ran backwards "
+    stage.add_question("stop", "the power supply was lost for an unknown time: the clock ran backwards "
                "(OCPP 2.1 E17.FR.20 to 22)", "PowerLoss")  # fmt: skip
 
 

@@ -182,7 +182,9 @@ class StormCheck:
         for row in self._export_rows("messages"):
             if row["direction"] == "out" and row["action"] == "TransactionEvent":
                 of = row["transaction_id"], row["seq_no"]
-                found.setdefault(of, (row["call"], []))[1].append((row["seq"], row["message_id"]))
+                found.setdefault(of, (row["call_seq"], []))[1].append(
+                    (row["seq"], row["message_id"])
+                )
         return found
 
     def _check_send_count(self, lines: list[str], tried: int, sent: int) -> Iterator[str]:

@@ -154,7 +154,7 @@ def test_the_outbox_is_what_the_csms_has_not(tmp_path: Path) -> None:
     assert listed == due
     after = run_station("outbox", film.final_journal, "list")
     assert (after.exit_code, after.stdout) == (1, "")
-    assert "the CSMS confirmed everything" in after.stderr
+    assert "the CSMS confirmed all of them" in after.stderr
 
 
 # --- For the reader, and for ten years -----------------------------------------------------------

@@ -82,7 +82,7 @@ def test_what_hangs_on_a_certificate_is_named_and_not_told(played_day: PlayedDay
     scene = next(one for one in played_day.scenes if one.name in START_OFFSET_S)
     told = _run_to_test(played_day, scene, scene.events[0].at_s)
     assert (told.exit_code, told.stdout) == (1, "")
-    assert "on something that must not be told" in told.stderr
+    assert "depend on a value that must be redacted" in told.stderr
 
 
 def _generated_test(played_day: PlayedDay, scene: Scene) -> CommandResult:

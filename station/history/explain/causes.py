@@ -1,9 +1,27 @@
-"""What led to an entry, and what became of a message?
+"""Links between the entries of a journal: what an entry follows from, and what became of it.
 
-A decision names the observation it was made for. What else it follows from stands in its fields
-(the call it attempts, the right it ends), in a messageId, or in how things stood just then. All
-of that is gathered in one walk through the journal, in order; afterwards the links answer in both
-directions. They take some 200 bytes an entry.
+`CausalGraph` reads a journal once, in order, and keeps two kinds of links, about 200 bytes per entry.
+
+**Direct causes** (backwards), from four sources:
+
+1. The entry's `cause`: the observation a decision was made for. Exception: CallAttempted. A call is sent
+   when it is next in the queue, so the observation only made room for it; its cause is the call.
+2. Fields that hold an entry number: `call_seq`, `authorization_seq`, and REFERENCE_FIELDS.
+3. messageIds: an answer follows from the attempt, FrameSent from the attempt or the answer.
+4. The state at that entry, by CAUSE_FINDERS: for a status, the fault or order in effect; for the end
+   of a transaction, the end of its authorization; for a refusal, what blocked the EVSE, the lost
+   link, or the cache entry. `CurrentEntries` has the numbers of the entries in effect. Which of
+   them is linked follows from what was decided (status, triggerReason, stoppedReason), and not from
+   evaluating a rule again, so the links are right for decisions of older releases too.
+
+**Outcomes** (forwards): a call has its attempts and its end (parked, dropped); an attempt or an answer
+has FrameSent, the received answer, CallDelivered or CallAttemptFailed, or the lost link or restart
+that interrupted it.
+
+`trace_causes` follows direct causes back to observations. A cached authorization leads to the answer
+that put it into the cache, and not to earlier uses: `_cache_causes` are followed one step only.
+
+Links go to earlier entries only, so there are no cycles. A missing entry leaves its links out.
 """
 
 from __future__ import annotations
@@ -54,41 +72,35 @@ from station.history.explain.current_entries import CurrentEntries
 from station.ocpp import rpc
 from station.transcript.phrases import LISTED_CALLS_MAX
 
-# Fields that hold the number of an earlier entry, whichever event they stand in.
+# Fields of any event that hold the number of an earlier entry.
 REFERENCE_FIELDS: Final = ("update_seq", "upload_seq", "request_seq")
 
-# Decided by turn and not by what happened just then: what came before only made room for it.
+# Decided by the order of the queue: the observation of the commit is not a cause.
 DECIDED_BY_QUEUE_ORDER: Final = (CallAttempted,)
 
-# Of a right to charge that ended for this, or by a card, it counts who had it and since when.
+# For an authorization that ended for one of these reasons, its start is a cause too.
 TRACED_TO_AUTHORIZATION: Final = frozenset({"Deauthorized", "EVConnectTimeout"})
 
 
 class CausalGraph:
-    """Links between the entries it has heard."""
+    """The links between the entries applied so far."""
 
     def __init__(self) -> None:
-        self.last_seq = 0  # the last number
-        self.entries_by_transaction: dict[str, list[int]] = {}  # transactionId -> its own entries
+        self.last_seq = 0
+        self.entries_by_transaction: dict[str, list[int]] = {}  # transactionId -> its entries
         self._direct_causes: dict[int, tuple[int, ...]] = {}
-        self._cache_causes: dict[int, int] = {}  # entry -> what the cache had from long ago, for it
+        self._cache_causes: dict[int, int] = {}  # entry -> the cache entry that decided it
         self._outcomes: dict[int, list[int]] = {}
         self._current_entries = CurrentEntries()
-        self._entry_by_message_id: dict[
-            str, int
-        ] = {}  # messageId -> the attempt or the answer that bears it
-        self._retry_causes: dict[
-            int, int
-        ] = {}  # call -> what left it unanswered, or had it tried again
+        self._entry_by_message_id: dict[str, int] = {}  # messageId -> its attempt or answer
+        self._retry_causes: dict[int, int] = {}  # call -> entry because of which it is sent again
         self._parked_calls: set[int] = set()
         self._in_flight: tuple[int, int] | None = None  # (call, attempt)
-        self._last_observation: Observation | None = None  # the last
-        self._authorization_requests: dict[
-            str, int
-        ] = {}  # reference of a token -> entry that asked about it
+        self._last_observation: Observation | None = None
+        self._authorization_requests: dict[str, int] = {}  # reference -> AuthorizationRequested
 
     def apply(self, entry: Entry) -> None:
-        """Take the entry in. Entries come in order; what is missing leaves its links out."""
+        """Apply an entry. Entries come in order; missing ones leave their links out."""
         if isinstance(entry.event, Observation):
             self._last_observation = entry.event
         links = {seq for seq in self._find_causes(entry) if 0 < seq < entry.seq}
@@ -96,42 +108,42 @@ class CausalGraph:
             self._direct_causes[entry.seq] = tuple(sorted(links))
         self._current_entries.apply(entry)
         self._record_outcomes(entry)
-        if name := _find_transaction_id(entry.event):
-            self.entries_by_transaction.setdefault(name, []).append(entry.seq)
+        if transaction_id := _find_transaction_id(entry.event):
+            self.entries_by_transaction.setdefault(transaction_id, []).append(entry.seq)
         self.last_seq = entry.seq
 
     def direct_causes(self, seq: int) -> tuple[int, ...]:
-        """The entries this one follows from at once; none for what only the world knows."""
+        """The entries this one directly follows from; empty for most observations."""
         return self._direct_causes.get(seq, ())
 
     def outcomes(self, seq: int) -> tuple[int, ...]:
-        """What became of a call, an attempt or an answer: attempts, frames, outcomes."""
+        """What became of a call, an attempt or an answer, in order."""
         return tuple(self._outcomes.get(seq, ()))
 
     def trace_causes(self, *seqs: int) -> list[int]:
-        """These entries and everything they follow from, back to what was observed, in order.
+        """These entries and all their causes, back to observations, in order.
 
-        What the cache had is told with what put it there, and not with the visits before that.
+        A cache entry is included with its direct causes only.
         """
-        found = set(_reachable_entries(seqs, self._recent_causes))
-        recalled = {self._cache_causes[seq] for seq in found if seq in self._cache_causes}
-        return sorted(found.union(recalled, *map(self.direct_causes, recalled)))
+        reached = set(_reachable_entries(seqs, self._recent_causes))
+        cached = {self._cache_causes[seq] for seq in reached if seq in self._cache_causes}
+        return sorted(reached.union(cached, *map(self.direct_causes, cached)))
 
     def _recent_causes(self, seq: int) -> Iterator[int]:
-        return (one for one in self.direct_causes(seq) if one != self._cache_causes.get(seq))
+        return (cause for cause in self.direct_causes(seq) if cause != self._cache_causes.get(seq))
 
     def find_effects(self, seqs: Collection[int]) -> list[int]:
-        """What follows from any of these entries at once, in order. Looks at every link."""
-        due = set(seqs)
+        """The entries that directly follow from one of these, in order. Scans every link."""
+        causes = set(seqs)
         return sorted(
-            seq for seq, links in self._direct_causes.items() if not due.isdisjoint(links)
+            seq for seq, links in self._direct_causes.items() if not causes.isdisjoint(links)
         )
 
     def trace_messages(self, *seqs: int) -> list[int]:
-        """These entries and everything that became of them on the wire, in order."""
+        """These entries and all their outcomes, in order."""
         return _reachable_entries(seqs, self.outcomes)
 
-    # --- Backwards -------------------------------------------------------------------------------
+    # --- Direct causes -------------------------------------------------------------------------------
 
     def _find_causes(self, entry: Entry) -> Iterator[int]:
         event = entry.event
@@ -139,79 +151,72 @@ class CausalGraph:
             yield entry.cause
         for field in REFERENCE_FIELDS:
             yield getattr(event, field, 0)
-        links = CAUSE_FINDERS.get(type(event))
-        if links is not None:
-            yield from links(self, entry, event)
+        find_causes = CAUSE_FINDERS.get(type(event))
+        if find_causes is not None:
+            yield from find_causes(self, entry, event)
 
     def _causes_of_queued_call(self, entry: Entry, event: CallQueued) -> Iterator[int]:
         if event.action == "Authorize":
-            yield entry.seq - 1  # AuthorizationRequested says that its call is the next entry
+            yield entry.seq - 1  # AuthorizationRequested: its call is always the next entry
         if event.transaction_event is not None:
             yield from self._causes_of_transaction_event(event.transaction_event)
         if event.connector_status is not None:
             yield from self._causes_of_status(event.connector_status)
 
-    def _causes_of_transaction_event(self, transaction: TransactionEventSummary) -> Iterator[int]:
-        one = self._current_entries.open_transactions.get(transaction.transaction_id)
-        if one is None:
+    def _causes_of_transaction_event(self, summary: TransactionEventSummary) -> Iterator[int]:
+        transaction = self._current_entries.open_transactions.get(summary.transaction_id)
+        if transaction is None:
             return
-        if transaction.event_type == "Started":
-            yield one.started_seq
-        elif transaction.event_type == "Ended":
-            yield one.stopping_seq
-        elif transaction.trigger_reason in ("Authorized", "RemoteStart"):
-            yield one.authorized_seq or one.granted_seq
-        elif "authorization_end" in transaction.includes and one.authorization_end is not None:
-            yield one.authorization_ended_seq
-            yield from self._authorization_origin(one.authorization_end)
+        if summary.event_type == "Started":
+            yield transaction.started_seq
+        elif summary.event_type == "Ended":
+            yield transaction.stopping_seq
+        elif summary.trigger_reason in ("Authorized", "RemoteStart"):
+            yield transaction.authorized_seq or transaction.authorization_seq
+        elif "authorization_end" in summary.includes and transaction.authorization_end is not None:
+            yield transaction.authorization_ended_seq
+            yield from self._authorization_origin(transaction.authorization_end)
 
     def _causes_of_status(self, status: ConnectorStatusSummary) -> Iterator[int]:
-        standing, evse_id = self._current_entries, status.evse_id
-        if status.status == "Faulted":
-            yield from standing.faulted_causes(evse_id)
-        elif status.status == "Unavailable":
-            yield from standing.unavailable_causes(evse_id, status.connector_id)
-        elif status.status == "Occupied":
-            running = standing.on_evse(evse_id)
-            yield running.started_seq if running else standing.cable_seqs.get(evse_id, 0)
+        yield from self._current_entries.status_causes(
+            status.status, status.evse_id, status.connector_id
+        )
 
     def _causes_of_attempt(self, entry: Entry, event: CallAttempted) -> Iterator[int]:
         yield event.call_seq
         yield self._retry_causes.get(event.call_seq, 0)
 
     def _causes_of_stop(self, entry: Entry, event: TransactionStopOrdered) -> Iterator[int]:
-        """The same order in which the rules look for a reason to stop."""
-        standing = self._current_entries
-        one = standing.open_transactions.get(event.transaction_id)
-        if one is None:
+        """By the reasons of the decision: a stop names its cause with its triggerReason."""
+        current = self._current_entries
+        transaction = current.open_transactions.get(event.transaction_id)
+        if transaction is None:
             return
         if event.trigger_reason == "AbnormalCondition":
-            yield from self._causes_of_abnormal_stop(one.evse_id, event.stopped_reason)
+            yield from self._causes_of_abnormal_stop(transaction.evse_id, event.stopped_reason)
         elif event.trigger_reason == "ResetCommand":
-            yield standing.reset_seq
-        elif one.authorization_ended_seq:
-            yield one.authorization_ended_seq
-            if one.authorization_end is not None:
-                yield from self._authorization_origin(one.authorization_end)
+            yield current.reset_seq
+        elif transaction.authorization_ended_seq:
+            yield transaction.authorization_ended_seq
+            if transaction.authorization_end is not None:
+                yield from self._authorization_origin(transaction.authorization_end)
         elif event.trigger_reason == "EVCommunicationLost":
-            yield standing.cable_seqs.get(one.evse_id, 0)
+            yield current.cable_seqs.get(transaction.evse_id, 0)
         elif event.trigger_reason == "ChargingStateChanged":
-            yield standing.flow_seqs.get(one.evse_id, 0)
+            yield current.flow_seqs.get(transaction.evse_id, 0)
 
     def _causes_of_abnormal_stop(self, evse_id: int, stopped_reason: str) -> Iterator[int]:
-        """A fault, an interruption, or a disk that is full: the first of them."""
-        standing = self._current_entries
-        faults = [seq for seq, _ in standing.blocking_faults(evse_id)]
-        interrupted = stopped_reason in ("PowerLoss", "Reboot")
-        yield (
-            faults[0] if faults else standing.started_seq if interrupted else standing.disk_full_seq
-        )
+        """The oldest blocking fault, else the restart, else the full disk."""
+        current = self._current_entries
+        fault_seq = next((seq for seq, _ in current.blocking_faults(evse_id)), 0)
+        is_interruption = stopped_reason in ("PowerLoss", "Reboot")
+        yield fault_seq or (current.started_seq if is_interruption else current.disk_full_seq)
 
     def _causes_of_refusal(self, entry: Entry, event: AuthorizationRefused) -> Iterator[int]:
         yield from self._take_authorization_request(event.id_token)
         frame = self._last_observation
         if isinstance(frame, FrameReceived) and read_authorization_status(frame) == event.status:
-            return  # the CSMS said so itself
+            return  # the CSMS refused it
         if event.status in ("NotAtThisTime", "ConcurrentTx", "NoEvseFree"):
             yield from self._current_entries.blocking_entries(event.evse_id)
         elif event.status == "CSNotAccepted":
@@ -223,7 +228,7 @@ class CausalGraph:
     def _causes_of_authorization(self, entry: Entry, event: AuthorizationGranted) -> Iterator[int]:
         yield from self._take_authorization_request(event.id_token)
         if event.authorized_by in ("Cache", "OfflineUnknownId"):
-            yield self._current_entries.offline_seq  # else the CSMS would have been asked
+            yield self._current_entries.offline_seq  # with a link the CSMS would have been asked
         if event.authorized_by == "Cache":
             yield self._record_cache_cause(entry, event.id_token)
 
@@ -233,16 +238,16 @@ class CausalGraph:
         yield self._record_cache_cause(entry, event.id_token)
 
     def _take_authorization_request(self, id_token: IdToken) -> Iterator[int]:
-        """What was asked about a token, and the last attempt at it: nobody may have answered."""
-        if asked := self._authorization_requests.pop(id_token.ref, 0):
-            yield asked
-            yield from self._outcomes.get(asked + 1, ())[-1:]  # its call is the next entry
+        """The request for this idToken and the last attempt at it, answered or not."""
+        if request_seq := self._authorization_requests.pop(id_token.ref, 0):
+            yield request_seq
+            yield from self._outcomes.get(request_seq + 1, ())[-1:]  # its call is the next entry
 
     def _record_cache_cause(self, entry: Entry, id_token: IdToken) -> int:
-        known = self._current_entries.find_cache_entry(id_token.ref)
-        if known:
-            self._cache_causes[entry.seq] = known
-        return known
+        cache_seq = self._current_entries.find_cache_entry(id_token.ref)
+        if cache_seq:
+            self._cache_causes[entry.seq] = cache_seq
+        return cache_seq
 
     def _causes_of_authorization_end(
         self, entry: Entry, event: AuthorizationEnded
@@ -250,12 +255,12 @@ class CausalGraph:
         yield from self._authorization_origin(event)
 
     def _authorization_origin(self, end: AuthorizationEnded) -> Iterator[int]:
-        """Who had the right to charge that ended, and since when no EV was there."""
+        """The start of an authorization that ended, and the last cable report if it timed out."""
         if end.trigger_reason in TRACED_TO_AUTHORIZATION or end.ended_by_id_token is not None:
             yield end.authorization_seq
-        cable = self._current_entries.cable_seqs.get(end.evse_id or 0, 0)
-        if end.trigger_reason == "EVConnectTimeout" and cable > end.authorization_seq:
-            yield cable
+        cable_seq = self._current_entries.cable_seqs.get(end.evse_id or 0, 0)
+        if end.trigger_reason == "EVConnectTimeout" and cable_seq > end.authorization_seq:
+            yield cable_seq
 
     def _causes_of_transaction_start(
         self, entry: Entry, event: TransactionStarted
@@ -276,10 +281,13 @@ class CausalGraph:
         yield fault[0] if fault else 0
 
     def _causes_of_frame(self, entry: Entry, event: FrameReceived) -> Iterator[int]:
-        """An answer follows from the attempt it names; a call from nothing we know."""
+        """An answer follows from the attempt with its messageId; a CALL has no cause."""
         match rpc.parse_frame(event.frame):
-            case rpc.CallResultFrame(message_id=name) | rpc.CallErrorFrame(message_id=name):
-                yield self._entry_by_message_id.get(name, 0)
+            case (
+                rpc.CallResultFrame(message_id=message_id)
+                | rpc.CallErrorFrame(message_id=message_id)
+            ):
+                yield self._entry_by_message_id.get(message_id, 0)
 
     def _cause_by_message_id(self, entry: Entry, event: Any) -> Iterator[int]:
         yield self._entry_by_message_id.get(event.message_id, 0)
@@ -296,61 +304,62 @@ class CausalGraph:
     def _authorization_entry(self, entry: Entry, event: Any) -> Iterator[int]:
         yield event.authorization_seq
 
-    # --- Forwards --------------------------------------------------------------------------------
+    # --- Outcomes --------------------------------------------------------------------------------
 
     def _record_outcomes(self, entry: Entry) -> None:
-        """Note what became of calls, and which of them is under way."""
+        """Record the outcomes of calls, and which call is in flight."""
         match entry.event:
-            case CallAttempted(call_seq=call, message_id=name):
-                self._record_outcome(call, entry)
-                self._entry_by_message_id[name] = entry.seq
-                self._retry_causes.pop(call, None)
-                self._in_flight = call, entry.seq
+            case CallAttempted(call_seq=call_seq, message_id=message_id):
+                self._record_outcome(call_seq, entry)
+                self._entry_by_message_id[message_id] = entry.seq
+                self._retry_causes.pop(call_seq, None)
+                self._in_flight = call_seq, entry.seq
             case AuthorizationRequested(id_token=id_token):
                 self._authorization_requests[id_token.ref] = entry.seq
-            case CallResultQueued(message_id=name) | CallErrorQueued(message_id=name):
-                self._entry_by_message_id[name] = entry.seq
-            case FrameSent(message_id=name) | CallDelivered(message_id=name):
-                self._record_outcome(self._entry_by_message_id.get(name, 0), entry)
-            case CallAttemptFailed(call_seq=call, message_id=name):
-                self._record_outcome(self._entry_by_message_id.get(name, 0), entry)
-                self._retry_causes[call] = entry.seq
-            case CallParked(call_seq=call):
-                self._record_outcome(call, entry)
-                self._parked_calls.add(call)
-            case CallsDropped(call_seqs=calls):
-                for call in calls:
-                    self._record_outcome(call, entry)
+            case CallResultQueued(message_id=message_id) | CallErrorQueued(message_id=message_id):
+                self._entry_by_message_id[message_id] = entry.seq
+            case FrameSent(message_id=message_id) | CallDelivered(message_id=message_id):
+                self._record_outcome(self._entry_by_message_id.get(message_id, 0), entry)
+            case CallAttemptFailed(call_seq=call_seq, message_id=message_id):
+                self._record_outcome(self._entry_by_message_id.get(message_id, 0), entry)
+                self._retry_causes[call_seq] = entry.seq
+            case CallParked(call_seq=call_seq):
+                self._record_outcome(call_seq, entry)
+                self._parked_calls.add(call_seq)
+            case CallsDropped(call_seqs=call_seqs):
+                for call_seq in call_seqs:
+                    self._record_outcome(call_seq, entry)
             case FrameReceived():
                 for seq in self.direct_causes(entry.seq):
                     self._record_outcome(seq, entry)
-            case CallRetryRequested(call_seqs=calls):
-                self._retry_causes.update(dict.fromkeys(calls or self._parked_calls, entry.seq))
-                self._parked_calls.difference_update(calls or tuple(self._parked_calls))
+            case CallRetryRequested(call_seqs=call_seqs):
+                retried = call_seqs or tuple(self._parked_calls)
+                self._retry_causes.update(dict.fromkeys(retried, entry.seq))
+                self._parked_calls.difference_update(retried)
             case LinkClosed() | LinkOpened() | StationStarted():
                 self._interrupt_attempt(entry)
         if self._ends_attempt(entry.event):
             self._in_flight = None
 
     def _ends_attempt(self, event: Event) -> bool:
-        """Whether the call under way is so no more; a late answer leaves its last attempt there."""
+        """Whether the attempt in flight ends. A late answer to an earlier attempt does not end it."""
         if self._in_flight is None:
             return False
-        call, attempt = self._in_flight
+        call_seq, attempt_seq = self._in_flight
         match event:
-            case CallDelivered(message_id=name) | CallAttemptFailed(message_id=name):
-                return self._entry_by_message_id.get(name) == attempt
-            case CallsDropped(call_seqs=calls):
-                return call in calls
+            case CallDelivered(message_id=message_id) | CallAttemptFailed(message_id=message_id):
+                return self._entry_by_message_id.get(message_id) == attempt_seq
+            case CallsDropped(call_seqs=call_seqs):
+                return call_seq in call_seqs
             case _:
                 return False
 
     def _interrupt_attempt(self, entry: Entry) -> None:
-        """The connection took the answer to the call under way with it."""
+        """The attempt in flight gets no answer on this connection; its call is sent again."""
         if self._in_flight is not None:
-            call, attempt = self._in_flight
-            self._retry_causes[call] = entry.seq
-            self._outcomes.setdefault(attempt, []).append(entry.seq)
+            call_seq, attempt_seq = self._in_flight
+            self._retry_causes[call_seq] = entry.seq
+            self._outcomes.setdefault(attempt_seq, []).append(entry.seq)
             self._in_flight = None
 
     def _record_outcome(self, seq: int, entry: Entry) -> None:
@@ -359,28 +368,28 @@ class CausalGraph:
 
 
 def build_causal_graph(entries: Iterable[Entry]) -> CausalGraph:
-    """The links between all these entries."""
-    causes = CausalGraph()
+    """The links between these entries, which come in order."""
+    graph = CausalGraph()
     for entry in entries:
-        causes.apply(entry)
-    return causes
+        graph.apply(entry)
+    return graph
 
 
 def _reachable_entries(
     seqs: Iterable[int], find_neighbors: Callable[[int], Iterable[int]]
 ) -> list[int]:
-    found: set[int] = set()
-    due = list(seqs)
-    while due:
-        seq = due.pop()
-        if seq not in found:
-            found.add(seq)
-            due.extend(find_neighbors(seq))
-    return sorted(found)
+    reached: set[int] = set()
+    pending = list(seqs)
+    while pending:
+        seq = pending.pop()
+        if seq not in reached:
+            reached.add(seq)
+            pending.extend(find_neighbors(seq))
+    return sorted(reached)
 
 
 def _find_transaction_id(event: Event) -> str | None:
-    """The transaction an entry is part of by itself."""
+    """The transaction that an entry belongs to."""
     if isinstance(event, CallQueued):
         return event.transaction_event.transaction_id if event.transaction_event else None
     if isinstance(event, TransactionSampleKept) or not isinstance(event, Decision):
@@ -388,7 +397,7 @@ def _find_transaction_id(event: Event) -> str | None:
     return getattr(event, "transaction_id", None)
 
 
-# kind -> what else it follows from, beside the observation it was decided for
+# kind -> direct causes besides its observation and the fields that hold entry numbers
 CAUSE_FINDERS: Final[dict[type[Event], Callable[[CausalGraph, Entry, Any], Iterator[int]]]] = {
     AuthorizationRequested: CausalGraph._causes_of_authorization_request,
     AuthorizationBoundToEvse: CausalGraph._authorization_entry,

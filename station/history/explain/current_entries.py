@@ -1,7 +1,10 @@
-"""Which entries made things as they stand?
+"""The entries that made the present state: which fault, cable, authorization, order is in effect.
 
-A state tells how things are; this tells by which entry each of them became so, as far as anybody
-asks why. Only the numbers of entries are kept, and what is over is forgotten.
+A state contains values; `CurrentEntries` contains the number of the entry that set each of them, as
+far as a reason needs it. Only numbers are kept, and those that are no longer in effect are removed.
+
+`entries_of_fact` has the entries behind each fact of the status table (`station.core.evse_status`):
+order and meaning of the causes of a status are the core's, not repeated here.
 """
 
 from __future__ import annotations
@@ -43,55 +46,56 @@ from journal.projections.transactions import (
     TransactionStarted,
     TransactionStopOrdered,
 )
-from station.core.evse_status import OUT_OF_ORDER_MS
+from station.core.evse_status import OUT_OF_ORDER_MS, STATUS_CAUSES
 
 StationPart = tuple[int, int]  # (evse_id, connector_id); 0: all of it
 
 
 class OpenTransaction:
-    """An open transaction."""
+    """Entries of an open transaction; 0: none."""
 
-    def __init__(self, started_seq: int, evse_id: int, granted_seq: int) -> None:
+    def __init__(self, started_seq: int, evse_id: int, authorization_seq: int) -> None:
         self.started_seq = started_seq
         self.evse_id = evse_id
-        self.granted_seq = granted_seq  # entry that granted the right to charge; 0: nobody has one
-        self.authorized_seq = 0  # entry that gave the right to a transaction that ran already
+        self.authorization_seq = authorization_seq  # AuthorizationGranted it has, or had
+        self.authorized_seq = 0  # TransactionAuthorized, if it started without an authorization
         self.authorization_ended_seq = 0
         self.authorization_end: AuthorizationEnded | None = None
         self.stopping_seq = 0
 
+    def authorize(self, seq: int, authorization_seq: int) -> None:
+        """It gets an authorization by the entry `seq`."""
+        self.authorization_seq, self.authorized_seq = authorization_seq, seq
+        self.authorization_ended_seq, self.authorization_end = 0, None
+
 
 class CurrentEntries:
-    """Numbers of the entries behind everything that is true at a point of the journal."""
+    """Numbers of the entries that are in effect; 0: none."""
 
     def __init__(self) -> None:
-        self.started_seq = 0  # of the program
+        self.started_seq = 0  # StationStarted of this run
         self.reset_seq = 0
         self.restart_seq = 0
-        self.firmware_seq = 0  # last word on an update
-        self.disk_low_seq = 0  # since then there is little room on the disk
-        self.disk_full_seq = 0  # since then the disk takes only ends of what runs
-        self.rule_failed_seq = 0  # since then the judgement is not trusted with anybody new
-        self.rule_failed_uptime_ms = 0  # uptime at which it failed
-        self.offline_seq = 0  # since then nobody can be asked; 0: there is a link
-        self.registration_seq = 0  # last word of the CSMS on whether it accepts the station
-        self.cache_seqs: dict[str, int] = {}  # reference of a token -> last word of the CSMS on it
-        self.last_expired = "", 0  # the token that was forgotten last, and when
-        self.cable_seqs: dict[int, int] = {}
-        self.flow_seqs: dict[int, int] = {}
-        self.charging_seqs: dict[int, int] = {}  # where energy flows: since which entry
-        self.authorization_seqs: dict[
-            int, int
-        ] = {}  # evse_id -> entry that granted the right to charge
+        self.firmware_seq = 0  # latest entry of a running update
+        self.disk_low_seq = 0
+        self.disk_full_seq = 0
+        self.rule_failed_seq = 0
+        self.rule_failed_uptime_ms = 0
+        self.offline_seq = 0  # since which there is no link
+        self.registration_seq = 0
+        self.cache_seqs: dict[str, int] = {}  # reference of an idToken -> its AuthCacheUpdated
+        self.last_expired = "", 0  # reference and entry of the last AuthCacheEntryExpired
+        self.cable_seqs: dict[int, int] = {}  # evse_id -> last CableReported
+        self.flow_seqs: dict[int, int] = {}  # evse_id -> last EnergyFlowReported
+        self.charging_seqs: dict[int, int] = {}  # evse_id -> entry since which energy flows
+        self.authorization_seqs: dict[int, int] = {}  # evse_id -> AuthorizationGranted
         self.faults: dict[tuple[int, str, str], tuple[int, DeviceFaulted]] = {}
-        self.unavailable_seqs: dict[StationPart, int] = {}  # parts out of service
-        self.scheduled_seqs: dict[
-            StationPart, int
-        ] = {}  # changes that wait for a transaction to end
+        self.unavailable_seqs: dict[StationPart, int] = {}  # parts set to Inoperative
+        self.scheduled_seqs: dict[StationPart, int] = {}  # changes that wait for a transaction
         self.open_transactions: dict[str, OpenTransaction] = {}
 
     def apply(self, entry: Entry) -> None:
-        """Take the entry in. Entries come in order."""
+        """Apply an entry. Entries come in order."""
         if self.rule_failed_seq and entry.uptime_ms - self.rule_failed_uptime_ms >= OUT_OF_ORDER_MS:
             self.rule_failed_seq = 0
         match entry.event:
@@ -99,7 +103,7 @@ class CurrentEntries:
                 self.started_seq = self.offline_seq = entry.seq
                 self.reset_seq = self.restart_seq = self.rule_failed_seq = 0
                 self.charging_seqs.clear()
-                self.faults.clear()  # levels of the devices: they are reported anew
+                self.faults.clear()  # the devices report their faults again
             case LinkOpened():
                 self.offline_seq = 0
             case LinkClosed():
@@ -133,13 +137,14 @@ class CurrentEntries:
                 self.faults[evse_id, device, fault] = entry.seq, event
             case DeviceRecovered(evse_id=evse_id, device=device, fault=fault):
                 self.faults.pop((evse_id, device, fault), None)
-            case AvailabilityScheduled(evse_id=evse_id, connector_id=connector):
-                self.scheduled_seqs[evse_id, connector] = entry.seq
-            case AvailabilityChanged(evse_id=evse_id, connector_id=connector, operative=operative):
-                self.scheduled_seqs.pop((evse_id, connector), None)
-                self.unavailable_seqs.pop((evse_id, connector), None)
-                if not operative:
-                    self.unavailable_seqs[evse_id, connector] = entry.seq
+            case AvailabilityScheduled(evse_id=evse_id, connector_id=connector_id):
+                self.scheduled_seqs[evse_id, connector_id] = entry.seq
+            case AvailabilityChanged() as change:
+                part = (change.evse_id, change.connector_id)
+                self.scheduled_seqs.pop(part, None)
+                self.unavailable_seqs.pop(part, None)
+                if not change.operative:
+                    self.unavailable_seqs[part] = entry.seq
             case _:
                 self._apply_cache(entry)
                 self._apply_transaction(entry)
@@ -167,96 +172,116 @@ class CurrentEntries:
         match entry.event:
             case AuthorizationGranted(evse_id=int(evse_id)):
                 self.authorization_seqs[evse_id] = entry.seq
-            case AuthorizationBoundToEvse(authorization_seq=granted, evse_id=evse_id):
-                self.authorization_seqs[evse_id] = granted
-                for one in self.open_transactions.values():
-                    if one.granted_seq == granted:
-                        one.evse_id = evse_id
-            case AuthorizationEnded(authorization_seq=granted) as end:
-                self.authorization_seqs = {
-                    evse: seq for evse, seq in self.authorization_seqs.items() if seq != granted
-                }
-                for one in self.open_transactions.values():
-                    if granted in (one.granted_seq, one.authorized_seq):
-                        one.authorization_ended_seq, one.authorization_end = entry.seq, end
-            case TransactionStarted(
-                transaction_id=name, evse_id=evse_id, authorization_seq=granted
+            case AuthorizationBoundToEvse(authorization_seq=authorization_seq, evse_id=evse_id):
+                self.authorization_seqs[evse_id] = authorization_seq
+                for transaction in self.open_transactions.values():
+                    if transaction.authorization_seq == authorization_seq:
+                        transaction.evse_id = evse_id
+            case AuthorizationEnded() as end:
+                self._end_authorization(entry, end)
+            case TransactionStarted() as start:
+                self.open_transactions[start.transaction_id] = OpenTransaction(
+                    entry.seq, start.evse_id, start.authorization_seq
+                )
+            case TransactionAuthorized() as authorized:
+                if running := self.open_transactions.get(authorized.transaction_id):
+                    running.authorize(entry.seq, authorized.authorization_seq)
+            case TransactionStopOrdered(transaction_id=transaction_id):
+                if stopping := self.open_transactions.get(transaction_id):
+                    stopping.stopping_seq = entry.seq
+            case CallQueued(transaction_event=summary) if (
+                summary is not None and summary.event_type == "Ended"
             ):
-                self.open_transactions[name] = OpenTransaction(entry.seq, evse_id, granted)
-            case TransactionAuthorized(transaction_id=name, authorization_seq=granted):
-                if known := self.open_transactions.get(name):
-                    known.granted_seq, known.authorized_seq, known.authorization_ended_seq = (
-                        granted,
-                        entry.seq,
-                        0,
-                    )
-                    known.authorization_end = None
-            case TransactionStopOrdered(transaction_id=name):
-                if known := self.open_transactions.get(name):
-                    known.stopping_seq = entry.seq
-            case CallQueued(transaction_event=mark) if (
-                mark is not None and mark.event_type == "Ended"
-            ):
-                self.open_transactions.pop(mark.transaction_id, None)
-                self.authorization_seqs.pop(mark.evse_id, None)
+                self.open_transactions.pop(summary.transaction_id, None)
+                self.authorization_seqs.pop(summary.evse_id, None)
             case _:
                 pass
 
+    def _end_authorization(self, entry: Entry, end: AuthorizationEnded) -> None:
+        ended_seq = end.authorization_seq
+        self.authorization_seqs = {
+            evse_id: seq for evse_id, seq in self.authorization_seqs.items() if seq != ended_seq
+        }
+        for transaction in self.open_transactions.values():
+            if ended_seq in (transaction.authorization_seq, transaction.authorized_seq):
+                transaction.authorization_ended_seq = entry.seq
+                transaction.authorization_end = end
+
+    # --- Questions -------------------------------------------------------------------------------
+
     def find_cache_entry(self, ref: str) -> int:
-        """What the cache has of a token, or that it was forgotten just now; 0: nothing."""
-        forgotten, seq = self.last_expired
-        return self.cache_seqs.get(ref) or (seq if forgotten == ref else 0)
+        """The entry that cached an idToken, or that just removed it as expired; 0: neither."""
+        expired_ref, seq = self.last_expired
+        return self.cache_seqs.get(ref) or (seq if expired_ref == ref else 0)
 
     def on_evse(self, evse_id: int) -> OpenTransaction | None:
-        """The transaction that is open on an EVSE."""
-        return next(
-            (one for one in self.open_transactions.values() if one.evse_id == evse_id), None
-        )
+        """The open transaction on an EVSE."""
+        for transaction in self.open_transactions.values():
+            if transaction.evse_id == evse_id:
+                return transaction
+        return None
 
     def transaction_id_on_evse(self, evse_id: int) -> str | None:
-        """The id of that transaction."""
-        for name, one in self.open_transactions.items():
-            if one.evse_id == evse_id:
-                return name
+        """The id of the open transaction on an EVSE."""
+        for transaction_id, transaction in self.open_transactions.items():
+            if transaction.evse_id == evse_id:
+                return transaction_id
         return None
 
     def blocking_faults(self, evse_id: int) -> Iterator[tuple[int, DeviceFaulted]]:
-        """The faults for which an EVSE may not charge, the first to come first."""
+        """The faults that block charging on an EVSE, the oldest first."""
         for seq, fault in self.faults.values():
             if fault.blocks_charging and fault.evse_id in (0, evse_id):
                 yield seq, fault
 
-    def unavailable_causes(self, evse_id: int, connector_id: int) -> Iterator[int]:
-        """What took the connector, or what it belongs to, out of service; else why the station
-        keeps it from new people, in the order in which it asks itself."""
-        parts = {(0, 0), (evse_id, 0), (evse_id, connector_id)}
-        ordered = [seq for part, seq in (*self.unavailable_seqs.items(), *self.scheduled_seqs.items())
-                   if part in parts]  # fmt: skip
-        unfit = (
-            self.restart_seq,
-            self.disk_full_seq,
-            self.firmware_seq,
-            self.reset_seq,
-            self.rule_failed_seq,
-        )
-        yield from ordered or [seq for seq in unfit if seq][:1]
+    def entries_of_fact(
+        self, fact: str, evse_id: int, connector_id: int | None = None
+    ) -> tuple[int, ...]:
+        """Entries behind a fact of the status table; empty: the fact does not hold.
 
-    def faulted_causes(self, evse_id: int) -> Iterator[int]:
-        """What makes an EVSE Faulted: faults of devices, else one of the judgement."""
-        faults = [seq for seq, _ in self.blocking_faults(evse_id)]
-        yield from faults or [self.rule_failed_seq]
+        Args:
+            fact: a field of `ConnectorFacts`.
+            connector_id: None: any connector of the EVSE.
+        """
+        transaction = self.on_evse(evse_id)
+        seqs = {
+            "has_blocking_fault": [seq for seq, _ in self.blocking_faults(evse_id)],
+            "has_transaction": [transaction.started_seq if transaction else 0],
+            "is_out_of_service": list(self._inoperative_seqs(evse_id, connector_id)),
+            "is_restart_ordered": [self.restart_seq],
+            "is_out_of_order": [self.rule_failed_seq],
+            "is_storage_full": [self.disk_full_seq],
+            "is_closed_for_firmware": [self.firmware_seq],
+            "is_plugged_in": [self.cable_seqs.get(evse_id, 0)],
+        }
+        return tuple(seq for seq in seqs[fact] if seq)
+
+    def _inoperative_seqs(self, evse_id: int, connector_id: int | None) -> Iterator[int]:
+        for part, seq in (*self.unavailable_seqs.items(), *self.scheduled_seqs.items()):
+            if part[0] in (0, evse_id) and (connector_id is None or part[1] in (0, connector_id)):
+                yield seq
+
+    def status_causes(self, status: str, evse_id: int, connector_id: int) -> tuple[int, ...]:
+        """Entries of the first fact of the status table that leads to this status."""
+        for cause in STATUS_CAUSES:
+            if cause.status == status and (
+                seqs := self.entries_of_fact(cause.fact, evse_id, connector_id)
+            ):
+                return seqs
+        # A reset that waits is no cause of a status; older releases had it as one.
+        return (self.reset_seq,) if status == "Unavailable" else ()
 
     def blocking_entries(self, evse_id: int | None) -> Iterator[int]:
-        """Why nobody new may begin at an EVSE; None: at any of them."""
+        """Entries because of which an EVSE accepts no new EV driver; None: at every EVSE."""
         if evse_id is None:
             yield from self.authorization_seqs.values()
             return
-        found = [
-            *(seq for seq, _ in self.blocking_faults(evse_id)),
-            *(seq for part, seq in (*self.unavailable_seqs.items(), *self.scheduled_seqs.items())
-              if part[0] in (0, evse_id)),
-            *(seq for seq in (self.disk_full_seq, self.restart_seq, self.reset_seq, self.rule_failed_seq) if seq),
-            self.authorization_seqs.get(evse_id, 0),
-            running.started_seq if (running := self.on_evse(evse_id)) else 0,
-        ]  # fmt: skip
-        yield from found if any(found) else [self.firmware_seq]
+        seqs = [
+            seq
+            for cause in STATUS_CAUSES
+            if cause.fact not in ("is_plugged_in", "is_closed_for_firmware")
+            for seq in self.entries_of_fact(cause.fact, evse_id)
+        ]
+        seqs += [self.reset_seq, self.authorization_seqs.get(evse_id, 0)]
+        # A running update is a reason only if there is no other: it may not keep drivers away.
+        yield from seqs if any(seqs) else [self.firmware_seq]
