@@ -61,7 +61,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # Decisions, pure
     ("station.core.decide_batch",),
     ("station.core.decide", "station.core.desired"),
-    ("station.core.display",),
+    ("station.core.block_tables", "station.core.display"),
     ("station.core.blocks.*",),
     (
         "station.core.evse_status",
