@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # Everything that awaits
     ("station.runtime.app",),
     ("station.runtime.control_socket",),
+    ("station.runtime.emulation",),
     (
         "station.runtime.csms.*",
         "station.runtime.disk.*",
@@ -56,7 +57,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("station.history.report.*", "station.history.regression.*"),
     ("station.history.export.*",),
     ("station.history.explain.*", "station.history.filter"),
-    ("station.config.*", "station.history.json_diff", "station.history.subjects"),
+    (
+        "station.config.*",
+        "station.history.evse_statuses",
+        "station.history.json_diff",
+        "station.history.subjects",
+    ),
     ("station.history", "station.transcript.*"),
     # Decisions, pure
     ("station.core.decide_batch",),

@@ -5,7 +5,8 @@ The file always holds at least the value that was shown. While energy flows, it 
 After a kill, the emulator continues from the saved value, so a kill can only add energy.
 
 The file is written by renaming, so that a kill leaves either the old or the new file. It is not
-synced: registers must survive the process, not a loss of the host's power.
+synced: registers must survive the process, not a loss of the host's power. The writing is repeated
+here because drivers import nothing of ours, and so not `journal.storage.atomic_file`.
 """
 
 from __future__ import annotations

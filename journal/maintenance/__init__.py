@@ -1,0 +1,1 @@
+"""Verifying, archiving, salvaging and rebuilding journals, and erasing personal values."""

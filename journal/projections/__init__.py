@@ -1,0 +1,1 @@
+"""Projections: one question each, with the decisions that answer it."""

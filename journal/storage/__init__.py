@@ -1,0 +1,1 @@
+"""Opening, reading and writing a journal and the files beside it."""
