@@ -1,4 +1,4 @@
-"""A CAN bus on the bench: everything sent is written down with its time, nodes answer at once."""
+"""A CAN bus for tests: records every sent frame with its time; nodes respond at once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class BenchBus:
     """A `drivers.wire.can_bus.CanBus` with nodes instead of a wire.
 
     Attributes:
-        sent: (seconds, frame) of everything the station sent.
-        nodes: who hears it.
+        sent: (seconds, frame) of every frame the station sent.
+        nodes: emulated nodes that receive these frames.
     """
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class BenchBus:
         return self
 
     def inject_frame(self, sent_frame: CanFrame | str) -> None:
-        """A device says something."""
+        """Receive a frame as from a device."""
         self._frame_sender.send_nowait(
             parse_frame(sent_frame) if isinstance(sent_frame, str) else sent_frame
         )
 
     def disconnect(self) -> None:
-        """The port is gone."""
+        """Lose the port."""
         self._lost = True
         self._frame_sender.close()
 
@@ -59,13 +59,13 @@ class BenchBus:
         pass
 
     def sent_texts(self, since: float = 0.0) -> list[str]:
-        """What was sent since a moment, as the documents write it."""
+        """Frames sent since a moment, in the notation of the documents."""
         return [str(sent) for at, sent in self.sent if at >= since]
 
     def sent_times(self, text: str, since: float = 0.0) -> list[float]:
-        """When a frame was sent; `text` may be just its beginning."""
+        """Times at which a frame was sent; `text` may be its beginning only."""
         return [at for at, sent in self.sent if at >= since and str(sent).startswith(text)]
 
 
 def ignore_report(_: DeviceReport) -> None:
-    """For tests that look at the bus only."""
+    """For tests that check the bus only."""

@@ -1,7 +1,7 @@
-"""A station in miniature: the least that takes an EV through a session, over the real drivers.
+"""A minimal station that takes an EV through a session with the real drivers.
 
-It follows the charge controller's requests and knows no protection; the station's own power
-control does. Here it lets drivers and emulated world be tested against each other.
+It follows the charge controller's requests and has no protections. It is used to test drivers and
+emulated devices against each other.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ ENERGIZED_FUNCTIONS = (
     PowerFunction.PRECHARGE,
     PowerFunction.POWER_TRANSFER,
 )
-CURRENT_MA_MIN = 2_000  # to bring a voltage up at 0 A
+CURRENT_MA_MIN = 2_000  # charges the output at a request of 0 A
 
 R = TypeVar("R")
 
 
 class MiniatureStation:
-    """The drivers of one EVSE, obeying its charge controller.
+    """The drivers of one EVSE, controlled by its charge controller.
 
     Attributes:
-        reports: everything any device said, in order.
+        reports: all reports of all devices, in order.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class MiniatureStation:
         )
 
     def allow_charging(self) -> None:
-        """Let the EV in and on."""
+        """Allow the EV to start and to continue."""
         self.secc.insulation_ohm = 510_000
         self.secc.enabled = True
         self.secc.parameters_done = True
@@ -84,7 +84,7 @@ class MiniatureStation:
         self.secc.start_allowed = True
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Obey until cancelled."""
+        """Run until cancelled."""
         async with trio.open_nursery() as nursery:
             for device in (
                 self.secc_line,
@@ -100,7 +100,7 @@ class MiniatureStation:
             task_status.started()
 
     def on_report(self, report: DeviceReport) -> None:
-        """Take a report, do what the charge controller asks."""
+        """Keep a report; do what the charge controller requests."""
         self.reports.append(report)
         if isinstance(report, GroupOutput) and report.group == self.evse:
             self.secc.voltage_v = Decimal(report.voltage_mv) / 1000
@@ -119,14 +119,14 @@ class MiniatureStation:
         return [report for report in self.reports if isinstance(report, kind)]
 
     async def wait_for_state(self, state: SeccState, seconds: float = 10.0) -> None:
-        """Wait until the charge controller tells a state."""
+        """Wait until the charge controller reports a state."""
         with trio.fail_after(seconds):
             while SeccHeartbeat(state) not in self.reports[-200:]:
                 await trio.sleep(0.02)
 
 
 def make_memory_world(directory: Path) -> tuple[EmulatedStation, dict[str, MemoryPort]]:
-    """A world whose lines are in memory, and the station's ends of them."""
+    """An emulated station with lines in memory, and the station's ends of them."""
     lines = {name: open_memory_line() for name in LINE_NAMES}
     world = EmulatedStation({name: device for name, (_, device) in lines.items()}, directory)
     return world, {name: station for name, (station, _) in lines.items()}

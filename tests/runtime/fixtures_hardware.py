@@ -1,4 +1,4 @@
-"""A station's body on emulated devices, with the trial in the place of the judgement."""
+"""The hardware part of a station on emulated devices; the test sets the desired state."""
 
 from __future__ import annotations
 
@@ -35,35 +35,36 @@ READY_TIMEOUT_S = 12.0
 Kind = TypeVar("Kind", bound=Observation)
 
 
-class ControlLoopTest:
-    """Wants energy, hears what the body observes, and looks into the world behind it.
+class HardwareBench:
+    """`Hardware` with a desired state set by the test, and the emulated station it runs on.
 
     Attributes:
-        seen: every observation with the time since the start, in order.
-        words: for the display, by EVSE.
-        caught: what the body raised, if that was expected.
-        stop: ends the body.
+        world: the emulated station.
+        timed_observations: every observation with the time since the start, in order.
+        display_words: for the display, by EVSE.
+        caught_error: what `Hardware.run` raised, if that was expected.
+        stop: ends `Hardware.run`.
     """
 
-    def __init__(self, world: EmulatedStation, settings: HardwareSettings, **how: Any) -> None:
+    def __init__(self, world: EmulatedStation, settings: HardwareSettings, **options: Any) -> None:
         self.world = world
         self.timed_observations: list[tuple[float, Observation]] = []
         self.desired = WatchedValue(DesiredState())
         self.display_words: dict[int, str] = {}
         self.caught_error: Exception | None = None
         self.stop: Callable[[], None] = lambda: None
-        self._settings, self._options = settings, how
+        self._settings, self._options = settings, options
         self._began = trio.current_time()
         self.cards = EmulatedCards()
         self.hardware = Hardware(
             settings,
             load_profile("development"),
-            observe=lambda one: self.timed_observations.append((self.now, one)),
+            observe=lambda observation: self.timed_observations.append((self.now, observation)),
             reference_for=lambda kind, value: IdToken(f"#{value}", kind),
             reading_interval_s=10,
             desired_state=self.desired,
             evse_for_card=self.cards.take_evse_id,
-            **how,
+            **options,
         )
         self._requests = {evse: _desired_evse(evse) for evse in (1, 2)}
 
@@ -72,64 +73,68 @@ class ControlLoopTest:
         return trio.current_time() - self._began
 
     def request_energy(self, evse_id: int, energy: bool = True, *, suspended: bool = False) -> None:
-        """Say what the judgement wants of an EVSE."""
+        """Set the desired state of an EVSE."""
         self._requests[evse_id] = _desired_evse(evse_id, energy, suspended)
         self.desired.set(
             DesiredState(
                 evses=tuple(
-                    replace(wish, display_text=self.display_words.get(evse, ""))
-                    for evse, wish in self._requests.items()
+                    replace(desired, display_text=self.display_words.get(evse, ""))
+                    for evse, desired in self._requests.items()
                 )
             )
         )
 
-    def restart_station(self) -> ControlLoopTest:
-        """The same station after a restart of the program: a new body on the same world."""
-        return ControlLoopTest(self.world, self._settings, **self._options)
+    def restart_station(self) -> HardwareBench:
+        """The same station after a restart of the program: new `Hardware` on the same devices."""
+        return HardwareBench(self.world, self._settings, **self._options)
 
     def observations_of(self, kind: type[Kind], evse_id: int | None = None) -> list[Kind]:
         """Observations of a kind, of one EVSE."""
         return [
-            one
-            for _, one in self.timed_observations
-            if isinstance(one, kind) and evse_id in (None, getattr(one, "evse_id", None))
+            observation
+            for _, observation in self.timed_observations
+            if isinstance(observation, kind)
+            and evse_id in (None, getattr(observation, "evse_id", None))
         ]
 
     def active_faults(self) -> set[tuple[int, str, str]]:
-        """What is wrong by what was told, told as the memory has it."""
-        wrong: set[tuple[int, str, str]] = set()
-        for _, one in self.timed_observations:
-            if isinstance(one, DeviceFaulted):
-                wrong.add((one.evse_id, one.device, one.fault))
-            elif isinstance(one, DeviceRecovered):
-                wrong.discard((one.evse_id, one.device, one.fault))
-        return wrong
+        """Faults that were reported and have not ended."""
+        active: set[tuple[int, str, str]] = set()
+        for _, event in self.timed_observations:
+            if isinstance(event, DeviceFaulted):
+                active.add((event.evse_id, event.device, event.fault))
+            elif isinstance(event, DeviceRecovered):
+                active.discard((event.evse_id, event.device, event.fault))
+        return active
 
     def blocking_faults(self, evse_id: int) -> list[DeviceFaulted]:
-        """The faults for which an EVSE may not charge now."""
-        wrong = self.active_faults()
-        found = {
-            (one.device, one.fault): one
-            for one in self.observations_of(DeviceFaulted)
-            if one.evse_id in (0, evse_id) and (one.evse_id, one.device, one.fault) in wrong
+        """The faults because of which an EVSE may not charge now."""
+        active = self.active_faults()
+        newest = {
+            (fault.device, fault.fault): fault
+            for fault in self.observations_of(DeviceFaulted)
+            if fault.evse_id in (0, evse_id)
+            and (fault.evse_id, fault.device, fault.fault) in active
         }
-        return [one for one in found.values() if one.blocks_charging]
+        return [fault for fault in newest.values() if fault.blocks_charging]
 
     def is_closed(self, evse_id: int) -> bool | None:
-        told = self.observations_of(ContactorReported, evse_id)
-        return told[-1].closed if told else None
+        reports = self.observations_of(ContactorReported, evse_id)
+        return reports[-1].closed if reports else None
 
     def is_plugged(self, evse_id: int) -> bool | None:
-        told = self.observations_of(CableReported, evse_id)
-        return told[-1].plugged_in if told else None
+        reports = self.observations_of(CableReported, evse_id)
+        return reports[-1].plugged_in if reports else None
 
     def energy_flow(self, evse_id: int) -> str:
-        told = self.observations_of(EnergyFlowReported, evse_id)
-        return told[-1].flow if told else "none"
+        reports = self.observations_of(EnergyFlowReported, evse_id)
+        return reports[-1].flow if reports else "none"
 
-    def inject_fault(self, device: str, kind: str, evse_id: int | None = None, **also: Any) -> None:
-        """Bring a fault into the world, through its control."""
-        self.send_order("fault", device=device, kind=kind, **_evse_argument(evse_id), **also)
+    def inject_fault(
+        self, device: str, kind: str, evse_id: int | None = None, **arguments: Any
+    ) -> None:
+        """Inject a fault by an order to the emulated devices."""
+        self.send_order("fault", device=device, kind=kind, **_evse_argument(evse_id), **arguments)
 
     def clear_fault(self, device: str, kind: str, evse_id: int | None = None) -> None:
         self.send_order("clear_fault", device=device, kind=kind, **_evse_argument(evse_id))
@@ -151,14 +156,14 @@ class ControlLoopTest:
         return took
 
     async def start_charging(self, evse_id: int = 1, ev: Ev | None = None) -> None:
-        """Have an EV charge: energy wanted, cable in, current flows."""
+        """Charge an EV: energy allowed, cable plugged in, current flows."""
         self.request_energy(evse_id)
         self.world.plug_in(evse_id, ev or Ev())
         await self.wait_until(lambda: self.energy_flow(evse_id) == "charging", 8, "charging")
         await self.wait_until(lambda: self.world.power_stages[evse_id].current_a > 50, 3, "current")
 
     def recent_observations(self) -> str:
-        return "\n".join(f"{at:8.3f} {one}" for at, one in self.timed_observations[-40:])
+        return "\n".join(f"{at:8.3f} {event}" for at, event in self.timed_observations[-40:])
 
 
 def _desired_evse(evse_id: int, energy: bool = False, suspended: bool = False) -> DesiredEvse:
@@ -172,45 +177,45 @@ def _evse_argument(evse_id: int | None) -> dict[str, int]:
 @asynccontextmanager
 async def run_in_memory(
     directory: Path, catch: type[Exception] | None = None
-) -> AsyncIterator[ControlLoopTest]:
-    """A body that is ready, on a world on virtual time."""
+) -> AsyncIterator[HardwareBench]:
+    """`Hardware` with all devices ready, on emulated devices in memory and virtual time."""
     world, ends = make_memory_world(directory)
 
     def opened(path: str, *, baud: int, parity: str = "N", stop_bits: int = 1) -> Port:
         return ends[Path(path).stem].open(path, baud=baud, parity=parity, stop_bits=stop_bits)
 
-    trial = ControlLoopTest(world, Hardware.emulated_settings(directory), open_port=opened)
-    async with running_hardware(trial, world.run, catch):
-        yield trial
+    bench = HardwareBench(world, Hardware.emulated_settings(directory), open_port=opened)
+    async with running_hardware(bench, world.run, catch):
+        yield bench
 
 
 @asynccontextmanager
 async def running_hardware(
-    trial: ControlLoopTest,
+    bench: HardwareBench,
     run_world: Callable[[], Awaitable[None]],
     catch: type[Exception] | None = None,
 ) -> AsyncIterator[None]:
-    """The world lives longer than the body in it, also when the test fails."""
+    """Run devices and `Hardware`; the devices run longer, also when the test fails."""
     ended = trio.Event()
 
-    async def live(scope: trio.CancelScope) -> None:
+    async def run_hardware(scope: trio.CancelScope) -> None:
         with scope:
             try:
-                await trial.hardware.run()
+                await bench.hardware.run()
             except Exception as error:
                 if catch is None or not isinstance(error, catch):
                     raise
-                trial.caught_error = error
+                bench.caught_error = error
         ended.set()
 
     async with trio.open_nursery() as nursery:
         nursery.cancel_scope.shield = True
         scope = trio.CancelScope()
-        trial.stop = scope.cancel
+        bench.stop = scope.cancel
         nursery.start_soon(run_world)
-        nursery.start_soon(live, scope)
+        nursery.start_soon(run_hardware, scope)
         try:
-            await wait_until_ready(trial)
+            await wait_until_ready(bench)
             yield
         finally:
             scope.cancel()
@@ -219,16 +224,16 @@ async def running_hardware(
             nursery.cancel_scope.cancel()
 
 
-async def wait_until_ready(trial: ControlLoopTest) -> None:
-    """Wait until every device has spoken."""
+async def wait_until_ready(bench: HardwareBench) -> None:
+    """Wait until every device has reported."""
 
     def ready() -> bool:
-        body = trial.hardware._control_loop
-        return body is not None and all(body._protections.is_ready(evse) for evse in (1, 2))
+        loop = bench.hardware._control_loop
+        return loop is not None and all(loop._protections.is_ready(evse) for evse in (1, 2))
 
-    await trial.wait_until(ready, READY_TIMEOUT_S, "devices ready")
+    await bench.wait_until(ready, READY_TIMEOUT_S, "devices ready")
 
 
 def world_violations(world: EmulatedStation) -> list[str]:
-    """What the station did and must not."""
-    return [what for bay in world.power_stages.values() for what in bay.violations]
+    """What the station must never do, and did."""
+    return [violation for stage in world.power_stages.values() for violation in stage.violations]

@@ -1,4 +1,4 @@
-"""Does the body live through what happens to its devices, and to itself?"""
+"""`Hardware`: settings, lost devices, cards, the end of the program, real ptys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from station.profiles.toml_tables import TableError
 from station.runtime.hardware import assembly
 from station.runtime.hardware.hardware import Hardware
 from tests.runtime.fixtures_hardware import (
-    ControlLoopTest,
+    HardwareBench,
     run_in_memory,
     running_hardware,
     wait_until_ready,
@@ -50,7 +50,7 @@ TABLES = {
 }
 
 
-# --- settings ------------------------------------------------------------------------------------
+# --- Settings ------------------------------------------------------------------------------------
 
 
 def test_the_tables_of_station_toml_become_settings() -> None:
@@ -112,18 +112,18 @@ def test_an_unknown_driver_is_refused_with_the_names_of_its_kind() -> None:
     assert str(refused.value) == expected
 
 
-# --- devices that go and come --------------------------------------------------------------------
+# --- Lost devices -------------------------------------------------------------------------------
 
 
-def hang_up(trial: ControlLoopTest, line: str) -> None:
-    """Pull the adapter of a line in memory."""
-    port = trial.world.ports[line]
+def hang_up(bench: HardwareBench, line: str) -> None:
+    """Remove the adapter of a line in memory."""
+    port = bench.world.ports[line]
     assert isinstance(port, MemoryPort)
     port.hang_up()
 
 
-def plug_line(trial: ControlLoopTest, line: str) -> None:
-    port = trial.world.ports[line]
+def plug_line(bench: HardwareBench, line: str) -> None:
+    port = bench.world.ports[line]
     assert isinstance(port, MemoryPort)
     port.plug_in()
 
@@ -132,124 +132,119 @@ def plug_line(trial: ControlLoopTest, line: str) -> None:
 async def test_an_adapter_that_was_pulled_is_used_again(
     autojump_clock: MockClock, tmp_path: Path, line: str
 ) -> None:
-    async with run_in_memory(tmp_path) as trial:
-        hang_up(trial, line)
-        await trial.wait_until(
-            lambda: trial.blocking_faults(1) and trial.blocking_faults(2), 4, "told"
+    async with run_in_memory(tmp_path) as bench:
+        hang_up(bench, line)
+        await bench.wait_until(
+            lambda: bench.blocking_faults(1) and bench.blocking_faults(2), 4, "reported"
         )
-        plug_line(trial, line)
-        await trial.wait_until(
-            lambda: not (trial.blocking_faults(1) or trial.blocking_faults(2)), 6, "back"
+        plug_line(bench, line)
+        await bench.wait_until(
+            lambda: not (bench.blocking_faults(1) or bench.blocking_faults(2)), 6, "back"
         )
-        await trial.start_charging(1)
-        assert world_violations(trial.world) == []
+        await bench.start_charging(1)
+        assert world_violations(bench.world) == []
 
 
 async def test_a_pulled_controller_bus_stops_both_sessions(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with run_in_memory(tmp_path) as trial:
-        await trial.start_charging(1)
-        await trial.start_charging(2)
-        hang_up(trial, "secc")
-        await trial.wait_until(
-            lambda: not any(bay.closed for bay in trial.world.power_stages.values()), 2.5
+    async with run_in_memory(tmp_path) as bench:
+        await bench.start_charging(1)
+        await bench.start_charging(2)
+        hang_up(bench, "secc")
+        await bench.wait_until(
+            lambda: not any(stage.closed for stage in bench.world.power_stages.values()), 2.5
         )
-        await trial.wait_until(
-            lambda: trial.is_closed(1) is False and trial.is_closed(2) is False, 3
+        await bench.wait_until(
+            lambda: bench.is_closed(1) is False and bench.is_closed(2) is False, 3
         )
-        assert {fault.device for fault in trial.observations_of(DeviceFaulted)} == {"secc"}
+        assert {fault.device for fault in bench.observations_of(DeviceFaulted)} == {"secc"}
 
 
-async def test_reader_and_display_come_and_go_without_a_word_to_the_driver(
+async def test_a_lost_reader_or_display_does_not_stop_a_session(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with run_in_memory(tmp_path) as trial:
-        await trial.start_charging(1)
-        hang_up(trial, "reader")
-        hang_up(trial, "display")
+    async with run_in_memory(tmp_path) as bench:
+        await bench.start_charging(1)
+        hang_up(bench, "reader")
+        hang_up(bench, "display")
         gone = {(0, "reader", "lost"), (0, "display", "lost")}
-        await trial.wait_until(lambda: trial.active_faults() == gone, 15, "told")
-        plug_line(trial, "reader")
-        plug_line(trial, "display")
-        await trial.wait_until(lambda: trial.active_faults() == set(), 5, "back")
-        assert trial.world.power_stages[1].current_a > 50
+        await bench.wait_until(lambda: bench.active_faults() == gone, 15, "reported")
+        plug_line(bench, "reader")
+        plug_line(bench, "display")
+        await bench.wait_until(lambda: bench.active_faults() == set(), 5, "back")
+        assert bench.world.power_stages[1].current_a > 50
 
 
-async def test_the_display_shows_the_words_and_the_power(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
-    async with run_in_memory(tmp_path) as trial:
-        trial.request_energy(1)
-        wish = trial.desired.value.evses[0]
-        trial.display_words = {1: "Charging", 2: "Welcome"}
-        trial.world.plug_in(1, Ev())
-        trial.request_energy(wish.evse_id)
-        await trial.wait_until(lambda: "kW" in trial.world.display.screen[0], 10, "power")
-        first, second, *_ = trial.world.display.screen
+async def test_the_display_shows_text_and_power(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with run_in_memory(tmp_path) as bench:
+        bench.request_energy(1)
+        bench.display_words = {1: "Charging", 2: "Welcome"}
+        bench.world.plug_in(1, Ev())
+        bench.request_energy(1)
+        await bench.wait_until(lambda: "kW" in bench.world.display.screen[0], 10, "power")
+        first, second, *_ = bench.world.display.screen
         assert first.startswith("1  Charging  ")
         assert first.rstrip().endswith("34 %")
         assert second.strip() == "2  Welcome"
 
 
-# --- people --------------------------------------------------------------------------------------
+# --- Cards ---------------------------------------------------------------------------------------
 
 
-async def test_a_card_is_told_by_its_reference_and_its_meant_evse(
+async def test_a_card_is_reported_with_its_reference_and_the_evse_it_is_meant_for(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with run_in_memory(tmp_path) as trial:
-        trial.cards.expect_card("04a224b2c15e80", 2)
+    async with run_in_memory(tmp_path) as bench:
+        bench.cards.expect_card("04a224b2c15e80", 2)
         for id_token in ("04a224b2c15e80", "04A224B2C15E80", "08123456"):
-            trial.send_order("present_token", id_token=id_token, type="ISO14443")
+            bench.send_order("present_token", id_token=id_token, type="ISO14443")
             await trio.sleep(3)
-        first, second, third = trial.observations_of(IdTokenPresented)
+        first, second, third = bench.observations_of(IdTokenPresented)
         token = IdToken("#04A224B2C15E80", "ISO14443")
         assert first == IdTokenPresented(token, evse_id=2, cacheable=True)
         assert second == IdTokenPresented(token, evse_id=None, cacheable=True)
         assert third.cacheable is False
 
 
-async def test_a_reader_that_is_not_wanted_reads_nothing(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
-    async with run_in_memory(tmp_path) as trial:
-        trial.desired.set(DesiredState(reader_enabled=False))
+async def test_a_disabled_reader_reads_nothing(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with run_in_memory(tmp_path) as bench:
+        bench.desired.set(DesiredState(reader_enabled=False))
         await trio.sleep(2)
-        trial.send_order("present_token", id_token="04A224B2C15E80", type="ISO14443")
+        bench.send_order("present_token", id_token="04A224B2C15E80", type="ISO14443")
         await trio.sleep(5)
-        assert trial.observations_of(IdTokenPresented) == []
+        assert bench.observations_of(IdTokenPresented) == []
 
 
-# --- the end, and worse --------------------------------------------------------------------------
+# --- End and failures ----------------------------------------------------------------------------
 
 
-async def test_the_end_in_a_session_opens_without_current_and_tells_the_register(
+async def test_the_end_in_a_session_opens_without_current_and_reports_the_register(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with run_in_memory(tmp_path) as trial:
-        await trial.start_charging(1)
+    async with run_in_memory(tmp_path) as bench:
+        await bench.start_charging(1)
         await trio.sleep(5)
-        world = trial.world
+        world = bench.world
     assert not world.power_stages[1].closed
     assert not any(module.on for module in world.cabinet.modules)
     assert not world.io[1].outputs & 0b1000_0011
     assert world_violations(world) == []
     *_, read, _, opened = [
-        one for _, one in trial.timed_observations if getattr(one, "evse_id", 0) == 1
+        event for _, event in bench.timed_observations if getattr(event, "evse_id", 0) == 1
     ]
     assert isinstance(read, MeterRead)
     assert read.energy_wh == int(world.registers[1])
     assert opened == ContactorReported(1, closed=False)
 
 
-async def test_an_ev_that_stayed_plugged_is_told_at_the_start_and_charges_again_e17(
+async def test_an_ev_that_stayed_plugged_is_reported_at_the_start_and_charges_again_e17(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with run_in_memory(tmp_path) as trial:
-        await trial.start_charging(1)
-        again = trial.restart_station()
-        trial.stop()
+    async with run_in_memory(tmp_path) as bench:
+        await bench.start_charging(1)
+        again = bench.restart_station()
+        bench.stop()
         await trio.sleep(4)
         again.request_energy(1)
         async with trio.open_nursery() as nursery:
@@ -258,114 +253,114 @@ async def test_an_ev_that_stayed_plugged_is_told_at_the_start_and_charges_again_
             assert again.observations_of(CableReported, 1) == [CableReported(1, 1, plugged_in=True)]
             assert again.observations_of(MeterRead, 1)[0].energy_wh > 0
             await again.wait_until(lambda: again.energy_flow(1) == "charging", 10, "charging again")
-            assert [told.closed for told in again.observations_of(ContactorReported, 1)] == [
+            assert [report.closed for report in again.observations_of(ContactorReported, 1)] == [
                 False,
                 True,
             ]
             nursery.cancel_scope.cancel()
 
 
-async def test_a_register_that_went_back_between_two_runs_is_seen(
+async def test_a_register_that_went_back_between_two_runs_is_a_fault(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with run_in_memory(tmp_path) as trial:
-        await trial.start_charging(1)
+    async with run_in_memory(tmp_path) as bench:
+        await bench.start_charging(1)
         await trio.sleep(20)
-        trial.stop()
+        bench.stop()
         await trio.sleep(4)
-        trial.inject_fault("meter", "backwards", 1)
+        bench.inject_fault("meter", "backwards", 1)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trial.hardware.run)
-            await trial.wait_until(
-                lambda: (1, "meter", "silent") in trial.active_faults(), 12, "seen"
+            nursery.start_soon(bench.hardware.run)
+            await bench.wait_until(
+                lambda: (1, "meter", "silent") in bench.active_faults(), 12, "reported"
             )
-            trial.clear_fault("meter", "backwards", 1)
-            await trial.wait_until(lambda: not trial.blocking_faults(1), 5, "back")
+            bench.clear_fault("meter", "backwards", 1)
+            await bench.wait_until(lambda: not bench.blocking_faults(1), 5, "back")
             nursery.cancel_scope.cancel()
 
 
-async def test_a_fault_of_ours_in_a_driver_stops_all_power_and_is_raised(
+async def test_a_bug_in_a_driver_stops_all_power_and_is_raised(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    class OursError(Exception):
+    class DriverBugError(Exception):
         pass
 
     async def broken(report: Callable[[Any], None]) -> None:
         await trio.sleep(10)
-        raise OursError
+        raise DriverBugError
 
-    async with run_in_memory(tmp_path, catch=OursError) as trial:
-        await trial.start_charging(1)
-        body = trial.hardware._control_loop
-        assert body is not None
-        body._devices.meters[2].run = broken  # type: ignore[method-assign]
-        hang_up(trial, "meter")
+    async with run_in_memory(tmp_path, catch=DriverBugError) as bench:
+        await bench.start_charging(1)
+        loop = bench.hardware._control_loop
+        assert loop is not None
+        loop._devices.meters[2].run = broken  # type: ignore[method-assign]
+        hang_up(bench, "meter")
         await trio.sleep(2)
-        plug_line(trial, "meter")
-        await trial.wait_until(lambda: trial.caught_error is not None, 15, "raised")
-        assert isinstance(trial.caught_error, OursError)
-        assert not trial.world.power_stages[1].closed
-        assert world_violations(trial.world) == []
+        plug_line(bench, "meter")
+        await bench.wait_until(lambda: bench.caught_error is not None, 15, "raised")
+        assert isinstance(bench.caught_error, DriverBugError)
+        assert not bench.world.power_stages[1].closed
+        assert world_violations(bench.world) == []
 
 
-async def test_a_loop_that_stood_still_sees_no_silent_devices(
+async def test_a_stalled_loop_finds_no_silent_devices(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    """What nobody listened to is no silence: the tick after a stall judges nothing by age."""
-    async with run_in_memory(tmp_path) as trial:
-        body = trial.hardware._control_loop
-        assert body is not None
+    """The time of a stall does not count for the age of a report."""
+    async with run_in_memory(tmp_path) as bench:
+        loop = bench.hardware._control_loop
+        assert loop is not None
         slept_s = 30.0
-        for path in body._power_paths.values():
-            path.inputs.heartbeat_at = body._clock.now() - slept_s
-        body._clock._last_tick_at -= slept_s
-        body._clock.tick()
-        body._run_round()
-        assert trial.active_faults() == set()
+        for path in loop._power_paths.values():
+            path.inputs.heartbeat_at = loop._clock.now() - slept_s
+        loop._clock._last_tick_at -= slept_s
+        loop._clock.tick()
+        loop._run_round()
+        assert bench.active_faults() == set()
 
 
-# --- the same over real ptys ---------------------------------------------------------------------
+# --- Over real ptys ------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def run_on_ptys(directory: Path) -> AsyncIterator[ControlLoopTest]:
-    """A body on the emulated world as a process would have it: ptys, real time."""
+async def run_on_ptys(directory: Path) -> AsyncIterator[HardwareBench]:
+    """`Hardware` on emulated devices as in a process of their own: ptys, real time."""
     async with trio.open_nursery() as nursery:
         world: EmulatedStation = await nursery.start(
             run_emulated_station, directory, directory / "world.sock"
         )
-        trial = ControlLoopTest(world, Hardware.emulated_settings(directory))
-        async with running_hardware(trial, trio.sleep_forever):
-            yield trial
+        bench = HardwareBench(world, Hardware.emulated_settings(directory))
+        async with running_hardware(bench, trio.sleep_forever):
+            yield bench
         nursery.cancel_scope.cancel()
 
 
 async def test_both_evses_charge_stop_and_unplug_over_ptys(tmp_path: Path) -> None:
-    async with run_on_ptys(tmp_path) as trial:
-        trial.request_energy(1)
-        trial.request_energy(2)
-        trial.world.plug_in(1, Ev())
-        trial.world.plug_in(2, Ev())
-        await trial.wait_until(lambda: trial.is_closed(1) and trial.is_closed(2), 6, "closed")
-        await trial.wait_until(
-            lambda: trial.energy_flow(1) == trial.energy_flow(2) == "charging", 10, "both charging"
+    async with run_on_ptys(tmp_path) as bench:
+        bench.request_energy(1)
+        bench.request_energy(2)
+        bench.world.plug_in(1, Ev())
+        bench.world.plug_in(2, Ev())
+        await bench.wait_until(lambda: bench.is_closed(1) and bench.is_closed(2), 6, "closed")
+        await bench.wait_until(
+            lambda: bench.energy_flow(1) == bench.energy_flow(2) == "charging", 10, "both charging"
         )
         await trio.sleep(1)
-        trial.request_energy(1, energy=False)
-        await trial.wait_until(lambda: trial.is_closed(1) is False, 6, "EVSE 1 open")
-        trial.send_order("unplug", evse_id=2)
-        await trial.wait_until(lambda: trial.is_closed(2) is False, 3, "EVSE 2 open")
-        last = [trial.observations_of(MeterRead, evse)[-1].energy_wh for evse in (1, 2)]
-        assert last == [Decimal(int(trial.world.registers[evse])) for evse in (1, 2)]
-        assert world_violations(trial.world) == []
-        assert trial.active_faults() == set()
+        bench.request_energy(1, energy=False)
+        await bench.wait_until(lambda: bench.is_closed(1) is False, 6, "EVSE 1 open")
+        bench.send_order("unplug", evse_id=2)
+        await bench.wait_until(lambda: bench.is_closed(2) is False, 3, "EVSE 2 open")
+        last = [bench.observations_of(MeterRead, evse)[-1].energy_wh for evse in (1, 2)]
+        assert last == [Decimal(int(bench.world.registers[evse])) for evse in (1, 2)]
+        assert world_violations(bench.world) == []
+        assert bench.active_faults() == set()
 
 
 @pytest.mark.parametrize("fault", ["secc_can/gone", "can/gone", "reader/gone", "display/gone"])
 async def test_a_vanished_tty_is_found_again_over_ptys(tmp_path: Path, fault: str) -> None:
     device, kind = fault.split("/")
-    async with run_on_ptys(tmp_path) as trial:
-        trial.inject_fault(device, kind)
-        await trial.wait_until(trial.active_faults, 15, "told")
-        trial.clear_fault(device, kind)
-        await trial.wait_until(lambda: not trial.active_faults(), 8, "back")
+    async with run_on_ptys(tmp_path) as bench:
+        bench.inject_fault(device, kind)
+        await bench.wait_until(bench.active_faults, 15, "reported")
+        bench.clear_fault(device, kind)
+        await bench.wait_until(lambda: not bench.active_faults(), 8, "back")

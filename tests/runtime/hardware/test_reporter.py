@@ -1,4 +1,4 @@
-"""What does an EVSE say first?"""
+"""First observations of an EVSE."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ READING = MeterReading(Decimal(1000), NOTHING, NOTHING, NOTHING, NOTHING, Decima
 
 
 def reporter_with_silent_meter() -> tuple[EvseInputs, Reporter, list[Observation]]:
-    """An EVSE whose pilot has spoken and whose meter has not."""
-    senses = EvseInputs(1)
+    """An EVSE with a report of the pilot and none of the meter."""
+    inputs = EvseInputs(1)
     devices = FakePowerDevices().as_power_devices()
-    path = PowerPath(senses, devices, hardware_settings(), lambda: None, 0.0)
-    told: list[Observation] = []
-    teller = Reporter(senses, path, 1, told.append, reading_interval_s=10)
-    senses.apply_report(PilotState("A", 0), 0.0, 100_000)
-    return senses, teller, told
+    path = PowerPath(inputs, devices, hardware_settings(), lambda: None, 0.0)
+    observed: list[Observation] = []
+    reporter = Reporter(inputs, path, 1, observed.append, reading_interval_s=10)
+    inputs.apply_report(PilotState("A", 0), 0.0, 100_000)
+    return inputs, reporter, observed
 
 
 def test_an_evse_that_is_available_can_be_asked_for_its_register_f06_fr_06() -> None:
-    senses, teller, told = reporter_with_silent_meter()
-    teller.report_changes(0.0)
-    assert told == []
-    senses.apply_report(READING, 0.5, 100_000)
-    teller.report_changes(0.5)
-    assert CableReported(1, 1, plugged_in=False) in told
-    reading = teller.latest_reading(0.5)
+    inputs, reporter, observed = reporter_with_silent_meter()
+    reporter.report_changes(0.0)
+    assert observed == []
+    inputs.apply_report(READING, 0.5, 100_000)
+    reporter.report_changes(0.5)
+    assert CableReported(1, 1, plugged_in=False) in observed
+    reading = reporter.latest_reading(0.5)
     assert isinstance(reading, MeterRead)
     assert reading.energy_wh == 1000
 
 
-def test_a_cable_is_told_of_without_a_meter_too() -> None:
-    _, teller, told = reporter_with_silent_meter()
-    teller.report_changes(0.0)
-    teller.report_changes(READING_FRESH_S)
-    assert CableReported(1, 1, plugged_in=False) in told
+def test_a_cable_is_reported_without_a_meter_too() -> None:
+    _, reporter, observed = reporter_with_silent_meter()
+    reporter.report_changes(0.0)
+    reporter.report_changes(READING_FRESH_S)
+    assert CableReported(1, 1, plugged_in=False) in observed
