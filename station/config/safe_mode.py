@@ -1,9 +1,12 @@
-"""With what does an unattended station start when its station.toml cannot be used? (P8)
+"""Start with a station.toml that cannot be used: safe mode. P8.
 
-What stands in the way is left out: rows and keys that the station can do without. Where the rest
-does not do either, the configuration of the last good start counts. Either is a safe mode, which
-says what it left out. A station that never started has nobody to sell to and somebody beside it:
-there the file's fault ends the start.
+    the file is correct                     normal start; it is saved as the last good one.
+    the station has never started           the error ends the start: the integrator is present.
+    optional rows and keys are wrong        they are left out, one by one; safe mode.
+    [station], [csms] or [hardware] are     the configuration of the last good start is used; safe
+    wrong, or the file cannot be read       mode. Without one, the error ends the start.
+
+Safe mode lists what was left out in `Config.complaints`. It is never saved as the last good one.
 """
 
 from __future__ import annotations
@@ -22,11 +25,9 @@ from station.config.station_toml import Config, ConfigError, parse_config, read_
 RawConfig = dict[str, Any]
 ConfigCheck = Callable[[Config], None]  # raises ConfigError
 
-LAST_GOOD_FILE: Final = (
-    "secrets/config.good"  # in the data directory: the last configuration that worked
-)
+LAST_GOOD_FILE: Final = "secrets/config.good"  # in the data directory
 REQUIRED_TABLES: Final = ("station", "csms", "hardware")
-OPTIONAL_CSMS_KEYS: Final = ("ca_file",)  # its roots are in the journal
+OPTIONAL_CSMS_KEYS: Final = ("ca_file",)  # the journal has its roots from an earlier start
 DEFAULT_DATA_DIRECTORY: Final = "data"
 
 _json_encoder = msgspec.json.Encoder(decimal_format="number")
@@ -34,31 +35,31 @@ _json_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
 def load_safely(path: Path, drivers: Mapping[str, Any] | None, check: ConfigCheck) -> Config:
-    """The configuration of a station.toml, or what is left of it, with `complaints`.
+    """The configuration of a station.toml; in safe mode its usable part, with `complaints`.
 
     Args:
         path: the file.
-        drivers: as `load_config` has them.
-        check: looks at what only a start needs.
+        drivers: as in `load_config`.
+        check: further checks, such as of the hardware tables; raises ConfigError.
 
     Raises:
-        ConfigError: it cannot be used, and the station has never run.
+        ConfigError: it cannot be used, and the station has never started.
     """
     loader = _ConfigLoader(path, drivers, check)
     try:
         raw = read_toml(path)
         config = loader.load_raw(raw)
     except ConfigError as failure:
-        found = loader.load_fallback(str(failure))
-        if found is None:
+        fallback = loader.load_fallback(str(failure))
+        if fallback is None:
             raise
-        return found
+        return fallback
     _save_last_good(config, path.parent, raw)
     return config
 
 
 class _ConfigLoader:
-    """Loads tables for one station.toml."""
+    """Tries tables of one station.toml."""
 
     def __init__(self, path: Path, drivers: Mapping[str, Any] | None, check: ConfigCheck) -> None:
         self._path = path
@@ -71,7 +72,7 @@ class _ConfigLoader:
         return config
 
     def load_fallback(self, reason: str) -> Config | None:
-        """What can be used all the same; None where no station has run with it yet."""
+        """The configuration in safe mode; None: there is none, or no station has started here."""
         try:
             raw = read_toml(self._path)
         except ConfigError:
@@ -87,24 +88,24 @@ class _ConfigLoader:
         return self._path.parent / (name if isinstance(name, str) else DEFAULT_DATA_DIRECTORY)
 
     def _load_partial(self, raw: RawConfig) -> Config | None:
-        """The file without what it can do without; None: that is not enough."""
+        """The file without its unusable optional parts; None: the required ones are unusable."""
         complaints: list[str] = []
         core: RawConfig = {name: raw[name] for name in REQUIRED_TABLES if name in raw}
         for name in OPTIONAL_CSMS_KEYS:
             if self._load_error(core) is not None and isinstance(core.get("csms"), dict):
-                less = {key: value for key, value in core["csms"].items() if key != name}
-                if self._load_error({**core, "csms": less}) is None:
+                reduced = {key: value for key, value in core["csms"].items() if key != name}
+                if self._load_error({**core, "csms": reduced}) is None:
                     complaints.append(f"{self._load_error(core)}; it is left out")
-                    core["csms"] = less
+                    core["csms"] = reduced
         if self._load_error(core) is not None:
             return None
         for name, part in _optional_parts(raw):
-            more = _add_part(core, name, part)
-            failure = self._load_error(more)
-            if failure is None:
-                core = more
+            extended = _add_part(core, name, part)
+            error = self._load_error(extended)
+            if error is None:
+                core = extended
             else:
-                complaints.append(f"{failure}; it is left out")
+                complaints.append(f"{error}; it is left out")
         return replace(self.load_raw(core), complaints=tuple(complaints))
 
     def _load_error(self, raw: RawConfig) -> str | None:
@@ -115,17 +116,17 @@ class _ConfigLoader:
         return None
 
     def _load_last_good(self, data_directory: Path, reason: str) -> Config | None:
-        """The configuration of the last start that needed no rescue."""
+        """The configuration of the last start without safe mode."""
         try:
-            kept = _json_decoder.decode((data_directory / LAST_GOOD_FILE).read_bytes())
-            config = self.load_raw(kept["raw"], Path(kept["base"]))
+            last_good = _json_decoder.decode((data_directory / LAST_GOOD_FILE).read_bytes())
+            config = self.load_raw(last_good["raw"], Path(last_good["base"]))
         except (OSError, ConfigError, msgspec.MsgspecError, LookupError, TypeError):
             return None
         return replace(config, complaints=(f"{reason}; the last one that worked is used",))
 
 
 def _optional_parts(raw: RawConfig) -> Iterator[tuple[str, Any]]:
-    """What is not the core: rows of lists and keys of tables, one by one."""
+    """The optional parts, one by one: rows of lists and keys of tables."""
     for name, part in raw.items():
         if name in REQUIRED_TABLES:
             continue
@@ -138,23 +139,23 @@ def _optional_parts(raw: RawConfig) -> Iterator[tuple[str, Any]]:
 
 
 def _add_part(raw: RawConfig, name: str, part: Any) -> RawConfig:
-    before = raw.get(name)
-    if isinstance(before, list) and isinstance(part, list):
-        return {**raw, name: [*before, *part]}
-    if isinstance(before, dict) and isinstance(part, dict):
-        return {**raw, name: {**before, **part}}
+    present = raw.get(name)
+    if isinstance(present, list) and isinstance(part, list):
+        return {**raw, name: [*present, *part]}
+    if isinstance(present, dict) and isinstance(part, dict):
+        return {**raw, name: {**present, **part}}
     return {**raw, name: part}
 
 
 def _save_last_good(config: Config, base: Path, raw: RawConfig) -> None:
-    """Note what worked, for our eyes only: it holds the password, whose file may vanish."""
+    """Save a configuration that worked, mode 0600, with the password: its file may be deleted."""
     csms = {key: value for key, value in raw["csms"].items() if key != "password_file"}
     if config.csms.password is not None:
         csms["password"] = config.csms.password.reveal()
     text = _json_encoder.encode({"base": str(base.absolute()), "raw": {**raw, "csms": csms}})
     config.data_directory.mkdir(parents=True, exist_ok=True)
-    kept = config.data_directory / LAST_GOOD_FILE
-    kept.parent.mkdir(mode=0o700, exist_ok=True)
-    if kept.exists() and kept.read_bytes() == text:
+    path = config.data_directory / LAST_GOOD_FILE
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if path.exists() and path.read_bytes() == text:
         return
-    write_atomically(kept, text, mode=0o600)
+    write_atomically(path, text, mode=0o600)

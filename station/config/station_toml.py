@@ -1,8 +1,11 @@
-"""What did the integrator write into station.toml?
+"""station.toml: reading, checking, and the configuration it gives.
 
-Reads the file once at start, checks everything that can be checked without hardware or network,
-and says in one line what is wrong: file, table, key, what to do. README, "station.toml",
-explains the keys.
+The file is read once, at start. Everything that can be checked without hardware or network is
+checked then; a value that passes cannot fail later. An error is one line: file, table, key, what is
+wrong, what to do. `station/README.md` documents the keys.
+
+Order of a check: TOML syntax; tables and keys against the structs below (`_StationToml`); then the
+meaning of each value, which gives `Config`.
 """
 
 from __future__ import annotations
@@ -38,11 +41,11 @@ DriverKeys = Mapping[str, Collection[str]]  # name of a driver to its own keys
 
 
 class ConfigError(Exception):
-    """station.toml cannot be used. The message is one line and names the place."""
+    """station.toml cannot be used. The message is one line with file, table and key."""
 
 
 class Secret:
-    """A text that shows nowhere unless it is asked for: not in repr, log or traceback."""
+    """A text that is hidden in repr, log and traceback."""
 
     __slots__ = ("_text",)
 
@@ -64,7 +67,7 @@ class Secret:
 
 
 class CsmsConfig(msgspec.Struct, frozen=True):
-    """`[csms]`: where to connect and how. `url` has no identity in it."""
+    """`[csms]`: where to connect and how. `url` is without the identity."""
 
     url: str
     security_profile: int
@@ -72,7 +75,7 @@ class CsmsConfig(msgspec.Struct, frozen=True):
     ca_file: Path | None = None
 
 
-# What a certificate is for, and whether the station holds its key.
+# Use of a certificate -> whether the station has its private key.
 CERTIFICATE_USES = {
     "CSMSRootCertificate": False,
     "ManufacturerRootCertificate": False,
@@ -102,21 +105,21 @@ class DeviceConfig(msgspec.Struct, frozen=True):
 
 
 class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[journal]`: what the disk is trusted with."""
+    """`[journal]`: how the journal uses the disk."""
 
-    checkpoint_pages: int = CHECKPOINT_PAGES  # pages of 4 KiB in the WAL before it is folded in
-    grow_bytes: int = GROW_BYTES  # the WAL is grown ahead by so much, so that appends overwrite
-    powersafe_overwrite: bool = True  # a torn write harms only the bytes it was writing
-    reading_interval_s: int = 10  # a meter reading is journaled at least so often, DESIGN P6
-    reserve_bytes: int = 8_388_608  # room kept to end what runs on a full disk
-    retention: int = 90  # days that entries stay in the database, not in the archive
+    checkpoint_pages: int = CHECKPOINT_PAGES  # pages of 4 KiB in the WAL before a checkpoint
+    grow_bytes: int = GROW_BYTES  # the WAL is extended ahead by this, so that appends overwrite
+    powersafe_overwrite: bool = True  # a torn write damages only the bytes being written
+    reading_interval_s: int = 10  # a meter reading is journaled at least this often, P6
+    reserve_bytes: int = 8_388_608  # kept free to end transactions on a full disk
+    retention: int = 90  # days until an entry moves from the database to the archive
 
 
 class FirmwareConfig(msgspec.Struct, frozen=True):
-    """`[firmware]`: how new firmware is put in place."""
+    """`[firmware]`: how new firmware is installed."""
 
-    installer: Path | None = None  # a program of the contract of `station.firmware.swap`; None: it
-    directory: Path | None = None  # where releases lie; None: in the data directory
+    installer: Path | None = None  # with the contract of `station.firmware.swap`; None: that one
+    directory: Path | None = None  # of the releases; None: in the data directory
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -127,15 +130,15 @@ class Config(msgspec.Struct, frozen=True):
     device_model: DeviceModel
     data_directory: Path
     csms: CsmsConfig
-    variables: dict[str, str]  # path of the Actual value to its text, before the first start
+    variables: dict[str, str]  # path to Actual value, for the first start
     certificates: tuple[CertificateConfig, ...]
     hardware: dict[str, DeviceConfig]  # empty: emulated
     journal: JournalConfig
     firmware: FirmwareConfig = FirmwareConfig()
-    complaints: tuple[str, ...] = ()  # what could not be used and was left out; empty: nothing
+    complaints: tuple[str, ...] = ()  # one per part that was left out: safe mode; empty: none
 
 
-# The file as it stands, before any meaning.
+# Tables and keys of the file, before their meaning is checked.
 
 
 class _StationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,9 +192,8 @@ def load_config(path: str | Path, drivers: DriverKeys | None = None) -> Config:
     """Read and check a station.toml.
 
     Args:
-        path: the file; relative paths in it start from its directory.
-        drivers: the known drivers and the keys each takes besides `driver` and `port`; None:
-            drivers are not checked.
+        path: the file; relative paths in it start at its directory.
+        drivers: each driver with its keys besides `driver` and `port`; None: not checked.
 
     Raises:
         ConfigError: one line that names file, table, key and what to do.
@@ -203,7 +205,7 @@ def load_config(path: str | Path, drivers: DriverKeys | None = None) -> Config:
 def parse_config(
     raw: Mapping[str, Any], base: Path, drivers: DriverKeys | None, name: str = "station.toml"
 ) -> Config:
-    """Check what a station.toml says; relative paths start from `base`. As `load_config`."""
+    """Check the tables of a station.toml; relative paths start at `base`. As `load_config`."""
     try:
         return _build_config(convert_table(raw, _StationToml), base, drivers)
     except (TableError, ProfileError) as error:
@@ -211,7 +213,7 @@ def parse_config(
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a station.toml says, before any meaning.
+    """The tables of a station.toml, not checked.
 
     Raises:
         ConfigError: it cannot be read, or is no TOML.
@@ -228,12 +230,12 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _syntax_error_text(message: str) -> str:
-    """`line 3, column 5: …` where tomllib says `… (at line 3, column 5)`."""
-    place = re.search(r" \(at (.+)\)$", message)
-    if place is None:
+    """`line 3, column 5: …` from tomllib's `… (at line 3, column 5)`."""
+    position = re.search(r" \(at (.+)\)$", message)
+    if position is None:
         return message
-    what = message[: place.start()]
-    return f"{place[1]}: {what[0].lower()}{what[1:]}"
+    problem = message[: position.start()]
+    return f"{position[1]}: {problem[0].lower()}{problem[1:]}"
 
 
 def _build_config(file: _StationToml, base: Path, drivers: DriverKeys | None) -> Config:
@@ -264,17 +266,17 @@ IDENTITY_PATTERN = re.compile(r"[A-Za-z0-9*\-_=+|@.]+")
 
 
 def _check_identity(text: str) -> str:
-    """Part 4 §3.1.1: an identifierString without the colon that Basic authentication needs."""
+    """Part 4 §3.1.1: an identifierString, without the colon that HTTP Basic reserves."""
     if not text:
-        raise TableError("[station] identity is empty; give the name the CSMS knows")
+        raise TableError("[station] identity is empty; use the identity configured in the CSMS")
     if len(text) > IDENTITY_MAX:
         raise TableError(
             f"[station] identity has {len(text)} characters; at most {IDENTITY_MAX} are allowed"
         )
     if not IDENTITY_PATTERN.fullmatch(text):
-        bad = next(character for character in text if not IDENTITY_PATTERN.fullmatch(character))
+        refused = next(char for char in text if not IDENTITY_PATTERN.fullmatch(char))
         raise TableError(
-            f"[station] identity has {bad!r}; allowed are letters, digits and * - _ = + | @ ."
+            f"[station] identity has {refused!r}; allowed are letters, digits and * - _ = + | @ ."
         )
     return text
 
@@ -293,11 +295,11 @@ def _csms_config(
     scheme = _check_url(raw.url)
     chosen = raw.security_profile or (2 if scheme == "wss" else 1)
     if raw.security_profile is not None and raw.security_profile not in (1, 2, 3):
-        raise TableError(f"[csms] security_profile is {raw.security_profile}; 1, 2 or 3 exist")
+        raise TableError(f"[csms] security_profile is {raw.security_profile}; use 1, 2 or 3")
     if (scheme == "wss") is not (chosen > 1):
-        wanted = "wss" if chosen > 1 else "ws"
+        required = "wss" if chosen > 1 else "ws"
         raise TableError(
-            f"[csms] url begins with {scheme}://, but security profile {chosen} needs {wanted}://"
+            f"[csms] url begins with {scheme}://, but security profile {chosen} needs {required}://"
         )
     if chosen not in profile.security_profiles:
         allowed = ", ".join(map(str, profile.security_profiles))
@@ -312,8 +314,8 @@ def _csms_config(
             device_model.require_variable("SecurityCtrlr", "BasicAuthPassword"), password.reveal()
         )
         if refusal:
-            wanted = refusal.info.removeprefix("SecurityCtrlr.BasicAuthPassword ")
-            raise TableError(f"[csms] password {wanted}")
+            problem = refusal.info.removeprefix("SecurityCtrlr.BasicAuthPassword ")
+            raise TableError(f"[csms] password {problem}")
     elif chosen < 3:
         raise TableError(
             f"[csms] password is missing; security profile {chosen} needs password or password_file"
@@ -327,7 +329,7 @@ def _csms_config(
 
 
 def _check_url(text: str) -> str:
-    """The scheme of a good url. The station adds `/<identity>` itself."""
+    """Check the URL and return its scheme. The station appends `/<identity>` itself."""
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -336,9 +338,11 @@ def _check_url(text: str) -> str:
     if parts.scheme not in ("ws", "wss"):
         raise TableError(f'[csms] url "{text}" must begin with ws:// or wss://')
     if not host or any(character.isspace() for character in text):
-        raise TableError(f'[csms] url "{text}" names no host the station could reach')
+        raise TableError(f'[csms] url "{text}" has no usable host name')
     if parts.username is not None or parts.password is not None:
-        raise TableError("[csms] url holds a user or password; the password belongs into password")
+        raise TableError(
+            "[csms] url contains a user or password; use the key password or password_file"
+        )
     if parts.query or parts.fragment:
         raise TableError(f'[csms] url "{text}" must end with its path: no ? and no #')
     if len(text) > URL_MAX:
@@ -347,7 +351,7 @@ def _check_url(text: str) -> str:
 
 
 def _read_secret(key: str, text: str | None, file: str | None, base: Path) -> Secret | None:
-    """A secret given in the file or in a file of its own, less the newline editors add."""
+    """A secret from this file or from a file of its own, without the newline at its end."""
     name = key.rpartition(" ")[2]
     if text is not None and file is not None:
         raise TableError(f"{key} and {name}_file are both given; keep one")
@@ -365,40 +369,42 @@ def _existing_path(key: str, file: str | None, base: Path) -> Path | None:
     if file is None:
         return None
     if not (base / file).is_file():
-        raise TableError(f"{key} {file} does not exist; relative paths start at this file")
+        raise TableError(
+            f"{key} {file} does not exist; relative paths start at the directory of station.toml"
+        )
     return base / file
 
 
 def _variable_values(rows: tuple[_VariableRow, ...], device_model: DeviceModel) -> dict[str, str]:
-    """The values before the first start; ReadOnly ones may be set here too."""
+    """Values for the first start, by path; ReadOnly variables may be set here too."""
     values: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
         place = f"[[variable]] {number}: "
         component = Component(row.component, row.instance, row.evse, row.connector)
-        found = device_model.find_variable(component, row.variable, row.variable_instance)
-        if isinstance(found, Refusal):
-            raise TableError(f"{place}{found.info}{_suggest_variable(row, device_model)}")
-        if found.path in values:
-            raise TableError(f"{place}{found.path} is given twice; keep one")
-        for complaint in _value_complaints(found, row.value):
+        definition = device_model.find_variable(component, row.variable, row.variable_instance)
+        if isinstance(definition, Refusal):
+            raise TableError(f"{place}{definition.info}{_suggest_variable(row, device_model)}")
+        if definition.path in values:
+            raise TableError(f"{place}{definition.path} is given twice; keep one")
+        for complaint in _value_complaints(definition, row.value):
             raise TableError(f"{place}{complaint}")
-        values[found.path] = row.value
+        values[definition.path] = row.value
     return values
 
 
 def _suggest_variable(row: _VariableRow, device_model: DeviceModel) -> str:
-    import difflib  # only a bad file pays for this import
+    import difflib  # imported only for a wrong name
 
-    meant = f"{row.component}.{row.variable}"
-    near = difflib.get_close_matches(meant, device_model.by_path, n=1, cutoff=0.8)
-    return f"; did you mean {near[0]}?" if near else ""
+    path = f"{row.component}.{row.variable}"
+    matches = difflib.get_close_matches(path, device_model.by_path, n=1, cutoff=0.8)
+    return f"; did you mean {matches[0]}?" if matches else ""
 
 
 def _value_complaints(definition: VariableDefinition, value: str) -> Iterator[str]:
     if definition.secret:
         yield f"{definition.path} is a secret; set it with [csms] password or password_file"
-    elif definition.source and definition.source != "message_timeout":  # [csms] names none
-        yield f"{definition.path} tells the state of the station and cannot be set"
+    elif definition.source and definition.source != "message_timeout":  # no key of [csms] sets it
+        yield f"{definition.path} is measured by the station and cannot be set"
     elif refusal := check_value(definition, value):
         yield refusal.info
 
@@ -411,9 +417,9 @@ def _certificate_config(number: int, raw: _CertificateRow, base: Path) -> Certif
     file = _existing_path(f"{place}file", raw.file, base)
     assert file is not None  # `file` is a required key
     if with_key and raw.key_file is None:
-        raise TableError(f"{place}key_file is missing; a {raw.use} is of no use without its key")
+        raise TableError(f"{place}key_file is missing; a {raw.use} needs its private key")
     if not with_key and raw.key_file is not None:
-        raise TableError(f"{place}key_file is given; the station holds no key of a {raw.use}")
+        raise TableError(f"{place}key_file is given; a {raw.use} has no private key here")
     password = _read_secret(f"{place}key_password", raw.key_password, raw.key_password_file, base)
     if password is not None and raw.key_file is None:
         raise TableError(f"{place}key_password is given without key_file")
@@ -436,12 +442,12 @@ def _firmware_config(raw: _FirmwareTable, base: Path) -> FirmwareConfig:
 def _device_config(name: str, raw: Any, drivers: DriverKeys | None) -> DeviceConfig:
     place = f"[hardware.{name}] "
     if not isinstance(raw, dict):
-        raise TableError(f"[hardware] {name} wants a table of its own: [hardware.{name}]")
+        raise TableError(f"[hardware] {name} must be a table of its own: [hardware.{name}]")
     for key in ("driver", "port"):
         if key not in raw:
             raise TableError(f"{place}{key} is missing")
         if not isinstance(raw[key], str) or not raw[key]:
-            raise TableError(f"{place}{key} wants text in quotes, got {raw[key]!r}")
+            raise TableError(f"{place}{key} must be text in quotes, got {raw[key]!r}")
     options = {key: value for key, value in raw.items() if key not in ("driver", "port")}
     if drivers is not None:
         if raw["driver"] not in drivers:
@@ -454,18 +460,18 @@ def _device_config(name: str, raw: Any, drivers: DriverKeys | None) -> DeviceCon
     return DeviceConfig(name=name, driver=raw["driver"], port=raw["port"], options=options)
 
 
-# The least and the most of each number in [journal], and why.
+# Minimum and maximum of each number in [journal], and why.
 JOURNAL_LIMITS = {
     "checkpoint_pages": (10, 100_000),  # below, every commit checkpoints; above, 400 MB of WAL
-    "grow_bytes": (0, 1_073_741_824),  # 0: do not grow ahead
-    "reserve_bytes": (0, 1_073_741_824),  # 0: none is kept
-    "reading_interval_s": (1, 900),  # P6 counts on 1 s at most; a quarter hour is the billing unit
+    "grow_bytes": (0, 1_073_741_824),  # 0: do not extend ahead
+    "reserve_bytes": (0, 1_073_741_824),  # 0: no reserve
+    "reading_interval_s": (1, 900),  # P6 assumes one per second at most; bills use quarter hours
     "retention": (1, 36_500),  # days
 }
 
 
 def _journal_complaints(journal: JournalConfig) -> Iterator[str]:
-    for key, (least, most) in JOURNAL_LIMITS.items():
+    for key, (minimum, maximum) in JOURNAL_LIMITS.items():
         value = getattr(journal, key)
-        if not least <= value <= most:
-            yield f"{key} is {value}; allowed are {least} to {most}"
+        if not minimum <= value <= maximum:
+            yield f"{key} is {value}; allowed are {minimum} to {maximum}"

@@ -1,9 +1,9 @@
-"""Is a firmware image the manufacturer's, and how does it take the place of the old one?"""
+"""Firmware images: check of the manufacturer's signature, and the default installer. L01."""
 
 from typing import Final
 
-# Exit codes of an installer, ours or a product's own.
+# Exit codes of an installer, the default or the product's.
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
-EXIT_IMAGE_INVALID: Final = 3  # the image is not what it says it is. L01.FR.29
+EXIT_IMAGE_INVALID: Final = 3  # the image does not match its manifest. L01.FR.29

@@ -1,8 +1,12 @@
-"""Did the manufacturer sign this firmware? L01.
+"""Signature of a firmware image, and the signing certificate. L01.
 
-A signing certificate stands directly below a ManufacturerRootCertificate: intermediates are ruled
-out (L01, remarks). Revocation is the CSMS's to check before it sends one (A00.FR.707). Pure; the
-import of `cryptography` is slow, so import this module where it is used.
+* The signing certificate must be issued directly by an installed ManufacturerRootCertificate;
+  intermediates are excluded (L01, remarks).
+* Certificates are valid at the time of the check, have keys and hashes of A00.FR.502 to 506, and no
+  unknown critical extension.
+* Revocation is checked by the CSMS before it sends a certificate (A00.FR.707).
+
+Pure. The import of `cryptography` is slow, so import this module only where it is used.
 """
 
 from __future__ import annotations
@@ -37,20 +41,20 @@ CERTIFICATE_PARSE_ERRORS: Final = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-NAME_LENGTH_MAX: Final = 150  # characters of what a certificate says
+NAME_LENGTH_MAX: Final = 150  # characters of a subject in an error
 CHUNK_BYTES: Final = 64 * 1024
 
 
 class SigningCertificateRefused(Exception):
-    """The signing certificate is not one to trust: the answer is InvalidCertificate. One line."""
+    """The signing certificate is not trusted: status InvalidCertificate. One line."""
 
 
 class SignatureRefused(Exception):
-    """The file is not what was signed: its status is InvalidSignature. One line."""
+    """The file does not match its signature: status InvalidSignature. One line."""
 
 
 def load_signing_certificate(pem: str, roots: Iterable[str], at: datetime) -> x509.Certificate:
-    """The certificate, if a manufacturer root vouches for it. L01.FR.12, L01.FR.21.
+    """The certificate, if a manufacturer root has issued it. L01.FR.12, L01.FR.21.
 
     Args:
         pem: `signingCertificate` of the request; of several certificates the first.
@@ -58,7 +62,7 @@ def load_signing_certificate(pem: str, roots: Iterable[str], at: datetime) -> x5
         at: now, with a time zone.
 
     Raises:
-        CertificateRefused: with the reason.
+        SigningCertificateRefused: with the reason.
     """
     with _refuse_unreadable():
         certificate = x509.load_pem_x509_certificates(pem.encode())[0]
@@ -78,7 +82,7 @@ def load_signing_certificate(pem: str, roots: Iterable[str], at: datetime) -> x5
 
 
 def hash_file(file: BinaryIO) -> bytes:
-    """SHA-256 of the entire file, from where it stands. Blocks; L01.FR.04."""
+    """SHA-256 of the file from its position to its end. Blocks; L01.FR.04."""
     digest = hashlib.sha256()
     while chunk := file.read(CHUNK_BYTES):
         digest.update(chunk)
@@ -88,8 +92,8 @@ def hash_file(file: BinaryIO) -> bytes:
 def check_signature(certificate: x509.Certificate, digest: bytes, signature: str) -> None:
     """Check the signature over the entire file. L01.FR.04, L01.FR.12.
 
-    RSA means RSA-PSS, with a salt of any length. On elliptic curves it is ECDSA, as A00.FR.505 has
-    it: the EC-Schnorr that L01.FR.04 names is in no library a manufacturer signs with.
+    With RSA keys it is RSA-PSS with a salt of any length. With elliptic curves it is ECDSA, as in
+    A00.FR.505: no library that manufacturers use for signing has the EC-Schnorr of L01.FR.04.
 
     Args:
         certificate: from `load_signing_certificate`.
@@ -102,7 +106,7 @@ def check_signature(certificate: x509.Certificate, digest: bytes, signature: str
     try:
         raw = base64.b64decode(signature, validate=True)
     except (binascii.Error, ValueError):
-        raise SignatureRefused("signature is no base64") from None
+        raise SignatureRefused("the signature is not base64") from None
     algorithm = utils.Prehashed(hashes.SHA256())
     try:
         match certificate.public_key():
@@ -112,19 +116,19 @@ def check_signature(certificate: x509.Certificate, digest: bytes, signature: str
             case ec.EllipticCurvePublicKey() as key:
                 key.verify(raw, digest, ec.ECDSA(algorithm))
             case key:
-                raise SignatureRefused(f"no signatures by a {type(key).__name__}")
+                raise SignatureRefused(f"signatures of a {type(key).__name__} are not supported")
     except InvalidSignature:
-        raise SignatureRefused("signature does not match the file") from None
+        raise SignatureRefused("the signature does not match the file") from None
 
 
 @contextlib.contextmanager
 def _refuse_unreadable() -> Iterator[None]:
-    """Fields of a certificate are parsed when they are asked for, and each may be nonsense."""
+    """Turn parse errors into a refusal: fields are parsed when read, and each may be malformed."""
     try:
         yield
     except CERTIFICATE_PARSE_ERRORS as error:
         raise SigningCertificateRefused(
-            _to_one_line(f"not a certificate to be read: {error}")
+            _to_one_line(f"not a readable certificate: {error}")
         ) from None
 
 
@@ -133,17 +137,19 @@ def _check_leaf(certificate: x509.Certificate, at: datetime) -> None:
     constraints, usage = _basic_constraints(certificate), _key_usage(certificate)
     if constraints is not None and constraints.ca:
         raise SigningCertificateRefused(
-            f"{_subject_name(certificate)}: an authority's, it signs certificates"
+            f"{_subject_name(certificate)}: a CA certificate, not one for signing files"
         )
     if usage is not None and not usage.digital_signature:
-        raise SigningCertificateRefused(f"{_subject_name(certificate)}: its key may not sign")
+        raise SigningCertificateRefused(
+            f"{_subject_name(certificate)}: its key usage excludes signatures"
+        )
 
 
 def _check_root(certificate: x509.Certificate, root: x509.Certificate, at: datetime) -> None:
     _check_common(root, at)
     constraints, usage = _basic_constraints(root), _key_usage(root)
     if constraints is None or not constraints.ca or (usage and not usage.key_cert_sign):
-        raise SigningCertificateRefused(f"{_subject_name(root)}: no authority")
+        raise SigningCertificateRefused(f"{_subject_name(root)}: not a CA certificate")
     try:
         certificate.verify_directly_issued_by(root)
     except (ValueError, TypeError, InvalidSignature):
@@ -151,7 +157,7 @@ def _check_root(certificate: x509.Certificate, root: x509.Certificate, at: datet
 
 
 def _check_common(certificate: x509.Certificate, at: datetime) -> None:
-    """What holds for every certificate: time, strength, and no condition we do not know."""
+    """Checks of every certificate: validity, strength, critical extensions."""
     name = _subject_name(certificate)
     if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
         raise SigningCertificateRefused(
@@ -162,19 +168,20 @@ def _check_common(certificate: x509.Certificate, at: datetime) -> None:
     for extension in certificate.extensions:
         if extension.critical and not isinstance(extension.value, SUPPORTED_CRITICAL_EXTENSIONS):
             raise SigningCertificateRefused(
-                f"{name}: unknown condition {extension.oid.dotted_string}"
+                f"{name}: unknown critical extension {extension.oid.dotted_string}"
             )
 
 
 def _check_strength(certificate: x509.Certificate) -> None:
     key = certificate.public_key()
-    hashed = certificate.signature_hash_algorithm
+    hash_algorithm = certificate.signature_hash_algorithm
+    hash_name = hash_algorithm.name if hash_algorithm else "no"
     bits = key.key_size if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) else 0
-    least = RSA_BITS_MIN if isinstance(key, rsa.RSAPublicKey) else CURVE_BITS_MIN
-    if bits < least or not isinstance(hashed, ALLOWED_HASHES):
+    bits_min = RSA_BITS_MIN if isinstance(key, rsa.RSAPublicKey) else CURVE_BITS_MIN
+    if bits < bits_min or not isinstance(hash_algorithm, ALLOWED_HASHES):
         raise SigningCertificateRefused(
-            f"{_subject_name(certificate)}: too weak, {bits} bits and {hashed.name if hashed else 'no'}"
-            f" hash; at least {least} bits and SHA-256"
+            f"{_subject_name(certificate)}: too weak, {bits} bits and {hash_name} hash; needs at"
+            f" least {bits_min} bits and SHA-256"
         )
 
 
@@ -197,4 +204,4 @@ def _subject_name(certificate: x509.Certificate) -> str:
 
 
 def _to_one_line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:NAME_LENGTH_MAX])
+    return "".join(char if char.isprintable() else "?" for char in text[:NAME_LENGTH_MAX])

@@ -1,17 +1,23 @@
-"""How does a new release take the place of the old one?
+"""Default installer: unpack a firmware image and make it the current release.
 
     python -m station.firmware.swap install BASE IMAGE
     python -m station.firmware.swap rollback BASE
     python -m station.firmware.swap current BASE
 
-The default installer, a program of its own so that a product may name another. BASE holds
+It is a program of its own, so that a product may use another with the same contract. BASE has
 `releases/<version>/`, `current` (a link to the release that runs) and `previous` (a link to the one
-before). Each link changes in one step, so that a power cut leaves the old release or the new one.
+before). Each link changes in one step: after a power cut, the old or the new release is current,
+and complete.
 
-IMAGE is a tar archive, compressed or not, with `manifest.json` in it: `{"version": "1.1", "files":
-{"bin/station": "<SHA-256 in hex>", ...}}` naming every other file; a link has `-> target` for its
-digest. Exit codes: 0 done, the version that is current now on stdout; 1 it could not be done; 2
-usage; 3 the image is not what its manifest says. The last line on stderr says what went wrong.
+IMAGE is a tar archive, compressed or not, with a `manifest.json` that lists every other file:
+`{"version": "1.1", "files": {"bin/station": "<SHA-256 in hex>", ...}}`. A link has `-> target` as
+its digest.
+
+Order of an installation: unpack to `releases/.new`, check against the manifest, sync, rename to
+`releases/<version>`, set `previous`, set `current`, delete all other releases.
+
+Exit codes: 0 done, with the current version on stdout; 1 it failed; 2 usage; 3 the image does not
+match its manifest. The last line on stderr is the reason.
 """
 
 from __future__ import annotations
@@ -38,11 +44,11 @@ MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 class ImageInvalid(Exception):
-    """The image is not what its manifest says. One line."""
+    """The image does not match its manifest. One line."""
 
 
 class CannotInstall(Exception):
-    """The image is right, the station's side is not. One line."""
+    """The image is valid, but the station cannot install it. One line."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -51,7 +57,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def install_image(base: Path, image: Path) -> str:
-    """Unpack, check, and make it the current release. Installing that one again changes nothing.
+    """Unpack, check, and make an image the current release. Repeating that changes nothing.
 
     Returns:
         Its version.
@@ -59,12 +65,12 @@ def install_image(base: Path, image: Path) -> str:
     Raises:
         ImageInvalid: nothing is changed.
         CannotInstall: nothing is changed.
-        OSError: the disk refuses; the current release is as it was.
+        OSError: the disk fails; the current release is unchanged.
     """
     releases = base / "releases"
     releases.mkdir(parents=True, exist_ok=True)
     new = releases / ".new"
-    shutil.rmtree(new, ignore_errors=True)  # of an installation that was cut short
+    shutil.rmtree(new, ignore_errors=True)  # of an interrupted installation
     try:
         _unpack_image(image, new)
         version = _verify_files(new)
@@ -90,7 +96,7 @@ def install_image(base: Path, image: Path) -> str:
 
 
 def roll_back(base: Path) -> str:
-    """Make the previous release the current one, and the other way round.
+    """Exchange the previous and the current release.
 
     Returns:
         The version that is current now.
@@ -100,7 +106,7 @@ def roll_back(base: Path) -> str:
     """
     current, previous = _linked_release(base / "current"), _linked_release(base / "previous")
     if previous is None or current is None:
-        raise CannotInstall("no previous release to go back to")
+        raise CannotInstall("there is no previous release to go back to")
     _set_link(base / "current", previous)
     _set_link(base / "previous", current)
     return previous.name
@@ -114,14 +120,14 @@ def current_version(base: Path) -> str:
     """
     release = _linked_release(base / "current")
     if release is None:
-        raise CannotInstall("no release is current")
+        raise CannotInstall("no release is installed")
     return release.name
 
 
 def _unpack_image(image: Path, directory: Path) -> None:
-    """Refuses whatever would leave the directory, be a device, or fill the disk."""
+    """Unpack; members outside the directory, devices and too large images are refused."""
     if not hasattr(tarfile, "data_filter"):
-        raise CannotInstall("unpacking safely needs Python 3.11.4")
+        raise CannotInstall("unpacking safely needs Python 3.11.4 or later")
     try:
         with tarfile.open(image) as archive:
             members = archive.getmembers()
@@ -129,14 +135,15 @@ def _unpack_image(image: Path, directory: Path) -> None:
             free = shutil.disk_usage(directory.parent).free
             if size + FREE_BYTES_MIN > free:
                 raise CannotInstall(
-                    f"no room: needs {size} bytes and {FREE_BYTES_MIN}, {free} free"
+                    f"not enough disk space: needs {size} bytes and {FREE_BYTES_MIN} in reserve,"
+                    f" {free} are free"
                 )
             directory.mkdir()
             archive.extractall(directory, members, filter="data")
     except (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise ImageInvalid(_to_one_line(f"{image.name}: {error}")) from error
     except OSError as error:
-        if error.errno is None:  # a decompressor's, and no fault of the disk
+        if error.errno is None:  # an error of a decompressor, not of the disk
             raise ImageInvalid(_to_one_line(f"{image.name}: {error}")) from error
         raise
 
@@ -146,34 +153,36 @@ def _to_one_line(text: str) -> str:
 
 
 def _verify_files(directory: Path) -> str:
-    """The version of an unpacked image whose files are those of its manifest. L01.FR.29."""
+    """Check the files of an unpacked image and return its version. L01.FR.29."""
     manifest = _read_manifest(directory / MANIFEST_NAME)
-    found = {
+    digests = {
         str(path.relative_to(directory)): _file_digest(path)
         for path in directory.rglob("*")
         if path.is_symlink() or not path.is_dir()
     }
-    found.pop(MANIFEST_NAME)
-    for name in sorted(manifest.files.keys() | found.keys()):
-        if manifest.files.get(name) != found.get(name):
-            raise ImageInvalid(f"{name!r} is not as the manifest says")
+    digests.pop(MANIFEST_NAME)
+    for name in sorted(manifest.files.keys() | digests.keys()):
+        if manifest.files.get(name) != digests.get(name):
+            raise ImageInvalid(f"{name!r} does not match the manifest")
     return manifest.version
 
 
 def _read_manifest(file: Path) -> Manifest:
     try:
         if file.is_symlink() or file.stat().st_size > MANIFEST_BYTES_MAX:
-            raise ImageInvalid(f"{MANIFEST_NAME} is no file of at most {MANIFEST_BYTES_MAX} bytes")
+            raise ImageInvalid(
+                f"{MANIFEST_NAME} is a link or larger than {MANIFEST_BYTES_MAX} bytes"
+            )
         manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ImageInvalid(_to_one_line(f"{MANIFEST_NAME}: {error}")) from error
     if not VERSION_PATTERN.fullmatch(manifest.version):
-        raise ImageInvalid(f"version {manifest.version!r} cannot name a directory")
+        raise ImageInvalid(f"version {manifest.version!r} is not usable as the name of a directory")
     return manifest
 
 
 def _file_digest(path: Path) -> str:
-    """Of a link, what it says: `-> target`."""
+    """SHA-256 of a file in hex; of a link `-> target`."""
     if path.is_symlink():
         return f"-> {os.readlink(path)}"
     with path.open("rb") as file:
@@ -181,13 +190,15 @@ def _file_digest(path: Path) -> str:
 
 
 def _check_same_build(release: Path, unpacked: Path) -> None:
-    """What runs is never written over."""
+    """The current release is never overwritten: the same version must be the same build."""
     if (release / MANIFEST_NAME).read_bytes() != (unpacked / MANIFEST_NAME).read_bytes():
-        raise CannotInstall(f"another build of release {release.name} is running")
+        raise CannotInstall(
+            f"another build of release {release.name} is current; give this one another version"
+        )
 
 
 def _linked_release(link: Path) -> Path | None:
-    """The release a link leads to; None if there is no link, or no release any more."""
+    """The release a link leads to; None: no link, or its release is gone."""
     if not link.is_symlink():
         return None
     release = link.parent / os.readlink(link)
@@ -195,7 +206,7 @@ def _linked_release(link: Path) -> Path | None:
 
 
 def _set_link(link: Path, release: Path) -> None:
-    """Make `link` lead to `release`, in one step and durably."""
+    """Point `link` to `release`, in one step and durably."""
     draft = link.with_name(f".{link.name}.new")
     draft.unlink(missing_ok=True)
     draft.symlink_to(release.relative_to(link.parent))
@@ -204,7 +215,7 @@ def _set_link(link: Path, release: Path) -> None:
 
 
 def _delete_old_releases(base: Path) -> None:
-    """Releases that neither run nor are the way back."""
+    """Delete all releases but the current and the previous one."""
     kept = {_linked_release(base / "current"), _linked_release(base / "previous")}
     for release in (base / "releases").iterdir():
         if release not in kept:
@@ -220,7 +231,7 @@ def _sync_path(path: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit code."""
+    """Run one command and return the exit code."""
     try:
         match arguments:
             case ["install", base, image]:
