@@ -1,4 +1,4 @@
-"""What does a frame say, as OCPP-J? (Part 4 §4)"""
+"""Frames of OCPP-J: CALL, CALLRESULT, CALLERROR, and malformed ones. Part 4 §4."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ class CallErrorFrame(msgspec.Struct, frozen=True):
 
 
 class MalformedFrame(msgspec.Struct, frozen=True):
-    """No message. `answer` says whether the CSMS is told: never for what may itself be an answer,
-    or two stations could complain to each other for ever."""
+    """A frame that is no message.
+
+    `needs_call_error` is False for a frame that may itself be a response: otherwise both ends could
+    send CALLERRORs to each other without end.
+    """
 
     message_id: str
     code: str
@@ -43,7 +46,7 @@ _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def parse_frame(frame: msgspec.Raw | bytes) -> Frame:
-    """Take a frame apart. Total: whatever comes, it is one of the four."""
+    """Parse a frame. Total: any input gives one of the four."""
     try:
         parts = _array_decoder.decode(frame)
     except (msgspec.DecodeError, RecursionError):
@@ -55,11 +58,11 @@ def parse_frame(frame: msgspec.Raw | bytes) -> Frame:
     if not isinstance(message_id, str) or not 0 < len(message_id) <= MESSAGE_ID_MAX:
         fault = f"MessageId is no string of 1 to {MESSAGE_ID_MAX} characters"
         return MalformedFrame(UNKNOWN_MESSAGE_ID, "RpcFrameworkError", fault, kind not in (3, 4))
-    reader = _PARSERS.get(kind)
-    if reader is None:
+    parser = _PARSERS.get(kind)
+    if parser is None:
         fault = f"MessageTypeId {kind} is none of 2, 3, 4"
         return MalformedFrame(message_id, "MessageTypeNotSupported", fault, True)
-    return reader(message_id, parts)
+    return parser(message_id, parts)
 
 
 def _parse_call(message_id: str, parts: list[msgspec.Raw]) -> Frame:
@@ -89,7 +92,7 @@ _PARSERS = {2: _parse_call, 3: _parse_result, 4: _parse_error}
 
 
 def _decode_element(part: msgspec.Raw) -> Any:
-    """A small element as a Python value; None for what is too wild to be one."""
+    """A short element as a Python value; None if it is too long or malformed."""
     if len(part) > 1024:
         return None
     try:
@@ -99,17 +102,17 @@ def _decode_element(part: msgspec.Raw) -> Any:
 
 
 def encode_call(message_id: str, action: str, payload: bytes | msgspec.Raw) -> str:
-    """Write a CALL."""
+    """The text of a CALL."""
     return f'[2,"{message_id}","{action}",{bytes(payload).decode()}]'
 
 
 def encode_result(message_id: str, payload: bytes | msgspec.Raw) -> str:
-    """Write a CALLRESULT."""
+    """The text of a CALLRESULT."""
     return f"[3,{_json_string(message_id)},{bytes(payload).decode()}]"
 
 
 def encode_error(message_id: str, code: str, description: str) -> str:
-    """Write a CALLERROR; it has no details."""
+    """The text of a CALLERROR, without details."""
     return f'[4,{_json_string(message_id)},"{code}",{_json_string(description)},{{}}]'
 
 

@@ -1,11 +1,11 @@
-"""What can be said in OCPP 2.0.1, and how is it written down?
+"""The messages of OCPP 2.0.1, and their JSON.
 
-One module for each functional block holds its messages and what only they use; `datatypes`
-and `enums` hold what several share. `encode` and the two `decode` functions are the only way
-between a message and its JSON.
+One module per functional block has its messages and the datatypes that only they use; `datatypes`
+and `enums` have what several blocks share. `encode`, `decode_request` and `decode_response` are the
+only way between a message and its JSON.
 
-Errors: `msgspec.ValidationError` where a payload breaks its schema, and its subclass
-`MalformedPayload` where it is no JSON. `station.ocpp.messages.violations` names the CALLERROR for either.
+Errors: `msgspec.ValidationError` if a payload violates its schema, its subclass `MalformedPayload`
+if it is no JSON. `station.ocpp.messages.violations` has the CALLERROR of either.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class MalformedPayload(msgspec.ValidationError):
 
 
 def encode(message: Datatype) -> bytes:
-    """Write a message as JSON: fields in the order of its struct, absent ones left out.
+    """A message as JSON: fields in the order of its struct, without absent ones.
 
     The same message gives the same bytes on every Python and every run.
     """
@@ -85,23 +85,23 @@ def encode(message: Datatype) -> bytes:
 
 
 def decode_request(action: str, payload: bytes | msgspec.Raw) -> Datatype:
-    """Read the payload of a CALL.
+    """Decode the payload of a CALL.
 
     Args:
         action: a key of `ACTIONS`.
         payload: the JSON object.
 
     Raises:
-        msgspec.ValidationError: the payload breaks the schema, or is `MalformedPayload`.
+        msgspec.ValidationError: it violates the schema, or is no JSON (`MalformedPayload`).
     """
     return _decode_payload(ACTIONS[action].request, payload)
 
 
 def decode_response(action: str, payload: bytes | msgspec.Raw) -> Datatype:
-    """Read the payload of a CALLRESULT; the action is that of the CALL it answers.
+    """Decode the payload of a CALLRESULT; the action is that of its CALL.
 
     Raises:
-        msgspec.ValidationError: the payload breaks the schema, or is `MalformedPayload`.
+        msgspec.ValidationError: it violates the schema, or is no JSON (`MalformedPayload`).
     """
     return _decode_payload(ACTIONS[action].response, payload)
 
@@ -123,10 +123,10 @@ def _decode_payload(message_type: type[Datatype], payload: bytes | msgspec.Raw) 
 
 
 def _decode_whole_numbers(message_type: type[Datatype], payload: bytes | msgspec.Raw) -> Datatype:
-    """Read a payload that may have 1.0 or 1e3 where an integer belongs.
+    """Decode a payload that may have 1.0 or 1e3 as an integer.
 
-    For JSON Schema these are integers (draft 6, validation §6.25); msgspec refuses them. Slow,
-    and never taken for the payloads of a CSMS that writes integers as integers.
+    JSON Schema accepts these as integers (draft 6, validation §6.25); msgspec refuses them. This
+    is slow, and used only for a CSMS that writes integers so.
     """
     plain = msgspec.json.Decoder(float_hook=_parse_whole_or_decimal).decode(payload)
     return msgspec.convert(plain, message_type, dec_hook=convert_value)

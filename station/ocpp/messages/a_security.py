@@ -1,4 +1,4 @@
-"""How does the station get its certificate, and tell of security events? (Block A)"""
+"""Messages of block A: certificates of the station, security events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CertificateSignedResponse(Datatype, frozen=True):
 
 
 class SecurityEventNotificationRequest(Datatype, frozen=True):
-    """A security event the CSMS must hear of. A04."""
+    """Reports a security event to the CSMS. A04."""
 
     type: Annotated[str, Meta(max_length=50)]  # Part 2 appendix 1
     timestamp: Timestamp
@@ -38,18 +38,18 @@ class SecurityEventNotificationRequest(Datatype, frozen=True):
 
 
 class SecurityEventNotificationResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class SignCertificateRequest(Datatype, frozen=True):
-    """A new key pair waits for its certificate. A02, A03."""
+    """Requests a certificate for a new key pair. A02, A03."""
 
     csr: Annotated[str, Meta(max_length=5500)]  # PKCS #10 in PEM
     certificate_type: Maybe[CertificateSigningUseEnumType] = None
 
 
 class SignCertificateResponse(Datatype, frozen=True):
-    """Whether the CSMS passes the CSR on; the certificate comes later."""
+    """Whether the CSMS forwards the CSR; the certificate follows later."""
 
     status: GenericStatusEnumType
     status_info: Maybe[StatusInfoType] = None

@@ -1,4 +1,4 @@
-"""How does the station introduce itself, and how is it configured and restarted? (Block B)"""
+"""Messages of block B: boot, variables, reports, network profiles, reset."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ModemType(Datatype, frozen=True):
 
 
 class ChargingStationType(Datatype, frozen=True):
-    """Which machine boots: model, vendor, firmware, modem. B01."""
+    """Model, vendor, firmware and modem of the station. B01."""
 
     model: Annotated[str, Meta(max_length=20)]
     vendor_name: Annotated[str, Meta(max_length=50)]
@@ -73,7 +73,7 @@ class GetVariableDataType(Datatype, frozen=True):
 
 
 class GetVariableResultType(Datatype, frozen=True):
-    """One attribute as read, or why it was not. B06."""
+    """One attribute, or why it cannot be read. B06."""
 
     attribute_status: GetVariableStatusEnumType
     component: ComponentType
@@ -150,7 +150,7 @@ class SetVariableDataType(Datatype, frozen=True):
 
 
 class SetVariableResultType(Datatype, frozen=True):
-    """How writing one attribute went. B05."""
+    """Result of writing one attribute. B05."""
 
     attribute_status: SetVariableStatusEnumType
     component: ComponentType
@@ -160,14 +160,14 @@ class SetVariableResultType(Datatype, frozen=True):
 
 
 class BootNotificationRequest(Datatype, frozen=True):
-    """The station has (re)started and introduces itself. B01."""
+    """Reports a start of the station. B01."""
 
     charging_station: ChargingStationType
     reason: BootReasonEnumType
 
 
 class BootNotificationResponse(Datatype, frozen=True):
-    """Accepted, Pending or Rejected, the time, and when to come back. B01 to B03."""
+    """Accepted, Pending or Rejected, the time, and the next interval. B01 to B03."""
 
     current_time: Timestamp
     interval: Integer  # s: heartbeat when Accepted, else wait before the next boot message
@@ -215,7 +215,7 @@ class GetVariablesRequest(Datatype, frozen=True):
 
 
 class GetVariablesResponse(Datatype, frozen=True):
-    """One result for each attribute asked for. B06.FR.01."""
+    """One result for each requested attribute. B06.FR.01."""
 
     get_variable_result: Annotated[tuple[GetVariableResultType, ...], Meta(min_length=1)]
 
@@ -223,7 +223,7 @@ class GetVariablesResponse(Datatype, frozen=True):
 class NotifyReportRequest(Datatype, frozen=True):
     """One part of a report on the device model. B07, B08."""
 
-    request_id: Integer  # of the request that asked for it
+    request_id: Integer  # of the request
     generated_at: Timestamp
     seq_no: Integer  # of the part, from 0
     report_data: Maybe[Annotated[tuple[ReportDataType, ...], Meta(min_length=1)]] = None
@@ -231,7 +231,7 @@ class NotifyReportRequest(Datatype, frozen=True):
 
 
 class NotifyReportResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class ResetRequest(Datatype, frozen=True):
@@ -256,7 +256,7 @@ class SetNetworkProfileRequest(Datatype, frozen=True):
 
 
 class SetNetworkProfileResponse(Datatype, frozen=True):
-    """Whether the slot now holds it."""
+    """Whether it is stored in the slot."""
 
     status: SetNetworkProfileStatusEnumType
     status_info: Maybe[StatusInfoType] = None

@@ -1,4 +1,4 @@
-"""Who may charge? (Block C)"""
+"""Messages of block C: authorization."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from station.ocpp.messages.primitives import Datatype, Maybe
 
 
 class AuthorizeRequest(Datatype, frozen=True):
-    """May this IdToken charge? C01 to C08."""
+    """Requests authorization of an IdToken. C01 to C08."""
 
     id_token: IdTokenType
     # the EV's contract chain, PEM, leaf first. C07
@@ -29,18 +29,18 @@ class AuthorizeRequest(Datatype, frozen=True):
 
 
 class AuthorizeResponse(Datatype, frozen=True):
-    """What the CSMS knows of the IdToken, and of the contract certificate."""
+    """Status of the IdToken and of the contract certificate."""
 
     id_token_info: IdTokenInfoType
     certificate_status: Maybe[AuthorizeCertificateStatusEnumType] = None
 
 
 class ClearCacheRequest(Datatype, frozen=True):
-    """Forget every IdToken in the Authorization Cache. C11."""
+    """Remove every IdToken from the Authorization Cache. C11."""
 
 
 class ClearCacheResponse(Datatype, frozen=True):
-    """Whether the cache is empty now."""
+    """Whether the cache is now empty."""
 
     status: ClearCacheStatusEnumType
     status_info: Maybe[StatusInfoType] = None

@@ -1,4 +1,4 @@
-"""How does the CSMS keep the Local Authorization List up to date? (Block D)"""
+"""Messages of block D: Local Authorization List."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class SendLocalListRequest(Datatype, frozen=True):
 
 
 class SendLocalListResponse(Datatype, frozen=True):
-    """Whether the list is now of that version."""
+    """Whether the list now has that version."""
 
     status: SendLocalListStatusEnumType
     status_info: Maybe[StatusInfoType] = None
 
 
 class GetLocalListVersionRequest(Datatype, frozen=True):
-    """Which version is the list? D02."""
+    """Requests the version of the list. D02."""
 
 
 class GetLocalListVersionResponse(Datatype, frozen=True):
-    """The version; 0 means there is no list. D02."""
+    """The version; 0: there is no list. D02."""
 
     version_number: Integer

@@ -1,4 +1,4 @@
-"""Which parts do the messages of several blocks share?"""
+"""Datatypes that messages of several blocks share."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from station.ocpp.messages.primitives import (
 
 
 class AdditionalInfoType(Datatype, frozen=True):
-    """Another identifier that goes with an IdToken, of a private type."""
+    """A further identifier of an IdToken, of a private type."""
 
     additional_id_token: Annotated[str, Meta(max_length=36)]
     type: Annotated[str, Meta(max_length=50)]
 
 
 class CertificateHashDataType(Datatype, frozen=True):
-    """Names a certificate as OCSP does. M03, M04."""
+    """Identifies a certificate as in OCSP. M03, M04."""
 
     hash_algorithm: HashAlgorithmEnumType
     issuer_name_hash: Annotated[str, Meta(max_length=128)]  # hex
@@ -51,7 +51,7 @@ class ChargingSchedulePeriodType(Datatype, frozen=True):
     """A limit from one moment on."""
 
     start_period: Integer  # s from the schedule's start
-    limit: Number  # A per phase or W, as the schedule's unit says; one decimal
+    limit: Number  # A per phase or W, the unit is that of the schedule; one decimal
     number_phases: Maybe[Integer] = None  # absent: 3
     phase_to_use: Maybe[Integer] = None  # 1 to 3, only with numberPhases 1
 
@@ -72,7 +72,7 @@ class CostType(Datatype, frozen=True):
 
 
 class ConsumptionCostType(Datatype, frozen=True):
-    """Cost from some level of consumption on. ISO 15118-2."""
+    """Cost from a level of consumption on. ISO 15118-2."""
 
     start_value: Number
     cost: Annotated[tuple[CostType, ...], Meta(min_length=1, max_length=3)]
@@ -158,7 +158,7 @@ class ComponentVariableType(Datatype, frozen=True):
 
 
 class IdTokenType(Datatype, frozen=True):
-    """What a person, an EV or the CSMS shows to be let in. Case does not count."""
+    """The identifier that is authorized. Not case-sensitive."""
 
     id_token: Annotated[str, Meta(max_length=36)]
     type: IdTokenEnumType
@@ -166,7 +166,7 @@ class IdTokenType(Datatype, frozen=True):
 
 
 class MessageContentType(Datatype, frozen=True):
-    """Words for a person."""
+    """Text for a person."""
 
     format: MessageFormatEnumType
     content: Annotated[str, Meta(max_length=512)]
@@ -174,10 +174,10 @@ class MessageContentType(Datatype, frozen=True):
 
 
 class IdTokenInfoType(Datatype, frozen=True):
-    """What is known of an IdToken."""
+    """Authorization status of an IdToken."""
 
     status: AuthorizationStatusEnumType
-    cache_expiry_date_time: Maybe[Timestamp] = None  # goes before AuthCacheLifeTime. C10.FR.13
+    cache_expiry_date_time: Maybe[Timestamp] = None  # overrides AuthCacheLifeTime. C10.FR.13
     charging_priority: Maybe[Integer] = None  # -9 to 9; absent: 0
     language1: Maybe[Annotated[str, Meta(max_length=8)]] = None  # RFC 5646
     # only valid there; absent: everywhere
@@ -216,14 +216,14 @@ class SampledValueType(Datatype, frozen=True):
 
 
 class MeterValueType(Datatype, frozen=True):
-    """What was read at one moment."""
+    """Readings of one moment."""
 
     sampled_value: Annotated[tuple[SampledValueType, ...], Meta(min_length=1)]
     timestamp: Timestamp
 
 
 class OCSPRequestDataType(Datatype, frozen=True):
-    """Names a certificate, and who knows whether it was revoked."""
+    """Identifies a certificate and its OCSP responder."""
 
     hash_algorithm: HashAlgorithmEnumType
     issuer_name_hash: Annotated[str, Meta(max_length=128)]  # hex
@@ -233,7 +233,7 @@ class OCSPRequestDataType(Datatype, frozen=True):
 
 
 class StatusInfoType(Datatype, frozen=True):
-    """Why a request was answered as it was."""
+    """Reason of a status."""
 
     reason_code: Annotated[str, Meta(max_length=20)]  # Part 2 appendix 5
     additional_info: Maybe[Annotated[str, Meta(max_length=512)]] = None

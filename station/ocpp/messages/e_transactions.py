@@ -1,4 +1,4 @@
-"""How does the CSMS hear of transactions? (Block E)"""
+"""Messages of block E: transactions."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from station.ocpp.messages.primitives import Datatype, Integer, Maybe, Number, T
 
 
 class TransactionType(Datatype, frozen=True):
-    """A transaction as its messages describe it."""
+    """The transaction of a TransactionEvent."""
 
     transaction_id: Annotated[str, Meta(max_length=36)]
     charging_state: Maybe[ChargingStateEnumType] = None
     time_spent_charging: Maybe[Integer] = None  # s
     stopped_reason: Maybe[ReasonEnumType] = None  # absent at the end: Local
-    remote_start_id: Maybe[Integer] = None  # of the RequestStartTransactionRequest that began it
+    remote_start_id: Maybe[Integer] = None  # of the RequestStartTransactionRequest that started it
 
 
 class TransactionEventRequest(Datatype, frozen=True):
@@ -41,7 +41,7 @@ class TransactionEventRequest(Datatype, frozen=True):
     seq_no: Integer  # from 0, without gaps, within the transaction
     transaction_info: TransactionType
     meter_value: Maybe[Annotated[tuple[MeterValueType, ...], Meta(min_length=1)]] = None
-    offline: Maybe[bool] = None  # happened while there was no link; absent: no
+    offline: Maybe[bool] = None  # happened while offline; absent: no
     number_of_phases_used: Maybe[Integer] = None
     cable_max_current: Maybe[Integer] = None  # A
     reservation_id: Maybe[Integer] = None
@@ -50,7 +50,7 @@ class TransactionEventRequest(Datatype, frozen=True):
 
 
 class TransactionEventResponse(Datatype, frozen=True):
-    """Cost so far, priority and what the CSMS knows of the IdToken."""
+    """Cost so far, priority and status of the IdToken."""
 
     total_cost: Maybe[Number] = None  # in the station's currency, taxes included; 0: free
     charging_priority: Maybe[Integer] = None  # -9 to 9; for this transaction only
@@ -59,13 +59,13 @@ class TransactionEventResponse(Datatype, frozen=True):
 
 
 class GetTransactionStatusRequest(Datatype, frozen=True):
-    """Does the transaction run; are messages waiting? E14."""
+    """Requests whether a transaction is ongoing and messages are queued. E14."""
 
-    transaction_id: Maybe[Annotated[str, Meta(max_length=36)]] = None  # absent: are any waiting
+    transaction_id: Maybe[Annotated[str, Meta(max_length=36)]] = None  # absent: of all messages
 
 
 class GetTransactionStatusResponse(Datatype, frozen=True):
-    """Whether it runs and whether messages wait. E14."""
+    """Whether it is ongoing and whether messages are queued. E14."""
 
     messages_in_queue: bool
-    ongoing_indicator: Maybe[bool] = None  # only when a transaction was named
+    ongoing_indicator: Maybe[bool] = None  # only with a transactionId

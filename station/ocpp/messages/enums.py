@@ -1,4 +1,4 @@
-"""Which words may a message use where OCPP lists them?
+"""Enumerations of OCPP.
 
 Each alias is the list of its JSON schema, in that order and spelling.
 """

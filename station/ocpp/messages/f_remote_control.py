@@ -1,4 +1,4 @@
-"""How does the CSMS act from afar? (Block F)"""
+"""Messages of block F: remote start and stop, trigger, unlock."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RequestStartTransactionRequest(Datatype, frozen=True):
 
 
 class RequestStartTransactionResponse(Datatype, frozen=True):
-    """Whether it will be tried; the transaction if it runs already."""
+    """Whether it will be tried; the transaction if it is ongoing already."""
 
     status: RequestStartStopStatusEnumType
     status_info: Maybe[StatusInfoType] = None
@@ -74,7 +74,7 @@ class UnlockConnectorRequest(Datatype, frozen=True):
 
 
 class UnlockConnectorResponse(Datatype, frozen=True):
-    """How unlocking went. F05."""
+    """Result of unlocking. F05."""
 
     status: UnlockStatusEnumType
     status_info: Maybe[StatusInfoType] = None

@@ -1,4 +1,4 @@
-"""What is in service, and is the station alive? (Block G)"""
+"""Messages of block G: availability, status, heartbeat."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from station.ocpp.messages.primitives import Datatype, Integer, Maybe, Timestamp
 class StatusNotificationRequest(Datatype, frozen=True):
     """The status of a connector. G01."""
 
-    timestamp: Timestamp  # since when the status holds
+    timestamp: Timestamp  # start of the status
     connector_status: ConnectorStatusEnumType
     evse_id: Integer
     connector_id: Integer
 
 
 class StatusNotificationResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class HeartbeatRequest(Datatype, frozen=True):
-    """The station is alive and would like to know the time. G02."""
+    """Shows that the station is connected, and requests the time. G02."""
 
 
 class HeartbeatResponse(Datatype, frozen=True):
@@ -42,7 +42,7 @@ class ChangeAvailabilityRequest(Datatype, frozen=True):
 
 
 class ChangeAvailabilityResponse(Datatype, frozen=True):
-    """Done, to be done after the transaction, or not at all."""
+    """Accepted, Scheduled after the transaction, or Rejected."""
 
     status: ChangeAvailabilityStatusEnumType
     status_info: Maybe[StatusInfoType] = None

@@ -1,4 +1,4 @@
-"""Who has an EVSE kept for them? (Block H)"""
+"""Messages of block H: reservation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from station.ocpp.messages.primitives import Datatype, Integer, Maybe, Timestamp
 
 
 class ReserveNowRequest(Datatype, frozen=True):
-    """Keep an EVSE, or any EVSE, for an IdToken. H01."""
+    """Reserve an EVSE, or any EVSE, for an IdToken. H01."""
 
-    id: Integer  # of the reservation; a known one is replaced
+    id: Integer  # of the reservation; the same id replaces it
     expiry_date_time: Timestamp
     id_token: IdTokenType
     connector_type: Maybe[ConnectorEnumType] = None
@@ -31,13 +31,13 @@ class ReserveNowResponse(Datatype, frozen=True):
 
 
 class CancelReservationRequest(Datatype, frozen=True):
-    """Give a reservation up. H02."""
+    """Cancel a reservation. H02."""
 
     reservation_id: Integer
 
 
 class CancelReservationResponse(Datatype, frozen=True):
-    """Whether there was one to give up."""
+    """Whether there was one to cancel."""
 
     status: CancelReservationStatusEnumType
     status_info: Maybe[StatusInfoType] = None
@@ -51,4 +51,4 @@ class ReservationStatusUpdateRequest(Datatype, frozen=True):
 
 
 class ReservationStatusUpdateResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""

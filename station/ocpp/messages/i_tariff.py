@@ -1,4 +1,4 @@
-"""What does it cost? (Block I)"""
+"""Messages of block I: cost."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from station.ocpp.messages.primitives import Datatype, Number
 
 
 class CostUpdatedRequest(Datatype, frozen=True):
-    """What the transaction costs so far. I02."""
+    """Cost of a transaction so far. I02."""
 
     total_cost: Number  # in the station's currency, taxes included
     transaction_id: Annotated[str, Meta(max_length=36)]
 
 
 class CostUpdatedResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""

@@ -1,4 +1,4 @@
-"""What do meters read outside of transactions? (Block J)"""
+"""Messages of block J: meter values outside of transactions."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ class MeterValuesRequest(Datatype, frozen=True):
 
 
 class MeterValuesResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""

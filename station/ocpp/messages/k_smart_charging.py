@@ -1,4 +1,4 @@
-"""How much may be drawn, and when? (Block K)"""
+"""Messages of block K: smart charging."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from station.ocpp.messages.primitives import Datatype, Integer, Maybe, Timestamp
 
 
 class ACChargingParametersType(Datatype, frozen=True):
-    """What an EV told about AC charging. K15."""
+    """AC charging needs of an EV. K15."""
 
     energy_amount: Integer  # Wh
     ev_min_current: Integer  # A per phase
@@ -36,14 +36,14 @@ class ACChargingParametersType(Datatype, frozen=True):
 
 
 class ChargingLimitType(Datatype, frozen=True):
-    """Who limits charging, and whether the grid depends on it. K12."""
+    """Source of a limit, and whether it is critical for the grid. K12."""
 
     charging_limit_source: ChargingLimitSourceEnumType
     is_grid_critical: Maybe[bool] = None
 
 
 class DCChargingParametersType(Datatype, frozen=True):
-    """What an EV told about DC charging. K15."""
+    """DC charging needs of an EV. K15."""
 
     ev_max_current: Integer  # A
     ev_max_voltage: Integer  # V
@@ -58,7 +58,7 @@ class DCChargingParametersType(Datatype, frozen=True):
 
 
 class ChargingNeedsType(Datatype, frozen=True):
-    """What an EV wants, and by when. K15."""
+    """Charging needs of an EV, and its departure time. K15."""
 
     requested_energy_transfer: EnergyTransferModeEnumType
     ac_charging_parameters: Maybe[ACChargingParametersType] = None
@@ -67,7 +67,7 @@ class ChargingNeedsType(Datatype, frozen=True):
 
 
 class ChargingProfileCriterionType(Datatype, frozen=True):
-    """Which charging profiles are asked for. K09."""
+    """Criteria of the requested charging profiles. K09."""
 
     charging_profile_purpose: Maybe[ChargingProfilePurposeEnumType] = None
     stack_level: Maybe[Integer] = None
@@ -86,7 +86,7 @@ class ClearChargingProfileType(Datatype, frozen=True):
 
 
 class CompositeScheduleType(Datatype, frozen=True):
-    """What limits hold when every profile is weighed in. K08."""
+    """The limits that follow from all profiles. K08."""
 
     charging_schedule_period: Annotated[tuple[ChargingSchedulePeriodType, ...], Meta(min_length=1)]
     evse_id: Integer
@@ -125,9 +125,9 @@ class GetChargingProfilesResponse(Datatype, frozen=True):
 
 
 class ReportChargingProfilesRequest(Datatype, frozen=True):
-    """Charging profiles that were asked for. K09."""
+    """Requested charging profiles. K09."""
 
-    request_id: Integer  # of the request that asked for it
+    request_id: Integer  # of the request
     charging_limit_source: ChargingLimitSourceEnumType
     charging_profile: Annotated[tuple[ChargingProfileType, ...], Meta(min_length=1)]
     evse_id: Integer
@@ -135,7 +135,7 @@ class ReportChargingProfilesRequest(Datatype, frozen=True):
 
 
 class ReportChargingProfilesResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class ClearChargingProfileRequest(Datatype, frozen=True):
@@ -153,15 +153,15 @@ class ClearChargingProfileResponse(Datatype, frozen=True):
 
 
 class GetCompositeScheduleRequest(Datatype, frozen=True):
-    """What will the limits be? K08."""
+    """Requests the limits of the next time. K08."""
 
     duration: Integer  # s
-    evse_id: Integer  # 0: what the grid connection may draw
+    evse_id: Integer  # 0: the limit of the grid connection
     charging_rate_unit: Maybe[ChargingRateUnitEnumType] = None
 
 
 class GetCompositeScheduleResponse(Datatype, frozen=True):
-    """The limits, or that they cannot be told."""
+    """The limits, or that they cannot be computed."""
 
     status: GenericStatusEnumType
     status_info: Maybe[StatusInfoType] = None
@@ -169,7 +169,7 @@ class GetCompositeScheduleResponse(Datatype, frozen=True):
 
 
 class NotifyChargingLimitRequest(Datatype, frozen=True):
-    """Somebody else than the CSMS limits charging. K11, K12."""
+    """Reports a limit from another source than the CSMS. K11, K12."""
 
     charging_limit: ChargingLimitType
     charging_schedule: Maybe[Annotated[tuple[ChargingScheduleType, ...], Meta(min_length=1)]] = None
@@ -177,7 +177,7 @@ class NotifyChargingLimitRequest(Datatype, frozen=True):
 
 
 class NotifyChargingLimitResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class ClearedChargingLimitRequest(Datatype, frozen=True):
@@ -188,11 +188,11 @@ class ClearedChargingLimitRequest(Datatype, frozen=True):
 
 
 class ClearedChargingLimitResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class NotifyEVChargingNeedsRequest(Datatype, frozen=True):
-    """An EV told what it needs. K15, K17."""
+    """Reports the charging needs of an EV. K15, K17."""
 
     charging_needs: ChargingNeedsType
     evse_id: Integer  # from 1
@@ -200,22 +200,22 @@ class NotifyEVChargingNeedsRequest(Datatype, frozen=True):
 
 
 class NotifyEVChargingNeedsResponse(Datatype, frozen=True):
-    """Whether a charging profile will come."""
+    """Whether a charging profile will follow."""
 
     status: NotifyEVChargingNeedsStatusEnumType
     status_info: Maybe[StatusInfoType] = None
 
 
 class NotifyEVChargingScheduleRequest(Datatype, frozen=True):
-    """The schedule an EV settled on. K15, K17."""
+    """Reports the schedule that an EV chose. K15, K17."""
 
-    time_base: Timestamp  # the schedule's periods count from here
+    time_base: Timestamp  # start of the periods of the schedule
     charging_schedule: ChargingScheduleType
     evse_id: Integer
 
 
 class NotifyEVChargingScheduleResponse(Datatype, frozen=True):
-    """Whether the CSMS can make sense of it."""
+    """Whether the CSMS can process it."""
 
     status: GenericStatusEnumType
     status_info: Maybe[StatusInfoType] = None

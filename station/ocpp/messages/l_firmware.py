@@ -1,4 +1,4 @@
-"""How does the station get new firmware? (Block L)"""
+"""Messages of block L: firmware."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from station.ocpp.messages.primitives import Datatype, Integer, Maybe, Timestamp
 
 
 class FirmwareType(Datatype, frozen=True):
-    """Where new firmware lies, and when to fetch and install it. L01, L02."""
+    """Location of firmware, and when to download and install it. L01, L02."""
 
     location: Annotated[str, Meta(max_length=512)]
     retrieve_date_time: Timestamp
@@ -28,7 +28,7 @@ class FirmwareType(Datatype, frozen=True):
 
 
 class UpdateFirmwareRequest(Datatype, frozen=True):
-    """Fetch and install firmware. L01, L02."""
+    """Download and install firmware. L01, L02."""
 
     request_id: Integer
     firmware: FirmwareType
@@ -37,25 +37,25 @@ class UpdateFirmwareRequest(Datatype, frozen=True):
 
 
 class UpdateFirmwareResponse(Datatype, frozen=True):
-    """Whether it will be tried, and if another update gave way."""
+    """Whether it will be tried, and whether it replaces another update."""
 
     status: UpdateFirmwareStatusEnumType
     status_info: Maybe[StatusInfoType] = None
 
 
 class FirmwareStatusNotificationRequest(Datatype, frozen=True):
-    """How an update goes. L01, L02."""
+    """Status of an update. L01, L02."""
 
     status: FirmwareStatusEnumType
     request_id: Maybe[Integer] = None  # of the update; absent only when Idle. L01.FR.20
 
 
 class FirmwareStatusNotificationResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class PublishFirmwareRequest(Datatype, frozen=True):
-    """Offer firmware to the stations nearby. L03; Local Controllers only."""
+    """Publish firmware for other stations. L03; Local Controllers only."""
 
     location: Annotated[str, Meta(max_length=512)]
     checksum: Annotated[str, Meta(max_length=32)]  # MD5 in hex
@@ -72,7 +72,7 @@ class PublishFirmwareResponse(Datatype, frozen=True):
 
 
 class PublishFirmwareStatusNotificationRequest(Datatype, frozen=True):
-    """How publishing goes. L03."""
+    """Status of publishing. L03."""
 
     status: PublishFirmwareStatusEnumType
     # where it is published
@@ -83,16 +83,16 @@ class PublishFirmwareStatusNotificationRequest(Datatype, frozen=True):
 
 
 class PublishFirmwareStatusNotificationResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class UnpublishFirmwareRequest(Datatype, frozen=True):
-    """Offer firmware no longer. L04; Local Controllers only."""
+    """Stop publishing firmware. L04; Local Controllers only."""
 
     checksum: Annotated[str, Meta(max_length=32)]  # MD5 in hex
 
 
 class UnpublishFirmwareResponse(Datatype, frozen=True):
-    """Whether it was offered, and still is."""
+    """Whether it was published, and still is."""
 
     status: UnpublishFirmwareStatusEnumType

@@ -1,4 +1,4 @@
-"""Whom do station and EV trust? (Block M)"""
+"""Messages of block M: certificates and their status."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CertificateHashDataChainType(Datatype, frozen=True):
 
 
 class InstallCertificateRequest(Datatype, frozen=True):
-    """Trust another root certificate. M05."""
+    """Install a root certificate. M05."""
 
     certificate_type: InstallCertificateUseEnumType
     certificate: Annotated[str, Meta(max_length=5500)]  # PEM
@@ -55,14 +55,14 @@ class DeleteCertificateRequest(Datatype, frozen=True):
 
 
 class DeleteCertificateResponse(Datatype, frozen=True):
-    """Whether it is gone."""
+    """Whether it was removed."""
 
     status: DeleteCertificateStatusEnumType
     status_info: Maybe[StatusInfoType] = None
 
 
 class GetInstalledCertificateIdsRequest(Datatype, frozen=True):
-    """Which certificates are installed? M03."""
+    """Requests the installed certificates. M03."""
 
     # absent: every use
     certificate_type: Maybe[
@@ -71,7 +71,7 @@ class GetInstalledCertificateIdsRequest(Datatype, frozen=True):
 
 
 class GetInstalledCertificateIdsResponse(Datatype, frozen=True):
-    """The certificates of the uses asked for."""
+    """The certificates of the requested uses."""
 
     status: GetInstalledCertificateStatusEnumType
     status_info: Maybe[StatusInfoType] = None
@@ -81,13 +81,13 @@ class GetInstalledCertificateIdsResponse(Datatype, frozen=True):
 
 
 class GetCertificateStatusRequest(Datatype, frozen=True):
-    """Has this certificate been revoked? M06."""
+    """Requests the OCSP status of a certificate. M06."""
 
     ocsp_request_data: OCSPRequestDataType
 
 
 class GetCertificateStatusResponse(Datatype, frozen=True):
-    """The OCSP responder's answer."""
+    """The response of the OCSP responder."""
 
     status: GetCertificateStatusEnumType
     status_info: Maybe[StatusInfoType] = None
@@ -95,7 +95,7 @@ class GetCertificateStatusResponse(Datatype, frozen=True):
 
 
 class Get15118EVCertificateRequest(Datatype, frozen=True):
-    """An EV wants a contract certificate. M01, M02."""
+    """Requests a contract certificate for an EV. M01, M02."""
 
     iso15118_schema_version: Annotated[str, Meta(max_length=50)]
     action: CertificateActionEnumType
@@ -103,7 +103,7 @@ class Get15118EVCertificateRequest(Datatype, frozen=True):
 
 
 class Get15118EVCertificateResponse(Datatype, frozen=True):
-    """What to pass on to the EV."""
+    """The response to forward to the EV."""
 
     status: Iso15118EVCertificateStatusEnumType
     exi_response: Annotated[str, Meta(max_length=5600)]  # the EV's own bytes, base64

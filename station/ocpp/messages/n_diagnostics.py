@@ -1,4 +1,4 @@
-"""What went on in the station? (Block N)"""
+"""Messages of block N: logs, monitoring, events, customer information."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from station.ocpp.messages.primitives import Datatype, Integer, Maybe, Number, T
 
 
 class ClearMonitoringResultType(Datatype, frozen=True):
-    """How removing one monitor went. N06."""
+    """Result of removing one monitor. N06."""
 
     status: ClearMonitoringStatusEnumType
     id: Integer
@@ -41,7 +41,7 @@ class ClearMonitoringResultType(Datatype, frozen=True):
 
 
 class EventDataType(Datatype, frozen=True):
-    """Something a monitor noticed, or the station by itself. N07, N08."""
+    """An event that a monitor or the station detected. N07, N08."""
 
     event_id: Integer
     timestamp: Timestamp
@@ -53,15 +53,15 @@ class EventDataType(Datatype, frozen=True):
     cause: Maybe[Integer] = None  # eventId of the event that led to this one
     tech_code: Maybe[Annotated[str, Meta(max_length=50)]] = None
     tech_info: Maybe[Annotated[str, Meta(max_length=500)]] = None
-    cleared: Maybe[bool] = None  # the condition is over
+    cleared: Maybe[bool] = None  # the condition has ended
     transaction_id: Maybe[Annotated[str, Meta(max_length=36)]] = None
     variable_monitoring_id: Maybe[Integer] = None
 
 
 class LogParametersType(Datatype, frozen=True):
-    """Which span of a log, and where it shall go. N01."""
+    """Period of a log, and where to upload it. N01."""
 
-    remote_location: Annotated[str, Meta(max_length=512)]  # URL; may hold a password
+    remote_location: Annotated[str, Meta(max_length=512)]  # URL; may contain a password
     oldest_timestamp: Maybe[Timestamp] = None
     latest_timestamp: Maybe[Timestamp] = None
 
@@ -97,7 +97,7 @@ class SetMonitoringDataType(Datatype, frozen=True):
 
 
 class SetMonitoringResultType(Datatype, frozen=True):
-    """How installing one monitor went. N04."""
+    """Result of installing one monitor. N04."""
 
     status: SetMonitoringStatusEnumType
     type: MonitorEnumType
@@ -119,7 +119,7 @@ class GetLogRequest(Datatype, frozen=True):
 
 
 class GetLogResponse(Datatype, frozen=True):
-    """Whether it will be uploaded, and as what."""
+    """Whether it will be uploaded, and its file name."""
 
     status: LogStatusEnumType
     status_info: Maybe[StatusInfoType] = None
@@ -127,7 +127,7 @@ class GetLogResponse(Datatype, frozen=True):
 
 
 class LogStatusNotificationRequest(Datatype, frozen=True):
-    """How an upload goes. N01."""
+    """Status of an upload. N01."""
 
     status: UploadLogStatusEnumType
     # of the upload; absent when triggered and none runs. N01.FR.13
@@ -135,7 +135,7 @@ class LogStatusNotificationRequest(Datatype, frozen=True):
 
 
 class LogStatusNotificationResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class GetMonitoringReportRequest(Datatype, frozen=True):
@@ -160,7 +160,7 @@ class GetMonitoringReportResponse(Datatype, frozen=True):
 class NotifyMonitoringReportRequest(Datatype, frozen=True):
     """One part of a report on monitors. N02."""
 
-    request_id: Integer  # of the request that asked for it
+    request_id: Integer  # of the request
     seq_no: Integer  # of the part, from 0
     generated_at: Timestamp
     monitor: Maybe[Annotated[tuple[MonitoringDataType, ...], Meta(min_length=1)]] = None
@@ -168,30 +168,30 @@ class NotifyMonitoringReportRequest(Datatype, frozen=True):
 
 
 class NotifyMonitoringReportResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class SetMonitoringBaseRequest(Datatype, frozen=True):
-    """Which set of monitors shall be active. N03."""
+    """Activate a set of monitors. N03."""
 
     monitoring_base: MonitoringBaseEnumType
 
 
 class SetMonitoringBaseResponse(Datatype, frozen=True):
-    """Whether it is."""
+    """Whether it is active."""
 
     status: GenericDeviceModelStatusEnumType
     status_info: Maybe[StatusInfoType] = None
 
 
 class SetMonitoringLevelRequest(Datatype, frozen=True):
-    """How severe an event must be to be reported. N05."""
+    """Set the severity up to which events are reported. N05."""
 
     severity: Integer  # 0 (danger) to 9 (debug): report up to this
 
 
 class SetMonitoringLevelResponse(Datatype, frozen=True):
-    """Whether that is now the level."""
+    """Whether it is set."""
 
     status: GenericStatusEnumType
     status_info: Maybe[StatusInfoType] = None
@@ -222,7 +222,7 @@ class ClearVariableMonitoringResponse(Datatype, frozen=True):
 
 
 class NotifyEventRequest(Datatype, frozen=True):
-    """Events that monitors or the station noticed. N07, N08."""
+    """Events that monitors or the station detected. N07, N08."""
 
     generated_at: Timestamp
     seq_no: Integer  # of the part, from 0
@@ -231,11 +231,11 @@ class NotifyEventRequest(Datatype, frozen=True):
 
 
 class NotifyEventResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class CustomerInformationRequest(Datatype, frozen=True):
-    """Report or forget what is stored about a person. N09, N10."""
+    """Report or clear the data of a customer. N09, N10."""
 
     request_id: Integer
     report: bool
@@ -246,21 +246,21 @@ class CustomerInformationRequest(Datatype, frozen=True):
 
 
 class CustomerInformationResponse(Datatype, frozen=True):
-    """Whether it will be reported or forgotten."""
+    """Whether it will be reported or cleared."""
 
     status: CustomerInformationStatusEnumType
     status_info: Maybe[StatusInfoType] = None
 
 
 class NotifyCustomerInformationRequest(Datatype, frozen=True):
-    """One part of what is stored about a person. N09."""
+    """One part of the data of a customer. N09."""
 
     data: Annotated[str, Meta(max_length=512)]
     seq_no: Integer  # of the part, from 0
     generated_at: Timestamp
-    request_id: Integer  # of the request that asked for it
+    request_id: Integer  # of the request
     tbc: Maybe[bool] = None  # more parts follow; absent: no
 
 
 class NotifyCustomerInformationResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""

@@ -1,4 +1,4 @@
-"""What shall the display say? (Block O)"""
+"""Messages of block O: display messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from station.ocpp.messages.primitives import Datatype, Integer, Maybe, Timestamp
 
 
 class MessageInfoType(Datatype, frozen=True):
-    """A message for the display: when, how urgent, what. O01, O02."""
+    """A message for the display: time, priority, text. O01, O02."""
 
     id: Integer
     priority: MessagePriorityEnumType
@@ -27,7 +27,7 @@ class MessageInfoType(Datatype, frozen=True):
     state: Maybe[MessageStateEnumType] = None  # absent: in any
     start_date_time: Maybe[Timestamp] = None
     end_date_time: Maybe[Timestamp] = None
-    # gone when this transaction ends
+    # removed when this transaction ends
     transaction_id: Maybe[Annotated[str, Meta(max_length=36)]] = None
 
 
@@ -61,25 +61,25 @@ class GetDisplayMessagesResponse(Datatype, frozen=True):
 
 
 class NotifyDisplayMessagesRequest(Datatype, frozen=True):
-    """Messages that were asked for. O03, O04."""
+    """Requested messages. O03, O04."""
 
-    request_id: Integer  # of the request that asked for it
+    request_id: Integer  # of the request
     message_info: Maybe[Annotated[tuple[MessageInfoType, ...], Meta(min_length=1)]] = None
     tbc: Maybe[bool] = None  # more parts follow; absent: no
 
 
 class NotifyDisplayMessagesResponse(Datatype, frozen=True):
-    """Received; says nothing else."""
+    """Confirms receipt; has no fields."""
 
 
 class ClearDisplayMessageRequest(Datatype, frozen=True):
-    """Show a message no longer. O05."""
+    """Remove a message. O05."""
 
     id: Integer
 
 
 class ClearDisplayMessageResponse(Datatype, frozen=True):
-    """Whether it was known."""
+    """Whether there was one."""
 
     status: ClearMessageStatusEnumType
     status_info: Maybe[StatusInfoType] = None

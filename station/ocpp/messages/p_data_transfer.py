@@ -1,4 +1,4 @@
-"""What else did both ends agree on? (Block P)"""
+"""Messages of block P: vendor-specific data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from station.ocpp.messages.primitives import Datatype, Maybe
 
 
 class DataTransferRequest(Datatype, frozen=True):
-    """Something outside of OCPP that both ends agreed on. P01, P02."""
+    """Data outside of OCPP, as agreed between vendor and CSMS. P01, P02."""
 
     vendor_id: Annotated[str, Meta(max_length=255)]
     message_id: Maybe[Annotated[str, Meta(max_length=50)]] = None
@@ -20,7 +20,7 @@ class DataTransferRequest(Datatype, frozen=True):
 
 
 class DataTransferResponse(Datatype, frozen=True):
-    """What became of it."""
+    """Status and data of the response."""
 
     status: DataTransferStatusEnumType
     status_info: Maybe[StatusInfoType] = None

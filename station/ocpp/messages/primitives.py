@@ -1,6 +1,6 @@
-"""What are the simplest things a message is made of: numbers, moments, optional fields?
+"""Primitive datatypes that need more than a Python type: numbers, timestamps, optional fields.
 
-Primitive datatypes of Part 2 §2.1.4 where they need more than a Python type.
+Part 2 §2.1.4.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:
     Maybe: TypeAlias = T | None
-    """A field that may be absent: None then. JSON null is refused, as the schemas say."""
+    """A field that may be absent, then None. JSON null is refused, as in the schemas."""
 
     Number: TypeAlias = Decimal
-    """A JSON number, exact: 2935.600 keeps its zeroes. Text is refused, and so is NaN."""
+    """An exact JSON number: 2935.600 keeps its zeroes. Text and NaN are refused."""
 else:
     # msgspec takes `Decimal` from JSON text as well ("1.5", even "NaN") and `T | None` from null;
-    # the schemas allow neither. So at run time an optional field is just a `T` whose default lies
-    # outside of its type, and a number goes through `converted` below.
+    # the schemas allow neither. So at run time an optional field is a `T` with a default outside of
+    # its type, and a number goes through `convert_value` below.
     from numbers import Number
 
     class Maybe:
@@ -32,10 +32,10 @@ else:
             return item
 
 
-INTEGER_MAX: Final = 2**63 - 1  # OCPP says 32 bit, its schemas say nothing; a bound for storage
+INTEGER_MAX: Final = 2**63 - 1  # 32 bit in OCPP, unlimited in its schemas; a bound for storage
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
-_DATE_PATTERN = (  # every day there is from year 1 to 9999, and no other
+_DATE_PATTERN = (  # every date from year 1 to 9999, and no other
     r"(?!0000)(?:[0-9]{4}-(?:"
     r"(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
@@ -51,10 +51,10 @@ _TIMESTAMP: Final = re.compile(TIMESTAMP_PATTERN)
 _Timestamp = NewType("_Timestamp", str)
 
 Timestamp = Annotated[_Timestamp, Meta(pattern=TIMESTAMP_PATTERN)]
-"""A moment as RFC 3339 text. `timestamp` makes one, `parse_timestamp` reads one.
+"""A moment as RFC 3339 text; see `format_timestamp` and `parse_timestamp`.
 
-Text and not `datetime`, because msgspec would write the latter with six decimals or none, and
-because what came in goes out again as it was.
+Text and not `datetime`, because msgspec writes that with six decimals or none, and because a
+received timestamp is sent back unchanged.
 """
 
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
@@ -62,7 +62,7 @@ _LATEST: Final = datetime.max.replace(tzinfo=UTC, microsecond=999_000)
 
 
 def format_timestamp(moment: datetime) -> Timestamp:
-    """Write a moment as OCPP wants it: UTC, `Z`, milliseconds (cut, not rounded).
+    """A moment as OCPP requires it: UTC, `Z`, milliseconds (cut, not rounded).
 
     Args:
         moment: with a time zone; anything finer than a millisecond is dropped.
@@ -74,10 +74,10 @@ def format_timestamp(moment: datetime) -> Timestamp:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """Read a moment: aware, UTC, whole milliseconds (cut, not rounded).
+    """A timestamp as a moment: aware, UTC, whole milliseconds (cut, not rounded).
 
-    Without an offset it is UTC. A leap second is the second after it. A moment that its
-    offset moves out of the years 1 to 9999 is the nearest one inside.
+    Without an offset it is UTC. A leap second becomes the second after it. A moment that its offset
+    moves out of the years 1 to 9999 becomes the nearest one inside.
 
     Raises:
         ValueError: not RFC 3339. Never for a field of a decoded message.
@@ -94,7 +94,7 @@ def parse_timestamp(text: str) -> datetime:
 
 
 def _split_fraction(tail: str) -> tuple[str, str]:
-    """The digits behind the seconds, and what follows them."""
+    """The digits after the seconds, and the offset."""
     if not tail.startswith("."):
         return "", tail
     digits = len(tail) - len(tail[1:].lstrip("0123456789"))
@@ -102,7 +102,7 @@ def _split_fraction(tail: str) -> tuple[str, str]:
 
 
 def _parse_offset(text: str) -> timedelta:
-    """How far ahead of UTC: of `+01:00`, `Z` or nothing."""
+    """How far ahead of UTC; for `+01:00`, `Z` or an empty text."""
     if text in ("", "Z", "z"):
         return timedelta()
     size = timedelta(hours=int(text[1:3]), minutes=int(text[4:6]))
@@ -110,10 +110,10 @@ def _parse_offset(text: str) -> timedelta:
 
 
 class CustomDataType(dict[str, Any]):
-    """Anything a vendor adds: `vendorId` and any other keys, kept as they came.
+    """Data of a vendor: `vendorId` and any other keys, kept as received.
 
-    The one open type of OCPP. A msgspec struct cannot keep keys it does not know, hence a
-    dict; treat it as frozen all the same. Numbers with decimals are `Decimal`.
+    The only open type of OCPP. A msgspec struct cannot keep unknown keys, so this is a dict; treat
+    it as frozen nevertheless. Numbers with decimals are `Decimal`.
     """
 
     __slots__ = ()
@@ -122,7 +122,7 @@ class CustomDataType(dict[str, Any]):
 
     @property
     def vendor_id(self) -> str:
-        """Whose data it is."""
+        """The vendor that defines the data."""
         vendor_id: str = self["vendorId"]
         return vendor_id
 
@@ -137,8 +137,8 @@ class Datatype(
 ):
     """A message or a part of one. Required fields first, then as the schema has them.
 
-    Every type of OCPP may carry custom data; it is the last field and goes by keyword only.
-    Absent fields are None and are not written. No value is checked before it is decoded.
+    Every type of OCPP may have custom data; it is the last field and given by keyword only. Absent
+    fields are None and are not written. Values are checked only when they are decoded.
     """
 
     custom_data: Maybe[CustomDataType] = None
@@ -148,8 +148,8 @@ def parse_decimal(text: str) -> Decimal:
     """A JSON number with a point or an exponent, exact.
 
     Raises:
-        msgspec.ValidationError: outside the range of an IEEE 754 double, which is what
-            RFC 8259 §6 tells senders to expect. `int()` of more would take all memory.
+        msgspec.ValidationError: outside the range of an IEEE 754 double, the range that RFC 8259
+            §6 lets senders expect. `int()` of a larger one would use all memory.
     """
     try:
         number = Decimal(text)
@@ -161,7 +161,7 @@ def parse_decimal(text: str) -> Decimal:
 
 
 def convert_value(target_type: type[Any], value: Any) -> Any:
-    """What msgspec cannot make by itself: its `dec_hook`.
+    """The `dec_hook` of msgspec: types that it cannot decode.
 
     Raises:
         ValueError, TypeError: msgspec adds the path and raises its ValidationError.
@@ -193,7 +193,7 @@ def _convert_custom_data(value: Any) -> CustomDataType:
 
 
 def json_type_name(value: Any) -> str:
-    """What msgspec calls the JSON type of a decoded value in its errors."""
+    """The name of a JSON type in the errors of msgspec."""
     return _JSON_TYPE_NAMES[type(value)]
 
 

@@ -1,11 +1,13 @@
-"""Which CALLERROR answers a payload that broke its schema?
+"""CALLERROR code and description for a payload that violates its schema.
 
-Part 4 §4.3, table 8, has a sentence for each code and hardly an example, and no erratum up to
-2025-09 touches it. We read it so: a field that is missing, or a list too short or too long, breaks
-its cardinality (Occurrence); a wrong JSON type breaks the data type (Type); a text, number or
-word outside of what the field allows is an invalid value (Property); a field the message does
-not have, or a payload that is no object, breaks the structure of the PDU (ProtocolError); and
-what is no JSON at all is syntax (Format).
+Part 4 §4.3, table 8, has one sentence per code and few examples, and no erratum up to 2025-09
+changes it. This is our reading:
+
+    FormatViolation                 no JSON at all.
+    ProtocolError                   unknown field, or a payload that is no object.
+    OccurrenceConstraintViolation   missing field, or a list too short or too long.
+    TypeConstraintViolation         wrong JSON type.
+    PropertyConstraintViolation     text, number or enum value outside of what the field allows.
 """
 
 from __future__ import annotations
@@ -29,25 +31,25 @@ DESCRIPTION_MAX: Final = 255  # characters, Part 4 §4.2.3
 
 
 class Violation(NamedTuple):
-    """What goes into the CALLERROR. The description never holds a value, only names."""
+    """Code and description of the CALLERROR. The description has names only, never a value."""
 
     code: ErrorCode
     description: str
 
 
 def describe_violation(error: msgspec.ValidationError) -> Violation:
-    """Name what a payload did wrong, and where: `$.firmware.location: wants length <= 512`.
+    """Code and place of a violation, such as `$.firmware.location: wants length <= 512`.
 
-    The value itself may be a password and is left out. Only the first fault is known, for
+    The value itself may be a password and is left out. Only the first violation is reported, since
     decoding stops there.
 
     Args:
-        error: as `decode_request` or `decode_response` raised it.
+        error: from `decode_request` or `decode_response`.
     """
     if isinstance(error, MalformedPayload):
         return Violation("FormatViolation", _truncate_description(f"cannot be read: {error}"))
-    fault, found, path = str(error).rpartition(" - at `")
-    if not found:  # msgspec names no path at the root
+    fault, separator, path = str(error).rpartition(" - at `")
+    if not separator:  # msgspec gives no path at the root
         fault, path = str(error), "$`"
     for pattern, code, template in _VIOLATION_PATTERNS:
         if match := re.fullmatch(pattern, f"{path}{fault}", re.DOTALL):
@@ -59,7 +61,7 @@ def describe_violation(error: msgspec.ValidationError) -> Violation:
 
 
 def _json_type_name(group: str, text: str) -> str:
-    """JSON's name for a type, where msgspec uses Python's. Names of fields stay."""
+    """JSON's name of a type instead of Python's. Names of fields are unchanged."""
     return _JSON_TYPE_NAMES.get(text, text) if group in ("wanted", "got") else text
 
 
@@ -76,7 +78,7 @@ _JSON_TYPE_NAMES = {
 }
 _PATH_PATTERN = r"(?P<path>[^`]*)`"
 _TYPE_MISMATCH_PATTERN = r"Expected `(?P<wanted>\w+)`, got `(?P<got>\w+)`"
-# How msgspec (or `converted`) words a fault, and what we make of it. The first match counts.
+# Error text of msgspec (or `convert_value`) -> code and description. The first match is used.
 _VIOLATION_PATTERNS: Final[tuple[tuple[str, ErrorCode, str], ...]] = (
     (r"\$`" + _TYPE_MISMATCH_PATTERN, "ProtocolError", "wants {wanted}, got {got}"),
     (
@@ -120,7 +122,7 @@ _VIOLATION_PATTERNS: Final[tuple[tuple[str, ErrorCode, str], ...]] = (
         "{path}: wants {bound}",
     ),
     (
-        _PATH_PATTERN + r"Expected `str` matching regex .*",  # only moments have a pattern
+        _PATH_PATTERN + r"Expected `str` matching regex .*",  # only timestamps have a pattern
         "PropertyConstraintViolation",
         "{path}: wants an RFC 3339 date-time",
     ),
