@@ -442,12 +442,12 @@ def _firmware_config(raw: _FirmwareTable, base: Path) -> FirmwareConfig:
 def _device_config(name: str, raw: Any, drivers: DriverKeys | None) -> DeviceConfig:
     place = f"[hardware.{name}] "
     if not isinstance(raw, dict):
-        raise TableError(f"[hardware] {name} must be a table of its own: [hardware.{name}]")
+        raise TableError(f"[hardware] {name} needs a table of its own: [hardware.{name}]")
     for key in ("driver", "port"):
         if key not in raw:
             raise TableError(f"{place}{key} is missing")
         if not isinstance(raw[key], str) or not raw[key]:
-            raise TableError(f"{place}{key} must be text in quotes, got {raw[key]!r}")
+            raise TableError(f"{place}{key} needs text in quotes, got {raw[key]!r}")
     options = {key: value for key, value in raw.items() if key not in ("driver", "port")}
     if drivers is not None:
         if raw["driver"] not in drivers:

@@ -182,7 +182,7 @@ BAD = {
     ),
     "an empty identity": (
         good_config_with(IDENTITY, 'identity = ""'),
-        "[station] identity is empty; give the name the CSMS knows",
+        "[station] identity is empty; use the identity configured in the CSMS",
     ),
     "a long identity": (
         good_config_with(IDENTITY, f'identity = "{"x" * 49}"'),
@@ -207,7 +207,7 @@ BAD = {
     ),
     "no host": (
         good_config_with("ws://csms.example/ocpp/", "ws:///ocpp"),
-        '[csms] url "ws:///ocpp" names no host the station could reach',
+        '[csms] url "ws:///ocpp" has no usable host name',
     ),
     "a port that is none": (
         good_config_with("ws://csms.example/ocpp/", "ws://csms:99999"),
@@ -215,7 +215,7 @@ BAD = {
     ),
     "a password in the url": (
         good_config_with("ws://csms", "ws://CS001:geheim@csms"),
-        "[csms] url holds a user or password; the password belongs into password",
+        "[csms] url contains a user or password; use the key password or password_file",
     ),
     "a query": (
         good_config_with("ocpp/", "ocpp?x=1"),
@@ -231,7 +231,7 @@ BAD = {
     ),
     "profile 0": (
         good_config_with(PASSWORD, f"{PASSWORD}\nsecurity_profile = 0"),
-        "[csms] security_profile is 0; 1, 2 or 3 exist",
+        "[csms] security_profile is 0; use 1, 2 or 3",
     ),
     "profile 1 where C-61 is no": (
         good_config_with(IDENTITY, f'{IDENTITY}\nprofile = "evs-flash-300"'),
@@ -264,7 +264,8 @@ BAD = {
     ),
     "a CA that is not there": (
         good_config_with(PASSWORD, f'{PASSWORD}\nca_file = "ca.pem"'),
-        "[csms] ca_file ca.pem does not exist; relative paths start at this file",
+        "[csms] ca_file ca.pem does not exist; relative paths start at the directory of"
+        " station.toml",
     ),
     "a variable without value": (
         good_config_with_variable('component = "EVSE"\nvariable = "Power"'),
@@ -315,7 +316,7 @@ BAD = {
     ),
     "a measured variable": (
         good_config_with_variable('component = "EVSE"\nevse = 1\nvariable = "Power"\nvalue = "5"'),
-        "[[variable]] 1: EVSE@1.Power tells the state of the station and cannot be set",
+        "[[variable]] 1: EVSE@1.Power is measured by the station and cannot be set",
     ),
     "a secret variable": (
         good_config_with_variable(
@@ -337,16 +338,17 @@ BAD = {
     ),
     "a certificate that is not there": (
         f'{GOOD}\n[[certificate]]\nuse = "CSMSRootCertificate"\nfile = "x"',
-        "[[certificate]] 1: file x does not exist; relative paths start at this file",
+        "[[certificate]] 1: file x does not exist; relative paths start at the directory of"
+        " station.toml",
     ),
     "a station certificate without key": (
         f'{GOOD}\n[[certificate]]\nuse = "ChargingStationCertificate"\nfile = "station.toml"',
-        "[[certificate]] 1: key_file is missing; a ChargingStationCertificate is of no use"
-        " without its key",
+        "[[certificate]] 1: key_file is missing; a ChargingStationCertificate needs its private"
+        " key",
     ),
     "a root with a key": (
         f'{GOOD}\n[[certificate]]\nuse = "V2GRootCertificate"\nfile = "station.toml"\nkey_file="k"',
-        "[[certificate]] 1: key_file is given; the station holds no key of a V2GRootCertificate",
+        "[[certificate]] 1: key_file is given; a V2GRootCertificate has no private key here",
     ),
     "a key password without key": (
         f'{GOOD}\n[[certificate]]\nuse = "V2GRootCertificate"\nfile = "station.toml"\n'
@@ -355,7 +357,7 @@ BAD = {
     ),
     "hardware that is no table": (
         f'{GOOD}\n[hardware]\nmeter = "x"',
-        "[hardware] meter wants a table of its own: [hardware.meter]",
+        "[hardware] meter needs a table of its own: [hardware.meter]",
     ),
     "a device without driver": (
         f'{GOOD}\n[hardware.meter]\nport = "x"',
@@ -363,7 +365,7 @@ BAD = {
     ),
     "a port that is no text": (
         f'{GOOD}\n[hardware.meter]\ndriver = "pn532"\nport = 1',
-        "[hardware.meter] port wants text in quotes, got 1",
+        "[hardware.meter] port needs text in quotes, got 1",
     ),
     "an unknown driver": (
         f'{GOOD}\n[hardware.meter]\ndriver = "acrel"\nport = "x"',

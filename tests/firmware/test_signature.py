@@ -149,8 +149,8 @@ def test_without_a_root_nothing_is_accepted() -> None:
     [
         (make_certificate("old", RSA_KEY, ROOT, days=(-30, -1)), "valid from"),
         (make_certificate("early", RSA_KEY, ROOT, days=(1, 30)), "valid from"),
-        (make_certificate("authority", RSA_KEY, ROOT, ca=True), "an authority's"),
-        (make_certificate("encrypts", RSA_KEY, ROOT, usage="key_encipherment"), "may not sign"),
+        (make_certificate("authority", RSA_KEY, ROOT, ca=True), "a CA certificate"),
+        (make_certificate("encrypts", RSA_KEY, ROOT, usage="key_encipherment"), "excludes signatures"),
         (make_certificate("short", rsa.generate_private_key(65537, 1024), ROOT), "1024 bits"),
         (make_certificate("small", ec.generate_private_key(ec.SECP192R1()), ROOT), "192 bits"),
         (make_certificate("edwards", ed25519.Ed25519PrivateKey.generate(), ROOT), "0 bits"),
@@ -159,9 +159,9 @@ def test_without_a_root_nothing_is_accepted() -> None:
             make_certificate("odd", RSA_KEY, ROOT, critical=x509.UnrecognizedExtension(
                 x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"
             )),
-            "unknown condition 1.2.3.4",
+            "unknown critical extension 1.2.3.4",
         ),
-        (ROOT, "an authority's"),
+        (ROOT, "a CA certificate"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

@@ -255,7 +255,7 @@ def test_exit_codes_distinguish_a_bad_image_from_a_bad_disk_l01_fr_29(
 ) -> None:
     refused = run_swap("install", base, pack_image("1.0", files={}))
     assert (refused.returncode, refused.stdout) == (3, "")
-    assert refused.stderr == "'bin/link' is not as the manifest says\n"
+    assert refused.stderr == "'bin/link' does not match the manifest\n"
     assert run_swap("install", "/dev/null/base", pack_image("1.0")).returncode == 1
     for verb in ("rollback", "current"):
         failed = run_swap(verb, base)
