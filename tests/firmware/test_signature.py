@@ -150,7 +150,10 @@ def test_without_a_root_nothing_is_accepted() -> None:
         (make_certificate("old", RSA_KEY, ROOT, days=(-30, -1)), "valid from"),
         (make_certificate("early", RSA_KEY, ROOT, days=(1, 30)), "valid from"),
         (make_certificate("authority", RSA_KEY, ROOT, ca=True), "a CA certificate"),
-        (make_certificate("encrypts", RSA_KEY, ROOT, usage="key_encipherment"), "excludes signatures"),
+        (
+            make_certificate("encrypts", RSA_KEY, ROOT, usage="key_encipherment"),
+            "excludes signatures",
+        ),
         (make_certificate("short", rsa.generate_private_key(65537, 1024), ROOT), "1024 bits"),
         (make_certificate("small", ec.generate_private_key(ec.SECP192R1()), ROOT), "192 bits"),
         (make_certificate("edwards", ed25519.Ed25519PrivateKey.generate(), ROOT), "0 bits"),
