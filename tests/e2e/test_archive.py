@@ -109,9 +109,9 @@ def test_a_station_archives_charges_erases_and_restarts_p6(
     for refs in ([], "#0123456789abcdef", [ALICE], ["#0123456789ABCDEF"], None):
         with pytest.raises(ControlRefused, match="forget: "):
             old_station.request_operation("forget", refs=refs)
-    done = old_station.run_verb("forget", str(old_station.journal), ALICE)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(": erased.\n")
+    erased = old_station.run_verb("forget", str(old_station.journal), ALICE)
+    assert erased.returncode == 0, erased.stderr
+    assert erased.stdout.endswith(": erased.\n")
     assert files_with_value(old_station.data, ALICE) == []
     check_journal(old_station)
     after = csms.next_frame_number()

@@ -75,9 +75,9 @@ def variable_key(result: Payload) -> tuple[Any, ...]:
     )
 
 
-def get_variables(csms: Csms, *wanted: Payload) -> list[Payload]:
+def get_variables(csms: Csms, *items: Payload) -> list[Payload]:
     """GetVariables with at most as many items as allowed; returns the results."""
-    request = [{"component": item["component"], "variable": item["variable"]} for item in wanted]
+    request = [{"component": item["component"], "variable": item["variable"]} for item in items]
     results: list[Payload] = csms.call("GetVariables", {"getVariableData": request})[
         "getVariableResult"
     ]

@@ -41,8 +41,8 @@ def station(csms: Csms, short_directory: Path, authority: trustme.CA) -> Iterato
         station.start()
         wait_booted(station, csms)
         root = authority.cert_pem.bytes().decode()
-        asked = {"certificateType": "CSMSRootCertificate", "certificate": root}
-        assert csms.call("InstallCertificate", asked) == {"status": "Accepted"}
+        request = {"certificateType": "CSMSRootCertificate", "certificate": root}
+        assert csms.call("InstallCertificate", request) == {"status": "Accepted"}
         yield station
     finally:
         station.close()

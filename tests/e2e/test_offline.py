@@ -72,11 +72,11 @@ def wait_new_transaction(station: StationProcess, previous_id: str | None = None
     )
 
 
-@pytest.mark.parametrize("how", LINK_OUTAGES)
+@pytest.mark.parametrize("outage", LINK_OUTAGES)
 def test_a_session_from_the_cache_offline_is_delivered_completely_e04_e12(
-    how: str, station: StationProcess, csms: Csms
+    outage: str, station: StationProcess, csms: Csms
 ) -> None:
-    break_link, mend_link = LINK_OUTAGES[how]
+    break_link, mend_link = LINK_OUTAGES[outage]
     cache_id_token(station, csms)
     meter_before_wh = station.emulated_meter_wh(1)
     break_link(station, csms)
@@ -114,11 +114,11 @@ def test_an_unknown_id_token_offline_gets_no_energy_c15(
     assert station.read_emulated_evse(1)["contactor"] == "open"
 
 
-@pytest.mark.parametrize("how", LINK_OUTAGES)
+@pytest.mark.parametrize("outage", LINK_OUTAGES)
 def test_a_link_loss_during_a_transaction_loses_nothing_e11(
-    how: str, station: StationProcess, csms: Csms
+    outage: str, station: StationProcess, csms: Csms
 ) -> None:
-    break_link, mend_link = LINK_OUTAGES[how]
+    break_link, mend_link = LINK_OUTAGES[outage]
     meter_before_wh = station.emulated_meter_wh(1)
     authorize_and_plug_in(station)
     transaction_id = wait_charging(csms)

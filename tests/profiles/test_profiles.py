@@ -31,12 +31,20 @@ YES = [
 
 def test_the_certified_profile_answers_as_the_certificate() -> None:
     assert [
-        each for each in certificate_questions.OPTIONAL_FEATURES if CERTIFIED.supports(each)
+        question
+        for question in certificate_questions.OPTIONAL_FEATURES
+        if CERTIFIED.supports(question)
     ] == YES
     assert [
-        each for each in certificate_questions.ADDITIONAL_QUESTIONS if CERTIFIED.supports(each)
+        question
+        for question in certificate_questions.ADDITIONAL_QUESTIONS
+        if CERTIFIED.supports(question)
     ] == []
-    yes = [each for each in certificate_questions.HARDWARE_FEATURES if CERTIFIED.supports(each)]
+    yes = [
+        question
+        for question in certificate_questions.HARDWARE_FEATURES
+        if CERTIFIED.supports(question)
+    ]
     assert yes == ["HFS-2", "HFS-4", "HFS-8", "HFS-9", "HFS-10", "HFS-11", "HFS-12"]
 
 
@@ -62,7 +70,9 @@ def test_the_certified_numbers_and_lists() -> None:
     )
     assert CERTIFIED.certificate_answer("HFS-8") == 2
     assert CERTIFIED.certificate_answer("HFS-9") == ("Wi-Fi", "LTE", "Ethernet")
-    assert [[each.type for each in evse.connectors] for evse in CERTIFIED.evse] == [["cCCS1"]] * 2
+    assert [[connector.type for connector in evse.connectors] for evse in CERTIFIED.evse] == [
+        ["cCCS1"]
+    ] * 2
     assert CERTIFIED.measurands.tx_updated.supported == (
         "Current.Import",
         "Energy.Active.Import.Register",
@@ -91,7 +101,7 @@ def test_what_follows_from_the_certified_answers() -> None:
 def test_development_only_adds_to_the_same_hardware() -> None:
     assert DEVELOPMENT.hardware == CERTIFIED.hardware
     assert DEVELOPMENT.evse == CERTIFIED.evse
-    assert all(DEVELOPMENT.supports(each) for each in YES)
+    assert all(DEVELOPMENT.supports(question) for question in YES)
     assert DEVELOPMENT.transaction == CERTIFIED.transaction  # the certificate's defaults
     assert DEVELOPMENT.security_profiles == (1, 2, 3)
     for field in CERTIFIED.measurands.__struct_fields__:

@@ -551,7 +551,9 @@ class StoryChecks:
             f"E01.FR.14: open transactions on EVSEs {evse_ids}"
         )
         authorized_evse_ids = [
-            one.evse_id for one in after.authorizations.active if one.evse_id is not None
+            authorization.evse_id
+            for authorization in after.authorizations.active
+            if authorization.evse_id is not None
         ]
         assert len(authorized_evse_ids) == len(set(authorized_evse_ids)), (
             f"active authorizations on EVSEs {authorized_evse_ids}"

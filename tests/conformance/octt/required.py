@@ -91,7 +91,7 @@ def missing_of(product: Profile, rows: Iterable[Payload], *, writable: bool) -> 
     if not writable:
         required |= {(*name, 0, 0) for name in READ_ONLY_VARIABLES}
         required |= set(_infrastructure_variables(product))
-    missing = [".".join(filter(None, map(str, place))) for place in sorted(required - reported)]
+    missing = [".".join(filter(None, map(str, key))) for key in sorted(required - reported)]
     if not writable:
         names = {(component, variable) for component, variable, *_ in reported}
         missing += [

@@ -76,8 +76,8 @@ class Aftermath(msgspec.Struct):
 
 def make_original(directory: Path, *, checkpointed: bool = False) -> Original:
     """Make the original journal: most entries in the file (`checkpointed`) or in the log."""
-    kept = directory / "original"
-    kept.mkdir(parents=True)
+    copy = directory / "original"
+    copy.mkdir(parents=True)
     world: SimulatedWorld
 
     async def script() -> None:
@@ -95,7 +95,7 @@ def make_original(directory: Path, *, checkpointed: bool = False) -> Original:
             process.store.checkpoint()
         for name in NAMES:
             if (world._data_directory / name).exists():
-                shutil.copyfile(world._data_directory / name, kept / name)
+                shutil.copyfile(world._data_directory / name, copy / name)
 
     async def main() -> None:
         nonlocal world
@@ -105,10 +105,10 @@ def make_original(directory: Path, *, checkpointed: bool = False) -> Original:
         await world.run(script)
 
     run_simulation(main, 1)
-    assert list(verify(kept / JOURNAL_FILE)) == []
-    with Reader.open(kept / JOURNAL_FILE, event_registry()) as reader:
+    assert list(verify(copy / JOURNAL_FILE)) == []
+    with Reader.open(copy / JOURNAL_FILE, event_registry()) as reader:
         entries = list(reader.iter_entries())
-    return Original(kept, entries, undelivered_events(entries))
+    return Original(copy, entries, undelivered_events(entries))
 
 
 def undelivered_events(entries: Iterable[Entry]) -> list[tuple[int, str, int]]:

@@ -289,7 +289,9 @@ def _valid_objects(schema: Schema, part: Schema) -> st.SearchStrategy[Json]:
     )
     if part.get("additionalProperties") is False:
         return closed
-    return st.builds(lambda more, known: more | known, st.dictionaries(_TEXTS, _ANY_VALUES), closed)
+    return st.builds(
+        lambda more, declared: more | declared, st.dictionaries(_TEXTS, _ANY_VALUES), closed
+    )
 
 
 def example_payload(schema: Schema, part: Schema) -> Json:

@@ -155,11 +155,11 @@ def test_every_violation_of_a_schema_has_a_known_kind() -> None:
     codes = set()
     for message in MESSAGES:
         schema = schema_of(message)
-        for what, payload in invalid_payloads(schema, schema, seen):
+        for description, payload in invalid_payloads(schema, schema, seen):
             with pytest.raises(msgspec.ValidationError) as caught:
                 decode_message(message, _WRITER.encode(payload))
             code, description = describe_violation(caught.value)
-            assert not description.endswith("invalid value"), f"{message}: {what}"
+            assert not description.endswith("invalid value"), f"{message}: {description}"
             codes.add(code)
     assert codes == {TYPE, OCCURRENCE, PROPERTY, PROTOCOL}
 

@@ -112,15 +112,17 @@ class FrameRecord:
 
     def response_times(self) -> dict[str, ResponseTimes]:
         """Per action, how long the station took to answer the CALLs of the CSMS."""
-        asked = {frame.message_id: frame for frame in self.frames if _is_call(frame, False)}
-        took: dict[str, list[float]] = {}
+        pending = {frame.message_id: frame for frame in self.frames if _is_call(frame, False)}
+        seconds_by_action: dict[str, list[float]] = {}
         for frame in self.frames:
-            call = asked.pop(frame.message_id, None) if _is_response(frame, True) else None
+            call = pending.pop(frame.message_id, None) if _is_response(frame, True) else None
             if call is not None and call.action is not None:
-                took.setdefault(call.action, []).append(frame.monotonic_s - call.monotonic_s)
+                seconds_by_action.setdefault(call.action, []).append(
+                    frame.monotonic_s - call.monotonic_s
+                )
         return {
             action: ResponseTimes(len(seconds), min(seconds), fmean(seconds), max(seconds))
-            for action, seconds in took.items()
+            for action, seconds in seconds_by_action.items()
         }
 
     def _parse_text(self, text: str, connection: int, incoming: bool) -> Frame:

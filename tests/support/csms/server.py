@@ -214,9 +214,9 @@ class Csms:
         """Send a text (or bytes, as a binary frame) unchecked."""
         self._run_on_loop(self._send_raw(text))
 
-    def disturb_calls(self, action: str, **how: Any) -> Disturbance:
-        """Disturb the responses to later CALLs of an action; `how`: see `Disturbance`."""
-        disturbance = Disturbance(action, **how)
+    def disturb_calls(self, action: str, **options: Any) -> Disturbance:
+        """Disturb the responses to later CALLs of an action; `options`: see `Disturbance`."""
+        disturbance = Disturbance(action, **options)
         self.disturbances.append(disturbance)
         return disturbance
 

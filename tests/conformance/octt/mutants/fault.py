@@ -108,7 +108,7 @@ def patch_response(action: str, status: str) -> Patch:
 
         response: Any = ACTIONS[action].response
 
-        def handler(case: Any, call: Any, request: Any) -> Iterator[Any]:
+        def handler(ctx: Any, call: Any, request: Any) -> Iterator[Any]:
             yield call_result(call, response(status=status))
 
         replace_handler(decide.CALLS, action, lambda _: handler)
