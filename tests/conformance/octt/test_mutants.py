@@ -28,10 +28,10 @@ def test_every_mutant_has_a_description_of_its_own() -> None:
     assert len({*descriptions}) == len(descriptions)
 
 
-# Applies every patch, each in a forked process, and prints the mutants whose patch fails.
+# Applies every patch, each in a forked process, and prints the mutants with a patch that fails.
 APPLY_EVERY_PATCH = """
-import os, sys, traceback
-import station.cli
+import os, traceback
+import station.core.decide, station.runtime.app  # once, not in each process
 from tests.conformance.octt.mutants import MUTANTS
 
 for name, mutant in MUTANTS.items():

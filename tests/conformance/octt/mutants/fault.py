@@ -7,12 +7,11 @@ does not use it; `test_mutants.py` applies every patch.
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import msgspec
@@ -53,16 +52,16 @@ def _is_looked_up(module: ModuleType, name: str) -> bool:
 @cache
 def _names_used_in(module: ModuleType) -> frozenset[str]:
     """The names that functions of the module look up when they are called."""
-    tree = ast.parse(inspect.getsource(module))
-    functions = [
-        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    return frozenset(
-        node.id
-        for function in functions
-        for node in ast.walk(function)
-        if isinstance(node, ast.Name)
-    )
+    loader: Any = module.__loader__
+    return frozenset(_names_in_functions(loader.get_code(module.__name__)))
+
+
+def _names_in_functions(code: CodeType) -> Iterator[str]:
+    if code.co_flags & inspect.CO_OPTIMIZED:  # a function, not a module or a class
+        yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in_functions(constant)
 
 
 def _patch_payload(change: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any]:
