@@ -1,4 +1,4 @@
-"""The display: the bytes of the standard, what a text may not do, and how it is lost."""
+"""The display: bytes of the standard, control characters in texts, a lost display."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ async def test_a_new_text_replaces_the_old_at_once(
     assert terminal.screen == ["Ready", "", "", ""]
 
 
-async def test_a_message_cannot_steer_the_terminal(
+async def test_a_message_cannot_control_the_terminal(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     station, device = open_memory_line()
@@ -63,12 +63,12 @@ async def test_a_message_cannot_steer_the_terminal(
 
 @settings(deadline=None)
 @given(st.text())
-def test_no_text_holds_a_control_character_afterwards(text: str) -> None:
+def test_control_characters_are_removed_from_every_text(text: str) -> None:
     assert all(letter.isprintable() for letter in replace_control_characters(text))
     assert len(replace_control_characters(text)) == len(text)
 
 
-async def test_a_display_that_stops_answering_is_lost(
+async def test_a_display_that_stops_responding_is_lost(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     station, device = open_memory_line()
@@ -86,7 +86,7 @@ async def test_a_display_that_stops_answering_is_lost(
     assert 30 <= trio.current_time() <= 32
 
 
-async def test_a_display_that_cannot_answer_is_not_asked(
+async def test_a_display_that_cannot_respond_gets_no_requests(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     station, device = open_memory_line()

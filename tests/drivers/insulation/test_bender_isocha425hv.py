@@ -1,4 +1,4 @@
-"""The insulation monitor: its manual's bytes, its self-test, the ways it may lie."""
+"""The insulation monitor: bytes of the manual, self-test, invalid and frozen values."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -51,7 +51,7 @@ NO_VOLTAGE = MeasuredValue(None, 0, 0, 0, 76)
         ("03 03 08 49 4F 85 00 80 02 00 47 33 56", InsulationReading(850_000, 0, True, False)),
     ],
 )
-def test_a_value_reads_as_the_manual_says(answer: str, insulation: InsulationReading) -> None:
+def test_a_value_is_decoded_as_in_the_manual(answer: str, insulation: InsulationReading) -> None:
     parsed = decode_value(answer)
     assert to_insulation_reading(parsed, NO_VOLTAGE, parsed.test != 0) == insulation
 
@@ -73,13 +73,13 @@ def test_the_voltage_between_the_lines() -> None:
         (0xC94F, 0x8500, 0x0002, 0x0047),  # negative
     ],
 )
-def test_what_is_no_resistance_is_unknown(registers: tuple[int, ...]) -> None:
+def test_a_value_that_is_no_resistance_is_unknown(registers: tuple[int, ...]) -> None:
     assert to_insulation_reading(parse_value(registers), NO_VOLTAGE, False).resistance_ohm is None
 
 
 def test_a_lost_earth_is_a_device_error_with_code_102() -> None:
-    said = to_insulation_reading(parse_value((0, 0, 0x0202, 102)), NO_VOLTAGE, False)
-    assert (said.alarm, said.earth_lost) == (2, True)
+    reading = to_insulation_reading(parse_value((0, 0, 0x0202, 102)), NO_VOLTAGE, False)
+    assert (reading.alarm, reading.earth_lost) == (2, True)
 
 
 async def test_the_emulator_answers_with_the_bytes_of_the_manual() -> None:
@@ -103,7 +103,7 @@ async def test_the_emulator_answers_with_the_bytes_of_the_manual() -> None:
 
 
 class MonitorBench:
-    """A monitor on a line in memory and what was reported."""
+    """A monitor on a line in memory, and its reports."""
 
     def __init__(self, **settings: float) -> None:
         self.station, device = open_memory_line()
@@ -124,17 +124,17 @@ class MonitorBench:
 async def test_the_settings_are_written_and_verified(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench()
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench()
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(1)
-    sent = sent_frames(bay.station)
+    sent = sent_frames(bench.station)
     assert sent[:2] == ["03 03 26 48 00 0A 4F 71", "03 03 26 5C 00 06 0F 70"]
     assert "03 10 0B BD 00 01 02 00 FA 9E 9E" in sent
     assert "03 10 0B BF 00 01 02 00 64 1E D4" in sent
-    assert [bay.monitor.settings[register] for register in (3005, 3007, 3021, 3026)] == [
+    assert [bench.monitor.settings[register] for register in (3005, 3007, 3021, 3026)] == [
         *(250, 100, 3, 1)
     ]
-    assert bay.reports.all[:2] == [
+    assert bench.reports.all[:2] == [
         DeviceReady("Bender isoCHA425HV software 5.00"),
         InsulationReading(850_000, 0, False, False, Decimal("720.5")),
     ]
@@ -143,23 +143,23 @@ async def test_the_settings_are_written_and_verified(
 async def test_settings_that_are_right_are_not_written(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench()
-    bay.monitor.settings |= {3005: 250, 3007: 100, 3021: 3, 3026: 1}
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench()
+    bench.monitor.settings |= {3005: 250, 3007: 100, 3021: 3, 3026: 1}
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(10)
-    assert not [sent for sent in sent_frames(bay.station) if sent.startswith("03 10")]
+    assert not [sent for sent in sent_frames(bench.station) if sent.startswith("03 10")]
 
 
 @pytest.mark.parametrize("before", [(600, 120), (90, 50), (60, 15), (600, 400)])
 async def test_the_alarm_stays_below_the_prealarm_at_every_moment(
     autojump_clock: trio.testing.MockClock, before: tuple[int, int]
 ) -> None:
-    bay = MonitorBench()
-    bay.monitor.settings |= {3005: before[0], 3007: before[1]}
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench()
+    bench.monitor.settings |= {3005: before[0], 3007: before[1]}
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(1)
     prealarm, alarm = before
-    for sent in bay.station.sent:
+    for sent in bench.station.sent:
         if sent[:4] == b"\x03\x10\x0b\xbd":
             prealarm = int.from_bytes(sent[7:9], "big")
         if sent[:4] == b"\x03\x10\x0b\xbf":
@@ -176,99 +176,99 @@ def test_an_alarm_above_the_prealarm_is_a_wrong_setting() -> None:
 async def test_a_setting_that_is_not_kept_is_a_fault(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bay = MonitorBench()
-    monkeypatch.setattr(bay.monitor, "write_register", lambda address, value: None)
-    async with running_tasks(bay.slaves.run):
+    bench = MonitorBench()
+    monkeypatch.setattr(bench.monitor, "write_register", lambda address, value: None)
+    async with running_tasks(bench.slaves.run):
         with pytest.raises(InvalidResponse, match="setting 3005 is 600, wrote 250"):
-            await bay.run_driver()
-    assert bay.reports.all == []
+            await bench.run_driver()
+    assert bench.reports.all == []
 
 
 async def test_an_older_firmware_is_not_asked_for_the_fast_test(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench()
-    bay.monitor.software_version = 412
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench()
+    bench.monitor.software_version = 412
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(1)
         began = trio.current_time()
-        bay.driver.start_self_test()
+        bench.driver.start_self_test()
         await trio.sleep(0.2)
-        assert bay.last_insulation().self_test_running
-        while bay.last_insulation().self_test_running:
+        assert bench.last_insulation().self_test_running
+        while bench.last_insulation().self_test_running:
             await trio.sleep(0.05)
-    assert bay.monitor.settings[3021] == 2
+    assert bench.monitor.settings[3021] == 2
     assert 3.0 <= trio.current_time() - began <= 3.8
 
 
-async def test_the_pace_follows_the_session(autojump_clock: trio.testing.MockClock) -> None:
-    bay = MonitorBench()
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+async def test_the_interval_follows_the_session(autojump_clock: trio.testing.MockClock) -> None:
+    bench = MonitorBench()
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(20)
-        idle = len(bay.reports.reports_of(InsulationReading))
-        bay.driver.interval_s = 0.5
+        idle = len(bench.reports.reports_of(InsulationReading))
+        bench.driver.interval_s = 0.5
         await trio.sleep(2)
-        bay.reports.clear()
+        bench.reports.clear()
         await trio.sleep(20)
     assert 9 <= idle <= 11
-    assert 38 <= len(bay.reports.reports_of(InsulationReading)) <= 41
+    assert 38 <= len(bench.reports.reports_of(InsulationReading)) <= 41
 
 
 async def test_a_self_test_begins_at_once_and_ends_in_a_second_in_fast_mode(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench()
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench()
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(3.1)
-        bay.reports.clear()
-        bay.driver.start_self_test()
+        bench.reports.clear()
+        bench.driver.start_self_test()
         await trio.sleep(1.8)
-    assert "03 10 1F 45 00 01 02 54 45 A0 57" in sent_frames(bay.station)
-    told = [said.self_test_running for said in bay.reports.reports_of(InsulationReading)]
-    assert told[0]
-    assert not told[-1]
-    assert bay.last_insulation().alarm == 0
+    assert "03 10 1F 45 00 01 02 54 45 A0 57" in sent_frames(bench.station)
+    testing = [report.self_test_running for report in bench.reports.reports_of(InsulationReading)]
+    assert testing[0]
+    assert not testing[-1]
+    assert bench.last_insulation().alarm == 0
 
 
 async def test_a_failed_self_test_ends_in_a_device_error(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench()
-    bay.monitor.test_fails = True
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench()
+    bench.monitor.test_fails = True
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(1)
-        bay.driver.start_self_test()
+        bench.driver.start_self_test()
         await trio.sleep(3)
-    assert (bay.last_insulation().self_test_running, bay.last_insulation().alarm) == (False, 2)
+    assert (bench.last_insulation().self_test_running, bench.last_insulation().alarm) == (False, 2)
 
 
 async def test_a_self_test_that_has_not_begun_is_no_passed_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench()
-    async with running_tasks(bay.slaves.run):
+    bench = MonitorBench()
+    async with running_tasks(bench.slaves.run):
 
         async def order() -> None:
             await trio.sleep(1)
-            bay.monitor.fast_test_s = 0.0
-            bay.reports.clear()
-            bay.driver.start_self_test()
+            bench.monitor.fast_test_s = 0.0
+            bench.reports.clear()
+            bench.driver.start_self_test()
 
         async with running_tasks(order):
             with pytest.raises(InvalidResponse, match="self-test did not begin"):
-                await bay.run_driver()
-    assert all(said.self_test_running for said in bay.reports.reports_of(InsulationReading))
+                await bench.run_driver()
+    assert all(reading.self_test_running for reading in bench.reports.reports_of(InsulationReading))
 
 
 async def test_a_self_test_without_end_is_a_fault(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench()
-    bay.monitor.fast_test_s = 3600
-    async with running_tasks(bay.slaves.run):
-        bay.driver.start_self_test()
+    bench = MonitorBench()
+    bench.monitor.fast_test_s = 3600
+    async with running_tasks(bench.slaves.run):
+        bench.driver.start_self_test()
         with pytest.raises(InvalidResponse, match="self-test is not over after 30"):
-            await bay.run_driver()
+            await bench.run_driver()
 
 
 @pytest.mark.parametrize(
@@ -277,121 +277,121 @@ async def test_a_self_test_without_end_is_a_fault(
 async def test_the_alarm_follows_the_limits(
     autojump_clock: trio.testing.MockClock, resistance_ohm: float, alarm: int
 ) -> None:
-    bay = MonitorBench()
-    bay.monitor.resistance_ohm = resistance_ohm
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench()
+    bench.monitor.resistance_ohm = resistance_ohm
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(1)
-    assert (bay.last_insulation().resistance_ohm, bay.last_insulation().alarm) == (
+    assert (bench.last_insulation().resistance_ohm, bench.last_insulation().alarm) == (
         resistance_ohm,
         alarm,
     )
 
 
 async def test_faults_of_its_own_are_reported(autojump_clock: trio.testing.MockClock) -> None:
-    bay = MonitorBench()
-    bay.driver.interval_s = 0.5
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench()
+    bench.driver.interval_s = 0.5
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(1)
-        bay.monitor.device_error = True
+        bench.monitor.device_error = True
         await trio.sleep(1)
-        assert (bay.last_insulation().alarm, bay.last_insulation().earth_lost) == (2, False)
-        bay.monitor.device_error, bay.monitor.earth_lost = False, True
+        assert (bench.last_insulation().alarm, bench.last_insulation().earth_lost) == (2, False)
+        bench.monitor.device_error, bench.monitor.earth_lost = False, True
         await trio.sleep(1)
-        assert (bay.last_insulation().alarm, bay.last_insulation().earth_lost) == (2, True)
-        bay.monitor.earth_lost, bay.monitor.alarm = False, 4
+        assert (bench.last_insulation().alarm, bench.last_insulation().earth_lost) == (2, True)
+        bench.monitor.earth_lost, bench.monitor.alarm = False, 4
         await trio.sleep(1)
-        assert bay.last_insulation().alarm == 4
-        bay.monitor.settings[3026] = 0
+        assert bench.last_insulation().alarm == 4
+        bench.monitor.settings[3026] = 0
         await trio.sleep(1)
-        assert bay.last_insulation().resistance_ohm is None
+        assert bench.last_insulation().resistance_ohm is None
 
 
 async def test_three_lost_polls_are_a_lost_monitor_within_two_seconds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench()
-    bay.driver.interval_s = 0.5
-    async with running_tasks(bay.slaves.run):
+    bench = MonitorBench()
+    bench.driver.interval_s = 0.5
+    async with running_tasks(bench.slaves.run):
 
         async def fall_silent() -> None:
             await trio.sleep(5)
-            bay.monitor.faults.silent = True
+            bench.monitor.faults.silent = True
 
         async with running_tasks(fall_silent):
             with pytest.raises(NoResponse, match="insulation monitor 3 on memory: 3 polls lost"):
-                await bay.run_driver()
+                await bench.run_driver()
     assert trio.current_time() - 5 < 2
 
 
 async def test_two_lost_polls_are_not_yet_a_fault(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench()
-    bay.driver.interval_s = 0.5
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench()
+    bench.driver.interval_s = 0.5
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         for _ in range(3):
             await trio.sleep(3.01)
-            bay.monitor.faults.silent = True
+            bench.monitor.faults.silent = True
             await trio.sleep(0.8)
-            bay.monitor.faults.silent = False
-        bay.reports.clear()
+            bench.monitor.faults.silent = False
+        bench.reports.clear()
         await trio.sleep(2)
-    assert bay.last_insulation().resistance_ohm == 850_000
+    assert bench.last_insulation().resistance_ohm == 850_000
 
 
-async def test_a_value_may_stand_still_during_a_self_test(
+async def test_a_value_may_stay_unchanged_during_a_self_test(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench()
-    bay.monitor.fast_test_s = 20
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench()
+    bench.monitor.fast_test_s = 20
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(3)
-        bay.driver.start_self_test()
+        bench.driver.start_self_test()
         await trio.sleep(0.5)
-        bay.monitor.frozen = True
+        bench.monitor.frozen = True
         await trio.sleep(19)
-        assert bay.last_insulation().self_test_running
-        bay.monitor.frozen = False
+        assert bench.last_insulation().self_test_running
+        bench.monitor.frozen = False
         await trio.sleep(3)
-        assert not bay.last_insulation().self_test_running
+        assert not bench.last_insulation().self_test_running
 
 
 async def test_a_refusing_monitor_is_lost_too(autojump_clock: trio.testing.MockClock) -> None:
-    bay = MonitorBench()
-    async with running_tasks(bay.slaves.run):
+    bench = MonitorBench()
+    async with running_tasks(bench.slaves.run):
 
         async def refuse() -> None:
             await trio.sleep(5)
-            bay.monitor.faults.exception = modbus_rtu.ExceptionCode.DEVICE_FAILURE
+            bench.monitor.faults.exception = modbus_rtu.ExceptionCode.DEVICE_FAILURE
 
         async with running_tasks(refuse):
             with pytest.raises(CommandRefused, match="3 polls lost"):
-                await bay.run_driver()
+                await bench.run_driver()
 
 
 async def test_a_frozen_value_is_a_fault(autojump_clock: trio.testing.MockClock) -> None:
-    bay = MonitorBench()
-    async with running_tasks(bay.slaves.run):
+    bench = MonitorBench()
+    async with running_tasks(bench.slaves.run):
 
         async def freeze() -> None:
             await trio.sleep(5)
-            bay.monitor.frozen = True
+            bench.monitor.frozen = True
 
         async with running_tasks(freeze):
             with pytest.raises(InvalidResponse, match="value not updated"):
-                await bay.run_driver()
+                await bench.run_driver()
     assert 15 < trio.current_time() < 20
 
 
-async def test_a_model_without_update_counter_may_stand_still(
+async def test_a_model_without_update_counter_may_stay_unchanged(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    bay = MonitorBench(frozen_after_s=0)
-    bay.monitor.frozen = True
-    async with running_tasks(bay.slaves.run, bay.run_driver):
+    bench = MonitorBench(frozen_after_s=0)
+    bench.monitor.frozen = True
+    async with running_tasks(bench.slaves.run, bench.run_driver):
         await trio.sleep(60)
-    assert len(bay.reports.reports_of(InsulationReading)) >= 29
-    assert not [sent for sent in sent_frames(bay.station) if sent.startswith("03 03 04 08")]
+    assert len(bench.reports.reports_of(InsulationReading)) >= 29
+    assert not [sent for sent in sent_frames(bench.station) if sent.startswith("03 03 04 08")]
 
 
 async def test_two_monitors_on_a_pty(tmp_path: Path) -> None:
@@ -399,10 +399,10 @@ async def test_two_monitors_on_a_pty(tmp_path: Path) -> None:
     first, second = ReportLog(), ReportLog()
     with Pty(tmp_path / "insulation") as device:
         bus = ModbusMaster(device.path, baud=19_200, parity="E", pause_ms=1)
-        one = BenderIsoCha425hv(bus, interval_s=0.1)
-        two = BenderIsoCha425hv(bus, address=4, interval_s=0.1)
+        driver_1 = BenderIsoCha425hv(bus, interval_s=0.1)
+        driver_2 = BenderIsoCha425hv(bus, address=4, interval_s=0.1)
         async with running_tasks(ModbusSlaveBus(device, {3: good, 4: bad}).run):
-            async with running_tasks(lambda: one.run(first), lambda: two.run(second)):
+            async with running_tasks(lambda: driver_1.run(first), lambda: driver_2.run(second)):
                 await wait_until(
                     lambda: (
                         first.reports_of(InsulationReading) and second.reports_of(InsulationReading)
@@ -410,7 +410,7 @@ async def test_two_monitors_on_a_pty(tmp_path: Path) -> None:
                 )
             device.unplug()
             with pytest.raises(PortLost):
-                await one.run(first)
+                await driver_1.run(first)
         bus.close()
     assert first.last_report(InsulationReading).resistance_ohm == 1_000_000
     assert second.last_report(InsulationReading) == InsulationReading(

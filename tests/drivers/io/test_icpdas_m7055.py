@@ -1,4 +1,4 @@
-"""The I/O module: its manual's bytes, its cycle, its watchdog."""
+"""The I/O module: bytes of the manual, cycle, watchdog."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ SET_UP = [
 
 
 class IoBench:
-    """A module on a line in memory and what was reported."""
+    """A module on a line in memory, and its reports."""
 
     def __init__(self, inputs: int = 0x8D) -> None:
         self.station, self.device = open_memory_line()
@@ -127,8 +127,8 @@ async def test_a_changed_output_does_not_wait_for_the_cycle(
         assert cabinet.module.outputs == 1 << GREEN
 
 
-@pytest.mark.timeout(20)  # a driver that spins lets no virtual time pass
-async def test_an_output_that_was_changed_and_changed_back_keeps_nobody_busy(
+@pytest.mark.timeout(20)  # in a busy loop no virtual time passes
+async def test_an_output_that_was_changed_and_changed_back_causes_no_busy_loop(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     cabinet = IoBench()
@@ -181,7 +181,7 @@ async def test_three_missed_cycles_are_a_lost_module_and_its_watchdog_opens(
         async with running_tasks(fall_silent):
             with pytest.raises(NoResponse, match="I/O module 5 on memory: 3 cycles missed"):
                 await cabinet.run_driver()
-        assert trio.current_time() - 1.2 < 0.7  # with the last word that nobody hears
+        assert trio.current_time() - 1.2 < 0.7  # with the last write, which has no response
         assert cabinet.module.driven_outputs == 0b1
         assert cabinet.io.outputs == 0
         await trio.sleep(1.8)
@@ -248,7 +248,7 @@ async def test_a_module_that_lost_power_is_set_up_again_with_its_power_outputs_o
     assert len(cabinet.reports.reports_of(DeviceReady)) == 1
 
 
-async def test_a_driver_that_starts_closes_nothing_that_was_wanted_before(
+async def test_a_driver_that_starts_closes_nothing_that_was_ordered_before(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     cabinet = IoBench()
@@ -286,7 +286,7 @@ async def test_a_fired_watchdog_is_reported_and_stays_until_cleared_by_order(
         assert cabinet.module.outputs == 1 << CONTACTORS | 1 << GREEN
 
 
-async def test_the_watchdog_proves_itself(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_watchdog_test_passes(autojump_clock: trio.testing.MockClock) -> None:
     cabinet = IoBench()
     async with running_tasks(cabinet.slaves.run, cabinet.run_driver):
         await trio.sleep(1)
@@ -359,7 +359,7 @@ async def test_power_on_and_safe_values_survive_a_reboot() -> None:
     assert [module.handle_request(fresh)[3] for _ in range(2)] == [1, 0]
 
 
-async def test_latches_remember_an_input_that_moved() -> None:
+async def test_latches_keep_an_input_that_moved() -> None:
     module = EmulatedM7055(inputs=0b1)
     module.handle_request(modbus_rtu.read_coils(5, 0x20, 8))
     module.inputs = 0b10
@@ -387,7 +387,7 @@ async def test_two_modules_on_a_pty_keep_their_cycle(tmp_path: Path) -> None:
         async with running_tasks(ModbusSlaveBus(device, {5: first, 6: second}).run):
             async with running_tasks(lambda: a.run(reports), lambda: b.run(reports)):
                 await wait_until(
-                    lambda: {said.unit for said in reports.reports_of(DigitalInputs)} == {5, 6}
+                    lambda: {report.unit for report in reports.reports_of(DigitalInputs)} == {5, 6}
                 )
                 b.outputs = 0x80
                 await wait_until(lambda: second.outputs == 0x80)
@@ -397,5 +397,5 @@ async def test_two_modules_on_a_pty_keep_their_cycle(tmp_path: Path) -> None:
             with pytest.raises(PortLost):
                 await a.run(reports)
         bus.close()
-    last = {said.unit: said.bits for said in reports.reports_of(DigitalInputs)}
+    last = {report.unit: report.bits for report in reports.reports_of(DigitalInputs)}
     assert last == {5: 0x01, 6: 0x80}

@@ -1,4 +1,4 @@
-"""The meter: its manual's numbers, its driver, its emulator."""
+"""The Acrel meter: numbers of the manual, driver, emulator."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -49,7 +49,7 @@ READING = MeterReading(
 
 
 def meter_of_manual() -> EmulatedAcrel:
-    """The meter whose telegrams the manual's numbers give."""
+    """A meter with the values of the manual's telegrams."""
     meter = EmulatedAcrel(
         voltage_v=Decimal("720.5"),
         current_a=Decimal(250),
@@ -131,7 +131,7 @@ async def test_the_emulator_integrates_power_both_ways(
     assert (str(reading.current_a), str(reading.power_w)) == ("-9.0", "-3600")
 
 
-async def test_two_meters_on_one_line_are_polled_each_at_its_own_pace(
+async def test_two_meters_on_one_line_are_polled_each_at_its_own_interval(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bus, slaves, _ = bus_with_units(

@@ -282,7 +282,7 @@ async def test_its_requests_use_the_configured_function(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"energy": None}, "energy wants a table, got nothing"),
+        ({"energy": None}, "energy needs a table, got nothing"),
         ({"voltage": {"register": 0}}, "voltage type is missing"),
         (
             {"voltage": {"regster": 0, "type": "int16"}},

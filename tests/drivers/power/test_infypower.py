@@ -66,28 +66,28 @@ async def open_bench(*, set_up: bool = True) -> AsyncIterator[CabinetBench]:
         nursery.cancel_scope.cancel()
 
 
-async def test_first_everything_is_switched_off_then_learnt(
+async def test_everything_is_switched_off_before_modules_are_read(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
-        assert it.bus.sent_texts()[:3] == [
+    async with open_bench() as bench:
+        assert bench.bus.sent_texts()[:3] == [
             OFF_ALL,
             "02823FF0#0000000000000000",
             "028400F0#0000000000000000",
         ]
-        assert it.driver.module_count == 12
-        assert {report.address for report in it.reports_of(ModuleLimits)} == set(range(12))
-        assert [module.group for module in it.cabinet.modules] == [1] * 6 + [2] * 6
-        group = it.driver.group_limits[2]
+        assert bench.driver.module_count == 12
+        assert {report.address for report in bench.reports_of(ModuleLimits)} == set(range(12))
+        assert [module.group for module in bench.cabinet.modules] == [1] * 6 + [2] * 6
+        group = bench.driver.group_limits[2]
         assert group.addresses == (6, 7, 8, 9, 10, 11)
         assert (group.voltage_max_v, group.voltage_min_v) == (1000, 150)
         assert (group.current_max_ma, group.power_w) == (600_000, 180_000)
 
 
-async def test_one_command_leaves_every_50_ms(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
+async def test_one_command_is_sent_every_50_ms(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_bench() as bench:
         await trio.sleep(3)
-        times = [at for at, _ in it.bus.sent]
+        times = [at for at, _ in bench.bus.sent]
         gaps = [after - before for before, after in pairwise(times)]
         assert min(gaps) >= 0.05 - 1e-9
 
@@ -95,158 +95,160 @@ async def test_one_command_leaves_every_50_ms(autojump_clock: trio.testing.MockC
 async def test_a_groups_output_is_at_most_200_ms_old(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
-        it.driver.set_group(1, 720_500, 250_000, True)
+    async with open_bench() as bench:
+        bench.driver.set_group(1, 720_500, 250_000, True)
         await trio.sleep(1)
         since = trio.current_time()
         await trio.sleep(5)
         for group in (READ_1, READ_2):
-            times = it.bus.sent_times(group, since)
+            times = bench.bus.sent_times(group, since)
             assert max(b - a for a, b in pairwise(times)) <= 0.2 + 1e-9
-        settled = [report.group for report in it.reports_of(GroupOutput)]
+        settled = [report.group for report in bench.reports_of(GroupOutput)]
         assert {1, 2} <= set(settled)
 
 
-async def test_an_order_leaves_in_the_next_slots_and_is_repeated_every_second(
+async def test_an_order_is_sent_in_the_next_slots_and_repeated_every_second(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
+    async with open_bench() as bench:
         await trio.sleep(1)
         ordered = trio.current_time()
-        it.driver.set_group(1, 720_500, 250_000, True)
+        bench.driver.set_group(1, 720_500, 250_000, True)
         await trio.sleep(5)
-        sets, switches = it.bus.sent_times(SET_1, ordered), it.bus.sent_times(ON_1, ordered)
+        sets, switches = bench.bus.sent_times(SET_1, ordered), bench.bus.sent_times(ON_1, ordered)
         assert sets[0] - ordered <= 0.1
         assert sets[0] < switches[0] <= ordered + 0.2
         for times in (sets, switches):
             assert len(times) >= 5
             assert max(b - a for a, b in pairwise(times)) <= 1.3
-        assert all(module.on for module in it.cabinet.modules_on_evse(1))
-        assert {module.set_current_ma for module in it.cabinet.modules_on_evse(1)} == {250_000 // 6}
+        assert all(module.on for module in bench.cabinet.modules_on_evse(1))
+        assert {module.set_current_ma for module in bench.cabinet.modules_on_evse(1)} == {
+            250_000 // 6
+        }
 
 
 async def test_off_waits_for_no_slot(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
-        it.driver.set_group(1, 720_500, 250_000, True)
+    async with open_bench() as bench:
+        bench.driver.set_group(1, 720_500, 250_000, True)
         await trio.sleep(1.013)
         ordered = trio.current_time()
-        it.driver.set_group(1, 0, 0, False)
+        bench.driver.set_group(1, 0, 0, False)
         await trio.testing.wait_all_tasks_blocked()
-        assert it.bus.sent_times(OFF_1, ordered) == [ordered]
-        assert not any(module.on for module in it.cabinet.modules_on_evse(1))
+        assert bench.bus.sent_times(OFF_1, ordered) == [ordered]
+        assert not any(module.on for module in bench.cabinet.modules_on_evse(1))
 
 
-async def test_off_does_not_wait_for_an_answer_that_never_comes(
+async def test_off_does_not_wait_for_a_missing_response(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
-        it.driver.set_group(1, 720_500, 250_000, True)
+    async with open_bench() as bench:
+        bench.driver.set_group(1, 720_500, 250_000, True)
         await trio.sleep(1)
-        it.bus.nodes.clear()
+        bench.bus.nodes.clear()
         await trio.sleep(0.123)
         ordered = trio.current_time()
-        it.driver.switch_all_off()
+        bench.driver.switch_all_off()
         await trio.testing.wait_all_tasks_blocked()
-        assert it.bus.sent_times(OFF_1, ordered) == [ordered]
+        assert bench.bus.sent_times(OFF_1, ordered) == [ordered]
 
 
 @pytest.mark.parametrize("pause_ms", range(0, 300, 10))
 async def test_on_never_follows_an_off_that_came_after_it(
     autojump_clock: trio.testing.MockClock, pause_ms: int
 ) -> None:
-    async with open_bench() as it:
-        it.driver.set_group(1, 720_500, 250_000, True)
+    async with open_bench() as bench:
+        bench.driver.set_group(1, 720_500, 250_000, True)
         await trio.sleep(pause_ms / 1000)
-        so_far = len(it.bus.sent)
-        it.driver.set_group(1, 0, 0, False)
+        so_far = len(bench.bus.sent)
+        bench.driver.set_group(1, 0, 0, False)
         await trio.sleep(3)
-        switches = [text for text in it.bus.sent_texts()[so_far:] if text in (ON_1, OFF_1)]
+        switches = [text for text in bench.bus.sent_texts()[so_far:] if text in (ON_1, OFF_1)]
         off = switches.index(OFF_1)
-        assert off <= 1  # one that was leaving at this very moment is ahead of it
+        assert off <= 1  # an order that was being sent at this moment comes first
         assert ON_1 not in switches[off:]
-        assert not any(module.on for module in it.cabinet.modules)
+        assert not any(module.on for module in bench.cabinet.modules)
 
 
-async def test_more_than_the_modules_can_is_cut(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
-        it.driver.set_group(1, 1_200_000, 900_000, True)
+async def test_an_order_above_the_limits_is_reduced(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_bench() as bench:
+        bench.driver.set_group(1, 1_200_000, 900_000, True)
         await trio.sleep(1)
         assert {
             (module.set_voltage_mv, module.set_current_ma)
-            for module in it.cabinet.modules_on_evse(1)
+            for module in bench.cabinet.modules_on_evse(1)
         } == {(1_000_000, 100_000)}
-        assert it.reports_of(OrderRefused) == []
+        assert bench.reports_of(OrderRefused) == []
 
 
 async def test_a_refused_order_is_reported(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
-        it.driver.set_group(2, 100_000, 10_000, True)  # below the modules' 150 V
+    async with open_bench() as bench:
+        bench.driver.set_group(2, 100_000, 10_000, True)  # below the modules' 150 V
         await trio.sleep(0.5)
-        assert OrderRefused(2, True, wire.Command.SET_OUTPUT, 3) in it.reports_of(OrderRefused)
+        assert OrderRefused(2, True, wire.Command.SET_OUTPUT, 3) in bench.reports_of(OrderRefused)
 
 
-async def test_a_module_is_silent_after_5_answers_and_gone_after_15_s(
+async def test_a_module_is_silent_after_5_responses_and_lost_after_15_s(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
+    async with open_bench() as bench:
         await trio.sleep(5)
-        it.cabinet.modules[3].silent = True
+        bench.cabinet.modules[3].silent = True
         silenced = trio.current_time()
-        before = it.driver.modules[3].last_response_at
+        before = bench.driver.modules[3].last_response_at
         await trio.sleep(14 - (silenced - before))
-        assert it.reports_of(ModuleSilent) == [ModuleSilent(3, lost=False)]
-        assert it.driver.group_limits[1].current_max_ma == 600_000
+        assert bench.reports_of(ModuleSilent) == [ModuleSilent(3, lost=False)]
+        assert bench.driver.group_limits[1].current_max_ma == 600_000
         await trio.sleep(4)
-        assert it.reports_of(ModuleSilent) == [
+        assert bench.reports_of(ModuleSilent) == [
             ModuleSilent(3, lost=False),
             ModuleSilent(3, lost=True),
         ]
-        assert it.driver.group_limits[1].current_max_ma == 500_000
+        assert bench.driver.group_limits[1].current_max_ma == 500_000
 
 
 async def test_a_module_that_lost_its_power_gets_its_group_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
+    async with open_bench() as bench:
         await trio.sleep(5)
-        it.cabinet.modules[7].reset_after_power_loss()
-        assert it.cabinet.modules[7].group == 0
+        bench.cabinet.modules[7].reset_after_power_loss()
+        assert bench.cabinet.modules[7].group == 0
         await trio.sleep(5)
-        assert it.cabinet.modules[7].group == 2
+        assert bench.cabinet.modules[7].group == 2
 
 
 async def test_a_group_that_falls_silent_is_switched_off_and_reported(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
-        it.driver.set_group(1, 720_500, 250_000, True)
+    async with open_bench() as bench:
+        bench.driver.set_group(1, 720_500, 250_000, True)
         await trio.sleep(2)
-        it.bus.nodes.clear()
+        bench.bus.nodes.clear()
         cut = trio.current_time()
         await trio.sleep(4)
-        assert it.reports_of(GroupSilent) == [GroupSilent(1)]
-        offs = it.bus.sent_times(OFF_1, cut)
+        assert bench.reports_of(GroupSilent) == [GroupSilent(1)]
+        offs = bench.bus.sent_times(OFF_1, cut)
         assert 0.99 <= offs[0] - cut <= 1.3
         assert len(offs) >= 2  # and again, for when the bus comes back
 
 
-async def test_orders_are_forgotten_when_the_driver_ends_and_all_is_off(
+async def test_orders_are_discarded_when_the_driver_ends_and_all_is_off(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
-        it.driver.set_group(1, 720_500, 250_000, True)
+    async with open_bench() as bench:
+        bench.driver.set_group(1, 720_500, 250_000, True)
         await trio.sleep(1)
-    assert it.bus.sent_texts()[-1] == OFF_ALL
-    assert not any(module.on for module in it.cabinet.modules)
-    assert not it.driver.ready.is_set()
+    assert bench.bus.sent_texts()[-1] == OFF_ALL
+    assert not any(module.on for module in bench.cabinet.modules)
+    assert not bench.driver.ready.is_set()
 
 
 async def test_states_are_reported_by_class(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
-        it.cabinet.modules[0].injected_bits |= {"over_temperature", "load_sharing"}
-        it.cabinet.modules[0].temperature_c = -7
+    async with open_bench() as bench:
+        bench.cabinet.modules[0].injected_bits |= {"over_temperature", "load_sharing"}
+        bench.cabinet.modules[0].temperature_c = -7
         await trio.sleep(4)
-        last = [report for report in it.reports_of(ModuleState) if report.address == 0][-1]
+        last = [report for report in bench.reports_of(ModuleState) if report.address == 0][-1]
         assert last == ModuleState(
             address=0,
             group=1,
@@ -258,14 +260,14 @@ async def test_states_are_reported_by_class(autojump_clock: trio.testing.MockClo
 
 
 async def test_barcode_and_mains_are_read_once(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
+    async with open_bench() as bench:
         await trio.sleep(20)
-        assert it.driver.modules[5].barcode == "081807123451V1704"
-        assert it.driver.modules[5].ac_decivolt == (4800, 4812, 4795)
-        assert len(it.bus.sent_times("028B05F0")) == 1
+        assert bench.driver.modules[5].barcode == "081807123451V1704"
+        assert bench.driver.modules[5].ac_decivolt == (4800, 4812, 4795)
+        assert len(bench.bus.sent_times("028B05F0")) == 1
 
 
-async def test_an_empty_cabinet_is_no_answer(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_empty_cabinet_is_a_fault(autojump_clock: trio.testing.MockClock) -> None:
     bus = BenchBus()
     driver = InfypowerModules(bus.line)
     async with trio.open_nursery() as nursery:
@@ -275,7 +277,7 @@ async def test_an_empty_cabinet_is_no_answer(autojump_clock: trio.testing.MockCl
         nursery.cancel_scope.cancel()
 
 
-async def test_a_lost_bus_is_a_port_gone(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_lost_bus_is_a_lost_port(autojump_clock: trio.testing.MockClock) -> None:
     bus = BenchBus()
     bus.nodes.append(EmulatedCabinet(bus.inject_frame, trio.current_time))
     driver = InfypowerModules(bus.line)
@@ -297,7 +299,7 @@ async def _lose_after(bus: BenchBus, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("order", [(-1, 0), (0, -1)])
-async def test_a_negative_order_is_a_mistake(order: tuple[int, int]) -> None:
+async def test_a_negative_order_is_refused(order: tuple[int, int]) -> None:
     driver = InfypowerModules(BenchBus().line)
     with pytest.raises(ValueError, match="group 1"):
         driver.set_group(1, *order, on=True)
@@ -305,15 +307,15 @@ async def test_a_negative_order_is_a_mistake(order: tuple[int, int]) -> None:
         driver.set_group(3, 0, 0, on=False)
 
 
-# --- the emulated modules themselves -------------------------------------------------------------
+# --- The emulated modules -----------------------------------------------------------------------
 
 
 async def test_modules_left_alone_for_10_s_switch_off_until_ordered_on(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    said: list[str] = []
+    sent: list[str] = []
     cabinet = EmulatedCabinet(
-        lambda frame: said.append(str(frame)), trio.current_time, start_up_s=0
+        lambda frame: sent.append(str(frame)), trio.current_time, start_up_s=0
     )
     cabinet.on_frame(wire.switch_output(wire.ALL_MODULES, on=True).can_frame)
     await trio.sleep(9.9)
@@ -331,13 +333,13 @@ async def test_modules_left_alone_for_10_s_switch_off_until_ordered_on(
 async def test_the_first_seconds_after_power_on_answer_starting_up(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    said: list[str] = []
-    cabinet = EmulatedCabinet(lambda frame: said.append(str(frame)), trio.current_time)
+    sent: list[str] = []
+    cabinet = EmulatedCabinet(lambda frame: sent.append(str(frame)), trio.current_time)
     cabinet.on_frame(wire.set_module(0, 320_000, 10_000).can_frame)
-    assert said == ["1E9CF000#0000000000000000"]
+    assert sent == ["1E9CF000#0000000000000000"]
     await trio.sleep(3)
     cabinet.on_frame(wire.set_module(0, 320_000, 10_000).can_frame)
-    assert said[-1] == "029CF000#0004E20000002710"
+    assert sent[-1] == "029CF000#0004E20000002710"
 
 
 @pytest.mark.parametrize(
@@ -354,16 +356,16 @@ async def test_the_first_seconds_after_power_on_answer_starting_up(
         ("028600F0#0000000000000000", ["0286F000#12C012CC12BB0000"]),
         ("02BE00F0#0000000000000000", ["0ABEF000#0000000000000000"]),
         ("02DB01F0#0001388000000000", ["0EDBF001#0000000000000000"]),
-        ("028920F0#0000000000000000", []),  # nobody has address 0x20
+        ("028920F0#0000000000000000", []),  # no module has address 0x20
         ("02893FF0#00", []),
     ],
 )
-async def test_the_emulated_modules_answer_as_the_vendor_writes(
+async def test_the_emulated_modules_respond_as_the_document_states(
     asked: str, answer: list[str]
 ) -> None:
-    said: list[str] = []
+    sent: list[str] = []
     cabinet = EmulatedCabinet(
-        lambda frame: said.append(str(frame)), trio.current_time, start_up_s=0
+        lambda frame: sent.append(str(frame)), trio.current_time, start_up_s=0
     )
     for module in cabinet.modules:
         module.group = module.evse_id
@@ -371,21 +373,21 @@ async def test_the_emulated_modules_answer_as_the_vendor_writes(
         module.current_ma = 41_700
     cabinet.modules[0].current_ma = 41_500
     cabinet.on_frame(parse_frame(asked))
-    assert said == answer
+    assert sent == answer
 
 
-async def test_everyone_in_a_group_answers_the_state_for_himself() -> None:
-    said: list[str] = []
+async def test_each_module_of_a_group_reports_its_own_state() -> None:
+    sent: list[str] = []
     cabinet = EmulatedCabinet(
-        lambda frame: said.append(str(frame)), trio.current_time, start_up_s=0
+        lambda frame: sent.append(str(frame)), trio.current_time, start_up_s=0
     )
     for module in cabinet.modules:
         module.group = module.evse_id
     cabinet.on_frame(wire.read_data(wire.Command.STATE, 1, is_group=True).can_frame)
-    assert [text[:8] for text in said] == [f"02C4F0{address:02X}" for address in range(6)]
+    assert [text[:8] for text in sent] == [f"02C4F0{address:02X}" for address in range(6)]
 
 
-async def test_a_new_run_knows_no_order_of_the_last(
+async def test_a_new_run_has_no_order_of_the_previous_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bus = BenchBus()
@@ -394,7 +396,7 @@ async def test_a_new_run_knows_no_order_of_the_last(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bus.line.run, print)
         with trio.move_on_after(5):
-            driver.set_group(1, 720_500, 250_000, True)  # before the run: forgotten too
+            driver.set_group(1, 720_500, 250_000, True)  # before the run: discarded too
             await driver.run(lambda _: None)
         assert bus.sent_times(ON_1) == []
         with trio.move_on_after(5) as first:
@@ -414,16 +416,18 @@ async def _order_after(driver: InfypowerModules, seconds: float) -> None:
     driver.set_group(1, 720_500, 250_000, True)
 
 
-async def test_a_module_that_was_gone_counts_again_when_it_answers(
+async def test_a_lost_module_counts_again_when_it_responds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
-        it.cabinet.modules[3].silent = True
+    async with open_bench() as bench:
+        bench.cabinet.modules[3].silent = True
         await trio.sleep(20)
-        assert it.driver.group_limits[1].current_max_ma == 500_000
-        it.cabinet.modules[3].silent = False
-        heard = len(it.reports)
+        assert bench.driver.group_limits[1].current_max_ma == 500_000
+        bench.cabinet.modules[3].silent = False
+        reports_before = len(bench.reports)
         await trio.sleep(4)
-        assert it.driver.group_limits[1].current_max_ma == 600_000
-        back = [report for report in it.reports[heard:] if isinstance(report, ModuleState)]
+        assert bench.driver.group_limits[1].current_max_ma == 600_000
+        back = [
+            report for report in bench.reports[reports_before:] if isinstance(report, ModuleState)
+        ]
         assert 3 in {report.address for report in back}

@@ -34,7 +34,7 @@ LINE_TEST = "00 00 FF 05 FB D4 00 00 AA 55 2D 00"
 
 
 class ReaderBench:
-    """A reader on a line in memory, its chip and what was reported."""
+    """A reader on a line in memory, its emulated chip and its reports."""
 
     def __init__(self) -> None:
         self.station, device = open_memory_line()
@@ -57,23 +57,23 @@ def reader_ready() -> DeviceReady:
 async def test_the_set_up_sends_the_bytes_of_the_manual(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run, desk.run_driver):
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run, bench.run_driver):
         await trio.sleep(0.1)
-    assert sent_frames(desk.station)[:5] == [
+    assert sent_frames(bench.station)[:5] == [
         "55 55 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 FF 05 FB D4 14 01 00 01 16 00",
         "00 00 FF 02 FE D4 02 2A 00",
         "00 00 FF 06 FA D4 32 05 FF 01 02 F3 00",
         FIELD_ON,
         POLL,
     ]
-    assert desk.reports.all == [reader_ready()]
+    assert bench.reports.all == [reader_ready()]
 
 
 async def test_a_scripted_chip_of_the_manuals_bytes_gives_its_card(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The driver alone against literal bytes: no emulator that could share its mistakes."""
+    """The driver against literal bytes only: an emulator could have the same mistakes."""
     station, device = open_memory_line()
     answers = [
         "00 00 FF 02 FE D5 15 16 00",
@@ -97,42 +97,42 @@ async def test_a_scripted_chip_of_the_manuals_bytes_gives_its_card(
     assert sent_frames(station)[-1] == "00 00 FF 03 FD D4 52 01 D9 00"
 
 
-async def test_a_card_is_reported_once_while_it_lies_and_again_after_it_left(
+async def test_a_card_is_reported_once_while_present_and_again_after_an_absence(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run, desk.run_driver):
-        desk.chip.present_card(DESFIRE, sak=0x20, ats=b"\x75\x77", duration_s=3)
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run, bench.run_driver):
+        bench.chip.present_card(DESFIRE, sak=0x20, ats=b"\x75\x77", duration_s=3)
         await trio.sleep(2.5)
-        assert desk.presented_uids() == [DESFIRE]
+        assert bench.presented_uids() == [DESFIRE]
         await trio.sleep(3)
-        desk.chip.present_card(DESFIRE, duration_s=0.1)
-        desk.chip.present_card(CLASSIC, duration_s=0.1)
-        desk.chip.present_card(CLASSIC, duration_s=0.1)
+        bench.chip.present_card(DESFIRE, duration_s=0.1)
+        bench.chip.present_card(CLASSIC, duration_s=0.1)
+        bench.chip.present_card(CLASSIC, duration_s=0.1)
         await trio.sleep(4)
-    assert desk.presented_uids() == [DESFIRE, DESFIRE, CLASSIC, CLASSIC]
-    assert desk.chip.cards_waiting == 0
+    assert bench.presented_uids() == [DESFIRE, DESFIRE, CLASSIC, CLASSIC]
+    assert bench.chip.cards_waiting == 0
 
 
 async def test_a_tap_is_reported_within_a_quarter_of_a_second(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run, desk.run_driver):
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run, bench.run_driver):
         await trio.sleep(1.234)
         tapped = trio.current_time()
-        desk.chip.present_card(CLASSIC)
+        bench.chip.present_card(CLASSIC)
         await trio.sleep(1)
-    assert desk.presented_uids() == [CLASSIC]
-    assert desk.reports.times[-1] - tapped < 0.25
+    assert bench.presented_uids() == [CLASSIC]
+    assert bench.reports.times[-1] - tapped < 0.25
 
 
 async def test_a_phone_is_marked_random(autojump_clock: trio.testing.MockClock) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run, desk.run_driver):
-        desk.chip.present_card(PHONE, sak=0x20)
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run, bench.run_driver):
+        bench.chip.present_card(PHONE, sak=0x20)
         await trio.sleep(1)
-    assert desk.reports.reports_of(TokenPresented) == [TokenPresented(PHONE, uid_is_random=True)]
+    assert bench.reports.reports_of(TokenPresented) == [TokenPresented(PHONE, uid_is_random=True)]
 
 
 def target_with_uid(uid: bytes) -> Target:
@@ -157,82 +157,82 @@ def test_a_card_is_the_same_tap_until_absent_for_three_polls() -> None:
 
 def test_another_card_is_another_tap_at_once() -> None:
     presence = CardPresence(absent_polls=3)
-    told = [presence.on_poll(target_with_uid(uid)) for uid in (CLASSIC, DESFIRE, CLASSIC)]
-    assert [token.uid for token in told if token] == [CLASSIC, DESFIRE, CLASSIC]
+    tokens = [presence.on_poll(target_with_uid(uid)) for uid in (CLASSIC, DESFIRE, CLASSIC)]
+    assert [token.uid for token in tokens if token] == [CLASSIC, DESFIRE, CLASSIC]
 
 
-def test_a_phone_that_changes_its_uid_while_it_lies_is_one_tap() -> None:
+def test_a_phone_that_changes_its_uid_while_present_is_one_tap() -> None:
     presence = CardPresence(absent_polls=3)
-    told = [presence.on_poll(target_with_uid(bytes([0x08, 1, 2, at]))) for at in range(5)]
-    assert [token is not None for token in told] == [True, False, False, False, False]
+    tokens = [presence.on_poll(target_with_uid(bytes([0x08, 1, 2, at]))) for at in range(5)]
+    assert [token is not None for token in tokens] == [True, False, False, False, False]
 
 
-async def test_a_disabled_reader_has_its_field_off_and_still_shows_it_lives(
+async def test_a_disabled_reader_has_its_field_off_and_is_still_tested(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run, desk.run_driver):
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run, bench.run_driver):
         await trio.sleep(1)
-        desk.reader.enabled = False
+        bench.reader.enabled = False
         await trio.sleep(1)
-        assert not desk.chip.field_on
-        desk.station.sent.clear()
-        desk.chip.present_card(CLASSIC)
+        assert not bench.chip.field_on
+        bench.station.sent.clear()
+        bench.chip.present_card(CLASSIC)
         await trio.sleep(25)
-        assert sent_frames(desk.station) == [LINE_TEST, LINE_TEST]
-        assert desk.presented_uids() == []
-        desk.reader.enabled = True
+        assert sent_frames(bench.station) == [LINE_TEST, LINE_TEST]
+        assert bench.presented_uids() == []
+        bench.reader.enabled = True
         await trio.sleep(1)
-    assert sent_frames(desk.station)[2:4] == [FIELD_ON, POLL]
-    assert desk.presented_uids() == [CLASSIC]
+    assert sent_frames(bench.station)[2:4] == [FIELD_ON, POLL]
+    assert bench.presented_uids() == [CLASSIC]
 
 
-async def test_a_card_that_lay_there_before_is_new_after_a_pause(
+async def test_a_card_that_stayed_is_a_new_tap_after_a_pause(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run, desk.run_driver):
-        desk.chip.present_card(CLASSIC, duration_s=100)
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run, bench.run_driver):
+        bench.chip.present_card(CLASSIC, duration_s=100)
         await trio.sleep(1)
-        desk.reader.enabled = False
+        bench.reader.enabled = False
         await trio.sleep(1)
-        desk.reader.enabled = True
+        bench.reader.enabled = True
         await trio.sleep(1)
-    assert desk.presented_uids() == [CLASSIC, CLASSIC]
+    assert bench.presented_uids() == [CLASSIC, CLASSIC]
 
 
 @pytest.mark.parametrize("fault", ["drop_acks", "bad_dcs", "partial", "syntax_errors"])
-async def test_two_spoilt_answers_cost_no_card(
+async def test_two_damaged_responses_lose_no_card(
     autojump_clock: trio.testing.MockClock, fault: str
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run, desk.run_driver):
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run, bench.run_driver):
         await trio.sleep(1)
-        desk.chip.present_card(CLASSIC, duration_s=10)
-        setattr(desk.chip.faults, fault, 2)
+        bench.chip.present_card(CLASSIC, duration_s=10)
+        setattr(bench.chip.faults, fault, 2)
         await trio.sleep(5)
-        assert getattr(desk.chip.faults, fault) == 0
-    assert desk.presented_uids() == [CLASSIC]
+        assert getattr(bench.chip.faults, fault) == 0
+    assert bench.presented_uids() == [CLASSIC]
 
 
-async def test_a_bad_checksum_is_asked_for_again_with_one_nack(
+async def test_a_wrong_checksum_is_requested_again_with_one_nack(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run, desk.run_driver):
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run, bench.run_driver):
         await trio.sleep(1)
-        desk.station.sent.clear()
-        desk.chip.present_card(CLASSIC)
-        desk.chip.faults.bad_dcs = 1
+        bench.station.sent.clear()
+        bench.chip.present_card(CLASSIC)
+        bench.chip.faults.bad_dcs = 1
         await trio.sleep(0.3)
-    assert sent_frames(desk.station)[:3] == [
+    assert sent_frames(bench.station)[:3] == [
         POLL,
         "00 00 FF FF 00 00",
         "00 00 FF 03 FD D4 52 01 D9 00",
     ]
 
 
-async def test_a_chip_whose_frames_are_all_damaged_gets_one_nack_a_try(
+async def test_a_chip_with_only_damaged_frames_gets_one_nack_per_attempt(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     station, device = open_memory_line()
@@ -253,133 +253,133 @@ async def test_a_chip_whose_frames_are_all_damaged_gets_one_nack_a_try(
 async def test_a_response_that_comes_between_two_polls_is_no_card(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run, desk.run_driver):
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run, bench.run_driver):
         await trio.sleep(1)
-        while desk.device.sent[-1] != bytes.fromhex("00 00 FF 03 FD D5 4B 00 E0 00"):
+        while bench.device.sent[-1] != bytes.fromhex("00 00 FF 03 FD D5 4B 00 E0 00"):
             await trio.sleep(0.001)
         await trio.sleep(0.05)
         late = pn532.encode_target_list(Target(1, b"\0\4", 0x08, CLASSIC))
-        await desk.device.send(pn532.encode_response(late))
+        await bench.device.send(pn532.encode_response(late))
         await trio.sleep(1)
-    assert desk.presented_uids() == []
+    assert bench.presented_uids() == []
 
 
 @pytest.mark.parametrize("noise", ["FF 00 FF 03 00 55", "00 FF 40 C0", "00 FF 00"])
-async def test_noise_before_each_frame_and_single_bytes_cost_no_card(
+async def test_noise_before_each_frame_and_single_bytes_lose_no_card(
     autojump_clock: trio.testing.MockClock, noise: str
 ) -> None:
-    desk = ReaderBench()
-    desk.chip.faults.noise = bytes.fromhex(noise)
-    desk.device.peer_receive_max_bytes = desk.station.peer_receive_max_bytes = 1
-    async with running_tasks(desk.chip.run, desk.run_driver):
-        desk.chip.present_card(DESFIRE, sak=0x20, ats=b"\x75\x77\x81\x02\x80")
+    bench = ReaderBench()
+    bench.chip.faults.noise = bytes.fromhex(noise)
+    bench.device.peer_receive_max_bytes = bench.station.peer_receive_max_bytes = 1
+    async with running_tasks(bench.chip.run, bench.run_driver):
+        bench.chip.present_card(DESFIRE, sak=0x20, ats=b"\x75\x77\x81\x02\x80")
         await trio.sleep(3)
-    assert desk.presented_uids() == [DESFIRE]
+    assert bench.presented_uids() == [DESFIRE]
 
 
 async def test_three_silent_tries_are_a_lost_reader_and_each_is_aborted(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run):
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run):
 
         async def fall_silent() -> None:
             await trio.sleep(1)
-            desk.chip.faults.silent = True
-            desk.station.sent.clear()
+            bench.chip.faults.silent = True
+            bench.station.sent.clear()
 
         async with running_tasks(fall_silent):
             with pytest.raises(
                 NoResponse, match="memory: command 4a 01 00 not answered in 3 tries"
             ):
-                await desk.run_driver()
-    assert sent_frames(desk.station) == [POLL, "00 00 FF 00 FF 00"] * 3
+                await bench.run_driver()
+    assert sent_frames(bench.station) == [POLL, "00 00 FF 00 FF 00"] * 3
     assert trio.current_time() < 3
 
 
 async def test_a_chip_that_lost_its_power_is_woken_by_the_next_run(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run):
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run):
 
         async def lose_power() -> None:
             await trio.sleep(1)
-            desk.chip.power_cycle()
+            bench.chip.power_cycle()
 
         async with running_tasks(lose_power):
             with pytest.raises(NoResponse):
-                await desk.run_driver()
-        async with running_tasks(desk.run_driver):
-            desk.chip.present_card(CLASSIC)
+                await bench.run_driver()
+        async with running_tasks(bench.run_driver):
+            bench.chip.present_card(CLASSIC)
             await trio.sleep(1)
-    assert desk.presented_uids() == [CLASSIC]
-    assert desk.reports.reports_of(DeviceReady) == [reader_ready(), reader_ready()]
+    assert bench.presented_uids() == [CLASSIC]
+    assert bench.reports.reports_of(DeviceReady) == [reader_ready(), reader_ready()]
 
 
-async def test_a_reader_that_understands_nothing_is_refused(
+async def test_a_reader_that_refuses_every_command_is_a_fault(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    desk.chip.faults.syntax_errors = 3
-    async with running_tasks(desk.chip.run):
+    bench = ReaderBench()
+    bench.chip.faults.syntax_errors = 3
+    async with running_tasks(bench.chip.run):
         with pytest.raises(CommandRefused, match="syntax error"):
-            await desk.run_driver()
+            await bench.run_driver()
 
 
 async def test_another_chip_is_no_pn532(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("drivers.emulators.pn532.FIRMWARE", bytes.fromhex("07 01 06 07"))
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run):
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run):
         with pytest.raises(InvalidResponse, match="07 01 06 07 is not of a PN532"):
-            await desk.run_driver()
-    assert desk.reports.all == []
+            await bench.run_driver()
+    assert bench.reports.all == []
 
 
-async def test_a_cut_line_is_a_port_gone(autojump_clock: trio.testing.MockClock) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run):
+async def test_a_cut_line_is_a_lost_port(autojump_clock: trio.testing.MockClock) -> None:
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run):
 
         async def cut() -> None:
             await trio.sleep(1)
-            desk.device.hang_up()
+            bench.device.hang_up()
 
         async with running_tasks(cut):
             with pytest.raises(PortLost):
-                await desk.run_driver()
+                await bench.run_driver()
         with pytest.raises(PortLost):
-            await desk.run_driver()
+            await bench.run_driver()
 
 
 async def test_nothing_is_answered_before_the_wake_up(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    async with running_tasks(desk.chip.run):
-        await desk.station.send(pn532.encode_command(bytes([pn532.GET_FIRMWARE_VERSION])))
+    bench = ReaderBench()
+    async with running_tasks(bench.chip.run):
+        await bench.station.send(pn532.encode_command(bytes([pn532.GET_FIRMWARE_VERSION])))
         await trio.sleep(1)
-        assert desk.device.sent == []
-        await desk.station.send(pn532.WAKE_UP + pn532.encode_command(pn532.NORMAL_MODE))
+        assert bench.device.sent == []
+        await bench.station.send(pn532.WAKE_UP + pn532.encode_command(pn532.NORMAL_MODE))
         await trio.sleep(1)
-    assert sent_frames(desk.device) == ["00 00 FF 00 FF 00", "00 00 FF 02 FE D5 15 16 00"]
+    assert sent_frames(bench.device) == ["00 00 FF 00 FF 00", "00 00 FF 02 FE D5 15 16 00"]
 
 
-async def test_without_max_retries_the_chip_looks_for_ever_and_an_ack_ends_it(
+async def test_without_max_retries_the_chip_polls_until_an_ack_ends_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    desk = ReaderBench()
-    desk.chip.awake = True
-    async with running_tasks(desk.chip.run):
-        await desk.station.send(pn532.encode_command(pn532.LIST_ONE_TYPE_A))
+    bench = ReaderBench()
+    bench.chip.awake = True
+    async with running_tasks(bench.chip.run):
+        await bench.station.send(pn532.encode_command(pn532.LIST_ONE_TYPE_A))
         await trio.sleep(60)
-        assert sent_frames(desk.device) == ["00 00 FF 00 FF 00"]
-        await desk.station.send(pn532.ACK)
-        desk.chip.present_card(CLASSIC)
+        assert sent_frames(bench.device) == ["00 00 FF 00 FF 00"]
+        await bench.station.send(pn532.ACK)
+        bench.chip.present_card(CLASSIC)
         await trio.sleep(60)
-    assert sent_frames(desk.device) == ["00 00 FF 00 FF 00"]
+    assert sent_frames(bench.device) == ["00 00 FF 00 FF 00"]
 
 
 @pytest.mark.parametrize(
@@ -396,16 +396,16 @@ async def test_without_max_retries_the_chip_looks_for_ever_and_an_ack_ends_it(
 async def test_the_emulated_chip_answers_with_the_bytes_of_the_manual(
     autojump_clock: trio.testing.MockClock, command: str, answer: str
 ) -> None:
-    desk = ReaderBench()
-    desk.chip.awake = True
-    async with running_tasks(desk.chip.run):
+    bench = ReaderBench()
+    bench.chip.awake = True
+    async with running_tasks(bench.chip.run):
         for said in (pn532.set_max_retries(2), bytes.fromhex(command)):
-            await desk.station.send(pn532.encode_command(said))
+            await bench.station.send(pn532.encode_command(said))
             await trio.sleep(1)
-    assert sent_frames(desk.device)[2:] == ["00 00 FF 00 FF 00", answer]
+    assert sent_frames(bench.device)[2:] == ["00 00 FF 00 FF 00", answer]
 
 
-def test_a_card_that_does_not_exist_is_not_laid_on() -> None:
+def test_a_uid_that_no_card_has_is_refused() -> None:
     chip = EmulatedPn532(open_memory_line()[1])
     with pytest.raises(ValueError, match="4, 7 or 10 bytes"):
         chip.present_card(b"\x01\x02\x03")
@@ -415,26 +415,26 @@ def test_a_card_that_does_not_exist_is_not_laid_on() -> None:
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=4))
 def test_no_bytes_break_the_driver_or_the_chip(pieces: list[bytes]) -> None:
     async def main() -> None:
-        desk = ReaderBench()
+        bench = ReaderBench()
 
         async def noise() -> None:
             for piece in pieces:
                 await trio.sleep(0.11)
-                await desk.device.send(piece)
-                await desk.station.send(piece)
+                await bench.device.send(piece)
+                await bench.station.send(piece)
 
         async def read_until_lost() -> None:
             with suppress(NoResponse, CommandRefused):
-                await desk.run_driver()
+                await bench.run_driver()
 
-        async with running_tasks(desk.chip.run):
+        async with running_tasks(bench.chip.run):
             async with running_tasks(read_until_lost, noise):
                 await trio.sleep(2)
-            async with running_tasks(desk.run_driver):
+            async with running_tasks(bench.run_driver):
                 await trio.sleep(4)
-                desk.chip.present_card(DESFIRE)
+                bench.chip.present_card(DESFIRE)
                 await trio.sleep(1)
-        assert DESFIRE in desk.presented_uids()
+        assert DESFIRE in bench.presented_uids()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 

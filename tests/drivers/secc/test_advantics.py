@@ -1,4 +1,4 @@
-"""The driver of a charge controller: what it says, how often, and what it hears."""
+"""The driver of a charge controller: frames sent, their intervals, and frames received."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ async def open_bench(silent_after_s: float | None = None) -> AsyncIterator[SeccB
         nursery.cancel_scope.cancel()
 
 
-async def test_it_begins_by_allowing_nothing(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
-        assert it.bus.sent_texts() == [
+async def test_a_run_begins_with_nothing_allowed(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_bench() as bench:
+        assert bench.bus.sent_texts() == [
             NOTHING_ALLOWED,
             "01063001#0000000000000000",
             "01063002#000000",
@@ -63,122 +63,122 @@ async def test_it_begins_by_allowing_nothing(autojump_clock: trio.testing.MockCl
 
 
 async def test_the_status_is_sent_every_100_ms(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
+    async with open_bench() as bench:
         await trio.sleep(5)
-        times = it.bus.sent_times(STATUS)
+        times = bench.bus.sent_times(STATUS)
         assert {round(b - a, 6) for a, b in pairwise(times)} == {0.1}
 
 
-async def test_the_status_says_what_was_measured(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
-        driver = it.driver
+async def test_the_status_has_the_measured_values(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_bench() as bench:
+        driver = bench.driver
         driver.voltage_v, driver.current_a = Decimal("720.5"), Decimal("249.8")
         driver.modules_c, driver.enclosure_c = 48, 36
         driver.enabled, driver.insulation_ohm = True, 2_000_000
         await trio.sleep(0.15)
-        assert it.bus.sent_texts()[-1] == "01063000#251CC209584C01FF"
+        assert bench.bus.sent_texts()[-1] == "01063000#251CC209584C01FF"
         driver.enabled = False
         await trio.sleep(0.11)
-        assert it.bus.sent_texts()[-1] == "01063000#251CC209584C00FF"
+        assert bench.bus.sent_texts()[-1] == "01063000#251CC209584C00FF"
 
 
-async def test_an_unknown_insulation_is_told_as_none(
+async def test_an_unknown_insulation_is_sent_as_0(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
-        it.driver.insulation_ohm = 99_999
+    async with open_bench() as bench:
+        bench.driver.insulation_ohm = 99_999
         await trio.sleep(0.11)
-        assert it.bus.sent_texts()[-1].endswith("31")  # 49 counts of 2 kohm: rounded down
-        it.driver.insulation_ohm = None
+        assert bench.bus.sent_texts()[-1].endswith("31")  # 49 counts of 2 kohm: rounded down
+        bench.driver.insulation_ohm = None
         await trio.sleep(0.11)
-        assert it.bus.sent_texts()[-1].endswith("00")
+        assert bench.bus.sent_texts()[-1].endswith("00")
 
 
-async def test_values_beyond_the_wire_stay_at_its_end(
+async def test_values_out_of_range_are_limited(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
-        driver = it.driver
+    async with open_bench() as bench:
+        driver = bench.driver
         driver.voltage_v, driver.current_a = Decimal(99_999), Decimal(-99_999)
         driver.modules_c, driver.enclosure_c = 400, -400
         await trio.sleep(0.11)
-        assert it.bus.sent_texts()[-1] == "01063000#FFFF0080FF000000"
+        assert bench.bus.sent_texts()[-1] == "01063000#FFFF0080FF000000"
 
 
-async def test_flags_leave_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
+async def test_flags_are_sent_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_bench() as bench:
         await trio.sleep(0.033)
         now = trio.current_time()
-        it.driver.start_allowed = True
+        bench.driver.start_allowed = True
         await trio.testing.wait_all_tasks_blocked()
-        assert it.bus.sent_times("01063002#010000") == [now]
-        it.driver.authorized = True
+        assert bench.bus.sent_times("01063002#010000") == [now]
+        bench.driver.authorized = True
         await trio.testing.wait_all_tasks_blocked()
-        assert it.bus.sent_times("01063002#010300") == [now]
-        it.driver.parameters_done = True
+        assert bench.bus.sent_times("01063002#010300") == [now]
+        bench.driver.parameters_done = True
         await trio.testing.wait_all_tasks_blocked()
-        assert it.bus.sent_times("01063002#010700") == [now]
-        it.driver.authorized = False
+        assert bench.bus.sent_times("01063002#010700") == [now]
+        bench.driver.authorized = False
         await trio.testing.wait_all_tasks_blocked()
-        assert it.bus.sent_texts()[-1] == "01063002#010500"
+        assert bench.bus.sent_texts()[-1] == "01063002#010500"
 
 
-async def test_the_stop_button_goes_down_and_up_again(
+async def test_the_stop_button_is_pressed_and_released(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
+    async with open_bench() as bench:
         await trio.sleep(0.05)
-        it.driver.press_stop_button()
+        bench.driver.press_stop_button()
         pressed = trio.current_time()
         await trio.sleep(2)
         down, up = (
-            it.bus.sent_times("01063002#000001")[0],
-            it.bus.sent_times("01063002#000000", pressed),
+            bench.bus.sent_times("01063002#000001")[0],
+            bench.bus.sent_times("01063002#000000", pressed),
         )
         assert down == pressed
         assert 0.2 <= up[0] - down <= 0.4
 
 
-async def test_limits_are_told_when_they_change_but_not_faster_than_100_ms(
+async def test_changed_limits_are_sent_at_most_every_100_ms(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
+    async with open_bench() as bench:
         await trio.sleep(0.5)
         begun = trio.current_time()
         for ampere in range(100):
-            it.driver.voltage_max_v, it.driver.current_max_a = Decimal(1000), Decimal(ampere)
-            it.driver.send_status_now()
+            bench.driver.voltage_max_v, bench.driver.current_max_a = Decimal(1000), Decimal(ampere)
+            bench.driver.send_status_now()
             await trio.sleep(0.01)
-        it.driver.current_max_a = Decimal(500)
+        bench.driver.current_max_a = Decimal(500)
         await trio.sleep(0.3)
-        times = it.bus.sent_times(LIMITS, begun)
+        times = bench.bus.sent_times(LIMITS, begun)
         assert min(b - a for a, b in pairwise(times)) >= 0.1 - 1e-9
-        assert "01063001#1027881300000000" in it.bus.sent_texts(begun)
+        assert "01063001#1027881300000000" in bench.bus.sent_texts(begun)
 
 
-async def test_what_did_not_change_is_repeated_every_second(
+async def test_unchanged_frames_are_repeated_every_second(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
+    async with open_bench() as bench:
         await trio.sleep(4.95)
         for message in (LIMITS, FLAGS, OUTPUTS):
-            assert len(it.bus.sent_times(message)) == 5
+            assert len(bench.bus.sent_times(message)) == 5
 
 
 async def test_leds_are_three_bytes_from_bit_4(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
-        it.driver.leds = (1, 2, 255)
+    async with open_bench() as bench:
+        bench.driver.leds = (1, 2, 255)
         await trio.sleep(0.11)
-        assert it.bus.sent_texts()[-1] == "01063201#1020F00F00000000"
+        assert bench.bus.sent_texts()[-1] == "01063201#1020F00F00000000"
 
 
-async def test_on_the_way_out_nothing_is_allowed(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_bench() as it:
-        it.driver.enabled = it.driver.start_allowed = True
+async def test_nothing_is_allowed_at_the_end(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_bench() as bench:
+        bench.driver.enabled = bench.driver.start_allowed = True
         await trio.sleep(0.3)
-        assert it.bus.sent_texts()[-1] != NOTHING_ALLOWED
-    assert it.bus.sent_texts()[-1] == NOTHING_ALLOWED
-    assert not it.driver.enabled
+        assert bench.bus.sent_texts()[-1] != NOTHING_ALLOWED
+    assert bench.bus.sent_texts()[-1] == NOTHING_ALLOWED
+    assert not bench.driver.enabled
 
 
 async def test_a_new_run_begins_with_nothing_allowed(
@@ -196,7 +196,7 @@ async def test_a_new_run_begins_with_nothing_allowed(
 
 
 @pytest.mark.parametrize(
-    ("said", "report"),
+    ("frame", "report"),
     [
         ("0106B000#01", SeccHeartbeat(SeccState.WAITING_FOR_PEV)),
         ("0106B000#C8", SeccHeartbeat(SeccState.UNKNOWN)),
@@ -220,11 +220,11 @@ async def test_a_new_run_begins_with_nothing_allowed(
             "0106B003#000000000000C1",
             PowerRequest(PowerFunction.STANDBY, Decimal(0), Decimal(0), True, True),
         ),
-        (  # a wish to discharge is 0 A
+        (  # a request to discharge is 0 A
             "0106B003#58203CF63CF648",
             PowerRequest(PowerFunction.POWER_TRANSFER, Decimal("828.0"), Decimal(0), True, False),
         ),
-        (  # a function without a meaning is Off
+        (  # an unknown function is Off
             "0106B003#5820C409C4094F",
             PowerRequest(PowerFunction.OFF, Decimal("828.0"), Decimal("250.0"), True, False),
         ),
@@ -237,33 +237,33 @@ async def test_a_new_run_begins_with_nothing_allowed(
         ("0106B201#00000000005B4E4D", CableTemperature(hottest_c=38, cpu_c=51)),
     ],
 )
-async def test_what_the_controller_says_is_reported(
-    autojump_clock: trio.testing.MockClock, said: str, report: DeviceReport
+async def test_a_frame_of_the_controller_is_reported(
+    autojump_clock: trio.testing.MockClock, frame: str, report: DeviceReport
 ) -> None:
-    async with open_bench() as it:
-        it.bus.inject_frame(said)
+    async with open_bench() as bench:
+        bench.bus.inject_frame(frame)
         await trio.testing.wait_all_tasks_blocked()
-        assert it.reports == [report]
+        assert bench.reports == [report]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "frame",
     ["0206B000#01", "0106B003#5820C4", "0106BFFF#01", "00000001#01", "123#01", "0106B000#"],
 )
-async def test_what_is_not_for_us_or_not_whole_is_left(
-    autojump_clock: trio.testing.MockClock, said: str
+async def test_frames_of_others_and_truncated_ones_are_ignored(
+    autojump_clock: trio.testing.MockClock, frame: str
 ) -> None:
-    async with open_bench() as it:
-        it.bus.inject_frame(said)
+    async with open_bench() as bench:
+        bench.bus.inject_frame(frame)
         await trio.testing.wait_all_tasks_blocked()
-        assert it.reports == []
+        assert bench.reports == []
 
 
-async def test_what_the_ev_tells_is_put_together_and_reported_on_change(
+async def test_data_of_the_ev_is_combined_and_reported_on_change(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
-        for said in (
+    async with open_bench() as bench:
+        for frame in (
             "0106B001#0201",
             "0106B100#4D0022005064",
             "0106B101#000058200000",
@@ -271,10 +271,10 @@ async def test_what_the_ev_tells_is_put_together_and_reported_on_change(
             "0106B105#02A1B2C3D4E5",
             "0106B105#02A1B2C3D4E5",
         ):
-            it.bus.inject_frame(said)
+            bench.bus.inject_frame(frame)
         await trio.testing.wait_all_tasks_blocked()
-        assert len(it.reports) == 4
-        assert it.reports[-1] == EvInformation(
+        assert len(bench.reports) == 4
+        assert bench.reports[-1] == EvInformation(
             capacity_wh=Decimal(77_000),
             soc_percent=34,
             soc_target_percent=80,
@@ -285,20 +285,20 @@ async def test_what_the_ev_tells_is_put_together_and_reported_on_change(
         )
 
 
-async def test_the_next_ev_is_not_told_with_the_last_ones_data(
+async def test_data_of_an_ev_is_not_reported_for_the_next(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as it:
-        for said in ("0106B001#0201", "0106B105#02A1B2C3D4E5", "0106B004#00", "0106B001#0201"):
-            it.bus.inject_frame(said)
-        it.bus.inject_frame("0106B100#4D0022005064")
+    async with open_bench() as bench:
+        for frame in ("0106B001#0201", "0106B105#02A1B2C3D4E5", "0106B004#00", "0106B001#0201"):
+            bench.bus.inject_frame(frame)
+        bench.bus.inject_frame("0106B100#4D0022005064")
         await trio.testing.wait_all_tasks_blocked()
-        last = it.reports[-1]
+        last = bench.reports[-1]
         assert isinstance(last, EvInformation)
         assert (last.soc_percent, last.evcc_id) == (34, None)
 
 
-async def test_a_silent_controller_is_no_answer_where_that_is_wanted(
+async def test_a_silent_controller_is_a_fault_where_a_limit_is_set(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bus = BenchBus()

@@ -1,4 +1,4 @@
-"""The charge controller's worked frames; cantools and the .dbc as judges of the tables."""
+"""Worked frames of the charge controller; the tables compared with cantools and the .dbc."""
 
 import random
 from importlib.resources import files
@@ -161,15 +161,15 @@ WORKED = [
 @pytest.mark.parametrize(("text", "message", "index", "values"), WORKED)
 def test_worked_frames(text: str, message: Message, index: int, values: dict[str, int]) -> None:
     assert str(message.encode(index, **values)) == text
-    heard = parse_frame(text)
-    assert wire.find_message(heard) is message
-    assert wire.controller_index(heard) == index
-    told = {name: value for name, value in message.decode(heard.data).items() if value}
-    assert told == values
+    frame = parse_frame(text)
+    assert wire.find_message(frame) is message
+    assert wire.controller_index(frame) == index
+    decoded = {name: value for name, value in message.decode(frame.data).items() if value}
+    assert decoded == values
 
 
 @pytest.mark.parametrize("message", wire.MESSAGE_BY_BASE.values(), ids=lambda message: message.name)
-def test_the_tables_say_what_the_dbc_says(message: Message) -> None:
+def test_the_tables_equal_the_dbc(message: Message) -> None:
     judge = DBC.get_message_by_name(message.name)
     assert (judge.frame_id, judge.length, judge.is_extended_frame) == (
         message.base,
@@ -202,7 +202,7 @@ def test_every_message_of_the_dbc_is_in_the_tables() -> None:
     }
 
 
-def test_a_value_that_does_not_fit_is_not_cut() -> None:
+def test_a_value_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="Present_Voltage"):
         wire.POWER_MODULES_STATUS.encode(1, Present_Voltage=65_536)
     with pytest.raises(ValueError, match="Current_Range_Max"):
@@ -212,6 +212,6 @@ def test_a_value_that_does_not_fit_is_not_cut() -> None:
 
 
 @given(st.sampled_from(sorted(wire.MESSAGE_BY_BASE)), st.binary(max_size=8))
-def test_any_bytes_are_read(base: int, data: bytes) -> None:
+def test_any_bytes_are_decoded(base: int, data: bytes) -> None:
     message = wire.MESSAGE_BY_BASE[base]
     assert set(message.decode(data)) == {signal.name for signal in message.signals}

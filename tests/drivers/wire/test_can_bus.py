@@ -1,4 +1,4 @@
-"""Several drivers on one line, and the two transports under it."""
+"""Several drivers on one CAN bus, and both transports."""
 
 import socket
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ HEARTBEAT = parse_frame("0106B000#01")
 
 
 class Node:
-    """Keeps what it hears."""
+    """Keeps the frames it receives."""
 
     def __init__(self) -> None:
         self.frames: list[CanFrame] = []
@@ -34,7 +34,7 @@ class Node:
         self.frames.append(frame)
 
 
-async def test_everyone_on_a_line_hears_every_frame(
+async def test_every_driver_on_a_bus_receives_every_frame(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bench, first, second = BenchBus(), Node(), Node()
@@ -52,7 +52,7 @@ async def test_everyone_on_a_line_hears_every_frame(
     assert second.frames == [HEARTBEAT]
 
 
-async def test_a_line_that_is_not_open_takes_nothing(
+async def test_a_bus_that_is_not_open_refuses_frames(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     with pytest.raises(PortLost, match="bench"):
@@ -74,7 +74,7 @@ async def test_a_lost_port_ends_the_line(autojump_clock: trio.testing.MockClock)
     assert not bench.line.is_open
 
 
-async def test_a_cancelled_line_stays_open_for_its_drivers_last_words(
+async def test_a_cancelled_bus_stays_open_for_the_last_frames_of_its_drivers(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bench = BenchBus()
@@ -96,7 +96,7 @@ async def test_a_cancelled_line_stays_open_for_its_drivers_last_words(
     assert bench.sent_texts() == [str(HEARTBEAT)]
 
 
-async def test_a_driver_that_does_not_leave_cannot_hold_the_line(
+async def test_a_driver_that_does_not_end_cannot_keep_the_bus_open(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bench = BenchBus()

@@ -37,7 +37,7 @@ HOT = Status(1, 95, frozenset({"off", "module_fault", "over_temperature", "walk_
 
 
 @pytest.mark.parametrize(("telegram", "text"), REQUESTS)
-def test_requests_are_the_vendors_bytes(telegram: Telegram, text: str) -> None:
+def test_requests_have_the_bytes_of_the_document(telegram: Telegram, text: str) -> None:
     assert str(telegram.can_frame) == text
     assert wire.parse_frame(parse_frame(text)) == telegram
 
@@ -57,7 +57,7 @@ def test_requests_are_the_vendors_bytes(telegram: Telegram, text: str) -> None:
         ("028BF000#56130C15A3FB06A8", (wire.decode_barcode, "081807123451V1704")),
     ],
 )
-def test_answers_are_read_as_the_vendor_says(text: str, read: tuple[object, object]) -> None:
+def test_responses_are_decoded_as_in_the_document(text: str, read: tuple[object, object]) -> None:
     telegram = wire.parse_frame(parse_frame(text))
     assert telegram is not None
     take, expected = read
@@ -81,14 +81,14 @@ def test_the_answer_to_0x0c_of_the_document() -> None:
         ("1E9CF000#0000000000000000", wire.ErrorCode.STARTING_UP, Command.SET_MODULE, 0),
     ],
 )
-def test_errors_stand_in_the_identifier(text: str, error: int, command: int, source: int) -> None:
+def test_errors_are_in_the_identifier(text: str, error: int, command: int, source: int) -> None:
     telegram = wire.parse_frame(parse_frame(text))
     assert telegram is not None
     assert (telegram.error, telegram.command, telegram.source) == (error, command, source)
     assert telegram.can_frame == parse_frame(text)
 
 
-def test_an_answer_swaps_the_addresses() -> None:
+def test_a_response_swaps_the_addresses() -> None:
     asked = wire.read_data(Command.READ_OUTPUT, 1, is_group=True)
     assert (
         str(asked.make_response(wire.encode_pair(720_500, 250_000)).can_frame)
@@ -110,7 +110,7 @@ def test_a_barcode_keeps_its_characters() -> None:
 
 
 @given(st.integers(0, 0x1FFF_FFFF), st.binary(max_size=8), st.booleans())
-def test_any_frame_is_read_or_left(identifier: int, data: bytes, extended: bool) -> None:
+def test_any_frame_is_decoded_or_ignored(identifier: int, data: bytes, extended: bool) -> None:
     some = CanFrame(identifier if extended else identifier & 0x7FF, data, extended)
     telegram = wire.parse_frame(some)
     if telegram is not None:

@@ -1,4 +1,4 @@
-"""The master of a shared line: turns, patience, repeats."""
+"""The master of a shared line: one request at a time, timeouts, repetitions."""
 
 import pytest
 import trio
@@ -13,7 +13,7 @@ from tests.drivers.fixtures_serial import bus_with_units, running_tasks, sent_fr
 
 
 class Memory(ModbusSlave):
-    """Every register holds its address until written."""
+    """Every register has its address as value until written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ async def test_an_answer_in_single_bytes_after_noise_is_found(
         assert device.sent == [bytes.fromhex("00 FF 01 03 01 03 02 00 07 F9 86")]
 
 
-async def test_silence_is_asked_three_times_and_then_told_with_numbers(
+async def test_silence_is_an_error_with_numbers_after_three_attempts(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     station, _device = open_memory_line()
@@ -70,7 +70,7 @@ async def test_silence_is_asked_three_times_and_then_told_with_numbers(
 
 
 @pytest.mark.parametrize("fault", ["bad_crc", "truncated", "bit_errors"])
-async def test_a_damaged_answer_is_asked_for_again(
+async def test_a_damaged_response_is_requested_again(
     autojump_clock: trio.testing.MockClock, fault: str
 ) -> None:
     unit = Memory()
@@ -84,7 +84,7 @@ async def test_a_damaged_answer_is_asked_for_again(
         assert await bus.execute_request(read_registers(1, 7, 2)) == (7, 8)
 
 
-async def test_busy_is_asked_again_and_any_other_exception_is_not(
+async def test_busy_is_repeated_and_any_other_exception_is_not(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     unit = Memory()
@@ -113,7 +113,7 @@ async def test_a_late_answer_is_not_taken_for_the_next(
         assert await bus.execute_request(read_registers(1, 2000, 1)) == (2000,)
 
 
-async def test_a_cancelled_question_leaves_the_line_usable(
+async def test_a_cancelled_request_leaves_the_line_usable(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bus, slaves, _ = bus_with_units({1: Memory()})
@@ -137,7 +137,7 @@ async def test_a_write_waits_for_no_late_answer(
         assert unit.written == {0: 0}
 
 
-async def test_a_lost_port_is_told_and_opened_again(
+async def test_a_lost_port_is_an_error_and_opened_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bus, slaves, device = bus_with_units({1: Memory()})
@@ -151,7 +151,7 @@ async def test_a_lost_port_is_told_and_opened_again(
         assert await bus.execute_request(read_registers(1, 3, 1)) == (44,)
 
 
-async def test_bytes_from_before_the_question_do_not_count(
+async def test_bytes_from_before_the_request_do_not_count(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     station, device = open_memory_line()

@@ -163,7 +163,7 @@ EXCHANGES: list[tuple[Request, str, tuple[int, ...], str]] = [
     ),
 ]
 
-# Requests whose answers the manuals do not print.
+# Requests without a response in the manuals.
 REQUESTS = [
     (modbus_rtu.write_coils(5, 0x80, (0,) * 8), "05 0F 00 80 00 08 01 00 FE B8"),
     (modbus_rtu.write_coils(5, 0xA0, (0,) * 8), "05 0F 00 A0 00 08 01 00 7F 7F"),
@@ -237,7 +237,7 @@ def test_an_answer_of_another_unit_function_or_length_is_none() -> None:
         assert modbus_rtu.find_response(answer, other) is None
 
 
-def test_eight_bits_are_no_answer_to_a_question_for_one() -> None:
+def test_eight_bits_are_no_response_to_a_request_for_one() -> None:
     assert (
         modbus_rtu.find_response(hex_bytes("05 01 01 8D 90 DD"), modbus_rtu.read_coils(5, 0x10D, 1))
         is None
@@ -269,7 +269,7 @@ def test_an_echo_of_another_write_is_none() -> None:
         Request(1, 16, 0, 2, (5,)),
     ],
 )
-def test_what_modbus_cannot_say_is_not_sent(request_: Request) -> None:
+def test_a_request_outside_of_modbus_is_refused(request_: Request) -> None:
     with pytest.raises(ValueError, match=r"Modbus|function|values|within"):
         modbus_rtu.encode_request(request_)
 
@@ -284,7 +284,9 @@ def test_what_modbus_cannot_say_is_not_sent(request_: Request) -> None:
         ("01 10 00 00 00 02 02 00 01", ExceptionCode.ILLEGAL_VALUE),
     ],
 )
-def test_a_slave_tells_why_it_cannot_read_a_request(frame: str, code: ExceptionCode) -> None:
+def test_a_slave_refuses_an_invalid_request_with_the_reason(
+    frame: str, code: ExceptionCode
+) -> None:
     request = take_request(bytearray(modbus_rtu.append_crc(hex_bytes(frame))))
     assert isinstance(request, InvalidRequest)
     assert request.code == code
@@ -308,12 +310,12 @@ def any_request() -> st.SearchStrategy[Request]:
 
 
 def values_for(request: Request) -> st.SearchStrategy[tuple[int, ...]]:
-    """Values a slave may answer with."""
+    """Values a slave may respond with."""
     if request.values:
         return st.just(())
     top = 1 if request.function in modbus_rtu.BIT_READS else 65_535
-    one = st.integers(0, top)
-    return st.lists(one, min_size=request.count, max_size=request.count).map(tuple)
+    value = st.integers(0, top)
+    return st.lists(value, min_size=request.count, max_size=request.count).map(tuple)
 
 
 def pymodbus_reads(frame: bytes, *, as_slave: bool) -> Any:
@@ -324,7 +326,7 @@ def pymodbus_reads(frame: bytes, *, as_slave: bool) -> Any:
 
 @settings(deadline=None)
 @given(any_request())
-def test_pymodbus_reads_our_requests_as_we_mean_them(request: Request) -> None:
+def test_pymodbus_decodes_our_requests(request: Request) -> None:
     frame = modbus_rtu.encode_request(request)
     pdu = pymodbus_reads(frame, as_slave=True)
     assert (pdu.dev_id, pdu.function_code, pdu.address) == (
@@ -343,13 +345,13 @@ def test_pymodbus_reads_our_requests_as_we_mean_them(request: Request) -> None:
 
 @settings(deadline=None)
 @given(st.data())
-def test_pymodbus_reads_our_answers_and_we_read_its_own(data: st.DataObject) -> None:
+def test_pymodbus_decodes_our_responses_and_we_decode_its(data: st.DataObject) -> None:
     request = data.draw(any_request())
     values = data.draw(values_for(request))
     frame = encode_response(request, values)
     pdu = pymodbus_reads(frame, as_slave=False)
-    told = FramerRTU(DecodePDU(False)).buildFrame(pdu)
-    assert modbus_rtu.find_response(told, request) == Response(values)
+    frame = FramerRTU(DecodePDU(False)).buildFrame(pdu)
+    assert modbus_rtu.find_response(frame, request) == Response(values)
     if request.function in (1, 2):
         assert [int(bit) for bit in pdu.bits[: request.count]] == list(values)
     elif request.function in (3, 4):
@@ -367,8 +369,8 @@ def test_pymodbus_reads_our_exceptions(unit: int, function: int, code: int) -> N
 @settings(deadline=None)
 @given(st.binary(max_size=300), any_request())
 def test_no_bytes_break_the_master(noise: bytes, request: Request) -> None:
-    found = modbus_rtu.find_response(noise, request)
-    assert found is None or isinstance(found, Response | ExceptionResponse)
+    response = modbus_rtu.find_response(noise, request)
+    assert response is None or isinstance(response, Response | ExceptionResponse)
 
 
 @settings(deadline=None)
@@ -384,7 +386,7 @@ def test_no_bytes_break_the_slave_and_its_buffer_stays_small(pieces: list[bytes]
 
 @settings(deadline=None)
 @given(st.data(), st.binary(max_size=30))
-def test_the_good_answer_is_found_after_any_noise(data: st.DataObject, noise: bytes) -> None:
+def test_the_response_is_found_after_any_noise(data: st.DataObject, noise: bytes) -> None:
     request = data.draw(any_request())
     values = data.draw(values_for(request))
     if modbus_rtu.find_response(noise, request) is None:

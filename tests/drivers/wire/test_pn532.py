@@ -85,7 +85,7 @@ def test_a_response_has_the_bytes_of_the_manual(data: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "target"), CARDS)
-def test_a_card_is_read_and_told_as_in_the_manual(text: str, target: Target | None) -> None:
+def test_a_card_is_decoded_and_encoded_as_in_the_manual(text: str, target: Target | None) -> None:
     [received] = Decoder().feed(hex_bytes(text))
     assert isinstance(received, InformationFrame)
     assert pn532.parse_target(received.data) == target
@@ -127,19 +127,19 @@ def test_a_frame_may_be_cut_at_any_byte(cut: int) -> None:
     assert pn532.parse_target(received[1].data) == target
 
 
-def test_a_bad_length_checksum_is_searched_past_from_the_next_byte() -> None:
+def test_after_a_wrong_length_checksum_the_search_continues_at_the_next_byte() -> None:
     assert Decoder().feed(hex_bytes("00 00 FF 05 00 FF 02 FE D5 15 16 00")) == [
         InformationFrame(TFI_CHIP, hex_bytes("15"))
     ]
 
 
-def test_a_bad_data_checksum_is_told_and_the_next_frame_found() -> None:
+def test_a_wrong_data_checksum_is_reported_and_the_next_frame_found() -> None:
     decoder = Decoder()
     assert decoder.feed(hex_bytes("00 00 FF 02 FE D5 15 17 00")) == [DamagedFrame()]
     assert decoder.feed(hex_bytes(RESPONSES[0][1])) == [InformationFrame(TFI_CHIP, hex_bytes("15"))]
 
 
-def test_a_frame_behind_a_header_made_of_noise_is_found_when_the_line_stays_quiet() -> None:
+def test_a_frame_after_a_header_made_of_noise_is_found_when_the_line_stays_quiet() -> None:
     decoder = Decoder()
     assert decoder.feed(hex_bytes("00 FF 40 C0") + hex_bytes(RESPONSES[0][1])) == []
     assert decoder.is_inside_frame
@@ -147,7 +147,7 @@ def test_a_frame_behind_a_header_made_of_noise_is_found_when_the_line_stays_quie
     assert not decoder.is_inside_frame
 
 
-def test_a_frame_inside_what_a_noisy_header_claimed_is_not_lost() -> None:
+def test_a_frame_inside_the_length_of_a_noisy_header_is_not_lost() -> None:
     claimed = hex_bytes("00 FF 0A F6") + hex_bytes(RESPONSES[0][1]) + hex_bytes("AA AA AA")
     assert Decoder().feed(claimed) == [DamagedFrame(), InformationFrame(TFI_CHIP, hex_bytes("15"))]
 
@@ -169,9 +169,9 @@ def test_a_long_frame_is_extended_and_a_longer_one_refused() -> None:
         ("88 01 02 03", "88 01 02 03"),
     ],
 )
-def test_cascade_tags_are_no_part_of_the_uid(uid: str, clean: str) -> None:
-    told = hex_bytes("4B 01 01 00 44 00") + bytes([len(hex_bytes(uid))]) + hex_bytes(uid)
-    target = pn532.parse_target(told)
+def test_cascade_tags_are_removed_from_the_uid(uid: str, clean: str) -> None:
+    data = hex_bytes("4B 01 01 00 44 00") + bytes([len(hex_bytes(uid))]) + hex_bytes(uid)
+    target = pn532.parse_target(data)
     assert target is not None
     assert target.uid == hex_bytes(clean)
 
@@ -190,7 +190,7 @@ def test_cascade_tags_are_no_part_of_the_uid(uid: str, clean: str) -> None:
         "4B 01 01 03 44 20 04 5A 3C 91 7E 06 75 77",
     ],
 )
-def test_a_target_that_no_card_has_is_refused(data: str) -> None:
+def test_an_invalid_target_is_refused(data: str) -> None:
     with pytest.raises(ValueError, match=r"UID|target|ATS|InListPassiveTarget"):
         pn532.parse_target(hex_bytes(data))
 
@@ -222,13 +222,13 @@ def test_no_bytes_break_the_target_parser(data: bytes) -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=40), st.binary(min_size=1, max_size=264), st.integers(1, 50))
-def test_the_good_frame_is_found_after_any_noise(noise: bytes, data: bytes, step: int) -> None:
+def test_a_frame_is_found_after_any_noise(noise: bytes, data: bytes, step: int) -> None:
     whole = noise + pn532.encode_response(data)
     decoder = Decoder()
-    found: list[ReceivedFrame] = []
+    frames: list[ReceivedFrame] = []
     for at in range(0, len(whole), step):
-        found += decoder.feed(whole[at : at + step])
-    assert InformationFrame(TFI_CHIP, data) in found + decoder.flush_incomplete()
+        frames += decoder.feed(whole[at : at + step])
+    assert InformationFrame(TFI_CHIP, data) in frames + decoder.flush_incomplete()
 
 
 def parse_quietly(data: bytes) -> None:

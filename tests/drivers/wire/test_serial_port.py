@@ -1,4 +1,4 @@
-"""A pty opens, talks and ends as a tty does."""
+"""Serial ports: open, send, receive, close; a pty behaves as a tty."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ async def test_two_senders_do_not_mix_their_bytes(tmp_path: Path) -> None:
     assert arrived in (b"a" * 50_000 + b"b" * 50_000, b"b" * 50_000 + b"a" * 50_000)
 
 
-async def test_an_unplugged_device_is_a_port_gone_and_comes_back(tmp_path: Path) -> None:
+async def test_an_unplugged_device_is_a_lost_port_and_may_return(tmp_path: Path) -> None:
     with Pty(tmp_path / "reader") as device:
         with SerialPort.open(device.path, baud=9_600) as port:
             device.unplug()
@@ -72,7 +72,7 @@ async def test_drained_input_is_not_received(tmp_path: Path) -> None:
         assert await receive_exactly(port, 5) == b"fresh"
 
 
-async def test_one_process_has_the_port_alone(tmp_path: Path) -> None:
+async def test_only_one_process_has_the_port(tmp_path: Path) -> None:
     with (
         Pty(tmp_path / "meter") as device,
         SerialPort.open(device.path, baud=9_600),
@@ -81,7 +81,7 @@ async def test_one_process_has_the_port_alone(tmp_path: Path) -> None:
         SerialPort.open(device.path, baud=9_600)
 
 
-async def test_closing_wakes_who_waits(tmp_path: Path) -> None:
+async def test_closing_wakes_a_waiting_task(tmp_path: Path) -> None:
     with Pty(tmp_path / "meter") as device:
         port = SerialPort.open(device.path, baud=9_600)
         async with trio.open_nursery() as nursery:

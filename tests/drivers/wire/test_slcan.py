@@ -1,4 +1,4 @@
-"""Frames of the Lawicel protocol, written out, then cut, spoilt and noisy."""
+"""Frames of the Lawicel protocol: literal, cut, damaged and with noise."""
 
 import pytest
 from hypothesis import given
@@ -38,12 +38,12 @@ def test_a_frame_is_one_line(text: str, line: bytes) -> None:
     assert str(parse_frame(text)) == text
 
 
-def test_small_hex_digits_and_time_stamps_are_understood() -> None:
+def test_small_hex_digits_and_time_stamps_are_accepted() -> None:
     assert Decoder().feed(b"t7ff2a0b1\r") == [parse_frame("7FF#A0B1")]
     assert Decoder().feed(b"T0106B000101BEEF\r") == [parse_frame("0106B000#01")]
 
 
-def test_replies_are_told_apart() -> None:
+def test_replies_are_distinguished() -> None:
     heard = Decoder().feed(b"\rZ\rz\r\x07S4\rV1013\r")
     assert heard == [
         AdapterReply.DONE,
@@ -103,6 +103,6 @@ def test_after_any_noise_and_a_line_end_the_next_frame_is_found(
 
 
 @pytest.mark.parametrize("bad", [(1 << 29, b"", True), (0x800, b"", False), (1, bytes(9), True)])
-def test_a_frame_that_no_bus_carries_cannot_be_made(bad: tuple[int, bytes, bool]) -> None:
+def test_an_invalid_frame_is_refused(bad: tuple[int, bytes, bool]) -> None:
     with pytest.raises(ValueError, match="CAN"):
         CanFrame(*bad)
