@@ -1,1 +1,1 @@
-"""The bytes of a journal: digests, segments, SQLite pages and log, references of personal values."""
+"""The bytes of a journal: digests, segments, SQLite pages and log, references of values."""
