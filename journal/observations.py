@@ -41,7 +41,7 @@ class StationStopping(Observation, frozen=True):
 class VariablePreset(Observation, frozen=True):
     """station.toml gave a variable its value, before the first start."""
 
-    variable: str  # Component[instance].Variable[instance], with evse and connector if any
+    variable: str  # as `OCPPCommCtrlr.MessageTimeout[Default]` or `Connector@1/1.Available`
     value: str
 
 
