@@ -62,5 +62,5 @@ class StationCommand:
     def __call__(self, *arguments: str | Path) -> CommandResult:
         self._capture.readouterr()
         code = cli.run_cli([str(argument) for argument in arguments])
-        found = self._capture.readouterr()
-        return CommandResult(code, found.out, found.err)
+        captured = self._capture.readouterr()
+        return CommandResult(code, captured.out, captured.err)

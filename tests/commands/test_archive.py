@@ -83,11 +83,11 @@ def archivable_story() -> Station:
 
 def outputs_of(run_station: StationCommand, journal: Path) -> list[tuple[int, str, str]]:
     """What every other command says."""
-    found = []
+    outputs = []
     for verb, *more in OTHER_COMMANDS:
         result = run_station(verb, journal, *more)
-        found.append((result.exit_code, result.stdout, result.stderr))
-    return found
+        outputs.append((result.exit_code, result.stdout, result.stderr))
+    return outputs
 
 
 def test_what_is_archived_is_seen_by_every_command_as_before(
@@ -145,11 +145,11 @@ def test_what_was_set_aside_long_ago_is_removed(
     run_station: StationCommand, tmp_path: Path, archivable_story: Station
 ) -> None:
     journal = write_journal(tmp_path / "journal.db", archivable_story.entries)
-    aside = rebuild(journal, JOURNAL_ID).quarantine
-    assert str(aside) not in run_station("archive", journal, "--days", "365").stdout
-    os.utime(aside, (at := datetime(2026, 11, 1, tzinfo=UTC).timestamp(), at))
-    assert f"{aside}: removed\n" in run_station("archive", journal, "--days", "10").stdout
-    assert not aside.exists()
+    quarantine = rebuild(journal, JOURNAL_ID).quarantine
+    assert str(quarantine) not in run_station("archive", journal, "--days", "365").stdout
+    os.utime(quarantine, (at := datetime(2026, 11, 1, tzinfo=UTC).timestamp(), at))
+    assert f"{quarantine}: removed\n" in run_station("archive", journal, "--days", "10").stdout
+    assert not quarantine.exists()
 
 
 def test_a_gap_stops_no_archiving(

@@ -51,7 +51,7 @@ def test_nothing_typed_shows_the_help_and_is_a_usage_error(
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         (("fly",), "station: No such command 'fly'. See `station --help`."),
         (
@@ -70,10 +70,10 @@ def test_nothing_typed_shows_the_help_and_is_a_usage_error(
     ],
 )
 def test_a_usage_error_is_one_line_and_2(
-    run_station: StationCommand, typed: tuple[str, ...], said: str
+    run_station: StationCommand, typed: tuple[str, ...], message: str
 ) -> None:
     wrong = run_station(*typed)
-    assert (wrong.exit_code, wrong.stdout, wrong.stderr) == (2, "", said + "\n")
+    assert (wrong.exit_code, wrong.stdout, wrong.stderr) == (2, "", message + "\n")
 
 
 def test_a_bad_station_toml_is_one_line_and_2(run_station: StationCommand, tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_whoever_stops_reading_gets_no_complaint(journal: Path) -> None:
     assert replay.stdout is not None
     assert replay.stderr is not None
     replay.stdout.close()
-    with replay.stderr as said:
-        assert said.read() == b""
+    with replay.stderr as errors:
+        assert errors.read() == b""
     assert replay.wait() == 0
 
 
@@ -172,8 +172,8 @@ def test_output_that_finds_no_room_is_one_line(journal: Path, typed: str) -> Non
 
 @pytest.mark.parametrize(("module", "name", "code"), cli.EXPECTED_ERRORS)
 def test_each_expected_failure_exists(module: str, name: str, code: int) -> None:
-    found = getattr(__import__(module, fromlist=[name]), name)
-    assert issubclass(found, Exception)
+    error = getattr(__import__(module, fromlist=[name]), name)
+    assert issubclass(error, Exception)
     assert code in (1, 2)
 
 

@@ -37,7 +37,7 @@ def test_what_changed_is_told_by_path_and_in_order(
     result = run_station("diff", journal, "20", str(last))
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.lines == [
-        str(one) for one in diff_json(state_at(story, 20), state_at(story, last))
+        str(change) for change in diff_json(state_at(story, 20), state_at(story, last))
     ]
     assert "evses.all_evses[1].contactor_closed: false -> true" in result.lines
     paths = [line.partition(": ")[0] for line in result.lines]
@@ -51,8 +51,8 @@ def test_the_other_way_round_it_is_told_the_other_way_round(
     result = run_station("diff", journal, "44", "20")
     back = run_station("diff", journal, "20", "44")
     assert result.exit_code == back.exit_code == 0
-    turned = [f"{p}: {new} -> {old}" for p, old, new in map(_split_change, result.lines)]
-    assert turned == back.lines
+    reversed_lines = [f"{p}: {new} -> {old}" for p, old, new in map(_split_change, result.lines)]
+    assert reversed_lines == back.lines
 
 
 def _split_change(line: str) -> tuple[str, str, str]:
@@ -63,7 +63,9 @@ def _split_change(line: str) -> tuple[str, str, str]:
 
 def test_0_is_before_everything(run_station: StationCommand, journal: Path, story: Station) -> None:
     result = run_station("diff", journal, "0", "3")
-    assert result.lines == [str(one) for one in diff_json(state_at(story, 0), state_at(story, 3))]
+    assert result.lines == [
+        str(change) for change in diff_json(state_at(story, 0), state_at(story, 3))
+    ]
     assert 'lifecycle.identity: "" -> "CS001"' in result.lines
 
 

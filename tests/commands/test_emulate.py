@@ -52,18 +52,18 @@ class EmulateCommand:
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[EmulateCommand]:
-    found = EmulateCommand(tmp_path)
-    yield found
-    found.close()
+    emulator = EmulateCommand(tmp_path)
+    yield emulator
+    emulator.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_they_end_in_good_order(devices: EmulateCommand, number: signal.Signals) -> None:
     process = devices.start_process()
     process.send_signal(number)
-    _, said = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=10)
     assert process.returncode == 0
-    assert b"Traceback" not in said
+    assert b"Traceback" not in errors
     assert not devices.socket.exists()
 
 

@@ -203,14 +203,23 @@ def test_the_same_range_gives_the_same_bytes_though_the_journal_has_grown(
     what: str,
     format: str,
 ) -> None:
-    asked = ("export", journal_path, what, "--format", format, "--to", "2026-03-01T12:25Z", "--out")
-    assert run_station(*asked, tmp_path / "one").exit_code == 0
+    arguments = (
+        "export",
+        journal_path,
+        what,
+        "--format",
+        format,
+        "--to",
+        "2026-03-01T12:25Z",
+        "--out",
+    )
+    assert run_station(*arguments, tmp_path / "one").exit_code == 0
     known = len(history.entries)
     history.when(LINK_OPENED)
     add_session(history, "12000.1", "12000.2")
     with open_writable(journal_path) as store:
         store.append(history.entries[known:])
-    assert run_station(*asked, tmp_path / "two").exit_code == 0
+    assert run_station(*arguments, tmp_path / "two").exit_code == 0
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
@@ -367,8 +376,8 @@ def test_values_are_told_only_when_asked_for(run_station: StationCommand, tmp_pa
 def test_what_is_complete_is_forgotten(history: Station, tmp_path: Path) -> None:
     sessions = TransactionRecords()
     history.with_csms(accept_everything, LINK_OPENED)
-    told = [one for entry in history.entries for one in sessions.apply(entry, "")]
-    assert len(told) == 3
+    rows = [one for entry in history.entries for one in sessions.apply(entry, "")]
+    assert len(rows) == 3
     assert not sessions._records
     assert not sessions._record_by_call
     messages = MessagesTable(str, lambda seq: None)
@@ -509,11 +518,11 @@ def test_each_fault_tells_how_long_it_lasted_by_uptime(
     run_station: StationCommand, troubled_journal: Path, tmp_path: Path
 ) -> None:
     rows = export_rows(run_station, troubled_journal, tmp_path / "out", "faults")
-    told = [
+    rows_told = [
         (row["evse_id"], row["device"], row["fault"], row["blocks_charging"], row["end_reason"],
          row["duration_ms"]) for row in rows
     ]  # fmt: skip
-    assert told == [
+    assert rows_told == [
         ("1", "contactor", "welded", "true", "recovered", "60000"),
         ("0", "cabinet", "door", "true", "restart", "30000"),
         ("2", "meter", "silent", "true", "", ""),
@@ -568,7 +577,7 @@ def test_the_key_is_the_stations_and_stays(
 
 
 @pytest.mark.parametrize(
-    ("typed", "code", "said"),
+    ("typed", "code", "message"),
     [
         (("transactions", "--from", "yesterday"), 2, "is not a time"),
         (("events", "--from", "2026-03-02", "--to", "2026-03-01"), 2, "--from is not before --to"),
@@ -584,12 +593,12 @@ def test_what_cannot_be_meant_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     typed: tuple[str, ...],
     code: int,
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(journal_path.parent)
     result = run_station("export", journal_path, *typed)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (code, "", 1)
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 def test_parquet_that_is_not_installed_is_one_line(
@@ -641,7 +650,7 @@ def rewrite_manifest(out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("damage", "message"),
     [
         (change_file, "changed; its SHA-256"),
         (shorten_file, "bytes, not"),
@@ -654,17 +663,17 @@ def rewrite_manifest(out: Path) -> None:
     ],
 )
 def test_an_export_that_was_touched_says_so(
-    run_station: StationCommand, journal_path: Path, tmp_path: Path, harm: Any, said: str
+    run_station: StationCommand, journal_path: Path, tmp_path: Path, damage: Any, message: str
 ) -> None:
     out = tmp_path / "out"
     export_rows(run_station, journal_path, out)
     whole = run_station("verify", out)
     assert (whole.exit_code, whole.stderr) == (0, "")
     assert "3 rows of transactions of CS001" in whole.stdout
-    harm(out)
+    damage(out)
     verified = run_station("verify", out)
     assert (verified.exit_code, verified.stdout) == (1, "")
-    assert said in verified.stderr
+    assert message in verified.stderr
 
 
 def export_complaints(manifest: Path, key: str | None = None) -> str:
@@ -813,11 +822,11 @@ def test_places_that_cannot_be_read_are_told_from_where_to_where(
     db.close()
     result = run_station("export", journal_path, "events", "--out", tmp_path / "out")
     assert result.exit_code == 1
-    told = [line.partition(": ")[::2] for line in result.stderr.splitlines()[:-1]]
-    places = [name for name, _ in told]
+    complaints = [line.partition(": ")[::2] for line in result.stderr.splitlines()[:-1]]
+    places = [name for name, _ in complaints]
     assert places == ["entry 20", "entry 30", "entry 40"]
-    assert told[0][1] == "missing (to 29)"
-    assert told[1][1].endswith(" (to 32)")
+    assert complaints[0][1] == "missing (to 29)"
+    assert complaints[1][1].endswith(" (to 32)")
 
 
 def test_a_damaged_segment_is_told_once_from_where_to_where(
@@ -981,14 +990,14 @@ def test_the_same_range_gives_the_same_parquet_though_the_journal_has_grown(
     run_station: StationCommand, journal_path: Path, history: Station, tmp_path: Path, what: str
 ) -> None:
     until = ("--to", "2026-03-01T12:25Z")
-    one = export_parquet(run_station, journal_path, tmp_path / "one", what, *until)
+    before = export_parquet(run_station, journal_path, tmp_path / "one", what, *until)
     known = len(history.entries)
     history.when(LINK_OPENED)
     add_session(history, "12000.1", "12000.2")
     with open_writable(journal_path) as store:
         store.append(history.entries[known:])
-    two = export_parquet(run_station, journal_path, tmp_path / "two", what, *until)
-    assert files_of(one) == files_of(two)
+    after = export_parquet(run_station, journal_path, tmp_path / "two", what, *until)
+    assert files_of(before) == files_of(after)
 
 
 def test_parquet_lies_by_station_and_day_and_keeps_every_digit(
@@ -1072,7 +1081,7 @@ def test_stations_share_a_tree_and_each_vouches_for_its_own(
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("damage", "message"),
     [
         (lambda tree: (tree / "station=CS001").rename(tree / "station=CS002"), "must be named"),
         (lambda tree: (tree / "more.parquet").touch(), "more.parquet: in no export"),
@@ -1085,10 +1094,10 @@ def test_stations_share_a_tree_and_each_vouches_for_its_own(
     ],
 )
 def test_a_tree_that_was_touched_says_so(
-    run_station: StationCommand, journal_path: Path, tmp_path: Path, harm: Any, said: str
+    run_station: StationCommand, journal_path: Path, tmp_path: Path, damage: Any, message: str
 ) -> None:
     tree = export_parquet(run_station, journal_path, tmp_path / "tree", "transactions")
-    harm(tree)
+    damage(tree)
     verified = run_station("verify", tree)
     assert (verified.exit_code, verified.stdout) == (1, "")
-    assert said in verified.stderr
+    assert message in verified.stderr

@@ -182,7 +182,7 @@ def test_a_person_is_erased_from_a_journal_that_was_set_aside(
 ) -> None:
     with open_writable(journal) as store:
         _, token = write_session(store)
-    aside = rebuild(journal, JOURNAL_ID).quarantine / "journal.db"
+    quarantine = rebuild(journal, JOURNAL_ID).quarantine / "journal.db"
     assert len(files_with_value(tmp_path)) == 2
     result = run_station("forget", journal, UID)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -191,7 +191,7 @@ def test_a_person_is_erased_from_a_journal_that_was_set_aside(
     )
     assert files_with_value(tmp_path) == []
     assert run_station("verify", journal).exit_code == 0
-    assert token.ref in run_station("export", aside, "transactions", "--values").stdout
+    assert token.ref in run_station("export", quarantine, "transactions", "--values").stdout
     assert run_station("forget", journal, UID).exit_code == 1
 
 
@@ -200,14 +200,14 @@ def test_whoever_only_a_journal_that_was_set_aside_knows_is_erased_there(
 ) -> None:
     with open_writable(journal) as store:
         write_session(store)
-    aside = rebuild(journal, JOURNAL_ID).quarantine
+    quarantine = rebuild(journal, JOURNAL_ID).quarantine
     with open_writable(journal) as store:
         [token] = store.reader.find_references(UID)
         store.erase(token.ref)
     assert files_with_value(tmp_path) == ["journal.db"]
     result = run_station("forget", journal, UID.upper())
     assert (result.exit_code, result.stderr) == (0, "")
-    assert files_with_value(aside) == []
+    assert files_with_value(quarantine) == []
     result = run_station("forget", journal, UID)
     assert (result.exit_code, result.stdout) == (1, "")
 
@@ -217,11 +217,11 @@ def test_a_journal_that_was_set_aside_and_cannot_be_reached_is_named(
 ) -> None:
     with open_writable(journal) as store:
         write_session(store)
-    aside = rebuild(journal, JOURNAL_ID).quarantine / "journal.db"
+    quarantine = rebuild(journal, JOURNAL_ID).quarantine / "journal.db"
     pread = os.pread
 
     def refused(file: int, length: int, at: int) -> bytes:
-        if os.path.samestat(os.fstat(file), aside.stat()):
+        if os.path.samestat(os.fstat(file), quarantine.stat()):
             raise OSError(5, "Input/output error")
         return pread(file, length, at)
 
@@ -231,7 +231,7 @@ def test_a_journal_that_was_set_aside_and_cannot_be_reached_is_named(
     assert "erased" in result.stdout
     assert (
         result.stderr
-        == f"{aside}: cannot be read: Input/output error. Delete the file if it is not needed.\n"
+        == f"{quarantine}: cannot be read: Input/output error. Delete the file if it is not needed.\n"
     )
     monkeypatch.undo()
     assert files_with_value(tmp_path) == ["journal.db"]
@@ -251,15 +251,15 @@ def test_a_gap_in_the_journal_keeps_nobody_from_being_forgotten(
 @pytest.fixture
 def station_in_use(tmp_path: Path, journal: Path) -> Iterator[tuple[Store, list[bytes]]]:
     """A journal in use, and what its station hears on the control socket; it obeys."""
-    heard: list[bytes] = []
+    requests: list[bytes] = []
     with open_writable(journal) as store, socket.socket(socket.AF_UNIX) as listener:
         _, token = write_session(store)
         listener.bind(str(tmp_path / "control.sock"))
         listener.listen()
 
         def obey() -> None:
-            with listener.accept()[0] as line, line.makefile("rb") as asked:
-                heard.append(asked.readline())
+            with listener.accept()[0] as line, line.makefile("rb") as stream:
+                requests.append(stream.readline())
                 line.sendall(b'{"ok": true}\n')
                 store.erase(token.ref)
                 last = store.read_entry(store.head.seq)
@@ -268,7 +268,7 @@ def station_in_use(tmp_path: Path, journal: Path) -> Iterator[tuple[Store, list[
 
         thread = threading.Thread(target=obey)
         thread.start()
-        yield store, heard
+        yield store, requests
         thread.join()
 
 
@@ -278,9 +278,9 @@ def test_a_running_station_is_asked(
     journal: Path,
     station_in_use: tuple[Store, list[bytes]],
 ) -> None:
-    store, heard = station_in_use
+    store, requests = station_in_use
     [token] = store.reader.find_references(UID)
     result = run_station("forget", journal, UID)
     assert (result.exit_code, result.stdout) == (0, f"{token.ref}: erased.\n")
-    assert heard == [f'{{"op": "forget", "refs": ["{token.ref}"]}}\n'.encode()]
+    assert requests == [f'{{"op": "forget", "refs": ["{token.ref}"]}}\n'.encode()]
     assert files_with_value(tmp_path) == []

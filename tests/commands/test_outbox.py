@@ -102,36 +102,36 @@ def test_a_call_that_does_not_wait_is_the_answer_no_and_the_others_are_listed(
 def test_what_is_parked_says_why_and_how_often_it_was_tried(
     run_station: StationCommand, tmp_path: Path, story_with_parked_call: Station
 ) -> None:
-    [one] = story_with_parked_call.state.outbox.parked
+    [parked] = story_with_parked_call.state.outbox.parked
     listed = run_station(
         "outbox", write_journal(tmp_path / "journal.db", story_with_parked_call.entries), "list"
     )
-    [told] = listed.lines
-    assert told.startswith(f"parked  call {one.call_seq}")
-    assert one.transaction_id is not None
-    assert one.transaction_id in told
-    assert "attempts 1" in told
-    assert "InternalError: no" in told
+    [line] = listed.lines
+    assert line.startswith(f"parked  call {parked.call_seq}")
+    assert parked.transaction_id is not None
+    assert parked.transaction_id in line
+    assert "attempts 1" in line
+    assert "InternalError: no" in line
 
 
 def test_retry_without_a_station_is_written_down(
     run_station: StationCommand, tmp_path: Path, story_with_parked_call: Station
 ) -> None:
     journal = write_journal(tmp_path / "journal.db", story_with_parked_call.entries)
-    [one] = story_with_parked_call.state.outbox.parked
+    [parked] = story_with_parked_call.state.outbox.parked
     result = run_station("outbox", journal, "retry")
     assert result.exit_code == 0, result.stderr
-    assert f"call {one.call_seq}" in result.stdout
+    assert f"call {parked.call_seq}" in result.stdout
     assert "next start" in result.stdout
     with open_writable(journal) as store:
         *before, last = store.iter_entries()
     assert before == story_with_parked_call.entries
-    assert last.event == CallRetryRequested((one.call_seq,))
+    assert last.event == CallRetryRequested((parked.call_seq,))
     assert list(verify(journal)) == []
     state = State(story_with_parked_call.state.journal_id)
     for entry in [*before, last]:
         state = apply_entry(state, entry)
-    assert list(state.outbox.transaction) == [one.call_seq]
+    assert list(state.outbox.transaction) == [parked.call_seq]
     assert run_station("outbox", journal, "list").lines[0].startswith("waiting")
 
 
@@ -177,19 +177,19 @@ def test_retry_leaves_a_journal_in_use_alone(
 @pytest.fixture
 def control_socket_requests(tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
     """A station's control socket that says yes once; what it was asked."""
-    heard: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "control.sock"))
         listener.listen()
 
         def answer() -> None:
-            with listener.accept()[0] as line, line.makefile("rb") as asked:
-                heard.append(json.loads(asked.readline()))
+            with listener.accept()[0] as line, line.makefile("rb") as stream:
+                requests.append(json.loads(stream.readline()))
                 line.sendall(b'{"ok": true, "retried": 1}\n')
 
         thread = threading.Thread(target=answer)
         thread.start()
-        yield heard
+        yield requests
         thread.join()
 
 
@@ -200,9 +200,9 @@ def test_retry_goes_through_the_running_station(
     control_socket_requests: list[dict[str, Any]],
 ) -> None:
     path = tmp_path / "journal.db"
-    [one] = story_with_parked_call.state.outbox.parked
+    [parked] = story_with_parked_call.state.outbox.parked
     with open_writable(path) as store:
         store.append(story_with_parked_call.entries)
-        result = run_station("outbox", path, "retry", str(one.call_seq))
+        result = run_station("outbox", path, "retry", str(parked.call_seq))
     assert (result.exit_code, result.stderr) == (0, "")
-    assert control_socket_requests == [{"op": "retry", "calls": [one.call_seq]}]
+    assert control_socket_requests == [{"op": "retry", "calls": [parked.call_seq]}]

@@ -51,9 +51,9 @@ def session() -> Station:
 def with_other_decision(entries: list[Entry]) -> tuple[list[Entry], Entry, Entry]:
     """The entries as a release would have written them that stops for another reason."""
     place, old = next(
-        (place, one)
-        for place, one in enumerate(entries)
-        if isinstance(one.event, TransactionStopOrdered)
+        (place, entry)
+        for place, entry in enumerate(entries)
+        if isinstance(entry.event, TransactionStopOrdered)
     )
     assert isinstance(old.event, TransactionStopOrdered)
     other = replace(old, event=replace(old.event, stopped_reason="Other"))

@@ -58,9 +58,9 @@ class PlayedTest:
         why: how the test failed; None: it passed.
     """
 
-    def __init__(self, ran: CommandResult, file: Path) -> None:
-        assert ran.exit_code == 0, ran.stderr
-        self.command_result, self.text = ran, file.read_text()
+    def __init__(self, result: CommandResult, file: Path) -> None:
+        assert result.exit_code == 0, result.stderr
+        self.command_result, self.text = result, file.read_text()
         names: dict[str, Callable[[], None]] = {}
         exec(compile(self.text, file, "exec"), names)  # as pytest imports it
         [test] = [one for name, one in names.items() if name.startswith("test_")]
@@ -137,7 +137,7 @@ def _change_trigger_reason(entries: list[Entry]) -> int:
 
 
 def _change_payload(entries: list[Entry]) -> int:
-    """A message that said something else."""
+    """A message that message something else."""
     seq = next(
         entry.seq
         for entry in entries
@@ -145,8 +145,8 @@ def _change_payload(entries: list[Entry]) -> int:
     )
     event = entries[seq - 1].event
     assert isinstance(event, CallQueued)
-    said = bytes(event.payload).replace(b'"Started"', b'"Updated"')
-    other = msgspec.structs.replace(event, payload=msgspec.Raw(said))
+    payload = bytes(event.payload).replace(b'"Started"', b'"Updated"')
+    other = msgspec.structs.replace(event, payload=msgspec.Raw(payload))
     entries[seq - 1] = msgspec.structs.replace(entries[seq - 1], event=other)
     return seq
 
@@ -220,11 +220,11 @@ def test_it_holds_complete_commits(make_test: CaseMaker) -> None:
     entries = play_story("local_start_and_stop").entries
     middle = seq_of(entries, TransactionStarted)
     played = make_test(entries, "--from", str(middle), "--to", str(middle))
-    seen = entries[middle - 1].cause
-    assert seen is not None
-    end = max(entry.seq for entry in entries if entry.cause == seen)
-    assert end > middle > seen
-    assert f"entries {seen} to {end};" in played.command_result.stdout
+    observation_seq = entries[middle - 1].cause
+    assert observation_seq is not None
+    end = max(entry.seq for entry in entries if entry.cause == observation_seq)
+    assert end > middle > observation_seq
+    assert f"entries {observation_seq} to {end};" in played.command_result.stdout
     assert played.failure is None
 
 
@@ -243,7 +243,7 @@ def test_moments_are_points_too(run_station: StationCommand, journal: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         ((), 2, "--from"),
         (("--from", "9999"), 1, "no entry 9999"),
@@ -253,11 +253,11 @@ def test_moments_are_points_too(run_station: StationCommand, journal: Path) -> N
     ],
 )
 def test_what_cannot_be_is_one_line(
-    run_station: StationCommand, journal: Path, arguments: tuple[str, ...], code: int, said: str
+    run_station: StationCommand, journal: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     result = run_station("to-test", journal, *arguments)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (code, "", 1)
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 def test_nothing_is_written_over(
@@ -280,7 +280,7 @@ def test_a_file_that_cannot_be_written_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("gone", "begin", "said"),
+    ("missing_seq", "first_seq", "message"),
     [
         (30, 20, "entry 30 is missing"),
         (10, 20, "entry 10 is missing"),
@@ -288,15 +288,15 @@ def test_a_file_that_cannot_be_written_is_one_line(
     ],
 )
 def test_what_is_missing_is_one_line(
-    run_station: StationCommand, journal: Path, gone: int, begin: int, said: str
+    run_station: StationCommand, journal: Path, missing_seq: int, first_seq: int, message: str
 ) -> None:
     with sqlite3.connect(journal) as db:
         db.execute("DROP TRIGGER entry_not_deleted")
-        db.execute("DELETE FROM entry WHERE seq = ?", (gone,))
+        db.execute("DELETE FROM entry WHERE seq = ?", (missing_seq,))
     db.close()
-    result = run_station("to-test", journal, "--from", str(begin), "--to", "40")
+    result = run_station("to-test", journal, "--from", str(first_seq), "--to", "40")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 def test_more_than_anybody_reads_is_refused(

@@ -100,7 +100,7 @@ def test_to_a_moment_stops_at_it(
 
 
 @pytest.mark.parametrize(
-    ("point", "code", "said"),
+    ("point", "code", "message"),
     [
         ("9999", 1, "no entry 9999; the journal has entries 1 to"),
         ("0", 1, "no entry 0"),
@@ -109,11 +109,11 @@ def test_to_a_moment_stops_at_it(
     ],
 )
 def test_a_point_nobody_finds_is_one_line(
-    run_station: StationCommand, journal: Path, point: str, code: int, said: str
+    run_station: StationCommand, journal: Path, point: str, code: int, message: str
 ) -> None:
     result = run_station("replay", journal, "--to", point)
     assert (result.exit_code, result.stdout) == (code, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -149,10 +149,10 @@ def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_p
     with open_writable(path) as store:
         token = store.reference_for("ISO14443", "04A224B2")
         store.append(given(ONLINE, presented(token)).entries)
-    hidden, shown = run_station("replay", path), run_station("replay", path, "--values")
-    assert token.ref in hidden.stdout
-    assert "04A224B2" not in hidden.stdout
-    assert "ISO14443/04A224B2" in shown.stdout
+    references, values = run_station("replay", path), run_station("replay", path, "--values")
+    assert token.ref in references.stdout
+    assert "04A224B2" not in references.stdout
+    assert "ISO14443/04A224B2" in values.stdout
 
 
 def test_two_wishes_that_exclude_each_other_are_a_usage_error(
@@ -265,14 +265,14 @@ def test_follow_tells_what_comes_and_ends_with_ctrl_c(tmp_path: Path, story: Sta
             text=True,
         )
         assert follow.stdout is not None
-        heard = [follow.stdout.readline() for _ in range(written_before + 1)]
+        lines = [follow.stdout.readline() for _ in range(written_before + 1)]
         story.when(LINK_LOST)
         store.append(story.entries[written_before:])
-        heard += [follow.stdout.readline() for _ in story.entries[written_before:]]
+        lines += [follow.stdout.readline() for _ in story.entries[written_before:]]
         os.kill(follow.pid, signal.SIGINT)
-        _, said = follow.communicate(timeout=10)
-    assert heard[-1].rstrip() == format_entry(story.entries[-1])
-    assert (follow.returncode, said) == (0, "")
+        _, errors = follow.communicate(timeout=10)
+    assert lines[-1].rstrip() == format_entry(story.entries[-1])
+    assert (follow.returncode, errors) == (0, "")
 
 
 def test_follow_may_begin_with_what_is_still_to_come(
@@ -357,9 +357,9 @@ def test_a_time_in_which_nothing_happened_is_the_answer_no(
     story.when(time_passed(seconds=60), LINK_LOST)
     journal = write_journal(tmp_path / "later.db", story.entries)
     quiet = next(
-        one.at + timedelta(milliseconds=1)
-        for one, following in pairwise(story.entries)
-        if following.at - one.at > timedelta(milliseconds=2)
+        entry.at + timedelta(milliseconds=1)
+        for entry, following in pairwise(story.entries)
+        if following.at - entry.at > timedelta(milliseconds=2)
     )
     later = quiet + timedelta(milliseconds=1)
     result = run_station(verb, journal, "--from", quiet.isoformat(), "--to", later.isoformat())
@@ -374,24 +374,24 @@ def test_kinds_are_told_alone(
 ) -> None:
     path, entries = busy_journal
     result = run_station("replay", path, "--kind", "CallQueued", "--kind", "transactionstarted")
-    wanted = [
+    matching = [
         entry for entry in entries if isinstance(entry.event, CallQueued | TransactionStarted)
     ]
-    assert transcript_body(result.lines) == [format_entry(one) for one in wanted]
+    assert transcript_body(result.lines) == [format_entry(one) for one in matching]
 
 
 def test_an_evse_is_told_without_the_other(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
     path, entries = busy_journal
-    one, two = (run_station("replay", path, "--evse", str(evse_id)) for evse_id in (1, 2))
+    first, second = (run_station("replay", path, "--evse", str(evse_id)) for evse_id in (1, 2))
     names = [transaction_id_on(evse_id, entries)[:8] for evse_id in (1, 2)]
-    assert names[0] in one.stdout
-    assert names[1] not in one.stdout
-    assert names[1] in two.stdout
-    assert names[0] not in two.stdout
+    assert names[0] in first.stdout
+    assert names[1] not in first.stdout
+    assert names[1] in second.stdout
+    assert names[0] not in second.stdout
     both = run_station("replay", path, "--evse", "1", "--evse", "2")
-    assert transcript_seqs(both) == sorted({*transcript_seqs(one), *transcript_seqs(two)})
+    assert transcript_seqs(both) == sorted({*transcript_seqs(first), *transcript_seqs(second)})
 
 
 def test_a_transaction_is_told_by_the_beginning_of_its_name(
@@ -420,11 +420,13 @@ def test_filters_work_together_and_in_a_stretch(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
     path, _ = busy_journal
-    alone = [run_station("replay", path, *each) for each in (["--evse", "2"], ["--block", "E"])]
-    both = set.intersection(*(set(transcript_seqs(each)) for each in alone))
+    alone = [
+        run_station("replay", path, *filters) for filters in (["--evse", "2"], ["--block", "E"])
+    ]
+    both = set.intersection(*(set(transcript_seqs(filters)) for filters in alone))
     middle = sorted(both)[len(both) // 2]
     result = run_station("replay", path, "--evse", "2", "--block", "E", "--from", str(middle))
-    assert transcript_seqs(result) == sorted(one for one in both if one >= middle)
+    assert transcript_seqs(result) == sorted(seq for seq in both if seq >= middle)
     assert len(transcript_seqs(result)) > 2
 
 
@@ -442,21 +444,21 @@ def test_follow_tells_only_what_is_asked_for(
             text=True,
         )
         assert follow.stdout is not None
-        heard = [follow.stdout.readline() for _ in range(len(before) + 1)]
+        lines = [follow.stdout.readline() for _ in range(len(before) + 1)]
         story.when(cable_plugged(2), cable_unplugged(1))
         store.append(story.entries[count:])
-        heard.append(follow.stdout.readline())
+        lines.append(follow.stdout.readline())
         os.kill(follow.pid, signal.SIGINT)
         follow.communicate(timeout=10)
-    assert [each.rstrip() for each in heard[1:-1]] == before
-    assert "EVSE 1 connector 1" in heard[-1]
+    assert [line.rstrip() for line in lines[1:-1]] == before
+    assert "EVSE 1 connector 1" in lines[-1]
 
 
 def test_values_are_shown_in_what_is_filtered(run_station: StationCommand, tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
-        shown = presented(store.reference_for("ISO14443", "04A224B2C81190"), evse_id=1)
-        store.append(given(ONLINE, shown).entries)
+        event = presented(store.reference_for("ISO14443", "04A224B2C81190"), evse_id=1)
+        store.append(given(ONLINE, event).entries)
     result = run_station("replay", path, "--kind", "IdTokenPresented", "--values")
     assert "04A224B2C81190" in result.stdout
     assert len(result.lines) == 2
@@ -468,7 +470,7 @@ def test_nothing_of_that_is_the_answer_no(run_station: StationCommand, journal: 
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "filters",
     [
         ["--kind", "CallQueud"],
         ["--block", "Q"],
@@ -482,9 +484,9 @@ def test_nothing_of_that_is_the_answer_no(run_station: StationCommand, journal: 
     ],
 )
 def test_a_filter_that_cannot_be_meant_is_a_usage_error(
-    run_station: StationCommand, journal: Path, wish: list[str]
+    run_station: StationCommand, journal: Path, filters: list[str]
 ) -> None:
-    result = run_station("replay", journal, *wish)
+    result = run_station("replay", journal, *filters)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
 
 
@@ -511,19 +513,19 @@ def test_damage_is_named_whatever_the_filter_and_in_its_place(
 
 def on_a_terminal(path: Path, **environment: str) -> str:
     """What `station replay` shows on a terminal of 80 columns."""
-    ours, theirs = pty.openpty()
-    shown = b""
+    terminal, process_end = pty.openpty()
+    output = b""
     with subprocess.Popen(
         [sys.executable, "-m", "station", "replay", path],
-        stdout=theirs,
+        stdout=process_end,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environment},
     ):
-        os.close(theirs)
-        while part := _read_terminal(ours):
-            shown += part
-    os.close(ours)
-    return shown.decode().replace("\r\n", "\n")
+        os.close(process_end)
+        while part := _read_terminal(terminal):
+            output += part
+    os.close(terminal)
+    return output.decode().replace("\r\n", "\n")
 
 
 def _read_terminal(terminal: int) -> bytes:
@@ -537,11 +539,11 @@ def _read_terminal(terminal: int) -> bytes:
 def test_a_terminal_gets_colours_and_the_same_words(tmp_path: Path, story: Station) -> None:
     story.when(called("DataTransfer", vendorId=":100: [red]:"))
     path = write_journal(tmp_path / "journal.db", story.entries)
-    shown = on_a_terminal(path)
-    assert "\x1b[" in shown
-    words = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    output = on_a_terminal(path)
+    assert "\x1b[" in output
+    words = re.sub(r"\x1b\[[0-9;]*m", "", output).splitlines()
     assert transcript_body(words) == [format_entry(entry) for entry in story.entries]
-    assert ":100: [red]:" in shown
+    assert ":100: [red]:" in output
 
 
 def test_a_terminal_without_colours_gets_none(journal: Path) -> None:

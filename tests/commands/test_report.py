@@ -79,9 +79,9 @@ def test_somebody_with_a_calculator_gets_the_same_uptime(
     page = PageChecker(
         run_station("report", write_journal(tmp_path / "journal.db", story.entries)).stdout
     ).text
-    told = re.findall(r"in s: \(\((\S+) − \((\S+) − (\S+)\)\) / (\S+)\) × 100 = (\S+) %", page)
-    assert len(told) == 2
-    for whole, outage, excluded, again, percent in told:
+    terms = re.findall(r"in s: \(\((\S+) − \((\S+) − (\S+)\)\) / (\S+)\) × 100 = (\S+) %", page)
+    assert len(terms) == 2
+    for whole, outage, excluded, again, percent in terms:
         assert whole == again
         up = Decimal(whole) - (Decimal(outage) - Decimal(excluded))
         cut = (up / Decimal(whole) * 100).quantize(Decimal("0.001"), ROUND_DOWN)
@@ -104,7 +104,7 @@ def test_a_quiet_range_says_that_nothing_was_written_in_it(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--from", "yesterday"], "is not a time"),
         (["--to", "9999-12-31T23:59-23:00"], "is not a time"),
@@ -113,11 +113,11 @@ def test_a_quiet_range_says_that_nothing_was_written_in_it(
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(
-    run_station: StationCommand, journal: Path, arguments: list[str], told: str
+    run_station: StationCommand, journal: Path, arguments: list[str], message: str
 ) -> None:
     result = run_station("report", journal, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert told in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -155,9 +155,9 @@ def test_a_link_stays_a_link_and_a_pipe_a_pipe(
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
         with ThreadPoolExecutor(1) as other:
-            told = other.submit(_read_exactly, reader, page.stat().st_size)
+            content = other.submit(_read_exactly, reader, page.stat().st_size)
             assert run_station("report", journal, "--out", pipe).exit_code == 0
-            assert told.result() == page.read_bytes()
+            assert content.result() == page.read_bytes()
     finally:
         os.close(reader)
     assert pipe.is_fifo()

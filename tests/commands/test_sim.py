@@ -55,16 +55,16 @@ def control_socket_answering(tmp_path: Path) -> Iterator[ControlSocketStarter]:
         listener.settimeout(10)
 
         def start(answer: bytes) -> list[dict[str, Any]]:
-            heard: list[dict[str, Any]] = []
+            requests: list[dict[str, Any]] = []
 
             def serve() -> None:
-                with listener.accept()[0] as line, line.makefile("rb") as asked:
-                    heard.append(json.loads(asked.readline()))
+                with listener.accept()[0] as line, line.makefile("rb") as stream:
+                    requests.append(json.loads(stream.readline()))
                     line.sendall(answer)
 
             threads.append(threading.Thread(target=serve))
             threads[-1].start()
-            return heard
+            return requests
 
         yield start
         for thread in threads:
@@ -72,7 +72,7 @@ def control_socket_answering(tmp_path: Path) -> Iterator[ControlSocketStarter]:
 
 
 @pytest.mark.parametrize(
-    ("typed", "asked"),
+    ("typed", "request_sent"),
     [
         (["state"], {"op": "state"}),
         (["plug-in"], {"op": "plug_in", "evse_id": 1}),
@@ -119,14 +119,14 @@ def test_each_verb_asks_for_what_it_says(
     tmp_path: Path,
     control_socket_answering: ControlSocketStarter,
     typed: list[str],
-    asked: dict[str, Any],
+    request_sent: dict[str, Any],
 ) -> None:
-    heard = control_socket_answering(
+    requests = control_socket_answering(
         json.dumps(STATE).encode() + b"\n" if typed == ["state"] else b'{"ok":true}\n'
     )
     result = run_station("sim", *typed, "--data", tmp_path)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert heard == [asked]
+    assert requests == [request_sent]
     assert typed == ["state"] or result.stdout == f"{typed[0]}: done\n"
 
 

@@ -23,8 +23,8 @@ STRANGER = Path(__file__).parents[1] / "support" / "export_verifier.py"
 
 def run_verifier(export: Path, *more: str) -> str:
     """With nothing but the standard library."""
-    asked = [sys.executable, "-I", "-S", str(STRANGER), str(export), *more]
-    result = subprocess.run(asked, capture_output=True, text=True, check=False)
+    arguments = [sys.executable, "-I", "-S", str(STRANGER), str(export), *more]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
     return (result.stdout + result.stderr).strip()
 
 
@@ -73,7 +73,7 @@ def resign_export(out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("damage", "message"),
     [
         (lambda out: flip_byte(out / "transactions.csv", -20), "transactions.csv: changed"),
         (lambda out: rename_identity(out / "manifest.json"), "the signature is invalid"),
@@ -87,13 +87,13 @@ def test_a_stranger_finds_what_was_done(
     run_station: StationCommand,
     journal: Path,
     tmp_path: Path,
-    harm: Callable[[Path], None],
-    said: str,
+    damage: Callable[[Path], None],
+    message: str,
 ) -> None:
     out = export_table(run_station, journal, tmp_path / "out", "transactions")
     assert run_verifier(out).count(":") == 1
-    harm(out)
-    assert run_verifier(out) == said
+    damage(out)
+    assert run_verifier(out) == message
 
 
 def test_a_stranger_follows_the_chain_of_the_events(
@@ -101,13 +101,13 @@ def test_a_stranger_follows_the_chain_of_the_events(
 ) -> None:
     """Even the station's own key does not make another history of it."""
     out = export_table(run_station, journal, tmp_path / "out", "events")
-    told = json.loads((out / "manifest.json").read_bytes())
-    assert run_verifier(out) == f"{told['last_seq']}:{told['last_digest']}"
+    manifest = json.loads((out / "manifest.json").read_bytes())
+    assert run_verifier(out) == f"{manifest['last_seq']}:{manifest['last_digest']}"
     data = out / "events.csv"
     data.write_bytes(data.read_bytes().replace(b"2935.600", b"2934.600"))
-    told["files"][0]["sha256"] = sha256(data.read_bytes()).hexdigest()
+    manifest["files"][0]["sha256"] = sha256(data.read_bytes()).hexdigest()
     key = Ed25519PrivateKey.generate()
-    told["public_key"] = key.public_key().public_bytes_raw().hex()
-    (out / "manifest.json").write_text(json.dumps(told))
+    manifest["public_key"] = key.public_key().public_bytes_raw().hex()
+    (out / "manifest.json").write_text(json.dumps(manifest))
     (out / "manifest.json.sig").write_bytes(key.sign((out / "manifest.json").read_bytes()))
     assert run_verifier(out).startswith("entry ")

@@ -41,15 +41,15 @@ def transaction_id(story: Station) -> str:
 def test_an_entry_is_told_with_what_led_to_it(
     run_station: StationCommand, journal: Path, story: Station
 ) -> None:
-    [begun] = [entry for entry in story.entries if isinstance(entry.event, TransactionStarted)]
-    result = run_station("why", journal, str(begun.seq))
+    [started] = [entry for entry in story.entries if isinstance(entry.event, TransactionStarted)]
+    result = run_station("why", journal, str(started.seq))
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.lines[0].startswith(f"Entry {begun.seq}: station starts transaction")
+    assert result.lines[0].startswith(f"Entry {started.seq}: station starts transaction")
     assert result.lines[1] == (
         "Because an IdToken was authorized: TxStartPoint was reached (E01.FR.03 or E01.FR.05)."
     )
-    [asked] = [line for line in result.lines if line.startswith("*")]
-    assert asked.endswith(f"<- {begun.cause}, {begun.seq - 2} [E01.FR.03 or E01.FR.05]")
+    [subject] = [line for line in result.lines if line.startswith("*")]
+    assert subject.endswith(f"<- {started.cause}, {started.seq - 2} [E01.FR.03 or E01.FR.05]")
     assert any("EV driver presents" in line for line in result.lines)
     assert "2026-03-01 UTC" in result.stdout
     assert "\x1b" not in result.stdout
@@ -103,17 +103,17 @@ def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_p
     [begun] = [
         entry.seq for entry in station.entries if isinstance(entry.event, TransactionStarted)
     ]
-    hidden, shown = (
+    references, values = (
         run_station("why", path, str(begun)),
         run_station("why", path, str(begun), "--values"),
     )
-    assert "04A224B2" not in hidden.stdout
-    assert token.ref in hidden.stdout
-    assert "04A224B2" in shown.stdout
+    assert "04A224B2" not in references.stdout
+    assert token.ref in references.stdout
+    assert "04A224B2" in values.stdout
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
         ("0", "no entry 0; the journal has entries 1 to"),
         ("99999", "no entry 99999"),
@@ -122,11 +122,11 @@ def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_p
     ],
 )
 def test_what_is_not_there_is_one_line(
-    run_station: StationCommand, journal: Path, what: str, said: str
+    run_station: StationCommand, journal: Path, what: str, message: str
 ) -> None:
     result = run_station("why", journal, what)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_a_head_is_on_the_disk_before_the_message_that_names_it(
     witnessed_run: WitnessedRun,
 ) -> None:
     with sqlite3.connect(witnessed_run.path) as journal:
-        told = journal.execute(
+        rows = journal.execute(
             "SELECT seq, cause, body ->> 'payload' FROM entry WHERE kind = 'CallQueued'"
             " AND body ->> '$.transaction_event.event_type' = 'Ended'"
         ).fetchall()
@@ -134,8 +134,8 @@ def test_a_head_is_on_the_disk_before_the_message_that_names_it(
             )
         )
     journal.close()
-    assert len(told) == len(witnessed_run.heads)
-    for seq, cause, payload in told:
+    assert len(rows) == len(witnessed_run.heads)
+    for seq, cause, payload in rows:
         head_seq = json.loads(payload)["customData"]["seq"]
         assert head_seq < noted[head_seq] < cause < seq
 
@@ -213,9 +213,9 @@ def ended_event(
     if witness_enabled:
         component = {"name": "CustomizationCtrlr"}
         variable = {"name": "CustomImplementationEnabled", "instance": VENDOR_ID}
-        asked = {"attributeValue": "true", "component": component, "variable": variable}
+        request = {"attributeValue": "true", "component": component, "variable": variable}
         [result] = response_payload_in(
-            station.when(called("SetVariables", setVariableData=[asked]))
+            station.when(called("SetVariables", setVariableData=[request]))
         )["setVariableResult"]
         assert result["attributeStatus"] == "Accepted"
     station.when(in_transaction(1), *before)

@@ -51,15 +51,15 @@ def start_demo(demo_directory: Path, *more: str) -> subprocess.Popen[str]:
 
 def processes_of(demo_directory: Path) -> list[str]:
     """Command lines of whatever still runs for this directory."""
-    found = []
+    command_lines = []
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             text = cmdline.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # it ended meanwhile
             continue
         if str(demo_directory) in text:
-            found.append(text)
-    return found
+            command_lines.append(text)
+    return command_lines
 
 
 def all_processes_ended(demo_directory: Path) -> bool:
@@ -98,9 +98,9 @@ def test_a_whole_session_and_then_another_on_the_same_journal(
     assert head is not None
     assert run_station("verify", demo_directory, "--head", head[1]).exit_code == 0
 
-    with start_demo(demo_directory, "--once") as again:
-        out, err = again.communicate(timeout=DEMO_TIMEOUT_S)
-    assert (again.returncode, err) == (0, ""), out
+    with start_demo(demo_directory, "--once") as second_demo:
+        out, err = second_demo.communicate(timeout=DEMO_TIMEOUT_S)
+    assert (second_demo.returncode, err) == (0, ""), out
     assert re.search(r"its journal already has \d+ entries", out)
     assert all_processes_ended(demo_directory), processes_of(demo_directory)
 
@@ -127,13 +127,13 @@ def test_it_stays_to_be_played_with_until_ctrl_c(
 ) -> None:
     with start_demo(demo_directory) as demo:
         assert demo.stdout is not None
-        said = []
+        lines = []
         for line in demo.stdout:
-            said.append(line)
+            lines.append(line)
             if "Press Ctrl-C to end" in line:
                 break
         else:
-            pytest.fail("".join([*said, demo.communicate()[1]]))
+            pytest.fail("".join([*lines, demo.communicate()[1]]))
         assert run_station("sim", "plug-in", "-e", "2", "--data", demo_directory).exit_code == 0
         assert "EVSE 2" in run_station("sim", "state", "--data", demo_directory).stdout
         second = run_station("demo", "--data", demo_directory)
@@ -142,7 +142,7 @@ def test_it_stays_to_be_played_with_until_ctrl_c(
         os.kill(demo.pid, signal.SIGINT)
         _, err = demo.communicate(timeout=30)
     assert (demo.returncode, err) == (0, "")
-    [hint] = [line for line in said if " sim plug-in" in line]
+    [hint] = [line for line in lines if " sim plug-in" in line]
     assert str(demo_directory) in hint
     assert all_processes_ended(demo_directory), processes_of(demo_directory)
     with pytest.raises(StationUnreachable):
@@ -154,12 +154,12 @@ def test_a_station_that_does_not_start_is_one_line(
 ) -> None:
     demo_directory.mkdir()
     (demo_directory / "journal.db").mkdir()
-    began = time.monotonic()
+    started_s = time.monotonic()
     failed = run_station("demo", "--data", demo_directory)
     assert failed.exit_code == 1
     assert failed.stderr.count("\n") == 1
     assert str(demo_directory) in failed.stderr
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - started_s < 30
     assert all_processes_ended(demo_directory), processes_of(demo_directory)
 
 
@@ -201,27 +201,27 @@ def console_output(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, *, term
     """What a voice writes: a line, two moments of a moving one, a line."""
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr("sys.stdout", stream)
-    voice = DemoConsole()
-    voice.print_event("CSMS", "hears")
-    voice.update_line("station", "100 kW")
-    voice.update_line("station", "200 kW")
-    voice.print_event("CSMS", "hears again")
+    console = DemoConsole()
+    console.print_event("CSMS", "hears")
+    console.update_line("station", "100 kW")
+    console.update_line("station", "200 kW")
+    console.print_event("CSMS", "hears again")
     return stream.getvalue()
 
 
 def test_a_terminal_gets_colours_and_a_line_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    said = console_output(monkeypatch, Terminal(), term="xterm-256color")
-    assert "\x1b[35m" in said
-    assert said.count("\r\x1b[K") == 3  # twice written over, once wiped
-    assert said.count("\n") == 2
+    output = console_output(monkeypatch, Terminal(), term="xterm-256color")
+    assert "\x1b[35m" in output
+    assert output.count("\r\x1b[K") == 3  # twice written over, once wiped
+    assert output.count("\n") == 2
 
 
 def test_a_terminal_without_colours_still_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    said = console_output(monkeypatch, Terminal(), term="xterm-256color")
-    assert "\x1b[35m" not in said
-    assert "\r\x1b[K" in said
+    output = console_output(monkeypatch, Terminal(), term="xterm-256color")
+    assert "\x1b[35m" not in output
+    assert "\r\x1b[K" in output
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_terminal_without_colours_still_moves(monkeypatch: pytest.MonkeyPatch)
 def test_where_nothing_moves_a_line_comes_now_and_then(
     monkeypatch: pytest.MonkeyPatch, to: io.StringIO, term: str
 ) -> None:
-    said = console_output(monkeypatch, to, term=term)
-    assert "\x1b[K" not in said
-    assert "100 kW\n" in said
-    assert "200 kW" not in said
+    output = console_output(monkeypatch, to, term=term)
+    assert "\x1b[K" not in output
+    assert "100 kW\n" in output
+    assert "200 kW" not in output

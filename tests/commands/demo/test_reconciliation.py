@@ -54,33 +54,33 @@ def session() -> Station:
 
 def csms_account(session: Station, *, without: int | None = None) -> TransactionRecord:
     """What a CSMS was told of it, as the journal queued it."""
-    account = TransactionRecord(transaction_id_of(session))
+    record = TransactionRecord(transaction_id_of(session))
     for entry in session.entries:
         match entry.event:
-            case CallQueued(transaction_event=mark, payload=payload) if (
-                mark and mark.seq_no != without
+            case CallQueued(transaction_event=summary, payload=payload) if (
+                summary and summary.seq_no != without
             ):
                 event = decode_request("TransactionEvent", payload)
                 assert isinstance(event, TransactionEventRequest)
-                account.add_event(event)
-    return account
+                record.add_event(event)
+    return record
 
 
 def transaction_id_of(session: Station) -> str:
-    [name] = {
+    [transaction_id] = {
         entry.event.transaction_id
         for entry in session.entries
         if isinstance(entry.event, TransactionStarted)
     }
-    return name
+    return transaction_id
 
 
 def list_differences(
-    session: Station, account: TransactionRecord, entries: list[Entry], meter_wh: Decimal = METER_WH
+    session: Station, record: TransactionRecord, entries: list[Entry], meter_wh: Decimal = METER_WH
 ) -> list[str]:
     return list(
         find_differences(
-            account, JournaledTransaction(transaction_id_of(session), entries), meter_wh
+            record, JournaledTransaction(transaction_id_of(session), entries), meter_wh
         )
     )
 
@@ -90,10 +90,10 @@ def test_a_session_everybody_agrees_on(session: Station) -> None:
 
 
 def test_an_event_the_csms_never_got(session: Station) -> None:
-    found = list_differences(session, csms_account(session, without=1), session.entries)
-    assert found[0] == "CSMS: seqNo 1 is missing"
-    assert found[1].startswith("the journal has seqNos 0-")
-    assert ", the CSMS 0, 2" in found[1]
+    differences = list_differences(session, csms_account(session, without=1), session.entries)
+    assert differences[0] == "CSMS: seqNo 1 is missing"
+    assert differences[1].startswith("the journal has seqNos 0-")
+    assert ", the CSMS 0, 2" in differences[1]
 
 
 Damage = Callable[[Entry], Entry | None]
@@ -110,7 +110,7 @@ def shift_register(entry: Entry) -> Entry:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "text"),
     [
         (without_kinds(CallDelivered), "not delivered, by the journal"),
         (without_kinds(TransactionStarted), "the journal has 0 starts of the transaction"),
@@ -120,12 +120,12 @@ def shift_register(entry: Entry) -> Entry:
     ],
     ids=["undelivered", "never_began", "no_reading", "another_reading", "no_events"],
 )
-def test_a_journal_that_tells_another_story(session: Station, damage: Damage, said: str) -> None:
+def test_a_journal_that_tells_another_story(session: Station, damage: Damage, text: str) -> None:
     entries = [changed for entry in session.entries if (changed := damage(entry))]
-    found = list_differences(session, csms_account(session), entries)
-    assert any(said in each for each in found), found
+    differences = list_differences(session, csms_account(session), entries)
+    assert any(text in difference for difference in differences), differences
 
 
 def test_a_meter_that_counted_something_else(session: Station) -> None:
-    found = list_differences(session, csms_account(session), session.entries, Decimal(1))
-    assert found == ["energies differ: CSMS 1935.600 Wh, journal 1935.600 Wh, meter 1 Wh"]
+    differences = list_differences(session, csms_account(session), session.entries, Decimal(1))
+    assert differences == ["energies differ: CSMS 1935.600 Wh, journal 1935.600 Wh, meter 1 Wh"]
