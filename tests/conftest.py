@@ -25,7 +25,7 @@ SLOW: Final = (
     "tests/bench",
     "tests/commands/demo/test_demo.py",
     "tests/commands/test_emulate.py",
-    "tests/commands/test_regression.py::test_pytest_runs_what_it_wrote_somewhere_else",
+    "tests/commands/test_regression.py::test_pytest_runs_the_files_in_another_directory",
     "tests/conformance/octt/test_sample.py",
     "tests/core/test_decide.py::TestWorld",
     "tests/data_lake",

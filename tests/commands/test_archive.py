@@ -90,7 +90,7 @@ def outputs_of(run_station: StationCommand, journal: Path) -> list[tuple[int, st
     return outputs
 
 
-def test_what_is_archived_is_seen_by_every_command_as_before(
+def test_every_command_reads_archived_entries(
     run_station: StationCommand, tmp_path: Path, archivable_story: Station
 ) -> None:
     journal = write_journal(tmp_path / "journal.db", archivable_story.entries)
@@ -112,7 +112,7 @@ def test_what_is_archived_is_seen_by_every_command_as_before(
     )
 
 
-def test_no_state_follows_without_the_segments_and_it_is_said_what_to_do(
+def test_without_the_segments_there_is_no_state(
     run_station: StationCommand, tmp_path: Path, archivable_story: Station
 ) -> None:
     journal = write_journal(tmp_path / "journal.db", archivable_story.entries)
@@ -128,7 +128,7 @@ def test_no_state_follows_without_the_segments_and_it_is_said_what_to_do(
     assert run_station("replay", journal, "--state").exit_code == 0
 
 
-def test_nothing_old_is_no(
+def test_nothing_to_archive_is_exit_code_1(
     run_station: StationCommand, tmp_path: Path, archivable_story: Station
 ) -> None:
     journal = write_journal(tmp_path / "journal.db", archivable_story.entries)
@@ -152,7 +152,7 @@ def test_what_was_set_aside_long_ago_is_removed(
     assert not quarantine.exists()
 
 
-def test_a_gap_stops_no_archiving(
+def test_a_gap_does_not_stop_archiving(
     run_station: StationCommand, tmp_path: Path, archivable_story: Station
 ) -> None:
     journal = delete_entry(write_journal(tmp_path / "journal.db", archivable_story.entries), 7)
@@ -162,7 +162,7 @@ def test_a_gap_stops_no_archiving(
     assert "entry 7: missing\n" in run_station("verify", journal).stderr
 
 
-def test_a_running_station_does_it_by_itself(
+def test_a_running_station_archives_by_itself(
     run_station: StationCommand, tmp_path: Path, archivable_story: Station
 ) -> None:
     path = tmp_path / "journal.db"
@@ -174,7 +174,7 @@ def test_a_running_station_does_it_by_itself(
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_segment_that_is_gone_is_told_by_every_command(
+def test_a_missing_segment_is_reported_by_every_command(
     run_station: StationCommand, tmp_path: Path, archivable_story: Station
 ) -> None:
     journal = write_journal(tmp_path / "journal.db", archivable_story.entries)

@@ -42,7 +42,7 @@ def test_version(run_station: StationCommand) -> None:
 
 
 @pytest.mark.parametrize("typed", [(), ("sim",)], ids=repr)
-def test_nothing_typed_shows_the_help_and_is_a_usage_error(
+def test_no_arguments_show_the_help_and_are_a_usage_error(
     run_station: StationCommand, typed: tuple[str, ...]
 ) -> None:
     result = run_station(*typed)
@@ -120,7 +120,7 @@ def _make_verify_raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
     monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: command)
 
 
-def test_whoever_stops_reading_gets_no_complaint(journal: Path) -> None:
+def test_a_closed_stdout_is_no_error(journal: Path) -> None:
     """`station replay JOURNAL | head -1`."""
     replay = subprocess.Popen(
         [sys.executable, "-m", "station", "replay", str(journal)],
@@ -139,7 +139,7 @@ def test_whoever_stops_reading_gets_no_complaint(journal: Path) -> None:
     "typed",
     ["why 20", "diff 3 20", "replay --state", "outbox list", "export events", "verify --redecide"],
 )
-def test_a_person_at_a_terminal_sees_how_far_it_is(
+def test_a_terminal_shows_progress(
     run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
     verb, *more = typed.split()
@@ -154,7 +154,7 @@ def test_a_person_at_a_terminal_sees_how_far_it_is(
     "typed",
     ["replay", "replay --state", "export events", "report", "why 20", "diff 3 20", "verify"],
 )
-def test_output_that_finds_no_room_is_one_line(journal: Path, typed: str) -> None:
+def test_output_to_a_full_disk_is_one_line(journal: Path, typed: str) -> None:
     verb, *more = typed.split()
     with Path("/dev/full").open("wb") as full:
         result = subprocess.run(

@@ -30,7 +30,7 @@ def state_at(story: Station, last: int) -> bytes:
     return encode_state(state)
 
 
-def test_what_changed_is_told_by_path_and_in_order(
+def test_changes_are_listed_in_the_order_of_their_paths(
     run_station: StationCommand, journal: Path, story: Station
 ) -> None:
     last = len(story.entries)
@@ -45,9 +45,7 @@ def test_what_changed_is_told_by_path_and_in_order(
     assert run_station("diff", journal, "20", str(last)) == result
 
 
-def test_the_other_way_round_it_is_told_the_other_way_round(
-    run_station: StationCommand, journal: Path
-) -> None:
+def test_swapped_points_swap_old_and_new(run_station: StationCommand, journal: Path) -> None:
     result = run_station("diff", journal, "44", "20")
     back = run_station("diff", journal, "20", "44")
     assert result.exit_code == back.exit_code == 0
@@ -61,7 +59,9 @@ def _split_change(line: str) -> tuple[str, str, str]:
     return path, old, new
 
 
-def test_0_is_before_everything(run_station: StationCommand, journal: Path, story: Station) -> None:
+def test_0_is_before_the_first_entry(
+    run_station: StationCommand, journal: Path, story: Station
+) -> None:
     result = run_station("diff", journal, "0", "3")
     assert result.lines == [
         str(change) for change in diff_json(state_at(story, 0), state_at(story, 3))
@@ -69,14 +69,14 @@ def test_0_is_before_everything(run_station: StationCommand, journal: Path, stor
     assert 'lifecycle.identity: "" -> "CS001"' in result.lines
 
 
-def test_nothing_changed_is_the_answer_no(run_station: StationCommand, journal: Path) -> None:
+def test_no_change_is_exit_code_1(run_station: StationCommand, journal: Path) -> None:
     result = run_station("diff", journal, "20", "20")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.count("\n") == 1
     assert "nothing changed" in result.stderr
 
 
-def test_a_moment_is_the_last_entry_not_later(run_station: StationCommand, tmp_path: Path) -> None:
+def test_a_time_is_the_last_entry_not_later(run_station: StationCommand, tmp_path: Path) -> None:
     story = given(ONLINE, cable_plugged(1))
     before = len(story.entries)
     story.when(time_passed(seconds=30), charging_started(1), LINK_LOST)
@@ -86,7 +86,7 @@ def test_a_moment_is_the_last_entry_not_later(run_station: StationCommand, tmp_p
     assert "link.online: true -> false" in result.lines
 
 
-def test_a_moment_that_was_twice_is_said_to_be(run_station: StationCommand, tmp_path: Path) -> None:
+def test_an_ambiguous_time_is_reported(run_station: StationCommand, tmp_path: Path) -> None:
     story = given(ONLINE, time_passed(seconds=60), cable_plugged(1))
     story.host_at -= timedelta(seconds=50)
     story.when(ClockStepped(-50_000), charging_started(1), time_passed(seconds=60))
@@ -99,7 +99,7 @@ def test_a_moment_that_was_twice_is_said_to_be(run_station: StationCommand, tmp_
 
 
 @pytest.mark.parametrize("points", [["1", "9999"], ["2026-01-01T00:00Z", "5"]])
-def test_a_point_that_is_not_there_is_one_line(
+def test_a_point_outside_the_journal_is_one_line(
     run_station: StationCommand, journal: Path, points: list[str]
 ) -> None:
     result = run_station("diff", journal, *points)
@@ -107,16 +107,14 @@ def test_a_point_that_is_not_there_is_one_line(
 
 
 @pytest.mark.parametrize("points", [["1"], ["1", "soon"], ["-1", "5"]])
-def test_what_is_no_point_is_a_usage_error(
+def test_an_invalid_point_is_a_usage_error(
     run_station: StationCommand, journal: Path, points: list[str]
 ) -> None:
     result = run_station("diff", journal, *points)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
 
 
-def test_no_state_follows_from_what_is_not_whole(
-    run_station: StationCommand, tmp_path: Path
-) -> None:
+def test_a_damaged_journal_has_no_state(run_station: StationCommand, tmp_path: Path) -> None:
     story = given(ONLINE)
     path = tmp_path / "journal.db"
     delete_entry(write_journal(path, story.entries), 9)

@@ -58,7 +58,9 @@ def devices(tmp_path: Path) -> Iterator[EmulateCommand]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_they_end_in_good_order(devices: EmulateCommand, number: signal.Signals) -> None:
+def test_a_signal_ends_the_emulation_in_good_order(
+    devices: EmulateCommand, number: signal.Signals
+) -> None:
     process = devices.start_process()
     process.send_signal(number)
     _, errors = process.communicate(timeout=10)
@@ -67,14 +69,14 @@ def test_they_end_in_good_order(devices: EmulateCommand, number: signal.Signals)
     assert not devices.socket.exists()
 
 
-def test_they_end_with_whoever_holds_their_stdin(devices: EmulateCommand) -> None:
+def test_the_emulation_ends_when_its_stdin_closes(devices: EmulateCommand) -> None:
     process = devices.start_process("--until-stdin-closes")
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(timeout=10) == 0
 
 
-def test_what_they_remember_lies_in_one_directory(devices: EmulateCommand) -> None:
+def test_the_state_of_the_emulation_is_in_one_directory(devices: EmulateCommand) -> None:
     devices.start_process()
     assert {path.name for path in devices.data.iterdir()} == {"emulated", "emulator.sock"}
 

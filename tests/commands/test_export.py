@@ -171,7 +171,7 @@ def test_totals_reconcile_to_the_last_decimal(
     assert int(totals["message_count"]) == sum(int(row["message_count"]) for row in rows)
 
 
-def test_ranges_that_meet_tell_everything_once(
+def test_adjacent_ranges_contain_everything_once(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     moment, parts = "2026-03-01T12:15Z", []
@@ -223,7 +223,7 @@ def test_the_same_range_gives_the_same_bytes_though_the_journal_has_grown(
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
-def test_a_range_before_everything_is_an_empty_table(
+def test_a_range_before_the_first_entry_is_an_empty_table(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     assert (
@@ -233,7 +233,7 @@ def test_a_range_before_everything_is_an_empty_table(
     assert run_station("verify", tmp_path / "out").exit_code == 0
 
 
-def test_an_open_transaction_is_told_only_where_the_journal_ends(
+def test_an_open_transaction_is_exported_only_without_to(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     path = write_journal(
@@ -247,7 +247,7 @@ def test_an_open_transaction_is_told_only_where_the_journal_ends(
     )
 
 
-def test_a_transaction_tells_its_gaps_and_clock_changes(
+def test_a_transaction_has_its_gaps_and_clock_changes(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     station = given(ONLINE, meter_read(1, "10"), in_transaction(1))
@@ -318,7 +318,7 @@ def test_every_frame_is_a_message(
     assert all(json.loads(row["payload"])["seqNo"] == int(row["seq_no"]) for row in events)
 
 
-def test_a_payload_that_is_not_at_hand_is_read_again(
+def test_a_payload_that_is_not_cached_is_read_again(
     run_station: StationCommand, journal_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = export_rows(run_station, journal_path, tmp_path / "one", "messages")
@@ -326,7 +326,7 @@ def test_a_payload_that_is_not_at_hand_is_read_again(
     assert export_rows(run_station, journal_path, tmp_path / "two", "messages") == rows
 
 
-def test_readings_know_their_transaction(
+def test_readings_have_their_transaction(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     rows = export_rows(run_station, journal_path, tmp_path / "out", "meter-values")
@@ -335,7 +335,7 @@ def test_readings_know_their_transaction(
     assert {row["evse_id"] for row in inside} == {"1"}
 
 
-def test_a_stranger_can_check_the_chain_of_the_events(
+def test_the_chain_can_be_checked_from_the_events_table(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     digest = origin_digest(JOURNAL_ID)
@@ -360,7 +360,9 @@ def test_jsonl_keeps_the_zeros(
     assert '"stop_wh":2935.600,' in first
 
 
-def test_values_are_told_only_when_asked_for(run_station: StationCommand, tmp_path: Path) -> None:
+def test_values_are_exported_only_with_the_option(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         token = store.reference_for("ISO14443", "04A224B2")
@@ -373,7 +375,7 @@ def test_values_are_told_only_when_asked_for(run_station: StationCommand, tmp_pa
         assert "04A224B2" in completed.stdout
 
 
-def test_what_is_complete_is_forgotten(history: Station, tmp_path: Path) -> None:
+def test_completed_rows_are_released(history: Station, tmp_path: Path) -> None:
     sessions = TransactionRecords()
     history.with_csms(accept_everything, LINK_OPENED)
     rows = [one for entry in history.entries for one in sessions.apply(entry, "")]
@@ -433,7 +435,7 @@ def troubled_journal(tmp_path: Path) -> Path:
     return write_journal(tmp_path / "journal.db", station.entries)
 
 
-def test_how_each_evse_stood_and_for_how_long(
+def test_status_periods_of_each_evse(
     run_station: StationCommand, troubled_journal: Path, tmp_path: Path
 ) -> None:
     rows = state_rows(run_station, troubled_journal, tmp_path / "out")
@@ -459,7 +461,7 @@ def test_how_each_evse_stood_and_for_how_long(
     assert int(totals["duration_ms"]) == sum(int(row["duration_ms"]) for row in rows)
 
 
-def test_states_of_days_that_meet_are_told_once(
+def test_states_of_adjacent_days_are_exported_once(
     run_station: StationCommand, troubled_journal: Path, tmp_path: Path
 ) -> None:
     whole = state_rows(run_station, troubled_journal, tmp_path / "whole")
@@ -514,7 +516,7 @@ def test_a_correction_by_the_csms_adds_and_takes_no_time(
     ]
 
 
-def test_each_fault_tells_how_long_it_lasted_by_uptime(
+def test_each_fault_has_its_duration_by_uptime(
     run_station: StationCommand, troubled_journal: Path, tmp_path: Path
 ) -> None:
     rows = export_rows(run_station, troubled_journal, tmp_path / "out", "faults")
@@ -587,7 +589,7 @@ def test_the_key_is_the_stations_and_stays(
         (("nonsense",), 2, "Invalid value"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line(
+def test_invalid_arguments_are_one_line(
     run_station: StationCommand,
     journal_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -622,7 +624,7 @@ def test_a_key_that_is_none_is_one_line(
     assert "not a private key" in result.stderr
 
 
-def test_an_empty_journal_has_nothing_to_tell(run_station: StationCommand, tmp_path: Path) -> None:
+def test_an_empty_journal_is_exit_code_1(run_station: StationCommand, tmp_path: Path) -> None:
     result = run_station("export", write_journal(tmp_path / "journal.db", []), "events")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "no entries yet" in result.stderr
@@ -662,7 +664,7 @@ def rewrite_manifest(out: Path) -> None:
         (lambda out: (out / "more.csv").touch(), "not in the manifest"),
     ],
 )
-def test_an_export_that_was_touched_says_so(
+def test_a_changed_export_is_found(
     run_station: StationCommand, journal_path: Path, tmp_path: Path, damage: Any, message: str
 ) -> None:
     out = tmp_path / "out"
@@ -722,7 +724,7 @@ def test_any_row_that_is_taken_out_is_noticed(
         assert f"{file}: " in export_complaints(out / "manifest.json"), f"row {row}"
 
 
-def test_whoever_signs_anew_is_found_by_the_key(
+def test_another_signature_is_found_by_the_key(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     """A forger changes a row, makes the manifest fit, and signs it with a key of their own."""
@@ -778,7 +780,7 @@ def test_the_signature_is_ed25519_over_the_manifests_bytes(
     public.verify((out / "manifest.json.sig").read_bytes(), (out / "manifest.json").read_bytes())
 
 
-def test_a_damaged_journal_is_told_and_never_vouched_for(
+def test_an_export_of_a_damaged_journal_is_marked(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     with sqlite3.connect(journal_path) as db:
@@ -799,7 +801,7 @@ def test_a_damaged_journal_is_told_and_never_vouched_for(
     assert "damaged; rows may be missing." in run_station("export", journal_path, "faults").stderr
 
 
-def test_a_cut_out_entry_is_named(
+def test_a_removed_entry_is_named(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     with sqlite3.connect(journal_path) as db:
@@ -811,7 +813,7 @@ def test_a_cut_out_entry_is_named(
     assert result.stderr.startswith("entry 8: missing")
 
 
-def test_places_that_cannot_be_read_are_told_from_where_to_where(
+def test_unreadable_ranges_are_reported_with_both_ends(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     with sqlite3.connect(journal_path) as db:
@@ -829,7 +831,7 @@ def test_places_that_cannot_be_read_are_told_from_where_to_where(
     assert complaints[1][1].endswith(" (to 32)")
 
 
-def test_a_damaged_segment_is_told_once_from_where_to_where(
+def test_a_damaged_segment_is_reported_once_with_both_ends(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     with open_writable(journal_path) as store:
@@ -844,7 +846,7 @@ def test_a_damaged_segment_is_told_once_from_where_to_where(
     assert len(result.stderr.splitlines()) == 2
 
 
-def test_an_export_into_a_directory_that_cannot_be_is_one_line(
+def test_an_impossible_directory_for_an_export_is_one_line(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -865,7 +867,7 @@ class FailingWriter(TextWriter):
 
 @pytest.mark.parametrize("error", [FailingWriter.error, KeyboardInterrupt()])
 @pytest.mark.parametrize("name", ["out", "out/tx.csv"])
-def test_nothing_is_left_of_an_export_that_breaks_off(
+def test_an_interrupted_export_leaves_nothing(
     run_station: StationCommand,
     journal_path: Path,
     tmp_path: Path,
@@ -885,7 +887,7 @@ def test_nothing_is_left_of_an_export_that_breaks_off(
     )
 
 
-def test_what_a_killed_export_leaves_is_no_export(
+def test_a_killed_export_leaves_a_partial_directory_only(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     monkey = subprocess.run(
@@ -909,7 +911,7 @@ cli.run_cli(["export", sys.argv[1], "transactions", "--out", sys.argv[2]])
 """
 
 
-def test_a_new_key_is_said_to_be_new(
+def test_a_new_key_is_marked(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     key = tmp_path / "key.pem"
@@ -937,7 +939,7 @@ def test_any_file_of_an_export_names_it(
     assert run_station("verify", text / "transactions.csv").exit_code == 1
 
 
-def test_what_no_manifest_vouches_for_is_the_answer_no(
+def test_an_export_without_a_manifest_is_exit_code_1(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -954,7 +956,7 @@ def test_what_no_manifest_vouches_for_is_the_answer_no(
     assert run_station("verify", out).exit_code == 2
 
 
-def test_what_begins_behind_the_first_entry_says_so(
+def test_an_export_that_begins_later_names_its_first_entry(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     export_rows(run_station, journal_path, tmp_path / "all")
@@ -1000,7 +1002,7 @@ def test_the_same_range_gives_the_same_parquet_though_the_journal_has_grown(
     assert files_of(before) == files_of(after)
 
 
-def test_parquet_lies_by_station_and_day_and_keeps_every_digit(
+def test_parquet_is_by_station_and_day_and_keeps_every_digit(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     out = export_parquet(run_station, journal_path, tmp_path / "out", "transactions")
@@ -1043,7 +1045,7 @@ def documented_columns(table: str, types: dict[str, str]) -> list[tuple[str, str
     return [(name, types[kind or "text"]) for name, _, kind in pairs]
 
 
-def test_a_journal_with_exports_beside_it_is_still_the_journal(
+def test_a_data_directory_with_exports_is_still_a_journal(
     run_station: StationCommand, journal_path: Path
 ) -> None:
     export_parquet(run_station, journal_path, journal_path.parent / "lake", "transactions")
@@ -1060,7 +1062,7 @@ def make_other_journal(journal_path: Path, identity: str) -> Path:
     return write_journal(journal_path / "journal.db", station.entries)
 
 
-def test_stations_share_a_tree_and_each_vouches_for_its_own(
+def test_stations_share_a_tree_and_each_has_a_manifest(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:
     tree = export_parquet(run_station, journal_path, tmp_path / "tree", "transactions")
@@ -1093,7 +1095,7 @@ def test_stations_share_a_tree_and_each_vouches_for_its_own(
         (lambda tree: (tree / DAY / "more.parquet").touch(), "not in the manifest"),
     ],
 )
-def test_a_tree_that_was_touched_says_so(
+def test_a_changed_tree_is_found(
     run_station: StationCommand, journal_path: Path, tmp_path: Path, damage: Any, message: str
 ) -> None:
     tree = export_parquet(run_station, journal_path, tmp_path / "tree", "transactions")

@@ -107,7 +107,7 @@ def test_a_person_is_erased_and_the_chain_stays_whole(
     assert run_station("forget", journal, UID).exit_code == 1
 
 
-def test_who_went_to_the_archive_is_erased_too(
+def test_an_idtoken_in_the_archive_is_erased(
     run_station: StationCommand, tmp_path: Path, journal: Path
 ) -> None:
     with open_writable(journal) as store:
@@ -141,7 +141,7 @@ def test_a_value_that_a_waiting_message_needs_stays_until_then_p2(
     assert past.desired.references_to_erase == (token.ref,)
 
 
-def test_whoever_charges_is_not_forgotten_by_hand(
+def test_an_idtoken_in_a_transaction_is_not_erased_offline(
     run_station: StationCommand, journal: Path
 ) -> None:
     with open_writable(journal) as store:
@@ -154,7 +154,7 @@ def test_whoever_charges_is_not_forgotten_by_hand(
         assert store.head.seq == head
 
 
-def test_nobody_is_forgotten_who_is_not_known(run_station: StationCommand, journal: Path) -> None:
+def test_an_unknown_idtoken_is_exit_code_1(run_station: StationCommand, journal: Path) -> None:
     with open_writable(journal) as store:
         write_session(store)
     for person in ("04FFFFFF", "#0000000000000000", ""):
@@ -163,7 +163,7 @@ def test_nobody_is_forgotten_who_is_not_known(run_station: StationCommand, journ
         assert "no value for" in result.stderr
 
 
-def test_a_copy_that_still_holds_the_value_is_named(
+def test_another_file_with_the_value_is_named(
     run_station: StationCommand, tmp_path: Path, journal: Path
 ) -> None:
     with open_writable(journal) as store:
@@ -177,7 +177,7 @@ def test_a_copy_that_still_holds_the_value_is_named(
     assert files_with_value(tmp_path) == ["journal.db"]
 
 
-def test_a_person_is_erased_from_a_journal_that_was_set_aside(
+def test_a_value_is_erased_from_a_quarantined_journal(
     run_station: StationCommand, tmp_path: Path, journal: Path
 ) -> None:
     with open_writable(journal) as store:
@@ -195,7 +195,7 @@ def test_a_person_is_erased_from_a_journal_that_was_set_aside(
     assert run_station("forget", journal, UID).exit_code == 1
 
 
-def test_whoever_only_a_journal_that_was_set_aside_knows_is_erased_there(
+def test_a_value_that_only_a_quarantined_journal_has_is_erased(
     run_station: StationCommand, tmp_path: Path, journal: Path
 ) -> None:
     with open_writable(journal) as store:
@@ -212,7 +212,7 @@ def test_whoever_only_a_journal_that_was_set_aside_knows_is_erased_there(
     assert (result.exit_code, result.stdout) == (1, "")
 
 
-def test_a_journal_that_was_set_aside_and_cannot_be_reached_is_named(
+def test_an_inaccessible_quarantined_journal_is_named(
     run_station: StationCommand, tmp_path: Path, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_writable(journal) as store:
@@ -237,7 +237,7 @@ def test_a_journal_that_was_set_aside_and_cannot_be_reached_is_named(
     assert files_with_value(tmp_path) == ["journal.db"]
 
 
-def test_a_gap_in_the_journal_keeps_nobody_from_being_forgotten(
+def test_a_gap_in_the_journal_does_not_prevent_erasure(
     run_station: StationCommand, tmp_path: Path, journal: Path
 ) -> None:
     with open_writable(journal) as store:
@@ -272,7 +272,7 @@ def station_in_use(tmp_path: Path, journal: Path) -> Iterator[tuple[Store, list[
         thread.join()
 
 
-def test_a_running_station_is_asked(
+def test_a_running_station_gets_the_request(
     run_station: StationCommand,
     tmp_path: Path,
     journal: Path,

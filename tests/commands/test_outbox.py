@@ -64,7 +64,7 @@ def story_with_waiting_calls() -> Station:
     return station
 
 
-def test_an_empty_outbox_says_so_with_1(run_station: StationCommand, journal: Path) -> None:
+def test_an_empty_outbox_is_exit_code_1(run_station: StationCommand, journal: Path) -> None:
     listed = run_station("outbox", journal, "list")
     assert (listed.exit_code, listed.stdout) == (1, "")
     assert listed.stderr.startswith("no call waits")
@@ -88,7 +88,7 @@ def test_what_waits_is_listed_oldest_first(
     assert "1 min 15 s" in first
 
 
-def test_a_call_that_does_not_wait_is_the_answer_no_and_the_others_are_listed(
+def test_an_unknown_call_is_exit_code_1_and_the_others_are_listed(
     run_station: StationCommand, tmp_path: Path, story_with_waiting_calls: Station
 ) -> None:
     path = write_journal(tmp_path / "journal.db", story_with_waiting_calls.entries)
@@ -99,7 +99,7 @@ def test_a_call_that_does_not_wait_is_the_answer_no_and_the_others_are_listed(
     assert listed.stderr == "call 1: neither waiting nor parked.\n"
 
 
-def test_what_is_parked_says_why_and_how_often_it_was_tried(
+def test_a_parked_call_has_its_reason_and_attempts(
     run_station: StationCommand, tmp_path: Path, story_with_parked_call: Station
 ) -> None:
     [parked] = story_with_parked_call.state.outbox.parked
@@ -114,7 +114,7 @@ def test_what_is_parked_says_why_and_how_often_it_was_tried(
     assert "InternalError: no" in line
 
 
-def test_retry_without_a_station_is_written_down(
+def test_retry_without_a_station_is_recorded(
     run_station: StationCommand, tmp_path: Path, story_with_parked_call: Station
 ) -> None:
     journal = write_journal(tmp_path / "journal.db", story_with_parked_call.entries)
@@ -148,7 +148,7 @@ def test_retry_hides_no_interruption(
         assert store.head.seq == len(story_with_parked_call.entries)
 
 
-def test_retry_of_what_is_not_parked_is_no(
+def test_retry_of_a_call_that_is_not_parked_is_exit_code_1(
     run_station: StationCommand,
     tmp_path: Path,
     story_with_parked_call: Station,

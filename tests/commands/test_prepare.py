@@ -47,7 +47,7 @@ def pretend_other_release(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_what_was_prepared_beside_the_release_that_runs_is_where_the_next_begins(
+def test_the_next_release_starts_from_the_prepared_snapshot(
     run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = journal.parent
@@ -83,7 +83,7 @@ def test_a_release_that_has_a_snapshot_needs_no_other(
     assert not (journal.parent / "snapshot.next").exists()
 
 
-def test_what_is_missing_is_for_the_start_to_tell(
+def test_a_missing_entry_prevents_a_snapshot(
     run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delete_entry(journal, 3)

@@ -60,7 +60,7 @@ def with_other_decision(entries: list[Entry]) -> tuple[list[Entry], Entry, Entry
     return [*entries[:place], other, *entries[place + 1 :]], old, other
 
 
-def test_a_journal_of_this_release_is_judged_the_same_again(
+def test_this_release_decides_its_own_journal_the_same_way(
     run_station: StationCommand, tmp_path: Path, session: Station
 ) -> None:
     result = run_station(
@@ -95,9 +95,7 @@ def test_without_redecide_nothing_is_judged(
     assert (result.exit_code, len(result.lines)) == (0, 1)
 
 
-def test_a_profile_that_is_not_here_is_asked_for(
-    run_station: StationCommand, tmp_path: Path
-) -> None:
+def test_an_unknown_profile_is_requested(run_station: StationCommand, tmp_path: Path) -> None:
     story = given(CONFIGURED, replace(BOOTED, product_profile="ours"), IDLE, LINK_OPENED)
     path = write_journal(tmp_path / "journal.db", story.entries)
     result = run_station("verify", "--redecide", path)
@@ -126,7 +124,7 @@ def test_a_profile_with_other_evses_is_not_the_station_s(
     assert "EVSEs" in result.stderr
 
 
-def test_behind_a_missing_entry_nothing_is_judged(
+def test_after_a_missing_entry_nothing_is_decided(
     run_station: StationCommand, tmp_path: Path, session: Station
 ) -> None:
     path = delete_entry(write_journal(tmp_path / "journal.db", session.entries), 40)
@@ -136,7 +134,7 @@ def test_behind_a_missing_entry_nothing_is_judged(
     assert "Traceback" not in result.stderr
 
 
-def test_an_empty_journal_is_told_once(run_station: StationCommand, tmp_path: Path) -> None:
+def test_an_empty_journal_is_reported_once(run_station: StationCommand, tmp_path: Path) -> None:
     result = run_station("verify", "--redecide", write_journal(tmp_path / "journal.db", []))
     assert (result.exit_code, result.stderr, result.stdout) == (1, "no entries\n", "")
 
@@ -144,7 +142,7 @@ def test_an_empty_journal_is_told_once(run_station: StationCommand, tmp_path: Pa
 @pytest.mark.parametrize(
     "arguments", [["--profile", "development"], ["--redecide", "--profile", "nobody"]]
 )
-def test_what_cannot_be_meant_is_a_usage_error(
+def test_invalid_arguments_are_a_usage_error(
     run_station: StationCommand, journal: Path, arguments: list[str]
 ) -> None:
     result = run_station("verify", journal, *arguments)

@@ -97,7 +97,7 @@ def seq_of(entries: Sequence[Entry], kind: type[Event], nth: int = 0) -> int:
 @pytest.mark.parametrize(
     "name", ["stopped_by_another_token_of_the_group", "short_power_cut_in_a_transaction"]
 )
-def test_a_stretch_that_is_decided_as_it_was_passes(make_test: CaseMaker, name: str) -> None:
+def test_a_range_with_the_same_decisions_passes(make_test: CaseMaker, name: str) -> None:
     entries = play_story(name).entries
     first = seq_of(entries, AuthorizationGranted)
     played = make_test(entries, "--from", str(first))
@@ -108,13 +108,13 @@ def test_a_stretch_that_is_decided_as_it_was_passes(make_test: CaseMaker, name: 
     assert played.failure is None
 
 
-def test_a_whole_journal_needs_no_memory_before_it(make_test: CaseMaker) -> None:
+def test_a_whole_journal_needs_no_state_before_it(make_test: CaseMaker) -> None:
     played = make_test(play_story("refused_token").entries, "--from", "1")
     assert played.failure is None
     assert "last_seq=0" in played.text
 
 
-def test_a_first_start_with_settings_is_told_from_its_beginning(make_test: CaseMaker) -> None:
+def test_a_first_start_with_variables_is_complete(make_test: CaseMaker) -> None:
     """Of which product it is, only its start tells; decisions were made before."""
     configured = variable_preset("AlignedDataCtrlr.Interval", "300")
     entries = given(CsmsConfigured(url=URL, security_profile=2), configured, BOOTED, IDLE).entries
@@ -177,7 +177,7 @@ CHANGES: Final[dict[str, HistoryChange]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_stretch_that_today_would_be_decided_otherwise_fails_at_that_entry(
+def test_a_range_with_another_decision_fails_at_that_entry(
     make_test: CaseMaker, change: HistoryChange
 ) -> None:
     entries = list(play_story("local_start_and_stop").entries)
@@ -188,7 +188,7 @@ def test_a_stretch_that_today_would_be_decided_otherwise_fails_at_that_entry(
     assert str(played.failure).startswith(f"entry {seq}: the station decided")
 
 
-def test_pytest_runs_what_it_wrote_somewhere_else(make_test: CaseMaker, tmp_path: Path) -> None:
+def test_pytest_runs_the_files_in_another_directory(make_test: CaseMaker, tmp_path: Path) -> None:
     good = play_story("local_start_and_stop").entries
     seqs = {}
     for name, change in CHANGES.items():
@@ -216,7 +216,7 @@ def test_pytest_runs_what_it_wrote_somewhere_else(make_test: CaseMaker, tmp_path
 # --- Where it begins and ends --------------------------------------------------------------------
 
 
-def test_it_holds_complete_commits(make_test: CaseMaker) -> None:
+def test_a_test_has_complete_commits(make_test: CaseMaker) -> None:
     entries = play_story("local_start_and_stop").entries
     middle = seq_of(entries, TransactionStarted)
     played = make_test(entries, "--from", str(middle), "--to", str(middle))
@@ -228,7 +228,7 @@ def test_it_holds_complete_commits(make_test: CaseMaker) -> None:
     assert played.failure is None
 
 
-def test_it_goes_to_standard_output_and_the_verdict_to_the_other(
+def test_the_test_goes_to_stdout_and_the_verdict_to_stderr(
     run_station: StationCommand, journal: Path
 ) -> None:
     result = run_station("to-test", journal, "--from", "20", "--to", "25")
@@ -237,7 +237,7 @@ def test_it_goes_to_standard_output_and_the_verdict_to_the_other(
     assert "with this release the test passes." in result.stderr
 
 
-def test_moments_are_points_too(run_station: StationCommand, journal: Path) -> None:
+def test_times_are_points(run_station: StationCommand, journal: Path) -> None:
     everything = ("--from", "2026-03-01T12:00", "--to", "2026-03-01T12:30")
     assert "entries 1 to" in run_station("to-test", journal, *everything).stderr
 
@@ -252,7 +252,7 @@ def test_moments_are_points_too(run_station: StationCommand, journal: Path) -> N
         (("--from", "20", "--profile", "tesla"), 2, "tesla is not a profile"),
     ],
 )
-def test_what_cannot_be_is_one_line(
+def test_invalid_ranges_are_one_line(
     run_station: StationCommand, journal: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     result = run_station("to-test", journal, *arguments)
@@ -260,7 +260,7 @@ def test_what_cannot_be_is_one_line(
     assert message in result.stderr
 
 
-def test_nothing_is_written_over(
+def test_an_existing_file_is_kept(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "test_mine.py"
@@ -287,7 +287,7 @@ def test_a_file_that_cannot_be_written_is_one_line(
         (20, 20, "the observation of entry 20 is missing"),
     ],
 )
-def test_what_is_missing_is_one_line(
+def test_a_missing_entry_is_one_line(
     run_station: StationCommand, journal: Path, missing_seq: int, first_seq: int, message: str
 ) -> None:
     with sqlite3.connect(journal) as db:
@@ -299,7 +299,7 @@ def test_what_is_missing_is_one_line(
     assert message in result.stderr
 
 
-def test_more_than_anybody_reads_is_refused(
+def test_a_range_that_is_too_long_is_refused(
     run_station: StationCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("station.commands.regression.ENTRIES_MAX", 50)
@@ -357,7 +357,7 @@ def story_with_personal_data() -> Station:
     )
 
 
-def test_nobody_is_in_it_and_it_passes_all_the_same(make_test: CaseMaker) -> None:
+def test_personal_data_is_redacted_and_the_test_passes(make_test: CaseMaker) -> None:
     entries = story_with_personal_data().entries
     before = "".join(event_registry().encode(entry.event)[2] for entry in entries)
     untold = [one for one in PERSONAL_DATA if one not in before]
@@ -368,7 +368,7 @@ def test_nobody_is_in_it_and_it_passes_all_the_same(make_test: CaseMaker) -> Non
     assert played.failure is None
 
 
-def test_what_was_before_is_told_without_names_too(make_test: CaseMaker) -> None:
+def test_the_state_before_is_redacted(make_test: CaseMaker) -> None:
     entries = story_with_personal_data().entries
     played = make_test(entries, "--from", str(seq_of(entries, LinkClosed)))
     assert [one for one in PERSONAL_DATA if one in played.text] == []
@@ -376,7 +376,7 @@ def test_what_was_before_is_told_without_names_too(make_test: CaseMaker) -> None
     assert played.failure is None
 
 
-def test_the_same_name_stands_for_the_same(run_station: StationCommand, tmp_path: Path) -> None:
+def test_equal_values_get_equal_names(run_station: StationCommand, tmp_path: Path) -> None:
     journal = write_journal(tmp_path / "journal.db", story_with_personal_data().entries)
     text = run_station("to-test", journal, "--from", "1").stdout
     assert "wss://host-1.invalid" in text
@@ -385,7 +385,7 @@ def test_the_same_name_stands_for_the_same(run_station: StationCommand, tmp_path
     assert "#0000000000000003" not in text
 
 
-def test_what_can_be_judged_only_with_a_certificate_cannot_be_told(
+def test_a_decision_that_needs_a_certificate_is_refused(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     story = given(
@@ -413,7 +413,9 @@ def test_what_can_be_judged_only_with_a_certificate_cannot_be_told(
 # --- How it reads --------------------------------------------------------------------------------
 
 
-def test_it_reads_as_a_story_and_has_no_fault(run_station: StationCommand, tmp_path: Path) -> None:
+def test_it_has_transcript_lines_and_passes_ruff(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
     journal = write_journal(tmp_path / "journal.db", play_story("refused_token").entries)
     file = tmp_path / "test_refused.py"
     assert run_station("to-test", journal, "--from", "40", "--out", file).exit_code == 0
@@ -431,6 +433,11 @@ def test_it_reads_as_a_story_and_has_no_fault(run_station: StationCommand, tmp_p
     assert checked.returncode == 0, checked.stdout
 
 
+<<<<<<< HEAD
 def test_a_csms_that_is_silent_is_a_story_as_well(make_test: CaseMaker) -> None:
     entries = play_story("a_message_the_csms_never_accepts").entries
+=======
+def test_a_silent_csms_can_be_a_test(make_test: CaseMaker) -> None:
+    entries = play_story("a_message_the_csms_never_takes").entries
+>>>>>>> c2efb75 (tests: names of command and end-to-end tests are rules)
     assert make_test(entries, "--from", "40").failure is None

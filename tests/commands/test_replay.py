@@ -64,9 +64,7 @@ def state_at(entries: list[Entry], last: int) -> State:
     return state
 
 
-def test_a_journal_is_told_entry_by_entry(
-    run_station: StationCommand, journal: Path, story: Station
-) -> None:
+def test_each_entry_is_a_line(run_station: StationCommand, journal: Path, story: Station) -> None:
     result = run_station("replay", journal)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.lines[0] == "2026-03-01 UTC"
@@ -74,13 +72,11 @@ def test_a_journal_is_told_entry_by_entry(
     assert "\x1b" not in result.stdout
 
 
-def test_a_data_directory_is_as_good_as_its_journal(
-    run_station: StationCommand, journal: Path
-) -> None:
+def test_a_data_directory_names_its_journal(run_station: StationCommand, journal: Path) -> None:
     assert run_station("replay", journal.parent) == run_station("replay", journal)
 
 
-def test_to_a_number_stops_behind_it(
+def test_to_a_number_ends_with_that_entry(
     run_station: StationCommand, journal: Path, story: Station
 ) -> None:
     result = run_station("replay", journal, "--to", "7")
@@ -88,7 +84,7 @@ def test_to_a_number_stops_behind_it(
 
 
 @pytest.mark.parametrize("text", ["2026-03-01T12:00:10Z", "2026-03-01T13:00:10+01:00"])
-def test_to_a_moment_stops_at_it(
+def test_to_a_time_ends_at_it(
     run_station: StationCommand, tmp_path: Path, story: Station, text: str
 ) -> None:
     before = len(story.entries)
@@ -108,7 +104,7 @@ def test_to_a_moment_stops_at_it(
         ("yesterday", 2, "'yesterday' is neither an entry number nor a time"),
     ],
 )
-def test_a_point_nobody_finds_is_one_line(
+def test_an_unknown_point_is_one_line(
     run_station: StationCommand, journal: Path, point: str, code: int, message: str
 ) -> None:
     result = run_station("replay", journal, "--to", point)
@@ -137,14 +133,14 @@ def test_the_state_is_one_canonical_document(
         assert decode_state(bytes(raw)) == state_at(story.entries, seq)
 
 
-def test_without_a_point_the_state_is_that_of_now(
+def test_without_a_point_the_state_is_the_last(
     run_station: StationCommand, journal: Path, story: Station
 ) -> None:
     document = json.loads(run_station("replay", journal, "--state").stdout)
     assert document["seq"] == len(story.entries)
 
 
-def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_path: Path) -> None:
+def test_values_are_shown_only_with_the_option(run_station: StationCommand, tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         token = store.reference_for("ISO14443", "04A224B2")
@@ -155,7 +151,7 @@ def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_p
     assert "ISO14443/04A224B2" in values.stdout
 
 
-def test_two_wishes_that_exclude_each_other_are_a_usage_error(
+def test_options_that_exclude_each_other_are_a_usage_error(
     run_station: StationCommand, journal: Path
 ) -> None:
     assert run_station("replay", journal, "--follow", "--state").exit_code == 2
@@ -170,16 +166,14 @@ def test_no_journal_is_a_usage_error(run_station: StationCommand, tmp_path: Path
         assert "no such file" in result.stderr
 
 
-def test_what_is_no_journal_is_told_in_one_line(
-    run_station: StationCommand, tmp_path: Path
-) -> None:
+def test_another_file_is_one_line(run_station: StationCommand, tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"something else, and long enough to be read as a page" * 100)
     result = run_station("replay", path)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
 
 
-def test_an_empty_journal_has_nothing_to_tell(run_station: StationCommand, tmp_path: Path) -> None:
+def test_an_empty_journal_is_exit_code_1(run_station: StationCommand, tmp_path: Path) -> None:
     result = run_station("replay", write_journal(tmp_path / "journal.db", []))
     assert result.exit_code == 1
     assert "no entries yet" in result.stderr
@@ -197,7 +191,7 @@ def damaged_journal(journal: Path) -> Path:
     return journal
 
 
-def test_damage_is_named_where_it_stands_and_the_rest_is_told(
+def test_damage_is_reported_in_its_place_and_the_rest_is_printed(
     run_station: StationCommand, damaged_journal: Path, story: Station
 ) -> None:
     result = run_station("replay", damaged_journal)
@@ -209,16 +203,14 @@ def test_damage_is_named_where_it_stands_and_the_rest_is_told(
     assert "8 ! missing up to 9" in result.stdout
 
 
-def test_no_state_follows_from_damage(run_station: StationCommand, damaged_journal: Path) -> None:
+def test_after_damage_there_is_no_state(run_station: StationCommand, damaged_journal: Path) -> None:
     result = run_station("replay", damaged_journal, "--state")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "entry 5" in result.stderr
     assert run_station("replay", damaged_journal, "--state", "--to", "4").exit_code == 0
 
 
-def test_a_history_that_cannot_be_is_no_traceback(
-    run_station: StationCommand, journal: Path
-) -> None:
+def test_an_impossible_history_is_no_traceback(run_station: StationCommand, journal: Path) -> None:
     with sqlite3.connect(journal) as db:
         db.execute("DROP TRIGGER entry_not_updated")
         db.execute(
@@ -253,7 +245,7 @@ def test_reading_changes_nothing(run_station: StationCommand, journal: Path) -> 
     assert journal.read_bytes() == before
 
 
-def test_follow_tells_what_comes_and_ends_with_ctrl_c(tmp_path: Path, story: Station) -> None:
+def test_follow_prints_new_entries_and_ends_with_ctrl_c(tmp_path: Path, story: Station) -> None:
     path = tmp_path / "journal.db"
     written_before = len(story.entries)
     with open_writable(path) as store:
@@ -275,7 +267,7 @@ def test_follow_tells_what_comes_and_ends_with_ctrl_c(tmp_path: Path, story: Sta
     assert (follow.returncode, errors) == (0, "")
 
 
-def test_follow_may_begin_with_what_is_still_to_come(
+def test_follow_may_begin_in_the_future(
     run_station: StationCommand, tmp_path: Path, story: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "journal.db"
@@ -338,7 +330,7 @@ def test_from_a_number_begins_with_it(
 
 
 @pytest.mark.parametrize(("text", "before"), [("12:00:30Z", 0), ("13:00:30.0004+01:00", 1)])
-def test_from_a_moment_begins_with_the_first_entry_not_earlier(
+def test_from_a_time_begins_with_the_first_entry_not_earlier(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]], text: str, before: int
 ) -> None:
     path, entries = busy_journal
@@ -351,7 +343,7 @@ def test_from_a_moment_begins_with_the_first_entry_not_earlier(
 
 
 @pytest.mark.parametrize("verb", ["replay", "to-test"])
-def test_a_time_in_which_nothing_happened_is_the_answer_no(
+def test_a_time_without_entries_is_exit_code_1(
     run_station: StationCommand, tmp_path: Path, story: Station, verb: str
 ) -> None:
     story.when(time_passed(seconds=60), LINK_LOST)
@@ -369,7 +361,7 @@ def test_a_time_in_which_nothing_happened_is_the_answer_no(
     assert (completed.exit_code, completed.stdout, completed.stderr.count("\n")) == (2, "", 1)
 
 
-def test_kinds_are_told_alone(
+def test_only_the_given_kinds_are_printed(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
     path, entries = busy_journal
@@ -380,7 +372,7 @@ def test_kinds_are_told_alone(
     assert transcript_body(result.lines) == [format_entry(one) for one in matching]
 
 
-def test_an_evse_is_told_without_the_other(
+def test_only_the_given_evse_is_printed(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
     path, entries = busy_journal
@@ -394,7 +386,7 @@ def test_an_evse_is_told_without_the_other(
     assert transcript_seqs(both) == sorted({*transcript_seqs(first), *transcript_seqs(second)})
 
 
-def test_a_transaction_is_told_by_the_beginning_of_its_name(
+def test_a_transaction_is_given_by_a_prefix_of_its_id(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
     path, entries = busy_journal
@@ -407,7 +399,7 @@ def test_a_transaction_is_told_by_the_beginning_of_its_name(
     )
 
 
-def test_a_block_is_told_with_what_its_messages_led_to(
+def test_a_block_includes_what_followed_from_its_messages(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
     path, _ = busy_journal
@@ -416,7 +408,7 @@ def test_a_block_is_told_with_what_its_messages_led_to(
     assert what == ["> CSMS requests", "station answers UnlockConnector", "> link sent"]
 
 
-def test_filters_work_together_and_in_a_stretch(
+def test_filters_combine_with_each_other_and_with_from(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:
     path, _ = busy_journal
@@ -430,7 +422,7 @@ def test_filters_work_together_and_in_a_stretch(
     assert len(transcript_seqs(result)) > 2
 
 
-def test_follow_tells_only_what_is_asked_for(
+def test_follow_applies_the_filters(
     run_station: StationCommand, tmp_path: Path, story: Station
 ) -> None:
     path = tmp_path / "journal.db"
@@ -464,7 +456,7 @@ def test_values_are_shown_in_what_is_filtered(run_station: StationCommand, tmp_p
     assert len(result.lines) == 2
 
 
-def test_nothing_of_that_is_the_answer_no(run_station: StationCommand, journal: Path) -> None:
+def test_no_matching_entry_is_exit_code_1(run_station: StationCommand, journal: Path) -> None:
     result = run_station("replay", journal, "--evse", "2", "--kind", "TransactionStarted")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
 
@@ -483,22 +475,20 @@ def test_nothing_of_that_is_the_answer_no(run_station: StationCommand, journal: 
         ["--from", "9", "--to", "7"],
     ],
 )
-def test_a_filter_that_cannot_be_meant_is_a_usage_error(
+def test_an_invalid_filter_is_a_usage_error(
     run_station: StationCommand, journal: Path, filters: list[str]
 ) -> None:
     result = run_station("replay", journal, *filters)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
 
 
-def test_a_kind_that_is_misspelt_is_told_the_right_one(
-    run_station: StationCommand, journal: Path
-) -> None:
+def test_a_misspelled_kind_gets_a_suggestion(run_station: StationCommand, journal: Path) -> None:
     assert (
         "Did you mean CallQueued?" in run_station("replay", journal, "--kind", "CallQueud").stderr
     )
 
 
-def test_damage_is_named_whatever_the_filter_and_in_its_place(
+def test_damage_is_reported_whatever_the_filter(
     run_station: StationCommand, damaged_journal: Path
 ) -> None:
     result = run_station("replay", damaged_journal, "--evse", "1")
@@ -536,7 +526,7 @@ def _read_terminal(terminal: int) -> bytes:
         return b""
 
 
-def test_a_terminal_gets_colours_and_the_same_words(tmp_path: Path, story: Station) -> None:
+def test_a_terminal_gets_colors_and_the_same_text(tmp_path: Path, story: Station) -> None:
     story.when(called("DataTransfer", vendorId=":100: [red]:"))
     path = write_journal(tmp_path / "journal.db", story.entries)
     output = on_a_terminal(path)
@@ -546,5 +536,5 @@ def test_a_terminal_gets_colours_and_the_same_words(tmp_path: Path, story: Stati
     assert ":100: [red]:" in output
 
 
-def test_a_terminal_without_colours_gets_none(journal: Path) -> None:
+def test_no_color_is_respected(journal: Path) -> None:
     assert "\x1b[3" not in on_a_terminal(journal, NO_COLOR="1")

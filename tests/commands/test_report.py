@@ -54,7 +54,7 @@ def test_a_page_is_written_and_named(
     )
 
 
-def test_a_page_that_is_there_is_made_anew(
+def test_an_existing_page_is_replaced(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "page.html"
@@ -70,7 +70,7 @@ def test_a_range_is_counted_and_named(run_station: StationCommand, journal: Path
     assert "in s: ((180.000 − (0.000 − 0.000)) / 180.000) × 100 = 100.000 %" in browser.text
 
 
-def test_somebody_with_a_calculator_gets_the_same_uptime(
+def test_the_printed_terms_give_the_printed_uptime(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     story = given(ONLINE, time_passed(seconds=100), LINK_LOST, time_passed(seconds=33))
@@ -88,7 +88,7 @@ def test_somebody_with_a_calculator_gets_the_same_uptime(
         assert (str(cut), outage) == (percent, "33.255")
 
 
-def test_a_quiet_range_says_that_nothing_was_written_in_it(
+def test_a_range_without_entries_says_so(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "page.html"
@@ -112,7 +112,7 @@ def test_a_quiet_range_says_that_nothing_was_written_in_it(
         (["--to", "2026-03-01T12:00Z", "--from", "2026-03-01T12:00Z"], "the range is empty"),
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(
+def test_invalid_arguments_are_a_usage_error(
     run_station: StationCommand, journal: Path, arguments: list[str], message: str
 ) -> None:
     result = run_station("report", journal, *arguments)
@@ -121,13 +121,17 @@ def test_what_cannot_be_meant_is_a_usage_error(
     assert result.stderr.count("\n") == 1
 
 
-def test_a_range_that_holds_nothing_is_a_no(run_station: StationCommand, journal: Path) -> None:
+def test_a_range_after_the_journal_is_exit_code_1(
+    run_station: StationCommand, journal: Path
+) -> None:
     result = run_station("report", journal, "--from", "2027-01-01")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "has no entry in that range" in result.stderr
 
 
-def test_a_journal_without_entries_is_a_no(run_station: StationCommand, tmp_path: Path) -> None:
+def test_a_journal_without_entries_is_exit_code_1(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
     open_writable(tmp_path / "journal.db").close()
     result = run_station("report", tmp_path)
     assert (result.exit_code, result.stdout) == (1, "")
@@ -173,7 +177,7 @@ def _read_exactly(reader: int, size: int) -> bytes:
     return text
 
 
-def test_a_terminal_is_not_flooded(
+def test_a_page_is_not_printed_on_a_terminal(
     run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -192,7 +196,7 @@ def test_progress_is_for_terminals_only(
     assert "entries" in result.stderr
 
 
-def test_a_damaged_journal_gives_a_page_that_says_so(
+def test_the_page_of_a_damaged_journal_shows_the_damage(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     with sqlite3.connect(journal) as connection:
@@ -232,7 +236,7 @@ def test_the_policy_of_the_page_forbids_everything() -> None:
     assert "script" not in pages.CONTENT_SECURITY_POLICY
 
 
-def test_what_is_archived_is_told_as_if_it_were_not(
+def test_archived_entries_give_the_same_page(
     run_station: StationCommand, story: Station, tmp_path: Path
 ) -> None:
     story.with_csms(

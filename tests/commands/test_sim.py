@@ -114,7 +114,7 @@ def control_socket_answering(tmp_path: Path) -> Iterator[ControlSocketStarter]:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_each_verb_asks_for_what_it_says(
+def test_each_verb_sends_its_request(
     run_station: StationCommand,
     tmp_path: Path,
     control_socket_answering: ControlSocketStarter,
@@ -130,13 +130,13 @@ def test_each_verb_asks_for_what_it_says(
     assert typed == ["state"] or result.stdout == f"{typed[0]}: done\n"
 
 
-def test_every_operation_of_the_emulated_world_has_a_verb() -> None:
+def test_every_operation_of_the_emulation_has_a_verb() -> None:
     ops = {verb.replace("-", "_") for verb in VERBS}
     assert set(ORDERS) - {"world"} <= ops
     assert ops - set(ORDERS) == {"state", "link", "clock"}
 
 
-def test_the_state_is_told_to_a_person(
+def test_the_state_is_printed_for_a_person(
     run_station: StationCommand, tmp_path: Path, control_socket_answering: ControlSocketStarter
 ) -> None:
     control_socket_answering(json.dumps(STATE).encode() + b"\n")
@@ -149,7 +149,7 @@ def test_the_state_is_told_to_a_person(
     ]
 
 
-def test_json_is_what_the_station_said(
+def test_json_is_the_response_of_the_station(
     run_station: StationCommand, tmp_path: Path, control_socket_answering: ControlSocketStarter
 ) -> None:
     control_socket_answering(json.dumps(STATE).encode() + b"\n")
@@ -165,7 +165,7 @@ def test_a_refusal_is_one_line_and_1(
     assert refused.stderr == "unplug: EVSE 1 has no EV plugged in\n"
 
 
-def test_no_station_is_one_line_that_names_the_socket(
+def test_without_a_station_one_line_names_the_socket(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     silent = run_station("sim", "state", "--data", tmp_path)
@@ -176,7 +176,7 @@ def test_no_station_is_one_line_that_names_the_socket(
     assert silent.stderr.count("\n") == 1
 
 
-def test_a_station_that_hangs_up_is_one_line(
+def test_a_closed_connection_is_one_line(
     run_station: StationCommand, tmp_path: Path, control_socket_answering: ControlSocketStarter
 ) -> None:
     control_socket_answering(b"")
@@ -194,7 +194,7 @@ def test_a_path_too_long_for_a_socket_names_the_limit(
     assert "107 bytes" in long.stderr
 
 
-def test_the_devices_themselves_can_be_asked(run_station: StationCommand, tmp_path: Path) -> None:
+def test_devices_can_be_addressed_directly(run_station: StationCommand, tmp_path: Path) -> None:
     silent = run_station("sim", "unplug", "--devices", "--data", tmp_path)
     assert str(tmp_path / "emulator.sock") in silent.stderr
 

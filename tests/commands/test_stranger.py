@@ -37,7 +37,7 @@ def export_table(
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("what", list(TABLE_COLUMNS))
-def test_a_stranger_comes_to_the_same_head(
+def test_the_independent_verifier_finds_the_same_head(
     run_station: StationCommand, journal: Path, tmp_path: Path, what: str, format: str
 ) -> None:
     out = export_table(run_station, journal, tmp_path / "out", what, format)
@@ -83,7 +83,7 @@ def resign_export(out: Path) -> None:
         (resign_export, "rows: 0, not 1"),
     ],
 )
-def test_a_stranger_finds_what_was_done(
+def test_the_independent_verifier_finds_changes(
     run_station: StationCommand,
     journal: Path,
     tmp_path: Path,
@@ -96,7 +96,7 @@ def test_a_stranger_finds_what_was_done(
     assert run_verifier(out) == message
 
 
-def test_a_stranger_follows_the_chain_of_the_events(
+def test_the_independent_verifier_checks_the_chain_of_events(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     """Even the station's own key does not make another history of it."""

@@ -33,7 +33,7 @@ def test_a_whole_journal_gives_its_head(
     )
 
 
-def test_what_it_prints_is_what_head_takes(run_station: StationCommand, journal: Path) -> None:
+def test_the_printed_head_is_accepted_by_head(run_station: StationCommand, journal: Path) -> None:
     output = run_station("verify", journal).stdout.split()[-1]
     assert run_station("verify", journal, "--head", output).exit_code == 0
     assert run_station("verify", journal.parent, "--head", output.upper()).exit_code == 0
@@ -79,7 +79,7 @@ def test_a_cut_tail_shows_against_a_head_seen_outside(
     assert verified.stderr.startswith(f"entry {len(story.entries) - 2}: missing")
 
 
-def test_another_head_than_the_witness_saw(run_station: StationCommand, journal: Path) -> None:
+def test_a_head_that_differs_from_the_witness(run_station: StationCommand, journal: Path) -> None:
     seq, _, digest = head_of(journal).partition(":")
     other = f"{seq}:{digest[:-1]}{'0' if digest[-1] != '0' else '1'}"
     verified = run_station("verify", journal, "--head", other)

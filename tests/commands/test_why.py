@@ -38,7 +38,7 @@ def transaction_id(story: Station) -> str:
     return started.transaction_id
 
 
-def test_an_entry_is_told_with_what_led_to_it(
+def test_an_entry_has_its_causes(
     run_station: StationCommand, journal: Path, story: Station
 ) -> None:
     [started] = [entry for entry in story.entries if isinstance(entry.event, TransactionStarted)]
@@ -55,7 +55,7 @@ def test_an_entry_is_told_with_what_led_to_it(
     assert "\x1b" not in result.stdout
 
 
-def test_a_transaction_is_named_by_its_beginning(
+def test_a_transaction_is_named_by_a_prefix(
     run_station: StationCommand, journal: Path, transaction_id: str
 ) -> None:
     whole = run_station("why", journal, transaction_id)
@@ -65,7 +65,7 @@ def test_a_transaction_is_named_by_its_beginning(
     assert run_station("why", journal.parent, transaction_id[:6].upper()) == whole
 
 
-def test_what_befell_a_transaction_is_told_with_it(
+def test_restarts_and_clock_steps_are_listed_with_the_transaction(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     station = given(
@@ -94,7 +94,7 @@ def test_what_befell_a_transaction_is_told_with_it(
     assert account.stdout.count("station   starts, ") == 1
 
 
-def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_path: Path) -> None:
+def test_values_are_shown_only_with_the_option(run_station: StationCommand, tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with open_writable(path) as store:
         token = store.reference_for("ISO14443", "04A224B2")
@@ -121,7 +121,7 @@ def test_values_are_shown_only_when_asked_for(run_station: StationCommand, tmp_p
         ("", "no transaction ''"),
     ],
 )
-def test_what_is_not_there_is_one_line(
+def test_an_unknown_subject_is_one_line(
     run_station: StationCommand, journal: Path, what: str, message: str
 ) -> None:
     result = run_station("why", journal, what)
@@ -140,7 +140,7 @@ def journal_of_thirty(tmp_path: Path) -> Path:
     return write_journal(tmp_path / "journal.db", station.entries)
 
 
-def test_a_beginning_that_several_share_names_them(
+def test_an_ambiguous_prefix_lists_the_transactions(
     run_station: StationCommand, journal_of_thirty: Path
 ) -> None:
     result = run_station("why", journal_of_thirty, "d")
@@ -148,20 +148,20 @@ def test_a_beginning_that_several_share_names_them(
     assert "4 transactions begin with 'd': dabf" in result.stderr
 
 
-def test_digits_are_an_entry_first_and_then_a_transaction(
+def test_digits_name_an_entry_before_a_transaction(
     run_station: StationCommand, journal_of_thirty: Path
 ) -> None:
     assert run_station("why", journal_of_thirty, "805").lines[0].startswith("Entry 805:")
     assert run_station("why", journal_of_thirty, "8058").lines[0].startswith("Transaction 8058")
 
 
-def test_an_empty_journal_has_nothing_to_tell(run_station: StationCommand, tmp_path: Path) -> None:
+def test_an_empty_journal_is_exit_code_1(run_station: StationCommand, tmp_path: Path) -> None:
     result = run_station("why", write_journal(tmp_path / "journal.db", []), "1")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "no entries yet" in result.stderr
 
 
-def test_damage_is_told_and_the_rest_of_the_chain_too(
+def test_damage_is_reported_and_the_rest_of_the_chain_is_printed(
     run_station: StationCommand, journal: Path, transaction_id: str
 ) -> None:
     with sqlite3.connect(journal) as db:

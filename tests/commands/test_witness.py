@@ -157,7 +157,7 @@ def test_a_forged_witness_is_refused(
     assert run_station("verify", witnessed_run.path, "--head", f"{seq}:{FORGED}").exit_code == 1
 
 
-def test_a_tail_that_was_cut_off_shows_though_the_chain_holds(
+def test_a_removed_end_is_found_although_the_chain_is_valid(
     witnessed_run: WitnessedRun, run_station: StationCommand, tmp_path: Path
 ) -> None:
     """Somebody removes a session and everything after it, carefully."""
@@ -240,7 +240,7 @@ def test_without_that_a_message_carries_no_custom_data() -> None:
     assert "customData" not in ended_event("development", head_noted(), witness_enabled=False)
 
 
-def test_the_certified_product_knows_nothing_of_it() -> None:
+def test_the_certified_product_has_no_witness() -> None:
     assert "customData" not in ended_event("evs-flash-300", head_noted(), witness_enabled=False)
     assert JOURNAL_HEAD_ENABLED not in load_product("evs-flash-300").device_model.by_path
     assert JOURNAL_HEAD_ENABLED in load_product("development").device_model.by_path

@@ -107,7 +107,7 @@ def test_a_whole_session_and_then_another_on_the_same_journal(
 
 @pytest.mark.parametrize("until", ["EV driver  plugs in", "A station with"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
-def test_ctrl_c_in_the_middle_leaves_nothing_behind(
+def test_ctrl_c_in_the_middle_leaves_no_process(
     demo_directory: Path, until: str, number: signal.Signals
 ) -> None:
     with start_demo(demo_directory) as demo:
@@ -122,9 +122,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind(
 
 
 @pytest.mark.timeout(2 * DEMO_TIMEOUT_S)
-def test_it_stays_to_be_played_with_until_ctrl_c(
-    run_station: StationCommand, demo_directory: Path
-) -> None:
+def test_it_keeps_running_until_ctrl_c(run_station: StationCommand, demo_directory: Path) -> None:
     with start_demo(demo_directory) as demo:
         assert demo.stdout is not None
         lines = []
@@ -209,7 +207,7 @@ def console_output(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, *, term
     return stream.getvalue()
 
 
-def test_a_terminal_gets_colours_and_a_line_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_colors_and_a_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     output = console_output(monkeypatch, Terminal(), term="xterm-256color")
     assert "\x1b[35m" in output
@@ -217,7 +215,7 @@ def test_a_terminal_gets_colours_and_a_line_that_moves(monkeypatch: pytest.Monke
     assert output.count("\n") == 2
 
 
-def test_a_terminal_without_colours_still_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_without_colors_has_a_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     output = console_output(monkeypatch, Terminal(), term="xterm-256color")
     assert "\x1b[35m" not in output
@@ -227,7 +225,7 @@ def test_a_terminal_without_colours_still_moves(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("to", "term"), [(Terminal(), "dumb"), (io.StringIO(), "xterm")], ids=["dumb", "pipe"]
 )
-def test_where_nothing_moves_a_line_comes_now_and_then(
+def test_without_a_live_line_a_line_comes_at_intervals(
     monkeypatch: pytest.MonkeyPatch, to: io.StringIO, term: str
 ) -> None:
     output = console_output(monkeypatch, to, term=term)

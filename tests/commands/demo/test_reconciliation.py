@@ -85,11 +85,11 @@ def list_differences(
     )
 
 
-def test_a_session_everybody_agrees_on(session: Station) -> None:
+def test_a_session_without_differences(session: Station) -> None:
     assert list_differences(session, csms_account(session), session.entries) == []
 
 
-def test_an_event_the_csms_never_got(session: Station) -> None:
+def test_an_event_that_the_csms_did_not_receive(session: Station) -> None:
     differences = list_differences(session, csms_account(session, without=1), session.entries)
     assert differences[0] == "CSMS: seqNo 1 is missing"
     assert differences[1].startswith("the journal has seqNos 0-")
@@ -120,12 +120,12 @@ def shift_register(entry: Entry) -> Entry:
     ],
     ids=["undelivered", "never_began", "no_reading", "another_reading", "no_events"],
 )
-def test_a_journal_that_tells_another_story(session: Station, damage: Damage, text: str) -> None:
+def test_a_journal_that_differs(session: Station, damage: Damage, text: str) -> None:
     entries = [changed for entry in session.entries if (changed := damage(entry))]
     differences = list_differences(session, csms_account(session), entries)
     assert any(text in difference for difference in differences), differences
 
 
-def test_a_meter_that_counted_something_else(session: Station) -> None:
+def test_a_meter_that_differs(session: Station) -> None:
     differences = list_differences(session, csms_account(session), session.entries, Decimal(1))
     assert differences == ["energies differ: CSMS 1935.600 Wh, journal 1935.600 Wh, meter 1 Wh"]
