@@ -1,4 +1,4 @@
-"""What do the tests of the commands share?"""
+"""Fixtures of the command tests: a journal in the middle of a transaction, and a runner."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.story import (
 
 @pytest.fixture
 def story() -> Station:
-    """A station in the middle of a transaction, everything confirmed."""
+    """A station in a transaction, with every call confirmed."""
     return given(
         ONLINE,
         meter_read(1, "1000", voltage_v="389.2", current_a="0", power_w="0"),
@@ -34,11 +34,11 @@ def story() -> Station:
 
 @pytest.fixture
 def journal(story: Station, tmp_path: Path) -> Path:
-    """That station's journal, closed."""
+    """The closed journal of that station."""
     return write_journal(tmp_path / "journal.db", story.entries)
 
 
 @pytest.fixture
 def run_station(capsys: pytest.CaptureFixture[str]) -> StationCommand:
-    """The command `station`."""
+    """Runs the command `station`."""
     return StationCommand(capsys)

@@ -1,4 +1,4 @@
-"""How does a test put a story on disk and run a command on it?"""
+"""Journals on disk for tests of commands, and a runner of `station` in this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_journal(path: Path, entries: Iterable[Entry]) -> Path:
 
 
 def delete_entry(path: Path, seq: int) -> Path:
-    """The journal at `path`, one entry of it taken out."""
+    """The journal at `path` without this entry."""
     with sqlite3.connect(path) as db:
         db.execute("DROP TRIGGER entry_not_deleted")
         db.execute("DELETE FROM entry WHERE seq = ?", (seq,))
@@ -42,7 +42,7 @@ def delete_entry(path: Path, seq: int) -> Path:
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command did."""
+    """Exit code and output of a command."""
 
     exit_code: int
     stdout: str
@@ -54,7 +54,7 @@ class CommandResult:
 
 
 class StationCommand:
-    """`station`, within this process."""
+    """Runs `station` in this process."""
 
     def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self._capture = capture

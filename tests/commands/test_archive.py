@@ -1,4 +1,4 @@
-"""Does `station archive` move what is old, and does every other command still see all of it?"""
+"""`station archive` moves old entries, and every other command still reads all of them."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ OTHER_COMMANDS = (
 
 @pytest.fixture(autouse=True)
 def fix_today(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Months after the story, whatever this machine's clock says."""
+    """A fixed date months after the story, independent of the host's clock."""
     monkeypatch.setattr(HostClock, "utc", lambda clock: datetime(2026, 12, 1, tzinfo=UTC))
 
 
 @pytest.fixture
 def archivable_story() -> Station:
-    """Two sessions, all of it delivered, then one that is not, then a day without anybody."""
+    """Two delivered sessions, one that is not delivered, then two days without a session."""
     station = given(ONLINE)
     for wh in (1000, 3000, 5000):
         if wh == 5000:
@@ -82,7 +82,7 @@ def archivable_story() -> Station:
 
 
 def outputs_of(run_station: StationCommand, journal: Path) -> list[tuple[int, str, str]]:
-    """What every other command says."""
+    """Exit code and output of every other command."""
     outputs = []
     for verb, *more in OTHER_COMMANDS:
         result = run_station(verb, journal, *more)
@@ -136,8 +136,8 @@ def test_nothing_to_archive_is_exit_code_1(
     assert (result.exit_code, result.stdout) == (1, "")
     assert "older than 3650 days" in result.stderr
     assert run_station("archive", journal, "--days", "1").exit_code == 0
-    completed = run_station("archive", journal, "--days", "1")
-    assert completed.exit_code == 1
+    second = run_station("archive", journal, "--days", "1")
+    assert second.exit_code == 1
     assert list(verify(journal)) == []
 
 

@@ -1,4 +1,4 @@
-"""How does the command line end, whatever is typed?"""
+"""Exit codes, one-line errors and shell completion of the command line."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_bug_is_not_hidden(run_station: StationCommand, monkeypatch: pytest.Mo
 
 
 def _make_verify_raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Make `verify` end with this."""
+    """Make `verify` raise this error."""
 
     @click.command()
     def command() -> None:
@@ -181,7 +181,7 @@ def test_each_expected_failure_exists(module: str, name: str, code: int) -> None
 
 
 def complete_in_bash(*words: str) -> list[str]:
-    """What a real bash offers for the last word, with the script that `station` prints."""
+    """What bash offers for the last word, with the script that `station` prints."""
     line = " ".join(shlex.quote(word) for word in words)
     script = (
         'eval "$(_STATION_COMPLETE=bash_source station)"\n'

@@ -1,4 +1,4 @@
-"""Does `station diff` tell what changed between two points, and only that?"""
+"""`station diff` prints what changed between two points, and nothing else."""
 
 from __future__ import annotations
 

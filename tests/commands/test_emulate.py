@@ -1,4 +1,4 @@
-"""Do the emulated devices run as a process of their own, and end when they shall?"""
+"""`station emulate` runs as a separate process and ends in good order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from station.commands.shared.control_client import StationUnreachable, send_request
 from tests.commands.fixtures_journals import StationCommand
 
-READY_S = 30  # a loaded machine, imports included
+READY_S = 30  # on a loaded machine, with imports
 
 
 class EmulateCommand:

@@ -1,4 +1,4 @@
-"""Does `station export` tell the history exactly, the same each time, and provably?"""
+"""`station export`: exact values, the same bytes each time, verifiable."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def add_session(run_station: Station, start: str, stop: str, *, minutes: int = 1
         cable_plugged(1),
         presented(ALICE, evse_id=1),
         charging_started(1),
-        *[time_passed(seconds=60)] * minutes,  # the CSMS answers in between
+        *[time_passed(seconds=60)] * minutes,  # with responses of the CSMS in between
         meter_read(1, stop),
         presented(ALICE, evse_id=1),
         charging_stopped(1),
@@ -90,7 +90,7 @@ def add_session(run_station: Station, start: str, stop: str, *, minutes: int = 1
 
 @pytest.fixture
 def history() -> Station:
-    """Three transactions over an hour and a bit, the last one offline."""
+    """Three transactions in little more than an hour, the last one offline."""
     station = given(ONLINE)
     add_session(station, "1000", "2935.600")
     add_session(station, "2935.600", "2935.603")
@@ -132,7 +132,7 @@ def files_of(out: Path) -> dict[str, bytes]:
     }
 
 
-# --- What it tells -------------------------------------------------------------------------------
+# --- Rows ----------------------------------------------------------------------------------------
 
 
 def test_a_transaction_is_one_row_with_exact_registers(
@@ -265,7 +265,7 @@ def test_a_transaction_has_its_gaps_and_clock_changes(
     assert (row["restart_count"], row["restart_gap_ms"]) == ("1", "90000")
     assert row["clock_change_count"] == "1"
     assert row["clock_change_ms"] == "3600000"
-    assert row["duration_ms"] == "120000"  # what an honest watch would have shown
+    assert row["duration_ms"] == "120000"  # without the clock step
     assert row["energy_wh"] == "2.50"
     assert row["ended_time_quality"] == "not synchronized"
 
@@ -368,11 +368,11 @@ def test_values_are_exported_only_with_the_option(
         token = store.reference_for("ISO14443", "04A224B2")
         store.append(given(ONLINE, cable_plugged(1), presented(token, evse_id=1)).entries)
     for what in ("transactions", "messages", "events"):
-        result = run_station("export", path, what)
-        completed = run_station("export", path, what, "--values")
-        assert "04A224B2" not in result.stdout
-        assert token.ref in result.stdout
-        assert "04A224B2" in completed.stdout
+        references = run_station("export", path, what)
+        values = run_station("export", path, what, "--values")
+        assert "04A224B2" not in references.stdout
+        assert token.ref in references.stdout
+        assert "04A224B2" in values.stdout
 
 
 def test_completed_rows_are_released(history: Station, tmp_path: Path) -> None:
@@ -401,7 +401,7 @@ def state_rows(
 
 
 def state_periods(rows: list[dict[str, str]], evse_id: int) -> list[tuple[str, str, str]]:
-    """State, day and time of the begin, in order."""
+    """Status, day and time of the begin, in order."""
     return [(row["state"], row["started_at"][8:19], row["duration_ms"])
             for row in rows if row["evse_id"] == str(evse_id)]  # fmt: skip
 
@@ -533,7 +533,7 @@ def test_each_fault_has_its_duration_by_uptime(
     until = export_rows(
         run_station, troubled_journal, tmp_path / "until", "faults", "--to", "2027-01-01"
     )
-    assert until == rows[:2]  # what is not over belongs to no range yet
+    assert until == rows[:2]  # an active fault belongs to no range yet
 
 
 # --- Where it goes -------------------------------------------------------------------------------
@@ -644,7 +644,7 @@ def shorten_file(out: Path) -> None:
 
 
 def rewrite_manifest(out: Path) -> None:
-    """Somebody makes the manifest fit a changed file."""
+    """Make the manifest fit a changed file."""
     change_file(out)
     data, manifest = (out / "transactions.csv").read_bytes(), manifest_of(out)
     manifest["files"][0]["sha256"] = sha256(data).hexdigest()
@@ -679,12 +679,12 @@ def test_a_changed_export_is_found(
 
 
 def export_complaints(manifest: Path, key: str | None = None) -> str:
-    """Everything that is wrong with an export."""
+    """The complaints about an export."""
     return "\n".join(verify_export(manifest, expected_fingerprint=key))
 
 
 def sampled_offsets(length: int, most: int) -> range:
-    """So many places of a file, or all of them."""
+    """A number of offsets of a file, or all of them."""
     return range(0, length, -(-length // most))
 
 
@@ -738,7 +738,9 @@ def test_another_signature_is_found_by_the_key(
     text = json.dumps(manifest).encode()
     (out / "manifest.json").write_bytes(text)
     (out / "manifest.json.sig").write_bytes(forger.sign(text))
-    assert run_station("verify", out).exit_code == 0  # whole, but of whom? The fingerprint tells
+    assert (
+        run_station("verify", out).exit_code == 0
+    )  # intact, but the fingerprint shows another signer
     verified = run_station("verify", out, "--key", key)
     assert (verified.exit_code, verified.stdout) == (1, "")
     assert "not with the given key" in verified.stderr
@@ -856,7 +858,7 @@ def test_an_impossible_directory_for_an_export_is_one_line(
 
 
 class FailingWriter(TextWriter):
-    """A disk that is full, or Ctrl-C, behind the first row."""
+    """Fails after the first row: a full disk, or Ctrl-C."""
 
     error: BaseException = OSError(errno.ENOSPC, "No space left on device")
 
@@ -981,7 +983,7 @@ DAY = Path("station=CS001") / "day=2026-03-01"
 def export_parquet(
     run_station: StationCommand, journal_path: Path, out: Path, table: str, *more: str
 ) -> Path:
-    """A tree."""
+    """The directory of a Parquet export."""
     result = run_station("export", journal_path, table, "--format", "parquet", "--out", out, *more)
     assert (result.exit_code, result.stderr) == (0, "")
     return out

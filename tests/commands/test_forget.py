@@ -1,4 +1,4 @@
-"""Does `station forget` erase a person, and nothing that is still needed?"""
+"""`station forget` erases an idToken everywhere, unless a message still needs it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ UID = "04a224B2C3D4E5"
 
 @pytest.fixture(autouse=True)
 def fix_today(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Months after the story, whatever this machine's clock says."""
+    """A fixed date months after the story, independent of the host's clock."""
     monkeypatch.setattr(HostClock, "utc", lambda clock: datetime(2026, 12, 1, tzinfo=UTC))
 
 
@@ -57,7 +57,7 @@ def run_session(run_station: Station, token: IdToken, *, done: bool = True) -> N
 def write_session(
     store: Store, *, offline: bool = False, done: bool = True
 ) -> tuple[Station, IdToken]:
-    """A session of somebody, in the journal."""
+    """Write a session with the idToken `UID` to the journal."""
     token = store.reference_for("ISO14443", UID)
     station = given(ONLINE, meter_read(1, "1000"))
     if offline:
@@ -76,7 +76,7 @@ def journal(tmp_path: Path) -> Path:
 
 
 def files_with_value(directory: Path) -> list[str]:
-    """Files that hold the value, however it is spelled."""
+    """Files that contain the value, in any case."""
     value = UID.lower().encode()
     files = [file for file in directory.rglob("*") if file.is_file()]
     return [file.name for file in files if value in file.read_bytes().lower()]
@@ -229,9 +229,8 @@ def test_an_inaccessible_quarantined_journal_is_named(
     result = run_station("forget", journal, UID)
     assert result.exit_code == 1
     assert "erased" in result.stdout
-    assert (
-        result.stderr
-        == f"{quarantine}: cannot be read: Input/output error. Delete the file if it is not needed.\n"
+    assert result.stderr == (
+        f"{quarantine}: cannot be read: Input/output error. Delete the file if it is not needed.\n"
     )
     monkeypatch.undo()
     assert files_with_value(tmp_path) == ["journal.db"]
@@ -250,7 +249,7 @@ def test_a_gap_in_the_journal_does_not_prevent_erasure(
 
 @pytest.fixture
 def station_in_use(tmp_path: Path, journal: Path) -> Iterator[tuple[Store, list[bytes]]]:
-    """A journal in use, and what its station hears on the control socket; it obeys."""
+    """A journal in use, and the requests its station receives; it erases the values."""
     requests: list[bytes] = []
     with open_writable(journal) as store, socket.socket(socket.AF_UNIX) as listener:
         _, token = write_session(store)

@@ -1,4 +1,4 @@
-"""Does `station outbox` name every call the CSMS has not confirmed, and try parked ones again?"""
+"""`station outbox` lists every unconfirmed call and retries parked ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ONE_ATTEMPT = (
 
 @pytest.fixture
 def story_with_parked_call() -> Station:
-    """A closed transaction whose second event the CSMS refused for good."""
+    """An ended transaction; its second event is parked because the CSMS refused it."""
     station = given(
         *ONE_ATTEMPT, ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1)
     )
@@ -57,7 +57,7 @@ def story_with_parked_call() -> Station:
 
 @pytest.fixture
 def story_with_waiting_calls() -> Station:
-    """A transaction goes on offline."""
+    """A transaction that continues offline."""
     station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
     station.when(LINK_LOST, charging_started(1), time_passed(seconds=75))
     assert len(station.state.outbox.transaction) >= 1
@@ -138,7 +138,7 @@ def test_retry_without_a_station_is_recorded(
 def test_retry_hides_no_interruption(
     run_station: StationCommand, tmp_path: Path, story_with_parked_call: Station
 ) -> None:
-    """An entry of now would make a long absence look short to the next start. E17."""
+    """A new entry would make a long interruption look short to the next start. E17."""
     story_with_parked_call.when(in_transaction(1))
     journal = write_journal(tmp_path / "journal.db", story_with_parked_call.entries)
     result = run_station("outbox", journal, "retry")
@@ -176,7 +176,7 @@ def test_retry_leaves_a_journal_in_use_alone(
 
 @pytest.fixture
 def control_socket_requests(tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
-    """A station's control socket that says yes once; what it was asked."""
+    """Requests to the control socket of a station that accepts one."""
     requests: list[dict[str, Any]] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "control.sock"))

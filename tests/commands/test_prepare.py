@@ -1,4 +1,4 @@
-"""Does a new release that was prepared start without a replay, and to the same memory?"""
+"""A prepared release starts without a replay, and with the same state."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ SMALL = StoreSettings(grow_bytes=0)
 
 @pytest.fixture(autouse=True)
 def keep_nice_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process goes on after the command."""
+    """This process continues after the command."""
     monkeypatch.setattr(os, "nice", lambda _: 0)
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """With a snapshot of the release that wrote it."""
+    """A journal with a snapshot of the release that wrote it."""
     path = write_journal(tmp_path / "journal.db", given(ONLINE).entries)
     write_snapshot(tmp_path)
     return path
 
 
 def write_snapshot(data: Path) -> bytes:
-    """A life without events; its memory."""
-    life = Startup(data, SMALL)
-    life.save_snapshot(life.store.head, life.state)
-    life.close()
-    return encode_state(life.state)
+    """Start and stop without events; returns the encoded state."""
+    startup = Startup(data, SMALL)
+    startup.save_snapshot(startup.store.head, startup.state)
+    startup.close()
+    return encode_state(startup.state)
 
 
 def pretend_other_release(monkeypatch: pytest.MonkeyPatch) -> None:

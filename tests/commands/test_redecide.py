@@ -1,4 +1,4 @@
-"""Does `station verify --redecide` find what this release would decide otherwise?"""
+"""`station verify --redecide` finds what this release would decide differently."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def session() -> Station:
 
 
 def with_other_decision(entries: list[Entry]) -> tuple[list[Entry], Entry, Entry]:
-    """The entries as a release would have written them that stops for another reason."""
+    """The entries of a release that stops the transaction for another reason."""
     place, old = next(
         (place, entry)
         for place, entry in enumerate(entries)
@@ -78,7 +78,7 @@ def test_what_would_be_otherwise_is_one_line_that_names_the_entry(
     session.when(presented(ALICE, evse_id=1))
     entries, old, _ = with_other_decision(session.entries)
     path = write_journal(tmp_path / "journal.db", entries)
-    assert run_station("verify", path).exit_code == 0  # nobody tampered with it
+    assert run_station("verify", path).exit_code == 0  # the chain is intact
     result = run_station("verify", "--redecide", path)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[0].startswith(f"entry {old.cause}: ")
@@ -140,7 +140,7 @@ def test_an_empty_journal_is_reported_once(run_station: StationCommand, tmp_path
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--profile", "development"], ["--redecide", "--profile", "nobody"]]
+    "arguments", [["--profile", "development"], ["--redecide", "--profile", "unknown"]]
 )
 def test_invalid_arguments_are_a_usage_error(
     run_station: StationCommand, journal: Path, arguments: list[str]

@@ -1,6 +1,6 @@
-"""Does `station to-test` make a test of a stretch of a journal, and is nobody in it?
+"""`station to-test` writes a range of a journal as a test, without personal data.
 
-The files it writes are played here, and once by a pytest of its own, somewhere else.
+The written files are run here, and once by pytest in another directory.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ROOT_DIRECTORY = Path(__file__).parent.parent.parent
 
 
 class PlayedTest:
-    """A file that `to-test` wrote, and what became of its test.
+    """A file that `to-test` wrote, and the result of its test.
 
     Attributes:
         why: how the test failed; None: it passed.
@@ -63,7 +63,7 @@ class PlayedTest:
         self.command_result, self.text = result, file.read_text()
         names: dict[str, Callable[[], None]] = {}
         exec(compile(self.text, file, "exec"), names)  # as pytest imports it
-        [test] = [one for name, one in names.items() if name.startswith("test_")]
+        [test] = [test for name, test in names.items() if name.startswith("test_")]
         self.failure: DecisionDiffers | None = None
         try:
             test()
@@ -76,7 +76,7 @@ CaseMaker = Callable[..., PlayedTest]
 
 @pytest.fixture
 def make_test(run_station: StationCommand, tmp_path: Path) -> CaseMaker:
-    """Writes entries to a journal, a stretch of it to a test, and plays that."""
+    """Writes entries to a journal, a range of it to a test, and runs the test."""
 
     def made(entries: Sequence[Entry], *arguments: str, name: str = "field") -> PlayedTest:
         place = tmp_path / name
@@ -91,7 +91,7 @@ def seq_of(entries: Sequence[Entry], kind: type[Event], nth: int = 0) -> int:
     return [entry.seq for entry in entries if isinstance(entry.event, kind)][nth]
 
 
-# --- What it says --------------------------------------------------------------------------------
+# --- Result --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_whole_journal_needs_no_state_before_it(make_test: CaseMaker) -> None:
 
 
 def test_a_first_start_with_variables_is_complete(make_test: CaseMaker) -> None:
-    """Of which product it is, only its start tells; decisions were made before."""
+    """The product is recorded by StationStarted; there are decisions before it."""
     configured = variable_preset("AlignedDataCtrlr.Interval", "300")
     entries = given(CsmsConfigured(url=URL, security_profile=2), configured, BOOTED, IDLE).entries
     decided_first = next(entry for entry in entries if entry.cause is not None)
@@ -123,11 +123,11 @@ def test_a_first_start_with_variables_is_complete(make_test: CaseMaker) -> None:
     assert make_test(entries, "--from", "1").failure is None
 
 
-HistoryChange = Callable[[list[Entry]], int]  # a history that was not; the entry where it begins
+HistoryChange = Callable[[list[Entry]], int]  # changes the history; returns the first changed entry
 
 
 def _change_trigger_reason(entries: list[Entry]) -> int:
-    """A transaction that was begun for another reason."""
+    """A transaction that was started for another reason."""
     seq = seq_of(entries, TransactionStarted)
     event = entries[seq - 1].event
     assert isinstance(event, TransactionStarted)
@@ -137,7 +137,7 @@ def _change_trigger_reason(entries: list[Entry]) -> int:
 
 
 def _change_payload(entries: list[Entry]) -> int:
-    """A message that message something else."""
+    """A message with another payload."""
     seq = next(
         entry.seq
         for entry in entries
@@ -152,7 +152,7 @@ def _change_payload(entries: list[Entry]) -> int:
 
 
 def _add_decision(entries: list[Entry]) -> int:
-    """Something at the end that would not be decided."""
+    """One decision more at the end."""
     last = entries[-1]
     refused = AuthorizationRefused(id_token=IdToken("#0123456789abcdef", "Central"), status="Mood")
     entries.append(
@@ -162,7 +162,7 @@ def _add_decision(entries: list[Entry]) -> int:
 
 
 def _remove_decision(entries: list[Entry]) -> int:
-    """Something at the end that was not decided."""
+    """One decision less at the end."""
     while entries[-1].cause is None:
         del entries[-1]
     return entries.pop().seq
@@ -309,9 +309,9 @@ def test_a_range_that_is_too_long_is_refused(
     assert "more than 50 entries" in result.stderr
 
 
-# --- Who is in it --------------------------------------------------------------------------------
+# --- Redaction -----------------------------------------------------------------------------------
 
-PERSONAL_DATA = (  # what the station below heard, and nobody else shall
+PERSONAL_DATA = (  # received by the station below; must not be in the test
     "FLEET-MUC-0042", "9f1c6d2e-host", "csms.example.net", "10.1.2.33", "00:1b:44:11:3a:b7",
     "0123456789abcdef", "fedcba9876543210", "Stadtwerke", "alice@example.org", "files.example.net",
     "hunter2", "feedfacefeedface", "call me", "deadbeef", "4711-0815",
@@ -320,7 +320,7 @@ URL = "wss://csms.example.net:8443/ocpp"
 
 
 def story_with_personal_data() -> Station:
-    """A station that heard of everybody."""
+    """A station that received all of `PERSONAL_DATA`."""
     card = id_token_named("0123456789abcdef")
     other = {"idToken": "#fedcba9876543210", "type": "ISO14443"}
     start = msgspec.structs.replace(BOOTED, identity="FLEET-MUC-0042", boot_id="9f1c6d2e-host")
@@ -360,10 +360,10 @@ def story_with_personal_data() -> Station:
 def test_personal_data_is_redacted_and_the_test_passes(make_test: CaseMaker) -> None:
     entries = story_with_personal_data().entries
     before = "".join(event_registry().encode(entry.event)[2] for entry in entries)
-    untold = [one for one in PERSONAL_DATA if one not in before]
-    assert not untold, "the station never heard of them"
+    absent = [text for text in PERSONAL_DATA if text not in before]
+    assert not absent, "not in the journal, so not tested"
     played = make_test(entries, "--from", str(seq_of(entries, StationStarted)))
-    assert [one for one in PERSONAL_DATA if one in played.text] == []
+    assert [text for text in PERSONAL_DATA if text in played.text] == []
     assert "2935.600" in played.text
     assert played.failure is None
 
@@ -371,7 +371,7 @@ def test_personal_data_is_redacted_and_the_test_passes(make_test: CaseMaker) -> 
 def test_the_state_before_is_redacted(make_test: CaseMaker) -> None:
     entries = story_with_personal_data().entries
     played = make_test(entries, "--from", str(seq_of(entries, LinkClosed)))
-    assert [one for one in PERSONAL_DATA if one in played.text] == []
+    assert [text for text in PERSONAL_DATA if text in played.text] == []
     assert '"identity": "identity-1"' in played.text
     assert played.failure is None
 
@@ -404,13 +404,13 @@ def test_a_decision_that_needs_a_certificate_is_refused(
     result = run_station("to-test", journal, "--from", "1")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "depend on a value that must be redacted" in result.stderr
-    completed = run_station("to-test", journal, "--from", str(len(story.entries)))
-    assert completed.exit_code == 0, completed.stderr
-    assert "BEGIN" not in completed.stdout.partition("BEFORE")[2].replace("BEFORE", "")
-    assert "certificate-1" in completed.stdout
+    later = run_station("to-test", journal, "--from", str(len(story.entries)))
+    assert later.exit_code == 0, later.stderr
+    assert "BEGIN" not in later.stdout.partition("BEFORE")[2].replace("BEFORE", "")
+    assert "certificate-1" in later.stdout
 
 
-# --- How it reads --------------------------------------------------------------------------------
+# --- Form ----------------------------------------------------------------------------------------
 
 
 def test_it_has_transcript_lines_and_passes_ruff(

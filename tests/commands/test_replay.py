@@ -1,4 +1,4 @@
-"""Does `station replay` tell what the journal holds, and nothing else?"""
+"""`station replay` prints the entries of a journal, or the state at a point."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from tests.support.story import (
 
 
 def transcript_body(lines: list[str]) -> list[str]:
-    """The transcript without its headings."""
+    """The transcript without the dates."""
     return [line for line in lines if line[2] == ":"]
 
 
@@ -219,7 +219,7 @@ def test_an_impossible_history_is_no_traceback(run_station: StationCommand, jour
         )
     db.close()
     result = run_station("replay", journal, "--state")
-    assert (result.exit_code, result.stderr) == (0, "")  # as the station itself would go on
+    assert (result.exit_code, result.stderr) == (0, "")  # the station itself would continue too
     [failure, *_] = json.loads(result.stdout)["state"]["health"]["projection_failures"]
     assert failure["seq"] == 6
 
@@ -357,8 +357,14 @@ def test_a_time_without_entries_is_exit_code_1(
     result = run_station(verb, journal, "--from", quiet.isoformat(), "--to", later.isoformat())
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "no entry in that time" in result.stderr
-    completed = run_station(verb, journal, "--from", later.isoformat(), "--to", quiet.isoformat())
-    assert (completed.exit_code, completed.stdout, completed.stderr.count("\n")) == (2, "", 1)
+    reversed_range = run_station(
+        verb, journal, "--from", later.isoformat(), "--to", quiet.isoformat()
+    )
+    assert (reversed_range.exit_code, reversed_range.stdout, reversed_range.stderr.count("\n")) == (
+        2,
+        "",
+        1,
+    )
 
 
 def test_only_the_given_kinds_are_printed(
@@ -369,7 +375,7 @@ def test_only_the_given_kinds_are_printed(
     matching = [
         entry for entry in entries if isinstance(entry.event, CallQueued | TransactionStarted)
     ]
-    assert transcript_body(result.lines) == [format_entry(one) for one in matching]
+    assert transcript_body(result.lines) == [format_entry(entry) for entry in matching]
 
 
 def test_only_the_given_evse_is_printed(
@@ -519,7 +525,7 @@ def on_a_terminal(path: Path, **environment: str) -> str:
 
 
 def _read_terminal(terminal: int) -> bytes:
-    """What comes next; nothing, once the other end is closed."""
+    """The next output; empty after the other end is closed."""
     try:
         return os.read(terminal, 4096)
     except OSError:

@@ -1,4 +1,4 @@
-"""Does `station report` write one page, all of it or nothing?"""
+"""`station report` writes one complete page or nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.story import (
 
 @pytest.fixture
 def journal(story: Station, tmp_path: Path) -> Path:
-    """A station in the middle of a transaction, and ten minutes more of it."""
+    """A station in a transaction, ten minutes longer."""
     story.when(time_passed(seconds=600))
     return write_journal(tmp_path / "journal.db", story.entries)
 
@@ -169,7 +169,7 @@ def test_a_link_stays_a_link_and_a_pipe_a_pipe(
 
 
 def _read_exactly(reader: int, size: int) -> bytes:
-    """So many bytes of a pipe."""
+    """Read this number of bytes from a pipe."""
     os.set_blocking(reader, True)
     text = b""
     while len(text) < size:

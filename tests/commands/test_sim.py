@@ -1,4 +1,4 @@
-"""Does each verb of `station sim` ask for the right thing, and tell the answer?"""
+"""Each verb of `station sim` sends its request and prints the response."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ControlSocketStarter = Callable[[bytes], list[dict[str, Any]]]
 
 @pytest.fixture
 def control_socket_answering(tmp_path: Path) -> Iterator[ControlSocketStarter]:
-    """A control socket that gives this answer once; what it was asked."""
+    """A control socket that gives this response once; returns the requests it receives."""
     threads: list[threading.Thread] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "control.sock"))

@@ -1,4 +1,4 @@
-"""Can somebody check an export who has the README and nothing else?
+"""An export can be verified with the documentation and the standard library alone.
 
 The stranger's program is `tests/support/export_verifier.py`.
 """
@@ -22,7 +22,7 @@ STRANGER = Path(__file__).parents[1] / "support" / "export_verifier.py"
 
 
 def run_verifier(export: Path, *more: str) -> str:
-    """With nothing but the standard library."""
+    """Run the verifier with nothing but the standard library."""
     arguments = [sys.executable, "-I", "-S", str(STRANGER), str(export), *more]
     result = subprocess.run(arguments, capture_output=True, text=True, check=False)
     return (result.stdout + result.stderr).strip()
@@ -58,7 +58,7 @@ def rename_identity(path: Path) -> None:
 
 
 def resign_export(out: Path) -> None:
-    """A row less, and everything made to fit but the totals."""
+    """Remove a row and make everything fit except the totals."""
     data = out / "transactions.csv"
     data.write_bytes(data.read_bytes().splitlines(keepends=True)[0])
     key = Ed25519PrivateKey.generate()

@@ -1,4 +1,4 @@
-"""Does `station verify` say yes to a whole journal, and no to any other?"""
+"""`station verify` accepts an intact journal and no other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.story import Station
 
 
 def head_of(path: Path, seq: int | None = None) -> str:
-    """SEQ:DIGEST of an entry, the last one unless told otherwise."""
+    """SEQ:DIGEST of an entry, by default the last one."""
     with Reader.open(path, event_registry()) as reader:
         at = seq or reader.read_head().seq
         digest = reader.digest_at(at)

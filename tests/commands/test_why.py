@@ -1,4 +1,4 @@
-"""Does `station why` tell the chain of causes of what it is asked for?"""
+"""`station why` prints the chain of causes of an entry or a transaction."""
 
 from __future__ import annotations
 
@@ -69,21 +69,22 @@ def test_restarts_and_clock_steps_are_listed_with_the_transaction(
     run_station: StationCommand, tmp_path: Path
 ) -> None:
     station = given(
-        ONLINE, station_restarted(gap_s=5), LINK_OPENED, IDLE, cable_plugged(1), presented(ALICE, evse_id=1),
-        charging_started(1), station_restarted(gap_s=7), LINK_OPENED, cable_plugged(1), meter_read(1, "1500"), charging_stopped(1),
+        ONLINE, station_restarted(gap_s=5), LINK_OPENED, IDLE, cable_plugged(1),
+        presented(ALICE, evse_id=1), charging_started(1), station_restarted(gap_s=7), LINK_OPENED,
+        cable_plugged(1), meter_read(1, "1500"), charging_stopped(1),
     )  # fmt: skip
     station.host_at -= timedelta(hours=2)
     station.with_csms(
-        accept_everything, ClockStepped(-7_200_000), presented(ALICE, evse_id=1), charging_stopped(1),
-        cable_unplugged(1), station_restarted(), ClockStepped(999),
+        accept_everything, ClockStepped(-7_200_000), presented(ALICE, evse_id=1),
+        charging_stopped(1), cable_unplugged(1), station_restarted(), ClockStepped(999),
     )  # fmt: skip
-    name = next(
+    started = next(
         entry.event for entry in station.entries if isinstance(entry.event, TransactionStarted)
     )
     restart = [entry.seq for entry in station.entries if isinstance(entry.event, StationStarted)][2]
     [moved, _] = [entry.seq for entry in station.entries if isinstance(entry.event, ClockStepped)]
     account = run_station(
-        "why", write_journal(tmp_path / "journal.db", station.entries), name.transaction_id
+        "why", write_journal(tmp_path / "journal.db", station.entries), started.transaction_id
     )
     assert account.exit_code == 0
     assert f"The program restarted while it was open: entry {restart}." in account.lines

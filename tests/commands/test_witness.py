@@ -1,4 +1,4 @@
-"""Does the CSMS hold evidence of the journal, and does that evidence find what was done to it?"""
+"""Heads sent to the CSMS prove later whether the journal was changed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FORGED = "f" * 64
 
 
 class WitnessedRun(NamedTuple):
-    """A station that told the CSMS its heads, in good days and bad ones."""
+    """A station that sent heads to the CSMS, with and without faults."""
 
     path: Path
     ledger: CsmsLedger
@@ -57,7 +57,7 @@ class WitnessedRun(NamedTuple):
 
     @property
     def heads(self) -> list[str]:
-        """What the ledger holds, as `station verify --head` takes it."""
+        """The heads of the ledger, in the form of `station verify --head`."""
         return list(_reported_heads(self.ended_events))
 
 
@@ -71,7 +71,7 @@ def _reported_heads(ended: list[TransactionEventRequest]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def witnessed_run(tmp_path_factory: pytest.TempPathFactory) -> WitnessedRun:
-    """Sessions at both EVSEs, with the link gone, the program killed and the host without power."""
+    """Sessions at both EVSEs, with a lost link, a killed program and a power cut."""
     directory = tmp_path_factory.mktemp("witness")
     worlds: list[SimulatedWorld] = []
 
@@ -81,7 +81,7 @@ def witnessed_run(tmp_path_factory: pytest.TempPathFactory) -> WitnessedRun:
             world.schedule_session(1, ALICE, SimulatedEv(), 300)
             world.schedule_session(
                 2, BOB, SimulatedEv(power_w=22_000), 300
-            )  # both end in one commit, or nearly
+            )  # both end in one commit, or in adjacent ones
             await trio.sleep(200)
             assert world.process is not None
             if number == 1:
@@ -160,7 +160,7 @@ def test_a_forged_witness_is_refused(
 def test_a_removed_end_is_found_although_the_chain_is_valid(
     witnessed_run: WitnessedRun, run_station: StationCommand, tmp_path: Path
 ) -> None:
-    """Somebody removes a session and everything after it, carefully."""
+    """An attacker removes a session and everything after it, with a valid chain."""
     last = int(witnessed_run.heads[-1].partition(":")[0])
     path = tmp_path / "journal.db"
     shutil.copyfile(witnessed_run.path, path)
@@ -172,7 +172,7 @@ def test_a_removed_end_is_found_although_the_chain_is_valid(
         journal.execute("DELETE FROM entry WHERE seq >= ?", (last,))
         journal.execute(trigger)
     journal.close()
-    assert run_station("verify", path).exit_code == 0  # nobody can tell from the file alone
+    assert run_station("verify", path).exit_code == 0  # the file alone does not show it
     for head in witnessed_run.heads:
         cut = int(head.partition(":")[0]) >= last
         result = run_station("verify", path, "--head", head)
@@ -182,7 +182,7 @@ def test_a_removed_end_is_found_although_the_chain_is_valid(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_every_witness_holds_in_a_world_with_faults(seed: int, tmp_path: Path) -> None:
-    """Killed, with a disk that stalls and fails: no head is told that is then lost."""
+    """With kills and a disk that stalls and fails, no head is sent that is lost afterwards."""
     plan = replace(make_plan(seed), profile="development")
     trial = PlanRun(
         replace(plan, variables=plan.variables | {JOURNAL_HEAD_ENABLED: "true"}), tmp_path

@@ -1,4 +1,4 @@
-"""Does the demo play a whole session on the real program, and leave nothing behind?"""
+"""`station demo` runs a whole session with the real program and leaves no process running."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from station.commands.demo.console import DemoConsole, format_bar
 from station.commands.shared.control_client import StationUnreachable, send_request
 from tests.commands.fixtures_journals import StationCommand
 
-DEMO_TIMEOUT_S = 100  # on a loaded machine; otherwise a dozen
+DEMO_TIMEOUT_S = 100  # on a loaded machine; otherwise about 12
 
 
 @pytest.fixture
 def demo_directory() -> Iterator[Path]:
-    """A directory whose path leaves room for sockets."""
+    """A directory with a path short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="demo-") as directory:
         yield Path(directory) / "demo"
 
@@ -50,12 +50,12 @@ def start_demo(demo_directory: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def processes_of(demo_directory: Path) -> list[str]:
-    """Command lines of whatever still runs for this directory."""
+    """Command lines of running processes that name this directory."""
     command_lines = []
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             text = cmdline.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it ended meanwhile
+        except OSError:  # ended in the meantime
             continue
         if str(demo_directory) in text:
             command_lines.append(text)
@@ -63,7 +63,7 @@ def processes_of(demo_directory: Path) -> list[str]:
 
 
 def all_processes_ended(demo_directory: Path) -> bool:
-    """Whether all of them end: a child may need a moment to notice that its parent has."""
+    """Whether all of them end; a child may need a moment to notice the end of its parent."""
     deadline = time.monotonic() + 10
     while processes_of(demo_directory):
         if time.monotonic() > deadline:
@@ -178,7 +178,7 @@ def test_a_directory_that_cannot_be_is_one_line(
     assert "Give another --data" in failed.stderr
 
 
-# --- The voice -----------------------------------------------------------------------------------
+# --- The console ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -189,21 +189,21 @@ def test_a_bar_shows_how_full_it_is(percent: float, shown: str) -> None:
 
 
 class Terminal(io.StringIO):
-    """Something that says it is a terminal."""
+    """A stream that reports to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def console_output(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, *, term: str) -> str:
-    """What a voice writes: a line, two moments of a moving one, a line."""
+    """Output of a console: a line, two updates of the live line, a line."""
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr("sys.stdout", stream)
     console = DemoConsole()
-    console.print_event("CSMS", "hears")
+    console.print_event("CSMS", "receives")
     console.update_line("station", "100 kW")
     console.update_line("station", "200 kW")
-    console.print_event("CSMS", "hears again")
+    console.print_event("CSMS", "receives again")
     return stream.getvalue()
 
 
@@ -211,7 +211,7 @@ def test_a_terminal_gets_colors_and_a_live_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("NO_COLOR", raising=False)
     output = console_output(monkeypatch, Terminal(), term="xterm-256color")
     assert "\x1b[35m" in output
-    assert output.count("\r\x1b[K") == 3  # twice written over, once wiped
+    assert output.count("\r\x1b[K") == 3  # twice overwritten, once cleared
     assert output.count("\n") == 2
 
 

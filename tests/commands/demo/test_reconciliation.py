@@ -1,4 +1,4 @@
-"""Does the demo's comparison see every way in which CSMS, journal and meter can disagree?"""
+"""The comparison of the demo finds every difference between CSMS, journal and meter."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ METER_WH = Decimal("1935.600")
 
 @pytest.fixture
 def session() -> Station:
-    """A session from 1000 Wh to 2935.600 Wh, all of it delivered."""
+    """A session from 1000 Wh to 2935.600 Wh, completely delivered."""
     station = given(
         ONLINE,
         meter_read(1, "1000"),
@@ -53,7 +53,7 @@ def session() -> Station:
 
 
 def csms_account(session: Station, *, without: int | None = None) -> TransactionRecord:
-    """What a CSMS was told of it, as the journal queued it."""
+    """The record of the CSMS, from the calls that the journal queued."""
     record = TransactionRecord(transaction_id_of(session))
     for entry in session.entries:
         match entry.event:
