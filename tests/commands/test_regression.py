@@ -433,11 +433,6 @@ def test_it_has_transcript_lines_and_passes_ruff(
     assert checked.returncode == 0, checked.stdout
 
 
-<<<<<<< HEAD
-def test_a_csms_that_is_silent_is_a_story_as_well(make_test: CaseMaker) -> None:
-    entries = play_story("a_message_the_csms_never_accepts").entries
-=======
 def test_a_silent_csms_can_be_a_test(make_test: CaseMaker) -> None:
-    entries = play_story("a_message_the_csms_never_takes").entries
->>>>>>> c2efb75 (tests: names of command and end-to-end tests are rules)
+    entries = play_story("a_message_the_csms_never_accepts").entries
     assert make_test(entries, "--from", "40").failure is None
